@@ -1,0 +1,117 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Hostname is a DNS name in lower case, fully qualified, without a trailing dot. "*" and "*.suffix" are
+// wildcards where a field allows them.
+type Hostname string
+
+// Wildcard reports whether h stands for more than one name.
+func (h Hostname) Wildcard() bool { return h == "*" || strings.HasPrefix(string(h), "*.") }
+
+// Covers reports whether name is h itself or, where h is a wildcard, a name below it.
+func (h Hostname) Covers(name Hostname) bool {
+	if h == "*" || h == name {
+		return true
+	}
+	suffix, ok := strings.CutPrefix(string(h), "*")
+	return ok && strings.HasSuffix(string(name), suffix) && len(name) > len(suffix)
+}
+
+// Key names an object inside its kind.
+type Key struct{ Namespace, Name string }
+
+// String gives "namespace/name", or the bare name of a cluster-scoped object.
+func (k Key) String() string {
+	if k.Namespace == "" {
+		return k.Name
+	}
+	return k.Namespace + "/" + k.Name
+}
+
+// Compare orders keys by namespace, then name.
+func (k Key) Compare(o Key) int {
+	return cmp.Or(cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Name, o.Name))
+}
+
+// Ref names an object of any kind. Kind is the bare kind ("VirtualService"): no two kinds that Fairlead reads
+// share it.
+type Ref struct {
+	Kind string
+	Key
+}
+
+// String gives "VirtualService myapp/users-service", the form every message uses.
+func (r Ref) String() string { return r.Kind + " " + r.Key.String() }
+
+// Position is where an object or a field was written. Line counts from 1; 0 means unknown. Objects that come
+// from an API server have none.
+type Position struct {
+	File string
+	Line int
+}
+
+// String gives "file:line", "file", or "".
+func (p Position) String() string {
+	if p.File == "" || p.Line == 0 {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d", p.File, p.Line)
+}
+
+// Severity says what a Problem did to the object.
+type Severity uint8
+
+// The severities. The zero value is invalid.
+const (
+	// Rejected: the object was refused, its last good version (if any) stays in force.
+	Rejected Severity = iota + 1
+	// Warning: the object is in force, but a part of it cannot do what it says.
+	Warning
+)
+
+// String gives the word the CLI prints.
+func (s Severity) String() string {
+	switch s {
+	case Rejected:
+		return "error"
+	case Warning:
+		return "warning"
+	}
+	return "unset"
+}
+
+// Problem is one thing wrong with one object, in words for the operator.
+type Problem struct {
+	Ref      Ref
+	Severity Severity
+	// Field is the path of the offending field as the user wrote it, such as "spec.http[0].route[1].destination.host".
+	// It is empty where the whole object is meant.
+	Field string
+	// Message says what is wrong, naming the value; Fix says what to write instead, or is empty.
+	Message, Fix string
+	Pos          Position
+}
+
+// String gives the one line a user sees:
+//
+//	file.yaml:12: error: DestinationRule myapp/users-service: metadata: missing (did you mean "metadata:" …)
+func (p Problem) String() string {
+	var b strings.Builder
+	if at := p.Pos.String(); at != "" {
+		b.WriteString(at + ": ")
+	}
+	b.WriteString(p.Severity.String() + ": " + p.Ref.String() + ": ")
+	if p.Field != "" {
+		b.WriteString(p.Field + ": ")
+	}
+	b.WriteString(p.Message)
+	if p.Fix != "" {
+		b.WriteString(" (" + p.Fix + ")")
+	}
+	return b.String()
+}

@@ -1,0 +1,87 @@
+package model
+
+import "time"
+
+// DestinationPolicy is a DestinationRule: how to call a host, and its named subsets.
+type DestinationPolicy struct {
+	Ref       Ref
+	CreatedAt time.Time
+	Host      Hostname
+	ExportTo  []string
+	Default   TrafficPolicy
+	PerPort   map[uint16]TrafficPolicy
+	Subsets   []Subset
+}
+
+// Subset is the endpoints of a host whose labels match, with a policy of their own where fields are set.
+type Subset struct {
+	Name, Field string
+	Labels      map[string]string
+	Policy      TrafficPolicy
+	PerPort     map[uint16]TrafficPolicy
+}
+
+// LBKind is a load-balancing algorithm.
+type LBKind uint8
+
+// The algorithms. The zero value means "not said".
+const (
+	LBUnset LBKind = iota
+	LeastRequest
+	RoundRobin
+	Random
+	Passthrough
+)
+
+// String gives Istio's spelling.
+func (k LBKind) String() string {
+	switch k {
+	case LBUnset:
+		return "UNSPECIFIED"
+	case LeastRequest:
+		return "LEAST_REQUEST"
+	case RoundRobin:
+		return "ROUND_ROBIN"
+	case Random:
+		return "RANDOM"
+	case Passthrough:
+		return "PASSTHROUGH"
+	}
+	return "invalid"
+}
+
+// TLSMode is how a client secures the call.
+type TLSMode uint8
+
+// The modes. The zero value means "not said": mesh mTLS where the endpoint is meshed.
+const (
+	TLSUnset TLSMode = iota
+	TLSDisable
+	TLSSimple
+	TLSMutual
+	TLSIstioMutual
+)
+
+// TrafficPolicy is how to call. Zero fields mean "not said" and inherit.
+type TrafficPolicy struct {
+	LB  LBKind
+	TLS TLSSettings
+
+	ConnectTimeout           time.Duration
+	TCPIdleTimeout           time.Duration
+	HTTPIdleTimeout          time.Duration
+	MaxConnections           uint32
+	MaxPendingRequests       uint32
+	MaxRequests              uint32
+	MaxRequestsPerConnection uint32
+}
+
+// TLSSettings is a DestinationRule's tls block.
+type TLSSettings struct {
+	Mode                    TLSMode
+	SNI                     string
+	SubjectAltNames         []string
+	ClientCert, Key, CACert string
+	CredentialName          string
+	InsecureSkipVerify      bool
+}

@@ -1,0 +1,194 @@
+package model
+
+import "time"
+
+// RouteSet is one user object that routes calls: a VirtualService, or an HTTPRoute whose parent is a Service.
+type RouteSet struct {
+	Ref       Ref
+	CreatedAt time.Time
+	// Hosts are what the rules apply to, resolved to full names; wildcards allowed for VirtualServices.
+	// For an HTTPRoute they are the hosts of its parent Services.
+	Hosts []Hostname
+	// Parents narrows Hosts to ports where the object does so (Gateway API parentRef.port). Port 0 = every port.
+	Parents []RouteParent
+	// Hostnames narrow by request authority (HTTPRoute spec.hostnames); empty = any.
+	Hostnames []Hostname
+	// Namespace scoping: ConsumerNamespace is set where the object applies only to callers of that namespace
+	// (Gateway API consumer routes). ExportTo is Istio's list ("." own namespace, "*" all); empty = all.
+	ConsumerNamespace string
+	ExportTo          []string
+	HTTP              []HTTPRule
+	TCP               []TCPRule
+	TLS               []TCPRule
+}
+
+// RouteParent is one parentRef of a Gateway API route, resolved.
+type RouteParent struct {
+	Service Key
+	Host    Hostname
+	Port    uint16
+}
+
+// MatchKind says how a StringMatch compares.
+type MatchKind uint8
+
+// The kinds. The zero value is invalid.
+const (
+	Exact MatchKind = iota + 1
+	Prefix
+	// PathPrefix matches whole path segments (Gateway API): /a matches /a and /a/b, not /ab.
+	PathPrefix
+	// Regex is RE2, matched against the whole value.
+	Regex
+	// Present matches any value, the empty one too.
+	Present
+)
+
+// StringMatch compares one string.
+type StringMatch struct {
+	Kind       MatchKind
+	Value      string
+	IgnoreCase bool
+}
+
+// NamedMatch compares the value of a header or a query parameter. Invert is Istio's withoutHeaders.
+type NamedMatch struct {
+	Name   string
+	Match  StringMatch
+	Invert bool
+}
+
+// HTTPMatch holds when all its parts hold; nil and empty parts hold always.
+type HTTPMatch struct {
+	Name                           string
+	URI, Scheme, Method, Authority *StringMatch
+	Headers                        []NamedMatch
+	Query                          []NamedMatch
+	Port                           uint16
+	SourceLabels                   map[string]string
+	SourceNamespace                string
+}
+
+// HTTPRule is one rule of a RouteSet, in the user's order. Field is its path in the object ("spec.http[0]").
+// At most one of Redirect and Direct is set; otherwise Backends are called.
+type HTTPRule struct {
+	Name, Field string
+	Matches     []HTTPMatch
+	Backends    []WeightedBackend
+	Redirect    *Redirect
+	Direct      *DirectResponse
+	Rewrite     *Rewrite
+	Headers     HeaderOps
+	Timeout     time.Duration // 0 = none
+	// BackendTimeout bounds each try (Gateway API timeouts.backendRequest); 0 = none.
+	BackendTimeout time.Duration
+	Retry          *Retry
+	Fault          *Fault
+	Mirrors        []Mirror
+}
+
+// WeightedBackend is one place a rule sends calls to. Weights are relative; all zero means "none".
+type WeightedBackend struct {
+	Field   string
+	Host    Hostname
+	Port    uint16 // 0 = the port that was called, or the only one
+	Subset  string
+	Weight  uint32
+	Headers HeaderOps
+	Rewrite *Rewrite
+	// Invalid says why the reference can never resolve (unknown kind, not permitted); such a backend answers 500
+	// as Gateway API demands.
+	Invalid string
+}
+
+// HeaderOps changes headers of the request and of the response, removals last.
+type HeaderOps struct{ Request, Response HeaderChange }
+
+// HeaderChange is applied set, add, remove.
+type HeaderChange struct {
+	Set, Add []HeaderValue
+	Remove   []string
+}
+
+// HeaderValue is one header.
+type HeaderValue struct{ Name, Value string }
+
+// Redirect answers with a Location. Empty parts keep the request's.
+type Redirect struct {
+	Scheme, Authority string
+	// Path replaces the whole path, or only the matched prefix where ReplacePrefix is set.
+	Path          string
+	ReplacePrefix bool
+	HasPath       bool
+	Port          uint16
+	// PortMode says what an unset Port means.
+	PortMode PortMode
+	Code     int
+}
+
+// PortMode says which port a redirect names where none was written.
+type PortMode uint8
+
+// The modes; the zero value keeps the request's port.
+const (
+	PortKeep PortMode = iota
+	PortFromProtocolDefault
+	PortFromRequest
+)
+
+// DirectResponse answers without calling anybody.
+type DirectResponse struct {
+	Status int
+	Body   []byte
+}
+
+// Rewrite changes what is sent on. At most one of Path and Regex is set.
+type Rewrite struct {
+	Authority string
+	// Path replaces the matched prefix (ReplacePrefix) or the whole path.
+	Path          string
+	HasPath       bool
+	ReplacePrefix bool
+	// Regex and Substitution are Istio's uriRegexRewrite (RE2, \1 for groups).
+	Regex, Substitution string
+}
+
+// Retry says how often and on what. Attempts counts the tries after the first; 0 switches retries off.
+type Retry struct {
+	Attempts      int
+	PerTryTimeout time.Duration
+	// On holds Envoy's conditions ("5xx", "connect-failure", …); Codes the status codes among them.
+	On      []string
+	Codes   []int
+	Backoff time.Duration
+}
+
+// Fault injects failures into a share of the requests (percentages 0 to 100).
+type Fault struct {
+	Delay        time.Duration
+	DelayPercent float64
+	AbortStatus  int
+	AbortPercent float64
+}
+
+// Mirror sends a copy of a share of the requests elsewhere and ignores the answer.
+type Mirror struct {
+	Backend WeightedBackend
+	Percent float64
+}
+
+// TCPRule routes connections.
+type TCPRule struct {
+	Field    string
+	Matches  []TCPMatch
+	Backends []WeightedBackend
+}
+
+// TCPMatch holds when all its parts hold.
+type TCPMatch struct {
+	DestinationSubnets []string
+	Port               uint16
+	SNI                []string
+	SourceLabels       map[string]string
+	SourceNamespace    string
+}

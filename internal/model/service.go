@@ -1,0 +1,198 @@
+package model
+
+import (
+	"net/netip"
+	"time"
+)
+
+// Protocol is what a port carries, as declared. The zero value means "not declared": the proxy detects it.
+type Protocol uint8
+
+// The protocols. Undeclared is a valid value: it asks for detection.
+const (
+	Undeclared Protocol = iota
+	HTTP
+	HTTP2
+	GRPC
+	GRPCWeb
+	TLS
+	TCP
+	UDP
+)
+
+// String gives Istio's spelling of the protocol.
+func (p Protocol) String() string {
+	switch p {
+	case Undeclared:
+		return "auto"
+	case HTTP:
+		return "HTTP"
+	case HTTP2:
+		return "HTTP2"
+	case GRPC:
+		return "GRPC"
+	case GRPCWeb:
+		return "GRPC-Web"
+	case TLS:
+		return "TLS"
+	case TCP:
+		return "TCP"
+	case UDP:
+		return "UDP"
+	}
+	return "invalid"
+}
+
+// IsHTTP reports whether requests can be told apart in p.
+func (p Protocol) IsHTTP() bool { return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb }
+
+// Service is a name that apps call: a Kubernetes Service or one host of a ServiceEntry.
+type Service struct {
+	Key    Key
+	Origin Ref
+	Host   Hostname
+	Ports  []ServicePort
+	// VIPs are the addresses that clients dial: cluster IPs, or a ServiceEntry's addresses. Empty for headless
+	// Services and for ServiceEntries without addresses (compile gives those an automatic one).
+	VIPs []netip.Prefix
+	// Headless Services have no VIP: DNS answers with the endpoints' own addresses.
+	Headless bool
+	// External is set for ServiceEntry location MESH_EXTERNAL: no mesh mTLS is attempted.
+	External   bool
+	Resolution Resolution
+	// ExternalName is the CNAME of a Service of type ExternalName.
+	ExternalName Hostname
+	// Selector picks the pods behind the Service, by label; for a ServiceEntry its workloadSelector.
+	Selector map[string]string
+	// Endpoints are written out in a ServiceEntry; for Services they come as Slices.
+	Endpoints          []StaticEndpoint
+	PublishNotReady    bool
+	SessionAffinity    bool // ClientIP
+	ExportTo           []string
+	SubjectAltNames    []string
+	CreatedAt          time.Time
+	ResourceGeneration int64
+}
+
+// Resolution says how a Service's endpoints are found.
+type Resolution uint8
+
+// The resolutions. ResolveSlices is the one of Kubernetes Services; the others are a ServiceEntry's.
+const (
+	ResolveSlices Resolution = iota + 1
+	ResolveNone
+	ResolveStatic
+	ResolveDNS
+	ResolveDNSRoundRobin
+)
+
+// String gives Istio's cluster type for the resolution, as proxy-config prints it.
+func (r Resolution) String() string {
+	switch r {
+	case ResolveSlices:
+		return "EDS"
+	case ResolveNone:
+		return "ORIGINAL_DST"
+	case ResolveStatic:
+		return "STATIC"
+	case ResolveDNS:
+		return "STRICT_DNS"
+	case ResolveDNSRoundRobin:
+		return "LOGICAL_DNS"
+	}
+	return "unset"
+}
+
+// ServicePort is one port of a Service. TargetName is set where targetPort is a name of a container port;
+// otherwise TargetPort is the number (equal to Port where nothing was written).
+type ServicePort struct {
+	Name       string
+	Port       uint16
+	TargetPort uint16
+	TargetName string
+	Protocol   Protocol
+}
+
+// StaticEndpoint is an endpoint written in a ServiceEntry. Exactly one of Address and DNS is set, or Unix is.
+type StaticEndpoint struct {
+	Address        netip.Addr
+	DNS            Hostname
+	Ports          map[string]uint16
+	Labels         map[string]string
+	Network        string
+	Locality       Locality
+	Weight         uint32
+	ServiceAccount string
+}
+
+// Locality is where something runs, from coarse to fine; empty parts are unknown.
+type Locality struct{ Region, Zone, SubZone string }
+
+// String gives "region/zone/subzone" without trailing empty parts.
+func (l Locality) String() string {
+	s := l.Region
+	if l.Zone != "" {
+		s += "/" + l.Zone
+	}
+	if l.SubZone != "" {
+		s += "/" + l.SubZone
+	}
+	return s
+}
+
+// Slice is one EndpointSlice: some endpoints of one Service that share a port list.
+type Slice struct {
+	Key       Key
+	Service   Key
+	Ports     []SlicePort
+	Endpoints []SliceEndpoint
+}
+
+// SlicePort is one port of a Slice; Name pairs it with the ServicePort of that name.
+type SlicePort struct {
+	Name     string
+	Port     uint16
+	Protocol Protocol
+}
+
+// SliceEndpoint is one endpoint of a Slice. Pod is the target's key, empty where the endpoint is no pod.
+type SliceEndpoint struct {
+	Addresses                   []netip.Addr
+	Ready, Serving, Terminating bool
+	Pod                         Key
+	Hostname                    string
+	Node                        string
+	Zone                        string
+}
+
+// Workload is one pod (or VM) and what the mesh must know of it.
+type Workload struct {
+	Key            Key
+	IPs            []netip.Addr
+	Labels         map[string]string
+	Annotations    map[string]string // only the mesh's own: fairlead.dev/, sidecar.istio.io/, traffic.sidecar.istio.io/, …
+	ServiceAccount string
+	Node           string
+	// OwnerKind and OwnerName name the controlling workload ("Deployment", "users-service-v1"), the pod itself
+	// where there is none.
+	OwnerKind, OwnerName string
+	// Ports are the declared container ports by name; they resolve named target ports.
+	Ports map[string]uint16
+	// Meshed is set where a sidecar was injected: peers may speak mesh mTLS to it.
+	Meshed      bool
+	HostNetwork bool
+	Terminating bool
+}
+
+// Node carries the locality of the pods on it.
+type Node struct {
+	Name     string
+	Locality Locality
+}
+
+// Namespace carries the labels that select it.
+type Namespace struct {
+	Name        string
+	Labels      map[string]string
+	Annotations map[string]string
+}

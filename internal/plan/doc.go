@@ -1,0 +1,22 @@
+// Package plan says what a proxy does, as named resources that do not depend on who asks: each is compiled once,
+// encoded once, and the same bytes go to every proxy that subscribed to its name.
+//
+// In: internal/compile builds the values from the model. Out: internal/xds carries them, internal/proxy obeys
+// them, and the CLI prints them. Values are immutable once published and may be read from any goroutine.
+//
+// Names:
+//
+//	dst/<ns>/<host>:<port>[?ns=<client namespace>]   Destination; the variant exists only where the client's
+//	                                                 namespace has configuration of its own for the host
+//	pod/<ip>:<port>                                  Destination of one workload, dialled by its address
+//	eps/<host>:<port>/<slice>                        EndpointShard
+//	ip/<ip>                                          Workload
+//	in/<ns>/<pod>                                    InboundPolicy
+//	dns/<fqdn>                                       DNSName
+//	trust                                            TrustBundle
+//	mesh                                             MeshGlobal
+//
+// A Destination also answers to aliases: "ip/<ip>:<port>" (the address an app dialled) and
+// "host/<host>:<port>" (a Host header or SNI). IPv6 addresses are written in brackets before a port.
+// The package imports the standard library and internal/model's enums only, and does no I/O.
+package plan

@@ -1,0 +1,281 @@
+package plan
+
+import (
+	"net/netip"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// Resource is any value of this package that has a name on the wire.
+type Resource interface {
+	// ResourceName is the canonical name, see the package comment.
+	ResourceName() string
+}
+
+// Destination is everything needed to carry calls to one host and port.
+type Destination struct {
+	Name string
+	Host model.Hostname
+	Port uint16
+	// Service is the object behind the host: the labels destination_service_name and _namespace.
+	Service  model.Key
+	Protocol model.Protocol
+	// Routes are tried in order, the first whose Matches hold decides. Where none holds the answer is 404 (NR).
+	// A host without routes of its own has one that matches everything.
+	Routes []Route
+	// TCP routes decide for connections that are not HTTP; the first that matches.
+	TCP []TCPRoute
+	// Backends is what routes refer to by index.
+	Backends []Backend
+	// Addresses are the VIPs of the host; proxy-config prints them.
+	Addresses []netip.Addr
+	// Passthrough sends to the original address instead of picking (ServiceEntry resolution NONE, headless).
+	Passthrough bool
+	// OutOfMesh is set where no sidecar can be expected (MESH_EXTERNAL).
+	OutOfMesh bool
+}
+
+// ResourceName implements Resource.
+func (d *Destination) ResourceName() string { return d.Name }
+
+// Backend is a group of endpoints called with one policy: Envoy's cluster.
+type Backend struct {
+	// Name is Istio's cluster name: "outbound|8080|v1|users-service.myapp.svc.cluster.local".
+	Name   string
+	Host   model.Hostname
+	Port   uint16
+	Subset string
+	// Service labels metrics where the backend is another service than the destination.
+	Service model.Key
+	// Rule is the DestinationRule in force ("users-service.myapp"), empty where there is none.
+	Rule string
+	// Type is the discovery type proxy-config prints: EDS, STATIC, STRICT_DNS, ORIGINAL_DST.
+	Type string
+	// Missing says why there is nothing behind the reference, naming object and field; calls fail at once with
+	// it. 503 NC for Istio's routes, 500 for Gateway API's (MissingStatus).
+	Missing       string
+	MissingStatus int
+	// Shards names the EndpointShards that together hold the endpoints. Subset filters them.
+	Shards []string
+	// DNS holds names to resolve in the proxy (ServiceEntry resolution DNS).
+	DNS []DNSEndpoint
+
+	LB                       model.LBKind
+	TLS                      model.TLSSettings
+	ConnectTimeout           time.Duration // 0 = 10 s
+	TCPIdleTimeout           time.Duration // 0 = 1 h
+	HTTPIdleTimeout          time.Duration // 0 = 1 h
+	MaxConnections           uint32        // 0 = unlimited, as the three below
+	MaxPendingRequests       uint32
+	MaxRequests              uint32
+	MaxRequestsPerConnection uint32
+}
+
+// DNSEndpoint is an endpoint given by name.
+type DNSEndpoint struct {
+	Host   model.Hostname
+	Port   uint16
+	Weight uint32
+}
+
+// Route is one HTTP rule, ready to be matched.
+type Route struct {
+	// Name is the user's; Origin names the object and field: "VirtualService myapp/users-service http[0]".
+	Name, Origin string
+	// Matches are alternatives; none means "always".
+	Matches []model.HTTPMatch
+	// Exactly one of Redirect, Direct and Backends says what to do.
+	Redirect *model.Redirect
+	Direct   *model.DirectResponse
+	Backends []WeightedBackend
+	Rewrite  *model.Rewrite
+	Headers  model.HeaderOps
+	// Timeout bounds the whole exchange, BackendTimeout each try; 0 = none.
+	Timeout, BackendTimeout time.Duration
+	Retry                   model.Retry
+	Fault                   *model.Fault
+	Mirrors                 []Mirror
+}
+
+// WeightedBackend refers to Destination.Backends.
+type WeightedBackend struct {
+	Backend uint16
+	Weight  uint32
+	Headers model.HeaderOps
+	Rewrite *model.Rewrite
+}
+
+// Mirror refers to Destination.Backends; Percent is 0 to 100.
+type Mirror struct {
+	Backend uint16
+	Percent float64
+}
+
+// TCPRoute is one rule for connections.
+type TCPRoute struct {
+	Origin   string
+	Matches  []model.TCPMatch
+	Backends []WeightedBackend
+}
+
+// EndpointShard is the endpoints of one host and port that came from one EndpointSlice.
+type EndpointShard struct {
+	Name      string
+	Endpoints []Endpoint
+}
+
+// ResourceName implements Resource.
+func (s *EndpointShard) ResourceName() string { return s.Name }
+
+// Health is what discovery knows of an endpoint.
+type Health uint8
+
+// The states, with proxy-config's words. The zero value is invalid.
+const (
+	Healthy Health = iota + 1
+	Unhealthy
+	// Draining endpoints finish what they have and get nothing new while others exist.
+	Draining
+)
+
+// String gives Envoy's word.
+func (h Health) String() string {
+	switch h {
+	case Healthy:
+		return "HEALTHY"
+	case Unhealthy:
+		return "UNHEALTHY"
+	case Draining:
+		return "DRAINING"
+	}
+	return "UNKNOWN"
+}
+
+// Endpoint is one address to call.
+type Endpoint struct {
+	Addr   netip.AddrPort
+	Weight uint32 // 1 = normal
+	Health Health
+	// Meshed endpoints take the mesh transport on port 15008 under mTLS.
+	Meshed   bool
+	Locality model.Locality
+	// Identity is the SPIFFE ID that the peer must prove, empty where unknown.
+	Identity string
+	Workload WorkloadInfo
+	// Subsets are the names of the DestinationRule subsets that the endpoint belongs to, sorted.
+	Subsets []string
+}
+
+// WorkloadInfo labels metrics and logs. Empty parts print as "unknown".
+type WorkloadInfo struct {
+	Namespace, Pod, Name, App, Version string
+	CanonicalName, CanonicalRevision   string
+	Cluster, Node                      string
+}
+
+// Workload is what a proxy needs to know of a pod by its address: itself, or a peer.
+type Workload struct {
+	IP             netip.Addr
+	Key            model.Key
+	IPs            []netip.Addr
+	ServiceAccount string
+	Identity       string
+	Meshed         bool
+	Locality       model.Locality
+	Info           WorkloadInfo
+	Labels         map[string]string
+	// Inbound names the InboundPolicy of the workload.
+	Inbound string
+}
+
+// ResourceName implements Resource.
+func (w *Workload) ResourceName() string { return "ip/" + w.IP.String() }
+
+// MTLSMode is what the server side accepts.
+type MTLSMode uint8
+
+// The modes. The zero value is invalid.
+const (
+	Permissive MTLSMode = iota + 1
+	Strict
+	Disabled
+)
+
+// String gives Istio's word.
+func (m MTLSMode) String() string {
+	switch m {
+	case Permissive:
+		return "PERMISSIVE"
+	case Strict:
+		return "STRICT"
+	case Disabled:
+		return "DISABLE"
+	}
+	return "UNSET"
+}
+
+// InboundPolicy is what a sidecar does for calls to its own workload.
+type InboundPolicy struct {
+	Name  string
+	Ports []InboundPort
+	MTLS  MTLSMode
+}
+
+// ResourceName implements Resource.
+func (p *InboundPolicy) ResourceName() string { return p.Name }
+
+// InboundPort is one port of the workload that a Service points at. Other ports pass through, detected.
+type InboundPort struct {
+	Port     uint16 // the container's
+	Protocol model.Protocol
+	MTLS     MTLSMode
+	// Service labels metrics of the destination reporter.
+	Service model.Key
+	Host    model.Hostname
+}
+
+// DNSName answers one name. A name that is not ours has no resource: the proxy forwards the question.
+type DNSName struct {
+	Host model.Hostname
+	// Addresses are A and AAAA answers; CNAME is set instead for ExternalName Services. Both empty means the
+	// name exists without addresses of the asked family (NOERROR, no data).
+	Addresses []netip.Addr
+	CNAME     model.Hostname
+	TTL       time.Duration
+}
+
+// ResourceName implements Resource.
+func (n *DNSName) ResourceName() string { return "dns/" + string(n.Host) }
+
+// TrustBundle is the set of roots, PEM, newest first.
+type TrustBundle struct {
+	TrustDomain string
+	Roots       []string
+}
+
+// ResourceName implements Resource.
+func (*TrustBundle) ResourceName() string { return "trust" }
+
+// AccessLogFormat says how access records are written.
+type AccessLogFormat uint8
+
+// The formats. The zero value is off.
+const (
+	AccessLogOff AccessLogFormat = iota
+	AccessLogText
+	AccessLogJSON
+)
+
+// MeshGlobal holds what is the same for the whole mesh.
+type MeshGlobal struct {
+	TrustDomain   string
+	ClusterDomain string // "cluster.local"
+	ClusterID     string // "Kubernetes"
+	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
+	RefuseUnknown bool
+	AccessLog     AccessLogFormat
+}
+
+// ResourceName implements Resource.
+func (*MeshGlobal) ResourceName() string { return "mesh" }

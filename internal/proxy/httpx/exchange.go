@@ -1,0 +1,118 @@
+package httpx
+
+import "io"
+
+// Version is the protocol a message came in.
+type Version uint8
+
+// The versions. The zero value is invalid.
+const (
+	HTTP10 Version = iota + 1
+	HTTP11
+	HTTP2
+)
+
+// String gives the access log's spelling.
+func (v Version) String() string {
+	switch v {
+	case HTTP10:
+		return "HTTP/1.0"
+	case HTTP11:
+		return "HTTP/1.1"
+	case HTTP2:
+		return "HTTP/2"
+	}
+	return "-"
+}
+
+// Request is the head of a request. Hop-by-hop fields (RFC 9110 §7.6.1) and framing fields (Content-Length,
+// Transfer-Encoding) are not among Fields: codecs take them out and put them in. Host is not either: it is Authority.
+type Request struct {
+	Version                         Version
+	Method, Scheme, Authority, Path []byte
+	Fields                          Fields
+	// ContentLength is the declared length of the body, 0 for none, -1 for "until it ends".
+	ContentLength int64
+	// Upgrade is the protocol asked for ("websocket"), nil where there is none. For CONNECT it is nil as well.
+	Upgrade []byte
+	// ExpectContinue is set where the client waits for a 100.
+	ExpectContinue bool
+}
+
+// Reset empties the head and keeps its memory.
+func (r *Request) Reset() {
+	f := r.Fields
+	f.Reset()
+	*r = Request{Fields: f}
+}
+
+// Response is the head of a response, with the same rules as Request.
+type Response struct {
+	Version Version
+	Status  int
+	Fields  Fields
+	// ContentLength is as in Request. Responses to HEAD and 304 may declare a length without having a body.
+	ContentLength int64
+	// Upgrade is the protocol agreed on where Status is 101.
+	Upgrade []byte
+}
+
+// Reset empties the head and keeps its memory.
+func (r *Response) Reset() {
+	f := r.Fields
+	f.Reset()
+	*r = Response{Fields: f}
+}
+
+// BodyReader yields a body. Not safe for concurrent use.
+type BodyReader interface {
+	// Read is io.Reader's. It returns io.EOF after the last byte, and only then are Trailers complete.
+	io.Reader
+	// Ready reports whether the next Read returns without waiting for the network.
+	Ready() bool
+	// Trailers are the fields that followed the body, nil where there were none.
+	Trailers() *Fields
+}
+
+// BodyWriter takes a body. Not safe for concurrent use.
+type BodyWriter interface {
+	// Write may keep the bytes in a buffer of its own until Flush or End; it never keeps p.
+	io.Writer
+	// Flush sends what is buffered.
+	Flush() error
+	// End finishes the message, with trailers where the version can carry them, and flushes. Trailers may be nil.
+	End(trailers *Fields) error
+}
+
+// ServerExchange is a request as the proxy received it and the answer it gives. Reading the body and writing the
+// response may happen in two goroutines; each side belongs to one.
+type ServerExchange interface {
+	BodyReader
+	BodyWriter
+	// Request is the head; it stays valid until End or Abort.
+	Request() *Request
+	// Respond writes a response head, into a buffer: the first Write, Flush or End sends it. Heads with status
+	// 100 to 199 other than 101 may precede the final one and are flushed at once. After 101 (Upgrade) and after
+	// 2xx to CONNECT, Read and Write carry the raw stream; End closes its write side.
+	Respond(*Response) error
+	// Abort breaks the exchange: the peer sees a reset (h2) or a closed connection (h1), never a message that looks
+	// complete. Blocked calls return reason. Safe from any goroutine, repeatable.
+	Abort(reason error)
+}
+
+// ClientExchange is a request as the proxy sends it and the answer it gets. Writing and reading may happen in two
+// goroutines; each side belongs to one.
+type ClientExchange interface {
+	BodyReader
+	BodyWriter
+	// Send writes the request head, into a buffer: the first Flush or End sends it, as does a full buffer.
+	Send(*Request) error
+	// Receive waits for the next response head. Heads with status 100 to 199 come one by one before the final one.
+	// The head's memory is the caller's.
+	Receive(*Response) error
+	// Abort cancels the exchange; see ServerExchange.
+	Abort(reason error)
+	// Close ends the use of the exchange: a connection in a clean state can carry the next one, otherwise it is
+	// closed. It must be called exactly once, after both goroutines are done.
+	Close()
+}

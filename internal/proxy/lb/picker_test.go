@@ -1,0 +1,171 @@
+package lb
+
+import (
+	"fmt"
+	"math"
+	"net/netip"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+func endpoints(weights ...uint32) []*Endpoint {
+	var es []*Endpoint
+	for i, w := range weights {
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 8080)
+		es = append(es, &Endpoint{Plan: plan.Endpoint{Addr: addr, Weight: w, Health: plan.Healthy}})
+	}
+	return es
+}
+
+func share(p *Picker, n int) map[*Endpoint]float64 {
+	counts := map[*Endpoint]int{}
+	for range n {
+		counts[p.Pick(nil)]++
+	}
+	got := map[*Endpoint]float64{}
+	for e, c := range counts {
+		got[e] = float64(c) / float64(n)
+	}
+	return got
+}
+
+func TestPickShares(t *testing.T) {
+	tests := []struct {
+		name    string
+		kind    model.LBKind
+		weights []uint32
+		want    []float64
+		within  float64
+	}{
+		{"round_robin_is_exact", model.RoundRobin, []uint32{1, 1, 1, 1}, []float64{.25, .25, .25, .25}, 0.0001},
+		{"round_robin_follows_weights_exactly", model.RoundRobin, []uint32{3, 1}, []float64{.75, .25}, 0.0001},
+		{"round_robin_zero_weight_gets_nothing", model.RoundRobin, []uint32{1, 0}, []float64{1, 0}, 0.0001},
+		{"random_is_even", model.Random, []uint32{1, 1}, []float64{.5, .5}, 0.03},
+		{"random_follows_weights", model.Random, []uint32{9, 1}, []float64{.9, .1}, 0.03},
+		{"least_request_is_even_when_idle", model.LeastRequest, []uint32{1, 1, 1}, []float64{.333, .333, .333}, 0.03},
+		{"unset_means_least_request", model.LBUnset, []uint32{1, 1}, []float64{.5, .5}, 0.03},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			es := endpoints(tt.weights...)
+			got := share(NewPicker(tt.kind, es), 16000)
+			for i, e := range es {
+				if math.Abs(got[e]-tt.want[i]) > tt.within {
+					t.Errorf("endpoint %d got %.3f of the picks, want %.3f", i, got[e], tt.want[i])
+				}
+			}
+		})
+	}
+}
+
+func TestPickLeastRequestPrefersTheIdle(t *testing.T) {
+	es := endpoints(1, 1)
+	for range 5 {
+		es[0].Begin()
+	}
+	if got := share(NewPicker(model.LeastRequest, es), 100)[es[1]]; got != 1 {
+		t.Errorf("idle endpoint got %.2f of the picks, want all: with two endpoints both are always compared", got)
+	}
+}
+
+func TestPickAvoids(t *testing.T) {
+	tests := []struct {
+		name  string
+		setup func(es []*Endpoint) (tried []*Endpoint)
+		want  []int // acceptable endpoints
+	}{
+		{"tried_endpoints", func(es []*Endpoint) []*Endpoint { return es[:2] }, []int{2}},
+		{"ejected_endpoints", func(es []*Endpoint) []*Endpoint {
+			es[0].Refused(time.Now())
+			es[1].Refused(time.Now())
+			return nil
+		}, []int{2}},
+		{"nothing_when_all_are_ejected", func(es []*Endpoint) []*Endpoint {
+			for _, e := range es {
+				e.Refused(time.Now())
+			}
+			return es[:1]
+		}, []int{1, 2}},
+		{"nothing_when_all_were_tried", func(es []*Endpoint) []*Endpoint { return es }, []int{0, 1, 2}},
+		{"unhealthy_endpoints", func(es []*Endpoint) []*Endpoint {
+			es[1].Plan.Health = plan.Unhealthy
+			es[2].Plan.Health = plan.Draining
+			return nil
+		}, []int{0}},
+		{"draining_ones_only_while_others_exist", func(es []*Endpoint) []*Endpoint {
+			es[0].Plan.Health = plan.Unhealthy
+			es[1].Plan.Health = plan.Unhealthy
+			es[2].Plan.Health = plan.Draining
+			return nil
+		}, []int{2}},
+	}
+	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+		for _, tt := range tests {
+			t.Run(fmt.Sprint(tt.name, "/", kind), func(t *testing.T) {
+				es := endpoints(1, 1, 1)
+				tried := tt.setup(es)
+				p := NewPicker(kind, es)
+				for range 50 {
+					got := p.Pick(tried)
+					ok := false
+					for _, i := range tt.want {
+						ok = ok || got == es[i]
+					}
+					if !ok {
+						t.Fatalf("Pick = %v, want one of %v", got.Plan.Addr, tt.want)
+					}
+				}
+			})
+		}
+	}
+	if got := NewPicker(model.Random, nil).Pick(nil); got != nil {
+		t.Errorf("Pick of nothing = %v, want nil", got)
+	}
+}
+
+func TestAcceptedEndsAnEjection(t *testing.T) {
+	e := endpoints(1)[0]
+	e.Refused(time.Now())
+	if !e.Ejected(time.Now) {
+		t.Fatal("Ejected = false right after a refused connection")
+	}
+	later := func() time.Time { return time.Now().Add(refusedFor) }
+	if e.Ejected(later) {
+		t.Errorf("Ejected = true after %v", refusedFor)
+	}
+	e.Accepted()
+	if e.Ejected(time.Now) {
+		t.Error("Ejected = true after a connection was accepted")
+	}
+}
+
+func TestPickAllocatesNothing(t *testing.T) {
+	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+		p := NewPicker(kind, endpoints(1, 2, 3))
+		tried := p.All()[:1]
+		if n := testing.AllocsPerRun(100, func() { p.Pick(nil); p.Pick(tried) }); n != 0 {
+			t.Errorf("%v: %v allocations per pick, want 0", kind, n)
+		}
+	}
+}
+
+func BenchmarkPick(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+			b.Run(fmt.Sprintf("endpoints=%d/%v", n, kind), func(b *testing.B) {
+				weights := make([]uint32, n)
+				for i := range weights {
+					weights[i] = 1
+				}
+				p := NewPicker(kind, endpoints(weights...))
+				b.ReportAllocs()
+				for b.Loop() {
+					p.Pick(nil)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package telemetry
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+func entry() *Entry {
+	return &Entry{
+		Start:  time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC),
+		Method: []byte("GET"), Path: []byte("/api/user/123"), Protocol: "HTTP/1.1",
+		Authority: []byte("users-service:8080"), UserAgent: []byte("curl/8"), RequestID: []byte("id-1"),
+		Code: 200, Details: "via_upstream", Received: 1, Sent: 2, Duration: 3 * time.Millisecond, UpstreamTime: 2 * time.Millisecond,
+		UpstreamHost: netip.MustParseAddrPort("10.244.0.7:8080"), UpstreamCluster: "outbound|8080|v1|users-service.myapp.svc.cluster.local",
+		DownstreamLocal: netip.MustParseAddrPort("10.96.0.5:8080"), DownstreamRemote: netip.MustParseAddrPort("10.244.0.5:41000"),
+		RouteName: "default",
+	}
+}
+
+func TestAppendText(t *testing.T) {
+	want := `[2026-01-02T03:04:05.006Z] "GET /api/user/123 HTTP/1.1" 200 - via_upstream - "-" 1 2 3 2 "-" "curl/8" "id-1" ` +
+		`"users-service:8080" "10.244.0.7:8080" outbound|8080|v1|users-service.myapp.svc.cluster.local - 10.96.0.5:8080 10.244.0.5:41000 - default` + "\n"
+	if got := string(AppendText(nil, entry())); got != want {
+		t.Errorf("AppendText =\n%s want\n%s", got, want)
+	}
+	e := entry()
+	e.Path, e.UpstreamTime = []byte("/a\"b\nc"), -1
+	got := string(AppendText(nil, e))
+	if !strings.Contains(got, `/a\x22b\x0ac`) || strings.Count(got, "\n") != 1 {
+		t.Errorf("a path must not break the line: %q", got)
+	}
+}
+
+func TestAppendJSONIsJSONWhateverTheClientSent(t *testing.T) {
+	e := entry()
+	e.UserAgent = []byte("a\"\\\n\x00\xffé")
+	var got map[string]any
+	if err := json.Unmarshal(AppendJSON(nil, e), &got); err != nil {
+		t.Fatalf("%v in %s", err, AppendJSON(nil, e))
+	}
+	for k, want := range map[string]any{
+		"user_agent": "a\"\\\n\x00\ufffdé", "response_code": 200.0, "upstream_service_time": 2.0, "x_forwarded_for": nil,
+		"upstream_host": "10.244.0.7:8080", "response_flags": "-", "start_time": "2026-01-02T03:04:05.006Z",
+	} {
+		if got[k] != want {
+			t.Errorf("%s = %v, want %v", k, got[k], want)
+		}
+	}
+	if len(got) != 24 {
+		t.Errorf("%d keys, want Istio's 24", len(got))
+	}
+}
+
+func TestAccessLogFlushesAndDropsRatherThanBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out bytes.Buffer
+		l := NewAccessLog(&out)
+		l.Log(entry())
+		l.SetFormat(plan.AccessLogText)
+		l.Log(entry())
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		time.Sleep(2 * logFlushEvery) // the bubble's clock: passes at once
+		synctest.Wait()
+		if n := strings.Count(out.String(), "\n"); n != 1 {
+			t.Errorf("%d lines after a second, want 1: the first came while the log was off", n)
+		}
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		for l.Dropped() == 0 {
+			l.Log(entry())
+		}
+		if len(l.buf) > 2*logBound {
+			t.Errorf("buffer grew to %d bytes", len(l.buf))
+		}
+	})
+}

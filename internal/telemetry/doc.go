@@ -1,0 +1,10 @@
+// Package telemetry counts what the sidecar did and says so: Istio's standard metrics in the Prometheus text
+// format, Envoy's access log, and the pages of the admin port.
+//
+// In: one Observation per finished request or connection, given to a scope (a fixed set of labels, looked up once
+// per endpoint or connection on the slow path). Out: text, at scrape time.
+//
+// Observing takes no lock and allocates nothing once a scope has seen a response code. Everything may be called
+// from any goroutine. Series that nobody touched for ten minutes leave the scrape. Label values come from
+// configuration and identities only, never from what a client sent: cardinality is bounded by the mesh.
+package telemetry
