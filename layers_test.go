@@ -56,8 +56,10 @@ func TestCheckLayersFindsEachKindOfViolation(t *testing.T) {
 		{"no_package_comment", map[string]layer{"a": {}}, map[string]pkg{"a": {}}, "a: has no package comment"},
 		{"banned_import", map[string]layer{"a": {never: []string{"net/http"}}}, map[string]pkg{"a": imports("net/http")}, "a: reaches net/http (through a)"},
 		{
-			"banned_import_reached_through_another", map[string]layer{"a": {may: []string{"b"}, never: []string{"k8s.io"}}, "b": {}},
-			map[string]pkg{"a": imports(in("b")), "b": imports("k8s.io/api/core/v1")}, "a: reaches k8s.io/api/core/v1 (through b)",
+			"banned_import_reached_through_another",
+			map[string]layer{"a": {may: []string{"b"}, never: []string{"k8s.io"}}, "b": {}},
+			map[string]pkg{"a": imports(in("b")), "b": imports("k8s.io/api/core/v1")},
+			"a: reaches k8s.io/api/core/v1 (through b)",
 		},
 	}
 	for _, tt := range tests {
@@ -136,7 +138,7 @@ func readLayers(t *testing.T, file string) map[string]layer {
 			t.Fatalf("%s: line without a colon: %s", file, line)
 		}
 		var l layer
-		for _, word := range strings.Fields(rest) {
+		for word := range strings.FieldsSeq(rest) {
 			if ban, ok := strings.CutPrefix(word, "!"); ok {
 				l.never = append(l.never, ban)
 			} else {

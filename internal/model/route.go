@@ -27,6 +27,8 @@ type RouteParent struct {
 	Service Key
 	Host    Hostname
 	Port    uint16
+	// PortName narrows to the Service's port of that name (sectionName); empty = any.
+	PortName string
 }
 
 // MatchKind says how a StringMatch compares.
@@ -101,10 +103,10 @@ type WeightedBackend struct {
 	Invalid string
 }
 
-// HeaderOps changes headers of the request and of the response, removals last.
+// HeaderOps changes headers of the request and of the response.
 type HeaderOps struct{ Request, Response HeaderChange }
 
-// HeaderChange is applied set, add, remove.
+// HeaderChange is applied remove, set, add: what is both removed and set is there afterwards, as in Envoy.
 type HeaderChange struct {
 	Set, Add []HeaderValue
 	Remove   []string
@@ -153,7 +155,8 @@ type Rewrite struct {
 	Regex, Substitution string
 }
 
-// Retry says how often and on what. Attempts counts the tries after the first; 0 switches retries off.
+// Retry says how often and on what. Attempts counts the tries after the first; 0 switches retries off. Without On and
+// Codes the default conditions apply.
 type Retry struct {
 	Attempts      int
 	PerTryTimeout time.Duration

@@ -176,6 +176,9 @@ type Workload struct {
 	// OwnerKind and OwnerName name the controlling workload ("Deployment", "users-service-v1"), the pod itself
 	// where there is none.
 	OwnerKind, OwnerName string
+	// CanonicalName and CanonicalRevision are what telemetry calls the workload: Istio's labels service.istio.io/*,
+	// or the usual app and version labels, or OwnerName and "latest".
+	CanonicalName, CanonicalRevision string
 	// Ports are the declared container ports by name; they resolve named target ports.
 	Ports map[string]uint16
 	// Meshed is set where a sidecar was injected: peers may speak mesh mTLS to it.

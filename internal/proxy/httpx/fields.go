@@ -21,6 +21,14 @@ func (f *Fields) Reset() {
 	f.list = f.list[:0]
 }
 
+// Trim empties the list and gives back memory for bytes beyond most, for a head that will not be used for a while.
+func (f *Fields) Trim(most int) {
+	f.Reset()
+	if cap(f.buf) > most {
+		f.buf = nil
+	}
+}
+
 // Len is the number of fields.
 func (f *Fields) Len() int { return len(f.list) }
 
@@ -61,6 +69,11 @@ func (f *Fields) Add(name, value []byte) {
 // AddString is Add for strings.
 func (f *Fields) AddString(name, value string) {
 	f.list = append(f.list, field{f.putString(name), f.putString(value)})
+}
+
+// AddName is Add for a name known at compile time.
+func (f *Fields) AddName(name string, value []byte) {
+	f.list = append(f.list, field{f.putString(name), f.put(value)})
 }
 
 // Set replaces every field called name by one; its place is that of the first.

@@ -14,8 +14,23 @@ type Endpoint struct {
 	// Attachment is the owner's: connection pools, metric handles. It is fixed once the endpoint is published.
 	Attachment any
 
+	*seen
+}
+
+// seen is what outlives an update of the endpoint.
+type seen struct {
 	active  atomic.Int64
-	ejected atomic.Int64 // until, in nanoseconds of the monotonic clock; 0 = not ejected
+	ejected atomic.Int64 // until when, in Unix nanoseconds; 0 = not ejected
+}
+
+// NewEndpoint returns an endpoint that nothing is known of yet.
+func NewEndpoint(p plan.Endpoint, attachment any) *Endpoint {
+	return &Endpoint{Plan: p, Attachment: attachment, seen: &seen{}}
+}
+
+// With is the same endpoint after discovery said something new about it: what was seen stays.
+func (e *Endpoint) With(p plan.Endpoint) *Endpoint {
+	return &Endpoint{Plan: p, Attachment: e.Attachment, seen: e.seen}
 }
 
 // Begin counts a request in; End counts it out.

@@ -15,7 +15,7 @@ func endpoints(weights ...uint32) []*Endpoint {
 	var es []*Endpoint
 	for i, w := range weights {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 8080)
-		es = append(es, &Endpoint{Plan: plan.Endpoint{Addr: addr, Weight: w, Health: plan.Healthy}})
+		es = append(es, NewEndpoint(plan.Endpoint{Addr: addr, Weight: w, Health: plan.Healthy}, nil))
 	}
 	return es
 }
@@ -139,6 +139,22 @@ func TestAcceptedEndsAnEjection(t *testing.T) {
 	e.Accepted()
 	if e.Ejected(time.Now) {
 		t.Error("Ejected = true after a connection was accepted")
+	}
+}
+
+func TestWithKeepsWhatWasSeen(t *testing.T) {
+	e := endpoints(1)[0]
+	e.Begin()
+	e.Refused(time.Now())
+	changed := e.Plan
+	changed.Weight = 5
+	got := e.With(changed)
+	if got.Plan.Weight != 5 || got.Active() != 1 || !got.Ejected(time.Now) {
+		t.Errorf("With = weight %d, active %d, ejected %v; want 5, 1, true", got.Plan.Weight, got.Active(), got.Ejected(time.Now))
+	}
+	e.End()
+	if got.Active() != 0 {
+		t.Error("a request that ends on the old value must count on the new one")
 	}
 }
 

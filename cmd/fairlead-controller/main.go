@@ -1,0 +1,135 @@
+// Command fairlead-controller is the control plane: it reads manifests, tells sidecars what to do and signs their
+// certificates. `fairlead-controller -h` lists the flags; package controlplane does the work.
+//
+// It exits with 0 after SIGINT or SIGTERM, 1 when it cannot start or breaks, 2 when it was called wrongly.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"syscall"
+
+	"fairlead.dev/fairlead/internal/controlplane"
+)
+
+const (
+	exitOK = iota
+	exitFailed
+	exitUsage
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	stop()
+	os.Exit(code)
+}
+
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	if len(args) == 1 && args[0] == "version" {
+		fmt.Fprintln(stdout, "fairlead-controller", version())
+		return exitOK
+	}
+	o, err := parse(args, stdout, stderr)
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return exitOK
+	case err != nil:
+		fmt.Fprintln(stderr, "fairlead-controller:", err, "(fairlead-controller -h lists the flags)")
+		return exitUsage
+	}
+	c, err := controlplane.New(o)
+	if err != nil {
+		fmt.Fprintln(stderr, "fairlead-controller:", err)
+		return exitUsage
+	}
+	if err := c.Run(ctx); err != nil {
+		fmt.Fprintln(stderr, "fairlead-controller:", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// version is the module's version, or the commit it was built from.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			return info.Main.Version + " " + s.Value
+		}
+	}
+	return info.Main.Version
+}
+
+func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error) {
+	var o controlplane.Options
+	fs := flag.NewFlagSet("fairlead-controller", flag.ContinueOnError)
+	fs.SetOutput(io.Discard)
+	fs.Func("source", "file or directory of manifests; may be repeated, later ones override earlier ones", func(path string) error {
+		o.Sources = append(o.Sources, path)
+		return nil
+	})
+	fs.StringVar(&o.Listen, "listen", ":15012", "address of the discovery port (TLS)")
+	fs.StringVar(&o.Monitor, "monitor", ":15014", "address of the monitor port (HTTP): metrics, health, debugging")
+	fs.StringVar(&o.StateDir, "state-dir", "", "directory that keeps the CA; root-cert.pem in it is for proxies")
+	fs.StringVar(&o.TokenKey, "token-key", "", "file with the public keys, PEM, of workload tokens")
+	fs.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "trust domain of SPIFFE IDs")
+	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
+	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster in metrics")
+	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
+	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
+	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
+	level := slog.LevelInfo
+	fs.TextVar(&level, "log-level", level, "least level that is logged: DEBUG, INFO, WARN, ERROR")
+	var format string
+	choice(fs, &format, "log-format", "form of the log", "text", "json")
+	if err := fs.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(stdout, "Usage: fairlead-controller [flags] | fairlead-controller version")
+			fs.SetOutput(stdout)
+			fs.PrintDefaults()
+		}
+		return o, err
+	}
+	switch {
+	case fs.NArg() > 0:
+		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case len(o.Sources) == 0:
+		return o, errors.New("no manifests: give at least one --source")
+	case o.StateDir == "":
+		return o, errors.New("no --state-dir: the CA must survive a restart")
+	case o.TokenKey == "":
+		return o, errors.New("no --token-key: workloads prove who they are with signed tokens")
+	}
+	handler := &slog.HandlerOptions{Level: level}
+	o.Logger = slog.New(slog.NewTextHandler(stderr, handler))
+	if format == "json" {
+		o.Logger = slog.New(slog.NewJSONHandler(stderr, handler))
+	}
+	return o, nil
+}
+
+// choice is a flag with a closed set of values, the first of which is the default.
+func choice(fs *flag.FlagSet, target *string, name, usage string, values ...string) {
+	*target = values[0]
+	all := strings.Join(values, ", ")
+	fs.Func(name, usage+": "+all+" (default "+values[0]+")", func(v string) error {
+		if !slices.Contains(values, v) {
+			return fmt.Errorf("must be one of %s", all)
+		}
+		*target = v
+		return nil
+	})
+}

@@ -1,0 +1,54 @@
+package main
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/identity"
+)
+
+func TestRun(t *testing.T) {
+	_, public, err := identity.GenerateTokenKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	key := filepath.Join(dir, "key")
+	if err := os.WriteFile(key, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	good := []string{"--source", t.TempDir(), "--state-dir", filepath.Join(dir, "state"), "--token-key", key, "--listen", "127.0.0.1:0", "--monitor", ""}
+	with := func(more ...string) []string { return append(append([]string{}, good...), more...) }
+	tests := []struct {
+		name           string
+		args           []string
+		code           int
+		stdout, stderr string
+	}{
+		{"version", []string{"version"}, exitOK, "fairlead-controller ", ""},
+		{"help", []string{"-h"}, exitOK, "-outbound-policy", ""},
+		{"stopped_by_a_signal", good, exitOK, "", ""},
+		{"unknown_flag", with("--nope"), exitUsage, "", "flag provided but not defined: -nope"},
+		{"argument", with("nope"), exitUsage, "", `unexpected argument "nope"`},
+		{"no_source", good[2:], exitUsage, "", "no manifests: give at least one --source"},
+		{"no_state", []string{"--source", "x"}, exitUsage, "", "no --state-dir"},
+		{"choice", with("--access-log", "xml"), exitUsage, "", "must be one of off, text, json"},
+		{"cannot_listen", with("--listen", "256.0.0.1:1"), exitFailed, "", "fairlead-controller: discovery port: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel() // whatever runs ends at once
+			var stdout, stderr strings.Builder
+			if code := run(ctx, tt.args, &stdout, &stderr); code != tt.code {
+				t.Errorf("exit code %d, want %d; stderr: %s", code, tt.code, stderr.String())
+			}
+			if !strings.Contains(stdout.String(), tt.stdout) || !strings.Contains(stderr.String(), tt.stderr) {
+				t.Errorf("stdout %q, stderr %q; want %q, %q", stdout.String(), stderr.String(), tt.stdout, tt.stderr)
+			}
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/dns"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/proxy"
+)
+
+// run parses the flags of `fairlead-proxy run` and serves until ctx ends.
+func run(ctx context.Context, args []string) error {
+	var o proxy.Options
+	fs := flag.NewFlagSet("run", flag.ContinueOnError)
+	controllers := fs.String("controller", "fairlead-controller.fairlead-system.svc:15012", "`HOST:PORT`s of the control plane, comma-separated")
+	fs.StringVar(&o.ControllerName, "controller-name", "fairlead-controller.fairlead-system.svc", "the name in the control plane's certificate")
+	token := fs.String("token-file", "/var/run/secrets/fairlead/token", "`FILE` with the workload's token")
+	root := fs.String("root-cert", "/var/run/secrets/fairlead/root-cert.pem", "PEM `FILE` of the CA that signed the control plane's certificate")
+	fs.StringVar(&o.Pod.Name, "pod", "", "`NAME` of the workload's pod")
+	fs.StringVar(&o.Pod.Namespace, "namespace", "", "the pod's `NAMESPACE`")
+	fs.StringVar(&o.ServiceAccount, "service-account", "default", "the pod's service account")
+	ips := fs.String("pod-ip", "", "the pod's `IP`s, comma-separated")
+	fs.StringVar(&o.Snapshot, "snapshot", "", "`FILE` that keeps the last good configuration")
+	mark := fs.Uint("mark", 0, "socket mark of the sidecar's own traffic, where its uid does not tell it apart (0 = none)")
+	fs.DurationVar(&o.Drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM")
+	level := fs.String("log-level", "info", "debug, info, warn or error")
+	resolv := fs.String("resolv-conf", "/etc/resolv.conf", "`FILE` that names the upstream DNS servers")
+	if err := fs.Parse(args); err != nil {
+		return err
+	}
+	var err error
+	if o.Logger, err = logger(*level); err != nil {
+		return err
+	}
+	for ip := range strings.SplitSeq(*ips, ",") {
+		addr, err := netip.ParseAddr(strings.TrimSpace(ip))
+		if err != nil {
+			return fmt.Errorf("--pod-ip: %w", err)
+		}
+		o.IPs = append(o.IPs, addr)
+	}
+	if o.Resolvers, err = resolvers(*resolv); err != nil {
+		return err
+	}
+	o.Controllers = strings.Split(*controllers, ",")
+	o.Mark, o.Version, o.AccessLog = uint32(*mark), version, os.Stdout
+	o.Token = func() (string, error) {
+		b, err := os.ReadFile(*token)
+		return strings.TrimSpace(string(b)), err
+	}
+	o.Roots = func() ([]byte, error) { return os.ReadFile(*root) }
+	o.Pod = model.Key{Namespace: o.Pod.Namespace, Name: o.Pod.Name}
+	p, err := proxy.New(o)
+	if err != nil {
+		return err
+	}
+	return p.Run(ctx)
+}
+
+// resolvers reads the upstream DNS servers from a resolv.conf.
+func resolvers(path string) ([]netip.AddrPort, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, fmt.Errorf("--resolv-conf: %w", err)
+	}
+	defer f.Close()
+	c, err := dns.ParseResolvConf(f)
+	if err != nil {
+		return nil, fmt.Errorf("--resolv-conf %s: %w", path, err)
+	}
+	return c.Servers, nil
+}

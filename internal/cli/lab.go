@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// newLabCommand is everything below "fairlead lab".
+func newLabCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "lab",
+		Short: "Run pods, sidecars and the control plane on this machine, without Kubernetes and without root",
+	}
+	cmd.AddCommand(
+		newLabUpCommand(a), newLabDownCommand(a), newLabApplyCommand(a), newLabDeleteCommand(a), newLabStatusCommand(a),
+		newLabExecCommand(a), newLabLogsCommand(a), newLabKillCommand(a), newLabCaptureCommand(a), newLabControllerCommand(a),
+		newLabInitCommand(), newLabSupervisorCommand(a),
+	)
+	return cmd
+}
+
+// newLabInitCommand and newLabSupervisorCommand are the processes that "lab up" starts.
+func newLabInitCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "init DIR", Hidden: true, Args: cobra.RangeArgs(1, 2),
+		RunE: func(_ *cobra.Command, args []string) error { return lab.RunInit(args) },
+	}
+}
+
+func newLabSupervisorCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use: "supervisor DIR", Hidden: true, Args: cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return lab.RunSupervisor(cmd.Context(), args, slog.New(slog.NewTextHandler(a.Err, nil)))
+		},
+	}
+}
+
+// lab gives a client for the lab that the flags name.
+func (a *app) lab() (*lab.Client, error) { return lab.Open(a.labState, a.labName) }
+
+// pod names a pod by the command's argument and -n.
+func (a *app) pod(name string) lab.PodRef { return lab.PodRef{Namespace: a.inNamespace(), Name: name} }
+
+func newLabUpCommand(a *app) *cobra.Command {
+	var o lab.UpOptions
+	var wait time.Duration
+	cmd := &cobra.Command{
+		Use:   "up -f DIR|FILE…",
+		Short: "Start a lab and wait until its pods are ready; it goes on in the background",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Name, o.StateDir, o.Environ = a.labName, a.labState, a.Environ
+			if a.verbose && o.LogLevel == "" {
+				o.LogLevel = "debug"
+			}
+			return a.labUp(cmd.Context(), o, wait)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVarP(&o.Paths, "filename", "f", nil, "manifests: files and directories; edits take effect while the lab runs")
+	flags.DurationVar(&wait, "wait", time.Minute, "how long to wait for the pods; 0 does not wait")
+	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
+	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
+	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")
+	flags.StringVar(&o.LogLevel, "log-level", "", "log level of sidecars and control plane")
+	_ = cmd.MarkFlagRequired("filename")
+	return cmd
+}
+
+// labUp starts a lab and says how its pods get on.
+func (a *app) labUp(ctx context.Context, o lab.UpOptions, wait time.Duration) error {
+	begun := time.Now()
+	c, err := lab.Up(ctx, o)
+	if err != nil {
+		return err
+	}
+	if wait <= 0 {
+		fmt.Fprintf(a.Out, "lab %q started\n", o.Name)
+		return nil
+	}
+	deadline, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("after %s", wait))
+	defer cancel()
+	st, err := c.WaitFor(deadline, func(st *lab.Status) bool { return st.Settled || len(st.Failed) > 0 })
+	if st != nil {
+		for _, p := range st.Problems {
+			fmt.Fprintln(a.Err, p)
+		}
+	}
+	if err != nil {
+		if st == nil {
+			return err
+		}
+		for _, w := range st.Waiting {
+			fmt.Fprintln(a.Err, w)
+		}
+		return fmt.Errorf("lab %q runs, but is not ready %w; see: fairlead lab status --name %[1]s", o.Name, err)
+	}
+	if len(st.Failed) > 0 {
+		for _, line := range st.Failed {
+			fmt.Fprintln(a.Err, line)
+		}
+		return fmt.Errorf("lab %q runs, but not every pod can", o.Name)
+	}
+	fmt.Fprintf(a.Out, "lab %q is ready: %d pods in %.1f s\n", o.Name, len(st.Pods), time.Since(begun).Seconds())
+	return nil
+}
+
+func newLabDownCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "down",
+		Short: "End the lab; nothing of it stays",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.lab()
+			if errors.Is(err, lab.ErrNotRunning) {
+				fmt.Fprintf(a.Out, "lab %q is not running\n", a.labName)
+				return lab.Clean(a.labState, a.labName)
+			}
+			if err != nil {
+				return err
+			}
+			if err := c.Down(cmd.Context()); err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Out, "lab %q ended\n", a.labName)
+			return nil
+		},
+	}
+}
+
+func newLabApplyCommand(a *app) *cobra.Command {
+	return a.filesCommand("apply -f DIR|FILE…", "Put objects in force, over those of the lab's directories", (*lab.Client).Apply)
+}
+
+func newLabDeleteCommand(a *app) *cobra.Command {
+	return a.filesCommand("delete -f DIR|FILE…", "Take objects out of force; your files stay as they are", (*lab.Client).Delete)
+}
+
+// filesCommand is apply or delete.
+func (a *app) filesCommand(use, short string, do func(*lab.Client, []string) ([]lab.Changed, []model.Problem, error)) *cobra.Command {
+	var paths []string
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			c, err := a.lab()
+			if err != nil {
+				return err
+			}
+			changed, problems, err := do(c, paths)
+			for _, ch := range changed {
+				fmt.Fprintf(a.Out, "%s %s\n", ch.Ref, ch.Verb)
+			}
+			rejected := false
+			for i := range problems {
+				fmt.Fprintln(a.Err, problems[i].String())
+				rejected = rejected || problems[i].Severity == model.Rejected
+			}
+			if err == nil && rejected {
+				return exitCode(1)
+			}
+			return err
+		},
+	}
+	cmd.Flags().StringSliceVarP(&paths, "filename", "f", nil, "manifests: files and directories")
+	_ = cmd.MarkFlagRequired("filename")
+	return cmd
+}
+
+func newLabControllerCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:       "controller stop|start|kill",
+		Short:     "Take the control plane away, or bring it back; sidecars go on without it",
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"stop", "start", "kill"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.lab()
+			if err != nil {
+				return err
+			}
+			return c.Controller(cmd.Context(), args[0])
+		},
+	}
+}
+
+func newLabKillCommand(a *app) *cobra.Command {
+	return &cobra.Command{
+		Use:   "kill POD",
+		Short: "SIGKILL everything in a pod; its workload replaces it",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.lab()
+			if err != nil {
+				return err
+			}
+			name, err := c.Kill(cmd.Context(), a.pod(args[0]))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(a.Out, "pod %s/%s killed\n", a.inNamespace(), name)
+			return nil
+		},
+	}
+}

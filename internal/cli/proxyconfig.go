@@ -1,0 +1,228 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// adminAddress is the sidecar's admin port as its own pod reaches it.
+const adminAddress = "127.0.0.1:15000"
+
+// pageTimeout bounds reading one page of a sidecar or of the control plane.
+const pageTimeout = 10 * time.Second
+
+// proxyFilter narrows what proxy-config prints; empty parts let everything pass.
+type proxyFilter struct {
+	cluster, fqdn, subset, direction, status, address, name string
+	port                                                    uint16
+	output                                                  string
+}
+
+// newProxyConfigCommand is "fairlead proxy-config", which prints what a live sidecar holds, in istioctl's columns.
+func newProxyConfigCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "proxy-config", Aliases: []string{"pc"},
+		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets",
+	}
+	var f proxyFilter
+	flags := cmd.PersistentFlags()
+	flags.StringVarP(&f.output, "output", "o", "", "json or yaml instead of a table")
+	flags.StringVar(&f.cluster, "cluster", "", "only this cluster, such as \"outbound|8080||users-service.myapp.svc.cluster.local\"")
+	flags.StringVar(&f.fqdn, "fqdn", "", "only this host")
+	flags.StringVar(&f.subset, "subset", "", "only this subset")
+	flags.StringVar(&f.direction, "direction", "", "inbound or outbound")
+	flags.StringVar(&f.status, "status", "", "only endpoints in this state")
+	flags.StringVar(&f.address, "address", "", "only this address")
+	flags.StringVar(&f.name, "route-name", "", "only routes of this name (the port)")
+	flags.Uint16Var(&f.port, "port", 0, "only this port")
+	for _, v := range []struct {
+		use, short string
+		aliases    []string
+		view       func(io.Writer, *telemetry.Dump, proxyFilter) error
+	}{
+		{"clusters POD", "Backends and the rule in force for each", []string{"cluster", "c"}, viewClusters},
+		{"endpoints POD", "Endpoints and their health", []string{"endpoint", "ep"}, viewEndpoints},
+		{"routes POD", "Routes in the order in which they are tried", []string{"route", "r"}, viewRoutes},
+		{"listeners POD", "What the sidecar listens on and for", []string{"listener", "l"}, viewListeners},
+		{"secret POD", "Certificates in use", []string{"secrets", "s"}, viewSecrets},
+		{"all POD", "Everything", nil, viewAll},
+	} {
+		cmd.AddCommand(&cobra.Command{
+			Use: v.use, Short: v.short, Aliases: v.aliases, Args: cobra.ExactArgs(1),
+			RunE: func(cmd *cobra.Command, args []string) error {
+				dump, err := a.dump(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return v.view(a.Out, dump, f)
+			},
+		})
+	}
+	return cmd
+}
+
+// dump reads what the sidecar of a pod has. A pod may be named "NAME.NAMESPACE", as istioctl prints it.
+func (a *app) dump(ctx context.Context, name string) (*telemetry.Dump, error) {
+	ref := a.pod(name)
+	if pod, ns, ok := strings.Cut(name, "."); ok && a.namespace == "" {
+		ref = lab.PodRef{Namespace: ns, Name: pod}
+	}
+	c, err := a.lab()
+	if err != nil {
+		return nil, err
+	}
+	var d telemetry.Dump
+	err = readPage(ctx, func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, ref, adminAddress) }, "/config_dump", &d)
+	if err != nil {
+		return nil, fmt.Errorf("sidecar of pod %s/%s: %w", ref.Namespace, ref.Name, err)
+	}
+	return &d, nil
+}
+
+// readPage decodes a JSON page.
+func readPage(ctx context.Context, dial func(context.Context) (net.Conn, error), path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	tr := &http.Transport{
+		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
+		DisableKeepAlives: true,
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", path, resp.Status)
+	}
+	return json.NewDecoder(resp.Body).Decode(into)
+}
+
+// keep gives the items that the filter lets pass.
+func keep[T any](all []T, pass func(*T) bool) []T {
+	out := []T{}
+	for i := range all {
+		if pass(&all[i]) {
+			out = append(out, all[i])
+		}
+	}
+	return out
+}
+
+func passes(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
+
+func viewClusters(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	rows := keep(d.Clusters, func(c *telemetry.ClusterDump) bool {
+		return passes(f.fqdn, c.FQDN) && passes(f.subset, c.Subset) && passes(f.direction, c.Direction) &&
+			passes(f.cluster, c.Name) && (f.port == 0 || f.port == c.Port)
+	})
+	return printRows(w, f.output, rows, "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tDESTINATION RULE", func(c *telemetry.ClusterDump) string {
+		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s", c.FQDN, c.Port, dash(c.Subset), c.Direction, c.Type, c.DestinationRule)
+	})
+}
+
+func viewEndpoints(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	rows := keep(d.Endpoints, func(e *telemetry.EndpointDump) bool {
+		host, port, _ := net.SplitHostPort(e.Address)
+		return passes(f.cluster, e.Cluster) && passes(f.status, e.Status) && passes(f.address, host) &&
+			(f.port == 0 || strconv.Itoa(int(f.port)) == port)
+	})
+	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER", func(e *telemetry.EndpointDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster)
+	})
+}
+
+func viewRoutes(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	rows := keep(d.Routes, func(r *telemetry.RouteDump) bool { return passes(f.name, r.Name) })
+	return printRows(w, f.output, rows, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE\tACTION", func(r *telemetry.RouteDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", r.Name, r.VHost, strings.Join(r.Domains, ", "), r.Match, r.Origin, r.Action)
+	})
+}
+
+func viewListeners(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	rows := keep(d.Listeners, func(l *telemetry.ListenerDump) bool {
+		return passes(f.address, l.Address) && (f.port == 0 || f.port == l.Port)
+	})
+	return printRows(w, f.output, rows, "ADDRESSES\tPORT\tMATCH\tDESTINATION", func(l *telemetry.ListenerDump) string {
+		return fmt.Sprintf("%s\t%d\t%s\t%s", l.Address, l.Port, l.Match, l.Destination)
+	})
+}
+
+func viewSecrets(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	const header = "RESOURCE NAME\tTYPE\tSTATUS\tVALID CERT\tSERIAL NUMBER\tNOT AFTER\tNOT BEFORE\tTRUST DOMAIN"
+	return printRows(w, f.output, d.Secrets, header, func(s *telemetry.SecretDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%t\t%s\t%s\t%s\t%s", s.Name, s.Type, s.Status, s.Valid, s.Serial,
+			s.NotAfter.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339), s.TrustDomain)
+	})
+}
+
+// viewAll prints every table, or the whole dump.
+func viewAll(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+	if f.output != "" {
+		return printValue(w, f.output, d)
+	}
+	for _, view := range []func(io.Writer, *telemetry.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewSecrets} {
+		if err := view(w, d, f); err != nil {
+			return err
+		}
+		fmt.Fprintln(w)
+	}
+	return nil
+}
+
+// printRows prints a table, or the rows themselves as -o says.
+func printRows[T any](w io.Writer, output string, rows []T, header string, row func(*T) string) error {
+	if output != "" {
+		return printValue(w, output, rows)
+	}
+	tw := tabwriter.NewWriter(w, 0, 8, 5, ' ', 0)
+	fmt.Fprintln(tw, header)
+	for i := range rows {
+		fmt.Fprintln(tw, row(&rows[i]))
+	}
+	return tw.Flush()
+}
+
+// printValue prints v as JSON or YAML.
+func printValue(w io.Writer, output string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	switch output {
+	case "json", "short":
+	case "yaml":
+		if data, err = yaml.JSONToYAML(data); err != nil {
+			return err
+		}
+	default:
+		return fmt.Errorf("-o %s: use json or yaml", output)
+	}
+	_, err = fmt.Fprintln(w, strings.TrimSuffix(string(data), "\n"))
+	return err
+}
+
+func dash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}

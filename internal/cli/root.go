@@ -1,0 +1,79 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+)
+
+// Streams are what a command reads and writes, and the environment it may look at.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+	// Environ is the environment in the form of os.Environ.
+	Environ []string
+}
+
+// Execute runs the command line args (without the program's name) and returns the exit code: 0, 1 for an error that
+// has been printed, or what a command that passes on an exit code says.
+func Execute(ctx context.Context, args []string, streams Streams) int {
+	a := &app{Streams: streams}
+	root := newRootCommand(a)
+	root.SetArgs(args)
+	root.SetIn(streams.In)
+	root.SetOut(streams.Out)
+	root.SetErr(streams.Err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	if code, ok := errors.AsType[exitCode](err); ok {
+		return int(code)
+	}
+	fmt.Fprintln(streams.Err, "fairlead: "+err.Error())
+	return 1
+}
+
+// exitCode is an error that has already been told to the user, or needs no words: only the code is passed on.
+type exitCode int //nolint:errname // it is a code that travels as an error
+
+// Error implements error.
+func (c exitCode) Error() string { return fmt.Sprintf("exit code %d", int(c)) }
+
+// app is what all commands share: the streams and the persistent flags.
+type app struct {
+	Streams
+	// namespace is -n; empty where the user gave none. See app.inNamespace.
+	namespace string
+	// labName and labState choose the lab: --name and --state-dir.
+	labName, labState string
+	verbose           bool
+}
+
+// inNamespace is the namespace that a command about one object uses.
+func (a *app) inNamespace() string {
+	if a.namespace == "" {
+		return "default"
+	}
+	return a.namespace
+}
+
+// newRootCommand puts the command tree together. Persistent flags work before and after the verb.
+func newRootCommand(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "fairlead",
+		Short:         "A service mesh: routes, secures and explains the calls between your pods",
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	flags := root.PersistentFlags()
+	flags.StringVarP(&a.namespace, "namespace", "n", "", "namespace of the object (default \"default\")")
+	flags.StringVar(&a.labName, "name", "lab", "which lab: several run side by side under different names")
+	flags.StringVar(&a.labState, "state-dir", "", "where labs keep their state (default /tmp/fairlead-<uid>)")
+	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
+	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newValidateCommand(a, nil))
+	return root
+}

@@ -1,0 +1,391 @@
+package compile
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// Check reports what cannot work between objects, each Problem a Warning on an object that the user can mend:
+// references to hosts, ports and subsets that are not there, subsets without pods, objects that claim the same host
+// (on each of them). The result is ordered by object, then field.
+func Check(r *store.Reader, g Global) []model.Problem {
+	c := checker{view: view{r: r, g: g}}
+	sets := r.RouteSets()
+	for _, rs := range sets {
+		c.parents(rs)
+		c.hosts(rs)
+		c.backends(rs)
+	}
+	c.routeConflicts(sets)
+	policies := r.Policies()
+	for _, p := range policies {
+		c.policyOf(p)
+	}
+	c.policyConflicts(policies)
+	c.duplicateHosts(r.Services())
+	slices.SortStableFunc(c.problems, compareProblems)
+	return slices.CompactFunc(c.problems, func(a, b model.Problem) bool { return a == b })
+}
+
+func compareProblems(a, b model.Problem) int {
+	return cmp.Or(
+		cmp.Compare(a.Ref.Kind, b.Ref.Kind), a.Ref.Compare(b.Ref.Key),
+		cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message),
+	)
+}
+
+// checker collects the problems of one Check.
+type checker struct {
+	view
+	problems []model.Problem
+	names    []model.Hostname // of all services, loaded on first use
+}
+
+func (c *checker) warn(ref model.Ref, field, message, fix string) {
+	c.problems = append(c.problems, model.Problem{
+		Ref: ref, Severity: model.Warning, Field: field, Message: message, Fix: fix,
+	})
+}
+
+// parents reports Services that a Gateway API route is attached to and that are not there, or lack the port.
+func (c *checker) parents(rs *model.RouteSet) {
+	for i, p := range rs.Parents {
+		field := fmt.Sprintf("spec.parentRefs[%d]", i)
+		s := c.kubernetesService(p.Service)
+		switch {
+		case s == nil:
+			c.warn(rs.Ref, field, fmt.Sprintf("Service %s is not known", p.Service), c.didYouMean(p.Host, p.Service.Namespace))
+		case p.Port != 0 && portOf(s, p.Port) == nil:
+			c.warn(rs.Ref, field+".port", fmt.Sprintf("Service %s has no port %d: it has %s", p.Service, p.Port, portList(s)),
+				suggest(strconv.Itoa(int(p.Port)), tcpPorts(s)))
+		case p.PortName != "" && !slices.Contains(portNames(s), p.PortName):
+			c.warn(rs.Ref, field+".sectionName", fmt.Sprintf("Service %s has no port named %q: it has %s", p.Service, p.PortName,
+				strings.Join(portNames(s), ", ")), suggest(p.PortName, portNames(s)))
+		}
+	}
+}
+
+func portNames(s *model.Service) []string {
+	out := make([]string, 0, len(s.Ports))
+	for i := range s.Ports {
+		out = append(out, s.Ports[i].Name)
+	}
+	return out
+}
+
+// hosts reports hosts of a VirtualService that look like a Service's and are none. Any other unknown host is a
+// virtual one, found by its name in requests.
+func (c *checker) hosts(rs *model.RouteSet) {
+	if !isVirtualService(rs) {
+		return
+	}
+	for i, h := range rs.Hosts {
+		full, found := c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
+		if len(found) == 0 && !h.Wildcard() && strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain) {
+			c.warn(rs.Ref, fmt.Sprintf("spec.hosts[%d]", i),
+				fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", full), c.didYouMean(h, rs.Ref.Namespace))
+		}
+	}
+}
+
+// backends reports what a route set refers to in vain: as its own namespace sees it, and as all others do where it
+// is meant for them.
+func (c *checker) backends(rs *model.RouteSet) {
+	own := c.as(rs.Ref.Namespace)
+	for _, w := range backendsOf(rs) {
+		m := own.unresolved(rs, w)
+		if m == nil && !narrow(rs) {
+			if m = c.unresolved(rs, w); m != nil {
+				m.message += " (as seen outside namespace " + rs.Ref.Namespace + ")"
+			}
+		}
+		if m == nil {
+			continue
+		}
+		fix := suggest(m.value, m.candidates)
+		if m.unknownHost {
+			fix = c.didYouMean(w.Host, rs.Ref.Namespace)
+		}
+		c.warn(rs.Ref, m.field, m.message, fix)
+	}
+}
+
+// unresolved looks a backend up for every port on which its route set can be called.
+func (v view) unresolved(rs *model.RouteSet, w *model.WeightedBackend) *missing {
+	ports := []uint16{0}
+	if w.Port == 0 {
+		if called := v.calledPorts(rs); len(called) > 0 {
+			ports = called
+		}
+	}
+	for _, port := range ports {
+		if ref := v.lookUp(rs, w, port); ref.missing != nil {
+			return ref.missing
+		}
+	}
+	return nil
+}
+
+// calledPorts lists the ports of the services that a route set is for.
+func (v view) calledPorts(rs *model.RouteSet) []uint16 {
+	var out []uint16
+	for _, h := range rs.Hosts {
+		_, found := v.resolveHost(h, rs.Ref.Namespace)
+		for _, s := range found {
+			for i := range s.Ports {
+				if p := &s.Ports[i]; p.Protocol != model.UDP && v.applies(rs, target{s.Host, p.Port}) {
+					out = append(out, p.Port)
+				}
+			}
+		}
+	}
+	return out
+}
+
+// routeConflicts reports route sets that some caller sees on the same host.
+func (c *checker) routeConflicts(sets []*model.RouteSet) {
+	byHost := make(map[model.Hostname][]*model.RouteSet)
+	var hosts []model.Hostname
+	for _, rs := range sets {
+		for _, h := range rs.Hosts {
+			full := h
+			if !h.Wildcard() {
+				full, _ = c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
+			}
+			if len(byHost[full]) == 0 {
+				hosts = append(hosts, full)
+			}
+			if !slices.Contains(byHost[full], rs) {
+				byHost[full] = append(byHost[full], rs)
+			}
+		}
+	}
+	for _, h := range hosts {
+		list := byHost[h]
+		slices.SortFunc(list, olderRouteSet)
+		for i, older := range list {
+			for _, younger := range list[i+1:] {
+				c.routeConflict(h, older, younger)
+			}
+		}
+	}
+}
+
+func (c *checker) routeConflict(h model.Hostname, older, younger *model.RouteSet) {
+	if !isVirtualService(older) && !isVirtualService(younger) {
+		return // Gateway API says how they merge
+	}
+	if !sameTraffic(older, younger) || !shareCallers(older, younger) {
+		return
+	}
+	if isVirtualService(older) && isVirtualService(younger) {
+		c.warn(older.Ref, hostsField(older, h), fmt.Sprintf(
+			"%s is also routed by %s: the rules are merged, this object is older and its rules come first", h, younger.Ref), "write one VirtualService for the host")
+		c.warn(younger.Ref, hostsField(younger, h), fmt.Sprintf(
+			"%s is also routed by %s: the rules are merged, that object is older and its rules come first", h, older.Ref), "write one VirtualService for the host")
+		return
+	}
+	istio, gateway := older, younger
+	if isVirtualService(gateway) {
+		istio, gateway = gateway, istio
+	}
+	c.warn(istio.Ref, hostsField(istio, h), fmt.Sprintf(
+		"%s is also routed by %s: its rules replace those here", h, gateway.Ref), "keep one of the two")
+	c.warn(gateway.Ref, hostsField(gateway, h), fmt.Sprintf(
+		"%s is also routed by %s: the rules here replace its", h, istio.Ref), "keep one of the two")
+}
+
+// sameTraffic reports whether both have rules for requests, or both for connections.
+func sameTraffic(a, b *model.RouteSet) bool {
+	return len(a.HTTP) > 0 && len(b.HTTP) > 0 || len(a.TCP)+len(a.TLS) > 0 && len(b.TCP)+len(b.TLS) > 0
+}
+
+// shareCallers reports whether both decide for some caller: a set for a few namespaces replaces one for all on
+// purpose, and sets for different namespaces never meet.
+func shareCallers(a, b *model.RouteSet) bool {
+	if isVirtualService(a) != isVirtualService(b) {
+		return true
+	}
+	if narrow(a) != narrow(b) {
+		return false
+	}
+	return !narrow(a) || slices.ContainsFunc(audience(a), func(ns string) bool { return slices.Contains(audience(b), ns) })
+}
+
+// audience lists the namespaces that a narrow VirtualService is exported to.
+func audience(rs *model.RouteSet) []string {
+	out := make([]string, 0, len(rs.ExportTo))
+	for _, ns := range rs.ExportTo {
+		if ns == "." {
+			ns = rs.Ref.Namespace
+		}
+		if ns != "~" {
+			out = append(out, ns)
+		}
+	}
+	return out
+}
+
+// hostsField is where an object names the host.
+func hostsField(rs *model.RouteSet, h model.Hostname) string {
+	if !isVirtualService(rs) {
+		i := slices.IndexFunc(rs.Parents, func(p model.RouteParent) bool { return p.Host == h })
+		return fmt.Sprintf("spec.parentRefs[%d]", max(0, i))
+	}
+	i := slices.IndexFunc(rs.Hosts, func(written model.Hostname) bool {
+		return written == h || strings.HasPrefix(string(h), string(written)+".")
+	})
+	return fmt.Sprintf("spec.hosts[%d]", max(0, i))
+}
+
+// policyOf reports a DestinationRule for a host that is not there, and subsets that select nothing.
+func (c *checker) policyOf(p *model.DestinationPolicy) {
+	if p.Host.Wildcard() {
+		return
+	}
+	v := c.as(p.Ref.Namespace)
+	full, found := v.resolveHost(p.Host, p.Ref.Namespace)
+	if len(found) == 0 {
+		c.warn(p.Ref, "spec.host", fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", full),
+			c.didYouMean(p.Host, p.Ref.Namespace))
+		return
+	}
+	if len(p.Subsets) == 0 {
+		return
+	}
+	labels, complete := v.endpointLabels(found[0])
+	if !complete {
+		return
+	}
+	for i := range p.Subsets {
+		s := &p.Subsets[i]
+		if !slices.ContainsFunc(labels, func(l map[string]string) bool { return selects(s.Labels, l) }) {
+			c.warn(p.Ref, s.Field+".labels", fmt.Sprintf("subset %q selects none of the %d endpoints of %s", s.Name, len(labels), full), "")
+		}
+	}
+}
+
+// endpointLabels lists the labels of a service's endpoints. complete is false where the proxy finds some of them.
+func (v view) endpointLabels(s *model.Service) (labels []map[string]string, complete bool) {
+	switch {
+	case len(dnsEndpoints(s, &model.ServicePort{})) > 0 || s.Resolution == model.ResolveNone:
+		return nil, false
+	case isKubernetes(s):
+		for _, k := range v.r.SlicesOfService(s.Key) {
+			if slice := v.r.Slice(k); slice != nil {
+				labels = append(labels, v.podLabels(slice)...)
+			}
+		}
+		return labels, true
+	}
+	for i := range s.Endpoints {
+		labels = append(labels, s.Endpoints[i].Labels)
+	}
+	if len(s.Selector) > 0 {
+		for _, k := range v.r.WorkloadsInNamespace(s.Key.Namespace) {
+			if w := v.r.Workload(k); w != nil && selects(s.Selector, w.Labels) {
+				labels = append(labels, w.Labels)
+			}
+		}
+	}
+	return labels, true
+}
+
+func (v view) podLabels(s *model.Slice) []map[string]string {
+	out := make([]map[string]string, 0, len(s.Endpoints))
+	for i := range s.Endpoints {
+		if w := v.r.Workload(s.Endpoints[i].Pod); w != nil {
+			out = append(out, w.Labels)
+		}
+	}
+	return out
+}
+
+// policyConflicts reports DestinationRules of one namespace for the same host.
+func (c *checker) policyConflicts(policies []*model.DestinationPolicy) {
+	first := make(map[model.Key]*model.DestinationPolicy)
+	sorted := slices.Clone(policies)
+	slices.SortFunc(sorted, olderPolicy)
+	for _, p := range sorted {
+		full := p.Host
+		if !full.Wildcard() {
+			full, _ = c.as(p.Ref.Namespace).resolveHost(p.Host, p.Ref.Namespace)
+		}
+		key := model.Key{Namespace: p.Ref.Namespace, Name: string(full)}
+		older, ok := first[key]
+		if !ok {
+			first[key] = p
+			continue
+		}
+		c.warn(older.Ref, "spec.host", fmt.Sprintf(
+			"%s also has %s: the rules are merged, this one is older and goes first", full, p.Ref), "write one DestinationRule for the host")
+		c.warn(p.Ref, "spec.host", fmt.Sprintf(
+			"%s also has %s: the rules are merged, that one is older and goes first", full, older.Ref), "write one DestinationRule for the host")
+	}
+}
+
+// duplicateHosts reports hosts that several objects define on the same port for callers who see both.
+func (c *checker) duplicateHosts(services []*model.Service) {
+	byHost := make(map[model.Hostname][]*model.Service)
+	for _, s := range services {
+		byHost[s.Host] = append(byHost[s.Host], s)
+	}
+	for h, list := range byHost {
+		c.sorted(list)
+		for i, first := range list {
+			for _, second := range list[i+1:] {
+				if port := sharedPort(first, second); port != 0 && seenTogether(first, second) {
+					message := fmt.Sprintf("%s:%d is also defined by %%s: calls use %s", h, port, first.Origin)
+					c.warn(first.Origin, serviceField(first), fmt.Sprintf(message, second.Origin), "")
+					c.warn(second.Origin, serviceField(second), fmt.Sprintf(message, first.Origin), "remove the host from one of them")
+				}
+			}
+		}
+	}
+}
+
+func serviceField(s *model.Service) string {
+	if isKubernetes(s) {
+		return ""
+	}
+	return "spec.hosts"
+}
+
+func sharedPort(a, b *model.Service) uint16 {
+	for i := range a.Ports {
+		if a.Ports[i].Protocol != model.UDP && portOf(b, a.Ports[i].Port) != nil {
+			return a.Ports[i].Port
+		}
+	}
+	return 0
+}
+
+// seenTogether reports whether one namespace sees both and would have to choose without preferring its own.
+func seenTogether(a, b *model.Service) bool {
+	if a.Key.Namespace == b.Key.Namespace {
+		return true
+	}
+	all := view{}
+	return all.visible(a.ExportTo, a.Key.Namespace) && all.visible(b.ExportTo, b.Key.Namespace)
+}
+
+// didYouMean suggests a known host that looks like the written one.
+func (c *checker) didYouMean(written model.Hostname, namespace string) string {
+	if c.names == nil {
+		for _, s := range c.r.Services() {
+			c.names = append(c.names, s.Host)
+		}
+	}
+	candidates := make([]string, 0, len(c.names))
+	for _, h := range c.names {
+		candidates = append(candidates, string(h))
+	}
+	full := model.HostCandidates(string(written), namespace, c.g.ClusterDomain)
+	return suggest(string(full[len(full)-1]), candidates)
+}

@@ -1,0 +1,90 @@
+package compile
+
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// Global is what is the same for the whole mesh.
+type Global struct {
+	// TrustDomain is the host part of SPIFFE IDs.
+	TrustDomain string
+	// ClusterDomain is the suffix of Service names, "cluster.local".
+	ClusterDomain string
+	// ClusterID labels metrics, "Kubernetes".
+	ClusterID string
+	// RootNamespace holds DestinationRules that apply where no other does; empty means DefaultRootNamespace.
+	RootNamespace string
+	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
+	RefuseUnknown bool
+	AccessLog     plan.AccessLogFormat
+}
+
+// DefaultRootNamespace is where the control plane runs.
+const DefaultRootNamespace = "fairlead-system"
+
+// Client is who asks, from its verified identity.
+type Client struct{ Namespace string }
+
+// Resolve gives the canonical name of the resource behind an alias ("ip/<ip>:<port>", "host/<host>:<port>",
+// "dns/<name>", "ip/<ip>") as c sees it. A canonical name is its own alias. ok is false where the name is not
+// ours: the proxy passes the call or the question through.
+func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string, ok bool) {
+	canonical, ok = view{r: r, g: g, ns: c.Namespace}.resolve(name)
+	if !ok {
+		return "", false
+	}
+	return canonical, true
+}
+
+// Compile gives the resource of a canonical name, or nil where it does not exist (any more). A resource has the name
+// it was asked for by, so other spellings of a name give nil. The trust bundle is not compiled: package identity
+// has it.
+func Compile(r *store.Reader, g Global, canonical string) plan.Resource { //nolint:ireturn // the name says which of the plan's types it is
+	out := view{r: r, g: g}.compile(canonical)
+	if out == nil || out.ResourceName() != canonical {
+		return nil
+	}
+	return out
+}
+
+// compile dispatches on the first part of a name.
+func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compile
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case "dst":
+		return resource(v.destination(rest))
+	case "pod":
+		return resource(v.pod(rest))
+	case "eps":
+		return resource(v.shard(rest))
+	case "ip":
+		return resource(v.workload(rest))
+	case "in":
+		return resource(v.inbound(rest))
+	case "dns":
+		return resource(v.dnsName(rest))
+	case "mesh":
+		return &plan.MeshGlobal{
+			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
+			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog,
+		}
+	}
+	return nil
+}
+
+// resource makes a nil pointer a nil interface.
+func resource[T any, P pointer[T]](p P) plan.Resource { //nolint:ireturn // what Compile returns
+	if p == nil {
+		return nil
+	}
+	return p
+}
+
+// pointer is a *T that is a resource.
+type pointer[T any] interface {
+	*T
+	plan.Resource
+}

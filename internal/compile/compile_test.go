@@ -1,0 +1,279 @@
+package compile_test
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+func sorted() cmp.Option { return cmpopts.SortSlices(strings.Compare) }
+
+// TestCompileMalformedNames asks for names that nobody hands out: the answer is "no such resource", never a panic.
+func TestCompileMalformedNames(t *testing.T) {
+	snap := snapshot(t, "service users.myapp ip=10.96.0.1 port=http:8080:HTTP\nslice u.myapp of=users port=http:80 ep=10.1.0.1\n")
+	names := []string{
+		"", "/", "x", "dst", "dst/", "dst/myapp", "dst/myapp/", "dst/myapp/users", "dst/myapp/users:", "dst/myapp/:8080", "dst//:0?ns=",
+		"dst/myapp/users.myapp.svc.cluster.local:80800", "dst/other/users.myapp.svc.cluster.local:8080", "eps/", "eps/a:1", "eps/a:1/",
+		"eps/users.myapp.svc.cluster.local:8080/u#0", "eps/users.myapp.svc.cluster.local:8080/u#1", "eps/users.myapp.svc.cluster.local:8080/u#2",
+		"eps/users.myapp.svc.cluster.local:8080/u#x", "eps/a:1/b/static", "eps/a:1/b/other", "eps/x:1/pod", "eps/[::1]:1/pod", "pod/", "pod/1.2.3.4",
+		"pod/1.2.3.4:80", "ip/", "ip/x", "ip/1.2.3.4:80", "in/", "in/a", "in/a/b/c", "dns/", "dns/x", "trust", "trust/",
+		"dst/myapp/USERS.myapp.svc.cluster.local:8080", "dst/myapp/users.myapp.svc.cluster.local.:8080", "eps/Users.myapp.svc.cluster.local:8080/u",
+		"dst/myapp/users.myapp.svc.cluster.local:08080", "pod/[::ffff:10.1.0.1]:80", "dns/USERS.myapp.svc.cluster.local", "mesh/x",
+	}
+	for _, name := range names {
+		if got := compile.Compile(store.NewReader(snap), global(), name); got != nil {
+			t.Errorf("Compile(%q) = %v, want nil", name, got)
+		}
+	}
+	for _, name := range []string{"", "x", "host/", "host/:80", "host/a", "host/a:0", "host/a:70000", "ip/", "ip/a", "ip/a:1", "ip/10.96.0.1:0", "dns/", "dst", "mesh/x"} {
+		if got, ok := compile.Resolve(store.NewReader(snap), global(), compile.Client{Namespace: "myapp"}, name); ok {
+			t.Errorf("Resolve(%q) = %q, want not ours", name, got)
+		}
+	}
+}
+
+func TestCompileMesh(t *testing.T) {
+	g := global()
+	g.RefuseUnknown, g.AccessLog = true, plan.AccessLogJSON
+	want := &plan.MeshGlobal{
+		TrustDomain: "cluster.local", ClusterDomain: "cluster.local", ClusterID: "Kubernetes", RefuseUnknown: true, AccessLog: plan.AccessLogJSON,
+	}
+	got := compile.Compile(store.NewReader(store.New().Snapshot()), g, "mesh")
+	if diff := cmp.Diff(plan.Resource(want), got); diff != "" {
+		t.Errorf("Compile(mesh) (-want +got):\n%s", diff)
+	}
+}
+
+// TestCompileNamesItself asks for every kind of resource and compares its name with the question.
+func TestCompileNamesItself(t *testing.T) {
+	snap := snapshot(t, `
+service users.myapp ip=10.96.0.1 port=http:8080:HTTP
+slice u.myapp of=users port=http:80 ep=10.1.0.1/p ep=fd00::1
+pod p.myapp ip=10.1.0.1,fd00::7
+dr mine.client host=users.myapp subset=v1:version=v1
+entry *.example.com ns=shop resolution=STATIC port=http:80:HTTP endpoint=192.0.2.1 ip=198.51.100.1
+`)
+	for _, name := range []string{
+		"dst/myapp/users.myapp.svc.cluster.local:8080", "dst/myapp/users.myapp.svc.cluster.local:8080?ns=client",
+		"eps/users.myapp.svc.cluster.local:8080/u", "eps/users.myapp.svc.cluster.local:8080/u?ns=client", "eps/*.example.com:80/shop/static",
+		"dst/shop/a.example.com:80", "dst/shop/*.example.com:80", "pod/10.1.0.1:80", "pod/[fd00::1]:80", "eps/[fd00::1]:80/pod", "ip/fd00::7",
+		"ip/10.1.0.1", "in/myapp/p", "dns/users.myapp.svc.cluster.local", "dns/a.example.com", "mesh",
+	} {
+		res := compile.Compile(store.NewReader(snap), global(), name)
+		if res == nil {
+			t.Errorf("Compile(%q) = nil", name)
+			continue
+		}
+		// A workload answers to each of its addresses.
+		if got := res.ResourceName(); got != name && !strings.HasPrefix(name, "dns/") {
+			t.Errorf("Compile(%q).ResourceName() = %q", name, got)
+		}
+		if canonical, ok := compile.Resolve(store.NewReader(snap), global(), compile.Client{Namespace: "any"}, name); !ok || canonical != name {
+			t.Errorf("Resolve(%q) = %q, %v, want itself", name, canonical, ok)
+		}
+	}
+}
+
+// TestTrafficPolicyMerge shows which level gives each setting, as Istio merges them.
+func TestTrafficPolicyMerge(t *testing.T) {
+	port := func(n uint16, p model.TrafficPolicy) map[uint16]model.TrafficPolicy {
+		return map[uint16]model.TrafficPolicy{n: p}
+	}
+	tls := func(m model.TLSMode) model.TLSSettings { return model.TLSSettings{Mode: m} }
+	rule := func(name string, age int64, p model.DestinationPolicy) model.DestinationPolicy {
+		p.Ref = model.Ref{Kind: "DestinationRule", Key: model.Key{Namespace: "myapp", Name: name}}
+		p.Host, p.CreatedAt = "users.myapp.svc.cluster.local", created(age)
+		return p
+	}
+	type want struct {
+		LB       model.LBKind
+		TLS      model.TLSMode
+		MaxConns uint32
+		Requests uint32
+		Rule     string
+	}
+	for _, test := range []struct {
+		name  string
+		rules []model.DestinationPolicy
+		want  want
+	}{
+		{"nothing said", nil, want{LB: model.LeastRequest}},
+		{
+			"destination level",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1}})},
+			want{model.Random, 0, 1, 0, "a.myapp"},
+		},
+		{
+			"port level replaces all",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, TLS: tls(model.TLSDisable)},
+				PerPort: port(8080, model.TrafficPolicy{MaxRequests: 2}),
+			})},
+			want{model.LeastRequest, 0, 0, 2, "a.myapp"},
+		},
+		{
+			"other port changes nothing",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Random}, PerPort: port(9, model.TrafficPolicy{LB: model.RoundRobin}),
+			})},
+			want{model.Random, 0, 0, 0, "a.myapp"},
+		},
+		{
+			"subset replaces blocks",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, MaxRequests: 1, TLS: tls(model.TLSDisable)},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+			})},
+			want{model.Random, model.TLSDisable, 0, 5, "a.myapp"},
+		},
+		{
+			"subset over port level",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				PerPort: port(8080, model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 3}),
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{TLS: tls(model.TLSSimple)}}},
+			})},
+			want{model.RoundRobin, model.TLSSimple, 3, 0, "a.myapp"},
+		},
+		{
+			"subset port level replaces all",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1},
+				Subsets: []model.Subset{{
+					Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}, PerPort: port(8080, model.TrafficPolicy{MaxRequests: 7}),
+				}},
+			})},
+			want{model.LeastRequest, 0, 0, 7, "a.myapp"},
+		},
+		{
+			"oldest policy and subset of two rules",
+			[]model.DestinationPolicy{
+				rule("young", 1, model.DestinationPolicy{
+					Default: model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 9},
+					Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}}},
+				}),
+				rule("old", 2, model.DestinationPolicy{Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.Random}}}}),
+			},
+			want{model.Random, 0, 9, 0, "old.myapp"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			s := store.New()
+			load(t, s, "service users.myapp ip=10.96.0.1 port=http:8080:HTTP\nvs users.myapp host=users\n  http -> users/v1\n")
+			subset := 0
+			snap, _ := s.Commit(func(tx *store.Txn) {
+				for _, r := range test.rules {
+					tx.SetPolicy(r)
+					subset += len(r.Subsets)
+				}
+			})
+			d, _ := compile.Compile(store.NewReader(snap), global(), "dst/myapp/users.myapp.svc.cluster.local:8080").(*plan.Destination)
+			b := d.Backends[len(d.Backends)-1] // the host itself
+			if subset > 0 {
+				b = d.Backends[0]
+			}
+			got := want{b.LB, b.TLS.Mode, b.MaxConnections, b.MaxRequests, b.Rule}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("backend %s (-want +got):\n%s", b.Name, diff)
+			}
+		})
+	}
+}
+
+// TestShardParts splits a slice of more than 100 endpoints.
+func TestShardParts(t *testing.T) {
+	var line strings.Builder
+	line.WriteString("service users.myapp ip=10.96.0.1 port=http:8080:HTTP\nslice u.myapp of=users port=http:80")
+	for i := range 250 {
+		fmt.Fprintf(&line, " ep=10.1.%d.%d", i/100, i%100)
+	}
+	snap := snapshot(t, line.String())
+	d, _ := compile.Compile(store.NewReader(snap), global(), "dst/myapp/users.myapp.svc.cluster.local:8080").(*plan.Destination)
+	total, first := 0, map[string]bool{}
+	for _, name := range d.Backends[0].Shards {
+		shard, _ := compile.Compile(store.NewReader(snap), global(), name).(*plan.EndpointShard)
+		if shard == nil || len(shard.Endpoints) > store.ShardSize {
+			t.Fatalf("Compile(%s) = %v, want at most %d endpoints", name, shard, store.ShardSize)
+		}
+		for i := range shard.Endpoints {
+			first[shard.Endpoints[i].Addr.String()] = true
+		}
+		total += len(shard.Endpoints)
+	}
+	if total != 250 || len(first) != 250 || len(d.Backends[0].Shards) != 3 {
+		t.Errorf("%d shards hold %d endpoints, %d different; want 3, 250, 250", len(d.Backends[0].Shards), total, len(first))
+	}
+}
+
+// TestCheckIsDeterministic compares two checks of a mesh full of mistakes.
+func TestCheckIsDeterministic(t *testing.T) {
+	rng := rand.New(rand.NewPCG(9, 9))
+	var b strings.Builder
+	for range 80 {
+		b.WriteString(randomObject(rng) + "\n")
+	}
+	snap := snapshot(t, b.String())
+	first := compile.Check(store.NewReader(snap), global())
+	if len(first) == 0 {
+		t.Fatal("no problems found")
+	}
+	for range 5 {
+		if diff := cmp.Diff(first, compile.Check(store.NewReader(snap), global())); diff != "" {
+			t.Fatalf("Check differs (-first +again):\n%s", diff)
+		}
+	}
+}
+
+// shardAllocations is the budget for a shard of 100 meshed endpoints with a node and one of two subsets each. It took
+// 344 when it was written: per endpoint the subset list, the identity and the ID of the workload that is read.
+const shardAllocations = 400
+
+func TestShardAllocations(t *testing.T) {
+	snap, name := shardOf(t, 100)
+	got := testing.AllocsPerRun(10, func() { compile.Compile(store.NewReader(snap), global(), name) })
+	if got > shardAllocations {
+		t.Errorf("a shard of 100 endpoints takes %.0f allocations, budget %d", got, shardAllocations)
+	}
+}
+
+func shardOf(tb testing.TB, n int) (snap store.Snapshot, name string) {
+	tb.Helper()
+	var b, slice strings.Builder
+	b.WriteString("service users.myapp ip=10.96.0.1 port=http:8080:HTTP\ndr users.myapp host=users subset=v1:version=v1 subset=v2:version=v2\nnode n r/z\n")
+	slice.WriteString("slice u.myapp of=users port=http:80")
+	for i := range n {
+		fmt.Fprintf(&b, "pod p%d.myapp ip=10.1.0.%d label=app:users label=version:v%d node=n meshed\n", i, i, i%2+1)
+		fmt.Fprintf(&slice, " ep=10.1.0.%d/p%d", i, i)
+	}
+	return snapshot(tb, b.String()+slice.String()), "eps/users.myapp.svc.cluster.local:8080/u"
+}
+
+func BenchmarkCompileShard(b *testing.B) {
+	for _, n := range []int{1, 10, 100} {
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			snap, name := shardOf(b, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				compile.Compile(store.NewReader(snap), global(), name)
+			}
+		})
+	}
+}
+
+func BenchmarkCompileDestination(b *testing.B) {
+	snap := snapshot(b, big(1000))
+	b.ReportAllocs()
+	i := 0
+	for b.Loop() {
+		i++
+		compile.Compile(store.NewReader(snap), global(), fmt.Sprintf("dst/ns/s%d.ns.svc.cluster.local:8080", i%1000))
+	}
+}

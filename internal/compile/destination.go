@@ -1,0 +1,166 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// destination compiles "dst/<namespace>/<host>:<port>[?ns=<client namespace>]"; name is what follows "dst/".
+func (v view) destination(name string) *plan.Destination {
+	rest, clientNamespace := splitVariant(name)
+	namespace, dst, ok := strings.Cut(rest, "/")
+	if !ok {
+		return nil
+	}
+	t, ok := parseTarget(dst)
+	if !ok {
+		return nil
+	}
+	v = v.as(clientNamespace)
+	s, p := v.findIn(namespace, t)
+	applied := v.routes(t)
+	if p == nil && !v.virtualHost(namespace, t, applied) {
+		return nil
+	}
+	out := v.assemble(t, s, p, applied)
+	out.Name = destinationName(namespace, t, clientNamespace)
+	return out
+}
+
+// virtualHost reports whether a host that no service defines is one all the same, because a VirtualService of the
+// namespace says where its calls go.
+func (v view) virtualHost(namespace string, t target, a appliedRoutes) bool {
+	if len(v.services(t.host)) > 0 {
+		return false
+	}
+	first := firstRouteSet(a)
+	return first != nil && first.Ref.Namespace == namespace
+}
+
+// firstRouteSet gives the route set that a host without a service is named after, or nil.
+func firstRouteSet(a appliedRoutes) *model.RouteSet {
+	switch {
+	case len(a.http) > 0:
+		return a.http[0]
+	case len(a.tcp) > 0:
+		return a.tcp[0]
+	}
+	return nil
+}
+
+// assemble builds the destination of a service's port, or of a host that has routes only (s and p are nil).
+func (v view) assemble(t target, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
+	out := &plan.Destination{Host: t.host, Port: t.port}
+	b := newBackends(v, t.port)
+	for _, r := range a.rules(t.port) {
+		out.Routes = append(out.Routes, b.route(r))
+	}
+	out.TCP = b.tcpRoutes(a, t.port)
+	if s != nil {
+		out.Service, out.Protocol = s.Key, p.Protocol
+		out.Addresses = v.addresses(s)
+		out.OutOfMesh = s.External
+		b.defaults(out, s, p)
+	}
+	out.Backends = b.list
+	out.Passthrough = slices.ContainsFunc(b.list, func(b plan.Backend) bool { return b.Type == model.ResolveNone.String() })
+	return out
+}
+
+// defaults adds the routes to the host itself: for requests where nobody routes them, for connections that no rule
+// takes (a request that no rule takes is answered 404).
+func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.ServicePort) {
+	if len(out.Routes) == 0 {
+		out.Routes = []plan.Route{{
+			Name: "default", Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}}, Retry: defaultRetry(),
+		}}
+	}
+	if !decidesAll(out.TCP) {
+		out.TCP = append(out.TCP, plan.TCPRoute{
+			Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
+		})
+	}
+}
+
+// addresses lists the addresses by which s is called, the automatic one where it has no other.
+func (v view) addresses(s *model.Service) []netip.Addr {
+	var out []netip.Addr
+	for _, vip := range s.VIPs {
+		if vip.IsSingleIP() {
+			out = append(out, vip.Addr().Unmap())
+		}
+	}
+	if len(s.VIPs) > 0 || isKubernetes(s) {
+		return out
+	}
+	if auto, ok := v.r.AutoAddress(s.Key.Namespace, s.Host); ok {
+		out = append(out, auto)
+	}
+	return out
+}
+
+// inputs lists the objects that decide what t is to the viewing namespace. Two namespaces with equal inputs share
+// one Destination.
+func (v view) inputs(t target, s *model.Service) []model.Ref {
+	var out []model.Ref
+	known := make(map[*model.Service]bool)
+	addService := func(s *model.Service) {
+		out = append(out, s.Origin)
+		if known[s] {
+			return
+		}
+		known[s] = true
+		for _, p := range v.policies(s) {
+			out = append(out, p.Ref)
+		}
+	}
+	if s != nil {
+		addService(s)
+	}
+	a := v.routes(t)
+	for _, rs := range slices.Concat(a.http, a.tcp) {
+		out = append(out, rs.Ref)
+		for _, h := range backendHosts(rs) {
+			_, found := v.resolveHost(h, rs.Ref.Namespace)
+			for _, s := range found {
+				addService(s)
+			}
+		}
+	}
+	return out
+}
+
+// backendHosts lists the hosts that a route set sends calls to, in order.
+func backendHosts(rs *model.RouteSet) []model.Hostname {
+	var out []model.Hostname
+	for _, w := range backendsOf(rs) {
+		out = append(out, w.Host)
+	}
+	return out
+}
+
+// backendsOf lists every backend that a route set refers to.
+func backendsOf(rs *model.RouteSet) []*model.WeightedBackend {
+	var out []*model.WeightedBackend
+	for i := range rs.HTTP {
+		h := &rs.HTTP[i]
+		for j := range h.Backends {
+			out = append(out, &h.Backends[j])
+		}
+		for j := range h.Mirrors {
+			out = append(out, &h.Mirrors[j].Backend)
+		}
+	}
+	for _, rules := range [][]model.TCPRule{rs.TLS, rs.TCP} {
+		for i := range rules {
+			for j := range rules[i].Backends {
+				out = append(out, &rules[i].Backends[j])
+			}
+		}
+	}
+	return out
+}

@@ -1,0 +1,130 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// How long resolvers may keep an answer. Addresses of services stay; those of headless ones come and go with pods.
+const (
+	serviceTTL  = 30 * time.Second
+	headlessTTL = 5 * time.Second
+)
+
+// resolveDNS finds the canonical form of a name that somebody asked for; names that are not ours are forwarded. Who
+// may ask depends on the namespace, the answer does not: an address stands for the host, whichever of several
+// services behind the host the caller's namespace then sees (see resolveAddrPort).
+func (v view) resolveDNS(written string) (string, bool) {
+	for _, h := range v.candidates(written) {
+		if v.answer(h).source != nil {
+			return "dns/" + string(h), true
+		}
+	}
+	return "", false
+}
+
+// dnsName compiles "dns/<fqdn>"; fqdn is what follows "dns/".
+func (v view) dnsName(fqdn string) *plan.DNSName {
+	h := model.CanonicalHost(fqdn)
+	v.all = true
+	a := v.answer(h)
+	if a.source == nil {
+		return nil
+	}
+	return v.fill(h, a)
+}
+
+// answer says where the addresses of a name come from: the service, and for the name of one pod behind a headless
+// service the pod's label. source is nil for names that are not ours.
+type answer struct {
+	source *model.Service
+	pod    string
+}
+
+func (v view) answer(h model.Hostname) answer {
+	if found := v.servicesAt(h); len(found) > 0 {
+		if !v.answers(found[0]) {
+			return answer{}
+		}
+		return answer{source: found[0]}
+	}
+	label, rest, ok := strings.Cut(string(h), ".")
+	if !ok {
+		return answer{}
+	}
+	if found := v.servicesAt(model.Hostname(rest)); len(found) > 0 && found[0].Headless {
+		if len(v.podAddresses(found[0], label)) == 0 {
+			return answer{} // the cluster's DNS says that there is no such name
+		}
+		return answer{source: found[0], pod: label}
+	}
+	for _, level := range levels(h)[1:] {
+		if found := v.servicesAt(level); len(found) > 0 {
+			if len(v.addresses(found[0])) == 0 {
+				return answer{} // any name below a wildcard may exist elsewhere
+			}
+			return answer{source: found[0]}
+		}
+	}
+	return answer{}
+}
+
+// answers reports whether we know more of s than the outside does: all of a Kubernetes Service, the address of a
+// ServiceEntry.
+func (v view) answers(s *model.Service) bool { return isKubernetes(s) || len(v.addresses(s)) > 0 }
+
+// fill gives the answer. Where the name exists and has no address it is empty: that is an answer too.
+func (v view) fill(h model.Hostname, a answer) *plan.DNSName {
+	out := &plan.DNSName{Host: h, TTL: serviceTTL}
+	switch {
+	case a.source.ExternalName != "":
+		out.CNAME = a.source.ExternalName
+	case a.pod != "":
+		out.Addresses, out.TTL = v.podAddresses(a.source, a.pod), headlessTTL
+	case a.source.Headless:
+		out.Addresses, out.TTL = v.podAddresses(a.source, ""), headlessTTL
+	default:
+		out.Addresses = v.addresses(a.source)
+	}
+	return out
+}
+
+// podAddresses lists the addresses of a headless service's ready endpoints, or of those that go by the label: their
+// hostname or, as CoreDNS has it, their address with dashes.
+func (v view) podAddresses(s *model.Service, label string) []netip.Addr {
+	var out []netip.Addr
+	for _, k := range v.r.SlicesOfService(s.Key) {
+		slice := v.r.Slice(k)
+		if slice == nil {
+			continue
+		}
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if (e.Ready || s.PublishNotReady) && (label == "" || goesBy(e, label)) {
+				out = appendUnmapped(out, e.Addresses)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+func appendUnmapped(out, addrs []netip.Addr) []netip.Addr {
+	for _, a := range addrs {
+		out = append(out, a.Unmap())
+	}
+	return out
+}
+
+func goesBy(e *model.SliceEndpoint, label string) bool {
+	if e.Hostname != "" {
+		return strings.EqualFold(e.Hostname, label)
+	}
+	dashed := strings.NewReplacer(".", "-", ":", "-")
+	return slices.ContainsFunc(e.Addresses, func(a netip.Addr) bool { return dashed.Replace(a.Unmap().String()) == label })
+}

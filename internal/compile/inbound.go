@@ -1,0 +1,90 @@
+package compile
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+func inboundName(pod model.Key) string { return "in/" + pod.String() }
+
+// inbound compiles "in/<namespace>/<pod>"; pod is what follows "in/". Ports come from the slices that hold the pod,
+// ready or not, so that the policy is there before the first call is.
+func (v view) inbound(pod string) *plan.InboundPolicy {
+	namespace, name, ok := strings.Cut(pod, "/")
+	if !ok {
+		return nil
+	}
+	key := model.Key{Namespace: namespace, Name: name}
+	if v.r.Workload(key) == nil {
+		return nil
+	}
+	return &plan.InboundPolicy{Name: inboundName(key), Ports: v.inboundPorts(key), MTLS: plan.Permissive}
+}
+
+// inboundPorts lists the ports that Services point at. Where several Services share a port, the one with cluster IPs
+// labels it before a headless one, the older before the younger; a protocol that any of them declares is used where
+// the first leaves it open.
+func (v view) inboundPorts(pod model.Key) []plan.InboundPort {
+	byPort := make(map[uint16]plan.InboundPort)
+	for _, sp := range v.servicesOfPod(pod) {
+		in, ok := byPort[sp.number]
+		if !ok {
+			in = plan.InboundPort{
+				Port: sp.number, Protocol: sp.port.Protocol, MTLS: plan.Permissive,
+				Service: sp.service.Key, Host: sp.service.Host,
+			}
+		}
+		if in.Protocol == model.Undeclared {
+			in.Protocol = sp.port.Protocol
+		}
+		byPort[sp.number] = in
+	}
+	out := make([]plan.InboundPort, 0, len(byPort))
+	for _, in := range byPort {
+		out = append(out, in)
+	}
+	slices.SortFunc(out, func(a, b plan.InboundPort) int { return cmp.Compare(a.Port, b.Port) })
+	return out
+}
+
+// podPort is a port of a pod that a service points at.
+type podPort struct {
+	number  uint16
+	service *model.Service
+	port    *model.ServicePort
+}
+
+func (v view) servicesOfPod(pod model.Key) []podPort {
+	var out []podPort
+	for _, k := range v.r.SlicesOfPod(pod) {
+		shape, ok := v.r.SliceShape(k)
+		if !ok {
+			continue
+		}
+		s := v.kubernetesService(shape.Service)
+		if s == nil {
+			continue
+		}
+		for i := range s.Ports {
+			p := &s.Ports[i]
+			if n := slicePort(shape.Ports, p.Name); n != 0 && p.Protocol != model.UDP {
+				out = append(out, podPort{number: n, service: s, port: p})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b podPort) int {
+		return cmp.Or(headlessRank(a.service)-headlessRank(b.service), olderService(a.service, b.service))
+	})
+	return out
+}
+
+func headlessRank(s *model.Service) int {
+	if s.Headless {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,105 @@
+package compile
+
+import (
+	"net/netip"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// pod compiles "pod/<ip>:<port>"; at is what follows "pod/". Who dials an endpoint's own address wants that
+// endpoint: users' routes do not apply, mesh mTLS does. The service that holds the endpoint labels the call and says
+// its protocol; a headless service's DestinationRule applies, for there is no other way to call one.
+func (v view) pod(at string) *plan.Destination {
+	t, _ := parseTarget(at)
+	addr, ok := t.addrPort()
+	if !ok || !v.isEndpoint(addr) {
+		return nil
+	}
+	s, p := v.serviceAt(addr)
+	out := &plan.Destination{
+		Name: podName(addr), Host: model.Hostname(addr.Addr().String()), Port: addr.Port(),
+		Addresses: []netip.Addr{addr.Addr()},
+	}
+	b := v.podBackend(addr, s, p)
+	if s != nil {
+		out.Host, out.Service, out.Protocol = s.Host, s.Key, p.Protocol
+	}
+	to := []plan.WeightedBackend{{Backend: 0, Weight: 1}}
+	out.Backends = []plan.Backend{b}
+	out.Routes = []plan.Route{{Name: "default", Backends: to, Retry: defaultRetry()}}
+	out.TCP = []plan.TCPRoute{{Backends: to}}
+	return out
+}
+
+func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePort) plan.Backend {
+	shards := []string{podShardName(at).String()}
+	if s == nil {
+		host := model.Hostname(at.Addr().String())
+		return plan.Backend{
+			Name: clusterName(at.Port(), "", host), Host: host, Port: at.Port(),
+			Type: model.ResolveSlices.String(), LB: model.LeastRequest, Shards: shards,
+		}
+	}
+	out := plan.Backend{
+		Name: clusterName(p.Port, "", s.Host), Host: s.Host, Port: p.Port, Service: s.Key,
+		Type: model.ResolveSlices.String(), LB: model.LeastRequest, Shards: shards,
+	}
+	if s.Headless {
+		e := v.policy(s)
+		out.Rule = e.ruleName()
+		applyTraffic(&out, e.traffic(p.Port, ""))
+	}
+	return out
+}
+
+func podShardName(at netip.AddrPort) shardName {
+	return shardName{
+		target: target{model.Hostname(at.Addr().String()), at.Port()}, slice: slicePod, part: 1,
+	}
+}
+
+// podShard gives the one endpoint of a pod's destination. It is healthy whatever discovery says: the caller chose it.
+func (v view) podShard(n shardName) *plan.EndpointShard {
+	at, ok := n.addrPort()
+	if !ok || !v.isEndpoint(at) {
+		return nil
+	}
+	w := v.workloadAt(at.Addr())
+	g := group{view: v}
+	if s, p := v.serviceAt(at); s != nil {
+		g = v.group(s, p)
+		if w == nil {
+			w = v.sharedWorkload(at)
+		}
+	}
+	return &plan.EndpointShard{
+		Name: podShardName(at).String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
+	}
+}
+
+// sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
+func (v view) sharedWorkload(at netip.AddrPort) *model.Workload {
+	for _, k := range v.r.SlicesAtAddress(at.Addr()) {
+		slice := v.r.Slice(k)
+		if slice == nil {
+			continue
+		}
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if e.Pod.Name != "" && len(e.Addresses) > 0 && e.Addresses[0].Unmap() == at.Addr() && listens(slice, at.Port()) {
+				return v.r.Workload(e.Pod)
+			}
+		}
+	}
+	return nil
+}
+
+func listens(s *model.Slice, port uint16) bool {
+	for _, p := range s.Ports {
+		if p.Port == port {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,152 @@
+package compile
+
+import (
+	"maps"
+	"reflect"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// effectivePolicy is what the DestinationRules say about one host to the callers of one namespace.
+type effectivePolicy struct {
+	// rules are in force, first the one that proxy-config prints.
+	rules   []*model.DestinationPolicy
+	base    model.TrafficPolicy
+	perPort map[uint16]model.TrafficPolicy
+	subsets []model.Subset
+}
+
+// policy looks for DestinationRules where Istio looks: in the caller's namespace, then in the service's, then in
+// the root namespace. The first of these that has a visible rule for the host decides; inside it an exact host goes
+// before a wildcard. Several rules for one host are merged: the oldest traffic policy, all subsets, of two subsets
+// with one name the older.
+func (v view) policy(s *model.Service) effectivePolicy { return mergePolicies(v.policies(s)) }
+
+func (v view) policies(s *model.Service) []*model.DestinationPolicy {
+	byLevel := make([][]*model.DestinationPolicy, 0, 8)
+	for _, level := range levels(s.Host) {
+		var found []*model.DestinationPolicy
+		for _, h := range v.spellings(level) {
+			found = append(found, v.r.PoliciesByHost(h)...)
+		}
+		byLevel = append(byLevel, found)
+	}
+	for _, ns := range []string{v.ns, s.Key.Namespace, v.rootNamespace()} {
+		for _, found := range byLevel {
+			if rules := v.policiesOf(ns, found); len(rules) > 0 {
+				return rules
+			}
+		}
+	}
+	return nil
+}
+
+// policiesOf keeps the visible rules of one namespace, oldest first.
+func (v view) policiesOf(namespace string, all []*model.DestinationPolicy) []*model.DestinationPolicy {
+	var out []*model.DestinationPolicy
+	for _, p := range all {
+		if namespace != "" && p.Ref.Namespace == namespace && v.visible(p.ExportTo, p.Ref.Namespace) {
+			out = append(out, p)
+		}
+	}
+	slices.SortFunc(out, olderPolicy)
+	return out
+}
+
+func mergePolicies(rules []*model.DestinationPolicy) effectivePolicy {
+	e := effectivePolicy{rules: rules}
+	said := false
+	for _, p := range rules {
+		if !said && (isSaid(p.Default) || len(p.PerPort) > 0) {
+			e.base, e.perPort, said = p.Default, p.PerPort, true
+		}
+		for _, s := range p.Subsets {
+			if e.subset(s.Name) == nil {
+				e.subsets = append(e.subsets, s)
+			}
+		}
+	}
+	return e
+}
+
+// subset gives the subset of that name, or nil.
+func (e *effectivePolicy) subset(name string) *model.Subset {
+	for i := range e.subsets {
+		if e.subsets[i].Name == name {
+			return &e.subsets[i]
+		}
+	}
+	return nil
+}
+
+// subsetNames lists the names of the subsets that labels belong to, sorted.
+func (e *effectivePolicy) subsetNames(labels map[string]string) []string {
+	var out []string
+	for i := range e.subsets {
+		if selects(e.subsets[i].Labels, labels) {
+			out = append(out, e.subsets[i].Name)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// sameSubsets reports whether both pick the same endpoints for the same names.
+func sameSubsets(a, b effectivePolicy) bool {
+	return maps.EqualFunc(a.selectors(), b.selectors(), maps.Equal[map[string]string, map[string]string])
+}
+
+func (e *effectivePolicy) selectors() map[string]map[string]string {
+	out := make(map[string]map[string]string, len(e.subsets))
+	for i := range e.subsets {
+		out[e.subsets[i].Name] = e.subsets[i].Labels
+	}
+	return out
+}
+
+// traffic gives the policy for a port and a subset ("" is none), merged as Istio does it: settings of a port
+// replace all settings of their level, without inheriting; a subset's load balancer, connection pool and TLS each
+// replace the level above as a block.
+func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolicy {
+	out := e.base
+	if p, ok := e.perPort[port]; ok {
+		out = p
+	}
+	s := e.subset(subset)
+	if s == nil {
+		return out
+	}
+	if p, ok := s.PerPort[port]; ok {
+		return p
+	}
+	if s.Policy.LB != model.LBUnset {
+		out.LB = s.Policy.LB
+	}
+	if !reflect.DeepEqual(s.Policy.TLS, model.TLSSettings{}) {
+		out.TLS = s.Policy.TLS
+	}
+	if pool := poolOnly(s.Policy); isSaid(pool) {
+		pool.LB, pool.TLS = out.LB, out.TLS
+		out = pool
+	}
+	return out
+}
+
+// poolOnly is p's connectionPool block.
+func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
+	p.LB, p.TLS = model.LBUnset, model.TLSSettings{}
+	return p
+}
+
+func isSaid(p model.TrafficPolicy) bool { return !reflect.DeepEqual(p, model.TrafficPolicy{}) }
+
+// selects reports whether labels has all of selector. An empty selector selects everything.
+func selects(selector, labels map[string]string) bool {
+	for k, want := range selector {
+		if got, ok := labels[k]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,215 @@
+package compile
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// resolve dispatches on the first part of a name.
+func (v view) resolve(name string) (string, bool) {
+	kind, rest, _ := strings.Cut(name, "/")
+	switch kind {
+	case "ip":
+		return v.resolveAddress(rest)
+	case "host":
+		t, ok := parseTarget(rest)
+		if !ok {
+			return "", false
+		}
+		return v.resolveTarget(t)
+	case "dns":
+		return v.resolveDNS(rest)
+	case "dst", "pod", "eps", "in":
+		return name, rest != ""
+	case "mesh", "trust":
+		return name, rest == ""
+	}
+	return "", false
+}
+
+// resolveAddress resolves what follows "ip/": "<ip>" is a workload, "<ip>:<port>" a destination.
+func (v view) resolveAddress(s string) (string, bool) {
+	if addr, err := netip.ParseAddr(s); err == nil {
+		if v.workloadAt(addr) == nil {
+			return "", false
+		}
+		return "ip/" + addr.Unmap().WithZone("").String(), true
+	}
+	t, ok := parseTarget(s)
+	if !ok {
+		return "", false
+	}
+	at, ok := t.addrPort()
+	if !ok {
+		return "", false
+	}
+	return v.resolveAddrPort(at)
+}
+
+// resolveAddrPort finds out what a dialled address stands for: a service's own address, an automatic one, a pod or
+// another endpoint, an address range of a ServiceEntry, in this order. A service's address with a port that the
+// service does not have is nobody's.
+func (v view) resolveAddrPort(at netip.AddrPort) (string, bool) {
+	if found := v.r.ServicesByAddress(at.Addr()); len(found) > 0 {
+		hosts := make([]model.Hostname, 0, len(found))
+		for _, s := range v.sorted(found) {
+			hosts = append(hosts, s.Host)
+		}
+		return v.resolveHosts(hosts, at.Port())
+	}
+	if auto, ok := v.r.AutoAddressAt(at.Addr()); ok {
+		return v.resolveHosts([]model.Hostname{auto.Host}, at.Port())
+	}
+	if v.isEndpoint(at) {
+		return podName(at), true
+	}
+	if s := v.byRange(at); s != nil {
+		return v.destinationFor(target{s.Host, at.Port()}, s), true
+	}
+	return "", false
+}
+
+// resolveHosts gives the destination of the first of the hosts for which the viewing namespace sees a service with the
+// port. The address that led here names a host; where several objects define the host, the namespace may see another
+// one than the owner of the address.
+func (v view) resolveHosts(hosts []model.Hostname, port uint16) (string, bool) {
+	for _, h := range hosts {
+		if s, p := withPort(v.servicesAt(h), port); p != nil {
+			return v.destinationFor(target{h, port}, s), true
+		}
+	}
+	return "", false
+}
+
+// byRange gives the service with the longest address range around the address that has the port.
+func (v view) byRange(at netip.AddrPort) *model.Service {
+	var best *model.Service
+	bits := -1
+	for _, s := range v.sees(v.r.ServicesByRange()) {
+		if portOf(s, at.Port()) == nil {
+			continue
+		}
+		for _, p := range s.VIPs {
+			if p.Contains(at.Addr()) && p.Bits() > bits {
+				best, bits = s, p.Bits()
+			}
+		}
+	}
+	return best
+}
+
+// destinationFor names the destination of a service's port for the viewing namespace: with a variant where its
+// configuration differs from everybody's.
+func (v view) destinationFor(t target, s *model.Service) string {
+	namespace := s.Key.Namespace
+	if v.ns == "" {
+		return destinationName(namespace, t, "")
+	}
+	common := v.as("")
+	theirs, p := common.findIn(namespace, t)
+	if p != nil && slices.Equal(v.inputs(t, s), common.inputs(t, theirs)) {
+		return destinationName(namespace, t, "")
+	}
+	return destinationName(namespace, t, v.ns)
+}
+
+// resolveTarget finds the destination of a name and port, as a Host header or SNI gives it: first a service that
+// defines one of the names it may stand for, then a wildcard that covers one, then a host that has routes only.
+func (v view) resolveTarget(written target) (string, bool) {
+	candidates := v.candidates(string(written.host))
+	known := false
+	for _, find := range []func(model.Hostname) []*model.Service{v.servicesAt, v.services} {
+		for _, h := range candidates {
+			found := find(h)
+			known = known || len(found) > 0
+			if s, p := withPort(found, written.port); p != nil {
+				return v.destinationFor(target{h, written.port}, s), true
+			}
+		}
+	}
+	if known {
+		return "", false
+	}
+	for _, h := range candidates {
+		t := target{h, written.port}
+		if first := firstRouteSet(v.routes(t)); first != nil {
+			return v.virtualHostName(t, first), true
+		}
+	}
+	return "", false
+}
+
+// virtualHostName names the destination of a host that has routes only.
+func (v view) virtualHostName(t target, first *model.RouteSet) string {
+	common := v.as("")
+	if v.ns == "" || slices.Equal(v.inputs(t, nil), common.inputs(t, nil)) {
+		return destinationName(first.Ref.Namespace, t, "")
+	}
+	return destinationName(first.Ref.Namespace, t, v.ns)
+}
+
+// isEndpoint reports whether the address is a pod's, or an endpoint of some service on that port.
+func (v view) isEndpoint(at netip.AddrPort) bool {
+	if v.workloadAt(at.Addr()) != nil {
+		return true
+	}
+	s, _ := v.serviceAt(at)
+	return s != nil
+}
+
+// serviceAt gives the Kubernetes Service that has the address and port among its endpoints, and its port: a headless
+// one before others, for its clients dial endpoints; then the oldest.
+func (v view) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
+	var best *model.Service
+	var port *model.ServicePort
+	for _, k := range v.r.SlicesAtAddress(at.Addr()) {
+		shape, ok := v.r.SliceShape(k)
+		if !ok {
+			continue
+		}
+		s := v.kubernetesService(shape.Service)
+		if s == nil {
+			continue
+		}
+		p := servicePortFor(s, shape, at.Port())
+		if p != nil && (best == nil || preferForPod(s, best) < 0) {
+			best, port = s, p
+		}
+	}
+	return best, port
+}
+
+// servicePortFor gives the port of s whose endpoints in the slice listen on number.
+func servicePortFor(s *model.Service, shape store.SliceShape, number uint16) *model.ServicePort {
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if p.Protocol != model.UDP && slicePort(shape.Ports, p.Name) == number {
+			return p
+		}
+	}
+	return nil
+}
+
+func preferForPod(a, b *model.Service) int {
+	if a.Headless != b.Headless {
+		if a.Headless {
+			return -1
+		}
+		return 1
+	}
+	return olderService(a, b)
+}
+
+// kubernetesService gives the Service object of that name, or nil.
+func (v view) kubernetesService(k model.Key) *model.Service {
+	for _, s := range v.r.ServicesByKey(k) {
+		if isKubernetes(s) {
+			return s
+		}
+	}
+	return nil
+}

@@ -1,0 +1,341 @@
+package compile
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// appliedRoutes are the route sets in force for one target and one client namespace, best first.
+type appliedRoutes struct {
+	// http is of one dialect: Gateway API's routes take a host over from VirtualServices.
+	http []*model.RouteSet
+	// tcp holds the sets with rules for connections (TCP and TLS).
+	tcp []*model.RouteSet
+}
+
+// routes finds the route sets for t (docs/adr/0007-route-precedence.md).
+func (v view) routes(t target) appliedRoutes {
+	var out appliedRoutes
+	for _, level := range levels(t.host) {
+		if level == "*" {
+			break // a VirtualService for every host is for gateways
+		}
+		var found []*model.RouteSet
+		for _, h := range v.spellings(level) {
+			found = append(found, v.r.RouteSetsByHost(h)...)
+		}
+		found = slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return !v.applies(rs, t) })
+		if len(out.http) == 0 {
+			out.http = v.prevailing(found, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
+		}
+		if len(out.tcp) == 0 {
+			out.tcp = v.prevailing(found, func(rs *model.RouteSet) bool { return len(rs.TCP)+len(rs.TLS) > 0 })
+		}
+	}
+	return out
+}
+
+// applies reports whether the route set is meant for this target and these callers.
+func (v view) applies(rs *model.RouteSet, t target) bool {
+	if isVirtualService(rs) {
+		return v.visible(rs.ExportTo, rs.Ref.Namespace)
+	}
+	if rs.ConsumerNamespace != "" && rs.ConsumerNamespace != v.ns {
+		return false
+	}
+	return len(rs.Parents) == 0 || slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool {
+		return p.Host == t.host && (p.Port == 0 || p.Port == t.port) && (p.PortName == "" || p.PortName == v.portName(t))
+	})
+}
+
+// portName gives the name of the service's port that t means, "" where there is none.
+func (v view) portName(t target) string {
+	if _, p := withPort(v.services(t.host), t.port); p != nil {
+		return p.Name
+	}
+	return ""
+}
+
+// prevailing picks among route sets for the same host those that decide: Gateway API's over Istio's, those for
+// fewer callers over those for all, and orders them, the oldest first.
+func (v view) prevailing(found []*model.RouteSet, hasRules func(*model.RouteSet) bool) []*model.RouteSet {
+	var best []*model.RouteSet
+	bestRank := 0
+	for _, rs := range found {
+		if !hasRules(rs) {
+			continue
+		}
+		switch rank := routeSetRank(rs); {
+		case rank > bestRank:
+			best, bestRank = []*model.RouteSet{rs}, rank
+		case rank == bestRank:
+			best = append(best, rs)
+		}
+	}
+	slices.SortFunc(best, olderRouteSet)
+	return slices.Compact(best)
+}
+
+// routeSetRank is higher for the dialect and the audience that prevail.
+func routeSetRank(rs *model.RouteSet) int {
+	switch {
+	case isVirtualService(rs) && !narrow(rs):
+		return 1
+	case isVirtualService(rs):
+		return 2
+	case !narrow(rs):
+		return 3
+	}
+	return 4
+}
+
+// narrow reports whether the set is for some namespaces only.
+func narrow(rs *model.RouteSet) bool {
+	if isVirtualService(rs) {
+		return len(rs.ExportTo) > 0 && !slices.Contains(rs.ExportTo, "*")
+	}
+	return rs.ConsumerNamespace != ""
+}
+
+// rule is one rule of a set with the matches that can hold on the port.
+type rule struct {
+	set     *model.RouteSet
+	http    *model.HTTPRule
+	matches []model.HTTPMatch
+}
+
+func (r rule) gateway() bool { return !isVirtualService(r.set) }
+
+// origin is "VirtualService myapp/users-service http[0]".
+func (r rule) origin() string { return origin(r.set, r.http.Field) }
+
+func origin(rs *model.RouteSet, field string) string {
+	return rs.Ref.String() + " " + strings.TrimPrefix(field, "spec.")
+}
+
+// rules puts the HTTP rules of all applied sets in the order in which they are tried.
+func (a appliedRoutes) rules(port uint16) []rule {
+	var out []rule
+	for _, rs := range a.http {
+		set := rulesOf(rs, port)
+		if isVirtualService(rs) && len(a.http) > 1 {
+			set = reachable(set)
+		}
+		out = append(out, set...)
+	}
+	switch {
+	case len(a.http) == 0:
+		return nil
+	case !isVirtualService(a.http[0]):
+		return byPrecision(out)
+	case len(a.http) > 1:
+		return catchAllLast(out)
+	}
+	return out
+}
+
+// rulesOf lists the rules of one set that can match on the port, in the user's order.
+func rulesOf(rs *model.RouteSet, port uint16) []rule {
+	out := make([]rule, 0, len(rs.HTTP))
+	for i := range rs.HTTP {
+		matches, ok := matchesOn(&rs.HTTP[i], port)
+		if ok {
+			out = append(out, rule{set: rs, http: &rs.HTTP[i], matches: withHostnames(matches, rs.Hostnames)})
+		}
+	}
+	return out
+}
+
+// matchesOn drops the matches for other ports; ok is false where none is left of some. The port of those that stay
+// is certain and dropped too, so that a match on nothing else is seen to hold always.
+func matchesOn(r *model.HTTPRule, port uint16) (matches []model.HTTPMatch, ok bool) {
+	for _, m := range r.Matches {
+		if m.Port == 0 || m.Port == port {
+			m.Port = 0
+			matches = append(matches, m)
+		}
+	}
+	return matches, len(matches) > 0 || len(r.Matches) == 0
+}
+
+// catchAll reports whether r takes every request that comes to it.
+func (r rule) catchAll() bool {
+	return len(r.matches) == 0 || slices.ContainsFunc(r.matches, func(m model.HTTPMatch) bool { return always(&m) })
+}
+
+// always reports whether m holds for every request. A match on every path is Gateway API's default and Istio's
+// usual way to say so.
+func always(m *model.HTTPMatch) bool {
+	return (m.URI == nil || anyPath(m.URI)) && m.Scheme == nil && m.Method == nil && m.Authority == nil &&
+		len(m.Headers)+len(m.Query)+len(m.SourceLabels) == 0 && m.Port == 0 && m.SourceNamespace == ""
+}
+
+// anyPath reports whether every path matches.
+func anyPath(m *model.StringMatch) bool {
+	switch m.Kind {
+	case model.Prefix, model.PathPrefix:
+		return m.Value == "/" || m.Value == ""
+	case model.Regex:
+		return m.Value == ".*" || m.Value == "/.*"
+	case model.Present:
+		return true
+	case model.Exact:
+		return false
+	}
+	return false
+}
+
+// withHostnames narrows matches to request authorities (HTTPRoute spec.hostnames), whatever port they carry.
+func withHostnames(matches []model.HTTPMatch, hostnames []model.Hostname) []model.HTTPMatch {
+	if len(hostnames) == 0 || slices.Contains(hostnames, "*") {
+		return matches
+	}
+	if len(matches) == 0 {
+		matches = []model.HTTPMatch{{}}
+	}
+	out := make([]model.HTTPMatch, 0, len(matches))
+	for _, m := range matches {
+		m.Authority = authorityMatch(hostnames)
+		out = append(out, m)
+	}
+	return out
+}
+
+func authorityMatch(hostnames []model.Hostname) *model.StringMatch {
+	parts := make([]string, 0, len(hostnames))
+	for _, h := range hostnames {
+		if suffix, ok := strings.CutPrefix(string(h), "*"); ok {
+			parts = append(parts, `.+`+regexp.QuoteMeta(suffix))
+			continue
+		}
+		parts = append(parts, regexp.QuoteMeta(string(h)))
+	}
+	return &model.StringMatch{Kind: model.Regex, Value: `(?i)(?:` + strings.Join(parts, "|") + `)(?::[0-9]+)?`}
+}
+
+// reachable cuts a VirtualService's rules after the first that holds always: what follows was never in force and
+// must not become so by merging.
+func reachable(set []rule) []rule {
+	for i := range set {
+		if set[i].catchAll() {
+			return set[:i+1]
+		}
+	}
+	return set
+}
+
+// catchAllLast merges VirtualServices: rules with conditions in order of age, then the oldest rule without.
+func catchAllLast(all []rule) []rule {
+	out := make([]rule, 0, len(all))
+	var rest []rule
+	for _, r := range all {
+		if r.catchAll() {
+			rest = append(rest, r)
+			continue
+		}
+		out = append(out, r)
+	}
+	return append(out, rest[:min(1, len(rest))]...)
+}
+
+// defaultRetry is what a call gets that nobody wrote a policy for: two more tries, and only where the server cannot
+// have begun to work on the request (Istio also retries gRPC's unavailable and cancelled).
+func defaultRetry() model.Retry {
+	return model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream", "reset-before-request"}}
+}
+
+// retryOf completes the policy that the user wrote. Retries without conditions mean Istio's conditions.
+func retryOf(r *model.HTTPRule) model.Retry {
+	switch {
+	case r.Retry == nil:
+		return defaultRetry()
+	case r.Retry.Attempts == 0:
+		return model.Retry{}
+	case len(r.Retry.On)+len(r.Retry.Codes) > 0:
+		return *r.Retry
+	}
+	out := *r.Retry
+	out.On = []string{"connect-failure", "refused-stream", "unavailable", "cancelled", "reset-before-request"}
+	return out
+}
+
+// route turns a rule into what the proxy does.
+func (b *backends) route(r rule) plan.Route {
+	h := r.http
+	out := plan.Route{
+		Name: h.Name, Origin: r.origin(), Matches: r.matches,
+		Redirect: h.Redirect, Direct: h.Direct, Rewrite: h.Rewrite, Headers: h.Headers,
+		Timeout: h.Timeout, BackendTimeout: h.BackendTimeout, Fault: h.Fault,
+	}
+	if out.Redirect != nil || out.Direct != nil {
+		return out
+	}
+	out.Backends = b.weighted(r.set, h.Backends)
+	if len(out.Backends) == 0 {
+		out.Direct = nothingBehind(r)
+		return out
+	}
+	out.Retry = retryOf(h)
+	for i := range h.Mirrors {
+		m := &h.Mirrors[i]
+		if m.Percent > 0 {
+			out.Mirrors = append(out.Mirrors, plan.Mirror{Backend: b.add(r.set, &m.Backend), Percent: m.Percent})
+		}
+	}
+	return out
+}
+
+// nothingBehind answers for a rule that names no backend, or only ones of weight 0: 500 as Gateway API demands, 503
+// as Envoy does for Istio.
+func nothingBehind(r rule) *model.DirectResponse {
+	status := 503
+	if r.gateway() {
+		status = 500
+	}
+	return &model.DirectResponse{Status: status, Body: []byte(r.origin() + ": no backend has a weight above 0\n")}
+}
+
+// tcpRoutes puts the rules for connections in order: those on SNI first, for they need more than those on ports.
+func (b *backends) tcpRoutes(a appliedRoutes, port uint16) []plan.TCPRoute {
+	var out []plan.TCPRoute
+	for _, rs := range a.tcp {
+		for i := range rs.TLS {
+			out = b.appendTCP(out, rs, &rs.TLS[i], port)
+		}
+	}
+	for _, rs := range a.tcp {
+		for i := range rs.TCP {
+			out = b.appendTCP(out, rs, &rs.TCP[i], port)
+		}
+	}
+	return out
+}
+
+func (b *backends) appendTCP(out []plan.TCPRoute, rs *model.RouteSet, r *model.TCPRule, port uint16) []plan.TCPRoute {
+	var matches []model.TCPMatch
+	for _, m := range r.Matches {
+		if m.Port == 0 || m.Port == port {
+			m.Port = 0
+			matches = append(matches, m)
+		}
+	}
+	if len(r.Matches) > 0 && len(matches) == 0 {
+		return out
+	}
+	return append(out, plan.TCPRoute{
+		Origin: origin(rs, r.Field), Matches: matches, Backends: b.weighted(rs, r.Backends),
+	})
+}
+
+// decidesAll reports whether a connection can find no route.
+func decidesAll(routes []plan.TCPRoute) bool {
+	return slices.ContainsFunc(routes, func(r plan.TCPRoute) bool {
+		return len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool {
+			return len(m.DestinationSubnets)+len(m.SNI)+len(m.SourceLabels) == 0 && m.SourceNamespace == ""
+		})
+	})
+}

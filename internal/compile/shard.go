@@ -1,0 +1,200 @@
+package compile
+
+import (
+	"net/netip"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// shard compiles "eps/<host>:<port>/<slice>…"; name is what follows "eps/".
+func (v view) shard(name string) *plan.EndpointShard {
+	n, ok := parseShardName(name)
+	if !ok {
+		return nil
+	}
+	v = v.as(n.namespace)
+	if n.slice == slicePod {
+		return v.podShard(n)
+	}
+	endpoints, ok := v.shardEndpoints(n)
+	if !ok {
+		return nil
+	}
+	return &plan.EndpointShard{Name: n.String(), Endpoints: endpoints}
+}
+
+// shardEndpoints gives the endpoints of a shard; ok is false where the shard does not exist.
+func (v view) shardEndpoints(n shardName) (_ []plan.Endpoint, ok bool) {
+	namespace, source, ofEntry := strings.Cut(n.slice, "/")
+	if !ofEntry {
+		return v.sliceEndpoints(n)
+	}
+	s, p := v.entryService(namespace, n.target)
+	if p == nil {
+		return nil, false
+	}
+	g := v.group(s, p)
+	switch source {
+	case sliceStatic:
+		return g.static(part(s.Endpoints, n.part)), hasAddresses(s) && inParts(len(s.Endpoints), n.part)
+	case sliceWorkloads:
+		keys := v.r.WorkloadsInNamespace(namespace)
+		return g.workloads(part(keys, n.part)), len(s.Selector) > 0 && n.part <= v.r.WorkloadHundreds(namespace)
+	}
+	return nil, false
+}
+
+// entryService gives the ServiceEntry of a namespace that defines exactly the host, and the port.
+func (v view) entryService(namespace string, t target) (*model.Service, *model.ServicePort) {
+	var found []*model.Service
+	for _, s := range v.r.ServicesByHost(t.host) {
+		if s.Key.Namespace == namespace && !isKubernetes(s) {
+			found = append(found, s)
+		}
+	}
+	return withPort(v.sorted(found), t.port)
+}
+
+// sliceEndpoints gives the endpoints of (a part of) an EndpointSlice.
+func (v view) sliceEndpoints(n shardName) (_ []plan.Endpoint, ok bool) {
+	for _, s := range v.r.ServicesByHost(n.host) {
+		p := portOf(s, n.port)
+		if !isKubernetes(s) || p == nil {
+			continue
+		}
+		slice := v.r.Slice(model.Key{Namespace: s.Key.Namespace, Name: n.slice})
+		if slice == nil || slice.Service != s.Key || !inParts(len(slice.Endpoints), n.part) {
+			continue
+		}
+		number := slicePort(slice.Ports, p.Name)
+		if number == 0 {
+			continue
+		}
+		return v.group(s, p).slice(part(slice.Endpoints, n.part), number), true
+	}
+	return nil, false
+}
+
+// inParts reports whether a list of n things has this part; the first part is there even when it is empty.
+func inParts(n, part int) bool { return part == 1 || n > (part-1)*store.ShardSize }
+
+// part gives the part of a list that a shard holds.
+func part[T any](list []T, number int) []T {
+	low := min(len(list), (number-1)*store.ShardSize)
+	return list[low:min(len(list), low+store.ShardSize)]
+}
+
+// group builds the endpoints of one port of one service.
+type group struct {
+	view
+	service *model.Service
+	port    *model.ServicePort
+	policy  effectivePolicy
+}
+
+func (v view) group(s *model.Service, p *model.ServicePort) group {
+	return group{view: v, service: s, port: p, policy: v.policy(s)}
+}
+
+// slice gives the endpoints of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
+func (g group) slice(list []model.SliceEndpoint, port uint16) []plan.Endpoint {
+	out := make([]plan.Endpoint, 0, len(list))
+	for i := range list {
+		e := &list[i]
+		if len(e.Addresses) == 0 {
+			continue
+		}
+		addr := e.Addresses[0].Unmap()
+		var w *model.Workload
+		if e.Pod.Name != "" {
+			w = g.r.Workload(e.Pod)
+		} else {
+			w = g.workloadAt(addr)
+		}
+		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
+		ep.Health = healthOf(e, g.service)
+		if ep.Locality == (model.Locality{}) || e.Node != "" {
+			ep.Locality = g.localityOf(e.Node, e.Zone)
+		}
+		out = append(out, ep)
+	}
+	return out
+}
+
+// healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining.
+func healthOf(e *model.SliceEndpoint, s *model.Service) plan.Health {
+	switch {
+	case e.Ready, s.PublishNotReady:
+		return plan.Healthy
+	case e.Serving && e.Terminating:
+		return plan.Draining
+	}
+	return plan.Unhealthy
+}
+
+// static gives the endpoints written in a ServiceEntry that are addresses; names are resolved in the proxy.
+func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
+	out := make([]plan.Endpoint, 0, len(list))
+	for i := range list {
+		e := &list[i]
+		if !e.Address.IsValid() {
+			continue
+		}
+		addr := e.Address.Unmap()
+		ep := g.endpoint(netip.AddrPortFrom(addr, staticPort(e, g.port)), g.workloadAt(addr))
+		ep.Weight = max(1, e.Weight)
+		if len(e.Labels) > 0 {
+			ep.Subsets = g.policy.subsetNames(e.Labels)
+		}
+		if e.Locality != (model.Locality{}) {
+			ep.Locality = e.Locality
+		}
+		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
+			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
+		}
+		out = append(out, ep)
+	}
+	return out
+}
+
+// workloads gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.
+func (g group) workloads(keys []model.Key) []plan.Endpoint {
+	out := make([]plan.Endpoint, 0, len(keys))
+	for _, k := range keys {
+		w := g.r.Workload(k)
+		if w == nil || len(w.IPs) == 0 || !selects(g.service.Selector, w.Labels) {
+			continue
+		}
+		ep := g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w)
+		if w.Terminating {
+			ep.Health = plan.Draining
+		}
+		out = append(out, ep)
+	}
+	return out
+}
+
+func (g group) workloadPort(w *model.Workload) uint16 {
+	if n, ok := w.Ports[g.port.TargetName]; ok && g.port.TargetName != "" {
+		return n
+	}
+	return targetPort(g.port)
+}
+
+// endpoint fills in what is known of an address; w is nil where no workload is.
+func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
+	out := plan.Endpoint{Addr: at, Weight: 1, Health: plan.Healthy}
+	if w == nil {
+		return out
+	}
+	out.Subsets = g.policy.subsetNames(w.Labels)
+	out.Locality = g.localityOf(w.Node, "")
+	out.Workload = g.info(w)
+	if g.service == nil || !g.service.External {
+		out.Meshed, out.Identity = meshed(w), g.identity(w)
+	}
+	return out
+}

@@ -1,0 +1,88 @@
+package compile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// workload compiles "ip/<ip>"; ip is what follows "ip/".
+func (v view) workload(ip string) *plan.Workload {
+	addr, err := netip.ParseAddr(ip)
+	if err != nil {
+		return nil
+	}
+	w := v.workloadAt(addr)
+	if w == nil {
+		return nil
+	}
+	return &plan.Workload{
+		IP: addr.Unmap(), Key: w.Key, IPs: w.IPs,
+		ServiceAccount: serviceAccount(w.ServiceAccount), Identity: v.identity(w), Meshed: meshed(w),
+		Locality: v.localityOf(w.Node, ""), Info: v.info(w), Labels: w.Labels,
+		Inbound: inboundName(w.Key),
+	}
+}
+
+// workloadAt gives the workload that owns an address, or nil. Pods on their node's network share its address with
+// each other and with the node itself, so none of them owns it. A pod that is going may have lost its address to a
+// new one, which comes first.
+func (v view) workloadAt(addr netip.Addr) *model.Workload {
+	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(addr), func(w *model.Workload) bool { return w.HostNetwork })
+	if len(owners) == 0 {
+		return nil
+	}
+	return slices.MinFunc(owners, func(a, b *model.Workload) int {
+		return cmp.Or(cmp.Compare(terminatingRank(a), terminatingRank(b)), a.Key.Compare(b.Key))
+	})
+}
+
+func terminatingRank(w *model.Workload) int {
+	if w.Terminating {
+		return 1
+	}
+	return 0
+}
+
+func meshed(w *model.Workload) bool { return w.Meshed && !w.HostNetwork }
+
+// identity is the SPIFFE ID that a peer must prove, empty for a workload without a sidecar.
+func (v view) identity(w *model.Workload) string {
+	if !meshed(w) {
+		return ""
+	}
+	return v.spiffeID(w.Key.Namespace, w.ServiceAccount)
+}
+
+func (v view) spiffeID(namespace, account string) string {
+	return "spiffe://" + v.g.TrustDomain + "/ns/" + namespace + "/sa/" + serviceAccount(account)
+}
+
+// serviceAccount is what Kubernetes fills in where a pod names none.
+func serviceAccount(name string) string { return cmp.Or(name, "default") }
+
+// localityOf is the node's locality; where the node is not known the zone that the slice gives.
+func (v view) localityOf(node, zone string) model.Locality {
+	if node != "" {
+		if n := v.r.Node(node); n != nil && n.Locality != (model.Locality{}) {
+			return n.Locality
+		}
+	}
+	return model.Locality{Zone: zone}
+}
+
+// info collects the labels that metrics carry.
+func (v view) info(w *model.Workload) plan.WorkloadInfo {
+	l := w.Labels
+	name := cmp.Or(l["service.istio.io/workload-name"], w.OwnerName, w.Key.Name)
+	return plan.WorkloadInfo{
+		Namespace: w.Key.Namespace, Pod: w.Key.Name, Name: name,
+		App:           cmp.Or(l["app"], l["app.kubernetes.io/name"]),
+		Version:       cmp.Or(l["version"], l["app.kubernetes.io/version"]),
+		CanonicalName: cmp.Or(w.CanonicalName, name), CanonicalRevision: cmp.Or(w.CanonicalRevision, "latest"),
+		Cluster: v.g.ClusterID, Node: w.Node,
+	}
+}

@@ -1,0 +1,131 @@
+package core
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+const (
+	// statusAnnotation is what the injector leaves on a pod it changed.
+	statusAnnotation = "fairlead.dev/status"
+	// proxyContainer is the name of the sidecar's container.
+	proxyContainer = "fairlead-proxy"
+	defaultAccount = "default"
+)
+
+// Pod translates a Pod. One without an address yet has no IPs.
+func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
+	r := newReport("Pod", &in.ObjectMeta)
+	out := &model.Workload{
+		Key:            r.Ref.Key,
+		IPs:            podIPs(r, &in.Status),
+		Labels:         maps.Clone(in.Labels),
+		Annotations:    meshAnnotations(in.Annotations),
+		ServiceAccount: cmp.Or(in.Spec.ServiceAccountName, in.Spec.DeprecatedServiceAccount, defaultAccount),
+		Node:           in.Spec.NodeName,
+		HostNetwork:    in.Spec.HostNetwork,
+		Terminating:    in.DeletionTimestamp != nil,
+	}
+	out.OwnerKind, out.OwnerName = owner(&in.ObjectMeta)
+	out.CanonicalName, out.CanonicalRevision = canonical(in.Labels, out.OwnerName)
+	out.Ports = namedPorts(slices.Concat(in.Spec.Containers, sidecars(in.Spec.InitContainers)))
+	out.Meshed = !in.Spec.HostNetwork && meshed(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
+	return out, r.Problems
+}
+
+// podIPs reads the addresses of the status, of which a dual-stack pod has two.
+func podIPs(r *model.Report, status *corev1.PodStatus) []netip.Addr {
+	var out []netip.Addr
+	add := func(field, written string) {
+		addr, err := netip.ParseAddr(written)
+		if err != nil {
+			r.Warn(field, fmt.Sprintf("%#q is no IP address: it is left out", written), "")
+			return
+		}
+		if addr = addr.Unmap(); !slices.Contains(out, addr) {
+			out = append(out, addr)
+		}
+	}
+	if status.PodIP != "" {
+		add("status.podIP", status.PodIP)
+	}
+	for i, ip := range status.PodIPs {
+		add(fmt.Sprintf("status.podIPs[%d].ip", i), ip.IP)
+	}
+	return out
+}
+
+// cronJob matches the name of a Job that a CronJob made: its own, a dash, and the scheduled time in minutes.
+var cronJob = regexp.MustCompile(`^(.+)-\d{8,10}$`)
+
+// owner names the workload that people know: the Deployment behind a ReplicaSet, which is told by the hash its
+// controller appends, the CronJob behind a Job, otherwise the controller, otherwise the pod itself.
+func owner(meta *metav1.ObjectMeta) (kind, name string) {
+	ref := metav1.GetControllerOfNoCopy(meta)
+	if ref == nil {
+		return "Pod", meta.Name
+	}
+	switch hash := meta.Labels[appsv1.DefaultDeploymentUniqueLabelKey]; ref.Kind {
+	case "ReplicaSet":
+		if deployment, ok := strings.CutSuffix(ref.Name, "-"+hash); ok && hash != "" && deployment != "" {
+			return "Deployment", deployment
+		}
+	case "Job":
+		if m := cronJob.FindStringSubmatch(ref.Name); m != nil {
+			return "CronJob", m[1]
+		}
+	}
+	return ref.Kind, ref.Name
+}
+
+// canonical gives what telemetry calls a workload, by Istio's order of labels.
+func canonical(labels map[string]string, owner string) (name, revision string) {
+	name = cmp.Or(labels["service.istio.io/canonical-name"], labels["app.kubernetes.io/name"], labels["app"], owner)
+	revision = cmp.Or(labels["service.istio.io/canonical-revision"], labels["app.kubernetes.io/version"], labels["version"], "latest")
+	return name, revision
+}
+
+// sidecars gives the init containers that keep running.
+func sidecars(init []corev1.Container) []corev1.Container {
+	return slices.DeleteFunc(slices.Clone(init), func(c corev1.Container) bool {
+		return c.RestartPolicy == nil || *c.RestartPolicy != corev1.ContainerRestartPolicyAlways
+	})
+}
+
+// namedPorts gives the ports that a targetPort may name. Where two containers use a name, the first wins, as it does
+// for kube-proxy.
+func namedPorts(containers []corev1.Container) map[string]uint16 {
+	var out map[string]uint16
+	for i := range containers {
+		for _, p := range containers[i].Ports {
+			if p.Name == "" || p.Protocol == corev1.ProtocolSCTP || p.ContainerPort < 1 || p.ContainerPort > maxPort {
+				continue
+			}
+			if out == nil {
+				out = map[string]uint16{}
+			}
+			if _, taken := out[p.Name]; !taken {
+				out[p.Name] = uint16(p.ContainerPort)
+			}
+		}
+	}
+	return out
+}
+
+func meshed(annotations map[string]string, containers []corev1.Container) bool {
+	if annotations[statusAnnotation] != "" {
+		return true
+	}
+	return slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == proxyContainer })
+}

@@ -1,0 +1,99 @@
+package istio
+
+import (
+	"fmt"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// headers reads header operations into ops. Setting the host is a rewrite of the authority, as in Istio.
+func (t virtualService) headers(field string, in *networking.Headers, ops *model.HeaderOps, rewrite **model.Rewrite) {
+	if in == nil {
+		return
+	}
+	var authority string
+	ops.Request, authority = t.headerChange(field+".request", in.GetRequest())
+	if authority != "" {
+		t.setAuthority(field+".request", authority, rewrite)
+	}
+	if ops.Response, authority = t.headerChange(field+".response", in.GetResponse()); authority != "" {
+		t.Reject(field+".response", "a response has no host header", "set it under request")
+	}
+}
+
+func (t virtualService) setAuthority(field, authority string, rewrite **model.Rewrite) {
+	switch r := *rewrite; {
+	case r == nil:
+		*rewrite = &model.Rewrite{Authority: authority}
+	case r.Authority != "":
+		t.Reject(field, fmt.Sprintf("the authority is already rewritten to %q", r.Authority), "keep one of them")
+	default:
+		r.Authority = authority
+	}
+}
+
+// headerChange reads one direction; a new value for the host comes back apart.
+func (t virtualService) headerChange(field string, in *networking.Headers_HeaderOperations) (model.HeaderChange, string) {
+	set, setAuthority := t.headerValues(field+".set", in.GetSet())
+	add, addAuthority := t.headerValues(field+".add", in.GetAdd())
+	out := model.HeaderChange{Set: set, Add: add}
+	for i, name := range in.GetRemove() {
+		at := fmt.Sprintf("%s.remove[%d]", field, i)
+		switch {
+		case isAuthority(name):
+			t.Reject(at, fmt.Sprintf("%q cannot be removed", name), "every request has one")
+		case t.headerName(at, name):
+			out.Remove = append(out.Remove, name)
+		}
+	}
+	if setAuthority != "" && addAuthority != "" {
+		t.Reject(field, "the host is both set and added", "keep set")
+	}
+	return out, setAuthority + addAuthority
+}
+
+func (t virtualService) headerValues(field string, in map[string]string) (out []model.HeaderValue, authority string) {
+	for _, name := range sortedKeys(in) {
+		at := field + "[" + name + "]"
+		value := t.headerValue(at, in[name])
+		switch {
+		case isAuthority(name):
+			authority = value
+		case t.headerName(at, name):
+			out = append(out, model.HeaderValue{Name: name, Value: value})
+		}
+	}
+	return out, authority
+}
+
+func isAuthority(name string) bool {
+	return strings.EqualFold(name, "host") || strings.EqualFold(name, ":authority")
+}
+
+// headerName reports whether a rule can change the header, after saying why not.
+func (t virtualService) headerName(field, name string) bool {
+	switch {
+	case !isToken(name):
+		t.Reject(field, fmt.Sprintf("%q is not a header name", name), `header names consist of letters, digits and "-"`)
+	case model.ReservedHeader(name):
+		t.Warn(field, fmt.Sprintf("%q is the proxy's own header: the operation has no effect", name), "remove it")
+	default:
+		return true
+	}
+	return false
+}
+
+// headerValue checks a value and undoes Envoy's escape "%%". Envoy's format operators (%REQ(x)%) are not evaluated.
+func (t virtualService) headerValue(field, value string) string {
+	if strings.ContainsAny(value, "\r\n\x00") {
+		t.Reject(field, "a header value has no line breaks", "")
+	}
+	if strings.Contains(strings.ReplaceAll(value, "%%", ""), "%") {
+		t.Warn(field, fmt.Sprintf("operators in %q are not evaluated, the value is sent as written", value), `write "%%" for a literal "%"`)
+		return value
+	}
+	return strings.ReplaceAll(value, "%%", "%")
+}

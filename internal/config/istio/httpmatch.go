@@ -1,0 +1,120 @@
+package istio
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// matches reads the alternatives of a rule. ok is false where there are some and none applies to the mesh.
+func (t virtualService) matches(field string, in []*networking.HTTPMatchRequest) (out []model.HTTPMatch, ok bool) {
+	for i, match := range in {
+		at := fmt.Sprintf("%s.match[%d]", field, i)
+		if match == nil {
+			t.Reject(at, "empty", "write conditions, or {} for every request")
+			continue
+		}
+		if m := t.match(at, match); appliesToMesh(match.GetGateways()) {
+			out = append(out, m)
+		}
+	}
+	return out, len(in) == 0 || len(out) > 0
+}
+
+// appliesToMesh reports whether a match with these gateways is for sidecars; the object's own list decides first.
+func appliesToMesh(gateways []string) bool {
+	return len(gateways) == 0 || slices.Contains(gateways, mesh)
+}
+
+func (t virtualService) match(field string, in *networking.HTTPMatchRequest) model.HTTPMatch {
+	m := model.HTTPMatch{
+		Name:            in.GetName(),
+		URI:             t.stringMatch(field+".uri", in.GetUri()),
+		Scheme:          t.stringMatch(field+".scheme", in.GetScheme()),
+		Method:          t.stringMatch(field+".method", in.GetMethod()),
+		Authority:       t.stringMatch(field+".authority", in.GetAuthority()),
+		Headers:         t.headerMatches(field+".headers", in.GetHeaders()),
+		Query:           t.namedMatches(field+".queryParams", in.GetQueryParams()),
+		Port:            t.optionalPort(field+".port", in.GetPort()),
+		SourceLabels:    maps.Clone(in.GetSourceLabels()),
+		SourceNamespace: in.GetSourceNamespace(),
+	}
+	for _, without := range t.headerMatches(field+".withoutHeaders", in.GetWithoutHeaders()) {
+		without.Invert = true
+		m.Headers = append(m.Headers, without)
+	}
+	if m.URI != nil && (m.URI.Kind == model.Exact || m.URI.Kind == model.Prefix) {
+		m.URI.IgnoreCase = in.GetIgnoreUriCase()
+	}
+	t.labels(field+".sourceLabels", in.GetSourceLabels())
+	if in.GetSourceNamespace() != "" && !isLabel(in.GetSourceNamespace()) {
+		t.Reject(field+".sourceNamespace", fmt.Sprintf("%q is not a namespace", in.GetSourceNamespace()), "")
+	}
+	if in.GetStatPrefix() != "" {
+		t.Unsupported(field + ".statPrefix")
+	}
+	return t.withGateways(field, in, m)
+}
+
+// withGateways drops the source conditions of a match that names gateways: Istio reads them for sidecars only where
+// gateways is not set.
+func (t virtualService) withGateways(field string, in *networking.HTTPMatchRequest, m model.HTTPMatch) model.HTTPMatch {
+	if !slices.Contains(in.GetGateways(), mesh) || len(m.SourceLabels) == 0 && m.SourceNamespace == "" {
+		return m
+	}
+	t.Warn(field+".gateways", "sourceLabels and sourceNamespace have no effect beside gateways, as in Istio", `remove gateways: ["mesh"]`)
+	m.SourceLabels, m.SourceNamespace = nil, ""
+	return m
+}
+
+func (t virtualService) headerMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
+	for _, name := range sortedKeys(in) {
+		switch {
+		case strings.HasPrefix(name, "@request.auth.claims"):
+			t.Reject(field+"["+name+"]", "JWT claims are known at gateways only", "match on a header that the application sets")
+		case !isToken(strings.TrimPrefix(name, ":")):
+			t.Reject(field, fmt.Sprintf("%q is not a header name", name), "")
+		}
+	}
+	return t.namedMatches(field, in)
+}
+
+func (t virtualService) namedMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
+	var out []model.NamedMatch
+	for _, name := range sortedKeys(in) {
+		match := t.stringMatch(field+"["+name+"]", in[name])
+		if match == nil {
+			match = &model.StringMatch{Kind: model.Present}
+		}
+		out = append(out, model.NamedMatch{Name: name, Match: *match})
+	}
+	return out
+}
+
+// stringMatch gives nil where nothing is asked of the value. The regex "*" is not RE2; Istio takes it for "any".
+func (t virtualService) stringMatch(field string, in *networking.StringMatch) *model.StringMatch {
+	switch m := in.GetMatchType().(type) {
+	case *networking.StringMatch_Exact:
+		return &model.StringMatch{Kind: model.Exact, Value: m.Exact}
+	case *networking.StringMatch_Prefix:
+		return &model.StringMatch{Kind: model.Prefix, Value: m.Prefix}
+	case *networking.StringMatch_Regex:
+		if m.Regex == "*" {
+			return nil
+		}
+		t.regex(field+".regex", m.Regex)
+		return &model.StringMatch{Kind: model.Regex, Value: m.Regex}
+	}
+	return nil
+}
+
+func (t virtualService) regex(field, pattern string) {
+	if _, err := model.CompileRegex(pattern); err != nil {
+		t.Reject(field, err.Error(), "patterns are RE2 (https://github.com/google/re2/wiki/Syntax) and match the whole value")
+	}
+}

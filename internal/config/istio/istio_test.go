@@ -1,0 +1,386 @@
+package istio
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+const domain = "cluster.local"
+
+var meta = metav1.ObjectMeta{Name: "users", Namespace: "myapp"}
+
+func decode(t *testing.T, spec string, into any) {
+	t.Helper()
+	if err := yaml.Unmarshal([]byte(spec), into); err != nil {
+		t.Fatalf("test input: %v\n%s", err, spec)
+	}
+}
+
+func virtual(t *testing.T, spec string) (*model.RouteSet, []model.Problem) {
+	t.Helper()
+	in := &networkingv1.VirtualService{ObjectMeta: meta}
+	decode(t, spec, &in.Spec)
+	return VirtualService(in, domain)
+}
+
+func destination(t *testing.T, spec string) (*model.DestinationPolicy, []model.Problem) {
+	t.Helper()
+	in := &networkingv1.DestinationRule{ObjectMeta: meta}
+	decode(t, spec, &in.Spec)
+	return DestinationRule(in, domain)
+}
+
+func entry(t *testing.T, spec string) ([]*model.Service, []model.Problem) {
+	t.Helper()
+	in := &networkingv1.ServiceEntry{ObjectMeta: meta}
+	decode(t, spec, &in.Spec)
+	return ServiceEntry(in, domain)
+}
+
+// problemCase is a spec and the problems it has, as "severity field: a part of the message".
+type problemCase struct {
+	name, spec string
+	want       []string
+}
+
+// check compares severities and fields whole, and messages by a part.
+func check(t *testing.T, tt problemCase, isNil bool, got []model.Problem) {
+	t.Helper()
+	rejected := false
+	var list []string
+	for _, p := range got {
+		rejected = rejected || p.Severity == model.Rejected
+		list = append(list, fmt.Sprintf("%s %s: %s", p.Severity, p.Field, p.Message))
+	}
+	if isNil != rejected {
+		t.Errorf("value is nil = %v, rejected = %v, want the same", isNil, rejected)
+	}
+	for i := range max(len(list), len(tt.want)) {
+		switch {
+		case i >= len(list):
+			t.Errorf("problem %q is missing", tt.want[i])
+		case i >= len(tt.want):
+			t.Errorf("unexpected problem %q", list[i])
+		default:
+			head, part, _ := strings.Cut(tt.want[i], ": ")
+			if rest, ok := strings.CutPrefix(list[i], head+": "); !ok || !strings.Contains(rest, part) {
+				t.Errorf("problem %d = %q, want %q", i, list[i], tt.want[i])
+			}
+		}
+	}
+}
+
+func TestVirtualServiceProblems(t *testing.T) {
+	t.Parallel()
+	http := func(rule string) string { return "hosts: [users]\nhttp: [" + rule + "]" }
+	routed := func(more string) string { return http("{route: [{destination: {host: users}}], " + more + "}") }
+	matched := func(match string) string { return routed("match: [" + match + "]") }
+	tests := []problemCase{
+		{"nothing wrong", routed("timeout: 1s"), nil},
+		{"no hosts", "http: [{route: [{destination: {host: users}}]}]", []string{"error spec.hosts: no hosts"}},
+		{"a wildcard for everything", `{hosts: ["*"], http: [{directResponse: {status: 200}}]}`, []string{"error spec.hosts[0]: not allowed"}},
+		{"a host with a port", `{hosts: ["users:80"], http: [{directResponse: {status: 200}}]}`, []string{"error spec.hosts[0]: not a host"}},
+		{"a wildcard inside", `{hosts: ["a.*.com"], http: [{directResponse: {status: 200}}]}`, []string{"error spec.hosts[0]: not a host"}},
+		{"hosts that overlap", `{hosts: ["*.com", "a.com"], http: [{directResponse: {status: 200}}]}`, []string{"error spec.hosts[1]: overlap"}},
+		{"two spellings of one host", `{hosts: [users, users.myapp.svc.cluster.local], http: [{directResponse: {status: 200}}]}`, nil},
+		{"an address is a host", `{hosts: [10.1.2.3, "fd00::1"], http: [{directResponse: {status: 200}}]}`, nil},
+		{"no rules", "hosts: [users]", []string{"error spec: no routes"}},
+		{"a namespace that is none", `{hosts: [users], exportTo: ["a b", ".", "."], http: [{directResponse: {status: 200}}]}`, []string{"error spec.exportTo[0]: not a namespace", "error spec.exportTo[2]: twice"}},
+		{"another gateway", `{hosts: [users], gateways: [mesh, x/y], http: [{directResponse: {status: 200}}]}`, []string{`warning spec.gateways[1]: "x/y"`}},
+		{"an empty rule", http("{name: x}"), []string{"error spec.http[0]: nothing to do"}},
+		{"two actions", routed("redirect: {uri: /x}"), []string{"error spec.http[0]: route and redirect"}},
+		{"a fault on a redirect", http("{redirect: {uri: /x}, fault: {abort: {httpStatus: 500, percentage: {value: 1}}}}"), []string{"error spec.http[0].fault: redirect"}},
+		{"a rewrite on a direct response", http("{directResponse: {status: 200}, rewrite: {uri: /x}}"), []string{"error spec.http[0].rewrite: directResponse"}},
+		{"a delegate", http("{delegate: {name: x}}"), []string{"warning spec.http[0].delegate: left out"}},
+		{"a delegate with a route", routed("delegate: {name: x}"), []string{"error spec.http[0].delegate: cannot have", "warning spec.http[0].delegate: left out"}},
+		{"cors", routed("corsPolicy: {}"), []string{"warning spec.http[0].corsPolicy: no effect"}},
+		{"a rule behind one for all", http("{directResponse: {status: 200}}, {directResponse: {status: 201}}"), []string{"warning spec.http[1]: never used"}},
+		{"a bad path pattern", matched(`{uri: {regex: "("}}`), []string{"error spec.http[0].match[0].uri.regex: invalid regex"}},
+		{"a bad header pattern", matched(`{headers: {a: {regex: "["}}}`), []string{"error spec.http[0].match[0].headers[a].regex: invalid regex"}},
+		{"a bad header name", matched(`{headers: {"a b": {exact: x}}}`), []string{"error spec.http[0].match[0].headers: not a header name"}},
+		{"a JWT claim", matched(`{withoutHeaders: {"@request.auth.claims.sub": {exact: x}}}`), []string{"error spec.http[0].match[0].withoutHeaders[@request.auth.claims.sub]: gateways"}},
+		{"a bad query pattern", matched(`{queryParams: {a: {regex: "*a"}}}`), []string{"error spec.http[0].match[0].queryParams[a].regex: invalid regex"}},
+		{"a bad port", matched(`{port: 70000}`), []string{"error spec.http[0].match[0].port: out of range"}},
+		{"a bad source namespace", matched(`{sourceNamespace: "A"}`), []string{"error spec.http[0].match[0].sourceNamespace: not a namespace"}},
+		{"a wildcard label", matched(`{sourceLabels: {app: "*"}}`), []string{"error spec.http[0].match[0].sourceLabels[app]: not a label value"}},
+		{"source labels beside gateways", matched(`{gateways: [mesh], sourceLabels: {app: web}}`), []string{"warning spec.http[0].match[0].gateways: no effect"}},
+		{"a stat prefix", matched(`{statPrefix: x}`), []string{"warning spec.http[0].match[0].statPrefix: no effect"}},
+		{"no destination", http("{route: [{weight: 1}]}"), []string{"error spec.http[0].route[0].destination: no destination"}},
+		{"no host", http("{route: [{destination: {subset: x}}]}"), []string{"error spec.http[0].route[0].destination.host: no host"}},
+		{"a wildcard destination", http(`{route: [{destination: {host: "*.com"}}]}`), []string{"error spec.http[0].route[0].destination.host: not a host"}},
+		{"a bad destination port", http("{route: [{destination: {host: a, port: {number: 0}}}]}"), []string{"error spec.http[0].route[0].destination.port.number: out of range"}},
+		{"a bad subset", http(`{route: [{destination: {host: a, subset: "a b"}}]}`), []string{"error spec.http[0].route[0].destination.subset: subset"}},
+		{"a negative weight", http("{route: [{destination: {host: a}, weight: -1}, {destination: {host: b}, weight: 1}]}"), []string{"error spec.http[0].route[0].weight: -1"}},
+		{"weights of 0", http("{route: [{destination: {host: a}}, {destination: {host: b}}]}"), []string{"error spec.http[0].route: all weights are 0"}},
+		{"a timeout of 0", routed("timeout: 0s"), []string{"error spec.http[0].timeout: below 1ms"}},
+		{"a timeout below a millisecond", routed("timeout: 0.0005s"), []string{"error spec.http[0].timeout: below 1ms"}},
+		{"a timeout that is too fine", routed("timeout: 0.0015s"), []string{"error spec.http[0].timeout: finer"}},
+		{"negative attempts", routed("retries: {attempts: -1}"), []string{"error spec.http[0].retries.attempts: negative"}},
+		{"a bad try timeout", routed("retries: {attempts: 1, perTryTimeout: 0s}"), []string{"error spec.http[0].retries.perTryTimeout: below 1ms"}},
+		{"an unknown condition", routed("retries: {attempts: 1, retryOn: 5xxx}"), []string{"error spec.http[0].retries.retryOn: not a retry condition"}},
+		{"a status that does not exist", routed(`retries: {attempts: 1, retryOn: "999"}`), []string{"error spec.http[0].retries.retryOn: not an HTTP status"}},
+		{"a condition without effect", routed("retries: {attempts: 1, retryOn: retriable-headers}"), []string{"warning spec.http[0].retries.retryOn: no effect"}},
+		{"no attempts but conditions", routed("retries: {retryOn: 5xx}"), []string{"warning spec.http[0].retries.attempts: off"}},
+		{"previous hosts", routed("retries: {attempts: 1, retryIgnorePreviousHosts: false}"), []string{"warning spec.http[0].retries.retryIgnorePreviousHosts: no effect"}},
+		{"an empty fault", routed("fault: {}"), []string{"error spec.http[0].fault: nothing to inject"}},
+		{"an exponential delay", routed("fault: {delay: {exponentialDelay: 1s}}"), []string{"warning spec.http[0].fault.delay.exponentialDelay: no effect"}},
+		{"a delay without time", routed("fault: {delay: {percentage: {value: 1}}}"), []string{"error spec.http[0].fault.delay: no fixedDelay"}},
+		{"an abort without status", routed("fault: {abort: {percentage: {value: 1}}}"), []string{"error spec.http[0].fault.abort: no httpStatus"}},
+		{"a gRPC abort", routed("fault: {abort: {grpcStatus: UNAVAILABLE, percentage: {value: 1}}}"), []string{"warning spec.http[0].fault.abort.grpcStatus: no effect"}},
+		{"an HTTP/2 abort", routed("fault: {abort: {http2Error: x}}"), []string{"warning spec.http[0].fault.abort.http2Error: no effect"}},
+		{"a bad abort status", routed("fault: {abort: {httpStatus: 1000, percentage: {value: 1}}}"), []string{"error spec.http[0].fault.abort.httpStatus: 1000"}},
+		{"a share above 100", routed("fault: {abort: {httpStatus: 500, percentage: {value: 101}}}"), []string{"error spec.http[0].fault.abort.percentage.value: not a percentage", "warning spec.http[0].fault.abort.percentage: no request"}},
+		{"both mirrors", routed("mirror: {host: a}, mirrors: [{destination: {host: b}}]"), []string{"error spec.http[0]: both mirror and mirrors"}},
+		{"a mirror to nowhere", routed("mirrors: [{percentage: {value: 1}}]"), []string{"error spec.http[0].mirrors[0].destination: no destination"}},
+		{"a mirror above 100", routed("mirror: {host: a}, mirrorPercentage: {value: 200}"), []string{"error spec.http[0].mirrorPercentage.value: not a percentage"}},
+		{"an old mirror above 100", routed("mirror: {host: a}, mirrorPercent: 200"), []string{"error spec.http[0].mirrorPercent: not a percentage"}},
+		{"an empty rewrite", routed("rewrite: {}"), []string{"error spec.http[0].rewrite: nothing to rewrite"}},
+		{"two rewrites of the path", routed("rewrite: {uri: /x, uriRegexRewrite: {match: a, rewrite: b}}"), []string{"error spec.http[0].rewrite: both"}},
+		{"a rewrite without pattern", routed("rewrite: {uriRegexRewrite: {rewrite: b}}"), []string{"error spec.http[0].rewrite.uriRegexRewrite: both needed"}},
+		{"a bad rewrite pattern", routed(`rewrite: {uriRegexRewrite: {match: "(", rewrite: b}}`), []string{"error spec.http[0].rewrite.uriRegexRewrite.match: invalid regex"}},
+		{"a rewrite group too many", routed(`rewrite: {uriRegexRewrite: {match: "(a)", rewrite: "\\1\\2"}}`), []string{"error spec.http[0].rewrite.uriRegexRewrite.rewrite: names a group"}},
+		{"the authority twice", routed("rewrite: {authority: a}, headers: {request: {set: {host: b}}}"), []string{"error spec.http[0].headers.request: already rewritten"}},
+		{"the host set and added", routed(`headers: {request: {set: {host: b}, add: {":authority": c}}}`), []string{"error spec.http[0].headers.request: both set and added"}},
+		{"a response's host", routed("headers: {response: {set: {host: b}}}"), []string{"error spec.http[0].headers.response: no host"}},
+		{"removing the host", routed("headers: {request: {remove: [Host]}}"), []string{"error spec.http[0].headers.request.remove[0]: cannot be removed"}},
+		{"a pseudo-header", routed(`headers: {request: {set: {":path": /x}}}`), []string{"error spec.http[0].headers.request.set[:path]: not a header name"}},
+		{"a framing header", routed(`headers: {response: {remove: [Transfer-Encoding]}}`), []string{"warning spec.http[0].headers.response.remove[0]: proxy's own"}},
+		{"a line break in a header", routed(`headers: {request: {set: {a: "b\nc"}}}`), []string{"error spec.http[0].headers.request.set[a]: line breaks"}},
+		{"an operator in a header", routed(`headers: {request: {set: {a: "%REQ(x)%"}}}`), []string{"warning spec.http[0].headers.request.set[a]: not evaluated"}},
+		{"a redirect to itself", http("{redirect: {}}"), []string{"error spec.http[0].redirect: to itself"}},
+		{"two redirect paths", http("{redirect: {uri: /a, prefixRewrite: /b}}"), []string{"error spec.http[0].redirect: both"}},
+		{"a prefix without prefix", http("{redirect: {prefixRewrite: /b}}"), []string{"warning spec.http[0].redirect.prefixRewrite: no match"}},
+		{"a bad redirect code", http("{redirect: {uri: /a, redirectCode: 200}}"), []string{"error spec.http[0].redirect.redirectCode: 200"}},
+		{"a bad redirect port", http("{redirect: {port: 0}}"), []string{"error spec.http[0].redirect.port: out of range"}},
+		{"a direct response that is not final", http("{directResponse: {status: 100}}"), []string{"error spec.http[0].directResponse.status: 100"}},
+		{"a large direct response", http("{directResponse: {status: 200, body: {string: " + strings.Repeat("x", 1<<20+1) + "}}}"), []string{"error spec.http[0].directResponse.body: the limit is"}},
+		{"a connection to nowhere", "hosts: [a]\ntcp: [{match: [{port: 1}]}]", []string{"error spec.tcp[0].route: no destinations"}},
+		{"a connection without destination", "hosts: [a]\ntcp: [{route: [{weight: 1}]}]", []string{"error spec.tcp[0].route[0].destination: no destination"}},
+		{"a bad subnet", "hosts: [a]\ntcp: [{match: [{destinationSubnets: [10.0.0.0/33]}], route: [{destination: {host: a}}]}]", []string{"error spec.tcp[0].match[0].destinationSubnets[0]: not a subnet"}},
+		{"a source subnet", "hosts: [a]\ntcp: [{match: [{sourceSubnet: 10.0.0.0/8}], route: [{destination: {host: a}}]}]", []string{"warning spec.tcp[0].match[0].sourceSubnet: no effect"}},
+		{"tls without match", "hosts: [a]\ntls: [{route: [{destination: {host: a}}]}]", []string{"error spec.tls[0].match: no match"}},
+		{"tls without names", "hosts: [a]\ntls: [{match: [{port: 1}], route: [{destination: {host: a}}]}]", []string{"error spec.tls[0].match[0].sniHosts: no names"}},
+		{"a name that is not among the hosts", "hosts: [a]\ntls: [{match: [{sniHosts: [b.com]}], route: [{destination: {host: a}}]}]", []string{"error spec.tls[0].match[0].sniHosts[0]: not among spec.hosts"}},
+		{"a name that is none", "hosts: [a]\ntls: [{match: [{sniHosts: ['b c']}], route: [{destination: {host: a}}]}]", []string{"error spec.tls[0].match[0].sniHosts[0]: not a host"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := virtual(t, tt.spec)
+			check(t, tt, got == nil, problems)
+		})
+	}
+}
+
+func TestVirtualServiceGatewayOnly(t *testing.T) {
+	t.Parallel()
+	got, problems := virtual(t, "{hosts: [users], gateways: [ingress], http: [{directResponse: {status: 200}}]}")
+	want := &model.RouteSet{Ref: model.Ref{Kind: "VirtualService", Key: model.Key{Namespace: "myapp", Name: "users"}}}
+	if diff := cmp.Diff(want, got); diff != "" || len(problems) != 1 {
+		t.Errorf("VirtualService: %d problems, value (-want +got):\n%s", len(problems), diff)
+	}
+}
+
+func TestVirtualServiceDefaultNamespace(t *testing.T) {
+	t.Parallel()
+	in := &networkingv1.VirtualService{ObjectMeta: metav1.ObjectMeta{Name: "users"}}
+	decode(t, "{hosts: [users], http: [{directResponse: {status: 200}}]}", &in.Spec)
+	got, _ := VirtualService(in, domain)
+	if got == nil || got.Hosts[0] != "users.default.svc.cluster.local" {
+		t.Errorf("VirtualService without namespace = %+v, want the hosts of default", got)
+	}
+}
+
+func TestDestinationRuleProblems(t *testing.T) {
+	t.Parallel()
+	with := func(policy string) string { return "host: users\ntrafficPolicy: {" + policy + "}" }
+	tests := []problemCase{
+		{"nothing wrong", with("loadBalancer: {simple: RANDOM}"), nil},
+		{"no host", "{}", []string{"error spec.host: no host"}},
+		{"a bad host", "host: http://users", []string{"error spec.host: not a host"}},
+		{"a workload selector", "{host: users, workloadSelector: {matchLabels: {a: b}}}", []string{"error spec.workloadSelector: not supported"}},
+		{"a subset without name", "{host: users, subsets: [{labels: {a: b}}]}", []string{"error spec.subsets[0].name: no name"}},
+		{"a bad subset name", "{host: users, subsets: [{name: 'a b'}]}", []string{"error spec.subsets[0].name: cannot be a name"}},
+		{"two subsets of a name", "{host: users, subsets: [{name: a}, {name: a}]}", []string{"error spec.subsets[1].name: two subsets"}},
+		{"a wildcard label", "{host: users, subsets: [{name: a, labels: {v: '*'}}]}", []string{"error spec.subsets[0].labels[v]: not a label value"}},
+		{"a subset's policy", "{host: users, subsets: [{name: a, trafficPolicy: {outlierDetection: {}}}]}", []string{"warning spec.subsets[0].trafficPolicy.outlierDetection: no effect"}},
+		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: not supported"}},
+		{"localities", with("loadBalancer: {localityLbSetting: {}, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.localityLbSetting: no effect", "warning spec.trafficPolicy.loadBalancer.warmup: no effect", "warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect"}},
+		{"tcp", with("connectionPool: {tcp: {tcpKeepalive: {}, maxConnectionDuration: 1s, maxConnections: -1, connectTimeout: 0s}}"), []string{"error spec.trafficPolicy.connectionPool.tcp.maxConnections: negative", "error spec.trafficPolicy.connectionPool.tcp.connectTimeout: below 1ms", "warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: no effect", "warning spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: no effect"}},
+		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {}}}"), []string{"warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "warning spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: no effect", "warning spec.trafficPolicy.connectionPool.http.useClientProtocol: no effect", "warning spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: no effect", "warning spec.trafficPolicy.connectionPool.http.http2KeepAlive: no effect"}},
+		{"what else a policy may hold", with("tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {}, retryBudget: {}"), []string{"warning spec.trafficPolicy.tunnel: no effect", "warning spec.trafficPolicy.proxyProtocol: no effect", "warning spec.trafficPolicy.retryBudget: no effect"}},
+		{"a port without number", with("portLevelSettings: [{loadBalancer: {simple: RANDOM}}]"), []string{"error spec.trafficPolicy.portLevelSettings[0].port.number: out of range"}},
+		{"a port twice", with("portLevelSettings: [{port: {number: 1}}, {port: {number: 1}}]"), []string{"error spec.trafficPolicy.portLevelSettings[1].port.number: twice"}},
+		{"mutual without certificate", with("tls: {mode: MUTUAL}"), []string{"error spec.trafficPolicy.tls: without a client certificate"}},
+		{"mutual with both", with("tls: {mode: MUTUAL, credentialName: a, clientCertificate: b}"), []string{"error spec.trafficPolicy.tls: both"}},
+		{"simple with both", with("tls: {mode: SIMPLE, credentialName: a, caCertificates: b}"), []string{"error spec.trafficPolicy.tls: both"}},
+		{"mesh certificates with others", with("tls: {mode: ISTIO_MUTUAL, privateKey: a}"), []string{"error spec.trafficPolicy.tls: mesh's certificates"}},
+		{"a revocation list", with("tls: {mode: SIMPLE, caCrl: a}"), []string{"warning spec.trafficPolicy.tls.caCrl: no effect"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := destination(t, tt.spec)
+			check(t, tt, got == nil, problems)
+		})
+	}
+}
+
+func TestDestinationRule(t *testing.T) {
+	t.Parallel()
+	got, problems := destination(t, `
+host: users
+exportTo: ["."]
+trafficPolicy:
+  loadBalancer: {simple: LEAST_CONN}
+  connectionPool: {tcp: {connectTimeout: 2s}}
+  portLevelSettings: [{port: {number: 8080}, tls: {mode: MUTUAL, clientCertificate: a, privateKey: b, caCertificates: c, sni: d, subjectAltNames: [e], insecureSkipVerify: true}}]
+subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN}}}]
+`)
+	want := &model.DestinationPolicy{
+		Ref:  model.Ref{Kind: "DestinationRule", Key: model.Key{Namespace: "myapp", Name: "users"}},
+		Host: "users.myapp.svc.cluster.local", ExportTo: []string{"."},
+		Default: model.TrafficPolicy{LB: model.LeastRequest, ConnectTimeout: 2 * time.Second},
+		PerPort: map[uint16]model.TrafficPolicy{8080: {TLS: model.TLSSettings{
+			Mode: model.TLSMutual, ClientCert: "a", Key: "b", CACert: "c", SNI: "d", SubjectAltNames: []string{"e"}, InsecureSkipVerify: true,
+		}}},
+		Subsets: []model.Subset{{Name: "v1", Field: "spec.subsets[0]", Labels: map[string]string{"version": "v1"}, Policy: model.TrafficPolicy{LB: model.RoundRobin}}},
+	}
+	if diff := cmp.Diff(want, got); diff != "" || len(problems) > 0 {
+		t.Errorf("DestinationRule: problems %v, value (-want +got):\n%s", problems, diff)
+	}
+}
+
+func TestServiceEntryProblems(t *testing.T) {
+	t.Parallel()
+	const port = "ports: [{number: 80, name: http, protocol: HTTP}]"
+	with := func(more string) string { return "{hosts: [a.com], " + port + ", " + more + "}" }
+	tests := []problemCase{
+		{"nothing wrong", with("resolution: DNS"), nil},
+		{"no hosts", "{" + port + "}", []string{"error spec.hosts: no hosts"}},
+		{"every host", "{hosts: ['*'], " + port + "}", []string{"error spec.hosts[0]: every call"}},
+		{"a bad host", "{hosts: ['a.com:80'], " + port + "}", []string{"error spec.hosts[0]: not a host"}},
+		{"a host twice", "{hosts: [a.com, A.com.], " + port + "}", []string{"error spec.hosts[1]: twice"}},
+		{"a wildcard to look up", "{hosts: ['*.com'], resolution: DNS, " + port + "}", []string{"error spec.hosts[0]: cannot be looked up"}},
+		{"a wildcard with endpoints", "{hosts: ['*.com'], resolution: DNS, endpoints: [{address: b.com}], " + port + "}", nil},
+		{"no ports", "{hosts: [a.com]}", []string{"warning spec.ports: no ports"}},
+		{"a bad port", "{hosts: [a.com], ports: [{number: 70000, name: a, targetPort: 70000}]}", []string{"error spec.ports[0].number: out of range", "error spec.ports[0].targetPort: out of range"}},
+		{"a port without name", "{hosts: [a.com], ports: [{number: 1}]}", []string{"error spec.ports[0].name: no name"}},
+		{"ports twice", "{hosts: [a.com], ports: [{number: 1, name: a}, {number: 1, name: a}]}", []string{"error spec.ports[1].name: two ports", "error spec.ports[1].number: twice"}},
+		{"a bad protocol", "{hosts: [a.com], ports: [{number: 1, name: a, protocol: HTTTP}]}", []string{"error spec.ports[0].protocol: not a protocol"}},
+		{"a bad address", with("addresses: [10.0.0.0/40]"), []string{"error spec.addresses[0]: not an address"}},
+		{"a prefix to look up", with("addresses: [10.0.0.0/8], resolution: DNS"), []string{"error spec.addresses[0]: prefix"}},
+		{"endpoints that are not used", with("endpoints: [{address: 1.2.3.4}]"), []string{"error spec.endpoints: NONE"}},
+		{"no endpoints", with("resolution: STATIC"), []string{"warning spec.endpoints: every call fails"}},
+		{"two endpoints in turn", with("resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.com}, {address: b.com}]"), []string{"error spec.endpoints: one endpoint"}},
+		{"dynamic names", with("resolution: DYNAMIC_DNS"), []string{"warning spec.resolution: not supported"}},
+		{"selector and endpoints", with("resolution: STATIC, workloadSelector: {labels: {a: b}}, endpoints: [{address: 1.2.3.4}]"), []string{"error spec.workloadSelector: both"}},
+		{"a selector to look up", with("resolution: DNS, workloadSelector: {labels: {a: b}}"), []string{"warning spec.workloadSelector: STATIC only"}},
+		{"a wildcard selector", with("resolution: STATIC, workloadSelector: {labels: {a: '*'}}"), []string{"error spec.workloadSelector.labels[a]: not a label value"}},
+		{"a name for an address", with("resolution: STATIC, endpoints: [{address: b.com}]"), []string{"error spec.endpoints[0].address: STATIC takes addresses"}},
+		{"no address", with("resolution: STATIC, endpoints: [{labels: {a: b}}]"), []string{"error spec.endpoints[0].address: no address"}},
+		{"a Unix socket", with("resolution: STATIC, endpoints: [{address: 'unix:///x'}]"), []string{"warning spec.endpoints[0].address: left out"}},
+		{"an address with port", with("resolution: STATIC, endpoints: [{address: '1.2.3.4:80'}]"), []string{"error spec.endpoints[0].address: neither"}},
+		{"an unknown port", with("resolution: STATIC, endpoints: [{address: 1.2.3.4, ports: {https: 1}}]"), []string{`error spec.endpoints[0].ports[https]: no port "https"`}},
+		{"a bad endpoint port", with("resolution: STATIC, endpoints: [{address: 1.2.3.4, ports: {http: 0}}]"), []string{"error spec.endpoints[0].ports[http]: out of range"}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := entry(t, tt.spec)
+			check(t, tt, got == nil, problems)
+		})
+	}
+}
+
+func TestServiceEntry(t *testing.T) {
+	t.Parallel()
+	got, problems := entry(t, `
+hosts: [a.com, "*.b.com"]
+addresses: [240.0.0.1, 10.1.2.3/16]
+ports: [{number: 80, name: web, protocol: http, targetPort: 8080}, {number: 443, name: tls, protocol: HTTPS}]
+location: MESH_INTERNAL
+resolution: STATIC
+endpoints: [{address: "fd00::1", ports: {web: 81}, labels: {v: "1"}, locality: r/z/s, weight: 3, serviceAccount: sa, network: net}]
+subjectAltNames: [x]
+`)
+	if len(problems) > 0 || len(got) != 2 {
+		t.Fatalf("ServiceEntry = %d services, problems %v", len(got), problems)
+	}
+	s := got[1]
+	if s.Key != (model.Key{Namespace: "myapp", Name: "*.b.com"}) || s.Host != "*.b.com" || s.External || s.Origin.Kind != "ServiceEntry" {
+		t.Errorf("second host = %+v", s)
+	}
+	if got, want := fmt.Sprint(s.VIPs), "[240.0.0.1/32 10.1.0.0/16]"; got != want {
+		t.Errorf("addresses = %s, want %s", got, want)
+	}
+	wantPorts := []model.ServicePort{
+		{Name: "web", Port: 80, TargetPort: 8080, Protocol: model.HTTP}, {Name: "tls", Port: 443, TargetPort: 443, Protocol: model.TLS},
+	}
+	if diff := cmp.Diff(wantPorts, s.Ports); diff != "" {
+		t.Errorf("ports (-want +got):\n%s", diff)
+	}
+	e := s.Endpoints[0]
+	if e.Address.String() != "fd00::1" || e.Ports["web"] != 81 || e.Weight != 3 || e.Locality.String() != "r/z/s" || e.ServiceAccount != "sa" {
+		t.Errorf("endpoint = %+v", e)
+	}
+}
+
+// FuzzTranslate gives the translators arbitrary specs: they never panic, give the same answer twice, and a value
+// exactly where nothing is rejected.
+func FuzzTranslate(f *testing.F) {
+	f.Add("hosts: [users]\nhttp: [{match: [{uri: {prefix: /a}, headers: {a: {regex: b}}}], route: [{destination: {host: a}}], retries: {attempts: 1}}]")
+	f.Add("host: users\nsubsets: [{name: v1, labels: {a: b}}]\ntrafficPolicy: {portLevelSettings: [{port: {number: 1}}]}")
+	f.Add("hosts: [a.com]\nports: [{number: 80, name: a}]\nendpoints: [{address: a.com}]\nresolution: DNS")
+	f.Add("hosts: [null]\nhttp: [null]\ntls: [null]\ntcp: [{match: [null], route: [null]}]")
+	f.Add("hosts: [a]\nhttp: [{match: [null], route: [null], mirrors: [null], headers: {request: {set: {a: b}}}, fault: {delay: {}}}]")
+	f.Add("host: a\nsubsets: [null]\ntrafficPolicy: {portLevelSettings: [null], loadBalancer: {}, connectionPool: {}, tls: {}}")
+	f.Add("hosts: [a]\nports: [null]\nendpoints: [null]\nworkloadSelector: {}")
+	f.Fuzz(func(t *testing.T, spec string) {
+		vs := &networkingv1.VirtualService{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &vs.Spec) == nil {
+			a, p := VirtualService(vs, domain)
+			b, q := VirtualService(vs, domain)
+			same(t, a == nil, a, b, p, q)
+		}
+		dr := &networkingv1.DestinationRule{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &dr.Spec) == nil {
+			a, p := DestinationRule(dr, domain)
+			b, q := DestinationRule(dr, domain)
+			same(t, a == nil, a, b, p, q)
+		}
+		se := &networkingv1.ServiceEntry{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &se.Spec) == nil {
+			a, p := ServiceEntry(se, domain)
+			b, q := ServiceEntry(se, domain)
+			same(t, a == nil, a, b, p, q)
+		}
+	})
+}
+
+func same[T any](t *testing.T, isNil bool, a, b T, p, q []model.Problem) {
+	t.Helper()
+	rejected := false
+	for _, problem := range p {
+		rejected = rejected || problem.Severity == model.Rejected
+	}
+	if isNil != rejected {
+		t.Errorf("value is nil = %v, problems %v", isNil, p)
+	}
+	if diff := cmp.Diff(p, q); diff != "" {
+		t.Errorf("the second answer has other problems:\n%s", diff)
+	}
+	if !reflect.DeepEqual(a, b) {
+		t.Errorf("the second answer differs:\n%+v\n%+v", a, b)
+	}
+}

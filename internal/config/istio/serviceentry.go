@@ -1,0 +1,248 @@
+package istio
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// ServiceEntry reads a ServiceEntry: one Service per host, named after it. Hosts are full names as written; a short
+// one is not given the namespace, as in Istio.
+func ServiceEntry(in *networkingv1.ServiceEntry, clusterDomain string) ([]*model.Service, []model.Problem) {
+	t := serviceEntry{newReport("ServiceEntry", &in.ObjectMeta, clusterDomain)}
+	spec := &in.Spec
+	common := model.Service{
+		Origin:             t.Ref,
+		Ports:              t.ports(spec.GetPorts()),
+		External:           spec.GetLocation() == networking.ServiceEntry_MESH_EXTERNAL,
+		Resolution:         t.resolution(spec),
+		Selector:           t.selector(spec),
+		VIPs:               t.addresses(spec),
+		ExportTo:           t.exportTo(spec.GetExportTo()),
+		SubjectAltNames:    slices.Clone(spec.GetSubjectAltNames()),
+		CreatedAt:          in.CreationTimestamp.Time,
+		ResourceGeneration: in.Generation,
+	}
+	common.Endpoints = t.endpoints(spec, common.Resolution)
+	var out []*model.Service
+	for _, host := range t.hosts(spec, common.Resolution) {
+		s := common
+		s.Host = host
+		s.Key = model.Key{Namespace: t.namespace, Name: string(host)}
+		out = append(out, &s)
+	}
+	if t.Rejected() {
+		return nil, t.Problems
+	}
+	return out, t.Problems
+}
+
+// serviceEntry reads the parts of a ServiceEntry.
+type serviceEntry struct{ *report }
+
+func resolvesNames(r model.Resolution) bool {
+	return r == model.ResolveDNS || r == model.ResolveDNSRoundRobin
+}
+
+func (t serviceEntry) hosts(spec *networking.ServiceEntry, resolution model.Resolution) []model.Hostname {
+	if len(spec.GetHosts()) == 0 {
+		t.Reject("spec.hosts", "no hosts", "name the hosts that the entry adds")
+	}
+	var out []model.Hostname
+	for i, written := range spec.GetHosts() {
+		field := fmt.Sprintf("spec.hosts[%d]", i)
+		host := model.CanonicalHost(written)
+		switch {
+		case host == "*":
+			t.Reject(field, `"*" would take every call`, `name the hosts, or use a wildcard such as "*.example.com"`)
+		case !isWildcardHost(written):
+			t.Reject(field, fmt.Sprintf("%q is not a host", written), "write a DNS name, without scheme, port or path")
+		case host.Wildcard() && resolvesNames(resolution) && len(spec.GetEndpoints()) == 0:
+			t.Reject(field, fmt.Sprintf("%q cannot be looked up", written), "use resolution: NONE for wildcards, or add endpoints")
+		case slices.Contains(out, host):
+			t.Reject(field, fmt.Sprintf("%q is there twice", written), "remove one")
+		default:
+			out = append(out, host)
+		}
+	}
+	return out
+}
+
+func (t serviceEntry) resolution(spec *networking.ServiceEntry) model.Resolution {
+	switch spec.GetResolution() {
+	case networking.ServiceEntry_NONE:
+		if len(spec.GetEndpoints()) > 0 {
+			t.Reject("spec.endpoints", "resolution NONE calls the address that the app dialled", "use resolution: STATIC or DNS")
+		}
+		return model.ResolveNone
+	case networking.ServiceEntry_STATIC:
+		if len(spec.GetEndpoints()) == 0 && spec.GetWorkloadSelector() == nil {
+			t.Warn("spec.endpoints", "resolution STATIC without endpoints: every call fails", "add endpoints or workloadSelector")
+		}
+		return model.ResolveStatic
+	case networking.ServiceEntry_DNS:
+		return model.ResolveDNS
+	case networking.ServiceEntry_DNS_ROUND_ROBIN:
+		if len(spec.GetEndpoints()) > 1 {
+			t.Reject("spec.endpoints", "DNS_ROUND_ROBIN takes one endpoint", "use resolution: DNS for several")
+		}
+		return model.ResolveDNSRoundRobin
+	case networking.ServiceEntry_DYNAMIC_DNS:
+		t.Warn("spec.resolution", "DYNAMIC_DNS is not supported by Fairlead: the address that the app dialled is called, as with NONE", "")
+		return model.ResolveNone
+	default:
+		t.Reject("spec.resolution", fmt.Sprintf("%d is not a resolution", spec.GetResolution()), "write NONE, STATIC, DNS or DNS_ROUND_ROBIN")
+		return model.ResolveNone
+	}
+}
+
+func (t serviceEntry) selector(spec *networking.ServiceEntry) map[string]string {
+	if spec.GetWorkloadSelector() == nil {
+		return nil
+	}
+	if len(spec.GetEndpoints()) > 0 {
+		t.Reject("spec.workloadSelector", "both workloadSelector and endpoints", "keep one of them")
+	}
+	if spec.GetResolution() != networking.ServiceEntry_STATIC {
+		t.Warn("spec.workloadSelector", "used with resolution STATIC only", "set resolution: STATIC")
+	}
+	t.labels("spec.workloadSelector.labels", spec.GetWorkloadSelector().GetLabels())
+	return maps.Clone(spec.GetWorkloadSelector().GetLabels())
+}
+
+func (t serviceEntry) addresses(spec *networking.ServiceEntry) []netip.Prefix {
+	var out []netip.Prefix
+	for i, written := range spec.GetAddresses() {
+		field := fmt.Sprintf("spec.addresses[%d]", i)
+		prefix, ok := parsePrefix(written)
+		switch {
+		case !ok:
+			t.Reject(field, fmt.Sprintf("%q is not an address", written), `write an address ("10.1.2.3") or a prefix ("10.1.0.0/16")`)
+		case !prefix.IsSingleIP() && spec.GetResolution() != networking.ServiceEntry_NONE && spec.GetResolution() != networking.ServiceEntry_STATIC:
+			t.Reject(field, fmt.Sprintf("prefix %q with resolution %s", written, spec.GetResolution()), "prefixes need resolution NONE or STATIC")
+		default:
+			out = append(out, prefix)
+		}
+	}
+	return out
+}
+
+func (t serviceEntry) ports(in []*networking.ServicePort) []model.ServicePort {
+	if len(in) == 0 {
+		t.Warn("spec.ports", "no ports: nothing can be called", "list the ports of the host")
+	}
+	var out []model.ServicePort
+	names, numbers := map[string]bool{}, map[uint16]bool{}
+	for i, p := range in {
+		field := fmt.Sprintf("spec.ports[%d]", i)
+		port := model.ServicePort{
+			Name:       p.GetName(),
+			Port:       t.port(field+".number", p.GetNumber()),
+			TargetPort: t.optionalPort(field+".targetPort", p.GetTargetPort()),
+			Protocol:   t.protocol(field+".protocol", p.GetProtocol()),
+		}
+		if port.TargetPort == 0 {
+			port.TargetPort = port.Port
+		}
+		switch {
+		case port.Name == "":
+			t.Reject(field+".name", "no name", "give the port a name")
+		case names[port.Name]:
+			t.Reject(field+".name", fmt.Sprintf("there are two ports %q", port.Name), "give each its own name")
+		}
+		if numbers[port.Port] && port.Port != 0 {
+			t.Reject(field+".number", fmt.Sprintf("port %d is there twice", port.Port), "remove one")
+		}
+		names[port.Name], numbers[port.Port] = true, true
+		out = append(out, port)
+	}
+	return out
+}
+
+// protocols are the spellings that Istio takes, in lower case.
+var protocols = map[string]model.Protocol{
+	"": model.Undeclared, "http": model.HTTP, "http2": model.HTTP2, "grpc": model.GRPC, "grpc-web": model.GRPCWeb,
+	"https": model.TLS, "tls": model.TLS, "tcp": model.TCP, "mongo": model.TCP, "mysql": model.TCP, "redis": model.TCP,
+	"udp": model.UDP,
+}
+
+func (t serviceEntry) protocol(field, written string) model.Protocol {
+	p, ok := protocols[strings.ToLower(written)]
+	if !ok {
+		t.Reject(field, fmt.Sprintf("%q is not a protocol", written), "write HTTP, HTTP2, GRPC, GRPC-Web, HTTPS, TLS, TCP or UDP")
+	}
+	return p
+}
+
+func (t serviceEntry) endpoints(spec *networking.ServiceEntry, resolution model.Resolution) []model.StaticEndpoint {
+	ports := make(map[string]bool, len(spec.GetPorts()))
+	for _, p := range spec.GetPorts() {
+		ports[p.GetName()] = true
+	}
+	var out []model.StaticEndpoint
+	for i, in := range spec.GetEndpoints() {
+		field := fmt.Sprintf("spec.endpoints[%d]", i)
+		e := model.StaticEndpoint{
+			Labels:         maps.Clone(in.GetLabels()),
+			Network:        in.GetNetwork(),
+			Locality:       parseLocality(in.GetLocality()),
+			Weight:         max(in.GetWeight(), 1),
+			ServiceAccount: in.GetServiceAccount(),
+			Ports:          t.endpointPorts(field+".ports", in.GetPorts(), ports),
+		}
+		t.labels(field+".labels", in.GetLabels())
+		if t.address(field+".address", in.GetAddress(), resolution, &e) {
+			out = append(out, e)
+		}
+	}
+	return out
+}
+
+// address reads where an endpoint is. It reports false for one that cannot be called, after saying so.
+func (t serviceEntry) address(field, written string, resolution model.Resolution, e *model.StaticEndpoint) bool {
+	addr, err := netip.ParseAddr(written)
+	switch {
+	case err == nil:
+		e.Address = addr
+	case written == "":
+		t.Reject(field, "no address", "write an IP address or a DNS name")
+	case strings.HasPrefix(written, "unix:"):
+		t.Warn(field, "Unix sockets are not supported by Fairlead: the endpoint is left out", "listen on a TCP port")
+		return false
+	case !isHost(written):
+		t.Reject(field, fmt.Sprintf("%q is neither an address nor a host", written), "write an IP address or a DNS name, without port")
+	case !resolvesNames(resolution):
+		t.Reject(field, fmt.Sprintf("%q is a name; resolution STATIC takes addresses", written), "use resolution: DNS")
+	default:
+		e.DNS = model.CanonicalHost(written)
+	}
+	return true
+}
+
+func (t serviceEntry) endpointPorts(field string, in map[string]uint32, known map[string]bool) map[string]uint16 {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make(map[string]uint16, len(in))
+	for _, name := range sortedKeys(in) {
+		at := field + "[" + name + "]"
+		if !known[name] {
+			t.Reject(at, fmt.Sprintf("no port %q in spec.ports", name), "use the name of one of "+strings.Join(sortedKeys(known), ", "))
+		}
+		out[name] = t.port(at, in[name])
+	}
+	return out
+}
+
+func parseLocality(s string) model.Locality {
+	region, rest, _ := strings.Cut(s, "/")
+	zone, subZone, _ := strings.Cut(rest, "/")
+	return model.Locality{Region: region, Zone: zone, SubZone: subZone}
+}

@@ -1,0 +1,124 @@
+package istio
+
+import (
+	"fmt"
+	"maps"
+
+	networking "istio.io/api/networking/v1alpha3"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// tcpRule reads one rule for connections. ok is false where it does not apply to the mesh.
+func (t virtualService) tcpRule(field string, in *networking.TCPRoute) (rule model.TCPRule, ok bool) {
+	rule = model.TCPRule{Field: field, Backends: t.tcpBackends(field+".route", in.GetRoute())}
+	for i, match := range in.GetMatch() {
+		at := fmt.Sprintf("%s.match[%d]", field, i)
+		m := t.connectionMatch(at, connection{
+			subnets: match.GetDestinationSubnets(), port: match.GetPort(),
+			labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
+		})
+		if match.GetSourceSubnet() != "" {
+			t.Unsupported(at + ".sourceSubnet")
+		}
+		if appliesToMesh(match.GetGateways()) {
+			rule.Matches = append(rule.Matches, m)
+		}
+	}
+	return rule, len(in.GetMatch()) == 0 || len(rule.Matches) > 0
+}
+
+// tlsRule reads one rule for TLS connections that are passed on as they are, chosen by SNI.
+func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []model.Hostname) (rule model.TCPRule, ok bool) {
+	rule = model.TCPRule{Field: field, Backends: t.tcpBackends(field+".route", in.GetRoute())}
+	if len(in.GetMatch()) == 0 {
+		t.Reject(field+".match", "no match", "a tls rule needs sniHosts")
+	}
+	for i, match := range in.GetMatch() {
+		at := fmt.Sprintf("%s.match[%d]", field, i)
+		m := t.connectionMatch(at, connection{
+			subnets: match.GetDestinationSubnets(), port: match.GetPort(),
+			labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
+		})
+		m.SNI = t.sniHosts(at+".sniHosts", match.GetSniHosts(), hosts)
+		if appliesToMesh(match.GetGateways()) {
+			rule.Matches = append(rule.Matches, m)
+		}
+	}
+	return rule, len(rule.Matches) > 0
+}
+
+func (t virtualService) sniHosts(field string, names []string, hosts []model.Hostname) []string {
+	if len(names) == 0 {
+		t.Reject(field, "no names", "list the server names (SNI) that the rule is for")
+	}
+	var out []string
+	for i, name := range names {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if !isWildcardHost(name) {
+			t.Reject(at, fmt.Sprintf("%q is not a host", name), "")
+			continue
+		}
+		sni := model.CanonicalHost(name)
+		if !coveredByAny(hosts, sni) && !coveredByAny(hosts, t.qualify(name)) {
+			t.Reject(at, fmt.Sprintf("%q is not among spec.hosts", name), "add it to spec.hosts")
+		}
+		out = append(out, string(sni))
+	}
+	return out
+}
+
+func coveredByAny(hosts []model.Hostname, name model.Hostname) bool {
+	for _, h := range hosts {
+		if covers(h, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// connection is what tcp and tls matches have in common.
+type connection struct {
+	subnets   []string
+	port      uint32
+	labels    map[string]string
+	namespace string
+}
+
+func (t virtualService) connectionMatch(field string, in connection) model.TCPMatch {
+	m := model.TCPMatch{
+		Port:            t.optionalPort(field+".port", in.port),
+		SourceLabels:    maps.Clone(in.labels),
+		SourceNamespace: in.namespace,
+	}
+	t.labels(field+".sourceLabels", in.labels)
+	for i, subnet := range in.subnets {
+		prefix, ok := parsePrefix(subnet)
+		if !ok {
+			t.Reject(fmt.Sprintf("%s.destinationSubnets[%d]", field, i), fmt.Sprintf("%q is not a subnet", subnet),
+				`write an address ("10.1.2.3") or a prefix ("10.1.0.0/16")`)
+			continue
+		}
+		m.DestinationSubnets = append(m.DestinationSubnets, prefix.String())
+	}
+	return m
+}
+
+func (t virtualService) tcpBackends(field string, in []*networking.RouteDestination) []model.WeightedBackend {
+	if len(in) == 0 {
+		t.Reject(field, "no destinations", "name at least one host to call")
+	}
+	var out []model.WeightedBackend
+	for i, dst := range in {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		if dst.GetDestination() == nil {
+			t.Reject(at+".destination", "no destination", "name the host to call")
+			continue
+		}
+		b := t.destination(at+".destination", dst.GetDestination())
+		b.Weight = t.weight(at+".weight", dst.GetWeight())
+		out = append(out, b)
+	}
+	t.weights(field, out)
+	return out
+}

@@ -1,0 +1,651 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+const deadline = 20 * time.Second
+
+const usersService = `apiVersion: v1
+kind: Service
+metadata: {name: users, namespace: myapp}
+spec:
+  clusterIP: 10.96.0.5
+  selector: {app: users}
+  ports: [{name: http, port: 8080, targetPort: 8080}]
+`
+
+// usersSlice has one ready endpoint per last byte of an address.
+func usersSlice(last ...int) string {
+	var b strings.Builder
+	b.WriteString(`apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: users-abc, namespace: myapp, labels: {kubernetes.io/service-name: users}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+`)
+	if len(last) == 0 {
+		b.WriteString("endpoints: []\n")
+	} else {
+		b.WriteString("endpoints:\n")
+	}
+	for _, n := range last {
+		fmt.Fprintf(&b, "- {addresses: [10.0.0.%d], conditions: {ready: true}}\n", n)
+	}
+	return b.String()
+}
+
+// world is a control plane that runs on loopback, and what a proxy needs to reach it.
+type world struct {
+	dir     string // of manifests
+	state   string
+	key     string // file with the public token key
+	private []byte
+	addr    string
+	monitor string
+	log     *lockedBuffer
+	stop    func()
+}
+
+// start runs a control plane on files given as name, content, name, content, …
+func start(t *testing.T, files ...string) *world {
+	t.Helper()
+	base := t.TempDir()
+	w := &world{dir: filepath.Join(base, "manifests"), state: filepath.Join(base, "state"), key: filepath.Join(base, "token.pub")}
+	if err := os.Mkdir(w.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	private, public, err := identity.GenerateTokenKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.private = private
+	if err := os.WriteFile(w.key, public, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i < len(files); i += 2 {
+		w.write(t, files[i], files[i+1])
+	}
+	w.run(t, "127.0.0.1:0")
+	return w
+}
+
+// run starts the control plane at an address; w.stop ends it.
+func (w *world) run(t *testing.T, addr string) {
+	t.Helper()
+	discovery, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitor, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr, w.monitor, w.log = discovery.Addr().String(), monitor.Addr().String(), &lockedBuffer{}
+	c, err := New(Options{
+		Sources: []string{w.dir}, ListenListener: discovery, MonitorListener: monitor, StateDir: w.state, TokenKey: w.key,
+		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	w.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Cleanup(w.stop)
+	eventually(t, "the control plane is ready", func() bool { return w.status(t, "/healthz/ready") == http.StatusOK })
+}
+
+// write puts a manifest in place as editors do: under another name, then renamed.
+func (w *world) write(t *testing.T, name, content string) {
+	t.Helper()
+	path := filepath.Join(w.dir, name)
+	if err := os.WriteFile(path+".tmp", []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(path+".tmp", path); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) request(t *testing.T, path string) *http.Response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+w.monitor+path, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := (&http.Client{Transport: &http.Transport{DisableKeepAlives: true}}).Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+func (w *world) status(t *testing.T, path string) int {
+	t.Helper()
+	resp := w.request(t, path)
+	defer resp.Body.Close()
+	return resp.StatusCode
+}
+
+func (w *world) get(t *testing.T, path string) string {
+	t.Helper()
+	resp := w.request(t, path)
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func (w *world) token(t *testing.T, pod string) string {
+	t.Helper()
+	issuer, err := identity.NewTokenIssuer(w.private, "test")
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, err := issuer.Issue(identity.Claims{Namespace: "myapp", ServiceAccount: "orders", Pod: pod, PodUID: "uid-" + pod})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return token
+}
+
+// client makes a client for a pod.
+func (w *world) client(t *testing.T, pod string, h xds.Handler) *xds.Client {
+	t.Helper()
+	ca, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(ca) {
+		t.Fatalf("%s holds no certificate", RootCertFile)
+	}
+	token := w.token(t, pod)
+	c, err := xds.NewClient(xds.ClientOptions{
+		Addrs: []string{w.addr},
+		TLSConfig: func() (*tls.Config, error) {
+			return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "fairlead-controller.fairlead-system.svc"}, nil
+		},
+		Token:   func() (string, error) { return token, nil },
+		Node:    xds.Node{ID: pod + ".myapp", Version: "test"},
+		Handler: h,
+		Logger:  slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func run(t *testing.T, c *xds.Client) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("client: %v", err)
+		}
+	})
+}
+
+// proxy is a handler that keeps what it was told.
+type proxy struct {
+	mu       sync.Mutex
+	state    map[string]plan.Resource
+	aliases  map[string]string // alias → canonical, "" where absent
+	refuse   string            // name of a resource to refuse
+	fresh    chan struct{}
+	applied  time.Time
+	messages int
+}
+
+func newProxy() *proxy {
+	return &proxy{state: make(map[string]plan.Resource), aliases: make(map[string]string), fresh: make(chan struct{}, 1)}
+}
+
+func (p *proxy) Apply(updates []xds.Update) (rejected []xds.Rejection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.applied = time.Now()
+	p.messages++
+	for _, u := range updates {
+		switch {
+		case u.Dropped:
+			delete(p.state, u.Name)
+			delete(p.aliases, u.Name)
+		case u.Resource == nil:
+			p.aliases[u.Name] = ""
+		case u.Name == p.refuse:
+			rejected = append(rejected, xds.Rejection{Name: u.Name, Reason: "this proxy does not like it"})
+		default:
+			p.state[u.Name] = u.Resource
+			for _, a := range u.Aliases {
+				p.aliases[a] = u.Name
+			}
+		}
+	}
+	poke(p.fresh)
+	return rejected
+}
+
+// until waits for a state, and gives the time at which the update that brought it was applied.
+func (p *proxy) until(t *testing.T, what string, ok func() bool) time.Time {
+	t.Helper()
+	timeout := time.NewTimer(deadline)
+	defer timeout.Stop()
+	for {
+		p.mu.Lock()
+		done, at := ok(), p.applied
+		p.mu.Unlock()
+		if done {
+			return at
+		}
+		select {
+		case <-p.fresh:
+		case <-timeout.C:
+			t.Fatalf("waiting until %s: have %v", what, p.aliases)
+		}
+	}
+}
+
+// addresses lists the endpoints of all shards of the destination behind vip; mu is held.
+func (p *proxy) addresses() (list []string) {
+	d, ok := p.state[p.aliases[vip]].(*plan.Destination)
+	if !ok {
+		return nil
+	}
+	for _, b := range d.Backends {
+		for _, n := range b.Shards {
+			if s, ok := p.state[n].(*plan.EndpointShard); ok {
+				for _, e := range s.Endpoints {
+					list = append(list, e.Addr.String())
+				}
+			}
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func (p *proxy) untilAddresses(t *testing.T, want ...string) time.Time {
+	t.Helper()
+	slices.Sort(want)
+	return p.until(t, fmt.Sprintf("%s has endpoints %v", vip, want), func() bool { return slices.Equal(p.addresses(), want) })
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(deadline); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waiting until %s", what)
+		}
+	}
+}
+
+func await(t *testing.T, c *xds.Client, names ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	for _, n := range names {
+		if err := c.Await(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedBuffer) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *lockedBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+const vip = "ip/10.96.0.5:8080"
+
+func TestManifestsReachTheProxy(t *testing.T) {
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1, 2))
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip, "host/users.myapp.svc.cluster.local:8080", "dns/users.myapp.svc.cluster.local", "mesh", "trust")
+	p.untilAddresses(t, "10.0.0.1:8080", "10.0.0.2:8080")
+	p.mu.Lock()
+	d, ok := p.state[p.aliases[vip]].(*plan.Destination)
+	trust, _ := p.state["trust"].(*plan.TrustBundle)
+	mesh, _ := p.state["mesh"].(*plan.MeshGlobal)
+	name, _ := p.state["dns/users.myapp.svc.cluster.local"].(*plan.DNSName)
+	p.mu.Unlock()
+	if !ok || d.Host != "users.myapp.svc.cluster.local" || d.Port != 8080 || d.Protocol != model.HTTP {
+		t.Errorf("destination = %+v", d)
+	}
+	if trust == nil || len(trust.Roots) != 1 || !strings.HasPrefix(trust.Roots[0], "-----BEGIN CERTIFICATE") {
+		t.Errorf("trust = %+v", trust)
+	}
+	if mesh == nil || mesh.ClusterDomain != "cluster.local" || mesh.ClusterID != "Kubernetes" {
+		t.Errorf("mesh = %+v", mesh)
+	}
+	if name == nil || !slices.Equal(name.Addresses, []netip.Addr{netip.MustParseAddr("10.96.0.5")}) {
+		t.Errorf("dns = %+v", name)
+	}
+}
+
+func TestEndpointChangesArriveAtOnce(t *testing.T) {
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1))
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip)
+	var adds, removals []time.Duration
+	for i := range 15 {
+		began := time.Now()
+		w.write(t, "slice.yaml", usersSlice(1, 10+i))
+		adds = append(adds, p.untilAddresses(t, "10.0.0.1:8080", fmt.Sprintf("10.0.0.%d:8080", 10+i)).Sub(began))
+		began = time.Now()
+		w.write(t, "slice.yaml", usersSlice(1))
+		removals = append(removals, p.untilAddresses(t, "10.0.0.1:8080").Sub(began))
+	}
+	slices.Sort(adds)
+	slices.Sort(removals)
+	t.Logf("file to proxy, median of %d: endpoint added %s, removed %s (slowest %s, %s)", len(adds),
+		adds[len(adds)/2], removals[len(removals)/2], adds[len(adds)-1], removals[len(removals)-1])
+	if m := adds[len(adds)/2]; m > 50*time.Millisecond {
+		t.Errorf("median of an added endpoint = %s, want less than 50 ms", m)
+	}
+	if m := removals[len(removals)/2]; m > 50*time.Millisecond {
+		t.Errorf("median of a removed endpoint = %s, want less than 50 ms", m)
+	}
+}
+
+func TestUnknownNameAppears(t *testing.T) {
+	w := start(t, "slice.yaml", usersSlice(1))
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip, "host/users:8080")
+	p.until(t, "the answer is no", func() bool {
+		name, asked := p.aliases[vip]
+		return asked && name == ""
+	})
+	w.write(t, "service.yaml", usersService)
+	p.untilAddresses(t, "10.0.0.1:8080")
+	if err := os.Remove(filepath.Join(w.dir, "service.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	p.until(t, "the answer is no again, and nothing is left", func() bool { return p.aliases[vip] == "" && len(p.state) == 0 })
+}
+
+func TestRouteEditsReachTheProxy(t *testing.T) {
+	route := func(weight int) string {
+		return fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: users, namespace: myapp}
+spec:
+  hosts: [users]
+  http:
+  - route:
+    - {destination: {host: users, subset: v1}, weight: %d}
+    - {destination: {host: users, subset: v2}, weight: %d}
+`, weight, 100-weight)
+	}
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1), "route.yaml", route(90), "rule.yaml", `apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: users, namespace: myapp}
+spec:
+  host: users
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}
+`)
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip)
+	weight := func() uint32 {
+		d, ok := p.state[p.aliases[vip]].(*plan.Destination)
+		if !ok || len(d.Routes) == 0 || len(d.Routes[0].Backends) == 0 {
+			return 0
+		}
+		return d.Routes[0].Backends[0].Weight
+	}
+	p.until(t, "the route is there", func() bool { return weight() == 90 })
+	began := time.Now()
+	w.write(t, "route.yaml", route(50))
+	at := p.until(t, "the edit is there", func() bool { return weight() == 50 })
+	t.Logf("file to proxy: route edited %s", at.Sub(began))
+
+	// A broken edit changes nothing but the list of problems, and mending it clears the list.
+	w.write(t, "route.yaml", strings.Replace(route(10), "weight: 10}", "weight: -10}", 1))
+	eventually(t, "the problem is listed", func() bool { return strings.Contains(w.get(t, "/debug/problemz"), "VirtualService") })
+	p.mu.Lock()
+	if got := weight(); got != 50 {
+		t.Errorf("weight after a broken edit = %d, want the last good one 50", got)
+	}
+	p.mu.Unlock()
+	if !strings.Contains(w.get(t, "/metrics"), "pilot_total_rejected_configs 1\n") {
+		t.Errorf("metrics do not count the refused object")
+	}
+	if !strings.Contains(w.log.String(), "configuration problem") {
+		t.Errorf("the problem was not logged:\n%s", w.log)
+	}
+	w.write(t, "route.yaml", route(20))
+	p.until(t, "the mended route is there", func() bool { return weight() == 20 })
+	eventually(t, "no problem is left", func() bool { return !strings.Contains(w.get(t, "/debug/problemz"), `"error"`) })
+}
+
+func TestRestartKeepsCAAndClients(t *testing.T) {
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1))
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip)
+	p.untilAddresses(t, "10.0.0.1:8080")
+	before, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.stop()
+	eventually(t, "the proxy notices", func() bool { return !c.Connected() })
+	p.mu.Lock()
+	messages := p.messages
+	p.mu.Unlock()
+
+	w.run(t, w.addr)
+	eventually(t, "the proxy is back", c.Connected)
+	after, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
+	if err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the root has changed (error %v)", err)
+	}
+	eventually(t, "the proxy is in step", func() bool { return strings.Contains(w.get(t, "/debug/syncz"), `"SYNCED"`) })
+	p.mu.Lock()
+	if p.messages != messages {
+		t.Errorf("the restart cost %d updates, want none", p.messages-messages)
+	}
+	p.mu.Unlock()
+	w.write(t, "slice.yaml", usersSlice(7))
+	p.untilAddresses(t, "10.0.0.7:8080")
+}
+
+func TestSign(t *testing.T) {
+	w := start(t)
+	c := w.client(t, "orders-1", newProxy())
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	chain, roots, err := c.Sign(t.Context(), csr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := certificates(chain)
+	if len(pair) == 0 || len(certificates(roots)) != 1 {
+		t.Fatalf("chain %q, roots %q", chain, roots)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(roots)
+	leaf := parse(t, pair[0])
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
+		t.Error(err)
+	}
+	if len(leaf.URIs) != 1 || leaf.URIs[0].String() != "spiffe://cluster.local/ns/myapp/sa/orders" {
+		t.Errorf("URIs = %v", leaf.URIs)
+	}
+	if _, _, err := c.Sign(t.Context(), []byte("rubbish")); err == nil || !strings.Contains(err.Error(), "INVALID_ARGUMENT: certificate request") {
+		t.Errorf("Sign(rubbish) = %v", err)
+	}
+	metrics := w.get(t, "/metrics")
+	for _, want := range []string{"citadel_server_csr_count 2\n", "citadel_server_success_cert_issuance_count 1\n", "pilot_xds 0\n"} {
+		if !strings.Contains(metrics, want) {
+			t.Errorf("metrics lack %q", want)
+		}
+	}
+}
+
+func TestDebugPages(t *testing.T) {
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1))
+	p := newProxy()
+	p.refuse = "mesh"
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip)
+	c.Subscribe("mesh")
+	var proxies []ProxyView
+	eventually(t, "the refusal is known", func() bool {
+		if err := json.Unmarshal([]byte(w.get(t, "/debug/syncz")), &proxies); err != nil {
+			t.Fatal(err)
+		}
+		return len(proxies) == 1 && len(proxies[0].Refused) == 1
+	})
+	got := proxies[0]
+	if got.ID != "orders-1.myapp" || got.State != "ERROR" || got.Version != "test" || got.ServiceAccount != "orders" ||
+		got.Refused[0].Resource != "mesh" || got.Refused[0].Reason != "this proxy does not like it" {
+		t.Errorf("syncz = %+v", got)
+	}
+	if page := w.get(t, "/debug/problemz"); !strings.Contains(page, "Proxy myapp/orders-1: mesh: refused: this proxy does not like it") {
+		t.Errorf("problemz = %s", page)
+	}
+	if page := w.get(t, "/debug/endpointz"); !strings.Contains(page, `"address": "10.0.0.1:8080"`) {
+		t.Errorf("endpointz = %s", page)
+	}
+	if page := w.get(t, "/metrics"); !strings.Contains(page, "pilot_total_xds_rejects 1\n") || !strings.Contains(page, `pilot_xds_pushes{type="dst"} 1`) {
+		t.Errorf("metrics = %s", page)
+	}
+	if code := w.status(t, "/debug/pprof/"); code != http.StatusNotFound {
+		t.Errorf("pprof without being asked for = %d", code)
+	}
+}
+
+func TestManyProxiesHearOfARemoval(t *testing.T) {
+	const proxies = 200
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1, 2))
+	var all []*proxy
+	for i := range proxies {
+		p := newProxy()
+		c := w.client(t, fmt.Sprintf("orders-%d", i), p)
+		c.Subscribe(vip)
+		run(t, c)
+		all = append(all, p)
+	}
+	for _, p := range all {
+		p.untilAddresses(t, "10.0.0.1:8080", "10.0.0.2:8080")
+	}
+	began := time.Now()
+	w.write(t, "slice.yaml", usersSlice(1))
+	var last time.Time
+	for _, p := range all {
+		if at := p.untilAddresses(t, "10.0.0.1:8080"); at.After(last) {
+			last = at
+		}
+	}
+	t.Logf("file to the last of %d proxies: endpoint removed %s", proxies, last.Sub(began))
+}
+
+func TestMalformedManifestsDoNoHarm(t *testing.T) {
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1), "broken.yaml", "apiVersion: v1\nkind: [\n")
+	p := newProxy()
+	c := w.client(t, "orders-1", p)
+	run(t, c)
+	await(t, c, vip)
+	p.untilAddresses(t, "10.0.0.1:8080")
+	w.write(t, "slice.yaml", "\x00\xff not yaml: [")
+	eventually(t, "the problem is listed", func() bool { return strings.Contains(w.get(t, "/debug/problemz"), "slice.yaml") })
+	p.untilAddresses(t, "10.0.0.1:8080")
+}
+
+func TestWrongTokenIsRefused(t *testing.T) {
+	w := start(t)
+	other, _, err := identity.GenerateTokenKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.private = other
+	_, _, err = w.client(t, "orders-1", newProxy()).Sign(t.Context(), []byte("csr"))
+	if err == nil || !strings.Contains(err.Error(), "UNAUTHENTICATED") {
+		t.Errorf("Sign = %v, want UNAUTHENTICATED", err)
+	}
+	if page := w.get(t, "/metrics"); !strings.Contains(page, "citadel_server_authentication_failure_count 1\n") {
+		t.Errorf("metrics = %s", page)
+	}
+}
+
+func parse(t *testing.T, text string) *x509.Certificate {
+	t.Helper()
+	block, _ := pem.Decode([]byte(text))
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return leaf
+}

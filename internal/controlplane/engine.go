@@ -1,0 +1,421 @@
+package controlplane
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/store"
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+// How long after a change the whole model is checked: when it has been quiet for checkQuiet, or after checkMost.
+const (
+	checkQuiet = 150 * time.Millisecond
+	checkMost  = 2 * time.Second
+)
+
+// engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; everybody
+// else leaves work in the inbox and reads published answers. It implements xds.Source.
+type engine struct {
+	domain   string // fixed after newEngine, as the next five
+	log      *slog.Logger
+	store    *store.Store
+	problems *problems
+	publish  func(keys []xds.Key, since time.Time)
+	wake     chan struct{} // one slot
+	synced   chan struct{} // closed when the first state of the sources is in force
+
+	mu      sync.RWMutex
+	inbox   inbox              // guarded by mu, as everything below
+	answers map[xds.Key]*watch // what is subscribed
+	counts  map[string]int     // objects in force by kind
+
+	// The rest belongs to run's goroutine.
+	graph   *graph
+	objects map[model.Ref]*object
+	faults  map[model.Ref][]model.Problem         // what was wrong in translating them
+	staged  [lanes]map[model.Ref]func(*store.Txn) // what the next commit does
+	since   time.Time                             // when the oldest staged change was seen
+	pacer   pacer
+	check   quietPace // when to check the model
+	loaded  bool
+}
+
+// inbox gathers work, newest only.
+type inbox struct {
+	objects map[model.Ref]*file.Object // nil value: deleted
+	reading []model.Problem            // replaces the former ones where fresh is set
+	fresh   bool
+	since   time.Time // of the oldest object
+	touched map[xds.Key]struct{}
+}
+
+// watch is a subscribed name.
+type watch struct {
+	users int
+	ready chan struct{} // closed when found is there
+	done  bool
+	found xds.Found
+}
+
+// object is what is known of one manifest.
+type object struct {
+	locate    func(field string) model.Position
+	endpoints any // the *model.Slice or *model.Workload in force
+}
+
+func newEngine(o engineOptions) *engine {
+	s := store.New()
+	e := &engine{
+		domain: o.global.ClusterDomain, log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish,
+		wake: make(chan struct{}, 1), synced: make(chan struct{}),
+		answers: make(map[xds.Key]*watch), counts: make(map[string]int),
+		graph:   newGraph(o.global, s.Snapshot(), o.fixed...),
+		objects: make(map[model.Ref]*object),
+		faults:  make(map[model.Ref][]model.Problem),
+		pacer:   newPacer(),
+		check:   quietPace{quiet: checkQuiet, most: checkMost},
+	}
+	e.inbox.reset()
+	for l := range e.staged {
+		e.staged[l] = make(map[model.Ref]func(*store.Txn))
+	}
+	return e
+}
+
+// engineOptions configure newEngine.
+type engineOptions struct {
+	global compile.Global
+	fixed  []plan.Resource
+	// publish is told which answers are new. It is called without a lock held.
+	publish func(keys []xds.Key, since time.Time)
+	log     *slog.Logger
+}
+
+func (b *inbox) reset() {
+	*b = inbox{objects: make(map[model.Ref]*file.Object), touched: make(map[xds.Key]struct{})}
+}
+
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// receive takes a change from a source. It never blocks.
+func (e *engine) receive(c file.Change) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.inbox.since.IsZero() {
+		e.inbox.since = time.Now()
+	}
+	for i := range c.Upserts {
+		e.inbox.objects[c.Upserts[i].Ref] = &c.Upserts[i]
+	}
+	for _, ref := range c.Deletes {
+		e.inbox.objects[ref] = nil
+	}
+	e.inbox.reading, e.inbox.fresh = c.Problems, true
+	poke(e.wake)
+}
+
+// Watch implements xds.Source. Before the first state of the sources is in force there are no answers, so it waits:
+// "does not exist" would be wrong.
+func (e *engine) Watch(ctx context.Context, keys []xds.Key) error {
+	e.mu.Lock()
+	waiting := make([]chan struct{}, 0, len(keys))
+	for _, key := range keys {
+		w := e.answers[key]
+		if w == nil {
+			w = &watch{ready: make(chan struct{})}
+			e.answers[key] = w
+			e.inbox.touched[key] = struct{}{}
+		}
+		w.users++
+		if !w.done {
+			waiting = append(waiting, w.ready)
+		}
+	}
+	e.mu.Unlock()
+	poke(e.wake)
+	for _, ready := range waiting {
+		select {
+		case <-ready:
+		case <-ctx.Done():
+			e.Unwatch(keys)
+			return context.Cause(ctx)
+		}
+	}
+	return nil
+}
+
+// Unwatch implements xds.Source.
+func (e *engine) Unwatch(keys []xds.Key) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, key := range keys {
+		w := e.answers[key]
+		if w == nil {
+			continue
+		}
+		w.users--
+		if w.users == 0 {
+			delete(e.answers, key)
+			e.inbox.touched[key] = struct{}{}
+		}
+	}
+	poke(e.wake)
+}
+
+// Answer implements xds.Source.
+func (e *engine) Answer(key xds.Key) (xds.Found, bool) {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	w := e.answers[key]
+	if w == nil || !w.done {
+		return xds.Found{}, false
+	}
+	return w.found, true
+}
+
+// shards lists the endpoint shards that are subscribed, by name.
+func (e *engine) shards() map[string]*xds.Encoded {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make(map[string]*xds.Encoded)
+	for _, w := range e.answers {
+		for _, s := range w.found.Shards {
+			all[s.Name] = s
+		}
+	}
+	return all
+}
+
+// count gives how many objects of a kind there are.
+func (e *engine) count(kind string) int {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.counts[kind]
+}
+
+// run works until ctx ends.
+func (e *engine) run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-e.wake:
+		case <-timer.C:
+		}
+		e.step(ctx)
+		timer.Stop()
+		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.check.due); ok {
+			timer.Reset(max(time.Until(at), 0))
+		}
+	}
+}
+
+// step takes the inbox and does what is due.
+func (e *engine) step(ctx context.Context) {
+	e.mu.Lock()
+	in := e.inbox
+	e.inbox.reset()
+	e.mu.Unlock()
+
+	now := time.Now()
+	if in.fresh {
+		e.intake(ctx, in, now)
+	}
+	due := e.pacer.take(now)
+	first := in.fresh && !e.loaded
+	if first { // the first state comes into force as a whole
+		due = [lanes]bool{true, true}
+	}
+	e.commit(due, now)
+	if first {
+		e.loaded = true
+		close(e.synced)
+		in.touched = e.allTouched()
+	}
+	if e.loaded {
+		e.answer(in.touched)
+	}
+	if e.graph.newErrors {
+		e.graph.newErrors = false
+		e.problems.set(ctx, foundInEncoding, unsendable(e.graph.unsendable))
+	}
+	if e.check.take(now) {
+		e.problems.set(ctx, foundInChecks, e.located(compile.Check(store.NewReader(e.graph.snapshot), e.graph.global)))
+	}
+}
+
+// intake translates objects and stages what they do.
+func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
+	if e.since.IsZero() {
+		e.since = in.since
+	}
+	news := false
+	for ref, o := range in.objects {
+		faulty := len(e.faults[ref]) > 0
+		if o == nil {
+			e.stage(ref, remove(ref), nil, now)
+			e.forget(ref)
+		} else {
+			e.take(ref, o, now)
+		}
+		news = news || faulty || len(e.faults[ref]) > 0
+	}
+	e.problems.set(ctx, foundInReading, in.reading)
+	if news {
+		var all []model.Problem
+		for _, list := range e.faults {
+			all = append(all, list...)
+		}
+		e.problems.set(ctx, foundInObjects, all)
+	}
+}
+
+// take translates one object.
+func (e *engine) take(ref model.Ref, o *file.Object, now time.Time) {
+	t := translate(ref, o.Value, e.domain)
+	known := e.objects[ref]
+	if known == nil {
+		known = &object{}
+		e.objects[ref] = known
+		e.countUp(ref.Kind, 1)
+	}
+	known.locate = o.Locate
+	if len(t.problems) > 0 {
+		e.faults[ref] = e.located(t.problems)
+	} else {
+		delete(e.faults, ref)
+	}
+	if t.commit == nil {
+		return // the last good version stays
+	}
+	e.stage(ref, t.commit, t.endpoints, now)
+	known.endpoints = t.endpoints
+}
+
+func (e *engine) forget(ref model.Ref) {
+	if _, known := e.objects[ref]; known {
+		delete(e.objects, ref)
+		delete(e.faults, ref)
+		e.countUp(ref.Kind, -1)
+	}
+}
+
+func (e *engine) countUp(kind string, by int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.counts[kind] += by
+}
+
+// stage puts a change into its lane, in place of an older one of the same object.
+func (e *engine) stage(ref model.Ref, commit func(*store.Txn), endpoints any, now time.Time) {
+	if commit == nil {
+		return
+	}
+	if ref.Kind != kindSlice && ref.Kind != kindPod {
+		e.staged[laneConfig][ref] = commit
+		e.pacer.config.note(now)
+		return
+	}
+	e.staged[laneEndpoints][ref] = commit
+	if known := e.objects[ref]; known != nil && worsens(known.endpoints, endpoints) {
+		e.pacer.urgent()
+	} else {
+		e.pacer.endpoint()
+	}
+}
+
+// commit puts lanes in force and publishes what that changes.
+func (e *engine) commit(due [lanes]bool, now time.Time) {
+	if !due[laneEndpoints] && !due[laneConfig] {
+		return
+	}
+	since := e.since
+	snapshot, changed := e.store.Commit(func(tx *store.Txn) {
+		for l, staged := range e.staged {
+			if due[l] {
+				for _, commit := range staged {
+					commit(tx)
+				}
+				clear(staged)
+			}
+		}
+	})
+	if len(e.staged[laneEndpoints])+len(e.staged[laneConfig]) == 0 {
+		e.since = time.Time{}
+	}
+	if len(changed) == 0 {
+		return
+	}
+	e.check.note(now)
+	dirty := e.graph.update(snapshot, changed)
+	keys := make([]xds.Key, 0, len(dirty))
+	e.mu.Lock()
+	for q := range dirty {
+		if w := e.answers[q.key]; w != nil && w.done {
+			w.found = q.found()
+			keys = append(keys, q.key)
+		}
+	}
+	e.mu.Unlock()
+	if len(keys) > 0 {
+		e.publish(keys, since)
+	}
+}
+
+// allTouched gives every name that was asked for so far.
+func (e *engine) allTouched() map[xds.Key]struct{} {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	all := make(map[xds.Key]struct{}, len(e.answers))
+	for key := range e.answers {
+		all[key] = struct{}{}
+	}
+	return all
+}
+
+// answer opens names that were asked for and closes those that nobody wants any more.
+func (e *engine) answer(touched map[xds.Key]struct{}) {
+	for key := range touched {
+		e.mu.RLock()
+		wanted := e.answers[key] != nil
+		e.mu.RUnlock()
+		if !wanted {
+			e.graph.close(key)
+			continue
+		}
+		found := e.graph.open(key).found()
+		e.mu.Lock()
+		// Should the last subscriber have gone meanwhile, the key is in the inbox once more, and the graph closes it then.
+		if w := e.answers[key]; w != nil && !w.done {
+			w.found, w.done = found, true
+			close(w.ready)
+		}
+		e.mu.Unlock()
+	}
+}
+
+// located fills in where the fields of problems were written.
+func (e *engine) located(list []model.Problem) []model.Problem {
+	out := slices.Clone(list)
+	for i := range out {
+		if o := e.objects[out[i].Ref]; o != nil && o.locate != nil && out[i].Pos == (model.Position{}) {
+			out[i].Pos = o.locate(out[i].Field)
+		}
+	}
+	return out
+}

@@ -1,0 +1,176 @@
+package controlplane
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"runtime"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+// metrics counts what happened. It is safe for concurrent use.
+type metrics struct {
+	mu         sync.Mutex
+	pushes     map[string]uint64 // resources sent, by kind; guarded by mu, as the rest
+	removals   uint64
+	refused    uint64 // resources that proxies refused
+	converged  histogram
+	signed     uint64
+	signErrors uint64
+	badTokens  uint64
+}
+
+// histogram is Prometheus' kind: counts[i] holds what is at most bounds[i], the last one everything else.
+type histogram struct {
+	bounds []float64
+	counts []uint64
+	sum    float64
+}
+
+func newMetrics() *metrics {
+	// Seconds. An endpoint change is meant to be everywhere within 50 ms.
+	bounds := []float64{0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 3, 5, 10, 20, 30}
+	return &metrics{
+		pushes:    make(map[string]uint64),
+		converged: histogram{bounds: bounds, counts: make([]uint64, len(bounds)+1)},
+	}
+}
+
+func (h *histogram) observe(v float64) {
+	i, _ := slices.BinarySearch(h.bounds, v)
+	h.counts[i]++
+	h.sum += v
+}
+
+// trace gives the hooks that count what the discovery server does.
+func (m *metrics) trace() xds.Trace {
+	return xds.Trace{
+		Received: func(_ xds.ClientIdentity, r *xds.Request) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for _, nack := range r.Nacks {
+				m.refused += uint64(len(nack.Errors))
+			}
+		},
+		Sent: func(_ xds.ClientIdentity, r *xds.Response) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			for i := range r.Resources {
+				m.pushes[pushKind(r.Resources[i].Name)]++
+			}
+			m.removals += uint64(len(r.Removed))
+		},
+		Converged: func(d time.Duration) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.converged.observe(d.Seconds())
+		},
+	}
+}
+
+// pushKind keeps the label's values a closed set, whatever clients ask for.
+func pushKind(name string) string {
+	switch kind := xds.Kind(name); kind {
+	case "dst", "pod", "eps", "ip", "in", "dns", "host", "trust", "mesh":
+		return kind
+	}
+	return "other"
+}
+
+func (m *metrics) countSigned(err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.signed++
+	if err != nil {
+		m.signErrors++
+	}
+}
+
+func (m *metrics) countBadToken() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.badTokens++
+}
+
+// gauge is a value looked up at each scrape.
+type gauge struct {
+	name, help string
+	value      float64
+}
+
+// write gives everything in Prometheus' text format.
+func (m *metrics) write(w io.Writer, gauges []gauge) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range gauges {
+		header(w, g.name, g.help, "gauge")
+		fmt.Fprintf(w, "%s %s\n", g.name, number(g.value))
+	}
+	header(w, "pilot_xds_pushes", "Resources sent to proxies, by kind.", "counter")
+	for _, kind := range slices.Sorted(maps.Keys(m.pushes)) {
+		fmt.Fprintf(w, "pilot_xds_pushes{type=%q} %d\n", kind, m.pushes[kind])
+	}
+	for _, c := range []struct {
+		name, help string
+		value      uint64
+	}{
+		{"fairlead_xds_removals_total", "Resources that proxies were told to drop.", m.removals},
+		{"pilot_total_xds_rejects", "Resources that proxies refused.", m.refused},
+		{"citadel_server_csr_count", "Certificate requests.", m.signed},
+		{"citadel_server_csr_sign_err_count", "Certificate requests that were refused.", m.signErrors},
+		{"citadel_server_success_cert_issuance_count", "Certificates issued.", m.signed - m.signErrors},
+		{"citadel_server_authentication_failure_count", "Calls whose token was refused.", m.badTokens},
+	} {
+		header(w, c.name, c.help, "counter")
+		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
+	}
+	const name = "pilot_proxy_convergence_time"
+	header(w, name, "Seconds from a change to a proxy's word that it is in force.", "histogram")
+	total := uint64(0)
+	for i, n := range m.converged.counts {
+		total += n
+		le := "+Inf"
+		if i < len(m.converged.bounds) {
+			le = number(m.converged.bounds[i])
+		}
+		fmt.Fprintf(w, "%s_bucket{le=%q} %d\n", name, le, total)
+	}
+	fmt.Fprintf(w, "%s_sum %s\n%s_count %d\n", name, number(m.converged.sum), name, total)
+}
+
+func header(w io.Writer, name, help, kind string) {
+	fmt.Fprintf(w, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind)
+}
+
+func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
+
+// gauges looks at the present state.
+func (p *ControlPlane) gauges() []gauge {
+	var memory runtime.MemStats
+	runtime.ReadMemStats(&memory)
+	connected, stale := 0, 0
+	for _, s := range p.server.Status() {
+		connected++
+		if !s.Synced {
+			stale++
+		}
+	}
+	return []gauge{
+		{"pilot_xds", "Connected proxies.", float64(connected)},
+		{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
+		{"pilot_services", "Services and ServiceEntries.", float64(p.engine.count("Service") + p.engine.count("ServiceEntry"))},
+		{"pilot_virt_services", "VirtualServices.", float64(p.engine.count("VirtualService"))},
+		{"fairlead_config_http_routes", "HTTPRoutes.", float64(p.engine.count("HTTPRoute"))},
+		{"fairlead_config_destination_rules", "DestinationRules.", float64(p.engine.count("DestinationRule"))},
+		{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
+		{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
+		{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
+		{"go_memstats_heap_alloc_bytes", "Bytes in use by the heap.", float64(memory.HeapAlloc)},
+		{"go_memstats_sys_bytes", "Bytes obtained from the system.", float64(memory.Sys)},
+	}
+}

@@ -1,0 +1,411 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+const (
+	// DefaultConcurrency is how many questions are in work at once. One that is forwarded takes a goroutine and a
+	// socket for as long as the upstream thinks.
+	DefaultConcurrency = 512
+	// maxTCPConns bounds open TCP connections of clients.
+	maxTCPConns = 128
+	// tcpIdle is how long a client's TCP connection may be silent (RFC 7766 §6.2.3 leaves the value to us).
+	tcpIdle = 10 * time.Second
+	// errorPause is the wait after an accept or a receive that failed, such as for lack of file descriptors.
+	errorPause = 50 * time.Millisecond
+	// maxAliases bounds a chain of CNAMEs inside the table.
+	maxAliases = 8
+)
+
+// Verdict says whether the mesh knows a name.
+type Verdict uint8
+
+// The verdicts. The zero value is invalid.
+const (
+	// Ours: the Answer holds for the name, also where it has no addresses.
+	Ours Verdict = iota + 1
+	// NotOurs: the mesh does not have the name; the question is forwarded.
+	NotOurs
+	// Unknown: it could not be found out in time; the question is forwarded.
+	Unknown
+)
+
+// Answer is what a Table says about a name.
+type Answer struct {
+	// Addrs are given for A and AAAA, each family to its own question.
+	Addrs []netip.Addr
+	// CNAME, where set, is the name that this one is an alias of; Addrs are then not used.
+	CNAME string
+	// TTL of the records. 0 means DefaultTTL.
+	TTL time.Duration
+}
+
+// Table knows the names of the mesh. Lookup is called from many goroutines and may wait for the control plane until
+// ctx ends. name is in lower case without a final dot. The Answer is not changed.
+type Table interface {
+	Lookup(ctx context.Context, name string) (Answer, Verdict)
+}
+
+// Options configure a Server.
+type Options struct {
+	// UDP and TCP are the bound sockets; Run closes them.
+	UDP []net.PacketConn
+	TCP []net.Listener
+	// Table knows the names of the mesh. Required.
+	Table Table
+	// Upstream answers the rest. Required.
+	Upstream *Upstream
+	// Concurrency is how many questions may be in work at once. 0 means DefaultConcurrency.
+	Concurrency int
+	// Logger gets a line for each forward that failed. Required.
+	Logger *slog.Logger
+}
+
+// Stats count questions since the start.
+type Stats struct {
+	// Received are all messages, Answered those answered from the table, Forwarded those answered by an upstream.
+	Received, Answered, Forwarded uint64
+	// Failed were answered SERVFAIL because no upstream answered; Dropped because too many were in work.
+	Failed, Dropped uint64
+	// Malformed could not be read.
+	Malformed uint64
+}
+
+// Server answers DNS questions.
+type Server struct {
+	o        Options
+	resolver *Resolver
+	// slots holds a token per question in work.
+	slots chan struct{}
+
+	// Each is the field of Stats of that name.
+	received, answered, forwarded, failed, dropped, malformed atomic.Uint64
+}
+
+// New checks the options. Nothing is read before Run.
+func New(o Options) (*Server, error) {
+	switch {
+	case o.Table == nil:
+		return nil, errors.New("dns: Options.Table is not set")
+	case o.Upstream == nil:
+		return nil, errors.New("dns: Options.Upstream is not set")
+	case o.Logger == nil:
+		return nil, errors.New("dns: Options.Logger is not set")
+	case len(o.UDP)+len(o.TCP) == 0:
+		return nil, errors.New("dns: Options has neither UDP nor TCP sockets")
+	case o.Concurrency < 0:
+		return nil, fmt.Errorf("dns: Options.Concurrency %d is negative", o.Concurrency)
+	}
+	if o.Concurrency == 0 {
+		o.Concurrency = DefaultConcurrency
+	}
+	return &Server{o: o, resolver: NewResolver(o.Upstream), slots: make(chan struct{}, o.Concurrency)}, nil
+}
+
+// Stats reads the counters.
+func (s *Server) Stats() Stats {
+	return Stats{
+		Received: s.received.Load(), Answered: s.answered.Load(), Forwarded: s.forwarded.Load(),
+		Failed: s.failed.Load(), Dropped: s.dropped.Load(), Malformed: s.malformed.Load(),
+	}
+}
+
+// Run answers until ctx ends, then closes the sockets, lets go of what is in work, and returns ctx's error. A socket
+// that fails ends it as well, with that error.
+func (s *Server) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var wg sync.WaitGroup
+	stop := context.AfterFunc(ctx, s.closeSockets)
+	defer stop()
+	for _, c := range s.o.UDP {
+		wg.Go(func() { cancel(s.serveUDP(ctx, c)) })
+	}
+	for _, l := range s.o.TCP {
+		wg.Go(func() { cancel(s.serveTCP(ctx, l)) })
+	}
+	wg.Wait()
+	return context.Cause(ctx)
+}
+
+func (s *Server) closeSockets() {
+	for _, c := range s.o.UDP {
+		_ = c.Close() // closed already at worst
+	}
+	for _, l := range s.o.TCP {
+		l.Close()
+	}
+}
+
+// serveUDP returns when the socket is closed and all of its questions are done.
+func (s *Server) serveUDP(ctx context.Context, c net.PacketConn) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	buf := make([]byte, maxUDP)
+	for {
+		n, from, err := c.ReadFrom(buf)
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("dns: UDP %s: %w", c.LocalAddr(), err)
+		}
+		if err != nil {
+			s.o.Logger.WarnContext(ctx, "dns receive failed", slog.Any("error", err))
+			if !pause(ctx, errorPause) {
+				return ctx.Err()
+			}
+			continue
+		}
+		message := append([]byte(nil), buf[:n]...)
+		reply := func(answer []byte) {
+			if answer != nil {
+				_, _ = c.WriteTo(answer, from) // a client that is gone asks no more
+			}
+		}
+		if !s.acquire() {
+			reply(s.refuse(message))
+			continue
+		}
+		wg.Go(func() {
+			defer s.release()
+			reply(s.handle(ctx, "udp", message))
+		})
+	}
+}
+
+// serveTCP returns when the listener is closed and all of its connections are done.
+func (s *Server) serveTCP(ctx context.Context, l net.Listener) error {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	conns := make(chan struct{}, maxTCPConns)
+	for {
+		c, err := l.Accept()
+		if ctx.Err() != nil {
+			if c != nil {
+				c.Close()
+			}
+			return ctx.Err()
+		}
+		if errors.Is(err, net.ErrClosed) {
+			return fmt.Errorf("dns: TCP %s: %w", l.Addr(), err)
+		}
+		if err != nil {
+			s.o.Logger.WarnContext(ctx, "dns accept failed", slog.Any("error", err))
+			if !pause(ctx, errorPause) {
+				return ctx.Err()
+			}
+			continue
+		}
+		select {
+		case conns <- struct{}{}:
+			wg.Go(func() {
+				defer func() { <-conns }()
+				s.serveConn(ctx, c)
+			})
+		default:
+			s.dropped.Add(1)
+			c.Close()
+		}
+	}
+}
+
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// serveConn answers one question after the other (RFC 7766 §6.2.1.1 allows a client to send more at once; they wait in
+// the socket).
+func (s *Server) serveConn(ctx context.Context, c net.Conn) {
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	for {
+		if err := c.SetDeadline(time.Now().Add(tcpIdle)); err != nil {
+			return
+		}
+		message, err := readTCP(c)
+		if err != nil {
+			return
+		}
+		var answer []byte
+		if s.acquire() {
+			answer = s.handle(ctx, "tcp", message)
+			s.release()
+		} else {
+			answer = s.refuse(message)
+		}
+		if answer == nil || writeTCP(c, answer) != nil {
+			return
+		}
+	}
+}
+
+func (s *Server) acquire() bool {
+	select {
+	case s.slots <- struct{}{}:
+		return true
+	default:
+		s.dropped.Add(1)
+		return false
+	}
+}
+
+func (s *Server) release() { <-s.slots }
+
+// refuse answers SERVFAIL without any work, nil where the message is no query.
+func (s *Server) refuse(message []byte) []byte {
+	s.received.Add(1)
+	q, err := parseQuery(message)
+	if q == nil {
+		s.malformed.Add(1)
+		return nil
+	}
+	code := dnsmessage.RCodeServerFailure
+	if err != nil {
+		code = dnsmessage.RCodeFormatError
+	}
+	return s.must(q, code, nil)
+}
+
+// handle gives the answer to one message, nil where there must be none.
+func (s *Server) handle(ctx context.Context, network string, message []byte) []byte {
+	s.received.Add(1)
+	q, err := parseQuery(message)
+	if q == nil {
+		s.malformed.Add(1)
+		return nil
+	}
+	if network == "tcp" {
+		q.limit = maxMessage
+	}
+	switch {
+	case err != nil:
+		s.malformed.Add(1)
+		return s.must(q, dnsmessage.RCodeFormatError, nil)
+	case q.edns && q.version != ednsVersion:
+		return s.must(q, badVersion, nil)
+	case q.header.OpCode == 0 && q.question.Class == dnsmessage.ClassINET && q.local():
+		return s.answer(ctx, network, q)
+	}
+	return s.forward(ctx, network, q)
+}
+
+// answer looks the name up and forwards what is not ours.
+func (s *Server) answer(ctx context.Context, network string, q *query) []byte {
+	name := strings.ToLower(strings.TrimSuffix(q.question.Name.String(), "."))
+	a, verdict := s.o.Table.Lookup(ctx, name)
+	switch verdict {
+	case NotOurs, Unknown:
+		return s.forward(ctx, network, q)
+	case Ours:
+	}
+	s.answered.Add(1)
+	if a.CNAME != "" {
+		return s.alias(ctx, q, a)
+	}
+	return s.must(q, dnsmessage.RCodeSuccess, q.addressRecords(q.question.Name, a.Addrs, a.ttl()))
+}
+
+func (a *Answer) ttl() time.Duration {
+	if a.TTL == 0 {
+		return DefaultTTL
+	}
+	return a.TTL
+}
+
+// alias answers for an ExternalName: the chain of CNAMEs in the table, then the addresses of its end, from the table or
+// from the upstream.
+func (s *Server) alias(ctx context.Context, q *query, a Answer) []byte {
+	owner := q.question.Name
+	var records []record
+	for range maxAliases {
+		target, err := dnsmessage.NewName(strings.TrimSuffix(a.CNAME, ".") + ".")
+		if err != nil {
+			s.o.Logger.WarnContext(ctx, "dns alias is not a name", slog.String("name", owner.String()), slog.String("target", a.CNAME))
+			return s.must(q, dnsmessage.RCodeServerFailure, nil)
+		}
+		records = append(records, record{name: owner, ttl: a.ttl(), cname: target})
+		owner = target
+		if q.question.Type == dnsmessage.TypeCNAME {
+			return s.must(q, dnsmessage.RCodeSuccess, records)
+		}
+		var verdict Verdict
+		a, verdict = s.o.Table.Lookup(ctx, strings.ToLower(strings.TrimSuffix(target.String(), ".")))
+		if verdict != Ours {
+			return s.aliasUpstream(ctx, q, target, records)
+		}
+		if a.CNAME == "" {
+			return s.must(q, dnsmessage.RCodeSuccess, append(records, q.addressRecords(target, a.Addrs, a.ttl())...))
+		}
+	}
+	s.o.Logger.WarnContext(ctx, "dns alias is a loop or too long a chain", slog.String("name", q.question.Name.String()))
+	return s.must(q, dnsmessage.RCodeServerFailure, nil)
+}
+
+// aliasUpstream adds the addresses that the upstream has for target.
+func (s *Server) aliasUpstream(ctx context.Context, q *query, target dnsmessage.Name, records []record) []byte {
+	if q.question.Type != dnsmessage.TypeA && q.question.Type != dnsmessage.TypeAAAA {
+		return s.must(q, dnsmessage.RCodeSuccess, records)
+	}
+	found, err := s.resolver.query(ctx, target, q.question.Type)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		// RFC 6604 §3: the code is that of the end of the chain.
+		return s.must(q, dnsmessage.RCodeNameError, records)
+	case err != nil:
+		s.fail(ctx, q, err)
+		return s.must(q, dnsmessage.RCodeServerFailure, nil)
+	}
+	return s.must(q, dnsmessage.RCodeSuccess, append(records, q.addressRecords(target, found.Addrs, found.TTL)...))
+}
+
+// forward asks the upstream with the bytes that came, over the transport that they came by: a truncated answer makes
+// the client come back over TCP by itself.
+func (s *Server) forward(ctx context.Context, network string, q *query) []byte {
+	answer, err := s.o.Upstream.Exchange(ctx, network, q.raw)
+	if err != nil {
+		s.fail(ctx, q, err)
+		return s.must(q, dnsmessage.RCodeServerFailure, nil)
+	}
+	s.forwarded.Add(1)
+	return answer
+}
+
+func (s *Server) fail(ctx context.Context, q *query, err error) {
+	s.failed.Add(1)
+	if ctx.Err() == nil {
+		s.o.Logger.WarnContext(ctx, "dns question not answered",
+			slog.String("name", q.question.Name.String()), slog.Any("error", err))
+	}
+}
+
+// must packs an answer. Packing fails only on names that a parser let through and a builder does not take; such a
+// question gets no answer.
+func (s *Server) must(q *query, code dnsmessage.RCode, records []record) []byte {
+	b, err := q.reply(code, records)
+	if err != nil {
+		s.malformed.Add(1)
+		return nil
+	}
+	return b
+}

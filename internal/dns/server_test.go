@@ -1,0 +1,566 @@
+package dns
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/net/dns/dnsmessage"
+)
+
+// names is a Table: a name that is missing is not ours, "unknown.…" cannot be found out.
+type names map[string]Answer
+
+func (n names) Lookup(_ context.Context, name string) (Answer, Verdict) {
+	if strings.HasPrefix(name, "unknown.") {
+		return Answer{}, Unknown
+	}
+	if a, ok := n[name]; ok {
+		return a, Ours
+	}
+	return Answer{}, NotOurs
+}
+
+func addrs(s ...string) []netip.Addr {
+	var out []netip.Addr
+	for _, a := range s {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+func many(n int) []netip.Addr {
+	var out []netip.Addr
+	for i := range n {
+		out = append(out, netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}))
+	}
+	return out
+}
+
+// upstreamServer is a DNS server on loopback. answer gives the response to a query, nil for none.
+type upstreamServer struct {
+	addr    netip.AddrPort
+	queries atomic.Int64
+	answer  func(network string, query []byte) []byte
+}
+
+func newUpstreamServer(t *testing.T, answer func(network string, query []byte) []byte) *upstreamServer {
+	t.Helper()
+	u := &upstreamServer{answer: answer}
+	udp, tcp := listenBoth(t, "127.0.0.1")
+	u.addr = netip.MustParseAddrPort(udp.LocalAddr().String())
+	var wg sync.WaitGroup
+	t.Cleanup(func() { udp.Close(); tcp.Close(); wg.Wait() })
+	wg.Go(func() {
+		buf := make([]byte, maxUDP)
+		for {
+			n, from, err := udp.ReadFrom(buf)
+			if err != nil {
+				return
+			}
+			u.queries.Add(1)
+			if a := answer("udp", buf[:n]); a != nil {
+				_, _ = udp.WriteTo(a, from)
+			}
+		}
+	})
+	wg.Go(func() {
+		for {
+			c, err := tcp.Accept()
+			if err != nil {
+				return
+			}
+			if q, err := readTCP(c); err == nil {
+				u.queries.Add(1)
+				if a := answer("tcp", q); a != nil {
+					_ = writeTCP(c, a)
+				}
+			}
+			c.Close()
+		}
+	})
+	return u
+}
+
+// listenBoth opens the same port for UDP and TCP. Another process may take one of the two first; then another port.
+func listenBoth(tb testing.TB, host string) (net.PacketConn, net.Listener) {
+	tb.Helper()
+	for {
+		tcp, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			tb.Fatal(err)
+		}
+		udp, err := net.ListenPacket("udp", tcp.Addr().String())
+		if err == nil {
+			return udp, tcp
+		}
+		tcp.Close()
+	}
+}
+
+// zone is an answer function: records by "name type", NXDOMAIN for the rest.
+func zone(records map[string][]dnsmessage.ResourceBody) func(string, []byte) []byte {
+	return func(_ string, query []byte) []byte {
+		var m dnsmessage.Message
+		if m.Unpack(query) != nil || len(m.Questions) != 1 {
+			return nil
+		}
+		q := m.Questions[0]
+		m.Response, m.RecursionAvailable = true, true
+		m.Additionals = nil
+		bodies, ok := records[strings.ToLower(q.Name.String())+" "+strings.TrimPrefix(q.Type.String(), "Type")]
+		if !ok {
+			m.RCode = dnsmessage.RCodeNameError
+		}
+		for i, b := range bodies {
+			h := dnsmessage.ResourceHeader{Name: q.Name, Class: q.Class, TTL: uint32(60 + i)}
+			m.Answers = append(m.Answers, dnsmessage.Resource{Header: h, Body: b})
+		}
+		out, err := m.Pack()
+		if err != nil {
+			return nil
+		}
+		return out
+	}
+}
+
+func dialPlain(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, error) {
+	return (&net.Dialer{}).DialContext(ctx, network, addr.String())
+}
+
+func newUpstream(tb testing.TB, servers ...netip.AddrPort) *Upstream {
+	tb.Helper()
+	u, err := NewUpstream(UpstreamOptions{Servers: servers, Dial: dialPlain})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return u
+}
+
+// serve runs a Server on loopback, both families, and gives it with the addresses it listens on.
+func serve(t *testing.T, o Options) (*Server, []string) {
+	t.Helper()
+	var at []string
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		udp, tcp := listenBoth(t, host)
+		o.UDP, o.TCP = append(o.UDP, udp), append(o.TCP, tcp)
+		at = append(at, udp.LocalAddr().String())
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; !errors.Is(err, context.Canceled) {
+			t.Errorf("Run = %v, want %v", err, context.Canceled)
+		}
+	})
+	return s, at
+}
+
+// ask sends one message and gives the answer.
+func ask(tb testing.TB, network, at string, message []byte) []byte {
+	tb.Helper()
+	c, err := net.Dial(network, at)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		tb.Fatal(err)
+	}
+	answer, err := func() ([]byte, error) {
+		if network == "tcp" {
+			if err := writeTCP(c, message); err != nil {
+				return nil, err
+			}
+			return readTCP(c)
+		}
+		if _, err := c.Write(message); err != nil {
+			return nil, err
+		}
+		buf := make([]byte, maxMessage)
+		n, err := c.Read(buf)
+		return buf[:n], err
+	}()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return answer
+}
+
+func question(name string, kind dnsmessage.Type) dnsmessage.Message {
+	return dnsmessage.Message{
+		Header:    dnsmessage.Header{ID: 4711, RecursionDesired: true},
+		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}},
+	}
+}
+
+func withEDNS(m dnsmessage.Message, size int, version uint32) dnsmessage.Message {
+	var h dnsmessage.ResourceHeader
+	if err := h.SetEDNS0(size, 0, false); err != nil {
+		panic(err)
+	}
+	h.TTL |= version << 16
+	m.Additionals = append(m.Additionals, dnsmessage.Resource{Header: h, Body: &dnsmessage.OPTResource{}})
+	return m
+}
+
+func pack(tb testing.TB, m dnsmessage.Message) []byte {
+	tb.Helper()
+	b, err := m.Pack()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return b
+}
+
+// text gives an answer as "CODE name TTL TYPE value, …", addresses sorted.
+func text(tb testing.TB, b []byte) string {
+	tb.Helper()
+	var m dnsmessage.Message
+	if err := m.Unpack(b); err != nil {
+		tb.Fatal(err)
+	}
+	var lines []string
+	for _, r := range m.Answers {
+		var value string
+		switch body := r.Body.(type) {
+		case *dnsmessage.AResource:
+			value = netip.AddrFrom4(body.A).String()
+		case *dnsmessage.AAAAResource:
+			value = netip.AddrFrom16(body.AAAA).String()
+		case *dnsmessage.CNAMEResource:
+			value = body.CNAME.String()
+		case *dnsmessage.TXTResource:
+			value = strings.Join(body.TXT, "|")
+		}
+		lines = append(lines, fmt.Sprintf("%s %d %s %s", r.Header.Name, r.Header.TTL, strings.TrimPrefix(r.Header.Type.String(), "Type"), value))
+	}
+	slices.Sort(lines)
+	return strings.TrimSpace(strings.TrimPrefix(m.RCode.String(), "RCode") + " " + strings.Join(lines, ", "))
+}
+
+const users = "users-service.myapp.svc.cluster.local."
+
+func testTable() names {
+	return names{
+		"users-service.myapp.svc.cluster.local": {Addrs: addrs("10.96.0.10", "fd96::10")},
+		"web.myapp.svc.cluster.local":           {Addrs: addrs("10.1.0.1", "10.1.0.2"), TTL: 5 * time.Second},
+		"empty.myapp.svc.cluster.local":         {},
+		"mapped.myapp.svc.cluster.local":        {Addrs: addrs("::ffff:10.1.0.9")},
+		"big.myapp.svc.cluster.local":           {Addrs: many(300)},
+		"ext.myapp.svc.cluster.local":           {CNAME: "db.example.com"},
+		"ext2.myapp.svc.cluster.local":          {CNAME: "ext3.myapp.svc.cluster.local."},
+		"ext3.myapp.svc.cluster.local":          {CNAME: "users-service.myapp.svc.cluster.local"},
+		"gone.myapp.svc.cluster.local":          {CNAME: "nowhere.example.com"},
+		"loop.myapp.svc.cluster.local":          {CNAME: "loop.myapp.svc.cluster.local"},
+		"bad.myapp.svc.cluster.local":           {CNAME: strings.Repeat("x", 300)},
+	}
+}
+
+func TestServerAnswers(t *testing.T) {
+	up := newUpstreamServer(t, zone(map[string][]dnsmessage.ResourceBody{
+		"db.example.com. A":      {&dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}},
+		"unknown.example.com. A": {&dnsmessage.AResource{A: [4]byte{192, 0, 2, 2}}},
+		users + " TXT":           {&dnsmessage.TXTResource{TXT: []string{"from", "upstream"}}},
+	}))
+	_, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, up.addr)})
+	for _, tc := range []struct {
+		name, host string
+		kind       dnsmessage.Type
+		want       string
+	}{
+		{name: "a", host: users, kind: dnsmessage.TypeA, want: "Success " + users + " 30 A 10.96.0.10"},
+		{name: "aaaa", host: users, kind: dnsmessage.TypeAAAA, want: "Success " + users + " 30 AAAA fd96::10"},
+		{name: "any", host: users, kind: dnsmessage.TypeALL, want: "Success " + users + " 30 A 10.96.0.10, " + users + " 30 AAAA fd96::10"},
+		{name: "case_is_kept", host: "UsErS-service.MYAPP.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success UsErS-service.MYAPP.svc.cluster.local. 30 A 10.96.0.10"},
+		{name: "several_with_their_ttl", host: "web.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success web.myapp.svc.cluster.local. 5 A 10.1.0.1, web.myapp.svc.cluster.local. 5 A 10.1.0.2"},
+		{name: "the_other_family_is_no_data", host: "web.myapp.svc.cluster.local.", kind: dnsmessage.TypeAAAA, want: "Success"},
+		{name: "no_endpoints_is_no_data", host: "empty.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success"},
+		{name: "mapped_address", host: "mapped.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success mapped.myapp.svc.cluster.local. 30 A 10.1.0.9"},
+		{name: "https_is_no_data", host: users, kind: typeHTTPS, want: "Success"},
+		{name: "txt_is_forwarded", host: users, kind: dnsmessage.TypeTXT, want: "Success " + users + " 60 TXT from|upstream"},
+		{name: "alias", host: "ext.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success db.example.com. 60 A 192.0.2.1, ext.myapp.svc.cluster.local. 30 CNAME db.example.com."},
+		{name: "cname_of_an_alias", host: "ext.myapp.svc.cluster.local.", kind: dnsmessage.TypeCNAME, want: "Success ext.myapp.svc.cluster.local. 30 CNAME db.example.com."},
+		{name: "alias_of_an_alias_of_ours", host: "ext2.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "Success ext2.myapp.svc.cluster.local. 30 CNAME ext3.myapp.svc.cluster.local., ext3.myapp.svc.cluster.local. 30 CNAME " + users + ", " + users + " 30 A 10.96.0.10"},
+		{name: "alias_of_nothing", host: "gone.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "NameError gone.myapp.svc.cluster.local. 30 CNAME nowhere.example.com."},
+		{name: "alias_of_itself", host: "loop.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "ServerFailure"},
+		{name: "alias_that_is_no_name", host: "bad.myapp.svc.cluster.local.", kind: dnsmessage.TypeA, want: "ServerFailure"},
+		{name: "not_ours", host: "db.example.com.", kind: dnsmessage.TypeA, want: "Success db.example.com. 60 A 192.0.2.1"},
+		{name: "not_ours_nor_anybodys", host: "nowhere.example.com.", kind: dnsmessage.TypeA, want: "NameError"},
+		{name: "unknown_is_forwarded", host: "unknown.example.com.", kind: dnsmessage.TypeA, want: "Success unknown.example.com. 60 A 192.0.2.2"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			m := question(tc.host, tc.kind)
+			for _, network := range []string{"udp", "tcp"} {
+				for _, addr := range at {
+					b := ask(t, network, addr, pack(t, m))
+					if got := text(t, b); got != tc.want {
+						t.Errorf("%s %s: %s, want %s", network, addr, got, tc.want)
+					}
+					if !answers(b, pack(t, m)) {
+						t.Errorf("%s %s: ID or question differ", network, addr)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestServerSizes(t *testing.T) {
+	_, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, netip.MustParseAddrPort("127.0.0.1:1"))})
+	m := question("big.myapp.svc.cluster.local.", dnsmessage.TypeA)
+	for _, tc := range []struct {
+		name, network  string
+		m              dnsmessage.Message
+		limit          int
+		truncated, opt bool
+	}{
+		{name: "udp", network: "udp", m: m, limit: 512, truncated: true},
+		{name: "udp_with_edns", network: "udp", m: withEDNS(m, 1232, 0), limit: 1232, truncated: true, opt: true},
+		{name: "udp_with_edns_that_says_little", network: "udp", m: withEDNS(m, 100, 0), limit: 512, truncated: true, opt: true},
+		{name: "udp_with_edns_that_says_much", network: "udp", m: withEDNS(m, 65535, 0), limit: 4096, truncated: true, opt: true},
+		{name: "tcp", network: "tcp", m: m, limit: maxMessage},
+		{name: "tcp_with_edns", network: "tcp", m: withEDNS(m, 512, 0), limit: maxMessage, opt: true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := ask(t, tc.network, at[0], pack(t, tc.m))
+			var got dnsmessage.Message
+			if err := got.Unpack(b); err != nil {
+				t.Fatal(err)
+			}
+			if len(b) > tc.limit || got.Truncated != tc.truncated || (len(got.Additionals) == 1) != tc.opt {
+				t.Errorf("%d bytes, truncated %v, %d additionals, want at most %d, %v, OPT %v",
+					len(b), got.Truncated, len(got.Additionals), tc.limit, tc.truncated, tc.opt)
+			}
+			if full := len(got.Answers) == 300; full == tc.truncated {
+				t.Errorf("%d answers, truncated %v", len(got.Answers), tc.truncated)
+			}
+			// 16 bytes per answer: what is left out would not have fitted.
+			if tc.truncated && len(b) < tc.limit-16 {
+				t.Errorf("%d bytes of %d used", len(b), tc.limit)
+			}
+		})
+	}
+}
+
+func TestServerShuffles(t *testing.T) {
+	s, _ := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, netip.MustParseAddrPort("127.0.0.1:1"))})
+	query := pack(t, question("big.myapp.svc.cluster.local.", dnsmessage.TypeA))
+	first := s.handle(t.Context(), "tcp", query)
+	if bytes.Equal(first, s.handle(t.Context(), "tcp", query)) {
+		t.Error("300 addresses in the same order twice")
+	}
+}
+
+func TestServerRefusesWhatItCannotRead(t *testing.T) {
+	s, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, netip.MustParseAddrPort("127.0.0.1:1"))})
+	two := question(users, dnsmessage.TypeA)
+	two.Questions = append(two.Questions, two.Questions[0])
+	none := dnsmessage.Message{Header: dnsmessage.Header{ID: 1}}
+	cut := pack(t, question(users, dnsmessage.TypeA))
+	for _, tc := range []struct {
+		name string
+		in   []byte
+		want string
+	}{
+		{name: "two_questions", in: pack(t, two), want: "FormatError"},
+		{name: "no_question", in: pack(t, none), want: "FormatError"},
+		{name: "cut_off", in: cut[:len(cut)-3], want: "FormatError"},
+		{name: "edns_of_the_future", in: pack(t, withEDNS(question(users, dnsmessage.TypeA), 1232, 1)), want: "Success"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			b := ask(t, "udp", at[0], tc.in)
+			if got := text(t, b); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+			if tc.name != "edns_of_the_future" {
+				return
+			}
+			var m dnsmessage.Message
+			if err := m.Unpack(b); err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Additionals[0].Header.ExtendedRCode(m.RCode); got != badVersion {
+				t.Errorf("extended code %d, want %d", got, badVersion)
+			}
+		})
+	}
+	response := pack(t, dnsmessage.Message{Header: dnsmessage.Header{Response: true}})
+	for _, b := range [][]byte{response, {1, 2, 3}, nil} {
+		if got := s.handle(t.Context(), "udp", b); got != nil {
+			t.Errorf("%x was answered", b)
+		}
+	}
+}
+
+func TestServerOverloaded(t *testing.T) {
+	blocked := make(chan struct{})
+	up := newUpstreamServer(t, func(string, []byte) []byte { <-blocked; return nil })
+	s, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, up.addr), Concurrency: 2})
+	t.Cleanup(func() { close(blocked) })
+	slow, err := net.Dial("udp", at[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
+	for range 2 {
+		if _, err := slow.Write(pack(t, question("slow.example.com.", dnsmessage.TypeA))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The same socket delivers in order, so by the third question both slots are taken.
+	if _, err := slow.Write(pack(t, question(users, dnsmessage.TypeA))); err != nil {
+		t.Fatal(err)
+	}
+	buf := make([]byte, maxUDP)
+	n, err := slow.Read(buf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(t, buf[:n]); got != "ServerFailure" {
+		t.Errorf("answer over UDP: %s, want ServerFailure", got)
+	}
+	if got := text(t, ask(t, "tcp", at[0], pack(t, question(users, dnsmessage.TypeA)))); got != "ServerFailure" {
+		t.Errorf("answer over TCP: %s, want ServerFailure", got)
+	}
+	if got := s.Stats().Dropped; got != 2 {
+		t.Errorf("%d dropped, want 2", got)
+	}
+}
+
+func TestServerCountsAndLogs(t *testing.T) {
+	var log bytes.Buffer
+	dead := netip.MustParseAddrPort("127.0.0.1:1")
+	o := Options{Table: testTable(), Upstream: newUpstream(t, dead), Logger: slog.New(slog.NewTextHandler(&log, nil))}
+	udp, tcp := listenBoth(t, "127.0.0.1")
+	o.UDP, o.TCP = []net.PacketConn{udp}, []net.Listener{tcp}
+	s, err := New(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, host := range []string{users, "a.example.com."} {
+		s.handle(t.Context(), "udp", pack(t, question(host, dnsmessage.TypeA)))
+	}
+	s.handle(t.Context(), "udp", []byte("noise"))
+	want := Stats{Received: 3, Answered: 1, Failed: 1, Malformed: 1}
+	if diff := cmp.Diff(want, s.Stats()); diff != "" {
+		t.Errorf("Stats (-want +got):\n%s", diff)
+	}
+	for _, part := range []string{"a.example.com.", "127.0.0.1:1", "connection refused"} {
+		if !strings.Contains(log.String(), part) {
+			t.Errorf("log does not mention %q: %s", part, log.String())
+		}
+	}
+	// A socket that is closed under it ends Run.
+	tcp.Close()
+	if err := s.Run(t.Context()); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Run with a closed socket = %v, want %v", err, net.ErrClosed)
+	}
+}
+
+func TestServerOneTCPConnectionManyQuestions(t *testing.T) {
+	_, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, netip.MustParseAddrPort("127.0.0.1:1"))})
+	c, err := net.Dial("tcp", at[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	for range 3 {
+		if err := writeTCP(c, pack(t, question(users, dnsmessage.TypeA))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		b, err := readTCP(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, b); !strings.Contains(got, "10.96.0.10") {
+			t.Errorf("answer %s", got)
+		}
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	u := newUpstream(t, netip.MustParseAddrPort("127.0.0.1:53"))
+	logger := slog.New(slog.DiscardHandler)
+	for _, tc := range []struct {
+		name string
+		o    Options
+		err  string
+	}{
+		{name: "no_table", o: Options{Upstream: u, Logger: logger}, err: "Table"},
+		{name: "no_upstream", o: Options{Table: names{}, Logger: logger}, err: "Upstream"},
+		{name: "no_logger", o: Options{Table: names{}, Upstream: u}, err: "Logger"},
+		{name: "no_sockets", o: Options{Table: names{}, Upstream: u, Logger: logger}, err: "sockets"},
+		{name: "negative_concurrency", o: Options{Table: names{}, Upstream: u, Logger: logger, UDP: make([]net.PacketConn, 1), Concurrency: -1}, err: "Concurrency"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if _, err := New(tc.o); err == nil || !strings.Contains(err.Error(), tc.err) {
+				t.Errorf("New: error %v, want one that mentions %q", err, tc.err)
+			}
+		})
+	}
+}
+
+func FuzzHandle(f *testing.F) {
+	f.Add(pack(f, question(users, dnsmessage.TypeA)), false)
+	f.Add(pack(f, question("ext2.myapp.svc.cluster.local.", dnsmessage.TypeAAAA)), true)
+	f.Add(pack(f, withEDNS(question("big.myapp.svc.cluster.local.", dnsmessage.TypeALL), 1400, 0)), false)
+	f.Add(pack(f, withEDNS(question("a.example.", dnsmessage.TypeMX), 1400, 3)), false)
+	f.Add([]byte{}, true)
+	upstream, err := NewUpstream(UpstreamOptions{
+		Servers: []netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:53")},
+		Dial: func(context.Context, string, netip.AddrPort) (net.Conn, error) {
+			return nil, errors.New("no network")
+		},
+	})
+	if err != nil {
+		f.Fatal(err)
+	}
+	s, err := New(Options{Table: testTable(), Upstream: upstream, Logger: slog.New(slog.DiscardHandler), UDP: make([]net.PacketConn, 1)})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, b []byte, overTCP bool) {
+		network, limit := "udp", maxUDP
+		if overTCP {
+			network, limit = "tcp", maxMessage
+		}
+		before := bytes.Clone(b)
+		answer := s.handle(t.Context(), network, b)
+		if !bytes.Equal(before, b) {
+			t.Fatal("the query was changed")
+		}
+		if answer == nil {
+			return
+		}
+		var m dnsmessage.Message
+		if err := m.Unpack(answer); err != nil {
+			t.Fatalf("answer %x: %v", answer, err)
+		}
+		if len(answer) > limit || answer[0] != b[0] || answer[1] != b[1] || !m.Response {
+			t.Fatalf("answer %x to %x", answer, b)
+		}
+	})
+}

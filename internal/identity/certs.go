@@ -1,0 +1,96 @@
+package identity
+
+import (
+	"bytes"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"fmt"
+	"time"
+)
+
+const (
+	pemCertificate = "CERTIFICATE"
+	pemPrivateKey  = "PRIVATE KEY"
+)
+
+// CertInfo describes one certificate for people; it holds nothing secret.
+type CertInfo struct {
+	// ID is the SPIFFE ID, empty for a root.
+	ID string
+	// TrustDomain is the trust domain of ID or of a root's own SPIFFE name, empty where there is neither.
+	TrustDomain string
+	// Serial is the serial number in lower-case hexadecimal.
+	Serial              string
+	NotBefore, NotAfter time.Time
+}
+
+// Valid reports whether the certificate is in force at t. The zero CertInfo never is.
+func (c CertInfo) Valid(t time.Time) bool {
+	return c.Serial != "" && !t.Before(c.NotBefore) && !t.After(c.NotAfter)
+}
+
+func describe(c *x509.Certificate) CertInfo {
+	info := CertInfo{
+		Serial:    c.SerialNumber.Text(16),
+		NotBefore: c.NotBefore,
+		NotAfter:  c.NotAfter,
+	}
+	if id, err := certID(c); err == nil {
+		info.ID, info.TrustDomain = id.String(), id.TrustDomain
+	} else {
+		info.TrustDomain = trustDomainOf(c)
+	}
+	return info
+}
+
+// certID gives the SPIFFE ID of a leaf. X509-SVID section 2: exactly one URI SAN; section 4.1: a leaf is no CA.
+func certID(c *x509.Certificate) (ID, error) {
+	if c.IsCA {
+		return ID{}, errors.New("the certificate belongs to a CA, not to a workload")
+	}
+	if len(c.URIs) != 1 {
+		return ID{}, fmt.Errorf("the certificate has %d URI names, a SPIFFE certificate has exactly 1", len(c.URIs))
+	}
+	return ParseID(c.URIs[0].String())
+}
+
+// trustDomainOf reads spiffe://<trust domain>, the name of a SPIFFE root, or gives "".
+func trustDomainOf(c *x509.Certificate) string {
+	if len(c.URIs) != 1 || c.URIs[0].Scheme != "spiffe" {
+		return ""
+	}
+	return c.URIs[0].Host
+}
+
+// parseCerts reads every CERTIFICATE block and ignores other blocks. No block at all is an error.
+func parseCerts(data []byte) ([]*x509.Certificate, error) {
+	var certs []*x509.Certificate
+	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
+		if block.Type != pemCertificate {
+			continue
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, fmt.Errorf("certificate %d: %w", len(certs)+1, err)
+		}
+		certs = append(certs, c)
+	}
+	if len(certs) == 0 {
+		return nil, errors.New("no PEM block of type CERTIFICATE")
+	}
+	return certs, nil
+}
+
+func encodeCerts(certs ...*x509.Certificate) []byte {
+	var b bytes.Buffer
+	for _, c := range certs {
+		b.Write(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw}))
+	}
+	return b.Bytes()
+}
+
+// selfSigned reports whether c is a root. The name check comes first because it is free.
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
+}

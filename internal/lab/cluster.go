@@ -1,0 +1,413 @@
+package lab
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source/file"
+)
+
+// cluster owns what is desired and what is observed. Everything but the hand-over fields belongs to the goroutine of
+// run; others ask it with call.
+type cluster struct {
+	node   *node
+	logger *slog.Logger
+	out    *generated
+	rules  *kubeProxy
+	names  *dnsServer
+
+	objects   map[model.Ref]any
+	problems  []model.Problem // of the manifests
+	synced    bool            // the first Change has come
+	workloads map[model.Ref]workload
+	failed    map[model.Ref]string // workloads that cannot make pods, and why
+	services  map[model.Key]service
+	pods      map[model.Key]*pod
+	podIPs    *ipPool
+	vips      *clusterIPs
+	seq       int
+	living    sync.WaitGroup // the goroutines of pods
+
+	// Hand-over: written by anybody.
+	mu    sync.Mutex
+	inbox []file.Change // guarded by mu
+	wake  chan struct{} // one slot
+	asks  chan func()
+}
+
+// service is a Service as written and as completed.
+type service struct{ written, completed *corev1.Service }
+
+func newCluster(n *node, logger *slog.Logger) *cluster {
+	return &cluster{
+		node: n, logger: logger, out: newGenerated(n.state.generated()),
+		rules: newKubeProxy(logger), names: newDNSServer(logger),
+		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{},
+		services: map[model.Key]service{}, pods: map[model.Key]*pod{},
+		podIPs: newIPPool("10.244.0.2", 65000), vips: newClusterIPs(),
+		wake: make(chan struct{}, 1), asks: make(chan func()),
+	}
+}
+
+// deliver is the sink of the manifests' source.
+func (c *cluster) deliver(ch file.Change) {
+	c.mu.Lock()
+	c.inbox = append(c.inbox, ch)
+	c.mu.Unlock()
+	c.changed()
+}
+
+// changed makes run look at everything again.
+func (c *cluster) changed() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+// call runs fn on the cluster's goroutine.
+func (c *cluster) call(ctx context.Context, fn func()) error {
+	done := make(chan struct{})
+	select {
+	case c.asks <- func() { defer close(done); fn() }:
+		<-done
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// run reconciles until ctx ends, then ends all pods at once.
+func (c *cluster) run(ctx context.Context) error {
+	defer c.living.Wait()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case fn := <-c.asks:
+			fn()
+			continue
+		case <-c.wake:
+		}
+		c.reconcile(ctx)
+	}
+}
+
+// reconcile takes in what happened, decides what to do next, tells everybody about endpoints, and only then acts, so
+// that a pod that is about to end has left the endpoint slices before it is told.
+func (c *cluster) reconcile(ctx context.Context) {
+	c.takeChanges(ctx)
+	c.forgetGone()
+	starts, stops := c.decide(ctx)
+	for _, p := range stops {
+		p.terminating = true
+	}
+	if err := c.publish(); err != nil {
+		c.logger.ErrorContext(ctx, "cluster state not published", "reason", err)
+	}
+	for _, p := range stops {
+		p.stop()
+	}
+	for _, s := range starts {
+		c.living.Go(s)
+	}
+}
+
+// takeChanges applies what the source of manifests delivered.
+func (c *cluster) takeChanges(ctx context.Context) {
+	c.mu.Lock()
+	inbox := c.inbox
+	c.inbox = nil
+	c.mu.Unlock()
+	for _, ch := range inbox {
+		c.synced = true
+		c.problems = ch.Problems
+		for _, ref := range ch.Deletes {
+			c.remove(ref)
+		}
+		for _, o := range ch.Upserts {
+			c.upsert(ctx, o.Ref, o.Value)
+		}
+	}
+}
+
+func (c *cluster) remove(ref model.Ref) {
+	delete(c.objects, ref)
+	delete(c.workloads, ref)
+	delete(c.failed, ref)
+	if ref.Kind == "Service" {
+		delete(c.services, ref.Key)
+		c.vips.release(ref.Key)
+	}
+}
+
+func (c *cluster) upsert(ctx context.Context, ref model.Ref, value any) {
+	c.objects[ref] = value
+	if w, ok := newWorkload(ref, value); ok {
+		c.workloads[ref] = w
+		delete(c.failed, ref)
+	}
+	svc, ok := value.(*corev1.Service)
+	if !ok {
+		return
+	}
+	completed, err := c.vips.complete(svc)
+	if err != nil {
+		c.logger.ErrorContext(ctx, "service gets no address", "reason", err)
+		return
+	}
+	c.services[ref.Key] = service{written: svc, completed: completed}
+}
+
+// forgetGone drops pods of which nothing is left.
+func (c *cluster) forgetGone() {
+	for key, p := range c.pods {
+		if p.status().phase == phaseGone {
+			c.podIPs.release(p.spec.addrs.v4)
+			delete(c.pods, key)
+		}
+	}
+}
+
+// decide gives the pods to start, as the functions that are their lives, and the pods to end.
+func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
+	views := map[model.Ref][]podView{}
+	for _, p := range c.sortedPods() {
+		owner := ownerRef(p)
+		if _, wanted := c.workloads[owner]; !wanted {
+			if !p.terminating {
+				stops = append(stops, p)
+			}
+			continue
+		}
+		views[owner] = append(views[owner], podView{
+			name: p.spec.key.Name, hash: p.spec.hash, seq: p.seq, ready: p.status().ready, terminating: p.terminating,
+		})
+	}
+	for _, ref := range sortedRefs(c.workloads) {
+		w := c.workloads[ref]
+		plan := w.plan(views[ref])
+		for _, name := range plan.delete {
+			stops = append(stops, c.pods[model.Key{Namespace: ref.Namespace, Name: name}])
+		}
+		for _, name := range plan.create {
+			life, err := c.newPod(ctx, &w, name)
+			if err != nil {
+				c.failed[ref] = err.Error()
+				c.logger.ErrorContext(ctx, "workload cannot make a pod", "workload", ref.String(), "reason", err)
+				break
+			}
+			starts = append(starts, life)
+		}
+	}
+	return starts, stops
+}
+
+// newPod registers a pod of w and gives the function that runs it.
+func (c *cluster) newPod(ctx context.Context, w *workload, name string) (func(), error) {
+	if name == "" {
+		name = c.freshName(w)
+	}
+	key := model.Key{Namespace: w.ref.Namespace, Name: name}
+	a, err := c.podIPs.sequential(key.String())
+	if err != nil {
+		return nil, err
+	}
+	spec, err := newPodSpec(c.podSource(w, key, a))
+	if err != nil {
+		c.podIPs.release(a)
+		return nil, err
+	}
+	killCtx, kill := context.WithCancel(ctx)
+	stopCtx, stop := context.WithCancel(killCtx)
+	c.seq++
+	p := &pod{
+		spec: spec, seq: c.seq, node: c.node, logger: c.logger, changed: c.changed, stop: stop, kill: kill,
+		done: make(chan struct{}), created: time.Now(), phase: phasePending, message: "starting",
+	}
+	c.pods[key] = p
+	return func() { defer kill(); p.run(stopCtx, killCtx) }, nil
+}
+
+func (c *cluster) freshName(w *workload) string {
+	for {
+		name := fmt.Sprintf("%s-%s-%s", w.ref.Name, w.hash, safeHash(fmt.Append(nil, rand.Uint64()))[:5]) //nolint:gosec // a name
+		if _, taken := c.pods[model.Key{Namespace: w.ref.Namespace, Name: name}]; !taken {
+			return name
+		}
+	}
+}
+
+// podSource collects what a new pod is made from.
+func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource {
+	src := podSource{
+		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
+		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
+		extraLabels: map[string]string{},
+	}
+	if haveIPv6() {
+		src.addrs.v6 = podIP6(a)
+	}
+	src.node, src.zone = c.placePod(w.template)
+	switch w.ref.Kind {
+	case "Deployment":
+		src.extraLabels["pod-template-hash"] = w.hash
+	case "StatefulSet":
+		src.extraLabels["statefulset.kubernetes.io/pod-name"] = key.Name
+		src.extraLabels["apps.kubernetes.io/pod-index"] = strconv.Itoa(ordinal(key.Name))
+		src.hostname = key.Name
+		if w.template.Spec.Subdomain == "" {
+			t := w.template.DeepCopy()
+			t.Spec.Subdomain = w.serviceName
+			src.template = t
+		}
+	}
+	return src
+}
+
+// podIP6 gives the IPv6 address that goes with an IPv4 one: same last two bytes.
+func podIP6(a netip.Addr) netip.Addr {
+	raw, v4 := netip.MustParseAddr(nodeIP6).As16(), a.As4()
+	raw[14], raw[15] = v4[2], v4[3]
+	return netip.AddrFrom16(raw)
+}
+
+// namespaceInjects reads the namespace's own word on sidecars; without one, every pod gets its sidecar.
+func (c *cluster) namespaceInjects(namespace string) bool {
+	ns, ok := c.objects[model.Ref{Kind: "Namespace", Key: model.Key{Name: namespace}}].(*corev1.Namespace)
+	if !ok {
+		return true
+	}
+	if v, ok := ns.Labels["istio-injection"]; ok {
+		return v != "disabled"
+	}
+	return injected(ns.Labels, ns.Annotations, true)
+}
+
+// placePod picks a node by name or selector among those that the user wrote. They only differ in their labels: all
+// pods run on this machine.
+func (c *cluster) placePod(t *corev1.PodTemplateSpec) (name, zone string) {
+	var nodes []*corev1.Node
+	for _, ref := range sortedRefs(c.objects) {
+		if n, ok := c.objects[ref].(*corev1.Node); ok && matches(t.Spec.NodeSelector, n.Labels) {
+			nodes = append(nodes, n)
+		}
+	}
+	for _, n := range nodes {
+		if n.Name == t.Spec.NodeName {
+			return n.Name, n.Labels[corev1.LabelTopologyZone]
+		}
+	}
+	if t.Spec.NodeName != "" || len(nodes) == 0 {
+		return cmp.Or(t.Spec.NodeName, nodeName), ""
+	}
+	n := nodes[c.seq%len(nodes)]
+	return n.Name, n.Labels[corev1.LabelTopologyZone]
+}
+
+// sortedPods gives the pods in the order of their creation.
+func (c *cluster) sortedPods() []*pod {
+	out := make([]*pod, 0, len(c.pods))
+	for _, p := range c.pods {
+		out = append(out, p)
+	}
+	slices.SortFunc(out, func(a, b *pod) int { return cmp.Compare(a.seq, b.seq) })
+	return out
+}
+
+func sortedRefs[V any](m map[model.Ref]V) []model.Ref {
+	refs := make([]model.Ref, 0, len(m))
+	for ref := range m {
+		refs = append(refs, ref)
+	}
+	slices.SortFunc(refs, func(a, b model.Ref) int { return cmp.Or(cmp.Compare(a.Kind, b.Kind), a.Compare(b.Key)) })
+	return refs
+}
+
+// publish writes the generated objects, endpoint slices first because proxies wait for those, and gives the new state
+// to DNS and to the kernel's rules.
+func (c *cluster) publish() error {
+	var eps []endpointPod
+	var pods []object
+	used := map[string]bool{}
+	for _, p := range c.sortedPods() {
+		st := p.status()
+		if st.phase != phaseSucceeded && st.phase != phaseFailed {
+			eps = append(eps, endpointPod{spec: &p.spec, seq: p.seq, ready: st.ready, terminating: p.terminating})
+		}
+		used[p.spec.key.Namespace] = true
+		pods = append(pods, object{model.Ref{Kind: "Pod", Key: p.spec.key}, p.object()})
+	}
+	var all []object
+	bySvc := map[model.Key][]*discoveryv1.EndpointSlice{}
+	for key, svc := range c.services {
+		for _, s := range endpointSlices(svc.completed, eps) {
+			bySvc[key] = append(bySvc[key], s)
+			all = append(all, object{model.Ref{Kind: "EndpointSlice", Key: model.Key{Namespace: s.Namespace, Name: s.Name}}, s})
+		}
+		used[key.Namespace] = true
+	}
+	err := c.out.put(all)
+	c.addWrittenSlices(bySvc)
+
+	rest := slices.Concat(pods, c.restOf(used))
+	err = errors.Join(err, c.out.put(rest))
+	err = errors.Join(err, c.out.keepOnly(slices.Concat(all, rest)))
+
+	services := make([]*corev1.Service, 0, len(c.services))
+	for _, svc := range c.services {
+		services = append(services, svc.completed)
+	}
+	c.names.publish(newDNSTable(services, bySvc, c.sortedPods()))
+	c.rules.publish(serviceRules(services, bySvc))
+	return err
+}
+
+// addWrittenSlices adds the slices that users wrote for Services without a selector.
+func (c *cluster) addWrittenSlices(bySvc map[model.Key][]*discoveryv1.EndpointSlice) {
+	for _, ref := range sortedRefs(c.objects) {
+		if s, ok := c.objects[ref].(*discoveryv1.EndpointSlice); ok {
+			key := serviceOf(s)
+			bySvc[key] = append(bySvc[key], s)
+		}
+	}
+}
+
+// restOf gives the completed Services, and the Node and the Namespaces that nobody wrote.
+func (c *cluster) restOf(used map[string]bool) []object {
+	var out []object
+	for key, svc := range c.services {
+		completed := svc.completed.DeepCopy()
+		completed.Kind, completed.APIVersion = "Service", "v1"
+		out = append(out, object{model.Ref{Kind: "Service", Key: key}, completed})
+	}
+	node := nodeObject()
+	if _, written := c.objects[node.ref]; !written {
+		out = append(out, node)
+	}
+	for name := range used {
+		ns := namespaceObject(name)
+		if _, written := c.objects[ns.ref]; !written {
+			out = append(out, ns)
+		}
+	}
+	return out
+}
+
+// ownerRef names the workload that a pod was made for.
+func ownerRef(p *pod) model.Ref {
+	return model.Ref{Kind: p.spec.ownerKind, Key: model.Key{Namespace: p.spec.key.Namespace, Name: p.spec.owner}}
+}

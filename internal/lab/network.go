@@ -1,0 +1,228 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// The lab's addresses are those of a usual cluster. Pods are always dual-stack where the kernel has IPv6.
+const (
+	nodeIP4     = "10.244.0.1"
+	nodeIP6     = "fd00:10:244::1"
+	dnsIP       = "10.96.0.10"
+	dnsIP6      = "fd00:10:96::a"
+	gateway4    = "169.254.1.1"
+	gateway6    = "fe80::1"
+	nodeSideMAC = "\xee\xee\xee\xee\xee\xee"
+)
+
+// podAddrs are the addresses of one pod; v6 is invalid where the kernel has no IPv6.
+type podAddrs struct{ v4, v6 netip.Addr }
+
+// list gives the addresses in the order status.podIPs has them.
+func (a podAddrs) list() []netip.Addr {
+	if a.v6.IsValid() {
+		return []netip.Addr{a.v4, a.v6}
+	}
+	return []netip.Addr{a.v4}
+}
+
+// haveIPv6 reports whether the kernel offers IPv6 in this namespace.
+func haveIPv6() bool {
+	_, err := os.Stat("/proc/sys/net/ipv6/conf/all/forwarding")
+	return err == nil
+}
+
+// setupNode prepares the lab's own network namespace: loopback, the node's and the DNS server's addresses, forwarding
+// between pods, and no way out.
+func setupNode() error {
+	lo, err := netlink.LinkByName("lo")
+	if err != nil {
+		return fmt.Errorf("node network: %w", err)
+	}
+	if err := netlink.LinkSetUp(lo); err != nil {
+		return fmt.Errorf("node network: loopback: %w", err)
+	}
+	addrs, defaults := []string{nodeIP4, dnsIP}, []string{"0.0.0.0/0"}
+	sysctls := []string{"net/ipv4/ip_forward=1", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0"}
+	if haveIPv6() {
+		addrs, defaults = append(addrs, nodeIP6, dnsIP6), append(defaults, "::/0")
+		sysctls = append(sysctls, "net/ipv6/conf/all/forwarding=1", "net/ipv6/conf/default/accept_dad=0")
+	}
+	for _, a := range addrs {
+		if err := addAddr(nil, lo, netip.MustParseAddr(a)); err != nil {
+			return err
+		}
+	}
+	for _, d := range defaults {
+		dst, err := netlink.ParseIPNet(d)
+		if err != nil {
+			return err
+		}
+		if err := netlink.RouteAdd(&netlink.Route{Dst: dst, Type: unix.RTN_UNREACHABLE, Priority: 4096}); err != nil {
+			return fmt.Errorf("node network: unreachable default: %w", err)
+		}
+	}
+	return writeSysctls(sysctls)
+}
+
+// writeSysctls sets "path=value" below /proc/sys in the calling thread's network namespace.
+func writeSysctls(settings []string) error {
+	for _, s := range settings {
+		for i := range s {
+			if s[i] != '=' {
+				continue
+			}
+			if err := os.WriteFile("/proc/sys/"+s[:i], []byte(s[i+1:]), 0o600); err != nil {
+				return fmt.Errorf("sysctl %s: %w", s, err)
+			}
+		}
+	}
+	return nil
+}
+
+// addAddr gives link an address of its own (/32 or /128) without duplicate detection, which would delay its use.
+// A nil handle means the current namespace.
+func addAddr(h *netlink.Handle, link netlink.Link, a netip.Addr) error {
+	addr := &netlink.Addr{IPNet: netlink.NewIPNet(a.AsSlice())}
+	if a.Is6() {
+		addr.Flags = unix.IFA_F_NODAD
+	}
+	add := netlink.AddrAdd
+	if h != nil {
+		add = h.AddrAdd
+	}
+	if err := add(link, addr); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("address %s on %s: %w", a, link.Attrs().Name, err)
+	}
+	return nil
+}
+
+// podMAC derives the pod's hardware address from its IPv4 address, so that both sides know it without asking.
+func podMAC(a netip.Addr) []byte {
+	ip := a.As4()
+	return []byte{0x0a, 0x58, ip[0], ip[1], ip[2], ip[3]}
+}
+
+// attach gives the pod its interface: one routed veth pair, no bridge. Neighbour entries on both sides are static, so
+// the first packet never waits for ARP or ND.
+func (s *sandbox) attach(vethName string, addrs podAddrs) error {
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.HardwareAddr = vethName, []byte(nodeSideMAC)
+	err := netlink.LinkAdd(&netlink.Veth{
+		LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: podMAC(addrs.v4), PeerNamespace: netlink.NsFd(s.net.Fd()),
+	})
+	if err != nil {
+		return fmt.Errorf("veth pair %s: %w", vethName, err)
+	}
+	if err := s.inNetwork(func() error { return setupPodSide(addrs) }); err != nil {
+		return err
+	}
+	return setupNodeSide(vethName, addrs)
+}
+
+// setupPodSide runs inside the pod's network namespace.
+func setupPodSide(addrs podAddrs) error {
+	sysctls := []string{"net/ipv4/ip_unprivileged_port_start=0", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/eth0/rp_filter=0"}
+	if addrs.v6.IsValid() {
+		sysctls = append(sysctls, "net/ipv6/conf/eth0/accept_dad=0", "net/ipv6/conf/eth0/accept_ra=0", "net/ipv6/conf/lo/disable_ipv6=0")
+	}
+	if err := writeSysctls(sysctls); err != nil {
+		return err
+	}
+	h, err := netlink.NewHandle(unix.NETLINK_ROUTE)
+	if err != nil {
+		return fmt.Errorf("pod network: %w", err)
+	}
+	defer h.Close()
+	for _, name := range []string{"lo", "eth0"} {
+		link, err := h.LinkByName(name)
+		if err != nil {
+			return fmt.Errorf("pod network: %s: %w", name, err)
+		}
+		if err := h.LinkSetUp(link); err != nil {
+			return fmt.Errorf("pod network: %s up: %w", name, err)
+		}
+		if name != "eth0" {
+			continue
+		}
+		for _, a := range addrs.list() {
+			if err := addAddr(h, link, a); err != nil {
+				return err
+			}
+			if err := defaultRoute(h, link, a); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// defaultRoute sends everything of a's family to the node through a gateway address that exists nowhere.
+func defaultRoute(h *netlink.Handle, link netlink.Link, a netip.Addr) error {
+	gw, dst := netip.MustParseAddr(gateway4), "0.0.0.0/0"
+	if a.Is6() {
+		gw, dst = netip.MustParseAddr(gateway6), "::/0"
+	}
+	index := link.Attrs().Index
+	err := h.NeighSet(&netlink.Neigh{LinkIndex: index, IP: gw.AsSlice(), HardwareAddr: []byte(nodeSideMAC), State: netlink.NUD_PERMANENT})
+	if err != nil {
+		return fmt.Errorf("pod network: neighbour %s: %w", gw, err)
+	}
+	all, err := netlink.ParseIPNet(dst)
+	if err != nil {
+		return err
+	}
+	route := &netlink.Route{LinkIndex: index, Dst: all, Gw: gw.AsSlice(), Flags: int(netlink.FLAG_ONLINK)}
+	if err := h.RouteAdd(route); err != nil {
+		return fmt.Errorf("pod network: default route via %s: %w", gw, err)
+	}
+	return nil
+}
+
+// setupNodeSide routes the pod's addresses to its veth.
+func setupNodeSide(vethName string, addrs podAddrs) error {
+	link, err := netlink.LinkByName(vethName)
+	if err != nil {
+		return fmt.Errorf("veth %s: %w", vethName, err)
+	}
+	if err := netlink.LinkSetUp(link); err != nil {
+		return fmt.Errorf("veth %s up: %w", vethName, err)
+	}
+	index := link.Attrs().Index
+	for _, a := range addrs.list() {
+		src := netip.MustParseAddr(nodeIP4)
+		if a.Is6() {
+			src = netip.MustParseAddr(nodeIP6)
+		}
+		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice(), HardwareAddr: podMAC(addrs.v4), State: netlink.NUD_PERMANENT})
+		if err != nil {
+			return fmt.Errorf("neighbour %s on %s: %w", a, vethName, err)
+		}
+		route := &netlink.Route{LinkIndex: index, Dst: netlink.NewIPNet(a.AsSlice()), Scope: netlink.SCOPE_LINK, Src: src.AsSlice()}
+		if err := netlink.RouteReplace(route); err != nil {
+			return fmt.Errorf("route to %s: %w", a, err)
+		}
+	}
+	return nil
+}
+
+// detach removes the pod's interface at once; closing the namespace would do so too, but later.
+func detach(vethName string) error {
+	link, err := netlink.LinkByName(vethName)
+	if err != nil {
+		if _, gone := errors.AsType[netlink.LinkNotFoundError](err); gone {
+			return nil
+		}
+		return fmt.Errorf("veth %s: %w", vethName, err)
+	}
+	if err := netlink.LinkDel(link); err != nil {
+		return fmt.Errorf("remove veth %s: %w", vethName, err)
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+)
+
+const (
+	proxyBinary      = "fairlead-proxy"
+	controllerBinary = "fairlead-controller"
+	clusterDomain    = "cluster.local"
+
+	// The control plane's ports on the node's address.
+	controllerPort = 15012
+	monitorPort    = 15014
+	controllerName = "fairlead-controller.fairlead-system.svc"
+	// sidecarReadyPort answers when the sidecar has its certificate and its first configuration.
+	sidecarReadyPort = 15021
+
+	// tokenTTL is longer than any lab lives, so that no token has to be renewed.
+	tokenTTL = 10 * 365 * 24 * time.Hour
+)
+
+// node is what pods need from the machine they run on. It is fixed once prepared.
+type node struct {
+	state  state
+	cfg    config
+	logger *slog.Logger
+	tokens *identity.TokenIssuer // nil in a plain lab
+}
+
+// meshCommands are the two programs of a sidecar.
+type meshCommands struct {
+	init command
+	run  containerSpec
+}
+
+// makeTokenKey makes the key that stands for the API server's service account issuer; the control plane gets its
+// public half.
+func (n *node) makeTokenKey() error {
+	private, public, err := identity.GenerateTokenKey()
+	if err != nil {
+		return fmt.Errorf("token key: %w", err)
+	}
+	if n.tokens, err = identity.NewTokenIssuer(private, tokenIssuer); err != nil {
+		return err
+	}
+	return os.WriteFile(n.state.tokenKey(), public, 0o600)
+}
+
+// tokenIssuer is the iss claim of the lab's tokens.
+const tokenIssuer = "https://kubernetes.default.svc.cluster.local" //nolint:gosec // a name, no secret
+
+// meshFiles waits for the mesh's root certificate, writes the pod's credentials and gives the sidecar's commands.
+func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, error) {
+	if n.cfg.Plain {
+		return meshCommands{}, errors.New(`the pod wants a sidecar, but this lab was started with --plain`)
+	}
+	root, err := awaitFile(ctx, n.state.rootCert())
+	if err != nil {
+		return meshCommands{}, fmt.Errorf("the control plane has not written its root certificate: %w", err)
+	}
+	token, err := n.tokens.Issue(identity.Claims{
+		Namespace: spec.key.Namespace, ServiceAccount: spec.serviceAccount, Pod: spec.key.Name, PodUID: podUID(spec.key),
+		Expires: time.Now().Add(tokenTTL),
+	})
+	if err != nil {
+		return meshCommands{}, err
+	}
+	secrets := filepath.Join(n.state.podDir(spec), "run", "secrets")
+	err = errors.Join(
+		os.WriteFile(filepath.Join(secrets, "token"), []byte(token), 0o644), //nolint:gosec // read by the sidecar's user
+		os.WriteFile(filepath.Join(secrets, "root-cert.pem"), root, 0o644),  //nolint:gosec // public
+	)
+	return n.meshCommands(spec), err
+}
+
+// meshCommands is the decision part of meshFiles.
+func (n *node) meshCommands(spec *podSpec) meshCommands {
+	binary := runDir + "/bin/" + proxyBinary
+	var m meshCommands
+	m.init = command{argv: []string{binary, "init"}, env: n.cfg.Environ, dir: "/"}
+	m.run = containerSpec{name: sidecarName, keep: true}
+	m.run.run = command{env: n.cfg.Environ, dir: "/", argv: []string{
+		binary, "run",
+		"--controller", netip.AddrPortFrom(netip.MustParseAddr(nodeIP4), controllerPort).String(),
+		"--controller-name", controllerName,
+		"--token-file", secretsDir + "/token", "--root-cert", secretsDir + "/root-cert.pem",
+		"--pod", spec.key.Name, "--namespace", spec.key.Namespace, "--service-account", spec.serviceAccount,
+		"--pod-ip", joinAddrs(spec.addrs.list()), "--snapshot", runDir + "/data/snapshot",
+	}}
+	if n.cfg.LogLevel != "" {
+		m.run.run.argv = append(m.run.run.argv, "--log-level", n.cfg.LogLevel)
+	}
+	if n.cfg.Rootful {
+		m.init.argv = append(m.init.argv, "--uid", strconv.Itoa(sidecarUID))
+		m.run.run.uid, m.run.run.gid = sidecarUID, sidecarUID
+	} else {
+		m.init.argv = append(m.init.argv, "--mark", sidecarMark)
+		m.run.run.argv = append(m.run.run.argv, "--mark", sidecarMark)
+	}
+	for _, x := range []struct{ suffix, flag string }{
+		{"excludeOutboundPorts", "--exclude-outbound-ports"},
+		{"excludeInboundPorts", "--exclude-inbound-ports"},
+		{"excludeOutboundIPRanges", "--exclude-outbound-cidrs"},
+	} {
+		if v := annotation(spec.annotations, x.suffix); v != "" {
+			m.init.argv = append(m.init.argv, x.flag, v)
+		}
+	}
+	m.run.readiness = &probe{
+		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.v4, sidecarReadyPort)),
+		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,
+	}
+	return m
+}
+
+// awaitFile reads path as soon as it is there.
+func awaitFile(ctx context.Context, path string) ([]byte, error) {
+	ticker := time.NewTicker(10 * time.Millisecond)
+	defer ticker.Stop()
+	for {
+		content, err := os.ReadFile(path)
+		if err == nil && len(content) > 0 {
+			return content, nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), err)
+		case <-ticker.C:
+		}
+	}
+}

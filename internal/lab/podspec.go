@@ -1,0 +1,348 @@
+package lab
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+const (
+	nodeName = "lab-node"
+	// demoImage is the image of the built-in demo app; every other image only has a name here.
+	demoImage = "fairlead.dev/demo-app"
+	// sidecarName is the container name of the sidecar, in status, logs and exec.
+	sidecarName = "proxy"
+	// sidecarUID is the user of the sidecar where the lab runs as root; interception exempts its traffic.
+	sidecarUID = 1337
+	// sidecarMark is the socket mark that exempts the sidecar's traffic where only one uid exists.
+	sidecarMark = "0x539"
+
+	injectKey   = "fairlead.dev/inject"
+	ownerPrefix = "fairlead.dev/owner-"
+	// minGrace is the least time that a sidecar gets to drain after the apps have ended.
+	minGrace = time.Second
+)
+
+// podSpec is one pod to run, as a value: every default filled in, every variable expanded.
+type podSpec struct {
+	key                 model.Key
+	ownerKind, owner    string
+	hash                string // of the template it was made from
+	labels, annotations map[string]string
+	serviceAccount      string
+	node, zone          string
+	hostname, subdomain string
+	addrs               podAddrs
+	injected            bool
+	restart             corev1.RestartPolicy
+	grace               time.Duration
+	init, containers    []containerSpec
+	// template is what the user wrote; the Pod object for the control plane is made from it.
+	template *corev1.PodTemplateSpec
+}
+
+// containerSpec is one container to run.
+type containerSpec struct {
+	name                         string
+	run                          command
+	readiness, liveness, startup *probe
+	preStop                      *probe // run once, the result is ignored
+	// keep restarts the container always: sidecars, and init containers with restartPolicy Always.
+	keep bool
+}
+
+// podSource is what a pod is made from.
+type podSource struct {
+	key              model.Key
+	ownerKind, owner string
+	hash             string
+	template         *corev1.PodTemplateSpec
+	addrs            podAddrs
+	node             string
+	zone             string
+	inject           bool // what the namespace and the lab say; the pod may say otherwise
+	rootful          bool
+	environ          []string
+	extraLabels      map[string]string
+	hostname         string
+}
+
+// newPodSpec translates a pod template. The error names what the lab cannot run.
+func newPodSpec(src podSource) (podSpec, error) {
+	t := src.template
+	p := podSpec{
+		key: src.key, ownerKind: src.ownerKind, owner: src.owner, hash: src.hash, addrs: src.addrs, node: src.node, zone: src.zone,
+		labels: maps.Clone(t.Labels), annotations: maps.Clone(t.Annotations), serviceAccount: t.Spec.ServiceAccountName,
+		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t,
+	}
+	if p.labels == nil {
+		p.labels = map[string]string{}
+	}
+	maps.Copy(p.labels, src.extraLabels)
+	if src.hostname != "" {
+		p.hostname = src.hostname
+	}
+	if p.serviceAccount == "" {
+		p.serviceAccount = "default"
+	}
+	if p.restart == "" {
+		p.restart = corev1.RestartPolicyAlways
+	}
+	if t.Spec.TerminationGracePeriodSeconds != nil {
+		p.grace = time.Duration(*t.Spec.TerminationGracePeriodSeconds) * time.Second
+	}
+	p.injected = injected(p.labels, p.annotations, src.inject)
+	if len(t.Spec.Containers) == 0 {
+		return p, errors.New("spec.containers is empty")
+	}
+	var errs []error
+	for i := range t.Spec.InitContainers {
+		c := &t.Spec.InitContainers[i]
+		spec, err := newContainer(&p, c, src)
+		spec.keep = c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways
+		p.init, errs = append(p.init, spec), append(errs, err)
+	}
+	for i := range t.Spec.Containers {
+		spec, err := newContainer(&p, &t.Spec.Containers[i], src)
+		p.containers, errs = append(p.containers, spec), append(errs, err)
+	}
+	return p, errors.Join(errs...)
+}
+
+// injected decides whether a pod gets a sidecar: its own word first, Istio's spelling too, otherwise the default.
+func injected(labels, annotations map[string]string, byDefault bool) bool {
+	for _, key := range []string{injectKey, "sidecar.istio.io/inject"} {
+		for _, from := range []map[string]string{annotations, labels} {
+			switch from[key] {
+			case "true", "enabled":
+				return true
+			case "false", "disabled":
+				return false
+			}
+		}
+	}
+	return byDefault
+}
+
+// newContainer translates one container.
+func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec, error) {
+	out := containerSpec{name: c.Name}
+	fail := func(err error) (containerSpec, error) { return out, fmt.Errorf("container %q: %w", c.Name, err) }
+	vars, err := containerEnv(p, c)
+	if err != nil {
+		return fail(err)
+	}
+	if out.run.argv, err = containerCommand(c, vars); err != nil {
+		return fail(err)
+	}
+	out.run.env = mergeEnv(src.environ, vars, hostName(p))
+	out.run.dir = c.WorkingDir
+	if out.run.dir == "" {
+		out.run.dir = "/"
+	}
+	if src.rootful {
+		out.run.uid, out.run.gid = runAs(p.template.Spec.SecurityContext, c.SecurityContext)
+	}
+	for _, pr := range []struct {
+		from  *corev1.Probe
+		to    **probe
+		eager bool
+	}{{c.ReadinessProbe, &out.readiness, true}, {c.StartupProbe, &out.startup, true}, {c.LivenessProbe, &out.liveness, false}} {
+		if *pr.to, err = newProbe(pr.from, p.addrs.v4, c.Ports); err != nil {
+			return fail(err)
+		}
+		if *pr.to != nil {
+			(*pr.to).eager = pr.eager
+		}
+	}
+	out.preStop, err = newPreStop(c, p)
+	if err != nil {
+		return fail(err)
+	}
+	return out, nil
+}
+
+// newPreStop reads a preStop hook as a probe that is run once.
+func newPreStop(c *corev1.Container, p *podSpec) (*probe, error) {
+	if c.Lifecycle == nil || c.Lifecycle.PreStop == nil {
+		return nil, nil //nolint:nilnil // no hook is a valid answer
+	}
+	hook := c.Lifecycle.PreStop
+	switch {
+	case hook.Sleep != nil:
+		return &probe{argv: []string{"sleep", strconv.FormatInt(hook.Sleep.Seconds, 10)}, timeout: p.grace}, nil
+	case hook.Exec != nil:
+		return &probe{argv: hook.Exec.Command, timeout: p.grace}, nil
+	case hook.HTTPGet != nil:
+		out := &probe{timeout: p.grace}
+		err := out.setHTTP(hook.HTTPGet, p.addrs.v4, c.Ports)
+		return out, err
+	}
+	return nil, errors.New("a preStop hook needs exec, httpGet or sleep")
+}
+
+func runAs(pod *corev1.PodSecurityContext, own *corev1.SecurityContext) (uid, gid uint32) {
+	if pod != nil && pod.RunAsUser != nil {
+		uid = uint32(*pod.RunAsUser)
+	}
+	if pod != nil && pod.RunAsGroup != nil {
+		gid = uint32(*pod.RunAsGroup)
+	}
+	if own != nil && own.RunAsUser != nil {
+		uid = uint32(*own.RunAsUser)
+	}
+	if own != nil && own.RunAsGroup != nil {
+		gid = uint32(*own.RunAsGroup)
+	}
+	return uid, gid
+}
+
+// containerCommand gives the program to run. Images are names only: what they would hold is taken from the machine.
+func containerCommand(c *corev1.Container, vars []corev1.EnvVar) ([]string, error) {
+	values := map[string]string{}
+	for _, v := range vars {
+		values[v.Name] = v.Value
+	}
+	var argv []string
+	image, _, _ := strings.Cut(c.Image, "@")
+	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
+		image = image[:i]
+	}
+	switch {
+	case len(c.Command) > 0:
+		argv = append(argv, c.Command...)
+	case image == demoImage:
+		argv = append(argv, runDir+"/bin/fairlead", "demo-app")
+	default:
+		return nil, fmt.Errorf("image %q has no command: the lab pulls no images, so say what to run on this machine in `command:` "+
+			"(or use image %s)", c.Image, demoImage)
+	}
+	argv = append(argv, c.Args...)
+	for i := range argv {
+		argv[i] = expand(argv[i], values)
+	}
+	return argv, nil
+}
+
+var varRef = regexp.MustCompile(`\$\$|\$\([A-Za-z_.-][A-Za-z0-9_.-]*\)`)
+
+// expand replaces $(NAME) by its value and leaves unknown names as they are; $$ is a dollar sign
+// (Kubernetes: third_party/forked/golang/expansion).
+func expand(s string, values map[string]string) string {
+	return varRef.ReplaceAllStringFunc(s, func(ref string) string {
+		if ref == "$$" {
+			return "$"
+		}
+		if v, ok := values[ref[2:len(ref)-1]]; ok {
+			return v
+		}
+		return ref
+	})
+}
+
+// containerEnv resolves a container's variables in their order.
+func containerEnv(p *podSpec, c *corev1.Container) ([]corev1.EnvVar, error) {
+	values := map[string]string{}
+	out := make([]corev1.EnvVar, 0, len(c.Env))
+	for _, e := range c.Env {
+		value := expand(e.Value, values)
+		if e.ValueFrom != nil {
+			if e.ValueFrom.FieldRef == nil {
+				return nil, fmt.Errorf("env %s: only valueFrom.fieldRef works in the lab", e.Name)
+			}
+			var err error
+			if value, err = podField(p, e.ValueFrom.FieldRef.FieldPath); err != nil {
+				return nil, fmt.Errorf("env %s: %w", e.Name, err)
+			}
+		}
+		values[e.Name] = value
+		out = append(out, corev1.EnvVar{Name: e.Name, Value: value})
+	}
+	return out, nil
+}
+
+var fieldSubscript = regexp.MustCompile(`^metadata\.(labels|annotations)\['([^']+)'\]$`)
+
+// podField reads what the downward API offers.
+func podField(p *podSpec, path string) (string, error) {
+	if m := fieldSubscript.FindStringSubmatch(path); m != nil {
+		if m[1] == "labels" {
+			return p.labels[m[2]], nil
+		}
+		return p.annotations[m[2]], nil
+	}
+	switch path {
+	case "metadata.name":
+		return p.key.Name, nil
+	case "metadata.namespace":
+		return p.key.Namespace, nil
+	case "metadata.uid":
+		return podUID(p.key), nil
+	case "status.podIP":
+		return p.addrs.v4.String(), nil
+	case "status.podIPs":
+		return joinAddrs(p.addrs.list()), nil
+	case "status.hostIP", "status.hostIPs":
+		return nodeIP4, nil
+	case "spec.nodeName":
+		return p.node, nil
+	case "spec.serviceAccountName":
+		return p.serviceAccount, nil
+	}
+	return "", fmt.Errorf("fieldPath %q is unknown", path)
+}
+
+func joinAddrs(addrs []netip.Addr) string {
+	parts := make([]string, len(addrs))
+	for i, a := range addrs {
+		parts[i] = a.String()
+	}
+	return strings.Join(parts, ",")
+}
+
+// hostName is what the pod calls itself, at most 63 characters long.
+func hostName(p *podSpec) string {
+	name := p.hostname
+	if name == "" {
+		name = p.key.Name
+	}
+	return strings.TrimRight(name[:min(len(name), 63)], "-.")
+}
+
+// mergeEnv puts the container's variables over the machine's.
+func mergeEnv(base []string, vars []corev1.EnvVar, hostname string) []string {
+	merged := map[string]string{"HOSTNAME": hostname, "PATH": defaultPath}
+	for _, kv := range base {
+		name, value, _ := strings.Cut(kv, "=")
+		merged[name] = value
+	}
+	merged["PATH"] += ":" + runDir + "/bin"
+	for _, v := range vars {
+		merged[v.Name] = v.Value
+	}
+	out := make([]string, 0, len(merged))
+	for _, name := range slices.Sorted(maps.Keys(merged)) {
+		out = append(out, name+"="+merged[name])
+	}
+	return out
+}
+
+// annotation reads a mesh annotation under either of its two spellings.
+func annotation(annotations map[string]string, suffix string) string {
+	for _, prefix := range []string{"fairlead.dev/", "traffic.sidecar.istio.io/"} {
+		if v := annotations[prefix+suffix]; v != "" {
+			return v
+		}
+	}
+	return ""
+}

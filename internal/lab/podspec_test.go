@@ -1,0 +1,211 @@
+package lab
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// parseTemplate reads the spec of a pod template.
+func parseTemplate(t *testing.T, text string) *corev1.PodTemplateSpec {
+	t.Helper()
+	out := &corev1.PodTemplateSpec{}
+	if err := yaml.UnmarshalStrict([]byte(text), out); err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func testSource(template *corev1.PodTemplateSpec) podSource {
+	return podSource{
+		key: model.Key{Namespace: "shop", Name: "web-1"}, template: template, node: "n1", inject: true, rootful: true,
+		addrs: podAddrs{v4: netip.MustParseAddr("10.244.0.9"), v6: netip.MustParseAddr("fd00:10:244::9")}, environ: []string{"PATH=/bin", "HOME=/root"},
+	}
+}
+
+func TestNewPodSpec(t *testing.T) {
+	p, err := newPodSpec(testSource(parseTemplate(t, `
+metadata:
+  labels: {app: web}
+  annotations: {"traffic.sidecar.istio.io/excludeOutboundPorts": "3306,6379"}
+spec:
+  serviceAccountName: seller
+  containers:
+  - name: app
+    image: registry.example:5000/app:1
+    command: [serve, "--as=$(NAME)", "$(UNKNOWN)", "$$(NAME)"]
+    args: ["$(IPS)"]
+    workingDir: /srv
+    securityContext: {runAsUser: 1000}
+    env:
+    - {name: NAME, valueFrom: {fieldRef: {fieldPath: metadata.name}}}
+    - {name: APP, valueFrom: {fieldRef: {fieldPath: "metadata.labels['app']"}}}
+    - {name: IPS, valueFrom: {fieldRef: {fieldPath: status.podIPs}}}
+    - {name: BOTH, value: "$(NAME)/$(APP)"}
+    - {name: ACCOUNT, valueFrom: {fieldRef: {fieldPath: spec.serviceAccountName}}}
+    ports: [{name: web, containerPort: 8080}]
+    readinessProbe: {httpGet: {path: ok, port: web}}
+`)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := p.containers[0]
+	if diff := cmp.Diff([]string{"serve", "--as=web-1", "$(UNKNOWN)", "$(NAME)", "10.244.0.9,fd00:10:244::9"}, c.run.argv); diff != "" {
+		t.Errorf("command (-want +got):\n%s", diff)
+	}
+	want := []string{
+		"ACCOUNT=seller", "APP=web", "BOTH=web-1/web", "HOME=/root", "HOSTNAME=web-1", "IPS=10.244.0.9,fd00:10:244::9", "NAME=web-1",
+		"PATH=/bin:" + runDir + "/bin",
+	}
+	if diff := cmp.Diff(want, c.run.env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if c.run.uid != 1000 || c.run.dir != "/srv" {
+		t.Errorf("uid %d, directory %q", c.run.uid, c.run.dir)
+	}
+	if r := c.readiness; r.url != "http://10.244.0.9:8080/ok" || r.period != 10*time.Second || r.failures != 3 || !r.eager {
+		t.Errorf("readiness probe %+v", r)
+	}
+	if !p.injected || p.serviceAccount != "seller" || p.grace != 30*time.Second {
+		t.Errorf("pod %+v", p)
+	}
+	m := (&node{cfg: config{Rootful: true}}).meshCommands(&p)
+	if all := strings.Join(m.init.argv, " "); !strings.Contains(all, "--uid 1337 --exclude-outbound-ports 3306,6379") {
+		t.Errorf("init command %s", all)
+	}
+	if m.run.run.uid != sidecarUID || strings.Contains(strings.Join(m.run.run.argv, " "), "--mark") {
+		t.Errorf("sidecar command %+v", m.run.run)
+	}
+	m = (&node{}).meshCommands(&p)
+	if all := strings.Join(m.run.run.argv, " "); !strings.HasSuffix(all, "--mark "+sidecarMark) || m.run.run.uid != 0 {
+		t.Errorf("sidecar command without root %s", all)
+	}
+}
+
+func TestNewPodSpecRefuses(t *testing.T) {
+	for _, tt := range []struct{ name, template, want string }{
+		{"no_containers", `spec: {containers: []}`, "spec.containers is empty"},
+		{"an_image_without_command", `spec: {containers: [{name: a, image: "nginx:1"}]}`, `container "a": image "nginx:1" has no command`},
+		{
+			"an_unknown_field", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {fieldRef: {fieldPath: spec.x}}}]}]}`,
+			`container "a": env E: fieldPath "spec.x" is unknown`,
+		},
+		{
+			"a_secret", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]}`,
+			"only valueFrom.fieldRef works in the lab",
+		},
+		{
+			"a_probe_of_a_missing_port", `spec: {containers: [{name: a, image: x, command: [b], readinessProbe: {tcpSocket: {port: web}}}]}`,
+			`probe port "web" is no name of a port of the container`,
+		},
+		{
+			"a_grpc_probe", `spec: {containers: [{name: a, image: x, command: [b], livenessProbe: {grpc: {port: 1}}}]}`,
+			"a probe needs httpGet, tcpSocket or exec",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := newPodSpec(testSource(parseTemplate(t, tt.template)))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("newPodSpec() = %v, want %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestContainerCommandKnowsTheDemoImage(t *testing.T) {
+	for _, image := range []string{"fairlead.dev/demo-app", "fairlead.dev/demo-app:v2", "fairlead.dev/demo-app@sha256:00"} {
+		argv, err := containerCommand(&corev1.Container{Image: image, Args: []string{"--tcp", "9000"}}, nil)
+		if err != nil || strings.Join(argv[1:], " ") != "demo-app --tcp 9000" {
+			t.Errorf("containerCommand(%s) = %q, %v", image, argv, err)
+		}
+	}
+}
+
+func TestInjected(t *testing.T) {
+	for _, tt := range []struct {
+		name                string
+		labels, annotations map[string]string
+		byDefault, want     bool
+	}{
+		{"default", nil, nil, true, true},
+		{"annotation", nil, map[string]string{"fairlead.dev/inject": "false"}, true, false},
+		{"label", map[string]string{"fairlead.dev/inject": "false"}, nil, true, false},
+		{"istio_label", map[string]string{"sidecar.istio.io/inject": "false"}, nil, true, false},
+		{"pod_over_namespace", map[string]string{"fairlead.dev/inject": "true"}, nil, false, true},
+		{"own_over_istio", map[string]string{"sidecar.istio.io/inject": "true", "fairlead.dev/inject": "false"}, nil, true, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := injected(tt.labels, tt.annotations, tt.byDefault); got != tt.want {
+				t.Errorf("injected() = %v, want %v", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestVerdict(t *testing.T) {
+	p := &probe{period: time.Second, failures: 2, successes: 2}
+	var v verdict
+	for i, step := range []struct{ ok, passed, failed bool }{
+		{true, false, false},
+		{true, true, false},
+		{false, true, false},
+		{true, true, false},
+		{false, true, false},
+		{false, false, true},
+		{true, false, true},
+		{true, true, false},
+	} {
+		v.add(p, step.ok)
+		if v.passed != step.passed || v.failed != step.failed {
+			t.Errorf("step %d: passed %v, failed %v, want %v, %v", i, v.passed, v.failed, step.passed, step.failed)
+		}
+	}
+}
+
+func TestVerdictHurriesWithoutShorteningTheThreshold(t *testing.T) {
+	p := &probe{period: time.Second, failures: 3, successes: 1, eager: true}
+	var v verdict
+	var elapsed time.Duration
+	tries := 0
+	for ; !v.failed; tries++ {
+		v.add(p, false)
+		elapsed += v.pause(p)
+	}
+	if elapsed < 3*p.period || tries < 5 {
+		t.Errorf("failed after %v and %d tries, want at least three periods and many tries", elapsed, tries)
+	}
+	v.add(p, true)
+	if !v.passed || v.pause(p) != p.period {
+		t.Errorf("after a pass: passed %v, pause %v", v.passed, v.pause(p))
+	}
+}
+
+func TestProbePort(t *testing.T) {
+	ports := []corev1.ContainerPort{{Name: "web", ContainerPort: 8080}}
+	for _, tt := range []struct {
+		name string
+		port intstr.IntOrString
+		want uint16
+	}{
+		{"number", intstr.FromInt32(81), 81},
+		{"name", intstr.FromString("web"), 8080},
+		{"number_as_text", intstr.FromString("82"), 82},
+		{"zero", intstr.FromInt32(0), 0},
+		{"too_large", intstr.FromInt32(70000), 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := probePort(tt.port, ports)
+			if got != tt.want || (err == nil) != (tt.want != 0) {
+				t.Errorf("probePort() = %d, %v, want %d", got, err, tt.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,187 @@
+//go:build !race
+
+package proxy
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// rawApp answers every request on a keep-alive connection with 1 KB, without allocating: what is counted is the
+// proxy's.
+func rawApp(conn net.Conn) {
+	r := bufio.NewReaderSize(conn, 8<<10)
+	resp := []byte("HTTP/1.1 200 OK\r\nContent-Length: 1024\r\nContent-Type: text/plain\r\n\r\n" + strings.Repeat("x", 1024))
+	for {
+		for {
+			line, err := r.ReadSlice('\n')
+			if err != nil {
+				conn.Close()
+				return
+			}
+			if len(line) == 2 {
+				break
+			}
+		}
+		if _, err := conn.Write(resp); err != nil {
+			return
+		}
+	}
+}
+
+func startRawApp(tb testing.TB, addr netip.AddrPort) {
+	tb.Helper()
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go rawApp(c)
+		}
+	}()
+	tb.Cleanup(func() { l.Close() })
+}
+
+// rawClient sends requests on one connection.
+type rawClient struct {
+	conn net.Conn
+	r    *bufio.Reader
+	req  []byte
+	body []byte
+}
+
+func newRawClient(tb testing.TB, addr string) *rawClient {
+	tb.Helper()
+	conn, err := net.Dial("tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { conn.Close() })
+	return &rawClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), body: make([]byte, 1024), req: []byte(
+		"GET /api/user/123?x=1 HTTP/1.1\r\nHost: users-service.myapp.svc.cluster.local:8080\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")}
+}
+
+func (c *rawClient) do(tb testing.TB) {
+	tb.Helper()
+	if _, err := c.conn.Write(c.req); err != nil {
+		tb.Fatal(err)
+	}
+	first := true
+	for {
+		line, err := c.r.ReadSlice('\n')
+		if err != nil {
+			tb.Fatal(err)
+		}
+		if first && string(line) != "HTTP/1.1 200 OK\r\n" {
+			rest, _ := c.r.Peek(c.r.Buffered())
+			tb.Fatalf("%s%s", line, rest)
+		}
+		first = false
+		if len(line) == 2 {
+			break
+		}
+	}
+	if _, err := io.ReadFull(c.r, c.body); err != nil {
+		tb.Fatal(err)
+	}
+}
+
+// realisticRoutes is a canary with a header match in front: what a user has.
+func realisticRoutes(rs []plan.Resource) []plan.Resource {
+	d := rs[1].(*plan.Destination)
+	d.Routes = []plan.Route{
+		{
+			Origin:   "VirtualService myapp/users-service http[0]",
+			Matches:  []model.HTTPMatch{{Headers: []model.NamedMatch{{Name: "x-canary", Match: model.StringMatch{Kind: model.Exact, Value: "yes"}}}}},
+			Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}},
+		},
+		{
+			Origin:   "VirtualService myapp/users-service http[1]",
+			Matches:  []model.HTTPMatch{{URI: &model.StringMatch{Kind: model.Prefix, Value: "/api/"}}},
+			Rewrite:  &model.Rewrite{Path: "/v1/", HasPath: true, ReplacePrefix: true},
+			Headers:  model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: "x-set", Value: "1"}}}, Response: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-via", Value: "mesh"}}}},
+			Backends: []plan.WeightedBackend{{Backend: 0, Weight: 90}, {Backend: 0, Weight: 10}},
+			Retry:    model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream"}},
+		},
+	}
+	return rs
+}
+
+// TestRequestAllocations holds the whole path of a keep-alive request to its budget: two sidecars, both codecs,
+// routing, header changes, rewrite, picking, metrics. History: plain 0, mesh 0 since the first version of the codecs.
+func TestRequestAllocations(t *testing.T) {
+	const plainBudget, meshBudget = 0.05, 2.0 // per request, over both sidecars; the remainder is timers and stray collections
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.listen(netip.AddrPortFrom(users.ip, portMesh), users.inbound.serveMesh)
+	startRawApp(t, netip.AddrPortFrom(users.ip, 8080))
+	m.client(orders)
+	c := newRawClient(t, netip.AddrPortFrom(orders.ip, portOutbound).String())
+	plain := users.endpoint(8080)
+	plain.Meshed = false
+	for _, tt := range []struct {
+		name   string
+		e      plan.Endpoint
+		budget float64
+	}{{"outbound_to_a_plain_endpoint", plain, plainBudget}, {"outbound_and_inbound_over_the_mesh", users.endpoint(8080), meshBudget}} {
+		t.Run(tt.name, func(t *testing.T) {
+			orders.apply(realisticRoutes(service(model.HTTP, tt.e))...)
+			for range 200 {
+				c.do(t)
+			}
+			const n = 2000
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			for range n {
+				c.do(t)
+			}
+			runtime.ReadMemStats(&after)
+			per := float64(after.Mallocs-before.Mallocs) / n
+			t.Logf("%.3f allocations and %.0f bytes per request", per, float64(after.TotalAlloc-before.TotalAlloc)/n)
+			if per > tt.budget {
+				t.Errorf("%.3f allocations per request, budget %v", per, tt.budget)
+			}
+		})
+	}
+}
+
+func BenchmarkPair(b *testing.B) {
+	for _, conns := range []int{1, 8, 64} {
+		b.Run("connections="+strconv.Itoa(conns), func(b *testing.B) {
+			m := newMesh(b)
+			orders, users := m.sidecar("orders"), m.sidecar("users")
+			m.listen(netip.AddrPortFrom(users.ip, portMesh), users.inbound.serveMesh)
+			startRawApp(b, netip.AddrPortFrom(users.ip, 8080))
+			m.client(orders)
+			orders.apply(service(model.HTTP, users.endpoint(8080))...)
+			clients := make(chan *rawClient, conns)
+			for range conns {
+				clients <- newRawClient(b, netip.AddrPortFrom(orders.ip, portOutbound).String())
+			}
+			b.SetParallelism(conns)
+			b.ReportAllocs()
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				c := <-clients
+				for pb.Next() {
+					c.do(b)
+				}
+				clients <- c
+			})
+		})
+	}
+}

@@ -1,0 +1,81 @@
+package proxy
+
+import (
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// destination is a name that apps call, with the configuration in force. It lives as long as somebody calls it;
+// the configuration inside is replaced as a whole.
+type destination struct {
+	name  string
+	state atomic.Pointer[compiled]
+	// verdict is the protocol that detection found, 0 while unknown.
+	verdict atomic.Uint32
+	used    atomic.Int64 // when a connection last asked for it, Unix ns
+	active  atomic.Int64 // connections that use it
+	budget  budget
+}
+
+// compiled is the configuration of a destination, ready for use. Immutable but for the pickers, which follow the
+// endpoints.
+type compiled struct {
+	plan     *plan.Destination
+	routes   *httpx.RouteTable
+	backends []*backend
+	// local counts answers that the proxy gave itself; tcp the connections that reached no endpoint.
+	local, localGRPC *telemetry.HTTPScope
+	tcp              *telemetry.TCPScope
+}
+
+// backend is one group of endpoints of a destination.
+type backend struct {
+	plan   *plan.Backend
+	picker atomic.Pointer[lb.Picker]
+}
+
+// upstream is what the proxy attaches to an endpoint: how to reach it and where to count.
+type upstream struct {
+	// peer is set for meshed endpoints, pool for all others.
+	peer *peer
+	pool *pool
+
+	http, grpc *telemetry.HTTPScope
+	tcp        *telemetry.TCPScope
+}
+
+// reach gives the endpoint's upstream. Every endpoint of this package has one.
+func reach(e *lb.Endpoint) *upstream {
+	u, _ := e.Attachment.(*upstream)
+	return u
+}
+
+// leave ends the use of a destination by one connection.
+func (d *destination) leave() {
+	d.used.Store(time.Now().UnixNano())
+	d.active.Add(-1)
+}
+
+// connectTimeout is Istio's default; see compatibility notes in docs/reference.md.
+const connectTimeout = 10 * time.Second
+
+func (b *backend) connectTimeout() time.Duration {
+	if t := b.plan.ConnectTimeout; t > 0 {
+		return t
+	}
+	return connectTimeout
+}
+
+const tcpIdleTimeout = time.Hour
+
+func (b *backend) tcpIdleTimeout() time.Duration {
+	if t := b.plan.TCPIdleTimeout; t > 0 {
+		return t
+	}
+	return tcpIdleTimeout
+}

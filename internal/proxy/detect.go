@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+// Detection decides what a connection carries without making anybody wait. Where the client speaks first, its first
+// bytes tell. A client of a server-first protocol (MySQL, SMTP, …) stays silent until the server has greeted it, so
+// the server is dialled at once and both sides are watched: whoever speaks first decides. The verdict is kept per
+// port, so that the extra connection is made once, not per call.
+
+// quietBefore is how long a client of a port known to carry HTTP may stay silent before its server is dialled all the
+// same: a keep-alive client that connects early, or a port that carries both.
+const quietBefore = 200 * time.Millisecond
+
+// detector watches one connection.
+type detector struct {
+	client *netio.PeekConn
+	dial   func(context.Context) (tunnel, error)
+	// known is the verdict of earlier connections to the same port (a netio.Verdict), 0 while there is none.
+	known *atomic.Uint32
+
+	cancel  context.CancelFunc
+	dialled chan struct{} // closed when server and err are set
+	server  *greetedTunnel
+	err     error
+
+	mu      sync.Mutex
+	decided bool // the client's side has decided: its read must not be interrupted any more
+}
+
+// detected is what came of it. For an opaque connection server is the tunnel to use, or err why there is none.
+type detected struct {
+	protocol netio.Verdict
+	server   tunnel
+	err      error
+}
+
+// detect returns what the connection carries. It returns an error of its own only where the client is gone.
+func (d *detector) detect(ctx context.Context) (detected, error) {
+	var wait time.Duration
+	if v := netio.Verdict(d.known.Load()); v == netio.HTTP1 || v == netio.HTTP2 {
+		wait = quietBefore
+	}
+	ctx, d.cancel = context.WithCancel(ctx)
+	d.dialled = make(chan struct{})
+	var joined sync.WaitGroup
+	joined.Go(func() { d.speculate(ctx, wait) })
+
+	protocol, err := sniff(d.client)
+	interrupted := errors.Is(err, os.ErrDeadlineExceeded)
+	d.settle()
+	gone := err != nil && !interrupted
+	isHTTP := err == nil && (protocol == netio.HTTP1 || protocol == netio.HTTP2)
+	if gone || isHTTP {
+		d.cancel()
+		d.abandon(&joined)
+	}
+	if gone {
+		return detected{}, downstreamError(err)
+	}
+	if isHTTP {
+		d.known.Store(uint32(protocol))
+		return detected{protocol: protocol}, nil //nolint:nilerr // err is nil where isHTTP is set
+	}
+	// Opaque: the tunnel is used, and its first read goes on in the speculation's goroutine until it is taken over.
+	<-d.dialled
+	if failed := d.err; failed != nil {
+		d.cancel()
+		joined.Wait()
+		return detected{protocol: netio.Opaque, err: failed}, nil
+	}
+	d.known.Store(uint32(netio.Opaque))
+	d.server.release = func() { d.cancel(); joined.Wait() }
+	return detected{protocol: netio.Opaque, server: d.server}, nil
+}
+
+// abandon ends a speculation that was not needed; its context was cancelled.
+func (d *detector) abandon(joined *sync.WaitGroup) {
+	<-d.dialled
+	if d.server != nil {
+		d.server.Abort(errNotNeeded)
+	}
+	joined.Wait()
+	if d.server != nil {
+		d.server.Close()
+	}
+}
+
+// sniff reads from the client until its protocol is plain.
+func sniff(c *netio.PeekConn) (netio.Verdict, error) {
+	for {
+		if v := netio.Sniff(c.Prefix()); v != netio.NeedMore {
+			return v, nil
+		}
+		if _, err := c.Peek(); err != nil {
+			return netio.NeedMore, err
+		}
+	}
+}
+
+// settle says that the client's side has decided and makes its socket readable again.
+func (d *detector) settle() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.decided = true
+	d.client.SetReadDeadline(time.Time{}) //nolint:errcheck // a closed socket says so at the next read
+}
+
+// interrupt makes the client's side decide now, unless it has.
+func (d *detector) interrupt() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.decided {
+		d.client.SetReadDeadline(time.Unix(1, 0)) //nolint:errcheck // as above
+	}
+}
+
+// speculate dials the server and waits for its first bytes, or its end: either way the connection is not HTTP.
+func (d *detector) speculate(ctx context.Context, wait time.Duration) {
+	if !pause(ctx, wait) {
+		d.err = ctx.Err()
+		close(d.dialled)
+		return
+	}
+	server, err := d.dial(ctx)
+	if err != nil {
+		d.err = err
+		close(d.dialled)
+		d.interrupt()
+		return
+	}
+	d.server = &greetedTunnel{tunnel: server, first: make(chan greeting, 1)}
+	close(d.dialled)
+	g := greeting{bytes: make([]byte, greetingSize)}
+	n, err := server.Read(g.bytes)
+	g.bytes, g.err = g.bytes[:n], err
+	d.server.first <- g
+	d.interrupt()
+}
+
+// pause waits for d and reports false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// errNotNeeded ends a connection that was dialled in case the server speaks first.
+var errNotNeeded = errors.New("connection dialled for protocol detection was not needed")
+
+const greetingSize = 4 << 10
+
+// greeting is the outcome of the first read from a server.
+type greeting struct {
+	bytes []byte
+	err   error
+}
+
+// greetedTunnel is a server's tunnel whose first read was begun during detection.
+type greetedTunnel struct {
+	tunnel
+	first   chan greeting
+	taken   bool
+	left    greeting
+	release func() // joins the detection
+}
+
+// Read gives the greeting first.
+func (t *greetedTunnel) Read(p []byte) (int, error) {
+	if !t.taken {
+		t.left = <-t.first
+		t.taken = true
+	}
+	if len(t.left.bytes) > 0 {
+		n := copy(p, t.left.bytes)
+		t.left.bytes = t.left.bytes[n:]
+		return n, nil
+	}
+	if t.left.err != nil {
+		return 0, t.left.err
+	}
+	return t.tunnel.Read(p)
+}
+
+// Close waits for the detection's goroutine, which the end of the tunnel has unblocked.
+func (t *greetedTunnel) Close() {
+	if t.release != nil {
+		t.release()
+	}
+	t.tunnel.Close()
+}

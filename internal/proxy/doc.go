@@ -1,0 +1,16 @@
+// Package proxy is the data plane: the sidecar's listeners and what happens between them.
+//
+// In: plan resources through internal/xds, certificates through internal/identity, connections from the kernel's
+// interception. Out: the same calls, carried to the endpoint that the configuration says, over the mesh
+// transport where the peer has a sidecar; one record per call to internal/telemetry.
+//
+// The path of a call, outbound (15001): accept → original destination → destination (subscribed on first use) →
+// protocol (declared, or detected without a stall) → route → backend → endpoint → mesh stream or plain connection.
+// Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
+//
+// Ownership: table is written by the xds client's goroutine only and read under a read lock once per connection;
+// compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing that runs per
+// request takes a lock longer than a slice append.
+//
+// It links no Kubernetes code. To see what it knows, ask the admin port: /config_dump, /clusters, /listeners.
+package proxy

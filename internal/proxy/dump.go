@@ -1,0 +1,210 @@
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// dump prints what the proxy knows. It decides nothing: every value is the one that the data path reads.
+func (p *Proxy) dump() telemetry.Dump {
+	d := telemetry.Dump{
+		Pod: p.o.Pod.Name, Namespace: p.o.Pod.Namespace, Version: p.o.Version,
+		Control: telemetry.ControlDump{Connected: p.client.Connected(), Stale: p.client.Stale(), LastSync: p.client.LastSync()},
+	}
+	for _, dest := range p.table.destinations() {
+		dumpDestination(&d, dest)
+	}
+	p.dumpInbound(&d)
+	p.dumpSecrets(&d)
+	return d
+}
+
+// destinations gives what is in force, ordered by name.
+func (t *table) destinations() []*compiled {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []*compiled
+	for _, name := range sortedKeys(t.names) {
+		if c := t.names[name].state.Load(); c != nil {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func dumpDestination(d *telemetry.Dump, c *compiled) {
+	for _, b := range c.backends {
+		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
+			Name: b.plan.Name, FQDN: string(b.plan.Host), Port: b.plan.Port, Subset: b.plan.Subset, Direction: "outbound",
+			Type: b.plan.Type, DestinationRule: b.plan.Rule, LoadBalancer: effectiveLB(b.plan.LB).String(), Missing: b.plan.Missing,
+		})
+		for _, e := range b.picker.Load().All() {
+			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.plan.Name, e))
+		}
+	}
+	for i := range c.plan.Routes {
+		r := &c.plan.Routes[i]
+		domains := []string{string(c.plan.Host)}
+		for _, a := range c.plan.Addresses {
+			domains = append(domains, a.String())
+		}
+		matches := r.Matches
+		if len(matches) == 0 {
+			matches = []model.HTTPMatch{{}}
+		}
+		for j := range matches {
+			d.Routes = append(d.Routes, telemetry.RouteDump{
+				Name: portString(c.plan.Port), VHost: hostPort(c.plan.Host, c.plan.Port), Domains: domains,
+				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r),
+			})
+		}
+	}
+	for _, a := range c.plan.Addresses {
+		d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+			Address: a.String(), Port: c.plan.Port, Match: "Protocol: " + c.plan.Protocol.String(),
+			Destination: "Route: " + hostPort(c.plan.Host, c.plan.Port),
+		})
+	}
+}
+
+func effectiveLB(k model.LBKind) model.LBKind {
+	if k == model.LBUnset {
+		return model.LeastRequest
+	}
+	return k
+}
+
+func dumpEndpoint(cluster string, e *lb.Endpoint) telemetry.EndpointDump {
+	outlier := "OK"
+	if e.Ejected(time.Now) {
+		outlier = "FAILED"
+	}
+	return telemetry.EndpointDump{
+		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
+		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).peer != nil, Identity: e.Plan.Identity,
+		Locality: e.Plan.Locality.String(), Workload: e.Plan.Workload.Pod,
+	}
+}
+
+// describeMatch is what decides, in a few words: Istio prints the path; everything else follows it.
+func describeMatch(m *model.HTTPMatch) string {
+	var parts []string
+	if m.URI == nil {
+		parts = append(parts, "/*")
+	} else {
+		parts = append(parts, describeString(*m.URI))
+	}
+	for _, named := range []struct {
+		name  string
+		match *model.StringMatch
+	}{{"method", m.Method}, {"authority", m.Authority}, {"scheme", m.Scheme}} {
+		if named.match != nil {
+			parts = append(parts, named.name+"="+describeString(*named.match))
+		}
+	}
+	for _, h := range m.Headers {
+		parts = append(parts, describeNamed("header", h))
+	}
+	for _, q := range m.Query {
+		parts = append(parts, describeNamed("query", q))
+	}
+	if m.Port != 0 {
+		parts = append(parts, "port="+portString(m.Port))
+	}
+	if m.SourceNamespace != "" {
+		parts = append(parts, "sourceNamespace="+m.SourceNamespace)
+	}
+	for _, k := range sortedKeys(m.SourceLabels) {
+		parts = append(parts, "source."+k+"="+m.SourceLabels[k])
+	}
+	return strings.Join(parts, " ")
+}
+
+func describeNamed(what string, n model.NamedMatch) string {
+	op := "="
+	if n.Invert {
+		op = "!="
+	}
+	return what + "." + n.Name + op + describeString(n.Match)
+}
+
+func describeString(m model.StringMatch) string {
+	switch m.Kind {
+	case model.Exact:
+		return m.Value
+	case model.Prefix:
+		return m.Value + "*"
+	case model.PathPrefix:
+		return strings.TrimSuffix(m.Value, "/") + "/*"
+	case model.Regex:
+		return "regex " + m.Value
+	case model.Present:
+		return "*"
+	}
+	return ""
+}
+
+func describeAction(c *compiled, r *plan.Route) string {
+	switch {
+	case r.Redirect != nil:
+		return "redirect " + strconv.Itoa(r.Redirect.Code)
+	case r.Direct != nil:
+		return "direct response " + strconv.Itoa(r.Direct.Status)
+	}
+	parts := make([]string, 0, len(r.Backends))
+	for _, w := range r.Backends {
+		parts = append(parts, fmt.Sprintf("%s %d", c.plan.Backends[w.Backend].Name, w.Weight))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (p *Proxy) dumpInbound(d *telemetry.Dump) {
+	d.Listeners = append(d.Listeners, []telemetry.ListenerDump{
+		{Address: "0.0.0.0", Port: portOutbound, Match: "ALL", Destination: "virtualOutbound: by original destination"},
+		{Address: "0.0.0.0", Port: portInbound, Match: "ALL", Destination: "virtualInbound: plain, by original destination"},
+		{Address: "0.0.0.0", Port: portMesh, Match: "mutual TLS", Destination: "virtualInbound: mesh transport"},
+		{Address: "127.0.0.1", Port: portDNS, Match: "DNS", Destination: "names of the mesh, others forwarded"},
+		{Address: "0.0.0.0", Port: portReady, Match: "ALL", Destination: "Inline Route: /healthz/ready*"},
+		{Address: "0.0.0.0", Port: portPrometheus, Match: "ALL", Destination: "Inline Route: /stats/prometheus*"},
+	}...)
+	policy := p.self.policy.Load()
+	if policy == nil {
+		return
+	}
+	for _, port := range policy.Ports {
+		name := "inbound|" + portString(port.Port) + "||"
+		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
+			Name: name, FQDN: string(port.Host), Port: port.Port, Direction: "inbound", Type: "ORIGINAL_DST",
+		})
+		d.Endpoints = append(d.Endpoints, telemetry.EndpointDump{
+			Address: net.JoinHostPort(p.o.IPs[0].String(), portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",
+			Cluster: name, Weight: 1, Workload: p.o.Pod.Name,
+		})
+	}
+}
+
+func (p *Proxy) dumpSecrets(d *telemetry.Dump) {
+	if c := p.identity.Current(); c.Serial != "" {
+		d.Secrets = append(d.Secrets, telemetry.SecretDump{
+			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: c.Valid(time.Now()), Serial: c.Serial,
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain, Identity: c.ID,
+		})
+	}
+	for _, c := range p.identity.Roots() {
+		d.Secrets = append(d.Secrets, telemetry.SecretDump{
+			Name: "ROOTCA", Type: "CA", Status: "ACTIVE", Valid: c.Valid(time.Now()), Serial: c.Serial,
+			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain,
+		})
+	}
+	slices.SortFunc(d.Secrets, func(a, b telemetry.SecretDump) int { return cmp.Compare(b.Name, a.Name) })
+}

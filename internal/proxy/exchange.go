@@ -1,0 +1,313 @@
+package proxy
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to
+// another endpoint; the size equals what the codecs read at once.
+const scratch = 16 << 10
+
+// errTimeout is why an exchange is aborted when the route's time is up.
+var errTimeout = &httpx.Error{Kind: httpx.UpstreamTimeout}
+
+// forwarder carries one exchange at a time from a downstream to an upstream. It belongs to one connection or one
+// stream worker and keeps its memory between exchanges.
+type forwarder struct {
+	resp httpx.Response
+	buf  []byte // body scratch, scratch bytes; nil until a body comes
+
+	// The request body as far as it was read before sending: head of buf, and whether that is all of it.
+	held     int
+	heldAll  bool
+	upload   uploader
+	deadline deadline
+
+	// What became of the exchange, for the record.
+	received, sent int64
+	wrote          bool // the response head went downstream
+}
+
+// begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
+// replayed.
+func (f *forwarder) begin(down httpx.ServerExchange) error {
+	req := down.Request()
+	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
+	f.upload.reset()
+	if req.ContentLength == 0 && req.Upgrade == nil && !isConnect(req) {
+		f.heldAll = true
+		return nil
+	}
+	if req.Upgrade != nil || isConnect(req) || req.ContentLength < 0 || req.ContentLength > scratch {
+		return nil
+	}
+	f.need()
+	for f.held < int(req.ContentLength) {
+		n, err := down.Read(f.buf[f.held:])
+		f.held += n
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return downstreamError(err)
+		}
+	}
+	f.received = int64(f.held)
+	f.heldAll = true
+	return nil
+}
+
+func (f *forwarder) need() {
+	if f.buf == nil {
+		f.buf = make([]byte, scratch)
+	}
+}
+
+// send writes the request upstream. The body goes along where all of it is held; otherwise a second goroutine
+// uploads it while the response is awaited.
+func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	req := down.Request()
+	if err := up.Send(req); err != nil {
+		return err
+	}
+	if !f.heldAll {
+		if err := up.Flush(); err != nil {
+			return err
+		}
+		f.upload.start(down, up)
+		return nil
+	}
+	if f.held > 0 {
+		if _, err := up.Write(f.buf[:f.held]); err != nil {
+			return err
+		}
+	}
+	return up.End(nil)
+}
+
+// receive waits for the final response head, passing informational ones on.
+func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	for {
+		f.resp.Reset()
+		if err := up.Receive(&f.resp); err != nil {
+			return err
+		}
+		if f.resp.Status >= 200 || f.resp.Status == 101 {
+			return nil
+		}
+		if f.resp.Status == 100 {
+			continue // answered by the codec when the body was first read
+		}
+		if err := down.Respond(&f.resp); err != nil {
+			return downstreamError(err)
+		}
+	}
+}
+
+// reply sends the response held in f.resp downstream and streams its body.
+func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	f.wrote = true
+	if err := down.Respond(&f.resp); err != nil {
+		return downstreamError(err)
+	}
+	if f.resp.Status == 101 {
+		return f.tunnel(down, up)
+	}
+	f.need()
+	for {
+		n, err := up.Read(f.buf)
+		if n > 0 {
+			f.sent += int64(n)
+			if _, werr := down.Write(f.buf[:n]); werr != nil {
+				return downstreamError(werr)
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return &httpx.Error{Kind: httpx.UpstreamCut, Err: err}
+		}
+		if !up.Ready() {
+			if err := down.Flush(); err != nil {
+				return downstreamError(err)
+			}
+		}
+	}
+	if err := down.End(up.Trailers()); err != nil {
+		return downstreamError(err)
+	}
+	return f.upload.finish(up)
+}
+
+// tunnel copies bytes both ways after a protocol switch: the upload goroutine already carries one direction.
+func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	if err := down.Flush(); err != nil {
+		return downstreamError(err)
+	}
+	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch))
+	f.sent = n
+	err := errors.Join(readErr, writeErr)
+	if err != nil {
+		down.Abort(err)
+		up.Abort(err)
+	}
+	return errors.Join(err, f.upload.wait())
+}
+
+// copyBody streams src to dst, flushing whenever nothing more is ready, and ends dst. Trailers are passed on. It
+// says which side failed: readErr is the source's, writeErr the sink's.
+func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte) (total int64, readErr, writeErr error) {
+	for {
+		n, err := src.Read(buf)
+		total += int64(n)
+		if n > 0 {
+			if _, werr := dst.Write(buf[:n]); werr != nil {
+				return total, nil, werr
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return total, nil, dst.End(src.Trailers())
+		}
+		if err != nil {
+			return total, err, nil
+		}
+		if !src.Ready() {
+			if err := dst.Flush(); err != nil {
+				return total, nil, err
+			}
+		}
+	}
+}
+
+// uploader streams a request body in a goroutine of its own.
+type uploader struct {
+	done  chan struct{} // nil: not started
+	bytes int64         // valid once done is closed, like err
+	err   error
+}
+
+func (u *uploader) reset() {
+	*u = uploader{}
+}
+
+func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange) {
+	done := make(chan struct{})
+	u.done = done
+	go func() {
+		defer close(done)
+		n, readErr, writeErr := copyBody(up, down, make([]byte, scratch))
+		u.bytes = n
+		if readErr != nil {
+			// A write that fails needs no word: whoever waits for the response sees why.
+			u.err = downstreamError(readErr)
+			up.Abort(u.err)
+			return
+		}
+		u.err = writeErr
+	}()
+}
+
+// errAnswered stops an upload whose response is complete already.
+var errAnswered = errors.New("response is complete before the request")
+
+// answeredGrace is how long a client may go on sending a body that nobody wants before its connection is cut; long
+// enough for it to notice the answer.
+const answeredGrace = time.Second
+
+// finish ends the upload after a complete response.
+func (u *uploader) finish(up httpx.ClientExchange) error {
+	if u.done == nil {
+		return nil
+	}
+	select {
+	case <-u.done:
+		return nil
+	default:
+	}
+	t := time.NewTimer(answeredGrace)
+	defer t.Stop()
+	select {
+	case <-u.done:
+		return nil
+	case <-t.C:
+		up.Abort(errAnswered)
+		return errAnswered
+	}
+}
+
+// wait joins the upload.
+func (u *uploader) wait() error {
+	if u.done == nil {
+		return nil
+	}
+	<-u.done
+	return u.err
+}
+
+// deadline aborts the exchange of the moment when its time is up. It keeps one timer for the life of its forwarder.
+type deadline struct {
+	timer *time.Timer
+
+	mu     sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
+	target httpx.ClientExchange
+	due    time.Time // a tick left over from the exchange before comes earlier
+	fired  bool
+}
+
+// arm starts the clock for up; after <= 0 means no limit.
+func (d *deadline) arm(up httpx.ClientExchange, after time.Duration) {
+	if after <= 0 {
+		return
+	}
+	d.mu.Lock()
+	d.target, d.due, d.fired = up, time.Now().Add(after), false
+	d.mu.Unlock()
+	if d.timer == nil {
+		d.timer = time.AfterFunc(after, d.fire)
+		return
+	}
+	d.timer.Reset(after)
+}
+
+func (d *deadline) fire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.target != nil && !time.Now().Before(d.due) {
+		d.fired = true
+		d.target.Abort(errTimeout)
+	}
+}
+
+// disarm stops the clock and reports whether it had struck.
+func (d *deadline) disarm() bool {
+	if d.timer == nil {
+		return false
+	}
+	d.timer.Stop()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	fired := d.fired
+	d.target, d.fired = nil, false
+	return fired
+}
+
+func isConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }
+
+// downstreamError wraps what went wrong on the client's side: nobody is there to be answered.
+func downstreamError(err error) error {
+	if isDownstream(err) {
+		return err
+	}
+	return &httpx.Error{Kind: httpx.DownstreamGone, Err: err}
+}
+
+func isDownstream(err error) bool {
+	var e *httpx.Error
+	return errors.As(err, &e) && e.Kind == httpx.DownstreamGone
+}

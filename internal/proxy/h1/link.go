@@ -1,0 +1,63 @@
+package h1
+
+import (
+	"net"
+	"sync/atomic"
+)
+
+// link is what the two sides of a connection share.
+type link struct {
+	conn net.Conn
+	// raw is set once the connection left HTTP: after 101, and after 2xx to CONNECT.
+	raw atomic.Bool
+	// reason is set once, by the first abort.
+	reason atomic.Pointer[error]
+}
+
+// abort resets the connection. Where a body is delimited by the end of the connection an orderly close would make a
+// cut-off message look complete, hence the reset. Safe from any goroutine.
+func (l *link) abort(reason error) {
+	if reason == nil {
+		reason = ErrAborted
+	}
+	if !l.reason.CompareAndSwap(nil, &reason) {
+		return
+	}
+	conn := l.conn
+	for {
+		inner, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			break
+		}
+		// Below TLS: its Close would say goodbye, and could block on a peer that does not read.
+		conn = inner.NetConn()
+	}
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		_ = tcp.SetLinger(0) // it only fails on a connection that is gone
+	}
+	conn.Close()
+}
+
+// cause replaces err by the reason of an abort, where there was one.
+func (l *link) cause(err error) error {
+	if r := l.reason.Load(); r != nil && err != nil {
+		return *r
+	}
+	return err
+}
+
+// aborted gives the reason of an abort, nil where there was none.
+func (l *link) aborted() error {
+	if r := l.reason.Load(); r != nil {
+		return *r
+	}
+	return nil
+}
+
+// closeWrite ends our direction. A connection that cannot do that alone is closed.
+func (l *link) closeWrite() error {
+	if half, ok := l.conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return l.conn.Close()
+}

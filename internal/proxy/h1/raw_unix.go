@@ -1,0 +1,52 @@
+//go:build unix
+
+package h1
+
+import (
+	"errors"
+	"net"
+	"syscall"
+)
+
+// rawConn gives access to the descriptor of a plain socket. Only of exactly these types: anything that embeds one
+// may have bytes of its own to deliver first.
+func rawConn(conn net.Conn) syscall.RawConn {
+	var raw syscall.RawConn
+	var err error
+	switch c := conn.(type) {
+	case *net.TCPConn:
+		raw, err = c.SyscallConn()
+	case *net.UnixConn:
+		raw, err = c.SyscallConn()
+	}
+	if err != nil {
+		return nil // reading will tell
+	}
+	return raw
+}
+
+var errWouldBlock = errors.New("nothing to read")
+
+// tryRead is called by the runtime's poller: it returns false to wait until the socket is readable. The buffer is
+// taken anew after each wait, so that a waiting connection has none.
+func (in *input) tryRead(fd uintptr) bool {
+	in.take()
+	for {
+		n, err := syscall.Read(int(fd), in.buf[in.w:])
+		switch {
+		case err == nil:
+			in.got = n
+			return true
+		case errors.Is(err, syscall.EINTR):
+		case errors.Is(err, syscall.EAGAIN):
+			in.release()
+			if in.poll {
+				in.readErr = errWouldBlock
+			}
+			return in.poll
+		default:
+			in.readErr = err
+			return true
+		}
+	}
+}

@@ -1,0 +1,269 @@
+package h2
+
+import (
+	"bytes"
+	"encoding/binary"
+)
+
+// drainPing is the payload of the PING that follows the first GOAWAY of a shutdown.
+const drainPing = "drain\x00h2"
+
+// dispatch handles a frame that is whole in memory.
+func (c *conn) dispatch(h frameHeader, p []byte) error {
+	switch h.typ {
+	case frameHeaders:
+		return c.onHeaders(h, p)
+	case frameContinuation:
+		return c.onContinuation(h, p)
+	case framePriority:
+		return c.onPriority(h, p)
+	case frameReset:
+		return c.onReset(h, p)
+	case frameSettings:
+		return c.onSettings(h, p)
+	case framePushPromise:
+		return connError(CodeProtocol, "PUSH_PROMISE, which is not enabled")
+	case framePing:
+		return c.onPing(h, p)
+	case frameGoAway:
+		return c.onGoAway(h, p)
+	case frameWindowUpdate:
+		return c.onWindowUpdate(h, p)
+	case frameMetadata:
+		return c.onMetadata(h, p)
+	case frameData: // handled as it arrives
+	}
+	return nil
+}
+
+func (c *conn) onPriority(h frameHeader, p []byte) error {
+	switch {
+	case h.id == 0:
+		return connError(CodeProtocol, "PRIORITY on stream 0")
+	case len(p) != 5:
+		c.rejectStream(h.id, CodeFrameSize, "PRIORITY not 5 bytes long")
+	}
+	return c.spend("PRIORITY frames")
+}
+
+func (c *conn) onMetadata(h frameHeader, p []byte) error {
+	if h.id == 0 && len(p) <= minMaxFrame {
+		c.mu.Lock()
+		if c.meta == nil {
+			c.meta = bytes.Clone(p)
+		}
+		c.mu.Unlock()
+	}
+	return c.spend("metadata frames")
+}
+
+func (c *conn) onSettings(h frameHeader, p []byte) error {
+	switch {
+	case h.id != 0:
+		return connError(CodeProtocol, "SETTINGS on a stream")
+	case h.has(flagAck) && len(p) != 0:
+		return connError(CodeFrameSize, "SETTINGS acknowledgement with a payload")
+	case h.has(flagAck):
+		c.settingsAcked()
+		return c.spend("SETTINGS acknowledgements")
+	case len(p)%6 != 0:
+		return connError(CodeFrameSize, "SETTINGS not a multiple of 6 bytes long")
+	}
+	c.in.greeted = true
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.applySettings(p); err != nil {
+		return err
+	}
+	out := c.control()
+	out.b = appendFrameHeader(out.b, frameHeader{typ: frameSettings, flags: flagAck})
+	return c.spend("SETTINGS frames")
+}
+
+func (c *conn) onPing(h frameHeader, p []byte) error {
+	if h.id != 0 {
+		return connError(CodeProtocol, "PING on a stream")
+	}
+	if len(p) != 8 {
+		return connError(CodeFrameSize, "PING not 8 bytes long")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h.has(flagAck) {
+		if string(p) == drainPing {
+			c.drainAcked()
+		}
+		return nil
+	}
+	out := c.control()
+	out.b = appendPing(out.b, flagAck, [8]byte(p))
+	return c.spend("PING frames")
+}
+
+func (c *conn) onGoAway(h frameHeader, p []byte) error {
+	if h.id != 0 {
+		return connError(CodeProtocol, "GOAWAY on a stream")
+	}
+	if len(p) < 8 {
+		return connError(CodeFrameSize, "GOAWAY shorter than 8 bytes")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	last := binary.BigEndian.Uint32(p) & maxStreamID
+	code := Code(binary.BigEndian.Uint32(p[4:]))
+	c.receivedGoAway(last, code, string(p[8:min(len(p), 8+256)]))
+	return c.spend("GOAWAY frames")
+}
+
+func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
+	if len(p) != 4 {
+		return connError(CodeFrameSize, "WINDOW_UPDATE not 4 bytes long")
+	}
+	n := int64(binary.BigEndian.Uint32(p) & maxWindow)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if h.id == 0 {
+		if n == 0 {
+			return connError(CodeProtocol, "WINDOW_UPDATE of 0")
+		}
+		if c.sendWindow += n; c.sendWindow > maxWindow {
+			return connError(CodeFlowControl, "connection window above 2^31-1")
+		}
+		c.wakeNext()
+		return nil
+	}
+	s := c.streams.get(h.id)
+	if s == nil {
+		return c.checkIdleStream(h)
+	}
+	switch {
+	case n == 0:
+		c.resetStream(s, CodeProtocol, streamError(CodeProtocol, "WINDOW_UPDATE of 0"))
+	case s.sendWindow+n > maxWindow:
+		c.resetStream(s, CodeFlowControl, streamError(CodeFlowControl, "stream window above 2^31-1"))
+	default:
+		s.sendWindow += n
+		s.wakeWriter()
+	}
+	return nil
+}
+
+func (c *conn) onReset(h frameHeader, p []byte) error {
+	if len(p) != 4 {
+		return connError(CodeFrameSize, "RST_STREAM not 4 bytes long")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := c.streams.get(h.id)
+	if s == nil {
+		return c.checkIdleStream(h)
+	}
+	c.closeStream(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
+	if c.server != nil && !c.resets.take() {
+		return connError(CodeEnhanceYourCalm, "too many streams cancelled")
+	}
+	return nil
+}
+
+// checkIdleStream refuses a frame on a stream that has never been opened. On one that is closed, frames may still
+// have been in flight; they are ignored. mu is held.
+func (c *conn) checkIdleStream(h frameHeader) error {
+	opened := h.id%2 == 1 && h.id < c.nextID
+	if c.server != nil {
+		opened = h.id%2 == 1 && h.id <= c.highest
+	}
+	if opened {
+		return nil
+	}
+	return connError(CodeProtocol, "frame on an idle stream")
+}
+
+// beginData accounts for a DATA frame before its payload, n bytes without padding, and tells whether a stream
+// wants it. mu is held.
+func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
+	if c.recvWindow -= int64(h.length); c.recvWindow < 0 {
+		return false, connError(CodeFlowControl, "peer overruns the connection window")
+	}
+	if h.length == 0 && !h.has(flagEndStream) {
+		if err := c.spend("empty DATA frames"); err != nil {
+			return false, err
+		}
+	}
+	s := c.streams.get(h.id)
+	if s == nil {
+		if err := c.checkIdleStream(h); err != nil {
+			return false, err
+		}
+		c.giveBack(h.length)
+		return false, nil
+	}
+	if rule, code := s.checkData(h, n); rule != "" {
+		c.giveBack(h.length)
+		c.resetStream(s, code, streamError(code, rule))
+		return false, nil
+	}
+	s.recvWindow -= int64(h.length)
+	s.arrived += int64(n)
+	if extra := h.length - n; extra > 0 {
+		c.giveBack(extra)
+		s.giveBack(extra)
+	}
+	return true, nil
+}
+
+// checkData says which rule a DATA frame with n bytes of body breaks, "" for none.
+func (s *stream) checkData(h frameHeader, n int) (string, Code) {
+	switch {
+	case s.recvEnd:
+		return "DATA after END_STREAM", CodeStreamClosed
+	case !s.recvHead:
+		return "DATA before the response", CodeProtocol
+	case int64(h.length) > s.recvWindow:
+		return "peer overruns the stream window", CodeFlowControl
+	case s.declared >= 0 && s.arrived+int64(n) > s.declared:
+		return "more DATA than content-length", CodeProtocol
+	}
+	return "", CodeNo
+}
+
+// data delivers a piece of a DATA frame. mu is held.
+func (c *conn) data(id uint32, p []byte) {
+	s := c.streams.get(id)
+	if s == nil || s.rerr != nil { // closed while the frame was arriving
+		c.giveBack(len(p))
+		return
+	}
+	s.queue.write(c.pool, p)
+	s.wakeReader()
+}
+
+// receivedEnd handles the end of the peer's message. mu is held.
+func (c *conn) receivedEnd(s *stream) {
+	if s.declared >= 0 && s.arrived != s.declared {
+		c.resetStream(s, CodeProtocol, streamError(CodeProtocol, "less DATA than content-length"))
+		return
+	}
+	s.recvEnd = true
+	c.checkDone(s)
+	s.wakeReader()
+}
+
+// checkDone forgets a stream that both sides have ended. mu is held.
+func (c *conn) checkDone(s *stream) {
+	if s.recvEnd && s.sentEnd && !s.closed {
+		s.closed = true
+		c.streams.del(s)
+		c.resets.give()
+	}
+}
+
+// rejectStream resets a stream by number, known or not.
+func (c *conn) rejectStream(id uint32, code Code, rule string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s := c.streams.get(id); s != nil {
+		c.resetStream(s, code, streamError(code, rule))
+		return
+	}
+	c.refuse(id, code)
+}

@@ -1,0 +1,82 @@
+package h2
+
+import "time"
+
+// startTimer begins the periodic look at the connection. Until there is doubt it costs one wake-up per PingAfter.
+func (c *conn) startTimer() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lastSeen = c.received.Load()
+	c.wg.Add(1)
+	c.timer = time.AfterFunc(c.opts.PingAfter, c.tick)
+}
+
+// stopTimer ends it. mu is held.
+func (c *conn) stopTimer() {
+	if c.timer != nil && c.timer.Stop() {
+		c.wg.Done()
+	}
+}
+
+// tick looks whether anything has come since last time. A connection with open streams and no sign of life is sent a
+// PING; whatever arrives after that, not just the answer, proves it alive.
+func (c *conn) tick() {
+	defer c.wg.Done()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead || c.err != nil {
+		return
+	}
+	seen := c.received.Load()
+	if !c.silent && seen == c.lastSeen && (c.large.Load() || c.opts.Coalescer != nil) {
+		// The reading goroutine is blocked in Read with its buffer: wake it, see shrink. A timeout does no harm to
+		// crypto/tls's reading side.
+		c.shrinking.Store(true)
+		if err := c.nc.SetReadDeadline(time.Now()); err != nil {
+			c.shrinking.Store(false)
+		}
+	}
+	c.silent = seen == c.lastSeen
+	c.lastSeen = seen
+	switch {
+	case !c.silent:
+		c.pinging = false
+	case c.pinging && time.Since(c.pingedAt) >= c.opts.PingTimeout:
+		c.fail(errPeerSilent)
+		c.dead = true
+		c.mu.Unlock()
+		c.nc.Close()
+		c.mu.Lock()
+		return
+	case !c.pinging && c.active > 0:
+		c.ping()
+		c.kick()
+	case c.active == 0 && c.server != nil && c.server.private != nil:
+		c.server.private.Trim()
+	}
+	next := c.opts.PingAfter
+	if c.pinging {
+		next = c.opts.PingTimeout
+	}
+	c.wg.Add(1)
+	c.timer.Reset(next)
+}
+
+// ping asks for a sign of life. mu is held.
+func (c *conn) ping() {
+	out := c.control()
+	out.b = appendPing(out.b, 0, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
+	c.pinging, c.pingedAt = true, time.Now()
+}
+
+// probe sends a PING along with a request on a connection that has been silent: if its peer is gone, that shows soon.
+// mu is held.
+func (c *conn) probe() {
+	if !c.silent || c.pinging || c.received.Load() != c.lastSeen {
+		return
+	}
+	c.ping()
+	if c.timer.Stop() {
+		c.timer.Reset(c.opts.PingTimeout)
+	}
+}

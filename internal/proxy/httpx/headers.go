@@ -1,0 +1,79 @@
+package httpx
+
+import "fairlead.dev/fairlead/internal/model"
+
+// headerOps changes the headers of a request and of its response.
+type headerOps struct{ request, response model.HeaderChange }
+
+// compileHeaderOps leaves out what belongs to the proxy: a rule that set Content-Length would change where a message
+// ends. Translators warn the user.
+func compileHeaderOps(ops model.HeaderOps) headerOps {
+	return headerOps{request: allowedChange(ops.Request), response: allowedChange(ops.Response)}
+}
+
+func allowedChange(c model.HeaderChange) model.HeaderChange {
+	var out model.HeaderChange
+	for _, v := range c.Set {
+		if allowedName(v.Name) {
+			out.Set = append(out.Set, v)
+		}
+	}
+	for _, v := range c.Add {
+		if allowedName(v.Name) {
+			out.Add = append(out.Add, v)
+		}
+	}
+	for _, name := range c.Remove {
+		if allowedName(name) {
+			out.Remove = append(out.Remove, name)
+		}
+	}
+	return out
+}
+
+// allowedName also refuses Host and pseudo-headers: they are not among Fields, and rewrites change them.
+func allowedName(name string) bool {
+	return name != "" && name[0] != ':' && !EqualFold([]byte("host"), name) && !model.ReservedHeader(name)
+}
+
+// change removes first, then sets, then adds, as Envoy does.
+func (f *Fields) change(c *model.HeaderChange) {
+	for _, name := range c.Remove {
+		f.Del(name)
+	}
+	for i := range c.Set {
+		f.Set(c.Set[i].Name, c.Set[i].Value)
+	}
+	for i := range c.Add {
+		f.AddString(c.Add[i].Name, c.Add[i].Value)
+	}
+}
+
+// ApplyRequest turns a request into what is sent to b, which may be nil: header operations of the route, then those
+// of the backend, so that the closer one wins, then the authority and the path. It must be called once per request.
+func (r *CompiledRoute) ApplyRequest(req *Request, b *CompiledBackend) {
+	req.Fields.change(&r.headers.request)
+	own := &r.rewrite
+	if b == nil {
+		r.rewriteRequest(req, own, own)
+		return
+	}
+	req.Fields.change(&b.headers.request)
+	// The route's rewrite prevails, as in Envoy, where the backend's is applied first.
+	authority, path := own, own
+	if own.authority == nil {
+		authority = &b.rewrite
+	}
+	if own.kind == keepPath {
+		path = &b.rewrite
+	}
+	r.rewriteRequest(req, authority, path)
+}
+
+// ApplyResponse does the response's share of the header operations, in the same order. b may be nil.
+func (r *CompiledRoute) ApplyResponse(resp *Response, b *CompiledBackend) {
+	resp.Fields.change(&r.headers.response)
+	if b != nil {
+		resp.Fields.change(&b.headers.response)
+	}
+}

@@ -1,0 +1,336 @@
+package httpx
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// Source is the workload that calls: what source predicates of routes look at. It does not change while a proxy
+// lives, so they are decided when routes are compiled.
+type Source struct {
+	Namespace string
+	Labels    map[string]string
+}
+
+// RouteTable is the routes of one destination, ready to be matched. It is immutable: any number of goroutines may
+// use it, and it is replaced as a whole.
+type RouteTable struct {
+	entries []CompiledRoute
+}
+
+// CompiledRoute is one route with one of its alternative matches.
+type CompiledRoute struct {
+	// Plan is what was compiled, for timeouts, retries, faults and mirrors. Nobody may change it.
+	Plan *plan.Route
+
+	*action
+	when conditions
+}
+
+// action is what the alternatives of a route share.
+type action struct {
+	backends []CompiledBackend
+	total    uint64 // sum of weights
+	headers  headerOps
+	rewrite  rewrite
+	redirect *redirect
+}
+
+// CompiledBackend is one place to send a request to.
+type CompiledBackend struct {
+	// Index is the place in Destination.Backends.
+	Index uint16
+
+	upTo    uint64 // sum of the weights up to this one
+	headers headerOps
+	rewrite rewrite
+}
+
+// conditions must all hold. A zero matcher holds always.
+type conditions struct {
+	path                      matcher
+	port                      uint16
+	scheme, method, authority matcher
+	headers                   []headerMatcher
+	query                     []queryMatcher
+}
+
+// CompileRoutes prepares routes for the workload src. Routes that can never match its requests are left out. The
+// error names the route whose pattern is wrong.
+func CompileRoutes(routes []plan.Route, src Source) (*RouteTable, error) {
+	t := &RouteTable{}
+	for i := range routes {
+		if err := t.add(&routes[i], src); err != nil {
+			return nil, fmt.Errorf("route %q (%s): %w", routes[i].Name, routes[i].Origin, err)
+		}
+	}
+	return t, nil
+}
+
+func (t *RouteTable) add(r *plan.Route, src Source) error {
+	a, err := compileAction(r)
+	if err != nil {
+		return err
+	}
+	if len(r.Matches) == 0 {
+		t.entries = append(t.entries, CompiledRoute{Plan: r, action: a})
+	}
+	for i := range r.Matches {
+		if !src.satisfies(&r.Matches[i]) {
+			continue
+		}
+		when, err := compileConditions(&r.Matches[i])
+		if err != nil {
+			return err
+		}
+		t.entries = append(t.entries, CompiledRoute{Plan: r, action: a, when: when})
+	}
+	return nil
+}
+
+func (s Source) satisfies(m *model.HTTPMatch) bool {
+	if m.SourceNamespace != "" && m.SourceNamespace != s.Namespace {
+		return false
+	}
+	for name, want := range m.SourceLabels {
+		if got, ok := s.Labels[name]; !ok || got != want {
+			return false
+		}
+	}
+	return true
+}
+
+func compileAction(r *plan.Route) (*action, error) {
+	a := &action{headers: compileHeaderOps(r.Headers)}
+	var err error
+	if a.rewrite, err = compileRewrite(r.Rewrite); err != nil {
+		return nil, err
+	}
+	if r.Redirect != nil {
+		a.redirect = &redirect{Redirect: r.Redirect, path: compilePath(r.Redirect.Path, r.Redirect.HasPath, r.Redirect.ReplacePrefix)}
+	}
+	for i := range r.Backends {
+		b := &r.Backends[i]
+		a.total += uint64(b.Weight)
+		c := CompiledBackend{Index: b.Backend, upTo: a.total, headers: compileHeaderOps(b.Headers)}
+		if c.rewrite, err = compileRewrite(b.Rewrite); err != nil {
+			return nil, err
+		}
+		a.backends = append(a.backends, c)
+	}
+	return a, nil
+}
+
+func compileConditions(m *model.HTTPMatch) (conditions, error) {
+	c := conditions{port: m.Port}
+	var err error
+	for _, part := range []struct {
+		to   *matcher
+		from *model.StringMatch
+	}{{&c.path, m.URI}, {&c.scheme, m.Scheme}, {&c.method, m.Method}, {&c.authority, m.Authority}} {
+		if part.from == nil {
+			continue
+		}
+		if *part.to, err = compileMatcher(*part.from); err != nil {
+			return c, err
+		}
+	}
+	for i := range m.Headers {
+		h, err := compileHeader(&m.Headers[i])
+		if err != nil {
+			return c, err
+		}
+		c.headers = append(c.headers, h)
+	}
+	for i := range m.Query {
+		q, err := compileMatcher(m.Query[i].Match)
+		if err != nil {
+			return c, err
+		}
+		c.query = append(c.query, queryMatcher{name: m.Query[i].Name, value: q, invert: m.Query[i].Invert})
+	}
+	return c, nil
+}
+
+// Match gives the first route whose conditions hold for a request to a port of the destination, nil where there is
+// none (404, NR). It may use the memory behind req.Fields for scratch and leaves the request as it was.
+func (t *RouteTable) Match(req *Request, port uint16) *CompiledRoute {
+	path, query := splitPath(req.Path)
+	for i := range t.entries {
+		if t.entries[i].when.hold(req, path, query, port) {
+			return &t.entries[i]
+		}
+	}
+	return nil
+}
+
+// splitPath cuts a request target into path and query. Neither contains the separator; a fragment, which does not
+// belong there (RFC 9112 §3.2), counts for neither.
+func splitPath(target []byte) (path, query []byte) {
+	if i := bytes.IndexByte(target, '#'); i >= 0 {
+		target = target[:i]
+	}
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		return target[:i], target[i+1:]
+	}
+	return target, nil
+}
+
+// hold reports whether every condition holds, cheap ones first.
+func (c *conditions) hold(req *Request, path, query []byte, port uint16) bool {
+	if c.port != 0 && c.port != port {
+		return false
+	}
+	if !c.path.match(path) || !c.method.match(req.Method) || !c.authority.match(req.Authority) {
+		return false
+	}
+	if c.scheme.kind != 0 && !c.scheme.match(schemeOf(req)) {
+		return false
+	}
+	for i := range c.headers {
+		if !c.headers[i].match(req) {
+			return false
+		}
+	}
+	for i := range c.query {
+		if !c.query[i].match(&req.Fields, query) {
+			return false
+		}
+	}
+	return true
+}
+
+// schemeOf is the request's scheme; an HTTP/1 request in origin form carries none and came in plaintext.
+func schemeOf(req *Request) []byte {
+	if len(req.Scheme) == 0 {
+		return req.Fields.constant("http")
+	}
+	return req.Scheme
+}
+
+// Pick chooses among the backends by weight. r is a random number, uniform over all values. It gives nil where there
+// is none: a redirect or a direct response.
+func (r *CompiledRoute) Pick(random uint64) *CompiledBackend {
+	switch len(r.backends) {
+	case 0:
+		return nil
+	case 1:
+		return &r.backends[0]
+	}
+	if r.total == 0 {
+		return nil
+	}
+	at := random / (math.MaxUint64/r.total + 1)
+	for i := range r.backends {
+		if at < r.backends[i].upTo {
+			return &r.backends[i]
+		}
+	}
+	return &r.backends[len(r.backends)-1]
+}
+
+// headerMatcher compares the value of a header, all of its fields joined by commas (RFC 9110 §5.3).
+type headerMatcher struct {
+	name   string
+	from   headerOrigin
+	value  matcher
+	invert bool
+}
+
+// headerOrigin says where the value of a header is: the codecs keep some apart.
+type headerOrigin uint8
+
+const (
+	fromFields headerOrigin = iota
+	fromAuthority
+	fromMethod
+	fromPath
+	fromScheme
+	fromUpgrade
+	fromConnection
+	fromContentLength
+)
+
+// headerOrigins name the headers that are not among Fields.
+var headerOrigins = map[string]headerOrigin{
+	"host": fromAuthority, ":authority": fromAuthority, ":method": fromMethod, ":path": fromPath, ":scheme": fromScheme,
+	"upgrade": fromUpgrade, "connection": fromConnection, "content-length": fromContentLength,
+}
+
+func compileHeader(m *model.NamedMatch) (headerMatcher, error) {
+	value, err := compileMatcher(m.Match)
+	name := strings.ToLower(m.Name)
+	return headerMatcher{name: name, from: headerOrigins[name], value: value, invert: m.Invert}, err
+}
+
+// match reports whether the header has the value. A missing one never has; inverted it is taken for an empty one,
+// as Istio has Envoy do (treat_missing_header_as_empty), except where only presence is asked for.
+func (h *headerMatcher) match(req *Request) bool {
+	f := &req.Fields
+	size := len(f.buf)
+	value, ok := h.find(req)
+	got := (ok || h.invert && h.value.kind != model.Present) && h.value.match(value)
+	f.buf = f.buf[:size] // what was joined there is not needed any more
+	return got != h.invert
+}
+
+func (h *headerMatcher) find(req *Request) (value []byte, ok bool) {
+	f := &req.Fields
+	switch h.from {
+	case fromAuthority:
+		return req.Authority, true
+	case fromMethod:
+		return req.Method, true
+	case fromPath:
+		return req.Path, true
+	case fromScheme:
+		return schemeOf(req), true
+	case fromUpgrade:
+		return req.Upgrade, req.Upgrade != nil
+	case fromConnection:
+		return f.constant("Upgrade"), req.Upgrade != nil
+	case fromContentLength:
+		start := len(f.buf)
+		f.buf = strconv.AppendInt(f.buf, req.ContentLength, 10)
+		return f.buf[start:], req.ContentLength > 0
+	case fromFields:
+		return f.joined(h.name)
+	}
+	return nil, false
+}
+
+// joined gives the values of all fields of a name. Several are put together behind the other bytes of the buffer,
+// where the caller may cut them off again.
+func (f *Fields) joined(name string) (value []byte, ok bool) {
+	first := f.index(name, 0)
+	if first < 0 {
+		return nil, false
+	}
+	next := f.index(name, first+1)
+	if next < 0 {
+		return f.at(f.list[first].value), true
+	}
+	start := len(f.buf)
+	f.buf = append(f.buf, f.at(f.list[first].value)...)
+	for ; next >= 0; next = f.index(name, next+1) {
+		f.buf = append(f.buf, ',')
+		f.buf = append(f.buf, f.at(f.list[next].value)...)
+	}
+	return f.buf[start:], true
+}
+
+// constant gives the bytes of a string without allocating one slice per call: behind the other bytes of the buffer,
+// which is as long afterwards as it was.
+func (f *Fields) constant(s string) []byte {
+	start := len(f.buf)
+	f.buf = append(f.buf, s...)
+	value := f.buf[start:]
+	f.buf = f.buf[:start]
+	return value
+}

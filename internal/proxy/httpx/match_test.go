@@ -1,0 +1,451 @@
+package httpx
+
+import (
+	"math"
+	"math/rand/v2"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// newRequest builds a request head; headers are "name: value".
+func newRequest(method, authority, path string, headers ...string) *Request {
+	req := &Request{
+		Version: HTTP11, Method: []byte(method), Scheme: []byte("http"), Authority: []byte(authority), Path: []byte(path),
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Fields.AddString(name, value)
+	}
+	return req
+}
+
+func mustCompile(tb testing.TB, src Source, routes ...plan.Route) *RouteTable {
+	tb.Helper()
+	table, err := CompileRoutes(routes, src)
+	if err != nil {
+		tb.Fatalf("CompileRoutes: %v", err)
+	}
+	return table
+}
+
+func exact(v string) *model.StringMatch  { return &model.StringMatch{Kind: model.Exact, Value: v} }
+func prefix(v string) *model.StringMatch { return &model.StringMatch{Kind: model.Prefix, Value: v} }
+func regex(v string) *model.StringMatch  { return &model.StringMatch{Kind: model.Regex, Value: v} }
+func segments(v string) *model.StringMatch {
+	return &model.StringMatch{Kind: model.PathPrefix, Value: v}
+}
+
+func named(name string, m *model.StringMatch) []model.NamedMatch {
+	return []model.NamedMatch{{Name: name, Match: *m}}
+}
+
+func without(name string, m *model.StringMatch) []model.NamedMatch {
+	return []model.NamedMatch{{Name: name, Match: *m, Invert: true}}
+}
+
+func TestMatch(t *testing.T) {
+	t.Parallel()
+	present := &model.StringMatch{Kind: model.Present}
+	get := func(path string, headers ...string) *Request {
+		return newRequest("GET", "users:8080", path, headers...)
+	}
+	upgrade := get("/")
+	upgrade.Upgrade = []byte("websocket")
+	upload := newRequest("POST", "users", "/")
+	upload.ContentLength = 12
+	tests := []struct {
+		name  string
+		match model.HTTPMatch
+		req   *Request
+		want  bool
+	}{
+		{"no condition takes all", model.HTTPMatch{}, get("/a"), true},
+		{"an exact path leaves the query out", model.HTTPMatch{URI: exact("/a")}, get("/a?x=1"), true},
+		{"an exact path leaves a fragment out", model.HTTPMatch{URI: exact("/a")}, get("/a#x?y"), true},
+		{"an exact path takes no longer one", model.HTTPMatch{URI: exact("/a")}, get("/ab"), false},
+		{"a prefix is text", model.HTTPMatch{URI: prefix("/a")}, get("/ab"), true},
+		{"a prefix does not reach into the query", model.HTTPMatch{URI: prefix("/a?x")}, get("/a?x=1"), false},
+		{"segments end at a slash", model.HTTPMatch{URI: segments("/a")}, get("/ab"), false},
+		{"segments take the path itself", model.HTTPMatch{URI: segments("/a")}, get("/a"), true},
+		{"segments take what is below", model.HTTPMatch{URI: segments("/a")}, get("/a/b"), true},
+		{"a slash behind segments does not count", model.HTTPMatch{URI: segments("/a/")}, get("/a"), true},
+		{"the root's segments take all", model.HTTPMatch{URI: segments("/")}, get("/a"), true},
+		{"a pattern matches the whole path", model.HTTPMatch{URI: regex("/a")}, get("/ab"), false},
+		{"a pattern does not see the query", model.HTTPMatch{URI: regex("/a/[0-9]+")}, get("/a/7?x"), true},
+		{
+			"case can be ignored",
+			model.HTTPMatch{URI: &model.StringMatch{Kind: model.Prefix, Value: "/Users", IgnoreCase: true}},
+			get("/uSERS/1"), true,
+		},
+		{"the authority has its port", model.HTTPMatch{Authority: exact("users")}, get("/"), false},
+		{"the authority is compared as given", model.HTTPMatch{Authority: exact("users:8080")}, get("/"), true},
+		{"the method counts case", model.HTTPMatch{Method: exact("get")}, get("/"), false},
+		{"the scheme is compared", model.HTTPMatch{Scheme: exact("https")}, get("/"), false},
+		{"the port is the one called", model.HTTPMatch{Port: 80}, get("/"), true},
+		{"another port is not", model.HTTPMatch{Port: 81}, get("/"), false},
+		{"header names have no case", model.HTTPMatch{Headers: named("X-User", exact("a"))}, get("/", "x-user: a"), true},
+		{"values of one header are joined", model.HTTPMatch{Headers: named("x", exact("a,b"))}, get("/", "x: a", "y: 1", "X: b"), true},
+		{"one value of several is not enough", model.HTTPMatch{Headers: named("x", exact("a"))}, get("/", "x: a", "x: b"), false},
+		{"a missing header has no value", model.HTTPMatch{Headers: named("x", regex(".*"))}, get("/"), false},
+		{"an empty header is present", model.HTTPMatch{Headers: named("x", present)}, get("/", "x: "), true},
+		{"without takes the missing one", model.HTTPMatch{Headers: without("x", exact("a"))}, get("/"), true},
+		{"without takes another value", model.HTTPMatch{Headers: without("x", exact("a"))}, get("/", "x: b"), true},
+		{"without refuses the value", model.HTTPMatch{Headers: without("x", exact("a"))}, get("/", "x: a"), false},
+		{"without reads missing as empty", model.HTTPMatch{Headers: without("x", regex(".*"))}, get("/"), false},
+		{"without presence takes the missing one", model.HTTPMatch{Headers: without("x", present)}, get("/"), true},
+		{"without presence refuses an empty one", model.HTTPMatch{Headers: without("x", present)}, get("/", "x: "), false},
+		{"host is the authority", model.HTTPMatch{Headers: named("Host", exact("users:8080"))}, get("/"), true},
+		{"pseudo-headers can be named", model.HTTPMatch{Headers: named(":path", prefix("/a?"))}, get("/a?b"), true},
+		{"upgrade is known apart", model.HTTPMatch{Headers: named("upgrade", exact("websocket"))}, upgrade, true},
+		{"no upgrade, no header", model.HTTPMatch{Headers: named("upgrade", present)}, get("/"), false},
+		{"content-length is known apart", model.HTTPMatch{Headers: named("content-length", exact("12"))}, upload, true},
+		{"a parameter is compared", model.HTTPMatch{Query: named("v", exact("2"))}, get("/?u=1&v=2"), true},
+		{"the first of a name counts", model.HTTPMatch{Query: named("v", exact("2"))}, get("/?v=1&v=2"), false},
+		{"a parameter may have no value", model.HTTPMatch{Query: named("v", exact(""))}, get("/?v"), true},
+		{"a missing parameter has no value", model.HTTPMatch{Query: named("v", exact(""))}, get("/?u"), false},
+		{"a parameter is decoded", model.HTTPMatch{Query: named("v", exact("a b&c"))}, get("/?v=a+b%26c"), true},
+		{"a parameter also matches as sent", model.HTTPMatch{Query: named("v", exact("a%20b"))}, get("/?v=a%20b"), true},
+		{"a name is decoded", model.HTTPMatch{Query: named("a b", present)}, get("/?a%20b=1"), true},
+		{"bad encoding stays", model.HTTPMatch{Query: named("v", exact("%zz%1"))}, get("/?v=%zz%1"), true},
+		{"all conditions must hold", model.HTTPMatch{URI: exact("/a"), Method: exact("POST")}, get("/a"), false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			table := mustCompile(t, Source{}, plan.Route{Matches: []model.HTTPMatch{tt.match}})
+			if got := table.Match(tt.req, 80) != nil; got != tt.want {
+				t.Errorf("Match(%+v) = %v, want %v", tt.match, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestMatchTakesTheFirst(t *testing.T) {
+	t.Parallel()
+	table := mustCompile(t, Source{Namespace: "myapp", Labels: map[string]string{"app": "web", "tier": "front"}},
+		plan.Route{Name: "other namespace", Matches: []model.HTTPMatch{{SourceNamespace: "other"}}},
+		plan.Route{Name: "other label", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"app": "batch"}}}},
+		plan.Route{Name: "label without value", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"nothing": ""}}}},
+		plan.Route{Name: "mine", Matches: []model.HTTPMatch{
+			{URI: exact("/nobody")}, {SourceNamespace: "myapp", SourceLabels: map[string]string{"app": "web"}, URI: prefix("/a")},
+		}},
+		plan.Route{Name: "rest"},
+		plan.Route{Name: "never"},
+	)
+	for path, want := range map[string]string{"/a/b": "mine", "/nobody": "mine", "/c": "rest"} {
+		if got := table.Match(newRequest("GET", "users", path), 80).Plan.Name; got != want {
+			t.Errorf("Match(%s) = %q, want %q", path, got, want)
+		}
+	}
+	if got := mustCompile(t, Source{}).Match(newRequest("GET", "users", "/"), 80); got != nil {
+		t.Errorf("Match without routes = %+v, want nil", got)
+	}
+}
+
+func TestCompileRoutesNamesTheRoute(t *testing.T) {
+	t.Parallel()
+	bad := []plan.Route{
+		{Matches: []model.HTTPMatch{{URI: regex("(")}}},
+		{Matches: []model.HTTPMatch{{Headers: named("x", regex("("))}}},
+		{Matches: []model.HTTPMatch{{Query: named("x", regex("("))}}},
+		{Rewrite: &model.Rewrite{Regex: "("}},
+		{Backends: []plan.WeightedBackend{{Rewrite: &model.Rewrite{Regex: "("}}}},
+	}
+	for _, r := range bad {
+		r.Name, r.Origin = "canary", "VirtualService myapp/users http[3]"
+		_, err := CompileRoutes([]plan.Route{r}, Source{})
+		if err == nil || !strings.Contains(err.Error(), r.Origin) {
+			t.Errorf("CompileRoutes(%+v) = %v, want an error that names %s", r, err, r.Origin)
+		}
+	}
+}
+
+func TestPick(t *testing.T) {
+	t.Parallel()
+	const draws = 10000
+	table := mustCompile(t, Source{}, plan.Route{Backends: []plan.WeightedBackend{
+		{Backend: 3, Weight: 90}, {Backend: 5, Weight: 0}, {Backend: 7, Weight: 10},
+	}})
+	r := table.Match(newRequest("GET", "users", "/"), 80)
+	got := map[uint16]int{}
+	random := rand.New(rand.NewPCG(1, 2))
+	for range draws {
+		got[r.Pick(random.Uint64()).Index]++
+	}
+	if got[5] != 0 || got[3] < 8800 || got[3] > 9200 || got[3]+got[7] != draws {
+		t.Errorf("Pick spread %v, want about 9000 for 3, 0 for 5, 1000 for 7", got)
+	}
+	if first, last := r.Pick(0).Index, r.Pick(math.MaxUint64).Index; first != 3 || last != 7 {
+		t.Errorf("Pick(0), Pick(max) = %d, %d, want 3, 7", first, last)
+	}
+	none := mustCompile(t, Source{}, plan.Route{}).Match(newRequest("GET", "users", "/"), 80)
+	if b := none.Pick(1); b != nil {
+		t.Errorf("Pick without backends = %+v, want nil", b)
+	}
+	zero := mustCompile(t, Source{}, plan.Route{Backends: []plan.WeightedBackend{{}, {}}}).Match(newRequest("GET", "users", "/"), 80)
+	if b := zero.Pick(1); b != nil {
+		t.Errorf("Pick without weights = %+v, want nil", b)
+	}
+}
+
+// TestMatchAllocates is the budget of the hot path: nothing per request once the buffers have their size.
+func TestMatchAllocates(t *testing.T) {
+	table := mustCompile(t, Source{},
+		plan.Route{Matches: []model.HTTPMatch{{URI: regex("/v[0-9]+/nothing"), Scheme: regex("https?")}}},
+		plan.Route{Matches: []model.HTTPMatch{{Headers: named("x-user", regex("(alice|bob),carol"))}}},
+		plan.Route{Matches: []model.HTTPMatch{{Query: named("name", exact("no body"))}}},
+		plan.Route{
+			Matches: []model.HTTPMatch{{URI: prefix("/api/"), Method: exact("GET"), Headers: without("x-test", exact("1"))}},
+			Rewrite: &model.Rewrite{Path: "/", HasPath: true, ReplacePrefix: true, Authority: "other"},
+			Headers: model.HeaderOps{
+				Request:  model.HeaderChange{Set: []model.HeaderValue{{Name: "x-a", Value: "1"}}, Remove: []string{"x-secret"}},
+				Response: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-b", Value: "2"}}},
+			},
+			Backends: []plan.WeightedBackend{
+				{Backend: 0, Weight: 1, Headers: model.HeaderOps{Request: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-c", Value: "3"}}}}},
+				{Backend: 1, Weight: 1},
+			},
+		},
+	)
+	var req Request
+	var resp Response
+	allocs := testing.AllocsPerRun(1000, func() {
+		req.Reset()
+		resp.Reset()
+		f := &req.Fields
+		f.AddString("x-user", "alice")
+		f.AddString("x-user", "dave")
+		f.AddString("x-secret", "s")
+		target := f.putString("GET/api/user/123?name=some%20body&x=1")
+		line := f.at(target)
+		req.Method, req.Path, req.Authority = line[:3], line[3:], line[:0]
+		r := table.Match(&req, 8080)
+		b := r.Pick(1)
+		r.ApplyRequest(&req, b)
+		r.ApplyResponse(&resp, b)
+	})
+	if allocs != 0 {
+		t.Errorf("allocations per request = %v, want 0", allocs)
+	}
+	if got := string(req.Path); got != "/user/123?name=some%20body&x=1" {
+		t.Errorf("path = %q", got)
+	}
+}
+
+// naive says what a match means, without a thought for speed.
+func naive(m *model.HTTPMatch, src Source, req *Request, port uint16) bool {
+	target, _, _ := strings.Cut(string(req.Path), "#")
+	path, query, _ := strings.Cut(target, "?")
+	if m.Port != 0 && m.Port != port || m.SourceNamespace != "" && m.SourceNamespace != src.Namespace {
+		return false
+	}
+	for k, v := range m.SourceLabels {
+		if got, ok := src.Labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	for _, part := range []struct {
+		m *model.StringMatch
+		v string
+	}{{m.URI, path}, {m.Scheme, string(req.Scheme)}, {m.Method, string(req.Method)}, {m.Authority, string(req.Authority)}} {
+		if part.m != nil && !naiveString(part.m, part.v) {
+			return false
+		}
+	}
+	for i := range m.Headers {
+		if !naiveHeader(&m.Headers[i], req) {
+			return false
+		}
+	}
+	for i := range m.Query {
+		if naiveQuery(&m.Query[i], query) == m.Query[i].Invert {
+			return false
+		}
+	}
+	return true
+}
+
+func naiveString(m *model.StringMatch, v string) bool {
+	want := m.Value
+	if m.IgnoreCase {
+		v, want = strings.ToLower(v), strings.ToLower(want)
+	}
+	switch m.Kind {
+	case model.Exact:
+		return v == want
+	case model.Prefix:
+		return strings.HasPrefix(v, want)
+	case model.PathPrefix:
+		want = strings.TrimRight(want, "/")
+		return v == want || strings.HasPrefix(v, want+"/")
+	case model.Regex:
+		return regexp.MustCompile("^(?:" + want + ")$").MatchString(v)
+	case model.Present:
+	}
+	return true
+}
+
+func naiveHeader(m *model.NamedMatch, req *Request) bool {
+	var values []string
+	for i := range req.Fields.Len() {
+		if name, value := req.Fields.At(i); strings.EqualFold(string(name), m.Name) {
+			values = append(values, string(value))
+		}
+	}
+	if len(values) == 0 && (m.Match.Kind == model.Present || !m.Invert) {
+		return m.Invert
+	}
+	return naiveString(&m.Match, strings.Join(values, ",")) != m.Invert
+}
+
+func naiveQuery(m *model.NamedMatch, query string) bool {
+	decode := func(s string) string {
+		if out, err := url.QueryUnescape(s); err == nil {
+			return out
+		}
+		return s
+	}
+	for pair := range strings.SplitSeq(query, "&") {
+		name, value, _ := strings.Cut(pair, "=")
+		if pair != "" && (name == m.Name || decode(name) == m.Name) {
+			return naiveString(&m.Match, value) || naiveString(&m.Match, decode(value))
+		}
+	}
+	return false
+}
+
+// FuzzMatch compares the compiled matcher with the naive one on rules and requests grown from a seed.
+func FuzzMatch(f *testing.F) {
+	for seed := range uint64(64) {
+		f.Add(seed, "")
+	}
+	f.Add(uint64(7), "/a/b?x=%61&x=b")
+	f.Fuzz(func(t *testing.T, seed uint64, path string) {
+		g := grower{rand.New(rand.NewPCG(seed, 1))}
+		src := Source{Namespace: g.pick("", "a", "b"), Labels: map[string]string{"app": g.pick("a", "b")}}
+		routes := make([]plan.Route, 1+g.IntN(5))
+		for i := range routes {
+			for range g.IntN(3) {
+				routes[i].Matches = append(routes[i].Matches, g.match())
+			}
+		}
+		table, err := CompileRoutes(routes, src)
+		if err != nil {
+			t.Fatalf("CompileRoutes: %v", err)
+		}
+		for range 8 {
+			req := g.request()
+			if path != "" && !malformed(path) {
+				req.Path = []byte(path)
+			}
+			before := req.Fields.Size()
+			want, got := -1, -1
+			for i := range routes {
+				if len(routes[i].Matches) == 0 || anyNaive(routes[i].Matches, src, req) {
+					want = i
+					break
+				}
+			}
+			if r := table.Match(req, 80); r != nil {
+				for i := range routes {
+					if r.Plan == &routes[i] {
+						got = i
+					}
+				}
+			}
+			if got != want {
+				t.Fatalf("Match(%s %s%s) = route %d, want %d of %+v", req.Method, req.Authority, req.Path, got, want, routes)
+			}
+			if after := req.Fields.Size(); after != before {
+				t.Fatalf("Match left the fields with %d bytes, want %d", after, before)
+			}
+		}
+	})
+}
+
+// malformed reports whether the naive decoder, which gives up, and ours, which keeps what it cannot read, differ.
+func malformed(s string) bool {
+	_, err := url.QueryUnescape(s)
+	return err != nil || strings.ContainsAny(s, "\n")
+}
+
+func anyNaive(matches []model.HTTPMatch, src Source, req *Request) bool {
+	for i := range matches {
+		if naive(&matches[i], src, req, 80) {
+			return true
+		}
+	}
+	return false
+}
+
+// grower makes small values that often meet each other.
+type grower struct{ *rand.Rand }
+
+func (g grower) pick(from ...string) string { return from[g.IntN(len(from))] }
+
+func (g grower) text() string { return g.pick("", "a", "b", "ab", "A", "a,b", "a b") }
+
+func (g grower) path() string {
+	return g.pick("/", "/a", "/a/", "/a/b", "/ab", "/A", "/b", "") + g.pick("", "", "?a=b", "?a=a%20b&b", "?a=a+b", "?b=1&a=b&a=a", "?=&&a", "#a?b")
+}
+
+func (g grower) stringMatch(values ...string) *model.StringMatch {
+	if g.IntN(3) == 0 {
+		return nil
+	}
+	m := &model.StringMatch{Kind: model.MatchKind(1 + g.IntN(5)), Value: g.pick(values...)}
+	switch m.Kind {
+	case model.Regex:
+		m.Value = g.pick("a", "a.*", ".*", "[ab]+", "/a/?b?", "", "(?i)a")
+	case model.Exact, model.Prefix:
+		m.IgnoreCase = g.IntN(2) == 0
+	case model.PathPrefix, model.Present:
+	}
+	return m
+}
+
+func (g grower) match() model.HTTPMatch {
+	m := model.HTTPMatch{
+		URI: g.stringMatch("/", "/a", "/a/", "/a/b", ""), Method: g.stringMatch("GET", "P"), Scheme: g.stringMatch("http"),
+		Authority: g.stringMatch("a", "a:80"), Port: uint16(80 * g.IntN(2)),
+	}
+	if g.IntN(4) == 0 {
+		m.SourceNamespace = g.pick("a", "b")
+		m.SourceLabels = map[string]string{g.pick("app", "none"): g.pick("a", "")}
+	}
+	for range g.IntN(3) {
+		if v := g.stringMatch("", "a", "ab", "a,b"); v != nil {
+			m.Headers = append(m.Headers, model.NamedMatch{Name: g.pick("x", "Y"), Match: *v, Invert: g.IntN(2) == 0})
+		}
+		if v := g.stringMatch("", "a", "b", "a b"); v != nil {
+			m.Query = append(m.Query, model.NamedMatch{Name: g.pick("a", "b"), Match: *v, Invert: g.IntN(2) == 0})
+		}
+	}
+	return m
+}
+
+func (g grower) request() *Request {
+	req := newRequest(g.pick("GET", "POST"), g.pick("a", "a:80", "A"), g.path())
+	for range g.IntN(4) {
+		req.Fields.AddString(g.pick("x", "X", "y", "z"), g.text())
+	}
+	return req
+}
+
+func BenchmarkMatch(b *testing.B) {
+	table := mustCompile(b, Source{},
+		plan.Route{Matches: []model.HTTPMatch{{URI: exact("/health")}, {Headers: named("end-user", exact("jason"))}}},
+		plan.Route{Matches: []model.HTTPMatch{{URI: prefix("/api/v1/"), Method: exact("POST")}}},
+		plan.Route{Backends: []plan.WeightedBackend{{Weight: 90}, {Backend: 1, Weight: 10}}},
+	)
+	req := newRequest("GET", "users:8080", "/api/user/123", "user-agent: curl", "accept: */*", "x-request-id: 1")
+	b.ReportAllocs()
+	for b.Loop() {
+		table.Match(req, 8080).Pick(1 << 40)
+	}
+}

@@ -1,0 +1,328 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// inbound serves the connections that others open to the workload.
+type inbound struct {
+	self      *self
+	upstreams *upstreams
+	metrics   *telemetry.Registry
+	access    *telemetry.AccessLog
+	tls       *tls.Config
+	buffers   *h1.Buffers
+	h2pool    *h2.Pool
+	workers   *h2.Workers
+	log       *slog.Logger
+	draining  <-chan struct{}
+
+	verdicts sync.Map // port → *atomic.Uint32, what detection found
+	idle     sync.Pool
+}
+
+// caller is who is at the other end of an inbound connection.
+type caller struct {
+	remote netip.AddrPort
+	// identity is the SPIFFE ID that the peer proved, empty for plain connections.
+	identity string
+	info     plan.WorkloadInfo
+	// forwarded is what X-Forwarded-Client-Cert says of the peer, empty for plain connections.
+	forwarded string
+
+	scopes atomic.Pointer[[]portScopes]
+	mu     sync.Mutex // serialises growing scopes
+}
+
+// portScopes are the metrics of one caller on one port of the workload.
+type portScopes struct {
+	port       uint16
+	http, grpc *telemetry.HTTPScope
+	tcp        *telemetry.TCPScope
+}
+
+// handshakeTimeout bounds what a client that connects to the mesh port and says nothing can hold.
+const handshakeTimeout = 10 * time.Second
+
+// serveMesh carries a connection from another sidecar: HTTP/2 streams under mutual TLS.
+func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
+	coalescer := h2.NewRecordCoalescer(conn, i.h2pool)
+	secured := tls.Server(coalescer, i.tls)
+	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
+	defer cancel()
+	if err := secured.HandshakeContext(hctx); err != nil {
+		i.log.InfoContext(ctx, "peer refused", slog.String("remote", conn.RemoteAddr().String()), slog.Any("error", err))
+		conn.Close()
+		return
+	}
+	state := secured.ConnectionState()
+	id, err := identity.PeerID(&state)
+	if err != nil {
+		conn.Close() // cannot happen: the handshake verified it
+		return
+	}
+	who := &caller{remote: remoteAddr(conn), identity: id.String()}
+	who.forwarded = i.clientCert(&state, who.identity)
+	local := localAddr(conn)
+	var server *h2.Server
+	var once sync.Once
+	server = h2.NewServer(secured, h2.Options{
+		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
+		Handler: func(s *h2.ServerStream) {
+			once.Do(func() { who.info = decodeInfo(server.PeerMetadata()) })
+			i.stream(ctx, s, who, local)
+		},
+	})
+	stop := onDrain(ctx, i.draining, func(ctx context.Context) {
+		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
+	})
+	defer stop()
+	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
+}
+
+// meshStreams is how many requests one peer may have open on one connection.
+const meshStreams = 1000
+
+// stream carries one stream of the mesh transport.
+func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *caller, local netip.Addr) {
+	req := s.Request()
+	if isConnect(req) && req.Upgrade == nil {
+		i.connect(ctx, s, who)
+		return
+	}
+	r, _ := i.idle.Get().(*responder)
+	if r == nil {
+		r = &responder{i: i}
+	}
+	defer i.idle.Put(r)
+	port, version, ok := target(req)
+	if !ok {
+		i.refuse(s, 400, "missing "+targetField)
+		return
+	}
+	req.Version = version
+	r.handle(ctx, s, who, netip.AddrPortFrom(local, port))
+}
+
+// target takes out of the request which port of the workload it is for, and the version to speak there.
+func target(req *httpx.Request) (port uint16, v httpx.Version, ok bool) {
+	value := req.Fields.Get(targetField)
+	number, proto, _ := bytes.Cut(value, []byte("/"))
+	n, ok := parsePort(number)
+	req.Fields.Del(targetField)
+	v = httpx.HTTP11
+	if string(proto) == "h2" {
+		v = httpx.HTTP2
+	}
+	return n, v, ok && !ownPort(n)
+}
+
+func parsePort(b []byte) (uint16, bool) {
+	n := 0
+	for _, c := range b {
+		if c < '0' || c > '9' || n > 65535 {
+			return 0, false
+		}
+		n = n*10 + int(c-'0')
+	}
+	return uint16(n), n > 0 && n <= 65535
+}
+
+// connect carries an opaque connection to the port that the CONNECT's authority names.
+func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *caller) {
+	addr, err := netip.ParseAddrPort(string(s.Request().Authority))
+	if err != nil || !i.self.owns(addr.Addr()) || ownPort(addr.Port()) {
+		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
+		return
+	}
+	dial, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := i.upstreams.plain(dial, addr)
+	if err != nil {
+		i.refuse(s, 503, "connect")
+		return
+	}
+	scope := i.scopes(who, addr.Port()).tcp
+	scope.Opened()
+	defer scope.Closed()
+	var resp httpx.Response
+	resp.Status, resp.ContentLength = 200, -1
+	if err := s.Respond(&resp); err != nil {
+		conn.Close()
+		return
+	}
+	if err := s.Flush(); err != nil {
+		conn.Close()
+		return
+	}
+	r := join(serverTunnel{s}, newRawTunnel(conn), tcpIdleTimeout)
+	scope.Bytes(r.received, r.sent)
+}
+
+// serverTunnel is the server's end of a CONNECT stream.
+type serverTunnel struct{ httpx.ServerExchange }
+
+// Close does nothing: the stream ends with its handler.
+func (serverTunnel) Close() {}
+
+// refuse answers a stream that this sidecar cannot serve; why goes to the peer's sidecar, not to its app.
+func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
+	var resp httpx.Response
+	resp.Status = status
+	resp.Fields.AddString(errorField, why)
+	if s.Respond(&resp) == nil {
+		s.End(nil) //nolint:errcheck // the peer is gone; nobody is left to tell
+	}
+}
+
+// servePlain carries a connection that did not come through another sidecar; dst is the address of the workload that
+// it was opened to.
+func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+	port := i.self.port(dst.Port())
+	who := &caller{remote: remoteAddr(conn)}
+	client := netio.NewPeekConn(conn)
+	dial := func(ctx context.Context) (tunnel, error) {
+		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		conn, err := i.upstreams.plain(ctx, dst)
+		if err != nil {
+			return nil, err
+		}
+		return newRawTunnel(conn), nil
+	}
+	found := detected{protocol: netio.Opaque}
+	var err error
+	switch port.Protocol {
+	case model.TCP, model.TLS, model.UDP:
+		found.server, found.err = dial(ctx)
+	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
+		if found.protocol, err = sniff(client); err == nil && found.protocol != netio.HTTP1 && found.protocol != netio.HTTP2 {
+			found.server, found.err = dial(ctx)
+		}
+	case model.Undeclared:
+		d := &detector{client: client, dial: dial, known: i.verdict(dst.Port())}
+		found, err = d.detect(ctx)
+	}
+	switch {
+	case err != nil:
+		conn.Close()
+	case found.err != nil:
+		newRawTunnel(client).Abort(found.err)
+	case found.protocol == netio.HTTP1:
+		i.serveHTTP1(ctx, client, who, dst)
+	case found.protocol == netio.HTTP2:
+		i.serveHTTP2(ctx, client, who, dst)
+	default:
+		scope := i.scopes(who, dst.Port()).tcp
+		scope.Opened()
+		r := join(newRawTunnel(client), found.server, tcpIdleTimeout)
+		scope.Bytes(r.received, r.sent)
+		scope.Closed()
+	}
+}
+
+func (i *inbound) verdict(port uint16) *atomic.Uint32 {
+	v, _ := i.verdicts.LoadOrStore(port, new(atomic.Uint32))
+	known, _ := v.(*atomic.Uint32)
+	return known
+}
+
+// serveHTTP1 carries the requests of a plain keep-alive connection.
+func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
+	r := &responder{i: i}
+	serveHTTP1(ctx, client, i.buffers, i.draining, func(ex httpx.ServerExchange) {
+		ex.Request().Fields.Del(targetField)
+		r.handle(ctx, ex, who, dst)
+	})
+}
+
+// serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
+func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
+	o := h2.Options{Pool: i.h2pool, Workers: i.workers}
+	serveHTTP2(ctx, client, o, i.draining, func(s httpx.ServerExchange) {
+		r := &responder{i: i}
+		s.Request().Fields.Del(targetField)
+		r.handle(ctx, s, who, dst)
+	})
+}
+
+// scopes gives the metrics of a caller on a port.
+func (i *inbound) scopes(who *caller, port uint16) *portScopes {
+	if s := findScopes(who.scopes.Load(), port); s != nil {
+		return s
+	}
+	who.mu.Lock()
+	defer who.mu.Unlock()
+	old := who.scopes.Load()
+	if s := findScopes(old, port); s != nil {
+		return s
+	}
+	p := i.self.port(port)
+	l := telemetry.Labels{
+		Reporter: telemetry.Destination, Source: who.info, Destination: i.self.info(),
+		SourcePrincipal: who.identity, Host: p.Host, Service: p.Service, MutualTLS: who.identity != "",
+	}
+	if who.identity != "" {
+		l.DestinationPrincipal = i.self.identity()
+	}
+	next := portScopes{port: port, tcp: i.metrics.TCP(l)}
+	l.Protocol = "http"
+	next.http = i.metrics.HTTP(l)
+	l.Protocol = "grpc"
+	next.grpc = i.metrics.HTTP(l)
+	var grown []portScopes
+	if old != nil {
+		grown = append(grown, *old...)
+	}
+	grown = append(grown, next)
+	who.scopes.Store(&grown)
+	return &grown[len(grown)-1]
+}
+
+func findScopes(all *[]portScopes, port uint16) *portScopes {
+	if all != nil {
+		for i := range *all {
+			if (*all)[i].port == port {
+				return &(*all)[i]
+			}
+		}
+	}
+	return nil
+}
+
+func localAddr(c net.Conn) netip.Addr {
+	if a, ok := c.LocalAddr().(*net.TCPAddr); ok {
+		return a.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// ownPort reports whether a port is one of this sidecar's that nobody is carried to on somebody's behalf. The pages
+// that are public anyway may be asked for through the mesh as well.
+func ownPort(p uint16) bool {
+	switch p {
+	case portOutbound, portInbound, portMesh, portDNS, portAdmin:
+		return true
+	}
+	return false
+}
+
+func portString(p uint16) string { return strconv.Itoa(int(p)) }

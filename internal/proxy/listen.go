@@ -1,0 +1,113 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+// The ports, Istio's.
+const (
+	portAdmin      = 15000
+	portOutbound   = 15001
+	portInbound    = 15006
+	portMesh       = 15008
+	portMetrics    = 15020
+	portReady      = 15021
+	portDNS        = 15053
+	portPrometheus = 15090
+)
+
+// acceptor runs one goroutine per accepted connection and joins them.
+type acceptor struct {
+	listeners []net.Listener
+	serve     func(context.Context, net.Conn)
+	active    *atomic.Int64
+}
+
+// run accepts until ctx ends, and then waits for the connections, which end with it.
+func (a *acceptor) run(ctx context.Context) error {
+	var conns sync.WaitGroup
+	defer conns.Wait()
+	stop := context.AfterFunc(ctx, func() {
+		for _, l := range a.listeners {
+			l.Close()
+		}
+	})
+	defer stop()
+	errs := make(chan error, len(a.listeners))
+	for _, l := range a.listeners {
+		go func() { errs <- a.accept(ctx, l, &conns) }()
+	}
+	var failed error
+	for range a.listeners {
+		if err := <-errs; err != nil && !errors.Is(err, net.ErrClosed) {
+			failed = errors.Join(failed, err)
+		}
+	}
+	return failed
+}
+
+func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitGroup) error {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			if temporary(err) && pause(ctx, acceptPause) {
+				continue
+			}
+			return err
+		}
+		a.active.Add(1)
+		conns.Go(func() {
+			defer a.active.Add(-1)
+			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns.
+			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			defer stop()
+			a.serve(ctx, conn)
+		})
+	}
+}
+
+// acceptPause is how long to wait when the process has no descriptors left for another connection.
+const acceptPause = 10 * time.Millisecond
+
+func temporary(err error) bool {
+	var ne net.Error
+	return errors.As(err, &ne) && !errors.Is(err, net.ErrClosed)
+}
+
+// captured gives the destination that a redirected connection was opened to.
+func captured(conn net.Conn) (netip.AddrPort, error) {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return netip.AddrPort{}, fmt.Errorf("%T has no original destination", conn)
+	}
+	dst, err := netio.OriginalDst(tcp)
+	if err != nil {
+		return netip.AddrPort{}, fmt.Errorf("connection from %s was not redirected here: %w", conn.RemoteAddr(), err)
+	}
+	return dst, nil
+}
+
+// serveHTTP runs a small server until ctx ends.
+func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
+	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
+	stop := context.AfterFunc(ctx, func() { s.Close() }) //nolint:errcheck // there is nobody to tell
+	defer stop()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func pageServer(l net.Listener, h http.Handler) func(context.Context) error {
+	return func(ctx context.Context) error { return serveHTTP(ctx, l, h) }
+}

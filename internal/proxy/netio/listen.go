@@ -1,0 +1,90 @@
+package netio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// keepAlive finds peers that vanished without a word: first probe after 60 s of silence, given up 30 s later.
+func keepAlive() net.KeepAliveConfig {
+	return net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 3}
+}
+
+// Listen opens a TCP listener. A wildcard address takes its own family only, so that "0.0.0.0" and "::" can be opened
+// side by side and every accepted connection has one family for certain. Accepted connections have TCP_NODELAY and
+// keep-alive set. mark, where not 0, is inherited by them.
+func Listen(ctx context.Context, addr netip.AddrPort, mark uint32) (*net.TCPListener, error) {
+	lc := net.ListenConfig{
+		KeepAliveConfig: keepAlive(),
+		Control:         control(func(fd int, _ string) error { return setMark(fd, mark) }),
+	}
+	l, err := lc.Listen(ctx, family("tcp", addr.Addr()), addr.String())
+	if err != nil {
+		return nil, explainBind(err)
+	}
+	tcp, ok := l.(*net.TCPListener)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("listen %s: got a %T", addr, l), l.Close())
+	}
+	return tcp, nil
+}
+
+// ListenAll opens port on every IPv4 and every IPv6 address. On a machine without IPv6 it gives the IPv4 listener
+// alone.
+func ListenAll(ctx context.Context, port uint16, mark uint32) ([]*net.TCPListener, error) {
+	l4, err := Listen(ctx, netip.AddrPortFrom(netip.IPv4Unspecified(), port), mark)
+	if err != nil {
+		return nil, err
+	}
+	if port == 0 {
+		port = addrPort(l4.Addr()).Port()
+	}
+	l6, err := Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port), mark)
+	if noIPv6(err) {
+		return []*net.TCPListener{l4}, nil
+	}
+	if err != nil {
+		return nil, errors.Join(err, l4.Close())
+	}
+	return []*net.TCPListener{l4, l6}, nil
+}
+
+// ListenPacket opens a UDP socket. The DNS server must be given loopback addresses, not a wildcard: the answer has to
+// leave from the address that the kernel redirected the question to, or conntrack does not recognise it.
+func ListenPacket(ctx context.Context, addr netip.AddrPort, mark uint32) (*net.UDPConn, error) {
+	lc := net.ListenConfig{Control: control(func(fd int, _ string) error { return setMark(fd, mark) })}
+	p, err := lc.ListenPacket(ctx, family("udp", addr.Addr()), addr.String())
+	if err != nil {
+		return nil, explainBind(err)
+	}
+	udp, ok := p.(*net.UDPConn)
+	if !ok {
+		return nil, errors.Join(fmt.Errorf("listen %s: got a %T", addr, p), p.Close())
+	}
+	return udp, nil
+}
+
+func family(network string, a netip.Addr) string {
+	if a.Unmap().Is4() {
+		return network + "4"
+	}
+	return network + "6"
+}
+
+func explainBind(err error) error {
+	if errors.Is(err, unix.EADDRINUSE) {
+		return fmt.Errorf("%w (another process has the port: is a sidecar running here already?)", err)
+	}
+	return err
+}
+
+// noIPv6 tells a machine without IPv6 from a port that cannot be opened.
+func noIPv6(err error) bool {
+	return errors.Is(err, unix.EAFNOSUPPORT) || errors.Is(err, unix.EADDRNOTAVAIL)
+}

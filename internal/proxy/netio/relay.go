@@ -1,0 +1,361 @@
+package netio
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// bulkBuffer is the size of a copy buffer while data streams. A socket call costs about the same from 1 to 16 KB
+	// and half as much again at 64 KB, so bulk data wants large pieces.
+	bulkBuffer = 64 << 10
+	// restBuffer is the size of a copy buffer otherwise: a direction that waits for bytes holds one.
+	restBuffer = 2 << 10
+	// spliceChunk is how much the kernel moves before the byte counters are brought up to date.
+	spliceChunk = 4 << 20
+	// spliceTick is how long the kernel may move less than that before they are brought up to date all the same.
+	spliceTick = 10 * time.Second
+)
+
+// ErrIdle means that a relay was ended because no byte passed for too long.
+var ErrIdle = errors.New("idle timeout")
+
+// Stream is one end of a relay. Read gives io.EOF at the peer's FIN; CloseWrite sends one; Close ends both directions
+// and makes blocked calls return.
+//
+// Two more methods are used where an end has them: Flush() error, called after each Write, for ends that buffer; and
+// Abort(error), which the peer sees as a reset. A *net.TCPConn needs neither, also inside a PeekConn.
+type Stream interface {
+	io.ReadWriteCloser
+	CloseWrite() error
+}
+
+// Side is one end of a relay.
+type Side uint8
+
+// The sides, in the order of Relay's arguments. The zero value means that the relay was ended from outside.
+const (
+	SideA Side = iota + 1
+	SideB
+)
+
+// String names the side.
+func (s Side) String() string {
+	switch s {
+	case SideA:
+		return "a"
+	case SideB:
+		return "b"
+	}
+	return "none"
+}
+
+// Traffic counts bytes while a relay runs.
+type Traffic struct {
+	AToB, BToA atomic.Int64
+}
+
+// Result says how a relay went.
+type Result struct {
+	// AToB and BToA are bytes written to the other side.
+	AToB, BToA int64
+	// Ended is the side that ended first: whose FIN or error came first.
+	Ended Side
+	// Err is nil where both sides ended with a FIN. Otherwise it is the first error, ErrIdle, or the context's.
+	Err error
+}
+
+// RelayerOptions configure a Relayer.
+type RelayerOptions struct {
+	// IdleTimeout ends a relay through which no byte passes for that long, up to half as long again. 0 means never.
+	IdleTimeout time.Duration
+}
+
+// Relayer copies opaque bytes between pairs of streams.
+type Relayer struct {
+	idle time.Duration
+	bulk sync.Pool // of *[bulkBuffer]byte
+}
+
+// NewRelayer checks the options.
+func NewRelayer(o RelayerOptions) (*Relayer, error) {
+	if o.IdleTimeout < 0 {
+		return nil, fmt.Errorf("netio: RelayerOptions.IdleTimeout %s is negative", o.IdleTimeout)
+	}
+	return &Relayer{
+		idle: o.IdleTimeout,
+		bulk: sync.Pool{New: func() any { return new([bulkBuffer]byte) }},
+	}, nil
+}
+
+// Relay copies from a to b and from b to a until both have ended, one has failed, the relay is idle for too long or
+// ctx ends, and closes both. A FIN is passed on and leaves the other direction open; a reset or another failure ends
+// both directions, and the other side sees a reset. traffic may be nil; it counts up while the relay runs, every
+// 10 s at the latest where the kernel moves the bytes.
+func (r *Relayer) Relay(ctx context.Context, a, b Stream, traffic *Traffic) Result {
+	if traffic == nil {
+		traffic = &Traffic{}
+	}
+	p := &pair{relayer: r, a: a, b: b, traffic: traffic}
+	stop := context.AfterFunc(ctx, func() { p.end(0, context.Cause(ctx)) })
+	defer stop()
+	stopWatch := p.watchIdle()
+	defer stopWatch()
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		p.copy(SideB, b, a, &traffic.BToA)
+	}()
+	p.copy(SideA, a, b, &traffic.AToB)
+	<-done
+	a.Close()
+	b.Close()
+
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return Result{AToB: traffic.AToB.Load(), BToA: traffic.BToA.Load(), Ended: p.ended, Err: p.err}
+}
+
+// pair is one relay in progress.
+type pair struct {
+	relayer *Relayer
+	a, b    Stream
+	traffic *Traffic
+
+	mu    sync.Mutex
+	over  bool  // guarded by mu; set once, by a failure
+	ended Side  // guarded by mu; the first side to end
+	err   error // guarded by mu; the first failure
+}
+
+// copy runs one direction. from names the side that is read.
+func (p *pair) copy(from Side, src, dst Stream, n *atomic.Int64) {
+	side, err := p.relayer.transfer(dst, src, n)
+	if err == nil {
+		p.fin(from)
+		err, side = dst.CloseWrite(), dstSide
+		if errors.Is(err, unix.ENOTCONN) || errors.Is(err, net.ErrClosed) {
+			err = nil // the peer is gone already; the other direction sees why
+		}
+	}
+	if err == nil {
+		return
+	}
+	if side == dstSide {
+		from = from.other()
+	}
+	p.end(from, err)
+}
+
+func (s Side) other() Side {
+	switch s {
+	case SideA:
+		return SideB
+	case SideB:
+		return SideA
+	}
+	return s
+}
+
+// fin notes a FIN.
+func (p *pair) fin(from Side) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.ended == 0 && !p.over {
+		p.ended = from
+	}
+}
+
+// end breaks both directions. Only the first call counts. Both sides are reset: of a side that failed nothing is left
+// to notice it, and the other one must not take a broken stream for a complete one.
+func (p *pair) end(from Side, err error) {
+	p.mu.Lock()
+	if p.over {
+		p.mu.Unlock()
+		return
+	}
+	p.over, p.err = true, err
+	if p.ended == 0 {
+		p.ended = from
+	}
+	p.mu.Unlock()
+	for _, s := range []Stream{p.a, p.b} {
+		abort(s, err)
+		s.Close()
+	}
+}
+
+// abort makes the peer of s see a reset at the Close that follows.
+func abort(s any, err error) {
+	switch s := s.(type) {
+	case interface{ Abort(reason error) }:
+		s.Abort(err)
+	case *net.TCPConn:
+		// Linger 0 turns Close into RST (tcp(7)). Where it fails the connection is gone, and that is fine.
+		_ = s.SetLinger(0)
+	case interface{ NetConn() net.Conn }: // PeekConn, tls.Conn
+		abort(s.NetConn(), err)
+	}
+}
+
+// watchIdle ends the pair when the counters stand still for the idle timeout. They are looked at twice per timeout.
+func (p *pair) watchIdle() (stop func()) {
+	idle := p.relayer.idle
+	if idle == 0 {
+		return func() {}
+	}
+	var mu sync.Mutex // orders the timer's own calls with stop
+	var seen, still int64
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(idle/2, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		now := p.traffic.AToB.Load() + p.traffic.BToA.Load()
+		if now != seen {
+			seen, still = now, 0
+		} else {
+			still++
+		}
+		if still >= 2 {
+			p.end(0, fmt.Errorf("no byte for %s: %w", idle, ErrIdle))
+			return
+		}
+		timer.Reset(idle / 2)
+	})
+	return func() {
+		mu.Lock()
+		defer mu.Unlock()
+		timer.Stop()
+	}
+}
+
+// half says which end of a transfer failed.
+type half uint8
+
+const (
+	srcSide half = iota + 1
+	dstSide
+)
+
+// transfer copies until src ends, which is no error. It says which end failed.
+func (r *Relayer) transfer(dst, src Stream, n *atomic.Int64) (half, error) {
+	if p, ok := src.(*PeekConn); ok {
+		written, err := p.flushPrefix(dst)
+		n.Add(written)
+		if err == nil {
+			err = flush(dst)
+		}
+		if err != nil {
+			return dstSide, err
+		}
+	}
+	from, to := tcpConn(src), tcpConn(dst)
+	if from != nil && to != nil {
+		return r.splice(to, from, n)
+	}
+	return r.pump(dst, src, n)
+}
+
+// tcpConn gives the TCP connection that s is, nil where it is something else.
+func tcpConn(s Stream) *net.TCPConn {
+	switch c := s.(type) {
+	case *net.TCPConn:
+		return c
+	case *PeekConn:
+		tcp, _ := c.Conn.(*net.TCPConn)
+		return tcp
+	}
+	return nil
+}
+
+// splice lets the kernel move the bytes. It comes back from time to time to count them.
+func (r *Relayer) splice(dst, src *net.TCPConn, n *atomic.Int64) (half, error) {
+	tick := spliceTick
+	if r.idle > 0 {
+		tick = min(tick, r.idle/4)
+	}
+	chunk := &io.LimitedReader{R: src}
+	for {
+		if err := src.SetReadDeadline(time.Now().Add(tick)); err != nil {
+			return srcSide, err
+		}
+		chunk.N = spliceChunk
+		moved, err := dst.ReadFrom(chunk)
+		n.Add(moved)
+		switch {
+		case err == nil && chunk.N > 0:
+			return 0, nil // less than asked for without an error: the end
+		case err == nil, errors.Is(err, os.ErrDeadlineExceeded):
+			continue
+		}
+		return spliceSide(err), err
+	}
+}
+
+// spliceSide tells which end an error of splice(2) belongs to: a reset is read, a broken pipe is written.
+func spliceSide(err error) half {
+	if errors.Is(err, unix.EPIPE) {
+		return dstSide
+	}
+	return srcSide
+}
+
+// pump copies through a buffer: a small one while little comes, a large one from the pool while data streams.
+func (r *Relayer) pump(dst io.Writer, src io.Reader, n *atomic.Int64) (half, error) {
+	var rest [restBuffer]byte
+	var bulk *[bulkBuffer]byte
+	defer func() { r.giveBack(bulk) }()
+	buf := rest[:]
+	for {
+		got, readErr := src.Read(buf)
+		if got > 0 {
+			put, err := dst.Write(buf[:got])
+			n.Add(int64(put))
+			if err == nil {
+				err = flush(dst)
+			}
+			if err != nil {
+				return dstSide, err
+			}
+		}
+		if errors.Is(readErr, io.EOF) {
+			return 0, nil
+		}
+		if readErr != nil {
+			return srcSide, readErr
+		}
+		switch {
+		case bulk == nil && got == len(rest):
+			bulk, _ = r.bulk.Get().(*[bulkBuffer]byte)
+			buf = bulk[:]
+		case bulk != nil && got < len(rest):
+			r.giveBack(bulk)
+			bulk, buf = nil, rest[:]
+		}
+	}
+}
+
+func (r *Relayer) giveBack(bulk *[bulkBuffer]byte) {
+	if bulk != nil {
+		r.bulk.Put(bulk)
+	}
+}
+
+func flush(w io.Writer) error {
+	if f, ok := w.(interface{ Flush() error }); ok {
+		return f.Flush()
+	}
+	return nil
+}

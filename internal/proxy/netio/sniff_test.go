@@ -1,0 +1,219 @@
+package netio
+
+import (
+	"bytes"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// clientHello gives the first record that crypto/tls sends.
+func clientHello(tb testing.TB, config *tls.Config) []byte {
+	tb.Helper()
+	near, far := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = tls.Client(near, config).HandshakeContext(tb.Context()) // ends with the pipe
+	}()
+	header := make([]byte, recordHeader)
+	if _, err := io.ReadFull(far, header); err != nil {
+		tb.Fatal(err)
+	}
+	body := make([]byte, int(header[3])<<8|int(header[4]))
+	if _, err := io.ReadFull(far, body); err != nil {
+		tb.Fatal(err)
+	}
+	far.Close()
+	<-done
+	return slices.Concat(header, body)
+}
+
+// fragment splits the message of one record over records of n bytes.
+func fragment(record []byte, n int) []byte {
+	var out []byte
+	for part := range slices.Chunk(record[recordHeader:], n) {
+		out = append(out, recordHandshake, 3, 1, byte(len(part)>>8), byte(len(part)))
+		out = append(out, part...)
+	}
+	return out
+}
+
+func TestSniff(t *testing.T) {
+	hello := clientHello(t, &tls.Config{ServerName: "a.example"})
+	long := "GET /" + strings.Repeat("a", 2*SniffLimit)
+	for _, tc := range []struct {
+		name, in string
+		want     Verdict
+	}{
+		{name: "nothing", in: "", want: NeedMore},
+		{name: "get", in: "GET / HTTP/1.1\r\n", want: HTTP1},
+		{name: "get_with_the_version_cut_off", in: "GET / HTTP/1", want: NeedMore},
+		{name: "method_alone", in: "POST", want: NeedMore},
+		{name: "absolute_form", in: "GET http://a/ HTTP/1.0\r\n", want: HTTP1},
+		{name: "authority_form", in: "CONNECT a:443 HTTP/1.1\r\n", want: HTTP1},
+		{name: "asterisk_form", in: "OPTIONS * HTTP/1.1\r\n", want: HTTP1},
+		{name: "custom_method", in: "X-PURGE /x HTTP/1.1\r\n", want: HTTP1},
+		{name: "raw_utf8_target", in: "GET /\xc3\xa9 HTTP/1.1\r\n", want: HTTP1},
+		{name: "very_long_target", in: long, want: HTTP1},
+		{name: "long_target_not_yet_at_the_limit", in: long[:SniffLimit-1], want: NeedMore},
+		{name: "http_0.9", in: "GET /\r\n", want: Opaque},
+		{name: "two_spaces", in: "GET  / HTTP/1.1\r\n", want: Opaque},
+		{name: "http_2_in_a_request_line", in: "GET / HTTP/2.0\r\n", want: Opaque},
+		{name: "leading_newline", in: "\r\nGET / HTTP/1.1\r\n", want: Opaque},
+		{name: "preface", in: http2Preface, want: HTTP2},
+		{name: "preface_cut_off", in: http2Preface[:20], want: NeedMore},
+		{name: "method_that_begins_like_the_preface", in: "PRI /x HTTP/1.1\r\n", want: HTTP1},
+		{name: "preface_of_a_future_version", in: "PRI * HTTP/3.0\r\n\r\n", want: Opaque},
+		{name: "tls", in: string(hello), want: TLS},
+		{name: "tls_six_bytes", in: string(hello[:6]), want: TLS},
+		{name: "tls_five_bytes", in: string(hello[:5]), want: NeedMore},
+		{name: "tls_server_hello", in: "\x16\x03\x03\x00\x40\x02", want: Opaque},
+		{name: "tls_record_too_long", in: "\x16\x03\x03\xff\xff\x01", want: Opaque},
+		{name: "not_tls_after_all", in: "\x16\x02", want: Opaque},
+		{name: "tls_alert", in: "\x15\x03\x03\x00\x02", want: Opaque},
+		{name: "redis_resp", in: "*1\r\n$4\r\nPING\r\n", want: Opaque},
+		{name: "redis_inline", in: "PING\r\n", want: Opaque},
+		{name: "redis_inline_get", in: "GET key\r\n", want: Opaque},
+		{name: "memcached", in: "set a 0 0 1\r\n", want: Opaque},
+		{name: "smtp", in: "EHLO a.example\r\n", want: Opaque},
+		{name: "ssh", in: "SSH-2.0-OpenSSH_9.2\r\n", want: Opaque},
+		{name: "postgres", in: "\x00\x00\x00\x08\x04\xd2\x16\x2f", want: Opaque},
+		{name: "mongodb", in: "\x3a\x00\x00\x00\x01\x00\x00\x00", want: Opaque},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := Sniff([]byte(tc.in)); got != tc.want {
+				t.Errorf("Sniff(%q) = %v, want %v", tc.in, got, tc.want)
+			}
+		})
+	}
+}
+
+func FuzzSniff(f *testing.F) {
+	for _, s := range []string{"", "GET / HTTP/1.1\r\n", http2Preface, "\x16\x03\x01\x00\x05\x01", "set a 0 0 1\r\n", "PRI * HTTP/1.1"} {
+		f.Add([]byte(s))
+	}
+	f.Add(clientHello(f, &tls.Config{ServerName: "a"}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		verdict := NeedMore
+		for n := range min(len(b), SniffLimit+2) + 1 {
+			got := Sniff(b[:n])
+			if verdict != NeedMore && got != verdict {
+				t.Fatalf("%v at %d bytes, %v before", got, n, verdict)
+			}
+			if verdict = got; got == NeedMore && n >= SniffLimit {
+				t.Fatalf("undecided at %d bytes", n)
+			}
+		}
+		if Sniff(b) != verdict {
+			t.Fatalf("%v for all bytes, %v before", Sniff(b), verdict)
+		}
+	})
+}
+
+func TestParseClientHello(t *testing.T) {
+	whole := clientHello(t, &tls.Config{ServerName: "a.example", NextProtos: []string{"fairlead/h2", "h2"}})
+	plain := clientHello(t, &tls.Config{InsecureSkipVerify: true})
+	for _, tc := range []struct {
+		name   string
+		in     []byte
+		server string
+		protos []string
+	}{
+		{name: "one_record", in: whole, server: "a.example", protos: []string{"fairlead/h2", "h2"}},
+		{name: "followed_by_more", in: append(slices.Clone(whole), "early data"...), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
+		{name: "records_of_100_bytes", in: fragment(whole, 100), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
+		{name: "records_of_one_byte", in: fragment(whole, 1), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
+		{name: "neither_name_nor_protocols", in: plain},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			h, err := ParseClientHello(tc.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var protos []string
+			for p := range h.Protocols() {
+				protos = append(protos, string(p))
+			}
+			if string(h.ServerName) != tc.server || !slices.Equal(protos, tc.protos) {
+				t.Errorf("server name %q, protocols %q, want %q, %q", h.ServerName, protos, tc.server, tc.protos)
+			}
+			if h.Offers("fairlead/h2") != (tc.protos != nil) || h.Offers("http/1.1") {
+				t.Error("Offers does not agree with Protocols")
+			}
+			// Everything shorter is short, not wrong.
+			if tc.name != "followed_by_more" {
+				for n := range tc.in {
+					if _, err := ParseClientHello(tc.in[:n]); !errors.Is(err, ErrShortHello) {
+						t.Fatalf("first %d bytes: %v, want %v", n, err, ErrShortHello)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestParseClientHelloRefuses(t *testing.T) {
+	whole := clientHello(t, &tls.Config{ServerName: "a.example"})
+	cut := slices.Clone(whole)
+	cut[recordHeader+3] -= 9 // the message says it is shorter than its vectors
+	for _, tc := range []struct {
+		name string
+		in   []byte
+	}{
+		{name: "http", in: []byte("GET / HTTP/1.1\r\n\r\n")},
+		{name: "server_hello", in: []byte("\x16\x03\x03\x00\x04\x02\x00\x00\x00")},
+		{name: "empty_record", in: []byte("\x16\x03\x01\x00\x00")},
+		{name: "huge_message", in: []byte("\x16\x03\x01\x00\x04\x01\xff\xff\xff")},
+		{name: "vectors_beyond_the_message", in: cut},
+		{name: "alert_after_half_a_hello", in: append(fragment(whole, 50)[:55], "\x15\x03\x03\x00\x02\x01\x00"...)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if h, err := ParseClientHello(tc.in); !errors.Is(err, ErrBadHello) {
+				t.Errorf("ParseClientHello = %+v, %v, want %v", h, err, ErrBadHello)
+			}
+		})
+	}
+}
+
+func FuzzParseClientHello(f *testing.F) {
+	whole := clientHello(f, &tls.Config{ServerName: "a.example", NextProtos: []string{"h2"}})
+	f.Add(whole)
+	f.Add(fragment(whole, 30))
+	f.Add([]byte("\x16\x03\x01\x00\x04\x01\xff\xff\xff"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		h, err := ParseClientHello(b)
+		if err != nil {
+			if !errors.Is(err, ErrShortHello) && !errors.Is(err, ErrBadHello) {
+				t.Fatalf("error %v", err)
+			}
+			return
+		}
+		for p := range h.Protocols() {
+			if len(p) == 0 {
+				t.Fatal("empty protocol name")
+			}
+		}
+		again, err := ParseClientHello(append(slices.Clone(b), 0))
+		if err != nil || !bytes.Equal(again.ServerName, h.ServerName) {
+			t.Fatalf("with one more byte: %q, %v", again.ServerName, err)
+		}
+	})
+}
+
+func TestSniffAndParseDoNotAllocate(t *testing.T) {
+	hello := clientHello(t, &tls.Config{ServerName: "a.example", NextProtos: []string{"fairlead/h2"}})
+	request := []byte("GET /api/user/123 HTTP/1.1\r\nHost: users\r\n\r\n")
+	if n := testing.AllocsPerRun(100, func() {
+		h, err := ParseClientHello(hello)
+		if err != nil || !h.Offers("fairlead/h2") || Sniff(hello) != TLS || Sniff(request) != HTTP1 {
+			t.Error("not recognised")
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+}

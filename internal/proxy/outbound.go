@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// outbound serves the connections that the workload opens.
+type outbound struct {
+	table     *table
+	discovery discovery
+	self      *self
+	upstreams *upstreams
+	passing   *telemetry.TCPScope // connections to addresses that are not ours
+	access    *telemetry.AccessLog
+	buffers   *h1.Buffers
+	h2pool    *h2.Pool
+	workers   *h2.Workers
+	log       *slog.Logger
+	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
+	refuseUnknown atomic.Bool
+	draining      <-chan struct{}
+}
+
+// firstUse is how long the first call to an unknown name waits for the control plane before it passes through.
+const firstUse = 3 * time.Second
+
+// serve carries one captured connection until it ends. dst is where the app meant to go.
+func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+	d := o.destination(ctx, dst)
+	if d == nil {
+		o.passThrough(ctx, conn, dst)
+		return
+	}
+	d.active.Add(1)
+	defer d.leave()
+	state := d.state.Load()
+	if state == nil {
+		o.passThrough(ctx, conn, dst)
+		return
+	}
+	client := netio.NewPeekConn(conn)
+	c := &outboundCall{o: o, dest: d, local: dst, remote: remoteAddr(conn)}
+	switch state.plan.Protocol {
+	case model.TCP, model.TLS, model.UDP:
+		c.opaque(ctx, client, state, nil)
+	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
+		protocol, err := sniff(client)
+		if err != nil {
+			conn.Close() // the client went away without a word
+			return
+		}
+		c.speak(ctx, client, protocol, nil)
+	case model.Undeclared:
+		c.detect(ctx, client, state)
+	}
+}
+
+// destination finds what the app called, asking the control plane on first use.
+func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destination {
+	alias := aliasOf(dst)
+	if d, known := o.table.find(alias); known {
+		return d
+	}
+	o.discovery.Subscribe(alias)
+	ctx, cancel := context.WithTimeout(ctx, firstUse)
+	defer cancel()
+	if err := o.discovery.Await(ctx, alias); err != nil {
+		o.log.WarnContext(ctx, "control plane did not say what is behind an address, passing through",
+			slog.String("address", dst.String()), slog.Any("error", err))
+	}
+	d, _ := o.table.find(alias)
+	return d
+}
+
+// passThrough carries a connection to an address that the mesh does not know, as it is.
+func (o *outbound) passThrough(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+	client := newRawTunnel(conn)
+	if o.refuseUnknown.Load() {
+		client.Abort(nil)
+		return
+	}
+	dial, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	o.passing.Opened()
+	defer o.passing.Closed()
+	server, err := o.upstreams.plain(dial, dst)
+	if err != nil {
+		o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
+		client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
+		return
+	}
+	r := join(client, newRawTunnel(server), tcpIdleTimeout)
+	o.passing.Bytes(r.received, r.sent)
+}
+
+// speak serves a client-first connection by what its first bytes were.
+func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protocol netio.Verdict, server tunnel) {
+	switch protocol {
+	case netio.HTTP1:
+		c.serveHTTP1(ctx, client)
+	case netio.HTTP2:
+		c.serveHTTP2(ctx, client)
+	case netio.TLS, netio.Opaque, netio.NeedMore:
+		if state := c.dest.state.Load(); state != nil {
+			c.opaque(ctx, client, state, server)
+			return
+		}
+		client.Close()
+	}
+}
+
+// detect serves a connection whose protocol nobody declared.
+func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *compiled) {
+	d := &detector{client: client, known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
+		return c.connect(ctx, state)
+	}}
+	found, err := d.detect(ctx)
+	switch {
+	case err != nil:
+		client.Close()
+	case found.err != nil:
+		state.tcp.Opened()
+		state.tcp.Closed()
+		newRawTunnel(client).Abort(found.err)
+	default:
+		c.speak(ctx, client, found.protocol, found.server)
+	}
+}
+
+func remoteAddr(c net.Conn) netip.AddrPort {
+	if a, ok := c.RemoteAddr().(*net.TCPAddr); ok {
+		ap := a.AddrPort()
+		return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port())
+	}
+	return netip.AddrPort{}
+}

@@ -1,0 +1,310 @@
+package proxy
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+// mesh is a few sidecars in this process. Workloads live on addresses of their own in 127.0.0.0/8, so that the mesh
+// port is the real one; interception is left out: tests hand connections over with the destination they name.
+type mesh struct {
+	t   testing.TB
+	ctx context.Context
+	ca  *identity.CA
+}
+
+// sidecar is a proxy whose workload is at ip.
+type sidecar struct {
+	*Proxy
+	ip netip.Addr
+	id identity.ID
+}
+
+var nextAddr atomic.Uint32 // tests of a package share the loopback
+
+func newMesh(tb testing.TB) *mesh {
+	tb.Helper()
+	ca, err := identity.LoadOrCreate(tb.TempDir(), identity.CAOptions{TrustDomain: "cluster.local", Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // must outlive t.Context: cleanups drain
+	tb.Cleanup(cancel)
+	return &mesh{t: tb, ctx: ctx, ca: ca}
+}
+
+// ip gives an unused loopback address.
+func (m *mesh) ip() netip.Addr {
+	n := nextAddr.Add(1)
+	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)})
+}
+
+func (m *mesh) sidecar(name string) *sidecar {
+	m.t.Helper()
+	ip := m.ip()
+	s := &sidecar{ip: ip, id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
+	p, err := New(Options{
+		Pod: model.Key{Namespace: "myapp", Name: name}, IPs: []netip.Addr{ip}, Controllers: []string{"127.0.0.1:1"},
+		Token: func() (string, error) { return "token", nil }, Roots: func() ([]byte, error) { return m.ca.Roots(), nil },
+		Logger: slog.New(slog.DiscardHandler), AccessLog: io.Discard, Drain: time.Second, Version: "test",
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	s.Proxy = p
+	p.self.onInbound = func(string) {}
+	work, stop := context.WithCancel(m.ctx)
+	p.group.ctx = work //nolint:fatcontext // as Run does
+	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Logger: p.o.Logger, Sign: func(_ context.Context, der []byte) (chain, roots []byte, err error) {
+		csr, err := x509.ParseCertificateRequest(der)
+		if err != nil {
+			return nil, nil, err
+		}
+		chain, err = m.ca.Sign(csr, s.id, time.Hour)
+		return chain, m.ca.Roots(), err
+	}})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	p.newHandlers()
+	p.group.check(p.identity.Run)
+	p.group.run(p.ups.sweep)
+	<-p.identity.Ready()
+	s.apply(&plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
+		Namespace: "myapp", Name: name, App: name, CanonicalName: name,
+	}})
+	m.t.Cleanup(func() {
+		close(p.draining)
+		stop()
+		if err := p.group.wait(); err != nil {
+			m.t.Error(err)
+		}
+	})
+	return s
+}
+
+// apply hands resources over as the control channel would.
+func (s *sidecar) apply(rs ...plan.Resource) {
+	var us []xds.Update
+	for _, r := range rs {
+		u := xds.Update{Name: r.ResourceName(), Resource: r}
+		if d, ok := r.(*plan.Destination); ok {
+			for _, a := range d.Addresses {
+				u.Aliases = append(u.Aliases, aliasOf(netip.AddrPortFrom(a, d.Port)))
+			}
+		}
+		us = append(us, u)
+	}
+	if rejected := s.table.Apply(us); len(rejected) > 0 {
+		panic(fmt.Sprint(rejected))
+	}
+}
+
+// listen accepts on addr and serves each connection until the test ends.
+func (m *mesh) listen(addr netip.AddrPort, serve func(context.Context, net.Conn)) {
+	m.t.Helper()
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	a := &acceptor{listeners: []net.Listener{l}, serve: serve, active: new(atomic.Int64)}
+	ctx, cancel := context.WithCancel(m.ctx)
+	done := make(chan error)
+	go func() { done <- a.run(ctx) }()
+	m.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+}
+
+// serveApp runs an HTTP app on the sidecar's address and opens its mesh port.
+func (m *mesh) serveApp(s *sidecar, h http.Handler) {
+	m.t.Helper()
+	m.listen(netip.AddrPortFrom(s.ip, portMesh), s.inbound.serveMesh)
+	m.plainApp(netip.AddrPortFrom(s.ip, 8080), h)
+}
+
+func (m *mesh) plainApp(addr netip.AddrPort, h http.Handler) {
+	m.t.Helper()
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: time.Minute}
+	done := make(chan error)
+	go func() { done <- srv.Serve(l) }()
+	m.t.Cleanup(func() {
+		srv.Close()
+		<-done
+	})
+}
+
+// endpoint describes the app of a sidecar.
+func (s *sidecar) endpoint(port uint16) plan.Endpoint {
+	return plan.Endpoint{
+		Addr: netip.AddrPortFrom(s.ip, port), Weight: 1, Health: plan.Healthy, Meshed: true, Identity: s.id.String(),
+		Workload: plan.WorkloadInfo{Namespace: "myapp", Name: s.o.Pod.Name, Pod: s.o.Pod.Name},
+	}
+}
+
+var vip = netip.MustParseAddr("10.96.0.5")
+
+// service is a destination with one default route.
+func service(protocol model.Protocol, es ...plan.Endpoint) []plan.Resource {
+	const host = "users-service.myapp.svc.cluster.local"
+	shard := &plan.EndpointShard{Name: "eps/" + host + ":8080/s1", Endpoints: es}
+	return []plan.Resource{shard, &plan.Destination{
+		Name: "dst/myapp/" + host + ":8080", Host: host, Port: 8080, Protocol: protocol, Addresses: []netip.Addr{vip},
+		Service:  model.Key{Namespace: "myapp", Name: "users-service"},
+		Routes:   []plan.Route{{Origin: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}, Retry: model.Retry{Attempts: 2}}},
+		TCP:      []plan.TCPRoute{{Origin: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}}},
+		Backends: []plan.Backend{{Name: "outbound|8080||" + host, Host: host, Port: 8080, Type: "EDS", Shards: []string{shard.Name}}},
+	}}
+}
+
+// client opens connections that its sidecar takes for captured ones to the service's address.
+func (m *mesh) client(s *sidecar) *http.Client {
+	m.t.Helper()
+	addr := netip.AddrPortFrom(s.ip, portOutbound)
+	m.listen(addr, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, netip.AddrPortFrom(vip, 8080)) })
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr.String())
+	}, MaxIdleConnsPerHost: 64}
+	m.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr}
+}
+
+func get(t *testing.T, c *http.Client, path string) (*http.Response, string) {
+	t.Helper()
+	resp, err := c.Get("http://users-service.myapp.svc.cluster.local:8080" + path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp, string(body)
+}
+
+func TestCallCrossesTwoSidecars(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	var seen http.Header
+	m.serveApp(users, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = r.Header.Clone()
+		b, _ := io.ReadAll(r.Body)
+		fmt.Fprintf(w, "%s %s %s %d", r.Method, r.Host, r.URL.Path, len(b))
+	}))
+	c := m.client(orders)
+	orders.apply(service(model.HTTP, users.endpoint(8080))...)
+	for i, size := range []int{0, 100, scratch, 3 * scratch, 1 << 20} {
+		resp, err := c.Post("http://users-service:8080/api", "text/plain", strings.NewReader(strings.Repeat("x", size)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(resp.Body)
+		resp.Body.Close()
+		if want := fmt.Sprint("POST users-service:8080 /api ", size); err != nil || resp.StatusCode != 200 || string(body) != want {
+			t.Fatalf("call %d = %d %q %v, want 200 %q", i, resp.StatusCode, body, err, want)
+		}
+	}
+	if got := seen.Get("X-Forwarded-Client-Cert"); !strings.Contains(got, "URI=spiffe://cluster.local/ns/myapp/sa/orders") ||
+		!strings.Contains(got, "By=spiffe://cluster.local/ns/myapp/sa/users") {
+		t.Errorf("X-Forwarded-Client-Cert = %q: both identities must be there", got)
+	}
+	if seen.Get(targetField) != "" {
+		t.Errorf("%s reached the app", targetField)
+	}
+	var out strings.Builder
+	if err := orders.metrics.WriteMetrics(&out); err != nil {
+		t.Fatal(err)
+	}
+	if want := `destination_workload="users"`; !strings.Contains(out.String(), want) {
+		t.Errorf("client metrics lack %s", want)
+	}
+	out.Reset()
+	if err := users.metrics.WriteMetrics(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{`source_workload="orders"`, `connection_security_policy="mutual_tls"`, `response_code="200",response_flags="-"} 5`} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("server metrics lack %s:\n%s", want, out.String())
+		}
+	}
+}
+
+func TestCallToAnUnmeshedEndpointIsPlain(t *testing.T) {
+	m := newMesh(t)
+	orders := m.sidecar("orders")
+	addr := netip.AddrPortFrom(m.ip(), 8080)
+	m.plainApp(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "plain ", r.Header.Get(targetField)) }))
+	c := m.client(orders)
+	orders.apply(service(model.HTTP, plan.Endpoint{Addr: addr, Weight: 1, Health: plan.Healthy})...)
+	for range 3 {
+		if resp, body := get(t, c, "/"); resp.StatusCode != 200 || body != "plain " {
+			t.Fatalf("%d %q", resp.StatusCode, body)
+		}
+	}
+}
+
+func TestAnswersOfTheProxyItself(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	c := m.client(orders)
+	gone := users.endpoint(8080)
+	down := gone
+	down.Health = plan.Unhealthy
+	tests := []struct {
+		name   string
+		config []plan.Resource
+		status int
+		body   string
+		flags  string
+	}{
+		{"no_endpoints", service(model.HTTP), 503, "no healthy upstream", "UH"},
+		{"unhealthy_endpoints_are_named", service(model.HTTP, down), 503, down.Addr.String() + " unhealthy", "UH"},
+		{"connection_refused", service(model.HTTP, gone), 503, "connection failure", "UF"},
+		{"missing_subset", func() []plan.Resource {
+			rs := service(model.HTTP, gone)
+			rs[1].(*plan.Destination).Backends[0].Missing = "subset v3 does not exist"
+			return rs
+		}(), 503, "subset v3 does not exist", "NC"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			orders.apply(tt.config...)
+			resp, body := get(t, c, "/")
+			if resp.StatusCode != tt.status || !strings.Contains(body, tt.body) {
+				t.Errorf("= %d %q, want %d with %q", resp.StatusCode, body, tt.status, tt.body)
+			}
+			if resp.Header.Get("Proxy-Status") == "" {
+				t.Error("no Proxy-Status (RFC 9209)")
+			}
+			var out strings.Builder
+			if err := orders.metrics.WriteMetrics(&out); err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(out.String(), `response_flags="`+tt.flags) {
+				t.Errorf("no series with flags %s", tt.flags)
+			}
+		})
+	}
+}

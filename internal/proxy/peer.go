@@ -1,0 +1,306 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// peer is another workload's sidecar, reached on its mesh port. Requests share one connection; opaque streams have
+// their own, so that bulk data does not stand in front of requests.
+type peer struct {
+	key       peerKey
+	http, tcp *link
+	used      atomic.Int64
+}
+
+func newPeer(u *upstreams, k peerKey) *peer {
+	dial := func(ctx context.Context) (*meshConn, error) { return u.mesh(ctx, k.ip, k.identity) }
+	return &peer{key: k, http: &link{dial: dial, run: u.run}, tcp: &link{dial: dial, run: u.run}}
+}
+
+func (p *peer) touch() { p.used.Store(time.Now().UnixNano()) }
+
+// closeIdle closes connections that carry nothing since before the horizon; it reports whether none is left.
+func (p *peer) closeIdle(horizon time.Time) bool {
+	a, b := p.http.closeIdle(horizon), p.tcp.closeIdle(horizon)
+	return a && b && p.used.Load() < horizon.UnixNano()
+}
+
+func (p *peer) close() {
+	p.http.close()
+	p.tcp.close()
+}
+
+// meshConn is an HTTP/2 connection and what it runs on.
+type meshConn struct {
+	*h2.Client
+	conn net.Conn
+}
+
+// link keeps HTTP/2 connections to one place: one, and more only while every one has as many streams as the peer
+// allows.
+type link struct {
+	dial func(context.Context) (*meshConn, error)
+	run  func(func(context.Context))
+
+	conns atomic.Pointer[[]*meshConn]
+	used  atomic.Int64
+
+	mu      sync.Mutex
+	dialing *dialing // the dial under way, nil when there is none
+	closed  bool
+}
+
+// dialing is a dial that several callers wait for.
+type dialing struct {
+	done chan struct{}
+	conn *meshConn
+	err  error
+}
+
+// maxLinkConns bounds the connections of a link; a peer that allows 100 streams a connection still takes 1600.
+const maxLinkConns = 16
+
+// open starts a stream, dialling where there is no connection that takes one. timeout bounds the dial.
+func (l *link) open(ctx context.Context, timeout time.Duration) (*h2.Stream, error) {
+	if s := l.tryOpen(); s != nil {
+		return s, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	for range maxLinkConns {
+		if s := l.tryOpen(); s != nil {
+			return s, nil
+		}
+		if err := l.connect(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return nil, errBusy
+}
+
+// errBusy means that every connection to a peer is full.
+var errBusy = errors.New("every connection to the peer has as many streams as it allows")
+
+func (l *link) tryOpen() *h2.Stream {
+	conns := l.conns.Load()
+	if conns == nil {
+		return nil
+	}
+	for _, c := range *conns {
+		if s, err := c.Open(); err == nil {
+			return s
+		}
+	}
+	return nil
+}
+
+// connect waits for one more connection. Callers share the dial; it is bounded by the dialler's timeout, not by any
+// caller's context, because others wait for it too.
+func (l *link) connect(ctx context.Context) error {
+	l.mu.Lock()
+	d := l.dialing
+	if l.closed {
+		l.mu.Unlock()
+		return net.ErrClosed
+	}
+	if d == nil {
+		d = &dialing{done: make(chan struct{})}
+		l.dialing = d
+		l.run(func(ctx context.Context) { l.establish(ctx, d) })
+	}
+	l.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// establish dials, publishes the connection, and serves it until it ends.
+func (l *link) establish(ctx context.Context, d *dialing) {
+	d.conn, d.err = l.dial(ctx)
+	l.mu.Lock()
+	l.dialing = nil
+	if d.err == nil && l.closed {
+		d.conn.conn.Close()
+		d.err = net.ErrClosed
+	}
+	if d.err == nil {
+		l.replace(func(conns []*meshConn) []*meshConn { return append(conns, d.conn) })
+		l.used.Store(time.Now().UnixNano())
+	}
+	l.mu.Unlock()
+	close(d.done)
+	if d.err != nil {
+		return
+	}
+	d.conn.Run(ctx) //nolint:errcheck // every stream that the end cut off reports it
+	l.mu.Lock()
+	l.replace(func(conns []*meshConn) []*meshConn { return without(conns, d.conn) })
+	l.mu.Unlock()
+}
+
+// replace publishes a changed copy of the connections; the caller holds mu.
+func (l *link) replace(change func([]*meshConn) []*meshConn) {
+	var next []*meshConn
+	if old := l.conns.Load(); old != nil {
+		next = append(next, *old...)
+	}
+	next = change(next)
+	l.conns.Store(&next)
+}
+
+func without(conns []*meshConn, c *meshConn) []*meshConn {
+	out := conns[:0]
+	for _, o := range conns {
+		if o != c {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
+func (l *link) closeIdle(horizon time.Time) bool {
+	conns := l.conns.Load()
+	if conns == nil || len(*conns) == 0 {
+		return true
+	}
+	for _, c := range *conns {
+		if c.Active() > 0 {
+			l.used.Store(time.Now().UnixNano())
+			return false
+		}
+	}
+	if l.used.Load() >= horizon.UnixNano() {
+		return false
+	}
+	for _, c := range *conns {
+		c.conn.Close()
+	}
+	return true
+}
+
+func (l *link) close() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if conns := l.conns.Load(); conns != nil {
+		for _, c := range *conns {
+			c.conn.Close()
+		}
+	}
+}
+
+// pool keeps connections to one address that is not behind a sidecar: an app, or an endpoint outside the mesh.
+type pool struct {
+	addr    netip.AddrPort
+	dial    func(context.Context) (net.Conn, error)
+	timeout time.Duration
+	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
+	h2 *link
+
+	buffers *h1.Buffers
+
+	mu   sync.Mutex
+	idle []*appConn // last in, first out: the rest can grow old and be closed
+}
+
+// appConn is one HTTP/1.1 connection.
+type appConn struct {
+	*h1.Client
+	conn  net.Conn
+	since time.Time // when it went idle
+	used  bool      // it has carried an exchange
+}
+
+func newPool(u *upstreams, addr netip.AddrPort) *pool {
+	p := &pool{addr: addr, timeout: connectTimeout, dial: func(ctx context.Context) (net.Conn, error) { return u.plain(ctx, addr) }, buffers: u.buffers}
+	p.h2 = &link{run: u.run, dial: func(ctx context.Context) (*meshConn, error) {
+		conn, err := p.dial(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &meshConn{Client: h2.NewClient(conn, h2.Options{Pool: u.h2pool}), conn: conn}, nil
+	}}
+	return p
+}
+
+// maxIdle bounds the idle connections kept per address.
+const maxIdle = 256
+
+// origin says where a connection may come from.
+type origin uint8
+
+const (
+	pooled origin = iota + 1 // an idle one, or a new one where there is none
+	fresh                    // a new one
+)
+
+// get gives a connection.
+func (p *pool) get(ctx context.Context, from origin) (*appConn, error) {
+	if from == pooled {
+		p.mu.Lock()
+		if n := len(p.idle); n > 0 {
+			c := p.idle[n-1]
+			p.idle = p.idle[:n-1]
+			p.mu.Unlock()
+			return c, nil
+		}
+		p.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(ctx, p.timeout)
+	defer cancel()
+	conn, err := p.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &appConn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers}), conn: conn}, nil
+}
+
+// put takes a connection back after its exchange was closed.
+func (p *pool) put(c *appConn) {
+	if !c.Reusable() {
+		c.conn.Close()
+		return
+	}
+	c.since, c.used = time.Now(), true
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.idle) >= maxIdle {
+		c.conn.Close()
+		return
+	}
+	p.idle = append(p.idle, c)
+}
+
+func (p *pool) closeIdle(horizon time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	kept := p.idle[:0]
+	for _, c := range p.idle {
+		if c.since.Before(horizon) {
+			c.conn.Close()
+			continue
+		}
+		kept = append(kept, c)
+	}
+	clear(p.idle[len(kept):])
+	p.idle = kept
+	p.h2.closeIdle(horizon)
+}
+
+// openHTTP2 starts a stream to an app that speaks HTTP/2 with prior knowledge.
+func (p *pool) openHTTP2(ctx context.Context, timeout time.Duration) (httpx.ClientExchange, error) {
+	return p.h2.open(ctx, timeout)
+}

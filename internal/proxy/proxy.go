@@ -1,0 +1,361 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+// Options say who the proxy serves and where its control plane is.
+type Options struct {
+	// Pod and IPs are the workload's; the first IP is the one that apps listen on.
+	Pod            model.Key
+	ServiceAccount string
+	IPs            []netip.Addr
+	// Controllers are the control plane's addresses, "host:port"; ControllerName is what its certificate says.
+	Controllers    []string
+	ControllerName string
+	// Token gives the workload's token, Roots the PEM of the CA that the control plane's certificate chains to. Both
+	// are asked anew for every connection.
+	Token func() (string, error)
+	Roots func() ([]byte, error)
+	// Snapshot is the file of the last good configuration; empty for none.
+	Snapshot string
+	// Mark exempts the proxy's own sockets from interception where its uid cannot; 0 for none.
+	Mark uint32
+	// Drain bounds how long connections may go on after Run's context ends.
+	Drain time.Duration
+	// Resolvers are the upstream DNS servers.
+	Resolvers []netip.AddrPort
+	// AccessLog takes the lines of the access log.
+	AccessLog io.Writer
+	Version   string
+	Logger    *slog.Logger
+}
+
+// Proxy is one sidecar.
+type Proxy struct {
+	o        Options
+	self     *self
+	table    *table
+	ups      *upstreams
+	client   *xds.Client
+	identity *identity.Workload
+	metrics  *telemetry.Registry
+	access   *telemetry.AccessLog
+	outbound *outbound
+	inbound  *inbound
+	dialer   netio.Dialer
+
+	draining chan struct{}
+	quit     chan struct{}
+	quitOnce sync.Once
+	active   atomic.Int64
+	group    group
+}
+
+// New wires a proxy. It opens nothing; Run does.
+func New(o Options) (*Proxy, error) {
+	if o.Pod.Name == "" || o.Pod.Namespace == "" || len(o.IPs) == 0 {
+		return nil, errors.New("proxy: pod, namespace and pod IP are required")
+	}
+	p := &Proxy{
+		o: o, self: newSelf(o.Pod, o.IPs), metrics: telemetry.NewRegistry(o.Version),
+		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
+		dialer: netio.Dialer{Mark: o.Mark, Timeout: connectTimeout},
+	}
+	p.ups = p.newUpstreams()
+	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
+	p.table.onTrust = p.setTrust
+	p.table.onGlobal = p.setGlobal
+	var err error
+	if p.client, err = p.newClient(); err != nil {
+		return nil, err
+	}
+	p.self.onInbound = p.client.Subscribe
+	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Sign: p.client.Sign, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	p.newHandlers()
+	return p, nil
+}
+
+func (p *Proxy) newClient() (*xds.Client, error) {
+	return xds.NewClient(xds.ClientOptions{
+		Addrs:     p.o.Controllers,
+		Dial:      p.dialControl,
+		TLSConfig: p.controlTLS,
+		Token:     p.o.Token,
+		Node:      xds.Node{ID: p.o.Pod.Name + "." + p.o.Pod.Namespace, Version: p.o.Version},
+		Handler:   p.table,
+		Snapshot:  p.o.Snapshot,
+		Logger:    p.o.Logger,
+	})
+}
+
+func (p *Proxy) newUpstreams() *upstreams {
+	return &upstreams{
+		mesh: p.dialMesh, plain: p.dialPlain, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
+		peers: map[peerKey]*peer{}, pools: map[netip.AddrPort]*pool{},
+	}
+}
+
+func (p *Proxy) newHandlers() {
+	workers := new(h2.Workers)
+	p.outbound = &outbound{
+		table: p.table, discovery: p.client, self: p.self, upstreams: p.ups, access: p.access, buffers: p.ups.buffers,
+		h2pool: p.ups.h2pool, workers: workers, log: p.o.Logger, draining: p.draining,
+		passing: p.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: p.self.info(), Host: "PassthroughCluster"}),
+	}
+	p.inbound = &inbound{
+		self: p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
+		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: workers, log: p.o.Logger, draining: p.draining,
+	}
+}
+
+// Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
+// after Options.Drain what is left is cut. It returns once everything it started has ended.
+func (p *Proxy) Run(ctx context.Context) error {
+	// Work outlives ctx by the drain.
+	work, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	p.group.ctx = work //nolint:fatcontext // the one that all goroutines of the proxy share
+	acceptors, err := p.listen(ctx)
+	if err != nil {
+		return err
+	}
+	p.group.run(func(ctx context.Context) { p.ups.sweep(ctx) })
+	p.group.run(func(ctx context.Context) { p.table.sweep(ctx, p.client) })
+	p.group.check(p.access.Run)
+	p.group.check(p.identity.Run)
+	p.group.check(p.client.Run)
+	for _, name := range p.startNames() {
+		p.client.Subscribe(name)
+	}
+	for _, a := range acceptors {
+		p.group.check(a)
+	}
+	select {
+	case <-ctx.Done():
+	case <-p.quit:
+	case <-p.group.failed():
+	}
+	p.drain()
+	stop()
+	return p.group.wait()
+}
+
+// startNames is what every sidecar needs to know.
+func (p *Proxy) startNames() []string {
+	names := []string{"mesh", "trust"}
+	for _, ip := range p.o.IPs {
+		names = append(names, "ip/"+ip.String())
+	}
+	return names
+}
+
+// drain lets connections finish.
+func (p *Proxy) drain() {
+	p.o.Logger.Info("draining", slog.Int64("connections", p.active.Load()), slog.Duration("limit", p.o.Drain))
+	close(p.draining)
+	deadline := time.NewTimer(p.o.Drain)
+	defer deadline.Stop()
+	tick := time.NewTicker(drainPoll)
+	defer tick.Stop()
+	for p.active.Load() > 0 {
+		select {
+		case <-deadline.C:
+			return
+		case <-p.group.failed():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+const drainPoll = 20 * time.Millisecond
+
+// Quit ends Run as if its context had.
+func (p *Proxy) Quit() { p.quitOnce.Do(func() { close(p.quit) }) }
+
+// Ready gives "" once calls can be carried, or what is missing.
+func (p *Proxy) Ready() string {
+	select {
+	case <-p.draining:
+		return "draining"
+	default:
+	}
+	var missing []string
+	select {
+	case <-p.self.known:
+	default:
+		missing = append(missing, "configuration of this workload")
+	}
+	select {
+	case <-p.identity.Ready():
+	default:
+		missing = append(missing, "certificate")
+	}
+	if len(missing) == 0 {
+		return ""
+	}
+	return "waiting for the control plane (" + strings.Join(p.o.Controllers, ", ") + "): no " + strings.Join(missing, ", no ")
+}
+
+func (p *Proxy) setTrust(b *plan.TrustBundle) {
+	if err := p.identity.SetRoots([]byte(strings.Join(b.Roots, "\n"))); err != nil {
+		p.o.Logger.Error("trust bundle refused, the former stays in force", slog.Any("error", err))
+	}
+}
+
+func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
+	p.access.SetFormat(g.AccessLog)
+	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
+}
+
+func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	d := p.dialer
+	if p.self.owns(addr.Addr()) {
+		d = d.ToApp()
+	}
+	return d.DialTCP(ctx, addr)
+}
+
+func (p *Proxy) dialControl(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
+	if err != nil {
+		return nil, err
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		return nil, fmt.Errorf("control plane %s: port: %w", addr, err)
+	}
+	var errs []error
+	for _, ip := range ips {
+		conn, err := p.dialer.Dial(ctx, network, netip.AddrPortFrom(ip, uint16(number)))
+		if err == nil {
+			return conn, nil
+		}
+		errs = append(errs, err)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func (p *Proxy) controlTLS() (*tls.Config, error) {
+	pem, err := p.o.Roots()
+	if err != nil {
+		return nil, fmt.Errorf("roots of the control plane: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, errors.New("roots of the control plane: no certificate in the PEM")
+	}
+	return &tls.Config{RootCAs: roots, ServerName: p.o.ControllerName, MinVersion: tls.VersionTLS13}, nil
+}
+
+// dialMesh connects to a peer's mesh port and verifies who answers.
+func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn, error) {
+	if id == "" {
+		return nil, errors.New("the control plane did not say which identity to expect")
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := p.dialer.DialTCP(ctx, netip.AddrPortFrom(ip, portMesh))
+	if err != nil {
+		return nil, err
+	}
+	coalescer := h2.NewRecordCoalescer(conn, p.ups.h2pool)
+	secured := tls.Client(coalescer, p.identity.ClientConfig(id))
+	if err := secured.HandshakeContext(ctx); err != nil {
+		coalescer.Close()
+		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
+	}
+	client := h2.NewClient(secured, h2.Options{
+		Coalescer: coalescer, Pool: p.ups.h2pool, Metadata: encodeInfo(p.self.info()), MaxFrame: meshFrame,
+	})
+	return &meshConn{Client: client, conn: secured}, nil
+}
+
+// meshFrame is the largest frame taken from a peer: bulk data in few frames.
+const meshFrame = 64 << 10
+
+// group joins goroutines that run until a context ends.
+type group struct {
+	ctx  context.Context //nolint:containedctx // the lifetime of the goroutines, not of a call
+	wg   sync.WaitGroup
+	once sync.Once
+	bad  chan struct{}
+
+	mu  sync.Mutex
+	err error
+}
+
+// run starts f.
+func (g *group) run(f func(context.Context)) {
+	g.wg.Go(func() { f(g.ctx) })
+}
+
+// check starts f, whose error ends the whole proxy.
+func (g *group) check(f func(context.Context) error) {
+	failed := g.failed()
+	g.wg.Go(func() {
+		err := f(g.ctx)
+		if err == nil || g.ctx.Err() != nil {
+			return
+		}
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		if g.err == nil {
+			g.err = err
+			close(failed)
+		}
+	})
+}
+
+func (g *group) failed() chan struct{} {
+	g.once.Do(func() { g.bad = make(chan struct{}) })
+	return g.bad
+}
+
+func (g *group) wait() error {
+	g.wg.Wait()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.err
+}
+
+// sortedKeys is for pages that people read.
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}

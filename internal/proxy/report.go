@@ -1,0 +1,230 @@
+package proxy
+
+import (
+	"bytes"
+	"cmp"
+	"math/rand/v2"
+	"net/netip"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// answer sends a response that the configuration made: a redirect, or a direct response.
+func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
+	f.wrote = true
+	f.resp.ContentLength = int64(len(body))
+	if err := down.Respond(&f.resp); err != nil {
+		return downstreamError(err)
+	}
+	if len(body) > 0 {
+		if _, err := down.Write(body); err != nil {
+			return downstreamError(err)
+		}
+		f.sent = int64(len(body))
+	}
+	if err := down.End(nil); err != nil {
+		return downstreamError(err)
+	}
+	return nil
+}
+
+// localReply sends what an outcome says. mark, if set, tells the caller's sidecar how far the request got.
+func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark string) error {
+	f.resp.Reset()
+	f.resp.Status = out.Status
+	f.resp.Fields.AddString("content-type", "text/plain")
+	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, "fairlead"))
+	if mark != "" {
+		f.resp.Fields.AddString(errorField, mark)
+	}
+	return f.answer(down, []byte(out.Body+"\n"))
+}
+
+// conclude answers a request that was not answered, or breaks the exchange where an answer has begun.
+func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome {
+	if err == nil {
+		return httpx.Outcome{Status: r.resp.Status}
+	}
+	out := httpx.Describe(err)
+	if r.wrote || isDownstream(err) {
+		down.Abort(err)
+		return out
+	}
+	if aerr := r.localReply(down, out, ""); aerr != nil {
+		down.Abort(aerr)
+	}
+	return out
+}
+
+// record counts the exchange and logs it.
+func (r *requester) record(req *httpx.Request, state *compiled, out httpx.Outcome) {
+	took := time.Since(r.start)
+	grpc, status := grpcStatus(req, &r.resp)
+	o := telemetry.Observation{
+		Code: out.Status, Flags: out.Flag, GRPCStatus: status, Duration: took, RequestBytes: r.received, ResponseBytes: r.sent,
+	}
+	if scope := r.scope(state, grpc); scope != nil {
+		scope.Observe(o)
+	}
+	if r.c.o.access.Enabled() {
+		r.log(req, out, took)
+	}
+}
+
+func (r *requester) scope(state *compiled, grpc bool) *telemetry.HTTPScope {
+	switch {
+	case r.endpoint != nil && grpc:
+		return reach(r.endpoint).grpc
+	case r.endpoint != nil:
+		return reach(r.endpoint).http
+	case state == nil:
+		return nil
+	case grpc:
+		return state.localGRPC
+	}
+	return state.local
+}
+
+func (r *requester) log(req *httpx.Request, out httpx.Outcome, took time.Duration) {
+	e := entry(req, out, r.start, took)
+	e.Received, e.Sent = r.received, r.sent
+	e.DownstreamLocal, e.DownstreamRemote = r.c.local, r.c.remote
+	e.UpstreamTime = -1
+	if !r.headAt.IsZero() {
+		e.UpstreamTime = r.headAt.Sub(r.start)
+	}
+	if r.endpoint != nil {
+		e.UpstreamHost = r.endpoint.Plan.Addr
+	}
+	if r.backend != nil {
+		e.UpstreamCluster = r.backend.plan.Name
+	}
+	if r.route != nil {
+		e.RouteName = cmp.Or(r.route.Plan.Name, "default")
+	}
+	r.c.o.access.Log(&e)
+}
+
+func (r *responder) record(req *httpx.Request, who *caller, addr netip.AddrPort, out httpx.Outcome) {
+	took := time.Since(r.start)
+	grpc, status := grpcStatus(req, &r.resp)
+	s := r.i.scopes(who, addr.Port())
+	scope := s.http
+	if grpc {
+		scope = s.grpc
+	}
+	scope.Observe(telemetry.Observation{
+		Code: out.Status, Flags: out.Flag, GRPCStatus: status, Duration: took, RequestBytes: r.received, ResponseBytes: r.sent,
+	})
+	if r.i.access.Enabled() {
+		e := entry(req, out, r.start, took)
+		e.Received, e.Sent = r.received, r.sent
+		e.UpstreamHost, e.DownstreamLocal, e.DownstreamRemote = addr, addr, who.remote
+		e.UpstreamCluster = "inbound|" + portString(addr.Port()) + "||"
+		e.RouteName = "default"
+		r.i.access.Log(&e)
+	}
+}
+
+// entry is the part of a log line that comes from the request.
+func entry(req *httpx.Request, out httpx.Outcome, start time.Time, took time.Duration) telemetry.Entry {
+	return telemetry.Entry{
+		Start: start, Duration: took, Method: req.Method, Path: req.Path, Authority: req.Authority,
+		Protocol: req.Version.String(), Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"),
+		UserAgent: req.Fields.Get("user-agent"), RequestID: req.Fields.Get("x-request-id"),
+		ForwardedFor: req.Fields.Get("x-forwarded-for"),
+	}
+}
+
+// grpcStatus tells whether the request is gRPC's and, if the response head says so, how it ended.
+func grpcStatus(req *httpx.Request, resp *httpx.Response) (grpc bool, status string) {
+	if !bytes.HasPrefix(req.Fields.Get("content-type"), []byte("application/grpc")) {
+		return false, ""
+	}
+	return true, string(resp.Fields.Get("grpc-status"))
+}
+
+// identify gives the request an X-Request-Id where it has none (a random UUID, RFC 9562 version 4).
+func (r *requester) identify(req *httpx.Request) {
+	if req.Fields.Get("x-request-id") != nil {
+		return
+	}
+	const digits = "0123456789abcdef"
+	hi, lo := rand.Uint64(), rand.Uint64() //nolint:gosec // an identifier, not a secret
+	hi = hi&^0xf000 | 0x4000
+	lo = lo&^(3<<62) | 2<<62
+	n := 0
+	for i := range 32 {
+		if i == 8 || i == 12 || i == 16 || i == 20 {
+			r.id[n] = '-'
+			n++
+		}
+		word := hi
+		if i >= 16 {
+			word = lo
+		}
+		r.id[n] = digits[word>>(60-4*(i%16))&15]
+		n++
+	}
+	req.Fields.AddName("x-request-id", r.id[:])
+}
+
+// connectError says that an endpoint could not be reached.
+func connectError(b *backend, e *lb.Endpoint, err error) error {
+	return &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
+}
+
+// resetError says that an endpoint broke off before answering.
+func resetError(b *backend, e *lb.Endpoint, err error) error {
+	return &httpx.Error{Kind: httpx.UpstreamReset, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
+}
+
+// noHealthy names the endpoints that could not be picked, and why.
+func noHealthy(b *backend) error {
+	var why []string
+	for _, e := range b.picker.Load().All() {
+		why = append(why, e.Plan.Addr.String()+" "+strings.ToLower(e.Plan.Health.String()))
+		if len(why) == 5 {
+			why = append(why, "…")
+			break
+		}
+	}
+	detail := "no endpoints"
+	if len(why) > 0 {
+		detail = "excluded: " + strings.Join(why, ", ")
+	}
+	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.plan.Name, Detail: detail}
+}
+
+// encodeInfo is what a sidecar tells its peers of its workload, once per connection, for their metrics.
+func encodeInfo(w plan.WorkloadInfo) []byte {
+	return []byte(strings.Join([]string{
+		w.Namespace, w.Pod, w.Name, w.App, w.Version, w.CanonicalName, w.CanonicalRevision, w.Cluster, w.Node,
+	}, "\x00"))
+}
+
+// decodeInfo is the inverse; what is missing stays empty. The values label metrics only: who the peer is was proved
+// by its certificate.
+func decodeInfo(b []byte) plan.WorkloadInfo {
+	var w plan.WorkloadInfo
+	fields := []*string{
+		&w.Namespace, &w.Pod, &w.Name, &w.App, &w.Version, &w.CanonicalName, &w.CanonicalRevision, &w.Cluster, &w.Node,
+	}
+	if len(b) > maxInfo {
+		return w
+	}
+	for i, part := range strings.Split(string(b), "\x00") {
+		if i < len(fields) {
+			*fields[i] = part
+		}
+	}
+	return w
+}
+
+// maxInfo bounds what a peer can make us keep as label values.
+const maxInfo = 2 << 10

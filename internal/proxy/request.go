@@ -1,0 +1,300 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"strconv"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+)
+
+// Fields that the two sidecars of a call exchange. Apps never see them.
+const (
+	// targetField names the port of the peer's workload and the protocol that its app expects: "8080/h1".
+	targetField = "x-fairlead-target"
+	// errorField marks a response that the peer's sidecar made because it could not get one from the app: "connect"
+	// (the app was not reached) or "reset" (it broke off before answering).
+	errorField = "x-fairlead-error"
+)
+
+// requester carries the requests of one client connection (HTTP/1.1) or stream worker (HTTP/2), one at a time.
+type requester struct {
+	forwarder
+
+	c     *outboundCall
+	tried [maxTries + 1]*lb.Endpoint
+	tries int
+
+	// Of the request at hand.
+	start    time.Time
+	route    *httpx.CompiledRoute
+	chosen   *httpx.CompiledBackend
+	backend  *backend
+	endpoint *lb.Endpoint
+	conn     *appConn // the pooled connection in use, nil on the mesh
+	headAt   time.Time
+	targets  []byte // scratch for targetField
+	id       [36]byte
+}
+
+// handle carries one request to its end.
+func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
+	r.start = time.Now()
+	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.headAt = 0, nil, nil, nil, nil, time.Time{}
+	r.received, r.sent, r.wrote = 0, 0, false
+	r.resp.Reset()
+	req := down.Request()
+	r.identify(req)
+	state := r.c.dest.state.Load()
+	err := r.carry(ctx, down, state)
+	out := r.conclude(down, err)
+	r.record(req, state, out)
+}
+
+// carry does what the configuration says. An error with r.wrote unset has not been answered yet.
+func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state *compiled) error {
+	if state == nil {
+		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.name, Detail: "the service was deleted"}
+	}
+	req := down.Request()
+	r.route = state.routes.Match(req, r.c.local.Port())
+	if r.route == nil {
+		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no route matches the request"}
+	}
+	if r.route.Local(req, &r.resp, r.c.local.Port()) {
+		return r.answer(down, r.route.LocalBody())
+	}
+	if r.chosen = r.route.Pick(rand.Uint64()); r.chosen == nil { //nolint:gosec // spreading load needs no secrecy
+		return &httpx.Error{Kind: httpx.NoCluster, Object: r.route.Plan.Origin, Detail: "every backend has weight 0"}
+	}
+	r.backend = state.backends[r.chosen.Index]
+	if why := r.backend.plan.Missing; why != "" {
+		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Object: r.route.Plan.Origin, Detail: why}
+	}
+	r.route.ApplyRequest(req, r.chosen)
+	r.c.dest.budget.request()
+	if err := r.begin(down); err != nil {
+		return err
+	}
+	return r.try(ctx, down)
+}
+
+// try sends the request to one endpoint after another, as far as the policy allows.
+func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
+	policy := &r.route.Plan.Retry
+	for {
+		e := r.backend.picker.Load().Pick(r.tried[:r.tries])
+		if e == nil {
+			return noHealthy(r.backend)
+		}
+		again := slices.Contains(r.tried[:r.tries], e)
+		if r.tries < len(r.tried) {
+			r.tried[r.tries] = e
+			r.tries++
+		}
+		if again && !pause(ctx, backoff(policy, r.tries)) {
+			return ctx.Err()
+		}
+		r.endpoint = e
+		err := r.attempt(ctx, down, e)
+		if err == nil {
+			return nil
+		}
+		failed := asTry(err)
+		if failed == nil {
+			return err
+		}
+		switch {
+		case r.tries > policy.Attempts, r.wrote, !r.heldAll:
+			return r.exhausted(failed.err)
+		case !retryable(policy, down.Request(), failed), !r.c.dest.budget.take(failed.failure):
+			return r.exhausted(failed.err)
+		}
+	}
+}
+
+// exhausted says in the answer that retries were made.
+func (r *requester) exhausted(err error) error {
+	var e *httpx.Error
+	if r.tries > 1 && errors.As(err, &e) {
+		again := *e
+		again.Exhausted = true
+		return &again
+	}
+	return err
+}
+
+// backoff is Envoy's: a random share of 25 ms that doubles with every try, at most ten times the base.
+func backoff(p *model.Retry, tries int) time.Duration {
+	base := p.Backoff
+	if base <= 0 {
+		base = 25 * time.Millisecond
+	}
+	limit := min(base<<min(tries, 10), 10*base)
+	return time.Duration(rand.Int64N(int64(limit) + 1)) //nolint:gosec // jitter needs no secrecy
+}
+
+// attempt makes one try. Errors that may be retried are tryErrors.
+func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *lb.Endpoint) error {
+	up, err := r.open(ctx, down.Request(), e)
+	if err != nil {
+		if ctx.Err() == nil {
+			e.Refused(time.Now())
+		}
+		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}
+	}
+	e.Accepted()
+	e.Begin()
+	defer e.End()
+	r.deadline.arm(up, r.timeLeft())
+	err = r.send(down, up)
+	if err == nil || !isDownstream(err) {
+		// A response may have come although the request could not be written to its end.
+		if rerr := r.receive(down, up); rerr != nil {
+			err = errors.Join(err, rerr)
+		} else {
+			err = nil
+		}
+	}
+	if err == nil {
+		r.headAt = time.Now()
+		err = r.judge(down.Request())
+	} else {
+		err = r.cut(err)
+	}
+	if err == nil {
+		r.route.ApplyResponse(&r.resp, r.chosen)
+		err = r.reply(down, up)
+	}
+	r.deadline.disarm()
+	if err != nil {
+		up.Abort(err)
+		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it
+	}
+	r.received = max(r.received, r.upload.bytes)
+	up.Close()
+	if r.conn != nil {
+		reach(e).pool.put(r.conn)
+		r.conn = nil
+	}
+	return err
+}
+
+// cut describes an exchange that broke before its response head.
+func (r *requester) cut(err error) error {
+	f := classify(err)
+	if f == final {
+		return err
+	}
+	if f == tryTimeout && r.overdue() {
+		return errTimeout
+	}
+	if f == tryTimeout {
+		return &tryError{failure: f, err: errTimeout}
+	}
+	return &tryError{failure: f, err: resetError(r.backend, r.endpoint, err)}
+}
+
+// judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
+// and the policy may name its status.
+func (r *requester) judge(req *httpx.Request) error {
+	if r.conn == nil {
+		if why := r.resp.Fields.Get(errorField); why != nil {
+			f := resetEarly
+			if string(why) == "connect" {
+				f = notProcessed
+			}
+			failed := &tryError{failure: f, status: r.resp.Status}
+			if r.mayRetry(req, failed) {
+				failed.err = resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+string(why)))
+				return failed
+			}
+			r.resp.Fields.Del(errorField)
+			return nil
+		}
+	}
+	policy := &r.route.Plan.Retry
+	if r.resp.Status < 400 || len(policy.On) == 0 && len(policy.Codes) == 0 {
+		return nil
+	}
+	failed := &tryError{failure: badStatus, status: r.resp.Status}
+	if r.mayRetry(req, failed) {
+		failed.err = resetError(r.backend, r.endpoint, errors.New("status "+strconv.Itoa(r.resp.Status)))
+		return failed
+	}
+	return nil
+}
+
+// mayRetry reports whether another try would be made, so that a response is thrown away only then. It takes nothing
+// from the budget.
+func (r *requester) mayRetry(req *httpx.Request, failed *tryError) bool {
+	policy := &r.route.Plan.Retry
+	return r.tries <= policy.Attempts && r.heldAll && retryable(policy, req, failed)
+}
+
+// timeLeft is the time the try at hand may take, 0 for any.
+func (r *requester) timeLeft() time.Duration {
+	p := r.route.Plan
+	limit := p.BackendTimeout
+	if t := p.Retry.PerTryTimeout; t > 0 && (limit == 0 || t < limit) {
+		limit = t
+	}
+	if p.Timeout > 0 {
+		left := max(p.Timeout-time.Since(r.start), time.Nanosecond)
+		if limit == 0 || left < limit {
+			limit = left
+		}
+	}
+	return limit
+}
+
+// overdue reports whether the whole request's time is up, not just a try's.
+func (r *requester) overdue() bool {
+	t := r.route.Plan.Timeout
+	return t > 0 && time.Since(r.start) >= t
+}
+
+// open gets a stream or a connection to the endpoint and prepares the request for it. In steady state there is one.
+func (r *requester) open(ctx context.Context, req *httpx.Request, e *lb.Endpoint) (httpx.ClientExchange, error) {
+	up := reach(e)
+	if up.peer != nil {
+		s, err := up.peer.http.open(ctx, r.backend.connectTimeout())
+		if err != nil {
+			return nil, err
+		}
+		r.aim(req, e.Plan.Addr)
+		return s, nil
+	}
+	req.Fields.Del(targetField)
+	if req.Version == httpx.HTTP2 {
+		return up.pool.openHTTP2(ctx, r.backend.connectTimeout())
+	}
+	from := pooled
+	if r.tries > 1 {
+		from = fresh // a dead connection from the pool is not replaced by the next one from there
+	}
+	conn, err := up.pool.get(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	r.conn = conn
+	return conn.Exchange()
+}
+
+// aim tells the peer's sidecar which port of its workload is meant, and which protocol to restore.
+func (r *requester) aim(req *httpx.Request, addr netip.AddrPort) {
+	r.targets = strconv.AppendUint(r.targets[:0], uint64(addr.Port()), 10)
+	if req.Version == httpx.HTTP2 {
+		r.targets = append(r.targets, "/h2"...)
+	} else {
+		r.targets = append(r.targets, "/h1"...)
+	}
+	req.Fields.Del(targetField)
+	req.Fields.AddName(targetField, r.targets)
+}

@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"net/netip"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// responder carries inbound requests to the workload's app, one at a time.
+type responder struct {
+	forwarder
+
+	i     *inbound
+	start time.Time
+	conn  *appConn
+}
+
+// handle carries one request to the app at addr and answers for it where it does not.
+func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *caller, addr netip.AddrPort) {
+	r.start = time.Now()
+	r.wrote = false
+	r.resp.Reset()
+	req := down.Request()
+	req.Fields.Del("x-forwarded-client-cert") // only what this sidecar has verified may stand there
+	if who.forwarded != "" {
+		req.Fields.AddString("x-forwarded-client-cert", who.forwarded)
+	}
+	err := r.begin(down)
+	if err == nil {
+		err = r.carry(ctx, down, r.i.upstreams.pool(addr))
+	}
+	out := r.conclude(down, err, who.identity != "")
+	r.record(req, who, addr, out)
+}
+
+// carry sends the request to the app, once more on a fresh connection where the pooled one was found closed.
+func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, p *pool) error {
+	err := r.attempt(ctx, down, p, pooled)
+	if err == nil {
+		return nil
+	}
+	if failed := asTry(err); failed != nil && failed.failure == notProcessed && r.heldAll && !r.wrote {
+		err = r.attempt(ctx, down, p, fresh)
+	}
+	if failed := asTry(err); failed != nil {
+		return failed.err
+	}
+	return err
+}
+
+func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *pool, from origin) error {
+	up, err := r.open(ctx, down.Request(), p, from)
+	if err != nil {
+		return &tryError{failure: notConnected, err: &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: p.addr.String(), Err: err}}
+	}
+	err = r.send(down, up)
+	if err == nil || !isDownstream(err) {
+		if rerr := r.receive(down, up); rerr != nil {
+			err = r.broken(p, errors.Join(err, rerr))
+		} else {
+			err = nil
+		}
+	}
+	if err == nil {
+		r.resp.Fields.Del(errorField) // an app cannot speak for its sidecar
+		err = r.reply(down, up)
+	}
+	if err != nil {
+		up.Abort(err)
+		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it
+	}
+	r.received = max(r.received, r.upload.bytes)
+	up.Close()
+	if r.conn != nil {
+		p.put(r.conn)
+		r.conn = nil
+	}
+	return err
+}
+
+func (*responder) broken(p *pool, err error) error {
+	f := classify(err)
+	if f == final {
+		return err
+	}
+	return &tryError{failure: f, err: &httpx.Error{Kind: httpx.UpstreamReset, Object: p.addr.String(), Err: err}}
+}
+
+func (r *responder) open(ctx context.Context, req *httpx.Request, p *pool, from origin) (httpx.ClientExchange, error) {
+	if req.Version == httpx.HTTP2 {
+		return p.openHTTP2(ctx, connectTimeout)
+	}
+	conn, err := p.get(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	r.conn = conn
+	return conn.Exchange()
+}
+
+// conclude answers a request that was not answered. A caller in the mesh is told what its sidecar may make of it.
+func (r *responder) conclude(down httpx.ServerExchange, err error, mesh bool) httpx.Outcome { //nolint:revive // mesh is a fact about the caller
+	if err == nil {
+		return httpx.Outcome{Status: r.resp.Status}
+	}
+	out := httpx.Describe(err)
+	if r.wrote || isDownstream(err) {
+		down.Abort(err)
+		return out
+	}
+	mark := ""
+	var e *httpx.Error
+	if mesh && errors.As(err, &e) {
+		switch e.Kind { //nolint:exhaustive // the two that a peer can act on
+		case httpx.UpstreamConnectFailure:
+			mark = "connect"
+		case httpx.UpstreamReset:
+			mark = "reset"
+		}
+	}
+	if aerr := r.localReply(down, out, mark); aerr != nil {
+		down.Abort(aerr)
+	}
+	return out
+}
+
+// clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
+func (i *inbound) clientCert(cs *tls.ConnectionState, id string) string {
+	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
+	return "By=" + i.self.identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
+}

@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"errors"
+	"slices"
+	"sync/atomic"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// failure says how far a try got when it failed. The order is that of certainty that the upstream did nothing.
+type failure uint8
+
+const (
+	// notConnected: no connection, so nothing was sent.
+	notConnected failure = iota + 1
+	// notProcessed: the peer says so (REFUSED_STREAM, GOAWAY, its sidecar could not reach the app), or a connection
+	// from the pool turned out to be closed before it answered anything.
+	notProcessed
+	// resetEarly: sent, and cut off before any response byte. The upstream may have acted on it.
+	resetEarly
+	// tryTimeout: the per-try timeout struck before a response.
+	tryTimeout
+	// badStatus: a response came, with a status that the policy names.
+	badStatus
+	// final: anything else; never retried.
+	final
+)
+
+// tryError is a failed try.
+type tryError struct {
+	failure failure
+	status  int
+	err     error
+}
+
+func (e *tryError) Error() string { return e.err.Error() }
+func (e *tryError) Unwrap() error { return e.err }
+
+// asTry gives the failed try that err is, nil where it is none. It is kept apart from its callers because errors.As
+// moves its target to the heap, also where there is no error.
+func asTry(err error) *tryError {
+	var failed *tryError
+	errors.As(err, &failed)
+	return failed
+}
+
+// classify says how far an exchange got that failed before its response head. reused: the connection had carried
+// another exchange before.
+func classify(err error) failure {
+	var closed *h1.ClosedError
+	switch {
+	case errors.Is(err, h2.ErrNotProcessed):
+		return notProcessed
+	case errors.As(err, &closed) && (closed.Reused || !closed.Written):
+		return notProcessed
+	case errors.Is(err, errTimeout):
+		return tryTimeout
+	case isDownstream(err):
+		return final
+	}
+	return resetEarly
+}
+
+// retryable decides whether a failed try may be repeated: by proof that nothing was done, by the method, or by
+// what the user asked for. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
+func retryable(p *model.Retry, req *httpx.Request, e *tryError) bool {
+	switch e.failure {
+	case notConnected, notProcessed:
+		return true
+	case resetEarly:
+		return repeatable(req) || asked(p, "reset", "5xx", "gateway-error", "reset-before-request")
+	case tryTimeout:
+		return repeatable(req) || asked(p, "5xx", "gateway-error", "reset")
+	case badStatus:
+		return wantsStatus(p, e.status)
+	case final:
+		return false
+	}
+	return false
+}
+
+// repeatable requests change nothing (RFC 9110 §9.2.1), or say that repeating them is safe.
+func repeatable(req *httpx.Request) bool {
+	switch string(req.Method) {
+	case "GET", "HEAD", "OPTIONS", "TRACE":
+		return true
+	}
+	return req.Fields.Get("idempotency-key") != nil
+}
+
+func asked(p *model.Retry, conditions ...string) bool {
+	return slices.ContainsFunc(p.On, func(c string) bool { return slices.Contains(conditions, c) })
+}
+
+// wantsStatus reports whether the policy names the status.
+func wantsStatus(p *model.Retry, status int) bool {
+	if slices.Contains(p.Codes, status) {
+		return true
+	}
+	for _, c := range p.On {
+		switch c {
+		case "5xx":
+			if status >= 500 && status <= 599 {
+				return true
+			}
+		case "gateway-error":
+			if status >= 502 && status <= 504 {
+				return true
+			}
+		case "retriable-4xx":
+			if status == 409 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// budget bounds retries to a fifth of the requests, with a reserve so that the sudden loss of an endpoint with many
+// requests in flight is still absorbed. Tries that provably did nothing are not charged: they cost a connection.
+type budget struct{ spent atomic.Int64 } // in fifths of a retry; negative = credit
+
+const (
+	budgetRatio   = 5   // requests per retry
+	budgetReserve = 100 // retries
+)
+
+// request deposits the share of one request.
+func (b *budget) request() {
+	if b.spent.Load() > 0 {
+		b.spent.Add(-1)
+	}
+}
+
+// take withdraws one retry, or reports false.
+func (b *budget) take(f failure) bool {
+	if f == notConnected || f == notProcessed {
+		return true
+	}
+	if b.spent.Add(budgetRatio) > budgetReserve*budgetRatio {
+		b.spent.Add(-budgetRatio)
+		return false
+	}
+	return true
+}

@@ -1,0 +1,117 @@
+package proxy
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/netip"
+
+	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// listen opens every port before anything is served, so that a port that is taken is reported at once, and gives what
+// serves them. Read from top to bottom it is the sidecar's surface.
+func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, error) {
+	l := &opener{ctx: ctx, mark: p.o.Mark}
+	pages := telemetry.Pages{Registry: p.metrics, Dump: p.dump, Ready: p.Ready, Quit: p.Quit}
+	serve := []func(context.Context) error{
+		// What the workload opens, redirected here by the kernel.
+		p.accepting(l.all(portOutbound), p.serveOutbound),
+		// What others open to it: by the mesh transport, addressed to this port …
+		p.accepting(l.all(portMesh), p.inbound.serveMesh),
+		// … or plainly, redirected here.
+		p.accepting(l.all(portInbound), p.serveInbound),
+		// Pages: what tells about configuration is for the pod alone.
+		pageServer(l.loopback(portAdmin), pages.Admin()),
+	}
+	for _, port := range []uint16{portMetrics, portReady, portPrometheus} {
+		for _, listener := range l.all(port) {
+			serve = append(serve, pageServer(listener, pages.Public()))
+		}
+	}
+	// Names that the workload looks up, redirected here.
+	names, err := p.listenDNS(l)
+	if l.err == nil {
+		l.err = err
+	}
+	if l.err != nil {
+		l.close()
+		return nil, l.err
+	}
+	return append(serve, names...), nil
+}
+
+func (p *Proxy) accepting(ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {
+	a := &acceptor{listeners: ls, serve: serve, active: &p.active}
+	return a.run
+}
+
+func (p *Proxy) serveOutbound(ctx context.Context, conn net.Conn) {
+	dst, err := captured(conn)
+	if err != nil {
+		p.o.Logger.WarnContext(ctx, "outbound connection refused", slog.Any("error", err))
+		conn.Close()
+		return
+	}
+	p.outbound.serve(ctx, conn, dst)
+}
+
+func (p *Proxy) serveInbound(ctx context.Context, conn net.Conn) {
+	dst, err := captured(conn)
+	if err != nil {
+		p.o.Logger.WarnContext(ctx, "inbound connection refused", slog.Any("error", err))
+		conn.Close()
+		return
+	}
+	p.inbound.servePlain(ctx, conn, dst)
+}
+
+// opener opens sockets and remembers the first error.
+type opener struct {
+	ctx    context.Context //nolint:containedctx // of one call to listen
+	mark   uint32
+	opened []interface{ Close() error }
+	err    error
+}
+
+// all listens on every address, both families.
+func (l *opener) all(port uint16) []net.Listener {
+	if l.err != nil {
+		return nil
+	}
+	tcp, err := netio.ListenAll(l.ctx, port, l.mark)
+	if err != nil {
+		l.err = err
+		return nil
+	}
+	out := make([]net.Listener, 0, len(tcp))
+	for _, t := range tcp {
+		out = append(out, t)
+		l.opened = append(l.opened, t)
+	}
+	return out
+}
+
+func (l *opener) loopback(port uint16) net.Listener {
+	return l.at(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), port))
+}
+
+func (l *opener) at(addr netip.AddrPort) net.Listener {
+	if l.err != nil {
+		return nil
+	}
+	t, err := netio.Listen(l.ctx, addr, l.mark)
+	if err != nil {
+		l.err = err
+		return nil
+	}
+	l.opened = append(l.opened, t)
+	return t
+}
+
+func (l *opener) close() {
+	for _, c := range l.opened {
+		c.Close() //nolint:errcheck // nothing was served yet
+	}
+}

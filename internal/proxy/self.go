@@ -1,0 +1,80 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// self is what this proxy knows of the workload that it serves.
+type self struct {
+	pod model.Key
+	ips []netip.Addr
+
+	workload atomic.Pointer[plan.Workload]
+	policy   atomic.Pointer[plan.InboundPolicy]
+	known    chan struct{} // closed when workload is first set
+	once     sync.Once
+	// onInbound is told the name of the inbound policy to subscribe to.
+	onInbound func(name string)
+}
+
+func newSelf(pod model.Key, ips []netip.Addr) *self {
+	return &self{pod: pod, ips: ips, known: make(chan struct{})}
+}
+
+// learn takes a workload that is this one; others are ignored.
+func (s *self) learn(w *plan.Workload) {
+	if !slices.Contains(s.ips, w.IP) || w.Key != s.pod {
+		return // an address can be handed to the next pod before this one is gone
+	}
+	before := s.workload.Swap(w)
+	if before == nil || before.Inbound != w.Inbound {
+		s.onInbound(w.Inbound)
+	}
+	s.once.Do(func() { close(s.known) })
+}
+
+func (s *self) setPolicy(p *plan.InboundPolicy) { s.policy.Store(p) }
+
+func (s *self) info() plan.WorkloadInfo {
+	if w := s.workload.Load(); w != nil {
+		return w.Info
+	}
+	return plan.WorkloadInfo{Namespace: s.pod.Namespace, Pod: s.pod.Name}
+}
+
+func (s *self) identity() string {
+	if w := s.workload.Load(); w != nil {
+		return w.Identity
+	}
+	return ""
+}
+
+// source is what routes may match on about the caller.
+func (s *self) source() httpx.Source {
+	src := httpx.Source{Namespace: s.pod.Namespace}
+	if w := s.workload.Load(); w != nil {
+		src.Labels = w.Labels
+	}
+	return src
+}
+
+// port gives what is known of a port of the workload; the zero value where no Service points at it.
+func (s *self) port(port uint16) plan.InboundPort {
+	if p := s.policy.Load(); p != nil {
+		for i := range p.Ports {
+			if p.Ports[i].Port == port {
+				return p.Ports[i]
+			}
+		}
+	}
+	return plan.InboundPort{Port: port}
+}
+
+func (s *self) owns(a netip.Addr) bool { return slices.Contains(s.ips, a.Unmap()) }

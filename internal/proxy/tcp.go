@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+// maxTries bounds the endpoints tried for one connection or request: the first and two more, Istio's default.
+const maxTries = 3
+
+// opaque carries a connection byte for byte. server is the tunnel that detection dialled, or nil.
+func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state *compiled, server tunnel) {
+	down := newRawTunnel(client)
+	if server == nil {
+		var err error
+		if server, err = c.connect(ctx, state); err != nil {
+			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.name, "error", err)
+			state.tcp.Opened()
+			state.tcp.Closed()
+			down.Abort(err)
+			return
+		}
+	}
+	scope := state.tcp
+	if c.endpoint != nil {
+		scope = reach(c.endpoint).tcp
+	}
+	scope.Opened()
+	start := time.Now()
+	r := join(down, server, c.idle)
+	scope.Bytes(r.received, r.sent)
+	scope.Closed()
+	if c.endpoint != nil {
+		c.endpoint.End()
+	}
+	c.logTCP(start, r)
+}
+
+// connect dials the endpoint of a TCP route, another one where that fails.
+func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, error) {
+	b, err := c.tcpBackend(state)
+	if err != nil {
+		return nil, err
+	}
+	c.backend, c.idle = b, b.tcpIdleTimeout()
+	if state.plan.Passthrough && len(b.plan.Shards) == 0 {
+		conn, err := c.o.upstreams.plain(ctx, c.local)
+		if err != nil {
+			return nil, err
+		}
+		return newRawTunnel(conn), nil
+	}
+	var errs []error
+	var tried []*lb.Endpoint
+	for range maxTries {
+		e := b.picker.Load().Pick(tried)
+		if e == nil || slices.Contains(tried, e) {
+			break
+		}
+		tried = append(tried, e)
+		t, err := dialEndpoint(ctx, b, e)
+		if err == nil {
+			e.Begin()
+			c.endpoint = e
+			return t, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", e.Plan.Addr, err))
+		if ctx.Err() != nil {
+			break
+		}
+		e.Refused(time.Now())
+	}
+	if len(errs) == 0 {
+		return nil, noHealthy(b)
+	}
+	return nil, errors.Join(errs...)
+}
+
+func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, error) {
+	ctx, cancel := context.WithTimeout(ctx, b.connectTimeout())
+	defer cancel()
+	up := reach(e)
+	if up.peer != nil {
+		return openMeshTunnel(ctx, up.peer, e.Plan.Addr)
+	}
+	conn, err := up.pool.dial(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return newRawTunnel(conn), nil
+}
+
+// tcpBackend chooses the backend for a connection.
+func (c *outboundCall) tcpBackend(state *compiled) (*backend, error) {
+	src := c.o.self.source()
+	for i := range state.plan.TCP {
+		r := &state.plan.TCP[i]
+		if len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return matchTCP(m, c.local, src) }) {
+			return pickTCP(state, r)
+		}
+	}
+	return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no tcp route matches"}
+}
+
+func pickTCP(state *compiled, r *plan.TCPRoute) (*backend, error) {
+	total := uint64(0)
+	for _, w := range r.Backends {
+		total += uint64(w.Weight)
+	}
+	if total == 0 {
+		return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: "every backend has weight 0"}
+	}
+	n := rand.Uint64N(total) //nolint:gosec // spreading load needs no secrecy
+	for _, w := range r.Backends {
+		if n < uint64(w.Weight) {
+			b := state.backends[w.Backend]
+			if b.plan.Missing != "" {
+				return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: b.plan.Missing}
+			}
+			return b, nil
+		}
+		n -= uint64(w.Weight)
+	}
+	return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: "every backend has weight 0"}
+}
+
+// matchTCP evaluates what can be known of a connection before it carries anything.
+func matchTCP(m model.TCPMatch, dst netip.AddrPort, src httpx.Source) bool {
+	if m.Port != 0 && m.Port != dst.Port() || m.SourceNamespace != "" && m.SourceNamespace != src.Namespace {
+		return false
+	}
+	for k, v := range m.SourceLabels {
+		if src.Labels[k] != v {
+			return false
+		}
+	}
+	if len(m.DestinationSubnets) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(m.DestinationSubnets, func(s string) bool {
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			a, aerr := netip.ParseAddr(s)
+			return aerr == nil && a == dst.Addr()
+		}
+		return p.Contains(dst.Addr())
+	})
+}

@@ -1,0 +1,475 @@
+package file
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	runtimeschema "k8s.io/apimachinery/pkg/runtime/schema"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// Decode reads one file's text. name is the file name for positions; ".json" makes it a sequence of JSON values,
+// anything else YAML documents. Objects and problems come in the order of the text. An object that holds a mistake
+// is not among the objects.
+func Decode(name string, data []byte) ([]Object, []model.Problem) {
+	c := newDecoder().decode(name, data)
+	objects := firsts(c)
+	return objects, c.problems()
+}
+
+// content is what one file says.
+type content struct {
+	objects  []Object
+	findings []finding
+}
+
+// finding is a problem with the slot it was found in. Where nothing told the object's name, named is false and the
+// Ref holds the kind at most.
+type finding struct {
+	model.Problem
+	slot  slot
+	named bool
+}
+
+func (c *content) problems() []model.Problem {
+	var all []model.Problem
+	for _, f := range c.findings {
+		all = append(all, f.Problem)
+	}
+	return all
+}
+
+// refused reports whether anything in the file was.
+func (c *content) refused() bool {
+	return slices.ContainsFunc(c.findings, func(f finding) bool { return f.Severity == model.Rejected })
+}
+
+// decoder turns text into objects. It keeps schemas and is not safe for concurrent use.
+type decoder struct {
+	kinds   map[string]*kind
+	schemas *schemas
+}
+
+func newDecoder() *decoder {
+	d := &decoder{kinds: map[string]*kind{}, schemas: newSchemas()}
+	for _, k := range kinds() {
+		d.kinds[k.name] = &k
+	}
+	return d
+}
+
+func (d *decoder) decode(name string, data []byte) *content {
+	c := &content{}
+	for _, doc := range split(name, data) {
+		d.document(c, doc)
+	}
+	return c
+}
+
+func (d *decoder) document(c *content, doc *document) {
+	root, err := parse(doc.text)
+	if err != nil {
+		d.unparsed(c, doc, err)
+		return
+	}
+	if root == nil {
+		return
+	}
+	d.root(c, doc, root)
+}
+
+// parse gives the root node of a document, nil where there is nothing but comments.
+func parse(text string) (*yaml.Node, error) {
+	var n yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &n); err != nil {
+		return nil, err
+	}
+	if n.Kind != yaml.DocumentNode || len(n.Content) == 0 {
+		return nil, nil //nolint:nilnil // nothing was written, and that is no mistake
+	}
+	root := n.Content[0]
+	if v, ok := scalarOf(root); ok && v.kind == nullScalar {
+		return nil, nil //nolint:nilnil // the same, written as null
+	}
+	return root, nil
+}
+
+// root reads the object or the List of a document.
+func (d *decoder) root(c *content, doc *document, root *yaml.Node) {
+	h := headerOf(root)
+	items, isList := itemsOf(root, h)
+	if !isList {
+		d.object(c, source{doc: doc, root: root, slot: slot{document: doc.index}, header: h})
+		return
+	}
+	for i, item := range items.Content {
+		of := source{doc: doc, root: item, slot: slot{document: doc.index, item: i + 1}, header: headerOf(item)}
+		if singular := strings.TrimSuffix(h.kind, "List"); singular != "" && of.kind == "" {
+			of.kind, of.apiVersion = singular, h.apiVersion
+		}
+		d.object(c, of)
+	}
+}
+
+// header is what identifies an object.
+type header struct{ apiVersion, kind, namespace, name string }
+
+// headerOf reads the header as far as it can be told, through a misspelt "metadata" too.
+func headerOf(root *yaml.Node) header {
+	var h header
+	if root.Kind != yaml.MappingNode {
+		return h
+	}
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		key, value := root.Content[i].Value, root.Content[i+1]
+		switch {
+		case key == "apiVersion":
+			h.apiVersion = textOf(value)
+		case key == "kind":
+			h.kind = textOf(value)
+		case h.name == "" && value.Kind == yaml.MappingNode && nearest(key, []string{"metadata"}) != "":
+			h.namespace, h.name = textOf(lookup(value, "namespace")), textOf(lookup(value, "name"))
+		}
+	}
+	return h
+}
+
+// textOf gives the text of a scalar node, "" for anything else.
+func textOf(n *yaml.Node) string {
+	if n == nil {
+		return ""
+	}
+	if v, ok := scalarOf(n); ok && v.kind == textScalar {
+		return v.json
+	}
+	return ""
+}
+
+// lookup gives the value of a key of a mapping, or nil.
+func lookup(n *yaml.Node, name string) *yaml.Node {
+	if n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == name {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// itemsOf gives the items of a List of any kind.
+func itemsOf(root *yaml.Node, h header) (*yaml.Node, bool) {
+	if !strings.HasSuffix(h.kind, "List") {
+		return nil, false
+	}
+	items := lookup(root, "items")
+	return items, items != nil && items.Kind == yaml.SequenceNode
+}
+
+// unknownKind stands for the kind in the Ref of a document that does not tell it.
+const unknownKind = "object"
+
+// missingMessage is said of a field without which an object is none.
+const missingMessage = "missing"
+
+// source is one object to read: a document, or an item of a List.
+type source struct {
+	doc  *document
+	root *yaml.Node
+	slot slot
+	header
+}
+
+// ref names the object as far as it can be told.
+func (s *source) ref(k *kind) (ref model.Ref, named bool) {
+	ref.Kind, ref.Namespace, ref.Name = s.kind, s.namespace, s.name
+	if ref.Kind == "" {
+		ref.Kind = unknownKind
+	}
+	if s.name == "" {
+		ref.Key = model.Key{Name: fmt.Sprintf("(document %d)", s.slot.document)}
+		if s.slot.item > 0 {
+			ref.Name = fmt.Sprintf("(document %d, item %d)", s.slot.document, s.slot.item)
+		}
+		return ref, false
+	}
+	switch {
+	case k == nil:
+	case k.scope == clusterWide:
+		ref.Namespace = ""
+	case ref.Namespace == "":
+		ref.Namespace = metav1.NamespaceDefault
+	}
+	return ref, true
+}
+
+// maxMistakes bounds what is reported of one object: nobody reads more.
+const maxMistakes = 50
+
+// object reads one object.
+func (d *decoder) object(c *content, s source) {
+	k, m, severity := d.kindOf(&s)
+	ref, named := s.ref(k)
+	var found []mistake
+	var value any
+	switch {
+	case m != nil:
+		found = []mistake{*m}
+	default:
+		value, found = d.value(&s, k, ref)
+	}
+	slices.SortStableFunc(found, func(a, b mistake) int { return a.line - b.line })
+	if len(found) > maxMistakes {
+		found[maxMistakes] = mistake{line: found[maxMistakes].line, message: fmt.Sprintf("and %d more mistakes", len(found)-maxMistakes)}
+		found = found[:maxMistakes+1]
+	}
+	for _, m := range found {
+		c.findings = append(c.findings, finding{
+			slot: s.slot, named: named,
+			Problem: model.Problem{
+				Ref: ref, Severity: severity, Field: m.path, Message: m.message, Fix: m.fix, Pos: s.doc.pos(m.line),
+			},
+		})
+	}
+	if len(found) > 0 {
+		return
+	}
+	c.objects = append(c.objects, Object{
+		Ref: ref, Value: value, Pos: s.doc.pos(s.root.Line), Locate: locator(s.doc, s.slot), doc: s.doc, slot: s.slot,
+	})
+}
+
+// kindOf looks up the kind, or says why there is none.
+func (d *decoder) kindOf(s *source) (k *kind, m *mistake, severity model.Severity) {
+	k = d.kinds[s.kind]
+	switch {
+	case s.root.Kind != yaml.MappingNode:
+		return nil, &mistake{line: s.root.Line, message: "not a manifest: a map with apiVersion, kind and metadata is expected"}, model.Rejected
+	case s.kind == "" || s.apiVersion == "":
+		return k, headless(s, k), model.Rejected
+	case k == nil:
+		return nil, d.unknownKind(s), model.Warning
+	case k.accepts(s.apiVersion):
+		return k, nil, model.Rejected
+	case foreign(s.apiVersion, k):
+		return nil, &mistake{
+			line: fieldLine(s.root, "apiVersion"), path: "apiVersion",
+			message: fmt.Sprintf("%s of %s is not read, and left out", s.kind, s.apiVersion),
+			fix:     fmt.Sprintf("the %s that is read is of %#q", s.kind, k.apiVersion()),
+		}, model.Warning
+	default:
+		return k, &mistake{
+			line: fieldLine(s.root, "apiVersion"), path: "apiVersion",
+			message: fmt.Sprintf("%#q has no kind %s", clip(s.apiVersion), s.kind),
+			fix:     fmt.Sprintf("write `apiVersion: %s`", k.apiVersion()),
+		}, model.Rejected
+	}
+}
+
+// headless says that apiVersion or kind is missing, or how it was misspelt.
+func headless(s *source, k *kind) *mistake {
+	missing := "apiVersion"
+	if s.kind == "" {
+		missing = "kind"
+	}
+	for i := 0; i+1 < len(s.root.Content); i += 2 {
+		key := s.root.Content[i]
+		if key.Value == missing {
+			return &mistake{line: key.Line, path: missing, message: fmt.Sprintf("%#q must be text", missing)}
+		}
+		if nearest(key.Value, []string{"apiVersion", "kind", "metadata", "spec"}) == missing {
+			return &mistake{
+				line: key.Line, path: clip(key.Value),
+				message: fmt.Sprintf("unknown field %#q", clip(key.Value)), fix: fmt.Sprintf("did you mean `%s:`?", missing),
+			}
+		}
+	}
+	m := &mistake{line: s.root.Line, path: missing, message: missingMessage}
+	if k != nil {
+		m.fix = fmt.Sprintf("write `apiVersion: %s`", k.apiVersion())
+	}
+	return m
+}
+
+func (d *decoder) unknownKind(s *source) *mistake {
+	m := &mistake{
+		line: fieldLine(s.root, "kind"), path: "kind",
+		message: fmt.Sprintf("%s (%s) is not read, and left out", clip(s.kind), clip(s.apiVersion)),
+	}
+	var names []string
+	for _, k := range kinds() {
+		names = append(names, k.name)
+	}
+	if near := nearest(s.kind, names); near != "" && !foreign(s.apiVersion, d.kinds[near]) {
+		m.fix = fmt.Sprintf("did you mean %#q?", near)
+	}
+	return m
+}
+
+// foreign reports whether apiVersion is of an API of its own that happens to have a kind of the same name, such as
+// the Service of serving.knative.dev, rather than a slip.
+func foreign(apiVersion string, k *kind) bool {
+	group := groupOf(apiVersion)
+	if !strings.Contains(group, ".") {
+		return false
+	}
+	return !slices.ContainsFunc(kinds(), func(o kind) bool { return o.group == group }) && distance(group, k.group) > 3
+}
+
+func fieldLine(root *yaml.Node, name string) int {
+	for i := 0; i+1 < len(root.Content); i += 2 {
+		if root.Content[i].Value == name {
+			return root.Content[i].Line
+		}
+	}
+	return root.Line
+}
+
+// objectName is what Kubernetes allows as a name: an RFC 1123 subdomain.
+var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
+
+// value checks the object against its kind and gives the typed value.
+func (d *decoder) value(s *source, k *kind, ref model.Ref) (any, []mistake) {
+	w := walker{base: s.doc.line - 1}
+	w.value(s.root, &place{schema: d.schemas.ofKind(k)})
+	w.checkName(s)
+	if len(w.mistakes) > 0 {
+		return nil, w.mistakes
+	}
+	value := k.make()
+	if err := json.Unmarshal(w.out, value); err != nil {
+		return nil, []mistake{{line: s.root.Line, message: plainError(err)}}
+	}
+	value.SetNamespace(ref.Namespace)
+	if typed, ok := value.(runtime.Object); ok {
+		typed.GetObjectKind().SetGroupVersionKind(runtimeschema.FromAPIVersionAndKind(s.apiVersion, s.kind))
+	}
+	return value, nil
+}
+
+// plainError gives the innermost message of a JSON error.
+func plainError(err error) string {
+	if mistyped, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
+		return fmt.Sprintf("%#q is %s here, which it cannot be", mistyped.Field, mistyped.Value)
+	}
+	return clip(err.Error())
+}
+
+// checkName demands a valid name and namespace, unless a mistake already reported explains why there is none.
+func (w *walker) checkName(s *source) {
+	if slices.ContainsFunc(w.mistakes, func(m mistake) bool {
+		return strings.HasPrefix(m.path, "metadata") || strings.Contains(m.fix, "`metadata")
+	}) {
+		return
+	}
+	line := fieldLine(s.root, "metadata")
+	if s.name == "" {
+		w.mistakes = append(w.mistakes, mistake{line: line, path: "metadata.name", message: missingMessage, fix: "every object needs a name"})
+		return
+	}
+	for _, part := range []struct{ field, value string }{{"name", s.name}, {"namespace", s.namespace}} {
+		if part.value == "" || len(part.value) <= 253 && objectName.MatchString(part.value) {
+			continue
+		}
+		if meta := lookup(s.root, "metadata"); meta != nil {
+			line = fieldLine(meta, part.field)
+		}
+		w.mistakes = append(w.mistakes, mistake{
+			line: line, path: "metadata." + part.field,
+			message: fmt.Sprintf("%#q is no valid name", clip(part.value)),
+			fix:     "lower-case letters, digits, `-` and `.`, beginning and ending with a letter or digit",
+		})
+	}
+}
+
+// split cuts a file into its documents. Lines that begin with --- or ... end a YAML document wherever they stand
+// (YAML 1.2.2, section 9.1.2: not even a block scalar may hold them), so that a mistake in one document does not
+// hide the others.
+func split(name string, data []byte) []*document {
+	data = bytes.TrimPrefix(data, []byte("\xEF\xBB\xBF"))
+	if strings.HasSuffix(name, ".json") {
+		return splitJSON(name, data)
+	}
+	var docs []*document
+	current := &document{file: name, line: 1}
+	var text strings.Builder
+	flush := func(next int) {
+		current.text = text.String()
+		if hasContent(current.text) {
+			current.index = len(docs) + 1
+			docs = append(docs, current)
+		}
+		current = &document{file: name, line: next}
+		text.Reset()
+	}
+	number := 0
+	for line := range strings.Lines(string(data)) {
+		number++
+		rest, marker := cutMarker(line)
+		if !marker {
+			text.WriteString(line)
+			continue
+		}
+		flush(number)
+		text.WriteString(rest)
+	}
+	flush(number)
+	return docs
+}
+
+// cutMarker recognises a document marker and gives the line without it. The marker's columns stay, as blanks.
+func cutMarker(line string) (rest string, marker bool) {
+	if len(line) < 3 || line[:3] != "---" && line[:3] != "..." {
+		return "", false
+	}
+	if len(line) > 3 && !strings.ContainsRune(" \t\r\n", rune(line[3])) {
+		return "", false
+	}
+	return "   " + line[3:], true
+}
+
+// hasContent reports whether text holds anything but blank lines, comments and directives.
+func hasContent(text string) bool {
+	for line := range strings.Lines(text) {
+		line = strings.TrimSpace(line)
+		if line != "" && line[0] != '#' && line[0] != '%' {
+			return true
+		}
+	}
+	return false
+}
+
+// splitJSON cuts a file into JSON values; what follows a syntax error is one document, for the parser to complain.
+func splitJSON(name string, data []byte) []*document {
+	var docs []*document
+	dec := json.NewDecoder(bytes.NewReader(data))
+	var start int64
+	for {
+		var raw json.RawMessage
+		err := dec.Decode(&raw)
+		end := dec.InputOffset()
+		if err != nil {
+			end = int64(len(data))
+		}
+		text := string(data[start:end])
+		if hasContent(text) {
+			docs = append(docs, &document{
+				file: name, text: text, line: 1 + bytes.Count(data[:start], []byte("\n")), index: len(docs) + 1,
+			})
+		}
+		if err != nil {
+			return docs
+		}
+		start = end
+	}
+}

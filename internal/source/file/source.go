@@ -1,0 +1,65 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// Options configure a Source.
+type Options struct {
+	// Paths are files and directories (read with their sub-directories). Later ones override earlier ones. One that
+	// does not exist is a Problem until it does.
+	Paths []string
+	// Logger receives a line per batch at debug level and per watching failure at warning level. Nil discards.
+	Logger *slog.Logger
+}
+
+// Source follows manifests on disk.
+type Source struct {
+	paths []string
+	log   *slog.Logger
+}
+
+// New makes a Source. It does no I/O.
+func New(o Options) (*Source, error) {
+	if len(o.Paths) == 0 {
+		return nil, errors.New("no manifests: name at least one file or directory")
+	}
+	s := &Source{log: o.Logger}
+	for _, path := range o.Paths {
+		if path == "" {
+			return nil, errors.New("an empty path among the manifests")
+		}
+		s.paths = append(s.paths, filepath.Clean(path))
+	}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	return s, nil
+}
+
+// Read reads paths once: all objects in force, ordered by path, file and place, and all problems. A path that cannot
+// be read at all is an error.
+func Read(paths []string) ([]Object, []model.Problem, error) {
+	for _, path := range paths {
+		if _, err := os.Stat(path); err != nil {
+			message, _ := plainFileError(err)
+			return nil, nil, fmt.Errorf("%s: %s", path, message)
+		}
+	}
+	r := newRegistry()
+	t := walkPaths(paths)
+	for _, f := range t.failures {
+		r.fail(f.key, f.message, f.fix)
+	}
+	for _, k := range t.files {
+		r.load(k)
+	}
+	change, _ := r.flush()
+	return change.Upserts, change.Problems, nil
+}

@@ -1,0 +1,103 @@
+package store
+
+import (
+	"cmp"
+	"hash/fnv"
+	"net/netip"
+	"slices"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// autoAddress is the automatic address of one host of one namespace.
+type autoAddress struct {
+	ID        string // "namespace/host"
+	Namespace string
+	Host      model.Hostname
+	Addr      netip.Addr
+}
+
+// AutoAddress is an address of 240.240.0.0/16 that stands for the host of a ServiceEntry without addresses.
+type AutoAddress struct {
+	Namespace string
+	Host      model.Hostname
+	Addr      netip.Addr
+}
+
+// Last octets run from 1 to 254: Istio never gives out .0 and .255, some clients take them for network addresses.
+const (
+	autoHosts = 254
+	autoSlots = 256 * autoHosts
+)
+
+// wantsAutoAddress reports whether DNS could not answer for s otherwise: a ServiceEntry host that names one host,
+// whose endpoints the proxy knows or finds, and that has no address of its own.
+func wantsAutoAddress(s *model.Service) bool {
+	switch s.Resolution {
+	case model.ResolveStatic, model.ResolveDNS, model.ResolveDNSRoundRobin:
+		return len(s.VIPs) == 0 && !s.Headless && !s.Host.Wildcard() && s.ExternalName == ""
+	case model.ResolveSlices, model.ResolveNone:
+		return false
+	}
+	return false
+}
+
+type autoClaim struct {
+	id        string
+	namespace string
+	host      model.Hostname
+	since     time.Time
+}
+
+// assignAuto gives every claim its address: the slot that the hash of "namespace/host" points at, or the next free
+// one. Claims are served oldest first, then by name, so the result is a function of the set alone: every replica
+// and every restart computes the same, in whichever order objects arrived, and a new ServiceEntry never moves an
+// older one. Only deleting an entry can move a younger one that collided with it (with 1,000 entries about 8 of
+// them collide with any other). More than 65,024 claims get none.
+func assignAuto(services []*model.Service) []*autoAddress {
+	claims := autoClaims(services)
+	taken := make(map[uint32]bool, len(claims))
+	out := make([]*autoAddress, 0, len(claims))
+	for _, c := range claims[:min(len(claims), autoSlots)] {
+		slot := autoSlot(c.id)
+		for taken[slot] {
+			slot = (slot + 1) % autoSlots
+		}
+		taken[slot] = true
+		out = append(out, &autoAddress{ID: c.id, Namespace: c.namespace, Host: c.host, Addr: autoAddr(slot)})
+	}
+	return out
+}
+
+// autoClaims merges the services that share namespace and host and puts the claims in order.
+func autoClaims(services []*model.Service) []autoClaim {
+	byID := make(map[string]autoClaim, len(services))
+	for _, s := range services {
+		id := autoID(s.Key.Namespace, s.Host)
+		c, ok := byID[id]
+		if !ok || s.CreatedAt.Before(c.since) {
+			byID[id] = autoClaim{id: id, namespace: s.Key.Namespace, host: s.Host, since: s.CreatedAt}
+		}
+	}
+	claims := make([]autoClaim, 0, len(byID))
+	for _, c := range byID {
+		claims = append(claims, c)
+	}
+	slices.SortFunc(claims, func(a, b autoClaim) int {
+		return cmp.Or(a.since.Compare(b.since), cmp.Compare(a.id, b.id))
+	})
+	return claims
+}
+
+func autoID(namespace string, host model.Hostname) string { return namespace + "/" + string(host) }
+
+func autoSlot(id string) uint32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(id)) // a hash never fails
+	return h.Sum32() % autoSlots
+}
+
+func autoAddr(slot uint32) netip.Addr {
+	return netip.AddrFrom4([4]byte{240, 240, byte(slot / autoHosts), byte(slot%autoHosts) + 1})
+}

@@ -1,0 +1,312 @@
+package store_test
+
+import (
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// conformance is what every table must do, with two different values of one row and every way to read them.
+type conformance struct {
+	name        string
+	set, update func(*store.Txn)
+	remove      func(*store.Txn)
+	// reads give what each index shows; all of them see the first value, none sees anything once it is removed.
+	reads map[string]func(*store.Reader) any
+	// updated names the reads whose result the update changes.
+	updated []string
+}
+
+func key(ns, name string) model.Key        { return model.Key{Namespace: ns, Name: name} }
+func ref(kind, ns, name string) model.Ref  { return model.Ref{Kind: kind, Key: key(ns, name)} }
+func addr(s string) netip.Addr             { return netip.MustParseAddr(s) }
+func prefix(s string) netip.Prefix         { return netip.MustParsePrefix(s) }
+func slot[T any](v T, ok bool) any         { return map[bool]any{true: v, false: nil}[ok] }
+func row[T any](v *T) any                  { return slot(v, v != nil) }
+func list[T any](v []T) any                { return slot(v, len(v) > 0) }
+func equal() cmp.Options                   { return cmp.Options{cmpopts.EquateComparable(netip.Addr{}, netip.Prefix{})} }
+func single(s string) []netip.Prefix       { return []netip.Prefix{prefix(s)} }
+func slicePort(n uint16) []model.SlicePort { return []model.SlicePort{{Name: "http", Port: n}} }
+func servicePort(n uint16) []model.ServicePort {
+	return []model.ServicePort{{Name: "http", Port: n, Protocol: model.HTTP}}
+}
+
+func endpoint(ip, pod string) model.SliceEndpoint {
+	return model.SliceEndpoint{Addresses: []netip.Addr{addr(ip)}, Pod: key("myapp", pod), Ready: true, Serving: true}
+}
+
+func tables() []conformance {
+	origin := ref("Service", "myapp", "users")
+	service := model.Service{
+		Key: key("myapp", "users"), Host: "users.myapp.svc.cluster.local", VIPs: []netip.Prefix{prefix("10.0.0.1/32"), prefix("10.9.0.0/16")},
+		Ports: servicePort(80), Resolution: model.ResolveSlices,
+	}
+	changedService := service
+	changedService.Ports = servicePort(81)
+	entry := model.Service{Key: key("myapp", "api.example.com"), Host: "api.example.com", Resolution: model.ResolveDNS, Ports: servicePort(80)}
+	changedEntry := entry
+	changedEntry.Ports = servicePort(81)
+	slice := model.Slice{
+		Key: key("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080),
+		Endpoints: []model.SliceEndpoint{endpoint("10.1.0.1", "users-a")},
+	}
+	changedSlice := slice
+	changedSlice.Endpoints = []model.SliceEndpoint{endpoint("10.1.0.1", "users-a")}
+	changedSlice.Endpoints[0].Ready = false
+	workload := model.Workload{Key: key("myapp", "users-a"), IPs: []netip.Addr{addr("10.1.0.1")}}
+	changedWorkload := workload
+	changedWorkload.Meshed = true
+	set := model.RouteSet{
+		Ref: ref("HTTPRoute", "myapp", "users"), Hosts: []model.Hostname{"users.myapp.svc.cluster.local"},
+		Parents: []model.RouteParent{{Service: key("myapp", "users"), Host: "users.myapp.svc.cluster.local"}},
+	}
+	changedSet := set
+	changedSet.HTTP = []model.HTTPRule{{Field: "spec.rules[0]"}}
+	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local"}
+	changedPolicy := policy
+	changedPolicy.Default.LB = model.Random
+	return []conformance{
+		{
+			name:   "services",
+			set:    func(tx *store.Txn) { tx.SetServices(origin, service) },
+			update: func(tx *store.Txn) { tx.SetServices(origin, changedService) },
+			remove: func(tx *store.Txn) { tx.SetServices(origin) },
+			reads: map[string]func(*store.Reader) any{
+				"all":     func(r *store.Reader) any { return list(r.Services()) },
+				"host":    func(r *store.Reader) any { return list(r.ServicesByHost("users.myapp.svc.cluster.local")) },
+				"key":     func(r *store.Reader) any { return list(r.ServicesByKey(key("myapp", "users"))) },
+				"address": func(r *store.Reader) any { return list(r.ServicesByAddress(addr("10.0.0.1"))) },
+				"mapped":  func(r *store.Reader) any { return list(r.ServicesByAddress(addr("::ffff:10.0.0.1"))) },
+				"range":   func(r *store.Reader) any { return list(r.ServicesByRange()) },
+			},
+			updated: []string{"all", "host", "key", "address", "mapped", "range"},
+		},
+		{
+			name:   "automatic_addresses",
+			set:    func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "api"), entry) },
+			update: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "api"), changedEntry) },
+			remove: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "api")) },
+			reads: map[string]func(*store.Reader) any{
+				"of": func(r *store.Reader) any { return slot(r.AutoAddress("myapp", "api.example.com")) },
+				"at": func(r *store.Reader) any { return slot(r.AutoAddressAt(addr("240.240.166.99"))) },
+			},
+		},
+		{
+			name:   "slices",
+			set:    func(tx *store.Txn) { tx.SetSlice(slice) },
+			update: func(tx *store.Txn) { tx.SetSlice(changedSlice) },
+			remove: func(tx *store.Txn) { tx.DeleteSlice(slice.Key) },
+			reads: map[string]func(*store.Reader) any{
+				"slice":   func(r *store.Reader) any { return row(r.Slice(slice.Key)) },
+				"shape":   func(r *store.Reader) any { return slot(r.SliceShape(slice.Key)) },
+				"service": func(r *store.Reader) any { return list(r.SlicesOfService(slice.Service)) },
+				"pod":     func(r *store.Reader) any { return list(r.SlicesOfPod(key("myapp", "users-a"))) },
+				"address": func(r *store.Reader) any { return list(r.SlicesAtAddress(addr("10.1.0.1"))) },
+			},
+			updated: []string{"slice"},
+		},
+		{
+			name:   "workloads",
+			set:    func(tx *store.Txn) { tx.SetWorkload(workload) },
+			update: func(tx *store.Txn) { tx.SetWorkload(changedWorkload) },
+			remove: func(tx *store.Txn) { tx.DeleteWorkload(workload.Key) },
+			reads: map[string]func(*store.Reader) any{
+				"workload":  func(r *store.Reader) any { return row(r.Workload(workload.Key)) },
+				"address":   func(r *store.Reader) any { return list(r.WorkloadsAtAddress(addr("10.1.0.1"))) },
+				"namespace": func(r *store.Reader) any { return list(r.WorkloadsInNamespace("myapp")) },
+			},
+			updated: []string{"workload", "address"},
+		},
+		{
+			name:    "nodes",
+			set:     func(tx *store.Txn) { tx.SetNode(model.Node{Name: "n1"}) },
+			update:  func(tx *store.Txn) { tx.SetNode(model.Node{Name: "n1", Locality: model.Locality{Zone: "a"}}) },
+			remove:  func(tx *store.Txn) { tx.DeleteNode("n1") },
+			reads:   map[string]func(*store.Reader) any{"node": func(r *store.Reader) any { return row(r.Node("n1")) }},
+			updated: []string{"node"},
+		},
+		{
+			name: "namespaces",
+			set:  func(tx *store.Txn) { tx.SetNamespace(model.Namespace{Name: "myapp"}) },
+			update: func(tx *store.Txn) {
+				tx.SetNamespace(model.Namespace{Name: "myapp", Labels: map[string]string{"a": "b"}})
+			},
+			remove:  func(tx *store.Txn) { tx.DeleteNamespace("myapp") },
+			reads:   map[string]func(*store.Reader) any{"namespace": func(r *store.Reader) any { return row(r.Namespace("myapp")) }},
+			updated: []string{"namespace"},
+		},
+		{
+			name:   "route_sets",
+			set:    func(tx *store.Txn) { tx.SetRouteSet(set) },
+			update: func(tx *store.Txn) { tx.SetRouteSet(changedSet) },
+			remove: func(tx *store.Txn) { tx.DeleteRouteSet(set.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all":    func(r *store.Reader) any { return list(r.RouteSets()) },
+				"ref":    func(r *store.Reader) any { return row(r.RouteSet(set.Ref)) },
+				"host":   func(r *store.Reader) any { return list(r.RouteSetsByHost(set.Hosts[0])) },
+				"parent": func(r *store.Reader) any { return list(r.RouteSetsByParent(key("myapp", "users"))) },
+			},
+			updated: []string{"all", "ref", "host", "parent"},
+		},
+		{
+			name:   "policies",
+			set:    func(tx *store.Txn) { tx.SetPolicy(policy) },
+			update: func(tx *store.Txn) { tx.SetPolicy(changedPolicy) },
+			remove: func(tx *store.Txn) { tx.DeletePolicy(policy.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all":  func(r *store.Reader) any { return list(r.Policies()) },
+				"ref":  func(r *store.Reader) any { return row(r.Policy(policy.Ref)) },
+				"host": func(r *store.Reader) any { return list(r.PoliciesByHost(policy.Host)) },
+			},
+			updated: []string{"all", "ref", "host"},
+		},
+	}
+}
+
+// TestTableConformance takes each table through set, set again, update, remove and remove again, and compares after
+// every step what readers see and which of their keys were reported as changed.
+func TestTableConformance(t *testing.T) {
+	for _, c := range tables() {
+		t.Run(c.name, func(t *testing.T) {
+			s := store.New()
+			empty := s.Snapshot()
+			all := make([]string, 0, len(c.reads))
+			for name := range c.reads {
+				all = append(all, name)
+			}
+			steps := []struct {
+				name    string
+				do      func(*store.Txn)
+				present bool
+				changed []string
+			}{
+				{"set", c.set, true, all},
+				{"set again", c.set, true, nil},
+				{"update", c.update, true, c.updated},
+				{"remove", c.remove, false, all},
+				{"remove again", c.remove, false, nil},
+			}
+			for _, step := range steps {
+				before := s.Snapshot()
+				after, changed := s.Commit(step.do)
+				if len(step.changed) == 0 && len(c.updated) > 0 && (len(changed) != 0 || after.Revision() != before.Revision()) {
+					t.Errorf("%s: changed %v, want nothing", step.name, changed.Keys())
+				}
+				for name, read := range c.reads {
+					r := store.NewReader(after)
+					if got := read(r); (got != nil) != step.present {
+						t.Errorf("%s: read %s = %v, want present=%v", step.name, name, got, step.present)
+					}
+					if len(r.Keys()) != 1 {
+						t.Errorf("%s: read %s noted %v, want one key", step.name, name, r.Keys())
+					}
+					if got, want := changed.Any(r.Keys()), slices.Contains(step.changed, name); got != want {
+						t.Errorf("%s: read %s changed = %v, want %v (keys %v)", step.name, name, got, want, changed.Keys())
+					}
+					if got := read(store.NewReader(empty)); got != nil {
+						t.Errorf("%s: the empty snapshot now reads %s = %v", step.name, name, got)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestCommitSeesItsOwnChanges(t *testing.T) {
+	s := store.New()
+	origin := ref("ServiceEntry", "myapp", "api")
+	a := model.Service{Key: key("myapp", "a.example.com"), Host: "a.example.com", Resolution: model.ResolveDNS}
+	b := model.Service{Key: key("myapp", "b.example.com"), Host: "b.example.com", Resolution: model.ResolveDNS}
+	snap, _ := s.Commit(func(tx *store.Txn) {
+		tx.SetServices(origin, a, b)
+		tx.SetServices(origin, b)
+	})
+	want := b
+	want.Origin = origin
+	if diff := cmp.Diff([]*model.Service{&want}, store.NewReader(snap).Services(), equal()); diff != "" {
+		t.Errorf("services (-want +got):\n%s", diff)
+	}
+}
+
+func TestWorkloadHundreds(t *testing.T) {
+	s := store.New()
+	name := func(i int) model.Key {
+		return key("myapp", string(rune('a'+i/26/26))+string(rune('a'+i/26%26))+string(rune('a'+i%26)))
+	}
+	read := func(snap store.Snapshot) (int, []store.Key) {
+		r := store.NewReader(snap)
+		return r.WorkloadHundreds("myapp"), r.Keys()
+	}
+	steps := []struct {
+		name    string
+		from    int
+		to      int
+		want    int
+		changed bool
+	}{
+		{"first hundred", 0, 100, 1, false},
+		{"one more", 100, 101, 2, true},
+		{"second hundred", 101, 200, 2, false},
+		{"back to one", 200, 99, 1, true},
+		{"none", 99, 0, 1, false},
+	}
+	for _, step := range steps {
+		snap, changed := s.Commit(func(tx *store.Txn) {
+			for i := step.from; i < step.to; i++ {
+				tx.SetWorkload(model.Workload{Key: name(i)})
+			}
+			for i := step.to; i < step.from; i++ {
+				tx.DeleteWorkload(name(i))
+			}
+		})
+		got, keys := read(snap)
+		if got != step.want || changed.Any(keys) != step.changed {
+			t.Errorf("%s: WorkloadHundreds = %d, changed %v; want %d, %v", step.name, got, changed.Any(keys), step.want, step.changed)
+		}
+	}
+}
+
+func TestSliceShapeChangesWithParts(t *testing.T) {
+	s := store.New()
+	slice := func(n int) model.Slice {
+		out := model.Slice{Key: key("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080)}
+		for range n {
+			out.Endpoints = append(out.Endpoints, endpoint("10.1.0.1", "users-a"))
+		}
+		return out
+	}
+	for _, step := range []struct {
+		n       int
+		shards  int
+		changed bool
+	}{{0, 1, true}, {100, 1, false}, {101, 2, true}, {200, 2, false}, {100, 1, true}} {
+		snap, changed := s.Commit(func(tx *store.Txn) { tx.SetSlice(slice(step.n)) })
+		r := store.NewReader(snap)
+		shape, _ := r.SliceShape(key("myapp", "users-1"))
+		if shape.Shards != step.shards || changed.Any(r.Keys()) != step.changed {
+			t.Errorf("%d endpoints: %d shards, changed %v; want %d, %v", step.n, shape.Shards, changed.Any(r.Keys()), step.shards, step.changed)
+		}
+	}
+}
+
+func TestTableString(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		key  store.Key
+		want string
+	}{
+		{"index", store.Key{Table: store.SlicesOfService, ID: "myapp/users"}, "slices-of-service/myapp/users"},
+		{"whole table", store.Key{Table: store.Policies, ID: store.All}, "policies/"},
+		{"invalid", store.Key{Table: 99, ID: "x"}, "table-99/x"},
+	} {
+		if got := test.key.String(); got != test.want {
+			t.Errorf("%s: String() = %q, want %q", test.name, got, test.want)
+		}
+	}
+}

@@ -1,0 +1,217 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// Reader looks things up in one snapshot and notes the key of every look-up, answered or not. Values it hands out
+// are shared: never change them. A Reader belongs to one goroutine; make one per computation.
+type Reader struct {
+	state *state
+	keys  map[Key]struct{}
+}
+
+// NewReader gives a reader that has read nothing yet.
+func NewReader(s Snapshot) *Reader { return &Reader{state: s.state, keys: make(map[Key]struct{})} }
+
+// Keys lists what was read so far, in order.
+func (r *Reader) Keys() []Key {
+	keys := make([]Key, 0, len(r.keys))
+	for k := range r.keys {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, Key.Compare)
+	return keys
+}
+
+func (r *Reader) note(t Table, id string) { r.keys[Key{t, id}] = struct{}{} }
+
+// ServicesByHost lists the services that define exactly this host, or exactly this wildcard.
+func (r *Reader) ServicesByHost(h model.Hostname) []*model.Service {
+	r.note(ServicesByHost, string(h))
+	return r.state.services.by(serviceByHost, string(h))
+}
+
+// ServicesByKey lists the services of this name: a Kubernetes Service, the hosts of a ServiceEntry.
+func (r *Reader) ServicesByKey(k model.Key) []*model.Service {
+	r.note(ServicesByKey, k.String())
+	return r.state.services.by(serviceByKey, k.String())
+}
+
+// ServicesByAddress lists the services that have exactly this address.
+func (r *Reader) ServicesByAddress(a netip.Addr) []*model.Service {
+	id := addressID(a)
+	r.note(ServicesByAddress, id)
+	return r.state.services.by(serviceByAddress, id)
+}
+
+// ServicesByRange lists all services that have a prefix longer than one address: there are few.
+func (r *Reader) ServicesByRange() []*model.Service {
+	r.note(ServicesByRange, All)
+	return r.state.services.by(serviceByRange, All)
+}
+
+// Services lists all services.
+func (r *Reader) Services() []*model.Service {
+	r.note(Services, All)
+	return r.state.services.all()
+}
+
+// AutoAddress gives the automatic address of a host, if it has one.
+func (r *Reader) AutoAddress(namespace string, h model.Hostname) (netip.Addr, bool) {
+	id := autoID(namespace, h)
+	r.note(AutoAddresses, id)
+	a, ok := r.state.auto.get(id)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return a.Addr, true
+}
+
+// AutoAddressAt gives the host to which an automatic address was given.
+func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
+	id := addressID(addr)
+	r.note(AutoAddressesAt, id)
+	rows := r.state.auto.by(autoAddressAt, id)
+	if len(rows) == 0 {
+		return AutoAddress{}, false
+	}
+	return AutoAddress{Namespace: rows[0].Namespace, Host: rows[0].Host, Addr: rows[0].Addr}, true
+}
+
+// Slice gives a slice with its endpoints, or nil.
+func (r *Reader) Slice(k model.Key) *model.Slice {
+	r.note(Slices, k.String())
+	s, _ := r.state.slices.get(k.String())
+	return s
+}
+
+// SliceShape gives what a slice looks like from afar.
+func (r *Reader) SliceShape(k model.Key) (SliceShape, bool) {
+	r.note(SliceShapes, k.String())
+	s, ok := r.state.slices.get(k.String())
+	if !ok {
+		return SliceShape{}, false
+	}
+	return shapeOf(s), true
+}
+
+// SlicesOfService lists the names of a service's slices.
+func (r *Reader) SlicesOfService(k model.Key) []model.Key {
+	r.note(SlicesOfService, k.String())
+	return sliceKeys(r.state.slices.by(sliceOfService, k.String()))
+}
+
+// SlicesOfPod lists the names of the slices that have the pod among their endpoints.
+func (r *Reader) SlicesOfPod(k model.Key) []model.Key {
+	r.note(SlicesOfPod, k.String())
+	return sliceKeys(r.state.slices.by(sliceOfPod, k.String()))
+}
+
+// SlicesAtAddress lists the names of the slices that have an endpoint with the address.
+func (r *Reader) SlicesAtAddress(a netip.Addr) []model.Key {
+	id := addressID(a)
+	r.note(SlicesAtAddress, id)
+	return sliceKeys(r.state.slices.by(sliceAtAddress, id))
+}
+
+// Workload gives a workload, or nil.
+func (r *Reader) Workload(k model.Key) *model.Workload {
+	r.note(Workloads, k.String())
+	w, _ := r.state.workloads.get(k.String())
+	return w
+}
+
+// WorkloadsAtAddress lists the workloads that have the address: several where they share their node's.
+func (r *Reader) WorkloadsAtAddress(a netip.Addr) []*model.Workload {
+	id := addressID(a)
+	r.note(WorkloadsAtAddress, id)
+	return r.state.workloads.by(workloadAtAddress, id)
+}
+
+// WorkloadsInNamespace lists the names of the workloads in a namespace, in order.
+func (r *Reader) WorkloadsInNamespace(namespace string) []model.Key {
+	r.note(WorkloadsInNamespace, namespace)
+	rows := r.state.workloads.by(workloadInNamespace, namespace)
+	keys := make([]model.Key, 0, len(rows))
+	for _, w := range rows {
+		keys = append(keys, w.Key)
+	}
+	return keys
+}
+
+// WorkloadHundreds gives how many times ShardSize workloads a namespace has, rounded up, at least 1.
+func (r *Reader) WorkloadHundreds(namespace string) int {
+	r.note(WorkloadHundreds, namespace)
+	n, _ := r.state.sizes.Get([]byte(namespace))
+	return hundreds(n)
+}
+
+// Node gives a node, or nil.
+func (r *Reader) Node(name string) *model.Node {
+	r.note(Nodes, name)
+	n, _ := r.state.nodes.get(name)
+	return n
+}
+
+// Namespace gives a namespace, or nil.
+func (r *Reader) Namespace(name string) *model.Namespace {
+	r.note(Namespaces, name)
+	n, _ := r.state.namespaces.get(name)
+	return n
+}
+
+// RouteSet gives a route set, or nil.
+func (r *Reader) RouteSet(ref model.Ref) *model.RouteSet {
+	r.note(RouteSets, refID(ref))
+	s, _ := r.state.routeSets.get(refID(ref))
+	return s
+}
+
+// RouteSetsByHost lists the route sets that name exactly this host, or exactly this wildcard.
+func (r *Reader) RouteSetsByHost(h model.Hostname) []*model.RouteSet {
+	r.note(RouteSetsByHost, string(h))
+	return r.state.routeSets.by(routeSetByHost, string(h))
+}
+
+// RouteSetsByParent lists the Gateway API routes that are attached to a service.
+func (r *Reader) RouteSetsByParent(k model.Key) []*model.RouteSet {
+	r.note(RouteSetsByParent, k.String())
+	return r.state.routeSets.by(routeSetByParent, k.String())
+}
+
+// RouteSets lists all route sets.
+func (r *Reader) RouteSets() []*model.RouteSet {
+	r.note(RouteSets, All)
+	return r.state.routeSets.all()
+}
+
+// Policy gives a destination policy, or nil.
+func (r *Reader) Policy(ref model.Ref) *model.DestinationPolicy {
+	r.note(Policies, refID(ref))
+	p, _ := r.state.policies.get(refID(ref))
+	return p
+}
+
+// PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
+func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
+	r.note(PoliciesByHost, string(h))
+	return r.state.policies.by(policyByHost, string(h))
+}
+
+// Policies lists all destination policies.
+func (r *Reader) Policies() []*model.DestinationPolicy {
+	r.note(Policies, All)
+	return r.state.policies.all()
+}
+
+func sliceKeys(rows []*model.Slice) []model.Key {
+	keys := make([]model.Key, 0, len(rows))
+	for _, s := range rows {
+		keys = append(keys, s.Key)
+	}
+	return keys
+}

@@ -1,0 +1,221 @@
+package store
+
+import (
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// ShardSize is how many endpoints of a slice go into one EndpointShard. Kubernetes keeps slices at 100 as well, so
+// nearly every slice is one shard.
+const ShardSize = 100
+
+// SliceShape is what a slice looks like from afar: enough to name its shards, and unchanged while endpoints come
+// and go.
+type SliceShape struct {
+	Key, Service model.Key
+	Ports        []model.SlicePort
+	// Shards is how many times ShardSize endpoints the slice holds, rounded up, at least 1.
+	Shards int
+}
+
+func shapeOf(s *model.Slice) SliceShape {
+	return SliceShape{Key: s.Key, Service: s.Service, Ports: s.Ports, Shards: hundreds(len(s.Endpoints))}
+}
+
+// hundreds rounds n up to full shards.
+func hundreds(n int) int { return max(1, (n+ShardSize-1)/ShardSize) }
+
+// Positions of the indexes in their schemas.
+const (
+	serviceByHost = iota
+	serviceByKey
+	serviceByOrigin
+	serviceByAddress
+	serviceByRange
+	serviceWithoutAddress
+)
+
+const (
+	sliceShape = iota
+	sliceOfService
+	sliceOfPod
+	sliceAtAddress
+)
+
+const (
+	workloadAtAddress = iota
+	workloadInNamespace
+)
+
+const (
+	routeSetByHost = iota
+	routeSetByParent
+)
+
+const (
+	policyByHost = iota
+)
+
+const (
+	autoAddressAt = iota
+)
+
+// schemas holds how each kind of value is kept.
+type schemas struct {
+	services   schema[model.Service]
+	auto       schema[autoAddress]
+	slices     schema[model.Slice]
+	workloads  schema[model.Workload]
+	nodes      schema[model.Node]
+	namespaces schema[model.Namespace]
+	routeSets  schema[model.RouteSet]
+	policies   schema[model.DestinationPolicy]
+}
+
+func newSchemas() *schemas {
+	return &schemas{
+		services: schema[model.Service]{
+			table: Services, id: serviceID,
+			indexes: []index[model.Service]{
+				serviceByHost:         {table: ServicesByHost, ids: func(s *model.Service) []string { return []string{string(s.Host)} }},
+				serviceByKey:          {table: ServicesByKey, ids: func(s *model.Service) []string { return []string{s.Key.String()} }},
+				serviceByOrigin:       {table: ServicesByOrigin, ids: func(s *model.Service) []string { return []string{refID(s.Origin)} }},
+				serviceByAddress:      {table: ServicesByAddress, ids: singleAddresses},
+				serviceByRange:        {table: ServicesByRange, ids: ranges},
+				serviceWithoutAddress: {table: ServicesWithoutAddress, ids: withoutAddress},
+			},
+		},
+		auto: schema[autoAddress]{
+			table: AutoAddresses, id: func(a *autoAddress) string { return a.ID },
+			indexes: []index[autoAddress]{
+				autoAddressAt: {table: AutoAddressesAt, ids: func(a *autoAddress) []string { return []string{a.Addr.String()} }},
+			},
+		},
+		slices: schema[model.Slice]{
+			table: Slices, id: func(s *model.Slice) string { return s.Key.String() },
+			indexes: []index[model.Slice]{
+				sliceShape: {
+					table: SliceShapes, ids: func(s *model.Slice) []string { return []string{s.Key.String()} },
+					part: func(s *model.Slice) any { return shapeOf(s) },
+				},
+				sliceOfService: {
+					table: SlicesOfService, ids: func(s *model.Slice) []string { return []string{s.Service.String()} },
+					part: nameOnly[model.Slice],
+				},
+				sliceOfPod:     {table: SlicesOfPod, ids: podsOf, part: nameOnly[model.Slice]},
+				sliceAtAddress: {table: SlicesAtAddress, ids: addressesOf, part: nameOnly[model.Slice]},
+			},
+		},
+		workloads: schema[model.Workload]{
+			table: Workloads, id: func(w *model.Workload) string { return w.Key.String() },
+			indexes: []index[model.Workload]{
+				workloadAtAddress: {table: WorkloadsAtAddress, ids: func(w *model.Workload) []string { return addressIDs(w.IPs) }},
+				workloadInNamespace: {
+					table: WorkloadsInNamespace, ids: func(w *model.Workload) []string { return []string{w.Key.Namespace} },
+					part: nameOnly[model.Workload],
+				},
+			},
+		},
+		nodes:      schema[model.Node]{table: Nodes, id: func(n *model.Node) string { return n.Name }},
+		namespaces: schema[model.Namespace]{table: Namespaces, id: func(n *model.Namespace) string { return n.Name }},
+		routeSets: schema[model.RouteSet]{
+			table: RouteSets, id: func(r *model.RouteSet) string { return refID(r.Ref) },
+			indexes: []index[model.RouteSet]{
+				routeSetByHost:   {table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) }},
+				routeSetByParent: {table: RouteSetsByParent, ids: parentIDs},
+			},
+		},
+		policies: schema[model.DestinationPolicy]{
+			table: Policies, id: func(p *model.DestinationPolicy) string { return refID(p.Ref) },
+			indexes: []index[model.DestinationPolicy]{
+				policyByHost: {table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} }},
+			},
+		},
+	}
+}
+
+// nameOnly is the part of a row that an index of names shows: nothing.
+func nameOnly[T any](*T) any { return nil }
+
+func refID(r model.Ref) string { return r.Kind + "/" + r.Key.String() }
+
+// serviceID tells apart the hosts of one ServiceEntry, and objects of two kinds that share a name.
+func serviceID(s *model.Service) string { return refID(s.Origin) + "/" + string(s.Host) }
+
+func singleAddresses(s *model.Service) []string {
+	var out []string
+	for _, p := range s.VIPs {
+		if p.IsSingleIP() {
+			out = append(out, addressID(p.Addr()))
+		}
+	}
+	return unique(out)
+}
+
+func ranges(s *model.Service) []string {
+	if slices.ContainsFunc(s.VIPs, func(p netip.Prefix) bool { return !p.IsSingleIP() }) {
+		return []string{All}
+	}
+	return nil
+}
+
+func withoutAddress(s *model.Service) []string {
+	if wantsAutoAddress(s) {
+		return []string{All}
+	}
+	return nil
+}
+
+func podsOf(s *model.Slice) []string {
+	var out []string
+	for i := range s.Endpoints {
+		if pod := s.Endpoints[i].Pod; pod.Name != "" {
+			out = append(out, pod.String())
+		}
+	}
+	return unique(out)
+}
+
+func addressesOf(s *model.Slice) []string {
+	var out []string
+	for i := range s.Endpoints {
+		for _, a := range s.Endpoints[i].Addresses {
+			out = append(out, addressID(a))
+		}
+	}
+	return unique(out)
+}
+
+func addressIDs(addrs []netip.Addr) []string {
+	out := make([]string, 0, len(addrs))
+	for _, a := range addrs {
+		out = append(out, addressID(a))
+	}
+	return unique(out)
+}
+
+// addressID spells an IPv4 address one way, however it came in.
+func addressID(a netip.Addr) string { return a.Unmap().WithZone("").String() }
+
+func hostIDs(hosts []model.Hostname) []string {
+	out := make([]string, 0, len(hosts))
+	for _, h := range hosts {
+		out = append(out, string(h))
+	}
+	return unique(out)
+}
+
+func parentIDs(r *model.RouteSet) []string {
+	var out []string
+	for _, p := range r.Parents {
+		out = append(out, p.Service.String())
+	}
+	return unique(out)
+}
+
+func unique(list []string) []string {
+	slices.Sort(list)
+	return slices.Compact(list)
+}

@@ -1,0 +1,171 @@
+package store
+
+import (
+	"reflect"
+	"slices"
+
+	iradix "github.com/hashicorp/go-immutable-radix/v2"
+)
+
+// schema says how one kind of value is kept. Rows are pointers to values that never change.
+type schema[T any] struct {
+	// table is the name of the table; a read of all its rows has the key {table, All}.
+	table Table
+	id    func(*T) string
+	// indexes are the other ways to find a row. The position in this list is the position in table.indexes.
+	indexes []index[T]
+}
+
+// index finds rows by something else than their id.
+type index[T any] struct {
+	table Table
+	ids   func(*T) []string
+	// part is what readers of this index see of a row; what does not change it does not touch the index's keys.
+	// nil means the whole row.
+	part func(*T) any
+}
+
+// table is one immutable state of all rows of a kind.
+type table[T any] struct {
+	rows *iradix.Tree[*T]
+	// indexes hold the rows under "<index id>NUL<row id>": names and hosts contain no NUL.
+	indexes []*iradix.Tree[*T]
+}
+
+func newTable[T any](s *schema[T]) table[T] {
+	t := table[T]{rows: iradix.New[*T](), indexes: make([]*iradix.Tree[*T], len(s.indexes))}
+	for i := range t.indexes {
+		t.indexes[i] = iradix.New[*T]()
+	}
+	return t
+}
+
+func (t table[T]) get(id string) (*T, bool) { return t.rows.Get([]byte(id)) }
+
+func (t table[T]) all() []*T {
+	out := make([]*T, 0, t.rows.Len())
+	t.rows.Root().Walk(func(_ []byte, row *T) bool {
+		out = append(out, row)
+		return false
+	})
+	return out
+}
+
+// by lists the rows under id in the index at position i, in the order of their row ids.
+func (t table[T]) by(i int, id string) []*T {
+	var out []*T
+	t.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
+		out = append(out, row)
+		return false
+	})
+	return out
+}
+
+// writer is one table inside a transaction.
+type writer[T any] struct {
+	schema  *schema[T]
+	base    table[T]
+	rows    *iradix.Txn[*T]
+	indexes []*iradix.Txn[*T]
+	changed Changed
+}
+
+// open starts the radix transactions; most commits touch one or two tables of seven.
+func (w *writer[T]) open() {
+	if w.rows != nil {
+		return
+	}
+	w.rows = w.base.rows.Txn()
+	w.indexes = make([]*iradix.Txn[*T], len(w.base.indexes))
+	for i, tree := range w.base.indexes {
+		w.indexes[i] = tree.Txn()
+	}
+}
+
+// set puts row in place of the one with the same id. It reports whether anything changed.
+func (w *writer[T]) set(row *T) bool {
+	w.open()
+	id := w.schema.id(row)
+	old, ok := w.rows.Get([]byte(id))
+	if ok && reflect.DeepEqual(old, row) {
+		return false
+	}
+	w.rows.Insert([]byte(id), row)
+	w.replace(id, old, row)
+	return true
+}
+
+// remove drops the row. It reports whether there was one.
+func (w *writer[T]) remove(id string) bool {
+	w.open()
+	old, ok := w.rows.Delete([]byte(id))
+	if ok {
+		w.replace(id, old, nil)
+	}
+	return ok
+}
+
+// replace notes the changed keys and moves the index entries of one row. old or row is nil where there is none.
+func (w *writer[T]) replace(id string, old, row *T) {
+	w.changed[Key{w.schema.table, All}] = struct{}{}
+	w.changed[Key{w.schema.table, id}] = struct{}{}
+	for i, x := range w.schema.indexes {
+		before, after := ids(x, old), ids(x, row)
+		same := old != nil && row != nil && x.samePart(old, row)
+		for _, k := range before {
+			if same && slices.Contains(after, k) {
+				continue
+			}
+			w.changed[Key{x.table, k}] = struct{}{}
+		}
+		for _, k := range after {
+			if same && slices.Contains(before, k) {
+				continue
+			}
+			w.changed[Key{x.table, k}] = struct{}{}
+		}
+		for _, k := range before {
+			w.indexes[i].Delete([]byte(k + "\x00" + id))
+		}
+		for _, k := range after {
+			w.indexes[i].Insert([]byte(k+"\x00"+id), row)
+		}
+	}
+}
+
+// by lists the rows under id in the index at position i as the transaction sees them.
+func (w *writer[T]) by(i int, id string) []*T {
+	w.open()
+	var out []*T
+	w.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
+		out = append(out, row)
+		return false
+	})
+	return out
+}
+
+// commit gives the new state of the table.
+func (w *writer[T]) commit() table[T] {
+	if w.rows == nil {
+		return w.base
+	}
+	t := table[T]{rows: w.rows.CommitOnly(), indexes: make([]*iradix.Tree[*T], len(w.indexes))}
+	for i, txn := range w.indexes {
+		t.indexes[i] = txn.CommitOnly()
+	}
+	return t
+}
+
+func (x index[T]) samePart(a, b *T) bool {
+	if x.part == nil {
+		return false // the rows differ, or set would not have come here
+	}
+	return reflect.DeepEqual(x.part(a), x.part(b))
+}
+
+func ids[T any](x index[T], row *T) []string {
+	if row == nil {
+		return nil
+	}
+	return x.ids(row)
+}

@@ -1,0 +1,135 @@
+package telemetry
+
+import (
+	"encoding/json"
+	"net/http"
+	"time"
+)
+
+// Dump is what a sidecar knows and does, as the admin port prints it and the CLI reads it.
+type Dump struct {
+	Pod       string         `json:"pod"`
+	Namespace string         `json:"namespace"`
+	Version   string         `json:"version"`
+	Control   ControlDump    `json:"controlPlane"`
+	Clusters  []ClusterDump  `json:"clusters"`
+	Endpoints []EndpointDump `json:"endpoints"`
+	Routes    []RouteDump    `json:"routes"`
+	Listeners []ListenerDump `json:"listeners"`
+	Secrets   []SecretDump   `json:"secrets"`
+}
+
+// ControlDump is the state of the control channel.
+type ControlDump struct {
+	Connected bool `json:"connected"`
+	// Stale is set while the configuration comes from the snapshot file of an earlier run.
+	Stale    bool      `json:"stale"`
+	LastSync time.Time `json:"lastSync"`
+}
+
+// ClusterDump is one backend.
+type ClusterDump struct {
+	Name            string `json:"name"`
+	FQDN            string `json:"fqdn"`
+	Port            uint16 `json:"port"`
+	Subset          string `json:"subset,omitempty"`
+	Direction       string `json:"direction"`
+	Type            string `json:"type"`
+	DestinationRule string `json:"destinationRule,omitempty"`
+	LoadBalancer    string `json:"loadBalancer,omitempty"`
+	Missing         string `json:"missing,omitempty"`
+}
+
+// EndpointDump is one endpoint of one cluster.
+type EndpointDump struct {
+	Address  string `json:"address"`
+	Status   string `json:"status"`
+	Outlier  string `json:"outlierCheck"`
+	Cluster  string `json:"cluster"`
+	Weight   uint32 `json:"weight"`
+	Active   int64  `json:"activeRequests"`
+	MTLS     bool   `json:"mtls"`
+	Identity string `json:"identity,omitempty"`
+	Locality string `json:"locality,omitempty"`
+	Workload string `json:"workload,omitempty"`
+}
+
+// RouteDump is one route of one host.
+type RouteDump struct {
+	Name    string   `json:"name"` // Istio's route configuration name: the port
+	VHost   string   `json:"vhost"`
+	Domains []string `json:"domains"`
+	Match   string   `json:"match"`
+	Origin  string   `json:"virtualService,omitempty"`
+	Action  string   `json:"action"`
+}
+
+// ListenerDump is one listening socket.
+type ListenerDump struct {
+	Address     string `json:"address"`
+	Port        uint16 `json:"port"`
+	Match       string `json:"match"`
+	Destination string `json:"destination"`
+}
+
+// SecretDump is one certificate. There are no keys in it.
+type SecretDump struct {
+	Name        string    `json:"name"`
+	Type        string    `json:"type"`
+	Status      string    `json:"status"`
+	Valid       bool      `json:"valid"`
+	Serial      string    `json:"serial"`
+	NotBefore   time.Time `json:"notBefore"`
+	NotAfter    time.Time `json:"notAfter"`
+	TrustDomain string    `json:"trustDomain"`
+	Identity    string    `json:"identity,omitempty"`
+}
+
+// Pages serves what a sidecar says of itself.
+type Pages struct {
+	Registry *Registry
+	// Dump and Ready are asked per request. Ready gives "" or what is missing.
+	Dump  func() Dump
+	Ready func() string
+	// Quit ends the sidecar gracefully (POST /quitquitquit, as Istio's agent).
+	Quit func()
+}
+
+// Admin is the handler of the loopback port 15000.
+func (p Pages) Admin() http.Handler {
+	mux := p.mux()
+	mux.HandleFunc("GET /config_dump", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		enc := json.NewEncoder(w)
+		enc.SetIndent("", "  ")
+		enc.Encode(p.Dump()) //nolint:errcheck,errchkjson // the client went away
+	})
+	mux.HandleFunc("POST /quitquitquit", func(w http.ResponseWriter, _ *http.Request) {
+		p.Quit()
+		w.Write([]byte("OK\n"))
+	})
+	return mux
+}
+
+// Public is the handler of 15020, 15021 and 15090: metrics and readiness, nothing that tells about configuration.
+func (p Pages) Public() http.Handler { return p.mux() }
+
+func (p Pages) mux() *http.ServeMux {
+	mux := http.NewServeMux()
+	metrics := func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+		p.Registry.WriteMetrics(w) //nolint:errcheck // the scraper went away
+	}
+	mux.HandleFunc("GET /stats/prometheus", metrics)
+	mux.HandleFunc("GET /metrics", metrics)
+	ready := func(w http.ResponseWriter, _ *http.Request) {
+		if missing := p.Ready(); missing != "" {
+			http.Error(w, missing, http.StatusServiceUnavailable)
+			return
+		}
+		w.Write([]byte("LIVE\n"))
+	}
+	mux.HandleFunc("GET /healthz/ready", ready)
+	mux.HandleFunc("GET /ready", ready)
+	return mux
+}

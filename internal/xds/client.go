@@ -1,0 +1,491 @@
+package xds
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// Handler receives what the control plane says.
+type Handler interface {
+	// Apply puts updates in force, in their order, and returns those that cannot be: their previous good versions stay
+	// in force, in the handler as well as here. It is called from one goroutine, one call at a time, and may call
+	// Subscribe, Release and Unsubscribe.
+	Apply(updates []Update) []Rejection
+}
+
+// Update is one thing that the control plane said about one name.
+type Update struct {
+	// Name is canonical where Resource is set. Otherwise it is the name that was subscribed, or, where Dropped is set,
+	// either.
+	Name string
+	// Aliases are the subscribed names that lead here.
+	Aliases []string
+	// Resource is nil where Name does not exist: a negative answer, which a later update may turn around.
+	Resource plan.Resource
+	Version  string
+	// Dropped means that Name is not watched any more: forget what is known of it. It says nothing about whether the
+	// name exists.
+	Dropped bool
+}
+
+// ClientOptions configure NewClient.
+type ClientOptions struct {
+	// Addrs are the control planes, "host:port"; one at random is tried first. Required.
+	Addrs []string
+	// Dial opens connections; nil means a net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// TLSConfig is asked before every connection, so roots may change. ServerName is filled in from the address where
+	// it is empty. Required.
+	TLSConfig func() (*tls.Config, error)
+	// Token gives the workload's token, asked before every call. Required.
+	Token func() (string, error)
+	// Node describes this client.
+	Node Node
+	// Handler gets the updates. Required.
+	Handler Handler
+	// Snapshot is the file that keeps the last good state across restarts; empty means none.
+	Snapshot string
+	// Lease is how long a released name stays subscribed; 0 means DefaultLease.
+	Lease time.Duration
+	// Keepalive is the silence after which the connection is probed with a ping, and again how long the answer may
+	// take; 0 means DefaultKeepalive.
+	Keepalive time.Duration
+	// Logger gets a line when the control plane is reached, lost, or refuses, and for snapshot trouble. Required.
+	Logger *slog.Logger
+}
+
+const (
+	// DefaultLease keeps what was used within the last five minutes.
+	DefaultLease = 5 * time.Minute
+	// DefaultKeepalive makes both sides notice a dead peer within ten seconds.
+	DefaultKeepalive = 5 * time.Second
+)
+
+// Client keeps a proxy in step with the control plane. All methods are safe for concurrent use; Run is called once.
+type Client struct {
+	o ClientOptions // fixed after NewClient
+
+	deliveries chan delivery
+	nudged     chan struct{} // one slot: names were released or unsubscribed
+	changed    chan struct{} // one slot: the snapshot is out of date
+
+	mu        sync.Mutex
+	names     map[string]*name // guarded by mu, as everything below: what the proxy asked for
+	resources map[string]held  // what the server knows that we have, by canonical name
+	unwanted  []string         // names whose removal the handler must still be told
+	created   uint64           // counts names
+	session   *session         // the present conversation, or nil
+	connected bool
+	stale     bool // the state comes from the snapshot and was not confirmed yet
+	lastSync  time.Time
+}
+
+// name is one subscribed name.
+type name struct {
+	id        uint64 // tells subscriptions of the same name apart
+	canonical string // what it leads to, "" where it does not exist
+	answered  bool
+	done      chan struct{} // closed at the first answer, good or refused
+	closed    bool
+	err       error     // why the newest answer was refused
+	released  time.Time // when the lease began to run, zero while in use
+	unwanted  bool      // Unsubscribe was called, the handler not told yet
+}
+
+// held is a resource in force.
+type held struct {
+	version  string
+	resource plan.Resource
+}
+
+// delivery is a response on its way to the goroutine that applies it.
+type delivery struct {
+	session  *session
+	response *Response
+	done     chan struct{}
+}
+
+// NewClient checks the options. Nothing happens before Run, but names may be subscribed.
+func NewClient(o ClientOptions) (*Client, error) {
+	switch {
+	case len(o.Addrs) == 0:
+		return nil, errors.New("xds client: no control plane address")
+	case o.TLSConfig == nil || o.Token == nil || o.Handler == nil || o.Logger == nil:
+		return nil, errors.New("xds client: TLSConfig, Token, Handler and Logger are required")
+	}
+	o.Lease = cmp.Or(o.Lease, DefaultLease)
+	o.Keepalive = cmp.Or(o.Keepalive, DefaultKeepalive)
+	if o.Dial == nil {
+		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
+	}
+	return &Client{
+		o:          o,
+		deliveries: make(chan delivery),
+		nudged:     make(chan struct{}, 1),
+		changed:    make(chan struct{}, 1),
+		names:      make(map[string]*name),
+		resources:  make(map[string]held),
+	}, nil
+}
+
+// Run loads the snapshot, then keeps a conversation with the control plane going until ctx ends; losing it is never
+// an error. It returns nil after the last snapshot was written.
+func (c *Client) Run(ctx context.Context) error {
+	c.loadSnapshot(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.connect(ctx) })
+	wg.Go(func() { c.saveSnapshots(ctx) })
+	c.apply(ctx)
+	wg.Wait()
+	return nil
+}
+
+// Subscribe asks for a name, canonical or alias, and keeps it. It does nothing where the name is subscribed already,
+// except that a lease stops running.
+func (c *Client) Subscribe(n string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.subscribe(n)
+}
+
+// subscribe is Subscribe with mu held.
+func (c *Client) subscribe(n string) *name {
+	st, ok := c.names[n]
+	if ok {
+		st.released = time.Time{}
+		st.unwanted = false
+		return st
+	}
+	st = c.newName(n)
+	if _, ok := c.resources[n]; ok { // canonical, and here for another reason
+		st.answer(n)
+	}
+	c.announce(n)
+	return st
+}
+
+func (c *Client) newName(n string) *name {
+	c.created++
+	st := &name{id: c.created, done: make(chan struct{})}
+	c.names[n] = st
+	return st
+}
+
+// Release says that a name is not in use. It is unsubscribed when the lease has run out, counted while the control
+// plane is in reach: while it is away nothing expires.
+func (c *Client) Release(n string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, ok := c.names[n]; ok && st.released.IsZero() {
+		st.released = time.Now()
+		poke(c.nudged)
+	}
+}
+
+// Unsubscribe lets a name go at once. The handler is told with a dropped update.
+func (c *Client) Unsubscribe(n string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st, ok := c.names[n]; ok && !st.unwanted {
+		st.unwanted = true
+		c.unwanted = append(c.unwanted, n)
+		poke(c.nudged)
+	}
+}
+
+// errUnsubscribed tells a waiter that nobody wants the name any more.
+var errUnsubscribed = errors.New("unsubscribed while waiting for the answer")
+
+// Await subscribes to a name and returns when it was answered, positively or negatively, and the answer applied. The
+// error says why there is none: ctx has ended, or the answer was refused and no earlier one is in force.
+func (c *Client) Await(ctx context.Context, n string) error {
+	c.mu.Lock()
+	st := c.subscribe(n)
+	done := st.done
+	c.mu.Unlock()
+	select {
+	case <-done:
+	case <-ctx.Done():
+		return fmt.Errorf("waiting for %s: %w", n, context.Cause(ctx))
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if st.answered || st.err == nil {
+		return nil
+	}
+	return fmt.Errorf("waiting for %s: %w", n, st.err)
+}
+
+// Connected reports whether a conversation with a control plane is open.
+func (c *Client) Connected() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.connected
+}
+
+// LastSync is when the control plane last said that this client is up to date; zero before the first time.
+func (c *Client) LastSync() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lastSync
+}
+
+// Stale reports whether the state in force comes from the snapshot and no control plane has confirmed it yet.
+func (c *Client) Stale() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.stale
+}
+
+// Versions lists the resources in force with their versions, by canonical name.
+func (c *Client) Versions() map[string]string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	versions := make(map[string]string, len(c.resources))
+	for n, h := range c.resources {
+		versions[n] = h.version
+	}
+	return versions
+}
+
+// poke fills a one-slot channel: the receiver looks at the newest state, however often it was poked.
+func poke(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+func (n *name) answer(canonical string) {
+	n.canonical, n.answered, n.err = canonical, true, nil
+	n.settle()
+}
+
+func (n *name) refuse(err error) {
+	n.err = err
+	n.settle()
+}
+
+func (n *name) settle() {
+	if !n.closed {
+		n.closed = true
+		close(n.done)
+	}
+}
+
+// announce has the present conversation tell the server about a name. mu is held.
+func (c *Client) announce(n string) {
+	if c.session != nil {
+		c.session.markDirty(n)
+	}
+}
+
+// apply is the one goroutine that calls the handler.
+func (c *Client) apply(ctx context.Context) {
+	expiry := time.NewTimer(0)
+	defer expiry.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case d := <-c.deliveries:
+			c.applyResponse(ctx, d)
+			close(d.done)
+		case <-c.nudged:
+			expiry.Reset(c.dropNames())
+		case <-expiry.C:
+			expiry.Reset(c.dropNames())
+		}
+	}
+}
+
+// applyResponse puts one response in force and acknowledges it.
+func (c *Client) applyResponse(ctx context.Context, d delivery) {
+	updates, rejections := c.updates(d.response)
+	if len(updates) > 0 {
+		rejections = append(rejections, c.o.Handler.Apply(updates)...)
+	}
+	for _, r := range rejections {
+		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "configuration refused, the previous one stays in force",
+			slog.String("resource", r.Name), slog.String("reason", r.Reason))
+	}
+	refused := make(map[string]string, len(rejections))
+	for _, r := range rejections {
+		refused[r.Name] = r.Reason
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range d.response.Resources {
+		if reason, bad := refused[d.response.Resources[i].Name]; bad {
+			c.refuse(&d.response.Resources[i], reason)
+		}
+	}
+	for i := range updates {
+		if _, bad := refused[updates[i].Name]; !bad {
+			c.adopt(&updates[i])
+		}
+	}
+	if d.response.Synced {
+		c.lastSync, c.stale = time.Now(), false
+	}
+	d.session.acknowledge(d.response.Nonce, rejections)
+	if len(updates) > 0 {
+		poke(c.changed)
+	}
+}
+
+// updates turns a response into updates, and into rejections where it cannot be read.
+func (c *Client) updates(r *Response) (updates []Update, rejections []Rejection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	updates = make([]Update, 0, len(r.Resources)+len(r.Removed))
+	for i := range r.Resources {
+		a := &r.Resources[i]
+		u, err := c.update(a)
+		if err != nil {
+			rejections = append(rejections, Rejection{Name: a.Name, Reason: err.Error()})
+			continue
+		}
+		updates = append(updates, u)
+	}
+	for _, n := range r.Removed {
+		updates = append(updates, Update{Name: n, Dropped: true})
+	}
+	return updates, rejections
+}
+
+// update reads one answer. mu is held.
+func (c *Client) update(a *Answer) (Update, error) {
+	u := Update{Name: a.Name, Version: a.Version}
+	for _, alias := range a.Aliases {
+		if st, ok := c.names[alias]; ok && !st.unwanted && alias != a.Name {
+			u.Aliases = append(u.Aliases, alias)
+		}
+	}
+	switch {
+	case a.Version == "":
+	case len(a.Body) == 0:
+		h, ok := c.resources[a.Name]
+		if !ok || h.version != a.Version {
+			return Update{}, fmt.Errorf("version %s was never received in full", a.Version)
+		}
+		u.Resource = h.resource
+	default:
+		resource, err := Decode(a.Body)
+		if err != nil {
+			return Update{}, err
+		}
+		if resource.ResourceName() != a.Name {
+			return Update{}, fmt.Errorf("the body is of %s", resource.ResourceName())
+		}
+		u.Resource = resource
+	}
+	return u, nil
+}
+
+// adopt notes an update that is in force. mu is held.
+func (c *Client) adopt(u *Update) {
+	switch {
+	case u.Dropped:
+		delete(c.resources, u.Name)
+		return
+	case u.Resource == nil:
+		if st, ok := c.names[u.Name]; ok {
+			st.answer("")
+		}
+		return
+	}
+	c.resources[u.Name] = held{version: u.Version, resource: u.Resource}
+	for _, n := range append([]string{u.Name}, u.Aliases...) {
+		if st, ok := c.names[n]; ok {
+			st.answer(u.Name)
+		}
+	}
+}
+
+// refuse tells those who wait for an answer that it was refused. mu is held.
+func (c *Client) refuse(a *Answer, reason string) {
+	for _, n := range append([]string{a.Name}, a.Aliases...) {
+		if st, ok := c.names[n]; ok {
+			st.refuse(errors.New(reason))
+		}
+	}
+}
+
+// dropNames forgets the names that nobody wants and those whose lease has run out, and says how long to wait until
+// the next one.
+func (c *Client) dropNames() time.Duration {
+	updates, wait := c.dropped(time.Now())
+	if len(updates) > 0 {
+		c.o.Handler.Apply(updates) // forgetting cannot be refused
+		poke(c.changed)
+	}
+	return wait
+}
+
+func (c *Client) dropped(now time.Time) (updates []Update, wait time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	wait = c.o.Lease
+	for n, st := range c.names {
+		if st.released.IsZero() || st.unwanted {
+			continue
+		}
+		left := c.o.Lease - now.Sub(st.released)
+		if !c.connected {
+			left = c.o.Lease // starts anew when the control plane is back
+			st.released = now
+		}
+		if left > 0 {
+			wait = min(wait, left)
+			continue
+		}
+		st.unwanted = true
+		c.unwanted = append(c.unwanted, n)
+	}
+	for _, n := range slices.Compact(slices.Sorted(slices.Values(c.unwanted))) {
+		st, ok := c.names[n]
+		if !ok || !st.unwanted { // subscribed again in the meantime
+			continue
+		}
+		st.refuse(errUnsubscribed)
+		delete(c.names, n)
+		c.announce(n)
+		if _, canonical := c.resources[n]; !canonical { // the server says when a resource may go
+			updates = append(updates, Update{Name: n, Dropped: true})
+		}
+	}
+	c.unwanted = nil
+	return updates, wait
+}
+
+// resume describes the client's state for the first request of a conversation. mu is held.
+func (c *Client) resume() (request *Request, announced map[string]uint64) {
+	node := c.o.Node
+	request = &Request{Node: &node, InitialVersions: make(map[string]string, len(c.resources)), InitialNames: make(map[string]string)}
+	announced = make(map[string]uint64, len(c.names))
+	for _, n := range slices.Sorted(maps.Keys(c.names)) {
+		st := c.names[n]
+		request.Subscribe = append(request.Subscribe, n)
+		announced[n] = st.id
+		if st.answered {
+			request.InitialNames[n] = st.canonical
+		}
+	}
+	for n, h := range c.resources {
+		request.InitialVersions[n] = h.version
+	}
+	return request, announced
+}

@@ -1,0 +1,141 @@
+package xds
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// MaxBody bounds one encoded resource, in bytes. A shard of 1,000 endpoints is about 60 KB.
+const MaxBody = 4 << 20
+
+// The field numbers of Payload in resource.proto.
+const (
+	fieldDestination = iota + 1
+	fieldShard
+	fieldWorkload
+	fieldInbound
+	fieldDNS
+	fieldTrust
+	fieldMesh
+)
+
+var (
+	errNotOneField = errors.New("a resource is exactly one field")
+	errNoName      = errors.New("the resource has no name")
+	errTooLarge    = fmt.Errorf("more than %d bytes", MaxBody)
+)
+
+// Encode gives the bytes of r, as message Payload of resource.proto. Equal resources give equal bytes. The error
+// says what cannot be sent: a text that is no UTF-8, an address with a zone, a value out of its range, too much of
+// everything.
+func Encode(r plan.Resource) ([]byte, error) {
+	c := coder{}
+	switch r := r.(type) {
+	case *plan.Destination:
+		nested(&c, fieldDestination, r, (*coder).destination)
+	case *plan.EndpointShard:
+		nested(&c, fieldShard, r, (*coder).shard)
+	case *plan.Workload:
+		nested(&c, fieldWorkload, r, (*coder).workload)
+	case *plan.InboundPolicy:
+		nested(&c, fieldInbound, r, (*coder).inbound)
+	case *plan.DNSName:
+		nested(&c, fieldDNS, r, (*coder).dnsName)
+	case *plan.TrustBundle:
+		nested(&c, fieldTrust, r, (*coder).trust)
+	case *plan.MeshGlobal:
+		nested(&c, fieldMesh, r, (*coder).mesh)
+	default:
+		return nil, fmt.Errorf("encoding %s: no message for a %T", r.ResourceName(), r)
+	}
+	err := c.result()
+	switch {
+	case err != nil:
+	case r.ResourceName() == "":
+		err = errNoName
+	case len(c.buf) > MaxBody:
+		err = errTooLarge
+	}
+	if err != nil {
+		return nil, fmt.Errorf("encoding %s: %w", r.ResourceName(), err)
+	}
+	return c.buf, nil
+}
+
+// Decode is the reverse of Encode. It accepts what Encode produces, and beyond that only fields that it does not know
+// (they are dropped): anything else is an error that names the field by its numbers. The result shares no memory with
+// body.
+func Decode(body []byte) (plan.Resource, error) { //nolint:ireturn // which type it is stands in the bytes
+	r, _, err := decode(body)
+	return r, err
+}
+
+// decode also reports how many unknown fields were dropped.
+func decode(body []byte) (r plan.Resource, unknown int, err error) { //nolint:ireturn // as Decode
+	if len(body) > MaxBody {
+		return nil, 0, fmt.Errorf("decoding a resource: %w", errTooLarge)
+	}
+	c := &coder{decoding: true, buf: body}
+	if c.peek() {
+		r = c.payload()
+	}
+	if c.err == nil && (r == nil || len(c.buf) > 0) {
+		return nil, 0, fmt.Errorf("decoding a resource: %w", errNotOneField)
+	}
+	if err := c.result(); err != nil {
+		return nil, 0, fmt.Errorf("decoding a resource: %w", err)
+	}
+	if r.ResourceName() == "" {
+		return nil, 0, fmt.Errorf("decoding a resource: %w", errNoName)
+	}
+	return r, c.unknown, nil
+}
+
+// payload takes the one field that stands at the front.
+func (c *coder) payload() plan.Resource { //nolint:ireturn // as Decode
+	switch int(c.msg.num) {
+	case fieldDestination:
+		return take(c, &plan.Destination{}, (*coder).destination)
+	case fieldShard:
+		return take(c, &plan.EndpointShard{}, (*coder).shard)
+	case fieldWorkload:
+		return take(c, &plan.Workload{}, (*coder).workload)
+	case fieldInbound:
+		return take(c, &plan.InboundPolicy{}, (*coder).inbound)
+	case fieldDNS:
+		return take(c, &plan.DNSName{}, (*coder).dnsName)
+	case fieldTrust:
+		return take(c, &plan.TrustBundle{}, (*coder).trust)
+	case fieldMesh:
+		return take(c, &plan.MeshGlobal{}, (*coder).mesh)
+	}
+	return nil
+}
+
+func take[T any](c *coder, v *T, walk func(*coder, *T)) *T {
+	if n := c.msg.num; c.next(n, protowire.BytesType) {
+		nested(c, n, v, walk)
+	}
+	return v
+}
+
+// Version names the content of an encoded resource: the first 16 hexadecimal digits of its SHA-256. Two control planes
+// that compile the same configuration give it the same version, so either resumes the other's clients.
+func Version(body []byte) string {
+	sum := sha256.Sum256(body)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Kind gives the first part of a name, "dst" of "dst/myapp/users:80": what status and metrics count by. Names without
+// a slash are their own kind.
+func Kind(name string) string {
+	kind, _, _ := strings.Cut(name, "/")
+	return kind
+}

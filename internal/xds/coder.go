@@ -1,0 +1,343 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// maxItems bounds every list and table of a resource: a few bytes on the wire must not become gigabytes of values.
+const maxItems = 1 << 14
+
+// coder walks a message field by field, in ascending order of field numbers, in one of two directions: it appends
+// what is not zero to buf, or it takes the fields out of buf. schema.go therefore describes each message once, and
+// the two directions cannot drift apart.
+//
+// Decoding accepts what encoding produces (ascending fields, no explicit zeros, shortest varints) and nothing else,
+// except fields that this program does not know: a newer control plane may send them, they are counted and skipped.
+//
+// The first error sticks in err; every method does nothing after it.
+type coder struct {
+	decoding bool
+	buf      []byte
+	msg      cursor
+	unknown  int
+	// table is the string table of the shard being walked, see shard.
+	table *stringTable
+	err   error
+	path  []string // where err happened, innermost first
+}
+
+// cursor is the position inside one message while decoding.
+type cursor struct {
+	last        protowire.Number // highest field number seen
+	lastUnknown bool             // last was skipped: it may repeat
+	num         protowire.Number // the tag that stands at the front of buf, 0 = not read yet
+	typ         protowire.Type
+	size        int // bytes of that tag
+}
+
+func (c *coder) fail(n protowire.Number, err error) {
+	if c.err == nil {
+		c.err = err
+		c.path = append(c.path, strconv.Itoa(int(n)))
+		c.buf = c.buf[:0]
+	}
+}
+
+// result is the first error with the path of field numbers that leads to it, such as "field 6.3.2".
+func (c *coder) result() error {
+	if c.err == nil {
+		return nil
+	}
+	slices.Reverse(c.path)
+	return fmt.Errorf("field %s: %w", strings.Join(c.path, "."), c.err)
+}
+
+var (
+	errTruncated  = errors.New("message ends inside the field")
+	errWireType   = errors.New("wrong wire type")
+	errOrder      = errors.New("field out of order or repeated")
+	errZero       = errors.New("zero value written out")
+	errLongVarint = errors.New("number not in its shortest form")
+	errUTF8       = errors.New("text is not valid UTF-8")
+	errItems      = fmt.Errorf("more than %d entries", maxItems)
+	errFloat      = errors.New("not a finite number")
+	errMapOrder   = errors.New("map keys not in ascending order")
+	errTableOrder = errors.New("string table is not in order of first use")
+)
+
+// peek reads the tag at the front of buf once. False at the end of the message and after an error.
+func (c *coder) peek() bool {
+	if c.err != nil || len(c.buf) == 0 {
+		return false
+	}
+	if c.msg.num != 0 {
+		return true
+	}
+	num, typ, size := protowire.ConsumeTag(c.buf)
+	if size < 0 || size != protowire.SizeTag(num) {
+		c.fail(c.msg.last, errTruncated)
+		return false
+	}
+	c.msg.num, c.msg.typ, c.msg.size = num, typ, size
+	return true
+}
+
+// next moves to field n and reports whether it is there, skipping unknown fields before it. Where the previous call
+// was for the same n, the field is a repeated one.
+func (c *coder) next(n protowire.Number, typ protowire.Type) bool {
+	for c.peek() && c.msg.num < n {
+		c.skip()
+	}
+	if c.err != nil || len(c.buf) == 0 || c.msg.num != n {
+		return false
+	}
+	if c.msg.typ != typ {
+		c.fail(n, errWireType)
+		return false
+	}
+	c.buf = c.buf[c.msg.size:]
+	c.msg = cursor{last: n}
+	return true
+}
+
+// skip passes over an unknown field.
+func (c *coder) skip() {
+	num := c.msg.num
+	if num < c.msg.last || (num == c.msg.last && !c.msg.lastUnknown) {
+		c.fail(num, errOrder)
+		return
+	}
+	size := protowire.ConsumeFieldValue(num, c.msg.typ, c.buf[c.msg.size:])
+	if size < 0 {
+		c.fail(num, errTruncated)
+		return
+	}
+	c.buf = c.buf[c.msg.size+size:]
+	c.msg = cursor{last: num, lastUnknown: true}
+	c.unknown++
+}
+
+// finish passes over what follows the last known field.
+func (c *coder) finish() {
+	for c.peek() {
+		c.skip()
+	}
+}
+
+// varint takes a number off buf.
+func (c *coder) varint(n protowire.Number) uint64 {
+	v, size := protowire.ConsumeVarint(c.buf)
+	switch {
+	case size < 0:
+		c.fail(n, errTruncated)
+		return 0
+	case size != protowire.SizeVarint(v):
+		c.fail(n, errLongVarint)
+		return 0
+	}
+	c.buf = c.buf[size:]
+	return v
+}
+
+// chunk takes a length-delimited value off buf; it aliases buf.
+func (c *coder) chunk(n protowire.Number) []byte {
+	size := c.varint(n)
+	if c.err != nil {
+		return nil
+	}
+	if size > uint64(len(c.buf)) {
+		c.fail(n, errTruncated)
+		return nil
+	}
+	v := c.buf[:size]
+	c.buf = c.buf[size:]
+	return v
+}
+
+// number carries any unsigned number up to limit.
+func (c *coder) number(n protowire.Number, v, limit uint64) uint64 {
+	if c.err != nil {
+		return 0
+	}
+	if !c.decoding {
+		if v > limit {
+			c.fail(n, fmt.Errorf("%d exceeds %d", v, limit))
+		} else if v != 0 {
+			c.buf = protowire.AppendVarint(protowire.AppendTag(c.buf, n, protowire.VarintType), v)
+		}
+		return v
+	}
+	if !c.next(n, protowire.VarintType) {
+		return 0
+	}
+	v = c.varint(n)
+	switch {
+	case c.err != nil:
+		return 0
+	case v == 0:
+		c.fail(n, errZero)
+	case v > limit:
+		c.fail(n, fmt.Errorf("%d exceeds %d", v, limit))
+		return 0
+	}
+	return v
+}
+
+func (c *coder) uint16(n protowire.Number, v *uint16) {
+	*v = uint16(c.number(n, uint64(*v), math.MaxUint16))
+}
+
+func (c *coder) uint32(n protowire.Number, v *uint32) {
+	*v = uint32(c.number(n, uint64(*v), math.MaxUint32))
+}
+
+func (c *coder) int(n protowire.Number, v *int) {
+	*v = int(c.number(n, uint64(*v), math.MaxUint64))
+}
+
+func (c *coder) duration(n protowire.Number, v *time.Duration) {
+	*v = time.Duration(c.number(n, uint64(*v), math.MaxUint64))
+}
+
+func (c *coder) bool(n protowire.Number, v *bool) {
+	var bit uint64
+	if *v {
+		bit = 1
+	}
+	*v = c.number(n, bit, 1) == 1
+}
+
+// enum carries a value from a closed set whose highest member is limit.
+func enum[T ~uint8](c *coder, n protowire.Number, v *T, limit T) {
+	*v = T(c.number(n, uint64(*v), uint64(limit)))
+}
+
+func (c *coder) double(n protowire.Number, v *float64) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if math.IsNaN(*v) || math.IsInf(*v, 0) {
+			c.fail(n, errFloat)
+		} else if *v != 0 {
+			c.buf = protowire.AppendFixed64(protowire.AppendTag(c.buf, n, protowire.Fixed64Type), math.Float64bits(*v))
+		}
+		return
+	}
+	if !c.next(n, protowire.Fixed64Type) {
+		return
+	}
+	bits, size := protowire.ConsumeFixed64(c.buf)
+	if size < 0 {
+		c.fail(n, errTruncated)
+		return
+	}
+	c.buf = c.buf[size:]
+	f := math.Float64frombits(bits)
+	switch {
+	case math.IsNaN(f) || math.IsInf(f, 0):
+		c.fail(n, errFloat)
+	case f == 0: // minus zero too: it is equal to what is left out
+		c.fail(n, errZero)
+	default:
+		*v = f
+	}
+}
+
+// text carries any type of string.
+func text[T ~string](c *coder, n protowire.Number, v *T) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if *v != "" {
+			c.putString(n, string(*v))
+		}
+		return
+	}
+	if !c.next(n, protowire.BytesType) {
+		return
+	}
+	if *v = T(c.getString(n)); *v == "" {
+		c.fail(n, errZero)
+	}
+}
+
+func (c *coder) putString(n protowire.Number, s string) {
+	if !utf8.ValidString(s) {
+		c.fail(n, errUTF8)
+		return
+	}
+	c.buf = protowire.AppendString(protowire.AppendTag(c.buf, n, protowire.BytesType), s)
+}
+
+func (c *coder) getString(n protowire.Number) string {
+	b := c.chunk(n)
+	if !utf8.Valid(b) {
+		c.fail(n, errUTF8)
+		return ""
+	}
+	return string(b)
+}
+
+// bytes carries a copy of v.
+func (c *coder) bytes(n protowire.Number, v *[]byte) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if len(*v) != 0 {
+			c.buf = protowire.AppendBytes(protowire.AppendTag(c.buf, n, protowire.BytesType), *v)
+		}
+		return
+	}
+	if !c.next(n, protowire.BytesType) {
+		return
+	}
+	if *v = slices.Clone(c.chunk(n)); len(*v) == 0 {
+		c.fail(n, errZero)
+	}
+}
+
+// addr carries an address as 4 or 16 bytes; the invalid address is left out.
+func (c *coder) addr(n protowire.Number, v *netip.Addr) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if v.IsValid() {
+			c.putAddr(n, *v)
+		}
+		return
+	}
+	if c.next(n, protowire.BytesType) {
+		*v = c.getAddr(n)
+	}
+}
+
+func (c *coder) putAddr(n protowire.Number, a netip.Addr) {
+	if !a.IsValid() || a.Zone() != "" {
+		c.fail(n, fmt.Errorf("address %q cannot be sent", a))
+		return
+	}
+	c.buf = protowire.AppendBytes(protowire.AppendTag(c.buf, n, protowire.BytesType), a.AsSlice())
+}
+
+func (c *coder) getAddr(n protowire.Number) netip.Addr {
+	b := c.chunk(n)
+	a, ok := netip.AddrFromSlice(b)
+	if c.err == nil && !ok {
+		c.fail(n, fmt.Errorf("address of %d bytes", len(b)))
+	}
+	return a
+}

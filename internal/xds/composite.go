@@ -1,0 +1,280 @@
+package xds
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The composite parts of a message: lists, tables, and messages inside messages.
+
+// prepare counts the repetitions of field n at the front of buf, so that lists get exactly the room they need.
+func (c *coder) prepare(n protowire.Number) int {
+	for c.peek() && c.msg.num < n {
+		c.skip()
+	}
+	if c.err != nil {
+		return 0
+	}
+	count := 0
+	for b := c.buf; len(b) > 0; count++ {
+		num, _, size := protowire.ConsumeField(b)
+		if size < 0 || num != n {
+			break
+		}
+		b = b[size:]
+	}
+	if count > maxItems {
+		c.fail(n, errItems)
+	}
+	return count
+}
+
+// items carries a list whose elements put and get know.
+func items[T any](c *coder, n protowire.Number, v *[]T, put func(*coder, protowire.Number, T), get func(*coder, protowire.Number) T) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if len(*v) > maxItems {
+			c.fail(n, errItems)
+			return
+		}
+		for _, item := range *v {
+			put(c, n, item)
+		}
+		return
+	}
+	count := c.prepare(n)
+	if count == 0 || c.err != nil {
+		return
+	}
+	list := make([]T, 0, count)
+	for c.next(n, protowire.BytesType) {
+		list = append(list, get(c, n))
+	}
+	*v = list
+}
+
+func (c *coder) texts(n protowire.Number, v *[]string) {
+	items(c, n, v, (*coder).putString, (*coder).getString)
+}
+
+func (c *coder) addrs(n protowire.Number, v *[]netip.Addr) {
+	items(c, n, v, (*coder).putAddr, (*coder).getAddr)
+}
+
+// ints carries a packed list of numbers.
+func (c *coder) ints(n protowire.Number, v *[]int) {
+	packed(c, n, v, func(i int) uint64 { return uint64(i) }, func(u uint64) int { return int(u) })
+}
+
+func packed[T any](c *coder, n protowire.Number, v *[]T, put func(T) uint64, get func(uint64) T) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		c.putPacked(n, len(*v), func(i int) uint64 { return put((*v)[i]) })
+		return
+	}
+	if !c.next(n, protowire.BytesType) {
+		return
+	}
+	rest := c.chunk(n)
+	if c.err == nil && len(rest) == 0 {
+		c.fail(n, errZero)
+	}
+	if len(rest) > maxItems { // at least one byte each
+		c.fail(n, errItems)
+	}
+	if c.err != nil {
+		return
+	}
+	count := 0
+	for _, b := range rest {
+		if b < 0x80 { // the last byte of a number
+			count++
+		}
+	}
+	*v = make([]T, 0, count)
+	outer := c.buf
+	c.buf = rest
+	for len(c.buf) > 0 && c.err == nil {
+		*v = append(*v, get(c.varint(n)))
+	}
+	if c.err == nil {
+		c.buf = outer
+	}
+}
+
+func (c *coder) putPacked(n protowire.Number, count int, at func(int) uint64) {
+	if count == 0 {
+		return
+	}
+	size := 0
+	for i := range count {
+		size += protowire.SizeVarint(at(i))
+	}
+	if size > maxItems {
+		c.fail(n, errItems)
+		return
+	}
+	c.buf = protowire.AppendVarint(protowire.AppendTag(c.buf, n, protowire.BytesType), uint64(size))
+	for i := range count {
+		c.buf = protowire.AppendVarint(c.buf, at(i))
+	}
+}
+
+// nested carries v as a message of its own, even when it is empty.
+func nested[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		c.buf = protowire.AppendTag(c.buf, n, protowire.BytesType)
+		start := len(c.buf)
+		walk(c, v)
+		if c.err != nil {
+			c.path = append(c.path, strconv.Itoa(int(n)))
+			return
+		}
+		c.insertLength(start)
+		return
+	}
+	inner := c.chunk(n)
+	if c.err != nil {
+		return
+	}
+	outer, msg := c.buf, c.msg
+	c.buf, c.msg = inner, cursor{}
+	walk(c, v)
+	c.finish()
+	if c.err != nil {
+		c.path = append(c.path, strconv.Itoa(int(n)))
+		return
+	}
+	c.buf, c.msg = outer, msg
+}
+
+// insertLength puts the length of buf[start:] in front of it.
+func (c *coder) insertLength(start int) {
+	var head [10]byte
+	length := protowire.AppendVarint(head[:0], uint64(len(c.buf)-start))
+	c.buf = slices.Insert(c.buf, start, length...)
+}
+
+// part carries a message that is left out when it is empty.
+func part[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
+	if c.err != nil {
+		return
+	}
+	if c.decoding {
+		if !c.next(n, protowire.BytesType) {
+			return
+		}
+		if len(c.buf) > 0 && c.buf[0] == 0 {
+			c.fail(n, errZero)
+			return
+		}
+		nested(c, n, v, walk)
+		return
+	}
+	start := len(c.buf)
+	nested(c, n, v, walk)
+	if c.err == nil && len(c.buf) == start+protowire.SizeTag(n)+1 {
+		c.buf = c.buf[:start]
+	}
+}
+
+// optional carries a message that may be absent (nil), which is not the same as empty.
+func optional[T any](c *coder, n protowire.Number, v **T, walk func(*coder, *T)) {
+	if c.err != nil {
+		return
+	}
+	if c.decoding {
+		if !c.next(n, protowire.BytesType) {
+			return
+		}
+		*v = new(T)
+	}
+	if *v != nil {
+		nested(c, n, *v, walk)
+	}
+}
+
+// list carries messages in their order.
+func list[T any](c *coder, n protowire.Number, v *[]T, walk func(*coder, *T)) {
+	if c.err != nil {
+		return
+	}
+	if !c.decoding {
+		if len(*v) > maxItems {
+			c.fail(n, errItems)
+			return
+		}
+		for i := range *v {
+			nested(c, n, &(*v)[i], walk)
+		}
+		return
+	}
+	count := c.prepare(n)
+	if count == 0 || c.err != nil {
+		return
+	}
+	items := make([]T, count)
+	for i := 0; c.next(n, protowire.BytesType); i++ {
+		if i == count { // prepare stopped before it
+			c.fail(n, errTruncated)
+			return
+		}
+		nested(c, n, &items[i], walk)
+	}
+	*v = items
+}
+
+// pair is an entry of a map. Key and value are always written, as protobuf libraries do.
+type pair struct{ key, value string }
+
+func (c *coder) pair(p *pair) {
+	if !c.decoding {
+		c.putString(1, p.key)
+		c.putString(2, p.value)
+		return
+	}
+	if !c.next(1, protowire.BytesType) {
+		c.fail(1, errTruncated)
+		return
+	}
+	p.key = c.getString(1)
+	if !c.next(2, protowire.BytesType) {
+		c.fail(2, errTruncated)
+		return
+	}
+	p.value = c.getString(2)
+}
+
+// labels carries a map, keys ascending.
+func (c *coder) labels(n protowire.Number, v *map[string]string) { //nolint:gocritic // decoding makes the map
+	var pairs []pair
+	if !c.decoding {
+		for _, key := range slices.Sorted(maps.Keys(*v)) {
+			pairs = append(pairs, pair{key, (*v)[key]})
+		}
+	}
+	list(c, n, &pairs, (*coder).pair)
+	if !c.decoding || c.err != nil || len(pairs) == 0 {
+		return
+	}
+	labels := make(map[string]string, len(pairs))
+	for i, p := range pairs {
+		if i > 0 && p.key <= pairs[i-1].key {
+			c.fail(n, errMapOrder)
+			return
+		}
+		labels[p.key] = p.value
+	}
+	*v = labels
+}

@@ -1,0 +1,19 @@
+// Package xds is the control channel: plan resources as bytes, and the conversation in which a proxy subscribes to
+// names and hears of changes. Server and client are both here, so that neither can drift from the other.
+//
+// On the server, a Source gives the encoded answer for a name and calls Server.Changed when answers are new; out go
+// HTTP/2 streams (gRPC framing, messages of api/fairlead/v1) and Server.Status. In the proxy, Client.Subscribe and
+// Client.Await take names, and a Handler gets Updates from one goroutine.
+//
+// Both sides always agree on what the client has: a stream is in order, the client holds exactly what was sent and
+// not removed, and at a new stream it says what it holds. A change is the difference to that. Versions are hashes of
+// the bytes, so any replica continues where another one stopped. A client that is slow gets the newest state when it
+// is ready, never a queue. A refused resource leaves its previous version in force and is shown in the status.
+//
+// Server and Client are safe for concurrent use. The client never forgets because the control plane is away, and a
+// snapshot file carries its state across restarts. The package never reads the model, never decides what a name
+// means, and never links protobuf's reflection: the sidecar has no memory for it.
+//
+// To debug: Server.Status and Client.Versions say who has what; ServerOptions.Trace sees every message; the bytes are
+// ordinary protobuf, so any gRPC client with the .proto files can listen.
+package xds

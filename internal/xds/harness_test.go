@@ -1,0 +1,449 @@
+package xds
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	crand "crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// deadline bounds every wait of these tests: reaching it is a failure.
+const deadline = 20 * time.Second
+
+// fakeSource serves what a test puts into it.
+type fakeSource struct {
+	mu      sync.Mutex
+	answers map[Key]Found
+	watched map[Key]int
+	servers []*Server
+	fail    error // of Watch
+}
+
+func newFakeSource() *fakeSource {
+	return &fakeSource{answers: make(map[Key]Found), watched: make(map[Key]int)}
+}
+
+func (f *fakeSource) Watch(_ context.Context, keys []Key) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.fail != nil {
+		return f.fail
+	}
+	for _, k := range keys {
+		f.watched[k]++
+	}
+	return nil
+}
+
+func (f *fakeSource) Unwatch(keys []Key) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, k := range keys {
+		f.watched[k]--
+		if f.watched[k] == 0 {
+			delete(f.watched, k)
+		}
+	}
+}
+
+func (f *fakeSource) Answer(k Key) (Found, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.watched[k] == 0 {
+		return Found{}, false
+	}
+	return f.answers[k], true
+}
+
+func (f *fakeSource) watches() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.watched)
+}
+
+// set publishes an answer for clients of namespace "myapp"; a nil resource means that the name does not exist.
+func (f *fakeSource) set(t *testing.T, name string, resource plan.Resource, shards ...*plan.EndpointShard) {
+	t.Helper()
+	var found Found
+	if resource != nil {
+		found.Resource = encoded(t, resource)
+	}
+	for _, s := range shards {
+		found.Shards = append(found.Shards, encoded(t, s))
+	}
+	key := Key{"myapp", name}
+	f.mu.Lock()
+	f.answers[key] = found
+	servers := f.servers
+	f.mu.Unlock()
+	for _, s := range servers {
+		s.Changed([]Key{key}, time.Now())
+	}
+}
+
+func encoded(t *testing.T, r plan.Resource) *Encoded {
+	t.Helper()
+	body, err := Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Encoded{Name: r.ResourceName(), Version: Version(body), Body: body}
+}
+
+// Resources that tests use.
+
+func users(route string) *plan.Destination {
+	return &plan.Destination{
+		Name: "dst/myapp/users:8080", Host: "users.myapp.svc.cluster.local", Port: 8080,
+		Routes:   []plan.Route{{Name: route, Backends: []plan.WeightedBackend{{Weight: 1}}}},
+		Backends: []plan.Backend{{Name: "users", Shards: []string{"eps/users:8080/s1"}, LB: model.LeastRequest}},
+	}
+}
+
+func shard(name string, addrs ...string) *plan.EndpointShard {
+	s := &plan.EndpointShard{Name: name}
+	for _, a := range addrs {
+		s.Endpoints = append(s.Endpoints, plan.Endpoint{Addr: netip.MustParseAddrPort(a), Weight: 1, Health: plan.Healthy})
+	}
+	return s
+}
+
+// recorder is a Handler that notes the updates as lines.
+type recorder struct {
+	mu     sync.Mutex
+	lines  []string
+	state  map[string]plan.Resource
+	refuse func(Update) error
+	fresh  chan struct{}
+}
+
+func newRecorder() *recorder {
+	return &recorder{state: make(map[string]plan.Resource), fresh: make(chan struct{}, 1)}
+}
+
+func (r *recorder) Apply(updates []Update) (rejected []Rejection) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range updates {
+		line := u.Name
+		switch {
+		case u.Dropped:
+			line += " dropped"
+			delete(r.state, u.Name)
+		case u.Resource == nil:
+			line += " absent"
+		default:
+			if r.refuse != nil {
+				if err := r.refuse(u); err != nil {
+					rejected = append(rejected, Rejection{u.Name, err.Error()})
+					r.lines = append(r.lines, line+" refused")
+					continue
+				}
+			}
+			if len(u.Aliases) > 0 {
+				line += " as " + strings.Join(u.Aliases, ",")
+			}
+			r.state[u.Name] = u.Resource
+		}
+		r.lines = append(r.lines, line)
+	}
+	poke(r.fresh)
+	return rejected
+}
+
+// take gives the lines so far and forgets them.
+func (r *recorder) take() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	lines := r.lines
+	r.lines = nil
+	return lines
+}
+
+// until waits for a state of the recorder.
+func (r *recorder) until(t *testing.T, what string, done func(state map[string]plan.Resource, lines []string) bool) {
+	t.Helper()
+	timeout := time.NewTimer(deadline)
+	defer timeout.Stop()
+	for {
+		r.mu.Lock()
+		ok := done(r.state, r.lines)
+		lines := slices.Clone(r.lines)
+		r.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-r.fresh:
+		case <-timeout.C:
+			t.Fatalf("waiting for %s: got only %q", what, lines)
+		}
+	}
+}
+
+func (r *recorder) line(t *testing.T, want string) {
+	t.Helper()
+	r.until(t, want, func(_ map[string]plan.Resource, lines []string) bool { return slices.Contains(lines, want) })
+}
+
+// eventually waits for something that has no event of its own.
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(deadline); !ok(); <-tick.C {
+		if time.Now().After(end) {
+			t.Fatalf("waiting until %s", what)
+		}
+	}
+}
+
+// testTLS gives a self-signed server certificate and the client's configuration that trusts it.
+var testTLS = sync.OnceValues(func() (server, client *tls.Config) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), crand.Reader)
+	if err != nil {
+		panic(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, DNSNames: []string{"controller"},
+		NotBefore: time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC), // simulated time begins in 2000
+		NotAfter:  time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC),
+		IsCA:      true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
+	}
+	der, err := x509.CreateCertificate(crand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		panic(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		panic(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AddCert(leaf)
+	server = &tls.Config{MinVersion: tls.VersionTLS13, Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}}}
+	return server, &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "controller"}
+})
+
+// world is a control plane on a loopback port and what clients need to reach it.
+type world struct {
+	source    *fakeSource
+	server    *Server
+	addr      string
+	clientTLS *tls.Config
+	stop      func()
+}
+
+type setting func(*ServerOptions)
+
+func start(t *testing.T, source *fakeSource, settings ...setting) *world {
+	t.Helper()
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return serve(t, l, source, settings...)
+}
+
+func serve(t *testing.T, l net.Listener, source *fakeSource, settings ...setting) *world {
+	t.Helper()
+	o := ServerOptions{
+		Source: source,
+		Authenticate: func(_ context.Context, token string) (ClientIdentity, error) {
+			pod, ok := strings.CutPrefix(token, "token-of-")
+			if !ok {
+				return ClientIdentity{}, errors.New("the token is signed by somebody else")
+			}
+			return ClientIdentity{Namespace: "myapp", ServiceAccount: "orders", Pod: pod}, nil
+		},
+		Logger: slog.New(slog.DiscardHandler),
+	}
+	for _, set := range settings {
+		set(&o)
+	}
+	server, err := NewServer(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	source.mu.Lock()
+	source.servers = append(source.servers, server)
+	source.mu.Unlock()
+	serverTLS, clientTLS := testTLS()
+	hs := server.HTTP(serverTLS, 0)
+	done := make(chan error, 1)
+	go func() { done <- hs.ServeTLS(l, "", "") }()
+	w := &world{source: source, server: server, addr: l.Addr().String(), clientTLS: clientTLS}
+	w.stop = sync.OnceFunc(func() {
+		server.Close()
+		hs.Close()
+		if err := <-done; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("Serve = %v", err)
+		}
+	})
+	t.Cleanup(w.stop)
+	return w
+}
+
+// client makes a client of the world; it is not running yet.
+func (w *world) client(t *testing.T, h Handler, settings ...func(*ClientOptions)) *Client {
+	t.Helper()
+	o := ClientOptions{
+		Addrs:     []string{w.addr},
+		TLSConfig: func() (*tls.Config, error) { return w.clientTLS, nil },
+		Token:     func() (string, error) { return "token-of-orders-1", nil },
+		Node:      Node{ID: "orders-1.myapp", Version: "test"},
+		Handler:   h,
+		Logger:    slog.New(slog.DiscardHandler),
+	}
+	for _, set := range settings {
+		set(&o)
+	}
+	c, err := NewClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// run runs a client until the returned function is called, or the test ends.
+func run(t *testing.T, c *Client) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- c.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	t.Cleanup(stop)
+	return stop
+}
+
+// await is Client.Await with the test's deadline.
+func await(t *testing.T, c *Client, names ...string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	for _, n := range names {
+		if err := c.Await(ctx, n); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// pipeListener is a network without a kernel: Dial and Accept meet.
+type pipeListener struct {
+	conns chan net.Conn
+	once  sync.Once
+	done  chan struct{}
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error   { l.once.Do(func() { close(l.done) }); return nil }
+func (l *pipeListener) Addr() net.Addr { return pipeAddr{} }
+
+func (l *pipeListener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.done:
+		return nil, io.ErrClosedPipe
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+type pipeAddr struct{}
+
+func (pipeAddr) Network() string { return "pipe" }
+func (pipeAddr) String() string  { return "controller:15012" }
+
+// traffic notes what crosses the wire, one line per message.
+type traffic struct {
+	mu    sync.Mutex
+	lines []string
+}
+
+func (tr *traffic) hook(o *ServerOptions) {
+	o.Trace.Received = func(_ ClientIdentity, r *Request) {
+		tr.add(fmt.Sprintf("> +%v -%v have %d ack %v nack %d", r.Subscribe, r.Unsubscribe, len(r.InitialVersions), r.Ack > 0, len(r.Nacks)))
+	}
+	o.Trace.Sent = func(_ ClientIdentity, r *Response) {
+		var b strings.Builder
+		b.WriteString("<")
+		for _, a := range r.Resources {
+			switch {
+			case a.Version == "":
+				b.WriteString(" " + a.Name + "=absent")
+			case len(a.Body) == 0:
+				b.WriteString(" " + a.Name + "=same")
+			default:
+				b.WriteString(" " + a.Name + "=body")
+			}
+		}
+		for _, n := range r.Removed {
+			b.WriteString(" -" + n)
+		}
+		if r.Synced {
+			b.WriteString(" synced")
+		}
+		tr.add(b.String())
+	}
+}
+
+func (tr *traffic) add(line string) {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	tr.lines = append(tr.lines, line)
+}
+
+func (tr *traffic) take() []string {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
+	lines := tr.lines
+	tr.lines = nil
+	return lines
+}
+
+// sent gives the lines of the server.
+func (tr *traffic) sent() (lines []string) {
+	for _, l := range tr.take() {
+		if strings.HasPrefix(l, "<") {
+			lines = append(lines, l)
+		}
+	}
+	return lines
+}

@@ -1,0 +1,366 @@
+package xds
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// The messages of api/fairlead/v1/discovery.proto. Unlike resources they come from any gRPC client too, so their
+// fields are accepted in any order and unknown ones are ignored, as protobuf demands.
+
+// Node is how a client describes itself.
+type Node struct {
+	// ID is "pod.namespace"; Version the version of the proxy. Both are for people to read.
+	ID, Version string
+}
+
+// Request is message DeltaRequest.
+type Request struct {
+	Node                   *Node
+	Subscribe, Unsubscribe []string
+	InitialVersions        map[string]string
+	InitialNames           map[string]string
+	Ack                    uint64
+	Nacks                  []Nack
+}
+
+// Nack says which resources of a response were refused.
+type Nack struct {
+	Nonce  uint64
+	Errors []Rejection
+}
+
+// Rejection is one refused resource. Name is canonical, Reason one line.
+type Rejection struct{ Name, Reason string }
+
+// Response is message DeltaResponse.
+type Response struct {
+	Nonce     uint64
+	Resources []Answer
+	Removed   []string
+	Synced    bool
+}
+
+// Answer is message Resource: what became of one name.
+type Answer struct {
+	Name    string
+	Aliases []string
+	// Version and Body are empty where the resource does not exist; Body alone is empty where the client has it.
+	Version string
+	Body    []byte
+}
+
+const (
+	// maxName bounds the names that clients may ask for, in bytes: a DNS name is 253 at most.
+	maxName = 512
+	// maxNames bounds the names in one message, and thereby of one client.
+	maxNames = 1 << 16
+	// maxNote bounds what clients say about themselves and about refused resources, in bytes.
+	maxNote = 4096
+)
+
+var (
+	errMessage  = errors.New("malformed message")
+	errTooMany  = fmt.Errorf("more than %d names in one message", maxNames)
+	errNameSize = fmt.Errorf("a name must have 1 to %d bytes", maxName)
+)
+
+// eachField calls visit with every field of a message: v holds a length-delimited value, number a varint.
+func eachField(b []byte, visit func(n int, v []byte, number uint64) error) error {
+	for len(b) > 0 {
+		n, typ, size := protowire.ConsumeTag(b)
+		if size < 0 {
+			return errMessage
+		}
+		b = b[size:]
+		var (
+			v      []byte
+			number uint64
+		)
+		switch typ {
+		case protowire.BytesType:
+			v, size = protowire.ConsumeBytes(b)
+		case protowire.VarintType:
+			number, size = protowire.ConsumeVarint(b)
+		case protowire.Fixed32Type, protowire.Fixed64Type, protowire.StartGroupType, protowire.EndGroupType:
+			size = protowire.ConsumeFieldValue(n, typ, b)
+		default:
+			return errMessage
+		}
+		if size < 0 {
+			return errMessage
+		}
+		b = b[size:]
+		if err := visit(int(n), v, number); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func appendText(b []byte, n protowire.Number, s string) []byte {
+	if s == "" {
+		return b
+	}
+	return protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+}
+
+func appendTexts(b []byte, n protowire.Number, list []string) []byte {
+	for _, s := range list {
+		b = protowire.AppendString(protowire.AppendTag(b, n, protowire.BytesType), s)
+	}
+	return b
+}
+
+func appendBytes(b []byte, n protowire.Number, v []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, n, protowire.BytesType), v)
+}
+
+func appendNumber(b []byte, n protowire.Number, v uint64) []byte {
+	if v == 0 {
+		return b
+	}
+	return protowire.AppendVarint(protowire.AppendTag(b, n, protowire.VarintType), v)
+}
+
+func appendTable(b []byte, n protowire.Number, table map[string]string) []byte {
+	for _, key := range slices.Sorted(maps.Keys(table)) {
+		b = appendBytes(b, n, appendText(appendText(nil, 1, key), 2, table[key]))
+	}
+	return b
+}
+
+// note takes a text written by a client or for people, cut to a length that nobody can abuse.
+func note(v []byte) string {
+	if len(v) > maxNote {
+		v = v[:maxNote]
+	}
+	if !utf8.Valid(v) {
+		return string([]rune(string(v))) // invalid bytes become U+FFFD
+	}
+	return string(v)
+}
+
+// addName appends a resource name, checked.
+func addName(list []string, v []byte) ([]string, error) {
+	switch {
+	case len(v) == 0 || len(v) > maxName || !utf8.Valid(v):
+		return nil, errNameSize
+	case len(list) >= maxNames:
+		return nil, errTooMany
+	}
+	return append(list, string(v)), nil
+}
+
+// addEntry adds an entry of a map<string, string> whose key is a resource name.
+func addEntry(table map[string]string, v []byte) (map[string]string, error) {
+	var key, value string
+	err := eachField(v, func(n int, v []byte, _ uint64) error {
+		switch n {
+		case 1:
+			key = string(v)
+		case 2:
+			value = string(v)
+		}
+		return nil
+	})
+	switch {
+	case err != nil:
+		return nil, err
+	case key == "" || len(key) > maxName || len(value) > maxName:
+		return nil, errNameSize
+	case len(table) >= maxNames:
+		return nil, errTooMany
+	}
+	if table == nil {
+		table = make(map[string]string)
+	}
+	table[key] = value
+	return table, nil
+}
+
+// append adds the bytes of r to b.
+func (r *Request) append(b []byte) []byte {
+	if r.Node != nil {
+		b = appendBytes(b, 1, appendText(appendText(nil, 1, r.Node.ID), 2, r.Node.Version))
+	}
+	b = appendTexts(b, 2, r.Subscribe)
+	b = appendTexts(b, 3, r.Unsubscribe)
+	b = appendTable(b, 4, r.InitialVersions)
+	b = appendTable(b, 5, r.InitialNames)
+	b = appendNumber(b, 6, r.Ack)
+	for _, nack := range r.Nacks {
+		n := appendNumber(nil, 1, nack.Nonce)
+		for _, e := range nack.Errors {
+			n = appendBytes(n, 2, appendText(appendText(nil, 1, e.Name), 2, e.Reason))
+		}
+		b = appendBytes(b, 7, n)
+	}
+	return b
+}
+
+func parseRequest(b []byte) (*Request, error) {
+	r := &Request{}
+	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
+		switch n {
+		case 1:
+			r.Node, err = parseNode(v)
+		case 2:
+			r.Subscribe, err = addName(r.Subscribe, v)
+		case 3:
+			r.Unsubscribe, err = addName(r.Unsubscribe, v)
+		case 4:
+			r.InitialVersions, err = addEntry(r.InitialVersions, v)
+		case 5:
+			r.InitialNames, err = addEntry(r.InitialNames, v)
+		case 6:
+			r.Ack = number
+		case 7:
+			err = r.addNack(v)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("DeltaRequest: %w", err)
+	}
+	return r, nil
+}
+
+func parseNode(b []byte) (*Node, error) {
+	node := &Node{}
+	return node, eachField(b, func(n int, v []byte, _ uint64) error {
+		switch n {
+		case 1:
+			node.ID = note(v)
+		case 2:
+			node.Version = note(v)
+		}
+		return nil
+	})
+}
+
+func (r *Request) addNack(b []byte) error {
+	var nack Nack
+	err := eachField(b, func(n int, v []byte, number uint64) error {
+		switch n {
+		case 1:
+			nack.Nonce = number
+		case 2:
+			if len(nack.Errors) >= maxNames {
+				return errTooMany
+			}
+			var e Rejection
+			err := eachField(v, func(n int, v []byte, _ uint64) error {
+				switch n {
+				case 1:
+					e.Name = note(v)
+				case 2:
+					e.Reason = note(v)
+				}
+				return nil
+			})
+			nack.Errors = append(nack.Errors, e)
+			return err
+		}
+		return nil
+	})
+	if len(r.Nacks) >= maxNames {
+		return errTooMany
+	}
+	r.Nacks = append(r.Nacks, nack)
+	return err
+}
+
+// append adds the bytes of r to b.
+func (r *Response) append(b []byte) []byte {
+	b = appendNumber(b, 1, r.Nonce)
+	for i := range r.Resources {
+		a := &r.Resources[i]
+		m := appendTexts(appendText(nil, 1, a.Name), 2, a.Aliases)
+		m = appendText(m, 3, a.Version)
+		// The body is copied once, straight into its place.
+		size := len(m)
+		if len(a.Body) > 0 {
+			size += protowire.SizeTag(4) + protowire.SizeBytes(len(a.Body))
+		}
+		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.BytesType), uint64(size))
+		b = append(b, m...)
+		if len(a.Body) > 0 {
+			b = appendBytes(b, 4, a.Body)
+		}
+	}
+	b = appendTexts(b, 3, r.Removed)
+	if r.Synced {
+		b = appendNumber(b, 4, 1)
+	}
+	return b
+}
+
+// parseResponse reads a response. Bodies alias b.
+func parseResponse(b []byte) (*Response, error) {
+	r := &Response{}
+	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
+		switch n {
+		case 1:
+			r.Nonce = number
+		case 2:
+			var a Answer
+			a, err = parseAnswer(v)
+			r.Resources = append(r.Resources, a)
+		case 3:
+			r.Removed, err = addName(r.Removed, v)
+		case 4:
+			r.Synced = number != 0
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("DeltaResponse: %w", err)
+	}
+	return r, nil
+}
+
+func parseAnswer(b []byte) (a Answer, err error) {
+	err = eachField(b, func(n int, v []byte, _ uint64) (err error) {
+		switch n {
+		case 1:
+			a.Name = string(v)
+		case 2:
+			a.Aliases, err = addName(a.Aliases, v)
+		case 3:
+			a.Version = string(v)
+		case 4:
+			a.Body = v
+		}
+		return err
+	})
+	if err == nil && (a.Name == "" || (a.Version == "" && len(a.Body) > 0)) {
+		err = errMessage
+	}
+	return a, err
+}
+
+// appendBlobs and parseBlobs carry SignRequest and SignResponse: messages of byte strings numbered from 1.
+func appendBlobs(blobs ...[]byte) []byte {
+	var b []byte
+	for i, blob := range blobs {
+		if len(blob) > 0 {
+			b = appendBytes(b, protowire.Number(i+1), blob)
+		}
+	}
+	return b
+}
+
+func parseBlobs(b []byte, into ...*[]byte) error {
+	return eachField(b, func(n int, v []byte, _ uint64) error {
+		if n <= len(into) {
+			*into[n-1] = v
+		}
+		return nil
+	})
+}

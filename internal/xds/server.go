@@ -1,0 +1,312 @@
+package xds
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Key is a name as the clients of one namespace see it.
+type Key struct{ Namespace, Name string }
+
+// Encoded is a resource ready to be sent. It is immutable and shared by all clients.
+type Encoded struct {
+	Name, Version string
+	Body          []byte
+}
+
+// Found is what a key leads to. It is immutable.
+type Found struct {
+	// Resource is nil where the name does not exist.
+	Resource *Encoded
+	// Shards belong to the resource and are sent before it.
+	Shards []*Encoded
+}
+
+// Source is what a Server serves. Its methods are called from many goroutines. A source that has something new calls
+// Server.Changed, holding no lock that these methods take.
+type Source interface {
+	// Watch begins to watch keys and returns when there is an answer for each. Every watch of a key is undone by one
+	// Unwatch. After an error nothing is watched.
+	Watch(ctx context.Context, keys []Key) error
+	Unwatch(keys []Key)
+	// Answer is the newest answer for a watched key; false where there is none.
+	Answer(key Key) (Found, bool)
+}
+
+// ClientIdentity is who is connected, as its token proves.
+type ClientIdentity struct{ Namespace, ServiceAccount, Pod, UID string }
+
+// ID is "pod.namespace", the way istioctl names proxies; the service account stands in for an unknown pod.
+func (c ClientIdentity) ID() string { return cmp.Or(c.Pod, c.ServiceAccount) + "." + c.Namespace }
+
+// Trace observes a Server. Functions may be nil; they are called from the connections' goroutines and must not block.
+type Trace struct {
+	Opened   func(ClientIdentity)
+	Closed   func(ClientIdentity, error)
+	Received func(ClientIdentity, *Request)
+	Sent     func(ClientIdentity, *Response)
+	// Converged gets the time from a change (see Server.Changed) to a client's word that it is in force.
+	Converged func(time.Duration)
+}
+
+// ServerOptions configure NewServer.
+type ServerOptions struct {
+	// Source has the resources. Required.
+	Source Source
+	// Authenticate says who holds a bearer token. Its error is shown to the caller. Required.
+	Authenticate func(ctx context.Context, token string) (ClientIdentity, error)
+	// Sign issues a certificate for the client; nil answers UNIMPLEMENTED. Its error is shown to the caller.
+	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
+	// WriteTimeout is how long a client may take to accept a message before it is disconnected; 0 means 10 s.
+	WriteTimeout time.Duration
+	// MaxAge ends streams in order after this time, give or take a tenth, so that clients spread over replicas and show
+	// fresh tokens; 0 means never.
+	MaxAge time.Duration
+	Trace  Trace
+	// Logger gets a line when a client refuses a resource or is disconnected for cause. Required.
+	Logger *slog.Logger
+}
+
+// Server answers the calls of api/fairlead/v1/discovery.proto. Its methods are safe for concurrent use.
+type Server struct {
+	o ServerOptions // fixed after NewServer
+
+	mu       sync.RWMutex
+	streams  map[*stream]struct{}         // guarded by mu, as everything below
+	watchers map[Key]map[*stream]struct{} // who is told about a key
+	closed   bool
+}
+
+// NewServer checks the options.
+func NewServer(o ServerOptions) (*Server, error) {
+	if o.Source == nil || o.Authenticate == nil || o.Logger == nil {
+		return nil, errors.New("xds server: Source, Authenticate and Logger are required")
+	}
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
+	return &Server{
+		o:        o,
+		streams:  make(map[*stream]struct{}),
+		watchers: make(map[Key]map[*stream]struct{}),
+	}, nil
+}
+
+// HTTP gives a server for the handler that speaks HTTP/2 over TLS and notices a dead client after two keepalives
+// (0 means DefaultKeepalive). The caller serves a listener with ServeTLS(l, "", "").
+func (s *Server) HTTP(config *tls.Config, keepalive time.Duration) *http.Server {
+	keepalive = cmp.Or(keepalive, DefaultKeepalive)
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	return &http.Server{
+		Handler:           s,
+		TLSConfig:         config.Clone(), // net/http writes to it
+		Protocols:         protocols,
+		ReadHeaderTimeout: helloTimeout,
+		MaxHeaderBytes:    64 << 10,
+		HTTP2: &http.HTTP2Config{
+			MaxConcurrentStreams: 16,
+			SendPingTimeout:      keepalive,
+			PingTimeout:          keepalive,
+			WriteByteTimeout:     2 * keepalive,
+		},
+		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+	}
+}
+
+// Changed says that the answers of keys are new since the given moment. Streams send what differs from what they
+// sent last; however often a key changes meanwhile, only the newest answer goes out.
+func (s *Server) Changed(keys []Key, since time.Time) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, key := range keys {
+		for st := range s.watchers[key] {
+			st.markDirty(key.Name, since)
+		}
+	}
+}
+
+// Close ends all streams in order; clients look for another replica at once. New calls are refused.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for st := range s.streams {
+		st.cancel(errOver)
+	}
+}
+
+// errOver ends a stream with status OK.
+var errOver = errors.New("the stream is over")
+
+// ServeHTTP implements http.Handler.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !checkCall(w, r) {
+		return
+	}
+	w.Header().Set("Content-Type", contentType)
+	setStatus(w, statusOf(s.serve(w, r)))
+}
+
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return &StatusError{CodeUnauthenticated, "the call carries no bearer token"}
+	}
+	client, err := s.o.Authenticate(r.Context(), token)
+	if err != nil {
+		return &StatusError{CodeUnauthenticated, err.Error()}
+	}
+	switch r.URL.Path {
+	case pathStream:
+		return s.serveStream(w, r, client)
+	case pathSign:
+		return s.serveSign(w, r, client)
+	}
+	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
+}
+
+func (s *Server) serveSign(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
+	if s.o.Sign == nil {
+		return &StatusError{CodeUnimplemented, "this control plane issues no certificates"}
+	}
+	message, err := readFrame(io.LimitReader(r.Body, headerSize+maxSignRequest))
+	if err != nil {
+		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
+	}
+	var csr []byte
+	if err := parseBlobs(message, &csr); err != nil {
+		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
+	}
+	chain, roots, err := s.o.Sign(r.Context(), client, csr)
+	if err != nil {
+		return cmp.Or(asStatus(err), &StatusError{CodeInvalidArgument, err.Error()})
+	}
+	answer, err := seal(append(make([]byte, headerSize), appendBlobs(chain, roots)...))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(w, bytes.NewReader(answer))
+	return err
+}
+
+// maxSignRequest bounds a certificate request, in bytes; one with an ECDSA key has about 300.
+const maxSignRequest = 64 << 10
+
+func asStatus(err error) *StatusError {
+	status, _ := errors.AsType[*StatusError](err)
+	return status
+}
+
+func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
+	ctx, cancel := context.WithCancelCause(r.Context())
+	defer cancel(nil)
+	st := newStream(s, client, w, cancel)
+	if err := s.add(st); err != nil {
+		return err
+	}
+	trace(s.o.Trace.Opened, client)
+	defer s.remove(st)
+	if err := st.rc.Flush(); err != nil { // the client waits for the headers
+		return err
+	}
+	var (
+		wg       sync.WaitGroup
+		writeErr error
+	)
+	wg.Go(func() {
+		writeErr = st.write(ctx, s.o.age())
+		cancel(writeErr)
+		r.Body.Close() // frees the reader below
+	})
+	readErr := st.read(ctx, r.Body)
+	cancel(readErr)
+	wg.Wait()
+	// The side that stopped first has made the other one stop.
+	cause := writeErr
+	if asStatus(readErr) != nil {
+		cause = readErr
+	}
+	if s.o.Trace.Closed != nil {
+		s.o.Trace.Closed(client, cause)
+	}
+	if errors.Is(cause, errOver) || errors.Is(cause, io.EOF) {
+		return nil
+	}
+	if asStatus(cause) != nil { // this server's verdict, not merely a connection that went away
+		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy disconnected", slog.String("proxy", client.ID()), slog.Any("reason", cause))
+	}
+	return cause
+}
+
+// trace calls a hook that may be nil.
+func trace[T any](hook func(T), v T) {
+	if hook != nil {
+		hook(v)
+	}
+}
+
+func (s *Server) add(st *stream) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return &StatusError{CodeUnavailable, "the control plane is shutting down"}
+	}
+	s.streams[st] = struct{}{}
+	return nil
+}
+
+// remove forgets a stream and all it watched.
+func (s *Server) remove(st *stream) {
+	names := st.names()
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	s.unwatch(st, names)
+}
+
+// watch has st told about names and asks the source for them. After an error nothing is watched.
+func (s *Server) watch(ctx context.Context, st *stream, names []string) error {
+	keys := st.keys(names)
+	s.mu.Lock()
+	for _, key := range keys {
+		if s.watchers[key] == nil {
+			s.watchers[key] = make(map[*stream]struct{})
+		}
+		s.watchers[key][st] = struct{}{}
+	}
+	s.mu.Unlock()
+	if err := s.o.Source.Watch(ctx, keys); err != nil {
+		s.forget(st, keys)
+		return fmt.Errorf("resolving %d names: %w", len(names), err)
+	}
+	return nil
+}
+
+func (s *Server) unwatch(st *stream, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	keys := st.keys(names)
+	s.forget(st, keys)
+	s.o.Source.Unwatch(keys)
+}
+
+func (s *Server) forget(st *stream, keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		delete(s.watchers[key], st)
+		if len(s.watchers[key]) == 0 {
+			delete(s.watchers, key)
+		}
+	}
+}

@@ -1,0 +1,346 @@
+package xds
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// dialTimeout bounds connecting, and again the TLS handshake.
+	dialTimeout = 5 * time.Second
+	// helloTimeout bounds the time from the first byte to the server's answer to a new call.
+	helloTimeout = 10 * time.Second
+	// The wait before trying again, doubled after each failure. It is drawn from its upper half, so that clients who
+	// lost the same control plane do not return in step.
+	backoffMin, backoffMax = 100 * time.Millisecond, 5 * time.Second
+	// settled is how long a conversation lasts before its end is followed by a new one at once.
+	settled = time.Second
+)
+
+// connect keeps a conversation open until ctx ends.
+func (c *Client) connect(ctx context.Context) {
+	at := rand.IntN(len(c.o.Addrs)) //nolint:gosec // spreading load is no secret
+	wait := backoffMin
+	retry := time.NewTimer(0)
+	defer retry.Stop()
+	<-retry.C
+	last := ""
+	for {
+		addr := c.o.Addrs[at%len(c.o.Addrs)]
+		began := time.Now()
+		synced := c.LastSync()
+		err := c.converse(ctx, addr)
+		if ctx.Err() != nil {
+			return
+		}
+		if c.LastSync() != synced {
+			wait, last = backoffMin, ""
+		}
+		if err == nil && time.Since(began) >= settled {
+			continue
+		}
+		at++
+		last = c.logLost(ctx, addr, last, err)
+		retry.Reset(wait/2 + rand.N(wait/2)) //nolint:gosec // jitter is no secret
+		wait = min(2*wait, backoffMax)
+		select {
+		case <-ctx.Done():
+			return
+		case <-retry.C:
+		}
+	}
+}
+
+// logLost writes one line when the reason is a new one, not one per attempt.
+func (c *Client) logLost(ctx context.Context, addr, last string, err error) string {
+	reason := "closed by the control plane"
+	if err != nil {
+		reason = err.Error()
+	}
+	if reason != last {
+		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "control plane not reached, the last good configuration stays in force",
+			slog.String("address", addr), slog.String("reason", reason))
+	}
+	return reason
+}
+
+// transport makes the HTTP/2 client of one conversation. It is not shared: when the conversation ends, so does the
+// connection.
+func (c *Client) transport() (*http.Transport, error) {
+	config, err := c.o.TLSConfig()
+	if err != nil {
+		return nil, fmt.Errorf("TLS configuration: %w", err)
+	}
+	config = config.Clone() // the transport writes to it
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	return &http.Transport{
+		DialContext:         c.o.Dial,
+		TLSClientConfig:     config,
+		TLSHandshakeTimeout: dialTimeout,
+		DisableCompression:  true,
+		Protocols:           protocols,
+		HTTP2: &http.HTTP2Config{
+			SendPingTimeout:  c.o.Keepalive,
+			PingTimeout:      c.o.Keepalive,
+			WriteByteTimeout: 2 * c.o.Keepalive,
+		},
+	}, nil
+}
+
+// call starts a gRPC call. The caller closes the body of the response and then the transport.
+func (c *Client) call(ctx context.Context, tr *http.Transport, url string, body io.Reader) (*http.Response, error) {
+	token, err := c.o.Token()
+	if err != nil {
+		return nil, fmt.Errorf("workload token: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, body)
+	if err != nil {
+		return nil, fmt.Errorf("address %s: %w", url, err)
+	}
+	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Te", "trailers")
+	req.Header.Set("User-Agent", "fairlead-proxy/"+c.o.Node.Version)
+	req.Header.Set("Authorization", "Bearer "+token)
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK || resp.Header.Get(headerStatus) != "" {
+		resp.Body.Close()
+		return nil, receivedStatus(resp)
+	}
+	return resp, nil
+}
+
+// errHello is the cause of a call that got no answer.
+var errHello = fmt.Errorf("no answer to the call within %s", helloTimeout)
+
+// converse holds one conversation. nil means that the server ended it in order.
+func (c *Client) converse(ctx context.Context, addr string) error {
+	tr, err := c.transport()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer tr.CloseIdleConnections()
+	s := c.openSession()
+	defer c.closeSession()
+
+	requests, writeEnd := io.Pipe()
+	stop := context.AfterFunc(ctx, func() { _ = requests.Close() }) // frees a writer that nobody reads from
+	defer stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { s.write(ctx, writeEnd) })
+	defer wg.Wait()
+	defer cancel(nil)
+
+	hello := time.AfterFunc(helloTimeout, func() { cancel(errHello) })
+	resp, err := c.call(ctx, tr, "https://"+addr+pathStream, requests)
+	hello.Stop()
+	if err != nil {
+		_ = requests.Close() // a pipe: always nil
+		if errors.Is(context.Cause(ctx), errHello) {
+			return errHello
+		}
+		return err
+	}
+	defer resp.Body.Close()
+	return c.read(ctx, s, resp, addr)
+}
+
+func (c *Client) openSession() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &session{c: c, wake: make(chan struct{}, 1), dirty: make(map[string]struct{})}
+	s.first, s.announced = c.resume()
+	c.session = s
+	poke(s.wake)
+	return s
+}
+
+func (c *Client) closeSession() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = nil
+	c.connected = false
+}
+
+func (c *Client) setConnected(ctx context.Context, addr string) {
+	c.mu.Lock()
+	c.connected = true
+	c.mu.Unlock()
+	poke(c.nudged) // leases run again
+	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "connected to the control plane", slog.String("address", addr))
+}
+
+// read hands the responses to the applying goroutine, one after the other. The first one, which the server sends in
+// any case, proves that it accepts this client.
+func (c *Client) read(ctx context.Context, s *session, resp *http.Response, addr string) error {
+	for first := true; ; first = false {
+		b, err := readFrame(resp.Body)
+		if errors.Is(err, io.EOF) {
+			return receivedStatus(resp)
+		}
+		if err != nil {
+			return err
+		}
+		response, err := parseResponse(b)
+		if err != nil {
+			return err
+		}
+		if first {
+			c.setConnected(ctx, addr)
+		}
+		d := delivery{session: s, response: response, done: make(chan struct{})}
+		select {
+		case c.deliveries <- d:
+			<-d.done
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// session is what one conversation still has to say. Its fields are guarded by Client.mu.
+type session struct {
+	c    *Client
+	wake chan struct{} // one slot
+
+	first     *Request            // not sent yet
+	announced map[string]uint64   // the names that the server knows of, with the id of the subscription
+	dirty     map[string]struct{} // names to compare with announced
+	ack       uint64
+	nacks     []Nack
+}
+
+// markDirty has a name compared with what the server knows of it. Client.mu is held.
+func (s *session) markDirty(n string) {
+	s.dirty[n] = struct{}{}
+	poke(s.wake)
+}
+
+// acknowledge answers a response. Client.mu is held.
+func (s *session) acknowledge(nonce uint64, rejections []Rejection) {
+	if len(rejections) > 0 {
+		s.nacks = append(s.nacks, Nack{Nonce: nonce, Errors: rejections})
+	} else {
+		s.ack = nonce
+	}
+	poke(s.wake)
+}
+
+// next takes what there is to say, or nil.
+func (s *session) next() *Request {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	r := s.first
+	if r == nil {
+		r = &Request{}
+	}
+	s.first = nil
+	for n := range s.dirty {
+		st, wanted := s.c.names[n]
+		id, known := s.announced[n]
+		if known && (!wanted || st.id != id) {
+			r.Unsubscribe = append(r.Unsubscribe, n)
+			delete(s.announced, n)
+		}
+		if wanted && (!known || st.id != id) {
+			r.Subscribe = append(r.Subscribe, n)
+			s.announced[n] = st.id
+		}
+	}
+	clear(s.dirty)
+	slices.Sort(r.Subscribe)
+	slices.Sort(r.Unsubscribe)
+	r.Ack, r.Nacks = s.ack, s.nacks
+	s.ack, s.nacks = 0, nil
+	if r.Node == nil && len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks) == 0 && r.Ack == 0 {
+		return nil
+	}
+	return r
+}
+
+// write sends requests until ctx ends or the pipe is closed from the other side.
+func (s *session) write(ctx context.Context, w *io.PipeWriter) {
+	defer func() { _ = w.Close() }() // a pipe: always nil
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.wake:
+		}
+		r := s.next()
+		if r == nil {
+			continue
+		}
+		b, err := frame(r)
+		if err != nil {
+			w.CloseWithError(err)
+			return
+		}
+		if _, err := w.Write(b); err != nil {
+			return
+		}
+	}
+}
+
+// Sign has the control plane sign a certificate request (PKCS #10, DER) for the identity that the token proves. It
+// gives the chain, leaf first, and the roots, both PEM. It works whether Run is running or not.
+func (c *Client) Sign(ctx context.Context, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+	start := rand.IntN(len(c.o.Addrs)) //nolint:gosec // spreading load is no secret
+	for i := range c.o.Addrs {
+		addr := c.o.Addrs[(start+i)%len(c.o.Addrs)]
+		chainPEM, rootsPEM, err = c.signAt(ctx, addr, csrDER)
+		if err == nil {
+			return chainPEM, rootsPEM, nil
+		}
+		err = fmt.Errorf("certificate from %s: %w", addr, err)
+	}
+	return nil, nil, err
+}
+
+func (c *Client) signAt(ctx context.Context, addr string, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+	tr, err := c.transport()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer tr.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	request, err := seal(append(make([]byte, headerSize), appendBlobs(csrDER)...))
+	if err != nil {
+		return nil, nil, err
+	}
+	resp, err := c.call(ctx, tr, "https://"+addr+pathSign, bytes.NewReader(request))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer resp.Body.Close()
+	message, err := readFrame(resp.Body)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, nil, err
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // the trailers come after the body
+		return nil, nil, err
+	}
+	if err := receivedStatus(resp); err != nil {
+		return nil, nil, err
+	}
+	if err := parseBlobs(message, &chainPEM, &rootsPEM); err != nil {
+		return nil, nil, fmt.Errorf("SignResponse: %w", err)
+	}
+	return chainPEM, rootsPEM, nil
+}

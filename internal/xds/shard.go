@@ -1,0 +1,125 @@
+package xds
+
+import (
+	"net/netip"
+
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// stringTable holds the strings of one shard once each: endpoints of a service share most of them. Numbers count from
+// 1, 0 is the empty string. The order is that of first use, so equal shards have equal tables.
+type stringTable struct {
+	strings []string
+	index   map[string]uint64 // encoding only
+	used    uint64            // decoding only: the highest number met so far
+}
+
+// shard walks its endpoints before its table when encoding, because they fill the table.
+func (c *coder) shard(s *plan.EndpointShard) {
+	text(c, 1, &s.Name)
+	c.table = &stringTable{}
+	if c.decoding {
+		c.texts(2, &c.table.strings)
+		c.checkTable()
+		list(c, 3, &s.Endpoints, (*coder).endpoint)
+		if c.err == nil && c.table.used != uint64(len(c.table.strings)) {
+			c.fail(2, errTableOrder)
+		}
+		return
+	}
+	c.table.index = make(map[string]uint64)
+	endpoints := coder{table: c.table}
+	list(&endpoints, 3, &s.Endpoints, (*coder).endpoint)
+	if endpoints.err != nil && c.err == nil {
+		c.err, c.path = endpoints.err, endpoints.path
+		return
+	}
+	c.texts(2, &c.table.strings)
+	c.buf = append(c.buf, endpoints.buf...)
+}
+
+// checkTable refuses tables that hold a string twice, or the empty one.
+func (c *coder) checkTable() {
+	seen := make(map[string]struct{}, len(c.table.strings))
+	for _, s := range c.table.strings {
+		seen[s] = struct{}{}
+	}
+	if _, empty := seen[""]; empty || len(seen) != len(c.table.strings) {
+		c.fail(2, errTableOrder)
+	}
+}
+
+// number gives the table's number for s.
+func (t *stringTable) number(s string) uint64 {
+	if s == "" {
+		return 0
+	}
+	n, ok := t.index[s]
+	if !ok {
+		t.strings = append(t.strings, s)
+		n = uint64(len(t.strings))
+		t.index[s] = n
+	}
+	return n
+}
+
+// lookUp gives the string with number n. First uses must come in order, as number hands them out.
+func (t *stringTable) lookUp(n uint64) (string, bool) {
+	if n == 0 {
+		return "", true
+	}
+	if n > uint64(len(t.strings)) || n > t.used+1 {
+		return "", false
+	}
+	t.used = max(t.used, n)
+	return t.strings[n-1], true
+}
+
+// shared carries a string as its number in the table.
+func (c *coder) shared(n protowire.Number, v *string) {
+	if c.err != nil {
+		return
+	}
+	var number uint64
+	if !c.decoding {
+		number = c.table.number(*v)
+	}
+	number = c.number(n, number, maxItems)
+	if c.decoding && number != 0 {
+		*v = c.get(n, number)
+	}
+}
+
+func (c *coder) get(n protowire.Number, number uint64) string {
+	s, ok := c.table.lookUp(number)
+	if !ok {
+		c.fail(n, errTableOrder)
+	}
+	return s
+}
+
+func (c *coder) endpoint(e *plan.Endpoint) {
+	addr, port := e.Addr.Addr(), e.Addr.Port()
+	c.addr(1, &addr)
+	c.uint16(2, &port)
+	e.Addr = netip.AddrPortFrom(addr, port)
+	c.uint32(3, &e.Weight)
+	enum(c, 4, &e.Health, plan.Draining)
+	c.bool(5, &e.Meshed)
+	c.shared(6, &e.Locality.Region)
+	c.shared(7, &e.Locality.Zone)
+	c.shared(8, &e.Locality.SubZone)
+	c.shared(9, &e.Identity)
+	c.shared(10, &e.Workload.Namespace)
+	c.shared(11, &e.Workload.Pod)
+	c.shared(12, &e.Workload.Name)
+	c.shared(13, &e.Workload.App)
+	c.shared(14, &e.Workload.Version)
+	c.shared(15, &e.Workload.CanonicalName)
+	c.shared(16, &e.Workload.CanonicalRevision)
+	c.shared(17, &e.Workload.Cluster)
+	c.shared(18, &e.Workload.Node)
+	packed(c, 19, &e.Subsets, c.table.number, func(number uint64) string { return c.get(19, number) })
+}

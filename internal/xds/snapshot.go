@@ -1,0 +1,222 @@
+package xds
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The snapshot file is one line of text, a SHA-256, and the state as a DeltaResponse with shards first. It holds
+// nothing secret: keys are never part of a resource.
+
+const (
+	snapshotMagic = "fairlead-snapshot-1 "
+	// snapshotQuiet is how long changes are gathered before they are written.
+	snapshotQuiet = time.Second
+	// snapshotMax bounds what is read back, in bytes.
+	snapshotMax = 256 << 20
+)
+
+// saveSnapshots writes the file a moment after each change, and at the end. The first failure is logged; the next
+// one after a success again.
+func (c *Client) saveSnapshots(ctx context.Context) {
+	if c.o.Snapshot == "" {
+		return
+	}
+	quiet := time.NewTimer(snapshotQuiet)
+	quiet.Stop()
+	defer quiet.Stop()
+	pending, failing := false, false
+	save := func() {
+		err := c.saveSnapshot()
+		if err != nil && !failing {
+			c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "snapshot not written; without the control plane a restart would begin empty",
+				slog.String("file", c.o.Snapshot), slog.Any("error", err))
+		}
+		pending, failing = false, err != nil
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			select {
+			case <-c.changed:
+				pending = true
+			default:
+			}
+			if pending {
+				save()
+			}
+			return
+		case <-c.changed:
+			if !pending { // the first change starts the clock, later ones ride along
+				pending = true
+				quiet.Reset(snapshotQuiet)
+			}
+		case <-quiet.C:
+			save()
+		}
+	}
+}
+
+func (c *Client) saveSnapshot() error {
+	payload, err := c.snapshot()
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(payload)
+	header := snapshotMagic + c.o.Node.ID + "\n"
+	return writeFile(c.o.Snapshot, []byte(header), sum[:], payload)
+}
+
+// snapshot encodes the state in force. Versions are computed from the bytes written, not copied: should this program
+// have dropped fields it does not know, its successor will be sent them.
+func (c *Client) snapshot() ([]byte, error) {
+	c.mu.Lock()
+	resources := maps.Clone(c.resources)
+	aliases := make(map[string][]string)
+	var missing []string
+	for n, st := range c.names {
+		switch {
+		case !st.answered:
+		case st.canonical == "":
+			missing = append(missing, n)
+		default:
+			aliases[st.canonical] = append(aliases[st.canonical], n)
+		}
+	}
+	c.mu.Unlock()
+
+	var state Response
+	for _, n := range slices.SortedFunc(maps.Keys(resources), shardsFirst) {
+		body, err := Encode(resources[n].resource)
+		if err != nil {
+			return nil, err
+		}
+		slices.Sort(aliases[n])
+		state.Resources = append(state.Resources, Answer{Name: n, Aliases: aliases[n], Version: Version(body), Body: body})
+	}
+	slices.Sort(missing)
+	for _, n := range missing {
+		state.Resources = append(state.Resources, Answer{Name: n})
+	}
+	return state.append(nil), nil
+}
+
+// shardsFirst orders names so that a destination finds its endpoints.
+func shardsFirst(a, b string) int {
+	if sa, sb := isShard(a), isShard(b); sa != sb {
+		if sa {
+			return -1
+		}
+		return 1
+	}
+	return strings.Compare(a, b)
+}
+
+func isShard(n string) bool { return Kind(n) == kindShard }
+
+const kindShard = "eps"
+
+// writeFile replaces a file at once or not at all, also when the machine stops in the middle. The temporary name is
+// always the same, so that a process that is killed again and again leaves one file behind, not many.
+func writeFile(path string, parts ...[]byte) (err error) {
+	f, err := os.OpenFile(path+".tmp", os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			f.Close()
+			_ = os.Remove(f.Name()) // the first error is the one to report
+		}
+	}()
+	for _, part := range parts {
+		if _, err := f.Write(part); err != nil {
+			return err
+		}
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}
+
+// loadSnapshot puts the state of the last run in force. Its names are subscribed on lease: what the proxy does not
+// ask for again goes.
+func (c *Client) loadSnapshot(ctx context.Context) {
+	if c.o.Snapshot == "" {
+		return
+	}
+	state, err := readSnapshot(c.o.Snapshot, c.o.Node.ID)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return
+	case err != nil:
+		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "snapshot not usable, starting empty",
+			slog.String("file", c.o.Snapshot), slog.Any("error", err))
+		return
+	}
+	now := time.Now()
+	c.mu.Lock()
+	for i := range state.Resources {
+		a := &state.Resources[i]
+		names := a.Aliases
+		if a.Version == "" {
+			names = []string{a.Name}
+		}
+		for _, n := range names {
+			if _, ok := c.names[n]; !ok {
+				c.newName(n).released = now
+			}
+		}
+	}
+	c.stale = true
+	c.mu.Unlock()
+	// Nobody is connected yet: the acknowledgement goes nowhere.
+	c.applyResponse(ctx, delivery{session: &session{c: c, wake: make(chan struct{}, 1)}, response: state})
+	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "snapshot loaded", slog.String("file", c.o.Snapshot),
+		slog.Int("resources", len(state.Resources)))
+}
+
+func readSnapshot(path, node string) (*Response, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, snapshotMax+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(b) > snapshotMax {
+		return nil, fmt.Errorf("more than %d bytes", snapshotMax)
+	}
+	header, rest, _ := bytes.Cut(b, []byte("\n"))
+	owner, ok := strings.CutPrefix(string(header), snapshotMagic)
+	switch {
+	case !ok:
+		return nil, errors.New("not a snapshot")
+	case owner != node:
+		return nil, fmt.Errorf("it belongs to %q, not to %q", owner, node)
+	case len(rest) < sha256.Size:
+		return nil, errors.New("truncated")
+	}
+	payload := rest[sha256.Size:]
+	if sum := sha256.Sum256(payload); !bytes.Equal(sum[:], rest[:sha256.Size]) {
+		return nil, errors.New("the checksum does not match: truncated or damaged")
+	}
+	return parseResponse(payload)
+}

@@ -1,0 +1,304 @@
+package xds
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/testing/protocmp"
+
+	fairleadv1 "fairlead.dev/fairlead/api/fairlead/v1"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+func TestMessagesMatchProtobuf(t *testing.T) {
+	request := &Request{
+		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
+		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}},
+	}
+	want := &fairleadv1.DeltaRequest{
+		Node: &fairleadv1.Node{Id: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
+		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
+		Ack: 7, Nack: []*fairleadv1.Nack{{Nonce: 8, Errors: []*fairleadv1.ResourceError{{Name: "dst/x", Message: "bad"}, {Name: "dst/y", Message: "worse"}}}},
+	}
+	var got fairleadv1.DeltaRequest
+	if err := proto.Unmarshal(request.append(nil), &got); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, &got, protocmp.Transform()); diff != "" {
+		t.Errorf("request read by protobuf (-want +got):\n%s", diff)
+	}
+	theirs, err := proto.Marshal(want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	back, err := parseRequest(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(request, back); diff != "" {
+		t.Errorf("protobuf's request read by hand (-want +got):\n%s", diff)
+	}
+
+	body, err := Encode(&plan.MeshGlobal{ClusterID: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	response := &Response{
+		Nonce: 3, Removed: []string{"dst/z"}, Synced: true,
+		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}},
+	}
+	var gotResponse fairleadv1.DeltaResponse
+	if err := proto.Unmarshal(response.append(nil), &gotResponse); err != nil {
+		t.Fatal(err)
+	}
+	if r := gotResponse.GetResources(); len(r) != 3 || r[0].GetBody().GetMesh().GetClusterId() != "test" || r[1].GetBody() != nil || r[2].GetVersion() != "" {
+		t.Errorf("response read by protobuf = %v", &gotResponse)
+	}
+	theirs, err = proto.Marshal(&gotResponse)
+	if err != nil {
+		t.Fatal(err)
+	}
+	backResponse, err := parseResponse(theirs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(response, backResponse); diff != "" {
+		t.Errorf("protobuf's response read by hand (-want +got):\n%s", diff)
+	}
+}
+
+// grpcCall makes a call the way a foreign gRPC client does: nothing of this package on its side.
+func grpcCall(t *testing.T, w *world, path, token string, body io.Reader) *http.Response {
+	t.Helper()
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	tr := &http.Transport{TLSClientConfig: w.clientTLS.Clone(), Protocols: protocols}
+	t.Cleanup(tr.CloseIdleConnections)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+w.addr+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/grpc")
+	req.Header.Set("Te", "trailers")
+	if token != "" {
+		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp
+}
+
+// grpcStatus makes a call that is to be refused, and gives the status twice: as it stands in the trailer, and as read here.
+func grpcStatus(t *testing.T, w *world, path, token string, body []byte) (code string, err error) {
+	t.Helper()
+	resp := grpcCall(t, w, path, token, bytes.NewReader(body))
+	defer resp.Body.Close()
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	return resp.Trailer.Get("Grpc-Status"), receivedStatus(resp)
+}
+
+func prefixed(message []byte) []byte {
+	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
+}
+
+func TestStreamWithGeneratedClient(t *testing.T) {
+	source := newFakeSource()
+	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
+	w := start(t, source)
+	requests, writer := io.Pipe()
+	send := func(r *fairleadv1.DeltaRequest) {
+		b, err := proto.Marshal(r)
+		if err != nil {
+			t.Error(err)
+		}
+		if _, err := writer.Write(prefixed(b)); err != nil {
+			t.Error(err)
+		}
+	}
+	go send(&fairleadv1.DeltaRequest{Node: &fairleadv1.Node{Id: "grpcurl"}, Subscribe: []string{alias, "host/nobody:80"}})
+	resp := grpcCall(t, w, "/fairlead.v1.Discovery/Stream", "token-of-x", requests)
+	defer resp.Body.Close()
+	receive := func() *fairleadv1.DeltaResponse {
+		var head [5]byte
+		if _, err := io.ReadFull(resp.Body, head[:]); err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, binary.BigEndian.Uint32(head[1:]))
+		if _, err := io.ReadFull(resp.Body, b); err != nil {
+			t.Fatal(err)
+		}
+		var r fairleadv1.DeltaResponse
+		if err := proto.Unmarshal(b, &r); err != nil {
+			t.Fatal(err)
+		}
+		return &r
+	}
+	var names []string
+	for r := receive(); ; r = receive() {
+		for _, a := range r.GetResources() {
+			names = append(names, a.GetName())
+			if d := a.GetBody().GetDestination(); d != nil && d.GetRoutes()[0].GetName() != "a" {
+				t.Errorf("destination = %v", d)
+			}
+		}
+		if r.GetSynced() {
+			break
+		}
+	}
+	if diff := cmp.Diff([]string{"host/nobody:80", "eps/users:8080/s1", "dst/myapp/users:8080"}, names); diff != "" {
+		t.Errorf("names (-want +got):\n%s", diff)
+	}
+	if err := writer.Close(); err != nil { // half-close ends the call
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+		t.Fatal(err)
+	}
+	if got := resp.Trailer.Get("Grpc-Status"); got != "0" {
+		t.Errorf("grpc-status = %q (%s), want 0", got, resp.Trailer.Get("Grpc-Message"))
+	}
+}
+
+func TestServerRefuses(t *testing.T) {
+	source := newFakeSource()
+	w := start(t, source)
+	node := prefixed((&Request{Node: &Node{ID: "x"}}).append(nil))
+	tests := []struct {
+		name, path, token string
+		body              []byte
+		code, message     string
+	}{
+		{"no_token", pathStream, "", node, "16", "no bearer token"},
+		{"wrong_token", pathStream, "forged", node, "16", "signed by somebody else"},
+		{"unknown_method", "/fairlead.v1.Discovery/Nope", "token-of-x", node, "12", "no method /fairlead.v1.Discovery/Nope"},
+		{"sign_without_ca", pathSign, "token-of-x", prefixed(nil), "12", "issues no certificates"},
+		{"no_node", pathStream, "token-of-x", prefixed(nil), "3", "must carry node"},
+		{"malformed", pathStream, "token-of-x", prefixed([]byte{0xff}), "3", "malformed message"},
+		{"compressed", pathStream, "token-of-x", []byte{1, 0, 0, 0, 0}, "12", "compressed messages are not supported"},
+		{"too_large", pathStream, "token-of-x", []byte{0, 0xff, 0xff, 0xff, 0xff}, "8", "exceeds 16777216"},
+		{"empty_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{""}}).append(nil)), "3", "a name must have"},
+		{"long_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{strings.Repeat("x", maxName+1)}}).append(nil)), "3", "a name must have"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			code, err := grpcStatus(t, w, tt.path, tt.token, tt.body)
+			if code != tt.code || !strings.Contains(err.Error(), tt.message) {
+				t.Errorf("status %s, %v; want %s with %q", code, err, tt.code, tt.message)
+			}
+		})
+	}
+	source.mu.Lock()
+	source.fail = errors.New("the engine has stopped")
+	source.mu.Unlock()
+	_, err := grpcStatus(t, w, pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{"mesh"}}).append(nil)))
+	if err == nil || err.Error() != "UNAVAILABLE: resolving 1 names: the engine has stopped" {
+		t.Errorf("source that fails: %v", err)
+	}
+	eventually(t, "no stream is left", func() bool { return len(w.server.Status()) == 0 && source.watches() == 0 })
+}
+
+// TestClientThatNeverReads must not hold up the others, nor stay.
+func TestClientThatNeverReads(t *testing.T) {
+	source := newFakeSource()
+	roots := &plan.TrustBundle{Roots: []string{strings.Repeat("x", 2<<20)}}
+	source.set(t, "trust", roots)
+	var log lockedBuffer
+	w := start(t, source, func(o *ServerOptions) {
+		o.WriteTimeout = 200 * time.Millisecond
+		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	})
+	requests, writer := io.Pipe()
+	defer writer.Close()
+	go writer.Write(prefixed((&Request{Node: &Node{ID: "deaf"}, Subscribe: []string{"trust"}}).append(nil)))
+	deaf := grpcCall(t, w, pathStream, "token-of-deaf", requests)
+	defer deaf.Body.Close()
+	eventually(t, "it is connected", func() bool { return len(w.server.Status()) == 1 })
+
+	h := newRecorder()
+	c := w.client(t, h)
+	run(t, c)
+	await(t, c, "trust")
+	version := ""
+	for i := range 10 { // 20 MB, several times the flow control window
+		source.set(t, "trust", &plan.TrustBundle{Roots: []string{strings.Repeat(string(rune('a'+i)), 2<<20)}})
+		eventually(t, "the other client has it", func() bool {
+			next := c.Versions()["trust"]
+			if next == version {
+				return false
+			}
+			version = next
+			return true
+		})
+	}
+	eventually(t, "the deaf one is gone", func() bool { return len(w.server.Status()) == 1 })
+	if !strings.Contains(log.String(), "proxy=deaf.myapp") || !strings.Contains(log.String(), "does not accept its configuration") {
+		t.Errorf("log = %s", log.String())
+	}
+}
+
+func TestReadFrame(t *testing.T) {
+	long := bytes.Repeat([]byte("0123456789"), 100_000)
+	for _, message := range [][]byte{nil, []byte("x"), long} {
+		got, err := readFrame(bytes.NewReader(prefixed(message)))
+		if err != nil || !bytes.Equal(got, message) {
+			t.Errorf("readFrame of %d bytes = %d bytes, %v", len(message), len(got), err)
+		}
+	}
+	for _, cut := range []int{1, 4, 5, 20} {
+		if _, err := readFrame(bytes.NewReader(prefixed(long)[:cut])); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("readFrame cut after %d bytes = %v, want ErrUnexpectedEOF", cut, err)
+		}
+	}
+	if _, err := readFrame(strings.NewReader("")); !errors.Is(err, io.EOF) {
+		t.Errorf("readFrame at the end = %v, want EOF", err)
+	}
+}
+
+func FuzzRequest(f *testing.F) {
+	f.Add((&Request{
+		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
+		InitialVersions: map[string]string{"b": "2"}, InitialNames: map[string]string{"y": ""},
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}}}},
+	}).append(nil))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := parseRequest(b)
+		if err != nil {
+			return
+		}
+		again, err := parseRequest(r.append(nil))
+		if err != nil {
+			t.Fatalf("own bytes are refused: %v", err)
+		}
+		if diff := cmp.Diff(r, again); diff != "" {
+			t.Fatalf("second round trip (-first +second):\n%s", diff)
+		}
+	})
+}
+
+func TestNewRefusesIncompleteOptions(t *testing.T) {
+	if _, err := NewServer(ServerOptions{}); err == nil {
+		t.Error("NewServer without a source succeeded")
+	}
+	if _, err := NewClient(ClientOptions{}); err == nil {
+		t.Error("NewClient without an address succeeded")
+	}
+	if _, err := NewClient(ClientOptions{Addrs: []string{"a:1"}, TLSConfig: func() (*tls.Config, error) { return nil, context.Canceled }}); err == nil {
+		t.Error("NewClient without a handler succeeded")
+	}
+}
