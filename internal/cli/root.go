@@ -7,6 +7,8 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+
+	"fairlead.dev/fairlead/internal/controlplane"
 )
 
 // Streams are what a command reads and writes, and the environment it may look at.
@@ -74,6 +76,6 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringVar(&a.labName, "name", "lab", "which lab: several run side by side under different names")
 	flags.StringVar(&a.labState, "state-dir", "", "where labs keep their state (default /tmp/fairlead-<uid>)")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
-	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newValidateCommand(a, nil))
+	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newValidateCommand(a, controlplane.Check))
 	return root
 }

@@ -260,7 +260,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 		return
 	}
 	labels, complete := v.endpointLabels(found[0])
-	if !complete {
+	if !complete || len(labels) == 0 { // scaled to nothing, or manifests without pods: that is no mistake
 		return
 	}
 	for i := range p.Subsets {

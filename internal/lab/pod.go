@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -197,6 +198,24 @@ func (p *pod) runApps(graceful, kill context.Context, box *sandbox) (phase, mess
 	return phaseSucceeded, ""
 }
 
+// probeDial is where network probes of the pod start from; see prober.
+func (p *pod) probeDial(box *sandbox) dialFunc {
+	from := new(net.Dialer).DialContext
+	if !p.spec.injected {
+		return from
+	}
+	return func(ctx context.Context, network, addr string) (conn net.Conn, err error) {
+		failed := box.inNetwork(func() error {
+			conn, err = from(ctx, network, addr)
+			return err
+		})
+		if failed != nil {
+			return nil, failed
+		}
+		return conn, nil
+	}
+}
+
 // container makes a container part of the pod.
 func (p *pod) container(spec containerSpec, box *sandbox) *container {
 	c := &container{
@@ -204,7 +223,7 @@ func (p *pod) container(spec containerSpec, box *sandbox) *container {
 		logPath: p.node.state.log(p.spec.key.Namespace, p.spec.key.Name, spec.name),
 		status:  ContainerStatus{Name: spec.name, State: waiting, Message: "starting"},
 	}
-	c.prober = newProber(func(ctx context.Context, argv []string) (int, error) {
+	c.prober = newProber(p.probeDial(box), func(ctx context.Context, argv []string) (int, error) {
 		cmd := spec.run
 		cmd.argv = argv
 		return runToEnd(ctx, box, cmd, stdio{})

@@ -108,17 +108,23 @@ func probePort(port intstr.IntOrString, ports []corev1.ContainerPort) (uint16, e
 	return 0, fmt.Errorf("probe port %q is no name of a port of the container", port.StrVal)
 }
 
-// prober runs probes the way a kubelet does: from the node, exec in the pod.
+// prober runs probes the way a kubelet does: from the node, exec in the pod. In a pod with a sidecar the network
+// probes start inside the pod, as injected pods of a cluster have it (there the sidecar makes them): from outside, the
+// sidecar accepts a connection before it knows whether the app does, and every tcpSocket probe would pass.
 type prober struct {
 	client *http.Client
+	dial   dialFunc
 	// exec runs argv in the pod and gives its exit code.
 	exec func(ctx context.Context, argv []string) (int, error)
 }
 
+// dialFunc opens a connection to an IP address and port.
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // newProber gives a prober whose HTTP client keeps no connections and follows no redirects to other hosts.
-func newProber(exec func(ctx context.Context, argv []string) (int, error)) *prober {
-	return &prober{exec: exec, client: &http.Client{
-		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil},
+func newProber(dial dialFunc, exec func(ctx context.Context, argv []string) (int, error)) *prober {
+	return &prober{exec: exec, dial: dial, client: &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true, Proxy: nil, DialContext: dial},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
@@ -131,7 +137,7 @@ func (r *prober) check(ctx context.Context, p *probe) error {
 	case p.url != "":
 		return r.get(ctx, p)
 	case p.addr.IsValid():
-		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", p.addr.String())
+		conn, err := r.dial(ctx, "tcp", p.addr.String())
 		if err != nil {
 			return err
 		}

@@ -148,7 +148,7 @@ func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
 					failures: 2, successes: 1, eager: true,
 				},
 			},
-			prober: newProber(nil), logPath: n.state.path("logs", "controller.log"), restart: corev1.RestartPolicyAlways,
+			prober: newProber(new(net.Dialer).DialContext, nil), logPath: n.state.path("logs", "controller.log"), restart: corev1.RestartPolicyAlways,
 			logger: logger, changed: func() {}, status: ContainerStatus{Name: "controller", State: waiting},
 		},
 	}
