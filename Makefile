@@ -27,7 +27,7 @@ vet:
 tidy:
 	$(GO) mod tidy -diff
 
-test: build ## every test, with the race detector; the namespace tests need no root
+test: ## every test, with the race detector; the namespace tests need no root
 	$(GO) test -race -shuffle=on ./...
 
 demo: build ## the mesh on this machine: one call, seen from every side

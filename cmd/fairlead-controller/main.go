@@ -36,7 +36,7 @@ func main() {
 
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	if len(args) == 1 && args[0] == "version" {
-		fmt.Fprintln(stdout, "fairlead-controller", version())
+		fmt.Fprintln(stdout, "fairlead-controller", buildVersion())
 		return exitOK
 	}
 	o, err := parse(args, stdout, stderr)
@@ -59,8 +59,14 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	return exitOK
 }
 
-// version is the module's version, or the commit it was built from.
-func version() string {
+// version is set by the linker.
+var version string
+
+// buildVersion is version, or the commit that the program was built from.
+func buildVersion() string {
+	if version != "" {
+		return version
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

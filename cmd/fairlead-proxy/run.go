@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
@@ -60,7 +61,13 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return p.Run(ctx)
+	var background sync.WaitGroup
+	slimming, stop := context.WithCancel(ctx)
+	background.Go(func() { slim(slimming) })
+	err = p.Run(ctx)
+	stop()
+	background.Wait()
+	return err
 }
 
 // resolvers reads the upstream DNS servers from a resolv.conf.

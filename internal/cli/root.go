@@ -17,6 +17,8 @@ type Streams struct {
 	Out, Err io.Writer
 	// Environ is the environment in the form of os.Environ.
 	Environ []string
+	// Version is what "fairlead version" prints.
+	Version string
 }
 
 // Execute runs the command line args (without the program's name) and returns the exit code: 0, 1 for an error that
@@ -76,6 +78,10 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringVar(&a.labName, "name", "lab", "which lab: several run side by side under different names")
 	flags.StringVar(&a.labState, "state-dir", "", "where labs keep their state (default /tmp/fairlead-<uid>)")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
+	root.AddCommand(&cobra.Command{
+		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
+		Run: func(*cobra.Command, []string) { fmt.Fprintln(a.Out, a.Version) },
+	})
 	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newValidateCommand(a, controlplane.Check))
 	return root
 }

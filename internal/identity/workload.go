@@ -156,7 +156,7 @@ func (w *Workload) obtain(ctx context.Context) bool {
 		}
 		wait := spread(pause)
 		w.logFailure(ctx, err, attempt, wait)
-		pause = min(2*pause, maxRetry)
+		pause = min(2*pause, w.longestPause())
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -165,6 +165,16 @@ func (w *Workload) obtain(ctx context.Context) bool {
 		case <-timer.C:
 		}
 	}
+}
+
+// firstRetry bounds the pause while there is no certificate at all: until then the workload can call nobody.
+const firstRetry = 2 * time.Second
+
+func (w *Workload) longestPause() time.Duration {
+	if w.cert.Load() == nil {
+		return firstRetry
+	}
+	return maxRetry
 }
 
 func (w *Workload) logFailure(ctx context.Context, err error, attempt int, wait time.Duration) {

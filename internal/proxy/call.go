@@ -23,11 +23,18 @@ type outboundCall struct {
 	backend  *backend
 	endpoint *lb.Endpoint
 	idle     time.Duration
+	gate     *gate // the limits it is counted in, nil for none
+
+	originals originals
 }
 
 func (c *outboundCall) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
 	r := &requester{c: c}
-	serveHTTP1(ctx, client, c.o.buffers, c.o.draining, func(ex httpx.ServerExchange) { r.handle(ctx, ex) })
+	h := &http1Service{
+		buffers: c.o.buffers, draining: c.o.draining, refused: r.refused,
+		handle: func(ex httpx.ServerExchange) { r.handle(ctx, ex) },
+	}
+	h.serve(ctx, client)
 }
 
 func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {

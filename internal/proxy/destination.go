@@ -37,6 +37,8 @@ type compiled struct {
 type backend struct {
 	plan   *plan.Backend
 	picker atomic.Pointer[lb.Picker]
+	gate   *gate        // nil where there are no limits
+	names  []*hostWatch // of plan.DNS, in its order
 }
 
 // upstream is what the proxy attaches to an endpoint: how to reach it and where to count.
@@ -61,7 +63,7 @@ func (d *destination) leave() {
 	d.active.Add(-1)
 }
 
-// connectTimeout is Istio's default; see compatibility notes in docs/reference.md.
+// connectTimeout is Istio's default; see docs/reference/sidecar.md.
 const connectTimeout = 10 * time.Second
 
 func (b *backend) connectTimeout() time.Duration {

@@ -68,14 +68,14 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	}
 	if isHTTP {
 		d.known.Store(uint32(protocol))
-		return detected{protocol: protocol}, nil //nolint:nilerr // err is nil where isHTTP is set
+		return detected{protocol: protocol}, nil
 	}
 	// Opaque: the tunnel is used, and its first read goes on in the speculation's goroutine until it is taken over.
 	<-d.dialled
 	if failed := d.err; failed != nil {
 		d.cancel()
 		joined.Wait()
-		return detected{protocol: netio.Opaque, err: failed}, nil
+		return detected{protocol: netio.Opaque, err: failed}, nil //nolint:nilerr // the client's side was interrupted, which is no error
 	}
 	d.known.Store(uint32(netio.Opaque))
 	d.server.release = func() { d.cancel(); joined.Wait() }

@@ -8,9 +8,13 @@
 // protocol (declared, or detected without a stall) → route → backend → endpoint → mesh stream or plain connection.
 // Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
 //
+// What a route or a DestinationRule asks beyond that is one file each: fault.go, mirror.go (copies in the background),
+// gate.go (connection pool limits), pool_policy.go (TLS origination), dns_endpoints.go (endpoints given by name),
+// original.go (calls that go where the app dialled), grpc.go (the proxy's own answers to gRPC).
+//
 // Ownership: table is written by the xds client's goroutine only and read under a read lock once per connection;
 // compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing that runs per
-// request takes a lock longer than a slice append.
+// request takes a lock longer than a slice append. Peers and pools live as long as an endpoint that uses them.
 //
 // It links no Kubernetes code. To see what it knows, ask the admin port: /config_dump, /clusters, /listeners.
 package proxy

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"runtime"
 	"sync"
 	"time"
 
@@ -15,6 +16,9 @@ const scratch = 16 << 10
 
 // errTimeout is why an exchange is aborted when the route's time is up.
 var errTimeout = &httpx.Error{Kind: httpx.UpstreamTimeout}
+
+// errTryTimeout is what a try ends with whose own time is up, while the request's is not.
+var errTryTimeout = &httpx.Error{Kind: httpx.UpstreamTryTimeout}
 
 // forwarder carries one exchange at a time from a downstream to an upstream. It belongs to one connection or one
 // stream worker and keeps its memory between exchanges.
@@ -30,7 +34,8 @@ type forwarder struct {
 
 	// What became of the exchange, for the record.
 	received, sent int64
-	wrote          bool // the response head went downstream
+	wrote          bool   // the response head went downstream
+	grpcStatus     string // of the trailers, empty for none
 }
 
 // begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
@@ -38,6 +43,7 @@ type forwarder struct {
 func (f *forwarder) begin(down httpx.ServerExchange) error {
 	req := down.Request()
 	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
+	f.grpcStatus = ""
 	f.upload.reset()
 	if req.ContentLength == 0 && req.Upgrade == nil && !isConnect(req) {
 		f.heldAll = true
@@ -79,7 +85,9 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 		if err := up.Flush(); err != nil {
 			return err
 		}
-		f.upload.start(down, up)
+		if !f.asksToSwitch(req) {
+			f.upload.start(down, up)
+		}
 		return nil
 	}
 	if f.held > 0 {
@@ -88,6 +96,12 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 		}
 	}
 	return up.End(nil)
+}
+
+// asksToSwitch tells whether nothing may be sent or read until the response says what protocol comes next: before
+// that, the end of the request's body, which there is none of, would be taken for the end of the stream.
+func (*forwarder) asksToSwitch(req *httpx.Request) bool {
+	return req.ContentLength == 0 && req.Upgrade != nil || isConnect(req)
 }
 
 // receive waits for the final response head, passing informational ones on.
@@ -115,10 +129,17 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	if err := down.Respond(&f.resp); err != nil {
 		return downstreamError(err)
 	}
-	if f.resp.Status == 101 {
+	switch req := down.Request(); {
+	case !f.asksToSwitch(req):
+	case f.resp.Status == 101, isConnect(req) && f.resp.Status < 300:
 		return f.tunnel(down, up)
+	default:
+		up.End(nil) //nolint:errcheck // refused, and the request was all that comes: a server may have hung up on it
 	}
 	f.need()
+	if err := flushHead(down, up); err != nil {
+		return err
+	}
 	for {
 		n, err := up.Read(f.buf)
 		if n > 0 {
@@ -139,17 +160,37 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 			}
 		}
 	}
-	if err := down.End(up.Trailers()); err != nil {
+	trailers := up.Trailers()
+	f.noteGRPC(trailers)
+	if err := down.End(trailers); err != nil {
 		return downstreamError(err)
 	}
 	return f.upload.finish(up)
 }
 
-// tunnel copies bytes both ways after a protocol switch: the upload goroutine already carries one direction.
+// flushHead sends a response head whose body is still to come: it may be long in coming, or wait for more of the
+// request. A body right behind its head, which another goroutine may be about to deliver, goes out together with it.
+func flushHead(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	if up.Ready() {
+		return nil
+	}
+	runtime.Gosched()
+	if up.Ready() {
+		return nil
+	}
+	if err := down.Flush(); err != nil {
+		return downstreamError(err)
+	}
+	return nil
+}
+
+// tunnel copies bytes both ways after a protocol switch.
 func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) error {
 	if err := down.Flush(); err != nil {
 		return downstreamError(err)
 	}
+	f.deadline.disarm() // the route's timeout is for the answer, which has come
+	f.upload.start(down, up)
 	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch))
 	f.sent = n
 	err := errors.Join(readErr, writeErr)
@@ -257,7 +298,6 @@ type deadline struct {
 	mu     sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
 	target httpx.ClientExchange
 	due    time.Time // a tick left over from the exchange before comes earlier
-	fired  bool
 }
 
 // arm starts the clock for up; after <= 0 means no limit.
@@ -266,7 +306,7 @@ func (d *deadline) arm(up httpx.ClientExchange, after time.Duration) {
 		return
 	}
 	d.mu.Lock()
-	d.target, d.due, d.fired = up, time.Now().Add(after), false
+	d.target, d.due = up, time.Now().Add(after)
 	d.mu.Unlock()
 	if d.timer == nil {
 		d.timer = time.AfterFunc(after, d.fire)
@@ -279,22 +319,19 @@ func (d *deadline) fire() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.target != nil && !time.Now().Before(d.due) {
-		d.fired = true
 		d.target.Abort(errTimeout)
 	}
 }
 
-// disarm stops the clock and reports whether it had struck.
-func (d *deadline) disarm() bool {
+// disarm stops the clock.
+func (d *deadline) disarm() {
 	if d.timer == nil {
-		return false
+		return
 	}
 	d.timer.Stop()
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	fired := d.fired
-	d.target, d.fired = nil, false
-	return fired
+	d.target = nil
 }
 
 func isConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }

@@ -119,6 +119,7 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *calle
 		return
 	}
 	req.Version = version
+	asHTTP1Upgrade(req)
 	r.handle(ctx, s, who, netip.AddrPortFrom(local, port))
 }
 
@@ -157,7 +158,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 	defer cancel()
 	conn, err := i.upstreams.plain(dial, addr)
 	if err != nil {
-		i.refuse(s, 503, "connect")
+		i.refuse(s, 503, failedConnect)
 		return
 	}
 	scope := i.scopes(who, addr.Port()).tcp
@@ -173,7 +174,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		conn.Close()
 		return
 	}
-	r := join(serverTunnel{s}, newRawTunnel(conn), tcpIdleTimeout)
+	r := i.upstreams.join(ctx, serverTunnel{s}, newRawTunnel(conn), tcpIdleTimeout)
 	scope.Bytes(r.received, r.sent)
 }
 
@@ -233,7 +234,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	default:
 		scope := i.scopes(who, dst.Port()).tcp
 		scope.Opened()
-		r := join(newRawTunnel(client), found.server, tcpIdleTimeout)
+		r := i.upstreams.join(ctx, newRawTunnel(client), found.server, tcpIdleTimeout)
 		scope.Bytes(r.received, r.sent)
 		scope.Closed()
 	}
@@ -248,10 +249,18 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 // serveHTTP1 carries the requests of a plain keep-alive connection.
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
 	r := &responder{i: i}
-	serveHTTP1(ctx, client, i.buffers, i.draining, func(ex httpx.ServerExchange) {
-		ex.Request().Fields.Del(targetField)
-		r.handle(ctx, ex, who, dst)
-	})
+	h := &http1Service{
+		buffers: i.buffers, draining: i.draining,
+		handle: func(ex httpx.ServerExchange) {
+			ex.Request().Fields.Del(targetField)
+			r.handle(ctx, ex, who, dst)
+		},
+		refused: func(start time.Time, out httpx.Outcome) {
+			r.start = start
+			r.record(&httpx.Request{}, who, dst, out)
+		},
+	}
+	h.serve(ctx, client)
 }
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.

@@ -65,6 +65,11 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 			}
 			return err
 		}
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			if conn, err = netio.NewSocket(tcp); err != nil {
+				continue // closed already
+			}
+		}
 		a.active.Add(1)
 		conns.Go(func() {
 			defer a.active.Add(-1)
@@ -86,11 +91,11 @@ func temporary(err error) bool {
 
 // captured gives the destination that a redirected connection was opened to.
 func captured(conn net.Conn) (netip.AddrPort, error) {
-	tcp, ok := conn.(*net.TCPConn)
+	tcp, ok := conn.(interface{ NetTCP() *net.TCPConn })
 	if !ok {
 		return netip.AddrPort{}, fmt.Errorf("%T has no original destination", conn)
 	}
-	dst, err := netio.OriginalDst(tcp)
+	dst, err := netio.OriginalDst(tcp.NetTCP())
 	if err != nil {
 		return netip.AddrPort{}, fmt.Errorf("connection from %s was not redirected here: %w", conn.RemoteAddr(), err)
 	}

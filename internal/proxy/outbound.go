@@ -21,7 +21,7 @@ type outbound struct {
 	discovery discovery
 	self      *self
 	upstreams *upstreams
-	passing   *telemetry.TCPScope // connections to addresses that are not ours
+	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
@@ -30,6 +30,7 @@ type outbound struct {
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
 	draining      <-chan struct{}
+	mirrors       *mirrors
 }
 
 // firstUse is how long the first call to an unknown name waits for the control plane before it passes through.
@@ -51,6 +52,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 	}
 	client := netio.NewPeekConn(conn)
 	c := &outboundCall{o: o, dest: d, local: dst, remote: remoteAddr(conn)}
+	defer c.originals.close()
 	switch state.plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		c.opaque(ctx, client, state, nil)
@@ -92,16 +94,17 @@ func (o *outbound) passThrough(ctx context.Context, conn net.Conn, dst netip.Add
 	}
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	o.passing.Opened()
-	defer o.passing.Closed()
+	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: "PassthroughCluster"})
+	scope.Opened()
+	defer scope.Closed()
 	server, err := o.upstreams.plain(dial, dst)
 	if err != nil {
 		o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
 		client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
 		return
 	}
-	r := join(client, newRawTunnel(server), tcpIdleTimeout)
-	o.passing.Bytes(r.received, r.sent)
+	r := o.upstreams.join(ctx, client, newRawTunnel(server), tcpIdleTimeout)
+	scope.Bytes(r.received, r.sent)
 }
 
 // speak serves a client-first connection by what its first bytes were.
@@ -128,14 +131,27 @@ func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state
 	found, err := d.detect(ctx)
 	switch {
 	case err != nil:
+		c.forget()
 		client.Close()
 	case found.err != nil:
 		state.tcp.Opened()
 		state.tcp.Closed()
 		newRawTunnel(client).Abort(found.err)
 	default:
+		if found.server == nil {
+			c.forget()
+		}
 		c.speak(ctx, client, found.protocol, found.server)
 	}
+}
+
+// forget counts out the endpoint that was dialled in case the server speaks first.
+func (c *outboundCall) forget() {
+	if c.endpoint != nil {
+		c.endpoint.End()
+	}
+	c.leaveGate()
+	c.backend, c.endpoint = nil, nil
 }
 
 func remoteAddr(c net.Conn) netip.AddrPort {

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -51,7 +52,7 @@ func newMesh(tb testing.TB) *mesh {
 // ip gives an unused loopback address.
 func (m *mesh) ip() netip.Addr {
 	n := nextAddr.Add(1)
-	return netip.AddrFrom4([4]byte{127, 1, byte(n >> 8), byte(n)})
+	return netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), byte(n >> 8), byte(n)}) // two runs at once do not meet
 }
 
 func (m *mesh) sidecar(name string) *sidecar {
@@ -91,7 +92,9 @@ func (m *mesh) sidecar(name string) *sidecar {
 	m.t.Cleanup(func() {
 		close(p.draining)
 		stop()
-		if err := p.group.wait(); err != nil {
+		err := p.group.wait()
+		p.workers.Close()
+		if err != nil {
 			m.t.Error(err)
 		}
 	})

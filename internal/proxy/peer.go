@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"net"
@@ -20,6 +21,7 @@ type peer struct {
 	key       peerKey
 	http, tcp *link
 	used      atomic.Int64
+	users     int // endpoints, guarded by upstreams.mu
 }
 
 func newPeer(u *upstreams, k peerKey) *peer {
@@ -33,6 +35,12 @@ func (p *peer) touch() { p.used.Store(time.Now().UnixNano()) }
 func (p *peer) closeIdle(horizon time.Time) bool {
 	a, b := p.http.closeIdle(horizon), p.tcp.closeIdle(horizon)
 	return a && b && p.used.Load() < horizon.UnixNano()
+}
+
+// abandon ends dials under way: the endpoint is gone, and nobody may be there to refuse them.
+func (p *peer) abandon() {
+	p.http.abandon()
+	p.tcp.abandon()
 }
 
 func (p *peer) close() {
@@ -56,7 +64,8 @@ type link struct {
 	used  atomic.Int64
 
 	mu      sync.Mutex
-	dialing *dialing // the dial under way, nil when there is none
+	dialing *dialing           // the dial under way, nil when there is none
+	cancel  context.CancelFunc // ends that dial; nil before it has begun
 	closed  bool
 }
 
@@ -129,9 +138,14 @@ func (l *link) connect(ctx context.Context) error {
 
 // establish dials, publishes the connection, and serves it until it ends.
 func (l *link) establish(ctx context.Context, d *dialing) {
-	d.conn, d.err = l.dial(ctx)
+	dialCtx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	l.mu.Lock()
-	l.dialing = nil
+	l.cancel = cancel
+	l.mu.Unlock()
+	d.conn, d.err = l.dial(dialCtx)
+	l.mu.Lock()
+	l.dialing, l.cancel = nil, nil
 	if d.err == nil && l.closed {
 		d.conn.conn.Close()
 		d.err = net.ErrClosed
@@ -191,6 +205,26 @@ func (l *link) closeIdle(horizon time.Time) bool {
 	return true
 }
 
+func (l *link) abandon() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.cancel != nil {
+		l.cancel()
+	}
+}
+
+// closeWhenIdle takes no new streams; connections end with the last one they carry.
+func (l *link) closeWhenIdle() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	if conns := l.conns.Load(); conns != nil {
+		for _, c := range *conns {
+			c.GoAway()
+		}
+	}
+}
+
 func (l *link) close() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -204,9 +238,10 @@ func (l *link) close() {
 
 // pool keeps connections to one address that is not behind a sidecar: an app, or an endpoint outside the mesh.
 type pool struct {
-	addr    netip.AddrPort
-	dial    func(context.Context) (net.Conn, error)
-	timeout time.Duration
+	addr   netip.AddrPort
+	policy poolPolicy
+	dial   poolDialer
+	users  int // endpoints, guarded by upstreams.mu
 	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
 	h2 *link
 
@@ -214,6 +249,7 @@ type pool struct {
 
 	mu   sync.Mutex
 	idle []*appConn // last in, first out: the rest can grow old and be closed
+	over bool       // nothing is kept any more
 }
 
 // appConn is one HTTP/1.1 connection.
@@ -221,13 +257,26 @@ type appConn struct {
 	*h1.Client
 	conn  net.Conn
 	since time.Time // when it went idle
-	used  bool      // it has carried an exchange
+	// carried counts exchanges.
+	carried uint32
 }
 
-func newPool(u *upstreams, addr netip.AddrPort) *pool {
-	p := &pool{addr: addr, timeout: connectTimeout, dial: func(ctx context.Context) (net.Conn, error) { return u.plain(ctx, addr) }, buffers: u.buffers}
+// poolDialer opens a connection; alpn is what it will carry where TLS is begun on it ("" for bytes).
+type poolDialer func(ctx context.Context, alpn string) (net.Conn, error)
+
+func newPool(u *upstreams, k poolKey) *pool {
+	p := &pool{addr: k.addr, policy: k.policy, buffers: u.buffers}
+	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, connectTimeout))
+		defer cancel()
+		conn, err := u.plain(ctx, k.addr)
+		if err != nil {
+			return nil, err
+		}
+		return p.policy.tls.secure(ctx, conn, alpn)
+	}
 	p.h2 = &link{run: u.run, dial: func(ctx context.Context) (*meshConn, error) {
-		conn, err := p.dial(ctx)
+		conn, err := p.dial(ctx, "h2")
 		if err != nil {
 			return nil, err
 		}
@@ -250,38 +299,60 @@ const (
 // get gives a connection.
 func (p *pool) get(ctx context.Context, from origin) (*appConn, error) {
 	if from == pooled {
-		p.mu.Lock()
-		if n := len(p.idle); n > 0 {
-			c := p.idle[n-1]
-			p.idle = p.idle[:n-1]
-			p.mu.Unlock()
+		if c := p.reuse(); c != nil {
 			return c, nil
 		}
-		p.mu.Unlock()
 	}
-	ctx, cancel := context.WithTimeout(ctx, p.timeout)
-	defer cancel()
-	conn, err := p.dial(ctx)
+	conn, err := p.dial(ctx, "http/1.1")
 	if err != nil {
 		return nil, err
 	}
 	return &appConn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers}), conn: conn}, nil
 }
 
+// reuse gives an idle connection that its server has not closed meanwhile, nil where there is none.
+func (p *pool) reuse() *appConn {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		c := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if !c.Stale() {
+			return c
+		}
+		c.Close()
+	}
+}
+
 // put takes a connection back after its exchange was closed.
 func (p *pool) put(c *appConn) {
-	if !c.Reusable() {
+	c.carried++
+	if !c.Reusable() || p.policy.perConn > 0 && c.carried >= p.policy.perConn {
 		c.conn.Close()
 		return
 	}
-	c.since, c.used = time.Now(), true
+	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.idle) >= maxIdle {
+	if p.over || len(p.idle) >= maxIdle {
 		c.conn.Close()
 		return
 	}
 	p.idle = append(p.idle, c)
+}
+
+// close lets go of every idle connection; those in use follow when they are put back.
+func (p *pool) close() {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.closeIdle(time.Now().Add(time.Hour))
+	p.h2.closeWhenIdle()
 }
 
 func (p *pool) closeIdle(horizon time.Time) {

@@ -67,6 +67,8 @@ type Proxy struct {
 	outbound *outbound
 	inbound  *inbound
 	dialer   netio.Dialer
+	mirrors  *mirrors
+	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 
 	draining chan struct{}
 	quit     chan struct{}
@@ -85,11 +87,17 @@ func New(o Options) (*Proxy, error) {
 		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: connectTimeout},
 	}
-	p.ups = p.newUpstreams()
+	var err error
+	if p.ups, err = p.newUpstreams(); err != nil {
+		return nil, err
+	}
 	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
 	p.table.onTrust = p.setTrust
+	p.mirrors = newMirrors(p.ups.run)
 	p.table.onGlobal = p.setGlobal
-	var err error
+	if p.table.resolver, err = p.newResolver(); err != nil {
+		return nil, err
+	}
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
@@ -115,23 +123,28 @@ func (p *Proxy) newClient() (*xds.Client, error) {
 	})
 }
 
-func (p *Proxy) newUpstreams() *upstreams {
-	return &upstreams{
-		mesh: p.dialMesh, plain: p.dialPlain, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
-		peers: map[peerKey]*peer{}, pools: map[netip.AddrPort]*pool{},
+func (p *Proxy) newUpstreams() (*upstreams, error) {
+	relayer, err := netio.NewRelayer(netio.RelayerOptions{})
+	if err != nil {
+		return nil, err
 	}
+	return &upstreams{
+		relayer: relayer,
+		mesh:    p.dialMesh, plain: p.dialPlain, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
+		peers: map[peerKey]*peer{}, pools: map[poolKey]*pool{},
+	}, nil
 }
 
 func (p *Proxy) newHandlers() {
-	workers := new(h2.Workers)
+	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
 		table: p.table, discovery: p.client, self: p.self, upstreams: p.ups, access: p.access, buffers: p.ups.buffers,
-		h2pool: p.ups.h2pool, workers: workers, log: p.o.Logger, draining: p.draining,
-		passing: p.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: p.self.info(), Host: "PassthroughCluster"}),
+		h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
+		metrics: p.metrics,
 	}
 	p.inbound = &inbound{
 		self: p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
-		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: workers, log: p.o.Logger, draining: p.draining,
+		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
 	}
 }
 
@@ -164,7 +177,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.drain()
 	stop()
-	return p.group.wait()
+	err = p.group.wait()
+	p.workers.Close()
+	return err
 }
 
 // startNames is what every sidecar needs to know.
@@ -240,7 +255,11 @@ func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, e
 	if p.self.owns(addr.Addr()) {
 		d = d.ToApp()
 	}
-	return d.DialTCP(ctx, addr)
+	conn, err := d.DialTCP(ctx, addr)
+	if err != nil {
+		return nil, err // a nil *net.TCPConn must not become a non-nil net.Conn
+	}
+	return netio.NewSocket(conn)
 }
 
 func (p *Proxy) dialControl(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -286,7 +305,7 @@ func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshCo
 	}
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := p.dialer.DialTCP(ctx, netip.AddrPortFrom(ip, portMesh))
+	conn, err := p.dialPlain(ctx, netip.AddrPortFrom(ip, portMesh))
 	if err != nil {
 		return nil, err
 	}

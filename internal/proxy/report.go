@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"cmp"
 	"math/rand/v2"
 	"net/netip"
@@ -37,13 +36,20 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark string) error {
 	f.resp.Reset()
 	f.resp.Status = out.Status
-	f.resp.Fields.AddString("content-type", "text/plain")
-	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, "fairlead"))
+	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, proxyName))
 	if mark != "" {
 		f.resp.Fields.AddString(errorField, mark)
 	}
+	if isGRPC(down.Request()) {
+		f.grpcReply(out)
+		return f.answer(down, nil)
+	}
+	f.resp.Fields.AddString("content-type", "text/plain")
 	return f.answer(down, []byte(out.Body+"\n"))
 }
+
+// proxyName is how this proxy calls itself in Proxy-Status (RFC 9209).
+const proxyName = "fairlead"
 
 // conclude answers a request that was not answered, or breaks the exchange where an answer has begun.
 func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome {
@@ -58,13 +64,23 @@ func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome
 	if aerr := r.localReply(down, out, ""); aerr != nil {
 		down.Abort(aerr)
 	}
+	out.Status = r.resp.Status
 	return out
+}
+
+// refused counts and logs what came on the connection and was no request.
+func (r *requester) refused(start time.Time, out httpx.Outcome) {
+	r.start = start
+	r.route, r.backend, r.endpoint, r.headAt = nil, nil, nil, time.Time{}
+	r.received, r.sent = 0, int64(len(out.Body)+1)
+	r.resp.Reset()
+	r.record(&httpx.Request{}, r.c.dest.state.Load(), out)
 }
 
 // record counts the exchange and logs it.
 func (r *requester) record(req *httpx.Request, state *compiled, out httpx.Outcome) {
 	took := time.Since(r.start)
-	grpc, status := grpcStatus(req, &r.resp)
+	grpc, status := r.grpcOutcome(req)
 	o := telemetry.Observation{
 		Code: out.Status, Flags: out.Flag, GRPCStatus: status, Duration: took, RequestBytes: r.received, ResponseBytes: r.sent,
 	}
@@ -112,7 +128,7 @@ func (r *requester) log(req *httpx.Request, out httpx.Outcome, took time.Duratio
 
 func (r *responder) record(req *httpx.Request, who *caller, addr netip.AddrPort, out httpx.Outcome) {
 	took := time.Since(r.start)
-	grpc, status := grpcStatus(req, &r.resp)
+	grpc, status := r.grpcOutcome(req)
 	s := r.i.scopes(who, addr.Port())
 	scope := s.http
 	if grpc {
@@ -139,14 +155,6 @@ func entry(req *httpx.Request, out httpx.Outcome, start time.Time, took time.Dur
 		UserAgent: req.Fields.Get("user-agent"), RequestID: req.Fields.Get("x-request-id"),
 		ForwardedFor: req.Fields.Get("x-forwarded-for"),
 	}
-}
-
-// grpcStatus tells whether the request is gRPC's and, if the response head says so, how it ended.
-func grpcStatus(req *httpx.Request, resp *httpx.Response) (grpc bool, status string) {
-	if !bytes.HasPrefix(req.Fields.Get("content-type"), []byte("application/grpc")) {
-		return false, ""
-	}
-	return true, string(resp.Fields.Get("grpc-status"))
 }
 
 // identify gives the request an X-Request-Id where it has none (a random UUID, RFC 9562 version 4).
@@ -186,6 +194,9 @@ func resetError(b *backend, e *lb.Endpoint, err error) error {
 
 // noHealthy names the endpoints that could not be picked, and why.
 func noHealthy(b *backend) error {
+	if err := b.unresolved(); err != nil {
+		return err
+	}
 	var why []string
 	for _, e := range b.picker.Load().All() {
 		why = append(why, e.Plan.Addr.String()+" "+strings.ToLower(e.Plan.Health.String()))

@@ -38,6 +38,7 @@ type requester struct {
 	backend  *backend
 	endpoint *lb.Endpoint
 	conn     *appConn // the pooled connection in use, nil on the mesh
+	delayed  bool     // by a fault
 	headAt   time.Time
 	targets  []byte // scratch for targetField
 	id       [36]byte
@@ -47,13 +48,16 @@ type requester struct {
 func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.start = time.Now()
 	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.headAt = 0, nil, nil, nil, nil, time.Time{}
-	r.received, r.sent, r.wrote = 0, 0, false
+	r.received, r.sent, r.wrote, r.grpcStatus, r.delayed = 0, 0, false, "", false
 	r.resp.Reset()
 	req := down.Request()
 	r.identify(req)
 	state := r.c.dest.state.Load()
 	err := r.carry(ctx, down, state)
 	out := r.conclude(down, err)
+	if r.delayed {
+		out.Flag = addFlag(out.Flag, "DI")
+	}
 	r.record(req, state, out)
 }
 
@@ -67,6 +71,11 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	if r.route == nil {
 		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no route matches the request"}
 	}
+	if f := r.route.Plan.Fault; f != nil {
+		if err := r.inject(ctx, f); err != nil {
+			return err
+		}
+	}
 	if r.route.Local(req, &r.resp, r.c.local.Port()) {
 		return r.answer(down, r.route.LocalBody())
 	}
@@ -75,29 +84,31 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	}
 	r.backend = state.backends[r.chosen.Index]
 	if why := r.backend.plan.Missing; why != "" {
-		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Object: r.route.Plan.Origin, Detail: why}
+		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Detail: why}
 	}
 	r.route.ApplyRequest(req, r.chosen)
 	r.c.dest.budget.request()
 	if err := r.begin(down); err != nil {
 		return err
 	}
-	return r.try(ctx, down)
+	if len(r.route.Plan.Mirrors) > 0 {
+		r.mirror(req, state)
+	}
+	return r.admitted(ctx, down)
 }
 
 // try sends the request to one endpoint after another, as far as the policy allows.
 func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 	policy := &r.route.Plan.Retry
 	for {
-		e := r.backend.picker.Load().Pick(r.tried[:r.tries])
+		tried := r.tried[:min(r.tries, len(r.tried))]
+		e := r.c.pick(ctx, r.backend, tried)
 		if e == nil {
 			return noHealthy(r.backend)
 		}
-		again := slices.Contains(r.tried[:r.tries], e)
-		if r.tries < len(r.tried) {
-			r.tried[r.tries] = e
-			r.tries++
-		}
+		again := slices.Contains(tried, e)
+		r.tried[r.tries%len(r.tried)] = e // the latest ones are avoided; a policy may allow more tries than are kept
+		r.tries++
 		if again && !pause(ctx, backoff(policy, r.tries)) {
 			return ctx.Err()
 		}
@@ -196,7 +207,7 @@ func (r *requester) cut(err error) error {
 		return errTimeout
 	}
 	if f == tryTimeout {
-		return &tryError{failure: f, err: errTimeout}
+		return &tryError{failure: f, err: errTryTimeout}
 	}
 	return &tryError{failure: f, err: resetError(r.backend, r.endpoint, err)}
 }
@@ -204,20 +215,8 @@ func (r *requester) cut(err error) error {
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
 // and the policy may name its status.
 func (r *requester) judge(req *httpx.Request) error {
-	if r.conn == nil {
-		if why := r.resp.Fields.Get(errorField); why != nil {
-			f := resetEarly
-			if string(why) == "connect" {
-				f = notProcessed
-			}
-			failed := &tryError{failure: f, status: r.resp.Status}
-			if r.mayRetry(req, failed) {
-				failed.err = resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+string(why)))
-				return failed
-			}
-			r.resp.Fields.Del(errorField)
-			return nil
-		}
+	if why := r.resp.Fields.Get(errorField); why != nil && r.conn == nil {
+		return r.peerFailed(string(why))
 	}
 	policy := &r.route.Plan.Retry
 	if r.resp.Status < 400 || len(policy.On) == 0 && len(policy.Codes) == 0 {

@@ -119,14 +119,15 @@ func (r *responder) conclude(down httpx.ServerExchange, err error, mesh bool) ht
 	if mesh && errors.As(err, &e) {
 		switch e.Kind { //nolint:exhaustive // the two that a peer can act on
 		case httpx.UpstreamConnectFailure:
-			mark = "connect"
+			mark = failedConnect
 		case httpx.UpstreamReset:
-			mark = "reset"
+			mark = failedReset
 		}
 	}
 	if aerr := r.localReply(down, out, mark); aerr != nil {
 		down.Abort(aerr)
 	}
+	out.Status = r.resp.Status
 	return out
 }
 

@@ -5,44 +5,71 @@ import (
 	"errors"
 	"io"
 	"net"
+	"time"
 
 	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/h2"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/netio"
 )
 
-// serveHTTP1 calls handle for every request of a keep-alive connection until it ends. When draining closes, the
-// request at hand is the last one.
-func serveHTTP1(ctx context.Context, conn net.Conn, buffers *h1.Buffers, draining <-chan struct{}, handle func(httpx.ServerExchange)) {
-	server := h1.NewServer(conn, h1.Options{Buffers: buffers})
+// http1Service is what to do with the requests of an HTTP/1.1 connection.
+type http1Service struct {
+	buffers  *h1.Buffers
+	draining <-chan struct{}
+	// handle carries one request.
+	handle func(httpx.ServerExchange)
+	// refused is told of a request that was not even HTTP, or too large, and how it was answered.
+	refused func(start time.Time, out httpx.Outcome)
+}
+
+// serve handles every request of a keep-alive connection until it ends. When draining closes, the request at hand is
+// the last one. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
+// one without holding a buffer.
+func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
+	server := h1.NewServer(client.NetConn(), h1.Options{Buffers: h.buffers, Prefix: client.Prefix()})
 	defer server.Close()
-	stop := onDrain(ctx, draining, func(context.Context) { server.Shutdown() })
+	stop := onDrain(ctx, h.draining, func(context.Context) { server.Shutdown() })
 	defer stop()
 	for {
 		ex, err := server.Next()
 		if err != nil {
-			refuseHTTP1(server, err)
+			h.refuse(server, err)
 			return
 		}
-		handle(ex)
+		h.handle(ex)
 	}
 }
 
-// refuseHTTP1 answers a request that is no HTTP, or too large, where an answer is due.
-func refuseHTTP1(server *h1.Server, err error) {
+// refuse answers a request that is no HTTP, or too large, where an answer is due.
+func (h *http1Service) refuse(server *h1.Server, err error) {
 	var bad *h1.Error
 	if errors.Is(err, io.EOF) || !errors.As(err, &bad) {
 		return
 	}
+	start := time.Now()
+	refusal := &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: bad.Status, Detail: bad.Reason}
+	if bad.Status == statusHeadTooLarge {
+		refusal.Kind = httpx.HeaderTooLarge
+	}
+	out := httpx.Describe(refusal)
 	var resp httpx.Response
-	resp.Status = bad.Status
+	resp.Status = out.Status
 	resp.Fields.AddString("content-type", "text/plain")
-	server.Refuse(&resp, []byte(bad.Reason+"\n")) //nolint:errcheck // the connection is over either way
+	resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, proxyName))
+	h.refused(start, out)
+	server.Refuse(&resp, []byte(out.Body+"\n")) //nolint:errcheck // the connection is over either way
 }
+
+// statusHeadTooLarge is RFC 6585 §5's.
+const statusHeadTooLarge = 431
 
 // serveHTTP2 calls handle, in many goroutines, for the requests of an HTTP/2 connection.
 func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, draining <-chan struct{}, handle func(httpx.ServerExchange)) {
-	o.Handler = func(s *h2.ServerStream) { handle(s) }
+	o.Handler = func(s *h2.ServerStream) {
+		asHTTP1Upgrade(s.Request())
+		handle(s)
+	}
 	server := h2.NewServer(conn, o)
 	stop := onDrain(ctx, draining, func(ctx context.Context) {
 		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
@@ -67,5 +94,13 @@ func onDrain(ctx context.Context, draining <-chan struct{}, do func(context.Cont
 	return func() {
 		cancel()
 		<-done
+	}
+}
+
+// asHTTP1Upgrade gives an extended CONNECT (RFC 8441) the meaning that it has in HTTP/1.1: the request that asks to
+// switch protocols has no body; what follows belongs to the protocol switched to.
+func asHTTP1Upgrade(req *httpx.Request) {
+	if req.Upgrade != nil {
+		req.ContentLength = 0
 	}
 }

@@ -47,7 +47,10 @@ type table struct {
 	users   map[string]map[*backend]bool // shard → the backends that hold it
 	dns     map[string]*nameEntry        // by resource name
 
-	endpoints map[endpointKey]*lb.Endpoint // Apply's alone
+	hosts    map[string]*hostWatch // names that endpoints are given by
+	resolver resolver
+
+	endpoints map[endpointKey]*lb.Endpoint
 }
 
 // endpointKey is what makes an endpoint the same one across updates. Metrics depend on the destination, so the same
@@ -57,6 +60,7 @@ type endpointKey struct {
 	addr    netip.AddrPort
 	meshed  bool
 	ident   string
+	policy  poolPolicy // of plain connections
 }
 
 func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog.Logger) *table {
@@ -64,7 +68,7 @@ func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog
 		self: self, upstreams: ups, metrics: metrics, log: log,
 		names: map[string]*destination{}, aliases: map[string]*destination{},
 		shards: map[string]*plan.EndpointShard{}, users: map[string]map[*backend]bool{},
-		dns:       map[string]*nameEntry{},
+		dns: map[string]*nameEntry{}, hosts: map[string]*hostWatch{},
 		endpoints: map[endpointKey]*lb.Endpoint{},
 	}
 }
@@ -155,7 +159,7 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
 	}
 	for i := range p.Backends {
-		b := &backend{plan: &p.Backends[i]}
+		b := &backend{plan: &p.Backends[i], gate: newGate(&p.Backends[i])}
 		next.backends = append(next.backends, b)
 		for _, shard := range b.plan.Shards {
 			if t.users[shard] == nil {
@@ -163,6 +167,7 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 			}
 			t.users[shard][b] = true
 		}
+		t.watchNames(b)
 		t.pick(b)
 	}
 	d := t.names[u.Name]
@@ -179,12 +184,13 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 	return nil
 }
 
-// release forgets that the backends of a replaced configuration hold shards.
+// release forgets that the backends of a replaced configuration hold shards and names.
 func (t *table) release(old *compiled) {
 	if old == nil {
 		return
 	}
 	for _, b := range old.backends {
+		t.unwatchNames(b)
 		for _, shard := range b.plan.Shards {
 			delete(t.users[shard], b)
 			if len(t.users[shard]) == 0 {
@@ -222,13 +228,19 @@ func (t *table) pick(b *backend) {
 			}
 		}
 	}
+	named := t.namedEndpoints(b.plan)
+	for i := range named {
+		all = append(all, t.endpointFor(b.plan, &named[i]))
+	}
 	b.picker.Store(lb.NewPicker(b.plan.LB, all))
 }
 
 // endpointFor gives the endpoint of an address, keeping what was seen of it.
 func (t *table) endpointFor(b *plan.Backend, e *plan.Endpoint) *lb.Endpoint {
-	meshed := e.Meshed && b.TLS.Mode != model.TLSDisable
-	key := endpointKey{backend: hostPort(b.Host, b.Port), addr: e.Addr, meshed: meshed, ident: e.Identity}
+	key := endpointKey{backend: hostPort(b.Host, b.Port), addr: e.Addr, meshed: e.Meshed && takesMesh(b), ident: e.Identity}
+	if !key.meshed {
+		key.policy = policyOf(b)
+	}
 	known := t.endpoints[key]
 	switch {
 	case known == nil:
@@ -240,7 +252,8 @@ func (t *table) endpointFor(b *plan.Backend, e *plan.Endpoint) *lb.Endpoint {
 	return known
 }
 
-// sweepEndpoints drops endpoints that no picker holds any more.
+// sweepEndpoints drops endpoints that no picker holds any more. Requests that wait for a connection to one go on to
+// another at once: where a pod vanished with its network, nobody would refuse them.
 func (t *table) sweepEndpoints() {
 	live := map[netip.AddrPort]bool{}
 	for shard := range t.users {
@@ -250,10 +263,19 @@ func (t *table) sweepEndpoints() {
 			}
 		}
 	}
-	for key := range t.endpoints {
-		if !live[key.addr] {
-			delete(t.endpoints, key)
+	for _, w := range t.hosts {
+		for b := range w.users {
+			for _, e := range t.namedEndpoints(b.plan) {
+				live[e.Addr] = true
+			}
 		}
+	}
+	for key, e := range t.endpoints {
+		if live[key.addr] {
+			continue
+		}
+		delete(t.endpoints, key)
+		t.upstreams.release(reach(e))
 	}
 }
 

@@ -38,12 +38,13 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	}
 	scope.Opened()
 	start := time.Now()
-	r := join(down, server, c.idle)
+	r := c.o.upstreams.join(ctx, down, server, c.idle)
 	scope.Bytes(r.received, r.sent)
 	scope.Closed()
 	if c.endpoint != nil {
 		c.endpoint.End()
 	}
+	c.leaveGate()
 	c.logTCP(start, r)
 }
 
@@ -54,17 +55,33 @@ func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, er
 		return nil, err
 	}
 	c.backend, c.idle = b, b.tcpIdleTimeout()
-	if state.plan.Passthrough && len(b.plan.Shards) == 0 {
-		conn, err := c.o.upstreams.plain(ctx, c.local)
-		if err != nil {
+	if b.gate != nil {
+		if err := b.gate.connection(); err != nil {
 			return nil, err
 		}
-		return newRawTunnel(conn), nil
+		c.gate = b.gate
 	}
+	t, err := c.reachAny(ctx, b)
+	if err != nil {
+		c.leaveGate()
+	}
+	return t, err
+}
+
+// leaveGate counts the connection out of the limits of its backend.
+func (c *outboundCall) leaveGate() {
+	if c.gate != nil {
+		c.gate.leave()
+		c.gate = nil
+	}
+}
+
+// reachAny dials one endpoint after another.
+func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error) {
 	var errs []error
 	var tried []*lb.Endpoint
 	for range maxTries {
-		e := b.picker.Load().Pick(tried)
+		e := c.pick(ctx, b, tried)
 		if e == nil || slices.Contains(tried, e) {
 			break
 		}
@@ -87,6 +104,20 @@ func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, er
 	return nil, errors.Join(errs...)
 }
 
+// pick chooses an endpoint of the backend, nil where there is none.
+func (c *outboundCall) pick(ctx context.Context, b *backend, tried []*lb.Endpoint) *lb.Endpoint {
+	e := b.picker.Load().Pick(tried)
+	switch {
+	case e != nil:
+		return e
+	case b.isOriginal():
+		return c.original(b)
+	case b.names != nil && b.awaitNames(ctx):
+		return b.picker.Load().Pick(tried)
+	}
+	return nil
+}
+
 func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, error) {
 	ctx, cancel := context.WithTimeout(ctx, b.connectTimeout())
 	defer cancel()
@@ -94,7 +125,7 @@ func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, erro
 	if up.peer != nil {
 		return openMeshTunnel(ctx, up.peer, e.Plan.Addr)
 	}
-	conn, err := up.pool.dial(ctx)
+	conn, err := up.pool.dial(ctx, "")
 	if err != nil {
 		return nil, err
 	}
@@ -126,7 +157,7 @@ func pickTCP(state *compiled, r *plan.TCPRoute) (*backend, error) {
 		if n < uint64(w.Weight) {
 			b := state.backends[w.Backend]
 			if b.plan.Missing != "" {
-				return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: b.plan.Missing}
+				return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.plan.Missing}
 			}
 			return b, nil
 		}

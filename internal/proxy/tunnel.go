@@ -2,8 +2,6 @@ package proxy
 
 import (
 	"context"
-	"errors"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -11,6 +9,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/netio"
 )
 
 // tunnel is one side of an opaque connection: a socket, or a CONNECT stream of the mesh transport.
@@ -54,7 +53,7 @@ func (t *rawTunnel) Abort(error) {
 	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
 		conn = wrapped.NetConn()
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		tcp.SetLinger(0) //nolint:errcheck // the socket is being thrown away
 	}
 	conn.Close()
@@ -105,105 +104,39 @@ func (e *refusedError) Error() string {
 	return "peer's sidecar answered CONNECT with " + strconv.Itoa(e.status) + " " + e.why
 }
 
-// relay is what a finished pair of tunnels carried.
+// relayed is what a finished pair of tunnels carried.
 type relayed struct {
-	// received is what the client sent, sent what the server sent.
+	// received is what the client sent, sent what the server sent, in bytes.
 	received, sent int64
-	err            error
+	// err is why the pair ended other than by both sides closing.
+	err error
 }
 
-// join copies both ways until both sides have ended, one of them broke, or nothing moved for idle. Both tunnels are
-// closed when it returns.
-func join(client, server tunnel, idle time.Duration) relayed {
-	var r relayed
-	watch := watchIdle(idle, func() {
-		client.Abort(errIdle)
-		server.Abort(errIdle)
-	})
-	defer watch.stop()
-	down := make(chan error, 1)
-	go func() {
-		n, err := pump(client, server, watch)
-		r.sent = n
-		down <- err
-	}()
-	n, err := pump(server, client, watch)
-	r.received = n
-	r.err = errors.Join(err, <-down)
+// join copies both ways until both sides have ended, one of them broke, nothing moved for idle, or ctx ends. Both
+// tunnels are closed when it returns.
+func (u *upstreams) join(ctx context.Context, client, server tunnel, idle time.Duration) relayed {
+	r := u.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), nil)
 	client.Close()
 	server.Close()
-	return r
+	return relayed{received: r.AToB, sent: r.BToA, err: r.Err}
 }
 
-// errIdle is why a connection that nothing moved on is cut.
-var errIdle = errors.New("idle timeout")
-
-// pump copies src to dst and passes on how src ended: an end as an end, a break as a break.
-func pump(dst, src tunnel, watch *idleWatch) (int64, error) {
-	buf := make([]byte, pumpBuffer)
-	var total int64
-	for {
-		n, err := src.Read(buf)
-		if n > 0 {
-			total += int64(n)
-			watch.touch()
-			if _, werr := dst.Write(buf[:n]); werr != nil {
-				src.Abort(werr)
-				return total, werr
-			}
-		}
-		switch {
-		case errors.Is(err, io.EOF):
-			return total, ignoreClosed(dst.End(nil))
-		case err != nil:
-			dst.Abort(err)
-			return total, err
-		}
-		if !src.Ready() {
-			if err := dst.Flush(); err != nil {
-				src.Abort(err)
-				return total, err
-			}
+// asStream is the tunnel as the relay takes it: sockets as themselves, so that the kernel can move the bytes.
+func asStream(t tunnel) netio.Stream {
+	if raw, ok := t.(*rawTunnel); ok {
+		if s, ok := raw.conn.(netio.Stream); ok {
+			return s
 		}
 	}
+	return tunnelStream{t}
 }
 
-// pumpBuffer is large enough that a bulk transfer spends its time copying, not in system calls.
-const pumpBuffer = 64 << 10
+// tunnelStream names a tunnel's methods as the relay calls them.
+type tunnelStream struct{ tunnel }
 
-// ignoreClosed drops what happens when the peer is gone before its write side could be closed: it asked for no more.
-func ignoreClosed(err error) error {
-	if _, ok := errors.AsType[*net.OpError](err); ok {
-		return nil
-	}
-	return err
-}
+// CloseWrite ends the direction towards the tunnel's peer.
+func (t tunnelStream) CloseWrite() error { return t.End(nil) }
 
-// idleWatch calls a function once nothing was touched for a while. One timer per connection, re-armed when it fires:
-// touching costs one store.
-type idleWatch struct {
-	after time.Duration
-	last  atomic.Int64
-	timer *time.Timer
-	over  func()
-}
-
-func watchIdle(after time.Duration, over func()) *idleWatch {
-	w := &idleWatch{after: after, over: over}
-	w.touch()
-	w.timer = time.AfterFunc(after, w.check)
-	return w
-}
-
-func (w *idleWatch) touch() { w.last.Store(time.Now().UnixNano()) }
-
-func (w *idleWatch) check() {
-	left := w.after - time.Since(time.Unix(0, w.last.Load()))
-	if left <= 0 {
-		w.over()
-		return
-	}
-	w.timer.Reset(left)
-}
-
-func (w *idleWatch) stop() { w.timer.Stop() }
+// Close does nothing: the relay calls it to unblock a direction, which Abort has done before, and again at its end. A
+// stream of the mesh must be released once, when nobody uses it any more; join does that.
+func (tunnelStream) Close() error { return nil }

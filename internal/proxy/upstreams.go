@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/netio"
 )
 
 // upstreams owns every connection that this proxy opens. Peers and pools are shared by all destinations that reach
@@ -22,10 +24,11 @@ type upstreams struct {
 
 	buffers *h1.Buffers
 	h2pool  *h2.Pool
+	relayer *netio.Relayer
 
 	mu    sync.Mutex
 	peers map[peerKey]*peer
-	pools map[netip.AddrPort]*pool
+	pools map[poolKey]*pool
 }
 
 type peerKey struct {
@@ -41,18 +44,63 @@ type plainDialer func(ctx context.Context, addr netip.AddrPort) (net.Conn, error
 
 // of builds what a new endpoint of a backend is reached and counted by.
 func (u *upstreams) of(key endpointKey, b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
+	up := counted(b, e, t)
+	if key.meshed {
+		up.peer = u.peer(peerKey{e.Addr.Addr(), e.Identity})
+	} else {
+		up.pool = u.poolFor(poolKey{e.Addr, key.policy})
+	}
+	u.hold(up)
+	return up
+}
+
+// hold notes that an endpoint uses what it is reached by; release that it is gone.
+func (u *upstreams) hold(up *upstream) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if up.peer != nil {
+		up.peer.users++
+	} else {
+		up.pool.users++
+	}
+}
+
+// release is the counterpart of hold. Peers that nobody uses go when they have been idle for long, because pods that
+// restart keep them busy; pools go at once.
+func (u *upstreams) release(up *upstream) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if up.peer != nil {
+		up.peer.users--
+		if up.peer.users == 0 {
+			up.peer.abandon()
+		}
+		return
+	}
+	p := up.pool
+	p.users--
+	if p.users == 0 {
+		if k := (poolKey{p.addr, p.policy}); u.pools[k] == p {
+			delete(u.pools, k)
+		}
+		p.close()
+	}
+}
+
+// unshared builds what an endpoint is reached by that only one connection of the app uses.
+func (u *upstreams) unshared(b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
+	up := counted(b, e, t)
+	up.pool = newPool(u, poolKey{e.Addr, policyOf(b)})
+	return up
+}
+
+func counted(b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
 	d := &plan.Destination{Host: b.Host, Service: b.Service}
-	up := &upstream{
+	return &upstream{
 		http: t.metrics.HTTP(t.labels(d, e, "http")),
 		grpc: t.metrics.HTTP(t.labels(d, e, "grpc")),
 		tcp:  t.metrics.TCP(t.labels(d, e, "tcp")),
 	}
-	if key.meshed {
-		up.peer = u.peer(peerKey{e.Addr.Addr(), e.Identity})
-	} else {
-		up.pool = u.pool(e.Addr)
-	}
-	return up
 }
 
 func (u *upstreams) peer(k peerKey) *peer {
@@ -67,13 +115,16 @@ func (u *upstreams) peer(k peerKey) *peer {
 	return p
 }
 
-func (u *upstreams) pool(addr netip.AddrPort) *pool {
+// pool is the workload's own app.
+func (u *upstreams) pool(addr netip.AddrPort) *pool { return u.poolFor(poolKey{addr: addr}) }
+
+func (u *upstreams) poolFor(k poolKey) *pool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	p := u.pools[addr]
+	p := u.pools[k]
 	if p == nil {
-		p = newPool(u, addr)
-		u.pools[addr] = p
+		p = newPool(u, k)
+		u.pools[k] = p
 	}
 	return p
 }
@@ -106,10 +157,10 @@ func (u *upstreams) closeIdle(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, p := range u.pools {
-		p.closeIdle(now.Add(-idleAfter))
+		p.closeIdle(now.Add(-cmp.Or(p.policy.idle, idleAfter)))
 	}
 	for k, p := range u.peers {
-		if p.closeIdle(now.Add(-meshIdle)) {
+		if p.closeIdle(now.Add(-meshIdle)) && p.users == 0 {
 			delete(u.peers, k)
 		}
 	}
@@ -119,7 +170,7 @@ func (u *upstreams) close() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, p := range u.pools {
-		p.closeIdle(time.Now().Add(time.Hour))
+		p.close()
 	}
 	for _, p := range u.peers {
 		p.close()

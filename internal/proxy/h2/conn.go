@@ -144,9 +144,6 @@ func (c *conn) run(ctx context.Context) error {
 		c.nc.Close()
 		c.wg.Done()
 	})
-	if c.opts.PingAfter > 0 {
-		c.startTimer()
-	}
 	c.finish(c.converse(ctx))
 	if stop() {
 		c.wg.Done()
@@ -173,6 +170,8 @@ func (c *conn) converse(ctx context.Context) error {
 	if err != nil {
 		c.fail(err)
 		c.dead = true
+	} else if c.opts.PingAfter > 0 {
+		c.startTimer()
 	}
 	c.drain()
 	c.mu.Unlock()

@@ -2,10 +2,9 @@ package h2
 
 import "time"
 
-// startTimer begins the periodic look at the connection. Until there is doubt it costs one wake-up per PingAfter.
+// startTimer begins the periodic look at the connection. Until there is doubt it costs one wake-up per PingAfter. mu
+// is held, and a TLS handshake is over: a read deadline would end it.
 func (c *conn) startTimer() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.lastSeen = c.received.Load()
 	c.wg.Add(1)
 	c.timer = time.AfterFunc(c.opts.PingAfter, c.tick)
@@ -56,7 +55,7 @@ func (c *conn) tick() {
 	}
 	next := c.opts.PingAfter
 	if c.pinging {
-		next = c.opts.PingTimeout
+		next = min(next, c.opts.PingTimeout)
 	}
 	c.wg.Add(1)
 	c.timer.Reset(next)
@@ -76,7 +75,7 @@ func (c *conn) probe() {
 		return
 	}
 	c.ping()
-	if c.timer.Stop() {
+	if c.timer != nil && c.timer.Stop() {
 		c.timer.Reset(c.opts.PingTimeout)
 	}
 }

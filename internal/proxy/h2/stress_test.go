@@ -36,7 +36,7 @@ func TestStress(t *testing.T) {
 			for g := range 24 {
 				wg.Go(func() {
 					rng := rand.New(rand.NewPCG(uint64(g), 2))
-					for range 40 {
+					for range 20 {
 						if err := randomExchange(p.client, rng); err != nil {
 							t.Error(err)
 							return

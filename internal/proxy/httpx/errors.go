@@ -43,6 +43,8 @@ const (
 	DownstreamProtocolError
 	// HeaderTooLarge: the request head is larger than the codec takes.
 	HeaderTooLarge
+	// FaultAbort: the route's fault says to fail the request. Status is the route's.
+	FaultAbort
 	// Internal: the proxy's own fault.
 	Internal
 )
@@ -175,6 +177,8 @@ func (k Kind) outcome() Outcome {
 		return Outcome{400, "DPE", "http.protocol_error", "bad request", "http_request_error"}
 	case HeaderTooLarge:
 		return Outcome{431, "DPE", "http.headers_too_large", "request header fields too large", "http_request_error"}
+	case FaultAbort:
+		return Outcome{503, "FI", "fault_filter_abort", "fault filter abort", "http_request_denied"}
 	case Internal:
 	}
 	return Outcome{500, "LR", "proxy_internal_error", "proxy error", "proxy_internal_error"}

@@ -83,7 +83,7 @@ type RelayerOptions struct {
 // Relayer copies opaque bytes between pairs of streams.
 type Relayer struct {
 	idle time.Duration
-	bulk sync.Pool // of *[bulkBuffer]byte
+	bulk *sync.Pool // of *[bulkBuffer]byte
 }
 
 // NewRelayer checks the options.
@@ -93,8 +93,13 @@ func NewRelayer(o RelayerOptions) (*Relayer, error) {
 	}
 	return &Relayer{
 		idle: o.IdleTimeout,
-		bulk: sync.Pool{New: func() any { return new([bulkBuffer]byte) }},
+		bulk: &sync.Pool{New: func() any { return new([bulkBuffer]byte) }},
 	}, nil
+}
+
+// WithIdle is r with another idle timeout; both share their buffers. A negative timeout means never.
+func (r *Relayer) WithIdle(timeout time.Duration) *Relayer {
+	return &Relayer{idle: max(timeout, 0), bulk: r.bulk}
 }
 
 // Relay copies from a to b and from b to a until both have ended, one has failed, the relay is idle for too long or
@@ -200,6 +205,8 @@ func abort(s any, err error) {
 	switch s := s.(type) {
 	case interface{ Abort(reason error) }:
 		s.Abort(err)
+	case interface{ NetTCP() *net.TCPConn }: // Socket
+		abort(s.NetTCP(), err)
 	case *net.TCPConn:
 		// Linger 0 turns Close into RST (tcp(7)). Where it fails the connection is gone, and that is fine.
 		_ = s.SetLinger(0)
@@ -273,9 +280,12 @@ func tcpConn(s Stream) *net.TCPConn {
 	switch c := s.(type) {
 	case *net.TCPConn:
 		return c
+	case *Socket:
+		return c.TCPConn
 	case *PeekConn:
-		tcp, _ := c.Conn.(*net.TCPConn)
-		return tcp
+		if inner, ok := c.Conn.(Stream); ok {
+			return tcpConn(inner)
+		}
 	}
 	return nil
 }

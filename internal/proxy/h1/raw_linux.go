@@ -1,11 +1,10 @@
-//go:build unix
-
 package h1
 
 import (
 	"errors"
 	"net"
 	"syscall"
+	"unsafe"
 )
 
 // rawConn gives access to the descriptor of a plain socket. Only of exactly these types: anything that embeds one
@@ -18,6 +17,8 @@ func rawConn(conn net.Conn) syscall.RawConn {
 		raw, err = c.SyscallConn()
 	case *net.UnixConn:
 		raw, err = c.SyscallConn()
+	case interface{ Unbuffered() syscall.RawConn }: // says that it holds nothing back
+		return c.Unbuffered()
 	}
 	if err != nil {
 		return nil // reading will tell
@@ -32,10 +33,13 @@ var errWouldBlock = errors.New("nothing to read")
 func (in *input) tryRead(fd uintptr) bool {
 	in.take()
 	for {
-		n, err := syscall.Read(int(fd), in.buf[in.w:])
+		// The descriptor is non-blocking: the scheduler need not know of the call, and telling it would wake the
+		// runtime's monitor thread each time.
+		p := in.buf[in.w:]
+		n, _, err := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(p))), uintptr(len(p))) //nolint:gosec // p outlives the call
 		switch {
-		case err == nil:
-			in.got = n
+		case err == 0:
+			in.got = int(n)
 			return true
 		case errors.Is(err, syscall.EINTR):
 		case errors.Is(err, syscall.EAGAIN):

@@ -1,0 +1,39 @@
+package main
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+)
+
+func TestProgramPagesLeavesWhatCanBeWritten(t *testing.T) {
+	const maps = `00400000-007d1000 r-xp 00000000 fe:00 1049  /usr/bin/fairlead-proxy
+007d1000-00c3f000 r--p 003d1000 fe:00 1049  /usr/bin/fairlead-proxy
+00c3f000-00c8a000 rw-p 0083f000 fe:00 1049  /usr/bin/fairlead-proxy
+00c8a000-00cd0000 rw-p 00000000 00:00 0
+c000000000-c000400000 rw-p 00000000 00:00 0
+7ffd0000-7ffe0000 r-xp 00000000 00:00 0     [vdso]
+7f000000-7f001000 r--p 00000000 fe:00 7     /etc/other
+nonsense
+`
+	want := []mapping{{0x400000, 0x3d1000}, {0x7d1000, 0x46e000}}
+	if got := programPages(strings.NewReader(maps), "/usr/bin/fairlead-proxy"); !slices.Equal(got, want) {
+		t.Errorf("programPages = %x, want %x", got, want)
+	}
+}
+
+func TestProgramPagesFindsThisProgram(t *testing.T) {
+	maps, err := os.Open("/proc/self/maps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer maps.Close()
+	exe, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := programPages(maps, exe); len(got) == 0 {
+		t.Error("no mapping of this program found")
+	}
+}

@@ -1,0 +1,129 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+// countingApp is an HTTP app that counts the connections it accepts.
+func (m *mesh) countingApp(addr string, h http.Handler, accepted *atomic.Int32) {
+	m.t.Helper()
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	srv := &http.Server{Handler: h, ConnState: func(_ net.Conn, s http.ConnState) {
+		if s == http.StateNew {
+			accepted.Add(1)
+		}
+	}}
+	done := make(chan error)
+	go func() { done <- srv.Serve(l) }()
+	m.t.Cleanup(func() {
+		srv.Close()
+		<-done
+	})
+}
+
+func TestHTTPIsDetected(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		var accepted atomic.Int32
+		m.countingApp(app(users).String(), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprint(w, r.URL.Path)
+		}), &accepted)
+		orders.apply(undeclared(e)...)
+		addr := m.entrance(orders, usersAddr())
+		for i := range 5 {
+			c := dial(t, addr) // a new connection each: detected each
+			fmt.Fprintf(c, "GET /%d HTTP/1.1\r\nHost: users\r\n\r\n", i)
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			body, _ := io.ReadAll(resp.Body)
+			if resp.StatusCode != 200 || string(body) != fmt.Sprint("/", i) {
+				t.Fatalf("%d %q", resp.StatusCode, body)
+			}
+			c.Close()
+		}
+		d, _ := orders.table.find(aliasOf(usersAddr()))
+		if got := netio.Verdict(d.verdict.Load()); got != netio.HTTP1 {
+			t.Errorf("verdict = %s, want HTTP/1", got)
+		}
+		if n := accepted.Load(); n > 2 {
+			t.Errorf("the app saw %d connections: one for the calls and one to see who speaks first are enough", n)
+		}
+		// A connection that was dialled for detection is not in use.
+		eventually(t, "all calls counted out", func() bool { return !orders.anyActive() })
+	})
+}
+
+// What is no HTTP on a port known for HTTP still gets through.
+func TestVerdictIsNoPrison(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			fmt.Fprint(c, "hello\n")
+			io.Copy(c, c)
+		})
+		orders.apply(undeclared(e)...)
+		d, _ := orders.table.find(aliasOf(usersAddr()))
+		d.verdict.Store(uint32(netio.HTTP1))
+		c := dial(t, m.entrance(orders, usersAddr()))
+		expectLine(t, bufio.NewReader(c), "hello\n")
+	})
+}
+
+func TestInboundDetectsAsWell(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	m.rawServer(app(users), func(c *net.TCPConn) {
+		fmt.Fprint(c, "220 ready\n")
+		io.Copy(c, c)
+	})
+	c := dial(t, m.plainly(users, app(users)))
+	r := bufio.NewReader(c)
+	expectLine(t, r, "220 ready\n")
+	fmt.Fprint(c, "EHLO\n")
+	expectLine(t, r, "EHLO\n")
+	c.Close()
+	eventually(t, "verdict kept", func() bool { return netio.Verdict(users.inbound.verdict(8080).Load()) == netio.Opaque })
+}
+
+// The client that goes away while its protocol is unknown takes everything with it.
+func TestClientGoesAwayDuringDetection(t *testing.T) {
+	m := newMesh(t)
+	orders := m.sidecar("orders")
+	closed := make(chan error, 1)
+	e := plainEndpoint(app(m.sidecar("users")))
+	m.rawServer(e.Addr, func(c *net.TCPConn) {
+		_, err := c.Read(make([]byte, 1))
+		closed <- err
+	})
+	orders.apply(undeclared(e)...)
+	ctx, cancel := context.WithCancel(m.ctx)
+	defer cancel()
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		orders.outbound.serve(ctx, theirs, usersAddr())
+	}()
+	eventually(t, "dialled", func() bool { return orders.anyActive() })
+	ours.Close()
+	<-done
+	if err := <-closed; err == nil {
+		t.Error("the server's connection was not broken")
+	}
+	if orders.anyActive() {
+		t.Error("the endpoint is still counted as in use")
+	}
+}

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/dns"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// Endpoints that are given by name (ServiceEntry, resolution DNS) are resolved here, as long as a destination that
+// has them is known. The pickers follow; the last good answer stays in force while the name cannot be resolved.
+
+// resolver finds the addresses of a host. dns.Resolver is one.
+type resolver interface {
+	Resolve(ctx context.Context, host string) (dns.Resolved, error)
+}
+
+// Bounds of the time between two questions for the same name.
+const (
+	minResolve   = time.Second
+	maxResolve   = 5 * time.Minute
+	retryResolve = 5 * time.Second // after a failure
+)
+
+// hostWatch is a name that is being resolved for some backends. The table's mu guards it, but for what is atomic.
+type hostWatch struct {
+	users map[*backend]bool
+	addrs []netip.Addr
+	stop  func()
+	// first is closed once there was an answer, good or bad.
+	first chan struct{}
+	err   atomic.Pointer[error] // of the last question
+}
+
+// watchNames begins to resolve the names of a backend, or joins those who do. mu is held.
+func (t *table) watchNames(b *backend) {
+	for i := range b.plan.DNS {
+		host := string(b.plan.DNS[i].Host)
+		w := t.hosts[host]
+		if w == nil {
+			w = &hostWatch{users: map[*backend]bool{}, first: make(chan struct{})}
+			t.hosts[host] = w
+			t.startResolving(host, w)
+		}
+		w.users[b] = true
+		b.names = append(b.names, w)
+	}
+}
+
+// startResolving answers at once for an address and starts a goroutine for a name.
+func (t *table) startResolving(host string, w *hostWatch) {
+	if a, err := netip.ParseAddr(host); err == nil {
+		w.addrs, w.stop = []netip.Addr{a}, func() {}
+		close(w.first)
+		return
+	}
+	stopped := make(chan struct{})
+	w.stop = func() { close(stopped) }
+	t.upstreams.run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
+}
+
+// unwatchNames is the counterpart of watchNames. mu is held.
+func (t *table) unwatchNames(b *backend) {
+	for i := range b.plan.DNS {
+		host := string(b.plan.DNS[i].Host)
+		if w := t.hosts[host]; w != nil && w.users[b] {
+			delete(w.users, b)
+			if len(w.users) == 0 {
+				w.stop()
+				delete(t.hosts, host)
+			}
+		}
+	}
+}
+
+// keepResolving asks for a name until ctx ends or it is stopped, again shortly before each answer expires.
+func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
+	again := time.NewTimer(0)
+	defer again.Stop()
+	for first := true; ; first = false {
+		select {
+		case <-again.C:
+		case <-stopped:
+			return
+		case <-ctx.Done():
+			return
+		}
+		found, err := t.resolver.Resolve(ctx, host)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := retryResolve
+		if err == nil {
+			w.err.Store(nil)
+			ttl := min(max(found.TTL, minResolve), maxResolve)
+			wait = max(ttl-ttl/10, minResolve)
+			t.resolved(w, found.Addrs)
+		} else {
+			w.err.Store(&err)
+			t.log.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
+				slog.String("host", host), slog.Any("error", err))
+		}
+		if first {
+			close(w.first)
+		}
+		again.Reset(wait)
+	}
+}
+
+// resolved puts an answer in force.
+func (t *table) resolved(w *hostWatch, addrs []netip.Addr) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	w.addrs = addrs
+	for b := range w.users {
+		t.pick(b)
+	}
+	t.sweepEndpoints()
+}
+
+// namedEndpoints are the endpoints of a backend that come from names. mu is held.
+func (t *table) namedEndpoints(b *plan.Backend) []plan.Endpoint {
+	var out []plan.Endpoint
+	for i := range b.DNS {
+		d := &b.DNS[i]
+		w := t.hosts[string(d.Host)]
+		if w == nil {
+			continue
+		}
+		for _, a := range w.addrs {
+			out = append(out, plan.Endpoint{Addr: netip.AddrPortFrom(a.Unmap(), d.Port), Weight: max(d.Weight, 1), Health: plan.Healthy})
+		}
+	}
+	return out
+}
+
+// awaitNames waits until every name of the backend was asked for once, at most for firstUse. It reports whether there
+// was anything to wait for.
+func (b *backend) awaitNames(ctx context.Context) bool {
+	waited := false
+	ctx, cancel := context.WithTimeout(ctx, firstUse)
+	defer cancel()
+	for _, w := range b.names {
+		select {
+		case <-w.first:
+			continue
+		default:
+		}
+		select {
+		case <-w.first:
+			waited = true
+		case <-ctx.Done():
+			return waited
+		}
+	}
+	return waited
+}
+
+// unresolved is why a backend whose endpoints are names has none, nil where that is not the reason.
+func (b *backend) unresolved() error {
+	for i, w := range b.names {
+		if err := w.err.Load(); err != nil {
+			return &httpx.Error{Kind: httpx.UpstreamDNSFailure, Object: b.plan.Name, Detail: string(b.plan.DNS[i].Host), Err: *err}
+		}
+	}
+	return nil
+}
+
+// newResolver asks the upstream servers that the workload would have asked.
+func (p *Proxy) newResolver() (resolver, error) {
+	if len(p.o.Resolvers) == 0 {
+		return noServers{}, nil
+	}
+	upstream, err := dns.NewUpstream(dns.UpstreamOptions{Servers: p.o.Resolvers, Dial: p.dialer.Dial})
+	if err != nil {
+		return nil, err
+	}
+	return dns.NewResolver(upstream), nil
+}
+
+// noServers is the resolver of a pod whose resolv.conf names no server.
+type noServers struct{}
+
+func (noServers) Resolve(context.Context, string) (dns.Resolved, error) {
+	return dns.Resolved{}, errors.New("resolv.conf names no server")
+}

@@ -1,0 +1,142 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// A draining sidecar finishes the call in flight, says that it was the last one, and closes idle connections.
+func TestDrainOfHTTP1(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		entered, leave := make(chan struct{}, 1), make(chan struct{})
+		m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/slow" {
+				entered <- struct{}{}
+				<-leave
+			}
+			fmt.Fprint(w, "finished")
+		}))
+		draining := make(chan struct{})
+		orders.outbound.draining = draining
+		orders.apply(service(model.HTTP, e)...)
+		addr := m.entrance(orders, usersAddr())
+
+		idle := dial(t, addr)
+		fmt.Fprint(idle, "GET / HTTP/1.1\r\nHost: users\r\n\r\n")
+		idleReader := bufio.NewReader(idle)
+		readAnswer(t, idleReader, false)
+		busy := dial(t, addr)
+		fmt.Fprint(busy, "GET /slow HTTP/1.1\r\nHost: users\r\n\r\n")
+		<-entered
+		close(draining)
+		if _, err := idleReader.ReadByte(); err != io.EOF {
+			t.Errorf("the idle connection ended with %v, want an orderly end", err)
+		}
+		close(leave)
+		r := bufio.NewReader(busy)
+		readAnswer(t, r, true)
+		if _, err := r.ReadByte(); err != io.EOF {
+			t.Errorf("the busy connection ended with %v, want an orderly end", err)
+		}
+	})
+}
+
+func readAnswer(t testing.TB, r *bufio.Reader, last bool) {
+	t.Helper()
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || string(body) != "finished" || resp.Close != last {
+		t.Errorf("= %q %v, Connection: close %t, want %t", body, err, resp.Close, last)
+	}
+}
+
+// The server's sidecar drains while its callers go on: GOAWAY on the mesh transport loses nothing.
+func TestDrainOfThePeerUnderLoad(t *testing.T) {
+	m := newMesh(t)
+	orders, users, more := m.sidecar("orders"), m.sidecar("users"), m.sidecar("more")
+	m.serveApp(users, says("ok"))
+	m.serveApp(more, says("ok"))
+	draining := make(chan struct{})
+	users.inbound.draining = draining
+	es := []plan.Endpoint{users.endpoint(8080), more.endpoint(8080)}
+	orders.apply(service(model.HTTP, es...)...)
+	c := m.client(orders)
+	var calls atomic.Int64
+	stopLoad := m.load(c, &calls)
+	eventually(t, "load", func() bool { return calls.Load() > 100 })
+	close(draining)
+	es[0].Health = plan.Draining // discovery says so as well, a moment later
+	orders.apply(service(model.HTTP, es...)...)
+	at := calls.Load()
+	eventually(t, "load after the drain", func() bool { return calls.Load() > at+300 || t.Failed() })
+	stopLoad()
+}
+
+// load calls with several clients until the returned function is called; every call must succeed.
+func (m *mesh) load(c *http.Client, calls *atomic.Int64) (stop func()) {
+	ctx, cancel := context.WithCancel(m.ctx)
+	var wg sync.WaitGroup
+	for range 8 {
+		wg.Go(func() {
+			for ctx.Err() == nil {
+				resp, err := c.Get(usersURL + "/")
+				if err != nil {
+					m.t.Error(err)
+					return
+				}
+				body, err := io.ReadAll(resp.Body)
+				resp.Body.Close()
+				if resp.StatusCode != 200 || err != nil {
+					m.t.Errorf("%d %q %v", resp.StatusCode, body, err)
+				}
+				calls.Add(1)
+			}
+		})
+	}
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
+// Configuration is replaced as a whole: no call sees a half of it, or none.
+func TestConfigurationSwapsUnderLoad(t *testing.T) {
+	m := newMesh(t)
+	orders, users, more := m.sidecar("orders"), m.sidecar("users"), m.sidecar("more")
+	m.serveApp(users, says("ok"))
+	m.serveApp(more, says("ok"))
+	variants := [][]plan.Resource{
+		service(model.HTTP, users.endpoint(8080)),
+		service(model.HTTP, more.endpoint(8080)),
+		service(model.HTTP, users.endpoint(8080), more.endpoint(8080)),
+		with(service(model.HTTP, users.endpoint(8080)), func(d *plan.Destination) {
+			d.Routes = append([]plan.Route{{
+				Origin:   "canary",
+				Matches:  []model.HTTPMatch{{URI: &model.StringMatch{Kind: model.Regex, Value: "/x.*"}}},
+				Backends: []plan.WeightedBackend{{Weight: 1}},
+			}}, d.Routes...)
+		}),
+	}
+	orders.apply(variants[0]...)
+	c := m.client(orders)
+	var calls atomic.Int64
+	stopLoad := m.load(c, &calls)
+	for i := range 200 {
+		orders.apply(variants[i%len(variants)]...)
+		at := calls.Load()
+		eventually(t, "another call", func() bool { return calls.Load() > at || t.Failed() })
+	}
+	stopLoad()
+}

@@ -1,0 +1,208 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// patience bounds every wait of a test that something must end; nothing waits for it to pass.
+const patience = 10 * time.Second
+
+// entrance is the address on which a sidecar takes connections of its workload, all of them meant for dst.
+func (m *mesh) entrance(s *sidecar, dst netip.AddrPort) string {
+	m.t.Helper()
+	addr := netip.AddrPortFrom(m.ip(), portOutbound)
+	m.listen(addr, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, dst) })
+	return addr.String()
+}
+
+// meshed opens the mesh port of a sidecar.
+func (m *mesh) meshed(s *sidecar) {
+	m.t.Helper()
+	m.listen(netip.AddrPortFrom(s.ip, portMesh), s.inbound.serveMesh)
+}
+
+// plainly opens the door of a sidecar for callers without one.
+func (m *mesh) plainly(s *sidecar, dst netip.AddrPort) string {
+	m.t.Helper()
+	addr := netip.AddrPortFrom(m.ip(), portInbound)
+	m.listen(addr, func(ctx context.Context, c net.Conn) { s.inbound.servePlain(ctx, c, dst) })
+	return addr.String()
+}
+
+// rawServer serves connections one by one with a function and closes each after it.
+func (m *mesh) rawServer(addr netip.AddrPort, serve func(*net.TCPConn)) {
+	m.t.Helper()
+	m.listen(addr, func(_ context.Context, c net.Conn) {
+		defer c.Close()
+		serve(c.(interface{ NetTCP() *net.TCPConn }).NetTCP())
+	})
+}
+
+// dial opens a connection whose reads and writes end with the test's patience.
+func dial(tb testing.TB, addr string) *net.TCPConn {
+	tb.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { c.Close() })
+	c.SetDeadline(time.Now().Add(patience))
+	return c.(*net.TCPConn)
+}
+
+// plainEndpoint is an endpoint without a sidecar.
+func plainEndpoint(addr netip.AddrPort) plan.Endpoint {
+	return plan.Endpoint{Addr: addr, Weight: 1, Health: plan.Healthy}
+}
+
+// with changes the destination of a service.
+func with(rs []plan.Resource, change func(*plan.Destination)) []plan.Resource {
+	change(rs[1].(*plan.Destination))
+	return rs
+}
+
+// users is the address apps dial.
+func usersAddr() netip.AddrPort { return netip.AddrPortFrom(vip, 8080) }
+
+// expectLine reads one line and compares it.
+func expectLine(tb testing.TB, r *bufio.Reader, want string) {
+	tb.Helper()
+	got, err := r.ReadString('\n')
+	if err != nil || got != want {
+		tb.Fatalf("read %q, %v; want %q", got, err, want)
+	}
+}
+
+// metricsOf is the exposition of a sidecar.
+func metricsOf(tb testing.TB, s *sidecar) string {
+	tb.Helper()
+	var b strings.Builder
+	if err := s.metrics.WriteMetrics(&b); err != nil {
+		tb.Fatal(err)
+	}
+	return b.String()
+}
+
+// expectMetric waits for a series that holds all parts: exchanges are counted after they were answered.
+func expectMetric(tb testing.TB, s *sidecar, parts ...string) {
+	tb.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.Now().Add(patience)
+	for !hasSeries(metricsOf(tb, s), parts) {
+		<-tick.C
+		if time.Now().After(end) {
+			tb.Fatalf("no series with %q in\n%s", parts, brief(metricsOf(tb, s)))
+		}
+	}
+}
+
+func hasSeries(all string, parts []string) bool {
+	for line := range strings.Lines(all) {
+		if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// brief leaves out of an exposition what is the same everywhere.
+func brief(all string) string {
+	var out strings.Builder
+	for line := range strings.Lines(all) {
+		if _, rest, ok := strings.Cut(line, "request_protocol="); ok && strings.Contains(line, "_total{") {
+			out.WriteString(line[:strings.IndexByte(line, '{')] + " … " + rest)
+		}
+	}
+	return out.String()
+}
+
+// eventually waits for a condition that another goroutine brings about.
+func eventually(tb testing.TB, what string, holds func() bool) {
+	tb.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	end := time.NewTimer(patience)
+	defer end.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			tb.Fatalf("still not: %s", what)
+		}
+	}
+}
+
+// dialled gives a client all of whose connections go to one address.
+func (m *mesh) dialled(addr string) *http.Client {
+	tr := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		},
+		MaxIdleConnsPerHost: 64, ExpectContinueTimeout: patience, DisableCompression: true,
+	}
+	m.t.Cleanup(tr.CloseIdleConnections)
+	return &http.Client{Transport: tr, Timeout: patience, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+}
+
+// isReset reports whether a connection broke, as opposed to having ended.
+func isReset(err error) bool { return err != nil && !errors.Is(err, io.EOF) }
+
+// expectReset wants a connection to be refused as well as one can that was accepted: by a reset, which may come while
+// connect has not even returned.
+func expectReset(tb testing.TB, addr string) {
+	tb.Helper()
+	c, err := net.Dial("tcp", addr)
+	if err == nil {
+		defer c.Close()
+		c.SetDeadline(time.Now().Add(patience))
+		_, err = c.Read(make([]byte, 1))
+	}
+	if !isReset(err) || errors.Is(err, os.ErrDeadlineExceeded) {
+		tb.Errorf("read = %v, want a reset", err)
+	}
+}
+
+// runner is a *testing.T, for what is no helper but the body of a test.
+type runner struct{ *testing.T }
+
+// flavours runs a test over the mesh and without it.
+func flavours(t *testing.T, test func(t runner, m *mesh, client, server *sidecar, endpoint plan.Endpoint)) {
+	for _, meshed := range []bool{true, false} {
+		name := "plain"
+		if meshed {
+			name = "mesh"
+		}
+		t.Run(name, func(t *testing.T) {
+			m := newMesh(t)
+			orders, users := m.sidecar("orders"), m.sidecar("users")
+			e := users.endpoint(8080)
+			if meshed {
+				m.meshed(users)
+			} else {
+				e.Meshed, e.Identity = false, ""
+			}
+			test(runner{t}, m, orders, users, e)
+		})
+	}
+}
+
+func app(s *sidecar) netip.AddrPort { return netip.AddrPortFrom(s.ip, 8080) }
+
+// undeclared is a service whose port names no protocol.
+func undeclared(es ...plan.Endpoint) []plan.Resource { return service(model.Undeclared, es...) }

@@ -1,0 +1,140 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// mirrors sends copies of requests in the background and throws the answers away.
+type mirrors struct {
+	run   func(func(context.Context))
+	slots chan struct{}
+	// skipped counts copies that were not made: the body was not at hand whole, or maxMirrors were under way.
+	skipped atomic.Uint64
+}
+
+const (
+	// maxMirrors bounds the copies under way.
+	maxMirrors = 64
+	// mirrorTimeout is how long one may take.
+	mirrorTimeout = 15 * time.Second
+)
+
+func newMirrors(run func(func(context.Context))) *mirrors {
+	return &mirrors{run: run, slots: make(chan struct{}, maxMirrors)}
+}
+
+// mirror sends copies of the request at hand to where its route's mirrors say, for the share that they say. Only a
+// request whose body is held can be copied: nothing is read, or kept, for a copy's sake.
+func (r *requester) mirror(req *httpx.Request, state *compiled) {
+	m := r.c.o.mirrors
+	for i := range r.route.Plan.Mirrors {
+		mirror := &r.route.Plan.Mirrors[i]
+		if !chance(mirror.Percent) {
+			continue
+		}
+		b := state.backends[mirror.Backend]
+		if !r.heldAll || b.plan.Missing != "" {
+			m.skipped.Add(1)
+			continue
+		}
+		select {
+		case m.slots <- struct{}{}:
+		default:
+			m.skipped.Add(1)
+			continue
+		}
+		s := newShadow(r.c, b, req, r.buf[:r.held])
+		m.run(func(ctx context.Context) {
+			defer func() { <-m.slots }()
+			s.send(ctx)
+		})
+	}
+}
+
+// shadow is the copy of a request. It has a requester of its own, for how to reach an endpoint.
+type shadow struct {
+	requester
+
+	req httpx.Request
+}
+
+func newShadow(c *outboundCall, b *backend, req *httpx.Request, body []byte) *shadow {
+	// The connection that the request came on may end before its copy: take of it what does not.
+	s := &shadow{requester: requester{c: &outboundCall{o: c.o, dest: c.dest, local: c.local}, backend: b}}
+	s.req = httpx.Request{
+		Version: req.Version, Method: slices.Clone(req.Method), Scheme: slices.Clone(req.Scheme),
+		Authority: shadowAuthority(req.Authority), Path: slices.Clone(req.Path), ContentLength: int64(len(body)),
+	}
+	s.req.Fields.CopyFrom(&req.Fields)
+	s.buf, s.held, s.heldAll = slices.Clone(body), len(body), true
+	return s
+}
+
+// shadowAuthority marks the host, as Envoy does: "users:8080" becomes "users-shadow:8080".
+func shadowAuthority(authority []byte) []byte {
+	port := bytes.LastIndexByte(authority, ':')
+	if port < 0 || bytes.IndexByte(authority[port:], ']') >= 0 {
+		port = len(authority)
+	}
+	return slices.Concat(authority[:port], []byte("-shadow"), authority[port:])
+}
+
+// send carries the copy to an endpoint. Whatever happens, nobody is told: the request itself has its own fate.
+func (s *shadow) send(ctx context.Context) {
+	defer s.c.originals.close()
+	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
+	defer cancel()
+	e := s.c.pick(ctx, s.backend, nil)
+	if e == nil {
+		return
+	}
+	s.tries = 1
+	up, err := s.open(ctx, &s.req, e)
+	if err != nil {
+		return
+	}
+	aborted := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(aborted)
+		up.Abort(context.Cause(ctx))
+	})
+	if err := s.exchange(up); err != nil {
+		up.Abort(err)
+	}
+	if !stop() {
+		<-aborted // an exchange must not be touched once it is closed
+	}
+	up.Close()
+	if s.conn != nil {
+		reach(e).pool.put(s.conn)
+	}
+}
+
+// exchange sends the copy and reads the answer to its end, so that the connection can be used again.
+func (s *shadow) exchange(up httpx.ClientExchange) error {
+	if err := up.Send(&s.req); err != nil {
+		return err
+	}
+	if len(s.buf) > 0 {
+		if _, err := up.Write(s.buf); err != nil {
+			return err
+		}
+	}
+	if err := up.End(nil); err != nil {
+		return err
+	}
+	for s.resp.Status < 200 {
+		if err := up.Receive(&s.resp); err != nil {
+			return err
+		}
+	}
+	_, err := io.Copy(io.Discard, up)
+	return err
+}

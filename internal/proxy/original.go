@@ -1,0 +1,46 @@
+package proxy
+
+import (
+	"sync"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+)
+
+// originalDst is the discovery type of backends without endpoints of their own: calls go where the app dialled.
+const originalDst = "ORIGINAL_DST"
+
+func (b *backend) isOriginal() bool { return b.plan.Type == originalDst }
+
+// originals are the endpoints that the app's own choice of address makes, per backend of one connection. They live as
+// long as it: addresses that nobody told us about come in any number.
+type originals struct {
+	mu  sync.Mutex
+	all map[*backend]*lb.Endpoint
+}
+
+// original gives the address that the app dialled as an endpoint of b.
+func (c *outboundCall) original(b *backend) *lb.Endpoint {
+	c.originals.mu.Lock()
+	defer c.originals.mu.Unlock()
+	if e := c.originals.all[b]; e != nil {
+		return e
+	}
+	p := plan.Endpoint{Addr: c.local, Weight: 1, Health: plan.Healthy}
+	e := lb.NewEndpoint(p, c.o.upstreams.unshared(b.plan, &p, c.o.table))
+	if c.originals.all == nil {
+		c.originals.all = map[*backend]*lb.Endpoint{}
+	}
+	c.originals.all[b] = e
+	return e
+}
+
+// close lets go of the connections to the original address.
+func (o *originals) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, e := range o.all {
+		reach(e).pool.close()
+	}
+	o.all = nil
+}

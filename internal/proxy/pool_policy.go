@@ -1,0 +1,149 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// poolKey says which connections may be shared: those to one address that are made and kept in the same way.
+type poolKey struct {
+	addr   netip.AddrPort
+	policy poolPolicy
+}
+
+// poolPolicy is how a backend wants its plain connections made and kept. The zero value has the defaults.
+type poolPolicy struct {
+	connect, idle time.Duration // 0 = connectTimeout, idleAfter
+	perConn       uint32        // requests per connection, 0 = unlimited
+	tls           originTLS
+}
+
+// originTLS is TLS that the proxy begins on behalf of the app. The zero value is none.
+type originTLS struct {
+	enabled, skipVerify  bool
+	serverName           string
+	names                string // acceptable subject alternative names, joined by commas; empty: serverName
+	caFile, cert, keyOf  string
+	credentialNotMounted string // credentialName: a Secret that only gateways can read
+}
+
+// policyOf gives the policy of a backend's endpoints without a sidecar.
+func policyOf(b *plan.Backend) poolPolicy {
+	p := poolPolicy{connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection}
+	if b.TLS.Mode == model.TLSSimple || b.TLS.Mode == model.TLSMutual {
+		p.tls = originTLS{
+			enabled: true, skipVerify: b.TLS.InsecureSkipVerify, serverName: cmp.Or(b.TLS.SNI, string(b.Host)),
+			names: strings.Join(b.TLS.SubjectAltNames, ","), caFile: b.TLS.CACert,
+			credentialNotMounted: b.TLS.CredentialName,
+		}
+		if b.TLS.Mode == model.TLSMutual {
+			p.tls.cert, p.tls.keyOf = b.TLS.ClientCert, b.TLS.Key
+		}
+	}
+	return p
+}
+
+// takesMesh reports whether the backend's policy leaves the mesh transport to an endpoint that has a sidecar.
+func takesMesh(b *plan.Backend) bool {
+	switch b.TLS.Mode {
+	case model.TLSUnset, model.TLSIstioMutual:
+		return true
+	case model.TLSDisable, model.TLSSimple, model.TLSMutual:
+	}
+	return false
+}
+
+// secure begins TLS on a new connection where the policy says so; alpn is what the proxy will speak, "" for bytes.
+func (o *originTLS) secure(ctx context.Context, conn net.Conn, alpn string) (net.Conn, error) {
+	if !o.enabled {
+		return conn, nil
+	}
+	config, err := o.config(alpn)
+	if err == nil {
+		secured := tls.Client(conn, config)
+		if err = secured.HandshakeContext(ctx); err == nil {
+			return secured, nil
+		}
+	}
+	conn.Close()
+	return nil, fmt.Errorf("TLS origination (DestinationRule tls, server name %q): %w", o.serverName, err)
+}
+
+// config reads the files anew for each connection: they are rotated, and handshakes are rare.
+func (o *originTLS) config(alpn string) (*tls.Config, error) {
+	c := &tls.Config{ServerName: o.serverName, MinVersion: tls.VersionTLS12}
+	if alpn != "" {
+		c.NextProtos = []string{alpn}
+	}
+	if o.caFile != "" {
+		pem, err := os.ReadFile(o.caFile)
+		if err != nil {
+			return nil, fmt.Errorf("caCertificates: %w", err)
+		}
+		c.RootCAs = x509.NewCertPool()
+		if !c.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("caCertificates: no certificate in %s", o.caFile)
+		}
+	}
+	if o.cert != "" || o.keyOf != "" {
+		pair, err := tls.LoadX509KeyPair(o.cert, o.keyOf)
+		if err != nil {
+			return nil, fmt.Errorf("clientCertificate, privateKey: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	} else if o.credentialNotMounted != "" && o.caFile == "" {
+		return nil, fmt.Errorf("credentialName %q: sidecars cannot read Secrets, mount it and name the files", o.credentialNotMounted)
+	}
+	switch {
+	case o.skipVerify:
+		c.InsecureSkipVerify = true // the user's insecureSkipVerify
+	case o.names != "":
+		// The standard check knows one name; here any of several will do, also URIs. The chain is checked all the same.
+		c.InsecureSkipVerify = true // VerifyConnection does it
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return o.verify(&cs, c.RootCAs) }
+	}
+	return c, nil
+}
+
+// verify checks the chain of a server and that it has one of the acceptable names.
+func (o *originTLS) verify(cs *tls.ConnectionState, roots *x509.CertPool) error {
+	if len(cs.PeerCertificates) == 0 {
+		return errors.New("the server has no certificate")
+	}
+	leaf := cs.PeerCertificates[0]
+	opts := x509.VerifyOptions{Roots: roots, Intermediates: x509.NewCertPool()}
+	for _, c := range cs.PeerCertificates[1:] {
+		opts.Intermediates.AddCert(c)
+	}
+	if _, err := leaf.Verify(opts); err != nil {
+		return err
+	}
+	for name := range strings.SplitSeq(o.names, ",") {
+		if leaf.VerifyHostname(name) == nil {
+			return nil
+		}
+		for _, u := range leaf.URIs {
+			if u.String() == name {
+				return nil
+			}
+		}
+	}
+	have := slices.Clone(leaf.DNSNames)
+	for _, u := range leaf.URIs {
+		have = append(have, u.String())
+	}
+	return fmt.Errorf("the server's certificate is for %s, subjectAltNames wants one of %s", strings.Join(have, ", "), o.names)
+}

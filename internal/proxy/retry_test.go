@@ -1,0 +1,404 @@
+package proxy
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+const usersURL = "http://users-service.myapp.svc.cluster.local:8080"
+
+// call makes one request and gives status and body.
+func call(tb testing.TB, c *http.Client, method, path, body string) (*http.Response, string) {
+	tb.Helper()
+	req, err := http.NewRequest(method, usersURL+path, strings.NewReader(body))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		tb.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		tb.Fatalf("%s %s: %v", method, path, err)
+	}
+	return resp, string(b)
+}
+
+// says is an app that answers with a word.
+func says(word string) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		io.Copy(io.Discard, r.Body)
+		fmt.Fprint(w, word)
+	})
+}
+
+// cutter accepts a request and breaks off without an answer.
+func (m *mesh) cutter(addr netip.AddrPort, requests *atomic.Int32) {
+	m.rawServer(addr, func(c *net.TCPConn) {
+		if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+			requests.Add(1)
+		}
+		c.SetLinger(0)
+	})
+}
+
+func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
+	m := newMesh(t)
+	orders, users, gone := m.sidecar("orders"), m.sidecar("users"), m.sidecar("gone")
+	m.serveApp(users, says("users"))
+	m.meshed(gone) // its sidecar lives, its app does not: "x-fairlead-error: connect"
+	dead := m.sidecar("dead").endpoint(8080)
+	plainDead := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
+	c := m.client(orders)
+	for _, tt := range []struct {
+		name string
+		bad  plan.Endpoint
+	}{{"no_sidecar_there", dead}, {"no_app_behind_the_sidecar", gone.endpoint(8080)}, {"plain", plainDead}} {
+		t.Run(tt.name, func(t *testing.T) {
+			orders.apply(service(model.HTTP, tt.bad, users.endpoint(8080))...)
+			for i := range 20 {
+				for _, method := range []string{"GET", "POST", "DELETE"} {
+					if resp, body := call(t, c, method, "/", "x"); resp.StatusCode != 200 || body != "users" {
+						t.Fatalf("%s %d = %d %q", method, i, resp.StatusCode, body)
+					}
+				}
+			}
+		})
+	}
+}
+
+func TestResetBeforeAnswer(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		var requests atomic.Int32
+		m.cutter(app(users), &requests)
+		orders.apply(service(model.HTTP, e)...)
+		c := m.client(orders)
+		for _, tt := range []struct {
+			method, flag string
+			want         int32
+		}{{"GET", "UC,URX", 3}, {"POST", "UC", 1}} {
+			requests.Store(0)
+			resp, body := call(t, c, tt.method, "/", "")
+			if resp.StatusCode != 503 || !strings.Contains(body, "connection termination") {
+				t.Errorf("%s = %d %q", tt.method, resp.StatusCode, body)
+			}
+			if n := requests.Load(); n != tt.want {
+				t.Errorf("%s reached the app %d times, want %d", tt.method, n, tt.want)
+			}
+			expectMetric(t, orders, `reporter="source"`, `response_flags="`+tt.flag+`"`)
+		}
+	})
+}
+
+func TestResetBeforeAnswerIsRetriedElsewhere(t *testing.T) {
+	m := newMesh(t)
+	orders, users, bad := m.sidecar("orders"), m.sidecar("users"), m.sidecar("bad")
+	m.serveApp(users, says("users"))
+	m.meshed(bad)
+	var requests atomic.Int32
+	m.cutter(app(bad), &requests)
+	orders.apply(service(model.HTTP, bad.endpoint(8080), users.endpoint(8080))...)
+	c := m.client(orders)
+	for range 50 {
+		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 || body != "users" {
+			t.Fatalf("= %d %q", resp.StatusCode, body)
+		}
+	}
+	if requests.Load() == 0 {
+		t.Error("the endpoint that breaks off was never tried: the test proves nothing")
+	}
+}
+
+func TestRetryOnStatus(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		var n atomic.Int32
+		m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			b, _ := io.ReadAll(r.Body)
+			if n.Add(1)%3 != 0 {
+				w.WriteHeader(503)
+				fmt.Fprint(w, "busy")
+				return
+			}
+			fmt.Fprint(w, "finally ", string(b))
+		}))
+		c := m.client(orders)
+		orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) {
+			d.Routes[0].Retry = model.Retry{Attempts: 2, Codes: []int{503}, Backoff: time.Millisecond}
+		})...)
+		if resp, body := call(t, c, "POST", "/", "body"); resp.StatusCode != 200 || body != "finally body" {
+			t.Errorf("with retryOn 503 = %d %q", resp.StatusCode, body)
+		}
+		n.Store(0)
+		orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) {
+			d.Routes[0].Retry = model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Millisecond}
+		})...)
+		if resp, body := call(t, c, "POST", "/", "body"); resp.StatusCode != 503 || body != "busy" {
+			t.Errorf("out of tries = %d %q, want the app's own answer", resp.StatusCode, body)
+		}
+		n.Store(0)
+		orders.apply(service(model.HTTP, e)...)
+		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 503 || body != "busy" {
+			t.Errorf("nobody asked for a retry = %d %q", resp.StatusCode, body)
+		}
+	})
+}
+
+func TestTimeouts(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		var n atomic.Int32
+		var slow atomic.Int32
+		m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if n.Add(1) <= slow.Load() {
+				<-r.Context().Done() // until the proxy gives up
+				return
+			}
+			fmt.Fprint(w, "in time")
+		}))
+		c := m.client(orders)
+		tests := []struct {
+			name   string
+			route  func(*plan.Route)
+			slow   int32
+			status int
+			flag   string
+		}{
+			{"request_timeout", func(r *plan.Route) { r.Timeout = 50 * time.Millisecond }, 99, 504, "UT"},
+			{"per_try_timeout_then_success", func(r *plan.Route) {
+				r.Retry.PerTryTimeout, r.Retry.Backoff = 50*time.Millisecond, time.Millisecond
+			}, 1, 200, "-"},
+			{"per_try_timeout_until_out_of_tries", func(r *plan.Route) {
+				r.Retry.PerTryTimeout, r.Retry.Backoff = 20*time.Millisecond, time.Millisecond
+			}, 99, 504, "UT,URX"},
+			{"backend_timeout", func(r *plan.Route) { r.BackendTimeout, r.Retry.Attempts = 20*time.Millisecond, 0 }, 99, 504, "UT"},
+		}
+		for _, tt := range tests {
+			t.Run(tt.name, func(t *testing.T) {
+				orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) { tt.route(&d.Routes[0]) })...)
+				n.Store(0)
+				slow.Store(tt.slow)
+				resp, body := call(t, c, "GET", "/", "")
+				if resp.StatusCode != tt.status {
+					t.Errorf("= %d %q, want %d", resp.StatusCode, body, tt.status)
+				}
+				expectMetric(t, orders, `reporter="source"`, `response_flags="`+tt.flag+`"`)
+			})
+		}
+	})
+}
+
+// An endpoint dies while everybody calls: nobody notices.
+func TestEndpointKilledUnderLoad(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.plainApp(app(users), says("ok"))
+		victim := m.sidecar("victim")
+		v := victim.endpoint(8080)
+		stopMesh := func() {}
+		if e.Meshed {
+			stopMesh = m.stoppable(netip.AddrPortFrom(victim.ip, portMesh), victim.inbound.serveMesh)
+		} else {
+			v.Meshed, v.Identity = false, ""
+		}
+		stopApp := m.stoppable(app(victim), func(_ context.Context, c net.Conn) { serveKeepAlive(c) })
+		orders.apply(service(model.HTTP, e, v)...)
+		c := m.client(orders)
+		var wg sync.WaitGroup
+		var calls atomic.Int64
+		stop := make(chan struct{})
+		for range 8 {
+			wg.Go(func() {
+				for {
+					select {
+					case <-stop:
+						return
+					default:
+					}
+					resp, err := c.Get(usersURL + "/")
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					body, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if resp.StatusCode != 200 || err != nil {
+						t.Errorf("%d %q %v", resp.StatusCode, body, err)
+					}
+					calls.Add(1)
+				}
+			})
+		}
+		eventually(t, "some load", func() bool { return calls.Load() > 200 })
+		stopMesh()
+		stopApp()
+		at := calls.Load()
+		eventually(t, "load after the death", func() bool { return calls.Load() > at+500 || t.Failed() })
+		close(stop)
+		wg.Wait()
+	})
+}
+
+// serveKeepAlive answers GET requests until the connection ends.
+func serveKeepAlive(c net.Conn) {
+	defer c.Close()
+	r := bufio.NewReader(c)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		io.Copy(io.Discard, req.Body)
+		if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"); err != nil {
+			return
+		}
+	}
+}
+
+// stoppable listens until the returned function is called, which cuts every connection.
+func (m *mesh) stoppable(addr netip.AddrPort, serve func(context.Context, net.Conn)) (stop func()) {
+	m.t.Helper()
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	a := &acceptor{listeners: []net.Listener{l}, serve: serve, active: new(atomic.Int64)}
+	ctx, cancel := context.WithCancel(m.ctx)
+	done := make(chan error, 1)
+	go func() { done <- a.run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	m.t.Cleanup(stop)
+	return stop
+}
+
+func TestClassify(t *testing.T) {
+	tests := []struct {
+		name string
+		err  error
+		want failure
+	}{
+		{"refused_stream", &h2.ResetError{Code: h2.CodeRefusedStream, Remote: true}, notProcessed},
+		{"going_away", fmt.Errorf("%w: %w", h2.ErrNotProcessed, h2.ErrGoAway), notProcessed},
+		{"reused_and_silent", &h1.ClosedError{Reused: true, Written: true, Err: io.EOF}, notProcessed},
+		{"fresh_and_written", &h1.ClosedError{Written: true, Err: io.EOF}, resetEarly},
+		{"nothing_written", &h1.ClosedError{Err: io.EOF}, notProcessed},
+		{"cancelled_stream", &h2.ResetError{Code: h2.CodeCancel, Remote: true}, resetEarly},
+		{"timer", errors.Join(io.ErrClosedPipe, errTimeout), tryTimeout},
+		{"client_gone", downstreamError(io.EOF), final},
+		{"garbage", &h1.Error{Status: 502, Reason: "no"}, resetEarly},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := classify(tt.err); got != tt.want {
+				t.Errorf("classify(%v) = %d, want %d", tt.err, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRetryable(t *testing.T) {
+	request := func(method string, fields ...string) *httpx.Request {
+		r := &httpx.Request{Method: []byte(method)}
+		for i := 0; i < len(fields); i += 2 {
+			r.Fields.AddString(fields[i], fields[i+1])
+		}
+		return r
+	}
+	on := func(conditions ...string) model.Retry { return model.Retry{On: conditions} }
+	tests := []struct {
+		name   string
+		policy model.Retry
+		req    *httpx.Request
+		failed tryError
+		want   bool
+	}{
+		{"never_connected", model.Retry{}, request("POST"), tryError{failure: notConnected}, true},
+		{"never_processed", model.Retry{}, request("POST"), tryError{failure: notProcessed}, true},
+		{"reset_get", model.Retry{}, request("GET"), tryError{failure: resetEarly}, true},
+		{"reset_post", model.Retry{}, request("POST"), tryError{failure: resetEarly}, false},
+		{"reset_post_with_key", model.Retry{}, request("POST", "Idempotency-Key", "1"), tryError{failure: resetEarly}, true},
+		{"reset_post_asked", on("reset"), request("POST"), tryError{failure: resetEarly}, true},
+		{"timeout_get", model.Retry{}, request("GET"), tryError{failure: tryTimeout}, true},
+		{"timeout_put", model.Retry{}, request("PUT"), tryError{failure: tryTimeout}, false},
+		{"status_not_asked", model.Retry{}, request("GET"), tryError{failure: badStatus, status: 503}, false},
+		{"status_code", model.Retry{Codes: []int{503}}, request("POST"), tryError{failure: badStatus, status: 503}, true},
+		{"status_5xx", on("5xx"), request("POST"), tryError{failure: badStatus, status: 500}, true},
+		{"status_gateway_error", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 500}, false},
+		{"status_gateway_error_502", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 502}, true},
+		{"status_409", on("retriable-4xx"), request("GET"), tryError{failure: badStatus, status: 409}, true},
+		{"final", on("5xx", "reset"), request("GET"), tryError{failure: final}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := retryable(&tt.policy, tt.req, &tt.failed); got != tt.want {
+				t.Errorf("retryable = %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestBudget(t *testing.T) {
+	var b budget
+	taken := 0
+	for b.take(resetEarly) {
+		taken++
+	}
+	if taken != budgetReserve {
+		t.Errorf("without requests %d retries, want the reserve of %d", taken, budgetReserve)
+	}
+	if !b.take(notConnected) {
+		t.Error("tries that did nothing must not be charged")
+	}
+	for range budgetRatio {
+		b.request()
+	}
+	if !b.take(resetEarly) || b.take(resetEarly) {
+		t.Errorf("%d requests must buy exactly one retry", budgetRatio)
+	}
+}
+
+func TestBackoff(t *testing.T) {
+	for tries := range 70 {
+		for _, base := range []time.Duration{0, time.Millisecond, time.Second} {
+			d := backoff(&model.Retry{Backoff: base}, tries)
+			if base == 0 {
+				base = 25 * time.Millisecond
+			}
+			if d < 0 || d > 10*base {
+				t.Fatalf("backoff(%s, %d) = %s", base, tries, d)
+			}
+		}
+	}
+}
+
+func TestPolicyMayAllowMoreTriesThanAreRemembered(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	c := m.client(orders)
+	rs := service(model.HTTP, users.endpoint(8080)) // nobody listens there
+	rs[1].(*plan.Destination).Routes[0].Retry = model.Retry{Attempts: 10, On: []string{"connect-failure"}, Backoff: time.Microsecond}
+	orders.apply(rs...)
+	resp, body := get(t, c, "/")
+	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "connection failure") {
+		t.Errorf("= %d %q, want 503 after ten retries", resp.StatusCode, body)
+	}
+}

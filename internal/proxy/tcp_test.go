@@ -1,0 +1,262 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			fmt.Fprint(c, "220 ready\n")
+			io.Copy(c, c)
+		})
+		orders.apply(undeclared(e)...)
+		addr := m.entrance(orders, usersAddr())
+		for range 3 {
+			start := time.Now()
+			c := dial(t, addr)
+			r := bufio.NewReader(c)
+			expectLine(t, r, "220 ready\n")
+			if took := time.Since(start); took > 500*time.Millisecond {
+				t.Errorf("the greeting took %s", took)
+			}
+			fmt.Fprint(c, "EHLO\n")
+			expectLine(t, r, "EHLO\n")
+			c.Close()
+		}
+		d, _ := orders.table.find(aliasOf(usersAddr()))
+		if got := netio.Verdict(d.verdict.Load()); got != netio.Opaque {
+			t.Errorf("verdict = %s, want opaque to be remembered", got)
+		}
+		eventually(t, "every connection counted out", func() bool {
+			es := d.state.Load().backends[0].picker.Load().All()
+			return es[0].Active() == 0
+		})
+	})
+}
+
+func TestBytesCrossUnchanged(t *testing.T) {
+	blob := make([]byte, 3<<20)
+	rand.Read(blob)
+	for _, protocol := range []model.Protocol{model.TCP, model.Undeclared} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+				m.rawServer(app(users), func(c *net.TCPConn) {
+					io.Copy(c, c)
+					c.CloseWrite()
+				})
+				orders.apply(service(protocol, e)...)
+				c := dial(t, m.entrance(orders, usersAddr()))
+				sent := make(chan error, 1)
+				go func() {
+					_, err := c.Write(blob)
+					c.CloseWrite()
+					sent <- err
+				}()
+				got, err := io.ReadAll(c)
+				if err := <-sent; err != nil {
+					t.Fatal(err)
+				}
+				if err != nil || !bytes.Equal(got, blob) {
+					t.Fatalf("got %d bytes back (equal: %t), %v", len(got), bytes.Equal(got, blob), err)
+				}
+				eventually(t, "bytes counted", func() bool {
+					return bytes.Contains([]byte(metricsOf(t, orders)), []byte("istio_tcp_received_bytes_total"))
+				})
+				expectMetric(t, orders, "istio_tcp_connections_opened_total", "} 1")
+			})
+		})
+	}
+}
+
+// A client may end its direction and still wait for the answer, and so may a server.
+func TestHalfClose(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			r := bufio.NewReader(c)
+			line, _ := r.ReadString('\n')
+			switch line {
+			case "client first\n":
+				if _, err := r.ReadByte(); err != io.EOF {
+					fmt.Fprint(c, "no end seen\n")
+					return
+				}
+				fmt.Fprint(c, "answer after your end\n")
+			case "server first\n":
+				fmt.Fprint(c, "bye\n")
+				c.CloseWrite()
+				rest, _ := io.ReadAll(r)
+				if string(rest) != "after your end\n" {
+					c.SetLinger(0)
+				}
+			}
+		})
+		orders.apply(service(model.TCP, e)...)
+		addr := m.entrance(orders, usersAddr())
+
+		c := dial(t, addr)
+		fmt.Fprint(c, "client first\n")
+		c.CloseWrite()
+		if got, err := io.ReadAll(c); err != nil || string(got) != "answer after your end\n" {
+			t.Errorf("after our end: %q, %v", got, err)
+		}
+
+		c = dial(t, addr)
+		fmt.Fprint(c, "server first\n")
+		if got, err := io.ReadAll(c); err != nil || string(got) != "bye\n" {
+			t.Errorf("until the server's end: %q, %v", got, err)
+		}
+		if _, err := fmt.Fprint(c, "after your end\n"); err != nil {
+			t.Errorf("write after the server's end: %v", err)
+		}
+		if err := c.CloseWrite(); err != nil {
+			t.Errorf("close after the server's end: %v", err)
+		}
+	})
+}
+
+func TestResetIsPassedOn(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		broken := make(chan error, 1)
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			line, _ := bufio.NewReader(c).ReadString('\n')
+			if line == "reset me\n" {
+				c.SetLinger(0)
+				return
+			}
+			_, err := c.Read(make([]byte, 1))
+			broken <- err
+		})
+		orders.apply(service(model.TCP, e)...)
+		addr := m.entrance(orders, usersAddr())
+
+		c := dial(t, addr)
+		fmt.Fprint(c, "reset me\n")
+		if _, err := c.Read(make([]byte, 1)); !isReset(err) {
+			t.Errorf("the client saw %v, want a reset", err)
+		}
+		c = dial(t, addr)
+		fmt.Fprint(c, "I reset\n")
+		eventually(t, "line delivered", func() bool { return orders.anyActive() })
+		c.SetLinger(0)
+		c.Close()
+		if err := <-broken; !isReset(err) {
+			t.Errorf("the server saw %v, want a reset", err)
+		}
+	})
+}
+
+// anyActive reports whether an endpoint of the service carries something.
+func (s *sidecar) anyActive() bool {
+	d, _ := s.table.find(aliasOf(usersAddr()))
+	for _, e := range d.state.Load().backends[0].picker.Load().All() {
+		if e.Active() > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+func TestConnectionGoesToTheNextEndpoint(t *testing.T) {
+	m := newMesh(t)
+	orders, users, gone := m.sidecar("orders"), m.sidecar("users"), m.sidecar("gone")
+	m.meshed(users)
+	m.meshed(gone) // its sidecar lives, its app does not
+	m.rawServer(app(users), func(c *net.TCPConn) { io.Copy(c, c) })
+	dead := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
+	orders.apply(service(model.TCP, dead, gone.endpoint(8080), users.endpoint(8080))...)
+	addr := m.entrance(orders, usersAddr())
+	for range 20 {
+		c := dial(t, addr)
+		fmt.Fprint(c, "hello\n")
+		expectLine(t, bufio.NewReader(c), "hello\n")
+		c.Close()
+	}
+}
+
+func TestConnectionWithoutEndpointIsReset(t *testing.T) {
+	m := newMesh(t)
+	orders := m.sidecar("orders")
+	addr := m.entrance(orders, usersAddr())
+	for _, protocol := range []model.Protocol{model.TCP, model.Undeclared} {
+		orders.apply(service(protocol)...)
+		expectReset(t, addr)
+	}
+}
+
+func TestUnknownAddresses(t *testing.T) {
+	m := newMesh(t)
+	orders := m.sidecar("orders")
+	outside := netip.AddrPortFrom(m.ip(), 9090)
+	var accepted atomic.Int32
+	m.rawServer(outside, func(c *net.TCPConn) {
+		accepted.Add(1)
+		io.Copy(c, c)
+	})
+	orders.outbound.discovery = answers{}
+	orders.table.mu.Lock()
+	orders.table.aliases[aliasOf(outside)] = nil // the control plane says: not ours
+	orders.table.mu.Unlock()
+	addr := m.entrance(orders, outside)
+	c := dial(t, addr)
+	fmt.Fprint(c, "hello\n")
+	expectLine(t, bufio.NewReader(c), "hello\n")
+	c.Close()
+
+	orders.setGlobal(&plan.MeshGlobal{RefuseUnknown: true})
+	expectReset(t, addr)
+	if n := accepted.Load(); n != 1 {
+		t.Errorf("%d connections reached the address, want only the one that was allowed", n)
+	}
+}
+
+// answers is a control channel on which every answer is there already.
+type answers struct{}
+
+func (answers) Subscribe(string)                    {}
+func (answers) Unsubscribe(string)                  {}
+func (answers) Await(context.Context, string) error { return nil }
+
+func TestMatchTCP(t *testing.T) {
+	dst := netip.MustParseAddrPort("10.96.0.5:3306")
+	src := httpx.Source{Namespace: "myapp", Labels: map[string]string{"app": "orders"}}
+	tests := []struct {
+		name string
+		m    model.TCPMatch
+		want bool
+	}{
+		{"empty_always", model.TCPMatch{}, true},
+		{"port", model.TCPMatch{Port: 3306}, true},
+		{"other_port", model.TCPMatch{Port: 3307}, false},
+		{"source_namespace", model.TCPMatch{SourceNamespace: "myapp"}, true},
+		{"other_source_namespace", model.TCPMatch{SourceNamespace: "other"}, false},
+		{"source_label", model.TCPMatch{SourceLabels: map[string]string{"app": "orders"}}, true},
+		{"other_source_label", model.TCPMatch{SourceLabels: map[string]string{"app": "orders", "v": "1"}}, false},
+		{"subnet", model.TCPMatch{DestinationSubnets: []string{"192.168.0.0/16", "10.96.0.0/12"}}, true},
+		{"other_subnet", model.TCPMatch{DestinationSubnets: []string{"192.168.0.0/16"}}, false},
+		{"single_address", model.TCPMatch{DestinationSubnets: []string{"10.96.0.5"}}, true},
+		{"nonsense_never", model.TCPMatch{DestinationSubnets: []string{"ten"}}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := matchTCP(tt.m, dst, src); got != tt.want {
+				t.Errorf("matchTCP = %t, want %t", got, tt.want)
+			}
+		})
+	}
+}
