@@ -50,15 +50,15 @@ func TestDrainOfHTTP1(t *testing.T) {
 	})
 }
 
-func readAnswer(t testing.TB, r *bufio.Reader, last bool) {
-	t.Helper()
+func readAnswer(tb testing.TB, r *bufio.Reader, last bool) {
+	tb.Helper()
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	body, err := io.ReadAll(resp.Body)
 	if err != nil || string(body) != "finished" || resp.Close != last {
-		t.Errorf("= %q %v, Connection: close %t, want %t", body, err, resp.Close, last)
+		tb.Errorf("= %q %v, Connection: close %t, want %t", body, err, resp.Close, last)
 	}
 }
 
@@ -66,10 +66,10 @@ func readAnswer(t testing.TB, r *bufio.Reader, last bool) {
 func TestDrainOfThePeerUnderLoad(t *testing.T) {
 	m := newMesh(t)
 	orders, users, more := m.sidecar("orders"), m.sidecar("users"), m.sidecar("more")
-	m.serveApp(users, says("ok"))
-	m.serveApp(more, says("ok"))
 	draining := make(chan struct{})
 	users.inbound.draining = draining
+	m.serveApp(users, says("ok"))
+	m.serveApp(more, says("ok"))
 	es := []plan.Endpoint{users.endpoint(8080), more.endpoint(8080)}
 	orders.apply(service(model.HTTP, es...)...)
 	c := m.client(orders)

@@ -236,22 +236,8 @@ func TestCallCrossesTwoSidecars(t *testing.T) {
 	if seen.Get(targetField) != "" {
 		t.Errorf("%s reached the app", targetField)
 	}
-	var out strings.Builder
-	if err := orders.metrics.WriteMetrics(&out); err != nil {
-		t.Fatal(err)
-	}
-	if want := `destination_workload="users"`; !strings.Contains(out.String(), want) {
-		t.Errorf("client metrics lack %s", want)
-	}
-	out.Reset()
-	if err := users.metrics.WriteMetrics(&out); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{`source_workload="orders"`, `connection_security_policy="mutual_tls"`, `response_code="200",response_flags="-"} 5`} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("server metrics lack %s:\n%s", want, out.String())
-		}
-	}
+	expectMetric(t, orders, `reporter="source"`, `destination_workload="users"`)
+	expectMetric(t, users, `source_workload="orders"`, `connection_security_policy="mutual_tls"`, `response_code="200",response_flags="-"`)
 }
 
 func TestCallToAnUnmeshedEndpointIsPlain(t *testing.T) {
@@ -301,13 +287,9 @@ func TestAnswersOfTheProxyItself(t *testing.T) {
 			if resp.Header.Get("Proxy-Status") == "" {
 				t.Error("no Proxy-Status (RFC 9209)")
 			}
-			var out strings.Builder
-			if err := orders.metrics.WriteMetrics(&out); err != nil {
-				t.Fatal(err)
-			}
-			if !strings.Contains(out.String(), `response_flags="`+tt.flags) {
-				t.Errorf("no series with flags %s", tt.flags)
-			}
+			eventually(t, "a series with flags "+tt.flags, func() bool {
+				return strings.Contains(metricsOf(t, orders), `response_flags="`+tt.flags)
+			})
 		})
 	}
 }

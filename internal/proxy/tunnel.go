@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"strconv"
@@ -71,8 +72,11 @@ func openMeshTunnel(ctx context.Context, p *peer, addr netip.AddrPort) (tunnel, 
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { ex.Abort(context.Cause(ctx)) })
-	defer stop()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		ex.Abort(context.Cause(ctx))
+	})
 	var req httpx.Request
 	req.Method, req.Authority, req.ContentLength = []byte("CONNECT"), []byte(addr.String()), -1
 	err = ex.Send(&req)
@@ -85,6 +89,10 @@ func openMeshTunnel(ctx context.Context, p *peer, addr netip.AddrPort) (tunnel, 
 	}
 	if err == nil && (resp.Status < 200 || resp.Status > 299) {
 		err = &refusedError{status: resp.Status, why: string(resp.Fields.Get(errorField))}
+	}
+	if !stop() {
+		<-cut // an aborted stream is of no use, and must not be closed under the abort
+		err = errors.Join(err, context.Cause(ctx))
 	}
 	if err != nil {
 		ex.Abort(err)

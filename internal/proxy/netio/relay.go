@@ -111,8 +111,11 @@ func (r *Relayer) Relay(ctx context.Context, a, b Stream, traffic *Traffic) Resu
 		traffic = &Traffic{}
 	}
 	p := &pair{relayer: r, a: a, b: b, traffic: traffic}
-	stop := context.AfterFunc(ctx, func() { p.end(0, context.Cause(ctx)) })
-	defer stop()
+	cut := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(cut)
+		p.end(0, context.Cause(ctx))
+	})
 	stopWatch := p.watchIdle()
 	defer stopWatch()
 
@@ -123,6 +126,9 @@ func (r *Relayer) Relay(ctx context.Context, a, b Stream, traffic *Traffic) Resu
 	}()
 	p.copy(SideA, a, b, &traffic.AToB)
 	<-done
+	if !stop() {
+		<-cut // it may still be breaking the streams, which are the caller's again once this returns
+	}
 	a.Close()
 	b.Close()
 

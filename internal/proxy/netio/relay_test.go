@@ -8,7 +8,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -301,5 +303,43 @@ func TestPeekConnSplicesAfterThePrefix(t *testing.T) {
 	server.Close()
 	if r := <-result; r.Err != nil || r.AToB != 10 {
 		t.Errorf("Relay = %+v", r)
+	}
+}
+
+// abortable counts what is called on it after its relay has returned.
+type abortable struct {
+	net.Conn
+	returned, late atomic.Bool
+}
+
+func (a *abortable) CloseWrite() error { return a.Close() }
+
+func (a *abortable) Abort(error) {
+	if a.returned.Load() {
+		a.late.Store(true)
+	}
+	a.Close()
+}
+
+func TestRelayTouchesNothingOnceItHasReturned(t *testing.T) {
+	r, err := NewRelayer(RelayerOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 200 {
+		near, far := net.Pipe()
+		other, rest := net.Pipe()
+		a, b := &abortable{Conn: near}, &abortable{Conn: other}
+		ctx, cancel := context.WithCancel(t.Context())
+		go cancel() // at the same time as the ends
+		go far.Close()
+		go rest.Close()
+		r.Relay(ctx, a, b, nil)
+		a.returned.Store(true)
+		b.returned.Store(true)
+		runtime.Gosched()
+		if a.late.Load() || b.late.Load() {
+			t.Fatal("a stream was aborted after Relay had returned")
+		}
 	}
 }
