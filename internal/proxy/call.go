@@ -23,7 +23,8 @@ type outboundCall struct {
 	backend  *backend
 	endpoint *lb.Endpoint
 	idle     time.Duration
-	gate     *gate // the limits it is counted in, nil for none
+	sni      string // the TLS server name, where the routes ask for it
+	gate     *gate  // the limits it is counted in, nil for none
 
 	originals originals
 }

@@ -27,6 +27,7 @@ type destination struct {
 type compiled struct {
 	plan     *plan.Destination
 	routes   *httpx.RouteTable
+	byName   bool // TCP routes ask for the TLS server name
 	backends []*backend
 	// local counts answers that the proxy gave itself; tcp the connections that reached no endpoint.
 	local, localGRPC *telemetry.HTTPScope

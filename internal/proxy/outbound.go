@@ -55,7 +55,9 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 	defer c.originals.close()
 	switch state.plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
-		c.opaque(ctx, client, state, nil)
+		if c.named(client, state) {
+			c.opaque(ctx, client, state, nil)
+		}
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
 		protocol, err := sniff(client)
 		if err != nil {
@@ -64,8 +66,23 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 		}
 		c.speak(ctx, client, protocol, nil)
 	case model.Undeclared:
-		c.detect(ctx, client, state)
+		if c.named(client, state) {
+			c.detect(ctx, client, state)
+		}
 	}
+}
+
+// named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
+func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
+	if !state.byName {
+		return true
+	}
+	var err error
+	if c.sni, err = serverName(client); err != nil {
+		client.Close()
+		return false
+	}
+	return true
 }
 
 // destination finds what the app called, asking the control plane on first use.

@@ -219,10 +219,17 @@ func (r *requester) judge(req *httpx.Request) error {
 		return r.peerFailed(string(why))
 	}
 	policy := &r.route.Plan.Retry
-	if r.resp.Status < 400 || len(policy.On) == 0 && len(policy.Codes) == 0 {
+	if len(policy.On) == 0 && len(policy.Codes) == 0 {
 		return nil
 	}
-	failed := &tryError{failure: badStatus, status: r.resp.Status}
+	what := badStatus
+	if r.resp.Status < 400 {
+		if !wantsGRPC(policy, r.resp.Fields.Get("grpc-status")) {
+			return nil
+		}
+		what = badGRPC
+	}
+	failed := &tryError{failure: what, status: r.resp.Status}
 	if r.mayRetry(req, failed) {
 		failed.err = resetError(r.backend, r.endpoint, errors.New("status "+strconv.Itoa(r.resp.Status)))
 		return failed

@@ -26,6 +26,8 @@ const (
 	tryTimeout
 	// badStatus: a response came, with a status that the policy names.
 	badStatus
+	// badGRPC: likewise, by its gRPC status.
+	badGRPC
 	// final: anything else; never retried.
 	final
 )
@@ -77,6 +79,8 @@ func retryable(p *model.Retry, req *httpx.Request, e *tryError) bool {
 		return repeatable(req) || asked(p, "5xx", "gateway-error", "reset")
 	case badStatus:
 		return wantsStatus(p, e.status)
+	case badGRPC:
+		return true // whoever says so has asked the policy
 	case final:
 		return false
 	}
@@ -118,6 +122,27 @@ func wantsStatus(p *model.Retry, status int) bool {
 		}
 	}
 	return false
+}
+
+// wantsGRPC reports whether the policy names the gRPC status of a response without a message, whose status stands in
+// its head ("trailers-only"). status is the field's value.
+func wantsGRPC(p *model.Retry, status []byte) bool {
+	var condition string
+	switch string(status) {
+	case "1":
+		condition = "cancelled"
+	case "4":
+		condition = "deadline-exceeded"
+	case "8":
+		condition = "resource-exhausted"
+	case "13":
+		condition = "internal"
+	case "14":
+		condition = "unavailable"
+	default:
+		return false
+	}
+	return slices.Contains(p.On, condition)
 }
 
 // budget bounds retries to a fifth of the requests, with a reserve so that the sudden loss of an endpoint with many

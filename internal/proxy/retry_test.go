@@ -402,3 +402,18 @@ func TestPolicyMayAllowMoreTriesThanAreRemembered(t *testing.T) {
 		t.Errorf("= %d %q, want 503 after ten retries", resp.StatusCode, body)
 	}
 }
+
+func TestWantsGRPC(t *testing.T) {
+	p := &model.Retry{On: []string{"unavailable", "cancelled", "5xx"}}
+	for status, want := range map[string]bool{"": false, "0": false, "1": true, "4": false, "8": false, "13": false, "14": true, "nonsense": false} {
+		if got := wantsGRPC(p, []byte(status)); got != want {
+			t.Errorf("wantsGRPC(%q) = %v, want %v", status, got, want)
+		}
+	}
+	all := &model.Retry{On: []string{"deadline-exceeded", "resource-exhausted", "internal"}}
+	for _, status := range []string{"4", "8", "13"} {
+		if !wantsGRPC(all, []byte(status)) {
+			t.Errorf("wantsGRPC(%q) = false, want true", status)
+		}
+	}
+}

@@ -153,7 +153,7 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		return err
 	}
 	next := &compiled{
-		plan: p, routes: routes,
+		plan: p, routes: routes, byName: asksServerName(p.TCP),
 		local:     t.metrics.HTTP(t.labels(p, nil, "http")),
 		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
 		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),

@@ -137,7 +137,7 @@ func (c *outboundCall) tcpBackend(state *compiled) (*backend, error) {
 	src := c.o.self.source()
 	for i := range state.plan.TCP {
 		r := &state.plan.TCP[i]
-		if len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return matchTCP(m, c.local, src) }) {
+		if len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return matchTCP(m, c.local, src) && matchSNI(m.SNI, c.sni) }) {
 			return pickTCP(state, r)
 		}
 	}
