@@ -68,6 +68,15 @@ func TestControlPlaneAway(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, controlManifests(2))
 	m.call(t, client, "http://server/", "--count", "10")
+	eventually(t, "both servers in the client's sidecar", func() bool {
+		healthy := map[string]bool{}
+		for _, e := range m.dump(t, client).Endpoints {
+			if e.Status == "HEALTHY" && strings.HasPrefix(e.Workload, "server") {
+				healthy[e.Address] = true
+			}
+		}
+		return len(healthy) == 2
+	})
 	t.Run("calls_go_on", func(t *testing.T) {
 		m.controller(t, "kill")
 		if r := m.call(t, client, "http://server/", "--count", "300", "--concurrency", "4"); r.OK != 300 || len(r.Pods) != 2 {
