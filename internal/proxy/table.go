@@ -252,8 +252,7 @@ func (t *table) endpointFor(b *plan.Backend, e *plan.Endpoint) *lb.Endpoint {
 	return known
 }
 
-// sweepEndpoints drops endpoints that no picker holds any more. Requests that wait for a connection to one go on to
-// another at once: where a pod vanished with its network, nobody would refuse them.
+// sweepEndpoints drops endpoints that no picker holds any more.
 func (t *table) sweepEndpoints() {
 	live := map[netip.AddrPort]bool{}
 	for shard := range t.users {

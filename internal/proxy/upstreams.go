@@ -66,7 +66,8 @@ func (u *upstreams) hold(up *upstream) {
 }
 
 // release is the counterpart of hold. Peers that nobody uses go when they have been idle for long, because pods that
-// restart keep them busy; pools go at once.
+// restart keep them busy; pools go at once. Requests that wait for a connection to such a peer go on to another at
+// once: where a pod vanished with its network, nobody would refuse them.
 func (u *upstreams) release(up *upstream) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
