@@ -59,8 +59,10 @@ func TestHTTPIsDetected(t *testing.T) {
 		if got := netio.Verdict(d.verdict.Load()); got != netio.HTTP1 {
 			t.Errorf("verdict = %s, want HTTP/1", got)
 		}
-		if n := accepted.Load(); n > 2 {
-			t.Errorf("the app saw %d connections: one for the calls and one to see who speaks first are enough", n)
+		// One for the calls and one to see who speaks first; a call that follows before the connection of the one before
+		// is back in the pool may add another. Detecting anew each time would make more than one per call.
+		if n := accepted.Load(); n > 4 {
+			t.Errorf("the app saw %d connections for 5 calls", n)
 		}
 		// A connection that was dialled for detection is not in use.
 		eventually(t, "all calls counted out", func() bool { return !orders.anyActive() })
