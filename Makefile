@@ -5,13 +5,19 @@ FUZZTIME ?= 30s
 VERSION  ?= 0.1.0-dev
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build check fmt lint vet tidy test demo fuzz bench clean
+.PHONY: help build images generate check fmt lint vet tidy test demo kube-up kube-down kube-demo e2e conformance fuzz bench clean
 
 help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
 build: ## the three static binaries, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
+
+images: build ## container images of the binaries, as archives in dist/
+	$(GO) run ./deploy/images -bin bin -out dist -tag $(VERSION) -revision "$$(git rev-parse HEAD)"
+
+generate: ## what is copied from other modules: definitions of their kinds
+	$(GO) generate ./deploy
 
 check: tidy vet lint ## everything that reads the code without running it
 
@@ -33,6 +39,24 @@ test: ## every test, with the race detector; the namespace tests need no root
 demo: build ## the mesh on this machine: one call, seen from every side
 	test/demo.sh
 
+KUBE ?= 1
+
+kube-up: ## a real Kubernetes on this machine, with the images of this tree (root; about ten minutes the first time)
+	@test/kube/cluster.sh up $(KUBE)
+	@test/kube/images.sh $(KUBE)
+
+kube-down: ## ends it
+	@test/kube/cluster.sh down $(KUBE)
+
+kube-demo: ## the mesh on that Kubernetes: installed, a namespace opted in, one call seen from every side
+	@FAIRLEAD_KUBE_N=$(KUBE) test/kube/demo.sh
+
+e2e: ## stories on that Kubernetes
+	@test/kube/mesh.sh $(KUBE) $(GO) test -tags kube -count=1 -timeout 30m -v ./test/e2e
+
+conformance: ## the Gateway API's own suite on that Kubernetes, its report in dist/
+	@test/kube/mesh.sh $(KUBE) test/conformance/run.sh dist/conformance.yaml
+
 fuzz: ## each fuzz target for FUZZTIME
 	test/fuzz.sh $(FUZZTIME)
 
@@ -40,4 +64,4 @@ bench: ## each benchmark ten times
 	$(GO) test -run='^$$' -bench=. -count=10 ./...
 
 clean:
-	rm -rf bin
+	rm -rf bin dist

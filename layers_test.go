@@ -162,6 +162,9 @@ func readPackages(t *testing.T, root string) map[string]pkg {
 			if base := d.Name(); path != root && (base[0] == '.' || base == "testdata" || base == "bin") {
 				return fs.SkipDir
 			}
+			if _, err := os.Stat(filepath.Join(path, "go.mod")); path != root && err == nil {
+				return fs.SkipDir // a module of its own
+			}
 			return nil
 		}
 		dir := filepath.ToSlash(filepath.Dir(path))

@@ -5,6 +5,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -17,6 +18,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"k8s.io/klog/v2"
 
 	"fairlead.dev/fairlead/internal/controlplane"
 )
@@ -47,6 +50,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stderr, "fairlead-controller:", err, "(fairlead-controller -h lists the flags)")
 		return exitUsage
 	}
+	klog.SetSlogLogger(o.Logger) // client-go's own lines in the same form
 	c, err := controlplane.New(o)
 	if err != nil {
 		fmt.Fprintln(stderr, "fairlead-controller:", err)
@@ -80,7 +84,7 @@ func buildVersion() string {
 }
 
 func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error) {
-	var o controlplane.Options
+	o := controlplane.Options{Version: buildVersion()}
 	fs := flag.NewFlagSet("fairlead-controller", flag.ContinueOnError)
 	fs.SetOutput(io.Discard)
 	fs.Func("source", "file or directory of manifests; may be repeated, later ones override earlier ones", func(path string) error {
@@ -92,6 +96,13 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&o.StateDir, "state-dir", "", "directory that keeps the CA; root-cert.pem in it is for proxies")
 	fs.StringVar(&o.TokenKey, "token-key", "", "file with the public keys, PEM, of workload tokens")
 	fs.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "trust domain of SPIFFE IDs")
+	var k controlplane.KubeOptions
+	inKube := fs.Bool("kube", false, "stand on a Kubernetes cluster: configuration, CA and proof of identity come from there")
+	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "with --kube: `FILE` that says how to reach the API server (default: from inside a pod)")
+	fs.StringVar(&k.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "fairlead-system"), "with --kube: the controller's own namespace")
+	fs.StringVar(&k.Replica, "replica", cmp.Or(os.Getenv("POD_NAME"), hostname()), "with --kube: what tells this replica from the others")
+	fs.StringVar(&k.Webhook, "webhook", ":15017", "with --kube: address of the admission webhooks")
+	fs.StringVar(&k.InjectorConfig, "injector-config", "/etc/fairlead/injector.yaml", "with --kube: `FILE` that says how sidecars are injected")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
 	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster in metrics")
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
@@ -112,8 +123,12 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	switch {
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
+	case *inKube && (len(o.Sources) > 0 || o.StateDir != "" || o.TokenKey != ""):
+		return o, errors.New("--kube excludes --source, --state-dir and --token-key: these come from the cluster")
+	case *inKube:
+		o.Kube = &k
 	case len(o.Sources) == 0:
-		return o, errors.New("no manifests: give at least one --source")
+		return o, errors.New("no manifests: give at least one --source, or --kube")
 	case o.StateDir == "":
 		return o, errors.New("no --state-dir: the CA must survive a restart")
 	case o.TokenKey == "":
@@ -125,6 +140,15 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 		o.Logger = slog.New(slog.NewJSONHandler(stderr, handler))
 	}
 	return o, nil
+}
+
+// hostname tells replicas apart where the downward API does not.
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return "unknown"
+	}
+	return name
 }
 
 // choice is a flag with a closed set of values, the first of which is the default.

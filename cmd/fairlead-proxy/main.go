@@ -1,5 +1,6 @@
-// Command fairlead-proxy is the sidecar: `run` carries the workload's calls, `init` redirects them to it. It reads
-// flags and signals, and nothing else; internal/proxy and internal/redirect do the work.
+// Command fairlead-proxy is the sidecar: `run` carries the workload's calls, `init` redirects them to it, `cni` does so
+// from the node. It reads flags and signals, and nothing else; internal/proxy, internal/redirect and internal/cni do
+// the work.
 package main
 
 import (
@@ -23,24 +24,50 @@ const usage = `fairlead-proxy, the sidecar of the Fairlead mesh
 
 usage:
   fairlead-proxy run [flags]      carry the calls of the workload in this network namespace
-  fairlead-proxy init [flags]     redirect its traffic to the sidecar (needs CAP_NET_ADMIN); --remove undoes it
+  fairlead-proxy init [flags]     redirect its traffic to the sidecar (needs CAP_NET_ADMIN); --remove undoes it,
+                                  --verify tries whether it is done
+  fairlead-proxy cni              redirect a pod as the container runtime says, by CNI
+  fairlead-proxy install-cni [flags]  put that on the node as the plugin fairlead-cni, and keep it there
+  fairlead-proxy wait [flags]     wait until the sidecar is ready
+  fairlead-proxy linger [flags]   wait for a while
   fairlead-proxy version
 
-"fairlead-proxy run -h" and "fairlead-proxy init -h" list the flags.
+"fairlead-proxy run -h", "init -h" and "wait -h" list the flags.
 `
 
 func main() {
 	tune()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	if err := dispatch(ctx, os.Args[1:], os.Stdout); err != nil {
+	args := os.Args[1:]
+	if isPlugin(os.Args[0]) {
+		args = []string{"cni"}
+	}
+	if err := dispatch(ctx, args, os.Stdout); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return
 		}
 		fmt.Fprintln(os.Stderr, "fairlead-proxy: "+err.Error())
 		stop()
-		os.Exit(1) //nolint:gocritic // stop was called
+		os.Exit(exitCode(err)) //nolint:gocritic // stop was called
 	}
+}
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e exitError) Error() string { return e.err.Error() }
+func (e exitError) Unwrap() error { return e.err }
+
+// exitCode gives the exit code that stands for an error.
+func exitCode(err error) int {
+	if e, ok := errors.AsType[exitError](err); ok {
+		return e.code
+	}
+	return 1
 }
 
 // tune sets the collector for a small heap that turns over slowly: the data path allocates next to nothing, so a
@@ -64,6 +91,14 @@ func dispatch(ctx context.Context, args []string, out io.Writer) error {
 		return run(ctx, args[1:])
 	case "init":
 		return initialise(ctx, args[1:], out)
+	case "cni":
+		return plugin(ctx, out)
+	case "install-cni":
+		return installCNI(ctx, args[1:])
+	case "wait":
+		return wait(ctx, args[1:])
+	case "linger":
+		return linger(ctx, args[1:])
 	case "version":
 		fmt.Fprintln(out, version)
 		return nil

@@ -49,6 +49,9 @@ func run(ctx context.Context, args []string) error {
 	if o.Resolvers, err = resolvers(*resolv); err != nil {
 		return err
 	}
+	if o.AppProbes, err = appProbes(os.Getenv(probesEnv)); err != nil {
+		return err
+	}
 	o.Controllers = strings.Split(*controllers, ",")
 	o.Mark, o.Version, o.AccessLog = uint32(*mark), version, os.Stdout
 	o.Token = func() (string, error) {

@@ -1,12 +1,10 @@
 package cli
 
 import (
-	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -15,15 +13,8 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
-	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
-
-// adminAddress is the sidecar's admin port as its own pod reaches it.
-const adminAddress = "127.0.0.1:15000"
-
-// pageTimeout bounds reading one page of a sidecar or of the control plane.
-const pageTimeout = 10 * time.Second
 
 // proxyFilter narrows what proxy-config prints; empty parts let everything pass.
 type proxyFilter struct {
@@ -37,7 +28,10 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy-config", Aliases: []string{"pc"},
 		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets",
+		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets.\n" +
+			"POD is NAME, NAME.NAMESPACE, or deploy/NAME and the like, which means one of its pods.",
 	}
+	a.addLabFlag(cmd)
 	var f proxyFilter
 	flags := cmd.PersistentFlags()
 	flags.StringVarP(&f.output, "output", "o", "", "json or yaml instead of a table")
@@ -64,7 +58,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		cmd.AddCommand(&cobra.Command{
 			Use: v.use, Short: v.short, Aliases: v.aliases, Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				dump, err := a.dump(cmd.Context(), args[0])
+				dump, err := a.dump(cmd, args[0])
 				if err != nil {
 					return err
 				}
@@ -75,45 +69,18 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// dump reads what the sidecar of a pod has. A pod may be named "NAME.NAMESPACE", as istioctl prints it.
-func (a *app) dump(ctx context.Context, name string) (*telemetry.Dump, error) {
-	ref := a.pod(name)
-	if pod, ns, ok := strings.Cut(name, "."); ok && a.namespace == "" {
-		ref = lab.PodRef{Namespace: ns, Name: pod}
-	}
-	c, err := a.lab()
+// dump reads what the sidecar of a pod has.
+func (a *app) dump(cmd *cobra.Command, name string) (*telemetry.Dump, error) {
+	m, err := a.mesh(cmd)
 	if err != nil {
 		return nil, err
 	}
-	var d telemetry.Dump
-	err = readPage(ctx, func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, ref, adminAddress) }, "/config_dump", &d)
+	sidecar, err := m.sidecar(cmd.Context(), name)
 	if err != nil {
-		return nil, fmt.Errorf("sidecar of pod %s/%s: %w", ref.Namespace, ref.Name, err)
+		return nil, err
 	}
-	return &d, nil
-}
-
-// readPage decodes a JSON page.
-func readPage(ctx context.Context, dial func(context.Context) (net.Conn, error), path string, into any) error {
-	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
-	defer cancel()
-	tr := &http.Transport{
-		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx) },
-		DisableKeepAlives: true,
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page"+path, http.NoBody)
-	if err != nil {
-		return err
-	}
-	resp, err := tr.RoundTrip(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("%s: %s", path, resp.Status)
-	}
-	return json.NewDecoder(resp.Body).Decode(into)
+	d := &telemetry.Dump{}
+	return d, sidecar.read(cmd.Context(), "/config_dump", d)
 }
 
 // keep gives the items that the filter lets pass.

@@ -2,22 +2,20 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/controlplane"
 )
-
-// monitorPort is where the control plane tells about itself.
-const monitorPort = 15014
 
 // newProxyStatusCommand is "fairlead proxy-status": how every sidecar stands with the control plane.
 func newProxyStatusCommand(a *app) *cobra.Command {
@@ -28,16 +26,17 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 		Short: "Print which sidecars are connected, what they subscribe to, and whether they have it",
 		Args:  cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rows, err := a.syncStatus(cmd.Context())
+			m, err := a.mesh(cmd)
+			if err != nil {
+				return err
+			}
+			rows, err := a.syncStatus(cmd.Context(), m)
 			if err != nil {
 				return err
 			}
 			if len(args) == 1 {
-				rows = keep(rows, func(r *controlplane.ProxyView) bool {
-					return r.ID == args[0] || r.ID == args[0]+"."+a.inNamespace()
-				})
-				if len(rows) == 0 {
-					return fmt.Errorf("no sidecar %s is connected to the control plane", args[0])
+				if rows, err = only(cmd.Context(), m, rows, args[0]); err != nil {
+					return err
 				}
 			}
 			if output == "json" || output == "yaml" {
@@ -48,24 +47,86 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
 	cmd.Flags().IntVar(&detail, "verbosity", 0, "1 prints a column per kind of resource")
+	a.addLabFlag(cmd)
 	return cmd
 }
 
-func (a *app) syncStatus(ctx context.Context) ([]controlplane.ProxyView, error) {
-	c, err := a.lab()
+// only gives the row of the pod that a user named. A name that is a row's is taken as it is: a sidecar may be connected
+// from a cluster that is not asked.
+func only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, name string) ([]controlplane.ProxyView, error) {
+	id := name
+	if strings.Contains(name, "/") {
+		sidecar, err := m.sidecar(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		id = sidecar.id
+	}
+	rows = keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id || r.ID == id+"."+m.namespace })
+	if len(rows) == 0 {
+		return nil, fmt.Errorf("no sidecar %s is connected to the control plane", name)
+	}
+	return rows, nil
+}
+
+// readAll reads a page of every place at once. What some of them say is given also where others do not answer.
+func readAll[T any](ctx context.Context, places []place, path string) ([]T, error) {
+	answers := make([]T, len(places))
+	errs := make([]error, len(places))
+	var reading sync.WaitGroup
+	for i := range places {
+		reading.Go(func() { errs[i] = places[i].read(ctx, path, &answers[i]) })
+	}
+	reading.Wait()
+	var given []T
+	for i := range answers {
+		if errs[i] == nil {
+			given = append(given, answers[i])
+		}
+	}
+	return given, errors.Join(errs...)
+}
+
+// readSync asks every replica of the control plane for its sidecars and puts the answers together by name. A sidecar
+// that has just moved from one replica to another is with both for a moment: the newer connection counts.
+func readSync(ctx context.Context, places []place) ([]controlplane.ProxyView, error) {
+	lists, err := readAll[[]controlplane.ProxyView](ctx, places, "/debug/syncz")
+	byID := map[string]controlplane.ProxyView{}
+	for _, row := range slices.Concat(lists...) {
+		if have, ok := byID[row.ID]; !ok || row.ConnectedSince.After(have.ConnectedSince) {
+			byID[row.ID] = row
+		}
+	}
+	rows := []controlplane.ProxyView{}
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		rows = append(rows, byID[id])
+	}
+	if len(lists) > 0 || err == nil {
+		return rows, err
+	}
+	return nil, err
+}
+
+// syncStatus gives the sidecars that are connected to the control plane. Replicas that do not answer are told about on
+// Err; it is an error only when none does.
+func (a *app) syncStatus(ctx context.Context, m *mesh) ([]controlplane.ProxyView, error) {
+	places, err := m.controllers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	var rows []controlplane.ProxyView
-	dial := func(ctx context.Context) (net.Conn, error) { return c.DialController(ctx, monitorPort) }
-	if err := readPage(ctx, dial, "/debug/syncz", &rows); err != nil {
-		return nil, fmt.Errorf("control plane: %w", err)
+	rows, err := readSync(ctx, places)
+	if rows == nil {
+		return nil, err
+	}
+	if err != nil {
+		fmt.Fprintf(a.Err, "fairlead: sidecars may be missing: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return rows, nil
 }
 
 func printSyncStatus(w io.Writer, rows []controlplane.ProxyView, detail int) error {
-	tw := tabwriter.NewWriter(w, 0, 8, 5, ' ', 0)
+	var table strings.Builder
+	tw := tabwriter.NewWriter(&table, 0, 8, 5, ' ', 0)
 	kinds := []string{}
 	for i := range rows {
 		kinds = append(kinds, slices.Collect(maps.Keys(rows[i].Names))...)
@@ -79,24 +140,41 @@ func printSyncStatus(w io.Writer, rows []controlplane.ProxyView, detail int) err
 	}
 	for i := range rows {
 		r := &rows[i]
-		var cells []string
-		total := 0
-		for _, k := range kinds {
-			total += r.Names[k]
-			if detail > 0 {
-				cells = append(cells, strconv.Itoa(r.Names[k]))
-			} else if r.Names[k] > 0 {
-				cells = append(cells, fmt.Sprintf("%s %d", k, r.Names[k]))
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.State, r.Version, subscribed(r, kinds, detail))
+	}
+	if err := tw.Flush(); err != nil {
+		return err
+	}
+	// What a sidecar refused stands below its row. It is no row, so it takes no part in the widths of columns.
+	line := -1 // the header
+	for text := range strings.Lines(table.String()) {
+		if _, err := io.WriteString(w, text); err != nil {
+			return err
+		}
+		if line >= 0 {
+			for _, refused := range rows[line].Refused {
+				fmt.Fprintf(w, "  refused %s: %s\n", refused.Resource, refused.Reason)
 			}
 		}
-		last := strings.Join(cells, "\t")
-		if detail == 0 {
-			last = fmt.Sprintf("%d (%s)", total, strings.Join(cells, ", "))
-		}
-		fmt.Fprintf(tw, "%s\t%s\t%s\t%s\n", r.ID, r.State, r.Version, last)
-		for _, refused := range r.Refused {
-			fmt.Fprintf(tw, "  refused %s: %s\n", refused.Resource, refused.Reason)
+		line++
+	}
+	return nil
+}
+
+// subscribed is what a sidecar asked for: a cell for each kind, or their sum and those that there are.
+func subscribed(r *controlplane.ProxyView, kinds []string, detail int) string {
+	var cells []string
+	total := 0
+	for _, k := range kinds {
+		total += r.Names[k]
+		if detail > 0 {
+			cells = append(cells, strconv.Itoa(r.Names[k]))
+		} else if r.Names[k] > 0 {
+			cells = append(cells, fmt.Sprintf("%s %d", k, r.Names[k]))
 		}
 	}
-	return tw.Flush()
+	if detail > 0 {
+		return strings.Join(cells, "\t")
+	}
+	return fmt.Sprintf("%d (%s)", total, strings.Join(cells, ", "))
 }

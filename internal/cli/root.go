@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/controlplane"
 )
 
@@ -54,7 +55,13 @@ type app struct {
 	namespace string
 	// labName and labState choose the lab: --name and --state-dir.
 	labName, labState string
-	verbose           bool
+	// inLab is --lab: see app.mesh.
+	inLab bool
+	// kubeconfig and context choose the cluster, as kubectl's flags of these names do.
+	kubeconfig, context string
+	// system is the namespace of the control plane.
+	system  string
+	verbose bool
 }
 
 // inNamespace is the namespace that a command about one object uses.
@@ -77,11 +84,12 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringVarP(&a.namespace, "namespace", "n", "", "namespace of the object (default \"default\")")
 	flags.StringVar(&a.labName, "name", "lab", "which lab: several run side by side under different names")
 	flags.StringVar(&a.labState, "state-dir", "", "where labs keep their state (default /tmp/fairlead-<uid>)")
+	flags.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster (default $KUBECONFIG or ~/.kube/config)")
+	flags.StringVar(&a.context, "context", "", "context of the kubeconfig: which cluster (default its current one)")
+	flags.StringVar(&a.system, "system-namespace", check.SystemNamespace, "namespace of the control plane in the cluster")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
-	root.AddCommand(&cobra.Command{
-		Use: "version", Short: "Print the version of this program", Args: cobra.NoArgs,
-		Run: func(*cobra.Command, []string) { fmt.Fprintln(a.Out, a.Version) },
-	})
-	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newValidateCommand(a, controlplane.Check))
+	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, controlplane.Check))
+	root.AddCommand(newCheckCommand(a), newVersionCommand(a))
+	root.AddCommand(newInstallCommand(a), newUpgradeCommand(a), newUninstallCommand(a))
 	return root
 }

@@ -17,13 +17,15 @@ import (
 	"fairlead.dev/fairlead/internal/config/core"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/smi"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
 
 // crossCheck finds the mistakes that take more than one object to see, such as a route to a subset that no
 // DestinationRule has. Its problems need no position: the field is looked up in the object.
-type crossCheck func(objects []file.Object, clusterDomain string) []model.Problem
+type crossCheck func(objects []source.Object, clusterDomain string) []model.Problem
 
 // validation is what `fairlead validate` does.
 type validation struct {
@@ -106,7 +108,7 @@ func (v *validation) find() (*findings, error) {
 	for i := range problems {
 		files[problems[i].Pos.File] = struct{}{}
 	}
-	located := make(map[model.Ref]*file.Object, len(objects))
+	located := make(map[model.Ref]*source.Object, len(objects))
 	for i := range objects {
 		o := &objects[i]
 		files[o.Pos.File] = struct{}{}
@@ -146,6 +148,10 @@ func translate(value any, clusterDomain string) []model.Problem {
 		_, problems = istio.ServiceEntry(v, clusterDomain)
 	case *gatewayv1.HTTPRoute:
 		_, problems = gwapi.HTTPRoute(v, clusterDomain)
+	case *gatewayv1.GRPCRoute:
+		_, problems = gwapi.GRPCRoute(v, clusterDomain)
+	case *smi.TrafficSplit:
+		_, problems = smi.Read(v, clusterDomain)
 	}
 	return problems
 }

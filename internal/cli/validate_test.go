@@ -11,7 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 const (
@@ -47,7 +47,7 @@ func TestValidate(t *testing.T) {
 		},
 		{
 			name: "between_objects", files: map[string]string{"a.yaml": goodService},
-			across: func(objects []file.Object, clusterDomain string) []model.Problem {
+			across: func(objects []source.Object, clusterDomain string) []model.Problem {
 				return []model.Problem{{Ref: objects[0].Ref, Severity: model.Warning, Field: "spec.ports[0]", Message: "checked in " + clusterDomain}}
 			},
 			want: "DIR/a.yaml:6: warning: Service myapp/users: spec.ports[0]: checked in cluster.local\n" +

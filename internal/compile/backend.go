@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,7 +36,7 @@ func (b *backends) weighted(rs *model.RouteSet, list []model.WeightedBackend) []
 	var out []plan.WeightedBackend
 	for i := range list {
 		w := &list[i]
-		if w.Weight > 0 {
+		if w.Weight > 0 && !b.excluded(rs, w, b.called) {
 			out = append(out, plan.WeightedBackend{
 				Backend: b.add(rs, w), Weight: w.Weight, Headers: w.Headers, Rewrite: w.Rewrite,
 			})
@@ -55,7 +56,7 @@ func (b *backends) add(rs *model.RouteSet, w *model.WeightedBackend) uint16 {
 		Host: ref.wanted.host, Port: ref.wanted.port, Subset: w.Subset,
 		Missing: rs.Ref.String() + " " + ref.missing.field + ": " + ref.missing.message, MissingStatus: 500,
 	}
-	if isVirtualService(rs) {
+	if !answers500(rs) {
 		missing.MissingStatus = 503
 	}
 	if ref.service != nil {
@@ -93,7 +94,11 @@ func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.
 	if s.ExternalName != "" {
 		out.Type = model.ResolveDNS.String()
 	}
-	applyTraffic(&out, e.traffic(p.Port, subset))
+	traffic := e.traffic(p.Port, subset)
+	applyTraffic(&out, traffic)
+	out.Proximity = s.Proximity
+	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.
+	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset
 	if len(out.TLS.SubjectAltNames) == 0 {
 		out.TLS.SubjectAltNames = s.SubjectAltNames
 	}
@@ -242,19 +247,30 @@ type missing struct {
 	value          string
 	candidates     []string
 	unknownHost    bool
+	// reason is Gateway API's word for it.
+	reason string
+}
+
+// unknownHost words the most common mistake.
+func unknownHost(h model.Hostname) string {
+	return fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", h)
 }
 
 // lookUp resolves a route's backend. called is the port that a backend without one means, 0 where it is not known.
 func (v view) lookUp(rs *model.RouteSet, w *model.WeightedBackend, called uint16) reference {
-	if w.Invalid != "" {
-		return reference{wanted: target{w.Host, w.Port}, missing: &missing{field: w.Field, message: w.Invalid}}
+	if why := cmp.Or(w.Invalid, w.Unsupported); why != "" {
+		reason := reasonInvalidKind
+		if w.Invalid == "" {
+			reason = reasonUnsupportedValue
+		}
+		return reference{wanted: target{w.Host, w.Port}, missing: &missing{field: w.Field, message: why, reason: reason}}
 	}
 	host, found := v.resolveHost(w.Host, rs.Ref.Namespace)
 	ref := reference{wanted: target{host, w.Port}}
 	if len(found) == 0 {
 		ref.missing = &missing{
 			field: backendField(rs, w, "host"), value: string(w.Host),
-			message: fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", host), unknownHost: true,
+			message: unknownHost(host), unknownHost: true, reason: reasonBackendNotFound,
 		}
 		return ref
 	}
@@ -289,13 +305,16 @@ func choosePort(found []*model.Service, written, called uint16) (*model.Service,
 }
 
 func missingPort(rs *model.RouteSet, w *model.WeightedBackend, s *model.Service) *missing {
-	m := &missing{field: backendField(rs, w, "port")}
+	m := &missing{field: backendField(rs, w, "port"), reason: reasonBackendNotFound}
 	if w.Port == 0 {
 		m.message = fmt.Sprintf("no port is given, and %s does not have just one: it has %s", s.Host, portList(s))
 		return m
 	}
 	m.value, m.candidates = strconv.Itoa(int(w.Port)), tcpPorts(s)
 	m.message = fmt.Sprintf("%s has no port %d: it has %s", s.Host, w.Port, portList(s))
+	if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Port == w.Port }) {
+		m.message, m.reason = fmt.Sprintf("port %d of %s is for UDP, which carries no requests", w.Port, s.Host), reasonUnsupportedProtocol
+	}
 	return m
 }
 
@@ -313,7 +332,7 @@ func tcpPorts(s *model.Service) []string {
 }
 
 func missingSubset(rs *model.RouteSet, w *model.WeightedBackend, s *model.Service, e effectivePolicy) *missing {
-	m := &missing{field: backendField(rs, w, "subset"), value: w.Subset}
+	m := &missing{field: backendField(rs, w, "subset"), value: w.Subset, reason: reasonBackendNotFound}
 	for i := range e.subsets {
 		m.candidates = append(m.candidates, e.subsets[i].Name)
 	}
@@ -328,11 +347,17 @@ func missingSubset(rs *model.RouteSet, w *model.WeightedBackend, s *model.Servic
 
 // backendField is the path of a part of a backend reference, as the dialect of the object spells it.
 func backendField(rs *model.RouteSet, w *model.WeightedBackend, part string) string {
-	switch {
-	case isVirtualService(rs) && part == "port":
-		part = "port.number"
-	case !isVirtualService(rs) && part == "host":
-		part = "name"
+	switch dialectOf(rs) {
+	case dialectIstio:
+		if part == "port" {
+			part = "port.number"
+		}
+	case dialectGateway:
+		if part == "host" {
+			part = "name"
+		}
+	case dialectSMI:
+		part = "service" // its only part
 	}
 	return w.Field + "." + part
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -23,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/internal/config/core"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/smi"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
@@ -42,8 +44,9 @@ const minBehaviours = 200
 //     > end-user: jason
 //     < the decision, in lines
 //
-// A request "TCP host:port [sni=NAME]" asks where a connection goes, "CLUSTER host:port" asks how a host is called
-// and "PROBLEMS" what is reported. Cluster names are written host:port/subset, without "svc.cluster.local".
+// A request "TCP host:port [sni=NAME]" asks where a connection goes, "CLUSTER host:port" asks how a host is called,
+// "SHARD host:port" how its endpoints are reached, "INBOUND pod.namespace[:port]" what a workload takes, "PROBLEMS" what
+// is reported and "STATUS KIND/namespace/name" what became of a route. Cluster names are written host:port/subset, without "svc.cluster.local".
 func TestBehaviour(t *testing.T) {
 	base, err := os.ReadFile("testdata/behaviour/base.yaml")
 	if err != nil {
@@ -199,8 +202,22 @@ func translate(t *testing.T, tx *store.Txn, object any) []model.Problem {
 		}
 		tx.SetServices(model.Ref{Kind: "ServiceEntry", Key: model.Key{Namespace: o.Namespace, Name: o.Name}}, list...)
 		return problems
+	case *securityv1.PeerAuthentication:
+		policy, problems := istio.PeerAuthentication(o)
+		if policy != nil {
+			tx.SetPeerAuthentication(*policy)
+		}
+		return problems
 	case *gatewayv1.HTTPRoute:
 		set, problems := gwapi.HTTPRoute(o, domain)
+		setRoutes(tx, set)
+		return problems
+	case *gatewayv1.GRPCRoute:
+		set, problems := gwapi.GRPCRoute(o, domain)
+		setRoutes(tx, set)
+		return problems
+	case *smi.TrafficSplit:
+		set, problems := smi.Read(o, domain)
 		setRoutes(tx, set)
 		return problems
 	}
@@ -273,8 +290,15 @@ func (c *call) head() *httpx.Request {
 func (m *mesh) decide(t *testing.T, lines []string) []string {
 	t.Helper()
 	c := parseCall(t, lines)
-	if c.method == "PROBLEMS" {
+	switch c.method {
+	case "PROBLEMS":
 		return m.report()
+	case "INBOUND":
+		return m.inbound(t, c.host)
+	case "SHARD":
+		return m.shard(t, c)
+	case "STATUS":
+		return m.status(t, c)
 	}
 	dst := m.destination(c)
 	if dst == nil {
@@ -318,6 +342,49 @@ func (m *mesh) destination(c call) *plan.Destination {
 	return dst
 }
 
+// inbound prints what the sidecar of "pod.namespace[:port]" takes, on one port or on those that are not named.
+func (m *mesh) inbound(t *testing.T, pod string) []string {
+	t.Helper()
+	pod, port, one := strings.Cut(pod, ":")
+	in, ok := compile.Compile(store.NewReader(m.snapshot), global(), "in/"+named(pod).String()).(*plan.InboundPolicy)
+	if !ok {
+		return []string{"none"}
+	}
+	if !one {
+		return []string{strings.TrimSpace(in.MTLS.String() + " " + in.MTLSOrigin)}
+	}
+	number, err := strconv.ParseUint(port, 10, 16)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := in.Port(uint16(number))
+	return []string{strings.TrimSpace(p.MTLS.String() + " " + p.MTLSOrigin), p.Protocol.String()}
+}
+
+// shard prints how callers reach the endpoints of a destination: by mutual TLS, and as whom, or plainly.
+func (m *mesh) shard(t *testing.T, c call) []string {
+	t.Helper()
+	dst := m.destination(c)
+	if dst == nil {
+		return []string{"not ours"}
+	}
+	var out []string
+	for _, name := range dst.Backends[0].Shards {
+		shard, ok := compile.Compile(store.NewReader(m.snapshot), global(), name).(*plan.EndpointShard)
+		if !ok {
+			t.Fatalf("no %s", name)
+		}
+		for _, e := range shard.Endpoints {
+			how := "plain"
+			if e.Meshed {
+				how = strings.TrimPrefix(e.Identity, "spiffe://cluster.local")
+			}
+			out = append(out, e.Addr.String()+" "+how)
+		}
+	}
+	return out
+}
+
 func (m *mesh) report() []string {
 	var out []string
 	for _, p := range slices.Concat(m.problems, compile.Check(store.NewReader(m.snapshot), global())) {
@@ -325,6 +392,30 @@ func (m *mesh) report() []string {
 		out = append(out, p.String())
 	}
 	slices.Sort(out)
+	return out
+}
+
+// status prints what became of a Gateway API route at each of its parents. The host of the call is the kind.
+func (m *mesh) status(t *testing.T, c call) []string {
+	t.Helper()
+	namespace, name, ok := strings.Cut(strings.TrimPrefix(c.path, "/"), "/")
+	if !ok {
+		t.Fatalf("%q is no /namespace/name", c.path)
+	}
+	r := store.NewReader(m.snapshot)
+	set := r.RouteSet(model.Ref{Kind: c.host, Key: model.Key{Namespace: namespace, Name: name}})
+	if set == nil {
+		return []string{"not in force"}
+	}
+	var out []string
+	for _, p := range compile.RouteStatus(r, global(), set) {
+		out = append(out, p.Field)
+		for _, v := range []*model.Verdict{&p.Accepted, p.Resolved, p.Partial} {
+			if v != nil {
+				out = append(out, fmt.Sprintf("  %t %s: %s", v.Holds, v.Reason, v.Message))
+			}
+		}
+	}
 	return out
 }
 

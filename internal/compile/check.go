@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strconv"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -28,6 +27,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 		c.policyOf(p)
 	}
 	c.policyConflicts(policies)
+	c.peerPolicies(r.PeerAuthentications())
 	c.duplicateHosts(r.Services())
 	slices.SortStableFunc(c.problems, compareProblems)
 	return slices.CompactFunc(c.problems, func(a, b model.Problem) bool { return a == b })
@@ -53,67 +53,81 @@ func (c *checker) warn(ref model.Ref, field, message, fix string) {
 	})
 }
 
-// parents reports Services that a Gateway API route is attached to and that are not there, or lack the port.
+// report warns of a reference that leads nowhere.
+func (c *checker) report(ref model.Ref, m *missing, fix string) {
+	c.problems = append(c.problems, model.Problem{
+		Ref: ref, Severity: model.Warning, Field: m.field, Message: m.message, Fix: fix, Missing: true,
+	})
+}
+
+// parents reports Services that a Gateway API route is attached to in vain.
 func (c *checker) parents(rs *model.RouteSet) {
-	for i, p := range rs.Parents {
-		field := fmt.Sprintf("spec.parentRefs[%d]", i)
-		s := c.kubernetesService(p.Service)
-		switch {
-		case s == nil:
-			c.warn(rs.Ref, field, fmt.Sprintf("Service %s is not known", p.Service), c.didYouMean(p.Host, p.Service.Namespace))
-		case p.Port != 0 && portOf(s, p.Port) == nil:
-			c.warn(rs.Ref, field+".port", fmt.Sprintf("Service %s has no port %d: it has %s", p.Service, p.Port, portList(s)),
-				suggest(strconv.Itoa(int(p.Port)), tcpPorts(s)))
-		case p.PortName != "" && !slices.Contains(portNames(s), p.PortName):
-			c.warn(rs.Ref, field+".sectionName", fmt.Sprintf("Service %s has no port named %q: it has %s", p.Service, p.PortName,
-				strings.Join(portNames(s), ", ")), suggest(p.PortName, portNames(s)))
-		}
-	}
-}
-
-func portNames(s *model.Service) []string {
-	out := make([]string, 0, len(s.Ports))
-	for i := range s.Ports {
-		out = append(out, s.Ports[i].Name)
-	}
-	return out
-}
-
-// hosts reports hosts of a VirtualService that look like a Service's and are none. Any other unknown host is a
-// virtual one, found by its name in requests.
-func (c *checker) hosts(rs *model.RouteSet) {
-	if !isVirtualService(rs) {
-		return
-	}
-	for i, h := range rs.Hosts {
-		full, found := c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
-		if len(found) == 0 && !h.Wildcard() && strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain) {
-			c.warn(rs.Ref, fmt.Sprintf("spec.hosts[%d]", i),
-				fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", full), c.didYouMean(h, rs.Ref.Namespace))
-		}
-	}
-}
-
-// backends reports what a route set refers to in vain: as its own namespace sees it, and as all others do where it
-// is meant for them.
-func (c *checker) backends(rs *model.RouteSet) {
-	own := c.as(rs.Ref.Namespace)
-	for _, w := range backendsOf(rs) {
-		m := own.unresolved(rs, w)
-		if m == nil && !narrow(rs) {
-			if m = c.unresolved(rs, w); m != nil {
-				m.message += " (as seen outside namespace " + rs.Ref.Namespace + ")"
-			}
-		}
+	for _, p := range rs.Parents {
+		m := c.unattached(p)
 		if m == nil {
 			continue
 		}
 		fix := suggest(m.value, m.candidates)
 		if m.unknownHost {
-			fix = c.didYouMean(w.Host, rs.Ref.Namespace)
+			fix = c.didYouMean(p.Host, p.Service.Namespace)
 		}
-		c.warn(rs.Ref, m.field, m.message, fix)
+		c.report(rs.Ref, m, fix)
 	}
+}
+
+// hosts reports hosts of a VirtualService or a TrafficSplit that look like a Service's and are none. Any other unknown host is a
+// virtual one, found by its name in requests.
+func (c *checker) hosts(rs *model.RouteSet) {
+	if isGateway(rs) {
+		return // see parents
+	}
+	for i, h := range rs.Hosts {
+		field := fmt.Sprintf("spec.hosts[%d]", i)
+		if dialectOf(rs) == dialectSMI {
+			field = "spec.service"
+		}
+		full, found := c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
+		if len(found) == 0 && !h.Wildcard() && strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain) {
+			c.report(rs.Ref, &missing{field: field, message: unknownHost(full)}, c.didYouMean(h, rs.Ref.Namespace))
+		}
+	}
+}
+
+// backends reports what a route set refers to in vain.
+func (c *checker) backends(rs *model.RouteSet) {
+	for _, b := range c.broken(rs) {
+		fix := suggest(b.missing.value, b.missing.candidates)
+		if b.missing.unknownHost {
+			fix = c.didYouMean(b.backend.Host, rs.Ref.Namespace)
+		}
+		c.report(rs.Ref, b.missing, fix)
+	}
+}
+
+// brokenBackend is a backend of a route set that leads nowhere.
+type brokenBackend struct {
+	backend *model.WeightedBackend
+	missing *missing
+}
+
+// broken lists what a route set refers to in vain: as its own namespace sees it, and as all others do where it is
+// meant for them.
+func (v view) broken(rs *model.RouteSet) []brokenBackend {
+	var out []brokenBackend
+	own, others := v.as(rs.Ref.Namespace), v.as("")
+	all := forAll(rs)
+	for _, w := range backendsOf(rs) {
+		m := own.unresolved(rs, w)
+		if m == nil && all {
+			if m = others.unresolved(rs, w); m != nil {
+				m.message += " (as seen outside namespace " + rs.Ref.Namespace + ")"
+			}
+		}
+		if m != nil {
+			out = append(out, brokenBackend{w, m})
+		}
+	}
+	return out
 }
 
 // unresolved looks a backend up for every port on which its route set can be called.
@@ -125,7 +139,7 @@ func (v view) unresolved(rs *model.RouteSet, w *model.WeightedBackend) *missing 
 		}
 	}
 	for _, port := range ports {
-		if ref := v.lookUp(rs, w, port); ref.missing != nil {
+		if ref := v.lookUp(rs, w, port); ref.missing != nil && !v.excluded(rs, w, port) {
 			return ref.missing
 		}
 	}
@@ -148,102 +162,6 @@ func (v view) calledPorts(rs *model.RouteSet) []uint16 {
 	return out
 }
 
-// routeConflicts reports route sets that some caller sees on the same host.
-func (c *checker) routeConflicts(sets []*model.RouteSet) {
-	byHost := make(map[model.Hostname][]*model.RouteSet)
-	var hosts []model.Hostname
-	for _, rs := range sets {
-		for _, h := range rs.Hosts {
-			full := h
-			if !h.Wildcard() {
-				full, _ = c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
-			}
-			if len(byHost[full]) == 0 {
-				hosts = append(hosts, full)
-			}
-			if !slices.Contains(byHost[full], rs) {
-				byHost[full] = append(byHost[full], rs)
-			}
-		}
-	}
-	for _, h := range hosts {
-		list := byHost[h]
-		slices.SortFunc(list, olderRouteSet)
-		for i, older := range list {
-			for _, younger := range list[i+1:] {
-				c.routeConflict(h, older, younger)
-			}
-		}
-	}
-}
-
-func (c *checker) routeConflict(h model.Hostname, older, younger *model.RouteSet) {
-	if !isVirtualService(older) && !isVirtualService(younger) {
-		return // Gateway API says how they merge
-	}
-	if !sameTraffic(older, younger) || !shareCallers(older, younger) {
-		return
-	}
-	if isVirtualService(older) && isVirtualService(younger) {
-		c.warn(older.Ref, hostsField(older, h), fmt.Sprintf(
-			"%s is also routed by %s: the rules are merged, this object is older and its rules come first", h, younger.Ref), "write one VirtualService for the host")
-		c.warn(younger.Ref, hostsField(younger, h), fmt.Sprintf(
-			"%s is also routed by %s: the rules are merged, that object is older and its rules come first", h, older.Ref), "write one VirtualService for the host")
-		return
-	}
-	istio, gateway := older, younger
-	if isVirtualService(gateway) {
-		istio, gateway = gateway, istio
-	}
-	c.warn(istio.Ref, hostsField(istio, h), fmt.Sprintf(
-		"%s is also routed by %s: its rules replace those here", h, gateway.Ref), "keep one of the two")
-	c.warn(gateway.Ref, hostsField(gateway, h), fmt.Sprintf(
-		"%s is also routed by %s: the rules here replace its", h, istio.Ref), "keep one of the two")
-}
-
-// sameTraffic reports whether both have rules for requests, or both for connections.
-func sameTraffic(a, b *model.RouteSet) bool {
-	return len(a.HTTP) > 0 && len(b.HTTP) > 0 || len(a.TCP)+len(a.TLS) > 0 && len(b.TCP)+len(b.TLS) > 0
-}
-
-// shareCallers reports whether both decide for some caller: a set for a few namespaces replaces one for all on
-// purpose, and sets for different namespaces never meet.
-func shareCallers(a, b *model.RouteSet) bool {
-	if isVirtualService(a) != isVirtualService(b) {
-		return true
-	}
-	if narrow(a) != narrow(b) {
-		return false
-	}
-	return !narrow(a) || slices.ContainsFunc(audience(a), func(ns string) bool { return slices.Contains(audience(b), ns) })
-}
-
-// audience lists the namespaces that a narrow VirtualService is exported to.
-func audience(rs *model.RouteSet) []string {
-	out := make([]string, 0, len(rs.ExportTo))
-	for _, ns := range rs.ExportTo {
-		if ns == "." {
-			ns = rs.Ref.Namespace
-		}
-		if ns != "~" {
-			out = append(out, ns)
-		}
-	}
-	return out
-}
-
-// hostsField is where an object names the host.
-func hostsField(rs *model.RouteSet, h model.Hostname) string {
-	if !isVirtualService(rs) {
-		i := slices.IndexFunc(rs.Parents, func(p model.RouteParent) bool { return p.Host == h })
-		return fmt.Sprintf("spec.parentRefs[%d]", max(0, i))
-	}
-	i := slices.IndexFunc(rs.Hosts, func(written model.Hostname) bool {
-		return written == h || strings.HasPrefix(string(h), string(written)+".")
-	})
-	return fmt.Sprintf("spec.hosts[%d]", max(0, i))
-}
-
 // policyOf reports a DestinationRule for a host that is not there, and subsets that select nothing.
 func (c *checker) policyOf(p *model.DestinationPolicy) {
 	if p.Host.Wildcard() {
@@ -252,8 +170,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 	v := c.as(p.Ref.Namespace)
 	full, found := v.resolveHost(p.Host, p.Ref.Namespace)
 	if len(found) == 0 {
-		c.warn(p.Ref, "spec.host", fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", full),
-			c.didYouMean(p.Host, p.Ref.Namespace))
+		c.report(p.Ref, &missing{field: "spec.host", message: unknownHost(full)}, c.didYouMean(p.Host, p.Ref.Namespace))
 		return
 	}
 	if len(p.Subsets) == 0 {

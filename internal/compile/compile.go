@@ -15,7 +15,8 @@ type Global struct {
 	ClusterDomain string
 	// ClusterID labels metrics, "Kubernetes".
 	ClusterID string
-	// RootNamespace holds DestinationRules that apply where no other does; empty means DefaultRootNamespace.
+	// RootNamespace holds the DestinationRules that apply where no other does, and the PeerAuthentications of the whole
+	// mesh; empty means DefaultRootNamespace.
 	RootNamespace string
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool

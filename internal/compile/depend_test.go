@@ -77,7 +77,7 @@ func randomObject(rng *rand.Rand) string {
 		return fmt.Sprintf("vs %s.%s host=%s%s%s\n  http prefix=/%s -> %s %s*3\n  %s -> %s", svc, ns, host, export, age, svc, backend, pick("a.x", "b.x/v1"),
 			pick("http", "tcp", "tls sni=e.example.com"), pick("a.x:80", "b.y:80"))
 	case 7:
-		return fmt.Sprintf("route %s.%s parent=%s%s%s%s\n  http segments=/%s -> %s", svc, ns, pick("a.x", "b.x", "a.y"), pick("", ":80", ":81"), pick("", " consumer"), age, svc, backend)
+		return fmt.Sprintf("route %s.%s parent=%s%s%s\n  http segments=/%s -> %s", svc, ns, pick("a.x", "b.x", "a.y"), pick("", ":80", ":81"), age, svc, backend)
 	default:
 		return fmt.Sprintf("dr %s.%s host=%s%s%s lb=%s subset=v1:version=v1 %s", svc, pick("x", "y", "fairlead-system"), host, export, age,
 			pick("RANDOM", "ROUND_ROBIN", "PASSTHROUGH"), pick("", "subset=v2:version=v2", "subset=v2:app=a"))

@@ -67,7 +67,6 @@ func (v view) assemble(t target, s *model.Service, p *model.ServicePort, a appli
 		b.defaults(out, s, p)
 	}
 	out.Backends = b.list
-	out.Passthrough = slices.ContainsFunc(b.list, func(b plan.Backend) bool { return b.Type == model.ResolveNone.String() })
 	return out
 }
 

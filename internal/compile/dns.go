@@ -95,23 +95,47 @@ func (v view) fill(h model.Hostname, a answer) *plan.DNSName {
 }
 
 // podAddresses lists the addresses of a headless service's ready endpoints, or of those that go by the label: their
-// hostname or, as CoreDNS has it, their address with dashes.
+// hostname or, as CoreDNS has it, their address with dashes. Where no endpoint of the service is ready, those count
+// whose nodes fell silent, as for calls (see healthOf): when the API server was away, all nodes are silent for a while.
 func (v view) podAddresses(s *model.Service, label string) []netip.Addr {
+	endpoints := v.endpointsOf(s, func(e *model.SliceEndpoint) bool { return e.Ready || s.PublishNotReady })
+	if len(endpoints) == 0 {
+		endpoints = v.endpointsOf(s, v.unheard)
+	}
 	var out []netip.Addr
+	for _, e := range endpoints {
+		if label == "" || goesBy(e, label) {
+			out = appendUnmapped(out, e.Addresses)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
+}
+
+// endpointsOf lists those endpoints of a Kubernetes Service's slices that are wanted.
+func (v view) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
+	var out []*model.SliceEndpoint
 	for _, k := range v.r.SlicesOfService(s.Key) {
 		slice := v.r.Slice(k)
 		if slice == nil {
 			continue
 		}
 		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			if (e.Ready || s.PublishNotReady) && (label == "" || goesBy(e, label)) {
-				out = appendUnmapped(out, e.Addresses)
+			if e := &slice.Endpoints[i]; wanted(e) {
+				out = append(out, e)
 			}
 		}
 	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
+	return out
+}
+
+// unheard reports whether an endpoint is not ready for no other reason than that its node is silent.
+func (v view) unheard(e *model.SliceEndpoint) bool {
+	if e.Pod.Name == "" || e.Terminating {
+		return false
+	}
+	w := v.r.Workload(e.Pod)
+	return w != nil && w.Unheard
 }
 
 func appendUnmapped(out, addrs []netip.Addr) []netip.Addr {

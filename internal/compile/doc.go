@@ -1,10 +1,10 @@
 // Package compile turns what users asked for (package model) into what a proxy does (package plan). Every rule of
-// precedence and merging between Istio's and Gateway API's objects is here.
+// precedence and merging between Gateway API's, SMI's and Istio's objects is here.
 //
 // In: a store.Reader on one snapshot, the mesh-wide Global, who asks (Client), a name. Out: a plan.Resource.
 // Resolve turns the name that a proxy asks for into the canonical one, which may depend on the asking namespace;
 // Compile depends on the canonical name alone, so its result is computed and encoded once for everybody. Check
-// reports what objects say about each other that cannot work.
+// reports what objects say about each other that cannot work, RouteStatus what became of one Gateway API route.
 //
 // All functions are pure: equal arguments give equal results. What they read is noted by the Reader, and nothing
 // else may influence them; an endpoint that comes or goes is therefore a new shard and nothing more. They may be

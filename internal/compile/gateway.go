@@ -24,7 +24,7 @@ func byPrecision(rules []rule) []rule {
 			out = append(out, one)
 		}
 	}
-	slices.SortStableFunc(out, func(a, b rule) int { return morePrecise(a.match(), b.match()) })
+	slices.SortStableFunc(out, morePrecise)
 	return out
 }
 
@@ -36,9 +36,10 @@ func (r rule) match() *model.HTTPMatch {
 	return &r.matches[0]
 }
 
-func morePrecise(a, b *model.HTTPMatch) int {
+func morePrecise(x, y rule) int {
+	a, b := x.match(), y.match()
 	return cmp.Or(
-		cmp.Compare(pathRank(b.URI), pathRank(a.URI)),
+		cmp.Compare(y.pathRank(), x.pathRank()),
 		cmp.Compare(pathLength(b.URI), pathLength(a.URI)),
 		cmp.Compare(methodRank(b), methodRank(a)),
 		cmp.Compare(len(b.Headers), len(a.Headers)),
@@ -46,7 +47,11 @@ func morePrecise(a, b *model.HTTPMatch) int {
 	)
 }
 
-func pathRank(m *model.StringMatch) int {
+// pathRank orders the kinds of matches on the path. In a GRPCRoute a prefix is a service: it names more characters "in
+// a matching service" than a pattern does, which is there for methods of any service or of services that it describes
+// (GRPCRouteRule.matches; of two matches that name the service of a call, the one with a method is exact).
+func (r rule) pathRank() int {
+	m := r.match().URI
 	if m == nil || anyPath(m) {
 		return 0
 	}
@@ -54,11 +59,16 @@ func pathRank(m *model.StringMatch) int {
 	case model.Exact:
 		return 3
 	case model.Regex:
+		if r.set.Ref.Kind == kindGRPCRoute {
+			return 1
+		}
 		return 2
 	case model.Prefix, model.PathPrefix:
+		if r.set.Ref.Kind == kindGRPCRoute {
+			return 2
+		}
 		return 1
 	case model.Present:
-		return 0
 	}
 	return 0
 }

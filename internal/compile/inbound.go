@@ -12,31 +12,36 @@ import (
 func inboundName(pod model.Key) string { return "in/" + pod.String() }
 
 // inbound compiles "in/<namespace>/<pod>"; pod is what follows "in/". Ports come from the slices that hold the pod,
-// ready or not, so that the policy is there before the first call is.
+// ready or not, so that the policy is there before the first call is, and from the policies that name a port.
 func (v view) inbound(pod string) *plan.InboundPolicy {
 	namespace, name, ok := strings.Cut(pod, "/")
 	if !ok {
 		return nil
 	}
 	key := model.Key{Namespace: namespace, Name: name}
-	if v.r.Workload(key) == nil {
+	w := v.r.Workload(key)
+	if w == nil {
 		return nil
 	}
-	return &plan.InboundPolicy{Name: inboundName(key), Ports: v.inboundPorts(key), MTLS: plan.Permissive}
+	levels := v.peerLevels(namespace)
+	peers := levels.of(w)
+	return &plan.InboundPolicy{
+		Name: inboundName(key), Ports: v.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
+	}
 }
 
 // inboundPorts lists the ports that Services point at. Where several Services share a port, the one with cluster IPs
 // labels it before a headless one, the older before the younger; a protocol that any of them declares is used where
 // the first leaves it open.
-func (v view) inboundPorts(pod model.Key) []plan.InboundPort {
+func (v view) inboundPorts(pod model.Key, peers peerPolicy) []plan.InboundPort {
 	byPort := make(map[uint16]plan.InboundPort)
+	for number := range peers.perPort {
+		byPort[number] = plan.InboundPort{Port: number}
+	}
 	for _, sp := range v.servicesOfPod(pod) {
-		in, ok := byPort[sp.number]
-		if !ok {
-			in = plan.InboundPort{
-				Port: sp.number, Protocol: sp.port.Protocol, MTLS: plan.Permissive,
-				Service: sp.service.Key, Host: sp.service.Host,
-			}
+		in := byPort[sp.number]
+		if in.Host == "" {
+			in = plan.InboundPort{Port: sp.number, Service: sp.service.Key, Host: sp.service.Host}
 		}
 		if in.Protocol == model.Undeclared {
 			in.Protocol = sp.port.Protocol
@@ -44,7 +49,9 @@ func (v view) inboundPorts(pod model.Key) []plan.InboundPort {
 		byPort[sp.number] = in
 	}
 	out := make([]plan.InboundPort, 0, len(byPort))
-	for _, in := range byPort {
+	for number, in := range byPort {
+		m := peers.port(number)
+		in.MTLS, in.MTLSOrigin = m.mode, m.origin
 		out = append(out, in)
 	}
 	slices.SortFunc(out, func(a, b plan.InboundPort) int { return cmp.Compare(a.Port, b.Port) })

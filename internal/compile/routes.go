@@ -11,7 +11,7 @@ import (
 
 // appliedRoutes are the route sets in force for one target and one client namespace, best first.
 type appliedRoutes struct {
-	// http is of one dialect: Gateway API's routes take a host over from VirtualServices.
+	// http is of one kind: Gateway API's routes take a host over from VirtualServices, for one.
 	http []*model.RouteSet
 	// tcp holds the sets with rules for connections (TCP and TLS).
 	tcp []*model.RouteSet
@@ -30,10 +30,10 @@ func (v view) routes(t target) appliedRoutes {
 		}
 		found = slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return !v.applies(rs, t) })
 		if len(out.http) == 0 {
-			out.http = v.prevailing(found, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
+			out.http = prevailing(found, t.host, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
 		}
 		if len(out.tcp) == 0 {
-			out.tcp = v.prevailing(found, func(rs *model.RouteSet) bool { return len(rs.TCP)+len(rs.TLS) > 0 })
+			out.tcp = prevailing(found, t.host, func(rs *model.RouteSet) bool { return len(rs.TCP)+len(rs.TLS) > 0 })
 		}
 	}
 	return out
@@ -41,15 +41,36 @@ func (v view) routes(t target) appliedRoutes {
 
 // applies reports whether the route set is meant for this target and these callers.
 func (v view) applies(rs *model.RouteSet, t target) bool {
-	if isVirtualService(rs) {
+	switch dialectOf(rs) {
+	case dialectIstio:
 		return v.visible(rs.ExportTo, rs.Ref.Namespace)
-	}
-	if rs.ConsumerNamespace != "" && rs.ConsumerNamespace != v.ns {
-		return false
+	case dialectSMI:
+		return v.splits(rs, t.port)
+	case dialectGateway:
 	}
 	return len(rs.Parents) == 0 || slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool {
-		return p.Host == t.host && (p.Port == 0 || p.Port == t.port) && (p.PortName == "" || p.PortName == v.portName(t))
+		return p.Host == t.host && (p.Port == 0 || p.Port == t.port) && (p.PortName == "" || p.PortName == v.portName(t)) &&
+			(!foreign(rs, p) || rs.Ref.Namespace == v.ns)
 	})
+}
+
+// splits reports whether a TrafficSplit is for the port. It names none: a backend that lacks the port "is not included"
+// (SMI Traffic Split, "Ports"), so that where none has it the Service is as it would be without.
+func (v view) splits(rs *model.RouteSet, port uint16) bool {
+	return slices.ContainsFunc(backendsOf(rs), func(w *model.WeightedBackend) bool { return w.Weight > 0 && !v.excluded(rs, w, port) })
+}
+
+// excluded reports whether the backend of a TrafficSplit is a Service without the port.
+func (v view) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uint16) bool {
+	if dialectOf(rs) != dialectSMI {
+		return false
+	}
+	_, found := v.resolveHost(w.Host, rs.Ref.Namespace)
+	if len(found) == 0 {
+		return false // a mistake, which its calls shall show
+	}
+	_, p := withPort(found, port)
+	return p == nil
 }
 
 // portName gives the name of the service's port that t means, "" where there is none.
@@ -60,45 +81,24 @@ func (v view) portName(t target) string {
 	return ""
 }
 
-// prevailing picks among route sets for the same host those that decide: Gateway API's over Istio's, those for
-// fewer callers over those for all, and orders them, the oldest first.
-func (v view) prevailing(found []*model.RouteSet, hasRules func(*model.RouteSet) bool) []*model.RouteSet {
+// prevailing picks among route sets for the same host those that decide, by their rank, and orders them, the oldest
+// first.
+func prevailing(found []*model.RouteSet, h model.Hostname, hasRules func(*model.RouteSet) bool) []*model.RouteSet {
 	var best []*model.RouteSet
-	bestRank := 0
+	var highest rank
 	for _, rs := range found {
 		if !hasRules(rs) {
 			continue
 		}
-		switch rank := routeSetRank(rs); {
-		case rank > bestRank:
-			best, bestRank = []*model.RouteSet{rs}, rank
-		case rank == bestRank:
+		switch r := rankOf(rs, h); {
+		case highest.below(r):
+			best, highest = []*model.RouteSet{rs}, r
+		case r == highest:
 			best = append(best, rs)
 		}
 	}
 	slices.SortFunc(best, olderRouteSet)
 	return slices.Compact(best)
-}
-
-// routeSetRank is higher for the dialect and the audience that prevail.
-func routeSetRank(rs *model.RouteSet) int {
-	switch {
-	case isVirtualService(rs) && !narrow(rs):
-		return 1
-	case isVirtualService(rs):
-		return 2
-	case !narrow(rs):
-		return 3
-	}
-	return 4
-}
-
-// narrow reports whether the set is for some namespaces only.
-func narrow(rs *model.RouteSet) bool {
-	if isVirtualService(rs) {
-		return len(rs.ExportTo) > 0 && !slices.Contains(rs.ExportTo, "*")
-	}
-	return rs.ConsumerNamespace != ""
 }
 
 // rule is one rule of a set with the matches that can hold on the port.
@@ -107,8 +107,6 @@ type rule struct {
 	http    *model.HTTPRule
 	matches []model.HTTPMatch
 }
-
-func (r rule) gateway() bool { return !isVirtualService(r.set) }
 
 // origin is "VirtualService myapp/users-service http[0]".
 func (r rule) origin() string { return origin(r.set, r.http.Field) }
@@ -122,7 +120,7 @@ func (a appliedRoutes) rules(port uint16) []rule {
 	var out []rule
 	for _, rs := range a.http {
 		set := rulesOf(rs, port)
-		if isVirtualService(rs) && len(a.http) > 1 {
+		if !isGateway(rs) && len(a.http) > 1 {
 			set = reachable(set)
 		}
 		out = append(out, set...)
@@ -130,7 +128,7 @@ func (a appliedRoutes) rules(port uint16) []rule {
 	switch {
 	case len(a.http) == 0:
 		return nil
-	case !isVirtualService(a.http[0]):
+	case isGateway(a.http[0]):
 		return byPrecision(out)
 	case len(a.http) > 1:
 		return catchAllLast(out)
@@ -271,6 +269,10 @@ func (b *backends) route(r rule) plan.Route {
 		Redirect: h.Redirect, Direct: h.Direct, Rewrite: h.Rewrite, Headers: h.Headers,
 		Timeout: h.Timeout, BackendTimeout: h.BackendTimeout, Fault: h.Fault,
 	}
+	if h.Unsupported != "" {
+		// "Requests that would have been processed by that filter MUST receive a HTTP error response."
+		out.Direct = &model.DirectResponse{Status: 500, Body: []byte(r.set.Ref.String() + " " + h.Field + ": " + h.Unsupported + "\n")}
+	}
 	if out.Redirect != nil || out.Direct != nil {
 		return out
 	}
@@ -289,15 +291,18 @@ func (b *backends) route(r rule) plan.Route {
 	return out
 }
 
-// nothingBehind answers for a rule that names no backend, or only ones of weight 0: 500 as Gateway API demands, 503
-// as Envoy does for Istio.
+// nothingBehind answers for a rule that names no backend, or only ones of weight 0.
 func nothingBehind(r rule) *model.DirectResponse {
 	status := 503
-	if r.gateway() {
+	if answers500(r.set) {
 		status = 500
 	}
 	return &model.DirectResponse{Status: status, Body: []byte(r.origin() + ": no backend has a weight above 0\n")}
 }
+
+// answers500 reports whether requests that have nowhere to go are answered 500, as Gateway API demands of an
+// HTTPRoute. It is 503 as in Envoy for Istio, and for a GRPCRoute, where the API demands UNAVAILABLE.
+func answers500(rs *model.RouteSet) bool { return isGateway(rs) && rs.Ref.Kind != kindGRPCRoute }
 
 // tcpRoutes puts the rules for connections in order: those on SNI first, for they need more than those on ports.
 func (b *backends) tcpRoutes(a appliedRoutes, port uint16) []plan.TCPRoute {

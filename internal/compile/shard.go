@@ -93,10 +93,11 @@ type group struct {
 	service *model.Service
 	port    *model.ServicePort
 	policy  effectivePolicy
+	peers   peerLevels // of the service's namespace
 }
 
 func (v view) group(s *model.Service, p *model.ServicePort) group {
-	return group{view: v, service: s, port: p, policy: v.policy(s)}
+	return group{view: v, service: s, port: p, policy: v.policy(s), peers: v.peerLevels(s.Key.Namespace)}
 }
 
 // slice gives the endpoints of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
@@ -115,21 +116,26 @@ func (g group) slice(list []model.SliceEndpoint, port uint16) []plan.Endpoint {
 			w = g.workloadAt(addr)
 		}
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
-		ep.Health = healthOf(e, g.service)
+		ep.Health = healthOf(e, w, g.service)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(e.Node, e.Zone)
+		}
+		if e.Node != "" {
+			ep.Workload.Node = e.Node
 		}
 		out = append(out, ep)
 	}
 	return out
 }
 
-// healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining.
-func healthOf(e *model.SliceEndpoint, s *model.Service) plan.Health {
+// healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is,
+// for the purpose, one that was healthy until its node fell silent: it is called where nothing better is left. When the
+// API server was away, all nodes are silent for a while, and everything works.
+func healthOf(e *model.SliceEndpoint, w *model.Workload, s *model.Service) plan.Health {
 	switch {
 	case e.Ready, s.PublishNotReady:
 		return plan.Healthy
-	case e.Serving && e.Terminating:
+	case e.Serving && e.Terminating, w != nil && w.Unheard && !e.Terminating:
 		return plan.Draining
 	}
 	return plan.Unhealthy
@@ -193,8 +199,22 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 	out.Subsets = g.policy.subsetNames(w.Labels)
 	out.Locality = g.localityOf(w.Node, "")
 	out.Workload = g.info(w)
-	if g.service == nil || !g.service.External {
-		out.Meshed, out.Identity = meshed(w), g.identity(w)
+	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {
+		out.Meshed, out.Identity = true, g.identity(w)
 	}
 	return out
+}
+
+// takesMesh reports whether callers in the mesh come to a port of the workload by mutual TLS: it has a sidecar, and no
+// PeerAuthentication switches that off.
+func (g group) takesMesh(w *model.Workload, port uint16) bool {
+	if !meshed(w) {
+		return false
+	}
+	levels := g.peers
+	if levels.namespace != w.Key.Namespace {
+		levels = g.peerLevels(w.Key.Namespace)
+	}
+	policy := levels.of(w)
+	return policy.port(port).mode != model.MTLSDisable
 }

@@ -25,9 +25,9 @@ func text(res plan.Resource) string {
 		p.line("%s %s sa=%s identity=%s meshed=%v locality=%s inbound=%s", v.ResourceName(), v.Key, v.ServiceAccount, v.Identity, v.Meshed, v.Locality, v.Inbound)
 		p.line("  %s", workload(v.Info))
 	case *plan.InboundPolicy:
-		p.line("%s mtls=%s", v.Name, v.MTLS)
+		p.line("%s mtls=%s %s", v.Name, v.MTLS, v.MTLSOrigin)
 		for _, in := range v.Ports {
-			p.line("  port %d %s mtls=%s service=%s host=%s", in.Port, in.Protocol, in.MTLS, in.Service, in.Host)
+			p.line("  port %d %s mtls=%s service=%s host=%s %s", in.Port, in.Protocol, in.MTLS, in.Service, in.Host, in.MTLSOrigin)
 		}
 	case *plan.DNSName:
 		p.line("%s ttl=%s", v.ResourceName(), v.TTL)
@@ -51,9 +51,6 @@ func (p *printer) line(format string, args ...any) {
 
 func (p *printer) destination(d *plan.Destination) {
 	flags := ""
-	if d.Passthrough {
-		flags += " passthrough"
-	}
 	if d.OutOfMesh {
 		flags += " out-of-mesh"
 	}
@@ -146,6 +143,12 @@ func (p *printer) backend(b *plan.Backend) {
 	}
 	if len(b.TLS.SubjectAltNames) > 0 {
 		extra += " san=" + strings.Join(b.TLS.SubjectAltNames, ",")
+	}
+	if b.Proximity != model.AnyDistance {
+		extra += " proximity=" + b.Proximity.String()
+	}
+	if b.ClientAffinity {
+		extra += " client-affinity"
 	}
 	p.line("  backend %s %s service=%s lb=%s%s", b.Name, b.Type, b.Service, b.LB, extra)
 	for _, s := range b.Shards {

@@ -228,15 +228,6 @@ func (v view) candidates(written string) []model.Hostname {
 	return out
 }
 
-// The kinds whose objects differ in their rules.
-const (
-	kindService        = "Service"
-	kindVirtualService = "VirtualService"
-)
-
-// isVirtualService reports whether the route set is Istio's; all others are Gateway API's.
-func isVirtualService(rs *model.RouteSet) bool { return rs.Ref.Kind == kindVirtualService }
-
 // olderRouteSet orders objects for precedence: the oldest first, then by namespace and name (Gateway API's rule).
 func olderRouteSet(a, b *model.RouteSet) int {
 	return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), a.Ref.Compare(b.Ref.Key), cmp.Compare(a.Ref.Kind, b.Ref.Kind))

@@ -21,7 +21,7 @@ import (
 //	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] …
 //	node NAME REGION/ZONE
 //	vs NAME.NS host=H … [export=…] [age=N]
-//	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [consumer] [age=N]
+//	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [age=N]
 //	  http|tcp|tls [MATCH …] [-> HOST:PORT[/SUBSET][*WEIGHT] …] [ACTION …]
 //	dr NAME.NS host=H [export=…] [lb=L] [subset=NAME:K=V[:lb=L] …] [age=N]
 //
@@ -292,10 +292,10 @@ func (w *world) pod(name string, o opts) {
 
 func (w *world) route(name string, o opts) {
 	w.open = &model.RouteSet{Ref: model.Ref{Kind: "HTTPRoute", Key: named(name)}, CreatedAt: o.created(w)}
-	for _, p := range o["parent"] {
+	for i, p := range o["parent"] {
 		svc, port, hasPort := strings.Cut(p, ":")
 		k := named(svc)
-		parent := model.RouteParent{Service: k, Host: model.ServiceHost(k.Name, k.Namespace, "cluster.local")}
+		parent := model.RouteParent{Field: fmt.Sprintf("spec.parentRefs[%d]", i), Service: k, Host: model.ServiceHost(k.Name, k.Namespace, "cluster.local")}
 		if n, err := strconv.Atoi(port); err == nil {
 			parent.Port = uint16(n)
 		} else if hasPort {
@@ -303,9 +303,6 @@ func (w *world) route(name string, o opts) {
 		}
 		w.open.Parents = append(w.open.Parents, parent)
 		w.open.Hosts = append(w.open.Hosts, parent.Host)
-	}
-	if o.has("consumer") {
-		w.open.ConsumerNamespace = w.open.Ref.Namespace
 	}
 	for _, h := range o["hostname"] {
 		w.open.Hostnames = append(w.open.Hostnames, model.Hostname(h))

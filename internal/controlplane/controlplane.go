@@ -3,28 +3,28 @@ package controlplane
 import (
 	"cmp"
 	"context"
-	"crypto/x509"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/xds"
 )
 
 // Options configure a ControlPlane.
 type Options struct {
-	// Sources are files and directories of manifests; later ones override earlier ones. Required.
+	// Kube makes a cluster what the control plane stands on: configuration, CA and proof of identity come from there.
+	// Without it, Sources, StateDir and TokenKey are required.
+	Kube *KubeOptions
+	// Sources are files and directories of manifests; later ones override earlier ones.
 	Sources []string
 	// Listen is the address of the discovery port (TLS), Monitor that of the monitor port (plain HTTP; empty means none).
 	// Listeners given take their place.
@@ -33,9 +33,9 @@ type Options struct {
 	// ServerNames are the DNS names and addresses that the discovery port's certificate is for; empty means
 	// DefaultServerNames.
 	ServerNames []string
-	// StateDir keeps the CA. root-cert.pem in it is for handing out. Required.
+	// StateDir keeps the CA. root-cert.pem in it is for handing out.
 	StateDir string
-	// TokenKey is a file with the public keys, PEM, that workload tokens are signed with. Required.
+	// TokenKey is a file with the public keys, PEM, that workload tokens are signed with.
 	TokenKey string
 	// TrustDomain, ClusterDomain and ClusterID default to "cluster.local", "cluster.local" and "Kubernetes".
 	TrustDomain, ClusterDomain, ClusterID string
@@ -48,6 +48,8 @@ type Options struct {
 	MaxAge time.Duration
 	// Pprof adds Go's profiles to the monitor port.
 	Pprof bool
+	// Version is what the monitor port's /version says of this program.
+	Version string
 	// Logger is required.
 	Logger *slog.Logger
 }
@@ -66,16 +68,12 @@ const shutdownTime = 3 * time.Second
 
 // ControlPlane is all of it. Its methods are safe for concurrent use.
 type ControlPlane struct {
-	o       Options
-	metrics *metrics
-	source  *file.Source
-	engine  *engine
-	server  *xds.Server
-
-	// Filled in by Run before anything reads them.
-	trust  *plan.TrustBundle
-	ca     *identity.CA
-	tokens *identity.TokenVerifier
+	o         Options
+	metrics   *metrics
+	backing   backing
+	authority *authority
+	engine    *engine
+	server    *xds.Server
 }
 
 // New checks the options. It does no I/O.
@@ -83,10 +81,6 @@ func New(o Options) (*ControlPlane, error) {
 	switch {
 	case o.Logger == nil:
 		return nil, errors.New("control plane: Logger is required")
-	case o.StateDir == "":
-		return nil, errors.New("control plane: no state directory for the CA")
-	case o.TokenKey == "":
-		return nil, errors.New("control plane: no public key for workload tokens")
 	case o.Listen == "" && o.ListenListener == nil:
 		return nil, errors.New("control plane: no address to listen on")
 	}
@@ -97,19 +91,42 @@ func New(o Options) (*ControlPlane, error) {
 	if len(o.ServerNames) == 0 {
 		o.ServerNames = DefaultServerNames()
 	}
-	source, err := file.New(file.Options{Paths: o.Sources, Logger: o.Logger})
-	if err != nil {
-		return nil, err
-	}
 	global, err := o.global()
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics(), source: source, trust: &plan.TrustBundle{TrustDomain: o.TrustDomain}}
-	if err := p.wire(global); err != nil {
+	p := &ControlPlane{o: o, metrics: newMetrics()}
+	p.engine = newEngine(engineOptions{
+		global:  global,
+		publish: func(keys []xds.Key, since time.Time) { p.server.Changed(keys, since) },
+		report:  p.statusReport(),
+		log:     o.Logger,
+	})
+	p.authority = newAuthority(o.TrustDomain, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
+	p.server, err = xds.NewServer(xds.ServerOptions{
+		Source: p.engine, Authenticate: p.authenticate, Sign: p.sign, MaxAge: o.MaxAge, Trace: p.metrics.trace(), Logger: o.Logger,
+	})
+	if err != nil {
 		return nil, err
 	}
-	return p, nil
+	if o.Kube != nil {
+		p.backing, err = newCluster(p)
+	} else {
+		p.backing, err = newFiles(&p.o)
+	}
+	return p, err
+}
+
+// statusReport is where statuses go; nil where there is nobody to read them.
+func (p *ControlPlane) statusReport() func(map[model.Ref]kube.Status) {
+	if p.o.Kube == nil {
+		return nil
+	}
+	return func(statuses map[model.Ref]kube.Status) {
+		if c, ok := p.backing.(*cluster); ok {
+			c.write(statuses)
+		}
+	}
 }
 
 // global gives what is the same for the whole mesh.
@@ -134,68 +151,68 @@ func (o *Options) global() (compile.Global, error) {
 	return g, nil
 }
 
-// wire connects the parts.
-func (p *ControlPlane) wire(global compile.Global) (err error) {
-	p.engine = newEngine(engineOptions{
-		global:  global,
-		fixed:   []plan.Resource{p.trust},
-		publish: func(keys []xds.Key, since time.Time) { p.server.Changed(keys, since) },
-		log:     p.o.Logger,
-	})
-	p.server, err = xds.NewServer(xds.ServerOptions{
-		Source: p.engine, Authenticate: p.authenticate, Sign: p.sign, MaxAge: p.o.MaxAge,
-		Trace: p.metrics.trace(), Logger: p.o.Logger,
-	})
-	return err
-}
-
 // Run serves until ctx ends, and returns when everything it started has ended. An error says what could not be
 // started or what broke.
 func (p *ControlPlane) Run(ctx context.Context) error {
-	if err := p.loadIdentity(); err != nil {
-		return err
-	}
 	discovery, monitor, err := p.listen(ctx)
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	discoveryHTTP := p.server.HTTP(p.ca.ServerConfig(p.o.ServerNames...), 0)
+	discoveryHTTP := p.server.HTTP(identity.ServerConfig(p.authority.current, p.o.ServerNames...), 0)
 	monitorHTTP := &http.Server{
 		Handler: p.monitor(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
+	}
+	parts := append(p.backing.parts(),
+		func(ctx context.Context) error { p.engine.run(ctx); return nil },
+		func(ctx context.Context) error { return p.backing.follow(ctx, p.engine.receive) },
+		func(ctx context.Context) error { return p.backing.guard(ctx, p.authority.use) },
+		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
+		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
+	)
+	if monitor != nil {
+		parts = append(parts, func(context.Context) error { return named("monitor port", monitorHTTP.Serve(monitor)) })
 	}
 	var (
 		wg     sync.WaitGroup
 		once   sync.Once
 		broken error
 	)
-	part := func(name string, run func() error) {
+	for _, run := range parts {
 		wg.Go(func() {
-			if err := run(); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				once.Do(func() { broken = fmt.Errorf("%s: %w", name, err) })
+			if err := run(ctx); err != nil && ctx.Err() == nil {
+				once.Do(func() { broken = err })
 				cancel()
 			}
 		})
 	}
-	part("engine", func() error { p.engine.run(ctx); return nil })
-	part("manifests", func() error { return p.source.Run(ctx, p.engine.receive) })
-	part("discovery port", func() error { return discoveryHTTP.ServeTLS(discovery, "", "") })
-	if monitor != nil {
-		part("monitor port", func() error { return monitorHTTP.Serve(monitor) })
-	}
-	part("readiness", func() error { p.logReady(ctx, discovery); return nil })
-
 	<-ctx.Done()
 	p.shutDown(context.WithoutCancel(ctx), discoveryHTTP, monitorHTTP)
 	wg.Wait()
 	return broken
 }
 
+// serveDiscovery waits for the CA: without it, proxies could not tell that they talk to the control plane.
+func (p *ControlPlane) serveDiscovery(ctx context.Context, s *http.Server, l net.Listener) error {
+	if !p.authority.wait(ctx) {
+		return l.Close()
+	}
+	return named("discovery port", s.ServeTLS(l, "", ""))
+}
+
+// named says which server an error is about.
+func named(server string, err error) error { return fmt.Errorf("%s: %w", server, err) }
+
 // shutDown ends the streams in order, so that proxies turn to another replica, and then everything else.
 func (p *ControlPlane) shutDown(ctx context.Context, servers ...*http.Server) {
 	p.server.Close()
+	shutDown(ctx, servers...)
+}
+
+// shutDown lets calls in flight end, for a while.
+func shutDown(ctx context.Context, servers ...*http.Server) {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTime)
 	defer cancel()
 	for _, s := range servers {
@@ -221,63 +238,32 @@ func (p *ControlPlane) listen(ctx context.Context) (discovery, monitor net.Liste
 	return discovery, monitor, nil
 }
 
-// loadIdentity brings up the CA, the trust bundle and the token verifier.
-func (p *ControlPlane) loadIdentity() error {
-	if err := os.MkdirAll(p.o.StateDir, 0o700); err != nil {
-		return fmt.Errorf("state directory: %w", err)
+// unready says what is missing before proxies can be served; empty where nothing is.
+func (p *ControlPlane) unready() string {
+	if list := p.problems(); !p.engine.loadedOnce() && len(list) > 0 {
+		return "reading the configuration for the first time: " + list[0].String()
 	}
-	ca, err := identity.LoadOrCreate(p.o.StateDir, identity.CAOptions{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger})
-	if err != nil {
-		return err
+	if !p.engine.loadedOnce() {
+		return "reading the configuration for the first time"
 	}
-	roots := ca.Roots()
-	if err := writeFile(filepath.Join(p.o.StateDir, RootCertFile), roots); err != nil {
-		return fmt.Errorf("root certificate: %w", err)
+	if p.authority.current() == nil {
+		return "waiting for the certificate authority"
 	}
-	p.ca = ca
-	p.trust.Roots = certificates(roots)
-	keys, err := os.ReadFile(p.o.TokenKey)
-	if err != nil {
-		return fmt.Errorf("public key for workload tokens: %w", err)
-	}
-	p.tokens, err = identity.NewTokenVerifier(identity.VerifierOptions{PublicKeysPEM: keys})
-	if err != nil {
-		return fmt.Errorf("public key for workload tokens: %s: %w", p.o.TokenKey, err)
-	}
-	return nil
+	return ""
 }
 
-// certificates takes PEM apart.
-func certificates(all []byte) (list []string) {
-	for {
-		var block *pem.Block
-		if block, all = pem.Decode(all); block == nil {
-			return list
-		}
-		list = append(list, string(pem.EncodeToMemory(block)))
+// problems lists everything that is wrong at present.
+func (p *ControlPlane) problems() []model.Problem {
+	if !p.engine.loadedOnce() {
+		return p.backing.obstacles()
 	}
-}
-
-// writeFile replaces a public file at once: whoever reads it sees all of it.
-func writeFile(path string, content []byte) error {
-	temporary := path + ".tmp"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil { //nolint:gosec // certificates are for everybody
-		return err
-	}
-	return os.Rename(temporary, path)
-}
-
-// ready reports whether the first state of the sources is in force.
-func (p *ControlPlane) ready() bool {
-	select {
-	case <-p.engine.synced:
-		return true
-	default:
-		return false
-	}
+	return p.engine.problems.list()
 }
 
 func (p *ControlPlane) logReady(ctx context.Context, discovery net.Listener) {
+	if !p.authority.wait(ctx) {
+		return
+	}
 	select {
 	case <-p.engine.synced:
 		p.o.Logger.LogAttrs(ctx, slog.LevelInfo, "control plane ready", slog.String("discovery", discovery.Addr().String()),
@@ -287,10 +273,12 @@ func (p *ControlPlane) logReady(ctx context.Context, discovery net.Listener) {
 }
 
 // authenticate gives the identity that a workload token proves.
-func (p *ControlPlane) authenticate(_ context.Context, token string) (xds.ClientIdentity, error) {
-	claims, err := p.tokens.Verify(token)
+func (p *ControlPlane) authenticate(ctx context.Context, token string) (xds.ClientIdentity, error) {
+	claims, err := p.backing.authenticate(ctx, token)
 	if err != nil {
-		p.metrics.countBadToken()
+		if temporary, ok := err.(interface{ Temporary() bool }); !ok || !temporary.Temporary() {
+			p.metrics.countBadToken()
+		}
 		return xds.ClientIdentity{}, err
 	}
 	return xds.ClientIdentity{
@@ -300,15 +288,7 @@ func (p *ControlPlane) authenticate(_ context.Context, token string) (xds.Client
 
 // sign issues a certificate for the identity of the caller's token.
 func (p *ControlPlane) sign(_ context.Context, client xds.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
-	defer func() { p.metrics.countSigned(err) }()
-	csr, err := x509.ParseCertificateRequest(csrDER)
-	if err != nil {
-		return nil, nil, fmt.Errorf("certificate request: %w", err)
-	}
-	id := identity.ID{TrustDomain: p.o.TrustDomain, Namespace: client.Namespace, ServiceAccount: client.ServiceAccount}
-	chainPEM, err = p.ca.Sign(csr, id, 0)
-	if err != nil {
-		return nil, nil, err
-	}
-	return chainPEM, p.ca.Roots(), nil
+	chainPEM, rootsPEM, err = p.authority.sign(client, csrDER)
+	p.metrics.countSigned(err)
+	return chainPEM, rootsPEM, err
 }

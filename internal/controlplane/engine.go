@@ -10,7 +10,8 @@ import (
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds"
 )
@@ -29,6 +30,7 @@ type engine struct {
 	store    *store.Store
 	problems *problems
 	publish  func(keys []xds.Key, since time.Time)
+	report   func(map[model.Ref]kube.Status)
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
@@ -45,16 +47,18 @@ type engine struct {
 	since   time.Time                             // when the oldest staged change was seen
 	pacer   pacer
 	check   quietPace // when to check the model
+	book    statusBook
 	loaded  bool
 }
 
 // inbox gathers work, newest only.
 type inbox struct {
-	objects map[model.Ref]*file.Object // nil value: deleted
-	reading []model.Problem            // replaces the former ones where fresh is set
+	objects map[model.Ref]*source.Object // nil value: deleted
+	reading []model.Problem              // replaces the former ones where fresh is set
 	fresh   bool
 	since   time.Time // of the oldest object
 	touched map[xds.Key]struct{}
+	fixed   map[string]plan.Resource // resources that are not compiled, by name
 }
 
 // watch is a subscribed name.
@@ -69,12 +73,13 @@ type watch struct {
 type object struct {
 	locate    func(field string) model.Position
 	endpoints any // the *model.Slice or *model.Workload in force
+	value     any // of kinds with a status that is ours to write, the object itself
 }
 
 func newEngine(o engineOptions) *engine {
 	s := store.New()
 	e := &engine{
-		domain: o.global.ClusterDomain, log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish,
+		domain: o.global.ClusterDomain, log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
 		wake: make(chan struct{}, 1), synced: make(chan struct{}),
 		answers: make(map[xds.Key]*watch), counts: make(map[string]int),
 		graph:   newGraph(o.global, s.Snapshot(), o.fixed...),
@@ -96,11 +101,13 @@ type engineOptions struct {
 	fixed  []plan.Resource
 	// publish is told which answers are new. It is called without a lock held.
 	publish func(keys []xds.Key, since time.Time)
-	log     *slog.Logger
+	// report, where not nil, is told the statuses of objects that are not as last time.
+	report func(map[model.Ref]kube.Status)
+	log    *slog.Logger
 }
 
 func (b *inbox) reset() {
-	*b = inbox{objects: make(map[model.Ref]*file.Object), touched: make(map[xds.Key]struct{})}
+	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[xds.Key]struct{}), fixed: make(map[string]plan.Resource)}
 }
 
 func poke(ch chan struct{}) {
@@ -111,7 +118,7 @@ func poke(ch chan struct{}) {
 }
 
 // receive takes a change from a source. It never blocks.
-func (e *engine) receive(c file.Change) {
+func (e *engine) receive(c source.Change) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.inbox.since.IsZero() {
@@ -124,6 +131,24 @@ func (e *engine) receive(c file.Change) {
 		e.inbox.objects[ref] = nil
 	}
 	e.inbox.reading, e.inbox.fresh = c.Problems, true
+	poke(e.wake)
+}
+
+// loadedOnce reports whether the first state of the sources is in force.
+func (e *engine) loadedOnce() bool {
+	select {
+	case <-e.synced:
+		return true
+	default:
+		return false
+	}
+}
+
+// fix puts a resource in force that is not compiled, in place of an older one. It never blocks.
+func (e *engine) fix(value plan.Resource) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.inbox.fixed[value.ResourceName()] = value
 	poke(e.wake)
 }
 
@@ -233,6 +258,9 @@ func (e *engine) step(ctx context.Context) {
 	e.mu.Unlock()
 
 	now := time.Now()
+	for _, value := range in.fixed {
+		e.announce(e.graph.refix(value), now)
+	}
 	if in.fresh {
 		e.intake(ctx, in, now)
 	}
@@ -256,7 +284,24 @@ func (e *engine) step(ctx context.Context) {
 	}
 	if e.check.take(now) {
 		e.problems.set(ctx, foundInChecks, e.located(compile.Check(store.NewReader(e.graph.snapshot), e.graph.global)))
+		e.tellStatuses(now)
 	}
+}
+
+// tellStatuses reports what became of objects, as far as that is news.
+func (e *engine) tellStatuses(now time.Time) {
+	if e.report == nil {
+		return
+	}
+	objects := make(map[model.Ref]any)
+	for ref, o := range e.objects {
+		if o.value != nil {
+			objects[ref] = o.value
+		}
+	}
+	e.report(e.book.update(statusInput{
+		reader: store.NewReader(e.graph.snapshot), global: e.graph.global, objects: objects, problems: e.problems.list(),
+	}, now))
 }
 
 // intake translates objects and stages what they do.
@@ -286,7 +331,7 @@ func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
 }
 
 // take translates one object.
-func (e *engine) take(ref model.Ref, o *file.Object, now time.Time) {
+func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 	t := translate(ref, o.Value, e.domain)
 	known := e.objects[ref]
 	if known == nil {
@@ -295,6 +340,10 @@ func (e *engine) take(ref model.Ref, o *file.Object, now time.Time) {
 		e.countUp(ref.Kind, 1)
 	}
 	known.locate = o.Locate
+	if e.report != nil && hasStatus(o.Value) {
+		known.value = o.Value
+		e.check.note(now) // a status names the generation that it is about, even where nothing else changes
+	}
 	if len(t.problems) > 0 {
 		e.faults[ref] = e.located(t.problems)
 	} else {
@@ -362,7 +411,11 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 		return
 	}
 	e.check.note(now)
-	dirty := e.graph.update(snapshot, changed)
+	e.announce(e.graph.update(snapshot, changed), since)
+}
+
+// announce publishes the answers that are new. Since is when the oldest change behind them was seen.
+func (e *engine) announce(dirty map[*query]struct{}, since time.Time) {
 	keys := make([]xds.Key, 0, len(dirty))
 	e.mu.Lock()
 	for q := range dirty {

@@ -99,6 +99,16 @@ func (q *query) found() xds.Found {
 	return f
 }
 
+// refix replaces a resource that is not compiled, and gives the queries whose answers are new.
+func (g *graph) refix(value plan.Resource) map[*query]struct{} {
+	dirty := make(map[*query]struct{})
+	g.fixed[value.ResourceName()] = value
+	if r := g.resources[value.ResourceName()]; r != nil && g.compile(r) {
+		markDirty(r, dirty)
+	}
+	return dirty
+}
+
 // update takes a new snapshot and gives the queries whose answers are new.
 func (g *graph) update(snapshot store.Snapshot, changed store.Changed) map[*query]struct{} {
 	g.snapshot = snapshot

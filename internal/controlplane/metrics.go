@@ -23,6 +23,8 @@ type metrics struct {
 	signed     uint64
 	signErrors uint64
 	badTokens  uint64
+	injections map[string]uint64 // by outcome
+	validated  map[bool]uint64   // by whether the object passed
 }
 
 // histogram is Prometheus' kind: counts[i] holds what is at most bounds[i], the last one everything else.
@@ -36,8 +38,10 @@ func newMetrics() *metrics {
 	// Seconds. An endpoint change is meant to be everywhere within 50 ms.
 	bounds := []float64{0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 3, 5, 10, 20, 30}
 	return &metrics{
-		pushes:    make(map[string]uint64),
-		converged: histogram{bounds: bounds, counts: make([]uint64, len(bounds)+1)},
+		pushes:     make(map[string]uint64),
+		injections: make(map[string]uint64),
+		validated:  make(map[bool]uint64),
+		converged:  histogram{bounds: bounds, counts: make([]uint64, len(bounds)+1)},
 	}
 }
 
@@ -97,6 +101,18 @@ func (m *metrics) countBadToken() {
 	m.badTokens++
 }
 
+func (m *metrics) countInjection(outcome string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.injections[outcome]++
+}
+
+func (m *metrics) countValidation(passed bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.validated[passed]++
+}
+
 // gauge is a value looked up at each scrape.
 type gauge struct {
 	name, help string
@@ -125,6 +141,12 @@ func (m *metrics) write(w io.Writer, gauges []gauge) {
 		{"citadel_server_csr_sign_err_count", "Certificate requests that were refused.", m.signErrors},
 		{"citadel_server_success_cert_issuance_count", "Certificates issued.", m.signed - m.signErrors},
 		{"citadel_server_authentication_failure_count", "Calls whose token was refused.", m.badTokens},
+		{"sidecar_injection_requests_total", "Pods that the injector was asked about.", m.injections["success"] + m.injections["skip"] + m.injections["failure"]},
+		{"sidecar_injection_success_total", "Pods that got a sidecar.", m.injections["success"]},
+		{"sidecar_injection_skip_total", "Pods that were left as they are.", m.injections["skip"]},
+		{"sidecar_injection_failure_total", "Pods that were refused.", m.injections["failure"]},
+		{"galley_validation_passed", "Objects that were admitted.", m.validated[true]},
+		{"galley_validation_failed", "Objects that were refused.", m.validated[false]},
 	} {
 		header(w, c.name, c.help, "counter")
 		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
@@ -166,6 +188,7 @@ func (p *ControlPlane) gauges() []gauge {
 		{"pilot_services", "Services and ServiceEntries.", float64(p.engine.count("Service") + p.engine.count("ServiceEntry"))},
 		{"pilot_virt_services", "VirtualServices.", float64(p.engine.count("VirtualService"))},
 		{"fairlead_config_http_routes", "HTTPRoutes.", float64(p.engine.count("HTTPRoute"))},
+		{"fairlead_config_grpc_routes", "GRPCRoutes.", float64(p.engine.count("GRPCRoute"))},
 		{"fairlead_config_destination_rules", "DestinationRules.", float64(p.engine.count("DestinationRule"))},
 		{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
 		{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},

@@ -21,6 +21,7 @@ func (p *ControlPlane) monitor() http.Handler {
 		p.metrics.write(w, p.gauges())
 	})
 	mux.HandleFunc("GET /healthz/ready", p.serveReady)
+	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, VersionView{p.o.Version}) })
 	mux.HandleFunc("GET /debug/syncz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.Proxies()) })
 	mux.HandleFunc("GET /debug/problemz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.problemViews()) })
 	mux.HandleFunc("GET /debug/endpointz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.endpoints()) })
@@ -36,8 +37,8 @@ func (p *ControlPlane) monitor() http.Handler {
 
 // serveReady says yes when the first state of the sources is in force.
 func (p *ControlPlane) serveReady(w http.ResponseWriter, _ *http.Request) {
-	if !p.ready() {
-		http.Error(w, "reading the configuration for the first time", http.StatusServiceUnavailable)
+	if missing := p.unready(); missing != "" {
+		http.Error(w, missing, http.StatusServiceUnavailable)
 		return
 	}
 	w.Header().Set("Content-Type", "text/plain")
@@ -51,6 +52,11 @@ func writeJSON(w http.ResponseWriter, v any) {
 	if err := e.Encode(v); err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 	}
+}
+
+// VersionView is what /version shows.
+type VersionView struct {
+	Version string `json:"version"`
 }
 
 // ProxyView is one connected proxy, as /debug/syncz shows it.
@@ -107,7 +113,7 @@ func (p *ControlPlane) Proxies() []ProxyView {
 
 // Problems lists everything that is wrong at present, what proxies refused included.
 func (p *ControlPlane) Problems() []model.Problem {
-	list := p.engine.problems.list()
+	list := p.problems()
 	for _, s := range p.server.Status() {
 		for _, r := range s.Refusals {
 			list = append(list, model.Problem{

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -11,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/config/core"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/smi"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/store"
 )
@@ -61,8 +63,17 @@ func translate(ref model.Ref, value any, clusterDomain string) translation {
 		return set(ref, p, problems, (*store.Txn).SetPolicy)
 	case *istionetv1.ServiceEntry:
 		return serviceEntry(ref, v, clusterDomain)
+	case *istiosecv1.PeerAuthentication:
+		p, problems := istio.PeerAuthentication(v)
+		return set(ref, p, problems, (*store.Txn).SetPeerAuthentication)
 	case *gatewayv1.HTTPRoute:
 		r, problems := gwapi.HTTPRoute(v, clusterDomain)
+		return set(ref, r, problems, (*store.Txn).SetRouteSet)
+	case *gatewayv1.GRPCRoute:
+		r, problems := gwapi.GRPCRoute(v, clusterDomain)
+		return set(ref, r, problems, (*store.Txn).SetRouteSet)
+	case *smi.TrafficSplit:
+		r, problems := smi.Read(v, clusterDomain)
 		return set(ref, r, problems, (*store.Txn).SetRouteSet)
 	}
 	return translation{}
@@ -113,10 +124,12 @@ func remove(ref model.Ref) func(*store.Txn) {
 		return func(tx *store.Txn) { tx.DeleteWorkload(ref.Key) }
 	case kindSlice:
 		return func(tx *store.Txn) { tx.DeleteSlice(ref.Key) }
-	case "VirtualService", "HTTPRoute":
+	case "VirtualService", "HTTPRoute", "GRPCRoute", "TrafficSplit":
 		return func(tx *store.Txn) { tx.DeleteRouteSet(ref) }
 	case "DestinationRule":
 		return func(tx *store.Txn) { tx.DeletePolicy(ref) }
+	case "PeerAuthentication":
+		return func(tx *store.Txn) { tx.DeletePeerAuthentication(ref) }
 	}
 	return nil
 }

@@ -32,7 +32,7 @@ const (
 	minRSABits = 2048
 )
 
-// CAOptions configure LoadOrCreate.
+// CAOptions configure LoadOrCreate and NewCA.
 type CAOptions struct {
 	// TrustDomain is what the CA signs for. Empty means DefaultTrustDomain. A CA made for one trust domain refuses to
 	// be loaded for another.
@@ -49,46 +49,15 @@ type CA struct {
 	ttl         time.Duration
 	key         crypto.Signer
 	signer      *x509.Certificate
-	// chain is what follows a leaf: the signer, where it is an intermediate; empty where it is a root.
+	// chain is what follows a leaf: the signer, where it is an intermediate, and the intermediates above it; empty where
+	// the signer is a root.
 	chain []*x509.Certificate
 	roots []*x509.Certificate
 }
 
-// newCA checks that certs and key belong together. The signer is the certificate of the key, the roots are the
-// self-signed ones.
-func newCA(o CAOptions, key crypto.Signer, certs []*x509.Certificate) (*CA, error) {
-	c := &CA{trustDomain: o.TrustDomain, ttl: o.TTL, key: key}
-	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
-	if !ok {
-		return nil, fmt.Errorf("private key of type %T cannot sign certificates", key)
-	}
-	for _, cert := range certs {
-		if c.signer == nil && pub.Equal(cert.PublicKey) {
-			c.signer = cert
-		}
-		if selfSigned(cert) {
-			c.roots = append(c.roots, cert)
-		}
-	}
-	if c.signer == nil {
-		return nil, errors.New("no certificate belongs to the private key")
-	}
-	if !c.signer.IsCA {
-		return nil, errors.New("the certificate of the private key is not a CA certificate")
-	}
-	if len(c.roots) == 0 {
-		return nil, errors.New("no self-signed certificate: the root must be in the file beside the intermediate")
-	}
-	if td := trustDomainOf(c.signer); td != "" && td != c.trustDomain {
-		return nil, fmt.Errorf("it was made for trust domain %q, not %q", td, c.trustDomain)
-	}
-	if now := time.Now(); now.After(c.signer.NotAfter) {
-		return nil, fmt.Errorf("the CA certificate expired at %s (now %s)", stamp(c.signer.NotAfter), stamp(now))
-	}
-	if !selfSigned(c.signer) {
-		c.chain = []*x509.Certificate{c.signer}
-	}
-	return c, nil
+// newCA takes parts that were found to belong together.
+func newCA(o CAOptions, key crypto.Signer, signer *x509.Certificate, chain, roots []*x509.Certificate) *CA {
+	return &CA{trustDomain: o.TrustDomain, ttl: o.TTL, key: key, signer: signer, chain: chain, roots: roots}
 }
 
 // newRoot makes a key and a self-signed root for the trust domain.
@@ -221,7 +190,13 @@ func (c *CA) IssueServer(names []string, ttl time.Duration) (*tls.Certificate, e
 // ServerConfig gives the TLS settings of a server that is reached by the given names. Its certificate is made at the
 // first handshake and anew at half its life. Clients are not asked for a certificate: they show a token.
 func (c *CA) ServerConfig(names ...string) *tls.Config {
-	s := &serverCertificate{ca: c, names: names}
+	return ServerConfig(func() *CA { return c }, names...)
+}
+
+// ServerConfig is CA.ServerConfig for a server whose CA may be replaced: current is asked at each handshake, must be
+// cheap and safe for concurrent use, and may give nil as long as there is no CA, which fails the handshake.
+func ServerConfig(current func() *CA, names ...string) *tls.Config {
+	s := &serverCertificate{current: current, names: names}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{ALPNH2},
@@ -230,28 +205,33 @@ func (c *CA) ServerConfig(names ...string) *tls.Config {
 	}
 }
 
-// serverCertificate renews itself when it is used past half its life.
+// serverCertificate renews itself when it is used past half its life or when another CA has come.
 type serverCertificate struct {
-	ca    *CA
-	names []string
+	current func() *CA
+	names   []string
 
 	mu    sync.Mutex
 	cert  *tls.Certificate // guarded by mu
+	from  *CA              // guarded by mu: the CA that signed cert
 	renew time.Time        // guarded by mu
 }
 
 func (s *serverCertificate) get() (*tls.Certificate, error) {
+	ca := s.current()
+	if ca == nil {
+		return nil, errors.New("server certificate: no CA yet")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
-	if s.cert != nil && now.Before(s.renew) {
+	if s.cert != nil && now.Before(s.renew) && (s.from == ca || s.from.SameSigner(ca)) {
 		return s.cert, nil
 	}
-	cert, err := s.ca.IssueServer(s.names, 0)
+	cert, err := ca.IssueServer(s.names, 0)
 	if err != nil {
 		return nil, err
 	}
-	s.cert, s.renew = cert, halfLife(now, cert.Leaf.NotAfter)
+	s.cert, s.from, s.renew = cert, ca, halfLife(now, cert.Leaf.NotAfter)
 	return cert, nil
 }
 

@@ -25,20 +25,8 @@ const loosePermissions fs.FileMode = 0o027
 // made with mode 0600 under a temporary name and linked into place, so of several processes that start at once all
 // get the same CA. A file that exists and is not usable is an error, never replaced.
 func LoadOrCreate(dir string, o CAOptions) (*CA, error) {
-	if o.Logger == nil {
-		return nil, errors.New("identity: CAOptions.Logger is not set")
-	}
-	if o.TrustDomain == "" {
-		o.TrustDomain = DefaultTrustDomain
-	}
-	if o.TTL == 0 {
-		o.TTL = DefaultTTL
-	}
-	if o.TTL < 0 {
-		return nil, fmt.Errorf("identity: CAOptions.TTL %s is negative", o.TTL)
-	}
-	if err := validTrustDomain(o.TrustDomain); err != nil {
-		return nil, fmt.Errorf("identity: %w", err)
+	if err := o.complete(); err != nil {
+		return nil, err
 	}
 	path := filepath.Join(dir, caFile)
 	ca, err := load(path, o)
@@ -64,15 +52,33 @@ func load(path string, o CAOptions) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load CA %s: %w", path, err)
 	}
-	ca, err := newCA(o, key, certs)
+	ca, err := caOfOneFile(o, key, certs)
 	if err != nil {
 		return nil, fmt.Errorf("load CA %s: %w", path, err)
 	}
-	if left := time.Until(ca.signer.NotAfter); left < rootWarning {
-		o.Logger.Warn("CA certificate expires soon, add a new one",
-			slog.String("file", path), slog.Time("not_after", ca.signer.NotAfter))
-	}
+	ca.warnOfExpiry(o.Logger, path)
 	return ca, nil
+}
+
+// caOfOneFile finds out which certificate is what. The signer is the certificate of the key, the roots are the
+// self-signed ones.
+func caOfOneFile(o CAOptions, key crypto.Signer, certs []*x509.Certificate) (*CA, error) {
+	signer, err := findSigner(key, certs)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkSigner(signer, o.TrustDomain, time.Now()); err != nil {
+		return nil, err
+	}
+	roots, err := selfSignedOf(certs)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := chainTo(roots, signer, certs)
+	if err != nil {
+		return nil, fmt.Errorf("the CA certificate does not chain to a root: %w", err)
+	}
+	return newCA(o, key, signer, chain, roots), nil
 }
 
 // readPrivate reads a file that only its owner may touch.
@@ -96,7 +102,7 @@ func readPrivate(path string) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// parseKey reads the first private key, PKCS #8 or SEC 1.
+// parseKey reads the first private key: PKCS #8, SEC 1 or PKCS #1.
 func parseKey(data []byte) (crypto.Signer, error) {
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		switch block.Type {
@@ -111,11 +117,28 @@ func parseKey(data []byte) (crypto.Signer, error) {
 			}
 			return signer, nil
 		case "EC PRIVATE KEY":
-			return x509.ParseECPrivateKey(block.Bytes)
+			key, err := x509.ParseECPrivateKey(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("private key: %w", err)
+			}
+			return key, nil
+		case "RSA PRIVATE KEY":
+			if block.Headers["DEK-Info"] != "" { // RFC 1421 §4.6.1.3
+				return nil, errEncryptedKey
+			}
+			key, err := x509.ParsePKCS1PrivateKey(block.Bytes)
+			if err != nil {
+				return nil, fmt.Errorf("private key: %w", err)
+			}
+			return key, nil
+		case "ENCRYPTED PRIVATE KEY":
+			return nil, errEncryptedKey
 		}
 	}
 	return nil, errors.New(`no PEM block of type "PRIVATE KEY"`)
 }
+
+var errEncryptedKey = errors.New("the private key is encrypted: store it without a passphrase (openssl pkey)")
 
 func encodeKey(key crypto.Signer) ([]byte, error) {
 	der, err := x509.MarshalPKCS8PrivateKey(key)

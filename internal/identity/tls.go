@@ -218,7 +218,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage, n
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return verifiedPeer{}, err
+		return verifiedPeer{}, explainValidity(err, now)
 	}
 	peer := verifiedPeer{id: id.String(), notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
 	for _, c := range chains[0][1:] {

@@ -39,7 +39,9 @@ type Claims struct {
 	Namespace, ServiceAccount string
 	ServiceAccountUID         string
 	// Pod and PodUID are empty in tokens that are not bound to a pod.
-	Pod, PodUID       string
+	Pod, PodUID string
+	// Node is where the pod was when the token was made, empty where the token does not say it.
+	Node              string
 	IssuedAt, Expires time.Time
 }
 
@@ -54,6 +56,7 @@ type privateClaims struct {
 		Namespace      string    `json:"namespace"`
 		ServiceAccount claimRef  `json:"serviceaccount"`
 		Pod            *claimRef `json:"pod,omitempty"`
+		Node           *claimRef `json:"node,omitempty"`
 	} `json:"kubernetes.io"`
 }
 
@@ -130,6 +133,9 @@ func (t *TokenIssuer) Issue(c Claims) (string, error) {
 	private.Kubernetes.ServiceAccount = claimRef{c.ServiceAccount, c.ServiceAccountUID}
 	if c.Pod != "" {
 		private.Kubernetes.Pod = &claimRef{c.Pod, c.PodUID}
+	}
+	if c.Node != "" {
+		private.Kubernetes.Node = &claimRef{Name: c.Node}
 	}
 	return jwt.Signed(t.signer).Claims(jwt.Claims{
 		Issuer:    t.issuer,
@@ -285,6 +291,9 @@ func claimsOf(c *jwt.Claims, private *privateClaims) (Claims, error) {
 	}
 	if k.Pod != nil {
 		out.Pod, out.PodUID = k.Pod.Name, k.Pod.UID
+	}
+	if k.Node != nil {
+		out.Node = k.Node.Name
 	}
 	if c.IssuedAt != nil {
 		out.IssuedAt = c.IssuedAt.Time()

@@ -53,7 +53,7 @@ func TestTokenRoundTrip(t *testing.T) {
 	}{
 		{name: "bound_to_a_pod", in: Claims{
 			Issuer: "https://lab", Audience: []string{"fairlead"}, Namespace: "myapp", ServiceAccount: "users",
-			ServiceAccountUID: "u1", Pod: "users-1", PodUID: "p1", IssuedAt: now, Expires: now.Add(time.Hour),
+			ServiceAccountUID: "u1", Pod: "users-1", PodUID: "p1", Node: "node-a", IssuedAt: now, Expires: now.Add(time.Hour),
 		}},
 		{name: "not_bound_to_a_pod", in: Claims{
 			Issuer: "https://lab", Audience: []string{"x", "fairlead"}, Namespace: "a", ServiceAccount: "b",

@@ -206,7 +206,7 @@ func (w *Workload) rotate(ctx context.Context) error {
 	}
 	chainPEM, rootsPEM, err := w.o.Sign(ctx, csr)
 	if err != nil {
-		return fmt.Errorf("sign: %w", err)
+		return fmt.Errorf("sign: %w", explainValidity(err, time.Now()))
 	}
 	chain, err := parseCerts(chainPEM)
 	if err != nil {

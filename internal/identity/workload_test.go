@@ -3,12 +3,17 @@ package identity
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"net/url"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -210,7 +215,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		},
 		{
 			name: "expired_server", client: client.ClientConfig(users.String()), server: serverWith(expired),
-			clientErr: "got spiffe://cluster.local/ns/myapp/sa/users: x509: certificate has expired",
+			clientErr: "got spiffe://cluster.local/ns/myapp/sa/users: the certificate expired at",
 		},
 		{
 			name: "server_without_spiffe_id", client: client.ClientConfig(users.String()), server: serverWith(plainServer),
@@ -223,7 +228,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		},
 		{
 			name: "expired_client", client: clientWith(expired), server: server.ServerConfig(),
-			serverErr: "expected any workload of the mesh, got spiffe://cluster.local/ns/myapp/sa/users: x509: certificate has expired",
+			serverErr: "expected any workload of the mesh, got spiffe://cluster.local/ns/myapp/sa/users: the certificate expired at",
 		},
 		{
 			name: "client_without_certificate", client: clientWith(&tls.Certificate{}), server: server.ServerConfig(),
@@ -355,7 +360,7 @@ func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
 		log  string
 	}{
 		{name: "another_identity", sign: (&signWith{ca: ca, id: orders}).sign, log: "wrong identity"},
-		{name: "a_certificate_for_another_key", sign: func(context.Context, []byte) ([]byte, []byte, error) {
+		{name: "a_certificate_spananother_key", sign: func(context.Context, []byte) ([]byte, []byte, error) {
 			return encodeCerts(foreign.Leaf), ca.Roots(), nil
 		}, log: "for another key"},
 		{name: "roots_that_do_not_fit", sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
@@ -482,5 +487,68 @@ func BenchmarkHandshake(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		handshake(b, clientConfig, serverConfig).must(b)
+	}
+}
+
+func TestRunSaysThatTheClocksDiffer(t *testing.T) {
+	id := ID{"cluster.local", "myapp", "users"}
+	now := time.Now()
+	for _, tc := range []struct {
+		name       string
+		from, span time.Duration
+		want       []string
+	}{
+		{name: "control_plane_an_hour_ahead", from: time.Hour, span: 25 * time.Hour, want: []string{
+			"the certificate is not valid before " + stamp(now.Add(time.Hour)), "the clock here says ", "check the clocks of this machine and of the control plane",
+		}},
+		{name: "control_plane_two_days_behind", from: -48 * time.Hour, span: -24 * time.Hour, want: []string{
+			"the certificate expired at " + stamp(now.Add(-24*time.Hour)), "the clock here says ", "or the clocks differ",
+		}},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			// What a control plane with another clock signs, and what it shows in the handshake.
+			ca := newTestCA(t)
+			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+			if err != nil {
+				t.Fatal(err)
+			}
+			shown := &x509.Certificate{NotBefore: now.Add(tc.from), NotAfter: now.Add(tc.span), URIs: []*url.URL{id.uri()}}
+			der, err := x509.CreateCertificate(rand.Reader, shown, ca.signer, key.Public(), ca.key)
+			if err != nil {
+				t.Fatal(err)
+			}
+			leaf, err := x509.ParseCertificate(der)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tr, err := newTrust(ca.Roots())
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, signed := tr.verify([]*x509.Certificate{leaf}, x509.ExtKeyUsageClientAuth)
+
+			var log bytes.Buffer
+			w, err := NewWorkload(WorkloadOptions{
+				Logger: slog.New(slog.NewTextHandler(&log, nil)),
+				Sign: func(context.Context, []byte) (chain, roots []byte, err error) {
+					pool := x509.NewCertPool()
+					pool.AppendCertsFromPEM(ca.Roots())
+					_, err = leaf.Verify(x509.VerifyOptions{Roots: pool})
+					return nil, nil, fmt.Errorf("certificate from 10.0.0.1:15012: tls: failed to verify certificate: %w", err)
+				},
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			handshaken := w.rotate(t.Context())
+			wantError(t, handshaken, "sign: certificate from 10.0.0.1:15012: tls: failed to verify certificate: the certificate ")
+			for _, want := range tc.want {
+				wantError(t, signed, want)
+				wantError(t, handshaken, want)
+			}
+			if _, ok := errors.AsType[x509.CertificateInvalidError](handshaken); !ok {
+				t.Errorf("%v hides the error of crypto/x509", handshaken)
+			}
+		})
 	}
 }

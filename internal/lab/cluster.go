@@ -17,7 +17,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // cluster owns what is desired and what is observed. Everything but the hand-over fields belongs to the goroutine of
@@ -43,8 +43,8 @@ type cluster struct {
 
 	// Hand-over: written by anybody.
 	mu    sync.Mutex
-	inbox []file.Change // guarded by mu
-	wake  chan struct{} // one slot
+	inbox []source.Change // guarded by mu
+	wake  chan struct{}   // one slot
 	asks  chan func()
 }
 
@@ -63,7 +63,7 @@ func newCluster(n *node, logger *slog.Logger) *cluster {
 }
 
 // deliver is the sink of the manifests' source.
-func (c *cluster) deliver(ch file.Change) {
+func (c *cluster) deliver(ch source.Change) {
 	c.mu.Lock()
 	c.inbox = append(c.inbox, ch)
 	c.mu.Unlock()

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -108,13 +109,14 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 		m.init.argv = append(m.init.argv, "--mark", sidecarMark)
 		m.run.run.argv = append(m.run.run.argv, "--mark", sidecarMark)
 	}
-	for _, x := range []struct{ suffix, flag string }{
-		{"excludeOutboundPorts", "--exclude-outbound-ports"},
-		{"excludeInboundPorts", "--exclude-inbound-ports"},
-		{"excludeOutboundIPRanges", "--exclude-outbound-cidrs"},
+	// As internal/inject reads them: the name of ours is that of the flag.
+	for _, x := range []struct{ name, istio string }{
+		{"exclude-outbound-ports", "excludeOutboundPorts"},
+		{"exclude-inbound-ports", "excludeInboundPorts"},
+		{"exclude-outbound-cidrs", "excludeOutboundIPRanges"},
 	} {
-		if v := annotation(spec.annotations, x.suffix); v != "" {
-			m.init.argv = append(m.init.argv, x.flag, v)
+		if v := cmp.Or(spec.annotations["fairlead.dev/"+x.name], spec.annotations["traffic.sidecar.istio.io/"+x.istio]); v != "" {
+			m.init.argv = append(m.init.argv, "--"+x.name, v)
 		}
 	}
 	m.run.readiness = &probe{

@@ -336,13 +336,3 @@ func mergeEnv(base []string, vars []corev1.EnvVar, hostname string) []string {
 	}
 	return out
 }
-
-// annotation reads a mesh annotation under either of its two spellings.
-func annotation(annotations map[string]string, suffix string) string {
-	for _, prefix := range []string{"fairlead.dev/", "traffic.sidecar.istio.io/"} {
-		if v := annotations[prefix+suffix]; v != "" {
-			return v
-		}
-	}
-	return ""
-}

@@ -94,7 +94,9 @@ type Problem struct {
 	Field string
 	// Message says what is wrong, naming the value; Fix says what to write instead, or is empty.
 	Message, Fix string
-	Pos          Position
+	// Missing is set where the field refers to something that is not there.
+	Missing bool
+	Pos     Position
 }
 
 // String gives the one line a user sees:

@@ -85,3 +85,44 @@ type TLSSettings struct {
 	CredentialName          string
 	InsecureSkipVerify      bool
 }
+
+// MTLSMode says which connections a workload takes.
+type MTLSMode uint8
+
+// The modes. The zero value means "not said": whatever the next wider policy says.
+const (
+	MTLSUnset MTLSMode = iota
+	// MTLSPermissive takes connections of the mesh and plain ones.
+	MTLSPermissive
+	// MTLSStrict takes connections of the mesh only.
+	MTLSStrict
+	// MTLSDisable makes callers come plainly.
+	MTLSDisable
+)
+
+// String gives Istio's word.
+func (m MTLSMode) String() string {
+	switch m {
+	case MTLSUnset:
+		return "UNSET"
+	case MTLSPermissive:
+		return "PERMISSIVE"
+	case MTLSStrict:
+		return "STRICT"
+	case MTLSDisable:
+		return "DISABLE"
+	}
+	return "invalid"
+}
+
+// PeerAuthentication says which connections workloads take.
+type PeerAuthentication struct {
+	Ref       Ref
+	CreatedAt time.Time
+	// Selector picks workloads of the object's namespace by label. Without one all of them are meant, or the whole mesh
+	// where the namespace is the root one.
+	Selector map[string]string
+	Mode     MTLSMode
+	// PerPort has precedence over Mode; its keys are ports of the workload.
+	PerPort map[uint16]MTLSMode
+}

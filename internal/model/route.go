@@ -2,28 +2,30 @@ package model
 
 import "time"
 
-// RouteSet is one user object that routes calls: a VirtualService, or an HTTPRoute whose parent is a Service.
+// RouteSet is one user object that routes calls: a VirtualService, a TrafficSplit, or an HTTPRoute or GRPCRoute whose
+// parent is a Service.
 type RouteSet struct {
 	Ref       Ref
 	CreatedAt time.Time
 	// Hosts are what the rules apply to, resolved to full names; wildcards allowed for VirtualServices.
-	// For an HTTPRoute they are the hosts of its parent Services.
+	// For a Gateway API route they are the hosts of its parent Services.
 	Hosts []Hostname
 	// Parents narrows Hosts to ports where the object does so (Gateway API parentRef.port). Port 0 = every port.
 	Parents []RouteParent
 	// Hostnames narrow by request authority (HTTPRoute spec.hostnames); empty = any.
 	Hostnames []Hostname
-	// Namespace scoping: ConsumerNamespace is set where the object applies only to callers of that namespace
-	// (Gateway API consumer routes). ExportTo is Istio's list ("." own namespace, "*" all); empty = all.
-	ConsumerNamespace string
-	ExportTo          []string
-	HTTP              []HTTPRule
-	TCP               []TCPRule
-	TLS               []TCPRule
+	// ExportTo is Istio's list of the namespaces whose callers it is for ("." own namespace, "*" all); empty = all.
+	ExportTo []string
+	HTTP     []HTTPRule
+	TCP      []TCPRule
+	TLS      []TCPRule
 }
 
-// RouteParent is one parentRef of a Gateway API route, resolved.
+// RouteParent is one parentRef of a Gateway API route, resolved. Where the Service is in another namespace than the
+// route, the route is a consumer's: for callers of its own namespace only (GEP-1426).
 type RouteParent struct {
+	// Field is its path in the object ("spec.parentRefs[0]").
+	Field   string
 	Service Key
 	Host    Hostname
 	Port    uint16
@@ -87,6 +89,8 @@ type HTTPRule struct {
 	Retry          *Retry
 	Fault          *Fault
 	Mirrors        []Mirror
+	// Unsupported says what in the rule cannot be served; its requests are answered 500, as Gateway API demands.
+	Unsupported string
 }
 
 // WeightedBackend is one place a rule sends calls to. Weights are relative; all zero means "none".
@@ -98,9 +102,9 @@ type WeightedBackend struct {
 	Weight  uint32
 	Headers HeaderOps
 	Rewrite *Rewrite
-	// Invalid says why the reference can never resolve (unknown kind, not permitted); such a backend answers 500
-	// as Gateway API demands.
-	Invalid string
+	// Invalid says why the reference can never resolve (unknown kind), Unsupported what of the backend cannot be
+	// served (a filter); such a backend answers 500 as Gateway API demands.
+	Invalid, Unsupported string
 }
 
 // HeaderOps changes headers of the request and of the response.

@@ -65,9 +65,12 @@ type Service struct {
 	// Selector picks the pods behind the Service, by label; for a ServiceEntry its workloadSelector.
 	Selector map[string]string
 	// Endpoints are written out in a ServiceEntry; for Services they come as Slices.
-	Endpoints          []StaticEndpoint
-	PublishNotReady    bool
-	SessionAffinity    bool // ClientIP
+	Endpoints       []StaticEndpoint
+	PublishNotReady bool
+	// SessionAffinity is ClientIP: all calls of one client go to one endpoint while that is healthy.
+	SessionAffinity bool
+	// Proximity is internalTrafficPolicy and trafficDistribution in one; the former leaves nothing to the latter.
+	Proximity          Proximity
 	ExportTo           []string
 	SubjectAltNames    []string
 	CreatedAt          time.Time
@@ -140,6 +143,35 @@ func (l Locality) String() string {
 	return s
 }
 
+// Proximity says which endpoints of a Service are called, by where they run as seen from the caller.
+type Proximity uint8
+
+// The proximities. The zero value makes no difference between near and far.
+const (
+	AnyDistance Proximity = iota
+	// PreferSameZone: endpoints in the caller's zone while there is a healthy one, then all.
+	PreferSameZone
+	// PreferSameNode: endpoints on the caller's node while there is a healthy one, then those in its zone, then all.
+	PreferSameNode
+	// OnlySameNode: endpoints on the caller's node and no others (internalTrafficPolicy: Local).
+	OnlySameNode
+)
+
+// String gives the words of a Service: the value of trafficDistribution, or "Local", that of internalTrafficPolicy.
+func (p Proximity) String() string {
+	switch p {
+	case AnyDistance:
+		return "Any"
+	case PreferSameZone:
+		return "PreferSameZone"
+	case PreferSameNode:
+		return "PreferSameNode"
+	case OnlySameNode:
+		return "Local"
+	}
+	return "invalid"
+}
+
 // Slice is one EndpointSlice: some endpoints of one Service that share a port list.
 type Slice struct {
 	Key       Key
@@ -185,6 +217,9 @@ type Workload struct {
 	Meshed      bool
 	HostNetwork bool
 	Terminating bool
+	// Unheard is set where the pod is called not ready though its containers were when last heard of: nobody knows, for
+	// its node is silent (kubernetes pkg/controller/nodelifecycle, MarkPodsNotReady).
+	Unheard bool
 }
 
 // Node carries the locality of the pods on it.

@@ -30,8 +30,6 @@ type Destination struct {
 	Backends []Backend
 	// Addresses are the VIPs of the host; proxy-config prints them.
 	Addresses []netip.Addr
-	// Passthrough sends to the original address instead of picking (ServiceEntry resolution NONE, headless).
-	Passthrough bool
 	// OutOfMesh is set where no sidecar can be expected (MESH_EXTERNAL).
 	OutOfMesh bool
 }
@@ -70,6 +68,11 @@ type Backend struct {
 	MaxPendingRequests       uint32
 	MaxRequests              uint32
 	MaxRequestsPerConnection uint32
+
+	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is.
+	Proximity model.Proximity
+	// ClientAffinity sends all calls of one caller to one endpoint while that is healthy; LB says nothing then.
+	ClientAffinity bool
 }
 
 // DNSEndpoint is an endpoint given by name.
@@ -167,7 +170,8 @@ type Endpoint struct {
 	Subsets []string
 }
 
-// WorkloadInfo labels metrics and logs. Empty parts print as "unknown".
+// WorkloadInfo labels metrics and logs. Empty parts print as "unknown". Node is also what Proximity compares; it may be
+// known where the rest is not.
 type WorkloadInfo struct {
 	Namespace, Pod, Name, App, Version string
 	CanonicalName, CanonicalRevision   string
@@ -192,45 +196,39 @@ type Workload struct {
 // ResourceName implements Resource.
 func (w *Workload) ResourceName() string { return "ip/" + w.IP.String() }
 
-// MTLSMode is what the server side accepts.
-type MTLSMode uint8
-
-// The modes. The zero value is invalid.
-const (
-	Permissive MTLSMode = iota + 1
-	Strict
-	Disabled
-)
-
-// String gives Istio's word.
-func (m MTLSMode) String() string {
-	switch m {
-	case Permissive:
-		return "PERMISSIVE"
-	case Strict:
-		return "STRICT"
-	case Disabled:
-		return "DISABLE"
-	}
-	return "UNSET"
-}
-
 // InboundPolicy is what a sidecar does for calls to its own workload.
 type InboundPolicy struct {
-	Name  string
+	Name string
+	// Ports are those that a Service points at or that have an mTLS mode of their own.
 	Ports []InboundPort
-	MTLS  MTLSMode
+	// MTLS is what every other port accepts, never unset.
+	MTLS model.MTLSMode
+	// MTLSOrigin names the object that says so ("PeerAuthentication myapp/default"), empty for the default.
+	MTLSOrigin string
 }
 
 // ResourceName implements Resource.
 func (p *InboundPolicy) ResourceName() string { return p.Name }
 
-// InboundPort is one port of the workload that a Service points at. Other ports pass through, detected.
+// Port gives what is known of a port of the workload. One that is not among Ports has the policy's mTLS mode and a
+// protocol to be detected.
+func (p *InboundPolicy) Port(port uint16) InboundPort {
+	for i := range p.Ports {
+		if p.Ports[i].Port == port {
+			return p.Ports[i]
+		}
+	}
+	return InboundPort{Port: port, MTLS: p.MTLS, MTLSOrigin: p.MTLSOrigin}
+}
+
+// InboundPort is one port of the workload.
 type InboundPort struct {
 	Port     uint16 // the container's
 	Protocol model.Protocol
-	MTLS     MTLSMode
-	// Service labels metrics of the destination reporter.
+	// MTLS and MTLSOrigin are as in InboundPolicy.
+	MTLS       model.MTLSMode
+	MTLSOrigin string
+	// Service labels metrics of the destination reporter; it and Host are empty where no Service points at the port.
 	Service model.Key
 	Host    model.Hostname
 }

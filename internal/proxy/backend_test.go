@@ -191,7 +191,6 @@ func TestOriginalDestination(t *testing.T) {
 	for _, protocol := range []model.Protocol{model.HTTP, model.TCP, model.Undeclared} {
 		rs := with(service(protocol), func(d *plan.Destination) {
 			d.Addresses = []netip.Addr{dst.Addr()}
-			d.Passthrough = true
 			d.Backends[0].Type, d.Backends[0].Shards = originalDst, nil
 		})
 		orders.apply(rs...)

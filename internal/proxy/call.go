@@ -32,7 +32,7 @@ type outboundCall struct {
 func (c *outboundCall) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
 	r := &requester{c: c}
 	h := &http1Service{
-		buffers: c.o.buffers, draining: c.o.draining, refused: r.refused,
+		buffers: c.o.buffers, draining: c.o.draining, refused: r.refused, clients: &c.o.upstreams.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) { r.handle(ctx, ex) },
 	}
 	h.serve(ctx, client)

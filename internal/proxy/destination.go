@@ -58,6 +58,23 @@ func reach(e *lb.Endpoint) *upstream {
 	return u
 }
 
+// pickerOf gives the picker of a backend of the configuration in force, nil where there is none.
+func (d *destination) pickerOf(backend string) *lb.Picker {
+	if d == nil {
+		return nil
+	}
+	state := d.state.Load()
+	if state == nil {
+		return nil
+	}
+	for _, b := range state.backends {
+		if b.plan.Name == backend {
+			return b.picker.Load()
+		}
+	}
+	return nil
+}
+
 // leave ends the use of a destination by one connection.
 func (d *destination) leave() {
 	d.used.Store(time.Now().UnixNano())

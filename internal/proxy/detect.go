@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"sync/atomic"
@@ -94,13 +95,18 @@ func (d *detector) abandon(joined *sync.WaitGroup) {
 	}
 }
 
-// sniff reads from the client until its protocol is plain.
+// sniff reads from the client until its protocol is plain. A client that has said all it has to say, in fewer bytes than
+// a request line takes, speaks no HTTP; it may still wait for an answer ("echo hello | nc").
 func sniff(c *netio.PeekConn) (netio.Verdict, error) {
 	for {
 		if v := netio.Sniff(c.Prefix()); v != netio.NeedMore {
 			return v, nil
 		}
-		if _, err := c.Peek(); err != nil {
+		_, err := c.Peek()
+		switch {
+		case errors.Is(err, io.EOF) && len(c.Prefix()) > 0:
+			return netio.Opaque, nil
+		case err != nil:
 			return netio.NeedMore, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/netio"
 )
@@ -128,4 +129,23 @@ func TestClientGoesAwayDuringDetection(t *testing.T) {
 	if orders.anyActive() {
 		t.Error("the endpoint is still counted as in use")
 	}
+}
+
+// A client that says a word and ends its direction waits for the answer.
+func TestDetectionOfAClientThatEndsEarly(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			word, _ := io.ReadAll(c)
+			fmt.Fprintf(c, "you said %s", word)
+		})
+		for _, protocol := range []model.Protocol{model.Undeclared, model.HTTP} {
+			orders.apply(service(protocol, e)...)
+			c := dial(t, m.entrance(orders, usersAddr()))
+			fmt.Fprint(c, "hello")
+			c.CloseWrite()
+			if got, err := io.ReadAll(c); err != nil || string(got) != "you said hello" {
+				t.Errorf("%s: %q, %v", protocol, got, err)
+			}
+		}
+	})
 }

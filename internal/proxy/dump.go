@@ -46,7 +46,8 @@ func dumpDestination(d *telemetry.Dump, c *compiled) {
 	for _, b := range c.backends {
 		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
 			Name: b.plan.Name, FQDN: string(b.plan.Host), Port: b.plan.Port, Subset: b.plan.Subset, Direction: "outbound",
-			Type: b.plan.Type, DestinationRule: b.plan.Rule, LoadBalancer: effectiveLB(b.plan.LB).String(), Missing: b.plan.Missing,
+			Type: b.plan.Type, DestinationRule: b.plan.Rule, LoadBalancer: describeLB(b.plan), Proximity: describeProximity(b.plan.Proximity),
+			Missing: b.plan.Missing,
 		})
 		for _, e := range b.picker.Load().All() {
 			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.plan.Name, e))
@@ -77,11 +78,22 @@ func dumpDestination(d *telemetry.Dump, c *compiled) {
 	}
 }
 
-func effectiveLB(k model.LBKind) model.LBKind {
-	if k == model.LBUnset {
-		return model.LeastRequest
+// describeLB is the algorithm in Istio's spelling; for a Service's sessionAffinity Istio has none.
+func describeLB(b *plan.Backend) string {
+	switch {
+	case b.ClientAffinity:
+		return "CLIENT_IP"
+	case b.LB == model.LBUnset:
+		return model.LeastRequest.String()
 	}
-	return k
+	return b.LB.String()
+}
+
+func describeProximity(p model.Proximity) string {
+	if p == model.AnyDistance {
+		return ""
+	}
+	return p.String()
 }
 
 func dumpEndpoint(cluster string, e *lb.Endpoint) telemetry.EndpointDump {
@@ -92,7 +104,7 @@ func dumpEndpoint(cluster string, e *lb.Endpoint) telemetry.EndpointDump {
 	return telemetry.EndpointDump{
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).peer != nil, Identity: e.Plan.Identity,
-		Locality: e.Plan.Locality.String(), Workload: e.Plan.Workload.Pod,
+		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
 }
 
@@ -181,16 +193,31 @@ func (p *Proxy) dumpInbound(d *telemetry.Dump) {
 	if policy == nil {
 		return
 	}
+	own := p.o.IPs[0].String()
 	for _, port := range policy.Ports {
 		name := "inbound|" + portString(port.Port) + "||"
+		d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+			Address: own, Port: port.Port, Match: describeMTLS(port.MTLS, port.MTLSOrigin), Destination: "Cluster: " + name,
+		})
 		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
 			Name: name, FQDN: string(port.Host), Port: port.Port, Direction: "inbound", Type: "ORIGINAL_DST",
 		})
 		d.Endpoints = append(d.Endpoints, telemetry.EndpointDump{
-			Address: net.JoinHostPort(p.o.IPs[0].String(), portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",
+			Address: net.JoinHostPort(own, portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",
 			Cluster: name, Weight: 1, Workload: p.o.Pod.Name,
 		})
 	}
+	d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+		Address: own, Match: describeMTLS(policy.MTLS, policy.MTLSOrigin), Destination: "every other port",
+	})
+}
+
+// describeMTLS is what a port takes, and which object says so.
+func describeMTLS(mode model.MTLSMode, origin string) string {
+	if origin == "" {
+		return "mTLS " + mode.String()
+	}
+	return "mTLS " + mode.String() + " (" + origin + ")"
 }
 
 func (p *Proxy) dumpSecrets(d *telemetry.Dump) {

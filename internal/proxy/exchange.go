@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io"
 	"runtime"
-	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/proxy/httpx"
@@ -27,10 +26,10 @@ type forwarder struct {
 	buf  []byte // body scratch, scratch bytes; nil until a body comes
 
 	// The request body as far as it was read before sending: head of buf, and whether that is all of it.
-	held     int
-	heldAll  bool
-	upload   uploader
-	deadline deadline
+	held    int
+	heldAll bool
+	upload  uploader
+	guard   guard
 
 	// What became of the exchange, for the record.
 	received, sent int64
@@ -189,7 +188,7 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 	if err := down.Flush(); err != nil {
 		return downstreamError(err)
 	}
-	f.deadline.disarm() // the route's timeout is for the answer, which has come
+	f.guard.disarm() // the route's timeout is for the answer, which has come; the copying notices a client that goes
 	f.upload.start(down, up)
 	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch))
 	f.sent = n
@@ -289,49 +288,6 @@ func (u *uploader) wait() error {
 	}
 	<-u.done
 	return u.err
-}
-
-// deadline aborts the exchange of the moment when its time is up. It keeps one timer for the life of its forwarder.
-type deadline struct {
-	timer *time.Timer
-
-	mu     sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
-	target httpx.ClientExchange
-	due    time.Time // a tick left over from the exchange before comes earlier
-}
-
-// arm starts the clock for up; after <= 0 means no limit.
-func (d *deadline) arm(up httpx.ClientExchange, after time.Duration) {
-	if after <= 0 {
-		return
-	}
-	d.mu.Lock()
-	d.target, d.due = up, time.Now().Add(after)
-	d.mu.Unlock()
-	if d.timer == nil {
-		d.timer = time.AfterFunc(after, d.fire)
-		return
-	}
-	d.timer.Reset(after)
-}
-
-func (d *deadline) fire() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.target != nil && !time.Now().Before(d.due) {
-		d.target.Abort(errTimeout)
-	}
-}
-
-// disarm stops the clock.
-func (d *deadline) disarm() {
-	if d.timer == nil {
-		return
-	}
-	d.timer.Stop()
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.target = nil
 }
 
 func isConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }

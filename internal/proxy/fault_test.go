@@ -78,6 +78,9 @@ func TestAnswersToGRPC(t *testing.T) {
 		{"timeout", "4", with(service(model.GRPC), func(d *plan.Destination) {
 			d.Routes[0].Fault = &model.Fault{AbortStatus: 504, AbortPercent: 100}
 		})},
+		{"direct_response", "14", with(service(model.GRPC), func(d *plan.Destination) {
+			d.Routes[0].Backends, d.Routes[0].Direct = nil, &model.DirectResponse{Status: 503, Body: []byte("no backend\n")}
+		})},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

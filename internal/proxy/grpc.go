@@ -23,6 +23,17 @@ func (f *forwarder) grpcReply(out httpx.Outcome) {
 	f.resp.Fields.AddName("grpc-message", appendGRPCMessage(nil, out.Body))
 }
 
+// local sends what the route answers without calling anybody: an error in gRPC's form where the request is gRPC's.
+func (r *requester) local(down httpx.ServerExchange) error {
+	body := r.route.LocalBody()
+	if r.resp.Status < 400 || !isGRPC(down.Request()) {
+		return r.answer(down, body)
+	}
+	r.resp.Fields.Del("content-type")
+	r.grpcReply(httpx.Outcome{Status: r.resp.Status, Body: string(bytes.TrimSpace(body))})
+	return r.answer(down, nil)
+}
+
 // grpcCode is the gRPC status of an HTTP status (doc/http-grpc-status-mapping.md of gRPC), but for 504, which is the
 // proxy's own and means what DEADLINE_EXCEEDED means.
 func grpcCode(status int) string {

@@ -36,6 +36,7 @@ type inbound struct {
 	draining  <-chan struct{}
 
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
+	refusals refusals
 	idle     sync.Pool
 }
 
@@ -161,9 +162,6 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		i.refuse(s, 503, failedConnect)
 		return
 	}
-	scope := i.scopes(who, addr.Port()).tcp
-	scope.Opened()
-	defer scope.Closed()
 	var resp httpx.Response
 	resp.Status, resp.ContentLength = 200, -1
 	if err := s.Respond(&resp); err != nil {
@@ -174,8 +172,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		conn.Close()
 		return
 	}
-	r := i.upstreams.join(ctx, serverTunnel{s}, newRawTunnel(conn), tcpIdleTimeout)
-	scope.Bytes(r.received, r.sent)
+	i.opaque(ctx, serverTunnel{s}, newRawTunnel(conn), who, addr)
 }
 
 // serverTunnel is the server's end of a CONNECT stream.
@@ -197,8 +194,12 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 // servePlain carries a connection that did not come through another sidecar; dst is the address of the workload that
 // it was opened to.
 func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
-	port := i.self.port(dst.Port())
 	who := &caller{remote: remoteAddr(conn)}
+	port, err := i.admit(ctx, dst.Port())
+	if err != nil {
+		i.shut(ctx, conn, who, dst, err)
+		return
+	}
 	client := netio.NewPeekConn(conn)
 	dial := func(ctx context.Context) (tunnel, error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -210,7 +211,6 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		return newRawTunnel(conn), nil
 	}
 	found := detected{protocol: netio.Opaque}
-	var err error
 	switch port.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		found.server, found.err = dial(ctx)
@@ -232,11 +232,22 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case found.protocol == netio.HTTP2:
 		i.serveHTTP2(ctx, client, who, dst)
 	default:
-		scope := i.scopes(who, dst.Port()).tcp
-		scope.Opened()
-		r := i.upstreams.join(ctx, newRawTunnel(client), found.server, tcpIdleTimeout)
-		scope.Bytes(r.received, r.sent)
-		scope.Closed()
+		i.opaque(ctx, newRawTunnel(client), found.server, who, dst)
+	}
+}
+
+// opaque carries an opaque connection to the app at dst, and counts and logs it.
+func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller, dst netip.AddrPort) {
+	scope := i.scopes(who, dst.Port()).tcp
+	scope.Opened()
+	defer scope.Closed()
+	start := time.Now()
+	r := i.upstreams.join(ctx, client, server, tcpIdleTimeout)
+	scope.Bytes(r.received, r.sent)
+	if i.access.Enabled() {
+		e := connectionEntry(start, who, dst)
+		e.Received, e.Sent, e.UpstreamHost = r.received, r.sent, dst
+		i.access.Log(&e)
 	}
 }
 
@@ -250,7 +261,7 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
 	r := &responder{i: i}
 	h := &http1Service{
-		buffers: i.buffers, draining: i.draining,
+		buffers: i.buffers, draining: i.draining, clients: &i.upstreams.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) {
 			ex.Request().Fields.Del(targetField)
 			r.handle(ctx, ex, who, dst)

@@ -47,7 +47,7 @@ func (p *Proxy) listenDNS(l *opener) ([]func(context.Context) error, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := dns.Options{Table: &names{p.table, p.client}, Upstream: upstream, Logger: p.o.Logger}
+	o := dns.Options{Table: &names{p.table, p.outage}, Upstream: upstream, Logger: p.o.Logger}
 	for _, ip := range []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback()} {
 		addr := netip.AddrPortFrom(ip, portDNS)
 		udp, err := netio.ListenPacket(l.ctx, addr, l.mark)

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -95,7 +96,11 @@ func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destina
 	ctx, cancel := context.WithTimeout(ctx, firstUse)
 	defer cancel()
 	if err := o.discovery.Await(ctx, alias); err != nil {
-		o.log.WarnContext(ctx, "control plane did not say what is behind an address, passing through",
+		level := slog.LevelWarn
+		if errors.Is(err, errAway) {
+			level = slog.LevelDebug // said when the first one waited in vain
+		}
+		o.log.LogAttrs(ctx, level, "control plane did not say what is behind an address, passing through",
 			slog.String("address", dst.String()), slog.Any("error", err))
 	}
 	d, _ := o.table.find(alias)

@@ -57,6 +57,14 @@ func (m *mesh) ip() netip.Addr {
 
 func (m *mesh) sidecar(name string) *sidecar {
 	m.t.Helper()
+	s := m.ungoverned(name)
+	s.apply(&plan.InboundPolicy{Name: "in/myapp/" + name, MTLS: model.MTLSPermissive})
+	return s
+}
+
+// ungoverned is a sidecar that has not been told yet whom to let in.
+func (m *mesh) ungoverned(name string) *sidecar {
+	m.t.Helper()
 	ip := m.ip()
 	s := &sidecar{ip: ip, id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
 	p, err := New(Options{

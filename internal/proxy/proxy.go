@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/appprobe"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -48,6 +49,8 @@ type Options struct {
 	Drain time.Duration
 	// Resolvers are the upstream DNS servers.
 	Resolvers []netip.AddrPort
+	// AppProbes are made of the workload's app when the kubelet asks for them, by path.
+	AppProbes map[string]appprobe.Probe
 	// AccessLog takes the lines of the access log.
 	AccessLog io.Writer
 	Version   string
@@ -61,6 +64,7 @@ type Proxy struct {
 	table    *table
 	ups      *upstreams
 	client   *xds.Client
+	outage   *outage
 	identity *identity.Workload
 	metrics  *telemetry.Registry
 	access   *telemetry.AccessLog
@@ -69,6 +73,7 @@ type Proxy struct {
 	dialer   netio.Dialer
 	mirrors  *mirrors
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
+	probes   *appprobe.Handler
 
 	draining chan struct{}
 	quit     chan struct{}
@@ -101,8 +106,13 @@ func New(o Options) (*Proxy, error) {
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
+	p.outage = &outage{discovery: p.client, connected: p.client.Connected}
 	p.self.onInbound = p.client.Subscribe
 	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Sign: p.client.Sign, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	p.probes, err = appprobe.New(appprobe.Options{Probes: o.AppProbes, PodIP: o.IPs[0], Dial: p.dialPlain, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -138,7 +148,7 @@ func (p *Proxy) newUpstreams() (*upstreams, error) {
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
-		table: p.table, discovery: p.client, self: p.self, upstreams: p.ups, access: p.access, buffers: p.ups.buffers,
+		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, access: p.access, buffers: p.ups.buffers,
 		h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
 		metrics: p.metrics,
 	}
@@ -149,7 +159,8 @@ func (p *Proxy) newHandlers() {
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
-// after Options.Drain what is left is cut. It returns once everything it started has ended.
+// after Options.Drain what is left is cut. It returns once everything it started has ended: at once where nothing is
+// open.
 func (p *Proxy) Run(ctx context.Context) error {
 	// Work outlives ctx by the drain.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -191,7 +202,9 @@ func (p *Proxy) startNames() []string {
 	return names
 }
 
-// drain lets connections finish.
+// drain lets connections finish. New ones are taken meanwhile: callers that have not heard yet that the workload goes
+// still come. Where none is open the workload has ended too: a native sidecar is told after it, and before another one
+// is told the app has had time (see cmd/fairlead-proxy linger).
 func (p *Proxy) drain() {
 	p.o.Logger.Info("draining", slog.Int64("connections", p.active.Load()), slog.Duration("limit", p.o.Drain))
 	close(p.draining)
@@ -227,6 +240,11 @@ func (p *Proxy) Ready() string {
 	case <-p.self.known:
 	default:
 		missing = append(missing, "configuration of this workload")
+	}
+	select {
+	case <-p.self.governed:
+	default:
+		missing = append(missing, "policy for inbound connections")
 	}
 	select {
 	case <-p.identity.Ready():

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
@@ -197,9 +198,15 @@ func noHealthy(b *backend) error {
 	if err := b.unresolved(); err != nil {
 		return err
 	}
+	picker := b.picker.Load()
+	local := b.plan.Proximity == model.OnlySameNode
 	var why []string
-	for _, e := range b.picker.Load().All() {
-		why = append(why, e.Plan.Addr.String()+" "+strings.ToLower(e.Plan.Health.String()))
+	for _, e := range picker.All() {
+		state := e.Plan.Addr.String() + " " + strings.ToLower(e.Plan.Health.String())
+		if local {
+			state += " on " + nodeName(e.Plan.Workload.Node)
+		}
+		why = append(why, state)
 		if len(why) == 5 {
 			why = append(why, "…")
 			break
@@ -209,7 +216,18 @@ func noHealthy(b *backend) error {
 	if len(why) > 0 {
 		detail = "excluded: " + strings.Join(why, ", ")
 	}
+	if local {
+		detail = "internalTrafficPolicy Local of Service " + b.plan.Service.String() + " allows only endpoints on the caller's " +
+			nodeName(picker.Here().Node) + ": " + detail
+	}
 	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.plan.Name, Detail: detail}
+}
+
+func nodeName(name string) string {
+	if name == "" {
+		return "unknown node"
+	}
+	return "node " + name
 }
 
 // encodeInfo is what a sidecar tells its peers of its workload, once per connection, for their metrics.

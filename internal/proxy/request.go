@@ -77,7 +77,7 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 		}
 	}
 	if r.route.Local(req, &r.resp, r.c.local.Port()) {
-		return r.answer(down, r.route.LocalBody())
+		return r.local(down)
 	}
 	if r.chosen = r.route.Pick(rand.Uint64()); r.chosen == nil { //nolint:gosec // spreading load needs no secrecy
 		return &httpx.Error{Kind: httpx.NoCluster, Object: r.route.Plan.Origin, Detail: "every backend has weight 0"}
@@ -163,7 +163,8 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 	e.Accepted()
 	e.Begin()
 	defer e.End()
-	r.deadline.arm(up, r.timeLeft())
+	r.guard.watch(down, up, r.start)
+	r.guard.arm(r.timeLeft())
 	err = r.send(down, up)
 	if err == nil || !isDownstream(err) {
 		// A response may have come although the request could not be written to its end.
@@ -183,7 +184,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		r.route.ApplyResponse(&r.resp, r.chosen)
 		err = r.reply(down, up)
 	}
-	r.deadline.disarm()
+	r.guard.disarm()
 	if err != nil {
 		up.Abort(err)
 		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it

@@ -59,6 +59,7 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	if err != nil {
 		return &tryError{failure: notConnected, err: &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: p.addr.String(), Err: err}}
 	}
+	r.guard.watch(down, up, r.start)
 	err = r.send(down, up)
 	if err == nil || !isDownstream(err) {
 		if rerr := r.receive(down, up); rerr != nil {
@@ -71,6 +72,7 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 		r.resp.Fields.Del(errorField) // an app cannot speak for its sidecar
 		err = r.reply(down, up)
 	}
+	r.guard.disarm()
 	if err != nil {
 		up.Abort(err)
 		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 
 	"fairlead.dev/fairlead/internal/proxy/netio"
@@ -14,7 +15,7 @@ import (
 // serves them. Read from top to bottom it is the sidecar's surface.
 func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, error) {
 	l := &opener{ctx: ctx, mark: p.o.Mark}
-	pages := telemetry.Pages{Registry: p.metrics, Dump: p.dump, Ready: p.Ready, Quit: p.Quit}
+	pages := telemetry.Pages{Registry: p.metrics, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
 	serve := []func(context.Context) error{
 		// What the workload opens, redirected here by the kernel.
 		p.accepting(l.all(portOutbound), p.serveOutbound),
@@ -25,9 +26,9 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 		// Pages: what tells about configuration is for the pod alone.
 		pageServer(l.loopback(portAdmin), pages.Admin()),
 	}
-	for _, port := range []uint16{portMetrics, portReady, portPrometheus} {
+	for port, handler := range map[uint16]http.Handler{portMetrics: pages.Agent(), portReady: pages.Public(), portPrometheus: pages.Public()} {
 		for _, listener := range l.all(port) {
-			serve = append(serve, pageServer(listener, pages.Public()))
+			serve = append(serve, pageServer(listener, handler))
 		}
 	}
 	// Names that the workload looks up, redirected here.

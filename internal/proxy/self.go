@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net/netip"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // self is what this proxy knows of the workload that it serves.
@@ -20,12 +22,14 @@ type self struct {
 	policy   atomic.Pointer[plan.InboundPolicy]
 	known    chan struct{} // closed when workload is first set
 	once     sync.Once
+	governed chan struct{} // closed when policy is first set
+	onceGov  sync.Once
 	// onInbound is told the name of the inbound policy to subscribe to.
 	onInbound func(name string)
 }
 
 func newSelf(pod model.Key, ips []netip.Addr) *self {
-	return &self{pod: pod, ips: ips, known: make(chan struct{})}
+	return &self{pod: pod, ips: ips, known: make(chan struct{}), governed: make(chan struct{})}
 }
 
 // learn takes a workload that is this one; others are ignored.
@@ -40,7 +44,25 @@ func (s *self) learn(w *plan.Workload) {
 	s.once.Do(func() { close(s.known) })
 }
 
-func (s *self) setPolicy(p *plan.InboundPolicy) { s.policy.Store(p) }
+func (s *self) setPolicy(p *plan.InboundPolicy) {
+	s.policy.Store(p)
+	s.onceGov.Do(func() { close(s.governed) })
+}
+
+// awaitPolicy waits for the first policy. It reports false where ctx ended before.
+func (s *self) awaitPolicy(ctx context.Context) bool {
+	select {
+	case <-s.governed:
+		return true
+	default:
+	}
+	select {
+	case <-s.governed:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
 
 func (s *self) info() plan.WorkloadInfo {
 	if w := s.workload.Load(); w != nil {
@@ -56,6 +78,14 @@ func (s *self) identity() string {
 	return ""
 }
 
+// place is where the workload runs, as far as it is known.
+func (s *self) place() lb.Place {
+	if w := s.workload.Load(); w != nil {
+		return lb.Place{Node: w.Info.Node, Zone: w.Locality.Zone}
+	}
+	return lb.Place{}
+}
+
 // source is what routes may match on about the caller.
 func (s *self) source() httpx.Source {
 	src := httpx.Source{Namespace: s.pod.Namespace}
@@ -65,14 +95,10 @@ func (s *self) source() httpx.Source {
 	return src
 }
 
-// port gives what is known of a port of the workload; the zero value where no Service points at it.
+// port gives what is known of a port of the workload. Before the first policy that is nothing, its mTLS mode neither.
 func (s *self) port(port uint16) plan.InboundPort {
 	if p := s.policy.Load(); p != nil {
-		for i := range p.Ports {
-			if p.Ports[i].Port == port {
-				return p.Ports[i]
-			}
-		}
+		return p.Port(port)
 	}
 	return plan.InboundPort{Port: port}
 }

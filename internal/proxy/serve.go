@@ -17,6 +17,9 @@ import (
 type http1Service struct {
 	buffers  *h1.Buffers
 	draining <-chan struct{}
+	// clients is told of the connection, whose exchanges guard watches.
+	clients *vigil
+	guard   *guard
 	// handle carries one request.
 	handle func(httpx.ServerExchange)
 	// refused is told of a request that was not even HTTP, or too large, and how it was answered.
@@ -31,6 +34,7 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	defer server.Close()
 	stop := onDrain(ctx, h.draining, func(context.Context) { server.Shutdown() })
 	defer stop()
+	defer h.clients.enter(client.NetConn(), h.guard)()
 	for {
 		ex, err := server.Next()
 		if err != nil {

@@ -79,6 +79,7 @@ func (t *table) Apply(updates []xds.Update) []xds.Rejection {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	changed := map[string]bool{}
+	here := t.self.place()
 	for _, u := range updates {
 		switch r := u.Resource.(type) {
 		case *plan.EndpointShard:
@@ -94,6 +95,9 @@ func (t *table) Apply(updates []xds.Update) []xds.Rejection {
 		}
 	}
 	t.repick(changed)
+	if t.self.place() != here {
+		t.moved()
+	}
 	return rejected
 }
 
@@ -158,8 +162,10 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
 		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
 	}
+	d := t.names[u.Name]
 	for i := range p.Backends {
 		b := &backend{plan: &p.Backends[i], gate: newGate(&p.Backends[i])}
+		b.picker.Store(d.pickerOf(b.plan.Name))
 		next.backends = append(next.backends, b)
 		for _, shard := range b.plan.Shards {
 			if t.users[shard] == nil {
@@ -170,7 +176,6 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		t.watchNames(b)
 		t.pick(b)
 	}
-	d := t.names[u.Name]
 	if d == nil {
 		d = &destination{name: u.Name}
 		d.used.Store(time.Now().UnixNano())
@@ -232,7 +237,32 @@ func (t *table) pick(b *backend) {
 	for i := range named {
 		all = append(all, t.endpointFor(b.plan, &named[i]))
 	}
-	b.picker.Store(lb.NewPicker(b.plan.LB, all))
+	b.picker.Store(lb.NewPicker(t.choice(b), all))
+}
+
+// choice says how the endpoints of a backend are chosen.
+func (t *table) choice(b *backend) lb.Options {
+	o := lb.Options{Kind: b.plan.LB, Proximity: b.plan.Proximity, Here: t.self.place()}
+	if b.plan.ClientAffinity {
+		o.Client, o.Before = t.self.ips[0], b.picker.Load()
+	}
+	return o
+}
+
+// moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
+// node have changed.
+func (t *table) moved() {
+	for _, d := range t.names {
+		state := d.state.Load()
+		if state == nil {
+			continue
+		}
+		for _, b := range state.backends {
+			if b.plan.Proximity != model.AnyDistance {
+				t.pick(b)
+			}
+		}
+	}
 }
 
 // endpointFor gives the endpoint of an address, keeping what was seen of it.
@@ -245,7 +275,8 @@ func (t *table) endpointFor(b *plan.Backend, e *plan.Endpoint) *lb.Endpoint {
 	switch {
 	case known == nil:
 		known = lb.NewEndpoint(*e, t.upstreams.of(key, b, e, t))
-	case known.Plan.Weight != e.Weight || known.Plan.Health != e.Health || !slices.Equal(known.Plan.Subsets, e.Subsets):
+	case known.Plan.Weight != e.Weight || known.Plan.Health != e.Health || !slices.Equal(known.Plan.Subsets, e.Subsets),
+		lb.PlaceOf(&known.Plan) != lb.PlaceOf(e):
 		known = known.With(*e)
 	}
 	t.endpoints[key] = known

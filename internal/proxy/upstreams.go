@@ -25,6 +25,7 @@ type upstreams struct {
 	buffers *h1.Buffers
 	h2pool  *h2.Pool
 	relayer *netio.Relayer
+	clients vigil
 
 	mu    sync.Mutex
 	peers map[peerKey]*peer
@@ -139,7 +140,8 @@ const (
 	sweepEvery = time.Second
 )
 
-// sweep closes what has been idle for too long, until ctx ends, and then everything.
+// sweep closes what has been idle for too long, and gives up what nobody waits for any more, until ctx ends, and then
+// closes everything.
 func (u *upstreams) sweep(ctx context.Context) {
 	tick := time.NewTicker(sweepEvery)
 	defer tick.Stop()
@@ -150,6 +152,7 @@ func (u *upstreams) sweep(ctx context.Context) {
 			return
 		case now := <-tick.C:
 			u.closeIdle(now)
+			u.clients.look(now)
 		}
 	}
 }

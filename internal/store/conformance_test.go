@@ -71,6 +71,9 @@ func tables() []conformance {
 	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local"}
 	changedPolicy := policy
 	changedPolicy.Default.LB = model.Random
+	peer := model.PeerAuthentication{Ref: ref("PeerAuthentication", "myapp", "default"), Mode: model.MTLSStrict}
+	changedPeer := peer
+	changedPeer.Mode = model.MTLSPermissive
 	return []conformance{
 		{
 			name:   "services",
@@ -165,6 +168,17 @@ func tables() []conformance {
 				"host": func(r *store.Reader) any { return list(r.PoliciesByHost(policy.Host)) },
 			},
 			updated: []string{"all", "ref", "host"},
+		},
+		{
+			name:   "peer authentications",
+			set:    func(tx *store.Txn) { tx.SetPeerAuthentication(peer) },
+			update: func(tx *store.Txn) { tx.SetPeerAuthentication(changedPeer) },
+			remove: func(tx *store.Txn) { tx.DeletePeerAuthentication(peer.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all":       func(r *store.Reader) any { return list(r.PeerAuthentications()) },
+				"namespace": func(r *store.Reader) any { return list(r.PeerAuthenticationsInNamespace("myapp")) },
+			},
+			updated: []string{"all", "namespace"},
 		},
 	}
 }

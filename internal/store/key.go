@@ -38,6 +38,8 @@ const (
 	RouteSetsByParent // "namespace/name" of the parent service
 	Policies          // "Kind/namespace/name"
 	PoliciesByHost
+	PeerAuthentications // "Kind/namespace/name"
+	PeerAuthenticationsInNamespace
 )
 
 // String gives the name that debug output uses.
@@ -54,6 +56,7 @@ func (t Table) String() string {
 		Nodes: "nodes", Namespaces: "namespaces",
 		RouteSets: "route-sets", RouteSetsByHost: "route-sets-by-host", RouteSetsByParent: "route-sets-by-parent",
 		Policies: "policies", PoliciesByHost: "policies-by-host",
+		PeerAuthentications: "peer-authentications", PeerAuthenticationsInNamespace: "peer-authentications-in-namespace",
 	}
 	if t == 0 || int(t) >= len(names) {
 		return "table-" + strconv.Itoa(int(t))

@@ -208,6 +208,18 @@ func (r *Reader) Policies() []*model.DestinationPolicy {
 	return r.state.policies.all()
 }
 
+// PeerAuthenticationsInNamespace lists the peer authentication policies of a namespace.
+func (r *Reader) PeerAuthenticationsInNamespace(namespace string) []*model.PeerAuthentication {
+	r.note(PeerAuthenticationsInNamespace, namespace)
+	return r.state.peers.by(peerAuthenticationInNamespace, namespace)
+}
+
+// PeerAuthentications lists all peer authentication policies.
+func (r *Reader) PeerAuthentications() []*model.PeerAuthentication {
+	r.note(PeerAuthentications, All)
+	return r.state.peers.all()
+}
+
 func sliceKeys(rows []*model.Slice) []model.Key {
 	keys := make([]model.Key, 0, len(rows))
 	for _, s := range rows {

@@ -59,6 +59,10 @@ const (
 )
 
 const (
+	peerAuthenticationInNamespace = iota
+)
+
+const (
 	autoAddressAt = iota
 )
 
@@ -72,6 +76,7 @@ type schemas struct {
 	namespaces schema[model.Namespace]
 	routeSets  schema[model.RouteSet]
 	policies   schema[model.DestinationPolicy]
+	peers      schema[model.PeerAuthentication]
 }
 
 func newSchemas() *schemas {
@@ -131,6 +136,14 @@ func newSchemas() *schemas {
 			table: Policies, id: func(p *model.DestinationPolicy) string { return refID(p.Ref) },
 			indexes: []index[model.DestinationPolicy]{
 				policyByHost: {table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} }},
+			},
+		},
+		peers: schema[model.PeerAuthentication]{
+			table: PeerAuthentications, id: func(p *model.PeerAuthentication) string { return refID(p.Ref) },
+			indexes: []index[model.PeerAuthentication]{
+				peerAuthenticationInNamespace: {
+					table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
+				},
 			},
 		},
 	}

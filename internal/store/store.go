@@ -37,6 +37,7 @@ type state struct {
 	namespaces table[model.Namespace]
 	routeSets  table[model.RouteSet]
 	policies   table[model.DestinationPolicy]
+	peers      table[model.PeerAuthentication]
 	// sizes counts the workloads of each namespace.
 	sizes *iradix.Tree[int]
 }
@@ -53,6 +54,7 @@ func New() *Store {
 		namespaces: newTable(&s.namespaces),
 		routeSets:  newTable(&s.routeSets),
 		policies:   newTable(&s.policies),
+		peers:      newTable(&s.peers),
 		sizes:      iradix.New[int](),
 	}}}
 }
@@ -70,15 +72,25 @@ func (s *Store) Commit(fn func(*Txn)) (Snapshot, Changed) {
 	s.writing.Lock()
 	defer s.writing.Unlock()
 	base := s.Snapshot()
-	tx := newTxn(s.schemas, base.state)
-	fn(tx)
-	tx.assignAutoAddresses()
-	if len(tx.changed) == 0 {
-		return base, tx.changed
+	next, changed := s.apply(base, fn)
+	if len(changed) == 0 {
+		return base, changed
 	}
-	next := Snapshot{revision: base.revision + 1, state: tx.commit()}
 	s.mu.Lock()
 	s.current = next
 	s.mu.Unlock()
-	return next, tx.changed
+	return next, changed
+}
+
+// Try gives the state that Commit would lead to, and changes nothing.
+func (s *Store) Try(fn func(*Txn)) Snapshot {
+	next, _ := s.apply(s.Snapshot(), fn)
+	return next
+}
+
+func (s *Store) apply(base Snapshot, fn func(*Txn)) (Snapshot, Changed) {
+	tx := newTxn(s.schemas, base.state)
+	fn(tx)
+	tx.assignAutoAddresses()
+	return Snapshot{revision: base.revision + 1, state: tx.commit()}, tx.changed
 }

@@ -18,6 +18,7 @@ type Txn struct {
 	namespaces writer[model.Namespace]
 	routeSets  writer[model.RouteSet]
 	policies   writer[model.DestinationPolicy]
+	peers      writer[model.PeerAuthentication]
 	sizes      *iradix.Txn[int]
 }
 
@@ -33,6 +34,7 @@ func newTxn(s *schemas, base *state) *Txn {
 		namespaces: writer[model.Namespace]{schema: &s.namespaces, base: base.namespaces, changed: changed},
 		routeSets:  writer[model.RouteSet]{schema: &s.routeSets, base: base.routeSets, changed: changed},
 		policies:   writer[model.DestinationPolicy]{schema: &s.policies, base: base.policies, changed: changed},
+		peers:      writer[model.PeerAuthentication]{schema: &s.peers, base: base.peers, changed: changed},
 		sizes:      base.sizes.Txn(),
 	}
 }
@@ -47,6 +49,7 @@ func (tx *Txn) commit() *state {
 		namespaces: tx.namespaces.commit(),
 		routeSets:  tx.routeSets.commit(),
 		policies:   tx.policies.commit(),
+		peers:      tx.peers.commit(),
 		sizes:      tx.sizes.CommitOnly(),
 	}
 }
@@ -125,6 +128,12 @@ func (tx *Txn) SetPolicy(p model.DestinationPolicy) { tx.policies.set(&p) }
 
 // DeletePolicy removes a destination policy, if it is there.
 func (tx *Txn) DeletePolicy(ref model.Ref) { tx.policies.remove(refID(ref)) }
+
+// SetPeerAuthentication adds or replaces a peer authentication policy.
+func (tx *Txn) SetPeerAuthentication(p model.PeerAuthentication) { tx.peers.set(&p) }
+
+// DeletePeerAuthentication removes a peer authentication policy, if it is there.
+func (tx *Txn) DeletePeerAuthentication(ref model.Ref) { tx.peers.remove(refID(ref)) }
 
 // assignAutoAddresses gives addresses anew where the set of services that need one has changed.
 func (tx *Txn) assignAutoAddresses() {

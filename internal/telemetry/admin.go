@@ -37,6 +37,7 @@ type ClusterDump struct {
 	Type            string `json:"type"`
 	DestinationRule string `json:"destinationRule,omitempty"`
 	LoadBalancer    string `json:"loadBalancer,omitempty"`
+	Proximity       string `json:"proximity,omitempty"`
 	Missing         string `json:"missing,omitempty"`
 }
 
@@ -51,6 +52,7 @@ type EndpointDump struct {
 	MTLS     bool   `json:"mtls"`
 	Identity string `json:"identity,omitempty"`
 	Locality string `json:"locality,omitempty"`
+	Node     string `json:"node,omitempty"`
 	Workload string `json:"workload,omitempty"`
 }
 
@@ -93,7 +95,12 @@ type Pages struct {
 	Ready func() string
 	// Quit ends the sidecar gracefully (POST /quitquitquit, as Istio's agent).
 	Quit func()
+	// Probes answers what begins with ProbesPath.
+	Probes http.Handler
 }
+
+// ProbesPath is where the kubelet asks for the probes of the app.
+const ProbesPath = "/app-health/"
 
 // Admin is the handler of the loopback port 15000.
 func (p Pages) Admin() http.Handler {
@@ -111,7 +118,14 @@ func (p Pages) Admin() http.Handler {
 	return mux
 }
 
-// Public is the handler of 15020, 15021 and 15090: metrics and readiness, nothing that tells about configuration.
+// Agent is the handler of 15020: the public pages, and the probes of the app.
+func (p Pages) Agent() http.Handler {
+	mux := p.mux()
+	mux.Handle(ProbesPath, p.Probes)
+	return mux
+}
+
+// Public is the handler of 15021 and 15090: metrics and readiness, nothing that tells about configuration.
 func (p Pages) Public() http.Handler { return p.mux() }
 
 func (p Pages) mux() *http.ServeMux {

@@ -96,8 +96,9 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.LBKind]():         int(model.Passthrough),
 		reflect.TypeFor[model.TLSMode]():        int(model.TLSIstioMutual),
 		reflect.TypeFor[model.PortMode]():       int(model.PortFromRequest),
+		reflect.TypeFor[model.Proximity]():      int(model.OnlySameNode),
 		reflect.TypeFor[plan.Health]():          int(plan.Draining),
-		reflect.TypeFor[plan.MTLSMode]():        int(plan.Disabled),
+		reflect.TypeFor[model.MTLSMode]():       int(model.MTLSDisable),
 		reflect.TypeFor[plan.AccessLogFormat](): int(plan.AccessLogJSON),
 	}
 	switch v.Kind() { //nolint:exhaustive // the default panics

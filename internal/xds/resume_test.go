@@ -339,6 +339,33 @@ func TestRefusedTokenIsLoggedOnce(t *testing.T) {
 	}
 }
 
+// unjudged is the error of a judge that cannot be asked, or of one that says so of itself without being it.
+type unjudged struct{ temporary bool }
+
+func (u unjudged) Error() string   { return "the API server is away" }
+func (u unjudged) Temporary() bool { return u.temporary }
+
+func TestTokenThatNobodyJudgedIsNotRefused(t *testing.T) {
+	for _, tc := range []struct {
+		name string
+		err  error
+		want string
+	}{
+		{"temporary", fmt.Errorf("token review: %w", unjudged{true}), "UNAVAILABLE: token review: the API server is away"},
+		{"not_temporary", unjudged{false}, "UNAUTHENTICATED: the API server is away"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			w := start(t, newFakeSource(), func(o *ServerOptions) {
+				o.Authenticate = func(context.Context, string) (ClientIdentity, error) { return ClientIdentity{}, tc.err }
+			})
+			_, _, err := w.client(t, newRecorder()).Sign(t.Context(), []byte("csr"))
+			if err == nil || !strings.Contains(err.Error(), tc.want) {
+				t.Errorf("Sign = %v, want %s", err, tc.want)
+			}
+		})
+	}
+}
+
 func TestSign(t *testing.T) {
 	w := start(t, newFakeSource(), func(o *ServerOptions) {
 		o.Sign = func(_ context.Context, client ClientIdentity, csr []byte) (chain, roots []byte, err error) {

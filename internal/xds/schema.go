@@ -29,7 +29,6 @@ func (c *coder) destination(d *plan.Destination) {
 	list(c, 7, &d.TCP, (*coder).tcpRoute)
 	list(c, 8, &d.Backends, (*coder).backend)
 	c.addrs(9, &d.Addresses)
-	c.bool(10, &d.Passthrough)
 	c.bool(11, &d.OutOfMesh)
 }
 
@@ -54,6 +53,8 @@ func (c *coder) backend(b *plan.Backend) {
 	c.uint32(18, &b.MaxPendingRequests)
 	c.uint32(19, &b.MaxRequests)
 	c.uint32(20, &b.MaxRequestsPerConnection)
+	enum(c, 21, &b.Proximity, model.OnlySameNode)
+	c.bool(22, &b.ClientAffinity)
 }
 
 func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {
@@ -224,15 +225,17 @@ func (c *coder) workload(w *plan.Workload) {
 func (c *coder) inbound(p *plan.InboundPolicy) {
 	text(c, 1, &p.Name)
 	list(c, 2, &p.Ports, (*coder).inboundPort)
-	enum(c, 3, &p.MTLS, plan.Disabled)
+	enum(c, 3, &p.MTLS, model.MTLSDisable)
+	text(c, 4, &p.MTLSOrigin)
 }
 
 func (c *coder) inboundPort(p *plan.InboundPort) {
 	c.uint16(1, &p.Port)
 	enum(c, 2, &p.Protocol, model.UDP)
-	enum(c, 3, &p.MTLS, plan.Disabled)
+	enum(c, 3, &p.MTLS, model.MTLSDisable)
 	part(c, 4, &p.Service, (*coder).key)
 	text(c, 5, &p.Host)
+	text(c, 6, &p.MTLSOrigin)
 }
 
 func (c *coder) dnsName(n *plan.DNSName) {

@@ -63,7 +63,9 @@ type Trace struct {
 type ServerOptions struct {
 	// Source has the resources. Required.
 	Source Source
-	// Authenticate says who holds a bearer token. Its error is shown to the caller. Required.
+	// Authenticate says who holds a bearer token. Its error is shown to the caller: as UNAVAILABLE where it has a method
+	// Temporary() bool that gives true, such as when the judge of tokens could not be asked, else as UNAUTHENTICATED.
+	// Required.
 	Authenticate func(ctx context.Context, token string) (ClientIdentity, error)
 	// Sign issues a certificate for the client; nil answers UNIMPLEMENTED. Its error is shown to the caller.
 	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
@@ -163,7 +165,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	client, err := s.o.Authenticate(r.Context(), token)
 	if err != nil {
-		return &StatusError{CodeUnauthenticated, err.Error()}
+		return notAuthenticated(err)
 	}
 	switch r.URL.Path {
 	case pathStream:
@@ -172,6 +174,18 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return s.serveSign(w, r, client)
 	}
 	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
+}
+
+// notAuthenticated tells a token that is refused from one that nobody has judged.
+func notAuthenticated(err error) *StatusError {
+	type temporary interface {
+		error
+		Temporary() bool
+	}
+	if t, ok := errors.AsType[temporary](err); ok && t.Temporary() {
+		return &StatusError{CodeUnavailable, err.Error()}
+	}
+	return &StatusError{CodeUnauthenticated, err.Error()}
 }
 
 func (s *Server) serveSign(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {

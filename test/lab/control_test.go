@@ -142,6 +142,10 @@ func startFromSnapshot(t *testing.T, m *mesh) {
 	if a := m.do(t, client, http.MethodGet, outsideIP+":80", "/from/the/rules"); a.StatusCode != http.StatusTeapot {
 		t.Errorf("the VirtualService from the snapshot: status %d, %q", a.StatusCode, a.body)
 	}
+	own := m.find(t, client).IPs[0].String() + ":8080"
+	if a := m.do(t, "deploy/plain-v1", http.MethodGet, own, "/"); a.StatusCode != http.StatusOK {
+		t.Errorf("a plain caller, by the policy from the snapshot: status %d, %q", a.StatusCode, a.body)
+	}
 	a := m.do(t, client, http.MethodGet, controlIP+":80", "/")
 	if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, "no workload certificate yet") {
 		t.Errorf("a call that needs the certificate: status %d, %q", a.StatusCode, a.body)

@@ -144,6 +144,58 @@ func (LoadBalancer) EnumDescriptor() ([]byte, []int) {
 	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{1}
 }
 
+type Proximity int32
+
+const (
+	Proximity_PROXIMITY_ANY              Proximity = 0
+	Proximity_PROXIMITY_PREFER_SAME_ZONE Proximity = 1
+	Proximity_PROXIMITY_PREFER_SAME_NODE Proximity = 2
+	Proximity_PROXIMITY_ONLY_SAME_NODE   Proximity = 3
+)
+
+// Enum value maps for Proximity.
+var (
+	Proximity_name = map[int32]string{
+		0: "PROXIMITY_ANY",
+		1: "PROXIMITY_PREFER_SAME_ZONE",
+		2: "PROXIMITY_PREFER_SAME_NODE",
+		3: "PROXIMITY_ONLY_SAME_NODE",
+	}
+	Proximity_value = map[string]int32{
+		"PROXIMITY_ANY":              0,
+		"PROXIMITY_PREFER_SAME_ZONE": 1,
+		"PROXIMITY_PREFER_SAME_NODE": 2,
+		"PROXIMITY_ONLY_SAME_NODE":   3,
+	}
+)
+
+func (x Proximity) Enum() *Proximity {
+	p := new(Proximity)
+	*p = x
+	return p
+}
+
+func (x Proximity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Proximity) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairlead_v1_resource_proto_enumTypes[2].Descriptor()
+}
+
+func (Proximity) Type() protoreflect.EnumType {
+	return &file_fairlead_v1_resource_proto_enumTypes[2]
+}
+
+func (x Proximity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Proximity.Descriptor instead.
+func (Proximity) EnumDescriptor() ([]byte, []int) {
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{2}
+}
+
 type TLSMode int32
 
 const (
@@ -183,11 +235,11 @@ func (x TLSMode) String() string {
 }
 
 func (TLSMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[2].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[3].Descriptor()
 }
 
 func (TLSMode) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[2]
+	return &file_fairlead_v1_resource_proto_enumTypes[3]
 }
 
 func (x TLSMode) Number() protoreflect.EnumNumber {
@@ -196,7 +248,7 @@ func (x TLSMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TLSMode.Descriptor instead.
 func (TLSMode) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{2}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{3}
 }
 
 type MatchKind int32
@@ -241,11 +293,11 @@ func (x MatchKind) String() string {
 }
 
 func (MatchKind) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[3].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[4].Descriptor()
 }
 
 func (MatchKind) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[3]
+	return &file_fairlead_v1_resource_proto_enumTypes[4]
 }
 
 func (x MatchKind) Number() protoreflect.EnumNumber {
@@ -254,7 +306,7 @@ func (x MatchKind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MatchKind.Descriptor instead.
 func (MatchKind) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{3}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{4}
 }
 
 type PortMode int32
@@ -290,11 +342,11 @@ func (x PortMode) String() string {
 }
 
 func (PortMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[4].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[5].Descriptor()
 }
 
 func (PortMode) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[4]
+	return &file_fairlead_v1_resource_proto_enumTypes[5]
 }
 
 func (x PortMode) Number() protoreflect.EnumNumber {
@@ -303,7 +355,7 @@ func (x PortMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PortMode.Descriptor instead.
 func (PortMode) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{4}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{5}
 }
 
 type Health int32
@@ -342,11 +394,11 @@ func (x Health) String() string {
 }
 
 func (Health) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[5].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[6].Descriptor()
 }
 
 func (Health) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[5]
+	return &file_fairlead_v1_resource_proto_enumTypes[6]
 }
 
 func (x Health) Number() protoreflect.EnumNumber {
@@ -355,7 +407,7 @@ func (x Health) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Health.Descriptor instead.
 func (Health) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{5}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{6}
 }
 
 type MTLSMode int32
@@ -394,11 +446,11 @@ func (x MTLSMode) String() string {
 }
 
 func (MTLSMode) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[6].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[7].Descriptor()
 }
 
 func (MTLSMode) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[6]
+	return &file_fairlead_v1_resource_proto_enumTypes[7]
 }
 
 func (x MTLSMode) Number() protoreflect.EnumNumber {
@@ -407,7 +459,7 @@ func (x MTLSMode) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use MTLSMode.Descriptor instead.
 func (MTLSMode) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{6}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{7}
 }
 
 type AccessLogFormat int32
@@ -443,11 +495,11 @@ func (x AccessLogFormat) String() string {
 }
 
 func (AccessLogFormat) Descriptor() protoreflect.EnumDescriptor {
-	return file_fairlead_v1_resource_proto_enumTypes[7].Descriptor()
+	return file_fairlead_v1_resource_proto_enumTypes[8].Descriptor()
 }
 
 func (AccessLogFormat) Type() protoreflect.EnumType {
-	return &file_fairlead_v1_resource_proto_enumTypes[7]
+	return &file_fairlead_v1_resource_proto_enumTypes[8]
 }
 
 func (x AccessLogFormat) Number() protoreflect.EnumNumber {
@@ -456,7 +508,7 @@ func (x AccessLogFormat) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AccessLogFormat.Descriptor instead.
 func (AccessLogFormat) EnumDescriptor() ([]byte, []int) {
-	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{7}
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{8}
 }
 
 // Payload is the body of a resource.
@@ -745,7 +797,6 @@ type Destination struct {
 	Tcp           []*TCPRoute            `protobuf:"bytes,7,rep,name=tcp,proto3" json:"tcp,omitempty"`
 	Backends      []*Backend             `protobuf:"bytes,8,rep,name=backends,proto3" json:"backends,omitempty"`
 	Addresses     [][]byte               `protobuf:"bytes,9,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	Passthrough   bool                   `protobuf:"varint,10,opt,name=passthrough,proto3" json:"passthrough,omitempty"`
 	OutOfMesh     bool                   `protobuf:"varint,11,opt,name=out_of_mesh,json=outOfMesh,proto3" json:"out_of_mesh,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -844,13 +895,6 @@ func (x *Destination) GetAddresses() [][]byte {
 	return nil
 }
 
-func (x *Destination) GetPassthrough() bool {
-	if x != nil {
-		return x.Passthrough
-	}
-	return false
-}
-
 func (x *Destination) GetOutOfMesh() bool {
 	if x != nil {
 		return x.OutOfMesh
@@ -880,6 +924,8 @@ type Backend struct {
 	MaxPendingRequests       uint32                 `protobuf:"varint,18,opt,name=max_pending_requests,json=maxPendingRequests,proto3" json:"max_pending_requests,omitempty"`
 	MaxRequests              uint32                 `protobuf:"varint,19,opt,name=max_requests,json=maxRequests,proto3" json:"max_requests,omitempty"`
 	MaxRequestsPerConnection uint32                 `protobuf:"varint,20,opt,name=max_requests_per_connection,json=maxRequestsPerConnection,proto3" json:"max_requests_per_connection,omitempty"`
+	Proximity                Proximity              `protobuf:"varint,21,opt,name=proximity,proto3,enum=fairlead.v1.Proximity" json:"proximity,omitempty"`
+	ClientAffinity           bool                   `protobuf:"varint,22,opt,name=client_affinity,json=clientAffinity,proto3" json:"client_affinity,omitempty"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache
 }
@@ -1052,6 +1098,20 @@ func (x *Backend) GetMaxRequestsPerConnection() uint32 {
 		return x.MaxRequestsPerConnection
 	}
 	return 0
+}
+
+func (x *Backend) GetProximity() Proximity {
+	if x != nil {
+		return x.Proximity
+	}
+	return Proximity_PROXIMITY_ANY
+}
+
+func (x *Backend) GetClientAffinity() bool {
+	if x != nil {
+		return x.ClientAffinity
+	}
+	return false
 }
 
 type DNSEndpoint struct {
@@ -2871,6 +2931,7 @@ type InboundPolicy struct {
 	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Ports         []*InboundPort         `protobuf:"bytes,2,rep,name=ports,proto3" json:"ports,omitempty"`
 	Mtls          MTLSMode               `protobuf:"varint,3,opt,name=mtls,proto3,enum=fairlead.v1.MTLSMode" json:"mtls,omitempty"`
+	MtlsOrigin    string                 `protobuf:"bytes,4,opt,name=mtls_origin,json=mtlsOrigin,proto3" json:"mtls_origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2926,6 +2987,13 @@ func (x *InboundPolicy) GetMtls() MTLSMode {
 	return MTLSMode_MTLS_MODE_UNSPECIFIED
 }
 
+func (x *InboundPolicy) GetMtlsOrigin() string {
+	if x != nil {
+		return x.MtlsOrigin
+	}
+	return ""
+}
+
 type InboundPort struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Port          uint32                 `protobuf:"varint,1,opt,name=port,proto3" json:"port,omitempty"`
@@ -2933,6 +3001,7 @@ type InboundPort struct {
 	Mtls          MTLSMode               `protobuf:"varint,3,opt,name=mtls,proto3,enum=fairlead.v1.MTLSMode" json:"mtls,omitempty"`
 	Service       *Key                   `protobuf:"bytes,4,opt,name=service,proto3" json:"service,omitempty"`
 	Host          string                 `protobuf:"bytes,5,opt,name=host,proto3" json:"host,omitempty"`
+	MtlsOrigin    string                 `protobuf:"bytes,6,opt,name=mtls_origin,json=mtlsOrigin,proto3" json:"mtls_origin,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2998,6 +3067,13 @@ func (x *InboundPort) GetService() *Key {
 func (x *InboundPort) GetHost() string {
 	if x != nil {
 		return x.Host
+	}
+	return ""
+}
+
+func (x *InboundPort) GetMtlsOrigin() string {
+	if x != nil {
+		return x.MtlsOrigin
 	}
 	return ""
 }
@@ -3219,7 +3295,7 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\bLocality\x12\x16\n" +
 	"\x06region\x18\x01 \x01(\tR\x06region\x12\x12\n" +
 	"\x04zone\x18\x02 \x01(\tR\x04zone\x12\x19\n" +
-	"\bsub_zone\x18\x03 \x01(\tR\asubZone\"\x8f\x03\n" +
+	"\bsub_zone\x18\x03 \x01(\tR\asubZone\"\x80\x03\n" +
 	"\vDestination\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3229,10 +3305,9 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x06routes\x18\x06 \x03(\v2\x12.fairlead.v1.RouteR\x06routes\x12'\n" +
 	"\x03tcp\x18\a \x03(\v2\x15.fairlead.v1.TCPRouteR\x03tcp\x120\n" +
 	"\bbackends\x18\b \x03(\v2\x14.fairlead.v1.BackendR\bbackends\x12\x1c\n" +
-	"\taddresses\x18\t \x03(\fR\taddresses\x12 \n" +
-	"\vpassthrough\x18\n" +
-	" \x01(\bR\vpassthrough\x12\x1e\n" +
-	"\vout_of_mesh\x18\v \x01(\bR\toutOfMesh\"\xc9\x05\n" +
+	"\taddresses\x18\t \x03(\fR\taddresses\x12\x1e\n" +
+	"\vout_of_mesh\x18\v \x01(\bR\toutOfMeshJ\x04\b\n" +
+	"\x10\vR\vpassthrough\"\xa8\x06\n" +
 	"\aBackend\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
 	"\x04host\x18\x02 \x01(\tR\x04host\x12\x12\n" +
@@ -3254,7 +3329,9 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x0fmax_connections\x18\x11 \x01(\rR\x0emaxConnections\x120\n" +
 	"\x14max_pending_requests\x18\x12 \x01(\rR\x12maxPendingRequests\x12!\n" +
 	"\fmax_requests\x18\x13 \x01(\rR\vmaxRequests\x12=\n" +
-	"\x1bmax_requests_per_connection\x18\x14 \x01(\rR\x18maxRequestsPerConnection\"M\n" +
+	"\x1bmax_requests_per_connection\x18\x14 \x01(\rR\x18maxRequestsPerConnection\x124\n" +
+	"\tproximity\x18\x15 \x01(\x0e2\x16.fairlead.v1.ProximityR\tproximity\x12'\n" +
+	"\x0fclient_affinity\x18\x16 \x01(\bR\x0eclientAffinity\"M\n" +
 	"\vDNSEndpoint\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x12\n" +
 	"\x04port\x18\x02 \x01(\rR\x04port\x12\x16\n" +
@@ -3419,17 +3496,21 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	" \x01(\tR\ainbound\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"~\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x9f\x01\n" +
 	"\rInboundPolicy\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12.\n" +
 	"\x05ports\x18\x02 \x03(\v2\x18.fairlead.v1.InboundPortR\x05ports\x12)\n" +
-	"\x04mtls\x18\x03 \x01(\x0e2\x15.fairlead.v1.MTLSModeR\x04mtls\"\xbf\x01\n" +
+	"\x04mtls\x18\x03 \x01(\x0e2\x15.fairlead.v1.MTLSModeR\x04mtls\x12\x1f\n" +
+	"\vmtls_origin\x18\x04 \x01(\tR\n" +
+	"mtlsOrigin\"\xe0\x01\n" +
 	"\vInboundPort\x12\x12\n" +
 	"\x04port\x18\x01 \x01(\rR\x04port\x121\n" +
 	"\bprotocol\x18\x02 \x01(\x0e2\x15.fairlead.v1.ProtocolR\bprotocol\x12)\n" +
 	"\x04mtls\x18\x03 \x01(\x0e2\x15.fairlead.v1.MTLSModeR\x04mtls\x12*\n" +
 	"\aservice\x18\x04 \x01(\v2\x10.fairlead.v1.KeyR\aservice\x12\x12\n" +
-	"\x04host\x18\x05 \x01(\tR\x04host\"c\n" +
+	"\x04host\x18\x05 \x01(\tR\x04host\x12\x1f\n" +
+	"\vmtls_origin\x18\x06 \x01(\tR\n" +
+	"mtlsOrigin\"c\n" +
 	"\aDNSName\x12\x12\n" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x14\n" +
@@ -3461,7 +3542,12 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x1bLOAD_BALANCER_LEAST_REQUEST\x10\x01\x12\x1d\n" +
 	"\x19LOAD_BALANCER_ROUND_ROBIN\x10\x02\x12\x18\n" +
 	"\x14LOAD_BALANCER_RANDOM\x10\x03\x12\x1d\n" +
-	"\x19LOAD_BALANCER_PASSTHROUGH\x10\x04*~\n" +
+	"\x19LOAD_BALANCER_PASSTHROUGH\x10\x04*|\n" +
+	"\tProximity\x12\x11\n" +
+	"\rPROXIMITY_ANY\x10\x00\x12\x1e\n" +
+	"\x1aPROXIMITY_PREFER_SAME_ZONE\x10\x01\x12\x1e\n" +
+	"\x1aPROXIMITY_PREFER_SAME_NODE\x10\x02\x12\x1c\n" +
+	"\x18PROXIMITY_ONLY_SAME_NODE\x10\x03*~\n" +
 	"\aTLSMode\x12\x18\n" +
 	"\x14TLS_MODE_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10TLS_MODE_DISABLE\x10\x01\x12\x13\n" +
@@ -3506,116 +3592,118 @@ func file_fairlead_v1_resource_proto_rawDescGZIP() []byte {
 	return file_fairlead_v1_resource_proto_rawDescData
 }
 
-var file_fairlead_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_fairlead_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
 var file_fairlead_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_fairlead_v1_resource_proto_goTypes = []any{
 	(Protocol)(0),           // 0: fairlead.v1.Protocol
 	(LoadBalancer)(0),       // 1: fairlead.v1.LoadBalancer
-	(TLSMode)(0),            // 2: fairlead.v1.TLSMode
-	(MatchKind)(0),          // 3: fairlead.v1.MatchKind
-	(PortMode)(0),           // 4: fairlead.v1.PortMode
-	(Health)(0),             // 5: fairlead.v1.Health
-	(MTLSMode)(0),           // 6: fairlead.v1.MTLSMode
-	(AccessLogFormat)(0),    // 7: fairlead.v1.AccessLogFormat
-	(*Payload)(nil),         // 8: fairlead.v1.Payload
-	(*Key)(nil),             // 9: fairlead.v1.Key
-	(*Locality)(nil),        // 10: fairlead.v1.Locality
-	(*Destination)(nil),     // 11: fairlead.v1.Destination
-	(*Backend)(nil),         // 12: fairlead.v1.Backend
-	(*DNSEndpoint)(nil),     // 13: fairlead.v1.DNSEndpoint
-	(*TLSSettings)(nil),     // 14: fairlead.v1.TLSSettings
-	(*Route)(nil),           // 15: fairlead.v1.Route
-	(*StringMatch)(nil),     // 16: fairlead.v1.StringMatch
-	(*NamedMatch)(nil),      // 17: fairlead.v1.NamedMatch
-	(*HTTPMatch)(nil),       // 18: fairlead.v1.HTTPMatch
-	(*Redirect)(nil),        // 19: fairlead.v1.Redirect
-	(*DirectResponse)(nil),  // 20: fairlead.v1.DirectResponse
-	(*Rewrite)(nil),         // 21: fairlead.v1.Rewrite
-	(*HeaderOps)(nil),       // 22: fairlead.v1.HeaderOps
-	(*HeaderChange)(nil),    // 23: fairlead.v1.HeaderChange
-	(*HeaderValue)(nil),     // 24: fairlead.v1.HeaderValue
-	(*WeightedBackend)(nil), // 25: fairlead.v1.WeightedBackend
-	(*Retry)(nil),           // 26: fairlead.v1.Retry
-	(*Fault)(nil),           // 27: fairlead.v1.Fault
-	(*Mirror)(nil),          // 28: fairlead.v1.Mirror
-	(*TCPRoute)(nil),        // 29: fairlead.v1.TCPRoute
-	(*TCPMatch)(nil),        // 30: fairlead.v1.TCPMatch
-	(*EndpointShard)(nil),   // 31: fairlead.v1.EndpointShard
-	(*Endpoint)(nil),        // 32: fairlead.v1.Endpoint
-	(*WorkloadInfo)(nil),    // 33: fairlead.v1.WorkloadInfo
-	(*Workload)(nil),        // 34: fairlead.v1.Workload
-	(*InboundPolicy)(nil),   // 35: fairlead.v1.InboundPolicy
-	(*InboundPort)(nil),     // 36: fairlead.v1.InboundPort
-	(*DNSName)(nil),         // 37: fairlead.v1.DNSName
-	(*TrustBundle)(nil),     // 38: fairlead.v1.TrustBundle
-	(*MeshGlobal)(nil),      // 39: fairlead.v1.MeshGlobal
-	nil,                     // 40: fairlead.v1.HTTPMatch.SourceLabelsEntry
-	nil,                     // 41: fairlead.v1.TCPMatch.SourceLabelsEntry
-	nil,                     // 42: fairlead.v1.Workload.LabelsEntry
+	(Proximity)(0),          // 2: fairlead.v1.Proximity
+	(TLSMode)(0),            // 3: fairlead.v1.TLSMode
+	(MatchKind)(0),          // 4: fairlead.v1.MatchKind
+	(PortMode)(0),           // 5: fairlead.v1.PortMode
+	(Health)(0),             // 6: fairlead.v1.Health
+	(MTLSMode)(0),           // 7: fairlead.v1.MTLSMode
+	(AccessLogFormat)(0),    // 8: fairlead.v1.AccessLogFormat
+	(*Payload)(nil),         // 9: fairlead.v1.Payload
+	(*Key)(nil),             // 10: fairlead.v1.Key
+	(*Locality)(nil),        // 11: fairlead.v1.Locality
+	(*Destination)(nil),     // 12: fairlead.v1.Destination
+	(*Backend)(nil),         // 13: fairlead.v1.Backend
+	(*DNSEndpoint)(nil),     // 14: fairlead.v1.DNSEndpoint
+	(*TLSSettings)(nil),     // 15: fairlead.v1.TLSSettings
+	(*Route)(nil),           // 16: fairlead.v1.Route
+	(*StringMatch)(nil),     // 17: fairlead.v1.StringMatch
+	(*NamedMatch)(nil),      // 18: fairlead.v1.NamedMatch
+	(*HTTPMatch)(nil),       // 19: fairlead.v1.HTTPMatch
+	(*Redirect)(nil),        // 20: fairlead.v1.Redirect
+	(*DirectResponse)(nil),  // 21: fairlead.v1.DirectResponse
+	(*Rewrite)(nil),         // 22: fairlead.v1.Rewrite
+	(*HeaderOps)(nil),       // 23: fairlead.v1.HeaderOps
+	(*HeaderChange)(nil),    // 24: fairlead.v1.HeaderChange
+	(*HeaderValue)(nil),     // 25: fairlead.v1.HeaderValue
+	(*WeightedBackend)(nil), // 26: fairlead.v1.WeightedBackend
+	(*Retry)(nil),           // 27: fairlead.v1.Retry
+	(*Fault)(nil),           // 28: fairlead.v1.Fault
+	(*Mirror)(nil),          // 29: fairlead.v1.Mirror
+	(*TCPRoute)(nil),        // 30: fairlead.v1.TCPRoute
+	(*TCPMatch)(nil),        // 31: fairlead.v1.TCPMatch
+	(*EndpointShard)(nil),   // 32: fairlead.v1.EndpointShard
+	(*Endpoint)(nil),        // 33: fairlead.v1.Endpoint
+	(*WorkloadInfo)(nil),    // 34: fairlead.v1.WorkloadInfo
+	(*Workload)(nil),        // 35: fairlead.v1.Workload
+	(*InboundPolicy)(nil),   // 36: fairlead.v1.InboundPolicy
+	(*InboundPort)(nil),     // 37: fairlead.v1.InboundPort
+	(*DNSName)(nil),         // 38: fairlead.v1.DNSName
+	(*TrustBundle)(nil),     // 39: fairlead.v1.TrustBundle
+	(*MeshGlobal)(nil),      // 40: fairlead.v1.MeshGlobal
+	nil,                     // 41: fairlead.v1.HTTPMatch.SourceLabelsEntry
+	nil,                     // 42: fairlead.v1.TCPMatch.SourceLabelsEntry
+	nil,                     // 43: fairlead.v1.Workload.LabelsEntry
 }
 var file_fairlead_v1_resource_proto_depIdxs = []int32{
-	11, // 0: fairlead.v1.Payload.destination:type_name -> fairlead.v1.Destination
-	31, // 1: fairlead.v1.Payload.shard:type_name -> fairlead.v1.EndpointShard
-	34, // 2: fairlead.v1.Payload.workload:type_name -> fairlead.v1.Workload
-	35, // 3: fairlead.v1.Payload.inbound:type_name -> fairlead.v1.InboundPolicy
-	37, // 4: fairlead.v1.Payload.dns:type_name -> fairlead.v1.DNSName
-	38, // 5: fairlead.v1.Payload.trust:type_name -> fairlead.v1.TrustBundle
-	39, // 6: fairlead.v1.Payload.mesh:type_name -> fairlead.v1.MeshGlobal
-	9,  // 7: fairlead.v1.Destination.service:type_name -> fairlead.v1.Key
+	12, // 0: fairlead.v1.Payload.destination:type_name -> fairlead.v1.Destination
+	32, // 1: fairlead.v1.Payload.shard:type_name -> fairlead.v1.EndpointShard
+	35, // 2: fairlead.v1.Payload.workload:type_name -> fairlead.v1.Workload
+	36, // 3: fairlead.v1.Payload.inbound:type_name -> fairlead.v1.InboundPolicy
+	38, // 4: fairlead.v1.Payload.dns:type_name -> fairlead.v1.DNSName
+	39, // 5: fairlead.v1.Payload.trust:type_name -> fairlead.v1.TrustBundle
+	40, // 6: fairlead.v1.Payload.mesh:type_name -> fairlead.v1.MeshGlobal
+	10, // 7: fairlead.v1.Destination.service:type_name -> fairlead.v1.Key
 	0,  // 8: fairlead.v1.Destination.protocol:type_name -> fairlead.v1.Protocol
-	15, // 9: fairlead.v1.Destination.routes:type_name -> fairlead.v1.Route
-	29, // 10: fairlead.v1.Destination.tcp:type_name -> fairlead.v1.TCPRoute
-	12, // 11: fairlead.v1.Destination.backends:type_name -> fairlead.v1.Backend
-	9,  // 12: fairlead.v1.Backend.service:type_name -> fairlead.v1.Key
-	13, // 13: fairlead.v1.Backend.dns:type_name -> fairlead.v1.DNSEndpoint
+	16, // 9: fairlead.v1.Destination.routes:type_name -> fairlead.v1.Route
+	30, // 10: fairlead.v1.Destination.tcp:type_name -> fairlead.v1.TCPRoute
+	13, // 11: fairlead.v1.Destination.backends:type_name -> fairlead.v1.Backend
+	10, // 12: fairlead.v1.Backend.service:type_name -> fairlead.v1.Key
+	14, // 13: fairlead.v1.Backend.dns:type_name -> fairlead.v1.DNSEndpoint
 	1,  // 14: fairlead.v1.Backend.lb:type_name -> fairlead.v1.LoadBalancer
-	14, // 15: fairlead.v1.Backend.tls:type_name -> fairlead.v1.TLSSettings
-	2,  // 16: fairlead.v1.TLSSettings.mode:type_name -> fairlead.v1.TLSMode
-	18, // 17: fairlead.v1.Route.matches:type_name -> fairlead.v1.HTTPMatch
-	19, // 18: fairlead.v1.Route.redirect:type_name -> fairlead.v1.Redirect
-	20, // 19: fairlead.v1.Route.direct:type_name -> fairlead.v1.DirectResponse
-	25, // 20: fairlead.v1.Route.backends:type_name -> fairlead.v1.WeightedBackend
-	21, // 21: fairlead.v1.Route.rewrite:type_name -> fairlead.v1.Rewrite
-	22, // 22: fairlead.v1.Route.headers:type_name -> fairlead.v1.HeaderOps
-	26, // 23: fairlead.v1.Route.retry:type_name -> fairlead.v1.Retry
-	27, // 24: fairlead.v1.Route.fault:type_name -> fairlead.v1.Fault
-	28, // 25: fairlead.v1.Route.mirrors:type_name -> fairlead.v1.Mirror
-	3,  // 26: fairlead.v1.StringMatch.kind:type_name -> fairlead.v1.MatchKind
-	16, // 27: fairlead.v1.NamedMatch.match:type_name -> fairlead.v1.StringMatch
-	16, // 28: fairlead.v1.HTTPMatch.uri:type_name -> fairlead.v1.StringMatch
-	16, // 29: fairlead.v1.HTTPMatch.scheme:type_name -> fairlead.v1.StringMatch
-	16, // 30: fairlead.v1.HTTPMatch.method:type_name -> fairlead.v1.StringMatch
-	16, // 31: fairlead.v1.HTTPMatch.authority:type_name -> fairlead.v1.StringMatch
-	17, // 32: fairlead.v1.HTTPMatch.headers:type_name -> fairlead.v1.NamedMatch
-	17, // 33: fairlead.v1.HTTPMatch.query:type_name -> fairlead.v1.NamedMatch
-	40, // 34: fairlead.v1.HTTPMatch.source_labels:type_name -> fairlead.v1.HTTPMatch.SourceLabelsEntry
-	4,  // 35: fairlead.v1.Redirect.port_mode:type_name -> fairlead.v1.PortMode
-	23, // 36: fairlead.v1.HeaderOps.request:type_name -> fairlead.v1.HeaderChange
-	23, // 37: fairlead.v1.HeaderOps.response:type_name -> fairlead.v1.HeaderChange
-	24, // 38: fairlead.v1.HeaderChange.set:type_name -> fairlead.v1.HeaderValue
-	24, // 39: fairlead.v1.HeaderChange.add:type_name -> fairlead.v1.HeaderValue
-	22, // 40: fairlead.v1.WeightedBackend.headers:type_name -> fairlead.v1.HeaderOps
-	21, // 41: fairlead.v1.WeightedBackend.rewrite:type_name -> fairlead.v1.Rewrite
-	30, // 42: fairlead.v1.TCPRoute.matches:type_name -> fairlead.v1.TCPMatch
-	25, // 43: fairlead.v1.TCPRoute.backends:type_name -> fairlead.v1.WeightedBackend
-	41, // 44: fairlead.v1.TCPMatch.source_labels:type_name -> fairlead.v1.TCPMatch.SourceLabelsEntry
-	32, // 45: fairlead.v1.EndpointShard.endpoints:type_name -> fairlead.v1.Endpoint
-	5,  // 46: fairlead.v1.Endpoint.health:type_name -> fairlead.v1.Health
-	9,  // 47: fairlead.v1.Workload.key:type_name -> fairlead.v1.Key
-	10, // 48: fairlead.v1.Workload.locality:type_name -> fairlead.v1.Locality
-	33, // 49: fairlead.v1.Workload.info:type_name -> fairlead.v1.WorkloadInfo
-	42, // 50: fairlead.v1.Workload.labels:type_name -> fairlead.v1.Workload.LabelsEntry
-	36, // 51: fairlead.v1.InboundPolicy.ports:type_name -> fairlead.v1.InboundPort
-	6,  // 52: fairlead.v1.InboundPolicy.mtls:type_name -> fairlead.v1.MTLSMode
-	0,  // 53: fairlead.v1.InboundPort.protocol:type_name -> fairlead.v1.Protocol
-	6,  // 54: fairlead.v1.InboundPort.mtls:type_name -> fairlead.v1.MTLSMode
-	9,  // 55: fairlead.v1.InboundPort.service:type_name -> fairlead.v1.Key
-	7,  // 56: fairlead.v1.MeshGlobal.access_log:type_name -> fairlead.v1.AccessLogFormat
-	57, // [57:57] is the sub-list for method output_type
-	57, // [57:57] is the sub-list for method input_type
-	57, // [57:57] is the sub-list for extension type_name
-	57, // [57:57] is the sub-list for extension extendee
-	0,  // [0:57] is the sub-list for field type_name
+	15, // 15: fairlead.v1.Backend.tls:type_name -> fairlead.v1.TLSSettings
+	2,  // 16: fairlead.v1.Backend.proximity:type_name -> fairlead.v1.Proximity
+	3,  // 17: fairlead.v1.TLSSettings.mode:type_name -> fairlead.v1.TLSMode
+	19, // 18: fairlead.v1.Route.matches:type_name -> fairlead.v1.HTTPMatch
+	20, // 19: fairlead.v1.Route.redirect:type_name -> fairlead.v1.Redirect
+	21, // 20: fairlead.v1.Route.direct:type_name -> fairlead.v1.DirectResponse
+	26, // 21: fairlead.v1.Route.backends:type_name -> fairlead.v1.WeightedBackend
+	22, // 22: fairlead.v1.Route.rewrite:type_name -> fairlead.v1.Rewrite
+	23, // 23: fairlead.v1.Route.headers:type_name -> fairlead.v1.HeaderOps
+	27, // 24: fairlead.v1.Route.retry:type_name -> fairlead.v1.Retry
+	28, // 25: fairlead.v1.Route.fault:type_name -> fairlead.v1.Fault
+	29, // 26: fairlead.v1.Route.mirrors:type_name -> fairlead.v1.Mirror
+	4,  // 27: fairlead.v1.StringMatch.kind:type_name -> fairlead.v1.MatchKind
+	17, // 28: fairlead.v1.NamedMatch.match:type_name -> fairlead.v1.StringMatch
+	17, // 29: fairlead.v1.HTTPMatch.uri:type_name -> fairlead.v1.StringMatch
+	17, // 30: fairlead.v1.HTTPMatch.scheme:type_name -> fairlead.v1.StringMatch
+	17, // 31: fairlead.v1.HTTPMatch.method:type_name -> fairlead.v1.StringMatch
+	17, // 32: fairlead.v1.HTTPMatch.authority:type_name -> fairlead.v1.StringMatch
+	18, // 33: fairlead.v1.HTTPMatch.headers:type_name -> fairlead.v1.NamedMatch
+	18, // 34: fairlead.v1.HTTPMatch.query:type_name -> fairlead.v1.NamedMatch
+	41, // 35: fairlead.v1.HTTPMatch.source_labels:type_name -> fairlead.v1.HTTPMatch.SourceLabelsEntry
+	5,  // 36: fairlead.v1.Redirect.port_mode:type_name -> fairlead.v1.PortMode
+	24, // 37: fairlead.v1.HeaderOps.request:type_name -> fairlead.v1.HeaderChange
+	24, // 38: fairlead.v1.HeaderOps.response:type_name -> fairlead.v1.HeaderChange
+	25, // 39: fairlead.v1.HeaderChange.set:type_name -> fairlead.v1.HeaderValue
+	25, // 40: fairlead.v1.HeaderChange.add:type_name -> fairlead.v1.HeaderValue
+	23, // 41: fairlead.v1.WeightedBackend.headers:type_name -> fairlead.v1.HeaderOps
+	22, // 42: fairlead.v1.WeightedBackend.rewrite:type_name -> fairlead.v1.Rewrite
+	31, // 43: fairlead.v1.TCPRoute.matches:type_name -> fairlead.v1.TCPMatch
+	26, // 44: fairlead.v1.TCPRoute.backends:type_name -> fairlead.v1.WeightedBackend
+	42, // 45: fairlead.v1.TCPMatch.source_labels:type_name -> fairlead.v1.TCPMatch.SourceLabelsEntry
+	33, // 46: fairlead.v1.EndpointShard.endpoints:type_name -> fairlead.v1.Endpoint
+	6,  // 47: fairlead.v1.Endpoint.health:type_name -> fairlead.v1.Health
+	10, // 48: fairlead.v1.Workload.key:type_name -> fairlead.v1.Key
+	11, // 49: fairlead.v1.Workload.locality:type_name -> fairlead.v1.Locality
+	34, // 50: fairlead.v1.Workload.info:type_name -> fairlead.v1.WorkloadInfo
+	43, // 51: fairlead.v1.Workload.labels:type_name -> fairlead.v1.Workload.LabelsEntry
+	37, // 52: fairlead.v1.InboundPolicy.ports:type_name -> fairlead.v1.InboundPort
+	7,  // 53: fairlead.v1.InboundPolicy.mtls:type_name -> fairlead.v1.MTLSMode
+	0,  // 54: fairlead.v1.InboundPort.protocol:type_name -> fairlead.v1.Protocol
+	7,  // 55: fairlead.v1.InboundPort.mtls:type_name -> fairlead.v1.MTLSMode
+	10, // 56: fairlead.v1.InboundPort.service:type_name -> fairlead.v1.Key
+	8,  // 57: fairlead.v1.MeshGlobal.access_log:type_name -> fairlead.v1.AccessLogFormat
+	58, // [58:58] is the sub-list for method output_type
+	58, // [58:58] is the sub-list for method input_type
+	58, // [58:58] is the sub-list for extension type_name
+	58, // [58:58] is the sub-list for extension extendee
+	0,  // [0:58] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_v1_resource_proto_init() }
@@ -3637,7 +3725,7 @@ func file_fairlead_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_v1_resource_proto_rawDesc), len(file_fairlead_v1_resource_proto_rawDesc)),
-			NumEnums:      8,
+			NumEnums:      9,
 			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,

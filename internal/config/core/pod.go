@@ -36,12 +36,27 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		Node:           in.Spec.NodeName,
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
+		Unheard:        unheard(in),
 	}
 	out.OwnerKind, out.OwnerName = owner(&in.ObjectMeta)
 	out.CanonicalName, out.CanonicalRevision = canonical(in.Labels, out.OwnerName)
 	out.Ports = namedPorts(slices.Concat(in.Spec.Containers, sidecars(in.Spec.InitContainers)))
 	out.Meshed = !in.Spec.HostNetwork && meshed(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
 	return out, r.Problems
+}
+
+// unheard tells a pod whose node is silent from one whose own probes or readiness gates say no: the kubelet, which
+// would have taken back both conditions, has not spoken.
+func unheard(in *corev1.Pod) bool {
+	is := func(kind corev1.PodConditionType, status corev1.ConditionStatus) bool {
+		return slices.ContainsFunc(in.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind && c.Status == status })
+	}
+	for _, gate := range in.Spec.ReadinessGates {
+		if !is(gate.ConditionType, corev1.ConditionTrue) {
+			return false
+		}
+	}
+	return is(corev1.PodReady, corev1.ConditionFalse) && is(corev1.ContainersReady, corev1.ConditionTrue)
 }
 
 // podIPs reads the addresses of the status, of which a dual-stack pod has two.

@@ -110,6 +110,28 @@ func TestPod(t *testing.T) {
 	}
 }
 
+// A pod that was well when its node fell silent is told from one that says itself that it is not ready.
+func TestPodUnheard(t *testing.T) {
+	for _, tt := range []struct {
+		name, spec, conditions string
+		want                   bool
+	}{
+		{"ready", "", "{type: Ready, status: 'True'}, {type: ContainersReady, status: 'True'}", false},
+		{"node_silent", "", "{type: Ready, status: 'False'}, {type: ContainersReady, status: 'True'}", true},
+		{"probe_fails", "", "{type: Ready, status: 'False'}, {type: ContainersReady, status: 'False'}", false},
+		{"starting", "", "", false},
+		{"gate_not_passed", "readinessGates: [{conditionType: g}]", "{type: Ready, status: 'False'}, {type: ContainersReady, status: 'True'}", false},
+		{"gate_passed", "readinessGates: [{conditionType: g}]", "{type: g, status: 'True'}, {type: Ready, status: 'False'}, {type: ContainersReady, status: 'True'}", true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w, _ := Pod(read[corev1.Pod](t, "metadata: {name: a}\nspec: {"+tt.spec+"}\nstatus: {conditions: ["+tt.conditions+"]}"))
+			if w.Unheard != tt.want {
+				t.Errorf("Unheard = %t, want %t", w.Unheard, tt.want)
+			}
+		})
+	}
+}
+
 func TestEndpointSlice(t *testing.T) {
 	const meta = "metadata: {name: users-x, namespace: myapp, labels: {kubernetes.io/service-name: users}}\n"
 	key, service := model.Key{Namespace: "myapp", Name: "users-x"}, model.Key{Namespace: "myapp", Name: "users"}

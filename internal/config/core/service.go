@@ -13,8 +13,11 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// exportToAnnotation limits, as in Istio, the namespaces that see a Service.
-const exportToAnnotation = "networking.istio.io/exportTo"
+// Istio's annotations on Services: which namespaces see one, and a second spelling of spec.trafficDistribution.
+const (
+	exportToAnnotation     = "networking.istio.io/exportTo"
+	distributionAnnotation = "networking.istio.io/traffic-distribution"
+)
 
 const maxPort = 65535
 
@@ -29,6 +32,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		Selector:           maps.Clone(in.Spec.Selector),
 		PublishNotReady:    in.Spec.PublishNotReadyAddresses,
 		SessionAffinity:    in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
+		Proximity:          proximity(r, in),
 		ExportTo:           exportTo(r, in.Annotations[exportToAnnotation]),
 		CreatedAt:          in.CreationTimestamp.Time,
 		ResourceGeneration: in.Generation,
@@ -84,6 +88,47 @@ func addresses(r *model.Report, in *corev1.Service, out *model.Service) {
 	if out.Headless && len(out.VIPs) > 0 {
 		r.Reject("spec.clusterIPs", "None excludes addresses", "")
 	}
+}
+
+// proximity reads internalTrafficPolicy and trafficDistribution. Local leaves nothing to be distributed, as in
+// kube-proxy (pkg/proxy/topology.go, CategorizeEndpoints). A distribution that is not known means none, as there; of the
+// two spellings the field comes first, as in Istio.
+func proximity(r *model.Report, in *corev1.Service) model.Proximity {
+	preferred, known := distribution(deref(in.Spec.TrafficDistribution))
+	if !known {
+		unknownDistribution(r, "spec.trafficDistribution", *in.Spec.TrafficDistribution)
+	}
+	if annotated, known := distribution(in.Annotations[distributionAnnotation]); !known {
+		unknownDistribution(r, "metadata.annotations["+distributionAnnotation+"]", in.Annotations[distributionAnnotation])
+	} else if preferred == model.AnyDistance {
+		preferred = annotated
+	}
+	switch policy := deref(in.Spec.InternalTrafficPolicy); policy {
+	case corev1.ServiceInternalTrafficPolicyLocal:
+		return model.OnlySameNode
+	case "", corev1.ServiceInternalTrafficPolicyCluster:
+	default:
+		r.Warn("spec.internalTrafficPolicy", fmt.Sprintf("%#q is no known policy: all endpoints are called", policy), "Cluster or Local")
+	}
+	return preferred
+}
+
+// distribution reads a trafficDistribution; the empty one is known. Case is ignored as in Istio's annotation.
+func distribution(value string) (_ model.Proximity, known bool) {
+	switch strings.ToLower(value) {
+	case "":
+		return model.AnyDistance, true
+	case "preferclose", "prefersamezone":
+		return model.PreferSameZone, true
+	case "prefersamenode":
+		return model.PreferSameNode, true
+	}
+	return model.AnyDistance, false
+}
+
+func unknownDistribution(r *model.Report, field, value string) {
+	r.Warn(field, fmt.Sprintf("%#q is no known distribution: calls go to all endpoints alike", value),
+		"PreferSameZone (also written PreferClose) or PreferSameNode")
 }
 
 func servicePorts(r *model.Report, ports []corev1.ServicePort) []model.ServicePort {

@@ -16,11 +16,11 @@ type filters struct {
 	rewrite  *model.Rewrite
 	redirect *model.Redirect
 	mirrors  []model.Mirror
-	// invalid says which filter cannot be served.
-	invalid string
+	// unsupported says which filter cannot be served.
+	unsupported string
 }
 
-func (t *httpRoute) filters(field string, in []gatewayv1.HTTPRouteFilter, matches []model.HTTPMatch) filters {
+func (t *route) filters(field string, in []gatewayv1.HTTPRouteFilter, matches []model.HTTPMatch) filters {
 	var out filters
 	seen := map[gatewayv1.HTTPRouteFilterType]bool{}
 	for i := range in {
@@ -39,7 +39,7 @@ func (t *httpRoute) filters(field string, in []gatewayv1.HTTPRouteFilter, matche
 	return out
 }
 
-func (t *httpRoute) filter(field string, f *gatewayv1.HTTPRouteFilter, matches []model.HTTPMatch, out *filters) {
+func (t *route) filter(field string, f *gatewayv1.HTTPRouteFilter, matches []model.HTTPMatch, out *filters) {
 	missing := false
 	switch f.Type {
 	case gatewayv1.HTTPRouteFilterRequestHeaderModifier:
@@ -63,8 +63,8 @@ func (t *httpRoute) filter(field string, f *gatewayv1.HTTPRouteFilter, matches [
 			t.mirror(field+".requestMirror", f.RequestMirror, out)
 		}
 	case gatewayv1.HTTPRouteFilterCORS, gatewayv1.HTTPRouteFilterExternalAuth, gatewayv1.HTTPRouteFilterExtensionRef:
-		out.invalid = fmt.Sprintf("the filter %s is not supported", f.Type)
-		t.Warn(field+".type", out.invalid+" by Fairlead: the requests it is for are answered 500", "remove the filter")
+		out.unsupported = fmt.Sprintf("the filter %s is not supported", f.Type)
+		t.Warn(field+".type", out.unsupported+" by Fairlead: the requests it is for are answered 500", "remove the filter")
 	default:
 		t.Reject(field+".type", fmt.Sprintf("%q is not a filter", f.Type), "")
 	}
@@ -73,7 +73,7 @@ func (t *httpRoute) filter(field string, f *gatewayv1.HTTPRouteFilter, matches [
 	}
 }
 
-func (t *httpRoute) headerChange(field string, in *gatewayv1.HTTPHeaderFilter) model.HeaderChange {
+func (t *route) headerChange(field string, in *gatewayv1.HTTPHeaderFilter) model.HeaderChange {
 	out := model.HeaderChange{Set: t.headerValues(field+".set", in.Set), Add: t.headerValues(field+".add", in.Add)}
 	for i, name := range in.Remove {
 		if t.headerName(fmt.Sprintf("%s.remove[%d]", field, i), name) {
@@ -83,7 +83,7 @@ func (t *httpRoute) headerChange(field string, in *gatewayv1.HTTPHeaderFilter) m
 	return out
 }
 
-func (t *httpRoute) headerValues(field string, in []gatewayv1.HTTPHeader) []model.HeaderValue {
+func (t *route) headerValues(field string, in []gatewayv1.HTTPHeader) []model.HeaderValue {
 	var out []model.HeaderValue
 	for i, h := range in {
 		at := fmt.Sprintf("%s[%d]", field, i)
@@ -101,7 +101,7 @@ func (t *httpRoute) headerValues(field string, in []gatewayv1.HTTPHeader) []mode
 	return out
 }
 
-func (t *httpRoute) headerName(field, name string) bool {
+func (t *route) headerName(field, name string) bool {
 	switch {
 	case !isToken(name):
 		t.Reject(field, fmt.Sprintf("%q is not a header name", name), `header names consist of letters, digits and "-"`)
@@ -114,7 +114,7 @@ func (t *httpRoute) headerName(field, name string) bool {
 }
 
 // hostHeader turns setting the header Host into a rewrite of the authority.
-func (t *httpRoute) hostHeader(field string, out *filters) {
+func (t *route) hostHeader(field string, out *filters) {
 	isHost := func(v model.HeaderValue) bool { return strings.EqualFold(v.Name, "host") }
 	set := out.headers.Request.Set
 	i := slices.IndexFunc(set, isHost)
@@ -131,7 +131,7 @@ func (t *httpRoute) hostHeader(field string, out *filters) {
 	out.headers.Request.Set = slices.DeleteFunc(set, isHost)
 }
 
-func (t *httpRoute) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilter, matches []model.HTTPMatch) *model.Redirect {
+func (t *route) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilter, matches []model.HTTPMatch) *model.Redirect {
 	out := &model.Redirect{
 		Scheme:    text(in.Scheme),
 		Authority: value(in.Hostname, ""),
@@ -154,13 +154,13 @@ func (t *httpRoute) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilt
 	return out
 }
 
-func (t *httpRoute) rewrite(field string, in *gatewayv1.HTTPURLRewriteFilter, matches []model.HTTPMatch) *model.Rewrite {
+func (t *route) rewrite(field string, in *gatewayv1.HTTPURLRewriteFilter, matches []model.HTTPMatch) *model.Rewrite {
 	out := &model.Rewrite{Authority: value(in.Hostname, "")}
 	out.Path, out.HasPath, out.ReplacePrefix = t.pathModifier(field+".path", in.Path, matches)
 	return out
 }
 
-func (t *httpRoute) pathModifier(field string, in *gatewayv1.HTTPPathModifier, matches []model.HTTPMatch) (path string, has, prefix bool) {
+func (t *route) pathModifier(field string, in *gatewayv1.HTTPPathModifier, matches []model.HTTPMatch) (path string, has, prefix bool) {
 	if in == nil {
 		return "", false, false
 	}
@@ -187,7 +187,7 @@ func (t *httpRoute) pathModifier(field string, in *gatewayv1.HTTPPathModifier, m
 	return path, true, prefix
 }
 
-func (t *httpRoute) mirror(field string, in *gatewayv1.HTTPRequestMirrorFilter, out *filters) {
+func (t *route) mirror(field string, in *gatewayv1.HTTPRequestMirrorFilter, out *filters) {
 	percent := 100.0
 	switch {
 	case in.Percent != nil && in.Fraction != nil:

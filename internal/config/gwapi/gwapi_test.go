@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-func route(t *testing.T, spec string) (*model.RouteSet, []model.Problem) {
+func httpRoute(t *testing.T, spec string) (*model.RouteSet, []model.Problem) {
 	t.Helper()
 	in := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Name: "users", Namespace: "myapp"}}
 	if err := yaml.Unmarshal([]byte(spec), &in.Spec); err != nil {
@@ -38,7 +38,7 @@ func TestHTTPRouteProblems(t *testing.T) {
 		{"a Gateway is somebody else's", "{parentRefs: [{name: ingress}], hostnames: [a.com], rules: [{}]}", nil},
 		{"an unknown parent", "{parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: x}]}", []string{"warning spec.parentRefs[0]: networking.istio.io/ServiceEntry"}},
 		{"a bad parent port", `{parentRefs: [{group: "", kind: Service, name: a, port: 0}]}`, []string{"error spec.parentRefs[0].port: out of range"}},
-		{"own and other Services", `{parentRefs: [{group: "", kind: Service, name: a, namespace: b}, {group: "", kind: Service, name: a}]}`, []string{"warning spec.parentRefs[1]: not attached"}},
+		{"own and other Services", `{parentRefs: [{group: "", kind: Service, name: a, namespace: b}, {group: core, kind: Service, name: a}]}`, nil},
 		{"hostnames", "{" + parent + ", hostnames: [a.com], rules: [{}]}", []string{"warning spec.hostnames: no effect"}},
 		{"a relative path", match("path: {value: a}"), []string{"error spec.rules[0].matches[0].path.value: not a path"}},
 		{"a path that is never seen", match("path: {value: /a/../b}"), []string{"error spec.rules[0].matches[0].path.value: not a path"}},
@@ -87,20 +87,26 @@ func TestHTTPRouteProblems(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			got, problems := route(t, tt.spec)
-			if rejected(problems) != (got == nil) {
-				t.Errorf("value is nil = %v, problems %v", got == nil, problems)
-			}
-			if len(problems) != len(tt.want) {
-				t.Fatalf("problems = %v, want %q", problems, tt.want)
-			}
-			for i, p := range problems {
-				head, part, _ := strings.Cut(tt.want[i], ": ")
-				if fmt.Sprintf("%s %s", p.Severity, p.Field) != head || !strings.Contains(p.Message, part) {
-					t.Errorf("problem %d = %s, want %q", i, p, tt.want[i])
-				}
-			}
+			got, problems := httpRoute(t, tt.spec)
+			expectProblems(t, got, problems, tt.want)
 		})
+	}
+}
+
+// expectProblems compares problems with "severity field: a part of the message".
+func expectProblems(t *testing.T, got *model.RouteSet, problems []model.Problem, want []string) {
+	t.Helper()
+	if rejected(problems) != (got == nil) {
+		t.Errorf("value is nil = %v, problems %v", got == nil, problems)
+	}
+	if len(problems) != len(want) {
+		t.Fatalf("problems = %v, want %q", problems, want)
+	}
+	for i, p := range problems {
+		head, part, _ := strings.Cut(want[i], ": ")
+		if fmt.Sprintf("%s %s", p.Severity, p.Field) != head || !strings.Contains(p.Message, part) {
+			t.Errorf("problem %d = %s, want %q", i, p, want[i])
+		}
 	}
 }
 
@@ -111,7 +117,7 @@ func rejected(problems []model.Problem) bool {
 
 func TestHTTPRoute(t *testing.T) {
 	t.Parallel()
-	got, problems := route(t, `
+	got, problems := httpRoute(t, `
 parentRefs:
 - {group: "", kind: Service, name: payments, namespace: other, port: 8080, sectionName: http}
 - {group: "", kind: Service, name: payments, namespace: other, port: 9090}
@@ -131,9 +137,9 @@ rules:
 		Ref:   model.Ref{Kind: "HTTPRoute", Key: model.Key{Namespace: "myapp", Name: "users"}},
 		Hosts: []model.Hostname{host},
 		Parents: []model.RouteParent{
-			{Service: service, Host: host, Port: 8080, PortName: "http"}, {Service: service, Host: host, Port: 9090},
+			{Field: "spec.parentRefs[0]", Service: service, Host: host, Port: 8080, PortName: "http"},
+			{Field: "spec.parentRefs[1]", Service: service, Host: host, Port: 9090},
 		},
-		ConsumerNamespace: "myapp",
 		HTTP: []model.HTTPRule{{
 			Name: "canary", Field: "spec.rules[0]", Timeout: 90 * time.Second,
 			Matches: []model.HTTPMatch{{
@@ -142,8 +148,8 @@ rules:
 			Backends: []model.WeightedBackend{
 				{Field: "spec.rules[0].backendRefs[0]", Host: "users.myapp.svc.cluster.local", Port: 8080, Weight: 3},
 				{Field: "spec.rules[0].backendRefs[1]", Host: "b.myapp.svc.cluster.local", Weight: 1, Invalid: "a backend of kind example.org/Bucket is not supported: its calls are answered 500"},
-				{Field: "spec.rules[0].backendRefs[2]", Host: "c.myapp.svc.cluster.local", Port: 1, Weight: 1, Invalid: "the filter RequestRedirect is not supported on a backend: its calls are answered 500"},
-				{Field: "spec.rules[0].backendRefs[3]", Host: "d.myapp.svc.cluster.local", Port: 1, Weight: 1, Invalid: "the filter RequestMirror is not supported on a backend: its calls are answered 500"},
+				{Field: "spec.rules[0].backendRefs[2]", Host: "c.myapp.svc.cluster.local", Port: 1, Weight: 1, Unsupported: "the filter RequestRedirect is not supported on a backend: its calls are answered 500"},
+				{Field: "spec.rules[0].backendRefs[3]", Host: "d.myapp.svc.cluster.local", Port: 1, Weight: 1, Unsupported: "the filter RequestMirror is not supported on a backend: its calls are answered 500"},
 			},
 		}},
 	}
@@ -154,7 +160,7 @@ rules:
 
 func TestHTTPRouteWithoutRules(t *testing.T) {
 	t.Parallel()
-	got, _ := route(t, `parentRefs: [{group: "", kind: Service, name: users}]`)
+	got, _ := httpRoute(t, `parentRefs: [{group: "", kind: Service, name: users}]`)
 	want := []model.HTTPRule{{Field: "spec.rules", Matches: []model.HTTPMatch{everyPath()}}}
 	if diff := cmp.Diff(want, got.HTTP); diff != "" {
 		t.Errorf("rules (-want +got):\n%s", diff)
@@ -167,18 +173,40 @@ func FuzzTranslate(f *testing.F) {
 	f.Add(`{parentRefs: [{group: "", kind: Service, name: users}], rules: [{matches: [{path: {value: /a}}], backendRefs: [{name: a, port: 1}]}]}`)
 	f.Add(`{parentRefs: [null], hostnames: [""], rules: [null, {matches: [null], filters: [null], backendRefs: [null], timeouts: {}, retry: {}}]}`)
 	f.Add(`{rules: [{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: host, value: a}]}}, {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]}]}`)
+	f.Add(`{parentRefs: [{group: "", kind: Service, name: users}], rules: [{matches: [{method: {service: a, method: b}}, {method: {type: RegularExpression, method: "["}}], filters: [{type: RequestMirror}]}, null]}`)
+	meta := metav1.ObjectMeta{Name: "users", Namespace: "myapp"}
 	f.Fuzz(func(t *testing.T, spec string) {
-		in := &gatewayv1.HTTPRoute{ObjectMeta: metav1.ObjectMeta{Name: "users", Namespace: "myapp"}}
-		if yaml.Unmarshal([]byte(spec), &in.Spec) != nil {
-			return
+		in, grpc := &gatewayv1.HTTPRoute{ObjectMeta: meta}, &gatewayv1.GRPCRoute{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &in.Spec) == nil {
+			sameTwice(t, func() (*model.RouteSet, []model.Problem) { return HTTPRoute(in, "cluster.local") })
 		}
-		a, p := HTTPRoute(in, "cluster.local")
-		b, q := HTTPRoute(in, "cluster.local")
-		if rejected(p) != (a == nil) {
-			t.Errorf("value is nil = %v, problems %v", a == nil, p)
-		}
-		if !reflect.DeepEqual(a, b) || !reflect.DeepEqual(p, q) {
-			t.Errorf("the second answer differs:\n%+v %v\n%+v %v", a, p, b, q)
+		if yaml.Unmarshal([]byte(spec), &grpc.Spec) == nil {
+			sameTwice(t, func() (*model.RouteSet, []model.Problem) { return GRPCRoute(grpc, "cluster.local") })
 		}
 	})
+}
+
+func sameTwice(t *testing.T, translate func() (*model.RouteSet, []model.Problem)) {
+	t.Helper()
+	a, p := translate()
+	b, q := translate()
+	if rejected(p) != (a == nil) {
+		t.Errorf("value is nil = %v, problems %v", a == nil, p)
+	}
+	if !reflect.DeepEqual(a, b) || !reflect.DeepEqual(p, q) {
+		t.Errorf("the second answer differs:\n%+v %v\n%+v %v", a, p, b, q)
+	}
+	if a == nil {
+		return
+	}
+	for i := range a.HTTP {
+		for _, m := range a.HTTP[i].Matches {
+			if m.URI.Kind != model.Regex {
+				continue
+			}
+			if _, err := model.CompileRegex(m.URI.Value); err != nil {
+				t.Errorf("a pattern that no proxy can compile: %v", err)
+			}
+		}
+	}
 }

@@ -17,7 +17,7 @@ func everyPath() model.HTTPMatch {
 	return model.HTTPMatch{URI: &model.StringMatch{Kind: model.PathPrefix, Value: "/"}}
 }
 
-func (t *httpRoute) match(field string, in *gatewayv1.HTTPRouteMatch) model.HTTPMatch {
+func (t *route) match(field string, in *gatewayv1.HTTPRouteMatch) model.HTTPMatch {
 	m := everyPath()
 	if in.Path != nil {
 		m.URI = t.path(field+".path", in.Path)
@@ -62,7 +62,7 @@ type namedInput struct{ name, kind, value string }
 
 // named adds a match. A name that is there already has no effect: "only the first entry with an equivalent name MUST be
 // considered".
-func (t *httpRoute) named(list []model.NamedMatch, field string, in namedInput, same func(a, b string) bool) []model.NamedMatch {
+func (t *route) named(list []model.NamedMatch, field string, in namedInput, same func(a, b string) bool) []model.NamedMatch {
 	if slices.ContainsFunc(list, func(m model.NamedMatch) bool { return same(m.Name, in.name) }) {
 		t.Warn(field+".name", fmt.Sprintf("%q is there twice: only the first counts", in.name), "remove one")
 		return list
@@ -82,7 +82,7 @@ func (t *httpRoute) named(list []model.NamedMatch, field string, in namedInput, 
 // pathForm is what the specification lets an Exact or PathPrefix value consist of.
 var pathForm = regexp.MustCompile(`^/(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*$`)
 
-func (t *httpRoute) path(field string, in *gatewayv1.HTTPPathMatch) *model.StringMatch {
+func (t *route) path(field string, in *gatewayv1.HTTPPathMatch) *model.StringMatch {
 	m := &model.StringMatch{Value: value(in.Value, "/")}
 	switch kind := gatewayv1.PathMatchType(value(in.Type, gatewayv1.PathMatchPathPrefix)); kind {
 	case gatewayv1.PathMatchExact:
@@ -101,7 +101,7 @@ func (t *httpRoute) path(field string, in *gatewayv1.HTTPPathMatch) *model.Strin
 }
 
 // plainPath refuses paths that a request never has once it is normalised.
-func (t *httpRoute) plainPath(field, path string) {
+func (t *route) plainPath(field, path string) {
 	const fix = `write an absolute path without "//", "/./", "/../", "%2f" and "#"`
 	bad := !pathForm.MatchString(path) || strings.HasSuffix(path, "/..") || strings.HasSuffix(path, "/.")
 	for _, part := range []string{"//", "/./", "/../", "%2f", "%2F"} {
@@ -112,10 +112,13 @@ func (t *httpRoute) plainPath(field, path string) {
 	}
 }
 
-func (t *httpRoute) regex(field, pattern string) {
-	if _, err := model.CompileRegex(pattern); err != nil {
+// regex reports whether a pattern is one.
+func (t *route) regex(field, pattern string) bool {
+	_, err := model.CompileRegex(pattern)
+	if err != nil {
 		t.Reject(field, err.Error(), "patterns are RE2 (https://github.com/google/re2/wiki/Syntax) and match the whole value")
 	}
+	return err == nil
 }
 
 // tokenForm is a header name (RFC 9110 §5.6.2).

@@ -1,5 +1,5 @@
-// Package istio reads Istio's networking objects: VirtualService, DestinationRule and ServiceEntry become values of
-// package model, with a Problem for everything in them that is wrong or that Fairlead does not do.
+// Package istio reads Istio's objects: VirtualService, DestinationRule, ServiceEntry and PeerAuthentication become values
+// of package model, with a Problem for everything in them that is wrong or that Fairlead does not do.
 //
 // In: one decoded object and the cluster domain. Out: its model value and its problems. Where a problem is Rejected
 // the value is nil and the caller keeps the last good one; Warnings accompany a value that is in force. A field that

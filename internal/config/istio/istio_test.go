@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
@@ -346,6 +347,7 @@ func FuzzTranslate(f *testing.F) {
 	f.Add("hosts: [a]\nhttp: [{match: [null], route: [null], mirrors: [null], headers: {request: {set: {a: b}}}, fault: {delay: {}}}]")
 	f.Add("host: a\nsubsets: [null]\ntrafficPolicy: {portLevelSettings: [null], loadBalancer: {}, connectionPool: {}, tls: {}}")
 	f.Add("hosts: [a]\nports: [null]\nendpoints: [null]\nworkloadSelector: {}")
+	f.Add("selector: {matchLabels: {app: a}}\nmtls: {mode: STRICT}\nportLevelMtls: {8080: null, 0: {mode: 7}}")
 	f.Fuzz(func(t *testing.T, spec string) {
 		vs := &networkingv1.VirtualService{ObjectMeta: meta}
 		if yaml.Unmarshal([]byte(spec), &vs.Spec) == nil {
@@ -363,6 +365,12 @@ func FuzzTranslate(f *testing.F) {
 		if yaml.Unmarshal([]byte(spec), &se.Spec) == nil {
 			a, p := ServiceEntry(se, domain)
 			b, q := ServiceEntry(se, domain)
+			same(t, a == nil, a, b, p, q)
+		}
+		pa := &securityv1.PeerAuthentication{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &pa.Spec) == nil {
+			a, p := PeerAuthentication(pa)
+			b, q := PeerAuthentication(pa)
 			same(t, a == nil, a, b, p, q)
 		}
 	})

@@ -189,6 +189,28 @@ func TestTCPPorts(t *testing.T) {
 	}
 }
 
+func TestGet(t *testing.T) {
+	srv := startServer(t)
+	for _, tt := range []struct {
+		name, path string
+		fails      bool
+	}{{"body", "/hello", false}, {"status", "/status/503", true}} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out bytes.Buffer
+			err := Main(t.Context(), []string{"get", srv.URL + tt.path}, Process{Out: &out, Err: io.Discard})
+			if (err != nil) != tt.fails {
+				t.Fatalf("get = %v", err)
+			}
+			if !tt.fails && !strings.Contains(out.String(), tt.path) {
+				t.Errorf("body %q", out.String())
+			}
+		})
+	}
+	if err := Main(t.Context(), []string{"get"}, Process{Out: io.Discard}); err == nil {
+		t.Error("get without a URL does not fail")
+	}
+}
+
 func TestCallCounts(t *testing.T) {
 	srv := startServer(t)
 	run := func(t *testing.T, args ...string) (Report, error) {

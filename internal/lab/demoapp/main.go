@@ -30,7 +30,8 @@ func (p Process) getenv(name string) string {
 	return ""
 }
 
-// Main runs the app: "call URL …" is the client, everything else the server. The server's flags are
+// Main runs the app: "call URL …" is the client that counts, "get URL" the one that shows the answer, everything else
+// the server. The server's flags are
 //
 //	--http PORT[,PORT]     HTTP (default $PORT, or 8080)
 //	--tcp PORT[,PORT]      TCP that sends back what it gets
@@ -40,8 +41,13 @@ func (p Process) getenv(name string) string {
 //	--start-delay D        opens its ports later
 //	--drain D              how long requests may take to finish after SIGTERM (default 5s)
 func Main(ctx context.Context, args []string, p Process) error {
-	if len(args) > 0 && args[0] == "call" {
-		return callMain(ctx, args[1:], p)
+	if len(args) > 0 {
+		switch args[0] {
+		case "call":
+			return callMain(ctx, args[1:], p)
+		case "get":
+			return getMain(ctx, args[1:], p)
+		}
 	}
 	flags := flag.NewFlagSet("demo-app", flag.ContinueOnError)
 	flags.SetOutput(p.Err)

@@ -235,7 +235,7 @@ func (c *conn) fail(err error) {
 		if s.headInBuffer() {
 			cause = notProcessed(cause)
 		}
-		c.closeStream(s, cause)
+		c.lose(s, cause)
 	})
 	for s := c.waiting.head; s != nil; s = c.waiting.head { // streams not opened yet
 		s.wakeBoth()
@@ -268,6 +268,14 @@ func (c *conn) closeStream(s *stream, err error) {
 		s.rerr = err
 	}
 	s.wakeBoth()
+}
+
+// lose is closeStream for a stream that the peer has given up, be it by ending the connection. mu is held.
+func (c *conn) lose(s *stream, err error) {
+	c.closeStream(s, err)
+	if s.watcher != nil {
+		s.watcher.Gone(s.turn, err)
+	}
 }
 
 // resetStream tells the peer that the stream is over. mu is held; the caller has the frame flushed.

@@ -158,7 +158,7 @@ func (c *conn) onReset(h frameHeader, p []byte) error {
 	if s == nil {
 		return c.checkIdleStream(h)
 	}
-	c.closeStream(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
+	c.lose(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
 	if c.server != nil && !c.resets.take() {
 		return connError(CodeEnhanceYourCalm, "too many streams cancelled")
 	}

@@ -168,13 +168,26 @@ type ServerStream struct {
 	request httpx.Request
 }
 
-var _ httpx.ServerExchange = (*ServerStream)(nil)
+var (
+	_ httpx.ServerExchange = (*ServerStream)(nil)
+	_ httpx.Watched        = (*ServerStream)(nil)
+)
 
 // Request is the head of the request.
 func (s *ServerStream) Request() *httpx.Request { return &s.request }
 
 // PeerMetadata is the metadata of the connection's client.
 func (s *ServerStream) PeerMetadata() []byte { return s.c.peerMetadata() }
+
+// Watch implements httpx.Watched. w is called with the connection's lock held.
+func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.watcher, s.turn = w, turn
+	if s.closed && !s.sentEnd {
+		w.Gone(turn, s.werr) // it went before anybody looked
+	}
+}
 
 // Respond writes a response head. 101 answers a request with Upgrade, and travels as 200 (RFC 8441 §5).
 func (s *ServerStream) Respond(r *httpx.Response) error {

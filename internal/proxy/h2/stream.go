@@ -48,6 +48,10 @@ type stream struct {
 	lastGen, headGen uint32
 	lastAt           int
 
+	// watcher is told with turn when the peer gives the stream up.
+	watcher httpx.Watcher
+	turn    uint64
+
 	closed      bool // the connection has forgotten the stream
 	aborted     bool
 	tunnel      bool // CONNECT

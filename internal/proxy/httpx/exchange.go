@@ -100,6 +100,18 @@ type ServerExchange interface {
 	Abort(reason error)
 }
 
+// Watched is a ServerExchange that notices a client that goes away while nothing is read from it or written to it.
+type Watched interface {
+	// Watch has w told with the given turn, in place of who was to be told before; at once where the client is gone
+	// already. Nobody is told after the exchange has ended.
+	Watch(w Watcher, turn uint64)
+}
+
+// Watcher is told that a client has gone away. Gone must not block.
+type Watcher interface {
+	Gone(turn uint64, reason error)
+}
+
 // ClientExchange is a request as the proxy sends it and the answer it gets. Writing and reading may happen in two
 // goroutines; each side belongs to one.
 type ClientExchange interface {

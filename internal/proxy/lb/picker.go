@@ -2,22 +2,41 @@ package lb
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 )
+
+// Options says how a picker chooses.
+type Options struct {
+	// Kind is the algorithm; LBUnset means LeastRequest. It says nothing where Client is valid.
+	Kind model.LBKind
+	// Proximity limits the endpoints to those near Here, or prefers them.
+	Proximity model.Proximity
+	Here      Place
+	// Client is the caller's address where all its calls belong to one endpoint. Where it is valid, Before is the picker
+	// that is replaced, or nil: what the client has been using it goes on using.
+	Client netip.Addr
+	Before *Picker
+}
 
 // Picker chooses among a fixed set of endpoints with one algorithm.
 type Picker struct {
-	kind model.LBKind
-	// candidates are the healthy endpoints, or, where there is none, the draining ones: a call to a pod that is
-	// about to go is better than no call.
+	kind   model.LBKind
+	sticky bool
+	here   Place
+	tiers  []*tier
+	all    []*Endpoint
+}
+
+// tier is a set of endpoints that are as good as each other. Endpoints of the next tier are picked where none of this
+// one can be; they include these.
+type tier struct {
 	candidates []*Endpoint
-	all        []*Endpoint
 	// cumulative holds running weights; nil where all weigh the same.
 	cumulative []uint64
 	// schedule is the weighted round-robin order as indices into candidates; nil where all weigh the same.
@@ -25,30 +44,35 @@ type Picker struct {
 	next     atomic.Uint64
 }
 
-// NewPicker builds a picker. LBUnset means LeastRequest. The slice must not be changed afterwards.
-func NewPicker(kind model.LBKind, all []*Endpoint) *Picker {
-	p := &Picker{kind: kind, all: all}
-	p.candidates = withHealth(all, plan.Healthy)
-	if len(p.candidates) == 0 {
-		p.candidates = withHealth(all, plan.Draining)
+// NewPicker builds a picker. The slice must not be changed afterwards.
+func NewPicker(o Options, all []*Endpoint) *Picker {
+	p := &Picker{kind: o.Kind, sticky: o.Client.IsValid(), here: o.Here, all: all}
+	for _, candidates := range levels(o, all) {
+		if p.sticky {
+			rank(candidates, o.Client, o.Before.first())
+		}
+		p.tiers = append(p.tiers, newTier(candidates))
 	}
-	if !sameWeights(p.candidates) {
-		p.cumulative = cumulate(p.candidates)
-		p.schedule = schedule(p.candidates)
-	}
-	// Proxies that start together must not all begin with the same endpoint.
-	p.next.Store(rand.Uint64N(1 << 32)) //nolint:gosec // spreading load needs no secrecy
 	return p
 }
 
-func withHealth(all []*Endpoint, want plan.Health) []*Endpoint {
-	var out []*Endpoint
-	for _, e := range all {
-		if e.Plan.Health == want {
-			out = append(out, e)
-		}
+func newTier(candidates []*Endpoint) *tier {
+	t := &tier{candidates: candidates}
+	if !sameWeights(candidates) {
+		t.cumulative = cumulate(candidates)
+		t.schedule = schedule(candidates)
 	}
-	return out
+	// Proxies that start together must not all begin with the same endpoint.
+	t.next.Store(rand.Uint64N(1 << 32)) //nolint:gosec // spreading load needs no secrecy
+	return t
+}
+
+// first gives the endpoint that a client's calls belong to, nil where there is none.
+func (p *Picker) first() *Endpoint {
+	if p == nil || !p.sticky || len(p.tiers) == 0 {
+		return nil
+	}
+	return p.tiers[0].candidates[0]
 }
 
 func sameWeights(es []*Endpoint) bool {
@@ -104,40 +128,67 @@ func schedule(es []*Endpoint) []uint16 {
 // All gives every endpoint, whatever its health.
 func (p *Picker) All() []*Endpoint { return p.all }
 
-// Candidates is the number of endpoints that can be picked.
-func (p *Picker) Candidates() int { return len(p.candidates) }
+// Here is where the caller was said to be.
+func (p *Picker) Here() Place { return p.here }
 
 // tries bounds the search for an endpoint that is neither excluded nor ejected, before the rest are walked.
 const tries = 3
 
-// Pick chooses an endpoint, avoiding those in tried and those ejected while there is another. It returns nil
-// only where there is no candidate at all.
+// Pick chooses an endpoint, avoiding those in tried and those ejected while there is another: first a farther one, then
+// one that is ejected. It returns nil only where there is no candidate at all.
 func (p *Picker) Pick(tried []*Endpoint) *Endpoint {
-	n := len(p.candidates)
-	switch n {
-	case 0:
+	for _, t := range p.tiers {
+		if e := p.pickFrom(t, tried); e != nil {
+			return e
+		}
+	}
+	for _, t := range p.tiers {
+		if e := p.untried(t, tried); e != nil {
+			return e
+		}
+	}
+	if len(p.tiers) == 0 {
 		return nil
-	case 1:
-		return p.candidates[0]
 	}
-	for range tries {
-		if e := p.choose(); usable(e, tried) {
-			return e
+	return p.tiers[0].candidates[p.start(p.tiers[0])]
+}
+
+// pickFrom gives an endpoint that can be called, nil where all are ejected or tried.
+func (p *Picker) pickFrom(t *tier, tried []*Endpoint) *Endpoint {
+	n := len(t.candidates)
+	if !p.sticky && n > 1 {
+		for range tries {
+			if e := p.choose(t); usable(e, tried) {
+				return e
+			}
 		}
 	}
-	start := rand.IntN(n) //nolint:gosec // spreading load needs no secrecy
+	start := p.start(t)
 	for i := range n {
-		if e := p.candidates[(start+i)%n]; usable(e, tried) {
+		if e := t.candidates[(start+i)%n]; usable(e, tried) {
 			return e
 		}
 	}
-	// All are ejected or tried: prefer one that was not tried, then any.
+	return nil
+}
+
+// start is where a walk over all candidates begins: a client that belongs to an endpoint takes them in its own order.
+func (p *Picker) start(t *tier) int {
+	if p.sticky {
+		return 0
+	}
+	return rand.IntN(len(t.candidates)) //nolint:gosec // spreading load needs no secrecy
+}
+
+// untried gives an endpoint that is ejected, but was not tried.
+func (p *Picker) untried(t *tier, tried []*Endpoint) *Endpoint {
+	n, start := len(t.candidates), p.start(t)
 	for i := range n {
-		if e := p.candidates[(start+i)%n]; !slices.Contains(tried, e) {
+		if e := t.candidates[(start+i)%n]; !slices.Contains(tried, e) {
 			return e
 		}
 	}
-	return p.candidates[start]
+	return nil
 }
 
 func usable(e *Endpoint, tried []*Endpoint) bool {
@@ -145,54 +196,54 @@ func usable(e *Endpoint, tried []*Endpoint) bool {
 }
 
 // choose applies the algorithm alone.
-func (p *Picker) choose() *Endpoint {
+func (p *Picker) choose(t *tier) *Endpoint {
 	switch p.kind {
 	case model.RoundRobin:
-		return p.roundRobin()
+		return t.roundRobin()
 	case model.Random:
-		return p.random()
+		return t.random()
 	case model.LBUnset, model.LeastRequest, model.Passthrough:
-		return p.leastRequest()
+		return t.leastRequest()
 	}
-	return p.leastRequest()
+	return t.leastRequest()
 }
 
-func (p *Picker) roundRobin() *Endpoint {
-	k := p.next.Add(1)
-	if p.schedule != nil {
-		return p.candidates[p.schedule[k%uint64(len(p.schedule))]]
+func (t *tier) roundRobin() *Endpoint {
+	k := t.next.Add(1)
+	if t.schedule != nil {
+		return t.candidates[t.schedule[k%uint64(len(t.schedule))]]
 	}
-	return p.candidates[k%uint64(len(p.candidates))]
+	return t.candidates[k%uint64(len(t.candidates))]
 }
 
-func (p *Picker) random() *Endpoint {
-	if p.cumulative == nil {
-		return p.candidates[rand.IntN(len(p.candidates))] //nolint:gosec // as above
+func (t *tier) random() *Endpoint {
+	if t.cumulative == nil {
+		return t.candidates[rand.IntN(len(t.candidates))] //nolint:gosec // as above
 	}
-	total := p.cumulative[len(p.cumulative)-1]
+	total := t.cumulative[len(t.cumulative)-1]
 	if total == 0 {
-		return p.candidates[0]
+		return t.candidates[0]
 	}
 	r := rand.Uint64N(total) //nolint:gosec // as above
-	return p.candidates[sort.Search(len(p.cumulative), func(i int) bool { return p.cumulative[i] > r })]
+	return t.candidates[sort.Search(len(t.cumulative), func(i int) bool { return t.cumulative[i] > r })]
 }
 
 // leastRequest is the power of two choices (Mitzenmacher): of two distinct endpoints, the one with fewer requests
 // in flight per unit of weight.
-func (p *Picker) leastRequest() *Endpoint {
-	n := len(p.candidates)
+func (t *tier) leastRequest() *Endpoint {
+	n := len(t.candidates)
 	if n == 1 {
-		return p.candidates[0]
+		return t.candidates[0]
 	}
-	if p.cumulative != nil {
-		return lighter(p.random(), p.random())
+	if t.cumulative != nil {
+		return lighter(t.random(), t.random())
 	}
 	i := rand.IntN(n)     //nolint:gosec // as above
 	j := rand.IntN(n - 1) //nolint:gosec // as above
 	if j >= i {
 		j++
 	}
-	return lighter(p.candidates[i], p.candidates[j])
+	return lighter(t.candidates[i], t.candidates[j])
 }
 
 // lighter compares active/weight without dividing. Weights already skew the draw; the comparison counts one more

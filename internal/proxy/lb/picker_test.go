@@ -51,7 +51,7 @@ func TestPickShares(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			es := endpoints(tt.weights...)
-			got := share(NewPicker(tt.kind, es), 16000)
+			got := share(NewPicker(Options{Kind: tt.kind}, es), 16000)
 			for i, e := range es {
 				if math.Abs(got[e]-tt.want[i]) > tt.within {
 					t.Errorf("endpoint %d got %.3f of the picks, want %.3f", i, got[e], tt.want[i])
@@ -66,7 +66,7 @@ func TestPickLeastRequestPrefersTheIdle(t *testing.T) {
 	for range 5 {
 		es[0].Begin()
 	}
-	if got := share(NewPicker(model.LeastRequest, es), 100)[es[1]]; got != 1 {
+	if got := share(NewPicker(Options{Kind: model.LeastRequest}, es), 100)[es[1]]; got != 1 {
 		t.Errorf("idle endpoint got %.2f of the picks, want all: with two endpoints both are always compared", got)
 	}
 }
@@ -107,7 +107,7 @@ func TestPickAvoids(t *testing.T) {
 			t.Run(fmt.Sprint(tt.name, "/", kind), func(t *testing.T) {
 				es := endpoints(1, 1, 1)
 				tried := tt.setup(es)
-				p := NewPicker(kind, es)
+				p := NewPicker(Options{Kind: kind}, es)
 				for range 50 {
 					got := p.Pick(tried)
 					ok := false
@@ -121,7 +121,7 @@ func TestPickAvoids(t *testing.T) {
 			})
 		}
 	}
-	if got := NewPicker(model.Random, nil).Pick(nil); got != nil {
+	if got := NewPicker(Options{Kind: model.Random}, nil).Pick(nil); got != nil {
 		t.Errorf("Pick of nothing = %v, want nil", got)
 	}
 }
@@ -160,7 +160,7 @@ func TestWithKeepsWhatWasSeen(t *testing.T) {
 
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
-		p := NewPicker(kind, endpoints(1, 2, 3))
+		p := NewPicker(Options{Kind: kind}, endpoints(1, 2, 3))
 		tried := p.All()[:1]
 		if n := testing.AllocsPerRun(100, func() { p.Pick(nil); p.Pick(tried) }); n != 0 {
 			t.Errorf("%v: %v allocations per pick, want 0", kind, n)
@@ -176,7 +176,7 @@ func BenchmarkPick(b *testing.B) {
 				for i := range weights {
 					weights[i] = 1
 				}
-				p := NewPicker(kind, endpoints(weights...))
+				p := NewPicker(Options{Kind: kind}, endpoints(weights...))
 				b.ReportAllocs()
 				for b.Loop() {
 					p.Pick(nil)

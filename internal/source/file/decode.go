@@ -15,20 +15,21 @@ import (
 	runtimeschema "k8s.io/apimachinery/pkg/runtime/schema"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // Decode reads one file's text. name is the file name for positions; ".json" makes it a sequence of JSON values,
 // anything else YAML documents. Objects and problems come in the order of the text. An object that holds a mistake
 // is not among the objects.
-func Decode(name string, data []byte) ([]Object, []model.Problem) {
+func Decode(name string, data []byte) ([]source.Object, []model.Problem) {
 	c := newDecoder().decode(name, data)
 	objects := firsts(c)
-	return objects, c.problems()
+	return sources(objects), c.problems()
 }
 
 // content is what one file says.
 type content struct {
-	objects  []Object
+	objects  []object
 	findings []finding
 }
 
@@ -108,11 +109,11 @@ func (d *decoder) root(c *content, doc *document, root *yaml.Node) {
 	h := headerOf(root)
 	items, isList := itemsOf(root, h)
 	if !isList {
-		d.object(c, source{doc: doc, root: root, slot: slot{document: doc.index}, header: h})
+		d.object(c, written{doc: doc, root: root, slot: slot{document: doc.index}, header: h})
 		return
 	}
 	for i, item := range items.Content {
-		of := source{doc: doc, root: item, slot: slot{document: doc.index, item: i + 1}, header: headerOf(item)}
+		of := written{doc: doc, root: item, slot: slot{document: doc.index, item: i + 1}, header: headerOf(item)}
 		if singular := strings.TrimSuffix(h.kind, "List"); singular != "" && of.kind == "" {
 			of.kind, of.apiVersion = singular, h.apiVersion
 		}
@@ -182,8 +183,8 @@ const unknownKind = "object"
 // missingMessage is said of a field without which an object is none.
 const missingMessage = "missing"
 
-// source is one object to read: a document, or an item of a List.
-type source struct {
+// written is one object to read: a document, or an item of a List.
+type written struct {
 	doc  *document
 	root *yaml.Node
 	slot slot
@@ -191,7 +192,7 @@ type source struct {
 }
 
 // ref names the object as far as it can be told.
-func (s *source) ref(k *kind) (ref model.Ref, named bool) {
+func (s *written) ref(k *kind) (ref model.Ref, named bool) {
 	ref.Kind, ref.Namespace, ref.Name = s.kind, s.namespace, s.name
 	if ref.Kind == "" {
 		ref.Kind = unknownKind
@@ -217,7 +218,7 @@ func (s *source) ref(k *kind) (ref model.Ref, named bool) {
 const maxMistakes = 50
 
 // object reads one object.
-func (d *decoder) object(c *content, s source) {
+func (d *decoder) object(c *content, s written) {
 	k, m, severity := d.kindOf(&s)
 	ref, named := s.ref(k)
 	var found []mistake
@@ -244,13 +245,14 @@ func (d *decoder) object(c *content, s source) {
 	if len(found) > 0 {
 		return
 	}
-	c.objects = append(c.objects, Object{
-		Ref: ref, Value: value, Pos: s.doc.pos(s.root.Line), Locate: locator(s.doc, s.slot), doc: s.doc, slot: s.slot,
+	c.objects = append(c.objects, object{
+		Object: source.Object{Ref: ref, Value: value, Pos: s.doc.pos(s.root.Line), Locate: locator(s.doc, s.slot)},
+		doc:    s.doc, slot: s.slot,
 	})
 }
 
 // kindOf looks up the kind, or says why there is none.
-func (d *decoder) kindOf(s *source) (k *kind, m *mistake, severity model.Severity) {
+func (d *decoder) kindOf(s *written) (k *kind, m *mistake, severity model.Severity) {
 	k = d.kinds[s.kind]
 	switch {
 	case s.root.Kind != yaml.MappingNode:
@@ -277,7 +279,7 @@ func (d *decoder) kindOf(s *source) (k *kind, m *mistake, severity model.Severit
 }
 
 // headless says that apiVersion or kind is missing, or how it was misspelt.
-func headless(s *source, k *kind) *mistake {
+func headless(s *written, k *kind) *mistake {
 	missing := "apiVersion"
 	if s.kind == "" {
 		missing = "kind"
@@ -301,7 +303,7 @@ func headless(s *source, k *kind) *mistake {
 	return m
 }
 
-func (d *decoder) unknownKind(s *source) *mistake {
+func (d *decoder) unknownKind(s *written) *mistake {
 	m := &mistake{
 		line: fieldLine(s.root, "kind"), path: "kind",
 		message: fmt.Sprintf("%s (%s) is not read, and left out", clip(s.kind), clip(s.apiVersion)),
@@ -339,7 +341,7 @@ func fieldLine(root *yaml.Node, name string) int {
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // value checks the object against its kind and gives the typed value.
-func (d *decoder) value(s *source, k *kind, ref model.Ref) (any, []mistake) {
+func (d *decoder) value(s *written, k *kind, ref model.Ref) (any, []mistake) {
 	w := walker{base: s.doc.line - 1}
 	w.value(s.root, &place{schema: d.schemas.ofKind(k)})
 	w.checkName(s)
@@ -366,7 +368,7 @@ func plainError(err error) string {
 }
 
 // checkName demands a valid name and namespace, unless a mistake already reported explains why there is none.
-func (w *walker) checkName(s *source) {
+func (w *walker) checkName(s *written) {
 	if slices.ContainsFunc(w.mistakes, func(m mistake) bool {
 		return strings.HasPrefix(m.path, "metadata") || strings.Contains(m.fix, "`metadata")
 	}) {

@@ -16,6 +16,7 @@ import (
 	kubeyaml "sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 const virtualService = `# a comment
@@ -43,7 +44,7 @@ spec:
       retry_on: 5xx
 `
 
-func decodeOne(t *testing.T, name, text string) Object {
+func decodeOne(t *testing.T, name, text string) source.Object {
 	t.Helper()
 	objects, problems := Decode(name, []byte(text))
 	if len(objects) != 1 || len(problems) != 0 {
@@ -118,7 +119,7 @@ func TestLocate(t *testing.T) {
 	objects, _ := Decode("list.yaml", []byte(inList))
 	for _, tt := range []struct {
 		name, field string
-		object      Object
+		object      source.Object
 		want        string
 	}{
 		{"first_line", "", decodeOne(t, "vs.yaml", "---\n"+virtualService), "vs.yaml:3"},

@@ -5,11 +5,14 @@ import (
 	"strings"
 
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairlead.dev/fairlead/internal/config/smi"
 )
 
 // scope says whether a kind lives in namespaces.
@@ -76,8 +79,20 @@ func kinds() []kind {
 		{name: "DestinationRule", group: istio, versions: istioVersions, scope: namespaced, make: func() metav1.Object { return new(istionetv1.DestinationRule) }},
 		{name: "ServiceEntry", group: istio, versions: istioVersions, scope: namespaced, make: func() metav1.Object { return new(istionetv1.ServiceEntry) }},
 		{
+			name: "PeerAuthentication", group: "security.istio.io", versions: []string{"v1", "v1beta1"}, scope: namespaced,
+			make: func() metav1.Object { return new(istiosecv1.PeerAuthentication) },
+		},
+		{
 			name: "HTTPRoute", group: "gateway.networking.k8s.io", versions: []string{"v1", "v1beta1"}, scope: namespaced,
 			make: func() metav1.Object { return new(gatewayv1.HTTPRoute) },
+		},
+		{
+			name: "GRPCRoute", group: "gateway.networking.k8s.io", versions: v1, scope: namespaced,
+			make: func() metav1.Object { return new(gatewayv1.GRPCRoute) },
+		},
+		{
+			name: "TrafficSplit", group: "split.smi-spec.io", versions: []string{"v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"}, scope: namespaced,
+			make: func() metav1.Object { return new(smi.TrafficSplit) },
 		},
 	}
 }

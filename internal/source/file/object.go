@@ -2,20 +2,12 @@ package file
 
 import (
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
-// Object is one manifest that was read without a mistake.
-type Object struct {
-	Ref model.Ref
-	// Value is a pointer to the typed object: *corev1.Service, *appsv1.Deployment, *istionetv1.VirtualService (for
-	// every version of networking.istio.io), *gatewayv1.HTTPRoute (v1beta1 too), and so on. It is shared: whoever
-	// changes it makes a copy.
-	Value any
-	// Pos is the first line of the document.
-	Pos model.Position
-	// Locate finds the line of a field path such as "spec.http[0].route[1].destination.host" or
-	// "metadata.annotations[fairlead.dev/inject]". A path that was not written gives its nearest written parent.
-	Locate func(field string) model.Position
+// object is one manifest that was read without a mistake, and where.
+type object struct {
+	source.Object
 
 	doc  *document // what it was read from
 	slot slot      // where in the file
@@ -23,18 +15,17 @@ type Object struct {
 
 // same reports whether o and p were read from the same text at the same place, so that nothing downstream can
 // tell them apart, line numbers included.
-func (o *Object) same(p *Object) bool {
+func (o *object) same(p *object) bool {
 	return o.Pos == p.Pos && o.slot == p.slot && o.doc.text == p.doc.text
 }
 
-// Change is what happened since the previous one.
-type Change struct {
-	// Upserts are new or changed objects. The first Change holds every object.
-	Upserts []Object
-	// Deletes are objects no longer in force.
-	Deletes []model.Ref
-	// Problems are all present reading problems, ordered by file and line; they replace the former ones.
-	Problems []model.Problem
+// sources gives what others may see of objects.
+func sources(list []object) []source.Object {
+	out := make([]source.Object, len(list))
+	for i := range list {
+		out[i] = list[i].Object
+	}
+	return out
 }
 
 // slot is the place of an object in its file: the document counted from 1 and, inside a List, the item counted

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // entryKey names one file under one of the paths.
@@ -25,7 +26,7 @@ func (k entryKey) compare(o entryKey) int {
 
 // entry is what is known of one file.
 type entry struct {
-	objects  []Object // in force as far as this file goes: read now, or kept from a better day
+	objects  []object // in force as far as this file goes: read now, or kept from a better day
 	problems []model.Problem
 	hides    []model.Ref // of a .deleted file
 	// sum is that of the content, to pass over a file that was only touched. Zero after a failure.
@@ -37,10 +38,10 @@ type registry struct {
 	decoder *decoder
 	entries map[entryKey]*entry
 	// claims are the files that hold an object, hides the paths (with their file) that hide it.
-	claims map[model.Ref]map[entryKey]Object
+	claims map[model.Ref]map[entryKey]object
 	hides  map[model.Ref]map[entryKey]struct{}
 
-	published map[model.Ref]Object
+	published map[model.Ref]object
 	reported  []model.Problem
 	doubles   map[model.Ref][]model.Problem
 	dirty     map[model.Ref]struct{}
@@ -50,8 +51,8 @@ type registry struct {
 func newRegistry() *registry {
 	return &registry{
 		decoder: newDecoder(),
-		entries: map[entryKey]*entry{}, claims: map[model.Ref]map[entryKey]Object{}, hides: map[model.Ref]map[entryKey]struct{}{},
-		published: map[model.Ref]Object{}, doubles: map[model.Ref][]model.Problem{}, dirty: map[model.Ref]struct{}{},
+		entries: map[entryKey]*entry{}, claims: map[model.Ref]map[entryKey]object{}, hides: map[model.Ref]map[entryKey]struct{}{},
+		published: map[model.Ref]object{}, doubles: map[model.Ref][]model.Problem{}, dirty: map[model.Ref]struct{}{},
 	}
 }
 
@@ -94,9 +95,9 @@ func (r *registry) objectsOf(k entryKey, data []byte, old *entry) *entry {
 }
 
 // firsts gives the objects of a file, and makes a finding of each that is there twice.
-func firsts(c *content) []Object {
+func firsts(c *content) []object {
 	seen := map[model.Ref]model.Position{}
-	var out []Object
+	var out []object
 	for _, o := range c.objects {
 		if first, dup := seen[o.Ref]; dup {
 			c.findings = append(c.findings, finding{Problem: doubleProblem(o, first), slot: o.slot, named: true})
@@ -109,7 +110,7 @@ func firsts(c *content) []Object {
 }
 
 // doubleProblem says that o is elsewhere too.
-func doubleProblem(o Object, first model.Position) model.Problem {
+func doubleProblem(o object, first model.Position) model.Problem {
 	return model.Problem{
 		Ref: o.Ref, Severity: model.Rejected, Pos: o.Pos,
 		Message: fmt.Sprintf("written twice: the one at %s stays in force, this one is ignored", first),
@@ -119,7 +120,7 @@ func doubleProblem(o Object, first model.Position) model.Problem {
 
 // named gives the problems of a file; those whose object could not be told get the name of the object that stood in
 // their place before.
-func named(c *content, old []Object) []model.Problem {
+func named(c *content, old []object) []model.Problem {
 	problems := c.problems()
 	for i, f := range c.findings {
 		if f.named {
@@ -135,17 +136,17 @@ func named(c *content, old []Object) []model.Problem {
 	return problems
 }
 
-func containsRef(objects []Object, ref model.Ref) bool {
-	return slices.ContainsFunc(objects, func(o Object) bool { return o.Ref == ref })
+func containsRef(objects []object, ref model.Ref) bool {
+	return slices.ContainsFunc(objects, func(o object) bool { return o.Ref == ref })
 }
 
 // missingFrom gives the objects of old that next does not have.
-func missingFrom(next, old []Object) []Object {
+func missingFrom(next, old []object) []object {
 	have := map[model.Ref]struct{}{}
 	for _, o := range next {
 		have[o.Ref] = struct{}{}
 	}
-	var out []Object
+	var out []object
 	for _, o := range old {
 		if _, ok := have[o.Ref]; !ok {
 			out = append(out, o)
@@ -249,10 +250,10 @@ func drop[V any](m map[model.Ref]map[entryKey]V, ref model.Ref, k entryKey) {
 }
 
 // flush gives the change since the previous flush; ok is false where there is none. The first one always is.
-func (r *registry) flush() (change Change, ok bool) {
+func (r *registry) flush() (change source.Change, ok bool) {
 	type upsert struct {
 		key entryKey
-		Object
+		object
 	}
 	var upserts []upsert
 	for ref := range r.dirty {
@@ -283,13 +284,13 @@ func (r *registry) flush() (change Change, ok bool) {
 
 // decide gives the version of an object that is in force, nil where it is in no file or hidden, and notes the
 // versions that lose against another one of the same path.
-func (r *registry) decide(ref model.Ref) (k entryKey, winner *Object) {
+func (r *registry) decide(ref model.Ref) (k entryKey, winner *object) {
 	delete(r.doubles, ref)
 	hiddenBelow := -1
 	for hider := range r.hides[ref] {
 		hiddenBelow = max(hiddenBelow, hider.root)
 	}
-	first := map[int]Object{}
+	first := map[int]object{}
 	for _, key := range slices.SortedFunc(maps.Keys(r.claims[ref]), entryKey.compare) {
 		o := r.claims[ref][key]
 		if other, dup := first[key.root]; dup {

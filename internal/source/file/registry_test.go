@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 func ruleFor(name, host string) string { return fmt.Sprintf(rule, name, host) }
 
 // summary gives a change in short: "+Kind ns/name@file:line", "-Kind ns/name", "!problem".
-func summary(c Change) []string {
+func summary(c source.Change) []string {
 	var out []string
 	for _, o := range c.Upserts {
 		out = append(out, fmt.Sprintf("+%s@%s", o.Ref, o.Pos))
@@ -155,9 +156,9 @@ func TestRegistryForgetsOrder(t *testing.T) {
 			refs = append(refs, ref)
 		}
 		slices.SortFunc(refs, compareRefs)
-		c := Change{Problems: r.problems()}
+		c := source.Change{Problems: r.problems()}
 		for _, ref := range refs {
-			c.Upserts = append(c.Upserts, r.published[ref])
+			c.Upserts = append(c.Upserts, r.published[ref].Object)
 		}
 		return strings.Join(summary(c), "\n")
 	}

@@ -123,6 +123,9 @@ var goEnums = map[reflect.Type][]string{
 	reflect.TypeFor[gatewayv1.QueryParamMatchType]():       {"Exact", "RegularExpression"},
 	reflect.TypeFor[gatewayv1.HTTPMethod]():                {"GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"},
 	reflect.TypeFor[gatewayv1.HTTPPathModifierType]():      {"ReplaceFullPath", "ReplacePrefixMatch"},
+	reflect.TypeFor[gatewayv1.GRPCMethodMatchType]():       {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.GRPCHeaderMatchType]():       {"Exact", "RegularExpression"},
+	reflect.TypeFor[gatewayv1.GRPCRouteFilterType]():       {"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "ExtensionRef"},
 	reflect.TypeFor[gatewayv1.HTTPRouteFilterType](): {
 		"RequestHeaderModifier", "ResponseHeaderModifier", "RequestMirror", "RequestRedirect", "URLRewrite", "ExtensionRef", "CORS", "ExternalAuth",
 	},

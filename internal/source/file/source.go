@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // Options configure a Source.
@@ -45,7 +46,7 @@ func New(o Options) (*Source, error) {
 
 // Read reads paths once: all objects in force, ordered by path, file and place, and all problems. A path that cannot
 // be read at all is an error.
-func Read(paths []string) ([]Object, []model.Problem, error) {
+func Read(paths []string) ([]source.Object, []model.Problem, error) {
 	for _, path := range paths {
 		if _, err := os.Stat(path); err != nil {
 			message, _ := plainFileError(err)

@@ -164,7 +164,7 @@ func outward(center, n, most int) []int {
 
 // roughRef identifies a document that does not parse by the look of its lines.
 func roughRef(d *decoder, doc *document) (ref model.Ref, named bool) {
-	s := source{doc: doc, slot: slot{document: doc.index}}
+	s := written{doc: doc, slot: slot{document: doc.index}}
 	s.kind = group1(kindLine, doc.text)
 	block := group1(metaBlock, doc.text)
 	s.name, s.namespace = group1(nameLine, block), group1(spaceLine, block)

@@ -13,6 +13,8 @@ import (
 	"syscall"
 	"time"
 
+	"fairlead.dev/fairlead/internal/source"
+
 	"github.com/fsnotify/fsnotify"
 )
 
@@ -33,7 +35,7 @@ const (
 // Run reads the paths, calls sink with everything there is (be it nothing), and then with each change, until ctx is
 // done; that is no error. sink is called from Run's own goroutine; while it works, events wait in the kernel, and
 // should these overflow, everything is read anew. It fails only where the system refuses to watch anything at all.
-func (s *Source) Run(ctx context.Context, sink func(Change)) error {
+func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 	notify, err := fsnotify.NewWatcher()
 	if errors.Is(err, syscall.EMFILE) {
 		return fmt.Errorf("watching manifests: %w: raise the sysctl fs.inotify.max_user_instances", err)
@@ -79,7 +81,7 @@ type hold struct {
 	moved       bool
 }
 
-func (w *watcher) loop(ctx context.Context, sink func(Change)) error {
+func (w *watcher) loop(ctx context.Context, sink func(source.Change)) error {
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
@@ -331,7 +333,7 @@ func (w *watcher) unwatch(dir string) {
 	}
 }
 
-func (w *watcher) publish(sink func(Change)) {
+func (w *watcher) publish(sink func(source.Change)) {
 	change, ok := w.registry.flush()
 	if !ok {
 		return

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // patience bounds what a test waits for; nothing here takes longer than halfWritten.
@@ -19,13 +20,13 @@ const patience = 20 * time.Second
 type live struct {
 	t       *testing.T
 	dir     string
-	changes chan Change
+	changes chan source.Change
 }
 
 // run starts a Source on paths inside a fresh directory and waits for the first change.
-func run(t *testing.T, dir string, paths ...string) (*live, Change) {
+func run(t *testing.T, dir string, paths ...string) (*live, source.Change) {
 	t.Helper()
-	l := &live{t: t, dir: dir, changes: make(chan Change, 1024)}
+	l := &live{t: t, dir: dir, changes: make(chan source.Change, 1024)}
 	for i, path := range paths {
 		paths[i] = filepath.Join(dir, path)
 	}
@@ -35,7 +36,7 @@ func run(t *testing.T, dir string, paths ...string) (*live, Change) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
-	go func() { ended <- s.Run(ctx, func(c Change) { l.changes <- c }) }()
+	go func() { ended <- s.Run(ctx, func(c source.Change) { l.changes <- c }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
@@ -46,14 +47,14 @@ func run(t *testing.T, dir string, paths ...string) (*live, Change) {
 	return l, first
 }
 
-func (l *live) next() Change {
+func (l *live) next() source.Change {
 	l.t.Helper()
 	select {
 	case c := <-l.changes:
 		return c
 	case <-time.After(patience):
 		l.t.Fatal("no change")
-		return Change{}
+		return source.Change{}
 	}
 }
 
@@ -63,7 +64,7 @@ func (l *live) expect(want ...string) {
 	l.compare(l.next(), want...)
 }
 
-func (l *live) compare(c Change, want ...string) {
+func (l *live) compare(c source.Change, want ...string) {
 	l.t.Helper()
 	got := summary(c)
 	for i := range got {

@@ -1,0 +1,41 @@
+{{/* Labels of every object. Call with (dict "root" $ "component" "controller"). */}}
+{{- define "fairlead.labels" -}}
+{{ include "fairlead.selector" . }}
+app.kubernetes.io/part-of: fairlead
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+{{- end }}
+
+{{/* Labels that select pods; a Deployment cannot change them once it exists. */}}
+{{- define "fairlead.selector" -}}
+app.kubernetes.io/name: fairlead
+app.kubernetes.io/component: {{ .component }}
+{{- end }}
+
+{{/* An image. Call with (dict "root" $ "name" "proxy"). */}}
+{{- define "fairlead.image" -}}
+{{ .root.Values.image.hub }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{- end }}
+
+{{/* What a pod needs to pull images. */}}
+{{- define "fairlead.pullSecrets" -}}
+{{- with .Values.image.pullSecrets }}
+imagePullSecrets:
+{{- range . }}
+  - name: {{ . | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{/* The access log: unquoted, off is false in YAML. */}}
+{{- define "fairlead.accessLog" -}}
+{{ .Values.mesh.accessLog | default "off" }}
+{{- end }}
+
+{{/* Namespaces that are never injected: what the cluster needs to start, and the injector's own. */}}
+{{- define "fairlead.exemptNamespaces" -}}
+- key: kubernetes.io/metadata.name
+  operator: NotIn
+  values: [kube-system, kube-node-lease, kube-public, {{ .Release.Namespace }}]
+{{- end }}

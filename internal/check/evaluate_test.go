@@ -1,0 +1,446 @@
+package check
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// find gives the result of a check.
+func find(r Report, anchor string) *Result {
+	for i := range r {
+		for j := range r[i].Results {
+			if r[i].Results[j].Anchor == anchor {
+				return &r[i].Results[j]
+			}
+		}
+	}
+	return nil
+}
+
+func TestEvaluateFindsNothingWhereNothingIsWrong(t *testing.T) {
+	installed, _ := healthy(t)
+	for _, f := range []*Facts{installed, bare()} {
+		r := Evaluate(f)
+		for i := range r {
+			for _, x := range r[i].Results {
+				if x.Status != Passed {
+					t.Errorf("%s: %+v", r[i].Name, x)
+				}
+			}
+		}
+		if !r.OK() {
+			t.Error("OK() = false")
+		}
+	}
+}
+
+// trouble is one thing that is wrong, and what is said of it.
+type trouble struct {
+	name   string
+	anchor string
+	cause  func(*Facts, *pair)
+	want   Status
+	// says is in the details or the hint.
+	says string
+}
+
+func apiTroubles() []trouble {
+	return []trouble{
+		{"unreachable", "api-query", func(f *Facts, _ *pair) { f.API.Err = errors.New("connection refused") }, Failed, "connection refused"},
+		{"old", "api-version", func(f *Facts, _ *pair) { f.API.Value = API{Version: "v1.24.9", Major: 1, Minor: 24} }, Failed, "the API server is v1.24.9"},
+		{"clock far ahead", "identity-clock", func(f *Facts, _ *pair) { f.API.Value.Ahead = time.Hour }, Failed, "1h0m0s ahead"},
+		{"clock a little behind", "identity-clock", func(f *Facts, _ *pair) { f.API.Value.Ahead = -40 * time.Second }, Warned, "40s behind"},
+	}
+}
+
+func configTroubles() []trouble {
+	return []trouble{
+		{"not installed", "config-namespace", func(f *Facts, _ *pair) { f.Namespace.Err = missing("namespaces") }, Failed, "fairlead install"},
+		{"going", "config-namespace", func(f *Facts, _ *pair) { f.Namespace.Value.DeletionTimestamp = &metav1.Time{} }, Failed, "is being deleted"},
+		{"hidden", "config-namespace", func(f *Facts, _ *pair) { f.Namespace.Err = denied("namespaces") }, Warned, "not checked"},
+		{"no account", "config-service-account", func(f *Facts, _ *pair) { f.ServiceAccount.Err = missing("serviceaccounts") }, Failed, "fairlead upgrade"},
+		{"no answer", "config-service-account", func(f *Facts, _ *pair) { f.ServiceAccount.Err = context.DeadlineExceeded }, Warned, "not checked"},
+		{"something else", "config-service-account", func(f *Facts, _ *pair) { f.ServiceAccount.Err = errors.New("etcd is gone") }, Failed, "etcd is gone"},
+		{"no bindings", "config-rbac", func(f *Facts, _ *pair) { f.Bindings.Value = nil }, Failed, "names ServiceAccount fairlead-system/fairlead-controller"},
+		{"no cluster-wide binding", "config-rbac", func(f *Facts, _ *pair) { f.Bindings.Value = f.Bindings.Value[1:] }, Failed, "no ClusterRoleBinding names"},
+		{"no role", "config-rbac", func(f *Facts, _ *pair) { f.Bindings.Value[0].RoleErr = missing("clusterroles") }, Failed, "refers to ClusterRole fairlead-controller, which does not exist"},
+		{"hidden role", "config-rbac", func(f *Facts, _ *pair) { f.Bindings.Value[0].RoleErr = denied("clusterroles") }, Warned, "not checked"},
+		{"no group", "config-crds", func(f *Facts, _ *pair) { f.Kinds[0].Served = Got[[]string]{Err: missing("x")} }, Warned, "Istio networking: the API server does not know DestinationRule, VirtualService"},
+		{"a kind less", "config-crds", func(f *Facts, _ *pair) { f.Kinds[1].Served = Got[[]string]{Value: []string{"HTTPRoute"}} }, Warned, "Gateway API: the API server does not know GRPCRoute"},
+		{"no injector", "config-injector", func(f *Facts, _ *pair) { f.Config.Err = missing("configmaps") }, Failed, "there is no ConfigMap fairlead-system/fairlead"},
+		{"no key", "config-injector", func(f *Facts, _ *pair) { f.Config.Value.Data = nil }, Failed, "has no key injector.yaml"},
+		{"a slip", "config-injector", func(f *Facts, _ *pair) { f.Config.Value.Data[injectorKey] = "imag: x\n" }, Failed, "imag"},
+		{"no webhooks", "config-webhooks", func(f *Facts, _ *pair) { f.Webhooks.Value = nil }, Failed, "no pod gets a sidecar"},
+		{"another's webhook", "config-webhooks", func(f *Facts, _ *pair) { f.Webhooks.Value[0].Service = "other/x" }, Failed, "asks other/x, not Service"},
+		{"no caBundle", "config-ca-bundle", func(f *Facts, _ *pair) { f.Webhooks.Value[1].CABundle = nil }, Failed, "webhook validator.fairlead.dev: caBundle is empty"},
+		{"bad caBundle", "config-ca-bundle", func(f *Facts, _ *pair) { f.Webhooks.Value[1].CABundle = []byte("x") }, Failed, "there is no certificate in it"},
+		{"no CA to compare with", "config-ca-bundle", func(f *Facts, _ *pair) { f.CA.Err = denied("secrets") }, Warned, "not checked"},
+	}
+}
+
+func identityTroubles(t *testing.T) []trouble {
+	t.Helper()
+	other := func(f *Facts, domain string, life time.Duration) *pair { return newCA(t, domain, f.Now, life) }
+	return []trouble{
+		{"old caBundle", "config-ca-bundle", func(f *Facts, _ *pair) { f.CA.Value = other(f, "cluster.local", 1e18).secret() }, Failed, "lacks the root of Secret fairlead-system/fairlead-ca"},
+		{"none", "identity-ca", func(f *Facts, _ *pair) { f.CA.Err = missing("secrets") }, Failed, "there is no Secret fairlead-system/fairlead-ca, nor cacerts"},
+		{"wrong key", "identity-ca", func(f *Facts, _ *pair) {
+			f.CA.Value.Data["ca.key"] = other(f, "cluster.local", 1e18).keyPEM
+		}, Failed, "do not belong together"},
+		{"no key", "identity-ca", func(f *Facts, _ *pair) { f.CA.Value.Data["ca.key"] = nil }, Failed, "key ca.key is missing"},
+		{"a leaf", "identity-ca", func(f *Facts, ca *pair) {
+			f.CA.Value = newServing(t, ca, "x", f.Now).secret()
+		}, Failed, "is not that of a CA"},
+		{"ended", "identity-ca", func(f *Facts, _ *pair) { f.Now = f.Now.AddDate(20, 0, 0) }, Failed, "has expired"},
+		{"ended on the API server's clock", "identity-expiry", func(f *Facts, _ *pair) { f.API.Value.Ahead = 3700 * 24 * time.Hour }, Failed, "ended on 2036-11-19"},
+		{"ends soon", "identity-expiry", func(f *Facts, _ *pair) { f.Now = f.Now.Add(3600 * 24 * time.Hour) }, Warned, "in 50 days"},
+		{"hidden", "identity-expiry", func(f *Facts, _ *pair) { f.CA.Err = denied("secrets") }, Warned, "not checked"},
+		{"another mesh's", "identity-trust-domain", func(f *Facts, _ *pair) { f.CA.Value = other(f, "example.org", 1e18).secret() }, Failed, "is of trust domain example.org, the controller runs with cluster.local"},
+		{"flag in two words", "identity-trust-domain", func(f *Facts, _ *pair) {
+			f.Deployment.Value.Spec.Template.Spec.Containers[0].Args = []string{"--trust-domain", "example.org"}
+		}, Failed, "the controller runs with example.org"},
+		{"no controller to compare with", "identity-trust-domain", func(f *Facts, _ *pair) { f.Deployment.Err = missing("deployments") }, Warned, "not checked"},
+		{"no roots where they matter", "identity-roots", func(f *Facts, _ *pair) { delete(f.Roots.Value, "shop") }, Failed, "namespace shop has no ConfigMap fairlead-ca-root-cert"},
+		{"no roots where they do not matter yet", "identity-roots", func(f *Facts, _ *pair) { delete(f.Roots.Value, "default") }, Warned, "namespace default has no ConfigMap"},
+		{"old roots", "identity-roots", func(f *Facts, _ *pair) { f.Roots.Value["shop"] = string(other(f, "cluster.local", 1e18).pem) }, Failed, "ConfigMap shop/fairlead-ca-root-cert lacks the CA's root"},
+		{"no certificate", "identity-roots", func(f *Facts, _ *pair) { f.Roots.Value["shop"] = "" }, Failed, "there is no certificate in it"},
+	}
+}
+
+func webhookTroubles(t *testing.T) []trouble {
+	t.Helper()
+	return []trouble{
+		{"no service", "webhook-service", func(f *Facts, _ *pair) { f.Service.Err = missing("services") }, Failed, "there is no Service"},
+		{"no port", "webhook-service", func(f *Facts, _ *pair) { f.Service.Value.Spec.Ports[0].Port = 8443 }, Failed, "no port 443, that of the webhooks"},
+		{"no endpoints", "webhook-endpoints", func(f *Facts, _ *pair) { f.Endpoints.Value = nil }, Failed, "has no endpoints"},
+		{"none ready", "webhook-endpoints", func(f *Facts, _ *pair) {
+			f.Endpoints.Value = []Endpoint{{Pod: "x"}}
+		}, Failed, "has 1 endpoint, none of them ready"},
+		{"another name", "webhook-certificate", func(f *Facts, ca *pair) {
+			f.Replicas[1].Serving.Value[0] = newServing(t, ca, "other.svc", f.Now).cert
+		}, Failed, "pod fairlead-controller-2: x509: certificate is valid for other.svc"},
+		{"another CA", "webhook-certificate", func(f *Facts, _ *pair) {
+			ca := newCA(t, "cluster.local", f.Now, time.Hour)
+			f.Replicas[0].Serving.Value[0] = newServing(t, ca, "fairlead-controller.fairlead-system.svc", f.Now).cert
+		}, Failed, "unknown authority"},
+		{"no TLS", "webhook-certificate", func(f *Facts, _ *pair) { f.Replicas[0].Serving.Err = errors.New("nothing listens") }, Failed, "pod fairlead-controller-1: nothing listens"},
+		{"no bundle", "webhook-certificate", func(f *Facts, _ *pair) { f.Webhooks.Value = nil }, Warned, "not checked"},
+		{"nobody to ask", "webhook-certificate", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "no control plane pod is ready"},
+		{"none is ready", "webhook-renewal", func(f *Facts, _ *pair) { f.Replicas[0].Ready, f.Replicas[1].Ready = false, false }, Warned, "not checked"},
+		{"late", "webhook-renewal", func(f *Facts, _ *pair) { f.Now = f.Now.Add(20 * time.Hour) }, Warned, "is not renewed"},
+	}
+}
+
+func controllerTroubles() []trouble {
+	status := func(f *Facts) *appsv1.DeploymentStatus { return &f.Deployment.Value.Status }
+	container := func(f *Facts, s *corev1.ContainerStatus) {
+		p := &f.Pods.Value[0]
+		p.Status.Conditions, p.Status.ContainerStatuses = nil, []corev1.ContainerStatus{*s}
+		s.Name = "controller"
+		p.Status.ContainerStatuses[0].Name = "controller"
+	}
+	return []trouble{
+		{"none", "controller-replicas", func(f *Facts, _ *pair) { f.Deployment.Err = missing("deployments") }, Failed, "there is no Deployment"},
+		{"scaled away", "controller-replicas", func(f *Facts, _ *pair) { f.Deployment.Value.Spec.Replicas = new(int32(0)) }, Failed, "--replicas=1"},
+		{"none ready", "controller-replicas", func(f *Facts, _ *pair) { status(f).ReadyReplicas = 0 }, Failed, "none of 2 replicas is ready"},
+		{"one ready", "controller-replicas", func(f *Facts, _ *pair) { status(f).ReadyReplicas = 1 }, Warned, "1 of 2 replicas are ready"},
+		{"rolling", "controller-replicas", func(f *Facts, _ *pair) { status(f).UpdatedReplicas = 1 }, Warned, "rollout status"},
+		{"no pods", "controller-pods", func(f *Facts, _ *pair) {
+			f.Pods.Value = nil
+			status(f).Conditions = []appsv1.DeploymentCondition{{Type: appsv1.DeploymentReplicaFailure, Status: corev1.ConditionTrue, Message: "exceeded quota"}}
+		}, Failed, "has no pods: exceeded quota"},
+		{"crash", "controller-pods", func(f *Facts, _ *pair) {
+			container(f, &corev1.ContainerStatus{
+				RestartCount: 7, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff", Message: "back-off"}},
+				LastTerminationState: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 1, Reason: "Error", Message: "starting\nno such flag: -x\n"}},
+			})
+		}, Warned, "container controller: CrashLoopBackOff; it ended with code 1 (Error) 7 times: no such flag: -x"},
+		{"image", "controller-pods", func(f *Facts, _ *pair) {
+			container(f, &corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ErrImagePull", Message: "no such image"}}})
+		}, Warned, "container controller: ErrImagePull: no such image"},
+		{"mount", "controller-pods", func(f *Facts, _ *pair) {
+			container(f, &corev1.ContainerStatus{State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ContainerCreating"}}})
+			f.Events.Value = map[string]string{"Pod/fairlead-controller-1": "FailedMount: no such Secret"}
+		}, Warned, "container controller: ContainerCreating; FailedMount: no such Secret"},
+		{"ended", "controller-pods", func(f *Facts, _ *pair) {
+			container(f, &corev1.ContainerStatus{State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}}})
+		}, Warned, "ended with code 137 (OOMKilled)"},
+		{"all unready", "controller-pods", func(f *Facts, _ *pair) {
+			f.Pods.Value = f.Pods.Value[:1]
+			f.Pods.Value[0].Status.Conditions = nil
+			f.Events.Value = map[string]string{"Pod/fairlead-controller-1": "Unhealthy: Readiness probe failed"}
+		}, Failed, "running, but not ready; Unhealthy: Readiness probe failed"},
+		{"not scheduled", "controller-pods", func(f *Facts, _ *pair) {
+			f.Pods.Value[0].Status = corev1.PodStatus{Phase: corev1.PodPending, Conditions: []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Message: "no node has room"}}}
+		}, Warned, "not scheduled: no node has room"},
+		{"silent", "controller-answers", func(f *Facts, _ *pair) { f.Replicas[0].Version.Err = errors.New("nothing listens") }, Failed, "pod fairlead-controller-1: nothing listens"},
+		{"no lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Err = missing("leases") }, Warned, "there is no Lease"},
+		{"free lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Value.Spec.HolderIdentity = nil }, Warned, "nobody holds"},
+		{"old lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Value.Spec.RenewTime.Time = f.Now.Add(-time.Minute) }, Warned, "has not renewed it since 2026-11-22 11:59 UTC"},
+		{"newer program", "controller-version", func(f *Facts, _ *pair) { f.CLI = "0.2.0" }, Warned, "2 pods of the control plane: version 0.1.0; this program: 0.2.0"},
+		{"half an upgrade", "controller-version", func(f *Facts, _ *pair) { f.Replicas[1].Version.Value = "0.2.0" }, Warned, "1 pod of the control plane: version 0.2.0"},
+		{"nobody answers", "controller-version", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
+		{"problems", "controller-problems", func(f *Facts, _ *pair) {
+			for i := range f.Replicas {
+				f.Replicas[i].Problems.Value = []Problem{{Severity: "warning", Text: "VirtualService a/b: no such host"}}
+			}
+		}, Warned, "VirtualService a/b: no such host"},
+		{"nobody tells problems", "controller-problems", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
+		{"refusal", "controller-sync", func(f *Facts, _ *pair) {
+			p := &f.Replicas[0].Proxies.Value[0]
+			p.State, p.Refused = "ERROR", []Refusal{{Resource: "dst/x", Reason: "no backends"}}
+		}, Warned, "sidecar web-1.shop refuses dst/x: no backends"},
+		{"stale for long", "controller-sync", func(f *Facts, _ *pair) { f.Replicas[0].Proxies.Value[0].State = "STALE" }, Warned, "has not confirmed anything since 2026-11-22 11:00 UTC"},
+		{"nobody tells of sidecars", "controller-sync", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
+	}
+}
+
+func otherTroubles() []trouble {
+	return []trouble{
+		{"no daemonset", "cni-daemonset", func(f *Facts, _ *pair) { f.CNI.Err = missing("daemonsets") }, Failed, "pods with a sidecar do not start"},
+		{"not on every node", "cni-daemonset", func(f *Facts, _ *pair) { f.CNI.Value.Status.NumberReady = 2 }, Failed, "ready on 2 of 3 nodes"},
+		{"rolling", "cni-daemonset", func(f *Facts, _ *pair) { f.CNI.Value.Status.UpdatedNumberScheduled = 2 }, Warned, "newest revision on 2 of 3 nodes"},
+		{"nowhere", "cni-daemonset", func(f *Facts, _ *pair) { f.CNI.Value.Status.DesiredNumberScheduled = 0 }, Warned, "matches no node"},
+		{"unused", "cni-injector", func(f *Facts, _ *pair) { f.Config.Value.Data[injectorKey] = "image: x\n" }, Warned, "init container all the same"},
+		{"no pods known", "proxy-pods", func(f *Facts, _ *pair) { f.Workloads.Err = denied("pods") }, Warned, "not checked"},
+		{"no sidecars", "proxy-pods", func(f *Facts, _ *pair) { f.Scope.Namespace, f.Workloads.Value = "shop", nil }, Warned, "no pod in namespace shop has a sidecar"},
+		{"not ready", "proxy-ready", func(f *Facts, _ *pair) { f.Workloads.Value[0].Sidecar.Ready = false }, Failed, "pod shop/web-1: fairlead-proxy: running, but not ready"},
+		{"crash", "proxy-ready", func(f *Facts, _ *pair) {
+			w := &f.Workloads.Value[0]
+			w.Created, w.Sidecar = f.Now, &Sidecar{Trouble: "CrashLoopBackOff"}
+		}, Failed, "fairlead-proxy: CrashLoopBackOff"},
+		{"just begun", "proxy-ready", func(f *Facts, _ *pair) {
+			w := &f.Workloads.Value[0]
+			w.Created, w.Sidecar = f.Now.Add(-time.Second), &Sidecar{}
+		}, Warned, "running, but not ready"},
+		{"started before", "proxy-missing", func(f *Facts, _ *pair) {
+			for _, name := range []string{"a", "b", "c", "d"} {
+				f.Workloads.Value = append(f.Workloads.Value, Workload{Namespace: "shop", Name: name, Owner: "deploy/old", Missing: true})
+			}
+		}, Warned, "namespace shop, deploy/old: 4 pods without a sidecar: a, b, c and 1 more"},
+		{"not connected", "proxy-connected", func(f *Facts, _ *pair) { f.Replicas[1].Proxies.Value = nil }, Warned, "pod shop/web-2 goes on with the configuration it has"},
+		{"perhaps connected", "proxy-connected", func(f *Facts, _ *pair) { f.Replicas[1].Proxies.Err = errors.New("x") }, Warned, "not checked"},
+		{"old sidecar", "proxy-version", func(f *Facts, _ *pair) { f.Replicas[0].Proxies.Value[0].Version = "0.0.9" }, Warned, "sidecar web-1.shop: version 0.0.9, control plane: 0.1.0"},
+		{"no version to compare with", "proxy-version", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
+	}
+}
+
+func preTroubles() []trouble {
+	deny := func(anchor string) func(*Facts, *pair) {
+		return func(f *Facts, _ *pair) {
+			for i := range f.Access {
+				if f.Access[i].Check == anchor {
+					f.Access[i].Allowed.Value, f.Access[i].Reason = false, "no rule"
+				}
+			}
+		}
+	}
+	with := func(w Webhook) func(*Facts, *pair) {
+		return func(f *Facts, _ *pair) { f.Webhooks.Value = []Webhook{w} }
+	}
+	return []trouble{
+		{"another's", "pre-installed", with(Webhook{Mutating: true, Config: injectorWebhook, Service: "mesh/x"}), Failed, "belongs to an installation in namespace mesh"},
+		{"ours", "pre-installed", with(Webhook{Config: validatorWebhook, Service: "fairlead-system/fairlead-controller"}), Warned, "fairlead upgrade"},
+		{"going", "pre-installed", func(f *Facts, _ *pair) {
+			f.Namespace = Got[corev1.Namespace]{Value: corev1.Namespace{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{}}}}
+		}, Failed, "is being deleted"},
+		{"hidden", "pre-installed", func(f *Facts, _ *pair) { f.Webhooks.Err = denied("x") }, Warned, "not checked"},
+		{"Istio", "pre-other-mesh", with(Webhook{Mutating: true, Config: "istio-sidecar-injector", Name: "namespace.sidecar-injector.istio.io"}), Warned, "Istio injects sidecars"},
+		{"Linkerd", "pre-other-mesh", with(Webhook{Mutating: true, Config: "l", Name: "linkerd-proxy-injector.linkerd.io"}), Warned, "Linkerd injects sidecars"},
+		{"namespace", accessNamespace, deny(accessNamespace), Failed, "may not create pre-create-namespace: no rule"},
+		{"rbac", accessRBAC, deny(accessRBAC), Failed, "rights of a cluster admin"},
+		{"crds", accessCRD, deny(accessCRD), Failed, "may not"},
+		{"webhooks", accessWebhook, deny(accessWebhook), Failed, "may not"},
+		{"objects", accessObjects, deny(accessObjects), Failed, "may not"},
+		{"no review", accessObjects, func(f *Facts, _ *pair) { f.Access[4].Allowed.Err = denied("x") }, Warned, "not checked"},
+	}
+}
+
+func TestEvaluateSaysWhatIsWrong(t *testing.T) {
+	wrong := map[string]bool{}
+	for _, group := range []struct {
+		name     string
+		troubles []trouble
+		facts    func() (*Facts, *pair)
+	}{
+		{"api", apiTroubles(), nil},
+		{"config", configTroubles(), nil},
+		{"identity", identityTroubles(t), nil},
+		{"webhooks", webhookTroubles(t), nil},
+		{"controller", controllerTroubles(), nil},
+		{"other", otherTroubles(), nil},
+		{"pre", preTroubles(), func() (*Facts, *pair) { return bare(), nil }},
+	} {
+		for _, tt := range group.troubles {
+			t.Run(group.name+"/"+tt.anchor+"/"+tt.name, func(t *testing.T) {
+				var f *Facts
+				var ca *pair
+				if group.facts != nil {
+					f, ca = group.facts()
+				} else {
+					f, ca = healthy(t)
+				}
+				tt.cause(f, ca)
+				report := Evaluate(f)
+				got := find(report, tt.anchor)
+				if got == nil {
+					t.Fatalf("no result for %s in %+v", tt.anchor, report)
+				}
+				wrong[tt.anchor] = true
+				if text := strings.Join(append(got.Details, got.Hint), "\n"); got.Status != tt.want || !strings.Contains(text, tt.says) {
+					t.Errorf("%s: %s, %q, want %s, %q", got.Name, got.Status, text, tt.want, tt.says)
+				}
+				if got.Hint == "" || len(got.Details) == 0 {
+					t.Errorf("%s: does not say what is wrong and what to do: %+v", got.Name, got)
+				}
+				if report.OK() && tt.want == Failed {
+					t.Error("OK() = true")
+				}
+			})
+		}
+	}
+	for _, anchor := range anchors() {
+		if !wrong[anchor] {
+			t.Errorf("no test lets %s find something", anchor)
+		}
+	}
+}
+
+// anchors are those of all checks.
+func anchors() []string {
+	var all []string
+	for _, rules := range [][]rule{apiRules(), preRules(), configRules(), identityRules(), webhookRules(), controllerRules(), cniRules(), proxyRules()} {
+		for _, r := range rules {
+			all = append(all, r.anchor)
+		}
+	}
+	return all
+}
+
+func TestEveryCheckIsDescribed(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var described []string
+	for line := range strings.Lines(string(text)) {
+		if anchor, ok := strings.CutPrefix(strings.TrimSpace(line), "### "); ok {
+			described = append(described, anchor)
+		}
+	}
+	if diff := cmp.Diff(anchors(), described); diff != "" {
+		t.Errorf("headings of %s (-checks +page):\n%s", page, diff)
+	}
+}
+
+func TestEvaluateStopsWhereTheRestWouldRepeat(t *testing.T) {
+	f, _ := healthy(t)
+	f.API.Err = errors.New("x")
+	if r := Evaluate(f); len(r) != 1 || len(r[0].Results) != 1 {
+		t.Errorf("Evaluate without an API server = %+v", r)
+	}
+	f, _ = healthy(t)
+	f.Namespace.Err = missing("namespaces")
+	if r := Evaluate(f); len(r) != 2 || len(r[1].Results) != 1 {
+		t.Errorf("Evaluate without an installation = %+v", r)
+	}
+	f, _ = healthy(t)
+	f.CNI.Err, f.Scope.Proxy = missing("daemonsets"), false
+	f.Config.Value.Data[injectorKey] = "image: x\n"
+	var names []string
+	for _, c := range Evaluate(f) {
+		names = append(names, c.Name)
+	}
+	if want := []string{"kubernetes-api", "fairlead-config", "fairlead-identity", "fairlead-webhooks", "fairlead-controller"}; !slices.Equal(names, want) {
+		t.Errorf("categories %v, want %v", names, want)
+	}
+}
+
+// TestAuthorityOfOthers: a CA that the user brought has another form, and need not name a trust domain.
+func TestAuthorityOfOthers(t *testing.T) {
+	f, _ := healthy(t)
+	root := newCA(t, "corp", f.Now, 1e18)
+	between := newCA(t, "cluster.local", f.Now, 1e17)
+	between = issue(t, between.cert, root)
+	for _, tt := range []struct {
+		name   string
+		secret corev1.Secret
+	}{
+		{"istio", corev1.Secret{Data: map[string][]byte{"ca-cert.pem": between.pem, "ca-key.pem": between.keyPEM, "root-cert.pem": root.pem, "cert-chain.pem": append(slices.Clone(between.pem), root.pem...)}}},
+		{"cert-manager", corev1.Secret{Data: map[string][]byte{"tls.crt": between.pem, "tls.key": between.keyPEM, "ca.crt": root.pem}}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tt.secret.Name = givenCASecret
+			f.CA.Value = tt.secret
+			a, err := parseAuthority(&tt.secret)
+			if err != nil || len(a.roots) != 1 || !a.roots[0].Equal(root.cert) {
+				t.Fatalf("parseAuthority = %+v, %v", a, err)
+			}
+			for _, judge := range []func(*Facts) verdict{judgeCA, judgeTrustDomain, judgeExpiry} {
+				if v := judge(f); v.status != Passed {
+					t.Errorf("%+v", v)
+				}
+			}
+		})
+	}
+}
+
+// TestPrint compares what users and programs see with testdata/print.txtar.
+func TestPrint(t *testing.T) {
+	f, _ := healthy(t)
+	f.Kinds[0].Served = Got[[]string]{Err: missing("x")}
+	f.Deployment.Value.Status.ReadyReplicas = 0
+	for i := range 14 {
+		f.Workloads.Value = append(f.Workloads.Value, Workload{Namespace: "shop", Name: "old", Owner: "job/" + string(rune('a'+i)), Missing: true})
+	}
+	absent := &Facts{System: SystemNamespace, Namespace: Got[corev1.Namespace]{Err: missing("namespaces")}}
+	absent.API.Value = API{Major: 1, Minor: 30}
+	archive := &txtar.Archive{Comment: []byte("What `fairlead check` prints.\n")}
+	for _, c := range []struct {
+		name  string
+		facts *Facts
+	}{{"trouble", f}, {"absent", absent}, {"pre", bare()}} {
+		report := Evaluate(c.facts)
+		var table, machine bytes.Buffer
+		if err := errors.Join(report.Print(&table), report.PrintJSON(&machine)); err != nil {
+			t.Fatal(err)
+		}
+		archive.Files = append(archive.Files, txtar.File{Name: c.name, Data: table.Bytes()})
+		if c.name != "trouble" {
+			archive.Files = append(archive.Files, txtar.File{Name: c.name + ".json", Data: machine.Bytes()})
+		}
+	}
+	golden(t, filepath.Join("testdata", "print.txtar"), txtar.Format(archive))
+}
+
+func golden(t *testing.T, file string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.WriteFile(file, got, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(got)); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", file, diff)
+	}
+}

@@ -1,0 +1,196 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"time"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"fairlead.dev/fairlead/internal/check"
+	"fairlead.dev/fairlead/internal/cluster"
+	"fairlead.dev/fairlead/internal/lab"
+)
+
+// adminPort is where a sidecar tells about itself, on its pod's loopback address only.
+const adminPort = 15000
+
+// pageTimeout bounds reading one page of a sidecar or of the control plane, and finding out where it is.
+const pageTimeout = 10 * time.Second
+
+// place is one process that has pages to read.
+type place struct {
+	// name is what errors call it.
+	name string
+	// id is "pod.namespace" of a sidecar, as the control plane knows it. Empty where only the lab knows the pod.
+	id   string
+	dial cluster.Dialer
+}
+
+// read decodes a JSON page.
+func (p *place) read(ctx context.Context, path string, into any) error {
+	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+	defer cancel()
+	if err := cluster.ReadPage(ctx, p.dial, path, into); err != nil {
+		return fmt.Errorf("%s: %w", p.name, err)
+	}
+	return nil
+}
+
+// mesh is where sidecars and control planes are found: a lab or a cluster.
+type mesh struct {
+	// sidecar finds the sidecar of the pod that a user named.
+	sidecar func(ctx context.Context, name string) (place, error)
+	// controllers finds every replica of the control plane.
+	controllers func(ctx context.Context) ([]place, error)
+	// namespace is where a name without one belongs.
+	namespace string
+}
+
+// addLabFlag adds the flag of commands that work in labs and clusters alike.
+func (a *app) addLabFlag(cmd *cobra.Command) {
+	cmd.PersistentFlags().BoolVar(&a.inLab, "lab", false, "ask the lab, not a cluster")
+}
+
+// mesh chooses where to ask. What the user says decides; a user who says nothing means the lab while one is running,
+// and else the current context of the kubeconfig, as kubectl would.
+func (a *app) mesh(cmd *cobra.Command) (*mesh, error) {
+	wantsLab := a.inLab || cmd.Flags().Changed("name") || cmd.Flags().Changed("state-dir")
+	wantsCluster := a.kubeconfig != "" || a.context != ""
+	if wantsLab && wantsCluster {
+		return nil, errors.New("choose one: a lab (--lab, --name, --state-dir) or a cluster (--context, --kubeconfig)")
+	}
+	if !wantsCluster {
+		c, err := a.lab()
+		if err == nil {
+			return a.labMesh(c), nil
+		}
+		if wantsLab || !errors.Is(err, lab.ErrNotRunning) {
+			return nil, err
+		}
+	}
+	c, err := a.cluster()
+	if errors.Is(err, cluster.ErrNoCluster) && !wantsCluster {
+		return nil, fmt.Errorf("nothing to ask: lab %q is not running, and there is %w; start a lab with fairlead lab up, or name a cluster with --context or --kubeconfig", a.labName, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.clusterMesh(c), nil
+}
+
+// cluster reads the kubeconfig that the flags and the environment say.
+func (a *app) cluster() (*cluster.Client, error) {
+	return cluster.Load(cluster.Options{
+		Kubeconfig: a.kubeconfig, Context: a.context, Namespace: a.namespace, Environ: a.Environ, UserAgent: "fairlead/" + a.Version,
+	})
+}
+
+func (a *app) labMesh(c *lab.Client) *mesh {
+	return &mesh{
+		namespace: a.inNamespace(),
+		sidecar: func(_ context.Context, name string) (place, error) {
+			ref, err := cluster.ParsePodRef(name, a.namespace, a.inNamespace())
+			if err != nil {
+				return place{}, err
+			}
+			pod, id := lab.PodRef{Namespace: ref.Namespace, Name: ref.Name}, ""
+			switch ref.Kind {
+			case "pods":
+				id = ref.Name + "." + ref.Namespace
+			case "deployments":
+				pod.Name = "deploy/" + ref.Name
+			case "statefulsets":
+				pod.Name = "statefulset/" + ref.Name
+			default:
+				return place{}, fmt.Errorf("%q: a lab knows pods, deploy/NAME and statefulset/NAME; for a cluster add --context", name)
+			}
+			return place{
+				name: fmt.Sprintf("sidecar of pod %s/%s in lab %q", pod.Namespace, pod.Name, a.labName), id: id,
+				dial: func(ctx context.Context) (net.Conn, error) {
+					return c.DialPod(ctx, pod, fmt.Sprintf("127.0.0.1:%d", adminPort))
+				},
+			}, nil
+		},
+		controllers: func(context.Context) ([]place, error) {
+			return []place{{
+				name: fmt.Sprintf("control plane of lab %q", a.labName),
+				dial: func(ctx context.Context) (net.Conn, error) { return c.DialController(ctx, check.MonitorPort) },
+			}}, nil
+		},
+	}
+}
+
+func (a *app) clusterMesh(c *cluster.Client) *mesh {
+	return &mesh{
+		namespace: c.Namespace(),
+		sidecar: func(ctx context.Context, name string) (place, error) {
+			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+			defer cancel()
+			pod, err := a.meshedPod(ctx, c, name)
+			if err != nil {
+				return place{}, err
+			}
+			return podPlace(c, "sidecar of pod", pod, adminPort), nil
+		},
+		controllers: func(ctx context.Context) ([]place, error) {
+			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
+			defer cancel()
+			pods, err := c.PodsOf(ctx, check.ControllerPods(a.system))
+			if apierrors.IsNotFound(err) {
+				return nil, fmt.Errorf("no control plane in namespace %s of %s; install it with: fairlead install --apply", a.system, c.Server())
+			}
+			if err != nil {
+				return nil, fmt.Errorf("control plane: %w", err)
+			}
+			pods = slices.DeleteFunc(pods, func(p corev1.Pod) bool { return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil })
+			if len(pods) == 0 {
+				return nil, fmt.Errorf("control plane: Deployment %s/%s has no running pod; fairlead check says why", a.system, check.Controller)
+			}
+			var places []place
+			for i := range pods {
+				places = append(places, podPlace(c, "control plane pod", &pods[i], check.MonitorPort))
+			}
+			return places, nil
+		},
+	}
+}
+
+// meshedPod finds the pod that a user named and makes sure that it has a sidecar that can answer.
+func (a *app) meshedPod(ctx context.Context, c *cluster.Client, name string) (*corev1.Pod, error) {
+	ref, err := cluster.ParsePodRef(name, a.namespace, c.Namespace())
+	if err != nil {
+		return nil, err
+	}
+	pod, err := c.FindPod(ctx, ref)
+	if apierrors.IsNotFound(err) {
+		return nil, fmt.Errorf("%w in namespace %s of %s; another namespace is named with -n", err, ref.Namespace, c.Server())
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case !check.HasSidecar(pod):
+		return nil, fmt.Errorf("pod %s/%s has no sidecar: opt its namespace in (kubectl label namespace %s fairlead.dev/inject=enabled) and restart it", pod.Namespace, pod.Name, pod.Namespace)
+	case pod.Status.Phase != corev1.PodRunning && pod.Status.Phase != corev1.PodPending: // a native sidecar runs while the pod is pending
+		return nil, fmt.Errorf("pod %s/%s does not run: it is %s", pod.Namespace, pod.Name, pod.Status.Phase)
+	}
+	if trouble := check.SidecarTrouble(pod); trouble != "" {
+		return nil, fmt.Errorf("the sidecar of pod %s/%s does not run: %s", pod.Namespace, pod.Name, trouble)
+	}
+	return pod, nil
+}
+
+// podPlace is a port of a pod in a cluster.
+func podPlace(c *cluster.Client, what string, pod *corev1.Pod, port uint16) place {
+	namespace, name := pod.Namespace, pod.Name
+	return place{
+		name: fmt.Sprintf("%s %s/%s", what, namespace, name), id: name + "." + namespace,
+		dial: func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, namespace, name, port) },
+	}
+}

@@ -1,0 +1,241 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"flag"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/check"
+	"fairlead.dev/fairlead/internal/cluster/clustertest"
+	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+var updateGolden = flag.Bool("update", false, "rewrite the golden files")
+
+// inCluster runs a command line with a kubeconfig and no lab.
+func inCluster(t *testing.T, kubeconfig string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errOut bytes.Buffer
+	code = Execute(t.Context(), args, Streams{
+		In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"KUBECONFIG=" + kubeconfig}, Version: "0.1.0",
+	})
+	return code, out.String(), errOut.String()
+}
+
+// page serves v at a path.
+func page(t *testing.T, mux *http.ServeMux, path string, v any) {
+	t.Helper()
+	mux.HandleFunc(path, func(w http.ResponseWriter, _ *http.Request) {
+		if err := json.NewEncoder(w).Encode(v); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// exampleDump is a sidecar that has one of everything.
+func exampleDump() *telemetry.Dump {
+	at := time.Date(2026, 11, 22, 20, 57, 40, 0, time.UTC)
+	const host = "users-service.myapp.svc.cluster.local"
+	return &telemetry.Dump{
+		Pod: "orders-1", Namespace: "myapp", Version: "0.1.0",
+		Clusters: []telemetry.ClusterDump{
+			{Name: "outbound|8080|v1|" + host, FQDN: host, Port: 8080, Subset: "v1", Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
+			{Name: "outbound|8080||" + host, FQDN: host, Port: 8080, Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
+			{Name: "inbound|8080||", FQDN: "orders-service.myapp.svc.cluster.local", Port: 8080, Direction: "inbound", Type: "ORIGINAL_DST"},
+		},
+		Endpoints: []telemetry.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true}},
+		Routes: []telemetry.RouteDump{{
+			Name: "8080", VHost: host + ":8080", Domains: []string{host, "10.96.230.247"}, Match: "/*", Origin: "VirtualService myapp/users-service http[0]",
+			Action: "outbound|8080|v1|" + host,
+		}},
+		Listeners: []telemetry.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
+		Secrets: []telemetry.SecretDump{{
+			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: true, Serial: "48ea", NotBefore: at, NotAfter: at.Add(24 * time.Hour), TrustDomain: "cluster.local",
+		}},
+	}
+}
+
+// exampleCluster has two controller pods, a pod with a sidecar, one whose sidecar does not run, and one without.
+func exampleCluster(t *testing.T) *clustertest.Server {
+	t.Helper()
+	s := clustertest.New(t)
+	pod := func(namespace, name, app string, containers ...string) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": app}}}
+		p.Status.Phase = corev1.PodRunning
+		for _, c := range containers {
+			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: c})
+			p.Status.ContainerStatuses = append(p.Status.ContainerStatuses, corev1.ContainerStatus{Name: c, Ready: true})
+		}
+		return p
+	}
+	crashing := pod("team", "crashing", "crashing", check.ProxyContainer)
+	crashing.Status.ContainerStatuses[0].State.Waiting = &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}
+	ended := pod("team", "ended", "ended", check.ProxyContainer)
+	ended.Status.Phase = corev1.PodSucceeded
+	for _, p := range []*corev1.Pod{
+		pod("team", "orders-1", "orders", "app", check.ProxyContainer), pod("team", "plain-1", "plain", "app"), crashing, ended, pod("team", "deaf", "deaf", check.ProxyContainer),
+		pod("fairlead-system", "c-1", "c", "controller"), pod("fairlead-system", "c-2", "c", "controller"),
+	} {
+		s.Put(t, "/api/v1/namespaces/"+p.Namespace+"/pods/"+p.Name, p)
+	}
+	deployment := func(namespace, name, app string) {
+		s.Put(t, "/apis/apps/v1/namespaces/"+namespace+"/deployments/"+name,
+			appsv1.Deployment{Spec: appsv1.DeploymentSpec{Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}}})
+	}
+	deployment("team", "orders", "orders")
+	deployment("fairlead-system", check.Controller, "c")
+	sidecar := http.NewServeMux()
+	page(t, sidecar, "/config_dump", exampleDump())
+	s.Listen(t, "team/orders-1", adminPort, sidecar)
+	since := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
+	for i, rows := range [][]controlplane.ProxyView{
+		{
+			{ID: "orders-1.team", Namespace: "team", Version: "0.0.9", State: "STALE", ConnectedSince: since, Names: map[string]int{"ip": 1}},
+			{ID: "users-1.team", Namespace: "team", Version: "0.1.0", State: "SYNCED", ConnectedSince: since, Names: map[string]int{"ip": 2, "in": 1}},
+		},
+		{{
+			ID: "orders-1.team", Namespace: "team", Version: "0.1.0", State: "ERROR", ConnectedSince: since.Add(time.Minute), Names: map[string]int{"dst": 3},
+			Refused: []controlplane.RefusalView{{Resource: "dst/x", Reason: "no backends"}},
+		}},
+	} {
+		mux := http.NewServeMux()
+		page(t, mux, "/debug/syncz", rows)
+		page(t, mux, "/version", controlplane.VersionView{Version: "0.1.0"})
+		s.Listen(t, "fairlead-system/c-"+string(rune('1'+i)), check.MonitorPort, mux)
+	}
+	return s
+}
+
+// TestOutputOfTheMesh compares what the commands print about a cluster with testdata/mesh.txtar: scripts read it.
+func TestOutputOfTheMesh(t *testing.T) {
+	file := exampleCluster(t).Kubeconfig(t)
+	archive := &txtar.Archive{Comment: []byte("What the commands about a live mesh print.\n")}
+	for _, line := range []string{
+		"proxy-config clusters orders-1",
+		"proxy-config cluster orders-1.team --subset v1 -o json",
+		"proxy-config endpoints deploy/orders -o yaml",
+		"pc routes deployment/orders.team",
+		"pc listeners orders-1 -n team",
+		"pc secret pod/orders-1",
+		"pc all orders-1",
+		"proxy-status",
+		"proxy-status --verbosity 1",
+		"proxy-status orders-1",
+		"proxy-status deploy/orders",
+		"version",
+		"version -o json",
+		"version --client",
+	} {
+		code, out, errOut := inCluster(t, file, strings.Fields(line)...)
+		if code != 0 || errOut != "" {
+			t.Errorf("%s: exit code %d, %s", line, code, errOut)
+		}
+		archive.Files = append(archive.Files, txtar.File{Name: line, Data: []byte(out)})
+	}
+	golden := filepath.Join("testdata", "mesh.txtar")
+	if *updateGolden {
+		if err := os.WriteFile(golden, txtar.Format(archive), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), string(txtar.Format(archive))); diff != "" {
+		t.Errorf("%s (-want +got):\n%s", golden, diff)
+	}
+}
+
+func TestMeshThatCannotBeAsked(t *testing.T) {
+	s := exampleCluster(t)
+	file := s.Kubeconfig(t)
+	none := filepath.Join(t.TempDir(), "none")
+	for _, tt := range []struct {
+		name, kubeconfig, line string
+		want                   string
+	}{
+		{"missing pod", file, "pc clusters x", `pods "x" not found in namespace team of https://`},
+		{"no sidecar", file, "pc clusters plain-1", "pod team/plain-1 has no sidecar: opt its namespace in"},
+		{"crashed", file, "pc clusters crashing", "the sidecar of pod team/crashing does not run: CrashLoopBackOff"},
+		{"ended", file, "pc clusters ended", "pod team/ended does not run: it is Succeeded"},
+		{"deaf", file, "pc clusters deaf", "sidecar of pod team/deaf: nothing listens on port 15000 of pod team/deaf"},
+		{"no pods", file, "pc clusters ingress/x", `kind "ingress" has no pods`},
+		{"not connected", file, "proxy-status nobody", "no sidecar nobody is connected to the control plane"},
+		{"not installed", file, "proxy-status --system-namespace other", "no control plane in namespace other of https://"},
+		{"another context", file, "proxy-status --context nix", `context "nix" is not in the kubeconfig, which has: other, test`},
+		{"nothing", none, "proxy-status", `nothing to ask: lab "lab" is not running, and there is no cluster`},
+		{"no lab", file, "proxy-status --lab", `lab "lab" is not running`},
+		{"no lab of that name", file, "pc clusters x --name other", `lab "other" is not running`},
+		{"both", file, "pc clusters x --lab --context test", "choose one: a lab (--lab, --name, --state-dir) or a cluster"},
+		{"a form nobody knows", file, "version -o xml", "-o xml: use text, json or yaml"},
+		{"a form check does not know", file, "check -o yaml", "-o yaml: use table or json"},
+		{"check both", file, "check --pre --proxy", "none of the others can be"},
+		{"check nothing", none, "check", "no cluster: no kubeconfig"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			code, out, errOut := inCluster(t, tt.kubeconfig, strings.Fields(tt.line)...)
+			if code != 1 || out != "" || !strings.Contains(errOut, tt.want) || strings.Count(errOut, "\n") != 1 {
+				t.Errorf("%s: exit code %d, printed %q, %q, want %q", tt.line, code, out, errOut, tt.want)
+			}
+		})
+	}
+}
+
+// TestHalfOfTheControlPlane: what one replica knows is shown although another one does not answer.
+func TestHalfOfTheControlPlane(t *testing.T) {
+	s := exampleCluster(t)
+	s.Fail("/api/v1/namespaces/fairlead-system/pods/c-2/portforward", http.StatusForbidden)
+	file := s.Kubeconfig(t)
+	code, out, errOut := inCluster(t, file, "proxy-status")
+	if code != 0 || !strings.Contains(out, "users-1.team") || !strings.Contains(errOut, "sidecars may be missing: control plane pod fairlead-system/c-2: ") {
+		t.Errorf("proxy-status: exit code %d, printed %q, %q", code, out, errOut)
+	}
+	code, out, errOut = inCluster(t, file, "version")
+	if code != 0 || errOut != "" || !strings.HasPrefix(out, "client version: 0.1.0\ncontrol plane version: 0.1.0 (1 pod)\nnot available: control plane pod fairlead-system/c-2: ") {
+		t.Errorf("version: exit code %d, printed %q, %q", code, out, errOut)
+	}
+	s.Fail("/api/v1/namespaces/fairlead-system/pods/c-1/portforward", http.StatusForbidden)
+	if code, out, errOut = inCluster(t, file, "proxy-status"); code != 1 || out != "" || !strings.Contains(errOut, "c-1") {
+		t.Errorf("proxy-status: exit code %d, printed %q, %q", code, out, errOut)
+	}
+}
+
+func TestVersionWithoutAMesh(t *testing.T) {
+	code, out, errOut := inCluster(t, filepath.Join(t.TempDir(), "none"), "version")
+	if code != 0 || out != "client version: 0.1.0\n" || errOut != "" {
+		t.Errorf("exit code %d, printed %q, %q", code, out, errOut)
+	}
+}
+
+func TestCheckCommand(t *testing.T) {
+	s := clustertest.New(t)
+	s.Put(t, "/version", map[string]string{"gitVersion": "v1.34.4", "major": "1", "minor": "34"})
+	file := s.Kubeconfig(t)
+	code, out, errOut := inCluster(t, file, "check", "--pre")
+	if code != 0 || !strings.HasSuffix(out, "\nStatus check results are √\n") || errOut != "" {
+		t.Errorf("check --pre: exit code %d, printed %q, %q", code, out, errOut)
+	}
+	code, out, errOut = inCluster(t, file, "check")
+	if code != 1 || !strings.Contains(out, "× control plane namespace exists\n    there is no namespace fairlead-system\n") || errOut != "" {
+		t.Errorf("check: exit code %d, printed %q, %q", code, out, errOut)
+	}
+	code, out, _ = inCluster(t, file, "check", "-o", "json", "--system-namespace", "mesh")
+	var report struct{ Success bool }
+	if err := json.Unmarshal([]byte(out), &report); err != nil || code != 1 || report.Success || !strings.Contains(out, "there is no namespace mesh") {
+		t.Errorf("check -o json: exit code %d, printed %q, %v", code, out, err)
+	}
+}

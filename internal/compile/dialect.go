@@ -1,0 +1,106 @@
+package compile
+
+import (
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// dialect is the API in which a route set was written. The order is that of precedence on one host
+// (docs/adr/0007-route-precedence.md).
+type dialect uint8
+
+const (
+	dialectIstio dialect = iota + 1
+	dialectSMI
+	dialectGateway
+)
+
+// The kinds whose objects differ in their rules.
+const (
+	kindService        = "Service"
+	kindVirtualService = "VirtualService"
+	kindTrafficSplit   = "TrafficSplit"
+	kindGRPCRoute      = "GRPCRoute"
+)
+
+func dialectOf(rs *model.RouteSet) dialect {
+	switch rs.Ref.Kind {
+	case kindVirtualService:
+		return dialectIstio
+	case kindTrafficSplit:
+		return dialectSMI
+	}
+	return dialectGateway
+}
+
+func isGateway(rs *model.RouteSet) bool { return dialectOf(rs) == dialectGateway }
+
+// rank is the precedence of a route set on one host: those of lower rank are not in force beside it.
+type rank struct {
+	dialect dialect
+	// narrow is 1 for a set that is for the callers of some namespaces only.
+	narrow uint8
+	// kind tells the kinds of Gateway API's routes apart: "GRPCRoute, HTTPRoute, …, first one wins" (GEP-1426).
+	kind uint8
+}
+
+func rankOf(rs *model.RouteSet, h model.Hostname) rank {
+	r := rank{dialect: dialectOf(rs)}
+	if narrow(rs, h) {
+		r.narrow = 1
+	}
+	if rs.Ref.Kind == kindGRPCRoute {
+		r.kind = 1
+	}
+	return r
+}
+
+func (r rank) below(o rank) bool {
+	switch {
+	case r.dialect != o.dialect:
+		return r.dialect < o.dialect
+	case r.narrow != o.narrow:
+		return r.narrow < o.narrow
+	}
+	return r.kind < o.kind
+}
+
+// narrow reports whether the set is for the callers of some namespaces only, where host h is called.
+func narrow(rs *model.RouteSet, h model.Hostname) bool {
+	switch dialectOf(rs) {
+	case dialectIstio:
+		return len(rs.ExportTo) > 0 && !slices.Contains(rs.ExportTo, "*")
+	case dialectGateway:
+		return slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool { return p.Host == h && foreign(rs, p) })
+	case dialectSMI:
+	}
+	return false
+}
+
+// foreign reports whether the parent is somebody else's Service: the route is its consumer's.
+func foreign(rs *model.RouteSet, p model.RouteParent) bool {
+	return p.Service.Namespace != rs.Ref.Namespace
+}
+
+// forAll reports whether the set is for all callers on one of its hosts.
+func forAll(rs *model.RouteSet) bool {
+	return slices.ContainsFunc(rs.Hosts, func(h model.Hostname) bool { return !narrow(rs, h) })
+}
+
+// audience lists the namespaces whose callers a narrow set is for.
+func audience(rs *model.RouteSet) []string {
+	if isGateway(rs) {
+		return []string{rs.Ref.Namespace}
+	}
+	out := make([]string, 0, len(rs.ExportTo))
+	for _, ns := range rs.ExportTo {
+		if ns == "." {
+			ns = rs.Ref.Namespace
+		}
+		if ns != "~" {
+			out = append(out, ns)
+		}
+	}
+	return out
+}

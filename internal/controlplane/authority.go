@@ -1,0 +1,72 @@
+package controlplane
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"sync/atomic"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds"
+)
+
+// authority is the CA at hand, which may be replaced while everything runs. It is safe for concurrent use.
+type authority struct {
+	trustDomain string
+	ca          atomic.Pointer[identity.CA]
+	ready       chan struct{}           // closed when there is a CA
+	publish     func(*plan.TrustBundle) // is told the roots that proxies must trust
+}
+
+func newAuthority(trustDomain string, publish func(*plan.TrustBundle)) *authority {
+	return &authority{trustDomain: trustDomain, ready: make(chan struct{}), publish: publish}
+}
+
+// current gives the CA, nil as long as there is none.
+func (a *authority) current() *identity.CA { return a.ca.Load() }
+
+// use puts a CA in force. It is called by one goroutine.
+func (a *authority) use(ca *identity.CA) {
+	a.publish(&plan.TrustBundle{TrustDomain: a.trustDomain, Roots: certificates(ca.Roots())})
+	if a.ca.Swap(ca) == nil {
+		close(a.ready)
+	}
+}
+
+// wait returns true when there is a CA, false when ctx has ended.
+func (a *authority) wait(ctx context.Context) bool {
+	select {
+	case <-a.ready:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// sign issues a certificate for the identity of the caller's token.
+func (a *authority) sign(client xds.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+	csr, err := x509.ParseCertificateRequest(csrDER)
+	if err != nil {
+		return nil, nil, fmt.Errorf("certificate request: %w", err)
+	}
+	ca := a.current()
+	id := identity.ID{TrustDomain: a.trustDomain, Namespace: client.Namespace, ServiceAccount: client.ServiceAccount}
+	chainPEM, err = ca.Sign(csr, id, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return chainPEM, ca.Roots(), nil
+}
+
+// certificates takes PEM apart.
+func certificates(all []byte) (list []string) {
+	for {
+		var block *pem.Block
+		if block, all = pem.Decode(all); block == nil {
+			return list
+		}
+		list = append(list, string(pem.EncodeToMemory(block)))
+	}
+}

@@ -1,0 +1,112 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/source/file"
+)
+
+// backing is what a control plane stands on: files on one machine, or a Kubernetes cluster.
+type backing interface {
+	// follow gives what is configured, the first time all of it, and then what changes, until ctx ends.
+	follow(ctx context.Context, sink func(source.Change)) error
+	// obstacles says what keeps it from giving anything yet.
+	obstacles() []model.Problem
+	// authenticate gives what a workload token proves.
+	authenticate(ctx context.Context, token string) (identity.Claims, error)
+	// guard hands over the CA, and again when it is replaced, until ctx ends.
+	guard(ctx context.Context, use func(*identity.CA)) error
+	// parts are further works that run as long as the control plane.
+	parts() []part
+}
+
+// part is one work that runs until its context ends. Its error ends all others and says where it comes from.
+type part func(context.Context) error
+
+// files is a backing without Kubernetes: manifests, keys and tokens are files, as in the lab.
+type files struct {
+	source      *file.Source
+	stateDir    string
+	trustDomain string
+	tokenKey    string
+	log         *slog.Logger
+}
+
+func newFiles(o *Options) (*files, error) {
+	switch {
+	case o.StateDir == "":
+		return nil, errors.New("control plane: no state directory for the CA")
+	case o.TokenKey == "":
+		return nil, errors.New("control plane: no public key for workload tokens")
+	}
+	s, err := file.New(file.Options{Paths: o.Sources, Logger: o.Logger})
+	if err != nil {
+		return nil, err
+	}
+	return &files{source: s, stateDir: o.StateDir, trustDomain: o.TrustDomain, tokenKey: o.TokenKey, log: o.Logger}, nil
+}
+
+func (f *files) follow(ctx context.Context, sink func(source.Change)) error {
+	return f.source.Run(ctx, sink)
+}
+
+func (f *files) parts() []part { return nil }
+
+func (f *files) obstacles() []model.Problem { return nil } // what cannot be read is part of what it gives
+
+func (f *files) guard(ctx context.Context, use func(*identity.CA)) error {
+	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
+		return fmt.Errorf("state directory: %w", err)
+	}
+	ca, err := identity.LoadOrCreate(f.stateDir, identity.CAOptions{TrustDomain: f.trustDomain, Logger: f.log})
+	if err != nil {
+		return err
+	}
+	if err := writeFile(filepath.Join(f.stateDir, RootCertFile), ca.Roots()); err != nil {
+		return fmt.Errorf("root certificate: %w", err)
+	}
+	if _, err := f.verifier(); err != nil {
+		return err
+	}
+	use(ca)
+	<-ctx.Done()
+	return nil
+}
+
+// authenticate reads the public key anew each time, so that it can be replaced.
+func (f *files) authenticate(_ context.Context, token string) (identity.Claims, error) {
+	verifier, err := f.verifier()
+	if err != nil {
+		return identity.Claims{}, err
+	}
+	return verifier.Verify(token)
+}
+
+func (f *files) verifier() (*identity.TokenVerifier, error) {
+	keys, err := os.ReadFile(f.tokenKey)
+	if err != nil {
+		return nil, fmt.Errorf("public key for workload tokens: %w", err)
+	}
+	v, err := identity.NewTokenVerifier(identity.VerifierOptions{PublicKeysPEM: keys})
+	if err != nil {
+		return nil, fmt.Errorf("public key for workload tokens: %s: %w", f.tokenKey, err)
+	}
+	return v, nil
+}
+
+// writeFile replaces a public file at once: whoever reads it sees all of it.
+func writeFile(path string, content []byte) error {
+	temporary := path + ".tmp"
+	if err := os.WriteFile(temporary, content, 0o644); err != nil { //nolint:gosec // certificates are for everybody
+		return err
+	}
+	return os.Rename(temporary, path)
+}

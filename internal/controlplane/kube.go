@@ -1,0 +1,307 @@
+package controlplane
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/inject"
+	"fairlead.dev/fairlead/internal/kube"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
+	kubesource "fairlead.dev/fairlead/internal/source/kube"
+)
+
+// KubeOptions say which cluster a control plane stands on, and what it is there.
+type KubeOptions struct {
+	// Kubeconfig is a file that says how to reach the API server; empty means from inside a pod.
+	Kubeconfig string
+	// Namespace is the control plane's own. Required.
+	Namespace string
+	// Replica tells this one from the others in the election of the leader. Required.
+	Replica string
+	// Webhook is the address of the admission webhooks (TLS). It is listened to when they can answer.
+	Webhook string
+	// InjectorConfig is a file in the form of inject.Config, read anew when it changes. Required.
+	InjectorConfig string
+}
+
+const (
+	leaderLease = "fairlead-leader"
+	// versionRetry and versionAge are how long to wait before the API server's version is asked for anew: after a
+	// failure, and in case that the cluster was upgraded.
+	versionRetry, versionAge = 5 * time.Second, 10 * time.Minute
+)
+
+// cluster is the backing of a control plane on Kubernetes.
+type cluster struct {
+	o       KubeOptions
+	p       *ControlPlane
+	log     *slog.Logger
+	client  *kube.Client
+	source  *kubesource.Source
+	writer  *kubesource.Writer
+	ca      *kube.Authority
+	tokens  *kube.TokenReviewer
+	sidecar injectorConfig
+	// native says that the API server knows native sidecars; versioned is closed when that is known.
+	native    atomic.Bool
+	versioned chan struct{}
+
+	mu       sync.Mutex
+	certs    *kube.RootCerts // guarded by mu, as the next; nil before there is a CA
+	webhooks *kube.Webhooks
+}
+
+// newCluster reads the kubeconfig and sends nothing.
+func newCluster(p *ControlPlane) (*cluster, error) {
+	o := *p.o.Kube
+	switch {
+	case o.Namespace == "":
+		return nil, errors.New("control plane: no namespace of its own")
+	case o.Replica == "":
+		return nil, errors.New("control plane: no name of this replica")
+	case o.InjectorConfig == "":
+		return nil, errors.New("control plane: no configuration of the injector")
+	}
+	config, err := kube.Config(o.Kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	c := &cluster{
+		o: o, p: p, log: p.o.Logger, versioned: make(chan struct{}),
+		sidecar: injectorConfig{path: o.InjectorConfig, base: inject.DefaultConfig(p.o.Version), log: p.o.Logger},
+	}
+	if c.client, err = kube.NewClient(config); err != nil {
+		return nil, err
+	}
+	if c.source, err = kubesource.New(kubesource.Options{Config: config, Logger: p.o.Logger}); err != nil {
+		return nil, err
+	}
+	if c.writer, err = kubesource.NewWriter(kubesource.WriterOptions{Config: config, Logger: p.o.Logger}); err != nil {
+		return nil, err
+	}
+	c.ca, err = kube.NewAuthority(kube.AuthorityOptions{
+		Client: c.client, Namespace: o.Namespace, CA: identity.CAOptions{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
+	})
+	c.tokens = kube.NewTokenReviewer(c.client)
+	return c, err
+}
+
+func (c *cluster) follow(ctx context.Context, sink func(source.Change)) error {
+	return c.source.Run(ctx, sink)
+}
+
+func (c *cluster) obstacles() []model.Problem { return c.source.Problems() }
+
+func (c *cluster) authenticate(ctx context.Context, token string) (identity.Claims, error) {
+	return c.tokens.Review(ctx, token)
+}
+
+// guard gets the CA and follows it.
+func (c *cluster) guard(ctx context.Context, use func(*identity.CA)) error {
+	ca, err := c.ca.LoadOrCreate(ctx)
+	if err != nil {
+		return err
+	}
+	use(ca)
+	return c.ca.Run(ctx, func(ca *identity.CA) {
+		use(ca)
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.certs != nil {
+			c.certs.SetRoots(ca.Roots())
+			c.webhooks.SetRoots(ca.Roots())
+		}
+	})
+}
+
+func (c *cluster) parts() []part {
+	return []part{c.lead, c.learnVersion, c.serveWebhooks}
+}
+
+// write asks for statuses. Replicas that do not lead remember them for the day they do.
+func (c *cluster) write(statuses map[model.Ref]kubesource.Status) {
+	for ref, status := range statuses {
+		if err := c.writer.Set(ref, status); err != nil {
+			c.log.Error("status not written", slog.String("object", ref.String()), slog.Any("error", err))
+		}
+	}
+}
+
+// lead does what one replica at a time does: it writes to the cluster.
+func (c *cluster) lead(ctx context.Context) error {
+	if !c.p.authority.wait(ctx) {
+		return nil
+	}
+	if err := c.prepareToLead(); err != nil {
+		return err
+	}
+	return kube.Elect(ctx, kube.ElectOptions{
+		Client: c.client, Namespace: c.o.Namespace, Lease: leaderLease, Identity: c.o.Replica, Logger: c.log,
+		OnLead: func(ctx context.Context) error {
+			ctx, cancel := context.WithCancel(ctx)
+			var wg sync.WaitGroup
+			wg.Go(func() { c.certs.Run(ctx) })
+			wg.Go(func() { c.webhooks.Run(ctx) })
+			err := c.writer.Run(ctx)
+			cancel()
+			wg.Wait()
+			return err
+		},
+	})
+}
+
+func (c *cluster) prepareToLead() (err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	roots := c.p.authority.current().Roots()
+	if c.certs, err = kube.NewRootCerts(kube.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
+		return err
+	}
+	c.webhooks, err = kube.NewWebhooks(kube.WebhooksOptions{Client: c.client, Roots: roots, Logger: c.log})
+	return err
+}
+
+// learnVersion asks what the API server can do, again and again.
+func (c *cluster) learnVersion(ctx context.Context) error {
+	known := false
+	for {
+		wait := versionRetry
+		native, err := kube.NativeSidecars(ctx, c.client)
+		switch {
+		case err == nil:
+			wait = versionAge
+			c.native.Store(native)
+			if !known {
+				known = true
+				close(c.versioned)
+			}
+		case ctx.Err() == nil:
+			c.log.LogAttrs(ctx, slog.LevelWarn, "the API server's version is not known yet, trying again", slog.Any("error", err))
+		}
+		select {
+		case <-time.After(wait): //nolint:forbidigo // once in minutes
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// serveWebhooks answers the API server once everything is known that an answer depends on.
+func (c *cluster) serveWebhooks(ctx context.Context) error {
+	if _, err := c.sidecar.read(); err != nil {
+		return err
+	}
+	for _, known := range []<-chan struct{}{c.p.authority.ready, c.versioned, c.p.engine.synced} {
+		select {
+		case <-known:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", c.o.Webhook)
+	if err != nil {
+		return named("webhook port", err)
+	}
+	config := identity.ServerConfig(c.p.authority.current, c.p.o.ServerNames...)
+	config.MinVersion = tls.VersionTLS12 // API servers before 1.30 on old Go versions
+	config.NextProtos = []string{"h2", "http/1.1"}
+	s := &http.Server{
+		Handler: c.webhookHandler(), TLSConfig: config, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(c.log.Handler(), slog.LevelDebug),
+	}
+	done := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(done)
+		shutDown(context.WithoutCancel(ctx), s)
+	})
+	err = s.ServeTLS(listener, "", "")
+	if !stop() { // the end has come
+		<-done
+		return nil
+	}
+	return named("webhook port", err)
+}
+
+func (c *cluster) webhookHandler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/inject", inject.NewHandler(inject.HandlerOptions{
+		Config: c.sidecar.current, Native: c.native.Load, Namespaces: c.p.engine.namespaceLabels, Logger: c.log,
+		Observe: func(o inject.Outcome, _ inject.Decision) { c.p.metrics.countInjection(o.String()) },
+	}))
+	mux.Handle("/validate", c.p.validator())
+	return mux
+}
+
+// injectorConfig is a file that may change; what cannot be read leaves the last good version in force. It is safe for
+// concurrent use.
+type injectorConfig struct {
+	path string
+	base inject.Config
+	log  *slog.Logger
+
+	mu     sync.Mutex
+	text   []byte // guarded by mu, as the rest
+	config inject.Config
+	fault  string
+}
+
+// current gives the configuration in force.
+func (i *injectorConfig) current() inject.Config {
+	config, err := i.read()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if fault := errorText(err); fault != i.fault {
+		i.fault = fault
+		if fault != "" {
+			i.log.Error("the injector's configuration is refused, the last good one stays in force", slog.String("error", fault))
+		}
+	}
+	return config
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// read gives the configuration in the file, and after an error the last good one.
+func (i *injectorConfig) read() (inject.Config, error) {
+	text, err := os.ReadFile(i.path)
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if err != nil {
+		return i.config, fmt.Errorf("injector configuration: %w", err)
+	}
+	if i.text != nil && bytes.Equal(text, i.text) {
+		return i.config, nil
+	}
+	config, err := inject.ParseConfig(text, i.base)
+	if err != nil {
+		return i.config, fmt.Errorf("injector configuration %s: %w", i.path, err)
+	}
+	i.text, i.config = text, config
+	return config, nil
+}
+
+// namespaceLabels gives the labels of a namespace in force.
+func (e *engine) namespaceLabels(name string) (map[string]string, bool) {
+	n := e.reader().Namespace(name)
+	if n == nil {
+		return nil, false
+	}
+	return n.Labels, true
+}

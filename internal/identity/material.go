@@ -1,0 +1,254 @@
+package identity
+
+import (
+	"cmp"
+	"crypto"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+)
+
+// PEM is PEM text and the name that errors give it: a file, or a key of a Secret.
+type PEM struct {
+	Name string
+	Data []byte
+}
+
+// CAMaterial is what a CA is made of, wherever it is kept.
+type CAMaterial struct {
+	// Key is the private key that signs: PKCS #8, SEC 1 or PKCS #1, not encrypted.
+	Key PEM
+	// Cert is the certificate of Key. Certificates above it may follow.
+	Cert PEM
+	// Chain are certificates between Cert and Roots. What does not lead to a root is ignored. May be empty.
+	Chain PEM
+	// Roots are what peers must trust. Empty means the self-signed certificates of Cert and Chain.
+	Roots PEM
+}
+
+// NewCA makes a CA of m. An error names the part of m that is wrong.
+func NewCA(o CAOptions, m CAMaterial) (*CA, error) {
+	if err := o.complete(); err != nil {
+		return nil, err
+	}
+	key, err := parseKey(m.Key.Data)
+	if err != nil {
+		return nil, m.Key.wrap(err)
+	}
+	certs, err := parseCerts(m.Cert.Data)
+	if err != nil {
+		return nil, m.Cert.wrap(err)
+	}
+	signer, err := findSigner(key, certs)
+	if err != nil {
+		return nil, m.Cert.wrap(fmt.Errorf("%w of %s", err, m.Key.Name))
+	}
+	if err := checkSigner(signer, o.TrustDomain, time.Now()); err != nil {
+		return nil, m.Cert.wrap(err)
+	}
+	if len(m.Chain.Data) > 0 {
+		more, err := parseCerts(m.Chain.Data)
+		if err != nil {
+			return nil, m.Chain.wrap(err)
+		}
+		certs = append(certs, more...)
+	}
+	roots, err := m.roots(certs)
+	if err != nil {
+		return nil, err
+	}
+	chain, err := chainTo(roots, signer, certs)
+	if err != nil {
+		where := cmp.Or(m.Roots.Name, m.Cert.Name)
+		return nil, m.Cert.wrap(fmt.Errorf("the CA certificate does not chain to a root of %s: %w", where, err))
+	}
+	return newCA(o, key, signer, chain, roots), nil
+}
+
+// GenerateCA makes the key and the self-signed certificate of a new CA, PEM, for NewCA.
+func GenerateCA(trustDomain string) (keyPEM, certPEM []byte, err error) {
+	if err := validTrustDomain(trustDomain); err != nil {
+		return nil, nil, fmt.Errorf("new CA: %w", err)
+	}
+	key, cert, err := newRoot(trustDomain)
+	if err != nil {
+		return nil, nil, fmt.Errorf("new CA: %w", err)
+	}
+	keyPEM, err = encodeKey(key)
+	if err != nil {
+		return nil, nil, fmt.Errorf("new CA: %w", err)
+	}
+	return keyPEM, encodeCerts(cert), nil
+}
+
+// complete fills in the defaults.
+func (o *CAOptions) complete() error {
+	if o.Logger == nil {
+		return errors.New("identity: CAOptions.Logger is not set")
+	}
+	if o.TrustDomain == "" {
+		o.TrustDomain = DefaultTrustDomain
+	}
+	if o.TTL == 0 {
+		o.TTL = DefaultTTL
+	}
+	if o.TTL < 0 {
+		return fmt.Errorf("identity: CAOptions.TTL %s is negative", o.TTL)
+	}
+	if err := validTrustDomain(o.TrustDomain); err != nil {
+		return fmt.Errorf("identity: %w", err)
+	}
+	return nil
+}
+
+func (p PEM) wrap(err error) error { return fmt.Errorf("%s: %w", p.Name, err) }
+
+func (m CAMaterial) roots(certs []*x509.Certificate) ([]*x509.Certificate, error) {
+	if len(m.Roots.Data) == 0 {
+		roots, err := selfSignedOf(certs)
+		if err != nil {
+			return nil, m.Cert.wrap(err)
+		}
+		return roots, nil
+	}
+	roots, err := parseCerts(m.Roots.Data)
+	if err != nil {
+		return nil, m.Roots.wrap(err)
+	}
+	for i, c := range roots {
+		if !c.IsCA {
+			return nil, m.Roots.wrap(fmt.Errorf("certificate %d (%s) is not a CA certificate", i+1, c.Subject))
+		}
+	}
+	return roots, nil
+}
+
+// findSigner gives the certificate of key.
+func findSigner(key crypto.Signer, certs []*x509.Certificate) (*x509.Certificate, error) {
+	pub, ok := key.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok {
+		return nil, fmt.Errorf("private key of type %T cannot sign certificates", key)
+	}
+	for _, c := range certs {
+		if pub.Equal(c.PublicKey) {
+			return c, nil
+		}
+	}
+	return nil, errNotOfTheKey
+}
+
+var errNotOfTheKey = errors.New("no certificate belongs to the private key")
+
+// checkSigner refuses a certificate that cannot sign for the trust domain now.
+func checkSigner(c *x509.Certificate, trustDomain string, now time.Time) error {
+	if !c.IsCA {
+		return errors.New("the certificate of the private key is not a CA certificate")
+	}
+	if td := trustDomainOf(c); td != "" && td != trustDomain {
+		return &TrustDomainError{MadeFor: td, Asked: trustDomain}
+	}
+	if now.After(c.NotAfter) {
+		return fmt.Errorf("the CA certificate expired at %s (now %s)", stamp(c.NotAfter), stamp(now))
+	}
+	if now.Before(c.NotBefore) {
+		return fmt.Errorf("the CA certificate is not valid before %s (now %s): check the clocks", stamp(c.NotBefore), stamp(now))
+	}
+	return nil
+}
+
+// TrustDomainError says that a CA cannot be used for the trust domain that was asked for.
+type TrustDomainError struct{ MadeFor, Asked string }
+
+// Error names both.
+func (e *TrustDomainError) Error() string {
+	return fmt.Sprintf("it was made for trust domain %q, not %q", e.MadeFor, e.Asked)
+}
+
+func selfSignedOf(certs []*x509.Certificate) ([]*x509.Certificate, error) {
+	var roots []*x509.Certificate
+	for _, c := range certs {
+		if selfSigned(c) {
+			roots = append(roots, c)
+		}
+	}
+	if len(roots) == 0 {
+		return nil, errors.New("no self-signed certificate: the root must be there beside the intermediate")
+	}
+	return roots, nil
+}
+
+// chainTo gives what follows a leaf: signer and the intermediates above it up to, and without, a root. It is empty
+// where the signer is a root itself.
+func chainTo(roots []*x509.Certificate, signer *x509.Certificate, certs []*x509.Certificate) ([]*x509.Certificate, error) {
+	anchors, between := x509.NewCertPool(), x509.NewCertPool()
+	for _, c := range roots {
+		anchors.AddCert(c)
+		if c.Equal(signer) {
+			return nil, nil
+		}
+	}
+	for _, c := range certs {
+		between.AddCert(c)
+	}
+	paths, err := signer.Verify(x509.VerifyOptions{
+		Roots: anchors, Intermediates: between,
+		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
+	})
+	if err != nil {
+		return nil, explainValidity(err, time.Now())
+	}
+	path := paths[0]
+	for _, p := range paths[1:] {
+		if len(p) < len(path) { // every certificate of it goes into every handshake
+			path = p
+		}
+	}
+	return path[:len(path)-1], nil
+}
+
+// Signer describes the certificate that signs.
+func (c *CA) Signer() CertInfo { return describe(c.signer) }
+
+// RootCount is the number of certificates in Roots.
+func (c *CA) RootCount() int { return len(c.roots) }
+
+// warnOfExpiry logs that the signer is about to expire.
+func (c *CA) warnOfExpiry(log *slog.Logger, where string) {
+	if time.Until(c.signer.NotAfter) < rootWarning {
+		log.Warn("CA certificate expires soon, add a new one",
+			slog.String("file", where), slog.Time("not_after", c.signer.NotAfter))
+	}
+}
+
+// SameSigner reports whether both sign with the same certificate.
+func (c *CA) SameSigner(other *CA) bool { return c.signer.Equal(other.signer) }
+
+// WithRoots gives a CA that signs as c does and has its peers trust more roots as well, PEM: those of a CA that comes
+// next, or of one whose certificates are still around. Expired ones are left out.
+func (c *CA) WithRoots(rootsPEM []byte) (*CA, error) {
+	t, err := newTrust(rootsPEM)
+	if err != nil {
+		return nil, err
+	}
+	out := *c
+	out.roots = slices.Clip(c.roots)
+	now := time.Now()
+	for _, r := range t.roots {
+		if !now.After(r.NotAfter) && !containsCert(out.roots, r) {
+			out.roots = append(out.roots, r)
+		}
+	}
+	return &out, nil
+}
+
+func containsCert(list []*x509.Certificate, c *x509.Certificate) bool {
+	for _, have := range list {
+		if have.Equal(c) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,201 @@
+package kube
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"log/slog"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+const (
+	// RootCertConfigMap is in every namespace and holds the roots that sidecars trust the control plane by.
+	RootCertConfigMap = "fairlead-ca-root-cert"
+	// RootCertKey is the key of RootCertConfigMap with the roots, PEM.
+	RootCertKey = "root-cert.pem"
+)
+
+// noRootCert reports namespaces in which nothing ever runs: leases of nodes, and what is open to the world.
+func noRootCert(namespace string) bool {
+	return namespace == "kube-node-lease" || namespace == "kube-public"
+}
+
+// RootCertsOptions configure RootCerts.
+type RootCertsOptions struct {
+	// Client is required.
+	Client *Client
+	// Roots are what to hand out first, PEM. Required.
+	Roots []byte
+	// Logger gets a line for what cannot be written. Required.
+	Logger *slog.Logger
+}
+
+// RootCerts keeps the ConfigMap fairlead-ca-root-cert in every namespace that is not being deleted, with the roots of
+// the CA in it. One replica at a time should run it. Per namespace it keeps the name and a hash, about 200 bytes.
+type RootCerts struct {
+	o       RootCertsOptions
+	repairs *repairs
+
+	mu         sync.Mutex // taken before that of repairs
+	roots      []byte
+	want       [sha256.Size]byte
+	namespaces map[string]struct{}          // those that need a ConfigMap; nil before the first list
+	have       map[string][sha256.Size]byte // hash of the roots in the ConfigMap; nil before the first list
+}
+
+// NewRootCerts checks the options. It sends nothing.
+func NewRootCerts(o RootCertsOptions) (*RootCerts, error) {
+	if o.Client == nil || o.Logger == nil || len(o.Roots) == 0 {
+		return nil, errors.New("root certificates: Client, Roots and Logger are required")
+	}
+	r := &RootCerts{o: o, roots: o.Roots, want: sha256.Sum256(o.Roots)}
+	r.repairs = newRepairs(o.Logger, r.write)
+	return r, nil
+}
+
+// SetRoots has other roots handed out, PEM. It may be called at any time, from any goroutine.
+func (r *RootCerts) SetRoots(pem []byte) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.roots, r.want = pem, sha256.Sum256(pem)
+	r.repairs.hurry()
+	r.checkAll()
+}
+
+// Run keeps the ConfigMaps until ctx ends. It may be run again, but not twice at once.
+func (r *RootCerts) Run(ctx context.Context) {
+	r.mu.Lock()
+	r.namespaces, r.have = nil, nil // both are listed anew
+	r.mu.Unlock()
+	var wg sync.WaitGroup
+	wg.Go(func() { r.followNamespaces(ctx) })
+	wg.Go(func() { r.followConfigMaps(ctx) })
+	wg.Go(func() { r.repairs.run(ctx) })
+	wg.Wait()
+}
+
+func (r *RootCerts) followNamespaces(ctx context.Context) {
+	lw := r.o.Client.listWatch(target{resource: namespaces()}, metadataOnly,
+		func() runtime.Object { return &metav1.PartialObjectMetadataList{} })
+	observer[*metav1.PartialObjectMetadata]{
+		replace: func(list []*metav1.PartialObjectMetadata) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			former := r.namespaces
+			r.namespaces = make(map[string]struct{}, len(list))
+			for _, ns := range list {
+				r.setNamespace(ns)
+			}
+			for name := range former {
+				if _, ok := r.namespaces[name]; !ok {
+					r.repairs.forget(name)
+				}
+			}
+			r.checkAll()
+		},
+		set: func(ns *metav1.PartialObjectMetadata) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.setNamespace(ns)
+			r.check(ns.Name)
+		},
+		gone: func(ns *metav1.PartialObjectMetadata) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.namespaces, ns.Name)
+			r.check(ns.Name)
+		},
+	}.follow(ctx, r.o.Logger, lw, &metav1.PartialObjectMetadata{})
+}
+
+func (r *RootCerts) setNamespace(ns *metav1.PartialObjectMetadata) {
+	if ns.DeletionTimestamp != nil || noRootCert(ns.Name) {
+		delete(r.namespaces, ns.Name)
+		return
+	}
+	r.namespaces[ns.Name] = struct{}{}
+}
+
+func (r *RootCerts) followConfigMaps(ctx context.Context) {
+	lw := r.o.Client.listWatch(target{resource: configMaps(), name: RootCertConfigMap}, "",
+		func() runtime.Object { return &corev1.ConfigMapList{} })
+	observer[*corev1.ConfigMap]{
+		replace: func(list []*corev1.ConfigMap) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.have = make(map[string][sha256.Size]byte, len(list))
+			for _, m := range list {
+				r.have[m.Namespace] = hashOf(m)
+			}
+			r.checkAll()
+		},
+		set: func(m *corev1.ConfigMap) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			r.have[m.Namespace] = hashOf(m)
+			r.check(m.Namespace)
+		},
+		gone: func(m *corev1.ConfigMap) {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.have, m.Namespace)
+			r.check(m.Namespace)
+		},
+	}.follow(ctx, r.o.Logger, lw, &corev1.ConfigMap{})
+}
+
+func hashOf(m *corev1.ConfigMap) [sha256.Size]byte { return sha256.Sum256([]byte(m.Data[RootCertKey])) }
+
+func (r *RootCerts) checkAll() {
+	for ns := range r.namespaces {
+		r.check(ns)
+	}
+}
+
+// check has a namespace's ConfigMap written where it is missing or different. Before both lists are there, it would
+// take all for missing.
+func (r *RootCerts) check(namespace string) {
+	if r.namespaces == nil || r.have == nil {
+		return
+	}
+	have, exists := r.have[namespace]
+	switch _, needs := r.namespaces[namespace]; {
+	case !needs:
+		r.repairs.forget(namespace)
+	case exists && have == r.want:
+		r.repairs.fine(namespace)
+	default:
+		r.repairs.want(namespace)
+	}
+}
+
+// write makes or repairs the ConfigMap of one namespace. What others have added to it stays.
+func (r *RootCerts) write(ctx context.Context, namespace string) error {
+	r.mu.Lock()
+	roots := r.roots
+	r.mu.Unlock()
+	patch, err := json.Marshal(map[string]any{
+		"apiVersion": "v1",
+		"kind":       "ConfigMap",
+		"metadata": map[string]any{
+			"name":      RootCertConfigMap,
+			"namespace": namespace,
+			"labels":    map[string]string{"app.kubernetes.io/managed-by": fieldManager},
+		},
+		"data": map[string]string{RootCertKey: string(roots)},
+	})
+	if err != nil {
+		return err
+	}
+	err = r.o.Client.apply(ctx, target{resource: configMaps(), namespace: namespace, name: RootCertConfigMap}, patch)
+	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
+		return nil // the namespace goes, and the watch has not said so yet
+	}
+	return err
+}

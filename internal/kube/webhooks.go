@@ -1,0 +1,199 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	admissionv1 "k8s.io/api/admissionregistration/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// The registrations that Webhooks keeps.
+const (
+	InjectorRegistration  = "fairlead-sidecar-injector" // a MutatingWebhookConfiguration
+	ValidatorRegistration = "fairlead-validator"        // a ValidatingWebhookConfiguration
+)
+
+// WebhooksOptions configure Webhooks.
+type WebhooksOptions struct {
+	// Client is required.
+	Client *Client
+	// Roots are the first bundle, PEM. Required.
+	Roots []byte
+	// Logger gets a line for each registration that was changed and for what cannot be written. Required.
+	Logger *slog.Logger
+}
+
+// Webhooks keeps clientConfig.caBundle of the webhook registrations equal to the roots of the CA, so that the API
+// server trusts the controller's webhook port: at the start, when the roots change, and when somebody overwrites it.
+// It makes no registration: where there is none, there is nothing to do. All replicas serve with certificates below
+// the same roots, so one of them at a time should run it.
+//
+// It need not wait for the port. Until there is both a bundle and a replica that serves, the API server refuses the
+// pods of opted-in namespaces where failurePolicy is Fail, whichever of the two is missing.
+type Webhooks struct {
+	o       WebhooksOptions
+	repairs *repairs
+
+	mu       sync.Mutex // taken before that of repairs
+	roots    []byte
+	observed map[resource][]hook // the registrations as last seen
+}
+
+// hook is what matters of one webhook in a registration.
+type hook struct {
+	name   string
+	bundle []byte
+}
+
+// NewWebhooks checks the options. It sends nothing.
+func NewWebhooks(o WebhooksOptions) (*Webhooks, error) {
+	if o.Client == nil || o.Logger == nil || len(o.Roots) == 0 {
+		return nil, errors.New("webhook registration: Client, Roots and Logger are required")
+	}
+	w := &Webhooks{o: o, roots: o.Roots, observed: make(map[resource][]hook)}
+	w.repairs = newRepairs(o.Logger, w.write)
+	return w, nil
+}
+
+// SetRoots has other roots registered, PEM. It may be called at any time, from any goroutine.
+func (w *Webhooks) SetRoots(pem []byte) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.roots = pem
+	w.repairs.hurry()
+	for kind := range w.observed {
+		w.check(kind)
+	}
+}
+
+// Run keeps the registrations until ctx ends. It may be run again, but not twice at once.
+func (w *Webhooks) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		kind := mutatingWebhooks()
+		lw := w.o.Client.listWatch(registration(kind), "",
+			func() runtime.Object { return &admissionv1.MutatingWebhookConfigurationList{} })
+		followHooks(w, kind, func(c *admissionv1.MutatingWebhookConfiguration) []hook {
+			hooks := make([]hook, 0, len(c.Webhooks))
+			for i := range c.Webhooks {
+				hooks = append(hooks, hook{c.Webhooks[i].Name, c.Webhooks[i].ClientConfig.CABundle})
+			}
+			return hooks
+		}).follow(ctx, w.o.Logger, lw, &admissionv1.MutatingWebhookConfiguration{})
+	})
+	wg.Go(func() {
+		kind := validatingWebhooks()
+		lw := w.o.Client.listWatch(registration(kind), "",
+			func() runtime.Object { return &admissionv1.ValidatingWebhookConfigurationList{} })
+		followHooks(w, kind, func(c *admissionv1.ValidatingWebhookConfiguration) []hook {
+			hooks := make([]hook, 0, len(c.Webhooks))
+			for i := range c.Webhooks {
+				hooks = append(hooks, hook{c.Webhooks[i].Name, c.Webhooks[i].ClientConfig.CABundle})
+			}
+			return hooks
+		}).follow(ctx, w.o.Logger, lw, &admissionv1.ValidatingWebhookConfiguration{})
+	})
+	wg.Go(func() { w.repairs.run(ctx) })
+	wg.Wait()
+}
+
+// registration is the one object of its kind that is kept.
+func registration(kind resource) target {
+	if kind == mutatingWebhooks() {
+		return target{resource: kind, name: InjectorRegistration}
+	}
+	return target{resource: kind, name: ValidatorRegistration}
+}
+
+func followHooks[T runtime.Object](w *Webhooks, kind resource, hooks func(T) []hook) observer[T] {
+	return observer[T]{
+		replace: func(list []T) {
+			var all []hook
+			for _, c := range list { // at most one
+				all = hooks(c)
+			}
+			w.observe(kind, all)
+		},
+		set:  func(c T) { w.observe(kind, hooks(c)) },
+		gone: func(T) { w.observe(kind, nil) },
+	}
+}
+
+func (w *Webhooks) observe(kind resource, hooks []hook) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.observed[kind] = hooks
+	w.check(kind)
+}
+
+func (w *Webhooks) check(kind resource) {
+	if len(differing(w.observed[kind], w.roots)) > 0 {
+		w.repairs.want(kind.name)
+	} else {
+		w.repairs.fine(kind.name)
+	}
+}
+
+// differing gives the positions of hooks with another bundle.
+func differing(hooks []hook, roots []byte) (at []int) {
+	for i, h := range hooks {
+		if !bytes.Equal(h.bundle, roots) {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// write patches the registration of one kind. The patch says what it expects at each position, so that it fails
+// instead of hitting the wrong webhook; the change that made it fail is observed next.
+func (w *Webhooks) write(ctx context.Context, key string) error {
+	kind := mutatingWebhooks()
+	if key != kind.name {
+		kind = validatingWebhooks()
+	}
+	w.mu.Lock()
+	patch := bundlePatch(w.observed[kind], w.roots)
+	w.mu.Unlock()
+	if len(patch) == 0 {
+		return nil
+	}
+	data, err := json.Marshal(patch)
+	if err != nil {
+		return err
+	}
+	t := registration(kind)
+	err = w.o.Client.patch(ctx, t, types.JSONPatchType, data)
+	switch {
+	case apierrors.IsNotFound(err):
+		return nil
+	case err != nil:
+		return err
+	}
+	w.o.Logger.LogAttrs(ctx, slog.LevelInfo, "caBundle registered", slog.String("object", t.String()))
+	return nil
+}
+
+// operation is one step of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+func bundlePatch(hooks []hook, roots []byte) (patch []operation) {
+	for _, i := range differing(hooks, roots) {
+		at := fmt.Sprintf("/webhooks/%d", i)
+		patch = append(patch,
+			operation{"test", at + "/name", hooks[i].name},
+			operation{"add", at + "/clientConfig/caBundle", roots}) // add replaces (RFC 6902 §4.1); bytes become base64
+	}
+	return patch
+}

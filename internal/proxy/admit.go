@@ -1,0 +1,94 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// strictError says that a port takes connections of the mesh only. Its origin is the object that says so.
+type strictError struct{ origin string }
+
+func (e *strictError) Error() string {
+	return "mutual TLS is required by " + e.origin + ", and the caller came without a sidecar"
+}
+
+// errUngoverned is why nobody is let in whose right to come plainly is not known: to err the other way would open a
+// STRICT workload whenever the control plane is away.
+var errUngoverned = errors.New("the control plane has not said yet whether this workload takes plain connections")
+
+// admit decides whether a plain connection to a port may be served, and gives what is known of the port.
+func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, error) {
+	ctx, cancel := context.WithTimeout(ctx, firstUse)
+	defer cancel()
+	if !i.self.awaitPolicy(ctx) {
+		return plan.InboundPort{}, errUngoverned
+	}
+	port := i.self.port(number)
+	if port.MTLS == model.MTLSStrict && !publicPort(number) {
+		return port, &strictError{origin: port.MTLSOrigin}
+	}
+	return port, nil
+}
+
+// publicPort reports whether a port has pages of the sidecar that are for everybody.
+func publicPort(p uint16) bool { return p == portMetrics || p == portReady || p == portPrometheus }
+
+// shut resets a connection that was not admitted. There is no way to tell the caller why in a protocol that is not
+// known yet, so the operator is told: by the log, the access log and the metrics.
+func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst netip.AddrPort, why error) {
+	newRawTunnel(conn).Abort(why)
+	level := slog.LevelDebug
+	if i.refusals.first(dst.Port(), why.Error()) {
+		level = slog.LevelWarn
+	}
+	i.log.LogAttrs(ctx, level, "plain connections refused",
+		slog.Int("port", int(dst.Port())), slog.String("remote", who.remote.String()), slog.Any("error", why))
+	if i.access.Enabled() {
+		e := connectionEntry(time.Now(), who, dst)
+		e.Flags, e.Details, e.TransportFailure = "NR", "filter_chain_not_found", why.Error()
+		i.access.Log(&e)
+	}
+	scope := i.scopes(who, dst.Port()).tcp
+	scope.Opened()
+	scope.Closed()
+}
+
+// connectionEntry is what the access log says of every inbound connection that is not HTTP.
+func connectionEntry(start time.Time, who *caller, dst netip.AddrPort) telemetry.Entry {
+	return telemetry.Entry{
+		Start: start, Duration: time.Since(start), UpstreamTime: -1, DownstreamLocal: dst, DownstreamRemote: who.remote,
+		UpstreamCluster: "inbound|" + portString(dst.Port()) + "||",
+	}
+}
+
+// refusals remembers what was said of which port, so that a caller who tries again and again does not fill the log.
+type refusals struct {
+	mu   sync.Mutex
+	said map[uint16]string // at most maxRefusals
+}
+
+// maxRefusals bounds what a port scan can make us keep.
+const maxRefusals = 256
+
+// first reports whether this is the first time, for the port, that why is said.
+func (r *refusals) first(port uint16, why string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said[port] == why {
+		return false
+	}
+	if r.said == nil || len(r.said) >= maxRefusals {
+		r.said = make(map[uint16]string)
+	}
+	r.said[port] = why
+	return true
+}

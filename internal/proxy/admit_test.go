@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// strict is a policy that takes connections of the mesh only, except on the given ports.
+func strict(ports ...plan.InboundPort) *plan.InboundPolicy {
+	return &plan.InboundPolicy{Name: "in/myapp/users", MTLS: model.MTLSStrict, MTLSOrigin: "PeerAuthentication myapp/default", Ports: ports}
+}
+
+func TestStrictRefusesPlainConnections(t *testing.T) {
+	protocols := []model.Protocol{model.HTTP, model.HTTP2, model.TCP, model.TLS, model.Undeclared}
+	for _, protocol := range protocols {
+		t.Run(protocol.String(), func(t *testing.T) {
+			m := newMesh(t)
+			orders, users := m.sidecar("orders"), m.sidecar("users")
+			m.serveApp(users, says("inside"))
+			users.apply(strict(plan.InboundPort{Port: 8080, Protocol: protocol, MTLS: model.MTLSStrict}))
+			expectReset(t, m.plainly(users, app(users)))
+			expectMetric(t, users, "istio_tcp_connections_closed_total", `connection_security_policy="none"`, "} 1")
+			orders.apply(service(model.HTTP, users.endpoint(8080))...)
+			if resp, body := call(t, m.client(orders), "GET", "/", ""); resp.StatusCode != 200 || body != "inside" {
+				t.Errorf("a caller of the mesh: %d %q", resp.StatusCode, body)
+			}
+		})
+	}
+}
+
+func TestPortsHaveTheirOwnMode(t *testing.T) {
+	tests := []struct {
+		name    string
+		policy  *plan.InboundPolicy
+		port    uint16
+		refused bool
+	}{
+		{"the workload's mode", strict(), 8080, true},
+		{"a port that is PERMISSIVE", strict(plan.InboundPort{Port: 8080, MTLS: model.MTLSPermissive}), 8080, false},
+		{"a port that is DISABLE", strict(plan.InboundPort{Port: 8080, MTLS: model.MTLSDisable}), 8080, false},
+		{"another port", strict(plan.InboundPort{Port: 8080, MTLS: model.MTLSPermissive}), 8081, true},
+		{"PERMISSIVE", &plan.InboundPolicy{MTLS: model.MTLSPermissive}, 8080, false},
+		{"a STRICT port", &plan.InboundPolicy{MTLS: model.MTLSPermissive, Ports: []plan.InboundPort{{Port: 8080, MTLS: model.MTLSStrict}}}, 8080, true},
+		{"readiness and metrics", strict(), portReady, false},
+		{"app probes", strict(), portMetrics, false},
+		{"Prometheus", strict(), portPrometheus, false},
+	}
+	m := newMesh(t)
+	users := m.sidecar("users")
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			users.apply(tt.policy)
+			if _, err := users.inbound.admit(t.Context(), tt.port); (err != nil) != tt.refused {
+				t.Errorf("admit(%d) = %v, want refused = %v", tt.port, err, tt.refused)
+			}
+		})
+	}
+}
+
+// Before the policy is known nobody can say who may come in: plain connections wait for it.
+func TestPlainConnectionsWaitForThePolicy(t *testing.T) {
+	m := newMesh(t)
+	users := m.ungoverned("users")
+	m.plainApp(app(users), says("inside"))
+	if why := users.Ready(); !strings.Contains(why, "no policy for inbound connections") {
+		t.Errorf("Ready() = %q", why)
+	}
+	client := m.dialled(m.plainly(users, app(users)))
+	done := make(chan string, 1)
+	go func() {
+		defer close(done)
+		_, body := call(t, client, "GET", "/", "")
+		done <- body
+	}()
+	users.apply(&plan.InboundPolicy{Name: "in/myapp/users", MTLS: model.MTLSPermissive})
+	if body := <-done; body != "inside" {
+		t.Errorf("= %q", body)
+	}
+	if why := users.Ready(); why != "" {
+		t.Errorf("Ready() = %q", why)
+	}
+}
+
+func TestPlainConnectionsAreRefusedWithoutPolicy(t *testing.T) {
+	m := newMesh(t)
+	users := m.ungoverned("users")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel() // instead of waiting for the time to pass
+	addr := netip.AddrPortFrom(m.ip(), portInbound)
+	m.listen(addr, func(_ context.Context, c net.Conn) { users.inbound.servePlain(ctx, c, app(users)) })
+	expectReset(t, addr.String())
+}
+
+func TestRefusalsAreSaidOnce(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	users.apply(strict())
+	var log, access buffer
+	users.inbound.log = slog.New(slog.NewTextHandler(&log, nil))
+	users.inbound.access = telemetry.NewAccessLog(&access)
+	users.inbound.access.SetFormat(plan.AccessLogText)
+	addr := m.plainly(users, app(users))
+	const times = 3
+	for range times {
+		expectReset(t, addr)
+	}
+	expectMetric(t, users, "istio_tcp_connections_closed_total", "} 3")
+	const why = "mutual TLS is required by PeerAuthentication myapp/default, and the caller came without a sidecar"
+	if said := strings.Count(log.String(), why); said != 1 {
+		t.Errorf("said %d times:\n%s", said, log.String())
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	users.inbound.access.Run(ctx) // flushes
+	lines := strings.Split(strings.TrimSpace(access.String()), "\n")
+	for _, line := range lines {
+		if len(lines) != times || !strings.Contains(line, ` 0 NR filter_chain_not_found - "`+why+`" `) || !strings.Contains(line, "inbound|8080||") {
+			t.Errorf("access log:\n%s", access.String())
+			break
+		}
+	}
+}
+
+func TestInboundOpaqueConnectionsAreLogged(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) { io.Copy(c, c) })
+		var access buffer
+		users.inbound.access = telemetry.NewAccessLog(&access)
+		users.inbound.access.SetFormat(plan.AccessLogText)
+		addr := m.plainly(users, app(users))
+		if e.Meshed {
+			orders.apply(service(model.TCP, e)...)
+			addr = m.entrance(orders, usersAddr())
+		}
+		c := dial(t, addr)
+		io.WriteString(c, "hello")
+		c.CloseWrite()
+		if got, err := io.ReadAll(c); string(got) != "hello" || err != nil {
+			t.Fatalf("= %q, %v", got, err)
+		}
+		expectMetric(t, users, "istio_tcp_connections_closed_total", "} 1")
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		users.inbound.access.Run(ctx) // flushes
+		if line := access.String(); !strings.Contains(line, " 5 5 ") || !strings.Contains(line, app(users).String()+`" inbound|8080||`) {
+			t.Errorf("access log: %q", line)
+		}
+	})
+}
+
+// buffer is a bytes.Buffer for writers in other goroutines.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}

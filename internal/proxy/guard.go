@@ -1,0 +1,152 @@
+package proxy
+
+import (
+	"io"
+	"net"
+	"sync"
+	"syscall"
+	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/proxy/netio"
+)
+
+// guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for
+// any more must not go on in the app. It keeps one timer for the life of its forwarder.
+type guard struct {
+	mu     sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
+	timer  *time.Timer
+	target httpx.ClientExchange
+	turn   uint64    // counts exchanges: news of another one comes too late
+	since  time.Time // when the request came
+	due    time.Time // zero for never; a tick left over from the exchange before comes earlier
+	reason error     // what to abort with at due
+}
+
+// watch begins to guard up, which carries the request of down that came at since.
+func (g *guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since time.Time) {
+	g.mu.Lock()
+	g.turn++
+	turn := g.turn
+	g.target, g.since, g.due, g.reason = up, since, time.Time{}, nil
+	g.mu.Unlock()
+	if w, ok := down.(httpx.Watched); ok {
+		w.Watch(g, turn)
+	}
+}
+
+// arm bounds the exchange that is watched; after <= 0 means no limit.
+func (g *guard) arm(after time.Duration) {
+	if after <= 0 {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.reason == nil { // the client has not gone meanwhile
+		g.abortAfter(after, errTimeout)
+	}
+}
+
+// Gone implements httpx.Watcher. The abort itself is left to the timer's goroutine, for it may have to write.
+func (g *guard) Gone(turn uint64, reason error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.target != nil && g.turn == turn {
+		g.abortAfter(0, downstreamError(reason))
+	}
+}
+
+// abortAfter sets the clock; mu is held.
+func (g *guard) abortAfter(d time.Duration, reason error) {
+	g.due, g.reason = time.Now().Add(d), reason
+	if g.timer == nil {
+		g.timer = time.AfterFunc(d, g.fire)
+		return
+	}
+	g.timer.Reset(d)
+}
+
+func (g *guard) fire() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.target != nil && !g.due.IsZero() && !time.Now().Before(g.due) {
+		g.target.Abort(g.reason)
+	}
+}
+
+// disarm lets the exchange go.
+func (g *guard) disarm() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.target = nil
+	if g.timer != nil && !g.due.IsZero() {
+		g.timer.Stop()
+	}
+}
+
+// longSince gives the exchange at hand where its request came before a moment.
+func (g *guard) longSince(moment time.Time) (turn uint64, ok bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.turn, g.target != nil && g.since.Before(moment)
+}
+
+// vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 somebody always reads; in HTTP/1.1
+// nobody does while a request is being answered, and to have somebody read would cost every request a system call. So
+// the sockets of requests that take long are looked at now and then.
+type vigil struct {
+	mu      sync.Mutex
+	clients map[*watched]struct{}
+}
+
+// watched is a client connection and the guard of its exchanges.
+type watched struct {
+	raw   syscall.RawConn
+	guard *guard
+}
+
+// lookAfter is how long a request must have taken for its client to be looked at.
+const lookAfter = time.Second
+
+// enter makes conn one of those that are looked at until leave is called.
+func (v *vigil) enter(conn net.Conn, g *guard) (leave func()) {
+	s, ok := conn.(interface{ Unbuffered() syscall.RawConn })
+	if !ok {
+		return func() {}
+	}
+	w := &watched{raw: s.Unbuffered(), guard: g}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.clients == nil {
+		v.clients = make(map[*watched]struct{})
+	}
+	v.clients[w] = struct{}{}
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		delete(v.clients, w)
+	}
+}
+
+// look tells the guards of clients that have ended their connection or broken it. A client that has only ended its own
+// direction counts as gone too: HTTP/1.1 cannot tell the two apart, and servers take it so (RFC 9112 §9.6 lets them).
+func (v *vigil) look(now time.Time) {
+	type suspect struct {
+		*watched
+
+		turn uint64
+	}
+	var suspects []suspect
+	v.mu.Lock()
+	for w := range v.clients {
+		if turn, ok := w.guard.longSince(now.Add(-lookAfter)); ok {
+			suspects = append(suspects, suspect{w, turn})
+		}
+	}
+	v.mu.Unlock()
+	for _, s := range suspects {
+		if netio.Ended(s.raw) {
+			s.guard.Gone(s.turn, io.ErrUnexpectedEOF)
+		}
+	}
+}

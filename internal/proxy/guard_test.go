@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// waits is an app that answers only when its client has gone, and says so.
+func waits(entered, gone chan<- struct{}) http.Handler {
+	return http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		entered <- struct{}{}
+		<-r.Context().Done()
+		gone <- struct{}{}
+	})
+}
+
+// A client that gives up while its request is being answered takes the request with it, through every hop.
+func TestClientGivesUpWaiting(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		entered, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+		m.plainApp(app(users), waits(entered, gone))
+		orders.apply(service(model.HTTP, e)...)
+		addrs := map[string]string{"outbound": m.entrance(orders, usersAddr())}
+		if !e.Meshed {
+			addrs["inbound"] = m.plainly(users, app(users))
+		}
+		for side, addr := range addrs {
+			t.Run(side+" HTTP/1.1", func(t *testing.T) {
+				c := dial(t, addr)
+				fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: users\r\n\r\n")
+				<-entered
+				c.Close()
+				later := time.Now().Add(time.Hour) // instead of waiting until the request counts as a long one
+				eventually(t, "the app to be told", func() bool {
+					orders.ups.clients.look(later)
+					users.ups.clients.look(later)
+					return len(gone) > 0
+				})
+				<-gone
+			})
+		}
+		expectMetric(t, orders, "istio_requests_total", `response_flags="DC"`)
+	})
+}
+
+func TestHTTP2ClientGivesUpWaiting(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		entered, gone := make(chan struct{}, 1), make(chan struct{}, 1)
+		m.h2cApp(app(users), waits(entered, gone))
+		orders.apply(service(model.GRPC, e)...)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		req, _ := http.NewRequestWithContext(ctx, http.MethodGet, usersURL+"/", http.NoBody)
+		c := m.h2cClient(m.entrance(orders, usersAddr()))
+		done := make(chan error, 1)
+		go func() {
+			_, err := c.Do(req)
+			done <- err
+		}()
+		<-entered
+		cancel()
+		if err := <-done; err == nil {
+			t.Error("a call that was given up was answered")
+		}
+		<-gone
+		expectMetric(t, orders, "istio_requests_total", `response_flags="DC"`)
+	})
+}
+
+// One that is there and silent is left alone, as is one that has sent its next request already.
+func TestClientThatWaitsIsLeftAlone(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	entered, leave := make(chan struct{}, 2), make(chan struct{})
+	m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		entered <- struct{}{}
+		<-leave
+		io.WriteString(w, "finished")
+	}))
+	orders.apply(service(model.HTTP, plainEndpoint(app(users)))...)
+	addr := m.entrance(orders, usersAddr())
+	silent, eager := dial(t, addr), dial(t, addr)
+	fmt.Fprint(silent, "GET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")
+	fmt.Fprint(eager, "GET / HTTP/1.1\r\nHost: users\r\n\r\nGET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")
+	<-entered
+	<-entered
+	orders.ups.clients.look(time.Now().Add(time.Hour))
+	close(leave)
+	for _, c := range []net.Conn{silent, eager} {
+		if got, err := io.ReadAll(c); err != nil || len(got) == 0 {
+			t.Errorf("= %q, %v", got, err)
+		}
+	}
+}
+
+// abortable notes how it was aborted.
+type abortable struct {
+	httpx.ClientExchange
+
+	aborted []error
+}
+
+func (a *abortable) Abort(reason error) { a.aborted = append(a.aborted, reason) }
+
+func TestGuard(t *testing.T) {
+	gone := func(g *guard, turn uint64) { g.Gone(turn, io.EOF) }
+	tests := []struct {
+		name string
+		do   func(g *guard, watch func())
+		want string
+	}{
+		{"nothing happens", func(_ *guard, watch func()) { watch() }, "[]"},
+		{"its time is up", func(g *guard, watch func()) { watch(); g.arm(time.Second) }, "[timeout]"},
+		{"let go in time", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm() }, "[]"},
+		{"the client is gone", func(g *guard, watch func()) { watch(); gone(g, 1) }, "[client]"},
+		{"gone before the clock was set", func(g *guard, watch func()) { watch(); gone(g, 1); g.arm(time.Second) }, "[client]"},
+		{"gone before its time is up", func(g *guard, watch func()) { watch(); g.arm(time.Second); gone(g, 1) }, "[client]"},
+		{"gone when it was let go", func(g *guard, watch func()) { watch(); g.disarm(); gone(g, 1) }, "[]"},
+		{"another one is gone", func(g *guard, watch func()) { watch(); g.disarm(); watch(); gone(g, 1) }, "[]"},
+		{"the next has no limit", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm(); watch() }, "[]"},
+		{"the next is gone", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm(); watch(); gone(g, 2) }, "[client]"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g, up := new(guard), new(abortable)
+				tt.do(g, func() { g.watch(nil, up, time.Now()) })
+				time.Sleep(time.Minute) // of the bubble
+				synctest.Wait()
+				words := []string{}
+				for _, err := range up.aborted {
+					word := "timeout"
+					if isDownstream(err) {
+						word = "client"
+					}
+					words = append(words, word)
+				}
+				if got := fmt.Sprint(words); got != tt.want {
+					t.Errorf("aborted with %s, want %s", got, tt.want)
+				}
+			})
+		})
+	}
+}

@@ -1,0 +1,261 @@
+package lb
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// at is an endpoint with the address 10.0.0.<last>, on a node in a zone.
+func at(last byte, node, zone string, health plan.Health) *Endpoint {
+	return NewEndpoint(plan.Endpoint{
+		Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 8080), Weight: 1, Health: health,
+		Locality: model.Locality{Zone: zone}, Workload: plan.WorkloadInfo{Node: node},
+	}, nil)
+}
+
+// picked lists the last bytes of the addresses that many picks lead to.
+func picked(p *Picker, tried ...*Endpoint) []int {
+	var out []int
+	for range 200 {
+		e := p.Pick(tried)
+		if e == nil {
+			continue
+		}
+		if n := int(e.Plan.Addr.Addr().As4()[3]); !slices.Contains(out, n) {
+			out = append(out, n)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestPickNear(t *testing.T) {
+	const (
+		ok       = plan.Healthy
+		sick     = plan.Unhealthy
+		draining = plan.Draining
+	)
+	here := Place{Node: "n1", Zone: "z1"}
+	for _, tt := range []struct {
+		name      string
+		proximity model.Proximity
+		here      Place
+		endpoints []*Endpoint
+		want      []int
+	}{
+		{"any_distance", model.AnyDistance, here, []*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z2", ok)}, []int{1, 2}},
+		{
+			"same_zone", model.PreferSameZone, here,
+			[]*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]int{1, 2},
+		},
+		{"nobody_in_the_zone", model.PreferSameZone, here, []*Endpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
+		{
+			"nobody_healthy_in_the_zone", model.PreferSameZone, here,
+			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", draining), at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)},
+			[]int{3, 4},
+		},
+		{
+			"draining_ones_wherever_they_are", model.PreferSameZone, here,
+			[]*Endpoint{at(1, "n1", "z1", draining), at(3, "n3", "z2", draining)},
+			[]int{1, 3},
+		},
+		{"zone_not_known", model.PreferSameZone, Place{Node: "n1"}, []*Endpoint{at(1, "n1", "", ok), at(3, "n3", "z2", ok)}, []int{1, 3}},
+		{
+			"same_node", model.PreferSameNode, here,
+			[]*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]int{1},
+		},
+		{
+			"nobody_on_the_node", model.PreferSameNode, here,
+			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]int{2},
+		},
+		{"nobody_on_the_node_nor_in_the_zone", model.PreferSameNode, here, []*Endpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
+		{"only_the_node", model.OnlySameNode, here, []*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok)}, []int{1}},
+		{"only_the_node_and_nobody_there", model.OnlySameNode, here, []*Endpoint{at(2, "n2", "z1", ok)}, nil},
+		{
+			"only_the_node_and_nobody_healthy_there", model.OnlySameNode, here,
+			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok)},
+			nil,
+		},
+		{
+			"only_the_node_though_it_drains", model.OnlySameNode, here,
+			[]*Endpoint{at(1, "n1", "z1", draining), at(2, "n2", "z1", ok)},
+			[]int{1},
+		},
+		{"only_the_node_that_is_not_known", model.OnlySameNode, Place{}, []*Endpoint{at(1, "", "", ok), at(2, "n2", "z1", ok)}, nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+				got := picked(NewPicker(Options{Kind: kind, Proximity: tt.proximity, Here: tt.here}, tt.endpoints))
+				if diff := cmp.Diff(tt.want, got); diff != "" {
+					t.Errorf("%v: endpoints picked (-want +got):\n%s", kind, diff)
+				}
+			}
+		})
+	}
+}
+
+// A preference is none where it would cost the call.
+func TestPickLeavesTheZone(t *testing.T) {
+	near, near2, far := at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)
+	p := NewPicker(Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}}, []*Endpoint{near, near2, far})
+	for _, tt := range []struct {
+		name  string
+		setup func() (tried []*Endpoint)
+		want  []int
+	}{
+		{"after_one_try_not_yet", func() []*Endpoint { return []*Endpoint{near} }, []int{2}},
+		{"after_all_were_tried", func() []*Endpoint { return []*Endpoint{near, near2} }, []int{3}},
+		{"when_one_is_ejected_and_the_other_tried", func() []*Endpoint {
+			near.Refused(time.Now())
+			return []*Endpoint{near2}
+		}, []int{3}},
+		{"back_to_an_ejected_one_when_nothing_is_left", func() []*Endpoint { return []*Endpoint{near2, far} }, []int{1}},
+		{"back_to_the_zone_when_all_were_tried", func() []*Endpoint { return []*Endpoint{near, near2, far} }, []int{1, 2}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if diff := cmp.Diff(tt.want, picked(p, tt.setup()...)); diff != "" {
+				t.Errorf("endpoints picked (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func sticky(client byte, before *Picker, es ...*Endpoint) *Picker {
+	return NewPicker(Options{Client: netip.AddrFrom4([4]byte{10, 0, 1, client}), Before: before}, es)
+}
+
+func TestPickSticks(t *testing.T) {
+	var es []*Endpoint
+	for i := range 10 {
+		es = append(es, at(byte(i+1), "", "", plan.Healthy))
+	}
+	p := sticky(7, nil, es...)
+	used := picked(p)
+	if len(used) != 1 {
+		t.Fatalf("one client came to endpoints %v, want one", used)
+	}
+	chosen := es[used[0]-1]
+
+	t.Run("in_every_order_and_every_proxy", func(t *testing.T) {
+		reversed := slices.Clone(es)
+		slices.Reverse(reversed)
+		if got := picked(sticky(7, nil, reversed...)); !slices.Equal(got, used) {
+			t.Errorf("picked %v, want %v", got, used)
+		}
+	})
+	t.Run("on_every_port_of_the_service", func(t *testing.T) {
+		var others []*Endpoint
+		for _, e := range es {
+			q := e.Plan
+			q.Addr = netip.AddrPortFrom(q.Addr.Addr(), 9090)
+			others = append(others, NewEndpoint(q, nil))
+		}
+		if got := picked(sticky(7, nil, others...)); !slices.Equal(got, used) {
+			t.Errorf("picked %v, want %v", got, used)
+		}
+	})
+	t.Run("when_endpoints_come", func(t *testing.T) {
+		before := p
+		for i := range 100 {
+			grown := append(slices.Clone(es), at(byte(100+i), "", "", plan.Healthy))
+			before = sticky(7, before, grown...)
+			if got := picked(before); !slices.Equal(got, used) {
+				t.Fatalf("picked %v, want %v", got, used)
+			}
+		}
+	})
+	t.Run("until_it_is_unhealthy_and_then_to_another_one", func(t *testing.T) {
+		plan := chosen.Plan
+		plan.Health = 0
+		without := slices.Clone(es)
+		without[used[0]-1] = chosen.With(plan)
+		next := sticky(7, p, without...)
+		second := picked(next)
+		if len(second) != 1 || second[0] == used[0] {
+			t.Fatalf("picked %v, want one that is not %v", second, used)
+		}
+		if got := picked(sticky(7, next, es...)); !slices.Equal(got, second) {
+			t.Errorf("once it is back: picked %v, want %v to go on", got, second)
+		}
+		if got := picked(p, chosen); !slices.Equal(got, second) {
+			t.Errorf("a retry went to %v, want %v", got, second)
+		}
+		chosen.Refused(time.Now())
+		defer chosen.Accepted()
+		if got := picked(p); !slices.Equal(got, second) {
+			t.Errorf("while it refuses connections: picked %v, want %v", got, second)
+		}
+	})
+	t.Run("clients_spread", func(t *testing.T) {
+		counts := map[*Endpoint]int{}
+		for client := range 250 {
+			counts[sticky(byte(client), nil, es...).Pick(nil)]++
+		}
+		for _, e := range es {
+			if n := counts[e]; n < 8 || n > 50 { // 25, with a standard deviation of 4.7
+				t.Errorf("%d of 250 clients came to %v, want about 25", n, e.Plan.Addr)
+			}
+		}
+	})
+	t.Run("inside_its_zone", func(t *testing.T) {
+		o := Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}, Client: netip.MustParseAddr("10.0.1.7")}
+		far := NewPicker(o, []*Endpoint{at(3, "", "z2", plan.Healthy)})
+		o.Before = far
+		near := NewPicker(o, []*Endpoint{at(1, "", "z1", plan.Healthy), at(3, "", "z2", plan.Healthy)})
+		if got := picked(near); !slices.Equal(got, []int{1}) {
+			t.Errorf("picked %v, want the one that came into the zone", got)
+		}
+	})
+	if got := sticky(7, nil).Pick(nil); got != nil {
+		t.Errorf("Pick of nothing = %v, want nil", got.Plan.Addr)
+	}
+}
+
+func TestPickNearAllocatesNothing(t *testing.T) {
+	es := []*Endpoint{at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)}
+	for _, o := range []Options{
+		{Proximity: model.PreferSameNode, Here: Place{"n1", "z1"}},
+		{Proximity: model.OnlySameNode, Here: Place{"n1", "z1"}},
+		{Client: netip.MustParseAddr("10.0.1.7")},
+	} {
+		p := NewPicker(o, es)
+		for n := range es {
+			tried := es[:n]
+			if got := testing.AllocsPerRun(100, func() { p.Pick(tried) }); got != 0 {
+				t.Errorf("%v, %d tried: %v allocations per pick, want 0", o.Proximity, n, got)
+			}
+		}
+	}
+}
+
+func BenchmarkPickNear(b *testing.B) {
+	for _, n := range []int{10, 1000} {
+		var es []*Endpoint
+		for i := range n {
+			es = append(es, at(byte(i), fmt.Sprint("n", i%10), fmt.Sprint("z", i%3), plan.Healthy))
+		}
+		for name, o := range map[string]Options{
+			"zone":   {Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}},
+			"client": {Client: netip.MustParseAddr("10.0.1.7")},
+		} {
+			b.Run(fmt.Sprintf("endpoints=%d/%s", n, name), func(b *testing.B) {
+				p := NewPicker(o, es)
+				b.ReportAllocs()
+				for b.Loop() {
+					p.Pick(nil)
+				}
+			})
+		}
+	}
+}

@@ -1,0 +1,33 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+)
+
+// outage is discovery that does not let every first use wait for a control plane that is known to be away: where one
+// has waited in vain, the others go on at once until the control plane is back.
+type outage struct {
+	discovery
+
+	connected func() bool
+	lost      atomic.Bool // somebody waited in vain, and nobody has seen it connected since
+}
+
+var errAway = errors.New("the control plane is away")
+
+// Await implements discovery.
+func (o *outage) Await(ctx context.Context, name string) error {
+	switch {
+	case o.connected():
+		o.lost.Store(false)
+	case o.lost.Load():
+		return errAway
+	}
+	err := o.discovery.Await(ctx, name)
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !o.connected() {
+		o.lost.Store(true)
+	}
+	return err
+}

@@ -1,0 +1,166 @@
+package kube
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// role is the ClusterRole of the controller, as the chart calls it.
+const role = "fairlead-controller"
+
+// health knows which kinds cannot be read at present, and why. It logs the loss of the API server and its return,
+// and what holds up the first change; everything else is a Problem in a change, which the receiver logs.
+type health struct {
+	log  *slog.Logger
+	host string
+	wake func() // called when faults changed
+
+	mu      sync.Mutex               // guards everything below
+	started bool                     // the first change was handed over
+	lost    map[string]error         // by kind: the last error of the network
+	since   time.Time                // when lost became non-empty
+	faults  map[string]model.Problem // by kind: the answer of the API server
+}
+
+func newHealth(log *slog.Logger, host string, wake func()) *health {
+	return &health{log: log, host: host, wake: wake, lost: make(map[string]error), faults: make(map[string]model.Problem)}
+}
+
+// ok notes that a kind was read.
+func (h *health) ok(ctx context.Context, k *kind) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.found(ctx, k)
+	if _, faulty := h.faults[k.name]; !faulty {
+		return
+	}
+	delete(h.faults, k.name)
+	if !h.started {
+		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server lets a kind be read", slog.String("kind", k.name))
+	}
+	h.wake()
+}
+
+// fail notes why a kind could not be read.
+func (h *health) fail(ctx context.Context, k *kind, verb string, err error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if unavailable(err) {
+		if len(h.lost) == 0 {
+			h.since = time.Now()
+			h.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, the last state stays",
+				slog.String("server", h.host), slog.String("kind", k.name), slog.Any("error", err))
+		}
+		h.lost[k.name] = err
+		return
+	}
+	h.found(ctx, k)
+	problem := faultOf(k, verb, err)
+	if h.faults[k.name] == problem {
+		return
+	}
+	h.faults[k.name] = problem
+	if !h.started {
+		h.log.LogAttrs(ctx, slog.LevelWarn, "the API server does not let a kind be read", slog.String("problem", problem.String()))
+	}
+	h.wake()
+}
+
+// found notes that the API server answered.
+func (h *health) found(ctx context.Context, k *kind) {
+	if _, lost := h.lost[k.name]; !lost {
+		return
+	}
+	delete(h.lost, k.name)
+	if len(h.lost) == 0 {
+		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server is back",
+			slog.String("server", h.host), slog.Duration("after", time.Since(h.since)))
+	}
+}
+
+// start notes that the first change was handed over.
+func (h *health) start() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.started = true
+}
+
+// problems lists the kinds that the API server does not let us read.
+func (h *health) problems() []model.Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return slices.Collect(maps.Values(h.faults))
+}
+
+// away says why there is no connection, or nothing where there is one.
+func (h *health) away() []model.Problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(h.lost)) {
+		return []model.Problem{{
+			Ref: model.Ref{Kind: "APIServer", Key: model.Key{Name: h.host}}, Severity: model.Warning,
+			Message: "no answer: " + h.lost[name].Error(),
+		}}
+	}
+	return nil
+}
+
+// brokenStream is the cause that client-go gives a watch whose connection broke in the midst of it, in a status that
+// otherwise looks like the server's.
+const brokenStream = "ClientWatchDecoding"
+
+// unavailable reports whether err says that the API server is away or busy, rather than that it refuses.
+func unavailable(err error) bool {
+	var status apierrors.APIStatus
+	return !errors.As(err, &status) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) ||
+		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.HasStatusCause(err, brokenStream)
+}
+
+// expired reports whether err says that a resourceVersion or a page of a list is too old, or not known (yet) to the
+// server that was asked. Only a new list helps.
+func expired(err error) bool {
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) ||
+		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
+}
+
+// faultOf puts a refusal into words.
+func faultOf(k *kind, verb string, err error) model.Problem {
+	problem := model.Problem{
+		Ref: model.Ref{Kind: "APIResource", Key: model.Key{Name: k.qualified()}}, Severity: model.Warning,
+		Message: fmt.Sprintf("cannot %s it: %v", verb, err),
+	}
+	if apierrors.IsForbidden(err) {
+		problem.Ref = model.Ref{Kind: "ClusterRole", Key: model.Key{Name: role}}
+		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.qualified(), k.name)
+		problem.Fix = "add the rule " + Rule{Group: k.group, Resource: k.resource, Verbs: followVerbs()}.String()
+	}
+	return problem
+}
+
+// String gives the rule as it is written in a ClusterRole.
+func (r Rule) String() string {
+	verbs := make([]string, len(r.Verbs))
+	for i, verb := range r.Verbs {
+		verbs[i] = strconv.Quote(verb)
+	}
+	return fmt.Sprintf(`{apiGroups: [%q], resources: [%q], verbs: [%s]}`, r.Group, r.Resource, strings.Join(verbs, ", "))
+}
+
+// byObject orders problems.
+func byObject(a, b model.Problem) int {
+	return cmp.Or(cmp.Compare(a.Ref.Kind, b.Ref.Kind), a.Ref.Compare(b.Ref.Key), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message))
+}

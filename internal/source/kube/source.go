@@ -1,0 +1,149 @@
+package kube
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
+)
+
+// Options configure a Source.
+type Options struct {
+	// Config says where the API server is and who we are.
+	Config *rest.Config
+	// Logger receives the loss of the API server and its return, and what holds up the first change. Nil discards.
+	Logger *slog.Logger
+}
+
+// Source follows the objects of an API server.
+type Source struct {
+	config *rest.Config
+	log    *slog.Logger
+	kinds  []kind
+	timing timing
+	out    *outbox
+	health *health
+}
+
+// New makes a Source. It does no I/O.
+func New(o Options) (*Source, error) {
+	if o.Config == nil {
+		return nil, errors.New("no Kubernetes API server: give a rest.Config")
+	}
+	s := &Source{config: o.Config, log: o.Logger, kinds: kinds(), timing: defaultTiming()}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.out = newOutbox(s.kinds)
+	s.health = newHealth(s.log, o.Config.Host, s.out.renew)
+	return s, nil
+}
+
+// Problems lists what is wrong at present with objects and kinds that cannot be read, and with the connection. It is
+// where to look while there is no first change.
+func (s *Source) Problems() []model.Problem {
+	return append(s.configProblems(), s.health.away()...)
+}
+
+// configProblems are those that a change carries: the connection comes and goes without anybody's doing.
+func (s *Source) configProblems() []model.Problem {
+	all := append(s.health.problems(), s.out.refused()...)
+	slices.SortFunc(all, byObject)
+	return all
+}
+
+// Run calls sink with everything there is as soon as that is known, then with each change, until ctx is done; that is
+// no error. sink is called from Run's own goroutine; while it works, newer states of an object replace older ones. It
+// fails only where the configuration of the client is unusable. A Source runs once.
+func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
+	start := time.Now()
+	api, err := newAPI(s.config, s.kinds)
+	if err != nil {
+		return err
+	}
+	defer api.close()
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	s.follow(ctx, api, &running)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-s.out.wake:
+		}
+		change, first, ok := s.out.take()
+		if !ok {
+			continue
+		}
+		change.Problems = s.configProblems()
+		if first {
+			s.log.LogAttrs(ctx, slog.LevelInfo, "read everything from the API server", slog.String("server", api.host),
+				slog.Int("objects", len(change.Upserts)), slog.Duration("took", time.Since(start)))
+			s.health.start()
+		} else {
+			s.log.LogAttrs(ctx, slog.LevelDebug, "objects changed", slog.Int("upserts", len(change.Upserts)),
+				slog.Int("deletes", len(change.Deletes)), slog.Int("problems", len(change.Problems)))
+		}
+		sink(change)
+	}
+}
+
+// follow starts a follower per kind, and discovery for the custom ones.
+func (s *Source) follow(ctx context.Context, api *api, running *sync.WaitGroup) {
+	d := &discovery{api: api, out: s.out, health: s.health, timing: s.timing, poke: make(chan struct{}, 1)}
+	for i := range s.kinds {
+		k := &s.kinds[i]
+		f := &follower{
+			kind: k, api: api, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
+			known: make(map[model.Key]seen),
+		}
+		if k.form != custom {
+			running.Go(func() { f.follow(ctx, k.versions[0]) })
+			continue
+		}
+		o := &offer{kind: k, version: make(chan string, 1)}
+		d.kinds = append(d.kinds, o)
+		running.Go(func() { f.followServed(ctx, o.version) })
+	}
+	running.Go(func() { d.run(ctx, groupsOf(s.kinds)) })
+}
+
+// followServed follows the version that is served, if any.
+func (f *follower) followServed(ctx context.Context, versions <-chan string) {
+	var current string
+	select {
+	case <-ctx.Done():
+		return
+	case current = <-versions:
+	}
+	for ctx.Err() == nil {
+		current = f.during(ctx, current, versions)
+	}
+}
+
+// during follows one version until another one is served, and gives that.
+func (f *follower) during(ctx context.Context, version string, versions <-chan string) (next string) {
+	sub, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	defer running.Wait()
+	defer cancel()
+	if version == "" {
+		f.clear(ctx)
+	} else {
+		running.Go(func() { f.follow(sub, version) })
+	}
+	select {
+	case <-ctx.Done():
+	case next = <-versions:
+	}
+	return next
+}

@@ -1,0 +1,612 @@
+package kube
+
+import (
+	"bytes"
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	networking "istio.io/api/networking/v1alpha3"
+	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/rest"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
+)
+
+const (
+	namespaces = "/api/v1/namespaces"
+	nodes      = "/api/v1/nodes"
+	services   = "/api/v1/services"
+	pods       = "/api/v1/pods"
+	slicesPath = "/apis/discovery.k8s.io/v1/endpointslices"
+	istioV1    = "networking.istio.io/v1"
+	virtual    = "/apis/" + istioV1 + "/virtualservices"
+	gatewayV1  = "gateway.networking.k8s.io/v1"
+	httpRoutes = "/apis/" + gatewayV1 + "/httproutes"
+)
+
+// view is what somebody knows who applied every change.
+type view struct {
+	mu       sync.Mutex // guards everything below
+	changes  []source.Change
+	objects  map[model.Ref]any
+	problems []string
+	news     chan struct{} // one slot
+}
+
+func (v *view) sink(c source.Change) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.changes = append(v.changes, c)
+	for _, o := range c.Upserts {
+		v.objects[o.Ref] = o.Value
+	}
+	for _, ref := range c.Deletes {
+		delete(v.objects, ref)
+	}
+	v.problems = nil
+	for _, p := range c.Problems {
+		v.problems = append(v.problems, p.String())
+	}
+	select {
+	case v.news <- struct{}{}:
+	default:
+	}
+}
+
+// until waits until cond holds of what is known.
+func (v *view) until(t *testing.T, what string, cond func() bool) {
+	t.Helper()
+	timeout := time.NewTimer(30 * time.Second)
+	defer timeout.Stop()
+	for {
+		v.mu.Lock()
+		ok := cond()
+		v.mu.Unlock()
+		if ok {
+			return
+		}
+		select {
+		case <-v.news:
+		case <-timeout.C:
+			v.mu.Lock()
+			known := v.refs()
+			v.mu.Unlock()
+			t.Fatalf("not seen: %s; objects: %s", what, known)
+		}
+	}
+}
+
+// first waits for the first change.
+func (v *view) first(t *testing.T) source.Change {
+	t.Helper()
+	v.until(t, "a change", func() bool { return len(v.changes) > 0 })
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.changes[0]
+}
+
+func (v *view) refs() string {
+	var out []string
+	for ref := range v.objects {
+		out = append(out, ref.String())
+	}
+	slices.Sort(out)
+	return strings.Join(out, ", ")
+}
+
+// buffer is a log that may be read while it is written.
+type buffer struct {
+	mu   sync.Mutex
+	text bytes.Buffer // guarded by mu
+	news chan struct{}
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	select {
+	case b.news <- struct{}{}:
+	default:
+	}
+	return b.text.Write(p)
+}
+
+func (b *buffer) count(part string) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return strings.Count(b.text.String(), part)
+}
+
+// until waits for a line with part.
+func (b *buffer) until(t *testing.T, part string) {
+	t.Helper()
+	timeout := time.NewTimer(30 * time.Second)
+	defer timeout.Stop()
+	for b.count(part) == 0 {
+		select {
+		case <-b.news:
+		case <-timeout.C:
+			t.Fatalf("no line with %q in the log:\n%s", part, b.text.String())
+		}
+	}
+}
+
+func newLog() (*slog.Logger, *buffer) {
+	b := &buffer{news: make(chan struct{}, 1)}
+	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})), b
+}
+
+// run runs a Source against f until the test ends.
+func run(t *testing.T, config *rest.Config) (*Source, *view, *buffer) {
+	t.Helper()
+	log, text := newLog()
+	s, err := New(Options{Config: config, Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.timing = timing{first: time.Millisecond, most: 20 * time.Millisecond, denied: 5 * time.Millisecond, discovery: 5 * time.Millisecond}
+	v := &view{objects: map[model.Ref]any{}, news: make(chan struct{}, 1)}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- s.Run(ctx, v.sink) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("Run = %v", err)
+		}
+	})
+	return s, v, text
+}
+
+func service(name string) string {
+	return "{apiVersion: v1, kind: Service, metadata: {name: " + name + ", namespace: myapp}, spec: {ports: [{port: 80}]}}"
+}
+
+func route(name, host string) string {
+	return "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: " + name + ", namespace: myapp}, spec: {hosts: [" + host + "]}}"
+}
+
+func TestSourceFirstChangeHoldsEverything(t *testing.T) {
+	f := newFake(t)
+	f.offer(istioV1, "VirtualService", "DestinationRule", "ServiceEntry")
+	f.offer(gatewayV1, "HTTPRoute")
+	f.put(t, namespaces, "{apiVersion: v1, kind: Namespace, metadata: {name: myapp, labels: {a: b}}, status: {phase: Active}}")
+	f.put(t, nodes, "{apiVersion: v1, kind: Node, metadata: {name: n1, labels: {zone: z}}, status: {images: [{names: [x]}]}}")
+	f.put(t, services, `{apiVersion: v1, kind: Service, metadata: {name: users, namespace: myapp, generation: 3, uid: u,
+		creationTimestamp: "2026-01-31T08:00:00Z", finalizers: [x], managedFields: [{manager: kubectl}],
+		annotations: {kubectl.kubernetes.io/last-applied-configuration: long, networking.istio.io/exportTo: .}},
+		spec: {ports: [{port: 80}]}, status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}}`)
+	f.put(t, pods, `{apiVersion: v1, kind: Pod, metadata: {name: users-1, namespace: myapp, labels: {app: users}, ownerReferences: [
+		{apiVersion: v1, kind: Other, name: o, uid: u}, {apiVersion: apps/v1, kind: ReplicaSet, name: users, uid: u, controller: true, blockOwnerDeletion: true}]},
+		spec: {serviceAccountName: sa, nodeName: n1, volumes: [{name: v}], initContainers: [{name: fairlead-proxy, restartPolicy: Always, image: i}],
+		containers: [{name: app, image: i, env: [{name: A, value: b}], ports: [{name: http, containerPort: 8080}]}]},
+		status: {phase: Running, podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}], conditions: [{type: Ready, status: "True"}]}}`)
+	f.put(t, slicesPath, `{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: users-x, namespace: myapp}, addressType: IPv4,
+		endpoints: [{addresses: [10.0.0.1], hints: {forZones: [{name: z}]}, targetRef: {kind: Pod, name: users-1, namespace: myapp, uid: u}}]}`)
+	f.put(t, virtual, `{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: users, namespace: myapp},
+		spec: {hosts: [users]}, status: {observedGeneration: 3, conditions: [{type: Reconciled}]}}`)
+	f.put(t, httpRoutes, `{apiVersion: gateway.networking.k8s.io/v1, kind: HTTPRoute, metadata: {name: users, namespace: myapp},
+		spec: {rules: [{name: r}]}, status: {parents: [{controllerName: x}]}}`)
+
+	_, v, _ := run(t, f.config())
+	first := v.first(t)
+
+	meta := func(name, revision string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: name, Namespace: "myapp", ResourceVersion: revision}
+	}
+	clusterWide := func(name, revision, label, value string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Name: name, ResourceVersion: revision, Labels: map[string]string{label: value}}
+	}
+	always, yes, rule := corev1.ContainerRestartPolicyAlways, true, gatewayv1.SectionName("r")
+	users := meta("users", "103")
+	users.UID, users.Generation, users.CreationTimestamp = "u", 3, metav1.NewTime(time.Date(2026, 1, 31, 8, 0, 0, 0, time.UTC))
+	users.Annotations = map[string]string{"networking.istio.io/exportTo": "."}
+	pod := meta("users-1", "104")
+	pod.Labels = map[string]string{"app": "users"}
+	pod.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "ReplicaSet", Name: "users", UID: "u", Controller: &yes}}
+	ref := func(kind, name string) model.Ref {
+		return model.Ref{Kind: kind, Key: model.Key{Namespace: "myapp", Name: name}}
+	}
+	want := []source.Object{
+		{Ref: ref("EndpointSlice", "users-x"), Value: &discoveryv1.EndpointSlice{
+			ObjectMeta: meta("users-x", "105"), AddressType: "IPv4", Endpoints: []discoveryv1.Endpoint{
+				{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "users-1", Namespace: "myapp"}},
+			},
+		}},
+		{Ref: ref("HTTPRoute", "users"), Value: &gatewayv1.HTTPRoute{
+			ObjectMeta: meta("users", "107"), Spec: gatewayv1.HTTPRouteSpec{Rules: []gatewayv1.HTTPRouteRule{{Name: &rule}}},
+		}},
+		{Ref: model.Ref{Kind: "Namespace", Key: model.Key{Name: "myapp"}}, Value: &corev1.Namespace{ObjectMeta: clusterWide("myapp", "101", "a", "b")}},
+		{Ref: model.Ref{Kind: "Node", Key: model.Key{Name: "n1"}}, Value: &corev1.Node{ObjectMeta: clusterWide("n1", "102", "zone", "z")}},
+		{Ref: ref("Pod", "users-1"), Value: &corev1.Pod{
+			ObjectMeta: pod,
+			Spec: corev1.PodSpec{
+				ServiceAccountName: "sa", NodeName: "n1",
+				InitContainers: []corev1.Container{{Name: "fairlead-proxy", RestartPolicy: &always}},
+				Containers:     []corev1.Container{{Name: "app", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}}},
+			},
+			Status: corev1.PodStatus{
+				Phase: "Running", PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}},
+				Conditions: []corev1.PodCondition{{Type: "Ready", Status: "True"}},
+			},
+		}},
+		{Ref: ref("Service", "users"), Value: &corev1.Service{
+			ObjectMeta: users, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+		}},
+		{Ref: ref("VirtualService", "users"), Value: &istionetv1.VirtualService{
+			ObjectMeta: meta("users", "106"), Spec: networking.VirtualService{Hosts: []string{"users"}},
+		}},
+	}
+	opts := cmp.Options{
+		cmpopts.IgnoreTypes(metav1.TypeMeta{}),
+		cmp.Comparer(func(a, b *istionetv1.VirtualService) bool { // protobuf messages have hidden state
+			return slices.Equal(a.Spec.GetHosts(), b.Spec.GetHosts()) && cmp.Equal(a.ObjectMeta, b.ObjectMeta) &&
+				len(a.Status.GetConditions()) == len(b.Status.GetConditions()) && a.Status.GetObservedGeneration() == b.Status.GetObservedGeneration()
+		}),
+		cmpopts.IgnoreFields(source.Object{}, "Locate"),
+	}
+	if diff := cmp.Diff(source.Change{Upserts: want}, first, opts, cmpopts.EquateEmpty()); diff != "" {
+		t.Errorf("first change (-want +got):\n%s", diff)
+	}
+	if n := f.seen("LIST " + pods + "?fieldSelector=status.phase%21%3DSucceeded%2Cstatus.phase%21%3DFailed&limit=500"); n != 1 {
+		t.Errorf("%d lists of unfinished pods, want 1", n)
+	}
+}
+
+func TestSourceOfAnEmptyClusterStillSays(t *testing.T) {
+	_, v, _ := run(t, newFake(t).config())
+	if c := v.first(t); len(c.Upserts)+len(c.Deletes)+len(c.Problems) != 0 {
+		t.Errorf("first change = %+v, want an empty one", c)
+	}
+}
+
+func TestSourceFollows(t *testing.T) {
+	f := newFake(t)
+	f.put(t, services, service("a"))
+	_, v, _ := run(t, f.config())
+	v.until(t, "a", func() bool { return v.refs() == "Service myapp/a" })
+	f.put(t, services, service("b"))
+	v.until(t, "b", func() bool { return v.refs() == "Service myapp/a, Service myapp/b" })
+	f.remove(services, "myapp/a")
+	v.until(t, "b alone", func() bool { return v.refs() == "Service myapp/b" })
+	f.put(t, services, "{apiVersion: v1, kind: Service, metadata: {name: b, namespace: myapp, generation: 7}}")
+	v.until(t, "b changed", func() bool {
+		b, ok := v.objects[model.Ref{Kind: "Service", Key: model.Key{Namespace: "myapp", Name: "b"}}].(*corev1.Service)
+		return ok && b.Generation == 7
+	})
+}
+
+func TestSourceResumesAfterADisconnection(t *testing.T) {
+	f := newFake(t)
+	f.put(t, services, service("a"))
+	f.put(t, services, service("b"))
+	_, v, _ := run(t, f.config())
+	v.until(t, "both", func() bool { return len(v.objects) == 2 })
+	f.answer(services, http.StatusServiceUnavailable)
+	f.disconnect()
+	f.remove(services, "myapp/a")
+	f.answer(services, 0)
+	v.until(t, "b alone", func() bool { return v.refs() == "Service myapp/b" })
+	if n := f.seen("LIST " + services); n != 1 {
+		t.Errorf("%d lists of services, want 1: a watch can be resumed", n)
+	}
+}
+
+func TestSourceListsAnewWhenTheVersionIsTooOld(t *testing.T) {
+	f := newFake(t)
+	f.put(t, services, service("a"))
+	f.put(t, services, service("b"))
+	f.page = 1
+	_, v, _ := run(t, f.config())
+	v.until(t, "both", func() bool { return len(v.objects) == 2 })
+	f.answer(services, http.StatusServiceUnavailable)
+	f.disconnect()
+	f.remove(services, "myapp/a")
+	f.put(t, services, service("c"))
+	f.compact()
+	f.mu.Lock()
+	f.expire = true // and the second page of the first attempt is too old as well
+	f.mu.Unlock()
+	f.answer(services, 0)
+	v.until(t, "b and c", func() bool { return v.refs() == "Service myapp/b, Service myapp/c" })
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for _, c := range v.changes[1:] {
+		for _, o := range c.Upserts {
+			if o.Ref.Name == "b" {
+				t.Errorf("%s came again, and had not changed", o.Ref)
+			}
+		}
+	}
+}
+
+func TestSourceKeepsTheStateWhileTheServerIsAway(t *testing.T) {
+	f := newFake(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	listener.Close()
+	s, v, log := run(t, &rest.Config{Host: "http://" + address}) // nobody there yet
+	log.until(t, "the API server is away")
+	if got := s.Problems(); len(got) != 1 || got[0].Ref.Kind != "APIServer" {
+		t.Errorf("Problems = %v, want the API server", got)
+	}
+	f.put(t, services, service("a"))
+	serve := func() *httptest.Server {
+		l, err := net.Listen("tcp", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		server := httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
+		server.Listener.Close()
+		server.Listener = l
+		server.Start()
+		return server
+	}
+	server := serve()
+	v.until(t, "a", func() bool { return v.refs() == "Service myapp/a" })
+	log.until(t, "the API server is back")
+
+	server.Listener.Close()
+	server.CloseClientConnections()
+	f.disconnect()
+	server.Close()
+	f.put(t, services, service("b"))
+	f.remove(services, "myapp/a")
+	server = serve()
+	t.Cleanup(func() {
+		f.disconnect()
+		server.Close()
+	})
+	v.until(t, "b alone", func() bool { return v.refs() == "Service myapp/b" })
+	if got := s.configProblems(); len(got) != 0 {
+		t.Errorf("problems = %v, want none", got)
+	}
+}
+
+func TestSourceWaitsForKindsOfTheServerItself(t *testing.T) {
+	f := newFake(t)
+	f.answer(pods, http.StatusForbidden)
+	f.put(t, services, service("a"))
+	s, v, log := run(t, f.config())
+	log.until(t, "does not let a kind be read")
+	want := []model.Problem{{
+		Ref: model.Ref{Kind: "ClusterRole", Key: model.Key{Name: "fairlead-controller"}}, Severity: model.Warning,
+		Message: "does not allow to list pods: no Pod is read",
+		Fix:     `add the rule {apiGroups: [""], resources: ["pods"], verbs: ["list", "watch"]}`,
+	}}
+	if diff := cmp.Diff(want, s.Problems()); diff != "" {
+		t.Errorf("Problems (-want +got):\n%s", diff)
+	}
+	v.mu.Lock()
+	if len(v.changes) > 0 {
+		t.Errorf("a change without the pods: %+v", v.changes[0])
+	}
+	v.mu.Unlock()
+	f.answer(pods, 0)
+	v.until(t, "a", func() bool { return v.refs() == "Service myapp/a" })
+	if n := log.count("does not let a kind be read"); n != 1 {
+		t.Errorf("%d lines about one refusal", n)
+	}
+}
+
+func TestSourceDoesWithoutCustomKinds(t *testing.T) {
+	f := newFake(t)
+	f.offer(istioV1, "VirtualService")
+	f.put(t, virtual, route("users", "users"))
+	f.answer(virtual, http.StatusForbidden)
+	_, v, log := run(t, f.config())
+	v.until(t, "a change with the refusal", func() bool {
+		return len(v.problems) == 1 && v.problems[0] == "warning: ClusterRole fairlead-controller: "+
+			"does not allow to list virtualservices.networking.istio.io: no VirtualService is read "+
+			`(add the rule {apiGroups: ["networking.istio.io"], resources: ["virtualservices"], verbs: ["list", "watch"]})`
+	})
+	f.answer(virtual, 0)
+	v.until(t, "the route", func() bool { return len(v.problems) == 0 && v.refs() == "VirtualService myapp/users" })
+	if n := log.count("level=ERROR"); n > 0 {
+		t.Errorf("%d errors in the log", n)
+	}
+}
+
+func TestSourceFollowsCRDs(t *testing.T) {
+	f := newFake(t)
+	const old = "networking.istio.io/v1beta1"
+	_, v, log := run(t, f.config())
+	v.first(t)
+
+	f.put(t, "/apis/"+old+"/virtualservices", strings.ReplaceAll(route("users", "users"), istioV1, old))
+	f.offer(old, "VirtualService")
+	v.until(t, "the route of v1beta1", func() bool { return v.refs() == "VirtualService myapp/users" })
+
+	f.put(t, virtual, route("users", "users"))
+	f.put(t, virtual, route("orders", "orders"))
+	f.offer(istioV1, "VirtualService")
+	v.until(t, "the routes of v1", func() bool { return v.refs() == "VirtualService myapp/orders, VirtualService myapp/users" })
+
+	f.withdraw(old)
+	f.withdraw(istioV1)
+	f.disconnect()
+	v.until(t, "no routes", func() bool { return len(v.objects) == 0 })
+	if n := log.count("level=WARN") + log.count("level=ERROR"); n > 0 {
+		t.Errorf("%d complaints in the log:\n%s", n, log.text.String())
+	}
+}
+
+func TestSourceBrokenObjectsKeepTheirLastGoodVersion(t *testing.T) {
+	f := newFake(t)
+	f.offer(istioV1, "VirtualService", "DestinationRule", "ServiceEntry")
+	f.put(t, virtual, route("good", "a"))
+	f.put(t, virtual, route("bad", "{not: a host}"))
+	_, v, _ := run(t, f.config())
+	complaint := func() bool {
+		return len(v.problems) == 1 && strings.Contains(v.problems[0], "VirtualService myapp/bad: spec.hosts[0]")
+	}
+	v.until(t, "the good one and a complaint", func() bool { return complaint() && v.refs() == "VirtualService myapp/good" })
+	f.put(t, virtual, route("bad", "b"))
+	v.until(t, "both", func() bool { return len(v.problems) == 0 && len(v.objects) == 2 })
+	f.put(t, virtual, "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: bad, namespace: myapp}, spec: {hosts: [{not: a host}]}}")
+	v.until(t, "a complaint, and the last good version", func() bool { return complaint() && len(v.objects) == 2 })
+	f.remove(virtual, "myapp/bad")
+	v.until(t, "the good one alone", func() bool { return len(v.problems) == 0 && v.refs() == "VirtualService myapp/good" })
+}
+
+func TestSourceTakesBookmarks(t *testing.T) {
+	f := newFake(t)
+	f.put(t, services, service("a"))
+	_, v, _ := run(t, f.config())
+	v.until(t, "a", func() bool { return len(v.objects) == 1 })
+	f.compact()
+	f.bookmark(services) // from here on the watch can be resumed, though it saw nothing else
+	f.put(t, services, service("b"))
+	v.until(t, "b", func() bool { return len(v.objects) == 2 })
+	f.disconnect()
+	f.put(t, services, service("c"))
+	v.until(t, "c", func() bool { return len(v.objects) == 3 })
+	if n := f.seen("LIST " + services); n != 1 {
+		t.Errorf("%d lists of services, want 1", n)
+	}
+}
+
+func TestNewWantsAConfig(t *testing.T) {
+	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "rest.Config") {
+		t.Errorf("New = %v, want a complaint about the config", err)
+	}
+	if _, err := NewWriter(WriterOptions{}); err == nil || !strings.Contains(err.Error(), "rest.Config") {
+		t.Errorf("NewWriter = %v, want a complaint about the config", err)
+	}
+}
+
+func TestOutboxKeepsTheNewest(t *testing.T) {
+	a, b := model.Ref{Kind: "Service", Key: model.Key{Name: "a"}}, model.Ref{Kind: "Service", Key: model.Key{Name: "b"}}
+	box := newOutbox([]kind{{name: "Service"}, {name: "Pod"}})
+	box.put(a, "1")
+	box.put(b, "1")
+	box.remove(b)
+	box.listed("Service")
+	if _, _, ok := box.take(); ok {
+		t.Fatal("a change before all kinds are listed")
+	}
+	box.listed("Pod")
+	box.put(a, "2")
+	change, first, ok := box.take()
+	if diff := cmp.Diff([]source.Object{{Ref: a, Value: "2"}}, change.Upserts, cmpopts.IgnoreFields(source.Object{}, "Locate")); !first || !ok || diff != "" || change.Deletes != nil {
+		t.Errorf("first take = %+v, %v, %v", change, first, ok)
+	}
+	if _, _, ok := box.take(); ok {
+		t.Error("a change without a change")
+	}
+	box.put(a, "3")
+	box.remove(a)
+	box.put(b, "4")
+	change, first, ok = box.take()
+	if first || !ok || len(change.Upserts) != 1 || change.Upserts[0].Ref != b || !slices.Equal(change.Deletes, []model.Ref{a}) {
+		t.Errorf("second take = %+v, %v, %v", change, first, ok)
+	}
+}
+
+func TestRules(t *testing.T) {
+	var got []string
+	for _, r := range Rules() {
+		got = append(got, r.String())
+	}
+	for _, want := range []string{
+		`{apiGroups: [""], resources: ["nodes"], verbs: ["list", "watch"]}`,
+		`{apiGroups: ["discovery.k8s.io"], resources: ["endpointslices"], verbs: ["list", "watch"]}`,
+		`{apiGroups: ["gateway.networking.k8s.io"], resources: ["httproutes"], verbs: ["list", "watch", "get"]}`,
+		`{apiGroups: ["gateway.networking.k8s.io"], resources: ["httproutes/status"], verbs: ["patch"]}`,
+	} {
+		if !slices.Contains(got, want) {
+			t.Errorf("%s is not among the rules:\n%s", want, strings.Join(got, "\n"))
+		}
+	}
+}
+
+func TestSourceDoesNotTakeAnotherAnswerForAnEmptyList(t *testing.T) {
+	f := newFake(t)
+	f.put(t, services, service("a"))
+	_, v, log := run(t, f.config())
+	v.until(t, "a", func() bool { return len(v.objects) == 1 })
+	f.answer(services, http.StatusOK) // of a proxy, say: a success that says nothing
+	f.disconnect()
+	f.compact()
+	log.until(t, "the API server is away")
+	f.answer(services, 0)
+	f.put(t, services, service("b"))
+	v.until(t, "b", func() bool { return v.refs() == "Service myapp/a, Service myapp/b" })
+	for _, c := range v.changes {
+		if len(c.Deletes) > 0 {
+			t.Errorf("deleted: %v", c.Deletes)
+		}
+	}
+}
+
+func TestSourceWithoutDiscovery(t *testing.T) {
+	f := newFake(t)
+	for _, group := range []string{istioV1, gatewayV1} {
+		f.answer("/apis/"+group, http.StatusForbidden)
+	}
+	_, v, _ := run(t, f.config())
+	v.until(t, "complaints about every kind of the two groups", func() bool { return len(v.changes) > 0 && len(v.problems) == 5 })
+}
+
+func TestRunNamesWhatIsWrongWithTheConfig(t *testing.T) {
+	config := &rest.Config{Host: "https://127.0.0.1:1", TLSClientConfig: rest.TLSClientConfig{CAFile: "/no/such/ca.crt"}}
+	s, err := New(Options{Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Run(t.Context(), nil); err == nil || !strings.Contains(err.Error(), "/no/such/ca.crt") {
+		t.Errorf("Run = %v, want the missing file", err)
+	}
+	w, err := NewWriter(WriterOptions{Config: config})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/ca.crt") {
+		t.Errorf("Writer.Run = %v, want the missing file", err)
+	}
+}
+
+func TestUnavailable(t *testing.T) {
+	status := func(code int) error {
+		return apierrors.NewGenericServerResponse(code, "get", schema.GroupResource{}, "", "", 0, true)
+	}
+	stream := apierrors.NewClientErrorReporter(http.StatusInternalServerError, "watch", brokenStream)
+	for _, tt := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"network", errBrief, true},
+		{"broken_stream", apierrors.FromObject(stream.AsObject(errBrief)), true},
+		{"unavailable", status(http.StatusServiceUnavailable), true},
+		{"too_many_requests", status(http.StatusTooManyRequests), true},
+		{"forbidden", status(http.StatusForbidden), false},
+		{"internal_error", status(http.StatusInternalServerError), false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := unavailable(tt.err); got != tt.want {
+				t.Errorf("unavailable(%v) = %v", tt.err, got)
+			}
+		})
+	}
+}
