@@ -59,17 +59,25 @@ func reach(e *lb.Endpoint) *upstream {
 }
 
 // pickerOf gives the picker of a backend of the configuration in force, nil where there is none.
-func (d *destination) pickerOf(backend string) *lb.Picker {
+func (d *destination) pickerOf(name string) *lb.Picker {
 	if d == nil {
 		return nil
 	}
+	if b := d.backendOf(name); b != nil {
+		return b.picker.Load()
+	}
+	return nil
+}
+
+// backendOf gives a backend of the configuration in force, nil where there is none of that name.
+func (d *destination) backendOf(name string) *backend {
 	state := d.state.Load()
 	if state == nil {
 		return nil
 	}
 	for _, b := range state.backends {
-		if b.plan.Name == backend {
-			return b.picker.Load()
+		if b.plan.Name == name {
+			return b
 		}
 	}
 	return nil

@@ -65,7 +65,7 @@ type link struct {
 
 	mu      sync.Mutex
 	dialing *dialing           // the dial under way, nil when there is none
-	cancel  context.CancelFunc // ends that dial; nil before it has begun
+	cancel  context.CancelCauseFunc // ends that dial; nil before it has begun
 	closed  bool
 }
 
@@ -97,6 +97,9 @@ func (l *link) open(ctx context.Context, timeout time.Duration) (*h2.Stream, err
 	return nil, errBusy
 }
 
+// errEndpointLeft means that discovery took the endpoint away before there was a connection to it.
+var errEndpointLeft = errors.New("the endpoint has left")
+
 // errBusy means that every connection to a peer is full.
 var errBusy = errors.New("every connection to the peer has as many streams as it allows")
 
@@ -120,7 +123,7 @@ func (l *link) connect(ctx context.Context) error {
 	d := l.dialing
 	if l.closed {
 		l.mu.Unlock()
-		return net.ErrClosed
+		return errEndpointLeft
 	}
 	if d == nil {
 		d = &dialing{done: make(chan struct{})}
@@ -138,17 +141,20 @@ func (l *link) connect(ctx context.Context) error {
 
 // establish dials, publishes the connection, and serves it until it ends.
 func (l *link) establish(ctx context.Context, d *dialing) {
-	dialCtx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	dialCtx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	l.mu.Lock()
 	l.cancel = cancel
 	l.mu.Unlock()
 	d.conn, d.err = l.dial(dialCtx)
+	if d.err != nil && errors.Is(context.Cause(dialCtx), errEndpointLeft) {
+		d.err = errEndpointLeft
+	}
 	l.mu.Lock()
 	l.dialing, l.cancel = nil, nil
 	if d.err == nil && l.closed {
 		d.conn.conn.Close()
-		d.err = net.ErrClosed
+		d.err = errEndpointLeft
 	}
 	if d.err == nil {
 		l.replace(func(conns []*meshConn) []*meshConn { return append(conns, d.conn) })
@@ -209,7 +215,7 @@ func (l *link) abandon() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.cancel != nil {
-		l.cancel()
+		l.cancel(errEndpointLeft)
 	}
 }
 

@@ -100,9 +100,10 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 // try sends the request to one endpoint after another, as far as the policy allows.
 func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 	policy := &r.route.Plan.Retry
+	from, left := r.backend, 0
 	for {
 		tried := r.tried[:min(r.tries, len(r.tried))]
-		e := r.c.pick(ctx, r.backend, tried)
+		e := r.c.pick(ctx, from, tried)
 		if e == nil {
 			return noHealthy(r.backend)
 		}
@@ -121,6 +122,15 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		if failed == nil {
 			return err
 		}
+		// The configuration may have been replaced since the request came: only the one in force knows who is there.
+		if b := r.c.dest.backendOf(r.backend.plan.Name); b != nil {
+			from = b
+		}
+		if left < maxLeft && errors.Is(failed.err, errEndpointLeft) {
+			left++
+			r.tries-- // it was not there to be tried
+			continue
+		}
 		switch {
 		case r.tries > policy.Attempts, r.wrote, !r.heldAll:
 			return r.exhausted(failed.err)
@@ -129,6 +139,9 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		}
 	}
 }
+
+// maxLeft bounds how often a request may pick an endpoint that is just leaving.
+const maxLeft = 10
 
 // exhausted says in the answer that retries were made.
 func (r *requester) exhausted(err error) error {
@@ -155,7 +168,7 @@ func backoff(p *model.Retry, tries int) time.Duration {
 func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *lb.Endpoint) error {
 	up, err := r.open(ctx, down.Request(), e)
 	if err != nil {
-		if ctx.Err() == nil {
+		if ctx.Err() == nil && !errors.Is(err, errEndpointLeft) {
 			e.Refused(time.Now())
 		}
 		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}

@@ -30,7 +30,7 @@ type http1Service struct {
 // the last one. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
-	server := h1.NewServer(client.NetConn(), h1.Options{Buffers: h.buffers, Prefix: client.Prefix()})
+	server := h1.NewServer(client.NetConn(), h1.Options{Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining})
 	defer server.Close()
 	stop := onDrain(ctx, h.draining, func(context.Context) { server.Shutdown() })
 	defer stop()

@@ -199,7 +199,7 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 		m, fr.chunked = modeChunked, true
 	}
 	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request.
-	x.closing = !x.persist || x.connect || x.s.draining.Load()
+	x.closing = !x.persist || x.connect || x.s.isDraining()
 	fr.close = x.closing
 	fr.keepAlive = !x.closing && x.req.Version == httpx.HTTP10
 	putResponse(&x.out, r, fr)

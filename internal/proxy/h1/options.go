@@ -53,6 +53,9 @@ type Options struct {
 	// LingerTimeout bounds how long a Server reads and discards after its last answer, so that the client sees
 	// that answer instead of a reset (RFC 9112 §9.6).
 	LingerTimeout time.Duration
+	// Draining, where not nil, is closed when every response head from then on must say that it is the last. Waiting
+	// connections are woken by Server.Shutdown only.
+	Draining <-chan struct{}
 	// ForwardContinue leaves the answer to "Expect: 100-continue" to the handler, which sends it with
 	// Respond(100). Otherwise the first Read of the body sends it.
 	ForwardContinue bool

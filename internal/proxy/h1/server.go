@@ -327,6 +327,16 @@ func (s *Server) Close() {
 // CloseAfter makes the next response the last one: it carries "Connection: close". Safe from any goroutine.
 func (s *Server) CloseAfter() { s.draining.Store(true) }
 
+// isDraining reports whether the response at hand is the last one.
+func (s *Server) isDraining() bool {
+	select {
+	case <-s.opts.Draining:
+		return true
+	default:
+		return s.draining.Load()
+	}
+}
+
 // Idle reports whether the connection waits for a request. Safe from any goroutine.
 func (s *Server) Idle() bool { return s.idle.Load() }
 
