@@ -586,6 +586,8 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 			{"pending", b.MaxPendingRequests > 0, b.MaxPendingRequests},
 			{"requests", b.MaxRequests > 0, b.MaxRequests},
 			{"per-connection", b.MaxRequestsPerConnection > 0, b.MaxRequestsPerConnection},
+			{"proximity", b.Proximity != model.AnyDistance, b.Proximity},
+			{"client-affinity", b.ClientAffinity, b.ClientAffinity},
 			{"tls", b.TLS.Mode != model.TLSUnset, tlsMode(b.TLS.Mode)},
 			{"sni", b.TLS.SNI != "", b.TLS.SNI},
 			{"san", len(b.TLS.SubjectAltNames) > 0, b.TLS.SubjectAltNames},

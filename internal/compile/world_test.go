@@ -17,8 +17,8 @@ import (
 //
 //	service NAME.NS [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [external-name=H] [not-ready-too] [age=N]
 //	entry HOST ns=NS resolution=R [ip=PREFIX,…] [port=…] [external] [endpoint=A|HOST …] [select=K:V] [export=…] [age=N]
-//	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!state…] …]
-//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] …
+//	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!starting|!terminating|!on:NODE|!ZONE…] …]
+//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [unheard] …
 //	node NAME REGION/ZONE
 //	vs NAME.NS host=H … [export=…] [age=N]
 //	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [age=N]
@@ -269,7 +269,11 @@ func (w *world) slice(name string, o opts) {
 			case "terminating":
 				e.Ready, e.Terminating = false, true
 			default:
-				e.Zone = state
+				if node, ok := strings.CutPrefix(state, "on:"); ok {
+					e.Node = node
+				} else {
+					e.Zone = state
+				}
 			}
 		}
 		s.Endpoints = append(s.Endpoints, e)
@@ -282,6 +286,7 @@ func (w *world) pod(name string, o opts) {
 	p := model.Workload{
 		Key: named(name), Labels: w.labels(o["label"]), Node: o.get("node"), OwnerKind: kind, OwnerName: owner,
 		ServiceAccount: o.get("sa"), Meshed: o.has("meshed"), HostNetwork: o.has("host-network"), Terminating: o.has("terminating"),
+		Unheard: o.has("unheard"),
 	}
 	p.CanonicalName, p.CanonicalRevision, _ = strings.Cut(o.get("canonical"), "@")
 	for _, ip := range o.list("ip") {

@@ -326,7 +326,7 @@ spec:
     metadata: {labels: {app: db}}
     spec:
       containers:
-      - {name: app, image: fairlead.dev/demo-app}
+      - {name: app, image: fairlead.dev/demo-app, readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}
 ---
 apiVersion: v1
 kind: Service

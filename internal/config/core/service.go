@@ -128,7 +128,7 @@ func distribution(value string) (_ model.Proximity, known bool) {
 
 func unknownDistribution(r *model.Report, field, value string) {
 	r.Warn(field, fmt.Sprintf("%#q is no known distribution: calls go to all endpoints alike", value),
-		"PreferSameZone (also written PreferClose) or PreferSameNode")
+		"PreferSameZone, PreferClose or PreferSameNode")
 }
 
 func servicePorts(r *model.Report, ports []corev1.ServicePort) []model.ServicePort {

@@ -111,6 +111,50 @@ func TestService(t *testing.T) {
 			"warning: Service myapp/users: metadata.annotations[networking.istio.io/exportTo]: `~` (nobody) beside other namespaces has no effect (remove it)\n",
 		},
 		{
+			"internal_traffic_cluster", "", ports + ", internalTrafficPolicy: Cluster", base(func(*model.Service) {}), "",
+		},
+		{
+			"internal_traffic_local", "", ports + ", internalTrafficPolicy: Local",
+			base(func(s *model.Service) { s.Proximity = model.OnlySameNode }), "",
+		},
+		{
+			"local_leaves_nothing_to_distribute", "", ports + ", internalTrafficPolicy: Local, trafficDistribution: PreferClose",
+			base(func(s *model.Service) { s.Proximity = model.OnlySameNode }), "",
+		},
+		{
+			"internal_traffic_unknown", "", ports + ", internalTrafficPolicy: local",
+			base(func(*model.Service) {}),
+			"warning: Service myapp/users: spec.internalTrafficPolicy: `local` is no known policy: all endpoints are called (Cluster or Local)\n",
+		},
+		{
+			"prefer_close", "", ports + ", trafficDistribution: PreferClose",
+			base(func(s *model.Service) { s.Proximity = model.PreferSameZone }), "",
+		},
+		{
+			"prefer_same_zone", "", ports + ", trafficDistribution: PreferSameZone",
+			base(func(s *model.Service) { s.Proximity = model.PreferSameZone }), "",
+		},
+		{
+			"prefer_same_node", "", ports + ", trafficDistribution: PreferSameNode",
+			base(func(s *model.Service) { s.Proximity = model.PreferSameNode }), "",
+		},
+		{
+			"distribution_by_annotation", "annotations: {networking.istio.io/traffic-distribution: preferClose}", ports,
+			base(func(s *model.Service) { s.Proximity = model.PreferSameZone }), "",
+		},
+		{
+			"distribution_field_before_annotation", "annotations: {networking.istio.io/traffic-distribution: PreferClose}",
+			ports + ", trafficDistribution: PreferSameNode",
+			base(func(s *model.Service) { s.Proximity = model.PreferSameNode }), "",
+		},
+		{
+			"distribution_unknown", "annotations: {networking.istio.io/traffic-distribution: near}",
+			ports + ", trafficDistribution: PreferNear",
+			base(func(*model.Service) {}),
+			"warning: Service myapp/users: spec.trafficDistribution: `PreferNear` is no known distribution: calls go to all endpoints alike (PreferSameZone, PreferClose or PreferSameNode)\n" +
+				"warning: Service myapp/users: metadata.annotations[networking.istio.io/traffic-distribution]: `near` is no known distribution: calls go to all endpoints alike (PreferSameZone, PreferClose or PreferSameNode)\n",
+		},
+		{
 			"same_number_over_udp", "", "ports: [{name: dns, port: 53, protocol: UDP}, {name: dns-tcp, port: 53}]",
 			base(func(s *model.Service) {
 				s.Ports = []model.ServicePort{
