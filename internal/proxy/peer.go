@@ -64,7 +64,7 @@ type link struct {
 	used  atomic.Int64
 
 	mu      sync.Mutex
-	dialing *dialing           // the dial under way, nil when there is none
+	dialing *dialing                // the dial under way, nil when there is none
 	cancel  context.CancelCauseFunc // ends that dial; nil before it has begun
 	closed  bool
 }
