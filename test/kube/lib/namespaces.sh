@@ -11,7 +11,8 @@ start() {
 
 # component_pid NAME: nsenter forks, the component is its child.
 component_pid() { local p; p=$(cat "$CLUSTER/$1.hostpid") && tr -d ' ' <"/proc/$p/task/$p/children"; }
-signal() { kill "-$1" "$(component_pid "$2")"; }
+# signal SIGNAL NAME: nsenter stops itself with its child, and must go on with it to reap it.
+signal() { kill "-$1" "$(component_pid "$2")"; [ "$1" != CONT ] || kill -CONT "$(cat "$CLUSTER/$2.hostpid")"; }
 
 enter_namespaces() {
 	local limit
@@ -93,6 +94,7 @@ down() {
 	for dir in $(node_dirs | tac); do
 		pid=$(cat "$dir/pid"); rm -f "$dir/pid"
 		[ -d "/proc/$pid" ] || continue
+		cat "$dir"/*.hostpid 2>/dev/null | xargs -r kill -CONT 2>/dev/null || true # whoever is stopped reaps nothing
 		kill -KILL "$pid"
 		wait_for 10 test ! -d "/proc/$pid"
 	done
