@@ -74,6 +74,7 @@ type Proxy struct {
 	mirrors  *mirrors
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
+	bundle   atomic.Pointer[[]byte] // the mesh's roots, PEM, as the control plane sent them last
 
 	draining chan struct{}
 	quit     chan struct{}
@@ -258,9 +259,12 @@ func (p *Proxy) Ready() string {
 }
 
 func (p *Proxy) setTrust(b *plan.TrustBundle) {
-	if err := p.identity.SetRoots([]byte(strings.Join(b.Roots, "\n"))); err != nil {
+	roots := []byte(strings.Join(b.Roots, "\n"))
+	if err := p.identity.SetRoots(roots); err != nil {
 		p.o.Logger.Error("trust bundle refused, the former stays in force", slog.Any("error", err))
+		return
 	}
+	p.bundle.Store(&roots)
 }
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
@@ -312,6 +316,10 @@ func (p *Proxy) controlTLS() (*tls.Config, error) {
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
 		return nil, errors.New("roots of the control plane: no certificate in the PEM")
+	}
+	// A new root comes through the control channel long before the kubelet has refreshed the file.
+	if bundle := p.bundle.Load(); bundle != nil {
+		roots.AppendCertsFromPEM(*bundle)
 	}
 	return &tls.Config{RootCAs: roots, ServerName: p.o.ControllerName, MinVersion: tls.VersionTLS13}, nil
 }
