@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
 
@@ -20,6 +21,8 @@ type verdict struct {
 	// refusals are the mistakes for which the object would not be put in force; warnings are the ones with which it
 	// would. Both are lines as `fairlead validate` prints them.
 	refusals, warnings []string
+	// missing is set where the object refers to something that is not there.
+	missing bool
 }
 
 // review judges an object, JSON, as it would be read from a manifest: strictly, by its translator, and together with
@@ -44,6 +47,7 @@ func (e *engine) review(object []byte) verdict {
 
 func (v *verdict) add(problems []model.Problem) {
 	for _, p := range problems {
+		v.missing = v.missing || p.Missing
 		p.Pos = model.Position{} // lines of the API server's JSON mean nothing to anybody
 		switch p.Severity {
 		case model.Rejected:
@@ -54,14 +58,42 @@ func (v *verdict) add(problems []model.Problem) {
 	}
 }
 
+// What is written just before an object, in the same `kubectl apply` for example, may not have been read yet: before an
+// object is said to refer to nothing, it is looked at again for a while.
+const (
+	missingPatience = 500 * time.Millisecond
+	missingPause    = 50 * time.Millisecond
+)
+
+// reviewPatiently is review, with patience for what is missing.
+func (e *engine) reviewPatiently(ctx context.Context, object []byte) verdict {
+	v := e.review(object)
+	if !v.missing || len(v.refusals) > 0 {
+		return v
+	}
+	ctx, cancel := context.WithTimeout(ctx, missingPatience)
+	defer cancel()
+	again := time.NewTicker(missingPause)
+	defer again.Stop()
+	for v.missing {
+		select {
+		case <-ctx.Done():
+			return v
+		case <-again.C:
+			v = e.review(object)
+		}
+	}
+	return v
+}
+
 // validator is the validating webhook: it refuses what would not be put in force and lets pass with a warning what
 // cannot do what it says. What is deleted is never held up.
 func (p *ControlPlane) validator() http.Handler {
-	return admission.Handler(func(_ context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+	return admission.Handler(func(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
 		if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
 			return &admissionv1.AdmissionResponse{Allowed: true}
 		}
-		v := p.engine.review(request.Object.Raw)
+		v := p.engine.reviewPatiently(ctx, request.Object.Raw)
 		p.metrics.countValidation(len(v.refusals) == 0)
 		if len(v.refusals) > 0 {
 			return admission.Refuse(strings.Join(v.refusals, "; "))

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	admissionv1 "k8s.io/api/admission/v1"
@@ -121,6 +122,26 @@ func TestValidatorAnswers(t *testing.T) {
 	if r := ask(admissionv1.Delete, broken); !r.Allowed {
 		t.Errorf("delete is held up: %+v", r)
 	}
+}
+
+// A Service that is written just before a route to it is not missed.
+func TestReviewWaitsForWhatIsUnderWay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		e := engineWith(t, "")
+		const route = `{"apiVersion":"networking.istio.io/v1","kind":"VirtualService","metadata":{"name":"users","namespace":"myapp"},
+			"spec":{"hosts":["users"],"http":[{"route":[{"destination":{"host":"users","port":{"number":80}}}]}]}}`
+		if v := e.reviewPatiently(t.Context(), []byte(route)); !v.missing || len(v.warnings) == 0 {
+			t.Fatalf("nothing is missed: %+v", v)
+		}
+		time.AfterFunc(3*missingPause, func() {
+			objects, _ := file.Decode("a.yaml", []byte(usersInForce))
+			e.store.Commit(func(tx *store.Txn) { translate(objects[0].Ref, objects[0].Value, "cluster.local").commit(tx) })
+		})
+		begun := time.Now()
+		if v := e.reviewPatiently(t.Context(), []byte(route)); len(v.warnings) != 0 {
+			t.Errorf("after %s: %v", time.Since(begun), v.warnings)
+		}
+	})
 }
 
 // The file may change, and may be broken for a while.

@@ -52,12 +52,41 @@ func TestScale(t *testing.T) {
 		controller, sidecar = controllerMemory(t), n.memory(t, "client", "fairlead-proxy")
 		return fmt.Sprint(controller, sidecar), controller > 0 && sidecar > 0
 	})
+	crowd.churn(t)
 	const mib = 1 << 20
 	t.Logf("RSS: controller %.1f -> %.1f MiB, sidecar %.1f -> %.1f MiB", float64(controllerBefore)/mib, float64(controller)/mib,
 		float64(sidecarBefore)/mib, float64(sidecar)/mib)
 	if grown := sidecar - sidecarBefore; grown > 2*mib {
 		t.Errorf("the sidecar grew by %d bytes for Services that it does not call (budget 2 MiB)", grown)
 	}
+}
+
+// churn changes endpoints and shows what that costs the controller.
+func (n *namespace) churn(t *testing.T) {
+	t.Helper()
+	const changes = 100
+	before := controllerCPU(t, time.Time{})
+	for i := range changes {
+		n.kubectl(t, "patch", "endpointslice", fmt.Sprintf("s%d", i), "--type=json", "-p",
+			fmt.Sprintf(`[{"op":"replace","path":"/endpoints/0/conditions/ready","value":%t}]`, i%2 == 1))
+	}
+	after := controllerCPU(t, time.Now())
+	t.Logf("controller CPU while %d endpoints changed: %s, %s each, idle work included", changes, after-before, (after-before)/changes)
+}
+
+// controllerCPU gives what the controller has used in all, as the kubelet measured it after a time.
+func controllerCPU(t *testing.T, after time.Time) (used time.Duration) {
+	t.Helper()
+	eventually(t, "CPU is measured", func() (string, bool) {
+		for _, c := range containers(t, system, "fairlead-controller", "controller") {
+			if c.CPU.Time.After(after) {
+				used = time.Duration(c.CPU.UsageCoreNanoSeconds)
+				return "", true
+			}
+		}
+		return "no measurement yet", false
+	})
+	return used
 }
 
 const system = "fairlead-system"
@@ -76,14 +105,30 @@ func controllerMemory(t *testing.T) int64 {
 
 func resident(t *testing.T, namespace, podPrefix, container string) (rss int64) {
 	t.Helper()
+	for _, c := range containers(t, namespace, podPrefix, container) {
+		rss = max(rss, c.Memory.RSSBytes)
+	}
+	return rss
+}
+
+// usage is what a container uses.
+type usage struct {
+	Name   string
+	Memory struct{ RSSBytes int64 }
+	CPU    struct {
+		Time                 time.Time
+		UsageCoreNanoSeconds int64
+	}
+}
+
+// containers gives what the kubelets measured of the containers of one name in pods whose names begin with podPrefix.
+func containers(t *testing.T, namespace, podPrefix, container string) (out []usage) {
+	t.Helper()
 	for node := range strings.FieldsSeq(must(t, "", "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}")) {
 		var summary struct {
 			Pods []struct {
 				PodRef     struct{ Name, Namespace string }
-				Containers []struct {
-					Name   string
-					Memory struct{ RSSBytes int64 }
-				}
+				Containers []usage
 			}
 		}
 		if err := json.Unmarshal([]byte(must(t, "", "get", "--raw", "/api/v1/nodes/"+node+"/proxy/stats/summary")), &summary); err != nil {
@@ -95,10 +140,10 @@ func resident(t *testing.T, namespace, podPrefix, container string) (rss int64) 
 			}
 			for _, c := range p.Containers {
 				if c.Name == container {
-					rss = max(rss, c.Memory.RSSBytes)
+					out = append(out, c)
 				}
 			}
 		}
 	}
-	return rss
+	return out
 }
