@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"syscall"
@@ -16,10 +15,11 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+
+	"fairlead.dev/fairlead/internal/netnstest"
 )
 
 const (
-	insideEnv = "FAIRLEAD_TEST_NETNS"
 	// networkPlugin is the test binary's name as a plugin that makes a pod's network, for ours to be chained to.
 	networkPlugin = "test-network"
 )
@@ -36,37 +36,7 @@ func TestMain(m *testing.M) {
 	case networkPlugin:
 		syscall.Exit(makeNetwork(os.Stdin, os.Stdout))
 	}
-	if os.Getenv(insideEnv) != "" {
-		os.Exit(m.Run())
-	}
-	code, err := runInside(os.Geteuid() != 0)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "network namespace:", err, "(are user namespaces allowed? sysctl user.max_user_namespaces)")
-		os.Exit(1)
-	}
-	os.Exit(code)
-}
-
-func runInside(userNamespace bool) (int, error) {
-	cmd := exec.CommandContext(context.Background(), os.Args[0], os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if userNamespace {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-	}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(err, syscall.EPERM) && !userNamespace:
-		return runInside(true) // root without CAP_SYS_ADMIN, as in a container
-	case errors.As(err, &exit):
-		return exit.ExitCode(), nil
-	}
-	// The servers of the tests listen on this namespace's loopback.
-	return 0, err
+	os.Exit(netnstest.Run(m.Run))
 }
 
 // makeNetwork is a network plugin that makes no network: its result has a field that no specification knows.

@@ -1,54 +1,21 @@
 package redirect
 
 import (
-	"context"
-	"errors"
-	"fmt"
 	"os"
-	"os/exec"
 	"runtime"
 	"syscall"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
-)
 
-const insideEnv = "FAIRLEAD_TEST_NETNS"
+	"fairlead.dev/fairlead/internal/netnstest"
+)
 
 // TestMain runs the tests in a network namespace of their own. Root makes just that; anybody else makes a user
 // namespace around it, in which one is root but only one user ID exists.
 func TestMain(m *testing.M) {
-	if os.Getenv(insideEnv) != "" {
-		os.Exit(m.Run())
-	}
-	code, err := runInside(os.Geteuid() != 0)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "network namespace:", err, "(are user namespaces allowed? sysctl user.max_user_namespaces)")
-		os.Exit(1)
-	}
-	os.Exit(code)
-}
-
-func runInside(userNamespace bool) (int, error) {
-	cmd := exec.CommandContext(context.Background(), os.Args[0], os.Args[1:]...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	cmd.Env = append(os.Environ(), insideEnv+"=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
-	if userNamespace {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}}
-	}
-	err := cmd.Run()
-	var exit *exec.ExitError
-	switch {
-	case errors.Is(err, syscall.EPERM) && !userNamespace:
-		return runInside(true) // root without CAP_SYS_ADMIN, as in a container
-	case errors.As(err, &exit):
-		return exit.ExitCode(), nil
-	}
-	return 0, err
+	os.Exit(netnstest.Run(m.Run))
 }
 
 // The network of the tests: a pod and a peer, joined by a pair of virtual Ethernet devices. The peer is also the
