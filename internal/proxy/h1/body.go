@@ -49,10 +49,12 @@ type body struct {
 	err      error
 	trailers httpx.Fields
 	collect  collector
+	// hurried says that the sender was told to go on, see input.acknowledge.
+	hurried bool
 }
 
 func (b *body) begin(k bodyKind, length int64) {
-	b.kind, b.state, b.left, b.overhead, b.err = k, chunkSize, 0, 0, nil
+	b.kind, b.state, b.left, b.overhead, b.err, b.hurried = k, chunkSize, 0, 0, nil, false
 	if k == bodyLength {
 		b.left = length
 	}
@@ -225,6 +227,10 @@ func (b *body) Read(p []byte) (int, error) {
 			b.in.consume(n)
 			b.used(n)
 			return n, nil
+		}
+		if !b.hurried {
+			b.hurried = true
+			b.in.acknowledge()
 		}
 		if want := b.direct(len(p)); want > 0 {
 			n, err := b.in.direct(p[:want])

@@ -54,3 +54,9 @@ func (in *input) tryRead(fd uintptr) bool {
 		}
 	}
 }
+
+// quickAck sends the acknowledgement that is due, if any (tcp(7), TCP_QUICKACK). Sockets of other kinds refuse it.
+func quickAck(fd uintptr) {
+	one := int32(1)
+	_, _, _ = syscall.RawSyscall6(syscall.SYS_SETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_QUICKACK, uintptr(unsafe.Pointer(&one)), unsafe.Sizeof(one), 0) //nolint:gosec // the kernel reads four bytes
+}
