@@ -146,6 +146,24 @@ spec:
 	n.kubectl(t, "wait", "--for=condition=Complete", "job/once", "--timeout=60s")
 }
 
+// The app's own init containers have the network that the app will have.
+func TestInitContainerCallsService(t *testing.T) {
+	t.Parallel()
+	n := meshed(t, "init")
+	n.apply(t, server("users", 1))
+	n.rollout(t, "deployment/users")
+	n.apply(t, strings.Replace(client, "  containers:\n", `  initContainers:
+    - name: migrate
+      image: fairlead.dev/demo-app:1
+      args: [get, "http://users:8080/"]
+  containers:
+`, 1))
+	n.kubectl(t, "wait", "--for=condition=Ready", "pod/client", "--timeout=90s")
+	if out := n.kubectl(t, "logs", "client", "-c", "migrate"); !strings.Contains(out, "URI=spiffe://cluster.local/ns/"+n.name+"/sa/default") {
+		t.Errorf("the init container called without the mesh: %s", out)
+	}
+}
+
 func TestStatefulSetByPodName(t *testing.T) {
 	t.Parallel()
 	n := meshed(t, "stateful")
