@@ -1,16 +1,21 @@
-// Package controlplane puts the control plane together: manifests become the model, the model becomes what proxies
-// do, and proxies hear of it.
+// Package controlplane puts the control plane together: objects become the model, the model becomes what proxies do, and
+// proxies hear of it.
 //
-// In: Options. Out: two listeners. The discovery port serves the calls of api/fairlead/v1 (what to do, and
-// certificates) over TLS; the monitor port tells people and Prometheus how things are, over plain HTTP.
+// In: Options. Out: two listeners, on Kubernetes three. The discovery port serves the calls of api/fairlead/v1 (what to
+// do, and certificates) over TLS; the monitor port tells people and Prometheus how things are, over plain HTTP; the
+// webhook port answers the API server about pods (package inject) and about objects of configuration (admission.go).
 //
-// The path of a change: source/file reads it, engine translates it with config/*, commits it to the store, has the
+// It stands on a backing: files of one machine (backing.go) or a cluster (kube.go). That is all that differs between the
+// two: where objects come from, who vouches for a token, where the CA is, and what else runs.
+//
+// The path of a change: the source reads it, engine translates it with config/*, commits it to the store, has the
 // graph compile exactly the subscribed resources that read what changed, and tells xds which answers are new. One
 // goroutine does all that; it owns store and graph, so nothing in them needs a lock. What proxies ask for goes into
 // its inbox and comes back as an answer that is only read from then on.
 //
 // A ControlPlane is run once. A broken object never takes effect: its last good version stays, the problem is logged
-// once and served until it is gone. The package never writes anything but the CA's files in the state directory.
+// once and served until it is gone. On files, the package writes nothing but the CA; on a cluster, the leader also writes
+// statuses, root certificates and the webhooks' caBundle.
 //
 // To debug, ask the monitor port: /debug/problemz for what is wrong with the configuration, /debug/syncz for what
 // each proxy has, /debug/endpointz for the endpoints that proxies were told, /metrics for counts.
