@@ -11,7 +11,7 @@ mesh=(--namespace-labels=fairlead.dev/inject=enabled --project fairlead)
 [ "${1:-}" != --bare ] || { mesh=(--project "no mesh"); shift; }
 report=$(realpath -m "${1:?say where the report goes}")
 N=${FAIRLEAD_KUBE_N:-1}
-work=${FAIRLEAD_KUBE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead-kube}/conformance
+work=${FAIRLEAD_KUBE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fairlead-kube}/conformance
 mkdir -p "$work" "$(dirname "$report")"
 
 sum=$(cat "$here"/go.* "$here"/*.go "$here"/echo/go.* | sha256sum | cut -d' ' -f1)

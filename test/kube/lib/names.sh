@@ -1,5 +1,5 @@
 # Names and addresses of cluster N and node M.
-TOP=${FAIRLEAD_KUBE:-${XDG_CACHE_HOME:-$HOME/.cache}/fairlead-kube}
+TOP=${FAIRLEAD_KUBE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/fairlead-kube}
 BIN=$TOP/bin
 NAME=fairlead-kube$N
 NODE=$NAME-n$M
