@@ -54,10 +54,11 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// DefaultServerNames are the names that proxies reach a control plane by, in a cluster and on one machine.
-func DefaultServerNames() []string {
-	const service = "fairlead-controller.fairlead-system"
-	return []string{service + ".svc", service + ".svc.cluster.local", service, "localhost", "127.0.0.1", "::1"}
+// DefaultServerNames are the names that proxies and API servers reach a control plane by, in a namespace of a cluster
+// and on one machine.
+func DefaultServerNames(namespace, clusterDomain string) []string {
+	service := "fairlead-controller." + namespace
+	return []string{service + ".svc", service + ".svc." + clusterDomain, service, "localhost", "127.0.0.1", "::1"}
 }
 
 // RootCertFile is the file in the state directory that holds the roots, PEM, for clients of the discovery port.
@@ -89,7 +90,7 @@ func New(o Options) (*ControlPlane, error) {
 	o.ClusterID = cmp.Or(o.ClusterID, "Kubernetes")
 	o.MaxAge = cmp.Or(o.MaxAge, 30*time.Minute)
 	if len(o.ServerNames) == 0 {
-		o.ServerNames = DefaultServerNames()
+		o.ServerNames = DefaultServerNames(o.namespace(), o.ClusterDomain)
 	}
 	global, err := o.global()
 	if err != nil {
@@ -129,9 +130,17 @@ func (p *ControlPlane) statusReport() func(map[model.Ref]kube.Status) {
 	}
 }
 
+// namespace is where the control plane runs, or would.
+func (o *Options) namespace() string {
+	if o.Kube != nil {
+		return o.Kube.Namespace
+	}
+	return compile.DefaultRootNamespace
+}
+
 // global gives what is the same for the whole mesh.
 func (o *Options) global() (compile.Global, error) {
-	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID}
+	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace()}
 	switch o.OutboundPolicy {
 	case "", "ALLOW_ANY":
 	case "REGISTRY_ONLY":
