@@ -100,7 +100,7 @@ func (v view) fill(h model.Hostname, a answer) *plan.DNSName {
 func (v view) podAddresses(s *model.Service, label string) []netip.Addr {
 	endpoints := v.endpointsOf(s, func(e *model.SliceEndpoint) bool { return e.Ready || s.PublishNotReady })
 	if len(endpoints) == 0 {
-		endpoints = v.endpointsOf(s, v.unheard)
+		endpoints = v.endpointsOf(s, v.well)
 	}
 	var out []netip.Addr
 	for _, e := range endpoints {
@@ -129,13 +129,13 @@ func (v view) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bo
 	return out
 }
 
-// unheard reports whether an endpoint is not ready for no other reason than that its node is silent.
-func (v view) unheard(e *model.SliceEndpoint) bool {
+// well reports whether an endpoint is not ready for no other reason than that its node is silent.
+func (v view) well(e *model.SliceEndpoint) bool {
 	if e.Pod.Name == "" || e.Terminating {
 		return false
 	}
 	w := v.r.Workload(e.Pod)
-	return w != nil && w.Unheard
+	return w != nil && w.Well
 }
 
 func appendUnmapped(out, addrs []netip.Addr) []netip.Addr {

@@ -129,13 +129,13 @@ func (g group) slice(list []model.SliceEndpoint, port uint16) []plan.Endpoint {
 }
 
 // healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is,
-// for the purpose, one that was healthy until its node fell silent: it is called where nothing better is left. When the
-// API server was away, all nodes are silent for a while, and everything works.
+// for the purpose, one that is called not ready while its pod was well when its kubelet last spoke: it is called where
+// nothing better is left. When the API server was away, all nodes are silent for a while, and everything works.
 func healthOf(e *model.SliceEndpoint, w *model.Workload, s *model.Service) plan.Health {
 	switch {
 	case e.Ready, s.PublishNotReady:
 		return plan.Healthy
-	case e.Serving && e.Terminating, w != nil && w.Unheard && !e.Terminating:
+	case e.Serving && e.Terminating, w != nil && w.Well && !e.Terminating:
 		return plan.Draining
 	}
 	return plan.Unhealthy

@@ -21,8 +21,8 @@ func TestHealthOf(t *testing.T) {
 		{"not_ready_but_published", model.SliceEndpoint{}, nil, model.Service{PublishNotReady: true}, plan.Healthy},
 		{"draining", model.SliceEndpoint{Serving: true, Terminating: true}, nil, model.Service{}, plan.Draining},
 		{"gone", model.SliceEndpoint{Terminating: true}, nil, model.Service{}, plan.Unhealthy},
-		{"node_silent", model.SliceEndpoint{}, &model.Workload{Unheard: true}, model.Service{}, plan.Draining},
-		{"node_silent_and_evicted", model.SliceEndpoint{Terminating: true}, &model.Workload{Unheard: true}, model.Service{}, plan.Unhealthy},
+		{"node_silent", model.SliceEndpoint{}, &model.Workload{Well: true}, model.Service{}, plan.Draining},
+		{"node_silent_and_evicted", model.SliceEndpoint{Terminating: true}, &model.Workload{Well: true}, model.Service{}, plan.Unhealthy},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if got := healthOf(&tt.endpoint, tt.workload, &tt.service); got != tt.want {

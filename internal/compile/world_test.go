@@ -18,7 +18,7 @@ import (
 //	service NAME.NS [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [external-name=H] [not-ready-too] [age=N]
 //	entry HOST ns=NS resolution=R [ip=PREFIX,…] [port=…] [external] [endpoint=A|HOST …] [select=K:V] [export=…] [age=N]
 //	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!starting|!terminating|!on:NODE|!ZONE…] …]
-//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [unheard] …
+//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [well] …
 //	node NAME REGION/ZONE
 //	vs NAME.NS host=H … [export=…] [age=N]
 //	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [age=N]
@@ -286,7 +286,7 @@ func (w *world) pod(name string, o opts) {
 	p := model.Workload{
 		Key: named(name), Labels: w.labels(o["label"]), Node: o.get("node"), OwnerKind: kind, OwnerName: owner,
 		ServiceAccount: o.get("sa"), Meshed: o.has("meshed"), HostNetwork: o.has("host-network"), Terminating: o.has("terminating"),
-		Unheard: o.has("unheard"),
+		Well: o.has("well"),
 	}
 	p.CanonicalName, p.CanonicalRevision, _ = strings.Cut(o.get("canonical"), "@")
 	for _, ip := range o.list("ip") {

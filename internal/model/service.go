@@ -217,9 +217,10 @@ type Workload struct {
 	Meshed      bool
 	HostNetwork bool
 	Terminating bool
-	// Unheard is set where the pod is called not ready though its containers were when last heard of: nobody knows, for
-	// its node is silent (kubernetes pkg/controller/nodelifecycle, MarkPodsNotReady).
-	Unheard bool
+	// Well is set where the pod's containers were ready and its readiness gates passed when its kubelet last spoke. That
+	// the pod is called not ready all the same means that its node is silent (kubernetes pkg/controller/nodelifecycle,
+	// MarkPodsNotReady), or that the news of one of the two is still under way.
+	Well bool
 }
 
 // Node carries the locality of the pods on it.

@@ -36,7 +36,7 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		Node:           in.Spec.NodeName,
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
-		Unheard:        unheard(in),
+		Well:           well(in),
 	}
 	out.OwnerKind, out.OwnerName = owner(&in.ObjectMeta)
 	out.CanonicalName, out.CanonicalRevision = canonical(in.Labels, out.OwnerName)
@@ -45,18 +45,17 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 	return out, r.Problems
 }
 
-// unheard tells a pod whose node is silent from one whose own probes or readiness gates say no: the kubelet, which
-// would have taken back both conditions, has not spoken.
-func unheard(in *corev1.Pod) bool {
-	is := func(kind corev1.PodConditionType, status corev1.ConditionStatus) bool {
-		return slices.ContainsFunc(in.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind && c.Status == status })
+// well says what the kubelet last said of the pod: a node that falls silent changes the condition Ready, not the others.
+func well(in *corev1.Pod) bool {
+	is := func(kind corev1.PodConditionType) bool {
+		return slices.ContainsFunc(in.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == kind && c.Status == corev1.ConditionTrue })
 	}
 	for _, gate := range in.Spec.ReadinessGates {
-		if !is(gate.ConditionType, corev1.ConditionTrue) {
+		if !is(gate.ConditionType) {
 			return false
 		}
 	}
-	return is(corev1.PodReady, corev1.ConditionFalse) && is(corev1.ContainersReady, corev1.ConditionTrue)
+	return is(corev1.ContainersReady)
 }
 
 // podIPs reads the addresses of the status, of which a dual-stack pod has two.

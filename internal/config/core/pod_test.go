@@ -111,12 +111,12 @@ func TestPod(t *testing.T) {
 }
 
 // A pod that was well when its node fell silent is told from one that says itself that it is not ready.
-func TestPodUnheard(t *testing.T) {
+func TestPodWell(t *testing.T) {
 	for _, tt := range []struct {
 		name, spec, conditions string
 		want                   bool
 	}{
-		{"ready", "", "{type: Ready, status: 'True'}, {type: ContainersReady, status: 'True'}", false},
+		{"ready", "", "{type: Ready, status: 'True'}, {type: ContainersReady, status: 'True'}", true},
 		{"node_silent", "", "{type: Ready, status: 'False'}, {type: ContainersReady, status: 'True'}", true},
 		{"probe_fails", "", "{type: Ready, status: 'False'}, {type: ContainersReady, status: 'False'}", false},
 		{"starting", "", "", false},
@@ -125,8 +125,8 @@ func TestPodUnheard(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			w, _ := Pod(read[corev1.Pod](t, "metadata: {name: a}\nspec: {"+tt.spec+"}\nstatus: {conditions: ["+tt.conditions+"]}"))
-			if w.Unheard != tt.want {
-				t.Errorf("Unheard = %t, want %t", w.Unheard, tt.want)
+			if w.Well != tt.want {
+				t.Errorf("Well = %t, want %t", w.Well, tt.want)
 			}
 		})
 	}
