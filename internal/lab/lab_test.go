@@ -286,7 +286,11 @@ metadata: {name: steps}
 spec:
   initContainers:
   - {name: first, image: x, command: [sh, -c, "echo first >> %[1]s/steps"]}
-  - {name: helper, image: x, restartPolicy: Always, command: [sh, -c, "echo helper >> %[1]s/steps; exec sleep 1000"]}
+  - name: helper # what follows a sidecar waits for it only as far as its startup probe says
+    image: x
+    restartPolicy: Always
+    command: [sh, -c, "echo helper >> %[1]s/steps; exec sleep 1000"]
+    startupProbe: {exec: {command: [grep, -q, helper, %[1]s/steps]}, periodSeconds: 1}
   containers:
   - {name: app, image: x, command: [sh, -c, "echo app >> %[1]s/steps; exec sleep 1000"]}
 ---

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,17 +212,19 @@ func TestStreamManyChangesCoalesce(t *testing.T) {
 	w := start(t, source)
 	h := newRecorder()
 	gate := make(chan struct{})
+	open := sync.OnceFunc(func() { close(gate) })
 	h.refuse = func(Update) error { <-gate; return nil } // the proxy is busy
 	c := w.client(t, h)
 	source.set(t, alias, users("0"))
 	c.Subscribe(alias)
 	run(t, c)
-	eventually(t, "the first answer is out", func() bool { s := w.server.Status(); return len(s) == 1 && s[0].Sent == 1 })
+	t.Cleanup(open) // before run's, which waits for the client
+	eventually(t, "the first answer is out", func() bool { s := w.server.Status(); return len(s) == 1 && s[0].Sent > 0 })
 	for i := range 5000 { // small enough to be sent while the client stands still
 		source.set(t, alias, users(strings.Repeat("x", i%50+1)))
 	}
 	source.set(t, alias, users("last"))
-	close(gate)
+	open()
 	h.until(t, "the last version", func(state map[string]plan.Resource, _ []string) bool {
 		d, ok := state["dst/myapp/users:8080"].(*plan.Destination)
 		return ok && d.Routes[0].Name == "last"
