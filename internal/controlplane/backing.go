@@ -24,6 +24,8 @@ type backing interface {
 	authenticate(ctx context.Context, token string) (identity.Claims, error)
 	// guard hands over the CA, and again when it is replaced, until ctx ends.
 	guard(ctx context.Context, use func(*identity.CA)) error
+	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
+	unready() string
 	// parts are further works that run as long as the control plane.
 	parts() []part
 }
@@ -59,6 +61,8 @@ func (f *files) follow(ctx context.Context, sink func(source.Change)) error {
 }
 
 func (f *files) parts() []part { return nil }
+
+func (f *files) unready() string { return "" }
 
 func (f *files) obstacles() []model.Problem { return nil } // what cannot be read is part of what it gives
 

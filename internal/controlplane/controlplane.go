@@ -258,7 +258,7 @@ func (p *ControlPlane) unready() string {
 	if p.authority.current() == nil {
 		return "waiting for the certificate authority"
 	}
-	return ""
+	return p.backing.unready()
 }
 
 // problems lists everything that is wrong at present.

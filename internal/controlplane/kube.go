@@ -57,6 +57,8 @@ type cluster struct {
 	// native says that the API server knows native sidecars; versioned is closed when that is known.
 	native    atomic.Bool
 	versioned chan struct{}
+	// serving says that the webhook port is open: a replica that is ready is asked about pods.
+	serving atomic.Bool
 
 	mu       sync.Mutex
 	certs    *kube.RootCerts // guarded by mu, as the next; nil before there is a CA
@@ -100,6 +102,13 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 
 func (c *cluster) follow(ctx context.Context, sink func(source.Change)) error {
 	return c.source.Run(ctx, sink)
+}
+
+func (c *cluster) unready() string {
+	if !c.serving.Load() {
+		return "opening the webhook port"
+	}
+	return ""
 }
 
 func (c *cluster) obstacles() []model.Problem { return c.source.Problems() }
@@ -226,6 +235,7 @@ func (c *cluster) serveWebhooks(ctx context.Context) error {
 		defer close(done)
 		shutDown(context.WithoutCancel(ctx), s)
 	})
+	c.serving.Store(true)
 	err = s.ServeTLS(listener, "", "")
 	if !stop() { // the end has come
 		<-done
