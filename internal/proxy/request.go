@@ -105,7 +105,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		tried := r.tried[:min(r.tries, len(r.tried))]
 		e := r.c.pick(ctx, from, tried)
 		if e == nil {
-			return noHealthy(r.backend)
+			return noHealthy(from)
 		}
 		again := slices.Contains(tried, e)
 		r.tried[r.tries%len(r.tried)] = e // the latest ones are avoided; a policy may allow more tries than are kept
