@@ -6,8 +6,8 @@ import (
 )
 
 // HostCandidates gives the full names that a host written in an object of the given namespace may stand for, best
-// first and never empty. It looks nothing up; whoever knows what exists takes the first candidate that does (see
-// ResolveHost).
+// first and never empty. It looks nothing up; whoever knows what exists takes the first candidate
+// that does.
 //
 //	users                          users.<namespace>.svc.<clusterDomain>
 //	users.myapp                    as written, then users.myapp.svc.<clusterDomain>
@@ -34,16 +34,6 @@ func HostCandidates(written, namespace, clusterDomain string) []Hostname {
 		return []Hostname{h, h + "." + Hostname(clusterDomain)}
 	}
 	return []Hostname{h}
-}
-
-// ResolveHost gives the first candidate (see HostCandidates) that exists, or the best one and false where none does.
-func ResolveHost(candidates []Hostname, exists func(Hostname) bool) (Hostname, bool) {
-	for _, c := range candidates {
-		if exists(c) {
-			return c, true
-		}
-	}
-	return candidates[0], false
 }
 
 // ServiceHost is the full name of a Kubernetes Service.

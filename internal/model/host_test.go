@@ -39,27 +39,3 @@ func TestHostCandidates(t *testing.T) {
 		})
 	}
 }
-
-func TestResolveHost(t *testing.T) {
-	t.Parallel()
-	known := map[Hostname]bool{"users.other.svc.cluster.local": true, "both.org": true, "both.org.svc.cluster.local": true}
-	exists := func(h Hostname) bool { return known[h] }
-	tests := []struct {
-		name, written string
-		want          Hostname
-		ok            bool
-	}{
-		{"the service behind svc.ns is found", "users.other", "users.other.svc.cluster.local", true},
-		{"a declared external name wins over a service", "both.org", "both.org", true},
-		{"an unknown name keeps its best reading", "nobody", "nobody.myapp.svc.cluster.local", false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			got, ok := ResolveHost(HostCandidates(tt.written, "myapp", "cluster.local"), exists)
-			if got != tt.want || ok != tt.ok {
-				t.Errorf("ResolveHost(%q) = %q, %v, want %q, %v", tt.written, got, ok, tt.want, tt.ok)
-			}
-		})
-	}
-}

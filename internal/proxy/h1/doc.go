@@ -18,7 +18,7 @@
 // Bodies are streamed. A connection that waits holds no buffer; reads of a large body go straight to the caller's
 // slice and large writes go out in one writev with what was buffered before them.
 //
-// Safe concurrently: Abort, and on Server also CloseAfter, Shutdown and Idle. Reading and writing of one exchange
+// Safe concurrently: Abort, and on Server also Shutdown and Idle. Reading and writing of one exchange
 // may happen in two goroutines. The read and write deadlines of the connection belong to this package; to bound a
 // call in time, Abort it.
 //

@@ -324,9 +324,6 @@ func (s *Server) Close() {
 	}
 }
 
-// CloseAfter makes the next response the last one: it carries "Connection: close". Safe from any goroutine.
-func (s *Server) CloseAfter() { s.draining.Store(true) }
-
 // isDraining reports whether the response at hand is the last one.
 func (s *Server) isDraining() bool {
 	select {
@@ -340,8 +337,8 @@ func (s *Server) isDraining() bool {
 // Idle reports whether the connection waits for a request. Safe from any goroutine.
 func (s *Server) Idle() bool { return s.idle.Load() }
 
-// Shutdown is CloseAfter, and ends the connection now where it is idle: Next returns io.EOF. A request that is
-// already in the socket is still served. Safe from any goroutine.
+// Shutdown makes the next response the last one ("Connection: close"), and ends the connection now where it is idle:
+// Next returns io.EOF. A request that is already in the socket is still served. Safe from any goroutine.
 func (s *Server) Shutdown() {
 	s.draining.Store(true)
 	if s.idle.Load() {

@@ -107,8 +107,8 @@ func TestServerWrites(t *testing.T) {
 			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
 		},
 		{
-			"close_after", get,
-			[]step{func(x *Exchange) error { x.s.CloseAfter(); return nil }, head(httpx.Response{Status: 200}), end},
+			"shut_down_meanwhile", get,
+			[]step{func(x *Exchange) error { x.s.Shutdown(); return nil }, head(httpx.Response{Status: 200}), end},
 			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
 		},
 		{
