@@ -6,8 +6,7 @@ import (
 )
 
 // HostCandidates gives the full names that a host written in an object of the given namespace may stand for, best
-// first and never empty. It looks nothing up; whoever knows what exists takes the first candidate
-// that does.
+// first and never empty. It looks nothing up: the compiler, which knows what exists, takes the first that does.
 //
 //	users                          users.<namespace>.svc.<clusterDomain>
 //	users.myapp                    as written, then users.myapp.svc.<clusterDomain>
