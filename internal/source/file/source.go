@@ -54,7 +54,7 @@ func Read(paths []string) ([]source.Object, []model.Problem, error) {
 		}
 	}
 	r := newRegistry()
-	t := walkPaths(paths)
+	t := walkPaths(paths, nil)
 	for _, f := range t.failures {
 		r.fail(f.key, f.message, f.fix)
 	}

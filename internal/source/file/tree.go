@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 )
 
 const (
@@ -21,11 +22,14 @@ const (
 
 // tree is what a walk over the paths finds.
 type tree struct {
+	// watch, unless nil, is called for each directory before it is looked into, so that what comes meanwhile is either
+	// listed or has an event.
+	watch func(dir string) error
+
 	files []entryKey
-	// dirs are the directories to watch; linked those of them that may be others behind the same name tomorrow, because
-	// a symlink led there; targets those that are only watched because a symlinked file lies there.
-	dirs, linked, targets []string
-	failures              []failure
+	// dirs are the directories to watch; targets those that are only watched because a symlinked file lies there.
+	dirs, targets []string
+	failures      []failure
 }
 
 // failure is a path that cannot be read.
@@ -34,26 +38,61 @@ type failure struct {
 	message, fix string
 }
 
-// walkPaths lists the manifest files below the paths, by path, then by name.
-func walkPaths(paths []string) *tree {
-	t := &tree{}
+// walkPaths lists the manifest files below the paths, by path, then by name. See tree for watch.
+func walkPaths(paths []string, watch func(dir string) error) *tree {
+	t := &tree{watch: watch}
 	for root, path := range paths {
-		path = filepath.Clean(path)
-		info, err := os.Stat(path)
-		switch {
-		case err != nil:
-			t.fail(entryKey{root, path}, err)
-			t.dirs = append(t.dirs, existingParent(path))
-		case info.IsDir():
-			t.walk(root, path, nil)
-		default:
-			t.file(entryKey{root, path})
-		}
+		t.root(root, filepath.Clean(path))
 	}
 	slices.SortFunc(t.files, entryKey.compare)
 	slices.Sort(t.dirs)
 	t.dirs = slices.Compact(t.dirs)
 	return t
+}
+
+// root adds one of the paths. It may come, go or change between file and directory at any moment: what it is counts
+// only once the directory is watched where that would show.
+func (t *tree) root(root int, path string) {
+	for dir := ""; dir != watchFor(path); {
+		dir = watchFor(path)
+		t.enter(root, dir)
+	}
+	info, err := os.Stat(path)
+	switch {
+	case err != nil:
+		t.fail(entryKey{root, path}, err)
+	case info.IsDir():
+		t.list(root, path, nil)
+	default:
+		t.files = append(t.files, entryKey{root, path})
+		t.follow(root, path)
+	}
+}
+
+// watchFor gives the directory to watch for changes of one of the paths: itself, or the one where the file lies, not the
+// file, because editors put a new one in its place; and for what is missing, the directory where it will show up.
+func watchFor(path string) string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() {
+		return path
+	}
+	return existingParent(path)
+}
+
+// enter makes dir one of those that are watched.
+func (t *tree) enter(root int, dir string) {
+	t.dirs = append(t.dirs, dir)
+	if t.watch == nil {
+		return
+	}
+	switch err := t.watch(dir); {
+	case err == nil, errors.Is(err, fs.ErrNotExist): // gone since it was listed: its parent has an event to come
+	case errors.Is(err, syscall.ENOSPC):
+		t.failures = append(t.failures, failure{
+			key: entryKey{root, dir}, message: "too many directories to watch", fix: "raise the sysctl fs.inotify.max_user_watches",
+		})
+	default:
+		t.fail(entryKey{root, dir}, err)
+	}
 }
 
 func (t *tree) fail(k entryKey, err error) {
@@ -75,27 +114,26 @@ func plainFileError(err error) (message, fix string) {
 	return err.Error(), ""
 }
 
-// file adds a path that names a single file. Its directory is watched, not the file: editors put a new one in its place.
-func (t *tree) file(k entryKey) {
-	t.files = append(t.files, k)
-	t.dirs = append(t.dirs, filepath.Dir(k.path))
-	t.follow(k.path)
-}
-
 // follow watches the directory of a symlink's target too.
-func (t *tree) follow(path string) {
+func (t *tree) follow(root int, path string) {
 	target, err := filepath.EvalSymlinks(path)
 	if err != nil {
 		return // a dangling link shows when it is read
 	}
 	if dir := filepath.Dir(target); filepath.Clean(path) != target {
-		t.dirs, t.targets = append(t.dirs, dir), append(t.targets, dir)
+		t.targets = append(t.targets, dir)
+		t.enter(root, dir)
 	}
 }
 
 // walk adds a directory and what is below it. links are the real paths of the symlinked directories it is inside of.
 func (t *tree) walk(root int, dir string, links []string) {
-	t.dirs = append(t.dirs, dir)
+	t.enter(root, dir)
+	t.list(root, dir, links)
+}
+
+// list adds what is in a directory.
+func (t *tree) list(root int, dir string, links []string) {
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) { // gone since it was listed: there is an event to come
 		t.fail(entryKey{root, dir}, err)
@@ -124,14 +162,13 @@ func (t *tree) link(root int, path string, links []string) {
 	case !info.IsDir():
 		if isManifest(filepath.Base(path)) {
 			t.files = append(t.files, entryKey{root, path})
-			t.follow(path)
+			t.follow(root, path)
 		}
 	case len(links) < maxLinks:
 		target, err := filepath.EvalSymlinks(path)
 		here, err2 := filepath.EvalSymlinks(filepath.Dir(path))
 		loop := err != nil || err2 != nil || slices.Contains(links, target) || within(target, here)
 		if !loop {
-			t.linked = append(t.linked, path)
 			t.walk(root, path, append(slices.Clone(links), target))
 		}
 	}

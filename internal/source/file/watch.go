@@ -50,7 +50,7 @@ func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 	}()
 	w := &watcher{
 		source: s, notify: notify, registry: newRegistry(),
-		watched: map[string]struct{}{}, failed: map[entryKey]struct{}{}, pending: map[entryKey]struct{}{}, holds: map[entryKey]hold{},
+		watched: map[string]os.FileInfo{}, failed: map[entryKey]struct{}{}, pending: map[entryKey]struct{}{}, holds: map[entryKey]hold{},
 	}
 	w.rescan(time.Now())
 	w.publish(sink)
@@ -62,9 +62,9 @@ type watcher struct {
 	source   *Source
 	notify   *fsnotify.Watcher
 	registry *registry
-	watched  map[string]struct{}   // directories
-	targets  map[string]struct{}   // those of them where symlinked files lie
-	failed   map[entryKey]struct{} // paths with a failure of their own in the registry
+	watched  map[string]os.FileInfo // directories, as they were when they were last watched
+	targets  map[string]struct{}    // those of them where symlinked files lie
+	failed   map[entryKey]struct{}  // paths with a failure of their own in the registry
 
 	// The burst: what to look at, since when, and when the last event came.
 	pending     map[entryKey]struct{}
@@ -262,8 +262,9 @@ func (w *watcher) unready(k entryKey, h hold, now time.Time) time.Time {
 
 // rescan walks all paths, watches their directories and reads all their files.
 func (w *watcher) rescan(now time.Time) {
-	t := walkPaths(w.source.paths)
-	w.watch(t)
+	w.unwatchMoved()
+	t := walkPaths(w.source.paths, w.watch)
+	w.forget(t)
 	present := map[entryKey]struct{}{}
 	for _, k := range t.files {
 		present[k] = struct{}{}
@@ -288,41 +289,45 @@ func (w *watcher) rescan(now time.Time) {
 	}
 }
 
-// watch makes the watched directories those of t.
-func (w *watcher) watch(t *tree) {
-	for _, dir := range t.linked { // the link may lead elsewhere by now
-		if _, ok := w.watched[dir]; ok {
+// unwatchMoved gives up directories that are no longer behind their name: removed, moved, or another one where a symlink
+// leads elsewhere. It comes before the walk, because the kernel has one watch per directory: to give up its old name
+// afterwards would take the watch from its new one.
+func (w *watcher) unwatchMoved() {
+	for dir, was := range w.watched {
+		if info, err := os.Stat(dir); err != nil || !os.SameFile(info, was) {
 			w.unwatch(dir)
 		}
 	}
+}
+
+// watch makes dir a watched directory; again where it is one already, for it may be another of the same name.
+func (w *watcher) watch(dir string) error {
+	if err := w.notify.Add(dir); err != nil {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	w.watched[dir] = info
+	return nil
+}
+
+// forget leaves as watched only the directories of t. One that t has under another name keeps its watch.
+func (w *watcher) forget(t *tree) {
 	w.targets = map[string]struct{}{}
 	for _, dir := range t.targets {
 		w.targets[dir] = struct{}{}
 	}
-	want := map[string]struct{}{}
-	for _, dir := range t.dirs {
-		want[dir] = struct{}{}
-	}
-	for dir := range w.watched {
-		if _, ok := want[dir]; !ok {
-			w.unwatch(dir)
-		}
-	}
-	for _, dir := range t.dirs {
-		// Again for those watched already: the directory may be another one of the same name.
-		err := w.notify.Add(dir)
-		if errors.Is(err, os.ErrNotExist) { // gone since it was listed: its parent has an event to come
+	for dir, info := range w.watched {
+		if _, ok := slices.BinarySearch(t.dirs, dir); ok {
 			continue
 		}
-		if err != nil {
-			message, fix := plainFileError(err)
-			if errors.Is(err, syscall.ENOSPC) {
-				message, fix = "too many directories to watch", "raise the sysctl fs.inotify.max_user_watches"
-			}
-			t.failures = append(t.failures, failure{key: entryKey{len(w.source.paths), dir}, message: message, fix: fix})
+		if slices.ContainsFunc(t.dirs, func(other string) bool { is, ok := w.watched[other]; return ok && os.SameFile(is, info) }) {
+			delete(w.watched, dir)
 			continue
 		}
-		w.watched[dir] = struct{}{}
+		w.unwatch(dir)
 	}
 }
 
