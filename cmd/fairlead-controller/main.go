@@ -96,6 +96,10 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&o.StateDir, "state-dir", "", "directory that keeps the CA; root-cert.pem in it is for proxies")
 	fs.StringVar(&o.TokenKey, "token-key", "", "file with the public keys, PEM, of workload tokens")
 	fs.StringVar(&o.TrustDomain, "trust-domain", "cluster.local", "trust domain of SPIFFE IDs")
+	fs.Func("trust-domain-aliases", "further trust domains whose workloads are peers, separated by commas", func(list string) error {
+		o.TrustDomainAliases = strings.Split(list, ",")
+		return nil
+	})
 	var k controlplane.KubeOptions
 	inKube := fs.Bool("kube", false, "stand on a Kubernetes cluster: configuration, CA and proof of identity come from there")
 	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "with --kube: `FILE` that says how to reach the API server (default: from inside a pod)")

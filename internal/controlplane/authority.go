@@ -15,13 +15,14 @@ import (
 // authority is the CA at hand, which may be replaced while everything runs. It is safe for concurrent use.
 type authority struct {
 	trustDomain string
+	aliases     []string // further trust domains whose workloads are peers
 	ca          atomic.Pointer[identity.CA]
 	ready       chan struct{}           // closed when there is a CA
 	publish     func(*plan.TrustBundle) // is told the roots that proxies must trust
 }
 
-func newAuthority(trustDomain string, publish func(*plan.TrustBundle)) *authority {
-	return &authority{trustDomain: trustDomain, ready: make(chan struct{}), publish: publish}
+func newAuthority(trustDomain string, aliases []string, publish func(*plan.TrustBundle)) *authority {
+	return &authority{trustDomain: trustDomain, aliases: aliases, ready: make(chan struct{}), publish: publish}
 }
 
 // current gives the CA, nil as long as there is none.
@@ -29,7 +30,7 @@ func (a *authority) current() *identity.CA { return a.ca.Load() }
 
 // use puts a CA in force. It is called by one goroutine.
 func (a *authority) use(ca *identity.CA) {
-	a.publish(&plan.TrustBundle{TrustDomain: a.trustDomain, Roots: certificates(ca.Roots())})
+	a.publish(&plan.TrustBundle{TrustDomain: a.trustDomain, Aliases: a.aliases, Roots: certificates(ca.Roots())})
 	if a.ca.Swap(ca) == nil {
 		close(a.ready)
 	}

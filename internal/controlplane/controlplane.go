@@ -39,6 +39,8 @@ type Options struct {
 	TokenKey string
 	// TrustDomain, ClusterDomain and ClusterID default to "cluster.local", "cluster.local" and "Kubernetes".
 	TrustDomain, ClusterDomain, ClusterID string
+	// TrustDomainAliases are further trust domains whose workloads are peers of this mesh's, as in Istio's MeshConfig.
+	TrustDomainAliases []string
 	// OutboundPolicy says what becomes of calls to hosts that are not in the registry: "ALLOW_ANY" (the default) lets
 	// them pass, "REGISTRY_ONLY" refuses them.
 	OutboundPolicy string
@@ -92,6 +94,11 @@ func New(o Options) (*ControlPlane, error) {
 	if len(o.ServerNames) == 0 {
 		o.ServerNames = DefaultServerNames(o.namespace(), o.ClusterDomain)
 	}
+	for _, domain := range append([]string{o.TrustDomain}, o.TrustDomainAliases...) {
+		if err := identity.ValidateTrustDomain(domain); err != nil {
+			return nil, err
+		}
+	}
 	global, err := o.global()
 	if err != nil {
 		return nil, err
@@ -103,7 +110,7 @@ func New(o Options) (*ControlPlane, error) {
 		report:  p.statusReport(),
 		log:     o.Logger,
 	})
-	p.authority = newAuthority(o.TrustDomain, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
+	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
 	p.server, err = xds.NewServer(xds.ServerOptions{
 		Source: p.engine, Authenticate: p.authenticate, Sign: p.sign, MaxAge: o.MaxAge, Trace: p.metrics.trace(), Logger: o.Logger,
 	})

@@ -80,6 +80,9 @@ func (i ID) uri() *url.URL {
 	}
 }
 
+// ValidateTrustDomain reports what the SPIFFE ID specification does not allow in a trust domain.
+func ValidateTrustDomain(td string) error { return validTrustDomain(td) }
+
 // validTrustDomain follows SPIFFE-ID section 2.1: lower-case letters, digits, '.', '-' and '_'.
 func validTrustDomain(td string) error {
 	if td == "" {

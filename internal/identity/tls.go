@@ -32,10 +32,15 @@ var ErrNoCertificate = errors.New("the peer showed no certificate")
 // ErrWrongIdentity means that a peer is who it says it is, but not who was expected.
 var ErrWrongIdentity = errors.New("wrong identity")
 
+// ErrForeignDomain means that a peer is of a trust domain that is no part of the mesh, although it chains to the roots:
+// several meshes can have one root.
+var ErrForeignDomain = errors.New("its trust domain is neither the mesh's nor an alias of it")
+
 // ErrNotReady means that the workload has no certificate yet.
 var ErrNotReady = errors.New("no workload certificate yet: the control plane has not signed one")
 
-// PeerError says why a peer was refused. It wraps ErrNoCertificate, ErrWrongIdentity or an error of crypto/x509.
+// PeerError says why a peer was refused. It wraps ErrNoCertificate, ErrForeignDomain, ErrWrongIdentity or an error of
+// crypto/x509.
 type PeerError struct {
 	// Expected are the SPIFFE IDs that were acceptable; empty means any that chains to the roots.
 	Expected []string
@@ -69,7 +74,7 @@ func PeerID(cs *tls.ConnectionState) (ID, error) {
 }
 
 // ServerConfig gives the TLS settings for connections from the mesh: the client must show a certificate that chains
-// to the roots and carries a SPIFFE ID. protos are the ALPN names in order of preference; none means ALPNMesh, then
+// to the roots and carries a SPIFFE ID of a trust domain of the mesh. protos are the ALPN names in order of preference; none means ALPNMesh, then
 // ALPNH2. The caller owns the value.
 func (w *Workload) ServerConfig(protos ...string) *tls.Config {
 	if len(protos) == 0 {
@@ -86,7 +91,7 @@ func (w *Workload) ServerConfig(protos ...string) *tls.Config {
 }
 
 // ClientConfig gives the TLS settings for a connection into the mesh: the server must prove one of the expected
-// SPIFFE IDs, and with none expected every server is refused. It offers ALPNMesh; set NextProtos for other peers. The
+// SPIFFE IDs, in any trust domain of the mesh, and with none expected every server is refused. It offers ALPNMesh; set NextProtos for other peers. The
 // caller owns the value and may use it for many connections.
 func (w *Workload) ClientConfig(expected ...string) *tls.Config {
 	c := w.baseConfig([]string{ALPNMesh})
@@ -117,7 +122,8 @@ func (w *Workload) baseConfig(protos []string) *tls.Config {
 	}
 }
 
-// verify checks a peer's chain against the current roots and its identity against expected; nil expects anybody.
+// verify checks a peer's chain against the current roots, its trust domain against those of the mesh, and its identity
+// against expected; nil expects any workload of the mesh.
 func (w *Workload) verify(peer []*x509.Certificate, usage x509.ExtKeyUsage, expected []string) error {
 	if len(peer) == 0 {
 		return &PeerError{Expected: expected, Err: ErrNoCertificate}
@@ -127,10 +133,33 @@ func (w *Workload) verify(peer []*x509.Certificate, usage x509.ExtKeyUsage, expe
 		actual, _ := certID(peer[0])
 		return &PeerError{Expected: expected, Actual: actual.String(), Err: err}
 	}
-	if expected != nil && !slices.Contains(expected, id) {
-		return &PeerError{Expected: expected, Actual: id, Err: ErrWrongIdentity}
+	switch {
+	case !w.isPeerDomain(id.TrustDomain):
+		return &PeerError{Expected: expected, Actual: id.String(), Err: ErrForeignDomain}
+	case expected != nil && !slices.ContainsFunc(expected, func(want string) bool { return w.isSameWorkload(want, id) }):
+		return &PeerError{Expected: expected, Actual: id.String(), Err: ErrWrongIdentity}
 	}
 	return nil
+}
+
+// isPeerDomain reports whether the workloads of a trust domain are peers: its own, and those that SetPeerDomains named.
+func (w *Workload) isPeerDomain(domain string) bool {
+	if own := w.own.Load(); own != nil && own.TrustDomain == domain {
+		return true
+	}
+	others := w.peerDomains.Load()
+	return others != nil && slices.Contains(*others, domain)
+}
+
+// isSameWorkload reports whether id is the wanted SPIFFE ID, or names the same service account in another trust domain
+// of the mesh: while a mesh moves from one trust domain to the next, its workloads have certificates of both.
+func (w *Workload) isSameWorkload(want string, id ID) bool {
+	if want == id.String() {
+		return true
+	}
+	wanted, err := ParseID(want)
+	return err == nil && w.isPeerDomain(wanted.TrustDomain) &&
+		wanted.Namespace == id.Namespace && wanted.ServiceAccount == id.ServiceAccount
 }
 
 // trust is one generation of roots, with the chains that were verified against them: a new generation starts with an
@@ -153,7 +182,7 @@ type verifiedKey struct {
 
 // verifiedPeer is the verdict on a leaf, good within the validity of its whole chain.
 type verifiedPeer struct {
-	id                  string
+	id                  ID
 	notBefore, notAfter time.Time
 }
 
@@ -181,9 +210,9 @@ func newTrust(rootsPEM []byte) (*trust, error) {
 func (t *trust) is(rootsPEM []byte) bool { return t != nil && bytes.Equal(t.pem, rootsPEM) }
 
 // verify gives the SPIFFE ID that chain proves. A nil trust, before the first bundle, verifies nothing.
-func (t *trust) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (string, error) {
+func (t *trust) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (ID, error) {
 	if t == nil {
-		return "", ErrNotReady
+		return ID{}, ErrNotReady
 	}
 	key := verifiedKey{leaf: sha256.Sum256(chain[0].Raw), usage: usage}
 	now := time.Now()
@@ -195,7 +224,7 @@ func (t *trust) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (strin
 	}
 	peer, err := t.verifyChain(chain, usage, now)
 	if err != nil {
-		return "", err
+		return ID{}, err
 	}
 	t.remember(key, peer)
 	return peer.id, nil
@@ -220,7 +249,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage, n
 	if err != nil {
 		return verifiedPeer{}, explainValidity(err, now)
 	}
-	peer := verifiedPeer{id: id.String(), notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
+	peer := verifiedPeer{id: id, notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
 	for _, c := range chains[0][1:] {
 		if c.NotBefore.After(peer.notBefore) {
 			peer.notBefore = c.NotBefore

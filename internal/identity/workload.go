@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"log/slog"
 	mathrand "math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -55,7 +56,10 @@ type Workload struct {
 	renew chan struct{}
 
 	cert  atomic.Pointer[tls.Certificate]
+	own   atomic.Pointer[ID] // what cert says
 	trust atomic.Pointer[trust]
+	// peerDomains are the trust domains whose workloads are peers, beside that of own.
+	peerDomains atomic.Pointer[[]string]
 	// setting orders writers of trust; readers do not take it.
 	setting sync.Mutex
 }
@@ -126,6 +130,12 @@ func (w *Workload) SetRoots(rootsPEM []byte) error {
 		}
 	}
 	return nil
+}
+
+// SetPeerDomains replaces the trust domains whose workloads are peers. The workload's own is one in any case.
+func (w *Workload) SetPeerDomains(domains []string) {
+	domains = slices.Clone(domains)
+	w.peerDomains.Store(&domains)
 }
 
 // Run obtains the first certificate and then a new one at half of each one's life, until ctx ends, which is its only
@@ -257,6 +267,9 @@ func (w *Workload) check(key crypto.Signer, leaf *x509.Certificate) error {
 }
 
 func (w *Workload) use(ctx context.Context, cert *tls.Certificate) {
+	if id, err := certID(cert.Leaf); err == nil { // check has seen that it has one
+		w.own.Store(&id)
+	}
 	w.cert.Store(cert)
 	// A request for early renewal that arrived meanwhile has just been granted.
 	select {

@@ -443,7 +443,7 @@ func TestVerifiedChainsAreBoundedAndExpire(t *testing.T) {
 		}
 		cert := sign(t, ca, users, time.Hour)
 		for range 2 {
-			if id, err := tr.verify(chainOf(cert), x509.ExtKeyUsageClientAuth); id != users.String() || err != nil {
+			if id, err := tr.verify(chainOf(cert), x509.ExtKeyUsageClientAuth); id != users || err != nil {
 				t.Fatalf("verify = %q, %v", id, err)
 			}
 		}

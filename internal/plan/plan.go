@@ -246,10 +246,12 @@ type DNSName struct {
 // ResourceName implements Resource.
 func (n *DNSName) ResourceName() string { return "dns/" + string(n.Host) }
 
-// TrustBundle is the set of roots, PEM, newest first.
+// TrustBundle is the set of roots, PEM, newest first, and whose certificates count among those that they signed.
 type TrustBundle struct {
 	TrustDomain string
-	Roots       []string
+	// Aliases are further trust domains whose workloads are peers; those of any other domain are strangers.
+	Aliases []string
+	Roots   []string
 }
 
 // ResourceName implements Resource.

@@ -37,6 +37,7 @@ type inbound struct {
 
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
 	refusals refusals
+	peers    *peerRefusals
 	idle     sync.Pool
 }
 
@@ -70,7 +71,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(hctx); err != nil {
-		i.log.InfoContext(ctx, "peer refused", slog.String("remote", conn.RemoteAddr().String()), slog.Any("error", err))
+		i.peers.refused(ctx, conn.RemoteAddr().String(), err)
 		conn.Close()
 		return
 	}

@@ -71,6 +71,7 @@ type Proxy struct {
 	outbound *outbound
 	inbound  *inbound
 	dialer   netio.Dialer
+	peers    *peerRefusals
 	mirrors  *mirrors
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
@@ -97,6 +98,7 @@ func New(o Options) (*Proxy, error) {
 	if p.ups, err = p.newUpstreams(); err != nil {
 		return nil, err
 	}
+	p.peers = &peerRefusals{metrics: p.metrics, log: o.Logger}
 	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
 	p.table.onTrust = p.setTrust
 	p.mirrors = newMirrors(p.ups.run)
@@ -156,6 +158,7 @@ func (p *Proxy) newHandlers() {
 	p.inbound = &inbound{
 		self: p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
 		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
+		peers: p.peers,
 	}
 }
 
@@ -264,6 +267,7 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 		p.o.Logger.Error("trust bundle refused, the former stays in force", slog.Any("error", err))
 		return
 	}
+	p.identity.SetPeerDomains(append([]string{b.TrustDomain}, b.Aliases...))
 	p.bundle.Store(&roots)
 }
 
@@ -339,6 +343,7 @@ func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshCo
 	secured := tls.Client(coalescer, p.identity.ClientConfig(id))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		coalescer.Close()
+		p.peers.refused(ctx, ip.String(), err)
 		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
 	}
 	client := h2.NewClient(secured, h2.Options{

@@ -1,11 +1,24 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"log/slog"
+	"math/big"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
@@ -52,4 +65,125 @@ func TestControlTLSTrustsTheBundle(t *testing.T) {
 	if !trusts(file, announced) {
 		t.Error("the announced root is not trusted")
 	}
+}
+
+// A workload of another mesh under the same root is no peer: neither may it call, nor is it called.
+func TestForeignTrustDomainIsNoPeer(t *testing.T) {
+	m := newMesh(t)
+	root := sharedRoot(t)
+	m.ca = caOf(t, root, "cluster.local")
+	stranger := certificate(t, caOf(t, root, "other.example"), identity.ID{TrustDomain: "other.example", Namespace: "myapp", ServiceAccount: "users"})
+	var log buffer
+	users, orders := m.sidecar("users"), m.sidecar("orders")
+	users.peers.log = slog.New(slog.NewTextHandler(&log, nil))
+	m.meshed(users)
+
+	const times = 3
+	for range times {
+		if err := meshHello(t, netip.AddrPortFrom(users.ip, portMesh), stranger); err == nil {
+			t.Error("a caller of another trust domain was let in")
+		}
+	}
+	expectMetric(t, users, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 3`)
+	if said := strings.Count(log.String(), "spiffe://other.example/ns/myapp/sa/users: its trust domain is neither"); said != 1 {
+		t.Errorf("said %d times:\n%s", said, log.String())
+	}
+
+	ip := m.ip()
+	m.listen(netip.AddrPortFrom(ip, portMesh), func(ctx context.Context, c net.Conn) {
+		server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*stranger}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13})
+		server.HandshakeContext(ctx)
+		c.Close()
+	})
+	if _, err := orders.dialMesh(t.Context(), ip, "spiffe://cluster.local/ns/myapp/sa/users"); !errors.Is(err, identity.ErrForeignDomain) {
+		t.Errorf("dialMesh = %v, want %v", err, identity.ErrForeignDomain)
+	}
+	expectMetric(t, orders, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 1`)
+
+	users.setTrust(&plan.TrustBundle{TrustDomain: "cluster.local", Aliases: []string{"other.example"}, Roots: []string{string(m.ca.Roots())}})
+	if err := meshHello(t, netip.AddrPortFrom(users.ip, portMesh), stranger); err != nil {
+		t.Errorf("a caller of an alias: %v", err)
+	}
+}
+
+// meshHello opens a connection to a mesh port as cert's owner and waits for the first byte of the answer.
+func meshHello(tb testing.TB, addr netip.AddrPort, cert *tls.Certificate) error {
+	tb.Helper()
+	c := tls.Client(dial(tb, addr.String()), &tls.Config{
+		Certificates: []tls.Certificate{*cert}, InsecureSkipVerify: true, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13,
+	})
+	if err := c.HandshakeContext(tb.Context()); err != nil {
+		return err
+	}
+	_, err := c.Read(make([]byte, 1))
+	return err
+}
+
+// sharedRoot is a CA, key and certificate in PEM, that belongs to no trust domain.
+func sharedRoot(tb testing.TB) []byte {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
+	cert, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var b bytes.Buffer
+	pem.Encode(&b, &pem.Block{Type: "PRIVATE KEY", Bytes: der})
+	pem.Encode(&b, &pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	return b.Bytes()
+}
+
+// caOf signs for a trust domain with the given key and certificate.
+func caOf(tb testing.TB, root []byte, domain string) *identity.CA {
+	tb.Helper()
+	dir := tb.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), root, 0o600); err != nil {
+		tb.Fatal(err)
+	}
+	ca, err := identity.LoadOrCreate(dir, identity.CAOptions{TrustDomain: domain, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return ca
+}
+
+func certificate(tb testing.TB, ca *identity.CA, id identity.ID) *tls.Certificate {
+	tb.Helper()
+	return certificateFor(tb, ca, id, time.Hour)
+}
+
+func certificateFor(tb testing.TB, ca *identity.CA, id identity.ID, ttl time.Duration) *tls.Certificate {
+	tb.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	der, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	chain, err := ca.Sign(csr, id, ttl)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cert := &tls.Certificate{PrivateKey: key}
+	for block, rest := pem.Decode(chain); block != nil; block, rest = pem.Decode(rest) {
+		cert.Certificate = append(cert.Certificate, block.Bytes)
+	}
+	return cert
 }

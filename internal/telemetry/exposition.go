@@ -84,6 +84,7 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	b = appendTCP(b, "istio_tcp_connections_closed_total", tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
 	b = appendTCP(b, "istio_tcp_sent_bytes_total", tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
 	b = appendTCP(b, "istio_tcp_received_bytes_total", tcp, func(s *TCPScope) uint64 { return s.received.Load() })
+	b = r.refused.append(b)
 	_, err := w.Write(b)
 	return err
 }

@@ -45,6 +45,8 @@ type Registry struct {
 	build string // value of istio_build's tag label
 	now   func() time.Time
 
+	refused refusals
+
 	mu   sync.Mutex
 	http map[string]*HTTPScope
 	tcp  map[string]*TCPScope

@@ -248,6 +248,7 @@ func (c *coder) dnsName(n *plan.DNSName) {
 func (c *coder) trust(t *plan.TrustBundle) {
 	text(c, 1, &t.TrustDomain)
 	c.texts(2, &t.Roots)
+	c.texts(3, &t.Aliases)
 }
 
 func (c *coder) mesh(m *plan.MeshGlobal) {

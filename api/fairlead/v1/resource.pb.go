@@ -3150,6 +3150,7 @@ type TrustBundle struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	TrustDomain   string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
 	Roots         []string               `protobuf:"bytes,2,rep,name=roots,proto3" json:"roots,omitempty"`
+	Aliases       []string               `protobuf:"bytes,3,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3194,6 +3195,13 @@ func (x *TrustBundle) GetTrustDomain() string {
 func (x *TrustBundle) GetRoots() []string {
 	if x != nil {
 		return x.Roots
+	}
+	return nil
+}
+
+func (x *TrustBundle) GetAliases() []string {
+	if x != nil {
+		return x.Aliases
 	}
 	return nil
 }
@@ -3515,10 +3523,11 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x04host\x18\x01 \x01(\tR\x04host\x12\x1c\n" +
 	"\taddresses\x18\x02 \x03(\fR\taddresses\x12\x14\n" +
 	"\x05cname\x18\x03 \x01(\tR\x05cname\x12\x10\n" +
-	"\x03ttl\x18\x04 \x01(\x03R\x03ttl\"F\n" +
+	"\x03ttl\x18\x04 \x01(\x03R\x03ttl\"`\n" +
 	"\vTrustBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x14\n" +
-	"\x05roots\x18\x02 \x03(\tR\x05roots\"\xd9\x01\n" +
+	"\x05roots\x18\x02 \x03(\tR\x05roots\x12\x18\n" +
+	"\aaliases\x18\x03 \x03(\tR\aaliases\"\xd9\x01\n" +
 	"\n" +
 	"MeshGlobal\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12%\n" +
