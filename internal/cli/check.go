@@ -1,7 +1,8 @@
 package cli
 
 import (
-	"fmt"
+	"bytes"
+	"errors"
 
 	"github.com/spf13/cobra"
 
@@ -19,19 +20,17 @@ func newCheckCommand(a *app) *cobra.Command {
 			"Exits with 1 where a check failed; warnings do not count. Changes nothing.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if output != "table" && output != "json" {
-				return fmt.Errorf("-o %s: use table or json", output)
-			}
 			c, err := a.cluster()
 			if err != nil {
 				return err
 			}
 			scope.Namespace = a.namespace
 			report := check.Evaluate(check.Gather(cmd.Context(), check.Options{Cluster: c, CLI: a.Version, System: a.system, Scope: scope}))
-			if output == "json" {
-				err = report.PrintJSON(a.Out)
-			} else {
+			if output == table {
 				err = report.Print(a.Out)
+			} else {
+				var data bytes.Buffer
+				err = errors.Join(report.PrintJSON(&data), printEncoded(a.Out, output, data.Bytes()))
 			}
 			if err == nil && !report.OK() {
 				err = exitCode(1)
@@ -41,7 +40,7 @@ func newCheckCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&scope.Pre, "pre", false, "before an installation: may it be made, is anything in the way")
 	cmd.Flags().BoolVar(&scope.Proxy, "proxy", false, "also the sidecars, of one namespace with -n")
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table or json")
+	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	cmd.MarkFlagsMutuallyExclusive("pre", "proxy")
 	return cmd
 }

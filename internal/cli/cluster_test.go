@@ -181,8 +181,7 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 		{"no lab", file, "proxy-status --lab", `lab "lab" is not running`},
 		{"no lab of that name", file, "pc clusters x --name other", `lab "other" is not running`},
 		{"both", file, "pc clusters x --lab --context test", "choose one: a lab (--lab, --name, --state-dir) or a cluster"},
-		{"a form nobody knows", file, "version -o xml", "-o xml: use text, json or yaml"},
-		{"a form check does not know", file, "check -o yaml", "-o yaml: use table or json"},
+		{"a form nobody knows", file, "version -o xml", "use one of text, json, yaml"},
 		{"check both", file, "check --pre --proxy", "none of the others can be"},
 		{"check nothing", none, "check", "no cluster: no kubeconfig"},
 	} {

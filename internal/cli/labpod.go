@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -187,31 +186,14 @@ func newLabStatusCommand(a *app) *cobra.Command {
 			if a.namespace != "" {
 				st.KeepNamespace(a.namespace)
 			}
-			if output == "json" {
-				return printJSON(a.Out, st)
+			if output != table {
+				return printValue(a.Out, output, st)
 			}
 			return printStatus(a.Out, st)
 		},
 	}
-	outputFlag(cmd, &output)
+	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	return cmd
-}
-
-// outputFlag adds -o json.
-func outputFlag(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", "", "json, or a table where it is empty")
-	cmd.PreRunE = func(*cobra.Command, []string) error {
-		if *output != "" && *output != "json" {
-			return fmt.Errorf("-o %s: only json is known", *output)
-		}
-		return nil
-	}
-}
-
-func printJSON(out io.Writer, v any) error {
-	enc := json.NewEncoder(out)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
 }
 
 // printStatus prints the table that kubectl users know.
@@ -261,15 +243,15 @@ func newLabCaptureCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output == "json" {
-				return printJSON(a.Out, flows)
+			if output != table {
+				return printValue(a.Out, output, flows)
 			}
 			return printFlows(a.Out, flows)
 		},
 	}
 	cmd.Flags().DurationVar(&o.For, "for", 2*time.Second, "how long to watch")
 	cmd.Flags().StringVar(&o.Grep, "grep", "", "count the packets whose payload contains this text")
-	outputFlag(cmd, &output)
+	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	return cmd
 }
 

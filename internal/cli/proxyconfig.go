@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -34,7 +35,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 	a.addLabFlag(cmd)
 	var f proxyFilter
 	flags := cmd.PersistentFlags()
-	flags.StringVarP(&f.output, "output", "o", "", "json or yaml instead of a table")
+	addOutputFlag(flags, &f.output, table, "json", "yaml", short)
 	flags.StringVar(&f.cluster, "cluster", "", "only this cluster, such as \"outbound|8080||users-service.myapp.svc.cluster.local\"")
 	flags.StringVar(&f.fqdn, "fqdn", "", "only this host")
 	flags.StringVar(&f.subset, "subset", "", "only this subset")
@@ -143,7 +144,7 @@ func viewSecrets(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
 
 // viewAll prints every table, or the whole dump.
 func viewAll(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
-	if f.output != "" {
+	if !isTable(f.output) {
 		return printValue(w, f.output, d)
 	}
 	for _, view := range []func(io.Writer, *telemetry.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewSecrets} {
@@ -157,7 +158,7 @@ func viewAll(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
 
 // printRows prints a table, or the rows themselves as -o says.
 func printRows[T any](w io.Writer, output string, rows []T, header string, row func(*T) string) error {
-	if output != "" {
+	if !isTable(output) {
 		return printValue(w, output, rows)
 	}
 	tw := tabwriter.NewWriter(w, 0, 8, 5, ' ', 0)
@@ -168,22 +169,27 @@ func printRows[T any](w io.Writer, output string, rows []T, header string, row f
 	return tw.Flush()
 }
 
-// printValue prints v as JSON or YAML.
+// printValue prints v as JSON, or as YAML of the same fields.
 func printValue(w io.Writer, output string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	var data bytes.Buffer
+	enc := json.NewEncoder(&data)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
 		return err
 	}
-	switch output {
-	case "json", "short":
-	case "yaml":
+	return printEncoded(w, output, data.Bytes())
+}
+
+// printEncoded prints a JSON document as it is, or as YAML.
+func printEncoded(w io.Writer, output string, data []byte) error {
+	if output == "yaml" {
+		var err error
 		if data, err = yaml.JSONToYAML(data); err != nil {
 			return err
 		}
-	default:
-		return fmt.Errorf("-o %s: use json or yaml", output)
 	}
-	_, err = fmt.Fprintln(w, strings.TrimSuffix(string(data), "\n"))
+	_, err := w.Write(data)
 	return err
 }
 

@@ -39,13 +39,13 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 					return err
 				}
 			}
-			if output == "json" || output == "yaml" {
+			if output != table {
 				return printValue(a.Out, output, rows)
 			}
 			return printSyncStatus(a.Out, rows, detail)
 		},
 	}
-	cmd.Flags().StringVarP(&output, "output", "o", "table", "table, json or yaml")
+	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	cmd.Flags().IntVar(&detail, "verbosity", 0, "1 prints a column per kind of resource")
 	a.addLabFlag(cmd)
 	return cmd

@@ -91,5 +91,9 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, controlplane.Check))
 	root.AddCommand(newCheckCommand(a), newVersionCommand(a))
 	root.AddCommand(newInstallCommand(a), newUpgradeCommand(a), newUninstallCommand(a))
+	root.SetFlagErrorFunc(flagError)
+	root.SetHelpCommand(newHelpCommand())
+	root.InitDefaultCompletionCmd()
+	oneLineUsage(root)
 	return root
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ type crossCheck func(objects []source.Object, clusterDomain string) []model.Prob
 // validation is what `fairlead validate` does.
 type validation struct {
 	paths []string
-	// output is "text" or "json".
+	// output is text, json or yaml.
 	output        string
 	clusterDomain string
 	// across is asked once all objects are read; nil asks nothing.
@@ -72,7 +71,7 @@ func newValidateCommand(a *app, across crossCheck) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringSliceVarP(&v.paths, "filename", "f", nil, "file or directory; may be given several times, later ones override earlier ones")
-	cmd.Flags().StringVarP(&v.output, "output", "o", "text", "text or json")
+	addOutputFlag(cmd.Flags(), &v.output, text, "json", "yaml")
 	cmd.Flags().StringVar(&v.clusterDomain, "cluster-domain", "cluster.local", "what Service names end in")
 	return cmd
 }
@@ -82,17 +81,14 @@ func (v *validation) run(out io.Writer) (refused bool, err error) {
 	if len(v.paths) == 0 {
 		return false, errors.New("nothing to validate: name files or directories with -f")
 	}
-	if v.output != "text" && v.output != "json" {
-		return false, fmt.Errorf("-o %s: use text or json", v.output)
-	}
 	found, err := v.find()
 	if err != nil {
 		return false, err
 	}
-	if v.output == "json" {
-		err = found.printJSON(out)
-	} else {
+	if v.output == text {
 		err = found.print(out)
+	} else {
+		err = printValue(out, v.output, found.printed())
 	}
 	return found.count(model.Rejected) > 0, err
 }
@@ -194,20 +190,20 @@ type printedProblem struct {
 	Line      int    `json:"line,omitempty"`
 }
 
-func (f *findings) printJSON(out io.Writer) error {
-	printed := struct {
-		Objects  int              `json:"objects"`
-		Files    int              `json:"files"`
-		Problems []printedProblem `json:"problems"`
-	}{Objects: f.objects, Files: f.files, Problems: []printedProblem{}}
+// printedFindings are findings in JSON.
+type printedFindings struct {
+	Objects  int              `json:"objects"`
+	Files    int              `json:"files"`
+	Problems []printedProblem `json:"problems"`
+}
+
+func (f *findings) printed() printedFindings {
+	printed := printedFindings{Objects: f.objects, Files: f.files, Problems: []printedProblem{}}
 	for _, p := range f.problems {
 		printed.Problems = append(printed.Problems, printedProblem{
 			Severity: p.Severity.String(), Kind: p.Ref.Kind, Namespace: p.Ref.Namespace, Name: p.Ref.Name,
 			Field: p.Field, Message: p.Message, Fix: p.Fix, File: p.Pos.File, Line: p.Pos.Line,
 		})
 	}
-	enc := json.NewEncoder(out)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(printed)
+	return printed
 }

@@ -46,17 +46,14 @@ func newVersionCommand(a *app) *cobra.Command {
 			if !clientOnly {
 				a.askVersions(cmd, &r)
 			}
-			switch output {
-			case "text":
+			if output == text {
 				return r.print(a.Out)
-			case "json", "yaml":
-				return printValue(a.Out, output, r)
 			}
-			return fmt.Errorf("-o %s: use text, json or yaml", output)
+			return printValue(a.Out, output, r)
 		},
 	}
 	cmd.Flags().BoolVar(&clientOnly, "client", false, "only the version of this program; asks nobody")
-	cmd.Flags().StringVarP(&output, "output", "o", "text", "text, json or yaml")
+	addOutputFlag(cmd.Flags(), &output, text, "json", "yaml")
 	a.addLabFlag(cmd)
 	return cmd
 }
