@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -10,16 +11,32 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// destination is a name that apps call, with the configuration in force. It lives as long as somebody calls it;
-// the configuration inside is replaced as a whole.
+// destination is an address that the app called. Connections hold it: the configuration inside is replaced as a whole,
+// also where another resource takes over the address.
 type destination struct {
-	name  string
+	addr string // "10.96.0.5:8080"
+	// state is the configuration in force, nil where the address is not the mesh's.
 	state atomic.Pointer[compiled]
 	// verdict is the protocol that detection found, 0 while unknown.
 	verdict atomic.Uint32
 	used    atomic.Int64 // when a connection last asked for it, Unix ns
 	active  atomic.Int64 // connections that use it
 	budget  budget
+
+	of *resource // guarded by the table's mu; nil as state
+}
+
+func newDestination(alias string) *destination {
+	d := &destination{addr: strings.TrimPrefix(alias, "ip/")}
+	d.used.Store(time.Now().UnixNano())
+	return d
+}
+
+// resource is a plan.Destination and the addresses that lead to it. The table's mu guards it.
+type resource struct {
+	state *compiled
+	users map[*destination]bool
+	gone  bool // the control plane does not keep it up to date any more
 }
 
 // compiled is the configuration of a destination, ready for use. Immutable but for the pickers, which follow the
@@ -58,30 +75,29 @@ func reach(e *lb.Endpoint) *upstream {
 	return u
 }
 
-// pickerOf gives the picker of a backend of the configuration in force, nil where there is none.
-func (d *destination) pickerOf(name string) *lb.Picker {
-	if d == nil {
-		return nil
-	}
-	if b := d.backendOf(name); b != nil {
+// pickerOf gives the picker of a backend, nil where there is none.
+func (c *compiled) pickerOf(name string) *lb.Picker {
+	if b := c.backendOf(name); b != nil {
 		return b.picker.Load()
 	}
 	return nil
 }
 
-// backendOf gives a backend of the configuration in force, nil where there is none of that name.
-func (d *destination) backendOf(name string) *backend {
-	state := d.state.Load()
-	if state == nil {
+// backendOf gives a backend, nil where there is none of that name.
+func (c *compiled) backendOf(name string) *backend {
+	if c == nil {
 		return nil
 	}
-	for _, b := range state.backends {
+	for _, b := range c.backends {
 		if b.plan.Name == name {
 			return b
 		}
 	}
 	return nil
 }
+
+// backendOf gives a backend of the configuration in force, nil where there is none of that name.
+func (d *destination) backendOf(name string) *backend { return d.state.Load().backendOf(name) }
 
 // leave ends the use of a destination by one connection.
 func (d *destination) leave() {

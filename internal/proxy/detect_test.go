@@ -56,7 +56,7 @@ func TestHTTPIsDetected(t *testing.T) {
 			}
 			c.Close()
 		}
-		d, _ := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(aliasOf(usersAddr()))
 		if got := netio.Verdict(d.verdict.Load()); got != netio.HTTP1 {
 			t.Errorf("verdict = %s, want HTTP/1", got)
 		}
@@ -78,7 +78,7 @@ func TestVerdictIsNoPrison(t *testing.T) {
 			io.Copy(c, c)
 		})
 		orders.apply(undeclared(e)...)
-		d, _ := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(aliasOf(usersAddr()))
 		d.verdict.Store(uint32(netio.HTTP1))
 		c := dial(t, m.entrance(orders, usersAddr()))
 		expectLine(t, bufio.NewReader(c), "hello\n")

@@ -35,9 +35,7 @@ func (t *table) destinations() []*compiled {
 	defer t.mu.RUnlock()
 	var out []*compiled
 	for _, name := range sortedKeys(t.names) {
-		if c := t.names[name].state.Load(); c != nil {
-			out = append(out, c)
-		}
+		out = append(out, t.names[name].state)
 	}
 	return out
 }

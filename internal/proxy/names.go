@@ -23,8 +23,10 @@ type names struct {
 func (n *names) Lookup(ctx context.Context, name string) (dns.Answer, dns.Verdict) {
 	resource := "dns/" + name
 	entry, known := n.table.lookupDNS(resource)
+	if entry == nil {
+		n.discovery.Use(resource)
+	}
 	if !known {
-		n.discovery.Subscribe(resource)
 		ctx, cancel := context.WithTimeout(ctx, nameWait)
 		defer cancel()
 		if err := n.discovery.Await(ctx, resource); err != nil {

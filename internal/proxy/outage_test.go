@@ -11,8 +11,7 @@ import (
 // silent is a control channel on which nothing is ever answered.
 type silent struct{}
 
-func (silent) Subscribe(string)   {}
-func (silent) Unsubscribe(string) {}
+func (silent) Use(string) {}
 func (silent) Await(ctx context.Context, _ string) error {
 	<-ctx.Done()
 	return ctx.Err()

@@ -89,10 +89,14 @@ func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
 // destination finds what the app called, asking the control plane on first use.
 func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destination {
 	alias := aliasOf(dst)
-	if d, known := o.table.find(alias); known {
+	d := o.table.find(alias)
+	if d != nil && d.state.Load() != nil {
 		return d
 	}
-	o.discovery.Subscribe(alias)
+	o.discovery.Use(alias)
+	if d != nil {
+		return d
+	}
 	ctx, cancel := context.WithTimeout(ctx, firstUse)
 	defer cancel()
 	if err := o.discovery.Await(ctx, alias); err != nil {
@@ -103,8 +107,7 @@ func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destina
 		o.log.LogAttrs(ctx, level, "control plane did not say what is behind an address, passing through",
 			slog.String("address", dst.String()), slog.Any("error", err))
 	}
-	d, _ := o.table.find(alias)
-	return d
+	return o.table.find(alias)
 }
 
 // passThrough carries a connection to an address that the mesh does not know, as it is.

@@ -175,7 +175,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return err
 	}
 	p.group.run(func(ctx context.Context) { p.ups.sweep(ctx) })
-	p.group.run(func(ctx context.Context) { p.table.sweep(ctx, p.client) })
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
 	p.group.check(p.client.Run)

@@ -64,7 +64,7 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 // carry does what the configuration says. An error with r.wrote unset has not been answered yet.
 func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state *compiled) error {
 	if state == nil {
-		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.name, Detail: "the service was deleted"}
+		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.addr, Detail: "the service was deleted"}
 	}
 	req := down.Request()
 	r.route = state.routes.Match(req, r.c.local.Port())

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -21,12 +22,10 @@ import (
 	"fairlead.dev/fairlead/internal/xds"
 )
 
-// discovery is what the table asks of the control channel.
+// discovery is what connections and questions ask of the control channel.
 type discovery interface {
-	// Subscribe asks for a name, or does nothing where it is subscribed already.
-	Subscribe(name string)
-	// Unsubscribe lets a name go.
-	Unsubscribe(name string)
+	// Use asks for a name, or says that it is in use where it is known already.
+	Use(name string)
 	// Await returns when the name was answered, positively or not, or ctx is done.
 	Await(ctx context.Context, name string) error
 }
@@ -41,8 +40,8 @@ type table struct {
 	log       *slog.Logger
 
 	mu      sync.RWMutex
-	names   map[string]*destination // canonical name → destination
-	aliases map[string]*destination // alias → destination; nil where the answer was "not ours"
+	names   map[string]*resource    // by canonical name
+	aliases map[string]*destination // by what an app dialled
 	shards  map[string]*plan.EndpointShard
 	users   map[string]map[*backend]bool // shard → the backends that hold it
 	dns     map[string]*nameEntry        // by resource name
@@ -66,7 +65,7 @@ type endpointKey struct {
 func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog.Logger) *table {
 	return &table{
 		self: self, upstreams: ups, metrics: metrics, log: log,
-		names: map[string]*destination{}, aliases: map[string]*destination{},
+		names: map[string]*resource{}, aliases: map[string]*destination{},
 		shards: map[string]*plan.EndpointShard{}, users: map[string]map[*backend]bool{},
 		dns: map[string]*nameEntry{}, hosts: map[string]*hostWatch{},
 		endpoints: map[endpointKey]*lb.Endpoint{},
@@ -104,8 +103,10 @@ func (t *table) Apply(updates []xds.Update) []xds.Rejection {
 func (t *table) apply(u xds.Update, changed map[string]bool) error {
 	switch r := u.Resource.(type) {
 	case nil:
+		if u.Expired {
+			return t.expire(u.Name)
+		}
 		t.remove(u, changed)
-
 	case *plan.EndpointShard, *plan.Workload: // done above
 	case *plan.Destination:
 		return t.setDestination(u, r)
@@ -123,31 +124,99 @@ func (t *table) apply(u xds.Update, changed map[string]bool) error {
 	return nil
 }
 
+// remove takes away what is no more: a resource, or an address or name that is not the mesh's.
 func (t *table) remove(u xds.Update, changed map[string]bool) {
 	if _, ok := t.shards[u.Name]; ok {
 		delete(t.shards, u.Name)
 		changed[u.Name] = true
 	}
-	if d := t.names[u.Name]; d != nil {
-		t.release(d.state.Load())
-		d.state.Store(nil)
+	if r := t.names[u.Name]; r != nil {
 		delete(t.names, u.Name)
-		for alias, of := range t.aliases {
-			if of == d {
-				t.aliases[alias] = nil
+		if !u.Dropped {
+			for d := range r.users {
+				t.lead(d, nil)
 			}
 		}
+		r.gone = true
+		t.releaseUnused(r)
 	}
 	switch kind(u.Name) {
 	case kindDNS:
 		t.dns[u.Name] = newNameEntry(nil)
+		if u.Dropped { // not even a negative answer is known any more
+			delete(t.dns, u.Name)
+		}
 	case kindAlias:
-		t.aliases[u.Name] = nil
+		if !u.Dropped {
+			t.lead(t.address(u.Name), nil)
+		}
 	case kindOther:
 	}
-	if u.Dropped { // not even a negative answer is known any more
-		delete(t.dns, u.Name)
-		delete(t.aliases, u.Name)
+}
+
+// errInUse is why the lease of a name does not end.
+var errInUse = errors.New("in use")
+
+// expire forgets where a name leads, unless it is in use. What is known to be not the mesh's is not held on to: its
+// users have what they need, and ask again before each further use.
+func (t *table) expire(name string) error {
+	horizon := time.Now().Add(-unusedAfter).UnixNano()
+	switch kind(name) {
+	case kindDNS:
+		switch e := t.dns[name]; {
+		case e == nil:
+		case e.name == nil:
+			delete(t.dns, name)
+		case e.used.Load() > horizon:
+			return errInUse
+		}
+	case kindAlias:
+		d := t.aliases[name]
+		switch {
+		case d == nil:
+			return nil
+		case d.active.Load() > 0, d.of != nil && d.used.Load() > horizon:
+			return errInUse
+		}
+		t.lead(d, nil)
+		delete(t.aliases, name)
+	case kindOther:
+	}
+	return nil
+}
+
+// address gives what is known of an address, or begins to know it.
+func (t *table) address(alias string) *destination {
+	d := t.aliases[alias]
+	if d == nil {
+		d = newDestination(alias)
+		t.aliases[alias] = d
+	}
+	return d
+}
+
+// lead has an address lead to a resource, or to none. Its users come along.
+func (t *table) lead(d *destination, to *resource) {
+	if from := d.of; from != to {
+		if from != nil {
+			delete(from.users, d)
+			t.releaseUnused(from)
+		}
+		d.of = to
+	}
+	if to == nil {
+		d.state.Store(nil)
+		return
+	}
+	to.users[d] = true
+	d.state.Store(to.state)
+}
+
+// releaseUnused lets go of a resource that is gone and that no address leads to any more. One may for a while: the
+// control plane drops a resource whose successor was refused here.
+func (t *table) releaseUnused(r *resource) {
+	if r.gone && len(r.users) == 0 {
+		t.release(r.state)
 	}
 }
 
@@ -162,10 +231,10 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
 		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
 	}
-	d := t.names[u.Name]
+	before := t.before(u)
 	for i := range p.Backends {
 		b := &backend{plan: &p.Backends[i], gate: newGate(&p.Backends[i])}
-		b.picker.Store(d.pickerOf(b.plan.Name))
+		b.picker.Store(before.pickerOf(b.plan.Name))
 		next.backends = append(next.backends, b)
 		for _, shard := range b.plan.Shards {
 			if t.users[shard] == nil {
@@ -176,15 +245,32 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		t.watchNames(b)
 		t.pick(b)
 	}
-	if d == nil {
-		d = &destination{name: u.Name}
-		d.used.Store(time.Now().UnixNano())
-		t.names[u.Name] = d
+	r := t.names[u.Name]
+	if r == nil {
+		r = &resource{users: map[*destination]bool{}}
+		t.names[u.Name] = r
 	}
-	t.release(d.state.Load())
-	d.state.Store(next)
+	t.release(r.state)
+	r.state = next
+	for d := range r.users {
+		t.lead(d, r)
+	}
 	for _, alias := range u.Aliases {
-		t.aliases[alias] = d
+		t.lead(t.address(alias), r)
+	}
+	return nil
+}
+
+// before is the configuration that an update replaces, nil for none: of the resource, or of an address that comes to it
+// from another one.
+func (t *table) before(u xds.Update) *compiled {
+	if r := t.names[u.Name]; r != nil {
+		return r.state
+	}
+	for _, alias := range u.Aliases {
+		if d := t.aliases[alias]; d != nil && d.of != nil {
+			return d.of.state
+		}
 	}
 	return nil
 }
@@ -252,12 +338,8 @@ func (t *table) choice(b *backend) lb.Options {
 // moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
 // node have changed.
 func (t *table) moved() {
-	for _, d := range t.names {
-		state := d.state.Load()
-		if state == nil {
-			continue
-		}
-		for _, b := range state.backends {
+	for _, r := range t.names {
+		for _, b := range r.state.backends {
 			if b.plan.Proximity != model.AnyDistance {
 				t.pick(b)
 			}
@@ -324,12 +406,15 @@ func (t *table) labels(p *plan.Destination, e *plan.Endpoint, protocol string) t
 	return l
 }
 
-// find gives the destination of an alias. known is false where the control plane has not answered yet.
-func (t *table) find(alias string) (d *destination, known bool) {
+// find gives what an address leads to, nil where the control plane has not answered yet.
+func (t *table) find(alias string) *destination {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	d, known = t.aliases[alias]
-	return d, known
+	d := t.aliases[alias]
+	if d != nil {
+		d.used.Store(time.Now().UnixNano())
+	}
+	return d
 }
 
 // lookupDNS gives the answer for a name; known is as in find.
@@ -382,44 +467,5 @@ func hostPort(h model.Hostname, port uint16) string {
 	return net.JoinHostPort(string(h), strconv.Itoa(int(port)))
 }
 
-// sweepDestinations is how often unused destinations are looked for, unusedAfter how long one is kept after the last
-// connection ended.
-const (
-	sweepDestinations = 30 * time.Second
-	unusedAfter       = 5 * time.Minute
-)
-
-// sweep lets go of what nobody calls any more, until ctx ends.
-func (t *table) sweep(ctx context.Context, d discovery) {
-	tick := time.NewTicker(sweepDestinations)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case now := <-tick.C:
-			for _, alias := range t.unused(now.Add(-unusedAfter)) {
-				d.Unsubscribe(alias)
-			}
-		}
-	}
-}
-
-// unused gives the names that nobody asked for since the horizon: addresses without a connection, DNS names without a
-// question.
-func (t *table) unused(horizon time.Time) []string {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var out []string
-	for alias, dest := range t.aliases {
-		if dest != nil && dest.active.Load() == 0 && dest.used.Load() < horizon.UnixNano() {
-			out = append(out, alias)
-		}
-	}
-	for name, e := range t.dns {
-		if e.used.Load() < horizon.UnixNano() {
-			out = append(out, name)
-		}
-	}
-	return out
-}
+// unusedAfter is how long what was used last is kept.
+const unusedAfter = xds.DefaultLease

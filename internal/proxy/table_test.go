@@ -3,10 +3,8 @@ package proxy
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -33,7 +31,7 @@ func updates(rs ...plan.Resource) []xds.Update {
 
 // candidates are the addresses that the service's picker has.
 func (s *sidecar) candidates() []string {
-	d, _ := s.table.find(aliasOf(usersAddr()))
+	d := s.table.find(aliasOf(usersAddr()))
 	if d == nil || d.state.Load() == nil {
 		return nil
 	}
@@ -73,13 +71,13 @@ func TestApply(t *testing.T) {
 		if len(rejected) != 1 || rejected[0].Name != dst.Name || !strings.Contains(rejected[0].Reason, "regex") && !strings.Contains(rejected[0].Reason, "missing closing") {
 			t.Errorf("rejected = %+v", rejected)
 		}
-		d, _ := s.table.find(aliasOf(usersAddr()))
+		d := s.table.find(aliasOf(usersAddr()))
 		if got := d.state.Load().plan.Routes[0].Matches; len(got) != 0 || len(s.candidates()) != 2 {
 			t.Errorf("in force: %+v, %v", got, s.candidates())
 		}
 	})
 	t.Run("what_was_seen_of_an_endpoint_outlives_updates", func(t *testing.T) {
-		d, _ := s.table.find(aliasOf(usersAddr()))
+		d := s.table.find(aliasOf(usersAddr()))
 		e := d.state.Load().backends[0].picker.Load().All()[0]
 		e.Begin()
 		heavier := one
@@ -99,43 +97,22 @@ func TestApply(t *testing.T) {
 	})
 	t.Run("a_deleted_destination_is_not_ours", func(t *testing.T) {
 		apply(xds.Update{Name: dst.Name}, xds.Update{Name: shard.Name})
-		if d, known := s.table.find(aliasOf(usersAddr())); d != nil || !known {
-			t.Errorf("find = %v, %t; want the knowledge that there is none", d, known)
+		if d := s.table.find(aliasOf(usersAddr())); d == nil || d.state.Load() != nil {
+			t.Errorf("find = %v; want the knowledge that there is none", d)
 		}
 		if len(s.table.shards)+len(s.table.users)+len(s.table.endpoints) != 0 {
 			t.Errorf("left over: %d shards, %d users, %d endpoints", len(s.table.shards), len(s.table.users), len(s.table.endpoints))
 		}
 	})
-	t.Run("a_dropped_name_is_asked_for_again", func(t *testing.T) {
+	t.Run("an_expired_name_is_asked_for_again", func(t *testing.T) {
 		alias := aliasOf(usersAddr())
-		apply(xds.Update{Name: alias, Dropped: true})
-		if _, known := s.table.find(alias); known {
-			t.Error("still known")
+		if rejected := apply(xds.Update{Name: alias, Expired: true}); len(rejected) != 0 {
+			t.Errorf("Apply = %+v", rejected)
+		}
+		if d := s.table.find(alias); d != nil {
+			t.Errorf("still known: %v", d)
 		}
 	})
-}
-
-func TestUnusedNamesAreLetGo(t *testing.T) {
-	m := newMesh(t)
-	s := m.sidecar("orders")
-	s.apply(service(model.HTTP)...)
-	s.apply(&plan.DNSName{Host: "users-service.myapp.svc.cluster.local", Addresses: []netip.Addr{vip}})
-	alias, name := aliasOf(usersAddr()), "dns/users-service.myapp.svc.cluster.local"
-	d, _ := s.table.find(alias)
-	now := time.Now()
-	if got := s.table.unused(now.Add(-time.Minute)); len(got) != 0 {
-		t.Errorf("just used: %v", got)
-	}
-	d.active.Add(1)
-	if got := s.table.unused(now.Add(time.Minute)); !slices.Equal(got, []string{name}) {
-		t.Errorf("with a connection: %v", got)
-	}
-	d.leave()
-	got := s.table.unused(now.Add(time.Minute))
-	slices.Sort(got)
-	if diff := cmp.Diff([]string{name, alias}, got); diff != "" {
-		t.Errorf("unused (-want +got):\n%s", diff)
-	}
 }
 
 func TestDump(t *testing.T) {

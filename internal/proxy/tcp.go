@@ -25,7 +25,7 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	if server == nil {
 		var err error
 		if server, err = c.connect(ctx, state); err != nil {
-			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.name, "error", err)
+			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.addr, "error", err)
 			state.tcp.Opened()
 			state.tcp.Closed()
 			down.Abort(err)

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/xds"
 )
 
 func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
@@ -39,7 +40,7 @@ func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
 			expectLine(t, r, "EHLO\n")
 			c.Close()
 		}
-		d, _ := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(aliasOf(usersAddr()))
 		if got := netio.Verdict(d.verdict.Load()); got != netio.Opaque {
 			t.Errorf("verdict = %s, want opaque to be remembered", got)
 		}
@@ -163,7 +164,7 @@ func TestResetIsPassedOn(t *testing.T) {
 
 // anyActive reports whether an endpoint of the service carries something.
 func (s *sidecar) anyActive() bool {
-	d, _ := s.table.find(aliasOf(usersAddr()))
+	d := s.table.find(aliasOf(usersAddr()))
 	for _, e := range d.state.Load().backends[0].picker.Load().All() {
 		if e.Active() > 0 {
 			return true
@@ -209,9 +210,7 @@ func TestUnknownAddresses(t *testing.T) {
 		io.Copy(c, c)
 	})
 	orders.outbound.discovery = answers{}
-	orders.table.mu.Lock()
-	orders.table.aliases[aliasOf(outside)] = nil // the control plane says: not ours
-	orders.table.mu.Unlock()
+	orders.table.Apply([]xds.Update{{Name: aliasOf(outside)}}) // the control plane says: not ours
 	addr := m.entrance(orders, outside)
 	c := dial(t, addr)
 	fmt.Fprint(c, "hello\n")
@@ -228,8 +227,7 @@ func TestUnknownAddresses(t *testing.T) {
 // answers is a control channel on which every answer is there already.
 type answers struct{}
 
-func (answers) Subscribe(string)                    {}
-func (answers) Unsubscribe(string)                  {}
+func (answers) Use(string)                          {}
 func (answers) Await(context.Context, string) error { return nil }
 
 func TestMatchTCP(t *testing.T) {

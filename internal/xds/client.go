@@ -20,23 +20,25 @@ import (
 type Handler interface {
 	// Apply puts updates in force, in their order, and returns those that cannot be: their previous good versions stay
 	// in force, in the handler as well as here. It is called from one goroutine, one call at a time, and may call
-	// Subscribe, Release and Unsubscribe.
+	// Subscribe and Use.
 	Apply(updates []Update) []Rejection
 }
 
 // Update is one thing that the control plane said about one name.
 type Update struct {
-	// Name is canonical where Resource is set. Otherwise it is the name that was subscribed, or, where Dropped is set,
-	// either.
+	// Name is canonical where Resource or Dropped is set. Otherwise it is the name that was subscribed.
 	Name string
 	// Aliases are the subscribed names that lead here.
 	Aliases []string
 	// Resource is nil where Name does not exist: a negative answer, which a later update may turn around.
 	Resource plan.Resource
 	Version  string
-	// Dropped means that Name is not watched any more: forget what is known of it. It says nothing about whether the
-	// name exists.
+	// Dropped means that the resource of this name is not watched any more: forget what is known of it. It says nothing
+	// about whether it exists.
 	Dropped bool
+	// Expired means that the lease of the subscribed name Name has run out. To refuse it is to say that the name is in
+	// use: its lease begins anew. Otherwise forget where the name leads; a resource of that name is dropped on its own.
+	Expired bool
 }
 
 // ClientOptions configure NewClient.
@@ -56,7 +58,7 @@ type ClientOptions struct {
 	Handler Handler
 	// Snapshot is the file that keeps the last good state across restarts; empty means none.
 	Snapshot string
-	// Lease is how long a released name stays subscribed; 0 means DefaultLease.
+	// Lease is how long a name stays subscribed after its last use; 0 means DefaultLease.
 	Lease time.Duration
 	// Keepalive is the silence after which the connection is probed with a ping, and again how long the answer may
 	// take; 0 means DefaultKeepalive.
@@ -77,13 +79,12 @@ type Client struct {
 	o ClientOptions // fixed after NewClient
 
 	deliveries chan delivery
-	nudged     chan struct{} // one slot: names were released or unsubscribed
+	nudged     chan struct{} // one slot: leases are to be looked at
 	changed    chan struct{} // one slot: the snapshot is out of date
 
 	mu        sync.Mutex
 	names     map[string]*name // guarded by mu, as everything below: what the proxy asked for
 	resources map[string]held  // what the server knows that we have, by canonical name
-	unwanted  []string         // names whose removal the handler must still be told
 	created   uint64           // counts names
 	session   *session         // the present conversation, or nil
 	connected bool
@@ -93,14 +94,14 @@ type Client struct {
 
 // name is one subscribed name.
 type name struct {
+	name      string
 	id        uint64 // tells subscriptions of the same name apart
 	canonical string // what it leads to, "" where it does not exist
 	answered  bool
 	done      chan struct{} // closed at the first answer, good or refused
 	closed    bool
-	err       error     // why the newest answer was refused
-	released  time.Time // when the lease began to run, zero while in use
-	unwanted  bool      // Unsubscribe was called, the handler not told yet
+	err       error // why the newest answer was refused
+	lease
 }
 
 // held is a resource in force.
@@ -151,67 +152,18 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe asks for a name, canonical or alias, and keeps it. It does nothing where the name is subscribed already,
-// except that a lease stops running.
+// Subscribe asks for a name, canonical or alias, and keeps it for good.
 func (c *Client) Subscribe(n string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.subscribe(n)
+	c.use(n).kept = true
 }
 
-// subscribe is Subscribe with mu held.
-func (c *Client) subscribe(n string) *name {
-	st, ok := c.names[n]
-	if ok {
-		st.released = time.Time{}
-		st.unwanted = false
-		return st
-	}
-	st = c.newName(n)
-	if _, ok := c.resources[n]; ok { // canonical, and here for another reason
-		st.answer(n)
-	}
-	c.announce(n)
-	return st
-}
-
-func (c *Client) newName(n string) *name {
-	c.created++
-	st := &name{id: c.created, done: make(chan struct{})}
-	c.names[n] = st
-	return st
-}
-
-// Release says that a name is not in use. It is unsubscribed when the lease has run out, counted while the control
-// plane is in reach: while it is away nothing expires.
-func (c *Client) Release(n string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if st, ok := c.names[n]; ok && st.released.IsZero() {
-		st.released = time.Now()
-		poke(c.nudged)
-	}
-}
-
-// Unsubscribe lets a name go at once. The handler is told with a dropped update.
-func (c *Client) Unsubscribe(n string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if st, ok := c.names[n]; ok && !st.unwanted {
-		st.unwanted = true
-		c.unwanted = append(c.unwanted, n)
-		poke(c.nudged)
-	}
-}
-
-// errUnsubscribed tells a waiter that nobody wants the name any more.
-var errUnsubscribed = errors.New("unsubscribed while waiting for the answer")
-
-// Await subscribes to a name and returns when it was answered, positively or negatively, and the answer applied. The
-// error says why there is none: ctx has ended, or the answer was refused and no earlier one is in force.
+// Await is Use, and returns when the name was answered, positively or negatively, and the answer applied. The error
+// says why there is none: ctx has ended, or the answer was refused and no earlier one is in force.
 func (c *Client) Await(ctx context.Context, n string) error {
 	c.mu.Lock()
-	st := c.subscribe(n)
+	st := c.use(n)
 	done := st.done
 	c.mu.Unlock()
 	select {
@@ -225,6 +177,13 @@ func (c *Client) Await(ctx context.Context, n string) error {
 		return nil
 	}
 	return fmt.Errorf("waiting for %s: %w", n, st.err)
+}
+
+func (c *Client) newName(n string) *name {
+	c.created++
+	st := &name{name: n, id: c.created, done: make(chan struct{}), lease: lease{used: time.Now()}}
+	c.names[n] = st
+	return st
 }
 
 // Connected reports whether a conversation with a control plane is open.
@@ -277,6 +236,11 @@ func (n *name) refuse(err error) {
 	n.settle()
 }
 
+// reopen waits for another answer.
+func (n *name) reopen() {
+	n.canonical, n.answered, n.done, n.closed = "", false, make(chan struct{}), false
+}
+
 func (n *name) settle() {
 	if !n.closed {
 		n.closed = true
@@ -303,9 +267,9 @@ func (c *Client) apply(ctx context.Context) {
 			c.applyResponse(ctx, d)
 			close(d.done)
 		case <-c.nudged:
-			expiry.Reset(c.dropNames())
+			expiry.Reset(c.expire())
 		case <-expiry.C:
-			expiry.Reset(c.dropNames())
+			expiry.Reset(c.expire())
 		}
 	}
 }
@@ -370,7 +334,7 @@ func (c *Client) updates(r *Response) (updates []Update, rejections []Rejection)
 func (c *Client) update(a *Answer) (Update, error) {
 	u := Update{Name: a.Name, Version: a.Version}
 	for _, alias := range a.Aliases {
-		if st, ok := c.names[alias]; ok && !st.unwanted && alias != a.Name {
+		if _, ok := c.names[alias]; ok && alias != a.Name {
 			u.Aliases = append(u.Aliases, alias)
 		}
 	}
@@ -400,6 +364,9 @@ func (c *Client) adopt(u *Update) {
 	switch {
 	case u.Dropped:
 		delete(c.resources, u.Name)
+		if st, ok := c.names[u.Name]; ok && st.canonical == u.Name {
+			st.reopen() // asked for again while the server let it go: its answer is on the way
+		}
 		return
 	case u.Resource == nil:
 		if st, ok := c.names[u.Name]; ok {
@@ -422,53 +389,6 @@ func (c *Client) refuse(a *Answer, reason string) {
 			st.refuse(errors.New(reason))
 		}
 	}
-}
-
-// dropNames forgets the names that nobody wants and those whose lease has run out, and says how long to wait until
-// the next one.
-func (c *Client) dropNames() time.Duration {
-	updates, wait := c.dropped(time.Now())
-	if len(updates) > 0 {
-		c.o.Handler.Apply(updates) // forgetting cannot be refused
-		poke(c.changed)
-	}
-	return wait
-}
-
-func (c *Client) dropped(now time.Time) (updates []Update, wait time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	wait = c.o.Lease
-	for n, st := range c.names {
-		if st.released.IsZero() || st.unwanted {
-			continue
-		}
-		left := c.o.Lease - now.Sub(st.released)
-		if !c.connected {
-			left = c.o.Lease // starts anew when the control plane is back
-			st.released = now
-		}
-		if left > 0 {
-			wait = min(wait, left)
-			continue
-		}
-		st.unwanted = true
-		c.unwanted = append(c.unwanted, n)
-	}
-	for _, n := range slices.Compact(slices.Sorted(slices.Values(c.unwanted))) {
-		st, ok := c.names[n]
-		if !ok || !st.unwanted { // subscribed again in the meantime
-			continue
-		}
-		st.refuse(errUnsubscribed)
-		delete(c.names, n)
-		c.announce(n)
-		if _, canonical := c.resources[n]; !canonical { // the server says when a resource may go
-			updates = append(updates, Update{Name: n, Dropped: true})
-		}
-	}
-	c.unwanted = nil
-	return updates, wait
 }
 
 // resume describes the client's state for the first request of a conversation. mu is held.

@@ -133,11 +133,12 @@ type recorder struct {
 	lines  []string
 	state  map[string]plan.Resource
 	refuse func(Update) error
+	inUse  map[string]bool // names that do not expire
 	fresh  chan struct{}
 }
 
 func newRecorder() *recorder {
-	return &recorder{state: make(map[string]plan.Resource), fresh: make(chan struct{}, 1)}
+	return &recorder{state: make(map[string]plan.Resource), inUse: make(map[string]bool), fresh: make(chan struct{}, 1)}
 }
 
 func (r *recorder) Apply(updates []Update) (rejected []Rejection) {
@@ -149,6 +150,12 @@ func (r *recorder) Apply(updates []Update) (rejected []Rejection) {
 		case u.Dropped:
 			line += " dropped"
 			delete(r.state, u.Name)
+		case u.Expired:
+			if r.inUse[u.Name] {
+				rejected = append(rejected, Rejection{u.Name, "in use"})
+				continue
+			}
+			line += " expired"
 		case u.Resource == nil:
 			line += " absent"
 		default:
@@ -168,6 +175,13 @@ func (r *recorder) Apply(updates []Update) (rejected []Rejection) {
 	}
 	poke(r.fresh)
 	return rejected
+}
+
+// use says whether a name is in use.
+func (r *recorder) use(n string, inUse bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.inUse[n] = inUse
 }
 
 // take gives the lines so far and forgets them.
@@ -349,6 +363,14 @@ func await(t *testing.T, c *Client, names ...string) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// lapse ends the lease of a name as if it had not been used for long.
+func lapse(c *Client, n string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.names[n].used = time.Time{}
+	poke(c.nudged)
 }
 
 // pipeListener is a network without a kernel: Dial and Accept meet.

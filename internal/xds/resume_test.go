@@ -82,7 +82,7 @@ func TestResumeAfterRestartSendsNothingTwice(t *testing.T) {
 	}
 }
 
-func TestResumeAfterUnsubscribingWhileAway(t *testing.T) {
+func TestResumeAfterGivingUpANameWhileAway(t *testing.T) {
 	source := newFakeSource()
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
 	a, b, h := start(t, source), start(t, source), newRecorder()
@@ -107,8 +107,9 @@ func TestResumeAfterUnsubscribingWhileAway(t *testing.T) {
 	mu.Unlock()
 	a.stop()
 	eventually(t, "the client notices", func() bool { return !c.Connected() })
-	c.Unsubscribe(alias)
-	h.line(t, alias+" dropped")
+	c.mu.Lock()
+	delete(c.names, alias) // given up, and the control plane not told any more
+	c.mu.Unlock()
 	mu.Lock()
 	target = b.addr
 	mu.Unlock()
@@ -170,22 +171,46 @@ func TestTime(t *testing.T) {
 		stop := run(t, c)
 		return w, l, c, func() { stop(); w.stop(); synctest.Wait() }
 	}
-	t.Run("a_released_name_goes_after_the_lease", func(t *testing.T) {
+	t.Run("use_renews_the_lease", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			source, h := newFakeSource(), newRecorder()
 			source.set(t, alias, users("a"), shard("eps/users:8080/s1"))
 			_, _, c, end := begin(t, source, h, func(*ServerOptions) {})
 			defer end()
 			await(t, c, alias)
-			c.Release(alias)
-			sleep(DefaultLease - time.Second)
-			c.Subscribe(alias) // in use again
-			sleep(2 * DefaultLease)
-			if len(c.Versions()) != 2 {
-				t.Errorf("Versions = %v after renewed use", c.Versions())
+			for range 5 {
+				sleep(DefaultLease - time.Second)
+				c.Use(alias)
 			}
-			c.Release(alias)
-			sleep(DefaultLease + time.Second)
+			h.take()
+			sleep(DefaultLease * 3 / 4)
+			if lines := h.take(); len(lines) != 0 {
+				t.Errorf("within the lease: %q", lines)
+			}
+			sleep(DefaultLease / 2)
+			if len(c.Versions()) != 0 || source.watches() != 0 {
+				t.Errorf("after the lease: Versions = %v, %d watches", c.Versions(), source.watches())
+			}
+			want := []string{alias + " expired", "dst/myapp/users:8080 dropped", "eps/users:8080/s1 dropped"}
+			if diff := cmp.Diff(want, h.take()); diff != "" {
+				t.Errorf("updates (-want +got):\n%s", diff)
+			}
+		})
+	})
+	t.Run("a_name_in_use_does_not_expire", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			source, h := newFakeSource(), newRecorder()
+			source.set(t, alias, users("a"), shard("eps/users:8080/s1"))
+			_, _, c, end := begin(t, source, h, func(*ServerOptions) {})
+			defer end()
+			await(t, c, alias)
+			h.use(alias, true)
+			sleep(24 * time.Hour)
+			h.use(alias, false)
+			if len(c.Versions()) != 2 {
+				t.Fatalf("Versions = %v after a day of use", c.Versions())
+			}
+			sleep(2 * DefaultLease)
 			if len(c.Versions()) != 0 || source.watches() != 0 {
 				t.Errorf("after the lease: Versions = %v, %d watches", c.Versions(), source.watches())
 			}
@@ -195,16 +220,32 @@ func TestTime(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			source, h := newFakeSource(), newRecorder()
 			source.set(t, alias, users("a"), shard("eps/users:8080/s1"))
-			w, _, c, end := begin(t, source, h, func(*ServerOptions) {})
-			defer end()
+			var line atomic.Pointer[pipeListener]
+			connect := func() *world {
+				line.Store(newPipeListener())
+				return serve(t, line.Load(), source)
+			}
+			w := connect()
+			c := w.client(t, h, func(o *ClientOptions) {
+				o.Dial = func(ctx context.Context, network, addr string) (net.Conn, error) {
+					return line.Load().Dial(ctx, network, addr)
+				}
+			})
+			stop := run(t, c)
+			defer stop()
 			await(t, c, alias)
-			c.Release(alias)
+			sleep(DefaultLease - time.Second)
 			w.stop()
 			sleep(24 * time.Hour)
 			if len(c.Versions()) != 2 || c.Connected() {
 				t.Errorf("after a day: Versions = %v, Connected = %v", c.Versions(), c.Connected())
 			}
-			await(t, c, alias)
+			w = connect()
+			defer w.stop()
+			sleep(DefaultLease - time.Second)
+			if len(c.Versions()) != 2 || !c.Connected() {
+				t.Errorf("within a lease since it is back: Versions = %v, Connected = %v", c.Versions(), c.Connected())
+			}
 		})
 	})
 	t.Run("old_streams_end_in_order_and_resume", func(t *testing.T) {
@@ -217,6 +258,7 @@ func TestTime(t *testing.T) {
 				o.Trace.Opened = func(ClientIdentity) { opened.Add(1) }
 			})
 			defer end()
+			c.Subscribe(alias)
 			await(t, c, alias)
 			sleep(100 * time.Minute)
 			if n := opened.Load(); n < 3 || n > 5 || !c.Connected() {

@@ -180,8 +180,8 @@ func (c *Client) closeSession() {
 func (c *Client) setConnected(ctx context.Context, addr string) {
 	c.mu.Lock()
 	c.connected = true
+	c.renew()
 	c.mu.Unlock()
-	poke(c.nudged) // leases run again
 	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "connected to the control plane", slog.String("address", addr))
 }
 

@@ -169,7 +169,6 @@ func (c *Client) loadSnapshot(ctx context.Context) {
 			slog.String("file", c.o.Snapshot), slog.Any("error", err))
 		return
 	}
-	now := time.Now()
 	c.mu.Lock()
 	for i := range state.Resources {
 		a := &state.Resources[i]
@@ -179,7 +178,7 @@ func (c *Client) loadSnapshot(ctx context.Context) {
 		}
 		for _, n := range names {
 			if _, ok := c.names[n]; !ok {
-				c.newName(n).released = now
+				c.newName(n)
 			}
 		}
 	}

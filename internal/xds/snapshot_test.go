@@ -85,7 +85,7 @@ func TestSnapshotHoldsNamesOnLease(t *testing.T) {
 		c := w.client(t, newRecorder(), func(o *ClientOptions) { o.Snapshot, o.Dial = path, l.Dial })
 		stop := run(t, c)
 		defer func() { stop(); w.stop() }()
-		await(t, c, "mesh") // asked for again
+		c.Subscribe("mesh") // asked for again
 		sleep(DefaultLease + time.Minute)
 		if diff := cmp.Diff(map[string]string{"mesh": c.Versions()["mesh"]}, c.Versions()); diff != "" {
 			t.Errorf("resources after the lease (-want +got):\n%s", diff)

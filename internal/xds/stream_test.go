@@ -92,7 +92,7 @@ func TestStreamSendsDifferences(t *testing.T) {
 	}
 }
 
-func TestStreamUnsubscribe(t *testing.T) {
+func TestStreamNamesExpire(t *testing.T) {
 	source := newFakeSource()
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1"))
 	source.set(t, "host/users:8080", users("a"), shard("eps/users:8080/s1"))
@@ -103,11 +103,11 @@ func TestStreamUnsubscribe(t *testing.T) {
 	await(t, c, alias, "host/users:8080", "host/nobody:80")
 	h.take()
 
-	c.Unsubscribe(alias) // still held by the other name
-	h.line(t, alias+" dropped")
-	c.Unsubscribe("host/nobody:80")
-	h.line(t, "host/nobody:80 dropped")
-	c.Unsubscribe("host/users:8080")
+	lapse(c, alias) // still held by the other name
+	h.line(t, alias+" expired")
+	lapse(c, "host/nobody:80")
+	h.line(t, "host/nobody:80 expired")
+	lapse(c, "host/users:8080")
 	h.until(t, "nothing is held", func(state map[string]plan.Resource, _ []string) bool { return len(state) == 0 })
 	eventually(t, "nothing is watched", func() bool { return source.watches() == 0 })
 
@@ -118,7 +118,7 @@ func TestStreamUnsubscribe(t *testing.T) {
 	}
 }
 
-func TestStreamUnsubscribeAndBackAtOnce(t *testing.T) {
+func TestStreamExpiredAndBackAtOnce(t *testing.T) {
 	source := newFakeSource()
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1"))
 	w := start(t, source)
@@ -127,10 +127,9 @@ func TestStreamUnsubscribeAndBackAtOnce(t *testing.T) {
 	run(t, c)
 	for range 50 {
 		await(t, c, alias)
-		c.Unsubscribe(alias)
-		c.Subscribe(alias)
+		lapse(c, alias)
 		await(t, c, alias)
-		c.Unsubscribe(alias)
+		lapse(c, alias)
 	}
 	eventually(t, "nothing is watched", func() bool { return source.watches() == 0 })
 }

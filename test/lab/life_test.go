@@ -3,6 +3,7 @@ package lab_test
 import (
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"os"
 	"slices"
@@ -85,6 +86,50 @@ func TestPodsComeAndGo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A pool of connections that an app keeps open lives through every change of what is behind their address: here a rule
+// that only the caller's namespace sees gives the service another name in the mesh, and takes it away again.
+func TestKeepAliveOutlivesConfiguration(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
+		service("server", lifeIP, "app: server", http80))
+	c := m.client(t, client, lifeIP+":80")
+	opened := 0
+	ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{GotConn: func(i httptrace.GotConnInfo) {
+		if !i.Reused {
+			opened++
+		}
+	}})
+	rule := func() string {
+		for _, cluster := range m.dump(t, client).Clusters {
+			if cluster.FQDN == "server.shop.svc.cluster.local" {
+				return cluster.DestinationRule
+			}
+		}
+		return "no cluster"
+	}
+	for _, step := range []struct{ name, manifest, rule string }{
+		{"plain", "", ""},
+		{"a_rule_of_the_namespace_alone", object("networking.istio.io/v1", "DestinationRule", "own",
+			"  host: server\n  exportTo: [\".\"]\n  trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1000}}}"), "own.shop"},
+		{"plain_again", "", ""},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			m.write(t, "own.yaml", step.manifest)
+			for i := 0; i == 0 || rule() != step.rule; i++ {
+				if a, err := request(ctx, c, http.MethodGet, "http://server/"); err != nil || a.StatusCode != 200 {
+					t.Fatalf("call %d: %v %q %v", i, a.Response, a.body, err)
+				}
+			}
+			if a, err := request(ctx, c, http.MethodGet, "http://server/"); err != nil || a.StatusCode != 200 {
+				t.Errorf("with the new configuration: %v %q %v", a.Response, a.body, err)
+			}
+		})
+	}
+	if opened != 1 {
+		t.Errorf("%d connections were opened, want one", opened)
+	}
 }
 
 // podNames gives the pods of a Deployment.
