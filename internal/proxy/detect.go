@@ -5,10 +5,12 @@ import (
 	"errors"
 	"io"
 	"os"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/netio"
 )
 
@@ -24,6 +26,7 @@ const quietBefore = 200 * time.Millisecond
 // detector watches one connection.
 type detector struct {
 	client *netio.PeekConn
+	claim  netio.Claim
 	dial   func(context.Context) (tunnel, error)
 	// known is the verdict of earlier connections to the same port (a netio.Verdict), 0 while there is none.
 	known *atomic.Uint32
@@ -55,7 +58,7 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	var joined sync.WaitGroup
 	joined.Go(func() { d.speculate(ctx, wait) })
 
-	protocol, err := sniff(d.client)
+	protocol, err := sniff(d.client, d.claim)
 	interrupted := errors.Is(err, os.ErrDeadlineExceeded)
 	d.settle()
 	gone := err != nil && !interrupted
@@ -97,19 +100,27 @@ func (d *detector) abandon(joined *sync.WaitGroup) {
 
 // sniff reads from the client until its protocol is plain. A client that has said all it has to say, in fewer bytes than
 // a request line takes, speaks no HTTP; it may still wait for an answer ("echo hello | nc").
-func sniff(c *netio.PeekConn) (netio.Verdict, error) {
+func sniff(c *netio.PeekConn, claim netio.Claim) (netio.Verdict, error) {
 	for {
-		if v := netio.Sniff(c.Prefix()); v != netio.NeedMore {
+		if v := claim.Sniff(c.Prefix()); v != netio.NeedMore {
 			return v, nil
 		}
 		_, err := c.Peek()
 		switch {
-		case errors.Is(err, io.EOF) && len(c.Prefix()) > 0:
+		case errors.Is(err, io.EOF) && len(c.Prefix()) > 0 && claim != netio.Declared:
 			return netio.Opaque, nil
 		case err != nil:
 			return netio.NeedMore, err
 		}
 	}
+}
+
+// claim is what the configuration says of a port whose protocol nobody declared: rules with an origin are a user's.
+func (c *compiled) claim() netio.Claim {
+	if slices.ContainsFunc(c.plan.Routes, func(r plan.Route) bool { return r.Origin != "" }) {
+		return netio.Routed
+	}
+	return netio.Unclaimed
 }
 
 // settle says that the client's side has decided and makes its socket readable again.
@@ -145,11 +156,30 @@ func (d *detector) speculate(ctx context.Context, wait time.Duration) {
 	}
 	d.server = &greetedTunnel{tunnel: server, first: make(chan greeting, 1)}
 	close(d.dialled)
-	g := greeting{bytes: make([]byte, greetingSize)}
-	n, err := server.Read(g.bytes)
-	g.bytes, g.err = g.bytes[:n], err
+	g, spoke := greet(server)
 	d.server.first <- g
-	d.interrupt()
+	if spoke {
+		d.interrupt()
+	}
+}
+
+// greet reads a server's first bytes, as many as it takes to tell whether they decide the protocol. Those of an HTTP
+// server do not: it has yet to hear a request.
+func greet(server io.Reader) (g greeting, spoke bool) {
+	buf := make([]byte, greetingSize)
+	for g.err == nil {
+		var n int
+		n, g.err = server.Read(buf[len(g.bytes):])
+		g.bytes = buf[:len(g.bytes)+n]
+		switch netio.SpeaksHTTP(g.bytes) {
+		case netio.HTTP1, netio.HTTP2:
+			return g, false
+		case netio.Opaque, netio.TLS:
+			return g, true
+		case netio.NeedMore:
+		}
+	}
+	return g, true
 }
 
 // pause waits for d and reports false where ctx ended first.

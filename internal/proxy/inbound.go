@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -156,6 +157,11 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
 		return
 	}
+	port := i.self.port(addr.Port())
+	if why := refusesOpaque(port); why != "" {
+		i.refuse(s, 400, why)
+		return
+	}
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
 	conn, err := i.upstreams.plain(dial, addr)
@@ -173,7 +179,11 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		conn.Close()
 		return
 	}
-	i.opaque(ctx, serverTunnel{s}, newRawTunnel(conn), who, addr)
+	var client, server tunnel = serverTunnel{s}, newRawTunnel(conn)
+	if port.Protocol == model.Undeclared {
+		client, server = vouch(client, server)
+	}
+	i.opaque(ctx, client, server, who, addr)
 }
 
 // serverTunnel is the server's end of a CONNECT stream.
@@ -216,11 +226,9 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case model.TCP, model.TLS, model.UDP:
 		found.server, found.err = dial(ctx)
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		if found.protocol, err = sniff(client); err == nil && found.protocol != netio.HTTP1 && found.protocol != netio.HTTP2 {
-			found.server, found.err = dial(ctx)
-		}
+		found.protocol, err = sniff(client, netio.Declared)
 	case model.Undeclared:
-		d := &detector{client: client, dial: dial, known: i.verdict(dst.Port())}
+		d := &detector{client: client, claim: netio.Unclaimed, dial: dial, known: i.verdict(dst.Port())}
 		found, err = d.detect(ctx)
 	}
 	switch {
@@ -245,6 +253,9 @@ func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller
 	start := time.Now()
 	r := i.upstreams.join(ctx, client, server, tcpIdleTimeout)
 	scope.Bytes(r.received, r.sent)
+	if errors.Is(r.err, errHiddenRequest) && i.refusals.first(dst.Port(), who.identity) {
+		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
+	}
 	if i.access.Enabled() {
 		e := connectionEntry(start, who, dst)
 		e.Received, e.Sent, e.UpstreamHost = r.received, r.sent, dst

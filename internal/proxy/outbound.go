@@ -60,7 +60,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 			c.opaque(ctx, client, state, nil)
 		}
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		protocol, err := sniff(client)
+		protocol, err := sniff(client, netio.Declared)
 		if err != nil {
 			conn.Close() // the client went away without a word
 			return
@@ -150,7 +150,7 @@ func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protoc
 
 // detect serves a connection whose protocol nobody declared.
 func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *compiled) {
-	d := &detector{client: client, known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
+	d := &detector{client: client, claim: state.claim(), known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
 		return c.connect(ctx, state)
 	}}
 	found, err := d.detect(ctx)

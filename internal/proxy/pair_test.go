@@ -182,8 +182,8 @@ func service(protocol model.Protocol, es ...plan.Endpoint) []plan.Resource {
 	return []plan.Resource{shard, &plan.Destination{
 		Name: "dst/myapp/" + host + ":8080", Host: host, Port: 8080, Protocol: protocol, Addresses: []netip.Addr{vip},
 		Service:  model.Key{Namespace: "myapp", Name: "users-service"},
-		Routes:   []plan.Route{{Origin: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}, Retry: model.Retry{Attempts: 2}}},
-		TCP:      []plan.TCPRoute{{Origin: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}}},
+		Routes:   []plan.Route{{Name: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}, Retry: model.Retry{Attempts: 2}}},
+		TCP:      []plan.TCPRoute{{Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}}},
 		Backends: []plan.Backend{{Name: "outbound|8080||" + host, Host: host, Port: 8080, Type: "EDS", Shards: []string{shard.Name}}},
 	}}
 }

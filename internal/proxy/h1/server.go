@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -225,12 +226,40 @@ func (s *Server) readHead() error {
 			if done {
 				return s.in.stopTimer()
 			}
+			if err := s.checkStart(); err != nil {
+				return err
+			}
 		}
 		if err := s.waitForHead(); err != nil {
 			return err
 		}
 	}
 }
+
+// checkStart refuses what cannot become a request line as soon as that is plain: a client that speaks another protocol
+// would wait for an answer until the time for the head is up. A head that comes in one piece is never looked at.
+func (s *Server) checkStart() error {
+	if s.x.body.collect.taken > 0 {
+		return nil
+	}
+	b := s.in.bytes()
+	if b[0] == recordHandshake {
+		return bad("a TLS handshake where plain HTTP is spoken")
+	}
+	line, _, whole := bytes.Cut(b, []byte("\r\n"))
+	if whole {
+		var r httpx.Request
+		_, err := parseRequestLine(&r, line, s.opts.MaxTargetBytes)
+		return err
+	}
+	if method, _, _ := bytes.Cut(line, []byte(" ")); !isToken(method) && string(method) != "\r" {
+		return badf("method %q is not a token", clip(method))
+	}
+	return nil
+}
+
+// recordHandshake is how a TLS handshake begins (RFC 8446 §5.1).
+const recordHandshake = 0x16
 
 // skipEmptyLines follows RFC 9112 §2.2: some clients send a CRLF too many after a body. It reports whether there is
 // something of a head. The timer runs meanwhile, so that nobody can live on empty lines.
@@ -260,7 +289,8 @@ func (s *Server) waitForHead() error {
 		if s.in.buffered() == 0 && s.x.req.Fields.Size() == 0 {
 			return io.EOF // nothing but empty lines
 		}
-		return fmt.Errorf("http/1.1: request head: %w", io.ErrUnexpectedEOF)
+		// A client may have ended its own direction only, and read the answer.
+		return fmt.Errorf("%w: %w", bad("the connection ends within the request head"), io.ErrUnexpectedEOF)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		if s.in.timed && time.Now().Before(s.in.deadline) { // Shutdown, a moment too late
 			return s.in.setDeadline(s.in.deadline)

@@ -1,7 +1,5 @@
 package netio
 
-import "bytes"
-
 // Verdict is what the first bytes of a connection are.
 type Verdict uint8
 
@@ -38,31 +36,68 @@ func (v Verdict) String() string {
 
 const (
 	http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-	// maxMethod is longer than every registered method (UPDATEREDIRECTREF, 17).
-	maxMethod = 24
-	// SniffLimit is how many bytes are looked at. A request line that fills them with a method and a target is HTTP/1:
+	// SniffLimit is how many bytes are looked at. Text that fills them with what a request line may begin with is HTTP/1:
 	// no other protocol looks like that for so long.
 	SniffLimit = 1024
 )
 
+// Claim is what is known of a port before its client has sent anything. The more it is, the less passes as opaque.
+type Claim uint8
+
+// The claims. The zero value is invalid.
+const (
+	// Unclaimed: nothing says what the port carries.
+	Unclaimed Claim = iota + 1
+	// Routed: nothing says it either, but there are rules for requests, which HTTP/0.9 must not get round.
+	Routed
+	// Declared: the port carries HTTP. What is no request is for the codec to refuse.
+	Declared
+)
+
 // Sniff tells the protocol from the first bytes that a client sent. A verdict other than NeedMore stays the same when
 // more bytes follow, and at SniffLimit bytes there always is one. It does not allocate.
-func Sniff(prefix []byte) Verdict {
+//
+// It errs towards HTTP/1: relayed bytes meet no rule, and may hold fields that only a sidecar may set. So nothing is
+// Opaque that a lenient server would read as a request.
+func (c Claim) Sniff(prefix []byte) Verdict {
 	prefix = prefix[:min(len(prefix), SniffLimit)]
-	if len(prefix) == 0 {
+	n := min(len(prefix), len(http2Preface))
+	switch {
+	case n == len(http2Preface) && string(prefix[:n]) == http2Preface:
+		return HTTP2
+	case string(prefix[:n]) == http2Preface[:n]:
 		return NeedMore
-	}
-	if prefix[0] == recordHandshake {
+	case c == Declared:
+		return HTTP1
+	case prefix[0] == recordHandshake:
 		return sniffTLS(prefix)
 	}
-	n := min(len(prefix), len(http2Preface))
-	if string(prefix[:n]) == http2Preface[:n] {
-		if n == len(http2Preface) {
-			return HTTP2
-		}
+	return c.sniffText(prefix)
+}
+
+// SpeaksHTTP tells by the first bytes that a server sends whether they are an HTTP server's. It has not decided the
+// protocol by speaking first: HTTP/2 servers send SETTINGS without waiting for the client's preface (RFC 9113 §3.4), and
+// HTTP/1.1 servers say 408 to a client that is silent for long. The verdict is NeedMore, HTTP1, HTTP2 or Opaque.
+func SpeaksHTTP(prefix []byte) Verdict {
+	const status = "HTTP/1."
+	n := min(len(prefix), len(status))
+	switch {
+	case n == len(status) && string(prefix[:n]) == status:
+		return HTTP1
+	case string(prefix[:n]) == status[:n]:
 		return NeedMore
 	}
-	return sniffHTTP1(prefix)
+	// The header of a frame (RFC 9113 §4.1): a length below 64 KiB, type 4, no flags, stream 0.
+	settings := [...]byte{3: 4, 8: 0}
+	for i, c := range prefix[:min(len(prefix), len(settings))] {
+		if c != settings[i] && i != 1 && i != 2 {
+			return Opaque
+		}
+	}
+	if len(prefix) < len(settings) {
+		return NeedMore
+	}
+	return HTTP2
 }
 
 // sniffTLS looks at the record header (RFC 8446 §5.1) and the type of the handshake message in it. The minor version
@@ -85,44 +120,75 @@ func sniffTLS(p []byte) Verdict {
 	return Opaque
 }
 
-// sniffHTTP1 wants a whole request line (RFC 9112 §3): method, target and "HTTP/1." apart by single spaces. Less is
-// not enough, because "GET x" is a Redis inline command and "set a 0 0 1" is memcached.
-func sniffHTTP1(p []byte) Verdict {
-	method, rest, ok := bytes.Cut(p, []byte{' '})
-	if len(method) == 0 || len(method) > maxMethod || !all(method, isToken) {
-		return Opaque
+// sniffText looks for a request line (RFC 9112 §3) as the most lenient servers read one: behind empty lines, split at
+// blanks of any kind and number, the version in any case. Less than a whole line is not enough where nothing is claimed,
+// because "GET x" is a Redis inline command and "set a 0 0 1" is memcached.
+func (c Claim) sniffText(p []byte) Verdict {
+	undecided := NeedMore
+	if len(p) == SniffLimit {
+		undecided = HTTP1
 	}
-	if !ok {
-		return NeedMore
+	start := 0
+	for start < len(p) && (isBlank(p[start]) || p[start] == '\n') {
+		start++
 	}
-	target, rest, ok := bytes.Cut(rest, []byte{' '})
-	if !all(target, isVisible) || (ok && len(target) == 0) {
-		return Opaque
+	end := start
+	for end < len(p) && isToken(p[end]) {
+		end++
 	}
-	if !ok {
-		if len(p) == SniffLimit {
-			return HTTP1
-		}
-		return NeedMore
-	}
-	const version = "HTTP/1."
-	n := min(len(rest), len(version))
 	switch {
-	case string(rest[:n]) != version[:n]:
+	case end == len(p):
+		return undecided
+	case end == start, !isBlank(p[end]):
 		return Opaque
-	case n == len(version), len(p) == SniffLimit:
-		return HTTP1
 	}
-	return NeedMore
+	l := line{claim: c, method: p[start:end]}
+	for i := end + 1; i < len(p); i++ {
+		if v := l.next(p[i-1], p[i:]); v != NeedMore {
+			return v
+		}
+		if l.version {
+			break
+		}
+	}
+	return undecided
 }
 
-func all(b []byte, ok func(byte) bool) bool {
-	for _, c := range b {
-		if !ok(c) {
-			return false
-		}
+// line is a request line behind its method.
+type line struct {
+	claim   Claim
+	method  []byte
+	words   int
+	version bool // the rest may be the beginning of a version
+}
+
+// next looks at the byte rest[0], which follows before.
+func (l *line) next(before byte, rest []byte) Verdict {
+	const version = "http/"
+	b := rest[0]
+	switch {
+	case b == '\n', b == 0:
+		return Opaque
+	case isControl(b) && !isLetter(l.method[0]):
+		return Opaque // LDAP and its like: "0" and a blank are how a message of 32 bytes begins
+	case isBlank(b), !isBlank(before): // no word begins here
+		return NeedMore
+	case l.claim == Routed:
+		return HTTP1
 	}
-	return true
+	n := min(len(rest), len(version))
+	l.version = equalFold(rest[:n], version[:n])
+	switch {
+	case l.version && n == len(version):
+		return HTTP1
+	case l.version, isLatin1Blank(before): // what only few servers take for a blank may be part of a target in UTF-8
+		return NeedMore
+	}
+	l.words++
+	if l.words == 2 {
+		return Opaque
+	}
+	return NeedMore
 }
 
 // isToken follows RFC 9110 §5.6.2.
@@ -131,8 +197,26 @@ func isToken(c byte) bool {
 	case '!', '#', '$', '%', '&', '\'', '*', '+', '-', '.', '^', '_', '`', '|', '~':
 		return true
 	}
-	return '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+	return '0' <= c && c <= '9' || isLetter(c)
 }
 
-// isVisible allows bytes above ASCII as well: clients send raw UTF-8 in targets, whatever RFC 3986 says.
-func isVisible(c byte) bool { return c > ' ' && c != 0x7f }
+func isLetter(c byte) bool { return 'a' <= c|0x20 && c|0x20 <= 'z' }
+
+// isBlank holds for what RFC 9112 §3 lets servers take for a blank, and for what Python's str.split does.
+func isBlank(c byte) bool {
+	return c == ' ' || '\t' <= c && c <= '\r' && c != '\n' || 0x1c <= c && c <= 0x1f || isLatin1Blank(c)
+}
+
+func isLatin1Blank(c byte) bool { return c == 0x85 || c == 0xa0 }
+
+func isControl(c byte) bool { return c < ' ' && !isBlank(c) || c == 0x7f }
+
+// equalFold compares b with ASCII letters in lower case.
+func equalFold(b []byte, lower string) bool {
+	for i, c := range b {
+		if c|0x20 != lower[i] {
+			return false
+		}
+	}
+	return true
+}

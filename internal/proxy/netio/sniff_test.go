@@ -1,11 +1,13 @@
 package netio
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
 	"errors"
 	"io"
 	"net"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -52,23 +54,33 @@ func TestSniff(t *testing.T) {
 	}{
 		{name: "nothing", in: "", want: NeedMore},
 		{name: "get", in: "GET / HTTP/1.1\r\n", want: HTTP1},
-		{name: "get_with_the_version_cut_off", in: "GET / HTTP/1", want: NeedMore},
+		{name: "get_with_the_version_cut_off", in: "GET / HTTP", want: NeedMore},
 		{name: "method_alone", in: "POST", want: NeedMore},
 		{name: "absolute_form", in: "GET http://a/ HTTP/1.0\r\n", want: HTTP1},
 		{name: "authority_form", in: "CONNECT a:443 HTTP/1.1\r\n", want: HTTP1},
 		{name: "asterisk_form", in: "OPTIONS * HTTP/1.1\r\n", want: HTTP1},
 		{name: "custom_method", in: "X-PURGE /x HTTP/1.1\r\n", want: HTTP1},
+		{name: "method_of_25_letters", in: strings.Repeat("G", 25) + " / HTTP/1.1\r\n", want: HTTP1},
+		{name: "endless_method", in: strings.Repeat("G", SniffLimit), want: HTTP1},
 		{name: "raw_utf8_target", in: "GET /\xc3\xa9 HTTP/1.1\r\n", want: HTTP1},
+		{name: "raw_utf8_target_with_a_byte_that_is_a_blank_in_latin_1", in: "GET /\xc3\xa0b HTTP/1.1\r\n", want: HTTP1},
 		{name: "very_long_target", in: long, want: HTTP1},
 		{name: "long_target_not_yet_at_the_limit", in: long[:SniffLimit-1], want: NeedMore},
 		{name: "http_0.9", in: "GET /\r\n", want: Opaque},
-		{name: "two_spaces", in: "GET  / HTTP/1.1\r\n", want: Opaque},
-		{name: "http_2_in_a_request_line", in: "GET / HTTP/2.0\r\n", want: Opaque},
-		{name: "leading_newline", in: "\r\nGET / HTTP/1.1\r\n", want: Opaque},
+		{name: "two_spaces", in: "GET  / HTTP/1.1\r\n", want: HTTP1},
+		{name: "tabs", in: "GET\t/\tHTTP/1.1\r\n", want: HTTP1},
+		{name: "blanks_of_latin_1", in: "GET\xa0/\xa0HTTP/1.1\r\n", want: HTTP1},
+		{name: "blank_in_front", in: " GET / HTTP/1.1\r\n", want: HTTP1},
+		{name: "lower_case_version", in: "GET / http/1.1\r\n", want: HTTP1},
+		{name: "control_character_in_the_target", in: "GET /\x01 HTTP/1.1\r\n", want: HTTP1},
+		{name: "http_2_in_a_request_line", in: "GET / HTTP/2.0\r\n", want: HTTP1},
+		{name: "leading_newline", in: "\r\nGET / HTTP/1.1\r\n", want: HTTP1},
+		{name: "leading_newlines_only", in: "\r\n\n", want: NeedMore},
+		{name: "endless_newlines", in: strings.Repeat("\r\n", SniffLimit), want: HTTP1},
 		{name: "preface", in: http2Preface, want: HTTP2},
 		{name: "preface_cut_off", in: http2Preface[:20], want: NeedMore},
 		{name: "method_that_begins_like_the_preface", in: "PRI /x HTTP/1.1\r\n", want: HTTP1},
-		{name: "preface_of_a_future_version", in: "PRI * HTTP/3.0\r\n\r\n", want: Opaque},
+		{name: "preface_of_a_future_version", in: "PRI * HTTP/3.0\r\n\r\n", want: HTTP1},
 		{name: "tls", in: string(hello), want: TLS},
 		{name: "tls_six_bytes", in: string(hello[:6]), want: TLS},
 		{name: "tls_five_bytes", in: string(hello[:5]), want: NeedMore},
@@ -82,37 +94,116 @@ func TestSniff(t *testing.T) {
 		{name: "memcached", in: "set a 0 0 1\r\n", want: Opaque},
 		{name: "smtp", in: "EHLO a.example\r\n", want: Opaque},
 		{name: "ssh", in: "SSH-2.0-OpenSSH_9.2\r\n", want: Opaque},
+		{name: "stomp", in: "CONNECT\naccept-version:1.2\n", want: Opaque},
+		{name: "rtsp", in: "OPTIONS rtsp://a/b RTSP/1.0\r\n", want: Opaque},
+		{name: "access_log_line", in: `10.0.0.1 - - [28/Nov/2026] "GET / HTTP/1.1" 200`, want: Opaque},
+		{name: "ldap_of_32_bytes", in: "0 \x02\x01\x01`\x1b\x02\x01\x03\x04\x11cn=a,dc=example,dc", want: Opaque},
+		{name: "mqtt", in: "\x10'\x00\x04MQTT", want: Opaque},
+		{name: "amqp", in: "AMQP\x00\x00\x09\x01", want: Opaque},
 		{name: "postgres", in: "\x00\x00\x00\x08\x04\xd2\x16\x2f", want: Opaque},
 		{name: "mongodb", in: "\x3a\x00\x00\x00\x01\x00\x00\x00", want: Opaque},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			if got := Sniff([]byte(tc.in)); got != tc.want {
+			if got := Unclaimed.Sniff([]byte(tc.in)); got != tc.want {
 				t.Errorf("Sniff(%q) = %v, want %v", tc.in, got, tc.want)
 			}
 		})
 	}
 }
 
+func TestSniffOfPortsWithRules(t *testing.T) {
+	for _, tc := range []struct {
+		name, in         string
+		routed, declared Verdict
+	}{
+		{name: "http_0.9", in: "GET /admin\r\n", routed: HTTP1, declared: HTTP1},
+		{name: "http_0.9_without_an_end", in: "GET /admin", routed: HTTP1, declared: HTTP1},
+		{name: "a_word", in: "PING\r\n", routed: Opaque, declared: HTTP1},
+		{name: "redis_resp", in: "*1\r\n$4\r\nPING\r\n", routed: Opaque, declared: HTTP1},
+		{name: "tls", in: "\x16\x03\x01\x00\x05\x01", routed: TLS, declared: HTTP1},
+		{name: "binary", in: "\x00", routed: Opaque, declared: HTTP1},
+		{name: "preface", in: http2Preface, routed: HTTP2, declared: HTTP2},
+		{name: "preface_cut_off", in: http2Preface[:3], routed: NeedMore, declared: NeedMore},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := Routed.Sniff([]byte(tc.in)); got != tc.routed {
+				t.Errorf("routed: Sniff(%q) = %v, want %v", tc.in, got, tc.routed)
+			}
+			if got := Declared.Sniff([]byte(tc.in)); got != tc.declared {
+				t.Errorf("declared: Sniff(%q) = %v, want %v", tc.in, got, tc.declared)
+			}
+		})
+	}
+}
+
+func TestSpeaksHTTP(t *testing.T) {
+	for _, tc := range []struct {
+		name, in string
+		want     Verdict
+	}{
+		{name: "settings", in: "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03", want: HTTP2},
+		{name: "settings_cut_off", in: "\x00\x00\x06\x04", want: NeedMore},
+		{name: "settings_acknowledged", in: "\x00\x00\x00\x04\x01\x00\x00\x00\x00", want: Opaque},
+		{name: "too_late", in: "HTTP/1.1 408 Request Timeout\r\n", want: HTTP1},
+		{name: "version_cut_off", in: "HTT", want: NeedMore},
+		{name: "smtp", in: "220 ready\r\n", want: Opaque},
+		{name: "mysql", in: "\x4a\x00\x00\x00\x0a8.0.36\x00", want: Opaque},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := SpeaksHTTP([]byte(tc.in)); got != tc.want {
+				t.Errorf("SpeaksHTTP(%q) = %v, want %v", tc.in, got, tc.want)
+			}
+		})
+	}
+}
+
+// FuzzSniff holds the verdicts to what servers read: net/http, and one that splits a line at blanks as Python's does.
 func FuzzSniff(f *testing.F) {
-	for _, s := range []string{"", "GET / HTTP/1.1\r\n", http2Preface, "\x16\x03\x01\x00\x05\x01", "set a 0 0 1\r\n", "PRI * HTTP/1.1"} {
+	for _, s := range []string{
+		"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", http2Preface, "\x16\x03\x01\x00\x05\x01", "set a 0 0 1\r\n", "PRI * HTTP/1.1",
+		"\r\nGET / HTTP/1.1\r\n", "GET\t /  hTTP/1.0\n", "0\xa0\xa0*\x85HTTP/1.1\r\n", " GET /\x01\xa0b HTTP/1.1\n",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Add(clientHello(f, &tls.Config{ServerName: "a"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		verdict := NeedMore
-		for n := range min(len(b), SniffLimit+2) + 1 {
-			got := Sniff(b[:n])
-			if verdict != NeedMore && got != verdict {
-				t.Fatalf("%v at %d bytes, %v before", got, n, verdict)
+		for _, claim := range []Claim{Unclaimed, Routed, Declared} {
+			verdict := NeedMore
+			for n := range min(len(b), SniffLimit+2) + 1 {
+				got := claim.Sniff(b[:n])
+				if verdict != NeedMore && got != verdict {
+					t.Fatalf("%v at %d bytes, %v before", got, n, verdict)
+				}
+				if verdict = got; got == NeedMore && n >= SniffLimit {
+					t.Fatalf("undecided at %d bytes", n)
+				}
 			}
-			if verdict = got; got == NeedMore && n >= SniffLimit {
-				t.Fatalf("undecided at %d bytes", n)
+			if claim.Sniff(b) != verdict {
+				t.Fatalf("%v for all bytes, %v before", claim.Sniff(b), verdict)
 			}
-		}
-		if Sniff(b) != verdict {
-			t.Fatalf("%v for all bytes, %v before", Sniff(b), verdict)
+			if claim == Declared && verdict != HTTP1 && verdict != HTTP2 && verdict != NeedMore {
+				t.Fatalf("%v on a declared port", verdict)
+			}
+			if verdict == Opaque && readsAsRequest(b) {
+				t.Fatalf("%q would be relayed to servers that read it as a request", b)
+			}
 		}
 	})
+}
+
+// readsAsRequest reports whether a server reads b as a request that can have fields.
+func readsAsRequest(b []byte) bool {
+	if _, err := http.ReadRequest(bufio.NewReader(bytes.NewReader(b))); err == nil {
+		return true
+	}
+	line, _, whole := bytes.Cut(bytes.TrimLeftFunc(b, func(r rune) bool { return r < 0x80 && isBlank(byte(r)) || r == '\n' }), []byte{'\n'})
+	latin1 := make([]rune, len(line))
+	for i, c := range line {
+		latin1[i] = rune(c)
+	}
+	words := strings.FieldsFunc(string(latin1), func(r rune) bool { return isBlank(byte(r)) })
+	return whole && len(words) == 3 && !strings.ContainsFunc(words[0], func(r rune) bool { return !isToken(byte(r)) }) && isLetter(words[0][0]) &&
+		!strings.Contains(words[1], "\x00") && len(words[2]) > 5 && strings.EqualFold(words[2][:5], "HTTP/")
 }
 
 func TestParseClientHello(t *testing.T) {
@@ -210,7 +301,7 @@ func TestSniffAndParseDoNotAllocate(t *testing.T) {
 	request := []byte("GET /api/user/123 HTTP/1.1\r\nHost: users\r\n\r\n")
 	if n := testing.AllocsPerRun(100, func() {
 		h, err := ParseClientHello(hello)
-		if err != nil || !h.Offers("fairlead/h2") || Sniff(hello) != TLS || Sniff(request) != HTTP1 {
+		if err != nil || !h.Offers("fairlead/h2") || Unclaimed.Sniff(hello) != TLS || Unclaimed.Sniff(request) != HTTP1 {
 			t.Error("not recognised")
 		}
 	}); n != 0 {
