@@ -76,7 +76,7 @@ func (a *app) mesh(cmd *cobra.Command) (*mesh, error) {
 	}
 	c, err := a.cluster()
 	if errors.Is(err, cluster.ErrNoCluster) && !wantsCluster {
-		return nil, fmt.Errorf("nothing to ask: lab %q is not running, and there is %w; start a lab with fairlead lab up, or name a cluster with --context or --kubeconfig", a.labName, err)
+		return nil, fmt.Errorf("nothing to ask: lab %q is not running, and there is %w; start a lab with %s, or name a cluster with --context or --kubeconfig", a.labName, err, lab.Command(a.labName, "up -f DIR"))
 	}
 	if err != nil {
 		return nil, err

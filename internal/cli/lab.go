@@ -87,9 +87,13 @@ func (a *app) labUp(ctx context.Context, o lab.UpOptions, wait time.Duration) er
 		fmt.Fprintf(a.Out, "lab %q started\n", o.Name)
 		return nil
 	}
-	deadline, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("after %s", wait))
+	deadline, cancel := context.WithTimeoutCause(ctx, wait, fmt.Errorf("waited %s", wait))
 	defer cancel()
-	st, err := c.WaitFor(deadline, func(st *lab.Status) bool { return st.Settled || len(st.Failed) > 0 })
+	progress := newProgress(a.Err)
+	st, err := c.WaitFor(deadline, func(st *lab.Status) bool {
+		progress.waitsFor(st.Waiting)
+		return st.Settled || len(st.Failed) > 0
+	})
 	if st != nil {
 		for _, p := range st.Problems {
 			fmt.Fprintln(a.Err, p)
@@ -102,7 +106,7 @@ func (a *app) labUp(ctx context.Context, o lab.UpOptions, wait time.Duration) er
 		for _, w := range st.Waiting {
 			fmt.Fprintln(a.Err, w)
 		}
-		return fmt.Errorf("lab %q runs, but is not ready %w; see: fairlead lab status --name %[1]s", o.Name, err)
+		return fmt.Errorf("lab %q runs, but is not ready (%w); see: %s", o.Name, err, lab.Command(o.Name, "status"))
 	}
 	if len(st.Failed) > 0 {
 		for _, line := range st.Failed {

@@ -138,7 +138,7 @@ func (a *app) logPath(ctx context.Context, c *lab.Client, name, container string
 	p := st.Find(ref)
 	if p == nil { // it may have ended: its log is still there
 		if container == "" {
-			return "", fmt.Errorf("no pod %q in namespace %q; see: fairlead lab status", name, ref.Namespace)
+			return "", fmt.Errorf("no pod %q in namespace %q; see: %s", name, ref.Namespace, lab.Command(a.labName, "status"))
 		}
 		return c.LogPath(ref, container), nil
 	}
@@ -162,7 +162,7 @@ func copyLog(ctx context.Context, out io.Writer, f *os.File, follow bool) error 
 		}
 		select {
 		case <-ctx.Done():
-			return nil
+			return context.Cause(ctx)
 		case <-ticker.C:
 		}
 	}
@@ -243,10 +243,15 @@ func newLabCaptureCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if output != table {
-				return printValue(a.Out, output, flows)
+			if output == table {
+				err = printFlows(a.Out, flows)
+			} else {
+				err = printValue(a.Out, output, flows)
 			}
-			return printFlows(a.Out, flows)
+			if err == nil {
+				err = context.Cause(cmd.Context()) // cut short, but what was seen is printed
+			}
+			return err
 		},
 	}
 	cmd.Flags().DurationVar(&o.For, "for", 2*time.Second, "how long to watch")

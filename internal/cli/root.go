@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/lab"
 )
 
 // Streams are what a command reads and writes, and the environment it may look at.
@@ -23,7 +24,8 @@ type Streams struct {
 }
 
 // Execute runs the command line args (without the program's name) and returns the exit code: 0, 1 for an error that
-// has been printed, or what a command that passes on an exit code says.
+// has been printed, what a command that passes on an exit code says, or 128 and the signal's number where ctx ended with
+// an [InterruptError] as its cause and the command did not get to its end.
 func Execute(ctx context.Context, args []string, streams Streams) int {
 	a := &app{Streams: streams}
 	root := newRootCommand(a)
@@ -38,8 +40,15 @@ func Execute(ctx context.Context, args []string, streams Streams) int {
 	if code, ok := errors.AsType[exitCode](err); ok {
 		return int(code)
 	}
+	code := 1
+	if signal, ok := interrupted(ctx, err); ok {
+		code = signal.code()
+		if errors.Is(err, context.Canceled) {
+			err = signal
+		}
+	}
 	fmt.Fprintln(streams.Err, "fairlead: "+err.Error())
-	return 1
+	return code
 }
 
 // exitCode is an error that has already been told to the user, or needs no words: only the code is passed on.
@@ -82,7 +91,7 @@ func newRootCommand(a *app) *cobra.Command {
 	}
 	flags := root.PersistentFlags()
 	flags.StringVarP(&a.namespace, "namespace", "n", "", "namespace of the object (default \"default\")")
-	flags.StringVar(&a.labName, "name", "lab", "which lab: several run side by side under different names")
+	flags.StringVar(&a.labName, "name", lab.DefaultName, "which lab: several run side by side under different names")
 	flags.StringVar(&a.labState, "state-dir", "", "where labs keep their state (default /tmp/fairlead-<uid>)")
 	flags.StringVar(&a.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster (default $KUBECONFIG or ~/.kube/config)")
 	flags.StringVar(&a.context, "context", "", "context of the kubeconfig: which cluster (default its current one)")

@@ -7,7 +7,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -190,17 +189,11 @@ func (sv *supervisor) capture(ctx context.Context, conn *net.UnixConn, req reque
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	deadline := time.Now().Add(req.For)
 	go func() {
-		_, err := conn.Read(make([]byte, 1)) // the client has nothing more to say: this is its end, or its sign to stop
-		if req.For == 0 || !errors.Is(err, io.EOF) {
-			cancel()
-		}
+		defer cancel()
+		_, _ = conn.Read(make([]byte, 1)) // the client has nothing more to say: this is its end, or its sign to stop
 	}()
-	if req.For == 0 {
-		deadline = time.Now().Add(maxCapture)
-	}
-	err = receiveFrames(ctx, fd, deadline, func(frame []byte) {
+	err = receiveFrames(ctx, fd, time.Now().Add(maxCapture), func(frame []byte) {
 		if s, ok := parseSegment(frame); ok {
 			f.add(s)
 		}

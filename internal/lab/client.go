@@ -27,9 +27,20 @@ func Open(stateDir, name string) (*Client, error) {
 		return nil, err
 	}
 	if !s.running() {
-		return nil, fmt.Errorf("lab %q is %w; start it with: fairlead lab up -f DIR", name, ErrNotRunning)
+		return nil, fmt.Errorf("lab %q is %w; start it with: %s", name, ErrNotRunning, Command(name, "up -f DIR"))
 	}
 	return &Client{state: s}, nil
+}
+
+// DefaultName is that of a lab which was given none.
+const DefaultName = "lab"
+
+// Command is what a user types to do something with the lab of that name, for messages.
+func Command(name, verb string) string {
+	if name == DefaultName {
+		return "fairlead lab " + verb
+	}
+	return "fairlead lab " + verb + " --name " + name
 }
 
 // PodRef names a pod of a lab. Name may be "deploy/NAME" or "statefulset/NAME", which means the first ready pod.
@@ -83,7 +94,7 @@ func (c *Client) roundTrip(ctx context.Context, req request, onStart func(), fil
 			if onStart != nil {
 				onStart()
 			}
-			if err := conn.CloseWrite(); err != nil { // ends a capture without a time of its own
+			if err := conn.CloseWrite(); err != nil { // ends the capture
 				return response{}, nil, err
 			}
 			continue
@@ -206,7 +217,7 @@ func (c *Client) Controller(ctx context.Context, verb string) error {
 // CaptureOptions say which packets to count.
 type CaptureOptions struct {
 	Pod PodRef
-	// For is how long; 0 means until Started has returned.
+	// For is how long after Started has returned, which is at once for 0.
 	For time.Duration
 	// Grep is a text to look for in the payloads.
 	Grep string
@@ -214,11 +225,26 @@ type CaptureOptions struct {
 	Started func()
 }
 
-// Capture watches the wire between a pod and the node for a while.
+// Capture watches the wire between a pod and the node for a while. Where ctx ends meanwhile, it gives what was seen
+// until then.
 func (c *Client) Capture(ctx context.Context, o CaptureOptions) ([]Flow, error) {
-	out, _, err := c.roundTrip(ctx, request{
-		Op: "capture", Namespace: o.Pod.Namespace, Pod: o.Pod.Name, For: o.For, Grep: o.Grep,
-	}, o.Started)
+	asking, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer cancel(nil)
+	stop := context.AfterFunc(ctx, func() { cancel(context.Cause(ctx)) })
+	defer stop()
+	watch := func() {
+		stop() // from here on, ctx ends the capture and not the question
+		if o.Started != nil {
+			o.Started()
+		}
+		timer := time.NewTimer(o.For)
+		defer timer.Stop()
+		select {
+		case <-ctx.Done():
+		case <-timer.C:
+		}
+	}
+	out, _, err := c.roundTrip(asking, request{Op: "capture", Namespace: o.Pod.Namespace, Pod: o.Pod.Name, Grep: o.Grep}, watch)
 	return out.Flows, err
 }
 

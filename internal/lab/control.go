@@ -37,8 +37,7 @@ type request struct {
 	Address string
 	// Verb is what the controller should do.
 	Verb string
-	// For is how long to capture, Grep what to count in payloads.
-	For  time.Duration
+	// Grep is what a capture counts in payloads.
 	Grep string
 }
 
@@ -217,7 +216,7 @@ func (sv *supervisor) findPod(ctx context.Context, req request) (*pod, error) {
 	var found *pod
 	err := sv.cluster.call(ctx, func() { found = sv.cluster.find(req.Namespace, req.Pod) })
 	if err == nil && found == nil {
-		err = fmt.Errorf("no pod %q in namespace %q; see: fairlead lab status", req.Pod, req.Namespace)
+		err = fmt.Errorf("no pod %q in namespace %q; see: %s", req.Pod, req.Namespace, Command(sv.cluster.node.cfg.Name, "status"))
 	}
 	return found, err
 }

@@ -115,7 +115,7 @@ func (s state) acquire() (*os.File, error) {
 		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			lock.Close()
 			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, fmt.Errorf("lab %q %w; end it with: fairlead lab down --name %[1]s", filepath.Base(string(s)), ErrRunning)
+				return nil, fmt.Errorf("lab %q %w; end it with: %s", filepath.Base(string(s)), ErrRunning, Command(filepath.Base(string(s)), "down"))
 			}
 			return nil, fmt.Errorf("lab lock %s: %w", s.lock(), err)
 		}
