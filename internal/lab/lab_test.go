@@ -417,6 +417,31 @@ func TestDialAndCapture(t *testing.T) {
 	})
 }
 
+// TestCallersDescriptors: a script that starts a lab while it holds a lock is rid of the lock when it ends.
+func TestCallersDescriptors(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "lock")
+	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT, 0o600) // inheritable, as a shell opens it
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Flock(fd, unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	upLab(t, deployment("web", 1))
+	if err := unix.Close(fd); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer again.Close()
+	if err := unix.Flock(int(again.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Errorf("the caller's lock is still held after it was closed: %v", err)
+	}
+}
+
 func TestNothingIsLeftBehind(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -201,6 +201,9 @@ func startInit(s state, extra []*os.File) (*exec.Cmd, error) {
 		return nil, err
 	}
 	defer logFile.Close()
+	if err := keepDescriptors(); err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(s.path("bin", "fairlead"), "lab", "init", string(s)) //nolint:gosec // our own binary
 	if len(extra) > lifelineFD-lockFD {
 		cmd.Args = append(cmd.Args, tied)
@@ -220,6 +223,21 @@ func startInit(s state, extra []*os.File) (*exec.Cmd, error) {
 		return nil, explainStart(err)
 	}
 	return cmd, nil
+}
+
+// keepDescriptors keeps the lab from inheriting what this process inherited itself: the lab outlives it, and a lock or
+// the end of a pipe that a script holds would stay held until the lab ends. What Go opens is kept already.
+func keepDescriptors() error {
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return fmt.Errorf("lab start: %w", err)
+	}
+	for _, e := range entries {
+		if fd, err := strconv.Atoi(e.Name()); err == nil && fd >= lockFD {
+			unix.CloseOnExec(fd)
+		}
+	}
+	return nil
 }
 
 // explainStart turns the kernel's refusal into what the user can do about it.
