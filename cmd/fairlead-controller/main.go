@@ -31,6 +31,7 @@ const (
 )
 
 func main() {
+	signal.Ignore(syscall.SIGHUP) // the end of a terminal, or a habit from servers that reload: nothing to do here
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()

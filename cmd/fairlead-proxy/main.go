@@ -37,6 +37,7 @@ usage:
 
 func main() {
 	tune()
+	signal.Ignore(syscall.SIGHUP) // the end of a terminal, or a habit from servers that reload: nothing to do here
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	args := os.Args[1:]

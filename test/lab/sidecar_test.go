@@ -21,6 +21,7 @@ const (
 	lockedIP = "10.96.0.90"
 	coldIP   = "10.96.0.91"
 	coldOut  = "10.96.0.92"
+	hangupIP = "10.96.0.94"
 )
 
 // appProbes starts sidecars with probes, as the injector does where there is one.
@@ -230,6 +231,26 @@ func TestColdStart(t *testing.T) {
 
 // TestSidecarEnds: a sidecar that is told to end does so at once where nothing is open, as is the case for a native one,
 // which is told after its app has ended.
+// TestHangup: whoever signals a sidecar as if it were a server that reads its configuration again does no harm.
+func TestHangup(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+service("server", hangupIP, "app: server", http80))
+	for _, name := range []string{"deploy/client-v1", "deploy/server-v1"} {
+		before := m.find(t, name)
+		i := slices.IndexFunc(before.Containers, func(c lab.ContainerStatus) bool { return c.Name == "proxy" })
+		pid := before.Containers[i].PID
+		if code, _, errOut := m.exec(t, name, "kill", "-HUP", strconv.Itoa(pid)); code != 0 {
+			t.Fatalf("kill -HUP: %s", errOut)
+		}
+		if r := m.call(t, client, "http://server/", "--count", "20", "--new-connections"); r.OK != 20 {
+			t.Errorf("calls after SIGHUP to the sidecar of %s: %+v", name, r)
+		}
+		if after := m.find(t, name); after.Containers[i].PID != pid || after.Restarts != 0 {
+			t.Errorf("the sidecar of %s has process %d, restarts %d after SIGHUP; want %d and none", name, after.Containers[i].PID, after.Restarts, pid)
+		}
+	}
+}
+
 func TestSidecarEnds(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
