@@ -5,26 +5,20 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
-	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
-	"fairlead.dev/fairlead/internal/config/core"
-	"fairlead.dev/fairlead/internal/config/gwapi"
-	"fairlead.dev/fairlead/internal/config/istio"
-	"fairlead.dev/fairlead/internal/config/smi"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
 
-// crossCheck finds the mistakes that take more than one object to see, such as a route to a subset that no
-// DestinationRule has. Its problems need no position: the field is looked up in the object.
-type crossCheck func(objects []source.Object, clusterDomain string) []model.Problem
+// judge gives the problems of objects that were read, those of reading among them. Its problems need no position: the
+// field is looked up in the object.
+type judge func(objects []source.Object, read []model.Problem, clusterDomain string) []model.Problem
 
 // validation is what `fairlead validate` does.
 type validation struct {
@@ -32,14 +26,15 @@ type validation struct {
 	// output is text, json or yaml.
 	output        string
 	clusterDomain string
-	// across is asked once all objects are read; nil asks nothing.
-	across crossCheck
+	// judge is asked once all objects are read.
+	judge judge
 }
 
 // findings is what a validation found.
 type findings struct {
 	objects, files int
 	problems       []model.Problem // by file and line
+	bystanders     map[string]int  // see file.Manifests
 }
 
 func (f *findings) count(s model.Severity) int {
@@ -52,9 +47,9 @@ func (f *findings) count(s model.Severity) int {
 	return n
 }
 
-// newValidateCommand is `fairlead validate`. across is what is checked between objects.
-func newValidateCommand(a *app, across crossCheck) *cobra.Command {
-	v := validation{across: across}
+// newValidateCommand is `fairlead validate`.
+func newValidateCommand(a *app, judge judge) *cobra.Command {
+	v := validation{judge: judge}
 	cmd := &cobra.Command{
 		Use:   "validate -f FILE|DIR…",
 		Short: "Check manifests as the mesh would read them, without one",
@@ -95,29 +90,24 @@ func (v *validation) run(out io.Writer) (refused bool, err error) {
 
 // find reads the manifests and collects the problems of reading, of each object, and between objects.
 func (v *validation) find() (*findings, error) {
-	objects, problems, err := file.Read(v.paths)
+	read, err := file.Load(v.paths)
 	if err != nil {
 		return nil, err
 	}
-	found := &findings{objects: len(objects)}
+	found := &findings{objects: len(read.Objects), bystanders: read.Bystanders}
+	located := make(map[model.Ref]*source.Object, len(read.Objects))
 	files := map[string]struct{}{}
-	for i := range problems {
-		files[problems[i].Pos.File] = struct{}{}
-	}
-	located := make(map[model.Ref]*source.Object, len(objects))
-	for i := range objects {
-		o := &objects[i]
+	for i := range read.Objects {
+		o := &read.Objects[i]
 		files[o.Pos.File] = struct{}{}
 		located[o.Ref] = o
-		problems = append(problems, translate(o.Value, v.clusterDomain)...)
 	}
-	if v.across != nil {
-		problems = append(problems, v.across(objects, v.clusterDomain)...)
-	}
+	problems := v.judge(read.Objects, read.Problems, v.clusterDomain)
 	for i := range problems {
 		if o := located[problems[i].Ref]; o != nil && problems[i].Pos == (model.Position{}) {
 			problems[i].Pos = o.Locate(problems[i].Field)
 		}
+		files[problems[i].Pos.File] = struct{}{}
 	}
 	slices.SortStableFunc(problems, func(a, b model.Problem) int {
 		return cmp.Or(cmp.Compare(a.Pos.File, b.Pos.File), cmp.Compare(a.Pos.Line, b.Pos.Line))
@@ -126,30 +116,18 @@ func (v *validation) find() (*findings, error) {
 	return found, nil
 }
 
-// translate gives the problems that an object has on its own. Kinds without a translator have none.
-func translate(value any, clusterDomain string) []model.Problem {
-	var problems []model.Problem
-	switch v := value.(type) {
-	case *corev1.Service:
-		_, problems = core.Service(v, clusterDomain)
-	case *corev1.Pod:
-		_, problems = core.Pod(v)
-	case *discoveryv1.EndpointSlice:
-		_, problems = core.EndpointSlice(v)
-	case *istionetv1.VirtualService:
-		_, problems = istio.VirtualService(v, clusterDomain)
-	case *istionetv1.DestinationRule:
-		_, problems = istio.DestinationRule(v, clusterDomain)
-	case *istionetv1.ServiceEntry:
-		_, problems = istio.ServiceEntry(v, clusterDomain)
-	case *gatewayv1.HTTPRoute:
-		_, problems = gwapi.HTTPRoute(v, clusterDomain)
-	case *gatewayv1.GRPCRoute:
-		_, problems = gwapi.GRPCRoute(v, clusterDomain)
-	case *smi.TrafficSplit:
-		_, problems = smi.Read(v, clusterDomain)
+// leftOut says in one line which objects mean nothing to a mesh; it is empty where there are none.
+func (f *findings) leftOut() string {
+	total := 0
+	var kinds []string
+	for _, kind := range slices.Sorted(maps.Keys(f.bystanders)) {
+		total += f.bystanders[kind]
+		kinds = append(kinds, fmt.Sprintf("%d %s", f.bystanders[kind], kind))
 	}
-	return problems
+	if total == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s left out, of kinds that mean nothing to a mesh: %s", plural(total, "object"), strings.Join(kinds, ", "))
 }
 
 // print writes one line for each problem and one for the whole.
@@ -165,6 +143,11 @@ func (f *findings) print(out io.Writer) error {
 		mark, what = "✘", plural(errs, "error")+", "+plural(warnings, "warning")
 	} else if warnings > 0 {
 		what = "no errors, " + plural(warnings, "warning")
+	}
+	if line := f.leftOut(); line != "" {
+		if _, err := fmt.Fprintln(out, line); err != nil {
+			return err
+		}
 	}
 	_, err := fmt.Fprintf(out, "%s %s in %s: %s\n", mark, plural(f.objects, "object"), plural(f.files, "file"), what)
 	return err
@@ -195,10 +178,12 @@ type printedFindings struct {
 	Objects  int              `json:"objects"`
 	Files    int              `json:"files"`
 	Problems []printedProblem `json:"problems"`
+	// LeftOut counts by kind the objects of kinds that mean nothing to a mesh.
+	LeftOut map[string]int `json:"leftOut,omitempty"`
 }
 
 func (f *findings) printed() printedFindings {
-	printed := printedFindings{Objects: f.objects, Files: f.files, Problems: []printedProblem{}}
+	printed := printedFindings{Objects: f.objects, Files: f.files, Problems: []printedProblem{}, LeftOut: f.bystanders}
 	for _, p := range f.problems {
 		printed.Problems = append(printed.Problems, printedProblem{
 			Severity: p.Severity.String(), Kind: p.Ref.Kind, Namespace: p.Ref.Namespace, Name: p.Ref.Name,

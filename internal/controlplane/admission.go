@@ -2,7 +2,9 @@ package controlplane
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -30,18 +32,18 @@ type verdict struct {
 func (e *engine) review(object []byte) verdict {
 	objects, problems := file.Decode("object.json", object)
 	var v verdict
-	v.add(problems)
 	for i := range objects {
 		o := &objects[i]
 		t := translate(o.Ref, o.Value, e.domain)
-		v.add(t.problems)
+		problems = append(problems, t.problems...)
 		if t.commit == nil {
 			continue
 		}
-		v.add(slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.commit)), e.graph.global), func(p model.Problem) bool {
+		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.commit)), e.graph.global), func(p model.Problem) bool {
 			return p.Ref != o.Ref
-		}))
+		})...)
 	}
+	v.add(refuseUnguarded(problems, e.reader(), e.graph.global))
 	return v
 }
 
@@ -86,20 +88,55 @@ func (e *engine) reviewPatiently(ctx context.Context, object []byte) verdict {
 	return v
 }
 
-// validator is the validating webhook: it refuses what would not be put in force and lets pass with a warning what
-// cannot do what it says. What is deleted is never held up.
+// validator is the validating webhook for the kinds that are obeyed: it refuses what would not be put in force and lets
+// pass with a warning what cannot do what it says. What is deleted is never held up.
 func (p *ControlPlane) validator() http.Handler {
 	return admission.Handler(func(ctx context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-		if request.Operation != admissionv1.Create && request.Operation != admissionv1.Update || request.SubResource != "" {
+		if !writes(request) {
 			return &admissionv1.AdmissionResponse{Allowed: true}
 		}
-		v := p.engine.reviewPatiently(ctx, request.Object.Raw)
-		p.metrics.countValidation(len(v.refusals) == 0)
-		if len(v.refusals) > 0 {
-			return admission.Refuse(strings.Join(v.refusals, "; "))
-		}
-		return &admissionv1.AdmissionResponse{Allowed: true, Warnings: admission.Warnings(v.warnings)}
+		return p.answer(request, p.engine.reviewPatiently(ctx, request.Object.Raw))
 	}, nil)
+}
+
+// unobeyedValidator is the validating webhook for all other kinds of the mesh APIs. The API server asks it about every
+// kind in their groups, so what the other webhook is asked about too is allowed at once.
+func (p *ControlPlane) unobeyedValidator() http.Handler {
+	return admission.Handler(func(_ context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
+		if !writes(request) || file.Reads(request.Kind.Group, request.Kind.Kind) {
+			return &admissionv1.AdmissionResponse{Allowed: true}
+		}
+		return p.answer(request, p.engine.review(request.Object.Raw))
+	}, nil)
+}
+
+// writes reports whether a request stores an object that is to stay.
+func writes(request *admissionv1.AdmissionRequest) bool {
+	return (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update) && request.SubResource == ""
+}
+
+// answer puts a verdict into words. An update that leaves the specification as it is changes nothing for the mesh, and
+// may be the last step of a deletion (a finalizer that is taken off): it goes through with a warning.
+func (p *ControlPlane) answer(request *admissionv1.AdmissionRequest, v verdict) *admissionv1.AdmissionResponse {
+	if request.Operation == admissionv1.Update && sameSpec(request.OldObject.Raw, request.Object.Raw) {
+		v = verdict{warnings: append(v.refusals, v.warnings...)}
+	}
+	p.metrics.countValidation(len(v.refusals) == 0)
+	if len(v.refusals) > 0 {
+		return admission.Refuse(strings.Join(v.refusals, "; "))
+	}
+	return &admissionv1.AdmissionResponse{Allowed: true, Warnings: admission.Warnings(v.warnings)}
+}
+
+// sameSpec reports whether two objects, JSON, differ in metadata and status at most.
+func sameSpec(before, after []byte) bool {
+	var old, updated struct {
+		Spec any `json:"spec"`
+	}
+	if json.Unmarshal(before, &old) != nil || json.Unmarshal(after, &updated) != nil {
+		return false
+	}
+	return reflect.DeepEqual(old.Spec, updated.Spec)
 }
 
 // reader looks at the newest state.

@@ -251,6 +251,7 @@ func (c *cluster) webhookHandler() http.Handler {
 		Observe: func(o inject.Outcome, _ inject.Decision) { c.p.metrics.countInjection(o.String()) },
 	}))
 	mux.Handle("/validate", c.p.validator())
+	mux.Handle("/validate/unobeyed", c.p.unobeyedValidator())
 	return mux
 }
 

@@ -60,6 +60,9 @@ const enabled = "enabled"
 // EnabledNamespace gives the labels of a namespace that opts in.
 func EnabledNamespace() map[string]string { return map[string]string{keyInject: enabled} }
 
+// OptsIn reports whether a namespace with these labels opts in, by the one spelling that the webhook's selector takes.
+func OptsIn(labels map[string]string) bool { return labels[keyInject] == enabled }
+
 // decide looks at everything that could keep a sidecar away. The error refuses the pod.
 func decide(pod *corev1.Pod, r Request) (Decision, error) {
 	d, err := wanted(pod, r)

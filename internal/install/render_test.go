@@ -28,6 +28,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/deploy"
+	"fairlead.dev/fairlead/internal/config/catalog"
 	"fairlead.dev/fairlead/internal/inject"
 	kubesource "fairlead.dev/fairlead/internal/source/kube"
 )
@@ -394,6 +395,34 @@ func TestWebhooksLeaveTheAuthorityToTheController(t *testing.T) {
 		if w.ClientConfig.CABundle != nil || *w.FailurePolicy != admissionv1.Ignore {
 			t.Errorf("%s: caBundle %q, failurePolicy %s", w.Name, w.ClientConfig.CABundle, *w.FailurePolicy)
 		}
+	}
+}
+
+// TestValidatorIsAskedAboutEveryKindOfAMesh keeps the chart's groups and those of the catalog the same: a kind that the
+// webhook is not asked about could be void in silence.
+func TestValidatorIsAskedAboutEveryKindOfAMesh(t *testing.T) {
+	r := rendered(t, Options{Values: small(t, "webhook: {validationFailurePolicy: Fail}")})
+	config := find[admissionv1.ValidatingWebhookConfiguration](t, r, "ValidatingWebhookConfiguration", "fairlead-validator")
+	i := slices.IndexFunc(config.Webhooks, func(w admissionv1.ValidatingWebhook) bool {
+		return *w.ClientConfig.Service.Path == "/validate/unobeyed"
+	})
+	if i < 0 {
+		t.Fatalf("no webhook asks at /validate/unobeyed: %+v", config.Webhooks)
+	}
+	w := config.Webhooks[i]
+	if *w.FailurePolicy != admissionv1.Ignore {
+		t.Errorf("failurePolicy %s: other controllers could not write their objects while ours is away", *w.FailurePolicy)
+	}
+	if w.NamespaceSelector != nil || w.ObjectSelector != nil {
+		t.Errorf("selectors %v, %v leave objects out", w.NamespaceSelector, w.ObjectSelector)
+	}
+	all := admissionv1.NamespacedScope
+	want := []admissionv1.RuleWithOperations{{
+		Operations: []admissionv1.OperationType{admissionv1.Create, admissionv1.Update},
+		Rule:       admissionv1.Rule{APIGroups: catalog.Groups(), APIVersions: []string{"*"}, Resources: []string{"*"}, Scope: &all},
+	}}
+	if diff := cmp.Diff(want, w.Rules); diff != "" {
+		t.Errorf("rules (-want +got):\n%s", diff)
 	}
 }
 

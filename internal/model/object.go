@@ -96,7 +96,9 @@ type Problem struct {
 	Message, Fix string
 	// Missing is set where the field refers to something that is not there.
 	Missing bool
-	Pos     Position
+	// Unguarded is set where the object says which calls to deny and nothing denies them.
+	Unguarded bool
+	Pos       Position
 }
 
 // String gives the one line a user sees:

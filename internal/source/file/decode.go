@@ -2,9 +2,11 @@ package file
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -31,6 +33,8 @@ func Decode(name string, data []byte) ([]source.Object, []model.Problem) {
 type content struct {
 	objects  []object
 	findings []finding
+	// bystanders are the kinds of objects that mean nothing to a mesh, one for each object.
+	bystanders []string
 }
 
 // finding is a problem with the slot it was found in. Where nothing told the object's name, named is false and the
@@ -191,8 +195,8 @@ type written struct {
 	header
 }
 
-// ref names the object as far as it can be told.
-func (s *written) ref(k *kind) (ref model.Ref, named bool) {
+// ref names the object as far as it can be told. unobeyed is set for one of a mesh's kinds that is not read.
+func (s *written) ref(k *kind, unobeyed bool) (ref model.Ref, named bool) {
 	ref.Kind, ref.Namespace, ref.Name = s.kind, s.namespace, s.name
 	if ref.Kind == "" {
 		ref.Kind = unknownKind
@@ -205,8 +209,8 @@ func (s *written) ref(k *kind) (ref model.Ref, named bool) {
 		return ref, false
 	}
 	switch {
-	case k == nil:
-	case k.scope == clusterWide:
+	case k == nil && !unobeyed:
+	case k != nil && k.scope == clusterWide:
 		ref.Namespace = ""
 	case ref.Namespace == "":
 		ref.Namespace = metav1.NamespaceDefault
@@ -219,13 +223,18 @@ const maxMistakes = 50
 
 // object reads one object.
 func (d *decoder) object(c *content, s written) {
-	k, m, severity := d.kindOf(&s)
-	ref, named := s.ref(k)
+	k, out := d.kindOf(&s)
+	if out.bystander {
+		c.bystanders = append(c.bystanders, cmp.Or(s.kind, filepath.Base(s.doc.file)))
+		return
+	}
+	ref, named := s.ref(k, out.unobeyed)
+	severity := model.Rejected
 	var found []mistake
 	var value any
 	switch {
-	case m != nil:
-		found = []mistake{*m}
+	case out.why != nil:
+		found, severity = []mistake{*out.why}, out.severity
 	default:
 		value, found = d.value(&s, k, ref)
 	}
@@ -239,6 +248,7 @@ func (d *decoder) object(c *content, s written) {
 			slot: s.slot, named: named,
 			Problem: model.Problem{
 				Ref: ref, Severity: severity, Field: m.path, Message: m.message, Fix: m.fix, Pos: s.doc.pos(m.line),
+				Unguarded: out.guards,
 			},
 		})
 	}
@@ -249,83 +259,6 @@ func (d *decoder) object(c *content, s written) {
 		Object: source.Object{Ref: ref, Value: value, Pos: s.doc.pos(s.root.Line), Locate: locator(s.doc, s.slot)},
 		doc:    s.doc, slot: s.slot,
 	})
-}
-
-// kindOf looks up the kind, or says why there is none.
-func (d *decoder) kindOf(s *written) (k *kind, m *mistake, severity model.Severity) {
-	k = d.kinds[s.kind]
-	switch {
-	case s.root.Kind != yaml.MappingNode:
-		return nil, &mistake{line: s.root.Line, message: "not a manifest: a map with apiVersion, kind and metadata is expected"}, model.Rejected
-	case s.kind == "" || s.apiVersion == "":
-		return k, headless(s, k), model.Rejected
-	case k == nil:
-		return nil, d.unknownKind(s), model.Warning
-	case k.accepts(s.apiVersion):
-		return k, nil, model.Rejected
-	case foreign(s.apiVersion, k):
-		return nil, &mistake{
-			line: fieldLine(s.root, "apiVersion"), path: "apiVersion",
-			message: fmt.Sprintf("%s of %s is not read, and left out", s.kind, s.apiVersion),
-			fix:     fmt.Sprintf("the %s that is read is of %#q", s.kind, k.apiVersion()),
-		}, model.Warning
-	default:
-		return k, &mistake{
-			line: fieldLine(s.root, "apiVersion"), path: "apiVersion",
-			message: fmt.Sprintf("%#q has no kind %s", clip(s.apiVersion), s.kind),
-			fix:     fmt.Sprintf("write `apiVersion: %s`", k.apiVersion()),
-		}, model.Rejected
-	}
-}
-
-// headless says that apiVersion or kind is missing, or how it was misspelt.
-func headless(s *written, k *kind) *mistake {
-	missing := "apiVersion"
-	if s.kind == "" {
-		missing = "kind"
-	}
-	for i := 0; i+1 < len(s.root.Content); i += 2 {
-		key := s.root.Content[i]
-		if key.Value == missing {
-			return &mistake{line: key.Line, path: missing, message: fmt.Sprintf("%#q must be text", missing)}
-		}
-		if nearest(key.Value, []string{"apiVersion", "kind", "metadata", "spec"}) == missing {
-			return &mistake{
-				line: key.Line, path: clip(key.Value),
-				message: fmt.Sprintf("unknown field %#q", clip(key.Value)), fix: fmt.Sprintf("did you mean `%s:`?", missing),
-			}
-		}
-	}
-	m := &mistake{line: s.root.Line, path: missing, message: missingMessage}
-	if k != nil {
-		m.fix = fmt.Sprintf("write `apiVersion: %s`", k.apiVersion())
-	}
-	return m
-}
-
-func (d *decoder) unknownKind(s *written) *mistake {
-	m := &mistake{
-		line: fieldLine(s.root, "kind"), path: "kind",
-		message: fmt.Sprintf("%s (%s) is not read, and left out", clip(s.kind), clip(s.apiVersion)),
-	}
-	var names []string
-	for _, k := range kinds() {
-		names = append(names, k.name)
-	}
-	if near := nearest(s.kind, names); near != "" && !foreign(s.apiVersion, d.kinds[near]) {
-		m.fix = fmt.Sprintf("did you mean %#q?", near)
-	}
-	return m
-}
-
-// foreign reports whether apiVersion is of an API of its own that happens to have a kind of the same name, such as
-// the Service of serving.knative.dev, rather than a slip.
-func foreign(apiVersion string, k *kind) bool {
-	group := groupOf(apiVersion)
-	if !strings.Contains(group, ".") {
-		return false
-	}
-	return !slices.ContainsFunc(kinds(), func(o kind) bool { return o.group == group }) && distance(group, k.group) > 3
 }
 
 func fieldLine(root *yaml.Node, name string) int {

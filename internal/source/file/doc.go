@@ -6,7 +6,8 @@
 //
 // It is strict: an unknown or misplaced field, a wrong type, an unknown enum value, a duplicate key refuses the
 // object and says what was probably meant. Plain scalars mean what they mean to kubectl (YAML 1.1: an unquoted yes
-// is true). A kind that is not known is a warning.
+// is true). A kind of a mesh API that is not obeyed is a warning (package catalog); kinds that mean nothing to a mesh are
+// counted and passed over.
 //
 // It does no harm: while a file does not parse, or any object in it is refused, every object last read from that
 // file stays in force. An object is gone once a file that reads well no longer holds it, or once its file is gone.

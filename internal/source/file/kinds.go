@@ -2,6 +2,7 @@ package file
 
 import (
 	"reflect"
+	"slices"
 	"strings"
 
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -104,4 +105,9 @@ func groupOf(apiVersion string) string {
 		return ""
 	}
 	return group
+}
+
+// Reads reports whether objects of a kind are read, in some version.
+func Reads(group, name string) bool {
+	return slices.ContainsFunc(kinds(), func(k kind) bool { return k.group == group && k.name == name })
 }

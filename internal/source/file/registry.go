@@ -29,6 +29,8 @@ type entry struct {
 	objects  []object // in force as far as this file goes: read now, or kept from a better day
 	problems []model.Problem
 	hides    []model.Ref // of a .deleted file
+	// bystanders are the kinds of objects in it that mean nothing to a mesh, one for each object.
+	bystanders []string
 	// sum is that of the content, to pass over a file that was only touched. Zero after a failure.
 	sum [sha256.Size]byte
 }
@@ -86,7 +88,7 @@ func (r *registry) put(k entryKey, data []byte) {
 func (r *registry) objectsOf(k entryKey, data []byte, old *entry) *entry {
 	c := r.decoder.decode(k.path, data)
 	refused := c.refused() // by what the file says, not by what it says twice
-	next := &entry{objects: firsts(c)}
+	next := &entry{objects: firsts(c), bystanders: c.bystanders}
 	next.problems = named(c, old.objects)
 	if refused {
 		next.objects = append(next.objects, missingFrom(next.objects, old.objects)...)

@@ -44,13 +44,27 @@ func New(o Options) (*Source, error) {
 	return s, nil
 }
 
-// Read reads paths once: all objects in force, ordered by path, file and place, and all problems. A path that cannot
-// be read at all is an error.
+// Manifests is what files and directories hold.
+type Manifests struct {
+	// Objects are those in force, ordered by path, file and place.
+	Objects  []source.Object
+	Problems []model.Problem
+	// Bystanders counts by kind the objects that were left out because their kind means nothing to a mesh.
+	Bystanders map[string]int
+}
+
+// Read reads paths once: all objects in force, and all problems. A path that cannot be read at all is an error.
 func Read(paths []string) ([]source.Object, []model.Problem, error) {
+	m, err := Load(paths)
+	return m.Objects, m.Problems, err
+}
+
+// Load is Read with everything that there is to say of the paths.
+func Load(paths []string) (Manifests, error) {
 	for _, path := range paths {
 		if _, err := os.Stat(path); err != nil {
 			message, _ := plainFileError(err)
-			return nil, nil, fmt.Errorf("%s: %s", path, message)
+			return Manifests{}, fmt.Errorf("%s: %s", path, message)
 		}
 	}
 	r := newRegistry()
@@ -62,5 +76,11 @@ func Read(paths []string) ([]source.Object, []model.Problem, error) {
 		r.load(k)
 	}
 	change, _ := r.flush()
-	return change.Upserts, change.Problems, nil
+	m := Manifests{Objects: change.Upserts, Problems: change.Problems, Bystanders: map[string]int{}}
+	for _, e := range r.entries {
+		for _, kind := range e.bystanders {
+			m.Bystanders[kind]++
+		}
+	}
+	return m, nil
 }
