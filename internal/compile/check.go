@@ -18,6 +18,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	sets := r.RouteSets()
 	for _, rs := range sets {
 		c.parents(rs)
+		c.gateways(rs)
 		c.hosts(rs)
 		c.backends(rs)
 	}
@@ -72,6 +73,19 @@ func (c *checker) parents(rs *model.RouteSet) {
 			fix = c.didYouMean(p.Host, p.Service.Namespace)
 		}
 		c.report(rs.Ref, m, fix)
+	}
+}
+
+// gateways reports Gateways that a Gateway API route is attached to: no sidecar serves them. A parent of which the kind
+// was left out means a Gateway, which is seldom what the author of a route to a Service had in mind.
+func (c *checker) gateways(rs *model.RouteSet) {
+	for _, p := range rs.Gateways {
+		if p.Assumed && c.kubernetesService(p.Key) != nil {
+			c.warn(rs.Ref, p.Field, fmt.Sprintf("without group and kind it means a Gateway %s: the route is not attached to the Service of that name", p.Key),
+				`write group: "", kind: Service`)
+			continue
+		}
+		c.warn(rs.Ref, p.Field, fmt.Sprintf("Gateway %s is not served by Fairlead, which routes calls inside the mesh only", p.Key), "")
 	}
 }
 

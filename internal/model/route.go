@@ -12,6 +12,8 @@ type RouteSet struct {
 	Hosts []Hostname
 	// Parents narrows Hosts to ports where the object does so (Gateway API parentRef.port). Port 0 = every port.
 	Parents []RouteParent
+	// Gateways are parents of a Gateway API route that are served by no sidecar.
+	Gateways []GatewayParent
 	// Hostnames narrow by request authority (HTTPRoute spec.hostnames); empty = any.
 	Hostnames []Hostname
 	// ExportTo is Istio's list of the namespaces whose callers it is for ("." own namespace, "*" all); empty = all.
@@ -31,6 +33,15 @@ type RouteParent struct {
 	Port    uint16
 	// PortName narrows to the Service's port of that name (sectionName); empty = any.
 	PortName string
+}
+
+// GatewayParent is one parentRef of a Gateway API route that means a Gateway.
+type GatewayParent struct {
+	// Field is its path in the object ("spec.parentRefs[0]").
+	Field string
+	Key   Key
+	// Assumed is set where neither group nor kind is written: then a Gateway is meant, whatever the user had in mind.
+	Assumed bool
 }
 
 // MatchKind says how a StringMatch compares.

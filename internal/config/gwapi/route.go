@@ -55,14 +55,18 @@ func parentKind(p *gatewayv1.ParentReference) (group, kind string) {
 }
 
 func (t *route) parent(field string, p *gatewayv1.ParentReference, set *model.RouteSet) {
+	namespace := value(p.Namespace, gatewayv1.Namespace(t.Ref.Namespace))
 	if group, kind := parentKind(p); !isService(group, kind) {
-		if group != gatewayv1.GroupName || kind != "Gateway" {
+		if group == gatewayv1.GroupName && kind == "Gateway" {
+			key := model.Key{Namespace: namespace, Name: string(p.Name)}
+			set.Gateways = append(set.Gateways, model.GatewayParent{Field: field, Key: key, Assumed: p.Group == nil && p.Kind == nil})
+		} else {
 			t.Warn(field, fmt.Sprintf("a parent of kind %s is not supported by Fairlead: the route is not attached to it", kindName(group, kind)),
 				`attach it to a Service: group: "", kind: Service`)
 		}
 		return
 	}
-	service := model.Key{Namespace: value(p.Namespace, gatewayv1.Namespace(t.Ref.Namespace)), Name: string(p.Name)}
+	service := model.Key{Namespace: namespace, Name: string(p.Name)}
 	parent := model.RouteParent{
 		Field: field, Service: service,
 		Host:     model.ServiceHost(service.Name, service.Namespace, t.clusterDomain),
