@@ -40,6 +40,7 @@ func preRules() []rule {
 	rules := []rule{
 		{"pre-installed", "no other installation is in the way", judgeClash},
 		{"pre-other-mesh", "no other mesh injects sidecars", judgeOtherMesh},
+		{"pre-unobeyed", "objects of mesh APIs will be obeyed", judgePreUnobeyed},
 	}
 	for _, r := range []struct{ anchor, name string }{
 		{accessNamespace, "can create the namespace"},
@@ -108,11 +109,16 @@ func (w *Webhook) kind() string {
 	return "ValidatingWebhookConfiguration"
 }
 
-// judgeOtherMesh finds injectors of other meshes by the names that their webhooks have.
+// judgeOtherMesh finds injectors of other meshes.
 func judgeOtherMesh(f *Facts) verdict {
 	if f.Webhooks.Err != nil {
 		return unknown(f.Webhooks.Err)
 	}
+	return judge(f.otherMeshes(), warn, "never label a namespace for both: a pod has room for one mesh")
+}
+
+// otherMeshes gives a line for each injector of another mesh, known by the names that their webhooks have.
+func (f *Facts) otherMeshes() []string {
 	var found []string
 	for i := range f.Webhooks.Value {
 		w := &f.Webhooks.Value[i]
@@ -128,5 +134,5 @@ func judgeOtherMesh(f *Facts) verdict {
 		}
 	}
 	slices.Sort(found)
-	return judge(slices.Compact(found), warn, "never label a namespace for both: a pod has room for one mesh")
+	return slices.Compact(found)
 }

@@ -94,6 +94,41 @@ func configTroubles() []trouble {
 	}
 }
 
+func unobeyedTroubles() []trouble {
+	policies := func(namespaces ...string) func(*Facts, *pair) {
+		return func(f *Facts, _ *pair) {
+			u := Unobeyed{Kind: "AuthorizationPolicy (security.istio.io)", Loss: "calls are let through", Protects: true, ByNamespace: map[string]int{}}
+			for _, ns := range namespaces {
+				u.ByNamespace[ns] += 2
+			}
+			f.Unobeyed = []Got[[]Unobeyed]{{}, {Value: []Unobeyed{u}}}
+		}
+	}
+	return []trouble{
+		{"in a namespace that opted in", "config-policies", policies("shop", "default"), Failed, "2 AuthorizationPolicy (security.istio.io) in namespace shop: calls are let through"},
+		{"for the whole mesh", "config-policies", policies("fairlead-system"), Failed, "in namespace fairlead-system"},
+		{"where one pod opted in", "config-policies", func(f *Facts, ca *pair) {
+			policies("default")(f, ca)
+			f.Opted.Value = []string{"default"}
+		}, Failed, "in namespace default"},
+		{"that nothing enforces", "config-policies", policies("default"), Warned, "no mesh in this cluster enforces them"},
+		{"hidden", "config-policies", func(f *Facts, _ *pair) { f.Unobeyed = []Got[[]Unobeyed]{{Err: denied("x")}} }, Warned, "not checked"},
+		{"without effect", "config-unobeyed", func(f *Facts, _ *pair) {
+			f.Unobeyed = []Got[[]Unobeyed]{{Value: []Unobeyed{{Kind: "Sidecar", Loss: "it narrows nothing down", ByNamespace: map[string]int{"shop": 1, "default": 7}}}}}
+		}, Warned, "1 Sidecar in namespace shop: it narrows nothing down"},
+	}
+}
+
+// Policies of a namespace that another mesh is there for are that mesh's.
+func TestEvaluateLeavesPoliciesToAnotherMesh(t *testing.T) {
+	f, _ := healthy(t)
+	f.Webhooks.Value = append(f.Webhooks.Value, Webhook{Mutating: true, Config: "istio-sidecar-injector", Name: "namespace.sidecar-injector.istio.io"})
+	f.Unobeyed = []Got[[]Unobeyed]{{Value: []Unobeyed{{Kind: "AuthorizationPolicy", Protects: true, ByNamespace: map[string]int{"default": 1}}}}}
+	if got := find(Evaluate(f), "config-policies"); got.Status != Passed {
+		t.Errorf("%+v", got)
+	}
+}
+
 func identityTroubles(t *testing.T) []trouble {
 	t.Helper()
 	other := func(f *Facts, domain string, life time.Duration) *pair { return newCA(t, domain, f.Now, life) }
@@ -263,6 +298,10 @@ func preTroubles() []trouble {
 		{"hidden", "pre-installed", func(f *Facts, _ *pair) { f.Webhooks.Err = denied("x") }, Warned, "not checked"},
 		{"Istio", "pre-other-mesh", with(Webhook{Mutating: true, Config: "istio-sidecar-injector", Name: "namespace.sidecar-injector.istio.io"}), Warned, "Istio injects sidecars"},
 		{"Linkerd", "pre-other-mesh", with(Webhook{Mutating: true, Config: "l", Name: "linkerd-proxy-injector.linkerd.io"}), Warned, "Linkerd injects sidecars"},
+		{"unobeyed", "pre-unobeyed", func(f *Facts, _ *pair) {
+			f.Unobeyed = []Got[[]Unobeyed]{{Value: []Unobeyed{{Kind: "AuthorizationPolicy", Loss: "x", Protects: true, ByNamespace: map[string]int{"a": 2, "b": 1}}}}}
+		}, Warned, "3 AuthorizationPolicy in namespaces a, b: x"},
+		{"unobeyed hidden", "pre-unobeyed", func(f *Facts, _ *pair) { f.Unobeyed = []Got[[]Unobeyed]{{Err: denied("x")}} }, Warned, "not checked"},
 		{"namespace", accessNamespace, deny(accessNamespace), Failed, "may not create pre-create-namespace: no rule"},
 		{"rbac", accessRBAC, deny(accessRBAC), Failed, "rights of a cluster admin"},
 		{"crds", accessCRD, deny(accessCRD), Failed, "may not"},
@@ -281,6 +320,7 @@ func TestEvaluateSaysWhatIsWrong(t *testing.T) {
 	}{
 		{"api", apiTroubles(), nil},
 		{"config", configTroubles(), nil},
+		{"unobeyed", unobeyedTroubles(), nil},
 		{"identity", identityTroubles(t), nil},
 		{"webhooks", webhookTroubles(t), nil},
 		{"controller", controllerTroubles(), nil},

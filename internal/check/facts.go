@@ -42,6 +42,10 @@ type Facts struct {
 	Bindings       Got[[]Binding]
 	// Kinds are what the API server serves of the groups that the mesh reads.
 	Kinds []Kinds
+	// Unobeyed are the objects of each of the mesh APIs' groups that the mesh does not obey.
+	Unobeyed []Got[[]Unobeyed]
+	// Opted are the namespaces in which a pod opts in by a label of its own.
+	Opted Got[[]string]
 	// Config is the ConfigMap with injector.yaml.
 	Config Got[corev1.ConfigMap]
 

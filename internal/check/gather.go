@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/version"
 
 	"fairlead.dev/fairlead/internal/cluster"
+	"fairlead.dev/fairlead/internal/config/catalog"
 )
 
 const (
@@ -65,6 +66,11 @@ func Gather(ctx context.Context, o Options) *Facts {
 	}
 	fetch(ctx, g, &g.f.Webhooks, g.webhooks)
 	object(ctx, g, &g.f.Namespace, cluster.Path("/api/v1", "", "namespaces", o.System))
+	groups := catalog.Groups()
+	g.f.Unobeyed = make([]Got[[]Unobeyed], len(groups))
+	for i, group := range groups {
+		fetch(ctx, g, &g.f.Unobeyed[i], func(ctx context.Context) ([]Unobeyed, error) { return g.unobeyed(ctx, group) })
+	}
 	if o.Scope.Pre {
 		g.access(ctx)
 	} else {
@@ -204,6 +210,7 @@ func (g *gatherer) installation(ctx context.Context) {
 	fetch(ctx, g, &f.Bindings, g.bindings)
 	fetch(ctx, g, &f.Roots, g.roots)
 	fetch(ctx, g, &f.Namespaces, g.namespaces)
+	fetch(ctx, g, &f.Opted, g.opted)
 	fetch(ctx, g, &f.Endpoints, g.endpoints)
 	fetch(ctx, g, &f.Pods, g.pods)
 	fetch(ctx, g, &f.Events, g.events)
@@ -298,6 +305,18 @@ func (g *gatherer) namespaces(ctx context.Context) ([]Namespace, error) {
 	var all []Namespace
 	err := cluster.Each(ctx, g.c, cluster.Path("/api/v1", "", "namespaces", ""), nil, func(n *corev1.Namespace) {
 		all = append(all, Namespace{Name: n.Name, Labels: n.Labels, Terminating: n.DeletionTimestamp != nil})
+	})
+	return all, err
+}
+
+// opted lists the namespaces of pods that opt in by themselves.
+func (g *gatherer) opted(ctx context.Context) ([]string, error) {
+	var all []string
+	query := url.Values{"labelSelector": {injectLabel + " in (" + enabled + ",true)"}}
+	err := cluster.Each(ctx, g.c, cluster.Path("/api/v1", "", "pods", ""), query, func(p *metav1.PartialObjectMetadata) {
+		if !slices.Contains(all, p.Namespace) {
+			all = append(all, p.Namespace)
+		}
 	})
 	return all, err
 }

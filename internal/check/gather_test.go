@@ -2,9 +2,11 @@ package check
 
 import (
 	"crypto/tls"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -144,6 +146,48 @@ func TestGatherOfAWholeInstallation(t *testing.T) {
 		if f.API.Value != want || f.API.Value.Ahead.Abs() > 10*time.Second {
 			t.Errorf("API = %+v", f.API.Value)
 		}
+	}
+}
+
+// What a cluster holds of other meshes' objects is counted, in whatever version is served.
+func TestGatherCountsWhatIsNotObeyed(t *testing.T) {
+	s := clustertest.New(t)
+	install(t, s)
+	resources := func(kinds map[string]string) metav1.APIResourceList {
+		var list metav1.APIResourceList
+		for name, kind := range kinds {
+			list.APIResources = append(list.APIResources, metav1.APIResource{Name: name, Kind: kind})
+		}
+		return list
+	}
+	s.Put(t, "/apis/security.istio.io/v1", resources(map[string]string{"peerauthentications": "PeerAuthentication", "authorizationpolicies": "AuthorizationPolicy"}))
+	s.Put(t, "/apis/gateway.networking.k8s.io", versionList("gateway.networking.k8s.io/v1"))
+	s.Put(t, "/apis/gateway.networking.k8s.io/v1", resources(map[string]string{"httproutes": "HTTPRoute", "gateways": "Gateway"}))
+	policy := metav1.PartialObjectMetadata{ObjectMeta: named("shop", "deny-all")}
+	s.Put(t, "/apis/security.istio.io/v1/namespaces/shop/authorizationpolicies/deny-all", policy)
+	const routes = "/apis/gateway.networking.k8s.io/v1/namespaces/shop/httproutes/"
+	route := func(name, parents string) {
+		s.Put(t, routes+name, map[string]any{"metadata": named("shop", name), "spec": map[string]any{"parentRefs": json.RawMessage(parents)}})
+	}
+	route("ingress", `[{"name":"a"},{"name":"b"}]`)
+	route("mesh", `[{"group":"","kind":"Service","name":"a"}]`)
+	got := map[string]string{}
+	for _, scope := range []Scope{{}, {Pre: true}} {
+		for _, c := range Evaluate(gather(t, s, scope)) {
+			for _, r := range c.Results {
+				if strings.Contains(r.Anchor, "policies") || strings.Contains(r.Anchor, "unobeyed") {
+					got[r.Anchor] = r.Status.String() + ": " + strings.Join(r.Details, "; ")
+				}
+			}
+		}
+	}
+	const lost = "1 AuthorizationPolicy (security.istio.io) in namespace shop: the calls that it denies are let through"
+	const gateway = "1 routes with a Gateway among their parents (httproutes) in namespace shop: no Gateway is served, which takes a controller of its own"
+	want := map[string]string{
+		"config-policies": "error: " + lost, "config-unobeyed": "warning: " + gateway, "pre-unobeyed": "warning: " + lost + "; " + gateway,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
 
