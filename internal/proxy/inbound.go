@@ -39,6 +39,7 @@ type inbound struct {
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
 	refusals refusals
 	peers    *peerRefusals
+	quotas   quotas
 	idle     sync.Pool
 }
 
@@ -85,10 +86,13 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	who := &caller{remote: remoteAddr(conn), identity: id.String()}
 	who.forwarded = i.clientCert(&state, who.identity)
 	local := localAddr(conn)
+	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity})
+	defer leave()
 	var server *h2.Server
 	var once sync.Once
 	server = h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
+		Quota: requests,
 		Handler: func(s *h2.ServerStream) {
 			once.Do(func() { who.info = decodeInfo(server.PeerMetadata()) })
 			i.stream(ctx, s, who, local)
@@ -101,8 +105,11 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
 }
 
-// meshStreams is how many requests one peer may have open on one connection.
-const meshStreams = 1000
+// meshStreams is how many requests one peer may have open on one connection, peerStreams on all of them.
+const (
+	meshStreams = 1000
+	peerStreams = 1000
+)
 
 // stream carries one stream of the mesh transport.
 func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *caller, local netip.Addr) {
@@ -288,7 +295,9 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
-	o := h2.Options{Pool: i.h2pool, Workers: i.workers}
+	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()})
+	defer leave()
+	o := h2.Options{Pool: i.h2pool, Workers: i.workers, Quota: requests}
 	serveHTTP2(ctx, client, o, i.draining, func(s httpx.ServerExchange) {
 		r := &responder{i: i}
 		s.Request().Fields.Del(targetField)

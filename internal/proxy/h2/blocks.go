@@ -92,7 +92,10 @@ func (c *conn) onBlock(h frameHeader, block []byte) error {
 		if c.head.tooLarge {
 			err = ErrHeadTooLarge
 		}
-		c.resetStream(s, code, err)
+		return c.blame(s, code, err)
+	}
+	if h.has(flagEndStream) && s.recvHead && !s.closed {
+		return c.receivedEnd(s)
 	}
 	return nil
 }
@@ -122,7 +125,6 @@ func (c *conn) deliverTrailers(s *stream, h frameHeader) string {
 	}
 	s.trailers, c.scratch.Fields = c.scratch.Fields, s.trailers
 	s.hasTrailers = true
-	c.receivedEnd(s)
 	return ""
 }
 
@@ -155,9 +157,6 @@ func (c *conn) deliverResponse(s *stream, h frameHeader) string {
 		}
 	}
 	s.pushHead(r)
-	if end {
-		c.receivedEnd(s)
-	}
 	return ""
 }
 

@@ -44,10 +44,14 @@ type conn struct {
 	goAway   error // why the peer said GOAWAY, nil before it did
 	// announced and final are the two steps of a server's shutdown.
 	announced, final bool
-	active           int // streams in the hands of callers or handlers
+	farewell         Code // of the GOAWAY that ends it
+	refusing         bool // a server's: no stream is taken any more, for too many were thrown away
+	grace            int  // how many may be thrown away from then on
+	active           int  // streams in the hands of callers or handlers
 	idle             chan struct{}
 	streams          table
-	resets           bucket // streams the peer cancels
+	cancels          bucket // exchanges that the client threw away
+	updates          int    // WINDOW_UPDATE frames that are paid for
 	nextID           uint32 // next stream of ours (client)
 	accepted         uint32 // largest stream given to a handler (server)
 	settled          sync.Cond
@@ -90,7 +94,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.dec, c.enc = newDecoder(), newEncoder()
 	c.head.limit = o.MaxHeaderList
 	c.flood = bucket{capacity: floodCapacity, perSecond: floodPerSecond}
-	c.resets = bucket{capacity: max(floodCapacity, 4*o.MaxConcurrentStreams), perSecond: resetsPerSecond}
+	c.cancels = bucket{capacity: cancelCapacity, perSecond: cancelsPerSecond}
 	c.settled.L, c.flushed.L = &c.mu, &c.mu
 	c.peer = peerSettings{
 		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
@@ -286,6 +290,9 @@ func (c *conn) resetStream(s *stream, code Code, err error) {
 	out := c.control()
 	out.b = appendReset(out.b, s.id, code)
 	c.closeStream(s, err)
+	if c.server == nil {
+		c.countCancel()
+	}
 }
 
 // receivedGoAway handles the peer's GOAWAY: streams it has not seen fail and can be sent again. mu is held.
@@ -316,7 +323,7 @@ func (c *conn) endDrained() {
 	c.wg.Go(func() {
 		c.mu.Lock()
 		out := c.buffer()
-		out.b = appendGoAway(out.b, c.accepted, CodeNo, "")
+		out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
 		c.flushAndWait()
 		c.mu.Unlock()
 		c.nc.Close()
@@ -332,6 +339,9 @@ func (c *conn) peerMetadata() []byte {
 
 // applySettings handles the parameters of a SETTINGS frame. mu is held.
 func (c *conn) applySettings(p []byte) error {
+	if len(p) > maxSettings*6 {
+		return connError(CodeEnhanceYourCalm, "too many parameters in SETTINGS")
+	}
 	for ; len(p) > 0; p = p[6:] {
 		id, v := settingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])
 		if err := c.applySetting(id, v); err != nil {

@@ -2,6 +2,7 @@ package h2
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 )
 
@@ -41,7 +42,9 @@ func (c *conn) onPriority(h frameHeader, p []byte) error {
 	case h.id == 0:
 		return connError(CodeProtocol, "PRIORITY on stream 0")
 	case len(p) != 5:
-		c.rejectStream(h.id, CodeFrameSize, "PRIORITY not 5 bytes long")
+		if err := c.rejectStream(h.id, CodeFrameSize, "PRIORITY not 5 bytes long"); err != nil {
+			return err
+		}
 	}
 	return c.spend("PRIORITY frames")
 }
@@ -93,7 +96,7 @@ func (c *conn) onPing(h frameHeader, p []byte) error {
 		if string(p) == drainPing {
 			c.drainAcked()
 		}
-		return nil
+		return c.spend("PING acknowledgements")
 	}
 	out := c.control()
 	out.b = appendPing(out.b, flagAck, [8]byte(p))
@@ -130,22 +133,33 @@ func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
 			return connError(CodeFlowControl, "connection window above 2^31-1")
 		}
 		c.wakeNext()
-		return nil
+		return c.payUpdate(n)
 	}
 	s := c.streams.get(h.id)
 	if s == nil {
-		return c.checkIdleStream(h)
+		return cmp.Or(c.checkIdleStream(h), c.payUpdate(n))
 	}
 	switch {
 	case n == 0:
-		c.resetStream(s, CodeProtocol, streamError(CodeProtocol, "WINDOW_UPDATE of 0"))
+		return c.blame(s, CodeProtocol, streamError(CodeProtocol, "WINDOW_UPDATE of 0"))
 	case s.sendWindow+n > maxWindow:
-		c.resetStream(s, CodeFlowControl, streamError(CodeFlowControl, "stream window above 2^31-1"))
-	default:
-		s.sendWindow += n
-		s.wakeWriter()
+		return c.blame(s, CodeFlowControl, streamError(CodeFlowControl, "stream window above 2^31-1"))
 	}
-	return nil
+	s.sendWindow += n
+	s.wakeWriter()
+	return c.payUpdate(n)
+}
+
+// payUpdate charges the peer for an increment of n bytes. Those that answer DATA are paid for. mu is held.
+func (c *conn) payUpdate(n int64) error {
+	switch {
+	case n >= smallUpdate:
+		return nil
+	case c.updates > 0:
+		c.updates--
+		return nil
+	}
+	return c.spend("WINDOW_UPDATE frames")
 }
 
 func (c *conn) onReset(h frameHeader, p []byte) error {
@@ -158,11 +172,12 @@ func (c *conn) onReset(h frameHeader, p []byte) error {
 	if s == nil {
 		return c.checkIdleStream(h)
 	}
+	answered := s.sentEnd
 	c.lose(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
-	if c.server != nil && !c.resets.take() {
-		return connError(CodeEnhanceYourCalm, "too many streams cancelled")
+	if answered {
+		return nil // only the rest of the request is given up, which the response made superfluous
 	}
-	return nil
+	return c.charge(1)
 }
 
 // checkIdleStream refuses a frame on a stream that has never been opened. On one that is closed, frames may still
@@ -184,7 +199,7 @@ func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
 	if c.recvWindow -= int64(h.length); c.recvWindow < 0 {
 		return false, connError(CodeFlowControl, "peer overruns the connection window")
 	}
-	if h.length == 0 && !h.has(flagEndStream) {
+	if n == 0 && !h.has(flagEndStream) {
 		if err := c.spend("empty DATA frames"); err != nil {
 			return false, err
 		}
@@ -199,8 +214,7 @@ func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
 	}
 	if rule, code := s.checkData(h, n); rule != "" {
 		c.giveBack(h.length)
-		c.resetStream(s, code, streamError(code, rule))
-		return false, nil
+		return false, c.blame(s, code, streamError(code, rule))
 	}
 	s.recvWindow -= int64(h.length)
 	s.arrived += int64(n)
@@ -238,14 +252,14 @@ func (c *conn) data(id uint32, p []byte) {
 }
 
 // receivedEnd handles the end of the peer's message. mu is held.
-func (c *conn) receivedEnd(s *stream) {
+func (c *conn) receivedEnd(s *stream) error {
 	if s.declared >= 0 && s.arrived != s.declared {
-		c.resetStream(s, CodeProtocol, streamError(CodeProtocol, "less DATA than content-length"))
-		return
+		return c.blame(s, CodeProtocol, streamError(CodeProtocol, "less DATA than content-length"))
 	}
 	s.recvEnd = true
 	c.checkDone(s)
 	s.wakeReader()
+	return nil
 }
 
 // checkDone forgets a stream that both sides have ended. mu is held.
@@ -253,17 +267,17 @@ func (c *conn) checkDone(s *stream) {
 	if s.recvEnd && s.sentEnd && !s.closed {
 		s.closed = true
 		c.streams.del(s)
-		c.resets.give()
+		c.cancels.give()
 	}
 }
 
 // rejectStream resets a stream by number, known or not.
-func (c *conn) rejectStream(id uint32, code Code, rule string) {
+func (c *conn) rejectStream(id uint32, code Code, rule string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s := c.streams.get(id); s != nil {
-		c.resetStream(s, code, streamError(code, rule))
-		return
+		return c.blame(s, code, streamError(code, rule))
 	}
 	c.refuse(id, code)
+	return c.charge(1)
 }

@@ -1,18 +1,36 @@
 package h2
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // What a peer may spend at once and per second on frames that carry nothing and make us do something: PING, SETTINGS,
-// PRIORITY, GOAWAY, empty DATA. Real peers stay below by two orders of magnitude. Frames on closed streams are not
-// among them: after a burst of timeouts here, thousands of them arrive for streams that we have cancelled.
+// PRIORITY, GOAWAY, empty DATA, WINDOW_UPDATE by a few bytes, frames of unknown types. Real peers stay below by two
+// orders of magnitude. RST_STREAM on closed streams is not among them: after a burst of timeouts here, thousands arrive
+// for streams that we have cancelled.
 const (
 	floodCapacity  = 1000
 	floodPerSecond = 500
-	// resetsPerSecond is how many streams a peer may cancel beyond those that complete (rapid reset,
-	// CVE-2023-44487).
-	resetsPerSecond = 200
+	// cancelCapacity is how many exchanges a peer may have thrown away beyond those that it lets complete, and
+	// cancelsPerSecond how fast that is forgiven. A thrown away exchange has cost us its work and the peer next to
+	// nothing: rapid reset (CVE-2023-44487), and requests that break a rule so that we reset them (CVE-2025-8671).
+	cancelCapacity   = 100
+	cancelsPerSecond = 33
+	// lateStreams is how many streams a client may open before it has read that none is taken any more.
+	lateStreams = 250
 	// maxContinuations is how many CONTINUATION frames one block may have (CVE-2024-27316).
 	maxContinuations = 128
+	// maxSettings is how many parameters one SETTINGS frame may have; six are defined.
+	maxSettings = 32
+	// bombFactor is how many times the limit a header list may be, unpacked, before its connection is given up: a
+	// few bytes that refer to a large entry of the table again and again (CVE-2016-6581).
+	bombFactor = 16
+	// smallUpdate is the increment below which a WINDOW_UPDATE is charged, unless DATA frames of ours have paid for
+	// it: updatesPerData each, one for the stream and one for the connection.
+	smallUpdate    = 1 << 10
+	updatesPerData = 2
+	maxUpdates     = 1 << 16
 )
 
 // bucket is a token bucket that fills up with time and with work done.
@@ -22,13 +40,93 @@ type bucket struct {
 	since               time.Time
 }
 
-// take spends one token; false means that the peer overdoes it.
-func (b *bucket) take() bool {
+// take spends n tokens; false means that the peer overdoes it.
+func (b *bucket) take(n int) bool {
 	now := time.Now()
-	b.spent = max(0, b.spent-now.Sub(b.since).Seconds()*float64(b.perSecond)) + 1
+	b.spent = max(0, b.spent-now.Sub(b.since).Seconds()*float64(b.perSecond)) + float64(n)
 	b.since = now
 	return b.spent <= float64(b.capacity)
 }
 
 // give returns a token for useful work.
 func (b *bucket) give() { b.spent = max(0, b.spent-1) }
+
+// spend charges the peer for a frame that carries nothing.
+func (c *conn) spend(what string) error {
+	if c.flood.take(1) {
+		return nil
+	}
+	return connError(CodeEnhanceYourCalm, "too many "+what)
+}
+
+// charge makes the client pay for n exchanges thrown away. A client that overdraws is asked to go elsewhere (see calm),
+// and cut off where it goes on: what can be thrown away still is what runs and what was sent before the client heard.
+// mu is held.
+func (c *conn) charge(n int) error {
+	if c.server == nil {
+		return nil
+	}
+	if c.refusing {
+		if c.grace -= n; c.grace < 0 {
+			return connError(CodeEnhanceYourCalm, "too many streams cancelled")
+		}
+		return nil
+	}
+	if !c.cancels.take(n) {
+		c.calm("too many streams cancelled")
+	}
+	return nil
+}
+
+// calm takes no more streams of this connection, and lets those that run finish: a connection between sidecars carries
+// the requests of many apps, and those who did not cancel must not suffer from those who did. The client opens another
+// connection, which costs it a handshake. mu is held.
+func (c *conn) calm(why string) {
+	c.grace = c.active + lateStreams
+	c.refusing, c.farewell = true, CodeEnhanceYourCalm
+	c.announce(c.accepted, CodeEnhanceYourCalm, why)
+}
+
+// blame resets a stream because of a rule that its peer broke. mu is held.
+func (c *conn) blame(s *stream, code Code, err error) error {
+	c.resetStream(s, code, err)
+	return c.charge(1)
+}
+
+// countCancel counts an exchange of ours that we threw away. Servers hold us to limits of their own, often by ending
+// the connection with all that runs on it (nghttp2, Envoy, HAProxy), and here the cancellations of many callers meet.
+// So a connection that has carried many is left in time, and ends with its last stream. mu is held.
+func (c *conn) countCancel() {
+	if !c.cancels.take(1) {
+		c.draining = true
+	}
+}
+
+// Quota counts the requests that run for one peer.
+type Quota struct {
+	limit   int64
+	running atomic.Int64
+}
+
+// NewQuota allows limit requests at a time.
+func NewQuota(limit int) *Quota { return &Quota{limit: int64(limit)} }
+
+// Running is how many requests run now.
+func (q *Quota) Running() int { return int(q.running.Load()) }
+
+func (q *Quota) take() bool {
+	if q == nil {
+		return true
+	}
+	if q.running.Add(1) <= q.limit {
+		return true
+	}
+	q.running.Add(-1)
+	return false
+}
+
+func (q *Quota) give() {
+	if q != nil {
+		q.running.Add(-1)
+	}
+}

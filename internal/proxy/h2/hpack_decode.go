@@ -13,7 +13,7 @@ func newDecoder() decoder { return decoder{table: dynamicTable{max: defaultTable
 
 // decode reads one complete block. An error is a COMPRESSION_ERROR of the connection.
 func (d *decoder) decode(block []byte, sink *headReader) error {
-	fields := false
+	fields, resizes := false, 0
 	for len(block) > 0 {
 		var err error
 		switch b := block[0]; {
@@ -24,6 +24,10 @@ func (d *decoder) decode(block []byte, sink *headReader) error {
 		case b&0xe0 == 0x20: // table size update, §6.3
 			if fields {
 				return connError(CodeCompression, "table size update after a field")
+			}
+			resizes++
+			if resizes > maxResizes {
+				return connError(CodeCompression, "too many table size updates")
 			}
 			block, err = d.resize(block)
 			if err != nil {
@@ -37,9 +41,16 @@ func (d *decoder) decode(block []byte, sink *headReader) error {
 			return err
 		}
 		fields = true
+		if sink.size > bombFactor*sink.limit {
+			return connError(CodeEnhanceYourCalm, "header list too large by far")
+		}
 	}
 	return nil
 }
+
+// maxResizes is how many table size updates a block may begin with, RFC 7541 §4.2: the smallest size since the block
+// before, and the final one.
+const maxResizes = 2
 
 func (d *decoder) resize(block []byte) ([]byte, error) {
 	n, rest, ok := readInt(block, 5)

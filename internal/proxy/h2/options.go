@@ -43,6 +43,9 @@ type Options struct {
 	Pool *Pool
 	// Workers run handlers; nil gives the server its own.
 	Workers *Workers
+	// Quota bounds the requests that run for one peer on all its connections, where they share it; nil for no bound.
+	// A request beyond is refused as not processed.
+	Quota *Quota
 }
 
 func (o Options) withDefaults() Options {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"runtime"
 	"time"
 )
 
@@ -11,6 +12,7 @@ const (
 	idleReadLen   = 1 << 10
 	quietReads    = 8       // so many small reads in a row, and the large buffer goes back
 	maxControlLen = 1 << 16 // of frames that must be whole in memory, other than header blocks
+	yieldAfter    = 64      // so many frames in one read, and others come first
 )
 
 // reader cuts the byte stream into frames. DATA is handed on as it comes; other frames are gathered whole.
@@ -20,6 +22,8 @@ type reader struct {
 	buf   []byte // the one in use
 	r, w  int    // buf[r:w] is not consumed
 	quiet int
+	// frames counts those of the last read.
+	frames int
 
 	// The DATA frame (or one to skip) in the middle of which we are.
 	body      frameHeader
@@ -127,6 +131,13 @@ func (c *conn) readLoop() error {
 	}
 	for {
 		need, err := c.dispatchBuffered()
+		if c.server != nil {
+			c.server.startBatch(err)
+		}
+		if c.in.frames >= yieldAfter {
+			runtime.Gosched() // the next read may not have to wait, and other connections have waited
+		}
+		c.in.frames = 0
 		if err == nil {
 			err = c.kickFlush()
 		}
@@ -172,6 +183,7 @@ func (c *conn) dispatchBuffered() (need int, err error) {
 		if have < frameHeaderLen {
 			return frameHeaderLen, nil
 		}
+		in.frames++
 		h := parseFrameHeader(in.buf[in.r:])
 		if err := c.checkFrame(h); err != nil {
 			return 0, err
@@ -256,7 +268,7 @@ func (c *conn) beginBody(h frameHeader) error {
 	in := &c.in
 	in.body, in.left, in.padding, in.inBody, in.discard = h, h.length, 0, true, true
 	if h.typ != frameData {
-		return nil
+		return c.spend("frames of unknown types")
 	}
 	if h.id == 0 {
 		return connError(CodeProtocol, "DATA on stream 0")
@@ -297,16 +309,8 @@ func (c *conn) continueBody() error {
 	in.inBody = false
 	if in.body.typ == frameData && in.body.has(flagEndStream) && !in.discard {
 		if s := c.streams.get(in.body.id); s != nil {
-			c.receivedEnd(s)
+			return c.receivedEnd(s)
 		}
 	}
 	return nil
-}
-
-// spend charges the peer for a frame that carries nothing.
-func (c *conn) spend(what string) error {
-	if c.flood.take() {
-		return nil
-	}
-	return connError(CodeEnhanceYourCalm, "too many "+what)
 }

@@ -14,6 +14,9 @@ type Server struct {
 	workers  *Workers
 	private  *Workers // workers, where nobody else uses them
 	handlers sync.WaitGroup
+	// batch are streams whose handlers start once everything that has arrived was read. Owned by the reading
+	// goroutine.
+	batch []*ServerStream
 }
 
 // NewServer makes a server on a connection that nobody else uses any more; the client's preface comes next on it.
@@ -56,11 +59,7 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 	c := &sv.conn
 	c.mu.Lock()
 	if !c.announced && c.err == nil {
-		c.announced, c.draining = true, true
-		out := c.control()
-		out.b = appendGoAway(out.b, maxStreamID, CodeNo, "")
-		out.b = appendPing(out.b, 0, [8]byte([]byte(drainPing)))
-		c.kick()
+		c.announce(maxStreamID, CodeNo, "")
 	}
 	c.draining = true
 	idle := c.idleLocked()
@@ -73,6 +72,16 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
+// announce is the first step: a GOAWAY that names the last stream to be taken, and a PING whose answer says that the
+// client has read it. mu is held.
+func (c *conn) announce(last uint32, code Code, why string) {
+	c.announced, c.draining = true, true
+	out := c.control()
+	out.b = appendGoAway(out.b, last, code, why)
+	out.b = appendPing(out.b, 0, [8]byte([]byte(drainPing)))
+	c.kick()
+}
+
 // drainAcked is the second step: every stream the client opened before it heard of the first has arrived. mu is held.
 func (c *conn) drainAcked() {
 	if c.final || !c.announced {
@@ -80,7 +89,7 @@ func (c *conn) drainAcked() {
 	}
 	c.final = true
 	out := c.control()
-	out.b = appendGoAway(out.b, c.accepted, CodeNo, "")
+	out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
 	c.checkIdle()
 }
 
@@ -99,33 +108,51 @@ func (sv *Server) newStream(h frameHeader, block []byte) error {
 		return err
 	}
 	rule := c.head.request(&s.request)
-	if !sv.admit(s, h, rule) {
+	taken, err := sv.admit(s, h, rule)
+	if !taken {
 		c.pool.serverStreams.Put(s)
-		return nil
+		return err
 	}
 	sv.handlers.Add(1)
-	sv.workers.run(s)
-	return nil
+	sv.batch = append(sv.batch, s)
+	return err
+}
+
+// startBatch starts the handlers of the streams that arrived in the last read. One that has been reset by what came
+// behind its head is dropped, and with err, the end of the connection, all are.
+func (sv *Server) startBatch(err error) {
+	for i, s := range sv.batch {
+		sv.batch[i] = nil
+		if err == nil && !s.lost() {
+			sv.workers.run(s)
+			continue
+		}
+		s.finish(CodeCancel)
+	}
+	sv.batch = sv.batch[:0]
 }
 
 // admit opens the stream, or says why not to the client.
-func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) bool {
+func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, error) {
 	c := &sv.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	limit := c.opts.MaxConcurrentStreams
 	switch {
-	case c.final: // beyond our last GOAWAY; the client knows
-		return false
+	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
+		return false, c.charge(1)
 	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
 		c.refuse(h.id, CodeRefusedStream)
-		return false
+		return false, c.charge(1)
 	case c.head.tooLarge:
 		c.answerTooLarge(h)
-		return false
+		return false, c.charge(1 + c.head.size/c.head.limit)
 	case rule != "":
 		c.refuse(h.id, CodeProtocol)
-		return false
+		return false, c.charge(1)
+	case !c.opts.Quota.take(): // taken by the peer's other connections, too
+		c.refuse(h.id, CodeRefusedStream)
+		return false, c.spend("streams beyond those that run for the peer")
 	}
 	s.open(h.id)
 	c.accepted = h.id
@@ -139,9 +166,9 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) bool {
 		if r.ContentLength < 0 {
 			r.ContentLength = 0
 		}
-		c.receivedEnd(&s.stream)
+		return true, c.receivedEnd(&s.stream)
 	}
-	return true
+	return true, nil
 }
 
 // refuse resets a stream nobody knows. mu is held.
@@ -251,15 +278,27 @@ func (s *ServerStream) final(r *httpx.Response, ignored bool) int64 { //nolint:r
 
 // serve runs the handler and cleans up behind it.
 func (s *ServerStream) serve() {
+	s.c.opts.Handler(s)
+	s.finish(CodeInternal)
+}
+
+// lost tells whether the peer has given the stream up already.
+func (s *ServerStream) lost() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.closed && !s.sentEnd
+}
+
+// finish gives the stream up; one that has not ended is reset with code.
+func (s *ServerStream) finish(code Code) {
 	c := s.c
-	c.opts.Handler(s)
 	c.mu.Lock()
-	code := CodeInternal
 	if s.sentEnd {
 		code = CodeNo // RFC 9113 §8.1: the rest of the request is not needed
 	}
 	s.retire(code)
 	c.mu.Unlock()
+	c.opts.Quota.give()
 	s.c = nil
 	c.pool.serverStreams.Put(s)
 	c.server.handlers.Done()

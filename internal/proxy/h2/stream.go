@@ -241,6 +241,7 @@ func (c *conn) appendData(s *stream, p []byte) {
 	for len(p) > 0 {
 		n := min(len(p), limit)
 		s.mark(out)
+		c.updates = min(c.updates+updatesPerData, maxUpdates)
 		out.b = appendFrameHeader(out.b, frameHeader{length: n, typ: frameData, id: s.id})
 		out.b = append(out.b, p[:n]...)
 		p = p[n:]

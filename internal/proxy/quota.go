@@ -1,0 +1,51 @@
+package proxy
+
+import (
+	"net/netip"
+	"sync"
+
+	"fairlead.dev/fairlead/internal/proxy/h2"
+)
+
+// quotas give the connections of one peer one bound for the requests that run: without it a peer would have as many
+// times the bound of a connection as it opens connections.
+type quotas struct {
+	mu    sync.Mutex
+	peers map[quotaKey]*quota
+}
+
+// quotaKey is a peer: a pod with the identity that it proved, empty for plain connections. Pods that share an identity
+// are as many peers, for one of them may be broken while the others are not.
+type quotaKey struct {
+	addr     netip.Addr
+	identity string
+}
+
+type quota struct {
+	*h2.Quota
+
+	connections int // guarded by quotas.mu
+}
+
+// enter gives the quota of a peer for one more connection; leave ends that.
+func (q *quotas) enter(k quotaKey) (of *h2.Quota, leave func()) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	p := q.peers[k]
+	if p == nil {
+		if q.peers == nil {
+			q.peers = make(map[quotaKey]*quota)
+		}
+		p = &quota{Quota: h2.NewQuota(peerStreams)}
+		q.peers[k] = p
+	}
+	p.connections++
+	return p.Quota, func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		p.connections--
+		if p.connections == 0 {
+			delete(q.peers, k)
+		}
+	}
+}
