@@ -26,9 +26,6 @@ type Global struct {
 // DefaultRootNamespace is where the control plane runs.
 const DefaultRootNamespace = "fairlead-system"
 
-// Client is who asks, from its verified identity.
-type Client struct{ Namespace string }
-
 // Resolve gives the canonical name of the resource behind an alias ("ip/<ip>:<port>", "host/<host>:<port>",
 // "dns/<name>", "ip/<ip>") as c sees it. A canonical name is its own alias. ok is false where the name is not
 // ours: the proxy passes the call or the question through.

@@ -77,8 +77,13 @@ entry *.example.com ns=shop resolution=STATIC port=http:80:HTTP endpoint=192.0.2
 		if got := res.ResourceName(); got != name && !strings.HasPrefix(name, "dns/") {
 			t.Errorf("Compile(%q).ResourceName() = %q", name, got)
 		}
-		if canonical, ok := compile.Resolve(store.NewReader(snap), global(), compile.Client{Namespace: "any"}, name); !ok || canonical != name {
-			t.Errorf("Resolve(%q) = %q, %v, want itself", name, canonical, ok)
+		client := compile.Client{Namespace: "client", Pod: "p"}
+		if strings.HasPrefix(name, "in/") {
+			client.Namespace = "myapp"
+		}
+		canonical, ok := compile.Resolve(store.NewReader(snap), global(), client, name)
+		if want := !strings.HasPrefix(name, "eps/"); ok != want || (ok && canonical != name) {
+			t.Errorf("Resolve(%q) for %v = %q, %v, want itself, %v", name, client, canonical, ok, want)
 		}
 	}
 }

@@ -46,9 +46,12 @@ func (t target) addrPort() (netip.AddrPort, bool) {
 	return netip.AddrPortFrom(addr.Unmap().WithZone(""), t.port), true
 }
 
+// variantMark precedes the client namespace in a canonical name.
+const variantMark = "?ns="
+
 // splitVariant cuts "?ns=<namespace>" off a canonical name. The namespace is empty where there is none.
 func splitVariant(name string) (rest, namespace string) {
-	rest, namespace, _ = strings.Cut(name, "?ns=")
+	rest, namespace, _ = strings.Cut(name, variantMark)
 	return rest, namespace
 }
 
@@ -56,7 +59,7 @@ func withVariant(name, namespace string) string {
 	if namespace == "" {
 		return name
 	}
-	return name + "?ns=" + namespace
+	return name + variantMark + namespace
 }
 
 // destinationName is "dst/<namespace>/<host>:<port>[?ns=<client namespace>]".
@@ -64,7 +67,10 @@ func destinationName(namespace string, t target, clientNamespace string) string 
 	return withVariant("dst/"+namespace+"/"+t.String(), clientNamespace)
 }
 
-func podName(a netip.AddrPort) string { return "pod/" + a.String() }
+// podName is "pod/<ip>:<port>[?ns=<client namespace>]".
+func podName(a netip.AddrPort, clientNamespace string) string {
+	return withVariant("pod/"+a.String(), clientNamespace)
+}
 
 // clusterName is Istio's name of a group of endpoints.
 func clusterName(port uint16, subset string, host model.Hostname) string {

@@ -7,10 +7,12 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// pod compiles "pod/<ip>:<port>"; at is what follows "pod/". Who dials an endpoint's own address wants that
+// pod compiles "pod/<ip>:<port>[?ns=<client namespace>]"; name is what follows "pod/". Who dials an endpoint's own address wants that
 // endpoint: users' routes do not apply, mesh mTLS does. The service that holds the endpoint labels the call and says
 // its protocol; a headless service's DestinationRule applies, for there is no other way to call one.
-func (v view) pod(at string) *plan.Destination {
+func (v view) pod(name string) *plan.Destination {
+	at, clientNamespace := splitVariant(name)
+	v = v.as(clientNamespace)
 	t, _ := parseTarget(at)
 	addr, ok := t.addrPort()
 	if !ok || !v.isEndpoint(addr) {
@@ -18,7 +20,7 @@ func (v view) pod(at string) *plan.Destination {
 	}
 	s, p := v.serviceAt(addr)
 	out := &plan.Destination{
-		Name: podName(addr), Host: model.Hostname(addr.Addr().String()), Port: addr.Port(),
+		Name: podName(addr, clientNamespace), Host: model.Hostname(addr.Addr().String()), Port: addr.Port(),
 		Addresses: []netip.Addr{addr.Addr()},
 	}
 	b := v.podBackend(addr, s, p)
@@ -33,7 +35,7 @@ func (v view) pod(at string) *plan.Destination {
 }
 
 func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePort) plan.Backend {
-	shards := []string{podShardName(at).String()}
+	shards := []string{podShardName(at, v.ns).String()}
 	if s == nil {
 		host := model.Hostname(at.Addr().String())
 		return plan.Backend{
@@ -53,9 +55,9 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 	return out
 }
 
-func podShardName(at netip.AddrPort) shardName {
+func podShardName(at netip.AddrPort, clientNamespace string) shardName {
 	return shardName{
-		target: target{model.Hostname(at.Addr().String()), at.Port()}, slice: slicePod, part: 1,
+		target: target{model.Hostname(at.Addr().String()), at.Port()}, slice: slicePod, part: 1, namespace: clientNamespace,
 	}
 }
 
@@ -74,7 +76,7 @@ func (v view) podShard(n shardName) *plan.EndpointShard {
 		}
 	}
 	return &plan.EndpointShard{
-		Name: podShardName(at).String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
+		Name: podShardName(at, v.ns).String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
 	}
 }
 

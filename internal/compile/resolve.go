@@ -12,6 +12,9 @@ import (
 // resolve dispatches on the first part of a name.
 func (v view) resolve(name string) (string, bool) {
 	kind, rest, _ := strings.Cut(name, "/")
+	if !readableIn(v.ns, kind, rest) {
+		return "", false
+	}
 	switch kind {
 	case "ip":
 		return v.resolveAddress(rest)
@@ -23,7 +26,7 @@ func (v view) resolve(name string) (string, bool) {
 		return v.resolveTarget(t)
 	case "dns":
 		return v.resolveDNS(rest)
-	case "dst", "pod", "eps", "in":
+	case "dst", "pod", "in":
 		return name, rest != ""
 	case "mesh", "trust":
 		return name, rest == ""
@@ -65,7 +68,7 @@ func (v view) resolveAddrPort(at netip.AddrPort) (string, bool) {
 		return v.resolveHosts([]model.Hostname{auto.Host}, at.Port())
 	}
 	if v.isEndpoint(at) {
-		return podName(at), true
+		return v.podFor(at), true
 	}
 	if s := v.byRange(at); s != nil {
 		return v.destinationFor(target{s.Host, at.Port()}, s), true
@@ -152,6 +155,35 @@ func (v view) virtualHostName(t target, first *model.RouteSet) string {
 	return destinationName(first.Ref.Namespace, t, v.ns)
 }
 
+// podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that
+// holds the endpoint, or what is configured for it, is another one than everybody sees.
+func (v view) podFor(at netip.AddrPort) string {
+	if v.ns == "" {
+		return podName(at, "")
+	}
+	common := v.as("")
+	mine, _ := v.serviceAt(at)
+	theirs, _ := common.serviceAt(at)
+	if slices.Equal(v.podInputs(mine), common.podInputs(theirs)) {
+		return podName(at, "")
+	}
+	return podName(at, v.ns)
+}
+
+// podInputs lists the objects that decide what a dialled endpoint of s is to the viewing namespace.
+func (v view) podInputs(s *model.Service) []model.Ref {
+	if s == nil {
+		return nil
+	}
+	out := []model.Ref{s.Origin}
+	if s.Headless {
+		for _, p := range v.policies(s) {
+			out = append(out, p.Ref)
+		}
+	}
+	return out
+}
+
 // isEndpoint reports whether the address is a pod's, or an endpoint of some service on that port.
 func (v view) isEndpoint(at netip.AddrPort) bool {
 	if v.workloadAt(at.Addr()) != nil {
@@ -161,8 +193,8 @@ func (v view) isEndpoint(at netip.AddrPort) bool {
 	return s != nil
 }
 
-// serviceAt gives the Kubernetes Service that has the address and port among its endpoints, and its port: a headless
-// one before others, for its clients dial endpoints; then the oldest.
+// serviceAt gives the visible Kubernetes Service that has the address and port among its endpoints, and its port: a
+// headless one before others, for its clients dial endpoints; then the oldest.
 func (v view) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
 	var best *model.Service
 	var port *model.ServicePort
@@ -172,7 +204,7 @@ func (v view) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) 
 			continue
 		}
 		s := v.kubernetesService(shape.Service)
-		if s == nil {
+		if s == nil || !v.visible(s.ExportTo, s.Key.Namespace) {
 			continue
 		}
 		p := servicePortFor(s, shape, at.Port())

@@ -112,7 +112,8 @@ func New(o Options) (*ControlPlane, error) {
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
 	p.server, err = xds.NewServer(xds.ServerOptions{
-		Source: p.engine, Authenticate: p.authenticate, Sign: p.sign, MaxAge: o.MaxAge, Trace: p.metrics.trace(), Logger: o.Logger,
+		Source: p.engine, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
+		Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -300,6 +301,11 @@ func (p *ControlPlane) authenticate(ctx context.Context, token string) (xds.Clie
 	return xds.ClientIdentity{
 		Namespace: claims.Namespace, ServiceAccount: claims.ServiceAccount, Pod: claims.Pod, UID: claims.PodUID,
 	}, nil
+}
+
+// mayRead says what the holder of a token may ask for.
+func mayRead(client xds.ClientIdentity, name string) bool {
+	return compile.Client{Namespace: client.Namespace, Pod: client.Pod}.MayRead(name)
 }
 
 // sign issues a certificate for the identity of the caller's token.

@@ -171,21 +171,26 @@ func (w *world) get(t *testing.T, path string) string {
 	return string(b)
 }
 
-func (w *world) token(t *testing.T, pod string) string {
+func (w *world) token(t *testing.T, namespace, pod string) string {
 	t.Helper()
 	issuer, err := identity.NewTokenIssuer(w.private, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := issuer.Issue(identity.Claims{Namespace: "myapp", ServiceAccount: "orders", Pod: pod, PodUID: "uid-" + pod})
+	token, err := issuer.Issue(identity.Claims{Namespace: namespace, ServiceAccount: "orders", Pod: pod, PodUID: "uid-" + pod})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return token
 }
 
-// client makes a client for a pod.
+// client makes a client for a pod of namespace myapp.
 func (w *world) client(t *testing.T, pod string, h xds.Handler) *xds.Client {
+	t.Helper()
+	return w.clientIn(t, "myapp", pod, h)
+}
+
+func (w *world) clientIn(t *testing.T, namespace, pod string, h xds.Handler) *xds.Client {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
 	if err != nil {
@@ -195,14 +200,14 @@ func (w *world) client(t *testing.T, pod string, h xds.Handler) *xds.Client {
 	if !roots.AppendCertsFromPEM(ca) {
 		t.Fatalf("%s holds no certificate", RootCertFile)
 	}
-	token := w.token(t, pod)
+	token := w.token(t, namespace, pod)
 	c, err := xds.NewClient(xds.ClientOptions{
 		Addrs: []string{w.addr},
 		TLSConfig: func() (*tls.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "fairlead-controller.fairlead-system.svc"}, nil
 		},
 		Token:   func() (string, error) { return token, nil },
-		Node:    xds.Node{ID: pod + ".myapp", Version: "test"},
+		Node:    xds.Node{ID: pod + "." + namespace, Version: "test"},
 		Handler: h,
 		Logger:  slog.New(slog.DiscardHandler),
 	})

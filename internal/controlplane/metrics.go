@@ -19,6 +19,7 @@ type metrics struct {
 	pushes     map[string]uint64 // resources sent, by kind; guarded by mu, as the rest
 	removals   uint64
 	refused    uint64 // resources that proxies refused
+	denied     uint64 // names that proxies may not read
 	converged  histogram
 	signed     uint64
 	signErrors uint64
@@ -60,6 +61,11 @@ func (m *metrics) trace() xds.Trace {
 			for _, nack := range r.Nacks {
 				m.refused += uint64(len(nack.Errors))
 			}
+		},
+		Denied: func(xds.ClientIdentity, string) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.denied++
 		},
 		Sent: func(_ xds.ClientIdentity, r *xds.Response) {
 			m.mu.Lock()
@@ -137,6 +143,7 @@ func (m *metrics) write(w io.Writer, gauges []gauge) {
 	}{
 		{"fairlead_xds_removals_total", "Resources that proxies were told to drop.", m.removals},
 		{"pilot_total_xds_rejects", "Resources that proxies refused.", m.refused},
+		{"fairlead_xds_denied_names_total", "Names that proxies asked for and may not read.", m.denied},
 		{"citadel_server_csr_count", "Certificate requests.", m.signed},
 		{"citadel_server_csr_sign_err_count", "Certificate requests that were refused.", m.signErrors},
 		{"citadel_server_success_cert_issuance_count", "Certificates issued.", m.signed - m.signErrors},

@@ -8,12 +8,12 @@
 //
 //	dst/<ns>/<host>:<port>[?ns=<client namespace>]   Destination; the variant exists only where the client's
 //	                                                 namespace has configuration of its own for the host
-//	pod/<ip>:<port>                                  Destination of one workload, dialled by its address
+//	pod/<ip>:<port>[?ns=…]                           Destination of one workload, dialled by its address; variants as above
 //	eps/<host>:<port>/<slice>[#<n>][?ns=…]           EndpointShard; <n> counts from 2 where a slice holds more than 100,
 //	                                                 the variant exists only where subsets differ
 //	eps/<host>:<port>/<ns>/static[#<n>]              EndpointShard of a ServiceEntry's own endpoints
 //	eps/<host>:<port>/<ns>/workloads[#<n>]           EndpointShard of the pods that a ServiceEntry selects
-//	eps/<ip>:<port>/pod                              EndpointShard of one workload, dialled by its address
+//	eps/<ip>:<port>/pod[?ns=…]                       EndpointShard of one workload, dialled by its address
 //	ip/<ip>                                          Workload
 //	in/<ns>/<pod>                                    InboundPolicy
 //	dns/<fqdn>                                       DNSName

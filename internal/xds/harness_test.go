@@ -288,7 +288,8 @@ func serve(t *testing.T, l net.Listener, source *fakeSource, settings ...setting
 			}
 			return ClientIdentity{Namespace: "myapp", ServiceAccount: "orders", Pod: pod}, nil
 		},
-		Logger: slog.New(slog.DiscardHandler),
+		MayRead: func(_ ClientIdentity, name string) bool { return !strings.HasPrefix(name, "private/") },
+		Logger:  slog.New(slog.DiscardHandler),
 	}
 	for _, set := range settings {
 		set(&o)

@@ -54,7 +54,9 @@ type Trace struct {
 	Opened   func(ClientIdentity)
 	Closed   func(ClientIdentity, error)
 	Received func(ClientIdentity, *Request)
-	Sent     func(ClientIdentity, *Response)
+	// Denied gets a name that the client may not read (see ServerOptions.MayRead), each time it is asked for.
+	Denied func(client ClientIdentity, name string)
+	Sent   func(ClientIdentity, *Response)
 	// Converged gets the time from a change (see Server.Changed) to a client's word that it is in force.
 	Converged func(time.Duration)
 }
@@ -67,6 +69,9 @@ type ServerOptions struct {
 	// Temporary() bool that gives true, such as when the judge of tokens could not be asked, else as UNAUTHENTICATED.
 	// Required.
 	Authenticate func(ctx context.Context, token string) (ClientIdentity, error)
+	// MayRead says whether a client may read what a name leads to. A name that it may not read does not exist for it: the
+	// source is not asked. Required.
+	MayRead func(client ClientIdentity, name string) bool
 	// Sign issues a certificate for the client; nil answers UNIMPLEMENTED. Its error is shown to the caller.
 	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
 	// WriteTimeout is how long a client may take to accept a message before it is disconnected; 0 means 10 s.
@@ -75,13 +80,15 @@ type ServerOptions struct {
 	// fresh tokens; 0 means never.
 	MaxAge time.Duration
 	Trace  Trace
-	// Logger gets a line when a client refuses a resource or is disconnected for cause. Required.
+	// Logger gets a line when a client refuses a resource, asks for what it may not read, or is disconnected for cause;
+	// see clientLog for how many. Required.
 	Logger *slog.Logger
 }
 
 // Server answers the calls of api/fairlead/v1/discovery.proto. Its methods are safe for concurrent use.
 type Server struct {
-	o ServerOptions // fixed after NewServer
+	o   ServerOptions // fixed after NewServer, as the next
+	log *clientLog
 
 	mu       sync.RWMutex
 	streams  map[*stream]struct{}         // guarded by mu, as everything below
@@ -91,12 +98,13 @@ type Server struct {
 
 // NewServer checks the options.
 func NewServer(o ServerOptions) (*Server, error) {
-	if o.Source == nil || o.Authenticate == nil || o.Logger == nil {
-		return nil, errors.New("xds server: Source, Authenticate and Logger are required")
+	if o.Source == nil || o.Authenticate == nil || o.MayRead == nil || o.Logger == nil {
+		return nil, errors.New("xds server: Source, Authenticate, MayRead and Logger are required")
 	}
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	return &Server{
 		o:        o,
+		log:      newClientLog(o.Logger),
 		streams:  make(map[*stream]struct{}),
 		watchers: make(map[Key]map[*stream]struct{}),
 	}, nil
@@ -256,7 +264,9 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client Clie
 		return nil
 	}
 	if asStatus(cause) != nil { // this server's verdict, not merely a connection that went away
-		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy disconnected", slog.String("proxy", client.ID()), slog.Any("reason", cause))
+		if s.log.due(ctx, client, "disconnected "+cause.Error()) {
+			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy disconnected", slog.String("proxy", client.ID()), slog.Any("reason", cause))
+		}
 	}
 	return cause
 }
@@ -280,7 +290,7 @@ func (s *Server) add(st *stream) error {
 
 // remove forgets a stream and all it watched.
 func (s *Server) remove(st *stream) {
-	names := st.names()
+	names := st.watched()
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()

@@ -52,7 +52,9 @@ type subscription struct {
 	// told is what the client was told that the name leads to, where toldYet; empty for nothing.
 	told    string
 	toldYet bool
-	holds   []string // canonical names of the resource and its shards
+	// denied means that the client may not read the name: it is told that the name does not exist, and nothing is watched.
+	denied bool
+	holds  []string // canonical names of the resource and its shards
 }
 
 // sent is a resource that the client has, or will have when it has read what is on its way.
@@ -102,10 +104,16 @@ func (st *stream) keys(names []string) []Key {
 	return keys
 }
 
-func (st *stream) names() []string {
+// watched lists the names that the source was asked about.
+func (st *stream) watched() (names []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	return slices.Collect(maps.Keys(st.subs))
+	for n, sub := range st.subs {
+		if !sub.denied {
+			names = append(names, n)
+		}
+	}
+	return names
 }
 
 // markDirty has the writer look at a name. It never blocks.
@@ -172,6 +180,7 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 	now := time.Now()
 	st.mu.Lock()
 	converged := st.settle(r, now)
+	var refused []Refusal
 	for _, nack := range r.Nacks {
 		for _, e := range nack.Errors {
 			h := st.held[e.Name]
@@ -179,11 +188,16 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 				continue
 			}
 			st.refused[e.Name] = Refusal{Name: e.Name, Version: h.version, Reason: e.Reason, At: now, nonce: nack.Nonce}
-			st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy refused a resource and keeps the previous one",
-				slog.String("proxy", st.client.ID()), slog.String("resource", e.Name), slog.String("reason", e.Reason))
+			refused = append(refused, st.refused[e.Name])
 		}
 	}
 	st.mu.Unlock()
+	for _, f := range refused {
+		if st.s.log.due(ctx, st.client, "refused "+f.Name+" "+f.Version) {
+			st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy refused a resource and keeps the previous one", slog.String("proxy", st.client.ID()),
+				slog.String("resource", f.Name), slog.String("version", f.Version), slog.String("reason", f.Reason))
+		}
+	}
 	for _, d := range converged {
 		trace(st.s.o.Trace.Converged, d)
 	}
@@ -213,14 +227,23 @@ func (st *stream) settle(r *Request, now time.Time) (converged []time.Duration) 
 
 // subscribe carries out the changes of subscriptions.
 func (st *stream) subscribe(ctx context.Context, r *Request) error {
-	if dropped := st.drop(r.Unsubscribe); len(dropped) > 0 {
-		st.s.unwatch(st, dropped)
+	if len(r.Unsubscribe) > 0 {
+		st.s.unwatch(st, st.drop(r.Unsubscribe))
 		poke(st.wake)
 	}
-	added, err := st.addNames(r)
+	added, denied, err := st.addNames(r)
 	if err != nil {
 		st.drop(added)
 		return err
+	}
+	for _, n := range denied {
+		if st.s.o.Trace.Denied != nil {
+			st.s.o.Trace.Denied(st.client, n)
+		}
+		if st.s.log.due(ctx, st.client, "denied "+n) {
+			st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy asked for what only another namespace or pod may read, and was told that it does not exist",
+				slog.String("proxy", st.client.ID()), slog.String("name", n))
+		}
 	}
 	if len(added) > 0 {
 		if err := st.s.watch(ctx, st, added); err != nil {
@@ -237,8 +260,8 @@ func (st *stream) subscribe(ctx context.Context, r *Request) error {
 	return nil
 }
 
-// addNames notes subscriptions and gives those that are new.
-func (st *stream) addNames(r *Request) (added []string, err error) {
+// addNames notes subscriptions and gives those that are new, apart those that the client may not read.
+func (st *stream) addNames(r *Request) (added, denied []string, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, n := range r.Subscribe {
@@ -247,7 +270,7 @@ func (st *stream) addNames(r *Request) (added []string, err error) {
 			continue
 		}
 		if len(st.subs) >= maxNames {
-			return added, &StatusError{CodeResourceExhausted, fmt.Sprintf("more than %d subscriptions", maxNames)}
+			return added, denied, &StatusError{CodeResourceExhausted, fmt.Sprintf("more than %d subscriptions", maxNames)}
 		}
 		sub := &subscription{}
 		if told, ok := r.InitialNames[n]; ok {
@@ -258,12 +281,16 @@ func (st *stream) addNames(r *Request) (added []string, err error) {
 			}
 		}
 		st.subs[n] = sub
+		if sub.denied = !st.s.o.MayRead(st.client, n); sub.denied {
+			denied = append(denied, n)
+			continue
+		}
 		added = append(added, n)
 	}
-	return added, nil
+	return added, denied, nil
 }
 
-// drop forgets subscriptions and gives those that there were.
+// drop forgets subscriptions and gives those that were watched.
 func (st *stream) drop(names []string) (dropped []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -278,7 +305,9 @@ func (st *stream) drop(names []string) (dropped []string) {
 		st.letGo(sub.holds)
 		delete(st.subs, n)
 		delete(st.dirty, n)
-		dropped = append(dropped, n)
+		if !sub.denied {
+			dropped = append(dropped, n)
+		}
 	}
 	return dropped
 }
@@ -362,6 +391,10 @@ func (st *stream) responses() []*Response {
 	// The source is asked without holding mu.
 	found := make(map[string]Found, len(dirty))
 	for n := range dirty {
+		if !st.s.o.MayRead(st.client, n) {
+			found[n] = Found{} // does not exist for this client
+			continue
+		}
 		if f, ok := st.s.o.Source.Answer(Key{st.client.Namespace, n}); ok {
 			found[n] = f
 		}
