@@ -14,21 +14,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
-	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	securityv1 "istio.io/client-go/pkg/apis/security/v1"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairlead.dev/fairlead/internal/compile"
-	"fairlead.dev/fairlead/internal/config/core"
-	"fairlead.dev/fairlead/internal/config/gwapi"
-	"fairlead.dev/fairlead/internal/config/istio"
-	"fairlead.dev/fairlead/internal/config/smi"
+	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
-	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -155,80 +146,9 @@ type mesh struct {
 
 func newMesh(t *testing.T, manifests string) *mesh {
 	t.Helper()
-	objects, problems := file.Decode("mesh.yaml", []byte(manifests))
-	m := &mesh{problems: problems}
-	m.snapshot, _ = store.New().Commit(func(tx *store.Txn) {
-		for i := range objects {
-			m.problems = append(m.problems, translate(t, tx, objects[i].Value)...)
-		}
-	})
+	m := new(mesh)
+	m.snapshot, m.problems = compiletest.Load(t, manifests)
 	return m
-}
-
-func translate(t *testing.T, tx *store.Txn, object any) []model.Problem {
-	t.Helper()
-	domain := global().ClusterDomain
-	switch o := object.(type) {
-	case *corev1.Namespace:
-		tx.SetNamespace(*core.Namespace(o))
-		return nil
-	case *corev1.Service:
-		s, problems := core.Service(o, domain)
-		tx.SetServices(model.Ref{Kind: "Service", Key: s.Key}, *s)
-		return problems
-	case *discoveryv1.EndpointSlice:
-		s, problems := core.EndpointSlice(o)
-		tx.SetSlice(*s)
-		return problems
-	case *corev1.Pod:
-		w, problems := core.Pod(o)
-		tx.SetWorkload(*w)
-		return problems
-	case *networkingv1.VirtualService:
-		set, problems := istio.VirtualService(o, domain)
-		setRoutes(tx, set)
-		return problems
-	case *networkingv1.DestinationRule:
-		policy, problems := istio.DestinationRule(o, domain)
-		if policy != nil {
-			tx.SetPolicy(*policy)
-		}
-		return problems
-	case *networkingv1.ServiceEntry:
-		services, problems := istio.ServiceEntry(o, domain)
-		list := make([]model.Service, 0, len(services))
-		for _, s := range services {
-			list = append(list, *s)
-		}
-		tx.SetServices(model.Ref{Kind: "ServiceEntry", Key: model.Key{Namespace: o.Namespace, Name: o.Name}}, list...)
-		return problems
-	case *securityv1.PeerAuthentication:
-		policy, problems := istio.PeerAuthentication(o)
-		if policy != nil {
-			tx.SetPeerAuthentication(*policy)
-		}
-		return problems
-	case *gatewayv1.HTTPRoute:
-		set, problems := gwapi.HTTPRoute(o, domain)
-		setRoutes(tx, set)
-		return problems
-	case *gatewayv1.GRPCRoute:
-		set, problems := gwapi.GRPCRoute(o, domain)
-		setRoutes(tx, set)
-		return problems
-	case *smi.TrafficSplit:
-		set, problems := smi.Read(o, domain)
-		setRoutes(tx, set)
-		return problems
-	}
-	t.Fatalf("a %T in the manifests", object)
-	return nil
-}
-
-func setRoutes(tx *store.Txn, set *model.RouteSet) {
-	if set != nil {
-		tx.SetRouteSet(*set)
-	}
 }
 
 // call is a request as a case writes it.
