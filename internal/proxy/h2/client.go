@@ -73,7 +73,7 @@ func (c *conn) idleLocked() <-chan struct{} {
 }
 
 // Open reserves a stream. The error is [ErrClosed], [ErrGoAway] or [ErrTooManyStreams]; each of them also is
-// [ErrNotProcessed]. The stream must be closed.
+// [ErrUnsent]. The stream must be closed.
 func (c *Client) Open() (*Stream, error) {
 	cn := &c.conn
 	cn.mu.Lock()
@@ -82,7 +82,7 @@ func (c *Client) Open() (*Stream, error) {
 		return nil, err
 	}
 	if uint32(cn.active) >= cn.peer.maxStreams {
-		return nil, notProcessed(ErrTooManyStreams)
+		return nil, unsent(ErrTooManyStreams)
 	}
 	cn.active++
 	s, ok := cn.pool.streams.Get().(*Stream)
@@ -97,9 +97,9 @@ func (c *Client) Open() (*Stream, error) {
 func (c *conn) canOpen() error {
 	switch {
 	case c.err != nil:
-		return notProcessed(&closedError{c.err})
+		return unsent(&closedError{c.err})
 	case c.draining || c.nextID > maxStreamID:
-		return notProcessed(ErrGoAway)
+		return unsent(ErrGoAway)
 	}
 	return nil
 }
@@ -174,10 +174,10 @@ func (s *Stream) checkSend(r *httpx.Request) error {
 		return s.werr
 	}
 	if c.err != nil {
-		return notProcessed(&closedError{c.err})
+		return unsent(&closedError{c.err})
 	}
 	if c.goAway != nil || c.nextID > maxStreamID {
-		return notProcessed(ErrGoAway)
+		return unsent(ErrGoAway)
 	}
 	if upgrades(r) && !c.peer.extendedConnect {
 		return ErrNoExtendedConnect

@@ -237,10 +237,15 @@ func (c *conn) fail(err error) {
 	c.streams.each(func(s *stream) {
 		var cause error = &closedError{err}
 		if s.headInBuffer() {
-			cause = notProcessed(cause)
+			cause = unsent(cause)
 		}
 		c.lose(s, cause)
 	})
+	if c.server == nil && c.out != nil {
+		// What streams were told was not sent must not be sent by the farewell.
+		c.pool.putWrite(c.out)
+		c.out, c.urgent = nil, false
+	}
 	for s := c.waiting.head; s != nil; s = c.waiting.head { // streams not opened yet
 		s.wakeBoth()
 	}

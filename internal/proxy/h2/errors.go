@@ -49,6 +49,8 @@ var (
 	ErrTooManyStreams = errors.New("h2: peer allows no more concurrent streams")
 	// ErrNotProcessed: the peer has not acted on the request (RFC 9113 §8.7); it can be sent again elsewhere.
 	ErrNotProcessed = errors.New("h2: request was not processed")
+	// ErrUnsent is the ErrNotProcessed of a request of which not a byte was written.
+	ErrUnsent = fmt.Errorf("%w: not sent", ErrNotProcessed)
 	// ErrHeadTooLarge: a header list is longer than its receiver takes (SETTINGS_MAX_HEADER_LIST_SIZE).
 	ErrHeadTooLarge = errors.New("h2: header list too large")
 	// ErrNoExtendedConnect: the peer cannot carry an upgraded protocol (RFC 8441). Use HTTP/1.1 for this request.
@@ -118,6 +120,7 @@ func (e *closedError) Unwrap() error      { return e.cause }
 func (*closedError) Is(target error) bool { return target == ErrClosed }
 func connError(code Code, d string) error { return &ConnError{Code: code, Detail: d} }
 func notProcessed(cause error) error      { return fmt.Errorf("%w: %w", ErrNotProcessed, cause) }
+func unsent(cause error) error            { return fmt.Errorf("%w: %w", ErrUnsent, cause) }
 func streamError(c Code, d string) error  { return &ResetError{Code: c, Detail: d} }
 
 // codeOf is the code to send for an abort: that of a reset passed on from another hop, or CANCEL.
