@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -406,6 +407,11 @@ func TestClientClosedBeforeResponse(t *testing.T) {
 	})
 }
 
+// layer lies over a socket, as TLS does.
+type layer struct{ net.Conn }
+
+func (l layer) NetConn() net.Conn { return l.Conn }
+
 func TestClientStale(t *testing.T) {
 	const answer = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
 	tests := []struct {
@@ -418,10 +424,18 @@ func TestClientStale(t *testing.T) {
 		{"reset", func(c *net.TCPConn) error { return errors.Join(c.SetLinger(0), c.Close()) }, true},
 		{"unasked_for", func(c *net.TCPConn) error { _, err := io.WriteString(c, "HTTP/1.1 408 x\r\n\r\n"); return err }, true},
 	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
+	for i, tt := range slices.Concat(tests, tests) {
+		name, wrapped := tt.name, i >= len(tests)
+		if wrapped {
+			name += "_below_another_layer"
+		}
+		t.Run(name, func(t *testing.T) {
 			a, b := tcpPair(t)
-			c := NewClient(a, Options{})
+			var conn net.Conn = a
+			if wrapped {
+				conn = layer{a}
+			}
+			c := NewClient(conn, Options{})
 			defer c.Close()
 			x, err := c.Exchange()
 			if err != nil {

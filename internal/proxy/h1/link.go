@@ -23,19 +23,24 @@ func (l *link) abort(reason error) {
 	if !l.reason.CompareAndSwap(nil, &reason) {
 		return
 	}
-	conn := l.conn
-	for {
-		inner, ok := conn.(interface{ NetConn() net.Conn })
-		if !ok {
-			break
-		}
-		// Below TLS: its Close would say goodbye, and could block on a peer that does not read.
-		conn = inner.NetConn()
-	}
+	// Below TLS: its Close would say goodbye, and could block on a peer that does not read.
+	conn := l.socket()
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		_ = tcp.SetLinger(0) // it only fails on a connection that is gone
 	}
 	conn.Close()
+}
+
+// socket is the connection below TLS and other wrappings.
+func (l *link) socket() net.Conn {
+	conn := l.conn
+	for {
+		inner, ok := conn.(interface{ NetConn() net.Conn })
+		if !ok {
+			return conn
+		}
+		conn = inner.NetConn()
+	}
 }
 
 // cause replaces err by the reason of an abort, where there was one.

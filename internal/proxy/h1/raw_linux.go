@@ -55,6 +55,22 @@ func (in *input) tryRead(fd uintptr) bool {
 	}
 }
 
+// readable reports whether a read of a socket would return at once: with bytes, with its end, or with an error. It takes
+// nothing out.
+func readable(conn net.Conn) bool {
+	raw := rawConn(conn)
+	if raw == nil {
+		return false
+	}
+	waits := false
+	err := raw.Control(func(fd uintptr) {
+		var one [1]byte
+		_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		waits = errors.Is(err, syscall.EAGAIN) || errors.Is(err, syscall.EINTR)
+	})
+	return err != nil || !waits
+}
+
 // quickAck sends the acknowledgement that is due, if any (tcp(7), TCP_QUICKACK). Sockets of other kinds refuse it.
 func quickAck(fd uintptr) {
 	one := int32(1)
