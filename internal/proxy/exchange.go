@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 )
 
@@ -30,6 +31,9 @@ type forwarder struct {
 	heldAll bool
 	upload  uploader
 	guard   guard
+	// asked says that the upstream was given something of the request, so that an answer may come although the rest
+	// could not be sent.
+	asked bool
 
 	// What became of the exchange, for the record.
 	received, sent int64
@@ -77,7 +81,9 @@ func (f *forwarder) need() {
 // uploads it while the response is awaited.
 func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) error {
 	req := down.Request()
-	if err := up.Send(req); err != nil {
+	err := up.Send(req)
+	f.asked = err == nil || errors.Is(err, h1.ErrClosedBeforeResponse)
+	if err != nil {
 		return err
 	}
 	if !f.heldAll {

@@ -8,17 +8,41 @@ import (
 // peerFailed is a try that reached the peer's sidecar and got no answer from its app; why is what the sidecar says
 // in errorField.
 func (r *requester) peerFailed(why string) error {
-	if why == failedConnect {
+	switch why {
+	case failedConnect:
 		// The app is as gone as if it had refused us ourselves.
 		r.endpoint.Refused(time.Now())
 		err := errors.New("its sidecar is there, its app refuses connections")
-		return &tryError{failure: notProcessed, err: connectError(r.backend, r.endpoint, err)}
+		return &tryError{failure: disowned, err: connectError(r.backend, r.endpoint, err)}
+	case failedUnprocessed:
+		err := errors.New("its sidecar reports that the app has not got the request")
+		return &tryError{failure: disowned, err: resetError(r.backend, r.endpoint, err)}
 	}
 	return &tryError{failure: resetEarly, err: resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+why))}
 }
 
-// The values of errorField.
+// The values of errorField. A caller's sidecar takes one that it does not know for failedReset.
 const (
-	failedConnect = "connect" // the app was not reached
-	failedReset   = "reset"   // the app broke off before it answered
+	failedConnect     = "connect"     // the app was not reached
+	failedUnprocessed = "unprocessed" // the app has certainly not acted on the request
+	failedReset       = "reset"       // the app broke off before it answered, and may have acted on the request
 )
+
+// markOf gives the value of errorField for a request that the app did not answer, "" where there is nothing to say
+// that the caller's sidecar could act on.
+func markOf(err error) string {
+	failed := asTry(err)
+	if failed == nil {
+		return ""
+	}
+	switch failed.failure {
+	case notConnected:
+		return failedConnect
+	case unsent, disowned:
+		return failedUnprocessed
+	case resetEarly:
+		return failedReset
+	case tryTimeout, badStatus, badGRPC, final:
+	}
+	return ""
+}

@@ -18,8 +18,8 @@ import (
 const (
 	// targetField names the port of the peer's workload and the protocol that its app expects: "8080/h1".
 	targetField = "x-fairlead-target"
-	// errorField marks a response that the peer's sidecar made because it could not get one from the app: "connect"
-	// (the app was not reached) or "reset" (it broke off before answering).
+	// errorField marks a response that the peer's sidecar made because it could not get one from the app, and says how
+	// far the request got: see markOf.
 	errorField = "x-fairlead-error"
 )
 
@@ -179,8 +179,8 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 	r.guard.watch(down, up, r.start)
 	r.guard.arm(r.timeLeft())
 	err = r.send(down, up)
-	if err == nil || !isDownstream(err) {
-		// A response may have come although the request could not be written to its end.
+	if err == nil || r.asked && !isDownstream(err) {
+		// An upstream may have answered although the request could not be written to its end.
 		if rerr := r.receive(down, up); rerr != nil {
 			err = errors.Join(err, rerr)
 		} else {

@@ -33,23 +33,27 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	}
 	err := r.begin(down)
 	if err == nil {
-		err = r.carry(ctx, down, r.i.upstreams.pool(addr))
+		err = r.carry(ctx, down, who, r.i.upstreams.pool(addr))
 	}
 	out := r.conclude(down, err, who.identity != "")
 	r.record(req, who, addr, out)
 }
 
-// carry sends the request to the app, once more on a fresh connection where the pooled one was found closed.
-func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, p *pool) error {
+// carry sends the request to the app, once more on a fresh connection where not a byte of it was written to the first.
+// What was written is not sent again from here: whether that is safe, and wanted, the caller's sidecar decides by its
+// route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
+// disowned is sent once more.
+func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, who *caller, p *pool) error {
 	err := r.attempt(ctx, down, p, pooled)
-	if err == nil {
-		return nil
+	if err == nil || !r.heldAll || r.wrote {
+		return err
 	}
-	if failed := asTry(err); failed != nil && failed.failure == notProcessed && r.heldAll && !r.wrote {
-		err = r.attempt(ctx, down, p, fresh)
+	failed := asTry(err)
+	if failed == nil {
+		return err
 	}
-	if failed := asTry(err); failed != nil {
-		return failed.err
+	if failed.failure == unsent || failed.failure == disowned && who.identity == "" {
+		return r.attempt(ctx, down, p, fresh)
 	}
 	return err
 }
@@ -61,9 +65,9 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	}
 	r.guard.watch(down, up, r.start)
 	err = r.send(down, up)
-	if err == nil || !isDownstream(err) {
+	if err == nil || r.asked && !isDownstream(err) {
 		if rerr := r.receive(down, up); rerr != nil {
-			err = r.broken(p, errors.Join(err, rerr))
+			err = errors.Join(err, rerr)
 		} else {
 			err = nil
 		}
@@ -71,6 +75,8 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	if err == nil {
 		r.resp.Fields.Del(errorField) // an app cannot speak for its sidecar
 		err = r.reply(down, up)
+	} else {
+		err = r.broken(p, err)
 	}
 	r.guard.disarm()
 	if err != nil {
@@ -117,14 +123,8 @@ func (r *responder) conclude(down httpx.ServerExchange, err error, mesh bool) ht
 		return out
 	}
 	mark := ""
-	var e *httpx.Error
-	if mesh && errors.As(err, &e) {
-		switch e.Kind { //nolint:exhaustive // the two that a peer can act on
-		case httpx.UpstreamConnectFailure:
-			mark = failedConnect
-		case httpx.UpstreamReset:
-			mark = failedReset
-		}
+	if mesh {
+		mark = markOf(err)
 	}
 	if aerr := r.localReply(down, out, mark); aerr != nil {
 		down.Abort(aerr)

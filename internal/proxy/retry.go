@@ -17,10 +17,13 @@ type failure uint8
 const (
 	// notConnected: no connection, so nothing was sent.
 	notConnected failure = iota + 1
-	// notProcessed: the peer says so (REFUSED_STREAM, GOAWAY, its sidecar could not reach the app), or a connection
-	// from the pool turned out to be closed before it answered anything.
-	notProcessed
-	// resetEarly: sent, and cut off before any response byte. The upstream may have acted on it.
+	// unsent: the connection was lost before a byte of the request was written to it.
+	unsent
+	// disowned: the peer says that it has not acted on the request (REFUSED_STREAM, or GOAWAY with a lower stream,
+	// RFC 9113 §8.7), or its sidecar says that the app has not got it.
+	disowned
+	// resetEarly: written, and cut off before any byte of a response. The upstream may have acted on it, on a reused
+	// connection as well: that it was closed while idle cannot be told from a server that died at its work.
 	resetEarly
 	// tryTimeout: the per-try timeout struck before a response.
 	tryTimeout
@@ -50,15 +53,14 @@ func asTry(err error) *tryError {
 	return failed
 }
 
-// classify says how far an exchange got that failed before its response head. reused: the connection had carried
-// another exchange before.
+// classify says how far an exchange got that failed before its response head.
 func classify(err error) failure {
 	var closed *h1.ClosedError
 	switch {
+	case errors.Is(err, h2.ErrUnsent), errors.As(err, &closed) && !closed.Written:
+		return unsent
 	case errors.Is(err, h2.ErrNotProcessed):
-		return notProcessed
-	case errors.As(err, &closed) && (closed.Reused || !closed.Written):
-		return notProcessed
+		return disowned
 	case errors.Is(err, errTimeout):
 		return tryTimeout
 	case isDownstream(err):
@@ -71,10 +73,10 @@ func classify(err error) failure {
 // what the user asked for. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
 func retryable(p *model.Retry, req *httpx.Request, e *tryError) bool {
 	switch e.failure {
-	case notConnected, notProcessed:
+	case notConnected, unsent, disowned: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
 		return true
 	case resetEarly:
-		return repeatable(req) || asked(p, "reset", "5xx", "gateway-error", "reset-before-request")
+		return repeatable(req) || asked(p, "reset", "5xx", "gateway-error")
 	case tryTimeout:
 		return repeatable(req) || asked(p, "5xx", "gateway-error", "reset")
 	case badStatus:
@@ -163,7 +165,7 @@ func (b *budget) request() {
 
 // take withdraws one retry, or reports false.
 func (b *budget) take(f failure) bool {
-	if f == notConnected || f == notProcessed {
+	if f == notConnected || f == unsent || f == disowned {
 		return true
 	}
 	if b.spent.Add(budgetRatio) > budgetReserve*budgetRatio {

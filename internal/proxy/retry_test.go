@@ -296,11 +296,12 @@ func TestClassify(t *testing.T) {
 		err  error
 		want failure
 	}{
-		{"refused_stream", &h2.ResetError{Code: h2.CodeRefusedStream, Remote: true}, notProcessed},
-		{"going_away", fmt.Errorf("%w: %w", h2.ErrNotProcessed, h2.ErrGoAway), notProcessed},
-		{"reused_and_silent", &h1.ClosedError{Reused: true, Written: true, Err: io.EOF}, notProcessed},
+		{"refused_stream", &h2.ResetError{Code: h2.CodeRefusedStream, Remote: true}, disowned},
+		{"going_away", fmt.Errorf("%w: %w", h2.ErrNotProcessed, h2.ErrGoAway), disowned},
+		{"not_written_to_a_stream", fmt.Errorf("%w: %w", h2.ErrUnsent, h2.ErrClosed), unsent},
+		{"reused_and_silent", &h1.ClosedError{Reused: true, Written: true, Err: io.EOF}, resetEarly},
 		{"fresh_and_written", &h1.ClosedError{Written: true, Err: io.EOF}, resetEarly},
-		{"nothing_written", &h1.ClosedError{Err: io.EOF}, notProcessed},
+		{"nothing_written", &h1.ClosedError{Err: io.EOF}, unsent},
 		{"cancelled_stream", &h2.ResetError{Code: h2.CodeCancel, Remote: true}, resetEarly},
 		{"timer", errors.Join(io.ErrClosedPipe, errTimeout), tryTimeout},
 		{"client_gone", downstreamError(io.EOF), final},
@@ -332,11 +333,13 @@ func TestRetryable(t *testing.T) {
 		want   bool
 	}{
 		{"never_connected", model.Retry{}, request("POST"), tryError{failure: notConnected}, true},
-		{"never_processed", model.Retry{}, request("POST"), tryError{failure: notProcessed}, true},
+		{"never_sent", model.Retry{}, request("POST"), tryError{failure: unsent}, true},
+		{"disowned", model.Retry{}, request("POST"), tryError{failure: disowned}, true},
 		{"reset_get", model.Retry{}, request("GET"), tryError{failure: resetEarly}, true},
 		{"reset_post", model.Retry{}, request("POST"), tryError{failure: resetEarly}, false},
 		{"reset_post_with_key", model.Retry{}, request("POST", "Idempotency-Key", "1"), tryError{failure: resetEarly}, true},
 		{"reset_post_asked", on("reset"), request("POST"), tryError{failure: resetEarly}, true},
+		{"reset_post_by_default", on("connect-failure", "refused-stream", "reset-before-request"), request("POST"), tryError{failure: resetEarly}, false},
 		{"timeout_get", model.Retry{}, request("GET"), tryError{failure: tryTimeout}, true},
 		{"timeout_put", model.Retry{}, request("PUT"), tryError{failure: tryTimeout}, false},
 		{"status_not_asked", model.Retry{}, request("GET"), tryError{failure: badStatus, status: 503}, false},
