@@ -2,12 +2,12 @@ package xds
 
 import (
 	"cmp"
+	linked "container/list"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"slices"
 	"sync"
@@ -85,6 +85,9 @@ type Client struct {
 	mu        sync.Mutex
 	names     map[string]*name // guarded by mu, as everything below: what the proxy asked for
 	resources map[string]held  // what the server knows that we have, by canonical name
+	missing   linked.List      // of *name on lease that lead nowhere, the one used last at the back
+	lapsed    []*name          // those that the handler must still be asked about
+	crowded   bool             // names were refused for want of room
 	created   uint64           // counts names
 	session   *session         // the present conversation, or nil
 	connected bool
@@ -152,15 +155,9 @@ func (c *Client) Run(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe asks for a name, canonical or alias, and keeps it for good.
-func (c *Client) Subscribe(n string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.use(n).kept = true
-}
-
 // Await is Use, and returns when the name was answered, positively or negatively, and the answer applied. The error
-// says why there is none: ctx has ended, or the answer was refused and no earlier one is in force.
+// says why there is none: ctx has ended, there is no room for another name, or the answer was refused and no earlier
+// one is in force.
 func (c *Client) Await(ctx context.Context, n string) error {
 	c.mu.Lock()
 	st := c.use(n)
@@ -179,11 +176,8 @@ func (c *Client) Await(ctx context.Context, n string) error {
 	return fmt.Errorf("waiting for %s: %w", n, st.err)
 }
 
-func (c *Client) newName(n string) *name {
-	c.created++
-	st := &name{name: n, id: c.created, done: make(chan struct{}), lease: lease{used: time.Now()}}
-	c.names[n] = st
-	return st
+func newName(n string) *name {
+	return &name{name: n, done: make(chan struct{}), lease: lease{used: time.Now()}}
 }
 
 // Connected reports whether a conversation with a control plane is open.
@@ -317,6 +311,9 @@ func (c *Client) updates(r *Response) (updates []Update, rejections []Rejection)
 	updates = make([]Update, 0, len(r.Resources)+len(r.Removed))
 	for i := range r.Resources {
 		a := &r.Resources[i]
+		if _, wanted := c.names[a.Name]; a.Version == "" && !wanted {
+			continue // given up while the answer was on its way: nobody would keep it up to date
+		}
 		u, err := c.update(a)
 		if err != nil {
 			rejections = append(rejections, Rejection{Name: a.Name, Reason: err.Error()})
@@ -366,11 +363,13 @@ func (c *Client) adopt(u *Update) {
 		delete(c.resources, u.Name)
 		if st, ok := c.names[u.Name]; ok && st.canonical == u.Name {
 			st.reopen() // asked for again while the server let it go: its answer is on the way
+			c.list(st)
 		}
 		return
 	case u.Resource == nil:
 		if st, ok := c.names[u.Name]; ok {
 			st.answer("")
+			c.list(st)
 		}
 		return
 	}
@@ -378,6 +377,8 @@ func (c *Client) adopt(u *Update) {
 	for _, n := range append([]string{u.Name}, u.Aliases...) {
 		if st, ok := c.names[n]; ok {
 			st.answer(u.Name)
+			c.unlist(st)
+			st.leaving = false
 		}
 	}
 }
@@ -391,14 +392,25 @@ func (c *Client) refuse(a *Answer, reason string) {
 	}
 }
 
-// resume describes the client's state for the first request of a conversation. mu is held.
+// resume describes the client's state for the first request of a conversation: what leads somewhere first, then the
+// rest by their last use, so that a server that does not take all of them refuses the right ones. mu is held.
 func (c *Client) resume() (request *Request, announced map[string]uint64) {
 	node := c.o.Node
 	request = &Request{Node: &node, InitialVersions: make(map[string]string, len(c.resources)), InitialNames: make(map[string]string)}
 	announced = make(map[string]uint64, len(c.names))
-	for _, n := range slices.Sorted(maps.Keys(c.names)) {
+	for n, st := range c.names {
+		if st.missing == nil {
+			request.Subscribe = append(request.Subscribe, n)
+		}
+	}
+	slices.Sort(request.Subscribe)
+	for e := c.missing.Back(); e != nil; e = e.Prev() {
+		if st, ok := e.Value.(*name); ok {
+			request.Subscribe = append(request.Subscribe, st.name)
+		}
+	}
+	for _, n := range request.Subscribe {
 		st := c.names[n]
-		request.Subscribe = append(request.Subscribe, n)
 		announced[n] = st.id
 		if st.answered {
 			request.InitialNames[n] = st.canonical

@@ -1,19 +1,50 @@
 package xds
 
 import (
+	linked "container/list"
 	"errors"
+	"fmt"
+	"log/slog"
 	"time"
+)
+
+// A workload calls addresses and looks up names that are not the mesh's in any number: crawlers, scanners, random
+// labels. What leads nowhere is therefore bounded by count, besides its lease.
+const (
+	// maxMissing bounds the names on lease that lead nowhere, or were not answered yet. The one used longest ago goes for
+	// a new one, which costs its next use a question.
+	maxMissing = 4096
+	// maxLeased bounds all names on lease, well below what a server takes from one client. Beyond it nothing new is asked
+	// for; it takes as many names that do exist.
+	maxLeased = maxNames / 2
 )
 
 // lease says how long a name stays subscribed. The zero value has none to lose.
 type lease struct {
-	kept    bool      // for good
-	used    time.Time // when it began
-	leaving bool      // it has run out, and the handler is asked whether the name is in use
+	kept    bool            // for good
+	used    time.Time       // when it began
+	missing *linked.Element // in Client.missing, where the name leads nowhere
+	leaving bool            // the lease has ended, and the handler is asked whether the name is in use
 }
 
-// errLapsed tells those who wait for an answer that the name was given up.
-var errLapsed = errors.New("the name was given up before the control plane answered")
+var (
+	// errLapsed tells those who wait for an answer that the name was given up.
+	errLapsed = errors.New("the name was given up before the control plane answered")
+	// errCrowded is why a name is not asked for.
+	errCrowded = fmt.Errorf("%d names are subscribed already", maxLeased)
+)
+
+// Subscribe asks for a name, canonical or alias, and keeps it for good.
+func (c *Client) Subscribe(n string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	st := c.known(n)
+	if st == nil {
+		st = c.ask(n)
+	}
+	st.kept = true
+	c.unlist(st)
+}
 
 // Use asks for a name, canonical or alias, or renews its lease: ClientOptions.Lease after the last use the handler is
 // asked whether the name is in use (see Update.Expired), and if not it is unsubscribed. Leases run while the control
@@ -24,19 +55,91 @@ func (c *Client) Use(n string) {
 	c.use(n)
 }
 
-// use is Use with mu held.
+// use is Use with mu held. A name that is not asked for has its answer, or the reason why there is none.
 func (c *Client) use(n string) *name {
-	// A name that is leaving may be forgotten already by the handler: it is asked for anew.
-	if st, ok := c.names[n]; ok && !st.leaving {
-		st.used = time.Now()
+	if st := c.known(n); st != nil {
 		return st
 	}
-	st := c.newName(n)
+	switch {
+	case !validName(n): // no server would take it
+		st := newName(n)
+		st.answer("")
+		return st
+	case len(c.names) >= maxLeased:
+		if !c.crowded {
+			c.crowded = true
+			c.o.Logger.Warn("too many names in use, no new ones are asked for", slog.Int("names", len(c.names)), slog.String("first", n))
+		}
+		st := newName(n)
+		st.refuse(errCrowded)
+		return st
+	}
+	st := c.ask(n)
+	c.list(st)
+	if c.missing.Len() > maxMissing {
+		c.lapse(c.missing.Front())
+	}
+	return st
+}
+
+// known gives a name that is subscribed, its lease renewed, or nil. One that is leaving may be forgotten already by the
+// handler: it is asked for anew.
+func (c *Client) known(n string) *name {
+	st, ok := c.names[n]
+	if !ok || st.leaving {
+		return nil
+	}
+	st.used = time.Now()
+	if st.missing != nil {
+		c.missing.MoveToBack(st.missing)
+	}
+	return st
+}
+
+// ask begins a subscription. mu is held.
+func (c *Client) ask(n string) *name {
+	st := c.add(n)
 	if _, ok := c.resources[n]; ok { // canonical, and here for another reason
 		st.answer(n)
 	}
 	c.announce(n)
 	return st
+}
+
+// add notes a subscription, in place of one that is leaving.
+func (c *Client) add(n string) *name {
+	st := newName(n)
+	c.created++
+	st.id = c.created
+	if old, ok := c.names[n]; ok {
+		c.unlist(old)
+	}
+	c.names[n] = st
+	return st
+}
+
+// list and unlist say whether a name leads nowhere. mu is held.
+func (c *Client) list(st *name) {
+	if !st.kept && !st.leaving && st.missing == nil && st.canonical == "" {
+		st.missing = c.missing.PushBack(st)
+	}
+}
+
+func (c *Client) unlist(st *name) {
+	if st.missing != nil {
+		c.missing.Remove(st.missing)
+		st.missing = nil
+	}
+}
+
+// lapse ends the lease of a name that leads nowhere. mu is held.
+func (c *Client) lapse(e *linked.Element) {
+	if st, ok := e.Value.(*name); ok {
+		c.unlist(st)
+		st.leaving = true
+		c.lapsed = append(c.lapsed, st)
+		poke(c.nudged)
+	}
 }
 
 // expire lets go of the names whose lease has run out and that are not in use, and says how long to wait before it is
@@ -64,12 +167,15 @@ func (c *Client) expire() time.Duration {
 			st.refuse(errLapsed)
 		case inUse[st.name]:
 			st.leaving, st.used = false, now
+			c.list(st)
 		default:
 			st.refuse(errLapsed)
+			c.unlist(st)
 			delete(c.names, st.name)
 			c.announce(st.name)
 		}
 	}
+	c.crowded = c.crowded && len(c.names) >= maxLeased
 	poke(c.changed)
 	return wait
 }
@@ -78,9 +184,15 @@ func (c *Client) expire() time.Duration {
 func (c *Client) leave(now time.Time) (leaving []*name, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, st := range c.lapsed {
+		if st.leaving { // no answer came meanwhile
+			leaving = append(leaving, st)
+		}
+	}
+	c.lapsed = nil
 	wait = c.o.Lease
 	if !c.connected {
-		return nil, wait
+		return leaving, wait
 	}
 	for _, st := range c.names {
 		if st.kept || st.leaving {

@@ -146,10 +146,15 @@ func note(v []byte) string {
 	return string(v)
 }
 
+// validName reports whether clients may ask for a name.
+func validName[T string | []byte](n T) bool {
+	return len(n) > 0 && len(n) <= maxName && utf8.ValidString(string(n))
+}
+
 // addName appends a resource name, checked.
 func addName(list []string, v []byte) ([]string, error) {
 	switch {
-	case len(v) == 0 || len(v) > maxName || !utf8.Valid(v):
+	case !validName(v):
 		return nil, errNameSize
 	case len(list) >= maxNames:
 		return nil, errTooMany

@@ -78,19 +78,15 @@ func (c *Client) saveSnapshot() error {
 	return writeFile(c.o.Snapshot, []byte(header), sum[:], payload)
 }
 
-// snapshot encodes the state in force. Versions are computed from the bytes written, not copied: should this program
+// snapshot encodes the state in force, without what does not exist: that may have changed, and is asked for again at no
+// cost. Versions are computed from the bytes written, not copied: should this program
 // have dropped fields it does not know, its successor will be sent them.
 func (c *Client) snapshot() ([]byte, error) {
 	c.mu.Lock()
 	resources := maps.Clone(c.resources)
 	aliases := make(map[string][]string)
-	var missing []string
 	for n, st := range c.names {
-		switch {
-		case !st.answered:
-		case st.canonical == "":
-			missing = append(missing, n)
-		default:
+		if st.canonical != "" {
 			aliases[st.canonical] = append(aliases[st.canonical], n)
 		}
 	}
@@ -104,10 +100,6 @@ func (c *Client) snapshot() ([]byte, error) {
 		}
 		slices.Sort(aliases[n])
 		state.Resources = append(state.Resources, Answer{Name: n, Aliases: aliases[n], Version: Version(body), Body: body})
-	}
-	slices.Sort(missing)
-	for _, n := range missing {
-		state.Resources = append(state.Resources, Answer{Name: n})
 	}
 	return state.append(nil), nil
 }
@@ -171,14 +163,9 @@ func (c *Client) loadSnapshot(ctx context.Context) {
 	}
 	c.mu.Lock()
 	for i := range state.Resources {
-		a := &state.Resources[i]
-		names := a.Aliases
-		if a.Version == "" {
-			names = []string{a.Name}
-		}
-		for _, n := range names {
-			if _, ok := c.names[n]; !ok {
-				c.newName(n)
+		for _, n := range state.Resources[i].Aliases {
+			if _, ok := c.names[n]; !ok && len(c.names) < maxLeased {
+				c.add(n)
 			}
 		}
 	}

@@ -3,11 +3,13 @@ package xds
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -53,8 +55,8 @@ func TestSnapshotColdStart(t *testing.T) {
 	var log lockedBuffer
 	c := withSnapshot(t, path, h, &log)
 	stop := run(t, c)
-	await(t, c, alias, "mesh", "host/nobody:80")
-	want := []string{"eps/users:8080/s1", "dst/myapp/users:8080 as " + alias, "mesh", "host/nobody:80 absent"}
+	await(t, c, alias, "mesh")
+	want := []string{"eps/users:8080/s1", "dst/myapp/users:8080 as " + alias, "mesh"}
 	if diff := cmp.Diff(want, h.take()); diff != "" {
 		t.Errorf("updates of a cold start (-want +got):\n%s", diff)
 	}
@@ -91,6 +93,34 @@ func TestSnapshotHoldsNamesOnLease(t *testing.T) {
 			t.Errorf("resources after the lease (-want +got):\n%s", diff)
 		}
 	})
+}
+
+// What was not there may be by now: a snapshot that says so is not believed.
+func TestSnapshotHoldsNothingMissing(t *testing.T) {
+	path := filled(t, newFakeSource())
+	state, err := readSnapshot(path, "orders-1.myapp")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range state.Resources {
+		if a.Version == "" {
+			t.Errorf("the snapshot says that %s does not exist", a.Name)
+		}
+	}
+	state.Resources = append(state.Resources, Answer{Name: "host/nobody:80"})
+	payload := state.append(nil)
+	sum := sha256.Sum256(payload)
+	if err := writeFile(path, []byte(snapshotMagic+"orders-1.myapp\n"), sum[:], payload); err != nil {
+		t.Fatal(err)
+	}
+	h := newRecorder()
+	c := withSnapshot(t, path, h, new(lockedBuffer))
+	stop := run(t, c)
+	await(t, c, "mesh")
+	stop()
+	if lines := h.take(); slices.Contains(lines, "host/nobody:80 absent") {
+		t.Errorf("updates = %q", lines)
+	}
 }
 
 func TestSnapshotUnusable(t *testing.T) {
