@@ -106,6 +106,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "with --kube: `FILE` that says how to reach the API server (default: from inside a pod)")
 	fs.StringVar(&k.Namespace, "namespace", cmp.Or(os.Getenv("POD_NAMESPACE"), "fairlead-system"), "with --kube: the controller's own namespace")
 	fs.StringVar(&k.Replica, "replica", cmp.Or(os.Getenv("POD_NAME"), hostname()), "with --kube: what tells this replica from the others")
+	fs.StringVar(&k.PodUID, "pod-uid", os.Getenv("POD_UID"), "with --kube: the `UID` of this replica's pod; the leader's lease goes with it")
 	fs.StringVar(&k.Webhook, "webhook", ":15017", "with --kube: address of the admission webhooks")
 	fs.StringVar(&k.InjectorConfig, "injector-config", "/etc/fairlead/injector.yaml", "with --kube: `FILE` that says how sidecars are injected")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")

@@ -133,7 +133,7 @@ func (p *ControlPlane) statusReport() func(map[model.Ref]kube.Status) {
 	}
 	return func(statuses map[model.Ref]kube.Status) {
 		if c, ok := p.backing.(*cluster); ok {
-			c.write(statuses)
+			c.report(statuses)
 		}
 	}
 }

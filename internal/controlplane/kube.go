@@ -28,8 +28,10 @@ type KubeOptions struct {
 	Kubeconfig string
 	// Namespace is the control plane's own. Required.
 	Namespace string
-	// Replica tells this one from the others in the election of the leader. Required.
+	// Replica tells this one from the others in the election of the leader: the name of its pod. Required.
 	Replica string
+	// PodUID is the UID of that pod; empty outside a cluster.
+	PodUID string
 	// Webhook is the address of the admission webhooks (TLS). It is listened to when they can answer.
 	Webhook string
 	// InjectorConfig is a file in the form of inject.Config, read anew when it changes. Required.
@@ -108,7 +110,27 @@ func (c *cluster) unready() string {
 	if !c.serving.Load() {
 		return "opening the webhook port"
 	}
+	if !c.trusted() {
+		return "waiting for the caBundle of the webhooks " + kube.InjectorRegistration + " and " + kube.ValidatorRegistration +
+			": without it the API server refuses the pods of opted-in namespaces"
+	}
 	return ""
+}
+
+// trusted reports whether the API server has what it needs to trust the webhook port. It was so once: who takes the
+// bundle away later is to blame, and sidecars are served all the same.
+func (c *cluster) trusted() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.webhooks == nil {
+		return false
+	}
+	select {
+	case <-c.webhooks.Trusted():
+		return true
+	default:
+		return false
+	}
 }
 
 func (c *cluster) obstacles() []model.Problem { return c.source.Problems() }
@@ -136,11 +158,11 @@ func (c *cluster) guard(ctx context.Context, use func(*identity.CA)) error {
 }
 
 func (c *cluster) parts() []part {
-	return []part{c.lead, c.learnVersion, c.serveWebhooks}
+	return []part{c.write, c.learnVersion, c.serveWebhooks}
 }
 
-// write asks for statuses. Replicas that do not lead remember them for the day they do.
-func (c *cluster) write(statuses map[model.Ref]kubesource.Status) {
+// report asks for statuses. Replicas that do not lead remember them for the day they do.
+func (c *cluster) report(statuses map[model.Ref]kubesource.Status) {
 	for ref, status := range statuses {
 		if err := c.writer.Set(ref, status); err != nil {
 			c.log.Error("status not written", slog.String("object", ref.String()), slog.Any("error", err))
@@ -148,30 +170,40 @@ func (c *cluster) write(statuses map[model.Ref]kubesource.Status) {
 	}
 }
 
-// lead does what one replica at a time does: it writes to the cluster.
-func (c *cluster) lead(ctx context.Context) error {
+// write keeps what the control plane has in the cluster: the webhooks' caBundle on every replica, everything else on the
+// one that leads.
+func (c *cluster) write(ctx context.Context) error {
 	if !c.p.authority.wait(ctx) {
 		return nil
 	}
-	if err := c.prepareToLead(); err != nil {
+	if err := c.prepareToWrite(); err != nil {
 		return err
 	}
-	return kube.Elect(ctx, kube.ElectOptions{
-		Client: c.client, Namespace: c.o.Namespace, Lease: leaderLease, Identity: c.o.Replica, Logger: c.log,
-		OnLead: func(ctx context.Context) error {
-			ctx, cancel := context.WithCancel(ctx)
-			var wg sync.WaitGroup
-			wg.Go(func() { c.certs.Run(ctx) })
-			wg.Go(func() { c.webhooks.Run(ctx) })
-			err := c.writer.Run(ctx)
-			cancel()
-			wg.Wait()
-			return err
-		},
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.webhooks.Run(ctx) })
+	err := kube.Elect(ctx, kube.ElectOptions{
+		Client: c.client, Namespace: c.o.Namespace, Lease: leaderLease, Identity: c.o.Replica, PodUID: c.o.PodUID,
+		OnLead: c.lead, Logger: c.log,
 	})
+	cancel()
+	wg.Wait()
+	return err
 }
 
-func (c *cluster) prepareToLead() (err error) {
+// lead does what one replica at a time does.
+func (c *cluster) lead(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() { c.certs.Run(ctx) })
+	wg.Go(func() { c.webhooks.Lead(ctx) })
+	err := c.writer.Run(ctx)
+	cancel()
+	wg.Wait()
+	return err
+}
+
+func (c *cluster) prepareToWrite() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	roots := c.p.authority.current().Roots()

@@ -169,6 +169,8 @@ func typeOf(p string) (apiVersion, kind string) {
 		return "v1", "ConfigMap"
 	case "namespaces":
 		return "v1", "Namespace"
+	case "pods":
+		return "v1", "Pod"
 	}
 	panic("no kind at " + p)
 }
@@ -284,7 +286,7 @@ func verbOf(r *http.Request) string {
 // isCollection knows the plurals that are used here; names of objects end otherwise.
 func isCollection(p string) bool {
 	return slices.Contains([]string{
-		"secrets", "configmaps", "namespaces", "leases", "tokenreviews",
+		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews",
 		"mutatingwebhookconfigurations", "validatingwebhookconfigurations",
 	}, path.Base(p))
 }
@@ -342,7 +344,7 @@ func (a *api) list(r *http.Request) object {
 	}
 	items := []any{}
 	for _, p := range slices.Sorted(maps.Keys(a.objects)) {
-		if collectionOf(p) == r.URL.Path && selected(r, path.Base(p)) {
+		if (collectionOf(p) == r.URL.Path || path.Dir(p) == r.URL.Path) && selected(r, path.Base(p)) {
 			items = append(items, shape(r, a.objects[p]))
 		}
 	}

@@ -24,13 +24,14 @@
 //
 //   - {apiGroups: [""], resources: [secrets], resourceNames: [cacerts, fairlead-ca], verbs: [get]}
 //   - {apiGroups: [""], resources: [secrets], verbs: [create]}
-//   - {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [fairlead-leader], verbs: [get, update]}
+//   - {apiGroups: [coordination.k8s.io], resources: [leases], resourceNames: [fairlead-leader], verbs: [get, update, delete]}
 //   - {apiGroups: [coordination.k8s.io], resources: [leases], verbs: [create]}
 //
 // ClusterRole:
 //
 //   - {apiGroups: [authentication.k8s.io], resources: [tokenreviews], verbs: [create]}
 //   - {apiGroups: [""], resources: [namespaces], verbs: [list, watch]}
+//   - {apiGroups: [""], resources: [pods], verbs: [list]}
 //   - {apiGroups: [""], resources: [configmaps], resourceNames: [fairlead-ca-root-cert], verbs: [list, watch, create, patch]}
 //   - {apiGroups: [admissionregistration.k8s.io], resources: [mutatingwebhookconfigurations],
 //     resourceNames: [fairlead-sidecar-injector], verbs: [list, watch, patch]}
@@ -40,6 +41,8 @@
 // The API server's version may be read by every authenticated user (ClusterRole system:public-info-viewer). Lists and
 // watches carry a selector for the one name, which RBAC compares with resourceNames; an object that is applied is
 // created under its name, so that even create can be limited. Secrets and leases are made by POST, where it cannot.
+// Nothing is deleted: that verb stands for the right to change the owner of the lease, which some clusters ask for
+// (admission plugin OwnerReferencesPermissionEnforcement).
 //
 // # The CA
 //

@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // The times of the election, those of Kubernetes' own components.
@@ -27,6 +30,9 @@ const (
 	leaseTimeout = 4 * time.Second
 )
 
+// podKind is the kind of the owner of a lease that a pod holds.
+const podKind = "Pod"
+
 // ElectOptions configure Elect.
 type ElectOptions struct {
 	// Client, Namespace and Lease say where the lease is. Required.
@@ -34,6 +40,10 @@ type ElectOptions struct {
 	Namespace, Lease string
 	// Identity is this replica's name, different from that of all others. Required.
 	Identity string
+	// PodUID is the UID of the pod that this replica is and whose name is Identity; empty outside a cluster. The lease
+	// then belongs to that pod: it is collected with it, so that nothing stays behind when the mesh is uninstalled, and
+	// other replicas take it over as soon as the pod does not exist.
+	PodUID string
 	// OnLead does what only the leader does, until its ctx ends. Where it returns earlier, with or without an error,
 	// the lease is given to whoever wants it, and this replica stands again. Required.
 	OnLead func(ctx context.Context) error
@@ -42,7 +52,8 @@ type ElectOptions struct {
 }
 
 // Elect stands for election until ctx ends, and leads whenever it is elected. Of all replicas with the same lease at
-// most one leads, provided that the work ends within five seconds of its context. When it returns, the work has ended
+// most one leads, provided that the work ends within five seconds of its context and that a pod that was deleted by
+// force has ended; where it has not, its next renewal, within two seconds, tells it. When it returns, the work has ended
 // and the lease is free. It returns an error only for options that are not complete.
 //
 // Clocks of replicas may differ: a lease counts as abandoned when it has not changed for its duration by the own
@@ -71,6 +82,8 @@ type candidate struct {
 	seen  time.Time
 	// claimed is when the newest claim of this replica that the API server accepted was sent: others count from later.
 	claimed time.Time
+	// renewing says that the lease was seen to change from one look to the next: its holder lives.
+	renewing bool
 	// leader is the holder that was last logged.
 	leader string
 }
@@ -108,13 +121,15 @@ func (c *candidate) acquire(ctx context.Context) (won bool, err error) {
 	now := time.Now()
 	switch {
 	case c.lease == nil:
-		lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.o.Namespace, Name: c.o.Lease}}
-		c.claim(lease, now)
-		err = c.o.Client.create(ctx, c.target, lease)
-		won = c.note(lease, now, err)
+		won, err = c.make(ctx, now)
 	case c.heldByOther() && now.Before(c.seen.Add(c.duration())):
-		c.announce(ctx)
-		return false, nil
+		var gone bool
+		if gone, err = c.holderGone(ctx); err != nil || !gone {
+			c.announce(ctx)
+			return false, err
+		}
+		c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "the pod of the replica that led is gone", slog.String("leader", holder(c.lease)))
+		won, err = c.write(ctx, now)
 	default:
 		won, err = c.write(ctx, now)
 	}
@@ -135,10 +150,42 @@ func (c *candidate) look(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if c.lease == nil || c.lease.ResourceVersion != lease.ResourceVersion {
+	changed := c.lease == nil || c.lease.ResourceVersion != lease.ResourceVersion
+	c.renewing = changed && c.lease != nil && holder(c.lease) == holder(&lease)
+	if changed {
 		c.lease, c.seen = &lease, time.Now()
 	}
 	return nil
+}
+
+// holderGone reports whether the pod that holds the lease does not exist, or has ended for good. It is asked only where
+// the holder does not renew the lease, and says no where the holder is no pod.
+func (c *candidate) holderGone(ctx context.Context) (bool, error) {
+	if c.renewing {
+		return false, nil
+	}
+	for _, owner := range c.lease.OwnerReferences {
+		if owner.Kind != podKind || owner.Name != holder(c.lease) {
+			continue
+		}
+		var list corev1.PodList
+		err := c.o.Client.list(ctx, target{resource: pods(), namespace: c.o.Namespace, name: owner.Name}, &list)
+		if err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(list.Items, func(p corev1.Pod) bool {
+			return p.UID == owner.UID && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+		}), nil
+	}
+	return false, nil
+}
+
+// make makes the lease, held by this replica.
+func (c *candidate) make(ctx context.Context, now time.Time) (bool, error) {
+	lease := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: c.o.Namespace, Name: c.o.Lease}}
+	c.claim(lease, now)
+	err := c.o.Client.create(ctx, c.target, lease)
+	return c.note(lease, now, err), err
 }
 
 // write puts this replica's name and the time into the lease, provided that it is as it was seen.
@@ -158,6 +205,10 @@ func (c *candidate) claim(lease *coordinationv1.Lease, now time.Time) {
 		}
 		lease.Spec.LeaseTransitions = &transitions
 		lease.Spec.AcquireTime = &stamp
+	}
+	lease.OwnerReferences = nil
+	if c.o.PodUID != "" {
+		lease.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: podKind, Name: c.o.Identity, UID: types.UID(c.o.PodUID)}}
 	}
 	seconds := int32(leaseDuration / time.Second)
 	lease.Spec.HolderIdentity = &c.o.Identity
@@ -259,10 +310,17 @@ func (c *candidate) renew(ctx context.Context) error {
 	if err := c.look(ctx); err != nil {
 		return err
 	}
-	if c.lease == nil || holder(c.lease) != c.o.Identity {
+	switch {
+	case c.lease == nil: // deleted, or collected with the pod of the leader before
+		_, err = c.make(ctx, time.Now())
+	case holder(c.lease) == c.o.Identity:
+		_, err = c.write(ctx, time.Now())
+	default:
 		return errTaken
 	}
-	_, err = c.write(ctx, time.Now())
+	if apierrors.IsAlreadyExists(err) {
+		return errTaken
+	}
 	return err
 }
 

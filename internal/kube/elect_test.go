@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 const leasePath = "/apis/coordination.k8s.io/v1/namespaces/fairlead-system/leases/fairlead-leader"
@@ -47,10 +49,23 @@ func (s *terms) leader() string {
 	return s.leading[0]
 }
 
+const podsPath = "/api/v1/namespaces/fairlead-system/pods"
+
+// putPod makes a pod with a UID of the test's choice.
+func putPod(a *api, name, uid, phase string) {
+	a.put(podsPath+"/"+name, object{"status": object{"phase": phase}})
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	metaOf(a.objects[podsPath+"/"+name])["uid"] = uid
+}
+
+// stand runs a replica, whose pod exists.
 func stand(tb testing.TB, a *api, l *logs, name string, work func(context.Context) error) (stop func()) {
 	tb.Helper()
+	putPod(a, name, "uid-of-"+name, "Running")
 	o := ElectOptions{
-		Client: a.client(), Namespace: "fairlead-system", Lease: "fairlead-leader", Identity: name, OnLead: work, Logger: l.logger(),
+		Client: a.client(), Namespace: "fairlead-system", Lease: "fairlead-leader", Identity: name, PodUID: "uid-of-" + name,
+		OnLead: work, Logger: l.logger(),
 	}
 	return background(tb, func(ctx context.Context) {
 		if err := Elect(ctx, o); err != nil {
@@ -108,6 +123,96 @@ func TestElectAfterACrash(t *testing.T) {
 		}
 		if lines := l.with("another replica leads", "leader=dead"); len(lines) != 1 {
 			t.Errorf("want one line about the leader, got %q", l.lines())
+		}
+	})
+}
+
+// TestElectAfterThePodIsGone is a new installation that finds the lease of a former one: the controller that held it
+// could not release it, for its permissions were deleted before it was.
+func TestElectAfterThePodIsGone(t *testing.T) {
+	owned := []any{object{"apiVersion": "v1", "kind": "Pod", "name": "former", "uid": "1"}}
+	tests := []struct {
+		name   string
+		owners []any
+		uid    string // of the pod with the holder's name; empty where there is none
+		phase  string
+		atOnce bool
+	}{
+		{name: "no_pod", owners: owned, atOnce: true},
+		{name: "another_pod_of_that_name", owners: owned, uid: "2", phase: "Running", atOnce: true},
+		{name: "evicted", owners: owned, uid: "1", phase: "Failed", atOnce: true},
+		{name: "still_there", owners: owned, uid: "1", phase: "Running"},
+		{name: "on_a_node_that_is_silent", owners: owned, uid: "1", phase: "Unknown"},
+		{name: "holder_is_no_pod"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, l, s := newAPI(t), &logs{}, &terms{}
+				a.put(leasePath, object{
+					"metadata": object{"ownerReferences": tt.owners},
+					"spec":     object{"holderIdentity": "former", "leaseDurationSeconds": 15},
+				})
+				if tt.uid != "" {
+					putPod(a, "former", tt.uid, tt.phase)
+				}
+				stand(t, a, l, "a", s.work(t, "a", 0))
+				time.Sleep(short)
+				if got := s.leader() == "a"; got != tt.atOnce {
+					t.Errorf("leads at once %t, want %t", got, tt.atOnce)
+				}
+				time.Sleep(leaseDuration + 3*time.Second)
+				if got := s.leader(); got != "a" {
+					t.Errorf("%q leads after the lease has ended, want a", got)
+				}
+			})
+		})
+	}
+}
+
+// TestElectAsksOnlyAboutHoldersThatAreSilent: a replica that waits behind one that lives costs one request a round.
+func TestElectAsksOnlyAboutHoldersThatAreSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, l, s := newAPI(t), &logs{}, &terms{}
+		stand(t, a, l, "a", s.work(t, "a", 0))
+		time.Sleep(short)
+		stand(t, a, l, "b", s.work(t, "b", 0))
+		time.Sleep(10 * time.Minute)
+		if n := a.count("list", podsPath); n > 10 {
+			t.Errorf("asked %d times about the pod of a leader that renews its lease", n)
+		}
+		if s.leader() != "a" {
+			t.Errorf("%q leads, want a", s.leader())
+		}
+	})
+}
+
+// TestElectLeaseBelongsToThePod: what collects the pod collects the lease, and a leader whose lease was collected with
+// the pod before it goes on leading.
+func TestElectLeaseBelongsToThePod(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, l, s := newAPI(t), &logs{}, &terms{}
+		a.put(leasePath, object{
+			"metadata": object{"ownerReferences": []any{object{"apiVersion": "v1", "kind": "Pod", "name": "former", "uid": "1"}}},
+			"spec":     object{"holderIdentity": "former", "leaseDurationSeconds": 15},
+		})
+		stand(t, a, l, "a", s.work(t, "a", 0))
+		time.Sleep(short)
+		want := []any{object{"apiVersion": "v1", "kind": "Pod", "name": "a", "uid": "uid-of-a"}}
+		owners := func() any { return metaOf(a.get(leasePath))["ownerReferences"] }
+		if diff := cmp.Diff(any(want), owners()); diff != "" {
+			t.Errorf("owners of the lease (-want +got):\n%s", diff)
+		}
+		a.delete(leasePath)
+		time.Sleep(retryPeriod + short)
+		if a.get(leasePath) == nil {
+			t.Fatal("the lease is not there again")
+		}
+		if diff := cmp.Diff(any(want), owners()); diff != "" {
+			t.Errorf("owners of the lease made anew (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"a"}, s.history); diff != "" {
+			t.Errorf("terms (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -31,20 +33,22 @@ type WebhooksOptions struct {
 	Logger *slog.Logger
 }
 
-// Webhooks keeps clientConfig.caBundle of the webhook registrations equal to the roots of the CA, so that the API
-// server trusts the controller's webhook port: at the start, when the roots change, and when somebody overwrites it.
-// It makes no registration: where there is none, there is nothing to do. All replicas serve with certificates below
-// the same roots, so one of them at a time should run it.
+// Webhooks keeps clientConfig.caBundle of the webhook registrations such that the API server trusts the controller's
+// webhook port: at the start, when the roots change, and when another client overwrites it. It makes no registration:
+// where there is none, there is nothing to do.
 //
-// It need not wait for the port. Until there is both a bundle and a replica that serves, the API server refuses the
-// pods of opted-in namespaces where failurePolicy is Fail, whichever of the two is missing.
+// Every replica runs it. A bundle that has none of this replica's roots is replaced by any of them, for as long as it
+// stays the API server refuses pods; a bundle that only differs is replaced by the leader alone (Lead), so that
+// replicas that know different roots, as while the CA is replaced, do not write against each other.
 type Webhooks struct {
 	o       WebhooksOptions
 	repairs *repairs
+	trusted chan struct{} // closed when the API server could trust this replica
 
 	mu       sync.Mutex // taken before that of repairs
 	roots    []byte
-	observed map[resource][]hook // the registrations as last seen
+	leading  bool
+	observed map[resource][]hook // the registrations as last seen, without those that were not looked at yet
 }
 
 // hook is what matters of one webhook in a registration.
@@ -58,7 +62,7 @@ func NewWebhooks(o WebhooksOptions) (*Webhooks, error) {
 	if o.Client == nil || o.Logger == nil || len(o.Roots) == 0 {
 		return nil, errors.New("webhook registration: Client, Roots and Logger are required")
 	}
-	w := &Webhooks{o: o, roots: o.Roots, observed: make(map[resource][]hook)}
+	w := &Webhooks{o: o, roots: o.Roots, observed: make(map[resource][]hook), trusted: make(chan struct{})}
 	w.repairs = newRepairs(o.Logger, w.write)
 	return w, nil
 }
@@ -69,6 +73,26 @@ func (w *Webhooks) SetRoots(pem []byte) {
 	defer w.mu.Unlock()
 	w.roots = pem
 	w.repairs.hurry()
+	for kind := range w.observed {
+		w.check(kind)
+	}
+}
+
+// Trusted is closed once every registration that there is has been seen with a bundle by which the API server can trust
+// this replica.
+func (w *Webhooks) Trusted() <-chan struct{} { return w.trusted }
+
+// Lead makes this replica the one whose roots the registrations have exactly, until ctx ends.
+func (w *Webhooks) Lead(ctx context.Context) {
+	w.setLeading(true)
+	<-ctx.Done()
+	w.setLeading(false)
+}
+
+func (w *Webhooks) setLeading(leading bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.leading = leading
 	for kind := range w.observed {
 		w.check(kind)
 	}
@@ -134,22 +158,49 @@ func (w *Webhooks) observe(kind resource, hooks []hook) {
 	w.check(kind)
 }
 
+// check asks for what has to be written about a kind. mu is held.
 func (w *Webhooks) check(kind resource) {
-	if len(differing(w.observed[kind], w.roots)) > 0 {
+	if len(w.wrong(kind)) > 0 {
 		w.repairs.want(kind.name)
 	} else {
 		w.repairs.fine(kind.name)
 	}
+	for _, kind := range []resource{mutatingWebhooks(), validatingWebhooks()} {
+		hooks, seen := w.observed[kind]
+		if !seen || slices.ContainsFunc(hooks, func(h hook) bool { return !shareCert(h.bundle, w.roots) }) {
+			return
+		}
+	}
+	select {
+	case <-w.trusted:
+	default:
+		close(w.trusted)
+	}
 }
 
-// differing gives the positions of hooks with another bundle.
-func differing(hooks []hook, roots []byte) (at []int) {
-	for i, h := range hooks {
-		if !bytes.Equal(h.bundle, roots) {
+// wrong gives the positions of hooks whose bundle this replica has to replace. mu is held.
+func (w *Webhooks) wrong(kind resource) (at []int) {
+	for i, h := range w.observed[kind] {
+		if !shareCert(h.bundle, w.roots) || w.leading && !bytes.Equal(h.bundle, w.roots) {
 			at = append(at, i)
 		}
 	}
 	return at
+}
+
+// shareCert reports whether a bundle has one of the roots, both PEM.
+func shareCert(bundle, roots []byte) bool {
+	if bytes.Equal(bundle, roots) {
+		return true
+	}
+	for block, rest := pem.Decode(roots); block != nil; block, rest = pem.Decode(rest) {
+		for other, more := pem.Decode(bundle); other != nil; other, more = pem.Decode(more) {
+			if bytes.Equal(block.Bytes, other.Bytes) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // write patches the registration of one kind. The patch says what it expects at each position, so that it fails
@@ -160,7 +211,7 @@ func (w *Webhooks) write(ctx context.Context, key string) error {
 		kind = validatingWebhooks()
 	}
 	w.mu.Lock()
-	patch := bundlePatch(w.observed[kind], w.roots)
+	patch := bundlePatch(w.observed[kind], w.wrong(kind), w.roots)
 	w.mu.Unlock()
 	if len(patch) == 0 {
 		return nil
@@ -188,8 +239,9 @@ type operation struct {
 	Value any    `json:"value"`
 }
 
-func bundlePatch(hooks []hook, roots []byte) (patch []operation) {
-	for _, i := range differing(hooks, roots) {
+// bundlePatch gives the steps that put the roots into the hooks at some positions.
+func bundlePatch(hooks []hook, positions []int, roots []byte) (patch []operation) {
+	for _, i := range positions {
 		at := fmt.Sprintf("/webhooks/%d", i)
 		patch = append(patch,
 			operation{"test", at + "/name", hooks[i].name},

@@ -60,12 +60,92 @@ func runWebhooks(tb testing.TB, a *api, l *logs, roots string) *Webhooks {
 	return w
 }
 
+// TestWebhooksOfReplicasThatDoNotLead: a bundle by which the API server could not trust a replica is mended by every
+// one of them, one that differs is the leader's to change.
+func TestWebhooksOfReplicasThatDoNotLead(t *testing.T) {
+	former, next, theirs := makeCA(t, certOptions{}).pem(), makeCA(t, certOptions{}).pem(), makeCA(t, certOptions{}).pem()
+	both := string(former) + string(next)
+	for _, tc := range []struct{ name, bundle, own, want, led string }{
+		{"none", "", string(next), string(next), string(next)},
+		{"of_another_mesh", string(theirs), string(next), string(next), string(next)},
+		{"one_root_more", both, string(next), both, string(next)},
+		{"one_root_less", string(former), both, string(former), both},
+		{"no_certificate_at_all", "?", string(next), string(next), string(next)},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, l := newAPI(t), &logs{}
+				a.put(injectorPath, registered(tc.bundle, tc.bundle))
+				w := runWebhooks(t, a, l, tc.own)
+				time.Sleep(time.Hour)
+				if diff := cmp.Diff([]string{tc.want, tc.want}, bundlesAt(t, a, injectorPath)); diff != "" {
+					t.Errorf("bundles (-want +got):\n%s", diff)
+				}
+				leave := background(t, w.Lead)
+				time.Sleep(short)
+				if diff := cmp.Diff([]string{tc.led, tc.led}, bundlesAt(t, a, injectorPath)); diff != "" {
+					t.Errorf("bundles once it leads (-want +got):\n%s", diff)
+				}
+				leave()
+				a.put(injectorPath, registered(both, both))
+				time.Sleep(time.Hour)
+				if diff := cmp.Diff([]string{both, both}, bundlesAt(t, a, injectorPath)); diff != "" {
+					t.Errorf("bundles when it leads no more (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// TestWebhooksTrusted: a replica knows when the API server can call it.
+func TestWebhooksTrusted(t *testing.T) {
+	trusted := func(w *Webhooks) bool {
+		select {
+		case <-w.Trusted():
+			return true
+		default:
+			return false
+		}
+	}
+	synctest.Test(t, func(t *testing.T) {
+		a, l := newAPI(t), &logs{}
+		a.put(injectorPath, registered("", "one"))
+		a.put(validatorPath, registered("one"))
+		a.refuse(forbid("patch", "/fairlead-sidecar-injector"))
+		w := runWebhooks(t, a, l, "one")
+		time.Sleep(time.Minute)
+		if trusted(w) {
+			t.Error("trusted without a bundle")
+		}
+		a.refuse(nil)
+		time.Sleep(lastRepair + short)
+		if !trusted(w) {
+			t.Error("not trusted with a bundle")
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		a, l := newAPI(t), &logs{}
+		a.refuse(away)
+		w := runWebhooks(t, a, l, "one")
+		time.Sleep(time.Minute)
+		if trusted(w) {
+			t.Error("trusted before the registrations were looked at")
+		}
+		a.refuse(nil)
+		time.Sleep(maxPause + short)
+		if !trusted(w) {
+			t.Error("where there is no registration, nobody needs to trust it")
+		}
+	})
+}
+
 func TestWebhooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a, l := newAPI(t), &logs{}
 		a.put(injectorPath, registered("", "former", "one"))
 		a.put(injectorPath+"-of-somebody-else", registered(""))
 		w := runWebhooks(t, a, l, "one")
+		background(t, w.Lead)
 		check := func(path string, want ...string) {
 			t.Helper()
 			if diff := cmp.Diff(want, bundlesAt(t, a, path)); diff != "" {

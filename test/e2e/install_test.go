@@ -58,6 +58,24 @@ func TestUpgradeAndBack(t *testing.T) {
 	}
 }
 
+// The mesh is removed, by tools that know nothing of what it made for itself, and installed again: once the rollout is
+// complete, pods of opted-in namespaces can be made.
+func TestInstalledAgain(t *testing.T) {
+	n := meshed(t, "again")
+	manifests := fairlead(t, "", "install")
+	must(t, fairlead(t, "", "uninstall"), "delete", "-f", "-", "--ignore-not-found", "--timeout=60s")
+	t.Cleanup(func() { must(t, manifests, "apply", "-f", "-") })
+	control(t, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=fairlead", "--timeout=60s")
+	eventually(t, "the lease is gone with the pod that held it", func() (string, bool) {
+		out := control(t, "get", "lease", "--ignore-not-found", "fairlead-leader")
+		return out, out == ""
+	})
+	must(t, manifests, "apply", "-f", "-")
+	control(t, "rollout", "status", "deployment/fairlead-controller", "--timeout=90s")
+	n.apply(t, client)
+	n.kubectl(t, "wait", "--for=condition=Ready", "pod/client", "--timeout=90s")
+}
+
 // Pods of a namespace that forbids NET_ADMIN are redirected by the CNI plugin.
 func TestCNIInRestrictedNamespace(t *testing.T) {
 	upgraded(t, "cni.enabled=true")
