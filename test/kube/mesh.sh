@@ -14,7 +14,9 @@ cleanup() { [ -z "$started" ] || "$cluster" down "$N"; }
 trap cleanup EXIT
 eval "$("$cluster" env "$N")"
 "$here/images.sh" "$N"
-"$here/../../bin/fairlead" install --set controller.logLevel=DEBUG | kubectl apply -f - >/dev/null
+# With the Gateway API's kinds, which a new cluster lacks and the stories write.
+"$here/../../bin/fairlead" install --set controller.logLevel=DEBUG,crds.gatewayAPI=true | kubectl apply -f - >/dev/null
+kubectl wait --for=condition=Established --timeout=30s crd/httproutes.gateway.networking.k8s.io crd/grpcroutes.gateway.networking.k8s.io >/dev/null
 # The images are new though their names are not.
 kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
 kubectl -n fairlead-system rollout status deployment/fairlead-controller --timeout=120s
