@@ -3,6 +3,7 @@ GO       ?= go
 LINT     := $(GO) tool -modfile=tools.mod golangci-lint
 FUZZTIME ?= 30s
 VERSION  ?= 0.1.0-dev
+HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
 .PHONY: help build images generate check fmt lint vet tidy test demo kube-up kube-down kube-demo e2e conformance fuzz bench clean
@@ -13,8 +14,8 @@ help: ## list the targets
 build: ## the three static binaries, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ ./cmd/...
 
-images: build ## container images of the binaries, as archives in dist/
-	$(GO) run ./deploy/images -bin bin -out dist -tag $(VERSION) -revision "$$(git rev-parse HEAD)"
+images: build ## container images of the binaries, as archives in dist/, named HUB/proxy and HUB/controller
+	$(GO) run ./deploy/images -bin bin -out dist -hub $(HUB) -tag $(VERSION) -revision "$$(git rev-parse HEAD)"
 
 generate: ## what is copied from other modules: definitions of their kinds
 	$(GO) generate ./deploy

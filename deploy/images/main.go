@@ -54,7 +54,7 @@ func main() {
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "`DIRECTORY` with the binaries")
 	flag.StringVar(&o.out, "out", "dist", "`DIRECTORY` for the archives, fairlead-proxy.tar and fairlead-controller.tar")
-	flag.StringVar(&o.hub, "hub", "fairlead", "`PREFIX` of the images' names")
+	flag.StringVar(&o.hub, "hub", "localhost/fairlead", "`PREFIX` of the images' names: a registry and a path, localhost for none")
 	flag.StringVar(&o.tag, "tag", "dev", "`TAG` of the images: the version")
 	flag.StringVar(&o.arch, "arch", runtime.GOARCH, "`ARCHITECTURE` that the binaries were built for")
 	flag.StringVar(&o.revision, "revision", "", "`COMMIT` that the binaries were built from")

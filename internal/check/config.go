@@ -112,7 +112,7 @@ func (f *Facts) injector() (inject.Config, error) {
 	if !ok {
 		return inject.Config{}, fmt.Errorf("ConfigMap %s/%s has no key %s", f.System, configMap, injectorKey)
 	}
-	c, err := inject.ParseConfig([]byte(text), inject.DefaultConfig(f.CLI))
+	c, err := inject.ParseConfig([]byte(text), inject.DefaultConfig())
 	if err != nil {
 		return c, fmt.Errorf("ConfigMap %s/%s, %s: %w", f.System, configMap, injectorKey, err)
 	}

@@ -41,7 +41,7 @@ func workload(p *corev1.Pod, labels map[string]string) Workload {
 	}
 	if !HasSidecar(p) {
 		// The injector decides by what the pod says, not by how sidecars are made: the defaults will do.
-		_, decision, err := inject.Pod(p, inject.Request{Namespace: p.Namespace, NamespaceLabels: labels, Config: inject.DefaultConfig("")})
+		_, decision, err := inject.Pod(p, inject.Request{Namespace: p.Namespace, NamespaceLabels: labels, Config: inject.DefaultConfig()})
 		w.Missing = err == nil && decision.Inject()
 		return w
 	}

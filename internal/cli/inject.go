@@ -55,7 +55,7 @@ func newInjectCommand(a *app) *cobra.Command {
 }
 
 func (v *injection) run(a *app) error {
-	config, err := v.configuration(a.Version)
+	config, err := v.configuration()
 	if err != nil {
 		return err
 	}
@@ -75,7 +75,7 @@ func (v *injection) run(a *app) error {
 }
 
 // configuration reads --config and --set.
-func (v *injection) configuration(version string) (inject.Config, error) {
+func (v *injection) configuration() (inject.Config, error) {
 	written := map[string]any{}
 	if v.config != "" {
 		data, err := os.ReadFile(v.config)
@@ -97,7 +97,7 @@ func (v *injection) configuration(version string) (inject.Config, error) {
 	if err != nil {
 		return inject.Config{}, err
 	}
-	config, err := inject.ParseConfig(data, inject.DefaultConfig(version))
+	config, err := inject.ParseConfig(data, inject.DefaultConfig())
 	if err != nil {
 		return inject.Config{}, fmt.Errorf("injector configuration: %w", err)
 	}

@@ -45,7 +45,7 @@ func write(tb testing.TB, dir, name, text string) string {
 }
 
 func TestInject(t *testing.T) {
-	got := runCLI(t, twoObjects, "inject", "-n", "myapp", "-f", "-")
+	got := runCLI(t, twoObjects, "inject", "--set", "image=fairlead/proxy:v0", "-n", "myapp", "-f", "-")
 	want := "stdin: Service orders: skipped: no pods\nstdin: Deployment myapp/orders: injected: native sidecar\n"
 	if got.code != 0 || got.err != want || !strings.Contains(got.out, "image: fairlead/proxy:v0\n") {
 		t.Fatalf("inject = %d, said\n%s, want\n%s\nwrote\n%s", got.code, got.err, want, got.out)
@@ -53,7 +53,7 @@ func TestInject(t *testing.T) {
 	if !strings.HasPrefix(got.out, "apiVersion: v1\nkind: Service\nmetadata: {name: orders}\n---\n") {
 		t.Errorf("the Service changed:\n%s", got.out)
 	}
-	if again := runCLI(t, got.out, "inject", "-f", "-"); again.out != got.out || !strings.Contains(again.err, "skipped: the pod has a sidecar already") {
+	if again := runCLI(t, got.out, "inject", "--set", "image=fairlead/proxy:v0", "-f", "-"); again.out != got.out || !strings.Contains(again.err, "skipped: the pod has a sidecar already") {
 		t.Errorf("inject twice said %s", again.err)
 	}
 	back := runCLI(t, got.out, "uninject", "-f", "-")
@@ -88,17 +88,19 @@ func TestInjectRefuses(t *testing.T) {
 	bad := strings.Replace(twoObjects, "    spec:\n", "    metadata: {annotations: {fairlead.dev/drain: '5', fairlead.dev/x: z}}\n    spec:\n", 1)
 	path := write(t, t.TempDir(), "bad.yaml", bad)
 	config := write(t, t.TempDir(), "injector.yaml", "imagee: a:1\n")
+	image := []string{"--set", "image=a:1", "-f", path}
 	tests := []struct {
 		name string
 		args []string
 		want string
 	}{
-		{"a_bad_annotation", []string{"-f", path}, path + `: Deployment orders: annotation fairlead.dev/drain: "5" is no duration; write 5s or 1m30s`},
-		{"nothing_to_do", nil, "nothing to read: name files or directories with -f, or - for standard input"},
-		{"a_missing_file", []string{"-f", "/nowhere.yaml"}, "-f: lstat /nowhere.yaml: no such file or directory"},
+		{"no_image", []string{"-f", path}, "injector configuration: image: is not set; write REGISTRY/NAME:TAG, where the sidecar's image is (fairlead inject --set image=…)"},
+		{"a_bad_annotation", image, path + `: Deployment orders: annotation fairlead.dev/drain: "5" is no duration; write 5s or 1m30s`},
+		{"nothing_to_do", []string{"--set", "image=a:1"}, "nothing to read: name files or directories with -f, or - for standard input"},
+		{"a_missing_file", []string{"--set", "image=a:1", "-f", "/nowhere.yaml"}, "-f: lstat /nowhere.yaml: no such file or directory"},
 		{"a_bad_configuration", []string{"--config", config, "-f", path}, "injector configuration: imagee: unknown field, did you mean image?"},
 		{"a_bad_field", []string{"--set", "drain=5", "-f", path}, "injector configuration: drain: 5 is no duration; write 5s or 1m30s"},
-		{"bad_labels", []string{"--namespace-labels", "a", "-f", path}, "--namespace-labels a: write KEY=VALUE,KEY=VALUE: invalid selector: [a]"},
+		{"bad_labels", append([]string{"--namespace-labels", "a"}, image...), "--namespace-labels a: write KEY=VALUE,KEY=VALUE: invalid selector: [a]"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -111,7 +113,7 @@ func TestInjectRefuses(t *testing.T) {
 }
 
 func TestInjectAsksTheNamespace(t *testing.T) {
-	got := runCLI(t, twoObjects, "inject", "--namespace-labels", "team=a", "-f", "-")
+	got := runCLI(t, twoObjects, "inject", "--set", "image=a:1", "--namespace-labels", "team=a", "-f", "-")
 	if got.out != twoObjects || !strings.Contains(got.err, "skipped: neither namespace default nor the pod has the label fairlead.dev/inject: enabled") {
 		t.Errorf("inject said %s", got.err)
 	}

@@ -53,8 +53,9 @@ func newInstallCommand(a *app) *cobra.Command {
 		Long: "Without --apply, prints what the Helm chart would install, for kubectl apply -f -, and asks no cluster.\n" +
 			"With --apply, applies it (server-side) and waits until the control plane works. What is already there is brought to\n" +
 			"exactly these values; fairlead upgrade starts from the values that are in force.",
-		Example: "  fairlead install | kubectl apply -f -\n  fairlead install --ha --set mesh.accessLog=json --apply",
-		Args:    cobra.NoArgs,
+		Example: "  fairlead install --set image.hub=registry.example.com/mesh | kubectl apply -f -\n" +
+			"  fairlead install --ha --set image.hub=registry.example.com/mesh,mesh.accessLog=json --apply",
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !v.apply {
 				return v.print()
@@ -178,7 +179,8 @@ func (v *installation) printRemoval(keep install.Keep) error {
 	if v.dryRun {
 		return errors.New("--dry-run asks a cluster: give --apply too, or neither to print what to delete")
 	}
-	r, err := v.render(v.kubeVersion)
+	// Names only: where the images were is of no interest.
+	r, err := v.render(v.kubeVersion, install.Values{Origin: "uninstall", Settings: map[string]any{"image": map[string]any{"hub": "any"}}})
 	if err != nil {
 		return err
 	}

@@ -154,11 +154,11 @@ func TestInjectorConfigIsReadAnew(t *testing.T) {
 		}
 	}
 	var log strings.Builder
-	c := injectorConfig{path: path, base: inject.DefaultConfig("1"), log: slog.New(slog.NewTextHandler(&log, nil))}
+	c := injectorConfig{path: path, base: inject.DefaultConfig(), log: slog.New(slog.NewTextHandler(&log, nil))}
 	if _, err := c.read(); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("no file: %v", err)
 	}
-	write("logLevel: debug")
+	write("image: a:1\nlogLevel: debug")
 	if got := c.current().LogLevel; got != "debug" {
 		t.Errorf("log level %q", got)
 	}
@@ -166,7 +166,7 @@ func TestInjectorConfigIsReadAnew(t *testing.T) {
 	if got := c.current().LogLevel; got != "debug" || !strings.Contains(log.String(), path) {
 		t.Errorf("after a mistake: log level %q, log %q", got, log.String())
 	}
-	write("logLevel: warn")
+	write("image: a:1\nlogLevel: warn")
 	if got := c.current().LogLevel; got != "warn" {
 		t.Errorf("after the correction: log level %q", got)
 	}

@@ -84,7 +84,7 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 	}
 	c := &cluster{
 		o: o, p: p, log: p.o.Logger, versioned: make(chan struct{}),
-		sidecar: injectorConfig{path: o.InjectorConfig, base: inject.DefaultConfig(p.o.Version), log: p.o.Logger},
+		sidecar: injectorConfig{path: o.InjectorConfig, base: inject.DefaultConfig(), log: p.o.Logger},
 	}
 	if c.client, err = kube.NewClient(config); err != nil {
 		return nil, err

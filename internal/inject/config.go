@@ -22,7 +22,7 @@ import (
 // Config is what an operator decides for all sidecars: key injector.yaml of the ConfigMap fairlead. Annotations of a
 // pod go over it. Start from [DefaultConfig]; the zero value is not valid.
 type Config struct {
-	// Image is the sidecar's image, of fairlead-init and fairlead-proxy alike. Its entry point is fairlead-proxy.
+	// Image is the sidecar's image, of fairlead-init and fairlead-proxy alike. Its entry point is fairlead-proxy. Required.
 	Image           string            `json:"image"`
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
 	// ImagePullSecrets are added to those of every pod. They must exist in its namespace.
@@ -88,10 +88,10 @@ func (s *SecretName) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// DefaultConfig is the configuration of an operator who decided nothing. version is the tag of the image.
-func DefaultConfig(version string) Config {
+// DefaultConfig is the configuration of an operator who decided nothing but where the image is: Image is empty, for only
+// the operator knows, and [ParseConfig] refuses what leaves it so.
+func DefaultConfig() Config {
 	return Config{
-		Image:          "fairlead/proxy:" + cmp.Or(version, "latest"),
 		Controller:     "fairlead-controller.fairlead-system.svc:15012",
 		ControllerName: "fairlead-controller.fairlead-system.svc",
 		NativeSidecar:  Auto,
@@ -201,6 +201,9 @@ func (c *Config) validate() error {
 		}
 	}
 	_, err := parseImage(c.Image)
+	if c.Image == "" {
+		err = errors.New("is not set; write REGISTRY/NAME:TAG, where the sidecar's image is (fairlead inject --set image=…)")
+	}
 	check("image", err)
 	switch c.ImagePullPolicy {
 	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:

@@ -32,7 +32,7 @@ excludeOutboundCIDRs: 169.254.169.254
 excludeInboundPorts: "22, 8000-8010"
 excludeOutboundPorts: "25"
 captureDNS: false
-`), inject.DefaultConfig("v0"))
+`), defaultConfig())
 	want := inject.Config{
 		Image: "registry.local/fairlead/proxy:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []inject.SecretName{"one", "two"},
 		Controller: "a:1, b:2", ControllerName: "controller.example", NativeSidecar: inject.Yes, CNI: true, LogLevel: "warn",
@@ -47,7 +47,7 @@ captureDNS: false
 }
 
 func TestParseConfigOfNothingIsTheDefault(t *testing.T) {
-	want := inject.DefaultConfig("v0")
+	want := defaultConfig()
 	for _, text := range []string{"", "{}", "# nothing\n"} {
 		got, err := inject.ParseConfig([]byte(text), want)
 		if diff := cmp.Diff(want, got); err != nil || diff != "" {
@@ -58,7 +58,7 @@ func TestParseConfigOfNothingIsTheDefault(t *testing.T) {
 
 // TestConfigRoundTrip: what is written out is read back.
 func TestConfigRoundTrip(t *testing.T) {
-	want := inject.DefaultConfig("v0")
+	want := defaultConfig()
 	text, err := yaml.Marshal(want)
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestParseConfigRefuses(t *testing.T) {
 		{"everything_at_once", "nope: 1\ncni: 3\nlogLevel: [x]", "cni: a value of type number stands here, expected true or false\n" +
 			"logLevel: a value of type array stands here, expected a string\nnope: unknown field"},
 		{"a_bad_image", `image: "a b"`, `image: "a b" is no image; write REGISTRY/NAME:TAG`},
-		{"no_image", `image: ""`, `image: "" is no image; write REGISTRY/NAME:TAG`},
+		{"no_image", `image: ""`, `image: is not set; write REGISTRY/NAME:TAG, where the sidecar's image is (fairlead inject --set image=…)`},
 		{"a_bad_policy", "imagePullPolicy: Sometimes", `imagePullPolicy: "Sometimes" is none of Always, IfNotPresent and Never`},
 		{"a_bad_secret", "imagePullSecrets: [{nam: x}]", "imagePullSecrets: {\"nam\":\"x\"} is no name of a Secret; write `- name: NAME`"},
 		{"a_bad_controller", "controller: here", `controller: "here" is no address; write HOST:PORT`},
@@ -96,7 +96,7 @@ func TestParseConfigRefuses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := inject.ParseConfig([]byte(tt.text), inject.DefaultConfig("v0"))
+			_, err := inject.ParseConfig([]byte(tt.text), defaultConfig())
 			if err == nil || strings.TrimPrefix(err.Error(), "error converting YAML to JSON: ") != tt.want {
 				t.Errorf("ParseConfig = %v, want\n%s", err, tt.want)
 			}

@@ -22,8 +22,15 @@ func app(labels, annotations map[string]string) *corev1.Pod {
 	}
 }
 
+// defaultConfig is the configuration of an operator who says no more than where the image is.
+func defaultConfig() inject.Config {
+	c := inject.DefaultConfig()
+	c.Image = "fairlead/proxy:v0"
+	return c
+}
+
 func request(namespaceLabels map[string]string) inject.Request {
-	return inject.Request{Namespace: "myapp", NamespaceLabels: namespaceLabels, Config: inject.DefaultConfig("v0"), Native: true}
+	return inject.Request{Namespace: "myapp", NamespaceLabels: namespaceLabels, Config: defaultConfig(), Native: true}
 }
 
 func TestPodDecides(t *testing.T) {

@@ -49,7 +49,7 @@ func stories(tb testing.TB) []story {
 			tb.Fatal(err)
 		}
 		s := story{name: strings.TrimSuffix(filepath.Base(path), ".txtar"), archive: archive}
-		s.request = inject.Request{NamespaceLabels: inject.EnabledNamespace(), Config: inject.DefaultConfig("v0"), Native: true}
+		s.request = inject.Request{NamespaceLabels: inject.EnabledNamespace(), Config: defaultConfig(), Native: true}
 		if _, classic := s.file("classic"); classic {
 			s.request.Native = false
 		}

@@ -28,7 +28,7 @@ type seen struct {
 
 func newHandler(namespaces map[string]map[string]string, into *[]seen) http.Handler {
 	return inject.NewHandler(inject.HandlerOptions{
-		Config: func() inject.Config { return inject.DefaultConfig("v0") },
+		Config: defaultConfig,
 		Native: func() bool { return true },
 		Namespaces: func(name string) (map[string]string, bool) {
 			labels, ok := namespaces[name]

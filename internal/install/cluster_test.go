@@ -227,7 +227,7 @@ func TestInstallWaitsUntilEverythingWorks(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(merge(small(t, "cni: {enabled: true}")), record.Values.Settings); record.Version != "1.0.0" || diff != "" {
+		if diff := cmp.Diff(merge(append(small(t, "cni: {enabled: true}"), values(t, somewhere))), record.Values.Settings); record.Version != "1.0.0" || diff != "" {
 			t.Errorf("record: version %s, values (-want +got):\n%s", record.Version, diff)
 		}
 	})

@@ -69,6 +69,9 @@ func Render(o Options) (*Release, error) {
 	if err := check(ch.Schema, o.Values); err != nil {
 		return nil, err
 	}
+	if err := checkHub(merge(o.Values)); err != nil {
+		return nil, err
+	}
 	files, err := render(ch, o)
 	if err != nil {
 		return nil, err

@@ -64,6 +64,9 @@ func small(t testing.TB, text string) []Values {
 	return []Values{values(t, noForeignKinds), values(t, text)}
 }
 
+// somewhere says where the images are.
+const somewhere = "image: {hub: registry.example.com/mesh}"
+
 func values(t testing.TB, text string) Values {
 	t.Helper()
 	v, err := parseValues("values.yaml", []byte(text))
@@ -78,6 +81,7 @@ func rendered(t testing.TB, o Options) *Release {
 	if o.Namespace == "" {
 		o.Namespace = DefaultNamespace
 	}
+	o.Values = append([]Values{values(t, somewhere)}, o.Values...)
 	r, err := Render(o)
 	if err != nil {
 		t.Fatal(err)
@@ -269,7 +273,7 @@ func exists(r *Release, kind, name string) bool {
 
 // TestTemplatesReadNoUnknownValue renders with an error instead of an empty text for what does not exist.
 func TestTemplatesReadNoUnknownValue(t *testing.T) {
-	for _, text := range []string{"{}", everything} {
+	for _, text := range []string{somewhere, everything} {
 		ch, err := loadChart()
 		if err != nil {
 			t.Fatal(err)
@@ -290,6 +294,22 @@ func TestTemplatesReadNoUnknownValue(t *testing.T) {
 		} else if slices.ContainsFunc(objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "Namespace" }) {
 			t.Error("Helm would render the namespace of the release")
 		}
+	}
+}
+
+// TestHelmRefusesToGuessWhereTheImagesAre: a hub by default would be a name that anybody may have registered.
+func TestHelmRefusesToGuessWhereTheImagesAre(t *testing.T) {
+	ch, err := loadChart()
+	if err != nil {
+		t.Fatal(err)
+	}
+	options := chartutil.ReleaseOptions{Name: "fairlead", Namespace: "n", IsInstall: true}
+	top, err := chartutil.ToRenderValues(ch, map[string]any{}, options, chartutil.DefaultCapabilities)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := engine.Render(ch, top); err == nil || !strings.Contains(err.Error(), "image.hub is not set: say where the images are") {
+		t.Errorf("Render = %v, want an error about image.hub", err)
 	}
 }
 
@@ -360,7 +380,8 @@ func TestInjectorConfigIsWhatTheInjectorReads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			want := inject.DefaultConfig("1.2.3")
+			want := inject.DefaultConfig()
+			want.Image = "registry.example.com/mesh/proxy:1.2.3"
 			want.Resources = config.Resources
 			want.ImagePullPolicy = "IfNotPresent"
 			if name == "everything" {
@@ -525,6 +546,10 @@ func TestRenderOptions(t *testing.T) {
 		want string // in the error; empty for none
 		look func(*testing.T, *Release)
 	}{
+		{
+			name: "no_place_for_images", o: Options{Values: []Values{values(t, `image: {hub: ""}`)}},
+			want: "image.hub is not set: say where the images are, such as --set image.hub=registry.example.com/mesh",
+		},
 		{name: "namespace_that_cannot_be", o: Options{Namespace: "Not_a_name"}, want: `namespace "Not_a_name"`},
 		{name: "kubernetes_too_old", o: Options{KubeVersion: "v1.20.3"}, want: "Kubernetes v1.20.3 is too old: Fairlead needs >=1.27.0"},
 		{name: "kubernetes_version_that_is_none", o: Options{KubeVersion: "new"}, want: `"new"`},
@@ -571,7 +596,7 @@ func TestRenderOptions(t *testing.T) {
 			if tt.o.Namespace == "" {
 				tt.o.Namespace = DefaultNamespace
 			}
-			tt.o.Values = append(small(t, "{}"), tt.o.Values...)
+			tt.o.Values = append(small(t, somewhere), tt.o.Values...)
 			r, err := Render(tt.o)
 			if tt.want != "" {
 				if err == nil || !strings.Contains(err.Error(), tt.want) {

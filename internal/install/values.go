@@ -62,6 +62,15 @@ func parseSet(flag, expression string, parse func(string) (map[string]any, error
 	return Values{Origin: flag + " " + expression, Settings: settings}, nil
 }
 
+// checkHub refuses values without a place for the images. The chart does so as well, for Helm.
+func checkHub(settings map[string]any) error {
+	image, _ := settings["image"].(map[string]any)
+	if hub, _ := image["hub"].(string); hub != "" {
+		return nil
+	}
+	return errors.New("image.hub is not set: say where the images are, such as --set image.hub=registry.example.com/mesh")
+}
+
 // HighlyAvailable are the values of --ha: the chart's values-ha.yaml.
 func HighlyAvailable() (Values, error) {
 	chart, err := deploy.Chart()

@@ -25,6 +25,18 @@ func fairlead(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
+// images is where test/kube has the images.
+const images = "image.hub=localhost/fairlead"
+
+// sidecarImage is the image that the mesh of this cluster injects.
+func sidecarImage(t *testing.T) string {
+	t.Helper()
+	config := control(t, "get", "configmap", "fairlead", "-o", "jsonpath={.data.injector\\.yaml}")
+	_, rest, _ := strings.Cut(config, `image: "`)
+	image, _, _ := strings.Cut(rest, `"`)
+	return image
+}
+
 // upgraded changes the installation for one test.
 func upgraded(t *testing.T, set ...string) {
 	t.Helper()
@@ -32,7 +44,7 @@ func upgraded(t *testing.T, set ...string) {
 	for _, s := range set {
 		args = append(args, "--set", s)
 	}
-	t.Cleanup(func() { fairlead(t, "", "upgrade", "--reset-values") })
+	t.Cleanup(func() { fairlead(t, "", "upgrade", "--reset-values", "--set", images) })
 	fairlead(t, "", args...)
 }
 
@@ -49,7 +61,7 @@ func TestUpgradeAndBack(t *testing.T) {
 	if args := n.kubectl(t, "get", "pods", "-l", "app=users", "-o", "jsonpath={.items[*].spec.initContainers[*].args}"); !strings.Contains(args, "--drain=6s") {
 		t.Errorf("the new pods' sidecars run with %s", args)
 	}
-	fairlead(t, "", "upgrade", "--reset-values")
+	fairlead(t, "", "upgrade", "--reset-values", "--set", images)
 	n.kubectl(t, "rollout", "restart", "deployment/users")
 	n.rollout(t, "deployment/users")
 	noneFailed(t, "upgrade and back", wait())
@@ -62,7 +74,7 @@ func TestUpgradeAndBack(t *testing.T) {
 // complete, pods of opted-in namespaces can be made.
 func TestInstalledAgain(t *testing.T) {
 	n := meshed(t, "again")
-	manifests := fairlead(t, "", "install")
+	manifests := fairlead(t, "", "install", "--set", images)
 	must(t, fairlead(t, "", "uninstall"), "delete", "-f", "-", "--ignore-not-found", "--timeout=60s")
 	t.Cleanup(func() { must(t, manifests, "apply", "-f", "-") })
 	control(t, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=fairlead", "--timeout=60s")
@@ -147,7 +159,7 @@ func TestPodWaitsForController(t *testing.T) {
 	control(t, "scale", "deployment/fairlead-controller", "--replicas=0")
 	t.Cleanup(func() { control(t, "scale", "deployment/fairlead-controller", "--replicas=1") })
 	control(t, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/component=controller", "--timeout=60s")
-	n.apply(t, fairlead(t, client, "inject", "-f", "-"))
+	n.apply(t, fairlead(t, client, "inject", "--set", "image="+sidecarImage(t), "-f", "-"))
 	eventually(t, "the sidecar has started and says what it waits for", func() (string, bool) {
 		log, err := try(t, "", "-n", n.name, "logs", "client", "-c", "fairlead-proxy")
 		return log, err == nil && strings.Contains(log, "control plane not reached")

@@ -30,8 +30,8 @@ eval "$(test/kube/cluster.sh env "$N")"
 test/kube/images.sh "$N" | sed 's/^/  /'
 kubectl get nodes -o wide --no-headers | awk '{print "  node " $1 ": " $2 ", Kubernetes " $5}'
 
-step "2. fairlead install | kubectl apply -f -"
-bin/fairlead install >"$work/install.yaml"
+step "2. fairlead install --set image.hub=localhost/fairlead | kubectl apply -f -"
+bin/fairlead install --set image.hub=localhost/fairlead >"$work/install.yaml"
 kubectl apply -f "$work/install.yaml" >"$work/applied"
 say "$(wc -l <"$work/applied") objects"
 kubectl -n fairlead-system rollout status deployment/fairlead-controller --timeout=60s | tail -1 | sed 's/^/  /'

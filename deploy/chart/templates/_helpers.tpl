@@ -15,7 +15,7 @@ app.kubernetes.io/component: {{ .component }}
 
 {{/* An image. Call with (dict "root" $ "name" "proxy"). */}}
 {{- define "fairlead.image" -}}
-{{ .root.Values.image.hub }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
+{{ required "image.hub is not set: say where the images are, such as image.hub=registry.example.com/mesh" .root.Values.image.hub }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
 {{- end }}
 
 {{/* What a pod needs to pull images. */}}
