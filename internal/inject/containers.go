@@ -16,6 +16,7 @@ const (
 	validationContainer = "fairlead-validation"
 	identityVolume      = "fairlead-identity"
 	stateVolume         = "fairlead-state"
+	emptyVolume         = "fairlead-no-api-token"
 )
 
 const (
@@ -28,7 +29,11 @@ const (
 	readyPort   = 15021
 	metricsPort = 15090
 
-	identityDir  = "/var/run/secrets/fairlead"
+	identityDir = "/var/run/secrets/fairlead"
+	// apiAccessDir is where the API server's admission plugin ServiceAccount mounts the pod's token for the API, into
+	// every container that mounts nothing there, those that a webhook added included
+	// (kubernetes plugin/pkg/admission/serviceaccount, DefaultAPITokenMountPath).
+	apiAccessDir = "/var/run/secrets/kubernetes.io/serviceaccount"
 	stateDir     = "/var/lib/fairlead"
 	rootMap      = "fairlead-ca-root-cert"
 	rootKey      = "root-cert.pem"
@@ -45,6 +50,7 @@ func (b *builder) redirectContainer() corev1.Container {
 	c := corev1.Container{
 		Image: b.s.Image, ImagePullPolicy: b.s.ImagePullPolicy, Resources: *b.s.resources.DeepCopy(),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+		VolumeMounts:             []corev1.VolumeMount{noAPIAccess()},
 	}
 	flags := b.redirectFlags()
 	if b.s.CNI {
@@ -112,6 +118,7 @@ func (b *builder) proxyContainer(probes []corev1.EnvVar) corev1.Container {
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: identityVolume, MountPath: identityDir, ReadOnly: true},
 			{Name: stateVolume, MountPath: stateDir},
+			noAPIAccess(),
 		},
 		// With native sidecars the startup probe holds back what follows, the app's init containers first.
 		StartupProbe:             &corev1.Probe{ProbeHandler: ready(), PeriodSeconds: 1, TimeoutSeconds: 3, FailureThreshold: 120},
@@ -125,6 +132,12 @@ func (b *builder) proxyContainer(probes []corev1.EnvVar) corev1.Container {
 	}
 	c.Env = append(c.Env, probes...)
 	return c
+}
+
+// noAPIAccess keeps the pod's token for the API out of a container that never asks the API server: who gets into the
+// sidecar must not get what the app may do with the cluster.
+func noAPIAccess() corev1.VolumeMount {
+	return corev1.VolumeMount{Name: emptyVolume, MountPath: apiAccessDir, ReadOnly: true}
 }
 
 func field(name, path string) corev1.EnvVar {
@@ -148,7 +161,7 @@ func exec(command ...string) *corev1.LifecycleHandler {
 	return &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: command}}
 }
 
-// addVolumes brings the workload's identity and room for the snapshot.
+// addVolumes brings the workload's identity, room for the snapshot, and nothing for where a token would be mounted.
 //
 // The token is of a volume of its own, so that pods without automountServiceAccountToken have one too. The sidecar can
 // read it whoever else is in the pod: the kubelet makes it readable for all (defaultMode 0644), unless the pod has an
@@ -164,6 +177,7 @@ func (b *builder) addVolumes() {
 				Items:                []corev1.KeyToPath{{Key: rootKey, Path: rootKey}},
 			}},
 		}}}},
+		{Name: emptyVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}},
 		// In memory: the cluster autoscaler does not move pods with files on a node's disk.
 		{Name: stateVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}},
 	}

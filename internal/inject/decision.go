@@ -194,7 +194,7 @@ func nameTaken(pod *corev1.Pod) error {
 		}
 	}
 	for _, v := range pod.Spec.Volumes {
-		if v.Name == identityVolume || v.Name == stateVolume {
+		if v.Name == identityVolume || v.Name == stateVolume || v.Name == emptyVolume {
 			return fmt.Errorf("volume %s: the injector needs this name; rename the volume", v.Name)
 		}
 	}

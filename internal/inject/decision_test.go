@@ -2,6 +2,7 @@ package inject_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -253,6 +254,45 @@ func TestPodNative(t *testing.T) {
 			}
 			if warned := strings.Contains(fmt.Sprint(d.Warnings), "may not know"); warned != (tt.native && !tt.cluster) {
 				t.Errorf("warnings: %q", d.Warnings)
+			}
+		})
+	}
+}
+
+// TestSidecarHasNoTokenForTheAPI: after webhooks the API server mounts the pod's token into every container that mounts
+// nothing at its place (admission plugin ServiceAccount).
+func TestSidecarHasNoTokenForTheAPI(t *testing.T) {
+	const place = "/var/run/secrets/kubernetes.io/serviceaccount"
+	for _, tt := range []struct {
+		name   string
+		change func(*inject.Request)
+		added  []string
+	}{
+		{"native", func(*inject.Request) {}, []string{"fairlead-init", "fairlead-proxy"}},
+		{"classic", func(r *inject.Request) { r.Native = false }, []string{"fairlead-init", "fairlead-proxy"}},
+		{"cni", func(r *inject.Request) { r.Config.CNI = true }, []string{"fairlead-validation", "fairlead-proxy"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			r := request(inject.EnabledNamespace())
+			tt.change(&r)
+			pod, _, err := inject.Pod(app(nil, nil), r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			volumes := map[string]corev1.VolumeSource{}
+			for _, v := range pod.Spec.Volumes {
+				volumes[v.Name] = v.VolumeSource
+			}
+			var kept []string
+			for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+				for _, m := range c.VolumeMounts {
+					if v := volumes[m.Name]; m.MountPath == place && v.Projected != nil && len(v.Projected.Sources) == 0 {
+						kept = append(kept, c.Name)
+					}
+				}
+			}
+			if diff := cmp.Diff(tt.added, kept); diff != "" {
+				t.Errorf("containers with nothing at the token's place (-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -231,3 +231,17 @@ print(s.recv(100).decode())`)
 		t.Errorf("greeting = %q, %v", out, err)
 	}
 }
+
+// What an app may do with the API server is not what may be done by whoever gets into its sidecar.
+func TestAPITokenIsTheAppsAlone(t *testing.T) {
+	t.Parallel()
+	n := meshed(t, "token")
+	n.startClient(t)
+	out := n.kubectl(t, "get", "pod", "client", "-o", `jsonpath={range .spec['initContainers','containers'][*]}{.name}{range .volumeMounts[?(@.mountPath=="/var/run/secrets/kubernetes.io/serviceaccount")]}={.name}{end} {end}`)
+	for mounted := range strings.FieldsSeq(out) {
+		container, volume, _ := strings.Cut(mounted, "=")
+		if hasToken := strings.HasPrefix(volume, "kube-api-access-"); hasToken != (container == "app") {
+			t.Errorf("container %s mounts %q where the token for the API belongs: %s", container, volume, out)
+		}
+	}
+}
