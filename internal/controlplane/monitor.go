@@ -3,8 +3,10 @@ package controlplane
 import (
 	"encoding/json"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/pprof"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -13,7 +15,8 @@ import (
 	"fairlead.dev/fairlead/internal/xds"
 )
 
-// monitor is the plain HTTP side, for people, Prometheus and the kubelet.
+// monitor is the plain HTTP side: metrics and health for Prometheus and the kubelet, and pages that name pods, accounts
+// and endpoints for those who are on this machine or in this pod, as who forwards a port is.
 func (p *ControlPlane) monitor() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
@@ -22,6 +25,13 @@ func (p *ControlPlane) monitor() http.Handler {
 	})
 	mux.HandleFunc("GET /healthz/ready", p.serveReady)
 	mux.HandleFunc("GET /version", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, VersionView{p.o.Version}) })
+	mux.Handle("/debug/", localOnly(p.debug()))
+	return mux
+}
+
+// debug is what the monitor port shows to local callers.
+func (p *ControlPlane) debug() http.Handler {
+	mux := http.NewServeMux()
 	mux.HandleFunc("GET /debug/syncz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.Proxies()) })
 	mux.HandleFunc("GET /debug/problemz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.problemViews()) })
 	mux.HandleFunc("GET /debug/endpointz", func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, p.endpoints()) })
@@ -33,6 +43,35 @@ func (p *ControlPlane) monitor() http.Handler {
 		mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
 	}
 	return mux
+}
+
+// localOnly refuses callers outside this network namespace.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !local(r) {
+			http.Error(w, "for local callers only: use fairlead proxy-status and fairlead check, or kubectl port-forward", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// local reports whether a caller has an address of this network namespace: loopback, or the one that it called, which
+// the kernel takes from nowhere else.
+func local(r *http.Request) bool {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	if remote.Addr().Unmap().IsLoopback() {
+		return true
+	}
+	address, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	called, err := netip.ParseAddrPort(address.String())
+	return err == nil && called.Addr().Unmap() == remote.Addr().Unmap()
 }
 
 // serveReady says yes when the first state of the sources is in force.

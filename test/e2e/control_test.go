@@ -136,3 +136,18 @@ func TestPermissionDenied(t *testing.T) {
 	}
 	noneFailed(t, "with permissions again", n.call(t, "client", "http://users:8080/", "--count", "20"))
 }
+
+// The control plane tells its neighbours how it is, not whom it serves; who may forward ports is told all.
+func TestDebugPagesAreLocal(t *testing.T) {
+	n := newNamespace(t, "neighbour")
+	n.startClient(t)
+	for path, want := range map[string]string{"/metrics": "200", "/healthz/ready": "200", "/debug/syncz": "403", "/debug/endpointz": "403"} {
+		r := n.call(t, "client", "http://fairlead-controller."+system+":15014"+path)
+		if r.Statuses[want] != 1 {
+			t.Errorf("%s from a pod: %v %v, want %s", path, r.Statuses, r.Errors, want)
+		}
+	}
+	if out := fairlead(t, "", "check", "--proxy"); strings.Contains(out, "403") {
+		t.Error(out)
+	}
+}
