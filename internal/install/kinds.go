@@ -29,6 +29,7 @@ func kinds() []kind {
 		{"rbac.authorization.k8s.io/v1", "RoleBinding", false},
 		{"v1", "ConfigMap", false},
 		{"v1", "Service", false},
+		{"networking.k8s.io/v1", "NetworkPolicy", false},
 		{"policy/v1", "PodDisruptionBudget", false},
 		{"apps/v1", "DaemonSet", false},
 		{"apps/v1", "Deployment", false},
@@ -38,7 +39,13 @@ func kinds() []kind {
 }
 
 // resource is the kind's name in paths. All of them have a regular plural.
-func (k kind) resource() string { return strings.ToLower(k.name) + "s" }
+func (k kind) resource() string {
+	name := strings.ToLower(k.name)
+	if stem, ok := strings.CutSuffix(name, "y"); ok {
+		return stem + "ies"
+	}
+	return name + "s"
+}
 
 // objectRef names an object in the cluster.
 type objectRef struct {

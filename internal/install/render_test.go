@@ -20,6 +20,7 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -53,6 +54,7 @@ proxy: {excludeInboundPorts: 80, excludeOutboundPorts: "25,8000-8010", nativeSid
 cni: {enabled: true, repair: label, confName: 10-x.conflist, podAnnotations: {a: b}, seLinuxOptions: {type: spc_t}, maxUnavailable: 10%}
 crds: {istio: true, smi: true, gatewayAPI: true}
 podDisruptionBudget: {minAvailable: 50%}
+networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
 `
 
 // noForeignKinds leaves out the definitions that take long to read, for tests of something else.
@@ -232,6 +234,8 @@ func typed(o *unstructured.Unstructured) any {
 		return &corev1.ConfigMap{}
 	case "Service":
 		return &corev1.Service{}
+	case "NetworkPolicy":
+		return &networkingv1.NetworkPolicy{}
 	case "PodDisruptionBudget":
 		return &policyv1.PodDisruptionBudget{}
 	case "DaemonSet":
