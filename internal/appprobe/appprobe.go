@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -69,12 +70,8 @@ type Options struct {
 // Handler answers the kubelet.
 type Handler struct {
 	checks map[string]*check
-	slots  chan struct{}
 	log    *slog.Logger
 }
-
-// maxProbes is how many probes may be under way at once. A pod has a few; more is somebody else's doing.
-const maxProbes = 64
 
 const defaultTimeout = time.Second
 
@@ -84,6 +81,15 @@ type check struct {
 	// run makes the probe; its error says why it failed. agent is who asks.
 	run     func(ctx context.Context, agent string) error
 	failing atomic.Bool
+
+	mu      sync.Mutex
+	running *outcome // what is under way, nil for nothing
+}
+
+// outcome is one run of a probe, for all who ask while it is under way.
+type outcome struct {
+	done chan struct{} // closed when err is set
+	err  error
 }
 
 // New makes a handler. The error names the probe and what is wrong with it.
@@ -92,7 +98,7 @@ func New(o Options) (*Handler, error) {
 		return nil, errors.New("appprobe: Options.Dial and Options.Logger are required")
 	}
 	d := dialer{podIP: o.PodIP, dial: o.Dial}
-	h := &Handler{checks: make(map[string]*check, len(o.Probes)), slots: make(chan struct{}, maxProbes), log: o.Logger}
+	h := &Handler{checks: make(map[string]*check, len(o.Probes)), log: o.Logger}
 	for path, p := range o.Probes {
 		run, err := runner(&p, d)
 		if err != nil {
@@ -138,15 +144,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "probes are asked for with GET", http.StatusMethodNotAllowed)
 		return
 	}
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	default:
-		http.Error(w, fmt.Sprintf("%d probes are under way already", maxProbes), http.StatusServiceUnavailable)
-		return
-	}
-	err := c.make(r)
-	h.note(r.Context(), r.URL.Path, c, err)
+	err := h.probe(r, c)
 	if err == nil {
 		w.Write([]byte("OK\n"))
 		return
@@ -178,14 +176,40 @@ func hangUp(w http.ResponseWriter) bool {
 	return true
 }
 
-func (c *check) make(r *http.Request) error {
-	ctx, cancel := context.WithTimeout(r.Context(), c.timeout)
-	defer cancel()
-	err := c.run(ctx, userAgent(r))
-	if err != nil && ctx.Err() != nil && r.Context().Err() == nil {
-		return fmt.Errorf("no answer within %s", c.timeout)
+// probe makes the probe, or waits for the outcome of the run that is under way. Anybody may ask, so the app gets one
+// probe of a kind at a time whatever their number, and nobody is refused: the kubelet could be the one.
+func (h *Handler) probe(r *http.Request, c *check) error {
+	c.mu.Lock()
+	o := c.running
+	if o == nil {
+		o = &outcome{done: make(chan struct{})}
+		c.running = o
+		ctx := context.WithoutCancel(r.Context()) // others may wait for it when the first one to ask has gone
+		go h.run(ctx, r.URL.Path, userAgent(r), c)
 	}
-	return err
+	c.mu.Unlock()
+	select {
+	case <-o.done:
+		return o.err
+	case <-r.Context().Done():
+		return r.Context().Err()
+	}
+}
+
+// run makes the probe for all who wait.
+func (h *Handler) run(ctx context.Context, path, agent string, c *check) {
+	limited, cancel := context.WithTimeout(ctx, c.timeout)
+	defer cancel()
+	err := c.run(limited, agent)
+	if err != nil && limited.Err() != nil {
+		err = fmt.Errorf("no answer within %s", c.timeout)
+	}
+	h.note(ctx, path, c, err)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.running.err = err
+	close(c.running.done)
+	c.running = nil
 }
 
 // userAgent is the kubelet's where it is the one who asks.
@@ -196,9 +220,9 @@ func userAgent(r *http.Request) string {
 	return "kube-probe"
 }
 
-// note logs a change. A kubelet that went away has learned nothing, and neither have we.
+// note logs a change.
 func (h *Handler) note(ctx context.Context, path string, c *check, err error) {
-	if ctx.Err() != nil || c.failing.Swap(err != nil) == (err != nil) {
+	if c.failing.Swap(err != nil) == (err != nil) {
 		return
 	}
 	if err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -257,6 +258,53 @@ func TestUnknownPathAndMethod(t *testing.T) {
 }
 
 // The kubelet does not look at the status of a hook: one that does not reach the app must not look answered.
+// TestACrowdSharesOneProbe is 200 clients that ask at once, of whom the kubelet is one.
+func TestACrowdSharesOneProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		probes, answer := 0, make(chan struct{})
+		h, err := appprobe.New(appprobe.Options{
+			Probes: map[string]appprobe.Probe{path: {TCP: &appprobe.TCPSocket{Port: 80}, Timeout: time.Minute}}, PodIP: loopback,
+			Dial: func(context.Context, netip.AddrPort) (net.Conn, error) {
+				probes++
+				<-answer
+				conn, _ := net.Pipe()
+				return conn, nil
+			},
+			Logger: slog.New(slog.DiscardHandler),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		gone, leave := context.WithCancel(t.Context())
+		left := make(chan struct{})
+		go func() { // asks first, and does not wait for the outcome
+			defer close(left)
+			h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequestWithContext(gone, http.MethodGet, path, http.NoBody))
+		}()
+		synctest.Wait()
+		leave()
+		<-left
+		const crowd = 200
+		statuses := make(chan int, crowd)
+		for range crowd {
+			go func() {
+				status, _ := ask(h, path)
+				statuses <- status
+			}()
+		}
+		synctest.Wait()
+		close(answer)
+		for range crowd {
+			if status := <-statuses; status != http.StatusOK {
+				t.Fatalf("status %d, want 200 for everybody", status)
+			}
+		}
+		if probes != 1 {
+			t.Errorf("the app was probed %d times, want once", probes)
+		}
+	})
+}
+
 func TestHooks(t *testing.T) {
 	busy := httptest.NewServer(app())
 	t.Cleanup(busy.Close)

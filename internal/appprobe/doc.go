@@ -9,8 +9,8 @@
 // redirects followed on the same host only, certificates not verified, at most 10 KiB of the body read; a TCP
 // connection; SERVING from grpc.health.v1.
 //
-// The handler may be called from any goroutine; at most maxProbes run at once, more are answered 503. Nothing is kept
-// between two probes but whether the last one passed: a change is logged, once.
+// The handler may be called from any goroutine; of each probe one run is under way at a time, and all who ask meanwhile
+// get its outcome. Nothing is kept between two runs but whether the last one passed: a change is logged, once.
 //
 // To debug: GET the path on port 15020; the body says what the app answered.
 package appprobe
