@@ -39,6 +39,19 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 	return port, nil
 }
 
+// misdirected says why a connection that the kernel redirected here is none to the workload. Whatever arrives at the pod
+// is redirected: also what a neighbour on its network routes through it, which must not get further than the neighbour
+// would alone.
+func (i *inbound) misdirected(dst netip.AddrPort) (why telemetry.Refusal, ok bool) {
+	switch {
+	case !i.self.serves(dst.Addr()):
+		return telemetry.ForeignAddress, true
+	case ownPort(dst.Port()):
+		return telemetry.OwnPort, true
+	}
+	return 0, false
+}
+
 // publicPort reports whether a port has pages of the sidecar that are for everybody.
 func publicPort(p uint16) bool { return p == portMetrics || p == portReady || p == portPrometheus }
 
@@ -47,7 +60,7 @@ func publicPort(p uint16) bool { return p == portMetrics || p == portReady || p 
 func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst netip.AddrPort, why error) {
 	newRawTunnel(conn).Abort(why)
 	level := slog.LevelDebug
-	if i.refusals.first(dst.Port(), why.Error()) {
+	if i.said.first(dst.Port(), why.Error()) {
 		level = slog.LevelWarn
 	}
 	i.log.LogAttrs(ctx, level, "plain connections refused",

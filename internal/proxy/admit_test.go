@@ -176,3 +176,11 @@ func (b *buffer) String() string {
 	defer b.mu.Unlock()
 	return b.b.String()
 }
+
+// permissive is a policy that takes every connection to a port that carries protocol.
+func permissive(port uint16, protocol model.Protocol) *plan.InboundPolicy {
+	return &plan.InboundPolicy{
+		Name: "in/myapp/users", MTLS: model.MTLSPermissive,
+		Ports: []plan.InboundPort{{Port: port, Protocol: protocol, MTLS: model.MTLSPermissive}},
+	}
+}

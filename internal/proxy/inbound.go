@@ -37,8 +37,8 @@ type inbound struct {
 	draining  <-chan struct{}
 
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
-	refusals refusals
-	peers    *peerRefusals
+	said     refusals // what the log says of which port
+	refusals *refusalLog
 	quotas   quotas
 	idle     sync.Pool
 }
@@ -73,7 +73,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	if err := secured.HandshakeContext(hctx); err != nil {
-		i.peers.refused(ctx, conn.RemoteAddr().String(), err)
+		i.refusals.peer(ctx, conn.RemoteAddr().String(), err)
 		conn.Close()
 		return
 	}
@@ -160,7 +160,7 @@ func parsePort(b []byte) (uint16, bool) {
 // connect carries an opaque connection to the port that the CONNECT's authority names.
 func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *caller) {
 	addr, err := netip.ParseAddrPort(string(s.Request().Authority))
-	if err != nil || !i.self.owns(addr.Addr()) || ownPort(addr.Port()) {
+	if err != nil || !i.self.serves(addr.Addr()) || ownPort(addr.Port()) {
 		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
 		return
 	}
@@ -171,7 +171,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 	}
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	conn, err := i.upstreams.plain(dial, addr)
+	conn, err := i.upstreams.app(dial, addr)
 	if err != nil {
 		i.refuse(s, 503, failedConnect)
 		return
@@ -209,10 +209,15 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 	}
 }
 
-// servePlain carries a connection that did not come through another sidecar; dst is the address of the workload that
-// it was opened to.
+// servePlain carries a connection that did not come through another sidecar; dst is where its client meant it to go,
+// which is an address of the workload unless a neighbour on the network sends packets here that are for others.
 func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
 	who := &caller{remote: remoteAddr(conn)}
+	if why, ok := i.misdirected(dst); ok {
+		newRawTunnel(conn).Abort(nil)
+		i.refusals.misdirected(ctx, why, who.remote, dst)
+		return
+	}
 	port, err := i.admit(ctx, dst.Port())
 	if err != nil {
 		i.shut(ctx, conn, who, dst, err)
@@ -222,7 +227,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	dial := func(ctx context.Context) (tunnel, error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 		defer cancel()
-		conn, err := i.upstreams.plain(ctx, dst)
+		conn, err := i.upstreams.app(ctx, dst)
 		if err != nil {
 			return nil, err
 		}
@@ -260,7 +265,7 @@ func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller
 	start := time.Now()
 	r := i.upstreams.join(ctx, client, server, tcpIdleTimeout)
 	scope.Bytes(r.received, r.sent)
-	if errors.Is(r.err, errHiddenRequest) && i.refusals.first(dst.Port(), who.identity) {
+	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
 		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
 	}
 	if i.access.Enabled() {

@@ -272,10 +272,14 @@ type poolDialer func(ctx context.Context, alpn string) (net.Conn, error)
 
 func newPool(u *upstreams, k poolKey) *pool {
 	p := &pool{addr: k.addr, policy: k.policy, buffers: u.buffers}
+	dial := u.plain
+	if k.app {
+		dial = u.app
+	}
 	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, connectTimeout))
 		defer cancel()
-		conn, err := u.plain(ctx, k.addr)
+		conn, err := dial(ctx, k.addr)
 		if err != nil {
 			return nil, err
 		}

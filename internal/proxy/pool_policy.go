@@ -22,6 +22,8 @@ import (
 type poolKey struct {
 	addr   netip.AddrPort
 	policy poolPolicy
+	// app is set for the workload's own app, which is dialled from addresses of its own.
+	app bool
 }
 
 // poolPolicy is how a backend wants its plain connections made and kept. The zero value has the defaults.

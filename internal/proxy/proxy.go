@@ -71,7 +71,7 @@ type Proxy struct {
 	outbound *outbound
 	inbound  *inbound
 	dialer   netio.Dialer
-	peers    *peerRefusals
+	refusals *refusalLog
 	mirrors  *mirrors
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
@@ -98,7 +98,7 @@ func New(o Options) (*Proxy, error) {
 	if p.ups, err = p.newUpstreams(); err != nil {
 		return nil, err
 	}
-	p.peers = &peerRefusals{metrics: p.metrics, log: o.Logger}
+	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger}
 	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
 	p.table.onTrust = p.setTrust
 	p.mirrors = newMirrors(p.ups.run)
@@ -115,7 +115,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.probes, err = appprobe.New(appprobe.Options{Probes: o.AppProbes, PodIP: o.IPs[0], Dial: p.dialPlain, Logger: o.Logger})
+	p.probes, err = appprobe.New(appprobe.Options{Probes: o.AppProbes, PodIP: o.IPs[0], Dial: p.dialApp, Logger: o.Logger})
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +143,7 @@ func (p *Proxy) newUpstreams() (*upstreams, error) {
 	}
 	return &upstreams{
 		relayer: relayer,
-		mesh:    p.dialMesh, plain: p.dialPlain, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
+		mesh:    p.dialMesh, plain: p.dialPlain, app: p.dialApp, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
 		peers: map[peerKey]*peer{}, pools: map[poolKey]*pool{},
 	}, nil
 }
@@ -158,7 +158,7 @@ func (p *Proxy) newHandlers() {
 	p.inbound = &inbound{
 		self: p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
 		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
-		peers: p.peers,
+		refusals: p.refusals,
 	}
 }
 
@@ -275,11 +275,21 @@ func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 }
 
+// dialPlain connects to an address that a call of the workload goes to.
 func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	d := p.dialer
 	if p.self.owns(addr.Addr()) {
-		d = d.ToApp()
+		return p.dialApp(ctx, addr)
 	}
+	return dialSocket(ctx, p.dialer, addr)
+}
+
+// dialApp connects to the workload's own app, which is at one of the pod's addresses. Only a connection from the
+// addresses of that leg passes the redirection; any other would come back as an inbound one, and be dialled again.
+func (p *Proxy) dialApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	return dialSocket(ctx, p.dialer.ToApp(), addr)
+}
+
+func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
 	conn, err := d.DialTCP(ctx, addr)
 	if err != nil {
 		return nil, err // a nil *net.TCPConn must not become a non-nil net.Conn
@@ -342,7 +352,7 @@ func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshCo
 	secured := tls.Client(coalescer, p.identity.ClientConfig(id))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		coalescer.Close()
-		p.peers.refused(ctx, ip.String(), err)
+		p.refusals.peer(ctx, ip.String(), err)
 		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
 	}
 	client := h2.NewClient(secured, h2.Options{

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -11,9 +12,9 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// peerRefusals counts the peers that did not prove who they are, on either end of a mesh connection, and tells the
-// operator. A stranger can be refused as often as it likes: of each reason the log gets one line a minute.
-type peerRefusals struct {
+// refusalLog counts the connections that were refused before they carried anything, and tells the operator. A stranger
+// can be refused as often as it likes: of each reason the log gets one line a minute.
+type refusalLog struct {
 	metrics *telemetry.Registry
 	log     *slog.Logger
 
@@ -24,32 +25,48 @@ type peerRefusals struct {
 // saidAgain is when a reason that goes on is worth another line.
 const saidAgain = time.Minute
 
-// refused takes the error of a handshake with the peer at remote.
-func (p *peerRefusals) refused(ctx context.Context, remote string, err error) {
-	why := refusal(err)
-	p.metrics.Refused(why)
-	level := slog.LevelDebug
-	if p.due(why) {
-		level = slog.LevelWarn
+// count notes a refusal and gives the level at which it is to be logged.
+func (r *refusalLog) count(why telemetry.Refusal) slog.Level {
+	r.metrics.Refused(why)
+	if r.due(why) {
+		return slog.LevelWarn
 	}
-	p.log.LogAttrs(ctx, level, "peer refused", slog.String("remote", remote), slog.String("reason", why.String()), slog.Any("error", err))
+	return slog.LevelDebug
 }
 
-func (p *peerRefusals) due(why telemetry.Refusal) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
+// peer notes a peer that did not prove who it is, on either end of a mesh connection.
+func (r *refusalLog) peer(ctx context.Context, remote string, err error) {
+	why := peerRefusal(err)
+	r.log.LogAttrs(ctx, r.count(why), "peer refused",
+		slog.String("remote", remote), slog.String("reason", why.String()), slog.Any("error", err))
+}
+
+// notRedirected notes a connection to a port of the sidecar that takes redirected ones only.
+func (r *refusalLog) notRedirected(ctx context.Context, err error) {
+	r.log.LogAttrs(ctx, r.count(telemetry.OwnPort), "connection refused", slog.Any("error", err))
+}
+
+// misdirected notes an inbound connection that is none to the workload.
+func (r *refusalLog) misdirected(ctx context.Context, why telemetry.Refusal, remote, dst netip.AddrPort) {
+	r.log.LogAttrs(ctx, r.count(why), "inbound connection refused",
+		slog.String("remote", remote.String()), slog.String("destination", dst.String()), slog.String("reason", why.String()))
+}
+
+func (r *refusalLog) due(why telemetry.Refusal) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	now := time.Now()
-	if last, ok := p.said[why]; ok && now.Sub(last) < saidAgain {
+	if last, ok := r.said[why]; ok && now.Sub(last) < saidAgain {
 		return false
 	}
-	if p.said == nil {
-		p.said = make(map[telemetry.Refusal]time.Time)
+	if r.said == nil {
+		r.said = make(map[telemetry.Refusal]time.Time)
 	}
-	p.said[why] = now
+	r.said[why] = now
 	return true
 }
 
-func refusal(err error) telemetry.Refusal {
+func peerRefusal(err error) telemetry.Refusal {
 	var peer *identity.PeerError
 	switch {
 	case !errors.As(err, &peer):

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"context"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -51,7 +50,7 @@ func (p *Proxy) accepting(ls []net.Listener, serve func(context.Context, net.Con
 func (p *Proxy) serveOutbound(ctx context.Context, conn net.Conn) {
 	dst, err := captured(conn)
 	if err != nil {
-		p.o.Logger.WarnContext(ctx, "outbound connection refused", slog.Any("error", err))
+		p.refusals.notRedirected(ctx, err)
 		conn.Close()
 		return
 	}
@@ -61,7 +60,7 @@ func (p *Proxy) serveOutbound(ctx context.Context, conn net.Conn) {
 func (p *Proxy) serveInbound(ctx context.Context, conn net.Conn) {
 	dst, err := captured(conn)
 	if err != nil {
-		p.o.Logger.WarnContext(ctx, "inbound connection refused", slog.Any("error", err))
+		p.refusals.notRedirected(ctx, err)
 		conn.Close()
 		return
 	}

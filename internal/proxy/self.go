@@ -11,12 +11,15 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/netio"
 )
 
 // self is what this proxy knows of the workload that it serves.
 type self struct {
 	pod model.Key
 	ips []netip.Addr
+	// local reports whether an address is one of the pod's interfaces, of which ips may name only some.
+	local func(netip.Addr) bool
 
 	workload atomic.Pointer[plan.Workload]
 	policy   atomic.Pointer[plan.InboundPolicy]
@@ -29,7 +32,7 @@ type self struct {
 }
 
 func newSelf(pod model.Key, ips []netip.Addr) *self {
-	return &self{pod: pod, ips: ips, known: make(chan struct{}), governed: make(chan struct{})}
+	return &self{pod: pod, ips: ips, local: new(netio.LocalAddrs).Contains, known: make(chan struct{}), governed: make(chan struct{})}
 }
 
 // learn takes a workload that is this one; others are ignored.
@@ -103,4 +106,9 @@ func (s *self) port(port uint16) plan.InboundPort {
 	return plan.InboundPort{Port: port}
 }
 
+// owns reports whether a is one of the pod's addresses as the proxy was told them.
 func (s *self) owns(a netip.Addr) bool { return slices.Contains(s.ips, a.Unmap()) }
+
+// serves reports whether calls to a are calls to this workload: to one of the pod's addresses, or to another one of its
+// interfaces, such as that of a second network or a virtual address on the loopback interface.
+func (s *self) serves(a netip.Addr) bool { return s.owns(a) || s.local(a) }

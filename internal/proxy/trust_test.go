@@ -75,7 +75,7 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 	stranger := certificate(t, caOf(t, root, "other.example"), identity.ID{TrustDomain: "other.example", Namespace: "myapp", ServiceAccount: "users"})
 	var log buffer
 	users, orders := m.sidecar("users"), m.sidecar("orders")
-	users.peers.log = slog.New(slog.NewTextHandler(&log, nil))
+	users.refusals.log = slog.New(slog.NewTextHandler(&log, nil))
 	m.meshed(users)
 
 	const times = 3

@@ -19,6 +19,7 @@ import (
 type upstreams struct {
 	mesh  meshDialer
 	plain plainDialer
+	app   plainDialer // to the workload's own app
 	// run starts a goroutine that the proxy joins.
 	run func(func(context.Context))
 
@@ -49,7 +50,7 @@ func (u *upstreams) of(key endpointKey, b *plan.Backend, e *plan.Endpoint, t *ta
 	if key.meshed {
 		up.peer = u.peer(peerKey{e.Addr.Addr(), e.Identity})
 	} else {
-		up.pool = u.poolFor(poolKey{e.Addr, key.policy})
+		up.pool = u.poolFor(poolKey{addr: e.Addr, policy: key.policy})
 	}
 	u.hold(up)
 	return up
@@ -82,7 +83,7 @@ func (u *upstreams) release(up *upstream) {
 	p := up.pool
 	p.users--
 	if p.users == 0 {
-		if k := (poolKey{p.addr, p.policy}); u.pools[k] == p {
+		if k := (poolKey{addr: p.addr, policy: p.policy}); u.pools[k] == p {
 			delete(u.pools, k)
 		}
 		p.close()
@@ -92,7 +93,7 @@ func (u *upstreams) release(up *upstream) {
 // unshared builds what an endpoint is reached by that only one connection of the app uses.
 func (u *upstreams) unshared(b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
 	up := counted(b, e, t)
-	up.pool = newPool(u, poolKey{e.Addr, policyOf(b)})
+	up.pool = newPool(u, poolKey{addr: e.Addr, policy: policyOf(b)})
 	return up
 }
 
@@ -118,7 +119,7 @@ func (u *upstreams) peer(k peerKey) *peer {
 }
 
 // pool is the workload's own app.
-func (u *upstreams) pool(addr netip.AddrPort) *pool { return u.poolFor(poolKey{addr: addr}) }
+func (u *upstreams) pool(addr netip.AddrPort) *pool { return u.poolFor(poolKey{addr: addr, app: true}) }
 
 func (u *upstreams) poolFor(k poolKey) *pool {
 	u.mu.Lock()

@@ -20,6 +20,10 @@ const (
 	WrongIdentity
 	// FailedHandshake means that a connection to the mesh port did not come as far as a certificate.
 	FailedHandshake
+	// ForeignAddress means that a connection from outside was opened to an address that is not the workload's.
+	ForeignAddress
+	// OwnPort means that a connection was opened to a port of the sidecar that takes redirected connections only.
+	OwnPort
 )
 
 // String gives the value of the label.
@@ -35,12 +39,16 @@ func (r Refusal) String() string {
 		return "wrong_identity"
 	case FailedHandshake:
 		return "failed_handshake"
+	case ForeignAddress:
+		return "foreign_address"
+	case OwnPort:
+		return "own_port"
 	}
 	return "unknown"
 }
 
 // refusals counts refused connections by reason.
-type refusals [FailedHandshake + 1]atomic.Uint64
+type refusals [OwnPort + 1]atomic.Uint64
 
 // Refused counts a connection that was refused.
 func (r *Registry) Refused(why Refusal) { r.refused[why].Add(1) }
