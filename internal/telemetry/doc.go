@@ -5,6 +5,7 @@
 // per endpoint or connection on the slow path). Out: text, at scrape time.
 //
 // Observing takes no lock and allocates nothing once a scope has seen a response code. Everything may be called
-// from any goroutine. Series that nobody touched for ten minutes leave the scrape. Label values come from
-// configuration and identities only, never from what a client sent: cardinality is bounded by the mesh.
+// from any goroutine. Series that were not touched for ten minutes leave the scrape; whatever holds a scope may count
+// again. Label values come from configuration and identities only, never from what a client sent, and what is printed is
+// bounded all the same: see maxScopes and maxCells.
 package telemetry

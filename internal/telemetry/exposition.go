@@ -4,16 +4,11 @@ import (
 	"cmp"
 	"io"
 	"math"
-	"slices"
 	"strconv"
-	"time"
+	"unicode/utf8"
 
 	"fairlead.dev/fairlead/internal/plan"
 )
-
-// idle is how long a series stays in the scrape after it was last touched (Linkerd's figure; Prometheus' own
-// staleness is five minutes, so nothing that still changes is lost).
-const idle = 10 * time.Minute
 
 // appendLabels renders Istio's standard labels in Istio's order, without braces and without the three that vary
 // per response (istio.io "Istio Standard Metrics").
@@ -49,132 +44,133 @@ func securityPolicy(l Labels) string {
 	return "none"
 }
 
-// label appends name="value", escaped as the exposition format demands; an empty value is "unknown".
+// label appends name="value", escaped as the exposition format demands; an empty value is "unknown". A value that is no
+// UTF-8 would have the whole scrape refused.
 func label(b []byte, name, value string) []byte {
 	if len(b) > 0 {
 		b = append(b, ',')
 	}
 	b = append(b, name...)
 	b = append(b, '=', '"')
-	for i := range len(value) {
-		switch c := value[i]; c {
+	for _, c := range cmp.Or(value, "unknown") { // a byte that is no UTF-8 comes as U+FFFD
+		switch c {
 		case '\\', '"':
-			b = append(b, '\\', c)
+			b = append(b, '\\', byte(c))
 		case '\n':
 			b = append(b, '\\', 'n')
 		default:
-			b = append(b, c)
+			b = utf8.AppendRune(b, c)
 		}
-	}
-	if value == "" {
-		b = append(b, "unknown"...)
 	}
 	return append(b, '"')
 }
 
-// WriteMetrics writes every live series in the Prometheus text format 0.0.4.
+// WriteMetrics writes every series in use in the Prometheus text format 0.0.4, a piece at a time.
 func (r *Registry) WriteMetrics(w io.Writer) error {
-	http, tcp := r.live()
-	b := append([]byte(nil), "# TYPE istio_build gauge\nistio_build{component=\"proxy\",tag=\""+r.build+"\"} 1\n"...)
-	b = appendCounters(b, "istio_requests_total", http)
-	b = appendHistograms(b, "istio_request_duration_milliseconds", http, func(c *cell) *histogram { return &c.duration })
-	b = appendHistograms(b, "istio_request_bytes", http, func(c *cell) *histogram { return &c.reqBytes })
-	b = appendHistograms(b, "istio_response_bytes", http, func(c *cell) *histogram { return &c.respBytes })
-	b = appendTCP(b, "istio_tcp_connections_opened_total", tcp, func(s *TCPScope) uint64 { return s.opened.Load() })
-	b = appendTCP(b, "istio_tcp_connections_closed_total", tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
-	b = appendTCP(b, "istio_tcp_sent_bytes_total", tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
-	b = appendTCP(b, "istio_tcp_received_bytes_total", tcp, func(s *TCPScope) uint64 { return s.received.Load() })
-	b = r.refused.append(b)
-	_, err := w.Write(b)
-	return err
+	p := &page{w: w}
+	http, tcp := r.http.live(), r.tcp.live()
+	p.kind("istio_build", "gauge")
+	p.line("istio_build", string(label([]byte(`component="proxy"`), "tag", r.build)), 1)
+	p.kind("fairlead_metrics_folded_total", "counter")
+	p.line("fairlead_metrics_folded_total", "", r.folded.Load())
+	p.counters("istio_requests_total", http)
+	p.histograms("istio_request_duration_milliseconds", http, func(c *cell) *histogram { return &c.duration })
+	p.histograms("istio_request_bytes", http, func(c *cell) *histogram { return &c.reqBytes })
+	p.histograms("istio_response_bytes", http, func(c *cell) *histogram { return &c.respBytes })
+	p.connections("istio_tcp_connections_opened_total", tcp, func(s *TCPScope) uint64 { return s.opened.Load() })
+	p.connections("istio_tcp_connections_closed_total", tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
+	p.connections("istio_tcp_sent_bytes_total", tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
+	p.connections("istio_tcp_received_bytes_total", tcp, func(s *TCPScope) uint64 { return s.received.Load() })
+	p.b = r.refused.append(p.b)
+	p.flush()
+	return p.err
 }
 
-// live gives the scopes to print, in a stable order, and lets idle ones go.
-func (r *Registry) live() (http []*HTTPScope, tcp []*TCPScope) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	horizon := r.now().Add(-idle).UnixNano()
-	for key, s := range r.http {
-		if s.used.Load() < horizon {
-			s.dropped.Store(true)
-			delete(r.http, key)
-			continue
-		}
-		http = append(http, s)
+// page is an exposition on its way out. However many series there are, no more than a piece is in memory.
+type page struct {
+	w   io.Writer
+	b   []byte
+	err error // of the first piece that could not be written; nothing is after it
+}
+
+// pieceSize is what is written at once, in bytes.
+const pieceSize = 32 << 10
+
+func (p *page) flush() {
+	if p.err == nil && len(p.b) > 0 {
+		_, p.err = p.w.Write(p.b)
 	}
-	for key, s := range r.tcp {
-		// A scope with open connections is still held by them; it stays however quiet they are.
-		if s.used.Load() < horizon && s.opened.Load() == s.closed.Load() {
-			delete(r.tcp, key)
-			continue
-		}
-		tcp = append(tcp, s)
+	p.b = p.b[:0]
+}
+
+func (p *page) kind(name, kind string) { p.b = append(p.b, "# TYPE "+name+" "+kind+"\n"...) }
+
+// begin begins a line; its value and the end of the line follow.
+func (p *page) begin(name, labels string) {
+	if len(p.b) > pieceSize {
+		p.flush()
 	}
-	slices.SortFunc(http, func(a, b *HTTPScope) int { return cmp.Compare(a.labels, b.labels) })
-	slices.SortFunc(tcp, func(a, b *TCPScope) int { return cmp.Compare(a.labels, b.labels) })
-	return http, tcp
+	p.b = append(p.b, name...)
+	if labels != "" {
+		p.b = append(append(append(p.b, '{'), labels...), '}')
+	}
+	p.b = append(p.b, ' ')
 }
 
-func appendCounters(b []byte, name string, scopes []*HTTPScope) []byte {
-	b = append(b, "# TYPE "+name+" counter\n"...)
-	each(scopes, func(s *HTTPScope, c *cell) {
-		b = append(b, name+"{"...)
-		b = appendCellLabels(b, s, c)
-		b = append(b, "} "...)
-		b = strconv.AppendUint(b, c.requests.Load(), 10)
-		b = append(b, '\n')
-	})
-	return b
+func (p *page) line(name, labels string, value uint64) {
+	p.begin(name, labels)
+	p.b = append(strconv.AppendUint(p.b, value, 10), '\n')
 }
 
-func appendHistograms(b []byte, name string, scopes []*HTTPScope, of func(*cell) *histogram) []byte {
-	b = append(b, "# TYPE "+name+" histogram\n"...)
-	each(scopes, func(s *HTTPScope, c *cell) {
-		labels, h, total := string(appendCellLabels(nil, s, c)), of(c), uint64(0)
+func (p *page) counters(name string, scopes []*HTTPScope) {
+	p.kind(name, "counter")
+	p.each(scopes, func(labels string, c *cell) { p.line(name, labels, c.requests.Load()) })
+}
+
+func (p *page) histograms(name string, scopes []*HTTPScope, of func(*cell) *histogram) {
+	p.kind(name, "histogram")
+	p.each(scopes, func(labels string, c *cell) {
+		h, total := of(c), uint64(0)
 		for i := range h.buckets {
 			total += h.buckets[i].Load()
 			le := "+Inf"
 			if i < len(bounds) {
 				le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
 			}
-			b = append(b, name+"_bucket{"+labels+`,le="`+le+`"} `...)
-			b = strconv.AppendUint(b, total, 10)
-			b = append(b, '\n')
+			p.line(name+"_bucket", labels+`,le="`+le+`"`, total)
 		}
-		b = append(b, name+"_sum{"+labels+"} "...)
-		b = strconv.AppendFloat(b, math.Float64frombits(h.sum.Load()), 'g', -1, 64)
-		b = append(b, "\n"+name+"_count{"+labels+"} "...)
-		b = strconv.AppendUint(b, total, 10)
-		b = append(b, '\n')
+		p.begin(name+"_sum", labels)
+		p.b = append(strconv.AppendFloat(p.b, math.Float64frombits(h.sum.Load()), 'g', -1, 64), '\n')
+		p.line(name+"_count", labels, total)
 	})
-	return b
 }
 
-func each(scopes []*HTTPScope, do func(*HTTPScope, *cell)) {
+// each visits what scopes have counted, unless the page cannot be written any more.
+func (p *page) each(scopes []*HTTPScope, do func(labels string, c *cell)) {
 	for _, s := range scopes {
-		if cells := s.cells.Load(); cells != nil {
-			for _, c := range *cells {
-				do(s, c)
+		for _, c := range s.cells.list() {
+			if p.err == nil {
+				do(cellLabels(s, c), c)
 			}
 		}
 	}
 }
 
-func appendCellLabels(b []byte, s *HTTPScope, c *cell) []byte {
-	b = append(b, s.labels...)
-	b = label(b, "response_code", strconv.Itoa(c.code))
+func cellLabels(s *HTTPScope, c *cell) string {
+	code := ""
+	if c.code != unknownCode {
+		code = strconv.Itoa(c.code)
+	}
+	b := label([]byte(s.labels), "response_code", code)
 	if c.grpc != "" {
 		b = label(b, "grpc_response_status", c.grpc)
 	}
-	return label(b, "response_flags", cmp.Or(c.flags, "-"))
+	return string(label(b, "response_flags", cmp.Or(c.flags, "-")))
 }
 
-func appendTCP(b []byte, name string, scopes []*TCPScope, of func(*TCPScope) uint64) []byte {
-	b = append(b, "# TYPE "+name+" counter\n"...)
+func (p *page) connections(name string, scopes []*TCPScope, of func(*TCPScope) uint64) {
+	p.kind(name, "counter")
 	for _, s := range scopes {
-		b = append(b, name+"{"+s.labels+`,response_flags="-"} `...)
-		b = strconv.AppendUint(b, of(s), 10)
-		b = append(b, '\n')
+		p.line(name, s.labels+`,response_flags="-"`, of(s))
 	}
-	return b
 }
