@@ -20,6 +20,9 @@ func newCheckCommand(a *app) *cobra.Command {
 			"Exits with 1 where a check failed; warnings do not count. Changes nothing.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if scope.Pre && scope.Proxy {
+				return errors.New("choose one: --pre, before an installation, or --proxy, after it")
+			}
 			c, err := a.cluster()
 			if err != nil {
 				return err
@@ -41,6 +44,5 @@ func newCheckCommand(a *app) *cobra.Command {
 	cmd.Flags().BoolVar(&scope.Pre, "pre", false, "before an installation: may it be made, is anything in the way")
 	cmd.Flags().BoolVar(&scope.Proxy, "proxy", false, "also the sidecars, of one namespace with -n")
 	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
-	cmd.MarkFlagsMutuallyExclusive("pre", "proxy")
 	return cmd
 }

@@ -182,7 +182,7 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 		{"no lab of that name", file, "pc clusters x --name other", `lab "other" is not running`},
 		{"both", file, "pc clusters x --lab --context test", "choose one: a lab (--lab, --name, --state-dir) or a cluster"},
 		{"a form nobody knows", file, "version -o xml", "use one of text, json, yaml"},
-		{"check both", file, "check --pre --proxy", "none of the others can be"},
+		{"check both", file, "check --pre --proxy", "choose one: --pre, before an installation, or --proxy"},
 		{"check nothing", none, "check", "no cluster: no kubeconfig"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -35,7 +35,7 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 				return err
 			}
 			if len(args) == 1 {
-				if rows, err = only(cmd.Context(), m, rows, args[0]); err != nil {
+				if rows, err = a.only(cmd.Context(), m, rows, args[0]); err != nil {
 					return err
 				}
 			}
@@ -52,8 +52,9 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 }
 
 // only gives the row of the pod that a user named. A name that is a row's is taken as it is: a sidecar may be connected
-// from a cluster that is not asked.
-func only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, name string) ([]controlplane.ProxyView, error) {
+// from a cluster that is not asked. A bare name means the pod of the namespace at hand, and where that has none and the
+// user gave no namespace, the one pod of that name.
+func (a *app) only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, name string) ([]controlplane.ProxyView, error) {
 	id := name
 	if strings.Contains(name, "/") {
 		sidecar, err := m.sidecar(ctx, name)
@@ -62,11 +63,24 @@ func only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, name stri
 		}
 		id = sidecar.id
 	}
-	rows = keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id || r.ID == id+"."+m.namespace })
-	if len(rows) == 0 {
-		return nil, fmt.Errorf("no sidecar %s is connected to the control plane", name)
+	if exact := keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id || r.ID == id+"."+m.namespace }); len(exact) > 0 {
+		return exact, nil
 	}
-	return rows, nil
+	var elsewhere []controlplane.ProxyView
+	if a.namespace == "" {
+		elsewhere = keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id+"."+r.Namespace })
+	}
+	switch len(elsewhere) {
+	case 0:
+		return nil, fmt.Errorf("no sidecar %s is connected to the control plane", name)
+	case 1:
+		return elsewhere, nil
+	}
+	var namespaces []string
+	for i := range elsewhere {
+		namespaces = append(namespaces, elsewhere[i].Namespace)
+	}
+	return nil, fmt.Errorf("%s is a pod of the namespaces %s: choose one with -n", name, strings.Join(namespaces, ", "))
 }
 
 // readAll reads a page of every place at once. What some of them say is given also where others do not answer.
