@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -127,7 +128,7 @@ func viewRoutes(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
 
 func viewListeners(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
 	rows := keep(d.Listeners, func(l *telemetry.ListenerDump) bool {
-		return passes(f.address, l.Address) && (f.port == 0 || f.port == l.Port)
+		return (f.address == "" || slices.Contains(strings.Split(l.Address, ","), f.address)) && (f.port == 0 || f.port == l.Port)
 	})
 	return printRows(w, f.output, rows, "ADDRESSES\tPORT\tMATCH\tDESTINATION", func(l *telemetry.ListenerDump) string {
 		return fmt.Sprintf("%s\t%d\t%s\t%s", l.Address, l.Port, l.Match, l.Destination)

@@ -179,14 +179,17 @@ func describeAction(c *compiled, r *plan.Route) string {
 }
 
 func (p *Proxy) dumpInbound(d *telemetry.Dump) {
-	d.Listeners = append(d.Listeners, []telemetry.ListenerDump{
-		{Address: "0.0.0.0", Port: portOutbound, Match: "ALL", Destination: "virtualOutbound: by original destination"},
-		{Address: "0.0.0.0", Port: portInbound, Match: "ALL", Destination: "virtualInbound: plain, by original destination"},
-		{Address: "0.0.0.0", Port: portMesh, Match: "mutual TLS", Destination: "virtualInbound: mesh transport"},
-		{Address: "127.0.0.1", Port: portDNS, Match: "DNS", Destination: "names of the mesh, others forwarded"},
-		{Address: "0.0.0.0", Port: portReady, Match: "ALL", Destination: "Inline Route: /healthz/ready*"},
-		{Address: "0.0.0.0", Port: portPrometheus, Match: "ALL", Destination: "Inline Route: /stats/prometheus*"},
-	}...)
+	for _, l := range []telemetry.ListenerDump{
+		{Port: portOutbound, Match: "ALL", Destination: "virtualOutbound: by original destination"},
+		{Port: portInbound, Match: "ALL", Destination: "virtualInbound: plain, by original destination"},
+		{Port: portMesh, Match: "mutual TLS", Destination: "virtualInbound: mesh transport"},
+		{Port: portDNS, Match: "DNS", Destination: "names of the mesh, others forwarded"},
+		{Port: portReady, Match: "ALL", Destination: "Inline Route: /healthz/ready*"},
+		{Port: portPrometheus, Match: "ALL", Destination: "Inline Route: /stats/prometheus*"},
+	} {
+		l.Address = p.sockets[l.Port]
+		d.Listeners = append(d.Listeners, l)
+	}
 	policy := p.self.policy.Load()
 	if policy == nil {
 		return

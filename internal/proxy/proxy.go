@@ -82,6 +82,7 @@ type Proxy struct {
 	quitOnce sync.Once
 	active   atomic.Int64
 	group    group
+	sockets  map[uint16]string // what listen has opened: addresses by port
 }
 
 // New wires a proxy. It opens nothing; Run does.

@@ -39,6 +39,7 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 		l.close()
 		return nil, l.err
 	}
+	p.sockets = l.addresses()
 	return append(serve, names...), nil
 }
 
@@ -108,6 +109,26 @@ func (l *opener) at(addr netip.AddrPort) net.Listener {
 	}
 	l.opened = append(l.opened, t)
 	return t
+}
+
+// addresses gives, for each TCP port, the addresses that it was opened on, in istioctl's form.
+func (l *opener) addresses() map[uint16]string {
+	ports := map[uint16]string{}
+	for _, c := range l.opened {
+		tcp, ok := c.(*net.TCPListener)
+		if !ok {
+			continue
+		}
+		at, err := netip.ParseAddrPort(tcp.Addr().String())
+		if err != nil {
+			continue // a TCP listener always has one
+		}
+		if ports[at.Port()] != "" {
+			ports[at.Port()] += ","
+		}
+		ports[at.Port()] += at.Addr().String()
+	}
+	return ports
 }
 
 func (l *opener) close() {

@@ -68,7 +68,7 @@ type RouteDump struct {
 
 // ListenerDump is one listening socket.
 type ListenerDump struct {
-	Address     string `json:"address"`
+	Address     string `json:"address"` // of a socket all its addresses, comma-separated
 	Port        uint16 `json:"port"`
 	Match       string `json:"match"`
 	Destination string `json:"destination"`

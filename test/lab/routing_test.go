@@ -261,6 +261,9 @@ func TestRouting(t *testing.T) {
 		if out := m.cli(t, "pc", "routes", name, "-n", "shop"); len(keep(out, "split", "shop/split")) == 0 {
 			t.Errorf("routes:\n%s", out)
 		}
+		if out := m.cli(t, "pc", "listeners", name, "-n", "shop", "--address", "::"); len(keep(out, "0.0.0.0,::", "15001", "virtualOutbound")) != 1 {
+			t.Errorf("listeners on ::\n%s\nwant the outbound one, on both families", out)
+		}
 		if out := m.cli(t, "proxy-status"); len(keep(out, name+".shop", "SYNCED")) != 1 || len(keep(out, "SYNCED")) != 3 {
 			t.Errorf("proxy-status:\n%s", out)
 		}
