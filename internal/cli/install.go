@@ -28,7 +28,7 @@ type installation struct {
 
 func (v *installation) addValueFlags(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVarP(&v.files, "values", "f", nil, "file of values, in the form of the chart's values.yaml; may be given several times, later ones override earlier ones")
+	flags.StringArrayVarP(&v.files, "values", "f", nil, "file of values, in the form of the chart's values.yaml, - for standard input; may be given several times, later ones override earlier ones")
 	flags.StringArrayVar(&v.sets, "set", nil, "single value over them, `KEY=VALUE`, such as controller.replicas=3; may be given several times")
 	flags.StringArrayVar(&v.setStrings, "set-string", nil, "as --set, `KEY=VALUE`, with every value a string")
 	flags.BoolVar(&v.ha, "ha", false, "values for a control plane of several replicas, below those of -f and --set")
@@ -132,7 +132,7 @@ func (v *installation) values() ([]install.Values, error) {
 	for _, from := range []struct {
 		args []string
 		read func(string) (install.Values, error)
-	}{{v.files, install.ReadValues}, {v.sets, install.ParseSet}, {v.setStrings, install.ParseSetString}} {
+	}{{v.files, v.readValues}, {v.sets, install.ParseSet}, {v.setStrings, install.ParseSetString}} {
 		for _, arg := range from.args {
 			one, err := from.read(arg)
 			if err != nil {
@@ -142,6 +142,18 @@ func (v *installation) values() ([]install.Values, error) {
 		}
 	}
 	return all, nil
+}
+
+// readValues reads the argument of -f.
+func (v *installation) readValues(path string) (install.Values, error) {
+	if path != stdin {
+		return install.ReadValues(path)
+	}
+	text, err := io.ReadAll(v.app.In)
+	if err != nil {
+		return install.Values{}, fmt.Errorf("standard input: %w", err)
+	}
+	return install.ParseValues("stdin", text)
 }
 
 // render renders the mesh for a version of Kubernetes, with the user's values over base.

@@ -10,17 +10,16 @@ import (
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/lab"
-	"fairlead.dev/fairlead/internal/model"
 )
 
 // newLabCommand is everything below "fairlead lab".
-func newLabCommand(a *app) *cobra.Command {
+func newLabCommand(a *app, judge judge) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "lab",
 		Short: "Run pods, sidecars and the control plane on this machine, without Kubernetes and without root",
 	}
 	cmd.AddCommand(
-		newLabUpCommand(a), newLabDownCommand(a), newLabApplyCommand(a), newLabDeleteCommand(a), newLabStatusCommand(a),
+		newLabUpCommand(a), newLabDownCommand(a), newLabApplyCommand(a, judge), newLabDeleteCommand(a), newLabStatusCommand(a),
 		newLabExecCommand(a), newLabLogsCommand(a), newLabKillCommand(a), newLabCaptureCommand(a), newLabControllerCommand(a),
 		newLabInitCommand(), newLabSupervisorCommand(a),
 	)
@@ -54,11 +53,11 @@ func newLabUpCommand(a *app) *cobra.Command {
 	var o lab.UpOptions
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:   "up -f DIR|FILE…",
+		Use:   "up -f DIR|FILE|-…",
 		Short: "Start a lab and wait until its pods are ready; it goes on in the background",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			o.Name, o.StateDir, o.Environ = a.labName, a.labState, a.Environ
+			o.Name, o.StateDir, o.Environ, o.Stdin = a.labName, a.labState, a.Environ, a.In
 			if a.verbose && o.LogLevel == "" {
 				o.LogLevel = "debug"
 			}
@@ -66,7 +65,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringSliceVarP(&o.Paths, "filename", "f", nil, "manifests: files and directories; edits take effect while the lab runs")
+	flags.StringSliceVarP(&o.Paths, "filename", "f", nil, "manifests: files and directories, whose edits take effect while the lab runs, or - for standard input")
 	flags.DurationVar(&wait, "wait", time.Minute, "how long to wait for the pods; 0 does not wait")
 	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
@@ -139,44 +138,6 @@ func newLabDownCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
-}
-
-func newLabApplyCommand(a *app) *cobra.Command {
-	return a.filesCommand("apply -f DIR|FILE…", "Put objects in force, over those of the lab's directories", (*lab.Client).Apply)
-}
-
-func newLabDeleteCommand(a *app) *cobra.Command {
-	return a.filesCommand("delete -f DIR|FILE…", "Take objects out of force; your files stay as they are", (*lab.Client).Delete)
-}
-
-// filesCommand is apply or delete.
-func (a *app) filesCommand(use, short string, do func(*lab.Client, []string) ([]lab.Changed, []model.Problem, error)) *cobra.Command {
-	var paths []string
-	cmd := &cobra.Command{
-		Use: use, Short: short, Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			c, err := a.lab()
-			if err != nil {
-				return err
-			}
-			changed, problems, err := do(c, paths)
-			for _, ch := range changed {
-				fmt.Fprintf(a.Out, "%s %s\n", ch.Ref, ch.Verb)
-			}
-			rejected := false
-			for i := range problems {
-				fmt.Fprintln(a.Err, problems[i].String())
-				rejected = rejected || problems[i].Severity == model.Rejected
-			}
-			if err == nil && rejected {
-				return exitCode(1)
-			}
-			return err
-		},
-	}
-	cmd.Flags().StringSliceVarP(&paths, "filename", "f", nil, "manifests: files and directories")
-	_ = cmd.MarkFlagRequired("filename")
-	return cmd
 }
 
 func newLabControllerCommand(a *app) *cobra.Command {

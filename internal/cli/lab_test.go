@@ -49,6 +49,18 @@ metadata: {name: web, namespace: shop}
 spec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}]}
 `
 
+// halfGood is an object that can be applied and one that the control plane refuses.
+const halfGood = `apiVersion: v1
+kind: Service
+metadata: {name: good}
+spec: {selector: {app: web}, ports: [{port: 81}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: bad}
+spec: {host: web, trafficPolicy: {connectionPool: {tcp: {maxConnections: -1}}}}
+`
+
 func TestLabCommands(t *testing.T) {
 	dir, state := t.TempDir(), t.TempDir()
 	path := filepath.Join(dir, "all.yaml")
@@ -89,8 +101,16 @@ func TestLabCommands(t *testing.T) {
 		{"kill", "", inLab("lab", "kill", "deploy/web", "-n", "shop"), 0, "killed"},
 		{"delete", "", inLab("lab", "delete", "-f", path), 0, "Deployment shop/web deleted"},
 		{"apply", "", inLab("lab", "apply", "-f", path), 0, "Deployment shop/web applied"},
+		{"apply_from_input_in_a_namespace", "apiVersion: v1\nkind: Service\nmetadata: {name: more}\nspec: {selector: {app: web}, ports: [{port: 81}]}\n", inLab("lab", "apply", "-f", "-", "-n", "shop"), 0, "Service shop/more applied"},
+		{"apply_all_or_nothing", halfGood, inLab("lab", "apply", "-f", "-"), 1, "fairlead: nothing was put in force"},
+		{"apply_names_what_is_wrong", halfGood, inLab("lab", "apply", "-f", "-"), 1, "stdin:9: error: DestinationRule default/bad: spec.trafficPolicy"},
+		{"apply_did_nothing", halfGood, inLab("lab", "delete", "-f", "-"), 0, "Service default/good not found"},
+		{"delete_from_input", "apiVersion: v1\nkind: Service\nmetadata: {name: more, namespace: shop}\nspec: {ports: [{port: 81}]}\n", inLab("lab", "delete", "-f", "-"), 0, "Service shop/more deleted"},
 		{"down", "", inLab("lab", "down"), 0, `lab "lab" ended`},
 		{"down_again", "", inLab("lab", "down"), 0, `lab "lab" is not running`},
+		{"up_from_input", manifests, inLab("lab", "up", "--plain", "-f", "-"), 0, `lab "lab" is ready: 1 pods in `},
+		{"down_after_input", "", inLab("lab", "down"), 0, `lab "lab" ended`},
+		{"validate_input", halfGood, []string{"validate", "-f", "-", "-n", "shop"}, 1, "DestinationRule shop/bad"},
 	} {
 		code, out, errOut := run(t, step.stdin, step.args...)
 		if code != step.code || !strings.Contains(out+errOut, step.want) {

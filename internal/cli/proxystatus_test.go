@@ -10,8 +10,11 @@ import (
 
 func TestStatusOfOneSidecar(t *testing.T) {
 	rows := []controlplane.ProxyView{
-		{ID: "web-1.shop", Namespace: "shop"}, {ID: "web-1.default", Namespace: "default"},
-		{ID: "pay-1.bank", Namespace: "bank"}, {ID: "cart-0.shop", Namespace: "shop"}, {ID: "cart-0.bank", Namespace: "bank"},
+		{ID: "web-1.shop", Namespace: "shop"},
+		{ID: "web-1.default", Namespace: "default"},
+		{ID: "pay-1.bank", Namespace: "bank"},
+		{ID: "cart-0.shop", Namespace: "shop"},
+		{ID: "cart-0.bank", Namespace: "bank"},
 		{ID: "a.b.c", Namespace: "c"},
 	}
 	tests := []struct {

@@ -97,7 +97,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringVar(&a.context, "context", "", "context of the kubeconfig: which cluster (default its current one)")
 	flags.StringVar(&a.system, "system-namespace", check.SystemNamespace, "namespace of the control plane in the cluster")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
-	root.AddCommand(newLabCommand(a), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, controlplane.Check))
+	root.AddCommand(newLabCommand(a, controlplane.Check), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, controlplane.Check))
 	root.AddCommand(newCheckCommand(a), newVersionCommand(a))
 	root.AddCommand(newInstallCommand(a), newUpgradeCommand(a), newUninstallCommand(a))
 	root.SetFlagErrorFunc(flagError)

@@ -20,9 +20,14 @@ import (
 // field is looked up in the object.
 type judge func(objects []source.Object, read []model.Problem, clusterDomain string) []model.Problem
 
+const defaultClusterDomain = "cluster.local"
+
 // validation is what `fairlead validate` does.
 type validation struct {
 	paths []string
+	// stdin is read where paths name it; namespace is that of objects which name none.
+	stdin     io.Reader
+	namespace string
 	// output is text, json or yaml.
 	output        string
 	clusterDomain string
@@ -51,13 +56,13 @@ func (f *findings) count(s model.Severity) int {
 func newValidateCommand(a *app, judge judge) *cobra.Command {
 	v := validation{judge: judge}
 	cmd := &cobra.Command{
-		Use:   "validate -f FILE|DIR…",
+		Use:   "validate -f FILE|DIR|-…",
 		Short: "Check manifests as the mesh would read them, without one",
 		Long: "Reads manifests as the control plane would and prints one line for each mistake: unknown and misplaced fields,\n" +
 			"wrong types, and values that cannot work. Exits with 1 where an object would be refused.",
 		Args: cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
-			v.paths = append(v.paths, args...)
+			v.paths, v.stdin, v.namespace = append(v.paths, args...), a.In, a.namespace
 			refused, err := v.run(a.Out)
 			if err == nil && refused {
 				err = exitCode(1)
@@ -65,9 +70,9 @@ func newValidateCommand(a *app, judge judge) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringSliceVarP(&v.paths, "filename", "f", nil, "file or directory; may be given several times, later ones override earlier ones")
+	cmd.Flags().StringSliceVarP(&v.paths, "filename", "f", nil, "file or directory, - for standard input; may be given several times, later ones override earlier ones")
 	addOutputFlag(cmd.Flags(), &v.output, text, "json", "yaml")
-	cmd.Flags().StringVar(&v.clusterDomain, "cluster-domain", "cluster.local", "what Service names end in")
+	cmd.Flags().StringVar(&v.clusterDomain, "cluster-domain", defaultClusterDomain, "what Service names end in")
 	return cmd
 }
 
@@ -90,23 +95,18 @@ func (v *validation) run(out io.Writer) (refused bool, err error) {
 
 // find reads the manifests and collects the problems of reading, of each object, and between objects.
 func (v *validation) find() (*findings, error) {
-	read, err := file.Load(v.paths)
+	read, err := file.Load(file.LoadOptions{Paths: v.paths, Stdin: v.stdin, Namespace: v.namespace})
 	if err != nil {
 		return nil, err
 	}
 	found := &findings{objects: len(read.Objects), bystanders: read.Bystanders}
-	located := make(map[model.Ref]*source.Object, len(read.Objects))
 	files := map[string]struct{}{}
 	for i := range read.Objects {
-		o := &read.Objects[i]
-		files[o.Pos.File] = struct{}{}
-		located[o.Ref] = o
+		files[read.Objects[i].Pos.File] = struct{}{}
 	}
 	problems := v.judge(read.Objects, read.Problems, v.clusterDomain)
+	locate(problems, read.Objects)
 	for i := range problems {
-		if o := located[problems[i].Ref]; o != nil && problems[i].Pos == (model.Position{}) {
-			problems[i].Pos = o.Locate(problems[i].Field)
-		}
 		files[problems[i].Pos.File] = struct{}{}
 	}
 	slices.SortStableFunc(problems, func(a, b model.Problem) int {
@@ -114,6 +114,19 @@ func (v *validation) find() (*findings, error) {
 	})
 	found.files, found.problems = len(files), slices.Compact(problems)
 	return found, nil
+}
+
+// locate finds the place of problems that name an object and a field only.
+func locate(problems []model.Problem, objects []source.Object) {
+	byRef := make(map[model.Ref]*source.Object, len(objects))
+	for i := range objects {
+		byRef[objects[i].Ref] = &objects[i]
+	}
+	for i := range problems {
+		if o := byRef[problems[i].Ref]; o != nil && problems[i].Pos == (model.Position{}) {
+			problems[i].Pos = o.Locate(problems[i].Field)
+		}
+	}
 }
 
 // leftOut says in one line which objects mean nothing to a mesh; it is empty where there are none.

@@ -77,7 +77,7 @@ func withObjects(record *unstructured.Unstructured, earlier []objectRef) (*unstr
 
 // parseRecord reads the ConfigMap.
 func parseRecord(cm *corev1.ConfigMap) (*Record, error) {
-	values, err := parseValues("values of the installation, ConfigMap "+cm.Namespace+"/"+cm.Name, []byte(cm.Data[keyValues]))
+	values, err := ParseValues("values of the installation, ConfigMap "+cm.Namespace+"/"+cm.Name, []byte(cm.Data[keyValues]))
 	if err != nil {
 		return nil, err
 	}

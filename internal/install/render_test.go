@@ -71,7 +71,7 @@ const somewhere = "image: {hub: registry.example.com/mesh}"
 
 func values(t testing.TB, text string) Values {
 	t.Helper()
-	v, err := parseValues("values.yaml", []byte(text))
+	v, err := ParseValues("values.yaml", []byte(text))
 	if err != nil {
 		t.Fatal(err)
 	}

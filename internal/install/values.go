@@ -33,10 +33,11 @@ func ReadValues(path string) (Values, error) {
 	if err != nil {
 		return Values{}, fmt.Errorf("values: %w", err)
 	}
-	return parseValues(path, text)
+	return ParseValues(path, text)
 }
 
-func parseValues(origin string, text []byte) (Values, error) {
+// ParseValues reads values; origin is what errors call them.
+func ParseValues(origin string, text []byte) (Values, error) {
 	v := Values{Origin: origin, Settings: map[string]any{}}
 	if err := yaml.UnmarshalStrict(text, &v.Settings); err != nil {
 		return Values{}, fmt.Errorf("%s: %w", origin, err)
@@ -81,7 +82,7 @@ func HighlyAvailable() (Values, error) {
 	if err != nil {
 		return Values{}, err
 	}
-	return parseValues("--ha", text)
+	return ParseValues("--ha", text)
 }
 
 // merge puts values over each other, the last one on top. Lists are replaced, not joined, as Helm does.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
 
@@ -25,63 +26,53 @@ type Changed struct {
 	Verb string
 }
 
-// Apply puts the objects of files and directories in force, over those of the lab's own directories. Objects that are
-// refused come back as problems; the others are applied all the same.
-func (c *Client) Apply(paths []string) ([]Changed, []model.Problem, error) {
-	objects, problems, err := file.Read(paths)
-	if err != nil {
-		return nil, nil, err
-	}
+// Apply puts objects in force, over those of the lab's own directories.
+func (c *Client) Apply(objects []source.Object) ([]Changed, error) {
 	unlock, err := c.lockApplied()
 	if err != nil {
-		return nil, problems, err
+		return nil, err
 	}
 	defer unlock()
 	hidden, err := c.readHidden()
 	if err != nil {
-		return nil, problems, err
+		return nil, err
 	}
 	var done []Changed
 	for i := range objects {
 		raw, err := manifest(objects[i].Value)
 		if err != nil {
-			return done, problems, fmt.Errorf("%s: %w", objects[i].Ref, err)
+			return done, fmt.Errorf("%s: %w", objects[i].Ref, err)
 		}
 		if err := writeAtomic(c.appliedFile(objects[i].Ref), raw); err != nil {
-			return done, problems, err
+			return done, err
 		}
 		delete(hidden, objects[i].Ref.String())
 		done = append(done, Changed{objects[i].Ref, "applied"})
 	}
-	return done, problems, c.writeHidden(hidden)
+	return done, c.writeHidden(hidden)
 }
 
-// Delete takes the objects that files and directories name out of force, those of the lab's own directories too,
-// without touching the user's files.
-func (c *Client) Delete(paths []string) ([]Changed, []model.Problem, error) {
-	objects, problems, err := file.Read(paths)
-	if err != nil {
-		return nil, nil, err
-	}
+// Delete takes objects out of force, those of the lab's own directories too, without touching the user's files.
+func (c *Client) Delete(objects []source.Object) ([]Changed, error) {
 	unlock, err := c.lockApplied()
 	if err != nil {
-		return nil, problems, err
+		return nil, err
 	}
 	defer unlock()
 	own, err := c.ownObjects()
 	if err != nil {
-		return nil, problems, err
+		return nil, err
 	}
 	hidden, err := c.readHidden()
 	if err != nil {
-		return nil, problems, err
+		return nil, err
 	}
 	var done []Changed
 	for i := range objects {
 		ref := objects[i].Ref
 		err := os.Remove(c.appliedFile(ref))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return done, problems, err
+			return done, err
 		}
 		verb := "deleted"
 		switch {
@@ -92,7 +83,7 @@ func (c *Client) Delete(paths []string) ([]Changed, []model.Problem, error) {
 		}
 		done = append(done, Changed{ref, verb})
 	}
-	return done, problems, c.writeHidden(hidden)
+	return done, c.writeHidden(hidden)
 }
 
 // lockApplied keeps two commands from changing the applied objects at the same time.

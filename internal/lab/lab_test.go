@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/source/file"
 )
 
 func TestServiceNetwork(t *testing.T) {
@@ -247,29 +249,29 @@ func TestEditsTakeEffect(t *testing.T) {
 			t.Errorf("answers after the replacement: %+v", r)
 		}
 	})
-	extra := filepath.Join(t.TempDir(), "extra.yaml")
-	if err := os.WriteFile(extra, []byte(deployment("extra", 1)+deployment("web", 1)), 0o600); err != nil {
-		t.Fatal(err)
+	read, err := file.Load(file.LoadOptions{Paths: []string{file.Stdin}, Stdin: strings.NewReader(deployment("extra", 1) + deployment("web", 1))})
+	if err != nil || len(read.Objects) != 2 {
+		t.Fatalf("Load() = %+v, %v", read, err)
 	}
+	extra := read.Objects
 	t.Run("apply_overrides_the_directory", func(t *testing.T) {
-		changed, problems, err := f.Apply([]string{extra})
-		if err != nil || len(problems) > 0 || len(changed) != 2 {
-			t.Fatalf("Apply() = %v, %v, %v", changed, problems, err)
+		if changed, err := f.Apply(extra); err != nil || len(changed) != 2 {
+			t.Fatalf("Apply() = %v, %v", changed, err)
 		}
 		f.await(t, "one pod each of web, extra, client", func(st *Status) bool { return st.Settled && len(st.Pods) == 3 })
 	})
 	t.Run("delete_hides_the_directory_s_object", func(t *testing.T) {
-		if _, _, err := f.Delete([]string{extra}); err != nil {
+		if _, err := f.Delete(extra); err != nil {
 			t.Fatal(err)
 		}
 		f.await(t, "the client alone", func(st *Status) bool { return st.Settled && len(st.Pods) == 1 })
-		changed, _, err := f.Delete([]string{extra})
+		changed, err := f.Delete(extra)
 		if err != nil || len(changed) != 2 || changed[0].Verb != "not found" {
 			t.Errorf("second Delete() = %v, %v", changed, err)
 		}
 	})
 	t.Run("apply_brings_it_back", func(t *testing.T) {
-		if _, _, err := f.Apply([]string{extra}); err != nil {
+		if _, err := f.Apply(extra); err != nil {
 			t.Fatal(err)
 		}
 		f.await(t, "three pods", func(st *Status) bool { return st.Settled && len(st.Pods) == 3 })

@@ -9,19 +9,23 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"fairlead.dev/fairlead/internal/source/file"
 )
 
 // UpOptions say what a lab runs.
 type UpOptions struct {
 	// Name tells labs apart; StateDir is where their directories are (default /tmp/fairlead-<uid>).
 	Name, StateDir string
-	// Paths are files and directories of manifests. Directories are followed live.
+	// Paths are files and directories of manifests. Directories are followed live. "-" means Stdin, read once.
 	Paths []string
+	Stdin io.Reader
 	// Plain runs pods only: no control plane, no sidecars.
 	Plain bool
 	// Self, Proxy and Controller are the binaries fairlead, fairlead-proxy and fairlead-controller. Self defaults to
@@ -61,6 +65,9 @@ func Up(ctx context.Context, o UpOptions) (*Client, error) {
 		return nil, err
 	}
 	for i, p := range o.Paths {
+		if p == file.Stdin {
+			continue
+		}
 		if o.Paths[i], err = filepath.Abs(p); err != nil {
 			return nil, err
 		}
@@ -108,10 +115,30 @@ func prepare(s state, o UpOptions) error {
 			return fmt.Errorf("%s: %w (build it, or run pods without the mesh: --plain)", name, err)
 		}
 	}
+	if i := slices.Index(o.Paths, file.Stdin); i >= 0 {
+		o.Paths = slices.Clone(o.Paths)
+		o.Paths[i] = s.path("stdin.yaml")
+		if err := writeStdin(o.Paths[i], o.Stdin); err != nil {
+			return fmt.Errorf("standard input: %w", err)
+		}
+	}
 	return writeJSON(s.config(), config{
 		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, Plain: o.Plain,
 		Rootful: os.Geteuid() == 0, Environ: appEnviron(o.Environ),
 	})
+}
+
+// writeStdin keeps what the caller's standard input gives, for the supervisor to read as a file.
+func writeStdin(path string, in io.Reader) error {
+	if in == nil {
+		return errors.New("there is none")
+	}
+	out, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }
 
 // linkOrCopy puts a program at another place.

@@ -62,10 +62,12 @@ func (c *content) refused() bool {
 type decoder struct {
 	kinds   map[string]*kind
 	schemas *schemas
+	// namespace is that of objects which name none and belong to one.
+	namespace string
 }
 
 func newDecoder() *decoder {
-	d := &decoder{kinds: map[string]*kind{}, schemas: newSchemas()}
+	d := &decoder{kinds: map[string]*kind{}, schemas: newSchemas(), namespace: metav1.NamespaceDefault}
 	for _, k := range kinds() {
 		d.kinds[k.name] = &k
 	}
@@ -196,7 +198,7 @@ type written struct {
 }
 
 // ref names the object as far as it can be told. unobeyed is set for one of a mesh's kinds that is not read.
-func (s *written) ref(k *kind, unobeyed bool) (ref model.Ref, named bool) {
+func (d *decoder) ref(s *written, k *kind, unobeyed bool) (ref model.Ref, named bool) {
 	ref.Kind, ref.Namespace, ref.Name = s.kind, s.namespace, s.name
 	if ref.Kind == "" {
 		ref.Kind = unknownKind
@@ -213,7 +215,7 @@ func (s *written) ref(k *kind, unobeyed bool) (ref model.Ref, named bool) {
 	case k != nil && k.scope == clusterWide:
 		ref.Namespace = ""
 	case ref.Namespace == "":
-		ref.Namespace = metav1.NamespaceDefault
+		ref.Namespace = d.namespace
 	}
 	return ref, true
 }
@@ -228,7 +230,7 @@ func (d *decoder) object(c *content, s written) {
 		c.bystanders = append(c.bystanders, cmp.Or(s.kind, filepath.Base(s.doc.file)))
 		return
 	}
-	ref, named := s.ref(k, out.unobeyed)
+	ref, named := d.ref(&s, k, out.unobeyed)
 	severity := model.Rejected
 	var found []mistake
 	var value any

@@ -3,6 +3,7 @@ package file
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -53,22 +54,50 @@ type Manifests struct {
 	Bystanders map[string]int
 }
 
+// Stdin as a path means the reader of [LoadOptions]. Problems call it stdin.
+const Stdin = "-"
+
+// LoadOptions say what to read once.
+type LoadOptions struct {
+	// Paths are files and directories, or Stdin; later ones override earlier ones.
+	Paths []string
+	// Stdin is read where Paths name it; nil where they cannot.
+	Stdin io.Reader
+	// Namespace is that of objects which name none and belong to one; empty means default.
+	Namespace string
+}
+
 // Read reads paths once: all objects in force, and all problems. A path that cannot be read at all is an error.
 func Read(paths []string) ([]source.Object, []model.Problem, error) {
-	m, err := Load(paths)
+	m, err := Load(LoadOptions{Paths: paths})
 	return m.Objects, m.Problems, err
 }
 
-// Load is Read with everything that there is to say of the paths.
-func Load(paths []string) (Manifests, error) {
-	for _, path := range paths {
+// Load is Read with everything that there is to say and to choose.
+func Load(o LoadOptions) (Manifests, error) {
+	r, t := newRegistry(), &tree{}
+	if o.Namespace != "" {
+		r.decoder.namespace = o.Namespace
+	}
+	for root, path := range o.Paths {
+		if path == Stdin && o.Stdin != nil {
+			data, err := io.ReadAll(io.LimitReader(o.Stdin, maxFileSize+1))
+			if err == nil && len(data) > maxFileSize {
+				err = errTooLarge(len(data))
+			}
+			if err != nil {
+				return Manifests{}, fmt.Errorf("standard input: %w", err)
+			}
+			r.put(entryKey{root, "stdin"}, data)
+			continue
+		}
 		if _, err := os.Stat(path); err != nil {
 			message, _ := plainFileError(err)
 			return Manifests{}, fmt.Errorf("%s: %s", path, message)
 		}
+		t.root(root, filepath.Clean(path))
 	}
-	r := newRegistry()
-	t := walkPaths(paths, nil)
+	t.sort()
 	for _, f := range t.failures {
 		r.fail(f.key, f.message, f.fix)
 	}

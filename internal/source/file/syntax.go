@@ -171,7 +171,7 @@ func roughRef(d *decoder, doc *document) (ref model.Ref, named bool) {
 	if s.kind == "" {
 		s.name = ""
 	}
-	return s.ref(d.kinds[s.kind], false)
+	return d.ref(&s, d.kinds[s.kind], false)
 }
 
 func group1(re *regexp.Regexp, text string) string {

@@ -44,10 +44,14 @@ func walkPaths(paths []string, watch func(dir string) error) *tree {
 	for root, path := range paths {
 		t.root(root, filepath.Clean(path))
 	}
+	t.sort()
+	return t
+}
+
+func (t *tree) sort() {
 	slices.SortFunc(t.files, entryKey.compare)
 	slices.Sort(t.dirs)
 	t.dirs = slices.Compact(t.dirs)
-	return t
 }
 
 // root adds one of the paths. It may come, go or change between file and directory at any moment: what it is counts
@@ -215,9 +219,13 @@ func readFile(path string) ([]byte, error) {
 	case !info.Mode().IsRegular():
 		return nil, errors.New("not a regular file")
 	case info.Size() > maxFileSize:
-		return nil, fmt.Errorf("%d MB large, more than the %d MB that are read", info.Size()>>20, maxFileSize>>20)
+		return nil, errTooLarge(int(info.Size()))
 	}
 	return os.ReadFile(path)
+}
+
+func errTooLarge(size int) error {
+	return fmt.Errorf("%d MB large, more than the %d MB that are read", size>>20, maxFileSize>>20)
 }
 
 // load reads one file into the registry.
