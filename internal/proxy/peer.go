@@ -31,10 +31,10 @@ func newPeer(u *upstreams, k peerKey) *peer {
 
 func (p *peer) touch() { p.used.Store(time.Now().UnixNano()) }
 
-// closeIdle closes connections that carry nothing since before the horizon; it reports whether none is left.
-func (p *peer) closeIdle(horizon time.Time) bool {
-	a, b := p.http.closeIdle(horizon), p.tcp.closeIdle(horizon)
-	return a && b && p.used.Load() < horizon.UnixNano()
+// closeIdle closes connections that carried nothing for so long; it reports whether none is left.
+func (p *peer) closeIdle(now time.Time, after time.Duration) bool {
+	a, b := p.http.closeIdle(now, after), p.tcp.closeIdle(now, after)
+	return a && b && p.used.Load() < now.Add(-after).UnixNano()
 }
 
 // abandon ends dials under way: the endpoint is gone, and nobody may be there to refuse them.
@@ -52,6 +52,8 @@ func (p *peer) close() {
 type meshConn struct {
 	*h2.Client
 	conn net.Conn
+
+	opened uint32 // streams when closeIdle last looked; its alone
 }
 
 // link keeps HTTP/2 connections to one place: one, and more only while every one has as many streams as the peer
@@ -191,22 +193,28 @@ func without(conns []*meshConn, c *meshConn) []*meshConn {
 	return out
 }
 
-func (l *link) closeIdle(horizon time.Time) bool {
+// closeIdle lets connections go that carried nothing for so long. Whether a request came since the last look is told by
+// the count of streams, so that requests need not note the time. It reports whether no connection is in use.
+func (l *link) closeIdle(now time.Time, after time.Duration) bool {
 	conns := l.conns.Load()
 	if conns == nil || len(*conns) == 0 {
 		return true
 	}
-	for _, c := range *conns {
-		if c.Active() > 0 {
-			l.used.Store(time.Now().UnixNano())
-			return false
-		}
+	busy := false
+	for _, c := range *conns { // all of them, so that each is compared with the last look
+		opened := c.Opened()
+		busy = busy || c.Active() > 0 || opened != c.opened
+		c.opened = opened
 	}
-	if l.used.Load() >= horizon.UnixNano() {
+	if busy {
+		l.used.Store(now.UnixNano())
+		return false
+	}
+	if l.used.Load() >= now.Add(-after).UnixNano() {
 		return false
 	}
 	for _, c := range *conns {
-		c.conn.Close()
+		c.GoAway() // and not at once: a request may be about to take it
 	}
 	return true
 }
@@ -361,16 +369,16 @@ func (p *pool) close() {
 	p.mu.Lock()
 	p.over = true
 	p.mu.Unlock()
-	p.closeIdle(time.Now().Add(time.Hour))
+	p.closeIdle(time.Now(), -time.Hour)
 	p.h2.closeWhenIdle()
 }
 
-func (p *pool) closeIdle(horizon time.Time) {
+func (p *pool) closeIdle(now time.Time, after time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	kept := p.idle[:0]
 	for _, c := range p.idle {
-		if c.since.Before(horizon) {
+		if c.since.Before(now.Add(-after)) {
 			c.conn.Close()
 			continue
 		}
@@ -378,7 +386,7 @@ func (p *pool) closeIdle(horizon time.Time) {
 	}
 	clear(p.idle[len(kept):])
 	p.idle = kept
-	p.h2.closeIdle(horizon)
+	p.h2.closeIdle(now, after)
 }
 
 // openHTTP2 starts a stream to an app that speaks HTTP/2 with prior knowledge.

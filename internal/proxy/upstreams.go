@@ -162,10 +162,10 @@ func (u *upstreams) closeIdle(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, p := range u.pools {
-		p.closeIdle(now.Add(-cmp.Or(p.policy.idle, idleAfter)))
+		p.closeIdle(now, cmp.Or(p.policy.idle, idleAfter))
 	}
 	for k, p := range u.peers {
-		if p.closeIdle(now.Add(-meshIdle)) && p.users == 0 {
+		if p.closeIdle(now, meshIdle) && p.users == 0 {
 			delete(u.peers, k)
 		}
 	}

@@ -29,6 +29,13 @@ func (c *Client) Active() int {
 	return c.conn.active
 }
 
+// Opened is how many streams have been opened so far.
+func (c *Client) Opened() uint32 {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.nextID / 2
+}
+
 // Closed tells whether Open can never succeed again.
 func (c *Client) Closed() bool {
 	c.conn.mu.Lock()

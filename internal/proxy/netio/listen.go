@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
@@ -11,18 +12,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// keepAlive finds peers that vanished without a word: first probe after 60 s of silence, given up 30 s later.
+// keepAlive finds peers that vanished without a word: first probe after about 60 s of silence, given up after five, about
+// 50 s later. Every connection has times of its own: thousands that fell silent together, as after a load test or a
+// deployment, would else send each of their probes in the same instant, more than the receiver's backlog holds, and be
+// given up together with their peer alive.
 func keepAlive() net.KeepAliveConfig {
-	return net.KeepAliveConfig{Enable: true, Idle: time.Minute, Interval: 10 * time.Second, Count: 3}
+	return net.KeepAliveConfig{Enable: true, Idle: seconds(45, 75), Interval: seconds(7, 13), Count: 5}
+}
+
+// seconds is a random time of whole seconds, all that the kernel takes.
+func seconds(from, to int) time.Duration {
+	return time.Duration(from+rand.IntN(to-from+1)) * time.Second //nolint:gosec // spreading load needs no secrecy
+}
+
+// Listener accepts TCP connections that have TCP_NODELAY and keep-alive set.
+type Listener struct{ *net.TCPListener }
+
+// Accept implements net.Listener.
+func (l *Listener) Accept() (net.Conn, error) {
+	conn, err := l.AcceptTCP()
+	if err != nil {
+		return nil, err // a nil *net.TCPConn must not become a non-nil net.Conn
+	}
+	conn.SetKeepAliveConfig(keepAlive()) //nolint:errcheck // a connection that is broken already says so when it is read
+	return conn, nil
 }
 
 // Listen opens a TCP listener. A wildcard address takes its own family only, so that "0.0.0.0" and "::" can be opened
-// side by side and every accepted connection has one family for certain. Accepted connections have TCP_NODELAY and
-// keep-alive set. mark, where not 0, is inherited by them.
-func Listen(ctx context.Context, addr netip.AddrPort, mark uint32) (*net.TCPListener, error) {
+// side by side and every accepted connection has one family for certain. mark, where not 0, is inherited by accepted
+// connections.
+func Listen(ctx context.Context, addr netip.AddrPort, mark uint32) (*Listener, error) {
 	lc := net.ListenConfig{
-		KeepAliveConfig: keepAlive(),
-		Control:         control(func(fd int, _ string) error { return setMark(fd, mark) }),
+		KeepAlive: -1, // set when accepted, differently each time
+		Control:   control(func(fd int, _ string) error { return setMark(fd, mark) }),
 	}
 	l, err := lc.Listen(ctx, family("tcp", addr.Addr()), addr.String())
 	if err != nil {
@@ -32,12 +54,12 @@ func Listen(ctx context.Context, addr netip.AddrPort, mark uint32) (*net.TCPList
 	if !ok {
 		return nil, errors.Join(fmt.Errorf("listen %s: got a %T", addr, l), l.Close())
 	}
-	return tcp, nil
+	return &Listener{tcp}, nil
 }
 
 // ListenAll opens port on every IPv4 and every IPv6 address. On a machine without IPv6 it gives the IPv4 listener
 // alone.
-func ListenAll(ctx context.Context, port uint16, mark uint32) ([]*net.TCPListener, error) {
+func ListenAll(ctx context.Context, port uint16, mark uint32) ([]*Listener, error) {
 	l4, err := Listen(ctx, netip.AddrPortFrom(netip.IPv4Unspecified(), port), mark)
 	if err != nil {
 		return nil, err
@@ -47,12 +69,12 @@ func ListenAll(ctx context.Context, port uint16, mark uint32) ([]*net.TCPListene
 	}
 	l6, err := Listen(ctx, netip.AddrPortFrom(netip.IPv6Unspecified(), port), mark)
 	if noIPv6(err) {
-		return []*net.TCPListener{l4}, nil
+		return []*Listener{l4}, nil
 	}
 	if err != nil {
 		return nil, errors.Join(err, l4.Close())
 	}
-	return []*net.TCPListener{l4, l6}, nil
+	return []*Listener{l4, l6}, nil
 }
 
 // ListenPacket opens a UDP socket. The DNS server must be given loopback addresses, not a wildcard: the answer has to
