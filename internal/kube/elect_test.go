@@ -211,6 +211,8 @@ func TestElectLeaseBelongsToThePod(t *testing.T) {
 		if diff := cmp.Diff(any(want), owners()); diff != "" {
 			t.Errorf("owners of the lease made anew (-want +got):\n%s", diff)
 		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
 		if diff := cmp.Diff([]string{"a"}, s.history); diff != "" {
 			t.Errorf("terms (-want +got):\n%s", diff)
 		}
