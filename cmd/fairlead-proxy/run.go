@@ -28,6 +28,7 @@ func run(ctx context.Context, args []string) error {
 	fs.StringVar(&o.ServiceAccount, "service-account", "default", "the pod's service account")
 	ips := fs.String("pod-ip", "", "the pod's `IP`s, comma-separated")
 	fs.StringVar(&o.Snapshot, "snapshot", "", "`FILE` that keeps the last good configuration")
+	fs.StringVar(&o.AppMetrics, "app-metrics", "", "`URL` of the app's own metrics without a host, such as http://:9797/metrics, to show behind the sidecar's on 15020 (empty for none)")
 	mark := fs.Uint("mark", 0, "socket mark of the sidecar's own traffic, where its uid does not tell it apart (0 = none)")
 	fs.DurationVar(&o.Drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM")
 	level := fs.String("log-level", "info", "debug, info, warn or error")

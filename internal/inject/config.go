@@ -47,6 +47,8 @@ type Config struct {
 	ExcludeInboundPorts  string `json:"excludeInboundPorts"`
 	ExcludeOutboundPorts string `json:"excludeOutboundPorts"`
 	CaptureDNS           bool   `json:"captureDNS"`
+	// MergeMetrics has Prometheus' annotations on pods point at the sidecar, which shows the app's metrics behind its own.
+	MergeMetrics bool `json:"mergeMetrics"`
 }
 
 // Choice is a yes, a no, or what the cluster can do. The zero value is [Auto].
@@ -105,6 +107,7 @@ func DefaultConfig() Config {
 		}},
 		IncludeOutboundCIDRs: "*",
 		CaptureDNS:           true,
+		MergeMetrics:         true,
 	}
 }
 
@@ -152,7 +155,7 @@ func (c *Config) fields() map[string]any {
 		"logLevel": &c.LogLevel, "drain": &c.Drain, "holdTimeout": &c.HoldTimeout, "resources": &c.Resources,
 		"includeOutboundCIDRs": &c.IncludeOutboundCIDRs, "excludeOutboundCIDRs": &c.ExcludeOutboundCIDRs,
 		"excludeInboundPorts": &c.ExcludeInboundPorts, "excludeOutboundPorts": &c.ExcludeOutboundPorts,
-		"captureDNS": &c.CaptureDNS,
+		"captureDNS": &c.CaptureDNS, "mergeMetrics": &c.MergeMetrics,
 	}
 }
 

@@ -32,6 +32,7 @@ excludeOutboundCIDRs: 169.254.169.254
 excludeInboundPorts: "22, 8000-8010"
 excludeOutboundPorts: "25"
 captureDNS: false
+mergeMetrics: false
 `), defaultConfig())
 	want := inject.Config{
 		Image: "registry.local/fairlead/proxy:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []inject.SecretName{"one", "two"},

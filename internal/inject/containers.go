@@ -112,7 +112,8 @@ func (b *builder) proxyContainer(probes []corev1.EnvVar) corev1.Container {
 			"--controller=" + b.s.Controller, "--controller-name=" + b.s.ControllerName, "--snapshot=" + stateDir + "/snapshot",
 			"--drain=" + b.s.drain.String(), "--log-level=" + b.s.LogLevel,
 		},
-		Ports:     []corev1.ContainerPort{{Name: "mesh-metrics", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}},
+		// The name that scrape configurations written for Istio's sidecars look for: they keep ".*-envoy-prom".
+		Ports:     []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}},
 		Env:       []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"), field("SERVICE_ACCOUNT", "spec.serviceAccountName"), field("POD_IPS", "status.podIPs")},
 		Resources: *b.s.resources.DeepCopy(),
 		VolumeMounts: []corev1.VolumeMount{
@@ -131,6 +132,9 @@ func (b *builder) proxyContainer(probes []corev1.EnvVar) corev1.Container {
 		c.Env = append(c.Env, corev1.EnvVar{Name: "GOMEMLIMIT", Value: strconv.FormatInt(limit.Value()/10*9, 10)})
 	}
 	c.Env = append(c.Env, probes...)
+	if b.appMetrics != "" {
+		c.Args = append(c.Args, "--app-metrics="+b.appMetrics)
+	}
 	return c
 }
 

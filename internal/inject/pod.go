@@ -94,6 +94,8 @@ type builder struct {
 	s        settings
 	status   Status
 	warnings []string
+	// appMetrics is where the app shows metrics, as the sidecar is told; empty where it shows none.
+	appMetrics string
 }
 
 // build puts everything into the pod, in the order in which it works.
@@ -103,6 +105,7 @@ func (b *builder) build() error {
 	if err != nil {
 		return err
 	}
+	b.mergeMetrics()
 	b.addVolumes()
 	b.addPullSecrets()
 	// The rules come before everything that has traffic, …

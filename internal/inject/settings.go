@@ -27,6 +27,7 @@ const (
 	keyStaticPod = corev1.MirrorPodAnnotationKey
 	labOwner     = domain + "owner-"
 	istioNoImage = istioDomain + "proxyImage"
+	istioMerge   = "prometheus.istio.io/merge-metrics"
 )
 
 // settings are what one pod gets: the configuration with the pod's annotations over it.
@@ -70,6 +71,7 @@ func annotations() []annotation {
 		{"exclude-interfaces", istioTraffic + "excludeInterfaces", text(parseInterfaces, func(s *settings) *string { return &s.excludeInterfaces })},
 		{"rewrite-app-probes", istioDomain + "rewriteAppHTTPProbers", boolean(func(s *settings) *bool { return &s.rewriteProbes })},
 		{"capture-dns", "", boolean(func(s *settings) *bool { return &s.CaptureDNS })},
+		{"merge-metrics", istioMerge, boolean(func(s *settings) *bool { return &s.MergeMetrics })},
 	}
 }
 

@@ -3,6 +3,7 @@ package inject
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -31,6 +32,8 @@ type Status struct {
 	Volumes          []string `json:"volumes,omitempty"`
 	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
 	Annotations      []string `json:"annotations,omitempty"`
+	// Replaced are annotations as they were before the injector wrote others in their place.
+	Replaced map[string]string `json:"replaced,omitempty"`
 	// Redirect is, where a CNI plugin redirects the traffic, what it is to give to `fairlead-proxy init`; nil elsewhere.
 	// internal/cni reads it.
 	Redirect []string `json:"redirect,omitzero"`
@@ -98,6 +101,7 @@ func Remove(pod *corev1.Pod) (*corev1.Pod, bool, error) {
 	for _, key := range append(status.Annotations, keyStatus) {
 		delete(out.Annotations, key)
 	}
+	maps.Copy(out.Annotations, status.Replaced)
 	if len(out.Annotations) == 0 {
 		out.Annotations = nil
 	}

@@ -45,7 +45,7 @@ controller:
   affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
   topologySpreadConstraints: [{topologyKey: a, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {a: b}}}]
   priorityClassName: system-cluster-critical
-  podAnnotations: {a: b}
+  podAnnotations: {a: b, prometheus.io/scrape: "false"}
   podLabels: {c: d}
   extraArgs: [--pprof]
   resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}

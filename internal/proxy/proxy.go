@@ -17,6 +17,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/appmetrics"
 	"fairlead.dev/fairlead/internal/appprobe"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
@@ -51,6 +52,8 @@ type Options struct {
 	Resolvers []netip.AddrPort
 	// AppProbes are made of the workload's app when the kubelet asks for them, by path.
 	AppProbes map[string]appprobe.Probe
+	// AppMetrics is where the app shows metrics, such as http://:9797/metrics; empty where it shows none.
+	AppMetrics string
 	// AccessLog takes the lines of the access log.
 	AccessLog io.Writer
 	Version   string
@@ -75,7 +78,9 @@ type Proxy struct {
 	mirrors  *mirrors
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
-	bundle   atomic.Pointer[[]byte] // the mesh's roots, PEM, as the control plane sent them last
+	// appMetrics is nil where the app shows none.
+	appMetrics *appmetrics.Page
+	bundle     atomic.Pointer[[]byte] // the mesh's roots, PEM, as the control plane sent them last
 
 	draining chan struct{}
 	quit     chan struct{}
@@ -119,6 +124,12 @@ func New(o Options) (*Proxy, error) {
 	p.probes, err = appprobe.New(appprobe.Options{Probes: o.AppProbes, PodIP: o.IPs[0], Dial: p.dialApp, Logger: o.Logger})
 	if err != nil {
 		return nil, err
+	}
+	if o.AppMetrics != "" {
+		p.appMetrics, err = appmetrics.New(appmetrics.Options{URL: o.AppMetrics, PodIP: o.IPs[0], Dial: p.dialPlain, Logger: o.Logger})
+		if err != nil {
+			return nil, err
+		}
 	}
 	p.newHandlers()
 	return p, nil

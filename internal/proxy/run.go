@@ -15,6 +15,9 @@ import (
 func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, error) {
 	l := &opener{ctx: ctx, mark: p.o.Mark}
 	pages := telemetry.Pages{Registry: p.metrics, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
+	if p.appMetrics != nil {
+		pages.App = p.appMetrics.Append
+	}
 	serve := []func(context.Context) error{
 		// What the workload opens, redirected here by the kernel.
 		p.accepting(l.all(portOutbound), p.serveOutbound),

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"encoding/json"
+	"io"
 	"net/http"
 	"time"
 )
@@ -97,6 +98,8 @@ type Pages struct {
 	Quit func()
 	// Probes answers what begins with ProbesPath.
 	Probes http.Handler
+	// App writes the app's own page of metrics, for a request, behind that of the sidecar; nil where the app has none.
+	App func(*http.Request, io.Writer) error
 }
 
 // ProbesPath is where the kubelet asks for the probes of the app.
@@ -104,7 +107,7 @@ const ProbesPath = "/app-health/"
 
 // Admin is the handler of the loopback port 15000.
 func (p Pages) Admin() http.Handler {
-	mux := p.mux()
+	mux := p.mux(p.metrics)
 	mux.HandleFunc("GET /config_dump", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		enc := json.NewEncoder(w)
@@ -118,24 +121,44 @@ func (p Pages) Admin() http.Handler {
 	return mux
 }
 
-// Agent is the handler of 15020: the public pages, and the probes of the app.
+// Agent is the handler of 15020: the public pages, and the app's probes and metrics.
 func (p Pages) Agent() http.Handler {
-	mux := p.mux()
+	stats := p.metrics
+	if p.App != nil {
+		stats = p.merged
+	}
+	mux := p.mux(stats)
 	mux.Handle(ProbesPath, p.Probes)
 	return mux
 }
 
-// Public is the handler of 15021 and 15090: metrics and readiness, nothing that tells about configuration.
-func (p Pages) Public() http.Handler { return p.mux() }
+// mergedTime bounds the sending of the app's page, which is read as fast as it is sent: its place among few must not be
+// held by who asks and does not read.
+const mergedTime = 15 * time.Second
 
-func (p Pages) mux() *http.ServeMux {
-	mux := http.NewServeMux()
-	metrics := func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-		p.Registry.WriteMetrics(w) //nolint:errcheck // the scraper went away
+// merged is the sidecar's page with the app's behind it.
+func (p Pages) merged(w http.ResponseWriter, r *http.Request) {
+	p.metrics(w, r)
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(time.Now().Add(mergedTime)) // a writer without deadlines is a test's
+	if err := p.App(r, w); err == nil {
+		_ = c.SetWriteDeadline(time.Time{})
 	}
-	mux.HandleFunc("GET /stats/prometheus", metrics)
-	mux.HandleFunc("GET /metrics", metrics)
+}
+
+func (p Pages) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	p.Registry.WriteMetrics(w) //nolint:errcheck // the scraper went away
+}
+
+// Public is the handler of 15021 and 15090: metrics and readiness, nothing that tells about configuration.
+func (p Pages) Public() http.Handler { return p.mux(p.metrics) }
+
+// mux has the pages of all ports. stats answers Istio's path, which means all that the pod has to tell.
+func (p Pages) mux(stats http.HandlerFunc) *http.ServeMux {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /stats/prometheus", stats)
+	mux.HandleFunc("GET /metrics", p.metrics)
 	ready := func(w http.ResponseWriter, _ *http.Request) {
 		if missing := p.Ready(); missing != "" {
 			http.Error(w, missing, http.StatusServiceUnavailable)

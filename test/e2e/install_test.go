@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"os/exec"
 	"strings"
 	"testing"
@@ -126,6 +127,53 @@ spec: {mtls: {mode: STRICT}}
 	})
 	n.kubectl(t, "rollout", "restart", "deployment/users")
 	n.rollout(t, "deployment/users") // the new pod is ready: its probes were answered
+}
+
+// What was scraped by annotation before is scraped under STRICT, where Prometheus has no certificate to show.
+func TestScrapedUnderStrict(t *testing.T) {
+	t.Parallel()
+	n := meshed(t, "scraped")
+	n.apply(t, `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default}
+spec: {mtls: {mode: STRICT}}
+`, `
+apiVersion: v1
+kind: Pod
+metadata:
+  name: app
+  labels: {app: app}
+  annotations: {prometheus.io/scrape: "true", prometheus.io/port: "9797", prometheus.io/path: /metrics.txt}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: app
+      image: docker.io/library/python:3-slim
+      imagePullPolicy: IfNotPresent
+      command: [python3, -u, -c]
+      args:
+        - |
+          import http.server, os
+          os.chdir("/tmp")
+          open("metrics.txt", "w").write("# TYPE orders_total counter\norders_total{shop=\"a\"} 7\nthis is no metric\n")
+          http.server.HTTPServer(("", 9797), http.server.SimpleHTTPRequestHandler).serve_forever()
+`)
+	n.kubectl(t, "wait", "--for=condition=Ready", "pod/app", "--timeout=90s")
+	where := strings.Fields(n.kubectl(t, "get", "pod", "app", "-o",
+		`jsonpath={.status.podIP} {.metadata.annotations.prometheus\.io/port} {.metadata.annotations.prometheus\.io/path}`))
+	outside := newNamespace(t, "prometheus")
+	outside.startClient(t)
+	eventually(t, "the app is shut to who has no certificate", func() (string, bool) {
+		r := outside.call(t, "client", "http://"+where[0]+":9797/metrics.txt")
+		return fmt.Sprint(r.Statuses, r.Errors), r.Failed == 1
+	})
+	page := outside.kubectl(t, "exec", "client", "-c", "app", "--", "/fairlead", "demo-app", "get", "http://"+where[0]+":"+where[1]+where[2])
+	for _, want := range []string{`orders_total{shop="a"} 7`, "istio_build{", "fairlead_app_metrics_up 1", "fairlead_app_metrics_dropped_lines 1"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page has no %q:\n%s", want, page)
+		}
+	}
 }
 
 func keys(m map[string]int) (out []string) {
