@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"log/slog"
 	"net"
 	"net/netip"
 	"strings"
@@ -13,7 +12,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // strict is a policy that takes connections of the mesh only, except on the given ports.
@@ -106,10 +104,7 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 	m := newMesh(t)
 	users := m.sidecar("users")
 	users.apply(strict())
-	var log, access buffer
-	users.inbound.log = slog.New(slog.NewTextHandler(&log, nil))
-	users.inbound.access = telemetry.NewAccessLog(&access)
-	users.inbound.access.SetFormat(plan.AccessLogText)
+	users.apply(&plan.MeshGlobal{AccessLog: plan.AccessLogText})
 	addr := m.plainly(users, app(users))
 	const times = 3
 	for range times {
@@ -117,16 +112,16 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 	}
 	expectMetric(t, users, "istio_tcp_connections_closed_total", "} 3")
 	const why = "mutual TLS is required by PeerAuthentication myapp/default, and the caller came without a sidecar"
-	if said := strings.Count(log.String(), why); said != 1 {
-		t.Errorf("said %d times:\n%s", said, log.String())
+	if said := strings.Count(users.log.String(), why); said != 1 {
+		t.Errorf("said %d times:\n%s", said, users.log.String())
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	users.inbound.access.Run(ctx) // flushes
-	lines := strings.Split(strings.TrimSpace(access.String()), "\n")
+	lines := strings.Split(strings.TrimSpace(users.accessLog.String()), "\n")
 	for _, line := range lines {
 		if len(lines) != times || !strings.Contains(line, ` 0 NR filter_chain_not_found - "`+why+`" `) || !strings.Contains(line, "inbound|8080||") {
-			t.Errorf("access log:\n%s", access.String())
+			t.Errorf("access log:\n%s", users.accessLog.String())
 			break
 		}
 	}
@@ -135,9 +130,7 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 func TestInboundOpaqueConnectionsAreLogged(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.rawServer(app(users), func(c *net.TCPConn) { io.Copy(c, c) })
-		var access buffer
-		users.inbound.access = telemetry.NewAccessLog(&access)
-		users.inbound.access.SetFormat(plan.AccessLogText)
+		users.apply(&plan.MeshGlobal{AccessLog: plan.AccessLogText})
 		addr := m.plainly(users, app(users))
 		if e.Meshed {
 			orders.apply(service(model.TCP, e)...)
@@ -153,7 +146,7 @@ func TestInboundOpaqueConnectionsAreLogged(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		users.inbound.access.Run(ctx) // flushes
-		if line := access.String(); !strings.Contains(line, " 5 5 ") || !strings.Contains(line, app(users).String()+`" inbound|8080||`) {
+		if line := users.accessLog.String(); !strings.Contains(line, " 5 5 ") || !strings.Contains(line, app(users).String()+`" inbound|8080||`) {
 			t.Errorf("access log: %q", line)
 		}
 	})

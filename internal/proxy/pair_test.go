@@ -34,6 +34,8 @@ type sidecar struct {
 	*Proxy
 	ip netip.Addr
 	id identity.ID
+	// log and accessLog are what it writes. They are there from the start: what is exchanged while it serves would race.
+	log, accessLog *buffer
 }
 
 var nextAddr atomic.Uint32 // tests of a package share the loopback
@@ -66,11 +68,11 @@ func (m *mesh) sidecar(name string) *sidecar {
 func (m *mesh) ungoverned(name string) *sidecar {
 	m.t.Helper()
 	ip := m.ip()
-	s := &sidecar{ip: ip, id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
+	s := &sidecar{ip: ip, log: new(buffer), accessLog: new(buffer), id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
 	p, err := New(Options{
 		Pod: model.Key{Namespace: "myapp", Name: name}, IPs: []netip.Addr{ip}, Controllers: []string{"127.0.0.1:1"},
 		Token: func() (string, error) { return "token", nil }, Roots: func() ([]byte, error) { return m.ca.Roots(), nil },
-		Logger: slog.New(slog.DiscardHandler), AccessLog: io.Discard, Drain: time.Second, Version: "test",
+		Logger: slog.New(slog.NewTextHandler(s.log, nil)), AccessLog: s.accessLog, Drain: time.Second, Version: "test",
 	})
 	if err != nil {
 		m.t.Fatal(err)

@@ -73,9 +73,7 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 	root := sharedRoot(t)
 	m.ca = caOf(t, root, "cluster.local")
 	stranger := certificate(t, caOf(t, root, "other.example"), identity.ID{TrustDomain: "other.example", Namespace: "myapp", ServiceAccount: "users"})
-	var log buffer
 	users, orders := m.sidecar("users"), m.sidecar("orders")
-	users.refusals.log = slog.New(slog.NewTextHandler(&log, nil))
 	m.meshed(users)
 
 	const times = 3
@@ -85,8 +83,8 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 		}
 	}
 	expectMetric(t, users, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 3`)
-	if said := strings.Count(log.String(), "spiffe://other.example/ns/myapp/sa/users: its trust domain is neither"); said != 1 {
-		t.Errorf("said %d times:\n%s", said, log.String())
+	if said := strings.Count(users.log.String(), "spiffe://other.example/ns/myapp/sa/users: its trust domain is neither"); said != 1 {
+		t.Errorf("said %d times:\n%s", said, users.log.String())
 	}
 
 	ip := m.ip()
