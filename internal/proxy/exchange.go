@@ -122,6 +122,7 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 		if f.resp.Status == 100 {
 			continue // answered by the codec when the body was first read
 		}
+		cleanResponse(&f.resp.Fields)
 		if err := down.Respond(&f.resp); err != nil {
 			return downstreamError(err)
 		}
@@ -131,6 +132,7 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 // reply sends the response held in f.resp downstream and streams its body.
 func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
 	f.wrote = true
+	cleanResponse(&f.resp.Fields)
 	if err := down.Respond(&f.resp); err != nil {
 		return downstreamError(err)
 	}
@@ -165,7 +167,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 			}
 		}
 	}
-	trailers := up.Trailers()
+	trailers := cleanResponseTrailers(up.Trailers())
 	f.noteGRPC(trailers)
 	if err := down.End(trailers); err != nil {
 		return downstreamError(err)
@@ -206,7 +208,8 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 	return errors.Join(err, f.upload.wait())
 }
 
-// copyBody streams src to dst, flushing whenever nothing more is ready, and ends dst. Trailers are passed on. It
+// copyBody streams src to dst, flushing whenever nothing more is ready, and ends dst. Trailers are passed on as far as
+// they may be those of a request: a response that is copied, after a protocol switch, has none. It
 // says which side failed: readErr is the source's, writeErr the sink's.
 func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte) (total int64, readErr, writeErr error) {
 	for {
@@ -218,7 +221,7 @@ func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte) (total int
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return total, nil, dst.End(src.Trailers())
+			return total, nil, dst.End(cleanRequestTrailers(src.Trailers()))
 		}
 		if err != nil {
 			return total, err, nil

@@ -287,7 +287,6 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 	h := &http1Service{
 		buffers: i.buffers, draining: i.draining, clients: &i.upstreams.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) {
-			ex.Request().Fields.Del(targetField)
 			r.handle(ctx, ex, who, dst)
 		},
 		refused: func(start time.Time, out httpx.Outcome) {
@@ -305,7 +304,6 @@ func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *c
 	o := h2.Options{Pool: i.h2pool, Workers: i.workers, Quota: requests}
 	serveHTTP2(ctx, client, o, i.draining, func(s httpx.ServerExchange) {
 		r := &responder{i: i}
-		s.Request().Fields.Del(targetField)
 		r.handle(ctx, s, who, dst)
 	})
 }

@@ -51,6 +51,7 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.received, r.sent, r.wrote, r.grpcStatus, r.delayed = 0, 0, false, "", false
 	r.resp.Reset()
 	req := down.Request()
+	cleanRequest(&req.Fields)
 	r.identify(req)
 	state := r.c.dest.state.Load()
 	err := r.carry(ctx, down, state)
@@ -229,7 +230,7 @@ func (r *requester) cut(err error) error {
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
 // and the policy may name its status.
 func (r *requester) judge(req *httpx.Request) error {
-	if why := r.resp.Fields.Get(errorField); why != nil && r.conn == nil {
+	if why := r.resp.Fields.Get(errorField); why != nil && reach(r.endpoint).peer != nil {
 		return r.peerFailed(string(why))
 	}
 	policy := &r.route.Plan.Retry

@@ -27,9 +27,10 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	r.wrote = false
 	r.resp.Reset()
 	req := down.Request()
-	req.Fields.Del("x-forwarded-client-cert") // only what this sidecar has verified may stand there
+	cleanRequest(&req.Fields)
+	req.Fields.Del(clientCertField) // only what this sidecar has verified may stand there
 	if who.forwarded != "" {
-		req.Fields.AddString("x-forwarded-client-cert", who.forwarded)
+		req.Fields.AddString(clientCertField, who.forwarded)
 	}
 	err := r.begin(down)
 	if err == nil {
@@ -73,7 +74,6 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 		}
 	}
 	if err == nil {
-		r.resp.Fields.Del(errorField) // an app cannot speak for its sidecar
 		err = r.reply(down, up)
 	} else {
 		err = r.broken(p, err)

@@ -93,6 +93,17 @@ func (f *Fields) Del(name string) { f.delFrom(name, 0) }
 // DelAt removes the i-th field.
 func (f *Fields) DelAt(i int) { f.list = append(f.list[:i], f.list[i+1:]...) }
 
+// DelPrefix removes every field whose name begins with prefix.
+func (f *Fields) DelPrefix(prefix string) {
+	kept := f.list[:0]
+	for _, fd := range f.list {
+		if int(fd.name.len) < len(prefix) || !EqualFold(f.buf[fd.name.off:fd.name.off+uint32(len(prefix))], prefix) {
+			kept = append(kept, fd)
+		}
+	}
+	f.list = kept
+}
+
 func (f *Fields) delFrom(name string, from int) {
 	i := f.index(name, from)
 	if i < 0 {
