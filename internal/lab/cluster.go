@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -30,8 +31,9 @@ type cluster struct {
 	names  *dnsServer
 
 	objects   map[model.Ref]any
-	problems  []model.Problem // of the manifests
-	synced    bool            // the first Change has come
+	problems  []model.Problem               // of the manifests
+	warned    map[model.Ref][]model.Problem // of what workloads ask for in vain
+	synced    bool                          // the first Change has come
 	workloads map[model.Ref]workload
 	failed    map[model.Ref]string // workloads that cannot make pods, and why
 	services  map[model.Key]service
@@ -55,7 +57,7 @@ func newCluster(n *node, logger *slog.Logger) *cluster {
 	return &cluster{
 		node: n, logger: logger, out: newGenerated(n.state.generated()),
 		rules: newKubeProxy(logger), names: newDNSServer(logger),
-		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{},
+		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{}, warned: map[model.Ref][]model.Problem{},
 		services: map[model.Key]service{}, pods: map[model.Key]*pod{},
 		podIPs: newIPPool("10.244.0.2", 65000), vips: newClusterIPs(),
 		wake: make(chan struct{}, 1), asks: make(chan func()),
@@ -139,7 +141,7 @@ func (c *cluster) takeChanges(ctx context.Context) {
 			c.remove(ref)
 		}
 		for _, o := range ch.Upserts {
-			c.upsert(ctx, o.Ref, o.Value)
+			c.upsert(ctx, o)
 		}
 	}
 }
@@ -148,19 +150,22 @@ func (c *cluster) remove(ref model.Ref) {
 	delete(c.objects, ref)
 	delete(c.workloads, ref)
 	delete(c.failed, ref)
+	delete(c.warned, ref)
 	if ref.Kind == "Service" {
 		delete(c.services, ref.Key)
 		c.vips.release(ref.Key)
 	}
 }
 
-func (c *cluster) upsert(ctx context.Context, ref model.Ref, value any) {
-	c.objects[ref] = value
-	if w, ok := newWorkload(ref, value); ok {
+func (c *cluster) upsert(ctx context.Context, o source.Object) {
+	ref := o.Ref
+	c.objects[ref] = o.Value
+	if w, ok := newWorkload(ref, o.Value); ok {
 		c.workloads[ref] = w
 		delete(c.failed, ref)
+		c.warned[ref] = warnings(ref, w.specAt, &w.template.Spec, o.Locate)
 	}
-	svc, ok := value.(*corev1.Service)
+	svc, ok := o.Value.(*corev1.Service)
 	if !ok {
 		return
 	}
@@ -187,11 +192,15 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 	views := map[model.Ref][]podView{}
 	for _, p := range c.sortedPods() {
 		owner := ownerRef(p)
-		if _, wanted := c.workloads[owner]; !wanted {
+		w, wanted := c.workloads[owner]
+		if !wanted {
 			if !p.terminating {
 				stops = append(stops, p)
 			}
 			continue
+		}
+		if owner.Kind == "Pod" { // its labels and annotations may change while it runs, as kubectl label does it
+			p.spec.labels, p.spec.annotations = maps.Clone(w.template.Labels), maps.Clone(w.template.Annotations)
 		}
 		views[owner] = append(views[owner], podView{
 			name: p.spec.key.Name, hash: p.spec.hash, seq: p.seq, ready: p.status().ready, terminating: p.terminating,
@@ -257,6 +266,11 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
 		extraLabels: map[string]string{},
+	}
+	for svcKey, svc := range c.services {
+		if svcKey.Namespace == key.Namespace {
+			src.services = append(src.services, svc.completed)
+		}
 	}
 	if haveIPv6() {
 		src.addrs.v6 = podIP6(a)

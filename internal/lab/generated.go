@@ -106,6 +106,7 @@ func podObject(spec *podSpec, created time.Time) *corev1.Pod {
 	for _, a := range spec.addrs.list() {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: a.String()})
 	}
+	p.Spec.HostNetwork = false // it has a network of its own here, see ignoredFields
 	p.Spec.NodeName, p.Spec.ServiceAccountName = spec.node, spec.serviceAccount
 	p.Spec.Hostname, p.Spec.Subdomain = spec.hostname, spec.subdomain
 	if spec.injected {

@@ -278,6 +278,33 @@ func TestEditsTakeEffect(t *testing.T) {
 	})
 }
 
+// TestRelabel: a label of a running pod moves it in and out of Services, as kubectl label does.
+func TestRelabel(t *testing.T) {
+	t.Parallel()
+	pod := func(label string) string {
+		return "apiVersion: v1\nkind: Pod\nmetadata: {name: lone, labels: {app: " + label + "}}\nspec: {containers: [{name: app, image: fairlead.dev/demo-app, ports: [{name: web, containerPort: 8080}]}]}\n---\n"
+	}
+	f := upLab(t, pod("other")+deployment("client", 1)+webService(""))
+	st, err := f.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := st.Find(PodRef{"default", "lone"})
+	if r := f.call(t, "deploy/client", "http://web/", "--timeout", "2s"); r.OK != 0 {
+		t.Fatalf("a pod of another label answers: %+v", r)
+	}
+	f.write(t, "all.yaml", pod("web")+deployment("client", 1)+webService(""))
+	st = f.await(t, "the label", func(st *Status) bool { return st.Settled && st.Find(PodRef{"default", "lone"}).Labels["app"] == "web" })
+	if after := st.Find(PodRef{"default", "lone"}); !after.Created.Equal(before.Created) || after.IPs[0] != before.IPs[0] {
+		t.Errorf("the pod was replaced: %+v, then %+v", before, after)
+	}
+	for r, end := f.call(t, "deploy/client", "http://web/"), time.Now().Add(10*time.Second); r.Pods["lone"] != 1; r = f.call(t, "deploy/client", "http://web/") {
+		if time.Now().After(end) { // the kernel's rules follow the endpoints
+			t.Fatalf("a call after the label: %+v", r)
+		}
+	}
+}
+
 func TestPodLife(t *testing.T) {
 	t.Parallel()
 	work := t.TempDir()

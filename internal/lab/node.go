@@ -109,21 +109,28 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 		m.init.argv = append(m.init.argv, "--mark", sidecarMark)
 		m.run.run.argv = append(m.run.run.argv, "--mark", sidecarMark)
 	}
-	// As internal/inject reads them: the name of ours is that of the flag.
-	for _, x := range []struct{ name, istio string }{
-		{"exclude-outbound-ports", "excludeOutboundPorts"},
-		{"exclude-inbound-ports", "excludeInboundPorts"},
-		{"exclude-outbound-cidrs", "excludeOutboundIPRanges"},
-	} {
-		if v := cmp.Or(spec.annotations["fairlead.dev/"+x.name], spec.annotations["traffic.sidecar.istio.io/"+x.istio]); v != "" {
-			m.init.argv = append(m.init.argv, "--"+x.name, v)
-		}
-	}
+	m.init.argv = append(m.init.argv, spec.redirect...)
 	m.run.readiness = &probe{
 		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.v4, sidecarReadyPort)),
 		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,
 	}
 	return m
+}
+
+// redirectFlags are those of "fairlead-proxy init" that a pod's annotations ask for, as internal/inject reads them: the
+// name of ours is that of the flag.
+func redirectFlags(annotations map[string]string) []string {
+	var out []string
+	for _, x := range []struct{ name, istio string }{
+		{"exclude-outbound-ports", "excludeOutboundPorts"},
+		{"exclude-inbound-ports", "excludeInboundPorts"},
+		{"exclude-outbound-cidrs", "excludeOutboundIPRanges"},
+	} {
+		if v := cmp.Or(annotations["fairlead.dev/"+x.name], annotations["traffic.sidecar.istio.io/"+x.istio]); v != "" {
+			out = append(out, "--"+x.name, v)
+		}
+	}
+	return out
 }
 
 // awaitFile reads path as soon as it is there.

@@ -35,10 +35,12 @@ const (
 
 // podSpec is one pod to run, as a value: every default filled in, every variable expanded.
 type podSpec struct {
-	key                 model.Key
-	ownerKind, owner    string
-	hash                string // of the template it was made from
+	key              model.Key
+	ownerKind, owner string
+	hash             string // of the template it was made from
+	// labels and annotations may change while the pod runs; they belong to the cluster's goroutine.
 	labels, annotations map[string]string
+	redirect            []string // flags of "fairlead-proxy init"
 	serviceAccount      string
 	node, zone          string
 	hostname, subdomain string
@@ -75,6 +77,7 @@ type podSource struct {
 	environ          []string
 	extraLabels      map[string]string
 	hostname         string
+	services         []*corev1.Service // those of its namespace, completed
 }
 
 // newPodSpec translates a pod template. The error names what the lab cannot run.
@@ -85,6 +88,7 @@ func newPodSpec(src podSource) (podSpec, error) {
 		labels: maps.Clone(t.Labels), annotations: maps.Clone(t.Annotations), serviceAccount: t.Spec.ServiceAccountName,
 		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t,
 	}
+	p.redirect = redirectFlags(p.annotations)
 	if p.labels == nil {
 		p.labels = map[string]string{}
 	}
@@ -101,7 +105,7 @@ func newPodSpec(src podSource) (podSpec, error) {
 	if t.Spec.TerminationGracePeriodSeconds != nil {
 		p.grace = time.Duration(*t.Spec.TerminationGracePeriodSeconds) * time.Second
 	}
-	p.injected = injected(p.labels, p.annotations, src.inject)
+	p.injected = injected(p.labels, p.annotations, src.inject) && !t.Spec.HostNetwork
 	if len(t.Spec.Containers) == 0 {
 		return p, errors.New("spec.containers is empty")
 	}
@@ -138,7 +142,11 @@ func injected(labels, annotations map[string]string, byDefault bool) bool {
 func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec, error) {
 	out := containerSpec{name: c.Name}
 	fail := func(err error) (containerSpec, error) { return out, fmt.Errorf("container %q: %w", c.Name, err) }
-	vars, err := containerEnv(p, c)
+	var links []corev1.EnvVar
+	if enabled := p.template.Spec.EnableServiceLinks; enabled == nil || *enabled {
+		links = serviceEnv(src.services)
+	}
+	vars, err := containerEnv(p, c, links)
 	if err != nil {
 		return fail(err)
 	}
@@ -250,10 +258,13 @@ func expand(s string, values map[string]string) string {
 	})
 }
 
-// containerEnv resolves a container's variables in their order.
-func containerEnv(p *podSpec, c *corev1.Container) ([]corev1.EnvVar, error) {
+// containerEnv resolves a container's variables in their order, after those of its surroundings, which they may refer to.
+func containerEnv(p *podSpec, c *corev1.Container, given []corev1.EnvVar) ([]corev1.EnvVar, error) {
 	values := map[string]string{}
-	out := make([]corev1.EnvVar, 0, len(c.Env))
+	for _, e := range given {
+		values[e.Name] = e.Value
+	}
+	out := slices.Clone(given)
 	for _, e := range c.Env {
 		value := expand(e.Value, values)
 		if e.ValueFrom != nil {

@@ -209,3 +209,84 @@ func TestProbePort(t *testing.T) {
 		})
 	}
 }
+
+func TestServiceEnv(t *testing.T) {
+	src := testSource(parseTemplate(t, `
+spec:
+  containers:
+  - name: app
+    image: any
+    command: [serve, "$(USERS_SERVICE_SERVICE_HOST)"]
+    env:
+    - {name: URL, value: "http://$(USERS_SERVICE_SERVICE_HOST):$(USERS_SERVICE_SERVICE_PORT)"}
+    - {name: DB_PORT, value: "7000"}
+`))
+	service := func(name, ip string, ports ...corev1.ServicePort) *corev1.Service {
+		svc := &corev1.Service{}
+		svc.Name, svc.Spec.ClusterIP, svc.Spec.Ports = name, ip, ports
+		return svc
+	}
+	src.services = []*corev1.Service{
+		service("users-service", "10.96.0.7", corev1.ServicePort{Name: "http-api", Port: 8080}, corev1.ServicePort{Name: "dns", Port: 53, Protocol: corev1.ProtocolUDP}),
+		service("db", "fd00::7", corev1.ServicePort{Port: 5432}),
+		service("each", corev1.ClusterIPNone, corev1.ServicePort{Port: 80}),
+		service("outside", ""),
+	}
+	p, err := newPodSpec(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"DB_PORT=7000", "DB_PORT_5432_TCP=tcp://[fd00::7]:5432", "DB_PORT_5432_TCP_ADDR=fd00::7", "DB_PORT_5432_TCP_PORT=5432",
+		"DB_PORT_5432_TCP_PROTO=tcp", "DB_SERVICE_HOST=fd00::7", "DB_SERVICE_PORT=5432", "HOME=/root", "HOSTNAME=web-1",
+		"PATH=/bin:" + runDir + "/bin", "URL=http://10.96.0.7:8080",
+		"USERS_SERVICE_PORT=tcp://10.96.0.7:8080",
+		"USERS_SERVICE_PORT_53_UDP=udp://10.96.0.7:53", "USERS_SERVICE_PORT_53_UDP_ADDR=10.96.0.7", "USERS_SERVICE_PORT_53_UDP_PORT=53", "USERS_SERVICE_PORT_53_UDP_PROTO=udp",
+		"USERS_SERVICE_PORT_8080_TCP=tcp://10.96.0.7:8080", "USERS_SERVICE_PORT_8080_TCP_ADDR=10.96.0.7", "USERS_SERVICE_PORT_8080_TCP_PORT=8080", "USERS_SERVICE_PORT_8080_TCP_PROTO=tcp",
+		"USERS_SERVICE_SERVICE_HOST=10.96.0.7", "USERS_SERVICE_SERVICE_PORT=8080", "USERS_SERVICE_SERVICE_PORT_DNS=53", "USERS_SERVICE_SERVICE_PORT_HTTP_API=8080",
+	}
+	if diff := cmp.Diff(want, p.containers[0].run.env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if got := p.containers[0].run.argv[1]; got != "10.96.0.7" {
+		t.Errorf("$(USERS_SERVICE_SERVICE_HOST) in a command = %q", got)
+	}
+	no := false
+	src.template.Spec.EnableServiceLinks = &no
+	if p, err = newPodSpec(src); err != nil || len(p.containers[0].run.env) != 5 {
+		t.Errorf("enableServiceLinks: false gives %q, %v", p.containers[0].run.env, err)
+	}
+}
+
+func TestIgnoredFields(t *testing.T) {
+	spec := parseTemplate(t, `
+spec:
+  hostNetwork: true
+  hostPID: true
+  volumes: [{name: v, emptyDir: {}}]
+  initContainers: [{name: i, image: any, envFrom: [{secretRef: {name: s}}]}]
+  containers:
+  - {name: a, image: any, resources: {limits: {memory: 10Mi}}}
+  - {name: b, image: any, volumeMounts: [{name: v, mountPath: /v}], lifecycle: {postStart: {sleep: {seconds: 1}}}}
+`).Spec
+	ref := model.Ref{Kind: "Deployment", Key: model.Key{Namespace: "shop", Name: "web"}}
+	var got []string
+	for _, p := range warnings(ref, "spec.template.spec.", &spec, func(string) model.Position { return model.Position{File: "a.yaml", Line: 3} }) {
+		got = append(got, p.String())
+	}
+	const at = "a.yaml:3: warning: Deployment shop/web: spec.template.spec."
+	want := []string{
+		at + "hostNetwork: has no effect in the lab (the pod gets a network of its own, and no sidecar, as on a node's network)",
+		at + "hostPID: has no effect in the lab (apps see the processes of the lab)",
+		at + "volumes: has no effect in the lab (apps see this machine's files)",
+		at + "initContainers[0].envFrom: has no effect in the lab (write the variables in env)",
+		at + "containers[1].volumeMounts: has no effect in the lab (apps see this machine's files)",
+		at + "containers[1].lifecycle.postStart: has no effect in the lab",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("warnings (-want +got):\n%s", diff)
+	}
+	if p, err := newPodSpec(testSource(&corev1.PodTemplateSpec{Spec: corev1.PodSpec{HostNetwork: true, Containers: []corev1.Container{{Command: []string{"x"}}}}})); err != nil || p.injected {
+		t.Errorf("a pod of its node's network gets a sidecar: %v, %v", p.injected, err)
+	}
+}

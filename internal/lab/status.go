@@ -70,6 +70,11 @@ func (c *cluster) status() *Status {
 	for i := range c.problems {
 		st.Problems = append(st.Problems, c.problems[i].String())
 	}
+	for _, ref := range sortedRefs(c.warned) {
+		for _, p := range c.warned[ref] {
+			st.Problems = append(st.Problems, p.String())
+		}
+	}
 	owned := map[string][]PodStatus{}
 	for _, p := range c.sortedPods() {
 		ps := p.describe()

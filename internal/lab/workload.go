@@ -25,6 +25,8 @@ type workload struct {
 	recreate                 bool
 	// parallel lets a StatefulSet start and end its pods all at once.
 	parallel bool
+	// specAt leads from the object to the spec of its pods, as a field path.
+	specAt string
 	// serviceName is a StatefulSet's governing Service, the subdomain of its pods.
 	serviceName string
 }
@@ -46,7 +48,7 @@ type podPlan struct {
 
 // newWorkload reads a workload object, or reports that v is none.
 func newWorkload(ref model.Ref, v any) (workload, bool) {
-	w := workload{ref: ref, replicas: 1, maxSurge: 1}
+	w := workload{ref: ref, replicas: 1, maxSurge: 1, specAt: "spec.template.spec."}
 	switch o := v.(type) {
 	case *appsv1.Deployment:
 		w.template = &o.Spec.Template
@@ -65,7 +67,9 @@ func newWorkload(ref model.Ref, v any) (workload, bool) {
 		}
 		w.parallel = o.Spec.PodManagementPolicy == appsv1.ParallelPodManagement
 	case *corev1.Pod:
-		w.template = &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}
+		w.template, w.specAt = &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, "spec."
+		w.hash = templateHash(&corev1.PodTemplateSpec{Spec: o.Spec})
+		return w, true
 	default:
 		return w, false
 	}
