@@ -46,11 +46,10 @@ func check(n *yaml.Node, v scalarValue, s *schema, label string) (message, fix s
 	case intShape:
 		return checkInt(n, v, s, label)
 	case floatShape:
-		quotedNumber := s.quoted && v.kind == textScalar && floatForm.MatchString(v.json)
-		if v.kind != intScalar && v.kind != floatScalar && !quotedNumber {
+		if v.kind != intScalar && v.kind != floatScalar {
 			return mismatch(n, label, "a number"), unquoted(v, label, floatScalar)
 		}
-	case enumShape, protoEnumShape:
+	case enumShape:
 		return checkEnum(n, v, s, label)
 	case bytesShape:
 		return checkForm(n, v, label, form{noun: "base64 text", valid: isBase64})
@@ -104,7 +103,7 @@ func unquoted(v scalarValue, label string, want scalarType) string {
 
 func checkInt(n *yaml.Node, v scalarValue, s *schema, label string) (message, fix string) {
 	text := v.json
-	if !wholeNumber.MatchString(text) || v.kind == textScalar && !s.quoted {
+	if !wholeNumber.MatchString(text) || v.kind == textScalar {
 		return mismatch(n, label, "a whole number"), unquoted(v, label, intScalar)
 	}
 	if low, high, ok := inRange(text, s); !ok {
@@ -124,13 +123,8 @@ func inRange(text string, s *schema) (low, high string, ok bool) {
 }
 
 func checkEnum(n *yaml.Node, v scalarValue, s *schema, label string) (message, fix string) {
-	switch {
-	case v.kind == textScalar && slices.Contains(s.values, v.json):
+	if v.kind == textScalar && slices.Contains(s.values, v.json) {
 		return "", ""
-	case v.kind == intScalar && s.shape == protoEnumShape:
-		if i, err := strconv.ParseInt(v.json, 10, 64); err == nil && slices.Contains(s.numbers, i) {
-			return "", ""
-		}
 	}
 	message = fmt.Sprintf("%#q is %#q here; it must be one of %s", label, clip(n.Value), strings.Join(s.values, ", "))
 	if near := nearest(n.Value, s.values); near != "" {

@@ -74,7 +74,7 @@ func (s *schema) noun() string {
 		return "a number"
 	case textShape:
 		return "text"
-	case enumShape, protoEnumShape:
+	case enumShape:
 		return "one of " + strings.Join(s.values, ", ")
 	case bytesShape:
 		return "base64 text"

@@ -28,7 +28,6 @@ const (
 	floatShape
 	textShape
 	enumShape        // one of schema.values
-	protoEnumShape   // the same, or the number
 	bytesShape       // base64
 	durationShape    // as time.ParseDuration
 	gatewayTimeShape // a duration of the Gateway API, GEP-2257
@@ -47,11 +46,9 @@ type schema struct {
 	byName map[string]int
 	elem   *schema // of a list or a map
 	values []string
-	// numbers are the numbers of the values of a protobuf enum.
-	numbers []int64
-	// bits and unsigned bound an integer; quoted ones are accepted where protobuf's JSON form accepts them.
-	bits             int
-	unsigned, quoted bool
+	// bits and unsigned bound an integer.
+	bits     int
+	unsigned bool
 }
 
 // field is one field of an object.
@@ -221,8 +218,8 @@ func (s *schema) add(f field) {
 	s.fields = append(s.fields, f)
 }
 
-// ofMessage gives the schema of a protobuf message, as protobuf's JSON form has it. The names of the .proto file are
-// accepted beside the JSON names.
+// ofMessage gives the schema of a protobuf message, as the CustomResourceDefinition of its kind has it: stricter than
+// protobuf's JSON form, which takes numbers in quotes, enums by number, and the names of the .proto file too.
 func (c *schemas) ofMessage(m protoreflect.MessageDescriptor) *schema {
 	if s, ok := c.messages[m.FullName()]; ok {
 		return s
@@ -241,7 +238,6 @@ func (c *schemas) ofMessage(m protoreflect.MessageDescriptor) *schema {
 			f.oneof = string(o.Name())
 		}
 		s.add(f)
-		s.byName[string(fd.Name())] = len(s.fields) - 1
 	}
 	return s
 }
@@ -297,22 +293,21 @@ func fillKind(s *schema, fd protoreflect.FieldDescriptor) {
 	case protoreflect.BytesKind:
 		s.shape = bytesShape
 	case protoreflect.EnumKind:
-		s.shape = protoEnumShape
+		s.shape = enumShape
 		values := fd.Enum().Values()
 		for i := range values.Len() {
 			s.values = append(s.values, string(values.Get(i).Name()))
-			s.numbers = append(s.numbers, int64(values.Get(i).Number()))
 		}
 	case protoreflect.DoubleKind, protoreflect.FloatKind:
-		s.shape, s.quoted = floatShape, true
+		s.shape = floatShape
 	case protoreflect.Int32Kind, protoreflect.Sint32Kind, protoreflect.Sfixed32Kind:
-		s.shape, s.bits, s.quoted = intShape, 32, true
+		s.shape, s.bits = intShape, 32
 	case protoreflect.Int64Kind, protoreflect.Sint64Kind, protoreflect.Sfixed64Kind:
-		s.shape, s.bits, s.quoted = intShape, 64, true
+		s.shape, s.bits = intShape, 64
 	case protoreflect.Uint32Kind, protoreflect.Fixed32Kind:
-		s.shape, s.bits, s.unsigned, s.quoted = intShape, 32, true, true
+		s.shape, s.bits, s.unsigned = intShape, 32, true
 	case protoreflect.Uint64Kind, protoreflect.Fixed64Kind:
-		s.shape, s.bits, s.unsigned, s.quoted = intShape, 64, true, true
+		s.shape, s.bits, s.unsigned = intShape, 64, true
 	case protoreflect.MessageKind, protoreflect.GroupKind:
 		s.shape = anyShape // not reached: messages have schemas of their own
 	}

@@ -98,7 +98,7 @@ func (w *walker) value(n *yaml.Node, p *place) {
 			return
 		}
 		w.list(n, p, s.elem)
-	case boolShape, intShape, floatShape, textShape, enumShape, protoEnumShape, bytesShape, durationShape,
+	case boolShape, intShape, floatShape, textShape, enumShape, bytesShape, durationShape,
 		gatewayTimeShape, instantShape, intOrTextShape, quantityShape:
 		if n.Kind != yaml.ScalarNode {
 			w.mistyped(n, p)
