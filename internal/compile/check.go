@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -187,6 +188,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 		c.report(p.Ref, &missing{field: "spec.host", message: unknownHost(full)}, c.didYouMean(p.Host, p.Ref.Namespace))
 		return
 	}
+	c.misplaced(p, found[0])
 	if len(p.Subsets) == 0 {
 		return
 	}
@@ -200,6 +202,30 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 			c.warn(p.Ref, s.Field+".labels", fmt.Sprintf("subset %q selects none of the %d endpoints of %s", s.Name, len(labels), full), "")
 		}
 	}
+}
+
+// misplaced reports a DestinationRule in a namespace in which nobody looks for it: rules are looked up in the caller's
+// namespace, then in that of the host, then in the root one. Istio's own root namespace is none here.
+func (c *checker) misplaced(p *model.DestinationPolicy, s *model.Service) {
+	ns, root := p.Ref.Namespace, c.rootNamespace()
+	if ns == s.Key.Namespace || ns == root || c.hasCallers(ns) {
+		return
+	}
+	c.warn(p.Ref, "metadata.namespace", fmt.Sprintf("nobody looks for it here: rules for %s are those of the caller's namespace, of %s and of %s, and nothing in %s calls",
+		s.Host, s.Key.Namespace, root, ns), fmt.Sprintf("write it in namespace %s, or in %s for the whole mesh", s.Key.Namespace, root))
+}
+
+// hasCallers reports whether pods of a namespace may look for rules. Manifests often come without pods: there, Services
+// stand for the apps behind them.
+func (c *checker) hasCallers(namespace string) bool {
+	for _, k := range c.r.WorkloadsInNamespace(namespace) {
+		if w := c.r.Workload(k); w != nil && w.Meshed {
+			return true
+		}
+	}
+	return namespace != istioRootNamespace && slices.ContainsFunc(c.r.Services(), func(s *model.Service) bool {
+		return s.Key.Namespace == namespace && isKubernetes(s)
+	})
 }
 
 // endpointLabels lists the labels of a service's endpoints. complete is false where the proxy finds some of them.
@@ -306,7 +332,8 @@ func seenTogether(a, b *model.Service) bool {
 	return all.visible(a.ExportTo, a.Key.Namespace) && all.visible(b.ExportTo, b.Key.Namespace)
 }
 
-// didYouMean suggests a known host that looks like the written one.
+// didYouMean suggests a known host that looks like the written one. A short name means the object's own namespace: where
+// another one has a Service of that name, that is the likely slip.
 func (c *checker) didYouMean(written model.Hostname, namespace string) string {
 	if c.names == nil {
 		for _, s := range c.r.Services() {
@@ -318,5 +345,29 @@ func (c *checker) didYouMean(written model.Hostname, namespace string) string {
 		candidates = append(candidates, string(h))
 	}
 	full := model.HostCandidates(string(written), namespace, c.g.ClusterDomain)
-	return suggest(string(full[len(full)-1]), candidates)
+	meant := full[len(full)-1]
+	if elsewhere := c.elsewhere(meant, namespace); elsewhere != "" {
+		return elsewhere
+	}
+	return suggest(string(meant), candidates)
+}
+
+// elsewhere says how to write a Service that is not in the namespace, but in one or a few others.
+func (c *checker) elsewhere(h model.Hostname, namespace string) string {
+	name, ok := strings.CutSuffix(string(h), "."+namespace+".svc."+c.g.ClusterDomain)
+	if !ok {
+		return ""
+	}
+	var found []string
+	for _, s := range c.r.Services() {
+		if isKubernetes(s) && s.Key.Name == name {
+			found = append(found, strconv.Quote(name+"."+s.Key.Namespace))
+		}
+	}
+	const few = 3
+	if len(found) == 0 || len(found) > few {
+		return ""
+	}
+	slices.Sort(found)
+	return "write " + strings.Join(found, " or ")
 }

@@ -25,10 +25,21 @@ spec:
   http: [{route: [{destination: {` + destination + `}}]}]
 `
 	}
+	const elsewhere = "{apiVersion: v1, kind: Service, metadata: {name: billing, namespace: other}, spec: {ports: [{port: 80}]}}\n---\n"
+	ruleIn := func(namespace string) string {
+		return "{apiVersion: networking.istio.io/v1, kind: DestinationRule, metadata: {name: users, namespace: " + namespace +
+			"}, spec: {host: users.myapp, trafficPolicy: {loadBalancer: {simple: RANDOM}}}}\n"
+	}
 	tests := []struct{ name, manifests, want string }{
 		{"a_route_to_a_service_is_fine", route("host: users"), ""},
 		{"missing_subset", route("host: users, subset: v3"), "v3"},
 		{"missing_host", route("host: nobody"), "nobody"},
+		{"a_host_of_another_namespace", strings.ReplaceAll(route("host: billing"), "---\n", "---\n"+elsewhere), `(write "billing.other")`},
+		{"a_rule_where_nobody_looks", service + ruleIn("config"), "nobody looks for it here"},
+		{"a_rule_where_istio_would_look", service + ruleIn("istio-system"), "(write it in namespace myapp, or in fairlead-system for the whole mesh)"},
+		{"a_rule_for_the_whole_mesh", service + ruleIn("fairlead-system"), ""},
+		{"a_rule_of_the_host", service + ruleIn("myapp"), ""},
+		{"a_rule_of_a_caller", service + elsewhere + ruleIn("other"), ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
