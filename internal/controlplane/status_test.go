@@ -134,7 +134,7 @@ spec: {host: %s}
 			map[string]string{"HTTPRoute myapp/users": "users Accepted=False(UnsupportedValue)@3"},
 		},
 		{
-			"an Istio object with a problem", strings.Replace(fmt.Sprintf(rule, "users, workloadSelector: {matchLabels: {a: b}}"), "generation: 1", "generation: 2", 1),
+			"an Istio object with a problem", strings.Replace(fmt.Sprintf(rule, "users, trafficPolicy: {connectionPool: {}}"), "generation: 1", "generation: 2", 1),
 			map[string]string{"DestinationRule myapp/users": "Accepted=False(Invalid)@2"},
 		},
 	}

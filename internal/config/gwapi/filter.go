@@ -87,8 +87,8 @@ func (t *route) headerValues(field string, in []gatewayv1.HTTPHeader) []model.He
 	var out []model.HeaderValue
 	for i, h := range in {
 		at := fmt.Sprintf("%s[%d]", field, i)
-		if strings.ContainsAny(h.Value, "\r\n\x00") {
-			t.Reject(at+".value", "a header value has no line breaks", "")
+		if c := strings.IndexFunc(h.Value, isControl); c >= 0 {
+			t.Reject(at+".value", fmt.Sprintf("a header value has no control characters, this one has %q", h.Value[c]), "remove it")
 		}
 		twice := slices.ContainsFunc(out, func(o model.HeaderValue) bool { return strings.EqualFold(o.Name, string(h.Name)) })
 		switch {
@@ -127,8 +127,19 @@ func (t *route) hostHeader(field string, out *filters) {
 	if out.rewrite.Authority != "" {
 		t.Reject(field+".filters", "Host is set and URLRewrite names a hostname", "keep one of them")
 	}
+	t.authority(field+".filters", set[i].Value)
 	out.rewrite.Authority = set[i].Value
 	out.headers.Request.Set = slices.DeleteFunc(set, isHost)
+}
+
+// isControl reports whether c may not stand in a header value (RFC 9110 §5.5).
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
+// authority refuses what cannot be sent as the host of a request or stand in a Location.
+func (t *route) authority(field, value string) {
+	if value != "" && !model.SendableAuthority(value) {
+		t.Reject(field, fmt.Sprintf("%q is not a host", value), "write a DNS name")
+	}
 }
 
 func (t *route) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilter, matches []model.HTTPMatch) *model.Redirect {
@@ -138,6 +149,7 @@ func (t *route) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilter, 
 		Code:      number(in.StatusCode, 302),
 		PortMode:  model.PortFromRequest, // the port of the listener: here the one called
 	}
+	t.authority(field+".hostname", out.Authority)
 	out.Path, out.HasPath, out.ReplacePrefix = t.pathModifier(field+".path", in.Path, matches)
 	if out.Scheme != "" {
 		out.PortMode = model.PortFromProtocolDefault
@@ -156,6 +168,7 @@ func (t *route) redirect(field string, in *gatewayv1.HTTPRequestRedirectFilter, 
 
 func (t *route) rewrite(field string, in *gatewayv1.HTTPURLRewriteFilter, matches []model.HTTPMatch) *model.Rewrite {
 	out := &model.Rewrite{Authority: value(in.Hostname, "")}
+	t.authority(field+".hostname", out.Authority)
 	out.Path, out.HasPath, out.ReplacePrefix = t.pathModifier(field+".path", in.Path, matches)
 	return out
 }
@@ -181,8 +194,11 @@ func (t *route) pathModifier(field string, in *gatewayv1.HTTPPathModifier, match
 	default:
 		t.Reject(field+".type", fmt.Sprintf("%q is not a type", in.Type), "write ReplaceFullPath or ReplacePrefixMatch")
 	}
-	if path != "" && path[0] != '/' {
+	switch {
+	case path != "" && path[0] != '/':
 		t.Reject(field, fmt.Sprintf("%q is not a path", path), `begin it with "/"`)
+	case !model.SendablePath(path):
+		t.Reject(field, fmt.Sprintf("%q cannot be a path: it has blanks, control characters or %q", path, "#"), "percent-encode them")
 	}
 	return path, true, prefix
 }

@@ -3,7 +3,6 @@ package istio
 import (
 	"fmt"
 	"maps"
-	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -11,7 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// DestinationRule reads a DestinationRule.
+// DestinationRule reads a DestinationRule. One that selects its clients by labels is not in force and gives nil.
 func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*model.DestinationPolicy, []model.Problem) {
 	t := destinationRule{newReport("DestinationRule", &in.ObjectMeta, clusterDomain)}
 	spec := &in.Spec
@@ -25,7 +24,9 @@ func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*m
 	policy.Subsets = t.subsets(spec.GetSubsets())
 	if spec.GetWorkloadSelector() != nil {
 		// In force without its selector it would change the calls of clients that it does not mean.
-		t.Reject("spec.workloadSelector", "not supported by Fairlead", "remove it to have the rule for every client of the namespaces in exportTo")
+		t.labels("spec.workloadSelector.matchLabels", spec.GetWorkloadSelector().GetMatchLabels())
+		t.Warn("spec.workloadSelector", "not supported by Fairlead: the whole rule has no effect", "remove it to have the rule for every client of the namespaces in exportTo")
+		return nil, t.Problems
 	}
 	if t.Rejected() {
 		return nil, t.Problems
@@ -40,7 +41,10 @@ func (t destinationRule) host(written string) model.Hostname {
 	switch {
 	case written == "":
 		t.Reject("spec.host", "no host", "name the service that the rule is for")
-	case !isWildcardHost(written) && !isAddress(written):
+	case isPartialWildcard(written):
+		t.Warn("spec.host", fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: the rule is for no host", written), `use a wildcard for whole labels, such as "*.example.com"`)
+		return t.qualify(written)
+	case !isWildcardHost(written):
 		t.Reject("spec.host", fmt.Sprintf("%q is not a host", written), "write a DNS name, without scheme, port or path")
 	default:
 		return t.qualify(written)
@@ -57,7 +61,7 @@ func (t destinationRule) subsets(in []*networking.Subset) []model.Subset {
 		case name == "":
 			t.Reject(field+".name", "no name", "routes refer to a subset by name")
 		case !isSubsetName(name):
-			t.Reject(field+".name", fmt.Sprintf("%q cannot be a name", name), `use letters, digits, "-", "." and "_"`)
+			t.Reject(field+".name", fmt.Sprintf("%q cannot be a name", name), `use letters, digits and "-", at most 63`)
 		case seen[name]:
 			t.Reject(field+".name", fmt.Sprintf("there are two subsets %q", name), "give each its own name")
 		}
@@ -76,26 +80,23 @@ func (t destinationRule) policy(field string, in *networking.TrafficPolicy) (mod
 	if in == nil {
 		return model.TrafficPolicy{}, nil
 	}
-	if in.GetTunnel() != nil {
-		t.Unsupported(field + ".tunnel")
-	}
-	if in.GetProxyProtocol() != nil {
-		t.Unsupported(field + ".proxyProtocol")
-	}
-	if in.GetRetryBudget() != nil {
-		t.Unsupported(field + ".retryBudget")
-	}
+	t.unobeyedPolicy(field, in)
 	var perPort map[uint16]model.TrafficPolicy
 	for i, p := range in.GetPortLevelSettings() {
 		at := fmt.Sprintf("%s.portLevelSettings[%d]", field, i)
 		port := t.port(at+".port.number", p.GetPort().GetNumber())
+		policy := t.settings(at, p)
+		if empty(p) {
+			t.Reject(at, "nothing is set for the port", "add loadBalancer, connectionPool, outlierDetection or tls")
+		}
 		if _, twice := perPort[port]; twice && port != 0 {
-			t.Reject(at+".port.number", fmt.Sprintf("port %d is there twice", port), "merge the two")
+			t.Warn(at+".port.number", fmt.Sprintf("port %d is there twice: the first settings count", port), "merge the two")
+			continue
 		}
 		if perPort == nil {
 			perPort = make(map[uint16]model.TrafficPolicy, len(in.GetPortLevelSettings()))
 		}
-		perPort[port] = t.settings(at, p)
+		perPort[port] = policy
 	}
 	return t.settings(field, in), perPort
 }
@@ -111,12 +112,13 @@ type settings interface {
 func (t destinationRule) settings(field string, in settings) model.TrafficPolicy {
 	var out model.TrafficPolicy
 	out.LB = t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer())
+	if pool := in.GetConnectionPool(); pool != nil && pool.GetTcp() == nil && pool.GetHttp() == nil {
+		t.Reject(field+".connectionPool", "empty", "add tcp or http")
+	}
 	t.tcpPool(field+".connectionPool.tcp", in.GetConnectionPool().GetTcp(), &out)
 	t.httpPool(field+".connectionPool.http", in.GetConnectionPool().GetHttp(), &out)
 	out.TLS = t.tls(field+".tls", in.GetTls())
-	if in.GetOutlierDetection() != nil {
-		t.Unsupported(field + ".outlierDetection")
-	}
+	t.outlierDetection(field+".outlierDetection", in.GetOutlierDetection())
 	return out
 }
 
@@ -124,18 +126,7 @@ func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerS
 	if in == nil {
 		return model.LBUnset
 	}
-	if in.GetLocalityLbSetting() != nil {
-		t.Unsupported(field + ".localityLbSetting")
-	}
-	if in.GetZoneAwareLbSetting() != nil {
-		t.Unsupported(field + ".zoneAwareLbSetting")
-	}
-	if in.GetWarmup() != nil {
-		t.Unsupported(field + ".warmup")
-	}
-	if in.GetWarmupDurationSecs() != nil {
-		t.Unsupported(field + ".warmupDurationSecs")
-	}
+	t.unobeyedBalancing(field, in)
 	if in.GetConsistentHash() != nil {
 		t.Warn(field+".consistentHash", "not supported by Fairlead: calls are balanced by least request", "do not rely on stickiness")
 		return model.LBUnset
@@ -166,10 +157,13 @@ func (t destinationRule) tcpPool(field string, in *networking.ConnectionPoolSett
 	out.MaxConnections = t.limit(field+".maxConnections", in.GetMaxConnections())
 	out.ConnectTimeout = t.duration(field+".connectTimeout", in.GetConnectTimeout())
 	out.TCPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
-	if in.GetTcpKeepalive() != nil {
+	if alive := in.GetTcpKeepalive(); alive != nil {
+		t.duration(field+".tcpKeepalive.time", alive.GetTime())
+		t.duration(field+".tcpKeepalive.interval", alive.GetInterval())
 		t.Unsupported(field + ".tcpKeepalive")
 	}
 	if in.GetMaxConnectionDuration() != nil {
+		t.duration(field+".maxConnectionDuration", in.GetMaxConnectionDuration())
 		t.Unsupported(field + ".maxConnectionDuration")
 	}
 }
@@ -182,6 +176,11 @@ func (t destinationRule) httpPool(field string, in *networking.ConnectionPoolSet
 	out.MaxRequests = t.limit(field+".http2MaxRequests", in.GetHttp2MaxRequests())
 	out.MaxRequestsPerConnection = t.limit(field+".maxRequestsPerConnection", in.GetMaxRequestsPerConnection())
 	out.HTTPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
+	t.limit(field+".maxRetries", in.GetMaxRetries())
+	t.limit(field+".maxConcurrentStreams", in.GetMaxConcurrentStreams())
+	if in.GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE && in.GetUseClientProtocol() {
+		t.Reject(field+".useClientProtocol", "cannot go with h2UpgradePolicy: UPGRADE", "remove one of them")
+	}
 	unsupported := []struct {
 		name string
 		set  bool
@@ -196,54 +195,5 @@ func (t destinationRule) httpPool(field string, in *networking.ConnectionPoolSet
 		if u.set {
 			t.Unsupported(field + "." + u.name)
 		}
-	}
-}
-
-func (t destinationRule) tls(field string, in *networking.ClientTLSSettings) model.TLSSettings {
-	if in == nil {
-		return model.TLSSettings{}
-	}
-	out := model.TLSSettings{
-		Mode:               t.tlsMode(field, in),
-		SNI:                in.GetSni(),
-		SubjectAltNames:    slices.Clone(in.GetSubjectAltNames()),
-		ClientCert:         in.GetClientCertificate(),
-		Key:                in.GetPrivateKey(),
-		CACert:             in.GetCaCertificates(),
-		CredentialName:     in.GetCredentialName(),
-		InsecureSkipVerify: in.GetInsecureSkipVerify().GetValue(),
-	}
-	if in.GetCaCrl() != "" {
-		t.Unsupported(field + ".caCrl")
-	}
-	return out
-}
-
-func (t destinationRule) tlsMode(field string, in *networking.ClientTLSSettings) model.TLSMode {
-	files := in.GetClientCertificate() != "" || in.GetPrivateKey() != "" || in.GetCaCertificates() != ""
-	switch in.GetMode() {
-	case networking.ClientTLSSettings_DISABLE:
-		return model.TLSDisable
-	case networking.ClientTLSSettings_SIMPLE:
-		if in.GetCaCertificates() != "" && in.GetCredentialName() != "" {
-			t.Reject(field, "both caCertificates and credentialName", "keep one of them")
-		}
-		return model.TLSSimple
-	case networking.ClientTLSSettings_MUTUAL:
-		switch {
-		case in.GetCredentialName() != "" && files:
-			t.Reject(field, "both credentialName and certificate files", "keep one of them")
-		case in.GetCredentialName() == "" && (in.GetClientCertificate() == "" || in.GetPrivateKey() == ""):
-			t.Reject(field, "MUTUAL without a client certificate", "add clientCertificate and privateKey, or credentialName")
-		}
-		return model.TLSMutual
-	case networking.ClientTLSSettings_ISTIO_MUTUAL:
-		if files || in.GetCredentialName() != "" {
-			t.Reject(field, "ISTIO_MUTUAL uses the mesh's certificates", "remove the certificate fields, or use MUTUAL")
-		}
-		return model.TLSIstioMutual
-	default:
-		t.Reject(field+".mode", fmt.Sprintf("%d is not a mode", in.GetMode()), "write DISABLE, SIMPLE, MUTUAL or ISTIO_MUTUAL")
-		return model.TLSUnset
 	}
 }

@@ -2,6 +2,7 @@ package istio
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -44,7 +45,7 @@ func (t virtualService) headerChange(field string, in *networking.Headers_Header
 		at := fmt.Sprintf("%s.remove[%d]", field, i)
 		switch {
 		case isAuthority(name):
-			t.Reject(at, fmt.Sprintf("%q cannot be removed", name), "every request has one")
+			t.Reject(at, fmt.Sprintf("%q cannot be removed", name), "remove the entry: every request has one, no response does")
 		case t.headerName(at, name):
 			out.Remove = append(out.Remove, name)
 		}
@@ -61,6 +62,7 @@ func (t virtualService) headerValues(field string, in map[string]string) (out []
 		value := t.headerValue(at, in[name])
 		switch {
 		case isAuthority(name):
+			t.authority(at, value)
 			authority = value
 		case t.headerName(at, name):
 			out = append(out, model.HeaderValue{Name: name, Value: value})
@@ -86,14 +88,34 @@ func (t virtualService) headerName(field, name string) bool {
 	return false
 }
 
-// headerValue checks a value and undoes Envoy's escape "%%". Envoy's format operators (%REQ(x)%) are not evaluated.
+// headerValue checks a value and undoes Envoy's escape "%%". Envoy's format operators (%REQ(x)%) are not evaluated, but
+// have to be well-formed.
 func (t virtualService) headerValue(field, value string) string {
-	if strings.ContainsAny(value, "\r\n\x00") {
-		t.Reject(field, "a header value has no line breaks", "")
-	}
-	if strings.Contains(strings.ReplaceAll(value, "%%", ""), "%") {
-		t.Warn(field, fmt.Sprintf("operators in %q are not evaluated, the value is sent as written", value), `write "%%" for a literal "%"`)
+	if i := strings.IndexFunc(value, isControl); i >= 0 {
+		t.Reject(field, fmt.Sprintf("a header value has no control characters, this one has %q", value[i]), "remove it")
 		return value
 	}
-	return strings.ReplaceAll(value, "%%", "%")
+	bare := strings.ReplaceAll(value, "%%", "")
+	switch {
+	case !strings.Contains(bare, "%"):
+		return strings.ReplaceAll(value, "%%", "%")
+	case !operators.MatchString(bare):
+		t.Reject(field, fmt.Sprintf("a single %q in %q", "%", value), `write "%%" for a literal "%"`)
+	default:
+		t.Warn(field, fmt.Sprintf("operators in %q are not evaluated, the value is sent as written", value), `write "%%" for a literal "%"`)
+	}
+	return value
+}
+
+// operators is text with none or some of Envoy's operators in it, such as %REQ(x-a?y)%.
+var operators = regexp.MustCompile(`^(?:[^%]|%[^%(]*(?:\((?:[^)\\]|\\.)*\) *)?%)*$`)
+
+// isControl reports whether c may not stand in a header value (RFC 9110 §5.5).
+func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
+
+// authority refuses what cannot be sent as the host of a request.
+func (t virtualService) authority(field, value string) {
+	if !model.SendableAuthority(value) {
+		t.Reject(field, fmt.Sprintf("%q cannot be the host of a request", value), "write a host, or host:port")
+	}
 }

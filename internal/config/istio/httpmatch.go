@@ -34,17 +34,17 @@ func appliesToMesh(gateways []string) bool {
 func (t virtualService) match(field string, in *networking.HTTPMatchRequest) model.HTTPMatch {
 	m := model.HTTPMatch{
 		Name:            in.GetName(),
-		URI:             t.stringMatch(field+".uri", in.GetUri()),
+		URI:             t.uriMatch(field+".uri", in.GetUri()),
 		Scheme:          t.stringMatch(field+".scheme", in.GetScheme()),
 		Method:          t.stringMatch(field+".method", in.GetMethod()),
 		Authority:       t.stringMatch(field+".authority", in.GetAuthority()),
-		Headers:         t.headerMatches(field+".headers", in.GetHeaders()),
-		Query:           t.namedMatches(field+".queryParams", in.GetQueryParams()),
+		Headers:         t.headerMatches(field+".headers", in.GetHeaders(), requiredHeader),
+		Query:           t.queryMatches(field+".queryParams", in.GetQueryParams()),
 		Port:            t.optionalPort(field+".port", in.GetPort()),
 		SourceLabels:    maps.Clone(in.GetSourceLabels()),
 		SourceNamespace: in.GetSourceNamespace(),
 	}
-	for _, without := range t.headerMatches(field+".withoutHeaders", in.GetWithoutHeaders()) {
+	for _, without := range t.headerMatches(field+".withoutHeaders", in.GetWithoutHeaders(), absentHeader) {
 		without.Invert = true
 		m.Headers = append(m.Headers, without)
 	}
@@ -52,6 +52,7 @@ func (t virtualService) match(field string, in *networking.HTTPMatchRequest) mod
 		m.URI.IgnoreCase = in.GetIgnoreUriCase()
 	}
 	t.labels(field+".sourceLabels", in.GetSourceLabels())
+	t.gatewayNames(field+".gateways", in.GetGateways())
 	if in.GetSourceNamespace() != "" && !isLabel(in.GetSourceNamespace()) {
 		t.Reject(field+".sourceNamespace", fmt.Sprintf("%q is not a namespace", in.GetSourceNamespace()), "")
 	}
@@ -72,49 +73,92 @@ func (t virtualService) withGateways(field string, in *networking.HTTPMatchReque
 	return m
 }
 
-func (t virtualService) headerMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
-	for _, name := range sortedKeys(in) {
-		switch {
-		case strings.HasPrefix(name, "@request.auth.claims"):
-			t.Reject(field+"["+name+"]", "JWT claims are known at gateways only", "match on a header that the application sets")
-		case !isToken(strings.TrimPrefix(name, ":")):
-			t.Reject(field, fmt.Sprintf("%q is not a header name", name), "")
-		}
-	}
-	return t.namedMatches(field, in)
-}
+// headerRole says what a header match is for.
+type headerRole uint8
 
-func (t virtualService) namedMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
+const (
+	requiredHeader headerRole = iota + 1
+	// absentHeader is one of withoutHeaders, where Istio takes the regex "*" for "any".
+	absentHeader
+)
+
+func (t virtualService) headerMatches(field string, in map[string]*networking.StringMatch, role headerRole) []model.NamedMatch {
 	var out []model.NamedMatch
 	for _, name := range sortedKeys(in) {
-		match := t.stringMatch(field+"["+name+"]", in[name])
-		if match == nil {
-			match = &model.StringMatch{Kind: model.Present}
+		at := field + "[" + name + "]"
+		switch {
+		case strings.HasPrefix(name, "@request.auth.claims") && t.gatewayOnly:
+		case strings.HasPrefix(name, "@request.auth.claims"):
+			t.Reject(at, "JWT claims are known at gateways only", "match on a header that the application sets")
+		case !isMatchName(name):
+			t.Reject(at, fmt.Sprintf("%q is not a header name", name), `header names consist of letters, digits, "-" and "_"`)
+		case in[name] == nil && role == requiredHeader:
+			t.Reject(at, "nothing to compare with", "write exact, prefix or regex, or {} for any value")
 		}
-		out = append(out, model.NamedMatch{Name: name, Match: *match})
+		if role == absentHeader && in[name].GetRegex() == "*" {
+			out = append(out, model.NamedMatch{Name: name, Match: model.StringMatch{Kind: model.Present}})
+			continue
+		}
+		out = append(out, t.namedMatch(at, name, in[name]))
 	}
 	return out
 }
 
-// stringMatch gives nil where nothing is asked of the value. The regex "*" is not RE2; Istio takes it for "any".
+// isMatchName reports whether Istio takes s for a header name in a match.
+func isMatchName(s string) bool { return s != "" && onlyOf(s, isAlphanumeric, "-_") }
+
+func (t virtualService) queryMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
+	var out []model.NamedMatch
+	for _, name := range sortedKeys(in) {
+		out = append(out, t.namedMatch(field+"["+name+"]", name, in[name]))
+	}
+	return out
+}
+
+func (t virtualService) namedMatch(field, name string, in *networking.StringMatch) model.NamedMatch {
+	match := t.stringMatch(field, in)
+	if match == nil {
+		match = &model.StringMatch{Kind: model.Present}
+	}
+	return model.NamedMatch{Name: name, Match: *match}
+}
+
+// uriMatch is stringMatch for paths, of which every one begins with the empty prefix.
+func (t virtualService) uriMatch(field string, in *networking.StringMatch) *model.StringMatch {
+	if m, ok := in.GetMatchType().(*networking.StringMatch_Prefix); ok && m.Prefix == "" {
+		return &model.StringMatch{Kind: model.Prefix}
+	}
+	return t.stringMatch(field, in)
+}
+
+// stringMatch gives nil where nothing is asked of the value.
 func (t virtualService) stringMatch(field string, in *networking.StringMatch) *model.StringMatch {
 	switch m := in.GetMatchType().(type) {
 	case *networking.StringMatch_Exact:
 		return &model.StringMatch{Kind: model.Exact, Value: m.Exact}
 	case *networking.StringMatch_Prefix:
+		if m.Prefix == "" {
+			t.Reject(field+".prefix", "empty", "write {} for any value")
+		}
 		return &model.StringMatch{Kind: model.Prefix, Value: m.Prefix}
 	case *networking.StringMatch_Regex:
-		if m.Regex == "*" {
-			return nil
-		}
 		t.regex(field+".regex", m.Regex)
 		return &model.StringMatch{Kind: model.Regex, Value: m.Regex}
 	}
 	return nil
 }
 
+// maxPattern is Istio's limit for regular expressions, in bytes.
+const maxPattern = 1024
+
 func (t virtualService) regex(field, pattern string) {
-	if _, err := model.CompileRegex(pattern); err != nil {
+	_, err := model.CompileRegex(pattern)
+	switch {
+	case pattern == "":
+		t.Reject(field, "empty", `write ".*" for any value`)
+	case len(pattern) > maxPattern:
+		t.Reject(field, fmt.Sprintf("%d bytes; the limit is %d", len(pattern), maxPattern), "match on less, or by several matches")
+	case err != nil:
 		t.Reject(field, err.Error(), "patterns are RE2 (https://github.com/google/re2/wiki/Syntax) and match the whole value")
 	}
 }

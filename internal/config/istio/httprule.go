@@ -24,11 +24,14 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	rule = model.HTTPRule{Name: in.GetName(), Field: field}
 	rule.Matches, ok = t.matches(field, in.GetMatch())
 	if in.GetDelegate() != nil {
-		t.delegate(field, in)
+		t.delegation(field, in)
 		return rule, false
 	}
 	t.action(field, in)
 	rule.Rewrite = t.rewrite(field+".rewrite", in.GetRewrite())
+	if len(in.GetRoute()) > 0 && in.GetRewrite().GetUriRegexRewrite() == nil {
+		t.doubtful(field+".rewrite.uri", in.GetRewrite().GetUri(), rule.Matches)
+	}
 	t.headers(field+".headers", in.GetHeaders(), &rule.Headers, &rule.Rewrite)
 	rule.Redirect = t.redirect(field+".redirect", in.GetRedirect(), rule.Matches)
 	rule.Direct = t.direct(field+".directResponse", in.GetDirectResponse())
@@ -37,15 +40,17 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	rule.Retry = t.retry(field+".retries", in.GetRetries())
 	rule.Fault = t.fault(field+".fault", in.GetFault())
 	rule.Mirrors = t.mirrors(field, in)
-	if in.GetCorsPolicy() != nil {
-		t.Unsupported(field + ".corsPolicy")
-	}
+	t.cors(field+".corsPolicy", in.GetCorsPolicy())
 	return rule, ok
 }
 
-func (t virtualService) delegate(field string, in *networking.HTTPRoute) {
-	if len(in.GetRoute()) > 0 || in.GetRedirect() != nil || in.GetDirectResponse() != nil {
-		t.Reject(field+".delegate", "a rule that delegates cannot have route, redirect or directResponse", "keep one of them")
+func (t virtualService) delegation(field string, in *networking.HTTPRoute) {
+	if len(in.GetRoute()) > 0 || in.GetRedirect() != nil {
+		t.Reject(field+".delegate", "a rule that delegates cannot have route or redirect", "keep one of them")
+	}
+	if t.delegate {
+		t.Reject(field+".delegate", "a delegate (an object without hosts) cannot delegate", "write the rules of the other object here")
+		return
 	}
 	t.Warn(field+".delegate", "not supported by Fairlead: the rule is left out, requests go on to the rules below it",
 		"write the delegate's rules here")
@@ -98,95 +103,6 @@ func (t virtualService) backends(field string, in []*networking.HTTPRouteDestina
 	return out
 }
 
-func (t virtualService) rewrite(field string, in *networking.HTTPRewrite) *model.Rewrite {
-	if in == nil {
-		return nil
-	}
-	out := &model.Rewrite{Authority: in.GetAuthority()}
-	switch regex := in.GetUriRegexRewrite(); {
-	case regex != nil && in.GetUri() != "":
-		t.Reject(field, "both uri and uriRegexRewrite", "keep one of them")
-	case regex != nil:
-		t.regexRewrite(field+".uriRegexRewrite", regex)
-		out.Regex, out.Substitution = regex.GetMatch(), regex.GetRewrite()
-	case in.GetUri() != "":
-		out.Path, out.HasPath, out.ReplacePrefix = in.GetUri(), true, true
-	case in.GetAuthority() == "":
-		t.Reject(field, "nothing to rewrite", "add uri, authority or uriRegexRewrite")
-	}
-	return out
-}
-
-func (t virtualService) regexRewrite(field string, in *networking.RegexRewrite) {
-	if in.GetMatch() == "" || in.GetRewrite() == "" {
-		t.Reject(field, "match and rewrite are both needed", "write both")
-		return
-	}
-	re, err := model.CompileSearchRegex(in.GetMatch())
-	if err != nil {
-		t.Reject(field+".match", err.Error(), "patterns are RE2 (https://github.com/google/re2/wiki/Syntax)")
-		return
-	}
-	if group := maxGroup(in.GetRewrite()); group > re.NumSubexp() {
-		t.Reject(field+".rewrite", fmt.Sprintf("\\%d names a group that match does not have", group),
-			fmt.Sprintf("match has %d groups", re.NumSubexp()))
-	}
-}
-
-// maxGroup is the highest group that a substitution such as "/\1/\2" names.
-func maxGroup(substitution string) int {
-	highest := 0
-	for i := 0; i+1 < len(substitution); i++ {
-		if substitution[i] != '\\' {
-			continue
-		}
-		i++
-		if c := substitution[i]; '0' <= c && c <= '9' {
-			highest = max(highest, int(c-'0'))
-		}
-	}
-	return highest
-}
-
-func (t virtualService) redirect(field string, in *networking.HTTPRedirect, matches []model.HTTPMatch) *model.Redirect {
-	if in == nil {
-		return nil
-	}
-	out := &model.Redirect{Scheme: in.GetScheme(), Authority: in.GetAuthority(), Code: http.StatusMovedPermanently}
-	switch {
-	case in.GetUri() != "" && in.GetPrefixRewrite() != "":
-		t.Reject(field, "both uri and prefixRewrite", "keep one of them")
-	case in.GetPrefixRewrite() != "":
-		out.Path, out.HasPath, out.ReplacePrefix = in.GetPrefixRewrite(), true, true
-		if !slices.ContainsFunc(matches, matchesPrefix) {
-			t.Warn(field+".prefixRewrite", "no match of the rule is a uri prefix", "match on uri.prefix")
-		}
-	case in.GetUri() != "":
-		out.Path, out.HasPath = in.GetUri(), true
-	case in.GetScheme() == "" && in.GetAuthority() == "" && in.RedirectPort == nil:
-		t.Reject(field, "redirects every request to itself", "add uri, prefixRewrite, authority, scheme or port")
-	}
-	switch port := in.GetRedirectPort().(type) {
-	case *networking.HTTPRedirect_Port:
-		out.Port = t.port(field+".port", port.Port)
-	case *networking.HTTPRedirect_DerivePort:
-		out.PortMode = model.PortFromProtocolDefault
-		if port.DerivePort == networking.HTTPRedirect_FROM_REQUEST_PORT {
-			out.PortMode = model.PortFromRequest
-		}
-	}
-	switch in.GetRedirectCode() {
-	case 0:
-	case 301, 302, 303, 307, 308:
-		out.Code = int(in.GetRedirectCode())
-	default:
-		t.Reject(field+".redirectCode", fmt.Sprintf("%d is not a redirect", in.GetRedirectCode()), "write 301, 302, 303, 307 or 308")
-	}
-	return out
-}
-
-func matchesPrefix(m model.HTTPMatch) bool { return m.URI != nil && m.URI.Kind == model.Prefix }
-
 func (t virtualService) direct(field string, in *networking.HTTPDirectResponse) *model.DirectResponse {
 	if in == nil {
 		return nil
@@ -219,8 +135,8 @@ func (t virtualService) retry(field string, in *networking.HTTPRetry) *model.Ret
 		PerTryTimeout: t.duration(field+".perTryTimeout", in.GetPerTryTimeout()),
 		Backoff:       t.duration(field+".backoff", in.GetBackoff()),
 	}
-	if in.GetAttempts() == 0 && (in.GetRetryOn() != "" || in.GetPerTryTimeout() != nil) {
-		t.Warn(field+".attempts", "0 attempts switch retries off, the rest of the block has no effect", "write how often to try again")
+	if in.GetAttempts() == 0 && (in.GetRetryOn() != "" || in.GetPerTryTimeout() != nil || in.GetRetryRemoteLocalities() != nil) {
+		t.Reject(field+".attempts", "0 attempts switch retries off, the rest of the block has no effect", "write how often to try again")
 	}
 	if in.GetRetryOn() != "" {
 		out.On, out.Codes = t.retryOn(field+".retryOn", in.GetRetryOn())
@@ -243,10 +159,6 @@ var retryConditions = map[string]bool{
 // retryOn splits the list; integers in it are status codes.
 func (t virtualService) retryOn(field, list string) (on []string, codes []int) {
 	for part := range strings.SplitSeq(list, ",") {
-		part = strings.TrimSpace(part)
-		if part == "" {
-			continue
-		}
 		if code, err := strconv.Atoi(part); err == nil {
 			if http.StatusText(code) == "" {
 				t.Reject(field, fmt.Sprintf("%d is not an HTTP status", code), "")
@@ -255,7 +167,12 @@ func (t virtualService) retryOn(field, list string) (on []string, codes []int) {
 			continue
 		}
 		works, known := retryConditions[part]
+		_, spaced := retryConditions[strings.TrimSpace(part)]
 		switch {
+		case part == "":
+			t.Reject(field, "an empty condition", "remove the comma")
+		case !known && spaced:
+			t.Reject(field, fmt.Sprintf("%q has blanks around it", part), "write the list without blanks")
 		case !known:
 			t.Reject(field, fmt.Sprintf("%q is not a retry condition", part),
 				"the conditions are "+strings.Join(sortedKeys(retryConditions), ", ")+" and status codes")
@@ -291,10 +208,10 @@ func (t virtualService) delay(field string, in *networking.HTTPFaultInjection_De
 	case *networking.HTTPFaultInjection_Delay_FixedDelay:
 		out.Delay = t.duration(field+".fixedDelay", d.FixedDelay)
 	case *networking.HTTPFaultInjection_Delay_ExponentialDelay:
-		t.Unsupported(field + ".exponentialDelay")
+		t.Reject(field+".exponentialDelay", "does not exist yet, in Istio neither", "write fixedDelay")
 		return
 	case nil:
-		t.Reject(field, "no fixedDelay", "write how long to wait")
+		t.Warn(field, "without fixedDelay it has no effect", "write how long to wait")
 		return
 	}
 	out.DelayPercent = t.share(field, in.GetPercentage(), in.GetPercent()) //nolint:staticcheck // percent is deprecated and still written
@@ -308,26 +225,45 @@ func (t virtualService) abort(field string, in *networking.HTTPFaultInjection_Ab
 		}
 		out.AbortStatus = int(e.HttpStatus)
 	case *networking.HTTPFaultInjection_Abort_GrpcStatus:
-		t.Unsupported(field + ".grpcStatus")
+		if _, known := grpcCodes[e.GrpcStatus]; !known {
+			t.Reject(field+".grpcStatus", fmt.Sprintf("%q is not a gRPC status", e.GrpcStatus), `such as "UNAVAILABLE"`)
+		} else {
+			t.Unsupported(field + ".grpcStatus")
+		}
 		return
 	case *networking.HTTPFaultInjection_Abort_Http2Error:
-		t.Unsupported(field + ".http2Error")
+		t.Reject(field+".http2Error", "does not exist yet, in Istio neither", "write httpStatus")
 		return
 	case nil:
-		t.Reject(field, "no httpStatus", "write what to answer")
+		t.Warn(field, "without httpStatus it has no effect", "write what to answer")
 		return
 	}
 	out.AbortPercent = t.share(field, in.GetPercentage(), 0)
 }
 
+// grpcCodes are the names of gRPC's status codes (google.rpc.Code).
+var grpcCodes = map[string]struct{}{
+	"OK": {}, "CANCELLED": {}, "UNKNOWN": {}, "INVALID_ARGUMENT": {}, "DEADLINE_EXCEEDED": {}, "NOT_FOUND": {},
+	"ALREADY_EXISTS": {}, "PERMISSION_DENIED": {}, "RESOURCE_EXHAUSTED": {}, "FAILED_PRECONDITION": {}, "ABORTED": {},
+	"OUT_OF_RANGE": {}, "UNIMPLEMENTED": {}, "INTERNAL": {}, "UNAVAILABLE": {}, "DATA_LOSS": {}, "UNAUTHENTICATED": {},
+}
+
+// leastShare is the smallest share of requests that Envoy's fractions can tell from none, in percent.
+const leastShare = 0.0001
+
 // share reads how many requests a fault hits; percent is the deprecated whole number.
 func (t virtualService) share(field string, percentage *networking.Percent, percent int32) float64 {
-	got := t.percent(field+".percent", float64(percent))
+	at, value := field+".percent", float64(percent)
 	if percentage != nil {
-		got = t.percent(field+".percentage.value", percentage.GetValue())
+		at, value = field+".percentage.value", percentage.GetValue()
 	}
-	if got == 0 {
+	got, ok := t.percent(at, value)
+	switch {
+	case !ok:
+	case got == 0:
 		t.Warn(field+".percentage", "missing or 0: no request is affected", "write percentage: {value: 100} for all")
+	case got < leastShare:
+		t.Reject(at, fmt.Sprintf("%v is too small to be told from 0", got), fmt.Sprintf("write at least %v", leastShare))
 	}
 	return got
 }
@@ -346,10 +282,10 @@ func (t virtualService) mirrors(field string, in *networking.HTTPRoute) []model.
 	if in.GetMirror() != nil {
 		percent := 100.0
 		if in.GetMirrorPercent() != nil { //nolint:staticcheck // deprecated and still written
-			percent = t.percent(field+".mirrorPercent", float64(in.GetMirrorPercent().GetValue())) //nolint:staticcheck // as above
+			percent, _ = t.percent(field+".mirrorPercent", float64(in.GetMirrorPercent().GetValue())) //nolint:staticcheck // as above
 		}
 		if in.GetMirrorPercentage() != nil {
-			percent = t.percent(field+".mirrorPercentage.value", in.GetMirrorPercentage().GetValue())
+			percent, _ = t.percent(field+".mirrorPercentage.value", in.GetMirrorPercentage().GetValue())
 		}
 		add(field+".mirror", in.GetMirror(), percent)
 	}
@@ -361,7 +297,7 @@ func (t virtualService) mirrors(field string, in *networking.HTTPRoute) []model.
 		}
 		percent := 100.0
 		if m.GetPercentage() != nil {
-			percent = t.percent(at+".percentage.value", m.GetPercentage().GetValue())
+			percent, _ = t.percent(at+".percentage.value", m.GetPercentage().GetValue())
 		}
 		add(at+".destination", m.GetDestination(), percent)
 	}

@@ -23,18 +23,19 @@ func isLabel(s string) bool {
 	return onlyOf(s, isLowerAlphanumeric, "-")
 }
 
-// isHost reports whether s names one host; underscores are let through because external names have them.
+// isHost reports whether s names one host. A last label of digits alone would be an address.
 func isHost(s string) bool {
 	s = strings.ToLower(strings.TrimSuffix(s, "."))
 	if s == "" || len(s) > maxNameLength {
 		return false
 	}
 	for label := range strings.SplitSeq(s, ".") {
-		if !isLabel(strings.ReplaceAll(label, "_", "0")) {
+		if !isLabel(label) {
 			return false
 		}
 	}
-	return true
+	last := s[strings.LastIndexByte(s, '.')+1:]
+	return !onlyOf(last, isDigit, "")
 }
 
 // isWildcardHost reports whether s is "*", "*.name" or a host.
@@ -43,6 +44,12 @@ func isWildcardHost(s string) bool {
 		return true
 	}
 	return isHost(strings.TrimPrefix(s, "*."))
+}
+
+// isPartialWildcard reports whether s is a wildcard inside a label, such as "*-v1.example.com" or "*example.com".
+func isPartialWildcard(s string) bool {
+	rest, ok := strings.CutPrefix(s, "*")
+	return ok && rest != "" && rest[0] != '.' && isHost(strings.TrimPrefix(rest, "-"))
 }
 
 func isAddress(s string) bool {
@@ -62,6 +69,16 @@ func parsePrefix(s string) (netip.Prefix, bool) {
 // isToken reports whether s can be a header name (RFC 9110 §5.6.2).
 func isToken(s string) bool { return s != "" && onlyOf(s, isAlphanumeric, "!#$%&'*+-.^_`|~") }
 
+// isLabelKey reports whether s can be the name of a Kubernetes label: a name of at most 63 characters, behind a domain and
+// a slash where there is one.
+func isLabelKey(s string) bool {
+	domain, name, prefixed := strings.Cut(s, "/")
+	if !prefixed {
+		name = s
+	}
+	return name != "" && isLabelValue(name) && (!prefixed || isHost(domain))
+}
+
 // isLabelValue reports whether s can be the value of a Kubernetes label.
 func isLabelValue(s string) bool {
 	if s == "" {
@@ -79,6 +96,8 @@ func onlyOf(s string, class func(byte) bool, extra string) bool {
 	}
 	return true
 }
+
+func isDigit(c byte) bool { return '0' <= c && c <= '9' }
 
 func isLowerAlphanumeric(c byte) bool { return 'a' <= c && c <= 'z' || '0' <= c && c <= '9' }
 

@@ -16,6 +16,9 @@ import (
 func PeerAuthentication(in *securityv1.PeerAuthentication) (*model.PeerAuthentication, []model.Problem) {
 	t := peerAuthentication{newReport("PeerAuthentication", &in.ObjectMeta, "")}
 	selector := in.Spec.GetSelector().GetMatchLabels()
+	if in.Spec.GetSelector() != nil && len(selector) == 0 {
+		t.Warn("spec.selector", "no labels: the policy is for every pod of the namespace", "add matchLabels, or remove it")
+	}
 	t.labels("spec.selector.matchLabels", selector)
 	policy := &model.PeerAuthentication{
 		Ref: t.Ref, CreatedAt: in.CreationTimestamp.Time, Selector: selectorOf(selector),

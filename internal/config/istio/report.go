@@ -65,13 +65,13 @@ func (r *report) optionalPort(field string, number uint32) uint16 {
 	return r.port(field, number)
 }
 
-// percent reads a percentage.
-func (r *report) percent(field string, value float64) float64 {
+// percent reads a percentage. ok is false where it is none, after saying so.
+func (r *report) percent(field string, value float64) (_ float64, ok bool) {
 	if math.IsNaN(value) || value < 0 || value > 100 {
 		r.Reject(field, fmt.Sprintf("%v is not a percentage", value), "write a number from 0 to 100")
-		return 0
+		return 0, false
 	}
-	return value
+	return value, true
 }
 
 // limit reads a count that may not be negative; 0 means "not said".
@@ -83,18 +83,30 @@ func (r *report) limit(field string, value int32) uint32 {
 	return uint32(value)
 }
 
-// exportTo checks a list of namespaces to which an object is visible.
+// exportTo checks a list of namespaces to which an object is visible. Only a ServiceEntry may hide from everybody.
 func (r *report) exportTo(list []string) []string {
 	seen := make(map[string]bool, len(list))
 	for i, to := range list {
 		field := fmt.Sprintf("spec.exportTo[%d]", i)
-		if seen[to] {
-			r.Reject(field, fmt.Sprintf("%q is there twice", to), "remove one")
+		key := to
+		if to == "." {
+			key = r.namespace
 		}
-		seen[to] = true
-		if to != "*" && to != "." && to != "~" && !isLabel(to) {
+		switch {
+		case seen[key]:
+			r.Reject(field, fmt.Sprintf("%q is there twice", to), "remove one")
+		case to == "*" && len(list) > 1:
+			r.Reject(field, `"*" beside others`, `"*" alone is for all namespaces`)
+		case to == "~" && r.Ref.Kind != "ServiceEntry":
+			r.Reject(field, `"~" hides the object from everybody, so that it would have no effect`, `write ".", a namespace, or "*" for all`)
+		case to == "~" && len(list) > 1:
+			r.Reject(field, `"~" (nobody) beside others`, "remove one of them")
+		case to == "~":
+			r.Warn(field, `"~" hides the hosts from everybody: no call finds them`, `write ".", a namespace, or "*" for all`)
+		case to != "*" && to != "." && !isLabel(to):
 			r.Reject(field, fmt.Sprintf("%q is not a namespace", to), `write a namespace, "." for the own one, or "*" for all`)
 		}
+		seen[key] = true
 	}
 	return slices.Clone(list)
 }
@@ -104,6 +116,8 @@ func (r *report) labels(field string, labels map[string]string) {
 	for _, name := range sortedKeys(labels) {
 		if name == "" {
 			r.Reject(field, "a label without a name", "write key: value")
+		} else if !isLabelKey(name) {
+			r.Reject(field, fmt.Sprintf("%q is not the name of a label", name), `such as "app" or "example.com/app"`)
 		}
 		if value := labels[name]; value == "*" || !isLabelValue(value) {
 			r.Reject(field+"["+name+"]", fmt.Sprintf("%q is not a label value", value),

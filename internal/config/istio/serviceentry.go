@@ -31,6 +31,7 @@ func ServiceEntry(in *networkingv1.ServiceEntry, clusterDomain string) ([]*model
 		ResourceGeneration: in.Generation,
 	}
 	common.Endpoints = t.endpoints(spec, common.Resolution)
+	t.toldApart(spec)
 	var out []*model.Service
 	for _, host := range t.hosts(spec, common.Resolution) {
 		s := common
@@ -47,6 +48,23 @@ func ServiceEntry(in *networkingv1.ServiceEntry, clusterDomain string) ([]*model
 // serviceEntry reads the parts of a ServiceEntry.
 type serviceEntry struct{ *report }
 
+// toldApart refuses several hosts on ports where nothing in a connection says which of them is meant. With resolution
+// NONE the hosts do not matter.
+func (t serviceEntry) toldApart(spec *networking.ServiceEntry) {
+	if spec.GetResolution() == networking.ServiceEntry_NONE || len(spec.GetHosts()) < 2 {
+		return
+	}
+	for i, p := range spec.GetPorts() {
+		switch protocols[strings.ToLower(p.GetProtocol())] {
+		case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb, model.TLS:
+		case model.TCP, model.UDP, model.Undeclared:
+			t.Reject(fmt.Sprintf("spec.ports[%d].protocol", i), "several hosts on a port that is neither HTTP nor TLS: which of them is called cannot be told",
+				"write a ServiceEntry for each host")
+			return
+		}
+	}
+}
+
 func resolvesNames(r model.Resolution) bool {
 	return r == model.ResolveDNS || r == model.ResolveDNSRoundRobin
 }
@@ -62,12 +80,14 @@ func (t serviceEntry) hosts(spec *networking.ServiceEntry, resolution model.Reso
 		switch {
 		case host == "*":
 			t.Reject(field, `"*" would take every call`, `name the hosts, or use a wildcard such as "*.example.com"`)
+		case isPartialWildcard(written):
+			t.Warn(field, fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: it is left out", written), `use a wildcard for whole labels, such as "*.example.com"`)
 		case !isWildcardHost(written):
 			t.Reject(field, fmt.Sprintf("%q is not a host", written), "write a DNS name, without scheme, port or path")
 		case host.Wildcard() && resolvesNames(resolution) && len(spec.GetEndpoints()) == 0:
 			t.Reject(field, fmt.Sprintf("%q cannot be looked up", written), "use resolution: NONE for wildcards, or add endpoints")
 		case slices.Contains(out, host):
-			t.Reject(field, fmt.Sprintf("%q is there twice", written), "remove one")
+			t.Warn(field, fmt.Sprintf("%q is there twice", written), "remove one")
 		default:
 			out = append(out, host)
 		}
@@ -113,6 +133,9 @@ func (t serviceEntry) selector(spec *networking.ServiceEntry) map[string]string 
 	if spec.GetResolution() != networking.ServiceEntry_STATIC {
 		t.Warn("spec.workloadSelector", "used with resolution STATIC only", "set resolution: STATIC")
 	}
+	if len(spec.GetWorkloadSelector().GetLabels()) == 0 {
+		t.Warn("spec.workloadSelector", "no labels: every pod of the namespace is an endpoint", "add labels")
+	}
 	t.labels("spec.workloadSelector.labels", spec.GetWorkloadSelector().GetLabels())
 	return maps.Clone(spec.GetWorkloadSelector().GetLabels())
 }
@@ -154,6 +177,8 @@ func (t serviceEntry) ports(in []*networking.ServicePort) []model.ServicePort {
 		switch {
 		case port.Name == "":
 			t.Reject(field+".name", "no name", "give the port a name")
+		case !isLabel(strings.ToLower(port.Name)):
+			t.Reject(field+".name", fmt.Sprintf("%q cannot be the name of a port", port.Name), `use letters, digits and "-", at most 63`)
 		case names[port.Name]:
 			t.Reject(field+".name", fmt.Sprintf("there are two ports %q", port.Name), "give each its own name")
 		}
@@ -168,7 +193,7 @@ func (t serviceEntry) ports(in []*networking.ServicePort) []model.ServicePort {
 
 // protocols are the spellings that Istio takes, in lower case.
 var protocols = map[string]model.Protocol{
-	"": model.Undeclared, "http": model.HTTP, "http2": model.HTTP2, "grpc": model.GRPC, "grpc-web": model.GRPCWeb,
+	"": model.Undeclared, "http": model.HTTP, "http_proxy": model.HTTP, "http2": model.HTTP2, "grpc": model.GRPC, "grpc-web": model.GRPCWeb,
 	"https": model.TLS, "tls": model.TLS, "tcp": model.TCP, "mongo": model.TCP, "mysql": model.TCP, "redis": model.TCP,
 	"udp": model.UDP,
 }
@@ -198,12 +223,18 @@ func (t serviceEntry) endpoints(spec *networking.ServiceEntry, resolution model.
 			Ports:          t.endpointPorts(field+".ports", in.GetPorts(), ports),
 		}
 		t.labels(field+".labels", in.GetLabels())
+		if in.GetAddress() == "" && in.GetNetwork() != "" {
+			t.Warn(field+".address", "no address, for it is in another network, which Fairlead does not support: the endpoint is left out", "write an address that can be reached")
+			continue
+		}
 		if t.address(field+".address", in.GetAddress(), resolution, &e) {
 			out = append(out, e)
 		}
 	}
 	return out
 }
+
+const unixPrefix = "unix://"
 
 // address reads where an endpoint is. It reports false for one that cannot be called, after saying so.
 func (t serviceEntry) address(field, written string, resolution model.Resolution, e *model.StaticEndpoint) bool {
@@ -213,7 +244,12 @@ func (t serviceEntry) address(field, written string, resolution model.Resolution
 		e.Address = addr
 	case written == "":
 		t.Reject(field, "no address", "write an IP address or a DNS name")
-	case strings.HasPrefix(written, "unix:"):
+	case strings.HasPrefix(written, unixPrefix) && resolvesNames(resolution):
+		t.Reject(field, fmt.Sprintf("%q is a socket; resolution DNS takes names and addresses", written), "use resolution: STATIC")
+	case strings.HasPrefix(written, unixPrefix):
+		if path := strings.TrimPrefix(written, unixPrefix); !strings.HasPrefix(path, "@") && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/")) {
+			t.Reject(field, fmt.Sprintf("%q is not an absolute path to a socket", path), "")
+		}
 		t.Warn(field, "Unix sockets are not supported by Fairlead: the endpoint is left out", "listen on a TCP port")
 		return false
 	case !isHost(written):

@@ -3,6 +3,7 @@ package istio
 import (
 	"fmt"
 	"maps"
+	"slices"
 
 	networking "istio.io/api/networking/v1alpha3"
 
@@ -18,6 +19,10 @@ func (t virtualService) tcpRule(field string, in *networking.TCPRoute) (rule mod
 			subnets: match.GetDestinationSubnets(), port: match.GetPort(),
 			labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
 		})
+		t.gatewayNames(at+".gateways", match.GetGateways())
+		if match == nil {
+			t.Reject(at, "empty", "write conditions, or remove the entry")
+		}
 		if match.GetSourceSubnet() != "" {
 			t.Unsupported(at + ".sourceSubnet")
 		}
@@ -29,7 +34,7 @@ func (t virtualService) tcpRule(field string, in *networking.TCPRoute) (rule mod
 }
 
 // tlsRule reads one rule for TLS connections that are passed on as they are, chosen by SNI.
-func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []model.Hostname) (rule model.TCPRule, ok bool) {
+func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []string) (rule model.TCPRule, ok bool) {
 	rule = model.TCPRule{Field: field, Backends: t.tcpBackends(field+".route", in.GetRoute())}
 	if len(in.GetMatch()) == 0 {
 		t.Reject(field+".match", "no match", "a tls rule needs sniHosts")
@@ -40,6 +45,7 @@ func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []m
 			subnets: match.GetDestinationSubnets(), port: match.GetPort(),
 			labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
 		})
+		t.gatewayNames(at+".gateways", match.GetGateways())
 		m.SNI = t.sniHosts(at+".sniHosts", match.GetSniHosts(), hosts)
 		if appliesToMesh(match.GetGateways()) {
 			rule.Matches = append(rule.Matches, m)
@@ -48,7 +54,7 @@ func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []m
 	return rule, len(rule.Matches) > 0
 }
 
-func (t virtualService) sniHosts(field string, names []string, hosts []model.Hostname) []string {
+func (t virtualService) sniHosts(field string, names, hosts []string) []string {
 	if len(names) == 0 {
 		t.Reject(field, "no names", "list the server names (SNI) that the rule is for")
 	}
@@ -60,7 +66,7 @@ func (t virtualService) sniHosts(field string, names []string, hosts []model.Hos
 			continue
 		}
 		sni := model.CanonicalHost(name)
-		if !coveredByAny(hosts, sni) && !coveredByAny(hosts, t.qualify(name)) {
+		if !t.coveredByAny(hosts, sni) && !t.coveredByAny(hosts, t.qualify(name)) {
 			t.Reject(at, fmt.Sprintf("%q is not among spec.hosts", name), "add it to spec.hosts")
 		}
 		out = append(out, string(sni))
@@ -68,13 +74,11 @@ func (t virtualService) sniHosts(field string, names []string, hosts []model.Hos
 	return out
 }
 
-func coveredByAny(hosts []model.Hostname, name model.Hostname) bool {
-	for _, h := range hosts {
-		if covers(h, name) {
-			return true
-		}
-	}
-	return false
+// coveredByAny reports whether a name is among hosts, as they are written or in full.
+func (t virtualService) coveredByAny(hosts []string, name model.Hostname) bool {
+	return slices.ContainsFunc(hosts, func(h string) bool {
+		return covers(model.CanonicalHost(h), name) || covers(t.qualify(h), name)
+	})
 }
 
 // connection is what tcp and tls matches have in common.

@@ -2,7 +2,9 @@ package istio
 
 import (
 	"fmt"
+	"math"
 	"slices"
+	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -13,11 +15,15 @@ import (
 // mesh is the reserved gateway name that stands for all sidecars.
 const mesh = "mesh"
 
-// VirtualService reads a VirtualService. One that is bound to gateways only gives a RouteSet without hosts: it is
-// valid and routes nothing in the mesh.
+// VirtualService reads a VirtualService. One that is bound to gateways only, and a delegate, which has no hosts, give a
+// RouteSet without hosts: they are valid and route nothing in the mesh.
 func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*model.RouteSet, []model.Problem) {
-	t := virtualService{newReport("VirtualService", &in.ObjectMeta, clusterDomain)}
 	spec := &in.Spec
+	t := virtualService{
+		report:      newReport("VirtualService", &in.ObjectMeta, clusterDomain),
+		gatewayOnly: len(spec.GetGateways()) > 0 && !slices.Contains(spec.GetGateways(), mesh),
+		delegate:    len(spec.GetHosts()) == 0,
+	}
 	set := &model.RouteSet{
 		Ref:       t.Ref,
 		CreatedAt: in.CreationTimestamp.Time,
@@ -33,7 +39,7 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 		}
 	}
 	for i, rule := range spec.GetTls() {
-		if out, ok := t.tlsRule(fmt.Sprintf("spec.tls[%d]", i), rule, set.Hosts); ok {
+		if out, ok := t.tlsRule(fmt.Sprintf("spec.tls[%d]", i), rule, spec.GetHosts()); ok {
 			set.TLS = append(set.TLS, out)
 		}
 	}
@@ -43,7 +49,8 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 		}
 	}
 	t.unreachable(set.HTTP)
-	if !t.gateways("spec.gateways", spec.GetGateways()) {
+	t.whole(spec)
+	if t.gatewayOnly || t.delegate {
 		set.Hosts, set.HTTP, set.TLS, set.TCP = nil, nil, nil, nil
 	}
 	if t.Rejected() {
@@ -53,45 +60,75 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 }
 
 // virtualService reads the parts of a VirtualService.
-type virtualService struct{ *report }
+type virtualService struct {
+	*report
+
+	// gatewayOnly is set for an object that no sidecar is to look at, delegate for one that other objects refer to.
+	gatewayOnly, delegate bool
+}
+
+// whole says what the object does as a whole.
+func (t virtualService) whole(spec *networking.VirtualService) {
+	t.gatewayNames("spec.gateways", spec.GetGateways())
+	switch {
+	case t.delegate && (len(spec.GetGateways()) > 0 || len(spec.GetTls())+len(spec.GetTcp()) > 0):
+		t.Reject("spec.hosts", "no hosts: a delegate has http rules, and neither gateways nor tls nor tcp", "name the hosts that the rules apply to")
+	case t.delegate:
+		t.Warn("spec.hosts", "no hosts, so it is for other objects to delegate to, which Fairlead does not support: it has no effect",
+			"name the hosts that the rules apply to, or write the rules where they are delegated from")
+	case t.gatewayOnly:
+		t.Warn("spec.gateways", fmt.Sprintf("it is for gateways only (%s), and Fairlead routes calls inside the mesh: it has no effect",
+			strings.Join(spec.GetGateways(), ", ")), `add "mesh" for the calls inside the mesh`)
+	default:
+		for i, name := range spec.GetGateways() {
+			if name != mesh {
+				t.Warn(fmt.Sprintf("spec.gateways[%d]", i), fmt.Sprintf("gateway %q is not served: Fairlead routes calls inside the mesh only", name), "")
+			}
+		}
+	}
+}
 
 // hosts qualifies the hosts; a name that is there in two spellings counts once.
 func (t virtualService) hosts(written []string) []model.Hostname {
-	if len(written) == 0 {
-		t.Reject("spec.hosts", "no hosts", "name the hosts that the rules apply to; delegates are not supported by Fairlead")
-	}
 	var hosts []model.Hostname
 	for i, w := range written {
 		field := fmt.Sprintf("spec.hosts[%d]", i)
 		h := t.qualify(w)
 		switch {
-		case h == "*":
+		case h == "*" && !t.gatewayOnly:
 			t.Reject(field, `"*" is not allowed in the mesh`, `name the hosts, or use a wildcard such as "*.example.com"`)
+		case isPartialWildcard(w):
+			t.Warn(field, fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: the rules are not for it", w), `use a wildcard for whole labels, such as "*.example.com"`)
 		case !isWildcardHost(w) && !isAddress(w):
 			t.Reject(field, fmt.Sprintf("%q is not a host", w), "write a DNS name or an IP address, without scheme, port or path")
-		case slices.Contains(hosts, h):
+		case t.overlaps(field, w, written[:i]), slices.Contains(hosts, h):
 		default:
-			for _, other := range hosts {
-				if covers(other, h) || covers(h, other) {
-					t.Reject(field, fmt.Sprintf("%q and %q overlap", other, h), "keep one of them")
-				}
-			}
 			hosts = append(hosts, h)
 		}
 	}
 	return hosts
 }
 
-// gateways reports whether a rule that names these gateways applies to the mesh.
-func (t virtualService) gateways(field string, names []string) bool {
+// overlaps refuses a host that another one before it covers, or that covers one, as they are written.
+func (t virtualService) overlaps(field, host string, before []string) bool {
+	for _, other := range before {
+		if a, b := model.CanonicalHost(other), model.CanonicalHost(host); covers(a, b) || covers(b, a) {
+			t.Reject(field, fmt.Sprintf("%q and %q overlap", other, host), "keep one of them")
+			return true
+		}
+	}
+	return false
+}
+
+// gatewayNames checks how gateways are named: "name", "namespace/name", or a host in the form of old.
+func (t virtualService) gatewayNames(field string, names []string) {
 	for i, name := range names {
-		if name == mesh {
+		namespace, rest, qualified := strings.Cut(name, "/")
+		if qualified && isLabel(namespace) && isLabel(rest) || !qualified && isHost(name) {
 			continue
 		}
-		t.Warn(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("gateway %q is not served: Fairlead routes calls inside the mesh only", name),
-			"")
+		t.Reject(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q cannot be the name of a gateway", name), `write "namespace/name", or "mesh"`)
 	}
-	return len(names) == 0 || slices.Contains(names, mesh)
 }
 
 // unreachable warns of rules that stand after one that takes every request.
@@ -123,8 +160,8 @@ func (t virtualService) destination(field string, in *networking.Destination) mo
 	switch host := in.GetHost(); {
 	case host == "":
 		t.Reject(field+".host", "no host", "name the service to call")
-	case !isHost(host) && !isAddress(host):
-		t.Reject(field+".host", fmt.Sprintf("%q is not a host", host), "write one DNS name, without wildcard, scheme, port or path")
+	case host == "*" || !isWildcardHost(host):
+		t.Reject(field+".host", fmt.Sprintf("%q is not a host", host), "write one DNS name, without scheme, port or path")
 	default:
 		b.Host = t.qualify(host)
 	}
@@ -144,26 +181,24 @@ func (t virtualService) weights(field string, backends []model.WeightedBackend) 
 		backends[0].Weight = 100
 		return
 	}
-	total := uint32(0)
+	total := uint64(0)
 	for i := range backends {
-		total += backends[i].Weight
+		total += uint64(backends[i].Weight)
 	}
-	if len(backends) > 0 && total == 0 {
+	switch {
+	case len(backends) > 0 && total == 0:
 		t.Reject(field, "all weights are 0", "give each destination that should get calls a weight")
+	case total > math.MaxUint32: // as Envoy's total
+		t.Reject(field, fmt.Sprintf("the weights are %d together", total), "write numbers from 0 to 100")
 	}
 }
 
-// maxWeight keeps every sum of weights inside 32 bits, as Envoy's total.
-const maxWeight = 1 << 20
-
 func (t virtualService) weight(field string, weight int32) uint32 {
-	if weight < 0 || weight > maxWeight {
+	if weight < 0 {
 		t.Reject(field, fmt.Sprintf("%d is not a weight", weight), "write a number from 0 to 100")
 		return 0
 	}
 	return uint32(weight)
 }
 
-func isSubsetName(s string) bool {
-	return s != "" && len(s) <= maxLabelLength && onlyOf(s, isAlphanumeric, "-._")
-}
+func isSubsetName(s string) bool { return isLabel(strings.ToLower(s)) }

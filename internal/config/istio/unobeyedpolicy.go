@@ -1,0 +1,128 @@
+package istio
+
+import (
+	"fmt"
+	"math/big"
+	"strings"
+
+	networking "istio.io/api/networking/v1alpha3"
+)
+
+// What a traffic policy may hold and Fairlead does not obey is checked all the same: a mistake in it would otherwise wait
+// for the day on which it is obeyed, or for the day on which the manifest meets Istio again.
+
+// empty reports whether nothing is set that Istio counts.
+func empty(in settings) bool {
+	return in.GetLoadBalancer() == nil && in.GetConnectionPool() == nil && in.GetOutlierDetection() == nil && in.GetTls() == nil
+}
+
+// unobeyedPolicy checks the parts that stand beside those of [settings].
+func (t destinationRule) unobeyedPolicy(field string, in *networking.TrafficPolicy) {
+	if empty(in) && len(in.GetPortLevelSettings()) == 0 && in.GetTunnel() == nil && in.GetProxyProtocol() == nil && in.GetRetryBudget() == nil {
+		t.Reject(field, "empty", "add loadBalancer, connectionPool, tls or portLevelSettings, or remove it")
+	}
+	if in.GetTunnel() != nil && in.GetProxyProtocol() != nil {
+		t.Reject(field+".proxyProtocol", "cannot go with tunnel", "remove one of them")
+	}
+	if tunnel := in.GetTunnel(); tunnel != nil {
+		if p := tunnel.GetProtocol(); p != "" && p != "CONNECT" && p != "POST" {
+			t.Reject(field+".tunnel.protocol", fmt.Sprintf("%q is not a way to tunnel", p), "write CONNECT or POST")
+		}
+		if host := tunnel.GetTargetHost(); !isHost(host) && !isAddress(host) {
+			t.Reject(field+".tunnel.targetHost", fmt.Sprintf("%q is neither a host nor an address", host), "name the host to reach")
+		}
+		t.port(field+".tunnel.targetPort", tunnel.GetTargetPort())
+		t.Unsupported(field + ".tunnel")
+	}
+	if in.GetProxyProtocol() != nil {
+		if v := in.GetProxyProtocol().GetVersion(); v != networking.TrafficPolicy_ProxyProtocol_V1 && v != networking.TrafficPolicy_ProxyProtocol_V2 {
+			t.Reject(field+".proxyProtocol.version", fmt.Sprintf("%d is not a version", v), "write V1 or V2")
+		}
+		t.Unsupported(field + ".proxyProtocol")
+	}
+	if in.GetRetryBudget() != nil {
+		t.Unsupported(field + ".retryBudget")
+	}
+}
+
+func (t destinationRule) outlierDetection(field string, in *networking.OutlierDetection) {
+	if in == nil {
+		return
+	}
+	t.duration(field+".interval", in.GetInterval())
+	t.duration(field+".baseEjectionTime", in.GetBaseEjectionTime())
+	t.percent(field+".maxEjectionPercent", float64(in.GetMaxEjectionPercent()))
+	t.percent(field+".minHealthPercent", float64(in.GetMinHealthPercent()))
+	if in.GetConsecutiveLocalOriginFailures().GetValue() > 0 && !in.GetSplitExternalLocalOriginErrors() {
+		t.Reject(field+".consecutiveLocalOriginFailures", "needs splitExternalLocalOriginErrors", "set it to true")
+	}
+	t.Unsupported(field)
+}
+
+// unobeyedBalancing checks what stands beside simple.
+func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBalancerSettings) {
+	t.consistentHash(field+".consistentHash", in.GetConsistentHash())
+	if in.GetLocalityLbSetting() != nil {
+		t.localities(field+".localityLbSetting", in.GetLocalityLbSetting())
+		t.Unsupported(field + ".localityLbSetting")
+	}
+	if in.GetZoneAwareLbSetting() != nil {
+		t.Unsupported(field + ".zoneAwareLbSetting")
+	}
+	if in.GetWarmup() != nil {
+		t.Unsupported(field + ".warmup")
+	}
+	if in.GetWarmupDurationSecs() != nil {
+		t.duration(field+".warmupDurationSecs", in.GetWarmupDurationSecs())
+		t.Unsupported(field + ".warmupDurationSecs")
+	}
+}
+
+// maxTable is the size from which on Envoy refuses a Maglev table.
+const maxTable = 5000011
+
+func (t destinationRule) consistentHash(field string, in *networking.LoadBalancerSettings_ConsistentHashLB) {
+	if in == nil {
+		return
+	}
+	if cookie := in.GetHttpCookie(); cookie != nil && cookie.GetName() == "" {
+		t.Reject(field+".httpCookie.name", "no name", "name the cookie")
+	}
+	if in.GetMinimumRingSize() != 0 && in.GetHashAlgorithm() != nil { //nolint:staticcheck // deprecated and still written
+		t.Reject(field+".minimumRingSize", "cannot go with ringHash or maglev", "write ringHash: {minimumRingSize: …}")
+	}
+	if maglev := in.GetMaglev(); maglev != nil {
+		if size := maglev.GetTableSize(); size >= maxTable || !big.NewInt(0).SetUint64(size).ProbablyPrime(0) {
+			t.Reject(field+".maglev.tableSize", fmt.Sprintf("%d is not a prime number below %d", size, maxTable), "such as 65537")
+		}
+	}
+}
+
+// localities checks that shares make a whole and that failover leads elsewhere.
+func (t destinationRule) localities(field string, in *networking.LocalityLoadBalancerSetting) {
+	if len(in.GetDistribute()) > 0 && (len(in.GetFailover()) > 0 || len(in.GetFailoverPriority()) > 0) {
+		t.Reject(field+".distribute", "cannot go with failover and failoverPriority", "keep one of them")
+	}
+	for i, d := range in.GetDistribute() {
+		at := fmt.Sprintf("%s.distribute[%d].to", field, i)
+		total := uint64(0)
+		for _, to := range sortedKeys(d.GetTo()) {
+			if d.GetTo()[to] == 0 {
+				t.Reject(at+"["+to+"]", "0 is not a share", "remove the locality")
+			}
+			total += uint64(d.GetTo()[to])
+		}
+		if total != 100 {
+			t.Reject(at, fmt.Sprintf("the shares are %d together", total), "make them 100")
+		}
+	}
+	for i, f := range in.GetFailover() {
+		at := fmt.Sprintf("%s.failover[%d]", field, i)
+		if f.GetFrom() == f.GetTo() {
+			t.Reject(at+".to", fmt.Sprintf("%q fails over to itself", f.GetTo()), "name another region")
+		}
+		if strings.Contains(f.GetTo(), "*") {
+			t.Reject(at+".to", "a wildcard", "name one region")
+		}
+	}
+}

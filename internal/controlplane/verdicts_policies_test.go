@@ -1,0 +1,121 @@
+package controlplane
+
+import "testing"
+
+// destinationRules are whole specifications.
+func destinationRules() []ruling {
+	return []ruling{
+		{"a host", fine, "", "{host: api}"},
+		{"every host", fine, "", "{host: '*'}"},
+		{"every host of a domain", fine, "", "{host: '*.example.com'}"},
+		{"a wildcard inside a label", warned, "spec.host", "{host: '*-v1.example.com'}"},
+		{"no host", refused, "spec.host", "{}"},
+		{"a scheme", refused, "spec.host", "{host: 'https://api'}"},
+		{"a port in a host", refused, "spec.host", "{host: 'api:80'}"},
+		{"an address", refused, "spec.host", "{host: 10.0.0.1}"},
+		{"a host that is not there", warned, "spec.host", "{host: nobody}"},
+		{"a short host of another namespace", warned, "spec.host", "{host: billing}"},
+		{"export to the own namespace", fine, "", "{host: api, exportTo: [.]}"},
+		{"export to nobody", refused, "spec.exportTo[0]", "{host: api, exportTo: ['~']}"},
+		{"a selector", warned, "spec.workloadSelector", "{host: api, workloadSelector: {matchLabels: {app: web}}}"},
+		{"subsets", fine, "", "{host: api, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}"},
+		{"a subset without labels", fine, "", "{host: api, subsets: [{name: all}]}"},
+		{"a subset without name", refused, "spec.subsets[0].name", "{host: api, subsets: [{labels: {version: v1}}]}"},
+		{"a subset with an underscore", refused, "spec.subsets[0].name", "{host: api, subsets: [{name: v_1, labels: {version: v1}}]}"},
+		{"a subset twice", refused, "spec.subsets[1].name", "{host: api, subsets: [{name: v1}, {name: v1}]}"},
+		{"a subset with a star", refused, "spec.subsets[0].labels[version]", "{host: api, subsets: [{name: v1, labels: {version: '*'}}]}"},
+		{"a subset with no label", refused, "spec.subsets[0].labels", "{host: api, subsets: [{name: v1, labels: {'a b': c}}]}"},
+		{"a subset with an empty policy", refused, "spec.subsets[0].trafficPolicy", "{host: api, subsets: [{name: v1, labels: {a: b}, trafficPolicy: {}}]}"},
+		{"an empty policy", refused, "spec.trafficPolicy", "{host: api, trafficPolicy: {}}"},
+	}
+}
+
+// trafficPolicies are what stands in trafficPolicy.
+func trafficPolicies() []ruling {
+	return []ruling{
+		{"balancing", fine, "", "loadBalancer: {simple: ROUND_ROBIN}"},
+		{"balancing of old", fine, "", "loadBalancer: {simple: LEAST_CONN}"},
+		{"no balancing", refused, "loadBalancer.simple", "loadBalancer: {simple: FASTEST}"},
+		{"balancing by number", refused, "loadBalancer.simple", "loadBalancer: {simple: 4}"},
+		{"a hash", warned, "loadBalancer.consistentHash", "loadBalancer: {consistentHash: {httpHeaderName: x-user}}"},
+		{"a cookie without name", refused, "consistentHash.httpCookie.name", "loadBalancer: {consistentHash: {httpCookie: {ttl: 0s}}}"},
+		{"a table", warned, "loadBalancer.consistentHash", "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65537}}}"},
+		{"a table that is not prime", refused, "consistentHash.maglev.tableSize", "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}}"},
+		{"a table that is too large", refused, "consistentHash.maglev.tableSize", "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}}"},
+		{"two ring sizes", refused, "consistentHash.minimumRingSize", "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 10, ringHash: {minimumRingSize: 10}}}"},
+		{"localities", warned, "loadBalancer.localityLbSetting", "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}"},
+		{"localities that fail over to themselves", refused, "localityLbSetting.failover[0].to", "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: eu}]}}"},
+		{"localities of 90 percent", refused, "localityLbSetting.distribute[0].to", "loadBalancer: {localityLbSetting: {distribute: [{from: eu/*, to: {eu/a: 80, eu/b: 10}}]}}"},
+		{"localities both ways", refused, "localityLbSetting.distribute", "loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}], failover: [{from: a, to: b}]}}"},
+		{"warming up in no time", refused, "loadBalancer.warmupDurationSecs", "loadBalancer: {simple: RANDOM, warmupDurationSecs: 1us}"},
+
+		{"pools", fine, "", "connectionPool: {tcp: {maxConnections: 10, connectTimeout: 1s}, http: {http1MaxPendingRequests: 5}}"},
+		{"an empty pool", refused, "connectionPool", "connectionPool: {}"},
+		{"connections below 0", refused, "connectionPool.tcp.maxConnections", "connectionPool: {tcp: {maxConnections: -1}}"},
+		{"connections in quotes", refused, "connectionPool.tcp.maxConnections", "connectionPool: {tcp: {maxConnections: '10'}}"},
+		{"no time to connect", refused, "connectionPool.tcp.connectTimeout", "connectionPool: {tcp: {connectTimeout: 0s}}"},
+		{"a time to connect without unit", refused, "connectionPool.tcp.connectTimeout", "connectionPool: {tcp: {connectTimeout: 5}}"},
+		{"keep-alives in no time", refused, "connectionPool.tcp.tcpKeepalive.time", "connectionPool: {tcp: {tcpKeepalive: {time: 1us}}}"},
+		{"a duration of no time", refused, "connectionPool.tcp.maxConnectionDuration", "connectionPool: {tcp: {maxConnectionDuration: 0s}}"},
+		{"pending requests below 0", refused, "connectionPool.http.http1MaxPendingRequests", "connectionPool: {http: {http1MaxPendingRequests: -1}}"},
+		{"requests below 0", refused, "connectionPool.http.http2MaxRequests", "connectionPool: {http: {http2MaxRequests: -1}}"},
+		{"requests of a connection below 0", refused, "connectionPool.http.maxRequestsPerConnection", "connectionPool: {http: {maxRequestsPerConnection: -1}}"},
+		{"retries below 0", refused, "connectionPool.http.maxRetries", "connectionPool: {http: {maxRetries: -1}}"},
+		{"streams below 0", refused, "connectionPool.http.maxConcurrentStreams", "connectionPool: {http: {maxConcurrentStreams: -1}}"},
+		{"idle for no time", refused, "connectionPool.http.idleTimeout", "connectionPool: {http: {idleTimeout: 1us}}"},
+		{"an upgrade and the client's protocol", refused, "connectionPool.http.useClientProtocol", "connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}"},
+		{"an upgrade", warned, "connectionPool.http.h2UpgradePolicy", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"},
+
+		{"outliers", warned, "outlierDetection", "outlierDetection: {consecutive5xxErrors: 5, interval: 10s, maxEjectionPercent: 50}"},
+		{"outliers of 150 percent", refused, "outlierDetection.maxEjectionPercent", "outlierDetection: {maxEjectionPercent: 150}"},
+		{"outliers of -1 percent", refused, "outlierDetection.minHealthPercent", "outlierDetection: {minHealthPercent: -1}"},
+		{"outliers in no time", refused, "outlierDetection.interval", "outlierDetection: {interval: 1us}"},
+		{"outliers for no time", refused, "outlierDetection.baseEjectionTime", "outlierDetection: {baseEjectionTime: 0s}"},
+		{"outliers of local origin", refused, "outlierDetection.consecutiveLocalOriginFailures", "outlierDetection: {consecutiveLocalOriginFailures: 5}"},
+
+		{"TLS", fine, "", "tls: {mode: SIMPLE, sni: a.com}"},
+		{"TLS of the mesh", fine, "", "tls: {mode: ISTIO_MUTUAL}"},
+		{"TLS of the mesh with files", warned, "tls", "tls: {mode: ISTIO_MUTUAL, clientCertificate: a, privateKey: b}"},
+		{"TLS with a certificate", fine, "", "tls: {mode: MUTUAL, clientCertificate: /a, privateKey: /b, caCertificates: /c}"},
+		{"TLS with a certificate and no key", refused, "tls", "tls: {mode: MUTUAL, clientCertificate: /a}"},
+		{"TLS of a Secret and of files", refused, "tls", "tls: {mode: SIMPLE, credentialName: a, caCertificates: /c}"},
+		{"TLS of a Secret and a revocation list", refused, "tls", "tls: {mode: SIMPLE, credentialName: a, caCrl: /c}"},
+		{"TLS that verifies nothing", fine, "", "tls: {mode: SIMPLE, insecureSkipVerify: true}"},
+		{"TLS that verifies nothing with a CA", refused, "tls.insecureSkipVerify", "tls: {mode: SIMPLE, insecureSkipVerify: true, caCertificates: /c}"},
+		{"TLS that verifies nothing with names", refused, "tls.insecureSkipVerify", "tls: {mode: SIMPLE, insecureSkipVerify: true, subjectAltNames: [a]}"},
+		{"TLS that verifies nothing with a Secret", refused, "tls.insecureSkipVerify", "tls: {mode: SIMPLE, insecureSkipVerify: true, credentialName: a}"},
+		{"TLS in another mode", refused, "tls.mode", "tls: {mode: STRICT}"},
+
+		{"a port", fine, "", "portLevelSettings: [{port: {number: 9090}, loadBalancer: {simple: RANDOM}}]"},
+		{"no port", refused, "portLevelSettings[0].port.number", "portLevelSettings: [{loadBalancer: {simple: RANDOM}}]"},
+		{"nothing for a port", refused, "portLevelSettings[0]", "portLevelSettings: [{port: {number: 9090}}]"},
+		{"a port twice", warned, "portLevelSettings[1].port.number", "portLevelSettings: [{port: {number: 9090}, tls: {mode: DISABLE}}, {port: {number: 9090}, tls: {mode: DISABLE}}]"},
+		{"a tunnel", warned, "tunnel", "tunnel: {targetHost: a.com, targetPort: 443}"},
+		{"a tunnel to nowhere", refused, "tunnel.targetHost", "tunnel: {targetHost: 'a b', targetPort: 443}"},
+		{"a tunnel to port 0", refused, "tunnel.targetPort", "tunnel: {targetHost: a.com, targetPort: 0}"},
+		{"a tunnel by GET", refused, "tunnel.protocol", "tunnel: {protocol: GET, targetHost: a.com, targetPort: 1}"},
+		{"a tunnel and a proxy protocol", refused, "proxyProtocol", "tunnel: {targetHost: a.com, targetPort: 443}, proxyProtocol: {version: V2}"},
+	}
+}
+
+// peerAuthentications are whole specifications.
+func peerAuthentications() []ruling {
+	return []ruling{
+		{"a namespace", fine, "", "{mtls: {mode: PERMISSIVE}}"},
+		{"no mode", refused, "spec.mtls.mode", "{mtls: {mode: ALWAYS}}"},
+		{"ports of a workload", fine, "", "{selector: {matchLabels: {app: web}}, portLevelMtls: {8080: {mode: STRICT}}}"},
+		{"ports of nobody", refused, "spec.portLevelMtls", "{portLevelMtls: {8080: {mode: STRICT}}}"},
+		{"port 0", refused, "spec.portLevelMtls[0]", "{selector: {matchLabels: {app: web}}, portLevelMtls: {0: {mode: STRICT}}}"},
+		{"port 70000", refused, "spec.portLevelMtls[70000]", "{selector: {matchLabels: {app: web}}, portLevelMtls: {70000: {mode: STRICT}}}"},
+		{"a selector without labels", warned, "spec.selector", "{selector: {}, mtls: {mode: PERMISSIVE}}"},
+		{"a star", refused, "spec.selector.matchLabels[app]", "{selector: {matchLabels: {app: '*'}}}"},
+		{"no label", refused, "spec.selector.matchLabels", "{selector: {matchLabels: {'': a}}}"},
+	}
+}
+
+func TestVerdictsPolicies(t *testing.T) {
+	rules := head{"networking.istio.io/v1", "DestinationRule"}
+	rule(t, rules, whole, destinationRules())
+	rule(t, rules, func(policy string) string { return "{host: api, trafficPolicy: {" + policy + "}}" }, trafficPolicies())
+	rule(t, head{"security.istio.io/v1", "PeerAuthentication"}, whole, peerAuthentications())
+}
