@@ -41,6 +41,7 @@ type engine struct {
 
 	// The rest belongs to run's goroutine.
 	graph   *graph
+	asked   nameQueue // to be opened or closed
 	objects map[model.Ref]*object
 	faults  map[model.Ref][]model.Problem         // what was wrong in translating them
 	staged  [lanes]map[model.Ref]func(*store.Txn) // what the next commit does
@@ -273,10 +274,11 @@ func (e *engine) step(ctx context.Context) {
 	if first {
 		e.loaded = true
 		close(e.synced)
-		in.touched = e.allTouched()
+		e.asked.add(e.allTouched())
 	}
+	e.asked.add(in.touched)
 	if e.loaded {
-		e.answer(in.touched)
+		e.answer()
 	}
 	if e.graph.newErrors {
 		e.graph.newErrors = false
@@ -441,24 +443,44 @@ func (e *engine) allTouched() map[xds.Key]struct{} {
 	return all
 }
 
-// answer opens names that were asked for and closes those that nobody wants any more.
-func (e *engine) answer(touched map[xds.Key]struct{}) {
-	for key := range touched {
-		e.mu.RLock()
-		wanted := e.answers[key] != nil
-		e.mu.RUnlock()
-		if !wanted {
+// answerSlice is how long names are opened and closed before changes, an endpoint that goes above all, get their turn.
+const answerSlice = 2 * time.Millisecond
+
+// answer opens names that were asked for and closes those that nobody wants any more, for a while. What is left waits
+// for the next step.
+func (e *engine) answer() {
+	for until := time.Now().Add(answerSlice); ; {
+		key, ok := e.asked.next()
+		switch {
+		case !ok:
+			return
+		case e.wanted(key):
+			e.open(key)
+		default:
 			e.graph.close(key)
-			continue
 		}
-		found := e.graph.open(key).found()
-		e.mu.Lock()
-		// Should the last subscriber have gone meanwhile, the key is in the inbox once more, and the graph closes it then.
-		if w := e.answers[key]; w != nil && !w.done {
-			w.found, w.done = found, true
-			close(w.ready)
+		if time.Now().After(until) && !e.asked.empty() {
+			poke(e.wake)
+			return
 		}
-		e.mu.Unlock()
+	}
+}
+
+func (e *engine) wanted(key xds.Key) bool {
+	e.mu.RLock()
+	defer e.mu.RUnlock()
+	return e.answers[key] != nil
+}
+
+// open finds the answer for a name.
+func (e *engine) open(key xds.Key) {
+	found := e.graph.open(key).found()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	// Should the last subscriber have gone meanwhile, the key is in the inbox once more, and the graph closes it then.
+	if w := e.answers[key]; w != nil && !w.done {
+		w.found, w.done = found, true
+		close(w.ready)
 	}
 }
 

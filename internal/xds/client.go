@@ -86,6 +86,7 @@ type Client struct {
 	names     map[string]*name // guarded by mu, as everything below: what the proxy asked for
 	resources map[string]held  // what the server knows that we have, by canonical name
 	missing   linked.List      // of *name on lease that lead nowhere, the one used last at the back
+	leaving   int              // how many the handler is asked about
 	lapsed    []*name          // those that the handler must still be asked about
 	crowded   bool             // names were refused for want of room
 	created   uint64           // counts names
@@ -286,8 +287,12 @@ func (c *Client) applyResponse(ctx context.Context, d delivery) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for i := range d.response.Resources {
-		if reason, bad := refused[d.response.Resources[i].Name]; bad {
-			c.refuse(&d.response.Resources[i], reason)
+		a := &d.response.Resources[i]
+		if reason, bad := refused[a.Name]; bad {
+			c.refuse(a, reason)
+		}
+		if a.Refused != "" {
+			c.giveUp(a, d.session)
 		}
 	}
 	for i := range updates {
@@ -311,6 +316,12 @@ func (c *Client) updates(r *Response) (updates []Update, rejections []Rejection)
 	updates = make([]Update, 0, len(r.Resources)+len(r.Removed))
 	for i := range r.Resources {
 		a := &r.Resources[i]
+		if a.Refused != "" {
+			if st := c.names[a.Name]; st != nil && st.answered {
+				updates = append(updates, Update{Name: a.Name, Dropped: true})
+			}
+			continue
+		}
 		if _, wanted := c.names[a.Name]; a.Version == "" && !wanted {
 			continue // given up while the answer was on its way: nobody would keep it up to date
 		}
@@ -378,7 +389,7 @@ func (c *Client) adopt(u *Update) {
 		if st, ok := c.names[n]; ok {
 			st.answer(u.Name)
 			c.unlist(st)
-			st.leaving = false
+			c.stay(st)
 		}
 	}
 }
@@ -389,6 +400,21 @@ func (c *Client) refuse(a *Answer, reason string) {
 		if st, ok := c.names[n]; ok {
 			st.refuse(errors.New(reason))
 		}
+	}
+}
+
+// giveUp forgets a name that the server does not follow. It may be asked for again, as new; names that are kept for good
+// are asked for with the next conversation. mu is held.
+func (c *Client) giveUp(a *Answer, s *session) {
+	st, ok := c.names[a.Name]
+	if !ok {
+		return
+	}
+	st.refuse(fmt.Errorf("refused by the control plane: %s", a.Refused))
+	delete(s.announced, a.Name)
+	c.unlist(st)
+	if !st.kept {
+		delete(c.names, a.Name)
 	}
 }
 
@@ -409,6 +435,7 @@ func (c *Client) resume() (request *Request, announced map[string]uint64) {
 			request.Subscribe = append(request.Subscribe, st.name)
 		}
 	}
+	request.Subscribe = request.Subscribe[:min(len(request.Subscribe), MaxNames)] // the rest when there is room
 	for _, n := range request.Subscribe {
 		st := c.names[n]
 		announced[n] = st.id

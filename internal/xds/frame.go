@@ -19,8 +19,10 @@ const (
 	contentType = "application/grpc+proto"
 
 	headerSize = 5 // 1 byte "compressed", 4 bytes length
-	// maxMessage bounds one message in both directions, in bytes. A resource of MaxBody fits with room to spare.
+	// maxMessage bounds one message of the server, in bytes. A resource of MaxBody fits with room to spare.
 	maxMessage = 16 << 20
+	// maxRequest bounds one message of a client, in bytes.
+	maxRequest = 1 << 20
 )
 
 // Code is a gRPC status code.
@@ -98,8 +100,9 @@ func seal(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// readFrame reads one message. io.EOF means a clean end. The memory grows with what arrives, not with what is announced.
-func readFrame(r io.Reader) ([]byte, error) {
+// readFrame reads one message of at most limit bytes. io.EOF means a clean end. The memory grows with what arrives, not
+// with what is announced.
+func readFrame(r io.Reader, limit uint32) ([]byte, error) {
 	var head [headerSize]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
@@ -108,8 +111,8 @@ func readFrame(r io.Reader) ([]byte, error) {
 		return nil, &StatusError{CodeUnimplemented, "compressed messages are not supported"}
 	}
 	size := binary.BigEndian.Uint32(head[1:])
-	if size > maxMessage {
-		return nil, &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, maxMessage)}
+	if size > limit {
+		return nil, &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, limit)}
 	}
 	const trusted = 64 << 10
 	b := make([]byte, min(size, trusted))

@@ -14,9 +14,11 @@ const (
 	// maxMissing bounds the names on lease that lead nowhere, or were not answered yet. The one used longest ago goes for
 	// a new one, which costs its next use a question.
 	maxMissing = 4096
-	// maxLeased bounds all names on lease, well below what a server takes from one client. Beyond it nothing new is asked
-	// for; it takes as many names that do exist.
-	maxLeased = maxNames / 2
+	// maxLeased bounds the names that stay, with room for those that are kept, below what a server takes from one client.
+	// Beyond it nothing new is asked for; it takes as many names that do exist.
+	maxLeased = MaxNames - 64
+	// maxLeaving bounds those that go, until the handler was asked about them.
+	maxLeaving = 2 * MaxNames
 )
 
 // lease says how long a name stays subscribed. The zero value has none to lose.
@@ -65,7 +67,7 @@ func (c *Client) use(n string) *name {
 		st := newName(n)
 		st.answer("")
 		return st
-	case len(c.names) >= maxLeased:
+	case c.crowd():
 		if !c.crowded {
 			c.crowded = true
 			c.o.Logger.Warn("too many names in use, no new ones are asked for", slog.Int("names", len(c.names)), slog.String("first", n))
@@ -80,6 +82,24 @@ func (c *Client) use(n string) *name {
 		c.lapse(c.missing.Front())
 	}
 	return st
+}
+
+// crowd reports whether there are too many names for another one. mu is held.
+func (c *Client) crowd() bool { return len(c.names)-c.leaving >= maxLeased || c.leaving >= maxLeaving }
+
+// leave and stay say whether the handler is asked about a name. mu is held.
+func (c *Client) leave(st *name) {
+	if !st.leaving {
+		st.leaving = true
+		c.leaving++
+	}
+}
+
+func (c *Client) stay(st *name) {
+	if st.leaving {
+		st.leaving = false
+		c.leaving--
+	}
 }
 
 // known gives a name that is subscribed, its lease renewed, or nil. One that is leaving may be forgotten already by the
@@ -136,7 +156,7 @@ func (c *Client) unlist(st *name) {
 func (c *Client) lapse(e *linked.Element) {
 	if st, ok := e.Value.(*name); ok {
 		c.unlist(st)
-		st.leaving = true
+		c.leave(st)
 		c.lapsed = append(c.lapsed, st)
 		poke(c.nudged)
 	}
@@ -146,7 +166,7 @@ func (c *Client) lapse(e *linked.Element) {
 // called again.
 func (c *Client) expire() time.Duration {
 	now := time.Now()
-	leaving, wait := c.leave(now)
+	leaving, wait := c.ended(now)
 	if len(leaving) == 0 {
 		return wait
 	}
@@ -162,11 +182,12 @@ func (c *Client) expire() time.Duration {
 	defer c.mu.Unlock()
 	for _, st := range leaving {
 		again := c.names[st.name] != st // it was asked for meanwhile
+		c.stay(st)
 		switch {
 		case again:
 			st.refuse(errLapsed)
 		case inUse[st.name]:
-			st.leaving, st.used = false, now
+			st.used = now
 			c.list(st)
 		default:
 			st.refuse(errLapsed)
@@ -175,13 +196,13 @@ func (c *Client) expire() time.Duration {
 			c.announce(st.name)
 		}
 	}
-	c.crowded = c.crowded && len(c.names) >= maxLeased
+	c.crowded = c.crowded && c.crowd()
 	poke(c.changed)
 	return wait
 }
 
-// leave gives the names whose lease has run out, and the time until the next one's does.
-func (c *Client) leave(now time.Time) (leaving []*name, wait time.Duration) {
+// ended gives the names whose lease has run out, and the time until the next one's does.
+func (c *Client) ended(now time.Time) (leaving []*name, wait time.Duration) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, st := range c.lapsed {
@@ -202,7 +223,7 @@ func (c *Client) leave(now time.Time) (leaving []*name, wait time.Duration) {
 			wait = min(wait, left)
 			continue
 		}
-		st.leaving = true
+		c.leave(st)
 		leaving = append(leaving, st)
 	}
 	return leaving, max(wait, c.o.Lease/leaseGrain)

@@ -27,6 +27,8 @@ type Request struct {
 	InitialNames           map[string]string
 	Ack                    uint64
 	Nacks                  []Nack
+	// More means that the next request continues this one, the first of a stream.
+	More bool
 }
 
 // Nack says which resources of a response were refused.
@@ -53,12 +55,18 @@ type Answer struct {
 	// Version and Body are empty where the resource does not exist; Body alone is empty where the client has it.
 	Version string
 	Body    []byte
+	// Refused says why the server does not follow the name, empty where it does.
+	Refused string
 }
+
+// MaxNames bounds the names that one client is subscribed to at a time, all its streams together. The control plane
+// holds 1 to 5 KB for each; a client should ask for no more.
+const MaxNames = 8192
 
 const (
 	// maxName bounds the names that clients may ask for, in bytes: a DNS name is 253 at most.
 	maxName = 512
-	// maxNames bounds the names in one message, and thereby of one client.
+	// maxNames bounds the names of one kind in one message.
 	maxNames = 1 << 16
 	// maxNote bounds what clients say about themselves and about refused resources, in bytes.
 	maxNote = 4096
@@ -206,6 +214,9 @@ func (r *Request) append(b []byte) []byte {
 		}
 		b = appendBytes(b, 7, n)
 	}
+	if r.More {
+		b = appendNumber(b, 8, 1)
+	}
 	return b
 }
 
@@ -227,6 +238,8 @@ func parseRequest(b []byte) (*Request, error) {
 			r.Ack = number
 		case 7:
 			err = r.addNack(v)
+		case 8:
+			r.More = number != 0
 		}
 		return err
 	})
@@ -288,6 +301,9 @@ func (r *Response) append(b []byte) []byte {
 		a := &r.Resources[i]
 		m := appendTexts(appendText(nil, 1, a.Name), 2, a.Aliases)
 		m = appendText(m, 3, a.Version)
+		if a.Refused != "" {
+			m = appendText(m, 5, a.Refused)
+		}
 		// The body is copied once, straight into its place.
 		size := len(m)
 		if len(a.Body) > 0 {
@@ -341,6 +357,8 @@ func parseAnswer(b []byte) (a Answer, err error) {
 			a.Version = string(v)
 		case 4:
 			a.Body = v
+		case 5:
+			a.Refused = note(v)
 		}
 		return err
 	})

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -36,7 +38,7 @@ type Found struct {
 // Server.Changed, holding no lock that these methods take.
 type Source interface {
 	// Watch begins to watch keys and returns when there is an answer for each. Every watch of a key is undone by one
-	// Unwatch. After an error nothing is watched.
+	// Unwatch. After an error nothing is watched. No more than a few hundred keys come at a time.
 	Watch(ctx context.Context, keys []Key) error
 	Unwatch(keys []Key)
 	// Answer is the newest answer for a watched key; false where there is none.
@@ -87,8 +89,10 @@ type ServerOptions struct {
 
 // Server answers the calls of api/fairlead/v1/discovery.proto. Its methods are safe for concurrent use.
 type Server struct {
-	o   ServerOptions // fixed after NewServer, as the next
-	log *clientLog
+	o        ServerOptions // fixed after NewServer, as the next three
+	log      *clientLog
+	accounts *accounts
+	calls    *calls
 
 	mu       sync.RWMutex
 	streams  map[*stream]struct{}         // guarded by mu, as everything below
@@ -105,6 +109,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 	return &Server{
 		o:        o,
 		log:      newClientLog(o.Logger),
+		accounts: &accounts{pods: make(map[ClientIdentity]*account)},
+		calls:    &calls{tokens: make(map[[sha256.Size]byte]*bucket)},
 		streams:  make(map[*stream]struct{}),
 		watchers: make(map[Key]map[*stream]struct{}),
 	}, nil
@@ -171,6 +177,9 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	if !ok {
 		return &StatusError{CodeUnauthenticated, "the call carries no bearer token"}
 	}
+	if !s.calls.allow(token, time.Now()) {
+		return &StatusError{CodeResourceExhausted, fmt.Sprintf("more than %d calls with one token; from now on %d per second", callBurst, callRate)}
+	}
 	client, err := s.o.Authenticate(r.Context(), token)
 	if err != nil {
 		return notAuthenticated(err)
@@ -200,7 +209,10 @@ func (s *Server) serveSign(w http.ResponseWriter, r *http.Request, client Client
 	if s.o.Sign == nil {
 		return &StatusError{CodeUnimplemented, "this control plane issues no certificates"}
 	}
-	message, err := readFrame(io.LimitReader(r.Body, headerSize+maxSignRequest))
+	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
+		return err
+	}
+	message, err := readFrame(r.Body, maxSignRequest)
 	if err != nil {
 		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
 	}
@@ -285,6 +297,7 @@ func (s *Server) add(st *stream) error {
 		return &StatusError{CodeUnavailable, "the control plane is shutting down"}
 	}
 	s.streams[st] = struct{}{}
+	st.account = s.accounts.open(st, time.Now())
 	return nil
 }
 
@@ -295,7 +308,11 @@ func (s *Server) remove(st *stream) {
 	delete(s.streams, st)
 	s.mu.Unlock()
 	s.unwatch(st, names)
+	st.account.close(st)
 }
+
+// slice is how many names are worked on at a time, so that nothing else waits long for a client that has thousands.
+const slice = 256
 
 // watch has st told about names and asks the source for them. After an error nothing is watched.
 func (s *Server) watch(ctx context.Context, st *stream, names []string) error {
@@ -316,12 +333,11 @@ func (s *Server) watch(ctx context.Context, st *stream, names []string) error {
 }
 
 func (s *Server) unwatch(st *stream, names []string) {
-	if len(names) == 0 {
-		return
+	for part := range slices.Chunk(names, slice) {
+		keys := st.keys(part)
+		s.forget(st, keys)
+		s.o.Source.Unwatch(keys)
 	}
-	keys := st.keys(names)
-	s.forget(st, keys)
-	s.o.Source.Unwatch(keys)
 }
 
 func (s *Server) forget(st *stream, keys []Key) {

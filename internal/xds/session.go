@@ -165,6 +165,11 @@ func (c *Client) openSession() *session {
 	defer c.mu.Unlock()
 	s := &session{c: c, wake: make(chan struct{}, 1), dirty: make(map[string]struct{})}
 	s.first, s.announced = c.resume()
+	for n := range c.names {
+		if _, ok := s.announced[n]; !ok {
+			s.dirty[n] = struct{}{}
+		}
+	}
 	c.session = s
 	poke(s.wake)
 	return s
@@ -189,7 +194,7 @@ func (c *Client) setConnected(ctx context.Context, addr string) {
 // any case, proves that it accepts this client.
 func (c *Client) read(ctx context.Context, s *session, resp *http.Response, addr string) error {
 	for first := true; ; first = false {
-		b, err := readFrame(resp.Body)
+		b, err := readFrame(resp.Body, maxMessage)
 		if errors.Is(err, io.EOF) {
 			return receivedStatus(resp)
 		}
@@ -251,19 +256,25 @@ func (s *session) next() *Request {
 	}
 	s.first = nil
 	for n := range s.dirty {
-		st, wanted := s.c.names[n]
-		id, known := s.announced[n]
-		if known && (!wanted || st.id != id) {
+		if id, known := s.announced[n]; known && (s.c.names[n] == nil || s.c.names[n].id != id) {
 			r.Unsubscribe = append(r.Unsubscribe, n)
 			delete(s.announced, n)
 		}
-		if wanted && (!known || st.id != id) {
+	}
+	before := len(r.Subscribe)
+	for n := range s.dirty {
+		st, wanted := s.c.names[n]
+		_, known := s.announced[n]
+		if wanted && !known {
+			if len(s.announced) >= MaxNames {
+				continue // waits until names that are leaving have made room
+			}
 			r.Subscribe = append(r.Subscribe, n)
 			s.announced[n] = st.id
 		}
+		delete(s.dirty, n)
 	}
-	clear(s.dirty)
-	slices.Sort(r.Subscribe)
+	slices.Sort(r.Subscribe[before:])
 	slices.Sort(r.Unsubscribe)
 	r.Ack, r.Nacks = s.ack, s.nacks
 	s.ack, s.nacks = 0, nil
@@ -286,13 +297,15 @@ func (s *session) write(ctx context.Context, w *io.PipeWriter) {
 		if r == nil {
 			continue
 		}
-		b, err := frame(r)
-		if err != nil {
-			w.CloseWithError(err)
-			return
-		}
-		if _, err := w.Write(b); err != nil {
-			return
+		for _, part := range r.split(requestSize) {
+			b, err := frame(part)
+			if err != nil {
+				w.CloseWithError(err)
+				return
+			}
+			if _, err := w.Write(b); err != nil {
+				return
+			}
 		}
 	}
 }
@@ -329,7 +342,7 @@ func (c *Client) signAt(ctx context.Context, addr string, csrDER []byte) (chainP
 		return nil, nil, err
 	}
 	defer resp.Body.Close()
-	message, err := readFrame(resp.Body)
+	message, err := readFrame(resp.Body, maxMessage)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, nil, err
 	}

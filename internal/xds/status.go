@@ -51,13 +51,22 @@ func (st *stream) status() ClientStatus {
 		Synced: st.greeted && st.acked == st.nonce && len(st.refused)+len(st.dirty) == 0,
 	}
 	for n := range st.subs {
-		status.Names[Kind(n)]++
+		status.Names[knownKind(n)]++
 	}
 	for n := range st.held {
-		status.Held[Kind(n)]++
+		status.Held[knownKind(n)]++
 	}
 	for _, n := range slices.Sorted(maps.Keys(st.refused)) {
 		status.Refusals = append(status.Refusals, st.refused[n])
 	}
 	return status
+}
+
+// knownKind is Kind for names that clients made up too: "other" for all that mean nothing.
+func knownKind(n string) string {
+	switch kind := Kind(n); kind {
+	case "dst", "pod", kindShard, "ip", "in", "dns", "host", "mesh", "trust":
+		return kind
+	}
+	return "other"
 }

@@ -30,6 +30,9 @@ type stream struct {
 	rc     *http.ResponseController
 	cancel context.CancelCauseFunc
 
+	account  *account // of the pod; set when the server took the stream on
+	reserved int      // names that the account counts; guarded by account.mu
+
 	wake chan struct{} // one slot: there may be something to send
 
 	mu      sync.Mutex
@@ -37,6 +40,7 @@ type stream struct {
 	subs    map[string]*subscription // by requested name
 	dirty   map[string]time.Time     // names whose answer may be new, since when; zero: it was asked for
 	held    map[string]*sent         // what the client has, by canonical name
+	over    []string                 // names that are one too many, to be told so
 	loose   []string                 // resources that a subscription let go of since the last response
 	started bool                     // the first request was answered by the source
 	greeted bool                     // the first response is out
@@ -128,8 +132,9 @@ func (st *stream) markDirty(n string, since time.Time) {
 
 // read carries out requests until the client ends the stream or breaks the rules.
 func (st *stream) read(ctx context.Context, body io.Reader) error {
+	resuming := true
 	for first := true; ; first = false {
-		b, err := readFrame(body)
+		b, err := readFrame(body, maxRequest)
 		if err != nil {
 			return err
 		}
@@ -143,26 +148,37 @@ func (st *stream) read(ctx context.Context, body io.Reader) error {
 		if st.s.o.Trace.Received != nil {
 			st.s.o.Trace.Received(st.client, r)
 		}
-		if first {
+		if resuming {
 			st.resume(r)
 		}
 		st.acknowledge(ctx, r)
 		if err := st.subscribe(ctx, r); err != nil {
 			return err
 		}
-		if first {
+		if resuming && !r.More {
 			st.start()
+		}
+		resuming = resuming && r.More
+		if err := pause(ctx, st.account.charge(len(b)+nameWork*len(r.Subscribe), time.Now())); err != nil {
+			return err
 		}
 	}
 }
+
+// maxHeld bounds the resources that a client can say it has. What it has beyond is sent again.
+const maxHeld = 1 << 16
 
 // resume takes over what the client has.
 func (st *stream) resume(r *Request) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.node = *r.Node
+	if r.Node != nil {
+		st.node = *r.Node
+	}
 	for n, version := range r.InitialVersions {
-		st.held[n] = &sent{version: version}
+		if _, known := st.held[n]; !known && len(st.held) < maxHeld {
+			st.held[n] = &sent{version: version}
+		}
 	}
 }
 
@@ -231,11 +247,17 @@ func (st *stream) subscribe(ctx context.Context, r *Request) error {
 		st.s.unwatch(st, st.drop(r.Unsubscribe))
 		poke(st.wake)
 	}
-	added, denied, err := st.addNames(r)
-	if err != nil {
-		st.drop(added)
-		return err
+	for names := range slices.Chunk(r.Subscribe, slice) {
+		if err := st.subscribeSome(ctx, names, r.InitialNames); err != nil {
+			return err
+		}
 	}
+	return nil
+}
+
+// subscribeSome adds a slice of names.
+func (st *stream) subscribeSome(ctx context.Context, names []string, initial map[string]string) error {
+	added, denied := st.addNames(names, initial)
 	for _, n := range denied {
 		if st.s.o.Trace.Denied != nil {
 			st.s.o.Trace.Denied(st.client, n)
@@ -254,26 +276,37 @@ func (st *stream) subscribe(ctx context.Context, r *Request) error {
 			return &StatusError{CodeUnavailable, err.Error()}
 		}
 	}
-	for _, n := range r.Subscribe {
-		st.markDirty(n, time.Time{})
-	}
+	st.ask(names)
 	return nil
 }
 
-// addNames notes subscriptions and gives those that are new, apart those that the client may not read.
-func (st *stream) addNames(r *Request) (added, denied []string, err error) {
+// ask has the writer answer names.
+func (st *stream) ask(names []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	for _, n := range r.Subscribe {
+	for _, n := range names {
+		if _, marked := st.dirty[n]; !marked && st.subs[n] != nil {
+			st.dirty[n] = time.Time{}
+		}
+	}
+	poke(st.wake)
+}
+
+// addNames notes subscriptions and gives those that are new, apart those that the client may not read.
+func (st *stream) addNames(names []string, initial map[string]string) (added, denied []string) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for _, n := range names {
 		if sub, ok := st.subs[n]; ok {
 			sub.toldYet = false // asked again, answered again
 			continue
 		}
-		if len(st.subs) >= maxNames {
-			return added, denied, &StatusError{CodeResourceExhausted, fmt.Sprintf("more than %d subscriptions", maxNames)}
+		if !st.account.reserve(st) {
+			st.over = append(st.over, n)
+			continue
 		}
 		sub := &subscription{}
-		if told, ok := r.InitialNames[n]; ok {
+		if told, ok := initial[n]; ok {
 			sub.told, sub.toldYet = told, told == ""
 			if h := st.held[told]; h != nil {
 				sub.toldYet = true
@@ -287,13 +320,15 @@ func (st *stream) addNames(r *Request) (added, denied []string, err error) {
 		}
 		added = append(added, n)
 	}
-	return added, denied, nil
+	return added, denied
 }
 
 // drop forgets subscriptions and gives those that were watched.
 func (st *stream) drop(names []string) (dropped []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	before := len(st.subs)
+	defer func() { st.account.release(st, before-len(st.subs)) }()
 	for _, n := range names {
 		sub, ok := st.subs[n]
 		if !ok {
@@ -344,9 +379,13 @@ func (st *stream) write(ctx context.Context, age time.Duration) error {
 			return errOver
 		case <-st.wake:
 		}
-		for _, r := range st.responses() {
-			if err := st.send(r); err != nil {
-				return err
+		for more := true; more; {
+			var responses []*Response
+			responses, more = st.responses()
+			for _, r := range responses {
+				if err := st.send(r); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -381,12 +420,36 @@ func (st *stream) send(r *Response) error {
 	return nil
 }
 
-// responses takes everything dirty and gives what differs from what the client has.
-func (st *stream) responses() []*Response {
+// takeDirty takes a slice of what is dirty, what has changed before what was merely asked for, and the names to refuse.
+func (st *stream) takeDirty() (dirty map[string]time.Time, over []string) {
 	st.mu.Lock()
-	dirty := st.dirty
-	st.dirty = make(map[string]time.Time)
-	st.mu.Unlock()
+	defer st.mu.Unlock()
+	over = st.over[:min(len(st.over), slice)]
+	st.over = st.over[len(over):]
+	if len(st.dirty) <= slice {
+		dirty = st.dirty
+		st.dirty = make(map[string]time.Time)
+		return dirty, over
+	}
+	dirty = make(map[string]time.Time, slice)
+	for _, changed := range []bool{true, false} {
+		for n, since := range st.dirty {
+			if len(dirty) == slice {
+				return dirty, over
+			}
+			if since.IsZero() != changed {
+				dirty[n] = since
+				delete(st.dirty, n)
+			}
+		}
+	}
+	return dirty, over
+}
+
+// responses takes a slice of what is dirty and gives what differs from what the client has. more means that there is
+// another slice.
+func (st *stream) responses() (list []*Response, more bool) {
+	dirty, over := st.takeDirty()
 
 	// The source is asked without holding mu.
 	found := make(map[string]Found, len(dirty))
@@ -408,13 +471,23 @@ func (st *stream) responses() []*Response {
 			d.answer(n, sub, found[n])
 		}
 	}
-	d.finish()
-	if len(d.answers)+len(d.removed) == 0 && (st.greeted || !st.started) {
-		return nil
+	for _, n := range over {
+		d.answers = append(d.answers, Answer{Name: n, Refused: tooManyNames()})
 	}
-	st.greeted = st.greeted || st.started
-	return st.pack(&d, earliest(dirty))
+	more = len(st.dirty)+len(st.over) > 0
+	d.addAliases()
+	if st.started && !more {
+		d.remove()
+	}
+	if len(d.answers)+len(d.removed) == 0 && (st.greeted || !st.started || more) {
+		return nil, more
+	}
+	st.greeted = st.greeted || (st.started && !more)
+	return st.pack(&d, earliest(dirty)), more
 }
+
+// tooManyNames is the reason for which a name is not followed.
+func tooManyNames() string { return fmt.Sprintf("the pod has %d names already", MaxNames) }
 
 // earliest gives the first change among dirty names, zero where all were merely asked for.
 func earliest(dirty map[string]time.Time) (first time.Time) {
@@ -424,140 +497,4 @@ func earliest(dirty map[string]time.Time) (first time.Time) {
 		}
 	}
 	return first
-}
-
-// pack cuts a delta into responses. mu is held.
-func (st *stream) pack(d *delta, since time.Time) (list []*Response) {
-	r := &Response{}
-	size := 0
-	begin := func() {
-		st.nonce++
-		r, size = &Response{Nonce: st.nonce}, 0
-		list = append(list, r)
-	}
-	begin()
-	for _, a := range d.answers {
-		if size > 0 && size+len(a.Body) > responseSize {
-			begin()
-		}
-		size += len(a.Body) + 1
-		r.Resources = append(r.Resources, a)
-		if h := st.held[a.Name]; h != nil {
-			h.nonce = r.Nonce
-		}
-	}
-	r.Removed = d.removed
-	r.Synced = len(st.dirty) == 0
-	if !since.IsZero() && len(st.unacked) < maxUnacked {
-		st.unacked = append(st.unacked, timedNonce{r.Nonce, since})
-	}
-	return list
-}
-
-// delta gathers the answers of one round. Stream.mu is held throughout.
-type delta struct {
-	st      *stream
-	answers []Answer
-	place   map[string]int // resource → index in answers
-	removed []string
-}
-
-// answer compares what is found for a name with what the client has.
-func (d *delta) answer(n string, sub *subscription, f Found) {
-	holds := make([]string, 0, len(f.Shards)+1)
-	for _, shard := range f.Shards {
-		d.hold(shard)
-		d.update(shard)
-		holds = append(holds, shard.Name)
-	}
-	canonical := ""
-	if f.Resource != nil {
-		canonical = f.Resource.Name
-		d.hold(f.Resource)
-		holds = append(holds, canonical)
-	}
-	d.st.letGo(sub.holds)
-	sub.holds = holds
-	d.tell(n, sub, canonical, f.Resource)
-}
-
-func (d *delta) hold(e *Encoded) {
-	h := d.st.held[e.Name]
-	if h == nil {
-		h = &sent{}
-		d.st.held[e.Name] = h
-	}
-	h.users++
-}
-
-// update sends e where the client has another version. True means that it is part of this round.
-func (d *delta) update(e *Encoded) bool {
-	if _, ok := d.place[e.Name]; ok {
-		return true
-	}
-	h := d.st.held[e.Name]
-	if h.version == e.Version {
-		return false
-	}
-	h.version = e.Version
-	d.add(Answer{Name: e.Name, Version: e.Version, Body: e.Body})
-	return true
-}
-
-func (d *delta) add(a Answer) {
-	d.place[a.Name] = len(d.answers)
-	d.answers = append(d.answers, a)
-}
-
-// tell says what a name leads to.
-func (d *delta) tell(n string, sub *subscription, canonical string, e *Encoded) {
-	known := sub.toldYet && sub.told == canonical
-	if before := d.st.held[sub.told]; before != nil && sub.told != canonical {
-		delete(before.names, n)
-	}
-	sub.told, sub.toldYet = canonical, true
-	if e == nil {
-		if !known {
-			d.add(Answer{Name: n})
-		}
-		return
-	}
-	d.st.held[canonical].addName(n)
-	if d.update(e) || known {
-		return
-	}
-	a := Answer{Name: e.Name, Version: e.Version}
-	if _, refused := d.st.refused[e.Name]; refused { // it has an older one
-		a.Body = e.Body
-	}
-	d.add(a)
-}
-
-// finish fills in the aliases and finds what the client does not need any more.
-func (d *delta) finish() {
-	for i := range d.answers {
-		a := &d.answers[i]
-		h := d.st.held[a.Name]
-		if a.Version == "" || h == nil {
-			continue
-		}
-		for n := range h.names {
-			if n != a.Name {
-				a.Aliases = append(a.Aliases, n)
-			}
-		}
-		slices.Sort(a.Aliases)
-	}
-	if !d.st.started {
-		return // what the client had before is sorted out with the first request
-	}
-	for _, n := range d.st.loose {
-		if h := d.st.held[n]; h != nil && h.users <= 0 {
-			delete(d.st.held, n)
-			delete(d.st.refused, n)
-			d.removed = append(d.removed, n)
-		}
-	}
-	d.st.loose = nil
-	slices.Sort(d.removed)
 }

@@ -25,12 +25,12 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	request := &Request{
 		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
-		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}},
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true,
 	}
 	want := &fairleadv1.DeltaRequest{
 		Node: &fairleadv1.Node{Id: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
-		Ack: 7, Nack: []*fairleadv1.Nack{{Nonce: 8, Errors: []*fairleadv1.ResourceError{{Name: "dst/x", Message: "bad"}, {Name: "dst/y", Message: "worse"}}}},
+		Ack: 7, Nack: []*fairleadv1.Nack{{Nonce: 8, Errors: []*fairleadv1.ResourceError{{Name: "dst/x", Message: "bad"}, {Name: "dst/y", Message: "worse"}}}}, More: true,
 	}
 	var got fairleadv1.DeltaRequest
 	if err := proto.Unmarshal(request.append(nil), &got); err != nil {
@@ -57,13 +57,13 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	}
 	response := &Response{
 		Nonce: 3, Removed: []string{"dst/z"}, Synced: true,
-		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}},
+		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}, {Name: "z", Refused: "too many"}},
 	}
 	var gotResponse fairleadv1.DeltaResponse
 	if err := proto.Unmarshal(response.append(nil), &gotResponse); err != nil {
 		t.Fatal(err)
 	}
-	if r := gotResponse.GetResources(); len(r) != 3 || r[0].GetBody().GetMesh().GetClusterId() != "test" || r[1].GetBody() != nil || r[2].GetVersion() != "" {
+	if r := gotResponse.GetResources(); len(r) != 4 || r[3].GetRefused() != "too many" || r[0].GetBody().GetMesh().GetClusterId() != "test" || r[1].GetBody() != nil || r[2].GetVersion() != "" {
 		t.Errorf("response read by protobuf = %v", &gotResponse)
 	}
 	theirs, err = proto.Marshal(&gotResponse)
@@ -191,7 +191,7 @@ func TestServerRefuses(t *testing.T) {
 		{"no_node", pathStream, "token-of-x", prefixed(nil), "3", "must carry node"},
 		{"malformed", pathStream, "token-of-x", prefixed([]byte{0xff}), "3", "malformed message"},
 		{"compressed", pathStream, "token-of-x", []byte{1, 0, 0, 0, 0}, "12", "compressed messages are not supported"},
-		{"too_large", pathStream, "token-of-x", []byte{0, 0xff, 0xff, 0xff, 0xff}, "8", "exceeds 16777216"},
+		{"too_large", pathStream, "token-of-x", []byte{0, 0xff, 0xff, 0xff, 0xff}, "8", "exceeds 1048576"},
 		{"empty_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{""}}).append(nil)), "3", "a name must have"},
 		{"long_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{strings.Repeat("x", maxName+1)}}).append(nil)), "3", "a name must have"},
 	}
@@ -255,17 +255,17 @@ func TestClientThatNeverReads(t *testing.T) {
 func TestReadFrame(t *testing.T) {
 	long := bytes.Repeat([]byte("0123456789"), 100_000)
 	for _, message := range [][]byte{nil, []byte("x"), long} {
-		got, err := readFrame(bytes.NewReader(prefixed(message)))
+		got, err := readFrame(bytes.NewReader(prefixed(message)), maxRequest)
 		if err != nil || !bytes.Equal(got, message) {
 			t.Errorf("readFrame of %d bytes = %d bytes, %v", len(message), len(got), err)
 		}
 	}
 	for _, cut := range []int{1, 4, 5, 20} {
-		if _, err := readFrame(bytes.NewReader(prefixed(long)[:cut])); !errors.Is(err, io.ErrUnexpectedEOF) {
+		if _, err := readFrame(bytes.NewReader(prefixed(long)[:cut]), maxRequest); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("readFrame cut after %d bytes = %v, want ErrUnexpectedEOF", cut, err)
 		}
 	}
-	if _, err := readFrame(strings.NewReader("")); !errors.Is(err, io.EOF) {
+	if _, err := readFrame(strings.NewReader(""), maxRequest); !errors.Is(err, io.EOF) {
 		t.Errorf("readFrame at the end = %v, want EOF", err)
 	}
 }
@@ -274,7 +274,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add((&Request{
 		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2"}, InitialNames: map[string]string{"y": ""},
-		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}}}},
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}}}}, More: true,
 	}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRequest(b)

@@ -26,10 +26,10 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// DeltaRequest changes the client's subscriptions, or says what became of a response, or both.
+// DeltaRequest changes the client's subscriptions, or says what became of a response, or both. It has at most 1 MiB.
 type DeltaRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Set in the first request of a stream only.
+	// Set in the first request of a stream only. Where more is set, the next requests continue it.
 	Node *Node `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
 	// Names, canonical or alias. Unsubscriptions are carried out first, so a name in both lists is answered anew.
 	Subscribe   []string `protobuf:"bytes,2,rep,name=subscribe,proto3" json:"subscribe,omitempty"`
@@ -43,7 +43,10 @@ type DeltaRequest struct {
 	// The newest response that was applied as a whole. 0 = none.
 	Ack uint64 `protobuf:"varint,6,opt,name=ack,proto3" json:"ack,omitempty"`
 	// Responses of which a part was refused.
-	Nack          []*Nack `protobuf:"bytes,7,rep,name=nack,proto3" json:"nack,omitempty"`
+	Nack []*Nack `protobuf:"bytes,7,rep,name=nack,proto3" json:"nack,omitempty"`
+	// First request only, and those that continue it: the next request belongs to it too, because together they are too
+	// large for one message. initial_versions come before the names that need them.
+	More          bool `protobuf:"varint,8,opt,name=more,proto3" json:"more,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +128,13 @@ func (x *DeltaRequest) GetNack() []*Nack {
 		return x.Nack
 	}
 	return nil
+}
+
+func (x *DeltaRequest) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
 }
 
 // Node describes the client, for people who look at the control plane's status. Nothing is decided by it.
@@ -363,6 +373,7 @@ func (x *DeltaResponse) GetSynced() bool {
 //	version and body      the content
 //	version without body  the client already has this version; only the aliases are new
 //	neither               name does not exist; it stays subscribed and is sent when it appears
+//	neither, but refused  the server does not follow name for this client, which may ask again later
 type Resource struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Canonical; where the resource does not exist, the name that was asked for.
@@ -370,8 +381,10 @@ type Resource struct {
 	// The names that this client subscribed to and that lead here.
 	Aliases []string `protobuf:"bytes,2,rep,name=aliases,proto3" json:"aliases,omitempty"`
 	// First 16 hexadecimal digits of the SHA-256 of body.
-	Version       string   `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
-	Body          *Payload `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	Version string   `protobuf:"bytes,3,opt,name=version,proto3" json:"version,omitempty"`
+	Body    *Payload `protobuf:"bytes,4,opt,name=body,proto3" json:"body,omitempty"`
+	// Why the name is not followed, for people to read: the client has too many.
+	Refused       string `protobuf:"bytes,5,opt,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -432,6 +445,13 @@ func (x *Resource) GetBody() *Payload {
 		return x.Body
 	}
 	return nil
+}
+
+func (x *Resource) GetRefused() string {
+	if x != nil {
+		return x.Refused
+	}
+	return ""
 }
 
 type SignRequest struct {
@@ -537,7 +557,7 @@ var File_fairlead_v1_discovery_proto protoreflect.FileDescriptor
 
 const file_fairlead_v1_discovery_proto_rawDesc = "" +
 	"\n" +
-	"\x1bfairlead/v1/discovery.proto\x12\vfairlead.v1\x1a\x1afairlead/v1/resource.proto\"\xe0\x03\n" +
+	"\x1bfairlead/v1/discovery.proto\x12\vfairlead.v1\x1a\x1afairlead/v1/resource.proto\"\xf4\x03\n" +
 	"\fDeltaRequest\x12%\n" +
 	"\x04node\x18\x01 \x01(\v2\x11.fairlead.v1.NodeR\x04node\x12\x1c\n" +
 	"\tsubscribe\x18\x02 \x03(\tR\tsubscribe\x12 \n" +
@@ -545,7 +565,8 @@ const file_fairlead_v1_discovery_proto_rawDesc = "" +
 	"\x10initial_versions\x18\x04 \x03(\v2..fairlead.v1.DeltaRequest.InitialVersionsEntryR\x0finitialVersions\x12P\n" +
 	"\rinitial_names\x18\x05 \x03(\v2+.fairlead.v1.DeltaRequest.InitialNamesEntryR\finitialNames\x12\x10\n" +
 	"\x03ack\x18\x06 \x01(\x04R\x03ack\x12%\n" +
-	"\x04nack\x18\a \x03(\v2\x11.fairlead.v1.NackR\x04nack\x1aB\n" +
+	"\x04nack\x18\a \x03(\v2\x11.fairlead.v1.NackR\x04nack\x12\x12\n" +
+	"\x04more\x18\b \x01(\bR\x04more\x1aB\n" +
 	"\x14InitialVersionsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a?\n" +
@@ -565,12 +586,13 @@ const file_fairlead_v1_discovery_proto_rawDesc = "" +
 	"\x05nonce\x18\x01 \x01(\x04R\x05nonce\x123\n" +
 	"\tresources\x18\x02 \x03(\v2\x15.fairlead.v1.ResourceR\tresources\x12\x18\n" +
 	"\aremoved\x18\x03 \x03(\tR\aremoved\x12\x16\n" +
-	"\x06synced\x18\x04 \x01(\bR\x06synced\"|\n" +
+	"\x06synced\x18\x04 \x01(\bR\x06synced\"\x96\x01\n" +
 	"\bResource\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
 	"\aaliases\x18\x02 \x03(\tR\aaliases\x12\x18\n" +
 	"\aversion\x18\x03 \x01(\tR\aversion\x12(\n" +
-	"\x04body\x18\x04 \x01(\v2\x14.fairlead.v1.PayloadR\x04body\"\x1f\n" +
+	"\x04body\x18\x04 \x01(\v2\x14.fairlead.v1.PayloadR\x04body\x12\x18\n" +
+	"\arefused\x18\x05 \x01(\tR\arefused\"\x1f\n" +
 	"\vSignRequest\x12\x10\n" +
 	"\x03csr\x18\x01 \x01(\fR\x03csr\":\n" +
 	"\fSignResponse\x12\x14\n" +
