@@ -5,9 +5,13 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,6 +30,8 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/deploy"
@@ -299,6 +305,73 @@ func TestTemplatesReadNoUnknownValue(t *testing.T) {
 			t.Error("Helm would render the namespace of the release")
 		}
 	}
+}
+
+// TestHelmLeavesDefinitionsOfOthersAlone: Helm refuses a release that contains an object which another one, or none, made.
+func TestHelmLeavesDefinitionsOfOthersAlone(t *testing.T) {
+	const name = "virtualservices.networking.istio.io"
+	for _, tt := range []struct {
+		name        string
+		annotations map[string]any // nil: there is no such definition
+		rendered    bool
+	}{
+		{"none", nil, true},
+		{"made_by_nobody_of_helm", map[string]any{}, false},
+		{"of_this_release", map[string]any{"meta.helm.sh/release-name": "fairlead", "meta.helm.sh/release-namespace": "n"}, true},
+		{"of_another_release", map[string]any{"meta.helm.sh/release-name": "istio-base", "meta.helm.sh/release-namespace": "n"}, false},
+		{"of_another_namespace", map[string]any{"meta.helm.sh/release-name": "fairlead", "meta.helm.sh/release-namespace": "m"}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			ch, err := loadChart()
+			if err != nil {
+				t.Fatal(err)
+			}
+			api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				w.Header().Set("Content-Type", "application/json")
+				if tt.annotations == nil || path.Base(r.URL.Path) != name {
+					w.WriteHeader(http.StatusNotFound)
+					io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"NotFound","code":404}`)
+					return
+				}
+				json.NewEncoder(w).Encode(map[string]any{
+					"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+					"metadata": map[string]any{"name": name, "annotations": tt.annotations},
+				})
+			}))
+			t.Cleanup(api.Close)
+			client, err := dynamic.NewForConfig(&rest.Config{Host: api.URL})
+			if err != nil {
+				t.Fatal(err)
+			}
+			options := chartutil.ReleaseOptions{Name: "fairlead", Namespace: "n", IsInstall: true}
+			top, err := chartutil.ToRenderValues(ch, values(t, somewhere).Settings, options, chartutil.DefaultCapabilities)
+			if err != nil {
+				t.Fatal(err)
+			}
+			files, err := engine.RenderWithClientProvider(ch, top, definitions{client})
+			if err != nil {
+				t.Fatal(err)
+			}
+			objects, err := parseObjects(files)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r := &Release{Objects: objects}
+			if got := exists(r, "CustomResourceDefinition", name); got != tt.rendered {
+				t.Errorf("%s is rendered: %t, want %t", name, got, tt.rendered)
+			}
+			if !exists(r, "CustomResourceDefinition", "trafficsplits.split.smi-spec.io") {
+				t.Error("a definition that is not there is not rendered")
+			}
+		})
+	}
+}
+
+// definitions is a cluster that templates may look definitions of kinds up in.
+type definitions struct{ client dynamic.Interface }
+
+func (d definitions) GetClientFor(string, string) (dynamic.NamespaceableResourceInterface, bool, error) {
+	return d.client.Resource(apiextensionsv1.SchemeGroupVersion.WithResource("customresourcedefinitions")), false, nil
 }
 
 // TestHelmRefusesToGuessWhereTheImagesAre: a hub by default would be a name that anybody may have registered.
