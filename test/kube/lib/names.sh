@@ -35,11 +35,17 @@ wait_for() {
 
 prerequisites() {
 	[ "$(id -u)" = 0 ] || { echo "kube: containers with their own cgroups need root" >&2; exit 1; }
+	# The nodes are cgroups beside each other, one per controller: with cgroup v2 a kubelet would want the machine's root.
+	[ -f /sys/fs/cgroup/cpuset/cpuset.cpus ] || {
+		echo "kube: /sys/fs/cgroup has no cgroup v1 hierarchies (cpuset is missing); boot with systemd.unified_cgroup_hierarchy=0 on the kernel's command line" >&2
+		exit 1
+	}
 	local tool missing=()
 	for tool in containerd:containerd runc:runc nft:nftables iptables:iptables conntrack:conntrack ip:iproute2 unshare:util-linux openssl:openssl \
-		curl:curl ipset:ipset ethtool:ethtool socat:socat; do
+		curl:curl ipset:ipset ethtool:ethtool socat:socat python3:python3; do
 		command -v "${tool%:*}" >/dev/null || missing+=("${tool#*:}")
 	done
 	[ -x /usr/lib/cni/bridge ] || missing+=(containernetworking-plugins)
+	command -v go >/dev/null || { echo "kube: Go 1.26 is missing in PATH: Kubernetes is built from its modules" >&2; exit 1; }
 	[ ${#missing[@]} = 0 ] || { echo "kube: missing: apt-get install -y --no-install-recommends ${missing[*]}" >&2; exit 1; }
 }
