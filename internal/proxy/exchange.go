@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"runtime"
@@ -84,7 +85,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	err := up.Send(req)
 	f.asked = err == nil || errors.Is(err, h1.ErrClosedBeforeResponse)
 	if err != nil {
-		return err
+		return cmp.Or(unsendable(err), err)
 	}
 	if !f.heldAll {
 		if err := up.Flush(); err != nil {
@@ -124,18 +125,18 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 		}
 		cleanResponse(&f.resp.Fields)
 		if err := down.Respond(&f.resp); err != nil {
-			return downstreamError(err)
+			return cmp.Or(unsendable(err), downstreamError(err))
 		}
 	}
 }
 
 // reply sends the response held in f.resp downstream and streams its body.
 func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
-	f.wrote = true
 	cleanResponse(&f.resp.Fields)
 	if err := down.Respond(&f.resp); err != nil {
-		return downstreamError(err)
+		return cmp.Or(unsendable(err), downstreamError(err))
 	}
+	f.wrote = true
 	switch req := down.Request(); {
 	case !f.asksToSwitch(req):
 	case f.resp.Status == 101, isConnect(req) && f.resp.Status < 300:

@@ -16,11 +16,11 @@ import (
 
 // answer sends a response that the configuration made: a redirect, or a direct response.
 func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
-	f.wrote = true
 	f.resp.ContentLength = int64(len(body))
 	if err := down.Respond(&f.resp); err != nil {
-		return downstreamError(err)
+		return cmp.Or(unsendable(err), downstreamError(err))
 	}
+	f.wrote = true
 	if len(body) > 0 {
 		if _, err := down.Write(body); err != nil {
 			return downstreamError(err)

@@ -72,6 +72,9 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	if r.route == nil {
 		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no route matches the request"}
 	}
+	if why := r.route.Fault(); why != "" {
+		return &httpx.Error{Kind: httpx.Unsendable, Object: r.route.Plan.Origin, Detail: why}
+	}
 	if f := r.route.Plan.Fault; f != nil {
 		if err := r.inject(ctx, f); err != nil {
 			return err
@@ -83,11 +86,17 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	if r.chosen = r.route.Pick(rand.Uint64()); r.chosen == nil { //nolint:gosec // spreading load needs no secrecy
 		return &httpx.Error{Kind: httpx.NoCluster, Object: r.route.Plan.Origin, Detail: "every backend has weight 0"}
 	}
+	if why := r.chosen.Fault(); why != "" {
+		return &httpx.Error{Kind: httpx.Unsendable, Object: r.route.Plan.Origin, Detail: why}
+	}
 	r.backend = state.backends[r.chosen.Index]
 	if why := r.backend.plan.Missing; why != "" {
 		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Detail: why}
 	}
 	r.route.ApplyRequest(req, r.chosen)
+	if err := rewritten(req, r.route.Plan.Origin); err != nil {
+		return err
+	}
 	r.c.dest.budget.request()
 	if err := r.begin(down); err != nil {
 		return err
@@ -180,7 +189,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 	r.guard.watch(down, up, r.start)
 	r.guard.arm(r.timeLeft())
 	err = r.send(down, up)
-	if err == nil || r.asked && !isDownstream(err) {
+	if err == nil || r.asked && !isFinal(err) {
 		// An upstream may have answered although the request could not be written to its end.
 		if rerr := r.receive(down, up); rerr != nil {
 			err = errors.Join(err, rerr)

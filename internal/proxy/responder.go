@@ -66,7 +66,7 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	}
 	r.guard.watch(down, up, r.start)
 	err = r.send(down, up)
-	if err == nil || r.asked && !isDownstream(err) {
+	if err == nil || r.asked && !isFinal(err) {
 		if rerr := r.receive(down, up); rerr != nil {
 			err = errors.Join(err, rerr)
 		} else {

@@ -63,7 +63,7 @@ func classify(err error) failure {
 		return disowned
 	case errors.Is(err, errTimeout):
 		return tryTimeout
-	case isDownstream(err):
+	case isFinal(err):
 		return final
 	}
 	return resetEarly

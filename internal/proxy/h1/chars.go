@@ -1,7 +1,5 @@
 package h1
 
-import "encoding/binary"
-
 // Character classes as bit sets: low for 0 to 63, high for 64 to 127.
 const (
 	digitLow  = ((1 << 10) - 1) << '0'
@@ -10,11 +8,6 @@ const (
 	// token (RFC 9110 §5.6.2)
 	tokenLow  = digitLow | 1<<'!' | 1<<'#' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'*' | 1<<'+' | 1<<'-' | 1<<'.'
 	tokenHigh = alphaHigh | 1<<('^'-64) | 1<<('_'-64) | 1<<('`'-64) | 1<<('|'-64) | 1<<('~'-64)
-
-	// uri-host and port (RFC 3986 §3.2.2) without userinfo
-	hostLow = digitLow | 1<<'!' | 1<<'$' | 1<<'%' | 1<<'&' | 1<<'\'' | 1<<'(' | 1<<')' | 1<<'*' | 1<<'+' | 1<<',' |
-		1<<'-' | 1<<'.' | 1<<':' | 1<<';' | 1<<'='
-	hostHigh = alphaHigh | 1<<('['-64) | 1<<(']'-64) | 1<<('_'-64) | 1<<('~'-64)
 )
 
 func inClass(c byte, low, high uint64) bool {
@@ -33,47 +26,6 @@ func allInClass(b []byte, low, high uint64) bool {
 
 // isToken reports whether b is a method or a field name.
 func isToken(b []byte) bool { return len(b) > 0 && allInClass(b, tokenLow, tokenHigh) }
-
-// isHost reports whether b can be a Host value; the empty one can (RFC 9112 §3.2).
-func isHost(b []byte) bool { return allInClass(b, hostLow, hostHigh) }
-
-// isText reports whether b has no control characters but tabs: what a field value may hold (RFC 9110 §5.5).
-// Eight bytes at a time: values are most of a head.
-func isText(b []byte) bool {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
-	for len(b) >= 8 {
-		x := binary.LittleEndian.Uint64(b)
-		del := x ^ 0x7f*ones
-		if ((x-' '*ones)&^x|(del-ones)&^del)&highs != 0 && !isShortText(b[:8]) {
-			return false
-		}
-		b = b[8:]
-	}
-	return isShortText(b)
-}
-
-func isShortText(b []byte) bool {
-	for _, c := range b {
-		if c < ' ' && c != '\t' || c == 0x7f {
-			return false
-		}
-	}
-	return true
-}
-
-// isTarget reports whether b can be a request target: no blank, no control character, no fragment. Bytes above
-// ASCII are let through, as nginx and net/http do.
-func isTarget(b []byte) bool {
-	for _, c := range b {
-		if c <= ' ' || c == 0x7f || c == '#' {
-			return false
-		}
-	}
-	return len(b) > 0
-}
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 

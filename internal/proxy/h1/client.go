@@ -193,8 +193,11 @@ const maxInterim = 64
 // response, an *Error with status 502 where the response breaks a rule, the reason of an Abort, otherwise what
 // reading reported. The length of a response to HEAD, or of a 304, that names none is -1.
 func (x *ClientExchange) Receive(r *httpx.Response) error {
-	if x.final {
+	switch {
+	case x.final:
 		return ErrHeadSent
+	case !x.sent:
+		return ErrNoHead // nobody will answer
 	}
 	r.Reset()
 	if err := x.readHead(r); err != nil {

@@ -17,7 +17,7 @@ import (
 )
 
 func request(method, path string) *httpx.Request {
-	return &httpx.Request{Method: []byte(method), Authority: []byte("a"), Path: []byte(path)}
+	return &httpx.Request{Method: []byte(method), Authority: []byte("a:1"), Path: []byte(path)}
 }
 
 func TestClientWrites(t *testing.T) {
@@ -81,11 +81,14 @@ func TestClientWrites(t *testing.T) {
 		},
 		{"codec_fields_are_not_the_callers", httpx.Request{Method: []byte("GET"), Fields: fields("Host", "b", "Content-Length", "3", "Transfer-Encoding", "chunked",
 			"Connection", "close", "Proxy-Connection", "x", "Keep-Alive", "x", "HTTP2-Settings", "x")}, nil, httpx.Fields{}, "GET /p HTTP/1.1\r\nHost: a\r\n\r\n"},
-		{"connect", httpx.Request{Method: []byte("CONNECT")}, nil, httpx.Fields{}, "CONNECT a HTTP/1.1\r\nHost: a\r\n\r\n"},
+		{"connect", httpx.Request{Method: []byte("CONNECT")}, nil, httpx.Fields{}, "CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.head.Authority, tt.head.Path = []byte("a"), []byte("/p")
+			if tt.name == "connect" {
+				tt.head.Authority = []byte("a:1")
+			}
 			conn := &scriptConn{}
 			c := NewClient(conn, Options{})
 			x, err := c.Exchange()
@@ -123,6 +126,10 @@ func TestClientRefusesToWrite(t *testing.T) {
 		{"path_with_blank", func(r *httpx.Request) { r.Path = []byte("/ HTTP/1.1") }},
 		{"path_with_lf", func(r *httpx.Request) { r.Path = []byte("/\n") }},
 		{"authority_with_lf", func(r *httpx.Request) { r.Authority = []byte("a\nb") }},
+		{"connect_without_port", func(r *httpx.Request) { r.Method, r.Authority = []byte("CONNECT"), []byte("a") }},
+		{"path_without_slash", func(r *httpx.Request) { r.Path = []byte("p") }},
+		{"asterisk_without_options", func(r *httpx.Request) { r.Path = []byte("*") }},
+		{"port_that_is_none", func(r *httpx.Request) { r.Authority = []byte("a:b") }},
 		{"connect_without_authority", func(r *httpx.Request) { r.Method, r.Authority = []byte("CONNECT"), nil }},
 		{"connect_with_body", func(r *httpx.Request) { r.Method, r.ContentLength = []byte("CONNECT"), 1 }},
 		{"upgrade_with_lf", func(r *httpx.Request) { r.Upgrade = []byte("a\r\nb: c") }},
@@ -399,6 +406,9 @@ func TestClientClosedBeforeResponse(t *testing.T) {
 		}
 		defer x.Close()
 		boom := errors.New("boom")
+		if err := errors.Join(x.Send(request("GET", "/")), x.End(nil)); err != nil {
+			t.Fatal(err)
+		}
 		inBackground(t, func() { x.Abort(boom) })
 		var r httpx.Response
 		if err := x.Receive(&r); !errors.Is(err, boom) || errors.Is(err, ErrClosedBeforeResponse) {

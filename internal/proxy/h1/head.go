@@ -196,7 +196,7 @@ func cutField(line []byte) (name, value []byte, err error) {
 	if !isToken(name) {
 		return nil, nil, badf("field name %q has a blank or a character that is not allowed", clip(name))
 	}
-	if !isText(value) {
+	if !httpx.IsText(value) {
 		return nil, nil, badf("value of field %s has a control character", clip(name))
 	}
 	return name, value, nil

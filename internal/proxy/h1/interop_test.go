@@ -277,7 +277,7 @@ func TestOurClientToNetHTTPServer(t *testing.T) {
 		return statuses, string(all), last
 	}
 	t.Run("get", func(t *testing.T) {
-		if statuses, got, _ := do(t, request("GET", "/x?y"), "", nil); got != "GET a /x?y" || fmt.Sprint(statuses) != "[200]" {
+		if statuses, got, _ := do(t, request("GET", "/x?y"), "", nil); got != "GET a:1 /x?y" || fmt.Sprint(statuses) != "[200]" {
 			t.Errorf("%v %q", statuses, got)
 		}
 	})

@@ -39,7 +39,7 @@ func parseRequestLine(r *httpx.Request, line []byte, maxTarget int) (target []by
 	if len(target) > maxTarget {
 		return nil, &Error{statusURITooLong, "request target of " + itoa(len(target)) + " bytes, at most " + itoa(maxTarget) + " are taken"}
 	}
-	if !isTarget(target) {
+	if !httpx.IsTarget(target) {
 		return nil, badf("request target %q is empty or has a control character or fragment", clip(target))
 	}
 	r.Method = method
@@ -69,7 +69,7 @@ func setTarget(r *httpx.Request, h *head, target []byte) error {
 		return bad("more than one Host field")
 	case h.hosts == 0 && r.Version == httpx.HTTP11:
 		return bad("no Host field")
-	case !isHost(h.host):
+	case !httpx.IsHost(h.host):
 		return badf("Host %q is not a host and port", clip(h.host))
 	}
 	r.Authority = h.host
@@ -87,17 +87,11 @@ func setTarget(r *httpx.Request, h *head, target []byte) error {
 }
 
 func setAuthorityForm(r *httpx.Request, target []byte) error {
-	colon := bytes.LastIndexByte(target, ':')
-	if colon < 1 || !isHost(target) || !isPort(target[colon+1:]) {
+	if !httpx.IsHostPort(target) {
 		return badf("CONNECT target %q is not host:port", clip(target))
 	}
 	r.Authority = target
 	return nil
-}
-
-func isPort(b []byte) bool {
-	n, ok := parseLength(b)
-	return ok && n < 1<<16
 }
 
 // setAbsoluteForm takes the authority from the target: it outranks Host (RFC 9112 §3.2.2).
@@ -111,7 +105,7 @@ func setAbsoluteForm(r *httpx.Request, target []byte) error {
 		n = len(rest)
 	}
 	authority, path := rest[:n:n], rest[n:]
-	if len(authority) == 0 || !isHost(authority) {
+	if len(authority) == 0 || !httpx.IsHost(authority) {
 		return badf("host %q in the request target is not a host and port", clip(authority))
 	}
 	r.Authority = authority
@@ -157,13 +151,15 @@ func checkRequest(r *httpx.Request) error {
 	switch {
 	case !isToken(r.Method):
 		return badf("method %q to send is not a token", clip(r.Method))
-	case !isHost(r.Authority) || connect && len(r.Authority) == 0:
+	case !httpx.IsHost(r.Authority) || connect && !httpx.IsHostPort(r.Authority):
 		return badf("authority %q to send is not a host and port", clip(r.Authority))
-	case !connect && len(r.Path) > 0 && !isTarget(r.Path):
+	case !connect && len(r.Path) > 0 && !httpx.IsTarget(r.Path):
 		return badf("path %q to send has a blank, control character or fragment", clip(r.Path))
+	case !connect && len(r.Path) > 0 && r.Path[0] != '/' && (string(r.Path) != "*" || string(r.Method) != "OPTIONS"):
+		return badf("path %q to send does not begin with /", clip(r.Path))
 	case connect && r.ContentLength != 0:
 		return bad("CONNECT to send has a body")
-	case !isText(r.Upgrade):
+	case !httpx.IsText(r.Upgrade):
 		return badf("upgrade %q to send has a control character", clip(r.Upgrade))
 	}
 	return checkFields(&r.Fields)
@@ -175,7 +171,7 @@ func checkFields(f *httpx.Fields) error {
 		if !isToken(name) {
 			return badf("field name %q to send is not a token", clip(name))
 		}
-		if !isText(value) {
+		if !httpx.IsText(value) {
 			return badf("value of field %s to send has a control character", clip(name))
 		}
 	}

@@ -26,7 +26,7 @@ func parseResponse(r *httpx.Response, h *head, lim limits) error {
 	if !ok || len(code) != 3 || n < statusContinue {
 		return badf("status %q is not a number from 100 to 999", clip(code))
 	}
-	if !isText(phrase) {
+	if !httpx.IsText(phrase) {
 		return bad("the reason phrase has a control character")
 	}
 	r.Status = int(n)
@@ -75,7 +75,7 @@ func checkResponse(r *httpx.Response) error {
 	if r.Status < statusContinue || r.Status > 999 {
 		return badf("status %d to send is not from 100 to 999", r.Status)
 	}
-	if !isText(r.Upgrade) {
+	if !httpx.IsText(r.Upgrade) {
 		return badf("upgrade %q to send has a control character", clip(r.Upgrade))
 	}
 	return checkFields(&r.Fields)

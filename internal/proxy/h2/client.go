@@ -205,8 +205,8 @@ func (s *Stream) Receive(r *httpx.Response) error {
 		if s.rerr != nil {
 			return s.rerr
 		}
-		if s.recvHead || s.sentEnd && !s.sentHead {
-			return errMisuse
+		if s.recvHead || !s.sentHead {
+			return errMisuse // nobody will answer, or nobody any more
 		}
 		s.canRead.Wait()
 	}

@@ -202,7 +202,7 @@ func (h *headReader) request(r *httpx.Request) string {
 			return "extended CONNECT with invalid pseudo-header fields"
 		}
 		r.Method, r.Upgrade, r.ContentLength = staticTable[2].value, h.protocol, -1
-	case h.pseudo != pseudoMethod|pseudoAuthority || len(h.authority) == 0: // RFC 9113 §8.5
+	case h.pseudo != pseudoMethod|pseudoAuthority || !httpx.IsHostPort(h.authority): // RFC 9113 §8.5
 		return "CONNECT with invalid pseudo-header fields"
 	default:
 		r.ContentLength = -1
@@ -227,7 +227,7 @@ func (h *headReader) finish(r *httpx.Request) string {
 	} else if h.host != nil && !bytes.EqualFold(r.Authority, h.host) {
 		return "host that differs from :authority"
 	}
-	if !visible(r.Authority) || bytes.IndexByte(r.Authority, '@') >= 0 {
+	if !httpx.IsHost(r.Authority) {
 		return "invalid :authority"
 	}
 	if h.cookies > 1 {
@@ -240,22 +240,12 @@ func validPath(r *httpx.Request) string {
 	switch {
 	case len(r.Method) == 0:
 		return "empty :method"
-	case len(r.Path) > 0 && r.Path[0] == '/' && visible(r.Path):
+	case len(r.Path) > 0 && r.Path[0] == '/' && httpx.IsTarget(r.Path):
 		return ""
 	case string(r.Path) == "*" && string(r.Method) == "OPTIONS":
 		return ""
 	}
 	return "invalid :path"
-}
-
-// visible tells whether b has no space and no control character.
-func visible(b []byte) bool {
-	for _, c := range b {
-		if c <= ' ' || c == 0x7f {
-			return false
-		}
-	}
-	return true
 }
 
 // joinCookies makes one field of several, as RFC 9113 §8.2.3 asks before the request leaves HTTP/2.

@@ -1,6 +1,10 @@
 package h2
 
-import "math/bits"
+import (
+	"math/bits"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
 
 // decoder turns header blocks into fields, RFC 7541. Its state belongs to one direction of a connection: every block
 // must go through it, in order, wanted or not.
@@ -203,7 +207,8 @@ func isToken(c byte) bool {
 	return c < 128 && uint64(high)>>(c-64)&1 != 0
 }
 
-// validValue tells whether value has no NUL, CR or LF and no space at its ends (RFC 9113 §8.2.1).
+// validValue tells whether value has no space at its ends (RFC 9113 §8.2.1) and none but the characters of a field value
+// (RFC 9110 §5.5): beyond NUL, CR and LF the standard leaves that to us, and HTTP/1 could not carry others.
 func validValue(value []byte) bool {
 	if len(value) == 0 {
 		return true
@@ -214,12 +219,7 @@ func validValue(value []byte) bool {
 	if c := value[len(value)-1]; c == ' ' || c == '\t' {
 		return false
 	}
-	for _, c := range value {
-		if c <= '\r' && (c == 0 || c == '\r' || c == '\n') {
-			return false
-		}
-	}
-	return true
+	return httpx.IsText(value)
 }
 
 // appendInt writes v with an n-bit prefix; first holds the bits before it.

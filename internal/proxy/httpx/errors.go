@@ -45,6 +45,8 @@ const (
 	HeaderTooLarge
 	// FaultAbort: the route's fault says to fail the request. Status is the route's.
 	FaultAbort
+	// Unsendable: what the rules make of a message breaks HTTP, so that it cannot be sent.
+	Unsendable
 	// Internal: the proxy's own fault.
 	Internal
 )
@@ -179,6 +181,8 @@ func (k Kind) outcome() Outcome {
 		return Outcome{431, "DPE", "http.headers_too_large", "request header fields too large", "http_request_error"}
 	case FaultAbort:
 		return Outcome{503, "FI", "fault_filter_abort", "fault filter abort", "http_request_denied"}
+	case Unsendable:
+		return Outcome{500, "LR", "proxy_configuration_error", "a rule makes a message that cannot be sent", "proxy_configuration_error"}
 	case Internal:
 	}
 	return Outcome{500, "LR", "proxy_internal_error", "proxy error", "proxy_internal_error"}

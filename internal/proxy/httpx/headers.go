@@ -1,6 +1,10 @@
 package httpx
 
-import "fairlead.dev/fairlead/internal/model"
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+)
 
 // headerOps changes the headers of a request and of its response.
 type headerOps struct{ request, response model.HeaderChange }
@@ -13,19 +17,21 @@ func compileHeaderOps(ops model.HeaderOps) headerOps {
 
 func allowedChange(c model.HeaderChange) model.HeaderChange {
 	var out model.HeaderChange
-	for _, v := range c.Set {
-		if allowedName(v.Name) {
-			out.Set = append(out.Set, v)
-		}
-	}
-	for _, v := range c.Add {
-		if allowedName(v.Name) {
-			out.Add = append(out.Add, v)
-		}
-	}
+	out.Set, out.Add = allowedValues(c.Set), allowedValues(c.Add)
 	for _, name := range c.Remove {
 		if allowedName(name) {
 			out.Remove = append(out.Remove, name)
+		}
+	}
+	return out
+}
+
+// allowedValues also cuts the blanks around a value, which are no part of it (RFC 9110 §5.5) and which HTTP/2 refuses.
+func allowedValues(in []model.HeaderValue) []model.HeaderValue {
+	var out []model.HeaderValue
+	for _, v := range in {
+		if allowedName(v.Name) {
+			out = append(out, model.HeaderValue{Name: v.Name, Value: strings.Trim(v.Value, " \t")})
 		}
 	}
 	return out

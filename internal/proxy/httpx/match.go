@@ -2,6 +2,7 @@ package httpx
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"math"
 	"strconv"
@@ -40,6 +41,7 @@ type action struct {
 	headers  headerOps
 	rewrite  rewrite
 	redirect *redirect
+	fault    string
 }
 
 // CompiledBackend is one place to send a request to.
@@ -50,7 +52,14 @@ type CompiledBackend struct {
 	upTo    uint64 // sum of the weights up to this one
 	headers headerOps
 	rewrite rewrite
+	fault   string
 }
+
+// Fault says why what the rule makes of a request or response cannot be sent, "" where it can.
+func (r *CompiledRoute) Fault() string { return r.fault }
+
+// Fault is the same of what applies to one backend.
+func (b *CompiledBackend) Fault() string { return b.fault }
 
 // conditions must all hold. A zero matcher holds always.
 type conditions struct {
@@ -107,7 +116,7 @@ func (s Source) satisfies(m *model.HTTPMatch) bool {
 }
 
 func compileAction(r *plan.Route) (*action, error) {
-	a := &action{headers: compileHeaderOps(r.Headers)}
+	a := &action{headers: compileHeaderOps(r.Headers), fault: cmp.Or(r.Headers.Fault(), r.Rewrite.Fault(), r.Redirect.Fault())}
 	var err error
 	if a.rewrite, err = compileRewrite(r.Rewrite); err != nil {
 		return nil, err
@@ -118,7 +127,7 @@ func compileAction(r *plan.Route) (*action, error) {
 	for i := range r.Backends {
 		b := &r.Backends[i]
 		a.total += uint64(b.Weight)
-		c := CompiledBackend{Index: b.Backend, upTo: a.total, headers: compileHeaderOps(b.Headers)}
+		c := CompiledBackend{Index: b.Backend, upTo: a.total, headers: compileHeaderOps(b.Headers), fault: cmp.Or(b.Headers.Fault(), b.Rewrite.Fault())}
 		if c.rewrite, err = compileRewrite(b.Rewrite); err != nil {
 			return nil, err
 		}

@@ -1,0 +1,47 @@
+package proxy
+
+import (
+	"errors"
+	"strconv"
+
+	"fairlead.dev/fairlead/internal/proxy/h1"
+	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/proxy/httpx"
+)
+
+// unsendable describes a head that a codec refuses to send, nil where err is anything else. Nothing was written, so that
+// there is no answer to wait for. The codecs take no message that they could not send on: it was a rule that made one.
+func unsendable(err error) error {
+	var rule *h1.Error
+	switch {
+	case errors.As(err, &rule):
+		return &httpx.Error{Kind: httpx.Unsendable, Detail: rule.Reason}
+	case errors.Is(err, h2.ErrHeadTooLarge):
+		return &httpx.Error{Kind: httpx.HeaderTooLarge, Err: err}
+	case errors.Is(err, h2.ErrNoExtendedConnect), errors.Is(err, h2.ErrUpgradeIgnored):
+		return &httpx.Error{Kind: httpx.UpstreamProtocolError, Err: err}
+	}
+	return nil
+}
+
+// rewritten looks at what a route's pattern made of a path; everything else was looked at when the route was compiled.
+func rewritten(req *httpx.Request, origin string) error {
+	if len(req.Path) == 0 || req.Path[0] == '/' || string(req.Path) == "*" {
+		return nil
+	}
+	return &httpx.Error{Kind: httpx.Unsendable, Object: origin, Detail: "path " + strconv.Quote(string(req.Path)) + " does not begin with /"}
+}
+
+// isFinal reports whether an exchange has failed for good before its response head: its client is gone, or its head
+// cannot be sent to anybody.
+func isFinal(err error) bool {
+	var e *httpx.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.Kind { //nolint:exhaustive // all others may be tried elsewhere
+	case httpx.DownstreamGone, httpx.Unsendable, httpx.HeaderTooLarge, httpx.UpstreamProtocolError:
+		return true
+	}
+	return false
+}
