@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strconv"
 	"strings"
@@ -15,6 +16,52 @@ import (
 
 // settled is how long after the start a sidecar has read its configuration and got its certificate.
 const settled = time.Second
+
+const (
+	// lull is how long a sidecar must do nothing before it gives memory back.
+	lull = 30 * time.Second
+	// lullCPU is what counts as nothing: what probes, scrapes and the control channel cost in that time is a tenth.
+	lullCPU = 30 * time.Millisecond
+)
+
+// giveBack keeps what the sidecar holds of the node's memory to what it needs, until ctx ends.
+func giveBack(ctx context.Context) {
+	slim(ctx)
+	ticker := time.NewTicker(lull)
+	defer ticker.Stop()
+	var q quiet
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		var usage unix.Rusage
+		if unix.Getrusage(unix.RUSAGE_SELF, &usage) != nil {
+			return // cannot be; without it nothing is lost but memory
+		}
+		if q.after(time.Duration(usage.Utime.Nano() + usage.Stime.Nano())) {
+			// Pools keep what they hold over one collection, for whoever comes at once (sync.Pool).
+			runtime.GC()
+			debug.FreeOSMemory()
+		}
+	}
+}
+
+// quiet finds the end of each busy time.
+type quiet struct {
+	used time.Duration
+	busy bool
+}
+
+// after takes the CPU time used in all, a lull after it was last told. It reports whether the lull was one, and the
+// first since the sidecar was busy.
+func (q *quiet) after(used time.Duration) bool {
+	was := q.busy
+	q.busy = used-q.used > lullCPU
+	q.used = used
+	return was && !q.busy
+}
 
 // slim gives back, once, what only the start needed: free heap, and the pages of the program's own code and constants
 // that were mapped on the way. The kernel maps 64 KiB around every fault, so that after the start nearly the whole

@@ -5,7 +5,35 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
+
+// TestQuietFindsTheEndOfABusyTime: memory is given back once after each, not while calls are made, and not for ever
+// again while nothing happens.
+func TestQuietFindsTheEndOfABusyTime(t *testing.T) {
+	const ms = time.Millisecond
+	var q quiet
+	var used time.Duration
+	for i, step := range []struct {
+		spent time.Duration
+		want  bool
+	}{
+		{200 * ms, false}, // the start
+		{3 * ms, true},
+		{3 * ms, false},
+		{0, false},
+		{900 * ms, false}, // calls
+		{900 * ms, false},
+		{lullCPU + 1, false},
+		{lullCPU, true},
+		{lullCPU, false},
+	} {
+		used += step.spent
+		if got := q.after(used); got != step.want {
+			t.Errorf("lull %d with %s of CPU: %t, want %t", i, step.spent, got, step.want)
+		}
+	}
+}
 
 func TestProgramPagesLeavesWhatCanBeWritten(t *testing.T) {
 	const maps = `00400000-007d1000 r-xp 00000000 fe:00 1049  /usr/bin/fairlead-proxy

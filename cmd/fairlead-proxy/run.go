@@ -67,7 +67,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	var background sync.WaitGroup
 	slimming, stop := context.WithCancel(ctx)
-	background.Go(func() { slim(slimming) })
+	background.Go(func() { giveBack(slimming) })
 	err = p.Run(ctx)
 	stop()
 	background.Wait()
