@@ -70,9 +70,7 @@ func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst neti
 		e.Flags, e.Details, e.TransportFailure = "NR", "filter_chain_not_found", why.Error()
 		i.access.Log(&e)
 	}
-	scope := i.scopes(who, dst.Port()).tcp
-	scope.Opened()
-	scope.Closed()
+	i.connection(who, dst)(0, 0)
 }
 
 // connectionEntry is what the access log says of every inbound connection that is not HTTP.

@@ -15,7 +15,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/h2"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
@@ -39,28 +38,9 @@ type inbound struct {
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
 	said     refusals // what the log says of which port
 	refusals *refusalLog
+	callers  callers
 	quotas   quotas
 	idle     sync.Pool
-}
-
-// caller is who is at the other end of an inbound connection.
-type caller struct {
-	remote netip.AddrPort
-	// identity is the SPIFFE ID that the peer proved, empty for plain connections.
-	identity string
-	info     plan.WorkloadInfo
-	// forwarded is what X-Forwarded-Client-Cert says of the peer, empty for plain connections.
-	forwarded string
-
-	scopes atomic.Pointer[[]portScopes]
-	mu     sync.Mutex // serialises growing scopes
-}
-
-// portScopes are the metrics of one caller on one port of the workload.
-type portScopes struct {
-	port       uint16
-	http, grpc *telemetry.HTTPScope
-	tcp        *telemetry.TCPScope
 }
 
 // handshakeTimeout bounds what a client that connects to the mesh port and says nothing can hold.
@@ -85,16 +65,15 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	}
 	who := &caller{remote: remoteAddr(conn), identity: id.String()}
 	who.forwarded = i.clientCert(&state, who.identity)
+	i.callers.name(who, id)
+	defer i.bye(who)
 	local := localAddr(conn)
 	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity})
 	defer leave()
-	var server *h2.Server
-	var once sync.Once
-	server = h2.NewServer(secured, h2.Options{
+	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
 		Quota: requests,
 		Handler: func(s *h2.ServerStream) {
-			once.Do(func() { who.info = decodeInfo(server.PeerMetadata()) })
 			i.stream(ctx, s, who, local)
 		},
 	})
@@ -218,6 +197,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		i.refusals.misdirected(ctx, why, who.remote, dst)
 		return
 	}
+	defer i.bye(who)
 	port, err := i.admit(ctx, dst.Port())
 	if err != nil {
 		i.shut(ctx, conn, who, dst, err)
@@ -259,12 +239,10 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 
 // opaque carries an opaque connection to the app at dst, and counts and logs it.
 func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller, dst netip.AddrPort) {
-	scope := i.scopes(who, dst.Port()).tcp
-	scope.Opened()
-	defer scope.Closed()
+	ended := i.connection(who, dst)
 	start := time.Now()
 	r := i.upstreams.join(ctx, client, server, tcpIdleTimeout)
-	scope.Bytes(r.received, r.sent)
+	ended(r.received, r.sent)
 	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
 		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
 	}
@@ -291,7 +269,7 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 		},
 		refused: func(start time.Time, out httpx.Outcome) {
 			r.start = start
-			r.record(&httpx.Request{}, who, dst, out)
+			r.record(&httpx.Request{}, who, i.port(who, dst), out)
 		},
 	}
 	h.serve(ctx, client)
@@ -306,50 +284,6 @@ func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *c
 		r := &responder{i: i}
 		r.handle(ctx, s, who, dst)
 	})
-}
-
-// scopes gives the metrics of a caller on a port.
-func (i *inbound) scopes(who *caller, port uint16) *portScopes {
-	if s := findScopes(who.scopes.Load(), port); s != nil {
-		return s
-	}
-	who.mu.Lock()
-	defer who.mu.Unlock()
-	old := who.scopes.Load()
-	if s := findScopes(old, port); s != nil {
-		return s
-	}
-	p := i.self.port(port)
-	l := telemetry.Labels{
-		Reporter: telemetry.Destination, Source: who.info, Destination: i.self.info(),
-		SourcePrincipal: who.identity, Host: p.Host, Service: p.Service, MutualTLS: who.identity != "",
-	}
-	if who.identity != "" {
-		l.DestinationPrincipal = i.self.identity()
-	}
-	next := portScopes{port: port, tcp: i.metrics.TCP(l)}
-	l.Protocol = "http"
-	next.http = i.metrics.HTTP(l)
-	l.Protocol = "grpc"
-	next.grpc = i.metrics.HTTP(l)
-	var grown []portScopes
-	if old != nil {
-		grown = append(grown, *old...)
-	}
-	grown = append(grown, next)
-	who.scopes.Store(&grown)
-	return &grown[len(grown)-1]
-}
-
-func findScopes(all *[]portScopes, port uint16) *portScopes {
-	if all != nil {
-		for i := range *all {
-			if (*all)[i].port == port {
-				return &(*all)[i]
-			}
-		}
-	}
-	return nil
 }
 
 func localAddr(c net.Conn) netip.Addr {

@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -27,6 +28,9 @@ type mesh struct {
 	t   testing.TB
 	ctx context.Context
 	ca  *identity.CA
+
+	mu   sync.Mutex
+	pods map[string]*plan.Workload // what the control plane knows, by resource name
 }
 
 // sidecar is a proxy whose workload is at ip.
@@ -48,7 +52,7 @@ func newMesh(tb testing.TB) *mesh {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // must outlive t.Context: cleanups drain
 	tb.Cleanup(cancel)
-	return &mesh{t: tb, ctx: ctx, ca: ca}
+	return &mesh{t: tb, ctx: ctx, ca: ca, pods: map[string]*plan.Workload{}}
 }
 
 // ip gives an unused loopback address.
@@ -92,13 +96,19 @@ func (m *mesh) ungoverned(name string) *sidecar {
 	if err != nil {
 		m.t.Fatal(err)
 	}
+	p.dialer.Source4 = ip
 	p.newHandlers()
+	p.inbound.callers.discovery = pods{m, s}
 	p.group.check(p.identity.Run)
 	p.group.run(p.ups.sweep)
 	<-p.identity.Ready()
-	s.apply(&plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
+	w := &plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, ServiceAccount: name, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
 		Namespace: "myapp", Name: name, App: name, CanonicalName: name,
-	}})
+	}}
+	m.mu.Lock()
+	m.pods[w.ResourceName()] = w
+	m.mu.Unlock()
+	s.apply(w)
 	m.t.Cleanup(func() {
 		close(p.draining)
 		stop()
@@ -109,6 +119,26 @@ func (m *mesh) ungoverned(name string) *sidecar {
 		}
 	})
 	return s
+}
+
+// pods is a control channel that knows the pods of a mesh.
+type pods struct {
+	m *mesh
+	s *sidecar
+}
+
+func (pods) Use(string) {}
+
+func (p pods) Await(_ context.Context, name string) error {
+	p.m.mu.Lock()
+	w := p.m.pods[name]
+	p.m.mu.Unlock()
+	u := xds.Update{Name: name}
+	if w != nil {
+		u.Resource = w
+	}
+	p.s.table.Apply([]xds.Update{u})
+	return nil
 }
 
 // apply hands resources over as the control channel would.

@@ -389,6 +389,14 @@ func (p *pool) closeIdle(now time.Time, after time.Duration) {
 	p.h2.closeIdle(now, after)
 }
 
+// isEmpty reports whether the pool keeps no connection.
+func (p *pool) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	conns := p.h2.conns.Load()
+	return len(p.idle) == 0 && (conns == nil || len(*conns) == 0)
+}
+
 // openHTTP2 starts a stream to an app that speaks HTTP/2 with prior knowledge.
 func (p *pool) openHTTP2(ctx context.Context, timeout time.Duration) (httpx.ClientExchange, error) {
 	return p.h2.open(ctx, timeout)

@@ -168,7 +168,8 @@ func (p *Proxy) newHandlers() {
 		metrics: p.metrics,
 	}
 	p.inbound = &inbound{
-		self: p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
+		callers: callers{table: p.table, discovery: p.outage, run: p.ups.run},
+		self:    p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
 		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		refusals: p.refusals,
 	}
@@ -368,10 +369,14 @@ func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshCo
 		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
 	}
 	client := h2.NewClient(secured, h2.Options{
-		Coalescer: coalescer, Pool: p.ups.h2pool, Metadata: encodeInfo(p.self.info()), MaxFrame: meshFrame,
+		Coalescer: coalescer, Pool: p.ups.h2pool, Metadata: meshMark(), MaxFrame: meshFrame,
 	})
 	return &meshConn{Client: client, conn: secured}, nil
 }
+
+// meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved
+// by the certificate.
+func meshMark() []byte { return []byte{0} }
 
 // meshFrame is the largest frame taken from a peer: bulk data in few frames.
 const meshFrame = 64 << 10

@@ -3,12 +3,10 @@ package proxy
 import (
 	"cmp"
 	"math/rand/v2"
-	"net/netip"
 	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -127,10 +125,10 @@ func (r *requester) log(req *httpx.Request, out httpx.Outcome, took time.Duratio
 	r.c.o.access.Log(&e)
 }
 
-func (r *responder) record(req *httpx.Request, who *caller, addr netip.AddrPort, out httpx.Outcome) {
+func (r *responder) record(req *httpx.Request, who *caller, port *callerPort, out httpx.Outcome) {
 	took := time.Since(r.start)
 	grpc, status := r.grpcOutcome(req)
-	s := r.i.scopes(who, addr.Port())
+	s := r.i.scopes(who, port)
 	scope := s.http
 	if grpc {
 		scope = s.grpc
@@ -141,8 +139,8 @@ func (r *responder) record(req *httpx.Request, who *caller, addr netip.AddrPort,
 	if r.i.access.Enabled() {
 		e := entry(req, out, r.start, took)
 		e.Received, e.Sent = r.received, r.sent
-		e.UpstreamHost, e.DownstreamLocal, e.DownstreamRemote = addr, addr, who.remote
-		e.UpstreamCluster = "inbound|" + portString(addr.Port()) + "||"
+		e.UpstreamHost, e.DownstreamLocal, e.DownstreamRemote = port.addr, port.addr, who.remote
+		e.UpstreamCluster = "inbound|" + portString(port.addr.Port()) + "||"
 		e.RouteName = "default"
 		r.i.access.Log(&e)
 	}
@@ -229,31 +227,3 @@ func nodeName(name string) string {
 	}
 	return "node " + name
 }
-
-// encodeInfo is what a sidecar tells its peers of its workload, once per connection, for their metrics.
-func encodeInfo(w plan.WorkloadInfo) []byte {
-	return []byte(strings.Join([]string{
-		w.Namespace, w.Pod, w.Name, w.App, w.Version, w.CanonicalName, w.CanonicalRevision, w.Cluster, w.Node,
-	}, "\x00"))
-}
-
-// decodeInfo is the inverse; what is missing stays empty. The values label metrics only: who the peer is was proved
-// by its certificate.
-func decodeInfo(b []byte) plan.WorkloadInfo {
-	var w plan.WorkloadInfo
-	fields := []*string{
-		&w.Namespace, &w.Pod, &w.Name, &w.App, &w.Version, &w.CanonicalName, &w.CanonicalRevision, &w.Cluster, &w.Node,
-	}
-	if len(b) > maxInfo {
-		return w
-	}
-	for i, part := range strings.Split(string(b), "\x00") {
-		if i < len(fields) {
-			*fields[i] = part
-		}
-	}
-	return w
-}
-
-// maxInfo bounds what a peer can make us keep as label values.
-const maxInfo = 2 << 10

@@ -32,12 +32,13 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	if who.forwarded != "" {
 		req.Fields.AddString(clientCertField, who.forwarded)
 	}
+	port := r.i.port(who, addr)
 	err := r.begin(down)
 	if err == nil {
-		err = r.carry(ctx, down, who, r.i.upstreams.pool(addr))
+		err = r.carry(ctx, down, who, port.pool)
 	}
 	out := r.conclude(down, err, who.identity != "")
-	r.record(req, who, addr, out)
+	r.record(req, who, port, out)
 }
 
 // carry sends the request to the app, once more on a fresh connection where not a byte of it was written to the first.

@@ -45,6 +45,7 @@ type table struct {
 	shards  map[string]*plan.EndpointShard
 	users   map[string]map[*backend]bool // shard → the backends that hold it
 	dns     map[string]*nameEntry        // by resource name
+	pods    map[string]*plan.Workload    // by resource name; nil where no pod is known at the address
 
 	hosts    map[string]*hostWatch // names that endpoints are given by
 	resolver resolver
@@ -67,7 +68,7 @@ func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog
 		self: self, upstreams: ups, metrics: metrics, log: log,
 		names: map[string]*resource{}, aliases: map[string]*destination{},
 		shards: map[string]*plan.EndpointShard{}, users: map[string]map[*backend]bool{},
-		dns: map[string]*nameEntry{}, hosts: map[string]*hostWatch{},
+		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{}, hosts: map[string]*hostWatch{},
 		endpoints: map[endpointKey]*lb.Endpoint{},
 	}
 }
@@ -86,6 +87,7 @@ func (t *table) Apply(updates []xds.Update) []xds.Rejection {
 			changed[u.Name] = true
 		case *plan.Workload:
 			t.self.learn(r)
+			t.pods[u.Name] = r
 		}
 	}
 	for _, u := range updates {
@@ -150,6 +152,11 @@ func (t *table) remove(u xds.Update, changed map[string]bool) {
 		if !u.Dropped {
 			t.lead(t.address(u.Name), nil)
 		}
+	case kindPod:
+		t.pods[u.Name] = nil
+		if u.Dropped {
+			delete(t.pods, u.Name)
+		}
 	case kindOther:
 	}
 }
@@ -180,6 +187,10 @@ func (t *table) expire(name string) error {
 		}
 		t.lead(d, nil)
 		delete(t.aliases, name)
+	case kindPod:
+		if w, known := t.pods[name]; known && w == nil {
+			delete(t.pods, name)
+		}
 	case kindOther:
 	}
 	return nil
@@ -417,7 +428,16 @@ func (t *table) find(alias string) *destination {
 	return d
 }
 
-// lookupDNS gives the answer for a name; known is as in find.
+// workload gives the pod at an address, nil where there is none; known is false where the control plane has not answered
+// yet.
+func (t *table) workload(ip netip.Addr) (w *plan.Workload, known bool) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	w, known = t.pods["ip/"+ip.String()]
+	return w, known
+}
+
+// lookupDNS gives the answer for a name; known is as in workload.
 func (t *table) lookupDNS(name string) (n *plan.DNSName, known bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
@@ -448,13 +468,20 @@ const (
 	kindOther nameKind = iota + 1
 	kindDNS
 	kindAlias
+	kindPod
 )
 
 func kind(name string) nameKind {
-	switch {
-	case strings.HasPrefix(name, "dns/"):
+	first, rest, _ := strings.Cut(name, "/")
+	switch first {
+	case "dns":
 		return kindDNS
-	case strings.HasPrefix(name, "ip/"), strings.HasPrefix(name, "host/"):
+	case "ip":
+		if _, err := netip.ParseAddr(rest); err == nil {
+			return kindPod
+		}
+		return kindAlias
+	case "host":
 		return kindAlias
 	}
 	return kindOther

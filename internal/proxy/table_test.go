@@ -189,24 +189,6 @@ func TestDescribeMatch(t *testing.T) {
 	}
 }
 
-func TestInfoRoundTrip(t *testing.T) {
-	want := plan.WorkloadInfo{
-		Namespace: "myapp", Pod: "users-1", Name: "users", App: "users", Version: "v1", CanonicalName: "users",
-		CanonicalRevision: "v1", Cluster: "Kubernetes", Node: "n1",
-	}
-	if diff := cmp.Diff(want, decodeInfo(encodeInfo(want))); diff != "" {
-		t.Errorf("decode(encode(x)) (-want +got):\n%s", diff)
-	}
-	for name, in := range map[string][]byte{"nothing": nil, "too_long": make([]byte, maxInfo+1)} {
-		if got := decodeInfo(in); got != (plan.WorkloadInfo{}) {
-			t.Errorf("%s = %+v", name, got)
-		}
-	}
-	if got := decodeInfo([]byte("a\x00b")); got.Namespace != "a" || got.Pod != "b" || got.Node != "" {
-		t.Errorf("an older peer = %+v", got)
-	}
-}
-
 func TestTarget(t *testing.T) {
 	for in, want := range map[string]string{"8080/h1": "8080 HTTP/1.1 true", "9090/h2": "9090 HTTP/2 true", "8080": "8080 HTTP/1.1 true"} {
 		if got := describeTarget(in); got != want {

@@ -118,12 +118,31 @@ func (u *upstreams) peer(k peerKey) *peer {
 	return p
 }
 
-// pool is the workload's own app.
-func (u *upstreams) pool(addr netip.AddrPort) *pool { return u.poolFor(poolKey{addr: addr, app: true}) }
+// appPool gives the pool of an address of the workload's own app, held until leave is called as often.
+func (u *upstreams) appPool(addr netip.AddrPort) *pool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p := u.poolOf(poolKey{addr: addr, app: true})
+	p.users++
+	return p
+}
+
+// leave is the counterpart of appPool. The pool stays until its connections have been idle for long: the next caller will
+// want them.
+func (u *upstreams) leave(p *pool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	p.users--
+}
 
 func (u *upstreams) poolFor(k poolKey) *pool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
+	return u.poolOf(k)
+}
+
+// poolOf is poolFor with mu held.
+func (u *upstreams) poolOf(k poolKey) *pool {
 	p := u.pools[k]
 	if p == nil {
 		p = newPool(u, k)
@@ -161,8 +180,12 @@ func (u *upstreams) sweep(ctx context.Context) {
 func (u *upstreams) closeIdle(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	for _, p := range u.pools {
+	for k, p := range u.pools {
 		p.closeIdle(now, cmp.Or(p.policy.idle, idleAfter))
+		if p.users == 0 && p.isEmpty() {
+			delete(u.pools, k)
+			p.close()
+		}
 	}
 	for k, p := range u.peers {
 		if p.closeIdle(now, meshIdle) && p.users == 0 {
