@@ -93,7 +93,7 @@ const (
 // stream carries one stream of the mesh transport.
 func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *caller, local netip.Addr) {
 	req := s.Request()
-	if isConnect(req) && req.Upgrade == nil {
+	if opensTunnel(req) {
 		i.connect(ctx, s, who)
 		return
 	}
@@ -110,6 +110,13 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *calle
 	req.Version = version
 	asHTTP1Upgrade(req)
 	r.handle(ctx, s, who, netip.AddrPortFrom(local, port))
+}
+
+// opensTunnel tells the sidecars' own CONNECT, for an opaque connection, from an app's, which is a request like any other
+// and goes to the app whatever its target is: the caller's sidecar puts targetField on each of those, and on none of its
+// own, and an app can neither add it nor keep it off.
+func opensTunnel(req *httpx.Request) bool {
+	return isConnect(req) && req.Upgrade == nil && req.Fields.Get(targetField) == nil
 }
 
 // target takes out of the request which port of the workload it is for, and the version to speak there.

@@ -101,10 +101,10 @@ func onDrain(ctx context.Context, draining <-chan struct{}, do func(context.Cont
 	}
 }
 
-// asHTTP1Upgrade gives an extended CONNECT (RFC 8441) the meaning that it has in HTTP/1.1: the request that asks to
+// asHTTP1Upgrade gives a CONNECT, extended (RFC 8441) or not, the meaning that it has in HTTP/1.1: the request that asks to
 // switch protocols has no body; what follows belongs to the protocol switched to.
 func asHTTP1Upgrade(req *httpx.Request) {
-	if req.Upgrade != nil {
+	if req.Upgrade != nil || isConnect(req) {
 		req.ContentLength = 0
 	}
 }
