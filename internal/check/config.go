@@ -38,7 +38,7 @@ func judgeNamespace(f *Facts) verdict {
 	v := pass()
 	switch {
 	case f.Namespace.absent():
-		v = fail("install the mesh: fairlead install | kubectl apply -f -", "there is no namespace "+f.System)
+		v = fail("install the mesh: fairlead install --set image.hub=REGISTRY/PATH | kubectl apply -f -", "there is no namespace "+f.System)
 		v.stop = true
 	case f.Namespace.Err != nil:
 		v = unknown(f.Namespace.Err)

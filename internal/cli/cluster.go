@@ -143,7 +143,7 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 			defer cancel()
 			pods, err := c.PodsOf(ctx, check.ControllerPods(a.system))
 			if apierrors.IsNotFound(err) {
-				return nil, fmt.Errorf("no control plane in namespace %s of %s; install it with: fairlead install --apply", a.system, c.Server())
+				return nil, fmt.Errorf("no control plane in namespace %s of %s; install it with: fairlead install --set image.hub=REGISTRY/PATH --apply", a.system, c.Server())
 			}
 			if err != nil {
 				return nil, fmt.Errorf("control plane: %w", err)

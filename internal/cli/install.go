@@ -236,7 +236,7 @@ func (v *installation) upgrade(ctx context.Context, reset bool) error { //nolint
 	}
 	earlier, err := in.Installed(ctx)
 	if errors.Is(err, install.ErrNotInstalled) {
-		return fmt.Errorf("nothing to upgrade: %w; fairlead install --apply installs", err)
+		return fmt.Errorf("nothing to upgrade: %w; fairlead install --set image.hub=REGISTRY/PATH --apply installs", err)
 	}
 	if err != nil {
 		return err
