@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/json"
 	"net/http"
+	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -117,6 +119,46 @@ func FuzzEdit(f *testing.F) {
 		})
 		if err == nil && !touched && !bytes.Equal(text, out) {
 			t.Errorf("%q became %q", text, out)
+		}
+	})
+}
+
+// FuzzAppMetrics: whatever a pod's annotations say, the sidecar is told a page that it takes, of the pod itself; a sidecar
+// that does not start takes the app with it.
+func FuzzAppMetrics(f *testing.F) {
+	f.Add("true", "9797", "/metrics", "http")
+	f.Add("1", "metrics", "//elsewhere:80/%zz?a=b#c", "HTTPS")
+	f.Add("true", "", "\n\x00 $(POD_NAME)", "x")
+	f.Fuzz(func(t *testing.T, scrape, port, path, scheme string) {
+		pod := app(nil, map[string]string{
+			"prometheus.io/scrape": scrape, "prometheus.io/port": port, "prometheus.io/path": path, "prometheus.io/scheme": scheme,
+		})
+		for key, value := range pod.Annotations {
+			pod.Annotations[key] = strings.ToValidUTF8(value, "?") // it comes as JSON
+		}
+		pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "metrics", ContainerPort: 8080}}
+		after, _, err := inject.Pod(pod, request(inject.EnabledNamespace()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range after.Spec.InitContainers {
+			for _, arg := range c.Args {
+				page, ok := strings.CutPrefix(arg, "--app-metrics=")
+				if !ok {
+					continue
+				}
+				u, err := url.Parse(page)
+				if err != nil || u.Hostname() != "" || u.Port() == "" || u.Scheme != "http" && u.Scheme != "https" || u.User != nil {
+					t.Errorf("annotations %q: %q, %v", pod.Annotations, page, err)
+				}
+			}
+		}
+		back, _, err := inject.Remove(after)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(pod.Annotations, back.Annotations); diff != "" {
+			t.Errorf("taken out again (-want +got):\n%s", diff)
 		}
 	})
 }

@@ -108,7 +108,7 @@ func appMetricsURL(said map[string]string, port int32) string {
 	if path == "" {
 		path = "/metrics"
 	}
-	u, err := url.Parse("/" + strings.TrimPrefix(path, "/"))
+	u, err := url.Parse("/" + strings.TrimLeft(path, "/"))
 	if err != nil {
 		u = &url.URL{Path: path}
 	}
