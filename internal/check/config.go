@@ -29,6 +29,8 @@ func configRules() []rule {
 		{"config-injector", "ConfigMap of the injector is usable", judgeInjector},
 		{"config-webhooks", "webhook configurations exist", judgeWebhooks},
 		{"config-ca-bundle", "webhook configurations trust the CA", judgeCABundle},
+		{"config-labels", "namespaces say what they mean", judgeLabels},
+		{"config-pod-security", "namespaces that opted in admit sidecars", judgePodSecurity},
 		{"config-policies", "access policies are enforced", judgeEnforced},
 		{"config-unobeyed", "objects of mesh APIs are obeyed", judgeUnobeyed},
 	}

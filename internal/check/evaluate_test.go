@@ -119,6 +119,50 @@ func unobeyedTroubles() []trouble {
 	}
 }
 
+func namespaceTroubles() []trouble {
+	with := func(n Namespace) func(*Facts, *pair) {
+		return func(f *Facts, _ *pair) { f.Namespaces.Value = append(f.Namespaces.Value, n) }
+	}
+	roots := func(f *Facts, name string) { f.Roots.Value[name] = f.Roots.Value["shop"] }
+	labelled := func(labels map[string]string) func(*Facts, *pair) {
+		return with(Namespace{Name: "bank", Labels: labels})
+	}
+	return []trouble{
+		{"a word of pods", "config-labels", labelled(map[string]string{injectLabel: "true"}), Warned, "namespace bank has the label fairlead.dev/inject=true, which means nothing"},
+		{"Istio's label", "config-labels", labelled(map[string]string{istioInjection: "enabled"}), Warned, "namespace bank has istio-injection=enabled, for a mesh that has no injector here"},
+		{"Istio's revision", "config-labels", labelled(map[string]string{istioRevision: "canary"}), Warned, "istio.io/rev=canary"},
+		{"Linkerd's annotation", "config-labels", with(Namespace{Name: "bank", Linkerd: "enabled"}), Warned, "linkerd.io/inject=enabled"},
+		{"an annotation", "config-labels", with(Namespace{Name: "bank", Annotated: "enabled"}), Warned, "it has to be a label"},
+		{"two meshes", "config-labels", func(f *Facts, ca *pair) {
+			labelled(map[string]string{istioInjection: "enabled", injectLabel: enabled})(f, ca)
+			f.Webhooks.Value = append(f.Webhooks.Value, Webhook{Mutating: true, Config: "i", Name: "namespace.sidecar-injector.istio.io"})
+			roots(f, "bank")
+		}, Warned, "whichever sidecar comes first"},
+		{"hidden", "config-labels", func(f *Facts, _ *pair) { f.Namespaces.Err = denied("namespaces") }, Warned, "not checked"},
+		{"restricted", "config-pod-security", func(f *Facts, _ *pair) {
+			f.Config.Value.Data[injectorKey], f.CNI.Err = "image: x\n", missing("daemonsets")
+			f.Namespaces.Value[2].Labels[podSecurity] = "restricted"
+		}, Failed, "namespace shop has pod-security.kubernetes.io/enforce=restricted: the API server refuses its pods"},
+		{"levels hidden", "config-pod-security", func(f *Facts, _ *pair) { f.Namespaces.Err = denied("namespaces") }, Warned, "not checked"},
+		{"the sidecar's user", "proxy-user", func(f *Facts, _ *pair) { f.Workloads.Value[0].AsProxy = []string{"container app"} }, Warned, "pod shop/web-1, container app: runs as user or group 1337"},
+		{"opted in already", "proxy-pods", func(f *Facts, _ *pair) { f.Scope.Namespace, f.Workloads.Value = "shop", nil }, Warned, "no pod in namespace shop has a sidecar, although shop opted in"},
+	}
+}
+
+// With the CNI plugin a sidecar needs no privilege, and the labels of another mesh that is there are its own business.
+func TestEvaluateLetsNamespacesBe(t *testing.T) {
+	f, _ := healthy(t)
+	f.Namespaces.Value[2].Labels[podSecurity] = "restricted"
+	f.Namespaces.Value = append(f.Namespaces.Value, Namespace{Name: "bank", Labels: map[string]string{istioInjection: "enabled"}})
+	f.Roots.Value["bank"] = f.Roots.Value["shop"]
+	f.Webhooks.Value = append(f.Webhooks.Value, Webhook{Mutating: true, Config: "i", Name: "namespace.sidecar-injector.istio.io"})
+	for _, anchor := range []string{"config-labels", "config-pod-security"} {
+		if got := find(Evaluate(f), anchor); got.Status != Passed {
+			t.Errorf("%+v", got)
+		}
+	}
+}
+
 // Policies of a namespace that another mesh is there for are that mesh's.
 func TestEvaluateLeavesPoliciesToAnotherMesh(t *testing.T) {
 	f, _ := healthy(t)
@@ -254,7 +298,7 @@ func otherTroubles() []trouble {
 		{"nowhere", "cni-daemonset", func(f *Facts, _ *pair) { f.CNI.Value.Status.DesiredNumberScheduled = 0 }, Warned, "matches no node"},
 		{"unused", "cni-injector", func(f *Facts, _ *pair) { f.Config.Value.Data[injectorKey] = "image: x\n" }, Warned, "init container all the same"},
 		{"no pods known", "proxy-pods", func(f *Facts, _ *pair) { f.Workloads.Err = denied("pods") }, Warned, "not checked"},
-		{"no sidecars", "proxy-pods", func(f *Facts, _ *pair) { f.Scope.Namespace, f.Workloads.Value = "shop", nil }, Warned, "no pod in namespace shop has a sidecar"},
+		{"no sidecars", "proxy-pods", func(f *Facts, _ *pair) { f.Scope.Namespace, f.Workloads.Value = "default", nil }, Warned, "no pod in namespace default has a sidecar"},
 		{"not ready", "proxy-ready", func(f *Facts, _ *pair) { f.Workloads.Value[0].Sidecar.Ready = false }, Failed, "pod shop/web-1: fairlead-proxy: running, but not ready"},
 		{"crash", "proxy-ready", func(f *Facts, _ *pair) {
 			w := &f.Workloads.Value[0]
@@ -321,6 +365,7 @@ func TestEvaluateSaysWhatIsWrong(t *testing.T) {
 		{"api", apiTroubles(), nil},
 		{"config", configTroubles(), nil},
 		{"unobeyed", unobeyedTroubles(), nil},
+		{"namespaces", namespaceTroubles(), nil},
 		{"identity", identityTroubles(t), nil},
 		{"webhooks", webhookTroubles(t), nil},
 		{"controller", controllerTroubles(), nil},

@@ -136,9 +136,12 @@ type Kinds struct {
 
 // Namespace is what matters of a namespace.
 type Namespace struct {
-	Name        string
-	Labels      map[string]string
-	Terminating bool
+	Name   string
+	Labels map[string]string
+	// Linkerd is what linkerd.io/inject says, a label or an annotation; Annotated what an annotation says that should
+	// have been our label.
+	Linkerd, Annotated string
+	Terminating        bool
 }
 
 // Endpoint is one endpoint of the controller's Service.
@@ -194,6 +197,8 @@ type Workload struct {
 	Finished bool
 	// Sidecar is nil in pods without one.
 	Sidecar *Sidecar
+	// AsProxy are the app's containers that run as the sidecar's user or group.
+	AsProxy []string
 	// Missing is set where there is none and the injector would have given it one.
 	Missing bool
 }

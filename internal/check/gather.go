@@ -1,6 +1,7 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -304,9 +305,17 @@ func (g *gatherer) roots(ctx context.Context) (map[string]string, error) {
 func (g *gatherer) namespaces(ctx context.Context) ([]Namespace, error) {
 	var all []Namespace
 	err := cluster.Each(ctx, g.c, cluster.Path("/api/v1", "", "namespaces", ""), nil, func(n *corev1.Namespace) {
-		all = append(all, Namespace{Name: n.Name, Labels: n.Labels, Terminating: n.DeletionTimestamp != nil})
+		all = append(all, namespace(n))
 	})
 	return all, err
+}
+
+// namespace keeps what matters of one.
+func namespace(n *corev1.Namespace) Namespace {
+	return Namespace{
+		Name: n.Name, Labels: n.Labels, Terminating: n.DeletionTimestamp != nil,
+		Linkerd: cmp.Or(n.Annotations[linkerdInject], n.Labels[linkerdInject]), Annotated: n.Annotations[injectLabel],
+	}
 }
 
 // opted lists the namespaces of pods that opt in by themselves.

@@ -208,7 +208,7 @@ func TestGatherKeepsWhyThereIsNoAnswer(t *testing.T) {
 		}
 	}
 	want := map[string]string{
-		"config-rbac": "error", "config-ca-bundle": "warning",
+		"config-rbac": "error", "config-ca-bundle": "warning", "config-labels": "warning", "config-pod-security": "warning",
 		"identity-ca": "warning", "identity-trust-domain": "warning", "identity-expiry": "warning", "identity-roots": "warning",
 		"webhook-certificate": "error", "controller-answers": "error", "controller-version": "warning", "controller-problems": "warning",
 		"controller-sync": "warning", "proxy-connected": "warning", "proxy-version": "warning",
@@ -283,6 +283,11 @@ func TestWorkload(t *testing.T) {
 			p.Spec.Containers = append(p.Spec.Containers, corev1.Container{Name: ProxyContainer})
 			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: ProxyContainer, State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}}}
 		}), in, with(func(w *Workload) { w.Sidecar = &Sidecar{Trouble: "CrashLoopBackOff"} })},
+		{"as the sidecar's user", pod(func(p *corev1.Pod) {
+			p.Spec.Containers[0].SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1337))}
+			p.Spec.InitContainers = []corev1.Container{{Name: ProxyContainer, SecurityContext: &corev1.SecurityContext{RunAsUser: new(int64(1337))}}}
+			p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: ProxyContainer, Ready: true}}
+		}), in, with(func(w *Workload) { w.Sidecar, w.AsProxy = &Sidecar{Ready: true}, []string{"container app"} })},
 		{"not started", pod(func(p *corev1.Pod) {
 			p.Status.Phase = corev1.PodPending
 			p.Spec.InitContainers = []corev1.Container{{Name: ProxyContainer}}

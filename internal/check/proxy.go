@@ -12,6 +12,7 @@ func proxyRules() []rule {
 		{"proxy-pods", "there are pods with a sidecar", judgeAnySidecar},
 		{"proxy-ready", "sidecars are ready", judgeSidecars},
 		{"proxy-missing", "pods that should have a sidecar have one", judgeMissing},
+		{"proxy-user", "apps run as another user than the sidecar", judgeUsers},
 		{"proxy-connected", "sidecars are connected to the control plane", judgeConnected},
 		{"proxy-version", "sidecars have the control plane's version", judgeProxyVersion},
 	}
@@ -40,6 +41,17 @@ func judgeAnySidecar(f *Facts) verdict {
 	}
 	if len(f.meshed()) > 0 {
 		return pass()
+	}
+	var opted []string
+	for _, n := range f.optedIn() {
+		if f.Scope.Namespace == "" || n.Name == f.Scope.Namespace {
+			opted = append(opted, n.Name)
+		}
+	}
+	if len(opted) > 0 {
+		slices.Sort(opted)
+		return warn("restart what runs there: kubectl rollout restart -n NAMESPACE deploy; where pods do not come, kubectl get events -n NAMESPACE says why",
+			fmt.Sprintf("no pod %s has a sidecar, although %s opted in", f.Scope.where(), shortened(opted)))
 	}
 	return warn("opt a namespace in, then restart its workloads: kubectl label namespace NAME "+injectLabel+"="+enabled,
 		"no pod "+f.Scope.where()+" has a sidecar")

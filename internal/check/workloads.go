@@ -17,7 +17,7 @@ func (g *gatherer) workloads(ctx context.Context) ([]Workload, error) {
 	if err != nil && g.o.Scope.Namespace != "" { // who may see one namespace only may still check it
 		var one corev1.Namespace
 		err = g.c.Get(ctx, cluster.Path("/api/v1", "", "namespaces", g.o.Scope.Namespace), &one)
-		namespaces = []Namespace{{Name: one.Name, Labels: one.Labels}}
+		namespaces = []Namespace{namespace(&one)}
 	}
 	if err != nil {
 		return nil, err
@@ -45,6 +45,7 @@ func workload(p *corev1.Pod, labels map[string]string) Workload {
 		w.Missing = err == nil && decision.Inject()
 		return w
 	}
+	w.AsProxy = inject.RunAsProxy(p)
 	w.Sidecar = &Sidecar{Trouble: SidecarTrouble(p)}
 	if s := sidecarStatus(p); s != nil {
 		w.Sidecar.Ready = s.Ready

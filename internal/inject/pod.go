@@ -214,6 +214,19 @@ func runsAsProxy(pod *corev1.Pod, c *corev1.Container) bool {
 	return user != nil && *user == proxyUser || group != nil && *group == proxyUser
 }
 
+// RunAsProxy lists the containers of the app that run as the sidecar's user or group, so that the rules take their
+// packets for the sidecar's.
+func RunAsProxy(pod *corev1.Pod) []string {
+	status, _, err := ParseStatus(pod.Annotations)
+	var names []string
+	for _, c := range slices.Concat(pod.Spec.InitContainers, pod.Spec.Containers) {
+		if err == nil && !status.lists(c.Name) && c.Name != proxyContainer && runsAsProxy(pod, &c) {
+			names = append(names, "container "+c.Name)
+		}
+	}
+	return names
+}
+
 // reservedPorts are those that the sidecar listens on.
 func reservedPorts() []int32 {
 	return []int32{15000, 15001, 15006, 15008, 15020, readyPort, 15053, metricsPort}
