@@ -39,6 +39,15 @@ spec:
 		{"a_rule_where_istio_would_look", service + ruleIn("istio-system"), "(write it in namespace myapp, or in fairlead-system for the whole mesh)"},
 		{"a_rule_for_the_whole_mesh", service + ruleIn("fairlead-system"), ""},
 		{"a_rule_of_the_host", service + ruleIn("myapp"), ""},
+		{"a_label_of_pods_on_a_namespace", "{apiVersion: v1, kind: Namespace, metadata: {name: a, labels: {fairlead.dev/inject: 'true'}}}", "fairlead.dev/inject=true opts nothing in"},
+		{
+			"an_annotation_that_is_misspelt", "{apiVersion: apps/v1, kind: Deployment, metadata: {name: a}, spec: {template: {metadata: {annotations: {sidecar.istio.io/proxyCpu: '1'}}}}}",
+			"spec.template.metadata.annotations: unknown annotation sidecar.istio.io/proxyCpu, did you mean sidecar.istio.io/proxyCPU?",
+		},
+		{
+			"an_annotation_in_the_wrong_place", "{apiVersion: apps/v1, kind: StatefulSet, metadata: {name: a, annotations: {fairlead.dev/drain: 5s}}}",
+			"annotation fairlead.dev/drain has no effect on a StatefulSet",
+		},
 		{"a_rule_of_a_caller", service + elsewhere + ruleIn("other"), ""},
 	}
 	for _, tt := range tests {

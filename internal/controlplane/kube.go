@@ -278,10 +278,12 @@ func (c *cluster) serveWebhooks(ctx context.Context) error {
 
 func (c *cluster) webhookHandler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/inject", inject.NewHandler(inject.HandlerOptions{
+	o := inject.HandlerOptions{
 		Config: c.sidecar.current, Native: c.native.Load, Namespaces: c.p.engine.namespaceLabels, Logger: c.log,
 		Observe: func(o inject.Outcome, _ inject.Decision) { c.p.metrics.countInjection(o.String()) },
-	}))
+	}
+	mux.Handle("/inject", inject.NewHandler(o))
+	mux.Handle("/validate/workloads", inject.NewWorkloadHandler(o))
 	mux.Handle("/validate", c.p.validator())
 	mux.Handle("/validate/unobeyed", c.p.unobeyedValidator())
 	return mux

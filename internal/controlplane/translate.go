@@ -5,6 +5,7 @@ import (
 
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -13,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
 	"fairlead.dev/fairlead/internal/config/smi"
+	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/store"
 )
@@ -38,7 +40,11 @@ func translate(ref model.Ref, value any, clusterDomain string) translation {
 	switch v := value.(type) {
 	case *corev1.Namespace:
 		n := core.Namespace(v)
-		return translation{commit: func(tx *store.Txn) { tx.SetNamespace(*n) }}
+		return translation{commit: func(tx *store.Txn) { tx.SetNamespace(*n) }, problems: warnings(ref, "metadata.labels", inject.NamespaceWarnings(v.Labels))}
+	case *appsv1.Deployment:
+		return translation{problems: podMakerProblems(ref, v.Annotations, v.Spec.Template.Annotations)}
+	case *appsv1.StatefulSet:
+		return translation{problems: podMakerProblems(ref, v.Annotations, v.Spec.Template.Annotations)}
 	case *corev1.Node:
 		n := core.Node(v)
 		return translation{commit: func(tx *store.Txn) { tx.SetNode(*n) }}
@@ -77,6 +83,21 @@ func translate(ref model.Ref, value any, clusterDomain string) translation {
 		return set(ref, r, problems, (*store.Txn).SetRouteSet)
 	}
 	return translation{}
+}
+
+// podMakerProblems warns of annotations about sidecars that nothing reads: on the object itself, and on its pods.
+func podMakerProblems(ref model.Ref, own, ofPods map[string]string) []model.Problem {
+	return append(warnings(ref, "metadata.annotations", inject.Misplaced(ref.Kind, own)),
+		warnings(ref, "spec.template.metadata.annotations", inject.UnknownAnnotations(ofPods))...)
+}
+
+// warnings makes problems of lines.
+func warnings(ref model.Ref, field string, lines []string) []model.Problem {
+	var problems []model.Problem
+	for _, line := range lines {
+		problems = append(problems, model.Problem{Ref: ref, Severity: model.Warning, Field: field, Message: line})
+	}
+	return problems
 }
 
 // set is the translation of an object that became one value. No value and no rejection means that the object has

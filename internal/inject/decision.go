@@ -63,6 +63,15 @@ func EnabledNamespace() map[string]string { return map[string]string{keyInject: 
 // OptsIn reports whether a namespace with these labels opts in, by the one spelling that the webhook's selector takes.
 func OptsIn(labels map[string]string) bool { return labels[keyInject] == enabled }
 
+// NamespaceWarnings says what a namespace's labels do not mean, although they look like it.
+func NamespaceWarnings(labels map[string]string) []string {
+	value, ok := labels[keyInject]
+	if !ok || slices.Contains([]string{enabled, "disabled", "false"}, value) {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s=%s opts nothing in: on a namespace, %s is what counts", keyInject, value, enabled)}
+}
+
 // decide looks at everything that could keep a sidecar away. The error refuses the pod.
 func decide(pod *corev1.Pod, r Request) (Decision, error) {
 	d, err := wanted(pod, r)

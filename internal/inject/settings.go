@@ -3,8 +3,6 @@ package inject
 import (
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -17,7 +15,6 @@ const (
 	domain       = "fairlead.dev/"
 	istioDomain  = "sidecar.istio.io/"
 	istioTraffic = "traffic.sidecar.istio.io/"
-	istioProxy   = "proxy.istio.io/"
 	injectName   = "inject"
 	keyInject    = domain + injectName
 	keyStatus    = domain + "status"
@@ -26,7 +23,6 @@ const (
 	keyMainLogs  = "kubectl.kubernetes.io/default-container"
 	keyStaticPod = corev1.MirrorPodAnnotationKey
 	labOwner     = domain + "owner-"
-	istioNoImage = istioDomain + "proxyImage"
 	istioMerge   = "prometheus.istio.io/merge-metrics"
 )
 
@@ -82,13 +78,8 @@ func newSettings(c Config, written map[string]string) (s settings, warnings []st
 		includeInbound: everything, excludeInbound: c.ExcludeInboundPorts, excludeOutbound: c.ExcludeOutboundPorts,
 		includeOutboundCIDRs: c.IncludeOutboundCIDRs, excludeOutboundCIDRs: c.ExcludeOutboundCIDRs,
 	}
-	known := map[string]bool{keyInject: true, keyStatus: true, istioInject: true, istioStatus: true}
-	var names []string
 	var problems []error
 	for _, a := range annotations() {
-		known[domain+a.name] = true
-		known[a.istio] = true
-		names = append(names, domain+a.name)
 		key := domain + a.name
 		value, ok := written[key]
 		if !ok && a.istio != "" {
@@ -105,27 +96,7 @@ func newSettings(c Config, written map[string]string) (s settings, warnings []st
 	if err := checkResources(s.resources); err != nil && len(problems) == 0 {
 		problems = append(problems, fmt.Errorf("annotations %sproxy-*: %w", domain, err))
 	}
-	for _, key := range slices.Sorted(maps.Keys(written)) {
-		if !known[key] {
-			warnings = append(warnings, unknownAnnotation(key, append(names, keyInject))...)
-		}
-	}
-	return s, warnings, refusal(problems)
-}
-
-// unknownAnnotation warns of what looks as if it should do something here.
-func unknownAnnotation(key string, names []string) []string {
-	switch {
-	case key == istioNoImage:
-		return []string{key + " has no effect: it names a build of Istio's proxy; the annotation here is " + domain + "proxy-image"}
-	case strings.HasPrefix(key, labOwner):
-		return nil
-	case strings.HasPrefix(key, domain):
-		return []string{"unknown annotation " + key + didYouMean(key, names)}
-	case strings.HasPrefix(key, istioDomain), strings.HasPrefix(key, istioTraffic), strings.HasPrefix(key, istioProxy):
-		return []string{key + " has no effect in Fairlead"}
-	}
-	return nil
+	return s, UnknownAnnotations(written), refusal(problems)
 }
 
 // refusal joins problems into one line, for the API server shows one.
