@@ -70,6 +70,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")
+	flags.StringArrayVar(&o.Mesh, "set", nil, "option of the mesh by its name in the chart, `mesh.NAME=VALUE`, such as mesh.accessLog=json; may be given several times")
 	flags.StringVar(&o.LogLevel, "log-level", "", "log level of sidecars and control plane")
 	_ = cmd.MarkFlagRequired("filename")
 	return cmd

@@ -138,6 +138,7 @@ func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
 	if n.cfg.LogLevel != "" {
 		argv = append(argv, "--log-level", n.cfg.LogLevel)
 	}
+	argv = append(argv, n.cfg.MeshFlags...)
 	return &controlPlane{
 		acts: make(chan controllerAction),
 		unit: &container{

@@ -35,6 +35,8 @@ type UpOptions struct {
 	Environ []string
 	// LogLevel is the sidecars' and the control plane's; empty means info.
 	LogLevel string
+	// Mesh are options of the mesh by their names in the chart, such as "mesh.accessLog=json".
+	Mesh []string
 	// EndWithCaller ends the lab when the calling process ends, however it ends.
 	EndWithCaller bool
 }
@@ -43,6 +45,7 @@ type UpOptions struct {
 type config struct {
 	Name, LogLevel string
 	Paths          []string
+	MeshFlags      []string // of the controller
 	Plain, Rootful bool
 	Environ        []string
 }
@@ -80,7 +83,7 @@ func Up(ctx context.Context, o UpOptions) (*Client, error) {
 		return nil, err
 	}
 	defer lock.Close()
-	if err := prepare(s, o); err != nil {
+	if err := prepare(ctx, s, o); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(string(s)))
 	}
 	if err := launch(ctx, s, o, lock); err != nil {
@@ -91,7 +94,7 @@ func Up(ctx context.Context, o UpOptions) (*Client, error) {
 
 // prepare puts the binaries and the supervisor's configuration into the state directory. The binaries are linked or
 // copied there so that a rebuild does not mix versions inside a running lab.
-func prepare(s state, o UpOptions) error {
+func prepare(ctx context.Context, s state, o UpOptions) error {
 	self := o.Self
 	if self == "" {
 		var err error
@@ -115,6 +118,16 @@ func prepare(s state, o UpOptions) error {
 			return fmt.Errorf("%s: %w (build it, or run pods without the mesh: --plain)", name, err)
 		}
 	}
+	flags, err := meshFlags(o.Mesh)
+	if err == nil && o.Plain && len(flags) > 0 {
+		err = fmt.Errorf("--set %s: --plain runs no mesh", o.Mesh[0])
+	}
+	if err == nil {
+		err = checkMeshFlags(ctx, s.path("bin", controllerBinary), flags)
+	}
+	if err != nil {
+		return err
+	}
 	if i := slices.Index(o.Paths, file.Stdin); i >= 0 {
 		o.Paths = slices.Clone(o.Paths)
 		o.Paths[i] = s.path("stdin.yaml")
@@ -123,7 +136,7 @@ func prepare(s state, o UpOptions) error {
 		}
 	}
 	return writeJSON(s.config(), config{
-		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, Plain: o.Plain,
+		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, MeshFlags: flags, Plain: o.Plain,
 		Rootful: os.Geteuid() == 0, Environ: appEnviron(o.Environ),
 	})
 }

@@ -15,7 +15,9 @@ cleanup() {
 	exit "$code"
 }
 trap cleanup EXIT INT TERM
-step() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+bold='' plain=''
+[ ! -t 1 ] || bold=$'\033[1m' plain=$'\033[0m'
+step() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
 say() { printf '  %s\n' "$*"; }
 fail() { printf '  FAILED: %s\n' "$*" >&2; exit 1; }
 # field FILE EXPR: a value out of a JSON file; EXPR is Python with the document as d.

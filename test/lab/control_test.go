@@ -234,3 +234,19 @@ func TestMistakesInManifests(t *testing.T) {
 		}
 	})
 }
+
+// TestMeshOptions: what the control plane would refuse is told before anything starts.
+func TestMeshOptions(t *testing.T) {
+	t.Parallel()
+	for setting, want := range map[string]string{
+		"mesh.outboundPolicy=NONE": "must be one of ALLOW_ANY, REGISTRY_ONLY",
+		"mesh.nosuch=1":            "flag provided but not defined: -nosuch",
+	} {
+		_, err := lab.Up(t.Context(), lab.UpOptions{
+			Name: "options", StateDir: t.TempDir(), Paths: []string{t.TempDir()}, Self: binary("fairlead"), Mesh: []string{setting}, EndWithCaller: true,
+		})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("lab up --set %s: %v, want an error with %q", setting, err, want)
+		}
+	}
+}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -70,15 +69,9 @@ func startMesh(t *testing.T, manifests string, options ...func(*lab.UpOptions)) 
 	return m
 }
 
-// accessLog starts the control plane with the access log switched on.
-func accessLog(t *testing.T, format string) func(*lab.UpOptions) {
-	t.Helper()
-	script := filepath.Join(t.TempDir(), "fairlead-controller")
-	text := fmt.Sprintf("#!/bin/sh\nexec '%s' --access-log %s \"$@\"\n", binary("fairlead-controller"), format)
-	if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	return func(o *lab.UpOptions) { o.Controller = script }
+// withMesh sets options of the mesh, such as mesh.accessLog=json.
+func withMesh(settings ...string) func(*lab.UpOptions) {
+	return func(o *lab.UpOptions) { o.Mesh = append(o.Mesh, settings...) }
 }
 
 // tell prints what helps to understand a failure.

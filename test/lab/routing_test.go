@@ -114,7 +114,7 @@ const client = "deploy/client-v1"
 func TestRouting(t *testing.T) {
 	t.Parallel()
 	manifests := routingManifests()
-	m := startMesh(t, manifests, accessLog(t, "json"))
+	m := startMesh(t, manifests, withMesh("mesh.accessLog=json"))
 	t.Run("every_form_of_a_host_is_understood", func(t *testing.T) {
 		for _, host := range []string{"web", "web.shop", "web.shop.svc", "web.shop.svc.cluster.local", "web.shop.svc.cluster.local.", webIP} {
 			if r := m.call(t, client, "http://"+host+"/x", "--count", "4"); r.OK != 4 {

@@ -53,7 +53,7 @@ func TestMutualTLSIsRequired(t *testing.T) {
 			app{name: "outsider", replicas: 1, bare: true}.String()+
 			app{name: "server", replicas: 1, args: `--tcp, "9000"`, ports: "{name: tcp, containerPort: 9000}"}.String()+
 			service("server", lockedIP, "app: server", http80+", {name: tcp, port: 9000, targetPort: tcp}"),
-		accessLog(t, "text"),
+		withMesh("mesh.accessLog=text"),
 		appProbes(t, `{"/app-health/app/readyz": {"httpGet": {"path": "/healthz", "port": 8080}},
 			"/app-health/app/livez": {"tcpSocket": {"port": 9000}}, "/app-health/app/startupz": {"tcpSocket": {"port": 9999}}}`))
 	server := m.find(t, "deploy/server-v1").IPs[0].String()
