@@ -194,6 +194,22 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 	}
 }
 
+// TestCompletionOfSidecars: in the namespace of the context a name is enough.
+func TestCompletionOfSidecars(t *testing.T) {
+	file := exampleCluster(t).Kubeconfig(t)
+	for line, want := range map[string]string{
+		"__complete proxy-status ":             "orders-1\nusers-1\n:4\n",
+		"__complete pc clusters ":              "orders-1\nusers-1\n:4\n",
+		"__complete pc clusters -n other ":     ":4\n",
+		"__complete pc routes orders-1 ":       ":4\n",
+		"__complete pc all orders-1 --output ": "table\njson\nyaml\nshort\n:4\n",
+	} {
+		if code, out, _ := inCluster(t, file, strings.Split(line, " ")...); code != 0 || out != want {
+			t.Errorf("%s: exit code %d, printed %q, want %q", line, code, out, want)
+		}
+	}
+}
+
 // TestHalfOfTheControlPlane: what one replica knows is shown although another one does not answer.
 func TestHalfOfTheControlPlane(t *testing.T) {
 	s := exampleCluster(t)

@@ -158,7 +158,7 @@ func newLabControllerCommand(a *app) *cobra.Command {
 }
 
 func newLabKillCommand(a *app) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "kill POD",
 		Short: "SIGKILL everything in a pod; its workload replaces it",
 		Args:  cobra.ExactArgs(1),
@@ -175,4 +175,6 @@ func newLabKillCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
+	completeArgument(cmd, a.labPods)
+	return cmd
 }

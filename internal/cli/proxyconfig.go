@@ -57,7 +57,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		{"secret POD", "Certificates in use", []string{"secrets", "s"}, viewSecrets},
 		{"all POD", "Everything", nil, viewAll},
 	} {
-		cmd.AddCommand(&cobra.Command{
+		view := &cobra.Command{
 			Use: v.use, Short: v.short, Aliases: v.aliases, Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
 				dump, err := a.dump(cmd, args[0])
@@ -66,7 +66,9 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 				}
 				return v.view(a.Out, dump, f)
 			},
-		})
+		}
+		completeArgument(view, a.sidecars)
+		cmd.AddCommand(view)
 	}
 	return cmd
 }

@@ -100,6 +100,7 @@ func newRootCommand(a *app) *cobra.Command {
 	root.AddCommand(newLabCommand(a, controlplane.Check), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, controlplane.Check))
 	root.AddCommand(newCheckCommand(a), newVersionCommand(a))
 	root.AddCommand(newInstallCommand(a), newUpgradeCommand(a), newUninstallCommand(a))
+	_ = root.RegisterFlagCompletionFunc("name", a.labs) // it fails only for a flag that is not there
 	root.SetFlagErrorFunc(flagError)
 	root.SetHelpCommand(newHelpCommand())
 	root.InitDefaultCompletionCmd()

@@ -17,6 +17,7 @@ func oneLineUsage(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		oneLineUsage(sub)
 	}
+	completeFlags(cmd)
 	if cmd.DisableFlagParsing { // its arguments are somebody else's
 		return
 	}

@@ -32,6 +32,26 @@ func Open(stateDir, name string) (*Client, error) {
 	return &Client{state: s}, nil
 }
 
+// Running gives the names of the labs that run; stateDir is as in [UpOptions].
+func Running(stateDir string) ([]string, error) {
+	s, err := openState(stateDir, DefaultName)
+	if err != nil {
+		return nil, err
+	}
+	base := filepath.Dir(string(s))
+	entries, err := os.ReadDir(base)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		if state(filepath.Join(base, e.Name())).running() {
+			names = append(names, e.Name())
+		}
+	}
+	return names, nil
+}
+
 // DefaultName is that of a lab which was given none.
 const DefaultName = "lab"
 
