@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 
 	"fairlead.dev/fairlead/internal/proxy/netio"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -118,18 +119,13 @@ func (l *opener) at(addr netip.AddrPort) net.Listener {
 func (l *opener) addresses() map[uint16]string {
 	ports := map[uint16]string{}
 	for _, c := range l.opened {
-		tcp, ok := c.(*net.TCPListener)
+		l, ok := c.(net.Listener)
 		if !ok {
 			continue
 		}
-		at, err := netip.ParseAddrPort(tcp.Addr().String())
-		if err != nil {
-			continue // a TCP listener always has one
+		if at, ok := l.Addr().(*net.TCPAddr); ok {
+			ports[uint16(at.Port)] = strings.TrimPrefix(ports[uint16(at.Port)]+","+at.IP.String(), ",")
 		}
-		if ports[at.Port()] != "" {
-			ports[at.Port()] += ","
-		}
-		ports[at.Port()] += at.Addr().String()
 	}
 	return ports
 }
