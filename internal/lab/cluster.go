@@ -386,7 +386,11 @@ func (c *cluster) publish() error {
 		services = append(services, svc.completed)
 	}
 	c.names.publish(newDNSTable(services, bySvc, c.sortedPods()))
-	c.rules.publish(serviceRules(services, bySvc))
+	byNode := podsByNode{}
+	for _, p := range c.pods {
+		byNode[p.spec.node] = append(byNode[p.spec.node], p.spec.addrs.list()...)
+	}
+	c.rules.publish(serviceRules(services, bySvc, byNode))
 	return err
 }
 

@@ -129,7 +129,7 @@ func TestServiceRules(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			rules := serviceRules([]*corev1.Service{svc}, map[model.Key][]*discoveryv1.EndpointSlice{
 				{Namespace: "default", Name: "web"}: endpointSlices(svc, tt.pods),
-			})
+			}, nil)
 			var got []netip.AddrPort
 			for _, r := range rules {
 				if r.protocol != unix.IPPROTO_TCP || r.vip != netip.MustParseAddrPort("10.96.7.7:80") {

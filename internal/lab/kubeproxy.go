@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -19,15 +20,26 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// vipRule translates one Service port: a connection to vip goes to one of the endpoints at random.
+// vipRule translates one Service port: a connection to vip goes to one of the endpoints.
 type vipRule struct {
-	protocol  uint8 // unix.IPPROTO_TCP or _UDP
-	vip       netip.AddrPort
+	protocol uint8 // unix.IPPROTO_TCP or _UDP
+	vip      netip.AddrPort
+	// from are the pods that the rule is for; empty means everybody.
+	from      []netip.Addr
 	endpoints []netip.AddrPort
+	// sticky sends a client to the same endpoint as long as the endpoints stay, instead of to one at random.
+	sticky bool
 }
 
+func (r *vipRule) equal(o *vipRule) bool {
+	return r.vip == o.vip && r.protocol == o.protocol && r.sticky == o.sticky && slices.Equal(r.from, o.from) && slices.Equal(r.endpoints, o.endpoints)
+}
+
+// podsByNode are the addresses of pods by the node that they were placed on.
+type podsByNode map[string][]netip.Addr
+
 // serviceRules computes the rules of all Services, in a fixed order.
-func serviceRules(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1.EndpointSlice) []vipRule {
+func serviceRules(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1.EndpointSlice, pods podsByNode) []vipRule {
 	var out []vipRule
 	for _, svc := range services {
 		if svc.Spec.ClusterIP == corev1.ClusterIPNone {
@@ -41,50 +53,109 @@ func serviceRules(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1
 			}
 			for i := range svc.Spec.Ports {
 				p := &svc.Spec.Ports[i]
-				rule := vipRule{protocol: unix.IPPROTO_TCP, vip: netip.AddrPortFrom(vip, uint16(p.Port))}
+				rule := vipRule{
+					protocol: unix.IPPROTO_TCP, vip: netip.AddrPortFrom(vip, uint16(p.Port)), sticky: svc.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
+				}
 				if p.Protocol == corev1.ProtocolUDP {
 					rule.protocol = unix.IPPROTO_UDP
 				}
-				rule.endpoints = readyEndpoints(eps, p.Name, familyOf(vip))
-				if len(rule.endpoints) > 0 {
-					out = append(out, rule)
-				}
+				out = append(out, rule.split(svc, serving(eps, p.Name, familyOf(vip)), pods)...)
 			}
 		}
 	}
 	slices.SortFunc(out, func(a, b vipRule) int {
-		return cmp.Or(a.vip.Compare(b.vip), cmp.Compare(a.protocol, b.protocol))
+		return cmp.Or(a.vip.Compare(b.vip), cmp.Compare(a.protocol, b.protocol), slices.CompareFunc(a.from, b.from, netip.Addr.Compare))
 	})
 	return out
 }
 
-// readyEndpoints gives the addresses behind one port name. Without any that is ready, terminating ones that still
-// serve are taken, as kube-proxy does.
-func readyEndpoints(eps []*discoveryv1.EndpointSlice, port string, family discoveryv1.AddressType) []netip.AddrPort {
-	var ready, serving []netip.AddrPort
+// split gives the rules of a Service port: one, or under internalTrafficPolicy Local one for each node, for its pods and
+// with its endpoints. Pods of a node without endpoints have none, and reach nobody.
+func (r *vipRule) split(svc *corev1.Service, all []endpoint, pods podsByNode) []vipRule {
+	local := svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal
+	if !local {
+		r.endpoints = preferReady(all)
+		if len(r.endpoints) == 0 {
+			return nil
+		}
+		return []vipRule{*r}
+	}
+	var out []vipRule
+	for _, node := range slices.Sorted(maps.Keys(pods)) {
+		one := *r
+		one.from = slices.SortedFunc(slices.Values(pods[node]), netip.Addr.Compare)
+		one.from = slices.DeleteFunc(one.from, func(a netip.Addr) bool { return a.Is6() != r.vip.Addr().Is6() })
+		one.endpoints = preferReady(slices.DeleteFunc(slices.Clone(all), func(e endpoint) bool { return e.node != node }))
+		if len(one.from) > 0 && len(one.endpoints) > 0 {
+			out = append(out, one)
+		}
+	}
+	return out
+}
+
+// endpoint is what the slices of a Service say of one address of a port.
+type endpoint struct {
+	addr           netip.AddrPort
+	node           string
+	ready, serving bool
+}
+
+// serving gives the endpoints behind one port name, each once: while the slices are rearranged an endpoint may stand in
+// several of them, and readers are to take it for one (kubernetes.io/docs/concepts/services-networking/endpoint-slices,
+// "Duplicate endpoints"). It is ready where any of them says so.
+func serving(eps []*discoveryv1.EndpointSlice, port string, family discoveryv1.AddressType) []endpoint {
+	var out []endpoint
+	index := map[netip.AddrPort]int{}
 	for _, s := range eps {
 		number := slicePortNumber(s, port)
 		if s.AddressType != family || number == 0 {
 			continue
 		}
 		for i := range s.Endpoints {
-			cond := &s.Endpoints[i].Conditions
-			for _, raw := range s.Endpoints[i].Addresses {
+			e := &s.Endpoints[i]
+			for _, raw := range e.Addresses {
 				a, err := netip.ParseAddr(raw)
-				switch {
-				case err != nil:
-				case cond.Ready == nil || *cond.Ready:
-					ready = append(ready, netip.AddrPortFrom(a, number))
-				case cond.Serving != nil && *cond.Serving:
-					serving = append(serving, netip.AddrPortFrom(a, number))
+				if err != nil {
+					continue
 				}
+				is := readEndpoint(netip.AddrPortFrom(a, number), e)
+				if at, twice := index[is.addr]; twice {
+					out[at].ready, out[at].serving = out[at].ready || is.ready, out[at].serving || is.serving
+					continue
+				}
+				index[is.addr] = len(out)
+				out = append(out, is)
 			}
+		}
+	}
+	return out
+}
+
+func readEndpoint(addr netip.AddrPort, e *discoveryv1.Endpoint) endpoint {
+	is := endpoint{addr: addr, ready: e.Conditions.Ready == nil || *e.Conditions.Ready}
+	is.serving = is.ready || e.Conditions.Serving != nil && *e.Conditions.Serving
+	if e.NodeName != nil {
+		is.node = *e.NodeName
+	}
+	return is
+}
+
+// preferReady gives the endpoints to use. Without any that is ready, terminating ones that still serve are taken, as
+// kube-proxy does.
+func preferReady(all []endpoint) []netip.AddrPort {
+	var ready, last []netip.AddrPort
+	for _, e := range all {
+		switch {
+		case e.ready:
+			ready = append(ready, e.addr)
+		case e.serving:
+			last = append(last, e.addr)
 		}
 	}
 	if len(ready) > 0 {
 		return ready
 	}
-	return serving
+	return last
 }
 
 func familyOf(a netip.Addr) discoveryv1.AddressType {
@@ -121,9 +192,7 @@ func newKubeProxy(logger *slog.Logger) *kubeProxy {
 // publish hands over new rules.
 func (k *kubeProxy) publish(rules []vipRule) {
 	k.mu.Lock()
-	same := slices.EqualFunc(k.rules, rules, func(a, b vipRule) bool {
-		return a.vip == b.vip && a.protocol == b.protocol && slices.Equal(a.endpoints, b.endpoints)
-	})
+	same := slices.EqualFunc(k.rules, rules, func(a, b vipRule) bool { return a.equal(&b) })
 	k.rules = rules
 	k.mu.Unlock()
 	if same {
@@ -179,8 +248,11 @@ func applyRules(rules []vipRule) error {
 	hairpins := map[netip.Addr]bool{}
 	for i := range rules {
 		for n, ep := range rules[i].endpoints {
-			exprs := append(matchVIP(&rules[i]), pickOneIn(len(rules[i].endpoints)-n)...)
-			c.AddRule(&nftables.Rule{Table: table, Chain: services, Exprs: append(exprs, translateTo(ep)...)})
+			for _, from := range rules[i].sources() {
+				exprs := append(slices.Clone(from), matchVIP(&rules[i])...)
+				exprs = append(exprs, rules[i].pick(n)...)
+				c.AddRule(&nftables.Rule{Table: table, Chain: services, Exprs: append(exprs, translateTo(ep)...)})
+			}
 			if !hairpins[ep.Addr()] {
 				hairpins[ep.Addr()] = true
 				c.AddRule(&nftables.Rule{Table: table, Chain: post, Exprs: hairpin(ep.Addr())})
@@ -221,6 +293,42 @@ func matchVIP(r *vipRule) []expr.Any {
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.BigEndian.AppendUint16(nil, r.vip.Port())},
 	)
 }
+
+// sources are the matches of whom the rule is for; an empty match is everybody.
+func (r *vipRule) sources() [][]expr.Any {
+	if len(r.from) == 0 {
+		return [][]expr.Any{nil}
+	}
+	var out [][]expr.Any
+	for _, a := range r.from {
+		out = append(out, addrMatch(a, src4, src6))
+	}
+	return out
+}
+
+// pick lets through what is for the endpoint of that number.
+func (r *vipRule) pick(number int) []expr.Any {
+	if !r.sticky {
+		return pickOneIn(len(r.endpoints) - number)
+	}
+	if len(r.endpoints) == 1 {
+		return nil
+	}
+	// By a hash of the client's address. kube-proxy remembers clients for a while instead, so that one keeps its endpoint
+	// when others come or go.
+	offset, size := uint32(src4), uint32(4)
+	if r.vip.Addr().Is6() {
+		offset, size = src6, 16
+	}
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: offset, Len: size},
+		&expr.Hash{SourceRegister: 1, DestRegister: 1, Length: size, Modulus: uint32(len(r.endpoints)), Seed: stickySeed, Type: expr.HashTypeJenkins},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: binary.NativeEndian.AppendUint32(nil, uint32(number))},
+	}
+}
+
+// stickySeed keeps hashes the same from one version of the rules to the next; the kernel would choose one.
+const stickySeed = 0x0fa1
 
 // pickOneIn lets one packet in n pass; with n falling to one along the rules, each endpoint gets its equal share.
 func pickOneIn(n int) []expr.Any {
