@@ -74,12 +74,17 @@ func exitCode(err error) int {
 // tune sets the collector for a small heap that turns over slowly: the data path allocates next to nothing, so a
 // larger share of garbage costs a megabyte and saves most collections. One thread runs Go code by default: at the
 // loads that sidecars see, a second one costs more in wake-ups than it gains (see docs/adr/0006-mesh-transport.md).
+// Where the container's memory is limited, Go's soft limit is nine tenths of that: the collector works harder before the
+// kernel kills.
 func tune() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(200)
+		debug.SetGCPercent(relaxed)
 	}
 	if os.Getenv("GOMAXPROCS") == "" {
 		runtime.GOMAXPROCS(1)
+	}
+	if limit, ok := memoryLimit(os.DirFS("/")); ok && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(limit / 10 * 9)
 	}
 }
 

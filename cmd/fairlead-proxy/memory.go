@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"time"
@@ -112,4 +113,44 @@ func programPages(maps io.Reader, exe string) []mapping {
 		out = append(out, mapping{uintptr(start), uintptr(end - start)})
 	}
 	return out
+}
+
+// How much the heap may grow between two collections, in percent of what is alive: by relaxed while that is little, by
+// tight from largeHeap on. Twice of three megabytes is nothing; twice of thirty, as while many requests are stuck, is
+// what the kernel kills for.
+const (
+	relaxed   = 200
+	tight     = 50
+	largeHeap = 16 << 20
+)
+
+// pace sets the collector by what is alive, once a second, until ctx ends.
+func pace(ctx context.Context) {
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	alive := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
+	now := relaxed
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		metrics.Read(alive)
+		if next := growth(now, alive[0].Value.Uint64()); next != now {
+			debug.SetGCPercent(next)
+			now = next
+		}
+	}
+}
+
+// growth chooses between relaxed and tight, and keeps what there is in between, so that it does not swing.
+func growth(now int, alive uint64) int {
+	switch {
+	case alive >= largeHeap:
+		return tight
+	case alive < largeHeap/2:
+		return relaxed
+	}
+	return now
 }

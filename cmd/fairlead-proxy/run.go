@@ -68,6 +68,9 @@ func run(ctx context.Context, args []string) error {
 	var background sync.WaitGroup
 	slimming, stop := context.WithCancel(ctx)
 	background.Go(func() { giveBack(slimming) })
+	if os.Getenv("GOGC") == "" {
+		background.Go(func() { pace(slimming) })
+	}
 	err = p.Run(ctx)
 	stop()
 	background.Wait()
