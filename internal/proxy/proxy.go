@@ -60,6 +60,9 @@ type Options struct {
 	Logger    *slog.Logger
 }
 
+// bodyBudget is what the HTTP/2 connections of the process may hold of bodies whose readers do not keep up.
+const bodyBudget = 8 << 20
+
 // Proxy is one sidecar.
 type Proxy struct {
 	o        Options
@@ -155,7 +158,7 @@ func (p *Proxy) newUpstreams() (*upstreams, error) {
 	}
 	return &upstreams{
 		relayer: relayer,
-		mesh:    p.dialMesh, plain: p.dialPlain, app: p.dialApp, run: p.group.run, buffers: new(h1.Buffers), h2pool: new(h2.Pool),
+		mesh:    p.dialMesh, plain: p.dialPlain, app: p.dialApp, run: p.group.run, buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		peers: map[peerKey]*peer{}, pools: map[poolKey]*pool{},
 	}, nil
 }

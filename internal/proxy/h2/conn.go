@@ -69,7 +69,8 @@ type conn struct {
 
 	recvWindow int64 // what the peer may still send
 	recvStart  int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
-	recvCredit int64 // read by callers, not yet given back
+	window     window
+	unread     int64 // bytes of bodies received and not read
 
 	timer    *time.Timer
 	silent   bool // nothing was received between the last two ticks
@@ -100,8 +101,8 @@ func (c *conn) init(nc net.Conn, o Options) {
 		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
 	}
 	c.sendWindow = defaultWindow
-	c.recvWindow = int64(o.ConnWindow)
-	c.recvStart = max(int64(o.StreamWindow), defaultWindow)
+	c.recvWindow, c.window.size = startWindow, startWindow
+	c.recvStart = startWindow
 	c.nextID = 1
 }
 
@@ -123,16 +124,13 @@ func (c *conn) greet() {
 		b = appendSetting(b, settingMaxStreams, uint32(c.opts.MaxConcurrentStreams))
 		b = appendSetting(b, settingExtendedConnect, 1)
 	}
-	b = appendSetting(b, settingInitialWindow, uint32(c.opts.StreamWindow))
+	b = appendSetting(b, settingInitialWindow, uint32(c.streamStart()))
 	b = appendSetting(b, settingMaxFrame, uint32(c.opts.MaxFrame))
 	b = appendSetting(b, settingMaxHeaderList, uint32(c.opts.MaxHeaderList))
 	putFrameLength(b[at:], len(b)-at-frameHeaderLen)
 	if len(c.opts.Metadata) > 0 {
 		b = appendFrameHeader(b, frameHeader{length: len(c.opts.Metadata), typ: frameMetadata})
 		b = append(b, c.opts.Metadata...)
-	}
-	if more := c.opts.ConnWindow - defaultWindow; more > 0 {
-		b = appendWindowUpdate(b, 0, uint32(more))
 	}
 	out.b = b
 }
@@ -210,6 +208,7 @@ func (c *conn) finish(err error) {
 		c.out = nil
 	}
 	c.in.release(c.pool)
+	c.window.reset(c.pool.Budget, startWindow)
 }
 
 // sayGoodbye sends GOAWAY with the error, giving a peer that does not read one second.
@@ -389,11 +388,14 @@ func (c *conn) applySetting(id settingID, v uint32) error {
 	return nil
 }
 
+// streamStart is the window that a stream begins with.
+func (c *conn) streamStart() int64 { return min(int64(c.opts.StreamWindow), startWindow) }
+
 // settingsAcked puts our own stream window into force, RFC 9113 §6.5.3.
 func (c *conn) settingsAcked() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delta := int64(c.opts.StreamWindow) - c.recvStart
+	delta := c.streamStart() - c.recvStart
 	c.recvStart += delta
 	if delta != 0 {
 		c.streams.each(func(s *stream) { s.recvWindow += delta })

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"encoding/binary"
+	"time"
 )
 
 // drainPing is the payload of the PING that follows the first GOAWAY of a shutdown.
@@ -209,17 +210,16 @@ func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
 		if err := c.checkIdleStream(h); err != nil {
 			return false, err
 		}
-		c.giveBack(h.length)
+		c.credit()
 		return false, nil
 	}
 	if rule, code := s.checkData(h, n); rule != "" {
-		c.giveBack(h.length)
+		c.credit()
 		return false, c.blame(s, code, streamError(code, rule))
 	}
 	s.recvWindow -= int64(h.length)
 	s.arrived += int64(n)
 	if extra := h.length - n; extra > 0 {
-		c.giveBack(extra)
 		s.giveBack(extra)
 	}
 	return true, nil
@@ -244,10 +244,18 @@ func (s *stream) checkData(h frameHeader, n int) (string, Code) {
 func (c *conn) data(id uint32, p []byte) {
 	s := c.streams.get(id)
 	if s == nil || s.rerr != nil { // closed while the frame was arriving
-		c.giveBack(len(p))
 		return
 	}
+	if c.pool.Budget.short() && s.stuck() {
+		c.resetStream(s, CodeEnhanceYourCalm, errShort)
+		return
+	}
+	if s.queue.n < shedQueue && s.queue.n+len(p) >= shedQueue {
+		s.behind = time.Now()
+	}
 	s.queue.write(c.pool, p)
+	c.unread += int64(len(p))
+	c.pool.Budget.hold(len(p))
 	s.wakeReader()
 }
 

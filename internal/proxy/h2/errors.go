@@ -62,6 +62,7 @@ var (
 	ErrBodyLength = errors.New("h2: body does not match the declared content-length")
 
 	errMisuse     = errors.New("h2: message written out of order (head first, nothing after End)")
+	errShort      = errors.New("h2: stream reset: no memory for a body that is not read")
 	errPeerSilent = errors.New("h2: peer did not answer PING")
 )
 

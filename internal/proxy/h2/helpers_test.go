@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"cmp"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -82,12 +83,13 @@ type pair struct {
 type setup struct {
 	tls            bool
 	client, server Options
+	budget         int
 }
 
 func newPair(tb testing.TB, h func(*ServerStream), st setup) *pair {
 	tb.Helper()
 	cc, sc := loopback(tb)
-	pool := new(Pool)
+	pool := &Pool{Budget: NewBudget(cmp.Or(st.budget, 64<<20))}
 	st.client.Pool, st.server.Pool, st.server.Handler = pool, pool, h
 	if st.tls {
 		ccfg, scfg := tlsConfigs(tb)

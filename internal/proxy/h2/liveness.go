@@ -53,6 +53,9 @@ func (c *conn) tick() {
 	case c.active == 0 && c.server != nil && c.server.private != nil:
 		c.server.private.Trim()
 	}
+	if c.active == 0 {
+		c.window.reset(c.pool.Budget, startWindow)
+	}
 	next := c.opts.PingAfter
 	if c.pinging {
 		next = min(next, c.opts.PingTimeout)

@@ -27,8 +27,8 @@ type Options struct {
 	MaxConcurrentStreams int
 	// MaxSendStreams bounds the streams a Client opens, also before the peer has said how many it takes (1000).
 	MaxSendStreams int
-	// StreamWindow and ConnWindow are the receive windows in bytes (1 MiB and 16 MiB). They bound what a peer can
-	// make us buffer.
+	// StreamWindow and ConnWindow are the largest receive windows in bytes (1 MiB and 16 MiB). They begin with 64 KiB
+	// and grow while bodies are read as fast as they come, and bound what a peer can make a connection hold.
 	StreamWindow, ConnWindow int
 	// MaxFrame is the largest frame payload we take, in bytes (16 KiB, up to 1 MiB).
 	MaxFrame int
@@ -86,6 +86,9 @@ const (
 // Pool is the memory that connections take while they are busy and give back when idle. The zero value is ready. One
 // Pool may serve any number of connections at once.
 type Pool struct {
+	// Budget bounds what these connections hold of bodies; nil for no bound. It is set before the first use.
+	Budget *Budget
+
 	write, read, small, large, streams, serverStreams sync.Pool
 }
 

@@ -62,7 +62,7 @@ func TestExchange(t *testing.T) {
 						trailers = new(httpx.Fields)
 						trailers.AddString("Grpc-Status", "0")
 					}
-					got, err := p.exchange(tt.request, tt.body, trailers)
+					got, err := p.exchangeDuplex(tt.request, tt.body, trailers)
 					if err != nil {
 						t.Fatal(err)
 					}

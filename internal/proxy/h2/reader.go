@@ -296,6 +296,7 @@ func (c *conn) continueBody() error {
 	n := min(in.left, in.w-in.r)
 	if n > 0 && !in.discard {
 		c.data(in.body.id, in.buf[in.r:in.r+n])
+		c.credit()
 	}
 	in.r += n
 	if in.left -= n; in.left > 0 {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 )
@@ -19,10 +20,12 @@ type stream struct {
 	canRead     sync.Cond
 	queue       queue
 	recvWindow  int64
-	recvCredit  int64
-	arrived     int64 // bytes of body
-	declared    int64 // by content-length, -1 for unknown
-	recvHead    bool  // the final head has come
+	recvCredit  int64 // read, not yet given back
+	window      window
+	behind      time.Time // since when, or when last read, the queue has been longer than shedQueue
+	arrived     int64     // bytes of body
+	declared    int64     // by content-length, -1 for unknown
+	recvHead    bool      // the final head has come
 	recvEnd     bool
 	hasTrailers bool
 	trailers    httpx.Fields
@@ -71,6 +74,7 @@ func (s *stream) open(id uint32) {
 	s.id = id
 	s.sendWindow = s.c.peer.initialWindow
 	s.recvWindow = s.c.recvStart
+	s.window.size = s.c.streamStart()
 	s.c.streams.put(s)
 }
 
@@ -127,25 +131,16 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.canRead.Wait()
 	}
+	if s.queue.n >= shedQueue {
+		s.behind = time.Now()
+	}
 	n := s.queue.read(c.pool, p)
-	c.giveBack(n)
+	c.read(n)
 	s.giveBack(n)
 	if c.urgent {
 		c.flush()
 	}
 	return n, nil
-}
-
-// giveBack returns n bytes of the stream's receive window, in steps of half of it. mu is held.
-func (s *stream) giveBack(n int) {
-	s.recvCredit += int64(n)
-	if s.recvCredit < int64(s.c.opts.StreamWindow)/2 || s.recvEnd || s.closed {
-		return
-	}
-	out := s.c.control()
-	out.b = appendWindowUpdate(out.b, s.id, uint32(s.recvCredit))
-	s.recvWindow += s.recvCredit
-	s.recvCredit = 0
 }
 
 // Ready reports whether Read returns at once.
@@ -351,7 +346,7 @@ func (s *stream) Abort(reason error) {
 	c.resetStream(s, codeOf(reason), reason)
 	s.closed = true
 	s.werr, s.rerr = reason, reason
-	c.giveBack(s.queue.clear(c.pool))
+	c.read(s.queue.clear(c.pool))
 	s.wakeBoth()
 	c.kick()
 }
@@ -362,7 +357,7 @@ var errAborted = errors.New("h2: stream aborted")
 func (s *stream) retire(code Code) {
 	c := s.c
 	c.resetStream(s, code, errAborted)
-	c.giveBack(s.queue.clear(c.pool))
+	c.read(s.queue.clear(c.pool))
 	c.active--
 	c.checkIdle()
 	c.kick()

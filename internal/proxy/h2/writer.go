@@ -141,17 +141,6 @@ func (c *conn) flushAndWait() {
 	}
 }
 
-// giveBack returns n bytes of the connection's receive window, in steps of half of it. mu is held.
-func (c *conn) giveBack(n int) {
-	c.recvCredit += int64(n)
-	if c.recvCredit >= int64(c.opts.ConnWindow)/2 {
-		out := c.control()
-		out.b = appendWindowUpdate(out.b, 0, uint32(c.recvCredit))
-		c.recvWindow += c.recvCredit
-		c.recvCredit = 0
-	}
-}
-
 // waitList is the queue of streams that wait for the connection: for its send window, or for room in the buffer.
 type waitList struct{ head, tail *stream }
 
