@@ -47,9 +47,11 @@ type engine struct {
 	staged  [lanes]map[model.Ref]func(*store.Txn) // what the next commit does
 	since   time.Time                             // when the oldest staged change was seen
 	pacer   pacer
-	check   quietPace // when to check the model
-	book    statusBook
+	values  map[model.Ref]any // those with a status that is ours to write, where statuses are reported
+	checks  checks
 	loaded  bool
+
+	book statusBook // belongs to the goroutine of checks
 }
 
 // inbox gathers work, newest only.
@@ -60,6 +62,7 @@ type inbox struct {
 	since   time.Time // of the oldest object
 	touched map[xds.Key]struct{}
 	fixed   map[string]plan.Resource // resources that are not compiled, by name
+	results []func()                 // of checks
 }
 
 // watch is a subscribed name.
@@ -74,7 +77,6 @@ type watch struct {
 type object struct {
 	locate    func(field string) model.Position
 	endpoints any // the *model.Slice or *model.Workload in force
-	value     any // of kinds with a status that is ours to write, the object itself
 }
 
 func newEngine(o engineOptions) *engine {
@@ -87,7 +89,8 @@ func newEngine(o engineOptions) *engine {
 		objects: make(map[model.Ref]*object),
 		faults:  make(map[model.Ref][]model.Problem),
 		pacer:   newPacer(),
-		check:   quietPace{quiet: checkQuiet, most: checkMost},
+		values:  make(map[model.Ref]any),
+		checks:  newChecks(),
 	}
 	e.inbox.reset()
 	for l := range e.staged {
@@ -234,6 +237,9 @@ func (e *engine) count(kind string) int {
 
 // run works until ctx ends.
 func (e *engine) run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { e.checks.run(ctx) })
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -245,7 +251,7 @@ func (e *engine) run(ctx context.Context) {
 		}
 		e.step(ctx)
 		timer.Stop()
-		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.check.due); ok {
+		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.checks.due); ok {
 			timer.Reset(max(time.Until(at), 0))
 		}
 	}
@@ -284,26 +290,10 @@ func (e *engine) step(ctx context.Context) {
 		e.graph.newErrors = false
 		e.problems.set(ctx, foundInEncoding, unsendable(e.graph.unsendable))
 	}
-	if e.check.take(now) {
-		e.problems.set(ctx, foundInChecks, e.located(compile.Check(store.NewReader(e.graph.snapshot), e.graph.global)))
-		e.tellStatuses(now)
+	for _, take := range in.results {
+		take()
 	}
-}
-
-// tellStatuses reports what became of objects, as far as that is news.
-func (e *engine) tellStatuses(now time.Time) {
-	if e.report == nil {
-		return
-	}
-	objects := make(map[model.Ref]any)
-	for ref, o := range e.objects {
-		if o.value != nil {
-			objects[ref] = o.value
-		}
-	}
-	e.report(e.book.update(statusInput{
-		reader: store.NewReader(e.graph.snapshot), global: e.graph.global, objects: objects, problems: e.problems.list(),
-	}, now))
+	e.startChecks(ctx, now)
 }
 
 // intake translates objects and stages what they do.
@@ -343,8 +333,8 @@ func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 	}
 	known.locate = o.Locate
 	if e.report != nil && hasStatus(o.Value) {
-		known.value = o.Value
-		e.check.note(now) // a status names the generation that it is about, even where nothing else changes
+		e.values[ref] = o.Value
+		e.checks.pace.note(now) // a status names the generation that it is about, even where nothing else changes
 	}
 	if len(t.problems) > 0 {
 		e.faults[ref] = e.located(t.problems)
@@ -361,6 +351,7 @@ func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 func (e *engine) forget(ref model.Ref) {
 	if _, known := e.objects[ref]; known {
 		delete(e.objects, ref)
+		delete(e.values, ref)
 		delete(e.faults, ref)
 		e.countUp(ref.Kind, -1)
 	}
@@ -412,7 +403,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	if len(changed) == 0 {
 		return
 	}
-	e.check.note(now)
+	e.checks.changed(changed, now)
 	e.announce(e.graph.update(snapshot, changed), since)
 }
 
