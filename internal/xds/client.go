@@ -92,6 +92,7 @@ type Client struct {
 	created   uint64           // counts names
 	session   *session         // the present conversation, or nil
 	connected bool
+	older     bool // it was said that the control plane is newer
 	stale     bool // the state comes from the snapshot and was not confirmed yet
 	lastSync  time.Time
 }
@@ -355,9 +356,14 @@ func (c *Client) update(a *Answer) (Update, error) {
 		}
 		u.Resource = h.resource
 	default:
-		resource, err := Decode(a.Body)
+		resource, out, err := decode(a.Body)
 		if err != nil {
 			return Update{}, err
+		}
+		if out.values > 0 && !c.older {
+			c.older = true
+			c.o.Logger.Warn("the control plane is newer than this sidecar: values that are not known here are taken for what is safe in their place",
+				slog.String("first", a.Name), slog.Int("values", out.values))
 		}
 		if resource.ResourceName() != a.Name {
 			return Update{}, fmt.Errorf("the body is of %s", resource.ResourceName())

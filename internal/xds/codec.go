@@ -69,33 +69,39 @@ func Encode(r plan.Resource) ([]byte, error) {
 	return c.buf, nil
 }
 
-// Decode is the reverse of Encode. It accepts what Encode produces, and beyond that only fields that it does not know
-// (they are dropped): anything else is an error that names the field by its numbers. The result shares no memory with
-// body.
+// Decode is the reverse of Encode. It accepts what Encode produces, and beyond that only fields and values of enums that it
+// does not know: fields are dropped, values become what is safe in their place. Anything else is an error that names the
+// field by its numbers. The result shares no memory with body.
 func Decode(body []byte) (plan.Resource, error) { //nolint:ireturn // which type it is stands in the bytes
 	r, _, err := decode(body)
 	return r, err
 }
 
-// decode also reports how many unknown fields were dropped.
-func decode(body []byte) (r plan.Resource, unknown int, err error) { //nolint:ireturn // as Decode
+// leftOut counts what a decoded resource lacks because this program does not know it.
+type leftOut struct {
+	all    int // fields and values
+	values int
+}
+
+// decode also reports what was left out.
+func decode(body []byte) (r plan.Resource, out leftOut, err error) { //nolint:ireturn // as Decode
 	if len(body) > MaxBody {
-		return nil, 0, fmt.Errorf("decoding a resource: %w", errTooLarge)
+		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errTooLarge)
 	}
 	c := &coder{decoding: true, buf: body}
 	if c.peek() {
 		r = c.payload()
 	}
 	if c.err == nil && (r == nil || len(c.buf) > 0) {
-		return nil, 0, fmt.Errorf("decoding a resource: %w", errNotOneField)
+		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errNotOneField)
 	}
 	if err := c.result(); err != nil {
-		return nil, 0, fmt.Errorf("decoding a resource: %w", err)
+		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", err)
 	}
 	if r.ResourceName() == "" {
-		return nil, 0, fmt.Errorf("decoding a resource: %w", errNoName)
+		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errNoName)
 	}
-	return r, c.unknown, nil
+	return r, leftOut{c.unknown, c.newer}, nil
 }
 
 // payload takes the one field that stands at the front.

@@ -22,14 +22,18 @@ const maxItems = 1 << 14
 // the two directions cannot drift apart.
 //
 // Decoding accepts what encoding produces (ascending fields, no explicit zeros, shortest varints) and nothing else,
-// except fields that this program does not know: a newer control plane may send them, they are counted and skipped.
+// except what this program does not know and a newer control plane may send: fields are skipped, values of enums are
+// taken for what is safe in their place (see schema.go), both are counted.
 //
 // The first error sticks in err; every method does nothing after it.
 type coder struct {
 	decoding bool
 	buf      []byte
 	msg      cursor
-	unknown  int
+	unknown  int // fields that were skipped, and values of newer
+	newer    int // values of enums that this program does not know
+	// unknownTLS and unknownMatch are set by values that have no safe place of their own: the message around decides.
+	unknownTLS, unknownMatch bool
 	// table is the string table of the shard being walked, see shard.
 	table *stringTable
 	err   error
@@ -217,9 +221,19 @@ func (c *coder) bool(n protowire.Number, v *bool) {
 	*v = c.number(n, bit, 1) == 1
 }
 
-// enum carries a value from a closed set whose highest member is limit.
-func enum[T ~uint8](c *coder, n protowire.Number, v *T, limit T) {
-	*v = T(c.number(n, uint64(*v), uint64(limit)))
+// enum carries a value from a closed set whose highest member is limit. What a newer control plane says beyond that is
+// taken for unknown, which must be safe in this place: never what lets in, or sends out, more than the value may mean.
+func enum[T ~uint8](c *coder, n protowire.Number, v *T, limit, unknown T) {
+	if !c.decoding {
+		c.number(n, uint64(*v), uint64(limit))
+		return
+	}
+	number := c.number(n, 0, math.MaxInt32)
+	if *v = T(number); number > uint64(limit) {
+		*v = unknown
+		c.unknown++
+		c.newer++
+	}
 }
 
 func (c *coder) double(n protowire.Number, v *float64) {

@@ -24,7 +24,7 @@ func (c *coder) destination(d *plan.Destination) {
 	text(c, 2, &d.Host)
 	c.uint16(3, &d.Port)
 	part(c, 4, &d.Service, (*coder).key)
-	enum(c, 5, &d.Protocol, model.UDP)
+	enum(c, 5, &d.Protocol, model.UDP, model.Undeclared)
 	list(c, 6, &d.Routes, (*coder).route)
 	list(c, 7, &d.TCP, (*coder).tcpRoute)
 	list(c, 8, &d.Backends, (*coder).backend)
@@ -44,8 +44,12 @@ func (c *coder) backend(b *plan.Backend) {
 	c.int(9, &b.MissingStatus)
 	c.texts(10, &b.Shards)
 	list(c, 11, &b.DNS, (*coder).dnsEndpoint)
-	enum(c, 12, &b.LB, model.Passthrough)
+	enum(c, 12, &b.LB, model.Passthrough, model.LeastRequest)
 	part(c, 13, &b.TLS, (*coder).tls)
+	if c.unknownTLS { // plaintext, or another peer's certificate, would be a guess
+		c.unknownTLS = false
+		b.Missing, b.MissingStatus = "this sidecar is too old for the TLS mode of the DestinationRule", 503
+	}
 	c.duration(14, &b.ConnectTimeout)
 	c.duration(15, &b.TCPIdleTimeout)
 	c.duration(16, &b.HTTPIdleTimeout)
@@ -53,7 +57,7 @@ func (c *coder) backend(b *plan.Backend) {
 	c.uint32(18, &b.MaxPendingRequests)
 	c.uint32(19, &b.MaxRequests)
 	c.uint32(20, &b.MaxRequestsPerConnection)
-	enum(c, 21, &b.Proximity, model.OnlySameNode)
+	enum(c, 21, &b.Proximity, model.OnlySameNode, model.AnyDistance)
 	c.bool(22, &b.ClientAffinity)
 }
 
@@ -64,7 +68,9 @@ func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {
 }
 
 func (c *coder) tls(t *model.TLSSettings) {
-	enum(c, 1, &t.Mode, model.TLSIstioMutual)
+	before := c.newer
+	enum(c, 1, &t.Mode, model.TLSIstioMutual, model.TLSUnset)
+	c.unknownTLS = c.newer > before
 	text(c, 2, &t.SNI)
 	c.texts(3, &t.SubjectAltNames)
 	text(c, 4, &t.ClientCert)
@@ -88,18 +94,35 @@ func (c *coder) route(r *plan.Route) {
 	part(c, 11, &r.Retry, (*coder).retry)
 	optional(c, 12, &r.Fault, (*coder).fault)
 	list(c, 13, &r.Mirrors, (*coder).mirror)
+	if c.unknownMatch {
+		c.unknownMatch = false
+		refuseRoute(r)
+	}
+}
+
+// refuseRoute answers requests for which a condition may hold that this sidecar does not understand: to pass them on to the
+// next route could open what this one closes.
+func refuseRoute(r *plan.Route) {
+	r.Redirect, r.Backends, r.Mirrors = nil, nil, nil
+	r.Direct = &model.DirectResponse{Status: 503, Body: []byte("this sidecar is too old for a match of " + r.Origin + "\n")}
 }
 
 func (c *coder) stringMatch(m *model.StringMatch) {
-	enum(c, 1, &m.Kind, model.Present)
+	before := c.newer
+	enum(c, 1, &m.Kind, model.Present, model.Present)
+	c.unknownMatch = c.unknownMatch || c.newer > before
 	text(c, 2, &m.Value)
 	c.bool(3, &m.IgnoreCase)
 }
 
 func (c *coder) namedMatch(m *model.NamedMatch) {
+	before := c.newer
 	text(c, 1, &m.Name)
 	part(c, 2, &m.Match, (*coder).stringMatch)
 	c.bool(3, &m.Invert)
+	if c.newer > before {
+		m.Invert = false
+	}
 }
 
 func (c *coder) httpMatch(m *model.HTTPMatch) {
@@ -122,7 +145,7 @@ func (c *coder) redirect(r *model.Redirect) {
 	c.bool(4, &r.ReplacePrefix)
 	c.bool(5, &r.HasPath)
 	c.uint16(6, &r.Port)
-	enum(c, 7, &r.PortMode, model.PortFromRequest)
+	enum(c, 7, &r.PortMode, model.PortFromRequest, model.PortKeep)
 	c.int(8, &r.Code)
 }
 
@@ -225,14 +248,14 @@ func (c *coder) workload(w *plan.Workload) {
 func (c *coder) inbound(p *plan.InboundPolicy) {
 	text(c, 1, &p.Name)
 	list(c, 2, &p.Ports, (*coder).inboundPort)
-	enum(c, 3, &p.MTLS, model.MTLSDisable)
+	enum(c, 3, &p.MTLS, model.MTLSDisable, model.MTLSStrict)
 	text(c, 4, &p.MTLSOrigin)
 }
 
 func (c *coder) inboundPort(p *plan.InboundPort) {
 	c.uint16(1, &p.Port)
-	enum(c, 2, &p.Protocol, model.UDP)
-	enum(c, 3, &p.MTLS, model.MTLSDisable)
+	enum(c, 2, &p.Protocol, model.UDP, model.Undeclared)
+	enum(c, 3, &p.MTLS, model.MTLSDisable, model.MTLSStrict)
 	part(c, 4, &p.Service, (*coder).key)
 	text(c, 5, &p.Host)
 	text(c, 6, &p.MTLSOrigin)
@@ -256,5 +279,5 @@ func (c *coder) mesh(m *plan.MeshGlobal) {
 	text(c, 2, &m.ClusterDomain)
 	text(c, 3, &m.ClusterID)
 	c.bool(4, &m.RefuseUnknown)
-	enum(c, 5, &m.AccessLog, plan.AccessLogJSON)
+	enum(c, 5, &m.AccessLog, plan.AccessLogJSON, plan.AccessLogText)
 }

@@ -106,7 +106,7 @@ func (c *coder) endpoint(e *plan.Endpoint) {
 	c.uint16(2, &port)
 	e.Addr = netip.AddrPortFrom(addr, port)
 	c.uint32(3, &e.Weight)
-	enum(c, 4, &e.Health, plan.Draining)
+	enum(c, 4, &e.Health, plan.Draining, plan.Draining)
 	c.bool(5, &e.Meshed)
 	c.shared(6, &e.Locality.Region)
 	c.shared(7, &e.Locality.Zone)
