@@ -23,6 +23,9 @@ import (
 // same: a keep-alive client that connects early, or a port that carries both.
 const quietBefore = 200 * time.Millisecond
 
+// detectionTimeout bounds how long a client that has begun to speak may take until it is plain what it speaks.
+const detectionTimeout = 60 * time.Second
+
 // detector watches one connection.
 type detector struct {
 	client *netio.PeekConn
@@ -100,10 +103,22 @@ func (d *detector) abandon(joined *sync.WaitGroup) {
 
 // sniff reads from the client until its protocol is plain. A client that has said all it has to say, in fewer bytes than
 // a request line takes, speaks no HTTP; it may still wait for an answer ("echo hello | nc").
+//
+// Whatever has begun must become plain within detectionTimeout, as a request head must end. On a port that is declared
+// HTTP, where only the client can speak first, that bounds its silence too.
 func sniff(c *netio.PeekConn, claim netio.Claim) (netio.Verdict, error) {
+	var bound *time.Timer
+	defer func() {
+		if bound != nil {
+			bound.Stop()
+		}
+	}()
 	for {
 		if v := claim.Sniff(c.Prefix()); v != netio.NeedMore {
 			return v, nil
+		}
+		if bound == nil && (claim == netio.Declared || len(c.Prefix()) > 0) {
+			bound = time.AfterFunc(detectionTimeout, func() { c.Close() })
 		}
 		_, err := c.Peek()
 		switch {

@@ -72,7 +72,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	defer leave()
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
-		Quota: requests,
+		Quota: requests, IdleTimeout: httpIdle,
 		Handler: func(s *h2.ServerStream) {
 			i.stream(ctx, s, who, local)
 		},

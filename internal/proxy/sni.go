@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"slices"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -20,6 +21,8 @@ func asksServerName(routes []plan.TCPRoute) bool {
 // serverName reads as much of a client's greeting as it takes to know the name that it asks for (RFC 6066 §3), "" where
 // the greeting is no TLS or names nobody. Nothing is consumed.
 func serverName(c *netio.PeekConn) (string, error) {
+	bound := time.AfterFunc(detectionTimeout, func() { c.Close() })
+	defer bound.Stop()
 	for {
 		if len(c.Prefix()) > 0 {
 			hello, err := netio.ParseClientHello(c.Prefix())

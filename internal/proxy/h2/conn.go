@@ -77,6 +77,9 @@ type conn struct {
 	pinging  bool
 	pingedAt time.Time
 	lastSeen uint32 // received at the last tick
+	// idleSince is when a look first found no stream running, none having come since it was idleMark.
+	idleSince time.Time
+	idleMark  uint32
 }
 
 // peerSettings are what the peer allows us.

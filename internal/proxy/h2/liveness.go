@@ -56,12 +56,41 @@ func (c *conn) tick() {
 	if c.active == 0 {
 		c.window.reset(c.pool.Budget, startWindow)
 	}
+	if !c.endIdle() {
+		return
+	}
 	next := c.opts.PingAfter
 	if c.pinging {
 		next = min(next, c.opts.PingTimeout)
 	}
 	c.wg.Add(1)
 	c.timer.Reset(next)
+}
+
+// greetingTimeout is how long a client may take for its preface and its SETTINGS.
+const greetingTimeout = time.Minute
+
+// endIdle ends a server's connection that carries nothing. It reports whether the connection is to be looked at again.
+// mu is held.
+func (c *conn) endIdle() bool {
+	now := time.Now()
+	if c.server == nil || c.active > 0 || c.idleSince.IsZero() || c.accepted != c.idleMark {
+		c.idleSince, c.idleMark = now, c.accepted
+	}
+	switch idle := now.Sub(c.idleSince); {
+	case c.server == nil || c.active > 0:
+	case !c.peer.known && idle >= greetingTimeout:
+		c.fail(errPeerSilent)
+		c.dead = true
+		c.mu.Unlock()
+		c.nc.Close()
+		c.mu.Lock()
+		return false
+	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.announced:
+		c.announce(maxStreamID, CodeNo, "")
+		c.idleLocked()
+	}
+	return true
 }
 
 // ping asks for a sign of life. mu is held.

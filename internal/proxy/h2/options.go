@@ -37,6 +37,9 @@ type Options struct {
 	// PingAfter is how long a connection with open streams may be silent before it is probed (10 s, negative for
 	// never); PingTimeout is how long the peer has to send anything at all then (5 s).
 	PingAfter, PingTimeout time.Duration
+	// IdleTimeout ends a server's connection that carried no stream for so long, to the next look (see PingAfter), as
+	// Shutdown does; 0 for never. A client that has not even begun is given up after a minute.
+	IdleTimeout time.Duration
 	// Coalescer, where the connection is TLS over one, makes all records of a flush leave in one write.
 	Coalescer *RecordCoalescer
 	// Pool holds the memory connections share; nil gives the connection one of its own.
