@@ -180,9 +180,10 @@ func slicePortNumber(s *discoveryv1.EndpointSlice, name string) uint16 {
 type kubeProxy struct {
 	logger *slog.Logger
 
-	mu    sync.Mutex
-	rules []vipRule     // guarded by mu
-	wake  chan struct{} // one slot
+	mu               sync.Mutex
+	rules            []vipRule     // guarded by mu, like the next two
+	version, inForce int           // of the rules that are wanted and that the kernel has
+	wake             chan struct{} // one slot
 }
 
 func newKubeProxy(logger *slog.Logger) *kubeProxy {
@@ -194,6 +195,9 @@ func (k *kubeProxy) publish(rules []vipRule) {
 	k.mu.Lock()
 	same := slices.EqualFunc(k.rules, rules, func(a, b vipRule) bool { return a.equal(&b) })
 	k.rules = rules
+	if !same {
+		k.version++
+	}
 	k.mu.Unlock()
 	if same {
 		return
@@ -202,6 +206,13 @@ func (k *kubeProxy) publish(rules []vipRule) {
 	case k.wake <- struct{}{}:
 	default:
 	}
+}
+
+// behind reports whether the kernel has yet to get the newest rules.
+func (k *kubeProxy) behind() bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.inForce != k.version
 }
 
 // run writes rules to the kernel until ctx ends.
@@ -213,11 +224,15 @@ func (k *kubeProxy) run(ctx context.Context) error {
 		case <-k.wake:
 		}
 		k.mu.Lock()
-		rules := k.rules
+		rules, version := k.rules, k.version
 		k.mu.Unlock()
 		if err := applyRules(rules); err != nil {
 			k.logger.ErrorContext(ctx, "service addresses are not translated", "reason", err)
+			continue
 		}
+		k.mu.Lock()
+		k.inForce = version
+		k.mu.Unlock()
 	}
 }
 

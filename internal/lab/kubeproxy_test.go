@@ -92,7 +92,7 @@ func TestServiceRulesOfPolicies(t *testing.T) {
 func TestServicePolicies(t *testing.T) {
 	t.Parallel()
 	pod := func(name, node, label string) string {
-		return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, labels: {app: %s}}\nspec: {nodeName: %s, containers: [{name: app, image: fairlead.dev/demo-app}]}\n---\n", name, label, node)
+		return fmt.Sprintf("apiVersion: v1\nkind: Pod\nmetadata: {name: %s, labels: {app: %s}}\nspec: {nodeName: %s, containers: [{name: app, image: fairlead.dev/demo-app, readinessProbe: {httpGet: {path: /healthz, port: 8080}}}]}\n---\n", name, label, node)
 	}
 	service := func(name, more string) string {
 		return fmt.Sprintf("apiVersion: v1\nkind: Service\nmetadata: {name: %s}\nspec: {selector: {app: web}, ports: [{port: 80, targetPort: 8080}], %s}\n---\n", name, more)

@@ -85,6 +85,9 @@ func (c *cluster) status() *Status {
 		}
 		owned[key] = append(owned[key], ps)
 	}
+	if c.rules.behind() {
+		st.Waiting = append(st.Waiting, "the addresses of Services are being put in force")
+	}
 	if !c.synced {
 		st.Waiting = append(st.Waiting, "the manifests are being read")
 	}
