@@ -80,7 +80,7 @@ func TestConnectionPoolOverflows(t *testing.T) {
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx := t.Context()
-		g := newGate(&plan.Backend{MaxConnections: 1, MaxRequests: 3})
+		g := &gate{limits: gateLimits{maxConnections: 1, maxRequests: 3}}
 		if err := g.request(ctx, httpx.HTTP11, 0); err != nil {
 			t.Fatal(err)
 		}
@@ -112,6 +112,69 @@ func TestGate(t *testing.T) {
 		g.done(httpx.HTTP2)
 		if g.requests != 0 || g.connections != 0 || len(g.waiting) != 0 {
 			t.Errorf("left over: %d requests, %d connections, %d waiting", g.requests, g.connections, len(g.waiting))
+		}
+	})
+}
+
+// What is in flight counts after a change of the limits, and those who wait are let in as far as the new ones allow.
+func TestGateOutlivesItsLimits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tb := newTable(newSelf(model.Key{}, nil), nil, nil, nil)
+		limited := func(n uint32) *backend {
+			p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
+			return &backend{plan: p, gate: tb.gateOf(p)}
+		}
+		before := limited(2)
+		admitted := make(chan int, 10)
+		enter := func(g *gate, i int) {
+			go func() {
+				if g.request(t.Context(), httpx.HTTP11, 0) == nil {
+					admitted <- i
+				}
+			}()
+			synctest.Wait()
+		}
+		for i := range 4 {
+			enter(before.gate, i)
+		}
+		if n := len(admitted); n != 2 {
+			t.Fatalf("%d of 4 admitted, want 2", n)
+		}
+		// Narrower: what is in flight may end, nothing begins.
+		after := limited(1)
+		tb.leaveGate(before)
+		after.gate.done(httpx.HTTP11)
+		synctest.Wait()
+		if n := len(admitted); n != 2 {
+			t.Errorf("%d admitted with one in flight and a limit of one", n)
+		}
+		before.gate.done(httpx.HTTP11)
+		synctest.Wait()
+		if n := len(admitted); n != 3 {
+			t.Errorf("%d admitted, want the first of those who wait", n)
+		}
+		// Wider, and then none at all.
+		wider := limited(3)
+		tb.leaveGate(after)
+		synctest.Wait()
+		if n := len(admitted); n != 4 {
+			t.Errorf("%d admitted, want all", n)
+		}
+		enter(wider.gate, 4)
+		enter(wider.gate, 5)
+		if n := len(admitted); n != 5 {
+			t.Errorf("%d admitted, want three in flight", n)
+		}
+		if none := limited(0); none.gate != nil {
+			t.Error("a gate without limits")
+		}
+		synctest.Wait()
+		if n := len(admitted); n != 6 {
+			t.Errorf("%d admitted without limits, want those who waited", n)
+		}
+		tb.leaveGate(wider)
+		if n := len(tb.gates); n != 0 {
+			t.Errorf("%d gates are kept", n)
 		}
 	})
 }

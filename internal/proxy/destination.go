@@ -57,6 +57,7 @@ type backend struct {
 	picker atomic.Pointer[lb.Picker]
 	gate   *gate        // nil where there are no limits
 	names  []*hostWatch // of plan.DNS, in its order
+	held   []*slot      // of the picker; guarded by the table's mu
 }
 
 // upstream is what the proxy attaches to an endpoint: how to reach it and where to count.

@@ -116,12 +116,12 @@ func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, st
 // resolved puts an answer in force.
 func (t *table) resolved(w *hostWatch, addrs []netip.Addr) {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	w.addrs = addrs
 	for b := range w.users {
 		t.pick(b)
 	}
-	t.sweepEndpoints()
+	t.mu.Unlock()
+	t.closeLeft()
 }
 
 // namedEndpoints are the endpoints of a backend that come from names. mu is held.

@@ -14,9 +14,10 @@
 // come in plainly, guard.go ends requests whose time is up or whose client has gone, outage.go keeps a control plane
 // that is away from making every first use wait.
 //
-// Ownership: table is written by the xds client's goroutine only and read under a read lock once per connection;
-// compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing that runs per
-// request takes a lock longer than a slice append. Peers and pools live as long as an endpoint that uses them.
+// Ownership: table is written by the xds client's goroutine and by resolvers of endpoint names, and read under a read
+// lock once per connection; compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing
+// that runs per request takes a lock longer than a slice append. Endpoints, shards and gates live as long as a backend
+// in force holds them (endpoints.go), peers and pools as long as an endpoint, or a caller's connection (caller.go).
 //
 // It links no Kubernetes code. To see what it knows, ask the admin port: /config_dump, /clusters, /listeners.
 package proxy

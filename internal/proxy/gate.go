@@ -17,20 +17,70 @@ import (
 // mesh: an HTTP/1.1 request in flight counts as one connection, as does an opaque connection. HTTP/2 requests share
 // connections and are held to maxRequests alone.
 type gate struct {
-	maxConnections, maxPending, maxRequests uint32 // 0 = unlimited
-	object                                  string
+	object string
+	users  int // backends of this name, guarded by the table's mu
 
 	mu          sync.Mutex
+	limits      gateLimits // guarded by mu, as everything below
 	connections uint32
 	requests    uint32
 	waiting     []chan struct{} // in order of arrival; closed when the slot of a connection is handed over
 }
 
-func newGate(b *plan.Backend) *gate {
-	if b.MaxConnections == 0 && b.MaxRequests == 0 {
+// gateLimits are the settings; 0 = unlimited.
+type gateLimits struct{ maxConnections, maxPending, maxRequests uint32 }
+
+// gateOf gives the gate of a backend, nil where there are no limits. Backends of one name share it, before and after a
+// change of the limits: what is in flight counts.
+func (t *table) gateOf(b *plan.Backend) *gate {
+	limits := gateLimits{b.MaxConnections, b.MaxPendingRequests, b.MaxRequests}
+	limited := b.MaxConnections > 0 || b.MaxRequests > 0
+	g := t.gates[b.Name]
+	switch {
+	case g != nil:
+		g.set(limits)
+	case limited:
+		g = &gate{object: b.Name, limits: limits}
+		t.gates[b.Name] = g
+	}
+	if !limited {
 		return nil
 	}
-	return &gate{maxConnections: b.MaxConnections, maxPending: b.MaxPendingRequests, maxRequests: b.MaxRequests, object: b.Name}
+	g.users++
+	return g
+}
+
+// leaveGate lets go of a backend's gate.
+func (t *table) leaveGate(b *backend) {
+	if b.gate == nil {
+		return
+	}
+	b.gate.users--
+	if b.gate.users == 0 {
+		delete(t.gates, b.plan.Name)
+	}
+}
+
+// set puts other limits in force. Who waits is let in as far as they allow.
+func (g *gate) set(limits gateLimits) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.limits = limits
+	for len(g.waiting) > 0 && g.hasRoom() {
+		g.connections++
+		g.next()
+	}
+}
+
+// hasRoom reports whether another connection is allowed; mu is held.
+func (g *gate) hasRoom() bool {
+	return g.limits.maxConnections == 0 || g.connections < g.limits.maxConnections
+}
+
+// next lets in whoever waits longest; mu is held.
+func (g *gate) next() {
+	close(g.waiting[0])
+	g.waiting = slices.Delete(g.waiting, 0, 1)
 }
 
 func (g *gate) overflow(setting string) error {
@@ -41,7 +91,7 @@ func (g *gate) overflow(setting string) error {
 func (g *gate) connection() error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.maxConnections > 0 && g.connections >= g.maxConnections {
+	if !g.hasRoom() {
 		return g.overflow("tcp.maxConnections")
 	}
 	g.connections++
@@ -51,7 +101,7 @@ func (g *gate) connection() error {
 // request admits a request, waiting for its turn at most for wait (0 = as long as it takes). done counts it out.
 func (g *gate) request(ctx context.Context, v httpx.Version, wait time.Duration) error {
 	g.mu.Lock()
-	if g.maxRequests > 0 && g.requests >= g.maxRequests {
+	if limit := g.limits.maxRequests; limit > 0 && g.requests >= limit {
 		g.mu.Unlock()
 		return g.overflow("http.http2MaxRequests")
 	}
@@ -60,12 +110,12 @@ func (g *gate) request(ctx context.Context, v httpx.Version, wait time.Duration)
 		g.mu.Unlock()
 		return nil
 	}
-	if g.maxConnections == 0 || g.connections < g.maxConnections {
+	if g.hasRoom() {
 		g.connections++
 		g.mu.Unlock()
 		return nil
 	}
-	if g.maxPending > 0 && uint32(len(g.waiting)) >= g.maxPending {
+	if limit := g.limits.maxPending; limit > 0 && uint32(len(g.waiting)) >= limit {
 		g.requests--
 		g.mu.Unlock()
 		return g.overflow("http.http1MaxPendingRequests")
@@ -119,14 +169,13 @@ func (g *gate) leave() {
 	g.release()
 }
 
-// release hands a connection's slot to whoever waits longest; mu is held.
+// release hands a connection's slot to whoever waits longest, if the limits of now allow as many; mu is held.
 func (g *gate) release() {
-	if len(g.waiting) == 0 {
-		g.connections--
-		return
+	g.connections--
+	if len(g.waiting) > 0 && g.hasRoom() {
+		g.connections++
+		g.next()
 	}
-	close(g.waiting[0])
-	g.waiting = slices.Delete(g.waiting, 0, 1)
 }
 
 // admitted tries the request within the limits of its backend.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"strconv"
 	"time"
 
@@ -117,7 +116,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		if e == nil {
 			return noHealthy(from)
 		}
-		again := slices.Contains(tried, e)
+		again := e.Among(tried)
 		r.tried[r.tries%len(r.tried)] = e // the latest ones are avoided; a policy may allow more tries than are kept
 		r.tries++
 		if again && !pause(ctx, backoff(policy, r.tries)) {

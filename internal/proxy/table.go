@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -42,53 +42,54 @@ type table struct {
 	mu      sync.RWMutex
 	names   map[string]*resource    // by canonical name
 	aliases map[string]*destination // by what an app dialled
-	shards  map[string]*plan.EndpointShard
-	users   map[string]map[*backend]bool // shard → the backends that hold it
-	dns     map[string]*nameEntry        // by resource name
-	pods    map[string]*plan.Workload    // by resource name; nil where no pod is known at the address
+	shards  map[string]*shard
+	dns     map[string]*nameEntry     // by resource name
+	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
 
 	hosts    map[string]*hostWatch // names that endpoints are given by
 	resolver resolver
 
-	endpoints map[endpointKey]*lb.Endpoint
-}
-
-// endpointKey is what makes an endpoint the same one across updates. Metrics depend on the destination, so the same
-// address behind two hosts is two endpoints (sharing the peer or the pool below).
-type endpointKey struct {
-	backend string // host:port
-	addr    netip.AddrPort
-	meshed  bool
-	ident   string
-	policy  poolPolicy // of plain connections
+	endpoints map[endpointKey]*slot
+	gates     map[string]*gate // by name of backend: what is in flight outlives a change of the limits
+	picks     uint64           // counts pickers built
+	left      []*upstream      // what endpoints that are gone were reached by, to be closed once mu is free
 }
 
 func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog.Logger) *table {
 	return &table{
 		self: self, upstreams: ups, metrics: metrics, log: log,
 		names: map[string]*resource{}, aliases: map[string]*destination{},
-		shards: map[string]*plan.EndpointShard{}, users: map[string]map[*backend]bool{},
+		shards: map[string]*shard{}, gates: map[string]*gate{},
 		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{}, hosts: map[string]*hostWatch{},
-		endpoints: map[endpointKey]*lb.Endpoint{},
+		endpoints: map[endpointKey]*slot{},
 	}
 }
 
 // Apply implements xds.Handler: shards first, so that a destination finds its endpoints.
 func (t *table) Apply(updates []xds.Update) []xds.Rejection {
-	var rejected []xds.Rejection
+	rejected := t.put(updates)
+	t.closeLeft()
+	return rejected
+}
+
+func (t *table) put(updates []xds.Update) (rejected []xds.Rejection) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	changed := map[string]bool{}
-	here := t.self.place()
+	changed := map[*shard]bool{}
+	here, before := t.self.place(), t.self.workload.Load()
 	for _, u := range updates {
 		switch r := u.Resource.(type) {
 		case *plan.EndpointShard:
-			t.shards[u.Name] = r
-			changed[u.Name] = true
+			s := t.shard(u.Name)
+			s.plan, s.gone = r, false
+			changed[s] = true
 		case *plan.Workload:
 			t.self.learn(r)
 			t.pods[u.Name] = r
 		}
+	}
+	if now := t.self.workload.Load(); now != before {
+		t.renamed(before, now)
 	}
 	for _, u := range updates {
 		if err := t.apply(u, changed); err != nil {
@@ -102,7 +103,7 @@ func (t *table) Apply(updates []xds.Update) []xds.Rejection {
 	return rejected
 }
 
-func (t *table) apply(u xds.Update, changed map[string]bool) error {
+func (t *table) apply(u xds.Update, changed map[*shard]bool) error {
 	switch r := u.Resource.(type) {
 	case nil:
 		if u.Expired {
@@ -127,10 +128,13 @@ func (t *table) apply(u xds.Update, changed map[string]bool) error {
 }
 
 // remove takes away what is no more: a resource, or an address or name that is not the mesh's.
-func (t *table) remove(u xds.Update, changed map[string]bool) {
-	if _, ok := t.shards[u.Name]; ok {
-		delete(t.shards, u.Name)
-		changed[u.Name] = true
+func (t *table) remove(u xds.Update, changed map[*shard]bool) {
+	if s := t.shards[u.Name]; s != nil {
+		if s.gone = true; !u.Dropped {
+			s.plan = nil
+			changed[s] = true
+		}
+		t.forget(s)
 	}
 	if r := t.names[u.Name]; r != nil {
 		delete(t.names, u.Name)
@@ -232,26 +236,17 @@ func (t *table) releaseUnused(r *resource) {
 }
 
 func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
-	routes, err := httpx.CompileRoutes(p.Routes, t.self.source())
+	next, err := t.compile(p)
 	if err != nil {
 		return err
 	}
-	next := &compiled{
-		plan: p, routes: routes, byName: asksServerName(p.TCP),
-		local:     t.metrics.HTTP(t.labels(p, nil, "http")),
-		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
-		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
-	}
 	before := t.before(u)
 	for i := range p.Backends {
-		b := &backend{plan: &p.Backends[i], gate: newGate(&p.Backends[i])}
+		b := &backend{plan: &p.Backends[i], gate: t.gateOf(&p.Backends[i])}
 		b.picker.Store(before.pickerOf(b.plan.Name))
 		next.backends = append(next.backends, b)
-		for _, shard := range b.plan.Shards {
-			if t.users[shard] == nil {
-				t.users[shard] = map[*backend]bool{}
-			}
-			t.users[shard][b] = true
+		for _, name := range b.plan.Shards {
+			t.shard(name).users[b] = true
 		}
 		t.watchNames(b)
 		t.pick(b)
@@ -262,14 +257,54 @@ func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
 		t.names[u.Name] = r
 	}
 	t.release(r.state)
-	r.state = next
-	for d := range r.users {
-		t.lead(d, r)
-	}
+	t.enforce(r, next)
 	for _, alias := range u.Aliases {
 		t.lead(t.address(alias), r)
 	}
 	return nil
+}
+
+// compile makes a destination ready for use, but for its backends.
+func (t *table) compile(p *plan.Destination) (*compiled, error) {
+	routes, err := httpx.CompileRoutes(p.Routes, t.self.source())
+	if err != nil {
+		return nil, err
+	}
+	return &compiled{
+		plan: p, routes: routes, byName: asksServerName(p.TCP),
+		local:     t.metrics.HTTP(t.labels(p, nil, "http")),
+		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
+		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
+	}, nil
+}
+
+// enforce puts a configuration in force for everybody whose address leads to the resource.
+func (t *table) enforce(r *resource, next *compiled) {
+	r.state = next
+	for d := range r.users {
+		t.lead(d, r)
+	}
+}
+
+// renamed follows what the control plane says of the own workload: routes ask for its labels, metrics print them.
+func (t *table) renamed(before, now *plan.Workload) {
+	if before != nil && before.Info == now.Info && before.Identity == now.Identity && maps.Equal(before.Labels, now.Labels) {
+		return
+	}
+	for _, s := range t.endpoints {
+		s.recount(t)
+	}
+	for _, r := range t.names {
+		next, err := t.compile(r.state.plan)
+		if err != nil {
+			continue // cannot happen: the same routes were compiled before
+		}
+		next.backends = r.state.backends
+		for _, b := range next.backends {
+			t.pick(b)
+		}
+		t.enforce(r, next)
+	}
 }
 
 // before is the configuration that an update replaces, nil for none: of the resource, or of an address that comes to it
@@ -284,57 +319,6 @@ func (t *table) before(u xds.Update) *compiled {
 		}
 	}
 	return nil
-}
-
-// release forgets that the backends of a replaced configuration hold shards and names.
-func (t *table) release(old *compiled) {
-	if old == nil {
-		return
-	}
-	for _, b := range old.backends {
-		t.unwatchNames(b)
-		for _, shard := range b.plan.Shards {
-			delete(t.users[shard], b)
-			if len(t.users[shard]) == 0 {
-				delete(t.users, shard)
-			}
-		}
-	}
-}
-
-// repick rebuilds the pickers of every backend that holds a changed shard.
-func (t *table) repick(changed map[string]bool) {
-	dirty := map[*backend]bool{}
-	for shard := range changed {
-		for b := range t.users[shard] {
-			dirty[b] = true
-		}
-	}
-	for b := range dirty {
-		t.pick(b)
-	}
-	t.sweepEndpoints()
-}
-
-func (t *table) pick(b *backend) {
-	var all []*lb.Endpoint
-	for _, name := range b.plan.Shards {
-		shard := t.shards[name]
-		if shard == nil {
-			continue
-		}
-		for i := range shard.Endpoints {
-			e := &shard.Endpoints[i]
-			if b.plan.Subset == "" || slices.Contains(e.Subsets, b.plan.Subset) {
-				all = append(all, t.endpointFor(b.plan, e))
-			}
-		}
-	}
-	named := t.namedEndpoints(b.plan)
-	for i := range named {
-		all = append(all, t.endpointFor(b.plan, &named[i]))
-	}
-	b.picker.Store(lb.NewPicker(t.choice(b), all))
 }
 
 // choice says how the endpoints of a backend are chosen.
@@ -355,50 +339,6 @@ func (t *table) moved() {
 				t.pick(b)
 			}
 		}
-	}
-}
-
-// endpointFor gives the endpoint of an address, keeping what was seen of it.
-func (t *table) endpointFor(b *plan.Backend, e *plan.Endpoint) *lb.Endpoint {
-	key := endpointKey{backend: hostPort(b.Host, b.Port), addr: e.Addr, meshed: e.Meshed && takesMesh(b), ident: e.Identity}
-	if !key.meshed {
-		key.policy = policyOf(b)
-	}
-	known := t.endpoints[key]
-	switch {
-	case known == nil:
-		known = lb.NewEndpoint(*e, t.upstreams.of(key, b, e, t))
-	case known.Plan.Weight != e.Weight || known.Plan.Health != e.Health || !slices.Equal(known.Plan.Subsets, e.Subsets),
-		lb.PlaceOf(&known.Plan) != lb.PlaceOf(e):
-		known = known.With(*e)
-	}
-	t.endpoints[key] = known
-	return known
-}
-
-// sweepEndpoints drops endpoints that no picker holds any more.
-func (t *table) sweepEndpoints() {
-	live := map[netip.AddrPort]bool{}
-	for shard := range t.users {
-		if s := t.shards[shard]; s != nil {
-			for i := range s.Endpoints {
-				live[s.Endpoints[i].Addr] = true
-			}
-		}
-	}
-	for _, w := range t.hosts {
-		for b := range w.users {
-			for _, e := range t.namedEndpoints(b.plan) {
-				live[e.Addr] = true
-			}
-		}
-	}
-	for key, e := range t.endpoints {
-		if live[key.addr] {
-			continue
-		}
-		delete(t.endpoints, key)
-		t.upstreams.release(reach(e))
 	}
 }
 

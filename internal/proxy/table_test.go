@@ -100,8 +100,8 @@ func TestApply(t *testing.T) {
 		if d := s.table.find(aliasOf(usersAddr())); d == nil || d.state.Load() != nil {
 			t.Errorf("find = %v; want the knowledge that there is none", d)
 		}
-		if len(s.table.shards)+len(s.table.users)+len(s.table.endpoints) != 0 {
-			t.Errorf("left over: %d shards, %d users, %d endpoints", len(s.table.shards), len(s.table.users), len(s.table.endpoints))
+		if len(s.table.shards)+len(s.table.endpoints) != 0 {
+			t.Errorf("left over: %d shards, %d endpoints", len(s.table.shards), len(s.table.endpoints))
 		}
 	})
 	t.Run("an_expired_name_is_asked_for_again", func(t *testing.T) {

@@ -82,7 +82,7 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 	var tried []*lb.Endpoint
 	for range maxTries {
 		e := c.pick(ctx, b, tried)
-		if e == nil || slices.Contains(tried, e) {
+		if e == nil || e.Among(tried) {
 			break
 		}
 		tried = append(tried, e)

@@ -44,50 +44,53 @@ type meshDialer func(ctx context.Context, ip netip.Addr, identity string) (*mesh
 // plainDialer opens a TCP connection.
 type plainDialer func(ctx context.Context, addr netip.AddrPort) (net.Conn, error)
 
-// of builds what a new endpoint of a backend is reached and counted by.
+// of builds what a new endpoint of a backend is reached and counted by, and holds it until release.
 func (u *upstreams) of(key endpointKey, b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
 	up := counted(b, e, t)
+	u.mu.Lock()
+	defer u.mu.Unlock()
 	if key.meshed {
 		up.peer = u.peer(peerKey{e.Addr.Addr(), e.Identity})
+		up.peer.users++
 	} else {
-		up.pool = u.poolFor(poolKey{addr: e.Addr, policy: key.policy})
+		up.pool = u.poolOf(poolKey{addr: e.Addr, policy: key.policy})
+		up.pool.users++
 	}
-	u.hold(up)
 	return up
 }
 
-// hold notes that an endpoint uses what it is reached by; release that it is gone.
-func (u *upstreams) hold(up *upstream) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if up.peer != nil {
-		up.peer.users++
-	} else {
-		up.pool.users++
-	}
-}
-
-// release is the counterpart of hold. Peers that nobody uses go when they have been idle for long, because pods that
+// release is the counterpart of of. Peers that nobody uses go when they have been idle for long, because pods that
 // restart keep them busy; pools go at once. Requests that wait for a connection to such a peer go on to another at
 // once: where a pod vanished with its network, nobody would refuse them.
 func (u *upstreams) release(up *upstream) {
+	switch peer, pool := u.drop(up); {
+	case peer != nil:
+		peer.abandon()
+	case pool != nil:
+		pool.close()
+	}
+}
+
+// drop gives what nobody uses any more.
+func (u *upstreams) drop(up *upstream) (*peer, *pool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if up.peer != nil {
-		up.peer.users--
-		if up.peer.users == 0 {
-			up.peer.abandon()
+	if p := up.peer; p != nil {
+		p.users--
+		if p.users == 0 {
+			return p, nil
 		}
-		return
+		return nil, nil
 	}
 	p := up.pool
 	p.users--
-	if p.users == 0 {
-		if k := (poolKey{addr: p.addr, policy: p.policy}); u.pools[k] == p {
-			delete(u.pools, k)
-		}
-		p.close()
+	if p.users > 0 {
+		return nil, nil
 	}
+	if k := (poolKey{addr: p.addr, policy: p.policy}); u.pools[k] == p {
+		delete(u.pools, k)
+	}
+	return nil, p
 }
 
 // unshared builds what an endpoint is reached by that only one connection of the app uses.
@@ -106,9 +109,8 @@ func counted(b *plan.Backend, e *plan.Endpoint, t *table) *upstream {
 	}
 }
 
+// peer gives the peer at an address; mu is held.
 func (u *upstreams) peer(k peerKey) *peer {
-	u.mu.Lock()
-	defer u.mu.Unlock()
 	p := u.peers[k]
 	if p == nil {
 		p = newPeer(u, k)
@@ -135,13 +137,7 @@ func (u *upstreams) leave(p *pool) {
 	p.users--
 }
 
-func (u *upstreams) poolFor(k poolKey) *pool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.poolOf(k)
-}
-
-// poolOf is poolFor with mu held.
+// poolOf gives the pool of a key; mu is held.
 func (u *upstreams) poolOf(k poolKey) *pool {
 	p := u.pools[k]
 	if p == nil {

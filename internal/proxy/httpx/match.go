@@ -12,8 +12,8 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// Source is the workload that calls: what source predicates of routes look at. It does not change while a proxy
-// lives, so they are decided when routes are compiled.
+// Source is the workload that calls: what source predicates of routes look at. It changes seldom, so they are decided
+// when routes are compiled, and routes are compiled anew when it does.
 type Source struct {
 	Namespace string
 	Labels    map[string]string

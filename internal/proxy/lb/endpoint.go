@@ -33,6 +33,22 @@ func (e *Endpoint) With(p plan.Endpoint) *Endpoint {
 	return &Endpoint{Plan: p, Attachment: e.Attachment, seen: e.seen}
 }
 
+// Attach is the same endpoint with something else attached.
+func (e *Endpoint) Attach(attachment any) *Endpoint {
+	return &Endpoint{Plan: e.Plan, Attachment: attachment, seen: e.seen}
+}
+
+// Among reports whether the endpoint is one of several, also where discovery said something new about it meanwhile: of
+// one backend, an address is the same endpoint.
+func (e *Endpoint) Among(several []*Endpoint) bool {
+	for _, o := range several {
+		if o == e || o.Plan.Addr == e.Plan.Addr {
+			return true
+		}
+	}
+	return false
+}
+
 // Begin counts a request in; End counts it out.
 func (e *Endpoint) Begin() { e.active.Add(1) }
 

@@ -3,7 +3,6 @@ package lb
 import (
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"sort"
 	"sync/atomic"
 	"time"
@@ -184,7 +183,7 @@ func (p *Picker) start(t *tier) int {
 func (p *Picker) untried(t *tier, tried []*Endpoint) *Endpoint {
 	n, start := len(t.candidates), p.start(t)
 	for i := range n {
-		if e := t.candidates[(start+i)%n]; !slices.Contains(tried, e) {
+		if e := t.candidates[(start+i)%n]; !e.Among(tried) {
 			return e
 		}
 	}
@@ -192,7 +191,7 @@ func (p *Picker) untried(t *tier, tried []*Endpoint) *Endpoint {
 }
 
 func usable(e *Endpoint, tried []*Endpoint) bool {
-	return !slices.Contains(tried, e) && !e.Ejected(time.Now)
+	return !e.Among(tried) && !e.Ejected(time.Now)
 }
 
 // choose applies the algorithm alone.

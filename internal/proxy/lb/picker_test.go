@@ -158,6 +158,25 @@ func TestWithKeepsWhatWasSeen(t *testing.T) {
 	}
 }
 
+// What discovery says of an endpoint while a request is tried makes no other endpoint of it, nor does a new beginning.
+func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
+	for name, renew := range map[string]func(e *Endpoint) *Endpoint{
+		"updated":   func(e *Endpoint) *Endpoint { p := e.Plan; p.Subsets = []string{"v1"}; return e.With(p) },
+		"attached":  func(e *Endpoint) *Endpoint { return e.Attach("something else") },
+		"begun_new": func(e *Endpoint) *Endpoint { return NewEndpoint(e.Plan, nil) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			es := endpoints(1, 1)
+			p := NewPicker(Options{}, []*Endpoint{renew(es[0]), es[1]})
+			for range 100 {
+				if got := p.Pick(es[:1]); got != es[1] {
+					t.Fatalf("picked %s, which was tried already", got.Plan.Addr)
+				}
+			}
+		})
+	}
+}
+
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
 		p := NewPicker(Options{Kind: kind}, endpoints(1, 2, 3))

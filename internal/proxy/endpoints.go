@@ -1,0 +1,178 @@
+package proxy
+
+import (
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+)
+
+// Endpoints, shards and gates live as long as a backend in force holds them: who builds a picker holds its endpoints,
+// and who lets go of the last hold closes what they were reached by.
+
+// endpointKey is what makes an endpoint the same one across updates. Metrics depend on the destination, so the same
+// address behind two hosts is two endpoints (sharing the peer or the pool below).
+type endpointKey struct {
+	backend string // host:port
+	addr    netip.AddrPort
+	meshed  bool
+	ident   string
+	policy  poolPolicy // of plain connections
+}
+
+// slot is an endpoint in force.
+type slot struct {
+	key      endpointKey
+	backend  *plan.Backend // one of those that have it: what its metrics are labelled by
+	endpoint *lb.Endpoint
+	users    int    // pickers that have it
+	picked   uint64 // the last of them, to have it there once
+}
+
+// shard is a group of endpoints and the backends that hold it.
+type shard struct {
+	name  string
+	plan  *plan.EndpointShard // nil before it came
+	users map[*backend]bool
+	gone  bool // the control plane does not keep it up to date any more
+}
+
+// shard gives what is known of a shard, or begins to know it.
+func (t *table) shard(name string) *shard {
+	s := t.shards[name]
+	if s == nil {
+		s = &shard{name: name, users: map[*backend]bool{}}
+		t.shards[name] = s
+	}
+	return s
+}
+
+// forget lets go of a shard that nothing holds and that the control plane does not keep up to date.
+func (t *table) forget(s *shard) {
+	if len(s.users) == 0 && (s.gone || s.plan == nil) {
+		delete(t.shards, s.name)
+	}
+}
+
+// release lets go of what the backends of a replaced configuration hold.
+func (t *table) release(old *compiled) {
+	if old == nil {
+		return
+	}
+	for _, b := range old.backends {
+		t.unwatchNames(b)
+		for _, name := range b.plan.Shards {
+			if s := t.shards[name]; s != nil {
+				delete(s.users, b)
+				t.forget(s)
+			}
+		}
+		t.hold(b, nil)
+		t.leaveGate(b)
+	}
+}
+
+// repick rebuilds the pickers of every backend that holds a changed shard.
+func (t *table) repick(changed map[*shard]bool) {
+	dirty := map[*backend]bool{}
+	for s := range changed {
+		for b := range s.users {
+			dirty[b] = true
+		}
+	}
+	for b := range dirty {
+		t.pick(b)
+	}
+}
+
+func (t *table) pick(b *backend) {
+	t.picks++
+	var held []*slot
+	add := func(e *plan.Endpoint) {
+		if s := t.slotFor(b.plan, e); s.picked != t.picks { // an endpoint may stand in several slices
+			s.picked = t.picks
+			held = append(held, s)
+		}
+	}
+	for _, name := range b.plan.Shards {
+		s := t.shards[name]
+		if s == nil || s.plan == nil {
+			continue
+		}
+		for i := range s.plan.Endpoints {
+			e := &s.plan.Endpoints[i]
+			if b.plan.Subset == "" || slices.Contains(e.Subsets, b.plan.Subset) {
+				add(e)
+			}
+		}
+	}
+	named := t.namedEndpoints(b.plan)
+	for i := range named {
+		add(&named[i])
+	}
+	all := make([]*lb.Endpoint, len(held))
+	for i, s := range held {
+		all[i] = s.endpoint
+	}
+	b.picker.Store(lb.NewPicker(t.choice(b), all))
+	t.hold(b, held)
+}
+
+// hold has a backend hold endpoints instead of those that it held before.
+func (t *table) hold(b *backend, held []*slot) {
+	for _, s := range held {
+		s.users++
+	}
+	for _, s := range b.held {
+		s.users--
+		if s.users == 0 {
+			delete(t.endpoints, s.key)
+			t.left = append(t.left, reach(s.endpoint))
+		}
+	}
+	b.held = held
+}
+
+// closeLeft closes what endpoints that are gone were reached by, while nothing waits for it.
+func (t *table) closeLeft() {
+	t.mu.Lock()
+	left := t.left
+	t.left = nil
+	t.mu.Unlock()
+	for _, up := range left {
+		t.upstreams.release(up)
+	}
+}
+
+// slotFor gives the endpoint of an address, keeping what was seen of it.
+func (t *table) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
+	key := endpointKey{backend: hostPort(b.Host, b.Port), addr: e.Addr, meshed: e.Meshed && takesMesh(b), ident: e.Identity}
+	if !key.meshed {
+		key.policy = policyOf(b)
+	}
+	s := t.endpoints[key]
+	if s == nil {
+		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.upstreams.of(key, b, e, t))}
+		t.endpoints[key] = s
+		return s
+	}
+	s.backend = b
+	known := &s.endpoint.Plan
+	if known.Weight != e.Weight || known.Health != e.Health || !slices.Equal(known.Subsets, e.Subsets) || known.Locality != e.Locality {
+		s.endpoint = s.endpoint.With(*e)
+	}
+	if known.Workload != e.Workload {
+		s.endpoint = s.endpoint.With(*e)
+		s.recount(t)
+	}
+	return s
+}
+
+// recount has what goes through the endpoint counted under the labels of now.
+func (s *slot) recount(t *table) {
+	up := counted(s.backend, &s.endpoint.Plan, t)
+	old := reach(s.endpoint)
+	up.peer, up.pool = old.peer, old.pool
+	s.endpoint = s.endpoint.Attach(up)
+}
