@@ -143,6 +143,7 @@ func httpRules() []ruling {
 		{"a rewrite that swallows a slash", warned, "rewrite.uri", "match: [{uri: {prefix: /svc/}}], rewrite: {uri: /v2}"},
 		{"a rewrite of every path", warned, "rewrite.uri", "rewrite: {uri: /path}"},
 		{"a rewrite of every path below another", fine, "", "rewrite: {uri: /path/}"},
+		{"a rewrite to what is no path", warned, "rewrite.uri", "match: [{uri: {prefix: /a}}], rewrite: {uri: b}"},
 		{"a rewrite of a directory", fine, "", "match: [{uri: {prefix: /svc/}}], rewrite: {uri: /}"},
 		{"a rewrite of one path", fine, "", "match: [{uri: {exact: /a}}], rewrite: {uri: /}"},
 

@@ -25,6 +25,10 @@ func (t virtualService) doubtful(field, uri string, matches []model.HTTPMatch) {
 	if uri == "" {
 		return
 	}
+	if uri[0] != '/' {
+		t.Warn(field, fmt.Sprintf("rewrite makes paths that begin with %q, which no server takes", uri), `begin it with "/"`)
+		return
+	}
 	for _, prefix := range replacedPrefixes(matches) {
 		rest, example := "api", prefix+"api"
 		if !strings.HasSuffix(prefix, "/") {
