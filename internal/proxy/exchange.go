@@ -40,6 +40,10 @@ type forwarder struct {
 	received, sent int64
 	wrote          bool   // the response head went downstream
 	grpcStatus     string // of the trailers, empty for none
+
+	// spells is set where the caller's sidecar, and behind it a client of HTTP/1.1, gets the response.
+	spells   bool
+	spelling []byte // scratch of markSpelling
 }
 
 // begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
@@ -133,6 +137,9 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 // reply sends the response held in f.resp downstream and streams its body.
 func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
 	cleanResponse(&f.resp.Fields)
+	if f.spells {
+		f.markSpelling(&f.resp.Fields)
+	}
 	if err := down.Respond(&f.resp); err != nil {
 		return cmp.Or(unsendable(err), downstreamError(err))
 	}

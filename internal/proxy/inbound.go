@@ -126,8 +126,11 @@ func target(req *httpx.Request) (port uint16, v httpx.Version, ok bool) {
 	n, ok := parsePort(number)
 	req.Fields.Del(targetField)
 	v = httpx.HTTP11
-	if string(proto) == "h2" {
+	switch string(proto) {
+	case "h2":
 		v = httpx.HTTP2
+	case "h1:http", "h1:https":
+		req.Absolute = proto[len("h1:"):]
 	}
 	return n, v, ok && !ownPort(n)
 }

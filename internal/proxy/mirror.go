@@ -70,7 +70,7 @@ func newShadow(c *outboundCall, b *backend, req *httpx.Request, body []byte) *sh
 	s := &shadow{requester: requester{c: &outboundCall{o: c.o, dest: c.dest, local: c.local}, backend: b}}
 	s.req = httpx.Request{
 		Version: req.Version, Method: slices.Clone(req.Method), Scheme: slices.Clone(req.Scheme),
-		Authority: shadowAuthority(req.Authority), Path: slices.Clone(req.Path), ContentLength: int64(len(body)),
+		Authority: shadowAuthority(req.Authority), Path: slices.Clone(req.Path), Absolute: slices.Clone(req.Absolute), ContentLength: int64(len(body)),
 	}
 	s.req.Fields.CopyFrom(&req.Fields)
 	s.buf, s.held, s.heldAll = slices.Clone(body), len(body), true

@@ -2,23 +2,46 @@ package proxy
 
 import (
 	"errors"
+	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/internal/proxy/httpx"
 )
 
 // peerFailed is a try that reached the peer's sidecar and got no answer from its app; why is what the sidecar says
-// in errorField.
-func (r *requester) peerFailed(why string) error {
-	switch why {
+// in errorField, cause what in causeField.
+func (r *requester) peerFailed(kind, cause string) error {
+	why := kind
+	if cause != "" {
+		why += ": " + cause
+	}
+	switch kind {
 	case failedConnect:
 		// The app is as gone as if it had refused us ourselves.
 		r.endpoint.Refused(time.Now())
 		err := errors.New("its sidecar is there, its app refuses connections")
 		return &tryError{failure: disowned, err: connectError(r.backend, r.endpoint, err)}
 	case failedUnprocessed:
-		err := errors.New("its sidecar reports that the app has not got the request")
+		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
 		return &tryError{failure: disowned, err: resetError(r.backend, r.endpoint, err)}
 	}
 	return &tryError{failure: resetEarly, err: resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+why))}
+}
+
+// causeField says in words what errorField says in one: which rule the app's response breaks, for one.
+const causeField = markPrefix + "cause"
+
+// maxCause bounds it.
+const maxCause = 300
+
+// causeOf gives the innermost words about a request that the app did not answer.
+func causeOf(err error) string {
+	var e *httpx.Error
+	if !errors.As(err, &e) || e.Err == nil {
+		return ""
+	}
+	text := httpx.OneLine(e.Err.Error())
+	return strings.ToValidUTF8(text[:min(len(text), maxCause)], "")
 }
 
 // The values of errorField. A caller's sidecar takes one that it does not know for failedReset.

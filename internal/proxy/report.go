@@ -31,13 +31,17 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 	return nil
 }
 
-// localReply sends what an outcome says. mark, if set, tells the caller's sidecar how far the request got.
-func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark string) error {
+// localReply sends what an outcome says. mark, if set, tells the caller's sidecar how far the request got, and why no
+// further.
+func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark, cause string) error {
 	f.resp.Reset()
 	f.resp.Status = out.Status
 	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, proxyName))
 	if mark != "" {
 		f.resp.Fields.AddString(errorField, mark)
+		if cause != "" {
+			f.resp.Fields.AddString(causeField, cause)
+		}
 	}
 	if isGRPC(down.Request()) {
 		f.grpcReply(out)
@@ -60,7 +64,7 @@ func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome
 		down.Abort(err)
 		return out
 	}
-	if aerr := r.localReply(down, out, ""); aerr != nil {
+	if aerr := r.localReply(down, out, "", ""); aerr != nil {
 		down.Abort(aerr)
 	}
 	out.Status = r.resp.Status

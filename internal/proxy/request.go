@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
+	"net"
 	"net/netip"
 	"strconv"
 	"time"
@@ -53,6 +55,10 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	cleanRequest(&req.Fields)
 	r.identify(req)
 	state := r.c.dest.state.Load()
+	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && state != nil {
+		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
+		req.Authority = []byte(net.JoinHostPort(string(state.plan.Host), portString(r.c.local.Port())))
+	}
 	err := r.carry(ctx, down, state)
 	out := r.conclude(down, err)
 	if r.delayed {
@@ -203,6 +209,9 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		err = r.cut(err)
 	}
 	if err == nil {
+		if r.conn == nil && down.Request().Version != httpx.HTTP2 {
+			respell(&r.resp.Fields)
+		}
 		r.route.ApplyResponse(&r.resp, r.chosen)
 		err = r.reply(down, up)
 	}
@@ -239,7 +248,7 @@ func (r *requester) cut(err error) error {
 // and the policy may name its status.
 func (r *requester) judge(req *httpx.Request) error {
 	if why := r.resp.Fields.Get(errorField); why != nil && reach(r.endpoint).peer != nil {
-		return r.peerFailed(string(why))
+		return r.peerFailed(string(why), string(r.resp.Fields.Get(causeField)))
 	}
 	policy := &r.route.Plan.Retry
 	if len(policy.On) == 0 && len(policy.Codes) == 0 {
@@ -300,7 +309,7 @@ func (r *requester) open(ctx context.Context, req *httpx.Request, e *lb.Endpoint
 		r.aim(req, e.Plan.Addr)
 		return s, nil
 	}
-	req.Fields.Del(targetField)
+	cleanRequest(&req.Fields) // what an earlier try wrote for a sidecar
 	if req.Version == httpx.HTTP2 {
 		return up.pool.openHTTP2(ctx, r.backend.connectTimeout())
 	}
@@ -323,6 +332,11 @@ func (r *requester) aim(req *httpx.Request, addr netip.AddrPort) {
 		r.targets = append(r.targets, "/h2"...)
 	} else {
 		r.targets = append(r.targets, "/h1"...)
+		if req.Absolute != nil {
+			r.targets = append(append(r.targets, ':'), bytes.ToLower(req.Absolute)...)
+		}
+		req.Fields.Del(spellingField)
+		r.markSpelling(&req.Fields)
 	}
 	req.Fields.Del(targetField)
 	req.Fields.AddName(targetField, r.targets)

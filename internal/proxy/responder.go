@@ -6,9 +6,11 @@ import (
 	"crypto/tls"
 	"encoding/hex"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"time"
 
+	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 )
 
@@ -18,16 +20,24 @@ type responder struct {
 
 	i     *inbound
 	start time.Time
+	addr  netip.AddrPort
 	conn  *appConn
 }
 
 // handle carries one request to the app at addr and answers for it where it does not.
 func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *caller, addr netip.AddrPort) {
-	r.start = time.Now()
+	r.start, r.addr = time.Now(), addr
 	r.wrote = false
 	r.resp.Reset()
 	req := down.Request()
+	r.spells = who.identity != "" && req.Version != httpx.HTTP2
+	if r.spells {
+		respell(&req.Fields)
+	}
 	cleanRequest(&req.Fields)
+	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
+		req.Authority = []byte(addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
+	}
 	req.Fields.Del(clientCertField) // only what this sidecar has verified may stand there
 	if who.forwarded != "" {
 		req.Fields.AddString(clientCertField, who.forwarded)
@@ -119,19 +129,28 @@ func (r *responder) conclude(down httpx.ServerExchange, err error, mesh bool) ht
 		return httpx.Outcome{Status: r.resp.Status}
 	}
 	out := httpx.Describe(err)
+	r.complain(err)
 	if r.wrote || isDownstream(err) {
 		down.Abort(err)
 		return out
 	}
-	mark := ""
+	mark, cause := "", ""
 	if mesh {
-		mark = markOf(err)
+		mark, cause = markOf(err), causeOf(err)
 	}
-	if aerr := r.localReply(down, out, mark); aerr != nil {
+	if aerr := r.localReply(down, out, mark, cause); aerr != nil {
 		down.Abort(aerr)
 	}
 	out.Status = r.resp.Status
 	return out
+}
+
+// complain tells the operator once which rule the app's responses break: the caller's side is often another team's.
+func (r *responder) complain(err error) {
+	var rule *h1.Error
+	if errors.As(err, &rule) && rule.Status == 502 && r.i.said.first(r.addr.Port(), rule.Reason) {
+		r.i.log.Warn("response of the app refused", slog.Int("port", int(r.addr.Port())), slog.Any("error", rule))
+	}
 }
 
 // clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).

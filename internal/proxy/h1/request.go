@@ -108,7 +108,7 @@ func setAbsoluteForm(r *httpx.Request, target []byte) error {
 	if len(authority) == 0 || !httpx.IsHost(authority) {
 		return badf("host %q in the request target is not a host and port", clip(authority))
 	}
-	r.Authority = authority
+	r.Authority, r.Absolute = authority, scheme
 	switch {
 	case len(path) == 0 && string(r.Method) == "OPTIONS":
 		r.Path = []byte("*") // RFC 9112 §3.2.4
@@ -185,6 +185,13 @@ func putRequest(o *output, r *httpx.Request) {
 	switch {
 	case string(r.Method) == "CONNECT":
 		o.put(r.Authority)
+	case r.Absolute != nil:
+		o.put(r.Absolute)
+		o.putString("://")
+		o.put(r.Authority)
+		if string(r.Path) != "*" { // RFC 9112 §3.2.4
+			o.put(r.Path)
+		}
 	case len(r.Path) == 0:
 		o.putString("/")
 	default:

@@ -72,7 +72,7 @@ func (e *Error) Error() string {
 	b.WriteString(e.Kind.outcome().Body)
 	for _, part := range []string{e.Object, e.Detail, causeText(e.Err)} {
 		if part != "" {
-			b.WriteString(": " + oneLine(part))
+			b.WriteString(": " + OneLine(part))
 		}
 	}
 	return b.String()
@@ -88,8 +88,8 @@ func causeText(err error) string {
 	return err.Error()
 }
 
-// oneLine keeps what others wrote from breaking the line.
-func oneLine(s string) string {
+// OneLine keeps what others wrote from breaking the line.
+func OneLine(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == 0x7f {
 			return ' '

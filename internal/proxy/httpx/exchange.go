@@ -30,7 +30,10 @@ func (v Version) String() string {
 type Request struct {
 	Version                         Version
 	Method, Scheme, Authority, Path []byte
-	Fields                          Fields
+	// Absolute is the scheme of a request target in absolute form (RFC 9112 §3.2.2), nil for the other forms: a forward
+	// proxy is called with the former and a server with the latter.
+	Absolute []byte
+	Fields   Fields
 	// ContentLength is the declared length of the body, 0 for none, -1 for "until it ends".
 	ContentLength int64
 	// Upgrade is the protocol asked for ("websocket"), nil where there is none. For CONNECT it is nil as well.

@@ -76,6 +76,21 @@ func (f *Fields) AddName(name string, value []byte) {
 	f.list = append(f.list, field{f.putString(name), f.put(value)})
 }
 
+// Respell gives the i-th field its name in other case. It reports false, and changes nothing, where name is another one.
+func (f *Fields) Respell(i int, name []byte) bool {
+	have := f.at(f.list[i].name)
+	if len(have) != len(name) {
+		return false
+	}
+	for j, c := range have {
+		if lower(c) != lower(name[j]) {
+			return false
+		}
+	}
+	copy(have, name)
+	return true
+}
+
 // Set replaces every field called name by one; its place is that of the first.
 func (f *Fields) Set(name, value string) {
 	i := f.index(name, 0)
