@@ -3,7 +3,6 @@ package proxy
 import (
 	"cmp"
 	"errors"
-	"io"
 	"runtime"
 	"time"
 
@@ -36,6 +35,9 @@ type forwarder struct {
 	// could not be sent.
 	asked bool
 
+	// unfinished is the upstream of an exchange that failed while the request body was still being read.
+	unfinished inUse
+
 	// What became of the exchange, for the record.
 	received, sent int64
 	wrote          bool   // the response head went downstream
@@ -64,7 +66,7 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	for f.held < int(req.ContentLength) {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
-		if errors.Is(err, io.EOF) {
+		if httpx.IsEnd(err) {
 			break
 		}
 		if err != nil {
@@ -163,7 +165,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 				return downstreamError(werr)
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if httpx.IsEnd(err) {
 			break
 		}
 		if err != nil {
@@ -204,7 +206,7 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 	if err := down.Flush(); err != nil {
 		return downstreamError(err)
 	}
-	f.guard.disarm() // the route's timeout is for the answer, which has come; the copying notices a client that goes
+	f.guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
 	f.upload.start(down, up)
 	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch))
 	f.sent = n
@@ -214,6 +216,64 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		up.Abort(err)
 	}
 	return errors.Join(err, f.upload.wait())
+}
+
+// inUse is an upstream for the time of one exchange.
+type inUse struct {
+	exchange httpx.ClientExchange
+	conn     *appConn // of pool, nil for a stream
+	pool     *pool
+}
+
+// release gives the upstream back. Nobody may use it any more.
+func (u *inUse) release() {
+	u.exchange.Close()
+	if u.conn != nil {
+		u.pool.put(u.conn)
+	}
+	*u = inUse{}
+}
+
+// settle gives an upstream back after the exchange on it, which ended with err. Where the request body is still being
+// read for it, that is left to finish.
+func (f *forwarder) settle(up inUse, err error) {
+	f.guard.disarm()
+	if err != nil {
+		up.exchange.Abort(err)
+		if f.upload.running() {
+			f.unfinished = up
+			return
+		}
+	}
+	f.received = max(f.received, f.upload.bytes)
+	up.release()
+}
+
+// finish comes after the answer: it ends what settle left.
+func (f *forwarder) finish(down httpx.ServerExchange) {
+	if f.unfinished.exchange != nil {
+		f.upload.cut(down)
+		f.unfinished.release()
+	}
+}
+
+// breakOff ends an answer that has begun and can not be completed: the client must not take it for whole. gRPC says so
+// in its own way, by a status after what has come; a reset would be CANCELLED to it.
+func (f *forwarder) breakOff(down httpx.ServerExchange, err error) {
+	req := down.Request()
+	if req.Version == httpx.HTTP2 && isGRPC(req) && !isDownstream(err) && !errors.Is(err, errAnswered) {
+		f.grpcStatus = "14" // UNAVAILABLE
+		if errors.Is(err, errTimeout) {
+			f.grpcStatus = "4" // DEADLINE_EXCEEDED
+		}
+		var trailers httpx.Fields
+		trailers.AddString("grpc-status", f.grpcStatus)
+		trailers.AddName("grpc-message", appendGRPCMessage(nil, httpx.Describe(err).Body))
+		if down.End(&trailers) == nil {
+			return
+		}
+	}
+	down.Abort(err)
 }
 
 // copyBody streams src to dst, flushing whenever nothing more is ready, and ends dst. Trailers are passed on as far as
@@ -228,7 +288,7 @@ func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte) (total int
 				return total, nil, werr
 			}
 		}
-		if errors.Is(err, io.EOF) {
+		if httpx.IsEnd(err) {
 			return total, nil, dst.End(cleanRequestTrailers(src.Trailers()))
 		}
 		if err != nil {
@@ -295,6 +355,32 @@ func (u *uploader) finish(up httpx.ClientExchange) error {
 	case <-t.C:
 		up.Abort(errAnswered)
 		return errAnswered
+	}
+}
+
+// running reports whether there is an upload under way.
+func (u *uploader) running() bool {
+	if u.done == nil {
+		return false
+	}
+	select {
+	case <-u.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// cut ends an upload whose upstream is gone, once the client has been answered: only the client can end what it sends,
+// and one that waits for the answer does not. It has answeredGrace for it.
+func (u *uploader) cut(down httpx.ServerExchange) {
+	t := time.NewTimer(answeredGrace)
+	defer t.Stop()
+	select {
+	case <-u.done:
+	case <-t.C:
+		down.Abort(errAnswered)
+		<-u.done
 	}
 }
 

@@ -14,13 +14,14 @@ import (
 // guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for
 // any more must not go on in the app. It keeps one timer for the life of its forwarder.
 type guard struct {
-	mu     sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
-	timer  *time.Timer
-	target httpx.ClientExchange
-	turn   uint64    // counts exchanges: news of another one comes too late
-	since  time.Time // when the request came
-	due    time.Time // zero for never; a tick left over from the exchange before comes earlier
-	reason error     // what to abort with at due
+	mu      sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
+	timer   *time.Timer
+	target  httpx.ClientExchange
+	turn    uint64    // counts exchanges: news of another one comes too late
+	since   time.Time // when the request came
+	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
+	reason  error     // what to abort with at due
+	relaxed bool      // neither a limit nor a client that has ended its direction counts any more
 }
 
 // watch begins to guard up, which carries the request of down that came at since.
@@ -28,7 +29,7 @@ func (g *guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since 
 	g.mu.Lock()
 	g.turn++
 	turn := g.turn
-	g.target, g.since, g.due, g.reason = up, since, time.Time{}, nil
+	g.target, g.since, g.due, g.reason, g.relaxed = up, since, time.Time{}, nil, false
 	g.mu.Unlock()
 	if w, ok := down.(httpx.Watched); ok {
 		w.Watch(g, turn)
@@ -52,6 +53,26 @@ func (g *guard) Gone(turn uint64, reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil && g.turn == turn {
+		g.abortAfter(0, downstreamError(reason))
+	}
+}
+
+// relax is for an exchange that has become a tunnel: its time is no longer limited, and either direction may end first.
+func (g *guard) relax() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.relaxed = true
+	if g.timer != nil && !g.due.IsZero() {
+		g.timer.Stop()
+		g.due = time.Time{}
+	}
+}
+
+// end aborts the exchange at hand because its client's connection is being closed from here.
+func (g *guard) end(reason error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.target != nil {
 		g.abortAfter(0, downstreamError(reason))
 	}
 }
@@ -88,7 +109,7 @@ func (g *guard) disarm() {
 func (g *guard) longSince(moment time.Time) (turn uint64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.turn, g.target != nil && g.since.Before(moment)
+	return g.turn, g.target != nil && !g.relaxed && g.since.Before(moment)
 }
 
 // vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 somebody always reads; in HTTP/1.1

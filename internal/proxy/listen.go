@@ -73,8 +73,9 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 		a.active.Add(1)
 		conns.Go(func() {
 			defer a.active.Add(-1)
-			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns.
-			stop := context.AfterFunc(ctx, func() { conn.Close() })
+			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns. It is
+			// reset, for what is still under way must not look complete.
+			stop := context.AfterFunc(ctx, func() { newRawTunnel(conn).Abort(context.Cause(ctx)) })
 			defer stop()
 			a.serve(ctx, conn)
 		})

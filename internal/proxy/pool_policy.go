@@ -75,9 +75,10 @@ func (o *originTLS) secure(ctx context.Context, conn net.Conn, alpn string) (net
 	}
 	config, err := o.config(alpn)
 	if err == nil {
-		secured := tls.Client(conn, config)
+		below := &noticingEnd{Conn: conn}
+		secured := tls.Client(below, config)
 		if err = secured.HandshakeContext(ctx); err == nil {
-			return secured, nil
+			return &originConn{Conn: secured, below: below}, nil
 		}
 	}
 	conn.Close()

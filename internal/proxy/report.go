@@ -61,7 +61,7 @@ func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome
 	}
 	out := httpx.Describe(err)
 	if r.wrote || isDownstream(err) {
-		down.Abort(err)
+		r.breakOff(down, err)
 		return out
 	}
 	if aerr := r.localReply(down, out, "", ""); aerr != nil {

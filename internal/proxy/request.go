@@ -65,6 +65,7 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 		out.Flag = addFlag(out.Flag, "DI")
 	}
 	r.record(req, state, out)
+	r.finish(down)
 }
 
 // carry does what the configuration says. An error with r.wrote unset has not been answered yet.
@@ -215,17 +216,8 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		r.route.ApplyResponse(&r.resp, r.chosen)
 		err = r.reply(down, up)
 	}
-	r.guard.disarm()
-	if err != nil {
-		up.Abort(err)
-		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it
-	}
-	r.received = max(r.received, r.upload.bytes)
-	up.Close()
-	if r.conn != nil {
-		reach(e).pool.put(r.conn)
-		r.conn = nil
-	}
+	r.settle(inUse{exchange: up, conn: r.conn, pool: reach(e).pool}, err)
+	r.conn = nil
 	return err
 }
 

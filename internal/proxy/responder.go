@@ -49,6 +49,7 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	}
 	out := r.conclude(down, err, who.identity != "")
 	r.record(req, who, port, out)
+	r.finish(down)
 }
 
 // carry sends the request to the app, once more on a fresh connection where not a byte of it was written to the first.
@@ -89,17 +90,8 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	} else {
 		err = r.broken(p, err)
 	}
-	r.guard.disarm()
-	if err != nil {
-		up.Abort(err)
-		r.upload.wait() //nolint:errcheck // whatever stopped the upload is err, or follows from it
-	}
-	r.received = max(r.received, r.upload.bytes)
-	up.Close()
-	if r.conn != nil {
-		p.put(r.conn)
-		r.conn = nil
-	}
+	r.settle(inUse{exchange: up, conn: r.conn, pool: p}, err)
+	r.conn = nil
 	return err
 }
 
@@ -131,7 +123,7 @@ func (r *responder) conclude(down httpx.ServerExchange, err error, mesh bool) ht
 	out := httpx.Describe(err)
 	r.complain(err)
 	if r.wrote || isDownstream(err) {
-		down.Abort(err)
+		r.breakOff(down, err)
 		return out
 	}
 	mark, cause := "", ""

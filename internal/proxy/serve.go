@@ -38,6 +38,8 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	stop := onDrain(ctx, h.draining, func(context.Context) { server.Shutdown() })
 	defer stop()
 	defer h.clients.enter(client.NetConn(), h.guard)()
+	// Whoever closes the connection when ctx ends does not wake a handler that waits for its upstream.
+	defer context.AfterFunc(ctx, func() { h.guard.end(context.Cause(ctx)) })()
 	for {
 		ex, err := server.Next()
 		if err != nil {

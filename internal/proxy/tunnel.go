@@ -51,7 +51,7 @@ func (t *rawTunnel) Abort(error) {
 		return
 	}
 	conn := t.conn
-	if wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok {
+	for wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok; wrapped, ok = conn.(interface{ NetConn() net.Conn }) {
 		conn = wrapped.NetConn()
 	}
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {

@@ -195,6 +195,7 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 		m = modeDiscard
 	case fr.length < 0 && x.req.Version == httpx.HTTP10:
 		m, x.persist = modeUntilClose, false
+		x.s.link.setLinger(0) // the end of the connection will be that of the body: not so if this process is killed
 	case fr.length < 0:
 		m, fr.chunked = modeChunked, true
 	}
@@ -223,8 +224,12 @@ func (x *Exchange) End(trailers *httpx.Fields) error {
 		return ErrNoHead
 	}
 	x.ended = true
+	untilClose := x.out.mode == modeUntilClose
 	if err := x.out.end(trailers); err != nil {
 		return err
+	}
+	if untilClose {
+		x.s.link.setLinger(-1)
 	}
 	if x.s.link.raw.Load() {
 		return x.s.link.cause(x.s.link.closeWrite())

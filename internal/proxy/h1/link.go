@@ -23,12 +23,16 @@ func (l *link) abort(reason error) {
 	if !l.reason.CompareAndSwap(nil, &reason) {
 		return
 	}
+	l.setLinger(0)
 	// Below TLS: its Close would say goodbye, and could block on a peer that does not read.
-	conn := l.socket()
-	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		_ = tcp.SetLinger(0) // it only fails on a connection that is gone
+	l.socket().Close()
+}
+
+// setLinger says what becomes of the connection when it is closed: reset with 0, ended with -1 (tcp(7), SO_LINGER).
+func (l *link) setLinger(seconds int) {
+	if tcp, ok := l.socket().(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(seconds) // it only fails on a connection that is gone
 	}
-	conn.Close()
 }
 
 // socket is the connection below TLS and other wrappings.

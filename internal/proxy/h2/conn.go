@@ -236,6 +236,9 @@ func (c *conn) fail(err error) {
 	}
 	c.err = err
 	c.draining = true
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // a good end for the connection is none for a stream on it
+	}
 	c.streams.each(func(s *stream) {
 		var cause error = &closedError{err}
 		if s.headInBuffer() {

@@ -2,6 +2,10 @@ package httpx
 
 import "io"
 
+// IsEnd reports whether what Read returned is the end of a message as its sender meant it. Only io.EOF itself is: an
+// error that has io.EOF somewhere inside tells of something else that ended, and a message that ends with that is cut.
+func IsEnd(err error) bool { return err == io.EOF } //nolint:errorlint // see above
+
 // Version is the protocol a message came in.
 type Version uint8
 

@@ -111,6 +111,9 @@ func (r *Relayer) Relay(ctx context.Context, a, b Stream, traffic *Traffic) Resu
 		traffic = &Traffic{}
 	}
 	p := &pair{relayer: r, a: a, b: b, traffic: traffic}
+	for _, s := range []Stream{a, b} {
+		resetOnClose(s)
+	}
 	cut := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(cut)
@@ -129,11 +132,14 @@ func (r *Relayer) Relay(ctx context.Context, a, b Stream, traffic *Traffic) Resu
 	if !stop() {
 		<-cut // it may still be breaking the streams, which are the caller's again once this returns
 	}
-	a.Close()
-	b.Close()
-
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	for _, s := range []Stream{a, b} {
+		if p.err == nil {
+			finOnClose(s)
+		}
+		s.Close()
+	}
 	return Result{AToB: traffic.AToB.Load(), BToA: traffic.BToA.Load(), Ended: p.ended, Err: p.err}
 }
 
@@ -208,16 +214,28 @@ func (p *pair) end(from Side, err error) {
 
 // abort makes the peer of s see a reset at the Close that follows.
 func abort(s any, err error) {
-	switch s := s.(type) {
-	case interface{ Abort(reason error) }:
+	if s, ok := s.(interface{ Abort(reason error) }); ok {
 		s.Abort(err)
-	case interface{ NetTCP() *net.TCPConn }: // Socket
-		abort(s.NetTCP(), err)
-	case *net.TCPConn:
-		// Linger 0 turns Close into RST (tcp(7)). Where it fails the connection is gone, and that is fine.
-		_ = s.SetLinger(0)
+		return
+	}
+	resetOnClose(s)
+}
+
+// resetOnClose makes a socket end with RST, also where the kernel closes it because this process was killed: a
+// connection between the two directions of which nobody stands any more must not look like one that has ended.
+// finOnClose takes that back.
+func resetOnClose(s any) { setLinger(s, 0) }
+
+func finOnClose(s any) { setLinger(s, -1) }
+
+// setLinger sets SO_LINGER of the socket below s, where there is one: 0 turns close into RST (tcp(7)). Where it fails
+// the connection is gone, and that is fine.
+func setLinger(s any, seconds int) {
+	switch s := s.(type) {
+	case interface{ SetLinger(seconds int) error }: // net.TCPConn, Socket
+		_ = s.SetLinger(seconds)
 	case interface{ NetConn() net.Conn }: // PeekConn, tls.Conn
-		abort(s.NetConn(), err)
+		setLinger(s.NetConn(), seconds)
 	}
 }
 
@@ -346,7 +364,7 @@ func (r *Relayer) pump(dst io.Writer, src io.Reader, n *atomic.Int64) (half, err
 				return dstSide, err
 			}
 		}
-		if errors.Is(readErr, io.EOF) {
+		if readErr == io.EOF { // itself: an error with io.EOF inside is no end that the peer meant
 			return 0, nil
 		}
 		if readErr != nil {
