@@ -208,11 +208,11 @@ var policies = []struct {
 	name, retries              string
 	post, get, keyed, disowned int32
 }{
-	{name: "no_policy", post: 1, get: 3, keyed: 3, disowned: 3},
+	{name: "no_policy", post: 1, get: 3, disowned: 3},
 	{name: "attempts_0", retries: "retries: {attempts: 0}", post: 1, get: 1, keyed: 1, disowned: 1},
-	{name: "attempts_3", retries: "retries: {attempts: 3}", post: 1, get: 4, keyed: 4, disowned: 4},
-	{name: "before_request", retries: "retries: {attempts: 2, retryOn: reset-before-request}", post: 1, get: 3, keyed: 3, disowned: 3},
-	{name: "reset", retries: "retries: {attempts: 2, retryOn: reset}", post: 3, get: 3, keyed: 3, disowned: 3},
+	{name: "attempts_3", retries: "retries: {attempts: 3, backoff: 1ms}", post: 1, get: 4, keyed: 4, disowned: 4},
+	{name: "before_request", retries: "retries: {attempts: 2, retryOn: reset-before-request, backoff: 1ms}", post: 1, get: 3, keyed: 3, disowned: 3},
+	{name: "reset", retries: "retries: {attempts: 2, retryOn: reset, backoff: 1ms}", post: 3, get: 3, keyed: 3, disowned: 3},
 }
 
 const usersDestination = "dst/myapp/users-service.myapp.svc.cluster.local:8080"
@@ -275,6 +275,9 @@ func TestExecutions(t *testing.T) {
 						name, method, key string
 						want              int32
 					}{{"post", "POST", "", p.post}, {"get", "GET", "", p.get}, {"keyed_post", "POST", "1", p.keyed}} {
+						if kind.want == 0 {
+							continue // takes long without a shorter pause, and is the same as get
+						}
 						t.Run(kind.name, func(t *testing.T) { app.ask(t, c, kind.method, kind.key, kind.want, p.disowned) })
 					}
 				})
