@@ -293,6 +293,11 @@ func (r *requester) overdue() bool {
 // open gets a stream or a connection to the endpoint and prepares the request for it. In steady state there is one.
 func (r *requester) open(ctx context.Context, req *httpx.Request, e *lb.Endpoint) (httpx.ClientExchange, error) {
 	up := reach(e)
+	if e.OnTrial(time.Now) {
+		trial, cancel := context.WithTimeout(ctx, lb.TrialTimeout)
+		defer cancel()
+		ctx = trial
+	}
 	if up.peer != nil {
 		s, err := up.peer.http.open(ctx, r.backend.connectTimeout())
 		if err != nil {

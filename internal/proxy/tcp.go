@@ -88,6 +88,7 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 		tried = append(tried, e)
 		t, err := dialEndpoint(ctx, b, e)
 		if err == nil {
+			e.Accepted()
 			e.Begin()
 			c.endpoint = e
 			return t, nil
@@ -119,7 +120,11 @@ func (c *outboundCall) pick(ctx context.Context, b *backend, tried []*lb.Endpoin
 }
 
 func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, error) {
-	ctx, cancel := context.WithTimeout(ctx, b.connectTimeout())
+	limit := b.connectTimeout()
+	if e.OnTrial(time.Now) {
+		limit = min(limit, lb.TrialTimeout)
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	up := reach(e)
 	if up.peer != nil {

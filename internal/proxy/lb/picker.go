@@ -190,8 +190,9 @@ func (p *Picker) untried(t *tier, tried []*Endpoint) *Endpoint {
 	return nil
 }
 
+// usable reports whether e can be picked, and takes its trial where it is due: an endpoint found usable must be used.
 func usable(e *Endpoint, tried []*Endpoint) bool {
-	return !e.Among(tried) && !e.Ejected(time.Now)
+	return !e.Among(tried) && e.take(time.Now)
 }
 
 // choose applies the algorithm alone.

@@ -132,9 +132,9 @@ func TestAcceptedEndsAnEjection(t *testing.T) {
 	if !e.Ejected(time.Now) {
 		t.Fatal("Ejected = false right after a refused connection")
 	}
-	later := func() time.Time { return time.Now().Add(refusedFor) }
+	later := func() time.Time { return time.Now().Add(firstPause) }
 	if e.Ejected(later) {
-		t.Errorf("Ejected = true after %v", refusedFor)
+		t.Errorf("Ejected = true after %v", firstPause)
 	}
 	e.Accepted()
 	if e.Ejected(time.Now) {
