@@ -59,10 +59,13 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 		f.heldAll = true
 		return nil
 	}
-	if req.Upgrade != nil || isConnect(req) || req.ContentLength < 0 || req.ContentLength > scratch {
+	if req.Upgrade != nil || isConnect(req) || req.ContentLength > scratch {
 		return nil
 	}
 	f.need()
+	if req.ContentLength < 0 {
+		return f.holdArrived(down)
+	}
 	for f.held < int(req.ContentLength) {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
@@ -77,6 +80,27 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	f.heldAll = true
 	return nil
 }
+
+// holdArrived reads what is there already of a body of unknown length, without waiting for more. A unary gRPC call has
+// mostly come whole.
+func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
+	for f.held < len(f.buf) && down.Ready() {
+		n, err := down.Read(f.buf[f.held:])
+		f.held += n
+		if httpx.IsEnd(err) {
+			f.heldAll = true
+			break
+		}
+		if err != nil {
+			return downstreamError(err)
+		}
+	}
+	f.received = int64(f.held)
+	return nil
+}
+
+// replayable reports whether the request can be sent again: nothing of its body was read but what is held.
+func (f *forwarder) replayable() bool { return f.heldAll || f.upload.done == nil }
 
 func (f *forwarder) need() {
 	if f.buf == nil {
@@ -93,21 +117,25 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	if err != nil {
 		return cmp.Or(unsendable(err), err)
 	}
-	if !f.heldAll {
-		if err := up.Flush(); err != nil {
-			return err
-		}
-		if !f.asksToSwitch(req) {
-			f.upload.start(down, up)
-		}
-		return nil
-	}
 	if f.held > 0 {
 		if _, err := up.Write(f.buf[:f.held]); err != nil {
 			return err
 		}
 	}
-	return up.End(nil)
+	if f.heldAll {
+		var trailers *httpx.Fields
+		if req.ContentLength < 0 {
+			trailers = cleanRequestTrailers(down.Trailers())
+		}
+		return up.End(trailers)
+	}
+	if err := up.Flush(); err != nil {
+		return err
+	}
+	if !f.asksToSwitch(req) {
+		f.upload.start(down, up)
+	}
+	return nil
 }
 
 // asksToSwitch tells whether nothing may be sent or read until the response says what protocol comes next: before
@@ -245,7 +273,7 @@ func (f *forwarder) settle(up inUse, err error) {
 			return
 		}
 	}
-	f.received = max(f.received, f.upload.bytes)
+	f.received = int64(f.held) + f.upload.bytes
 	up.release()
 }
 

@@ -148,7 +148,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 			continue
 		}
 		switch {
-		case r.tries > policy.Attempts, r.wrote, !r.heldAll:
+		case r.tries > policy.Attempts, r.wrote, !r.replayable():
 			return r.exhausted(failed.err)
 		case !retryable(policy, down.Request(), failed), !r.c.dest.budget.take(failed.failure):
 			return r.exhausted(failed.err)
@@ -265,7 +265,7 @@ func (r *requester) judge(req *httpx.Request) error {
 // from the budget.
 func (r *requester) mayRetry(req *httpx.Request, failed *tryError) bool {
 	policy := &r.route.Plan.Retry
-	return r.tries <= policy.Attempts && r.heldAll && retryable(policy, req, failed)
+	return r.tries <= policy.Attempts && r.replayable() && retryable(policy, req, failed)
 }
 
 // timeLeft is the time the try at hand may take, 0 for any.

@@ -58,7 +58,7 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 // disowned is sent once more.
 func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, who *caller, p *pool) error {
 	err := r.attempt(ctx, down, p, pooled)
-	if err == nil || !r.heldAll || r.wrote {
+	if err == nil || !r.replayable() || r.wrote {
 		return err
 	}
 	failed := asTry(err)
