@@ -73,6 +73,17 @@ func PeerID(cs *tls.ConnectionState) (ID, error) {
 	return certID(cs.PeerCertificates[0])
 }
 
+// PeerExpiry is when the peer of an established mesh connection stops being who it has proven to be: at the end of its
+// certificate, or of the first that ends of those that it sent along. Zero where it showed none.
+func PeerExpiry(cs *tls.ConnectionState) (end time.Time) {
+	for _, c := range cs.PeerCertificates {
+		if end.IsZero() || c.NotAfter.Before(end) {
+			end = c.NotAfter
+		}
+	}
+	return end
+}
+
 // ServerConfig gives the TLS settings for connections from the mesh: the client must show a certificate that chains
 // to the roots and carries a SPIFFE ID of a trust domain of the mesh. protos are the ALPN names in order of preference; none means ALPNMesh, then
 // ALPNH2. The caller owns the value.

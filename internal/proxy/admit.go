@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -33,7 +32,7 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 		return plan.InboundPort{}, errUngoverned
 	}
 	port := i.self.port(number)
-	if port.MTLS == model.MTLSStrict && !publicPort(number) {
+	if i.refusesPlain(number) {
 		return port, &strictError{origin: port.MTLSOrigin}
 	}
 	return port, nil

@@ -41,7 +41,7 @@ func (c *outboundCall) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
 func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
 	var idle sync.Pool
 	o := h2.Options{Pool: c.o.h2pool, Workers: c.o.workers}
-	serveHTTP2(ctx, client, o, c.o.draining, func(s httpx.ServerExchange) {
+	serveHTTP2(ctx, client, o, ending{draining: c.o.draining}, func(s httpx.ServerExchange) {
 		r, _ := idle.Get().(*requester)
 		if r == nil {
 			r = &requester{c: c}

@@ -34,6 +34,8 @@ type inbound struct {
 	workers   *h2.Workers
 	log       *slog.Logger
 	draining  <-chan struct{}
+	grace     time.Duration // how long a connection may go on that would not be admitted any more
+	plain     plainConns
 
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
 	said     refusals // what the log says of which port
@@ -77,7 +79,10 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 			i.stream(ctx, s, who, local)
 		},
 	})
-	stop := onDrain(ctx, i.draining, func(ctx context.Context) {
+	// The peer is who it was for as long as its certificate says so.
+	proven := newTenure(conn, i.grace).until(identity.PeerExpiry(&state))
+	defer proven.leave()
+	stop := onDrain(ctx, i.draining, proven.ended, func(ctx context.Context) {
 		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
 	})
 	defer stop()
@@ -213,6 +218,12 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		i.shut(ctx, conn, who, dst, err)
 		return
 	}
+	admitted := newTenure(conn, i.grace)
+	i.plain.enter(admitted, dst.Port())
+	defer i.plain.leave(admitted)
+	if i.refusesPlain(dst.Port()) {
+		admitted.end() // the policy has changed before the connection was among those that are told
+	}
 	client := netio.NewPeekConn(conn)
 	dial := func(ctx context.Context) (tunnel, error) {
 		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
@@ -239,9 +250,9 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case found.err != nil:
 		newRawTunnel(client).Abort(found.err)
 	case found.protocol == netio.HTTP1:
-		i.serveHTTP1(ctx, client, who, dst)
+		i.serveHTTP1(ctx, client, who, dst, admitted)
 	case found.protocol == netio.HTTP2:
-		i.serveHTTP2(ctx, client, who, dst)
+		i.serveHTTP2(ctx, client, who, dst, admitted)
 	default:
 		i.opaque(ctx, newRawTunnel(client), found.server, who, dst)
 	}
@@ -270,10 +281,10 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 }
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
-func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
+func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *tenure) {
 	r := &responder{i: i}
 	h := &http1Service{
-		buffers: i.buffers, draining: i.draining, clients: &i.upstreams.clients, guard: &r.guard,
+		buffers: i.buffers, draining: i.draining, ended: t.ended, clients: &i.upstreams.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) {
 			r.handle(ctx, ex, who, dst)
 		},
@@ -286,11 +297,11 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 }
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
-func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort) {
+func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *tenure) {
 	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()})
 	defer leave()
 	o := h2.Options{Pool: i.h2pool, Workers: i.workers, Quota: requests}
-	serveHTTP2(ctx, client, o, i.draining, func(s httpx.ServerExchange) {
+	serveHTTP2(ctx, client, o, ending{i.draining, t.ended}, func(s httpx.ServerExchange) {
 		r := &responder{i: i}
 		r.handle(ctx, s, who, dst)
 	})

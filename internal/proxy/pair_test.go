@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"fmt"
@@ -28,6 +29,7 @@ type mesh struct {
 	t   testing.TB
 	ctx context.Context
 	ca  *identity.CA
+	ttl time.Duration // of certificates
 
 	mu   sync.Mutex
 	pods map[string]*plan.Workload // what the control plane knows, by resource name
@@ -90,7 +92,7 @@ func (m *mesh) ungoverned(name string) *sidecar {
 		if err != nil {
 			return nil, nil, err
 		}
-		chain, err = m.ca.Sign(csr, s.id, time.Hour)
+		chain, err = m.ca.Sign(csr, s.id, cmp.Or(m.ttl, time.Hour))
 		return chain, m.ca.Roots(), err
 	}})
 	if err != nil {

@@ -54,6 +54,19 @@ type meshConn struct {
 	conn net.Conn
 
 	opened uint32 // streams when closeIdle last looked; its alone
+
+	// tenure ends when the certificate of the server does, at expires; nil where it showed none.
+	tenure  *tenure
+	expires time.Time
+}
+
+// run serves the connection until it ends. It takes no more streams once its tenure is over.
+func (c *meshConn) run(ctx context.Context) {
+	if c.tenure != nil {
+		defer c.tenure.until(c.expires).leave()
+		defer onDrain(ctx, nil, c.tenure.ended, func(context.Context) { c.GoAway() })()
+	}
+	c.Run(ctx) //nolint:errcheck // every stream that the end cut off reports it
 }
 
 // link keeps HTTP/2 connections to one place: one, and more only while every one has as many streams as the peer
@@ -167,7 +180,7 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 	if d.err != nil {
 		return
 	}
-	d.conn.Run(ctx) //nolint:errcheck // every stream that the end cut off reports it
+	d.conn.run(ctx)
 	l.mu.Lock()
 	l.replace(func(conns []*meshConn) []*meshConn { return without(conns, d.conn) })
 	l.mu.Unlock()

@@ -174,8 +174,9 @@ func (p *Proxy) newHandlers() {
 		callers: callers{table: p.table, discovery: p.outage, run: p.ups.run},
 		self:    p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
 		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
-		refusals: p.refusals,
+		refusals: p.refusals, grace: p.o.Drain,
 	}
+	p.self.onPolicy = p.inbound.enforce
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
@@ -374,7 +375,8 @@ func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshCo
 	client := h2.NewClient(secured, h2.Options{
 		Coalescer: coalescer, Pool: p.ups.h2pool, Metadata: meshMark(), MaxFrame: meshFrame,
 	})
-	return &meshConn{Client: client, conn: secured}, nil
+	state := secured.ConnectionState()
+	return &meshConn{Client: client, conn: secured, tenure: newTenure(conn, p.o.Drain), expires: identity.PeerExpiry(&state)}, nil
 }
 
 // meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved

@@ -27,8 +27,9 @@ type self struct {
 	once     sync.Once
 	governed chan struct{} // closed when policy is first set
 	onceGov  sync.Once
-	// onInbound is told the name of the inbound policy to subscribe to.
+	// onInbound is told the name of the inbound policy to subscribe to, onPolicy that another one is in force.
 	onInbound func(name string)
+	onPolicy  func()
 }
 
 func newSelf(pod model.Key, ips []netip.Addr) *self {
@@ -49,6 +50,7 @@ func (s *self) learn(w *plan.Workload) {
 
 func (s *self) setPolicy(p *plan.InboundPolicy) {
 	s.policy.Store(p)
+	s.onPolicy()
 	s.onceGov.Do(func() { close(s.governed) })
 }
 

@@ -20,6 +20,7 @@ const httpIdle = time.Hour
 type http1Service struct {
 	buffers  *h1.Buffers
 	draining <-chan struct{}
+	ended    <-chan struct{} // of the connection's tenure, nil where it has none
 	// clients is told of the connection, whose exchanges guard watches.
 	clients *vigil
 	guard   *guard
@@ -35,7 +36,7 @@ type http1Service struct {
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	server := h1.NewServer(client.NetConn(), h1.Options{Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, IdleTimeout: httpIdle})
 	defer server.Close()
-	stop := onDrain(ctx, h.draining, func(context.Context) { server.Shutdown() })
+	stop := onDrain(ctx, h.draining, h.ended, func(context.Context) { server.Shutdown() })
 	defer stop()
 	defer h.clients.enter(client.NetConn(), h.guard)()
 	// Whoever closes the connection when ctx ends does not wake a handler that waits for its upstream.
@@ -73,15 +74,19 @@ func (h *http1Service) refuse(server *h1.Server, err error) {
 // statusHeadTooLarge is RFC 6585 §5's.
 const statusHeadTooLarge = 431
 
+// ending says when a connection is to take no more requests: when the proxy drains, or when the connection's tenure ends
+// (nil where it has none).
+type ending struct{ draining, tenure <-chan struct{} }
+
 // serveHTTP2 calls handle, in many goroutines, for the requests of an HTTP/2 connection.
-func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, draining <-chan struct{}, handle func(httpx.ServerExchange)) {
+func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, ends ending, handle func(httpx.ServerExchange)) {
 	o.Handler = func(s *h2.ServerStream) {
 		asHTTP1Upgrade(s.Request())
 		handle(s)
 	}
 	o.IdleTimeout = httpIdle
 	server := h2.NewServer(conn, o)
-	stop := onDrain(ctx, draining, func(ctx context.Context) {
+	stop := onDrain(ctx, ends.draining, ends.tenure, func(ctx context.Context) {
 		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
 	})
 	defer stop()
@@ -89,8 +94,8 @@ func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, draining <-cha
 	conn.Close()
 }
 
-// onDrain calls do once draining closes. The returned function ends the watch and waits for do.
-func onDrain(ctx context.Context, draining <-chan struct{}, do func(context.Context)) (stop func()) {
+// onDrain calls do once draining or ended closes. The returned function ends the watch and waits for do.
+func onDrain(ctx context.Context, draining, ended <-chan struct{}, do func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {
@@ -98,6 +103,8 @@ func onDrain(ctx context.Context, draining <-chan struct{}, do func(context.Cont
 		select {
 		case <-ctx.Done():
 		case <-draining:
+			do(ctx)
+		case <-ended:
 			do(ctx)
 		}
 	}()
