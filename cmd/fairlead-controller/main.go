@@ -113,6 +113,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster in metrics")
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
 	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
+	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
 	level := slog.LevelInfo
 	fs.TextVar(&level, "log-level", level, "least level that is logged: DEBUG, INFO, WARN, ERROR")

@@ -21,6 +21,8 @@ type Global struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     plan.AccessLogFormat
+	// Paths is pathNormalization.
+	Paths plan.PathNormalization
 }
 
 // DefaultRootNamespace is where the control plane runs.
@@ -67,7 +69,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 	case "mesh":
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
-			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog,
+			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
 		}
 	}
 	return nil

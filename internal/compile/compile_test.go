@@ -43,9 +43,10 @@ func TestCompileMalformedNames(t *testing.T) {
 
 func TestCompileMesh(t *testing.T) {
 	g := global()
-	g.RefuseUnknown, g.AccessLog = true, plan.AccessLogJSON
+	g.RefuseUnknown, g.AccessLog, g.Paths = true, plan.AccessLogJSON, plan.PathMergeSlashes
 	want := &plan.MeshGlobal{
 		TrustDomain: "cluster.local", ClusterDomain: "cluster.local", ClusterID: "Kubernetes", RefuseUnknown: true, AccessLog: plan.AccessLogJSON,
+		Paths: plan.PathMergeSlashes,
 	}
 	got := compile.Compile(store.NewReader(store.New().Snapshot()), g, "mesh")
 	if diff := cmp.Diff(plan.Resource(want), got); diff != "" {

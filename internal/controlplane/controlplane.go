@@ -44,6 +44,8 @@ type Options struct {
 	// OutboundPolicy says what becomes of calls to hosts that are not in the registry: "ALLOW_ANY" (the default) lets
 	// them pass, "REGISTRY_ONLY" refuses them.
 	OutboundPolicy string
+	// PathNormalization is Istio's: "BASE" (the default), "NONE", "MERGE_SLASHES" or "DECODE_AND_MERGE_SLASHES".
+	PathNormalization string
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
 	AccessLog string
 	// MaxAge is how long a proxy stays connected before it is asked to connect anew; 0 means 30 minutes.
@@ -155,6 +157,17 @@ func (o *Options) global() (compile.Global, error) {
 		g.RefuseUnknown = true
 	default:
 		return g, fmt.Errorf("outbound policy %q: must be ALLOW_ANY or REGISTRY_ONLY", o.OutboundPolicy)
+	}
+	switch o.PathNormalization {
+	case "", "BASE":
+	case "NONE":
+		g.Paths = plan.PathNone
+	case "MERGE_SLASHES":
+		g.Paths = plan.PathMergeSlashes
+	case "DECODE_AND_MERGE_SLASHES":
+		g.Paths = plan.PathDecodeAndMergeSlashes
+	default:
+		return g, fmt.Errorf("path normalization %q: must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES", o.PathNormalization)
 	}
 	switch o.AccessLog {
 	case "", "off":

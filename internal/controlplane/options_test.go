@@ -25,6 +25,7 @@ func TestNewRefuses(t *testing.T) {
 		{"no_address", "no address to listen on", func(o *Options) { o.Listen = "" }},
 		{"access_log", `access log "xml": must be off, text or json`, func(o *Options) { o.AccessLog = "xml" }},
 		{"trust_domain_alias", `trust domain "Old": 'O' is not allowed`, func(o *Options) { o.TrustDomainAliases = []string{"old", "Old"} }},
+		{"path_normalization", `path normalization "base": must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES`, func(o *Options) { o.PathNormalization = "base" }},
 		{"outbound_policy", `outbound policy "DENY": must be ALLOW_ANY or REGISTRY_ONLY`, func(o *Options) { o.OutboundPolicy = "DENY" }},
 	}
 	for _, tt := range tests {

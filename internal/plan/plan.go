@@ -267,6 +267,36 @@ const (
 	AccessLogJSON
 )
 
+// PathNormalization says which spellings of a path are made one before rules look at it, and before it goes on.
+type PathNormalization uint8
+
+// The modes, Istio's. The zero value is its default.
+const (
+	// PathBase resolves dot segments, unescapes what needs no escape, and takes a backslash for a slash.
+	PathBase PathNormalization = iota
+	// PathNone leaves paths as they came.
+	PathNone
+	// PathMergeSlashes makes one slash of several as well.
+	PathMergeSlashes
+	// PathDecodeAndMergeSlashes takes escaped slashes and backslashes for slashes too.
+	PathDecodeAndMergeSlashes
+)
+
+// String gives Istio's word.
+func (n PathNormalization) String() string {
+	switch n {
+	case PathBase:
+		return "BASE"
+	case PathNone:
+		return "NONE"
+	case PathMergeSlashes:
+		return "MERGE_SLASHES"
+	case PathDecodeAndMergeSlashes:
+		return "DECODE_AND_MERGE_SLASHES"
+	}
+	return "invalid"
+}
+
 // MeshGlobal holds what is the same for the whole mesh.
 type MeshGlobal struct {
 	TrustDomain   string
@@ -275,6 +305,7 @@ type MeshGlobal struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     AccessLogFormat
+	Paths         PathNormalization
 }
 
 // ResourceName implements Resource.

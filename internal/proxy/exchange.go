@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"time"
 
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/h1"
 	"fairlead.dev/fairlead/internal/proxy/httpx"
 )
@@ -30,6 +31,7 @@ type forwarder struct {
 	held    int
 	heldAll bool
 	upload  uploader
+	path    []byte // scratch for a path that was not normal
 	guard   guard
 	// asked says that the upstream was given something of the request, so that an answer may come although the rest
 	// could not be sent.
@@ -101,6 +103,24 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 
 // replayable reports whether the request can be sent again: nothing of its body was read but what is held.
 func (f *forwarder) replayable() bool { return f.heldAll || f.upload.done == nil }
+
+
+// maxPathScratch bounds the scratch that a connection keeps between requests.
+const maxPathScratch = 1 << 10
+
+// normalize gives the request's path the one spelling that rules match and the app sees.
+func (f *forwarder) normalize(req *httpx.Request, mode plan.PathNormalization) error {
+	path, ok := httpx.NormalizePath(f.path, req.Path, mode)
+	if !ok {
+		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Detail: "the path has a NUL"}
+	}
+	isNew := len(path) > 0 && (len(req.Path) == 0 || &path[0] != &req.Path[0])
+	if isNew && cap(path) <= maxPathScratch {
+		f.path = path[:0]
+	}
+	req.Path = path
+	return nil
+}
 
 func (f *forwarder) need() {
 	if f.buf == nil {

@@ -289,6 +289,7 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.access.SetFormat(g.AccessLog)
+	p.self.paths.Store(uint32(g.Paths))
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 }
 

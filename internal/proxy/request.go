@@ -59,7 +59,10 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
 		req.Authority = []byte(net.JoinHostPort(string(state.plan.Host), portString(r.c.local.Port())))
 	}
-	err := r.carry(ctx, down, state)
+	err := r.normalize(req, r.c.o.self.pathMode())
+	if err == nil {
+		err = r.carry(ctx, down, state)
+	}
 	out := r.conclude(down, err)
 	if r.delayed {
 		out.Flag = addFlag(out.Flag, "DI")

@@ -43,7 +43,10 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 		req.Fields.AddString(clientCertField, who.forwarded)
 	}
 	port := r.i.port(who, addr)
-	err := r.begin(down)
+	err := r.normalize(req, r.i.self.pathMode())
+	if err == nil {
+		err = r.begin(down)
+	}
 	if err == nil {
 		err = r.carry(ctx, down, who, port.pool)
 	}

@@ -27,6 +27,7 @@ type self struct {
 	once     sync.Once
 	governed chan struct{} // closed when policy is first set
 	onceGov  sync.Once
+	paths    atomic.Uint32 // a plan.PathNormalization
 	// onInbound is told the name of the inbound policy to subscribe to, onPolicy that another one is in force.
 	onInbound func(name string)
 	onPolicy  func()
@@ -47,6 +48,9 @@ func (s *self) learn(w *plan.Workload) {
 	}
 	s.once.Do(func() { close(s.known) })
 }
+
+// pathMode is how paths of requests are normalized, Istio's default until the control plane has spoken.
+func (s *self) pathMode() plan.PathNormalization { return plan.PathNormalization(s.paths.Load()) }
 
 func (s *self) setPolicy(p *plan.InboundPolicy) {
 	s.policy.Store(p)

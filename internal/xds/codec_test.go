@@ -91,15 +91,16 @@ func (g generator) fill(v reflect.Value) {
 		return
 	}
 	limits := map[reflect.Type]int{
-		reflect.TypeFor[model.Protocol]():       int(model.UDP),
-		reflect.TypeFor[model.MatchKind]():      int(model.Present),
-		reflect.TypeFor[model.LBKind]():         int(model.Passthrough),
-		reflect.TypeFor[model.TLSMode]():        int(model.TLSIstioMutual),
-		reflect.TypeFor[model.PortMode]():       int(model.PortFromRequest),
-		reflect.TypeFor[model.Proximity]():      int(model.OnlySameNode),
-		reflect.TypeFor[plan.Health]():          int(plan.Draining),
-		reflect.TypeFor[model.MTLSMode]():       int(model.MTLSDisable),
-		reflect.TypeFor[plan.AccessLogFormat](): int(plan.AccessLogJSON),
+		reflect.TypeFor[model.Protocol]():         int(model.UDP),
+		reflect.TypeFor[model.MatchKind]():        int(model.Present),
+		reflect.TypeFor[model.LBKind]():           int(model.Passthrough),
+		reflect.TypeFor[model.TLSMode]():          int(model.TLSIstioMutual),
+		reflect.TypeFor[model.PortMode]():         int(model.PortFromRequest),
+		reflect.TypeFor[model.Proximity]():        int(model.OnlySameNode),
+		reflect.TypeFor[plan.Health]():            int(plan.Draining),
+		reflect.TypeFor[model.MTLSMode]():         int(model.MTLSDisable),
+		reflect.TypeFor[plan.PathNormalization](): int(plan.PathDecodeAndMergeSlashes),
+		reflect.TypeFor[plan.AccessLogFormat]():   int(plan.AccessLogJSON),
 	}
 	switch v.Kind() { //nolint:exhaustive // the default panics
 	case reflect.Struct:

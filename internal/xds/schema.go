@@ -280,4 +280,5 @@ func (c *coder) mesh(m *plan.MeshGlobal) {
 	text(c, 3, &m.ClusterID)
 	c.bool(4, &m.RefuseUnknown)
 	enum(c, 5, &m.AccessLog, plan.AccessLogJSON, plan.AccessLogText)
+	enum(c, 6, &m.Paths, plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes)
 }

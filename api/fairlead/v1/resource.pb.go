@@ -511,6 +511,58 @@ func (AccessLogFormat) EnumDescriptor() ([]byte, []int) {
 	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{8}
 }
 
+type PathNormalization int32
+
+const (
+	PathNormalization_PATH_NORMALIZATION_BASE                     PathNormalization = 0
+	PathNormalization_PATH_NORMALIZATION_NONE                     PathNormalization = 1
+	PathNormalization_PATH_NORMALIZATION_MERGE_SLASHES            PathNormalization = 2
+	PathNormalization_PATH_NORMALIZATION_DECODE_AND_MERGE_SLASHES PathNormalization = 3
+)
+
+// Enum value maps for PathNormalization.
+var (
+	PathNormalization_name = map[int32]string{
+		0: "PATH_NORMALIZATION_BASE",
+		1: "PATH_NORMALIZATION_NONE",
+		2: "PATH_NORMALIZATION_MERGE_SLASHES",
+		3: "PATH_NORMALIZATION_DECODE_AND_MERGE_SLASHES",
+	}
+	PathNormalization_value = map[string]int32{
+		"PATH_NORMALIZATION_BASE":                     0,
+		"PATH_NORMALIZATION_NONE":                     1,
+		"PATH_NORMALIZATION_MERGE_SLASHES":            2,
+		"PATH_NORMALIZATION_DECODE_AND_MERGE_SLASHES": 3,
+	}
+)
+
+func (x PathNormalization) Enum() *PathNormalization {
+	p := new(PathNormalization)
+	*p = x
+	return p
+}
+
+func (x PathNormalization) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (PathNormalization) Descriptor() protoreflect.EnumDescriptor {
+	return file_fairlead_v1_resource_proto_enumTypes[9].Descriptor()
+}
+
+func (PathNormalization) Type() protoreflect.EnumType {
+	return &file_fairlead_v1_resource_proto_enumTypes[9]
+}
+
+func (x PathNormalization) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use PathNormalization.Descriptor instead.
+func (PathNormalization) EnumDescriptor() ([]byte, []int) {
+	return file_fairlead_v1_resource_proto_rawDescGZIP(), []int{9}
+}
+
 // Payload is the body of a resource.
 type Payload struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3207,14 +3259,15 @@ func (x *TrustBundle) GetAliases() []string {
 }
 
 type MeshGlobal struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	TrustDomain   string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
-	ClusterDomain string                 `protobuf:"bytes,2,opt,name=cluster_domain,json=clusterDomain,proto3" json:"cluster_domain,omitempty"`
-	ClusterId     string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
-	RefuseUnknown bool                   `protobuf:"varint,4,opt,name=refuse_unknown,json=refuseUnknown,proto3" json:"refuse_unknown,omitempty"`
-	AccessLog     AccessLogFormat        `protobuf:"varint,5,opt,name=access_log,json=accessLog,proto3,enum=fairlead.v1.AccessLogFormat" json:"access_log,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state             protoimpl.MessageState `protogen:"open.v1"`
+	TrustDomain       string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
+	ClusterDomain     string                 `protobuf:"bytes,2,opt,name=cluster_domain,json=clusterDomain,proto3" json:"cluster_domain,omitempty"`
+	ClusterId         string                 `protobuf:"bytes,3,opt,name=cluster_id,json=clusterId,proto3" json:"cluster_id,omitempty"`
+	RefuseUnknown     bool                   `protobuf:"varint,4,opt,name=refuse_unknown,json=refuseUnknown,proto3" json:"refuse_unknown,omitempty"`
+	AccessLog         AccessLogFormat        `protobuf:"varint,5,opt,name=access_log,json=accessLog,proto3,enum=fairlead.v1.AccessLogFormat" json:"access_log,omitempty"`
+	PathNormalization PathNormalization      `protobuf:"varint,6,opt,name=path_normalization,json=pathNormalization,proto3,enum=fairlead.v1.PathNormalization" json:"path_normalization,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
 }
 
 func (x *MeshGlobal) Reset() {
@@ -3280,6 +3333,13 @@ func (x *MeshGlobal) GetAccessLog() AccessLogFormat {
 		return x.AccessLog
 	}
 	return AccessLogFormat_ACCESS_LOG_FORMAT_OFF
+}
+
+func (x *MeshGlobal) GetPathNormalization() PathNormalization {
+	if x != nil {
+		return x.PathNormalization
+	}
+	return PathNormalization_PATH_NORMALIZATION_BASE
 }
 
 var File_fairlead_v1_resource_proto protoreflect.FileDescriptor
@@ -3527,7 +3587,7 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\vTrustBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\tR\x05roots\x12\x18\n" +
-	"\aaliases\x18\x03 \x03(\tR\aaliases\"\xd9\x01\n" +
+	"\aaliases\x18\x03 \x03(\tR\aaliases\"\xa8\x02\n" +
 	"\n" +
 	"MeshGlobal\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12%\n" +
@@ -3536,7 +3596,8 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"cluster_id\x18\x03 \x01(\tR\tclusterId\x12%\n" +
 	"\x0erefuse_unknown\x18\x04 \x01(\bR\rrefuseUnknown\x12;\n" +
 	"\n" +
-	"access_log\x18\x05 \x01(\x0e2\x1c.fairlead.v1.AccessLogFormatR\taccessLog*\xa4\x01\n" +
+	"access_log\x18\x05 \x01(\x0e2\x1c.fairlead.v1.AccessLogFormatR\taccessLog\x12M\n" +
+	"\x12path_normalization\x18\x06 \x01(\x0e2\x1e.fairlead.v1.PathNormalizationR\x11pathNormalization*\xa4\x01\n" +
 	"\bProtocol\x12\x11\n" +
 	"\rPROTOCOL_AUTO\x10\x00\x12\x11\n" +
 	"\rPROTOCOL_HTTP\x10\x01\x12\x12\n" +
@@ -3587,7 +3648,12 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x0fAccessLogFormat\x12\x19\n" +
 	"\x15ACCESS_LOG_FORMAT_OFF\x10\x00\x12\x1a\n" +
 	"\x16ACCESS_LOG_FORMAT_TEXT\x10\x01\x12\x1a\n" +
-	"\x16ACCESS_LOG_FORMAT_JSON\x10\x02B2Z0fairlead.dev/fairlead/api/fairlead/v1;fairleadv1b\x06proto3"
+	"\x16ACCESS_LOG_FORMAT_JSON\x10\x02*\xa4\x01\n" +
+	"\x11PathNormalization\x12\x1b\n" +
+	"\x17PATH_NORMALIZATION_BASE\x10\x00\x12\x1b\n" +
+	"\x17PATH_NORMALIZATION_NONE\x10\x01\x12$\n" +
+	" PATH_NORMALIZATION_MERGE_SLASHES\x10\x02\x12/\n" +
+	"+PATH_NORMALIZATION_DECODE_AND_MERGE_SLASHES\x10\x03B2Z0fairlead.dev/fairlead/api/fairlead/v1;fairleadv1b\x06proto3"
 
 var (
 	file_fairlead_v1_resource_proto_rawDescOnce sync.Once
@@ -3601,7 +3667,7 @@ func file_fairlead_v1_resource_proto_rawDescGZIP() []byte {
 	return file_fairlead_v1_resource_proto_rawDescData
 }
 
-var file_fairlead_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_fairlead_v1_resource_proto_enumTypes = make([]protoimpl.EnumInfo, 10)
 var file_fairlead_v1_resource_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_fairlead_v1_resource_proto_goTypes = []any{
 	(Protocol)(0),           // 0: fairlead.v1.Protocol
@@ -3613,106 +3679,108 @@ var file_fairlead_v1_resource_proto_goTypes = []any{
 	(Health)(0),             // 6: fairlead.v1.Health
 	(MTLSMode)(0),           // 7: fairlead.v1.MTLSMode
 	(AccessLogFormat)(0),    // 8: fairlead.v1.AccessLogFormat
-	(*Payload)(nil),         // 9: fairlead.v1.Payload
-	(*Key)(nil),             // 10: fairlead.v1.Key
-	(*Locality)(nil),        // 11: fairlead.v1.Locality
-	(*Destination)(nil),     // 12: fairlead.v1.Destination
-	(*Backend)(nil),         // 13: fairlead.v1.Backend
-	(*DNSEndpoint)(nil),     // 14: fairlead.v1.DNSEndpoint
-	(*TLSSettings)(nil),     // 15: fairlead.v1.TLSSettings
-	(*Route)(nil),           // 16: fairlead.v1.Route
-	(*StringMatch)(nil),     // 17: fairlead.v1.StringMatch
-	(*NamedMatch)(nil),      // 18: fairlead.v1.NamedMatch
-	(*HTTPMatch)(nil),       // 19: fairlead.v1.HTTPMatch
-	(*Redirect)(nil),        // 20: fairlead.v1.Redirect
-	(*DirectResponse)(nil),  // 21: fairlead.v1.DirectResponse
-	(*Rewrite)(nil),         // 22: fairlead.v1.Rewrite
-	(*HeaderOps)(nil),       // 23: fairlead.v1.HeaderOps
-	(*HeaderChange)(nil),    // 24: fairlead.v1.HeaderChange
-	(*HeaderValue)(nil),     // 25: fairlead.v1.HeaderValue
-	(*WeightedBackend)(nil), // 26: fairlead.v1.WeightedBackend
-	(*Retry)(nil),           // 27: fairlead.v1.Retry
-	(*Fault)(nil),           // 28: fairlead.v1.Fault
-	(*Mirror)(nil),          // 29: fairlead.v1.Mirror
-	(*TCPRoute)(nil),        // 30: fairlead.v1.TCPRoute
-	(*TCPMatch)(nil),        // 31: fairlead.v1.TCPMatch
-	(*EndpointShard)(nil),   // 32: fairlead.v1.EndpointShard
-	(*Endpoint)(nil),        // 33: fairlead.v1.Endpoint
-	(*WorkloadInfo)(nil),    // 34: fairlead.v1.WorkloadInfo
-	(*Workload)(nil),        // 35: fairlead.v1.Workload
-	(*InboundPolicy)(nil),   // 36: fairlead.v1.InboundPolicy
-	(*InboundPort)(nil),     // 37: fairlead.v1.InboundPort
-	(*DNSName)(nil),         // 38: fairlead.v1.DNSName
-	(*TrustBundle)(nil),     // 39: fairlead.v1.TrustBundle
-	(*MeshGlobal)(nil),      // 40: fairlead.v1.MeshGlobal
-	nil,                     // 41: fairlead.v1.HTTPMatch.SourceLabelsEntry
-	nil,                     // 42: fairlead.v1.TCPMatch.SourceLabelsEntry
-	nil,                     // 43: fairlead.v1.Workload.LabelsEntry
+	(PathNormalization)(0),  // 9: fairlead.v1.PathNormalization
+	(*Payload)(nil),         // 10: fairlead.v1.Payload
+	(*Key)(nil),             // 11: fairlead.v1.Key
+	(*Locality)(nil),        // 12: fairlead.v1.Locality
+	(*Destination)(nil),     // 13: fairlead.v1.Destination
+	(*Backend)(nil),         // 14: fairlead.v1.Backend
+	(*DNSEndpoint)(nil),     // 15: fairlead.v1.DNSEndpoint
+	(*TLSSettings)(nil),     // 16: fairlead.v1.TLSSettings
+	(*Route)(nil),           // 17: fairlead.v1.Route
+	(*StringMatch)(nil),     // 18: fairlead.v1.StringMatch
+	(*NamedMatch)(nil),      // 19: fairlead.v1.NamedMatch
+	(*HTTPMatch)(nil),       // 20: fairlead.v1.HTTPMatch
+	(*Redirect)(nil),        // 21: fairlead.v1.Redirect
+	(*DirectResponse)(nil),  // 22: fairlead.v1.DirectResponse
+	(*Rewrite)(nil),         // 23: fairlead.v1.Rewrite
+	(*HeaderOps)(nil),       // 24: fairlead.v1.HeaderOps
+	(*HeaderChange)(nil),    // 25: fairlead.v1.HeaderChange
+	(*HeaderValue)(nil),     // 26: fairlead.v1.HeaderValue
+	(*WeightedBackend)(nil), // 27: fairlead.v1.WeightedBackend
+	(*Retry)(nil),           // 28: fairlead.v1.Retry
+	(*Fault)(nil),           // 29: fairlead.v1.Fault
+	(*Mirror)(nil),          // 30: fairlead.v1.Mirror
+	(*TCPRoute)(nil),        // 31: fairlead.v1.TCPRoute
+	(*TCPMatch)(nil),        // 32: fairlead.v1.TCPMatch
+	(*EndpointShard)(nil),   // 33: fairlead.v1.EndpointShard
+	(*Endpoint)(nil),        // 34: fairlead.v1.Endpoint
+	(*WorkloadInfo)(nil),    // 35: fairlead.v1.WorkloadInfo
+	(*Workload)(nil),        // 36: fairlead.v1.Workload
+	(*InboundPolicy)(nil),   // 37: fairlead.v1.InboundPolicy
+	(*InboundPort)(nil),     // 38: fairlead.v1.InboundPort
+	(*DNSName)(nil),         // 39: fairlead.v1.DNSName
+	(*TrustBundle)(nil),     // 40: fairlead.v1.TrustBundle
+	(*MeshGlobal)(nil),      // 41: fairlead.v1.MeshGlobal
+	nil,                     // 42: fairlead.v1.HTTPMatch.SourceLabelsEntry
+	nil,                     // 43: fairlead.v1.TCPMatch.SourceLabelsEntry
+	nil,                     // 44: fairlead.v1.Workload.LabelsEntry
 }
 var file_fairlead_v1_resource_proto_depIdxs = []int32{
-	12, // 0: fairlead.v1.Payload.destination:type_name -> fairlead.v1.Destination
-	32, // 1: fairlead.v1.Payload.shard:type_name -> fairlead.v1.EndpointShard
-	35, // 2: fairlead.v1.Payload.workload:type_name -> fairlead.v1.Workload
-	36, // 3: fairlead.v1.Payload.inbound:type_name -> fairlead.v1.InboundPolicy
-	38, // 4: fairlead.v1.Payload.dns:type_name -> fairlead.v1.DNSName
-	39, // 5: fairlead.v1.Payload.trust:type_name -> fairlead.v1.TrustBundle
-	40, // 6: fairlead.v1.Payload.mesh:type_name -> fairlead.v1.MeshGlobal
-	10, // 7: fairlead.v1.Destination.service:type_name -> fairlead.v1.Key
+	13, // 0: fairlead.v1.Payload.destination:type_name -> fairlead.v1.Destination
+	33, // 1: fairlead.v1.Payload.shard:type_name -> fairlead.v1.EndpointShard
+	36, // 2: fairlead.v1.Payload.workload:type_name -> fairlead.v1.Workload
+	37, // 3: fairlead.v1.Payload.inbound:type_name -> fairlead.v1.InboundPolicy
+	39, // 4: fairlead.v1.Payload.dns:type_name -> fairlead.v1.DNSName
+	40, // 5: fairlead.v1.Payload.trust:type_name -> fairlead.v1.TrustBundle
+	41, // 6: fairlead.v1.Payload.mesh:type_name -> fairlead.v1.MeshGlobal
+	11, // 7: fairlead.v1.Destination.service:type_name -> fairlead.v1.Key
 	0,  // 8: fairlead.v1.Destination.protocol:type_name -> fairlead.v1.Protocol
-	16, // 9: fairlead.v1.Destination.routes:type_name -> fairlead.v1.Route
-	30, // 10: fairlead.v1.Destination.tcp:type_name -> fairlead.v1.TCPRoute
-	13, // 11: fairlead.v1.Destination.backends:type_name -> fairlead.v1.Backend
-	10, // 12: fairlead.v1.Backend.service:type_name -> fairlead.v1.Key
-	14, // 13: fairlead.v1.Backend.dns:type_name -> fairlead.v1.DNSEndpoint
+	17, // 9: fairlead.v1.Destination.routes:type_name -> fairlead.v1.Route
+	31, // 10: fairlead.v1.Destination.tcp:type_name -> fairlead.v1.TCPRoute
+	14, // 11: fairlead.v1.Destination.backends:type_name -> fairlead.v1.Backend
+	11, // 12: fairlead.v1.Backend.service:type_name -> fairlead.v1.Key
+	15, // 13: fairlead.v1.Backend.dns:type_name -> fairlead.v1.DNSEndpoint
 	1,  // 14: fairlead.v1.Backend.lb:type_name -> fairlead.v1.LoadBalancer
-	15, // 15: fairlead.v1.Backend.tls:type_name -> fairlead.v1.TLSSettings
+	16, // 15: fairlead.v1.Backend.tls:type_name -> fairlead.v1.TLSSettings
 	2,  // 16: fairlead.v1.Backend.proximity:type_name -> fairlead.v1.Proximity
 	3,  // 17: fairlead.v1.TLSSettings.mode:type_name -> fairlead.v1.TLSMode
-	19, // 18: fairlead.v1.Route.matches:type_name -> fairlead.v1.HTTPMatch
-	20, // 19: fairlead.v1.Route.redirect:type_name -> fairlead.v1.Redirect
-	21, // 20: fairlead.v1.Route.direct:type_name -> fairlead.v1.DirectResponse
-	26, // 21: fairlead.v1.Route.backends:type_name -> fairlead.v1.WeightedBackend
-	22, // 22: fairlead.v1.Route.rewrite:type_name -> fairlead.v1.Rewrite
-	23, // 23: fairlead.v1.Route.headers:type_name -> fairlead.v1.HeaderOps
-	27, // 24: fairlead.v1.Route.retry:type_name -> fairlead.v1.Retry
-	28, // 25: fairlead.v1.Route.fault:type_name -> fairlead.v1.Fault
-	29, // 26: fairlead.v1.Route.mirrors:type_name -> fairlead.v1.Mirror
+	20, // 18: fairlead.v1.Route.matches:type_name -> fairlead.v1.HTTPMatch
+	21, // 19: fairlead.v1.Route.redirect:type_name -> fairlead.v1.Redirect
+	22, // 20: fairlead.v1.Route.direct:type_name -> fairlead.v1.DirectResponse
+	27, // 21: fairlead.v1.Route.backends:type_name -> fairlead.v1.WeightedBackend
+	23, // 22: fairlead.v1.Route.rewrite:type_name -> fairlead.v1.Rewrite
+	24, // 23: fairlead.v1.Route.headers:type_name -> fairlead.v1.HeaderOps
+	28, // 24: fairlead.v1.Route.retry:type_name -> fairlead.v1.Retry
+	29, // 25: fairlead.v1.Route.fault:type_name -> fairlead.v1.Fault
+	30, // 26: fairlead.v1.Route.mirrors:type_name -> fairlead.v1.Mirror
 	4,  // 27: fairlead.v1.StringMatch.kind:type_name -> fairlead.v1.MatchKind
-	17, // 28: fairlead.v1.NamedMatch.match:type_name -> fairlead.v1.StringMatch
-	17, // 29: fairlead.v1.HTTPMatch.uri:type_name -> fairlead.v1.StringMatch
-	17, // 30: fairlead.v1.HTTPMatch.scheme:type_name -> fairlead.v1.StringMatch
-	17, // 31: fairlead.v1.HTTPMatch.method:type_name -> fairlead.v1.StringMatch
-	17, // 32: fairlead.v1.HTTPMatch.authority:type_name -> fairlead.v1.StringMatch
-	18, // 33: fairlead.v1.HTTPMatch.headers:type_name -> fairlead.v1.NamedMatch
-	18, // 34: fairlead.v1.HTTPMatch.query:type_name -> fairlead.v1.NamedMatch
-	41, // 35: fairlead.v1.HTTPMatch.source_labels:type_name -> fairlead.v1.HTTPMatch.SourceLabelsEntry
+	18, // 28: fairlead.v1.NamedMatch.match:type_name -> fairlead.v1.StringMatch
+	18, // 29: fairlead.v1.HTTPMatch.uri:type_name -> fairlead.v1.StringMatch
+	18, // 30: fairlead.v1.HTTPMatch.scheme:type_name -> fairlead.v1.StringMatch
+	18, // 31: fairlead.v1.HTTPMatch.method:type_name -> fairlead.v1.StringMatch
+	18, // 32: fairlead.v1.HTTPMatch.authority:type_name -> fairlead.v1.StringMatch
+	19, // 33: fairlead.v1.HTTPMatch.headers:type_name -> fairlead.v1.NamedMatch
+	19, // 34: fairlead.v1.HTTPMatch.query:type_name -> fairlead.v1.NamedMatch
+	42, // 35: fairlead.v1.HTTPMatch.source_labels:type_name -> fairlead.v1.HTTPMatch.SourceLabelsEntry
 	5,  // 36: fairlead.v1.Redirect.port_mode:type_name -> fairlead.v1.PortMode
-	24, // 37: fairlead.v1.HeaderOps.request:type_name -> fairlead.v1.HeaderChange
-	24, // 38: fairlead.v1.HeaderOps.response:type_name -> fairlead.v1.HeaderChange
-	25, // 39: fairlead.v1.HeaderChange.set:type_name -> fairlead.v1.HeaderValue
-	25, // 40: fairlead.v1.HeaderChange.add:type_name -> fairlead.v1.HeaderValue
-	23, // 41: fairlead.v1.WeightedBackend.headers:type_name -> fairlead.v1.HeaderOps
-	22, // 42: fairlead.v1.WeightedBackend.rewrite:type_name -> fairlead.v1.Rewrite
-	31, // 43: fairlead.v1.TCPRoute.matches:type_name -> fairlead.v1.TCPMatch
-	26, // 44: fairlead.v1.TCPRoute.backends:type_name -> fairlead.v1.WeightedBackend
-	42, // 45: fairlead.v1.TCPMatch.source_labels:type_name -> fairlead.v1.TCPMatch.SourceLabelsEntry
-	33, // 46: fairlead.v1.EndpointShard.endpoints:type_name -> fairlead.v1.Endpoint
+	25, // 37: fairlead.v1.HeaderOps.request:type_name -> fairlead.v1.HeaderChange
+	25, // 38: fairlead.v1.HeaderOps.response:type_name -> fairlead.v1.HeaderChange
+	26, // 39: fairlead.v1.HeaderChange.set:type_name -> fairlead.v1.HeaderValue
+	26, // 40: fairlead.v1.HeaderChange.add:type_name -> fairlead.v1.HeaderValue
+	24, // 41: fairlead.v1.WeightedBackend.headers:type_name -> fairlead.v1.HeaderOps
+	23, // 42: fairlead.v1.WeightedBackend.rewrite:type_name -> fairlead.v1.Rewrite
+	32, // 43: fairlead.v1.TCPRoute.matches:type_name -> fairlead.v1.TCPMatch
+	27, // 44: fairlead.v1.TCPRoute.backends:type_name -> fairlead.v1.WeightedBackend
+	43, // 45: fairlead.v1.TCPMatch.source_labels:type_name -> fairlead.v1.TCPMatch.SourceLabelsEntry
+	34, // 46: fairlead.v1.EndpointShard.endpoints:type_name -> fairlead.v1.Endpoint
 	6,  // 47: fairlead.v1.Endpoint.health:type_name -> fairlead.v1.Health
-	10, // 48: fairlead.v1.Workload.key:type_name -> fairlead.v1.Key
-	11, // 49: fairlead.v1.Workload.locality:type_name -> fairlead.v1.Locality
-	34, // 50: fairlead.v1.Workload.info:type_name -> fairlead.v1.WorkloadInfo
-	43, // 51: fairlead.v1.Workload.labels:type_name -> fairlead.v1.Workload.LabelsEntry
-	37, // 52: fairlead.v1.InboundPolicy.ports:type_name -> fairlead.v1.InboundPort
+	11, // 48: fairlead.v1.Workload.key:type_name -> fairlead.v1.Key
+	12, // 49: fairlead.v1.Workload.locality:type_name -> fairlead.v1.Locality
+	35, // 50: fairlead.v1.Workload.info:type_name -> fairlead.v1.WorkloadInfo
+	44, // 51: fairlead.v1.Workload.labels:type_name -> fairlead.v1.Workload.LabelsEntry
+	38, // 52: fairlead.v1.InboundPolicy.ports:type_name -> fairlead.v1.InboundPort
 	7,  // 53: fairlead.v1.InboundPolicy.mtls:type_name -> fairlead.v1.MTLSMode
 	0,  // 54: fairlead.v1.InboundPort.protocol:type_name -> fairlead.v1.Protocol
 	7,  // 55: fairlead.v1.InboundPort.mtls:type_name -> fairlead.v1.MTLSMode
-	10, // 56: fairlead.v1.InboundPort.service:type_name -> fairlead.v1.Key
+	11, // 56: fairlead.v1.InboundPort.service:type_name -> fairlead.v1.Key
 	8,  // 57: fairlead.v1.MeshGlobal.access_log:type_name -> fairlead.v1.AccessLogFormat
-	58, // [58:58] is the sub-list for method output_type
-	58, // [58:58] is the sub-list for method input_type
-	58, // [58:58] is the sub-list for extension type_name
-	58, // [58:58] is the sub-list for extension extendee
-	0,  // [0:58] is the sub-list for field type_name
+	9,  // 58: fairlead.v1.MeshGlobal.path_normalization:type_name -> fairlead.v1.PathNormalization
+	59, // [59:59] is the sub-list for method output_type
+	59, // [59:59] is the sub-list for method input_type
+	59, // [59:59] is the sub-list for extension type_name
+	59, // [59:59] is the sub-list for extension extendee
+	0,  // [0:59] is the sub-list for field type_name
 }
 
 func init() { file_fairlead_v1_resource_proto_init() }
@@ -3734,7 +3802,7 @@ func file_fairlead_v1_resource_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_fairlead_v1_resource_proto_rawDesc), len(file_fairlead_v1_resource_proto_rawDesc)),
-			NumEnums:      9,
+			NumEnums:      10,
 			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
