@@ -113,15 +113,19 @@ func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destina
 // passThrough carries a connection to an address that the mesh does not know, as it is.
 func (o *outbound) passThrough(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
 	client := newRawTunnel(conn)
-	if o.refuseUnknown.Load() {
+	cluster, refused := model.Hostname("PassthroughCluster"), o.refuseUnknown.Load()
+	if refused {
+		cluster = "BlackHoleCluster"
+	}
+	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: cluster})
+	scope.Opened()
+	defer scope.Closed()
+	if refused {
 		client.Abort(nil)
 		return
 	}
 	dial, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: "PassthroughCluster"})
-	scope.Opened()
-	defer scope.Closed()
 	server, err := o.upstreams.plain(dial, dst)
 	if err != nil {
 		o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))

@@ -222,6 +222,7 @@ func TestUnknownAddresses(t *testing.T) {
 	if n := accepted.Load(); n != 1 {
 		t.Errorf("%d connections reached the address, want only the one that was allowed", n)
 	}
+	expectMetric(t, orders, "istio_tcp_connections_closed_total", `destination_service="BlackHoleCluster"`, "} 1")
 }
 
 // answers is a control channel on which every answer is there already.
