@@ -225,6 +225,8 @@ func judgeSync(f *Facts) verdict {
 			for _, r := range p.Refused {
 				wrong = append(wrong, fmt.Sprintf("sidecar %s refuses %s: %s", p.ID, r.Resource, r.Reason))
 			}
+		case p.State == "UNKNOWN":
+			wrong = append(wrong, fmt.Sprintf("the control plane does not know the pod of sidecar %s, which is not ready therefore", p.ID))
 		case p.State == "STALE" && p.AckedAt != nil && f.now().Sub(*p.AckedAt) > quiet:
 			wrong = append(wrong, fmt.Sprintf("sidecar %s has not confirmed anything since %s", p.ID, day(*p.AckedAt)))
 		}

@@ -487,7 +487,7 @@ spec:
 }
 
 func TestRestartKeepsCAAndClients(t *testing.T) {
-	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1))
+	w := start(t, "service.yaml", usersService, "slice.yaml", usersSlice(1), "pod.yaml", ordersPod)
 	p := newProxy()
 	c := w.client(t, "orders-1", p)
 	run(t, c)

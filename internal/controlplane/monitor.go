@@ -106,7 +106,8 @@ type ProxyView struct {
 	ServiceAccount string    `json:"serviceAccount"`
 	Version        string    `json:"version"`
 	ConnectedSince time.Time `json:"connectedSince"`
-	// State is SYNCED, or STALE while something sent is not confirmed, or ERROR while something is refused.
+	// State is SYNCED, or STALE while something sent is not confirmed, or ERROR while something is refused, or UNKNOWN
+	// while the control plane does not know the proxy's own pod: it cannot become ready then.
 	State string `json:"state"`
 	// Names and Resources count by kind what the proxy asked for and what it has.
 	Names     map[string]int `json:"names"`
@@ -142,6 +143,8 @@ func (p *ControlPlane) Proxies() []ProxyView {
 		switch {
 		case len(v.Refused) > 0:
 			v.State = "ERROR"
+		case !p.engine.knows(s.Client):
+			v.State = "UNKNOWN"
 		case s.Synced:
 			v.State = "SYNCED"
 		}
@@ -154,6 +157,9 @@ func (p *ControlPlane) Proxies() []ProxyView {
 func (p *ControlPlane) Problems() []model.Problem {
 	list := p.problems()
 	for _, s := range p.server.Status() {
+		if !p.engine.knows(s.Client) {
+			list = append(list, unknownPod(s.Client))
+		}
 		for _, r := range s.Refusals {
 			list = append(list, model.Problem{
 				Ref:      model.Ref{Kind: "Proxy", Key: model.Key{Namespace: s.Client.Namespace, Name: s.Client.Pod}},

@@ -41,6 +41,17 @@ func (s *Server) Status() []ClientStatus {
 	return list
 }
 
+// Clients lists who is connected; a client with two streams is there twice.
+func (s *Server) Clients() []ClientIdentity {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	list := make([]ClientIdentity, 0, len(s.streams))
+	for st := range s.streams {
+		list = append(list, st.client)
+	}
+	return list
+}
+
 func (st *stream) status() ClientStatus {
 	st.mu.Lock()
 	defer st.mu.Unlock()
