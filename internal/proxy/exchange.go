@@ -104,7 +104,6 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 // replayable reports whether the request can be sent again: nothing of its body was read but what is held.
 func (f *forwarder) replayable() bool { return f.heldAll || f.upload.done == nil }
 
-
 // maxPathScratch bounds the scratch that a connection keeps between requests.
 const maxPathScratch = 1 << 10
 

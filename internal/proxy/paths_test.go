@@ -16,22 +16,22 @@ func TestPathMeansTheSameToRuleAndApp(t *testing.T) {
 	tests := []struct {
 		name, target string
 		mode         plan.PathNormalization
-		// seen is the path at the app, "" where the rule for /admin answers.
-		seen string
+		// seen is the path at the app, "" where the rule for /admin answers; atApp is what it sees without that rule.
+		seen, atApp string
 	}{
-		{"the path of the rule", "/admin", plan.PathBase, ""},
-		{"dot segment", "/x/../admin", plan.PathBase, ""},
-		{"escaped dots", "/x/%2e%2E/admin?a=/../b", plan.PathBase, ""},
-		{"escaped letter", "/%61dmin", plan.PathBase, ""},
-		{"backslash", `/x/..\admin`, plan.PathBase, ""},
-		{"absolute form", "http://users/x/../admin", plan.PathBase, ""},
-		{"what stays", "/a%2Fb//c/%C3?q=/../%61", plan.PathBase, "/a%2Fb//c/%C3?q=/../%61"},
-		{"normalized", "/a/./b/%7e", plan.PathBase, "/a/b/~"},
-		{"escaped slash", "/x%2f..%2Fadmin", plan.PathBase, "/x%2f..%2Fadmin"},
-		{"two slashes", "//admin", plan.PathBase, "//admin"},
-		{"NONE", "/x/../admin", plan.PathNone, "/x/../admin"},
-		{"MERGE_SLASHES", "//admin", plan.PathMergeSlashes, ""},
-		{"DECODE_AND_MERGE_SLASHES", "/x%2f..%2F%2Fadmin", plan.PathDecodeAndMergeSlashes, ""},
+		{"the path of the rule", "/admin", plan.PathBase, "", "/admin"},
+		{"dot segment", "/x/../admin", plan.PathBase, "", "/admin"},
+		{"escaped dots", "/x/%2e%2E/admin?a=/../b", plan.PathBase, "", "/admin?a=/../b"},
+		{"escaped letter", "/%61dmin", plan.PathBase, "", "/admin"},
+		{"backslash", `/x/..\admin`, plan.PathBase, "", "/admin"},
+		{"absolute form", "http://users/x/../admin", plan.PathBase, "", "http://users/admin"},
+		{"what stays", "/a%2Fb//c/%C3?q=/../%61", plan.PathBase, "/a%2Fb//c/%C3?q=/../%61", ""},
+		{"normalized", "/a/./b/%7e", plan.PathBase, "/a/b/~", ""},
+		{"escaped slash", "/x%2f..%2Fadmin", plan.PathBase, "/x%2f..%2Fadmin", ""},
+		{"two slashes", "//admin", plan.PathBase, "//admin", ""},
+		{"NONE", "/x/../admin", plan.PathNone, "/x/../admin", ""},
+		{"MERGE_SLASHES", "//admin", plan.PathMergeSlashes, "", "/admin"},
+		{"DECODE_AND_MERGE_SLASHES", "/x%2f..%2F%2Fadmin", plan.PathDecodeAndMergeSlashes, "", "/admin"},
 	}
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, r.RequestURI) }))
@@ -67,9 +67,7 @@ func TestPathMeansTheSameToRuleAndApp(t *testing.T) {
 					switch {
 					case want != "":
 					case way == "with the called sidecar": // it has no routes; the app sees what a rule there would
-						if want = "/admin"; tt.target == "/x/%2e%2E/admin?a=/../b" {
-							want += "?a=/../b"
-						}
+						want = tt.atApp
 					default:
 						want = "denied"
 					}

@@ -72,6 +72,7 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 		".inbound.ports.mtls":                          {in(func(p *plan.InboundPolicy) any { return p.Ports[0].MTLS }), model.MTLSStrict},
 		".inbound.ports.protocol":                      {in(func(p *plan.InboundPolicy) any { return p.Ports[0].Protocol }), model.Undeclared},
 		".mesh.access_log":                             {func(r plan.Resource) any { return r.(*plan.MeshGlobal).AccessLog }, plan.AccessLogText},
+		".mesh.path_normalization":                     {func(r plan.Resource) any { return r.(*plan.MeshGlobal).Paths }, plan.PathDecodeAndMergeSlashes},
 	}
 	seen := make(map[string]bool)
 	for kind := range 7 {
