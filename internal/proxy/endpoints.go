@@ -90,21 +90,14 @@ func (t *table) pick(b *backend) {
 	t.picks++
 	var held []*slot
 	add := func(e *plan.Endpoint) {
-		if s := t.slotFor(b.plan, e); s.picked != t.picks { // an endpoint may stand in several slices
+		if s := t.slotFor(b.plan, e); s.picked != t.picks {
 			s.picked = t.picks
 			held = append(held, s)
 		}
 	}
-	for _, name := range b.plan.Shards {
-		s := t.shards[name]
-		if s == nil || s.plan == nil {
-			continue
-		}
-		for i := range s.plan.Endpoints {
-			e := &s.plan.Endpoints[i]
-			if b.plan.Subset == "" || slices.Contains(e.Subsets, b.plan.Subset) {
-				add(e)
-			}
+	for _, e := range t.distinct(b.plan.Shards) {
+		if b.plan.Subset == "" || slices.Contains(e.Subsets, b.plan.Subset) {
+			add(e)
 		}
 	}
 	named := t.namedEndpoints(b.plan)

@@ -122,8 +122,13 @@ func (c *cluster) want() (w tableFacts) {
 			continue
 		}
 		found := map[string]bool{}
-		for _, es := range s.slices {
-			for _, e := range es {
+		first := map[netip.AddrPort]string{} // slice that an address stands in: all are healthy, so the first one counts
+		for _, name := range slices.Sorted(maps.Keys(s.slices)) {
+			for _, e := range s.slices[name] {
+				if at, ok := first[e.Addr]; ok && at != name {
+					continue
+				}
+				first[e.Addr] = name
 				found[fmt.Sprint(e.Addr, e.Meshed)] = true
 				endpoints[fmt.Sprint(i, e.Addr, e.Meshed)] = true
 				if e.Meshed {
