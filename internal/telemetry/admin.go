@@ -146,9 +146,26 @@ func (p Pages) merged(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// Anybody may ask for metrics, also of a workload that takes mutual TLS only. So few are answered at once, and one that
+// does not read is cut off soon.
+const (
+	maxReaders = 64
+	readerTime = 15 * time.Second
+)
+
 func (p Pages) metrics(w http.ResponseWriter, _ *http.Request) {
+	if p.Registry.readers.Add(1) > maxReaders {
+		p.Registry.readers.Add(-1)
+		http.Error(w, "too many readers of metrics at once", http.StatusServiceUnavailable)
+		return
+	}
+	defer p.Registry.readers.Add(-1)
+	c := http.NewResponseController(w)
+	_ = c.SetWriteDeadline(time.Now().Add(readerTime)) // a writer without deadlines is a test's
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
-	p.Registry.WriteMetrics(w) //nolint:errcheck // the scraper went away
+	if p.Registry.WriteMetrics(w) == nil && c.Flush() == nil {
+		_ = c.SetWriteDeadline(time.Time{}) // the connection may be used again
+	}
 }
 
 // Public is the handler of 15021 and 15090: metrics and readiness, nothing that tells about configuration.
