@@ -185,6 +185,8 @@ func backoff(p *model.Retry, tries int) time.Duration {
 
 // attempt makes one try. Errors that may be retried are tryErrors.
 func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *lb.Endpoint) error {
+	e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
+	defer e.End()
 	up, err := r.open(ctx, down.Request(), e)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, errEndpointLeft) {
@@ -193,8 +195,6 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}
 	}
 	e.Accepted()
-	e.Begin()
-	defer e.End()
 	r.guard.watch(down, up, r.start)
 	r.guard.arm(r.timeLeft())
 	err = r.send(down, up)

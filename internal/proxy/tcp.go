@@ -86,13 +86,14 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 			break
 		}
 		tried = append(tried, e)
+		e.Begin()
 		t, err := dialEndpoint(ctx, b, e)
 		if err == nil {
 			e.Accepted()
-			e.Begin()
 			c.endpoint = e
 			return t, nil
 		}
+		e.End()
 		errs = append(errs, fmt.Errorf("%s: %w", e.Plan.Addr, err))
 		if ctx.Err() != nil {
 			break
