@@ -187,6 +187,9 @@ func (a *mortal) serve(c *net.TCPConn) {
 		}
 		death := a.death.Load()
 		if path == "/pay" {
+			if death.onAccept { // accepted while another death was in force: this one comes late, and acts on nothing
+				return
+			}
 			a.got.Add(1)
 			death.die(d, c)
 			if death.livesOn {
