@@ -100,3 +100,27 @@ func TestCauseOfABadResponse(t *testing.T) {
 		})
 	}
 }
+
+// The length that the head of a bodiless response names is the app's, and where it names none nobody makes one up.
+func TestLengthWithoutABody(t *testing.T) {
+	answers := map[string]string{
+		"/head/length": "200 OK\r\nContent-Length: 5", "/head/zero": "200 OK\r\nContent-Length: 0", "/head/none": "200 OK",
+		"/304/length": "304 Not Modified\r\nContent-Length: 5", "/304/zero": "304 Not Modified\r\nContent-Length: 0", "/304/none": "304 Not Modified",
+	}
+	say := func(head string) string {
+		return "HTTP/1.1 " + answers[strings.Fields(head)[1]] + "\r\nConnection: close\r\n\r\n"
+	}
+	likeness(t, say, func(t runner, addr, way string, _ *sidecar) {
+		for path, want := range answers {
+			method := "GET"
+			if strings.HasPrefix(path, "/head/") {
+				method = "HEAD"
+			}
+			got := said(t, addr, method+" "+path+" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+			_, length, _ := strings.Cut(want, "\r\n")
+			if length == "" && strings.Contains(got, "Content-Length") || !strings.Contains(got, length) || strings.Contains(got, "chunked") {
+				t.Errorf("%s, %s %s: %q, want %q", way, method, path, got, want)
+			}
+		}
+	})
+}

@@ -15,6 +15,9 @@ import (
 // answer sends a response that the configuration made: a redirect, or a direct response.
 func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 	f.resp.ContentLength = int64(len(body))
+	if f.resp.Status == 304 {
+		f.resp.ContentLength = -1 // it would be that of a 200 (RFC 9110 §8.6)
+	}
 	if err := down.Respond(&f.resp); err != nil {
 		return cmp.Or(unsendable(err), downstreamError(err))
 	}

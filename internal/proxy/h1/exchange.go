@@ -111,8 +111,8 @@ func (x *Exchange) Ready() bool { return x.body.Ready() }
 func (x *Exchange) Trailers() *httpx.Fields { return x.body.Trailers() }
 
 // Respond is httpx.ServerExchange's. A head that breaks a rule gives an *Error, and nothing is sent. Interim
-// responses to HTTP/1.0 are dropped. ContentLength counts for HEAD, and for 304 where it is not 0; in 1xx and 204 it
-// is ignored, as are bodies where there can be none.
+// responses to HTTP/1.0 are dropped. ContentLength counts for HEAD and 304 as well, negative for none; in 1xx and 204
+// it is ignored, as are bodies where there can be none.
 func (x *Exchange) Respond(r *httpx.Response) error {
 	if err := x.s.link.aborted(); err != nil {
 		return err
@@ -188,9 +188,6 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 		m, fr.length = modeDiscard, -1
 	case r.Status == statusNotModified:
 		m = modeDiscard
-		if fr.length == 0 {
-			fr.length = -1
-		}
 	case x.headRequest:
 		m = modeDiscard
 	case fr.length < 0 && x.req.Version == httpx.HTTP10:

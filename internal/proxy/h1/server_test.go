@@ -75,7 +75,8 @@ func TestServerWrites(t *testing.T) {
 			"HTTP/1.1 200 OK\r\n\r\n", 1,
 		},
 		{"204", get, []step{head(httpx.Response{Status: 204}), write("ignored"), end}, "HTTP/1.1 204 No Content\r\n\r\n", 1},
-		{"304", get, []step{head(httpx.Response{Status: 304}), end}, "HTTP/1.1 304 Not Modified\r\n\r\n", 1},
+		{"304", get, []step{head(httpx.Response{Status: 304, ContentLength: -1}), end}, "HTTP/1.1 304 Not Modified\r\n\r\n", 1},
+		{"304_of_an_empty_one", get, []step{head(httpx.Response{Status: 304}), end}, "HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n", 1},
 		{
 			"304_with_length", get,
 			[]step{head(httpx.Response{Status: 304, ContentLength: 7}), end},

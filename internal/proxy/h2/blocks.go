@@ -148,8 +148,10 @@ func (c *conn) deliverResponse(s *stream, h frameHeader) string {
 			r.Upgrade = r.Fields.Block(r.Fields.AppendBlock(s.protocol), len(s.protocol))
 		}
 	case s.headRequest || r.Status == 204 || r.Status == 304:
-		s.declared = 0
-		r.ContentLength = max(r.ContentLength, 0)
+		s.declared = 0 // what the head says is the length that another request would get, or nothing
+		if r.Status == 204 {
+			r.ContentLength = 0
+		}
 	default:
 		s.declared = r.ContentLength
 		if end {

@@ -270,7 +270,7 @@ func (s *ServerStream) final(r *httpx.Response, ignored bool) int64 { //nolint:r
 		s.promised = r.ContentLength
 		return r.ContentLength
 	}
-	if r.Status == 204 || r.ContentLength == 0 {
+	if r.Status == 204 {
 		return -1
 	}
 	return r.ContentLength
