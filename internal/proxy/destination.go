@@ -116,11 +116,7 @@ func (b *backend) connectTimeout() time.Duration {
 	return connectTimeout
 }
 
-const tcpIdleTimeout = time.Hour
-
-func (b *backend) tcpIdleTimeout() time.Duration {
-	if t := b.plan.TCPIdleTimeout; t > 0 {
-		return t
-	}
-	return tcpIdleTimeout
-}
+// neverIdle is how long opaque connections may stand still where no DestinationRule says otherwise. A pool of database
+// connections rests for hours, and the app that finds one closed cannot tell why; a peer that is gone is found by
+// keep-alive probes, whatever the protocol.
+const neverIdle time.Duration = 0

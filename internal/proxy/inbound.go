@@ -262,7 +262,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller, dst netip.AddrPort) {
 	ended := i.connection(who, dst)
 	start := time.Now()
-	r := i.upstreams.join(ctx, client, server, tcpIdleTimeout)
+	r := i.upstreams.join(ctx, client, server, neverIdle)
 	ended(r.received, r.sent)
 	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
 		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))

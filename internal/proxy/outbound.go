@@ -132,7 +132,7 @@ func (o *outbound) passThrough(ctx context.Context, conn net.Conn, dst netip.Add
 		client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
 		return
 	}
-	r := o.upstreams.join(ctx, client, newRawTunnel(server), tcpIdleTimeout)
+	r := o.upstreams.join(ctx, client, newRawTunnel(server), neverIdle)
 	scope.Bytes(r.received, r.sent)
 }
 

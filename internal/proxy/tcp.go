@@ -54,7 +54,7 @@ func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, er
 	if err != nil {
 		return nil, err
 	}
-	c.backend, c.idle = b, b.tcpIdleTimeout()
+	c.backend, c.idle = b, b.plan.TCPIdleTimeout
 	if b.gate != nil {
 		if err := b.gate.connection(); err != nil {
 			return nil, err
