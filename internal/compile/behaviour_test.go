@@ -19,7 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/store"
 )
 

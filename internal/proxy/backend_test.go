@@ -30,7 +30,7 @@ import (
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // backendOf changes the one backend of a service.

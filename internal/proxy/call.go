@@ -6,10 +6,10 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/h2"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 

@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // Detection decides what a connection carries without making anybody wait. Where the client speaks first, its first

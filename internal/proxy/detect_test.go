@@ -13,7 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // countingApp is an HTTP app that counts the connections it accepts.

@@ -10,7 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // Endpoints that are given by name (ServiceEntry, resolution DNS) are resolved here, as long as a destination that

@@ -20,7 +20,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/net/h2"
 )
 
 // crossing is a request of a peer that breaks every rule of HTTP/2 it likes, on its way to an app that speaks HTTP/1.1.

@@ -7,8 +7,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to

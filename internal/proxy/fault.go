@@ -5,7 +5,7 @@ import (
 	"math/rand/v2"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // inject makes a request suffer what its route's fault says: first a delay, then an end. The two shares are drawn

@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // gate holds a backend to the connectionPool settings of its DestinationRule. Backends without any have none.

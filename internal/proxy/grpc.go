@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // gRPC carries its own status in grpc-status, in the trailers or, where there is no body, in the head. Clients know

@@ -7,8 +7,8 @@ import (
 	"syscall"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/httpx"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for

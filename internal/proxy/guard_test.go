@@ -12,7 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // waits is an app that answers only when its client has gone, and says so.

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/h2"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // TestMeshConnectionInSlowUseStays makes a request every two minutes, for longer than idle connections are kept.

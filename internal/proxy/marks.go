@@ -1,6 +1,6 @@
 package proxy
 
-import "fairlead.dev/fairlead/internal/proxy/httpx"
+import "fairlead.dev/fairlead/internal/net/httpx"
 
 // The marks are the fields by which the two sidecars of a call tell each other something, and the app who calls it.
 // They mean what they say only on a head that a sidecar has written and a sidecar reads: an app, or a client without a

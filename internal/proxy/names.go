@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // nameWait is how long a question about a name nobody asked about before waits for the control plane; stub resolvers

@@ -10,9 +10,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/h2"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // peer is another workload's sidecar, reached on its mesh port. Requests share one connection; opaque streams have

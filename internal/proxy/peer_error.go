@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // peerFailed is a try that reached the peer's sidecar and got no answer from its app; why is what the sidecar says

@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"sync"
 
-	"fairlead.dev/fairlead/internal/proxy/h2"
+	"fairlead.dev/fairlead/internal/net/h2"
 )
 
 // quotas give the connections of one peer one bound for the requests that run: without it a peer would have as many

@@ -10,8 +10,8 @@ import (
 	"net/netip"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // responder carries inbound requests to the workload's app, one at a time.

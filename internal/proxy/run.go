@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"strings"
 
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 

@@ -7,10 +7,10 @@ import (
 	"net"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/h2"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // httpIdle is how long an HTTP connection of a client may carry nothing (Envoy's idle_timeout).

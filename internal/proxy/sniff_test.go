@@ -7,7 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // TestSniffingIsBounded is a client that says little or nothing and stays.

@@ -3,7 +3,7 @@ package proxy
 import (
 	"bytes"
 
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // Names of fields mean the same in any case (RFC 9110 §5.1), and HTTP/2 writes them in lower case (RFC 9113 §8.2.1). Some

@@ -11,9 +11,9 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // maxTries bounds the endpoints tried for one connection or request: the first and two more, Istio's default.

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fairlead.dev/fairlead/internal/proxy/httpx"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // tunnel is one side of an opaque connection: a socket, or a CONNECT stream of the mesh transport.

@@ -4,9 +4,9 @@ import (
 	"errors"
 	"strconv"
 
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/h2"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // unsendable describes a head that a codec refuses to send, nil where err is anything else. Nothing was written, so that

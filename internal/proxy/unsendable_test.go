@@ -11,8 +11,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/h1"
-	"fairlead.dev/fairlead/internal/proxy/httpx"
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // What a rule makes of a message may be no message. Its client is told so, whoever speaks what.

@@ -7,7 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/netio"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // A peer's sidecar vouches that a stream it sends as opaque holds no requests. It is not believed: what is relayed meets

@@ -1,0 +1,238 @@
+package h1
+
+import (
+	"sync"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// continueState is who answers "Expect: 100-continue", guarded by Exchange.expect.
+type continueState uint8
+
+const (
+	continueSettled continueState = iota // nobody waits, or it was answered
+	continueOwed                         // the first Read of the body answers
+	continueLeft                         // the handler may answer
+	continueRefused                      // the final head came first: the body may never come
+)
+
+// Exchange is one request on a Server and its response. It implements httpx.ServerExchange.
+type Exchange struct {
+	s    *Server
+	req  httpx.Request
+	head head
+	body body
+	out  output
+
+	// persist says that the client lets the connection live. closing is the verdict of the response head.
+	persist, closing bool
+	headRequest      bool
+	connect          bool
+	final, ended     bool
+
+	// expect orders the reader's 100 before the writer's final head. It is only locked where expecting is set.
+	expect    sync.Mutex
+	expecting bool
+	waiting   continueState
+	asked     bool // the reader's: it need not look again
+}
+
+var _ httpx.ServerExchange = (*Exchange)(nil)
+
+// Request is the head; it stays valid until End or Abort.
+func (x *Exchange) Request() *httpx.Request { return &x.req }
+
+// begin takes over a parsed request.
+func (x *Exchange) begin(o *Options) {
+	r := &x.req
+	x.persist = x.head.persists(r.Version)
+	x.headRequest = string(r.Method) == "HEAD"
+	x.connect = string(r.Method) == "CONNECT"
+	switch {
+	case r.ContentLength < 0:
+		x.body.begin(bodyChunked, 0)
+	case r.ContentLength > 0:
+		x.body.begin(bodyLength, r.ContentLength)
+	default:
+		x.body.begin(bodyNone, 0)
+	}
+	x.expecting, x.asked = r.ExpectContinue, false
+	switch {
+	case !x.expecting:
+		x.waiting = continueSettled
+	case o.ForwardContinue:
+		x.waiting = continueLeft
+	default:
+		x.waiting = continueOwed
+	}
+}
+
+// reset forgets the exchange and keeps its memory.
+func (x *Exchange) reset() {
+	x.req.Reset()
+	x.out.reset()
+	x.closing, x.final, x.ended = false, false, false
+}
+
+// Read is httpx.BodyReader's. The first one asks for the body where the client waits for that, and gives
+// ErrNotContinued where the final head already answered.
+func (x *Exchange) Read(p []byte) (int, error) {
+	if x.expecting && !x.asked {
+		if err := x.askForBody(); err != nil {
+			return 0, err
+		}
+	}
+	return x.body.Read(p)
+}
+
+func (x *Exchange) askForBody() error {
+	x.expect.Lock()
+	defer x.expect.Unlock()
+	x.asked = x.waiting != continueRefused
+	if x.body.Ready() { // the client did not wait (RFC 9110 §10.1.1)
+		x.waiting = continueSettled
+		return nil
+	}
+	if x.waiting == continueRefused {
+		return ErrNotContinued
+	}
+	if x.waiting != continueOwed {
+		return nil
+	}
+	x.waiting = continueSettled
+	_, err := x.s.link.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
+	return x.s.link.cause(err)
+}
+
+// Ready is httpx.BodyReader's.
+func (x *Exchange) Ready() bool { return x.body.Ready() }
+
+// Trailers is httpx.BodyReader's.
+func (x *Exchange) Trailers() *httpx.Fields { return x.body.Trailers() }
+
+// Respond is httpx.ServerExchange's. A head that breaks a rule gives an *Error, and nothing is sent. Interim
+// responses to HTTP/1.0 are dropped. ContentLength counts for HEAD and 304 as well, negative for none; in 1xx and 204
+// it is ignored, as are bodies where there can be none.
+func (x *Exchange) Respond(r *httpx.Response) error {
+	if err := x.s.link.aborted(); err != nil {
+		return err
+	}
+	if x.final {
+		return ErrHeadSent
+	}
+	if err := checkResponse(r); err != nil {
+		return err
+	}
+	switch {
+	case r.Status == statusSwitchingProtocols:
+		return x.switchProtocols(r)
+	case r.Status < 200:
+		return x.respondInterim(r)
+	}
+	x.settleContinue()
+	return x.respondFinal(r)
+}
+
+func (x *Exchange) respondInterim(r *httpx.Response) error {
+	if x.req.Version == httpx.HTTP10 {
+		return nil // RFC 9110 §15.2
+	}
+	if x.expecting {
+		x.expect.Lock()
+		defer x.expect.Unlock()
+		if r.Status == statusContinue {
+			if x.waiting == continueSettled { // by the reader, or before
+				return nil // once is enough
+			}
+			x.waiting = continueSettled
+		}
+	}
+	putResponse(&x.out, r, framing{length: -1})
+	return x.out.flush()
+}
+
+func (x *Exchange) switchProtocols(r *httpx.Response) error {
+	if x.req.Upgrade == nil || len(r.Upgrade) == 0 {
+		return bad("101 to send without an upgrade that was asked for")
+	}
+	x.final = true
+	putResponse(&x.out, r, framing{length: -1})
+	x.s.link.raw.Store(true)
+	return x.out.flush()
+}
+
+// settleContinue makes sure that no 100 follows the final head. A client that was not told to go on may or may not
+// send the body, so nobody can tell what comes next on the connection (RFC 9110 §10.1.1).
+func (x *Exchange) settleContinue() {
+	if !x.expecting {
+		return
+	}
+	x.expect.Lock()
+	defer x.expect.Unlock()
+	if x.waiting != continueSettled {
+		x.persist = false
+		x.waiting = continueRefused
+	}
+}
+
+func (x *Exchange) respondFinal(r *httpx.Response) error {
+	x.final = true
+	fr := framing{length: r.ContentLength}
+	m := modeLength
+	switch {
+	case x.connect && r.Status < 300:
+		putResponse(&x.out, r, framing{length: -1})
+		x.s.link.raw.Store(true)
+		return x.out.flush()
+	case r.Status == statusNoContent:
+		m, fr.length = modeDiscard, -1
+	case r.Status == statusNotModified:
+		m = modeDiscard
+	case x.headRequest:
+		m = modeDiscard
+	case fr.length < 0 && x.req.Version == httpx.HTTP10:
+		m, x.persist = modeUntilClose, false
+		x.s.link.setLinger(0) // the end of the connection will be that of the body: not so if this process is killed
+	case fr.length < 0:
+		m, fr.chunked = modeChunked, true
+	}
+	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request.
+	x.closing = !x.persist || x.connect || x.s.isDraining()
+	fr.close = x.closing
+	fr.keepAlive = !x.closing && x.req.Version == httpx.HTTP10
+	putResponse(&x.out, r, fr)
+	x.out.begin(m, r.ContentLength)
+	return x.out.err
+}
+
+// Write is httpx.BodyWriter's.
+func (x *Exchange) Write(p []byte) (int, error) { return x.out.Write(p) }
+
+// Flush is httpx.BodyWriter's.
+func (x *Exchange) Flush() error { return x.out.Flush() }
+
+// End is httpx.BodyWriter's. A body shorter than declared resets the connection. Trailers are sent where the
+// response is chunked and dropped elsewhere.
+func (x *Exchange) End(trailers *httpx.Fields) error {
+	switch {
+	case x.ended:
+		return x.out.err
+	case !x.final:
+		return ErrNoHead
+	}
+	x.ended = true
+	untilClose := x.out.mode == modeUntilClose
+	if err := x.out.end(trailers); err != nil {
+		return err
+	}
+	if untilClose {
+		x.s.link.setLinger(-1)
+	}
+	if x.s.link.raw.Load() {
+		return x.s.link.cause(x.s.link.closeWrite())
+	}
+	return nil
+}
+
+// Abort is httpx.ServerExchange's. It ends the connection, so it must not come after Next was called again.
+func (x *Exchange) Abort(reason error) { x.s.link.abort(reason) }

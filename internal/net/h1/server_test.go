@@ -1,0 +1,711 @@
+package h1
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+func TestServerWrites(t *testing.T) {
+	const get = "GET / HTTP/1.1\r\nHost: a\r\n\r\n"
+	type step = func(*Exchange) error
+	head := func(r httpx.Response) step { return func(x *Exchange) error { return x.Respond(&r) } }
+	write := func(s string) step { return func(x *Exchange) error { _, err := x.Write([]byte(s)); return err } }
+	flush := (*Exchange).Flush
+	end := func(x *Exchange) error { return x.End(nil) }
+	tests := []struct {
+		name, in string
+		steps    []step
+		want     string
+		writes   int
+	}{
+		{
+			"length", get,
+			[]step{head(httpx.Response{Status: 200, ContentLength: 5, Fields: fields("X", "y")}), write("he"), write("llo"), end},
+			"HTTP/1.1 200 OK\r\nX: y\r\nContent-Length: 5\r\n\r\nhello", 1,
+		},
+		{"empty", get, []step{head(httpx.Response{Status: 404}), end}, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 1},
+		{"unknown_status", get, []step{head(httpx.Response{Status: 799}), end}, "HTTP/1.1 799 \r\nContent-Length: 0\r\n\r\n", 1},
+		{
+			"chunks_are_joined", get,
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), write("he"), write("llo"), write(", you all there"), end},
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n14\r\nhello, you all there\r\n0\r\n\r\n", 1,
+		},
+		{
+			"flush_between_chunks", get,
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), flush, write("he"), flush, flush, write("llo"), end},
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3\r\nllo\r\n0\r\n\r\n", 3,
+		},
+		{
+			"no_chunk", get,
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), write(""), end},
+			"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1,
+		},
+		{"trailers", get, []step{head(httpx.Response{Status: 200, ContentLength: -1}), write("a"), func(x *Exchange) error {
+			f := fields("X-Sum", "1", "Content-Length", "7")
+			return x.End(&f)
+		}}, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\nX-Sum: 1\r\n\r\n", 1},
+		{
+			"codec_fields_are_not_the_callers", get,
+			[]step{head(httpx.Response{Status: 200, Fields: fields("content-length", "9", "Connection", "x",
+				"transfer-encoding", "chunked", "Keep-Alive", "1", "Upgrade", "x", "TE", "trailers", "A", "b")}), end},
+			"HTTP/1.1 200 OK\r\nA: b\r\nContent-Length: 0\r\n\r\n", 1,
+		},
+		{
+			"head", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200, ContentLength: 9}), write("ignored"), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", 1,
+		},
+		{
+			"head_of_unknown_length", "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), end},
+			"HTTP/1.1 200 OK\r\n\r\n", 1,
+		},
+		{"204", get, []step{head(httpx.Response{Status: 204}), write("ignored"), end}, "HTTP/1.1 204 No Content\r\n\r\n", 1},
+		{"304", get, []step{head(httpx.Response{Status: 304, ContentLength: -1}), end}, "HTTP/1.1 304 Not Modified\r\n\r\n", 1},
+		{"304_of_an_empty_one", get, []step{head(httpx.Response{Status: 304}), end}, "HTTP/1.1 304 Not Modified\r\nContent-Length: 0\r\n\r\n", 1},
+		{
+			"304_with_length", get,
+			[]step{head(httpx.Response{Status: 304, ContentLength: 7}), end},
+			"HTTP/1.1 304 Not Modified\r\nContent-Length: 7\r\n\r\n", 1,
+		},
+		{
+			"interim", get,
+			[]step{head(httpx.Response{Status: 103, Fields: fields("Link", "x")}), head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 2,
+		},
+		{
+			"interim_http10", "GET / HTTP/1.0\r\n\r\n",
+			[]step{head(httpx.Response{Status: 103}), head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"http10_until_close", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), write("a"), end},
+			"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\na", 1,
+		},
+		{
+			"http10_kept_alive", "GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: keep-alive\r\n\r\n", 1,
+		},
+		{
+			"client_closes", "GET / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"shut_down_meanwhile", get,
+			[]step{func(x *Exchange) error { x.s.Shutdown(); return nil }, head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"upgrade", "GET / HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+			[]step{head(httpx.Response{Status: 101, Upgrade: []byte("websocket")}), write("raw"), end},
+			"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nraw", 2,
+		},
+		{
+			"connect", "CONNECT b:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+			[]step{head(httpx.Response{Status: 200, ContentLength: -1}), write("raw"), end},
+			"HTTP/1.1 200 OK\r\n\r\nraw", 2,
+		},
+		{
+			"refused_connect_closes", "CONNECT b:1 HTTP/1.1\r\nHost: a\r\n\r\n",
+			[]step{head(httpx.Response{Status: 403}), end},
+			"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"continue_not_sent_closes", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+			[]step{head(httpx.Response{Status: 417}), end},
+			"HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"continue_forwarded", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
+			[]step{head(httpx.Response{Status: 100}), head(httpx.Response{Status: 100}), head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 2,
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := &scriptConn{in: []byte(tt.in)}
+			s := NewServer(conn, Options{})
+			defer s.Close()
+			x, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i, step := range tt.steps {
+				if err := step(x); err != nil {
+					t.Fatalf("step %d: %v", i, err)
+				}
+			}
+			if diff := cmp.Diff(tt.want, conn.out.String()); diff != "" {
+				t.Errorf("written (-want +got):\n%s", diff)
+			}
+			if conn.writes != tt.writes {
+				t.Errorf("%d writes, want %d", conn.writes, tt.writes)
+			}
+		})
+	}
+}
+
+func TestServerRefusesToWrite(t *testing.T) {
+	tests := []struct {
+		name string
+		head httpx.Response
+	}{
+		{"status_0", httpx.Response{}},
+		{"status_1000", httpx.Response{Status: 1000}},
+		{"upgrade_nobody_asked_for", httpx.Response{Status: 101, Upgrade: []byte("x")}},
+		{"field_name_with_colon", httpx.Response{Status: 200, Fields: fields("a:b", "c")}},
+		{"empty_field_name", httpx.Response{Status: 200, Fields: fields("", "c")}},
+		{"value_with_cr", httpx.Response{Status: 200, Fields: fields("a", "b\rc")}},
+		{"value_with_lf", httpx.Response{Status: 200, Fields: fields("a", "b\nSet-Cookie: c")}},
+		{"value_with_nul", httpx.Response{Status: 200, Fields: fields("a", "b\x00")}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := &scriptConn{in: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")}
+			s := NewServer(conn, Options{})
+			defer s.Close()
+			x, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			var refused *Error
+			if err := x.Respond(&tt.head); !errors.As(err, &refused) {
+				t.Errorf("Respond = %v, want an Error", err)
+			}
+			if err := respond(x, 500, ""); err != nil {
+				t.Errorf("Respond after a refused head: %v", err)
+			}
+			if got, want := conn.out.String(), "HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"; got != want {
+				t.Errorf("written %q, want %q", got, want)
+			}
+		})
+	}
+}
+
+func TestServerMisuse(t *testing.T) {
+	tests := []struct {
+		name string
+		do   func(x *Exchange) error
+		want error
+		cut  bool // the connection must not look as if it ended well
+	}{
+		{"write_before_head", func(x *Exchange) error { _, err := x.Write([]byte("a")); return err }, ErrNoHead, false},
+		{"end_before_head", func(x *Exchange) error { return x.End(nil) }, ErrNoHead, false},
+		{"two_heads", func(x *Exchange) error {
+			_ = x.Respond(&httpx.Response{Status: 200})
+			return x.Respond(&httpx.Response{Status: 200})
+		}, ErrHeadSent, false},
+		{"body_too_long", func(x *Exchange) error {
+			_ = x.Respond(&httpx.Response{Status: 200, ContentLength: 1})
+			_, err := x.Write([]byte("ab"))
+			return err
+		}, ErrBodyLength, false},
+		{"body_too_short", func(x *Exchange) error {
+			_ = x.Respond(&httpx.Response{Status: 200, ContentLength: 2})
+			_, _ = x.Write([]byte("a"))
+			return x.End(nil)
+		}, ErrBodyLength, true},
+		{"write_after_end", func(x *Exchange) error {
+			_ = respond(x, 200, "")
+			_, err := x.Write([]byte("a"))
+			return err
+		}, ErrEnded, false},
+		{"bad_trailers", func(x *Exchange) error {
+			_ = x.Respond(&httpx.Response{Status: 200, ContentLength: -1})
+			f := fields("a", "b\n")
+			return errors.Unwrap(fmt.Errorf("%w", x.End(&f)))
+		}, nil, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := &scriptConn{in: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")}
+			s := NewServer(conn, Options{})
+			defer s.Close()
+			x, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = tt.do(x)
+			if err == nil || tt.want != nil && !errors.Is(err, tt.want) {
+				t.Errorf("error %v, want %v", err, tt.want)
+			}
+			if conn.closed != tt.cut {
+				t.Errorf("connection closed = %t, want %t", conn.closed, tt.cut)
+			}
+		})
+	}
+}
+
+func TestServerUnfinishedResponseResets(t *testing.T) {
+	conn := &scriptConn{in: []byte("GET / HTTP/1.1\r\nHost: a\r\n\r\n")}
+	s := NewServer(conn, Options{})
+	if _, err := s.Next(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Next(); !errors.Is(err, ErrUnfinished) {
+		t.Errorf("Next = %v, want %v", err, ErrUnfinished)
+	}
+	if !conn.closed {
+		t.Error("connection left open")
+	}
+}
+
+func TestServerPipelining(t *testing.T) {
+	conn := &scriptConn{in: []byte("GET /1 HTTP/1.1\r\nHost: a\r\n\r\n" +
+		"POST /2 HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc" +
+		"POST /3 HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\na\r\n0\r\n\r\n\r\n" +
+		"GET /4 HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n" +
+		"GET /5 HTTP/1.1\r\nHost: a\r\n\r\n")}
+	var paths []string
+	err := serve(conn, Options{}, func(x *Exchange) error {
+		paths = append(paths, string(x.Request().Path))
+		return respond(x, 200, "") // bodies are left unread
+	})
+	if !errors.Is(err, io.EOF) {
+		t.Errorf("serve = %v", err)
+	}
+	if diff := cmp.Diff([]string{"/1", "/2", "/3", "/4"}, paths); diff != "" {
+		t.Errorf("requests (-want +got):\n%s", diff)
+	}
+}
+
+func TestServerDrainsUnreadBody(t *testing.T) {
+	tests := []struct {
+		name string
+		size int
+		want int // requests served
+	}{
+		{"within_bounds", 256 << 10, 2},
+		{"beyond", 256<<10 + 1, 1},
+	}
+	for _, tt := range tests {
+		for _, chunked := range []string{"", "chunked"} {
+			t.Run(tt.name+chunked, func(t *testing.T) {
+				var in bytes.Buffer
+				body := strings.Repeat("x", tt.size)
+				if chunked == "" {
+					fmt.Fprintf(&in, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n%s", tt.size, body)
+				} else {
+					fmt.Fprintf(&in, "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+					for p := body; p != ""; {
+						n := min(len(p), 1000)
+						fmt.Fprintf(&in, "%x\r\n%s\r\n", n, p[:n])
+						p = p[n:]
+					}
+					in.WriteString("0\r\n\r\n")
+				}
+				in.WriteString("GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+				served := 0
+				_ = serve(&scriptConn{in: in.Bytes()}, Options{}, func(x *Exchange) error {
+					served++
+					return respond(x, 200, "")
+				})
+				if served != tt.want {
+					t.Errorf("%d requests served, want %d", served, tt.want)
+				}
+			})
+		}
+	}
+}
+
+func TestServerContinue(t *testing.T) {
+	const head = "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n"
+	const ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+	tests := []struct {
+		name, in, want string
+		opts           Options
+	}{
+		{"asked_for_on_first_read", head, "HTTP/1.1 100 Continue\r\n\r\n" + ok, Options{}},
+		{"not_needed", head + "hi", ok, Options{}},
+		{"left_to_the_handler", head, strings.Replace(ok, "\r\n\r\n", "\r\nConnection: close\r\n\r\n", 1), Options{ForwardContinue: true}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			conn := &scriptConn{in: []byte(tt.in)}
+			s := NewServer(conn, tt.opts)
+			defer s.Close()
+			x, err := s.Next()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if strings.HasSuffix(tt.in, "hi") {
+				_ = s.in.fill() // the connection gives its first byte alone
+			}
+			_, _ = x.Read(make([]byte, 2))
+			if err := respond(x, 200, ""); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, conn.out.String()); diff != "" {
+				t.Errorf("written (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestServerReadAfterRefusedExpectation(t *testing.T) {
+	s := NewServer(&scriptConn{in: []byte("PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n")}, Options{})
+	defer s.Close()
+	x, err := s.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := respond(x, 401, ""); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := x.Read(make([]byte, 2)); !errors.Is(err, ErrNotContinued) {
+		t.Errorf("Read = %v, want %v", err, ErrNotContinued)
+	}
+}
+
+func TestServerTimeouts(t *testing.T) {
+	t.Run("one_byte_a_second", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			var slow sync.WaitGroup
+			defer slow.Wait()
+			slow.Go(func() {
+				for _, c := range []byte("GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("y", 100)) {
+					if _, err := client.Write([]byte{c}); err != nil {
+						return
+					}
+					time.Sleep(time.Second)
+				}
+			})
+			s := NewServer(server, Options{HeaderTimeout: 10 * time.Second})
+			start := time.Now()
+			_, err := s.Next()
+			var refused *Error
+			if !errors.As(err, &refused) || refused.Status != 408 {
+				t.Errorf("Next = %v, want status 408", err)
+			}
+			if took := time.Since(start); took != 10*time.Second {
+				t.Errorf("after %v, want 10 s", took)
+			}
+			s.Close()
+		})
+	})
+	t.Run("idle", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			go func() {
+				time.Sleep(29 * time.Second)
+				_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 1\r\n\r\n")
+				time.Sleep(time.Hour) // a slow body is not idleness
+				_, _ = io.WriteString(client, "x")
+				_, _ = io.Copy(io.Discard, client)
+			}()
+			start := time.Now()
+			err := serve(server, Options{IdleTimeout: 30 * time.Second}, func(x *Exchange) error {
+				if _, err := io.ReadAll(x); err != nil {
+					return err
+				}
+				return respond(x, 200, "")
+			})
+			if !errors.Is(err, io.EOF) {
+				t.Errorf("serve = %v", err)
+			}
+			if took := time.Since(start) - time.Hour - 29*time.Second; took < 26*time.Second || took > 30*time.Second {
+				t.Errorf("closed after %v of idleness, want 26 to 30 s", took)
+			}
+		})
+	})
+	t.Run("unread_body_that_does_not_come", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			go func() {
+				_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n")
+				_, _ = io.Copy(io.Discard, client)
+			}()
+			start := time.Now()
+			err := serve(server, Options{}, func(x *Exchange) error { return respond(x, 200, "") })
+			if took := time.Since(start); !errors.Is(err, io.EOF) || took > 2*DefaultLingerTimeout {
+				t.Errorf("serve = %v after %v", err, took)
+			}
+		})
+	})
+}
+
+func TestServerShutdown(t *testing.T) {
+	t.Run("idle_connection_ends_at_once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			_, server := net.Pipe()
+			s := NewServer(server, Options{})
+			done := make(chan error)
+			go func() { _, err := s.Next(); done <- err }()
+			synctest.Wait()
+			if !s.Idle() {
+				t.Error("a waiting connection is not idle")
+			}
+			s.Shutdown()
+			if err := <-done; !errors.Is(err, io.EOF) {
+				t.Errorf("Next = %v, want io.EOF", err)
+			}
+			s.Close()
+		})
+	})
+	t.Run("busy_connection_ends_after_its_response", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			go func() {
+				_, _ = io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n")
+				time.Sleep(time.Minute)
+				_, _ = io.WriteString(client, "hi")
+			}()
+			got := make(chan string)
+			s := NewServer(server, Options{})
+			go func() {
+				x, err := s.Next()
+				if err != nil || s.Idle() {
+					t.Errorf("Next = %v, idle = %t", err, s.Idle())
+				}
+				s.Shutdown()
+				if body, err := io.ReadAll(x); string(body) != "hi" {
+					t.Errorf("body %q, %v", body, err)
+				}
+				_ = respond(x, 200, "")
+				if _, err := s.Next(); !errors.Is(err, io.EOF) {
+					t.Errorf("Next = %v, want io.EOF", err)
+				}
+				close(got)
+			}()
+			resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer resp.Body.Close()
+			if !resp.Close {
+				t.Error("response without Connection: close")
+			}
+			client.Close()
+			<-got
+		})
+	})
+	t.Run("request_already_in_the_socket_is_served", func(t *testing.T) {
+		client, server := tcpPair(t)
+		s := NewServer(server, Options{})
+		defer s.Close()
+		if _, err := io.WriteString(client, "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		x, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := respond(x, 200, ""); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.WriteString(client, "GET /2 HTTP/1.1\r\nHost: a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		s.Shutdown()
+		x, err = s.Next()
+		if err != nil || string(x.Request().Path) != "/2" {
+			t.Fatalf("Next = %v", err)
+		}
+		if err := respond(x, 200, ""); err != nil {
+			t.Fatal(err)
+		}
+		client.CloseWrite()
+		if _, err := s.Next(); !errors.Is(err, io.EOF) {
+			t.Errorf("Next = %v", err)
+		}
+	})
+}
+
+func TestServerAbort(t *testing.T) {
+	boom := errors.New("boom")
+	t.Run("unblocks_both_sides", func(t *testing.T) {
+		client, server := tcpPair(t)
+		if _, err := io.WriteString(client, "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 9\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		s := NewServer(server, Options{})
+		defer s.Close()
+		x, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Respond(&httpx.Response{Status: 200, ContentLength: -1}); err != nil {
+			t.Fatal(err)
+		}
+		errs := make(chan error, 2)
+		started := make(chan struct{}, 2)
+		go func() { started <- struct{}{}; _, err := io.ReadAll(x); errs <- err }()
+		go func() {
+			big := make([]byte, 1<<20)
+			started <- struct{}{}
+			for {
+				if _, err := x.Write(big); err != nil {
+					errs <- err
+					return
+				}
+			}
+		}()
+		<-started
+		<-started
+		x.Abort(boom)
+		x.Abort(errors.New("too late"))
+		for range 2 {
+			if err := <-errs; !errors.Is(err, boom) {
+				t.Errorf("blocked call = %v, want %v", err, boom)
+			}
+		}
+		if _, err := s.Next(); !errors.Is(err, boom) {
+			t.Errorf("Next = %v, want %v", err, boom)
+		}
+	})
+	t.Run("a_body_until_close_does_not_look_complete", func(t *testing.T) {
+		client, server := tcpPair(t)
+		if _, err := io.WriteString(client, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		s := NewServer(server, Options{})
+		defer s.Close()
+		x, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = x.Respond(&httpx.Response{Status: 200, ContentLength: -1})
+		_, _ = x.Write([]byte("part"))
+		_ = x.Flush()
+		x.Abort(nil)
+		if got, err := io.ReadAll(client); err == nil {
+			t.Errorf("client read %q and an orderly end", got)
+		}
+		if err := x.Flush(); !errors.Is(err, ErrAborted) {
+			t.Errorf("Flush = %v", err)
+		}
+	})
+}
+
+// TestServerRefuseReachesTheClient sends a megabyte of fields and does not read before all is sent.
+func TestServerRefuseReachesTheClient(t *testing.T) {
+	client, server := tcpPair(t)
+	s := NewServer(server, Options{})
+	inBackground(t, func() {
+		defer s.Close()
+		_, err := s.Next()
+		var refused *Error
+		if !errors.As(err, &refused) {
+			t.Errorf("Next = %v, want an Error", err)
+			return
+		}
+		if got := cap(s.in.bytes()) + s.x.req.Fields.Size(); got > 100<<10 {
+			t.Errorf("%d bytes are held of a head that is refused", got)
+		}
+		if err := s.Refuse(&httpx.Response{Status: refused.Status}, []byte(refused.Reason)); err != nil {
+			t.Errorf("Refuse: %v", err)
+		}
+	})
+	in := "GET / HTTP/1.1\r\nHost: a\r\n" + strings.Repeat("X-Field: "+strings.Repeat("v", 89)+"\r\n", 10000) + "\r\n"
+	if _, err := io.WriteString(client, in); err != nil {
+		t.Fatal(err)
+	}
+	client.CloseWrite()
+	resp, err := http.ReadResponse(bufio.NewReader(client), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if resp.StatusCode != http.StatusRequestHeaderFieldsTooLarge || !resp.Close || err != nil || !strings.Contains(string(body), "head is longer than 61440 bytes") {
+		t.Errorf("response %d, close %t, %q, %v", resp.StatusCode, resp.Close, body, err)
+	}
+}
+
+func TestServerPrefix(t *testing.T) {
+	conn := &scriptConn{in: []byte("Host: a\r\n\r\n")}
+	s := NewServer(conn, Options{Prefix: []byte("GET / HTTP/1.1\r\n"), Scheme: "https"})
+	defer s.Close()
+	x, err := s.Next()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := see(x); got.Line != "GET a / HTTP/1.1" || got.Scheme != "https" {
+		t.Errorf("saw %+v, %v", got, err)
+	}
+}
+
+func TestServerEnds(t *testing.T) {
+	tests := []struct {
+		name, in string
+		want     error
+	}{
+		{"before_a_request", "", io.EOF},
+		{"after_empty_lines", "\r\n\r\n", io.EOF},
+		{"inside_a_head", "GET / HT", io.ErrUnexpectedEOF},
+		{"inside_a_large_head", "GET / HTTP/1.1\r\nX: " + strings.Repeat("y", 20000), io.ErrUnexpectedEOF},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := NewServer(&scriptConn{in: []byte(tt.in)}, Options{})
+			defer s.Close()
+			if _, err := s.Next(); !errors.Is(err, tt.want) {
+				t.Errorf("Next = %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestExchangeReady(t *testing.T) {
+	client, server := net.Pipe()
+	defer client.Close()
+	s := NewServer(server, Options{})
+	defer s.Close()
+	send := func(text string) {
+		wrote := make(chan struct{})
+		go func() { _, _ = io.WriteString(client, text); close(wrote) }()
+		if s.active {
+			_ = s.in.fill()
+			for s.in.buffered() < len(text) && text != "" {
+				_ = s.in.fill()
+			}
+		} else if _, err := s.Next(); err != nil {
+			t.Error(err)
+		}
+		<-wrote
+	}
+	send("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+	x := &s.x
+	if x.Ready() {
+		t.Error("ready before anything of the body came")
+	}
+	send("2")
+	if x.Ready() {
+		t.Error("ready with half a chunk size")
+	}
+	send("\r\nhi")
+	if !x.Ready() {
+		t.Error("not ready with a whole chunk")
+	}
+	if _, err := x.Read(make([]byte, 2)); err != nil {
+		t.Fatal(err)
+	}
+	if x.Ready() {
+		t.Error("ready after the chunk was read")
+	}
+	send("\r\n0\r\n\r\n")
+	if !x.Ready() {
+		t.Error("not ready at the end")
+	}
+	if _, err := x.Read(make([]byte, 2)); !errors.Is(err, io.EOF) {
+		t.Errorf("Read = %v, want io.EOF", err)
+	}
+}

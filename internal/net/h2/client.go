@@ -1,0 +1,232 @@
+package h2
+
+import (
+	"context"
+	"net"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// Client is the end of a connection that sends requests. Run must be running for anything to be received.
+type Client struct{ conn conn }
+
+// NewClient makes a client on a connection that nobody else uses any more. TLS must have agreed on "h2".
+func NewClient(nc net.Conn, o Options) *Client {
+	c := new(Client)
+	c.conn.init(nc, o.withDefaults())
+	c.conn.greet()
+	return c
+}
+
+// Run carries the connection until it ends, and closes it. It returns nil where the peer closed it between frames or
+// where it was drained, ctx's error where that is done, and otherwise what went wrong.
+func (c *Client) Run(ctx context.Context) error { return c.conn.run(ctx) }
+
+// Active is the number of streams in use.
+func (c *Client) Active() int {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.active
+}
+
+// Opened is how many streams have been opened so far.
+func (c *Client) Opened() uint32 {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.nextID / 2
+}
+
+// Closed tells whether Open can never succeed again.
+func (c *Client) Closed() bool {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	return c.conn.err != nil || c.conn.draining
+}
+
+// PeerMetadata is the metadata the peer sent, nil for none.
+func (c *Client) PeerMetadata() []byte { return c.conn.peerMetadata() }
+
+// GoAway lets no further stream be opened; the connection closes when the last one ends.
+func (c *Client) GoAway() {
+	c.conn.mu.Lock()
+	defer c.conn.mu.Unlock()
+	c.conn.draining = true
+	c.conn.checkIdle()
+}
+
+// Shutdown is GoAway, and waits until the streams have ended. It returns ctx's error where they have not in time;
+// the connection then is still open, and Run's ctx can end it.
+func (c *Client) Shutdown(ctx context.Context) error {
+	c.conn.mu.Lock()
+	c.conn.draining = true
+	idle := c.conn.idleLocked()
+	c.conn.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// idleLocked is closed once no stream is left. mu is held and draining is set.
+func (c *conn) idleLocked() <-chan struct{} {
+	if c.idle == nil {
+		c.idle = make(chan struct{})
+	}
+	idle := c.idle
+	c.checkIdle()
+	return idle
+}
+
+// Open reserves a stream. The error is [ErrClosed], [ErrGoAway] or [ErrTooManyStreams]; each of them also is
+// [ErrUnsent]. The stream must be closed.
+func (c *Client) Open() (*Stream, error) {
+	cn := &c.conn
+	cn.mu.Lock()
+	defer cn.mu.Unlock()
+	if err := cn.canOpen(); err != nil {
+		return nil, err
+	}
+	if uint32(cn.active) >= cn.peer.maxStreams {
+		return nil, unsent(ErrTooManyStreams)
+	}
+	cn.active++
+	s, ok := cn.pool.streams.Get().(*Stream)
+	if !ok {
+		s = new(Stream)
+	}
+	s.begin(cn)
+	return s, nil
+}
+
+// canOpen tells why no stream can be opened, nil where one can. mu is held.
+func (c *conn) canOpen() error {
+	switch {
+	case c.err != nil:
+		return unsent(&closedError{c.err})
+	case c.draining || c.nextID > maxStreamID:
+		return unsent(ErrGoAway)
+	}
+	return nil
+}
+
+// Stream is one request of ours and its response. It implements httpx.ClientExchange.
+type Stream struct{ stream }
+
+var _ httpx.ClientExchange = (*Stream)(nil)
+
+// Send writes the head of the request. Hop-by-hop fields are left out and names are written in lower case. A GET with
+// Upgrade becomes extended CONNECT, [ErrNoExtendedConnect] where the peer does not take that.
+func (s *Stream) Send(r *httpx.Request) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.werr != nil {
+		return s.werr
+	}
+	if s.sentHead {
+		return errMisuse
+	}
+	for c.buffered() >= hardLimit && s.werr == nil && c.err == nil {
+		s.waitForRoom()
+	}
+	if err := s.checkSend(r); err != nil {
+		c.wakeNext()
+		return err
+	}
+	s.open(c.nextID)
+	c.nextID += 2
+	s.sentHead = true
+	s.setUp(r)
+	out, at := c.beginBlock(&s.stream)
+	s.headGen = c.generation
+	out.b = c.enc.request(out.b, r)
+	c.finishBlock(&s.stream, at, 0)
+	c.probe()
+	return nil
+}
+
+// waitForRoom waits until the buffer has been written. mu is held.
+func (s *stream) waitForRoom() {
+	if !s.c.flushing {
+		s.c.flush()
+		return
+	}
+	s.waitsForRoom = true
+	s.c.waiting.push(s)
+	s.canWrite.Wait()
+}
+
+// setUp notes what the request means for the stream.
+func (s *stream) setUp(r *httpx.Request) {
+	s.headRequest = string(r.Method) == "HEAD"
+	s.tunnel = isConnect(r) || upgrades(r)
+	if upgrades(r) {
+		s.protocol = append(s.protocol[:0], r.Upgrade...)
+	}
+	if !s.tunnel && r.ContentLength >= 0 {
+		s.promised = r.ContentLength
+	}
+}
+
+// checkSend says why the request cannot go out. mu is held.
+func (s *Stream) checkSend(r *httpx.Request) error {
+	c := s.c
+	for upgrades(r) && !c.peer.known && c.err == nil && s.werr == nil {
+		c.flush()
+		c.settled.Wait()
+	}
+	if s.werr != nil {
+		return s.werr
+	}
+	if c.err != nil {
+		return unsent(&closedError{c.err})
+	}
+	if c.goAway != nil || c.nextID > maxStreamID {
+		return unsent(ErrGoAway)
+	}
+	if upgrades(r) && !c.peer.extendedConnect {
+		return ErrNoExtendedConnect
+	}
+	pseudo := len(r.Method) + len(r.Scheme) + len(r.Authority) + len(r.Path) + len(r.Upgrade) + 6*entryOverhead + 48
+	if uint64(listSize(&r.Fields)+pseudo) > uint64(c.peer.maxHeaderList) {
+		return ErrHeadTooLarge
+	}
+	return nil
+}
+
+// Receive waits for the next response head.
+func (s *Stream) Receive(r *httpx.Response) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s.waitingHeads == 0 {
+		if s.rerr != nil {
+			return s.rerr
+		}
+		if s.recvHead || !s.sentHead {
+			return errMisuse // nobody will answer, or nobody any more
+		}
+		s.canRead.Wait()
+	}
+	s.waitingHeads--
+	*r, s.heads[0] = s.heads[0], *r
+	if s.waitingHeads > 0 {
+		first := s.heads[0]
+		copy(s.heads, s.heads[1:s.waitingHeads+1])
+		s.heads[s.waitingHeads] = first
+	}
+	return nil
+}
+
+// Close gives the stream up. One that has not ended is cancelled.
+func (s *Stream) Close() {
+	c := s.c
+	c.mu.Lock()
+	s.retire(CodeCancel)
+	pool := c.pool
+	c.mu.Unlock()
+	s.c = nil
+	pool.streams.Put(s)
+}

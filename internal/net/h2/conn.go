@@ -1,0 +1,423 @@
+package h2
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// conn is what both ends of a connection have in common.
+type conn struct {
+	// Fixed after construction.
+	nc     net.Conn
+	opts   Options
+	pool   *Pool
+	server *Server // nil for a client
+
+	// Owned by the reading goroutine.
+	in      reader
+	dec     decoder
+	head    headReader
+	scratch httpx.Response // head being decoded; its memory is swapped into the stream
+	flood   bucket         // frames that cost us something and carry nothing
+	highest uint32         // largest stream of the peer (server)
+
+	received  atomic.Uint32 // reads so far; a sign of life
+	large     atomic.Bool   // the reading goroutine holds a large buffer
+	shrinking atomic.Bool   // it was woken to give that back
+
+	// wg counts every goroutine started but handlers.
+	wg sync.WaitGroup
+
+	mu sync.Mutex
+	// All below is guarded by mu.
+	err      error // why the connection ended, nil while it lives
+	dead     bool  // nothing is written any more
+	draining bool  // no new streams; closes when the last one ends
+	goAway   error // why the peer said GOAWAY, nil before it did
+	// announced and final are the two steps of a server's shutdown.
+	announced, final bool
+	farewell         Code // of the GOAWAY that ends it
+	refusing         bool // a server's: no stream is taken any more, for too many were thrown away
+	grace            int  // how many may be thrown away from then on
+	active           int  // streams in the hands of callers or handlers
+	idle             chan struct{}
+	streams          table
+	cancels          bucket // exchanges that the client threw away
+	updates          int    // WINDOW_UPDATE frames that are paid for
+	nextID           uint32 // next stream of ours (client)
+	accepted         uint32 // largest stream given to a handler (server)
+	settled          sync.Cond
+	peer             peerSettings
+	meta             []byte
+
+	out        *buffer // frames not written yet; nil for none
+	generation uint32  // of out
+	urgent     bool    // out holds frames that nobody is about to flush
+	flushing   bool
+	flushed    sync.Cond
+	enc        encoder
+	sendWindow int64
+	waiting    waitList
+
+	recvWindow int64 // what the peer may still send
+	recvStart  int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
+	window     window
+	unread     int64 // bytes of bodies received and not read
+
+	timer    *time.Timer
+	silent   bool // nothing was received between the last two ticks
+	pinging  bool
+	pingedAt time.Time
+	lastSeen uint32 // received at the last tick
+	// idleSince is when a look first found no stream running, none having come since it was idleMark.
+	idleSince time.Time
+	idleMark  uint32
+}
+
+// peerSettings are what the peer allows us.
+type peerSettings struct {
+	known           bool // its SETTINGS arrived
+	maxStreams      uint32
+	initialWindow   int64
+	maxFrame        int
+	maxHeaderList   uint32
+	extendedConnect bool
+}
+
+func (c *conn) init(nc net.Conn, o Options) {
+	c.nc, c.opts, c.pool = nc, o, o.Pool
+	c.in = newReader()
+	c.dec, c.enc = newDecoder(), newEncoder()
+	c.head.limit = o.MaxHeaderList
+	c.flood = bucket{capacity: floodCapacity, perSecond: floodPerSecond}
+	c.cancels = bucket{capacity: cancelCapacity, perSecond: cancelsPerSecond}
+	c.settled.L, c.flushed.L = &c.mu, &c.mu
+	c.peer = peerSettings{
+		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
+	}
+	c.sendWindow = defaultWindow
+	c.recvWindow, c.window.size = startWindow, startWindow
+	c.recvStart = startWindow
+	c.nextID = 1
+}
+
+// greet puts the connection's first frames into the buffer. Nothing is written before run: it is the first flusher.
+func (c *conn) greet() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.flushing = true
+	out := c.buffer()
+	b := out.b
+	if c.server == nil {
+		b = append(b, preface...)
+	}
+	at := len(b)
+	b = appendFrameHeader(b, frameHeader{typ: frameSettings})
+	if c.server == nil {
+		b = appendSetting(b, settingEnablePush, 0)
+	} else {
+		b = appendSetting(b, settingMaxStreams, uint32(c.opts.MaxConcurrentStreams))
+		b = appendSetting(b, settingExtendedConnect, 1)
+	}
+	b = appendSetting(b, settingInitialWindow, uint32(c.streamStart()))
+	b = appendSetting(b, settingMaxFrame, uint32(c.opts.MaxFrame))
+	b = appendSetting(b, settingMaxHeaderList, uint32(c.opts.MaxHeaderList))
+	putFrameLength(b[at:], len(b)-at-frameHeaderLen)
+	if len(c.opts.Metadata) > 0 {
+		b = appendFrameHeader(b, frameHeader{length: len(c.opts.Metadata), typ: frameMetadata})
+		b = append(b, c.opts.Metadata...)
+	}
+	out.b = b
+}
+
+// run is the life of a connection: it greets, reads until something ends it, and joins what was started.
+func (c *conn) run(ctx context.Context) error {
+	c.wg.Add(1)
+	stop := context.AfterFunc(ctx, func() {
+		c.mu.Lock()
+		c.fail(ctx.Err())
+		c.dead = true
+		c.mu.Unlock()
+		c.nc.Close()
+		c.wg.Done()
+	})
+	c.finish(c.converse(ctx))
+	if stop() {
+		c.wg.Done()
+	}
+	c.wg.Wait()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if errors.Is(c.err, io.EOF) || errors.Is(c.err, errDrained) {
+		return nil
+	}
+	return c.err
+}
+
+// converse shakes hands, writes what has been buffered so far, and reads to the end.
+func (c *conn) converse(ctx context.Context) error {
+	var err error
+	// Not left to the first Write: it may be corked.
+	if t, ok := c.nc.(interface {
+		HandshakeContext(ctx context.Context) error
+	}); ok {
+		err = t.HandshakeContext(ctx)
+	}
+	c.mu.Lock()
+	if err != nil {
+		c.fail(err)
+		c.dead = true
+	} else if c.opts.PingAfter > 0 {
+		c.startTimer()
+	}
+	c.drain()
+	c.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return c.readLoop()
+}
+
+// errDrained is the good end of a connection.
+var errDrained = errors.New("h2: connection drained")
+
+// finish ends the connection because reading did: streams fail, the peer is told, the socket is closed.
+func (c *conn) finish(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.fail(err)
+	var ce *ConnError
+	if errors.As(c.err, &ce) && !ce.Remote && !c.dead {
+		c.sayGoodbye(ce)
+	}
+	c.dead = true
+	c.stopTimer()
+	c.mu.Unlock()
+	c.nc.Close()
+	c.mu.Lock()
+	for c.flushing { // nobody else may be touching the socket when Run returns
+		c.flushed.Wait()
+	}
+	if c.out != nil {
+		c.pool.putWrite(c.out)
+		c.out = nil
+	}
+	c.in.release(c.pool)
+	c.window.reset(c.pool.Budget, startWindow)
+}
+
+// sayGoodbye sends GOAWAY with the error, giving a peer that does not read one second.
+func (c *conn) sayGoodbye(ce *ConnError) {
+	out := c.buffer()
+	last := c.accepted
+	out.b = appendGoAway(out.b, last, ce.Code, ce.Detail)
+	if err := c.nc.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
+		return
+	}
+	c.flushAndWait()
+}
+
+// fail records why the connection ended and fails every stream. Only the first reason counts. mu is held.
+func (c *conn) fail(err error) {
+	if c.err != nil {
+		return
+	}
+	var remote *ConnError
+	if errors.Is(err, io.EOF) && errors.As(c.goAway, &remote) {
+		err = c.goAway
+	}
+	c.err = err
+	c.draining = true
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // a good end for the connection is none for a stream on it
+	}
+	c.streams.each(func(s *stream) {
+		var cause error = &closedError{err}
+		if s.headInBuffer() {
+			cause = unsent(cause)
+		}
+		c.lose(s, cause)
+	})
+	if c.server == nil && c.out != nil {
+		// What streams were told was not sent must not be sent by the farewell.
+		c.pool.putWrite(c.out)
+		c.out, c.urgent = nil, false
+	}
+	for s := c.waiting.head; s != nil; s = c.waiting.head { // streams not opened yet
+		s.wakeBoth()
+	}
+	c.settled.Broadcast()
+	c.checkIdle()
+}
+
+// checkIdle ends a draining connection whose last stream is gone. mu is held.
+func (c *conn) checkIdle() {
+	if !c.draining || c.active > 0 || c.server != nil && !c.final && c.err == nil {
+		return
+	}
+	if c.idle != nil {
+		close(c.idle)
+		c.idle = nil
+	}
+	c.endDrained()
+}
+
+// closeStream ends the stream on the wire's side: it is forgotten, and its owner's calls return err where they would
+// still need the peer. mu is held.
+func (c *conn) closeStream(s *stream, err error) {
+	s.closed = true
+	c.streams.del(s)
+	if s.werr == nil {
+		s.werr = err
+	}
+	if s.rerr == nil && !s.recvEnd {
+		s.rerr = err
+	}
+	s.wakeBoth()
+}
+
+// lose is closeStream for a stream that the peer has given up, be it by ending the connection. mu is held.
+func (c *conn) lose(s *stream, err error) {
+	c.closeStream(s, err)
+	if s.watcher != nil {
+		s.watcher.Gone(s.turn, err)
+	}
+}
+
+// resetStream tells the peer that the stream is over. mu is held; the caller has the frame flushed.
+func (c *conn) resetStream(s *stream, code Code, err error) {
+	if s.closed || s.id == 0 {
+		return
+	}
+	out := c.control()
+	out.b = appendReset(out.b, s.id, code)
+	c.closeStream(s, err)
+	if c.server == nil {
+		c.countCancel()
+	}
+}
+
+// receivedGoAway handles the peer's GOAWAY: streams it has not seen fail and can be sent again. mu is held.
+func (c *conn) receivedGoAway(last uint32, code Code, debug string) {
+	cause := ErrGoAway
+	if code != CodeNo {
+		cause = &ConnError{Code: code, Remote: true, Detail: debug}
+	}
+	c.goAway = cause
+	if c.server != nil {
+		return
+	}
+	c.draining = true
+	c.streams.each(func(s *stream) {
+		if s.id > last {
+			c.closeStream(s, notProcessed(cause))
+		}
+	})
+	c.checkIdle()
+}
+
+// endDrained closes a connection that has nothing left to do, in a goroutine of its own. mu is held.
+func (c *conn) endDrained() {
+	if c.dead || c.err != nil {
+		return
+	}
+	c.fail(errDrained)
+	c.wg.Go(func() {
+		c.mu.Lock()
+		out := c.buffer()
+		out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
+		c.flushAndWait()
+		c.mu.Unlock()
+		c.nc.Close()
+	})
+}
+
+// peerMetadata is what the peer's metadata frame held, nil where none has come.
+func (c *conn) peerMetadata() []byte {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.meta
+}
+
+// applySettings handles the parameters of a SETTINGS frame. mu is held.
+func (c *conn) applySettings(p []byte) error {
+	if len(p) > maxSettings*6 {
+		return connError(CodeEnhanceYourCalm, "too many parameters in SETTINGS")
+	}
+	for ; len(p) > 0; p = p[6:] {
+		id, v := settingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])
+		if err := c.applySetting(id, v); err != nil {
+			return err
+		}
+	}
+	c.peer.known = true
+	c.settled.Broadcast()
+	return nil
+}
+
+func (c *conn) applySetting(id settingID, v uint32) error {
+	switch id {
+	case settingTableSize:
+		c.enc.setMax(v)
+	case settingEnablePush:
+		if v > 1 || v == 1 && c.server == nil {
+			return connError(CodeProtocol, "invalid SETTINGS_ENABLE_PUSH")
+		}
+	case settingMaxStreams:
+		c.peer.maxStreams = min(v, uint32(c.opts.MaxSendStreams))
+	case settingInitialWindow:
+		if v > maxWindow {
+			return connError(CodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1")
+		}
+		return c.shiftWindows(int64(v))
+	case settingMaxFrame:
+		if v < minMaxFrame || v > maxMaxFrame {
+			return connError(CodeProtocol, "invalid SETTINGS_MAX_FRAME_SIZE")
+		}
+		c.peer.maxFrame = int(v)
+	case settingMaxHeaderList:
+		c.peer.maxHeaderList = v
+	case settingExtendedConnect:
+		if v > 1 {
+			return connError(CodeProtocol, "invalid SETTINGS_ENABLE_CONNECT_PROTOCOL")
+		}
+		c.peer.extendedConnect = v == 1
+	}
+	return nil
+}
+
+// streamStart is the window that a stream begins with.
+func (c *conn) streamStart() int64 { return min(int64(c.opts.StreamWindow), startWindow) }
+
+// settingsAcked puts our own stream window into force, RFC 9113 §6.5.3.
+func (c *conn) settingsAcked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delta := c.streamStart() - c.recvStart
+	c.recvStart += delta
+	if delta != 0 {
+		c.streams.each(func(s *stream) { s.recvWindow += delta })
+	}
+}
+
+// shiftWindows applies a new initial window to the streams that exist, RFC 9113 §6.9.2.
+func (c *conn) shiftWindows(v int64) error {
+	delta := v - c.peer.initialWindow
+	c.peer.initialWindow = v
+	var err error
+	c.streams.each(func(s *stream) {
+		if s.sendWindow += delta; s.sendWindow > maxWindow {
+			err = connError(CodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes a window overflow")
+		}
+		s.wakeWriter()
+	})
+	return err
+}

@@ -1,0 +1,562 @@
+package h2
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/net/http2"
+	"golang.org/x/net/http2/hpack"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// peer is a hand-driven end of a connection.
+type peer struct {
+	t    *testing.T
+	nc   net.Conn
+	f    *http2.Framer
+	buf  bytes.Buffer
+	henc *hpack.Encoder
+	done chan error // the result of the end under test
+}
+
+func newPeer(t *testing.T, nc net.Conn) *peer {
+	t.Helper()
+	p := &peer{t: t, nc: nc, f: http2.NewFramer(nc, nc), done: make(chan error, 1)}
+	p.f.AllowIllegalWrites = true
+	p.f.ReadMetaHeaders = hpack.NewDecoder(4096, nil)
+	p.henc = hpack.NewEncoder(&p.buf)
+	if err := nc.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+// clientOf drives a server of ours, past the greeting.
+func clientOf(t *testing.T, o Options) (*peer, *Server) {
+	t.Helper()
+	cc, sc := loopback(t)
+	p := newPeer(t, cc)
+	sv := NewServer(sc, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { p.done <- sv.Serve(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	io.WriteString(cc, http2.ClientPreface)
+	p.f.WriteSettings()
+	return p, sv
+}
+
+// serverOf drives a client of ours, past the greeting.
+func serverOf(t *testing.T, o Options, settings ...http2.Setting) (*peer, *Client) {
+	t.Helper()
+	cc, sc := loopback(t)
+	p := newPeer(t, sc)
+	c := NewClient(cc, o)
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { p.done <- c.Run(ctx) })
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	if _, err := io.ReadFull(sc, make([]byte, len(preface))); err != nil {
+		t.Fatal(err)
+	}
+	p.f.WriteSettings(settings...)
+	return p, c
+}
+
+func (p *peer) block(fields ...string) []byte {
+	p.buf.Reset()
+	for i := 0; i < len(fields); i += 2 {
+		p.henc.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]})
+	}
+	return bytes.Clone(p.buf.Bytes())
+}
+
+func (p *peer) get() []byte {
+	return p.block(":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/")
+}
+
+func (p *peer) headers(id uint32, block []byte, end bool) {
+	p.f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: block, EndHeaders: true, EndStream: end})
+}
+
+// await reads frames until match takes one.
+func (p *peer) await(what string, match func(http2.Frame) bool) {
+	p.t.Helper()
+	for {
+		f, err := p.f.ReadFrame()
+		if err != nil {
+			p.t.Fatalf("no %s: %v", what, err)
+		}
+		if match(f) {
+			return
+		}
+	}
+}
+
+func (p *peer) awaitReset(id uint32, code http2.ErrCode) {
+	p.t.Helper()
+	p.await("RST_STREAM "+code.String(), func(f http2.Frame) bool {
+		r, ok := f.(*http2.RSTStreamFrame)
+		if ok && r.StreamID == id && r.ErrCode != code {
+			p.t.Fatalf("RST_STREAM = %v, want %v", r.ErrCode, code)
+		}
+		return ok && r.StreamID == id
+	})
+}
+
+func (p *peer) awaitGoAway(code http2.ErrCode) {
+	p.t.Helper()
+	p.await("GOAWAY "+code.String(), func(f http2.Frame) bool {
+		g, ok := f.(*http2.GoAwayFrame)
+		if ok && g.ErrCode != code {
+			p.t.Fatalf("GOAWAY = %v (%s), want %v", g.ErrCode, g.DebugData(), code)
+		}
+		return ok
+	})
+}
+
+func TestServerEndsConnection(t *testing.T) {
+	raw := func(typ http2.FrameType, flags http2.Flags, id uint32, payload string) func(*peer) {
+		return func(p *peer) { p.f.WriteRawFrame(typ, flags, id, []byte(payload)) }
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(*peer)
+		want http2.ErrCode
+	}{
+		{"data_on_stream_0", raw(http2.FrameData, 0, 0, "x"), http2.ErrCodeProtocol},
+		{"data_on_idle_stream", raw(http2.FrameData, 0, 5, "x"), http2.ErrCodeProtocol},
+		{"headers_on_stream_0", raw(http2.FrameHeaders, 4, 0, "\x82"), http2.ErrCodeProtocol},
+		{"headers_on_even_stream", raw(http2.FrameHeaders, 4, 2, "\x82"), http2.ErrCodeProtocol},
+		{"headers_padding_too_long", raw(http2.FrameHeaders, 4|8, 1, "\x05\x82"), http2.ErrCodeProtocol},
+		{"data_padding_too_long", func(p *peer) {
+			p.headers(1, p.get(), false)
+			p.f.WriteRawFrame(http2.FrameData, 8, 1, []byte("\x05abc"))
+		}, http2.ErrCodeProtocol},
+		{"bad_hpack", raw(http2.FrameHeaders, 4, 1, "\xff\xff\xff\xff\xff\xff"), http2.ErrCodeCompression},
+		{"continuation_alone", raw(http2.FrameContinuation, 4, 1, "\x82"), http2.ErrCodeProtocol},
+		{"header_block_interrupted", func(p *peer) {
+			p.f.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte("\x82"))
+			p.f.WritePing(false, [8]byte{})
+		}, http2.ErrCodeProtocol},
+		{"continuation_flood", func(p *peer) {
+			p.f.WriteRawFrame(http2.FrameHeaders, 0, 1, []byte("\x82"))
+			for range maxContinuations + 1 {
+				p.f.WriteRawFrame(http2.FrameContinuation, 0, 1, nil)
+			}
+		}, http2.ErrCodeEnhanceYourCalm},
+		{"frame_too_large", raw(http2.FrameData, 0, 1, strings.Repeat("x", minMaxFrame+1)), http2.ErrCodeFrameSize},
+		{"settings_on_stream", raw(http2.FrameSettings, 0, 1, ""), http2.ErrCodeProtocol},
+		{"settings_length", raw(http2.FrameSettings, 0, 0, "12345"), http2.ErrCodeFrameSize},
+		{"settings_ack_with_payload", raw(http2.FrameSettings, 1, 0, "123456"), http2.ErrCodeFrameSize},
+		{"settings_initial_window", raw(http2.FrameSettings, 0, 0, "\x00\x04\xff\xff\xff\xff"), http2.ErrCodeFlowControl},
+		{"settings_max_frame", raw(http2.FrameSettings, 0, 0, "\x00\x05\x00\x00\x00\x01"), http2.ErrCodeProtocol},
+		{"push_promise", raw(http2.FramePushPromise, 4, 1, "\x00\x00\x00\x02"), http2.ErrCodeProtocol},
+		{"ping_on_stream", raw(http2.FramePing, 0, 1, "12345678"), http2.ErrCodeProtocol},
+		{"ping_length", raw(http2.FramePing, 0, 0, "1234567"), http2.ErrCodeFrameSize},
+		{"goaway_length", raw(http2.FrameGoAway, 0, 0, "1234567"), http2.ErrCodeFrameSize},
+		{"window_update_length", raw(http2.FrameWindowUpdate, 0, 0, "123"), http2.ErrCodeFrameSize},
+		{"window_update_of_0", raw(http2.FrameWindowUpdate, 0, 0, "\x00\x00\x00\x00"), http2.ErrCodeProtocol},
+		{"window_overflow", raw(http2.FrameWindowUpdate, 0, 0, "\x7f\xff\xff\xff"), http2.ErrCodeFlowControl},
+		{"reset_of_idle_stream", raw(http2.FrameRSTStream, 0, 9, "\x00\x00\x00\x08"), http2.ErrCodeProtocol},
+		{"reset_length", raw(http2.FrameRSTStream, 0, 1, "123"), http2.ErrCodeFrameSize},
+		{"priority_on_stream_0", raw(http2.FramePriority, 0, 0, "12345"), http2.ErrCodeProtocol},
+		{"ping_flood", func(p *peer) {
+			for p.f.WritePing(false, [8]byte{}) == nil {
+			}
+		}, http2.ErrCodeEnhanceYourCalm},
+		{"settings_flood", func(p *peer) {
+			for p.f.WriteSettings() == nil {
+			}
+		}, http2.ErrCodeEnhanceYourCalm},
+		{"empty_data_flood", func(p *peer) {
+			p.headers(1, p.get(), false)
+			for p.f.WriteData(1, false, nil) == nil {
+			}
+		}, http2.ErrCodeEnhanceYourCalm},
+		{"rapid_reset", func(p *peer) {
+			for id := uint32(1); ; id += 2 {
+				p.headers(id, p.get(), true)
+				if p.f.WriteRSTStream(id, http2.ErrCodeCancel) != nil {
+					return
+				}
+			}
+		}, http2.ErrCodeEnhanceYourCalm},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := clientOf(t, Options{Handler: func(s *ServerStream) { io.Copy(io.Discard, struct{ io.Reader }{s}) }, MaxConcurrentStreams: 100})
+			var wg sync.WaitGroup
+			wg.Go(func() { tt.do(p) }) // may fail half-way: the other end is gone by then
+			if err := <-p.done; err == nil {
+				t.Error("Serve = nil, want the rule broken")
+			} else if ce := new(ConnError); !errors.As(err, &ce) || ce.Code != Code(tt.want) {
+				t.Errorf("Serve = %v, want %v", err, tt.want)
+			}
+			p.nc.Close()
+			wg.Wait()
+		})
+	}
+}
+
+func TestServerSaysGoodbye(t *testing.T) {
+	p, _ := clientOf(t, Options{Handler: echo})
+	p.f.WriteData(5, false, []byte("x"))
+	p.awaitGoAway(http2.ErrCodeProtocol)
+	if err := <-p.done; err == nil || err.Error() != "h2: connection error: PROTOCOL_ERROR: frame on an idle stream" {
+		t.Errorf("Serve = %v", err)
+	}
+}
+
+func TestServerResetsStream(t *testing.T) {
+	post := func(p *peer, fields ...string) []byte {
+		return p.block(append([]string{":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/"}, fields...)...)
+	}
+	for _, tt := range []struct {
+		name string
+		do   func(*peer)
+		want http2.ErrCode
+	}{
+		{"malformed_head", func(p *peer) { p.headers(1, post(p, "Upper", "x"), true) }, http2.ErrCodeProtocol},
+		{"body_shorter_than_declared", func(p *peer) {
+			p.headers(1, post(p, "content-length", "5"), false)
+			p.f.WriteData(1, true, []byte("1234"))
+		}, http2.ErrCodeProtocol},
+		{"body_longer_than_declared", func(p *peer) {
+			p.headers(1, post(p, "content-length", "3"), false)
+			p.f.WriteData(1, true, []byte("1234"))
+		}, http2.ErrCodeProtocol},
+		{"no_body_though_declared", func(p *peer) { p.headers(1, post(p, "content-length", "3"), true) }, http2.ErrCodeProtocol},
+		{"data_after_end", func(p *peer) {
+			p.headers(1, post(p), true)
+			p.f.WriteData(1, true, []byte("1234"))
+		}, http2.ErrCodeStreamClosed},
+		{"trailers_without_end", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.headers(1, p.block("a", "b"), false)
+		}, http2.ErrCodeProtocol},
+		{"pseudo_in_trailers", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.headers(1, p.block(":path", "/"), true)
+		}, http2.ErrCodeProtocol},
+		{"window_update_of_0", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.f.WriteRawFrame(http2.FrameWindowUpdate, 0, 1, make([]byte, 4))
+		}, http2.ErrCodeProtocol},
+		{"window_overflow", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.f.WriteRawFrame(http2.FrameWindowUpdate, 0, 1, []byte{0x7f, 0xff, 0xff, 0xff})
+		}, http2.ErrCodeFlowControl},
+		{"stream_window_overrun", func(p *peer) {
+			p.headers(1, post(p), false)
+			for range 9 {
+				p.f.WriteData(1, false, make([]byte, minMaxFrame))
+			}
+		}, http2.ErrCodeFlowControl},
+		{"too_many_streams", func(p *peer) {
+			p.headers(3, post(p), false)
+			p.headers(5, post(p), false)
+			p.headers(7, post(p), false)
+		}, http2.ErrCodeRefusedStream},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			release := make(chan struct{})
+			p, _ := clientOf(t, Options{
+				Handler:      func(*ServerStream) { <-release },
+				StreamWindow: 100_000, MaxConcurrentStreams: 2,
+			})
+			defer close(release)
+			tt.do(p)
+			id := uint32(1)
+			if tt.want == http2.ErrCodeRefusedStream {
+				id = 7
+			}
+			p.awaitReset(id, tt.want)
+			p.f.WritePing(false, [8]byte{1}) // the connection lives on
+			p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
+		})
+	}
+}
+
+func TestHeadTooLarge(t *testing.T) {
+	p, _ := clientOf(t, Options{Handler: echo, MaxHeaderList: 2000})
+	block := p.block(":method", "GET", ":scheme", "http", ":authority", "a", ":path", "/", "x", strings.Repeat("v", 3000))
+	p.headers(1, block, true)
+	p.await("431", func(f http2.Frame) bool {
+		m, ok := f.(*http2.MetaHeadersFrame)
+		return ok && m.PseudoValue("status") == "431" && m.StreamEnded()
+	})
+	p.headers(3, p.get(), true) // HPACK state is intact
+	p.await("200", func(f http2.Frame) bool {
+		m, ok := f.(*http2.MetaHeadersFrame)
+		return ok && m.StreamID == 3 && m.PseudoValue("status") == "200"
+	})
+	p.nc.Close()
+}
+
+func TestClientKeepsPeersHeaderLimit(t *testing.T) {
+	p, c := serverOf(t, Options{}, http2.Setting{ID: http2.SettingMaxHeaderListSize, Val: 1000})
+	p.await("SETTINGS ack", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	want(t, s.Send(request("GET", "/", "x", strings.Repeat("v", 2000))), ErrHeadTooLarge)
+}
+
+func TestGoAwaySparesProcessedStreams(t *testing.T) {
+	p, c := serverOf(t, Options{})
+	var streams []*Stream
+	for range 3 {
+		s, err := c.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(s.Close)
+		s.Send(request("GET", "/"))
+		s.End(nil)
+		streams = append(streams, s)
+	}
+	unsent, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unsent.Close()
+	p.f.WriteGoAway(3, http2.ErrCodeNo, nil)
+	var res httpx.Response
+	err = streams[2].Receive(&res)
+	want(t, err, ErrNotProcessed)
+	want(t, err, ErrGoAway)
+	want(t, unsent.Send(request("GET", "/")), ErrNotProcessed)
+	_, err = c.Open()
+	want(t, err, ErrGoAway)
+	if !c.Closed() {
+		t.Error("Closed() = false after GOAWAY")
+	}
+	p.headers(1, p.block(":status", "200"), true)
+	p.f.WriteRSTStream(3, http2.ErrCodeRefusedStream)
+	if err := streams[0].Receive(&res); err != nil || res.Status != 200 {
+		t.Errorf("Receive = %d, %v, want 200", res.Status, err)
+	}
+	want(t, streams[1].Receive(&res), ErrNotProcessed)
+}
+
+func TestClientDrains(t *testing.T) {
+	p, c := serverOf(t, Options{})
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Send(request("GET", "/"))
+	s.End(nil)
+	c.GoAway()
+	p.headers(1, p.block(":status", "204"), true)
+	var res httpx.Response
+	if err := s.Receive(&res); err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	if err := c.Shutdown(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if err := <-p.done; err != nil {
+		t.Errorf("Run = %v, want nil", err)
+	}
+	p.awaitGoAway(http2.ErrCodeNo)
+}
+
+func TestTooManyStreams(t *testing.T) {
+	p, c := serverOf(t, Options{}, http2.Setting{ID: http2.SettingMaxConcurrentStreams, Val: 1})
+	p.await("SETTINGS ack", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = c.Open()
+	want(t, err, ErrTooManyStreams)
+	s.Close()
+	if s, err = c.Open(); err != nil {
+		t.Fatalf("Open after Close: %v", err)
+	}
+	defer s.Close()
+	r := request("GET", "/")
+	r.Upgrade = []byte("websocket")
+	want(t, s.Send(r), ErrNoExtendedConnect)
+}
+
+func TestConnectionLostBeforeSending(t *testing.T) {
+	cc, sc := net.Pipe()
+	c := NewClient(cc, Options{})
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Send(request("GET", "/")); err != nil { // into the buffer
+		t.Fatal(err)
+	}
+	sc.Close()
+	if err := c.Run(t.Context()); err == nil {
+		t.Error("Run = nil, want why nothing could be written")
+	}
+	var res httpx.Response
+	want(t, s.Receive(&res), ErrClosed)
+	s.Close()
+	_, err = c.Open()
+	want(t, err, ErrClosed)
+}
+
+func TestWindowExhaustion(t *testing.T) {
+	p, c := serverOf(t, Options{}, http2.Setting{ID: http2.SettingInitialWindowSize, Val: 10})
+	p.await("SETTINGS ack", func(f http2.Frame) bool { s, ok := f.(*http2.SettingsFrame); return ok && s.IsAck() })
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Send(request("POST", "/"))
+	s.promised = -1
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() {
+		if n, err := s.Write(make([]byte, 100)); n != 100 || err != nil {
+			t.Errorf("Write = %d, %v, want 100", n, err)
+		}
+		s.End(nil)
+	})
+	var got, steps []int
+	total, ended := 0, false
+	for !ended {
+		p.await("DATA", func(f http2.Frame) bool {
+			d, ok := f.(*http2.DataFrame)
+			if !ok {
+				return false
+			}
+			total += len(d.Data())
+			got = append(got, len(d.Data()))
+			ended = d.StreamEnded()
+			return true
+		})
+		step := 30
+		if len(steps) == 0 { // a smaller window takes back what was given
+			p.f.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+			step = 40
+		}
+		steps = append(steps, step)
+		p.f.WriteWindowUpdate(1, uint32(step))
+	}
+	if total != 100 || got[0] != 10 || got[1] != 30 {
+		t.Errorf("DATA frames of %v bytes, want 10, 30 and so on up to 100", got)
+	}
+}
+
+func TestSilentPeerIsProbed(t *testing.T) {
+	p, c := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: 50 * time.Millisecond})
+	s, err := c.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	s.Send(request("GET", "/"))
+	s.End(nil)
+	pings := 0
+	for pings < 2 { // alive as long as anything comes, if not the acknowledgement
+		p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
+		pings++
+		if pings < 2 {
+			p.f.WriteWindowUpdate(0, 1)
+		}
+	}
+	want(t, <-p.done, errPeerSilent)
+	var res httpx.Response
+	want(t, s.Receive(&res), ErrClosed)
+}
+
+func TestServerShutdownLosesNothing(t *testing.T) {
+	started, release := make(chan struct{}), make(chan struct{})
+	p, sv := clientOf(t, Options{Handler: func(s *ServerStream) {
+		started <- struct{}{}
+		<-release
+		echo(s)
+	}})
+	p.headers(1, p.get(), true)
+	<-started
+	down := make(chan error, 1)
+	go func() { down <- sv.Shutdown(t.Context()) }()
+	p.await("first GOAWAY", func(f http2.Frame) bool {
+		g, ok := f.(*http2.GoAwayFrame)
+		return ok && g.LastStreamID == maxStreamID && g.ErrCode == http2.ErrCodeNo
+	})
+	p.headers(3, p.get(), true) // sent before the GOAWAY was seen
+	<-started
+	p.await("PING", func(f http2.Frame) bool {
+		g, ok := f.(*http2.PingFrame)
+		if ok {
+			p.f.WritePing(true, g.Data)
+		}
+		return ok
+	})
+	p.await("second GOAWAY", func(f http2.Frame) bool { g, ok := f.(*http2.GoAwayFrame); return ok && g.LastStreamID == 3 })
+	close(release)
+	ended := 0
+	for ended < 2 {
+		p.await("response", func(f http2.Frame) bool {
+			if f.Header().Flags&flagEndStream != 0 && (f.Header().Type == http2.FrameHeaders || f.Header().Type == http2.FrameData) {
+				ended++
+			}
+			return true
+		})
+	}
+	if err := errors.Join(<-down, <-p.done); err != nil {
+		t.Errorf("Shutdown, Serve = %v", err)
+	}
+}
+
+func FuzzFrames(f *testing.F) {
+	enc := newEncoder()
+	block := enc.request(nil, typical())
+	seed := appendFrameHeader(nil, frameHeader{typ: frameSettings})
+	seed = appendFrameHeader(seed, frameHeader{length: len(block), typ: frameHeaders, flags: flagEndHeaders, id: 1})
+	seed = append(seed, block...)
+	seed = appendFrameHeader(seed, frameHeader{length: 4, typ: frameData, flags: flagPadded, id: 1})
+	seed = append(seed, 1, 'a', 'b', 0)
+	seed = appendWindowUpdate(appendReset(seed, 1, CodeCancel), 0, 5)
+	f.Add(seed)
+	f.Add(binary.BigEndian.AppendUint64(appendGoAway(seed, 1, CodeNo, "bye"), 1))
+	f.Fuzz(func(t *testing.T, in []byte) {
+		for _, server := range []bool{true, false} {
+			nc := &script{in: bytes.NewReader(in)}
+			if !server {
+				c := NewClient(nc, Options{PingAfter: -1})
+				s, err := c.Open()
+				if err == nil {
+					s.Send(typical())
+				}
+				c.Run(t.Context())
+				s.Close()
+				continue
+			}
+			nc.in = io.MultiReader(strings.NewReader(preface), nc.in)
+			NewServer(nc, Options{PingAfter: -1, Handler: echo}).Serve(t.Context())
+		}
+	})
+}
+
+// script is a connection whose peer has said all it will say.
+type script struct {
+	net.Conn
+	in io.Reader
+}
+
+func (s *script) Read(p []byte) (int, error)     { return s.in.Read(p) }
+func (*script) Write(p []byte) (int, error)      { return len(p), nil }
+func (*script) Close() error                     { return nil }
+func (*script) SetWriteDeadline(time.Time) error { return nil }

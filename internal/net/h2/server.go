@@ -1,0 +1,305 @@
+package h2
+
+import (
+	"context"
+	"net"
+	"sync"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// Server is the end of a connection that answers requests.
+type Server struct {
+	conn     conn
+	workers  *Workers
+	private  *Workers // workers, where nobody else uses them
+	handlers sync.WaitGroup
+	// batch are streams whose handlers start once everything that has arrived was read. Owned by the reading
+	// goroutine.
+	batch []*ServerStream
+}
+
+// NewServer makes a server on a connection that nobody else uses any more; the client's preface comes next on it.
+func NewServer(nc net.Conn, o Options) *Server {
+	sv := &Server{workers: o.Workers}
+	if sv.workers == nil {
+		sv.private = NewWorkers(0)
+		sv.workers = sv.private
+	}
+	sv.conn.server = sv
+	sv.conn.init(nc, o.withDefaults())
+	sv.conn.greet()
+	return sv
+}
+
+// Serve carries the connection until it ends and every handler has returned. For the result see Client.Run.
+func (sv *Server) Serve(ctx context.Context) error {
+	err := sv.conn.run(ctx)
+	sv.handlers.Wait()
+	if sv.private != nil {
+		sv.private.Close()
+	}
+	return err
+}
+
+// Active is the number of handlers running.
+func (sv *Server) Active() int {
+	sv.conn.mu.Lock()
+	defer sv.conn.mu.Unlock()
+	return sv.conn.active
+}
+
+// PeerMetadata is the metadata the client sent, nil for none. It is there before the first stream is.
+func (sv *Server) PeerMetadata() []byte { return sv.conn.peerMetadata() }
+
+// Shutdown ends the connection without losing a request, in the two steps of RFC 9113 §6.8: announce, take what the
+// client has sent before it knew, finish that, close. It returns ctx's error where that takes too long; Serve's ctx
+// ends the connection then.
+func (sv *Server) Shutdown(ctx context.Context) error {
+	c := &sv.conn
+	c.mu.Lock()
+	if !c.announced && c.err == nil {
+		c.announce(maxStreamID, CodeNo, "")
+	}
+	c.draining = true
+	idle := c.idleLocked()
+	c.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// announce is the first step: a GOAWAY that names the last stream to be taken, and a PING whose answer says that the
+// client has read it. mu is held.
+func (c *conn) announce(last uint32, code Code, why string) {
+	c.announced, c.draining = true, true
+	out := c.control()
+	out.b = appendGoAway(out.b, last, code, why)
+	out.b = appendPing(out.b, 0, [8]byte([]byte(drainPing)))
+	c.kick()
+}
+
+// drainAcked is the second step: every stream the client opened before it heard of the first has arrived. mu is held.
+func (c *conn) drainAcked() {
+	if c.final || !c.announced {
+		return
+	}
+	c.final = true
+	out := c.control()
+	out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
+	c.checkIdle()
+}
+
+// newStream reads the head of a request and gives the stream to a handler.
+func (sv *Server) newStream(h frameHeader, block []byte) error {
+	c := &sv.conn
+	c.highest = h.id
+	s, ok := c.pool.serverStreams.Get().(*ServerStream)
+	if !ok {
+		s = new(ServerStream)
+	}
+	s.begin(c)
+	s.request.Reset()
+	c.head.reset(sectionRequest, &s.request.Fields)
+	if err := c.dec.decode(block, &c.head); err != nil {
+		return err
+	}
+	rule := c.head.request(&s.request)
+	taken, err := sv.admit(s, h, rule)
+	if !taken {
+		c.pool.serverStreams.Put(s)
+		return err
+	}
+	sv.handlers.Add(1)
+	sv.batch = append(sv.batch, s)
+	return err
+}
+
+// startBatch starts the handlers of the streams that arrived in the last read. One that has been reset by what came
+// behind its head is dropped, and with err, the end of the connection, all are.
+func (sv *Server) startBatch(err error) {
+	for i, s := range sv.batch {
+		sv.batch[i] = nil
+		if err == nil && !s.lost() {
+			sv.workers.run(s)
+			continue
+		}
+		s.finish(CodeCancel)
+	}
+	sv.batch = sv.batch[:0]
+}
+
+// admit opens the stream, or says why not to the client.
+func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, error) {
+	c := &sv.conn
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	limit := c.opts.MaxConcurrentStreams
+	switch {
+	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
+		return false, c.charge(1)
+	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
+		c.refuse(h.id, CodeRefusedStream)
+		return false, c.charge(1)
+	case c.head.tooLarge:
+		c.answerTooLarge(h)
+		return false, c.charge(1 + c.head.size/c.head.limit)
+	case rule != "":
+		c.refuse(h.id, CodeProtocol)
+		return false, c.charge(1)
+	case !c.opts.Quota.take(): // taken by the peer's other connections, too
+		c.refuse(h.id, CodeRefusedStream)
+		return false, c.spend("streams beyond those that run for the peer")
+	}
+	s.open(h.id)
+	c.accepted = h.id
+	c.active++
+	s.recvHead = true
+	r := &s.request
+	s.headRequest = string(r.Method) == "HEAD"
+	s.tunnel = r.Upgrade != nil || string(r.Method) == "CONNECT"
+	s.declared = r.ContentLength
+	if h.has(flagEndStream) {
+		if r.ContentLength < 0 {
+			r.ContentLength = 0
+		}
+		return true, c.receivedEnd(&s.stream)
+	}
+	return true, nil
+}
+
+// refuse resets a stream nobody knows. mu is held.
+func (c *conn) refuse(id uint32, code Code) {
+	out := c.control()
+	out.b = appendReset(out.b, id, code)
+}
+
+// answerTooLarge answers 431 (RFC 6585 §5) on behalf of the handler, which could not be shown the request.
+func (c *conn) answerTooLarge(h frameHeader) {
+	out := c.control()
+	at := len(out.b)
+	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, flags: flagEndHeaders | flagEndStream, id: h.id})
+	out.b = c.enc.status(c.enc.begin(out.b), 431)
+	putFrameLength(out.b[at:], len(out.b)-at-frameHeaderLen)
+	if !h.has(flagEndStream) {
+		out.b = appendReset(out.b, h.id, CodeNo)
+	}
+}
+
+// ServerStream is one request of the peer and our response. It implements httpx.ServerExchange.
+type ServerStream struct {
+	stream
+	request httpx.Request
+}
+
+var (
+	_ httpx.ServerExchange = (*ServerStream)(nil)
+	_ httpx.Watched        = (*ServerStream)(nil)
+)
+
+// Request is the head of the request.
+func (s *ServerStream) Request() *httpx.Request { return &s.request }
+
+// PeerMetadata is the metadata of the connection's client.
+func (s *ServerStream) PeerMetadata() []byte { return s.c.peerMetadata() }
+
+// Watch implements httpx.Watched. w is called with the connection's lock held.
+func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	s.watcher, s.turn = w, turn
+	if s.closed && !s.sentEnd {
+		w.Gone(turn, s.werr) // it went before anybody looked
+	}
+}
+
+// Respond writes a response head. 101 answers a request with Upgrade, and travels as 200 (RFC 8441 §5).
+func (s *ServerStream) Respond(r *httpx.Response) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for c.buffered() >= hardLimit && s.werr == nil {
+		s.waitForRoom()
+	}
+	switch {
+	case s.werr != nil:
+		c.wakeNext()
+		return s.werr
+	case s.sentHead || r.Status < 100 || r.Status > 999 || r.Status == 101 && s.request.Upgrade == nil:
+		return errMisuse
+	case listSize(&r.Fields)+2*entryOverhead+64 > int(c.peer.maxHeaderList):
+		return ErrHeadTooLarge
+	}
+	status, length := r.Status, int64(-1)
+	ignored := s.request.Upgrade != nil && status >= 200 && status < 300
+	if ignored && c.meta == nil {
+		return ErrUpgradeIgnored
+	}
+	switch {
+	case status == 101:
+		status = 200
+		s.sentHead = true
+	case status >= 200:
+		length = s.final(r, ignored)
+	}
+	out, at := c.beginBlock(&s.stream)
+	out.b = c.enc.response(out.b, status, r, length)
+	if ignored {
+		out.b = c.enc.field(out.b, []byte(plainSuccess), []byte("1"))
+	}
+	c.finishBlock(&s.stream, at, 0)
+	if !s.sentHead {
+		s.lastGen = 0 // an interim head cannot carry END_STREAM
+		c.flush()
+	}
+	return nil
+}
+
+// final notes what a final head means for the stream and returns the content-length to send, negative for none.
+func (s *ServerStream) final(r *httpx.Response, ignored bool) int64 { //nolint:revive // ignored is a fact, not a switch
+	s.sentHead = true
+	if s.tunnel && r.Status < 300 && !ignored {
+		return -1
+	}
+	s.tunnel = false
+	s.bodyless = s.headRequest || r.Status == 204 || r.Status == 304
+	if !s.bodyless {
+		s.promised = r.ContentLength
+		return r.ContentLength
+	}
+	if r.Status == 204 {
+		return -1
+	}
+	return r.ContentLength
+}
+
+// serve runs the handler and cleans up behind it.
+func (s *ServerStream) serve() {
+	s.c.opts.Handler(s)
+	s.finish(CodeInternal)
+}
+
+// lost tells whether the peer has given the stream up already.
+func (s *ServerStream) lost() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.closed && !s.sentEnd
+}
+
+// finish gives the stream up; one that has not ended is reset with code.
+func (s *ServerStream) finish(code Code) {
+	c := s.c
+	c.mu.Lock()
+	if s.sentEnd {
+		code = CodeNo // RFC 9113 §8.1: the rest of the request is not needed
+	}
+	s.retire(code)
+	c.mu.Unlock()
+	c.opts.Quota.give()
+	s.c = nil
+	c.pool.serverStreams.Put(s)
+	c.server.handlers.Done()
+}

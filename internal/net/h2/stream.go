@@ -1,0 +1,364 @@
+package h2
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// stream is what both ends of a stream have in common. Everything in it is guarded by conn.mu, except that the
+// goroutine that reads owns what Receive and Trailers have handed out.
+type stream struct {
+	c     *conn
+	chain *stream // in table
+	id    uint32  // 0 before the request is sent
+
+	// Receiving.
+	canRead     sync.Cond
+	queue       queue
+	recvWindow  int64
+	recvCredit  int64 // read, not yet given back
+	window      window
+	behind      time.Time // since when, or when last read, the queue has been longer than shedQueue
+	arrived     int64     // bytes of body
+	declared    int64     // by content-length, -1 for unknown
+	recvHead    bool      // the final head has come
+	recvEnd     bool
+	hasTrailers bool
+	trailers    httpx.Fields
+	rerr        error // where reading ends instead of io.EOF
+
+	// heads[:waitingHeads] are response heads not yet received by the caller.
+	heads        []httpx.Response
+	waitingHeads int
+
+	// Sending.
+	canWrite     sync.Cond
+	nextWaiting  *stream
+	inList       bool
+	waitsForRoom bool // for the buffer only
+	sendWindow   int64
+	written      int64
+	promised     int64 // content-length sent, -1 for none
+	sentHead     bool
+	sentEnd      bool
+	bodyless     bool // what is written is dropped: HEAD, 204, 304
+	werr         error
+	// The last frame of this stream in the write buffer of that generation, to be extended or ended in place.
+	lastGen, headGen uint32
+	lastAt           int
+
+	// watcher is told with turn when the peer gives the stream up.
+	watcher httpx.Watcher
+	turn    uint64
+
+	closed      bool // the connection has forgotten the stream
+	aborted     bool
+	tunnel      bool // CONNECT
+	headRequest bool
+	protocol    []byte // of extended CONNECT
+}
+
+// begin readies a pooled stream for its next life on c.
+func (s *stream) begin(c *conn) {
+	*s = stream{c: c, heads: s.heads[:0], trailers: s.trailers, protocol: s.protocol[:0], declared: -1, promised: -1}
+	s.trailers.Reset()
+	s.canRead.L, s.canWrite.L = &c.mu, &c.mu
+}
+
+// open gives the stream its number and its windows. mu is held.
+func (s *stream) open(id uint32) {
+	s.id = id
+	s.sendWindow = s.c.peer.initialWindow
+	s.recvWindow = s.c.recvStart
+	s.window.size = s.c.streamStart()
+	s.c.streams.put(s)
+}
+
+func (s *stream) wakeReader() { s.canRead.Signal() }
+
+// wakeWriter wakes a writer that waits for the stream's own window. mu is held.
+func (s *stream) wakeWriter() {
+	if !s.inList {
+		s.canWrite.Signal()
+	}
+}
+
+// wakeBoth wakes everybody, because the stream has ended. mu is held.
+func (s *stream) wakeBoth() {
+	s.c.waiting.remove(s)
+	s.canRead.Broadcast()
+	s.canWrite.Broadcast()
+	s.c.settled.Broadcast()
+}
+
+// headInBuffer tells whether the request's head has not even reached the socket. mu is held.
+func (s *stream) headInBuffer() bool {
+	return s.c.server == nil && s.c.out != nil && s.headGen == s.c.generation
+}
+
+// pushHead queues a copy-free copy of r: the memory is swapped. mu is held.
+func (s *stream) pushHead(r *httpx.Response) {
+	if s.waitingHeads == len(s.heads) {
+		if len(s.heads) < cap(s.heads) {
+			s.heads = s.heads[:len(s.heads)+1]
+		} else {
+			s.heads = append(s.heads, httpx.Response{})
+		}
+	}
+	s.heads[s.waitingHeads], *r = *r, s.heads[s.waitingHeads]
+	s.waitingHeads++
+	s.wakeReader()
+}
+
+// Read reads the body. What has arrived before the peer broke the stream off is still handed out.
+func (s *stream) Read(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for s.queue.n == 0 {
+		if s.aborted || s.rerr != nil {
+			return 0, s.rerr
+		}
+		if s.recvEnd {
+			return 0, io.EOF
+		}
+		if len(p) == 0 {
+			return 0, nil
+		}
+		s.canRead.Wait()
+	}
+	if s.queue.n >= shedQueue {
+		s.behind = time.Now()
+	}
+	n := s.queue.read(c.pool, p)
+	c.read(n)
+	s.giveBack(n)
+	if c.urgent {
+		c.flush()
+	}
+	return n, nil
+}
+
+// Ready reports whether Read returns at once.
+func (s *stream) Ready() bool {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	return s.queue.n > 0 || s.recvEnd || s.rerr != nil
+}
+
+// Trailers gives the fields after the body, nil before Read returned io.EOF and where there were none.
+func (s *stream) Trailers() *httpx.Fields {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.hasTrailers && s.queue.n == 0 {
+		return &s.trailers
+	}
+	return nil
+}
+
+// Write appends to the connection's buffer, and waits where the peer's windows or the socket do not keep up.
+func (s *stream) Write(p []byte) (int, error) {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	total := len(p)
+	for len(p) > 0 {
+		if err := s.checkWrite(len(p)); err != nil {
+			c.wakeNext() // we may have been woken for something we do not use
+			return total - len(p), err
+		}
+		if s.bodyless {
+			return total, nil
+		}
+		n := min(len(p), int(min(s.sendWindow, c.sendWindow)), highWater-c.buffered())
+		if n <= 0 {
+			s.wait()
+			continue
+		}
+		c.appendData(s, p[:n])
+		p = p[n:]
+	}
+	if c.buffered() >= highWater {
+		c.flush()
+	}
+	c.wakeNext()
+	return total, nil
+}
+
+func (s *stream) checkWrite(n int) error {
+	switch {
+	case s.werr != nil:
+		return s.werr
+	case !s.sentHead || s.sentEnd:
+		return errMisuse
+	case s.promised >= 0 && s.written+int64(n) > s.promised && !s.bodyless:
+		return ErrBodyLength
+	}
+	return nil
+}
+
+// wait flushes, and if that does not help waits for whatever is missing. mu is held.
+func (s *stream) wait() {
+	c := s.c
+	if c.out != nil && !c.flushing {
+		c.flush()
+		return
+	}
+	if s.sendWindow > 0 {
+		s.waitsForRoom = c.sendWindow > 0
+		c.waiting.push(s)
+	} else {
+		c.wakeNext() // what we were woken for is of no use to us
+	}
+	s.canWrite.Wait()
+}
+
+// appendData appends DATA frames, growing the last frame where it is this stream's. mu is held.
+func (c *conn) appendData(s *stream, p []byte) {
+	c.sendWindow -= int64(len(p))
+	s.sendWindow -= int64(len(p))
+	s.written += int64(len(p))
+	out := c.buffer()
+	limit := min(c.peer.maxFrame, highWater)
+	if s.lastGen == c.generation && frameType(out.b[s.lastAt+3]) == frameData {
+		h := parseFrameHeader(out.b[s.lastAt:])
+		if s.lastAt+frameHeaderLen+h.length == len(out.b) && h.length < limit {
+			n := min(len(p), limit-h.length)
+			out.b = append(out.b, p[:n]...)
+			putFrameLength(out.b[s.lastAt:], h.length+n)
+			p = p[n:]
+		}
+	}
+	for len(p) > 0 {
+		n := min(len(p), limit)
+		s.mark(out)
+		c.updates = min(c.updates+updatesPerData, maxUpdates)
+		out.b = appendFrameHeader(out.b, frameHeader{length: n, typ: frameData, id: s.id})
+		out.b = append(out.b, p[:n]...)
+		p = p[n:]
+	}
+}
+
+// mark remembers that the stream's last frame begins here.
+func (s *stream) mark(out *buffer) {
+	s.lastGen, s.lastAt = s.c.generation, len(out.b)
+}
+
+// finishBlock completes HEADERS begun at out.b[at:], with CONTINUATION where the block is too long. mu is held.
+func (c *conn) finishBlock(s *stream, at int, flags uint8) {
+	out := c.out
+	n := len(out.b) - at - frameHeaderLen
+	if n <= c.peer.maxFrame {
+		putFrameLength(out.b[at:], n)
+		out.b[at+4] = flags | flagEndHeaders
+		return
+	}
+	block := append([]byte(nil), out.b[at+frameHeaderLen:]...)
+	out.b = out.b[:at]
+	h := frameHeader{typ: frameHeaders, flags: flags, id: s.id}
+	for len(block) > 0 {
+		h.length = min(len(block), c.peer.maxFrame)
+		if h.length == len(block) {
+			h.flags |= flagEndHeaders
+		}
+		out.b = appendFrameHeader(out.b, h)
+		out.b = append(out.b, block[:h.length]...)
+		block = block[h.length:]
+		h.typ, h.flags = frameContinuation, 0
+	}
+}
+
+// beginBlock appends the header of a HEADERS frame and says where it is.
+func (c *conn) beginBlock(s *stream) (out *buffer, at int) {
+	out = c.buffer()
+	at = len(out.b)
+	s.mark(out)
+	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, id: s.id})
+	return out, at
+}
+
+// Flush sends what is buffered, of this stream and of all others.
+func (s *stream) Flush() error {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.werr != nil {
+		return s.werr
+	}
+	s.c.flush()
+	return nil
+}
+
+// End finishes the message. A body shorter than declared is broken off, so that it cannot look complete.
+func (s *stream) End(trailers *httpx.Fields) error {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case s.werr != nil:
+		return s.werr
+	case !s.sentHead || s.sentEnd:
+		return errMisuse
+	case s.promised >= 0 && s.written != s.promised && !s.bodyless:
+		c.resetStream(s, CodeInternal, ErrBodyLength)
+		c.flush()
+		return ErrBodyLength
+	}
+	s.appendEnd(trailers)
+	s.sentEnd = true
+	c.checkDone(s)
+	c.flush()
+	return nil
+}
+
+// appendEnd puts END_STREAM on the stream's last frame if that is still here, on trailers, or on an empty frame.
+func (s *stream) appendEnd(trailers *httpx.Fields) {
+	c := s.c
+	out := c.buffer()
+	switch {
+	case trailers != nil && trailers.Len() > 0 && !s.tunnel && listSize(trailers) <= int(c.peer.maxHeaderList):
+		out, at := c.beginBlock(s)
+		out.b = c.enc.trailers(out.b, trailers)
+		c.finishBlock(s, at, flagEndStream)
+	case s.lastGen == c.generation:
+		out.b[s.lastAt+4] |= flagEndStream
+	default:
+		out.b = appendFrameHeader(out.b, frameHeader{typ: frameData, flags: flagEndStream, id: s.id})
+	}
+}
+
+// Abort breaks the exchange off with RST_STREAM: the code of reason where it is a *ResetError, CANCEL otherwise.
+// It does not wait.
+func (s *stream) Abort(reason error) {
+	if reason == nil {
+		reason = errAborted
+	}
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s.aborted {
+		return
+	}
+	s.aborted = true
+	c.resetStream(s, codeOf(reason), reason)
+	s.closed = true
+	s.werr, s.rerr = reason, reason
+	c.read(s.queue.clear(c.pool))
+	s.wakeBoth()
+	c.kick()
+}
+
+var errAborted = errors.New("h2: stream aborted")
+
+// retire takes a stream from the connection when its owner is done with it. mu is held.
+func (s *stream) retire(code Code) {
+	c := s.c
+	c.resetStream(s, code, errAborted)
+	c.read(s.queue.clear(c.pool))
+	c.active--
+	c.checkIdle()
+	c.kick()
+}
