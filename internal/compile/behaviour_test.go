@@ -18,8 +18,8 @@ import (
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 

@@ -17,10 +17,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // engineWith is an engine in which manifests are in force.
@@ -28,7 +28,7 @@ func engineWith(t *testing.T, manifests string) *engine {
 	t.Helper()
 	e := newEngine(engineOptions{
 		global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}, log: slog.New(slog.DiscardHandler),
-		publish: func([]xds.Key, time.Time) {},
+		publish: func([]discovery.Key, time.Time) {},
 	})
 	objects, problems := file.Decode("a.yaml", []byte(manifests))
 	if len(problems) > 0 {

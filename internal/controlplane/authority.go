@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // authority is the CA at hand, which may be replaced while everything runs. It is safe for concurrent use.
@@ -47,7 +47,7 @@ func (a *authority) wait(ctx context.Context) bool {
 }
 
 // sign issues a certificate for the identity of the caller's token.
-func (a *authority) sign(client xds.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+func (a *authority) sign(client discovery.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
 	csr, err := x509.ParseCertificateRequest(csrDER)
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificate request: %w", err)

@@ -12,11 +12,11 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/kube"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // Options configure a ControlPlane.
@@ -78,7 +78,7 @@ type ControlPlane struct {
 	backing   backing
 	authority *authority
 	engine    *engine
-	server    *xds.Server
+	server    *discovery.Server
 }
 
 // New checks the options. It does no I/O.
@@ -108,12 +108,12 @@ func New(o Options) (*ControlPlane, error) {
 	p := &ControlPlane{o: o, metrics: newMetrics()}
 	p.engine = newEngine(engineOptions{
 		global:  global,
-		publish: func(keys []xds.Key, since time.Time) { p.server.Changed(keys, since) },
+		publish: func(keys []discovery.Key, since time.Time) { p.server.Changed(keys, since) },
 		report:  p.statusReport(),
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
-	p.server, err = xds.NewServer(xds.ServerOptions{
+	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: p.engine, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
 		Trace: p.metrics.trace(), Logger: o.Logger,
 	})
@@ -304,26 +304,26 @@ func (p *ControlPlane) logReady(ctx context.Context, discovery net.Listener) {
 }
 
 // authenticate gives the identity that a workload token proves.
-func (p *ControlPlane) authenticate(ctx context.Context, token string) (xds.ClientIdentity, error) {
+func (p *ControlPlane) authenticate(ctx context.Context, token string) (discovery.ClientIdentity, error) {
 	claims, err := p.backing.authenticate(ctx, token)
 	if err != nil {
 		if temporary, ok := err.(interface{ Temporary() bool }); !ok || !temporary.Temporary() {
 			p.metrics.countBadToken()
 		}
-		return xds.ClientIdentity{}, err
+		return discovery.ClientIdentity{}, err
 	}
-	return xds.ClientIdentity{
+	return discovery.ClientIdentity{
 		Namespace: claims.Namespace, ServiceAccount: claims.ServiceAccount, Pod: claims.Pod, UID: claims.PodUID,
 	}, nil
 }
 
 // mayRead says what the holder of a token may ask for.
-func mayRead(client xds.ClientIdentity, name string) bool {
+func mayRead(client discovery.ClientIdentity, name string) bool {
 	return compile.Client{Namespace: client.Namespace, Pod: client.Pod}.MayRead(name)
 }
 
 // sign issues a certificate for the identity of the caller's token.
-func (p *ControlPlane) sign(_ context.Context, client xds.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+func (p *ControlPlane) sign(_ context.Context, client discovery.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
 	chainPEM, rootsPEM, err = p.authority.sign(client, csrDER)
 	p.metrics.countSigned(err)
 	return chainPEM, rootsPEM, err

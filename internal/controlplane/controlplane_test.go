@@ -24,10 +24,10 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 const deadline = 20 * time.Second
@@ -185,12 +185,12 @@ func (w *world) token(t *testing.T, namespace, pod string) string {
 }
 
 // client makes a client for a pod of namespace myapp.
-func (w *world) client(t *testing.T, pod string, h xds.Handler) *xds.Client {
+func (w *world) client(t *testing.T, pod string, h discovery.Handler) *discovery.Client {
 	t.Helper()
 	return w.clientIn(t, "myapp", pod, h)
 }
 
-func (w *world) clientIn(t *testing.T, namespace, pod string, h xds.Handler) *xds.Client {
+func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handler) *discovery.Client {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
 	if err != nil {
@@ -201,13 +201,13 @@ func (w *world) clientIn(t *testing.T, namespace, pod string, h xds.Handler) *xd
 		t.Fatalf("%s holds no certificate", RootCertFile)
 	}
 	token := w.token(t, namespace, pod)
-	c, err := xds.NewClient(xds.ClientOptions{
+	c, err := discovery.NewClient(discovery.ClientOptions{
 		Addrs: []string{w.addr},
 		TLSConfig: func() (*tls.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "fairlead-controller.fairlead-system.svc"}, nil
 		},
 		Token:   func() (string, error) { return token, nil },
-		Node:    xds.Node{ID: pod + "." + namespace, Version: "test"},
+		Node:    discovery.Node{ID: pod + "." + namespace, Version: "test"},
 		Handler: h,
 		Logger:  slog.New(slog.DiscardHandler),
 	})
@@ -217,7 +217,7 @@ func (w *world) clientIn(t *testing.T, namespace, pod string, h xds.Handler) *xd
 	return c
 }
 
-func run(t *testing.T, c *xds.Client) {
+func run(t *testing.T, c *discovery.Client) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
@@ -245,7 +245,7 @@ func newProxy() *proxy {
 	return &proxy{state: make(map[string]plan.Resource), aliases: make(map[string]string), fresh: make(chan struct{}, 1)}
 }
 
-func (p *proxy) Apply(updates []xds.Update) (rejected []xds.Rejection) {
+func (p *proxy) Apply(updates []discovery.Update) (rejected []discovery.Rejection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.applied = time.Now()
@@ -258,7 +258,7 @@ func (p *proxy) Apply(updates []xds.Update) (rejected []xds.Rejection) {
 		case u.Resource == nil:
 			p.aliases[u.Name] = ""
 		case u.Name == p.refuse:
-			rejected = append(rejected, xds.Rejection{Name: u.Name, Reason: "this proxy does not like it"})
+			rejected = append(rejected, discovery.Rejection{Name: u.Name, Reason: "this proxy does not like it"})
 		default:
 			p.state[u.Name] = u.Resource
 			for _, a := range u.Aliases {
@@ -326,7 +326,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func await(t *testing.T, c *xds.Client, names ...string) {
+func await(t *testing.T, c *discovery.Client, names ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()

@@ -8,12 +8,12 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/store"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // How long after a change the whole model is checked: when it has been quiet for checkQuiet, or after checkMost.
@@ -23,21 +23,21 @@ const (
 )
 
 // engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; everybody
-// else leaves work in the inbox and reads published answers. It implements xds.Source.
+// else leaves work in the inbox and reads published answers. It implements discovery.Source.
 type engine struct {
 	domain   string // fixed after newEngine, as the next five
 	log      *slog.Logger
 	store    *store.Store
 	problems *problems
-	publish  func(keys []xds.Key, since time.Time)
+	publish  func(keys []discovery.Key, since time.Time)
 	report   func(map[model.Ref]kube.Status)
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
 	mu      sync.RWMutex
-	inbox   inbox              // guarded by mu, as everything below
-	answers map[xds.Key]*watch // what is subscribed
-	counts  map[string]int     // objects in force by kind
+	inbox   inbox                    // guarded by mu, as everything below
+	answers map[discovery.Key]*watch // what is subscribed
+	counts  map[string]int           // objects in force by kind
 
 	// The rest belongs to run's goroutine.
 	graph   *graph
@@ -60,7 +60,7 @@ type inbox struct {
 	reading []model.Problem              // replaces the former ones where fresh is set
 	fresh   bool
 	since   time.Time // of the oldest object
-	touched map[xds.Key]struct{}
+	touched map[discovery.Key]struct{}
 	fixed   map[string]plan.Resource // resources that are not compiled, by name
 	results []func()                 // of checks
 }
@@ -70,7 +70,7 @@ type watch struct {
 	users int
 	ready chan struct{} // closed when found is there
 	done  bool
-	found xds.Found
+	found discovery.Found
 }
 
 // object is what is known of one manifest.
@@ -84,7 +84,7 @@ func newEngine(o engineOptions) *engine {
 	e := &engine{
 		domain: o.global.ClusterDomain, log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
 		wake: make(chan struct{}, 1), synced: make(chan struct{}),
-		answers: make(map[xds.Key]*watch), counts: make(map[string]int),
+		answers: make(map[discovery.Key]*watch), counts: make(map[string]int),
 		graph:   newGraph(o.global, s.Snapshot(), o.fixed...),
 		objects: make(map[model.Ref]*object),
 		faults:  make(map[model.Ref][]model.Problem),
@@ -104,14 +104,14 @@ type engineOptions struct {
 	global compile.Global
 	fixed  []plan.Resource
 	// publish is told which answers are new. It is called without a lock held.
-	publish func(keys []xds.Key, since time.Time)
+	publish func(keys []discovery.Key, since time.Time)
 	// report, where not nil, is told the statuses of objects that are not as last time.
 	report func(map[model.Ref]kube.Status)
 	log    *slog.Logger
 }
 
 func (b *inbox) reset() {
-	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[xds.Key]struct{}), fixed: make(map[string]plan.Resource)}
+	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[discovery.Key]struct{}), fixed: make(map[string]plan.Resource)}
 }
 
 func poke(ch chan struct{}) {
@@ -156,9 +156,9 @@ func (e *engine) fix(value plan.Resource) {
 	poke(e.wake)
 }
 
-// Watch implements xds.Source. Before the first state of the sources is in force there are no answers, so it waits:
+// Watch implements discovery.Source. Before the first state of the sources is in force there are no answers, so it waits:
 // "does not exist" would be wrong.
-func (e *engine) Watch(ctx context.Context, keys []xds.Key) error {
+func (e *engine) Watch(ctx context.Context, keys []discovery.Key) error {
 	e.mu.Lock()
 	waiting := make([]chan struct{}, 0, len(keys))
 	for _, key := range keys {
@@ -186,8 +186,8 @@ func (e *engine) Watch(ctx context.Context, keys []xds.Key) error {
 	return nil
 }
 
-// Unwatch implements xds.Source.
-func (e *engine) Unwatch(keys []xds.Key) {
+// Unwatch implements discovery.Source.
+func (e *engine) Unwatch(keys []discovery.Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, key := range keys {
@@ -204,22 +204,22 @@ func (e *engine) Unwatch(keys []xds.Key) {
 	poke(e.wake)
 }
 
-// Answer implements xds.Source.
-func (e *engine) Answer(key xds.Key) (xds.Found, bool) {
+// Answer implements discovery.Source.
+func (e *engine) Answer(key discovery.Key) (discovery.Found, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	w := e.answers[key]
 	if w == nil || !w.done {
-		return xds.Found{}, false
+		return discovery.Found{}, false
 	}
 	return w.found, true
 }
 
 // shards lists the endpoint shards that are subscribed, by name.
-func (e *engine) shards() map[string]*xds.Encoded {
+func (e *engine) shards() map[string]*discovery.Encoded {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make(map[string]*xds.Encoded)
+	all := make(map[string]*discovery.Encoded)
 	for _, w := range e.answers {
 		for _, s := range w.found.Shards {
 			all[s.Name] = s
@@ -409,7 +409,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 
 // announce publishes the answers that are new. Since is when the oldest change behind them was seen.
 func (e *engine) announce(dirty map[*query]struct{}, since time.Time) {
-	keys := make([]xds.Key, 0, len(dirty))
+	keys := make([]discovery.Key, 0, len(dirty))
 	e.mu.Lock()
 	for q := range dirty {
 		if w := e.answers[q.key]; w != nil && w.done {
@@ -424,10 +424,10 @@ func (e *engine) announce(dirty map[*query]struct{}, since time.Time) {
 }
 
 // allTouched gives every name that was asked for so far.
-func (e *engine) allTouched() map[xds.Key]struct{} {
+func (e *engine) allTouched() map[discovery.Key]struct{} {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make(map[xds.Key]struct{}, len(e.answers))
+	all := make(map[discovery.Key]struct{}, len(e.answers))
 	for key := range e.answers {
 		all[key] = struct{}{}
 	}
@@ -457,14 +457,14 @@ func (e *engine) answer() {
 	}
 }
 
-func (e *engine) wanted(key xds.Key) bool {
+func (e *engine) wanted(key discovery.Key) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.answers[key] != nil
 }
 
 // open finds the answer for a name.
-func (e *engine) open(key xds.Key) {
+func (e *engine) open(key discovery.Key) {
 	found := e.graph.open(key).found()
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -5,9 +5,9 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // graph holds what is subscribed, compiled: queries (a name as a namespace sees it) lead to resources, destinations
@@ -18,7 +18,7 @@ type graph struct {
 	fixed    map[string]plan.Resource // resources that are not compiled
 	snapshot store.Snapshot
 
-	queries   map[xds.Key]*query
+	queries   map[discovery.Key]*query
 	resources map[string]*resource
 	readers   map[store.Key]map[reader]struct{}
 	// unsendable says of resources why they cannot be encoded; their previous versions stay.
@@ -29,7 +29,7 @@ type graph struct {
 
 // query is a subscribed name.
 type query struct {
-	key      xds.Key
+	key      discovery.Key
 	reads    []store.Key
 	resource *resource // nil where the name is not ours
 }
@@ -38,7 +38,7 @@ type query struct {
 type resource struct {
 	name    string
 	reads   []store.Key
-	encoded *xds.Encoded // nil where it does not exist
+	encoded *discovery.Encoded // nil where it does not exist
 	shards  []*resource
 	users   int // queries and destinations that lead here
 	queries map[*query]struct{}
@@ -54,7 +54,7 @@ type reader struct {
 func newGraph(global compile.Global, snapshot store.Snapshot, fixed ...plan.Resource) *graph {
 	g := &graph{
 		global: global, snapshot: snapshot, fixed: make(map[string]plan.Resource),
-		queries: make(map[xds.Key]*query), resources: make(map[string]*resource),
+		queries: make(map[discovery.Key]*query), resources: make(map[string]*resource),
 		readers: make(map[store.Key]map[reader]struct{}), unsendable: make(map[string]error),
 	}
 	for _, r := range fixed {
@@ -64,7 +64,7 @@ func newGraph(global compile.Global, snapshot store.Snapshot, fixed ...plan.Reso
 }
 
 // open starts to follow a name, or does nothing where it is followed already.
-func (g *graph) open(key xds.Key) *query {
+func (g *graph) open(key discovery.Key) *query {
 	q, ok := g.queries[key]
 	if !ok {
 		q = &query{key: key}
@@ -75,7 +75,7 @@ func (g *graph) open(key xds.Key) *query {
 }
 
 // close ends that.
-func (g *graph) close(key xds.Key) {
+func (g *graph) close(key discovery.Key) {
 	q, ok := g.queries[key]
 	if !ok {
 		return
@@ -86,11 +86,11 @@ func (g *graph) close(key xds.Key) {
 }
 
 // found is what a query leads to.
-func (q *query) found() xds.Found {
+func (q *query) found() discovery.Found {
 	if q.resource == nil || q.resource.encoded == nil {
-		return xds.Found{}
+		return discovery.Found{}
 	}
-	f := xds.Found{Resource: q.resource.encoded}
+	f := discovery.Found{Resource: q.resource.encoded}
 	for _, shard := range q.resource.shards {
 		if shard.encoded != nil {
 			f.Shards = append(f.Shards, shard.encoded)
@@ -232,15 +232,15 @@ func (g *graph) compile(r *resource) bool {
 	return true
 }
 
-func encode(name string, value plan.Resource) (*xds.Encoded, error) {
+func encode(name string, value plan.Resource) (*discovery.Encoded, error) {
 	if value.ResourceName() != name {
 		return nil, fmt.Errorf("%s was compiled into %s", name, value.ResourceName())
 	}
-	body, err := xds.Encode(value)
+	body, err := discovery.Encode(value)
 	if err != nil {
 		return nil, err
 	}
-	return &xds.Encoded{Name: name, Version: xds.Version(body), Body: body}, nil
+	return &discovery.Encoded{Name: name, Version: discovery.Version(body), Body: body}, nil
 }
 
 // setError notes that a resource cannot be encoded, or that it can.

@@ -10,7 +10,7 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/xds"
+	"fairlead.dev/fairlead/internal/discovery"
 )
 
 // metrics counts what happened. It is safe for concurrent use.
@@ -53,21 +53,21 @@ func (h *histogram) observe(v float64) {
 }
 
 // trace gives the hooks that count what the discovery server does.
-func (m *metrics) trace() xds.Trace {
-	return xds.Trace{
-		Received: func(_ xds.ClientIdentity, r *xds.Request) {
+func (m *metrics) trace() discovery.Trace {
+	return discovery.Trace{
+		Received: func(_ discovery.ClientIdentity, r *discovery.Request) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			for _, nack := range r.Nacks {
 				m.refused += uint64(len(nack.Errors))
 			}
 		},
-		Denied: func(xds.ClientIdentity, string) {
+		Denied: func(discovery.ClientIdentity, string) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			m.denied++
 		},
-		Sent: func(_ xds.ClientIdentity, r *xds.Response) {
+		Sent: func(_ discovery.ClientIdentity, r *discovery.Response) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			for i := range r.Resources {
@@ -85,7 +85,7 @@ func (m *metrics) trace() xds.Trace {
 
 // pushKind keeps the label's values a closed set, whatever clients ask for.
 func pushKind(name string) string {
-	switch kind := xds.Kind(name); kind {
+	switch kind := discovery.Kind(name); kind {
 	case "dst", "pod", "eps", "ip", "in", "dns", "host", "trust", "mesh":
 		return kind
 	}

@@ -10,9 +10,9 @@ import (
 	"slices"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // monitor is the plain HTTP side: metrics and health for Prometheus and the kubelet, and pages that name pods, accounts
@@ -217,7 +217,7 @@ func (p *ControlPlane) endpoints() []shardView {
 	list := []shardView{}
 	shards := p.engine.shards()
 	for _, name := range slices.Sorted(maps.Keys(shards)) {
-		value, err := xds.Decode(shards[name].Body)
+		value, err := discovery.Decode(shards[name].Body)
 		shard, ok := value.(*plan.EndpointShard)
 		if err != nil || !ok {
 			continue // it was encoded here: cannot be

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"testing"
 
-	"fairlead.dev/fairlead/internal/xds"
+	"fairlead.dev/fairlead/internal/discovery"
 )
 
 const privateManifests = `apiVersion: v1
@@ -43,7 +43,7 @@ func TestAnotherNamespaceIsToldNothing(t *testing.T) {
 	w := start(t, "bank.yaml", privateManifests)
 	type reader struct {
 		proxy  *proxy
-		client *xds.Client
+		client *discovery.Client
 	}
 	readers := make(map[string]reader)
 	for who, of := range map[string][2]string{"owner": {"myapp", "teller"}, "sibling": {"myapp", "clerk"}, "thief": {"thief", "teller"}} {

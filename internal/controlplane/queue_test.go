@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // objects decodes manifests.
@@ -27,7 +27,7 @@ func (e *engine) subscribe(names ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, n := range names {
-		key := xds.Key{Namespace: "myapp", Name: n}
+		key := discovery.Key{Namespace: "myapp", Name: n}
 		e.answers[key] = &watch{ready: make(chan struct{}), users: 1}
 		e.inbox.touched[key] = struct{}{}
 	}
@@ -39,16 +39,16 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	published := 0
 	e := newEngine(engineOptions{
 		global:  compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"},
-		publish: func([]xds.Key, time.Time) { published++ }, log: slog.New(slog.DiscardHandler),
+		publish: func([]discovery.Key, time.Time) { published++ }, log: slog.New(slog.DiscardHandler),
 	})
 	e.receive(source.Change{Upserts: append(objects(t, usersService), objects(t, usersSlice(1, 2))...)})
 	e.step(t.Context())
 	e.subscribe(vip)
 	e.step(t.Context())
-	if found, ok := e.Answer(xds.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Shards) != 1 {
+	if found, ok := e.Answer(discovery.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Shards) != 1 {
 		t.Fatalf("Answer(%s) = %v, %v", vip, found, ok)
 	}
-	crowd := make([]string, xds.MaxNames)
+	crowd := make([]string, discovery.MaxNames)
 	for i := range crowd {
 		crowd[i] = fmt.Sprintf("dns/host-%d.example.com", i)
 	}
@@ -65,7 +65,7 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	for !e.asked.empty() {
 		e.step(t.Context())
 	}
-	if _, ok := e.Answer(xds.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
+	if _, ok := e.Answer(discovery.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
 		t.Error("a name was not answered in the end")
 	}
 }

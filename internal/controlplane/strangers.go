@@ -5,14 +5,14 @@ import (
 	"log/slog"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/store"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // knows reports whether the pod of a client is in the model, with an address. A client whose token names no pod has none
 // that could be missing.
-func (e *engine) knows(client xds.ClientIdentity) bool {
+func (e *engine) knows(client discovery.ClientIdentity) bool {
 	if client.Pod == "" {
 		return true
 	}
@@ -20,12 +20,12 @@ func (e *engine) knows(client xds.ClientIdentity) bool {
 	return w != nil && len(w.IPs) > 0
 }
 
-func podOf(client xds.ClientIdentity) model.Key {
+func podOf(client discovery.ClientIdentity) model.Key {
 	return model.Key{Namespace: client.Namespace, Name: client.Pod}
 }
 
 // unknownPod is what is wrong with a proxy whose pod the control plane does not know.
-func unknownPod(client xds.ClientIdentity) model.Problem {
+func unknownPod(client discovery.ClientIdentity) model.Problem {
 	return model.Problem{
 		Ref: model.Ref{Kind: "Proxy", Key: podOf(client)}, Severity: model.Warning,
 		Message: "the control plane does not know the pod, or no address of it: the proxy has no policy for calls to it and is not ready",

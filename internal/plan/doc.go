@@ -1,7 +1,7 @@
 // Package plan says what a proxy does, as named resources that do not depend on who asks: each is compiled once,
 // encoded once, and the same bytes go to every proxy that subscribed to its name.
 //
-// In: internal/compile builds the values from the model. Out: internal/xds carries them, internal/proxy obeys
+// In: internal/compile builds the values from the model. Out: internal/discovery carries them, internal/proxy obeys
 // them, and the CLI prints them. Values are immutable once published and may be read from any goroutine.
 //
 // Names:

@@ -29,8 +29,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // backendOf changes the one backend of a service.

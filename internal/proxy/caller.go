@@ -157,7 +157,7 @@ func (c *caller) isNamed() bool {
 // callers knows who calls, by what the control plane says of addresses.
 type callers struct {
 	table     *table
-	discovery discovery
+	discovery channel
 	run       func(func(context.Context))
 }
 

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // forwardProxy is an app that takes CONNECT, tells what it was asked for, and echoes.

@@ -6,9 +6,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // variant is the same service under the canonical name that it has where a namespace sees it differently.
@@ -36,15 +36,15 @@ func TestConnectionsFollowTheirAddress(t *testing.T) {
 	orders.table.Apply(before)
 	steps := []struct {
 		name   string
-		us     []xds.Update
+		us     []discovery.Update
 		status int
 		body   string
 	}{
 		{"as_it_began", nil, 200, "one"},
-		{"another_resource_takes_over", append(after, xds.Update{Name: dst, Dropped: true}), 200, "two"},
-		{"and_back", append(before, xds.Update{Name: after[1].Name, Dropped: true}), 200, "one"},
-		{"the_successor_is_refused", append(updates(broken(variant(service(model.HTTP, two)))...), xds.Update{Name: dst, Dropped: true}), 200, "two"},
-		{"the_service_is_deleted", []xds.Update{{Name: aliasOf(usersAddr())}, {Name: shard, Dropped: true}}, 404, ""},
+		{"another_resource_takes_over", append(after, discovery.Update{Name: dst, Dropped: true}), 200, "two"},
+		{"and_back", append(before, discovery.Update{Name: after[1].Name, Dropped: true}), 200, "one"},
+		{"the_successor_is_refused", append(updates(broken(variant(service(model.HTTP, two)))...), discovery.Update{Name: dst, Dropped: true}), 200, "two"},
+		{"the_service_is_deleted", []discovery.Update{{Name: aliasOf(usersAddr())}, {Name: shard, Dropped: true}}, 404, ""},
 		{"and_created_again", before, 200, "one"},
 	}
 	for _, step := range steps {
@@ -75,12 +75,12 @@ func TestNamesInUseDoNotExpire(t *testing.T) {
 		{"an_address_with_a_connection", aliasOf(usersAddr()), func(s *sidecar) { address(s).used.Store(1); address(s).active.Add(1) }, "in use"},
 		{"a_deleted_service_with_a_connection", aliasOf(usersAddr()), func(s *sidecar) {
 			address(s).active.Add(1)
-			s.table.Apply([]xds.Update{{Name: aliasOf(usersAddr())}})
+			s.table.Apply([]discovery.Update{{Name: aliasOf(usersAddr())}})
 		}, "in use"},
-		{"a_foreign_address", "ip/192.0.2.1:443", func(s *sidecar) { s.table.Apply([]xds.Update{{Name: "ip/192.0.2.1:443"}}) }, ""},
+		{"a_foreign_address", "ip/192.0.2.1:443", func(s *sidecar) { s.table.Apply([]discovery.Update{{Name: "ip/192.0.2.1:443"}}) }, ""},
 		{"a_name_just_looked_up", name, func(*sidecar) {}, "in use"},
 		{"a_name_looked_up_long_ago", name, func(s *sidecar) { s.table.dns[name].used.Store(1) }, ""},
-		{"a_foreign_name", "dns/example.com", func(s *sidecar) { s.table.Apply([]xds.Update{{Name: "dns/example.com"}}) }, ""},
+		{"a_foreign_name", "dns/example.com", func(s *sidecar) { s.table.Apply([]discovery.Update{{Name: "dns/example.com"}}) }, ""},
 		{"a_name_that_never_came", "dns/example.org", func(*sidecar) {}, ""},
 		{"an_address_that_never_came", "ip/192.0.2.2:443", func(*sidecar) {}, ""},
 	}
@@ -91,11 +91,11 @@ func TestNamesInUseDoNotExpire(t *testing.T) {
 			s.apply(service(model.HTTP)...)
 			s.apply(&plan.DNSName{Host: "users-service.myapp.svc.cluster.local", Addresses: []netip.Addr{vip}})
 			tt.prepare(s)
-			var want []xds.Rejection
+			var want []discovery.Rejection
 			if tt.want != "" {
-				want = []xds.Rejection{{Name: tt.expired, Reason: tt.want}}
+				want = []discovery.Rejection{{Name: tt.expired, Reason: tt.want}}
 			}
-			if diff := cmp.Diff(want, s.table.Apply([]xds.Update{{Name: tt.expired, Expired: true}})); diff != "" {
+			if diff := cmp.Diff(want, s.table.Apply([]discovery.Update{{Name: tt.expired, Expired: true}})); diff != "" {
 				t.Errorf("Apply (-want +got):\n%s", diff)
 			}
 		})

@@ -12,8 +12,8 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // countingApp is an HTTP app that counts the connections it accepts.

@@ -6,9 +6,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // TestSlicesThatDisagree: an endpoint counts once, whatever several slices say about it and in whatever order they come.
@@ -37,7 +37,7 @@ func TestSlicesThatDisagree(t *testing.T) {
 				rs := updates(service(model.HTTP)...)
 				dst := rs[1].Resource.(*plan.Destination)
 				dst.Backends[0].Shards = nil
-				var us []xds.Update
+				var us []discovery.Update
 				for i, endpoints := range test.slices {
 					if order != "" {
 						endpoints = test.slices[len(test.slices)-1-i]

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // Endpoints that are given by name (ServiceEntry, resolution DNS) are resolved here, as long as a destination that

@@ -1,6 +1,6 @@
 // Package proxy is the data plane: the sidecar's listeners and what happens between them.
 //
-// In: plan resources through internal/xds, certificates through internal/identity, connections from the kernel's
+// In: plan resources through internal/discovery, certificates through internal/identity, connections from the kernel's
 // interception. Out: the same calls, carried to the endpoint that the configuration says, over the mesh
 // transport where the peer has a sidecar; one record per call to internal/telemetry.
 //
@@ -14,7 +14,7 @@
 // come in plainly, guard.go ends requests whose time is up or whose client has gone, outage.go keeps a control plane
 // that is away from making every first use wait.
 //
-// Ownership: table is written by the xds client's goroutine and by resolvers of endpoint names, and read under a read
+// Ownership: table is written by the discovery client's goroutine and by resolvers of endpoint names, and read under a read
 // lock once per connection; compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing
 // that runs per request takes a lock longer than a slice append. Endpoints, shards and gates live as long as a backend
 // in force holds them (endpoints.go), peers and pools as long as an endpoint, or a caller's connection (caller.go).

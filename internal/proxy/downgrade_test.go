@@ -19,8 +19,8 @@ import (
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
 
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // crossing is a request of a peer that breaks every rule of HTTP/2 it likes, on its way to an app that speaks HTTP/1.1.

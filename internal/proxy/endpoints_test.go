@@ -11,9 +11,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // cluster is a naive model of what a control plane says to one sidecar: what services there are, and no more.
@@ -86,26 +86,26 @@ func (s *modelService) destination(i int) *plan.Destination {
 }
 
 // updates are what the control plane says after service i has changed.
-func (c *cluster) updates(i int) []xds.Update {
-	var us []xds.Update
+func (c *cluster) updates(i int) []discovery.Update {
+	var us []discovery.Update
 	keep := map[string]bool{}
 	for j, s := range c.services {
 		keep[s.canonical] = true
 		for name, es := range s.slices {
 			keep[name] = true
 			if j == i {
-				us = append(us, xds.Update{Name: name, Resource: &plan.EndpointShard{Name: name, Endpoints: slices.Clone(es)}})
+				us = append(us, discovery.Update{Name: name, Resource: &plan.EndpointShard{Name: name, Endpoints: slices.Clone(es)}})
 			}
 		}
 	}
 	if s := c.services[i]; s != nil {
-		us = append(us, xds.Update{Name: s.canonical, Aliases: []string{c.alias(i)}, Resource: s.destination(i)})
+		us = append(us, discovery.Update{Name: s.canonical, Aliases: []string{c.alias(i)}, Resource: s.destination(i)})
 	} else {
-		us = append(us, xds.Update{Name: c.alias(i)})
+		us = append(us, discovery.Update{Name: c.alias(i)})
 	}
 	for name := range c.sent {
 		if !keep[name] {
-			us = append(us, xds.Update{Name: name, Dropped: true})
+			us = append(us, discovery.Update{Name: name, Dropped: true})
 		}
 	}
 	c.sent = keep
@@ -272,7 +272,7 @@ func BenchmarkEndpointChange(b *testing.B) {
 		b.Run(fmt.Sprintf("services=%d", services), func(b *testing.B) {
 			m := newMesh(b)
 			s := m.sidecar("orders")
-			var us []xds.Update
+			var us []discovery.Update
 			for i := range services {
 				var es []plan.Endpoint
 				for j := range 10 {

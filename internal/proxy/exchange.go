@@ -6,9 +6,9 @@ import (
 	"runtime"
 	"time"
 
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to

@@ -6,8 +6,8 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // gate holds a backend to the connectionPool settings of its DestinationRule. Backends without any have none.

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // waits is an app that answers only when its client has gone, and says so.

@@ -16,7 +16,7 @@ const nameWait = 2 * time.Second
 // names answers the workload's DNS questions about the mesh. It implements dns.Table.
 type names struct {
 	table     *table
-	discovery discovery
+	discovery channel
 }
 
 // Lookup implements dns.Table. name is in lower case without its trailing dot.

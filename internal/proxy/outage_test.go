@@ -20,7 +20,7 @@ func (silent) Await(ctx context.Context, _ string) error {
 func TestOnlyTheFirstUseWaitsForAControlPlaneThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		connected := false
-		p := &outage{discovery: silent{}, connected: func() bool { return connected }}
+		p := &outage{channel: silent{}, connected: func() bool { return connected }}
 		wait := func() (time.Duration, error) {
 			start := time.Now()
 			ctx, cancel := context.WithTimeout(t.Context(), firstUse)
@@ -49,7 +49,7 @@ func TestOnlyTheFirstUseWaitsForAControlPlaneThatIsAway(t *testing.T) {
 
 // A client that gives up says nothing about the control plane.
 func TestAClientThatGoesAwaySaysNothing(t *testing.T) {
-	p := &outage{discovery: silent{}, connected: func() bool { return false }}
+	p := &outage{channel: silent{}, connected: func() bool { return false }}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.Await(ctx, "x"); !errors.Is(err, context.Canceled) || p.lost.Load() {

@@ -19,7 +19,7 @@ import (
 // outbound serves the connections that the workload opens.
 type outbound struct {
 	table     *table
-	discovery discovery
+	discovery channel
 	self      *self
 	upstreams *upstreams
 	metrics   *telemetry.Registry

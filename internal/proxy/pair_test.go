@@ -17,10 +17,10 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // mesh is a few sidecars in this process. Workloads live on addresses of their own in 127.0.0.0/8, so that the mesh
@@ -135,19 +135,19 @@ func (p pods) Await(_ context.Context, name string) error {
 	p.m.mu.Lock()
 	w := p.m.pods[name]
 	p.m.mu.Unlock()
-	u := xds.Update{Name: name}
+	u := discovery.Update{Name: name}
 	if w != nil {
 		u.Resource = w
 	}
-	p.s.table.Apply([]xds.Update{u})
+	p.s.table.Apply([]discovery.Update{u})
 	return nil
 }
 
 // apply hands resources over as the control channel would.
 func (s *sidecar) apply(rs ...plan.Resource) {
-	var us []xds.Update
+	var us []discovery.Update
 	for _, r := range rs {
-		u := xds.Update{Name: r.ResourceName(), Resource: r}
+		u := discovery.Update{Name: r.ResourceName(), Resource: r}
 		if d, ok := r.(*plan.Destination); ok {
 			for _, a := range d.Addresses {
 				u.Aliases = append(u.Aliases, aliasOf(netip.AddrPortFrom(a, d.Port)))

@@ -19,14 +19,14 @@ import (
 
 	"fairlead.dev/fairlead/internal/appmetrics"
 	"fairlead.dev/fairlead/internal/appprobe"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/telemetry"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
 // Options say who the proxy serves and where its control plane is.
@@ -69,7 +69,7 @@ type Proxy struct {
 	self     *self
 	table    *table
 	ups      *upstreams
-	client   *xds.Client
+	client   *discovery.Client
 	outage   *outage
 	identity *identity.Workload
 	metrics  *telemetry.Registry
@@ -118,7 +118,7 @@ func New(o Options) (*Proxy, error) {
 	if p.client, err = p.newClient(); err != nil {
 		return nil, err
 	}
-	p.outage = &outage{discovery: p.client, connected: p.client.Connected}
+	p.outage = &outage{channel: p.client, connected: p.client.Connected}
 	p.self.onInbound = p.client.Subscribe
 	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Sign: p.client.Sign, Logger: o.Logger})
 	if err != nil {
@@ -138,13 +138,13 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-func (p *Proxy) newClient() (*xds.Client, error) {
-	return xds.NewClient(xds.ClientOptions{
+func (p *Proxy) newClient() (*discovery.Client, error) {
+	return discovery.NewClient(discovery.ClientOptions{
 		Addrs:     p.o.Controllers,
 		Dial:      p.dialControl,
 		TLSConfig: p.controlTLS,
 		Token:     p.o.Token,
-		Node:      xds.Node{ID: p.o.Pod.Name + "." + p.o.Pod.Namespace, Version: p.o.Version},
+		Node:      discovery.Node{ID: p.o.Pod.Name + "." + p.o.Pod.Namespace, Version: p.o.Version},
 		Handler:   p.table,
 		Snapshot:  p.o.Snapshot,
 		Logger:    p.o.Logger,

@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // asksServerName reports whether any rule for connections looks at the TLS server name. Only then is a connection's

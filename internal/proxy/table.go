@@ -14,16 +14,16 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
-	"fairlead.dev/fairlead/internal/xds"
 )
 
-// discovery is what connections and questions ask of the control channel.
-type discovery interface {
+// channel is what connections and questions ask of the control channel.
+type channel interface {
 	// Use asks for a name, or says that it is in use where it is known already.
 	Use(name string)
 	// Await returns when the name was answered, positively or not, or ctx is done.
@@ -65,14 +65,14 @@ func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog
 	}
 }
 
-// Apply implements xds.Handler: shards first, so that a destination finds its endpoints.
-func (t *table) Apply(updates []xds.Update) []xds.Rejection {
+// Apply implements discovery.Handler: shards first, so that a destination finds its endpoints.
+func (t *table) Apply(updates []discovery.Update) []discovery.Rejection {
 	rejected := t.put(updates)
 	t.closeLeft()
 	return rejected
 }
 
-func (t *table) put(updates []xds.Update) (rejected []xds.Rejection) {
+func (t *table) put(updates []discovery.Update) (rejected []discovery.Rejection) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	changed := map[*shard]bool{}
@@ -93,7 +93,7 @@ func (t *table) put(updates []xds.Update) (rejected []xds.Rejection) {
 	}
 	for _, u := range updates {
 		if err := t.apply(u, changed); err != nil {
-			rejected = append(rejected, xds.Rejection{Name: u.Name, Reason: err.Error()})
+			rejected = append(rejected, discovery.Rejection{Name: u.Name, Reason: err.Error()})
 		}
 	}
 	t.repick(changed)
@@ -103,7 +103,7 @@ func (t *table) put(updates []xds.Update) (rejected []xds.Rejection) {
 	return rejected
 }
 
-func (t *table) apply(u xds.Update, changed map[*shard]bool) error {
+func (t *table) apply(u discovery.Update, changed map[*shard]bool) error {
 	switch r := u.Resource.(type) {
 	case nil:
 		if u.Expired {
@@ -128,7 +128,7 @@ func (t *table) apply(u xds.Update, changed map[*shard]bool) error {
 }
 
 // remove takes away what is no more: a resource, or an address or name that is not the mesh's.
-func (t *table) remove(u xds.Update, changed map[*shard]bool) {
+func (t *table) remove(u discovery.Update, changed map[*shard]bool) {
 	if s := t.shards[u.Name]; s != nil {
 		if s.gone = true; !u.Dropped {
 			s.plan = nil
@@ -235,7 +235,7 @@ func (t *table) releaseUnused(r *resource) {
 	}
 }
 
-func (t *table) setDestination(u xds.Update, p *plan.Destination) error {
+func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 	next, err := t.compile(p)
 	if err != nil {
 		return err
@@ -309,7 +309,7 @@ func (t *table) renamed(before, now *plan.Workload) {
 
 // before is the configuration that an update replaces, nil for none: of the resource, or of an address that comes to it
 // from another one.
-func (t *table) before(u xds.Update) *compiled {
+func (t *table) before(u discovery.Update) *compiled {
 	if r := t.names[u.Name]; r != nil {
 		return r.state
 	}
@@ -435,4 +435,4 @@ func hostPort(h model.Hostname, port uint16) string {
 }
 
 // unusedAfter is how long what was used last is kept.
-const unusedAfter = xds.DefaultLease
+const unusedAfter = discovery.DefaultLease

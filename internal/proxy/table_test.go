@@ -8,17 +8,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
-	"fairlead.dev/fairlead/internal/xds"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // updates are what the control channel would hand over for resources.
-func updates(rs ...plan.Resource) []xds.Update {
-	var us []xds.Update
+func updates(rs ...plan.Resource) []discovery.Update {
+	var us []discovery.Update
 	for _, r := range rs {
-		u := xds.Update{Name: r.ResourceName(), Resource: r}
+		u := discovery.Update{Name: r.ResourceName(), Resource: r}
 		if d, ok := r.(*plan.Destination); ok {
 			for _, a := range d.Addresses {
 				u.Aliases = append(u.Aliases, aliasOf(netip.AddrPortFrom(a, d.Port)))
@@ -48,7 +48,7 @@ func TestApply(t *testing.T) {
 	one, two := plainEndpoint(netip.MustParseAddrPort("10.0.0.1:8080")), plainEndpoint(netip.MustParseAddrPort("10.0.0.2:8080"))
 	rs := updates(service(model.HTTP, one)...)
 	shard, dst := rs[0], rs[1]
-	apply := func(us ...xds.Update) []xds.Rejection { return s.table.Apply(us) }
+	apply := func(us ...discovery.Update) []discovery.Rejection { return s.table.Apply(us) }
 
 	apply(dst)
 	if got := s.candidates(); len(got) != 0 {
@@ -96,7 +96,7 @@ func TestApply(t *testing.T) {
 		}
 	})
 	t.Run("a_deleted_destination_is_not_ours", func(t *testing.T) {
-		apply(xds.Update{Name: dst.Name}, xds.Update{Name: shard.Name})
+		apply(discovery.Update{Name: dst.Name}, discovery.Update{Name: shard.Name})
 		if d := s.table.find(aliasOf(usersAddr())); d == nil || d.state.Load() != nil {
 			t.Errorf("find = %v; want the knowledge that there is none", d)
 		}
@@ -106,7 +106,7 @@ func TestApply(t *testing.T) {
 	})
 	t.Run("an_expired_name_is_asked_for_again", func(t *testing.T) {
 		alias := aliasOf(usersAddr())
-		if rejected := apply(xds.Update{Name: alias, Expired: true}); len(rejected) != 0 {
+		if rejected := apply(discovery.Update{Name: alias, Expired: true}); len(rejected) != 0 {
 			t.Errorf("Apply = %+v", rejected)
 		}
 		if d := s.table.find(alias); d != nil {

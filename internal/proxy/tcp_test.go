@@ -13,11 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
-	"fairlead.dev/fairlead/internal/xds"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
@@ -210,7 +210,7 @@ func TestUnknownAddresses(t *testing.T) {
 		io.Copy(c, c)
 	})
 	orders.outbound.discovery = answers{}
-	orders.table.Apply([]xds.Update{{Name: aliasOf(outside)}}) // the control plane says: not ours
+	orders.table.Apply([]discovery.Update{{Name: aliasOf(outside)}}) // the control plane says: not ours
 	addr := m.entrance(orders, outside)
 	c := dial(t, addr)
 	fmt.Fprint(c, "hello\n")

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // What a rule makes of a message may be no message. Its client is told so, whoever speaks what.

@@ -8,10 +8,10 @@ import (
 	"sync"
 	"time"
 
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // upstreams owns every connection that this proxy opens. Peers and pools are shared by all destinations that reach

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // A peer's sidecar vouches that a stream it sends as opaque holds no requests. It is not believed: what is relayed meets

@@ -1,4 +1,4 @@
-// Package xds is the control channel: plan resources as bytes, and the conversation in which a proxy subscribes to
+// Package discovery is the control channel: plan resources as bytes, and the conversation in which a proxy subscribes to
 // names and hears of changes. Server and client are both here, so that neither can drift from the other.
 //
 // On the server, a Source gives the encoded answer for a name and calls Server.Changed when answers are new; out go
@@ -16,4 +16,4 @@
 //
 // To debug: Server.Status and Client.Versions say who has what; ServerOptions.Trace sees every message; the bytes are
 // ordinary protobuf, so any gRPC client with the .proto files can listen.
-package xds
+package discovery

@@ -1,4 +1,4 @@
-package xds
+package discovery
 
 import (
 	"cmp"
@@ -126,9 +126,9 @@ type delivery struct {
 func NewClient(o ClientOptions) (*Client, error) {
 	switch {
 	case len(o.Addrs) == 0:
-		return nil, errors.New("xds client: no control plane address")
+		return nil, errors.New("discovery client: no control plane address")
 	case o.TLSConfig == nil || o.Token == nil || o.Handler == nil || o.Logger == nil:
-		return nil, errors.New("xds client: TLSConfig, Token, Handler and Logger are required")
+		return nil, errors.New("discovery client: TLSConfig, Token, Handler and Logger are required")
 	}
 	o.Lease = cmp.Or(o.Lease, DefaultLease)
 	o.Keepalive = cmp.Or(o.Keepalive, DefaultKeepalive)

@@ -1,4 +1,4 @@
-package xds
+package discovery
 
 import (
 	"bytes"
@@ -103,7 +103,7 @@ type Server struct {
 // NewServer checks the options.
 func NewServer(o ServerOptions) (*Server, error) {
 	if o.Source == nil || o.Authenticate == nil || o.MayRead == nil || o.Logger == nil {
-		return nil, errors.New("xds server: Source, Authenticate, MayRead and Logger are required")
+		return nil, errors.New("discovery server: Source, Authenticate, MayRead and Logger are required")
 	}
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	return &Server{
