@@ -42,8 +42,10 @@ func isHostText(s []byte) bool {
 		if (uint64(1)<<c)&hostLow|(uint64(1)<<(c-64))&hostHigh == 0 {
 			return false
 		}
-		if c == '%' && (i+2 >= len(s) || !isHex(s[i+1]) || !isHex(s[i+2])) {
-			return false
+		if c == '%' {
+			if _, ok := Unescape(s[i:]); !ok {
+				return false
+			}
 		}
 	}
 	return true

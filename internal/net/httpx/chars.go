@@ -24,6 +24,24 @@ func IsTarget(b []byte) bool {
 	return len(b) > 0
 }
 
+// IsHexDigit reports whether c is a hexadecimal digit of either case.
+func IsHexDigit(c byte) bool { return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'f' }
+
+// Unescape reads the percent-encoded byte (RFC 3986 §2.1) that b may begin with.
+func Unescape(b []byte) (c byte, ok bool) {
+	if len(b) < 3 || b[0] != '%' || !IsHexDigit(b[1]) || !IsHexDigit(b[2]) {
+		return 0, false
+	}
+	return unhex(b[1])<<4 | unhex(b[2]), true
+}
+
+func unhex(c byte) byte {
+	if c <= '9' {
+		return c - '0'
+	}
+	return lower(c) - 'a' + 10
+}
+
 // IsText reports whether b has no control characters but tabs: what a field value may hold (RFC 9110 §5.5).
 // Eight bytes at a time: values are most of a head.
 func IsText(b []byte) bool {

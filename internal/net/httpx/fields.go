@@ -1,5 +1,7 @@
 package httpx
 
+import "slices"
+
 // Fields is an ordered list of header fields in one buffer. The zero value is empty and ready. Lookups ignore
 // ASCII case (RFC 9110 §5.1). Slices handed out stay valid until Reset.
 type Fields struct {
@@ -154,6 +156,20 @@ func (f *Fields) AddSpan(nameOff, nameLen, valueOff, valueLen int) {
 		span{uint32(nameOff), uint32(nameLen)},
 		span{uint32(valueOff), uint32(valueLen)},
 	})
+}
+
+// Scratch gives at least n bytes of free memory behind the fields, empty, to append to. What is appended is good until
+// the list is next changed or Scratch is next called; Keep makes it last.
+func (f *Fields) Scratch(n int) []byte {
+	f.buf = slices.Grow(f.buf, n)
+	return f.buf[len(f.buf):]
+}
+
+// Keep puts bytes that are no field behind the fields and gives them as they lie there, until Reset. What was appended
+// to Scratch is there already, unless it outgrew the memory.
+func (f *Fields) Keep(b []byte) []byte {
+	s := f.put(b)
+	return f.at(s)
 }
 
 // Block gives n bytes at off of the buffer, as AppendBlock stored them.

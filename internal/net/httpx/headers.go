@@ -43,7 +43,7 @@ func allowedName(name string) bool {
 }
 
 // change removes first, then sets, then adds, as Envoy does.
-func (f *Fields) change(c *model.HeaderChange) {
+func change(f *Fields, c *model.HeaderChange) {
 	for _, name := range c.Remove {
 		f.Del(name)
 	}
@@ -58,13 +58,13 @@ func (f *Fields) change(c *model.HeaderChange) {
 // ApplyRequest turns a request into what is sent to b, which may be nil: header operations of the route, then those
 // of the backend, so that the closer one wins, then the authority and the path. It must be called once per request.
 func (r *CompiledRoute) ApplyRequest(req *Request, b *CompiledBackend) {
-	req.Fields.change(&r.headers.request)
+	change(&req.Fields, &r.headers.request)
 	own := &r.rewrite
 	if b == nil {
 		r.rewriteRequest(req, own, own)
 		return
 	}
-	req.Fields.change(&b.headers.request)
+	change(&req.Fields, &b.headers.request)
 	// The route's rewrite prevails, as in Envoy, where the backend's is applied first.
 	authority, path := own, own
 	if own.authority == nil {
@@ -78,8 +78,8 @@ func (r *CompiledRoute) ApplyRequest(req *Request, b *CompiledBackend) {
 
 // ApplyResponse does the response's share of the header operations, in the same order. b may be nil.
 func (r *CompiledRoute) ApplyResponse(resp *Response, b *CompiledBackend) {
-	resp.Fields.change(&r.headers.response)
+	change(&resp.Fields, &r.headers.response)
 	if b != nil {
-		resp.Fields.change(&b.headers.response)
+		change(&resp.Fields, &b.headers.response)
 	}
 }

@@ -215,10 +215,18 @@ func (c *conditions) hold(req *Request, path, query []byte, port uint16) bool {
 	return true
 }
 
+// What messages do not spell out. Shared, so nothing may be appended to them or changed.
+//
+//nolint:gochecknoglobals // constants that are bytes
+var (
+	plaintextScheme = []byte("http")
+	upgradeOption   = []byte("Upgrade")
+)
+
 // schemeOf is the request's scheme; an HTTP/1 request in origin form carries none and came in plaintext.
 func schemeOf(req *Request) []byte {
 	if len(req.Scheme) == 0 {
-		return req.Fields.constant("http")
+		return plaintextScheme
 	}
 	return req.Scheme
 }
@@ -281,16 +289,12 @@ func compileHeader(m *model.NamedMatch) (headerMatcher, error) {
 // match reports whether the header has the value. A missing one never has; inverted it is taken for an empty one,
 // as Istio has Envoy do (treat_missing_header_as_empty), except where only presence is asked for.
 func (h *headerMatcher) match(req *Request) bool {
-	f := &req.Fields
-	size := len(f.buf)
 	value, ok := h.find(req)
 	got := (ok || h.invert && h.value.kind != model.Present) && h.value.match(value)
-	f.buf = f.buf[:size] // what was joined there is not needed any more
 	return got != h.invert
 }
 
 func (h *headerMatcher) find(req *Request) (value []byte, ok bool) {
-	f := &req.Fields
 	switch h.from {
 	case fromAuthority:
 		return req.Authority, true
@@ -303,43 +307,30 @@ func (h *headerMatcher) find(req *Request) (value []byte, ok bool) {
 	case fromUpgrade:
 		return req.Upgrade, req.Upgrade != nil
 	case fromConnection:
-		return f.constant("Upgrade"), req.Upgrade != nil
+		return upgradeOption, req.Upgrade != nil
 	case fromContentLength:
-		start := len(f.buf)
-		f.buf = strconv.AppendInt(f.buf, req.ContentLength, 10)
-		return f.buf[start:], req.ContentLength > 0
+		return strconv.AppendInt(req.Fields.Scratch(20), req.ContentLength, 10), req.ContentLength > 0
 	case fromFields:
-		return f.joined(h.name)
+		return joined(&req.Fields, h.name)
 	}
 	return nil, false
 }
 
-// joined gives the values of all fields of a name. Several are put together behind the other bytes of the buffer,
-// where the caller may cut them off again.
-func (f *Fields) joined(name string) (value []byte, ok bool) {
-	first := f.index(name, 0)
+// joined gives the values of all fields of a name. Where there are several, the result is scratch memory.
+func joined(f *Fields, name string) (value []byte, ok bool) {
+	first := f.Next(name, 0)
 	if first < 0 {
 		return nil, false
 	}
-	next := f.index(name, first+1)
+	_, value = f.At(first)
+	next := f.Next(name, first+1)
 	if next < 0 {
-		return f.at(f.list[first].value), true
+		return value, true
 	}
-	start := len(f.buf)
-	f.buf = append(f.buf, f.at(f.list[first].value)...)
-	for ; next >= 0; next = f.index(name, next+1) {
-		f.buf = append(f.buf, ',')
-		f.buf = append(f.buf, f.at(f.list[next].value)...)
+	all := append(f.Scratch(f.Size()+f.Len()), value...)
+	for ; next >= 0; next = f.Next(name, next+1) {
+		_, value = f.At(next)
+		all = append(append(all, ','), value...)
 	}
-	return f.buf[start:], true
-}
-
-// constant gives the bytes of a string without allocating one slice per call: behind the other bytes of the buffer,
-// which is as long afterwards as it was.
-func (f *Fields) constant(s string) []byte {
-	start := len(f.buf)
-	f.buf = append(f.buf, s...)
-	value := f.buf[start:]
-	f.buf = f.buf[:start]
-	return value
+	return all, true
 }

@@ -77,11 +77,11 @@ func (q *queryMatcher) match(scratch *Fields, query []byte) bool {
 }
 
 func (q *queryMatcher) isName(scratch *Fields, name []byte) bool {
-	return string(name) == q.name || isEncoded(name) && string(scratch.decoded(name)) == q.name
+	return string(name) == q.name || isEncoded(name) && string(decode(scratch, name)) == q.name
 }
 
 func (q *queryMatcher) has(scratch *Fields, value []byte) bool {
-	return q.value.match(value) || isEncoded(value) && q.value.match(scratch.decoded(value))
+	return q.value.match(value) || isEncoded(value) && q.value.match(decode(scratch, value))
 }
 
 func cutByte(b []byte, sep byte) (before, after []byte) {
@@ -93,34 +93,22 @@ func cutByte(b []byte, sep byte) (before, after []byte) {
 
 func isEncoded(b []byte) bool { return bytes.IndexByte(b, '%') >= 0 || bytes.IndexByte(b, '+') >= 0 }
 
-// decoded undoes the encoding of forms (percent and plus). What is not well formed stays as it is. The result lies
-// behind the other bytes of the buffer, which is as long afterwards as it was: it is good until the buffer is next
-// used.
-func (f *Fields) decoded(b []byte) []byte {
-	start := len(f.buf)
+// decode undoes the encoding of forms (percent and plus). What is not well formed stays as it is. The result is good
+// until the scratch memory is next used.
+func decode(scratch *Fields, b []byte) []byte {
+	value := scratch.Scratch(len(b))
 	for i := 0; i < len(b); i++ {
 		c := b[i]
 		switch {
 		case c == '+':
 			c = ' '
-		case c == '%' && i+2 < len(b) && isHex(b[i+1]) && isHex(b[i+2]):
-			c = unhex(b[i+1])<<4 | unhex(b[i+2])
-			i += 2
+		case c == '%':
+			if v, ok := Unescape(b[i:]); ok {
+				c = v
+				i += 2
+			}
 		}
-		f.buf = append(f.buf, c)
+		value = append(value, c)
 	}
-	value := f.buf[start:]
-	f.buf = f.buf[:start]
 	return value
-}
-
-func isHex(c byte) bool {
-	return '0' <= c && c <= '9' || 'a' <= lower(c) && lower(c) <= 'f'
-}
-
-func unhex(c byte) byte {
-	if c <= '9' {
-		return c - '0'
-	}
-	return lower(c) - 'a' + 10
 }

@@ -85,7 +85,7 @@ func isNormal(path []byte, mode plan.PathNormalization) bool {
 				return false
 			}
 		case percentByte:
-			c, escaped := unescape(path[i:])
+			c, escaped := Unescape(path[i:])
 			if escaped && !staysEscaped(c, mode) {
 				return false
 			}
@@ -140,7 +140,7 @@ func (n *pathNormalizer) read(path []byte) bool {
 		case escapeByte:
 			n.escape(c)
 		case percentByte:
-			v, escaped := unescape(path[i:])
+			v, escaped := Unescape(path[i:])
 			if !escaped {
 				n.out = append(n.out, '%')
 				continue
@@ -161,7 +161,7 @@ func (n *pathNormalizer) read(path []byte) bool {
 // escaped takes a byte that came as an escape.
 func (n *pathNormalizer) escaped(v byte, asItCame []byte) {
 	switch {
-	case staysEscaped(v, n.mode), isHex(v) && n.straysPercent():
+	case staysEscaped(v, n.mode), IsHexDigit(v) && n.straysPercent():
 		n.out = append(n.out, asItCame...)
 	case v == '/' || v == '\\':
 		n.endSegment()
@@ -173,7 +173,7 @@ func (n *pathNormalizer) escaped(v byte, asItCame []byte) {
 // straysPercent reports whether out ends with a percent sign that begins no escape, and would with one hex digit more.
 func (n *pathNormalizer) straysPercent() bool {
 	last := len(n.out) - 1
-	return n.out[last] == '%' || isHex(n.out[last]) && n.out[last-1] == '%'
+	return n.out[last] == '%' || IsHexDigit(n.out[last]) && n.out[last-1] == '%'
 }
 
 func (n *pathNormalizer) escape(c byte) {
@@ -212,12 +212,4 @@ func mergeSlashes(path []byte) []byte {
 		}
 	}
 	return out
-}
-
-// unescape reads the escape that b may begin with.
-func unescape(b []byte) (c byte, ok bool) {
-	if len(b) < 3 || !isHex(b[1]) || !isHex(b[2]) {
-		return 0, false
-	}
-	return unhex(b[1])<<4 | unhex(b[2]), true
 }

@@ -21,10 +21,7 @@ func (r *CompiledRoute) Local(req *Request, resp *Response, port uint16) bool {
 		resp.Reset()
 		resp.Status = r.redirect.Code
 		f := &resp.Fields
-		name := f.putString("location")
-		start := len(f.buf)
-		f.buf = r.AppendLocation(f.buf, req, port)
-		f.list = append(f.list, field{name, span{uint32(start), uint32(len(f.buf) - start)}})
+		f.AddName("location", f.Keep(r.AppendLocation(f.Scratch(0), req, port)))
 	case r.Plan.Direct != nil:
 		resp.Reset()
 		resp.Status = r.Plan.Direct.Status
@@ -35,7 +32,7 @@ func (r *CompiledRoute) Local(req *Request, resp *Response, port uint16) bool {
 	default:
 		return false
 	}
-	resp.Fields.change(&r.headers.response)
+	change(&resp.Fields, &r.headers.response)
 	return true
 }
 

@@ -89,11 +89,9 @@ func (r *CompiledRoute) rewriteRequest(req *Request, authority, path *rewrite) {
 	}
 	f := &req.Fields
 	before := req.Path
-	start := len(f.buf)
-	f.buf = r.appendPath(f.buf, &path.pathRewrite, before)
-	req.Path = f.buf[start:len(f.buf):len(f.buf)]
+	req.Path = f.Keep(r.appendPath(f.Scratch(0), &path.pathRewrite, before))
 	f.Del(originalPath)
-	f.list = append(f.list, field{f.putString(originalPath), f.put(before)})
+	f.AddName(originalPath, before)
 }
 
 // appendPath appends what a rewrite makes of a request target. The query stays, behind what the replacement brings.
