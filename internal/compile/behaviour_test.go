@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -154,7 +155,7 @@ func newMesh(t *testing.T, manifests string) *mesh {
 // call is a request as a case writes it.
 type call struct {
 	method, host, path string // host has its port
-	source             httpx.Source
+	source             route.Caller
 	scheme, sni        string
 	headers            []string
 }
@@ -162,7 +163,7 @@ type call struct {
 func parseCall(t *testing.T, lines []string) call {
 	t.Helper()
 	words := strings.Fields(lines[0])
-	c := call{method: words[0], scheme: "http", source: httpx.Source{Namespace: "myapp", Labels: map[string]string{}}, headers: lines[1:]}
+	c := call{method: words[0], scheme: "http", source: route.Caller{Namespace: "myapp", Labels: map[string]string{}}, headers: lines[1:]}
 	if len(words) == 1 {
 		return c
 	}
@@ -230,17 +231,17 @@ func (m *mesh) decide(t *testing.T, lines []string) []string {
 	case "TCP":
 		return tcpDecision(dst, c)
 	}
-	table, err := httpx.CompileRoutes(dst.Routes, c.source)
+	table, err := route.Compile(dst.Routes, c.source)
 	if err != nil {
-		t.Fatalf("CompileRoutes: %v", err)
+		t.Fatalf("Compile: %v", err)
 	}
 	req := c.head()
-	route := table.Match(req, dst.Port)
-	if route == nil {
+	r := table.Match(req, dst.Port)
+	if r == nil {
 		out := httpx.Describe(&httpx.Error{Kind: httpx.NoRoute})
 		return []string{fmt.Sprintf("%d %s", out.Status, out.Flag)}
 	}
-	return decision(dst, route, req)
+	return decision(dst, r, req)
 }
 
 func (m *mesh) destination(c call) *plan.Destination {
@@ -340,10 +341,10 @@ func (m *mesh) status(t *testing.T, c call) []string {
 }
 
 // decision prints what a proxy would do, leaving out what is default.
-func decision(dst *plan.Destination, route *httpx.CompiledRoute, req *httpx.Request) []string {
+func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []string {
 	var resp httpx.Response
-	if route.Local(req, &resp, dst.Port) {
-		out := []string{strings.TrimSpace(fmt.Sprintf("%d %s", resp.Status, route.LocalBody()))}
+	if r.Local(req, &resp, dst.Port) {
+		out := []string{strings.TrimSpace(fmt.Sprintf("%d %s", resp.Status, r.LocalBody()))}
 		if location := resp.Fields.Get("location"); location != nil {
 			out = []string{fmt.Sprintf("%d %s", resp.Status, location)}
 			resp.Fields.Del("location")
@@ -353,20 +354,20 @@ func decision(dst *plan.Destination, route *httpx.CompiledRoute, req *httpx.Requ
 	}
 	var out []string
 	total := uint32(0)
-	for _, b := range route.Plan.Backends {
+	for _, b := range r.Plan.Backends {
 		total += b.Weight
 	}
 	// Every backend gets a turn: the middle of its share of the random numbers.
 	sum := uint32(0)
 	var first []string
-	for i, b := range route.Plan.Backends {
-		chosen := route.Pick(uint64(float64(1<<63) * 2 * (float64(sum) + float64(b.Weight)/2) / float64(total)))
+	for i, b := range r.Plan.Backends {
+		chosen := r.Pick(uint64(float64(1<<63) * 2 * (float64(sum) + float64(b.Weight)/2) / float64(total)))
 		sum += b.Weight
 		line := cluster(&dst.Backends[chosen.Index])
-		if len(route.Plan.Backends) > 1 {
+		if len(r.Plan.Backends) > 1 {
 			line = fmt.Sprintf("%d/%d %s", b.Weight, total, line)
 		}
-		changes := applied(route, chosen, req)
+		changes := applied(r, chosen, req)
 		if i == 0 {
 			first = changes
 		}
@@ -375,17 +376,17 @@ func decision(dst *plan.Destination, route *httpx.CompiledRoute, req *httpx.Requ
 			out = append(out, changes...)
 		}
 	}
-	return append(out, policies(dst, route.Plan)...)
+	return append(out, policies(dst, r.Plan)...)
 }
 
 // applied prints what a route and one of its backends change in a request and its response.
-func applied(route *httpx.CompiledRoute, chosen *httpx.CompiledBackend, req *httpx.Request) []string {
+func applied(r *route.Route, chosen *route.Backend, req *httpx.Request) []string {
 	var sent httpx.Request
 	fields := sent.Fields
 	fields.CopyFrom(&req.Fields)
 	sent = *req
 	sent.Fields = fields
-	route.ApplyRequest(&sent, chosen)
+	r.ApplyRequest(&sent, chosen)
 	sent.Fields.Del("x-envoy-original-path")
 	var out []string
 	if !bytes.Equal(sent.Path, req.Path) {
@@ -400,7 +401,7 @@ func applied(route *httpx.CompiledRoute, chosen *httpx.CompiledBackend, req *htt
 	before := resp.Fields
 	var copied httpx.Fields
 	copied.CopyFrom(&before)
-	route.ApplyResponse(&resp, chosen)
+	r.ApplyResponse(&resp, chosen)
 	return append(out, changed("response", &copied, &resp.Fields)...)
 }
 

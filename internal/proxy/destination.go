@@ -5,9 +5,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -43,7 +43,7 @@ type resource struct {
 // endpoints.
 type compiled struct {
 	plan     *plan.Destination
-	routes   *httpx.RouteTable
+	routes   *route.Table
 	byName   bool // TCP routes ask for the TLS server name
 	backends []*backend
 	// local counts answers that the proxy gave itself; tcp the connections that reached no endpoint.

@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 // scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to
@@ -109,7 +110,7 @@ const maxPathScratch = 1 << 10
 
 // normalize gives the request's path the one spelling that rules match and the app sees.
 func (f *forwarder) normalize(req *httpx.Request, mode plan.PathNormalization) error {
-	path, ok := httpx.NormalizePath(f.path, req.Path, mode)
+	path, ok := route.NormalizePath(f.path, req.Path, mode)
 	if !ok {
 		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Detail: "the path has a NUL"}
 	}

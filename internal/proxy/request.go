@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 // Fields that the two sidecars of a call exchange. Apps never see them.
@@ -34,8 +35,8 @@ type requester struct {
 
 	// Of the request at hand.
 	start    time.Time
-	route    *httpx.CompiledRoute
-	chosen   *httpx.CompiledBackend
+	route    *route.Route
+	chosen   *route.Backend
 	backend  *backend
 	endpoint *lb.Endpoint
 	conn     *appConn // the pooled connection in use, nil on the mesh

@@ -8,10 +8,10 @@ import (
 	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 // self is what this proxy knows of the workload that it serves.
@@ -96,8 +96,8 @@ func (s *self) place() lb.Place {
 }
 
 // source is what routes may match on about the caller.
-func (s *self) source() httpx.Source {
-	src := httpx.Source{Namespace: s.pod.Namespace}
+func (s *self) source() route.Caller {
+	src := route.Caller{Namespace: s.pod.Namespace}
 	if w := s.workload.Load(); w != nil {
 		src.Labels = w.Labels
 	}

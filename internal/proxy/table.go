@@ -16,9 +16,9 @@ import (
 
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -266,7 +266,7 @@ func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 
 // compile makes a destination ready for use, but for its backends.
 func (t *table) compile(p *plan.Destination) (*compiled, error) {
-	routes, err := httpx.CompileRoutes(p.Routes, t.self.source())
+	routes, err := route.Compile(p.Routes, t.self.source())
 	if err != nil {
 		return nil, err
 	}

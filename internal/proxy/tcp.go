@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 // maxTries bounds the endpoints tried for one connection or request: the first and two more, Istio's default.
@@ -173,7 +174,7 @@ func pickTCP(state *compiled, r *plan.TCPRoute) (*backend, error) {
 }
 
 // matchTCP evaluates what can be known of a connection before it carries anything.
-func matchTCP(m model.TCPMatch, dst netip.AddrPort, src httpx.Source) bool {
+func matchTCP(m model.TCPMatch, dst netip.AddrPort, src route.Caller) bool {
 	if m.Port != 0 && m.Port != dst.Port() || m.SourceNamespace != "" && m.SourceNamespace != src.Namespace {
 		return false
 	}

@@ -15,9 +15,9 @@ import (
 
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
@@ -233,7 +233,7 @@ func (answers) Await(context.Context, string) error { return nil }
 
 func TestMatchTCP(t *testing.T) {
 	dst := netip.MustParseAddrPort("10.96.0.5:3306")
-	src := httpx.Source{Namespace: "myapp", Labels: map[string]string{"app": "orders"}}
+	src := route.Caller{Namespace: "myapp", Labels: map[string]string{"app": "orders"}}
 	tests := []struct {
 		name string
 		m    model.TCPMatch

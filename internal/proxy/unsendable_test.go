@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 // What a rule makes of a message may be no message. Its client is told so, whoever speaks what.
@@ -84,7 +85,7 @@ func FuzzRules(f *testing.F) {
 			Rewrite: &model.Rewrite{Authority: authority, HasPath: true, Path: path, ReplacePrefix: len(value)%2 == 0},
 			Headers: model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: name, Value: value}}}},
 		}}
-		table, err := httpx.CompileRoutes(routes, httpx.Source{})
+		table, err := route.Compile(routes, route.Caller{})
 		if err != nil {
 			t.Fatal(err)
 		}

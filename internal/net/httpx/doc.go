@@ -1,5 +1,5 @@
 // Package httpx is one HTTP exchange, whatever version carries it: message heads, the reader and writer a codec
-// offers, route matching, and the table that turns errors into responses.
+// offers, and the table that turns errors into responses. It knows no routes.
 //
 // In: codecs (h1, h2) fill Request and Response and implement ServerExchange and ClientExchange. Out: the proxy's
 // handlers read and write them without knowing the version.

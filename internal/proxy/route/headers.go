@@ -1,9 +1,10 @@
-package httpx
+package route
 
 import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // headerOps changes the headers of a request and of its response.
@@ -39,11 +40,11 @@ func allowedValues(in []model.HeaderValue) []model.HeaderValue {
 
 // allowedName also refuses Host and pseudo-headers: they are not among Fields, and rewrites change them.
 func allowedName(name string) bool {
-	return name != "" && name[0] != ':' && !EqualFold([]byte("host"), name) && !model.ReservedHeader(name)
+	return name != "" && name[0] != ':' && !httpx.EqualFold([]byte("host"), name) && !model.ReservedHeader(name)
 }
 
 // change removes first, then sets, then adds, as Envoy does.
-func change(f *Fields, c *model.HeaderChange) {
+func change(f *httpx.Fields, c *model.HeaderChange) {
 	for _, name := range c.Remove {
 		f.Del(name)
 	}
@@ -57,7 +58,7 @@ func change(f *Fields, c *model.HeaderChange) {
 
 // ApplyRequest turns a request into what is sent to b, which may be nil: header operations of the route, then those
 // of the backend, so that the closer one wins, then the authority and the path. It must be called once per request.
-func (r *CompiledRoute) ApplyRequest(req *Request, b *CompiledBackend) {
+func (r *Route) ApplyRequest(req *httpx.Request, b *Backend) {
 	change(&req.Fields, &r.headers.request)
 	own := &r.rewrite
 	if b == nil {
@@ -77,7 +78,7 @@ func (r *CompiledRoute) ApplyRequest(req *Request, b *CompiledBackend) {
 }
 
 // ApplyResponse does the response's share of the header operations, in the same order. b may be nil.
-func (r *CompiledRoute) ApplyResponse(resp *Response, b *CompiledBackend) {
+func (r *Route) ApplyResponse(resp *httpx.Response, b *Backend) {
 	change(&resp.Fields, &r.headers.response)
 	if b != nil {
 		change(&resp.Fields, &b.headers.response)

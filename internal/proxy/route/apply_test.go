@@ -1,19 +1,16 @@
-package httpx
+package route
 
 import (
-	"context"
-	"errors"
-	"fmt"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func lines(f *Fields) []string {
+func lines(f *httpx.Fields) []string {
 	var out []string
 	for i := range f.Len() {
 		name, value := f.At(i)
@@ -61,7 +58,7 @@ func TestApplyRequestPath(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			table := mustCompile(t, Source{}, plan.Route{
+			table := mustCompile(t, Caller{}, plan.Route{
 				Matches: []model.HTTPMatch{{URI: tt.match}}, Rewrite: tt.rewrite, Backends: []plan.WeightedBackend{{}},
 			})
 			req := newRequest("GET", "users", tt.path)
@@ -82,7 +79,7 @@ func TestApplyRequestPath(t *testing.T) {
 
 func TestApplyHeaders(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Source{}, plan.Route{
+	table := mustCompile(t, Caller{}, plan.Route{
 		Headers: model.HeaderOps{
 			Request: model.HeaderChange{
 				Set:    []model.HeaderValue{{Name: "A", Value: "route"}, {Name: "b", Value: "route"}, {Name: "Content-Length", Value: "0"}},
@@ -109,7 +106,7 @@ func TestApplyHeaders(t *testing.T) {
 	if got := string(req.Authority); got != "backend.example" {
 		t.Errorf("authority = %q, want the backend's", got)
 	}
-	var resp Response
+	var resp httpx.Response
 	resp.Fields.AddString("Server", "app")
 	r.ApplyResponse(&resp, r.Pick(0))
 	if diff := cmp.Diff([]string{"via: backend"}, lines(&resp.Fields)); diff != "" {
@@ -119,7 +116,7 @@ func TestApplyHeaders(t *testing.T) {
 
 func TestApplyRequestRoutePrevails(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Source{}, plan.Route{
+	table := mustCompile(t, Caller{}, plan.Route{
 		Rewrite:  &model.Rewrite{Authority: "route"},
 		Backends: []plan.WeightedBackend{{Rewrite: &model.Rewrite{Authority: "backend", Path: "/b", HasPath: true}}},
 	})
@@ -131,7 +128,7 @@ func TestApplyRequestRoutePrevails(t *testing.T) {
 	}
 	alone := newRequest("GET", "users", "/a")
 	r.ApplyRequest(alone, nil)
-	r.ApplyResponse(&Response{}, nil)
+	r.ApplyResponse(&httpx.Response{}, nil)
 	if got := string(alone.Authority) + string(alone.Path); got != "route/a" {
 		t.Errorf("request goes to %q, want route/a", got)
 	}
@@ -163,12 +160,12 @@ func TestLocalRedirect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.redirect.Code = 302
-			table := mustCompile(t, Source{}, plan.Route{
+			table := mustCompile(t, Caller{}, plan.Route{
 				Matches: []model.HTTPMatch{{URI: tt.match}}, Redirect: &tt.redirect,
 				Headers: model.HeaderOps{Response: model.HeaderChange{Set: []model.HeaderValue{{Name: "x", Value: "1"}}}},
 			})
 			req := newRequest("GET", tt.authority, tt.path)
-			var resp Response
+			var resp httpx.Response
 			r := table.Match(req, 8080)
 			if !r.Local(req, &resp, 8080) || r.LocalBody() != nil {
 				t.Fatalf("Local = false or with body, want a redirect")
@@ -183,7 +180,7 @@ func TestLocalRedirect(t *testing.T) {
 
 func TestLocalRedirectFromHTTPS(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Source{}, plan.Route{Redirect: &model.Redirect{Scheme: "http", Code: 301}})
+	table := mustCompile(t, Caller{}, plan.Route{Redirect: &model.Redirect{Scheme: "http", Code: 301}})
 	req := newRequest("GET", "a:443", "/")
 	req.Scheme = []byte("https")
 	if got := string(table.Match(req, 443).AppendLocation(nil, req, 443)); got != "http://a/" {
@@ -193,9 +190,9 @@ func TestLocalRedirectFromHTTPS(t *testing.T) {
 
 func TestLocalDirect(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Source{}, plan.Route{Direct: &model.DirectResponse{Status: 418, Body: []byte("teapot")}})
+	table := mustCompile(t, Caller{}, plan.Route{Direct: &model.DirectResponse{Status: 418, Body: []byte("teapot")}})
 	req := newRequest("GET", "a", "/")
-	var resp Response
+	var resp httpx.Response
 	r := table.Match(req, 80)
 	if !r.Local(req, &resp, 80) {
 		t.Fatal("Local = false, want true")
@@ -203,82 +200,8 @@ func TestLocalDirect(t *testing.T) {
 	if resp.Status != 418 || resp.ContentLength != 6 || string(r.LocalBody()) != "teapot" {
 		t.Errorf("answer = %d, %d bytes, %q", resp.Status, resp.ContentLength, r.LocalBody())
 	}
-	backend := mustCompile(t, Source{}, plan.Route{Backends: []plan.WeightedBackend{{}}}).Match(req, 80)
+	backend := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{{}}}).Match(req, 80)
 	if backend.Local(req, &resp, 80) || backend.LocalBody() != nil {
 		t.Error("Local = true for a route with backends")
-	}
-}
-
-func TestDescribe(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name string
-		err  error
-		want Outcome
-	}{
-		{
-			"the body names object, endpoints and cause on one line",
-			fmt.Errorf("attempt: %w", &Error{
-				Kind: NoHealthyUpstream, Object: "outbound|8080||users", Detail: "10.0.0.1:8080 not ready\nrefused", Err: errors.New("why"),
-			}),
-			Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream: outbound|8080||users: 10.0.0.1:8080 not ready refused: why", "destination_unavailable"},
-		},
-		{
-			"a status of its own", &Error{Kind: NoCluster, Status: 500, Object: "x"},
-			Outcome{500, "NC", "cluster_not_found", "cluster not found: x", "proxy_configuration_error"},
-		},
-		{
-			"retries used up add a flag", &Error{Kind: UpstreamReset, Exhausted: true},
-			Outcome{503, "UC,URX", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated"},
-		},
-		{
-			"a canceled context is the client", context.Canceled,
-			Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error"},
-		},
-		{
-			"a deadline is a timeout", context.DeadlineExceeded,
-			Outcome{504, "UT", "response_timeout", "upstream request timeout", "http_response_timeout"},
-		},
-		{
-			"anything else is the proxy", errors.New("bug"),
-			Outcome{500, "LR", "proxy_internal_error", "proxy error: bug", "proxy_internal_error"},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			if diff := cmp.Diff(tt.want, Describe(tt.err)); diff != "" {
-				t.Errorf("Describe (-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestDescribeEveryKind(t *testing.T) {
-	t.Parallel()
-	want := map[Kind]string{
-		NoRoute: "404 NR", NoCluster: "503 NC", NoHealthyUpstream: "503 UH", UpstreamConnectFailure: "503 UF",
-		UpstreamReset: "503 UC", UpstreamStreamReset: "503 UR", UpstreamCut: "0 UC", UpstreamTimeout: "504 UT",
-		UpstreamTryTimeout: "504 UT", UpstreamProtocolError: "502 UPE", UpstreamDNSFailure: "503 DF", Overflow: "503 UO",
-		MaxDuration: "408 DT", DownstreamGone: "0 DC", DownstreamProtocolError: "400 DPE", HeaderTooLarge: "431 DPE",
-		FaultAbort: "503 FI", Unsendable: "500 LR", Internal: "500 LR",
-	}
-	for k := NoRoute; k <= Internal; k++ {
-		o := Describe(&Error{Kind: k})
-		if got := fmt.Sprintf("%d %s", o.Status, o.Flag); got != want[k] {
-			t.Errorf("Describe(%d) = %s, want %s", k, got, want[k])
-		}
-		if o.Details == "" || o.Body == "" || o.ProxyError == "" || strings.ContainsAny(o.Body, "\n\r") {
-			t.Errorf("Describe(%d) = %+v, want every word on one line", k, o)
-		}
-	}
-}
-
-func TestAppendProxyStatus(t *testing.T) {
-	t.Parallel()
-	o := Outcome{Body: "say \"no\"\\\n\u00e9", ProxyError: "connection_refused"}
-	want := `fairlead; error=connection_refused; details="say \"no\"\\???"`
-	if got := string(o.AppendProxyStatus(nil, "fairlead")); got != want {
-		t.Errorf("AppendProxyStatus = %s, want %s", got, want)
 	}
 }

@@ -1,4 +1,4 @@
-package httpx
+package route
 
 import (
 	"math"
@@ -9,13 +9,14 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
 // newRequest builds a request head; headers are "name: value".
-func newRequest(method, authority, path string, headers ...string) *Request {
-	req := &Request{
-		Version: HTTP11, Method: []byte(method), Scheme: []byte("http"), Authority: []byte(authority), Path: []byte(path),
+func newRequest(method, authority, path string, headers ...string) *httpx.Request {
+	req := &httpx.Request{
+		Version: httpx.HTTP11, Method: []byte(method), Scheme: []byte("http"), Authority: []byte(authority), Path: []byte(path),
 	}
 	for _, h := range headers {
 		name, value, _ := strings.Cut(h, ": ")
@@ -24,11 +25,11 @@ func newRequest(method, authority, path string, headers ...string) *Request {
 	return req
 }
 
-func mustCompile(tb testing.TB, src Source, routes ...plan.Route) *RouteTable {
+func mustCompile(tb testing.TB, src Caller, routes ...plan.Route) *Table {
 	tb.Helper()
-	table, err := CompileRoutes(routes, src)
+	table, err := Compile(routes, src)
 	if err != nil {
-		tb.Fatalf("CompileRoutes: %v", err)
+		tb.Fatalf("Compile: %v", err)
 	}
 	return table
 }
@@ -51,7 +52,7 @@ func without(name string, m *model.StringMatch) []model.NamedMatch {
 func TestMatch(t *testing.T) {
 	t.Parallel()
 	present := &model.StringMatch{Kind: model.Present}
-	get := func(path string, headers ...string) *Request {
+	get := func(path string, headers ...string) *httpx.Request {
 		return newRequest("GET", "users:8080", path, headers...)
 	}
 	upgrade := get("/")
@@ -61,7 +62,7 @@ func TestMatch(t *testing.T) {
 	tests := []struct {
 		name  string
 		match model.HTTPMatch
-		req   *Request
+		req   *httpx.Request
 		want  bool
 	}{
 		{"no condition takes all", model.HTTPMatch{}, get("/a"), true},
@@ -117,7 +118,7 @@ func TestMatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			table := mustCompile(t, Source{}, plan.Route{Matches: []model.HTTPMatch{tt.match}})
+			table := mustCompile(t, Caller{}, plan.Route{Matches: []model.HTTPMatch{tt.match}})
 			if got := table.Match(tt.req, 80) != nil; got != tt.want {
 				t.Errorf("Match(%+v) = %v, want %v", tt.match, got, tt.want)
 			}
@@ -127,7 +128,7 @@ func TestMatch(t *testing.T) {
 
 func TestMatchTakesTheFirst(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Source{Namespace: "myapp", Labels: map[string]string{"app": "web", "tier": "front"}},
+	table := mustCompile(t, Caller{Namespace: "myapp", Labels: map[string]string{"app": "web", "tier": "front"}},
 		plan.Route{Name: "other namespace", Matches: []model.HTTPMatch{{SourceNamespace: "other"}}},
 		plan.Route{Name: "other label", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"app": "batch"}}}},
 		plan.Route{Name: "label without value", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"nothing": ""}}}},
@@ -142,12 +143,12 @@ func TestMatchTakesTheFirst(t *testing.T) {
 			t.Errorf("Match(%s) = %q, want %q", path, got, want)
 		}
 	}
-	if got := mustCompile(t, Source{}).Match(newRequest("GET", "users", "/"), 80); got != nil {
+	if got := mustCompile(t, Caller{}).Match(newRequest("GET", "users", "/"), 80); got != nil {
 		t.Errorf("Match without routes = %+v, want nil", got)
 	}
 }
 
-func TestCompileRoutesNamesTheRoute(t *testing.T) {
+func TestCompileNamesTheRoute(t *testing.T) {
 	t.Parallel()
 	bad := []plan.Route{
 		{Matches: []model.HTTPMatch{{URI: regex("(")}}},
@@ -158,9 +159,9 @@ func TestCompileRoutesNamesTheRoute(t *testing.T) {
 	}
 	for _, r := range bad {
 		r.Name, r.Origin = "canary", "VirtualService myapp/users http[3]"
-		_, err := CompileRoutes([]plan.Route{r}, Source{})
+		_, err := Compile([]plan.Route{r}, Caller{})
 		if err == nil || !strings.Contains(err.Error(), r.Origin) {
-			t.Errorf("CompileRoutes(%+v) = %v, want an error that names %s", r, err, r.Origin)
+			t.Errorf("Compile(%+v) = %v, want an error that names %s", r, err, r.Origin)
 		}
 	}
 }
@@ -168,7 +169,7 @@ func TestCompileRoutesNamesTheRoute(t *testing.T) {
 func TestPick(t *testing.T) {
 	t.Parallel()
 	const draws = 10000
-	table := mustCompile(t, Source{}, plan.Route{Backends: []plan.WeightedBackend{
+	table := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{
 		{Backend: 3, Weight: 90}, {Backend: 5, Weight: 0}, {Backend: 7, Weight: 10},
 	}})
 	r := table.Match(newRequest("GET", "users", "/"), 80)
@@ -183,11 +184,11 @@ func TestPick(t *testing.T) {
 	if first, last := r.Pick(0).Index, r.Pick(math.MaxUint64).Index; first != 3 || last != 7 {
 		t.Errorf("Pick(0), Pick(max) = %d, %d, want 3, 7", first, last)
 	}
-	none := mustCompile(t, Source{}, plan.Route{}).Match(newRequest("GET", "users", "/"), 80)
+	none := mustCompile(t, Caller{}, plan.Route{}).Match(newRequest("GET", "users", "/"), 80)
 	if b := none.Pick(1); b != nil {
 		t.Errorf("Pick without backends = %+v, want nil", b)
 	}
-	zero := mustCompile(t, Source{}, plan.Route{Backends: []plan.WeightedBackend{{}, {}}}).Match(newRequest("GET", "users", "/"), 80)
+	zero := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{{}, {}}}).Match(newRequest("GET", "users", "/"), 80)
 	if b := zero.Pick(1); b != nil {
 		t.Errorf("Pick without weights = %+v, want nil", b)
 	}
@@ -195,7 +196,7 @@ func TestPick(t *testing.T) {
 
 // TestMatchAllocates is the budget of the hot path: nothing per request once the buffers have their size.
 func TestMatchAllocates(t *testing.T) {
-	table := mustCompile(t, Source{},
+	table := mustCompile(t, Caller{},
 		plan.Route{Matches: []model.HTTPMatch{{URI: regex("/v[0-9]+/nothing"), Scheme: regex("https?")}}},
 		plan.Route{Matches: []model.HTTPMatch{{Headers: named("x-user", regex("(alice|bob),carol"))}}},
 		plan.Route{Matches: []model.HTTPMatch{{Query: named("name", exact("no body"))}}},
@@ -212,8 +213,9 @@ func TestMatchAllocates(t *testing.T) {
 			},
 		},
 	)
-	var req Request
-	var resp Response
+	target := []byte("GET/api/user/123?name=some%20body&x=1")
+	var req httpx.Request
+	var resp httpx.Response
 	allocs := testing.AllocsPerRun(1000, func() {
 		req.Reset()
 		resp.Reset()
@@ -221,8 +223,7 @@ func TestMatchAllocates(t *testing.T) {
 		f.AddString("x-user", "alice")
 		f.AddString("x-user", "dave")
 		f.AddString("x-secret", "s")
-		target := f.putString("GET/api/user/123?name=some%20body&x=1")
-		line := f.at(target)
+		line := f.Keep(target)
 		req.Method, req.Path, req.Authority = line[:3], line[3:], line[:0]
 		r := table.Match(&req, 8080)
 		b := r.Pick(1)
@@ -238,7 +239,7 @@ func TestMatchAllocates(t *testing.T) {
 }
 
 // naive says what a match means, without a thought for speed.
-func naive(m *model.HTTPMatch, src Source, req *Request, port uint16) bool {
+func naive(m *model.HTTPMatch, src Caller, req *httpx.Request, port uint16) bool {
 	target, _, _ := strings.Cut(string(req.Path), "#")
 	path, query, _ := strings.Cut(target, "?")
 	if m.Port != 0 && m.Port != port || m.SourceNamespace != "" && m.SourceNamespace != src.Namespace {
@@ -290,7 +291,7 @@ func naiveString(m *model.StringMatch, v string) bool {
 	return true
 }
 
-func naiveHeader(m *model.NamedMatch, req *Request) bool {
+func naiveHeader(m *model.NamedMatch, req *httpx.Request) bool {
 	var values []string
 	for i := range req.Fields.Len() {
 		if name, value := req.Fields.At(i); strings.EqualFold(string(name), m.Name) {
@@ -327,16 +328,16 @@ func FuzzMatch(f *testing.F) {
 	f.Add(uint64(7), "/a/b?x=%61&x=b")
 	f.Fuzz(func(t *testing.T, seed uint64, path string) {
 		g := grower{rand.New(rand.NewPCG(seed, 1))}
-		src := Source{Namespace: g.pick("", "a", "b"), Labels: map[string]string{"app": g.pick("a", "b")}}
+		src := Caller{Namespace: g.pick("", "a", "b"), Labels: map[string]string{"app": g.pick("a", "b")}}
 		routes := make([]plan.Route, 1+g.IntN(5))
 		for i := range routes {
 			for range g.IntN(3) {
 				routes[i].Matches = append(routes[i].Matches, g.match())
 			}
 		}
-		table, err := CompileRoutes(routes, src)
+		table, err := Compile(routes, src)
 		if err != nil {
-			t.Fatalf("CompileRoutes: %v", err)
+			t.Fatalf("Compile: %v", err)
 		}
 		for range 8 {
 			req := g.request()
@@ -374,7 +375,7 @@ func malformed(s string) bool {
 	return err != nil || strings.ContainsAny(s, "\n")
 }
 
-func anyNaive(matches []model.HTTPMatch, src Source, req *Request) bool {
+func anyNaive(matches []model.HTTPMatch, src Caller, req *httpx.Request) bool {
 	for i := range matches {
 		if naive(&matches[i], src, req, 80) {
 			return true
@@ -429,7 +430,7 @@ func (g grower) match() model.HTTPMatch {
 	return m
 }
 
-func (g grower) request() *Request {
+func (g grower) request() *httpx.Request {
 	req := newRequest(g.pick("GET", "POST"), g.pick("a", "a:80", "A"), g.path())
 	for range g.IntN(4) {
 		req.Fields.AddString(g.pick("x", "X", "y", "z"), g.text())
@@ -438,7 +439,7 @@ func (g grower) request() *Request {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	table := mustCompile(b, Source{},
+	table := mustCompile(b, Caller{},
 		plan.Route{Matches: []model.HTTPMatch{{URI: exact("/health")}, {Headers: named("end-user", exact("jason"))}}},
 		plan.Route{Matches: []model.HTTPMatch{{URI: prefix("/api/v1/"), Method: exact("POST")}}},
 		plan.Route{Backends: []plan.WeightedBackend{{Weight: 90}, {Backend: 1, Weight: 10}}},

@@ -1,4 +1,4 @@
-package httpx
+package route
 
 import (
 	"bytes"
@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // matcher compares one value. The zero matcher takes every value.
@@ -50,7 +51,7 @@ func (m *matcher) hasPrefix(value []byte) bool {
 	}
 	value = value[:len(m.value)]
 	if m.fold {
-		return EqualFold(value, m.value)
+		return httpx.EqualFold(value, m.value)
 	}
 	return string(value) == m.value // compared in place
 }
@@ -64,7 +65,7 @@ type queryMatcher struct {
 
 // match reports whether the parameter has the value, as sent or decoded: Envoy compares what was sent, people write
 // what they mean.
-func (q *queryMatcher) match(scratch *Fields, query []byte) bool {
+func (q *queryMatcher) match(scratch *httpx.Fields, query []byte) bool {
 	for len(query) > 0 {
 		var pair []byte
 		pair, query = cutByte(query, '&')
@@ -76,11 +77,11 @@ func (q *queryMatcher) match(scratch *Fields, query []byte) bool {
 	return q.invert
 }
 
-func (q *queryMatcher) isName(scratch *Fields, name []byte) bool {
+func (q *queryMatcher) isName(scratch *httpx.Fields, name []byte) bool {
 	return string(name) == q.name || isEncoded(name) && string(decode(scratch, name)) == q.name
 }
 
-func (q *queryMatcher) has(scratch *Fields, value []byte) bool {
+func (q *queryMatcher) has(scratch *httpx.Fields, value []byte) bool {
 	return q.value.match(value) || isEncoded(value) && q.value.match(decode(scratch, value))
 }
 
@@ -95,7 +96,7 @@ func isEncoded(b []byte) bool { return bytes.IndexByte(b, '%') >= 0 || bytes.Ind
 
 // decode undoes the encoding of forms (percent and plus). What is not well formed stays as it is. The result is good
 // until the scratch memory is next used.
-func decode(scratch *Fields, b []byte) []byte {
+func decode(scratch *httpx.Fields, b []byte) []byte {
 	value := scratch.Scratch(len(b))
 	for i := 0; i < len(b); i++ {
 		c := b[i]
@@ -103,7 +104,7 @@ func decode(scratch *Fields, b []byte) []byte {
 		case c == '+':
 			c = ' '
 		case c == '%':
-			if v, ok := Unescape(b[i:]); ok {
+			if v, ok := httpx.Unescape(b[i:]); ok {
 				c = v
 				i += 2
 			}

@@ -1,10 +1,11 @@
-package httpx
+package route
 
 import (
 	"regexp"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // originalPath carries the path as the app sent it, as Envoy does.
@@ -80,7 +81,7 @@ func goTemplate(s string) string {
 	return b.String()
 }
 
-func (r *CompiledRoute) rewriteRequest(req *Request, authority, path *rewrite) {
+func (r *Route) rewriteRequest(req *httpx.Request, authority, path *rewrite) {
 	if authority.authority != nil {
 		req.Authority = authority.authority
 	}
@@ -95,7 +96,7 @@ func (r *CompiledRoute) rewriteRequest(req *Request, authority, path *rewrite) {
 }
 
 // appendPath appends what a rewrite makes of a request target. The query stays, behind what the replacement brings.
-func (r *CompiledRoute) appendPath(dst []byte, w *pathRewrite, target []byte) []byte {
+func (r *Route) appendPath(dst []byte, w *pathRewrite, target []byte) []byte {
 	path, _ := splitPath(target)
 	query := target[len(path):]
 	switch w.kind {

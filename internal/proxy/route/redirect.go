@@ -1,10 +1,11 @@
-package httpx
+package route
 
 import (
 	"bytes"
 	"strconv"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // redirect answers with a Location.
@@ -15,7 +16,7 @@ type redirect struct {
 
 // Local answers a request where the route says so without calling anybody: a redirect or a direct response, whose
 // body is LocalBody. It reports false where the route has backends. port is the one that was called.
-func (r *CompiledRoute) Local(req *Request, resp *Response, port uint16) bool {
+func (r *Route) Local(req *httpx.Request, resp *httpx.Response, port uint16) bool {
 	switch {
 	case r.redirect != nil:
 		resp.Reset()
@@ -37,7 +38,7 @@ func (r *CompiledRoute) Local(req *Request, resp *Response, port uint16) bool {
 }
 
 // LocalBody is the body of a direct response, nil for a redirect.
-func (r *CompiledRoute) LocalBody() []byte {
+func (r *Route) LocalBody() []byte {
 	if r.redirect != nil || r.Plan.Direct == nil {
 		return nil
 	}
@@ -46,7 +47,7 @@ func (r *CompiledRoute) LocalBody() []byte {
 
 // AppendLocation appends the URL that a redirect sends the client to; the route must have one. What the redirect does
 // not say is taken from the request; port is the one that was called.
-func (r *CompiledRoute) AppendLocation(dst []byte, req *Request, port uint16) []byte {
+func (r *Route) AppendLocation(dst []byte, req *httpx.Request, port uint16) []byte {
 	d := r.redirect
 	scheme := schemeOf(req)
 	if d.Scheme != "" {

@@ -1,8 +1,9 @@
-package httpx
+package route
 
 import (
 	"bytes"
 
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -85,7 +86,7 @@ func isNormal(path []byte, mode plan.PathNormalization) bool {
 				return false
 			}
 		case percentByte:
-			c, escaped := Unescape(path[i:])
+			c, escaped := httpx.Unescape(path[i:])
 			if escaped && !staysEscaped(c, mode) {
 				return false
 			}
@@ -140,7 +141,7 @@ func (n *pathNormalizer) read(path []byte) bool {
 		case escapeByte:
 			n.escape(c)
 		case percentByte:
-			v, escaped := Unescape(path[i:])
+			v, escaped := httpx.Unescape(path[i:])
 			if !escaped {
 				n.out = append(n.out, '%')
 				continue
@@ -161,7 +162,7 @@ func (n *pathNormalizer) read(path []byte) bool {
 // escaped takes a byte that came as an escape.
 func (n *pathNormalizer) escaped(v byte, asItCame []byte) {
 	switch {
-	case staysEscaped(v, n.mode), IsHexDigit(v) && n.straysPercent():
+	case staysEscaped(v, n.mode), httpx.IsHexDigit(v) && n.straysPercent():
 		n.out = append(n.out, asItCame...)
 	case v == '/' || v == '\\':
 		n.endSegment()
@@ -173,7 +174,7 @@ func (n *pathNormalizer) escaped(v byte, asItCame []byte) {
 // straysPercent reports whether out ends with a percent sign that begins no escape, and would with one hex digit more.
 func (n *pathNormalizer) straysPercent() bool {
 	last := len(n.out) - 1
-	return n.out[last] == '%' || IsHexDigit(n.out[last]) && n.out[last-1] == '%'
+	return n.out[last] == '%' || httpx.IsHexDigit(n.out[last]) && n.out[last-1] == '%'
 }
 
 func (n *pathNormalizer) escape(c byte) {

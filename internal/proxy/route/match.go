@@ -1,4 +1,4 @@
-package httpx
+package route
 
 import (
 	"bytes"
@@ -9,24 +9,25 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// Source is the workload that calls: what source predicates of routes look at. It changes seldom, so they are decided
+// Caller is the workload that calls: what source predicates of routes look at. It changes seldom, so they are decided
 // when routes are compiled, and routes are compiled anew when it does.
-type Source struct {
+type Caller struct {
 	Namespace string
 	Labels    map[string]string
 }
 
-// RouteTable is the routes of one destination, ready to be matched. It is immutable: any number of goroutines may
+// Table is the routes of one destination, ready to be matched. It is immutable: any number of goroutines may
 // use it, and it is replaced as a whole.
-type RouteTable struct {
-	entries []CompiledRoute
+type Table struct {
+	entries []Route
 }
 
-// CompiledRoute is one route with one of its alternative matches.
-type CompiledRoute struct {
+// Route is one route with one of its alternative matches.
+type Route struct {
 	// Plan is what was compiled, for timeouts, retries, faults and mirrors. Nobody may change it.
 	Plan *plan.Route
 
@@ -36,7 +37,7 @@ type CompiledRoute struct {
 
 // action is what the alternatives of a route share.
 type action struct {
-	backends []CompiledBackend
+	backends []Backend
 	total    uint64 // sum of weights
 	headers  headerOps
 	rewrite  rewrite
@@ -44,8 +45,8 @@ type action struct {
 	fault    string
 }
 
-// CompiledBackend is one place to send a request to.
-type CompiledBackend struct {
+// Backend is one place to send a request to.
+type Backend struct {
 	// Index is the place in Destination.Backends.
 	Index uint16
 
@@ -56,10 +57,10 @@ type CompiledBackend struct {
 }
 
 // Fault says why what the rule makes of a request or response cannot be sent, "" where it can.
-func (r *CompiledRoute) Fault() string { return r.fault }
+func (r *Route) Fault() string { return r.fault }
 
 // Fault is the same of what applies to one backend.
-func (b *CompiledBackend) Fault() string { return b.fault }
+func (b *Backend) Fault() string { return b.fault }
 
 // conditions must all hold. A zero matcher holds always.
 type conditions struct {
@@ -70,10 +71,10 @@ type conditions struct {
 	query                     []queryMatcher
 }
 
-// CompileRoutes prepares routes for the workload src. Routes that can never match its requests are left out. The
+// Compile prepares routes for the workload src. Routes that can never match its requests are left out. The
 // error names the route whose pattern is wrong.
-func CompileRoutes(routes []plan.Route, src Source) (*RouteTable, error) {
-	t := &RouteTable{}
+func Compile(routes []plan.Route, src Caller) (*Table, error) {
+	t := &Table{}
 	for i := range routes {
 		if err := t.add(&routes[i], src); err != nil {
 			return nil, fmt.Errorf("route %q (%s): %w", routes[i].Name, routes[i].Origin, err)
@@ -82,13 +83,13 @@ func CompileRoutes(routes []plan.Route, src Source) (*RouteTable, error) {
 	return t, nil
 }
 
-func (t *RouteTable) add(r *plan.Route, src Source) error {
+func (t *Table) add(r *plan.Route, src Caller) error {
 	a, err := compileAction(r)
 	if err != nil {
 		return err
 	}
 	if len(r.Matches) == 0 {
-		t.entries = append(t.entries, CompiledRoute{Plan: r, action: a})
+		t.entries = append(t.entries, Route{Plan: r, action: a})
 	}
 	for i := range r.Matches {
 		if !src.satisfies(&r.Matches[i]) {
@@ -98,12 +99,12 @@ func (t *RouteTable) add(r *plan.Route, src Source) error {
 		if err != nil {
 			return err
 		}
-		t.entries = append(t.entries, CompiledRoute{Plan: r, action: a, when: when})
+		t.entries = append(t.entries, Route{Plan: r, action: a, when: when})
 	}
 	return nil
 }
 
-func (s Source) satisfies(m *model.HTTPMatch) bool {
+func (s Caller) satisfies(m *model.HTTPMatch) bool {
 	if m.SourceNamespace != "" && m.SourceNamespace != s.Namespace {
 		return false
 	}
@@ -127,7 +128,7 @@ func compileAction(r *plan.Route) (*action, error) {
 	for i := range r.Backends {
 		b := &r.Backends[i]
 		a.total += uint64(b.Weight)
-		c := CompiledBackend{Index: b.Backend, upTo: a.total, headers: compileHeaderOps(b.Headers), fault: cmp.Or(b.Headers.Fault(), b.Rewrite.Fault())}
+		c := Backend{Index: b.Backend, upTo: a.total, headers: compileHeaderOps(b.Headers), fault: cmp.Or(b.Headers.Fault(), b.Rewrite.Fault())}
 		if c.rewrite, err = compileRewrite(b.Rewrite); err != nil {
 			return nil, err
 		}
@@ -169,7 +170,7 @@ func compileConditions(m *model.HTTPMatch) (conditions, error) {
 
 // Match gives the first route whose conditions hold for a request to a port of the destination, nil where there is
 // none (404, NR). It may use the memory behind req.Fields for scratch and leaves the request as it was.
-func (t *RouteTable) Match(req *Request, port uint16) *CompiledRoute {
+func (t *Table) Match(req *httpx.Request, port uint16) *Route {
 	path, query := splitPath(req.Path)
 	for i := range t.entries {
 		if t.entries[i].when.hold(req, path, query, port) {
@@ -192,7 +193,7 @@ func splitPath(target []byte) (path, query []byte) {
 }
 
 // hold reports whether every condition holds, cheap ones first.
-func (c *conditions) hold(req *Request, path, query []byte, port uint16) bool {
+func (c *conditions) hold(req *httpx.Request, path, query []byte, port uint16) bool {
 	if c.port != 0 && c.port != port {
 		return false
 	}
@@ -224,7 +225,7 @@ var (
 )
 
 // schemeOf is the request's scheme; an HTTP/1 request in origin form carries none and came in plaintext.
-func schemeOf(req *Request) []byte {
+func schemeOf(req *httpx.Request) []byte {
 	if len(req.Scheme) == 0 {
 		return plaintextScheme
 	}
@@ -233,7 +234,7 @@ func schemeOf(req *Request) []byte {
 
 // Pick chooses among the backends by weight. r is a random number, uniform over all values. It gives nil where there
 // is none: a redirect or a direct response.
-func (r *CompiledRoute) Pick(random uint64) *CompiledBackend {
+func (r *Route) Pick(random uint64) *Backend {
 	switch len(r.backends) {
 	case 0:
 		return nil
@@ -288,13 +289,13 @@ func compileHeader(m *model.NamedMatch) (headerMatcher, error) {
 
 // match reports whether the header has the value. A missing one never has; inverted it is taken for an empty one,
 // as Istio has Envoy do (treat_missing_header_as_empty), except where only presence is asked for.
-func (h *headerMatcher) match(req *Request) bool {
+func (h *headerMatcher) match(req *httpx.Request) bool {
 	value, ok := h.find(req)
 	got := (ok || h.invert && h.value.kind != model.Present) && h.value.match(value)
 	return got != h.invert
 }
 
-func (h *headerMatcher) find(req *Request) (value []byte, ok bool) {
+func (h *headerMatcher) find(req *httpx.Request) (value []byte, ok bool) {
 	switch h.from {
 	case fromAuthority:
 		return req.Authority, true
@@ -317,7 +318,7 @@ func (h *headerMatcher) find(req *Request) (value []byte, ok bool) {
 }
 
 // joined gives the values of all fields of a name. Where there are several, the result is scratch memory.
-func joined(f *Fields, name string) (value []byte, ok bool) {
+func joined(f *httpx.Fields, name string) (value []byte, ok bool) {
 	first := f.Next(name, 0)
 	if first < 0 {
 		return nil, false
