@@ -231,12 +231,12 @@ func (m *mesh) decide(t *testing.T, lines []string) []string {
 	case "TCP":
 		return tcpDecision(dst, c)
 	}
-	table, err := route.Compile(dst.Routes, c.source)
+	table, err := route.Compile(dst.Routes)
 	if err != nil {
 		t.Fatalf("Compile: %v", err)
 	}
 	req := c.head()
-	r := table.Match(req, dst.Port)
+	r := table.Match(req, c.source, dst.Port)
 	if r == nil {
 		out := httpx.Describe(&httpx.Error{Kind: httpx.NoRoute})
 		return []string{fmt.Sprintf("%d %s", out.Status, out.Flag)}

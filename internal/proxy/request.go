@@ -78,7 +78,7 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.addr, Detail: "the service was deleted"}
 	}
 	req := down.Request()
-	r.route = state.routes.Match(req, r.c.local.Port())
+	r.route = state.routes.Match(req, r.c.o.self.caller(), r.c.local.Port())
 	if r.route == nil {
 		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no route matches the request"}
 	}

@@ -95,8 +95,8 @@ func (s *self) place() lb.Place {
 	return lb.Place{}
 }
 
-// source is what routes may match on about the caller.
-func (s *self) source() route.Caller {
+// caller is what rules may ask of this workload where it calls.
+func (s *self) caller() route.Caller {
 	src := route.Caller{Namespace: s.pod.Namespace}
 	if w := s.workload.Load(); w != nil {
 		src.Labels = w.Labels

@@ -266,7 +266,7 @@ func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 
 // compile makes a destination ready for use, but for its backends.
 func (t *table) compile(p *plan.Destination) (*compiled, error) {
-	routes, err := route.Compile(p.Routes, t.self.source())
+	routes, err := route.Compile(p.Routes)
 	if err != nil {
 		return nil, err
 	}

@@ -141,7 +141,7 @@ func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, erro
 
 // tcpBackend chooses the backend for a connection.
 func (c *outboundCall) tcpBackend(state *compiled) (*backend, error) {
-	src := c.o.self.source()
+	src := c.o.self.caller()
 	for i := range state.plan.TCP {
 		r := &state.plan.TCP[i]
 		if len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return matchTCP(m, c.local, src) && matchSNI(m.SNI, c.sni) }) {

@@ -85,13 +85,13 @@ func FuzzRules(f *testing.F) {
 			Rewrite: &model.Rewrite{Authority: authority, HasPath: true, Path: path, ReplacePrefix: len(value)%2 == 0},
 			Headers: model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: name, Value: value}}}},
 		}}
-		table, err := route.Compile(routes, route.Caller{})
+		table, err := route.Compile(routes)
 		if err != nil {
 			t.Fatal(err)
 		}
 		var req httpx.Request
 		req.Method, req.Authority, req.Path = []byte("GET"), []byte("users"), []byte(target)
-		route := table.Match(&req, 80)
+		route := table.Match(&req, route.Caller{}, 80)
 		if route.Fault() != "" {
 			return
 		}

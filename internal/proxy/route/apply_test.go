@@ -58,11 +58,11 @@ func TestApplyRequestPath(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			table := mustCompile(t, Caller{}, plan.Route{
+			table := mustCompile(t, plan.Route{
 				Matches: []model.HTTPMatch{{URI: tt.match}}, Rewrite: tt.rewrite, Backends: []plan.WeightedBackend{{}},
 			})
 			req := newRequest("GET", "users", tt.path)
-			r := table.Match(req, 80)
+			r := table.Match(req, Caller{}, 80)
 			if r == nil {
 				t.Fatalf("Match(%s) = nil", tt.path)
 			}
@@ -79,7 +79,7 @@ func TestApplyRequestPath(t *testing.T) {
 
 func TestApplyHeaders(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Caller{}, plan.Route{
+	table := mustCompile(t, plan.Route{
 		Headers: model.HeaderOps{
 			Request: model.HeaderChange{
 				Set:    []model.HeaderValue{{Name: "A", Value: "route"}, {Name: "b", Value: "route"}, {Name: "Content-Length", Value: "0"}},
@@ -97,7 +97,7 @@ func TestApplyHeaders(t *testing.T) {
 		}},
 	})
 	req := newRequest("GET", "users", "/", "a: 1", "A: 2", "b: 1", "c: 1", "d: 1")
-	r := table.Match(req, 80)
+	r := table.Match(req, Caller{}, 80)
 	r.ApplyRequest(req, r.Pick(0))
 	want := []string{"a: backend", "c: 1", "b: route", "c: route"}
 	if diff := cmp.Diff(want, lines(&req.Fields)); diff != "" {
@@ -116,12 +116,12 @@ func TestApplyHeaders(t *testing.T) {
 
 func TestApplyRequestRoutePrevails(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Caller{}, plan.Route{
+	table := mustCompile(t, plan.Route{
 		Rewrite:  &model.Rewrite{Authority: "route"},
 		Backends: []plan.WeightedBackend{{Rewrite: &model.Rewrite{Authority: "backend", Path: "/b", HasPath: true}}},
 	})
 	req := newRequest("GET", "users", "/a?x")
-	r := table.Match(req, 80)
+	r := table.Match(req, Caller{}, 80)
 	r.ApplyRequest(req, r.Pick(0))
 	if got := string(req.Authority) + string(req.Path); got != "route/b?x" {
 		t.Errorf("request goes to %q, want route/b?x", got)
@@ -160,13 +160,13 @@ func TestLocalRedirect(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			tt.redirect.Code = 302
-			table := mustCompile(t, Caller{}, plan.Route{
+			table := mustCompile(t, plan.Route{
 				Matches: []model.HTTPMatch{{URI: tt.match}}, Redirect: &tt.redirect,
 				Headers: model.HeaderOps{Response: model.HeaderChange{Set: []model.HeaderValue{{Name: "x", Value: "1"}}}},
 			})
 			req := newRequest("GET", tt.authority, tt.path)
 			var resp httpx.Response
-			r := table.Match(req, 8080)
+			r := table.Match(req, Caller{}, 8080)
 			if !r.Local(req, &resp, 8080) || r.LocalBody() != nil {
 				t.Fatalf("Local = false or with body, want a redirect")
 			}
@@ -180,27 +180,27 @@ func TestLocalRedirect(t *testing.T) {
 
 func TestLocalRedirectFromHTTPS(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Caller{}, plan.Route{Redirect: &model.Redirect{Scheme: "http", Code: 301}})
+	table := mustCompile(t, plan.Route{Redirect: &model.Redirect{Scheme: "http", Code: 301}})
 	req := newRequest("GET", "a:443", "/")
 	req.Scheme = []byte("https")
-	if got := string(table.Match(req, 443).AppendLocation(nil, req, 443)); got != "http://a/" {
+	if got := string(table.Match(req, Caller{}, 443).AppendLocation(nil, req, 443)); got != "http://a/" {
 		t.Errorf("location = %q, want http://a/", got)
 	}
 }
 
 func TestLocalDirect(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Caller{}, plan.Route{Direct: &model.DirectResponse{Status: 418, Body: []byte("teapot")}})
+	table := mustCompile(t, plan.Route{Direct: &model.DirectResponse{Status: 418, Body: []byte("teapot")}})
 	req := newRequest("GET", "a", "/")
 	var resp httpx.Response
-	r := table.Match(req, 80)
+	r := table.Match(req, Caller{}, 80)
 	if !r.Local(req, &resp, 80) {
 		t.Fatal("Local = false, want true")
 	}
 	if resp.Status != 418 || resp.ContentLength != 6 || string(r.LocalBody()) != "teapot" {
 		t.Errorf("answer = %d, %d bytes, %q", resp.Status, resp.ContentLength, r.LocalBody())
 	}
-	backend := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{{}}}).Match(req, 80)
+	backend := mustCompile(t, plan.Route{Backends: []plan.WeightedBackend{{}}}).Match(req, Caller{}, 80)
 	if backend.Local(req, &resp, 80) || backend.LocalBody() != nil {
 		t.Error("Local = true for a route with backends")
 	}

@@ -13,13 +13,6 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// Caller is the workload that calls: what source predicates of routes look at. It changes seldom, so they are decided
-// when routes are compiled, and routes are compiled anew when it does.
-type Caller struct {
-	Namespace string
-	Labels    map[string]string
-}
-
 // Table is the routes of one destination, ready to be matched. It is immutable: any number of goroutines may
 // use it, and it is replaced as a whole.
 type Table struct {
@@ -64,6 +57,7 @@ func (b *Backend) Fault() string { return b.fault }
 
 // conditions must all hold. A zero matcher holds always.
 type conditions struct {
+	from                      source
 	path                      matcher
 	port                      uint16
 	scheme, method, authority matcher
@@ -71,19 +65,18 @@ type conditions struct {
 	query                     []queryMatcher
 }
 
-// Compile prepares routes for the workload src. Routes that can never match its requests are left out. The
-// error names the route whose pattern is wrong.
-func Compile(routes []plan.Route, src Caller) (*Table, error) {
+// Compile prepares routes. The error names the route whose pattern is wrong.
+func Compile(routes []plan.Route) (*Table, error) {
 	t := &Table{}
 	for i := range routes {
-		if err := t.add(&routes[i], src); err != nil {
+		if err := t.add(&routes[i]); err != nil {
 			return nil, fmt.Errorf("route %q (%s): %w", routes[i].Name, routes[i].Origin, err)
 		}
 	}
 	return t, nil
 }
 
-func (t *Table) add(r *plan.Route, src Caller) error {
+func (t *Table) add(r *plan.Route) error {
 	a, err := compileAction(r)
 	if err != nil {
 		return err
@@ -92,9 +85,6 @@ func (t *Table) add(r *plan.Route, src Caller) error {
 		t.entries = append(t.entries, Route{Plan: r, action: a})
 	}
 	for i := range r.Matches {
-		if !src.satisfies(&r.Matches[i]) {
-			continue
-		}
 		when, err := compileConditions(&r.Matches[i])
 		if err != nil {
 			return err
@@ -102,18 +92,6 @@ func (t *Table) add(r *plan.Route, src Caller) error {
 		t.entries = append(t.entries, Route{Plan: r, action: a, when: when})
 	}
 	return nil
-}
-
-func (s Caller) satisfies(m *model.HTTPMatch) bool {
-	if m.SourceNamespace != "" && m.SourceNamespace != s.Namespace {
-		return false
-	}
-	for name, want := range m.SourceLabels {
-		if got, ok := s.Labels[name]; !ok || got != want {
-			return false
-		}
-	}
-	return true
 }
 
 func compileAction(r *plan.Route) (*action, error) {
@@ -138,7 +116,7 @@ func compileAction(r *plan.Route) (*action, error) {
 }
 
 func compileConditions(m *model.HTTPMatch) (conditions, error) {
-	c := conditions{port: m.Port}
+	c := conditions{from: source{m.SourceNamespace, m.SourceLabels}, port: m.Port}
 	var err error
 	for _, part := range []struct {
 		to   *matcher
@@ -168,12 +146,13 @@ func compileConditions(m *model.HTTPMatch) (conditions, error) {
 	return c, nil
 }
 
-// Match gives the first route whose conditions hold for a request to a port of the destination, nil where there is
-// none (404, NR). It may use the memory behind req.Fields for scratch and leaves the request as it was.
-func (t *Table) Match(req *httpx.Request, port uint16) *Route {
+// Match gives the first route whose conditions hold for a caller's request to a port of the destination, nil where there
+// is none (404, NR). It may use the memory behind req.Fields for scratch and leaves the request as it was.
+func (t *Table) Match(req *httpx.Request, from Caller, port uint16) *Route {
 	path, query := splitPath(req.Path)
 	for i := range t.entries {
-		if t.entries[i].when.hold(req, path, query, port) {
+		when := &t.entries[i].when
+		if (when.port == 0 || when.port == port) && when.from.is(from) && when.hold(req, path, query) {
 			return &t.entries[i]
 		}
 	}
@@ -192,11 +171,8 @@ func splitPath(target []byte) (path, query []byte) {
 	return target, nil
 }
 
-// hold reports whether every condition holds, cheap ones first.
-func (c *conditions) hold(req *httpx.Request, path, query []byte, port uint16) bool {
-	if c.port != 0 && c.port != port {
-		return false
-	}
+// hold reports whether every condition on the request itself holds, cheap ones first.
+func (c *conditions) hold(req *httpx.Request, path, query []byte) bool {
 	if !c.path.match(path) || !c.method.match(req.Method) || !c.authority.match(req.Authority) {
 		return false
 	}

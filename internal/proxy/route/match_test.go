@@ -25,9 +25,9 @@ func newRequest(method, authority, path string, headers ...string) *httpx.Reques
 	return req
 }
 
-func mustCompile(tb testing.TB, src Caller, routes ...plan.Route) *Table {
+func mustCompile(tb testing.TB, routes ...plan.Route) *Table {
 	tb.Helper()
-	table, err := Compile(routes, src)
+	table, err := Compile(routes)
 	if err != nil {
 		tb.Fatalf("Compile: %v", err)
 	}
@@ -118,8 +118,8 @@ func TestMatch(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			table := mustCompile(t, Caller{}, plan.Route{Matches: []model.HTTPMatch{tt.match}})
-			if got := table.Match(tt.req, 80) != nil; got != tt.want {
+			table := mustCompile(t, plan.Route{Matches: []model.HTTPMatch{tt.match}})
+			if got := table.Match(tt.req, Caller{}, 80) != nil; got != tt.want {
 				t.Errorf("Match(%+v) = %v, want %v", tt.match, got, tt.want)
 			}
 		})
@@ -128,7 +128,8 @@ func TestMatch(t *testing.T) {
 
 func TestMatchTakesTheFirst(t *testing.T) {
 	t.Parallel()
-	table := mustCompile(t, Caller{Namespace: "myapp", Labels: map[string]string{"app": "web", "tier": "front"}},
+	from := Caller{Namespace: "myapp", Labels: map[string]string{"app": "web", "tier": "front"}}
+	table := mustCompile(t,
 		plan.Route{Name: "other namespace", Matches: []model.HTTPMatch{{SourceNamespace: "other"}}},
 		plan.Route{Name: "other label", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"app": "batch"}}}},
 		plan.Route{Name: "label without value", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"nothing": ""}}}},
@@ -139,11 +140,11 @@ func TestMatchTakesTheFirst(t *testing.T) {
 		plan.Route{Name: "never"},
 	)
 	for path, want := range map[string]string{"/a/b": "mine", "/nobody": "mine", "/c": "rest"} {
-		if got := table.Match(newRequest("GET", "users", path), 80).Plan.Name; got != want {
+		if got := table.Match(newRequest("GET", "users", path), from, 80).Plan.Name; got != want {
 			t.Errorf("Match(%s) = %q, want %q", path, got, want)
 		}
 	}
-	if got := mustCompile(t, Caller{}).Match(newRequest("GET", "users", "/"), 80); got != nil {
+	if got := mustCompile(t).Match(newRequest("GET", "users", "/"), Caller{}, 80); got != nil {
 		t.Errorf("Match without routes = %+v, want nil", got)
 	}
 }
@@ -159,7 +160,7 @@ func TestCompileNamesTheRoute(t *testing.T) {
 	}
 	for _, r := range bad {
 		r.Name, r.Origin = "canary", "VirtualService myapp/users http[3]"
-		_, err := Compile([]plan.Route{r}, Caller{})
+		_, err := Compile([]plan.Route{r})
 		if err == nil || !strings.Contains(err.Error(), r.Origin) {
 			t.Errorf("Compile(%+v) = %v, want an error that names %s", r, err, r.Origin)
 		}
@@ -169,10 +170,10 @@ func TestCompileNamesTheRoute(t *testing.T) {
 func TestPick(t *testing.T) {
 	t.Parallel()
 	const draws = 10000
-	table := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{
+	table := mustCompile(t, plan.Route{Backends: []plan.WeightedBackend{
 		{Backend: 3, Weight: 90}, {Backend: 5, Weight: 0}, {Backend: 7, Weight: 10},
 	}})
-	r := table.Match(newRequest("GET", "users", "/"), 80)
+	r := table.Match(newRequest("GET", "users", "/"), Caller{}, 80)
 	got := map[uint16]int{}
 	random := rand.New(rand.NewPCG(1, 2))
 	for range draws {
@@ -184,11 +185,11 @@ func TestPick(t *testing.T) {
 	if first, last := r.Pick(0).Index, r.Pick(math.MaxUint64).Index; first != 3 || last != 7 {
 		t.Errorf("Pick(0), Pick(max) = %d, %d, want 3, 7", first, last)
 	}
-	none := mustCompile(t, Caller{}, plan.Route{}).Match(newRequest("GET", "users", "/"), 80)
+	none := mustCompile(t, plan.Route{}).Match(newRequest("GET", "users", "/"), Caller{}, 80)
 	if b := none.Pick(1); b != nil {
 		t.Errorf("Pick without backends = %+v, want nil", b)
 	}
-	zero := mustCompile(t, Caller{}, plan.Route{Backends: []plan.WeightedBackend{{}, {}}}).Match(newRequest("GET", "users", "/"), 80)
+	zero := mustCompile(t, plan.Route{Backends: []plan.WeightedBackend{{}, {}}}).Match(newRequest("GET", "users", "/"), Caller{}, 80)
 	if b := zero.Pick(1); b != nil {
 		t.Errorf("Pick without weights = %+v, want nil", b)
 	}
@@ -196,7 +197,7 @@ func TestPick(t *testing.T) {
 
 // TestMatchAllocates is the budget of the hot path: nothing per request once the buffers have their size.
 func TestMatchAllocates(t *testing.T) {
-	table := mustCompile(t, Caller{},
+	table := mustCompile(t,
 		plan.Route{Matches: []model.HTTPMatch{{URI: regex("/v[0-9]+/nothing"), Scheme: regex("https?")}}},
 		plan.Route{Matches: []model.HTTPMatch{{Headers: named("x-user", regex("(alice|bob),carol"))}}},
 		plan.Route{Matches: []model.HTTPMatch{{Query: named("name", exact("no body"))}}},
@@ -225,7 +226,7 @@ func TestMatchAllocates(t *testing.T) {
 		f.AddString("x-secret", "s")
 		line := f.Keep(target)
 		req.Method, req.Path, req.Authority = line[:3], line[3:], line[:0]
-		r := table.Match(&req, 8080)
+		r := table.Match(&req, Caller{}, 8080)
 		b := r.Pick(1)
 		r.ApplyRequest(&req, b)
 		r.ApplyResponse(&resp, b)
@@ -335,7 +336,7 @@ func FuzzMatch(f *testing.F) {
 				routes[i].Matches = append(routes[i].Matches, g.match())
 			}
 		}
-		table, err := Compile(routes, src)
+		table, err := Compile(routes)
 		if err != nil {
 			t.Fatalf("Compile: %v", err)
 		}
@@ -352,7 +353,7 @@ func FuzzMatch(f *testing.F) {
 					break
 				}
 			}
-			if r := table.Match(req, 80); r != nil {
+			if r := table.Match(req, src, 80); r != nil {
 				for i := range routes {
 					if r.Plan == &routes[i] {
 						got = i
@@ -439,7 +440,7 @@ func (g grower) request() *httpx.Request {
 }
 
 func BenchmarkMatch(b *testing.B) {
-	table := mustCompile(b, Caller{},
+	table := mustCompile(b,
 		plan.Route{Matches: []model.HTTPMatch{{URI: exact("/health")}, {Headers: named("end-user", exact("jason"))}}},
 		plan.Route{Matches: []model.HTTPMatch{{URI: prefix("/api/v1/"), Method: exact("POST")}}},
 		plan.Route{Backends: []plan.WeightedBackend{{Weight: 90}, {Backend: 1, Weight: 10}}},
@@ -447,6 +448,6 @@ func BenchmarkMatch(b *testing.B) {
 	req := newRequest("GET", "users:8080", "/api/user/123", "user-agent: curl", "accept: */*", "x-request-id: 1")
 	b.ReportAllocs()
 	for b.Loop() {
-		table.Match(req, 8080).Pick(1 << 40)
+		table.Match(req, Caller{}, 8080).Pick(1 << 40)
 	}
 }

@@ -100,10 +100,10 @@ func decode(scratch *httpx.Fields, b []byte) []byte {
 	value := scratch.Scratch(len(b))
 	for i := 0; i < len(b); i++ {
 		c := b[i]
-		switch {
-		case c == '+':
+		switch c {
+		case '+':
 			c = ' '
-		case c == '%':
+		case '%':
 			if v, ok := httpx.Unescape(b[i:]); ok {
 				c = v
 				i += 2
