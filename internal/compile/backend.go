@@ -52,8 +52,8 @@ func (b *backends) add(rs *model.RouteSet, w *model.WeightedBackend) uint16 {
 		return b.service(ref.service, ref.port, w.Subset)
 	}
 	missing := plan.Backend{
-		Name: clusterName(ref.wanted.port, w.Subset, ref.wanted.host),
-		Host: ref.wanted.host, Port: ref.wanted.port, Subset: w.Subset,
+		Name: clusterName(ref.wanted.Port, w.Subset, ref.wanted.Host),
+		Host: ref.wanted.Host, Port: ref.wanted.Port, Subset: w.Subset,
 		Missing: rs.Ref.String() + " " + ref.missing.field + ": " + ref.missing.message, MissingStatus: 500,
 	}
 	if !answers500(rs) {
@@ -62,7 +62,7 @@ func (b *backends) add(rs *model.RouteSet, w *model.WeightedBackend) uint16 {
 	if ref.service != nil {
 		missing.Service = ref.service.Key
 	}
-	return b.put(backendKey{ref.wanted.host, ref.wanted.port, w.Subset, missing.Missing}, missing)
+	return b.put(backendKey{ref.wanted.Host, ref.wanted.Port, w.Subset, missing.Missing}, missing)
 }
 
 // service gives the index of the backend for a service's port and subset ("" is all endpoints).
@@ -137,12 +137,10 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their
 // shapes, not the endpoints.
 func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) []string {
-	name := shardName{target: target{s.Host, p.Port}, part: 1, namespace: v.shardVariant(s, e)}
+	name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}, Client: v.shardVariant(s, e)}
 	var out []string
-	add := func(slice string, parts int) {
-		n := name
-		n.slice = slice
-		for n.part = 1; n.part <= parts; n.part++ {
+	add := func(n plan.Name, parts int) {
+		for n.Part = 1; n.Part <= parts; n.Part++ {
 			out = append(out, n.String())
 		}
 	}
@@ -153,16 +151,20 @@ func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) 
 		for _, k := range v.r.SlicesOfService(s.Key) {
 			shape, ok := v.r.SliceShape(k)
 			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 {
-				add(k.Name, shape.Shards)
+				name.Source, name.Slice = plan.FromSlice, k.Name
+				add(name, shape.Shards)
 			}
 		}
 		return out
 	}
+	name.Namespace = s.Key.Namespace
 	if hasAddresses(s) {
-		add(s.Key.Namespace+"/"+sliceStatic, (len(s.Endpoints)+store.ShardSize-1)/store.ShardSize)
+		name.Source = plan.FromStatic
+		add(name, (len(s.Endpoints)+store.ShardSize-1)/store.ShardSize)
 	}
 	if len(s.Selector) > 0 {
-		add(s.Key.Namespace+"/"+sliceWorkloads, v.r.WorkloadHundreds(s.Key.Namespace))
+		name.Source = plan.FromWorkloads
+		add(name, v.r.WorkloadHundreds(s.Key.Namespace))
 	}
 	return out
 }
@@ -234,7 +236,7 @@ func targetPort(p *model.ServicePort) uint16 {
 
 // reference is what a route's backend turned out to be. missing is nil where it can be called.
 type reference struct {
-	wanted  target
+	wanted  plan.HostPort
 	service *model.Service
 	port    *model.ServicePort
 	missing *missing
@@ -263,10 +265,10 @@ func (v view) lookUp(rs *model.RouteSet, w *model.WeightedBackend, called uint16
 		if w.Invalid == "" {
 			reason = reasonUnsupportedValue
 		}
-		return reference{wanted: target{w.Host, w.Port}, missing: &missing{field: w.Field, message: why, reason: reason}}
+		return reference{wanted: plan.HostPort{Host: w.Host, Port: w.Port}, missing: &missing{field: w.Field, message: why, reason: reason}}
 	}
 	host, found := v.resolveHost(w.Host, rs.Ref.Namespace)
-	ref := reference{wanted: target{host, w.Port}}
+	ref := reference{wanted: plan.HostPort{Host: host, Port: w.Port}}
 	if len(found) == 0 {
 		ref.missing = &missing{
 			field: backendField(rs, w, "host"), value: string(w.Host),
@@ -280,7 +282,7 @@ func (v view) lookUp(rs *model.RouteSet, w *model.WeightedBackend, called uint16
 		ref.missing = missingPort(rs, w, ref.service)
 		return ref
 	}
-	ref.wanted.port = ref.port.Port
+	ref.wanted.Port = ref.port.Port
 	if w.Subset == "" {
 		return ref
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -168,7 +169,7 @@ func (v view) calledPorts(rs *model.RouteSet) []uint16 {
 		_, found := v.resolveHost(h, rs.Ref.Namespace)
 		for _, s := range found {
 			for i := range s.Ports {
-				if p := &s.Ports[i]; p.Protocol != model.UDP && v.applies(rs, target{s.Host, p.Port}) {
+				if p := &s.Ports[i]; p.Protocol != model.UDP && v.applies(rs, plan.HostPort{Host: s.Host, Port: p.Port}) {
 					out = append(out, p.Port)
 				}
 			}

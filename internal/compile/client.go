@@ -1,9 +1,8 @@
 package compile
 
 import (
-	"strings"
-
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // Client is who asks, from its verified identity.
@@ -16,27 +15,34 @@ type Client struct {
 // MayRead reports whether the client may read what a name leads to. What Resolve gives is for every pod of a namespace;
 // an inbound policy is for its own pod alone.
 func (c Client) MayRead(name string) bool {
-	kind, rest, _ := strings.Cut(name, "/")
-	if kind == "in" {
-		return c.Pod != "" && rest == model.Key{Namespace: c.Namespace, Name: c.Pod}.String()
+	n, ok := plan.ParseName(name)
+	if !ok { // leads nowhere, and is not even looked for where it resembles what is not everybody's
+		switch plan.KindOf(name) {
+		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard:
+			return false
+		case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
+			return true
+		}
 	}
-	return readableIn(c.Namespace, kind, rest)
+	if n.Kind == plan.NameInbound {
+		return c.Pod != "" && n == inboundName(model.Key{Namespace: c.Namespace, Name: c.Pod})
+	}
+	return readableIn(c.Namespace, n)
 }
 
-// readableIn reports whether the clients of a namespace may read by this name, given in two parts. Aliases may be asked
+// readableIn reports whether the clients of a namespace may read by this name. Aliases may be asked
 // by everybody: what they lead to depends on who asks. A destination's name without a variant holds what is exported to
 // all. A variant holds what one namespace sees, its private rules included. Shards are sent with the destination that
 // names them, and never for themselves: they say nothing about who may see the service behind them.
-func readableIn(namespace, kind, rest string) bool {
-	switch kind {
-	case "dst", "pod":
-		_, variant, ok := strings.Cut(rest, variantMark)
-		return !ok || variant == namespace
-	case "in":
-		owner, _, ok := strings.Cut(rest, "/")
-		return ok && owner == namespace
-	case "eps":
+func readableIn(namespace string, n plan.Name) bool {
+	switch n.Kind {
+	case plan.NameDestination, plan.NamePod:
+		return n.Client == "" || n.Client == namespace
+	case plan.NameInbound:
+		return n.Namespace == namespace
+	case plan.NameShard:
 		return false
+	case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}
 	return true
 }

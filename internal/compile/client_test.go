@@ -41,8 +41,8 @@ func privateNames() []string {
 	names := []string{
 		"mesh", "trust", "ip/10.1.0.1", "ip/10.1.0.2", "in/victim/teller", "in/victim/clerk", "in/thief/py", "in/victim/", "in/victim", "in//teller",
 		"pod/10.1.0.1:8080", "pod/10.1.0.1:8081", "pod/10.1.0.1:3306", "pod/10.1.0.1:3307", "pod/192.0.2.7:3306", "eps/10.1.0.1:3306/pod", "eps/192.0.2.7:3306/pod",
-		"eps/shop.victim.svc.cluster.local:80/shop-1", "eps/secret-bank.victim.svc.cluster.local:80/secret-bank-1",
-		"eps/secret-db.victim.svc.cluster.local:3306/secret-db-1", "eps/secret.example.com:80/victim/static", "eps/secret.internal:80/victim/workloads",
+		"eps/shop.victim.svc.cluster.local:80/slice/shop-1", "eps/secret-bank.victim.svc.cluster.local:80/slice/secret-bank-1",
+		"eps/secret-db.victim.svc.cluster.local:3306/slice/secret-db-1", "eps/secret.example.com:80/static/victim", "eps/secret.internal:80/workloads/victim",
 		"ip/10.96.0.1:80", "ip/10.96.0.2:80", "ip/198.51.100.1:80", "ip/198.51.100.2:80", "ip/240.240.0.1:80",
 		"ip/10.1.0.1:8080", "ip/10.1.0.1:8081", "ip/10.1.0.1:3306", "ip/10.1.0.1:3307", "ip/192.0.2.7:3306", "ip/[::ffff:10.1.0.1]:3306",
 	}
@@ -146,8 +146,8 @@ func TestClientMayRead(t *testing.T) {
 		{"dst/victim/bank.victim.svc.cluster.local:80?ns=victim?ns=thief", nobody},
 		{"pod/10.1.0.1:80", everybody},
 		{"pod/10.1.0.1:80?ns=victim", namespace},
-		{"eps/bank.victim.svc.cluster.local:80/bank-1", nobody},
-		{"eps/bank.victim.svc.cluster.local:80/bank-1?ns=victim", nobody},
+		{"eps/bank.victim.svc.cluster.local:80/slice/bank-1", nobody},
+		{"eps/bank.victim.svc.cluster.local:80/slice/bank-1?ns=victim", nobody},
 		{"eps/10.1.0.1:80/pod", nobody},
 		{"in/victim/teller", pod},
 		{"in/victim/", nobody},

@@ -1,8 +1,6 @@
 package compile
 
 import (
-	"strings"
-
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
@@ -50,27 +48,31 @@ func Compile(r *store.Reader, g Global, canonical string) plan.Resource { //noli
 	return out
 }
 
-// compile dispatches on the first part of a name.
+// compile dispatches on the kind of a name.
 func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compile
-	kind, rest, _ := strings.Cut(name, "/")
-	switch kind {
-	case "dst":
-		return resource(v.destination(rest))
-	case "pod":
-		return resource(v.pod(rest))
-	case "eps":
-		return resource(v.shard(rest))
-	case "ip":
-		return resource(v.workload(rest))
-	case "in":
-		return resource(v.inbound(rest))
-	case "dns":
-		return resource(v.dnsName(rest))
-	case "mesh":
+	n, ok := plan.ParseName(name)
+	if !ok {
+		return nil
+	}
+	switch n.Kind {
+	case plan.NameDestination:
+		return resource(v.destination(n))
+	case plan.NamePod:
+		return resource(v.pod(n))
+	case plan.NameShard:
+		return resource(v.shard(n))
+	case plan.NameWorkload:
+		return resource(v.workload(n))
+	case plan.NameInbound:
+		return resource(v.inbound(n))
+	case plan.NameDNS:
+		return resource(v.dnsName(n.Host))
+	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
 		}
+	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameUnknown:
 	}
 	return nil
 }

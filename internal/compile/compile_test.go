@@ -23,10 +23,10 @@ func TestCompileMalformedNames(t *testing.T) {
 	names := []string{
 		"", "/", "x", "dst", "dst/", "dst/myapp", "dst/myapp/", "dst/myapp/users", "dst/myapp/users:", "dst/myapp/:8080", "dst//:0?ns=",
 		"dst/myapp/users.myapp.svc.cluster.local:80800", "dst/other/users.myapp.svc.cluster.local:8080", "eps/", "eps/a:1", "eps/a:1/",
-		"eps/users.myapp.svc.cluster.local:8080/u#0", "eps/users.myapp.svc.cluster.local:8080/u#1", "eps/users.myapp.svc.cluster.local:8080/u#2",
-		"eps/users.myapp.svc.cluster.local:8080/u#x", "eps/a:1/b/static", "eps/a:1/b/other", "eps/x:1/pod", "eps/[::1]:1/pod", "pod/", "pod/1.2.3.4",
+		"eps/users.myapp.svc.cluster.local:8080/slice/u#0", "eps/users.myapp.svc.cluster.local:8080/slice/u#1", "eps/users.myapp.svc.cluster.local:8080/slice/u#2",
+		"eps/users.myapp.svc.cluster.local:8080/slice/u#x", "eps/a:1/static/b", "eps/a:1/other/b", "eps/x:1/pod", "eps/[::1]:1/pod", "pod/", "pod/1.2.3.4",
 		"pod/1.2.3.4:80", "ip/", "ip/x", "ip/1.2.3.4:80", "in/", "in/a", "in/a/b/c", "dns/", "dns/x", "trust", "trust/",
-		"dst/myapp/USERS.myapp.svc.cluster.local:8080", "dst/myapp/users.myapp.svc.cluster.local.:8080", "eps/Users.myapp.svc.cluster.local:8080/u",
+		"dst/myapp/USERS.myapp.svc.cluster.local:8080", "dst/myapp/users.myapp.svc.cluster.local.:8080", "eps/Users.myapp.svc.cluster.local:8080/slice/u",
 		"dst/myapp/users.myapp.svc.cluster.local:08080", "pod/[::ffff:10.1.0.1]:80", "dns/USERS.myapp.svc.cluster.local", "mesh/x",
 	}
 	for _, name := range names {
@@ -65,7 +65,7 @@ entry *.example.com ns=shop resolution=STATIC port=http:80:HTTP endpoint=192.0.2
 `)
 	for _, name := range []string{
 		"dst/myapp/users.myapp.svc.cluster.local:8080", "dst/myapp/users.myapp.svc.cluster.local:8080?ns=client",
-		"eps/users.myapp.svc.cluster.local:8080/u", "eps/users.myapp.svc.cluster.local:8080/u?ns=client", "eps/*.example.com:80/shop/static",
+		"eps/users.myapp.svc.cluster.local:8080/slice/u", "eps/users.myapp.svc.cluster.local:8080/slice/u?ns=client", "eps/*.example.com:80/static/shop",
 		"dst/shop/a.example.com:80", "dst/shop/*.example.com:80", "pod/10.1.0.1:80", "pod/[fd00::1]:80", "eps/[fd00::1]:80/pod", "ip/fd00::7",
 		"ip/10.1.0.1", "in/myapp/p", "dns/users.myapp.svc.cluster.local", "dns/a.example.com", "mesh",
 	} {
@@ -259,7 +259,7 @@ func shardOf(tb testing.TB, n int) (snap store.Snapshot, name string) {
 		fmt.Fprintf(&b, "pod p%d.myapp ip=10.1.0.%d label=app:users label=version:v%d node=n meshed\n", i, i, i%2+1)
 		fmt.Fprintf(&slice, " ep=10.1.0.%d/p%d", i, i)
 	}
-	return snapshot(tb, b.String()+slice.String()), "eps/users.myapp.svc.cluster.local:8080/u"
+	return snapshot(tb, b.String()+slice.String()), "eps/users.myapp.svc.cluster.local:8080/slice/u"
 }
 
 func BenchmarkCompileShard(b *testing.B) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // routeConflicts reports route sets that some caller sees on the same host.
@@ -100,8 +101,8 @@ func (c *checker) sharedPorts(h model.Hostname, a, b *model.RouteSet) []string {
 	ofA, ofB := c.as(a.Ref.Namespace), c.as(b.Ref.Namespace)
 	for _, s := range ofA.services(h) {
 		for i := range s.Ports {
-			if t := (target{h, s.Ports[i].Port}); s.Ports[i].Protocol != model.UDP && ofA.applies(a, t) && ofB.applies(b, t) {
-				out = append(out, strconv.Itoa(int(t.port)))
+			if t := (plan.HostPort{Host: h, Port: s.Ports[i].Port}); s.Ports[i].Protocol != model.UDP && ofA.applies(a, t) && ofB.applies(b, t) {
+				out = append(out, strconv.Itoa(int(t.Port)))
 			}
 		}
 	}

@@ -217,7 +217,7 @@ func TestEndpointChangeTouchesOneResource(t *testing.T) {
 		}
 		reads[alias] = r.Keys()
 		names := []string{
-			canonical, fmt.Sprintf("eps/s%d.ns.svc.cluster.local:8080/s%d-x", i, i), fmt.Sprintf("dns/s%d.ns.svc.cluster.local", i),
+			canonical, fmt.Sprintf("eps/s%d.ns.svc.cluster.local:8080/slice/s%d-x", i, i), fmt.Sprintf("dns/s%d.ns.svc.cluster.local", i),
 			fmt.Sprintf("in/ns/s%d-0", i), "ip/" + bigIP(i, 0).String(), fmt.Sprintf("pod/%s:8080", bigIP(i, 0)),
 			fmt.Sprintf("eps/%s:8080/pod", bigIP(i, 0)),
 		}
@@ -234,8 +234,8 @@ func TestEndpointChangeTouchesOneResource(t *testing.T) {
 		change string
 		want   []string
 	}{
-		{"an endpoint becomes unready", bigSlice(7, "!starting"), []string{"eps/s7.ns.svc.cluster.local:8080/s7-x"}},
-		{"an endpoint drains", bigSlice(7, "!terminating"), []string{"eps/s7.ns.svc.cluster.local:8080/s7-x"}},
+		{"an endpoint becomes unready", bigSlice(7, "!starting"), []string{"eps/s7.ns.svc.cluster.local:8080/slice/s7-x"}},
+		{"an endpoint drains", bigSlice(7, "!terminating"), []string{"eps/s7.ns.svc.cluster.local:8080/slice/s7-x"}},
 		{
 			"a slice is added", "slice s7-y.ns of=s7 port=http:8080 ep=10.200.0.1\n",
 			[]string{"dst/ns/s7.ns.svc.cluster.local:8080"},

@@ -3,38 +3,33 @@ package compile
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// destination compiles "dst/<namespace>/<host>:<port>[?ns=<client namespace>]"; name is what follows "dst/".
-func (v view) destination(name string) *plan.Destination {
-	rest, clientNamespace := splitVariant(name)
-	namespace, dst, ok := strings.Cut(rest, "/")
-	if !ok {
+// destinationName names a host and port of a namespace, as everybody sees it or as one client namespace does.
+func destinationName(namespace string, t plan.HostPort, client string) plan.Name {
+	return plan.Name{Kind: plan.NameDestination, Namespace: namespace, At: t, Client: client}
+}
+
+// destination compiles a plan.NameDestination.
+func (v view) destination(n plan.Name) *plan.Destination {
+	v = v.as(n.Client)
+	s, p := v.findIn(n.Namespace, n.At)
+	applied := v.routes(n.At)
+	if p == nil && !v.virtualHost(n.Namespace, n.At, applied) {
 		return nil
 	}
-	t, ok := parseTarget(dst)
-	if !ok {
-		return nil
-	}
-	v = v.as(clientNamespace)
-	s, p := v.findIn(namespace, t)
-	applied := v.routes(t)
-	if p == nil && !v.virtualHost(namespace, t, applied) {
-		return nil
-	}
-	out := v.assemble(t, s, p, applied)
-	out.Name = destinationName(namespace, t, clientNamespace)
+	out := v.assemble(n.At, s, p, applied)
+	out.Name = n.String()
 	return out
 }
 
 // virtualHost reports whether a host that no service defines is one all the same, because a VirtualService of the
 // namespace says where its calls go.
-func (v view) virtualHost(namespace string, t target, a appliedRoutes) bool {
-	if len(v.services(t.host)) > 0 {
+func (v view) virtualHost(namespace string, t plan.HostPort, a appliedRoutes) bool {
+	if len(v.services(t.Host)) > 0 {
 		return false
 	}
 	first := firstRouteSet(a)
@@ -53,13 +48,13 @@ func firstRouteSet(a appliedRoutes) *model.RouteSet {
 }
 
 // assemble builds the destination of a service's port, or of a host that has routes only (s and p are nil).
-func (v view) assemble(t target, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
-	out := &plan.Destination{Host: t.host, Port: t.port}
-	b := newBackends(v, t.port)
-	for _, r := range a.rules(t.port) {
+func (v view) assemble(t plan.HostPort, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
+	out := &plan.Destination{Host: t.Host, Port: t.Port}
+	b := newBackends(v, t.Port)
+	for _, r := range a.rules(t.Port) {
 		out.Routes = append(out.Routes, b.route(r))
 	}
-	out.TCP = b.tcpRoutes(a, t.port)
+	out.TCP = b.tcpRoutes(a, t.Port)
 	if s != nil {
 		out.Service, out.Protocol = s.Key, p.Protocol
 		out.Addresses = v.addresses(s)
@@ -104,7 +99,7 @@ func (v view) addresses(s *model.Service) []netip.Addr {
 
 // inputs lists the objects that decide what t is to the viewing namespace. Two namespaces with equal inputs share
 // one Destination.
-func (v view) inputs(t target, s *model.Service) []model.Ref {
+func (v view) inputs(t plan.HostPort, s *model.Service) []model.Ref {
 	var out []model.Ref
 	known := make(map[*model.Service]bool)
 	addService := func(s *model.Service) {

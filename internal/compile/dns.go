@@ -19,18 +19,17 @@ const (
 // resolveDNS finds the canonical form of a name that somebody asked for; names that are not ours are forwarded. Who
 // may ask depends on the namespace, the answer does not: an address stands for the host, whichever of several
 // services behind the host the caller's namespace then sees (see resolveAddrPort).
-func (v view) resolveDNS(written string) (string, bool) {
-	for _, h := range v.candidates(written) {
+func (v view) resolveDNS(written model.Hostname) (string, bool) {
+	for _, h := range v.candidates(string(written)) {
 		if v.answer(h).source != nil {
-			return "dns/" + string(h), true
+			return plan.DNSQuestion(h), true
 		}
 	}
 	return "", false
 }
 
-// dnsName compiles "dns/<fqdn>"; fqdn is what follows "dns/".
-func (v view) dnsName(fqdn string) *plan.DNSName {
-	h := model.CanonicalHost(fqdn)
+// dnsName compiles a plan.NameDNS.
+func (v view) dnsName(h model.Hostname) *plan.DNSName {
 	v.all = true
 	a := v.answer(h)
 	if a.source == nil {

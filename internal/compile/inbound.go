@@ -3,30 +3,27 @@ package compile
 import (
 	"cmp"
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func inboundName(pod model.Key) string { return "in/" + pod.String() }
+func inboundName(pod model.Key) plan.Name {
+	return plan.Name{Kind: plan.NameInbound, Namespace: pod.Namespace, Pod: pod.Name}
+}
 
-// inbound compiles "in/<namespace>/<pod>"; pod is what follows "in/". Ports come from the slices that hold the pod,
-// ready or not, so that the policy is there before the first call is, and from the policies that name a port.
-func (v view) inbound(pod string) *plan.InboundPolicy {
-	namespace, name, ok := strings.Cut(pod, "/")
-	if !ok {
-		return nil
-	}
-	key := model.Key{Namespace: namespace, Name: name}
+// inbound compiles a plan.NameInbound. Ports come from the slices that hold the pod, ready or not, so that the policy is
+// there before the first call is, and from the policies that name a port.
+func (v view) inbound(n plan.Name) *plan.InboundPolicy {
+	key := model.Key{Namespace: n.Namespace, Name: n.Pod}
 	w := v.r.Workload(key)
 	if w == nil {
 		return nil
 	}
-	levels := v.peerLevels(namespace)
+	levels := v.peerLevels(key.Namespace)
 	peers := levels.of(w)
 	return &plan.InboundPolicy{
-		Name: inboundName(key), Ports: v.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
+		Name: n.String(), Ports: v.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
 	}
 }
 

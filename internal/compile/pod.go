@@ -7,20 +7,23 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// pod compiles "pod/<ip>:<port>[?ns=<client namespace>]"; name is what follows "pod/". Who dials an endpoint's own address wants that
-// endpoint: users' routes do not apply, mesh mTLS does. The service that holds the endpoint labels the call and says
-// its protocol; a headless service's DestinationRule applies, for there is no other way to call one.
-func (v view) pod(name string) *plan.Destination {
-	at, clientNamespace := splitVariant(name)
-	v = v.as(clientNamespace)
-	t, _ := parseTarget(at)
-	addr, ok := t.addrPort()
-	if !ok || !v.isEndpoint(addr) {
+// podName names the workload at an address, as everybody sees it or as one client namespace does.
+func podName(at netip.AddrPort, client string) plan.Name {
+	return plan.Name{Kind: plan.NamePod, At: plan.HostPortOf(at), Client: client}
+}
+
+// pod compiles a plan.NamePod. Who dials an endpoint's own address wants that endpoint: users' routes do not apply, mesh
+// mTLS does. The service that holds the endpoint labels the call and says its protocol; a headless service's
+// DestinationRule applies, for there is no other way to call one.
+func (v view) pod(n plan.Name) *plan.Destination {
+	v = v.as(n.Client)
+	addr, _ := n.At.AddrPort()
+	if !v.isEndpoint(addr) {
 		return nil
 	}
 	s, p := v.serviceAt(addr)
 	out := &plan.Destination{
-		Name: podName(addr, clientNamespace), Host: model.Hostname(addr.Addr().String()), Port: addr.Port(),
+		Name: n.String(), Host: model.Hostname(addr.Addr().String()), Port: addr.Port(),
 		Addresses: []netip.Addr{addr.Addr()},
 	}
 	b := v.podBackend(addr, s, p)
@@ -55,16 +58,14 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 	return out
 }
 
-func podShardName(at netip.AddrPort, clientNamespace string) shardName {
-	return shardName{
-		target: target{model.Hostname(at.Addr().String()), at.Port()}, slice: slicePod, part: 1, namespace: clientNamespace,
-	}
+func podShardName(at netip.AddrPort, client string) plan.Name {
+	return plan.Name{Kind: plan.NameShard, At: plan.HostPortOf(at), Source: plan.FromPod, Part: 1, Client: client}
 }
 
 // podShard gives the one endpoint of a pod's destination. It is healthy whatever discovery says: the caller chose it.
-func (v view) podShard(n shardName) *plan.EndpointShard {
-	at, ok := n.addrPort()
-	if !ok || !v.isEndpoint(at) {
+func (v view) podShard(n plan.Name) *plan.EndpointShard {
+	at, _ := n.At.AddrPort()
+	if !v.isEndpoint(at) {
 		return nil
 	}
 	w := v.workloadAt(at.Addr())
@@ -76,7 +77,7 @@ func (v view) podShard(n shardName) *plan.EndpointShard {
 		}
 	}
 	return &plan.EndpointShard{
-		Name: podShardName(at, v.ns).String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
+		Name: n.String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
 	}
 }
 

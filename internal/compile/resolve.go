@@ -3,54 +3,33 @@ package compile
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
-// resolve dispatches on the first part of a name.
+// resolve dispatches on the kind of a name.
 func (v view) resolve(name string) (string, bool) {
-	kind, rest, _ := strings.Cut(name, "/")
-	if !readableIn(v.ns, kind, rest) {
+	n, ok := plan.ParseName(name)
+	if !ok || !readableIn(v.ns, n) {
 		return "", false
 	}
-	switch kind {
-	case "ip":
-		return v.resolveAddress(rest)
-	case "host":
-		t, ok := parseTarget(rest)
-		if !ok {
-			return "", false
-		}
-		return v.resolveTarget(t)
-	case "dns":
-		return v.resolveDNS(rest)
-	case "dst", "pod", "in":
-		return name, rest != ""
-	case "mesh", "trust":
-		return name, rest == ""
+	switch n.Kind {
+	case plan.NameWorkload:
+		return n.String(), v.workloadAt(n.IP) != nil
+	case plan.NameAddress:
+		at, _ := n.At.AddrPort()
+		return v.resolveAddrPort(at)
+	case plan.NameHost:
+		return v.resolveTarget(n.At)
+	case plan.NameDNS:
+		return v.resolveDNS(n.Host)
+	case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameMesh, plan.NameTrust:
+		return name, true
+	case plan.NameShard, plan.NameUnknown:
 	}
 	return "", false
-}
-
-// resolveAddress resolves what follows "ip/": "<ip>" is a workload, "<ip>:<port>" a destination.
-func (v view) resolveAddress(s string) (string, bool) {
-	if addr, err := netip.ParseAddr(s); err == nil {
-		if v.workloadAt(addr) == nil {
-			return "", false
-		}
-		return "ip/" + addr.Unmap().WithZone("").String(), true
-	}
-	t, ok := parseTarget(s)
-	if !ok {
-		return "", false
-	}
-	at, ok := t.addrPort()
-	if !ok {
-		return "", false
-	}
-	return v.resolveAddrPort(at)
 }
 
 // resolveAddrPort finds out what a dialled address stands for: a service's own address, an automatic one, a pod or
@@ -71,7 +50,7 @@ func (v view) resolveAddrPort(at netip.AddrPort) (string, bool) {
 		return v.podFor(at), true
 	}
 	if s := v.byRange(at); s != nil {
-		return v.destinationFor(target{s.Host, at.Port()}, s), true
+		return v.destinationFor(plan.HostPort{Host: s.Host, Port: at.Port()}, s), true
 	}
 	return "", false
 }
@@ -82,7 +61,7 @@ func (v view) resolveAddrPort(at netip.AddrPort) (string, bool) {
 func (v view) resolveHosts(hosts []model.Hostname, port uint16) (string, bool) {
 	for _, h := range hosts {
 		if s, p := withPort(v.servicesAt(h), port); p != nil {
-			return v.destinationFor(target{h, port}, s), true
+			return v.destinationFor(plan.HostPort{Host: h, Port: port}, s), true
 		}
 	}
 	return "", false
@@ -107,30 +86,30 @@ func (v view) byRange(at netip.AddrPort) *model.Service {
 
 // destinationFor names the destination of a service's port for the viewing namespace: with a variant where its
 // configuration differs from everybody's.
-func (v view) destinationFor(t target, s *model.Service) string {
+func (v view) destinationFor(t plan.HostPort, s *model.Service) string {
 	namespace := s.Key.Namespace
 	if v.ns == "" {
-		return destinationName(namespace, t, "")
+		return destinationName(namespace, t, "").String()
 	}
 	common := v.as("")
 	theirs, p := common.findIn(namespace, t)
 	if p != nil && slices.Equal(v.inputs(t, s), common.inputs(t, theirs)) {
-		return destinationName(namespace, t, "")
+		return destinationName(namespace, t, "").String()
 	}
-	return destinationName(namespace, t, v.ns)
+	return destinationName(namespace, t, v.ns).String()
 }
 
 // resolveTarget finds the destination of a name and port, as a Host header or SNI gives it: first a service that
 // defines one of the names it may stand for, then a wildcard that covers one, then a host that has routes only.
-func (v view) resolveTarget(written target) (string, bool) {
-	candidates := v.candidates(string(written.host))
+func (v view) resolveTarget(written plan.HostPort) (string, bool) {
+	candidates := v.candidates(string(written.Host))
 	known := false
 	for _, find := range []func(model.Hostname) []*model.Service{v.servicesAt, v.services} {
 		for _, h := range candidates {
 			found := find(h)
 			known = known || len(found) > 0
-			if s, p := withPort(found, written.port); p != nil {
-				return v.destinationFor(target{h, written.port}, s), true
+			if s, p := withPort(found, written.Port); p != nil {
+				return v.destinationFor(plan.HostPort{Host: h, Port: written.Port}, s), true
 			}
 		}
 	}
@@ -138,7 +117,7 @@ func (v view) resolveTarget(written target) (string, bool) {
 		return "", false
 	}
 	for _, h := range candidates {
-		t := target{h, written.port}
+		t := plan.HostPort{Host: h, Port: written.Port}
 		if first := firstRouteSet(v.routes(t)); first != nil {
 			return v.virtualHostName(t, first), true
 		}
@@ -147,27 +126,27 @@ func (v view) resolveTarget(written target) (string, bool) {
 }
 
 // virtualHostName names the destination of a host that has routes only.
-func (v view) virtualHostName(t target, first *model.RouteSet) string {
+func (v view) virtualHostName(t plan.HostPort, first *model.RouteSet) string {
 	common := v.as("")
 	if v.ns == "" || slices.Equal(v.inputs(t, nil), common.inputs(t, nil)) {
-		return destinationName(first.Ref.Namespace, t, "")
+		return destinationName(first.Ref.Namespace, t, "").String()
 	}
-	return destinationName(first.Ref.Namespace, t, v.ns)
+	return destinationName(first.Ref.Namespace, t, v.ns).String()
 }
 
 // podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that
 // holds the endpoint, or what is configured for it, is another one than everybody sees.
 func (v view) podFor(at netip.AddrPort) string {
 	if v.ns == "" {
-		return podName(at, "")
+		return podName(at, "").String()
 	}
 	common := v.as("")
 	mine, _ := v.serviceAt(at)
 	theirs, _ := common.serviceAt(at)
 	if slices.Equal(v.podInputs(mine), common.podInputs(theirs)) {
-		return podName(at, "")
+		return podName(at, "").String()
 	}
-	return podName(at, v.ns)
+	return podName(at, v.ns).String()
 }
 
 // podInputs lists the objects that decide what a dialled endpoint of s is to the viewing namespace.

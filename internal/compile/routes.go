@@ -18,9 +18,9 @@ type appliedRoutes struct {
 }
 
 // routes finds the route sets for t (docs/adr/0007-route-precedence.md).
-func (v view) routes(t target) appliedRoutes {
+func (v view) routes(t plan.HostPort) appliedRoutes {
 	var out appliedRoutes
-	for _, level := range levels(t.host) {
+	for _, level := range levels(t.Host) {
 		if level == "*" {
 			break // a VirtualService for every host is for gateways
 		}
@@ -30,26 +30,26 @@ func (v view) routes(t target) appliedRoutes {
 		}
 		found = slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return !v.applies(rs, t) })
 		if len(out.http) == 0 {
-			out.http = prevailing(found, t.host, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
+			out.http = prevailing(found, t.Host, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
 		}
 		if len(out.tcp) == 0 {
-			out.tcp = prevailing(found, t.host, func(rs *model.RouteSet) bool { return len(rs.TCP)+len(rs.TLS) > 0 })
+			out.tcp = prevailing(found, t.Host, func(rs *model.RouteSet) bool { return len(rs.TCP)+len(rs.TLS) > 0 })
 		}
 	}
 	return out
 }
 
 // applies reports whether the route set is meant for this target and these callers.
-func (v view) applies(rs *model.RouteSet, t target) bool {
+func (v view) applies(rs *model.RouteSet, t plan.HostPort) bool {
 	switch dialectOf(rs) {
 	case dialectIstio:
 		return v.visible(rs.ExportTo, rs.Ref.Namespace)
 	case dialectSMI:
-		return v.splits(rs, t.port)
+		return v.splits(rs, t.Port)
 	case dialectGateway:
 	}
 	return len(rs.Parents) == 0 || slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool {
-		return p.Host == t.host && (p.Port == 0 || p.Port == t.port) && (p.PortName == "" || p.PortName == v.portName(t)) &&
+		return p.Host == t.Host && (p.Port == 0 || p.Port == t.Port) && (p.PortName == "" || p.PortName == v.portName(t)) &&
 			(!foreign(rs, p) || rs.Ref.Namespace == v.ns)
 	})
 }
@@ -74,8 +74,8 @@ func (v view) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uint16
 }
 
 // portName gives the name of the service's port that t means, "" where there is none.
-func (v view) portName(t target) string {
-	if _, p := withPort(v.services(t.host), t.port); p != nil {
+func (v view) portName(t plan.HostPort) string {
+	if _, p := withPort(v.services(t.Host), t.Port); p != nil {
 		return p.Name
 	}
 	return ""

@@ -2,21 +2,16 @@ package compile
 
 import (
 	"net/netip"
-	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
-// shard compiles "eps/<host>:<port>/<slice>…"; name is what follows "eps/".
-func (v view) shard(name string) *plan.EndpointShard {
-	n, ok := parseShardName(name)
-	if !ok {
-		return nil
-	}
-	v = v.as(n.namespace)
-	if n.slice == slicePod {
+// shard compiles a plan.NameShard.
+func (v view) shard(n plan.Name) *plan.EndpointShard {
+	v = v.as(n.Client)
+	if n.Source == plan.FromPod {
 		return v.podShard(n)
 	}
 	endpoints, ok := v.shardEndpoints(n)
@@ -27,53 +22,49 @@ func (v view) shard(name string) *plan.EndpointShard {
 }
 
 // shardEndpoints gives the endpoints of a shard; ok is false where the shard does not exist.
-func (v view) shardEndpoints(n shardName) (_ []plan.Endpoint, ok bool) {
-	namespace, source, ofEntry := strings.Cut(n.slice, "/")
-	if !ofEntry {
+func (v view) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
+	if n.Source == plan.FromSlice {
 		return v.sliceEndpoints(n)
 	}
-	s, p := v.entryService(namespace, n.target)
+	s, p := v.entryService(n.Namespace, n.At)
 	if p == nil {
 		return nil, false
 	}
 	g := v.group(s, p)
-	switch source {
-	case sliceStatic:
-		return g.static(part(s.Endpoints, n.part)), hasAddresses(s) && inParts(len(s.Endpoints), n.part)
-	case sliceWorkloads:
-		keys := v.r.WorkloadsInNamespace(namespace)
-		return g.workloads(part(keys, n.part)), len(s.Selector) > 0 && n.part <= v.r.WorkloadHundreds(namespace)
+	if n.Source == plan.FromStatic {
+		return g.static(part(s.Endpoints, n.Part)), hasAddresses(s) && inParts(len(s.Endpoints), n.Part)
 	}
-	return nil, false
+	keys := v.r.WorkloadsInNamespace(n.Namespace)
+	return g.workloads(part(keys, n.Part)), len(s.Selector) > 0 && n.Part <= v.r.WorkloadHundreds(n.Namespace)
 }
 
 // entryService gives the ServiceEntry of a namespace that defines exactly the host, and the port.
-func (v view) entryService(namespace string, t target) (*model.Service, *model.ServicePort) {
+func (v view) entryService(namespace string, t plan.HostPort) (*model.Service, *model.ServicePort) {
 	var found []*model.Service
-	for _, s := range v.r.ServicesByHost(t.host) {
+	for _, s := range v.r.ServicesByHost(t.Host) {
 		if s.Key.Namespace == namespace && !isKubernetes(s) {
 			found = append(found, s)
 		}
 	}
-	return withPort(v.sorted(found), t.port)
+	return withPort(v.sorted(found), t.Port)
 }
 
 // sliceEndpoints gives the endpoints of (a part of) an EndpointSlice.
-func (v view) sliceEndpoints(n shardName) (_ []plan.Endpoint, ok bool) {
-	for _, s := range v.r.ServicesByHost(n.host) {
-		p := portOf(s, n.port)
+func (v view) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
+	for _, s := range v.r.ServicesByHost(n.At.Host) {
+		p := portOf(s, n.At.Port)
 		if !isKubernetes(s) || p == nil {
 			continue
 		}
-		slice := v.r.Slice(model.Key{Namespace: s.Key.Namespace, Name: n.slice})
-		if slice == nil || slice.Service != s.Key || !inParts(len(slice.Endpoints), n.part) {
+		slice := v.r.Slice(model.Key{Namespace: s.Key.Namespace, Name: n.Slice})
+		if slice == nil || slice.Service != s.Key || !inParts(len(slice.Endpoints), n.Part) {
 			continue
 		}
 		number := slicePort(slice.Ports, p.Name)
 		if number == 0 {
 			continue
 		}
-		return v.group(s, p).slice(part(slice.Endpoints, n.part), number), true
+		return v.group(s, p).slice(part(slice.Endpoints, n.Part), number), true
 	}
 	return nil, false
 }

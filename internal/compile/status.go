@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -58,7 +59,7 @@ func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Verdict {
 	var lost []string
 	attached := v.attachedPorts(p)
 	for _, port := range attached {
-		if in := v.routes(target{p.Host, port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
+		if in := v.routes(plan.HostPort{Host: p.Host, Port: port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
 			lost = append(lost, fmt.Sprintf("port %d is routed by %s", port.Port, in[0].Ref))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -157,11 +158,11 @@ func (v view) services(h model.Hostname) []*model.Service {
 }
 
 // findIn gives the service and port behind a target among the visible services of one namespace, or nil.
-func (v view) findIn(namespace string, t target) (*model.Service, *model.ServicePort) {
-	for _, level := range levels(t.host) {
+func (v view) findIn(namespace string, t plan.HostPort) (*model.Service, *model.ServicePort) {
+	for _, level := range levels(t.Host) {
 		found := slices.DeleteFunc(v.servicesAt(level), func(s *model.Service) bool { return s.Key.Namespace != namespace })
 		if len(found) > 0 {
-			return withPort(found, t.port)
+			return withPort(found, t.Port)
 		}
 	}
 	return nil, nil

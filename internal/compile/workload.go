@@ -9,21 +9,17 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// workload compiles "ip/<ip>"; ip is what follows "ip/".
-func (v view) workload(ip string) *plan.Workload {
-	addr, err := netip.ParseAddr(ip)
-	if err != nil {
-		return nil
-	}
-	w := v.workloadAt(addr)
+// workload compiles a plan.NameWorkload.
+func (v view) workload(n plan.Name) *plan.Workload {
+	w := v.workloadAt(n.IP)
 	if w == nil {
 		return nil
 	}
 	return &plan.Workload{
-		IP: addr.Unmap(), Key: w.Key, IPs: w.IPs,
+		IP: n.IP, Key: w.Key, IPs: w.IPs,
 		ServiceAccount: serviceAccount(w.ServiceAccount), Identity: v.identity(w), Meshed: meshed(w),
 		Locality: v.localityOf(w.Node, ""), Info: v.info(w), Labels: w.Labels,
-		Inbound: inboundName(w.Key),
+		Inbound: inboundName(w.Key).String(),
 	}
 }
 

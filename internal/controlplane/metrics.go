@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // metrics counts what happened. It is safe for concurrent use.
@@ -71,7 +72,7 @@ func (m *metrics) trace() discovery.Trace {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			for i := range r.Resources {
-				m.pushes[pushKind(r.Resources[i].Name)]++
+				m.pushes[plan.KindOf(r.Resources[i].Name).String()]++
 			}
 			m.removals += uint64(len(r.Removed))
 		},
@@ -81,15 +82,6 @@ func (m *metrics) trace() discovery.Trace {
 			m.converged.observe(d.Seconds())
 		},
 	}
-}
-
-// pushKind keeps the label's values a closed set, whatever clients ask for.
-func pushKind(name string) string {
-	switch kind := discovery.Kind(name); kind {
-	case "dst", "pod", "eps", "ip", "in", "dns", "host", "trust", "mesh":
-		return kind
-	}
-	return "other"
 }
 
 func (m *metrics) countSigned(err error) {

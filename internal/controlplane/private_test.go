@@ -56,7 +56,7 @@ func TestAnotherNamespaceIsToldNothing(t *testing.T) {
 		name                     string
 		owner, sibling, stranger string
 	}{
-		{"eps/bank.myapp.svc.cluster.local:80/bank-1", "no", "no", "no"}, // it comes with the destination, below
+		{"eps/bank.myapp.svc.cluster.local:80/slice/bank-1", "no", "no", "no"}, // it comes with the destination, below
 		{"ip/10.96.0.7:80", secret, secret, "yes"},
 		{"host/bank.myapp.svc.cluster.local:80", secret, secret, "yes"},
 		{"dst/myapp/bank.myapp.svc.cluster.local:80", "yes", "yes", "yes"},

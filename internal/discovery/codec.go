@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -137,11 +136,4 @@ func take[T any](c *coder, v *T, walk func(*coder, *T)) *T {
 func Version(body []byte) string {
 	sum := sha256.Sum256(body)
 	return hex.EncodeToString(sum[:8])
-}
-
-// Kind gives the first part of a name, "dst" of "dst/myapp/users:80": what status and metrics count by. Names without
-// a slash are their own kind.
-func Kind(name string) string {
-	kind, _, _ := strings.Cut(name, "/")
-	return kind
 }

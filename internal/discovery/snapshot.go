@@ -14,6 +14,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // The snapshot file is one line of text, a SHA-256, and the state as a DeltaResponse with shards first. It holds
@@ -115,9 +117,7 @@ func shardsFirst(a, b string) int {
 	return strings.Compare(a, b)
 }
 
-func isShard(n string) bool { return Kind(n) == kindShard }
-
-const kindShard = "eps"
+func isShard(n string) bool { return plan.KindOf(n) == plan.NameShard }
 
 // writeFile replaces a file at once or not at all, also when the machine stops in the middle. The temporary name is
 // always the same, so that a process that is killed again and again leaves one file behind, not many.

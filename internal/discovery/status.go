@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // ClientStatus is what is known of one connected proxy.
@@ -62,22 +64,13 @@ func (st *stream) status() ClientStatus {
 		Synced: st.greeted && st.acked == st.nonce && len(st.refused)+len(st.dirty) == 0,
 	}
 	for n := range st.subs {
-		status.Names[knownKind(n)]++
+		status.Names[plan.KindOf(n).String()]++
 	}
 	for n := range st.held {
-		status.Held[knownKind(n)]++
+		status.Held[plan.KindOf(n).String()]++
 	}
 	for _, n := range slices.Sorted(maps.Keys(st.refused)) {
 		status.Refusals = append(status.Refusals, st.refused[n])
 	}
 	return status
-}
-
-// knownKind is Kind for names that clients made up too: "other" for all that mean nothing.
-func knownKind(n string) string {
-	switch kind := Kind(n); kind {
-	case "dst", "pod", kindShard, "ip", "in", "dns", "host", "mesh", "trust":
-		return kind
-	}
-	return "other"
 }

@@ -8,17 +8,21 @@
 //
 //	dst/<ns>/<host>:<port>[?ns=<client namespace>]   Destination; the variant exists only where the client's
 //	                                                 namespace has configuration of its own for the host
-//	pod/<ip>:<port>[?ns=…]                           Destination of one workload, dialled by its address; variants as above
-//	eps/<host>:<port>/<slice>[#<n>][?ns=…]           EndpointShard; <n> counts from 2 where a slice holds more than 100,
+//	pod/[<network>/]<ip>:<port>[?ns=…]               Destination of one workload, dialled by its address; variants as above
+//	eps/<host>:<port>/slice/[<cluster>/]<slice>[#<n>][?ns=…]
+//	                                                 EndpointShard; <n> counts from 2 where a slice holds more than 100,
 //	                                                 the variant exists only where subsets differ
-//	eps/<host>:<port>/<ns>/static[#<n>]              EndpointShard of a ServiceEntry's own endpoints
-//	eps/<host>:<port>/<ns>/workloads[#<n>]           EndpointShard of the pods that a ServiceEntry selects
-//	eps/<ip>:<port>/pod[?ns=…]                       EndpointShard of one workload, dialled by its address
-//	ip/<ip>                                          Workload
-//	in/<ns>/<pod>                                    InboundPolicy
+//	eps/<host>:<port>/static/<ns>[#<n>]              EndpointShard of a ServiceEntry's own endpoints
+//	eps/<host>:<port>/workloads/<ns>[#<n>]           EndpointShard of the pods that a ServiceEntry selects
+//	eps/<ip>:<port>/pod[/<network>][?ns=…]           EndpointShard of one workload, dialled by its address
+//	ip/[<network>/]<ip>                              Workload
+//	in/[<cluster>/]<ns>/<pod>                        InboundPolicy
 //	dns/<fqdn>                                       DNSName
 //	trust                                            TrustBundle
 //	mesh                                             MeshGlobal
+//
+// A cluster or network is written where it is not the control plane's own. Package compile makes no such names yet: it
+// knows one cluster and one network. ParseName and Name are the only places that know these forms.
 //
 // A Destination also answers to aliases: "ip/<ip>:<port>" (the address an app dialled) and
 // "host/<host>:<port>" (a Host header or SNI). IPv6 addresses are written in brackets before a port.

@@ -194,7 +194,7 @@ type Workload struct {
 }
 
 // ResourceName implements Resource.
-func (w *Workload) ResourceName() string { return "ip/" + w.IP.String() }
+func (w *Workload) ResourceName() string { return WorkloadName("", w.IP) }
 
 // InboundPolicy is what a sidecar does for calls to its own workload.
 type InboundPolicy struct {
@@ -244,7 +244,7 @@ type DNSName struct {
 }
 
 // ResourceName implements Resource.
-func (n *DNSName) ResourceName() string { return "dns/" + string(n.Host) }
+func (n *DNSName) ResourceName() string { return DNSQuestion(n.Host) }
 
 // TrustBundle is the set of roots, PEM, newest first, and whose certificates count among those that they signed.
 type TrustBundle struct {
@@ -255,7 +255,7 @@ type TrustBundle struct {
 }
 
 // ResourceName implements Resource.
-func (*TrustBundle) ResourceName() string { return "trust" }
+func (*TrustBundle) ResourceName() string { return NameTrust.String() }
 
 // AccessLogFormat says how access records are written.
 type AccessLogFormat uint8
@@ -309,4 +309,4 @@ type MeshGlobal struct {
 }
 
 // ResourceName implements Resource.
-func (*MeshGlobal) ResourceName() string { return "mesh" }
+func (*MeshGlobal) ResourceName() string { return NameMesh.String() }

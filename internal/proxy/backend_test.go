@@ -57,7 +57,7 @@ func TestConnectionPoolOverflows(t *testing.T) {
 				}
 			})
 		}
-		d := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(plan.AddressName(usersAddr()))
 		g := d.state.Load().backends[0].gate
 		get()
 		<-entered
@@ -198,7 +198,7 @@ func TestMaxConnectionsOfTCP(t *testing.T) {
 		expectReset(t, addr)
 		first.Close()
 		eventually(t, "counted out", func() bool {
-			d := orders.table.find(aliasOf(usersAddr()))
+			d := orders.table.find(plan.AddressName(usersAddr()))
 			g := d.state.Load().backends[0].gate
 			g.mu.Lock()
 			defer g.mu.Unlock()

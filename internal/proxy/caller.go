@@ -170,7 +170,7 @@ func (c *callers) name(who *caller, id identity.ID) {
 	who.info = plan.WorkloadInfo{Namespace: id.Namespace}
 	who.named = make(chan struct{})
 	addr := who.remote.Addr()
-	name := "ip/" + addr.String()
+	name := plan.WorkloadName("", addr)
 	w, known := c.table.workload(addr)
 	c.discovery.Use(name)
 	if known {

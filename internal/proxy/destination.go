@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -27,7 +26,7 @@ type destination struct {
 }
 
 func newDestination(alias string) *destination {
-	d := &destination{addr: strings.TrimPrefix(alias, "ip/")}
+	d := &destination{addr: plan.DialledAddress(alias)}
 	d.used.Store(time.Now().UnixNano())
 	return d
 }

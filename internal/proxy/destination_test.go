@@ -44,7 +44,7 @@ func TestConnectionsFollowTheirAddress(t *testing.T) {
 		{"another_resource_takes_over", append(after, discovery.Update{Name: dst, Dropped: true}), 200, "two"},
 		{"and_back", append(before, discovery.Update{Name: after[1].Name, Dropped: true}), 200, "one"},
 		{"the_successor_is_refused", append(updates(broken(variant(service(model.HTTP, two)))...), discovery.Update{Name: dst, Dropped: true}), 200, "two"},
-		{"the_service_is_deleted", []discovery.Update{{Name: aliasOf(usersAddr())}, {Name: shard, Dropped: true}}, 404, ""},
+		{"the_service_is_deleted", []discovery.Update{{Name: plan.AddressName(usersAddr())}, {Name: shard, Dropped: true}}, 404, ""},
 		{"and_created_again", before, 200, "one"},
 	}
 	for _, step := range steps {
@@ -56,26 +56,26 @@ func TestConnectionsFollowTheirAddress(t *testing.T) {
 			}
 		})
 	}
-	if n := orders.table.find(aliasOf(usersAddr())).active.Load(); n != 1 {
+	if n := orders.table.find(plan.AddressName(usersAddr())).active.Load(); n != 1 {
 		t.Errorf("%d connections, want one for all calls", n)
 	}
 }
 
 // What is in use does not expire; what is not is forgotten, without a word to those who use the rest.
 func TestNamesInUseDoNotExpire(t *testing.T) {
-	address := func(s *sidecar) *destination { return s.table.aliases[aliasOf(usersAddr())] }
+	address := func(s *sidecar) *destination { return s.table.aliases[plan.AddressName(usersAddr())] }
 	const name = "dns/users-service.myapp.svc.cluster.local"
 	tests := []struct {
 		name, expired string
 		prepare       func(s *sidecar)
 		want          string // why it does not expire
 	}{
-		{"an_address_just_called", aliasOf(usersAddr()), func(*sidecar) {}, "in use"},
-		{"an_address_called_long_ago", aliasOf(usersAddr()), func(s *sidecar) { address(s).used.Store(1) }, ""},
-		{"an_address_with_a_connection", aliasOf(usersAddr()), func(s *sidecar) { address(s).used.Store(1); address(s).active.Add(1) }, "in use"},
-		{"a_deleted_service_with_a_connection", aliasOf(usersAddr()), func(s *sidecar) {
+		{"an_address_just_called", plan.AddressName(usersAddr()), func(*sidecar) {}, "in use"},
+		{"an_address_called_long_ago", plan.AddressName(usersAddr()), func(s *sidecar) { address(s).used.Store(1) }, ""},
+		{"an_address_with_a_connection", plan.AddressName(usersAddr()), func(s *sidecar) { address(s).used.Store(1); address(s).active.Add(1) }, "in use"},
+		{"a_deleted_service_with_a_connection", plan.AddressName(usersAddr()), func(s *sidecar) {
 			address(s).active.Add(1)
-			s.table.Apply([]discovery.Update{{Name: aliasOf(usersAddr())}})
+			s.table.Apply([]discovery.Update{{Name: plan.AddressName(usersAddr())}})
 		}, "in use"},
 		{"a_foreign_address", "ip/192.0.2.1:443", func(s *sidecar) { s.table.Apply([]discovery.Update{{Name: "ip/192.0.2.1:443"}}) }, ""},
 		{"a_name_just_looked_up", name, func(*sidecar) {}, "in use"},

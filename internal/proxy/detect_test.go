@@ -57,7 +57,7 @@ func TestHTTPIsDetected(t *testing.T) {
 			}
 			c.Close()
 		}
-		d := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(plan.AddressName(usersAddr()))
 		if got := netio.Verdict(d.verdict.Load()); got != netio.HTTP1 {
 			t.Errorf("verdict = %s, want HTTP/1", got)
 		}
@@ -79,7 +79,7 @@ func TestVerdictIsNoPrison(t *testing.T) {
 			io.Copy(c, c)
 		})
 		orders.apply(undeclared(e)...)
-		d := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(plan.AddressName(usersAddr()))
 		d.verdict.Store(uint32(netio.HTTP1))
 		c := dial(t, m.entrance(orders, usersAddr()))
 		expectLine(t, bufio.NewReader(c), "hello\n")

@@ -50,7 +50,7 @@ func TestSlicesThatDisagree(t *testing.T) {
 					t.Fatal(rejected)
 				}
 				var got []string
-				for _, e := range s.table.find(aliasOf(usersAddr())).state.Load().backends[0].picker.Load().All() {
+				for _, e := range s.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].picker.Load().All() {
 					got = append(got, e.Plan.Addr.String()+" "+e.Plan.Health.String())
 				}
 				if order != "" && len(got) == 2 && got[0] > got[1] {

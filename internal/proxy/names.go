@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // nameWait is how long a question about a name nobody asked about before waits for the control plane; stub resolvers
@@ -21,7 +23,7 @@ type names struct {
 
 // Lookup implements dns.Table. name is in lower case without its trailing dot.
 func (n *names) Lookup(ctx context.Context, name string) (dns.Answer, dns.Verdict) {
-	resource := "dns/" + name
+	resource := plan.DNSQuestion(model.Hostname(name))
 	entry, known := n.table.lookupDNS(resource)
 	if entry == nil {
 		n.discovery.Use(resource)

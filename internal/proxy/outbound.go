@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -88,7 +89,7 @@ func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
 
 // destination finds what the app called, asking the control plane on first use.
 func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destination {
-	alias := aliasOf(dst)
+	alias := plan.AddressName(dst)
 	d := o.table.find(alias)
 	if d != nil && d.state.Load() != nil {
 		return d

@@ -150,7 +150,7 @@ func (s *sidecar) apply(rs ...plan.Resource) {
 		u := discovery.Update{Name: r.ResourceName(), Resource: r}
 		if d, ok := r.(*plan.Destination); ok {
 			for _, a := range d.Addresses {
-				u.Aliases = append(u.Aliases, aliasOf(netip.AddrPortFrom(a, d.Port)))
+				u.Aliases = append(u.Aliases, plan.AddressName(netip.AddrPortFrom(a, d.Port)))
 			}
 		}
 		us = append(us, u)

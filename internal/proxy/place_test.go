@@ -26,7 +26,7 @@ func (s *sidecar) here(node, zone string) {
 
 // picks lists the addresses that the service's picker gives.
 func (s *sidecar) picks() string {
-	d := s.table.find(aliasOf(usersAddr()))
+	d := s.table.find(plan.AddressName(usersAddr()))
 	picker := d.state.Load().backends[0].picker.Load()
 	seen := map[string]bool{}
 	for range 100 {

@@ -215,9 +215,9 @@ func (p *Proxy) Run(ctx context.Context) error {
 
 // startNames is what every sidecar needs to know.
 func (p *Proxy) startNames() []string {
-	names := []string{"mesh", "trust"}
+	names := []string{plan.NameMesh.String(), plan.NameTrust.String()}
 	for _, ip := range p.o.IPs {
-		names = append(names, "ip/"+ip.String())
+		names = append(names, plan.WorkloadName("", ip))
 	}
 	return names
 }

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -146,22 +145,22 @@ func (t *table) remove(u discovery.Update, changed map[*shard]bool) {
 		r.gone = true
 		t.releaseUnused(r)
 	}
-	switch kind(u.Name) {
-	case kindDNS:
+	switch plan.KindOf(u.Name) {
+	case plan.NameDNS:
 		t.dns[u.Name] = newNameEntry(nil)
 		if u.Dropped { // not even a negative answer is known any more
 			delete(t.dns, u.Name)
 		}
-	case kindAlias:
+	case plan.NameAddress, plan.NameHost:
 		if !u.Dropped {
 			t.lead(t.address(u.Name), nil)
 		}
-	case kindPod:
+	case plan.NameWorkload:
 		t.pods[u.Name] = nil
 		if u.Dropped {
 			delete(t.pods, u.Name)
 		}
-	case kindOther:
+	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}
 }
 
@@ -172,8 +171,8 @@ var errInUse = errors.New("in use")
 // users have what they need, and ask again before each further use.
 func (t *table) expire(name string) error {
 	horizon := time.Now().Add(-unusedAfter).UnixNano()
-	switch kind(name) {
-	case kindDNS:
+	switch plan.KindOf(name) {
+	case plan.NameDNS:
 		switch e := t.dns[name]; {
 		case e == nil:
 		case e.name == nil:
@@ -181,7 +180,7 @@ func (t *table) expire(name string) error {
 		case e.used.Load() > horizon:
 			return errInUse
 		}
-	case kindAlias:
+	case plan.NameAddress, plan.NameHost:
 		d := t.aliases[name]
 		switch {
 		case d == nil:
@@ -191,11 +190,11 @@ func (t *table) expire(name string) error {
 		}
 		t.lead(d, nil)
 		delete(t.aliases, name)
-	case kindPod:
+	case plan.NameWorkload:
 		if w, known := t.pods[name]; known && w == nil {
 			delete(t.pods, name)
 		}
-	case kindOther:
+	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}
 	return nil
 }
@@ -373,7 +372,7 @@ func (t *table) find(alias string) *destination {
 func (t *table) workload(ip netip.Addr) (w *plan.Workload, known bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	w, known = t.pods["ip/"+ip.String()]
+	w, known = t.pods[plan.WorkloadName("", ip)]
 	return w, known
 }
 
@@ -400,35 +399,6 @@ func newNameEntry(n *plan.DNSName) *nameEntry {
 	e.used.Store(time.Now().UnixNano())
 	return e
 }
-
-// nameKind sorts names by what their absence means.
-type nameKind uint8
-
-const (
-	kindOther nameKind = iota + 1
-	kindDNS
-	kindAlias
-	kindPod
-)
-
-func kind(name string) nameKind {
-	first, rest, _ := strings.Cut(name, "/")
-	switch first {
-	case "dns":
-		return kindDNS
-	case "ip":
-		if _, err := netip.ParseAddr(rest); err == nil {
-			return kindPod
-		}
-		return kindAlias
-	case "host":
-		return kindAlias
-	}
-	return kindOther
-}
-
-// aliasOf is the name under which a dialled address is looked up.
-func aliasOf(a netip.AddrPort) string { return "ip/" + a.String() }
 
 func hostPort(h model.Hostname, port uint16) string {
 	return net.JoinHostPort(string(h), strconv.Itoa(int(port)))

@@ -21,7 +21,7 @@ func updates(rs ...plan.Resource) []discovery.Update {
 		u := discovery.Update{Name: r.ResourceName(), Resource: r}
 		if d, ok := r.(*plan.Destination); ok {
 			for _, a := range d.Addresses {
-				u.Aliases = append(u.Aliases, aliasOf(netip.AddrPortFrom(a, d.Port)))
+				u.Aliases = append(u.Aliases, plan.AddressName(netip.AddrPortFrom(a, d.Port)))
 			}
 		}
 		us = append(us, u)
@@ -31,7 +31,7 @@ func updates(rs ...plan.Resource) []discovery.Update {
 
 // candidates are the addresses that the service's picker has.
 func (s *sidecar) candidates() []string {
-	d := s.table.find(aliasOf(usersAddr()))
+	d := s.table.find(plan.AddressName(usersAddr()))
 	if d == nil || d.state.Load() == nil {
 		return nil
 	}
@@ -71,13 +71,13 @@ func TestApply(t *testing.T) {
 		if len(rejected) != 1 || rejected[0].Name != dst.Name || !strings.Contains(rejected[0].Reason, "regex") && !strings.Contains(rejected[0].Reason, "missing closing") {
 			t.Errorf("rejected = %+v", rejected)
 		}
-		d := s.table.find(aliasOf(usersAddr()))
+		d := s.table.find(plan.AddressName(usersAddr()))
 		if got := d.state.Load().plan.Routes[0].Matches; len(got) != 0 || len(s.candidates()) != 2 {
 			t.Errorf("in force: %+v, %v", got, s.candidates())
 		}
 	})
 	t.Run("what_was_seen_of_an_endpoint_outlives_updates", func(t *testing.T) {
-		d := s.table.find(aliasOf(usersAddr()))
+		d := s.table.find(plan.AddressName(usersAddr()))
 		e := d.state.Load().backends[0].picker.Load().All()[0]
 		e.Begin()
 		heavier := one
@@ -97,7 +97,7 @@ func TestApply(t *testing.T) {
 	})
 	t.Run("a_deleted_destination_is_not_ours", func(t *testing.T) {
 		apply(discovery.Update{Name: dst.Name}, discovery.Update{Name: shard.Name})
-		if d := s.table.find(aliasOf(usersAddr())); d == nil || d.state.Load() != nil {
+		if d := s.table.find(plan.AddressName(usersAddr())); d == nil || d.state.Load() != nil {
 			t.Errorf("find = %v; want the knowledge that there is none", d)
 		}
 		if len(s.table.shards)+len(s.table.endpoints) != 0 {
@@ -105,7 +105,7 @@ func TestApply(t *testing.T) {
 		}
 	})
 	t.Run("an_expired_name_is_asked_for_again", func(t *testing.T) {
-		alias := aliasOf(usersAddr())
+		alias := plan.AddressName(usersAddr())
 		if rejected := apply(discovery.Update{Name: alias, Expired: true}); len(rejected) != 0 {
 			t.Errorf("Apply = %+v", rejected)
 		}

@@ -40,7 +40,7 @@ func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
 			expectLine(t, r, "EHLO\n")
 			c.Close()
 		}
-		d := orders.table.find(aliasOf(usersAddr()))
+		d := orders.table.find(plan.AddressName(usersAddr()))
 		if got := netio.Verdict(d.verdict.Load()); got != netio.Opaque {
 			t.Errorf("verdict = %s, want opaque to be remembered", got)
 		}
@@ -164,7 +164,7 @@ func TestResetIsPassedOn(t *testing.T) {
 
 // anyActive reports whether an endpoint of the service carries something.
 func (s *sidecar) anyActive() bool {
-	d := s.table.find(aliasOf(usersAddr()))
+	d := s.table.find(plan.AddressName(usersAddr()))
 	for _, e := range d.state.Load().backends[0].picker.Load().All() {
 		if e.Active() > 0 {
 			return true
@@ -210,7 +210,7 @@ func TestUnknownAddresses(t *testing.T) {
 		io.Copy(c, c)
 	})
 	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: aliasOf(outside)}}) // the control plane says: not ours
+	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}}) // the control plane says: not ours
 	addr := m.entrance(orders, outside)
 	c := dial(t, addr)
 	fmt.Fprint(c, "hello\n")
