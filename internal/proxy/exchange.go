@@ -46,8 +46,10 @@ type forwarder struct {
 	wrote          bool   // the response head went downstream
 	grpcStatus     string // of the trailers, empty for none
 
-	// spells is set where the caller's sidecar, and behind it a client of HTTP/1.1, gets the response.
+	// spells is set where the caller's sidecar, and behind it a client of HTTP/1.1, gets the response; respells where this
+	// is that caller's sidecar and the called one has said how names are spelt.
 	spells   bool
+	respells bool
 	spelling []byte // scratch of markSpelling
 }
 
@@ -64,6 +66,9 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	}
 	if req.Upgrade != nil || isConnect(req) || req.ContentLength > scratch {
 		return nil
+	}
+	if req.ExpectContinue && !down.Ready() {
+		return nil // it comes when the app has asked for it
 	}
 	f.need()
 	if req.ContentLength < 0 {
@@ -171,27 +176,34 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 		if err := up.Receive(&f.resp); err != nil {
 			return err
 		}
+		if f.respells {
+			respell(&f.resp.Fields)
+		}
 		if f.resp.Status >= 200 || f.resp.Status == 101 {
 			return nil
 		}
-		if f.resp.Status == 100 {
-			continue // answered by the codec when the body was first read
-		}
-		cleanResponse(&f.resp.Fields)
-		if err := down.Respond(&f.resp); err != nil {
-			return cmp.Or(unsendable(err), downstreamError(err))
+		if err := f.respond(down); err != nil {
+			return err
 		}
 	}
 }
 
-// reply sends the response held in f.resp downstream and streams its body.
-func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
+// respond passes a response head on, with what the next hop, and nobody else, may see of the marks.
+func (f *forwarder) respond(down httpx.ServerExchange) error {
 	cleanResponse(&f.resp.Fields)
 	if f.spells {
 		f.markSpelling(&f.resp.Fields)
 	}
 	if err := down.Respond(&f.resp); err != nil {
 		return cmp.Or(unsendable(err), downstreamError(err))
+	}
+	return nil
+}
+
+// reply sends the response held in f.resp downstream and streams its body.
+func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	if err := f.respond(down); err != nil {
+		return err
 	}
 	f.wrote = true
 	switch req := down.Request(); {
@@ -368,6 +380,9 @@ func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange) {
 		defer close(done)
 		n, readErr, writeErr := copyBody(up, down, make([]byte, scratch))
 		u.bytes = n
+		if errors.Is(readErr, httpx.ErrNotContinued) {
+			return // the response says why; it is still being read from up
+		}
 		if readErr != nil {
 			// A write that fails needs no word: whoever waits for the response sees why.
 			u.err = downstreamError(readErr)

@@ -196,6 +196,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}
 	}
 	e.Accepted()
+	r.respells = r.conn == nil && down.Request().Version != httpx.HTTP2
 	r.guard.watch(down, up, r.start)
 	r.guard.arm(r.timeLeft())
 	err = r.send(down, up)
@@ -214,9 +215,6 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 		err = r.cut(err)
 	}
 	if err == nil {
-		if r.conn == nil && down.Request().Version != httpx.HTTP2 {
-			respell(&r.resp.Fields)
-		}
 		r.route.ApplyResponse(&r.resp, r.chosen)
 		err = r.reply(down, up)
 	}

@@ -23,6 +23,7 @@ const (
 	statusContinue           = 100
 	statusSwitchingProtocols = 101
 	statusNoContent          = 204
+	statusMultipleChoices    = 300
 	statusNotModified        = 304
 	statusBadRequest         = 400
 	statusRequestTimeout     = 408
@@ -53,8 +54,6 @@ var (
 	ErrBodyLength = errors.New("http/1.1: body differs from its declared length")
 	// ErrEnded means a write after End.
 	ErrEnded = errors.New("http/1.1: message was already ended")
-	// ErrNotContinued means that a request body was not asked for before the final response, so it may never come.
-	ErrNotContinued = errors.New("http/1.1: request body was not asked for")
 	// ErrNotReusable means that a connection cannot carry another exchange.
 	ErrNotReusable = errors.New("http/1.1: connection cannot carry another exchange")
 	// ErrClosedBeforeResponse is what every ClosedError is.

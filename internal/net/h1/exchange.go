@@ -1,18 +1,19 @@
 package h1
 
 import (
+	"errors"
+	"os"
 	"sync"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// continueState is who answers "Expect: 100-continue", guarded by Exchange.expect.
+// continueState is what has become of "Expect: 100-continue", guarded by Exchange.expect.
 type continueState uint8
 
 const (
-	continueSettled continueState = iota // nobody waits, or it was answered
-	continueOwed                         // the first Read of the body answers
-	continueLeft                         // the handler may answer
+	continueSettled continueState = iota // the client does not wait, or was told to go on
+	continueAwaited                      // it may be waiting for the handler's answer
 	continueRefused                      // the final head came first: the body may never come
 )
 
@@ -30,11 +31,12 @@ type Exchange struct {
 	connect          bool
 	final, ended     bool
 
-	// expect orders the reader's 100 before the writer's final head. It is only locked where expecting is set.
+	// expect orders what the reader and the writer learn of a client that waits. It is only locked where expecting is
+	// set.
 	expect    sync.Mutex
 	expecting bool
 	waiting   continueState
-	asked     bool // the reader's: it need not look again
+	settled   bool // the reader's: it need not look again
 }
 
 var _ httpx.ServerExchange = (*Exchange)(nil)
@@ -43,7 +45,7 @@ var _ httpx.ServerExchange = (*Exchange)(nil)
 func (x *Exchange) Request() *httpx.Request { return &x.req }
 
 // begin takes over a parsed request.
-func (x *Exchange) begin(o *Options) {
+func (x *Exchange) begin() {
 	r := &x.req
 	x.persist = x.head.persists(r.Version)
 	x.headRequest = string(r.Method) == "HEAD"
@@ -56,14 +58,9 @@ func (x *Exchange) begin(o *Options) {
 	default:
 		x.body.begin(bodyNone, 0)
 	}
-	x.expecting, x.asked = r.ExpectContinue, false
-	switch {
-	case !x.expecting:
-		x.waiting = continueSettled
-	case o.ForwardContinue:
-		x.waiting = continueLeft
-	default:
-		x.waiting = continueOwed
+	x.expecting, x.settled, x.waiting = r.ExpectContinue, false, continueSettled
+	if x.expecting {
+		x.waiting = continueAwaited
 	}
 }
 
@@ -74,34 +71,38 @@ func (x *Exchange) reset() {
 	x.closing, x.final, x.ended = false, false, false
 }
 
-// Read is httpx.BodyReader's. The first one asks for the body where the client waits for that, and gives
-// ErrNotContinued where the final head already answered.
+// Read is httpx.BodyReader's. Where the client waits to be told to go on, the first one waits with it, until the client
+// sends the body all the same (RFC 9110 §10.1.1) or a final head that refuses it has gone out: then it gives
+// [httpx.ErrNotContinued].
 func (x *Exchange) Read(p []byte) (int, error) {
-	if x.expecting && !x.asked {
-		if err := x.askForBody(); err != nil {
-			return 0, err
-		}
+	if x.expecting && !x.settled {
+		return x.readAwaited(p)
 	}
 	return x.body.Read(p)
 }
 
-func (x *Exchange) askForBody() error {
+func (x *Exchange) readAwaited(p []byte) (int, error) {
+	if x.isRefused() && !x.body.Ready() {
+		return 0, httpx.ErrNotContinued
+	}
+	n, err := x.body.Read(p)
 	x.expect.Lock()
 	defer x.expect.Unlock()
-	x.asked = x.waiting != continueRefused
-	if x.body.Ready() { // the client did not wait (RFC 9110 §10.1.1)
-		x.waiting = continueSettled
-		return nil
+	switch {
+	case x.waiting == continueRefused:
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			err = httpx.ErrNotContinued
+		}
+	case n > 0:
+		x.waiting, x.settled = continueSettled, true
 	}
-	if x.waiting == continueRefused {
-		return ErrNotContinued
-	}
-	if x.waiting != continueOwed {
-		return nil
-	}
-	x.waiting = continueSettled
-	_, err := x.s.link.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n"))
-	return x.s.link.cause(err)
+	return n, err
+}
+
+func (x *Exchange) isRefused() bool {
+	x.expect.Lock()
+	defer x.expect.Unlock()
+	return x.waiting == continueRefused
 }
 
 // Ready is httpx.BodyReader's.
@@ -129,7 +130,7 @@ func (x *Exchange) Respond(r *httpx.Response) error {
 	case r.Status < 200:
 		return x.respondInterim(r)
 	}
-	x.settleContinue()
+	x.settleContinue(r.Status)
 	return x.respondFinal(r)
 }
 
@@ -141,7 +142,7 @@ func (x *Exchange) respondInterim(r *httpx.Response) error {
 		x.expect.Lock()
 		defer x.expect.Unlock()
 		if r.Status == statusContinue {
-			if x.waiting == continueSettled { // by the reader, or before
+			if x.waiting == continueSettled { // by the body that came, or before
 				return nil // once is enough
 			}
 			x.waiting = continueSettled
@@ -161,17 +162,22 @@ func (x *Exchange) switchProtocols(r *httpx.Response) error {
 	return x.out.flush()
 }
 
-// settleContinue makes sure that no 100 follows the final head. A client that was not told to go on may or may not
-// send the body, so nobody can tell what comes next on the connection (RFC 9110 §10.1.1).
-func (x *Exchange) settleContinue() {
+// settleContinue is for a final head before the client was told to go on. It may or may not send the body now, so nobody
+// can tell what comes next on the connection (RFC 9110 §10.1.1). Where the head refuses or redirects the request, a
+// client that waited sends nothing, and whoever reads the body is told so.
+func (x *Exchange) settleContinue(status int) {
 	if !x.expecting {
 		return
 	}
 	x.expect.Lock()
 	defer x.expect.Unlock()
-	if x.waiting != continueSettled {
-		x.persist = false
+	if x.waiting == continueSettled {
+		return
+	}
+	x.persist = false
+	if status >= statusMultipleChoices {
 		x.waiting = continueRefused
+		x.s.in.interrupt()
 	}
 }
 

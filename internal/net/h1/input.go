@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -21,6 +22,8 @@ type input struct {
 	timed bool
 	// deadline is the one last set here.
 	deadline time.Time
+	// interrupted says that reading is over before the message is, see interrupt.
+	interrupted atomic.Bool
 
 	// fd is the descriptor of a plain socket, nil for any other connection. got and readErr are what try, a
 	// method value kept so that reading does not allocate, read last; poll tells it not to wait.
@@ -201,7 +204,14 @@ func (in *input) leftover(err error) bool {
 	if in.aborted() != nil {
 		return false
 	}
-	return in.setDeadline(time.Time{}) == nil
+	return !in.interrupted.Load() && in.setDeadline(time.Time{}) == nil && !in.interrupted.Load()
+}
+
+// interrupt makes reads fail that would wait, those under way as well: what is waited for may never come. Only a lingering
+// close reads after it. Safe from any goroutine.
+func (in *input) interrupt() {
+	in.interrupted.Store(true) // before the deadline: leftover looks again after clearing one
+	_ = in.conn.SetReadDeadline(time.Unix(1, 0))
 }
 
 func (in *input) setDeadline(t time.Time) error {

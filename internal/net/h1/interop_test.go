@@ -68,6 +68,9 @@ func TestNetHTTPClientToOurServer(t *testing.T) {
 		case "/echo":
 			return echo(x)
 		case "/slurp":
+			if err := x.Respond(&httpx.Response{Status: 100}); err != nil {
+				return err
+			}
 			body, err := io.ReadAll(x)
 			if err != nil {
 				return err

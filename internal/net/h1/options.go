@@ -56,9 +56,6 @@ type Options struct {
 	// Draining, where not nil, is closed when every response head from then on must say that it is the last. Waiting
 	// connections are woken by Server.Shutdown only.
 	Draining <-chan struct{}
-	// ForwardContinue leaves the answer to "Expect: 100-continue" to the handler, which sends it with
-	// Respond(100). Otherwise the first Read of the body sends it.
-	ForwardContinue bool
 }
 
 func (o *Options) setDefaults() {

@@ -73,7 +73,7 @@ func (s *Server) next() error {
 	if err := parseRequest(&s.x.req, &s.x.head, s.opts.limits(), s.scheme); err != nil {
 		return err
 	}
-	s.x.begin(&s.opts)
+	s.x.begin()
 	s.active = true
 	return nil
 }

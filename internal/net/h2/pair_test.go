@@ -88,8 +88,8 @@ func TestInterimHeadsComeOneByOne(t *testing.T) {
 		s.End(nil)
 	}, setup{})
 	r := request("POST", "/")
-	r.ExpectContinue = true
-	got, err := p.exchange(r, "", nil)
+	r.ContentLength, r.ExpectContinue = 1, true
+	got, err := p.exchange(r, "x", nil)
 	if err != nil || got.Head != "100 103 204 " {
 		t.Fatalf("heads = %q, %v, want 100 103 204", got.Head, err)
 	}

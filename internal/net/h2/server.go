@@ -162,10 +162,12 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 	s.headRequest = string(r.Method) == "HEAD"
 	s.tunnel = r.Upgrade != nil || string(r.Method) == "CONNECT"
 	s.declared = r.ContentLength
+	s.awaits = r.ExpectContinue && !h.has(flagEndStream)
 	if h.has(flagEndStream) {
 		if r.ContentLength < 0 {
 			r.ContentLength = 0
 		}
+		r.ExpectContinue = false // there is no body to wait with
 		return true, c.receivedEnd(&s.stream)
 	}
 	return true, nil
@@ -193,6 +195,8 @@ func (c *conn) answerTooLarge(h frameHeader) {
 type ServerStream struct {
 	stream
 	request httpx.Request
+	// awaits says that the client may hold the body back until it is told to go on. Guarded by conn.mu.
+	awaits bool
 }
 
 var (
@@ -244,6 +248,8 @@ func (s *ServerStream) Respond(r *httpx.Response) error {
 		s.sentHead = true
 	case status >= 200:
 		length = s.final(r, ignored)
+	case status == 100:
+		s.awaits = false
 	}
 	out, at := c.beginBlock(&s.stream)
 	out.b = c.enc.response(out.b, status, r, length)
@@ -265,6 +271,10 @@ func (s *ServerStream) final(r *httpx.Response, ignored bool) int64 { //nolint:r
 		return -1
 	}
 	s.tunnel = false
+	if s.awaits && r.Status >= 300 && s.arrived == 0 && !s.recvEnd && s.rerr == nil {
+		s.rerr = httpx.ErrNotContinued // a client that waited sends nothing after a refusal or a redirect
+		s.wakeReader()
+	}
 	s.bodyless = s.headRequest || r.Status == 204 || r.Status == 304
 	if !s.bodyless {
 		s.promised = r.ContentLength

@@ -1,6 +1,13 @@
 package httpx
 
-import "io"
+import (
+	"errors"
+	"io"
+)
+
+// ErrNotContinued means that a client that waits to be told to go on (Request.ExpectContinue) got its final answer instead,
+// so that its body may never come.
+var ErrNotContinued = errors.New("request body was not asked for")
 
 // IsEnd reports whether what Read returned is the end of a message as its sender meant it. Only io.EOF itself is: an
 // error that has io.EOF somewhere inside tells of something else that ended, and a message that ends with that is cut.
@@ -42,7 +49,9 @@ type Request struct {
 	ContentLength int64
 	// Upgrade is the protocol asked for ("websocket"), nil where there is none. For CONNECT it is nil as well.
 	Upgrade []byte
-	// ExpectContinue is set where the client waits for a 100.
+	// ExpectContinue is set where the client waits, for as long as it likes, for a 100 before it sends the body. The
+	// 100 is the handler's to send; reading the body ends in ErrNotContinued where a final head that refuses the
+	// request went out before.
 	ExpectContinue bool
 }
 
