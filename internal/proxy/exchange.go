@@ -81,7 +81,7 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 			break
 		}
 		if err != nil {
-			return downstreamError(err)
+			return bodyError(err)
 		}
 	}
 	f.received = int64(f.held)
@@ -100,7 +100,7 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 			break
 		}
 		if err != nil {
-			return downstreamError(err)
+			return bodyError(err)
 		}
 	}
 	f.received = int64(f.held)
@@ -385,7 +385,7 @@ func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange) {
 		}
 		if readErr != nil {
 			// A write that fails needs no word: whoever waits for the response sees why.
-			u.err = downstreamError(readErr)
+			u.err = bodyError(readErr)
 			up.Abort(u.err)
 			return
 		}
@@ -464,6 +464,16 @@ func downstreamError(err error) error {
 		return err
 	}
 	return &httpx.Error{Kind: httpx.DownstreamGone, Err: err}
+}
+
+// bodyError says why a request's body could not be read: it breaks a rule, of which its client can be told as long as it
+// has got no other answer, or the client is gone.
+func bodyError(err error) error {
+	var rule *h1.Error
+	if errors.As(err, &rule) {
+		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
+	}
+	return downstreamError(err)
 }
 
 func isDownstream(err error) bool {

@@ -32,15 +32,15 @@ func rewritten(req *httpx.Request, origin string) error {
 	return &httpx.Error{Kind: httpx.Unsendable, Object: origin, Detail: "path " + strconv.Quote(string(req.Path)) + " does not begin with /"}
 }
 
-// isFinal reports whether an exchange has failed for good before its response head: its client is gone, or its head
-// cannot be sent to anybody.
+// isFinal reports whether an exchange has failed for good before its response head: its client is gone or sends what is
+// no HTTP, or its head cannot be sent to anybody.
 func isFinal(err error) bool {
 	var e *httpx.Error
 	if !errors.As(err, &e) {
 		return false
 	}
 	switch e.Kind { //nolint:exhaustive // all others may be tried elsewhere
-	case httpx.DownstreamGone, httpx.Unsendable, httpx.HeaderTooLarge, httpx.UpstreamProtocolError:
+	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.UpstreamProtocolError:
 		return true
 	}
 	return false

@@ -3,6 +3,7 @@ package h1
 import (
 	"errors"
 	"io"
+	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
@@ -47,6 +48,8 @@ type body struct {
 	left     int64 // of the body, or of the chunk
 	overhead int64
 	err      error
+	// broken is set with err, for the goroutine that writes.
+	broken   atomic.Bool
 	trailers httpx.Fields
 	collect  collector
 	// hurried says that the sender was told to go on, see input.acknowledge.
@@ -58,6 +61,7 @@ func (b *body) begin(k bodyKind, length int64) {
 	if k == bodyLength {
 		b.left = length
 	}
+	b.broken.Store(false)
 	b.trailers.Reset()
 	b.collect = collector{}
 }
@@ -77,6 +81,7 @@ func (b *body) advance() (int, error) {
 		n, err := b.advanceChunks()
 		if err != nil {
 			b.err = err
+			b.broken.Store(true)
 		}
 		if n > 0 || err != nil || b.state != chunkDone {
 			return n, err
@@ -281,6 +286,7 @@ func (b *body) fail(err error) error {
 		err = io.ErrUnexpectedEOF
 	}
 	b.err = err
+	b.broken.Store(true)
 	return err
 }
 

@@ -202,8 +202,9 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 	case fr.length < 0:
 		m, fr.chunked = modeChunked, true
 	}
-	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request.
-	x.closing = !x.persist || x.connect || x.s.isDraining()
+	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request; of a
+	// body that broke nobody knows where it ends.
+	x.closing = !x.persist || x.connect || x.body.broken.Load() || x.s.isDraining()
 	fr.close = x.closing
 	fr.keepAlive = !x.closing && x.req.Version == httpx.HTTP10
 	putResponse(&x.out, r, fr)
