@@ -3,7 +3,6 @@ package compile_test
 import (
 	"bytes"
 	"fmt"
-	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -549,40 +548,23 @@ func (m *mesh) endpoints(b *plan.Backend) []string {
 	return out
 }
 
-// tcpDecision prints where a connection goes. It reads the conditions itself: what decides in the proxy also knows the
-// original destination, which a case has no use for.
+// tcpDecision prints where a connection goes that was meant for the first address of its destination.
 func tcpDecision(dst *plan.Destination, c call) []string {
-	for _, r := range dst.TCP {
-		if len(r.Matches) > 0 && !slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return holds(m, dst, c) }) {
-			continue
+	to := netip.AddrPortFrom(netip.Addr{}, dst.Port)
+	if len(dst.Addresses) > 0 {
+		to = netip.AddrPortFrom(dst.Addresses[0], dst.Port)
+	}
+	r := route.CompileTCP(dst.TCP).Match(route.Connection{To: to, ServerName: c.sni}, c.source)
+	if r == nil {
+		return []string{"no route"}
+	}
+	var out []string
+	for _, b := range r.Plan.Backends {
+		line := cluster(&dst.Backends[b.Backend])
+		if len(r.Plan.Backends) > 1 {
+			line = fmt.Sprintf("%d %s", b.Weight, line)
 		}
-		var out []string
-		for _, b := range r.Backends {
-			line := cluster(&dst.Backends[b.Backend])
-			if len(r.Backends) > 1 {
-				line = fmt.Sprintf("%d %s", b.Weight, line)
-			}
-			out = append(out, line)
-		}
-		return out
+		out = append(out, line)
 	}
-	return []string{"no route"}
-}
-
-func holds(m model.TCPMatch, dst *plan.Destination, c call) bool {
-	if m.Port != 0 && m.Port != dst.Port || m.SourceNamespace != "" && m.SourceNamespace != c.source.Namespace {
-		return false
-	}
-	for name := range maps.Keys(m.SourceLabels) {
-		if c.source.Labels[name] != m.SourceLabels[name] {
-			return false
-		}
-	}
-	if len(m.SNI) > 0 && !slices.ContainsFunc(m.SNI, func(s string) bool { return model.Hostname(s).Covers(model.Hostname(c.sni)) }) {
-		return false
-	}
-	return len(m.DestinationSubnets) == 0 || slices.ContainsFunc(m.DestinationSubnets, func(s string) bool {
-		prefix, err := netip.ParsePrefix(s)
-		return err == nil && slices.ContainsFunc(dst.Addresses, prefix.Contains)
-	})
+	return out
 }

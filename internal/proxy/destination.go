@@ -41,10 +41,10 @@ type resource struct {
 // compiled is the configuration of a destination, ready for use. Immutable but for the pickers, which follow the
 // endpoints.
 type compiled struct {
-	plan     *plan.Destination
-	routes   *route.Table
-	byName   bool // TCP routes ask for the TLS server name
-	backends []*backend
+	plan      *plan.Destination
+	routes    *route.Table
+	tcpRoutes *route.TCPTable
+	backends  []*backend
 	// local counts answers that the proxy gave itself; tcp the connections that reached no endpoint.
 	local, localGRPC *telemetry.HTTPScope
 	tcp              *telemetry.TCPScope

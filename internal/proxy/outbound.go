@@ -76,7 +76,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 
 // named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
 func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
-	if !state.byName {
+	if !state.tcpRoutes.AsksServerName() {
 		return true
 	}
 	var err error

@@ -10,31 +10,6 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func TestMatchSNI(t *testing.T) {
-	tests := []struct {
-		name  string
-		names []string
-		asked string
-		want  bool
-	}{
-		{"no_names_match_anything", nil, "", true},
-		{"exact", []string{"a.example.com"}, "a.example.com", true},
-		{"case_does_not_count", []string{"A.example.com"}, "a.EXAMPLE.com", true},
-		{"wildcard", []string{"*.example.com"}, "a.example.com", true},
-		{"wildcard_does_not_cover_its_own_suffix", []string{"*.example.com"}, "example.com", false},
-		{"another", []string{"a.example.com"}, "b.example.com", false},
-		{"no_name_asked", []string{"a.example.com"}, "", false},
-		{"second_of_two", []string{"a.example.com", "b.example.com"}, "b.example.com", true},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := matchSNI(tt.names, tt.asked); got != tt.want {
-				t.Errorf("matchSNI(%q, %q) = %v, want %v", tt.names, tt.asked, got, tt.want)
-			}
-		})
-	}
-}
-
 func TestTLSIsRoutedByServerName(t *testing.T) {
 	m := newMesh(t)
 	orders, one, two := m.sidecar("orders"), m.sidecar("one"), m.sidecar("two")

@@ -270,7 +270,7 @@ func (t *table) compile(p *plan.Destination) (*compiled, error) {
 		return nil, err
 	}
 	return &compiled{
-		plan: p, routes: routes, byName: asksServerName(p.TCP),
+		plan: p, routes: routes, tcpRoutes: route.CompileTCP(p.TCP),
 		local:     t.metrics.HTTP(t.labels(p, nil, "http")),
 		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
 		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),

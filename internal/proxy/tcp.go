@@ -5,14 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"net/netip"
-	"slices"
 	"time"
 
-	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 )
@@ -141,57 +137,17 @@ func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, erro
 
 // tcpBackend chooses the backend for a connection.
 func (c *outboundCall) tcpBackend(state *compiled) (*backend, error) {
-	src := c.o.self.caller()
-	for i := range state.plan.TCP {
-		r := &state.plan.TCP[i]
-		if len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool { return matchTCP(m, c.local, src) && matchSNI(m.SNI, c.sni) }) {
-			return pickTCP(state, r)
-		}
+	r := state.tcpRoutes.Match(route.Connection{To: c.local, ServerName: c.sni}, c.o.self.caller())
+	if r == nil {
+		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no tcp route matches"}
 	}
-	return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no tcp route matches"}
-}
-
-func pickTCP(state *compiled, r *plan.TCPRoute) (*backend, error) {
-	total := uint64(0)
-	for _, w := range r.Backends {
-		total += uint64(w.Weight)
+	at, ok := r.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
+	if !ok {
+		return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Plan.Origin, Detail: "every backend has weight 0"}
 	}
-	if total == 0 {
-		return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: "every backend has weight 0"}
+	b := state.backends[at]
+	if b.plan.Missing != "" {
+		return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.plan.Missing}
 	}
-	n := rand.Uint64N(total) //nolint:gosec // spreading load needs no secrecy
-	for _, w := range r.Backends {
-		if n < uint64(w.Weight) {
-			b := state.backends[w.Backend]
-			if b.plan.Missing != "" {
-				return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.plan.Missing}
-			}
-			return b, nil
-		}
-		n -= uint64(w.Weight)
-	}
-	return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Origin, Detail: "every backend has weight 0"}
-}
-
-// matchTCP evaluates what can be known of a connection before it carries anything.
-func matchTCP(m model.TCPMatch, dst netip.AddrPort, src route.Caller) bool {
-	if m.Port != 0 && m.Port != dst.Port() || m.SourceNamespace != "" && m.SourceNamespace != src.Namespace {
-		return false
-	}
-	for k, v := range m.SourceLabels {
-		if src.Labels[k] != v {
-			return false
-		}
-	}
-	if len(m.DestinationSubnets) == 0 {
-		return true
-	}
-	return slices.ContainsFunc(m.DestinationSubnets, func(s string) bool {
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
-			a, aerr := netip.ParseAddr(s)
-			return aerr == nil && a == dst.Addr()
-		}
-		return p.Contains(dst.Addr())
-	})
+	return b, nil
 }

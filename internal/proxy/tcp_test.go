@@ -17,7 +17,6 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
 func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
@@ -230,32 +229,3 @@ type answers struct{}
 
 func (answers) Use(string)                          {}
 func (answers) Await(context.Context, string) error { return nil }
-
-func TestMatchTCP(t *testing.T) {
-	dst := netip.MustParseAddrPort("10.96.0.5:3306")
-	src := route.Caller{Namespace: "myapp", Labels: map[string]string{"app": "orders"}}
-	tests := []struct {
-		name string
-		m    model.TCPMatch
-		want bool
-	}{
-		{"empty_always", model.TCPMatch{}, true},
-		{"port", model.TCPMatch{Port: 3306}, true},
-		{"other_port", model.TCPMatch{Port: 3307}, false},
-		{"source_namespace", model.TCPMatch{SourceNamespace: "myapp"}, true},
-		{"other_source_namespace", model.TCPMatch{SourceNamespace: "other"}, false},
-		{"source_label", model.TCPMatch{SourceLabels: map[string]string{"app": "orders"}}, true},
-		{"other_source_label", model.TCPMatch{SourceLabels: map[string]string{"app": "orders", "v": "1"}}, false},
-		{"subnet", model.TCPMatch{DestinationSubnets: []string{"192.168.0.0/16", "10.96.0.0/12"}}, true},
-		{"other_subnet", model.TCPMatch{DestinationSubnets: []string{"192.168.0.0/16"}}, false},
-		{"single_address", model.TCPMatch{DestinationSubnets: []string{"10.96.0.5"}}, true},
-		{"nonsense_never", model.TCPMatch{DestinationSubnets: []string{"ten"}}, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := matchTCP(tt.m, dst, src); got != tt.want {
-				t.Errorf("matchTCP = %t, want %t", got, tt.want)
-			}
-		})
-	}
-}

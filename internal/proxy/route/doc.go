@@ -1,5 +1,5 @@
 // Package route says what the rules of a destination do to a request: which route matches it, which backend gets it, what
-// becomes of its headers and path, or which answer the proxy gives itself.
+// becomes of its headers and path, or which answer the proxy gives itself. Opaque connections have rules too (tcp.go).
 //
 // In: plan routes, and the head of a request. Out: a Table, compiled once and read by any number of goroutines, whose
 // Match, Pick and Apply functions allocate nothing; they use the memory behind the head's fields for scratch. Paths are

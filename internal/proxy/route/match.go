@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"fmt"
-	"math"
+	"math/bits"
 	"strconv"
 	"strings"
 
@@ -220,13 +220,19 @@ func (r *Route) Pick(random uint64) *Backend {
 	if r.total == 0 {
 		return nil
 	}
-	at := random / (math.MaxUint64/r.total + 1)
+	at := share(random, r.total)
 	for i := range r.backends {
 		if at < r.backends[i].upTo {
 			return &r.backends[i]
 		}
 	}
 	return &r.backends[len(r.backends)-1]
+}
+
+// share makes a number below total of one that is uniform over all values.
+func share(random, total uint64) uint64 {
+	at, _ := bits.Mul64(random, total)
+	return at
 }
 
 // headerMatcher compares the value of a header, all of its fields joined by commas (RFC 9110 §5.3).
