@@ -32,6 +32,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	c.policyConflicts(policies)
 	c.peerPolicies(r.PeerAuthentications())
 	c.duplicateHosts(r.Services())
+	c.nameless(r.ServicesByNameAlone())
 	slices.SortStableFunc(c.problems, compareProblems)
 	return slices.CompactFunc(c.problems, func(a, b model.Problem) bool { return a == b })
 }
@@ -91,8 +92,8 @@ func (c *checker) gateways(rs *model.RouteSet) {
 	}
 }
 
-// hosts reports hosts of a VirtualService or a TrafficSplit that look like a Service's and are none. Any other unknown host is a
-// virtual one, found by its name in requests.
+// hosts reports hosts of a VirtualService or a TrafficSplit that nothing defines: calls to them are not found, unless a
+// ServiceEntry says at which port they are made.
 func (c *checker) hosts(rs *model.RouteSet) {
 	if isGateway(rs) {
 		return // see parents
@@ -103,10 +104,20 @@ func (c *checker) hosts(rs *model.RouteSet) {
 			field = "spec.service"
 		}
 		full, found := c.as(rs.Ref.Namespace).resolveHost(h, rs.Ref.Namespace)
-		if len(found) == 0 && !h.Wildcard() && strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain) {
+		switch {
+		case len(found) > 0 || h.Wildcard() && c.coversAny(h):
+		case strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain):
 			c.report(rs.Ref, &missing{field: field, message: unknownHost(full)}, c.didYouMean(h, rs.Ref.Namespace))
+		case h != "*":
+			c.report(rs.Ref, &missing{field: field, message: fmt.Sprintf("host %q has no effect: no Service or ServiceEntry defines it", full)},
+				"write a ServiceEntry for it, with resolution: NONE where calls are to go where the app meant them")
 		}
 	}
+}
+
+// coversAny reports whether a wildcard covers a host that something defines.
+func (c *checker) coversAny(wildcard model.Hostname) bool {
+	return slices.ContainsFunc(c.r.Services(), func(s *model.Service) bool { return wildcard.Covers(s.Host) })
 }
 
 // backends reports what a route set refers to in vain.
@@ -190,6 +201,10 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 		return
 	}
 	c.misplaced(p, found[0])
+	if s := found[0]; s.Host.Wildcard() {
+		c.warn(p.Ref, "spec.host", fmt.Sprintf("no Service or ServiceEntry defines %s by itself: calls to it are calls to %s of %s, whose rules count", full, s.Host, s.Origin),
+			fmt.Sprintf("write host: %q, or a ServiceEntry for %s", s.Host, full))
+	}
 	if len(p.Subsets) == 0 {
 		return
 	}
@@ -303,6 +318,22 @@ func (c *checker) duplicateHosts(services []*model.Service) {
 					c.warn(first.Origin, serviceField(first), fmt.Sprintf(message, second.Origin), "")
 					c.warn(second.Origin, serviceField(second), fmt.Sprintf(message, first.Origin), "remove the host from one of them")
 				}
+			}
+		}
+	}
+}
+
+// nameless reports ports of ServiceEntries at which calls cannot be told from others: the host has no address, and what
+// is called there names no host unless it happens to begin with TLS. Istio takes every call to the port for them.
+func (c *checker) nameless(entries []*model.Service) {
+	for _, s := range entries {
+		if _, auto := c.r.AutoAddress(s.Key.Namespace, s.Host); auto {
+			continue
+		}
+		for i := range s.Ports {
+			if p := &s.Ports[i]; p.Protocol == model.TCP {
+				c.warn(s.Origin, "spec.ports", fmt.Sprintf("calls to port %d of %s are found by TLS server name only: the host has no address, and plain TCP names none", p.Port, s.Host),
+					"write spec.addresses, or protocol TLS where clients speak it")
 			}
 		}
 	}

@@ -71,6 +71,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
+			NamedPorts: v.namedPorts(),
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameUnknown:
 	}

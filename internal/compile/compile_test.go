@@ -54,6 +54,22 @@ func TestCompileMesh(t *testing.T) {
 	}
 }
 
+// TestNamedPorts: every sidecar knows from the start at which ports hosts are called that have no address, or that apps
+// may have resolved by themselves. At all others nothing is looked into.
+func TestNamedPorts(t *testing.T) {
+	snap := snapshot(t, `
+service users.myapp ip=10.96.0.1 port=http:8081:HTTP
+entry none.example.com ns=shop resolution=ORIGINAL_DST port=http:80:HTTP port=tcp:9000:TCP
+entry *.example.com ns=shop resolution=STATIC port=tls:443:TLS endpoint=192.0.2.1
+entry dns.example.com ns=shop resolution=STRICT_DNS port=http:8080:HTTP
+entry addressed.example.com ns=shop resolution=STATIC port=http:8082:HTTP endpoint=192.0.2.1 ip=198.51.100.1
+`)
+	mesh, _ := compile.Compile(store.NewReader(snap), global(), "mesh").(*plan.MeshGlobal)
+	if diff := cmp.Diff([]uint16{80, 443, 8080, 9000}, mesh.NamedPorts); diff != "" {
+		t.Errorf("NamedPorts (-want +got):\n%s", diff)
+	}
+}
+
 // TestCompileNamesItself asks for every kind of resource and compares its name with the question.
 func TestCompileNamesItself(t *testing.T) {
 	snap := snapshot(t, `

@@ -109,7 +109,7 @@ func (v view) resolveTarget(written plan.HostPort) (string, bool) {
 			found := find(h)
 			known = known || len(found) > 0
 			if s, p := withPort(found, written.Port); p != nil {
-				return v.destinationFor(plan.HostPort{Host: h, Port: written.Port}, s), true
+				return v.destinationFor(plan.HostPort{Host: v.mostSpecific(h, s), Port: written.Port}, s), true
 			}
 		}
 	}
@@ -123,6 +123,31 @@ func (v view) resolveTarget(written plan.HostPort) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// mostSpecific gives the longest name between h and the host of s, a wildcard that covers it, that anybody has routes
+// for: names below a wildcard come in any number, and share one destination as far as nothing tells them apart.
+func (v view) mostSpecific(h model.Hostname, s *model.Service) model.Hostname {
+	for _, level := range levels(h) {
+		if level == s.Host || len(v.r.RouteSetsByHost(level)) > 0 {
+			return level
+		}
+	}
+	return s.Host
+}
+
+// namedPorts lists the ports of the hosts that can be told by their names alone.
+func (v view) namedPorts() []uint16 {
+	var out []uint16
+	for _, s := range v.r.ServicesByNameAlone() {
+		for i := range s.Ports {
+			if s.Ports[i].Protocol != model.UDP {
+				out = append(out, s.Ports[i].Port)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // virtualHostName names the destination of a host that has routes only.

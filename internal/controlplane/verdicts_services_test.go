@@ -31,7 +31,7 @@ func serviceEntries() []ruling {
 		{"several names with HTTP", fine, "", "{hosts: [a.com, b.com], " + web + ", resolution: DNS}"},
 		{"several names with TCP", refused, "spec.ports[0].protocol", "{hosts: [a.com, b.com], ports: [{number: 9, name: tcp, protocol: TCP}], resolution: DNS}"},
 		{"several names with whatever", refused, "spec.ports[0].protocol", "{hosts: [a.com, b.com], ports: [{number: 9, name: a}], resolution: DNS}"},
-		{"several names that do not matter", fine, "", "{hosts: [a.com, b.com], ports: [{number: 9, name: tcp, protocol: TCP}]}"},
+		{"several names that do not matter", warned, "spec.ports", "{hosts: [a.com, b.com], ports: [{number: 9, name: tcp, protocol: TCP}]}"},
 		{"endpoints", fine, "", static("{address: 10.1.2.3, ports: {http: 8080}, labels: {version: v1}}")},
 		{"an endpoint by name", refused, "spec.endpoints[0].address", static("{address: b.com}")},
 		{"an endpoint without address", refused, "spec.endpoints[0].address", static("{labels: {a: b}}")},

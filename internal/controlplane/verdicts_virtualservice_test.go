@@ -13,7 +13,7 @@ func virtualServices() []ruling {
 	return []ruling{
 		{"a host and a route", fine, "", "{hosts: [web], " + route + "}"},
 		{"several hosts", fine, "", "{hosts: [web, api.shop.svc.cluster.local, '*.example.com'], " + route + "}"},
-		{"an address", fine, "", "{hosts: [10.1.2.3], " + route + "}"},
+		{"an address", warned, "spec.hosts[0]", "{hosts: [10.1.2.3], " + route + "}"},
 		{"mesh alone", fine, "", "{hosts: [web], gateways: [mesh], " + route + "}"},
 		{"mesh and a gateway", warned, "spec.gateways[1]", "{hosts: [web], gateways: [mesh, edge/public], " + route + "}"},
 		{"a gateway alone", warned, "spec.gateways", "{hosts: [shop.example.com], gateways: [public], " + route + "}"},

@@ -281,4 +281,5 @@ func (c *coder) mesh(m *plan.MeshGlobal) {
 	c.bool(4, &m.RefuseUnknown)
 	enum(c, 5, &m.AccessLog, plan.AccessLogJSON, plan.AccessLogText)
 	enum(c, 6, &m.Paths, plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes)
+	packed(c, 7, &m.NamedPorts, func(p uint16) uint64 { return uint64(p) }, func(u uint64) uint16 { return uint16(u) }) //nolint:gosec // what is no port names none
 }

@@ -306,6 +306,9 @@ type MeshGlobal struct {
 	RefuseUnknown bool
 	AccessLog     AccessLogFormat
 	Paths         PathNormalization
+	// NamedPorts are the ports, ascending, at which hosts without an address of their own are called: there, what goes to
+	// an address that is not the mesh's is told by the host that it names.
+	NamedPorts []uint16
 }
 
 // ResourceName implements Resource.

@@ -31,22 +31,31 @@ type outboundCall struct {
 
 func (c *outboundCall) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
 	r := &requester{c: c}
+	c.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.handle(ctx, ex) })
+}
+
+func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
+	c.o.serveHTTP2(ctx, client, c, func(r *requester, s httpx.ServerExchange) { r.handle(ctx, s) })
+}
+
+// serveHTTP1 has the requests of a connection handled, one after the other. What is none is counted by r.
+func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, r *requester, handle func(httpx.ServerExchange)) {
 	h := &http1Service{
-		buffers: c.o.buffers, draining: c.o.draining, refused: r.refused, clients: &c.o.upstreams.clients, guard: &r.guard,
-		handle: func(ex httpx.ServerExchange) { r.handle(ctx, ex) },
+		buffers: o.buffers, draining: o.draining, refused: r.refused, clients: &o.upstreams.clients, guard: &r.guard, handle: handle,
 	}
 	h.serve(ctx, client)
 }
 
-func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
+// serveHTTP2 has the requests of a connection handled, each by a requester of its own that begins as one of c.
+func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *outboundCall, handle func(*requester, httpx.ServerExchange)) {
 	var idle sync.Pool
-	o := h2.Options{Pool: c.o.h2pool, Workers: c.o.workers}
-	serveHTTP2(ctx, client, o, ending{draining: c.o.draining}, func(s httpx.ServerExchange) {
+	opts := h2.Options{Pool: o.h2pool, Workers: o.workers}
+	serveHTTP2(ctx, client, opts, ending{draining: o.draining}, func(s httpx.ServerExchange) {
 		r, _ := idle.Get().(*requester)
 		if r == nil {
 			r = &requester{c: c}
 		}
-		r.handle(ctx, s)
+		handle(r, s)
 		idle.Put(r)
 	})
 }

@@ -10,9 +10,9 @@
 //
 // What a route or a DestinationRule asks beyond that is one file each: fault.go, mirror.go (copies in the background),
 // gate.go (connection pool limits), pool_policy.go (TLS origination), dns_endpoints.go (endpoints given by name),
-// original.go (calls that go where the app dialled), grpc.go (the proxy's own answers to gRPC). admit.go decides who may
-// come in plainly, guard.go ends requests whose time is up or whose client has gone, outage.go keeps a control plane
-// that is away from making every first use wait.
+// original.go (calls that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own
+// answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
+// gone, outage.go keeps a control plane that is away from making every first use wait.
 //
 // Ownership: table is written by the discovery client's goroutine and by resolvers of endpoint names, and read under a read
 // lock once per connection; compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing

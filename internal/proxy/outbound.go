@@ -31,6 +31,7 @@ type outbound struct {
 	log       *slog.Logger
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
+	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
 	draining      <-chan struct{}
 	mirrors       *mirrors
 }
@@ -42,14 +43,14 @@ const firstUse = 3 * time.Second
 func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
 	d := o.destination(ctx, dst)
 	if d == nil {
-		o.passThrough(ctx, conn, dst)
+		o.foreign(ctx, conn, dst)
 		return
 	}
 	d.active.Add(1)
 	defer d.leave()
 	state := d.state.Load()
 	if state == nil {
-		o.passThrough(ctx, conn, dst)
+		o.foreign(ctx, conn, dst)
 		return
 	}
 	client := netio.NewPeekConn(conn)
@@ -89,7 +90,11 @@ func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
 
 // destination finds what the app called, asking the control plane on first use.
 func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destination {
-	alias := plan.AddressName(dst)
+	return o.lookUp(ctx, plan.AddressName(dst))
+}
+
+// lookUp finds what an alias leads to, asking the control plane on first use.
+func (o *outbound) lookUp(ctx context.Context, alias string) *destination {
 	d := o.table.find(alias)
 	if d != nil && d.state.Load() != nil {
 		return d
@@ -105,36 +110,14 @@ func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destina
 		if errors.Is(err, errAway) {
 			level = slog.LevelDebug // said when the first one waited in vain
 		}
-		o.log.LogAttrs(ctx, level, "control plane did not say what is behind an address, passing through",
-			slog.String("address", dst.String()), slog.Any("error", err))
+		o.log.LogAttrs(ctx, level, "control plane did not say what is behind an address or host, taken for unknown",
+			slog.String("name", alias), slog.Any("error", err))
 	}
 	return o.table.find(alias)
 }
 
-// passThrough carries a connection to an address that the mesh does not know, as it is.
-func (o *outbound) passThrough(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
-	client := newRawTunnel(conn)
-	cluster, refused := model.Hostname("PassthroughCluster"), o.refuseUnknown.Load()
-	if refused {
-		cluster = "BlackHoleCluster"
-	}
-	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: cluster})
-	scope.Opened()
-	defer scope.Closed()
-	if refused {
-		client.Abort(nil)
-		return
-	}
-	dial, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	server, err := o.upstreams.plain(dial, dst)
-	if err != nil {
-		o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
-		client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
-		return
-	}
-	r := o.upstreams.join(ctx, client, newRawTunnel(server), neverIdle)
-	scope.Bytes(r.received, r.sent)
+func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error) {
+	o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
 }
 
 // speak serves a client-first connection by what its first bytes were.

@@ -291,6 +291,7 @@ func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.access.SetFormat(g.AccessLog)
 	p.self.paths.Store(uint32(g.Paths))
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
+	p.outbound.namedPorts.Store(&g.NamedPorts)
 }
 
 // dialPlain connects to an address that a call of the workload goes to.

@@ -96,9 +96,11 @@ func tables() []conformance {
 			update: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "api"), changedEntry) },
 			remove: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "api")) },
 			reads: map[string]func(*store.Reader) any{
-				"of": func(r *store.Reader) any { return slot(r.AutoAddress("myapp", "api.example.com")) },
-				"at": func(r *store.Reader) any { return slot(r.AutoAddressAt(addr("240.240.166.99"))) },
+				"of":      func(r *store.Reader) any { return slot(r.AutoAddress("myapp", "api.example.com")) },
+				"at":      func(r *store.Reader) any { return slot(r.AutoAddressAt(addr("240.240.166.99"))) },
+				"by name": func(r *store.Reader) any { return list(r.ServicesByNameAlone()) },
 			},
+			updated: []string{"by name"},
 		},
 		{
 			name:   "slices",

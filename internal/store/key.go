@@ -20,14 +20,15 @@ const (
 	ServicesByAddress // a single address; prefixes are under ServicesByRange
 	ServicesByRange   // "": all services that have a prefix longer than one address
 	ServicesWithoutAddress
-	AutoAddresses   // "namespace/host": the automatic address of a service
-	AutoAddressesAt // an address: the service it was given to
-	Slices          // "namespace/name"
-	SliceShapes     // "namespace/name"
-	SlicesOfService // "namespace/name" of the service: the names of its slices, not their content
-	SlicesOfPod     // "namespace/name" of the pod: the names of slices, not their content
-	SlicesAtAddress // an endpoint's address: the names of slices, not their content
-	Workloads       // "namespace/name"
+	ServicesByNameAlone // "": all hosts of ServiceEntries that have no address of their own
+	AutoAddresses       // "namespace/host": the automatic address of a service
+	AutoAddressesAt     // an address: the service it was given to
+	Slices              // "namespace/name"
+	SliceShapes         // "namespace/name"
+	SlicesOfService     // "namespace/name" of the service: the names of its slices, not their content
+	SlicesOfPod         // "namespace/name" of the pod: the names of slices, not their content
+	SlicesAtAddress     // an endpoint's address: the names of slices, not their content
+	Workloads           // "namespace/name"
 	WorkloadsAtAddress
 	WorkloadsInNamespace // the names, not the content
 	WorkloadHundreds     // a namespace: how many workloads it has, in hundreds
@@ -48,7 +49,8 @@ func (t Table) String() string {
 		Services: "services", ServicesByHost: "services-by-host", ServicesByKey: "services-by-key",
 		ServicesByOrigin: "services-by-origin", ServicesByAddress: "services-by-address",
 		ServicesByRange: "services-by-range", ServicesWithoutAddress: "services-without-address",
-		AutoAddresses: "auto-addresses", AutoAddressesAt: "auto-addresses-at",
+		ServicesByNameAlone: "services-by-name-alone",
+		AutoAddresses:       "auto-addresses", AutoAddressesAt: "auto-addresses-at",
 		Slices: "slices", SliceShapes: "slice-shapes", SlicesOfService: "slices-of-service",
 		SlicesOfPod: "slices-of-pod", SlicesAtAddress: "slices-at-address",
 		Workloads: "workloads", WorkloadsAtAddress: "workloads-at-address",

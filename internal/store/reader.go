@@ -54,6 +54,12 @@ func (r *Reader) ServicesByRange() []*model.Service {
 	return r.state.services.by(serviceByRange, All)
 }
 
+// ServicesByNameAlone lists the hosts of ServiceEntries that have no address of their own: there are few.
+func (r *Reader) ServicesByNameAlone() []*model.Service {
+	r.note(ServicesByNameAlone, All)
+	return r.state.services.by(serviceByNameAlone, All)
+}
+
 // Services lists all services.
 func (r *Reader) Services() []*model.Service {
 	r.note(Services, All)

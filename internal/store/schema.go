@@ -35,6 +35,7 @@ const (
 	serviceByAddress
 	serviceByRange
 	serviceWithoutAddress
+	serviceByNameAlone
 )
 
 const (
@@ -90,6 +91,7 @@ func newSchemas() *schemas {
 				serviceByAddress:      {table: ServicesByAddress, ids: singleAddresses},
 				serviceByRange:        {table: ServicesByRange, ids: ranges},
 				serviceWithoutAddress: {table: ServicesWithoutAddress, ids: withoutAddress},
+				serviceByNameAlone:    {table: ServicesByNameAlone, ids: byNameAlone},
 			},
 		},
 		auto: schema[autoAddress]{
@@ -176,6 +178,13 @@ func ranges(s *model.Service) []string {
 
 func withoutAddress(s *model.Service) []string {
 	if wantsAutoAddress(s) {
+		return []string{All}
+	}
+	return nil
+}
+
+func byNameAlone(s *model.Service) []string {
+	if len(s.VIPs) == 0 && s.Origin.Kind == "ServiceEntry" {
 		return []string{All}
 	}
 	return nil

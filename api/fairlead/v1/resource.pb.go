@@ -3266,8 +3266,10 @@ type MeshGlobal struct {
 	RefuseUnknown     bool                   `protobuf:"varint,4,opt,name=refuse_unknown,json=refuseUnknown,proto3" json:"refuse_unknown,omitempty"`
 	AccessLog         AccessLogFormat        `protobuf:"varint,5,opt,name=access_log,json=accessLog,proto3,enum=fairlead.v1.AccessLogFormat" json:"access_log,omitempty"`
 	PathNormalization PathNormalization      `protobuf:"varint,6,opt,name=path_normalization,json=pathNormalization,proto3,enum=fairlead.v1.PathNormalization" json:"path_normalization,omitempty"`
-	unknownFields     protoimpl.UnknownFields
-	sizeCache         protoimpl.SizeCache
+	// Ports at which hosts without an address of their own are called.
+	NamedPorts    []uint32 `protobuf:"varint,7,rep,packed,name=named_ports,json=namedPorts,proto3" json:"named_ports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *MeshGlobal) Reset() {
@@ -3340,6 +3342,13 @@ func (x *MeshGlobal) GetPathNormalization() PathNormalization {
 		return x.PathNormalization
 	}
 	return PathNormalization_PATH_NORMALIZATION_BASE
+}
+
+func (x *MeshGlobal) GetNamedPorts() []uint32 {
+	if x != nil {
+		return x.NamedPorts
+	}
+	return nil
 }
 
 var File_fairlead_v1_resource_proto protoreflect.FileDescriptor
@@ -3587,7 +3596,7 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\vTrustBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x14\n" +
 	"\x05roots\x18\x02 \x03(\tR\x05roots\x12\x18\n" +
-	"\aaliases\x18\x03 \x03(\tR\aaliases\"\xa8\x02\n" +
+	"\aaliases\x18\x03 \x03(\tR\aaliases\"\xc9\x02\n" +
 	"\n" +
 	"MeshGlobal\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12%\n" +
@@ -3597,7 +3606,9 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x0erefuse_unknown\x18\x04 \x01(\bR\rrefuseUnknown\x12;\n" +
 	"\n" +
 	"access_log\x18\x05 \x01(\x0e2\x1c.fairlead.v1.AccessLogFormatR\taccessLog\x12M\n" +
-	"\x12path_normalization\x18\x06 \x01(\x0e2\x1e.fairlead.v1.PathNormalizationR\x11pathNormalization*\xa4\x01\n" +
+	"\x12path_normalization\x18\x06 \x01(\x0e2\x1e.fairlead.v1.PathNormalizationR\x11pathNormalization\x12\x1f\n" +
+	"\vnamed_ports\x18\a \x03(\rR\n" +
+	"namedPorts*\xa4\x01\n" +
 	"\bProtocol\x12\x11\n" +
 	"\rPROTOCOL_AUTO\x10\x00\x12\x11\n" +
 	"\rPROTOCOL_HTTP\x10\x01\x12\x12\n" +

@@ -1,0 +1,320 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// namedConn is a connection to an address that is not the mesh's, at a port at which hosts are called that have none of their
+// own: wildcards, ServiceEntries of resolution NONE, names that the app resolved by itself. What it carries is told by
+// the host that each request names (Host, :authority), or the greeting of TLS (SNI), as in Istio.
+type namedConn struct {
+	o             *outbound
+	local, remote netip.AddrPort // where the app meant to go, and where it came from
+
+	mu    sync.Mutex
+	calls map[string]*outboundCall // by authority, as it was written; guarded by mu
+	other map[string]*outboundCall // what names no host of the mesh, by cluster; guarded by mu
+}
+
+// The clusters of what the mesh does not know, Istio's names.
+const (
+	passthroughCluster = "PassthroughCluster"
+	blackHoleCluster   = "BlackHoleCluster"
+)
+
+// maxNamed bounds the hosts that are remembered of one connection. Those beyond are looked up for each request.
+const maxNamed = 32
+
+// byName reports whether hosts without an address are called at the port.
+func (o *outbound) byName(port uint16) bool {
+	ports := o.namedPorts.Load()
+	if ports == nil {
+		return false
+	}
+	_, found := slices.BinarySearch(*ports, port)
+	return found
+}
+
+// foreign carries a connection to an address that is not the mesh's.
+func (o *outbound) foreign(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+	if !o.byName(dst.Port()) {
+		o.passThrough(ctx, newRawTunnel(conn), nil, dst)
+		return
+	}
+	n := &namedConn{o: o, local: dst, remote: remoteAddr(conn), calls: map[string]*outboundCall{}, other: map[string]*outboundCall{}}
+	defer n.close()
+	n.serve(ctx, netio.NewPeekConn(conn))
+}
+
+func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
+	found, err := n.detect(ctx, client)
+	if err != nil {
+		client.Close() // the client went away without a word
+		return
+	}
+	switch found.protocol {
+	case netio.HTTP1:
+		n.serveHTTP1(ctx, client)
+		return
+	case netio.HTTP2:
+		n.serveHTTP2(ctx, client)
+		return
+	case netio.TLS, netio.Opaque, netio.NeedMore:
+	}
+	c, err := n.greeted(ctx, client)
+	switch {
+	case err != nil:
+		drop(found.server)
+		client.Close()
+	case c != nil:
+		drop(found.server)
+		c.opaque(ctx, client, c.dest.state.Load(), nil)
+	case found.err != nil:
+		newRawTunnel(client).Abort(found.err)
+	default:
+		n.o.passThrough(ctx, newRawTunnel(client), found.server, n.local)
+	}
+}
+
+// detect tells what the connection carries. Where everything may pass, the server may be the one that speaks first, and
+// is dialled for a client that stays silent. Where only known hosts may, nothing is dialled before one is named.
+func (n *namedConn) detect(ctx context.Context, client *netio.PeekConn) (detected, error) {
+	if n.o.refuseUnknown.Load() {
+		bound := time.AfterFunc(detectionTimeout, func() { client.Close() })
+		defer bound.Stop()
+		protocol, err := sniff(client, netio.Unclaimed)
+		return detected{protocol: protocol}, err
+	}
+	var known atomic.Uint32
+	known.Store(uint32(netio.HTTP1)) // a client that speaks first is not to cost a connection that is not needed
+	d := &detector{client: client, claim: netio.Unclaimed, known: &known, dial: n.dial}
+	return d.detect(ctx)
+}
+
+func (n *namedConn) dial(ctx context.Context) (tunnel, error) {
+	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
+	defer cancel()
+	conn, err := n.o.upstreams.plain(ctx, n.local)
+	if err != nil {
+		return nil, err
+	}
+	return newRawTunnel(conn), nil
+}
+
+// drop lets go of a connection that was dialled in case the server speaks first.
+func drop(server tunnel) {
+	if server != nil {
+		server.Abort(errNotNeeded)
+		server.Close()
+	}
+}
+
+// greeted gives the destination that the client's TLS greeting names, nil where it names none of the mesh.
+func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*outboundCall, error) {
+	if len(client.Prefix()) == 0 {
+		return nil, nil //nolint:nilnil // the server spoke first: nothing was named, and nothing is wrong
+	}
+	name, err := serverName(client)
+	if err != nil || name == "" {
+		return nil, err
+	}
+	c := n.call(ctx, []byte(name), carriesTLS)
+	if c != nil {
+		c.sni = name
+		n.mu.Lock()
+		n.calls[name] = c
+		n.mu.Unlock()
+	}
+	return c, nil
+}
+
+// carriesTLS and carriesHTTP report whether a port of the protocol is meant for what the client speaks.
+func carriesTLS(p model.Protocol) bool {
+	return p == model.TLS || p == model.TCP || p == model.Undeclared
+}
+
+func carriesHTTP(p model.Protocol) bool {
+	return p != model.TLS && p != model.TCP && p != model.UDP
+}
+
+// call gives a call to the destination of a host, which the caller lets go of (see leave), nil where the mesh has none.
+func (n *namedConn) call(ctx context.Context, authority []byte, carries func(model.Protocol) bool) *outboundCall {
+	host := hostOf(authority)
+	if host == "" {
+		return nil
+	}
+	d := n.o.lookUp(ctx, plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: host, Port: n.local.Port()}}.String())
+	if d == nil {
+		return nil
+	}
+	state := d.state.Load()
+	if state == nil || !carries(state.plan.Protocol) {
+		return nil
+	}
+	d.active.Add(1)
+	return &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
+}
+
+func (c *outboundCall) leave() {
+	c.originals.close()
+	c.dest.leave()
+}
+
+// hostOf gives the host that an authority names, "" where that is an address or none at all.
+func hostOf(authority []byte) model.Hostname {
+	if i := bytes.LastIndexByte(authority, ':'); i >= 0 {
+		authority = authority[:i]
+	}
+	const longest = 253 // RFC 1035 §3.1, without the root's dot
+	if len(authority) == 0 || len(authority) > longest+1 || slices.ContainsFunc(authority, func(b byte) bool { return !inHost(b) }) {
+		return ""
+	}
+	h := model.CanonicalHost(string(authority))
+	if _, err := netip.ParseAddr(string(h)); err == nil {
+		return ""
+	}
+	return h
+}
+
+func inHost(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.'
+}
+
+func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
+	r := &requester{c: n.unknown()}
+	n.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
+}
+
+func (n *namedConn) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
+	n.o.serveHTTP2(ctx, client, n.unknown(), func(r *requester, s httpx.ServerExchange) { n.handle(ctx, r, s) })
+}
+
+// handle carries one request to the host that it names.
+func (n *namedConn) handle(ctx context.Context, r *requester, ex httpx.ServerExchange) {
+	c, once := n.forRequest(ctx, ex.Request().Authority)
+	r.c = c
+	r.handle(ctx, ex)
+	if once {
+		c.leave()
+	}
+	r.c = n.unknown()
+}
+
+// forRequest gives the call that a request belongs to. once says that it is for this one request.
+func (n *namedConn) forRequest(ctx context.Context, authority []byte) (_ *outboundCall, once bool) {
+	n.mu.Lock()
+	c := n.calls[string(authority)]
+	n.mu.Unlock()
+	if c != nil && c.dest.state.Load() != nil {
+		return c, false
+	}
+	if c = n.call(ctx, authority, carriesHTTP); c == nil {
+		return n.unknown(), false
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if _, taken := n.calls[string(authority)]; taken || len(n.calls) >= maxNamed {
+		return c, true
+	}
+	n.calls[string(authority)] = c
+	return c, false
+}
+
+// unknown is where requests go that name no host of the mesh: on to where the app meant them, or nowhere.
+func (n *namedConn) unknown() *outboundCall {
+	cluster := n.o.unknownCluster()
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.other[cluster] == nil {
+		d := newDestination(n.local.String())
+		d.state.Store(n.o.table.unknown(cluster, n.local.Port()))
+		n.other[cluster] = &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
+	}
+	return n.other[cluster]
+}
+
+// unknownCluster names what calls belong to that name nothing of the mesh.
+func (o *outbound) unknownCluster() string {
+	if o.refuseUnknown.Load() {
+		return blackHoleCluster
+	}
+	return passthroughCluster
+}
+
+// refusedStatus is Envoy's in the same place.
+const refusedStatus = 502
+
+// unknown builds the destination of what names no host of the mesh.
+func (t *table) unknown(cluster string, port uint16) *compiled {
+	route := plan.Route{Name: "allow_any", Backends: []plan.WeightedBackend{{Weight: 1}}}
+	if cluster == blackHoleCluster {
+		route = plan.Route{Name: "block_all", Direct: &model.DirectResponse{
+			Status: refusedStatus, Body: []byte("outboundTrafficPolicy REGISTRY_ONLY: no Service or ServiceEntry defines this host at this port\n"),
+		}}
+	}
+	p := &plan.Destination{
+		Name: cluster, Host: model.Hostname(cluster), Port: port, Protocol: model.Undeclared, Routes: []plan.Route{route},
+		Backends: []plan.Backend{{Name: cluster, Host: model.Hostname(cluster), Port: port, Type: originalDst, LB: model.Passthrough}},
+	}
+	out, err := t.compile(p)
+	if err != nil {
+		return nil // cannot happen: there is nothing in the route to compile
+	}
+	b := &backend{plan: &p.Backends[0]}
+	b.picker.Store(lb.NewPicker(lb.Options{Kind: model.LeastRequest}, nil))
+	out.backends = []*backend{b}
+	return out
+}
+
+// close lets go of the destinations of the connection.
+func (n *namedConn) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.calls {
+		c.leave()
+	}
+	for _, c := range n.other {
+		c.originals.close()
+	}
+}
+
+// passThrough carries a connection that the mesh knows nothing of, as it is, or refuses it. server is the connection to
+// where the app meant to go, nil where it was not dialled yet.
+func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tunnel, dst netip.AddrPort) {
+	cluster := o.unknownCluster()
+	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: model.Hostname(cluster)})
+	scope.Opened()
+	defer scope.Closed()
+	if cluster == blackHoleCluster {
+		drop(server)
+		client.Abort(nil)
+		return
+	}
+	if server == nil {
+		dial, cancel := context.WithTimeout(ctx, connectTimeout)
+		defer cancel()
+		conn, err := o.upstreams.plain(dial, dst)
+		if err != nil {
+			o.passFailed(ctx, dst, err)
+			client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
+			return
+		}
+		server = newRawTunnel(conn)
+	}
+	r := o.upstreams.join(ctx, client, server, neverIdle)
+	scope.Bytes(r.received, r.sent)
+}
