@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/admission"
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
@@ -34,12 +35,12 @@ func (e *engine) review(object []byte) verdict {
 	var v verdict
 	for i := range objects {
 		o := &objects[i]
-		t := translate(o.Ref, o.Value, e.domain)
-		problems = append(problems, t.problems...)
-		if t.commit == nil {
+		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.domain})
+		problems = append(problems, t.Problems...)
+		if t.Commit == nil {
 			continue
 		}
-		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.commit)), e.graph.global), func(p model.Problem) bool {
+		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.Commit)), e.graph.global), func(p model.Problem) bool {
 			return p.Ref != o.Ref
 		})...)
 	}
@@ -103,7 +104,7 @@ func (p *ControlPlane) validator() http.Handler {
 // kind in their groups, so what the other webhook is asked about too is allowed at once.
 func (p *ControlPlane) unobeyedValidator() http.Handler {
 	return admission.Handler(func(_ context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {
-		if !writes(request) || file.Reads(request.Kind.Group, request.Kind.Kind) {
+		if !writes(request) || p.engine.kinds.Has(request.Kind.Group, request.Kind.Kind) {
 			return &admissionv1.AdmissionResponse{Allowed: true}
 		}
 		return p.answer(request, p.engine.review(request.Object.Raw))

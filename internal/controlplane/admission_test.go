@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/source/file"
@@ -36,7 +37,7 @@ func engineWith(t *testing.T, manifests string) *engine {
 	}
 	e.store.Commit(func(tx *store.Txn) {
 		for i := range objects {
-			translate(objects[i].Ref, objects[i].Value, "cluster.local").commit(tx)
+			e.kinds.Translate(objects[i].Value, config.Place{Ref: objects[i].Ref, ClusterDomain: "cluster.local"}).Commit(tx)
 		}
 	})
 	return e
@@ -135,7 +136,9 @@ func TestReviewWaitsForWhatIsUnderWay(t *testing.T) {
 		}
 		time.AfterFunc(3*missingPause, func() {
 			objects, _ := file.Decode("a.yaml", []byte(usersInForce))
-			e.store.Commit(func(tx *store.Txn) { translate(objects[0].Ref, objects[0].Value, "cluster.local").commit(tx) })
+			e.store.Commit(func(tx *store.Txn) {
+				e.kinds.Translate(objects[0].Value, config.Place{Ref: objects[0].Ref, ClusterDomain: "cluster.local"}).Commit(tx)
+			})
 		})
 		begun := time.Now()
 		if v := e.reviewPatiently(t.Context(), []byte(route)); len(v.warnings) != 0 {

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/model"
@@ -18,13 +19,14 @@ import (
 // say, at admission too. read are the problems of reading them, which are part of the answer.
 func Check(objects []source.Object, read []model.Problem, clusterDomain string) []model.Problem {
 	problems := slices.Clone(read)
+	kinds := config.NewTable()
 	s := store.New()
 	snapshot, _ := s.Commit(func(tx *store.Txn) {
 		for i := range objects {
-			t := translate(objects[i].Ref, objects[i].Value, clusterDomain)
-			problems = append(problems, t.problems...)
-			if t.commit != nil {
-				t.commit(tx)
+			t := kinds.Translate(objects[i].Value, config.Place{Ref: objects[i].Ref, ClusterDomain: clusterDomain})
+			problems = append(problems, t.Problems...)
+			if t.Commit != nil {
+				t.Commit(tx)
 			}
 		}
 	})

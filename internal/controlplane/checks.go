@@ -85,7 +85,7 @@ func (e *engine) finishChecks(ctx context.Context, look *store.Reader, found []m
 	}
 	e.checks.work <- func() {
 		e.problems.set(ctx, foundInChecks, found)
-		e.tellStatuses(statusInput{reader: look, global: e.graph.global, objects: objects, problems: e.problems.list()})
+		e.tellStatuses(statusInput{kinds: e.kinds, reader: look, global: e.graph.global, objects: objects, problems: e.problems.list()})
 		reads := make(map[store.Key]struct{})
 		for _, k := range look.Keys() {
 			reads[k] = struct{}{}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -25,7 +26,8 @@ const (
 // engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; everybody
 // else leaves work in the inbox and reads published answers. It implements discovery.Source.
 type engine struct {
-	domain   string // fixed after newEngine, as the next five
+	domain   string // fixed after newEngine, as the next six
+	kinds    config.Table
 	log      *slog.Logger
 	store    *store.Store
 	problems *problems
@@ -82,7 +84,7 @@ type object struct {
 func newEngine(o engineOptions) *engine {
 	s := store.New()
 	e := &engine{
-		domain: o.global.ClusterDomain, log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
+		domain: o.global.ClusterDomain, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
 		wake: make(chan struct{}, 1), synced: make(chan struct{}),
 		answers: make(map[discovery.Key]*watch), counts: make(map[string]int),
 		graph:   newGraph(o.global, s.Snapshot(), o.fixed...),
@@ -305,7 +307,7 @@ func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
 	for ref, o := range in.objects {
 		faulty := len(e.faults[ref]) > 0
 		if o == nil {
-			e.stage(ref, remove(ref), nil, now)
+			e.stage(ref, e.kinds.Remove(ref), nil, now)
 			e.forget(ref)
 		} else {
 			e.take(ref, o, now)
@@ -324,7 +326,7 @@ func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
 
 // take translates one object.
 func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
-	t := translate(ref, o.Value, e.domain)
+	t := e.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: e.domain})
 	known := e.objects[ref]
 	if known == nil {
 		known = &object{}
@@ -332,20 +334,20 @@ func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 		e.countUp(ref.Kind, 1)
 	}
 	known.locate = o.Locate
-	if e.report != nil && hasStatus(o.Value) {
+	if e.report != nil && hasStatus(e.kinds[ref.Kind]) {
 		e.values[ref] = o.Value
 		e.checks.pace.note(now) // a status names the generation that it is about, even where nothing else changes
 	}
-	if len(t.problems) > 0 {
-		e.faults[ref] = e.located(t.problems)
+	if len(t.Problems) > 0 {
+		e.faults[ref] = e.located(t.Problems)
 	} else {
 		delete(e.faults, ref)
 	}
-	if t.commit == nil {
+	if t.Commit == nil {
 		return // the last good version stays
 	}
-	e.stage(ref, t.commit, t.endpoints, now)
-	known.endpoints = t.endpoints
+	e.stage(ref, t.Commit, t.Endpoints, now)
+	known.endpoints = t.Endpoints
 }
 
 func (e *engine) forget(ref model.Ref) {
@@ -368,7 +370,8 @@ func (e *engine) stage(ref model.Ref, commit func(*store.Txn), endpoints any, no
 	if commit == nil {
 		return
 	}
-	if ref.Kind != kindSlice && ref.Kind != kindPod {
+	worsens := e.kinds[ref.Kind].Worsens
+	if worsens == nil {
 		e.staged[laneConfig][ref] = commit
 		e.pacer.config.note(now)
 		return

@@ -1,11 +1,8 @@
 package controlplane
 
 import (
-	"net/netip"
 	"testing"
 	"time"
-
-	"fairlead.dev/fairlead/internal/model"
 )
 
 func TestPacer(t *testing.T) {
@@ -80,41 +77,4 @@ func equal(a, b []time.Duration) bool {
 		}
 	}
 	return true
-}
-
-func TestWorsens(t *testing.T) {
-	slice := func(endpoints ...model.SliceEndpoint) *model.Slice { return &model.Slice{Endpoints: endpoints} }
-	at := func(last byte, ready, terminating bool) model.SliceEndpoint {
-		return model.SliceEndpoint{Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, last})}, Ready: ready, Terminating: terminating}
-	}
-	var noSlice *model.Slice
-	var noPod *model.Workload
-	tests := []struct {
-		name          string
-		before, after any
-		want          bool
-	}{
-		{"new_slice", nil, slice(at(1, true, false)), false},
-		{"endpoint_added", slice(at(1, true, false)), slice(at(1, true, false), at(2, true, false)), false},
-		{"endpoint_becomes_ready", slice(at(1, false, false)), slice(at(1, true, false)), false},
-		{"endpoint_gone", slice(at(1, true, false), at(2, true, false)), slice(at(1, true, false)), true},
-		{"unready_endpoint_gone", slice(at(1, true, false), at(2, false, false)), slice(at(1, true, false)), false},
-		{"not_ready_any_more", slice(at(1, true, false)), slice(at(1, false, false)), true},
-		{"terminating", slice(at(1, true, false)), slice(at(1, true, true)), true},
-		{"slice_deleted", slice(at(1, true, false)), nil, true},
-		{"slice_without_a_value", slice(at(1, true, false)), noSlice, true},
-		{"pod_added", nil, &model.Workload{}, false},
-		{"pod_relabelled", &model.Workload{}, &model.Workload{Labels: map[string]string{"a": "b"}}, false},
-		{"pod_terminating", &model.Workload{}, &model.Workload{Terminating: true}, true},
-		{"pod_deleted", &model.Workload{}, nil, true},
-		{"pod_finished", &model.Workload{}, noPod, true},
-		{"nothing_before", noPod, nil, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := worsens(tt.before, tt.after); got != tt.want {
-				t.Errorf("worsens = %v, want %v", got, tt.want)
-			}
-		})
-	}
 }

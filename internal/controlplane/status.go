@@ -6,12 +6,11 @@ import (
 	"time"
 
 	istiometa "istio.io/api/meta/v1alpha1"
-	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
-	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
 	"fairlead.dev/fairlead/internal/model"
@@ -41,6 +40,7 @@ func (v standing) equal(o standing) bool {
 
 // statusInput is what statuses are about: objects, the snapshot in which they are in force, and every problem they have.
 type statusInput struct {
+	kinds   config.Table
 	reader  *store.Reader
 	global  compile.Global
 	objects map[model.Ref]any // the typed objects, as in source.Object.Value
@@ -74,33 +74,20 @@ func (b *statusBook) update(s statusInput, now time.Time) map[model.Ref]kube.Sta
 	return out
 }
 
-// hasStatus reports whether an object is of a kind that has a status of ours.
-func hasStatus(value any) bool {
-	switch value.(type) {
-	case *gatewayv1.HTTPRoute, *gatewayv1.GRPCRoute, *istionetv1.VirtualService, *istionetv1.DestinationRule,
-		*istionetv1.ServiceEntry, *istiosecv1.PeerAuthentication:
-		return true
-	}
-	return false
-}
+// hasStatus reports whether a kind has a status of ours.
+func hasStatus(k *config.Kind) bool { return k != nil && k.Status != config.NoStatus }
 
 // assess gives what the status of one object has to say, and what puts it into words; nil where it has no status.
 func assess(s statusInput, ref model.Ref, value any, problems []model.Problem) (standing, func(now metav1.Time) kube.Status) {
-	switch o := value.(type) {
-	case *gatewayv1.HTTPRoute:
-		return assessRoute(s, ref, routeObject{o.Generation, &o.Spec.CommonRouteSpec}, problems)
-	case *gatewayv1.GRPCRoute:
-		return assessRoute(s, ref, routeObject{o.Generation, &o.Spec.CommonRouteSpec}, problems)
-	case *istionetv1.VirtualService:
-		return assessIstio(o.Generation, problems)
-	case *istionetv1.DestinationRule:
-		return assessIstio(o.Generation, problems)
-	case *istionetv1.ServiceEntry:
-		return assessIstio(o.Generation, problems)
-	case *istiosecv1.PeerAuthentication:
-		return assessIstio(o.Generation, problems)
+	k := s.kinds[ref.Kind]
+	about, ok := value.(metav1.Object)
+	if !ok || !hasStatus(k) {
+		return standing{}, nil
 	}
-	return standing{}, nil
+	if k.Status == config.RouteParents {
+		return assessRoute(s, ref, routeObject{about.GetGeneration(), k.RouteSpec(value)}, problems)
+	}
+	return assessIstio(about.GetGeneration(), problems)
 }
 
 // routeObject is what the statuses of all kinds of routes need of them.
@@ -112,7 +99,7 @@ type routeObject struct {
 func assessRoute(s statusInput, ref model.Ref, o routeObject, problems []model.Problem) (standing, func(metav1.Time) kube.Status) {
 	v := standing{generation: o.generation}
 	switch set := s.reader.RouteSet(ref); {
-	case rejected(problems):
+	case config.Rejected(problems):
 		v.parents = gwapi.Refused(o.spec, problems)
 	case set == nil:
 		return v, nil // not in force yet

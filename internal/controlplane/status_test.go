@@ -13,6 +13,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/source/kube"
@@ -41,10 +42,10 @@ func (w *statusWorld) apply(tb testing.TB, manifests string) map[string]string {
 	w.store.Commit(func(tx *store.Txn) {
 		for i := range objects {
 			o := &objects[i]
-			t := translate(o.Ref, o.Value, "cluster.local")
-			w.objects[o.Ref], w.faults[o.Ref] = o.Value, t.problems
-			if t.commit != nil {
-				t.commit(tx)
+			t := config.NewTable().Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: "cluster.local"})
+			w.objects[o.Ref], w.faults[o.Ref] = o.Value, t.Problems
+			if t.Commit != nil {
+				t.Commit(tx)
 			}
 		}
 	})
@@ -52,7 +53,7 @@ func (w *statusWorld) apply(tb testing.TB, manifests string) map[string]string {
 }
 
 func (w *statusWorld) input() statusInput {
-	in := statusInput{reader: store.NewReader(w.store.Snapshot()), global: compile.Global{ClusterDomain: "cluster.local"}, objects: w.objects}
+	in := statusInput{kinds: config.NewTable(), reader: store.NewReader(w.store.Snapshot()), global: compile.Global{ClusterDomain: "cluster.local"}, objects: w.objects}
 	for _, list := range w.faults {
 		in.problems = append(in.problems, list...)
 	}

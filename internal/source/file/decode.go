@@ -16,6 +16,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	runtimeschema "k8s.io/apimachinery/pkg/runtime/schema"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
@@ -60,18 +61,14 @@ func (c *content) refused() bool {
 
 // decoder turns text into objects. It keeps schemas and is not safe for concurrent use.
 type decoder struct {
-	kinds   map[string]*kind
+	kinds   config.Table
 	schemas *schemas
 	// namespace is that of objects which name none and belong to one.
 	namespace string
 }
 
 func newDecoder() *decoder {
-	d := &decoder{kinds: map[string]*kind{}, schemas: newSchemas(), namespace: metav1.NamespaceDefault}
-	for _, k := range kinds() {
-		d.kinds[k.name] = &k
-	}
-	return d
+	return &decoder{kinds: config.NewTable(), schemas: newSchemas(), namespace: metav1.NamespaceDefault}
 }
 
 func (d *decoder) decode(name string, data []byte) *content {
@@ -198,7 +195,7 @@ type written struct {
 }
 
 // ref names the object as far as it can be told. unobeyed is set for one of a mesh's kinds that is not read.
-func (d *decoder) ref(s *written, k *kind, unobeyed bool) (ref model.Ref, named bool) {
+func (d *decoder) ref(s *written, k *config.Kind, unobeyed bool) (ref model.Ref, named bool) {
 	ref.Kind, ref.Namespace, ref.Name = s.kind, s.namespace, s.name
 	if ref.Kind == "" {
 		ref.Kind = unknownKind
@@ -212,7 +209,7 @@ func (d *decoder) ref(s *written, k *kind, unobeyed bool) (ref model.Ref, named 
 	}
 	switch {
 	case k == nil && !unobeyed:
-	case k != nil && k.scope == clusterWide:
+	case k != nil && k.Scope == config.ClusterWide:
 		ref.Namespace = ""
 	case ref.Namespace == "":
 		ref.Namespace = d.namespace
@@ -276,14 +273,14 @@ func fieldLine(root *yaml.Node, name string) int {
 var objectName = regexp.MustCompile(`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`)
 
 // value checks the object against its kind and gives the typed value.
-func (d *decoder) value(s *written, k *kind, ref model.Ref) (any, []mistake) {
+func (d *decoder) value(s *written, k *config.Kind, ref model.Ref) (any, []mistake) {
 	w := walker{base: s.doc.line - 1}
 	w.value(s.root, &place{schema: d.schemas.ofKind(k)})
 	w.checkName(s)
 	if len(w.mistakes) > 0 {
 		return nil, w.mistakes
 	}
-	value := k.make()
+	value := k.New()
 	if err := json.Unmarshal(w.out, value); err != nil {
 		return nil, []mistake{{line: s.root.Line, message: plainError(err)}}
 	}

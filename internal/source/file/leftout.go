@@ -8,6 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v3"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/config/catalog"
 	"fairlead.dev/fairlead/internal/model"
 )
@@ -24,7 +25,7 @@ type leftOut struct {
 }
 
 // kindOf looks up the kind, or says why there is none.
-func (d *decoder) kindOf(s *written) (*kind, leftOut) {
+func (d *decoder) kindOf(s *written) (*config.Kind, leftOut) {
 	k := d.kinds[s.kind]
 	group := groupOf(s.apiVersion)
 	switch {
@@ -34,18 +35,18 @@ func (d *decoder) kindOf(s *written) (*kind, leftOut) {
 		return nil, leftOut{bystander: true}
 	case s.kind == "" || s.apiVersion == "":
 		return k, refused(headless(s, k))
-	case k != nil && k.accepts(s.apiVersion):
+	case k != nil && k.Accepts(s.apiVersion):
 		return k, leftOut{}
 	}
 	if found, ok := catalog.Find(group, s.kind); ok {
 		return nil, unobeyed(s, found)
 	}
 	switch {
-	case k != nil && (group == k.group || !foreign(s.apiVersion, k)):
+	case k != nil && (group == k.Group || !foreign(s.apiVersion, k)):
 		return k, refused(&mistake{
 			line: fieldLine(s.root, "apiVersion"), path: "apiVersion",
 			message: fmt.Sprintf("%#q has no kind %s", clip(s.apiVersion), s.kind),
-			fix:     fmt.Sprintf("write `apiVersion: %s`", k.apiVersion()),
+			fix:     fmt.Sprintf("write `apiVersion: %s`", k.APIVersion()),
 		})
 	case k != nil || catalog.Bystander(group, s.kind):
 		return nil, leftOut{bystander: true}
@@ -76,7 +77,7 @@ func toolFile(path string) bool {
 }
 
 // headless says that apiVersion or kind is missing, or how it was misspelt.
-func headless(s *written, k *kind) *mistake {
+func headless(s *written, k *config.Kind) *mistake {
 	missing := "apiVersion"
 	if s.kind == "" {
 		missing = "kind"
@@ -95,7 +96,7 @@ func headless(s *written, k *kind) *mistake {
 	}
 	m := &mistake{line: s.root.Line, path: missing, message: missingMessage}
 	if k != nil {
-		m.fix = fmt.Sprintf("write `apiVersion: %s`", k.apiVersion())
+		m.fix = fmt.Sprintf("write `apiVersion: %s`", k.APIVersion())
 	}
 	return m
 }
@@ -105,9 +106,9 @@ func headless(s *written, k *kind) *mistake {
 func (d *decoder) unknownKind(s *written, group string) leftOut {
 	var names []string
 	ours := false
-	for _, k := range kinds() {
-		names = append(names, k.name)
-		ours = ours || k.group == group
+	for _, k := range config.Kinds() {
+		names = append(names, k.Name)
+		ours = ours || k.Group == group
 	}
 	near := nearest(s.kind, names)
 	if near != "" && !foreign(s.apiVersion, d.kinds[near]) {
@@ -131,10 +132,19 @@ func (d *decoder) unknownKind(s *written, group string) leftOut {
 
 // foreign reports whether apiVersion is of an API of its own that happens to have a kind of the same name, such as
 // the Service of serving.knative.dev, rather than a slip.
-func foreign(apiVersion string, k *kind) bool {
+func foreign(apiVersion string, k *config.Kind) bool {
 	group := groupOf(apiVersion)
 	if !strings.Contains(group, ".") {
 		return false
 	}
-	return !slices.ContainsFunc(kinds(), func(o kind) bool { return o.group == group }) && distance(group, k.group) > 3
+	return !slices.ContainsFunc(config.Kinds(), func(o config.Kind) bool { return o.Group == group }) && distance(group, k.Group) > 3
+}
+
+// groupOf splits an apiVersion; the core group is "".
+func groupOf(apiVersion string) string {
+	group, _, found := strings.Cut(apiVersion, "/")
+	if !found {
+		return ""
+	}
+	return group
 }

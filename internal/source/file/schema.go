@@ -13,6 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairlead.dev/fairlead/internal/config"
 )
 
 // shape is the form a value has in YAML.
@@ -88,11 +90,11 @@ func newSchemas() *schemas {
 }
 
 // ofKind gives the schema of a whole object.
-func (c *schemas) ofKind(k *kind) *schema {
-	s := c.ofType(k.goType())
+func (c *schemas) ofKind(k *config.Kind) *schema {
+	s := c.ofType(reflect.TypeOf(k.New()))
 	if f := s.field("status"); f != nil {
 		f.lenient = true
-		if !k.status {
+		if !k.ReadsStatus {
 			f.drop, f.schema = true, &schema{shape: anyShape}
 		}
 	}

@@ -14,6 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/rest"
+
+	"fairlead.dev/fairlead/internal/config"
 )
 
 const (
@@ -35,12 +37,12 @@ type api struct {
 }
 
 // newAPI reads certificates and tokens where the config names files.
-func newAPI(config *rest.Config, list []kind) (*api, error) {
+func newAPI(server *rest.Config, list []config.Kind) (*api, error) {
 	scheme, err := newScheme(list)
 	if err != nil {
 		return nil, err
 	}
-	c := rest.CopyConfig(config)
+	c := rest.CopyConfig(server)
 	c.NegotiatedSerializer = serializer.NewCodecFactory(scheme).WithoutConversion()
 	c.ContentType = jsonType
 	c.QPS = -1 // nothing here makes many requests but the Writer, which has a limit of its own
@@ -56,38 +58,38 @@ func newAPI(config *rest.Config, list []kind) (*api, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the address of the API server: %w", err)
 	}
-	return &api{client: out, http: client, scheme: scheme, host: config.Host}, nil
+	return &api{client: out, http: client, scheme: scheme, host: server.Host}, nil
 }
 
 // close ends idle connections.
 func (a *api) close() { a.http.CloseIdleConnections() }
 
 // accept gives the wire format of a kind; suffix is "List" for lists.
-func (k *kind) accept(suffix string) string {
-	switch k.form {
-	case typed:
+func accept(k *config.Kind, suffix string) string {
+	switch k.Form {
+	case config.Whole:
 		return protobufType + "," + jsonType
-	case headers:
+	case config.MetadataOnly:
 		as := ";as=PartialObjectMetadata" + suffix + ";g=meta.k8s.io;v=v1"
 		return protobufType + as + "," + jsonType + as
-	case custom:
+	case config.Custom, config.FilesOnly:
 	}
 	return jsonType
 }
 
 // list gets one page of the newest state, or the next one of the state that token stands for.
-func (a *api) list(ctx context.Context, k *kind, version, token string) (runtime.Object, error) { //nolint:ireturn // a list of whatever the kind is
+func (a *api) list(ctx context.Context, k *config.Kind, version, token string) (runtime.Object, error) { //nolint:ireturn // a list of whatever the kind is
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	of := schema.GroupVersionKind{Group: k.group, Version: version, Kind: k.name + "List"}
-	if k.form == headers {
+	of := schema.GroupVersionKind{Group: k.Group, Version: version, Kind: k.Name + "List"}
+	if k.Form == config.MetadataOnly {
 		of = metav1.SchemeGroupVersion.WithKind("PartialObjectMetadataList")
 	}
 	out, err := a.scheme.New(of)
 	if err != nil {
 		return nil, err
 	}
-	r := a.objects(k, version).SetHeader("Accept", k.accept("List")).Param("limit", strconv.Itoa(pageSize))
+	r := a.objects(k, version).SetHeader("Accept", accept(k, "List")).Param("limit", strconv.Itoa(pageSize))
 	if token != "" {
 		r.Param("continue", token)
 	}
@@ -95,15 +97,15 @@ func (a *api) list(ctx context.Context, k *kind, version, token string) (runtime
 }
 
 // watch gets changes after a resourceVersion for at most that long.
-func (a *api) watch(ctx context.Context, k *kind, version, after string, most time.Duration) (watch.Interface, error) { //nolint:ireturn // client-go gives no other
-	return a.objects(k, version).SetHeader("Accept", k.accept("")).Param("watch", "true").Param("allowWatchBookmarks", "true").
+func (a *api) watch(ctx context.Context, k *config.Kind, version, after string, most time.Duration) (watch.Interface, error) { //nolint:ireturn // client-go gives no other
+	return a.objects(k, version).SetHeader("Accept", accept(k, "")).Param("watch", "true").Param("allowWatchBookmarks", "true").
 		Param("resourceVersion", after).Param("timeoutSeconds", strconv.Itoa(int(most.Seconds()))).Watch(ctx)
 }
 
-func (a *api) objects(k *kind, version string) *rest.Request {
-	r := a.get(k.path(version))
-	if k.fields != "" {
-		r.Param("fieldSelector", k.fields)
+func (a *api) objects(k *config.Kind, version string) *rest.Request {
+	r := a.get(k.Path(version))
+	if k.Selector != "" {
+		r.Param("fieldSelector", k.Selector)
 	}
 	return r
 }

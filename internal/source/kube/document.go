@@ -71,34 +71,6 @@ func (e *undecodable) Error() string { return e.cause.Error() }
 // Unwrap implements errors.
 func (e *undecodable) Unwrap() error { return e.cause }
 
-// decoded makes the read function of a custom kind: text to *T, then strip.
-func decoded[T any](strip func(*T)) func(runtime.Object) (any, error) {
-	return func(o runtime.Object) (any, error) {
-		doc, ok := o.(*document)
-		if !ok {
-			return nil, unexpected(o)
-		}
-		out := new(T)
-		if err := json.Unmarshal(doc.text, out); err != nil {
-			return nil, &undecodable{text: doc.text, cause: err}
-		}
-		strip(out)
-		return out, nil
-	}
-}
-
-// stripped makes the read function of a typed kind.
-func stripped[T any](strip func(*T)) func(runtime.Object) (any, error) {
-	return func(o runtime.Object) (any, error) {
-		out, ok := any(o).(*T)
-		if !ok {
-			return nil, unexpected(o)
-		}
-		strip(out)
-		return out, nil
-	}
-}
-
 func unexpected(o runtime.Object) error {
 	return fmt.Errorf("the API server sent a %T", o)
 }

@@ -261,8 +261,8 @@ func segment(path string, i int) string {
 
 func listKinds() map[string]string {
 	names := map[string]string{}
-	for _, k := range kinds() {
-		names[k.resource] = k.name + "List"
+	for _, k := range followed() {
+		names[k.Resource] = k.Name + "List"
 	}
 	return names
 }

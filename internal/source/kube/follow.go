@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 )
 
@@ -48,7 +49,7 @@ func defaultTiming() timing {
 
 // follower keeps track of the objects of one kind. Only the goroutine of follow or clear touches its state.
 type follower struct {
-	kind   *kind
+	kind   *config.Kind
 	api    *api
 	out    *outbox
 	health *health
@@ -87,8 +88,8 @@ func (f *follower) follow(ctx context.Context, version string) {
 			pause.reset()
 		}
 		f.failed(ctx, verb, err)
-		if f.kind.form == custom && apierrors.IsForbidden(err) && pause.since() >= f.timing.denied {
-			f.out.listed(f.kind.name)
+		if f.kind.Form == config.Custom && apierrors.IsForbidden(err) && pause.since() >= f.timing.denied {
+			f.out.listed(f.kind.Name)
 		}
 		pause.wait(ctx)
 	}
@@ -109,8 +110,8 @@ func (f *follower) failed(ctx context.Context, verb string, err error) {
 	switch {
 	case verb == "watch" && expired(err):
 		f.resume = ""
-		f.log.LogAttrs(ctx, slog.LevelDebug, "listing anew", slog.String("kind", f.kind.name), slog.Any("error", err))
-	case f.kind.form == custom && apierrors.IsNotFound(err):
+		f.log.LogAttrs(ctx, slog.LevelDebug, "listing anew", slog.String("kind", f.kind.Name), slog.Any("error", err))
+	case f.kind.Form == config.Custom && apierrors.IsNotFound(err):
 		f.missing()
 	default:
 		f.health.fail(ctx, f.kind, verb, err)
@@ -148,8 +149,8 @@ func (f *follower) list(ctx context.Context, version string) error {
 		}
 	}
 	f.health.ok(ctx, f.kind)
-	f.out.listed(f.kind.name)
-	f.log.LogAttrs(ctx, slog.LevelDebug, "listed", slog.String("kind", f.kind.name), slog.String("version", version),
+	f.out.listed(f.kind.Name)
+	f.log.LogAttrs(ctx, slog.LevelDebug, "listed", slog.String("kind", f.kind.Name), slog.String("version", version),
 		slog.Int("objects", len(f.known)), slog.Duration("took", time.Since(start)))
 	return nil
 }
@@ -224,8 +225,8 @@ func (f *follower) take(o runtime.Object) error {
 	if known && before.version == s.version {
 		return nil
 	}
-	ref := model.Ref{Kind: f.kind.name, Key: key}
-	value, err := f.kind.read(o)
+	ref := model.Ref{Kind: f.kind.Name, Key: key}
+	value, err := read(f.kind, o)
 	if err != nil {
 		f.out.refuse(ref, problemsOf(ref, err))
 		return nil
@@ -239,7 +240,7 @@ func (f *follower) remove(key model.Key) {
 		return
 	}
 	delete(f.known, key)
-	f.out.remove(model.Ref{Kind: f.kind.name, Key: key})
+	f.out.remove(model.Ref{Kind: f.kind.Name, Key: key})
 }
 
 // clear removes everything: the kind does not exist.
@@ -248,7 +249,7 @@ func (f *follower) clear(ctx context.Context) {
 		f.remove(key)
 	}
 	f.health.ok(ctx, f.kind)
-	f.out.listed(f.kind.name)
+	f.out.listed(f.kind.Name)
 }
 
 func keyOf(about metav1.Object) model.Key {

@@ -16,6 +16,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 )
 
@@ -41,39 +42,39 @@ func newHealth(log *slog.Logger, host string, wake func()) *health {
 }
 
 // ok notes that a kind was read.
-func (h *health) ok(ctx context.Context, k *kind) {
+func (h *health) ok(ctx context.Context, k *config.Kind) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.found(ctx, k)
-	if _, faulty := h.faults[k.name]; !faulty {
+	if _, faulty := h.faults[k.Name]; !faulty {
 		return
 	}
-	delete(h.faults, k.name)
+	delete(h.faults, k.Name)
 	if !h.started {
-		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server lets a kind be read", slog.String("kind", k.name))
+		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server lets a kind be read", slog.String("kind", k.Name))
 	}
 	h.wake()
 }
 
 // fail notes why a kind could not be read.
-func (h *health) fail(ctx context.Context, k *kind, verb string, err error) {
+func (h *health) fail(ctx context.Context, k *config.Kind, verb string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if unavailable(err) {
 		if len(h.lost) == 0 {
 			h.since = time.Now()
 			h.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, the last state stays",
-				slog.String("server", h.host), slog.String("kind", k.name), slog.Any("error", err))
+				slog.String("server", h.host), slog.String("kind", k.Name), slog.Any("error", err))
 		}
-		h.lost[k.name] = err
+		h.lost[k.Name] = err
 		return
 	}
 	h.found(ctx, k)
 	problem := faultOf(k, verb, err)
-	if h.faults[k.name] == problem {
+	if h.faults[k.Name] == problem {
 		return
 	}
-	h.faults[k.name] = problem
+	h.faults[k.Name] = problem
 	if !h.started {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "the API server does not let a kind be read", slog.String("problem", problem.String()))
 	}
@@ -81,11 +82,11 @@ func (h *health) fail(ctx context.Context, k *kind, verb string, err error) {
 }
 
 // found notes that the API server answered.
-func (h *health) found(ctx context.Context, k *kind) {
-	if _, lost := h.lost[k.name]; !lost {
+func (h *health) found(ctx context.Context, k *config.Kind) {
+	if _, lost := h.lost[k.Name]; !lost {
 		return
 	}
-	delete(h.lost, k.name)
+	delete(h.lost, k.Name)
 	if len(h.lost) == 0 {
 		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server is back",
 			slog.String("server", h.host), slog.Duration("after", time.Since(h.since)))
@@ -138,15 +139,15 @@ func expired(err error) bool {
 }
 
 // faultOf puts a refusal into words.
-func faultOf(k *kind, verb string, err error) model.Problem {
+func faultOf(k *config.Kind, verb string, err error) model.Problem {
 	problem := model.Problem{
-		Ref: model.Ref{Kind: "APIResource", Key: model.Key{Name: k.qualified()}}, Severity: model.Warning,
+		Ref: model.Ref{Kind: "APIResource", Key: model.Key{Name: k.Qualified()}}, Severity: model.Warning,
 		Message: fmt.Sprintf("cannot %s it: %v", verb, err),
 	}
 	if apierrors.IsForbidden(err) {
 		problem.Ref = model.Ref{Kind: "ClusterRole", Key: model.Key{Name: role}}
-		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.qualified(), k.name)
-		problem.Fix = "add the rule " + Rule{Group: k.group, Resource: k.resource, Verbs: followVerbs()}.String()
+		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.Qualified(), k.Name)
+		problem.Fix = "add the rule " + Rule{Group: k.Group, Resource: k.Resource, Verbs: followVerbs()}.String()
 	}
 	return problem
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"sync"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
@@ -21,13 +22,13 @@ type outbox struct {
 	fresh   bool                          // problems changed
 }
 
-func newOutbox(list []kind) *outbox {
+func newOutbox(list []config.Kind) *outbox {
 	b := &outbox{
 		wake: make(chan struct{}, 1), waiting: make(map[string]struct{}),
 		pending: make(map[model.Ref]any), broken: make(map[model.Ref][]model.Problem),
 	}
 	for i := range list {
-		b.waiting[list[i].name] = struct{}{}
+		b.waiting[list[i].Name] = struct{}{}
 	}
 	return b
 }

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"fairlead.dev/fairlead/internal/config"
 )
 
 // confirmations is how often in a row a kind must be missing before what is known of it is given up. A server that
@@ -24,7 +26,7 @@ type discovery struct {
 
 // offer is a custom kind and what is known of it.
 type offer struct {
-	kind    *kind
+	kind    *config.Kind
 	version chan string // one slot, newest only: the version to follow, or "" where the kind is absent
 	told    bool        // something was put into version
 	last    string      // what was put
@@ -101,11 +103,11 @@ func (d *discovery) group(ctx context.Context, group string) error {
 	var of []*offer
 	var versions []string
 	for _, o := range d.kinds {
-		if o.kind.group != group {
+		if o.kind.Group != group {
 			continue
 		}
 		of = append(of, o)
-		for _, v := range o.kind.versions {
+		for _, v := range o.kind.Versions {
 			if !slices.Contains(versions, v) {
 				versions = append(versions, v)
 			}
@@ -122,12 +124,12 @@ func (d *discovery) group(ctx context.Context, group string) error {
 				served[name] = version
 			}
 		}
-		if !slices.ContainsFunc(of, func(o *offer) bool { return served[o.kind.name] == "" }) {
+		if !slices.ContainsFunc(of, func(o *offer) bool { return served[o.kind.Name] == "" }) {
 			break
 		}
 	}
 	for _, o := range of {
-		o.tell(served[o.kind.name])
+		o.tell(served[o.kind.Name])
 	}
 	return nil
 }
@@ -135,11 +137,11 @@ func (d *discovery) group(ctx context.Context, group string) error {
 // fail notes that a group could not be looked at. Whoever may not even do that does without its kinds.
 func (d *discovery) fail(ctx context.Context, group string, err error) {
 	for _, o := range d.kinds {
-		if o.kind.group != group || o.told {
+		if o.kind.Group != group || o.told {
 			continue
 		}
 		if apierrors.IsForbidden(err) {
-			d.out.listed(o.kind.name)
+			d.out.listed(o.kind.Name)
 		}
 		d.health.fail(ctx, o.kind, "discover", err)
 	}

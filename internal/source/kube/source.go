@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
@@ -26,7 +27,7 @@ type Options struct {
 type Source struct {
 	config *rest.Config
 	log    *slog.Logger
-	kinds  []kind
+	kinds  []config.Kind
 	timing timing
 	out    *outbox
 	health *health
@@ -37,7 +38,7 @@ func New(o Options) (*Source, error) {
 	if o.Config == nil {
 		return nil, errors.New("no Kubernetes API server: give a rest.Config")
 	}
-	s := &Source{config: o.Config, log: o.Logger, kinds: kinds(), timing: defaultTiming()}
+	s := &Source{config: o.Config, log: o.Logger, kinds: followed(), timing: defaultTiming()}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -106,8 +107,8 @@ func (s *Source) follow(ctx context.Context, api *api, running *sync.WaitGroup) 
 			kind: k, api: api, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
 			known: make(map[model.Key]seen),
 		}
-		if k.form != custom {
-			running.Go(func() { f.follow(ctx, k.versions[0]) })
+		if k.Form != config.Custom {
+			running.Go(func() { f.follow(ctx, k.Versions[0]) })
 			continue
 		}
 		o := &offer{kind: k, version: make(chan string, 1)}

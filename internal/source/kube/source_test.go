@@ -25,6 +25,7 @@ import (
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
@@ -497,7 +498,7 @@ func TestNewWantsAConfig(t *testing.T) {
 
 func TestOutboxKeepsTheNewest(t *testing.T) {
 	a, b := model.Ref{Kind: "Service", Key: model.Key{Name: "a"}}, model.Ref{Kind: "Service", Key: model.Key{Name: "b"}}
-	box := newOutbox([]kind{{name: "Service"}, {name: "Pod"}})
+	box := newOutbox([]config.Kind{{Name: "Service"}, {Name: "Pod"}})
 	box.put(a, "1")
 	box.put(b, "1")
 	box.remove(b)

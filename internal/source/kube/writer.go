@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 )
 
@@ -42,8 +43,8 @@ const (
 type Writer struct {
 	config *rest.Config
 	log    *slog.Logger
-	kinds  map[string]*kind // custom ones, by name
-	list   []kind
+	kinds  map[string]*config.Kind // custom ones, by name
+	list   []config.Kind
 	limit  flowcontrol.RateLimiter
 	first  time.Duration // retryFirst, but in tests
 	wake   chan struct{} // one slot
@@ -80,13 +81,13 @@ func NewWriter(o WriterOptions) (*Writer, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{
-		config: o.Config, log: o.Logger, list: kinds(), kinds: make(map[string]*kind), first: retryFirst,
+		config: o.Config, log: o.Logger, list: followed(), kinds: make(map[string]*config.Kind), first: retryFirst,
 		limit: flowcontrol.NewTokenBucketRateLimiter(o.Rate, o.Burst),
 		wake:  make(chan struct{}, 1), pending: make(map[model.Ref]*task), version: make(map[string]string),
 	}
 	for i := range w.list {
-		if k := &w.list[i]; k.form == custom && !k.statusless {
-			w.kinds[k.name] = k
+		if k := &w.list[i]; k.Status != config.NoStatus {
+			w.kinds[k.Name] = k
 		}
 	}
 	return w, nil
@@ -202,7 +203,7 @@ func (w *Writer) write(ctx context.Context, ref model.Ref, status Status) error 
 	if err != nil || version == "" { // without its CRD there is no such object
 		return err
 	}
-	path := fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s/%s", k.group, version, ref.Namespace, k.resource, ref.Name)
+	path := fmt.Sprintf("/apis/%s/%s/namespaces/%s/%s/%s", k.Group, version, ref.Namespace, k.Resource, ref.Name)
 	for range conflicts {
 		err = w.attempt(ctx, path, status)
 		if !apierrors.IsConflict(err) {
@@ -211,10 +212,10 @@ func (w *Writer) write(ctx context.Context, ref model.Ref, status Status) error 
 	}
 	switch {
 	case apierrors.IsNotFound(err): // gone, or its CRD is; then another version may be served by the next time
-		delete(w.version, k.name)
+		delete(w.version, k.Name)
 		return nil
 	case apierrors.IsForbidden(err):
-		get, patch := Rule{k.group, k.resource, []string{"get"}}, Rule{k.group, k.resource + "/status", []string{"patch"}}
+		get, patch := Rule{k.Group, k.Resource, []string{"get"}}, Rule{k.Group, k.Resource + "/status", []string{"patch"}}
 		return fmt.Errorf("%w: the ClusterRole %s needs %s and %s", err, role, get, patch)
 	}
 	return err
@@ -255,17 +256,17 @@ func (w *Writer) attempt(ctx context.Context, path string, status Status) error 
 }
 
 // served gives the version in which a kind is served, "" where it is not.
-func (w *Writer) served(ctx context.Context, k *kind) (string, error) {
-	if v := w.version[k.name]; v != "" {
+func (w *Writer) served(ctx context.Context, k *config.Kind) (string, error) {
+	if v := w.version[k.Name]; v != "" {
 		return v, nil
 	}
-	for _, v := range k.versions {
-		offered, err := w.api.offers(ctx, k.group, v)
+	for _, v := range k.Versions {
+		offered, err := w.api.offers(ctx, k.Group, v)
 		if err != nil {
 			return "", err
 		}
-		if _, ok := offered[k.name]; ok {
-			w.version[k.name] = v
+		if _, ok := offered[k.Name]; ok {
+			w.version[k.Name] = v
 			return v, nil
 		}
 	}

@@ -1,0 +1,216 @@
+package config
+
+import (
+	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
+	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+
+	"fairlead.dev/fairlead/internal/config/core"
+	"fairlead.dev/fairlead/internal/config/gwapi"
+	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/smi"
+	"fairlead.dev/fairlead/internal/inject"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// Groups of custom kinds.
+const (
+	istioNetworking = "networking.istio.io"
+	istioSecurity   = "security.istio.io"
+	gatewayAPI      = gatewayv1.GroupName
+	smiSplit        = "split.smi-spec.io"
+)
+
+// Kinds lists the rows.
+func Kinds() []Kind {
+	return []Kind{
+		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
+		virtualService(), destinationRule(), serviceEntry(), peerAuthentication(),
+		httpRoute(), grpcRoute(), trafficSplit(),
+	}
+}
+
+func v1() []string { return []string{"v1"} }
+
+func namespace() Kind {
+	return of(Kind{
+		Name: "Namespace", Resource: "namespaces", Versions: v1(), Scope: ClusterWide, Form: MetadataOnly, ReadsStatus: true,
+		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNamespace(ref.Name) },
+	}, func(in *corev1.Namespace, at Place) Translation {
+		n := core.Namespace(in)
+		return Translation{
+			Commit:   func(tx *store.Txn) { tx.SetNamespace(*n) },
+			Problems: warnings(at.Ref, "metadata.labels", inject.NamespaceWarnings(in.Labels)),
+		}
+	}, nil)
+}
+
+func node() Kind {
+	return of(Kind{
+		Name: "Node", Resource: "nodes", Versions: v1(), Scope: ClusterWide, Form: MetadataOnly, ReadsStatus: true,
+		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNode(ref.Name) },
+	}, func(in *corev1.Node, _ Place) Translation {
+		n := core.Node(in)
+		return Translation{Commit: func(tx *store.Txn) { tx.SetNode(*n) }}
+	}, nil)
+}
+
+func service() Kind {
+	return of(Kind{
+		Name: "Service", Resource: "services", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
+		AddToScheme: corev1.AddToScheme, Gauge: "pilot_services",
+		Remove: removeServices,
+	}, func(in *corev1.Service, at Place) Translation {
+		s, problems := core.Service(in, at.ClusterDomain)
+		return set(at, s, problems, func(tx *store.Txn, s model.Service) { tx.SetServices(at.Ref, s) }, removeServices)
+	}, core.StripService)
+}
+
+// A pod that has finished has given its address back, and another one may have it: hence the selector.
+func pod() Kind {
+	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteWorkload(ref.Key) }
+	return of(Kind{
+		Name: "Pod", Resource: "pods", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
+		AddToScheme: corev1.AddToScheme, Selector: "status.phase!=Succeeded,status.phase!=Failed",
+		Remove: remove, Worsens: worsens(workloadWorsens),
+	}, func(in *corev1.Pod, at Place) Translation {
+		w, problems := core.Pod(in)
+		t := set(at, w, problems, (*store.Txn).SetWorkload, remove)
+		t.Endpoints = w
+		return t
+	}, core.StripPod)
+}
+
+func endpointSlice() Kind {
+	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteSlice(ref.Key) }
+	return of(Kind{
+		Name: "EndpointSlice", Group: discoveryv1.GroupName, Resource: "endpointslices", Versions: v1(), Scope: Namespaced,
+		Form: Whole, AddToScheme: discoveryv1.AddToScheme,
+		Remove: remove, Worsens: worsens(losesEndpoint),
+	}, func(in *discoveryv1.EndpointSlice, at Place) Translation {
+		s, problems := core.EndpointSlice(in)
+		t := set(at, s, problems, (*store.Txn).SetSlice, remove)
+		t.Endpoints = s
+		return t
+	}, core.StripEndpointSlice)
+}
+
+// A pod has the name of its ServiceAccount; the object itself means nothing.
+func serviceAccount() Kind {
+	return of(Kind{Name: "ServiceAccount", Resource: "serviceaccounts", Versions: v1(), Scope: Namespaced, Form: FilesOnly},
+		func(*corev1.ServiceAccount, Place) Translation { return Translation{} }, nil)
+}
+
+func deployment() Kind {
+	return of(Kind{
+		Name: "Deployment", Group: appsv1.GroupName, Resource: "deployments", Versions: v1(), Scope: Namespaced,
+		Form: FilesOnly, ReadsStatus: true,
+	}, func(in *appsv1.Deployment, at Place) Translation {
+		return podMaker(at.Ref, in.Annotations, in.Spec.Template.Annotations)
+	}, nil)
+}
+
+func statefulSet() Kind {
+	return of(Kind{
+		Name: "StatefulSet", Group: appsv1.GroupName, Resource: "statefulsets", Versions: v1(), Scope: Namespaced,
+		Form: FilesOnly, ReadsStatus: true,
+	}, func(in *appsv1.StatefulSet, at Place) Translation {
+		return podMaker(at.Ref, in.Annotations, in.Spec.Template.Annotations)
+	}, nil)
+}
+
+// istioVersions of networking.istio.io differ in their names only.
+func istioVersions() []string { return []string{"v1", "v1beta1", "v1alpha3"} }
+
+func virtualService() Kind {
+	return of(Kind{
+		Name: "VirtualService", Group: istioNetworking, Resource: "virtualservices", Versions: istioVersions(), Scope: Namespaced,
+		Form: Custom, Status: Conditions, Gauge: "pilot_virt_services",
+		Remove: (*store.Txn).DeleteRouteSet,
+	}, func(in *istionetv1.VirtualService, at Place) Translation {
+		r, problems := istio.VirtualService(in, at.ClusterDomain)
+		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+	}, func(in *istionetv1.VirtualService) { in.Status.Reset() })
+}
+
+func destinationRule() Kind {
+	return of(Kind{
+		Name: "DestinationRule", Group: istioNetworking, Resource: "destinationrules", Versions: istioVersions(), Scope: Namespaced,
+		Form: Custom, Status: Conditions, Gauge: "fairlead_config_destination_rules",
+		Remove: (*store.Txn).DeletePolicy,
+	}, func(in *istionetv1.DestinationRule, at Place) Translation {
+		p, problems := istio.DestinationRule(in, at.ClusterDomain)
+		return set(at, p, problems, (*store.Txn).SetPolicy, (*store.Txn).DeletePolicy)
+	}, func(in *istionetv1.DestinationRule) { in.Status.Reset() })
+}
+
+func serviceEntry() Kind {
+	return of(Kind{
+		Name: "ServiceEntry", Group: istioNetworking, Resource: "serviceentries", Versions: istioVersions(), Scope: Namespaced,
+		Form: Custom, Status: Conditions, Gauge: "pilot_services",
+		Remove: removeServices,
+	}, func(in *istionetv1.ServiceEntry, at Place) Translation {
+		list, problems := istio.ServiceEntry(in, at.ClusterDomain)
+		t := Translation{Problems: problems}
+		if Rejected(problems) {
+			return t
+		}
+		services := make([]model.Service, len(list))
+		for i, s := range list {
+			services[i] = *s
+		}
+		t.Commit = func(tx *store.Txn) { tx.SetServices(at.Ref, services...) }
+		return t
+	}, func(in *istionetv1.ServiceEntry) { in.Status.Reset() })
+}
+
+func peerAuthentication() Kind {
+	return of(Kind{
+		Name: "PeerAuthentication", Group: istioSecurity, Resource: "peerauthentications", Versions: []string{"v1", "v1beta1"},
+		Scope: Namespaced, Form: Custom, Status: Conditions, Gauge: "fairlead_config_peer_authentications",
+		Remove: (*store.Txn).DeletePeerAuthentication,
+	}, func(in *istiosecv1.PeerAuthentication, at Place) Translation {
+		p, problems := istio.PeerAuthentication(in)
+		return set(at, p, problems, (*store.Txn).SetPeerAuthentication, (*store.Txn).DeletePeerAuthentication)
+	}, func(in *istiosecv1.PeerAuthentication) { in.Status.Reset() })
+}
+
+func httpRoute() Kind {
+	return of(Kind{
+		Name: "HTTPRoute", Group: gatewayAPI, Resource: "httproutes", Versions: []string{"v1", "v1beta1"}, Scope: Namespaced,
+		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_http_routes",
+		RouteSpec: routeSpec(func(in *gatewayv1.HTTPRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
+		Remove:    (*store.Txn).DeleteRouteSet,
+	}, func(in *gatewayv1.HTTPRoute, at Place) Translation {
+		r, problems := gwapi.HTTPRoute(in, at.ClusterDomain)
+		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+	}, func(in *gatewayv1.HTTPRoute) { in.Status = gatewayv1.HTTPRouteStatus{} })
+}
+
+func grpcRoute() Kind {
+	return of(Kind{
+		Name: "GRPCRoute", Group: gatewayAPI, Resource: "grpcroutes", Versions: v1(), Scope: Namespaced,
+		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_grpc_routes",
+		RouteSpec: routeSpec(func(in *gatewayv1.GRPCRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
+		Remove:    (*store.Txn).DeleteRouteSet,
+	}, func(in *gatewayv1.GRPCRoute, at Place) Translation {
+		r, problems := gwapi.GRPCRoute(in, at.ClusterDomain)
+		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+	}, func(in *gatewayv1.GRPCRoute) { in.Status = gatewayv1.GRPCRouteStatus{} })
+}
+
+func trafficSplit() Kind {
+	return of(Kind{
+		Name: "TrafficSplit", Group: smiSplit, Resource: "trafficsplits", Scope: Namespaced,
+		Versions: []string{"v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"}, AsWritten: true, // what a weight is depends on it
+		Form: Custom, Gauge: "fairlead_config_traffic_splits",
+		Remove: (*store.Txn).DeleteRouteSet,
+	}, func(in *smi.TrafficSplit, at Place) Translation {
+		r, problems := smi.Read(in, at.ClusterDomain)
+		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+	}, nil)
+}
