@@ -20,6 +20,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+
+	"fairlead.dev/fairlead/internal/config"
 )
 
 // maxSize is the JSON size in bytes over which descriptions are cut. kubectl apply keeps the object as JSON in an
@@ -40,16 +42,24 @@ func origins() []origin {
 		{
 			module: "istio.io/api", set: "istio", copyright: "Copyright Istio Authors",
 			files: "kubernetes/customresourcedefinitions.gen.yaml",
-			kinds: []string{
-				"destinationrules.networking.istio.io", "peerauthentications.security.istio.io",
-				"serviceentries.networking.istio.io", "virtualservices.networking.istio.io",
-			},
+			kinds: definitions(".istio.io"),
 		},
 		{
 			module: "sigs.k8s.io/gateway-api", set: "gateway-api", copyright: "Copyright The Kubernetes Authors",
 			files: "config/crd/standard/*.yaml",
 		},
 	}
+}
+
+// definitions names the custom kinds that the mesh reads of groups with this ending.
+func definitions(ending string) []string {
+	var names []string
+	for _, k := range config.Kinds() {
+		if k.Form == config.Custom && strings.HasSuffix(k.Group, ending) {
+			names = append(names, k.Qualified())
+		}
+	}
+	return names
 }
 
 func main() {
