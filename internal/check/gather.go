@@ -218,12 +218,7 @@ func (g *gatherer) installation(ctx context.Context) {
 	if g.o.Scope.Proxy {
 		fetch(ctx, g, &f.Workloads, g.workloads)
 	}
-	f.Kinds = []Kinds{
-		{Title: "Istio networking", Group: "networking.istio.io", Wanted: []string{"DestinationRule", "ServiceEntry", "VirtualService"}},
-		{Title: "Istio security", Group: "security.istio.io", Wanted: []string{"PeerAuthentication"}},
-		{Title: "Gateway API", Group: "gateway.networking.k8s.io", Wanted: []string{"GRPCRoute", "HTTPRoute"}, Optional: true},
-		{Title: "SMI", Group: "split.smi-spec.io", Wanted: []string{"TrafficSplit"}, Optional: true},
-	}
+	f.Kinds = kindsRead()
 	for i := range f.Kinds {
 		k := &f.Kinds[i]
 		fetch(ctx, g, &k.Served, func(ctx context.Context) ([]string, error) { return g.served(ctx, k.Group) })

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -181,18 +182,36 @@ func (p *ControlPlane) gauges() []gauge {
 			stale++
 		}
 	}
-	return []gauge{
-		{"pilot_xds", "Connected proxies.", float64(connected)},
-		{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
-		{"pilot_services", "Services and ServiceEntries.", float64(p.engine.count("Service") + p.engine.count("ServiceEntry"))},
-		{"pilot_virt_services", "VirtualServices.", float64(p.engine.count("VirtualService"))},
-		{"fairlead_config_http_routes", "HTTPRoutes.", float64(p.engine.count("HTTPRoute"))},
-		{"fairlead_config_grpc_routes", "GRPCRoutes.", float64(p.engine.count("GRPCRoute"))},
-		{"fairlead_config_destination_rules", "DestinationRules.", float64(p.engine.count("DestinationRule"))},
-		{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
-		{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
-		{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
-		{"go_memstats_heap_alloc_bytes", "Bytes in use by the heap.", float64(memory.HeapAlloc)},
-		{"go_memstats_sys_bytes", "Bytes obtained from the system.", float64(memory.Sys)},
+	return append(p.engine.objectGauges(),
+		gauge{"pilot_xds", "Connected proxies.", float64(connected)},
+		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
+		gauge{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
+		gauge{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
+		gauge{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
+		gauge{"go_memstats_heap_alloc_bytes", "Bytes in use by the heap.", float64(memory.HeapAlloc)},
+		gauge{"go_memstats_sys_bytes", "Bytes obtained from the system.", float64(memory.Sys)},
+	)
+}
+
+// objectGauges count the objects of the kinds that are counted.
+func (e *engine) objectGauges() []gauge {
+	var all []gauge
+	for _, k := range config.Kinds() {
+		if k.Gauge == "" {
+			continue
+		}
+		i := slices.IndexFunc(all, func(g gauge) bool { return g.name == k.Gauge })
+		if i < 0 {
+			i = len(all)
+			all = append(all, gauge{name: k.Gauge, help: "Objects, of kind"})
+		} else {
+			all[i].help += " or"
+		}
+		all[i].help += " " + k.Name
+		all[i].value += float64(e.count(k.Name))
 	}
+	for i := range all {
+		all[i].help += "."
+	}
+	return all
 }
