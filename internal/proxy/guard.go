@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"io"
 	"net"
 	"sync"
 	"syscall"
@@ -21,7 +20,7 @@ type guard struct {
 	since   time.Time // when the request came
 	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
 	reason  error     // what to abort with at due
-	relaxed bool      // neither a limit nor a client that has ended its direction counts any more
+	relaxed bool      // neither a limit nor a client that has gone counts any more: the copying notices it
 }
 
 // watch begins to guard up, which carries the request of down that came at since.
@@ -149,8 +148,9 @@ func (v *vigil) enter(conn net.Conn, g *guard) (leave func()) {
 	}
 }
 
-// look tells the guards of clients that have ended their connection or broken it. A client that has only ended its own
-// direction counts as gone too: HTTP/1.1 cannot tell the two apart, and servers take it so (RFC 9112 §9.6 lets them).
+// look tells the guards of clients whose connection is broken. One that has only ended its own direction may still wait
+// for the answer. Where it has gone altogether, its kernel says so in time: it has forgotten the connection a minute later
+// (tcp(7), tcp_fin_timeout) and resets it when the next keep-alive probe comes.
 func (v *vigil) look(now time.Time) {
 	type suspect struct {
 		*watched
@@ -166,8 +166,8 @@ func (v *vigil) look(now time.Time) {
 	}
 	v.mu.Unlock()
 	for _, s := range suspects {
-		if netio.Ended(s.raw) {
-			s.guard.Gone(s.turn, io.ErrUnexpectedEOF)
+		if netio.Broken(s.raw) {
+			s.guard.Gone(s.turn, syscall.ECONNRESET)
 		}
 	}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"io"
@@ -39,6 +40,7 @@ func TestClientGivesUpWaiting(t *testing.T) {
 				c := dial(t, addr)
 				fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: users\r\n\r\n")
 				<-entered
+				c.SetLinger(0) // a reset; the end of the connection might be that of its requests only
 				c.Close()
 				later := time.Now().Add(time.Hour) // instead of waiting until the request counts as a long one
 				eventually(t, "the app to be told", func() bool {
@@ -101,6 +103,40 @@ func TestClientThatWaitsIsLeftAlone(t *testing.T) {
 			t.Errorf("= %q, %v", got, err)
 		}
 	}
+}
+
+// One that has ended its own direction gets its answer, however late.
+func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
+	inPairs(t, model.HTTP, func(t runner, p *pair) {
+		entered, leave := make(chan struct{}, 1), make(chan struct{})
+		p.m.rawServer(app(p.users), func(c *net.TCPConn) {
+			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
+				entered <- struct{}{}
+				<-leave
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+			}
+		})
+		for _, request := range []string{
+			"GET / HTTP/1.1\r\nHost: users\r\n\r\n", "GET / HTTP/1.0\r\nHost: users\r\n\r\n",
+			"POST / HTTP/1.1\r\nHost: users\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+		} {
+			c := dial(t, p.entrance)
+			io.WriteString(c, request)
+			c.CloseWrite()
+			awaited(t, entered)
+			for _, s := range []*sidecar{p.orders, p.users} {
+				s.ups.clients.look(time.Now().Add(time.Hour)) // instead of waiting until the request counts as a long one
+			}
+			leave <- struct{}{}
+			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if body, err := io.ReadAll(resp.Body); resp.StatusCode != 200 || string(body) != "late" || err != nil {
+				t.Errorf("= %d %q, %v", resp.StatusCode, body, err)
+			}
+		}
+	})
 }
 
 // abortable notes how it was aborted.
