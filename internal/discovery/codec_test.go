@@ -95,7 +95,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
 		reflect.TypeFor[model.LBKind]():           int(model.Passthrough),
 		reflect.TypeFor[model.TLSMode]():          int(model.TLSIstioMutual),
-		reflect.TypeFor[model.PortMode]():         int(model.PortFromRequest),
+		reflect.TypeFor[model.PortMode]():         int(model.PortFromRequestAlways),
 		reflect.TypeFor[model.Proximity]():        int(model.OnlySameNode),
 		reflect.TypeFor[plan.Health]():            int(plan.Draining),
 		reflect.TypeFor[model.MTLSMode]():         int(model.MTLSDisable),

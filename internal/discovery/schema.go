@@ -145,7 +145,7 @@ func (c *coder) redirect(r *model.Redirect) {
 	c.bool(4, &r.ReplacePrefix)
 	c.bool(5, &r.HasPath)
 	c.uint16(6, &r.Port)
-	enum(c, 7, &r.PortMode, model.PortFromRequest, model.PortKeep)
+	enum(c, 7, &r.PortMode, model.PortFromRequestAlways, model.PortKeep)
 	c.int(8, &r.Code)
 }
 

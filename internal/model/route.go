@@ -150,7 +150,10 @@ type PortMode uint8
 const (
 	PortKeep PortMode = iota
 	PortFromProtocolDefault
+	// PortFromRequest names the port that was called, unless it is the scheme's standard one (Gateway API).
 	PortFromRequest
+	// PortFromRequestAlways names it, be it the standard one (Istio's FROM_REQUEST_PORT).
+	PortFromRequestAlways
 )
 
 // DirectResponse answers without calling anybody.

@@ -315,6 +315,7 @@ const (
 	PortMode_PORT_MODE_KEEP                  PortMode = 0
 	PortMode_PORT_MODE_FROM_PROTOCOL_DEFAULT PortMode = 1
 	PortMode_PORT_MODE_FROM_REQUEST          PortMode = 2
+	PortMode_PORT_MODE_FROM_REQUEST_ALWAYS   PortMode = 3
 )
 
 // Enum value maps for PortMode.
@@ -323,11 +324,13 @@ var (
 		0: "PORT_MODE_KEEP",
 		1: "PORT_MODE_FROM_PROTOCOL_DEFAULT",
 		2: "PORT_MODE_FROM_REQUEST",
+		3: "PORT_MODE_FROM_REQUEST_ALWAYS",
 	}
 	PortMode_value = map[string]int32{
 		"PORT_MODE_KEEP":                  0,
 		"PORT_MODE_FROM_PROTOCOL_DEFAULT": 1,
 		"PORT_MODE_FROM_REQUEST":          2,
+		"PORT_MODE_FROM_REQUEST_ALWAYS":   3,
 	}
 )
 
@@ -3641,11 +3644,12 @@ const file_fairlead_v1_resource_proto_rawDesc = "" +
 	"\x11MATCH_KIND_PREFIX\x10\x02\x12\x1a\n" +
 	"\x16MATCH_KIND_PATH_PREFIX\x10\x03\x12\x14\n" +
 	"\x10MATCH_KIND_REGEX\x10\x04\x12\x16\n" +
-	"\x12MATCH_KIND_PRESENT\x10\x05*_\n" +
+	"\x12MATCH_KIND_PRESENT\x10\x05*\x82\x01\n" +
 	"\bPortMode\x12\x12\n" +
 	"\x0ePORT_MODE_KEEP\x10\x00\x12#\n" +
 	"\x1fPORT_MODE_FROM_PROTOCOL_DEFAULT\x10\x01\x12\x1a\n" +
-	"\x16PORT_MODE_FROM_REQUEST\x10\x02*_\n" +
+	"\x16PORT_MODE_FROM_REQUEST\x10\x02\x12!\n" +
+	"\x1dPORT_MODE_FROM_REQUEST_ALWAYS\x10\x03*_\n" +
 	"\x06Health\x12\x16\n" +
 	"\x12HEALTH_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eHEALTH_HEALTHY\x10\x01\x12\x14\n" +

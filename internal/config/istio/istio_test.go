@@ -192,6 +192,24 @@ func TestVirtualServiceProblems(t *testing.T) {
 	}
 }
 
+// The ports of redirects mean what they mean in Istio: one that is derived from the request is always written.
+func TestVirtualServiceRedirectPort(t *testing.T) {
+	for written, want := range map[string]model.Redirect{
+		"":                                    {},
+		", port: 80":                          {Port: 80},
+		", derivePort: FROM_PROTOCOL_DEFAULT": {PortMode: model.PortFromProtocolDefault},
+		", derivePort: FROM_REQUEST_PORT":     {PortMode: model.PortFromRequestAlways},
+	} {
+		rs, problems := virtual(t, "{hosts: [users], http: [{redirect: {uri: /x"+written+"}}]}")
+		if rs == nil {
+			t.Fatalf("%q: refused: %v", written, problems)
+		}
+		if got := rs.HTTP[0].Redirect; got.Port != want.Port || got.PortMode != want.PortMode {
+			t.Errorf("%q = port %d, mode %d, want %d, %d", written, got.Port, got.PortMode, want.Port, want.PortMode)
+		}
+	}
+}
+
 func TestVirtualServiceGatewayOnly(t *testing.T) {
 	t.Parallel()
 	got, problems := virtual(t, "{hosts: [users], gateways: [ingress], http: [{directResponse: {status: 200}}]}")

@@ -148,7 +148,7 @@ func (t virtualService) redirect(field string, in *networking.HTTPRedirect, matc
 	case *networking.HTTPRedirect_DerivePort:
 		out.PortMode = model.PortFromProtocolDefault
 		if port.DerivePort == networking.HTTPRedirect_FROM_REQUEST_PORT {
-			out.PortMode = model.PortFromRequest
+			out.PortMode = model.PortFromRequestAlways
 		}
 	}
 	t.redirectTarget(field, in)

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -153,6 +154,9 @@ func TestLocalRedirect(t *testing.T) {
 		{"a written standard port is left out", "a:8080", "/", nil, model.Redirect{Port: 443, Scheme: "https"}, "https://a/"},
 		{"the port follows the scheme", "a:8080", "/", nil, model.Redirect{PortMode: model.PortFromProtocolDefault}, "http://a/"},
 		{"the port is the one called", "a", "/", nil, model.Redirect{PortMode: model.PortFromRequest}, "http://a:8080/"},
+		{"the port is the one called, which is standard", "a:80", "/", nil, model.Redirect{PortMode: model.PortFromRequest}, "http://a/"},
+		{"the port is always named", "a:80", "/", nil, model.Redirect{PortMode: model.PortFromRequestAlways}, "http://a:80/"},
+		{"the port is always named, of another host", "a", "/", nil, model.Redirect{PortMode: model.PortFromRequestAlways, Authority: "b"}, "http://b:8080/"},
 		{"IPv6 keeps its brackets", "[fd00::1]:8080", "/", nil, model.Redirect{Port: 9000}, "http://[fd00::1]:9000/"},
 		{"IPv6 without port", "[fd00::1]", "/", nil, model.Redirect{Port: 9000}, "http://[fd00::1]:9000/"},
 	}
@@ -166,8 +170,12 @@ func TestLocalRedirect(t *testing.T) {
 			})
 			req := newRequest("GET", tt.authority, tt.path)
 			var resp httpx.Response
-			r := table.Match(req, Caller{}, 8080)
-			if !r.Local(req, &resp, 8080) || r.LocalBody() != nil {
+			called := uint16(8080)
+			if strings.HasSuffix(tt.authority, ":80") {
+				called = 80
+			}
+			r := table.Match(req, Caller{}, called)
+			if !r.Local(req, &resp, called) || r.LocalBody() != nil {
 				t.Fatalf("Local = false or with body, want a redirect")
 			}
 			want := []string{"location: " + tt.want, "x: 1"}

@@ -71,7 +71,8 @@ func (d *redirect) appendAuthority(dst, requested []byte, secure bool, called ui
 		standard = 443
 	}
 	port := d.Port
-	if port == 0 && d.PortMode == model.PortFromRequest {
+	always := port == 0 && d.PortMode == model.PortFromRequestAlways
+	if always || port == 0 && d.PortMode == model.PortFromRequest {
 		port = called
 	}
 	if d.Authority != "" {
@@ -80,7 +81,7 @@ func (d *redirect) appendAuthority(dst, requested []byte, secure bool, called ui
 		dst = append(dst, host...)
 	}
 	switch {
-	case port != 0 && port != standard:
+	case port != 0 && (always || port != standard):
 		return strconv.AppendUint(append(dst, ':'), uint64(port), 10)
 	case port != 0 || d.PortMode != model.PortKeep || d.Authority != "" || d.leaves(requestPort, secure):
 		return dst
