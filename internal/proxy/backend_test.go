@@ -10,7 +10,6 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -24,13 +23,12 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // backendOf changes the one backend of a service.
@@ -57,16 +55,11 @@ func TestConnectionPoolOverflows(t *testing.T) {
 				}
 			})
 		}
-		d := orders.table.find(plan.AddressName(usersAddr()))
-		g := d.state.Load().backends[0].gate
+		limits := orders.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].group.Limits()
 		get()
 		<-entered
 		get()
-		eventually(t, "one waits", func() bool {
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return len(g.waiting) == 1
-		})
+		eventually(t, "one waits", func() bool { return strings.Contains(limits.String(), "waiting 1/1") })
 		resp, body := call(t, c, "GET", "/", "")
 		if resp.StatusCode != 503 || !strings.Contains(body, "overflow") || !strings.Contains(body, "http1MaxPendingRequests") {
 			t.Errorf("the third = %d %q", resp.StatusCode, body)
@@ -75,113 +68,6 @@ func TestConnectionPoolOverflows(t *testing.T) {
 		close(leave)
 		wg.Wait()
 	})
-}
-
-func TestGate(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ctx := t.Context()
-		g := &gate{limits: gateLimits{maxConnections: 1, maxRequests: 3}}
-		if err := g.request(ctx, httpx.HTTP11, 0); err != nil {
-			t.Fatal(err)
-		}
-		if err := g.request(ctx, httpx.HTTP2, 0); err != nil {
-			t.Errorf("HTTP/2 shares connections: %v", err)
-		}
-		if err := g.connection(); !overflowed(err) {
-			t.Errorf("an opaque connection does not queue: %v", err)
-		}
-		if err := g.request(ctx, httpx.HTTP11, time.Second); !errors.Is(err, errTimeout) {
-			t.Errorf("waited in vain: %v", err)
-		}
-		canceled, cancel := context.WithCancel(ctx)
-		cancel()
-		if err := g.request(canceled, httpx.HTTP11, 0); !errors.Is(err, context.Canceled) {
-			t.Errorf("caller gone: %v", err)
-		}
-		got := make(chan error)
-		go func() { got <- g.request(ctx, httpx.HTTP11, 0) }()
-		synctest.Wait()
-		if err := g.request(ctx, httpx.HTTP11, 0); !overflowed(err) {
-			t.Errorf("more than maxRequests: %v", err)
-		}
-		g.done(httpx.HTTP11)
-		if err := <-got; err != nil {
-			t.Errorf("handed over: %v", err)
-		}
-		g.done(httpx.HTTP11)
-		g.done(httpx.HTTP2)
-		if g.requests != 0 || g.connections != 0 || len(g.waiting) != 0 {
-			t.Errorf("left over: %d requests, %d connections, %d waiting", g.requests, g.connections, len(g.waiting))
-		}
-	})
-}
-
-// What is in flight counts after a change of the limits, and those who wait are let in as far as the new ones allow.
-func TestGateOutlivesItsLimits(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		tb := newTable(newSelf(model.Key{}, nil), nil, nil, nil)
-		limited := func(n uint32) *backend {
-			p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
-			return &backend{plan: p, gate: tb.gateOf(p)}
-		}
-		before := limited(2)
-		admitted := make(chan int, 10)
-		enter := func(g *gate, i int) {
-			go func() {
-				if g.request(t.Context(), httpx.HTTP11, 0) == nil {
-					admitted <- i
-				}
-			}()
-			synctest.Wait()
-		}
-		for i := range 4 {
-			enter(before.gate, i)
-		}
-		if n := len(admitted); n != 2 {
-			t.Fatalf("%d of 4 admitted, want 2", n)
-		}
-		// Narrower: what is in flight may end, nothing begins.
-		after := limited(1)
-		tb.leaveGate(before)
-		after.gate.done(httpx.HTTP11)
-		synctest.Wait()
-		if n := len(admitted); n != 2 {
-			t.Errorf("%d admitted with one in flight and a limit of one", n)
-		}
-		before.gate.done(httpx.HTTP11)
-		synctest.Wait()
-		if n := len(admitted); n != 3 {
-			t.Errorf("%d admitted, want the first of those who wait", n)
-		}
-		// Wider, and then none at all.
-		wider := limited(3)
-		tb.leaveGate(after)
-		synctest.Wait()
-		if n := len(admitted); n != 4 {
-			t.Errorf("%d admitted, want all", n)
-		}
-		enter(wider.gate, 4)
-		enter(wider.gate, 5)
-		if n := len(admitted); n != 5 {
-			t.Errorf("%d admitted, want three in flight", n)
-		}
-		if none := limited(0); none.gate != nil {
-			t.Error("a gate without limits")
-		}
-		synctest.Wait()
-		if n := len(admitted); n != 6 {
-			t.Errorf("%d admitted without limits, want those who waited", n)
-		}
-		tb.leaveGate(wider)
-		if n := len(tb.gates); n != 0 {
-			t.Errorf("%d gates are kept", n)
-		}
-	})
-}
-
-func overflowed(err error) bool {
-	e, ok := errors.AsType[*httpx.Error](err)
-	return ok && e.Kind == httpx.Overflow
 }
 
 func TestMaxConnectionsOfTCP(t *testing.T) {
@@ -198,12 +84,42 @@ func TestMaxConnectionsOfTCP(t *testing.T) {
 		expectReset(t, addr)
 		first.Close()
 		eventually(t, "counted out", func() bool {
-			d := orders.table.find(plan.AddressName(usersAddr()))
-			g := d.state.Load().backends[0].gate
-			g.mu.Lock()
-			defer g.mu.Unlock()
-			return g.connections == 0
+			limits := orders.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].group.Limits()
+			return strings.Contains(limits.String(), "connections 0/1")
 		})
+	}
+}
+
+// A change of the configuration, also one that takes all limits away for a while, forgets nothing of what is in flight.
+func TestLimitsOutliveConfigurations(t *testing.T) {
+	tb := newTable(newSelf(model.Key{}, nil), nil, nil, nil)
+	limited := func(n uint32) *backend {
+		p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
+		return &backend{plan: p, group: tb.groupOf(p)}
+	}
+	first := limited(0)
+	if err := first.group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
+		t.Fatal(err)
+	}
+	second := limited(1)
+	tb.leaveGroup(first)
+	if got := second.group.Limits().String(); !strings.HasPrefix(got, "connections 1/1,") {
+		t.Errorf("after limits came: %s", got)
+	}
+	third := limited(0)
+	tb.leaveGroup(second)
+	fourth := limited(1)
+	tb.leaveGroup(third)
+	if err := fourth.group.Limits().Enter(t.Context(), lb.Connection, 0); err == nil {
+		t.Error("a second connection was let in")
+	}
+	first.group.Limits().Leave(lb.Connection)
+	if err := fourth.group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
+		t.Error(err)
+	}
+	tb.leaveGroup(fourth)
+	if n := len(tb.groups); n != 0 {
+		t.Errorf("%d groups are kept", n)
 	}
 }
 

@@ -21,10 +21,10 @@ type outboundCall struct {
 
 	// Of an opaque connection: what it was given to.
 	backend  *backend
-	endpoint *lb.Endpoint
+	endpoint *endpoint
 	idle     time.Duration
-	sni      string // the TLS server name, where the routes ask for it
-	gate     *gate  // the limits it is counted in, nil for none
+	sni      string     // the TLS server name, where the routes ask for it
+	limits   *lb.Limits // those it is counted in, nil for none
 
 	originals originals
 }

@@ -53,8 +53,8 @@ type compiled struct {
 // backend is one group of endpoints of a destination.
 type backend struct {
 	plan   *plan.Backend
-	picker atomic.Pointer[lb.Picker]
-	gate   *gate        // nil where there are no limits
+	picker atomic.Pointer[picker]
+	group  *lb.Group    // what the backends of this name share
 	names  []*hostWatch // of plan.DNS, in its order
 	held   []*slot      // of the picker; guarded by the table's mu
 }
@@ -69,14 +69,18 @@ type upstream struct {
 	tcp        *telemetry.TCPScope
 }
 
+// The values of package lb with what this package attaches to an endpoint.
+type (
+	endpoint = lb.Endpoint[*upstream]
+	picker   = lb.Picker[*upstream]
+	choice   = lb.Choice[*upstream]
+)
+
 // reach gives the endpoint's upstream. Every endpoint of this package has one.
-func reach(e *lb.Endpoint) *upstream {
-	u, _ := e.Attachment.(*upstream)
-	return u
-}
+func reach(e *endpoint) *upstream { return e.Attachment }
 
 // pickerOf gives the picker of a backend, nil where there is none.
-func (c *compiled) pickerOf(name string) *lb.Picker {
+func (c *compiled) pickerOf(name string) *picker {
 	if b := c.backendOf(name); b != nil {
 		return b.picker.Load()
 	}

@@ -9,14 +9,14 @@
 // Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
 //
 // What a route or a DestinationRule asks beyond that is one file each: fault.go, mirror.go (copies in the background),
-// gate.go (connection pool limits), pool_policy.go (TLS origination), dns_endpoints.go (endpoints given by name),
+// limits.go (connection pool limits), pool_policy.go (TLS origination), dns_endpoints.go (endpoints given by name),
 // original.go (calls that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own
 // answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
 // gone, outage.go keeps a control plane that is away from making every first use wait.
 //
 // Ownership: table is written by the discovery client's goroutine and by resolvers of endpoint names, and read under a read
 // lock once per connection; compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing
-// that runs per request takes a lock longer than a slice append. Endpoints, shards and gates live as long as a backend
+// that runs per request takes a lock longer than a slice append. Endpoints, shards and groups live as long as a backend
 // in force holds them (endpoints.go), peers and pools as long as an endpoint, or a caller's connection (caller.go).
 //
 // It links no Kubernetes code. To see what it knows, ask the admin port: /config_dump, /clusters, /listeners.

@@ -11,7 +11,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -94,7 +93,7 @@ func describeProximity(p model.Proximity) string {
 	return p.String()
 }
 
-func dumpEndpoint(cluster string, e *lb.Endpoint) telemetry.EndpointDump {
+func dumpEndpoint(cluster string, e *endpoint) telemetry.EndpointDump {
 	outlier := "OK"
 	if e.Ejected(time.Now) {
 		outlier = "FAILED"

@@ -25,7 +25,7 @@ type endpointKey struct {
 type slot struct {
 	key      endpointKey
 	backend  *plan.Backend // one of those that have it: what its metrics are labelled by
-	endpoint *lb.Endpoint
+	endpoint *endpoint
 	users    int    // pickers that have it
 	picked   uint64 // the last of them, to have it there once
 }
@@ -69,7 +69,7 @@ func (t *table) release(old *compiled) {
 			}
 		}
 		t.hold(b, nil)
-		t.leaveGate(b)
+		t.leaveGroup(b)
 	}
 }
 
@@ -104,11 +104,11 @@ func (t *table) pick(b *backend) {
 	for i := range named {
 		add(&named[i])
 	}
-	all := make([]*lb.Endpoint, len(held))
+	all := make([]*endpoint, len(held))
 	for i, s := range held {
 		all[i] = s.endpoint
 	}
-	b.picker.Store(lb.NewPicker(t.choice(b), all))
+	b.picker.Store(lb.NewPicker(t.options(b), all))
 	t.hold(b, held)
 }
 

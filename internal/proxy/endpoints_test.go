@@ -140,17 +140,15 @@ func (c *cluster) want() (w tableFacts) {
 		}
 		w.destinations[c.alias(i)] = strings.Join(slices.Sorted(maps.Keys(found)), " ")
 		w.shards += len(s.slices)
-		if s.limited {
-			w.gates++
-		}
+		w.groups++
 	}
 	w.endpoints, w.pools, w.peers = len(endpoints), len(pools), len(peers)
 	return w
 }
 
 type tableFacts struct {
-	destinations                           map[string]string // by alias: the endpoints that can be picked
-	endpoints, pools, peers, shards, gates int
+	destinations                            map[string]string // by alias: the endpoints that can be picked
+	endpoints, pools, peers, shards, groups int
 }
 
 func factsOf(s *sidecar) (f tableFacts) {
@@ -167,7 +165,7 @@ func factsOf(s *sidecar) (f tableFacts) {
 		slices.Sort(found)
 		f.destinations[alias] = strings.Join(found, " ")
 	}
-	f.endpoints, f.shards, f.gates = len(s.table.endpoints), len(s.table.shards), len(s.table.gates)
+	f.endpoints, f.shards, f.groups = len(s.table.endpoints), len(s.table.shards), len(s.table.groups)
 	f.pools = len(s.ups.pools)
 	for _, p := range s.ups.peers {
 		if p.users > 0 {

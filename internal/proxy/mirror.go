@@ -91,7 +91,7 @@ func (s *shadow) send(ctx context.Context) {
 	defer s.c.originals.close()
 	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
 	defer cancel()
-	e := s.c.pick(ctx, s.backend, nil)
+	e := s.c.pick(ctx, s.backend, &s.info).Endpoint
 	if e == nil {
 		return
 	}

@@ -274,8 +274,8 @@ func (t *table) unknown(cluster string, port uint16) *compiled {
 	if err != nil {
 		return nil // cannot happen: there is nothing in the route to compile
 	}
-	b := &backend{plan: &p.Backends[0]}
-	b.picker.Store(lb.NewPicker(lb.Options{Kind: model.LeastRequest}, nil))
+	b := &backend{plan: &p.Backends[0], group: lb.NewGroup(cluster)}
+	b.picker.Store(lb.NewPicker[*upstream](lb.Options{Kind: model.LeastRequest}, nil))
 	out.backends = []*backend{b}
 	return out
 }

@@ -16,11 +16,11 @@ func (b *backend) isOriginal() bool { return b.plan.Type == originalDst }
 // long as it: addresses that nobody told us about come in any number.
 type originals struct {
 	mu  sync.Mutex
-	all map[*backend]*lb.Endpoint
+	all map[*backend]*endpoint
 }
 
 // original gives the address that the app dialled as an endpoint of b.
-func (c *outboundCall) original(b *backend) *lb.Endpoint {
+func (c *outboundCall) original(b *backend) *endpoint {
 	c.originals.mu.Lock()
 	defer c.originals.mu.Unlock()
 	if e := c.originals.all[b]; e != nil {
@@ -29,7 +29,7 @@ func (c *outboundCall) original(b *backend) *lb.Endpoint {
 	p := plan.Endpoint{Addr: c.local, Weight: 1, Health: plan.Healthy}
 	e := lb.NewEndpoint(p, c.o.upstreams.unshared(b.plan, &p, c.o.table))
 	if c.originals.all == nil {
-		c.originals.all = map[*backend]*lb.Endpoint{}
+		c.originals.all = map[*backend]*endpoint{}
 	}
 	c.originals.all[b] = e
 	return e

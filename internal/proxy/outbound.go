@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -161,9 +162,9 @@ func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state
 // forget counts out the endpoint that was dialled in case the server speaks first.
 func (c *outboundCall) forget() {
 	if c.endpoint != nil {
-		c.endpoint.End()
+		c.endpoint.End(lb.Outcome{})
 	}
-	c.leaveGate()
+	c.leaveLimits()
 	c.backend, c.endpoint = nil, nil
 }
 

@@ -3,9 +3,9 @@ package proxy
 import (
 	"errors"
 	"strings"
-	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // peerFailed is a try that reached the peer's sidecar and got no answer from its app; why is what the sidecar says
@@ -18,7 +18,7 @@ func (r *requester) peerFailed(kind, cause string) error {
 	switch kind {
 	case failedConnect:
 		// The app is as gone as if it had refused us ourselves.
-		r.endpoint.Refused(time.Now())
+		r.outcome.Kind = lb.Refused
 		err := errors.New("its sidecar is there, its app refuses connections")
 		return &tryError{failure: disowned, err: connectError(r.backend, r.endpoint, err)}
 	case failedUnprocessed:

@@ -8,6 +8,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // runs is the endpoint 10.0.0.<last> on a node in a zone.
@@ -30,7 +31,7 @@ func (s *sidecar) picks() string {
 	picker := d.state.Load().backends[0].picker.Load()
 	seen := map[string]bool{}
 	for range 100 {
-		if e := picker.Pick(nil); e != nil {
+		if e := picker.Pick(&lb.Info{}).Endpoint; e != nil {
 			seen[e.Plan.Addr.Addr().String()] = true
 		}
 	}

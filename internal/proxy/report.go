@@ -8,7 +8,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
-	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -189,12 +188,12 @@ func (r *requester) identify(req *httpx.Request) {
 }
 
 // connectError says that an endpoint could not be reached.
-func connectError(b *backend, e *lb.Endpoint, err error) error {
+func connectError(b *backend, e *endpoint, err error) error {
 	return &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
 }
 
 // resetError says that an endpoint broke off before answering.
-func resetError(b *backend, e *lb.Endpoint, err error) error {
+func resetError(b *backend, e *endpoint, err error) error {
 	return &httpx.Error{Kind: httpx.UpstreamReset, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
 }
 

@@ -30,17 +30,19 @@ type requester struct {
 	forwarder
 
 	c     *outboundCall
-	tried [maxTries + 1]*lb.Endpoint
+	tried [maxTries + 1]netip.AddrPort
 	tries int
+	info  lb.Info
 
 	// Of the request at hand.
 	start    time.Time
 	route    *route.Route
 	chosen   *route.Backend
 	backend  *backend
-	endpoint *lb.Endpoint
-	conn     *appConn // the pooled connection in use, nil on the mesh
-	delayed  bool     // by a fault
+	endpoint *endpoint
+	outcome  lb.Outcome // of the try at hand
+	conn     *appConn   // the pooled connection in use, nil on the mesh
+	delayed  bool       // by a fault
 	headAt   time.Time
 	targets  []byte // scratch for targetField
 	id       [36]byte
@@ -122,15 +124,15 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 	policy := &r.route.Plan.Retry
 	from, left := r.backend, 0
 	for {
-		tried := r.tried[:min(r.tries, len(r.tried))]
-		e := r.c.pick(ctx, from, tried)
+		r.info.Tried = r.tried[:min(r.tries, len(r.tried))]
+		chosen := r.c.pick(ctx, from, &r.info)
+		e := chosen.Endpoint
 		if e == nil {
 			return noHealthy(from)
 		}
-		again := e.Among(tried)
-		r.tried[r.tries%len(r.tried)] = e // the latest ones are avoided; a policy may allow more tries than are kept
+		r.tried[r.tries%len(r.tried)] = e.Plan.Addr // the latest ones are avoided; a policy may allow more tries than are kept
 		r.tries++
-		if again && !pause(ctx, backoff(policy, r.tries)) {
+		if chosen.Why == lb.Repeated && !pause(ctx, backoff(policy, r.tries)) {
 			return ctx.Err()
 		}
 		r.endpoint = e
@@ -185,13 +187,15 @@ func backoff(p *model.Retry, tries int) time.Duration {
 }
 
 // attempt makes one try. Errors that may be retried are tryErrors.
-func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *lb.Endpoint) error {
+func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *endpoint) error {
+	begun := time.Now()
+	r.outcome = lb.Outcome{}
 	e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
-	defer e.End()
+	defer func() { e.End(r.outcome) }()
 	up, err := r.open(ctx, down.Request(), e)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, errEndpointLeft) {
-			e.Refused(time.Now())
+			r.outcome = lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)}
 		}
 		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}
 	}
@@ -210,13 +214,19 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *l
 	}
 	if err == nil {
 		r.headAt = time.Now()
+		r.outcome = lb.Outcome{Kind: lb.Answered, Status: r.resp.Status, Latency: r.headAt.Sub(begun)}
 		err = r.judge(down.Request())
 	} else {
 		err = r.cut(err)
+		r.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
 	}
 	if err == nil {
 		r.route.ApplyResponse(&r.resp, r.chosen)
 		err = r.reply(down, up)
+		r.outcome.Bytes = r.sent
+		if err != nil && isCut(err) {
+			r.outcome.Kind = lb.Cut
+		}
 	}
 	r.settle(inUse{exchange: up, conn: r.conn, pool: reach(e).pool}, err)
 	r.conn = nil
@@ -293,7 +303,7 @@ func (r *requester) overdue() bool {
 }
 
 // open gets a stream or a connection to the endpoint and prepares the request for it. In steady state there is one.
-func (r *requester) open(ctx context.Context, req *httpx.Request, e *lb.Endpoint) (httpx.ClientExchange, error) {
+func (r *requester) open(ctx context.Context, req *httpx.Request, e *endpoint) (httpx.ClientExchange, error) {
 	up := reach(e)
 	if e.OnTrial(time.Now) {
 		trial, cancel := context.WithTimeout(ctx, lb.TrialTimeout)

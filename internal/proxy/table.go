@@ -49,16 +49,16 @@ type table struct {
 	resolver resolver
 
 	endpoints map[endpointKey]*slot
-	gates     map[string]*gate // by name of backend: what is in flight outlives a change of the limits
-	picks     uint64           // counts pickers built
-	left      []*upstream      // what endpoints that are gone were reached by, to be closed once mu is free
+	groups    map[string]*heldGroup // by name of backend
+	picks     uint64                // counts pickers built
+	left      []*upstream           // what endpoints that are gone were reached by, to be closed once mu is free
 }
 
 func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog.Logger) *table {
 	return &table{
 		self: self, upstreams: ups, metrics: metrics, log: log,
 		names: map[string]*resource{}, aliases: map[string]*destination{},
-		shards: map[string]*shard{}, gates: map[string]*gate{},
+		shards: map[string]*shard{}, groups: map[string]*heldGroup{},
 		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{}, hosts: map[string]*hostWatch{},
 		endpoints: map[endpointKey]*slot{},
 	}
@@ -241,7 +241,7 @@ func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 	}
 	before := t.before(u)
 	for i := range p.Backends {
-		b := &backend{plan: &p.Backends[i], gate: t.gateOf(&p.Backends[i])}
+		b := &backend{plan: &p.Backends[i], group: t.groupOf(&p.Backends[i])}
 		b.picker.Store(before.pickerOf(b.plan.Name))
 		next.backends = append(next.backends, b)
 		for _, name := range b.plan.Shards {
@@ -320,11 +320,11 @@ func (t *table) before(u discovery.Update) *compiled {
 	return nil
 }
 
-// choice says how the endpoints of a backend are chosen.
-func (t *table) choice(b *backend) lb.Options {
+// options say how the endpoints of a backend are chosen.
+func (t *table) options(b *backend) lb.Options {
 	o := lb.Options{Kind: b.plan.LB, Proximity: b.plan.Proximity, Here: t.self.place()}
 	if b.plan.ClientAffinity {
-		o.Client, o.Before = t.self.ips[0], b.picker.Load()
+		o.Client, o.Used = t.self.ips[0], b.picker.Load().Belongs()
 	}
 	return o
 }

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // updates are what the control channel would hand over for resources.
@@ -87,7 +88,7 @@ func TestApply(t *testing.T) {
 		if now.Active() != 1 || now.Plan.Weight != 5 {
 			t.Errorf("active %d, weight %d", now.Active(), now.Plan.Weight)
 		}
-		e.End()
+		e.End(lb.Outcome{})
 	})
 	t.Run("endpoints_that_are_gone_are_forgotten", func(t *testing.T) {
 		apply(updates(service(model.HTTP, two)...)...)

@@ -39,9 +39,9 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	scope.Bytes(r.received, r.sent)
 	scope.Closed()
 	if c.endpoint != nil {
-		c.endpoint.End()
+		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.sent})
 	}
-	c.leaveGate()
+	c.leaveLimits()
 	c.logTCP(start, r)
 }
 
@@ -52,37 +52,37 @@ func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, er
 		return nil, err
 	}
 	c.backend, c.idle = b, b.plan.TCPIdleTimeout
-	if b.gate != nil {
-		if err := b.gate.connection(); err != nil {
-			return nil, err
-		}
-		c.gate = b.gate
+	if err := b.group.Limits().Enter(ctx, lb.Connection, 0); err != nil {
+		return nil, limitError(b, err)
 	}
+	c.limits = b.group.Limits()
 	t, err := c.reachAny(ctx, b)
 	if err != nil {
-		c.leaveGate()
+		c.leaveLimits()
 	}
 	return t, err
 }
 
-// leaveGate counts the connection out of the limits of its backend.
-func (c *outboundCall) leaveGate() {
-	if c.gate != nil {
-		c.gate.leave()
-		c.gate = nil
+// leaveLimits counts the connection out of the limits of its backend.
+func (c *outboundCall) leaveLimits() {
+	if c.limits != nil {
+		c.limits.Leave(lb.Connection)
+		c.limits = nil
 	}
 }
 
 // reachAny dials one endpoint after another.
 func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error) {
 	var errs []error
-	var tried []*lb.Endpoint
+	var info lb.Info
 	for range maxTries {
-		e := c.pick(ctx, b, tried)
-		if e == nil || e.Among(tried) {
+		chosen := c.pick(ctx, b, &info)
+		e := chosen.Endpoint
+		if e == nil || chosen.Why == lb.Repeated {
 			break
 		}
-		tried = append(tried, e)
+		info.Tried = append(info.Tried, e.Plan.Addr)
+		begun := time.Now()
 		e.Begin()
 		t, err := dialEndpoint(ctx, b, e)
 		if err == nil {
@@ -90,12 +90,12 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 			c.endpoint = e
 			return t, nil
 		}
-		e.End()
 		errs = append(errs, fmt.Errorf("%s: %w", e.Plan.Addr, err))
 		if ctx.Err() != nil {
+			e.End(lb.Outcome{})
 			break
 		}
-		e.Refused(time.Now())
+		e.End(lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)})
 	}
 	if len(errs) == 0 {
 		return nil, noHealthy(b)
@@ -103,21 +103,24 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 	return nil, errors.Join(errs...)
 }
 
-// pick chooses an endpoint of the backend, nil where there is none.
-func (c *outboundCall) pick(ctx context.Context, b *backend, tried []*lb.Endpoint) *lb.Endpoint {
-	e := b.picker.Load().Pick(tried)
+// pick chooses an endpoint of the backend.
+func (c *outboundCall) pick(ctx context.Context, b *backend, info *lb.Info) choice {
+	chosen := b.picker.Load().Pick(info)
 	switch {
-	case e != nil:
-		return e
+	case chosen.Endpoint != nil:
 	case b.isOriginal():
-		return c.original(b)
+		e := c.original(b)
+		chosen = choice{Endpoint: e, Why: lb.Usable}
+		if e.Among(info.Tried) {
+			chosen.Why = lb.Repeated
+		}
 	case b.names != nil && b.awaitNames(ctx):
-		return b.picker.Load().Pick(tried)
+		return b.picker.Load().Pick(info)
 	}
-	return nil
+	return chosen
 }
 
-func dialEndpoint(ctx context.Context, b *backend, e *lb.Endpoint) (tunnel, error) {
+func dialEndpoint(ctx context.Context, b *backend, e *endpoint) (tunnel, error) {
 	limit := b.connectTimeout()
 	if e.OnTrial(time.Now) {
 		limit = min(limit, lb.TrialTimeout)

@@ -11,21 +11,40 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func endpoints(weights ...uint32) []*Endpoint {
-	var es []*Endpoint
+// What is attached does not matter here.
+type (
+	testEndpoint = Endpoint[string]
+	testPicker   = Picker[string]
+)
+
+// pick is a pick by a call that went to some endpoints in vain.
+func pick(p *testPicker, tried ...*testEndpoint) *testEndpoint {
+	return p.Pick(triedInfo(tried)).Endpoint
+}
+
+func triedInfo(tried []*testEndpoint) *Info {
+	info := &Info{}
+	for _, e := range tried {
+		info.Tried = append(info.Tried, e.Plan.Addr)
+	}
+	return info
+}
+
+func endpoints(weights ...uint32) []*testEndpoint {
+	var es []*testEndpoint
 	for i, w := range weights {
-		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)}), 8080)
-		es = append(es, NewEndpoint(plan.Endpoint{Addr: addr, Weight: w, Health: plan.Healthy}, nil))
+		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i + 1)}), 8080)
+		es = append(es, NewEndpoint(plan.Endpoint{Addr: addr, Weight: w, Health: plan.Healthy}, ""))
 	}
 	return es
 }
 
-func share(p *Picker, n int) map[*Endpoint]float64 {
-	counts := map[*Endpoint]int{}
+func share(p *testPicker, n int) map[*testEndpoint]float64 {
+	counts := map[*testEndpoint]int{}
 	for range n {
-		counts[p.Pick(nil)]++
+		counts[pick(p)]++
 	}
-	got := map[*Endpoint]float64{}
+	got := map[*testEndpoint]float64{}
 	for e, c := range counts {
 		got[e] = float64(c) / float64(n)
 	}
@@ -74,28 +93,28 @@ func TestPickLeastRequestPrefersTheIdle(t *testing.T) {
 func TestPickAvoids(t *testing.T) {
 	tests := []struct {
 		name  string
-		setup func(es []*Endpoint) (tried []*Endpoint)
+		setup func(es []*testEndpoint) (tried []*testEndpoint)
 		want  []int // acceptable endpoints
 	}{
-		{"tried_endpoints", func(es []*Endpoint) []*Endpoint { return es[:2] }, []int{2}},
-		{"ejected_endpoints", func(es []*Endpoint) []*Endpoint {
-			es[0].Refused(time.Now())
-			es[1].Refused(time.Now())
+		{"tried_endpoints", func(es []*testEndpoint) []*testEndpoint { return es[:2] }, []int{2}},
+		{"ejected_endpoints", func(es []*testEndpoint) []*testEndpoint {
+			es[0].refused(time.Now())
+			es[1].refused(time.Now())
 			return nil
 		}, []int{2}},
-		{"nothing_when_all_are_ejected", func(es []*Endpoint) []*Endpoint {
+		{"nothing_when_all_are_ejected", func(es []*testEndpoint) []*testEndpoint {
 			for _, e := range es {
-				e.Refused(time.Now())
+				e.refused(time.Now())
 			}
 			return es[:1]
 		}, []int{1, 2}},
-		{"nothing_when_all_were_tried", func(es []*Endpoint) []*Endpoint { return es }, []int{0, 1, 2}},
-		{"unhealthy_endpoints", func(es []*Endpoint) []*Endpoint {
+		{"nothing_when_all_were_tried", func(es []*testEndpoint) []*testEndpoint { return es }, []int{0, 1, 2}},
+		{"unhealthy_endpoints", func(es []*testEndpoint) []*testEndpoint {
 			es[1].Plan.Health = plan.Unhealthy
 			es[2].Plan.Health = plan.Draining
 			return nil
 		}, []int{0}},
-		{"draining_ones_only_while_others_exist", func(es []*Endpoint) []*Endpoint {
+		{"draining_ones_only_while_others_exist", func(es []*testEndpoint) []*testEndpoint {
 			es[0].Plan.Health = plan.Unhealthy
 			es[1].Plan.Health = plan.Unhealthy
 			es[2].Plan.Health = plan.Draining
@@ -109,7 +128,7 @@ func TestPickAvoids(t *testing.T) {
 				tried := tt.setup(es)
 				p := NewPicker(Options{Kind: kind}, es)
 				for range 50 {
-					got := p.Pick(tried)
+					got := pick(p, tried...)
 					ok := false
 					for _, i := range tt.want {
 						ok = ok || got == es[i]
@@ -121,14 +140,14 @@ func TestPickAvoids(t *testing.T) {
 			})
 		}
 	}
-	if got := NewPicker(Options{Kind: model.Random}, nil).Pick(nil); got != nil {
+	if got := NewPicker[string](Options{Kind: model.Random}, nil).Pick(&Info{}); got.Endpoint != nil || got.String() != "no candidate" {
 		t.Errorf("Pick of nothing = %v, want nil", got)
 	}
 }
 
 func TestAcceptedEndsAnEjection(t *testing.T) {
 	e := endpoints(1)[0]
-	e.Refused(time.Now())
+	e.refused(time.Now())
 	if !e.Ejected(time.Now) {
 		t.Fatal("Ejected = false right after a refused connection")
 	}
@@ -145,14 +164,14 @@ func TestAcceptedEndsAnEjection(t *testing.T) {
 func TestWithKeepsWhatWasSeen(t *testing.T) {
 	e := endpoints(1)[0]
 	e.Begin()
-	e.Refused(time.Now())
+	e.refused(time.Now())
 	changed := e.Plan
 	changed.Weight = 5
 	got := e.With(changed)
 	if got.Plan.Weight != 5 || got.Active() != 1 || !got.Ejected(time.Now) {
 		t.Errorf("With = weight %d, active %d, ejected %v; want 5, 1, true", got.Plan.Weight, got.Active(), got.Ejected(time.Now))
 	}
-	e.End()
+	e.End(Outcome{})
 	if got.Active() != 0 {
 		t.Error("a request that ends on the old value must count on the new one")
 	}
@@ -160,16 +179,16 @@ func TestWithKeepsWhatWasSeen(t *testing.T) {
 
 // What discovery says of an endpoint while a request is tried makes no other endpoint of it, nor does a new beginning.
 func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
-	for name, renew := range map[string]func(e *Endpoint) *Endpoint{
-		"updated":   func(e *Endpoint) *Endpoint { p := e.Plan; p.Subsets = []string{"v1"}; return e.With(p) },
-		"attached":  func(e *Endpoint) *Endpoint { return e.Attach("something else") },
-		"begun_new": func(e *Endpoint) *Endpoint { return NewEndpoint(e.Plan, nil) },
+	for name, renew := range map[string]func(e *testEndpoint) *testEndpoint{
+		"updated":   func(e *testEndpoint) *testEndpoint { p := e.Plan; p.Subsets = []string{"v1"}; return e.With(p) },
+		"attached":  func(e *testEndpoint) *testEndpoint { return e.Attach("something else") },
+		"begun_new": func(e *testEndpoint) *testEndpoint { return NewEndpoint(e.Plan, "") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			es := endpoints(1, 1)
-			p := NewPicker(Options{}, []*Endpoint{renew(es[0]), es[1]})
+			p := NewPicker(Options{}, []*testEndpoint{renew(es[0]), es[1]})
 			for range 100 {
-				if got := p.Pick(es[:1]); got != es[1] {
+				if got := pick(p, es[0]); got != es[1] {
 					t.Fatalf("picked %s, which was tried already", got.Plan.Addr)
 				}
 			}
@@ -180,15 +199,15 @@ func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
 		p := NewPicker(Options{Kind: kind}, endpoints(1, 2, 3))
-		tried := p.All()[:1]
-		if n := testing.AllocsPerRun(100, func() { p.Pick(nil); p.Pick(tried) }); n != 0 {
+		fresh, tried := &Info{}, triedInfo(p.All()[:1])
+		if n := testing.AllocsPerRun(100, func() { p.Pick(fresh); p.Pick(tried) }); n != 0 {
 			t.Errorf("%v: %v allocations per pick, want 0", kind, n)
 		}
 	}
 }
 
 func BenchmarkPick(b *testing.B) {
-	for _, n := range []int{10, 1000} {
+	for _, n := range []int{10, 10000} {
 		for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
 			b.Run(fmt.Sprintf("endpoints=%d/%v", n, kind), func(b *testing.B) {
 				weights := make([]uint32, n)
@@ -196,9 +215,10 @@ func BenchmarkPick(b *testing.B) {
 					weights[i] = 1
 				}
 				p := NewPicker(Options{Kind: kind}, endpoints(weights...))
+				info := &Info{}
 				b.ReportAllocs()
 				for b.Loop() {
-					p.Pick(nil)
+					p.Pick(info)
 				}
 			})
 		}

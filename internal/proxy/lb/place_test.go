@@ -14,18 +14,18 @@ import (
 )
 
 // at is an endpoint with the address 10.0.0.<last>, on a node in a zone.
-func at(last byte, node, zone string, health plan.Health) *Endpoint {
+func at(last byte, node, zone string, health plan.Health) *testEndpoint {
 	return NewEndpoint(plan.Endpoint{
 		Addr: netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 0, 0, last}), 8080), Weight: 1, Health: health,
 		Locality: model.Locality{Zone: zone}, Workload: plan.WorkloadInfo{Node: node},
-	}, nil)
+	}, "")
 }
 
 // picked lists the last bytes of the addresses that many picks lead to.
-func picked(p *Picker, tried ...*Endpoint) []int {
+func picked(p *testPicker, tried ...*testEndpoint) []int {
 	var out []int
 	for range 200 {
-		e := p.Pick(tried)
+		e := pick(p, tried...)
 		if e == nil {
 			continue
 		}
@@ -48,51 +48,51 @@ func TestPickNear(t *testing.T) {
 		name      string
 		proximity model.Proximity
 		here      Place
-		endpoints []*Endpoint
+		endpoints []*testEndpoint
 		want      []int
 	}{
-		{"any_distance", model.AnyDistance, here, []*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z2", ok)}, []int{1, 2}},
+		{"any_distance", model.AnyDistance, here, []*testEndpoint{at(1, "n1", "z1", ok), at(2, "n2", "z2", ok)}, []int{1, 2}},
 		{
 			"same_zone", model.PreferSameZone, here,
-			[]*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
 			[]int{1, 2},
 		},
-		{"nobody_in_the_zone", model.PreferSameZone, here, []*Endpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
+		{"nobody_in_the_zone", model.PreferSameZone, here, []*testEndpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
 		{
 			"nobody_healthy_in_the_zone", model.PreferSameZone, here,
-			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", draining), at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", draining), at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)},
 			[]int{3, 4},
 		},
 		{
 			"draining_ones_wherever_they_are", model.PreferSameZone, here,
-			[]*Endpoint{at(1, "n1", "z1", draining), at(3, "n3", "z2", draining)},
+			[]*testEndpoint{at(1, "n1", "z1", draining), at(3, "n3", "z2", draining)},
 			[]int{1, 3},
 		},
-		{"zone_not_known", model.PreferSameZone, Place{Node: "n1"}, []*Endpoint{at(1, "n1", "", ok), at(3, "n3", "z2", ok)}, []int{1, 3}},
+		{"zone_not_known", model.PreferSameZone, Place{Node: "n1"}, []*testEndpoint{at(1, "n1", "", ok), at(3, "n3", "z2", ok)}, []int{1, 3}},
 		{
 			"same_node", model.PreferSameNode, here,
-			[]*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
 			[]int{1},
 		},
 		{
 			"nobody_on_the_node", model.PreferSameNode, here,
-			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok), at(3, "n3", "z2", ok)},
 			[]int{2},
 		},
-		{"nobody_on_the_node_nor_in_the_zone", model.PreferSameNode, here, []*Endpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
-		{"only_the_node", model.OnlySameNode, here, []*Endpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok)}, []int{1}},
-		{"only_the_node_and_nobody_there", model.OnlySameNode, here, []*Endpoint{at(2, "n2", "z1", ok)}, nil},
+		{"nobody_on_the_node_nor_in_the_zone", model.PreferSameNode, here, []*testEndpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
+		{"only_the_node", model.OnlySameNode, here, []*testEndpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok)}, []int{1}},
+		{"only_the_node_and_nobody_there", model.OnlySameNode, here, []*testEndpoint{at(2, "n2", "z1", ok)}, nil},
 		{
 			"only_the_node_and_nobody_healthy_there", model.OnlySameNode, here,
-			[]*Endpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", sick), at(2, "n2", "z1", ok)},
 			nil,
 		},
 		{
 			"only_the_node_though_it_drains", model.OnlySameNode, here,
-			[]*Endpoint{at(1, "n1", "z1", draining), at(2, "n2", "z1", ok)},
+			[]*testEndpoint{at(1, "n1", "z1", draining), at(2, "n2", "z1", ok)},
 			[]int{1},
 		},
-		{"only_the_node_that_is_not_known", model.OnlySameNode, Place{}, []*Endpoint{at(1, "", "", ok), at(2, "n2", "z1", ok)}, nil},
+		{"only_the_node_that_is_not_known", model.OnlySameNode, Place{}, []*testEndpoint{at(1, "", "", ok), at(2, "n2", "z1", ok)}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
@@ -108,20 +108,20 @@ func TestPickNear(t *testing.T) {
 // A preference is none where it would cost the call.
 func TestPickLeavesTheZone(t *testing.T) {
 	near, near2, far := at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)
-	p := NewPicker(Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}}, []*Endpoint{near, near2, far})
+	p := NewPicker(Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}}, []*testEndpoint{near, near2, far})
 	for _, tt := range []struct {
 		name  string
-		setup func() (tried []*Endpoint)
+		setup func() (tried []*testEndpoint)
 		want  []int
 	}{
-		{"after_one_try_not_yet", func() []*Endpoint { return []*Endpoint{near} }, []int{2}},
-		{"after_all_were_tried", func() []*Endpoint { return []*Endpoint{near, near2} }, []int{3}},
-		{"when_one_is_ejected_and_the_other_tried", func() []*Endpoint {
-			near.Refused(time.Now())
-			return []*Endpoint{near2}
+		{"after_one_try_not_yet", func() []*testEndpoint { return []*testEndpoint{near} }, []int{2}},
+		{"after_all_were_tried", func() []*testEndpoint { return []*testEndpoint{near, near2} }, []int{3}},
+		{"when_one_is_ejected_and_the_other_tried", func() []*testEndpoint {
+			near.refused(time.Now())
+			return []*testEndpoint{near2}
 		}, []int{3}},
-		{"back_to_an_ejected_one_when_nothing_is_left", func() []*Endpoint { return []*Endpoint{near2, far} }, []int{1}},
-		{"back_to_the_zone_when_all_were_tried", func() []*Endpoint { return []*Endpoint{near, near2, far} }, []int{1, 2}},
+		{"back_to_an_ejected_one_when_nothing_is_left", func() []*testEndpoint { return []*testEndpoint{near2, far} }, []int{1}},
+		{"back_to_the_zone_when_all_were_tried", func() []*testEndpoint { return []*testEndpoint{near, near2, far} }, []int{1, 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			if diff := cmp.Diff(tt.want, picked(p, tt.setup()...)); diff != "" {
@@ -131,12 +131,12 @@ func TestPickLeavesTheZone(t *testing.T) {
 	}
 }
 
-func sticky(client byte, before *Picker, es ...*Endpoint) *Picker {
-	return NewPicker(Options{Client: netip.AddrFrom4([4]byte{10, 0, 1, client}), Before: before}, es)
+func sticky(client byte, before *testPicker, es ...*testEndpoint) *testPicker {
+	return NewPicker(Options{Client: netip.AddrFrom4([4]byte{10, 0, 1, client}), Used: before.Belongs()}, es)
 }
 
 func TestPickSticks(t *testing.T) {
-	var es []*Endpoint
+	var es []*testEndpoint
 	for i := range 10 {
 		es = append(es, at(byte(i+1), "", "", plan.Healthy))
 	}
@@ -155,11 +155,11 @@ func TestPickSticks(t *testing.T) {
 		}
 	})
 	t.Run("on_every_port_of_the_service", func(t *testing.T) {
-		var others []*Endpoint
+		var others []*testEndpoint
 		for _, e := range es {
 			q := e.Plan
 			q.Addr = netip.AddrPortFrom(q.Addr.Addr(), 9090)
-			others = append(others, NewEndpoint(q, nil))
+			others = append(others, NewEndpoint(q, ""))
 		}
 		if got := picked(sticky(7, nil, others...)); !slices.Equal(got, used) {
 			t.Errorf("picked %v, want %v", got, used)
@@ -191,16 +191,16 @@ func TestPickSticks(t *testing.T) {
 		if got := picked(p, chosen); !slices.Equal(got, second) {
 			t.Errorf("a retry went to %v, want %v", got, second)
 		}
-		chosen.Refused(time.Now())
+		chosen.refused(time.Now())
 		defer chosen.Accepted()
 		if got := picked(p); !slices.Equal(got, second) {
 			t.Errorf("while it refuses connections: picked %v, want %v", got, second)
 		}
 	})
 	t.Run("clients_spread", func(t *testing.T) {
-		counts := map[*Endpoint]int{}
+		counts := map[*testEndpoint]int{}
 		for client := range 250 {
-			counts[sticky(byte(client), nil, es...).Pick(nil)]++
+			counts[pick(sticky(byte(client), nil, es...))]++
 		}
 		for _, e := range es {
 			if n := counts[e]; n < 8 || n > 50 { // 25, with a standard deviation of 4.7
@@ -210,20 +210,20 @@ func TestPickSticks(t *testing.T) {
 	})
 	t.Run("inside_its_zone", func(t *testing.T) {
 		o := Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}, Client: netip.MustParseAddr("10.0.1.7")}
-		far := NewPicker(o, []*Endpoint{at(3, "", "z2", plan.Healthy)})
-		o.Before = far
-		near := NewPicker(o, []*Endpoint{at(1, "", "z1", plan.Healthy), at(3, "", "z2", plan.Healthy)})
+		far := NewPicker(o, []*testEndpoint{at(3, "", "z2", plan.Healthy)})
+		o.Used = far.Belongs()
+		near := NewPicker(o, []*testEndpoint{at(1, "", "z1", plan.Healthy), at(3, "", "z2", plan.Healthy)})
 		if got := picked(near); !slices.Equal(got, []int{1}) {
 			t.Errorf("picked %v, want the one that came into the zone", got)
 		}
 	})
-	if got := sticky(7, nil).Pick(nil); got != nil {
+	if got := pick(sticky(7, nil)); got != nil {
 		t.Errorf("Pick of nothing = %v, want nil", got.Plan.Addr)
 	}
 }
 
 func TestPickNearAllocatesNothing(t *testing.T) {
-	es := []*Endpoint{at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)}
+	es := []*testEndpoint{at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)}
 	for _, o := range []Options{
 		{Proximity: model.PreferSameNode, Here: Place{"n1", "z1"}},
 		{Proximity: model.OnlySameNode, Here: Place{"n1", "z1"}},
@@ -231,8 +231,8 @@ func TestPickNearAllocatesNothing(t *testing.T) {
 	} {
 		p := NewPicker(o, es)
 		for n := range es {
-			tried := es[:n]
-			if got := testing.AllocsPerRun(100, func() { p.Pick(tried) }); got != 0 {
+			info := triedInfo(es[:n])
+			if got := testing.AllocsPerRun(100, func() { p.Pick(info) }); got != 0 {
 				t.Errorf("%v, %d tried: %v allocations per pick, want 0", o.Proximity, n, got)
 			}
 		}
@@ -240,8 +240,8 @@ func TestPickNearAllocatesNothing(t *testing.T) {
 }
 
 func BenchmarkPickNear(b *testing.B) {
-	for _, n := range []int{10, 1000} {
-		var es []*Endpoint
+	for _, n := range []int{10, 10000} {
+		var es []*testEndpoint
 		for i := range n {
 			es = append(es, at(byte(i), fmt.Sprint("n", i%10), fmt.Sprint("z", i%3), plan.Healthy))
 		}
@@ -251,9 +251,10 @@ func BenchmarkPickNear(b *testing.B) {
 		} {
 			b.Run(fmt.Sprintf("endpoints=%d/%s", n, name), func(b *testing.B) {
 				p := NewPicker(o, es)
+				info := &Info{}
 				b.ReportAllocs()
 				for b.Loop() {
-					p.Pick(nil)
+					p.Pick(info)
 				}
 			})
 		}

@@ -10,9 +10,9 @@ import (
 )
 
 // picks counts how often the first of two endpoints is picked.
-func picks(p *Picker, first *Endpoint) (n int) {
+func picks(p *testPicker, first *testEndpoint) (n int) {
 	for range 100 {
-		if p.Pick(nil) == first {
+		if pick(p) == first {
 			n++
 		}
 	}
@@ -28,8 +28,8 @@ func TestPausesGrowAndTrialsAreSingle(t *testing.T) {
 				dead, p := es[0], NewPicker(Options{Kind: kind}, es)
 				var pauses []time.Duration
 				for range 7 {
-					dead.Refused(time.Now())
-					dead.Refused(time.Now()) // another call that was under way: nothing new
+					dead.refused(time.Now())
+					dead.refused(time.Now()) // another call that was under way: nothing new
 					begun := time.Now()
 					for dead.Ejected(time.Now) {
 						if n := picks(p, dead); n != 0 {
@@ -55,7 +55,7 @@ func TestPausesGrowAndTrialsAreSingle(t *testing.T) {
 				if n := picks(p, dead); n < 10 || dead.OnTrial(time.Now) {
 					t.Errorf("picked %d times of 100 after a success", n)
 				}
-				dead.Refused(time.Now())
+				dead.refused(time.Now())
 				time.Sleep(firstPause)
 				if dead.Ejected(time.Now) {
 					t.Error("a success must make the next pause short again")

@@ -1,0 +1,66 @@
+package lb
+
+import (
+	"fmt"
+	"time"
+)
+
+// Outcome is what became of a call to an endpoint, as far as it tells how the endpoint is.
+type Outcome struct {
+	Kind OutcomeKind
+	// Status is that of the answer, in HTTP's terms; 0 where there was none, or the call was opaque.
+	Status int
+	// Latency is the time from the call's begin until the head of the answer, or until the call failed.
+	Latency time.Duration
+	// Bytes is what was received from the endpoint.
+	Bytes int64
+}
+
+// OutcomeKind tells outcomes apart.
+type OutcomeKind uint8
+
+const (
+	// Unknown says nothing of the endpoint: the client went away first, or discovery took the endpoint.
+	Unknown OutcomeKind = iota
+	// Refused means that no connection could be made, to the endpoint or by its sidecar to the app.
+	Refused
+	// Reset means that the connection broke before an answer.
+	Reset
+	// TimedOut means that no answer came in time.
+	TimedOut
+	// Answered means that an answer came, with Status.
+	Answered
+	// Cut means that the connection broke in the middle of the answer.
+	Cut
+	// Carried means that an opaque connection came to its end.
+	Carried
+)
+
+// String names the kind.
+func (k OutcomeKind) String() string {
+	switch k {
+	case Unknown:
+		return "unknown"
+	case Refused:
+		return "refused"
+	case Reset:
+		return "reset"
+	case TimedOut:
+		return "timed out"
+	case Answered:
+		return "answered"
+	case Cut:
+		return "cut"
+	case Carried:
+		return "carried"
+	}
+	return fmt.Sprintf("outcome %d", k)
+}
+
+// End is the counterpart of Begin: the call has ended, and o says how.
+func (h *Host) End(o Outcome) {
+	h.active.Add(-1)
+	if o.Kind == Refused {
+		h.refused(time.Now())
+	}
+}
