@@ -32,45 +32,45 @@ func (r *Reader) note(t Table, id string) { r.keys[Key{t, id}] = struct{}{} }
 // ServicesByHost lists the services that define exactly this host, or exactly this wildcard.
 func (r *Reader) ServicesByHost(h model.Hostname) []*model.Service {
 	r.note(ServicesByHost, string(h))
-	return r.state.services.by(serviceByHost, string(h))
+	return in(r.state, services).by(serviceByHost, string(h))
 }
 
 // ServicesByKey lists the services of this name: a Kubernetes Service, the hosts of a ServiceEntry.
 func (r *Reader) ServicesByKey(k model.Key) []*model.Service {
 	r.note(ServicesByKey, k.String())
-	return r.state.services.by(serviceByKey, k.String())
+	return in(r.state, services).by(serviceByKey, k.String())
 }
 
 // ServicesByAddress lists the services that have exactly this address.
 func (r *Reader) ServicesByAddress(a netip.Addr) []*model.Service {
 	id := addressID(a)
 	r.note(ServicesByAddress, id)
-	return r.state.services.by(serviceByAddress, id)
+	return in(r.state, services).by(serviceByAddress, id)
 }
 
 // ServicesByRange lists all services that have a prefix longer than one address: there are few.
 func (r *Reader) ServicesByRange() []*model.Service {
 	r.note(ServicesByRange, All)
-	return r.state.services.by(serviceByRange, All)
+	return in(r.state, services).by(serviceByRange, All)
 }
 
 // ServicesByNameAlone lists the hosts of ServiceEntries that have no address of their own: there are few.
 func (r *Reader) ServicesByNameAlone() []*model.Service {
 	r.note(ServicesByNameAlone, All)
-	return r.state.services.by(serviceByNameAlone, All)
+	return in(r.state, services).by(serviceByNameAlone, All)
 }
 
 // Services lists all services.
 func (r *Reader) Services() []*model.Service {
 	r.note(Services, All)
-	return r.state.services.all()
+	return in(r.state, services).all()
 }
 
 // AutoAddress gives the automatic address of a host, if it has one.
 func (r *Reader) AutoAddress(namespace string, h model.Hostname) (netip.Addr, bool) {
 	id := autoID(namespace, h)
 	r.note(AutoAddresses, id)
-	a, ok := r.state.auto.get(id)
+	a, ok := in(r.state, auto).get(id)
 	if !ok {
 		return netip.Addr{}, false
 	}
@@ -81,7 +81,7 @@ func (r *Reader) AutoAddress(namespace string, h model.Hostname) (netip.Addr, bo
 func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
 	id := addressID(addr)
 	r.note(AutoAddressesAt, id)
-	rows := r.state.auto.by(autoAddressAt, id)
+	rows := in(r.state, auto).by(autoAddressAt, id)
 	if len(rows) == 0 {
 		return AutoAddress{}, false
 	}
@@ -91,14 +91,14 @@ func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
 // Slice gives a slice with its endpoints, or nil.
 func (r *Reader) Slice(k model.Key) *model.Slice {
 	r.note(Slices, k.String())
-	s, _ := r.state.slices.get(k.String())
+	s, _ := in(r.state, endpoints).get(k.String())
 	return s
 }
 
 // SliceShape gives what a slice looks like from afar.
 func (r *Reader) SliceShape(k model.Key) (SliceShape, bool) {
 	r.note(SliceShapes, k.String())
-	s, ok := r.state.slices.get(k.String())
+	s, ok := in(r.state, endpoints).get(k.String())
 	if !ok {
 		return SliceShape{}, false
 	}
@@ -108,26 +108,26 @@ func (r *Reader) SliceShape(k model.Key) (SliceShape, bool) {
 // SlicesOfService lists the names of a service's slices.
 func (r *Reader) SlicesOfService(k model.Key) []model.Key {
 	r.note(SlicesOfService, k.String())
-	return sliceKeys(r.state.slices.by(sliceOfService, k.String()))
+	return sliceKeys(in(r.state, endpoints).by(sliceOfService, k.String()))
 }
 
 // SlicesOfPod lists the names of the slices that have the pod among their endpoints.
 func (r *Reader) SlicesOfPod(k model.Key) []model.Key {
 	r.note(SlicesOfPod, k.String())
-	return sliceKeys(r.state.slices.by(sliceOfPod, k.String()))
+	return sliceKeys(in(r.state, endpoints).by(sliceOfPod, k.String()))
 }
 
 // SlicesAtAddress lists the names of the slices that have an endpoint with the address.
 func (r *Reader) SlicesAtAddress(a netip.Addr) []model.Key {
 	id := addressID(a)
 	r.note(SlicesAtAddress, id)
-	return sliceKeys(r.state.slices.by(sliceAtAddress, id))
+	return sliceKeys(in(r.state, endpoints).by(sliceAtAddress, id))
 }
 
 // Workload gives a workload, or nil.
 func (r *Reader) Workload(k model.Key) *model.Workload {
 	r.note(Workloads, k.String())
-	w, _ := r.state.workloads.get(k.String())
+	w, _ := in(r.state, workloads).get(k.String())
 	return w
 }
 
@@ -135,13 +135,13 @@ func (r *Reader) Workload(k model.Key) *model.Workload {
 func (r *Reader) WorkloadsAtAddress(a netip.Addr) []*model.Workload {
 	id := addressID(a)
 	r.note(WorkloadsAtAddress, id)
-	return r.state.workloads.by(workloadAtAddress, id)
+	return in(r.state, workloads).by(workloadAtAddress, id)
 }
 
 // WorkloadsInNamespace lists the names of the workloads in a namespace, in order.
 func (r *Reader) WorkloadsInNamespace(namespace string) []model.Key {
 	r.note(WorkloadsInNamespace, namespace)
-	rows := r.state.workloads.by(workloadInNamespace, namespace)
+	rows := in(r.state, workloads).by(workloadInNamespace, namespace)
 	keys := make([]model.Key, 0, len(rows))
 	for _, w := range rows {
 		keys = append(keys, w.Key)
@@ -159,71 +159,71 @@ func (r *Reader) WorkloadHundreds(namespace string) int {
 // Node gives a node, or nil.
 func (r *Reader) Node(name string) *model.Node {
 	r.note(Nodes, name)
-	n, _ := r.state.nodes.get(name)
+	n, _ := in(r.state, nodes).get(name)
 	return n
 }
 
 // Namespace gives a namespace, or nil.
 func (r *Reader) Namespace(name string) *model.Namespace {
 	r.note(Namespaces, name)
-	n, _ := r.state.namespaces.get(name)
+	n, _ := in(r.state, namespaces).get(name)
 	return n
 }
 
 // RouteSet gives a route set, or nil.
 func (r *Reader) RouteSet(ref model.Ref) *model.RouteSet {
 	r.note(RouteSets, refID(ref))
-	s, _ := r.state.routeSets.get(refID(ref))
+	s, _ := in(r.state, routeSets).get(refID(ref))
 	return s
 }
 
 // RouteSetsByHost lists the route sets that name exactly this host, or exactly this wildcard.
 func (r *Reader) RouteSetsByHost(h model.Hostname) []*model.RouteSet {
 	r.note(RouteSetsByHost, string(h))
-	return r.state.routeSets.by(routeSetByHost, string(h))
+	return in(r.state, routeSets).by(routeSetByHost, string(h))
 }
 
 // RouteSetsByParent lists the Gateway API routes that are attached to a service.
 func (r *Reader) RouteSetsByParent(k model.Key) []*model.RouteSet {
 	r.note(RouteSetsByParent, k.String())
-	return r.state.routeSets.by(routeSetByParent, k.String())
+	return in(r.state, routeSets).by(routeSetByParent, k.String())
 }
 
 // RouteSets lists all route sets.
 func (r *Reader) RouteSets() []*model.RouteSet {
 	r.note(RouteSets, All)
-	return r.state.routeSets.all()
+	return in(r.state, routeSets).all()
 }
 
 // Policy gives a destination policy, or nil.
 func (r *Reader) Policy(ref model.Ref) *model.DestinationPolicy {
 	r.note(Policies, refID(ref))
-	p, _ := r.state.policies.get(refID(ref))
+	p, _ := in(r.state, policies).get(refID(ref))
 	return p
 }
 
 // PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
 func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 	r.note(PoliciesByHost, string(h))
-	return r.state.policies.by(policyByHost, string(h))
+	return in(r.state, policies).by(policyByHost, string(h))
 }
 
 // Policies lists all destination policies.
 func (r *Reader) Policies() []*model.DestinationPolicy {
 	r.note(Policies, All)
-	return r.state.policies.all()
+	return in(r.state, policies).all()
 }
 
 // PeerAuthenticationsInNamespace lists the peer authentication policies of a namespace.
 func (r *Reader) PeerAuthenticationsInNamespace(namespace string) []*model.PeerAuthentication {
 	r.note(PeerAuthenticationsInNamespace, namespace)
-	return r.state.peers.by(peerAuthenticationInNamespace, namespace)
+	return in(r.state, peers).by(peerAuthenticationInNamespace, namespace)
 }
 
 // PeerAuthentications lists all peer authentication policies.
 func (r *Reader) PeerAuthentications() []*model.PeerAuthentication {
 	r.note(PeerAuthentications, All)
-	return r.state.peers.all()
+	return in(r.state, peers).all()
 }
 
 func sliceKeys(rows []*model.Slice) []model.Key {

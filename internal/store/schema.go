@@ -27,6 +27,21 @@ func shapeOf(s *model.Slice) SliceShape {
 // hundreds rounds n up to full shards.
 func hundreds(n int) int { return max(1, (n+ShardSize-1)/ShardSize) }
 
+// slot is the place of a table in a state and in a transaction; its type says what the rows are.
+type slot[T any] int
+
+const (
+	services   slot[model.Service]            = iota
+	auto       slot[autoAddress]              = iota
+	endpoints  slot[model.Slice]              = iota
+	workloads  slot[model.Workload]           = iota
+	nodes      slot[model.Node]               = iota
+	namespaces slot[model.Namespace]          = iota
+	routeSets  slot[model.RouteSet]           = iota
+	policies   slot[model.DestinationPolicy]  = iota
+	peers      slot[model.PeerAuthentication] = iota
+)
+
 // Positions of the indexes in their schemas.
 const (
 	serviceByHost = iota
@@ -67,22 +82,11 @@ const (
 	autoAddressAt = iota
 )
 
-// schemas holds how each kind of value is kept.
-type schemas struct {
-	services   schema[model.Service]
-	auto       schema[autoAddress]
-	slices     schema[model.Slice]
-	workloads  schema[model.Workload]
-	nodes      schema[model.Node]
-	namespaces schema[model.Namespace]
-	routeSets  schema[model.RouteSet]
-	policies   schema[model.DestinationPolicy]
-	peers      schema[model.PeerAuthentication]
-}
-
-func newSchemas() *schemas {
-	return &schemas{
-		services: schema[model.Service]{
+// definitions lists the tables, all of them empty. What a new one needs besides its slot and a line here is its names in
+// key.go, and the functions of Reader and Txn by which others use it.
+func definitions() []tableState {
+	return []tableState{
+		services: define(schema[model.Service]{
 			table: Services, id: serviceID,
 			indexes: []index[model.Service]{
 				serviceByHost:         {table: ServicesByHost, ids: func(s *model.Service) []string { return []string{string(s.Host)} }},
@@ -93,14 +97,14 @@ func newSchemas() *schemas {
 				serviceWithoutAddress: {table: ServicesWithoutAddress, ids: withoutAddress},
 				serviceByNameAlone:    {table: ServicesByNameAlone, ids: byNameAlone},
 			},
-		},
-		auto: schema[autoAddress]{
+		}),
+		auto: define(schema[autoAddress]{
 			table: AutoAddresses, id: func(a *autoAddress) string { return a.ID },
 			indexes: []index[autoAddress]{
 				autoAddressAt: {table: AutoAddressesAt, ids: func(a *autoAddress) []string { return []string{a.Addr.String()} }},
 			},
-		},
-		slices: schema[model.Slice]{
+		}),
+		endpoints: define(schema[model.Slice]{
 			table: Slices, id: func(s *model.Slice) string { return s.Key.String() },
 			indexes: []index[model.Slice]{
 				sliceShape: {
@@ -114,8 +118,8 @@ func newSchemas() *schemas {
 				sliceOfPod:     {table: SlicesOfPod, ids: podsOf, part: nameOnly[model.Slice]},
 				sliceAtAddress: {table: SlicesAtAddress, ids: addressesOf, part: nameOnly[model.Slice]},
 			},
-		},
-		workloads: schema[model.Workload]{
+		}),
+		workloads: define(schema[model.Workload]{
 			table: Workloads, id: func(w *model.Workload) string { return w.Key.String() },
 			indexes: []index[model.Workload]{
 				workloadAtAddress: {table: WorkloadsAtAddress, ids: func(w *model.Workload) []string { return addressIDs(w.IPs) }},
@@ -124,30 +128,30 @@ func newSchemas() *schemas {
 					part: nameOnly[model.Workload],
 				},
 			},
-		},
-		nodes:      schema[model.Node]{table: Nodes, id: func(n *model.Node) string { return n.Name }},
-		namespaces: schema[model.Namespace]{table: Namespaces, id: func(n *model.Namespace) string { return n.Name }},
-		routeSets: schema[model.RouteSet]{
+		}),
+		nodes:      define(schema[model.Node]{table: Nodes, id: func(n *model.Node) string { return n.Name }}),
+		namespaces: define(schema[model.Namespace]{table: Namespaces, id: func(n *model.Namespace) string { return n.Name }}),
+		routeSets: define(schema[model.RouteSet]{
 			table: RouteSets, id: func(r *model.RouteSet) string { return refID(r.Ref) },
 			indexes: []index[model.RouteSet]{
 				routeSetByHost:   {table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) }},
 				routeSetByParent: {table: RouteSetsByParent, ids: parentIDs},
 			},
-		},
-		policies: schema[model.DestinationPolicy]{
+		}),
+		policies: define(schema[model.DestinationPolicy]{
 			table: Policies, id: func(p *model.DestinationPolicy) string { return refID(p.Ref) },
 			indexes: []index[model.DestinationPolicy]{
 				policyByHost: {table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} }},
 			},
-		},
-		peers: schema[model.PeerAuthentication]{
+		}),
+		peers: define(schema[model.PeerAuthentication]{
 			table: PeerAuthentications, id: func(p *model.PeerAuthentication) string { return refID(p.Ref) },
 			indexes: []index[model.PeerAuthentication]{
 				peerAuthenticationInNamespace: {
 					table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
 				},
 			},
-		},
+		}),
 	}
 }
 

@@ -4,14 +4,10 @@ import (
 	"sync"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
-
-	"fairlead.dev/fairlead/internal/model"
 )
 
 // Store holds the newest snapshot.
 type Store struct {
-	schemas *schemas // fixed after New
-
 	mu      sync.RWMutex
 	current Snapshot // guarded by mu
 
@@ -29,34 +25,19 @@ func (s Snapshot) Revision() uint64 { return s.revision }
 
 // state is one immutable version of all tables.
 type state struct {
-	services   table[model.Service]
-	auto       table[autoAddress]
-	slices     table[model.Slice]
-	workloads  table[model.Workload]
-	nodes      table[model.Node]
-	namespaces table[model.Namespace]
-	routeSets  table[model.RouteSet]
-	policies   table[model.DestinationPolicy]
-	peers      table[model.PeerAuthentication]
+	tables []tableState // by slot
 	// sizes counts the workloads of each namespace.
 	sizes *iradix.Tree[int]
 }
 
+// in gives a table of a state.
+func in[T any](s *state, at slot[T]) *table[T] {
+	return s.tables[at].(*table[T]) //nolint:forcetypeassert,errcheck // definitions puts it there
+}
+
 // New gives an empty store.
 func New() *Store {
-	s := newSchemas()
-	return &Store{schemas: s, current: Snapshot{state: &state{
-		services:   newTable(&s.services),
-		auto:       newTable(&s.auto),
-		slices:     newTable(&s.slices),
-		workloads:  newTable(&s.workloads),
-		nodes:      newTable(&s.nodes),
-		namespaces: newTable(&s.namespaces),
-		routeSets:  newTable(&s.routeSets),
-		policies:   newTable(&s.policies),
-		peers:      newTable(&s.peers),
-		sizes:      iradix.New[int](),
-	}}}
+	return &Store{current: Snapshot{state: &state{tables: definitions(), sizes: iradix.New[int]()}}}
 }
 
 // Snapshot gives the newest state.
@@ -89,7 +70,7 @@ func (s *Store) Try(fn func(*Txn)) Snapshot {
 }
 
 func (s *Store) apply(base Snapshot, fn func(*Txn)) (Snapshot, Changed) {
-	tx := newTxn(s.schemas, base.state)
+	tx := newTxn(base.state)
 	fn(tx)
 	tx.assignAutoAddresses()
 	return Snapshot{revision: base.revision + 1, state: tx.commit()}, tx.changed

@@ -25,24 +25,45 @@ type index[T any] struct {
 	part func(*T) any
 }
 
-// table is one immutable state of all rows of a kind.
+// table is one immutable state of all rows of one type.
 type table[T any] struct {
-	rows *iradix.Tree[*T]
+	schema *schema[T]
+	rows   *iradix.Tree[*T]
 	// indexes hold the rows under "<index id>NUL<row id>": names and hosts contain no NUL.
 	indexes []*iradix.Tree[*T]
 }
 
-func newTable[T any](s *schema[T]) table[T] {
-	t := table[T]{rows: iradix.New[*T](), indexes: make([]*iradix.Tree[*T], len(s.indexes))}
+// tableState is a table of whatever type.
+type tableState interface {
+	write(changed Changed) tableWriter
+}
+
+// tableWriter is a writer of whatever type.
+type tableWriter interface {
+	commit() tableState
+}
+
+// define gives the empty table of a schema.
+func define[T any](s schema[T]) *table[T] {
+	t := &table[T]{schema: &s, rows: iradix.New[*T](), indexes: make([]*iradix.Tree[*T], len(s.indexes))}
 	for i := range t.indexes {
 		t.indexes[i] = iradix.New[*T]()
 	}
 	return t
 }
 
-func (t table[T]) get(id string) (*T, bool) { return t.rows.Get([]byte(id)) }
+// write implements tableState: it begins to change the table.
+func (t *table[T]) write(changed Changed) tableWriter { //nolint:ireturn // as the interface demands
+	w := &writer[T]{schema: t.schema, rows: t.rows.Txn(), indexes: make([]*iradix.Txn[*T], len(t.indexes)), changed: changed}
+	for i, tree := range t.indexes {
+		w.indexes[i] = tree.Txn()
+	}
+	return w
+}
 
-func (t table[T]) all() []*T {
+func (t *table[T]) get(id string) (*T, bool) { return t.rows.Get([]byte(id)) }
+
+func (t *table[T]) all() []*T {
 	out := make([]*T, 0, t.rows.Len())
 	t.rows.Root().Walk(func(_ []byte, row *T) bool {
 		out = append(out, row)
@@ -52,7 +73,7 @@ func (t table[T]) all() []*T {
 }
 
 // by lists the rows under id in the index at position i, in the order of their row ids.
-func (t table[T]) by(i int, id string) []*T {
+func (t *table[T]) by(i int, id string) []*T {
 	var out []*T
 	t.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
 		out = append(out, row)
@@ -64,27 +85,13 @@ func (t table[T]) by(i int, id string) []*T {
 // writer is one table inside a transaction.
 type writer[T any] struct {
 	schema  *schema[T]
-	base    table[T]
 	rows    *iradix.Txn[*T]
 	indexes []*iradix.Txn[*T]
 	changed Changed
 }
 
-// open starts the radix transactions; most commits touch one or two tables of seven.
-func (w *writer[T]) open() {
-	if w.rows != nil {
-		return
-	}
-	w.rows = w.base.rows.Txn()
-	w.indexes = make([]*iradix.Txn[*T], len(w.base.indexes))
-	for i, tree := range w.base.indexes {
-		w.indexes[i] = tree.Txn()
-	}
-}
-
 // set puts row in place of the one with the same id. It reports whether anything changed.
 func (w *writer[T]) set(row *T) bool {
-	w.open()
 	id := w.schema.id(row)
 	old, ok := w.rows.Get([]byte(id))
 	if ok && reflect.DeepEqual(old, row) {
@@ -97,7 +104,6 @@ func (w *writer[T]) set(row *T) bool {
 
 // remove drops the row. It reports whether there was one.
 func (w *writer[T]) remove(id string) bool {
-	w.open()
 	old, ok := w.rows.Delete([]byte(id))
 	if ok {
 		w.replace(id, old, nil)
@@ -135,7 +141,6 @@ func (w *writer[T]) replace(id string, old, row *T) {
 
 // by lists the rows under id in the index at position i as the transaction sees them.
 func (w *writer[T]) by(i int, id string) []*T {
-	w.open()
 	var out []*T
 	w.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
 		out = append(out, row)
@@ -144,12 +149,9 @@ func (w *writer[T]) by(i int, id string) []*T {
 	return out
 }
 
-// commit gives the new state of the table.
-func (w *writer[T]) commit() table[T] {
-	if w.rows == nil {
-		return w.base
-	}
-	t := table[T]{rows: w.rows.CommitOnly(), indexes: make([]*iradix.Tree[*T], len(w.indexes))}
+// commit implements tableWriter: it gives the new state of the table.
+func (w *writer[T]) commit() tableState { //nolint:ireturn // as the interface demands
+	t := &table[T]{schema: w.schema, rows: w.rows.CommitOnly(), indexes: make([]*iradix.Tree[*T], len(w.indexes))}
 	for i, txn := range w.indexes {
 		t.indexes[i] = txn.CommitOnly()
 	}
