@@ -152,12 +152,11 @@ func tables() []conformance {
 			update: func(tx *store.Txn) { tx.SetRouteSet(changedSet) },
 			remove: func(tx *store.Txn) { tx.DeleteRouteSet(set.Ref) },
 			reads: map[string]func(*store.Reader) any{
-				"all":    func(r *store.Reader) any { return list(r.RouteSets()) },
-				"ref":    func(r *store.Reader) any { return row(r.RouteSet(set.Ref)) },
-				"host":   func(r *store.Reader) any { return list(r.RouteSetsByHost(set.Hosts[0])) },
-				"parent": func(r *store.Reader) any { return list(r.RouteSetsByParent(key("myapp", "users"))) },
+				"all":  func(r *store.Reader) any { return list(r.RouteSets()) },
+				"ref":  func(r *store.Reader) any { return row(r.RouteSet(set.Ref)) },
+				"host": func(r *store.Reader) any { return list(r.RouteSetsByHost(set.Hosts[0])) },
 			},
-			updated: []string{"all", "ref", "host", "parent"},
+			updated: []string{"all", "ref", "host"},
 		},
 		{
 			name:   "policies",

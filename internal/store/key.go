@@ -36,8 +36,7 @@ const (
 	Namespaces
 	RouteSets // "Kind/namespace/name"
 	RouteSetsByHost
-	RouteSetsByParent // "namespace/name" of the parent service
-	Policies          // "Kind/namespace/name"
+	Policies // "Kind/namespace/name"
 	PoliciesByHost
 	PeerAuthentications // "Kind/namespace/name"
 	PeerAuthenticationsInNamespace
@@ -56,7 +55,7 @@ func (t Table) String() string {
 		Workloads: "workloads", WorkloadsAtAddress: "workloads-at-address",
 		WorkloadsInNamespace: "workloads-in-namespace", WorkloadHundreds: "workload-hundreds",
 		Nodes: "nodes", Namespaces: "namespaces",
-		RouteSets: "route-sets", RouteSetsByHost: "route-sets-by-host", RouteSetsByParent: "route-sets-by-parent",
+		RouteSets: "route-sets", RouteSetsByHost: "route-sets-by-host",
 		Policies: "policies", PoliciesByHost: "policies-by-host",
 		PeerAuthentications: "peer-authentications", PeerAuthenticationsInNamespace: "peer-authentications-in-namespace",
 	}

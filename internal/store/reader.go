@@ -183,12 +183,6 @@ func (r *Reader) RouteSetsByHost(h model.Hostname) []*model.RouteSet {
 	return in(r.state, routeSets).by(routeSetByHost, string(h))
 }
 
-// RouteSetsByParent lists the Gateway API routes that are attached to a service.
-func (r *Reader) RouteSetsByParent(k model.Key) []*model.RouteSet {
-	r.note(RouteSetsByParent, k.String())
-	return in(r.state, routeSets).by(routeSetByParent, k.String())
-}
-
 // RouteSets lists all route sets.
 func (r *Reader) RouteSets() []*model.RouteSet {
 	r.note(RouteSets, All)

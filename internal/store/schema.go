@@ -67,7 +67,6 @@ const (
 
 const (
 	routeSetByHost = iota
-	routeSetByParent
 )
 
 const (
@@ -134,8 +133,7 @@ func definitions() []tableState {
 		routeSets: define(schema[model.RouteSet]{
 			table: RouteSets, id: func(r *model.RouteSet) string { return refID(r.Ref) },
 			indexes: []index[model.RouteSet]{
-				routeSetByHost:   {table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) }},
-				routeSetByParent: {table: RouteSetsByParent, ids: parentIDs},
+				routeSetByHost: {table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) }},
 			},
 		}),
 		policies: define(schema[model.DestinationPolicy]{
@@ -229,14 +227,6 @@ func hostIDs(hosts []model.Hostname) []string {
 	out := make([]string, 0, len(hosts))
 	for _, h := range hosts {
 		out = append(out, string(h))
-	}
-	return unique(out)
-}
-
-func parentIDs(r *model.RouteSet) []string {
-	var out []string
-	for _, p := range r.Parents {
-		out = append(out, p.Service.String())
 	}
 	return unique(out)
 }
