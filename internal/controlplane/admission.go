@@ -35,16 +35,16 @@ func (e *engine) review(object []byte) verdict {
 	var v verdict
 	for i := range objects {
 		o := &objects[i]
-		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.domain})
+		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.global.ClusterDomain})
 		problems = append(problems, t.Problems...)
 		if t.Commit == nil {
 			continue
 		}
-		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.Commit)), e.graph.global), func(p model.Problem) bool {
+		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.Commit)), e.global), func(p model.Problem) bool {
 			return p.Ref != o.Ref
 		})...)
 	}
-	v.add(refuseUnguarded(problems, e.reader(), e.graph.global))
+	v.add(refuseUnguarded(problems, e.reader(), e.global))
 	return v
 }
 

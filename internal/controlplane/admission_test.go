@@ -18,7 +18,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
-	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
@@ -29,7 +29,7 @@ func engineWith(t *testing.T, manifests string) *engine {
 	t.Helper()
 	e := newEngine(engineOptions{
 		global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}, log: slog.New(slog.DiscardHandler),
-		publish: func([]discovery.Key, time.Time) {},
+		publish: func([]graph.Key, time.Time) {},
 	})
 	objects, problems := file.Decode("a.yaml", []byte(manifests))
 	if len(problems) > 0 {

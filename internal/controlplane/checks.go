@@ -69,9 +69,9 @@ func (e *engine) startChecks(ctx context.Context, now time.Time) {
 		return
 	}
 	e.checks.running = true
-	look := store.NewReader(e.graph.snapshot)
+	look := store.NewReader(e.graph.Snapshot())
 	e.checks.work <- func() {
-		found := compile.Check(look, e.graph.global)
+		found := compile.Check(look, e.global)
 		e.deliver(func() { e.finishChecks(ctx, look, found) })
 	}
 }
@@ -85,7 +85,7 @@ func (e *engine) finishChecks(ctx context.Context, look *store.Reader, found []m
 	}
 	e.checks.work <- func() {
 		e.problems.set(ctx, foundInChecks, found)
-		e.tellStatuses(statusInput{kinds: e.kinds, reader: look, global: e.graph.global, objects: objects, problems: e.problems.list()})
+		e.tellStatuses(statusInput{kinds: e.kinds, reader: look, global: e.global, objects: objects, problems: e.problems.list()})
 		reads := make(map[store.Key]struct{})
 		for _, k := range look.Keys() {
 			reads[k] = struct{}{}

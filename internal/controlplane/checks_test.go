@@ -15,7 +15,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"fairlead.dev/fairlead/internal/compile"
-	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kube"
@@ -28,19 +28,19 @@ spec: {hosts: [users], http: [{route: [{destination: {host: %s}}]}]}
 `
 
 // runEngine runs an engine that knows users, and gives a channel of what it publishes.
-func runEngine(t *testing.T, report func(map[model.Ref]kube.Status)) (e *engine, published chan []discovery.Key) {
+func runEngine(t *testing.T, report func(map[model.Ref]kube.Status)) (e *engine, published chan []graph.Key) {
 	t.Helper()
-	published = make(chan []discovery.Key, 100)
+	published = make(chan []graph.Key, 100)
 	e = newEngine(engineOptions{
 		global:  compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"},
-		publish: func(keys []discovery.Key, _ time.Time) { published <- keys }, report: report, log: slog.New(slog.DiscardHandler),
+		publish: func(keys []graph.Key, _ time.Time) { published <- keys }, report: report, log: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { e.run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	e.receive(source.Change{Upserts: append(append(objects(t, usersService), objects(t, usersSlice(1, 2))...), objects(t, fmt.Sprintf(usersRoute, 1, "users"))...)})
-	if err := e.Watch(ctx, []discovery.Key{{Namespace: "myapp", Name: vip}}); err != nil {
+	if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 		t.Fatal(err)
 	}
 	return e, published
@@ -110,7 +110,7 @@ func BenchmarkRemovalAtOnceAfterAChange(b *testing.B) {
 			published := make(chan struct{}, 100)
 			e := newEngine(engineOptions{
 				global:  compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"},
-				publish: func([]discovery.Key, time.Time) { published <- struct{}{} }, log: slog.New(slog.DiscardHandler),
+				publish: func([]graph.Key, time.Time) { published <- struct{}{} }, log: slog.New(slog.DiscardHandler),
 			})
 			ctx, cancel := context.WithCancel(b.Context())
 			done := make(chan struct{})
@@ -121,7 +121,7 @@ func BenchmarkRemovalAtOnceAfterAChange(b *testing.B) {
 				all = append(all, routed(b, fmt.Sprintf("users-%d", i))...)
 			}
 			e.receive(source.Change{Upserts: all})
-			if err := e.Watch(ctx, []discovery.Key{{Namespace: "myapp", Name: vip}}); err != nil {
+			if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 				b.Fatal(err)
 			}
 			two, one := objects(b, usersSlice(1, 2)), objects(b, usersSlice(1))

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -108,13 +109,13 @@ func New(o Options) (*ControlPlane, error) {
 	p := &ControlPlane{o: o, metrics: newMetrics()}
 	p.engine = newEngine(engineOptions{
 		global:  global,
-		publish: func(keys []discovery.Key, since time.Time) { p.server.Changed(keys, since) },
+		publish: func(keys []graph.Key, since time.Time) { p.server.Changed(ofNative(keys), since) },
 		report:  p.statusReport(),
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
-		Source: p.engine, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
+		Source: nativeSource{p.engine}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
 		Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {

@@ -9,10 +9,10 @@
 // two: where objects come from, who vouches for a token, where the CA is, and what else runs.
 //
 // The path of a change: the source reads it, engine translates it with config/*, commits it to the store, has the
-// graph compile exactly the subscribed resources that read what changed, and tells discovery which answers are new. One
-// goroutine does all that; it owns store and graph, so nothing in them needs a lock. What proxies ask for goes into its
-// inbox and comes back as an answer that is only read from then on. The whole model is checked beside it, on a snapshot
-// (checks.go).
+// graph (package graph) compile exactly the subscribed resources that read what changed, and tells discovery which answers
+// are new. One goroutine does all that; it owns store and graph, so nothing in them needs a lock. What proxies ask for
+// goes into its inbox and comes back as an answer that is only read from then on. A further wire is one more
+// graph.Compiler beside native. The whole model is checked beside the goroutine, on a snapshot (checks.go).
 //
 // A ControlPlane is run once. A broken object never takes effect: its last good version stays, the problem is logged
 // once and served until it is gone. On files, the package writes nothing but the CA; on a cluster, the leader also writes

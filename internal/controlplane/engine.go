@@ -9,7 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
-	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source"
@@ -24,25 +24,26 @@ const (
 )
 
 // engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; everybody
-// else leaves work in the inbox and reads published answers. It implements discovery.Source.
+// else leaves work in the inbox and reads published answers.
 type engine struct {
-	domain   string // fixed after newEngine, as the next six
+	global   compile.Global // fixed after newEngine, as the next seven
 	kinds    config.Table
 	log      *slog.Logger
 	store    *store.Store
 	problems *problems
-	publish  func(keys []discovery.Key, since time.Time)
+	publish  func(keys []graph.Key, since time.Time)
 	report   func(map[model.Ref]kube.Status)
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
 	mu      sync.RWMutex
-	inbox   inbox                    // guarded by mu, as everything below
-	answers map[discovery.Key]*watch // what is subscribed
-	counts  map[string]int           // objects in force by kind
+	inbox   inbox                // guarded by mu, as everything below
+	answers map[graph.Key]*watch // what is subscribed
+	counts  map[string]int       // objects in force by kind
 
 	// The rest belongs to run's goroutine.
-	graph   *graph
+	graph   *graph.Graph
+	native  *native
 	asked   nameQueue // to be opened or closed
 	objects map[model.Ref]*object
 	faults  map[model.Ref][]model.Problem         // what was wrong in translating them
@@ -62,7 +63,7 @@ type inbox struct {
 	reading []model.Problem              // replaces the former ones where fresh is set
 	fresh   bool
 	since   time.Time // of the oldest object
-	touched map[discovery.Key]struct{}
+	touched map[graph.Key]struct{}
 	fixed   map[string]plan.Resource // resources that are not compiled, by name
 	results []func()                 // of checks
 }
@@ -72,7 +73,7 @@ type watch struct {
 	users int
 	ready chan struct{} // closed when found is there
 	done  bool
-	found discovery.Found
+	found graph.Found
 }
 
 // object is what is known of one manifest.
@@ -83,11 +84,13 @@ type object struct {
 
 func newEngine(o engineOptions) *engine {
 	s := store.New()
+	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
-		domain: o.global.ClusterDomain, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
+		global: o.global, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
 		wake: make(chan struct{}, 1), synced: make(chan struct{}),
-		answers: make(map[discovery.Key]*watch), counts: make(map[string]int),
-		graph:   newGraph(o.global, s.Snapshot(), o.fixed...),
+		answers: make(map[graph.Key]*watch), counts: make(map[string]int),
+		graph:   graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
+		native:  n,
 		objects: make(map[model.Ref]*object),
 		faults:  make(map[model.Ref][]model.Problem),
 		pacer:   newPacer(),
@@ -104,16 +107,17 @@ func newEngine(o engineOptions) *engine {
 // engineOptions configure newEngine.
 type engineOptions struct {
 	global compile.Global
-	fixed  []plan.Resource
+	// wires are the compilers beside the native one, in the order of their graph.Wire, from 1.
+	wires []graph.Compiler
 	// publish is told which answers are new. It is called without a lock held.
-	publish func(keys []discovery.Key, since time.Time)
+	publish func(keys []graph.Key, since time.Time)
 	// report, where not nil, is told the statuses of objects that are not as last time.
 	report func(map[model.Ref]kube.Status)
 	log    *slog.Logger
 }
 
 func (b *inbox) reset() {
-	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[discovery.Key]struct{}), fixed: make(map[string]plan.Resource)}
+	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[graph.Key]struct{}), fixed: make(map[string]plan.Resource)}
 }
 
 func poke(ch chan struct{}) {
@@ -158,9 +162,9 @@ func (e *engine) fix(value plan.Resource) {
 	poke(e.wake)
 }
 
-// Watch implements discovery.Source. Before the first state of the sources is in force there are no answers, so it waits:
+// watch begins to watch keys and returns when there is an answer for each; unwatch undoes it. Before the first state of the sources is in force there are no answers, so it waits:
 // "does not exist" would be wrong.
-func (e *engine) Watch(ctx context.Context, keys []discovery.Key) error {
+func (e *engine) watch(ctx context.Context, keys []graph.Key) error {
 	e.mu.Lock()
 	waiting := make([]chan struct{}, 0, len(keys))
 	for _, key := range keys {
@@ -181,15 +185,15 @@ func (e *engine) Watch(ctx context.Context, keys []discovery.Key) error {
 		select {
 		case <-ready:
 		case <-ctx.Done():
-			e.Unwatch(keys)
+			e.unwatch(keys)
 			return context.Cause(ctx)
 		}
 	}
 	return nil
 }
 
-// Unwatch implements discovery.Source.
-func (e *engine) Unwatch(keys []discovery.Key) {
+// unwatch ends one watch of each of the keys.
+func (e *engine) unwatch(keys []graph.Key) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, key := range keys {
@@ -206,25 +210,24 @@ func (e *engine) Unwatch(keys []discovery.Key) {
 	poke(e.wake)
 }
 
-// Answer implements discovery.Source.
-func (e *engine) Answer(key discovery.Key) (discovery.Found, bool) {
+// answerOf gives the newest answer for a watched key; false where there is none.
+func (e *engine) answerOf(key graph.Key) (graph.Found, bool) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	w := e.answers[key]
 	if w == nil || !w.done {
-		return discovery.Found{}, false
+		return graph.Found{}, false
 	}
 	return w.found, true
 }
 
-// shards lists the endpoint shards that are subscribed, by name.
-func (e *engine) shards() map[string]*discovery.Encoded {
+// parts lists what is sent on a wire as a part of something else; several times where several answers have it.
+func (e *engine) parts(wire graph.Wire) (all []*plan.Encoded) {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make(map[string]*discovery.Encoded)
-	for _, w := range e.answers {
-		for _, s := range w.found.Shards {
-			all[s.Name] = s
+	for key, w := range e.answers {
+		if key.Wire == wire {
+			all = append(all, w.found.Parts...)
 		}
 	}
 	return all
@@ -267,8 +270,9 @@ func (e *engine) step(ctx context.Context) {
 	e.mu.Unlock()
 
 	now := time.Now()
-	for _, value := range in.fixed {
-		e.announce(e.graph.refix(value), now)
+	for name, value := range in.fixed {
+		e.native.fixed[name] = value
+		e.announce(e.graph.Recompile(wireNative, name), now)
 	}
 	if in.fresh {
 		e.intake(ctx, in, now)
@@ -288,9 +292,8 @@ func (e *engine) step(ctx context.Context) {
 	if e.loaded {
 		e.answer()
 	}
-	if e.graph.newErrors {
-		e.graph.newErrors = false
-		e.problems.set(ctx, foundInEncoding, unsendable(e.graph.unsendable))
+	if errs, news := e.graph.Errors(); news {
+		e.problems.set(ctx, foundInEncoding, unsendable(errs))
 	}
 	for _, take := range in.results {
 		take()
@@ -326,7 +329,7 @@ func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
 
 // take translates one object.
 func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
-	t := e.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: e.domain})
+	t := e.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: e.global.ClusterDomain})
 	known := e.objects[ref]
 	if known == nil {
 		known = &object{}
@@ -407,17 +410,17 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 		return
 	}
 	e.checks.changed(changed, now)
-	e.announce(e.graph.update(snapshot, changed), since)
+	e.announce(e.graph.Update(snapshot, changed), since)
 }
 
 // announce publishes the answers that are new. Since is when the oldest change behind them was seen.
-func (e *engine) announce(dirty map[*query]struct{}, since time.Time) {
-	keys := make([]discovery.Key, 0, len(dirty))
+func (e *engine) announce(dirty map[*graph.Query]struct{}, since time.Time) {
+	keys := make([]graph.Key, 0, len(dirty))
 	e.mu.Lock()
 	for q := range dirty {
-		if w := e.answers[q.key]; w != nil && w.done {
-			w.found = q.found()
-			keys = append(keys, q.key)
+		if w := e.answers[q.Key()]; w != nil && w.done {
+			w.found = q.Found()
+			keys = append(keys, q.Key())
 		}
 	}
 	e.mu.Unlock()
@@ -427,10 +430,10 @@ func (e *engine) announce(dirty map[*query]struct{}, since time.Time) {
 }
 
 // allTouched gives every name that was asked for so far.
-func (e *engine) allTouched() map[discovery.Key]struct{} {
+func (e *engine) allTouched() map[graph.Key]struct{} {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
-	all := make(map[discovery.Key]struct{}, len(e.answers))
+	all := make(map[graph.Key]struct{}, len(e.answers))
 	for key := range e.answers {
 		all[key] = struct{}{}
 	}
@@ -451,7 +454,7 @@ func (e *engine) answer() {
 		case e.wanted(key):
 			e.open(key)
 		default:
-			e.graph.close(key)
+			e.graph.Close(key)
 		}
 		if time.Now().After(until) && !e.asked.empty() {
 			poke(e.wake)
@@ -460,15 +463,15 @@ func (e *engine) answer() {
 	}
 }
 
-func (e *engine) wanted(key discovery.Key) bool {
+func (e *engine) wanted(key graph.Key) bool {
 	e.mu.RLock()
 	defer e.mu.RUnlock()
 	return e.answers[key] != nil
 }
 
 // open finds the answer for a name.
-func (e *engine) open(key discovery.Key) {
-	found := e.graph.open(key).found()
+func (e *engine) open(key graph.Key) {
+	found := e.graph.Open(key).Found()
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	// Should the last subscriber have gone meanwhile, the key is in the inbox once more, and the graph closes it then.

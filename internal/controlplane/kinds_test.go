@@ -14,7 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
-	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
@@ -63,7 +63,7 @@ func running(t *testing.T, o source.Object) (problems []model.Problem) {
 	synctest.Test(t, func(t *testing.T) {
 		e := newEngine(engineOptions{
 			global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}, log: slog.New(slog.DiscardHandler),
-			publish: func([]discovery.Key, time.Time) {},
+			publish: func([]graph.Key, time.Time) {},
 		})
 		done := make(chan struct{})
 		ctx := t.Context()

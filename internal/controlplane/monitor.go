@@ -215,7 +215,7 @@ type endpointView struct {
 // endpoints shows what proxies were told about endpoints: the bytes sent, decoded.
 func (p *ControlPlane) endpoints() []shardView {
 	list := []shardView{}
-	shards := p.engine.shards()
+	shards := nativeSource{p.engine}.shards()
 	for _, name := range slices.Sorted(maps.Keys(shards)) {
 		value, err := discovery.Decode(shards[name].Body)
 		shard, ok := value.(*plan.EndpointShard)

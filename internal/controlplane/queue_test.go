@@ -8,6 +8,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
@@ -27,7 +28,7 @@ func (e *engine) subscribe(names ...string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, n := range names {
-		key := discovery.Key{Namespace: "myapp", Name: n}
+		key := graph.Key{Namespace: "myapp", Name: n}
 		e.answers[key] = &watch{ready: make(chan struct{}), users: 1}
 		e.inbox.touched[key] = struct{}{}
 	}
@@ -39,13 +40,13 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	published := 0
 	e := newEngine(engineOptions{
 		global:  compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"},
-		publish: func([]discovery.Key, time.Time) { published++ }, log: slog.New(slog.DiscardHandler),
+		publish: func([]graph.Key, time.Time) { published++ }, log: slog.New(slog.DiscardHandler),
 	})
 	e.receive(source.Change{Upserts: append(objects(t, usersService), objects(t, usersSlice(1, 2))...)})
 	e.step(t.Context())
 	e.subscribe(vip)
 	e.step(t.Context())
-	if found, ok := e.Answer(discovery.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Shards) != 1 {
+	if found, ok := e.answerOf(graph.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Parts) != 1 {
 		t.Fatalf("Answer(%s) = %v, %v", vip, found, ok)
 	}
 	crowd := make([]string, discovery.MaxNames)
@@ -65,7 +66,7 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	for !e.asked.empty() {
 		e.step(t.Context())
 	}
-	if _, ok := e.Answer(discovery.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
+	if _, ok := e.answerOf(graph.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
 		t.Error("a name was not answered in the end")
 	}
 }

@@ -3,6 +3,8 @@ package discovery
 import (
 	"slices"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // pack cuts a delta into responses. mu is held.
@@ -43,8 +45,8 @@ type delta struct {
 
 // answer compares what is found for a name with what the client has.
 func (d *delta) answer(n string, sub *subscription, f Found) {
-	holds := make([]string, 0, len(f.Shards)+1)
-	for _, shard := range f.Shards {
+	holds := make([]string, 0, len(f.Parts)+1)
+	for _, shard := range f.Parts {
 		d.hold(shard)
 		d.update(shard)
 		holds = append(holds, shard.Name)
@@ -60,7 +62,7 @@ func (d *delta) answer(n string, sub *subscription, f Found) {
 	d.tell(n, sub, canonical, f.Resource)
 }
 
-func (d *delta) hold(e *Encoded) {
+func (d *delta) hold(e *plan.Encoded) {
 	h := d.st.held[e.Name]
 	if h == nil {
 		h = &sent{}
@@ -70,7 +72,7 @@ func (d *delta) hold(e *Encoded) {
 }
 
 // update sends e where the client has another version. True means that it is part of this round.
-func (d *delta) update(e *Encoded) bool {
+func (d *delta) update(e *plan.Encoded) bool {
 	if _, ok := d.place[e.Name]; ok {
 		return true
 	}
@@ -89,7 +91,7 @@ func (d *delta) add(a Answer) {
 }
 
 // tell says what a name leads to.
-func (d *delta) tell(n string, sub *subscription, canonical string, e *Encoded) {
+func (d *delta) tell(n string, sub *subscription, canonical string, e *plan.Encoded) {
 	known := sub.toldYet && sub.told == canonical
 	if before := d.st.held[sub.told]; before != nil && sub.told != canonical {
 		delete(before.names, n)

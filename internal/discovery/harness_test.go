@@ -88,7 +88,7 @@ func (f *fakeSource) set(t *testing.T, name string, resource plan.Resource, shar
 		found.Resource = encoded(t, resource)
 	}
 	for _, s := range shards {
-		found.Shards = append(found.Shards, encoded(t, s))
+		found.Parts = append(found.Parts, encoded(t, s))
 	}
 	key := Key{"myapp", name}
 	f.mu.Lock()
@@ -100,13 +100,13 @@ func (f *fakeSource) set(t *testing.T, name string, resource plan.Resource, shar
 	}
 }
 
-func encoded(t *testing.T, r plan.Resource) *Encoded {
+func encoded(t *testing.T, r plan.Resource) *plan.Encoded {
 	t.Helper()
 	body, err := Encode(r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &Encoded{Name: r.ResourceName(), Version: Version(body), Body: body}
+	return &plan.Encoded{Name: r.ResourceName(), Version: Version(body), Body: body}
 }
 
 // Resources that tests use.

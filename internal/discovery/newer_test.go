@@ -135,7 +135,7 @@ func TestNewerControlPlaneIsSaid(t *testing.T) {
 		}
 		name := p.GetDestination().GetName()
 		source.mu.Lock()
-		source.answers[Key{"myapp", name}] = Found{Resource: &Encoded{Name: name, Version: Version(body), Body: body}}
+		source.answers[Key{"myapp", name}] = Found{Resource: &plan.Encoded{Name: name, Version: Version(body), Body: body}}
 		source.mu.Unlock()
 		await(t, c, name)
 	}

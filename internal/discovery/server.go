@@ -15,23 +15,19 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // Key is a name as the clients of one namespace see it.
 type Key struct{ Namespace, Name string }
 
-// Encoded is a resource ready to be sent. It is immutable and shared by all clients.
-type Encoded struct {
-	Name, Version string
-	Body          []byte
-}
-
 // Found is what a key leads to. It is immutable.
 type Found struct {
 	// Resource is nil where the name does not exist.
-	Resource *Encoded
-	// Shards belong to the resource and are sent before it.
-	Shards []*Encoded
+	Resource *plan.Encoded
+	// Parts belong to the resource and are sent before it.
+	Parts []*plan.Encoded
 }
 
 // Source is what a Server serves. Its methods are called from many goroutines. A source that has something new calls

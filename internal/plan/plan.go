@@ -13,6 +13,13 @@ type Resource interface {
 	ResourceName() string
 }
 
+// Encoded is a resource ready to be sent on some wire. It is immutable and shared by all clients.
+type Encoded struct {
+	// Name is canonical. Version is a hash of Body: equal bodies have equal versions on every replica.
+	Name, Version string
+	Body          []byte
+}
+
 // Destination is everything needed to carry calls to one host and port.
 type Destination struct {
 	Name string

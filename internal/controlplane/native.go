@@ -1,0 +1,109 @@
+package controlplane
+
+import (
+	"context"
+	"fmt"
+
+	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// wireNative is the place of the native compiler in the graph.
+const wireNative graph.Wire = 0
+
+// native compiles what Fairlead's own sidecars are told. It belongs to the engine's goroutine.
+type native struct {
+	global compile.Global
+	fixed  map[string]plan.Resource // resources that are not compiled, by name
+}
+
+// Resolve implements graph.Compiler.
+func (n *native) Resolve(r *store.Reader, namespace, name string) (canonical string, ok bool) {
+	return compile.Resolve(r, n.global, compile.Client{Namespace: namespace}, name)
+}
+
+// Compile implements graph.Compiler: the parts of a destination are its shards.
+func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []string, error) {
+	value, ok := n.fixed[canonical]
+	if !ok {
+		value = compile.Compile(r, n.global, canonical)
+	}
+	if value == nil {
+		return nil, nil, nil
+	}
+	if value.ResourceName() != canonical {
+		return nil, nil, fmt.Errorf("%s was compiled into %s", canonical, value.ResourceName())
+	}
+	body, err := discovery.Encode(value)
+	if err != nil {
+		return nil, nil, err
+	}
+	d, _ := value.(*plan.Destination)
+	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, shardNames(d), nil
+}
+
+// shardNames lists the shards of a destination, each once, in the order of its backends.
+func shardNames(d *plan.Destination) []string {
+	if d == nil {
+		return nil
+	}
+	var names []string
+	seen := make(map[string]bool)
+	for i := range d.Backends {
+		for _, n := range d.Backends[i].Shards {
+			if !seen[n] {
+				seen[n] = true
+				names = append(names, n)
+			}
+		}
+	}
+	return names
+}
+
+// nativeSource is the engine as the native channel's server sees it. It implements discovery.Source.
+type nativeSource struct{ *engine }
+
+// Watch implements discovery.Source.
+func (s nativeSource) Watch(ctx context.Context, keys []discovery.Key) error {
+	return s.watch(ctx, onNative(keys))
+}
+
+// Unwatch implements discovery.Source.
+func (s nativeSource) Unwatch(keys []discovery.Key) { s.unwatch(onNative(keys)) }
+
+// Answer implements discovery.Source.
+func (s nativeSource) Answer(key discovery.Key) (discovery.Found, bool) {
+	found, ok := s.answerOf(onNative([]discovery.Key{key})[0])
+	return discovery.Found(found), ok
+}
+
+// shards lists the endpoint shards that are subscribed, by name.
+func (s nativeSource) shards() map[string]*plan.Encoded {
+	all := make(map[string]*plan.Encoded)
+	for _, part := range s.parts(wireNative) {
+		all[part.Name] = part
+	}
+	return all
+}
+
+func onNative(keys []discovery.Key) []graph.Key {
+	out := make([]graph.Key, len(keys))
+	for i, k := range keys {
+		out[i] = graph.Key{Wire: wireNative, Namespace: k.Namespace, Name: k.Name}
+	}
+	return out
+}
+
+// ofNative picks the keys that the native channel's server follows.
+func ofNative(keys []graph.Key) []discovery.Key {
+	out := make([]discovery.Key, 0, len(keys))
+	for _, k := range keys {
+		if k.Wire == wireNative {
+			out = append(out, discovery.Key{Namespace: k.Namespace, Name: k.Name})
+		}
+	}
+	return out
+}
