@@ -195,7 +195,7 @@ func (f *forwarder) respond(down httpx.ServerExchange) error {
 		f.markSpelling(&f.resp.Fields)
 	}
 	if err := down.Respond(&f.resp); err != nil {
-		return cmp.Or(unsendable(err), downstreamError(err))
+		return cmp.Or(responseTooLarge(err), unsendable(err), downstreamError(err))
 	}
 	return nil
 }
@@ -229,7 +229,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 			break
 		}
 		if err != nil {
-			return &httpx.Error{Kind: httpx.UpstreamCut, Err: err}
+			return cmp.Or(responseTooLarge(err), error(&httpx.Error{Kind: httpx.UpstreamCut, Err: err}))
 		}
 		if !up.Ready() {
 			if err := down.Flush(); err != nil {
@@ -239,7 +239,14 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	}
 	trailers := cleanResponseTrailers(up.Trailers())
 	f.noteGRPC(trailers)
-	if err := down.End(trailers); err != nil {
+	err := down.End(trailers)
+	if large := responseTooLarge(err); large != nil {
+		if isGRPC(down.Request()) {
+			return large
+		}
+		err = down.End(nil)
+	}
+	if err != nil {
 		return downstreamError(err)
 	}
 	return f.upload.finish(up)
@@ -322,13 +329,17 @@ func (f *forwarder) finish(down httpx.ServerExchange) {
 func (f *forwarder) breakOff(down httpx.ServerExchange, err error) {
 	req := down.Request()
 	if req.Version == httpx.HTTP2 && isGRPC(req) && !isDownstream(err) && !errors.Is(err, errAnswered) {
+		out := httpx.Describe(err)
 		f.grpcStatus = "14" // UNAVAILABLE
-		if errors.Is(err, errTimeout) {
+		switch {
+		case errors.Is(err, errTimeout):
 			f.grpcStatus = "4" // DEADLINE_EXCEEDED
+		case out.TooLarge():
+			f.grpcStatus = grpcCode(out)
 		}
 		var trailers httpx.Fields
 		trailers.AddString("grpc-status", f.grpcStatus)
-		trailers.AddName("grpc-message", appendGRPCMessage(nil, httpx.Describe(err).Body))
+		trailers.AddName("grpc-message", appendGRPCMessage(nil, out.Body))
 		if down.End(&trailers) == nil {
 			return
 		}

@@ -19,7 +19,7 @@ func isGRPC(req *httpx.Request) bool {
 func (f *forwarder) grpcReply(out httpx.Outcome) {
 	f.resp.Status = 200
 	f.resp.Fields.AddString("content-type", "application/grpc")
-	f.resp.Fields.AddString("grpc-status", grpcCode(out.Status))
+	f.resp.Fields.AddString("grpc-status", grpcCode(out))
 	f.resp.Fields.AddName("grpc-message", appendGRPCMessage(nil, out.Body))
 }
 
@@ -34,10 +34,14 @@ func (r *requester) local(down httpx.ServerExchange) error {
 	return r.answer(down, nil)
 }
 
-// grpcCode is the gRPC status of an HTTP status (doc/http-grpc-status-mapping.md of gRPC), but for 504, which is the
-// proxy's own and means what DEADLINE_EXCEEDED means.
-func grpcCode(status int) string {
-	switch status {
+// grpcCode is the gRPC status of an outcome by its HTTP status (doc/http-grpc-status-mapping.md of gRPC), but for 504, which
+// is the proxy's own and means what DEADLINE_EXCEEDED means, and for metadata that is too large, as gRPC's own libraries
+// refuse it.
+func grpcCode(out httpx.Outcome) string {
+	if out.TooLarge() {
+		return "8" // RESOURCE_EXHAUSTED
+	}
+	switch out.Status {
 	case 400:
 		return "13" // INTERNAL
 	case 401:

@@ -24,6 +24,8 @@ func (r *requester) peerFailed(kind, cause string) error {
 	case failedUnprocessed:
 		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
 		return &tryError{failure: disowned, err: resetError(r.backend, r.endpoint, err)}
+	case failedTooLarge:
+		return &httpx.Error{Kind: httpx.ResponseTooLarge, Detail: cause}
 	}
 	return &tryError{failure: resetEarly, err: resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+why))}
 }
@@ -37,10 +39,14 @@ const maxCause = 300
 // causeOf gives the innermost words about a request that the app did not answer.
 func causeOf(err error) string {
 	var e *httpx.Error
-	if !errors.As(err, &e) || e.Err == nil {
+	if !errors.As(err, &e) || e.Err == nil && e.Kind != httpx.ResponseTooLarge {
 		return ""
 	}
-	text := httpx.OneLine(e.Err.Error())
+	text := e.Detail
+	if e.Err != nil {
+		text = e.Err.Error()
+	}
+	text = httpx.OneLine(text)
 	return strings.ToValidUTF8(text[:min(len(text), maxCause)], "")
 }
 
@@ -48,6 +54,7 @@ func causeOf(err error) string {
 const (
 	failedConnect     = "connect"     // the app was not reached
 	failedUnprocessed = "unprocessed" // the app has certainly not acted on the request
+	failedTooLarge    = "too-large"   // the app's answer is more than a hop takes
 	failedReset       = "reset"       // the app broke off before it answered, and may have acted on the request
 )
 
@@ -56,6 +63,10 @@ const (
 func markOf(err error) string {
 	failed := asTry(err)
 	if failed == nil {
+		var e *httpx.Error
+		if errors.As(err, &e) && e.Kind == httpx.ResponseTooLarge {
+			return failedTooLarge
+		}
 		return ""
 	}
 	switch failed.failure {

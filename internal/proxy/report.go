@@ -18,7 +18,7 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 		f.resp.ContentLength = -1 // it would be that of a 200 (RFC 9110 §8.6)
 	}
 	if err := down.Respond(&f.resp); err != nil {
-		return cmp.Or(unsendable(err), downstreamError(err))
+		return cmp.Or(responseTooLarge(err), unsendable(err), downstreamError(err))
 	}
 	f.wrote = true
 	if len(body) > 0 {

@@ -235,6 +235,9 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 
 // cut describes an exchange that broke before its response head.
 func (r *requester) cut(err error) error {
+	if large := responseTooLarge(err); large != nil {
+		return large
+	}
 	f := classify(err)
 	if f == final {
 		return err

@@ -99,6 +99,9 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 }
 
 func (*responder) broken(p *pool, err error) error {
+	if large := responseTooLarge(err); large != nil {
+		return large
+	}
 	f := classify(err)
 	if f == final {
 		return err

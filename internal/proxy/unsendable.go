@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
@@ -17,12 +18,24 @@ func unsendable(err error) error {
 	case errors.As(err, &rule):
 		return &httpx.Error{Kind: httpx.Unsendable, Detail: rule.Reason}
 	case errors.Is(err, h2.ErrHeadTooLarge):
-		return &httpx.Error{Kind: httpx.HeaderTooLarge, Err: err}
+		return &httpx.Error{Kind: httpx.HeaderTooLarge, Detail: h2Words(err)}
 	case errors.Is(err, h2.ErrNoExtendedConnect), errors.Is(err, h2.ErrUpgradeIgnored):
 		return &httpx.Error{Kind: httpx.UpstreamProtocolError, Err: err}
 	}
 	return nil
 }
+
+// responseTooLarge describes a response whose head or trailers are more than is taken, by us or by the client; nil where err
+// is anything else. It would be as large at the next try.
+func responseTooLarge(err error) error {
+	if !errors.Is(err, h2.ErrHeadTooLarge) || isFinal(err) {
+		return nil
+	}
+	return &httpx.Error{Kind: httpx.ResponseTooLarge, Detail: h2Words(err)}
+}
+
+// h2Words is what the codec says of an error, without its name.
+func h2Words(err error) string { return strings.TrimPrefix(err.Error(), "h2: ") }
 
 // rewritten looks at what a route's pattern made of a path; everything else was looked at when the route was compiled.
 func rewritten(req *httpx.Request, origin string) error {
@@ -40,7 +53,7 @@ func isFinal(err error) bool {
 		return false
 	}
 	switch e.Kind { //nolint:exhaustive // all others may be tried elsewhere
-	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.UpstreamProtocolError:
+	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.ResponseTooLarge, httpx.UpstreamProtocolError:
 		return true
 	}
 	return false

@@ -90,7 +90,7 @@ func (c *conn) onBlock(h frameHeader, block []byte) error {
 	if rule, code := c.deliver(s, h); rule != "" {
 		err := streamError(code, rule)
 		if c.head.tooLarge {
-			err = ErrHeadTooLarge
+			err = headTooLarge(c.head.size, c.head.limit)
 		}
 		return c.blame(s, code, err)
 	}

@@ -190,8 +190,8 @@ func (s *Stream) checkSend(r *httpx.Request) error {
 		return ErrNoExtendedConnect
 	}
 	pseudo := len(r.Method) + len(r.Scheme) + len(r.Authority) + len(r.Path) + len(r.Upgrade) + 6*entryOverhead + 48
-	if uint64(listSize(&r.Fields)+pseudo) > uint64(c.peer.maxHeaderList) {
-		return ErrHeadTooLarge
+	if size := listSize(&r.Fields) + pseudo; uint64(size) > uint64(c.peer.maxHeaderList) {
+		return headTooLarge(size, int(c.peer.maxHeaderList))
 	}
 	return nil
 }

@@ -119,6 +119,12 @@ type closedError struct{ cause error }
 func (e *closedError) Error() string      { return ErrClosed.Error() + ": " + e.cause.Error() }
 func (e *closedError) Unwrap() error      { return e.cause }
 func (*closedError) Is(target error) bool { return target == ErrClosed }
+
+// headTooLarge says by how much.
+func headTooLarge(size, limit int) error {
+	return fmt.Errorf("%w: %d bytes, at most %d are taken", ErrHeadTooLarge, size, limit)
+}
+
 func connError(code Code, d string) error { return &ConnError{Code: code, Detail: d} }
 func notProcessed(cause error) error      { return fmt.Errorf("%w: %w", ErrNotProcessed, cause) }
 func unsent(cause error) error            { return fmt.Errorf("%w: %w", ErrUnsent, cause) }

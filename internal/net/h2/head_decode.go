@@ -44,6 +44,7 @@ type headReader struct {
 	length                                          int64 // content-length, -1 for none
 	expect                                          bool
 	cookies                                         int
+	grpc                                            bool // by its content-type, also of a head that is too large
 }
 
 func (h *headReader) reset(s section, fields *httpx.Fields) {
@@ -62,6 +63,7 @@ func (h *headReader) field(name, value []byte, valid bool) { //nolint:revive // 
 	h.size += len(name) + len(value) + entryOverhead // RFC 9113 §10.5.1
 	if h.size > h.limit {
 		h.tooLarge = true
+		h.noteType(name, value)
 		return
 	}
 	if !valid {
@@ -161,8 +163,17 @@ func (h *headReader) plain(name, value []byte) bool {
 		}
 	case "cookie":
 		h.cookies++
+	case "content-type":
+		h.noteType(name, value)
 	}
 	return true
+}
+
+// noteType looks for gRPC, whose calls are refused in their own way.
+func (h *headReader) noteType(name, value []byte) {
+	if string(name) == "content-type" {
+		h.grpc = bytes.HasPrefix(value, []byte("application/grpc"))
+	}
 }
 
 // contentLength reads digits only. The same value may come repeatedly (RFC 9110 §8.6).

@@ -3,6 +3,7 @@ package h2
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
@@ -179,12 +180,21 @@ func (c *conn) refuse(id uint32, code Code) {
 	out.b = appendReset(out.b, id, code)
 }
 
-// answerTooLarge answers 431 (RFC 6585 §5) on behalf of the handler, which could not be shown the request.
+// answerTooLarge answers on behalf of the handler, which could not be shown the request: 431 (RFC 6585 §5), or
+// RESOURCE_EXHAUSTED to gRPC.
 func (c *conn) answerTooLarge(h frameHeader) {
 	out := c.control()
 	at := len(out.b)
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, flags: flagEndHeaders | flagEndStream, id: h.id})
-	out.b = c.enc.status(c.enc.begin(out.b), 431)
+	out.b = c.enc.begin(out.b)
+	if c.head.grpc {
+		out.b = c.enc.status(out.b, 200)
+		out.b = c.enc.field(out.b, []byte("content-type"), []byte("application/grpc"))
+		out.b = c.enc.field(out.b, []byte("grpc-status"), []byte("8"))
+		out.b = c.enc.field(out.b, []byte("grpc-message"), []byte("request header fields too large: "+strings.TrimPrefix(headTooLarge(c.head.size, c.head.limit).Error(), "h2: ")))
+	} else {
+		out.b = c.enc.status(out.b, 431)
+	}
 	putFrameLength(out.b[at:], len(out.b)-at-frameHeaderLen)
 	if !h.has(flagEndStream) {
 		out.b = appendReset(out.b, h.id, CodeNo)
@@ -235,7 +245,7 @@ func (s *ServerStream) Respond(r *httpx.Response) error {
 	case s.sentHead || r.Status < 100 || r.Status > 999 || r.Status == 101 && s.request.Upgrade == nil:
 		return errMisuse
 	case listSize(&r.Fields)+2*entryOverhead+64 > int(c.peer.maxHeaderList):
-		return ErrHeadTooLarge
+		return headTooLarge(listSize(&r.Fields)+2*entryOverhead+64, int(c.peer.maxHeaderList))
 	}
 	status, length := r.Status, int64(-1)
 	ignored := s.request.Upgrade != nil && status >= 200 && status < 300

@@ -292,7 +292,9 @@ func (s *stream) Flush() error {
 	return nil
 }
 
-// End finishes the message. A body shorter than declared is broken off, so that it cannot look complete.
+// End finishes the message. A body shorter than declared is broken off, so that it cannot look complete. Trailers that are
+// more than the peer takes are dropped from a request; of a response, nothing is ended and the error is [ErrHeadTooLarge],
+// for they may be all that says how it went.
 func (s *stream) End(trailers *httpx.Fields) error {
 	c := s.c
 	c.mu.Lock()
@@ -306,6 +308,8 @@ func (s *stream) End(trailers *httpx.Fields) error {
 		c.resetStream(s, CodeInternal, ErrBodyLength)
 		c.flush()
 		return ErrBodyLength
+	case c.server != nil && trailers != nil && listSize(trailers) > int(c.peer.maxHeaderList):
+		return headTooLarge(listSize(trailers), int(c.peer.maxHeaderList))
 	}
 	s.appendEnd(trailers)
 	s.sentEnd = true

@@ -41,8 +41,10 @@ const (
 	DownstreamGone
 	// DownstreamProtocolError: the request is not HTTP.
 	DownstreamProtocolError
-	// HeaderTooLarge: the request head is larger than the codec takes.
+	// HeaderTooLarge: the request head is larger than this proxy, or the next hop, takes.
 	HeaderTooLarge
+	// ResponseTooLarge: the same of a response's head or trailers, by this proxy or by the client.
+	ResponseTooLarge
 	// FaultAbort: the route's fault says to fail the request. Status is the route's.
 	FaultAbort
 	// Unsendable: what the rules make of a message breaks HTTP, so that it cannot be sent.
@@ -179,6 +181,8 @@ func (k Kind) outcome() Outcome {
 		return Outcome{400, "DPE", "http.protocol_error", "bad request", "http_request_error"}
 	case HeaderTooLarge:
 		return Outcome{431, "DPE", "http.headers_too_large", "request header fields too large", "http_request_error"}
+	case ResponseTooLarge:
+		return Outcome{502, "UPE", beforeStart + "{protocol_error}", "response header fields too large", responseTooLarge}
 	case FaultAbort:
 		return Outcome{503, "FI", "fault_filter_abort", "fault filter abort", "http_request_denied"}
 	case Unsendable:
@@ -187,6 +191,12 @@ func (k Kind) outcome() Outcome {
 	}
 	return Outcome{500, "LR", "proxy_internal_error", "proxy error", "proxy_internal_error"}
 }
+
+// responseTooLarge is RFC 9209's word for it (§2.3.17).
+const responseTooLarge = "http_response_header_section_size"
+
+// TooLarge reports whether it is the size of fields that was too much for somebody.
+func (o *Outcome) TooLarge() bool { return o.Status == 431 || o.ProxyError == responseTooLarge }
 
 // AppendProxyStatus appends the value of a Proxy-Status field (RFC 9209 §2): the name of this proxy, the error type and
 // the body as details. name must be a token.
