@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -18,11 +19,10 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 	orders := m.sidecar("orders")
 	alive, hole := netip.AddrPortFrom(m.ip(), 8080), netip.AddrPortFrom(m.ip(), 8080)
 	m.plainApp(alive, says("ok"))
-	dial := orders.ups.plain
 	var waiting atomic.Int32
-	orders.ups.plain = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	orders.dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
 		if addr != hole {
-			return dial(ctx, addr)
+			return dialSocket(ctx, d, addr)
 		}
 		waiting.Add(1)
 		<-ctx.Done()

@@ -41,7 +41,7 @@ func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
 // serveHTTP1 has the requests of a connection handled, one after the other. What is none is counted by r.
 func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, r *requester, handle func(httpx.ServerExchange)) {
 	h := &http1Service{
-		buffers: o.buffers, draining: o.draining, refused: r.refused, clients: &o.upstreams.clients, guard: &r.guard, handle: handle,
+		buffers: o.buffers, draining: o.draining, refused: r.refused, clients: o.clients, guard: &r.guard, handle: handle,
 	}
 	h.serve(ctx, client)
 }

@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -32,7 +33,7 @@ type caller struct {
 // callerPort is one port of the workload as one caller uses it: what its requests need is found once per connection.
 type callerPort struct {
 	addr   netip.AddrPort
-	pool   *pool
+	way    *upstream.Way
 	counts atomic.Pointer[portScopes]
 }
 
@@ -56,9 +57,9 @@ func (i *inbound) port(who *caller, addr netip.AddrPort) *callerPort {
 	if p := findPort(old, addr); p != nil {
 		return p
 	}
-	p := &callerPort{addr: addr, pool: i.upstreams.appPool(addr)}
+	p := &callerPort{addr: addr, way: i.upstreams.ReachApp(addr)}
 	if who.left {
-		i.upstreams.leave(p.pool)
+		p.way.Release()
 		return p
 	}
 	var grown []*callerPort
@@ -66,7 +67,7 @@ func (i *inbound) port(who *caller, addr netip.AddrPort) *callerPort {
 		grown = slices.Clone(*old)
 	}
 	if len(grown) == maxCallerPorts {
-		i.upstreams.leave(grown[0].pool)
+		grown[0].way.Release()
 		grown = slices.Delete(grown, 0, 1)
 	}
 	grown = append(grown, p)
@@ -92,7 +93,7 @@ func (i *inbound) bye(who *caller) {
 	who.left = true
 	if all := who.ports.Swap(nil); all != nil {
 		for _, p := range *all {
-			i.upstreams.leave(p.pool)
+			p.way.Release()
 		}
 	}
 }
@@ -133,7 +134,7 @@ func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(recei
 	if who.isNamed() {
 		begin()
 	} else {
-		i.upstreams.run(func(context.Context) { begin() })
+		i.callers.run(func(context.Context) { begin() })
 	}
 	return func(received, sent int64) {
 		scope := <-begun

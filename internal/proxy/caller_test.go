@@ -171,12 +171,8 @@ func TestPortsOfACaller(t *testing.T) {
 	users := m.sidecar("users")
 	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000")}
 	kept := func() (held, pools int) {
-		users.ups.mu.Lock()
-		defer users.ups.mu.Unlock()
-		for _, p := range users.ups.pools {
-			held += p.users
-		}
-		return held, len(users.ups.pools)
+		h := users.ups.Holdings()
+		return h.Users, h.Pools
 	}
 	for port := uint16(1); port <= 1000; port++ {
 		addr := netip.AddrPortFrom(users.ip, port)
@@ -187,13 +183,13 @@ func TestPortsOfACaller(t *testing.T) {
 	if held, _ := kept(); held != maxCallerPorts {
 		t.Errorf("%d pools are held, want %d", held, maxCallerPorts)
 	}
-	users.ups.closeIdle(time.Now())
+	users.ups.CloseIdle(time.Now())
 	if _, pools := kept(); pools != maxCallerPorts {
 		t.Errorf("%d pools are kept, want the %d in use", pools, maxCallerPorts)
 	}
 	users.inbound.bye(who)
 	users.inbound.port(who, app(users)) // of a request that has outlived its connection
-	users.ups.closeIdle(time.Now())
+	users.ups.CloseIdle(time.Now())
 	if held, pools := kept(); held != 0 || pools != 0 {
 		t.Errorf("%d pools, held %d times, without a caller", pools, held)
 	}
@@ -227,7 +223,7 @@ func BenchmarkInboundLookups(b *testing.B) {
 		defer users.inbound.bye(who)
 		for pb.Next() {
 			p := users.inbound.port(who, addr)
-			if p.pool == nil || users.inbound.scopes(who, p) == nil {
+			if p.way == nil || users.inbound.scopes(who, p) == nil {
 				b.Error("nothing found")
 			}
 		}

@@ -7,6 +7,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -59,11 +60,9 @@ type backend struct {
 	held   []*slot      // of the picker; guarded by the table's mu
 }
 
-// upstream is what the proxy attaches to an endpoint: how to reach it and where to count.
-type upstream struct {
-	// peer is set for meshed endpoints, pool for all others.
-	peer *peer
-	pool *pool
+// reached is what the proxy attaches to an endpoint: how to reach it and where to count.
+type reached struct {
+	*upstream.Way
 
 	http, grpc *telemetry.HTTPScope
 	tcp        *telemetry.TCPScope
@@ -71,13 +70,13 @@ type upstream struct {
 
 // The values of package lb with what this package attaches to an endpoint.
 type (
-	endpoint = lb.Endpoint[*upstream]
-	picker   = lb.Picker[*upstream]
-	choice   = lb.Choice[*upstream]
+	endpoint = lb.Endpoint[*reached]
+	picker   = lb.Picker[*reached]
+	choice   = lb.Choice[*reached]
 )
 
 // reach gives the endpoint's upstream. Every endpoint of this package has one.
-func reach(e *endpoint) *upstream { return e.Attachment }
+func reach(e *endpoint) *reached { return e.Attachment }
 
 // pickerOf gives the picker of a backend, nil where there is none.
 func (c *compiled) pickerOf(name string) *picker {
@@ -109,14 +108,11 @@ func (d *destination) leave() {
 	d.active.Add(-1)
 }
 
-// connectTimeout is Istio's default; see docs/reference/sidecar.md.
-const connectTimeout = 10 * time.Second
-
 func (b *backend) connectTimeout() time.Duration {
 	if t := b.plan.ConnectTimeout; t > 0 {
 		return t
 	}
-	return connectTimeout
+	return upstream.ConnectTimeout
 }
 
 // neverIdle is how long opaque connections may stand still where no DestinationRule says otherwise. A pool of database

@@ -62,7 +62,7 @@ func (t *table) startResolving(host string, w *hostWatch) {
 	}
 	stopped := make(chan struct{})
 	w.stop = func() { close(stopped) }
-	t.upstreams.run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
+	t.run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
 }
 
 // unwatchNames is the counterpart of watchNames. mu is held.

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -103,8 +104,8 @@ func FuzzDowngrade(f *testing.F) {
 	app := &recorder{wires: make(chan []byte)}
 	m.listen(netip.AddrPortFrom(users.ip, 8080), app.serve)
 	var dials atomic.Int32
-	users.ups.app = func(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-		c, err := users.dialApp(ctx, addr)
+	users.dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
+		c, err := dialSocket(ctx, d, addr)
 		if err == nil {
 			dials.Add(1)
 		}

@@ -100,7 +100,7 @@ func dumpEndpoint(cluster string, e *endpoint) telemetry.EndpointDump {
 	}
 	return telemetry.EndpointDump{
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
-		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).peer != nil, Identity: e.Plan.Identity,
+		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
 }

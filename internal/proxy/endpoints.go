@@ -1,11 +1,11 @@
 package proxy
 
 import (
-	"net/netip"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // Endpoints, shards and gates live as long as a backend in force holds them: who builds a picker holds its endpoints,
@@ -15,10 +15,7 @@ import (
 // address behind two hosts is two endpoints (sharing the peer or the pool below).
 type endpointKey struct {
 	backend string // host:port
-	addr    netip.AddrPort
-	meshed  bool
-	ident   string
-	policy  poolPolicy // of plain connections
+	target  upstream.Target
 }
 
 // slot is an endpoint in force.
@@ -121,7 +118,7 @@ func (t *table) hold(b *backend, held []*slot) {
 		s.users--
 		if s.users == 0 {
 			delete(t.endpoints, s.key)
-			t.left = append(t.left, reach(s.endpoint))
+			t.left = append(t.left, reach(s.endpoint).Way)
 		}
 	}
 	b.held = held
@@ -134,19 +131,19 @@ func (t *table) closeLeft() {
 	t.left = nil
 	t.mu.Unlock()
 	for _, up := range left {
-		t.upstreams.release(up)
+		up.Release()
 	}
 }
 
 // slotFor gives the endpoint of an address, keeping what was seen of it.
 func (t *table) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
-	key := endpointKey{backend: hostPort(b.Host, b.Port), addr: e.Addr, meshed: e.Meshed && takesMesh(b), ident: e.Identity}
-	if !key.meshed {
-		key.policy = policyOf(b)
+	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
+	if !key.target.Meshed {
+		key.target.Policy = upstream.PolicyOf(b)
 	}
 	s := t.endpoints[key]
 	if s == nil {
-		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.upstreams.of(key, b, e, t))}
+		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(t.upstreams.Reach(key.target), b, e))}
 		t.endpoints[key] = s
 		return s
 	}
@@ -164,8 +161,16 @@ func (t *table) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
 
 // recount has what goes through the endpoint counted under the labels of now.
 func (s *slot) recount(t *table) {
-	up := counted(s.backend, &s.endpoint.Plan, t)
-	old := reach(s.endpoint)
-	up.peer, up.pool = old.peer, old.pool
-	s.endpoint = s.endpoint.Attach(up)
+	s.endpoint = s.endpoint.Attach(t.counted(reach(s.endpoint).Way, s.backend, &s.endpoint.Plan))
+}
+
+// counted is what an endpoint of a backend is reached and counted by.
+func (t *table) counted(w *upstream.Way, b *plan.Backend, e *plan.Endpoint) *reached {
+	d := &plan.Destination{Host: b.Host, Service: b.Service}
+	return &reached{
+		Way:  w,
+		http: t.metrics.HTTP(t.labels(d, e, "http")),
+		grpc: t.metrics.HTTP(t.labels(d, e, "grpc")),
+		tcp:  t.metrics.TCP(t.labels(d, e, "tcp")),
+	}
 }

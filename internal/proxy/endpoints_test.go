@@ -166,12 +166,8 @@ func factsOf(s *sidecar) (f tableFacts) {
 		f.destinations[alias] = strings.Join(found, " ")
 	}
 	f.endpoints, f.shards, f.groups = len(s.table.endpoints), len(s.table.shards), len(s.table.groups)
-	f.pools = len(s.ups.pools)
-	for _, p := range s.ups.peers {
-		if p.users > 0 {
-			f.peers++
-		}
-	}
+	held := s.ups.Holdings()
+	f.pools, f.peers = held.Pools, held.Peers
 	return f
 }
 

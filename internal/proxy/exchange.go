@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to
@@ -288,15 +289,15 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 // inUse is an upstream for the time of one exchange.
 type inUse struct {
 	exchange httpx.ClientExchange
-	conn     *appConn // of pool, nil for a stream
-	pool     *pool
+	conn     *upstream.Conn // of pool, nil for a stream
+	pool     *upstream.Pool
 }
 
 // release gives the upstream back. Nobody may use it any more.
 func (u *inUse) release() {
 	u.exchange.Close()
 	if u.conn != nil {
-		u.pool.put(u.conn)
+		u.pool.Put(u.conn)
 	}
 	*u = inUse{}
 }

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"net"
 	"sync"
 	"syscall"
@@ -145,6 +146,20 @@ func (v *vigil) enter(conn net.Conn, g *guard) (leave func()) {
 		v.mu.Lock()
 		defer v.mu.Unlock()
 		delete(v.clients, w)
+	}
+}
+
+// keep looks at the clients now and then, until ctx ends.
+func (v *vigil) keep(ctx context.Context) {
+	tick := time.NewTicker(lookAfter)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			v.look(now)
+		}
 	}
 }
 

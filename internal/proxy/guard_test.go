@@ -44,8 +44,8 @@ func TestClientGivesUpWaiting(t *testing.T) {
 				c.Close()
 				later := time.Now().Add(time.Hour) // instead of waiting until the request counts as a long one
 				eventually(t, "the app to be told", func() bool {
-					orders.ups.clients.look(later)
-					users.ups.clients.look(later)
+					orders.clients.look(later)
+					users.clients.look(later)
 					return len(gone) > 0
 				})
 				<-gone
@@ -96,7 +96,7 @@ func TestClientThatWaitsIsLeftAlone(t *testing.T) {
 	fmt.Fprint(eager, "GET / HTTP/1.1\r\nHost: users\r\n\r\nGET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")
 	<-entered
 	<-entered
-	orders.ups.clients.look(time.Now().Add(time.Hour))
+	orders.clients.look(time.Now().Add(time.Hour))
 	close(leave)
 	for _, c := range []net.Conn{silent, eager} {
 		if got, err := io.ReadAll(c); err != nil || len(got) == 0 {
@@ -125,7 +125,7 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 			c.CloseWrite()
 			awaited(t, entered)
 			for _, s := range []*sidecar{p.orders, p.users} {
-				s.ups.clients.look(time.Now().Add(time.Hour)) // instead of waiting until the request counts as a long one
+				s.clients.look(time.Now().Add(time.Hour)) // instead of waiting until the request counts as a long one
 			}
 			leave <- struct{}{}
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)

@@ -19,13 +19,16 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // inbound serves the connections that others open to the workload.
 type inbound struct {
 	self      *self
-	upstreams *upstreams
+	upstreams *upstream.Set
+	relay     *relay
+	clients   *vigil
 	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
 	tls       *tls.Config
@@ -80,9 +83,9 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 		},
 	})
 	// The peer is who it was for as long as its certificate says so.
-	proven := newTenure(conn, i.grace).until(identity.PeerExpiry(&state))
-	defer proven.leave()
-	stop := onDrain(ctx, i.draining, proven.ended, func(ctx context.Context) {
+	proven := upstream.NewTenure(conn, i.grace).Until(identity.PeerExpiry(&state))
+	defer proven.Leave()
+	stop := onDrain(ctx, i.draining, proven.Ended(), func(ctx context.Context) {
 		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
 	})
 	defer stop()
@@ -163,9 +166,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		i.refuse(s, 400, why)
 		return
 	}
-	dial, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := i.upstreams.app(dial, addr)
+	conn, err := i.upstreams.DialApp(ctx, addr)
 	if err != nil {
 		i.refuse(s, 503, failedConnect)
 		return
@@ -218,17 +219,15 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		i.shut(ctx, conn, who, dst, err)
 		return
 	}
-	admitted := newTenure(conn, i.grace)
+	admitted := upstream.NewTenure(conn, i.grace)
 	i.plain.enter(admitted, dst.Port())
 	defer i.plain.leave(admitted)
 	if i.refusesPlain(dst.Port()) {
-		admitted.end() // the policy has changed before the connection was among those that are told
+		admitted.End() // the policy has changed before the connection was among those that are told
 	}
 	client := netio.NewPeekConn(conn)
 	dial := func(ctx context.Context) (tunnel, error) {
-		ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		conn, err := i.upstreams.app(ctx, dst)
+		conn, err := i.upstreams.DialApp(ctx, dst)
 		if err != nil {
 			return nil, err
 		}
@@ -262,7 +261,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller, dst netip.AddrPort) {
 	ended := i.connection(who, dst)
 	start := time.Now()
-	r := i.upstreams.join(ctx, client, server, neverIdle)
+	r := i.relay.join(ctx, client, server, neverIdle)
 	ended(r.received, r.sent)
 	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
 		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
@@ -281,10 +280,10 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 }
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
-func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *tenure) {
+func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
 	r := &responder{i: i}
 	h := &http1Service{
-		buffers: i.buffers, draining: i.draining, ended: t.ended, clients: &i.upstreams.clients, guard: &r.guard,
+		buffers: i.buffers, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) {
 			r.handle(ctx, ex, who, dst)
 		},
@@ -297,11 +296,11 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 }
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
-func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *tenure) {
+func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
 	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()})
 	defer leave()
 	o := h2.Options{Pool: i.h2pool, Workers: i.workers, Quota: requests}
-	serveHTTP2(ctx, client, o, ending{i.draining, t.ended}, func(s httpx.ServerExchange) {
+	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
 		r := &responder{i: i}
 		r.handle(ctx, s, who, dst)
 	})

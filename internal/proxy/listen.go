@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // The ports, Istio's.
@@ -19,7 +20,7 @@ const (
 	portAdmin      = 15000
 	portOutbound   = 15001
 	portInbound    = 15006
-	portMesh       = 15008
+	portMesh       = upstream.MeshPort
 	portMetrics    = 15020
 	portReady      = 15021
 	portDNS        = 15053

@@ -113,7 +113,7 @@ func (s *shadow) send(ctx context.Context) {
 	}
 	up.Close()
 	if s.conn != nil {
-		reach(e).pool.put(s.conn)
+		reach(e).Pool.Put(s.conn)
 	}
 }
 

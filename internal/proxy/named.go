@@ -106,9 +106,7 @@ func (n *namedConn) detect(ctx context.Context, client *netio.PeekConn) (detecte
 }
 
 func (n *namedConn) dial(ctx context.Context) (tunnel, error) {
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := n.o.upstreams.plain(ctx, n.local)
+	conn, err := n.o.upstreams.DialPlain(ctx, n.local)
 	if err != nil {
 		return nil, err
 	}
@@ -275,7 +273,7 @@ func (t *table) unknown(cluster string, port uint16) *compiled {
 		return nil // cannot happen: there is nothing in the route to compile
 	}
 	b := &backend{plan: &p.Backends[0], group: lb.NewGroup(cluster)}
-	b.picker.Store(lb.NewPicker[*upstream](lb.Options{Kind: model.LeastRequest}, nil))
+	b.picker.Store(lb.NewPicker[*reached](lb.Options{Kind: model.LeastRequest}, nil))
 	out.backends = []*backend{b}
 	return out
 }
@@ -305,9 +303,7 @@ func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tu
 		return
 	}
 	if server == nil {
-		dial, cancel := context.WithTimeout(ctx, connectTimeout)
-		defer cancel()
-		conn, err := o.upstreams.plain(dial, dst)
+		conn, err := o.upstreams.DialPlain(ctx, dst)
 		if err != nil {
 			o.passFailed(ctx, dst, err)
 			client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
@@ -315,6 +311,6 @@ func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tu
 		}
 		server = newRawTunnel(conn)
 	}
-	r := o.upstreams.join(ctx, client, server, neverIdle)
+	r := o.relay.join(ctx, client, server, neverIdle)
 	scope.Bytes(r.received, r.sent)
 }

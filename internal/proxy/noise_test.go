@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // forged is what only a sidecar may say of a caller.
@@ -136,19 +137,10 @@ func TestNoiseAtTheCalledSidecar(t *testing.T) {
 // gives what comes back.
 func (m *mesh) opaquePeer(rogue, users *sidecar) func(string) string {
 	m.t.Helper()
-	mc, err := rogue.dialMesh(m.ctx, users.ip, users.id.String())
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(m.ctx)
-	done := make(chan error)
-	go func() { done <- mc.Run(ctx) }()
-	m.t.Cleanup(func() {
-		cancel()
-		<-done
-	})
+	way := rogue.ups.Reach(upstream.Target{Addr: app(users), Meshed: true, Identity: users.id.String()})
+	m.t.Cleanup(way.Release)
 	return func(what string) string {
-		s, err := mc.Open()
+		s, err := way.Peer.OpenTunnel(m.ctx, patience)
 		if err != nil {
 			m.t.Fatal(err)
 		}

@@ -5,6 +5,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // originalDst is the discovery type of backends without endpoints of their own: calls go where the app dialled.
@@ -27,7 +28,7 @@ func (c *outboundCall) original(b *backend) *endpoint {
 		return e
 	}
 	p := plan.Endpoint{Addr: c.local, Weight: 1, Health: plan.Healthy}
-	e := lb.NewEndpoint(p, c.o.upstreams.unshared(b.plan, &p, c.o.table))
+	e := lb.NewEndpoint(p, c.o.table.counted(c.o.upstreams.ReachAlone(p.Addr, upstream.PolicyOf(b.plan)), b.plan, &p))
 	if c.originals.all == nil {
 		c.originals.all = map[*backend]*endpoint{}
 	}
@@ -40,7 +41,7 @@ func (o *originals) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.all {
-		reach(e).pool.close()
+		reach(e).Release()
 	}
 	o.all = nil
 }

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -23,7 +24,9 @@ type outbound struct {
 	table     *table
 	discovery channel
 	self      *self
-	upstreams *upstreams
+	upstreams *upstream.Set
+	relay     *relay
+	clients   *vigil
 	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
 	buffers   *h1.Buffers

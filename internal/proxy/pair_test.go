@@ -102,7 +102,8 @@ func (m *mesh) ungoverned(name string) *sidecar {
 	p.newHandlers()
 	p.inbound.callers.discovery = pods{m, s}
 	p.group.check(p.identity.Run)
-	p.group.run(p.ups.sweep)
+	p.group.run(p.ups.Sweep)
+	p.group.run(p.clients.keep)
 	<-p.identity.Ready()
 	w := &plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, ServiceAccount: name, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
 		Namespace: "myapp", Name: name, App: name, CanonicalName: name,

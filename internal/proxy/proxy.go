@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -68,7 +69,12 @@ type Proxy struct {
 	o        Options
 	self     *self
 	table    *table
-	ups      *upstreams
+	ups      *upstream.Set
+	buffers  *h1.Buffers
+	h2pool   *h2.Pool
+	relay    *relay
+	clients  vigil
+	dial     func(context.Context, netio.Dialer, netip.AddrPort) (net.Conn, error)
 	client   *discovery.Client
 	outage   *outage
 	identity *identity.Workload
@@ -101,16 +107,19 @@ func New(o Options) (*Proxy, error) {
 	p := &Proxy{
 		o: o, self: newSelf(o.Pod, o.IPs), metrics: telemetry.NewRegistry(o.Version),
 		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
-		dialer: netio.Dialer{Mark: o.Mark, Timeout: connectTimeout},
+		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)}, dial: dialSocket,
+		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
 	var err error
-	if p.ups, err = p.newUpstreams(); err != nil {
+	if p.relay, err = newRelay(); err != nil {
 		return nil, err
 	}
 	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger}
+	p.ups = p.newUpstreams()
 	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
+	p.table.run = p.group.run
 	p.table.onTrust = p.setTrust
-	p.mirrors = newMirrors(p.ups.run)
+	p.mirrors = newMirrors(p.group.run)
 	p.table.onGlobal = p.setGlobal
 	if p.table.resolver, err = p.newResolver(); err != nil {
 		return nil, err
@@ -151,29 +160,24 @@ func (p *Proxy) newClient() (*discovery.Client, error) {
 	})
 }
 
-func (p *Proxy) newUpstreams() (*upstreams, error) {
-	relayer, err := netio.NewRelayer(netio.RelayerOptions{})
-	if err != nil {
-		return nil, err
-	}
-	return &upstreams{
-		relayer: relayer,
-		mesh:    p.dialMesh, plain: p.dialPlain, app: p.dialApp, run: p.group.run, buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
-		peers: map[peerKey]*peer{}, pools: map[poolKey]*pool{},
-	}, nil
+func (p *Proxy) newUpstreams() *upstream.Set {
+	return upstream.New(upstream.Options{
+		Plain: p.dialPlain, App: p.dialApp, Credentials: func(peer string) *tls.Config { return p.identity.ClientConfig(peer) },
+		Refused: p.refusals.peer, Run: p.group.run, Grace: p.o.Drain, Buffers: p.buffers, Pool: p.h2pool,
+	})
 }
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
-		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, access: p.access, buffers: p.ups.buffers,
-		h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
+		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, access: p.access, buffers: p.buffers, relay: p.relay, clients: &p.clients,
+		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
 		metrics: p.metrics,
 	}
 	p.inbound = &inbound{
-		callers: callers{table: p.table, discovery: p.outage, run: p.ups.run},
+		callers: callers{table: p.table, discovery: p.outage, run: p.group.run},
 		self:    p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
-		buffers: p.ups.buffers, h2pool: p.ups.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
+		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain,
 	}
 	p.self.onPolicy = p.inbound.enforce
@@ -191,7 +195,8 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.group.run(func(ctx context.Context) { p.ups.sweep(ctx) })
+	p.group.run(p.ups.Sweep)
+	p.group.run(p.clients.keep)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
 	p.group.check(p.client.Run)
@@ -299,13 +304,13 @@ func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, e
 	if p.self.owns(addr.Addr()) {
 		return p.dialApp(ctx, addr)
 	}
-	return dialSocket(ctx, p.dialer, addr)
+	return p.dial(ctx, p.dialer, addr)
 }
 
 // dialApp connects to the workload's own app, which is at one of the pod's addresses. Only a connection from the
 // addresses of that leg passes the redirection; any other would come back as an inbound one, and be dialled again.
 func (p *Proxy) dialApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	return dialSocket(ctx, p.dialer.ToApp(), addr)
+	return p.dial(ctx, p.dialer.ToApp(), addr)
 }
 
 func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
@@ -355,38 +360,6 @@ func (p *Proxy) controlTLS() (*tls.Config, error) {
 	}
 	return &tls.Config{RootCAs: roots, ServerName: p.o.ControllerName, MinVersion: tls.VersionTLS13}, nil
 }
-
-// dialMesh connects to a peer's mesh port and verifies who answers.
-func (p *Proxy) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn, error) {
-	if id == "" {
-		return nil, errors.New("the control plane did not say which identity to expect")
-	}
-	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
-	defer cancel()
-	conn, err := p.dialPlain(ctx, netip.AddrPortFrom(ip, portMesh))
-	if err != nil {
-		return nil, err
-	}
-	coalescer := h2.NewRecordCoalescer(conn, p.ups.h2pool)
-	secured := tls.Client(coalescer, p.identity.ClientConfig(id))
-	if err := secured.HandshakeContext(ctx); err != nil {
-		coalescer.Close()
-		p.refusals.peer(ctx, ip.String(), err)
-		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
-	}
-	client := h2.NewClient(secured, h2.Options{
-		Coalescer: coalescer, Pool: p.ups.h2pool, Metadata: meshMark(), MaxFrame: meshFrame,
-	})
-	state := secured.ConnectionState()
-	return &meshConn{Client: client, conn: secured, tenure: newTenure(conn, p.o.Drain), expires: identity.PeerExpiry(&state)}, nil
-}
-
-// meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved
-// by the certificate.
-func meshMark() []byte { return []byte{0} }
-
-// meshFrame is the largest frame taken from a peer: bulk data in few frames.
-const meshFrame = 64 << 10
 
 // group joins goroutines that run until a context ends.
 type group struct {

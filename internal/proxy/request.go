@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // Fields that the two sidecars of a call exchange. Apps never see them.
@@ -40,9 +41,9 @@ type requester struct {
 	chosen   *route.Backend
 	backend  *backend
 	endpoint *endpoint
-	outcome  lb.Outcome // of the try at hand
-	conn     *appConn   // the pooled connection in use, nil on the mesh
-	delayed  bool       // by a fault
+	outcome  lb.Outcome     // of the try at hand
+	conn     *upstream.Conn // the pooled connection in use, nil on the mesh
+	delayed  bool           // by a fault
 	headAt   time.Time
 	targets  []byte // scratch for targetField
 	id       [36]byte
@@ -148,7 +149,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		if b := r.c.dest.backendOf(r.backend.plan.Name); b != nil {
 			from = b
 		}
-		if left < maxLeft && errors.Is(failed.err, errEndpointLeft) {
+		if left < maxLeft && errors.Is(failed.err, upstream.ErrLeft) {
 			left++
 			r.tries-- // it was not there to be tried
 			continue
@@ -194,7 +195,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 	defer func() { e.End(r.outcome) }()
 	up, err := r.open(ctx, down.Request(), e)
 	if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, errEndpointLeft) {
+		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) {
 			r.outcome = lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)}
 		}
 		return &tryError{failure: notConnected, err: connectError(r.backend, e, err)}
@@ -228,7 +229,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 			r.outcome.Kind = lb.Cut
 		}
 	}
-	r.settle(inUse{exchange: up, conn: r.conn, pool: reach(e).pool}, err)
+	r.settle(inUse{exchange: up, conn: r.conn, pool: reach(e).Pool}, err)
 	r.conn = nil
 	return err
 }
@@ -254,7 +255,7 @@ func (r *requester) cut(err error) error {
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
 // and the policy may name its status.
 func (r *requester) judge(req *httpx.Request) error {
-	if why := r.resp.Fields.Get(errorField); why != nil && reach(r.endpoint).peer != nil {
+	if why := r.resp.Fields.Get(errorField); why != nil && reach(r.endpoint).Peer != nil {
 		return r.peerFailed(string(why), string(r.resp.Fields.Get(causeField)))
 	}
 	policy := &r.route.Plan.Retry
@@ -313,8 +314,8 @@ func (r *requester) open(ctx context.Context, req *httpx.Request, e *endpoint) (
 		defer cancel()
 		ctx = trial
 	}
-	if up.peer != nil {
-		s, err := up.peer.http.open(ctx, r.backend.connectTimeout())
+	if up.Peer != nil {
+		s, err := up.Peer.OpenRequest(ctx, r.backend.connectTimeout())
 		if err != nil {
 			return nil, err
 		}
@@ -323,13 +324,13 @@ func (r *requester) open(ctx context.Context, req *httpx.Request, e *endpoint) (
 	}
 	cleanRequest(&req.Fields) // what an earlier try wrote for a sidecar
 	if req.Version == httpx.HTTP2 {
-		return up.pool.openHTTP2(ctx, r.backend.connectTimeout())
+		return up.Pool.OpenHTTP2(ctx, r.backend.connectTimeout())
 	}
-	from := pooled
+	from := upstream.Pooled
 	if r.tries > 1 {
-		from = fresh // a dead connection from the pool is not replaced by the next one from there
+		from = upstream.Fresh // a dead connection from the pool is not replaced by the next one from there
 	}
-	conn, err := up.pool.get(ctx, from)
+	conn, err := up.Pool.Get(ctx, from)
 	if err != nil {
 		return nil, err
 	}

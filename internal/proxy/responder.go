@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // responder carries inbound requests to the workload's app, one at a time.
@@ -21,7 +22,7 @@ type responder struct {
 	i     *inbound
 	start time.Time
 	addr  netip.AddrPort
-	conn  *appConn
+	conn  *upstream.Conn
 }
 
 // handle carries one request to the app at addr and answers for it where it does not.
@@ -48,7 +49,7 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 		err = r.begin(down)
 	}
 	if err == nil {
-		err = r.carry(ctx, down, who, port.pool)
+		err = r.carry(ctx, down, who, port.way.Pool)
 	}
 	out := r.conclude(down, err, who.identity != "")
 	r.record(req, who, port, out)
@@ -59,8 +60,8 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 // What was written is not sent again from here: whether that is safe, and wanted, the caller's sidecar decides by its
 // route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
 // disowned is sent once more.
-func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, who *caller, p *pool) error {
-	err := r.attempt(ctx, down, p, pooled)
+func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, who *caller, p *upstream.Pool) error {
+	err := r.attempt(ctx, down, p, upstream.Pooled)
 	if err == nil || !r.replayable() || r.wrote {
 		return err
 	}
@@ -69,15 +70,15 @@ func (r *responder) carry(ctx context.Context, down httpx.ServerExchange, who *c
 		return err
 	}
 	if failed.failure == unsent || failed.failure == disowned && who.identity == "" {
-		return r.attempt(ctx, down, p, fresh)
+		return r.attempt(ctx, down, p, upstream.Fresh)
 	}
 	return err
 }
 
-func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *pool, from origin) error {
+func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *upstream.Pool, from upstream.Origin) error {
 	up, err := r.open(ctx, down.Request(), p, from)
 	if err != nil {
-		return &tryError{failure: notConnected, err: &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: p.addr.String(), Err: err}}
+		return &tryError{failure: notConnected, err: &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: p.Addr().String(), Err: err}}
 	}
 	r.guard.watch(down, up, r.start)
 	err = r.send(down, up)
@@ -98,7 +99,7 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *p
 	return err
 }
 
-func (*responder) broken(p *pool, err error) error {
+func (*responder) broken(p *upstream.Pool, err error) error {
 	if large := responseTooLarge(err); large != nil {
 		return large
 	}
@@ -106,14 +107,14 @@ func (*responder) broken(p *pool, err error) error {
 	if f == final {
 		return err
 	}
-	return &tryError{failure: f, err: &httpx.Error{Kind: httpx.UpstreamReset, Object: p.addr.String(), Err: err}}
+	return &tryError{failure: f, err: &httpx.Error{Kind: httpx.UpstreamReset, Object: p.Addr().String(), Err: err}}
 }
 
-func (r *responder) open(ctx context.Context, req *httpx.Request, p *pool, from origin) (httpx.ClientExchange, error) {
+func (r *responder) open(ctx context.Context, req *httpx.Request, p *upstream.Pool, from upstream.Origin) (httpx.ClientExchange, error) {
 	if req.Version == httpx.HTTP2 {
-		return p.openHTTP2(ctx, connectTimeout)
+		return p.OpenHTTP2(ctx, upstream.ConnectTimeout)
 	}
-	conn, err := p.get(ctx, from)
+	conn, err := p.Get(ctx, from)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -32,7 +33,8 @@ type channel interface {
 // table is everything the control plane told this proxy, ready for use. Apply has one caller; everybody else reads.
 type table struct {
 	self      *self
-	upstreams *upstreams
+	upstreams *upstream.Set
+	run       func(func(context.Context)) // starts a goroutine that the proxy joins
 	metrics   *telemetry.Registry
 	onGlobal  func(*plan.MeshGlobal)
 	onTrust   func(*plan.TrustBundle)
@@ -51,10 +53,10 @@ type table struct {
 	endpoints map[endpointKey]*slot
 	groups    map[string]*heldGroup // by name of backend
 	picks     uint64                // counts pickers built
-	left      []*upstream           // what endpoints that are gone were reached by, to be closed once mu is free
+	left      []*upstream.Way       // what endpoints that are gone were reached by, to be closed once mu is free
 }
 
-func newTable(self *self, ups *upstreams, metrics *telemetry.Registry, log *slog.Logger) *table {
+func newTable(self *self, ups *upstream.Set, metrics *telemetry.Registry, log *slog.Logger) *table {
 	return &table{
 		self: self, upstreams: ups, metrics: metrics, log: log,
 		names: map[string]*resource{}, aliases: map[string]*destination{},

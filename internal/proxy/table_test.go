@@ -217,11 +217,7 @@ func TestConnectionsGoWithTheirEndpoints(t *testing.T) {
 	e := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
 	m.plainApp(e.Addr, says("ok"))
 	c := m.client(s)
-	pools := func() int {
-		s.ups.mu.Lock()
-		defer s.ups.mu.Unlock()
-		return len(s.ups.pools)
-	}
+	pools := func() int { return s.ups.Holdings().Pools }
 	for range 2 {
 		s.apply(service(model.HTTP, e)...)
 		call(t, c, "GET", "/", "")

@@ -35,7 +35,7 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	}
 	scope.Opened()
 	start := time.Now()
-	r := c.o.upstreams.join(ctx, down, server, c.idle)
+	r := c.o.relay.join(ctx, down, server, c.idle)
 	scope.Bytes(r.received, r.sent)
 	scope.Closed()
 	if c.endpoint != nil {
@@ -128,10 +128,10 @@ func dialEndpoint(ctx context.Context, b *backend, e *endpoint) (tunnel, error) 
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	up := reach(e)
-	if up.peer != nil {
-		return openMeshTunnel(ctx, up.peer, e.Plan.Addr)
+	if up.Peer != nil {
+		return openMeshTunnel(ctx, up.Peer, e.Plan.Addr)
 	}
-	conn, err := up.pool.dial(ctx, "")
+	conn, err := up.Pool.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}

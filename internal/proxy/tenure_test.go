@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -11,61 +10,11 @@ import (
 	"net/netip"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
-
-func TestTenure(t *testing.T) {
-	const grace = 5 * time.Second
-	tests := []struct {
-		name      string
-		do        func(*tenure)
-		ends, cut time.Duration // 0: never
-	}{
-		{"goes on", func(*tenure) {}, 0, 0},
-		{"ends at a moment", func(t *tenure) { t.until(time.Now().Add(time.Hour)) }, time.Hour, time.Hour + grace},
-		{"ends at a moment that has passed", func(t *tenure) { t.until(time.Now().Add(-time.Hour)) }, time.Nanosecond, grace},
-		{"is ended", func(t *tenure) { t.end() }, time.Nanosecond, grace},
-		{"is ended twice", func(t *tenure) { t.end(); t.end() }, time.Nanosecond, grace},
-		{"is left before", func(t *tenure) { t.until(time.Now().Add(time.Hour)); t.leave() }, 0, 0},
-		{"is left in its grace", func(t *tenure) { t.end(); t.leave() }, time.Nanosecond, 0},
-		{"is left and then ended", func(t *tenure) { t.leave(); t.end() }, 0, 0},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				near, far := net.Pipe()
-				defer far.Close()
-				start := time.Now()
-				ten := newTenure(near, grace)
-				tt.do(ten)
-				var ended, cut time.Duration
-				done := make(chan struct{})
-				go func() {
-					defer close(done)
-					far.SetReadDeadline(start.Add(48 * time.Hour))
-					if _, err := far.Read(make([]byte, 1)); errors.Is(err, io.EOF) {
-						cut = time.Since(start)
-					}
-				}()
-				select {
-				case <-ten.ended:
-					ended = max(time.Since(start), time.Nanosecond)
-				case <-time.After(24 * time.Hour):
-				}
-				<-done
-				if ended != tt.ends || cut != tt.cut {
-					t.Errorf("ended after %s and cut after %s, want %s and %s", ended, cut, tt.ends, tt.cut)
-				}
-				ten.leave()
-				near.Close()
-			})
-		})
-	}
-}
 
 // A connection that was open before its port became STRICT drains: what is in flight finishes, nothing more begins.
 func TestOpenPlainConnectionsDrainWhenStrictComes(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // A new CA is trusted for the control channel as soon as the old one has announced it, not only when the kubelet has
@@ -93,8 +94,10 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 		server.HandshakeContext(ctx)
 		c.Close()
 	})
-	if _, err := orders.dialMesh(t.Context(), ip, "spiffe://cluster.local/ns/myapp/sa/users"); !errors.Is(err, identity.ErrForeignDomain) {
-		t.Errorf("dialMesh = %v, want %v", err, identity.ErrForeignDomain)
+	way := orders.ups.Reach(upstream.Target{Addr: netip.AddrPortFrom(ip, 8080), Meshed: true, Identity: "spiffe://cluster.local/ns/myapp/sa/users"})
+	defer way.Release()
+	if _, err := way.Peer.OpenRequest(t.Context(), patience); !errors.Is(err, identity.ErrForeignDomain) {
+		t.Errorf("a call of a peer of another trust domain = %v, want %v", err, identity.ErrForeignDomain)
 	}
 	expectMetric(t, orders, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 1`)
 

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // tunnel is one side of an opaque connection: a socket, or a CONNECT stream of the mesh transport.
@@ -50,14 +51,7 @@ func (t *rawTunnel) Abort(error) {
 	if t.aborted.Swap(true) {
 		return
 	}
-	conn := t.conn
-	for wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok; wrapped, ok = conn.(interface{ NetConn() net.Conn }) {
-		conn = wrapped.NetConn()
-	}
-	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
-		tcp.SetLinger(0) //nolint:errcheck // the socket is being thrown away
-	}
-	conn.Close()
+	netio.Reset(t.conn)
 }
 
 func (t *rawTunnel) Close() { t.conn.Close() }
@@ -67,8 +61,8 @@ type meshTunnel struct{ httpx.ClientExchange }
 
 // openMeshTunnel asks the peer for a connection to addr, its workload's. The answer comes once the peer's sidecar has
 // reached the app.
-func openMeshTunnel(ctx context.Context, p *peer, addr netip.AddrPort) (tunnel, error) {
-	ex, err := p.tcp.open(ctx, connectTimeout)
+func openMeshTunnel(ctx context.Context, p *upstream.Peer, addr netip.AddrPort) (tunnel, error) {
+	ex, err := p.OpenTunnel(ctx, upstream.ConnectTimeout)
 	if err != nil {
 		return nil, err
 	}
@@ -120,10 +114,21 @@ type relayed struct {
 	err error
 }
 
+// relay joins pairs of tunnels.
+type relay struct{ relayer *netio.Relayer }
+
+func newRelay() (*relay, error) {
+	relayer, err := netio.NewRelayer(netio.RelayerOptions{})
+	if err != nil {
+		return nil, err
+	}
+	return &relay{relayer}, nil
+}
+
 // join copies both ways until both sides have ended, one of them broke, nothing moved for idle, or ctx ends. Both
 // tunnels are closed when it returns.
-func (u *upstreams) join(ctx context.Context, client, server tunnel, idle time.Duration) relayed {
-	r := u.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), nil)
+func (o *relay) join(ctx context.Context, client, server tunnel, idle time.Duration) relayed {
+	r := o.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), nil)
 	client.Close()
 	server.Close()
 	return relayed{received: r.AToB, sent: r.BToA, err: r.Err}

@@ -1,4 +1,4 @@
-package proxy
+package upstream
 
 import (
 	"cmp"
@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"os"
 	"slices"
 	"strings"
@@ -18,17 +17,9 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// poolKey says which connections may be shared: those to one address that are made and kept in the same way.
-type poolKey struct {
-	addr   netip.AddrPort
-	policy poolPolicy
-	// app is set for the workload's own app, which is dialled from addresses of its own.
-	app bool
-}
-
-// poolPolicy is how a backend wants its plain connections made and kept. The zero value has the defaults.
-type poolPolicy struct {
-	connect, idle time.Duration // 0 = connectTimeout, idleAfter
+// Policy is how a backend wants its plain connections made and kept. The zero value has the defaults.
+type Policy struct {
+	connect, idle time.Duration // 0 = ConnectTimeout, idleAfter
 	perConn       uint32        // requests per connection, 0 = unlimited
 	tls           originTLS
 }
@@ -42,9 +33,9 @@ type originTLS struct {
 	credentialNotMounted string // credentialName: a Secret that only gateways can read
 }
 
-// policyOf gives the policy of a backend's endpoints without a sidecar.
-func policyOf(b *plan.Backend) poolPolicy {
-	p := poolPolicy{connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection}
+// PolicyOf gives the policy of a backend's endpoints without a sidecar.
+func PolicyOf(b *plan.Backend) Policy {
+	p := Policy{connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection}
 	if b.TLS.Mode == model.TLSSimple || b.TLS.Mode == model.TLSMutual {
 		p.tls = originTLS{
 			enabled: true, skipVerify: b.TLS.InsecureSkipVerify, serverName: cmp.Or(b.TLS.SNI, string(b.Host)),
@@ -58,8 +49,8 @@ func policyOf(b *plan.Backend) poolPolicy {
 	return p
 }
 
-// takesMesh reports whether the backend's policy leaves the mesh transport to an endpoint that has a sidecar.
-func takesMesh(b *plan.Backend) bool {
+// TakesMesh reports whether the backend's policy leaves the mesh transport to an endpoint that has a sidecar.
+func TakesMesh(b *plan.Backend) bool {
 	switch b.TLS.Mode {
 	case model.TLSUnset, model.TLSIstioMutual:
 		return true

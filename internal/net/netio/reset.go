@@ -1,0 +1,14 @@
+package netio
+
+import "net"
+
+// Reset breaks a connection, also below TLS, so that its peer cannot take what it has got for all there is.
+func Reset(conn net.Conn) {
+	for wrapped, ok := conn.(interface{ NetConn() net.Conn }); ok; wrapped, ok = conn.(interface{ NetConn() net.Conn }) {
+		conn = wrapped.NetConn()
+	}
+	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
+		tcp.SetLinger(0) //nolint:errcheck // the socket is being thrown away
+	}
+	conn.Close() //nolint:errcheck // likewise
+}

@@ -1,0 +1,119 @@
+package upstream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/net/h2"
+)
+
+// MeshPort is where sidecars take connections from each other.
+const MeshPort = 15008
+
+// Peer is another workload's sidecar, reached on its mesh port. Requests share one connection; opaque streams have
+// their own, so that bulk data does not stand in front of requests.
+type Peer struct {
+	key       peerKey
+	http, tcp *link
+	used      atomic.Int64
+	users     int // ways, guarded by Set.mu
+}
+
+type peerKey struct {
+	ip       netip.Addr
+	identity string
+}
+
+func newPeer(s *Set, k peerKey) *Peer {
+	dial := func(ctx context.Context) (*meshConn, error) { return s.dialMesh(ctx, k.ip, k.identity) }
+	return &Peer{key: k, http: &link{dial: dial, run: s.o.Run}, tcp: &link{dial: dial, run: s.o.Run}}
+}
+
+// OpenRequest starts a stream for a request. timeout bounds the dial that may be due before.
+func (p *Peer) OpenRequest(ctx context.Context, timeout time.Duration) (*h2.Stream, error) {
+	return p.http.open(ctx, timeout)
+}
+
+// OpenTunnel starts a stream for an opaque connection.
+func (p *Peer) OpenTunnel(ctx context.Context, timeout time.Duration) (*h2.Stream, error) {
+	return p.tcp.open(ctx, timeout)
+}
+
+func (p *Peer) touch() { p.used.Store(time.Now().UnixNano()) }
+
+// closeIdle closes connections that carried nothing for so long; it reports whether none is left.
+func (p *Peer) closeIdle(now time.Time, after time.Duration) bool {
+	a, b := p.http.closeIdle(now, after), p.tcp.closeIdle(now, after)
+	return a && b && p.used.Load() < now.Add(-after).UnixNano()
+}
+
+// abandon ends dials under way: the endpoint is gone, and no host may be there to refuse them.
+func (p *Peer) abandon() {
+	p.http.abandon()
+	p.tcp.abandon()
+}
+
+func (p *Peer) close() {
+	p.http.close()
+	p.tcp.close()
+}
+
+// dialMesh connects to a peer's mesh port and verifies who answers.
+func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn, error) {
+	if id == "" {
+		return nil, errors.New("the control plane did not say which identity to expect")
+	}
+	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
+	defer cancel()
+	conn, err := s.o.Plain(ctx, netip.AddrPortFrom(ip, MeshPort))
+	if err != nil {
+		return nil, err
+	}
+	coalescer := h2.NewRecordCoalescer(conn, s.o.Pool)
+	secured := tls.Client(coalescer, s.o.Credentials(id))
+	if err := secured.HandshakeContext(ctx); err != nil {
+		coalescer.Close() //nolint:errcheck // the handshake's failure is the one to report
+		s.o.Refused(ctx, ip.String(), err)
+		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
+	}
+	client := h2.NewClient(secured, h2.Options{
+		Coalescer: coalescer, Pool: s.o.Pool, Metadata: meshMark(), MaxFrame: meshFrame,
+	})
+	state := secured.ConnectionState()
+	return &meshConn{Client: client, conn: secured, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil
+}
+
+// meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved
+// by the certificate.
+func meshMark() []byte { return []byte{0} }
+
+// meshFrame is the largest frame taken from a peer: bulk data in few frames.
+const meshFrame = 64 << 10
+
+// meshConn is an HTTP/2 connection and what it runs on.
+type meshConn struct {
+	*h2.Client
+	conn net.Conn
+
+	opened uint32 // streams when closeIdle last looked; its alone
+
+	// tenure ends when the certificate of the server does, at expires; nil where it showed none.
+	tenure  *Tenure
+	expires time.Time
+}
+
+// run serves the connection until it ends. It takes no more streams once its tenure is over.
+func (c *meshConn) run(ctx context.Context) {
+	if c.tenure != nil {
+		defer c.tenure.Until(c.expires).Leave()
+		defer c.tenure.onEnd(ctx, c.GoAway)()
+	}
+	c.Run(ctx) //nolint:errcheck // every stream that the end cut off reports it
+}

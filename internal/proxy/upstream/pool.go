@@ -1,0 +1,190 @@
+package upstream
+
+import (
+	"cmp"
+	"context"
+	"net"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// Pool keeps connections to one address that is not behind a sidecar: an app, or an endpoint outside the mesh.
+type Pool struct {
+	key   poolKey
+	dial  poolDialer
+	users int // ways, guarded by Set.mu
+	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
+	h2 *link
+
+	buffers *h1.Buffers
+
+	mu   sync.Mutex
+	idle []*Conn // last in, first out: the rest can grow old and be closed
+	over bool    // nothing is kept any more
+}
+
+// Conn is one HTTP/1.1 connection.
+type Conn struct {
+	*h1.Client
+	conn  net.Conn
+	since time.Time // when it went idle
+	// carried counts exchanges.
+	carried uint32
+}
+
+// poolDialer opens a connection; alpn is what it will carry where TLS is begun on it ("" for bytes).
+type poolDialer func(ctx context.Context, alpn string) (net.Conn, error)
+
+// poolKey says which connections may be shared: those to one address that are made and kept in the same way.
+type poolKey struct {
+	addr   netip.AddrPort
+	policy Policy
+	// app is set for the workload's own app, which is dialled from addresses of its own.
+	app bool
+}
+
+func newPool(s *Set, k poolKey) *Pool {
+	p := &Pool{key: k, buffers: s.o.Buffers}
+	dial := s.o.Plain
+	if k.app {
+		dial = s.o.App
+	}
+	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, ConnectTimeout))
+		defer cancel()
+		conn, err := dial(ctx, k.addr)
+		if err != nil {
+			return nil, err
+		}
+		return k.policy.tls.secure(ctx, conn, alpn)
+	}
+	p.h2 = &link{run: s.o.Run, dial: func(ctx context.Context) (*meshConn, error) {
+		conn, err := p.dial(ctx, "h2")
+		if err != nil {
+			return nil, err
+		}
+		return &meshConn{Client: h2.NewClient(conn, h2.Options{Pool: s.o.Pool}), conn: conn}, nil
+	}}
+	return p
+}
+
+// maxIdle bounds the idle connections kept per address.
+const maxIdle = 256
+
+// Origin says where a connection may come from.
+type Origin uint8
+
+// The zero value is invalid.
+const (
+	Pooled Origin = iota + 1 // an idle one, or a new one where there is none
+	Fresh                    // a new one
+)
+
+// Addr is where the connections lead.
+func (p *Pool) Addr() netip.AddrPort { return p.key.addr }
+
+// Dial opens a connection that the pool does not keep, for bytes.
+func (p *Pool) Dial(ctx context.Context) (net.Conn, error) { return p.dial(ctx, "") }
+
+// Get gives a connection.
+func (p *Pool) Get(ctx context.Context, from Origin) (*Conn, error) {
+	if from == Pooled {
+		if c := p.reuse(); c != nil {
+			return c, nil
+		}
+	}
+	conn, err := p.dial(ctx, "http/1.1")
+	if err != nil {
+		return nil, err
+	}
+	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers}), conn: conn}, nil
+}
+
+// reuse gives an idle connection that its server has not closed meanwhile, nil where there is none.
+func (p *Pool) reuse() *Conn {
+	for {
+		p.mu.Lock()
+		n := len(p.idle)
+		if n == 0 {
+			p.mu.Unlock()
+			return nil
+		}
+		c := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		p.mu.Unlock()
+		if !c.Stale() {
+			return c
+		}
+		c.Close()
+	}
+}
+
+// Put takes a connection back after its exchange was closed.
+func (p *Pool) Put(c *Conn) {
+	c.carried++
+	if !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || !p.keep(c) {
+		c.conn.Close() //nolint:errcheck // it carries nothing any more
+	}
+}
+
+// keep reports whether the pool has taken the connection.
+func (p *Pool) keep(c *Conn) bool {
+	c.since = time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.over || len(p.idle) >= maxIdle {
+		return false
+	}
+	p.idle = append(p.idle, c)
+	return true
+}
+
+// close lets go of every idle connection; those in use follow when they are put back.
+func (p *Pool) close() {
+	p.mu.Lock()
+	p.over = true
+	p.mu.Unlock()
+	p.closeIdle(time.Now(), -time.Hour)
+	p.h2.closeWhenIdle()
+}
+
+func (p *Pool) closeIdle(now time.Time, after time.Duration) {
+	for _, c := range p.old(now.Add(-after)) {
+		c.conn.Close() //nolint:errcheck // it carries nothing
+	}
+	p.h2.closeIdle(now, after)
+}
+
+// old takes out of the pool the connections that went idle before a moment.
+func (p *Pool) old(before time.Time) []*Conn {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	n := slices.IndexFunc(p.idle, func(c *Conn) bool { return !c.since.Before(before) })
+	if n < 0 {
+		n = len(p.idle)
+	}
+	if n == 0 {
+		return nil
+	}
+	out := slices.Clone(p.idle[:n])
+	p.idle = slices.Delete(p.idle, 0, n)
+	return out
+}
+
+// isEmpty reports whether the pool keeps no connection.
+func (p *Pool) isEmpty() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle) == 0 && p.h2.isEmpty()
+}
+
+// OpenHTTP2 starts a stream to an app that speaks HTTP/2 with prior knowledge.
+func (p *Pool) OpenHTTP2(ctx context.Context, timeout time.Duration) (httpx.ClientExchange, error) {
+	return p.h2.open(ctx, timeout)
+}
