@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 // Probe is one probe of one container. Exactly one of HTTP, TCP and GRPC is set.
@@ -104,8 +104,8 @@ func New(o Options) (*Handler, error) {
 		if err != nil {
 			return nil, fmt.Errorf("app probe %s: %w", path, err)
 		}
-		if !strings.HasPrefix(path, telemetry.ProbesPath) {
-			return nil, fmt.Errorf("app probe %s: the path does not begin with %s", path, telemetry.ProbesPath)
+		if !strings.HasPrefix(path, admin.ProbesPath) {
+			return nil, fmt.Errorf("app probe %s: the path does not begin with %s", path, admin.ProbesPath)
 		}
 		h.checks[path] = &check{timeout: cmp.Or(p.Timeout, defaultTimeout), run: run}
 	}

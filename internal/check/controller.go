@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/cluster"
 )
 
@@ -201,7 +202,7 @@ func judgeControllerVersion(f *Facts) verdict {
 
 // judgeProblems lists every problem once: all replicas read the same configuration.
 func judgeProblems(f *Facts) verdict {
-	answers, silent := each(f.Replicas, func(r *Replica) Got[[]Problem] { return r.Problems })
+	answers, silent := each(f.Replicas, func(r *Replica) Got[[]admin.Problem] { return r.Problems })
 	if len(answers) == 0 {
 		return warn("see the checks above", append([]string{"not checked: no control plane pod answers"}, silent...)...)
 	}
@@ -214,20 +215,20 @@ func judgeProblems(f *Facts) verdict {
 }
 
 func judgeSync(f *Facts) verdict {
-	answers, silent := each(f.Replicas, func(r *Replica) Got[[]Proxy] { return r.Proxies })
+	answers, silent := each(f.Replicas, func(r *Replica) Got[[]admin.Proxy] { return r.Proxies })
 	if len(answers) == 0 {
 		return warn("see the checks above", append([]string{"not checked: no control plane pod answers"}, silent...)...)
 	}
 	var wrong []string
 	for _, p := range f.proxies() {
 		switch {
-		case p.State == "ERROR":
+		case p.State == admin.Refusing:
 			for _, r := range p.Refused {
 				wrong = append(wrong, fmt.Sprintf("sidecar %s refuses %s: %s", p.ID, r.Resource, r.Reason))
 			}
-		case p.State == "UNKNOWN":
+		case p.State == admin.Unknown:
 			wrong = append(wrong, fmt.Sprintf("the control plane does not know the pod of sidecar %s, which is not ready therefore", p.ID))
-		case p.State == "STALE" && p.AckedAt != nil && f.now().Sub(*p.AckedAt) > quiet:
+		case p.State == admin.Stale && p.AckedAt != nil && f.now().Sub(*p.AckedAt) > quiet:
 			wrong = append(wrong, fmt.Sprintf("sidecar %s has not confirmed anything since %s", p.ID, day(*p.AckedAt)))
 		}
 	}

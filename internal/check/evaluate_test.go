@@ -17,6 +17,8 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -277,13 +279,13 @@ func controllerTroubles() []trouble {
 		{"nobody answers", "controller-version", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
 		{"problems", "controller-problems", func(f *Facts, _ *pair) {
 			for i := range f.Replicas {
-				f.Replicas[i].Problems.Value = []Problem{{Severity: "warning", Text: "VirtualService a/b: no such host"}}
+				f.Replicas[i].Problems.Value = []admin.Problem{{Severity: "warning", Text: "VirtualService a/b: no such host"}}
 			}
 		}, Warned, "VirtualService a/b: no such host"},
 		{"nobody tells problems", "controller-problems", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
 		{"refusal", "controller-sync", func(f *Facts, _ *pair) {
 			p := &f.Replicas[0].Proxies.Value[0]
-			p.State, p.Refused = "ERROR", []Refusal{{Resource: "dst/x", Reason: "no backends"}}
+			p.State, p.Refused = "ERROR", []admin.Refusal{{Resource: "dst/x", Reason: "no backends"}}
 		}, Warned, "sidecar web-1.shop refuses dst/x: no backends"},
 		{"stale for long", "controller-sync", func(f *Facts, _ *pair) { f.Replicas[0].Proxies.Value[0].State = "STALE" }, Warned, "has not confirmed anything since 2026-11-22 11:00 UTC"},
 		{"nobody tells of sidecars", "controller-sync", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},

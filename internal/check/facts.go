@@ -8,6 +8,8 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 // Got is the answer to one question, or why there is none.
@@ -156,35 +158,11 @@ type Replica struct {
 	// Ready pods are those that the Service sends the API server to.
 	Ready    bool
 	Version  Got[string]
-	Problems Got[[]Problem]
-	Proxies  Got[[]Proxy]
+	Problems Got[[]admin.Problem]
+	Proxies  Got[[]admin.Proxy]
 	// Serving is the certificate chain on the webhook port, leaf first; asked of ready pods only, for the others serve
 	// nobody.
 	Serving Got[[]*x509.Certificate]
-}
-
-// Problem is a mistake in the mesh's configuration, from /debug/problemz.
-type Problem struct {
-	Severity string `json:"severity"`
-	Text     string `json:"text"`
-}
-
-// Proxy is a connected sidecar, from /debug/syncz.
-type Proxy struct {
-	// ID is "pod.namespace".
-	ID        string     `json:"id"`
-	Namespace string     `json:"namespace"`
-	Version   string     `json:"version"`
-	State     string     `json:"state"`
-	Since     time.Time  `json:"connectedSince"`
-	AckedAt   *time.Time `json:"ackedAt"`
-	Refused   []Refusal  `json:"refused"`
-}
-
-// Refusal is a resource that a sidecar would not put in force.
-type Refusal struct {
-	Resource string `json:"resource"`
-	Reason   string `json:"reason"`
 }
 
 // Workload is what matters of a pod.

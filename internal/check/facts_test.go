@@ -18,6 +18,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 const release = "0.1.0"
@@ -109,8 +111,8 @@ func healthy(tb testing.TB) (*Facts, *pair) {
 		return corev1.Pod{ObjectMeta: metav1.ObjectMeta{Name: name}, Status: corev1.PodStatus{Phase: corev1.PodRunning, Conditions: ready}}
 	}
 	acked := now.Add(-time.Hour)
-	replica := func(pod string, proxies ...Proxy) Replica {
-		return Replica{Pod: pod, Ready: true, Version: Got[string]{Value: release}, Proxies: Got[[]Proxy]{Value: proxies}, Serving: Got[[]*x509.Certificate]{Value: []*x509.Certificate{serving.cert}}}
+	replica := func(pod string, proxies ...admin.Proxy) Replica {
+		return Replica{Pod: pod, Ready: true, Version: Got[string]{Value: release}, Proxies: Got[[]admin.Proxy]{Value: proxies}, Serving: Got[[]*x509.Certificate]{Value: []*x509.Certificate{serving.cert}}}
 	}
 	sidecar := func(name string) Workload {
 		return Workload{Namespace: "shop", Name: name, Owner: "deploy/web", Created: now.Add(-time.Hour), Sidecar: &Sidecar{Ready: true}}
@@ -144,15 +146,15 @@ func healthy(tb testing.TB) (*Facts, *pair) {
 			HolderIdentity: new("fairlead-controller-1"), LeaseDurationSeconds: new(int32(15)), RenewTime: &metav1.MicroTime{Time: now.Add(-time.Second)},
 		}}},
 		Replicas: []Replica{
-			replica("fairlead-controller-1", Proxy{ID: "web-1.shop", Namespace: "shop", Version: release, State: "SYNCED", AckedAt: &acked}),
+			replica("fairlead-controller-1", admin.Proxy{ID: "web-1.shop", Namespace: "shop", Version: release, State: "SYNCED", AckedAt: &acked}),
 			// web-1 was here before it moved.
-			replica("fairlead-controller-2", Proxy{ID: "web-1.shop", Namespace: "shop", Version: "0.0.1", State: "ERROR", Since: now.AddDate(-1, 0, 0)},
-				Proxy{ID: "web-2.shop", Namespace: "shop", Version: release, State: "STALE"}),
+			replica("fairlead-controller-2", admin.Proxy{ID: "web-1.shop", Namespace: "shop", Version: "0.0.1", State: "ERROR", ConnectedSince: now.AddDate(-1, 0, 0)},
+				admin.Proxy{ID: "web-2.shop", Namespace: "shop", Version: release, State: "STALE"}),
 		},
 		CNI:       Got[appsv1.DaemonSet]{Value: appsv1.DaemonSet{Status: appsv1.DaemonSetStatus{DesiredNumberScheduled: 3, NumberReady: 3, UpdatedNumberScheduled: 3}}},
 		Workloads: Got[[]Workload]{Value: []Workload{sidecar("web-1"), sidecar("web-2"), {Namespace: "kube-system", Name: "dns", Missing: true}, {Namespace: "shop", Name: "job", Missing: true, Finished: true}}},
 	}
-	f.Replicas[0].Proxies.Value[0].Since = now
+	f.Replicas[0].Proxies.Value[0].ConnectedSince = now
 	return f, ca
 }
 

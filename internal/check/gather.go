@@ -24,6 +24,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/version"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/cluster"
 	"fairlead.dev/fairlead/internal/config/catalog"
 )
@@ -380,17 +381,13 @@ func (g *gatherer) replicas(ctx context.Context) {
 	for i := range g.f.Replicas {
 		r := &g.f.Replicas[i]
 		pod := r.Pod
-		dial := func(port uint16) cluster.Dialer {
+		dial := func(port uint16) admin.Dialer {
 			return func(ctx context.Context) (net.Conn, error) { return g.c.DialPod(ctx, g.o.System, pod, port) }
 		}
-		monitor := dial(MonitorPort)
-		fetch(ctx, g, &r.Version, func(ctx context.Context) (string, error) {
-			var v struct{ Version string }
-			err := cluster.ReadPage(ctx, monitor, "/version", &v)
-			return v.Version, err
-		})
-		readPage(ctx, g, &r.Problems, monitor, "/debug/problemz")
-		readPage(ctx, g, &r.Proxies, monitor, "/debug/syncz")
+		monitor := admin.Client{Dial: dial(MonitorPort)}
+		fetch(ctx, g, &r.Version, monitor.Version)
+		fetch(ctx, g, &r.Problems, monitor.Problems)
+		fetch(ctx, g, &r.Proxies, monitor.Proxies)
 		if !r.Ready {
 			continue
 		}
@@ -400,16 +397,8 @@ func (g *gatherer) replicas(ctx context.Context) {
 	}
 }
 
-// readPage fetches a page of a controller pod as it is.
-func readPage[T any](ctx context.Context, g *gatherer, into *Got[T], dial cluster.Dialer, path string) {
-	fetch(ctx, g, into, func(ctx context.Context) (value T, err error) {
-		err = cluster.ReadPage(ctx, dial, path, &value)
-		return value, err
-	})
-}
-
 // serving looks at the certificates of a TLS server. Whether they are good is for Evaluate to say.
-func serving(ctx context.Context, dial cluster.Dialer, name string) ([]*x509.Certificate, error) {
+func serving(ctx context.Context, dial admin.Dialer, name string) ([]*x509.Certificate, error) {
 	conn, err := dial(ctx)
 	if err != nil {
 		return nil, err

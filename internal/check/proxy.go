@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 func proxyRules() []rule {
@@ -112,7 +114,7 @@ func (f *Facts) exempt(namespace string) bool {
 }
 
 func judgeConnected(f *Facts) verdict {
-	_, silent := each(f.Replicas, func(r *Replica) Got[[]Proxy] { return r.Proxies })
+	_, silent := each(f.Replicas, func(r *Replica) Got[[]admin.Proxy] { return r.Proxies })
 	if len(f.Replicas) == 0 || len(silent) > 0 {
 		return warn("see fairlead-controller above", "not checked: not every control plane pod answers")
 	}

@@ -2,9 +2,9 @@ package check
 
 import (
 	"fmt"
-	"slices"
-	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 // each collects what a question to every replica brought, and the pods that did not answer it.
@@ -20,21 +20,10 @@ func each[T any](replicas []Replica, question func(*Replica) Got[T]) (answers []
 	return answers, silent
 }
 
-// proxies are the connected sidecars of all replicas by ID. One that just moved is with two: the later one counts.
-func (f *Facts) proxies() []Proxy {
-	lists, _ := each(f.Replicas, func(r *Replica) Got[[]Proxy] { return r.Proxies })
-	byID := map[string]Proxy{}
-	for _, p := range slices.Concat(lists...) {
-		if have, ok := byID[p.ID]; !ok || p.Since.After(have.Since) {
-			byID[p.ID] = p
-		}
-	}
-	all := make([]Proxy, 0, len(byID))
-	for _, p := range byID {
-		all = append(all, p)
-	}
-	slices.SortFunc(all, func(a, b Proxy) int { return strings.Compare(a.ID, b.ID) })
-	return all
+// proxies are the connected sidecars of all replicas by ID.
+func (f *Facts) proxies() []admin.Proxy {
+	lists, _ := each(f.Replicas, func(r *Replica) Got[[]admin.Proxy] { return r.Proxies })
+	return admin.Merge(lists...)
 }
 
 // quiet is how long a confirmation may take before it is worth a word: rollouts and slow starts take seconds.

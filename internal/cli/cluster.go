@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/cluster"
 	"fairlead.dev/fairlead/internal/lab"
@@ -29,17 +30,18 @@ type place struct {
 	name string
 	// id is "pod.namespace" of a sidecar, as the control plane knows it. Empty where only the lab knows the pod.
 	id   string
-	dial cluster.Dialer
+	dial admin.Dialer
 }
 
-// read decodes a JSON page.
-func (p *place) read(ctx context.Context, path string, into any) error {
+// readPage reads one page of a place; page is a method of [admin.Client].
+func readPage[T any](ctx context.Context, p *place, page func(admin.Client, context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 	defer cancel()
-	if err := cluster.ReadPage(ctx, p.dial, path, into); err != nil {
-		return fmt.Errorf("%s: %w", p.name, err)
+	value, err := page(admin.Client{Dial: p.dial}, ctx)
+	if err != nil {
+		return value, fmt.Errorf("%s: %w", p.name, err)
 	}
-	return nil
+	return value, nil
 }
 
 // mesh is where sidecars and control planes are found: a lab or a cluster.

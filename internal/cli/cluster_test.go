@@ -17,10 +17,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/cluster/clustertest"
-	"fairlead.dev/fairlead/internal/controlplane"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 var updateGolden = flag.Bool("update", false, "rewrite the golden files")
@@ -46,23 +45,23 @@ func page(t *testing.T, mux *http.ServeMux, path string, v any) {
 }
 
 // exampleDump is a sidecar that has one of everything.
-func exampleDump() *telemetry.Dump {
+func exampleDump() *admin.Dump {
 	at := time.Date(2026, 11, 22, 20, 57, 40, 0, time.UTC)
 	const host = "users-service.myapp.svc.cluster.local"
-	return &telemetry.Dump{
+	return &admin.Dump{
 		Pod: "orders-1", Namespace: "myapp", Version: "0.1.0",
-		Clusters: []telemetry.ClusterDump{
+		Clusters: []admin.ClusterDump{
 			{Name: "outbound|8080|v1|" + host, FQDN: host, Port: 8080, Subset: "v1", Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
 			{Name: "outbound|8080||" + host, FQDN: host, Port: 8080, Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
 			{Name: "inbound|8080||", FQDN: "orders-service.myapp.svc.cluster.local", Port: 8080, Direction: "inbound", Type: "ORIGINAL_DST"},
 		},
-		Endpoints: []telemetry.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true}},
-		Routes: []telemetry.RouteDump{{
+		Endpoints: []admin.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true}},
+		Routes: []admin.RouteDump{{
 			Name: "8080", VHost: host + ":8080", Domains: []string{host, "10.96.230.247"}, Match: "/*", Origin: "VirtualService myapp/users-service http[0]",
 			Action: "outbound|8080|v1|" + host,
 		}},
-		Listeners: []telemetry.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
-		Secrets: []telemetry.SecretDump{{
+		Listeners: []admin.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
+		Secrets: []admin.SecretDump{{
 			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: true, Serial: "48ea", NotBefore: at, NotAfter: at.Add(24 * time.Hour), TrustDomain: "cluster.local",
 		}},
 	}
@@ -101,19 +100,19 @@ func exampleCluster(t *testing.T) *clustertest.Server {
 	page(t, sidecar, "/config_dump", exampleDump())
 	s.Listen(t, "team/orders-1", adminPort, sidecar)
 	since := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
-	for i, rows := range [][]controlplane.ProxyView{
+	for i, rows := range [][]admin.Proxy{
 		{
 			{ID: "orders-1.team", Namespace: "team", Version: "0.0.9", State: "STALE", ConnectedSince: since, Names: map[string]int{"ip": 1}},
 			{ID: "users-1.team", Namespace: "team", Version: "0.1.0", State: "SYNCED", ConnectedSince: since, Names: map[string]int{"ip": 2, "in": 1}},
 		},
 		{{
 			ID: "orders-1.team", Namespace: "team", Version: "0.1.0", State: "ERROR", ConnectedSince: since.Add(time.Minute), Names: map[string]int{"dst": 3},
-			Refused: []controlplane.RefusalView{{Resource: "dst/x", Reason: "no backends"}},
+			Refused: []admin.Refusal{{Resource: "dst/x", Reason: "no backends"}},
 		}},
 	} {
 		mux := http.NewServeMux()
 		page(t, mux, "/debug/syncz", rows)
-		page(t, mux, "/version", controlplane.VersionView{Version: "0.1.0"})
+		page(t, mux, "/version", admin.Version{Version: "0.1.0"})
 		s.Listen(t, "fairlead-system/c-"+string(rune('1'+i)), check.MonitorPort, mux)
 	}
 	return s

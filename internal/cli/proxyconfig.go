@@ -15,7 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
-	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 // proxyFilter narrows what proxy-config prints; empty parts let everything pass.
@@ -48,7 +48,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 	for _, v := range []struct {
 		use, short string
 		aliases    []string
-		view       func(io.Writer, *telemetry.Dump, proxyFilter) error
+		view       func(io.Writer, *admin.Dump, proxyFilter) error
 	}{
 		{"clusters POD", "Backends and the rule in force for each", []string{"cluster", "c"}, viewClusters},
 		{"endpoints POD", "Endpoints and their health", []string{"endpoint", "ep"}, viewEndpoints},
@@ -74,7 +74,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 }
 
 // dump reads what the sidecar of a pod has.
-func (a *app) dump(cmd *cobra.Command, name string) (*telemetry.Dump, error) {
+func (a *app) dump(cmd *cobra.Command, name string) (*admin.Dump, error) {
 	m, err := a.mesh(cmd)
 	if err != nil {
 		return nil, err
@@ -83,8 +83,7 @@ func (a *app) dump(cmd *cobra.Command, name string) (*telemetry.Dump, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &telemetry.Dump{}
-	return d, sidecar.read(cmd.Context(), "/config_dump", d)
+	return readPage(cmd.Context(), &sidecar, admin.Client.Dump)
 }
 
 // keep gives the items that the filter lets pass.
@@ -100,57 +99,57 @@ func keep[T any](all []T, pass func(*T) bool) []T {
 
 func passes(want, have string) bool { return want == "" || strings.EqualFold(want, have) }
 
-func viewClusters(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
-	rows := keep(d.Clusters, func(c *telemetry.ClusterDump) bool {
+func viewClusters(w io.Writer, d *admin.Dump, f proxyFilter) error {
+	rows := keep(d.Clusters, func(c *admin.ClusterDump) bool {
 		return passes(f.fqdn, c.FQDN) && passes(f.subset, c.Subset) && passes(f.direction, c.Direction) &&
 			passes(f.cluster, c.Name) && (f.port == 0 || f.port == c.Port)
 	})
-	return printRows(w, f.output, rows, "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tDESTINATION RULE", func(c *telemetry.ClusterDump) string {
+	return printRows(w, f.output, rows, "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tDESTINATION RULE", func(c *admin.ClusterDump) string {
 		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s", c.FQDN, c.Port, dash(c.Subset), c.Direction, c.Type, c.DestinationRule)
 	})
 }
 
-func viewEndpoints(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
-	rows := keep(d.Endpoints, func(e *telemetry.EndpointDump) bool {
+func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
+	rows := keep(d.Endpoints, func(e *admin.EndpointDump) bool {
 		host, port, _ := net.SplitHostPort(e.Address)
 		return passes(f.cluster, e.Cluster) && passes(f.status, e.Status) && passes(f.address, host) &&
 			(f.port == 0 || strconv.Itoa(int(f.port)) == port)
 	})
-	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER", func(e *telemetry.EndpointDump) string {
+	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER", func(e *admin.EndpointDump) string {
 		return fmt.Sprintf("%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster)
 	})
 }
 
-func viewRoutes(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
-	rows := keep(d.Routes, func(r *telemetry.RouteDump) bool { return passes(f.name, r.Name) })
-	return printRows(w, f.output, rows, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE\tACTION", func(r *telemetry.RouteDump) string {
+func viewRoutes(w io.Writer, d *admin.Dump, f proxyFilter) error {
+	rows := keep(d.Routes, func(r *admin.RouteDump) bool { return passes(f.name, r.Name) })
+	return printRows(w, f.output, rows, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE\tACTION", func(r *admin.RouteDump) string {
 		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", r.Name, r.VHost, strings.Join(r.Domains, ", "), r.Match, r.Origin, r.Action)
 	})
 }
 
-func viewListeners(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
-	rows := keep(d.Listeners, func(l *telemetry.ListenerDump) bool {
+func viewListeners(w io.Writer, d *admin.Dump, f proxyFilter) error {
+	rows := keep(d.Listeners, func(l *admin.ListenerDump) bool {
 		return (f.address == "" || slices.Contains(strings.Split(l.Address, ","), f.address)) && (f.port == 0 || f.port == l.Port)
 	})
-	return printRows(w, f.output, rows, "ADDRESSES\tPORT\tMATCH\tDESTINATION", func(l *telemetry.ListenerDump) string {
+	return printRows(w, f.output, rows, "ADDRESSES\tPORT\tMATCH\tDESTINATION", func(l *admin.ListenerDump) string {
 		return fmt.Sprintf("%s\t%d\t%s\t%s", l.Address, l.Port, l.Match, l.Destination)
 	})
 }
 
-func viewSecrets(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+func viewSecrets(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	const header = "RESOURCE NAME\tTYPE\tSTATUS\tVALID CERT\tSERIAL NUMBER\tNOT AFTER\tNOT BEFORE\tTRUST DOMAIN"
-	return printRows(w, f.output, d.Secrets, header, func(s *telemetry.SecretDump) string {
+	return printRows(w, f.output, d.Secrets, header, func(s *admin.SecretDump) string {
 		return fmt.Sprintf("%s\t%s\t%s\t%t\t%s\t%s\t%s\t%s", s.Name, s.Type, s.Status, s.Valid, s.Serial,
 			s.NotAfter.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339), s.TrustDomain)
 	})
 }
 
 // viewAll prints every table, or the whole dump.
-func viewAll(w io.Writer, d *telemetry.Dump, f proxyFilter) error {
+func viewAll(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	if !isTable(f.output) {
 		return printValue(w, f.output, d)
 	}
-	for _, view := range []func(io.Writer, *telemetry.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewSecrets} {
+	for _, view := range []func(io.Writer, *admin.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewSecrets} {
 		if err := view(w, d, f); err != nil {
 			return err
 		}

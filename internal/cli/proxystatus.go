@@ -14,7 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 // newProxyStatusCommand is "fairlead proxy-status": how every sidecar stands with the control plane.
@@ -55,7 +55,7 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 // only gives the row of the pod that a user named. A name that is a row's is taken as it is: a sidecar may be connected
 // from a cluster that is not asked. A bare name means the pod of the namespace at hand, and where that has none and the
 // user gave no namespace, the one pod of that name.
-func (a *app) only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, name string) ([]controlplane.ProxyView, error) {
+func (a *app) only(ctx context.Context, m *mesh, rows []admin.Proxy, name string) ([]admin.Proxy, error) {
 	id := name
 	if strings.Contains(name, "/") {
 		sidecar, err := m.sidecar(ctx, name)
@@ -64,12 +64,12 @@ func (a *app) only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, 
 		}
 		id = sidecar.id
 	}
-	if exact := keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id || r.ID == id+"."+m.namespace }); len(exact) > 0 {
+	if exact := keep(rows, func(r *admin.Proxy) bool { return r.ID == id || r.ID == id+"."+m.namespace }); len(exact) > 0 {
 		return exact, nil
 	}
-	var elsewhere []controlplane.ProxyView
+	var elsewhere []admin.Proxy
 	if a.namespace == "" {
-		elsewhere = keep(rows, func(r *controlplane.ProxyView) bool { return r.ID == id+"."+r.Namespace })
+		elsewhere = keep(rows, func(r *admin.Proxy) bool { return r.ID == id+"."+r.Namespace })
 	}
 	switch len(elsewhere) {
 	case 0:
@@ -85,12 +85,12 @@ func (a *app) only(ctx context.Context, m *mesh, rows []controlplane.ProxyView, 
 }
 
 // readAll reads a page of every place at once. What some of them say is given also where others do not answer.
-func readAll[T any](ctx context.Context, places []place, path string) ([]T, error) {
+func readAll[T any](ctx context.Context, places []place, page func(admin.Client, context.Context) (T, error)) ([]T, error) {
 	answers := make([]T, len(places))
 	errs := make([]error, len(places))
 	var reading sync.WaitGroup
 	for i := range places {
-		reading.Go(func() { errs[i] = places[i].read(ctx, path, &answers[i]) })
+		reading.Go(func() { answers[i], errs[i] = readPage(ctx, &places[i], page) })
 	}
 	reading.Wait()
 	var given []T
@@ -102,29 +102,18 @@ func readAll[T any](ctx context.Context, places []place, path string) ([]T, erro
 	return given, errors.Join(errs...)
 }
 
-// readSync asks every replica of the control plane for its sidecars and puts the answers together by name. A sidecar
-// that has just moved from one replica to another is with both for a moment: the newer connection counts.
-func readSync(ctx context.Context, places []place) ([]controlplane.ProxyView, error) {
-	lists, err := readAll[[]controlplane.ProxyView](ctx, places, "/debug/syncz")
-	byID := map[string]controlplane.ProxyView{}
-	for _, row := range slices.Concat(lists...) {
-		if have, ok := byID[row.ID]; !ok || row.ConnectedSince.After(have.ConnectedSince) {
-			byID[row.ID] = row
-		}
-	}
-	rows := []controlplane.ProxyView{}
-	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		rows = append(rows, byID[id])
-	}
+// readSync asks every replica of the control plane for its sidecars and puts the answers together.
+func readSync(ctx context.Context, places []place) ([]admin.Proxy, error) {
+	lists, err := readAll(ctx, places, admin.Client.Proxies)
 	if len(lists) > 0 || err == nil {
-		return rows, err
+		return admin.Merge(lists...), err
 	}
 	return nil, err
 }
 
 // syncStatus gives the sidecars that are connected to the control plane. Replicas that do not answer are told about on
 // Err; it is an error only when none does.
-func (a *app) syncStatus(ctx context.Context, m *mesh) ([]controlplane.ProxyView, error) {
+func (a *app) syncStatus(ctx context.Context, m *mesh) ([]admin.Proxy, error) {
 	places, err := m.controllers(ctx)
 	if err != nil {
 		return nil, err
@@ -139,7 +128,7 @@ func (a *app) syncStatus(ctx context.Context, m *mesh) ([]controlplane.ProxyView
 	return rows, nil
 }
 
-func printSyncStatus(w io.Writer, rows []controlplane.ProxyView, detail int) error {
+func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 	var table strings.Builder
 	tw := tabwriter.NewWriter(&table, 0, 8, 5, ' ', 0)
 	kinds := []string{}
@@ -177,7 +166,7 @@ func printSyncStatus(w io.Writer, rows []controlplane.ProxyView, detail int) err
 }
 
 // subscribed is what a sidecar asked for: a cell for each kind, or their sum and those that there are.
-func subscribed(r *controlplane.ProxyView, kinds []string, detail int) string {
+func subscribed(r *admin.Proxy, kinds []string, detail int) string {
 	var cells []string
 	total := 0
 	for _, k := range kinds {

@@ -5,11 +5,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 func TestStatusOfOneSidecar(t *testing.T) {
-	rows := []controlplane.ProxyView{
+	rows := []admin.Proxy{
 		{ID: "web-1.shop", Namespace: "shop"},
 		{ID: "web-1.default", Namespace: "default"},
 		{ID: "pay-1.bank", Namespace: "bank"},

@@ -12,8 +12,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/cluster"
-	"fairlead.dev/fairlead/internal/controlplane"
 )
 
 // versionTime is how long a user who only wants to know a version waits for a cluster.
@@ -71,16 +71,13 @@ func (a *app) askVersions(cmd *cobra.Command, r *versionReport) {
 		if err != nil {
 			return err
 		}
-		versions, err := readAll[controlplane.VersionView](ctx, places, "/version")
-		var control, data []string
-		for _, v := range versions {
-			control = append(control, v.Version)
-		}
+		control, err := readAll(ctx, places, admin.Client.Version)
 		r.ControlPlane = count(control)
 		if err != nil {
 			return err
 		}
 		rows, err := readSync(ctx, places)
+		var data []string
 		for i := range rows {
 			data = append(data, rows[i].Version)
 		}

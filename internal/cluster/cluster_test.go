@@ -19,6 +19,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/cluster"
 	"fairlead.dev/fairlead/internal/cluster/clustertest"
 )
@@ -246,38 +247,37 @@ func TestDialPod(t *testing.T) {
 			}
 			s.Listen(t, "shop/web-1", 15000, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				switch r.URL.Path {
-				case "/big":
-					fmt.Fprintf(w, "%q", strings.Repeat("x", 1<<20))
-				case "/bad":
+				case "/config_dump":
+					fmt.Fprintf(w, `{"pod": %q}`, strings.Repeat("x", 1<<20))
+				case "/debug/syncz":
 					fmt.Fprint(w, "{")
 				default:
 					http.NotFound(w, r)
 				}
 			}))
 			c := load(t, s)
-			dial := func(pod string, port uint16) cluster.Dialer {
-				return func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, "shop", pod, port) }
+			pages := func(pod string, port uint16) admin.Client {
+				return admin.Client{Dial: func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, "shop", pod, port) }}
 			}
-			var big string
 			for range 3 {
-				if err := cluster.ReadPage(t.Context(), dial("web-1", 15000), "/big", &big); err != nil || len(big) != 1<<20 {
-					t.Fatalf("ReadPage = %v, %d bytes", err, len(big))
+				if big, err := pages("web-1", 15000).Dump(t.Context()); err != nil || len(big.Pod) != 1<<20 {
+					t.Fatalf("Dump = %v, %d bytes", err, len(big.Pod))
 				}
 			}
-			err := cluster.ReadPage(t.Context(), dial("web-1", 15000), "/none", &big)
-			if e, ok := errors.AsType[*cluster.PageError](err); !ok || e.Code != http.StatusNotFound {
-				t.Errorf("ReadPage = %v, want 404", err)
+			_, err := pages("web-1", 15000).Problems(t.Context())
+			if e, ok := errors.AsType[*admin.PageError](err); !ok || e.Code != http.StatusNotFound {
+				t.Errorf("Problems = %v, want 404", err)
 			}
-			if err := cluster.ReadPage(t.Context(), dial("web-1", 15000), "/bad", &big); err == nil {
-				t.Error("ReadPage took half an answer")
+			if _, err := pages("web-1", 15000).Proxies(t.Context()); err == nil {
+				t.Error("Proxies took half an answer")
 			}
-			err = cluster.ReadPage(t.Context(), dial("web-1", 9), "/x", &big)
+			_, err = pages("web-1", 9).Dump(t.Context())
 			if err == nil || err.Error() != "nothing listens on port 9 of pod shop/web-1" {
-				t.Errorf("ReadPage = %v, want that nothing listens", err)
+				t.Errorf("Dump = %v, want that nothing listens", err)
 			}
 			s.Fail("/api/v1/namespaces/shop/pods/web-2/portforward", http.StatusForbidden)
-			if err := cluster.ReadPage(t.Context(), dial("web-2", 15000), "/x", &big); err == nil || !strings.Contains(err.Error(), "port-forward to pod shop/web-2") {
-				t.Errorf("ReadPage = %v, want forbidden", err)
+			if _, err := pages("web-2", 15000).Dump(t.Context()); err == nil || !strings.Contains(err.Error(), "port-forward to pod shop/web-2") {
+				t.Errorf("Dump = %v, want forbidden", err)
 			}
 			asked := slices.DeleteFunc(s.Asked(), func(r string) bool { return !strings.HasPrefix(r, "POST") })
 			if (way == "spdy") != (len(asked) > 1) {
@@ -287,8 +287,8 @@ func TestDialPod(t *testing.T) {
 	}
 }
 
-// TestDialPodEndsWithItsContext: neither a page that does not come nor one that was not read leaves anything behind.
-func TestReadPageEndsWithItsContext(t *testing.T) {
+// TestDialPodEndsWithItsContext: a page that does not come leaves nothing behind.
+func TestDialPodEndsWithItsContext(t *testing.T) {
 	s := clustertest.New(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	s.Listen(t, "shop/web-1", 15000, http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -296,9 +296,9 @@ func TestReadPageEndsWithItsContext(t *testing.T) {
 		<-r.Context().Done()
 	}))
 	c := load(t, s)
-	var into any
-	err := cluster.ReadPage(ctx, func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, "shop", "web-1", 15000) }, "/", &into)
+	pages := admin.Client{Dial: func(ctx context.Context) (net.Conn, error) { return c.DialPod(ctx, "shop", "web-1", 15000) }}
+	_, err := pages.Dump(ctx)
 	if !errors.Is(err, context.Canceled) {
-		t.Errorf("ReadPage = %v, want canceled", err)
+		t.Errorf("Dump = %v, want canceled", err)
 	}
 }

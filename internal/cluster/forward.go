@@ -111,7 +111,7 @@ type forwarded struct {
 	ended chan struct{}
 }
 
-// forwardError is the kubelet's complaint about a connection. net/http wraps it in words of its own, see ReadPage.
+// forwardError is the kubelet's complaint about a connection.
 type forwardError struct{ text string }
 
 // Error implements error.

@@ -24,6 +24,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
@@ -566,7 +567,7 @@ func TestDebugPages(t *testing.T) {
 	run(t, c)
 	await(t, c, vip)
 	c.Subscribe("mesh")
-	var proxies []ProxyView
+	var proxies []admin.Proxy
 	eventually(t, "the refusal is known", func() bool {
 		if err := json.Unmarshal([]byte(w.get(t, "/debug/syncz")), &proxies); err != nil {
 			t.Fatal(err)

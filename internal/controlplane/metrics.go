@@ -118,6 +118,12 @@ type gauge struct {
 	value      float64
 }
 
+// writeMetrics gives everything in Prometheus' text format.
+func (p *ControlPlane) writeMetrics(w io.Writer) error {
+	p.metrics.write(w, p.gauges())
+	return nil
+}
+
 // write gives everything in Prometheus' text format.
 func (m *metrics) write(w io.Writer, gauges []gauge) {
 	m.mu.Lock()

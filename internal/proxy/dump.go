@@ -9,16 +9,16 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // dump prints what the proxy knows. It decides nothing: every value is the one that the data path reads.
-func (p *Proxy) dump() telemetry.Dump {
-	d := telemetry.Dump{
+func (p *Proxy) dump() admin.Dump {
+	d := admin.Dump{
 		Pod: p.o.Pod.Name, Namespace: p.o.Pod.Namespace, Version: p.o.Version,
-		Control: telemetry.ControlDump{Connected: p.client.Connected(), Stale: p.client.Stale(), LastSync: p.client.LastSync()},
+		Control: admin.ControlDump{Connected: p.client.Connected(), Stale: p.client.Stale(), LastSync: p.client.LastSync()},
 	}
 	for _, dest := range p.table.destinations() {
 		dumpDestination(&d, dest)
@@ -39,9 +39,9 @@ func (t *table) destinations() []*compiled {
 	return out
 }
 
-func dumpDestination(d *telemetry.Dump, c *compiled) {
+func dumpDestination(d *admin.Dump, c *compiled) {
 	for _, b := range c.backends {
-		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
+		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: b.plan.Name, FQDN: string(b.plan.Host), Port: b.plan.Port, Subset: b.plan.Subset, Direction: "outbound",
 			Type: b.plan.Type, DestinationRule: b.plan.Rule, LoadBalancer: describeLB(b.plan), Proximity: describeProximity(b.plan.Proximity),
 			Missing: b.plan.Missing,
@@ -61,14 +61,14 @@ func dumpDestination(d *telemetry.Dump, c *compiled) {
 			matches = []model.HTTPMatch{{}}
 		}
 		for j := range matches {
-			d.Routes = append(d.Routes, telemetry.RouteDump{
+			d.Routes = append(d.Routes, admin.RouteDump{
 				Name: portString(c.plan.Port), VHost: hostPort(c.plan.Host, c.plan.Port), Domains: domains,
 				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r),
 			})
 		}
 	}
 	for _, a := range c.plan.Addresses {
-		d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+		d.Listeners = append(d.Listeners, admin.ListenerDump{
 			Address: a.String(), Port: c.plan.Port, Match: "Protocol: " + c.plan.Protocol.String(),
 			Destination: "Route: " + hostPort(c.plan.Host, c.plan.Port),
 		})
@@ -93,12 +93,12 @@ func describeProximity(p model.Proximity) string {
 	return p.String()
 }
 
-func dumpEndpoint(cluster string, e *endpoint) telemetry.EndpointDump {
+func dumpEndpoint(cluster string, e *endpoint) admin.EndpointDump {
 	outlier := "OK"
 	if e.Ejected(time.Now) {
 		outlier = "FAILED"
 	}
-	return telemetry.EndpointDump{
+	return admin.EndpointDump{
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
@@ -177,8 +177,8 @@ func describeAction(c *compiled, r *plan.Route) string {
 	return strings.Join(parts, ", ")
 }
 
-func (p *Proxy) dumpInbound(d *telemetry.Dump) {
-	for _, l := range []telemetry.ListenerDump{
+func (p *Proxy) dumpInbound(d *admin.Dump) {
+	for _, l := range []admin.ListenerDump{
 		{Port: portOutbound, Match: "ALL", Destination: "virtualOutbound: by original destination"},
 		{Port: portInbound, Match: "ALL", Destination: "virtualInbound: plain, by original destination"},
 		{Port: portMesh, Match: "mutual TLS", Destination: "virtualInbound: mesh transport"},
@@ -196,18 +196,18 @@ func (p *Proxy) dumpInbound(d *telemetry.Dump) {
 	own := p.o.IPs[0].String()
 	for _, port := range policy.Ports {
 		name := "inbound|" + portString(port.Port) + "||"
-		d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+		d.Listeners = append(d.Listeners, admin.ListenerDump{
 			Address: own, Port: port.Port, Match: describeMTLS(port.MTLS, port.MTLSOrigin), Destination: "Cluster: " + name,
 		})
-		d.Clusters = append(d.Clusters, telemetry.ClusterDump{
+		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: name, FQDN: string(port.Host), Port: port.Port, Direction: "inbound", Type: "ORIGINAL_DST",
 		})
-		d.Endpoints = append(d.Endpoints, telemetry.EndpointDump{
+		d.Endpoints = append(d.Endpoints, admin.EndpointDump{
 			Address: net.JoinHostPort(own, portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",
 			Cluster: name, Weight: 1, Workload: p.o.Pod.Name,
 		})
 	}
-	d.Listeners = append(d.Listeners, telemetry.ListenerDump{
+	d.Listeners = append(d.Listeners, admin.ListenerDump{
 		Address: own, Match: describeMTLS(policy.MTLS, policy.MTLSOrigin), Destination: "every other port",
 	})
 }
@@ -220,18 +220,18 @@ func describeMTLS(mode model.MTLSMode, origin string) string {
 	return "mTLS " + mode.String() + " (" + origin + ")"
 }
 
-func (p *Proxy) dumpSecrets(d *telemetry.Dump) {
+func (p *Proxy) dumpSecrets(d *admin.Dump) {
 	if c := p.identity.Current(); c.Serial != "" {
-		d.Secrets = append(d.Secrets, telemetry.SecretDump{
+		d.Secrets = append(d.Secrets, admin.SecretDump{
 			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: c.Valid(time.Now()), Serial: c.Serial,
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain, Identity: c.ID,
 		})
 	}
 	for _, c := range p.identity.Roots() {
-		d.Secrets = append(d.Secrets, telemetry.SecretDump{
+		d.Secrets = append(d.Secrets, admin.SecretDump{
 			Name: "ROOTCA", Type: "CA", Status: "ACTIVE", Valid: c.Valid(time.Now()), Serial: c.Serial,
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain,
 		})
 	}
-	slices.SortFunc(d.Secrets, func(a, b telemetry.SecretDump) int { return cmp.Compare(b.Name, a.Name) })
+	slices.SortFunc(d.Secrets, func(a, b admin.SecretDump) int { return cmp.Compare(b.Name, a.Name) })
 }

@@ -60,8 +60,8 @@ func lenient(c *net.TCPConn) {
 	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s", len(head), head)
 }
 
-// admin makes a service forbid /admin.
-func admin(rs []plan.Resource) []plan.Resource {
+// withoutAdmin makes a service forbid /admin.
+func withoutAdmin(rs []plan.Resource) []plan.Resource {
 	return with(rs, func(d *plan.Destination) {
 		d.Routes = append([]plan.Route{{
 			Origin: "VirtualService myapp/users http[0]", Direct: &model.DirectResponse{Status: 403},
@@ -87,7 +87,7 @@ func TestNoiseBeforeARequest(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.rawServer(app(users), lenient)
 		for _, protocol := range []model.Protocol{model.HTTP, model.HTTP2, model.GRPC, model.Undeclared} {
-			orders.apply(admin(service(protocol, e))...)
+			orders.apply(withoutAdmin(service(protocol, e))...)
 			addr := m.entrance(orders, usersAddr())
 			for name, noise := range noises() {
 				got := said(t, addr, noise)

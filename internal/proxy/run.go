@@ -7,15 +7,15 @@ import (
 	"net/netip"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/net/netio"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // listen opens every port before anything is served, so that a port that is taken is reported at once, and gives what
 // serves them. Read from top to bottom it is the sidecar's surface.
 func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, error) {
 	l := &opener{ctx: ctx, mark: p.o.Mark}
-	pages := telemetry.Pages{Registry: p.metrics, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
+	pages := admin.Sidecar{Metrics: &admin.Metrics{Write: p.metrics.WriteMetrics}, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
 	if p.appMetrics != nil {
 		pages.App = p.appMetrics.Append
 	}

@@ -1,5 +1,5 @@
-// Package telemetry counts what the sidecar did and says so: Istio's standard metrics in the Prometheus text
-// format, Envoy's access log, and the pages of the admin port.
+// Package telemetry counts what the sidecar did and says so: Istio's standard metrics in the Prometheus text format, and
+// Envoy's access log.
 //
 // In: one Observation per finished request or connection, given to a scope (a fixed set of labels, looked up once
 // per endpoint or connection on the slow path). Out: text, at scrape time.

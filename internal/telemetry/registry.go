@@ -35,7 +35,6 @@ type Registry struct {
 	now     func() time.Time
 	folded  atomic.Uint64 // observations that were not counted under their own labels
 	refused refusals
-	readers atomic.Int64 // pages of metrics that are being sent
 
 	http family[HTTPScope, *HTTPScope]
 	tcp  family[TCPScope, *TCPScope]

@@ -14,9 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/lab/demoapp"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // patience bounds every wait; it is long because other tests share the machine.
@@ -268,9 +268,9 @@ func request(ctx context.Context, c *http.Client, method, url string, header ...
 }
 
 // dump reads what a sidecar knows.
-func (m *mesh) dump(t *testing.T, name string) telemetry.Dump {
+func (m *mesh) dump(t *testing.T, name string) admin.Dump {
 	t.Helper()
-	var d telemetry.Dump
+	var d admin.Dump
 	a := m.do(t, name, http.MethodGet, "127.0.0.1:15000", "/config_dump")
 	if err := json.Unmarshal([]byte(a.body), &d); err != nil {
 		t.Fatalf("config_dump of %s: %v: %s", name, err, a.body)

@@ -1,16 +1,14 @@
-package telemetry
+package admin
 
 import (
 	"bufio"
 	"io"
 	"net"
 	"net/http"
-	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"fairlead.dev/fairlead/internal/model"
 )
 
 // pipes is a listener whose connections are in memory and hold nothing: what is not read blocks its writer.
@@ -43,12 +41,12 @@ func (p pipes) scrape(t *testing.T) (net.Conn, *http.Response) {
 // TestMetricsReadersAreBounded: readers that do not read hold a few pages for a short while, whoever they are.
 func TestMetricsReadersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		r := NewRegistry("test")
-		for i := range 200 { // more than what a server keeps before it writes
-			r.HTTP(Labels{Host: model.Hostname("service-" + strconv.Itoa(i))}).Observe(Observation{Code: 200})
-		}
+		m := &Metrics{Write: func(w io.Writer) error { // more than what a server keeps before it writes
+			_, err := io.WriteString(w, strings.Repeat("requests_total 1\n", 4096))
+			return err
+		}}
 		l := make(pipes)
-		s := &http.Server{Handler: Pages{Registry: r, Ready: func() string { return "" }}.Public()}
+		s := &http.Server{Handler: Sidecar{Metrics: m, Ready: func() string { return "" }}.Public()}
 		done := make(chan error, 1)
 		go func() { done <- s.Serve(l) }()
 		var held []net.Conn

@@ -1,4 +1,4 @@
-package telemetry
+package admin
 
 import (
 	"io"
@@ -8,10 +8,18 @@ import (
 	"testing"
 )
 
+// page is a page of metrics that says the same each time.
+func page(text string) *Metrics {
+	return &Metrics{Write: func(w io.Writer) error {
+		_, err := io.WriteString(w, text)
+		return err
+	}}
+}
+
 // TestAppsMetricsAreOnOnePortOnly: 15020 tells all that the pod has to tell, 15090 what the sidecar itself counted.
 func TestAppsMetricsAreOnOnePortOnly(t *testing.T) {
-	pages := Pages{
-		Registry: NewRegistry("1"), Probes: http.NotFoundHandler(), Ready: func() string { return "" },
+	pages := Sidecar{
+		Metrics: page("own_metric 1\n"), Probes: http.NotFoundHandler(), Ready: func() string { return "" },
 		App: func(_ *http.Request, w io.Writer) error {
 			_, err := io.WriteString(w, "app_metric 1\n")
 			return err
@@ -35,7 +43,7 @@ func TestAppsMetricsAreOnOnePortOnly(t *testing.T) {
 			w := httptest.NewRecorder()
 			tt.handler.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, tt.path, http.NoBody))
 			got := w.Body.String()
-			if w.Code != http.StatusOK || !strings.Contains(got, "istio_build{") || strings.HasSuffix(got, "app_metric 1\n") != tt.app {
+			if w.Code != http.StatusOK || !strings.Contains(got, "own_metric 1") || strings.HasSuffix(got, "app_metric 1\n") != tt.app {
 				t.Errorf("%d, %s; want the app's part %t", w.Code, got, tt.app)
 			}
 		})

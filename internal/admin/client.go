@@ -1,0 +1,141 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"sync"
+)
+
+// maxPage bounds the page that a process answers with, in bytes. A sidecar with 100,000 endpoints has about 40 MB to say.
+const maxPage = 256 << 20
+
+// Dialer connects to the port that has the pages.
+type Dialer func(context.Context) (net.Conn, error)
+
+// PageError is a page that answered, but not with 200.
+type PageError struct {
+	Path string
+	Code int
+}
+
+// Error implements error.
+func (e *PageError) Error() string {
+	return fmt.Sprintf("%s: %d %s", e.Path, e.Code, http.StatusText(e.Code))
+}
+
+// Client reads the pages of one process. Its methods make a connection each, and ctx bounds all of it. An error names the
+// page, or is the connection's own.
+type Client struct{ Dial Dialer }
+
+// Dump is what a sidecar has.
+func (c Client) Dump(ctx context.Context) (*Dump, error) {
+	d, err := read[Dump](ctx, c, pathDump)
+	return &d, err
+}
+
+// Proxies are the sidecars that are connected to a replica of the control plane.
+func (c Client) Proxies(ctx context.Context) ([]Proxy, error) {
+	return read[[]Proxy](ctx, c, pathProxies)
+}
+
+// Problems are the mistakes that a replica of the control plane sees.
+func (c Client) Problems(ctx context.Context) ([]Problem, error) {
+	return read[[]Problem](ctx, c, pathProblems)
+}
+
+// Version is that of a replica of the control plane.
+func (c Client) Version(ctx context.Context) (string, error) {
+	v, err := read[Version](ctx, c, pathVersion)
+	return v.Version, err
+}
+
+// read asks for a JSON page over plain HTTP and decodes it.
+func read[T any](ctx context.Context, c Client, path string) (page T, err error) {
+	var connection spoken
+	tr := &http.Transport{
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			conn, err := c.Dial(ctx)
+			if err != nil {
+				return nil, connection.say(err)
+			}
+			return &spokenConn{conn, &connection}, nil
+		},
+		DisableKeepAlives: true,
+	}
+	defer tr.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page"+path, http.NoBody)
+	if err != nil {
+		return page, err
+	}
+	resp, err := tr.RoundTrip(req)
+	if err != nil {
+		return page, connection.explain(ctx, path, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		return page, &PageError{Path: path, Code: resp.StatusCode}
+	}
+	if err := json.NewDecoder(io.LimitReader(resp.Body, maxPage)).Decode(&page); err != nil {
+		return page, fmt.Errorf("%s: %w", path, err)
+	}
+	return page, nil
+}
+
+// spoken is what a connection said was wrong with it, before net/http wrapped it in words of its own. A connection
+// through an API server knows best: that nothing listens on the port comes with its first Read.
+type spoken struct {
+	mu  sync.Mutex
+	err error // the first one, guarded by mu
+}
+
+// say keeps err and gives it back.
+func (s *spoken) say(err error) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err == nil {
+		s.err = err
+	}
+	return err
+}
+
+// explain gives the best word for why there was no answer; err is net/http's.
+func (s *spoken) explain(ctx context.Context, path string, err error) error {
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: no answer in time: %w", path, ctx.Err())
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	return err
+}
+
+// spokenConn tells what its first failing Read or Write said, unless that is only its end.
+type spokenConn struct {
+	net.Conn
+	spoken *spoken
+}
+
+// Read implements net.Conn.
+func (c *spokenConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) {
+		err = c.spoken.say(err)
+	}
+	return n, err
+}
+
+// Write implements net.Conn.
+func (c *spokenConn) Write(b []byte) (int, error) {
+	n, err := c.Conn.Write(b)
+	if err != nil && !errors.Is(err, net.ErrClosed) {
+		err = c.spoken.say(err)
+	}
+	return n, err
+}

@@ -1,0 +1,182 @@
+package admin
+
+import (
+	"maps"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"time"
+)
+
+// The control plane's pages.
+const (
+	pathVersion   = "/version"
+	pathProxies   = "/debug/syncz"
+	pathProblems  = "/debug/problemz"
+	pathEndpoints = "/debug/endpointz"
+	pathProfiles  = "/debug/pprof/"
+)
+
+// Controller serves what a replica of the control plane says of itself. Its functions are called per request, from
+// several goroutines.
+type Controller struct {
+	Metrics *Metrics
+	// Version is that of the program.
+	Version string
+	// Ready gives "" or what is missing.
+	Ready     func() string
+	Proxies   func() []Proxy
+	Problems  func() []Problem
+	Endpoints func() []Shard
+	// Profiles answers what begins with /debug/pprof/; nil where there are none.
+	Profiles http.Handler
+}
+
+// Handler is the monitor port, 15014: metrics and health for Prometheus and the kubelet, and pages that name pods,
+// accounts and endpoints for clients on this machine or in this pod, as a port-forward is.
+func (c Controller) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("GET "+pathMetrics, c.Metrics)
+	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, _ *http.Request) { writeReady(w, c.Ready(), "ready\n") })
+	mux.HandleFunc("GET "+pathVersion, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Version{c.Version}) })
+	mux.Handle("/debug/", localOnly(c.debug()))
+	return mux
+}
+
+// debug is what the monitor port shows to local callers.
+func (c Controller) debug() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pathProxies, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Proxies()) })
+	mux.HandleFunc("GET "+pathProblems, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) })
+	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
+	if c.Profiles != nil {
+		mux.Handle(pathProfiles, c.Profiles)
+	}
+	return mux
+}
+
+// localOnly refuses callers outside this network namespace.
+func localOnly(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !local(r) {
+			http.Error(w, "for local callers only: use fairlead proxy-status and fairlead check, or kubectl port-forward", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// local reports whether a caller has an address of this network namespace: loopback, or the one that it called, which
+// the kernel takes from nowhere else.
+func local(r *http.Request) bool {
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return false
+	}
+	if remote.Addr().Unmap().IsLoopback() {
+		return true
+	}
+	address, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	if !ok {
+		return false
+	}
+	called, err := netip.ParseAddrPort(address.String())
+	return err == nil && called.Addr().Unmap() == remote.Addr().Unmap()
+}
+
+// Version is what /version shows.
+type Version struct {
+	Version string `json:"version"`
+}
+
+// States of a [Proxy].
+const (
+	// Synced is a proxy that has confirmed everything sent to it.
+	Synced = "SYNCED"
+	// Stale is a proxy that has not yet confirmed something.
+	Stale = "STALE"
+	// Refusing is a proxy that refuses something sent to it.
+	Refusing = "ERROR"
+	// Unknown is a proxy whose own pod the control plane does not know: it cannot become ready.
+	Unknown = "UNKNOWN"
+)
+
+// Proxy is one connected sidecar, as /debug/syncz shows it.
+type Proxy struct {
+	// ID is "pod.namespace".
+	ID             string    `json:"id"`
+	Namespace      string    `json:"namespace"`
+	ServiceAccount string    `json:"serviceAccount"`
+	Version        string    `json:"version"`
+	ConnectedSince time.Time `json:"connectedSince"`
+	// State is Synced, Stale, Refusing or Unknown.
+	State string `json:"state"`
+	// Names and Resources count by kind what the proxy asked for and what it has.
+	Names     map[string]int `json:"names"`
+	Resources map[string]int `json:"resources"`
+	Sent      uint64         `json:"sent"`
+	Acked     uint64         `json:"acked"`
+	AckedAt   *time.Time     `json:"ackedAt,omitempty"`
+	Refused   []Refusal      `json:"refused,omitempty"`
+}
+
+// Merge puts the answers of several replicas together, by ID. A sidecar that has just moved from one replica to another is
+// with both for a moment: the newer connection counts.
+func Merge(answers ...[]Proxy) []Proxy {
+	byID := map[string]*Proxy{}
+	for _, list := range answers {
+		for i := range list {
+			p := &list[i]
+			if have := byID[p.ID]; have == nil || p.ConnectedSince.After(have.ConnectedSince) {
+				byID[p.ID] = p
+			}
+		}
+	}
+	all := make([]Proxy, 0, len(byID))
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		all = append(all, *byID[id])
+	}
+	return all
+}
+
+// Refusal is a resource that a proxy would not put in force.
+type Refusal struct {
+	Resource string    `json:"resource"`
+	Version  string    `json:"version"`
+	Reason   string    `json:"reason"`
+	At       time.Time `json:"at"`
+}
+
+// Problem is one mistake in the mesh's configuration, as /debug/problemz shows it.
+type Problem struct {
+	Severity string `json:"severity"`
+	Kind     string `json:"kind"`
+	// Object is "namespace/name".
+	Object   string `json:"object"`
+	Field    string `json:"field,omitempty"`
+	Message  string `json:"message"`
+	Fix      string `json:"fix,omitempty"`
+	Position string `json:"position,omitempty"`
+	// Text is all of it in one line.
+	Text string `json:"text"`
+}
+
+// Shard is one subscribed shard of endpoints, as /debug/endpointz shows it.
+type Shard struct {
+	Name      string     `json:"name"`
+	Version   string     `json:"version"`
+	Endpoints []Endpoint `json:"endpoints"`
+}
+
+// Endpoint is one endpoint as proxies were told of it.
+type Endpoint struct {
+	Address  string   `json:"address"`
+	Health   string   `json:"health"`
+	Weight   uint32   `json:"weight"`
+	Meshed   bool     `json:"meshed"`
+	Locality string   `json:"locality,omitempty"`
+	Identity string   `json:"identity,omitempty"`
+	Pod      string   `json:"pod,omitempty"`
+	Subsets  []string `json:"subsets,omitempty"`
+}

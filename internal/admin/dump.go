@@ -1,0 +1,84 @@
+package admin
+
+import "time"
+
+// Dump is what a sidecar knows and does, as its admin port prints it.
+type Dump struct {
+	Pod       string         `json:"pod"`
+	Namespace string         `json:"namespace"`
+	Version   string         `json:"version"`
+	Control   ControlDump    `json:"controlPlane"`
+	Clusters  []ClusterDump  `json:"clusters"`
+	Endpoints []EndpointDump `json:"endpoints"`
+	Routes    []RouteDump    `json:"routes"`
+	Listeners []ListenerDump `json:"listeners"`
+	Secrets   []SecretDump   `json:"secrets"`
+}
+
+// ControlDump is the state of the control channel.
+type ControlDump struct {
+	Connected bool `json:"connected"`
+	// Stale is set while the configuration comes from the snapshot file of an earlier run.
+	Stale    bool      `json:"stale"`
+	LastSync time.Time `json:"lastSync"`
+}
+
+// ClusterDump is one backend.
+type ClusterDump struct {
+	Name            string `json:"name"`
+	FQDN            string `json:"fqdn"`
+	Port            uint16 `json:"port"`
+	Subset          string `json:"subset,omitempty"`
+	Direction       string `json:"direction"`
+	Type            string `json:"type"`
+	DestinationRule string `json:"destinationRule,omitempty"`
+	LoadBalancer    string `json:"loadBalancer,omitempty"`
+	Proximity       string `json:"proximity,omitempty"`
+	Missing         string `json:"missing,omitempty"`
+}
+
+// EndpointDump is one endpoint of one cluster.
+type EndpointDump struct {
+	Address  string `json:"address"`
+	Status   string `json:"status"`
+	Outlier  string `json:"outlierCheck"`
+	Cluster  string `json:"cluster"`
+	Weight   uint32 `json:"weight"`
+	Active   int64  `json:"activeRequests"`
+	MTLS     bool   `json:"mtls"`
+	Identity string `json:"identity,omitempty"`
+	Locality string `json:"locality,omitempty"`
+	Node     string `json:"node,omitempty"`
+	Workload string `json:"workload,omitempty"`
+}
+
+// RouteDump is one route of one host.
+type RouteDump struct {
+	Name    string   `json:"name"` // Istio's route configuration name: the port
+	VHost   string   `json:"vhost"`
+	Domains []string `json:"domains"`
+	Match   string   `json:"match"`
+	Origin  string   `json:"virtualService,omitempty"`
+	Action  string   `json:"action"`
+}
+
+// ListenerDump is one listening socket.
+type ListenerDump struct {
+	Address     string `json:"address"` // of a socket all its addresses, comma-separated
+	Port        uint16 `json:"port"`
+	Match       string `json:"match"`
+	Destination string `json:"destination"`
+}
+
+// SecretDump is one certificate. There are no keys in it.
+type SecretDump struct {
+	Name        string    `json:"name"`
+	Type        string    `json:"type"`
+	Status      string    `json:"status"`
+	Valid       bool      `json:"valid"`
+	Serial      string    `json:"serial"`
+	NotBefore   time.Time `json:"notBefore"`
+	NotAfter    time.Time `json:"notAfter"`
+	TrustDomain string    `json:"trustDomain"`
+	Identity    string    `json:"identity,omitempty"`
+}
