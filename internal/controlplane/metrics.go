@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"maps"
@@ -118,14 +119,17 @@ type gauge struct {
 	value      float64
 }
 
-// writeMetrics gives everything in Prometheus' text format.
+// writeMetrics gives everything in Prometheus' text format. The page is complete before the first byte of it is sent: a
+// client that reads slowly must not hold the lock that every stream takes to count.
 func (p *ControlPlane) writeMetrics(w io.Writer) error {
-	p.metrics.write(w, p.gauges())
-	return nil
+	var page bytes.Buffer
+	p.metrics.write(&page, p.gauges())
+	_, err := page.WriteTo(w)
+	return err
 }
 
-// write gives everything in Prometheus' text format.
-func (m *metrics) write(w io.Writer, gauges []gauge) {
+// write gives everything in Prometheus' text format. It holds the lock, so w must not block.
+func (m *metrics) write(w *bytes.Buffer, gauges []gauge) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, g := range gauges {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"sync"
 	"testing"
 )
 
@@ -59,5 +60,41 @@ func TestMonitorShowsNeighboursNoMoreThanMetricsAndHealth(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// stuckWriter is a client that does not read: what is written to it waits until it goes.
+type stuckWriter struct {
+	once        sync.Once
+	begun, gone chan struct{}
+}
+
+func (w *stuckWriter) Write(b []byte) (int, error) {
+	w.once.Do(func() { close(w.begun) })
+	<-w.gone
+	return len(b), nil
+}
+
+// TestReaderOfMetricsHoldsNothingUp: every stream takes the counters' lock for each response that it sends.
+func TestReaderOfMetricsHoldsNothingUp(t *testing.T) {
+	p, err := New(Options{
+		Sources: []string{t.TempDir()}, Listen: "127.0.0.1:0", StateDir: t.TempDir(), TokenKey: "key",
+		Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &stuckWriter{begun: make(chan struct{}), gone: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- p.writeMetrics(w) }()
+	<-w.begun
+	if !p.metrics.mu.TryLock() {
+		t.Error("the counters are locked while a client reads them")
+	} else {
+		p.metrics.mu.Unlock()
+	}
+	close(w.gone)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
