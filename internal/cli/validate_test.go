@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/internal/controlplane"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/validate"
 )
 
 const (
@@ -113,7 +113,7 @@ func TestValidate(t *testing.T) {
 			var out, errOut bytes.Buffer
 			judge := tt.judge
 			if judge == nil {
-				judge = controlplane.Check
+				judge = validate.Objects
 			}
 			cmd := newValidateCommand(&app{Streams: Streams{Out: &out, Err: &errOut}}, judge)
 			cmd.SilenceErrors, cmd.SilenceUsage = true, true
@@ -143,7 +143,7 @@ func TestValidateRefusesWrongUse(t *testing.T) {
 		{"missing_path", []string{"-f", "no/such/file.yaml"}, "no/such/file.yaml: no such file or directory"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			cmd := newValidateCommand(&app{Streams: Streams{Out: &bytes.Buffer{}}}, controlplane.Check)
+			cmd := newValidateCommand(&app{Streams: Streams{Out: &bytes.Buffer{}}}, validate.Objects)
 			cmd.SilenceErrors, cmd.SilenceUsage = true, true
 			cmd.SetArgs(append([]string{}, tt.args...))
 			if err := cmd.ExecuteContext(t.Context()); err == nil || err.Error() != tt.want {

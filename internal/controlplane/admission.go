@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
+	"fairlead.dev/fairlead/internal/validate"
 )
 
 // verdict is what the control plane would say of an object if it were written.
@@ -44,7 +45,7 @@ func (e *engine) review(object []byte) verdict {
 			return p.Ref != o.Ref
 		})...)
 	}
-	v.add(refuseUnguarded(problems, e.reader(), e.global))
+	v.add(validate.RefuseUnguarded(problems, e.reader(), e.global))
 	return v
 }
 

@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/validate"
 )
 
 // TestEveryKindIsTranslatedAlike: `fairlead validate`, a control plane that runs, and admission say the same of an object of
@@ -38,7 +39,7 @@ func TestEveryKindIsTranslatedAlike(t *testing.T) {
 				t.Fatal("no object of the kind in testdata/kinds.yaml")
 			}
 			o := all[i]
-			validated := said(Check([]source.Object{o}, nil, "cluster.local"))
+			validated := said(validate.Objects([]source.Object{o}, nil, "cluster.local"))
 			if nothingCanBeWrong := k.Name == "Node" || k.Name == "ServiceAccount"; nothingCanBeWrong == (len(validated) > 0) {
 				t.Errorf("validate says %q", validated)
 			}

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/validate"
 )
 
 // The tables of verdicts follow the published validation of Istio (pkg/config/validation) and, for routes, that of the
@@ -66,7 +67,7 @@ func judgeBoth(t *testing.T, p *ControlPlane, h head, spec string) (judgement, [
 	ref := model.Ref{Kind: h.kind, Key: model.Key{Namespace: "shop", Name: "judged"}}
 	objects, read := file.Decode("a.yaml", []byte(verdictWorld+"---\n"+object))
 	var refusals, warnings []string
-	for _, problem := range Check(objects, read, "cluster.local") {
+	for _, problem := range validate.Objects(objects, read, "cluster.local") {
 		if problem.Ref != ref {
 			continue
 		}

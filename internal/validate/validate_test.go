@@ -1,4 +1,4 @@
-package controlplane
+package validate
 
 import (
 	"strings"
@@ -7,7 +7,7 @@ import (
 	"fairlead.dev/fairlead/internal/source/file"
 )
 
-func TestCheckSeesAcrossObjects(t *testing.T) {
+func TestObjectsSeesAcrossObjects(t *testing.T) {
 	const service = `
 apiVersion: v1
 kind: Service
@@ -53,12 +53,12 @@ spec:
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			objects, problems := file.Decode("test.yaml", []byte(tt.manifests))
-			got := Check(objects, problems, "cluster.local")
+			got := Objects(objects, problems, "cluster.local")
 			switch {
 			case tt.want == "" && len(got) > 0:
-				t.Errorf("Check = %v, want nothing", got)
+				t.Errorf("Objects = %v, want nothing", got)
 			case tt.want != "" && (len(got) == 0 || !strings.Contains(got[0].String(), tt.want)):
-				t.Errorf("Check = %v, want a problem that names %s", got, tt.want)
+				t.Errorf("Objects = %v, want a problem that names %s", got, tt.want)
 			}
 		})
 	}

@@ -1,4 +1,4 @@
-package controlplane
+package validate
 
 import (
 	"cmp"
@@ -14,10 +14,10 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 )
 
-// Check finds the mistakes in a set of objects: those in each of them, and those that take more than one to see, such as
+// Objects finds the mistakes in a set of objects: those in each of them, and those that take more than one to see, such as
 // a route to a subset that no DestinationRule defines. It is what a control plane that had just these objects would
 // say, at admission too. read are the problems of reading them, which are part of the answer.
-func Check(objects []source.Object, read []model.Problem, clusterDomain string) []model.Problem {
+func Objects(objects []source.Object, read []model.Problem, clusterDomain string) []model.Problem {
 	problems := slices.Clone(read)
 	kinds := config.NewTable()
 	s := store.New()
@@ -32,13 +32,13 @@ func Check(objects []source.Object, read []model.Problem, clusterDomain string) 
 	})
 	r := store.NewReader(snapshot)
 	global := compile.Global{TrustDomain: identity.DefaultTrustDomain, ClusterDomain: clusterDomain}
-	return refuseUnguarded(append(problems, compile.Check(r, global)...), r, global)
+	return RefuseUnguarded(append(problems, compile.Check(r, global)...), r, global)
 }
 
-// refuseUnguarded refuses objects that say which calls are denied, where Fairlead would have to deny them and does not:
+// RefuseUnguarded refuses objects that say which calls are denied, where Fairlead would have to deny them and does not:
 // in a namespace that is in the mesh, and in the root namespace, where they are for all of it. Those of other namespaces
-// may be another mesh's.
-func refuseUnguarded(problems []model.Problem, r *store.Reader, g compile.Global) []model.Problem {
+// may be another mesh's. It changes problems in place and gives them back.
+func RefuseUnguarded(problems []model.Problem, r *store.Reader, g compile.Global) []model.Problem {
 	root := cmp.Or(g.RootNamespace, compile.DefaultRootNamespace)
 	for i := range problems {
 		p := &problems[i]
