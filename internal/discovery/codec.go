@@ -36,22 +36,7 @@ var (
 // everything.
 func Encode(r plan.Resource) ([]byte, error) {
 	c := coder{}
-	switch r := r.(type) {
-	case *plan.Destination:
-		nested(&c, fieldDestination, r, (*coder).destination)
-	case *plan.EndpointShard:
-		nested(&c, fieldShard, r, (*coder).shard)
-	case *plan.Workload:
-		nested(&c, fieldWorkload, r, (*coder).workload)
-	case *plan.InboundPolicy:
-		nested(&c, fieldInbound, r, (*coder).inbound)
-	case *plan.DNSName:
-		nested(&c, fieldDNS, r, (*coder).dnsName)
-	case *plan.TrustBundle:
-		nested(&c, fieldTrust, r, (*coder).trust)
-	case *plan.MeshGlobal:
-		nested(&c, fieldMesh, r, (*coder).mesh)
-	default:
+	if !c.resource(r) {
 		return nil, fmt.Errorf("encoding %s: no message for a %T", r.ResourceName(), r)
 	}
 	err := c.result()
@@ -66,6 +51,35 @@ func Encode(r plan.Resource) ([]byte, error) {
 		return nil, fmt.Errorf("encoding %s: %w", r.ResourceName(), err)
 	}
 	return c.buf, nil
+}
+
+// resource carries r as the one field of message Payload; false where there is none for it.
+func (c *coder) resource(r plan.Resource) bool {
+	switch r := r.(type) {
+	case *plan.Destination:
+		body(c, fieldDestination, "destination", r, (*coder).destination)
+	case *plan.EndpointShard:
+		body(c, fieldShard, "shard", r, (*coder).shard)
+	case *plan.Workload:
+		body(c, fieldWorkload, "workload", r, (*coder).workload)
+	case *plan.InboundPolicy:
+		body(c, fieldInbound, "inbound", r, (*coder).inbound)
+	case *plan.DNSName:
+		body(c, fieldDNS, "dns", r, (*coder).dnsName)
+	case *plan.TrustBundle:
+		body(c, fieldTrust, "trust", r, (*coder).trust)
+	case *plan.MeshGlobal:
+		body(c, fieldMesh, "mesh", r, (*coder).mesh)
+	default:
+		return false
+	}
+	return true
+}
+
+func body[T any](c *coder, n protowire.Number, name string, v *T, walk func(*coder, *T)) {
+	if !doneMessage(c, n, name, "", walk) {
+		nested(c, n, v, walk)
+	}
 }
 
 // Decode is the reverse of Encode. It accepts what Encode produces, and beyond that only fields and values of enums that it

@@ -17,9 +17,9 @@ import (
 // maxItems bounds every list and table of a resource: a few bytes on the wire must not become gigabytes of values.
 const maxItems = 1 << 14
 
-// coder walks a message field by field, in ascending order of field numbers, in one of two directions: it appends
-// what is not zero to buf, or it takes the fields out of buf. schema.go therefore describes each message once, and
-// the two directions cannot drift apart.
+// coder walks a message field by field, in ascending order of field numbers, in one of three directions: it appends
+// what is not zero to buf, or it takes the fields out of buf, or it tells what fields there are. schema.go therefore
+// describes each message once, and codec and contract (api/fairlead/v1/resource.proto) cannot drift apart.
 //
 // Decoding accepts what encoding produces (ascending fields, no explicit zeros, shortest varints) and nothing else,
 // except what this program does not know and a newer control plane may send: fields are skipped, values of enums are
@@ -28,6 +28,8 @@ const maxItems = 1 << 14
 // The first error sticks in err; every method does nothing after it.
 type coder struct {
 	decoding bool
+	// describe is told the fields where they are neither written nor read; nil otherwise. See describing.
+	describe describer
 	buf      []byte
 	msg      cursor
 	unknown  int // fields that were skipped, and values of newer
@@ -38,6 +40,33 @@ type coder struct {
 	table *stringTable
 	err   error
 	path  []string // where err happened, innermost first
+}
+
+// describer hears of every field of a message in turn. The product has none: a test prints the contract with it.
+type describer interface {
+	// scalar is a field of a built-in type of protobuf, "repeated " before it where it is a list.
+	scalar(n protowire.Number, name, typ string)
+	// enum is a field with the values from 0 to highest, which has the enum's type.
+	enum(n protowire.Number, name string, highest any)
+	// message is a field whose message is like of, a pointer to it; walk tells its fields.
+	message(n protowire.Number, name, label string, of any, walk func(*coder))
+}
+
+// errDescribed is the error of a coder that describes: it keeps from coding, at no cost where there is none.
+var errDescribed = errors.New("described")
+
+// describing makes a coder that tells d what fields there are.
+func describing(d describer) *coder { return &coder{describe: d, err: errDescribed} }
+
+// done reports whether there is nothing to code any more: after an error, or where a field of a built-in type is told.
+func (c *coder) done(n protowire.Number, name, typ string) bool {
+	if c.err == nil {
+		return false
+	}
+	if c.describe != nil {
+		c.describe.scalar(n, name, typ)
+	}
+	return true
 }
 
 // cursor is the position inside one message while decoding.
@@ -197,23 +226,38 @@ func (c *coder) number(n protowire.Number, v, limit uint64) uint64 {
 	return v
 }
 
-func (c *coder) uint16(n protowire.Number, v *uint16) {
+func (c *coder) uint16(n protowire.Number, name string, v *uint16) {
+	if c.done(n, name, "uint32") {
+		return
+	}
 	*v = uint16(c.number(n, uint64(*v), math.MaxUint16))
 }
 
-func (c *coder) uint32(n protowire.Number, v *uint32) {
+func (c *coder) uint32(n protowire.Number, name string, v *uint32) {
+	if c.done(n, name, "uint32") {
+		return
+	}
 	*v = uint32(c.number(n, uint64(*v), math.MaxUint32))
 }
 
-func (c *coder) int(n protowire.Number, v *int) {
+func (c *coder) int(n protowire.Number, name string, v *int) {
+	if c.done(n, name, "int64") {
+		return
+	}
 	*v = int(c.number(n, uint64(*v), math.MaxUint64))
 }
 
-func (c *coder) duration(n protowire.Number, v *time.Duration) {
+func (c *coder) duration(n protowire.Number, name string, v *time.Duration) {
+	if c.done(n, name, "int64") {
+		return
+	}
 	*v = time.Duration(c.number(n, uint64(*v), math.MaxUint64))
 }
 
-func (c *coder) bool(n protowire.Number, v *bool) {
+func (c *coder) bool(n protowire.Number, name string, v *bool) {
+	if c.done(n, name, "bool") {
+		return
+	}
 	var bit uint64
 	if *v {
 		bit = 1
@@ -221,23 +265,32 @@ func (c *coder) bool(n protowire.Number, v *bool) {
 	*v = c.number(n, bit, 1) == 1
 }
 
-// enum carries a value from a closed set whose highest member is limit. What a newer control plane says beyond that is
-// taken for unknown, which must be safe in this place: never what lets in, or sends out, more than the value may mean.
-func enum[T ~uint8](c *coder, n protowire.Number, v *T, limit, unknown T) {
-	if !c.decoding {
-		c.number(n, uint64(*v), uint64(limit))
+// set is the values of an enum that this program knows: those up to highest. What a newer control plane says beyond that
+// is taken for unknown, which must be safe in its place: never what lets in, or sends out, more than the value may mean.
+type set[T ~uint8] struct{ highest, unknown T }
+
+func upTo[T ~uint8](highest, unknown T) set[T] { return set[T]{highest, unknown} }
+
+// enum carries a value from a set.
+func enum[T ~uint8](c *coder, n protowire.Number, name string, v *T, of set[T]) {
+	switch {
+	case c.describe != nil:
+		c.describe.enum(n, name, of.highest)
+		return
+	case !c.decoding:
+		c.number(n, uint64(*v), uint64(of.highest))
 		return
 	}
 	number := c.number(n, 0, math.MaxInt32)
-	if *v = T(number); number > uint64(limit) {
-		*v = unknown
+	if *v = T(number); number > uint64(of.highest) {
+		*v = of.unknown
 		c.unknown++
 		c.newer++
 	}
 }
 
-func (c *coder) double(n protowire.Number, v *float64) {
-	if c.err != nil {
+func (c *coder) double(n protowire.Number, name string, v *float64) {
+	if c.done(n, name, "double") {
 		return
 	}
 	if !c.decoding {
@@ -269,8 +322,8 @@ func (c *coder) double(n protowire.Number, v *float64) {
 }
 
 // text carries any type of string.
-func text[T ~string](c *coder, n protowire.Number, v *T) {
-	if c.err != nil {
+func text[T ~string](c *coder, n protowire.Number, name string, v *T) {
+	if c.done(n, name, "string") {
 		return
 	}
 	if !c.decoding {
@@ -305,8 +358,8 @@ func (c *coder) getString(n protowire.Number) string {
 }
 
 // bytes carries a copy of v.
-func (c *coder) bytes(n protowire.Number, v *[]byte) {
-	if c.err != nil {
+func (c *coder) bytes(n protowire.Number, name string, v *[]byte) {
+	if c.done(n, name, "bytes") {
 		return
 	}
 	if !c.decoding {
@@ -324,8 +377,8 @@ func (c *coder) bytes(n protowire.Number, v *[]byte) {
 }
 
 // addr carries an address as 4 or 16 bytes; the invalid address is left out.
-func (c *coder) addr(n protowire.Number, v *netip.Addr) {
-	if c.err != nil {
+func (c *coder) addr(n protowire.Number, name string, v *netip.Addr) {
+	if c.done(n, name, "bytes") {
 		return
 	}
 	if !c.decoding {

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -59,17 +60,34 @@ func items[T any](c *coder, n protowire.Number, v *[]T, put func(*coder, protowi
 	*v = list
 }
 
-func (c *coder) texts(n protowire.Number, v *[]string) {
+func (c *coder) texts(n protowire.Number, name string, v *[]string) {
+	if c.done(n, name, "repeated string") {
+		return
+	}
 	items(c, n, v, (*coder).putString, (*coder).getString)
 }
 
-func (c *coder) addrs(n protowire.Number, v *[]netip.Addr) {
+func (c *coder) addrs(n protowire.Number, name string, v *[]netip.Addr) {
+	if c.done(n, name, "repeated bytes") {
+		return
+	}
 	items(c, n, v, (*coder).putAddr, (*coder).getAddr)
 }
 
 // ints carries a packed list of numbers.
-func (c *coder) ints(n protowire.Number, v *[]int) {
+func (c *coder) ints(n protowire.Number, name string, v *[]int) {
+	if c.done(n, name, "repeated int64") {
+		return
+	}
 	packed(c, n, v, func(i int) uint64 { return uint64(i) }, func(u uint64) int { return int(u) })
+}
+
+// uint16s carries a packed list of ports.
+func (c *coder) uint16s(n protowire.Number, name string, v *[]uint16) {
+	if c.done(n, name, "repeated uint32") {
+		return
+	}
+	packed(c, n, v, func(p uint16) uint64 { return uint64(p) }, func(u uint64) uint16 { return uint16(min(u, math.MaxUint16)) })
 }
 
 func packed[T any](c *coder, n protowire.Number, v *[]T, put func(T) uint64, get func(uint64) T) {
@@ -128,6 +146,18 @@ func (c *coder) putPacked(n protowire.Number, count int, at func(int) uint64) {
 	}
 }
 
+// doneMessage is done for a field with a message.
+func doneMessage[T any](c *coder, n protowire.Number, name, label string, walk func(*coder, *T)) bool {
+	if c.err == nil {
+		return false
+	}
+	if c.describe != nil {
+		of := new(T)
+		c.describe.message(n, name, label, of, func(inner *coder) { walk(inner, of) })
+	}
+	return true
+}
+
 // nested carries v as a message of its own, even when it is empty.
 func nested[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
 	if c.err != nil {
@@ -167,8 +197,8 @@ func (c *coder) insertLength(start int) {
 }
 
 // part carries a message that is left out when it is empty.
-func part[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
-	if c.err != nil {
+func part[T any](c *coder, n protowire.Number, name string, v *T, walk func(*coder, *T)) {
+	if doneMessage(c, n, name, "", walk) {
 		return
 	}
 	if c.decoding {
@@ -190,8 +220,8 @@ func part[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
 }
 
 // optional carries a message that may be absent (nil), which is not the same as empty.
-func optional[T any](c *coder, n protowire.Number, v **T, walk func(*coder, *T)) {
-	if c.err != nil {
+func optional[T any](c *coder, n protowire.Number, name string, v **T, walk func(*coder, *T)) {
+	if doneMessage(c, n, name, "", walk) {
 		return
 	}
 	if c.decoding {
@@ -206,8 +236,8 @@ func optional[T any](c *coder, n protowire.Number, v **T, walk func(*coder, *T))
 }
 
 // list carries messages in their order.
-func list[T any](c *coder, n protowire.Number, v *[]T, walk func(*coder, *T)) {
-	if c.err != nil {
+func list[T any](c *coder, n protowire.Number, name string, v *[]T, walk func(*coder, *T)) {
+	if doneMessage(c, n, name, "repeated ", walk) {
 		return
 	}
 	if !c.decoding {
@@ -257,14 +287,17 @@ func (c *coder) pair(p *pair) {
 }
 
 // labels carries a map, keys ascending.
-func (c *coder) labels(n protowire.Number, v *map[string]string) { //nolint:gocritic // decoding makes the map
+func (c *coder) labels(n protowire.Number, name string, v *map[string]string) { //nolint:gocritic // decoding makes the map
+	if c.done(n, name, "map<string, string>") {
+		return
+	}
 	var pairs []pair
 	if !c.decoding {
 		for _, key := range slices.Sorted(maps.Keys(*v)) {
 			pairs = append(pairs, pair{key, (*v)[key]})
 		}
 	}
-	list(c, n, &pairs, (*coder).pair)
+	list(c, n, name, &pairs, (*coder).pair)
 	if !c.decoding || c.err != nil || len(pairs) == 0 {
 		return
 	}

@@ -6,10 +6,8 @@ import (
 	"math/rand/v2"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
-	fairleadv1 "fairlead.dev/fairlead/api/fairlead/v1"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -74,17 +72,15 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 		".mesh.access_log":                             {func(r plan.Resource) any { return r.(*plan.MeshGlobal).AccessLog }, plan.AccessLogText},
 		".mesh.path_normalization":                     {func(r plan.Resource) any { return r.(*plan.MeshGlobal).Paths }, plan.PathDecodeAndMergeSlashes},
 	}
+	contract := readContract(t)
 	seen := make(map[string]bool)
 	for kind := range 7 {
 		body, err := Encode(generator{Rand: rand.New(rand.NewPCG(uint64(kind), 5)), full: true}.resource(kind))
 		if err != nil {
 			t.Fatal(err)
 		}
-		var payload fairleadv1.Payload
-		if err := proto.Unmarshal(body, &payload); err != nil {
-			t.Fatal(err)
-		}
-		enumFields(payload.ProtoReflect(), "", func(path string, m protoreflect.Message, f protoreflect.FieldDescriptor) {
+		payload := contract.read(t, "Payload", body)
+		enumFields(payload, "", func(path string, m protoreflect.Message, f protoreflect.FieldDescriptor) {
 			if seen[path] {
 				return // the first of a list is enough
 			}
@@ -97,11 +93,8 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 			known := m.Get(f)
 			values := f.Enum().Values()
 			m.Set(f, protoreflect.ValueOfEnum(values.Get(values.Len()-1).Number()+1))
-			newer, err := proto.MarshalOptions{Deterministic: true}.Marshal(&payload)
+			newer := deterministic(t, payload)
 			m.Set(f, known)
-			if err != nil {
-				t.Fatal(err)
-			}
 			got, out, err := decode(newer)
 			if err != nil {
 				t.Errorf("%s: %v", path, err)
@@ -117,6 +110,18 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 	}
 }
 
+// newer gives the bytes of a resource that only a newer control plane can say.
+func newer(t *testing.T, r plan.Resource, change func(protoreflect.Message)) []byte {
+	t.Helper()
+	body, err := Encode(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload := readContract(t).read(t, "Payload", body)
+	change(payload)
+	return deterministic(t, payload)
+}
+
 // TestNewerControlPlaneIsSaid: the sidecar takes the resource, and its log says once that it is too old for it.
 func TestNewerControlPlaneIsSaid(t *testing.T) {
 	source := newFakeSource()
@@ -126,14 +131,11 @@ func TestNewerControlPlaneIsSaid(t *testing.T) {
 	c := w.client(t, h, func(o *ClientOptions) { o.Logger = slog.New(slog.NewTextHandler(&log, nil)) })
 	run(t, c)
 	for i := range 3 {
-		p := &fairleadv1.Payload{Resource: &fairleadv1.Payload_Destination{Destination: &fairleadv1.Destination{
-			Name: fmt.Sprintf("dst/a/b:%d", i+1), Backends: []*fairleadv1.Backend{{Name: "x", Lb: 77}},
-		}}}
-		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(p)
-		if err != nil {
-			t.Fatal(err)
-		}
-		name := p.GetDestination().GetName()
+		name := fmt.Sprintf("dst/a/b:%d", i+1)
+		body := newer(t, &plan.Destination{Name: name, Backends: []plan.Backend{{Name: "x", LB: model.Random}}}, func(m protoreflect.Message) {
+			b := at(m, "destination", "backends", 0).Message()
+			b.Set(b.Descriptor().Fields().ByName("lb"), protoreflect.ValueOfEnum(77))
+		})
 		source.mu.Lock()
 		source.answers[Key{"myapp", name}] = Found{Resource: &plan.Encoded{Name: name, Version: Version(body), Body: body}}
 		source.mu.Unlock()

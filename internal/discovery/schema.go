@@ -6,94 +6,94 @@ import (
 )
 
 // The functions of this file describe the messages of api/fairlead/v1/resource.proto, one line per field, in ascending
-// order of the numbers written there. Each serves both directions.
+// order of the numbers. Each serves all directions; the .proto file is printed from them (go test -update).
 
 func (c *coder) key(k *model.Key) {
-	text(c, 1, &k.Namespace)
-	text(c, 2, &k.Name)
+	text(c, 1, "namespace", &k.Namespace)
+	text(c, 2, "name", &k.Name)
 }
 
 func (c *coder) locality(l *model.Locality) {
-	text(c, 1, &l.Region)
-	text(c, 2, &l.Zone)
-	text(c, 3, &l.SubZone)
+	text(c, 1, "region", &l.Region)
+	text(c, 2, "zone", &l.Zone)
+	text(c, 3, "sub_zone", &l.SubZone)
 }
 
 func (c *coder) destination(d *plan.Destination) {
-	text(c, 1, &d.Name)
-	text(c, 2, &d.Host)
-	c.uint16(3, &d.Port)
-	part(c, 4, &d.Service, (*coder).key)
-	enum(c, 5, &d.Protocol, model.UDP, model.Undeclared)
-	list(c, 6, &d.Routes, (*coder).route)
-	list(c, 7, &d.TCP, (*coder).tcpRoute)
-	list(c, 8, &d.Backends, (*coder).backend)
-	c.addrs(9, &d.Addresses)
-	c.bool(11, &d.OutOfMesh)
+	text(c, 1, "name", &d.Name)
+	text(c, 2, "host", &d.Host)
+	c.uint16(3, "port", &d.Port)
+	part(c, 4, "service", &d.Service, (*coder).key)
+	enum(c, 5, "protocol", &d.Protocol, upTo(model.UDP, model.Undeclared))
+	list(c, 6, "routes", &d.Routes, (*coder).route)
+	list(c, 7, "tcp", &d.TCP, (*coder).tcpRoute)
+	list(c, 8, "backends", &d.Backends, (*coder).backend)
+	c.addrs(9, "addresses", &d.Addresses)
+	c.bool(11, "out_of_mesh", &d.OutOfMesh)
 }
 
 func (c *coder) backend(b *plan.Backend) {
-	text(c, 1, &b.Name)
-	text(c, 2, &b.Host)
-	c.uint16(3, &b.Port)
-	text(c, 4, &b.Subset)
-	part(c, 5, &b.Service, (*coder).key)
-	text(c, 6, &b.Rule)
-	text(c, 7, &b.Type)
-	text(c, 8, &b.Missing)
-	c.int(9, &b.MissingStatus)
-	c.texts(10, &b.Shards)
-	list(c, 11, &b.DNS, (*coder).dnsEndpoint)
-	enum(c, 12, &b.LB, model.Passthrough, model.LeastRequest)
-	part(c, 13, &b.TLS, (*coder).tls)
+	text(c, 1, "name", &b.Name)
+	text(c, 2, "host", &b.Host)
+	c.uint16(3, "port", &b.Port)
+	text(c, 4, "subset", &b.Subset)
+	part(c, 5, "service", &b.Service, (*coder).key)
+	text(c, 6, "rule", &b.Rule)
+	text(c, 7, "type", &b.Type)
+	text(c, 8, "missing", &b.Missing)
+	c.int(9, "missing_status", &b.MissingStatus)
+	c.texts(10, "shards", &b.Shards)
+	list(c, 11, "dns", &b.DNS, (*coder).dnsEndpoint)
+	enum(c, 12, "lb", &b.LB, upTo(model.Passthrough, model.LeastRequest))
+	part(c, 13, "tls", &b.TLS, (*coder).tls)
 	if c.unknownTLS { // plaintext, or another peer's certificate, would be a guess
 		c.unknownTLS = false
 		b.Missing, b.MissingStatus = "this sidecar is too old for the TLS mode of the DestinationRule", 503
 	}
-	c.duration(14, &b.ConnectTimeout)
-	c.duration(15, &b.TCPIdleTimeout)
-	c.duration(16, &b.HTTPIdleTimeout)
-	c.uint32(17, &b.MaxConnections)
-	c.uint32(18, &b.MaxPendingRequests)
-	c.uint32(19, &b.MaxRequests)
-	c.uint32(20, &b.MaxRequestsPerConnection)
-	enum(c, 21, &b.Proximity, model.OnlySameNode, model.AnyDistance)
-	c.bool(22, &b.ClientAffinity)
+	c.duration(14, "connect_timeout", &b.ConnectTimeout)
+	c.duration(15, "tcp_idle_timeout", &b.TCPIdleTimeout)
+	c.duration(16, "http_idle_timeout", &b.HTTPIdleTimeout)
+	c.uint32(17, "max_connections", &b.MaxConnections)
+	c.uint32(18, "max_pending_requests", &b.MaxPendingRequests)
+	c.uint32(19, "max_requests", &b.MaxRequests)
+	c.uint32(20, "max_requests_per_connection", &b.MaxRequestsPerConnection)
+	enum(c, 21, "proximity", &b.Proximity, upTo(model.OnlySameNode, model.AnyDistance))
+	c.bool(22, "client_affinity", &b.ClientAffinity)
 }
 
 func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {
-	text(c, 1, &e.Host)
-	c.uint16(2, &e.Port)
-	c.uint32(3, &e.Weight)
+	text(c, 1, "host", &e.Host)
+	c.uint16(2, "port", &e.Port)
+	c.uint32(3, "weight", &e.Weight)
 }
 
 func (c *coder) tls(t *model.TLSSettings) {
 	before := c.newer
-	enum(c, 1, &t.Mode, model.TLSIstioMutual, model.TLSUnset)
+	enum(c, 1, "mode", &t.Mode, upTo(model.TLSIstioMutual, model.TLSUnset))
 	c.unknownTLS = c.newer > before
-	text(c, 2, &t.SNI)
-	c.texts(3, &t.SubjectAltNames)
-	text(c, 4, &t.ClientCert)
-	text(c, 5, &t.Key)
-	text(c, 6, &t.CACert)
-	text(c, 7, &t.CredentialName)
-	c.bool(8, &t.InsecureSkipVerify)
+	text(c, 2, "sni", &t.SNI)
+	c.texts(3, "subject_alt_names", &t.SubjectAltNames)
+	text(c, 4, "client_cert", &t.ClientCert)
+	text(c, 5, "key", &t.Key)
+	text(c, 6, "ca_cert", &t.CACert)
+	text(c, 7, "credential_name", &t.CredentialName)
+	c.bool(8, "insecure_skip_verify", &t.InsecureSkipVerify)
 }
 
 func (c *coder) route(r *plan.Route) {
-	text(c, 1, &r.Name)
-	text(c, 2, &r.Origin)
-	list(c, 3, &r.Matches, (*coder).httpMatch)
-	optional(c, 4, &r.Redirect, (*coder).redirect)
-	optional(c, 5, &r.Direct, (*coder).direct)
-	list(c, 6, &r.Backends, (*coder).weighted)
-	optional(c, 7, &r.Rewrite, (*coder).rewrite)
-	part(c, 8, &r.Headers, (*coder).headerOps)
-	c.duration(9, &r.Timeout)
-	c.duration(10, &r.BackendTimeout)
-	part(c, 11, &r.Retry, (*coder).retry)
-	optional(c, 12, &r.Fault, (*coder).fault)
-	list(c, 13, &r.Mirrors, (*coder).mirror)
+	text(c, 1, "name", &r.Name)
+	text(c, 2, "origin", &r.Origin)
+	list(c, 3, "matches", &r.Matches, (*coder).httpMatch)
+	optional(c, 4, "redirect", &r.Redirect, (*coder).redirect)
+	optional(c, 5, "direct", &r.Direct, (*coder).direct)
+	list(c, 6, "backends", &r.Backends, (*coder).weighted)
+	optional(c, 7, "rewrite", &r.Rewrite, (*coder).rewrite)
+	part(c, 8, "headers", &r.Headers, (*coder).headerOps)
+	c.duration(9, "timeout", &r.Timeout)
+	c.duration(10, "backend_timeout", &r.BackendTimeout)
+	part(c, 11, "retry", &r.Retry, (*coder).retry)
+	optional(c, 12, "fault", &r.Fault, (*coder).fault)
+	list(c, 13, "mirrors", &r.Mirrors, (*coder).mirror)
 	if c.unknownMatch {
 		c.unknownMatch = false
 		refuseRoute(r)
@@ -109,177 +109,177 @@ func refuseRoute(r *plan.Route) {
 
 func (c *coder) stringMatch(m *model.StringMatch) {
 	before := c.newer
-	enum(c, 1, &m.Kind, model.Present, model.Present)
+	enum(c, 1, "kind", &m.Kind, upTo(model.Present, model.Present))
 	c.unknownMatch = c.unknownMatch || c.newer > before
-	text(c, 2, &m.Value)
-	c.bool(3, &m.IgnoreCase)
+	text(c, 2, "value", &m.Value)
+	c.bool(3, "ignore_case", &m.IgnoreCase)
 }
 
 func (c *coder) namedMatch(m *model.NamedMatch) {
 	before := c.newer
-	text(c, 1, &m.Name)
-	part(c, 2, &m.Match, (*coder).stringMatch)
-	c.bool(3, &m.Invert)
+	text(c, 1, "name", &m.Name)
+	part(c, 2, "match", &m.Match, (*coder).stringMatch)
+	c.bool(3, "invert", &m.Invert)
 	if c.newer > before {
 		m.Invert = false
 	}
 }
 
 func (c *coder) httpMatch(m *model.HTTPMatch) {
-	text(c, 1, &m.Name)
-	optional(c, 2, &m.URI, (*coder).stringMatch)
-	optional(c, 3, &m.Scheme, (*coder).stringMatch)
-	optional(c, 4, &m.Method, (*coder).stringMatch)
-	optional(c, 5, &m.Authority, (*coder).stringMatch)
-	list(c, 6, &m.Headers, (*coder).namedMatch)
-	list(c, 7, &m.Query, (*coder).namedMatch)
-	c.uint16(8, &m.Port)
-	c.labels(9, &m.SourceLabels)
-	text(c, 10, &m.SourceNamespace)
+	text(c, 1, "name", &m.Name)
+	optional(c, 2, "uri", &m.URI, (*coder).stringMatch)
+	optional(c, 3, "scheme", &m.Scheme, (*coder).stringMatch)
+	optional(c, 4, "method", &m.Method, (*coder).stringMatch)
+	optional(c, 5, "authority", &m.Authority, (*coder).stringMatch)
+	list(c, 6, "headers", &m.Headers, (*coder).namedMatch)
+	list(c, 7, "query", &m.Query, (*coder).namedMatch)
+	c.uint16(8, "port", &m.Port)
+	c.labels(9, "source_labels", &m.SourceLabels)
+	text(c, 10, "source_namespace", &m.SourceNamespace)
 }
 
 func (c *coder) redirect(r *model.Redirect) {
-	text(c, 1, &r.Scheme)
-	text(c, 2, &r.Authority)
-	text(c, 3, &r.Path)
-	c.bool(4, &r.ReplacePrefix)
-	c.bool(5, &r.HasPath)
-	c.uint16(6, &r.Port)
-	enum(c, 7, &r.PortMode, model.PortFromRequestAlways, model.PortKeep)
-	c.int(8, &r.Code)
+	text(c, 1, "scheme", &r.Scheme)
+	text(c, 2, "authority", &r.Authority)
+	text(c, 3, "path", &r.Path)
+	c.bool(4, "replace_prefix", &r.ReplacePrefix)
+	c.bool(5, "has_path", &r.HasPath)
+	c.uint16(6, "port", &r.Port)
+	enum(c, 7, "port_mode", &r.PortMode, upTo(model.PortFromRequestAlways, model.PortKeep))
+	c.int(8, "code", &r.Code)
 }
 
 func (c *coder) direct(d *model.DirectResponse) {
-	c.int(1, &d.Status)
-	c.bytes(2, &d.Body)
+	c.int(1, "status", &d.Status)
+	c.bytes(2, "body", &d.Body)
 }
 
 func (c *coder) rewrite(r *model.Rewrite) {
-	text(c, 1, &r.Authority)
-	text(c, 2, &r.Path)
-	c.bool(3, &r.HasPath)
-	c.bool(4, &r.ReplacePrefix)
-	text(c, 5, &r.Regex)
-	text(c, 6, &r.Substitution)
+	text(c, 1, "authority", &r.Authority)
+	text(c, 2, "path", &r.Path)
+	c.bool(3, "has_path", &r.HasPath)
+	c.bool(4, "replace_prefix", &r.ReplacePrefix)
+	text(c, 5, "regex", &r.Regex)
+	text(c, 6, "substitution", &r.Substitution)
 }
 
 func (c *coder) headerOps(h *model.HeaderOps) {
-	part(c, 1, &h.Request, (*coder).headerChange)
-	part(c, 2, &h.Response, (*coder).headerChange)
+	part(c, 1, "request", &h.Request, (*coder).headerChange)
+	part(c, 2, "response", &h.Response, (*coder).headerChange)
 }
 
 func (c *coder) headerChange(h *model.HeaderChange) {
-	list(c, 1, &h.Set, (*coder).headerValue)
-	list(c, 2, &h.Add, (*coder).headerValue)
-	c.texts(3, &h.Remove)
+	list(c, 1, "set", &h.Set, (*coder).headerValue)
+	list(c, 2, "add", &h.Add, (*coder).headerValue)
+	c.texts(3, "remove", &h.Remove)
 }
 
 func (c *coder) headerValue(h *model.HeaderValue) {
-	text(c, 1, &h.Name)
-	text(c, 2, &h.Value)
+	text(c, 1, "name", &h.Name)
+	text(c, 2, "value", &h.Value)
 }
 
 func (c *coder) weighted(w *plan.WeightedBackend) {
-	c.uint16(1, &w.Backend)
-	c.uint32(2, &w.Weight)
-	part(c, 3, &w.Headers, (*coder).headerOps)
-	optional(c, 4, &w.Rewrite, (*coder).rewrite)
+	c.uint16(1, "backend", &w.Backend)
+	c.uint32(2, "weight", &w.Weight)
+	part(c, 3, "headers", &w.Headers, (*coder).headerOps)
+	optional(c, 4, "rewrite", &w.Rewrite, (*coder).rewrite)
 }
 
 func (c *coder) retry(r *model.Retry) {
-	c.int(1, &r.Attempts)
-	c.duration(2, &r.PerTryTimeout)
-	c.texts(3, &r.On)
-	c.ints(4, &r.Codes)
-	c.duration(5, &r.Backoff)
+	c.int(1, "attempts", &r.Attempts)
+	c.duration(2, "per_try_timeout", &r.PerTryTimeout)
+	c.texts(3, "on", &r.On)
+	c.ints(4, "codes", &r.Codes)
+	c.duration(5, "backoff", &r.Backoff)
 }
 
 func (c *coder) fault(f *model.Fault) {
-	c.duration(1, &f.Delay)
-	c.double(2, &f.DelayPercent)
-	c.int(3, &f.AbortStatus)
-	c.double(4, &f.AbortPercent)
+	c.duration(1, "delay", &f.Delay)
+	c.double(2, "delay_percent", &f.DelayPercent)
+	c.int(3, "abort_status", &f.AbortStatus)
+	c.double(4, "abort_percent", &f.AbortPercent)
 }
 
 func (c *coder) mirror(m *plan.Mirror) {
-	c.uint16(1, &m.Backend)
-	c.double(2, &m.Percent)
+	c.uint16(1, "backend", &m.Backend)
+	c.double(2, "percent", &m.Percent)
 }
 
 func (c *coder) tcpRoute(r *plan.TCPRoute) {
-	text(c, 1, &r.Origin)
-	list(c, 2, &r.Matches, (*coder).tcpMatch)
-	list(c, 3, &r.Backends, (*coder).weighted)
+	text(c, 1, "origin", &r.Origin)
+	list(c, 2, "matches", &r.Matches, (*coder).tcpMatch)
+	list(c, 3, "backends", &r.Backends, (*coder).weighted)
 }
 
 func (c *coder) tcpMatch(m *model.TCPMatch) {
-	c.texts(1, &m.DestinationSubnets)
-	c.uint16(2, &m.Port)
-	c.texts(3, &m.SNI)
-	c.labels(4, &m.SourceLabels)
-	text(c, 5, &m.SourceNamespace)
+	c.texts(1, "destination_subnets", &m.DestinationSubnets)
+	c.uint16(2, "port", &m.Port)
+	c.texts(3, "sni", &m.SNI)
+	c.labels(4, "source_labels", &m.SourceLabels)
+	text(c, 5, "source_namespace", &m.SourceNamespace)
 }
 
 func (c *coder) workloadInfo(i *plan.WorkloadInfo) {
-	text(c, 1, &i.Namespace)
-	text(c, 2, &i.Pod)
-	text(c, 3, &i.Name)
-	text(c, 4, &i.App)
-	text(c, 5, &i.Version)
-	text(c, 6, &i.CanonicalName)
-	text(c, 7, &i.CanonicalRevision)
-	text(c, 8, &i.Cluster)
-	text(c, 9, &i.Node)
+	text(c, 1, "namespace", &i.Namespace)
+	text(c, 2, "pod", &i.Pod)
+	text(c, 3, "name", &i.Name)
+	text(c, 4, "app", &i.App)
+	text(c, 5, "version", &i.Version)
+	text(c, 6, "canonical_name", &i.CanonicalName)
+	text(c, 7, "canonical_revision", &i.CanonicalRevision)
+	text(c, 8, "cluster", &i.Cluster)
+	text(c, 9, "node", &i.Node)
 }
 
 func (c *coder) workload(w *plan.Workload) {
-	c.addr(1, &w.IP)
-	part(c, 2, &w.Key, (*coder).key)
-	c.addrs(3, &w.IPs)
-	text(c, 4, &w.ServiceAccount)
-	text(c, 5, &w.Identity)
-	c.bool(6, &w.Meshed)
-	part(c, 7, &w.Locality, (*coder).locality)
-	part(c, 8, &w.Info, (*coder).workloadInfo)
-	c.labels(9, &w.Labels)
-	text(c, 10, &w.Inbound)
+	c.addr(1, "ip", &w.IP)
+	part(c, 2, "key", &w.Key, (*coder).key)
+	c.addrs(3, "ips", &w.IPs)
+	text(c, 4, "service_account", &w.ServiceAccount)
+	text(c, 5, "identity", &w.Identity)
+	c.bool(6, "meshed", &w.Meshed)
+	part(c, 7, "locality", &w.Locality, (*coder).locality)
+	part(c, 8, "info", &w.Info, (*coder).workloadInfo)
+	c.labels(9, "labels", &w.Labels)
+	text(c, 10, "inbound", &w.Inbound)
 }
 
 func (c *coder) inbound(p *plan.InboundPolicy) {
-	text(c, 1, &p.Name)
-	list(c, 2, &p.Ports, (*coder).inboundPort)
-	enum(c, 3, &p.MTLS, model.MTLSDisable, model.MTLSStrict)
-	text(c, 4, &p.MTLSOrigin)
+	text(c, 1, "name", &p.Name)
+	list(c, 2, "ports", &p.Ports, (*coder).inboundPort)
+	enum(c, 3, "mtls", &p.MTLS, upTo(model.MTLSDisable, model.MTLSStrict))
+	text(c, 4, "mtls_origin", &p.MTLSOrigin)
 }
 
 func (c *coder) inboundPort(p *plan.InboundPort) {
-	c.uint16(1, &p.Port)
-	enum(c, 2, &p.Protocol, model.UDP, model.Undeclared)
-	enum(c, 3, &p.MTLS, model.MTLSDisable, model.MTLSStrict)
-	part(c, 4, &p.Service, (*coder).key)
-	text(c, 5, &p.Host)
-	text(c, 6, &p.MTLSOrigin)
+	c.uint16(1, "port", &p.Port)
+	enum(c, 2, "protocol", &p.Protocol, upTo(model.UDP, model.Undeclared))
+	enum(c, 3, "mtls", &p.MTLS, upTo(model.MTLSDisable, model.MTLSStrict))
+	part(c, 4, "service", &p.Service, (*coder).key)
+	text(c, 5, "host", &p.Host)
+	text(c, 6, "mtls_origin", &p.MTLSOrigin)
 }
 
 func (c *coder) dnsName(n *plan.DNSName) {
-	text(c, 1, &n.Host)
-	c.addrs(2, &n.Addresses)
-	text(c, 3, &n.CNAME)
-	c.duration(4, &n.TTL)
+	text(c, 1, "host", &n.Host)
+	c.addrs(2, "addresses", &n.Addresses)
+	text(c, 3, "cname", &n.CNAME)
+	c.duration(4, "ttl", &n.TTL)
 }
 
 func (c *coder) trust(t *plan.TrustBundle) {
-	text(c, 1, &t.TrustDomain)
-	c.texts(2, &t.Roots)
-	c.texts(3, &t.Aliases)
+	text(c, 1, "trust_domain", &t.TrustDomain)
+	c.texts(2, "roots", &t.Roots)
+	c.texts(3, "aliases", &t.Aliases)
 }
 
 func (c *coder) mesh(m *plan.MeshGlobal) {
-	text(c, 1, &m.TrustDomain)
-	text(c, 2, &m.ClusterDomain)
-	text(c, 3, &m.ClusterID)
-	c.bool(4, &m.RefuseUnknown)
-	enum(c, 5, &m.AccessLog, plan.AccessLogJSON, plan.AccessLogText)
-	enum(c, 6, &m.Paths, plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes)
-	packed(c, 7, &m.NamedPorts, func(p uint16) uint64 { return uint64(p) }, func(u uint64) uint16 { return uint16(u) }) //nolint:gosec // what is no port names none
+	text(c, 1, "trust_domain", &m.TrustDomain)
+	text(c, 2, "cluster_domain", &m.ClusterDomain)
+	text(c, 3, "cluster_id", &m.ClusterID)
+	c.bool(4, "refuse_unknown", &m.RefuseUnknown)
+	enum(c, 5, "access_log", &m.AccessLog, upTo(plan.AccessLogJSON, plan.AccessLogText))
+	enum(c, 6, "path_normalization", &m.Paths, upTo(plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes))
+	c.uint16s(7, "named_ports", &m.NamedPorts)
 }

@@ -18,12 +18,12 @@ type stringTable struct {
 
 // shard walks its endpoints before its table when encoding, because they fill the table.
 func (c *coder) shard(s *plan.EndpointShard) {
-	text(c, 1, &s.Name)
+	text(c, 1, "name", &s.Name)
 	c.table = &stringTable{}
-	if c.decoding {
-		c.texts(2, &c.table.strings)
+	if c.decoding || c.describe != nil {
+		c.texts(2, "strings", &c.table.strings)
 		c.checkTable()
-		list(c, 3, &s.Endpoints, (*coder).endpoint)
+		list(c, 3, "endpoints", &s.Endpoints, (*coder).endpoint)
 		if c.err == nil && c.table.used != uint64(len(c.table.strings)) {
 			c.fail(2, errTableOrder)
 		}
@@ -31,12 +31,12 @@ func (c *coder) shard(s *plan.EndpointShard) {
 	}
 	c.table.index = make(map[string]uint64)
 	endpoints := coder{table: c.table}
-	list(&endpoints, 3, &s.Endpoints, (*coder).endpoint)
+	list(&endpoints, 3, "endpoints", &s.Endpoints, (*coder).endpoint)
 	if endpoints.err != nil && c.err == nil {
 		c.err, c.path = endpoints.err, endpoints.path
 		return
 	}
-	c.texts(2, &c.table.strings)
+	c.texts(2, "strings", &c.table.strings)
 	c.buf = append(c.buf, endpoints.buf...)
 }
 
@@ -78,8 +78,8 @@ func (t *stringTable) lookUp(n uint64) (string, bool) {
 }
 
 // shared carries a string as its number in the table.
-func (c *coder) shared(n protowire.Number, v *string) {
-	if c.err != nil {
+func (c *coder) shared(n protowire.Number, name string, v *string) {
+	if c.done(n, name, "uint32") {
 		return
 	}
 	var number uint64
@@ -102,24 +102,27 @@ func (c *coder) get(n protowire.Number, number uint64) string {
 
 func (c *coder) endpoint(e *plan.Endpoint) {
 	addr, port := e.Addr.Addr(), e.Addr.Port()
-	c.addr(1, &addr)
-	c.uint16(2, &port)
+	c.addr(1, "address", &addr)
+	c.uint16(2, "port", &port)
 	e.Addr = netip.AddrPortFrom(addr, port)
-	c.uint32(3, &e.Weight)
-	enum(c, 4, &e.Health, plan.Draining, plan.Draining)
-	c.bool(5, &e.Meshed)
-	c.shared(6, &e.Locality.Region)
-	c.shared(7, &e.Locality.Zone)
-	c.shared(8, &e.Locality.SubZone)
-	c.shared(9, &e.Identity)
-	c.shared(10, &e.Workload.Namespace)
-	c.shared(11, &e.Workload.Pod)
-	c.shared(12, &e.Workload.Name)
-	c.shared(13, &e.Workload.App)
-	c.shared(14, &e.Workload.Version)
-	c.shared(15, &e.Workload.CanonicalName)
-	c.shared(16, &e.Workload.CanonicalRevision)
-	c.shared(17, &e.Workload.Cluster)
-	c.shared(18, &e.Workload.Node)
+	c.uint32(3, "weight", &e.Weight)
+	enum(c, 4, "health", &e.Health, upTo(plan.Draining, plan.Draining))
+	c.bool(5, "meshed", &e.Meshed)
+	c.shared(6, "region", &e.Locality.Region)
+	c.shared(7, "zone", &e.Locality.Zone)
+	c.shared(8, "sub_zone", &e.Locality.SubZone)
+	c.shared(9, "identity", &e.Identity)
+	c.shared(10, "namespace", &e.Workload.Namespace)
+	c.shared(11, "pod", &e.Workload.Pod)
+	c.shared(12, "workload", &e.Workload.Name)
+	c.shared(13, "app", &e.Workload.App)
+	c.shared(14, "version", &e.Workload.Version)
+	c.shared(15, "canonical_name", &e.Workload.CanonicalName)
+	c.shared(16, "canonical_revision", &e.Workload.CanonicalRevision)
+	c.shared(17, "cluster", &e.Workload.Cluster)
+	c.shared(18, "node", &e.Workload.Node)
+	if c.done(19, "subsets", "repeated uint32") {
+		return
+	}
 	packed(c, 19, &e.Subsets, c.table.number, func(number uint64) string { return c.get(19, number) })
 }

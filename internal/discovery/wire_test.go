@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,10 +15,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/types/dynamicpb"
 
-	fairleadv1 "fairlead.dev/fairlead/api/fairlead/v1"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -27,23 +27,12 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
 		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true,
 	}
-	want := &fairleadv1.DeltaRequest{
-		Node: &fairleadv1.Node{Id: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
-		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
-		Ack: 7, Nack: []*fairleadv1.Nack{{Nonce: 8, Errors: []*fairleadv1.ResourceError{{Name: "dst/x", Message: "bad"}, {Name: "dst/y", Message: "worse"}}}}, More: true,
+	c := readContract(t)
+	theirs := c.read(t, "DeltaRequest", request.append(nil))
+	if path := unknownField(theirs) + unsetField(theirs); path != "" {
+		t.Errorf("%s is unknown to the contract, or not sent though it is set", path)
 	}
-	var got fairleadv1.DeltaRequest
-	if err := proto.Unmarshal(request.append(nil), &got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(want, &got, protocmp.Transform()); diff != "" {
-		t.Errorf("request read by protobuf (-want +got):\n%s", diff)
-	}
-	theirs, err := proto.Marshal(want)
-	if err != nil {
-		t.Fatal(err)
-	}
-	back, err := parseRequest(theirs)
+	back, err := parseRequest(deterministic(t, theirs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,18 +48,15 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 		Nonce: 3, Removed: []string{"dst/z"}, Synced: true,
 		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}, {Name: "z", Refused: "too many"}},
 	}
-	var gotResponse fairleadv1.DeltaResponse
-	if err := proto.Unmarshal(response.append(nil), &gotResponse); err != nil {
-		t.Fatal(err)
+	theirs = c.read(t, "DeltaResponse", response.append(nil))
+	if path := unknownField(theirs); path != "" {
+		t.Errorf("%s is unknown to the contract", path)
 	}
-	if r := gotResponse.GetResources(); len(r) != 4 || r[3].GetRefused() != "too many" || r[0].GetBody().GetMesh().GetClusterId() != "test" || r[1].GetBody() != nil || r[2].GetVersion() != "" {
-		t.Errorf("response read by protobuf = %v", &gotResponse)
+	got := fmt.Sprint(at(theirs, "resources").List().Len(), at(theirs, "resources", 3, "refused"), at(theirs, "resources", 0, "body", "mesh", "cluster_id"), at(theirs, "resources", 1, "version"))
+	if want := "4 too many test w"; got != want {
+		t.Errorf("response read by protobuf = %s, want %s", got, want)
 	}
-	theirs, err = proto.Marshal(&gotResponse)
-	if err != nil {
-		t.Fatal(err)
-	}
-	backResponse, err := parseResponse(theirs)
+	backResponse, err := parseResponse(deterministic(t, theirs))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,24 +103,21 @@ func prefixed(message []byte) []byte {
 	return append(binary.BigEndian.AppendUint32([]byte{0}, uint32(len(message))), message...)
 }
 
-func TestStreamWithGeneratedClient(t *testing.T) {
+// TestStreamWithForeignClient: a client that knows the .proto files and nothing else has what it asks for.
+func TestStreamWithForeignClient(t *testing.T) {
 	source := newFakeSource()
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
 	w := start(t, source)
+	c := readContract(t)
 	requests, writer := io.Pipe()
-	send := func(r *fairleadv1.DeltaRequest) {
-		b, err := proto.Marshal(r)
-		if err != nil {
-			t.Error(err)
-		}
-		if _, err := writer.Write(prefixed(b)); err != nil {
-			t.Error(err)
-		}
+	hello := c.message(t, "DeltaRequest")
+	if err := protojson.Unmarshal([]byte(`{"node": {"id": "grpcurl"}, "subscribe": ["`+alias+`", "host/nobody:80"]}`), hello); err != nil {
+		t.Fatal(err)
 	}
-	go send(&fairleadv1.DeltaRequest{Node: &fairleadv1.Node{Id: "grpcurl"}, Subscribe: []string{alias, "host/nobody:80"}})
+	go writer.Write(prefixed(deterministic(t, hello)))
 	resp := grpcCall(t, w, "/fairlead.v1.Discovery/Stream", "token-of-x", requests)
 	defer resp.Body.Close()
-	receive := func() *fairleadv1.DeltaResponse {
+	receive := func() *dynamicpb.Message {
 		var head [5]byte
 		if _, err := io.ReadFull(resp.Body, head[:]); err != nil {
 			t.Fatal(err)
@@ -143,21 +126,18 @@ func TestStreamWithGeneratedClient(t *testing.T) {
 		if _, err := io.ReadFull(resp.Body, b); err != nil {
 			t.Fatal(err)
 		}
-		var r fairleadv1.DeltaResponse
-		if err := proto.Unmarshal(b, &r); err != nil {
-			t.Fatal(err)
-		}
-		return &r
+		return c.read(t, "DeltaResponse", b)
 	}
 	var names []string
 	for r := receive(); ; r = receive() {
-		for _, a := range r.GetResources() {
-			names = append(names, a.GetName())
-			if d := a.GetBody().GetDestination(); d != nil && d.GetRoutes()[0].GetName() != "a" {
-				t.Errorf("destination = %v", d)
+		for i := range at(r, "resources").List().Len() {
+			name := at(r, "resources", i, "name").String()
+			names = append(names, name)
+			if strings.HasPrefix(name, "dst/") && at(r, "resources", i, "body", "destination", "routes", 0, "name").String() != "a" {
+				t.Errorf("response = %v", r)
 			}
 		}
-		if r.GetSynced() {
+		if at(r, "synced").Bool() {
 			break
 		}
 	}

@@ -62,6 +62,23 @@ const (
 	TLSIstioMutual
 )
 
+// String gives Istio's word.
+func (m TLSMode) String() string {
+	switch m {
+	case TLSUnset:
+		return "UNSET"
+	case TLSDisable:
+		return "DISABLE"
+	case TLSSimple:
+		return "SIMPLE"
+	case TLSMutual:
+		return "MUTUAL"
+	case TLSIstioMutual:
+		return "ISTIO_MUTUAL"
+	}
+	return "invalid"
+}
+
 // TrafficPolicy is how to call. Zero fields mean "not said" and inherit.
 type TrafficPolicy struct {
 	LB  LBKind

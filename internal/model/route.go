@@ -59,6 +59,23 @@ const (
 	Present
 )
 
+// String gives the word for the comparison.
+func (k MatchKind) String() string {
+	switch k {
+	case Exact:
+		return "exact"
+	case Prefix:
+		return "prefix"
+	case PathPrefix:
+		return "path prefix"
+	case Regex:
+		return "regex"
+	case Present:
+		return "present"
+	}
+	return "invalid"
+}
+
 // StringMatch compares one string.
 type StringMatch struct {
 	Kind       MatchKind
@@ -155,6 +172,21 @@ const (
 	// PortFromRequestAlways names it, be it the standard one (Istio's FROM_REQUEST_PORT).
 	PortFromRequestAlways
 )
+
+// String gives the rule in two or three words.
+func (m PortMode) String() string {
+	switch m {
+	case PortKeep:
+		return "keep"
+	case PortFromProtocolDefault:
+		return "protocol default"
+	case PortFromRequest:
+		return "from request"
+	case PortFromRequestAlways:
+		return "from request always"
+	}
+	return "invalid"
+}
 
 // DirectResponse answers without calling anybody.
 type DirectResponse struct {

@@ -274,6 +274,19 @@ const (
 	AccessLogJSON
 )
 
+// String gives the word of the control plane's flag.
+func (f AccessLogFormat) String() string {
+	switch f {
+	case AccessLogOff:
+		return "off"
+	case AccessLogText:
+		return "text"
+	case AccessLogJSON:
+		return "json"
+	}
+	return "invalid"
+}
+
 // PathNormalization says which spellings of a path are made one before rules look at it, and before it goes on.
 type PathNormalization uint8
 
