@@ -235,7 +235,7 @@ func share(random, total uint64) uint64 {
 	return at
 }
 
-// headerMatcher compares the value of a header, all of its fields joined by commas (RFC 9110 §5.3).
+// headerMatcher compares the value of a header, all of its fields joined.
 type headerMatcher struct {
 	name   string
 	from   headerOrigin
@@ -299,7 +299,9 @@ func (h *headerMatcher) find(req *httpx.Request) (value []byte, ok bool) {
 	return nil, false
 }
 
-// joined gives the values of all fields of a name. Where there are several, the result is scratch memory.
+// joined gives the values of all fields of a name, with commas between them (RFC 9110 §5.3), and between cookies what stands
+// between cookies: HTTP/2 takes them apart and puts them together so (RFC 9113 §8.2.3), and some clients of HTTP/1.1 write
+// several lines although they must not (RFC 6265 §5.4). Where there are several, the result is scratch memory.
 func joined(f *httpx.Fields, name string) (value []byte, ok bool) {
 	first := f.Next(name, 0)
 	if first < 0 {
@@ -310,10 +312,14 @@ func joined(f *httpx.Fields, name string) (value []byte, ok bool) {
 	if next < 0 {
 		return value, true
 	}
-	all := append(f.Scratch(f.Size()+f.Len()), value...)
+	between := ","
+	if name == "cookie" {
+		between = "; "
+	}
+	all := append(f.Scratch(f.Size()+len(between)*f.Len()), value...)
 	for ; next >= 0; next = f.Next(name, next+1) {
 		_, value = f.At(next)
-		all = append(append(all, ','), value...)
+		all = append(append(all, between...), value...)
 	}
 	return all, true
 }

@@ -90,6 +90,7 @@ func TestMatch(t *testing.T) {
 		{"the port is the one called", model.HTTPMatch{Port: 80}, get("/"), true},
 		{"another port is not", model.HTTPMatch{Port: 81}, get("/"), false},
 		{"header names have no case", model.HTTPMatch{Headers: named("X-User", exact("a"))}, get("/", "x-user: a"), true},
+		{"cookies are joined as cookies are", model.HTTPMatch{Headers: named("Cookie", exact("a=1; b=2; c=3"))}, get("/", "cookie: a=1; b=2", "y: 1", "Cookie: c=3"), true},
 		{"values of one header are joined", model.HTTPMatch{Headers: named("x", exact("a,b"))}, get("/", "x: a", "y: 1", "X: b"), true},
 		{"one value of several is not enough", model.HTTPMatch{Headers: named("x", exact("a"))}, get("/", "x: a", "x: b"), false},
 		{"a missing header has no value", model.HTTPMatch{Headers: named("x", regex(".*"))}, get("/"), false},
