@@ -85,7 +85,7 @@ func (c *conn) onBlock(h frameHeader, block []byte) error {
 	defer c.mu.Unlock()
 	s := c.streams.get(h.id)
 	if s == nil {
-		return c.checkIdleStream(h)
+		return c.checkGoneStream(h)
 	}
 	if rule, code := c.deliver(s, h); rule != "" {
 		err := streamError(code, rule)
@@ -104,12 +104,12 @@ func (c *conn) onBlock(h frameHeader, block []byte) error {
 // mu is held.
 func (c *conn) deliver(s *stream, h frameHeader) (string, Code) {
 	switch {
+	case s.recvEnd:
+		return "HEADERS after END_STREAM", CodeStreamClosed
 	case c.head.tooLarge:
 		return "header list too large", CodeEnhanceYourCalm
 	case c.head.bad != "":
 		return c.head.bad, CodeProtocol
-	case s.recvEnd:
-		return "HEADERS after END_STREAM", CodeStreamClosed
 	case s.recvHead:
 		return c.deliverTrailers(s, h), CodeProtocol
 	}

@@ -28,6 +28,7 @@ type conn struct {
 	scratch httpx.Response // head being decoded; its memory is swapped into the stream
 	flood   bucket         // frames that cost us something and carry nothing
 	highest uint32         // largest stream of the peer (server)
+	past    past           // streams of the peer that are gone (server)
 
 	received  atomic.Uint32 // reads so far; a sign of life
 	large     atomic.Bool   // the reading goroutine holds a large buffer
@@ -299,6 +300,9 @@ func (c *conn) resetStream(s *stream, code Code, err error) {
 	}
 	out := c.control()
 	out.b = appendReset(out.b, s.id, code)
+	if c.server != nil && s.recvEnd {
+		c.past.add(goneStream{id: s.id})
+	}
 	c.closeStream(s, err)
 	if c.server == nil {
 		c.countCancel()

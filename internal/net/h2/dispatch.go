@@ -46,6 +46,10 @@ func (c *conn) onPriority(h frameHeader, p []byte) error {
 		if err := c.rejectStream(h.id, CodeFrameSize, "PRIORITY not 5 bytes long"); err != nil {
 			return err
 		}
+	case binary.BigEndian.Uint32(p)&maxStreamID == h.id:
+		if err := c.rejectStream(h.id, CodeProtocol, "stream depends on itself"); err != nil {
+			return err
+		}
 	}
 	return c.spend("PRIORITY frames")
 }
@@ -173,6 +177,9 @@ func (c *conn) onReset(h frameHeader, p []byte) error {
 	if s == nil {
 		return c.checkIdleStream(h)
 	}
+	if c.server != nil {
+		c.past.add(goneStream{id: s.id, reset: true})
+	}
 	answered := s.sentEnd
 	c.lose(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
 	if answered {
@@ -186,12 +193,32 @@ func (c *conn) onReset(h frameHeader, p []byte) error {
 func (c *conn) checkIdleStream(h frameHeader) error {
 	opened := h.id%2 == 1 && h.id < c.nextID
 	if c.server != nil {
-		opened = h.id%2 == 1 && h.id <= c.highest
+		opened = h.id%2 == 1 && h.id <= c.highest && !c.past.wasSkipped(h.id)
 	}
 	if opened {
 		return nil
 	}
 	return connError(CodeProtocol, "frame on an idle stream")
+}
+
+// checkGoneStream is checkIdleStream for HEADERS and DATA, which cannot have been in flight where the client itself had
+// ended the stream. mu is held.
+func (c *conn) checkGoneStream(h frameHeader) error {
+	if err := c.checkIdleStream(h); err != nil {
+		return err
+	}
+	if c.server == nil {
+		return nil
+	}
+	gone, ok := c.past.find(h.id)
+	if !ok {
+		return nil
+	}
+	if h.typ == frameHeaders && !gone.reset {
+		return connError(CodeStreamClosed, "HEADERS on a stream that both sides have ended")
+	}
+	c.refuse(h.id, CodeStreamClosed)
+	return c.charge(1)
 }
 
 // beginData accounts for a DATA frame before its payload, n bytes without padding, and tells whether a stream
@@ -207,7 +234,7 @@ func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
 	}
 	s := c.streams.get(h.id)
 	if s == nil {
-		if err := c.checkIdleStream(h); err != nil {
+		if err := c.checkGoneStream(h); err != nil {
 			return false, err
 		}
 		c.credit()
@@ -276,6 +303,9 @@ func (c *conn) checkDone(s *stream) {
 		s.closed = true
 		c.streams.del(s)
 		c.cancels.give()
+		if c.server != nil {
+			c.past.add(goneStream{id: s.id})
+		}
 	}
 }
 

@@ -168,6 +168,19 @@ func TestServerEndsConnection(t *testing.T) {
 		{"window_update_of_0", raw(http2.FrameWindowUpdate, 0, 0, "\x00\x00\x00\x00"), http2.ErrCodeProtocol},
 		{"window_overflow", raw(http2.FrameWindowUpdate, 0, 0, "\x7f\xff\xff\xff"), http2.ErrCodeFlowControl},
 		{"reset_of_idle_stream", raw(http2.FrameRSTStream, 0, 9, "\x00\x00\x00\x08"), http2.ErrCodeProtocol},
+		{"skipped_stream", func(p *peer) {
+			p.headers(5, p.get(), true)
+			p.headers(3, p.get(), true)
+		}, http2.ErrCodeProtocol},
+		{"data_on_a_skipped_stream", func(p *peer) {
+			p.headers(1, p.get(), true)
+			p.headers(9, p.get(), true)
+			p.f.WriteData(5, true, nil)
+		}, http2.ErrCodeProtocol},
+		{"reset_of_a_skipped_stream", func(p *peer) {
+			p.headers(9, p.get(), true)
+			p.f.WriteRSTStream(7, http2.ErrCodeCancel)
+		}, http2.ErrCodeProtocol},
 		{"reset_length", raw(http2.FrameRSTStream, 0, 1, "123"), http2.ErrCodeFrameSize},
 		{"priority_on_stream_0", raw(http2.FramePriority, 0, 0, "12345"), http2.ErrCodeProtocol},
 		{"ping_flood", func(p *peer) {
@@ -207,6 +220,58 @@ func TestServerEndsConnection(t *testing.T) {
 	}
 }
 
+// What comes on a stream that was answered: after the client's own end it is the client's fault, after a reset of ours it may
+// have been in flight.
+func TestFramesOnAnsweredStreams(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ended bool // by the client
+		late  func(*peer)
+		want  string // "" where it is ignored
+	}{
+		{"data_after_the_end", true, func(p *peer) { p.f.WriteData(1, true, []byte("x")) }, "RST_STREAM STREAM_CLOSED"},
+		{"request_after_the_end", true, func(p *peer) { p.headers(1, p.get(), true) }, "GOAWAY STREAM_CLOSED"},
+		{"data_in_flight", false, func(p *peer) { p.f.WriteData(1, false, []byte("x")) }, ""},
+		{"trailers_in_flight", false, func(p *peer) { p.headers(1, p.block("a", "b"), true) }, ""},
+		{"priority", true, func(p *peer) { p.f.WritePriority(1, http2.PriorityParam{}) }, ""},
+		{"window_update", true, func(p *peer) { p.f.WriteWindowUpdate(1, 9) }, ""},
+		{"reset", true, func(p *peer) { p.f.WriteRSTStream(1, http2.ErrCodeCancel) }, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, _ := clientOf(t, Options{Handler: func(s *ServerStream) {
+				s.Respond(&httpx.Response{Status: 204})
+				s.End(nil)
+			}})
+			p.headers(1, p.get(), tt.ended)
+			p.await("the response", func(f http2.Frame) bool {
+				return f.Header().StreamID == 1 && f.Header().Flags.Has(http2.FlagHeadersEndStream)
+			})
+			if !tt.ended {
+				p.awaitReset(1, http2.ErrCodeNo)
+			}
+			tt.late(p)
+			p.f.WritePing(false, [8]byte{1})
+			got := ""
+			p.await("what it makes of it", func(f http2.Frame) bool {
+				switch f := f.(type) {
+				case *http2.RSTStreamFrame:
+					got = "RST_STREAM " + f.ErrCode.String()
+				case *http2.GoAwayFrame:
+					got = "GOAWAY " + f.ErrCode.String()
+					return true
+				case *http2.PingFrame:
+					return f.IsAck()
+				}
+				return false
+			})
+			if got != tt.want {
+				t.Errorf("answered with %q, want %q", got, tt.want)
+			}
+			p.nc.Close()
+		})
+	}
+}
+
 func TestServerSaysGoodbye(t *testing.T) {
 	p, _ := clientOf(t, Options{Handler: echo})
 	p.f.WriteData(5, false, []byte("x"))
@@ -239,6 +304,24 @@ func TestServerResetsStream(t *testing.T) {
 			p.headers(1, post(p), true)
 			p.f.WriteData(1, true, []byte("1234"))
 		}, http2.ErrCodeStreamClosed},
+		{"request_after_end", func(p *peer) {
+			p.headers(1, post(p), true)
+			p.headers(1, post(p), true)
+		}, http2.ErrCodeStreamClosed},
+		{"data_after_reset", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.f.WriteRSTStream(1, http2.ErrCodeCancel)
+			p.f.WriteData(1, true, []byte("1234"))
+		}, http2.ErrCodeStreamClosed},
+		{"request_after_reset", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.f.WriteRSTStream(1, http2.ErrCodeCancel)
+			p.headers(1, post(p), true)
+		}, http2.ErrCodeStreamClosed},
+		{"priority_on_itself", func(p *peer) {
+			p.headers(1, post(p), false)
+			p.f.WriteRawFrame(http2.FramePriority, 0, 1, []byte{0, 0, 0, 1, 9})
+		}, http2.ErrCodeProtocol},
 		{"trailers_without_end", func(p *peer) {
 			p.headers(1, post(p), false)
 			p.headers(1, p.block("a", "b"), false)

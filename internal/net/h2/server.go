@@ -97,6 +97,7 @@ func (c *conn) drainAcked() {
 // newStream reads the head of a request and gives the stream to a handler.
 func (sv *Server) newStream(h frameHeader, block []byte) error {
 	c := &sv.conn
+	c.past.opened(h.id, c.highest)
 	c.highest = h.id
 	s, ok := c.pool.serverStreams.Get().(*ServerStream)
 	if !ok {
