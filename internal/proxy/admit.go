@@ -64,20 +64,9 @@ func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst neti
 	}
 	i.log.LogAttrs(ctx, level, "plain connections refused",
 		slog.Int("port", int(dst.Port())), slog.String("remote", who.remote.String()), slog.Any("error", why))
-	if i.access.Enabled() {
-		e := connectionEntry(time.Now(), who, dst)
-		e.Flags, e.Details, e.TransportFailure = "NR", "filter_chain_not_found", why.Error()
-		i.access.Log(&e)
-	}
-	i.connection(who, dst)(0, 0)
-}
-
-// connectionEntry is what the access log says of every inbound connection that is not HTTP.
-func connectionEntry(start time.Time, who *caller, dst netip.AddrPort) telemetry.Entry {
-	return telemetry.Entry{
-		Start: start, Duration: time.Since(start), UpstreamTime: -1, DownstreamLocal: dst, DownstreamRemote: who.remote,
-		UpstreamCluster: "inbound|" + portString(dst.Port()) + "||",
-	}
+	rec := i.opaqueRecord(time.Now(), who, dst)
+	rec.Flags, rec.Details, rec.Failure = "NR", "filter_chain_not_found", why.Error()
+	i.connection(who, dst)(rec)
 }
 
 // refusals remembers what was said of which port, so that a caller who tries again and again does not fill the log.

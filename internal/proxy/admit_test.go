@@ -117,7 +117,7 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	users.inbound.access.Run(ctx) // flushes
+	users.access.Run(ctx) // flushes
 	lines := strings.Split(strings.TrimSpace(users.accessLog.String()), "\n")
 	for _, line := range lines {
 		if len(lines) != times || !strings.Contains(line, ` 0 NR filter_chain_not_found - "`+why+`" `) || !strings.Contains(line, "inbound|8080||") {
@@ -145,7 +145,7 @@ func TestInboundOpaqueConnectionsAreLogged(t *testing.T) {
 		expectMetric(t, users, "istio_tcp_connections_closed_total", "} 1")
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		users.inbound.access.Run(ctx) // flushes
+		users.access.Run(ctx) // flushes
 		if line := users.accessLog.String(); !strings.Contains(line, " 5 5 ") || !strings.Contains(line, app(users).String()+`" inbound|8080||`) {
 			t.Errorf("access log: %q", line)
 		}

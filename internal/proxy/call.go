@@ -60,20 +60,17 @@ func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *ou
 	})
 }
 
-// logTCP writes the access log line of an opaque connection.
-func (c *outboundCall) logTCP(start time.Time, r relayed) {
-	if !c.o.access.Enabled() {
-		return
-	}
-	e := telemetry.Entry{
-		Start: start, Duration: time.Since(start), Received: r.received, Sent: r.sent, UpstreamTime: -1,
-		DownstreamLocal: c.local, DownstreamRemote: c.remote,
+// recordTCP tells the sinks what became of an opaque connection.
+func (c *outboundCall) recordTCP(start time.Time, r relayed, scope *telemetry.TCPScope) {
+	rec := &telemetry.Record{
+		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.received, Sent: r.sent,
+		Dialled: c.local, Client: c.remote, TCP: scope,
 	}
 	if c.backend != nil {
-		e.UpstreamCluster = c.backend.plan.Name
+		rec.Cluster = c.backend.plan.Name
 	}
 	if c.endpoint != nil {
-		e.UpstreamHost = c.endpoint.Plan.Addr
+		rec.Endpoint = c.endpoint.Plan.Addr
 	}
-	c.o.access.Log(&e)
+	c.o.sinks.Record(rec)
 }

@@ -32,9 +32,10 @@ type caller struct {
 
 // callerPort is one port of the workload as one caller uses it: what its requests need is found once per connection.
 type callerPort struct {
-	addr   netip.AddrPort
-	way    *upstream.Way
-	counts atomic.Pointer[portScopes]
+	addr    netip.AddrPort
+	cluster string // what the app behind it is called
+	way     *upstream.Way
+	counts  atomic.Pointer[portScopes]
 }
 
 // portScopes are the metrics of one caller on one port of the workload.
@@ -57,7 +58,7 @@ func (i *inbound) port(who *caller, addr netip.AddrPort) *callerPort {
 	if p := findPort(old, addr); p != nil {
 		return p
 	}
-	p := &callerPort{addr: addr, way: i.upstreams.ReachApp(addr)}
+	p := &callerPort{addr: addr, cluster: inboundCluster(addr), way: i.upstreams.ReachApp(addr)}
 	if who.left {
 		p.way.Release()
 		return p
@@ -123,8 +124,8 @@ func (i *inbound) scopes(who *caller, p *callerPort) *portScopes {
 	return s
 }
 
-// connection counts a connection that is not HTTP, and gives what counts its end. It does not wait.
-func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(received, sent int64)) {
+// connection counts a connection that is not HTTP, and gives what records its end. It does not wait.
+func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
 	begun := make(chan *telemetry.TCPScope, 1)
 	begin := func() {
 		scope := i.scopes(who, i.port(who, addr)).tcp
@@ -136,10 +137,9 @@ func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(recei
 	} else {
 		i.callers.run(func(context.Context) { begin() })
 	}
-	return func(received, sent int64) {
-		scope := <-begun
-		scope.Bytes(received, sent)
-		scope.Closed()
+	return func(rec *telemetry.Record) {
+		rec.TCP = <-begun
+		i.sinks.Record(rec)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // never is a control channel that does not answer.
@@ -159,7 +160,7 @@ func TestOpaqueConnectionsDoNotWaitForANameOfTheCaller(t *testing.T) {
 	if who.isNamed() {
 		t.Fatal("the wait is over already: this test shows nothing")
 	}
-	ended(3, 4)
+	ended(&telemetry.Record{Received: 3, Sent: 4})
 	users.inbound.bye(who)
 	expectMetric(t, users, "istio_tcp_connections_closed_total", `source_workload_namespace="myapp"`, "} 1")
 	expectMetric(t, users, "istio_tcp_received_bytes_total", `source_workload="unknown"`, "} 3")

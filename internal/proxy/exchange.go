@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
+	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to
@@ -43,6 +44,9 @@ type forwarder struct {
 	unfinished inUse
 
 	// What became of the exchange, for the record.
+	start          time.Time
+	headAt         time.Time // when the head of the answer came; zero where none did
+	rec            telemetry.Record
 	received, sent int64
 	wrote          bool   // the response head went downstream
 	grpcStatus     string // of the trailers, empty for none

@@ -30,7 +30,7 @@ type inbound struct {
 	relay     *relay
 	clients   *vigil
 	metrics   *telemetry.Registry
-	access    *telemetry.AccessLog
+	sinks     telemetry.Sinks
 	tls       *tls.Config
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
@@ -262,14 +262,11 @@ func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller
 	ended := i.connection(who, dst)
 	start := time.Now()
 	r := i.relay.join(ctx, client, server, neverIdle)
-	ended(r.received, r.sent)
+	rec := i.opaqueRecord(start, who, dst)
+	rec.Endpoint, rec.Received, rec.Sent = dst, r.received, r.sent
+	ended(rec)
 	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
 		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
-	}
-	if i.access.Enabled() {
-		e := connectionEntry(start, who, dst)
-		e.Received, e.Sent, e.UpstreamHost = r.received, r.sent, dst
-		i.access.Log(&e)
 	}
 }
 
@@ -288,8 +285,9 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 			r.handle(ctx, ex, who, dst)
 		},
 		refused: func(start time.Time, out httpx.Outcome) {
-			r.start = start
-			r.record(&httpx.Request{}, who, i.port(who, dst), out)
+			r.reset(start)
+			p := i.parties(who, i.port(who, dst))
+			r.record(i.sinks, &httpx.Request{}, out, &p)
 		},
 	}
 	h.serve(ctx, client)

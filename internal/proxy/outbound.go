@@ -28,7 +28,7 @@ type outbound struct {
 	relay     *relay
 	clients   *vigil
 	metrics   *telemetry.Registry
-	access    *telemetry.AccessLog
+	sinks     telemetry.Sinks
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
 	workers   *h2.Workers

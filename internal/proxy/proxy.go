@@ -80,6 +80,7 @@ type Proxy struct {
 	identity *identity.Workload
 	metrics  *telemetry.Registry
 	access   *telemetry.AccessLog
+	sinks    telemetry.Sinks
 	outbound *outbound
 	inbound  *inbound
 	dialer   netio.Dialer
@@ -109,6 +110,10 @@ func New(o Options) (*Proxy, error) {
 		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)}, dial: dialSocket,
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
+	}
+	p.sinks = telemetry.Sinks{
+		p.access, // first: whoever sees the count finds the line
+		telemetry.Counter{},
 	}
 	var err error
 	if p.relay, err = newRelay(); err != nil {
@@ -170,13 +175,13 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
-		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, access: p.access, buffers: p.buffers, relay: p.relay, clients: &p.clients,
+		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay, clients: &p.clients,
 		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
 		metrics: p.metrics,
 	}
 	p.inbound = &inbound{
 		callers: callers{table: p.table, discovery: p.outage, run: p.group.run},
-		self:    p.self, upstreams: p.ups, metrics: p.metrics, access: p.access, tls: p.identity.ServerConfig(),
+		self:    p.self, upstreams: p.ups, metrics: p.metrics, sinks: p.sinks, tls: p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain,
 	}

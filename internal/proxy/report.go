@@ -4,11 +4,9 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"strings"
-	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // answer sends a response that the configuration made: a redirect, or a direct response.
@@ -71,95 +69,6 @@ func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome
 	}
 	out.Status = r.resp.Status
 	return out
-}
-
-// refused counts and logs what came on the connection and was no request.
-func (r *requester) refused(start time.Time, out httpx.Outcome) {
-	r.start = start
-	r.route, r.backend, r.endpoint, r.headAt = nil, nil, nil, time.Time{}
-	r.received, r.sent = 0, int64(len(out.Body)+1)
-	r.resp.Reset()
-	r.record(&httpx.Request{}, r.c.dest.state.Load(), out)
-}
-
-// record counts the exchange and logs it.
-func (r *requester) record(req *httpx.Request, state *compiled, out httpx.Outcome) {
-	took := time.Since(r.start)
-	grpc, status := r.grpcOutcome(req)
-	o := telemetry.Observation{
-		Code: out.Status, Flags: out.Flag, GRPCStatus: status, Duration: took, RequestBytes: r.received, ResponseBytes: r.sent,
-	}
-	if scope := r.scope(state, grpc); scope != nil {
-		scope.Observe(o)
-	}
-	if r.c.o.access.Enabled() {
-		r.log(req, out, took)
-	}
-}
-
-func (r *requester) scope(state *compiled, grpc bool) *telemetry.HTTPScope {
-	switch {
-	case r.endpoint != nil && grpc:
-		return reach(r.endpoint).grpc
-	case r.endpoint != nil:
-		return reach(r.endpoint).http
-	case state == nil:
-		return nil
-	case grpc:
-		return state.localGRPC
-	}
-	return state.local
-}
-
-func (r *requester) log(req *httpx.Request, out httpx.Outcome, took time.Duration) {
-	e := entry(req, out, r.start, took)
-	e.Received, e.Sent = r.received, r.sent
-	e.DownstreamLocal, e.DownstreamRemote = r.c.local, r.c.remote
-	e.UpstreamTime = -1
-	if !r.headAt.IsZero() {
-		e.UpstreamTime = r.headAt.Sub(r.start)
-	}
-	if r.endpoint != nil {
-		e.UpstreamHost = r.endpoint.Plan.Addr
-	}
-	if r.backend != nil {
-		e.UpstreamCluster = r.backend.plan.Name
-	}
-	if r.route != nil {
-		e.RouteName = cmp.Or(r.route.Plan.Name, "default")
-	}
-	r.c.o.access.Log(&e)
-}
-
-func (r *responder) record(req *httpx.Request, who *caller, port *callerPort, out httpx.Outcome) {
-	took := time.Since(r.start)
-	grpc, status := r.grpcOutcome(req)
-	s := r.i.scopes(who, port)
-	scope := s.http
-	if grpc {
-		scope = s.grpc
-	}
-	scope.Observe(telemetry.Observation{
-		Code: out.Status, Flags: out.Flag, GRPCStatus: status, Duration: took, RequestBytes: r.received, ResponseBytes: r.sent,
-	})
-	if r.i.access.Enabled() {
-		e := entry(req, out, r.start, took)
-		e.Received, e.Sent = r.received, r.sent
-		e.UpstreamHost, e.DownstreamLocal, e.DownstreamRemote = port.addr, port.addr, who.remote
-		e.UpstreamCluster = "inbound|" + portString(port.addr.Port()) + "||"
-		e.RouteName = "default"
-		r.i.access.Log(&e)
-	}
-}
-
-// entry is the part of a log line that comes from the request.
-func entry(req *httpx.Request, out httpx.Outcome, start time.Time, took time.Duration) telemetry.Entry {
-	return telemetry.Entry{
-		Start: start, Duration: took, Method: req.Method, Path: req.Path, Authority: req.Authority,
-		Protocol: req.Version.String(), Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"),
-		UserAgent: req.Fields.Get("user-agent"), RequestID: req.Fields.Get("x-request-id"),
-		ForwardedFor: req.Fields.Get("x-forwarded-for"),
-	}
 }
 
 // identify gives the request an X-Request-Id where it has none (a random UUID, RFC 9562 version 4).

@@ -36,7 +36,6 @@ type requester struct {
 	info  lb.Info
 
 	// Of the request at hand.
-	start    time.Time
 	route    *route.Route
 	chosen   *route.Backend
 	backend  *backend
@@ -44,17 +43,14 @@ type requester struct {
 	outcome  lb.Outcome     // of the try at hand
 	conn     *upstream.Conn // the pooled connection in use, nil on the mesh
 	delayed  bool           // by a fault
-	headAt   time.Time
-	targets  []byte // scratch for targetField
+	targets  []byte         // scratch for targetField
 	id       [36]byte
 }
 
 // handle carries one request to its end.
 func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
-	r.start = time.Now()
-	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.headAt = 0, nil, nil, nil, nil, time.Time{}
-	r.received, r.sent, r.wrote, r.grpcStatus, r.delayed = 0, 0, false, "", false
-	r.resp.Reset()
+	r.reset(time.Now())
+	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.delayed = 0, nil, nil, nil, nil, false
 	req := down.Request()
 	cleanRequest(&req.Fields)
 	r.identify(req)
@@ -71,7 +67,8 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	if r.delayed {
 		out.Flag = addFlag(out.Flag, "DI")
 	}
-	r.record(req, state, out)
+	p := r.parties(state)
+	r.record(r.c.o.sinks, req, out, &p)
 	r.finish(down)
 }
 

@@ -19,17 +19,15 @@ import (
 type responder struct {
 	forwarder
 
-	i     *inbound
-	start time.Time
-	addr  netip.AddrPort
-	conn  *upstream.Conn
+	i    *inbound
+	addr netip.AddrPort
+	conn *upstream.Conn
 }
 
 // handle carries one request to the app at addr and answers for it where it does not.
 func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *caller, addr netip.AddrPort) {
-	r.start, r.addr = time.Now(), addr
-	r.wrote = false
-	r.resp.Reset()
+	r.reset(time.Now())
+	r.addr = addr
 	req := down.Request()
 	r.spells = who.identity != "" && req.Version != httpx.HTTP2
 	if r.spells {
@@ -52,7 +50,8 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 		err = r.carry(ctx, down, who, port.way.Pool)
 	}
 	out := r.conclude(down, err, who.identity != "")
-	r.record(req, who, port, out)
+	p := r.i.parties(who, port)
+	r.record(r.i.sinks, req, out, &p)
 	r.finish(down)
 }
 
@@ -90,6 +89,7 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *u
 		}
 	}
 	if err == nil {
+		r.headAt = time.Now()
 		err = r.reply(down, up)
 	} else {
 		err = r.broken(p, err)

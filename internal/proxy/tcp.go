@@ -36,13 +36,11 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	scope.Opened()
 	start := time.Now()
 	r := c.o.relay.join(ctx, down, server, c.idle)
-	scope.Bytes(r.received, r.sent)
-	scope.Closed()
 	if c.endpoint != nil {
 		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.sent})
 	}
 	c.leaveLimits()
-	c.logTCP(start, r)
+	c.recordTCP(start, r, scope)
 }
 
 // connect dials the endpoint of a TCP route, another one where that fails.

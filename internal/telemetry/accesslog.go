@@ -13,31 +13,14 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// Entry is one line of the access log. The byte slices are only read during Log. Empty values print as "-" (text)
-// or null (JSON).
-type Entry struct {
-	Start                                  time.Time
-	Method, Path, Authority                []byte
-	UserAgent, RequestID, ForwardedFor     []byte
-	Protocol                               string
-	Code                                   int
-	Flags, Details                         string
-	Termination, TransportFailure          string
-	Received, Sent                         int64
-	Duration, UpstreamTime                 time.Duration // UpstreamTime < 0: no upstream answered
-	UpstreamHost, UpstreamLocal            netip.AddrPort
-	DownstreamLocal, DownstreamRemote      netip.AddrPort
-	UpstreamCluster, ServerName, RouteName string
-}
-
 const (
 	logFlushEvery = time.Second
 	logFlushAt    = 32 << 10
 	logBound      = 1 << 20
 )
 
-// AccessLog writes entries to one writer, buffered: a slow writer loses lines (Dropped counts them), never delays a
-// request.
+// AccessLog is the sink that writes a line per call to one writer, buffered: a slow writer loses lines (Dropped counts
+// them), never delays a request.
 type AccessLog struct {
 	w       io.Writer
 	format  atomic.Uint32
@@ -56,14 +39,11 @@ func NewAccessLog(w io.Writer) *AccessLog {
 // SetFormat switches the log on, off, or to another format.
 func (l *AccessLog) SetFormat(f plan.AccessLogFormat) { l.format.Store(uint32(f)) }
 
-// Enabled reports whether Log does anything, so that callers can spare themselves the Entry.
-func (l *AccessLog) Enabled() bool { return plan.AccessLogFormat(l.format.Load()) != plan.AccessLogOff }
-
 // Dropped is the number of lines lost because the writer was too slow.
 func (l *AccessLog) Dropped() uint64 { return l.dropped.Load() }
 
-// Log adds one line.
-func (l *AccessLog) Log(e *Entry) {
+// Record implements Sink: it adds one line.
+func (l *AccessLog) Record(r *Record) {
 	format := plan.AccessLogFormat(l.format.Load())
 	if format == plan.AccessLogOff {
 		return
@@ -75,9 +55,9 @@ func (l *AccessLog) Log(e *Entry) {
 		return
 	}
 	if format == plan.AccessLogJSON {
-		l.buf = AppendJSON(l.buf, e)
+		l.buf = AppendJSON(l.buf, r)
 	} else {
-		l.buf = AppendText(l.buf, e)
+		l.buf = AppendText(l.buf, r)
 	}
 	if len(l.buf) >= logFlushAt {
 		select {
@@ -122,54 +102,54 @@ func (l *AccessLog) flush(spare []byte) ([]byte, error) {
 
 const timeFormat = "2006-01-02T15:04:05.000Z"
 
-// AppendText appends e in Istio's default text format (istio pilot/pkg/model/telemetry_logging.go,
-// EnvoyTextLogFormat).
-func AppendText(b []byte, e *Entry) []byte {
+// AppendText appends r in Istio's default text format (istio pilot/pkg/model/telemetry_logging.go,
+// EnvoyTextLogFormat); empty values are "-".
+func AppendText(b []byte, r *Record) []byte {
 	b = append(b, '[')
-	b = e.Start.UTC().AppendFormat(b, timeFormat)
+	b = r.Start.UTC().AppendFormat(b, timeFormat)
 	b = append(b, `] "`...)
-	b = appendClean(b, e.Method)
+	b = appendClean(b, r.Method)
 	b = append(b, ' ')
-	b = appendClean(b, e.Path)
+	b = appendClean(b, r.Path)
 	b = append(b, ' ')
-	b = appendOr(b, e.Protocol)
+	b = appendOr(b, r.Protocol)
 	b = append(b, `" `...)
-	b = strconv.AppendInt(b, int64(e.Code), 10)
-	for _, s := range [...]string{e.Flags, e.Details, e.Termination} {
+	b = strconv.AppendInt(b, int64(r.Code), 10)
+	for _, s := range [...]string{r.Flags, r.Details, ""} {
 		b = append(b, ' ')
 		b = appendOr(b, s)
 	}
 	b = append(b, ` "`...)
-	b = appendOr(b, e.TransportFailure)
+	b = appendOr(b, r.Failure)
 	b = append(b, `" `...)
-	b = strconv.AppendInt(b, e.Received, 10)
+	b = strconv.AppendInt(b, r.Received, 10)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, e.Sent, 10)
+	b = strconv.AppendInt(b, r.Sent, 10)
 	b = append(b, ' ')
-	b = strconv.AppendInt(b, e.Duration.Milliseconds(), 10)
+	b = strconv.AppendInt(b, r.Duration.Milliseconds(), 10)
 	b = append(b, ' ')
-	if e.UpstreamTime < 0 {
+	if r.HeadAfter < 0 {
 		b = append(b, '-')
 	} else {
-		b = strconv.AppendInt(b, e.UpstreamTime.Milliseconds(), 10)
+		b = strconv.AppendInt(b, r.HeadAfter.Milliseconds(), 10)
 	}
-	for _, s := range [...][]byte{e.ForwardedFor, e.UserAgent, e.RequestID, e.Authority} {
+	for _, s := range [...][]byte{r.field("x-forwarded-for"), r.field("user-agent"), r.field("x-request-id"), r.Authority} {
 		b = append(b, ` "`...)
 		b = appendClean(b, s)
 		b = append(b, '"')
 	}
 	b = append(b, ` "`...)
-	b = appendAddr(b, e.UpstreamHost)
+	b = appendAddr(b, r.Endpoint)
 	b = append(b, `" `...)
-	b = appendOr(b, e.UpstreamCluster)
-	for _, a := range [...]netip.AddrPort{e.UpstreamLocal, e.DownstreamLocal, e.DownstreamRemote} {
+	b = appendOr(b, r.Cluster)
+	for _, a := range [...]netip.AddrPort{{}, r.Dialled, r.Client} {
 		b = append(b, ' ')
 		b = appendAddr(b, a)
 	}
 	b = append(b, ' ')
-	b = appendOr(b, e.ServerName)
+	b = appendOr(b, "") // the server name
 	b = append(b, ' ')
-	b = appendOr(b, e.RouteName)
+	b = appendOr(b, r.Route)
 	return append(b, '\n')
 }
 
@@ -204,38 +184,38 @@ func appendAddr(b []byte, a netip.AddrPort) []byte {
 	return a.AppendTo(b)
 }
 
-// AppendJSON appends e as one JSON object with Istio's keys.
-func AppendJSON(b []byte, e *Entry) []byte {
+// AppendJSON appends r as one JSON object with Istio's keys; empty values are null.
+func AppendJSON(b []byte, r *Record) []byte {
 	b = append(b, `{"start_time":"`...)
-	b = e.Start.UTC().AppendFormat(b, timeFormat)
+	b = r.Start.UTC().AppendFormat(b, timeFormat)
 	b = append(b, '"')
-	b = member(b, "route_name", e.RouteName)
-	b = memberBytes(b, "method", e.Method)
-	b = memberBytes(b, "path", e.Path)
-	b = member(b, "protocol", e.Protocol)
-	b = memberInt(b, "response_code", int64(e.Code))
-	b = member(b, "response_flags", orDash(e.Flags))
-	b = member(b, "response_code_details", e.Details)
-	b = member(b, "connection_termination_details", e.Termination)
-	b = memberInt(b, "bytes_received", e.Received)
-	b = memberInt(b, "bytes_sent", e.Sent)
-	b = memberInt(b, "duration", e.Duration.Milliseconds())
-	if e.UpstreamTime < 0 {
+	b = member(b, "route_name", r.Route)
+	b = memberBytes(b, "method", r.Method)
+	b = memberBytes(b, "path", r.Path)
+	b = member(b, "protocol", r.Protocol)
+	b = memberInt(b, "response_code", int64(r.Code))
+	b = member(b, "response_flags", orDash(r.Flags))
+	b = member(b, "response_code_details", r.Details)
+	b = member(b, "connection_termination_details", "")
+	b = memberInt(b, "bytes_received", r.Received)
+	b = memberInt(b, "bytes_sent", r.Sent)
+	b = memberInt(b, "duration", r.Duration.Milliseconds())
+	if r.HeadAfter < 0 {
 		b = member(b, "upstream_service_time", "")
 	} else {
-		b = memberInt(b, "upstream_service_time", e.UpstreamTime.Milliseconds())
+		b = memberInt(b, "upstream_service_time", r.HeadAfter.Milliseconds())
 	}
-	b = memberBytes(b, "x_forwarded_for", e.ForwardedFor)
-	b = memberBytes(b, "user_agent", e.UserAgent)
-	b = memberBytes(b, "request_id", e.RequestID)
-	b = memberBytes(b, "authority", e.Authority)
-	b = memberAddr(b, "upstream_host", e.UpstreamHost)
-	b = member(b, "upstream_cluster", e.UpstreamCluster)
-	b = memberAddr(b, "upstream_local_address", e.UpstreamLocal)
-	b = memberAddr(b, "downstream_local_address", e.DownstreamLocal)
-	b = memberAddr(b, "downstream_remote_address", e.DownstreamRemote)
-	b = member(b, "requested_server_name", e.ServerName)
-	b = member(b, "upstream_transport_failure_reason", e.TransportFailure)
+	b = memberBytes(b, "x_forwarded_for", r.field("x-forwarded-for"))
+	b = memberBytes(b, "user_agent", r.field("user-agent"))
+	b = memberBytes(b, "request_id", r.field("x-request-id"))
+	b = memberBytes(b, "authority", r.Authority)
+	b = memberAddr(b, "upstream_host", r.Endpoint)
+	b = member(b, "upstream_cluster", r.Cluster)
+	b = memberAddr(b, "upstream_local_address", netip.AddrPort{})
+	b = memberAddr(b, "downstream_local_address", r.Dialled)
+	b = memberAddr(b, "downstream_remote_address", r.Client)
+	b = member(b, "requested_server_name", "")
+	b = member(b, "upstream_transport_failure_reason", r.Failure)
 	return append(b, '}', '\n')
 }
 

@@ -13,15 +13,20 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func entry() *Entry {
-	return &Entry{
+// head is the head of a request.
+type head map[string]string
+
+func (h head) Get(name string) []byte { return []byte(h[name]) }
+
+func entry() *Record {
+	return &Record{
 		Start:  time.Date(2026, 1, 2, 3, 4, 5, 6_000_000, time.UTC),
 		Method: []byte("GET"), Path: []byte("/api/user/123"), Protocol: "HTTP/1.1",
-		Authority: []byte("users-service:8080"), UserAgent: []byte("curl/8"), RequestID: []byte("id-1"),
-		Code: 200, Details: "via_upstream", Received: 1, Sent: 2, Duration: 3 * time.Millisecond, UpstreamTime: 2 * time.Millisecond,
-		UpstreamHost: netip.MustParseAddrPort("10.244.0.7:8080"), UpstreamCluster: "outbound|8080|v1|users-service.myapp.svc.cluster.local",
-		DownstreamLocal: netip.MustParseAddrPort("10.96.0.5:8080"), DownstreamRemote: netip.MustParseAddrPort("10.244.0.5:41000"),
-		RouteName: "default",
+		Authority: []byte("users-service:8080"), Header: head{"user-agent": "curl/8", "x-request-id": "id-1"},
+		Code: 200, Details: "via_upstream", Received: 1, Sent: 2, Duration: 3 * time.Millisecond, HeadAfter: 2 * time.Millisecond,
+		Endpoint: netip.MustParseAddrPort("10.244.0.7:8080"), Cluster: "outbound|8080|v1|users-service.myapp.svc.cluster.local",
+		Dialled: netip.MustParseAddrPort("10.96.0.5:8080"), Client: netip.MustParseAddrPort("10.244.0.5:41000"),
+		Route: "default",
 	}
 }
 
@@ -32,7 +37,7 @@ func TestAppendText(t *testing.T) {
 		t.Errorf("AppendText =\n%s want\n%s", got, want)
 	}
 	e := entry()
-	e.Path, e.UpstreamTime = []byte("/a\"b\nc"), -1
+	e.Path, e.HeadAfter = []byte("/a\"b\nc"), -1
 	got := string(AppendText(nil, e))
 	if !strings.Contains(got, `/a\x22b\x0ac`) || strings.Count(got, "\n") != 1 {
 		t.Errorf("a path must not break the line: %q", got)
@@ -41,7 +46,7 @@ func TestAppendText(t *testing.T) {
 
 func TestAppendJSONIsJSONWhateverTheClientSent(t *testing.T) {
 	e := entry()
-	e.UserAgent = []byte("a\"\\\n\x00\xffé")
+	e.Header = head{"user-agent": "a\"\\\n\x00\xffé"}
 	var got map[string]any
 	if err := json.Unmarshal(AppendJSON(nil, e), &got); err != nil {
 		t.Fatalf("%v in %s", err, AppendJSON(nil, e))
@@ -63,9 +68,9 @@ func TestAccessLogFlushesAndDropsRatherThanBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
 		l := NewAccessLog(&out)
-		l.Log(entry())
+		l.Record(entry())
 		l.SetFormat(plan.AccessLogText)
-		l.Log(entry())
+		l.Record(entry())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
 		go func() { done <- l.Run(ctx) }()
@@ -79,7 +84,7 @@ func TestAccessLogFlushesAndDropsRatherThanBlocks(t *testing.T) {
 			t.Error(err)
 		}
 		for l.Dropped() == 0 {
-			l.Log(entry())
+			l.Record(entry())
 		}
 		if len(l.buf) > 2*logBound {
 			t.Errorf("buffer grew to %d bytes", len(l.buf))

@@ -1,0 +1,92 @@
+package proxy
+
+import (
+	"cmp"
+	"net/netip"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// parties are who and what an exchange was between. They are all that the two sides' records differ in.
+type parties struct {
+	reporter                  telemetry.Reporter
+	client, dialled, endpoint netip.AddrPort
+	cluster, route            string
+	http, grpc                *telemetry.HTTPScope // nil where it is not counted
+}
+
+// reset begins an exchange: nothing has become of it yet.
+func (f *forwarder) reset(start time.Time) {
+	f.start, f.headAt = start, time.Time{}
+	f.received, f.sent, f.wrote, f.grpcStatus = 0, 0, false, ""
+	f.resp.Reset()
+}
+
+// record tells the sinks what became of an exchange.
+func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.Outcome, p *parties) {
+	grpc, status := f.grpcOutcome(req)
+	f.rec = telemetry.Record{
+		Reporter: p.reporter, Start: f.start, Duration: time.Since(f.start), HeadAfter: -1,
+		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route,
+		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields,
+		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), GRPCStatus: status,
+		Received: f.received, Sent: f.sent, HTTP: p.http,
+	}
+	if grpc {
+		f.rec.HTTP = p.grpc
+	}
+	if !f.headAt.IsZero() {
+		f.rec.HeadAfter = f.headAt.Sub(f.start)
+	}
+	sinks.Record(&f.rec)
+	f.rec = telemetry.Record{} // nothing of it is kept
+}
+
+// parties are those of the request at hand.
+func (r *requester) parties(state *compiled) parties {
+	p := parties{reporter: telemetry.Source, client: r.c.remote, dialled: r.c.local}
+	if state != nil {
+		p.http, p.grpc = state.local, state.localGRPC
+	}
+	if e := r.endpoint; e != nil {
+		p.endpoint, p.http, p.grpc = e.Plan.Addr, reach(e).http, reach(e).grpc
+	}
+	if r.backend != nil {
+		p.cluster = r.backend.plan.Name
+	}
+	if r.route != nil {
+		p.route = cmp.Or(r.route.Plan.Name, "default")
+	}
+	return p
+}
+
+// refused records what came on the connection and was no request.
+func (r *requester) refused(start time.Time, out httpx.Outcome) {
+	r.reset(start)
+	r.route, r.backend, r.endpoint = nil, nil, nil
+	r.sent = int64(len(out.Body) + 1)
+	p := r.parties(r.c.dest.state.Load())
+	r.record(r.c.o.sinks, &httpx.Request{}, out, &p)
+}
+
+// parties are those of a request of a caller to a port.
+func (i *inbound) parties(who *caller, port *callerPort) parties {
+	s := i.scopes(who, port)
+	return parties{
+		reporter: telemetry.Destination, client: who.remote, dialled: port.addr, endpoint: port.addr,
+		cluster: port.cluster, route: "default", http: s.http, grpc: s.grpc,
+	}
+}
+
+// inboundCluster is how Istio calls the app behind a port.
+func inboundCluster(addr netip.AddrPort) string { return "inbound|" + portString(addr.Port()) + "||" }
+
+// opaqueRecord is the record of an inbound connection that is not HTTP, from start until now.
+func (i *inbound) opaqueRecord(start time.Time, who *caller, dst netip.AddrPort) *telemetry.Record {
+	return &telemetry.Record{
+		Reporter: telemetry.Destination, Start: start, Duration: time.Since(start), HeadAfter: -1,
+		Client: who.remote, Dialled: dst, Cluster: inboundCluster(dst),
+	}
+}

@@ -1,0 +1,85 @@
+package telemetry
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+)
+
+// Record is what became of one call, an HTTP exchange or an opaque connection, as one sidecar saw it. The byte slices and
+// Header belong to the call: a sink copies what it keeps.
+type Record struct {
+	// Reporter is the side of the call that this sidecar is on.
+	Reporter Reporter
+	Start    time.Time
+	// Duration is until the end of the call, HeadAfter until the head of the answer came from upstream; negative where
+	// none came.
+	Duration, HeadAfter time.Duration
+
+	// Client is where the call came from, Dialled the address that it was to, Endpoint what it was sent to: the zero value
+	// where it was not.
+	Client, Dialled, Endpoint netip.AddrPort
+	// Cluster and Route are the names of the backend and of the route that were chosen; empty for none.
+	Cluster, Route string
+
+	// Protocol is the request's, such as "HTTP/1.1"; empty for an opaque connection, as is all that follows but Flags,
+	// Details and Failure.
+	Protocol                string
+	Method, Path, Authority []byte
+	// Header gives the fields of the request as it was sent on. Nil where there is none.
+	Header Header
+
+	Code int
+	// Flags are Envoy's short ones, Details says the same in Envoy's words, Failure in ours what was wrong with the
+	// transport.
+	Flags, Details, Failure string
+	// GRPCStatus is empty where the answer carried none.
+	GRPCStatus string
+
+	// Received and Sent count bytes of bodies, or of the connection, from the client and to it.
+	Received, Sent int64
+
+	// HTTP or TCP are the series that the call is counted in: the names of both sides are theirs. Nil where it is not
+	// counted. TCP has heard of the connection's beginning.
+	HTTP *HTTPScope
+	TCP  *TCPScope
+}
+
+// Header is the head of a request.
+type Header interface {
+	// Get gives the value of the first field of a name, in lower case; nil where there is none.
+	Get(name string) []byte
+}
+
+// field gives a field of the request's head, nil where there is none.
+func (r *Record) field(name string) []byte {
+	if r.Header == nil {
+		return nil
+	}
+	return r.Header.Get(name)
+}
+
+// String is for logs and tests.
+func (r *Record) String() string {
+	what := "connection"
+	if r.Protocol != "" {
+		what = fmt.Sprintf("%s %s%s", r.Method, r.Authority, r.Path)
+	}
+	return fmt.Sprintf("%s: %s from %s to %s at %s by %s: %d %s after %s, %d bytes in, %d out",
+		r.Reporter, what, r.Client, r.Cluster, r.Endpoint, r.Route, r.Code, r.Flags, r.Duration, r.Received, r.Sent)
+}
+
+// Sink takes the record of each call at its end. It must not wait for anything: the client's next request does.
+type Sink interface {
+	Record(r *Record)
+}
+
+// Sinks are told one after the other.
+type Sinks []Sink
+
+// Record implements Sink.
+func (s Sinks) Record(r *Record) {
+	for _, sink := range s {
+		sink.Record(r)
+	}
+}
