@@ -16,12 +16,15 @@ import (
 	"os/signal"
 	"runtime/debug"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"k8s.io/klog/v2"
 
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 const (
@@ -115,6 +118,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
+	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo
 	fs.TextVar(&level, "log-level", level, "least level that is logged: DEBUG, INFO, WARN, ERROR")
 	var format string
@@ -168,5 +172,28 @@ func choice(fs *flag.FlagSet, target *string, name, usage string, values ...stri
 		}
 		*target = v
 		return nil
+	})
+}
+
+// limitFlags are the limits of the proxies. A time of 0 is none.
+func limitFlags(fs *flag.FlagSet, l *plan.Limits) {
+	timeout := func(v *time.Duration, name, usage string, initial time.Duration) {
+		*v = initial
+		fs.Func(name, fmt.Sprintf("%s; 0s for ever (default %s)", usage, initial), func(text string) error {
+			d, err := time.ParseDuration(text)
+			if d == 0 {
+				d = plan.NoLimit
+			}
+			*v = d
+			return err
+		})
+	}
+	timeout(&l.Idle, "idle-timeout", "how long HTTP connections to a proxy may carry nothing", plan.DefaultIdle)
+	timeout(&l.Detection, "detection-timeout", "how long a connection may take until it is plain what it speaks", plan.DefaultDetection)
+	timeout(&l.StreamIdle, "stream-idle-timeout", "how long a request may stand still", plan.DefaultStreamIdle)
+	fs.Func("max-header-bytes", fmt.Sprintf("longest head of a request or response (default %d)", plan.DefaultHeadBytes), func(text string) error {
+		n, err := strconv.ParseUint(text, 10, 32)
+		l.HeadBytes = uint32(n)
+		return err
 	})
 }

@@ -19,6 +19,8 @@ type Global struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     plan.AccessLogFormat
+	// Limits are those of the sidecars.
+	Limits plan.Limits
 	// Paths is pathNormalization.
 	Paths plan.PathNormalization
 }
@@ -71,7 +73,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
-			NamedPorts: v.namedPorts(),
+			NamedPorts: v.namedPorts(), Limits: v.g.Limits,
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameUnknown:
 	}

@@ -47,6 +47,8 @@ type Options struct {
 	OutboundPolicy string
 	// PathNormalization is Istio's: "BASE" (the default), "NONE", "MERGE_SLASHES" or "DECODE_AND_MERGE_SLASHES".
 	PathNormalization string
+	// Limits are those of the proxies.
+	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
 	AccessLog string
 	// MaxAge is how long a proxy stays connected before it is asked to connect anew; 0 means 30 minutes.
@@ -151,7 +153,7 @@ func (o *Options) namespace() string {
 
 // global gives what is the same for the whole mesh.
 func (o *Options) global() (compile.Global, error) {
-	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace()}
+	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits}
 	switch o.OutboundPolicy {
 	case "", "ALLOW_ANY":
 	case "REGISTRY_ONLY":
@@ -169,6 +171,9 @@ func (o *Options) global() (compile.Global, error) {
 		g.Paths = plan.PathDecodeAndMergeSlashes
 	default:
 		return g, fmt.Errorf("path normalization %q: must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES", o.PathNormalization)
+	}
+	if err := checkLimits(&o.Limits); err != nil {
+		return g, err
 	}
 	switch o.AccessLog {
 	case "", "off":

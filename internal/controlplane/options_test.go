@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/identity"
 )
@@ -26,6 +27,9 @@ func TestNewRefuses(t *testing.T) {
 		{"access_log", `access log "xml": must be off, text or json`, func(o *Options) { o.AccessLog = "xml" }},
 		{"trust_domain_alias", `trust domain "Old": 'O' is not allowed`, func(o *Options) { o.TrustDomainAliases = []string{"old", "Old"} }},
 		{"path_normalization", `path normalization "base": must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES`, func(o *Options) { o.PathNormalization = "base" }},
+		{"idle_timeout", "idle timeout 1ms: must be at least 1s, or 0s for none", func(o *Options) { o.Limits.Idle = time.Millisecond }},
+		{"stream_idle_timeout", "stream idle timeout -1s", func(o *Options) { o.Limits.StreamIdle = -time.Second }},
+		{"max_header_bytes", "max header bytes 100: must be from 8192 to 1048576", func(o *Options) { o.Limits.HeadBytes = 100 }},
 		{"outbound_policy", `outbound policy "DENY": must be ALLOW_ANY or REGISTRY_ONLY`, func(o *Options) { o.OutboundPolicy = "DENY" }},
 	}
 	for _, tt := range tests {

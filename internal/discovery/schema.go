@@ -282,4 +282,12 @@ func (c *coder) mesh(m *plan.MeshGlobal) {
 	enum(c, 5, "access_log", &m.AccessLog, upTo(plan.AccessLogJSON, plan.AccessLogText))
 	enum(c, 6, "path_normalization", &m.Paths, upTo(plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes))
 	c.uint16s(7, "named_ports", &m.NamedPorts)
+	part(c, 8, "limits", &m.Limits, (*coder).limits)
+}
+
+func (c *coder) limits(l *plan.Limits) {
+	c.duration(1, "idle", &l.Idle)
+	c.duration(2, "detection", &l.Detection)
+	c.duration(3, "stream_idle", &l.StreamIdle)
+	c.uint32(4, "head_bytes", &l.HeadBytes)
 }

@@ -329,6 +329,7 @@ type MeshGlobal struct {
 	// NamedPorts are the ports, ascending, at which hosts without an address of their own are called: there, what goes to
 	// an address that is not the mesh's is told by the host that it names.
 	NamedPorts []uint16
+	Limits     Limits
 }
 
 // ResourceName implements Resource.

@@ -41,7 +41,7 @@ func (c *outboundCall) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
 // serveHTTP1 has the requests of a connection handled, one after the other. What is none is counted by r.
 func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, r *requester, handle func(httpx.ServerExchange)) {
 	h := &http1Service{
-		buffers: o.buffers, draining: o.draining, refused: r.refused, clients: o.clients, guard: &r.guard, handle: handle,
+		buffers: o.buffers, limits: o.limits, draining: o.draining, refused: r.refused, clients: o.clients, guard: &r.guard, handle: handle,
 	}
 	h.serve(ctx, client)
 }
@@ -49,7 +49,7 @@ func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, r *re
 // serveHTTP2 has the requests of a connection handled, each by a requester of its own that begins as one of c.
 func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *outboundCall, handle func(*requester, httpx.ServerExchange)) {
 	var idle sync.Pool
-	opts := h2.Options{Pool: o.h2pool, Workers: o.workers}
+	opts := h2.Options{Pool: o.h2pool, Workers: o.workers, IdleTimeout: o.limits.idle(), MaxHeaderList: o.limits.head()}
 	serveHTTP2(ctx, client, opts, ending{draining: o.draining}, func(s httpx.ServerExchange) {
 		r, _ := idle.Get().(*requester)
 		if r == nil {

@@ -23,13 +23,11 @@ import (
 // same: a keep-alive client that connects early, or a port that carries both.
 const quietBefore = 200 * time.Millisecond
 
-// detectionTimeout bounds how long a client that has begun to speak may take until it is plain what it speaks.
-const detectionTimeout = 60 * time.Second
-
 // detector watches one connection.
 type detector struct {
 	client *netio.PeekConn
 	claim  netio.Claim
+	limit  time.Duration // see sniff
 	dial   func(context.Context) (tunnel, error)
 	// known is the verdict of earlier connections to the same port (a netio.Verdict), 0 while there is none.
 	known *atomic.Uint32
@@ -61,7 +59,7 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	var joined sync.WaitGroup
 	joined.Go(func() { d.speculate(ctx, wait) })
 
-	protocol, err := sniff(d.client, d.claim)
+	protocol, err := sniff(d.client, d.claim, d.limit)
 	interrupted := errors.Is(err, os.ErrDeadlineExceeded)
 	d.settle()
 	gone := err != nil && !interrupted
@@ -104,9 +102,9 @@ func (d *detector) abandon(joined *sync.WaitGroup) {
 // sniff reads from the client until its protocol is plain. A client that has said all it has to say, in fewer bytes than
 // a request line takes, speaks no HTTP; it may still wait for an answer ("echo hello | nc").
 //
-// Whatever has begun must become plain within detectionTimeout, as a request head must end. On a port that is declared
+// Whatever has begun must become plain within the limit, as a request head must end. On a port that is declared
 // HTTP, where only the client can speak first, that bounds its silence too.
-func sniff(c *netio.PeekConn, claim netio.Claim) (netio.Verdict, error) {
+func sniff(c *netio.PeekConn, claim netio.Claim, limit time.Duration) (netio.Verdict, error) {
 	var bound *time.Timer
 	defer func() {
 		if bound != nil {
@@ -118,7 +116,7 @@ func sniff(c *netio.PeekConn, claim netio.Claim) (netio.Verdict, error) {
 			return v, nil
 		}
 		if bound == nil && (claim == netio.Declared || len(c.Prefix()) > 0) {
-			bound = time.AfterFunc(detectionTimeout, func() { c.Close() })
+			bound = time.AfterFunc(limit, func() { c.Close() })
 		}
 		_, err := c.Peek()
 		switch {

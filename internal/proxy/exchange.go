@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/h1"
@@ -82,6 +83,7 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	for f.held < int(req.ContentLength) {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
+		f.guard.moved.Add(1)
 		if httpx.IsEnd(err) {
 			break
 		}
@@ -100,6 +102,7 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 	for f.held < len(f.buf) && down.Ready() {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
+		f.guard.moved.Add(1)
 		if httpx.IsEnd(err) {
 			f.heldAll = true
 			break
@@ -163,7 +166,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 		return err
 	}
 	if !f.asksToSwitch(req) {
-		f.upload.start(down, up)
+		f.upload.start(down, up, &f.guard.moved)
 	}
 	return nil
 }
@@ -225,6 +228,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	for {
 		n, err := up.Read(f.buf)
 		if n > 0 {
+			f.guard.moved.Add(1)
 			f.sent += int64(n)
 			if _, werr := down.Write(f.buf[:n]); werr != nil {
 				return downstreamError(werr)
@@ -279,8 +283,8 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return downstreamError(err)
 	}
 	f.guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up)
-	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch))
+	f.upload.start(down, up, &f.guard.moved)
+	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.guard.moved)
 	f.sent = n
 	err := errors.Join(readErr, writeErr)
 	if err != nil {
@@ -354,11 +358,12 @@ func (f *forwarder) breakOff(down httpx.ServerExchange, err error) {
 
 // copyBody streams src to dst, flushing whenever nothing more is ready, and ends dst. Trailers are passed on as far as
 // they may be those of a request: a response that is copied, after a protocol switch, has none. It
-// says which side failed: readErr is the source's, writeErr the sink's.
-func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte) (total int64, readErr, writeErr error) {
+// says which side failed: readErr is the source's, writeErr the sink's. moved counts what comes.
+func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte, moved *atomic.Uint32) (total int64, readErr, writeErr error) {
 	for {
 		n, err := src.Read(buf)
 		total += int64(n)
+		moved.Add(1)
 		if n > 0 {
 			if _, werr := dst.Write(buf[:n]); werr != nil {
 				return total, nil, werr
@@ -389,12 +394,12 @@ func (u *uploader) reset() {
 	*u = uploader{}
 }
 
-func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange) {
+func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, moved *atomic.Uint32) {
 	done := make(chan struct{})
 	u.done = done
 	go func() {
 		defer close(done)
-		n, readErr, writeErr := copyBody(up, down, make([]byte, scratch))
+		n, readErr, writeErr := copyBody(up, down, make([]byte, scratch), moved)
 		u.bytes = n
 		if errors.Is(readErr, httpx.ErrNotContinued) {
 			return // the response says why; it is still being read from up

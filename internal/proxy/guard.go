@@ -22,6 +22,8 @@ type guard struct {
 	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
 	reason  error     // what to abort with at due
 	relaxed bool      // neither a limit nor a client that has gone counts any more: the copying notices it
+
+	stillness
 }
 
 // watch begins to guard up, which carries the request of down that came at since.

@@ -36,6 +36,7 @@ type inbound struct {
 	h2pool    *h2.Pool
 	workers   *h2.Workers
 	log       *slog.Logger
+	limits    *meshLimits
 	draining  <-chan struct{}
 	grace     time.Duration // how long a connection may go on that would not be admitted any more
 	plain     plainConns
@@ -77,7 +78,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	defer leave()
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
-		Quota: requests, IdleTimeout: httpIdle,
+		Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 		Handler: func(s *h2.ServerStream) {
 			i.stream(ctx, s, who, local)
 		},
@@ -238,9 +239,9 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case model.TCP, model.TLS, model.UDP:
 		found.server, found.err = dial(ctx)
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		found.protocol, err = sniff(client, netio.Declared)
+		found.protocol, err = sniff(client, netio.Declared, i.limits.detection())
 	case model.Undeclared:
-		d := &detector{client: client, claim: netio.Unclaimed, dial: dial, known: i.verdict(dst.Port())}
+		d := &detector{client: client, claim: netio.Unclaimed, limit: i.limits.detection(), dial: dial, known: i.verdict(dst.Port())}
 		found, err = d.detect(ctx)
 	}
 	switch {
@@ -280,7 +281,7 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
 	r := &responder{i: i}
 	h := &http1Service{
-		buffers: i.buffers, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.guard,
+		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.guard,
 		handle: func(ex httpx.ServerExchange) {
 			r.handle(ctx, ex, who, dst)
 		},
@@ -297,7 +298,9 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
 	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()})
 	defer leave()
-	o := h2.Options{Pool: i.h2pool, Workers: i.workers, Quota: requests}
+	o := h2.Options{
+		Pool: i.h2pool, Workers: i.workers, Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
+	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
 		r := &responder{i: i}
 		r.handle(ctx, s, who, dst)

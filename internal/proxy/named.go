@@ -94,14 +94,15 @@ func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
 // is dialled for a client that stays silent. Where only known hosts may, nothing is dialled before one is named.
 func (n *namedConn) detect(ctx context.Context, client *netio.PeekConn) (detected, error) {
 	if n.o.refuseUnknown.Load() {
-		bound := time.AfterFunc(detectionTimeout, func() { client.Close() })
+		limit := n.o.limits.detection()
+		bound := time.AfterFunc(limit, func() { client.Close() })
 		defer bound.Stop()
-		protocol, err := sniff(client, netio.Unclaimed)
+		protocol, err := sniff(client, netio.Unclaimed, limit)
 		return detected{protocol: protocol}, err
 	}
 	var known atomic.Uint32
 	known.Store(uint32(netio.HTTP1)) // a client that speaks first is not to cost a connection that is not needed
-	d := &detector{client: client, claim: netio.Unclaimed, known: &known, dial: n.dial}
+	d := &detector{client: client, claim: netio.Unclaimed, limit: n.o.limits.detection(), known: &known, dial: n.dial}
 	return d.detect(ctx)
 }
 
@@ -126,7 +127,7 @@ func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*outbo
 	if len(client.Prefix()) == 0 {
 		return nil, nil //nolint:nilnil // the server spoke first: nothing was named, and nothing is wrong
 	}
-	name, err := serverName(client)
+	name, err := serverName(client, n.o.limits.detection())
 	if err != nil || name == "" {
 		return nil, err
 	}

@@ -33,6 +33,7 @@ type outbound struct {
 	h2pool    *h2.Pool
 	workers   *h2.Workers
 	log       *slog.Logger
+	limits    *meshLimits
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
@@ -66,7 +67,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 			c.opaque(ctx, client, state, nil)
 		}
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		protocol, err := sniff(client, netio.Declared)
+		protocol, err := sniff(client, netio.Declared, o.limits.detection())
 		if err != nil {
 			conn.Close() // the client went away without a word
 			return
@@ -85,7 +86,7 @@ func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
 		return true
 	}
 	var err error
-	if c.sni, err = serverName(client); err != nil {
+	if c.sni, err = serverName(client, c.o.limits.detection()); err != nil {
 		client.Close()
 		return false
 	}
@@ -142,7 +143,7 @@ func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protoc
 
 // detect serves a connection whose protocol nobody declared.
 func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *compiled) {
-	d := &detector{client: client, claim: state.claim(), known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
+	d := &detector{client: client, claim: state.claim(), limit: c.o.limits.detection(), known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
 		return c.connect(ctx, state)
 	}}
 	found, err := d.detect(ctx)

@@ -86,6 +86,7 @@ type Proxy struct {
 	dialer   netio.Dialer
 	refusals *refusalLog
 	mirrors  *mirrors
+	limits   meshLimits
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
 	// appMetrics is nil where the app shows none.
@@ -169,13 +170,15 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 	return upstream.New(upstream.Options{
 		Plain: p.dialPlain, App: p.dialApp, Credentials: func(peer string) *tls.Config { return p.identity.ClientConfig(peer) },
 		Refused: p.refusals.peer, Run: p.group.run, Grace: p.o.Drain, Buffers: p.buffers, Pool: p.h2pool,
+		HeadBytes: p.limits.head,
 	})
 }
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
-		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay, clients: &p.clients,
+		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
+		clients: &p.clients, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
 		metrics: p.metrics,
 	}
@@ -183,7 +186,7 @@ func (p *Proxy) newHandlers() {
 		callers: callers{table: p.table, discovery: p.outage, run: p.group.run},
 		self:    p.self, upstreams: p.ups, metrics: p.metrics, sinks: p.sinks, tls: p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
-		refusals: p.refusals, grace: p.o.Drain,
+		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits,
 	}
 	p.self.onPolicy = p.inbound.enforce
 }
@@ -302,6 +305,7 @@ func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.self.paths.Store(uint32(g.Paths))
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 	p.outbound.namedPorts.Store(&g.NamedPorts)
+	p.limits.put(g.Limits)
 }
 
 // dialPlain connects to an address that a call of the workload goes to.

@@ -51,6 +51,7 @@ type requester struct {
 func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.reset(time.Now())
 	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.delayed = 0, nil, nil, nil, nil, false
+	r.guard.enter(down, r.c.o.limits.streamIdle())
 	req := down.Request()
 	cleanRequest(&req.Fields)
 	r.identify(req)
@@ -70,6 +71,7 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	p := r.parties(state)
 	r.record(r.c.o.sinks, req, out, &p)
 	r.finish(down)
+	r.guard.leave()
 }
 
 // carry does what the configuration says. An error with r.wrote unset has not been answered yet.
@@ -235,6 +237,9 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 func (r *requester) cut(err error) error {
 	if large := responseTooLarge(err); large != nil {
 		return large
+	}
+	if still := r.stoodStill(err); still != nil {
+		return still
 	}
 	f := classify(err)
 	if f == final {

@@ -28,6 +28,7 @@ type responder struct {
 func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *caller, addr netip.AddrPort) {
 	r.reset(time.Now())
 	r.addr = addr
+	r.guard.enter(down, r.i.limits.streamIdle())
 	req := down.Request()
 	r.spells = who.identity != "" && req.Version != httpx.HTTP2
 	if r.spells {
@@ -53,6 +54,7 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	p := r.i.parties(who, port)
 	r.record(r.i.sinks, req, out, &p)
 	r.finish(down)
+	r.guard.leave()
 }
 
 // carry sends the request to the app, once more on a fresh connection where not a byte of it was written to the first.
@@ -99,9 +101,12 @@ func (r *responder) attempt(ctx context.Context, down httpx.ServerExchange, p *u
 	return err
 }
 
-func (*responder) broken(p *upstream.Pool, err error) error {
+func (r *responder) broken(p *upstream.Pool, err error) error {
 	if large := responseTooLarge(err); large != nil {
 		return large
+	}
+	if still := r.stoodStill(err); still != nil {
+		return still
 	}
 	f := classify(err)
 	if f == final {

@@ -13,12 +13,10 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 )
 
-// httpIdle is how long an HTTP connection of a client may carry nothing (Envoy's idle_timeout).
-const httpIdle = time.Hour
-
 // http1Service is what to do with the requests of an HTTP/1.1 connection.
 type http1Service struct {
 	buffers  *h1.Buffers
+	limits   *meshLimits
 	draining <-chan struct{}
 	ended    <-chan struct{} // of the connection's tenure, nil where it has none
 	// clients is told of the connection, whose exchanges guard watches.
@@ -34,7 +32,9 @@ type http1Service struct {
 // the last one. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
-	server := h1.NewServer(client.NetConn(), h1.Options{Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, IdleTimeout: httpIdle})
+	server := h1.NewServer(client.NetConn(), h1.Options{
+		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
+	})
 	defer server.Close()
 	stop := onDrain(ctx, h.draining, h.ended, func(context.Context) { server.Shutdown() })
 	defer stop()
@@ -84,7 +84,6 @@ func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, ends ending, h
 		asHTTP1Upgrade(s.Request())
 		handle(s)
 	}
-	o.IdleTimeout = httpIdle
 	server := h2.NewServer(conn, o)
 	stop := onDrain(ctx, ends.draining, ends.tenure, func(ctx context.Context) {
 		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it

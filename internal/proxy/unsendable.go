@@ -53,7 +53,8 @@ func isFinal(err error) bool {
 		return false
 	}
 	switch e.Kind { //nolint:exhaustive // all others may be tried elsewhere
-	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.ResponseTooLarge, httpx.UpstreamProtocolError:
+	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.ResponseTooLarge, httpx.UpstreamProtocolError,
+		httpx.StreamIdle:
 		return true
 	}
 	return false

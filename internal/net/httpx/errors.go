@@ -37,6 +37,8 @@ const (
 	Overflow
 	// MaxDuration: the exchange is older than a stream may become.
 	MaxDuration
+	// StreamIdle: for too long no byte of the exchange moved, in either direction.
+	StreamIdle
 	// DownstreamGone: the client closed the connection or reset the stream. Nobody reads a response.
 	DownstreamGone
 	// DownstreamProtocolError: the request is not HTTP.
@@ -175,6 +177,8 @@ func (k Kind) outcome() Outcome {
 		return Outcome{503, "UO", beforeStart + "{overflow}", beforeHeaders + "overflow", "connection_limit_reached"}
 	case MaxDuration:
 		return Outcome{408, "DT", "max_duration_timeout", "downstream duration timeout", "http_request_error"}
+	case StreamIdle:
+		return Outcome{408, "SI", "stream_idle_timeout", "stream timeout", "http_request_error"}
 	case DownstreamGone:
 		return Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error"}
 	case DownstreamProtocolError:

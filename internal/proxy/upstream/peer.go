@@ -85,6 +85,7 @@ func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn
 	}
 	client := h2.NewClient(secured, h2.Options{
 		Coalescer: coalescer, Pool: s.o.Pool, Metadata: meshMark(), MaxFrame: meshFrame,
+		MaxHeaderList: s.o.headBytes(),
 	})
 	state := secured.ConnectionState()
 	return &meshConn{Client: client, conn: secured, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil

@@ -22,7 +22,8 @@ type Pool struct {
 	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
 	h2 *link
 
-	buffers *h1.Buffers
+	buffers   *h1.Buffers
+	headBytes func() int
 
 	mu   sync.Mutex
 	idle []*Conn // last in, first out: the rest can grow old and be closed
@@ -50,7 +51,7 @@ type poolKey struct {
 }
 
 func newPool(s *Set, k poolKey) *Pool {
-	p := &Pool{key: k, buffers: s.o.Buffers}
+	p := &Pool{key: k, buffers: s.o.Buffers, headBytes: s.o.headBytes}
 	dial := s.o.Plain
 	if k.app {
 		dial = s.o.App
@@ -69,7 +70,7 @@ func newPool(s *Set, k poolKey) *Pool {
 		if err != nil {
 			return nil, err
 		}
-		return &meshConn{Client: h2.NewClient(conn, h2.Options{Pool: s.o.Pool}), conn: conn}, nil
+		return &meshConn{Client: h2.NewClient(conn, h2.Options{Pool: s.o.Pool, MaxHeaderList: s.o.headBytes()}), conn: conn}, nil
 	}}
 	return p
 }
@@ -103,7 +104,7 @@ func (p *Pool) Get(ctx context.Context, from Origin) (*Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers}), conn: conn}, nil
+	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn}, nil
 }
 
 // reuse gives an idle connection that its server has not closed meanwhile, nil where there is none.

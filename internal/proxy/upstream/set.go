@@ -27,6 +27,15 @@ type Options struct {
 	Grace   time.Duration
 	Buffers *h1.Buffers
 	Pool    *h2.Pool
+	// HeadBytes says how long the head of a response may be; nil or 0 is the codecs' default.
+	HeadBytes func() int
+}
+
+func (o *Options) headBytes() int {
+	if o.HeadBytes == nil {
+		return 0
+	}
+	return o.HeadBytes()
 }
 
 // Dialer opens a TCP connection.

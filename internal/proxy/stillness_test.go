@@ -1,0 +1,115 @@
+package proxy
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// TestStillExchanges are those of which no byte moves: they end, whoever is to blame, and those that move slowly do not.
+func TestStillExchanges(t *testing.T) {
+	const limit = 200 * time.Millisecond
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		orders.limits.put(plan.Limits{StreamIdle: limit})
+		users.limits.put(plan.Limits{StreamIdle: limit})
+		orders.apply(service(model.HTTP, e)...)
+		ended := make(chan struct{}, 9) // the app's connection is given up as well
+		m.rawServer(app(users), func(c *net.TCPConn) {
+			r := bufio.NewReader(c)
+			for {
+				req, err := http.ReadRequest(r)
+				if err != nil {
+					return
+				}
+				switch req.URL.Path {
+				case "/quiet":
+				case "/begun":
+					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun")
+				case "/slow":
+					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
+					tick := time.NewTicker(limit / 3)
+					for range 10 {
+						<-tick.C
+						fmt.Fprint(c, "x")
+					}
+					tick.Stop()
+					continue
+				case "/full":
+					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
+					io.Copy(c, io.LimitReader(zeros{}, 1e9))
+				case "/chat":
+					fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome\n")
+				}
+				io.Copy(io.Discard, r)
+				ended <- struct{}{}
+				return
+			}
+		})
+		ask := func(request string) (*bufio.Reader, *http.Response, error) {
+			c := dial(t, m.entrance(orders, usersAddr()))
+			fmt.Fprint(c, request)
+			r := bufio.NewReader(c)
+			resp, err := http.ReadResponse(r, nil)
+			return r, resp, err
+		}
+		get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: users\r\n\r\n" }
+
+		_, resp, err := ask(get("/quiet"))
+		if err != nil || resp.StatusCode != 504 || !strings.Contains(resp.Header.Get("Proxy-Status"), "stream timeout") {
+			t.Errorf("no answer: %v %+v, want 504", err, resp)
+		}
+		<-ended
+		_, resp, err = ask("POST /quiet HTTP/1.1\r\nHost: users\r\nContent-Length: 100000\r\n\r\nbegun")
+		if err != nil || resp.StatusCode != 408 {
+			t.Errorf("half a request: %v %+v, want 408", err, resp)
+		}
+		<-ended
+		if _, resp, err = ask(get("/begun")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(resp.Body); string(got) != "begun" || !errors.Is(err, io.ErrUnexpectedEOF) && !isReset(err) {
+			t.Errorf("half an answer: %q, %v, want a cut", got, err)
+		}
+		<-ended
+		if _, resp, err = ask(get("/slow")); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := io.ReadAll(resp.Body); len(got) != 10 || err != nil {
+			t.Errorf("a slow answer: %q, %v, want all of it", got, err)
+		}
+		if _, _, err = ask("POST / HTTP/1.1\r\nHost: users\r\nContent-Length: 10\r\n\r\nfew"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a request that is not even begun upstream: %v, want its connection cut", err)
+		}
+		if _, _, err = ask(get("/full")); err != nil {
+			t.Fatal(err)
+		}
+		<-ended // the client reads nothing of it
+
+		c, _, err := ask(upgradeRequest)
+		if err != nil {
+			t.Fatal(err)
+		}
+		expectLine(t, c, "welcome\n")
+		if _, err := c.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("an upgraded connection that is still: %v, want a cut", err)
+		}
+		<-ended
+		expectMetric(t, orders, `response_code="504"`)
+		expectMetric(t, orders, `response_code="408",response_flags="SI"`)
+	})
+}
+
+// zeros is an endless body.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { return len(p), nil }
