@@ -89,10 +89,10 @@ func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.
 	e := v.policy(s)
 	out := plan.Backend{
 		Name: clusterName(p.Port, subset, s.Host), Host: s.Host, Port: p.Port, Subset: subset, Service: s.Key,
-		Rule: e.ruleName(), Type: s.Resolution.String(),
+		Rule: e.ruleName(), Resolution: s.Resolution,
 	}
 	if s.ExternalName != "" {
-		out.Type = model.ResolveDNS.String()
+		out.Resolution = model.ResolveDNS
 	}
 	traffic := e.traffic(p.Port, subset)
 	applyTraffic(&out, traffic)
@@ -103,7 +103,7 @@ func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.
 		out.TLS.SubjectAltNames = s.SubjectAltNames
 	}
 	if out.LB == model.Passthrough {
-		out.Type = model.ResolveNone.String()
+		out.Resolution = model.ResolveNone
 		return out
 	}
 	out.Shards = v.shards(s, p, e)

@@ -492,7 +492,7 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 	var out []string
 	for i := range dst.Backends {
 		b := &dst.Backends[i]
-		words := []string{cluster(b), b.Type, b.LB.String()}
+		words := []string{cluster(b), b.Resolution.String(), b.LB.String()}
 		for _, part := range []struct {
 			name string
 			set  bool

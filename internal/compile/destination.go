@@ -58,7 +58,6 @@ func (v view) assemble(t plan.HostPort, s *model.Service, p *model.ServicePort, 
 	if s != nil {
 		out.Service, out.Protocol = s.Key, p.Protocol
 		out.Addresses = v.addresses(s)
-		out.OutOfMesh = s.External
 		b.defaults(out, s, p)
 	}
 	out.Backends = b.list

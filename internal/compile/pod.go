@@ -43,12 +43,12 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 		host := model.Hostname(at.Addr().String())
 		return plan.Backend{
 			Name: clusterName(at.Port(), "", host), Host: host, Port: at.Port(),
-			Type: model.ResolveSlices.String(), LB: model.LeastRequest, Shards: shards,
+			Resolution: model.ResolveSlices, LB: model.LeastRequest, Shards: shards,
 		}
 	}
 	out := plan.Backend{
 		Name: clusterName(p.Port, "", s.Host), Host: s.Host, Port: p.Port, Service: s.Key,
-		Type: model.ResolveSlices.String(), LB: model.LeastRequest, Shards: shards,
+		Resolution: model.ResolveSlices, LB: model.LeastRequest, Shards: shards,
 	}
 	if s.Headless {
 		e := v.policy(s)

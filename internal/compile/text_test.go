@@ -50,11 +50,7 @@ func (p *printer) line(format string, args ...any) {
 }
 
 func (p *printer) destination(d *plan.Destination) {
-	flags := ""
-	if d.OutOfMesh {
-		flags += " out-of-mesh"
-	}
-	p.line("%s host=%s service=%s protocol=%s addresses=%v%s", d.Name, d.Host, d.Service, d.Protocol, d.Addresses, flags)
+	p.line("%s host=%s service=%s protocol=%s addresses=%v", d.Name, d.Host, d.Service, d.Protocol, d.Addresses)
 	for i := range d.Routes {
 		p.route(&d.Routes[i], d)
 	}
@@ -150,7 +146,7 @@ func (p *printer) backend(b *plan.Backend) {
 	if b.ClientAffinity {
 		extra += " client-affinity"
 	}
-	p.line("  backend %s %s service=%s lb=%s%s", b.Name, b.Type, b.Service, b.LB, extra)
+	p.line("  backend %s %s service=%s lb=%s%s", b.Name, b.Resolution, b.Service, b.LB, extra)
 	for _, s := range b.Shards {
 		p.line("    shard %s", s)
 	}

@@ -84,6 +84,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.Protocol]():         int(model.UDP),
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
 		reflect.TypeFor[model.LBKind]():           int(model.Passthrough),
+		reflect.TypeFor[model.Resolution]():       int(model.ResolveDNSRoundRobin),
 		reflect.TypeFor[model.TLSMode]():          int(model.TLSIstioMutual),
 		reflect.TypeFor[model.PortMode]():         int(model.PortFromRequestAlways),
 		reflect.TypeFor[model.Proximity]():        int(model.OnlySameNode),

@@ -29,7 +29,6 @@ func (c *coder) destination(d *plan.Destination) {
 	list(c, 7, "tcp", &d.TCP, (*coder).tcpRoute)
 	list(c, 8, "backends", &d.Backends, (*coder).backend)
 	c.addrs(9, "addresses", &d.Addresses)
-	c.bool(11, "out_of_mesh", &d.OutOfMesh)
 }
 
 func (c *coder) backend(b *plan.Backend) {
@@ -39,7 +38,7 @@ func (c *coder) backend(b *plan.Backend) {
 	text(c, 4, "subset", &b.Subset)
 	part(c, 5, "service", &b.Service, (*coder).key)
 	text(c, 6, "rule", &b.Rule)
-	text(c, 7, "type", &b.Type)
+	enum(c, 7, "resolution", &b.Resolution, upTo(model.ResolveDNSRoundRobin, model.ResolveSlices))
 	text(c, 8, "missing", &b.Missing)
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)

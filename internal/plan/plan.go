@@ -37,8 +37,6 @@ type Destination struct {
 	Backends []Backend
 	// Addresses are the VIPs of the host; proxy-config prints them.
 	Addresses []netip.Addr
-	// OutOfMesh is set where no sidecar can be expected (MESH_EXTERNAL).
-	OutOfMesh bool
 }
 
 // ResourceName implements Resource.
@@ -55,8 +53,9 @@ type Backend struct {
 	Service model.Key
 	// Rule is the DestinationRule in force ("users-service.myapp"), empty where there is none.
 	Rule string
-	// Type is the discovery type proxy-config prints: EDS, STATIC, STRICT_DNS, ORIGINAL_DST.
-	Type string
+	// Resolution says where endpoints come from: for ResolveNone the address that the app dialled is the only one. It is
+	// unset where nothing is behind the reference.
+	Resolution model.Resolution
 	// Missing says why there is nothing behind the reference, naming object and field; calls fail at once with
 	// it. 503 NC for Istio's routes, 500 for Gateway API's (MissingStatus).
 	Missing       string

@@ -170,7 +170,7 @@ func TestOriginalDestination(t *testing.T) {
 	for _, protocol := range []model.Protocol{model.HTTP, model.TCP, model.Undeclared} {
 		rs := with(service(protocol), func(d *plan.Destination) {
 			d.Addresses = []netip.Addr{dst.Addr()}
-			d.Backends[0].Type, d.Backends[0].Shards = originalDst, nil
+			d.Backends[0].Resolution, d.Backends[0].Shards = model.ResolveNone, nil
 		})
 		orders.apply(rs...)
 		c := m.dialled(m.entrance(orders, dst))
@@ -318,7 +318,7 @@ func (b *book) set(host string, addrs ...netip.Addr) {
 
 func named(host string) []plan.Resource {
 	return backendOf(service(model.HTTP), func(b *plan.Backend) {
-		b.Type, b.Shards = "STRICT_DNS", nil
+		b.Resolution, b.Shards = model.ResolveDNS, nil
 		b.DNS = []plan.DNSEndpoint{{Host: model.Hostname(host), Port: 8080}}
 	})
 }

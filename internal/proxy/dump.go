@@ -39,11 +39,19 @@ func (t *table) destinations() []*compiled {
 	return out
 }
 
+// describeResolution gives Istio's type of a cluster, nothing where nothing is behind it.
+func describeResolution(r model.Resolution) string {
+	if r == 0 {
+		return ""
+	}
+	return r.String()
+}
+
 func dumpDestination(d *admin.Dump, c *compiled) {
 	for _, b := range c.backends {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: b.plan.Name, FQDN: string(b.plan.Host), Port: b.plan.Port, Subset: b.plan.Subset, Direction: "outbound",
-			Type: b.plan.Type, DestinationRule: b.plan.Rule, LoadBalancer: describeLB(b.plan), Proximity: describeProximity(b.plan.Proximity),
+			Type: describeResolution(b.plan.Resolution), DestinationRule: b.plan.Rule, LoadBalancer: describeLB(b.plan), Proximity: describeProximity(b.plan.Proximity),
 			Missing: b.plan.Missing,
 		})
 		for _, e := range b.picker.Load().All() {

@@ -73,7 +73,7 @@ func (c *cluster) change() int {
 
 func (s *modelService) destination(i int) *plan.Destination {
 	b := plan.Backend{
-		Name: fmt.Sprintf("outbound|80||s%d", i), Host: model.Hostname(fmt.Sprint("s", i)), Port: 80, Type: "EDS",
+		Name: fmt.Sprintf("outbound|80||s%d", i), Host: model.Hostname(fmt.Sprint("s", i)), Port: 80, Resolution: model.ResolveSlices,
 		MaxRequestsPerConnection: s.perConn, Shards: slices.Sorted(maps.Keys(s.slices)),
 	}
 	if s.limited {
@@ -225,7 +225,7 @@ func TestOwnLabelsChange(t *testing.T) {
 	shard := &plan.EndpointShard{Name: "eps/canary:8080/s", Endpoints: []plan.Endpoint{canary}}
 	orders.apply(shard)
 	orders.apply(with(service(model.HTTP, stable), func(d *plan.Destination) {
-		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080|canary|x", Host: "canary", Port: 8080, Type: "EDS", Shards: []string{shard.Name}})
+		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080|canary|x", Host: "canary", Port: 8080, Resolution: model.ResolveSlices, Shards: []string{shard.Name}})
 		d.Routes = append([]plan.Route{{
 			Origin: "canary", Matches: []model.HTTPMatch{{SourceLabels: map[string]string{"track": "canary"}}},
 			Backends: []plan.WeightedBackend{{Backend: 1, Weight: 1}},

@@ -267,7 +267,7 @@ func (t *table) unknown(cluster string, port uint16) *compiled {
 	}
 	p := &plan.Destination{
 		Name: cluster, Host: model.Hostname(cluster), Port: port, Protocol: model.Undeclared, Routes: []plan.Route{route},
-		Backends: []plan.Backend{{Name: cluster, Host: model.Hostname(cluster), Port: port, Type: originalDst, LB: model.Passthrough}},
+		Backends: []plan.Backend{{Name: cluster, Host: model.Hostname(cluster), Port: port, Resolution: model.ResolveNone, LB: model.Passthrough}},
 	}
 	out, err := t.compile(p)
 	if err != nil {

@@ -23,10 +23,10 @@ func entryFor(host string, protocol model.Protocol, port uint16, endpoints ...pl
 		Name: "dst/myapp/" + host, Host: model.Hostname(host), Port: port, Protocol: protocol,
 		Routes:   []plan.Route{{Name: "default", Backends: []plan.WeightedBackend{{Weight: 1}}}},
 		TCP:      []plan.TCPRoute{{Backends: []plan.WeightedBackend{{Weight: 1}}}},
-		Backends: []plan.Backend{{Name: host, Host: model.Hostname(host), Port: port, Type: originalDst}},
+		Backends: []plan.Backend{{Name: host, Host: model.Hostname(host), Port: port, Resolution: model.ResolveNone}},
 	}
 	if len(endpoints) > 0 {
-		d.Backends[0].Type, d.Backends[0].Shards = "EDS", []string{shard.Name}
+		d.Backends[0].Resolution, d.Backends[0].Shards = model.ResolveSlices, []string{shard.Name}
 	}
 	return d, []plan.Resource{shard, d}
 }

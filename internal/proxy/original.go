@@ -3,15 +3,14 @@ package proxy
 import (
 	"sync"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
-// originalDst is the discovery type of backends without endpoints of their own: calls go where the app dialled.
-const originalDst = "ORIGINAL_DST"
-
-func (b *backend) isOriginal() bool { return b.plan.Type == originalDst }
+// isOriginal reports whether the backend has no endpoints of its own: calls go where the app dialled.
+func (b *backend) isOriginal() bool { return b.plan.Resolution == model.ResolveNone }
 
 // originals are the endpoints that the app's own choice of address makes, per backend of one connection. They live as
 // long as it: addresses that nobody told us about come in any number.

@@ -219,7 +219,7 @@ func service(protocol model.Protocol, es ...plan.Endpoint) []plan.Resource {
 		Service:  model.Key{Namespace: "myapp", Name: "users-service"},
 		Routes:   []plan.Route{{Name: "default", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}, Retry: model.Retry{Attempts: 2}}},
 		TCP:      []plan.TCPRoute{{Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}}},
-		Backends: []plan.Backend{{Name: "outbound|8080||" + host, Host: host, Port: 8080, Type: "EDS", Shards: []string{shard.Name}}},
+		Backends: []plan.Backend{{Name: "outbound|8080||" + host, Host: host, Port: 8080, Resolution: model.ResolveSlices, Shards: []string{shard.Name}}},
 	}}
 }
 

@@ -26,7 +26,7 @@ func TestTLSIsRoutedByServerName(t *testing.T) {
 		rs := service(protocol, one.endpoint(8080))
 		d := rs[1].(*plan.Destination)
 		other := &plan.EndpointShard{Name: "eps/two:8080/s1", Endpoints: []plan.Endpoint{two.endpoint(8080)}}
-		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080||two", Host: "two", Port: 8080, Type: "EDS", Shards: []string{other.Name}})
+		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080||two", Host: "two", Port: 8080, Resolution: model.ResolveSlices, Shards: []string{other.Name}})
 		d.TCP = []plan.TCPRoute{
 			{Matches: []model.TCPMatch{{SNI: []string{"two.example.com"}}}, Backends: []plan.WeightedBackend{{Backend: 1, Weight: 1}}},
 			{Backends: []plan.WeightedBackend{{Backend: 0, Weight: 1}}},

@@ -129,7 +129,7 @@ func TestDump(t *testing.T) {
 			{Origin: "users.myapp", Backends: []plan.WeightedBackend{{Backend: 0, Weight: 90}, {Backend: 1, Weight: 10}}},
 		}
 		d.Backends[0].Rule = "users.myapp"
-		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080|v2|" + string(d.Host), Host: d.Host, Port: 8080, Subset: "v2", Type: "EDS", Missing: "no subset v2"})
+		d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080|v2|" + string(d.Host), Host: d.Host, Port: 8080, Subset: "v2", Resolution: model.ResolveSlices, Missing: "no subset v2"})
 	})...)
 	d := s.dump()
 	const host = "users-service.myapp.svc.cluster.local"
