@@ -13,6 +13,9 @@
 // installation before anything is changed (a CustomResourceDefinition is left as it is), and only what says so is ever
 // deleted. The CA and the CustomResourceDefinitions outlive the mesh unless they are asked for by name.
 //
-// Nothing here is safe for concurrent use. To debug, compare with `helm template deploy/chart`: apart from the record,
-// the namespace and the label app.kubernetes.io/managed-by it is the same.
+// The chart is rendered with text/template and those of Helm's functions that it uses (see functions); a function that is
+// not there fails the tests. Nothing here is safe for concurrent use.
+//
+// To debug, compare with `helm template deploy/chart`: apart from the record, the namespace and the label
+// app.kubernetes.io/managed-by it is the same.
 package install

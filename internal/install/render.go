@@ -12,10 +12,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/Masterminds/semver/v3"
 	"helm.sh/helm/v3/pkg/chart"
 	"helm.sh/helm/v3/pkg/chart/loader"
-	"helm.sh/helm/v3/pkg/chartutil"
-	"helm.sh/helm/v3/pkg/engine"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
@@ -112,30 +111,39 @@ func loadChart() (*chart.Chart, error) {
 
 // render gives the text of each template by its path.
 func render(ch *chart.Chart, o Options) (map[string]string, error) {
-	version, err := chartutil.ParseKubeVersion(orDefault(o.KubeVersion, DefaultKubeVersion))
+	version, err := semver.NewVersion(orDefault(o.KubeVersion, DefaultKubeVersion))
 	if err != nil {
 		return nil, fmt.Errorf("version of Kubernetes %q: %w", o.KubeVersion, err)
 	}
-	if !chartutil.IsCompatibleRange(ch.Metadata.KubeVersion, version.Version) {
-		return nil, fmt.Errorf("Kubernetes %s is too old: Fairlead needs %s", version, strings.TrimSuffix(ch.Metadata.KubeVersion, "-0")) //nolint:staticcheck // a name
+	kube := "v" + version.String()
+	if fits, err := matchesVersion(ch.Metadata.KubeVersion, kube); err != nil || !fits {
+		return nil, fmt.Errorf("Kubernetes %s is too old: Fairlead needs %s", kube, strings.TrimSuffix(ch.Metadata.KubeVersion, "-0")) //nolint:staticcheck // a name
 	}
-	capabilities := chartutil.DefaultCapabilities.Copy()
-	capabilities.KubeVersion = *version
-	// Without Helm nobody else makes the namespace.
-	values := merge(append([]Values{{Settings: map[string]any{"namespace": map[string]any{"create": true}}}}, o.Values...))
-	release := chartutil.ReleaseOptions{Name: releaseName, Namespace: o.Namespace, Revision: 1, IsInstall: true}
-	top, err := chartutil.ToRenderValuesWithSchemaValidation(ch, values, release, capabilities, true)
-	if err != nil {
-		return nil, err
+	t, err := parseTemplates(ch)
+	if err == nil {
+		var files map[string]string
+		if files, err = t.render(ch, chartData(ch, o, kube)); err == nil {
+			return files, nil
+		}
 	}
-	if r, ok := top["Release"].(map[string]any); ok {
-		r["Service"] = managedBy
+	return nil, fmt.Errorf("chart: %w", err)
+}
+
+// chartData is what templates see, under the names that Helm gives it.
+func chartData(ch *chart.Chart, o Options, kube string) map[string]any {
+	files := chartFiles{}
+	for _, f := range ch.Files {
+		files[f.Name] = string(f.Data)
 	}
-	files, err := engine.Render(ch, top)
-	if err != nil {
-		return nil, fmt.Errorf("chart: %w", err)
+	// Without Helm nothing else makes the namespace.
+	layers := append([]Values{{Settings: ch.Values}, {Settings: map[string]any{"namespace": map[string]any{"create": true}}}}, o.Values...)
+	return map[string]any{
+		"Chart":        map[string]any{"AppVersion": ch.AppVersion()},
+		"Release":      map[string]any{"Name": releaseName, "Namespace": o.Namespace, "Service": managedBy},
+		"Capabilities": map[string]any{"KubeVersion": map[string]any{"Version": kube}},
+		"Values":       withoutNulls(merge(layers)),
+		"Files":        files,
 	}
-	return files, nil
 }
 
 func orDefault(s, otherwise string) string {

@@ -1,18 +1,21 @@
 package install
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"maps"
 	"os"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
-	"helm.sh/helm/v3/pkg/chartutil"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+	schemakind "github.com/santhosh-tekuri/jsonschema/v6/kind"
+	"golang.org/x/text/language"
+	"golang.org/x/text/message"
 	"helm.sh/helm/v3/pkg/strvals"
 	"sigs.k8s.io/yaml"
 
@@ -128,69 +131,86 @@ func withoutNulls(settings map[string]any) map[string]any {
 // check says what is wrong with the values, one error for each setting: its name, what the schema wants, where it comes
 // from. The schema requires nothing, so that what the user gave can be checked without the defaults.
 func check(schemaText []byte, all []Values) error {
-	err := chartutil.ValidateAgainstSingleSchema(withoutNulls(merge(all)), schemaText)
-	if err == nil {
-		return nil
-	}
 	var root schema
-	if e := json.Unmarshal(schemaText, &root); e != nil {
-		return fmt.Errorf("values.schema.json: %w", e)
+	if err := json.Unmarshal(schemaText, &root); err != nil {
+		return fmt.Errorf("values.schema.json: %w", err)
 	}
-	found := violation.FindAllStringSubmatch(err.Error(), -1)
-	if len(found) == 0 {
-		return fmt.Errorf("values: %w", err)
+	violations, err := violations(schemaText, withoutNulls(merge(all)))
+	if err != nil {
+		return err
 	}
 	var problems []error
-	for _, m := range found {
-		if m[2] == "validation failed" { // a heading: what failed comes below it
-			continue
-		}
-		problems = append(problems, explain(&root, all, pointer(m[1]), m[2])...)
+	for _, v := range violations {
+		problems = append(problems, explain(&root, all, v)...)
 	}
 	slices.SortFunc(problems, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(problems...)
 }
 
-var (
-	// violation is one line of the validator: - at '/controller/replicas': got string, want integer.
-	violation = regexp.MustCompile(`(?m)^\s*- at '([^']*)': (.*)$`)
-	// unknown is what it says of settings that do not exist: additional properties 'a', 'b' not allowed.
-	unknown = regexp.MustCompile(`^additional propert(?:y|ies) (.*) not allowed$`)
-	quoted  = regexp.MustCompile(`'([^']*)'`)
-)
+// violations are the places at which settings are not as a JSON schema wants them; those below which others are left out.
+func violations(schemaText []byte, settings map[string]any) ([]*jsonschema.ValidationError, error) {
+	const name = "file:///values.schema.json"
+	text, err := json.Marshal(settings)
+	if err != nil {
+		return nil, fmt.Errorf("values: %w", err)
+	}
+	values, err := jsonschema.UnmarshalJSON(bytes.NewReader(text))
+	if err != nil {
+		return nil, fmt.Errorf("values: %w", err)
+	}
+	rules, err := jsonschema.UnmarshalJSON(bytes.NewReader(schemaText))
+	if err != nil {
+		return nil, fmt.Errorf("values.schema.json: %w", err)
+	}
+	c := jsonschema.NewCompiler()
+	c.UseLoader(jsonschema.SchemeURLLoader{}) // nothing is fetched
+	if err := c.AddResource(name, rules); err != nil {
+		return nil, fmt.Errorf("values.schema.json: %w", err)
+	}
+	compiled, err := c.Compile(name)
+	if err != nil {
+		return nil, fmt.Errorf("values.schema.json: %w", err)
+	}
+	violation, ok := errors.AsType[*jsonschema.ValidationError](compiled.Validate(values))
+	if !ok {
+		return nil, nil
+	}
+	return leaves(violation), nil
+}
 
-// explain turns a line of the validator into errors for users.
-func explain(root *schema, all []Values, path []string, message string) []error {
+func leaves(v *jsonschema.ValidationError) []*jsonschema.ValidationError {
+	if len(v.Causes) == 0 {
+		return []*jsonschema.ValidationError{v}
+	}
+	var all []*jsonschema.ValidationError
+	for _, cause := range v.Causes {
+		all = append(all, leaves(cause)...)
+	}
+	return all
+}
+
+// explain turns a violation into errors for users.
+func explain(root *schema, all []Values, v *jsonschema.ValidationError) []error {
+	path := v.InstanceLocation
 	at := root.find(path)
-	m := unknown.FindStringSubmatch(message)
-	if m == nil {
+	extra, ok := v.ErrorKind.(*schemakind.AdditionalProperties)
+	if !ok {
+		complaint := v.ErrorKind.LocalizedString(message.NewPrinter(language.English))
 		if at != nil && at.Description != "" {
-			message += ": write " + at.Description
+			complaint += ": write " + at.Description
 		}
-		return []error{fmt.Errorf("%s: %s (%s)", strings.Join(path, "."), message, origin(all, path))}
+		return []error{fmt.Errorf("%s: %s (%s)", strings.Join(path, "."), complaint, origin(all, path))}
 	}
 	known := ""
 	if at != nil {
 		known = ": there are " + strings.Join(slices.Sorted(maps.Keys(at.Properties)), ", ")
 	}
 	var problems []error
-	for _, name := range quoted.FindAllStringSubmatch(m[1], -1) {
-		full := append(slices.Clone(path), name[1])
+	for _, name := range extra.Properties {
+		full := append(slices.Clone(path), name)
 		problems = append(problems, fmt.Errorf("%s: no such setting%s (%s)", strings.Join(full, "."), known, origin(all, full)))
 	}
 	return problems
-}
-
-// pointer splits a JSON pointer (RFC 6901).
-func pointer(s string) []string {
-	if s == "" {
-		return nil
-	}
-	parts := strings.Split(strings.TrimPrefix(s, "/"), "/")
-	for i := range parts {
-		parts[i] = strings.NewReplacer("~1", "/", "~0", "~").Replace(parts[i])
-	}
-	return parts
 }
 
 // origin is the last place that gave a setting.
