@@ -490,8 +490,7 @@ func downstreamError(err error) error {
 // bodyError says why a request's body could not be read: it breaks a rule, of which its client can be told as long as it
 // has got no other answer, or the client is gone.
 func bodyError(err error) error {
-	var rule *h1.Error
-	if errors.As(err, &rule) {
+	if rule, ok := errors.AsType[*h1.Error](err); ok {
 		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
 	}
 	return downstreamError(err)

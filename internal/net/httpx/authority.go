@@ -36,7 +36,7 @@ func IsHost(s []byte) bool {
 }
 
 func isHostText(s []byte) bool {
-	for i := range len(s) {
+	for i := range s {
 		c := s[i]
 		// A shift by 64 or more gives 0, so each half only answers for its own range.
 		if (uint64(1)<<c)&hostLow|(uint64(1)<<(c-64))&hostHigh == 0 {
@@ -54,7 +54,7 @@ func isHostText(s []byte) bool {
 // isPort takes what RFC 3986 §3.2.3 does, the empty one too, up to the largest there is.
 func isPort(s []byte) bool {
 	n := 0
-	for i := range len(s) {
+	for i := range s {
 		if s[i]-'0' >= 10 {
 			return false
 		}

@@ -10,5 +10,5 @@ func Reset(conn net.Conn) {
 	if tcp, ok := conn.(interface{ SetLinger(sec int) error }); ok {
 		tcp.SetLinger(0) //nolint:errcheck // the socket is being thrown away
 	}
-	conn.Close() //nolint:errcheck // likewise
+	conn.Close()
 }

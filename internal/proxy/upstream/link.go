@@ -119,7 +119,7 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 	l.mu.Unlock()
 	close(d.done)
 	if late {
-		d.conn.conn.Close() //nolint:errcheck // nothing was sent on it
+		d.conn.conn.Close() // nothing was sent on it
 	}
 	if d.err != nil {
 		return
@@ -195,7 +195,7 @@ func (l *link) closeWhenIdle() {
 
 func (l *link) close() {
 	for _, c := range l.shut() {
-		c.conn.Close() //nolint:errcheck // every stream on it reports the end
+		c.conn.Close() // every stream on it reports the end
 	}
 }
 

@@ -79,7 +79,7 @@ func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn
 	coalescer := h2.NewRecordCoalescer(conn, s.o.Pool)
 	secured := tls.Client(coalescer, s.o.Credentials(id))
 	if err := secured.HandshakeContext(ctx); err != nil {
-		coalescer.Close() //nolint:errcheck // the handshake's failure is the one to report
+		coalescer.Close() // the handshake's failure is the one to report
 		s.o.Refused(ctx, ip.String(), err)
 		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
 	}

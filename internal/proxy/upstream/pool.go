@@ -130,7 +130,7 @@ func (p *Pool) reuse() *Conn {
 func (p *Pool) Put(c *Conn) {
 	c.carried++
 	if !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || !p.keep(c) {
-		c.conn.Close() //nolint:errcheck // it carries nothing any more
+		c.conn.Close() // it carries nothing any more
 	}
 }
 
@@ -157,7 +157,7 @@ func (p *Pool) close() {
 
 func (p *Pool) closeIdle(now time.Time, after time.Duration) {
 	for _, c := range p.old(now.Add(-after)) {
-		c.conn.Close() //nolint:errcheck // it carries nothing
+		c.conn.Close() // it carries nothing
 	}
 	p.h2.closeIdle(now, after)
 }
