@@ -8,10 +8,9 @@
 // protocol (declared, or detected without a stall) → route → backend → endpoint → mesh stream or plain connection.
 // Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
 //
-// What a route or a DestinationRule asks beyond that is one file each: fault.go, mirror.go (copies in the background),
-// limits.go (connection pool limits), dns_endpoints.go (endpoints given by name),
-// original.go (calls that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own
-// answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
+// What a route asks beyond that is a filter each (package filter), what a DestinationRule says of endpoints is package
+// lb's. One file each have mirror.go (how a copy is sent), dns_endpoints.go (endpoints given by name), original.go (calls
+// that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
 // gone, outage.go keeps a control plane that is away from making every first use wait.
 //
 // Ownership: table is written by the discovery client's goroutine and by resolvers of endpoint names, and read under a read

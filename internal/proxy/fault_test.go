@@ -47,21 +47,6 @@ func TestFault(t *testing.T) {
 	}
 }
 
-func TestChance(t *testing.T) {
-	const n = 20000
-	for _, percent := range []float64{0, 10, 50, 100} {
-		hits := 0
-		for range n {
-			if chance(percent) {
-				hits++
-			}
-		}
-		if share := 100 * float64(hits) / n; share < percent-3 || share > percent+3 {
-			t.Errorf("%v percent came true in %.1f", percent, share)
-		}
-	}
-}
-
 // The proxy's own answers to gRPC are gRPC's.
 func TestAnswersToGRPC(t *testing.T) {
 	m := newMesh(t)

@@ -5,57 +5,22 @@ import (
 	"context"
 	"io"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 )
 
-// mirrors sends copies of requests in the background and throws the answers away.
-type mirrors struct {
-	run   func(func(context.Context))
-	slots chan struct{}
-	// skipped counts copies that were not made: the body was not at hand whole, or maxMirrors were under way.
-	skipped atomic.Uint64
-}
+// mirrorTimeout is how long a copy may take.
+const mirrorTimeout = 15 * time.Second
 
-const (
-	// maxMirrors bounds the copies under way.
-	maxMirrors = 64
-	// mirrorTimeout is how long one may take.
-	mirrorTimeout = 15 * time.Second
-)
-
-func newMirrors(run func(func(context.Context))) *mirrors {
-	return &mirrors{run: run, slots: make(chan struct{}, maxMirrors)}
-}
-
-// mirror sends copies of the request at hand to where its route's mirrors say, for the share that they say. Only a
-// request whose body is held can be copied: nothing is read, or kept, for a copy's sake.
-func (r *requester) mirror(req *httpx.Request, state *compiled) {
-	m := r.c.o.mirrors
-	for i := range r.route.Plan.Mirrors {
-		mirror := &r.route.Plan.Mirrors[i]
-		if !chance(mirror.Percent) {
-			continue
-		}
-		b := state.backends[mirror.Backend]
-		if !r.heldAll || b.plan.Missing != "" {
-			m.skipped.Add(1)
-			continue
-		}
-		select {
-		case m.slots <- struct{}{}:
-		default:
-			m.skipped.Add(1)
-			continue
-		}
-		s := newShadow(r.c, b, req, r.buf[:r.held])
-		m.run(func(ctx context.Context) {
-			defer func() { <-m.slots }()
-			s.send(ctx)
-		})
+// Copy implements filter.Copier.
+func (r *requester) Copy(call *filter.Call, backend int) func(context.Context) {
+	b := r.state.backends[backend]
+	if b.plan.Missing != "" {
+		return nil
 	}
+	return newShadow(r.c, b, call.Request, call.Body).send
 }
 
 // shadow is the copy of a request. It has a requester of its own, for how to reach an endpoint.

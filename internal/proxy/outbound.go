@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -38,7 +39,7 @@ type outbound struct {
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
 	draining      <-chan struct{}
-	mirrors       *mirrors
+	filters       *filter.Chain
 }
 
 // firstUse is how long the first call to an unknown name waits for the control plane before it passes through.

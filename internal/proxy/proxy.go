@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -85,7 +86,6 @@ type Proxy struct {
 	inbound  *inbound
 	dialer   netio.Dialer
 	refusals *refusalLog
-	mirrors  *mirrors
 	limits   meshLimits
 	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes   *appprobe.Handler
@@ -125,7 +125,6 @@ func New(o Options) (*Proxy, error) {
 	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
 	p.table.run = p.group.run
 	p.table.onTrust = p.setTrust
-	p.mirrors = newMirrors(p.group.run)
 	p.table.onGlobal = p.setGlobal
 	if p.table.resolver, err = p.newResolver(); err != nil {
 		return nil, err
@@ -179,7 +178,7 @@ func (p *Proxy) newHandlers() {
 	p.outbound = &outbound{
 		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
 		clients: &p.clients, limits: &p.limits,
-		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, mirrors: p.mirrors,
+		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, filters: filter.New(p.group.run),
 		metrics: p.metrics,
 	}
 	p.inbound = &inbound{

@@ -45,10 +45,10 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 }
 
 // parties are those of the request at hand.
-func (r *requester) parties(state *compiled) parties {
+func (r *requester) parties() parties {
 	p := parties{reporter: telemetry.Source, client: r.c.remote, dialled: r.c.local}
-	if state != nil {
-		p.http, p.grpc = state.local, state.localGRPC
+	if r.state != nil {
+		p.http, p.grpc = r.state.local, r.state.localGRPC
 	}
 	if e := r.endpoint; e != nil {
 		p.endpoint, p.http, p.grpc = e.Plan.Addr, reach(e).http, reach(e).grpc
@@ -65,9 +65,9 @@ func (r *requester) parties(state *compiled) parties {
 // refused records what came on the connection and was no request.
 func (r *requester) refused(start time.Time, out httpx.Outcome) {
 	r.reset(start)
-	r.route, r.backend, r.endpoint = nil, nil, nil
+	r.state, r.route, r.backend, r.endpoint = r.c.dest.state.Load(), nil, nil, nil
 	r.sent = int64(len(out.Body) + 1)
-	p := r.parties(r.c.dest.state.Load())
+	p := r.parties()
 	r.record(r.c.o.sinks, &httpx.Request{}, out, &p)
 }
 

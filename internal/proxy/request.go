@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
@@ -36,13 +37,14 @@ type requester struct {
 	info  lb.Info
 
 	// Of the request at hand.
+	state    *compiled // nil where the destination is none any more
 	route    *route.Route
 	chosen   *route.Backend
 	backend  *backend
 	endpoint *endpoint
 	outcome  lb.Outcome     // of the try at hand
 	conn     *upstream.Conn // the pooled connection in use, nil on the mesh
-	delayed  bool           // by a fault
+	call     filter.Call    // what filters see of it
 	targets  []byte         // scratch for targetField
 	id       [36]byte
 }
@@ -50,32 +52,33 @@ type requester struct {
 // handle carries one request to its end.
 func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.reset(time.Now())
-	r.tries, r.route, r.chosen, r.backend, r.endpoint, r.delayed = 0, nil, nil, nil, nil, false
+	r.tries, r.route, r.chosen, r.backend, r.endpoint = 0, nil, nil, nil, nil
 	r.guard.enter(down, r.c.o.limits.streamIdle())
 	req := down.Request()
+	r.call = filter.Call{Start: r.start, Request: req, Response: &r.resp, Copier: r}
 	cleanRequest(&req.Fields)
 	r.identify(req)
-	state := r.c.dest.state.Load()
-	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && state != nil {
+	r.state = r.c.dest.state.Load()
+	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && r.state != nil {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
-		req.Authority = []byte(net.JoinHostPort(string(state.plan.Host), portString(r.c.local.Port())))
+		req.Authority = []byte(net.JoinHostPort(string(r.state.plan.Host), portString(r.c.local.Port())))
 	}
 	err := r.normalize(req, r.c.o.self.pathMode())
 	if err == nil {
-		err = r.carry(ctx, down, state)
+		err = r.carry(ctx, down)
 	}
+	r.c.o.filters.End(&r.call)
 	out := r.conclude(down, err)
-	if r.delayed {
-		out.Flag = addFlag(out.Flag, "DI")
-	}
-	p := r.parties(state)
+	out.Flag = filter.JoinFlags(out.Flag, r.call.Flags)
+	p := r.parties()
 	r.record(r.c.o.sinks, req, out, &p)
 	r.finish(down)
 	r.guard.leave()
 }
 
 // carry does what the configuration says. An error with r.wrote unset has not been answered yet.
-func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state *compiled) error {
+func (r *requester) carry(ctx context.Context, down httpx.ServerExchange) error {
+	state := r.state
 	if state == nil {
 		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.addr, Detail: "the service was deleted"}
 	}
@@ -87,10 +90,9 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	if why := r.route.Fault(); why != "" {
 		return &httpx.Error{Kind: httpx.Unsendable, Object: r.route.Plan.Origin, Detail: why}
 	}
-	if f := r.route.Plan.Fault; f != nil {
-		if err := r.inject(ctx, f); err != nil {
-			return err
-		}
+	r.call.Route = r.route
+	if err := r.c.o.filters.Request(ctx, filter.Routed, &r.call); err != nil {
+		return err
 	}
 	if r.route.Local(req, &r.resp, r.c.local.Port()) {
 		return r.local(down)
@@ -105,18 +107,19 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange, state 
 	if why := r.backend.plan.Missing; why != "" {
 		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Detail: why}
 	}
-	r.route.ApplyRequest(req, r.chosen)
-	if err := rewritten(req, r.route.Plan.Origin); err != nil {
+	r.call.Backend, r.call.Group, r.call.Name = r.chosen, r.backend.group, r.backend.plan.Name
+	if err := r.c.o.filters.Request(ctx, filter.Chosen, &r.call); err != nil {
 		return err
 	}
 	r.c.dest.budget.request()
 	if err := r.begin(down); err != nil {
 		return err
 	}
-	if len(r.route.Plan.Mirrors) > 0 {
-		r.mirror(req, state)
+	r.call.Body, r.call.Whole = r.buf[:r.held], r.heldAll
+	if err := r.c.o.filters.Request(ctx, filter.Held, &r.call); err != nil {
+		return err
 	}
-	return r.admitted(ctx, down)
+	return r.try(ctx, down)
 }
 
 // try sends the request to one endpoint after another, as far as the policy allows.
@@ -221,7 +224,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 		r.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
 	}
 	if err == nil {
-		r.route.ApplyResponse(&r.resp, r.chosen)
+		r.c.o.filters.Response(&r.call)
 		err = r.reply(down, up)
 		r.outcome.Bytes = r.sent
 		if err != nil && isCut(err) {

@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 )
@@ -51,7 +52,7 @@ func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, er
 	}
 	c.backend, c.idle = b, b.plan.TCPIdleTimeout
 	if err := b.group.Limits().Enter(ctx, lb.Connection, 0); err != nil {
-		return nil, limitError(b, err)
+		return nil, filter.LimitError(b.plan.Name, err)
 	}
 	c.limits = b.group.Limits()
 	t, err := c.reachAny(ctx, b)

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"errors"
-	"strconv"
 	"strings"
 
 	"fairlead.dev/fairlead/internal/net/h1"
@@ -36,14 +35,6 @@ func responseTooLarge(err error) error {
 
 // h2Words is what the codec says of an error, without its name.
 func h2Words(err error) string { return strings.TrimPrefix(err.Error(), "h2: ") }
-
-// rewritten looks at what a route's pattern made of a path; everything else was looked at when the route was compiled.
-func rewritten(req *httpx.Request, origin string) error {
-	if len(req.Path) == 0 || req.Path[0] == '/' || string(req.Path) == "*" {
-		return nil
-	}
-	return &httpx.Error{Kind: httpx.Unsendable, Object: origin, Detail: "path " + strconv.Quote(string(req.Path)) + " does not begin with /"}
-}
 
 // isFinal reports whether an exchange has failed for good before its response head: its client is gone or sends what is
 // no HTTP, or its head cannot be sent to anybody.

@@ -1,0 +1,13 @@
+package filter
+
+import "context"
+
+// New lists what happens to a request, in order. run starts goroutines that somebody joins.
+func New(run func(func(context.Context))) *Chain {
+	c := new(Chain)
+	c.add(Routed, Fault{})      // before the route's own answers, as Envoy's fault filter stands before its router
+	c.add(Chosen, Headers{})    // once the backend is known, for its operations are among them; what follows sees what is sent
+	c.add(Held, NewMirror(run)) // not before the headers, for a copy is of what is sent; not behind the limits, for they are the backend's
+	c.add(Held, Limits{})       // last: whoever has a place uses it
+	return c
+}

@@ -1,0 +1,130 @@
+package filter
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
+)
+
+// Call is what filters see of a request. Its owner keeps it from one request to the next, and resets it.
+type Call struct {
+	Start time.Time
+	Route *route.Route
+	// Request is there from the beginning; filters change it.
+	Request *httpx.Request
+
+	// Backend and Group are known from Chosen on, Name is what errors call the backend.
+	Backend *route.Backend
+	Group   *lb.Group
+	Name    string
+
+	// Body is what is at hand of the request's body from Held on, and Whole whether that is all of it.
+	Body  []byte
+	Whole bool
+
+	// Response is the head of the answer, for response filters.
+	Response *httpx.Response
+
+	// Copier makes copies of the call.
+	Copier Copier
+
+	// Flags are what filters did that the access log and the metrics are to show, in Envoy's short words.
+	Flags string
+
+	entered lb.Use // what the limits count it as, 0 for not at all
+}
+
+// flag adds to Flags.
+func (c *Call) flag(what string) { c.Flags = JoinFlags(c.Flags, what) }
+
+// JoinFlags puts response flags behind others; either may be empty.
+func JoinFlags(flags, more string) string {
+	if flags == "" || more == "" {
+		return flags + more
+	}
+	return strings.Join([]string{flags, more}, ",")
+}
+
+// Copier sends copies of calls elsewhere.
+type Copier interface {
+	// Copy takes what it needs of the call and gives what sends a copy of it to a backend of its destination, by the index
+	// that the route knows it by; nil where there is no such backend.
+	Copy(c *Call, backend int) (send func(context.Context))
+}
+
+// Filter does something to a request, or ends it by an error.
+type Filter interface {
+	Request(ctx context.Context, c *Call) error
+}
+
+// ResponseFilter is a Filter that does something to the head of the endpoint's answer too.
+type ResponseFilter interface {
+	Filter
+	Response(c *Call)
+}
+
+// Ender is a Filter that is told of the end of every request, also of one that ended before it was asked about it.
+type Ender interface {
+	Filter
+	End(c *Call)
+}
+
+// Stage is how much is known of a request.
+type Stage uint8
+
+const (
+	// Routed means that the route is known. Redirects and direct answers are still to come.
+	Routed Stage = iota
+	// Chosen means that the backend is known as well.
+	Chosen
+	// Held means that the body is at hand, if it is short. What changes the head is done.
+	Held
+
+	stages
+)
+
+// Chain is the filters in their order.
+type Chain struct {
+	requests  [stages][]Filter
+	responses []ResponseFilter
+	enders    []Ender
+}
+
+// add puts a filter behind those of its stage.
+func (c *Chain) add(s Stage, f Filter) {
+	c.requests[s] = append(c.requests[s], f)
+	if r, ok := f.(ResponseFilter); ok {
+		c.responses = append(c.responses, r)
+	}
+	if e, ok := f.(Ender); ok {
+		c.enders = append(c.enders, e)
+	}
+}
+
+// Request runs the filters of a stage until one ends the request.
+func (c *Chain) Request(ctx context.Context, s Stage, call *Call) error {
+	for _, f := range c.requests[s] {
+		if err := f.Request(ctx, call); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Response runs the response filters.
+func (c *Chain) Response(call *Call) {
+	for _, f := range c.responses {
+		f.Response(call)
+	}
+}
+
+// End tells the filters that the request has ended.
+func (c *Chain) End(call *Call) {
+	for _, f := range c.enders {
+		f.End(call)
+	}
+}

@@ -1,0 +1,160 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
+)
+
+// copies are the backends that copies were sent to.
+type copies struct{ to []int }
+
+func (c *copies) Copy(_ *Call, backend int) func(context.Context) {
+	if backend == missing {
+		return nil
+	}
+	return func(context.Context) { c.to = append(c.to, backend) }
+}
+
+const missing = 9
+
+func callOf(p plan.Route, c Copier) *Call {
+	p.Backends = []plan.WeightedBackend{{Weight: 1}}
+	table, err := route.Compile([]plan.Route{p})
+	if err != nil {
+		panic(err)
+	}
+	req := &httpx.Request{Version: httpx.HTTP11, Path: []byte("/")}
+	return &Call{
+		Start: time.Now(), Route: table.Match(req, route.Caller{}, 80), Request: req, Copier: c,
+		Group: lb.NewGroup("outbound|80||users"), Name: "outbound|80||users",
+	}
+}
+
+// at runs a function at once, and counts.
+func at(n *int) func(func(context.Context)) {
+	return func(f func(context.Context)) { *n++; f(context.Background()) }
+}
+
+func TestMirror(t *testing.T) {
+	p := plan.Route{Mirrors: []plan.Mirror{{Backend: 1, Percent: 100}, {Backend: 2}, {Backend: missing, Percent: 100}}}
+	for _, tt := range []struct {
+		name    string
+		whole   bool
+		want    []int
+		skipped uint64
+	}{
+		{"the_body_is_held", true, []int{1}, 1},
+		{"it_is_not", false, nil, 2},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			n := 0
+			m, sent := NewMirror(at(&n)), &copies{}
+			call := callOf(p, sent)
+			call.Whole = tt.whole
+			if err := m.Request(t.Context(), call); err != nil || !slices.Equal(sent.to, tt.want) || m.skipped.Load() != tt.skipped {
+				t.Errorf("copies to %v, %d skipped, %v; want %v and %d", sent.to, m.skipped.Load(), err, tt.want, tt.skipped)
+			}
+			if len(m.slots) != 0 {
+				t.Errorf("%d places left over", len(m.slots))
+			}
+		})
+	}
+	t.Run("no_more_than_there_are_places", func(t *testing.T) {
+		var waiting []func(context.Context)
+		m, sent := NewMirror(func(f func(context.Context)) { waiting = append(waiting, f) }), &copies{}
+		call := callOf(plan.Route{Mirrors: p.Mirrors[:1]}, sent)
+		call.Whole = true
+		for range maxMirrors + 3 {
+			m.Request(t.Context(), call)
+		}
+		if len(waiting) != maxMirrors || m.skipped.Load() != 3 {
+			t.Errorf("%d under way, %d skipped", len(waiting), m.skipped.Load())
+		}
+	})
+}
+
+// What a filter holds it gives back, however the request ends, and once.
+func TestChainEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := 0
+		c := New(at(&n))
+		call := callOf(plan.Route{Timeout: time.Second}, nil)
+		call.Group.Limits().Set(lb.LimitSettings{MaxConnections: 1})
+		if err := c.Request(t.Context(), Held, call); err != nil {
+			t.Fatal(err)
+		}
+		second := callOf(*call.Route.Plan, nil)
+		second.Group = call.Group
+		var e *httpx.Error
+		if err := c.Request(t.Context(), Held, second); !errors.As(err, &e) || e.Kind != httpx.UpstreamTimeout {
+			t.Errorf("the second = %v, want its timeout", err)
+		}
+		for range 2 {
+			c.End(second)
+			c.End(call)
+		}
+		if got := call.Group.Limits().String(); got != "connections 0/1, waiting 0/0, requests 0/0" {
+			t.Error(got)
+		}
+	})
+}
+
+func TestFaultFlags(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		call := callOf(plan.Route{Fault: &model.Fault{Delay: time.Hour, DelayPercent: 100, AbortStatus: 418, AbortPercent: 100}}, nil)
+		var e *httpx.Error
+		if err := (Fault{}).Request(t.Context(), call); !errors.As(err, &e) || e.Status != 418 {
+			t.Errorf("= %v", err)
+		}
+		if got := JoinFlags("FI", call.Flags); got != "FI,DI" || time.Since(call.Start) != time.Hour {
+			t.Errorf("flags %s after %s", got, time.Since(call.Start))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if err := (Fault{}).Request(ctx, call); !errors.Is(err, context.Canceled) {
+			t.Errorf("the client is gone: %v", err)
+		}
+	})
+}
+
+func TestChainAllocatesNothing(t *testing.T) {
+	c := New(nil)
+	call := callOf(plan.Route{}, nil)
+	call.Response = &httpx.Response{}
+	if n := testing.AllocsPerRun(100, func() {
+		for s := range stages {
+			if err := c.Request(t.Context(), s, call); err != nil {
+				t.Fatal(err)
+			}
+		}
+		c.Response(call)
+		c.End(call)
+	}); n != 0 {
+		t.Errorf("%v allocations per request, want 0", n)
+	}
+}
+
+func TestChance(t *testing.T) {
+	const n = 20000
+	for _, percent := range []float64{0, 10, 50, 100} {
+		hits := 0
+		for range n {
+			if chance(percent) {
+				hits++
+			}
+		}
+		if share := 100 * float64(hits) / n; share < percent-3 || share > percent+3 {
+			t.Errorf("%v percent came true in %.1f", percent, share)
+		}
+	}
+}
