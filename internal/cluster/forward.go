@@ -54,7 +54,7 @@ type upgraded struct{ httpstream.Connection }
 // upgrade asks for the stream protocol in WebSocket first, which is what proxies let pass, and plainly where the API
 // server is older than 1.31.
 func (c *Client) upgrade(ctx context.Context, path string) (*upgraded, error) {
-	target := c.base.JoinPath(path)
+	target := c.api.Server().JoinPath(path)
 	conn, err := c.upgradeWebSocket(ctx, target)
 	if err == nil || !httpstream.IsUpgradeFailure(err) && !httpstream.IsHTTPSProxyError(err) {
 		return conn, err

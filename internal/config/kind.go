@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -71,8 +70,6 @@ type Kind struct {
 	AsWritten bool
 	// Gauge is the name of the metric that counts the objects, empty where there is none. Kinds may share one.
 	Gauge string
-	// AddToScheme registers the Go types of a Whole kind and its list.
-	AddToScheme func(*runtime.Scheme) error
 
 	// New gives an empty object.
 	New func() metav1.Object

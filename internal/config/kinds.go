@@ -62,7 +62,7 @@ func node() Kind {
 func service() Kind {
 	return of(Kind{
 		Name: "Service", Resource: "services", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
-		AddToScheme: corev1.AddToScheme, Gauge: "pilot_services",
+		Gauge:  "pilot_services",
 		Remove: removeServices,
 	}, func(in *corev1.Service, at Place) Translation {
 		s, problems := core.Service(in, at.ClusterDomain)
@@ -75,8 +75,8 @@ func pod() Kind {
 	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteWorkload(ref.Key) }
 	return of(Kind{
 		Name: "Pod", Resource: "pods", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
-		AddToScheme: corev1.AddToScheme, Selector: "status.phase!=Succeeded,status.phase!=Failed",
-		Remove: remove, Worsens: worsens(workloadWorsens),
+		Selector: "status.phase!=Succeeded,status.phase!=Failed",
+		Remove:   remove, Worsens: worsens(workloadWorsens),
 	}, func(in *corev1.Pod, at Place) Translation {
 		w, problems := core.Pod(in)
 		t := set(at, w, problems, (*store.Txn).SetWorkload, remove)
@@ -89,7 +89,7 @@ func endpointSlice() Kind {
 	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteSlice(ref.Key) }
 	return of(Kind{
 		Name: "EndpointSlice", Group: discoveryv1.GroupName, Resource: "endpointslices", Versions: v1(), Scope: Namespaced,
-		Form: Whole, AddToScheme: discoveryv1.AddToScheme,
+		Form:   Whole,
 		Remove: remove, Worsens: worsens(losesEndpoint),
 	}, func(in *discoveryv1.EndpointSlice, at Place) Translation {
 		s, problems := core.EndpointSlice(in)

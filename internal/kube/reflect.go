@@ -6,8 +6,9 @@ import (
 	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/tools/cache"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"fairlead.dev/fairlead/internal/apiserver"
 )
 
 // The pause after a list or watch that failed doubles from one to the other.
@@ -16,32 +17,41 @@ const (
 	maxPause = 30 * time.Second
 )
 
+// brief is the time in which a watch that ends without an event is too short to be one.
+const brief = time.Second
+
 // observer follows a collection and keeps nothing of it. Its functions are called from one goroutine.
-type observer[T runtime.Object] struct {
+type observer[T metav1.Object] struct {
+	// empty makes an object to decode into.
+	empty func() T
 	// replace gets all objects: first of all, and whenever changes may have been missed.
 	replace func([]T)
 	// set gets a new or changed object, gone one that was deleted.
 	set, gone func(T)
 }
 
-// follow lists and watches until ctx ends. What keeps it from doing so is logged, each reason once in a row.
-func (o observer[T]) follow(ctx context.Context, log *slog.Logger, lw *cache.ListWatch, example T) {
-	reflector := cache.NewReflectorWithOptions(lw, example, observed[T]{o}, cache.ReflectorOptions{Name: "fairlead"})
+// follow lists and watches a collection, or with a name the one object in it, until ctx ends. What keeps it from doing so is
+// logged, each reason once in a row.
+func (o observer[T]) follow(ctx context.Context, log *slog.Logger, c *Client, t target) {
+	_, onlyMetadata := any(o.empty()).(*metav1.PartialObjectMetadata)
+	loop := apiserver.Follower{
+		Client: c.client(t), Sink: &observed[T]{observer: o}, Brief: brief,
+		Collection: apiserver.Collection{Path: t.collection().path(), Selector: t.selector(), MetadataOnly: onlyMetadata},
+	}
 	again := retry{say: func(ctx context.Context, err error) {
 		log.LogAttrs(ctx, slog.LevelError, "cannot follow objects of the API server, trying again", slog.Any("error", err))
 	}}
 	for ctx.Err() == nil {
-		begun := time.Now()
-		err := reflector.ListAndWatchWithContext(ctx)
+		verb, err := loop.Turn(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err == nil && time.Since(begun) > maxPause { // a watch ends in order every few minutes
+		if err == nil { // a watch ends in order every few minutes
 			again.reset()
 			continue
 		}
-		if err != nil {
-			again.report(ctx, err)
+		if !apiserver.Expired(err) {
+			again.report(ctx, explain(err, verb, t))
 		}
 		if !again.pause(ctx) {
 			return
@@ -49,39 +59,51 @@ func (o observer[T]) follow(ctx context.Context, log *slog.Logger, lw *cache.Lis
 	}
 }
 
-// observed is an observer in the form that a reflector writes to.
-type observed[T runtime.Object] struct{ o observer[T] }
+// observed is an observer in the form that a loop of list and watch writes to.
+type observed[T metav1.Object] struct {
+	observer[T]
 
-func (s observed[T]) Add(obj any) error { return s.Update(obj) }
-func (s observed[T]) Resync() error     { return nil }
-
-func (s observed[T]) Update(obj any) error {
-	call(s.o.set, obj)
-	return nil
+	listing bool
+	list    []T
 }
 
-func (s observed[T]) Delete(obj any) error {
-	call(s.o.gone, obj)
-	return nil
+// Decode implements apiserver.Sink.
+func (s *observed[T]) Decode(raw apiserver.Raw) (metav1.Object, error) { //nolint:ireturn // as the interface demands
+	o := s.empty()
+	return o, raw.Into(o)
 }
 
-func (s observed[T]) Replace(objs []any, _ string) error {
-	list := make([]T, 0, len(objs))
-	for _, obj := range objs {
-		if t, ok := obj.(T); ok {
-			list = append(list, t)
-		}
-	}
-	s.o.replace(list)
-	return nil
-}
+// Begin implements apiserver.Sink.
+func (s *observed[T]) Begin() { s.listing, s.list = true, nil }
 
-// call passes an object of the expected kind on; the reflector has reported any other.
-func call[T runtime.Object](f func(T), obj any) {
-	if t, ok := obj.(T); ok {
-		f(t)
+// Set implements apiserver.Sink.
+func (s *observed[T]) Set(o metav1.Object) {
+	t, ok := o.(T)
+	switch {
+	case !ok: // Decode makes no other
+	case s.listing:
+		s.list = append(s.list, t)
+	default:
+		s.set(t)
 	}
 }
+
+// Gone implements apiserver.Sink.
+func (s *observed[T]) Gone(o metav1.Object) {
+	if t, ok := o.(T); ok {
+		s.gone(t)
+	}
+}
+
+// Listed implements apiserver.Sink.
+func (s *observed[T]) Listed() {
+	list := s.list
+	s.listing, s.list = false, nil
+	s.replace(list)
+}
+
+// Watching implements apiserver.Sink.
+func (s *observed[T]) Watching() {}
 
 // retry paces attempts and says why they fail: a reason once in a row, not once per attempt.
 type retry struct {

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 )
 
 const (
@@ -81,9 +80,8 @@ func (r *RootCerts) Run(ctx context.Context) {
 }
 
 func (r *RootCerts) followNamespaces(ctx context.Context) {
-	lw := r.o.Client.listWatch(target{resource: namespaces()}, metadataOnly,
-		func() runtime.Object { return &metav1.PartialObjectMetadataList{} })
 	observer[*metav1.PartialObjectMetadata]{
+		empty: func() *metav1.PartialObjectMetadata { return new(metav1.PartialObjectMetadata) },
 		replace: func(list []*metav1.PartialObjectMetadata) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -111,7 +109,7 @@ func (r *RootCerts) followNamespaces(ctx context.Context) {
 			delete(r.namespaces, ns.Name)
 			r.check(ns.Name)
 		},
-	}.follow(ctx, r.o.Logger, lw, &metav1.PartialObjectMetadata{})
+	}.follow(ctx, r.o.Logger, r.o.Client, target{resource: namespaces()})
 }
 
 func (r *RootCerts) setNamespace(ns *metav1.PartialObjectMetadata) {
@@ -123,9 +121,8 @@ func (r *RootCerts) setNamespace(ns *metav1.PartialObjectMetadata) {
 }
 
 func (r *RootCerts) followConfigMaps(ctx context.Context) {
-	lw := r.o.Client.listWatch(target{resource: configMaps(), name: RootCertConfigMap}, "",
-		func() runtime.Object { return &corev1.ConfigMapList{} })
 	observer[*corev1.ConfigMap]{
+		empty: func() *corev1.ConfigMap { return new(corev1.ConfigMap) },
 		replace: func(list []*corev1.ConfigMap) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
@@ -147,7 +144,7 @@ func (r *RootCerts) followConfigMaps(ctx context.Context) {
 			delete(r.have, m.Namespace)
 			r.check(m.Namespace)
 		},
-	}.follow(ctx, r.o.Logger, lw, &corev1.ConfigMap{})
+	}.follow(ctx, r.o.Logger, r.o.Client, target{resource: configMaps(), name: RootCertConfigMap})
 }
 
 func hashOf(m *corev1.ConfigMap) [sha256.Size]byte { return sha256.Sum256([]byte(m.Data[RootCertKey])) }

@@ -2,12 +2,13 @@ package kube
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"strconv"
 	"strings"
 
 	apiversion "k8s.io/apimachinery/pkg/version"
+
+	"fairlead.dev/fairlead/internal/apiserver"
 )
 
 // The first version in which init containers with restartPolicy Always work without a feature gate (KEP-753, beta).
@@ -19,12 +20,12 @@ const nativeMajor, nativeMinor = 1, 29
 func NativeSidecars(ctx context.Context, c *Client) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	raw, err := c.general.Get().AbsPath("/version").Do(ctx).Raw()
+	answer, err := c.general.Do(ctx, apiserver.Request{Path: "/version", Retries: patience})
 	if err != nil {
 		return false, explain(err, "get", target{resource: resource{name: "version of the API server"}})
 	}
 	var v apiversion.Info
-	if err := json.Unmarshal(raw, &v); err != nil {
+	if err := answer.Into(&v); err != nil {
 		return false, fmt.Errorf("version of the API server: %w", err)
 	}
 	major, majorErr := strconv.Atoi(v.Major)

@@ -13,7 +13,7 @@ import (
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/runtime"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -103,27 +103,23 @@ func (w *Webhooks) Run(ctx context.Context) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		kind := mutatingWebhooks()
-		lw := w.o.Client.listWatch(registration(kind), "",
-			func() runtime.Object { return &admissionv1.MutatingWebhookConfigurationList{} })
-		followHooks(w, kind, func(c *admissionv1.MutatingWebhookConfiguration) []hook {
+		followHooks(w, kind, newMutating, func(c *admissionv1.MutatingWebhookConfiguration) []hook {
 			hooks := make([]hook, 0, len(c.Webhooks))
 			for i := range c.Webhooks {
 				hooks = append(hooks, hook{c.Webhooks[i].Name, c.Webhooks[i].ClientConfig.CABundle})
 			}
 			return hooks
-		}).follow(ctx, w.o.Logger, lw, &admissionv1.MutatingWebhookConfiguration{})
+		}).follow(ctx, w.o.Logger, w.o.Client, registration(kind))
 	})
 	wg.Go(func() {
 		kind := validatingWebhooks()
-		lw := w.o.Client.listWatch(registration(kind), "",
-			func() runtime.Object { return &admissionv1.ValidatingWebhookConfigurationList{} })
-		followHooks(w, kind, func(c *admissionv1.ValidatingWebhookConfiguration) []hook {
+		followHooks(w, kind, newValidating, func(c *admissionv1.ValidatingWebhookConfiguration) []hook {
 			hooks := make([]hook, 0, len(c.Webhooks))
 			for i := range c.Webhooks {
 				hooks = append(hooks, hook{c.Webhooks[i].Name, c.Webhooks[i].ClientConfig.CABundle})
 			}
 			return hooks
-		}).follow(ctx, w.o.Logger, lw, &admissionv1.ValidatingWebhookConfiguration{})
+		}).follow(ctx, w.o.Logger, w.o.Client, registration(kind))
 	})
 	wg.Go(func() { w.repairs.run(ctx) })
 	wg.Wait()
@@ -137,8 +133,17 @@ func registration(kind resource) target {
 	return target{resource: kind, name: ValidatorRegistration}
 }
 
-func followHooks[T runtime.Object](w *Webhooks, kind resource, hooks func(T) []hook) observer[T] {
+func newMutating() *admissionv1.MutatingWebhookConfiguration {
+	return new(admissionv1.MutatingWebhookConfiguration)
+}
+
+func newValidating() *admissionv1.ValidatingWebhookConfiguration {
+	return new(admissionv1.ValidatingWebhookConfiguration)
+}
+
+func followHooks[T metav1.Object](w *Webhooks, kind resource, empty func() T, hooks func(T) []hook) observer[T] {
 	return observer[T]{
+		empty: empty,
 		replace: func(list []T) {
 			var all []hook
 			for _, c := range list { // at most one

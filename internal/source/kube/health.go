@@ -3,7 +3,6 @@ package kube
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -14,8 +13,8 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 )
@@ -60,7 +59,7 @@ func (h *health) ok(ctx context.Context, k *config.Kind) {
 func (h *health) fail(ctx context.Context, k *config.Kind, verb string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if unavailable(err) {
+	if apiserver.Unavailable(err) {
 		if len(h.lost) == 0 {
 			h.since = time.Now()
 			h.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, the last state stays",
@@ -118,24 +117,6 @@ func (h *health) away() []model.Problem {
 		}}
 	}
 	return nil
-}
-
-// brokenStream is the cause that client-go gives a watch whose connection broke in the midst of it, in a status that
-// otherwise looks like the server's.
-const brokenStream = "ClientWatchDecoding"
-
-// unavailable reports whether err says that the API server is away or busy, rather than that it refuses.
-func unavailable(err error) bool {
-	var status apierrors.APIStatus
-	return !errors.As(err, &status) || apierrors.IsServiceUnavailable(err) || apierrors.IsTooManyRequests(err) ||
-		apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.HasStatusCause(err, brokenStream)
-}
-
-// expired reports whether err says that a resourceVersion or a page of a list is too old, or not known (yet) to the
-// server that was asked. Only a new list helps.
-func expired(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) ||
-		apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
 // faultOf puts a refusal into words.

@@ -6,9 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 )
 
@@ -17,10 +16,24 @@ func followed() []config.Kind {
 	return slices.DeleteFunc(config.Kinds(), func(k config.Kind) bool { return k.Form == config.FilesOnly })
 }
 
-// read turns what was decoded of an object into the object to hand on, stripped.
-func read(k *config.Kind, o runtime.Object) (any, error) {
+// decode reads an object of a kind as far as reading it cannot fail because of what its owner wrote.
+func decode(k *config.Kind, raw apiserver.Raw) (metav1.Object, error) { //nolint:ireturn // an object of whatever the kind is
 	var out metav1.Object
-	switch in := o.(type) {
+	switch k.Form {
+	case config.Custom:
+		out = &document{}
+	case config.MetadataOnly:
+		out = &metav1.PartialObjectMetadata{}
+	case config.Whole, config.FilesOnly:
+		out = k.New()
+	}
+	return out, raw.Into(out)
+}
+
+// read turns what was decoded of an object into the object to hand on, stripped.
+func read(k *config.Kind, decoded metav1.Object) (any, error) {
+	out := decoded
+	switch in := decoded.(type) {
 	case *document:
 		out = k.New()
 		if err := json.Unmarshal(in.text, out); err != nil {
@@ -29,11 +42,9 @@ func read(k *config.Kind, o runtime.Object) (any, error) {
 	case *metav1.PartialObjectMetadata:
 		out = k.New()
 		*metaOf(out) = in.ObjectMeta
-	case metav1.Object:
-		out = in
 	}
 	if !k.Is(out) {
-		return nil, unexpected(o)
+		return nil, unexpected(decoded)
 	}
 	stripMeta(metaOf(out))
 	k.Strip(out)
@@ -98,29 +109,4 @@ func groupsOf(list []config.Kind) []string {
 		}
 	}
 	return groups
-}
-
-// newScheme knows the types that are read from the wire.
-func newScheme(list []config.Kind) (*runtime.Scheme, error) {
-	scheme := runtime.NewScheme()
-	if err := addMeta(scheme); err != nil {
-		return nil, err
-	}
-	for i := range list {
-		k := &list[i]
-		if k.Form == config.Whole {
-			if err := k.AddToScheme(scheme); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		for _, version := range k.Versions {
-			if k.Form == config.Custom {
-				gv := schema.GroupVersion{Group: k.Group, Version: version}
-				scheme.AddKnownTypeWithName(gv.WithKind(k.Name), &document{})
-				scheme.AddKnownTypeWithName(gv.WithKind(k.Name+"List"), &documentList{})
-			}
-		}
-	}
-	return scheme, nil
 }

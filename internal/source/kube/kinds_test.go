@@ -9,9 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
@@ -40,7 +39,11 @@ func TestStrippedObjectsMeanTheSame(t *testing.T) {
 			}
 			at := config.Place{Ref: manifests[i].Ref, ClusterDomain: "cluster.local"}
 			want := kinds.Translate(manifests[i].Value, at)
-			stripped, err := read(&k, wire(t, &k, raw))
+			decoded, err := decode(&k, apiserver.Raw{Text: raw})
+			if err != nil {
+				t.Fatal(err)
+			}
+			stripped, err := read(&k, decoded)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -53,22 +56,4 @@ func TestStrippedObjectsMeanTheSame(t *testing.T) {
 			}
 		})
 	}
-}
-
-// wire gives an object as it is decoded from the wire.
-func wire(t *testing.T, k *config.Kind, raw []byte) runtime.Object {
-	t.Helper()
-	var out runtime.Object
-	switch k.Form {
-	case config.Custom:
-		out = &document{}
-	case config.MetadataOnly:
-		out = &metav1.PartialObjectMetadata{}
-	case config.Whole, config.FilesOnly:
-		out, _ = k.New().(runtime.Object)
-	}
-	if err := json.Unmarshal(raw, out); err != nil {
-		t.Fatal(err)
-	}
-	return out
 }

@@ -7,6 +7,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 )
 
@@ -16,7 +17,7 @@ const confirmations = 2
 
 // discovery finds out which custom kinds are served, and in which version.
 type discovery struct {
-	api    *api
+	client *apiserver.Client
 	out    *outbox
 	health *health
 	timing timing
@@ -115,7 +116,7 @@ func (d *discovery) group(ctx context.Context, group string) error {
 	}
 	served := make(map[string]string) // version by kind
 	for _, version := range versions {
-		offered, err := d.api.offers(ctx, group, version)
+		offered, err := offers(ctx, d.client, group, version)
 		if err != nil {
 			return err
 		}

@@ -10,6 +10,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
@@ -65,16 +66,16 @@ func (s *Source) configProblems() []model.Problem {
 // fails only where the configuration of the client is unusable. A Source runs once.
 func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 	start := time.Now()
-	api, err := newAPI(s.config, s.kinds)
+	client, err := newClient(s.config)
 	if err != nil {
 		return err
 	}
-	defer api.close()
+	defer client.Close()
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
 	defer cancel()
-	s.follow(ctx, api, &running)
+	s.follow(ctx, client, &running)
 	for {
 		select {
 		case <-ctx.Done():
@@ -87,7 +88,7 @@ func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 		}
 		change.Problems = s.configProblems()
 		if first {
-			s.log.LogAttrs(ctx, slog.LevelInfo, "read everything from the API server", slog.String("server", api.host),
+			s.log.LogAttrs(ctx, slog.LevelInfo, "read everything from the API server", slog.String("server", s.config.Host),
 				slog.Int("objects", len(change.Upserts)), slog.Duration("took", time.Since(start)))
 			s.health.start()
 		} else {
@@ -99,12 +100,12 @@ func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 }
 
 // follow starts a follower per kind, and discovery for the custom ones.
-func (s *Source) follow(ctx context.Context, api *api, running *sync.WaitGroup) {
-	d := &discovery{api: api, out: s.out, health: s.health, timing: s.timing, poke: make(chan struct{}, 1)}
+func (s *Source) follow(ctx context.Context, client *apiserver.Client, running *sync.WaitGroup) {
+	d := &discovery{client: client, out: s.out, health: s.health, timing: s.timing, poke: make(chan struct{}, 1)}
 	for i := range s.kinds {
 		k := &s.kinds[i]
 		f := &follower{
-			kind: k, api: api, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
+			kind: k, client: client, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
 			known: make(map[model.Key]seen),
 		}
 		if k.Form != config.Custom {

@@ -19,9 +19,7 @@ import (
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/rest"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -584,30 +582,5 @@ func TestRunNamesWhatIsWrongWithTheConfig(t *testing.T) {
 	}
 	if err := w.Run(t.Context()); err == nil || !strings.Contains(err.Error(), "/no/such/ca.crt") {
 		t.Errorf("Writer.Run = %v, want the missing file", err)
-	}
-}
-
-func TestUnavailable(t *testing.T) {
-	status := func(code int) error {
-		return apierrors.NewGenericServerResponse(code, "get", schema.GroupResource{}, "", "", 0, true)
-	}
-	stream := apierrors.NewClientErrorReporter(http.StatusInternalServerError, "watch", brokenStream)
-	for _, tt := range []struct {
-		name string
-		err  error
-		want bool
-	}{
-		{"network", errBrief, true},
-		{"broken_stream", apierrors.FromObject(stream.AsObject(errBrief)), true},
-		{"unavailable", status(http.StatusServiceUnavailable), true},
-		{"too_many_requests", status(http.StatusTooManyRequests), true},
-		{"forbidden", status(http.StatusForbidden), false},
-		{"internal_error", status(http.StatusInternalServerError), false},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := unavailable(tt.err); got != tt.want {
-				t.Errorf("unavailable(%v) = %v", tt.err, got)
-			}
-		})
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/flowcontrol"
 
+	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 )
@@ -44,7 +46,6 @@ type Writer struct {
 	config *rest.Config
 	log    *slog.Logger
 	kinds  map[string]*config.Kind // custom ones, by name
-	list   []config.Kind
 	limit  flowcontrol.RateLimiter
 	first  time.Duration // retryFirst, but in tests
 	wake   chan struct{} // one slot
@@ -53,7 +54,7 @@ type Writer struct {
 	pending map[model.Ref]*task // guarded by mu: what is to be written, the newest only
 
 	// The rest belongs to Run's goroutine.
-	api     *api
+	client  *apiserver.Client
 	version map[string]string // served version by kind
 	away    bool              // the API server did not answer, and that was logged
 }
@@ -81,13 +82,13 @@ func NewWriter(o WriterOptions) (*Writer, error) {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	w := &Writer{
-		config: o.Config, log: o.Logger, list: followed(), kinds: make(map[string]*config.Kind), first: retryFirst,
+		config: o.Config, log: o.Logger, kinds: make(map[string]*config.Kind), first: retryFirst,
 		limit: flowcontrol.NewTokenBucketRateLimiter(o.Rate, o.Burst),
 		wake:  make(chan struct{}, 1), pending: make(map[model.Ref]*task), version: make(map[string]string),
 	}
-	for i := range w.list {
-		if k := &w.list[i]; k.Status != config.NoStatus {
-			w.kinds[k.Name] = k
+	for _, k := range followed() {
+		if k.Status != config.NoStatus {
+			w.kinds[k.Name] = &k
 		}
 	}
 	return w, nil
@@ -111,12 +112,12 @@ func (w *Writer) Set(ref model.Ref, status Status) error {
 
 // Run writes until ctx is done; that is no error. What is not written by then stays asked for. It may run again.
 func (w *Writer) Run(ctx context.Context) error {
-	api, err := newAPI(w.config, w.list)
+	client, err := newClient(w.config)
 	if err != nil {
 		return err
 	}
-	defer api.close()
-	w.api = api
+	defer client.Close()
+	w.client = client
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -185,7 +186,7 @@ func (w *Writer) report(ctx context.Context, ref model.Ref, t *task, err error) 
 			w.log.LogAttrs(ctx, slog.LevelInfo, "statuses can be written again")
 		}
 		w.away = false
-	case unavailable(err):
+	case apiserver.Unavailable(err):
 		if !w.away {
 			w.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, statuses wait", slog.Any("error", err))
 		}
@@ -225,16 +226,12 @@ func (w *Writer) write(ctx context.Context, ref model.Ref, status Status) error 
 func (w *Writer) attempt(ctx context.Context, path string, status Status) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
-	text, err := w.api.get(path).SetHeader("Accept", jsonType).Do(ctx).Raw()
-	if err != nil {
-		return err
-	}
 	object := struct {
 		Metadata struct{ ResourceVersion string }
 		Status   json.RawMessage
 	}{Status: json.RawMessage("{}")}
-	if err := json.Unmarshal(text, &object); err != nil {
-		return fmt.Errorf("the object is no JSON: %w", err)
+	if err := w.client.Get(ctx, path, &object); err != nil {
+		return err
 	}
 	is, want, err := status.merged(object.Status)
 	if err != nil {
@@ -251,8 +248,10 @@ func (w *Writer) attempt(ctx context.Context, path string, status Status) error 
 	if err != nil {
 		return fmt.Errorf("the status cannot be written as JSON: %w", err)
 	}
-	return w.api.client.Patch(types.MergePatchType).AbsPath(path+"/status").MaxRetries(0).
-		SetHeader("Accept", jsonType).Body(body).Do(ctx).Error()
+	_, err = w.client.Do(ctx, apiserver.Request{
+		Method: http.MethodPatch, Path: path + "/status", ContentType: string(types.MergePatchType), Body: body,
+	})
+	return err
 }
 
 // served gives the version in which a kind is served, "" where it is not.
@@ -261,7 +260,7 @@ func (w *Writer) served(ctx context.Context, k *config.Kind) (string, error) {
 		return v, nil
 	}
 	for _, v := range k.Versions {
-		offered, err := w.api.offers(ctx, k.Group, v)
+		offered, err := offers(ctx, w.client, k.Group, v)
 		if err != nil {
 			return "", err
 		}
