@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -26,12 +27,12 @@ var errUngoverned = errors.New("the control plane has not said yet whether this 
 
 // admit decides whether a plain connection to a port may be served, and gives what is known of the port.
 func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, error) {
-	ctx, cancel := context.WithTimeout(ctx, firstUse)
+	ctx, cancel := context.WithTimeout(ctx, directory.FirstUse)
 	defer cancel()
-	if !i.self.awaitPolicy(ctx) {
+	if !i.self.AwaitPolicy(ctx) {
 		return plan.InboundPort{}, errUngoverned
 	}
-	port := i.self.port(number)
+	port := i.self.Port(number)
 	if i.refusesPlain(number) {
 		return port, &strictError{origin: port.MTLSOrigin}
 	}
@@ -43,7 +44,7 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 // would alone.
 func (i *inbound) misdirected(dst netip.AddrPort) (why telemetry.Refusal, ok bool) {
 	switch {
-	case !i.self.serves(dst.Addr()):
+	case !i.self.Serves(dst.Addr()):
 		return telemetry.ForeignAddress, true
 	case ownPort(dst.Port()):
 		return telemetry.OwnPort, true

@@ -28,7 +28,6 @@ import (
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // backendOf changes the one backend of a service.
@@ -55,7 +54,7 @@ func TestConnectionPoolOverflows(t *testing.T) {
 				}
 			})
 		}
-		limits := orders.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].group.Limits()
+		limits := orders.directory.Find(plan.AddressName(usersAddr())).Load().Backends[0].Group.Limits()
 		get()
 		<-entered
 		get()
@@ -84,42 +83,9 @@ func TestMaxConnectionsOfTCP(t *testing.T) {
 		expectReset(t, addr)
 		first.Close()
 		eventually(t, "counted out", func() bool {
-			limits := orders.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].group.Limits()
+			limits := orders.directory.Find(plan.AddressName(usersAddr())).Load().Backends[0].Group.Limits()
 			return strings.Contains(limits.String(), "connections 0/1")
 		})
-	}
-}
-
-// A change of the configuration, also one that takes all limits away for a while, forgets nothing of what is in flight.
-func TestLimitsOutliveConfigurations(t *testing.T) {
-	tb := newTable(newSelf(model.Key{}, nil), nil, nil, nil)
-	limited := func(n uint32) *backend {
-		p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
-		return &backend{plan: p, group: tb.groupOf(p)}
-	}
-	first := limited(0)
-	if err := first.group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
-		t.Fatal(err)
-	}
-	second := limited(1)
-	tb.leaveGroup(first)
-	if got := second.group.Limits().String(); !strings.HasPrefix(got, "connections 1/1,") {
-		t.Errorf("after limits came: %s", got)
-	}
-	third := limited(0)
-	tb.leaveGroup(second)
-	fourth := limited(1)
-	tb.leaveGroup(third)
-	if err := fourth.group.Limits().Enter(t.Context(), lb.Connection, 0); err == nil {
-		t.Error("a second connection was let in")
-	}
-	first.group.Limits().Leave(lb.Connection)
-	if err := fourth.group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
-		t.Error(err)
-	}
-	tb.leaveGroup(fourth)
-	if n := len(tb.groups); n != 0 {
-		t.Errorf("%d groups are kept", n)
 	}
 }
 
@@ -325,12 +291,11 @@ func named(host string) []plan.Resource {
 
 func TestEndpointsByName(t *testing.T) {
 	m := newMesh(t)
-	orders := m.sidecar("orders")
 	a, b := m.ip(), m.ip()
 	m.plainApp(netip.AddrPortFrom(a, 8080), says("a"))
 	m.plainApp(netip.AddrPortFrom(b, 8080), says("b"))
 	names := &book{addrs: map[string][]netip.Addr{"api.example.com": {a}}, asked: make(chan string, 1)}
-	orders.table.resolver = names
+	orders := m.sidecar("orders", func(o *Options) { o.Resolver = names })
 	c := m.client(orders)
 	orders.apply(named("api.example.com")...)
 	if resp, body := call(t, c, "GET", "/", ""); body != "a" { // the first call waits for the answer
@@ -354,10 +319,8 @@ func TestEndpointsByName(t *testing.T) {
 		t.Errorf("a name without addresses = %d %q", resp.StatusCode, body)
 	}
 	expectMetric(t, orders, `response_flags="DF"`)
-	orders.table.mu.RLock()
-	defer orders.table.mu.RUnlock()
-	if len(orders.table.hosts) != 1 || orders.table.hosts["api.example.com"] != nil {
-		t.Errorf("%d names are being resolved, want the one in use", len(orders.table.hosts))
+	if n := orders.directory.Holdings().Hosts; n != 1 {
+		t.Errorf("%d names are being resolved, want the one in use", n)
 	}
 }
 

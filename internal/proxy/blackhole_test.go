@@ -16,18 +16,20 @@ import (
 // While a call waits for a connection to an endpoint that does not answer, the others go elsewhere.
 func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 	m := newMesh(t)
-	orders := m.sidecar("orders")
 	alive, hole := netip.AddrPortFrom(m.ip(), 8080), netip.AddrPortFrom(m.ip(), 8080)
 	m.plainApp(alive, says("ok"))
 	var waiting atomic.Int32
-	orders.dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
-		if addr != hole {
-			return dialSocket(ctx, d, addr)
+	orders := m.sidecar("orders", func(o *Options) {
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
+			if addr != hole {
+				return dial(ctx, d, addr)
+			}
+			waiting.Add(1)
+			<-ctx.Done()
+			return nil, ctx.Err()
 		}
-		waiting.Add(1)
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
+	})
 	orders.apply(backendOf(service(model.HTTP, plainEndpoint(alive), plainEndpoint(hole)), func(b *plan.Backend) { b.ConnectTimeout = 2 * time.Second })...)
 	c := m.client(orders)
 	answers := make(chan int, 1000)

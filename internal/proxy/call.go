@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -16,12 +17,12 @@ import (
 // outboundCall is one connection that the workload opened to a destination.
 type outboundCall struct {
 	o             *outbound
-	dest          *destination
+	dest          *directory.Cell
 	local, remote netip.AddrPort // where the app meant to go, and where it came from
 
 	// Of an opaque connection: what it was given to.
-	backend  *backend
-	endpoint *endpoint
+	backend  *directory.Backend
+	endpoint *directory.Endpoint
 	idle     time.Duration
 	sni      string     // the TLS server name, where the routes ask for it
 	limits   *lb.Limits // those it is counted in, nil for none
@@ -67,7 +68,7 @@ func (c *outboundCall) recordTCP(start time.Time, r relayed, scope *telemetry.TC
 		Dialled: c.local, Client: c.remote, TCP: scope,
 	}
 	if c.backend != nil {
-		rec.Cluster = c.backend.plan.Name
+		rec.Cluster = c.backend.Plan.Name
 	}
 	if c.endpoint != nil {
 		rec.Endpoint = c.endpoint.Plan.Addr

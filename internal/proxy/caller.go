@@ -6,10 +6,10 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
-	"time"
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -107,13 +107,13 @@ func (i *inbound) scopes(who *caller, p *callerPort) *portScopes {
 	if who.named != nil {
 		<-who.named
 	}
-	port := i.self.port(p.addr.Port())
+	port := i.self.Port(p.addr.Port())
 	l := telemetry.Labels{
-		Reporter: telemetry.Destination, Source: who.info, Destination: i.self.info(),
+		Reporter: telemetry.Destination, Source: who.info, Destination: i.self.Info(),
 		SourcePrincipal: who.identity, Host: port.Host, Service: port.Service, MutualTLS: who.identity != "",
 	}
 	if who.identity != "" {
-		l.DestinationPrincipal = i.self.identity()
+		l.DestinationPrincipal = i.self.Identity()
 	}
 	s := &portScopes{tcp: i.metrics.TCP(l)}
 	l.Protocol = "http"
@@ -157,13 +157,9 @@ func (c *caller) isNamed() bool {
 
 // callers knows who calls, by what the control plane says of addresses.
 type callers struct {
-	table     *table
-	discovery channel
-	run       func(func(context.Context))
+	asker *directory.Asker
+	run   func(func(context.Context))
 }
-
-// callerWait bounds how long the counting of a peer's first calls waits for its name.
-const callerWait = time.Second
 
 // name gives a peer its name in metrics: that of the pod at its address, if the control plane says that this pod has the
 // identity that the peer has proved; else no more than the certificate says. Nothing that the peer itself says counts.
@@ -171,21 +167,11 @@ func (c *callers) name(who *caller, id identity.ID) {
 	who.info = plan.WorkloadInfo{Namespace: id.Namespace}
 	who.named = make(chan struct{})
 	addr := who.remote.Addr()
-	name := plan.WorkloadName("", addr)
-	w, known := c.table.workload(addr)
-	c.discovery.Use(name)
-	if known {
+	if w, known := c.asker.Workload(addr); known {
 		who.settle(w, id)
 		return
 	}
-	c.run(func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, callerWait)
-		defer cancel()
-		if c.discovery.Await(ctx, name) == nil {
-			w, _ = c.table.workload(addr)
-		}
-		who.settle(w, id)
-	})
+	c.run(func(ctx context.Context) { who.settle(c.asker.AwaitWorkload(ctx, addr), id) })
 }
 
 // settle ends the search for a peer's name. The trust domain was looked at by the handshake: it may be an alias.

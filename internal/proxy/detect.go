@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
 // Detection decides what a connection carries without making anybody wait. Where the client speaks first, its first
@@ -128,9 +129,9 @@ func sniff(c *netio.PeekConn, claim netio.Claim, limit time.Duration) (netio.Ver
 	}
 }
 
-// claim is what the configuration says of a port whose protocol nobody declared: rules with an origin are a user's.
-func (c *compiled) claim() netio.Claim {
-	if slices.ContainsFunc(c.plan.Routes, func(r plan.Route) bool { return r.Origin != "" }) {
+// claimOf is what the configuration says of a port whose protocol nobody declared: rules with an origin are a user's.
+func claimOf(c *directory.Destination) netio.Claim {
+	if slices.ContainsFunc(c.Plan.Routes, func(r plan.Route) bool { return r.Origin != "" }) {
 		return netio.Routed
 	}
 	return netio.Unclaimed

@@ -57,8 +57,8 @@ func TestHTTPIsDetected(t *testing.T) {
 			}
 			c.Close()
 		}
-		d := orders.table.find(plan.AddressName(usersAddr()))
-		if got := netio.Verdict(d.verdict.Load()); got != netio.HTTP1 {
+		d := orders.directory.Find(plan.AddressName(usersAddr()))
+		if got := netio.Verdict(d.Protocol.Load()); got != netio.HTTP1 {
 			t.Errorf("verdict = %s, want HTTP/1", got)
 		}
 		// One for the calls and one to see who speaks first; a call that follows before the connection of the one before
@@ -79,8 +79,8 @@ func TestVerdictIsNoPrison(t *testing.T) {
 			io.Copy(c, c)
 		})
 		orders.apply(undeclared(e)...)
-		d := orders.table.find(plan.AddressName(usersAddr()))
-		d.verdict.Store(uint32(netio.HTTP1))
+		d := orders.directory.Find(plan.AddressName(usersAddr()))
+		d.Protocol.Store(uint32(netio.HTTP1))
 		c := dial(t, m.entrance(orders, usersAddr()))
 		expectLine(t, bufio.NewReader(c), "hello\n")
 	})

@@ -46,11 +46,11 @@ func TestSlicesThatDisagree(t *testing.T) {
 					dst.Backends[0].Shards = append(dst.Backends[0].Shards, shard.Name)
 					us = append(us, updates(shard)...)
 				}
-				if rejected := s.table.Apply(append(us, rs[1])); len(rejected) > 0 {
+				if rejected := s.directory.Apply(append(us, rs[1])); len(rejected) > 0 {
 					t.Fatal(rejected)
 				}
 				var got []string
-				for _, e := range s.table.find(plan.AddressName(usersAddr())).state.Load().backends[0].picker.Load().All() {
+				for _, e := range s.directory.Find(plan.AddressName(usersAddr())).Load().Backends[0].Picker().All() {
 					got = append(got, e.Plan.Addr.String()+" "+e.Plan.Health.String())
 				}
 				if order != "" && len(got) == 2 && got[0] > got[1] {

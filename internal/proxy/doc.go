@@ -8,15 +8,17 @@
 // protocol (declared, or detected without a stall) → route → backend → endpoint → mesh stream or plain connection.
 // Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
 //
-// What a route asks beyond that is a filter each (package filter), what a DestinationRule says of endpoints is package
-// lb's. One file each have mirror.go (how a copy is sent), dns_endpoints.go (endpoints given by name), original.go (calls
-// that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
-// gone, outage.go keeps a control plane that is away from making every first use wait.
+// What a route asks beyond that is a filter each (package filter). One file each have mirror.go (how a copy is sent),
+// original.go (calls that go where the app dialled), named.go (hosts that have no address), grpc.go (the proxy's own
+// answers to gRPC). admit.go decides who may come in plainly, guard.go ends requests whose time is up or whose client has
+// gone.
 //
-// Ownership: table is written by the discovery client's goroutine and by resolvers of endpoint names, and read under a read
-// lock once per connection; compiled destinations and pickers are immutable; peers and pools have a mutex each. Nothing
-// that runs per request takes a lock longer than a slice append. Endpoints, shards and groups live as long as a backend
-// in force holds them (endpoints.go), peers and pools as long as an endpoint, or a caller's connection (caller.go).
+// What a call needs to know and to use has packages of its own, none of which knows this one: directory (what the
+// control plane said), route (which rule matches, and what it does to a head), lb (which endpoint), upstream
+// (connections). New puts them together; what the directory tells besides answers comes to heed.
+//
+// Nothing that runs per request takes a lock longer than a slice append. Connections of this package's listeners are
+// joined by Run, as is everything that they start.
 //
 // It links no Kubernetes code. To see what it knows, ask the admin port: /config_dump, /clusters, /listeners.
 package proxy

@@ -100,17 +100,19 @@ func FuzzDowngrade(f *testing.F) {
 	f.Add("HEAD", "/", "u@a", "x", "\xff", "0", "", "host")
 
 	m := newMesh(f)
-	users := m.sidecar("users")
 	app := &recorder{wires: make(chan []byte)}
-	m.listen(netip.AddrPortFrom(users.ip, 8080), app.serve)
 	var dials atomic.Int32
-	users.dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
-		c, err := dialSocket(ctx, d, addr)
-		if err == nil {
-			dials.Add(1)
+	users := m.sidecar("users", func(o *Options) {
+		dial := o.Dial
+		o.Dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
+			c, err := dial(ctx, d, addr)
+			if err == nil {
+				dials.Add(1)
+			}
+			return c, err
 		}
-		return c, err
-	}
+	})
+	m.listen(netip.AddrPortFrom(users.ip, 8080), app.serve)
 	users.apply(&plan.InboundPolicy{Name: "in/myapp/users"})
 	// The door for peers, without the TLS.
 	door := netip.AddrPortFrom(m.ip(), portMesh)

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
 // dump prints what the proxy knows. It decides nothing: every value is the one that the data path reads.
@@ -20,23 +21,12 @@ func (p *Proxy) dump() admin.Dump {
 		Pod: p.o.Pod.Name, Namespace: p.o.Pod.Namespace, Version: p.o.Version,
 		Control: admin.ControlDump{Connected: p.client.Connected(), Stale: p.client.Stale(), LastSync: p.client.LastSync()},
 	}
-	for _, dest := range p.table.destinations() {
+	for _, dest := range p.directory.Destinations() {
 		dumpDestination(&d, dest)
 	}
 	p.dumpInbound(&d)
 	p.dumpSecrets(&d)
 	return d
-}
-
-// destinations gives what is in force, ordered by name.
-func (t *table) destinations() []*compiled {
-	t.mu.RLock()
-	defer t.mu.RUnlock()
-	var out []*compiled
-	for _, name := range sortedKeys(t.names) {
-		out = append(out, t.names[name].state)
-	}
-	return out
 }
 
 // describeResolution gives Istio's type of a cluster, nothing where nothing is behind it.
@@ -47,21 +37,21 @@ func describeResolution(r model.Resolution) string {
 	return r.String()
 }
 
-func dumpDestination(d *admin.Dump, c *compiled) {
-	for _, b := range c.backends {
+func dumpDestination(d *admin.Dump, c *directory.Destination) {
+	for _, b := range c.Backends {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
-			Name: b.plan.Name, FQDN: string(b.plan.Host), Port: b.plan.Port, Subset: b.plan.Subset, Direction: "outbound",
-			Type: describeResolution(b.plan.Resolution), DestinationRule: b.plan.Rule, LoadBalancer: describeLB(b.plan), Proximity: describeProximity(b.plan.Proximity),
-			Missing: b.plan.Missing,
+			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
+			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan.Proximity),
+			Missing: b.Plan.Missing,
 		})
-		for _, e := range b.picker.Load().All() {
-			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.plan.Name, e))
+		for _, e := range b.Picker().All() {
+			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.Plan.Name, e))
 		}
 	}
-	for i := range c.plan.Routes {
-		r := &c.plan.Routes[i]
-		domains := []string{string(c.plan.Host)}
-		for _, a := range c.plan.Addresses {
+	for i := range c.Plan.Routes {
+		r := &c.Plan.Routes[i]
+		domains := []string{string(c.Plan.Host)}
+		for _, a := range c.Plan.Addresses {
 			domains = append(domains, a.String())
 		}
 		matches := r.Matches
@@ -70,15 +60,15 @@ func dumpDestination(d *admin.Dump, c *compiled) {
 		}
 		for j := range matches {
 			d.Routes = append(d.Routes, admin.RouteDump{
-				Name: portString(c.plan.Port), VHost: hostPort(c.plan.Host, c.plan.Port), Domains: domains,
+				Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: domains,
 				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r),
 			})
 		}
 	}
-	for _, a := range c.plan.Addresses {
+	for _, a := range c.Plan.Addresses {
 		d.Listeners = append(d.Listeners, admin.ListenerDump{
-			Address: a.String(), Port: c.plan.Port, Match: "Protocol: " + c.plan.Protocol.String(),
-			Destination: "Route: " + hostPort(c.plan.Host, c.plan.Port),
+			Address: a.String(), Port: c.Plan.Port, Match: "Protocol: " + c.Plan.Protocol.String(),
+			Destination: "Route: " + hostPort(c.Plan.Host, c.Plan.Port),
 		})
 	}
 }
@@ -101,14 +91,14 @@ func describeProximity(p model.Proximity) string {
 	return p.String()
 }
 
-func dumpEndpoint(cluster string, e *endpoint) admin.EndpointDump {
+func dumpEndpoint(cluster string, e *directory.Endpoint) admin.EndpointDump {
 	outlier := "OK"
 	if e.Ejected(time.Now) {
 		outlier = "FAILED"
 	}
 	return admin.EndpointDump{
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
-		Weight: e.Plan.Weight, Active: e.Active(), MTLS: reach(e).Peer != nil, Identity: e.Plan.Identity,
+		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
 }
@@ -171,7 +161,7 @@ func describeString(m model.StringMatch) string {
 	return ""
 }
 
-func describeAction(c *compiled, r *plan.Route) string {
+func describeAction(c *directory.Destination, r *plan.Route) string {
 	switch {
 	case r.Redirect != nil:
 		return "redirect " + strconv.Itoa(r.Redirect.Code)
@@ -180,7 +170,7 @@ func describeAction(c *compiled, r *plan.Route) string {
 	}
 	parts := make([]string, 0, len(r.Backends))
 	for _, w := range r.Backends {
-		parts = append(parts, fmt.Sprintf("%s %d", c.plan.Backends[w.Backend].Name, w.Weight))
+		parts = append(parts, fmt.Sprintf("%s %d", c.Plan.Backends[w.Backend].Name, w.Weight))
 	}
 	return strings.Join(parts, ", ")
 }
@@ -197,7 +187,7 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		l.Address = p.sockets[l.Port]
 		d.Listeners = append(d.Listeners, l)
 	}
-	policy := p.self.policy.Load()
+	policy := p.self.Policy()
 	if policy == nil {
 		return
 	}
@@ -242,4 +232,8 @@ func (p *Proxy) dumpSecrets(d *admin.Dump) {
 		})
 	}
 	slices.SortFunc(d.Secrets, func(a, b admin.SecretDump) int { return cmp.Compare(b.Name, a.Name) })
+}
+
+func hostPort(h model.Hostname, port uint16) string {
+	return net.JoinHostPort(string(h), portString(port))
 }

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
 // cluster is a naive model of what a control plane says to one sidecar: what services there are, and no more.
@@ -153,19 +154,20 @@ type tableFacts struct {
 
 func factsOf(s *sidecar) (f tableFacts) {
 	f.destinations = map[string]string{}
-	for alias, d := range s.table.aliases {
-		state := d.state.Load()
+	for alias, d := range s.directory.Cells() {
+		state := d.Load()
 		if state == nil {
 			continue
 		}
 		var found []string
-		for _, e := range state.backends[0].picker.Load().All() {
+		for _, e := range state.Backends[0].Picker().All() {
 			found = append(found, fmt.Sprint(e.Plan.Addr, e.Plan.Meshed))
 		}
 		slices.Sort(found)
 		f.destinations[alias] = strings.Join(found, " ")
 	}
-	f.endpoints, f.shards, f.groups = len(s.table.endpoints), len(s.table.shards), len(s.table.groups)
+	known := s.directory.Holdings()
+	f.endpoints, f.shards, f.groups = known.Endpoints, known.Shards, known.Groups
 	held := s.ups.Holdings()
 	f.pools, f.peers = held.Pools, held.Peers
 	return f
@@ -179,16 +181,16 @@ func TestApplyLikeANaiveModel(t *testing.T) {
 			m := newMesh(t)
 			s := m.sidecar("orders")
 			c := &cluster{rnd: rand.New(rand.NewPCG(seed, 1)), services: map[int]*modelService{}, sent: map[string]bool{}}
-			held := map[string]*destination{}
+			held := map[string]*directory.Cell{}
 			for step := range 200 {
 				i := c.change()
-				if rejected := s.table.Apply(c.updates(i)); len(rejected) > 0 {
+				if rejected := s.directory.Apply(c.updates(i)); len(rejected) > 0 {
 					t.Fatalf("step %d: %+v", step, rejected)
 				}
 				if diff := cmp.Diff(c.want(), factsOf(s), cmp.AllowUnexported(tableFacts{})); diff != "" {
 					t.Fatalf("step %d (-want +got):\n%s", step, diff)
 				}
-				for alias, d := range s.table.aliases {
+				for alias, d := range s.directory.Cells() {
 					if known := held[alias]; known != nil && known != d {
 						t.Fatalf("step %d: %s is another address for those who come than for those who are there", step, alias)
 					}
@@ -281,10 +283,10 @@ func BenchmarkEndpointChange(b *testing.B) {
 				rs[0].(*plan.EndpointShard).Name = fmt.Sprintf("eps/s%d", i)
 				us = append(us, updates(rs...)...)
 			}
-			s.table.Apply(us)
+			s.directory.Apply(us)
 			b.ReportAllocs()
 			for b.Loop() {
-				s.table.Apply(us[:1])
+				s.directory.Apply(us[:1])
 			}
 		})
 	}

@@ -19,13 +19,14 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // inbound serves the connections that others open to the workload.
 type inbound struct {
-	self      *self
+	self      *directory.Self
 	upstreams *upstream.Set
 	relay     *relay
 	clients   *vigil
@@ -158,11 +159,11 @@ func parsePort(b []byte) (uint16, bool) {
 // connect carries an opaque connection to the port that the CONNECT's authority names.
 func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *caller) {
 	addr, err := netip.ParseAddrPort(string(s.Request().Authority))
-	if err != nil || !i.self.serves(addr.Addr()) || ownPort(addr.Port()) {
+	if err != nil || !i.self.Serves(addr.Addr()) || ownPort(addr.Port()) {
 		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
 		return
 	}
-	port := i.self.port(addr.Port())
+	port := i.self.Port(addr.Port())
 	if why := refusesOpaque(port); why != "" {
 		i.refuse(s, 400, why)
 		return

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 )
 
@@ -16,8 +17,8 @@ const mirrorTimeout = 15 * time.Second
 
 // Copy implements filter.Copier.
 func (r *requester) Copy(call *filter.Call, backend int) func(context.Context) {
-	b := r.state.backends[backend]
-	if b.plan.Missing != "" {
+	b := r.state.Backends[backend]
+	if b.Plan.Missing != "" {
 		return nil
 	}
 	return newShadow(r.c, b, call.Request, call.Body).send
@@ -30,7 +31,7 @@ type shadow struct {
 	req httpx.Request
 }
 
-func newShadow(c *outboundCall, b *backend, req *httpx.Request, body []byte) *shadow {
+func newShadow(c *outboundCall, b *directory.Backend, req *httpx.Request, body []byte) *shadow {
 	// The connection that the request came on may end before its copy: take of it what does not.
 	s := &shadow{requester: requester{c: &outboundCall{o: c.o, dest: c.dest, local: c.local}, backend: b}}
 	s.req = httpx.Request{
@@ -78,7 +79,7 @@ func (s *shadow) send(ctx context.Context) {
 	}
 	up.Close()
 	if s.conn != nil {
-		reach(e).Pool.Put(s.conn)
+		e.Attachment.Pool.Put(s.conn)
 	}
 }
 

@@ -14,9 +14,8 @@ import (
 // back for ever.
 func TestInboundServesOnlyTheWorkloadsAddresses(t *testing.T) {
 	m := newMesh(t)
-	users := m.sidecar("users")
 	second, foreign := m.ip(), m.ip()
-	users.self.local = func(a netip.Addr) bool { return a == second }
+	users := m.sidecar("users", func(o *Options) { o.LocalAddr = func(a netip.Addr) bool { return a == second } })
 	from := make(chan string, 64)
 	for _, ip := range []netip.Addr{users.ip, second, foreign} {
 		m.rawServer(netip.AddrPortFrom(ip, 8080), func(c *net.TCPConn) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
@@ -14,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -82,7 +83,7 @@ func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
 		client.Close()
 	case c != nil:
 		drop(found.server)
-		c.opaque(ctx, client, c.dest.state.Load(), nil)
+		c.opaque(ctx, client, c.dest.Load(), nil)
 	case found.err != nil:
 		newRawTunnel(client).Abort(found.err)
 	default:
@@ -156,21 +157,21 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(mod
 	if host == "" {
 		return nil
 	}
-	d := n.o.lookUp(ctx, plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: host, Port: n.local.Port()}}.String())
+	d := n.o.asker.Cell(ctx, plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: host, Port: n.local.Port()}}.String())
 	if d == nil {
 		return nil
 	}
-	state := d.state.Load()
-	if state == nil || !carries(state.plan.Protocol) {
+	state := d.Load()
+	if state == nil || !carries(state.Plan.Protocol) {
 		return nil
 	}
-	d.active.Add(1)
+	d.Enter()
 	return &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
 }
 
 func (c *outboundCall) leave() {
 	c.originals.close()
-	c.dest.leave()
+	c.dest.Leave()
 }
 
 // hostOf gives the host that an authority names, "" where that is an address or none at all.
@@ -218,7 +219,7 @@ func (n *namedConn) forRequest(ctx context.Context, authority []byte) (_ *outbou
 	n.mu.Lock()
 	c := n.calls[string(authority)]
 	n.mu.Unlock()
-	if c != nil && c.dest.state.Load() != nil {
+	if c != nil && c.dest.Load() != nil {
 		return c, false
 	}
 	if c = n.call(ctx, authority, carriesHTTP); c == nil {
@@ -239,8 +240,11 @@ func (n *namedConn) unknown() *outboundCall {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.other[cluster] == nil {
-		d := newDestination(n.local.String())
-		d.state.Store(n.o.table.unknown(cluster, n.local.Port()))
+		d, err := n.o.directory.Fixed(n.local.String(), unknown(cluster, n.local.Port()))
+		if err != nil {
+			n.o.log.Error("rules for what the mesh does not know", slog.Any("error", err)) // cannot happen: there is nothing in them to compile
+			d = new(directory.Cell)
+		}
 		n.other[cluster] = &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
 	}
 	return n.other[cluster]
@@ -257,26 +261,18 @@ func (o *outbound) unknownCluster() string {
 // refusedStatus is Envoy's in the same place.
 const refusedStatus = 502
 
-// unknown builds the destination of what names no host of the mesh.
-func (t *table) unknown(cluster string, port uint16) *compiled {
+// unknown is the destination of what names no host of the mesh.
+func unknown(cluster string, port uint16) *plan.Destination {
 	route := plan.Route{Name: "allow_any", Backends: []plan.WeightedBackend{{Weight: 1}}}
 	if cluster == blackHoleCluster {
 		route = plan.Route{Name: "block_all", Direct: &model.DirectResponse{
 			Status: refusedStatus, Body: []byte("outboundTrafficPolicy REGISTRY_ONLY: no Service or ServiceEntry defines this host at this port\n"),
 		}}
 	}
-	p := &plan.Destination{
+	return &plan.Destination{
 		Name: cluster, Host: model.Hostname(cluster), Port: port, Protocol: model.Undeclared, Routes: []plan.Route{route},
 		Backends: []plan.Backend{{Name: cluster, Host: model.Hostname(cluster), Port: port, Resolution: model.ResolveNone, LB: model.Passthrough}},
 	}
-	out, err := t.compile(p)
-	if err != nil {
-		return nil // cannot happen: there is nothing in the route to compile
-	}
-	b := &backend{plan: &p.Backends[0], group: lb.NewGroup(cluster)}
-	b.picker.Store(lb.NewPicker[*reached](lb.Options{Kind: model.LeastRequest}, nil))
-	out.backends = []*backend{b}
-	return out
 }
 
 // close lets go of the destinations of the connection.
@@ -295,7 +291,7 @@ func (n *namedConn) close() {
 // where the app meant to go, nil where it was not dialled yet.
 func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tunnel, dst netip.AddrPort) {
 	cluster := o.unknownCluster()
-	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.info(), Host: model.Hostname(cluster)})
+	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.Info(), Host: model.Hostname(cluster)})
 	scope.Opened()
 	defer scope.Closed()
 	if cluster == blackHoleCluster {

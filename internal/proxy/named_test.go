@@ -40,7 +40,7 @@ func (s *sidecar) know(d *plan.Destination, rs []plan.Resource, hosts ...string)
 				u.Aliases = append(u.Aliases, plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: model.Hostname(h), Port: d.Port}}.String())
 			}
 		}
-		s.table.Apply([]discovery.Update{u})
+		s.directory.Apply([]discovery.Update{u})
 	}
 }
 
@@ -52,8 +52,8 @@ func TestHostsWithoutAddress(t *testing.T) {
 	outside, elsewhere := netip.AddrPortFrom(m.ip(), 8080), netip.AddrPortFrom(m.ip(), 8080)
 	m.plainApp(outside, says("dialled"))
 	m.plainApp(elsewhere, says("resolved"))
-	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
+	orders.control.addresses = answers{}
+	orders.directory.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
 	none, rs := entryFor("none.example.com", model.HTTP, 8080)
 	orders.know(none, rs, "none.example.com")
 	wild, rs := entryFor("*.wild.example.com", model.Undeclared, 8080)
@@ -126,8 +126,8 @@ func TestTLSToHostsWithoutAddress(t *testing.T) {
 			}
 		})
 	}
-	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
+	orders.control.addresses = answers{}
+	orders.directory.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
 	none, rs := entryFor("*.none.example.com", model.TLS, 8443)
 	orders.know(none, rs, "a.none.example.com")
 	routed, rs := entryFor("routed.example.com", model.TLS, 8443, plainEndpoint(elsewhere))
@@ -174,8 +174,8 @@ func TestServerFirstAtANamedPort(t *testing.T) {
 		fmt.Fprint(c, "220 hello\n")
 		io.Copy(c, c)
 	})
-	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
+	orders.control.addresses = answers{}
+	orders.directory.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
 	orders.setGlobal(&plan.MeshGlobal{NamedPorts: []uint16{9090}})
 	c := dial(t, m.entrance(orders, outside))
 	r := bufio.NewReader(c)
@@ -192,8 +192,8 @@ func TestManyHostsOnOneConnection(t *testing.T) {
 	orders := m.sidecar("orders")
 	outside := netip.AddrPortFrom(m.ip(), 8080)
 	m.plainApp(outside, says("dialled"))
-	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
+	orders.control.addresses = answers{}
+	orders.directory.Apply([]discovery.Update{{Name: plan.AddressName(outside)}})
 	orders.setGlobal(&plan.MeshGlobal{RefuseUnknown: true, NamedPorts: []uint16{8080}})
 	wild, rs := entryFor("*.example.com", model.HTTP, 8080)
 	var hosts []string
@@ -214,7 +214,7 @@ func TestManyHostsOnOneConnection(t *testing.T) {
 	c.Close()
 	eventually(t, "destinations are let go of", func() bool {
 		for _, h := range hosts {
-			if orders.table.find(plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: model.Hostname(h), Port: 8080}}.String()).active.Load() != 0 {
+			if orders.directory.Find(plan.Name{Kind: plan.NameHost, At: plan.HostPort{Host: model.Hostname(h), Port: 8080}}.String()).Users() != 0 {
 				return false
 			}
 		}

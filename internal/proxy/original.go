@@ -3,33 +3,26 @@ package proxy
 import (
 	"sync"
 
-	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/lb"
-	"fairlead.dev/fairlead/internal/proxy/upstream"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
-
-// isOriginal reports whether the backend has no endpoints of its own: calls go where the app dialled.
-func (b *backend) isOriginal() bool { return b.plan.Resolution == model.ResolveNone }
 
 // originals are the endpoints that the app's own choice of address makes, per backend of one connection. They live as
 // long as it: addresses that nobody told us about come in any number.
 type originals struct {
 	mu  sync.Mutex
-	all map[*backend]*endpoint
+	all map[*directory.Backend]*directory.Endpoint
 }
 
 // original gives the address that the app dialled as an endpoint of b.
-func (c *outboundCall) original(b *backend) *endpoint {
+func (c *outboundCall) original(b *directory.Backend) *directory.Endpoint {
 	c.originals.mu.Lock()
 	defer c.originals.mu.Unlock()
 	if e := c.originals.all[b]; e != nil {
 		return e
 	}
-	p := plan.Endpoint{Addr: c.local, Weight: 1, Health: plan.Healthy}
-	e := lb.NewEndpoint(p, c.o.table.counted(c.o.upstreams.ReachAlone(p.Addr, upstream.PolicyOf(b.plan)), b.plan, &p))
+	e := c.o.directory.Original(b, c.local)
 	if c.originals.all == nil {
-		c.originals.all = map[*backend]*endpoint{}
+		c.originals.all = map[*directory.Backend]*directory.Endpoint{}
 	}
 	c.originals.all[b] = e
 	return e
@@ -40,7 +33,7 @@ func (o *originals) close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.all {
-		reach(e).Release()
+		e.Attachment.Release()
 	}
 	o.all = nil
 }

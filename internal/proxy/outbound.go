@@ -2,18 +2,17 @@ package proxy
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
 	"sync/atomic"
-	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
@@ -22,9 +21,9 @@ import (
 
 // outbound serves the connections that the workload opens.
 type outbound struct {
-	table     *table
-	discovery channel
-	self      *self
+	directory *directory.Directory
+	asker     *directory.Asker
+	self      *directory.Self
 	upstreams *upstream.Set
 	relay     *relay
 	clients   *vigil
@@ -42,19 +41,16 @@ type outbound struct {
 	filters       *filter.Chain
 }
 
-// firstUse is how long the first call to an unknown name waits for the control plane before it passes through.
-const firstUse = 3 * time.Second
-
 // serve carries one captured connection until it ends. dst is where the app meant to go.
 func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
-	d := o.destination(ctx, dst)
+	d := o.asker.Cell(ctx, plan.AddressName(dst))
 	if d == nil {
 		o.foreign(ctx, conn, dst)
 		return
 	}
-	d.active.Add(1)
-	defer d.leave()
-	state := d.state.Load()
+	d.Enter()
+	defer d.Leave()
+	state := d.Load()
 	if state == nil {
 		o.foreign(ctx, conn, dst)
 		return
@@ -62,7 +58,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 	client := netio.NewPeekConn(conn)
 	c := &outboundCall{o: o, dest: d, local: dst, remote: remoteAddr(conn)}
 	defer c.originals.close()
-	switch state.plan.Protocol {
+	switch state.Plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		if c.named(client, state) {
 			c.opaque(ctx, client, state, nil)
@@ -82,8 +78,8 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 }
 
 // named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
-func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
-	if !state.tcpRoutes.AsksServerName() {
+func (c *outboundCall) named(client *netio.PeekConn, state *directory.Destination) bool {
+	if !state.TCPRoutes.AsksServerName() {
 		return true
 	}
 	var err error
@@ -92,34 +88,6 @@ func (c *outboundCall) named(client *netio.PeekConn, state *compiled) bool {
 		return false
 	}
 	return true
-}
-
-// destination finds what the app called, asking the control plane on first use.
-func (o *outbound) destination(ctx context.Context, dst netip.AddrPort) *destination {
-	return o.lookUp(ctx, plan.AddressName(dst))
-}
-
-// lookUp finds what an alias leads to, asking the control plane on first use.
-func (o *outbound) lookUp(ctx context.Context, alias string) *destination {
-	d := o.table.find(alias)
-	if d != nil && d.state.Load() != nil {
-		return d
-	}
-	o.discovery.Use(alias)
-	if d != nil {
-		return d
-	}
-	ctx, cancel := context.WithTimeout(ctx, firstUse)
-	defer cancel()
-	if err := o.discovery.Await(ctx, alias); err != nil {
-		level := slog.LevelWarn
-		if errors.Is(err, errAway) {
-			level = slog.LevelDebug // said when the first one waited in vain
-		}
-		o.log.LogAttrs(ctx, level, "control plane did not say what is behind an address or host, taken for unknown",
-			slog.String("name", alias), slog.Any("error", err))
-	}
-	return o.table.find(alias)
 }
 
 func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error) {
@@ -134,7 +102,7 @@ func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protoc
 	case netio.HTTP2:
 		c.serveHTTP2(ctx, client)
 	case netio.TLS, netio.Opaque, netio.NeedMore:
-		if state := c.dest.state.Load(); state != nil {
+		if state := c.dest.Load(); state != nil {
 			c.opaque(ctx, client, state, server)
 			return
 		}
@@ -143,8 +111,8 @@ func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protoc
 }
 
 // detect serves a connection whose protocol nobody declared.
-func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *compiled) {
-	d := &detector{client: client, claim: state.claim(), limit: c.o.limits.detection(), known: &c.dest.verdict, dial: func(ctx context.Context) (tunnel, error) {
+func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *directory.Destination) {
+	d := &detector{client: client, claim: claimOf(state), limit: c.o.limits.detection(), known: &c.dest.Protocol, dial: func(ctx context.Context) (tunnel, error) {
 		return c.connect(ctx, state)
 	}}
 	found, err := d.detect(ctx)
@@ -153,8 +121,8 @@ func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state
 		c.forget()
 		client.Close()
 	case found.err != nil:
-		state.tcp.Opened()
-		state.tcp.Closed()
+		state.TCP.Opened()
+		state.TCP.Closed()
 		newRawTunnel(client).Abort(found.err)
 	default:
 		if found.server == nil {

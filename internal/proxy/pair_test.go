@@ -20,7 +20,9 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
 // mesh is a few sidecars in this process. Workloads live on addresses of their own in 127.0.0.0/8, so that the mesh
@@ -40,6 +42,8 @@ type sidecar struct {
 	*Proxy
 	ip netip.Addr
 	id identity.ID
+
+	control *control
 	// log and accessLog are what it writes. They are there from the start: what is exchanged while it serves would race.
 	log, accessLog *buffer
 }
@@ -63,44 +67,42 @@ func (m *mesh) ip() netip.Addr {
 	return netip.AddrFrom4([4]byte{127, byte(1 + os.Getpid()%250), byte(n >> 8), byte(n)}) // two runs at once do not meet
 }
 
-func (m *mesh) sidecar(name string) *sidecar {
+func (m *mesh) sidecar(name string, changes ...func(*Options)) *sidecar {
 	m.t.Helper()
-	s := m.ungoverned(name)
+	s := m.ungoverned(name, changes...)
 	s.apply(&plan.InboundPolicy{Name: "in/myapp/" + name, MTLS: model.MTLSPermissive})
 	return s
 }
 
 // ungoverned is a sidecar that has not been told yet whom to let in.
-func (m *mesh) ungoverned(name string) *sidecar {
+func (m *mesh) ungoverned(name string, changes ...func(*Options)) *sidecar {
 	m.t.Helper()
 	ip := m.ip()
 	s := &sidecar{ip: ip, log: new(buffer), accessLog: new(buffer), id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
-	p, err := New(Options{
+	s.control = &control{m: m, id: s.id, addresses: silent{}}
+	s.control.pods = pods{m, s}
+	o := Options{
 		Pod: model.Key{Namespace: "myapp", Name: name}, IPs: []netip.Addr{ip}, Controllers: []string{"127.0.0.1:1"},
 		Token: func() (string, error) { return "token", nil }, Roots: func() ([]byte, error) { return m.ca.Roots(), nil },
 		Logger: slog.New(slog.NewTextHandler(s.log, nil)), AccessLog: s.accessLog, Drain: time.Second, Version: "test",
-	})
+		Control: func(discovery.Handler) (Control, error) { return s.control, nil },
+		Dial: func(ctx context.Context, d netio.Dialer, to netip.AddrPort) (net.Conn, error) {
+			if !d.Source4.IsValid() {
+				d.Source4 = ip
+			}
+			return dialSocket(ctx, d, to)
+		},
+	}
+	for _, change := range changes {
+		change(&o)
+	}
+	p, err := New(o)
 	if err != nil {
 		m.t.Fatal(err)
 	}
 	s.Proxy = p
-	p.self.onInbound = func(string) {}
 	work, stop := context.WithCancel(m.ctx)
 	p.group.ctx = work //nolint:fatcontext // as Run does
-	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Logger: p.o.Logger, Sign: func(_ context.Context, der []byte) (chain, roots []byte, err error) {
-		csr, err := x509.ParseCertificateRequest(der)
-		if err != nil {
-			return nil, nil, err
-		}
-		chain, err = m.ca.Sign(csr, s.id, cmp.Or(m.ttl, time.Hour))
-		return chain, m.ca.Roots(), err
-	}})
-	if err != nil {
-		m.t.Fatal(err)
-	}
-	p.dialer.Source4 = ip
-	p.newHandlers()
-	p.inbound.callers.discovery = pods{m, s}
 	p.group.check(p.identity.Run)
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.keep)
@@ -124,6 +126,52 @@ func (m *mesh) ungoverned(name string) *sidecar {
 	return s
 }
 
+// control is the channel of a sidecar to a control plane that is this test.
+type control struct {
+	m  *mesh
+	id identity.ID
+	// addresses answers for all names but those of pods.
+	addresses, pods directory.Channel
+}
+
+func (c *control) of(name string) directory.Channel {
+	if plan.KindOf(name) == plan.NameWorkload {
+		return c.pods
+	}
+	return c.addresses
+}
+
+func (c *control) Use(name string)                              { c.of(name).Use(name) }
+func (c *control) Await(ctx context.Context, name string) error { return c.of(name).Await(ctx, name) }
+func (*control) Subscribe(string)                               {}
+func (*control) Connected() bool                                { return false }
+func (*control) Stale() bool                                    { return false }
+func (*control) LastSync() time.Time                            { return time.Time{} }
+
+func (*control) Run(ctx context.Context) error {
+	<-ctx.Done()
+	return nil
+}
+
+func (c *control) Sign(_ context.Context, der []byte) (chain, roots []byte, err error) {
+	csr, err := x509.ParseCertificateRequest(der)
+	if err != nil {
+		return nil, nil, err
+	}
+	chain, err = c.m.ca.Sign(csr, c.id, cmp.Or(c.m.ttl, time.Hour))
+	return chain, c.m.ca.Roots(), err
+}
+
+// silent is a control channel on which nothing is ever answered.
+type silent struct{}
+
+func (silent) Use(string) {}
+
+func (silent) Await(ctx context.Context, _ string) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // pods is a control channel that knows the pods of a mesh.
 type pods struct {
 	m *mesh
@@ -134,13 +182,12 @@ func (pods) Use(string) {}
 
 func (p pods) Await(_ context.Context, name string) error {
 	p.m.mu.Lock()
-	w := p.m.pods[name]
-	p.m.mu.Unlock()
+	defer p.m.mu.Unlock()
 	u := discovery.Update{Name: name}
-	if w != nil {
+	if w := p.m.pods[name]; w != nil {
 		u.Resource = w
 	}
-	p.s.table.Apply([]discovery.Update{u})
+	p.s.directory.Apply([]discovery.Update{u})
 	return nil
 }
 
@@ -156,7 +203,7 @@ func (s *sidecar) apply(rs ...plan.Resource) {
 		}
 		us = append(us, u)
 	}
-	if rejected := s.table.Apply(us); len(rejected) > 0 {
+	if rejected := s.directory.Apply(us); len(rejected) > 0 {
 		panic(fmt.Sprint(rejected))
 	}
 }

@@ -21,14 +21,14 @@ func runs(last byte, node, zone string) plan.Endpoint {
 // here tells a sidecar where its workload runs.
 func (s *sidecar) here(node, zone string) {
 	s.apply(&plan.Workload{
-		IP: s.ip, Key: s.self.pod, IPs: []netip.Addr{s.ip}, Info: plan.WorkloadInfo{Node: node}, Locality: model.Locality{Zone: zone},
+		IP: s.ip, Key: s.o.Pod, IPs: []netip.Addr{s.ip}, Info: plan.WorkloadInfo{Node: node}, Locality: model.Locality{Zone: zone},
 	})
 }
 
 // picks lists the addresses that the service's picker gives.
 func (s *sidecar) picks() string {
-	d := s.table.find(plan.AddressName(usersAddr()))
-	picker := d.state.Load().backends[0].picker.Load()
+	d := s.directory.Find(plan.AddressName(usersAddr()))
+	picker := d.Load().Backends[0].Picker()
 	seen := map[string]bool{}
 	for range 100 {
 		if e := picker.Pick(&lb.Info{}).Endpoint; e != nil {

@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -60,6 +61,49 @@ type Options struct {
 	AccessLog io.Writer
 	Version   string
 	Logger    *slog.Logger
+
+	// What follows has a default where it is nil.
+
+	// Control makes the control channel that fills a directory. By default it dials Controllers.
+	Control func(discovery.Handler) (Control, error)
+	// Dial opens a connection as a dialler says. By default from the host's network.
+	Dial func(context.Context, netio.Dialer, netip.AddrPort) (net.Conn, error)
+	// Resolver finds the addresses of endpoints that are given by name. By default it asks Resolvers.
+	Resolver directory.Resolver
+	// LocalAddr reports whether an address is one of the pod's interfaces. By default the kernel is asked.
+	LocalAddr func(netip.Addr) bool
+}
+
+// Control is the channel to the control plane. discovery.Client is one.
+type Control interface {
+	directory.Channel
+	// Subscribe asks for a name, and keeps it for good.
+	Subscribe(name string)
+	// Sign has a certificate request signed.
+	Sign(ctx context.Context, csr []byte) (chain, roots []byte, err error)
+	// Run keeps the channel until ctx ends.
+	Run(ctx context.Context) error
+	Freshness
+}
+
+// Freshness says how old what is in force may be.
+type Freshness interface {
+	// Connected reports whether the control plane is there, Stale whether what is in force is from before it was lost.
+	Connected() bool
+	Stale() bool
+	// LastSync is when it last said something.
+	LastSync() time.Time
+}
+
+// withDefaults fills in what was left out.
+func (o Options) withDefaults() Options {
+	if o.Dial == nil {
+		o.Dial = dialSocket
+	}
+	if o.LocalAddr == nil {
+		o.LocalAddr = new(netio.LocalAddrs).Contains
+	}
+	return o
 }
 
 // bodyBudget is what the HTTP/2 connections of the process may hold of bodies whose readers do not keep up.
@@ -67,28 +111,27 @@ const bodyBudget = 8 << 20
 
 // Proxy is one sidecar.
 type Proxy struct {
-	o        Options
-	self     *self
-	table    *table
-	ups      *upstream.Set
-	buffers  *h1.Buffers
-	h2pool   *h2.Pool
-	relay    *relay
-	clients  vigil
-	dial     func(context.Context, netio.Dialer, netip.AddrPort) (net.Conn, error)
-	client   *discovery.Client
-	outage   *outage
-	identity *identity.Workload
-	metrics  *telemetry.Registry
-	access   *telemetry.AccessLog
-	sinks    telemetry.Sinks
-	outbound *outbound
-	inbound  *inbound
-	dialer   netio.Dialer
-	refusals *refusalLog
-	limits   meshLimits
-	workers  *h2.Workers // run the handlers of HTTP/2 streams, of all connections
-	probes   *appprobe.Handler
+	o         Options
+	self      *directory.Self
+	directory *directory.Directory
+	asker     *directory.Asker
+	ups       *upstream.Set
+	buffers   *h1.Buffers
+	h2pool    *h2.Pool
+	relay     *relay
+	clients   vigil
+	client    Control
+	identity  *identity.Workload
+	metrics   *telemetry.Registry
+	access    *telemetry.AccessLog
+	sinks     telemetry.Sinks
+	outbound  *outbound
+	inbound   *inbound
+	dialer    netio.Dialer
+	refusals  *refusalLog
+	limits    meshLimits
+	workers   *h2.Workers // run the handlers of HTTP/2 streams, of all connections
+	probes    *appprobe.Handler
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 	bundle     atomic.Pointer[[]byte] // the mesh's roots, PEM, as the control plane sent them last
@@ -106,10 +149,11 @@ func New(o Options) (*Proxy, error) {
 	if o.Pod.Name == "" || o.Pod.Namespace == "" || len(o.IPs) == 0 {
 		return nil, errors.New("proxy: pod, namespace and pod IP are required")
 	}
+	o = o.withDefaults()
 	p := &Proxy{
-		o: o, self: newSelf(o.Pod, o.IPs), metrics: telemetry.NewRegistry(o.Version),
+		o: o, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
 		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
-		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)}, dial: dialSocket,
+		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
 	p.sinks = telemetry.Sinks{
@@ -122,18 +166,17 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger}
 	p.ups = p.newUpstreams()
-	p.table = newTable(p.self, p.ups, p.metrics, o.Logger)
-	p.table.run = p.group.run
-	p.table.onTrust = p.setTrust
-	p.table.onGlobal = p.setGlobal
-	if p.table.resolver, err = p.newResolver(); err != nil {
+	resolver, err := p.newResolver()
+	if err != nil {
 		return nil, err
 	}
-	if p.client, err = p.newClient(); err != nil {
+	p.directory = directory.New(directory.Options{
+		Self: p.self, Upstreams: p.ups, Metrics: p.metrics, Resolver: resolver, Run: p.group.run, Notify: p.heed, Logger: o.Logger,
+	})
+	if p.client, err = p.newControl(); err != nil {
 		return nil, err
 	}
-	p.outage = &outage{channel: p.client, connected: p.client.Connected}
-	p.self.onInbound = p.client.Subscribe
+	p.asker = directory.NewAsker(p.directory, p.client, p.client.Connected)
 	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Sign: p.client.Sign, Logger: o.Logger})
 	if err != nil {
 		return nil, err
@@ -152,14 +195,17 @@ func New(o Options) (*Proxy, error) {
 	return p, nil
 }
 
-func (p *Proxy) newClient() (*discovery.Client, error) {
+func (p *Proxy) newControl() (Control, error) {
+	if p.o.Control != nil {
+		return p.o.Control(p.directory)
+	}
 	return discovery.NewClient(discovery.ClientOptions{
 		Addrs:     p.o.Controllers,
 		Dial:      p.dialControl,
 		TLSConfig: p.controlTLS,
 		Token:     p.o.Token,
 		Node:      discovery.Node{ID: p.o.Pod.Name + "." + p.o.Pod.Namespace, Version: p.o.Version},
-		Handler:   p.table,
+		Handler:   p.directory,
 		Snapshot:  p.o.Snapshot,
 		Logger:    p.o.Logger,
 	})
@@ -176,18 +222,17 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
-		table: p.table, discovery: p.outage, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
+		directory: p.directory, asker: p.asker, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
 		clients: &p.clients, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, filters: filter.New(p.group.run),
 		metrics: p.metrics,
 	}
 	p.inbound = &inbound{
-		callers: callers{table: p.table, discovery: p.outage, run: p.group.run},
+		callers: callers{asker: p.asker, run: p.group.run},
 		self:    p.self, upstreams: p.ups, metrics: p.metrics, sinks: p.sinks, tls: p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits,
 	}
-	p.self.onPolicy = p.inbound.enforce
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
@@ -269,12 +314,12 @@ func (p *Proxy) Ready() string {
 	}
 	var missing []string
 	select {
-	case <-p.self.known:
+	case <-p.self.Known():
 	default:
 		missing = append(missing, "configuration of this workload")
 	}
 	select {
-	case <-p.self.governed:
+	case <-p.self.Governed():
 	default:
 		missing = append(missing, "policy for inbound connections")
 	}
@@ -289,6 +334,20 @@ func (p *Proxy) Ready() string {
 	return "waiting for the control plane (" + strings.Join(p.o.Controllers, ", ") + "): no " + strings.Join(missing, ", no ")
 }
 
+// heed does what the directory says has changed.
+func (p *Proxy) heed(e directory.Event) {
+	switch e.Kind {
+	case directory.TrustChanged:
+		p.setTrust(e.Trust)
+	case directory.GlobalChanged:
+		p.setGlobal(e.Global)
+	case directory.InboundNamed:
+		p.client.Subscribe(e.Inbound)
+	case directory.PolicyChanged:
+		p.inbound.enforce()
+	}
+}
+
 func (p *Proxy) setTrust(b *plan.TrustBundle) {
 	roots := []byte(strings.Join(b.Roots, "\n"))
 	if err := p.identity.SetRoots(roots); err != nil {
@@ -301,7 +360,6 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.access.SetFormat(g.AccessLog)
-	p.self.paths.Store(uint32(g.Paths))
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 	p.outbound.namedPorts.Store(&g.NamedPorts)
 	p.limits.put(g.Limits)
@@ -309,16 +367,16 @@ func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 
 // dialPlain connects to an address that a call of the workload goes to.
 func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	if p.self.owns(addr.Addr()) {
+	if p.self.Owns(addr.Addr()) {
 		return p.dialApp(ctx, addr)
 	}
-	return p.dial(ctx, p.dialer, addr)
+	return p.o.Dial(ctx, p.dialer, addr)
 }
 
 // dialApp connects to the workload's own app, which is at one of the pod's addresses. Only a connection from the
 // addresses of that leg passes the redirection; any other would come back as an inbound one, and be dialled again.
 func (p *Proxy) dialApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	return p.dial(ctx, p.dialer.ToApp(), addr)
+	return p.o.Dial(ctx, p.dialer.ToApp(), addr)
 }
 
 func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {

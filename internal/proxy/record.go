@@ -48,13 +48,13 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 func (r *requester) parties() parties {
 	p := parties{reporter: telemetry.Source, client: r.c.remote, dialled: r.c.local}
 	if r.state != nil {
-		p.http, p.grpc = r.state.local, r.state.localGRPC
+		p.http, p.grpc = r.state.HTTP, r.state.GRPC
 	}
 	if e := r.endpoint; e != nil {
-		p.endpoint, p.http, p.grpc = e.Plan.Addr, reach(e).http, reach(e).grpc
+		p.endpoint, p.http, p.grpc = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC
 	}
 	if r.backend != nil {
-		p.cluster = r.backend.plan.Name
+		p.cluster = r.backend.Plan.Name
 	}
 	if r.route != nil {
 		p.route = cmp.Or(r.route.Plan.Name, "default")
@@ -65,7 +65,7 @@ func (r *requester) parties() parties {
 // refused records what came on the connection and was no request.
 func (r *requester) refused(start time.Time, out httpx.Outcome) {
 	r.reset(start)
-	r.state, r.route, r.backend, r.endpoint = r.c.dest.state.Load(), nil, nil, nil
+	r.state, r.route, r.backend, r.endpoint = r.c.dest.Load(), nil, nil, nil
 	r.sent = int64(len(out.Body) + 1)
 	p := r.parties()
 	r.record(r.c.o.sinks, &httpx.Request{}, out, &p)

@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
 // answer sends a response that the configuration made: a redirect, or a direct response.
@@ -97,22 +98,22 @@ func (r *requester) identify(req *httpx.Request) {
 }
 
 // connectError says that an endpoint could not be reached.
-func connectError(b *backend, e *endpoint, err error) error {
-	return &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
+func connectError(b *directory.Backend, e *directory.Endpoint, err error) error {
+	return &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: b.Plan.Name, Detail: e.Plan.Addr.String(), Err: err}
 }
 
 // resetError says that an endpoint broke off before answering.
-func resetError(b *backend, e *endpoint, err error) error {
-	return &httpx.Error{Kind: httpx.UpstreamReset, Object: b.plan.Name, Detail: e.Plan.Addr.String(), Err: err}
+func resetError(b *directory.Backend, e *directory.Endpoint, err error) error {
+	return &httpx.Error{Kind: httpx.UpstreamReset, Object: b.Plan.Name, Detail: e.Plan.Addr.String(), Err: err}
 }
 
 // noHealthy names the endpoints that could not be picked, and why.
-func noHealthy(b *backend) error {
-	if err := b.unresolved(); err != nil {
-		return err
+func noHealthy(b *directory.Backend) error {
+	if host, err := b.Unresolved(); err != nil {
+		return &httpx.Error{Kind: httpx.UpstreamDNSFailure, Object: b.Plan.Name, Detail: string(host), Err: err}
 	}
-	picker := b.picker.Load()
-	local := b.plan.Proximity == model.OnlySameNode
+	picker := b.Picker()
+	local := b.Plan.Proximity == model.OnlySameNode
 	var why []string
 	for _, e := range picker.All() {
 		state := e.Plan.Addr.String() + " " + strings.ToLower(e.Plan.Health.String())
@@ -130,10 +131,10 @@ func noHealthy(b *backend) error {
 		detail = "excluded: " + strings.Join(why, ", ")
 	}
 	if local {
-		detail = "internalTrafficPolicy Local of Service " + b.plan.Service.String() + " allows only endpoints on the caller's " +
+		detail = "internalTrafficPolicy Local of Service " + b.Plan.Service.String() + " allows only endpoints on the caller's " +
 			nodeName(picker.Here().Node) + ": " + detail
 	}
-	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.plan.Name, Detail: detail}
+	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.Plan.Name, Detail: detail}
 }
 
 func nodeName(name string) string {

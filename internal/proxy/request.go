@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
@@ -37,11 +38,11 @@ type requester struct {
 	info  lb.Info
 
 	// Of the request at hand.
-	state    *compiled // nil where the destination is none any more
+	state    *directory.Destination // nil where the destination is none any more
 	route    *route.Route
 	chosen   *route.Backend
-	backend  *backend
-	endpoint *endpoint
+	backend  *directory.Backend
+	endpoint *directory.Endpoint
 	outcome  lb.Outcome     // of the try at hand
 	conn     *upstream.Conn // the pooled connection in use, nil on the mesh
 	call     filter.Call    // what filters see of it
@@ -58,12 +59,12 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.call = filter.Call{Start: r.start, Request: req, Response: &r.resp, Copier: r}
 	cleanRequest(&req.Fields)
 	r.identify(req)
-	r.state = r.c.dest.state.Load()
+	r.state = r.c.dest.Load()
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && r.state != nil {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
-		req.Authority = []byte(net.JoinHostPort(string(r.state.plan.Host), portString(r.c.local.Port())))
+		req.Authority = []byte(net.JoinHostPort(string(r.state.Plan.Host), portString(r.c.local.Port())))
 	}
-	err := r.normalize(req, r.c.o.self.pathMode())
+	err := r.normalize(req, r.c.o.self.PathMode())
 	if err == nil {
 		err = r.carry(ctx, down)
 	}
@@ -80,12 +81,12 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 func (r *requester) carry(ctx context.Context, down httpx.ServerExchange) error {
 	state := r.state
 	if state == nil {
-		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.addr, Detail: "the service was deleted"}
+		return &httpx.Error{Kind: httpx.NoRoute, Object: r.c.dest.Addr, Detail: "the service was deleted"}
 	}
 	req := down.Request()
-	r.route = state.routes.Match(req, r.c.o.self.caller(), r.c.local.Port())
+	r.route = state.Routes.Match(req, r.c.o.self.Caller(), r.c.local.Port())
 	if r.route == nil {
-		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no route matches the request"}
+		return &httpx.Error{Kind: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no route matches the request"}
 	}
 	if why := r.route.Fault(); why != "" {
 		return &httpx.Error{Kind: httpx.Unsendable, Object: r.route.Plan.Origin, Detail: why}
@@ -103,15 +104,15 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange) error 
 	if why := r.chosen.Fault(); why != "" {
 		return &httpx.Error{Kind: httpx.Unsendable, Object: r.route.Plan.Origin, Detail: why}
 	}
-	r.backend = state.backends[r.chosen.Index]
-	if why := r.backend.plan.Missing; why != "" {
-		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.plan.MissingStatus, Detail: why}
+	r.backend = state.Backends[r.chosen.Index]
+	if why := r.backend.Plan.Missing; why != "" {
+		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.Plan.MissingStatus, Detail: why}
 	}
-	r.call.Backend, r.call.Group, r.call.Name = r.chosen, r.backend.group, r.backend.plan.Name
+	r.call.Backend, r.call.Group, r.call.Name = r.chosen, r.backend.Group, r.backend.Plan.Name
 	if err := r.c.o.filters.Request(ctx, filter.Chosen, &r.call); err != nil {
 		return err
 	}
-	r.c.dest.budget.request()
+	r.c.dest.Budget.Request()
 	if err := r.begin(down); err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 			return err
 		}
 		// The configuration may have been replaced since the request came: only the one in force knows who is there.
-		if b := r.c.dest.backendOf(r.backend.plan.Name); b != nil {
+		if b := r.c.dest.Backend(r.backend.Plan.Name); b != nil {
 			from = b
 		}
 		if left < maxLeft && errors.Is(failed.err, upstream.ErrLeft) {
@@ -159,7 +160,7 @@ func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 		switch {
 		case r.tries > policy.Attempts, r.wrote, !r.replayable():
 			return r.exhausted(failed.err)
-		case !retryable(policy, down.Request(), failed), !r.c.dest.budget.take(failed.failure):
+		case !retryable(policy, down.Request(), failed), !failed.failure.isFree() && !r.c.dest.Budget.Take():
 			return r.exhausted(failed.err)
 		}
 	}
@@ -190,7 +191,7 @@ func backoff(p *model.Retry, tries int) time.Duration {
 }
 
 // attempt makes one try. Errors that may be retried are tryErrors.
-func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *endpoint) error {
+func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *directory.Endpoint) error {
 	begun := time.Now()
 	r.outcome = lb.Outcome{}
 	e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
@@ -231,7 +232,7 @@ func (r *requester) attempt(ctx context.Context, down httpx.ServerExchange, e *e
 			r.outcome.Kind = lb.Cut
 		}
 	}
-	r.settle(inUse{exchange: up, conn: r.conn, pool: reach(e).Pool}, err)
+	r.settle(inUse{exchange: up, conn: r.conn, pool: e.Attachment.Pool}, err)
 	r.conn = nil
 	return err
 }
@@ -260,7 +261,7 @@ func (r *requester) cut(err error) error {
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
 // and the policy may name its status.
 func (r *requester) judge(req *httpx.Request) error {
-	if why := r.resp.Fields.Get(errorField); why != nil && reach(r.endpoint).Peer != nil {
+	if why := r.resp.Fields.Get(errorField); why != nil && r.endpoint.Attachment.Peer != nil {
 		return r.peerFailed(string(why), string(r.resp.Fields.Get(causeField)))
 	}
 	policy := &r.route.Plan.Retry
@@ -312,15 +313,15 @@ func (r *requester) overdue() bool {
 }
 
 // open gets a stream or a connection to the endpoint and prepares the request for it. In steady state there is one.
-func (r *requester) open(ctx context.Context, req *httpx.Request, e *endpoint) (httpx.ClientExchange, error) {
-	up := reach(e)
+func (r *requester) open(ctx context.Context, req *httpx.Request, e *directory.Endpoint) (httpx.ClientExchange, error) {
+	up := e.Attachment
 	if e.OnTrial(time.Now) {
 		trial, cancel := context.WithTimeout(ctx, lb.TrialTimeout)
 		defer cancel()
 		ctx = trial
 	}
 	if up.Peer != nil {
-		s, err := up.Peer.OpenRequest(ctx, r.backend.connectTimeout())
+		s, err := up.Peer.OpenRequest(ctx, r.backend.ConnectTimeout())
 		if err != nil {
 			return nil, err
 		}
@@ -329,7 +330,7 @@ func (r *requester) open(ctx context.Context, req *httpx.Request, e *endpoint) (
 	}
 	cleanRequest(&req.Fields) // what an earlier try wrote for a sidecar
 	if req.Version == httpx.HTTP2 {
-		return up.Pool.OpenHTTP2(ctx, r.backend.connectTimeout())
+		return up.Pool.OpenHTTP2(ctx, r.backend.ConnectTimeout())
 	}
 	from := upstream.Pooled
 	if r.tries > 1 {

@@ -43,7 +43,7 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 		req.Fields.AddString(clientCertField, who.forwarded)
 	}
 	port := r.i.port(who, addr)
-	err := r.normalize(req, r.i.self.pathMode())
+	err := r.normalize(req, r.i.self.PathMode())
 	if err == nil {
 		err = r.begin(down)
 	}
@@ -160,5 +160,5 @@ func (r *responder) complain(err error) {
 // clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
 func (i *inbound) clientCert(cs *tls.ConnectionState, id string) string {
 	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
-	return "By=" + i.self.identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
+	return "By=" + i.self.Identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
 }

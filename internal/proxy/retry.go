@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"slices"
-	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
@@ -147,30 +146,5 @@ func wantsGRPC(p *model.Retry, status []byte) bool {
 	return slices.Contains(p.On, condition)
 }
 
-// budget bounds retries to a fifth of the requests, with a reserve so that the sudden loss of an endpoint with many
-// requests in flight is still absorbed. Tries that provably did nothing are not charged: they cost a connection.
-type budget struct{ spent atomic.Int64 } // in fifths of a retry; negative = credit
-
-const (
-	budgetRatio   = 5   // requests per retry
-	budgetReserve = 100 // retries
-)
-
-// request deposits the share of one request.
-func (b *budget) request() {
-	if b.spent.Load() > 0 {
-		b.spent.Add(-1)
-	}
-}
-
-// take withdraws one retry, or reports false.
-func (b *budget) take(f failure) bool {
-	if f == notConnected || f == unsent || f == disowned {
-		return true
-	}
-	if b.spent.Add(budgetRatio) > budgetReserve*budgetRatio {
-		b.spent.Add(-budgetRatio)
-		return false
-	}
-	return true
-}
+// isFree reports whether repeating a try costs no more than a connection: it provably did nothing.
+func (f failure) isFree() bool { return f == notConnected || f == unsent || f == disowned }

@@ -359,23 +359,11 @@ func TestRetryable(t *testing.T) {
 	}
 }
 
-func TestBudget(t *testing.T) {
-	var b budget
-	taken := 0
-	for b.take(resetEarly) {
-		taken++
-	}
-	if taken != budgetReserve {
-		t.Errorf("without requests %d retries, want the reserve of %d", taken, budgetReserve)
-	}
-	if !b.take(notConnected) {
-		t.Error("tries that did nothing must not be charged")
-	}
-	for range budgetRatio {
-		b.request()
-	}
-	if !b.take(resetEarly) || b.take(resetEarly) {
-		t.Errorf("%d requests must buy exactly one retry", budgetRatio)
+func TestTriesThatDidNothingAreFree(t *testing.T) {
+	for f := notConnected; f <= final; f++ {
+		if got, want := f.isFree(), f <= disowned; got != want {
+			t.Errorf("%d is free = %t, want %t", f, got, want)
+		}
 	}
 }
 

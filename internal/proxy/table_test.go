@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
@@ -32,12 +33,12 @@ func updates(rs ...plan.Resource) []discovery.Update {
 
 // candidates are the addresses that the service's picker has.
 func (s *sidecar) candidates() []string {
-	d := s.table.find(plan.AddressName(usersAddr()))
-	if d == nil || d.state.Load() == nil {
+	d := s.directory.Find(plan.AddressName(usersAddr()))
+	if d == nil || d.Load() == nil {
 		return nil
 	}
 	var out []string
-	for _, e := range d.state.Load().backends[0].picker.Load().All() {
+	for _, e := range d.Load().Backends[0].Picker().All() {
 		out = append(out, e.Plan.Addr.String())
 	}
 	return out
@@ -49,7 +50,7 @@ func TestApply(t *testing.T) {
 	one, two := plainEndpoint(netip.MustParseAddrPort("10.0.0.1:8080")), plainEndpoint(netip.MustParseAddrPort("10.0.0.2:8080"))
 	rs := updates(service(model.HTTP, one)...)
 	shard, dst := rs[0], rs[1]
-	apply := func(us ...discovery.Update) []discovery.Rejection { return s.table.Apply(us) }
+	apply := func(us ...discovery.Update) []discovery.Rejection { return s.directory.Apply(us) }
 
 	apply(dst)
 	if got := s.candidates(); len(got) != 0 {
@@ -72,19 +73,19 @@ func TestApply(t *testing.T) {
 		if len(rejected) != 1 || rejected[0].Name != dst.Name || !strings.Contains(rejected[0].Reason, "regex") && !strings.Contains(rejected[0].Reason, "missing closing") {
 			t.Errorf("rejected = %+v", rejected)
 		}
-		d := s.table.find(plan.AddressName(usersAddr()))
-		if got := d.state.Load().plan.Routes[0].Matches; len(got) != 0 || len(s.candidates()) != 2 {
+		d := s.directory.Find(plan.AddressName(usersAddr()))
+		if got := d.Load().Plan.Routes[0].Matches; len(got) != 0 || len(s.candidates()) != 2 {
 			t.Errorf("in force: %+v, %v", got, s.candidates())
 		}
 	})
 	t.Run("what_was_seen_of_an_endpoint_outlives_updates", func(t *testing.T) {
-		d := s.table.find(plan.AddressName(usersAddr()))
-		e := d.state.Load().backends[0].picker.Load().All()[0]
+		d := s.directory.Find(plan.AddressName(usersAddr()))
+		e := d.Load().Backends[0].Picker().All()[0]
 		e.Begin()
 		heavier := one
 		heavier.Weight = 5
 		apply(updates(service(model.HTTP, heavier)...)...)
-		now := d.state.Load().backends[0].picker.Load().All()[0]
+		now := d.Load().Backends[0].Picker().All()[0]
 		if now.Active() != 1 || now.Plan.Weight != 5 {
 			t.Errorf("active %d, weight %d", now.Active(), now.Plan.Weight)
 		}
@@ -92,17 +93,17 @@ func TestApply(t *testing.T) {
 	})
 	t.Run("endpoints_that_are_gone_are_forgotten", func(t *testing.T) {
 		apply(updates(service(model.HTTP, two)...)...)
-		if n := len(s.table.endpoints); n != 1 {
+		if n := s.directory.Holdings().Endpoints; n != 1 {
 			t.Errorf("%d endpoints kept, want 1", n)
 		}
 	})
 	t.Run("a_deleted_destination_is_not_ours", func(t *testing.T) {
 		apply(discovery.Update{Name: dst.Name}, discovery.Update{Name: shard.Name})
-		if d := s.table.find(plan.AddressName(usersAddr())); d == nil || d.state.Load() != nil {
+		if d := s.directory.Find(plan.AddressName(usersAddr())); d == nil || d.Load() != nil {
 			t.Errorf("find = %v; want the knowledge that there is none", d)
 		}
-		if len(s.table.shards)+len(s.table.endpoints) != 0 {
-			t.Errorf("left over: %d shards, %d endpoints", len(s.table.shards), len(s.table.endpoints))
+		if left := s.directory.Holdings(); left != (directory.Holdings{}) {
+			t.Errorf("left over: %+v", left)
 		}
 	})
 	t.Run("an_expired_name_is_asked_for_again", func(t *testing.T) {
@@ -110,7 +111,7 @@ func TestApply(t *testing.T) {
 		if rejected := apply(discovery.Update{Name: alias, Expired: true}); len(rejected) != 0 {
 			t.Errorf("Apply = %+v", rejected)
 		}
-		if d := s.table.find(alias); d != nil {
+		if d := s.directory.Find(alias); d != nil {
 			t.Errorf("still known: %v", d)
 		}
 	})

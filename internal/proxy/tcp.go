@@ -9,6 +9,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
@@ -18,21 +19,21 @@ import (
 const maxTries = 3
 
 // opaque carries a connection byte for byte. server is the tunnel that detection dialled, or nil.
-func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state *compiled, server tunnel) {
+func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state *directory.Destination, server tunnel) {
 	down := newRawTunnel(client)
 	if server == nil {
 		var err error
 		if server, err = c.connect(ctx, state); err != nil {
-			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.addr, "error", err)
-			state.tcp.Opened()
-			state.tcp.Closed()
+			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.Addr, "error", err)
+			state.TCP.Opened()
+			state.TCP.Closed()
 			down.Abort(err)
 			return
 		}
 	}
-	scope := state.tcp
+	scope := state.TCP
 	if c.endpoint != nil {
-		scope = reach(c.endpoint).tcp
+		scope = c.endpoint.Attachment.TCP
 	}
 	scope.Opened()
 	start := time.Now()
@@ -45,16 +46,16 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 }
 
 // connect dials the endpoint of a TCP route, another one where that fails.
-func (c *outboundCall) connect(ctx context.Context, state *compiled) (tunnel, error) {
+func (c *outboundCall) connect(ctx context.Context, state *directory.Destination) (tunnel, error) {
 	b, err := c.tcpBackend(state)
 	if err != nil {
 		return nil, err
 	}
-	c.backend, c.idle = b, b.plan.TCPIdleTimeout
-	if err := b.group.Limits().Enter(ctx, lb.Connection, 0); err != nil {
-		return nil, filter.LimitError(b.plan.Name, err)
+	c.backend, c.idle = b, b.Plan.TCPIdleTimeout
+	if err := b.Group.Limits().Enter(ctx, lb.Connection, 0); err != nil {
+		return nil, filter.LimitError(b.Plan.Name, err)
 	}
-	c.limits = b.group.Limits()
+	c.limits = b.Group.Limits()
 	t, err := c.reachAny(ctx, b)
 	if err != nil {
 		c.leaveLimits()
@@ -71,7 +72,7 @@ func (c *outboundCall) leaveLimits() {
 }
 
 // reachAny dials one endpoint after another.
-func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error) {
+func (c *outboundCall) reachAny(ctx context.Context, b *directory.Backend) (tunnel, error) {
 	var errs []error
 	var info lb.Info
 	for range maxTries {
@@ -103,30 +104,30 @@ func (c *outboundCall) reachAny(ctx context.Context, b *backend) (tunnel, error)
 }
 
 // pick chooses an endpoint of the backend.
-func (c *outboundCall) pick(ctx context.Context, b *backend, info *lb.Info) choice {
-	chosen := b.picker.Load().Pick(info)
+func (c *outboundCall) pick(ctx context.Context, b *directory.Backend, info *lb.Info) directory.Choice {
+	chosen := b.Picker().Pick(info)
 	switch {
 	case chosen.Endpoint != nil:
-	case b.isOriginal():
+	case b.IsOriginal():
 		e := c.original(b)
-		chosen = choice{Endpoint: e, Why: lb.Usable}
+		chosen = directory.Choice{Endpoint: e, Why: lb.Usable}
 		if e.Among(info.Tried) {
 			chosen.Why = lb.Repeated
 		}
-	case b.names != nil && b.awaitNames(ctx):
-		return b.picker.Load().Pick(info)
+	case b.AwaitNames(ctx):
+		return b.Picker().Pick(info)
 	}
 	return chosen
 }
 
-func dialEndpoint(ctx context.Context, b *backend, e *endpoint) (tunnel, error) {
-	limit := b.connectTimeout()
+func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoint) (tunnel, error) {
+	limit := b.ConnectTimeout()
 	if e.OnTrial(time.Now) {
 		limit = min(limit, lb.TrialTimeout)
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	up := reach(e)
+	up := e.Attachment
 	if up.Peer != nil {
 		return openMeshTunnel(ctx, up.Peer, e.Plan.Addr)
 	}
@@ -138,18 +139,23 @@ func dialEndpoint(ctx context.Context, b *backend, e *endpoint) (tunnel, error) 
 }
 
 // tcpBackend chooses the backend for a connection.
-func (c *outboundCall) tcpBackend(state *compiled) (*backend, error) {
-	r := state.tcpRoutes.Match(route.Connection{To: c.local, ServerName: c.sni}, c.o.self.caller())
+func (c *outboundCall) tcpBackend(state *directory.Destination) (*directory.Backend, error) {
+	r := state.TCPRoutes.Match(route.Connection{To: c.local, ServerName: c.sni}, c.o.self.Caller())
 	if r == nil {
-		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.plan.Host), Detail: "no tcp route matches"}
+		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no tcp route matches"}
 	}
 	at, ok := r.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
 	if !ok {
 		return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Plan.Origin, Detail: "every backend has weight 0"}
 	}
-	b := state.backends[at]
-	if b.plan.Missing != "" {
-		return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.plan.Missing}
+	b := state.Backends[at]
+	if b.Plan.Missing != "" {
+		return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.Plan.Missing}
 	}
 	return b, nil
 }
+
+// neverIdle is how long opaque connections may stand still where no DestinationRule says otherwise. A pool of database
+// connections rests for hours, and the app that finds one closed cannot tell why; a peer that is gone is found by
+// keep-alive probes, whatever the protocol.
+const neverIdle time.Duration = 0

@@ -39,12 +39,12 @@ func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
 			expectLine(t, r, "EHLO\n")
 			c.Close()
 		}
-		d := orders.table.find(plan.AddressName(usersAddr()))
-		if got := netio.Verdict(d.verdict.Load()); got != netio.Opaque {
+		d := orders.directory.Find(plan.AddressName(usersAddr()))
+		if got := netio.Verdict(d.Protocol.Load()); got != netio.Opaque {
 			t.Errorf("verdict = %s, want opaque to be remembered", got)
 		}
 		eventually(t, "every connection counted out", func() bool {
-			es := d.state.Load().backends[0].picker.Load().All()
+			es := d.Load().Backends[0].Picker().All()
 			return es[0].Active() == 0
 		})
 	})
@@ -163,8 +163,8 @@ func TestResetIsPassedOn(t *testing.T) {
 
 // anyActive reports whether an endpoint of the service carries something.
 func (s *sidecar) anyActive() bool {
-	d := s.table.find(plan.AddressName(usersAddr()))
-	for _, e := range d.state.Load().backends[0].picker.Load().All() {
+	d := s.directory.Find(plan.AddressName(usersAddr()))
+	for _, e := range d.Load().Backends[0].Picker().All() {
 		if e.Active() > 0 {
 			return true
 		}
@@ -208,8 +208,8 @@ func TestUnknownAddresses(t *testing.T) {
 		accepted.Add(1)
 		io.Copy(c, c)
 	})
-	orders.outbound.discovery = answers{}
-	orders.table.Apply([]discovery.Update{{Name: plan.AddressName(outside)}}) // the control plane says: not ours
+	orders.control.addresses = answers{}
+	orders.directory.Apply([]discovery.Update{{Name: plan.AddressName(outside)}}) // the control plane says: not ours
 	addr := m.entrance(orders, outside)
 	c := dial(t, addr)
 	fmt.Fprint(c, "hello\n")

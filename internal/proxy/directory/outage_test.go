@@ -1,4 +1,4 @@
-package proxy
+package directory
 
 import (
 	"context"
@@ -20,15 +20,15 @@ func (silent) Await(ctx context.Context, _ string) error {
 func TestOnlyTheFirstUseWaitsForAControlPlaneThatIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		connected := false
-		p := &outage{channel: silent{}, connected: func() bool { return connected }}
+		p := &outage{Channel: silent{}, connected: func() bool { return connected }}
 		wait := func() (time.Duration, error) {
 			start := time.Now()
-			ctx, cancel := context.WithTimeout(t.Context(), firstUse)
+			ctx, cancel := context.WithTimeout(t.Context(), FirstUse)
 			defer cancel()
 			err := p.Await(ctx, "ip/10.0.0.1:80")
 			return time.Since(start), err
 		}
-		if took, err := wait(); took != firstUse || err == nil {
+		if took, err := wait(); took != FirstUse || err == nil {
 			t.Errorf("the first: %s, %v", took, err)
 		}
 		for range 2 {
@@ -37,11 +37,11 @@ func TestOnlyTheFirstUseWaitsForAControlPlaneThatIsAway(t *testing.T) {
 			}
 		}
 		connected = true
-		if took, err := wait(); took != firstUse || errors.Is(err, errAway) {
+		if took, err := wait(); took != FirstUse || errors.Is(err, errAway) {
 			t.Errorf("connected again: %s, %v", took, err)
 		}
 		connected = false
-		if took, err := wait(); took != firstUse || errors.Is(err, errAway) {
+		if took, err := wait(); took != FirstUse || errors.Is(err, errAway) {
 			t.Errorf("away again: %s, %v", took, err)
 		}
 	})
@@ -49,7 +49,7 @@ func TestOnlyTheFirstUseWaitsForAControlPlaneThatIsAway(t *testing.T) {
 
 // A client that gives up says nothing about the control plane.
 func TestAClientThatGoesAwaySaysNothing(t *testing.T) {
-	p := &outage{channel: silent{}, connected: func() bool { return false }}
+	p := &outage{Channel: silent{}, connected: func() bool { return false }}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := p.Await(ctx, "x"); !errors.Is(err, context.Canceled) || p.lost.Load() {

@@ -1,4 +1,4 @@
-package proxy
+package directory
 
 import (
 	"fairlead.dev/fairlead/internal/plan"
@@ -14,7 +14,7 @@ type heldGroup struct {
 
 // groupOf gives the group of a backend, and holds it until leaveGroup. Backends of one name share it, before and after a
 // change of the configuration: what is in flight counts.
-func (t *table) groupOf(b *plan.Backend) *lb.Group {
+func (t *Directory) groupOf(b *plan.Backend) *lb.Group {
 	g := t.groups[b.Name]
 	if g == nil {
 		g = &heldGroup{Group: lb.NewGroup(b.Name)}
@@ -26,10 +26,10 @@ func (t *table) groupOf(b *plan.Backend) *lb.Group {
 }
 
 // leaveGroup lets go of a backend's group.
-func (t *table) leaveGroup(b *backend) {
-	g := t.groups[b.plan.Name]
+func (t *Directory) leaveGroup(b *Backend) {
+	g := t.groups[b.Plan.Name]
 	g.users--
 	if g.users == 0 {
-		delete(t.groups, b.plan.Name)
+		delete(t.groups, b.Plan.Name)
 	}
 }

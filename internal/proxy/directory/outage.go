@@ -1,4 +1,4 @@
-package proxy
+package directory
 
 import (
 	"context"
@@ -9,7 +9,7 @@ import (
 // outage is a channel that does not let every first use wait for a control plane that is known to be away: where one
 // has waited in vain, the others go on at once until the control plane is back.
 type outage struct {
-	channel
+	Channel
 
 	connected func() bool
 	lost      atomic.Bool // somebody waited in vain, and nobody has seen it connected since
@@ -17,7 +17,7 @@ type outage struct {
 
 var errAway = errors.New("the control plane is away")
 
-// Await implements channel.
+// Await implements Channel.
 func (o *outage) Await(ctx context.Context, name string) error {
 	switch {
 	case o.connected():
@@ -25,7 +25,7 @@ func (o *outage) Await(ctx context.Context, name string) error {
 	case o.lost.Load():
 		return errAway
 	}
-	err := o.channel.Await(ctx, name)
+	err := o.Channel.Await(ctx, name)
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) && !o.connected() {
 		o.lost.Store(true)
 	}

@@ -1,13 +1,11 @@
-package proxy
+package directory
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -22,106 +20,152 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// channel is what connections and questions ask of the control channel.
-type channel interface {
-	// Use asks for a name, or says that it is in use where it is known already.
-	Use(name string)
-	// Await returns when the name was answered, positively or not, or ctx is done.
-	Await(ctx context.Context, name string) error
+// Options say whom a directory serves. All fields are required.
+type Options struct {
+	Self      *Self
+	Upstreams *upstream.Set
+	Metrics   *telemetry.Registry
+	// Resolver finds the addresses of endpoints that are given by name.
+	Resolver Resolver
+	// Run starts a goroutine that the proxy joins.
+	Run func(func(context.Context))
+	// Notify is told of events in their order, on the goroutine that calls Apply. It may call everything here but Apply.
+	Notify func(Event)
+	Logger *slog.Logger
 }
 
-// table is everything the control plane told this proxy, ready for use. Apply has one caller; everybody else reads.
-type table struct {
-	self      *self
-	upstreams *upstream.Set
-	run       func(func(context.Context)) // starts a goroutine that the proxy joins
-	metrics   *telemetry.Registry
-	onGlobal  func(*plan.MeshGlobal)
-	onTrust   func(*plan.TrustBundle)
-	log       *slog.Logger
+// Directory is everything that the control plane told this proxy, ready for use. Apply has one caller; all others read.
+type Directory struct {
+	o    Options
+	self *Self
 
-	mu      sync.RWMutex
-	names   map[string]*resource    // by canonical name
-	aliases map[string]*destination // by what an app dialled
+	mu      sync.RWMutex         // nothing is compiled, dialled or closed under it
+	names   map[string]*resource // by canonical name
+	aliases map[string]*Cell     // by what an app dialled
 	shards  map[string]*shard
 	dns     map[string]*nameEntry     // by resource name
 	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
 
-	hosts    map[string]*hostWatch // names that endpoints are given by
-	resolver resolver
+	hosts map[string]*hostWatch // names that endpoints are given by
 
 	endpoints map[endpointKey]*slot
 	groups    map[string]*heldGroup // by name of backend
 	picks     uint64                // counts pickers built
-	left      []*upstream.Way       // what endpoints that are gone were reached by, to be closed once mu is free
+	left      []*upstream.Way       // what endpoints that are gone were reached by, to be released once mu is free
 }
 
-func newTable(self *self, ups *upstream.Set, metrics *telemetry.Registry, log *slog.Logger) *table {
-	return &table{
-		self: self, upstreams: ups, metrics: metrics, log: log,
-		names: map[string]*resource{}, aliases: map[string]*destination{},
+// New returns an empty directory.
+func New(o Options) *Directory {
+	return &Directory{
+		o: o, self: o.Self,
+		names: map[string]*resource{}, aliases: map[string]*Cell{},
 		shards: map[string]*shard{}, groups: map[string]*heldGroup{},
 		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{}, hosts: map[string]*hostWatch{},
 		endpoints: map[endpointKey]*slot{},
 	}
 }
 
-// Apply implements discovery.Handler: shards first, so that a destination finds its endpoints.
-func (t *table) Apply(updates []discovery.Update) []discovery.Rejection {
-	rejected := t.put(updates)
-	t.closeLeft()
-	return rejected
+// batch is what is to be put in force at once.
+type batch struct {
+	updates []discovery.Update
+	// compiled has the destinations among the updates, ready for use, or why they cannot be used; by the place in updates.
+	compiled []compiled
+	// here and before are what was known of the own workload until now.
+	here   lb.Place
+	before *plan.Workload
+
+	changed  map[*shard]bool
+	events   []Event
+	rejected []discovery.Rejection
 }
 
-func (t *table) put(updates []discovery.Update) (rejected []discovery.Rejection) {
+// compiled is a destination or an error.
+type compiled struct {
+	*Destination
+
+	err error
+}
+
+// Apply implements discovery.Handler. What takes long, or belongs to others, happens while readers go on.
+func (t *Directory) Apply(updates []discovery.Update) []discovery.Rejection {
+	b := t.prepare(updates)
+	t.put(b)
+	t.releaseLeft()
+	for _, e := range b.events {
+		t.o.Notify(e)
+	}
+	return b.rejected
+}
+
+// prepare compiles what is to be put in force. The own workload is learnt first: what is compiled is labelled by it.
+func (t *Directory) prepare(updates []discovery.Update) *batch {
+	b := &batch{
+		updates: updates, compiled: make([]compiled, len(updates)), changed: map[*shard]bool{},
+		here: t.self.Place(), before: t.self.workload.Load(),
+	}
+	for _, u := range updates {
+		if w, ok := u.Resource.(*plan.Workload); ok {
+			b.events = append(b.events, t.self.learn(w)...)
+		}
+	}
+	for i, u := range updates {
+		if p, ok := u.Resource.(*plan.Destination); ok {
+			b.compiled[i].Destination, b.compiled[i].err = t.compile(p)
+		}
+	}
+	return b
+}
+
+// put puts a batch in force: shards first, so that a destination finds its endpoints.
+func (t *Directory) put(b *batch) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	changed := map[*shard]bool{}
-	here, before := t.self.place(), t.self.workload.Load()
-	for _, u := range updates {
+	for _, u := range b.updates {
 		switch r := u.Resource.(type) {
 		case *plan.EndpointShard:
 			s := t.shard(u.Name)
 			s.plan, s.gone = r, false
-			changed[s] = true
+			b.changed[s] = true
 		case *plan.Workload:
-			t.self.learn(r)
 			t.pods[u.Name] = r
 		}
 	}
-	if now := t.self.workload.Load(); now != before {
-		t.renamed(before, now)
+	if now := t.self.workload.Load(); now != b.before {
+		t.renamed(b.before, now)
 	}
-	for _, u := range updates {
-		if err := t.apply(u, changed); err != nil {
-			rejected = append(rejected, discovery.Rejection{Name: u.Name, Reason: err.Error()})
+	for i := range b.updates {
+		if err := t.apply(b, i); err != nil {
+			b.rejected = append(b.rejected, discovery.Rejection{Name: b.updates[i].Name, Reason: err.Error()})
 		}
 	}
-	t.repick(changed)
-	if t.self.place() != here {
+	t.repick(b.changed)
+	if t.self.Place() != b.here {
 		t.moved()
 	}
-	return rejected
 }
 
-func (t *table) apply(u discovery.Update, changed map[*shard]bool) error {
+// apply puts the i-th update of a batch in force.
+func (t *Directory) apply(b *batch, i int) error {
+	u := b.updates[i]
 	switch r := u.Resource.(type) {
 	case nil:
 		if u.Expired {
 			return t.expire(u.Name)
 		}
-		t.remove(u, changed)
+		t.remove(u, b.changed)
 	case *plan.EndpointShard, *plan.Workload: // done above
 	case *plan.Destination:
-		return t.setDestination(u, r)
+		return t.setDestination(u, b.compiled[i])
 	case *plan.InboundPolicy:
 		t.self.setPolicy(r)
+		b.events = append(b.events, Event{Kind: PolicyChanged})
 	case *plan.DNSName:
 		t.dns[u.Name] = newNameEntry(r)
 	case *plan.TrustBundle:
-		t.onTrust(r)
+		b.events = append(b.events, Event{Kind: TrustChanged, Trust: r})
 	case *plan.MeshGlobal:
-		t.onGlobal(r)
+		t.self.paths.Store(uint32(r.Paths))
+		b.events = append(b.events, Event{Kind: GlobalChanged, Global: r})
 	default:
 		return fmt.Errorf("%s: this proxy does not know resources of type %T", u.Name, r)
 	}
@@ -129,7 +173,7 @@ func (t *table) apply(u discovery.Update, changed map[*shard]bool) error {
 }
 
 // remove takes away what is no more: a resource, or an address or name that is not the mesh's.
-func (t *table) remove(u discovery.Update, changed map[*shard]bool) {
+func (t *Directory) remove(u discovery.Update, changed map[*shard]bool) {
 	if s := t.shards[u.Name]; s != nil {
 		if s.gone = true; !u.Dropped {
 			s.plan = nil
@@ -171,7 +215,7 @@ var errInUse = errors.New("in use")
 
 // expire forgets where a name leads, unless it is in use. What is known to be not the mesh's is not held on to: its
 // users have what they need, and ask again before each further use.
-func (t *table) expire(name string) error {
+func (t *Directory) expire(name string) error {
 	horizon := time.Now().Add(-unusedAfter).UnixNano()
 	switch plan.KindOf(name) {
 	case plan.NameDNS:
@@ -202,17 +246,17 @@ func (t *table) expire(name string) error {
 }
 
 // address gives what is known of an address, or begins to know it.
-func (t *table) address(alias string) *destination {
+func (t *Directory) address(alias string) *Cell {
 	d := t.aliases[alias]
 	if d == nil {
-		d = newDestination(alias)
+		d = newCell(alias)
 		t.aliases[alias] = d
 	}
 	return d
 }
 
 // lead has an address lead to a resource, or to none. Its users come along.
-func (t *table) lead(d *destination, to *resource) {
+func (t *Directory) lead(d *Cell, to *resource) {
 	if from := d.of; from != to {
 		if from != nil {
 			delete(from.users, d)
@@ -230,23 +274,23 @@ func (t *table) lead(d *destination, to *resource) {
 
 // releaseUnused lets go of a resource that is gone and that no address leads to any more. One may for a while: the
 // control plane drops a resource whose successor was refused here.
-func (t *table) releaseUnused(r *resource) {
+func (t *Directory) releaseUnused(r *resource) {
 	if r.gone && len(r.users) == 0 {
 		t.release(r.state)
 	}
 }
 
-func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
-	next, err := t.compile(p)
-	if err != nil {
-		return err
+func (t *Directory) setDestination(u discovery.Update, c compiled) error {
+	if c.err != nil {
+		return c.err
 	}
+	next, p := c.Destination, c.Plan
 	before := t.before(u)
 	for i := range p.Backends {
-		b := &backend{plan: &p.Backends[i], group: t.groupOf(&p.Backends[i])}
-		b.picker.Store(before.pickerOf(b.plan.Name))
-		next.backends = append(next.backends, b)
-		for _, name := range b.plan.Shards {
+		b := &Backend{Plan: &p.Backends[i], Group: t.groupOf(&p.Backends[i])}
+		b.picker.Store(before.pickerOf(b.Plan.Name))
+		next.Backends = append(next.Backends, b)
+		for _, name := range b.Plan.Shards {
 			t.shard(name).users[b] = true
 		}
 		t.watchNames(b)
@@ -254,7 +298,7 @@ func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 	}
 	r := t.names[u.Name]
 	if r == nil {
-		r = &resource{users: map[*destination]bool{}}
+		r = &resource{users: map[*Cell]bool{}}
 		t.names[u.Name] = r
 	}
 	t.release(r.state)
@@ -266,51 +310,54 @@ func (t *table) setDestination(u discovery.Update, p *plan.Destination) error {
 }
 
 // compile makes a destination ready for use, but for its backends.
-func (t *table) compile(p *plan.Destination) (*compiled, error) {
+func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
 	routes, err := route.Compile(p.Routes)
 	if err != nil {
 		return nil, err
 	}
-	return &compiled{
-		plan: p, routes: routes, tcpRoutes: route.CompileTCP(p.TCP),
-		local:     t.metrics.HTTP(t.labels(p, nil, "http")),
-		localGRPC: t.metrics.HTTP(t.labels(p, nil, "grpc")),
-		tcp:       t.metrics.TCP(t.labels(p, nil, "tcp")),
+	return &Destination{
+		Plan: p, Routes: routes, TCPRoutes: route.CompileTCP(p.TCP), scopes: t.scopes(p, nil),
 	}, nil
 }
 
+// scopes are the metrics of calls to a destination through the given endpoint (nil: none was reached).
+func (t *Directory) scopes(p *plan.Destination, e *plan.Endpoint) scopes {
+	return scopes{
+		HTTP: t.o.Metrics.HTTP(t.labels(p, e, "http")),
+		GRPC: t.o.Metrics.HTTP(t.labels(p, e, "grpc")),
+		TCP:  t.o.Metrics.TCP(t.labels(p, e, "tcp")),
+	}
+}
+
 // enforce puts a configuration in force for everybody whose address leads to the resource.
-func (t *table) enforce(r *resource, next *compiled) {
+func (t *Directory) enforce(r *resource, next *Destination) {
 	r.state = next
 	for d := range r.users {
 		t.lead(d, r)
 	}
 }
 
-// renamed follows what the control plane says of the own workload: routes ask for its labels, metrics print them.
-func (t *table) renamed(before, now *plan.Workload) {
-	if before != nil && before.Info == now.Info && before.Identity == now.Identity && maps.Equal(before.Labels, now.Labels) {
+// renamed follows what the control plane says of the own workload: metrics print it.
+func (t *Directory) renamed(before, now *plan.Workload) {
+	if before != nil && before.Info == now.Info && before.Identity == now.Identity {
 		return
 	}
 	for _, s := range t.endpoints {
 		s.recount(t)
 	}
 	for _, r := range t.names {
-		next, err := t.compile(r.state.plan)
-		if err != nil {
-			continue // cannot happen: the same routes were compiled before
-		}
-		next.backends = r.state.backends
-		for _, b := range next.backends {
+		next := *r.state
+		next.scopes = t.scopes(next.Plan, nil)
+		for _, b := range next.Backends {
 			t.pick(b)
 		}
-		t.enforce(r, next)
+		t.enforce(r, &next)
 	}
 }
 
 // before is the configuration that an update replaces, nil for none: of the resource, or of an address that comes to it
 // from another one.
-func (t *table) before(u discovery.Update) *compiled {
+func (t *Directory) before(u discovery.Update) *Destination {
 	if r := t.names[u.Name]; r != nil {
 		return r.state
 	}
@@ -323,20 +370,20 @@ func (t *table) before(u discovery.Update) *compiled {
 }
 
 // options say how the endpoints of a backend are chosen.
-func (t *table) options(b *backend) lb.Options {
-	o := lb.Options{Kind: b.plan.LB, Proximity: b.plan.Proximity, Here: t.self.place()}
-	if b.plan.ClientAffinity {
-		o.Client, o.Used = t.self.ips[0], b.picker.Load().Belongs()
+func (t *Directory) options(b *Backend) lb.Options {
+	o := lb.Options{Kind: b.Plan.LB, Proximity: b.Plan.Proximity, Here: t.self.Place()}
+	if b.Plan.ClientAffinity {
+		o.Client, o.Used = t.self.ips[0], b.Picker().Belongs()
 	}
 	return o
 }
 
 // moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
 // node have changed.
-func (t *table) moved() {
+func (t *Directory) moved() {
 	for _, r := range t.names {
-		for _, b := range r.state.backends {
-			if b.plan.Proximity != model.AnyDistance {
+		for _, b := range r.state.Backends {
+			if b.Plan.Proximity != model.AnyDistance {
 				t.pick(b)
 			}
 		}
@@ -344,9 +391,9 @@ func (t *table) moved() {
 }
 
 // labels are the fixed metric labels of calls to a destination through the given endpoint (nil: none was reached).
-func (t *table) labels(p *plan.Destination, e *plan.Endpoint, protocol string) telemetry.Labels {
+func (t *Directory) labels(p *plan.Destination, e *plan.Endpoint, protocol string) telemetry.Labels {
 	l := telemetry.Labels{
-		Reporter: telemetry.Source, Source: t.self.info(), SourcePrincipal: t.self.identity(),
+		Reporter: telemetry.Source, Source: t.self.Info(), SourcePrincipal: t.self.Identity(),
 		Host: p.Host, Service: p.Service, Protocol: protocol,
 	}
 	if e != nil {
@@ -358,8 +405,8 @@ func (t *table) labels(p *plan.Destination, e *plan.Endpoint, protocol string) t
 	return l
 }
 
-// find gives what an address leads to, nil where the control plane has not answered yet.
-func (t *table) find(alias string) *destination {
+// Find gives what an address leads to, nil where the control plane has not answered yet.
+func (t *Directory) Find(alias string) *Cell {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	d := t.aliases[alias]
@@ -369,17 +416,17 @@ func (t *table) find(alias string) *destination {
 	return d
 }
 
-// workload gives the pod at an address, nil where there is none; known is false where the control plane has not answered
+// workload gives the pod of a name, nil where there is none; known is false where the control plane has not answered
 // yet.
-func (t *table) workload(ip netip.Addr) (w *plan.Workload, known bool) {
+func (t *Directory) workload(name string) (w *plan.Workload, known bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	w, known = t.pods[plan.WorkloadName("", ip)]
+	w, known = t.pods[name]
 	return w, known
 }
 
 // lookupDNS gives the answer for a name; known is as in workload.
-func (t *table) lookupDNS(name string) (n *plan.DNSName, known bool) {
+func (t *Directory) lookupDNS(name string) (n *plan.DNSName, known bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
 	e, known := t.dns[name]

@@ -1,23 +1,22 @@
-package proxy
+package directory
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"net/netip"
 	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
-	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
 // Endpoints that are given by name (ServiceEntry, resolution DNS) are resolved here, as long as a destination that
 // has them is known. The pickers follow; the last good answer stays in force while the name cannot be resolved.
 
-// resolver finds the addresses of a host. dns.Resolver is one.
-type resolver interface {
+// Resolver finds the addresses of a host. dns.Resolver is one.
+type Resolver interface {
 	Resolve(ctx context.Context, host string) (dns.Resolved, error)
 }
 
@@ -28,9 +27,9 @@ const (
 	retryResolve = 5 * time.Second // after a failure
 )
 
-// hostWatch is a name that is being resolved for some backends. The table's mu guards it, but for what is atomic.
+// hostWatch is a name that is being resolved for some backends. The directory's mu guards it, but for what is atomic.
 type hostWatch struct {
-	users map[*backend]bool
+	users map[*Backend]bool
 	addrs []netip.Addr
 	stop  func()
 	// first is closed once there was an answer, good or bad.
@@ -39,12 +38,12 @@ type hostWatch struct {
 }
 
 // watchNames begins to resolve the names of a backend, or joins those who do. mu is held.
-func (t *table) watchNames(b *backend) {
-	for i := range b.plan.DNS {
-		host := string(b.plan.DNS[i].Host)
+func (t *Directory) watchNames(b *Backend) {
+	for i := range b.Plan.DNS {
+		host := string(b.Plan.DNS[i].Host)
 		w := t.hosts[host]
 		if w == nil {
-			w = &hostWatch{users: map[*backend]bool{}, first: make(chan struct{})}
+			w = &hostWatch{users: map[*Backend]bool{}, first: make(chan struct{})}
 			t.hosts[host] = w
 			t.startResolving(host, w)
 		}
@@ -54,7 +53,7 @@ func (t *table) watchNames(b *backend) {
 }
 
 // startResolving answers at once for an address and starts a goroutine for a name.
-func (t *table) startResolving(host string, w *hostWatch) {
+func (t *Directory) startResolving(host string, w *hostWatch) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		w.addrs, w.stop = []netip.Addr{a}, func() {}
 		close(w.first)
@@ -62,13 +61,13 @@ func (t *table) startResolving(host string, w *hostWatch) {
 	}
 	stopped := make(chan struct{})
 	w.stop = func() { close(stopped) }
-	t.run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
+	t.o.Run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
 }
 
 // unwatchNames is the counterpart of watchNames. mu is held.
-func (t *table) unwatchNames(b *backend) {
-	for i := range b.plan.DNS {
-		host := string(b.plan.DNS[i].Host)
+func (t *Directory) unwatchNames(b *Backend) {
+	for i := range b.Plan.DNS {
+		host := string(b.Plan.DNS[i].Host)
 		if w := t.hosts[host]; w != nil && w.users[b] {
 			delete(w.users, b)
 			if len(w.users) == 0 {
@@ -80,7 +79,7 @@ func (t *table) unwatchNames(b *backend) {
 }
 
 // keepResolving asks for a name until ctx ends or it is stopped, again shortly before each answer expires.
-func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
+func (t *Directory) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for first := true; ; first = false {
@@ -91,7 +90,7 @@ func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, st
 		case <-ctx.Done():
 			return
 		}
-		found, err := t.resolver.Resolve(ctx, host)
+		found, err := t.o.Resolver.Resolve(ctx, host)
 		if ctx.Err() != nil {
 			return
 		}
@@ -103,7 +102,7 @@ func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, st
 			t.resolved(w, found.Addrs)
 		} else {
 			w.err.Store(&err)
-			t.log.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
+			t.o.Logger.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
 				slog.String("host", host), slog.Any("error", err))
 		}
 		if first {
@@ -114,18 +113,18 @@ func (t *table) keepResolving(ctx context.Context, host string, w *hostWatch, st
 }
 
 // resolved puts an answer in force.
-func (t *table) resolved(w *hostWatch, addrs []netip.Addr) {
+func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
 	t.mu.Lock()
 	w.addrs = addrs
 	for b := range w.users {
 		t.pick(b)
 	}
 	t.mu.Unlock()
-	t.closeLeft()
+	t.releaseLeft()
 }
 
 // namedEndpoints are the endpoints of a backend that come from names. mu is held.
-func (t *table) namedEndpoints(b *plan.Backend) []plan.Endpoint {
+func (t *Directory) namedEndpoints(b *plan.Backend) []plan.Endpoint {
 	var out []plan.Endpoint
 	for i := range b.DNS {
 		d := &b.DNS[i]
@@ -140,11 +139,14 @@ func (t *table) namedEndpoints(b *plan.Backend) []plan.Endpoint {
 	return out
 }
 
-// awaitNames waits until every name of the backend was asked for once, at most for firstUse. It reports whether there
+// AwaitNames waits until every name of the backend was asked for once, at most for FirstUse. It reports whether there
 // was anything to wait for.
-func (b *backend) awaitNames(ctx context.Context) bool {
+func (b *Backend) AwaitNames(ctx context.Context) bool {
+	if len(b.names) == 0 {
+		return false
+	}
 	waited := false
-	ctx, cancel := context.WithTimeout(ctx, firstUse)
+	ctx, cancel := context.WithTimeout(ctx, FirstUse)
 	defer cancel()
 	for _, w := range b.names {
 		select {
@@ -162,31 +164,13 @@ func (b *backend) awaitNames(ctx context.Context) bool {
 	return waited
 }
 
-// unresolved is why a backend whose endpoints are names has none, nil where that is not the reason.
-func (b *backend) unresolved() error {
+// Unresolved gives the first name of the backend's endpoints that could not be resolved when it was last asked for, and
+// why; nil where that is not the reason for having none.
+func (b *Backend) Unresolved() (host model.Hostname, err error) {
 	for i, w := range b.names {
 		if err := w.err.Load(); err != nil {
-			return &httpx.Error{Kind: httpx.UpstreamDNSFailure, Object: b.plan.Name, Detail: string(b.plan.DNS[i].Host), Err: *err}
+			return b.Plan.DNS[i].Host, *err
 		}
 	}
-	return nil
-}
-
-// newResolver asks the upstream servers that the workload would have asked.
-func (p *Proxy) newResolver() (resolver, error) {
-	if len(p.o.Resolvers) == 0 {
-		return noServers{}, nil
-	}
-	upstream, err := dns.NewUpstream(dns.UpstreamOptions{Servers: p.o.Resolvers, Dial: p.dialer.Dial})
-	if err != nil {
-		return nil, err
-	}
-	return dns.NewResolver(upstream), nil
-}
-
-// noServers is the resolver of a pod whose resolv.conf names no server.
-type noServers struct{}
-
-func (noServers) Resolve(context.Context, string) (dns.Resolved, error) {
-	return dns.Resolved{}, errors.New("resolv.conf names no server")
+	return "", nil
 }

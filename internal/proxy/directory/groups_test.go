@@ -1,0 +1,42 @@
+package directory
+
+import (
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+)
+
+// A change of the configuration, also one that takes all limits away for a while, forgets nothing of what is in flight.
+func TestLimitsOutliveConfigurations(t *testing.T) {
+	tb := New(Options{})
+	limited := func(n uint32) *Backend {
+		p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
+		return &Backend{Plan: p, Group: tb.groupOf(p)}
+	}
+	first := limited(0)
+	if err := first.Group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
+		t.Fatal(err)
+	}
+	second := limited(1)
+	tb.leaveGroup(first)
+	if got := second.Group.Limits().String(); !strings.HasPrefix(got, "connections 1/1,") {
+		t.Errorf("after limits came: %s", got)
+	}
+	third := limited(0)
+	tb.leaveGroup(second)
+	fourth := limited(1)
+	tb.leaveGroup(third)
+	if err := fourth.Group.Limits().Enter(t.Context(), lb.Connection, 0); err == nil {
+		t.Error("a second connection was let in")
+	}
+	first.Group.Limits().Leave(lb.Connection)
+	if err := fourth.Group.Limits().Enter(t.Context(), lb.Connection, 0); err != nil {
+		t.Error(err)
+	}
+	tb.leaveGroup(fourth)
+	if n := len(tb.groups); n != 0 {
+		t.Errorf("%d groups are kept", n)
+	}
+}
