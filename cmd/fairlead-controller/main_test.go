@@ -7,11 +7,11 @@ import (
 	"strings"
 	"testing"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 func TestRun(t *testing.T) {
-	_, public, err := identity.GenerateTokenKey()
+	_, public, err := ca.GenerateTokenKey()
 	if err != nil {
 		t.Fatal(err)
 	}

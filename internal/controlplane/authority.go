@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"sync/atomic"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
@@ -16,7 +17,7 @@ import (
 type authority struct {
 	trustDomain string
 	aliases     []string // further trust domains whose workloads are peers
-	ca          atomic.Pointer[identity.CA]
+	ca          atomic.Pointer[ca.CA]
 	ready       chan struct{}           // closed when there is a CA
 	publish     func(*plan.TrustBundle) // is told the roots that proxies must trust
 }
@@ -26,10 +27,10 @@ func newAuthority(trustDomain string, aliases []string, publish func(*plan.Trust
 }
 
 // current gives the CA, nil as long as there is none.
-func (a *authority) current() *identity.CA { return a.ca.Load() }
+func (a *authority) current() *ca.CA { return a.ca.Load() }
 
 // use puts a CA in force. It is called by one goroutine.
-func (a *authority) use(ca *identity.CA) {
+func (a *authority) use(ca *ca.CA) {
 	a.publish(&plan.TrustBundle{TrustDomain: a.trustDomain, Aliases: a.aliases, Roots: certificates(ca.Roots())})
 	if a.ca.Swap(ca) == nil {
 		close(a.ready)

@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
@@ -21,9 +21,9 @@ type backing interface {
 	// obstacles says what keeps it from giving anything yet.
 	obstacles() []model.Problem
 	// authenticate gives what a workload token proves.
-	authenticate(ctx context.Context, token string) (identity.Claims, error)
+	authenticate(ctx context.Context, token string) (ca.Claims, error)
 	// guard hands over the CA, and again when it is replaced, until ctx ends.
-	guard(ctx context.Context, use func(*identity.CA)) error
+	guard(ctx context.Context, use func(*ca.CA)) error
 	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
 	unready() string
 	// parts are further works that run as long as the control plane.
@@ -66,11 +66,11 @@ func (f *files) unready() string { return "" }
 
 func (f *files) obstacles() []model.Problem { return nil } // what cannot be read is part of what it gives
 
-func (f *files) guard(ctx context.Context, use func(*identity.CA)) error {
+func (f *files) guard(ctx context.Context, use func(*ca.CA)) error {
 	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	ca, err := identity.LoadOrCreate(f.stateDir, identity.CAOptions{TrustDomain: f.trustDomain, Logger: f.log})
+	ca, err := ca.LoadOrCreate(f.stateDir, ca.Options{TrustDomain: f.trustDomain, Logger: f.log})
 	if err != nil {
 		return err
 	}
@@ -86,20 +86,20 @@ func (f *files) guard(ctx context.Context, use func(*identity.CA)) error {
 }
 
 // authenticate reads the public key anew each time, so that it can be replaced.
-func (f *files) authenticate(_ context.Context, token string) (identity.Claims, error) {
+func (f *files) authenticate(_ context.Context, token string) (ca.Claims, error) {
 	verifier, err := f.verifier()
 	if err != nil {
-		return identity.Claims{}, err
+		return ca.Claims{}, err
 	}
 	return verifier.Verify(token)
 }
 
-func (f *files) verifier() (*identity.TokenVerifier, error) {
+func (f *files) verifier() (*ca.TokenVerifier, error) {
 	keys, err := os.ReadFile(f.tokenKey)
 	if err != nil {
 		return nil, fmt.Errorf("public key for workload tokens: %w", err)
 	}
-	v, err := identity.NewTokenVerifier(identity.VerifierOptions{PublicKeysPEM: keys})
+	v, err := ca.NewTokenVerifier(ca.VerifierOptions{PublicKeysPEM: keys})
 	if err != nil {
 		return nil, fmt.Errorf("public key for workload tokens: %s: %w", f.tokenKey, err)
 	}

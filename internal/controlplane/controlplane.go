@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/graph"
@@ -196,7 +197,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	discoveryHTTP := p.server.HTTP(identity.ServerConfig(p.authority.current, p.o.ServerNames...), 0)
+	discoveryHTTP := p.server.HTTP(ca.ServerConfig(p.authority.current, p.o.ServerNames...), 0)
 	monitorHTTP := &http.Server{
 		Handler: p.monitor(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),

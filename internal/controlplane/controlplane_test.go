@@ -25,8 +25,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/discovery"
-	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -82,7 +82,7 @@ func start(t *testing.T, files ...string) *world {
 	if err := os.Mkdir(w.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	private, public, err := identity.GenerateTokenKey()
+	private, public, err := ca.GenerateTokenKey()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,11 +174,11 @@ func (w *world) get(t *testing.T, path string) string {
 
 func (w *world) token(t *testing.T, namespace, pod string) string {
 	t.Helper()
-	issuer, err := identity.NewTokenIssuer(w.private, "test")
+	issuer, err := ca.NewTokenIssuer(w.private, "test")
 	if err != nil {
 		t.Fatal(err)
 	}
-	token, err := issuer.Issue(identity.Claims{Namespace: namespace, ServiceAccount: "orders", Pod: pod, PodUID: "uid-" + pod})
+	token, err := issuer.Issue(ca.Claims{Namespace: namespace, ServiceAccount: "orders", Pod: pod, PodUID: "uid-" + pod})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -632,7 +632,7 @@ func TestMalformedManifestsDoNoHarm(t *testing.T) {
 
 func TestWrongTokenIsRefused(t *testing.T) {
 	w := start(t)
-	other, _, err := identity.GenerateTokenKey()
+	other, _, err := ca.GenerateTokenKey()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,7 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/kube"
 	"fairlead.dev/fairlead/internal/model"
@@ -96,7 +96,7 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 		return nil, err
 	}
 	c.ca, err = kube.NewAuthority(kube.AuthorityOptions{
-		Client: c.client, Namespace: o.Namespace, CA: identity.CAOptions{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
+		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
 	})
 	c.tokens = kube.NewTokenReviewer(c.client)
 	return c, err
@@ -135,24 +135,24 @@ func (c *cluster) trusted() bool {
 
 func (c *cluster) obstacles() []model.Problem { return c.source.Problems() }
 
-func (c *cluster) authenticate(ctx context.Context, token string) (identity.Claims, error) {
+func (c *cluster) authenticate(ctx context.Context, token string) (ca.Claims, error) {
 	return c.tokens.Review(ctx, token)
 }
 
 // guard gets the CA and follows it.
-func (c *cluster) guard(ctx context.Context, use func(*identity.CA)) error {
-	ca, err := c.ca.LoadOrCreate(ctx)
+func (c *cluster) guard(ctx context.Context, use func(*ca.CA)) error {
+	first, err := c.ca.LoadOrCreate(ctx)
 	if err != nil {
 		return err
 	}
-	use(ca)
-	return c.ca.Run(ctx, func(ca *identity.CA) {
-		use(ca)
+	use(first)
+	return c.ca.Run(ctx, func(newer *ca.CA) {
+		use(newer)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.certs != nil {
-			c.certs.SetRoots(ca.Roots())
-			c.webhooks.SetRoots(ca.Roots())
+			c.certs.SetRoots(newer.Roots())
+			c.webhooks.SetRoots(newer.Roots())
 		}
 	})
 }
@@ -255,7 +255,7 @@ func (c *cluster) serveWebhooks(ctx context.Context) error {
 	if err != nil {
 		return named("webhook port", err)
 	}
-	config := identity.ServerConfig(c.p.authority.current, c.p.o.ServerNames...)
+	config := ca.ServerConfig(c.p.authority.current, c.p.o.ServerNames...)
 	config.MinVersion = tls.VersionTLS12 // API servers before 1.30 on old Go versions
 	config.NextProtos = []string{"h2", "http/1.1"}
 	s := &http.Server{

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 func TestNewRefuses(t *testing.T) {
@@ -44,7 +44,7 @@ func TestNewRefuses(t *testing.T) {
 }
 
 func TestRunSaysWhatIsMissing(t *testing.T) {
-	_, public, err := identity.GenerateTokenKey()
+	_, public, err := ca.GenerateTokenKey()
 	if err != nil {
 		t.Fatal(err)
 	}

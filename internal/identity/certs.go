@@ -2,6 +2,8 @@ package identity
 
 import (
 	"bytes"
+	"crypto"
+	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -9,10 +11,7 @@ import (
 	"time"
 )
 
-const (
-	pemCertificate = "CERTIFICATE"
-	pemPrivateKey  = "PRIVATE KEY"
-)
+const pemCertificate = "CERTIFICATE"
 
 // CertInfo describes one certificate for people; it holds nothing secret.
 type CertInfo struct {
@@ -30,7 +29,8 @@ func (c CertInfo) Valid(t time.Time) bool {
 	return c.Serial != "" && !t.Before(c.NotBefore) && !t.After(c.NotAfter)
 }
 
-func describe(c *x509.Certificate) CertInfo {
+// Describe gives what people may know of a certificate.
+func Describe(c *x509.Certificate) CertInfo {
 	info := CertInfo{
 		Serial:    c.SerialNumber.Text(16),
 		NotBefore: c.NotBefore,
@@ -39,7 +39,7 @@ func describe(c *x509.Certificate) CertInfo {
 	if id, err := certID(c); err == nil {
 		info.ID, info.TrustDomain = id.String(), id.TrustDomain
 	} else {
-		info.TrustDomain = trustDomainOf(c)
+		info.TrustDomain = TrustDomainOf(c)
 	}
 	return info
 }
@@ -55,16 +55,16 @@ func certID(c *x509.Certificate) (ID, error) {
 	return ParseID(c.URIs[0].String())
 }
 
-// trustDomainOf reads spiffe://<trust domain>, the name of a SPIFFE root, or gives "".
-func trustDomainOf(c *x509.Certificate) string {
+// TrustDomainOf reads spiffe://<trust domain>, the name of a SPIFFE root, or gives "".
+func TrustDomainOf(c *x509.Certificate) string {
 	if len(c.URIs) != 1 || c.URIs[0].Scheme != "spiffe" {
 		return ""
 	}
 	return c.URIs[0].Host
 }
 
-// parseCerts reads every CERTIFICATE block and ignores other blocks. No block at all is an error.
-func parseCerts(data []byte) ([]*x509.Certificate, error) {
+// ParseCertificates reads every CERTIFICATE block and ignores other blocks. No block at all is an error.
+func ParseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var certs []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type != pemCertificate {
@@ -82,7 +82,8 @@ func parseCerts(data []byte) ([]*x509.Certificate, error) {
 	return certs, nil
 }
 
-func encodeCerts(certs ...*x509.Certificate) []byte {
+// EncodeCertificates writes certificates as PEM.
+func EncodeCertificates(certs ...*x509.Certificate) []byte {
 	var b bytes.Buffer
 	for _, c := range certs {
 		b.Write(pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: c.Raw}))
@@ -90,7 +91,31 @@ func encodeCerts(certs ...*x509.Certificate) []byte {
 	return b.Bytes()
 }
 
-// selfSigned reports whether c is a root. The name check comes first because it is free.
-func selfSigned(c *x509.Certificate) bool {
-	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
+// ParseRoots reads a trust bundle, PEM: certificates that sign, and nothing else.
+func ParseRoots(rootsPEM []byte) ([]*x509.Certificate, error) {
+	roots, err := ParseCertificates(rootsPEM)
+	if err != nil {
+		return nil, fmt.Errorf("trust bundle: %w", err)
+	}
+	for i, c := range roots {
+		if !c.IsCA {
+			return nil, fmt.Errorf("trust bundle: certificate %d (serial %s) is not a CA certificate", i+1, c.SerialNumber.Text(16))
+		}
+	}
+	return roots, nil
 }
+
+// TLSCertificate puts a key and its certificates, leaf first, into the form of crypto/tls. The chain is not empty.
+func TLSCertificate(key crypto.PrivateKey, chain []*x509.Certificate) *tls.Certificate {
+	cert := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
+	for _, c := range chain {
+		cert.Certificate = append(cert.Certificate, c.Raw)
+	}
+	return cert
+}
+
+// halfLife gives the middle between now and end. NotBefore is of no use here: it is backdated.
+func halfLife(now, end time.Time) time.Time { return now.Add(end.Sub(now) / 2) }
+
+// stamp writes a time the way messages show it.
+func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,17 +1,12 @@
-// Package identity gives every workload a SPIFFE name it can prove, on both ends: the CA that signs, and the workload
-// that asks, renews and serves TLS with what it got.
+// Package identity gives every workload a SPIFFE name that it can prove, on both ends of a connection: a workload asks for
+// a certificate, renews it, and serves and dials TLS with what it got. What signs is in package ca.
 //
-// In: the controller calls LoadOrCreate, or NewCA with what it found elsewhere, checks a caller's token with a
-// TokenVerifier and signs its request with CA.Sign. The sidecar hands NewWorkload a function that carries a request to
-// the controller. Out: tls.Configs that prove the own identity and demand the peer's, and descriptions of certificates
-// for people to read.
+// In: the sidecar hands NewWorkload a function that carries a request to the control plane. Out: tls.Configs that prove
+// the own identity and demand the peer's, and descriptions of certificates for people to read. SPIFFE IDs, and
+// certificates in PEM, are read and written here for both sides.
 //
-// The chain of trust is one level by default: a self-signed root signs the workloads. Intermediates and several roots
-// work too, which is how roots are rotated: add the new root everywhere (CA.WithRoots), change the signer, remove the
-// old root.
-//
-// CA, TokenIssuer, TokenVerifier and Workload are safe for concurrent use. tls.Configs stay valid for the life of the
-// Workload: certificates and roots are looked up at each handshake, so a rotation touches no established connection.
+// Workload is safe for concurrent use. tls.Configs stay valid for the life of the Workload: certificates and roots are
+// looked up at each handshake, so a rotation touches no established connection.
 //
 // The package never writes a workload's key anywhere, never logs key material, and never accepts a peer because of
 // its chain alone: the SPIFFE ID is compared as well.

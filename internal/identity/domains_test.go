@@ -7,8 +7,7 @@ import (
 
 // Several meshes may have one root: what it signed is a peer only where its trust domain is one of the mesh's.
 func TestPeersAreOfTheMeshesTrustDomains(t *testing.T) {
-	ca := newTestCA(t)
-	other := newCA(CAOptions{TrustDomain: "old.example", TTL: ca.ttl}, ca.key, ca.signer, ca.chain, ca.roots)
+	ca := newAuthority(t)
 	oldOrders, oldUsers := ID{"old.example", "myapp", "orders"}, ID{"old.example", "myapp", "users"}
 	tests := []struct {
 		name           string
@@ -34,11 +33,10 @@ func TestPeersAreOfTheMeshesTrustDomains(t *testing.T) {
 			expected: ID{"third.example", "myapp", "users"}, clientErr: ErrWrongIdentity,
 		},
 	}
-	signer := map[string]*CA{"cluster.local": ca, "old.example": other}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			client := readyWorkload(t, signer[tt.client.TrustDomain], tt.client)
-			server := readyWorkload(t, signer[tt.server.TrustDomain], tt.server)
+			client := readyWorkload(t, ca, tt.client)
+			server := readyWorkload(t, ca, tt.server)
 			client.SetPeerDomains(tt.aliases)
 			server.SetPeerDomains(tt.aliases)
 			h := handshake(t, client.ClientConfig(tt.expected.String()), server.ServerConfig())
@@ -55,9 +53,8 @@ func TestPeersAreOfTheMeshesTrustDomains(t *testing.T) {
 
 // The server refuses by itself, not only because a client of another mesh refuses it.
 func TestServerRefusesForeignTrustDomain(t *testing.T) {
-	ca := newTestCA(t)
-	other := newCA(CAOptions{TrustDomain: "other.example", TTL: ca.ttl}, ca.key, ca.signer, ca.chain, ca.roots)
-	client, server := readyWorkload(t, other, ID{"other.example", "x", "y"}), readyWorkload(t, ca, users)
+	ca := newAuthority(t)
+	client, server := readyWorkload(t, ca, ID{"other.example", "x", "y"}), readyWorkload(t, ca, users)
 	lenient := client.ClientConfig(users.String())
 	lenient.VerifyConnection = nil
 	h := handshake(t, lenient, server.ServerConfig())

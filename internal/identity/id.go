@@ -57,7 +57,7 @@ func (i ID) IsZero() bool { return i == ID{} }
 
 // Validate reports the first part that the SPIFFE ID specification does not allow.
 func (i ID) Validate() error {
-	if err := validTrustDomain(i.TrustDomain); err != nil {
+	if err := ValidateTrustDomain(i.TrustDomain); err != nil {
 		return err
 	}
 	if err := validSegment("namespace", i.Namespace); err != nil {
@@ -72,7 +72,8 @@ func (i ID) Validate() error {
 	return nil
 }
 
-func (i ID) uri() *url.URL {
+// URI is the ID as the name of a certificate (X509-SVID section 2).
+func (i ID) URI() *url.URL {
 	return &url.URL{
 		Scheme: "spiffe",
 		Host:   i.TrustDomain,
@@ -80,11 +81,9 @@ func (i ID) uri() *url.URL {
 	}
 }
 
-// ValidateTrustDomain reports what the SPIFFE ID specification does not allow in a trust domain.
-func ValidateTrustDomain(td string) error { return validTrustDomain(td) }
-
-// validTrustDomain follows SPIFFE-ID section 2.1: lower-case letters, digits, '.', '-' and '_'.
-func validTrustDomain(td string) error {
+// ValidateTrustDomain reports what the SPIFFE ID specification does not allow in a trust domain: section 2.1 has lower-case
+// letters, digits, '.', '-' and '_'.
+func ValidateTrustDomain(td string) error {
 	if td == "" {
 		return errors.New("trust domain: empty")
 	}

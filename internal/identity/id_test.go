@@ -54,7 +54,7 @@ func FuzzParseID(f *testing.F) {
 		if id.String() != s {
 			t.Fatalf("ParseID(%q).String() = %q", s, id)
 		}
-		if u := id.uri().String(); u != s {
+		if u := id.URI().String(); u != s {
 			t.Fatalf("ParseID(%q) as a URI is %q", s, u)
 		}
 	})

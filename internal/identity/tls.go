@@ -198,9 +198,9 @@ type verifiedPeer struct {
 }
 
 func newTrust(rootsPEM []byte) (*trust, error) {
-	roots, err := parseCerts(rootsPEM)
+	roots, err := ParseRoots(rootsPEM)
 	if err != nil {
-		return nil, fmt.Errorf("trust bundle: %w", err)
+		return nil, err
 	}
 	t := &trust{
 		pem:      slices.Clone(rootsPEM),
@@ -208,10 +208,7 @@ func newTrust(rootsPEM []byte) (*trust, error) {
 		pool:     x509.NewCertPool(),
 		verified: make(map[verifiedKey]verifiedPeer),
 	}
-	for i, c := range roots {
-		if !c.IsCA {
-			return nil, fmt.Errorf("trust bundle: certificate %d (serial %s) is not a CA certificate", i+1, c.SerialNumber.Text(16))
-		}
+	for _, c := range roots {
 		t.pool.AddCert(c)
 	}
 	return t, nil
@@ -258,7 +255,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage, n
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return verifiedPeer{}, explainValidity(err, now)
+		return verifiedPeer{}, ExplainValidity(err, now)
 	}
 	peer := verifiedPeer{id: id, notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
 	for _, c := range chains[0][1:] {

@@ -34,9 +34,9 @@ func (e *ValidityError) Error() string {
 // Unwrap gives the error of crypto/x509.
 func (e *ValidityError) Unwrap() error { return e.Err }
 
-// explainValidity turns what crypto/x509 says about a certificate outside its time into a ValidityError, and leaves
+// ExplainValidity turns what crypto/x509 says about a certificate outside its time into a ValidityError, and leaves
 // other errors as they are. now is the time of the verification, give or take.
-func explainValidity(err error, now time.Time) error {
+func ExplainValidity(err error, now time.Time) error {
 	if _, ok := errors.AsType[*ValidityError](err); ok {
 		return err
 	}

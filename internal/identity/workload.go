@@ -89,7 +89,7 @@ func (w *Workload) Current() CertInfo {
 	if cert == nil {
 		return CertInfo{}
 	}
-	return describe(cert.Leaf)
+	return Describe(cert.Leaf)
 }
 
 // Roots describes the roots in use, newest first as the control plane sends them.
@@ -100,7 +100,7 @@ func (w *Workload) Roots() []CertInfo {
 	}
 	infos := make([]CertInfo, 0, len(t.roots))
 	for _, c := range t.roots {
-		infos = append(infos, describe(c))
+		infos = append(infos, Describe(c))
 	}
 	return infos
 }
@@ -216,9 +216,9 @@ func (w *Workload) rotate(ctx context.Context) error {
 	}
 	chainPEM, rootsPEM, err := w.o.Sign(ctx, csr)
 	if err != nil {
-		return fmt.Errorf("sign: %w", explainValidity(err, time.Now()))
+		return fmt.Errorf("sign: %w", ExplainValidity(err, time.Now()))
 	}
-	chain, err := parseCerts(chainPEM)
+	chain, err := ParseCertificates(chainPEM)
 	if err != nil {
 		return fmt.Errorf("signed chain: %w", err)
 	}
@@ -228,7 +228,7 @@ func (w *Workload) rotate(ctx context.Context) error {
 	if err := w.accept(chain, rootsPEM); err != nil {
 		return err
 	}
-	w.use(ctx, tlsCertificate(key, chain))
+	w.use(ctx, TLSCertificate(key, chain))
 	return nil
 }
 
@@ -277,7 +277,7 @@ func (w *Workload) use(ctx context.Context, cert *tls.Certificate) {
 	default:
 	}
 	w.readyOnce.Do(func() { close(w.ready) })
-	info := describe(cert.Leaf)
+	info := Describe(cert.Leaf)
 	w.o.Logger.LogAttrs(ctx, slog.LevelInfo, "workload certificate in use",
 		slog.String("id", info.ID), slog.String("serial", info.Serial), slog.Time("not_after", info.NotAfter))
 }

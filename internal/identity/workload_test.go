@@ -23,7 +23,7 @@ import (
 
 // signWith is a control plane: it signs whatever it gets for id, unless down says otherwise.
 type signWith struct {
-	ca    *CA
+	ca    *authority
 	id    ID
 	ttl   time.Duration
 	down  atomic.Bool
@@ -39,8 +39,8 @@ func (s *signWith) sign(_ context.Context, csrDER []byte) (chain, roots []byte, 
 	if err != nil {
 		return nil, nil, err
 	}
-	chain, err = s.ca.Sign(csr, s.id, s.ttl)
-	return chain, s.ca.Roots(), err
+	chain, err = s.ca.sign(csr, s.id, s.ttl)
+	return chain, s.ca.roots(), err
 }
 
 // runWorkload starts a Workload and stops it when the test ends; it may not be ready yet.
@@ -65,7 +65,7 @@ func runWorkload(tb testing.TB, o WorkloadOptions) *Workload {
 	return w
 }
 
-func readyWorkload(tb testing.TB, ca *CA, id ID) *Workload {
+func readyWorkload(tb testing.TB, ca *authority, id ID) *Workload {
 	tb.Helper()
 	s := &signWith{ca: ca, id: id}
 	w := runWorkload(tb, WorkloadOptions{Sign: s.sign, ID: id})
@@ -152,7 +152,7 @@ var (
 )
 
 func TestHandshakeProvesBothIdentities(t *testing.T) {
-	ca := newTestCA(t)
+	ca := newAuthority(t)
 	client, server := readyWorkload(t, ca, orders), readyWorkload(t, ca, users)
 	h := handshake(t, client.ClientConfig("spiffe://other/ns/a/sa/b", users.String()), server.ServerConfig()).must(t)
 	echo(t, h)
@@ -172,17 +172,11 @@ func TestHandshakeProvesBothIdentities(t *testing.T) {
 }
 
 func TestHandshakeRefuses(t *testing.T) {
-	ca, otherCA := newTestCA(t), newTestCA(t)
+	ca, otherCA := newAuthority(t), newAuthority(t)
 	client, server := readyWorkload(t, ca, orders), readyWorkload(t, ca, users)
 	stranger := readyWorkload(t, otherCA, users)
-	expired := func() *tls.Certificate {
-		c := sign(t, ca, users, time.Nanosecond)
-		return c
-	}()
-	plainServer, err := ca.IssueServer([]string{"controller"}, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
+	expired := ca.certificate(t, workloadTemplate(users, time.Nanosecond))
+	plainServer := ca.certificate(t, &x509.Certificate{DNSNames: []string{"controller"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 	serverWith := func(cert *tls.Certificate) *tls.Config {
 		c := server.ServerConfig()
 		c.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return cert, nil }
@@ -235,7 +229,7 @@ func TestHandshakeRefuses(t *testing.T) {
 			serverErr: "client didn't provide a certificate",
 		},
 		{
-			name: "client_with_foreign_certificate", client: clientWith(sign(t, otherCA, orders, 0)), server: server.ServerConfig(),
+			name: "client_with_foreign_certificate", client: clientWith(sign(t, otherCA, orders)), server: server.ServerConfig(),
 			serverErr: "got spiffe://cluster.local/ns/myapp/sa/orders: x509: certificate signed by unknown authority",
 		},
 		{name: "tls_1_2", client: old, server: server.ServerConfig(), serverErr: "unsupported versions"},
@@ -270,17 +264,17 @@ func TestHandshakeBeforeTheFirstCertificate(t *testing.T) {
 
 func TestRunRotatesWhileTrafficFlows(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca := newTestCA(t)
+		ca := newAuthority(t)
 		client, server := readyWorkload(t, ca, orders), readyWorkload(t, ca, users)
 		clientConfig, serverConfig := client.ClientConfig(users.String()), server.ServerConfig()
 		near, far := net.Pipe()
 		established := handshakeOver(t, near, far, clientConfig, serverConfig).must(t)
 		before, beforeKey := server.Current(), server.cert.Load().PrivateKey
-		time.Sleep(DefaultTTL * 4 / 10)
+		time.Sleep(certTTL * 4 / 10)
 		if got := server.Current(); got != before {
 			t.Errorf("rotated before half life: %+v", got)
 		}
-		time.Sleep(DefaultTTL * 2 / 10)
+		time.Sleep(certTTL * 2 / 10)
 		synctest.Wait()
 		after := server.Current()
 		if after.Serial == before.Serial || !after.NotAfter.After(before.NotAfter) {
@@ -302,12 +296,12 @@ func TestRunRotatesWhileTrafficFlows(t *testing.T) {
 func TestRunKeepsTheOldCertificateWhileTheControlPlaneIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		s := &signWith{ca: newTestCA(t), id: users}
+		s := &signWith{ca: newAuthority(t), id: users}
 		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		<-w.Ready()
 		before := w.Current()
 		s.down.Store(true)
-		time.Sleep(DefaultTTL * 3 / 4)
+		time.Sleep(certTTL * 3 / 4)
 		synctest.Wait()
 		if got := w.Current(); got != before {
 			t.Errorf("Current() = %+v, want the old %+v", got, before)
@@ -336,11 +330,11 @@ func TestRunKeepsTheOldCertificateWhileTheControlPlaneIsAway(t *testing.T) {
 func TestRunSaysWhenTheCertificateHasExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
-		s := &signWith{ca: newTestCA(t), id: users}
+		s := &signWith{ca: newAuthority(t), id: users}
 		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Logger: slog.New(slog.NewTextHandler(&log, nil))})
 		<-w.Ready()
 		s.down.Store(true)
-		time.Sleep(DefaultTTL + time.Minute)
+		time.Sleep(certTTL + time.Minute)
 		synctest.Wait()
 		if !strings.Contains(log.String(), "level=ERROR") || !strings.Contains(log.String(), "has expired") {
 			t.Error("no error in the log")
@@ -352,20 +346,20 @@ func TestRunSaysWhenTheCertificateHasExpired(t *testing.T) {
 }
 
 func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
-	ca, other := newTestCA(t), newTestCA(t)
-	foreign := sign(t, ca, users, 0)
+	ca, other := newAuthority(t), newAuthority(t)
+	foreign := sign(t, ca, users)
 	for _, tc := range []struct {
 		name string
 		sign SignFunc
 		log  string
 	}{
 		{name: "another_identity", sign: (&signWith{ca: ca, id: orders}).sign, log: "wrong identity"},
-		{name: "a_certificate_spananother_key", sign: func(context.Context, []byte) ([]byte, []byte, error) {
-			return encodeCerts(foreign.Leaf), ca.Roots(), nil
+		{name: "a_certificate_for_another_key", sign: func(context.Context, []byte) ([]byte, []byte, error) {
+			return EncodeCertificates(foreign.Leaf), ca.roots(), nil
 		}, log: "for another key"},
 		{name: "roots_that_do_not_fit", sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
 			chain, _, err := (&signWith{ca: ca, id: users}).sign(ctx, csr)
-			return chain, other.Roots(), err
+			return chain, other.roots(), err
 		}, log: "unknown authority"},
 		{name: "noise", sign: func(context.Context, []byte) ([]byte, []byte, error) { return []byte("hm"), nil, nil }, log: "no PEM block"},
 	} {
@@ -388,7 +382,7 @@ func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
 
 func TestSetRootsRotatesTheRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		oldCA, newCA := newTestCA(t), newTestCA(t)
+		oldCA, newCA := newAuthority(t), newAuthority(t)
 		s := &signWith{ca: oldCA, id: users}
 		calls := 0
 		w := runWorkload(t, WorkloadOptions{Logger: quiet(), Sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
@@ -398,12 +392,12 @@ func TestSetRootsRotatesTheRoot(t *testing.T) {
 			}
 			chain, _, err := s.sign(ctx, csr)
 			if calls == 1 {
-				return chain, oldCA.Roots(), err
+				return chain, oldCA.roots(), err
 			}
 			return chain, nil, err
 		}})
 		<-w.Ready()
-		both := append(newCA.Roots(), oldCA.Roots()...)
+		both := append(newCA.roots(), oldCA.roots()...)
 		if err := w.SetRoots(both); err != nil {
 			t.Fatal(err)
 		}
@@ -411,7 +405,7 @@ func TestSetRootsRotatesTheRoot(t *testing.T) {
 		if calls != 1 || len(w.Roots()) != 2 {
 			t.Fatalf("with both roots: %d requests, %d roots, want 1 and 2", calls, len(w.Roots()))
 		}
-		if err := w.SetRoots(newCA.Roots()); err != nil {
+		if err := w.SetRoots(newCA.roots()); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -425,7 +419,7 @@ func TestSetRootsRotatesTheRoot(t *testing.T) {
 		if err := w.SetRoots([]byte("noise")); err == nil {
 			t.Error("SetRoots(noise) was accepted")
 		}
-		if err := w.SetRoots(encodeCerts(w.cert.Load().Leaf)); err == nil {
+		if err := w.SetRoots(EncodeCertificates(w.cert.Load().Leaf)); err == nil {
 			t.Error("SetRoots(leaf) was accepted")
 		}
 		if len(w.Roots()) != 1 {
@@ -436,12 +430,12 @@ func TestSetRootsRotatesTheRoot(t *testing.T) {
 
 func TestVerifiedChainsAreBoundedAndExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		ca := newTestCA(t)
-		tr, err := newTrust(ca.Roots())
+		ca := newAuthority(t)
+		tr, err := newTrust(ca.roots())
 		if err != nil {
 			t.Fatal(err)
 		}
-		cert := sign(t, ca, users, time.Hour)
+		cert := ca.certificate(t, workloadTemplate(users, time.Hour))
 		for range 2 {
 			if id, err := tr.verify(chainOf(cert), x509.ExtKeyUsageClientAuth); id != users || err != nil {
 				t.Fatalf("verify = %q, %v", id, err)
@@ -481,7 +475,7 @@ func TestNewWorkloadRefuses(t *testing.T) {
 }
 
 func BenchmarkHandshake(b *testing.B) {
-	ca := newTestCA(b)
+	ca := newAuthority(b)
 	client, server := readyWorkload(b, ca, orders), readyWorkload(b, ca, users)
 	clientConfig, serverConfig := client.ClientConfig(users.String()), server.ServerConfig()
 	b.ReportAllocs()
@@ -507,12 +501,12 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			// What a control plane with another clock signs, and what it shows in the handshake.
-			ca := newTestCA(t)
+			ca := newAuthority(t)
 			key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 			if err != nil {
 				t.Fatal(err)
 			}
-			shown := &x509.Certificate{NotBefore: now.Add(tc.from), NotAfter: now.Add(tc.span), URIs: []*url.URL{id.uri()}}
+			shown := &x509.Certificate{NotBefore: now.Add(tc.from), NotAfter: now.Add(tc.span), URIs: []*url.URL{id.URI()}}
 			der, err := x509.CreateCertificate(rand.Reader, shown, ca.signer, key.Public(), ca.key)
 			if err != nil {
 				t.Fatal(err)
@@ -521,7 +515,7 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr, err := newTrust(ca.Roots())
+			tr, err := newTrust(ca.roots())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -532,7 +526,7 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 				Logger: slog.New(slog.NewTextHandler(&log, nil)),
 				Sign: func(context.Context, []byte) (chain, roots []byte, err error) {
 					pool := x509.NewCertPool()
-					pool.AppendCertsFromPEM(ca.Roots())
+					pool.AppendCertsFromPEM(ca.roots())
 					_, err = leaf.Verify(x509.VerifyOptions{Roots: pool})
 					return nil, nil, fmt.Errorf("certificate from 10.0.0.1:15012: tls: failed to verify certificate: %w", err)
 				},

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 const (
@@ -31,7 +31,7 @@ type AuthorityOptions struct {
 	Client    *Client
 	Namespace string
 	// CA has the trust domain, the validity of certificates, and the logger, which is required.
-	CA identity.CAOptions
+	CA ca.Options
 }
 
 // Authority gets the CA from the cluster's Secrets and follows their changes. Its methods are not for concurrent use.
@@ -40,7 +40,7 @@ type Authority struct {
 
 	// found is the CA as the Secrets have it and next, if any, the one that takes its place at due. given is what was
 	// last given out: found with the roots of next and retired.
-	found, next, given *identity.CA
+	found, next, given *ca.CA
 	due                time.Time
 	retired            []retiredRoots
 	// warned is the serial number of the certificate whose near end has been logged.
@@ -58,14 +58,14 @@ func NewAuthority(o AuthorityOptions) (*Authority, error) {
 	if o.Client == nil || o.CA.Logger == nil || o.Namespace == "" {
 		return nil, errors.New("CA in the cluster: Client, Namespace and CA.Logger are required")
 	}
-	o.CA.TTL = cmp.Or(o.CA.TTL, identity.DefaultTTL)
+	o.CA.TTL = cmp.Or(o.CA.TTL, ca.DefaultTTL)
 	return &Authority{o: o}, nil
 }
 
 // LoadOrCreate gives the CA of the Secret cacerts, else that of the Secret fairlead-ca, which it makes where there is
 // none: of several replicas that start at once, all get the same. Whatever keeps it from doing so is logged and tried
 // again, so that what a user corrects needs no restart. Its only error is that ctx ended.
-func (a *Authority) LoadOrCreate(ctx context.Context) (*identity.CA, error) {
+func (a *Authority) LoadOrCreate(ctx context.Context) (*ca.CA, error) {
 	log := a.o.CA.Logger
 	again := retry{say: func(ctx context.Context, err error) {
 		log.LogAttrs(ctx, slog.LevelError, "no usable CA yet, trying again", slog.Any("error", err))
@@ -92,7 +92,7 @@ func (a *Authority) LoadOrCreate(ctx context.Context) (*identity.CA, error) {
 // ctx ends, which is its only way to return. Other roots are in force at once. Another signer comes in three steps, so
 // that no call fails: its root is handed out, five minutes later it signs, and the roots of the former one are given up
 // when the last certificate below them has ended. Secrets that are not usable are logged and change nothing.
-func (a *Authority) Run(ctx context.Context, use func(*identity.CA)) error {
+func (a *Authority) Run(ctx context.Context, use func(*ca.CA)) error {
 	again := retry{say: func(ctx context.Context, err error) {
 		a.o.CA.Logger.LogAttrs(ctx, slog.LevelError, "cannot read the CA anew, the former one stays in use", slog.Any("error", err))
 	}}
@@ -115,7 +115,7 @@ func (a *Authority) Run(ctx context.Context, use func(*identity.CA)) error {
 }
 
 // step takes in what the Secrets hold now.
-func (a *Authority) step(ctx context.Context, ca *identity.CA, now time.Time) {
+func (a *Authority) step(ctx context.Context, ca *ca.CA, now time.Time) {
 	log := a.o.CA.Logger
 	if ca.SameSigner(a.found) {
 		if a.next != nil {
@@ -146,7 +146,7 @@ func (a *Authority) step(ctx context.Context, ca *identity.CA, now time.Time) {
 }
 
 // compose gives the CA with all roots that peers must know.
-func (a *Authority) compose(ctx context.Context, now time.Time) *identity.CA {
+func (a *Authority) compose(ctx context.Context, now time.Time) *ca.CA {
 	a.retired = slices.DeleteFunc(a.retired, func(r retiredRoots) bool { return now.After(r.until) })
 	ca := a.found
 	if a.next != nil {
@@ -158,7 +158,7 @@ func (a *Authority) compose(ctx context.Context, now time.Time) *identity.CA {
 	return ca
 }
 
-func (a *Authority) trustAlso(ctx context.Context, ca *identity.CA, roots []byte) *identity.CA {
+func (a *Authority) trustAlso(ctx context.Context, ca *ca.CA, roots []byte) *ca.CA {
 	more, err := ca.WithRoots(roots)
 	if err != nil {
 		a.o.CA.Logger.LogAttrs(ctx, slog.LevelError, "roots not added", slog.Any("error", err))
@@ -167,10 +167,10 @@ func (a *Authority) trustAlso(ctx context.Context, ca *identity.CA, roots []byte
 	return more
 }
 
-func same(a, b *identity.CA) bool { return a.SameSigner(b) && bytes.Equal(a.Roots(), b.Roots()) }
+func same(a, b *ca.CA) bool { return a.SameSigner(b) && bytes.Equal(a.Roots(), b.Roots()) }
 
 // attrs describe a CA in the log.
-func attrs(ca *identity.CA) []slog.Attr {
+func attrs(ca *ca.CA) []slog.Attr {
 	signer := ca.Signer()
 	return []slog.Attr{
 		slog.String("serial", signer.Serial), slog.Time("not_after", signer.NotAfter), slog.Int("roots", ca.RootCount()),

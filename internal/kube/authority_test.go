@@ -19,6 +19,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/identity"
 )
 
@@ -107,7 +108,7 @@ func newAuthority(tb testing.TB, a *api, l *logs, trustDomain string) *Authority
 	tb.Helper()
 	authority, err := NewAuthority(AuthorityOptions{
 		Client: a.client(), Namespace: "fairlead-system",
-		CA: identity.CAOptions{TrustDomain: trustDomain, TTL: time.Hour, Logger: l.logger()},
+		CA: ca.Options{TrustDomain: trustDomain, TTL: time.Hour, Logger: l.logger()},
 	})
 	if err != nil {
 		tb.Fatal(err)
@@ -116,7 +117,7 @@ func newAuthority(tb testing.TB, a *api, l *logs, trustDomain string) *Authority
 }
 
 // signed has the CA sign a workload and gives the chain, leaf first.
-func signed(tb testing.TB, ca *identity.CA) []*x509.Certificate {
+func signed(tb testing.TB, ca *ca.CA) []*x509.Certificate {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -158,7 +159,7 @@ func trusts(roots []byte, chain []*x509.Certificate) bool {
 
 func TestLoadOrCreateGivesEveryReplicaTheSameCA(t *testing.T) {
 	a, l := newAPI(t), &logs{}
-	cas := make([]*identity.CA, 8)
+	cas := make([]*ca.CA, 8)
 	var wg sync.WaitGroup
 	for i := range cas {
 		authority := newAuthority(t, a, l, "")
@@ -348,7 +349,7 @@ func TestLoadOrCreateWaitsForAFix(t *testing.T) {
 		{
 			name: "made_for_another_trust_domain", trustDomain: "new.example",
 			spoil: func(t *testing.T, a *api) {
-				key, cert, err := identity.GenerateCA("old.example")
+				key, cert, err := ca.Generate("old.example")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -374,7 +375,7 @@ func TestLoadOrCreateWaitsForAFix(t *testing.T) {
 				a, l := newAPI(t), &logs{}
 				tc.spoil(t, a)
 				authority := newAuthority(t, a, l, tc.trustDomain)
-				var got *identity.CA
+				var got *ca.CA
 				stop := background(t, func(ctx context.Context) {
 					ca, err := authority.LoadOrCreate(ctx)
 					if err != nil {
@@ -420,7 +421,7 @@ func TestLoadOrCreateEndsWithItsContext(t *testing.T) {
 // followed runs an Authority and keeps what it gives out.
 type followed struct {
 	mu    sync.Mutex
-	given []*identity.CA
+	given []*ca.CA
 }
 
 func follow(tb testing.TB, a *api, l *logs) *followed {
@@ -440,13 +441,13 @@ func follow(tb testing.TB, a *api, l *logs) *followed {
 	return f
 }
 
-func (f *followed) use(ca *identity.CA) {
+func (f *followed) use(ca *ca.CA) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.given = append(f.given, ca)
 }
 
-func (f *followed) now() *identity.CA {
+func (f *followed) now() *ca.CA {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.given[len(f.given)-1]

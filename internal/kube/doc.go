@@ -3,7 +3,7 @@
 // replica leads. It is a package of its own because it writes to the cluster and holds keys, and the packages that read
 // configuration do neither.
 //
-// In: a Client made of what Config found. Out: an identity.CA (Authority), identity.Claims (TokenReviewer), a context
+// In: a Client made of what Config found. Out: a ca.CA (Authority), ca.Claims (TokenReviewer), a context
 // that lives as long as this replica leads (Elect), and objects in the cluster that stay as they should be (RootCerts,
 // Webhooks). Everything that can fail for a while goes on trying until its context ends; nothing gives up, and nothing
 // ends the program. Run and Elect return when everything they started has ended.

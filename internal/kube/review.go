@@ -12,7 +12,7 @@ import (
 
 	authenticationv1 "k8s.io/api/authentication/v1"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 const (
@@ -46,17 +46,17 @@ func NewTokenReviewer(client *Client) *TokenReviewer {
 	return &TokenReviewer{client: client, turns: make(chan struct{}, maxReviews)}
 }
 
-// Review gives what a token proves: one for the audience identity.Audience, of a service account, bound to a pod that
+// Review gives what a token proves: one for the audience ca.Audience, of a service account, bound to a pod that
 // still exists. Issuer and times of the claims are not set; Node is empty before Kubernetes 1.30.
 //
 // A *TemporaryError means that the API server did not judge the token; any other error is its refusal. None contains
 // the token.
-func (r *TokenReviewer) Review(ctx context.Context, token string) (identity.Claims, error) {
+func (r *TokenReviewer) Review(ctx context.Context, token string) (ca.Claims, error) {
 	if token == "" {
-		return identity.Claims{}, errors.New("the token is empty")
+		return ca.Claims{}, errors.New("the token is empty")
 	}
 	if len(token) > maxToken {
-		return identity.Claims{}, fmt.Errorf("token of %d bytes: longer than %d", len(token), maxToken)
+		return ca.Claims{}, fmt.Errorf("token of %d bytes: longer than %d", len(token), maxToken)
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, reviewTimeout, errSlowReview)
 	defer cancel()
@@ -64,17 +64,17 @@ func (r *TokenReviewer) Review(ctx context.Context, token string) (identity.Clai
 	case r.turns <- struct{}{}:
 		defer func() { <-r.turns }()
 	case <-ctx.Done():
-		return identity.Claims{}, &TemporaryError{fmt.Errorf("token review: %d others are under way: %w", maxReviews, context.Cause(ctx))}
+		return ca.Claims{}, &TemporaryError{fmt.Errorf("token review: %d others are under way: %w", maxReviews, context.Cause(ctx))}
 	}
 	review := authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{
-		Token: token, Audiences: []string{identity.Audience},
+		Token: token, Audiences: []string{ca.Audience},
 	}}
 	if err := r.client.create(ctx, target{resource: tokenReviews()}, &review); err != nil {
-		return identity.Claims{}, &TemporaryError{fmt.Errorf("token review: %w", err)}
+		return ca.Claims{}, &TemporaryError{fmt.Errorf("token review: %w", err)}
 	}
 	claims, err := judge(&review.Status)
 	if err != nil {
-		return identity.Claims{}, fmt.Errorf("token: %w%s", err, hint(token, time.Now()))
+		return ca.Claims{}, fmt.Errorf("token: %w%s", err, hint(token, time.Now()))
 	}
 	return claims, nil
 }
@@ -82,28 +82,28 @@ func (r *TokenReviewer) Review(ctx context.Context, token string) (identity.Clai
 var errSlowReview = fmt.Errorf("no answer of the API server within %s", reviewTimeout)
 
 // judge turns the API server's answer into claims.
-func judge(s *authenticationv1.TokenReviewStatus) (identity.Claims, error) {
+func judge(s *authenticationv1.TokenReviewStatus) (ca.Claims, error) {
 	if !s.Authenticated {
 		if s.Error == "" {
-			return identity.Claims{}, errors.New("the API server does not accept it")
+			return ca.Claims{}, errors.New("the API server does not accept it")
 		}
-		return identity.Claims{}, fmt.Errorf("the API server does not accept it: %s", s.Error)
+		return ca.Claims{}, fmt.Errorf("the API server does not accept it: %s", s.Error)
 	}
 	// A server that knows no audiences leaves them out: then the token may have been made for anything.
-	if !slices.Contains(s.Audiences, identity.Audience) {
-		return identity.Claims{}, fmt.Errorf("it is good for the audiences %q, want %q", s.Audiences, identity.Audience)
+	if !slices.Contains(s.Audiences, ca.Audience) {
+		return ca.Claims{}, fmt.Errorf("it is good for the audiences %q, want %q", s.Audiences, ca.Audience)
 	}
 	rest, ok := strings.CutPrefix(s.User.Username, serviceAccountPrefix)
 	namespace, account, split := strings.Cut(rest, ":")
 	if !ok || !split || namespace == "" || account == "" {
-		return identity.Claims{}, fmt.Errorf("it belongs to user %q, not to a service account", s.User.Username)
+		return ca.Claims{}, fmt.Errorf("it belongs to user %q, not to a service account", s.User.Username)
 	}
-	claims := identity.Claims{
+	claims := ca.Claims{
 		Audience: s.Audiences, Namespace: namespace, ServiceAccount: account, ServiceAccountUID: s.User.UID,
 		Pod: extra(s, extraPodName), PodUID: extra(s, extraPodUID), Node: extra(s, extraNodeName),
 	}
 	if claims.Pod == "" || claims.PodUID == "" {
-		return identity.Claims{}, fmt.Errorf("it belongs to service account %s/%s, but to no pod: use a projected volume, or kubectl create token --bound-object-kind Pod",
+		return ca.Claims{}, fmt.Errorf("it belongs to service account %s/%s, but to no pod: use a projected volume, or kubectl create token --bound-object-kind Pod",
 			namespace, account)
 	}
 	return claims, nil
@@ -140,14 +140,14 @@ func hint(token string, now time.Time) string {
 	case says.Expires != 0 && says.Expires < seconds:
 		return fmt.Sprintf(" (it expired at %s, the clock here says %s)", stamp(says.Expires), here)
 	case !hasAudience(says.Audience):
-		return fmt.Sprintf(" (it was made for %q, want audience %q)", fmt.Sprint(says.Audience), identity.Audience)
+		return fmt.Sprintf(" (it was made for %q, want audience %q)", fmt.Sprint(says.Audience), ca.Audience)
 	}
 	return ""
 }
 
 func hasAudience(aud any) bool {
 	if list, ok := aud.([]any); ok {
-		return slices.Contains(list, any(identity.Audience))
+		return slices.Contains(list, any(ca.Audience))
 	}
-	return aud == identity.Audience
+	return aud == ca.Audience
 }

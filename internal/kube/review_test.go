@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 // tokenWith makes something that reads like a token with these claims.
@@ -55,19 +55,19 @@ func TestReview(t *testing.T) {
 		name   string
 		token  string
 		answer object
-		want   identity.Claims
+		want   ca.Claims
 		err    string
 	}{
 		{
 			name: "a_pod", answer: accepted(),
-			want: identity.Claims{
+			want: ca.Claims{
 				Audience: []string{"fairlead"}, Namespace: "myapp", ServiceAccount: "users", ServiceAccountUID: "sa-uid",
 				Pod: "users-1", PodUID: "pod-uid", Node: "node-a",
 			},
 		},
 		{
 			name: "a_server_that_names_no_node", answer: change(func(_, user object) { delete(user["extra"].(object), extraNodeName) }),
-			want: identity.Claims{
+			want: ca.Claims{
 				Audience: []string{"fairlead"}, Namespace: "myapp", ServiceAccount: "users", ServiceAccountUID: "sa-uid",
 				Pod: "users-1", PodUID: "pod-uid",
 			},

@@ -13,6 +13,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/identity"
 )
 
@@ -39,7 +40,7 @@ func certManagerLayout() layout { return layout{key: "tls.key", cert: "tls.crt",
 func ownLayout() layout { return layout{key: "ca.key", cert: "ca.crt"} }
 
 // find gives the CA of the Secrets, and makes one where there is none.
-func (a *Authority) find(ctx context.Context) (*identity.CA, error) {
+func (a *Authority) find(ctx context.Context) (*ca.CA, error) {
 	plugged, err := a.secret(ctx, pluggedSecret)
 	if err != nil {
 		return nil, err
@@ -61,7 +62,7 @@ func (a *Authority) find(ctx context.Context) (*identity.CA, error) {
 
 // withFormerRoots adds the root of the CA that was made before a user brought one, as long as its Secret is there:
 // certificates below it may still be around, also after a restart.
-func (a *Authority) withFormerRoots(ctx context.Context, ca *identity.CA) (*identity.CA, error) {
+func (a *Authority) withFormerRoots(ctx context.Context, ca *ca.CA) (*ca.CA, error) {
 	own, err := a.secret(ctx, ownSecret)
 	if own == nil || err != nil {
 		return ca, err
@@ -73,7 +74,7 @@ func (a *Authority) withFormerRoots(ctx context.Context, ca *identity.CA) (*iden
 	return ca.WithRoots(former.Roots())
 }
 
-func (a *Authority) findOwn(ctx context.Context) (*identity.CA, error) {
+func (a *Authority) findOwn(ctx context.Context) (*ca.CA, error) {
 	own, err := a.secret(ctx, ownSecret)
 	if err != nil {
 		return nil, err
@@ -83,20 +84,20 @@ func (a *Authority) findOwn(ctx context.Context) (*identity.CA, error) {
 			return nil, err
 		}
 	}
-	ca, err := a.parse(own, ownLayout())
+	made, err := a.parse(own, ownLayout())
 	if err != nil {
 		fix := "delete it to have a new CA made"
-		if td, ok := errors.AsType[*identity.TrustDomainError](err); ok {
+		if td, ok := errors.AsType[*ca.TrustDomainError](err); ok {
 			fix = fmt.Sprintf("start the controller with --trust-domain %s, or %s", td.MadeFor, fix)
 		}
 		return nil, fmt.Errorf("secret %s/%s: %w: %s", a.o.Namespace, ownSecret, err, fix)
 	}
-	return ca, nil
+	return made, nil
 }
 
 // makeOwn makes the Secret with a new CA. Where another replica was faster it gives what that one made.
 func (a *Authority) makeOwn(ctx context.Context) (*corev1.Secret, error) {
-	key, cert, err := identity.GenerateCA(a.trustDomain())
+	key, cert, err := ca.Generate(a.trustDomain())
 	if err != nil {
 		return nil, err
 	}
@@ -149,17 +150,17 @@ func (a *Authority) target(name string) target {
 }
 
 // parse makes a CA of the keys of a Secret.
-func (a *Authority) parse(s *corev1.Secret, l layout) (*identity.CA, error) {
+func (a *Authority) parse(s *corev1.Secret, l layout) (*ca.CA, error) {
 	for _, key := range []string{l.cert, l.key, l.roots} {
 		if key != "" && len(s.Data[key]) == 0 {
 			there := strings.Join(slices.Sorted(maps.Keys(s.Data)), ", ")
 			return nil, fmt.Errorf("no key %s in it (there is: %s)", key, there)
 		}
 	}
-	part := func(key string) identity.PEM { return identity.PEM{Name: key, Data: s.Data[key]} }
-	m := identity.CAMaterial{Key: part(l.key), Cert: part(l.cert), Chain: part(l.chain)}
+	part := func(key string) ca.PEM { return ca.PEM{Name: key, Data: s.Data[key]} }
+	m := ca.Material{Key: part(l.key), Cert: part(l.cert), Chain: part(l.chain)}
 	if l.roots != "" {
 		m.Roots = part(l.roots)
 	}
-	return identity.NewCA(a.o.CA, m)
+	return ca.New(a.o.CA, m)
 }

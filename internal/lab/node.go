@@ -12,7 +12,7 @@ import (
 	"strconv"
 	"time"
 
-	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/ca"
 )
 
 const (
@@ -36,7 +36,7 @@ type node struct {
 	state  state
 	cfg    config
 	logger *slog.Logger
-	tokens *identity.TokenIssuer // nil in a plain lab
+	tokens *ca.TokenIssuer // nil in a plain lab
 }
 
 // meshCommands are the two programs of a sidecar.
@@ -48,11 +48,11 @@ type meshCommands struct {
 // makeTokenKey makes the key that stands for the API server's service account issuer; the control plane gets its
 // public half.
 func (n *node) makeTokenKey() error {
-	private, public, err := identity.GenerateTokenKey()
+	private, public, err := ca.GenerateTokenKey()
 	if err != nil {
 		return fmt.Errorf("token key: %w", err)
 	}
-	if n.tokens, err = identity.NewTokenIssuer(private, tokenIssuer); err != nil {
+	if n.tokens, err = ca.NewTokenIssuer(private, tokenIssuer); err != nil {
 		return err
 	}
 	return os.WriteFile(n.state.tokenKey(), public, 0o600)
@@ -70,7 +70,7 @@ func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, erro
 	if err != nil {
 		return meshCommands{}, fmt.Errorf("the control plane has not written its root certificate: %w", err)
 	}
-	token, err := n.tokens.Issue(identity.Claims{
+	token, err := n.tokens.Issue(ca.Claims{
 		Namespace: spec.key.Namespace, ServiceAccount: spec.serviceAccount, Pod: spec.key.Name, PodUID: podUID(spec.key),
 		Expires: time.Now().Add(tokenTTL),
 	})

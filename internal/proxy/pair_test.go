@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
@@ -30,7 +31,7 @@ import (
 type mesh struct {
 	t   testing.TB
 	ctx context.Context
-	ca  *identity.CA
+	ca  *ca.CA
 	ttl time.Duration // of certificates
 
 	mu   sync.Mutex
@@ -52,7 +53,7 @@ var nextAddr atomic.Uint32 // tests of a package share the loopback
 
 func newMesh(tb testing.TB) *mesh {
 	tb.Helper()
-	ca, err := identity.LoadOrCreate(tb.TempDir(), identity.CAOptions{TrustDomain: "cluster.local", Logger: slog.New(slog.DiscardHandler)})
+	ca, err := ca.LoadOrCreate(tb.TempDir(), ca.Options{TrustDomain: "cluster.local", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

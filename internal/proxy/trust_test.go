@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
@@ -29,7 +30,7 @@ import (
 // brought the file up to date.
 func TestControlTLSTrustsTheBundle(t *testing.T) {
 	root := func() []byte {
-		_, cert, err := identity.GenerateCA("cluster.local")
+		_, cert, err := ca.Generate("cluster.local")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -146,25 +147,25 @@ func sharedRoot(tb testing.TB) []byte {
 }
 
 // caOf signs for a trust domain with the given key and certificate.
-func caOf(tb testing.TB, root []byte, domain string) *identity.CA {
+func caOf(tb testing.TB, root []byte, domain string) *ca.CA {
 	tb.Helper()
 	dir := tb.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "ca.pem"), root, 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	ca, err := identity.LoadOrCreate(dir, identity.CAOptions{TrustDomain: domain, Logger: slog.New(slog.DiscardHandler)})
+	ca, err := ca.LoadOrCreate(dir, ca.Options{TrustDomain: domain, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
 	return ca
 }
 
-func certificate(tb testing.TB, ca *identity.CA, id identity.ID) *tls.Certificate {
+func certificate(tb testing.TB, ca *ca.CA, id identity.ID) *tls.Certificate {
 	tb.Helper()
 	return certificateFor(tb, ca, id, time.Hour)
 }
 
-func certificateFor(tb testing.TB, ca *identity.CA, id identity.ID, ttl time.Duration) *tls.Certificate {
+func certificateFor(tb testing.TB, ca *ca.CA, id identity.ID, ttl time.Duration) *tls.Certificate {
 	tb.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

@@ -1,6 +1,7 @@
-package identity
+package ca
 
 import (
+	"bytes"
 	"cmp"
 	"crypto"
 	"crypto/x509"
@@ -9,6 +10,8 @@ import (
 	"log/slog"
 	"slices"
 	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 // PEM is PEM text and the name that errors give it: a file, or a key of a Secret.
@@ -17,8 +20,8 @@ type PEM struct {
 	Data []byte
 }
 
-// CAMaterial is what a CA is made of, wherever it is kept.
-type CAMaterial struct {
+// Material is what a CA is made of, wherever it is kept.
+type Material struct {
 	// Key is the private key that signs: PKCS #8, SEC 1 or PKCS #1, not encrypted.
 	Key PEM
 	// Cert is the certificate of Key. Certificates above it may follow.
@@ -29,8 +32,8 @@ type CAMaterial struct {
 	Roots PEM
 }
 
-// NewCA makes a CA of m. An error names the part of m that is wrong.
-func NewCA(o CAOptions, m CAMaterial) (*CA, error) {
+// New makes a CA of m. An error names the part of m that is wrong.
+func New(o Options, m Material) (*CA, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
@@ -38,7 +41,7 @@ func NewCA(o CAOptions, m CAMaterial) (*CA, error) {
 	if err != nil {
 		return nil, m.Key.wrap(err)
 	}
-	certs, err := parseCerts(m.Cert.Data)
+	certs, err := identity.ParseCertificates(m.Cert.Data)
 	if err != nil {
 		return nil, m.Cert.wrap(err)
 	}
@@ -50,7 +53,7 @@ func NewCA(o CAOptions, m CAMaterial) (*CA, error) {
 		return nil, m.Cert.wrap(err)
 	}
 	if len(m.Chain.Data) > 0 {
-		more, err := parseCerts(m.Chain.Data)
+		more, err := identity.ParseCertificates(m.Chain.Data)
 		if err != nil {
 			return nil, m.Chain.wrap(err)
 		}
@@ -68,9 +71,9 @@ func NewCA(o CAOptions, m CAMaterial) (*CA, error) {
 	return newCA(o, key, signer, chain, roots), nil
 }
 
-// GenerateCA makes the key and the self-signed certificate of a new CA, PEM, for NewCA.
-func GenerateCA(trustDomain string) (keyPEM, certPEM []byte, err error) {
-	if err := validTrustDomain(trustDomain); err != nil {
+// Generate makes the key and the self-signed certificate of a new CA, PEM, for New.
+func Generate(trustDomain string) (keyPEM, certPEM []byte, err error) {
+	if err := identity.ValidateTrustDomain(trustDomain); err != nil {
 		return nil, nil, fmt.Errorf("new CA: %w", err)
 	}
 	key, cert, err := newRoot(trustDomain)
@@ -81,32 +84,32 @@ func GenerateCA(trustDomain string) (keyPEM, certPEM []byte, err error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("new CA: %w", err)
 	}
-	return keyPEM, encodeCerts(cert), nil
+	return keyPEM, identity.EncodeCertificates(cert), nil
 }
 
 // complete fills in the defaults.
-func (o *CAOptions) complete() error {
+func (o *Options) complete() error {
 	if o.Logger == nil {
-		return errors.New("identity: CAOptions.Logger is not set")
+		return errors.New("ca: Options.Logger is not set")
 	}
 	if o.TrustDomain == "" {
-		o.TrustDomain = DefaultTrustDomain
+		o.TrustDomain = identity.DefaultTrustDomain
 	}
 	if o.TTL == 0 {
 		o.TTL = DefaultTTL
 	}
 	if o.TTL < 0 {
-		return fmt.Errorf("identity: CAOptions.TTL %s is negative", o.TTL)
+		return fmt.Errorf("ca: Options.TTL %s is negative", o.TTL)
 	}
-	if err := validTrustDomain(o.TrustDomain); err != nil {
-		return fmt.Errorf("identity: %w", err)
+	if err := identity.ValidateTrustDomain(o.TrustDomain); err != nil {
+		return fmt.Errorf("ca: %w", err)
 	}
 	return nil
 }
 
 func (p PEM) wrap(err error) error { return fmt.Errorf("%s: %w", p.Name, err) }
 
-func (m CAMaterial) roots(certs []*x509.Certificate) ([]*x509.Certificate, error) {
+func (m Material) roots(certs []*x509.Certificate) ([]*x509.Certificate, error) {
 	if len(m.Roots.Data) == 0 {
 		roots, err := selfSignedOf(certs)
 		if err != nil {
@@ -114,7 +117,7 @@ func (m CAMaterial) roots(certs []*x509.Certificate) ([]*x509.Certificate, error
 		}
 		return roots, nil
 	}
-	roots, err := parseCerts(m.Roots.Data)
+	roots, err := identity.ParseCertificates(m.Roots.Data)
 	if err != nil {
 		return nil, m.Roots.wrap(err)
 	}
@@ -147,7 +150,7 @@ func checkSigner(c *x509.Certificate, trustDomain string, now time.Time) error {
 	if !c.IsCA {
 		return errors.New("the certificate of the private key is not a CA certificate")
 	}
-	if td := trustDomainOf(c); td != "" && td != trustDomain {
+	if td := identity.TrustDomainOf(c); td != "" && td != trustDomain {
 		return &TrustDomainError{MadeFor: td, Asked: trustDomain}
 	}
 	if now.After(c.NotAfter) {
@@ -165,6 +168,11 @@ type TrustDomainError struct{ MadeFor, Asked string }
 // Error names both.
 func (e *TrustDomainError) Error() string {
 	return fmt.Sprintf("it was made for trust domain %q, not %q", e.MadeFor, e.Asked)
+}
+
+// selfSigned reports whether c is a root. The name check comes first because it is free.
+func selfSigned(c *x509.Certificate) bool {
+	return bytes.Equal(c.RawIssuer, c.RawSubject) && c.CheckSignatureFrom(c) == nil
 }
 
 func selfSignedOf(certs []*x509.Certificate) ([]*x509.Certificate, error) {
@@ -198,7 +206,7 @@ func chainTo(roots []*x509.Certificate, signer *x509.Certificate, certs []*x509.
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
 	})
 	if err != nil {
-		return nil, explainValidity(err, time.Now())
+		return nil, identity.ExplainValidity(err, time.Now())
 	}
 	path := paths[0]
 	for _, p := range paths[1:] {
@@ -210,7 +218,7 @@ func chainTo(roots []*x509.Certificate, signer *x509.Certificate, certs []*x509.
 }
 
 // Signer describes the certificate that signs.
-func (c *CA) Signer() CertInfo { return describe(c.signer) }
+func (c *CA) Signer() identity.CertInfo { return identity.Describe(c.signer) }
 
 // RootCount is the number of certificates in Roots.
 func (c *CA) RootCount() int { return len(c.roots) }
@@ -229,14 +237,14 @@ func (c *CA) SameSigner(other *CA) bool { return c.signer.Equal(other.signer) }
 // WithRoots gives a CA that signs as c does and has its peers trust more roots as well, PEM: those of a CA that comes
 // next, or of one whose certificates are still around. Expired ones are left out.
 func (c *CA) WithRoots(rootsPEM []byte) (*CA, error) {
-	t, err := newTrust(rootsPEM)
+	roots, err := identity.ParseRoots(rootsPEM)
 	if err != nil {
 		return nil, err
 	}
 	out := *c
 	out.roots = slices.Clip(c.roots)
 	now := time.Now()
-	for _, r := range t.roots {
+	for _, r := range roots {
 		if !now.After(r.NotAfter) && !containsCert(out.roots, r) {
 			out.roots = append(out.roots, r)
 		}

@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"crypto"
@@ -17,6 +17,8 @@ import (
 	"net/url"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 const (
@@ -32,8 +34,8 @@ const (
 	minRSABits = 2048
 )
 
-// CAOptions configure LoadOrCreate and NewCA.
-type CAOptions struct {
+// Options configure LoadOrCreate and New.
+type Options struct {
 	// TrustDomain is what the CA signs for. Empty means DefaultTrustDomain. A CA made for one trust domain refuses to
 	// be loaded for another.
 	TrustDomain string
@@ -56,7 +58,7 @@ type CA struct {
 }
 
 // newCA takes parts that were found to belong together.
-func newCA(o CAOptions, key crypto.Signer, signer *x509.Certificate, chain, roots []*x509.Certificate) *CA {
+func newCA(o Options, key crypto.Signer, signer *x509.Certificate, chain, roots []*x509.Certificate) *CA {
 	return &CA{trustDomain: o.TrustDomain, ttl: o.TTL, key: key, signer: signer, chain: chain, roots: roots}
 }
 
@@ -88,12 +90,12 @@ func newRoot(trustDomain string) (crypto.Signer, *x509.Certificate, error) {
 func (c *CA) TrustDomain() string { return c.trustDomain }
 
 // Roots gives the certificates that peers must trust, PEM.
-func (c *CA) Roots() []byte { return encodeCerts(c.roots...) }
+func (c *CA) Roots() []byte { return identity.EncodeCertificates(c.roots...) }
 
 // Sign gives a certificate for id and the key of csr, PEM, followed by the intermediate where there is one. Of the
 // request only the key is used, and its signature as the proof that the caller holds the private half: names and
 // extensions in it are ignored. A ttl of 0 means the CA's default; the signer's own end is never exceeded.
-func (c *CA) Sign(csr *x509.CertificateRequest, id ID, ttl time.Duration) ([]byte, error) {
+func (c *CA) Sign(csr *x509.CertificateRequest, id identity.ID, ttl time.Duration) ([]byte, error) {
 	if err := id.Validate(); err != nil {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
@@ -107,13 +109,13 @@ func (c *CA) Sign(csr *x509.CertificateRequest, id ID, ttl time.Duration) ([]byt
 		return nil, fmt.Errorf("sign %s: %w", id, err)
 	}
 	leaf, err := c.issue(&x509.Certificate{
-		URIs:        []*url.URL{id.uri()},
+		URIs:        []*url.URL{id.URI()},
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}, csr.PublicKey, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", id, err)
 	}
-	return encodeCerts(append([]*x509.Certificate{leaf}, c.chain...)...), nil
+	return identity.EncodeCertificates(append([]*x509.Certificate{leaf}, c.chain...)...), nil
 }
 
 func acceptableKey(key any) error {
@@ -184,7 +186,7 @@ func (c *CA) IssueServer(names []string, ttl time.Duration) (*tls.Certificate, e
 	if err != nil {
 		return nil, fmt.Errorf("server certificate for %q: %w", names, err)
 	}
-	return tlsCertificate(key, append([]*x509.Certificate{leaf}, c.chain...)), nil
+	return identity.TLSCertificate(key, append([]*x509.Certificate{leaf}, c.chain...)), nil
 }
 
 // ServerConfig gives the TLS settings of a server that is reached by the given names. Its certificate is made at the
@@ -199,7 +201,7 @@ func ServerConfig(current func() *CA, names ...string) *tls.Config {
 	s := &serverCertificate{current: current, names: names}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
-		NextProtos:             []string{ALPNH2},
+		NextProtos:             []string{identity.ALPNH2},
 		SessionTicketsDisabled: true,
 		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return s.get() },
 	}
@@ -237,14 +239,6 @@ func (s *serverCertificate) get() (*tls.Certificate, error) {
 
 // halfLife gives the middle between now and end. NotBefore is of no use here: it is backdated.
 func halfLife(now, end time.Time) time.Time { return now.Add(end.Sub(now) / 2) }
-
-func tlsCertificate(key crypto.PrivateKey, chain []*x509.Certificate) *tls.Certificate {
-	cert := &tls.Certificate{PrivateKey: key, Leaf: chain[0]}
-	for _, c := range chain {
-		cert.Certificate = append(cert.Certificate, c.Raw)
-	}
-	return cert
-}
 
 // stamp writes a time the way messages show it.
 func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }

@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"bytes"
@@ -20,13 +20,15 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newTestCA(tb testing.TB) *CA {
 	tb.Helper()
-	ca, err := LoadOrCreate(tb.TempDir(), CAOptions{Logger: quiet()})
+	ca, err := LoadOrCreate(tb.TempDir(), Options{Logger: quiet()})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -50,18 +52,18 @@ func newCSR(tb testing.TB, template *x509.CertificateRequest) (*x509.Certificate
 	return csr, key
 }
 
-func sign(tb testing.TB, ca *CA, id ID, ttl time.Duration) *tls.Certificate {
+func sign(tb testing.TB, ca *CA, id identity.ID, ttl time.Duration) *tls.Certificate {
 	tb.Helper()
 	csr, key := newCSR(tb, &x509.CertificateRequest{})
 	chain, err := ca.Sign(csr, id, ttl)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	certs, err := parseCerts(chain)
+	certs, err := identity.ParseCertificates(chain)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return tlsCertificate(key, certs)
+	return identity.TLSCertificate(key, certs)
 }
 
 func TestLoadOrCreateGivesEveryoneTheSameCA(t *testing.T) {
@@ -70,7 +72,7 @@ func TestLoadOrCreateGivesEveryoneTheSameCA(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range roots {
 		wg.Go(func() {
-			ca, err := LoadOrCreate(dir, CAOptions{Logger: quiet()})
+			ca, err := LoadOrCreate(dir, Options{Logger: quiet()})
 			if err != nil {
 				t.Error(err)
 				return
@@ -102,7 +104,7 @@ func TestLoadOrCreateGivesEveryoneTheSameCA(t *testing.T) {
 
 func TestLoadOrCreateRefuses(t *testing.T) {
 	good := t.TempDir()
-	if _, err := LoadOrCreate(good, CAOptions{Logger: quiet()}); err != nil {
+	if _, err := LoadOrCreate(good, Options{Logger: quiet()}); err != nil {
 		t.Fatal(err)
 	}
 	pair, err := os.ReadFile(filepath.Join(good, caFile))
@@ -133,7 +135,7 @@ func TestLoadOrCreateRefuses(t *testing.T) {
 			if err := os.WriteFile(path, tc.data, tc.mode); err != nil {
 				t.Fatal(err)
 			}
-			_, err := LoadOrCreate(dir, CAOptions{TrustDomain: tc.td, Logger: quiet()})
+			_, err := LoadOrCreate(dir, Options{TrustDomain: tc.td, Logger: quiet()})
 			wantError(t, err, tc.err)
 			after, err := os.ReadFile(path)
 			if err != nil || !bytes.Equal(after, tc.data) {
@@ -146,12 +148,12 @@ func TestLoadOrCreateRefuses(t *testing.T) {
 func TestCAOfTheTrustDomainExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
-		ca, err := LoadOrCreate(dir, CAOptions{Logger: quiet()})
+		ca, err := LoadOrCreate(dir, Options{Logger: quiet()})
 		if err != nil {
 			t.Fatal(err)
 		}
 		csr, _ := newCSR(t, &x509.CertificateRequest{})
-		id := ID{"cluster.local", "a", "b"}
+		id := identity.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}
 		time.Sleep(rootTTL - time.Hour)
 		last := sign(t, ca, id, 24*time.Hour)
 		if got := last.Leaf.NotAfter; !got.Equal(ca.signer.NotAfter) {
@@ -160,7 +162,7 @@ func TestCAOfTheTrustDomainExpires(t *testing.T) {
 		time.Sleep(2 * time.Hour)
 		_, err = ca.Sign(csr, id, 0)
 		wantError(t, err, "the CA certificate expired at")
-		_, err = LoadOrCreate(dir, CAOptions{Logger: quiet()})
+		_, err = LoadOrCreate(dir, Options{Logger: quiet()})
 		wantError(t, err, "the CA certificate expired at")
 	})
 }
@@ -172,11 +174,11 @@ func TestSignIgnoresNamesInTheRequest(t *testing.T) {
 		DNSNames: []string{"controller.example"},
 		URIs:     []*url.URL{{Scheme: "spiffe", Host: "cluster.local", Path: "/ns/other/sa/root"}},
 	})
-	chain, err := ca.Sign(csr, ID{"cluster.local", "myapp", "users"}, 0)
+	chain, err := ca.Sign(csr, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "users"}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	certs, err := parseCerts(chain)
+	certs, err := identity.ParseCertificates(chain)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -214,7 +216,7 @@ func TestSignIgnoresNamesInTheRequest(t *testing.T) {
 
 func TestSignRefuses(t *testing.T) {
 	ca := newTestCA(t)
-	good := ID{"cluster.local", "a", "b"}
+	good := identity.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}
 	csr, _ := newCSR(t, &x509.CertificateRequest{})
 	forged := *csr
 	forged.Signature = append([]byte(nil), csr.Signature...)
@@ -234,14 +236,14 @@ func TestSignRefuses(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		csr  *x509.CertificateRequest
-		id   ID
+		id   identity.ID
 		ttl  time.Duration
 		err  string
 	}{
 		{name: "no_proof_of_possession", csr: &forged, id: good, err: "not signed with the key in it"},
 		{name: "a_short_rsa_key", csr: short, id: good, err: "1024 bits is too short"},
-		{name: "another_trust_domain", csr: csr, id: ID{"other", "a", "b"}, err: `signs for trust domain "cluster.local"`},
-		{name: "an_invalid_id", csr: csr, id: ID{"cluster.local", "a/sa/x", "b"}, err: "is not allowed"},
+		{name: "another_trust_domain", csr: csr, id: identity.ID{TrustDomain: "other", Namespace: "a", ServiceAccount: "b"}, err: `signs for trust domain "cluster.local"`},
+		{name: "an_invalid_id", csr: csr, id: identity.ID{TrustDomain: "cluster.local", Namespace: "a/sa/x", ServiceAccount: "b"}, err: "is not allowed"},
 		{name: "a_negative_ttl", csr: csr, id: good, ttl: -time.Second, err: "negative"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -258,24 +260,18 @@ func TestCAWithIntermediateSendsItWithTheLeaf(t *testing.T) {
 	root := newTestCA(t)
 	dir := t.TempDir()
 	writeIntermediate(t, dir, root)
-	ca, err := LoadOrCreate(dir, CAOptions{Logger: quiet()})
+	ca, err := LoadOrCreate(dir, Options{Logger: quiet()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(ca.Roots(), root.Roots()) {
 		t.Error("the intermediate is among the roots, or the root is not")
 	}
-	cert := sign(t, ca, ID{"cluster.local", "a", "b"}, 0)
+	cert := sign(t, ca, identity.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}, 0)
 	if len(cert.Certificate) != 2 {
 		t.Fatalf("%d certificates in the chain, want leaf and intermediate", len(cert.Certificate))
 	}
-	tr, err := newTrust(ca.Roots())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := tr.verify(chainOf(cert), x509.ExtKeyUsageServerAuth); err != nil {
-		t.Error(err)
-	}
+	verify(t, ca.Roots(), cert)
 }
 
 // writeIntermediate puts a ca.pem into dir whose signer is an intermediate below root.
@@ -301,7 +297,7 @@ func writeIntermediate(tb testing.TB, dir string, root *CA) {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	data = append(data, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})...)
+	data = append(data, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})...)
 	data = append(data, root.Roots()...)
 	if err := os.WriteFile(filepath.Join(dir, caFile), data, 0o600); err != nil {
 		tb.Fatal(err)
@@ -324,7 +320,7 @@ func TestServerConfigRenewsItsCertificate(t *testing.T) {
 					t.Errorf("verify for %s: %v", name, err)
 				}
 			}
-			if _, err := certID(cert.Leaf); err == nil {
+			if id := identity.Describe(cert.Leaf).ID; id != "" {
 				t.Error("the server certificate is a workload identity")
 			}
 			return cert.Leaf.SerialNumber.String()

@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"crypto"
@@ -17,6 +17,8 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	"github.com/go-jose/go-jose/v4/jwt"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 const (
@@ -46,8 +48,8 @@ type Claims struct {
 }
 
 // ID gives the SPIFFE ID of the token's service account in a trust domain.
-func (c Claims) ID(trustDomain string) ID {
-	return ID{TrustDomain: trustDomain, Namespace: c.Namespace, ServiceAccount: c.ServiceAccount}
+func (c Claims) ID(trustDomain string) identity.ID {
+	return identity.ID{TrustDomain: trustDomain, Namespace: c.Namespace, ServiceAccount: c.ServiceAccount}
 }
 
 // privateClaims is the "kubernetes.io" claim.

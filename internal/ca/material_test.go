@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"bytes"
@@ -13,6 +13,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 // below makes an intermediate of parent, and the CA that signs with it.
@@ -39,15 +41,15 @@ func below(tb testing.TB, parent *CA, name string) *CA {
 }
 
 // material writes a CA the way Istio's cacerts Secret has it.
-func material(tb testing.TB, ca *CA) CAMaterial {
+func material(tb testing.TB, ca *CA) Material {
 	tb.Helper()
 	key, err := encodeKey(ca.key)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return CAMaterial{
-		Key: PEM{"ca-key.pem", key}, Cert: PEM{"ca-cert.pem", encodeCerts(ca.signer)},
-		Chain: PEM{"cert-chain.pem", encodeCerts(ca.chain...)}, Roots: PEM{"root-cert.pem", ca.Roots()},
+	return Material{
+		Key: PEM{"ca-key.pem", key}, Cert: PEM{"ca-cert.pem", identity.EncodeCertificates(ca.signer)},
+		Chain: PEM{"cert-chain.pem", identity.EncodeCertificates(ca.chain...)}, Roots: PEM{"root-cert.pem", ca.Roots()},
 	}
 }
 
@@ -63,21 +65,15 @@ func TestNewCASendsTheWholeChain(t *testing.T) {
 		{"root", root, 0}, {"intermediate", upper, 1}, {"intermediate_of_an_intermediate", lower, 2},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			ca, err := NewCA(CAOptions{Logger: quiet()}, material(t, tc.ca))
+			ca, err := New(Options{Logger: quiet()}, material(t, tc.ca))
 			if err != nil {
 				t.Fatal(err)
 			}
-			cert := sign(t, ca, ID{"cluster.local", "a", "b"}, 0)
+			cert := sign(t, ca, identity.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}, 0)
 			if got := len(cert.Certificate) - 1; got != tc.sent {
 				t.Errorf("%d certificates behind the leaf, want %d", got, tc.sent)
 			}
-			tr, err := newTrust(root.Roots())
-			if err != nil {
-				t.Fatal(err)
-			}
-			if _, err := tr.verify(chainOf(cert), x509.ExtKeyUsageServerAuth); err != nil {
-				t.Error(err)
-			}
+			verify(t, root.Roots(), cert)
 			if ca.Signer().Serial != tc.ca.Signer().Serial || !ca.SameSigner(tc.ca) || ca.RootCount() != 1 {
 				t.Errorf("signer %s with %d roots, want %s with 1", ca.Signer().Serial, ca.RootCount(), tc.ca.Signer().Serial)
 			}
@@ -86,24 +82,24 @@ func TestNewCASendsTheWholeChain(t *testing.T) {
 }
 
 func TestNewCAOfGeneratedParts(t *testing.T) {
-	key, cert, err := GenerateCA("mesh.example")
+	key, cert, err := Generate("mesh.example")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := CAMaterial{Key: PEM{"ca.key", key}, Cert: PEM{"ca.crt", cert}}
-	ca, err := NewCA(CAOptions{TrustDomain: "mesh.example", Logger: quiet()}, m)
+	m := Material{Key: PEM{"ca.key", key}, Cert: PEM{"ca.crt", cert}}
+	ca, err := New(Options{TrustDomain: "mesh.example", Logger: quiet()}, m)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if !bytes.Equal(ca.Roots(), cert) {
 		t.Error("the certificate is not its own root")
 	}
-	_, err = NewCA(CAOptions{Logger: quiet()}, m)
+	_, err = New(Options{Logger: quiet()}, m)
 	wantError(t, err, `ca.crt: it was made for trust domain "mesh.example", not "cluster.local"`)
 	if td, ok := errors.AsType[*TrustDomainError](err); !ok || td.MadeFor != "mesh.example" {
 		t.Errorf("error %v, want a TrustDomainError", err)
 	}
-	if _, _, err = GenerateCA("NO"); err == nil {
+	if _, _, err = Generate("NO"); err == nil {
 		t.Error("a CA for a trust domain that is none")
 	}
 }
@@ -140,7 +136,7 @@ func TestNewCATakesKeysOfEveryForm(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			m := material(t, ca)
 			m.Key.Data = tc.key
-			_, err := NewCA(CAOptions{Logger: quiet()}, m)
+			_, err := New(Options{Logger: quiet()}, m)
 			if tc.err != "" {
 				wantError(t, err, tc.err)
 			} else if err != nil {
@@ -154,29 +150,29 @@ func TestNewCARefuses(t *testing.T) {
 	root := newTestCA(t)
 	upper := below(t, root, "upper")
 	lower := below(t, upper, "lower")
-	leaf := sign(t, root, ID{"cluster.local", "a", "b"}, 0)
+	leaf := sign(t, root, identity.ID{TrustDomain: "cluster.local", Namespace: "a", ServiceAccount: "b"}, 0)
 	for _, tc := range []struct {
 		name   string
-		change func(*CAMaterial)
+		change func(*Material)
 		err    string
 	}{
-		{"no_certificate", func(m *CAMaterial) { m.Cert.Data = nil }, "ca-cert.pem: no PEM block of type CERTIFICATE"},
-		{"no_key", func(m *CAMaterial) { m.Key.Data = nil }, `ca-key.pem: no PEM block of type "PRIVATE KEY"`},
-		{"a_broken_chain", func(m *CAMaterial) { m.Chain.Data = []byte("x") }, "cert-chain.pem: no PEM block"},
-		{"broken_roots", func(m *CAMaterial) { m.Roots.Data = []byte("x") }, "root-cert.pem: no PEM block"},
-		{"a_root_that_is_no_CA", func(m *CAMaterial) { m.Roots.Data = encodeCerts(leaf.Leaf) }, "root-cert.pem: certificate 1 () is not a CA certificate"},
-		{"a_gap_in_the_chain", func(m *CAMaterial) { m.Chain.Data = nil }, "ca-cert.pem: the CA certificate does not chain to a root of root-cert.pem: x509: "},
-		{"no_root_at_all", func(m *CAMaterial) { m.Roots.Data = nil }, "ca-cert.pem: no self-signed certificate"},
-		{"another_root", func(m *CAMaterial) { m.Roots.Data = newTestCA(t).Roots() }, "does not chain to a root of root-cert.pem"},
+		{"no_certificate", func(m *Material) { m.Cert.Data = nil }, "ca-cert.pem: no PEM block of type CERTIFICATE"},
+		{"no_key", func(m *Material) { m.Key.Data = nil }, `ca-key.pem: no PEM block of type "PRIVATE KEY"`},
+		{"a_broken_chain", func(m *Material) { m.Chain.Data = []byte("x") }, "cert-chain.pem: no PEM block"},
+		{"broken_roots", func(m *Material) { m.Roots.Data = []byte("x") }, "root-cert.pem: no PEM block"},
+		{"a_root_that_is_no_CA", func(m *Material) { m.Roots.Data = identity.EncodeCertificates(leaf.Leaf) }, "root-cert.pem: certificate 1 () is not a CA certificate"},
+		{"a_gap_in_the_chain", func(m *Material) { m.Chain.Data = nil }, "ca-cert.pem: the CA certificate does not chain to a root of root-cert.pem: x509: "},
+		{"no_root_at_all", func(m *Material) { m.Roots.Data = nil }, "ca-cert.pem: no self-signed certificate"},
+		{"another_root", func(m *Material) { m.Roots.Data = newTestCA(t).Roots() }, "does not chain to a root of root-cert.pem"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			m := material(t, lower)
 			tc.change(&m)
-			_, err := NewCA(CAOptions{Logger: quiet()}, m)
+			_, err := New(Options{Logger: quiet()}, m)
 			wantError(t, err, tc.err)
 		})
 	}
-	_, err := NewCA(CAOptions{}, material(t, root))
+	_, err := New(Options{}, material(t, root))
 	wantError(t, err, "Logger is not set")
 }
 
@@ -185,7 +181,7 @@ func TestWithRoots(t *testing.T) {
 		ca, other, old := newTestCA(t), newTestCA(t), newTestCA(t)
 		intermediate := below(t, old, "short") // an hour
 		time.Sleep(2 * time.Hour)
-		more := bytes.Join([][]byte{other.Roots(), ca.Roots(), encodeCerts(intermediate.signer)}, nil)
+		more := bytes.Join([][]byte{other.Roots(), ca.Roots(), identity.EncodeCertificates(intermediate.signer)}, nil)
 		both, err := ca.WithRoots(more)
 		if err != nil {
 			t.Fatal(err)

@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"crypto/ecdsa"

@@ -1,4 +1,4 @@
-package identity
+package ca
 
 import (
 	"bytes"
@@ -12,11 +12,15 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
 )
 
 // caFile holds the private key and the certificates together: one file is replaced by one rename, so key and
 // certificate can never be of different generations.
 const caFile = "ca.pem"
+
+const pemPrivateKey = "PRIVATE KEY"
 
 // loosePermissions are the bits a CA file must not have: anything for others, and writing for the group.
 const loosePermissions fs.FileMode = 0o027
@@ -24,7 +28,7 @@ const loosePermissions fs.FileMode = 0o027
 // LoadOrCreate reads the CA from ca.pem in dir and makes a new root there when the file does not exist. The file is
 // made with mode 0600 under a temporary name and linked into place, so of several processes that start at once all
 // get the same CA. A file that exists and is not usable is an error, never replaced.
-func LoadOrCreate(dir string, o CAOptions) (*CA, error) {
+func LoadOrCreate(dir string, o Options) (*CA, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
@@ -39,7 +43,7 @@ func LoadOrCreate(dir string, o CAOptions) (*CA, error) {
 	return load(path, o)
 }
 
-func load(path string, o CAOptions) (*CA, error) {
+func load(path string, o Options) (*CA, error) {
 	data, err := readPrivate(path)
 	if err != nil {
 		return nil, fmt.Errorf("load CA: %w", err)
@@ -48,7 +52,7 @@ func load(path string, o CAOptions) (*CA, error) {
 	if err != nil {
 		return nil, fmt.Errorf("load CA %s: %w", path, err)
 	}
-	certs, err := parseCerts(data)
+	certs, err := identity.ParseCertificates(data)
 	if err != nil {
 		return nil, fmt.Errorf("load CA %s: %w", path, err)
 	}
@@ -62,7 +66,7 @@ func load(path string, o CAOptions) (*CA, error) {
 
 // caOfOneFile finds out which certificate is what. The signer is the certificate of the key, the roots are the
 // self-signed ones.
-func caOfOneFile(o CAOptions, key crypto.Signer, certs []*x509.Certificate) (*CA, error) {
+func caOfOneFile(o Options, key crypto.Signer, certs []*x509.Certificate) (*CA, error) {
 	signer, err := findSigner(key, certs)
 	if err != nil {
 		return nil, err
@@ -149,7 +153,7 @@ func encodeKey(key crypto.Signer) ([]byte, error) {
 }
 
 // create makes a root and puts it at path unless another process was faster, which is not an error.
-func create(path string, o CAOptions) error {
+func create(path string, o Options) error {
 	key, cert, err := newRoot(o.TrustDomain)
 	if err != nil {
 		return err
@@ -158,7 +162,7 @@ func create(path string, o CAOptions) error {
 	if err != nil {
 		return err
 	}
-	data = append(data, encodeCerts(cert)...)
+	data = append(data, identity.EncodeCertificates(cert)...)
 	dir := filepath.Dir(path)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return err
