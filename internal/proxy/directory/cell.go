@@ -101,9 +101,12 @@ type Reached struct {
 
 // The values of package lb with what this package attaches to an endpoint.
 type (
+	// Endpoint is one address that can be called.
 	Endpoint = lb.Endpoint[*Reached]
-	Picker   = lb.Picker[*Reached]
-	Choice   = lb.Choice[*Reached]
+	// Picker chooses among endpoints.
+	Picker = lb.Picker[*Reached]
+	// Choice is what a picker has chosen, and why.
+	Choice = lb.Choice[*Reached]
 )
 
 // pickerOf gives the picker of a backend, nil where there is none.

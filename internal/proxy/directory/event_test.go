@@ -49,8 +49,11 @@ func TestEvents(t *testing.T) {
 	apply(own("in/myapp/strict"))
 	apply(&plan.Workload{IP: ip, Key: model.Key{Namespace: "myapp", Name: "before"}, Inbound: "in/myapp/before"})
 	want := []Event{
-		{Kind: InboundNamed, Inbound: "in/myapp/orders"}, {Kind: GlobalChanged, Global: global}, {Kind: TrustChanged, Trust: trust},
-		{Kind: PolicyChanged}, {Kind: InboundNamed, Inbound: "in/myapp/strict"},
+		{Kind: InboundNamed, Inbound: "in/myapp/orders"},
+		{Kind: GlobalChanged, Global: global},
+		{Kind: TrustChanged, Trust: trust},
+		{Kind: PolicyChanged},
+		{Kind: InboundNamed, Inbound: "in/myapp/strict"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
