@@ -31,6 +31,9 @@ const (
 	RoundRobin
 	Random
 	Passthrough
+	// RingHash and Maglev send calls that are alike to one endpoint. What makes calls alike is HashKey's.
+	RingHash
+	Maglev
 )
 
 // String gives Istio's spelling.
@@ -46,6 +49,10 @@ func (k LBKind) String() string {
 		return "RANDOM"
 	case Passthrough:
 		return "PASSTHROUGH"
+	case RingHash:
+		return "RING_HASH"
+	case Maglev:
+		return "MAGLEV"
 	}
 	return "invalid"
 }

@@ -13,6 +13,9 @@ import (
 type Options struct {
 	// Kind is the algorithm; LBUnset means LeastRequest. It says nothing where Client is valid.
 	Kind model.LBKind
+	// TableSize is that of a hash table: at least as many places of a ring (0 = 1024), or exactly as many of a Maglev table, a
+	// prime number (0 = 65537).
+	TableSize uint32
 	// Proximity limits the endpoints to those near Here, or prefers them.
 	Proximity model.Proximity
 	Here      Place
@@ -40,6 +43,8 @@ type tier[A any] struct {
 type Info struct {
 	// Tried are the addresses to which the call went in vain.
 	Tried []netip.AddrPort
+	// Hash says which calls are alike, for policies that send those to one endpoint: see HashOf. 0 is like no other.
+	Hash uint64
 }
 
 // Choice is what a picker decided.

@@ -121,7 +121,7 @@ func TestPickAvoids(t *testing.T) {
 			return nil
 		}, []int{2}},
 	}
-	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+	for _, kind := range everyKind {
 		for _, tt := range tests {
 			t.Run(fmt.Sprint(tt.name, "/", kind), func(t *testing.T) {
 				es := endpoints(1, 1, 1)
@@ -196,10 +196,13 @@ func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
 	}
 }
 
+// everyKind are the algorithms.
+var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest, model.RingHash, model.Maglev}
+
 func TestPickAllocatesNothing(t *testing.T) {
-	for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+	for _, kind := range everyKind {
 		p := NewPicker(Options{Kind: kind}, endpoints(1, 2, 3))
-		fresh, tried := &Info{}, triedInfo(p.All()[:1])
+		fresh, tried := &Info{Hash: 7}, triedInfo(p.All()[:1])
 		if n := testing.AllocsPerRun(100, func() { p.Pick(fresh); p.Pick(tried) }); n != 0 {
 			t.Errorf("%v: %v allocations per pick, want 0", kind, n)
 		}
@@ -208,7 +211,7 @@ func TestPickAllocatesNothing(t *testing.T) {
 
 func BenchmarkPick(b *testing.B) {
 	for _, n := range []int{10, 10000} {
-		for _, kind := range []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest} {
+		for _, kind := range everyKind {
 			b.Run(fmt.Sprintf("endpoints=%d/%v", n, kind), func(b *testing.B) {
 				weights := make([]uint32, n)
 				for i := range weights {
@@ -218,6 +221,7 @@ func BenchmarkPick(b *testing.B) {
 				info := &Info{}
 				b.ReportAllocs()
 				for b.Loop() {
+					info.Hash += 1 << 40
 					p.Pick(info)
 				}
 			})

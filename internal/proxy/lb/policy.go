@@ -33,6 +33,10 @@ func designOf(o *Options) design {
 		return design{newRoundRobin, nil}
 	case model.Random:
 		return design{newRandom, nil}
+	case model.RingHash:
+		return design{ringOf(o.TableSize), byAddress}
+	case model.Maglev:
+		return design{maglevOf(o.TableSize), byAddress}
 	case model.LBUnset, model.LeastRequest, model.Passthrough:
 	}
 	return design{newLeastRequest, nil}

@@ -1,0 +1,61 @@
+package lb
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+const (
+	defaultRing = 1024
+	// maxRing bounds the memory of a ring, at 8 bytes a place; the bound is Envoy's.
+	maxRing = 8 << 20
+	// indexBits of a place say whose it is, the others where: as many candidates have places.
+	indexBits = 20
+	indexMask = 1<<indexBits - 1
+)
+
+// ring is consistent hashing (Karger et al. 1997): each candidate has places on a circle, as many as it weighs, and a call
+// goes to the next place behind its hash.
+type ring []uint64 // ascending places
+
+func ringOf(size uint32) func([]*Host) policy {
+	return func(candidates []*Host) policy {
+		r := newRing(candidates, float64(cmp.Or(size, defaultRing)))
+		return &hashed{n: len(candidates), find: r.find}
+	}
+}
+
+// newRing builds a ring of at least size places. Envoy's has as many places for two candidates as for a thousand, so that
+// each gets more when one goes, and takes calls from others by that. Here a candidate has size places while there are few,
+// and above that fewer by the root of their number only: what moves needlessly is below 3 %.
+func newRing(candidates []*Host, size float64) ring {
+	candidates = candidates[:min(len(candidates), indexMask+1)]
+	each, largest := weights(candidates)
+	scale := size * math.Sqrt(min(fewCandidates/float64(len(each)), 1))
+	total := 0.0
+	for _, w := range each {
+		total += w / largest
+	}
+	scale = min(max(scale, size/total), maxRing/total)
+	r := make(ring, 0, int(scale*total)+len(each))
+	for i, w := range each {
+		from := hostHash(candidates[i], 0)
+		for n := range uint64(math.Ceil(scale * (w / largest))) {
+			r = append(r, mix(from+n)&^indexMask|uint64(i))
+		}
+	}
+	slices.Sort(r)
+	return r
+}
+
+// fewCandidates is up to how many candidates each has all its places.
+const fewCandidates = 16
+
+func (r ring) find(hash uint64) int {
+	i, _ := slices.BinarySearch(r, hash)
+	if i == len(r) {
+		i = 0
+	}
+	return int(r[i] & indexMask)
+}
