@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 
+	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 )
@@ -12,6 +13,9 @@ import (
 func failureOutcome(err error) lb.OutcomeKind {
 	if errors.Is(err, errTimeout) {
 		return lb.TimedOut
+	}
+	if errors.Is(err, h2.ErrPeerSilent) {
+		return lb.Refused // as gone as if it did not answer to a connection
 	}
 	failed := asTry(err)
 	if failed == nil {

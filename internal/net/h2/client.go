@@ -92,6 +92,7 @@ func (c *Client) Open() (*Stream, error) {
 		return nil, unsent(ErrTooManyStreams)
 	}
 	cn.active++
+	cn.hasten()
 	s, ok := cn.pool.streams.Get().(*Stream)
 	if !ok {
 		s = new(Stream)

@@ -76,6 +76,7 @@ type conn struct {
 	timer    *time.Timer
 	silent   bool // nothing was received between the last two ticks
 	pinging  bool
+	hastened bool // the next look comes after ProbeAfter
 	pingedAt time.Time
 	lastSeen uint32 // received at the last tick
 	// idleSince is when a look first found no stream running, none having come since it was idleMark.

@@ -58,12 +58,13 @@ var (
 	// ErrUpgradeIgnored: an upgrade was asked for over extended CONNECT and the answer is a plain success, which
 	// RFC 8441 cannot express to this peer.
 	ErrUpgradeIgnored = errors.New("h2: upgrade ignored with a 2xx, which extended CONNECT cannot carry")
+	// ErrPeerSilent: nothing came from the peer any more, not even the answer to a PING.
+	ErrPeerSilent = errors.New("h2: peer did not answer PING")
 	// ErrBodyLength: the body written is not as long as the head declared.
 	ErrBodyLength = errors.New("h2: body does not match the declared content-length")
 
-	errMisuse     = errors.New("h2: message written out of order (head first, nothing after End)")
-	errShort      = errors.New("h2: stream reset: no memory for a body that is not read")
-	errPeerSilent = errors.New("h2: peer did not answer PING")
+	errMisuse = errors.New("h2: message written out of order (head first, nothing after End)")
+	errShort  = errors.New("h2: stream reset: no memory for a body that is not read")
 )
 
 // ResetError is the end of one stream before its time.

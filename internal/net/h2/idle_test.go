@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"bytes"
 	"io"
 	"net"
 	"testing"
@@ -9,6 +10,8 @@ import (
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // TestServerEndsIdleConnections is a client that stops at some point. What it is not sent is not waited for.
@@ -72,3 +75,78 @@ func TestServerEndsIdleConnections(t *testing.T) {
 type writerFunc func([]byte) (int, error)
 
 func (w writerFunc) Write(p []byte) (int, error) { return w(p) }
+
+// TestClientGivesUpBlackHole is a peer that vanishes under a request, and one that is merely slow to answer it.
+func TestClientGivesUpBlackHole(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		alive bool // answers pings
+		// rest is how long the connection carries nothing before the request.
+		rest     time.Duration
+		from, to time.Duration
+	}{
+		{"vanished", false, 0, 3 * time.Second, 5 * time.Second},
+		{"vanished_while_at_rest", false, time.Hour, 3 * time.Second, 5 * time.Second},
+		{"slow", true, 0, time.Hour, time.Hour},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ours, theirs := net.Pipe()
+				c := NewClient(ours, Options{ProbeAfter: time.Second, PingTimeout: 3 * time.Second})
+				go c.Run(t.Context())
+				said := make(chan []byte, 100) // a pipe has no buffer, and both sides write first
+				go func() {
+					for b := range said {
+						theirs.Write(b)
+					}
+				}()
+				go func() {
+					defer close(said)
+					f := http2.NewFramer(writerFunc(func(p []byte) (int, error) { said <- bytes.Clone(p); return len(p), nil }), theirs)
+					io.ReadFull(theirs, make([]byte, len(http2.ClientPreface)))
+					f.WriteSettings()
+					asked := false
+					for {
+						frame, err := f.ReadFrame()
+						if err != nil {
+							return
+						}
+						_, headers := frame.(*http2.HeadersFrame)
+						asked = asked || headers
+						switch frame := frame.(type) {
+						case *http2.SettingsFrame:
+							if !frame.IsAck() {
+								f.WriteSettingsAck()
+							}
+						case *http2.PingFrame:
+							if tt.alive || !asked {
+								f.WritePing(true, frame.Data)
+							}
+						}
+					}
+				}()
+				time.Sleep(tt.rest)
+				start := time.Now()
+				x, err := c.Open()
+				if err != nil {
+					t.Fatal(err)
+				}
+				giveUp := time.AfterFunc(time.Hour, func() { x.Abort(io.EOF) })
+				var req httpx.Request
+				req.Method, req.Scheme, req.Authority, req.Path = []byte("GET"), []byte("http"), []byte("a"), []byte("/")
+				if err := x.Send(&req); err != nil {
+					t.Fatal(err)
+				}
+				x.End(nil)
+				var resp httpx.Response
+				err = x.Receive(&resp)
+				if took := time.Since(start); err == nil || took < tt.from || took > tt.to {
+					t.Errorf("ended after %s (%v), want %s to %s", took, err, tt.from, tt.to)
+				}
+				giveUp.Stop()
+				x.Close()
+				theirs.Close()
+			})
+		})
+	}
+}

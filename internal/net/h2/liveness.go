@@ -8,6 +8,9 @@ func (c *conn) startTimer() {
 	c.lastSeen = c.received.Load()
 	c.wg.Add(1)
 	c.timer = time.AfterFunc(c.opts.PingAfter, c.tick)
+	if c.active > 0 {
+		c.hasten()
+	}
 }
 
 // stopTimer ends it. mu is held.
@@ -41,7 +44,7 @@ func (c *conn) tick() {
 	case !c.silent:
 		c.pinging = false
 	case c.pinging && time.Since(c.pingedAt) >= c.opts.PingTimeout:
-		c.fail(errPeerSilent)
+		c.fail(ErrPeerSilent)
 		c.dead = true
 		c.mu.Unlock()
 		c.nc.Close()
@@ -60,6 +63,9 @@ func (c *conn) tick() {
 		return
 	}
 	next := c.opts.PingAfter
+	if c.hastened = c.active > 0 && c.opts.ProbeAfter < next; c.hastened {
+		next = c.opts.ProbeAfter
+	}
 	if c.pinging {
 		next = min(next, c.opts.PingTimeout)
 	}
@@ -80,7 +86,7 @@ func (c *conn) endIdle() bool {
 	switch idle := now.Sub(c.idleSince); {
 	case c.server == nil || c.active > 0:
 	case !c.peer.known && idle >= greetingTimeout:
-		c.fail(errPeerSilent)
+		c.fail(ErrPeerSilent)
 		c.dead = true
 		c.mu.Unlock()
 		c.nc.Close()
@@ -110,4 +116,14 @@ func (c *conn) probe() {
 	if c.timer != nil && c.timer.Stop() {
 		c.timer.Reset(c.opts.PingTimeout)
 	}
+}
+
+// hasten has the connection looked at sooner, now that a request is under way. mu is held.
+func (c *conn) hasten() {
+	if c.hastened || c.pinging || c.timer == nil || c.opts.ProbeAfter >= c.opts.PingAfter || !c.timer.Stop() {
+		return
+	}
+	c.hastened = true
+	c.lastSeen = c.received.Load()
+	c.timer.Reset(c.opts.ProbeAfter)
 }

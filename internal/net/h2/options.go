@@ -37,6 +37,9 @@ type Options struct {
 	// PingAfter is how long a connection with open streams may be silent before it is probed (10 s, negative for
 	// never); PingTimeout is how long the peer has to send anything at all then (5 s).
 	PingAfter, PingTimeout time.Duration
+	// ProbeAfter takes the place of PingAfter while a Client has requests under way; 0 means PingAfter. Servers of others
+	// may take frequent pings for an attack.
+	ProbeAfter time.Duration
 	// IdleTimeout ends a server's connection that carried no stream for so long, to the next look (see PingAfter), as
 	// Shutdown does; 0 for never. A client that has not even begun is given up after a minute.
 	IdleTimeout time.Duration
@@ -60,6 +63,9 @@ func (o Options) withDefaults() Options {
 	o.MaxHeaderList = orDefault(o.MaxHeaderList, defaultMaxHeaderList)
 	if o.PingAfter == 0 {
 		o.PingAfter = defaultPingAfter
+	}
+	if o.ProbeAfter == 0 {
+		o.ProbeAfter = o.PingAfter
 	}
 	if o.PingTimeout <= 0 {
 		o.PingTimeout = defaultPingTimeout

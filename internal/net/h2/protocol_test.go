@@ -558,7 +558,7 @@ func TestSilentPeerIsProbed(t *testing.T) {
 			p.f.WriteWindowUpdate(0, 1)
 		}
 	}
-	want(t, <-p.done, errPeerSilent)
+	want(t, <-p.done, ErrPeerSilent)
 	var res httpx.Response
 	want(t, s.Receive(&res), ErrClosed)
 }

@@ -85,11 +85,19 @@ func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn
 	}
 	client := h2.NewClient(secured, h2.Options{
 		Coalescer: coalescer, Pool: s.o.Pool, Metadata: meshMark(), MaxFrame: meshFrame,
-		MaxHeaderList: s.o.headBytes(),
+		MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, PingTimeout: probeTimeout,
 	})
 	state := secured.ConnectionState()
 	return &meshConn{Client: client, conn: secured, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil
 }
+
+// A peer of which nothing has come for probeAfter, while requests wait for it, is asked for a sign of life, and given up
+// probeTimeout later. Whatever comes is one, so that a peer that is busy, or slow to answer, is not mistaken for one that
+// is gone: it takes a peer that gets no processor for so long.
+const (
+	probeAfter   = time.Second
+	probeTimeout = 3 * time.Second
+)
 
 // meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved
 // by the certificate.
