@@ -207,6 +207,7 @@ func TestConnectionsToTheAppOutliveTheCaller(t *testing.T) {
 		c := m.dialled(addr)
 		call(t, c, "GET", "/", "")
 		c.CloseIdleConnections()
+		eventually(t, "the connection is given back", func() bool { return users.ups.Holdings().Idle == 1 })
 	}
 	if len(remotes) != 3 || remotes[0] != remotes[1] || remotes[1] != remotes[2] {
 		t.Errorf("the app saw connections from %q, want one", remotes)

@@ -178,6 +178,13 @@ func (p *Pool) old(before time.Time) []*Conn {
 	return out
 }
 
+// waiting counts the connections that wait for the next exchange.
+func (p *Pool) waiting() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.idle)
+}
+
 // isEmpty reports whether the pool keeps no connection.
 func (p *Pool) isEmpty() bool {
 	p.mu.Lock()

@@ -257,6 +257,8 @@ func (s *Set) close() {
 type Holdings struct {
 	// Peers counts those that an endpoint holds, Pools all of them; Users are the ways that lead to a pool.
 	Peers, Pools, Users int
+	// Idle are the plain connections that wait for the next exchange.
+	Idle int
 }
 
 // Holdings counts what is there at the moment.
@@ -271,6 +273,7 @@ func (s *Set) Holdings() (h Holdings) {
 	for _, p := range s.pools {
 		h.Pools++
 		h.Users += p.users
+		h.Idle += p.waiting()
 	}
 	return h
 }
