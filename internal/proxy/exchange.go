@@ -31,7 +31,8 @@ type forwarder struct {
 	resp httpx.Response
 	buf  []byte // body scratch, scratch bytes; nil until a body comes
 
-	// The request body as far as it was read before sending: head of buf, and whether that is all of it.
+	// The request body as far as it was read before sending: head of buf, and whether that is all of it. What upload reads
+	// may stand behind it until a response is accepted.
 	held    int
 	heldAll bool
 	upload  uploader
@@ -40,9 +41,6 @@ type forwarder struct {
 	// asked says that the upstream was given something of the request, so that an answer may come although the rest
 	// could not be sent.
 	asked bool
-
-	// unfinished is the upstream of an exchange that failed while the request body was still being read.
-	unfinished inUse
 
 	// What became of the exchange, for the record.
 	start          time.Time
@@ -116,7 +114,7 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 }
 
 // replayable reports whether the request can be sent again: nothing of its body was read but what is held.
-func (f *forwarder) replayable() bool { return f.heldAll || f.upload.done == nil }
+func (f *forwarder) replayable() bool { return f.heldAll || f.upload.replayable() }
 
 // maxPathScratch bounds the scratch that a connection keeps between requests.
 const maxPathScratch = 1 << 10
@@ -150,6 +148,9 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	if err != nil {
 		return cmp.Or(unsendable(err), err)
 	}
+	if f.upload.started() { // for a try before this one
+		return f.upload.attach(down, up)
+	}
 	if f.held > 0 {
 		if _, err := up.Write(f.buf[:f.held]); err != nil {
 			return err
@@ -166,7 +167,8 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 		return err
 	}
 	if !f.asksToSwitch(req) {
-		f.upload.start(down, up, &f.guard.moved)
+		f.need()
+		f.upload.start(down, up, &f.guard.moved, f.buf[:f.held])
 	}
 	return nil
 }
@@ -214,6 +216,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 		return err
 	}
 	f.wrote = true
+	f.upload.settle()
 	switch req := down.Request(); {
 	case !f.asksToSwitch(req):
 	case f.resp.Status == 101, isConnect(req) && f.resp.Status < 300:
@@ -283,7 +286,8 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return downstreamError(err)
 	}
 	f.guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.guard.moved)
+	f.upload.start(down, up, &f.guard.moved, nil)
+	f.upload.settle()
 	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.guard.moved)
 	f.sent = n
 	err := errors.Join(readErr, writeErr)
@@ -311,25 +315,20 @@ func (u *inUse) release() {
 }
 
 // settle gives an upstream back after the exchange on it, which ended with err. Where the request body is still being
-// read for it, that is left to finish.
+// read, that goes on without it.
 func (f *forwarder) settle(up inUse, err error) {
 	f.guard.disarm()
 	if err != nil {
 		up.exchange.Abort(err)
-		if f.upload.running() {
-			f.unfinished = up
-			return
-		}
 	}
-	f.received = int64(f.held) + f.upload.bytes
+	f.received = int64(f.held) + f.upload.detach()
 	up.release()
 }
 
 // finish comes after the answer: it ends what settle left.
 func (f *forwarder) finish(down httpx.ServerExchange) {
-	if f.unfinished.exchange != nil {
+	if f.upload.running() {
 		f.upload.cut(down)
-		f.unfinished.release()
 	}
 }
 
@@ -381,100 +380,6 @@ func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte, moved *ato
 			}
 		}
 	}
-}
-
-// uploader streams a request body in a goroutine of its own.
-type uploader struct {
-	done  chan struct{} // nil: not started
-	bytes int64         // valid once done is closed, like err
-	err   error
-}
-
-func (u *uploader) reset() {
-	*u = uploader{}
-}
-
-func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, moved *atomic.Uint32) {
-	done := make(chan struct{})
-	u.done = done
-	go func() {
-		defer close(done)
-		n, readErr, writeErr := copyBody(up, down, make([]byte, scratch), moved)
-		u.bytes = n
-		if errors.Is(readErr, httpx.ErrNotContinued) {
-			return // the response says why; it is still being read from up
-		}
-		if readErr != nil {
-			// A write that fails needs no word: whoever waits for the response sees why.
-			u.err = bodyError(readErr)
-			up.Abort(u.err)
-			return
-		}
-		u.err = writeErr
-	}()
-}
-
-// errAnswered stops an upload whose response is complete already.
-var errAnswered = errors.New("response is complete before the request")
-
-// answeredGrace is how long a client may go on sending a body that nobody wants before its connection is cut; long
-// enough for it to notice the answer.
-const answeredGrace = time.Second
-
-// finish ends the upload after a complete response.
-func (u *uploader) finish(up httpx.ClientExchange) error {
-	if u.done == nil {
-		return nil
-	}
-	select {
-	case <-u.done:
-		return nil
-	default:
-	}
-	t := time.NewTimer(answeredGrace)
-	defer t.Stop()
-	select {
-	case <-u.done:
-		return nil
-	case <-t.C:
-		up.Abort(errAnswered)
-		return errAnswered
-	}
-}
-
-// running reports whether there is an upload under way.
-func (u *uploader) running() bool {
-	if u.done == nil {
-		return false
-	}
-	select {
-	case <-u.done:
-		return false
-	default:
-		return true
-	}
-}
-
-// cut ends an upload whose upstream is gone, once the client has been answered: only the client can end what it sends,
-// and one that waits for the answer does not. It has answeredGrace for it.
-func (u *uploader) cut(down httpx.ServerExchange) {
-	t := time.NewTimer(answeredGrace)
-	defer t.Stop()
-	select {
-	case <-u.done:
-	case <-t.C:
-		down.Abort(errAnswered)
-		<-u.done
-	}
-}
-
-// wait joins the upload.
-func (u *uploader) wait() error {
-	if u.done == nil {
-		return nil
-	}
-	<-u.done
-	return u.err
 }
 
 func isConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }

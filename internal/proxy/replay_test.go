@@ -66,3 +66,80 @@ func TestRequestsWithoutALengthAreRetriedWhereNothingWasRead(t *testing.T) {
 		}
 	}
 }
+
+// A call whose body has not wholly come, as of a stream that goes on, is carried out by another pod where the app of the
+// first refuses the connection, or its sidecar is not there; what has come by then, and what comes later, arrives.
+func TestOpenRequestsAreRetriedElsewhere(t *testing.T) {
+	for _, protocol := range []model.Protocol{model.HTTP, model.GRPC} {
+		for _, dead := range []string{"app", "sidecar", "plain"} {
+			for _, first := range []int{0, 5, scratch - 100} {
+				t.Run(fmt.Sprintf("%s/dead=%s/first=%d", protocol, dead, first), func(t *testing.T) {
+					m := newMesh(t)
+					orders, users, gone := m.sidecar("orders"), m.sidecar("users"), m.sidecar("gone")
+					m.meshed(users)
+					bad := gone.endpoint(8080)
+					switch dead {
+					case "app":
+						m.meshed(gone)
+					case "plain":
+						bad = plainEndpoint(app(gone))
+					}
+					begun := make(chan struct{}, 1)
+					echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
+						begun <- struct{}{}
+						b, _ := io.ReadAll(r.Body)
+						w.Write(b)
+						w.Header().Set(http.TrailerPrefix+"X-Sent", r.Trailer.Get("X-Sent"))
+					})
+					addr := m.entrance(orders, usersAddr())
+					c := m.dialled(addr)
+					if protocol == model.GRPC {
+						m.h2cApp(app(users), echo)
+						c = m.h2cClient(addr)
+					} else {
+						m.plainApp(app(users), echo)
+					}
+					for i := range 6 {
+						orders.apply(service(protocol, users.endpoint(8080))...)
+						orders.apply(service(protocol, users.endpoint(8080), bad)...)
+						body, more := io.Pipe()
+						req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, usersURL+"/", body)
+						if err != nil {
+							t.Fatal(err)
+						}
+						req.Trailer = http.Header{"X-Sent": nil}
+						if protocol == model.GRPC {
+							req.Header.Set("Content-Type", "application/grpc")
+						}
+						rest := strings.Repeat("y", 3*scratch)
+						sent, answered := make(chan struct{}), make(chan struct{})
+						go func() {
+							defer close(sent)
+							io.WriteString(more, strings.Repeat("x", first))
+							select {
+							case <-begun: // by the one that lives: only then does the client go on
+							case <-answered:
+							}
+							io.WriteString(more, rest)
+							req.Trailer.Set("X-Sent", "all")
+							more.Close()
+						}()
+						resp, err := c.Do(req)
+						if err != nil {
+							t.Fatal(err)
+						}
+						got, err := io.ReadAll(resp.Body)
+						resp.Body.Close()
+						close(answered)
+						body.Close() // which a client does only when it likes
+						<-sent
+						if want := strings.Repeat("x", first) + rest; err != nil || resp.StatusCode != 200 || string(got) != want || resp.Trailer.Get("X-Sent") != "all" {
+							t.Fatalf("call %d = %d, %d bytes of %d, %v, %q %v", i, resp.StatusCode, len(got), len(want), err, resp.Header.Get("Grpc-Status")+resp.Header.Get("Grpc-Message"), resp.Trailer)
+						}
+					}
+				})
+			}
+		}
+	}
+}

@@ -12,7 +12,7 @@ import (
 func Broken(raw syscall.RawConn) bool {
 	broken := false
 	err := raw.Control(func(fd uintptr) {
-		fds := []unix.PollFd{{Fd: int32(fd)}} // descriptors are small
+		fds := []unix.PollFd{{Fd: int32(fd)}}
 		n, err := unix.Poll(fds, 0)
 		// Both of them are told unasked (poll(2)); POLLHUP is for both directions, of which ours is open.
 		broken = err == nil && n > 0 && fds[0].Revents&(unix.POLLERR|unix.POLLHUP) != 0

@@ -1,0 +1,245 @@
+package proxy
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+)
+
+// uploader streams a request body in a goroutine of its own, to one upstream after another: until a response is accepted,
+// what it has read is kept, as far as there is room, so that a try that failed can be followed by another one. The
+// goroutine cannot be called back from a client that says nothing, so it stays, and the upstream under it is exchanged.
+type uploader struct {
+	done chan struct{} // nil: not started
+
+	mu   sync.Mutex
+	wake *sync.Cond // on any change of what follows
+	// All below is guarded by mu.
+	up      httpx.ClientExchange // nil between two tries
+	writing bool                 // to up, with mu released
+	kept    []byte               // the body from its beginning, in the forwarder's buffer
+	lost    bool                 // kept is not all that upstreams were given, or is not needed any more
+	over    bool                 // nothing is to be read any more
+	ended   bool                 // the body has come to its end
+	bytes   int64                // read
+	err     error                // why reading, or the last write, failed
+}
+
+func (u *uploader) reset() {
+	*u = uploader{}
+}
+
+// start begins to read. moved counts what comes; kept is what was read and sent before, and more is kept up to its capacity.
+func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, moved *atomic.Uint32, kept []byte) {
+	u.done = make(chan struct{})
+	u.wake = sync.NewCond(&u.mu)
+	u.up, u.kept = up, kept
+	go func() {
+		defer close(u.done)
+		buf := make([]byte, scratch)
+		for {
+			n, err := down.Read(buf)
+			moved.Add(1)
+			if !u.deliver(buf[:n], err, down) {
+				return
+			}
+		}
+	}()
+}
+
+func (u *uploader) started() bool { return u.done != nil }
+
+// deliver passes on a piece of the body and what came behind it, and reports whether to read on.
+func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.bytes += int64(len(p))
+	if len(p) > 0 && !u.write(func(up httpx.ClientExchange) error {
+		if _, err := up.Write(p); err != nil || readErr != nil || down.Ready() {
+			return err
+		}
+		return up.Flush()
+	}) {
+		return false
+	}
+	u.keep(p)
+	switch {
+	case readErr == nil:
+		return true
+	case httpx.IsEnd(readErr):
+		u.ended = true
+		u.write(func(up httpx.ClientExchange) error { return up.End(cleanRequestTrailers(down.Trailers())) })
+	case errors.Is(readErr, httpx.ErrNotContinued):
+		u.lost = true // the response says why; it is still being read from up
+	default:
+		u.err, u.lost = bodyError(readErr), true
+		if u.up != nil {
+			u.up.Abort(u.err)
+		}
+	}
+	return false
+}
+
+// keep remembers what was written. mu is held.
+func (u *uploader) keep(p []byte) {
+	if u.lost {
+		return
+	}
+	if len(p) > cap(u.kept)-len(u.kept) {
+		u.lost = true
+		return
+	}
+	u.kept = append(u.kept, p...)
+}
+
+// write calls do with the upstream, and with the next one where that fails and one may come; the end of a body is left to
+// whoever brings it. It reports whether do has succeeded. A write that fails needs no word otherwise: whoever waits for the
+// response sees why. mu is held.
+func (u *uploader) write(do func(httpx.ClientExchange) error) bool {
+	for {
+		for u.up == nil && !u.over && !u.lost && !u.ended {
+			u.wake.Wait()
+		}
+		up := u.up
+		if up == nil || u.over {
+			return false
+		}
+		u.writing = true
+		u.mu.Unlock()
+		err := do(up)
+		u.mu.Lock()
+		u.writing = false
+		u.wake.Broadcast()
+		if err == nil {
+			return true
+		}
+		u.err = err
+		if u.up == up {
+			u.up = nil
+		}
+	}
+}
+
+// replayable reports whether another upstream can be given all that this one was.
+func (u *uploader) replayable() bool {
+	if u.done == nil {
+		return true
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !u.lost
+}
+
+// attach gives another upstream, whose request head was sent, what was kept, and lets the goroutine go on with it.
+func (u *uploader) attach(down httpx.ServerExchange, up httpx.ClientExchange) error {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lost { // since replayable was asked
+		return u.err
+	}
+	if len(u.kept) > 0 {
+		if _, err := up.Write(u.kept); err != nil {
+			return err
+		}
+	}
+	if u.ended {
+		return up.End(cleanRequestTrailers(down.Trailers()))
+	}
+	if err := up.Flush(); err != nil {
+		return err
+	}
+	u.up = up
+	u.wake.Broadcast()
+	return nil
+}
+
+// detach takes the upstream, which was aborted or is done with, out of the goroutine's hands, and gives how much of the
+// body was read.
+func (u *uploader) detach() int64 {
+	if u.done == nil {
+		return 0
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.up = nil
+	for u.writing {
+		u.wake.Wait()
+	}
+	return u.bytes
+}
+
+// settle says that a response was accepted: there will be no other try.
+func (u *uploader) settle() {
+	if u.done == nil {
+		return
+	}
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.lost, u.kept = true, nil
+	u.wake.Broadcast()
+}
+
+// errAnswered stops an upload whose response is complete already.
+var errAnswered = errors.New("response is complete before the request")
+
+// answeredGrace is how long a client may go on sending a body that nobody wants before its connection is cut; long
+// enough for it to notice the answer.
+const answeredGrace = time.Second
+
+// finish ends the upload after a complete response.
+func (u *uploader) finish(up httpx.ClientExchange) error {
+	if !u.running() {
+		return nil
+	}
+	t := time.NewTimer(answeredGrace)
+	defer t.Stop()
+	select {
+	case <-u.done:
+		return nil
+	case <-t.C:
+		up.Abort(errAnswered)
+		return errAnswered
+	}
+}
+
+// running reports whether there is an upload under way.
+func (u *uploader) running() bool {
+	if u.done == nil {
+		return false
+	}
+	select {
+	case <-u.done:
+		return false
+	default:
+		return true
+	}
+}
+
+// cut ends an upload whose upstream is gone, once the client has been answered: only the client can end what it sends,
+// and one that waits for the answer does not. It has answeredGrace for it.
+func (u *uploader) cut(down httpx.ServerExchange) {
+	u.mu.Lock()
+	u.over = true
+	u.wake.Broadcast()
+	u.mu.Unlock()
+	t := time.NewTimer(answeredGrace)
+	defer t.Stop()
+	select {
+	case <-u.done:
+	case <-t.C:
+		down.Abort(errAnswered)
+		<-u.done
+	}
+}
+
+// wait joins the upload.
+func (u *uploader) wait() error {
+	if u.done == nil {
+		return nil
+	}
+	<-u.done
+	return u.err
+}
