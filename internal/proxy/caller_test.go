@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
@@ -91,6 +90,12 @@ func TestPeersAreNamedByWhatTheyProve(t *testing.T) {
 // every place where a peer can say something.
 func liar(t *testing.T, from *sidecar, to netip.AddrPort) int {
 	t.Helper()
+	return astray(t, from, to, to)
+}
+
+// astray is liar for a call that comes to one workload and is meant for another.
+func astray(t *testing.T, from *sidecar, to, target netip.AddrPort) int {
+	t.Helper()
 	conn, err := from.dialPlain(t.Context(), netip.AddrPortFrom(to.Addr(), portMesh))
 	if err != nil {
 		t.Fatal(err)
@@ -114,7 +119,7 @@ func liar(t *testing.T, from *sidecar, to netip.AddrPort) int {
 	}
 	var req httpx.Request
 	req.Version, req.Method, req.Scheme, req.Path, req.Authority = httpx.HTTP2, []byte("GET"), []byte("http"), []byte("/"), []byte("users")
-	for name, v := range map[string]string{targetField: fmt.Sprint(to.Port(), "/h1"), "x-envoy-peer-metadata": "forged", "x-envoy-peer-metadata-id": "forged", "baggage": "k8s.deployment.name=forged"} {
+	for name, v := range map[string]string{targetField: target.String() + "/h1", "x-envoy-peer-metadata": "forged", "x-envoy-peer-metadata-id": "forged", "baggage": "k8s.deployment.name=forged"} {
 		req.Fields.AddString(name, v)
 	}
 	var resp httpx.Response

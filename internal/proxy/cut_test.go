@@ -141,9 +141,6 @@ func newScene(t *testing.T, p *payload, meshed bool) *scene {
 		behind := m.ip()
 		s.callee = m.stoppable(netip.AddrPortFrom(behind, portMesh), users.inbound.serveMesh)
 		s.wire = m.wire(netip.AddrPortFrom(users.ip, portMesh), netip.AddrPortFrom(behind, portMesh))
-		if p.protocol != model.TCP {
-			inner = netip.AddrPortFrom(behind, 8080)
-		}
 	} else {
 		e.Identity = ""
 	}

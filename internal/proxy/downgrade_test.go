@@ -31,6 +31,7 @@ type crossing struct {
 	length                  string // content-length, "" for none
 	body                    string
 	trailer                 string
+	called                  string // the app's address and port
 }
 
 // encode is the request in frames, after the preface.
@@ -48,7 +49,7 @@ func (c *crossing) encode() []byte {
 		add(":path", c.path)
 	}
 	add(":authority", c.authority)
-	add(targetField, "8080/h1")
+	add(targetField, c.called+"/h1")
 	add(c.name, c.value)
 	if c.length != "" {
 		add("content-length", c.length)
@@ -124,7 +125,7 @@ func FuzzDowngrade(f *testing.F) {
 	})
 
 	f.Fuzz(func(t *testing.T, method, path, authority, name, value, length, body, trailer string) {
-		c := crossing{method, path, authority, name, value, length, body, trailer}
+		c := crossing{method, path, authority, name, value, length, body, trailer, netip.AddrPortFrom(users.ip, 8080).String()}
 		if len(c.encode()) > 8000 || name == targetField || trailer == targetField {
 			return
 		}

@@ -112,14 +112,18 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *calle
 		r = &responder{i: i}
 	}
 	defer i.idle.Put(r)
-	port, version, ok := target(req)
+	at, version, ok := target(req, local)
 	if !ok {
 		i.refuse(s, 400, "missing "+targetField)
 		return
 	}
+	if at.Addr() != local && !i.self.Serves(at.Addr()) {
+		i.refuse(s, 400, "not an address of this workload: "+at.String())
+		return
+	}
 	req.Version = version
 	asHTTP1Upgrade(req)
-	r.handle(ctx, s, who, netip.AddrPortFrom(local, port))
+	r.handle(ctx, s, who, at)
 }
 
 // opensTunnel tells the sidecars' own CONNECT, for an opaque connection, from an app's, which is a request like any other
@@ -129,11 +133,12 @@ func opensTunnel(req *httpx.Request) bool {
 	return isConnect(req) && req.Upgrade == nil && req.Fields.Get(targetField) == nil
 }
 
-// target takes out of the request which port of the workload it is for, and the version to speak there.
-func target(req *httpx.Request) (port uint16, v httpx.Version, ok bool) {
+// target takes out of the request which address and port it is for, and the version to speak there. The address is nearly
+// always the one that the connection came to.
+func target(req *httpx.Request, came netip.Addr) (at netip.AddrPort, v httpx.Version, ok bool) {
 	value := req.Fields.Get(targetField)
-	number, proto, _ := bytes.Cut(value, []byte("/"))
-	n, ok := parsePort(number)
+	called, proto, _ := bytes.Cut(value, []byte("/"))
+	at, ok = parseCalled(called, came)
 	req.Fields.Del(targetField)
 	v = httpx.HTTP11
 	switch string(proto) {
@@ -142,7 +147,22 @@ func target(req *httpx.Request) (port uint16, v httpx.Version, ok bool) {
 	case "h1:http", "h1:https":
 		req.Absolute = proto[len("h1:"):]
 	}
-	return n, v, ok && !ownPort(n)
+	return at, v, ok && !ownPort(at.Port())
+}
+
+// parseCalled reads an address and port. It allocates where the address is not the likely one.
+func parseCalled(b []byte, likely netip.Addr) (netip.AddrPort, bool) {
+	colon := max(0, bytes.LastIndexByte(b, ':'))
+	port, ok := parsePort(b[min(len(b), colon+1):])
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	var scratch [64]byte
+	if at := netip.AddrPortFrom(likely, port); bytes.Equal(at.AppendTo(scratch[:0]), b) {
+		return at, true
+	}
+	at, err := netip.ParseAddrPort(string(b))
+	return netip.AddrPortFrom(at.Addr().Unmap(), at.Port()), err == nil && at.Addr().Zone() == ""
 }
 
 func parsePort(b []byte) (uint16, bool) {

@@ -3,6 +3,7 @@ package proxy
 import (
 	"io"
 	"net"
+	"net/http"
 	"net/netip"
 	"testing"
 
@@ -55,5 +56,41 @@ func TestInboundServesOnlyTheWorkloadsAddresses(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// What a peer's sidecar sends is for the address that it names, and goes nowhere else: a gateway on the way, or an address
+// that changed hands, must not bring a request to another workload's app.
+func TestMeshServesOnlyTheWorkloadsAddresses(t *testing.T) {
+	m := newMesh(t)
+	second, foreign := m.ip(), m.ip()
+	orders := m.sidecar("orders")
+	users := m.sidecar("users", func(o *Options) { o.LocalAddr = func(a netip.Addr) bool { return a == second } })
+	users.apply(permissive(8080, model.HTTP))
+	m.meshed(users)
+	for _, ip := range []netip.Addr{users.ip, second, foreign} {
+		m.plainApp(netip.AddrPortFrom(ip, 8080), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+			if ip == foreign {
+				t.Error("a request for the workload reached what is not the workload")
+			}
+		}))
+	}
+	tests := []struct {
+		name   string
+		target netip.AddrPort
+		want   int
+	}{
+		{"the_address_that_was_dialled", app(users), 200},
+		{"another_address_of_the_workload", netip.AddrPortFrom(second, 8080), 200},
+		{"another_workload", netip.AddrPortFrom(foreign, 8080), 400},
+		{"loopback", netip.MustParseAddrPort("127.0.0.1:8080"), 400},
+		{"a_port_of_the_sidecar", netip.AddrPortFrom(users.ip, portAdmin), 400},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if status := astray(t, orders, app(users), tt.target); status != tt.want {
+				t.Errorf("status %d, want %d", status, tt.want)
+			}
+		})
 	}
 }

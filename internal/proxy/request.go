@@ -21,7 +21,9 @@ import (
 
 // Fields that the two sidecars of a call exchange. Apps never see them.
 const (
-	// targetField names the port of the peer's workload and the protocol that its app expects: "8080/h1".
+	// targetField names what is called, the workload's address and port, and the protocol that its app expects:
+	// "10.1.0.7:8080/h1". Who carries the stream on needs to know no more, and it is not only the port because the peer
+	// that is dialled need not be the only one behind its address.
 	targetField = "x-fairlead-target"
 	// errorField marks a response that the peer's sidecar made because it could not get one from the app, and says how
 	// far the request got: see markOf.
@@ -344,9 +346,9 @@ func (r *requester) open(ctx context.Context, req *httpx.Request, e *directory.E
 	return conn.Exchange()
 }
 
-// aim tells the peer's sidecar which port of its workload is meant, and which protocol to restore.
+// aim tells the peer's sidecar which workload and port are meant, and which protocol to restore.
 func (r *requester) aim(req *httpx.Request, addr netip.AddrPort) {
-	r.targets = strconv.AppendUint(r.targets[:0], uint64(addr.Port()), 10)
+	r.targets = addr.AppendTo(r.targets[:0])
 	if req.Version == httpx.HTTP2 {
 		r.targets = append(r.targets, "/h2"...)
 	} else {

@@ -192,12 +192,18 @@ func TestDescribeMatch(t *testing.T) {
 }
 
 func TestTarget(t *testing.T) {
-	for in, want := range map[string]string{"8080/h1": "8080 HTTP/1.1 true", "9090/h2": "9090 HTTP/2 true", "8080": "8080 HTTP/1.1 true"} {
+	for in, want := range map[string]string{
+		"10.1.0.7:8080/h1": "10.1.0.7:8080 HTTP/1.1 true", "10.1.0.7:9090/h2": "10.1.0.7:9090 HTTP/2 true", "10.1.0.7:8080": "10.1.0.7:8080 HTTP/1.1 true",
+		"10.1.0.8:8080/h1": "10.1.0.8:8080 HTTP/1.1 true", "[fd00::7]:80/h2": "[fd00::7]:80 HTTP/2 true", "[::ffff:10.1.0.7]:80/h2": "10.1.0.7:80 HTTP/2 true",
+	} {
 		if got := describeTarget(in); got != want {
 			t.Errorf("target(%q) = %s, want %s", in, got, want)
 		}
 	}
-	for _, in := range []string{"", "0/h1", "65536/h1", "-1/h1", "x/h1", "15001/h1", "15008/h2"} {
+	for _, in := range []string{
+		"", "/h1", ":", ":80/h1", "8080/h1", "10.1.0.7/h1", "10.1.0.7:0/h1", "10.1.0.7:65536/h1", "10.1.0.7:-1/h1", "10.1.0.7:x/h1", "10.1.0.7:15001/h1",
+		"10.1.0.7:15008/h2", "10.1.0.8:15008/h2", "users:80/h1", "fd00::7:80/h1", "[fe80::1%eth0]:80/h1", "[10.1.0.7]:80/h1",
+	} {
 		if got := describeTarget(in); !strings.HasSuffix(got, "false") {
 			t.Errorf("target(%q) = %s, want a refusal", in, got)
 		}
@@ -207,8 +213,8 @@ func TestTarget(t *testing.T) {
 func describeTarget(value string) string {
 	var req httpx.Request
 	req.Fields.AddString(targetField, value)
-	port, version, ok := target(&req)
-	return fmt.Sprint(port, " ", version, " ", ok)
+	at, version, ok := target(&req, netip.MustParseAddr("10.1.0.7"))
+	return fmt.Sprint(at, " ", version, " ", ok)
 }
 
 // What endpoints are reached by goes with the last of them.
