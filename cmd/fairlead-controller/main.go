@@ -191,9 +191,14 @@ func limitFlags(fs *flag.FlagSet, l *plan.Limits) {
 	timeout(&l.Idle, "idle-timeout", "how long HTTP connections to a proxy may carry nothing", plan.DefaultIdle)
 	timeout(&l.Detection, "detection-timeout", "how long a connection may take until it is plain what it speaks", plan.DefaultDetection)
 	timeout(&l.StreamIdle, "stream-idle-timeout", "how long a request may stand still", plan.DefaultStreamIdle)
-	fs.Func("max-header-bytes", fmt.Sprintf("longest head of a request or response (default %d)", plan.DefaultHeadBytes), func(text string) error {
-		n, err := strconv.ParseUint(text, 10, 32)
-		l.HeadBytes = uint32(n)
-		return err
-	})
+	number := func(v *uint32, name, usage, initial string) {
+		fs.Func(name, fmt.Sprintf("%s (default %s)", usage, initial), func(text string) error {
+			n, err := strconv.ParseUint(text, 10, 32)
+			*v = uint32(n)
+			return err
+		})
+	}
+	number(&l.HeadBytes, "max-header-bytes", "longest head of a request or response", strconv.Itoa(plan.DefaultHeadBytes))
+	number(&l.Connections, "max-connections", "most connections to a proxy, 0 for as many as fit into its memory limit and descriptors", "0")
+	number(&l.PeerRequests, "max-peer-requests", "most requests of one peer at a time", strconv.Itoa(plan.DefaultPeerRequests))
 }

@@ -289,4 +289,6 @@ func (c *coder) limits(l *plan.Limits) {
 	c.duration(2, "detection", &l.Detection)
 	c.duration(3, "stream_idle", &l.StreamIdle)
 	c.uint32(4, "head_bytes", &l.HeadBytes)
+	c.uint32(5, "connections", &l.Connections)
+	c.uint32(6, "peer_requests", &l.PeerRequests)
 }

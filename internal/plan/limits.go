@@ -15,14 +15,20 @@ type Limits struct {
 	StreamIdle time.Duration
 	// HeadBytes bounds the head of a request or response (60 KiB).
 	HeadBytes uint32
+	// Connections bounds the connections that clients have open (as many as fit into the memory limit and the descriptors
+	// of the process).
+	Connections uint32
+	// PeerRequests bounds the requests of one peer that run (1000).
+	PeerRequests uint32
 }
 
 // The defaults, Envoy's.
 const (
-	DefaultIdle       = time.Hour
-	DefaultDetection  = 60 * time.Second
-	DefaultStreamIdle = 5 * time.Minute
-	DefaultHeadBytes  = 60 << 10
+	DefaultIdle         = time.Hour
+	DefaultDetection    = 60 * time.Second
+	DefaultStreamIdle   = 5 * time.Minute
+	DefaultHeadBytes    = 60 << 10
+	DefaultPeerRequests = 1000
 )
 
 // NoLimit is a time that is not bounded.

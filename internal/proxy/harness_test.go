@@ -29,6 +29,25 @@ func (m *mesh) entrance(s *sidecar, dst netip.AddrPort) string {
 	return addr.String()
 }
 
+// limitedEntrance is an entrance that takes no more connections than the sidecar has room for.
+func (m *mesh) limitedEntrance(s *sidecar, dst netip.AddrPort) string {
+	m.t.Helper()
+	addr := netip.AddrPortFrom(m.ip(), portOutbound)
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	run := s.accepting([]net.Listener{l}, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, dst) })
+	ctx, cancel := context.WithCancel(m.ctx)
+	done := make(chan error)
+	go func() { done <- run(ctx) }()
+	m.t.Cleanup(func() {
+		cancel()
+		<-done
+	})
+	return addr.String()
+}
+
 // meshed opens the mesh port of a sidecar.
 func (m *mesh) meshed(s *sidecar) {
 	m.t.Helper()

@@ -38,6 +38,7 @@ type inbound struct {
 	workers   *h2.Workers
 	log       *slog.Logger
 	limits    *meshLimits
+	overload  *overload
 	draining  <-chan struct{}
 	grace     time.Duration // how long a connection may go on that would not be admitted any more
 	plain     plainConns
@@ -75,7 +76,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	i.callers.name(who, id)
 	defer i.bye(who)
 	local := localAddr(conn)
-	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity})
+	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity}, i.limits.peerRequests())
 	defer leave()
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
@@ -94,11 +95,8 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
 }
 
-// meshStreams is how many requests one peer may have open on one connection, peerStreams on all of them.
-const (
-	meshStreams = 1000
-	peerStreams = 1000
-)
+// meshStreams is how many requests one peer may have open on one connection.
+const meshStreams = 1000
 
 // stream carries one stream of the mesh transport.
 func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *caller, local netip.Addr) {
@@ -317,7 +315,7 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
-	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()})
+	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()}, i.limits.peerRequests())
 	defer leave()
 	o := h2.Options{
 		Pool: i.h2pool, Workers: i.workers, Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),

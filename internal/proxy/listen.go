@@ -31,7 +31,12 @@ const (
 type acceptor struct {
 	listeners []net.Listener
 	serve     func(context.Context, net.Conn)
-	active    *atomic.Int64
+	active    *atomic.Int64 // connections of all acceptors
+	own       atomic.Int64  // of this one
+	// room is asked with those two before each connection; nil for as many as come. One that has none is reset, and
+	// refused is told.
+	room    func(all, own int64) bool
+	refused func(context.Context, net.Conn)
 }
 
 // run accepts until ctx ends, and then waits for the connections, which end with it.
@@ -71,9 +76,16 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 				continue // closed already
 			}
 		}
+		if a.room != nil && !a.room(a.active.Load(), a.own.Load()) {
+			a.refused(ctx, conn)
+			newRawTunnel(conn).Abort(nil)
+			continue
+		}
 		a.active.Add(1)
+		a.own.Add(1)
 		conns.Go(func() {
 			defer a.active.Add(-1)
+			defer a.own.Add(-1)
 			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns. It is
 			// reset, for what is still under way must not look complete.
 			stop := context.AfterFunc(ctx, func() { newRawTunnel(conn).Abort(context.Cause(ctx)) })

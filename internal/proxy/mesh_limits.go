@@ -37,6 +37,11 @@ func (l *meshLimits) streamIdle() time.Duration {
 // head bounds the head of a message, in bytes.
 func (l *meshLimits) head() int { return int(cmp.Or(l.now().HeadBytes, plan.DefaultHeadBytes)) }
 
+// peerRequests bounds the requests of one peer that run.
+func (l *meshLimits) peerRequests() int {
+	return int(cmp.Or(l.now().PeerRequests, plan.DefaultPeerRequests))
+}
+
 // unlessNone makes a time that is not bounded 0.
 func unlessNone(d time.Duration) time.Duration {
 	if d == plan.NoLimit {

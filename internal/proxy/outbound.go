@@ -34,6 +34,7 @@ type outbound struct {
 	workers   *h2.Workers
 	log       *slog.Logger
 	limits    *meshLimits
+	overload  *overload
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came

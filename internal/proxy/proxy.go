@@ -130,6 +130,7 @@ type Proxy struct {
 	dialer    netio.Dialer
 	refusals  *refusalLog
 	limits    meshLimits
+	overload  *overload
 	workers   *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes    *appprobe.Handler
 	// appMetrics is nil where the app shows none.
@@ -164,6 +165,7 @@ func New(o Options) (*Proxy, error) {
 	if p.relay, err = newRelay(); err != nil {
 		return nil, err
 	}
+	p.overload = newOverload(&p.limits)
 	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger}
 	p.ups = p.newUpstreams()
 	resolver, err := p.newResolver()
@@ -223,7 +225,7 @@ func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	p.outbound = &outbound{
 		directory: p.directory, asker: p.asker, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
-		clients: &p.clients, limits: &p.limits,
+		clients: &p.clients, limits: &p.limits, overload: p.overload,
 		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, filters: filter.New(p.group.run),
 		metrics: p.metrics,
 	}
@@ -231,7 +233,7 @@ func (p *Proxy) newHandlers() {
 		callers: callers{asker: p.asker, run: p.group.run},
 		self:    p.self, upstreams: p.ups, metrics: p.metrics, sinks: p.sinks, tls: p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
-		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits,
+		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, overload: p.overload,
 	}
 }
 
@@ -249,6 +251,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.keep)
+	p.group.run(p.overload.run)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
 	p.group.check(p.client.Run)

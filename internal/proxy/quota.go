@@ -27,8 +27,8 @@ type quota struct {
 	connections int // guarded by quotas.mu
 }
 
-// enter gives the quota of a peer for one more connection; leave ends that.
-func (q *quotas) enter(k quotaKey) (of *h2.Quota, leave func()) {
+// enter gives the quota of a peer, of so many requests, for one more connection; leave ends that.
+func (q *quotas) enter(k quotaKey, most int) (of *h2.Quota, leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := q.peers[k]
@@ -36,7 +36,7 @@ func (q *quotas) enter(k quotaKey) (of *h2.Quota, leave func()) {
 		if q.peers == nil {
 			q.peers = make(map[quotaKey]*quota)
 		}
-		p = &quota{Quota: h2.NewQuota(peerStreams)}
+		p = &quota{Quota: h2.NewQuota(most)}
 		q.peers[k] = p
 	}
 	p.connections++

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -50,6 +51,11 @@ func (r *refusalLog) notRedirected(ctx context.Context, err error) {
 func (r *refusalLog) misdirected(ctx context.Context, why telemetry.Refusal, remote, dst netip.AddrPort) {
 	r.log.LogAttrs(ctx, r.count(why), "inbound connection refused",
 		slog.String("remote", remote.String()), slog.String("destination", dst.String()), slog.String("reason", why.String()))
+}
+
+// tooMany notes a connection for which there is no room.
+func (r *refusalLog) tooMany(ctx context.Context, conn net.Conn) {
+	r.log.LogAttrs(ctx, r.count(telemetry.TooMany), "too many connections", slog.String("remote", conn.RemoteAddr().String()))
 }
 
 func (r *refusalLog) due(why telemetry.Refusal) bool {

@@ -66,7 +66,10 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
 		req.Authority = []byte(net.JoinHostPort(string(r.state.Plan.Host), portString(r.c.local.Port())))
 	}
-	err := r.normalize(req, r.c.o.self.PathMode())
+	err := r.c.o.overload.request()
+	if err == nil {
+		err = r.normalize(req, r.c.o.self.PathMode())
+	}
 	if err == nil {
 		err = r.carry(ctx, down)
 	}

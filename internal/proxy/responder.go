@@ -43,7 +43,10 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 		req.Fields.AddString(clientCertField, who.forwarded)
 	}
 	port := r.i.port(who, addr)
-	err := r.normalize(req, r.i.self.PathMode())
+	err := r.admitted()
+	if err == nil {
+		err = r.normalize(req, r.i.self.PathMode())
+	}
 	if err == nil {
 		err = r.begin(down)
 	}
@@ -55,6 +58,14 @@ func (r *responder) handle(ctx context.Context, down httpx.ServerExchange, who *
 	r.record(r.i.sinks, req, out, &p)
 	r.finish(down)
 	r.guard.leave()
+}
+
+// admitted says why the request is not to begin; a caller's sidecar may try another endpoint.
+func (r *responder) admitted() error {
+	if err := r.i.overload.request(); err != nil {
+		return &tryError{failure: unsent, err: err}
+	}
+	return nil
 }
 
 // carry sends the request to the app, once more on a fresh connection where not a byte of it was written to the first.

@@ -48,7 +48,7 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 }
 
 func (p *Proxy) accepting(ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {
-	a := &acceptor{listeners: ls, serve: serve, active: &p.active}
+	a := &acceptor{listeners: ls, serve: serve, active: &p.active, room: p.overload.connection, refused: p.refusals.tooMany}
 	return a.run
 }
 

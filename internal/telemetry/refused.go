@@ -24,6 +24,8 @@ const (
 	ForeignAddress
 	// OwnPort means that a connection was opened to a port of the sidecar that takes redirected connections only.
 	OwnPort
+	// TooMany means that there were too many connections already.
+	TooMany
 )
 
 // String gives the value of the label.
@@ -43,12 +45,14 @@ func (r Refusal) String() string {
 		return "foreign_address"
 	case OwnPort:
 		return "own_port"
+	case TooMany:
+		return "too_many"
 	}
 	return "unknown"
 }
 
 // refusals counts refused connections by reason.
-type refusals [OwnPort + 1]atomic.Uint64
+type refusals [TooMany + 1]atomic.Uint64
 
 // Refused counts a connection that was refused.
 func (r *Registry) Refused(why Refusal) { r.refused[why].Add(1) }

@@ -35,6 +35,8 @@ const (
 	UpstreamDNSFailure
 	// Overflow: a limit of the DestinationRule is reached.
 	Overflow
+	// Overloaded: this proxy has no room for another request.
+	Overloaded
 	// MaxDuration: the exchange is older than a stream may become.
 	MaxDuration
 	// StreamIdle: for too long no byte of the exchange moved, in either direction.
@@ -175,6 +177,8 @@ func (k Kind) outcome() Outcome {
 		return Outcome{503, "DF", "dns_resolution_failure", "DNS resolution failure", "dns_error"}
 	case Overflow:
 		return Outcome{503, "UO", beforeStart + "{overflow}", beforeHeaders + "overflow", "connection_limit_reached"}
+	case Overloaded:
+		return Outcome{503, "OM", "overload", "sidecar overloaded", "proxy_internal_response"}
 	case MaxDuration:
 		return Outcome{408, "DT", "max_duration_timeout", "downstream duration timeout", "http_request_error"}
 	case StreamIdle:
