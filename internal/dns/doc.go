@@ -12,5 +12,5 @@
 // the question to. The package opens no listening socket, caches nothing, never changes a forwarded answer, and follows
 // no name outside the servers it was given.
 //
-// To debug: Server.Stats counts what happened to questions; every forward that fails is logged with the server's name.
+// To debug: Server.WriteMetrics shows what became of questions; every forward that fails is logged with the server's name.
 package dns

@@ -73,16 +73,6 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Stats count questions since the start.
-type Stats struct {
-	// Received are all messages, Answered those answered from the table, Forwarded those answered by an upstream.
-	Received, Answered, Forwarded uint64
-	// Failed were answered SERVFAIL because no upstream answered; Dropped because too many were in work.
-	Failed, Dropped uint64
-	// Malformed could not be read.
-	Malformed uint64
-}
-
 // Server answers DNS questions.
 type Server struct {
 	o        Options
@@ -90,8 +80,7 @@ type Server struct {
 	// slots holds a token per question in work.
 	slots chan struct{}
 
-	// Each is the field of Stats of that name.
-	received, answered, forwarded, failed, dropped, malformed atomic.Uint64
+	counts [outcomes]atomic.Uint64
 }
 
 // New checks the options. Nothing is read before Run.
@@ -112,14 +101,6 @@ func New(o Options) (*Server, error) {
 		o.Concurrency = DefaultConcurrency
 	}
 	return &Server{o: o, resolver: NewResolver(o.Upstream), slots: make(chan struct{}, o.Concurrency)}, nil
-}
-
-// Stats reads the counters.
-func (s *Server) Stats() Stats {
-	return Stats{
-		Received: s.received.Load(), Answered: s.answered.Load(), Forwarded: s.forwarded.Load(),
-		Failed: s.failed.Load(), Dropped: s.dropped.Load(), Malformed: s.malformed.Load(),
-	}
 }
 
 // Run answers until ctx ends, then closes the sockets, lets go of what is in work, and returns ctx's error. A socket
@@ -216,7 +197,7 @@ func (s *Server) serveTCP(ctx context.Context, l net.Listener) error {
 				s.serveConn(ctx, c)
 			})
 		default:
-			s.dropped.Add(1)
+			s.counts[dropped].Add(1)
 			c.Close()
 		}
 	}
@@ -265,7 +246,7 @@ func (s *Server) acquire() bool {
 	case s.slots <- struct{}{}:
 		return true
 	default:
-		s.dropped.Add(1)
+		s.counts[dropped].Add(1)
 		return false
 	}
 }
@@ -274,10 +255,9 @@ func (s *Server) release() { <-s.slots }
 
 // refuse answers SERVFAIL without any work, nil where the message is no query.
 func (s *Server) refuse(message []byte) []byte {
-	s.received.Add(1)
 	q, err := parseQuery(message)
 	if q == nil {
-		s.malformed.Add(1)
+		s.counts[malformed].Add(1)
 		return nil
 	}
 	code := dnsmessage.RCodeServerFailure
@@ -289,10 +269,9 @@ func (s *Server) refuse(message []byte) []byte {
 
 // handle gives the answer to one message, nil where there must be none.
 func (s *Server) handle(ctx context.Context, network string, message []byte) []byte {
-	s.received.Add(1)
 	q, err := parseQuery(message)
 	if q == nil {
-		s.malformed.Add(1)
+		s.counts[malformed].Add(1)
 		return nil
 	}
 	if network == "tcp" {
@@ -300,7 +279,7 @@ func (s *Server) handle(ctx context.Context, network string, message []byte) []b
 	}
 	switch {
 	case err != nil:
-		s.malformed.Add(1)
+		s.counts[malformed].Add(1)
 		return s.must(q, dnsmessage.RCodeFormatError, nil)
 	case q.edns && q.version != ednsVersion:
 		return s.must(q, badVersion, nil)
@@ -319,7 +298,7 @@ func (s *Server) answer(ctx context.Context, network string, q *query) []byte {
 		return s.forward(ctx, network, q)
 	case Ours:
 	}
-	s.answered.Add(1)
+	s.counts[answered].Add(1)
 	if a.CNAME != "" {
 		return s.alias(ctx, q, a)
 	}
@@ -387,12 +366,12 @@ func (s *Server) forward(ctx context.Context, network string, q *query) []byte {
 		s.fail(ctx, q, err)
 		return s.must(q, dnsmessage.RCodeServerFailure, nil)
 	}
-	s.forwarded.Add(1)
+	s.counts[forwarded].Add(1)
 	return answer
 }
 
 func (s *Server) fail(ctx context.Context, q *query, err error) {
-	s.failed.Add(1)
+	s.counts[failed].Add(1)
 	if ctx.Err() == nil {
 		s.o.Logger.WarnContext(ctx, "dns question not answered",
 			slog.String("name", q.question.Name.String()), slog.Any("error", err))
@@ -404,7 +383,7 @@ func (s *Server) fail(ctx context.Context, q *query, err error) {
 func (s *Server) must(q *query, code dnsmessage.RCode, records []record) []byte {
 	b, err := q.reply(code, records)
 	if err != nil {
-		s.malformed.Add(1)
+		s.counts[malformed].Add(1)
 		return nil
 	}
 	return b

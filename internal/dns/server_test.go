@@ -443,7 +443,7 @@ func TestServerOverloaded(t *testing.T) {
 	if got := text(t, ask(t, "tcp", at[0], pack(t, question(users, dnsmessage.TypeA)))); got != "ServerFailure" {
 		t.Errorf("answer over TCP: %s, want ServerFailure", got)
 	}
-	if got := s.Stats().Dropped; got != 2 {
+	if got := s.counts[dropped].Load(); got != 2 {
 		t.Errorf("%d dropped, want 2", got)
 	}
 }
@@ -462,9 +462,19 @@ func TestServerCountsAndLogs(t *testing.T) {
 		s.handle(t.Context(), "udp", pack(t, question(host, dnsmessage.TypeA)))
 	}
 	s.handle(t.Context(), "udp", []byte("noise"))
-	want := Stats{Received: 3, Answered: 1, Failed: 1, Malformed: 1}
-	if diff := cmp.Diff(want, s.Stats()); diff != "" {
-		t.Errorf("Stats (-want +got):\n%s", diff)
+	const want = `# TYPE fairlead_dns_questions_total counter
+fairlead_dns_questions_total{outcome="answered"} 1
+fairlead_dns_questions_total{outcome="forwarded"} 0
+fairlead_dns_questions_total{outcome="failed"} 1
+fairlead_dns_questions_total{outcome="dropped"} 0
+fairlead_dns_questions_total{outcome="malformed"} 1
+`
+	var page strings.Builder
+	if err := s.WriteMetrics(&page); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, page.String()); diff != "" {
+		t.Errorf("WriteMetrics (-want +got):\n%s", diff)
 	}
 	for _, part := range []string{"a.example.com.", "127.0.0.1:1", "connection refused"} {
 		if !strings.Contains(log.String(), part) {

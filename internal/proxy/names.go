@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"context"
 	"net/netip"
 
 	"fairlead.dev/fairlead/internal/dns"
@@ -10,7 +9,7 @@ import (
 
 // listenDNS opens the DNS port on loopback, both families where there are two: only from there do answers leave with
 // the address that the kernel redirected the question to.
-func (p *Proxy) listenDNS(l *opener) ([]func(context.Context) error, error) {
+func (p *Proxy) listenDNS(l *opener) (*dns.Server, error) {
 	upstream, err := dns.NewUpstream(dns.UpstreamOptions{Servers: p.o.Resolvers, Dial: p.dialer.Dial})
 	if err != nil {
 		return nil, err
@@ -31,9 +30,5 @@ func (p *Proxy) listenDNS(l *opener) ([]func(context.Context) error, error) {
 			o.TCP = append(o.TCP, tcp)
 		}
 	}
-	server, err := dns.New(o)
-	if err != nil {
-		return nil, err
-	}
-	return []func(context.Context) error{server.Run}, nil
+	return dns.New(o)
 }

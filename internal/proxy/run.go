@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"io"
 	"net"
 	"net/http"
 	"net/netip"
@@ -15,7 +16,15 @@ import (
 // serves them. Read from top to bottom it is the sidecar's surface.
 func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, error) {
 	l := &opener{ctx: ctx, mark: p.o.Mark}
-	pages := admin.Sidecar{Metrics: &admin.Metrics{Write: p.metrics.WriteMetrics}, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
+	// Names that the workload looks up, redirected here.
+	names, err := p.listenDNS(l)
+	metrics := func(w io.Writer) error {
+		if err := p.metrics.WriteMetrics(w); err != nil {
+			return err
+		}
+		return names.WriteMetrics(w)
+	}
+	pages := admin.Sidecar{Metrics: &admin.Metrics{Write: metrics}, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
 	if p.appMetrics != nil {
 		pages.App = p.appMetrics.Append
 	}
@@ -34,8 +43,6 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 			serve = append(serve, pageServer(listener, handler))
 		}
 	}
-	// Names that the workload looks up, redirected here.
-	names, err := p.listenDNS(l)
 	if l.err == nil {
 		l.err = err
 	}
@@ -44,7 +51,7 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 		return nil, l.err
 	}
 	p.sockets = l.addresses()
-	return append(serve, names...), nil
+	return append(serve, names.Run), nil
 }
 
 func (p *Proxy) accepting(ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {

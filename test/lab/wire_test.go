@@ -349,4 +349,7 @@ func metricsOfBothSides(t *testing.T, m *mesh) {
 			t.Errorf("no %s of the client", family)
 		}
 	}
+	if body := m.do(t, client, http.MethodGet, "127.0.0.1:15090", "/stats/prometheus").body; len(keep(body, `fairlead_dns_questions_total{outcome="answered"}`)) != 1 {
+		t.Error("nothing is said of the client's questions to DNS")
+	}
 }
