@@ -28,7 +28,7 @@ const maxItems = 1 << 14
 // The first error sticks in err; every method does nothing after it.
 type coder struct {
 	decoding bool
-	// describe is told the fields where they are neither written nor read; nil otherwise. See describing.
+	// describe is told the fields where they are neither written nor read; nil otherwise. err is errDescribed then.
 	describe describer
 	buf      []byte
 	msg      cursor
@@ -54,9 +54,6 @@ type describer interface {
 
 // errDescribed is the error of a coder that describes: it keeps from coding, at no cost where there is none.
 var errDescribed = errors.New("described")
-
-// describing makes a coder that tells d what fields there are.
-func describing(d describer) *coder { return &coder{describe: d, err: errDescribed} }
 
 // done reports whether there is nothing to code any more: after an error, or where a field of a built-in type is told.
 func (c *coder) done(n protowire.Number, name, typ string) bool {

@@ -362,3 +362,6 @@ func mapEntry(name string) *descriptorpb.DescriptorProto {
 		Options: &descriptorpb.MessageOptions{MapEntry: new(true)},
 	}
 }
+
+// describing makes a coder that tells d what fields there are.
+func describing(d describer) *coder { return &coder{describe: d, err: errDescribed} }

@@ -43,9 +43,6 @@ func (p Protocol) String() string {
 	return "invalid"
 }
 
-// IsHTTP reports whether requests can be told apart in p.
-func (p Protocol) IsHTTP() bool { return p == HTTP || p == HTTP2 || p == GRPC || p == GRPCWeb }
-
 // Service is a name that apps call: a Kubernetes Service or one host of a ServiceEntry.
 type Service struct {
 	Key    Key

@@ -15,13 +15,7 @@ type Store struct {
 }
 
 // Snapshot is the state of the model at one moment. The zero Snapshot is not usable; Store.Snapshot gives the first.
-type Snapshot struct {
-	revision uint64
-	state    *state
-}
-
-// Revision counts the commits that changed something.
-func (s Snapshot) Revision() uint64 { return s.revision }
+type Snapshot struct{ state *state }
 
 // state is one immutable version of all tables.
 type state struct {
@@ -73,5 +67,5 @@ func (s *Store) apply(base Snapshot, fn func(*Txn)) (Snapshot, Changed) {
 	tx := newTxn(base.state)
 	fn(tx)
 	tx.assignAutoAddresses()
-	return Snapshot{revision: base.revision + 1, state: tx.commit()}, tx.changed
+	return Snapshot{state: tx.commit()}, tx.changed
 }

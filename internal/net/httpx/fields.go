@@ -107,9 +107,6 @@ func (f *Fields) Set(name, value string) {
 // Del removes every field called name.
 func (f *Fields) Del(name string) { f.delFrom(name, 0) }
 
-// DelAt removes the i-th field.
-func (f *Fields) DelAt(i int) { f.list = append(f.list[:i], f.list[i+1:]...) }
-
 // DelPrefix removes every field whose name begins with prefix.
 func (f *Fields) DelPrefix(prefix string) {
 	kept := f.list[:0]

@@ -28,7 +28,6 @@ func TestFieldsEdit(t *testing.T) {
 		{"set_new", func(f *Fields) { f.Set("d", "4") }, []string{"A=1", "b=2", "a=3", "C=", "d=4"}},
 		{"del_ignores_case", func(f *Fields) { f.Del("a") }, []string{"b=2", "C="}},
 		{"del_missing", func(f *Fields) { f.Del("x") }, []string{"A=1", "b=2", "a=3", "C="}},
-		{"del_at", func(f *Fields) { f.DelAt(1) }, []string{"A=1", "a=3", "C="}},
 		{"reset", (*Fields).Reset, nil},
 		{"trim", func(f *Fields) { f.Trim(0); f.AddString("x", "y") }, []string{"x=y"}},
 		{"spans_of_a_block", func(f *Fields) {

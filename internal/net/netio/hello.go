@@ -3,7 +3,6 @@ package netio
 import (
 	"encoding/binary"
 	"errors"
-	"iter"
 )
 
 // The parts of TLS that a ClientHello is made of (RFC 8446 §4, §4.1.2, §5.1).
@@ -14,7 +13,6 @@ const (
 	handshakeClientHello = 1
 	handshakeHeader      = 4
 	extensionServerName  = 0
-	extensionALPN        = 16
 )
 
 // maxHello bounds a ClientHello in bytes. Post-quantum key shares and encrypted hellos take 2 to 4 KB.
@@ -26,35 +24,10 @@ var ErrShortHello = errors.New("the ClientHello is not complete")
 // ErrBadHello means that the bytes are not a ClientHello and will not become one.
 var ErrBadHello = errors.New("malformed ClientHello")
 
-// ClientHello is what routing needs of one. Its slices point into the bytes that were parsed.
+// ClientHello is what routing needs of one. It points into the bytes that were parsed.
 type ClientHello struct {
 	// ServerName is the SNI host name as sent, nil where there is none.
 	ServerName []byte
-	// alpn is the protocol name list of RFC 7301 §3.1: one length byte before each name. Checked at parsing.
-	alpn []byte
-}
-
-// Protocols gives the ALPN names in the client's order.
-func (h *ClientHello) Protocols() iter.Seq[[]byte] {
-	return func(yield func([]byte) bool) {
-		for rest := h.alpn; len(rest) > 0; {
-			n := 1 + int(rest[0])
-			if !yield(rest[1:n]) {
-				return
-			}
-			rest = rest[n:]
-		}
-	}
-}
-
-// Offers reports whether protocol is among the ALPN names.
-func (h *ClientHello) Offers(protocol string) bool {
-	for p := range h.Protocols() {
-		if string(p) == protocol {
-			return true
-		}
-	}
-	return false
 }
 
 // ParseClientHello reads the ClientHello at the start of a TLS connection. It gives ErrShortHello while bytes are
@@ -130,9 +103,9 @@ func parseHello(b []byte) (h ClientHello, ok bool) {
 		return h, false
 	}
 	r := reader{rest: b[versionAndRandom:], ok: true}
-	r.vector8()  // legacy_session_id
+	r.skip8()    // legacy_session_id
 	r.vector16() // cipher_suites
-	r.vector8()  // legacy_compression_methods
+	r.skip8()    // legacy_compression_methods
 	if !r.ok {
 		return h, false
 	}
@@ -143,11 +116,8 @@ func parseHello(b []byte) (h ClientHello, ok bool) {
 	for extensions.ok && len(extensions.rest) > 0 {
 		kind := extensions.uint16()
 		data := reader{rest: extensions.vector16(), ok: extensions.ok}
-		switch kind {
-		case extensionServerName:
+		if kind == extensionServerName {
 			h.ServerName = data.serverName()
-		case extensionALPN:
-			h.alpn = data.protocols()
 		}
 		extensions.ok = extensions.ok && data.ok
 	}
@@ -184,7 +154,7 @@ func (r *reader) uint16() int {
 	return 0
 }
 
-func (r *reader) vector8() []byte  { return r.take(r.uint8()) }
+func (r *reader) skip8()           { r.take(r.uint8()) }
 func (r *reader) vector16() []byte { return r.take(r.uint16()) }
 
 // serverName gives the first host_name of the list (RFC 6066 §3).
@@ -199,19 +169,4 @@ func (r *reader) serverName() []byte {
 	}
 	r.ok = r.ok && list.ok
 	return nil
-}
-
-// protocols checks the ALPN list and gives it as it is.
-func (r *reader) protocols() []byte {
-	all := r.vector16()
-	list := reader{rest: all, ok: r.ok}
-	for list.ok && len(list.rest) > 0 {
-		if name := list.vector8(); len(name) == 0 { // RFC 7301 §3.1: empty strings must not be included
-			list.ok = false
-		}
-	}
-	if r.ok = r.ok && list.ok; !r.ok {
-		return nil
-	}
-	return all
 }

@@ -213,28 +213,20 @@ func TestParseClientHello(t *testing.T) {
 		name   string
 		in     []byte
 		server string
-		protos []string
 	}{
-		{name: "one_record", in: whole, server: "a.example", protos: []string{"fairlead/h2", "h2"}},
-		{name: "followed_by_more", in: append(slices.Clone(whole), "early data"...), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
-		{name: "records_of_100_bytes", in: fragment(whole, 100), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
-		{name: "records_of_one_byte", in: fragment(whole, 1), server: "a.example", protos: []string{"fairlead/h2", "h2"}},
-		{name: "neither_name_nor_protocols", in: plain},
+		{name: "one_record", in: whole, server: "a.example"},
+		{name: "followed_by_more", in: append(slices.Clone(whole), "early data"...), server: "a.example"},
+		{name: "records_of_100_bytes", in: fragment(whole, 100), server: "a.example"},
+		{name: "records_of_one_byte", in: fragment(whole, 1), server: "a.example"},
+		{name: "no_name", in: plain},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			h, err := ParseClientHello(tc.in)
 			if err != nil {
 				t.Fatal(err)
 			}
-			var protos []string
-			for p := range h.Protocols() {
-				protos = append(protos, string(p))
-			}
-			if string(h.ServerName) != tc.server || !slices.Equal(protos, tc.protos) {
-				t.Errorf("server name %q, protocols %q, want %q, %q", h.ServerName, protos, tc.server, tc.protos)
-			}
-			if h.Offers("fairlead/h2") != (tc.protos != nil) || h.Offers("http/1.1") {
-				t.Error("Offers does not agree with Protocols")
+			if string(h.ServerName) != tc.server {
+				t.Errorf("server name %q, want %q", h.ServerName, tc.server)
 			}
 			// Everything shorter is short, not wrong.
 			if tc.name != "followed_by_more" {
@@ -284,11 +276,6 @@ func FuzzParseClientHello(f *testing.F) {
 			}
 			return
 		}
-		for p := range h.Protocols() {
-			if len(p) == 0 {
-				t.Fatal("empty protocol name")
-			}
-		}
 		again, err := ParseClientHello(append(slices.Clone(b), 0))
 		if err != nil || !bytes.Equal(again.ServerName, h.ServerName) {
 			t.Fatalf("with one more byte: %q, %v", again.ServerName, err)
@@ -301,7 +288,7 @@ func TestSniffAndParseDoNotAllocate(t *testing.T) {
 	request := []byte("GET /api/user/123 HTTP/1.1\r\nHost: users\r\n\r\n")
 	if n := testing.AllocsPerRun(100, func() {
 		h, err := ParseClientHello(hello)
-		if err != nil || !h.Offers("fairlead/h2") || Unclaimed.Sniff(hello) != TLS || Unclaimed.Sniff(request) != HTTP1 {
+		if err != nil || len(h.ServerName) == 0 || Unclaimed.Sniff(hello) != TLS || Unclaimed.Sniff(request) != HTTP1 {
 			t.Error("not recognised")
 		}
 	}); n != 0 {

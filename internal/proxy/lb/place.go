@@ -12,9 +12,6 @@ type Place struct {
 	Zone string
 }
 
-// PlaceOf gives the place of an endpoint.
-func PlaceOf(e *plan.Endpoint) Place { return Place{Node: e.Workload.Node, Zone: e.Locality.Zone} }
-
 func (p Place) onNode(e *Host) bool { return p.Node != "" && e.Plan.Workload.Node == p.Node }
 
 func (p Place) inZone(e *Host) bool { return p.Zone != "" && e.Plan.Locality.Zone == p.Zone }
