@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet tidy test demo kube-up kube-down kube-demo e2e conformance h2spec fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e conformance h2spec fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ images: build ## container images of the binaries, as archives in dist/, named H
 generate: ## what is copied from other modules: definitions of their kinds
 	$(GO) generate ./deploy
 
-check: tidy vet lint ## everything that reads the code without running it
+check: tidy vet lint generated dead ## everything that reads the code without running it
 
 fmt: ## rewrite the code as the formatters want it
 	$(LINT) fmt
@@ -30,6 +30,17 @@ lint:
 
 vet:
 	$(GO) vet ./...
+
+generated: ## generated files, docs/layers.txt and the links of the documentation against the code
+	$(GO) test . ./docs ./deploy/crdgen ./deploy/kindgen
+	$(GO) test -run '^TestContract$$' ./internal/discovery
+
+# Functions that are there before what will call them: hashes of calls, for the policies of lb that want one.
+AHEAD := HashOf
+
+dead: ## functions that no program and no story reaches
+	@dead="$$($(GO) tool -modfile=tools.mod deadcode -test ./cmd/... ./deploy/... ./test/...)" && \
+		{ ! echo "$$dead" | grep -v -E '^$$|unreachable func: ($(AHEAD))$$'; }
 
 tidy:
 	$(GO) mod tidy -diff

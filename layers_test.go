@@ -53,6 +53,8 @@ func TestCheckLayersFindsEachKindOfViolation(t *testing.T) {
 		{"unlisted_package", map[string]layer{}, map[string]pkg{"a": imports()}, "a: not in docs/layers.txt"},
 		{"package_that_is_gone", map[string]layer{"a": {}}, map[string]pkg{}, "a: in docs/layers.txt, but has no Go files"},
 		{"unlisted_import", map[string]layer{"a": {}, "b": {}}, map[string]pkg{"a": imports(in("b")), "b": imports()}, "a: imports b, which docs/layers.txt does not allow"},
+		{"unused_allowance", map[string]layer{"a": {may: []string{"b"}}, "b": {}}, map[string]pkg{"a": imports(), "b": imports()}, "a: docs/layers.txt allows b, which it does not import"},
+		{"twice_allowed", map[string]layer{"a": {may: []string{"b", "b"}}, "b": {}}, map[string]pkg{"a": imports(in("b")), "b": imports()}, "a: docs/layers.txt allows b twice"},
 		{"no_package_comment", map[string]layer{"a": {}}, map[string]pkg{"a": {}}, "a: has no package comment"},
 		{"banned_import", map[string]layer{"a": {never: []string{"net/http"}}}, map[string]pkg{"a": imports("net/http")}, "a: reaches net/http (through a)"},
 		{
@@ -91,6 +93,14 @@ func checkLayers(layers map[string]layer, pkgs map[string]pkg) []string {
 		for _, path := range slices.Sorted(maps.Keys(p.imports)) {
 			if own, ok := strings.CutPrefix(path, module+"/"); ok && !slices.Contains(rule.may, own) {
 				problems = append(problems, name+": imports "+own+", which docs/layers.txt does not allow")
+			}
+		}
+		for i, own := range rule.may {
+			if slices.Contains(rule.may[:i], own) {
+				problems = append(problems, name+": docs/layers.txt allows "+own+" twice")
+			}
+			if !p.imports[module+"/"+own] {
+				problems = append(problems, name+": docs/layers.txt allows "+own+", which it does not import")
 			}
 		}
 		problems = append(problems, reaches(name, rule.never, pkgs)...)

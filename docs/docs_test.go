@@ -159,3 +159,35 @@ func hasHeading(text, anchor string) bool {
 	}
 	return false
 }
+
+var mention = regexp.MustCompile(`\bdocs/[\w./-]+\.(?:md|txt)`)
+
+// TestMentions checks that the pages which the code names exist.
+func TestMentions(t *testing.T) {
+	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && (d.Name() == "testdata" || d.Name() == "bin" || d.Name() == "dist" || strings.HasPrefix(d.Name(), ".") && d.Name() != "..") {
+			return fs.SkipDir
+		}
+		switch filepath.Ext(path) {
+		case ".go", ".yaml", ".sh", ".proto":
+		default:
+			return nil
+		}
+		text, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		for _, page := range mention.FindAllString(string(text), -1) {
+			if _, err := os.Stat(filepath.Join("..", page)); err != nil {
+				t.Errorf("%s names %s, which does not exist", path, page)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

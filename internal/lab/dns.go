@@ -32,7 +32,7 @@ type dnsTable struct {
 }
 
 // newDNSTable collects the names of Services, of the pods behind headless ones, and of pods by address
-// (github.com/kubernetes/dns, docs/specification.md).
+// (specification.md of github.com/kubernetes/dns).
 func newDNSTable(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1.EndpointSlice, pods []*pod) *dnsTable {
 	t := &dnsTable{addrs: map[string][]netip.Addr{}, srv: map[string][]dnsmessage.SRVResource{}, cnames: map[string]string{}}
 	for _, svc := range services {
