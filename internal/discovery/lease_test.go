@@ -35,6 +35,9 @@ func TestForeignNamesAreBounded(t *testing.T) {
 		if i%1000 == 0 {
 			await(t, c, kept) // in use all the time
 		}
+		if i%4000 == 0 {
+			await(t, c, foreign(i)) // the server is not too far behind
+		}
 		c.Use(foreign(i))
 	}
 	await(t, c, foreign(flood-1))
@@ -58,6 +61,9 @@ func TestForeignNamesAreBounded(t *testing.T) {
 	source.set(t, found, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
 	h.line(t, "dst/myapp/users:8080 as "+alias+","+found)
 	for i := range 2 * maxMissing {
+		if i%4000 == 0 {
+			await(t, c, foreign(i))
+		}
 		c.Use(foreign(i))
 	}
 	await(t, c, foreign(2*maxMissing-1))
