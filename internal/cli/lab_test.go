@@ -12,12 +12,13 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/leaktest"
 )
 
 // TestMain lets the test binary be the fairlead command of the labs that the tests start.
 func TestMain(m *testing.M) {
 	if len(os.Args) < 2 || strings.HasPrefix(os.Args[1], "-test.") {
-		os.Exit(m.Run())
+		os.Exit(leaktest.Run(m.Run))
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 	code := Execute(ctx, os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ()})

@@ -16,6 +16,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"fairlead.dev/fairlead/internal/leaktest"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
@@ -36,7 +37,7 @@ func TestMain(m *testing.M) {
 	case networkPlugin:
 		syscall.Exit(makeNetwork(os.Stdin, os.Stdout))
 	}
-	os.Exit(netnstest.Run(m.Run))
+	os.Exit(netnstest.Run(func() int { return leaktest.Run(m.Run) }))
 }
 
 // makeNetwork is a network plugin that makes no network: its result has a field that no specification knows.

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/lab/demoapp"
+	"fairlead.dev/fairlead/internal/leaktest"
 )
 
 // TestMain lets the test binary be the fairlead binary of the labs that the tests start.
@@ -31,7 +32,7 @@ func TestMain(m *testing.M) {
 	case role == "lab" && os.Args[2] == "supervisor":
 		err = RunSupervisor(ctx, os.Args[3:], slog.New(slog.NewTextHandler(os.Stderr, nil)))
 	case strings.HasPrefix(role, "-test."):
-		os.Exit(m.Run()) //nolint:gocritic // the signals are this process's to the end
+		os.Exit(leaktest.Run(m.Run)) //nolint:gocritic // the signals are this process's to the end
 	default: // never the tests: inside a lab they would start labs without end
 		err = fmt.Errorf("unexpected arguments %q", os.Args[1:])
 	}

@@ -9,13 +9,14 @@ import (
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 
+	"fairlead.dev/fairlead/internal/leaktest"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
 // TestMain runs the tests in a network namespace of their own. Root makes just that; anybody else makes a user
 // namespace around it, in which one is root but only one user ID exists.
 func TestMain(m *testing.M) {
-	os.Exit(netnstest.Run(m.Run))
+	os.Exit(netnstest.Run(func() int { return leaktest.Run(m.Run) }))
 }
 
 // The network of the tests: a pod and a peer, joined by a pair of virtual Ethernet devices. The peer is also the

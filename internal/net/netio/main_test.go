@@ -9,6 +9,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 
+	"fairlead.dev/fairlead/internal/leaktest"
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
@@ -20,7 +21,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, "loopback:", err)
 			return 1
 		}
-		return m.Run()
+		return leaktest.Run(m.Run)
 	}))
 }
 
