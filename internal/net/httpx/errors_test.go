@@ -62,7 +62,7 @@ func TestDescribeEveryKind(t *testing.T) {
 		UpstreamReset: "503 UC", UpstreamStreamReset: "503 UR", UpstreamCut: "0 UC", UpstreamTimeout: "504 UT",
 		UpstreamTryTimeout: "504 UT", UpstreamProtocolError: "502 UPE", UpstreamDNSFailure: "503 DF", Overflow: "503 UO",
 		MaxDuration: "408 DT", DownstreamGone: "0 DC", DownstreamProtocolError: "400 DPE", HeaderTooLarge: "431 DPE",
-		ResponseTooLarge: "502 UPE", FaultAbort: "503 FI", Unsendable: "500 LR", Internal: "500 LR",
+		ResponseTooLarge: "502 UPE", StreamIdle: "408 SI", Overloaded: "503 OM", FaultAbort: "503 FI", Unsendable: "500 LR", Internal: "500 LR",
 	}
 	for k := NoRoute; k <= Internal; k++ {
 		o := Describe(&Error{Kind: k})
