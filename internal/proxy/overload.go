@@ -85,14 +85,17 @@ func (o *overload) look() {
 // heldMemory is what the last collection left, with stacks and what Go keeps for itself.
 func heldMemory() int64 {
 	s := []metrics.Sample{
-		{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}, {Name: "/memory/classes/metadata/other:bytes"},
-		{Name: "/memory/classes/os-stacks:bytes"}, {Name: "/memory/classes/other:bytes"},
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+		{Name: "/memory/classes/metadata/other:bytes"},
+		{Name: "/memory/classes/os-stacks:bytes"},
+		{Name: "/memory/classes/other:bytes"},
 	}
 	metrics.Read(s)
 	var sum int64
 	for i := range s {
 		if s[i].Value.Kind() == metrics.KindUint64 {
-			sum += int64(s[i].Value.Uint64()) //nolint:gosec // bytes of memory
+			sum += int64(s[i].Value.Uint64())
 		}
 	}
 	return sum

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bufio"
 	"fmt"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -81,10 +82,7 @@ func TestTooManyConnections(t *testing.T) {
 	orders.apply(service(model.HTTP, e)...)
 	orders.limits.put(plan.Limits{Connections: 8})
 	addr := m.limitedEntrance(orders, usersAddr())
-	ask := func(c interface {
-		Write([]byte) (int, error)
-		Read([]byte) (int, error)
-	}) error {
+	ask := func(c net.Conn) error {
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: users\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
 		if err == nil && resp.StatusCode != 200 {
@@ -92,23 +90,21 @@ func TestTooManyConnections(t *testing.T) {
 		}
 		return err
 	}
-	var open []interface{ Close() error }
+	var open []net.Conn
 	for i := range 6 { // three quarters of all
 		c := dial(t, addr)
 		if err := ask(c); err != nil {
 			t.Fatalf("connection %d: %v", i, err)
 		}
 		open = append(open, c)
-		defer func() {
-			if i > 0 {
-				if err := ask(c); err != nil {
-					t.Errorf("connection %d, later: %v", i, err)
-				}
-			}
-		}()
 	}
 	expectReset(t, addr)
 	expectMetric(t, orders, `fairlead_connections_refused_total{reason="too_many"}`)
+	for i, c := range open {
+		if err := ask(c); err != nil {
+			t.Errorf("connection %d, later: %v", i, err)
+		}
+	}
 	open[0].Close()
 	eventually(t, "room for one more", func() bool { return ask(dial(t, addr)) == nil })
 }
