@@ -120,7 +120,7 @@ func (e *effectivePolicy) ruleName() string {
 }
 
 func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
-	out.LB = t.LB
+	out.LB, out.Hash = t.LB, t.Hash
 	if out.LB == model.LBUnset {
 		out.LB = model.LeastRequest
 	}

@@ -121,13 +121,13 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 		return p
 	}
 	if s.Policy.LB != model.LBUnset {
-		out.LB = s.Policy.LB
+		out.LB, out.Hash = s.Policy.LB, s.Policy.Hash
 	}
 	if !reflect.DeepEqual(s.Policy.TLS, model.TLSSettings{}) {
 		out.TLS = s.Policy.TLS
 	}
 	if pool := poolOnly(s.Policy); isSaid(pool) {
-		pool.LB, pool.TLS = out.LB, out.TLS
+		pool.LB, pool.Hash, pool.TLS = out.LB, out.Hash, out.TLS
 		out = pool
 	}
 	return out
@@ -135,7 +135,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 
 // poolOnly is p's connectionPool block.
 func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
-	p.LB, p.TLS = model.LBUnset, model.TLSSettings{}
+	p.LB, p.Hash, p.TLS = model.LBUnset, model.HashPolicy{}, model.TLSSettings{}
 	return p
 }
 

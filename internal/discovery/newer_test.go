@@ -54,6 +54,7 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 	fields := map[string]safe{
 		".destination.protocol":                      {dst(func(d *plan.Destination) any { return d.Protocol }), model.Undeclared},
 		".destination.backends.lb":                   {backend(func(b *plan.Backend) any { return b.LB }), model.LeastRequest},
+		".destination.backends.hash.by":              {backend(func(b *plan.Backend) any { return b.Hash.By }), model.HashByNothing},
 		".destination.backends.proximity":            {backend(func(b *plan.Backend) any { return b.Proximity }), model.AnyDistance},
 		".destination.backends.resolution":           {backend(func(b *plan.Backend) any { return b.Resolution }), model.ResolveSlices},
 		".destination.backends.tls.mode":             {backend(func(b *plan.Backend) any { return b.Missing != "" && b.MissingStatus == 503 }), true},

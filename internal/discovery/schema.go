@@ -43,7 +43,7 @@ func (c *coder) backend(b *plan.Backend) {
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)
 	list(c, 11, "dns", &b.DNS, (*coder).dnsEndpoint)
-	enum(c, 12, "lb", &b.LB, upTo(model.Passthrough, model.LeastRequest))
+	enum(c, 12, "lb", &b.LB, upTo(model.Maglev, model.LeastRequest))
 	part(c, 13, "tls", &b.TLS, (*coder).tls)
 	if c.unknownTLS { // plaintext, or another peer's certificate, would be a guess
 		c.unknownTLS = false
@@ -58,6 +58,17 @@ func (c *coder) backend(b *plan.Backend) {
 	c.uint32(20, "max_requests_per_connection", &b.MaxRequestsPerConnection)
 	enum(c, 21, "proximity", &b.Proximity, upTo(model.OnlySameNode, model.AnyDistance))
 	c.bool(22, "client_affinity", &b.ClientAffinity)
+	part(c, 23, "hash", &b.Hash, (*coder).hashPolicy)
+}
+
+func (c *coder) hashPolicy(h *model.HashPolicy) {
+	enum(c, 1, "by", &h.By, upTo(model.HashByQuery, model.HashByNothing))
+	text(c, 2, "name", &h.Name)
+	c.uint32(3, "table_size", &h.TableSize)
+	c.bool(4, "issue", &h.Issue)
+	c.duration(5, "ttl", &h.TTL)
+	text(c, 6, "path", &h.Path)
+	list(c, 7, "attributes", &h.Attributes, (*coder).headerValue)
 }
 
 func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {

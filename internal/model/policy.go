@@ -31,7 +31,7 @@ const (
 	RoundRobin
 	Random
 	Passthrough
-	// RingHash and Maglev send calls that are alike to one endpoint. What makes calls alike is HashKey's.
+	// RingHash and Maglev send calls that are alike to one endpoint. HashPolicy says which calls are.
 	RingHash
 	Maglev
 )
@@ -55,6 +55,51 @@ func (k LBKind) String() string {
 		return "MAGLEV"
 	}
 	return "invalid"
+}
+
+// HashBy is what makes calls alike.
+type HashBy uint8
+
+// What calls may have in common. The zero value means "nothing": they are spread.
+const (
+	HashByNothing HashBy = iota
+	HashByHeader
+	HashByCookie
+	HashBySource
+	HashByQuery
+)
+
+// String names it.
+func (b HashBy) String() string {
+	switch b {
+	case HashByNothing:
+		return "NOTHING"
+	case HashByHeader:
+		return "HEADER"
+	case HashByCookie:
+		return "COOKIE"
+	case HashBySource:
+		return "SOURCE"
+	case HashByQuery:
+		return "QUERY"
+	}
+	return "invalid"
+}
+
+// HashPolicy says which calls go to one endpoint. Opaque connections have a source and nothing else in common.
+type HashPolicy struct {
+	By HashBy
+	// Name is that of the header, in lower case, of the cookie, or of the query parameter.
+	Name string
+	// TableSize is the least size of a ring (0 = 1024), or the size of a Maglev table (0 = 65537).
+	TableSize uint32
+
+	// Issue has clients without the cookie given one, which they keep for TTL (0 = until the browser is closed) and send
+	// to Path, with more Attributes if any.
+	Issue      bool
+	TTL        time.Duration
+	Path       string
+	Attributes []HeaderValue
 }
 
 // TLSMode is how a client secures the call.
@@ -88,8 +133,9 @@ func (m TLSMode) String() string {
 
 // TrafficPolicy is how to call. Zero fields mean "not said" and inherit.
 type TrafficPolicy struct {
-	LB  LBKind
-	TLS TLSSettings
+	LB   LBKind
+	Hash HashPolicy // of RingHash and Maglev
+	TLS  TLSSettings
 
 	ConnectTimeout           time.Duration
 	TCPIdleTimeout           time.Duration

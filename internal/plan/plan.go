@@ -66,6 +66,7 @@ type Backend struct {
 	DNS []DNSEndpoint
 
 	LB                       model.LBKind
+	Hash                     model.HashPolicy // of RingHash and Maglev
 	TLS                      model.TLSSettings
 	ConnectTimeout           time.Duration // 0 = 10 s
 	TCPIdleTimeout           time.Duration // 0 = 1 h

@@ -58,7 +58,7 @@ func (r *requester) handle(ctx context.Context, down httpx.ServerExchange) {
 	r.tries, r.route, r.chosen, r.backend, r.endpoint = 0, nil, nil, nil, nil
 	r.guard.enter(down, r.c.o.limits.streamIdle())
 	req := down.Request()
-	r.call = filter.Call{Start: r.start, Request: req, Response: &r.resp, Copier: r}
+	r.call = filter.Call{Start: r.start, Request: req, Response: &r.resp, Client: r.c.remote.Addr(), Copier: r}
 	cleanRequest(&req.Fields)
 	r.identify(req)
 	r.state = r.c.dest.Load()
@@ -113,7 +113,7 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange) error 
 	if why := r.backend.Plan.Missing; why != "" {
 		return &httpx.Error{Kind: httpx.NoCluster, Status: r.backend.Plan.MissingStatus, Detail: why}
 	}
-	r.call.Backend, r.call.Group, r.call.Name = r.chosen, r.backend.Group, r.backend.Plan.Name
+	r.call.Backend, r.call.Plan, r.call.Group = r.chosen, r.backend.Plan, r.backend.Group
 	if err := r.c.o.filters.Request(ctx, filter.Chosen, &r.call); err != nil {
 		return err
 	}
@@ -132,6 +132,7 @@ func (r *requester) carry(ctx context.Context, down httpx.ServerExchange) error 
 func (r *requester) try(ctx context.Context, down httpx.ServerExchange) error {
 	policy := &r.route.Plan.Retry
 	from, left := r.backend, 0
+	r.info.Hash = r.call.Hash
 	for {
 		r.info.Tried = r.tried[:min(r.tries, len(r.tried))]
 		chosen := r.c.pick(ctx, from, &r.info)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/proxy/directory"
@@ -75,6 +76,9 @@ func (c *outboundCall) leaveLimits() {
 func (c *outboundCall) reachAny(ctx context.Context, b *directory.Backend) (tunnel, error) {
 	var errs []error
 	var info lb.Info
+	if b.Plan.Hash.By == model.HashBySource { // all that opaque connections have in common
+		info.Hash = filter.HashOfSource(c.remote.Addr())
+	}
 	for range maxTries {
 		chosen := c.pick(ctx, b, &info)
 		e := chosen.Endpoint

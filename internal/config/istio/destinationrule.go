@@ -111,7 +111,7 @@ type settings interface {
 
 func (t destinationRule) settings(field string, in settings) model.TrafficPolicy {
 	var out model.TrafficPolicy
-	out.LB = t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer())
+	out.LB, out.Hash = t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer())
 	if pool := in.GetConnectionPool(); pool != nil && pool.GetTcp() == nil && pool.GetHttp() == nil {
 		t.Reject(field+".connectionPool", "empty", "add tcp or http")
 	}
@@ -122,16 +122,19 @@ func (t destinationRule) settings(field string, in settings) model.TrafficPolicy
 	return out
 }
 
-func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerSettings) model.LBKind {
+func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerSettings) (model.LBKind, model.HashPolicy) {
 	if in == nil {
-		return model.LBUnset
+		return model.LBUnset, model.HashPolicy{}
 	}
 	t.unobeyedBalancing(field, in)
 	if in.GetConsistentHash() != nil {
-		t.Warn(field+".consistentHash", "not supported by Fairlead: calls are balanced by least request", "do not rely on stickiness")
-		return model.LBUnset
+		return t.consistentHash(field+".consistentHash", in.GetConsistentHash())
 	}
-	switch simple := in.GetSimple(); simple {
+	return t.simple(field+".simple", in.GetSimple()), model.HashPolicy{}
+}
+
+func (t destinationRule) simple(field string, simple networking.LoadBalancerSettings_SimpleLB) model.LBKind {
+	switch simple {
 	case networking.LoadBalancerSettings_UNSPECIFIED:
 		return model.LBUnset
 	case networking.LoadBalancerSettings_LEAST_CONN, //nolint:staticcheck // deprecated and still written
@@ -144,7 +147,7 @@ func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerS
 	case networking.LoadBalancerSettings_ROUND_ROBIN:
 		return model.RoundRobin
 	default:
-		t.Reject(field+".simple", fmt.Sprintf("%d is not an algorithm", simple),
+		t.Reject(field, fmt.Sprintf("%d is not an algorithm", simple),
 			"write LEAST_REQUEST, ROUND_ROBIN, RANDOM or PASSTHROUGH")
 		return model.LBUnset
 	}

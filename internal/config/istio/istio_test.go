@@ -242,7 +242,15 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"two subsets of a name", "{host: users, subsets: [{name: a}, {name: a}]}", []string{"error spec.subsets[1].name: two subsets"}},
 		{"a wildcard label", "{host: users, subsets: [{name: a, labels: {v: '*'}}]}", []string{"error spec.subsets[0].labels[v]: not a label value"}},
 		{"a subset's policy", "{host: users, subsets: [{name: a, trafficPolicy: {outlierDetection: {}}}]}", []string{"warning spec.subsets[0].trafficPolicy.outlierDetection: no effect"}},
-		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: not supported"}},
+		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), nil},
+		{"consistent hash of nothing", with("loadBalancer: {consistentHash: {useSourceIp: false}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: spread at random"}},
+		{"a hash of no header", with("loadBalancer: {consistentHash: {httpHeaderName: 'x user'}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: not a header"}},
+		{"a cookie that ends the line", with(`loadBalancer: {consistentHash: {httpCookie: {name: "a;b", path: "/\nx", ttl: -1s, attributes: [{name: "", value: "a;b"}]}}}`), []string{
+			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: cannot be the name", "error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.path: cannot stand in a cookie",
+			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.ttl: not a time to live", "error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].name: not an attribute",
+			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value: cannot stand in a cookie",
+		}},
+		{"a ring that is too large", with("loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 8388609}}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize: above 8388608"}},
 		{"localities", with("loadBalancer: {localityLbSetting: {}, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.localityLbSetting: no effect", "warning spec.trafficPolicy.loadBalancer.warmup: no effect", "warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect"}},
 		{"tcp", with("connectionPool: {tcp: {tcpKeepalive: {}, maxConnectionDuration: 1s, maxConnections: -1, connectTimeout: 0s}}"), []string{"error spec.trafficPolicy.connectionPool.tcp.maxConnections: negative", "error spec.trafficPolicy.connectionPool.tcp.connectTimeout: below 1ms", "warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: no effect", "warning spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: no effect"}},
 		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {}}}"), []string{"error spec.trafficPolicy.connectionPool.http.useClientProtocol: cannot go with", "warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "warning spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: no effect", "warning spec.trafficPolicy.connectionPool.http.useClientProtocol: no effect", "warning spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: no effect", "warning spec.trafficPolicy.connectionPool.http.http2KeepAlive: no effect"}},
@@ -417,5 +425,35 @@ func same[T any](t *testing.T, isNil bool, a, b T, p, q []model.Problem) {
 	}
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("the second answer differs:\n%+v\n%+v", a, b)
+	}
+}
+
+func TestConsistentHash(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, spec string
+		kind       model.LBKind
+		want       model.HashPolicy
+	}{
+		{"header", "{httpHeaderName: X-User}", model.RingHash, model.HashPolicy{By: model.HashByHeader, Name: "x-user"}},
+		{"source", "{useSourceIp: true, minimumRingSize: 7}", model.RingHash, model.HashPolicy{By: model.HashBySource, TableSize: 7}},
+		{"query", "{httpQueryParameterName: User, ringHash: {minimumRingSize: 4096}}", model.RingHash, model.HashPolicy{By: model.HashByQuery, Name: "User", TableSize: 4096}},
+		{"cookie_of_the_app", "{httpCookie: {name: user}, maglev: {}}", model.Maglev, model.HashPolicy{By: model.HashByCookie, Name: "user"}},
+		{
+			"cookie", "{httpCookie: {name: user, ttl: 1h, path: /, attributes: [{name: SameSite, value: Lax}, {name: Secure}]}, maglev: {tableSize: 5011}}", model.Maglev,
+			model.HashPolicy{By: model.HashByCookie, Name: "user", TableSize: 5011, Issue: true, TTL: time.Hour, Path: "/", Attributes: []model.HeaderValue{{Name: "SameSite", Value: "Lax"}, {Name: "Secure"}}},
+		},
+		{"cookie_until_the_browser_closes", "{httpCookie: {name: user, ttl: 0s}}", model.RingHash, model.HashPolicy{By: model.HashByCookie, Name: "user", Issue: true}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := destination(t, "{host: users, trafficPolicy: {loadBalancer: {consistentHash: "+tt.spec+"}}}")
+			if got == nil || len(problems) > 0 {
+				t.Fatalf("problems: %v", problems)
+			}
+			if diff := cmp.Diff(tt.want, got.Default.Hash); diff != "" || got.Default.LB != tt.kind {
+				t.Errorf("%v, want %v; (-want +got):\n%s", got.Default.LB, tt.kind, diff)
+			}
+		})
 	}
 }

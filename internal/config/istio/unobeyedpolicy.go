@@ -2,7 +2,6 @@ package istio
 
 import (
 	"fmt"
-	"math/big"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -61,7 +60,6 @@ func (t destinationRule) outlierDetection(field string, in *networking.OutlierDe
 
 // unobeyedBalancing checks what stands beside simple.
 func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBalancerSettings) {
-	t.consistentHash(field+".consistentHash", in.GetConsistentHash())
 	if in.GetLocalityLbSetting() != nil {
 		t.localities(field+".localityLbSetting", in.GetLocalityLbSetting())
 		t.Unsupported(field + ".localityLbSetting")
@@ -75,26 +73,6 @@ func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBala
 	if in.GetWarmupDurationSecs() != nil {
 		t.duration(field+".warmupDurationSecs", in.GetWarmupDurationSecs())
 		t.Unsupported(field + ".warmupDurationSecs")
-	}
-}
-
-// maxTable is the size from which on Envoy refuses a Maglev table.
-const maxTable = 5000011
-
-func (t destinationRule) consistentHash(field string, in *networking.LoadBalancerSettings_ConsistentHashLB) {
-	if in == nil {
-		return
-	}
-	if cookie := in.GetHttpCookie(); cookie != nil && cookie.GetName() == "" {
-		t.Reject(field+".httpCookie.name", "no name", "name the cookie")
-	}
-	if in.GetMinimumRingSize() != 0 && in.GetHashAlgorithm() != nil { //nolint:staticcheck // deprecated and still written
-		t.Reject(field+".minimumRingSize", "cannot go with ringHash or maglev", "write ringHash: {minimumRingSize: …}")
-	}
-	if maglev := in.GetMaglev(); maglev != nil {
-		if size := maglev.GetTableSize(); size >= maxTable || !big.NewInt(0).SetUint64(size).ProbablyPrime(0) {
-			t.Reject(field+".maglev.tableSize", fmt.Sprintf("%d is not a prime number below %d", size, maxTable), "such as 65537")
-		}
 	}
 }
 

@@ -2,10 +2,11 @@ package filter
 
 import (
 	"context"
-	"strings"
+	"net/netip"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 )
@@ -17,10 +18,15 @@ type Call struct {
 	// Request is there from the beginning; filters change it.
 	Request *httpx.Request
 
-	// Backend and Group are known from Chosen on, Name is what errors call the backend.
+	// Client is the address where it came from.
+	Client netip.Addr
+
+	// Backend is known from Chosen on, as are what it is by the plan, and what the backends of its name share.
 	Backend *route.Backend
+	Plan    *plan.Backend
 	Group   *lb.Group
-	Name    string
+	// Hash is what the picker is told of calls that are alike; 0 is like no other.
+	Hash uint64
 
 	// Body is what is at hand of the request's body from Held on, and Whole whether that is all of it.
 	Body  []byte
@@ -35,7 +41,9 @@ type Call struct {
 	// Flags are what filters did that the access log and the metrics are to show, in Envoy's short words.
 	Flags string
 
-	entered lb.Use // what the limits count it as, 0 for not at all
+	entered lb.Use   // what the limits count it as, 0 for not at all
+	issues  bool     // the client gets a cookie with the value of issued
+	issued  [16]byte // in hexadecimal digits
 }
 
 // flag adds to Flags.
@@ -46,7 +54,7 @@ func JoinFlags(flags, more string) string {
 	if flags == "" || more == "" {
 		return flags + more
 	}
-	return strings.Join([]string{flags, more}, ",")
+	return flags + "," + more
 }
 
 // Copier sends copies of calls elsewhere.

@@ -36,7 +36,7 @@ func callOf(p plan.Route, c Copier) *Call {
 	req := &httpx.Request{Version: httpx.HTTP11, Path: []byte("/")}
 	return &Call{
 		Start: time.Now(), Route: table.Match(req, route.Caller{}, 80), Request: req, Copier: c,
-		Group: lb.NewGroup("outbound|80||users"), Name: "outbound|80||users",
+		Group: lb.NewGroup("outbound|80||users"), Plan: &plan.Backend{Name: "outbound|80||users"},
 	}
 }
 

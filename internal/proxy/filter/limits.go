@@ -23,7 +23,7 @@ func (Limits) Request(ctx context.Context, c *Call) error {
 		wait = max(t-time.Since(c.Start), time.Nanosecond)
 	}
 	if err := c.Group.Limits().Enter(ctx, use, wait); err != nil {
-		return LimitError(c.Name, err)
+		return LimitError(c.Plan.Name, err)
 	}
 	c.entered = use
 	return nil

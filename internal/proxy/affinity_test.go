@@ -1,0 +1,95 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/netip"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// askedBy tells which app answers a user.
+func askedBy(t *testing.T, c *http.Client, user string) string {
+	t.Helper()
+	req, err := http.NewRequest("GET", usersURL+"/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if user != "" {
+		req.Header.Set("X-User", user)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 200 {
+		t.Fatalf("%d, %v", resp.StatusCode, err)
+	}
+	return string(body)
+}
+
+// Users keep their endpoint, whichever sidecar they call through; one whose endpoint is gone is served by another.
+func TestConsistentHash(t *testing.T) {
+	m := newMesh(t)
+	var es []plan.Endpoint
+	apps := map[string]bool{}
+	for range 4 {
+		e := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
+		m.plainApp(e.Addr, says(e.Addr.String()))
+		es = append(es, e)
+		apps[e.Addr.String()] = false
+	}
+	hashed := func(h model.HashPolicy, es ...plan.Endpoint) []plan.Resource {
+		return backendOf(service(model.HTTP, es...), func(b *plan.Backend) { b.LB, b.Hash = model.Maglev, h })
+	}
+	orders, carts := m.sidecar("orders"), m.sidecar("carts")
+	a, b := m.client(orders), m.client(carts)
+	t.Run("header", func(t *testing.T) {
+		byHeader := model.HashPolicy{By: model.HashByHeader, Name: "x-user"}
+		orders.apply(hashed(byHeader, es...)...)
+		carts.apply(hashed(byHeader, es[3], es[1], es[0], es[2])...)
+		owners := map[string]string{}
+		for i := range 60 {
+			user := fmt.Sprint("user-", i)
+			owners[user] = askedBy(t, a, user)
+			apps[owners[user]] = true
+			if other := askedBy(t, b, user); other != owners[user] || askedBy(t, a, user) != other {
+				t.Fatalf("%s came to %s and to %s", user, owners[user], other)
+			}
+		}
+		for app, called := range apps {
+			if !called {
+				t.Errorf("no user came to %s", app)
+			}
+		}
+		orders.apply(hashed(byHeader, es[1:]...)...)
+		moved := 0
+		for user, owner := range owners {
+			if now := askedBy(t, a, user); now != owner && owner != es[0].Addr.String() {
+				moved++
+			}
+		}
+		if moved > 6 {
+			t.Errorf("%d users of 60 moved although their endpoint is still there", moved)
+		}
+	})
+	t.Run("cookie", func(t *testing.T) {
+		orders.apply(hashed(model.HashPolicy{By: model.HashByCookie, Name: "user", Issue: true, Path: "/"}, es...)...)
+		for range 10 {
+			browser := *a
+			browser.Jar, _ = cookiejar.New(nil)
+			first := askedBy(t, &browser, "")
+			for range 5 {
+				if again := askedBy(t, &browser, ""); again != first {
+					t.Fatalf("a browser came to %s and to %s", first, again)
+				}
+			}
+		}
+	})
+}

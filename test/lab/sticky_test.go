@@ -1,0 +1,97 @@
+package lab_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+const hashedIP = "10.96.0.94"
+
+// stickyManifests: two clients and a server whose users are told apart by a header, or by a cookie.
+func stickyManifests(replicas int, key string) string {
+	return app{name: "client", replicas: 1}.String() + app{name: "second", replicas: 1}.String() +
+		app{name: "server", replicas: replicas}.String() + service("hashed", hashedIP, "app: server", http80, "") + `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hashed, namespace: shop}
+spec:
+  host: hashed
+  trafficPolicy: {loadBalancer: {consistentHash: {` + key + `}}}
+---`
+}
+
+func TestStickyUsers(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, stickyManifests(3, "httpHeaderName: x-user"))
+	podOf := func(from, user string, header ...string) string {
+		a := m.do(t, from, http.MethodGet, hashedIP+":80", "/", append(header, "x-user: "+user)...)
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("%s of %s: %d %s", user, from, a.StatusCode, a.body)
+		}
+		return a.Header.Get("X-Demo-Pod")
+	}
+	const users = 100
+	owners := map[string]string{}
+	t.Run("a_user_has_one_pod_whoever_calls", func(t *testing.T) {
+		pods := map[string]bool{}
+		for i := range users {
+			user := fmt.Sprint("user-", i)
+			owners[user] = podOf(client, user)
+			pods[owners[user]] = true
+			if other := podOf("deploy/second-v1", user); other != owners[user] {
+				t.Fatalf("%s came to %q and, from another client, to %q", user, owners[user], other)
+			}
+		}
+		if len(pods) != 3 {
+			t.Errorf("%d users came to %d pods of 3", users, len(pods))
+		}
+	})
+	t.Run("most_stay_when_a_pod_comes", func(t *testing.T) {
+		m.write(t, "all.yaml", stickyManifests(4, "httpHeaderName: x-user"))
+		m.settle(t)
+		eventually(t, "the new pod to be called", func() bool {
+			pods := map[string]bool{}
+			for user := range owners {
+				pods[podOf(client, user)] = true
+			}
+			return len(pods) == 4
+		})
+		stayed := 0
+		for user, owner := range owners {
+			if podOf(client, user) == owner {
+				stayed++
+			}
+		}
+		if stayed < users*65/100 { // 75 of 100, with a standard deviation of 4
+			t.Errorf("%d of %d stayed", stayed, users)
+		}
+	})
+	t.Run("a_browser_gets_a_cookie", func(t *testing.T) {
+		m.write(t, "all.yaml", stickyManifests(4, "httpCookie: {name: shop, ttl: 1h, path: /}, maglev: {tableSize: 1031}"))
+		var set string
+		eventually(t, "a cookie to be issued", func() bool {
+			a := m.do(t, client, http.MethodGet, hashedIP+":80", "/")
+			set = a.Header.Get("Set-Cookie")
+			return set != ""
+		})
+		pair, rest, _ := strings.Cut(set, "; ")
+		if rest != "Max-Age=3600; Path=/; HttpOnly" {
+			t.Errorf("Set-Cookie: %s", set)
+		}
+		first := podOf(client, "any", "Cookie: "+pair)
+		for i := range 20 {
+			if again := podOf(client, fmt.Sprint("any-", i), "Cookie: "+pair); again != first {
+				t.Fatalf("with %s to %q and to %q", pair, first, again)
+			}
+		}
+	})
+	t.Run("the_sidecar_tells", func(t *testing.T) {
+		for _, c := range m.dump(t, client).Clusters {
+			if strings.HasPrefix(c.FQDN, "hashed.") && c.LoadBalancer != "MAGLEV" {
+				t.Errorf("cluster %s: load balancer %s", c.Name, c.LoadBalancer)
+			}
+		}
+	})
+}
