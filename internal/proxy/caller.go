@@ -32,6 +32,8 @@ type caller struct {
 
 // callerPort is one port of the workload as one caller uses it: what its requests need is found once per connection.
 type callerPort struct {
+	i       *inbound
+	who     *caller
 	addr    netip.AddrPort
 	cluster string // what the app behind it is called
 	way     *upstream.Way
@@ -58,7 +60,7 @@ func (i *inbound) port(who *caller, addr netip.AddrPort) *callerPort {
 	if p := findPort(old, addr); p != nil {
 		return p
 	}
-	p := &callerPort{addr: addr, cluster: inboundCluster(addr), way: i.upstreams.ReachApp(addr)}
+	p := &callerPort{i: i, who: who, addr: addr, cluster: inboundCluster(addr), way: i.upstreams.ReachApp(addr)}
 	if who.left {
 		p.way.Release()
 		return p
@@ -100,10 +102,11 @@ func (i *inbound) bye(who *caller) {
 }
 
 // scopes gives the metrics of a caller on a port. The first time it may wait until the caller has a name.
-func (i *inbound) scopes(who *caller, p *callerPort) *portScopes {
+func (i *inbound) scopes(p *callerPort) *portScopes {
 	if s := p.counts.Load(); s != nil {
 		return s
 	}
+	who := p.who
 	if who.named != nil {
 		<-who.named
 	}
@@ -128,7 +131,7 @@ func (i *inbound) scopes(who *caller, p *callerPort) *portScopes {
 func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
 	begun := make(chan *telemetry.TCPScope, 1)
 	begin := func() {
-		scope := i.scopes(who, i.port(who, addr)).tcp
+		scope := i.scopes(i.port(who, addr)).tcp
 		scope.Opened()
 		begun <- scope
 	}

@@ -230,7 +230,7 @@ func BenchmarkInboundLookups(b *testing.B) {
 		defer users.inbound.bye(who)
 		for pb.Next() {
 			p := users.inbound.port(who, addr)
-			if p.way == nil || users.inbound.scopes(who, p) == nil {
+			if p.way == nil || users.inbound.scopes(p) == nil {
 				b.Error("nothing found")
 			}
 		}
@@ -242,7 +242,7 @@ func TestInboundLookupsAllocateNothing(t *testing.T) {
 	users := m.sidecar("users")
 	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000")}
 	defer users.inbound.bye(who)
-	if n := testing.AllocsPerRun(100, func() { users.inbound.scopes(who, users.inbound.port(who, app(users))) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { users.inbound.scopes(users.inbound.port(who, app(users))) }); n != 0 {
 		t.Errorf("%v allocations per request, want 0", n)
 	}
 }

@@ -24,14 +24,14 @@ func (f *forwarder) grpcReply(out httpx.Outcome) {
 }
 
 // local sends what the route answers without calling anybody: an error in gRPC's form where the request is gRPC's.
-func (r *requester) local(down httpx.ServerExchange) error {
-	body := r.route.LocalBody()
-	if r.resp.Status < 400 || !isGRPC(down.Request()) {
-		return r.answer(down, body)
+func (c *Call) local(down httpx.ServerExchange) error {
+	body := c.route.LocalBody()
+	if c.resp.Status < 400 || !isGRPC(down.Request()) {
+		return c.answer(down, body)
 	}
-	r.resp.Fields.Del("content-type")
-	r.grpcReply(httpx.Outcome{Status: r.resp.Status, Body: string(bytes.TrimSpace(body))})
-	return r.answer(down, nil)
+	c.resp.Fields.Del("content-type")
+	c.grpcReply(httpx.Outcome{Status: c.resp.Status, Body: string(bytes.TrimSpace(body))})
+	return c.answer(down, nil)
 }
 
 // grpcCode is the gRPC status of an outcome by its HTTP status (doc/http-grpc-status-mapping.md of gRPC), but for 504, which

@@ -26,12 +26,13 @@ import (
 
 // inbound serves the connections that others open to the workload.
 type inbound struct {
+	common
+
 	self      *directory.Self
 	upstreams *upstream.Set
 	relay     *relay
 	clients   *vigil
 	metrics   *telemetry.Registry
-	sinks     telemetry.Sinks
 	tls       *tls.Config
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
@@ -105,9 +106,9 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *calle
 		i.connect(ctx, s, who)
 		return
 	}
-	r, _ := i.idle.Get().(*responder)
+	r, _ := i.idle.Get().(*Call)
 	if r == nil {
-		r = &responder{i: i}
+		r = &Call{common: &i.common}
 	}
 	defer i.idle.Put(r)
 	at, version, ok := target(req, local)
@@ -121,7 +122,8 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *calle
 	}
 	req.Version = version
 	asHTTP1Upgrade(req)
-	r.handle(ctx, s, who, at)
+	r.side = i.port(who, at)
+	r.handle(ctx, s)
 }
 
 // opensTunnel tells the sidecars' own CONNECT, for an opaque connection, from an app's, which is a request like any other
@@ -298,17 +300,11 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
-	r := &responder{i: i}
+	r := &Call{side: i.port(who, dst), common: &i.common}
 	h := &http1Service{
 		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.guard,
-		handle: func(ex httpx.ServerExchange) {
-			r.handle(ctx, ex, who, dst)
-		},
-		refused: func(start time.Time, out httpx.Outcome) {
-			r.reset(start)
-			p := i.parties(who, i.port(who, dst))
-			r.record(i.sinks, &httpx.Request{}, out, &p)
-		},
+		handle:  func(ex httpx.ServerExchange) { r.handle(ctx, ex) },
+		refused: r.refused,
 	}
 	h.serve(ctx, client)
 }
@@ -321,8 +317,8 @@ func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *c
 		Pool: i.h2pool, Workers: i.workers, Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
-		r := &responder{i: i}
-		r.handle(ctx, s, who, dst)
+		r := &Call{side: i.port(who, dst), common: &i.common}
+		r.handle(ctx, s)
 	})
 }
 

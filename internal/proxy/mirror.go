@@ -16,24 +16,30 @@ import (
 const mirrorTimeout = 15 * time.Second
 
 // Copy implements filter.Copier.
-func (r *requester) Copy(call *filter.Call, backend int) func(context.Context) {
-	b := r.state.Backends[backend]
+func (c *Call) Copy(call *filter.Call, backend int) func(context.Context) {
+	b := c.state.Backends[backend]
 	if b.Plan.Missing != "" {
 		return nil
 	}
-	return newShadow(r.c, b, call.Request, call.Body).send
+	o, ok := c.side.(*outboundCall)
+	if !ok {
+		return nil
+	}
+	return newShadow(o, b, call.Request, call.Body).send
 }
 
-// shadow is the copy of a request. It has a requester of its own, for how to reach an endpoint.
+// shadow is the copy of a request. It has a call of its own, for how to reach an endpoint.
 type shadow struct {
-	requester
+	Call
 
+	o   *outboundCall
 	req httpx.Request
 }
 
 func newShadow(c *outboundCall, b *directory.Backend, req *httpx.Request, body []byte) *shadow {
 	// The connection that the request came on may end before its copy: take of it what does not.
-	s := &shadow{requester: requester{c: &outboundCall{o: c.o, dest: c.dest, local: c.local}, backend: b}}
+	s := &shadow{o: &outboundCall{o: c.o, dest: c.dest, local: c.local}}
+	s.backend = b
 	s.req = httpx.Request{
 		Version: req.Version, Method: slices.Clone(req.Method), Scheme: slices.Clone(req.Scheme),
 		Authority: shadowAuthority(req.Authority), Path: slices.Clone(req.Path), Absolute: slices.Clone(req.Absolute), ContentLength: int64(len(body)),
@@ -54,15 +60,15 @@ func shadowAuthority(authority []byte) []byte {
 
 // send carries the copy to an endpoint. Whatever happens, nobody is told: the request itself has its own fate.
 func (s *shadow) send(ctx context.Context) {
-	defer s.c.originals.close()
+	defer s.o.originals.close()
 	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
 	defer cancel()
-	e := s.c.pick(ctx, s.backend, &s.info).Endpoint
+	e := s.o.pick(ctx, s.backend, &s.info).Endpoint
 	if e == nil {
 		return
 	}
 	s.tries = 1
-	up, err := s.open(ctx, &s.req, e)
+	up, err := s.open(ctx, &s.req, &destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, connect: s.backend.ConnectTimeout()})
 	if err != nil {
 		return
 	}

@@ -195,23 +195,23 @@ func inHost(b byte) bool {
 }
 
 func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
-	r := &requester{c: n.unknown()}
+	r := &Call{side: n.unknown(), common: &n.o.common}
 	n.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
 }
 
 func (n *namedConn) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
-	n.o.serveHTTP2(ctx, client, n.unknown(), func(r *requester, s httpx.ServerExchange) { n.handle(ctx, r, s) })
+	n.o.serveHTTP2(ctx, client, n.unknown(), func(r *Call, s httpx.ServerExchange) { n.handle(ctx, r, s) })
 }
 
 // handle carries one request to the host that it names.
-func (n *namedConn) handle(ctx context.Context, r *requester, ex httpx.ServerExchange) {
+func (n *namedConn) handle(ctx context.Context, r *Call, ex httpx.ServerExchange) {
 	c, once := n.forRequest(ctx, ex.Request().Authority)
-	r.c = c
+	r.side = c
 	r.handle(ctx, ex)
 	if once {
 		c.leave()
 	}
-	r.c = n.unknown()
+	r.side = n.unknown()
 }
 
 // forRequest gives the call that a request belongs to. once says that it is for this one request.

@@ -13,7 +13,6 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
-	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -21,6 +20,8 @@ import (
 
 // outbound serves the connections that the workload opens.
 type outbound struct {
+	common
+
 	directory *directory.Directory
 	asker     *directory.Asker
 	self      *directory.Self
@@ -28,7 +29,6 @@ type outbound struct {
 	relay     *relay
 	clients   *vigil
 	metrics   *telemetry.Registry
-	sinks     telemetry.Sinks
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
 	workers   *h2.Workers
@@ -39,7 +39,6 @@ type outbound struct {
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
 	draining      <-chan struct{}
-	filters       *filter.Chain
 }
 
 // serve carries one captured connection until it ends. dst is where the app meant to go.

@@ -10,7 +10,7 @@ import (
 
 // peerFailed is a try that reached the peer's sidecar and got no answer from its app; why is what the sidecar says
 // in errorField, cause what in causeField.
-func (r *requester) peerFailed(kind, cause string) error {
+func (c *Call) peerFailed(t *destined, kind, cause string) error {
 	why := kind
 	if cause != "" {
 		why += ": " + cause
@@ -18,16 +18,16 @@ func (r *requester) peerFailed(kind, cause string) error {
 	switch kind {
 	case failedConnect:
 		// The app is as gone as if it had refused us ourselves.
-		r.outcome.Kind = lb.Refused
+		c.outcome.Kind = lb.Refused
 		err := errors.New("its sidecar is there, its app refuses connections")
-		return &tryError{failure: disowned, err: connectError(r.backend, r.endpoint, err)}
+		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamConnectFailure, err)}
 	case failedUnprocessed:
 		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
-		return &tryError{failure: disowned, err: resetError(r.backend, r.endpoint, err)}
+		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamReset, err)}
 	case failedTooLarge:
 		return &httpx.Error{Kind: httpx.ResponseTooLarge, Detail: cause}
 	}
-	return &tryError{failure: resetEarly, err: resetError(r.backend, r.endpoint, errors.New("its sidecar reports: "+why))}
+	return &tryError{failure: resetEarly, err: t.failed(httpx.UpstreamReset, errors.New("its sidecar reports: "+why))}
 }
 
 // causeField says in words what errorField says in one: which rule the app's response breaks, for one.

@@ -223,18 +223,23 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
+	common := common{sinks: p.sinks, streamIdle: p.limits.streamIdle, paths: p.self.PathMode, room: p.overload.request}
 	p.outbound = &outbound{
-		directory: p.directory, asker: p.asker, self: p.self, upstreams: p.ups, sinks: p.sinks, buffers: p.buffers, relay: p.relay,
+		common:    common,
+		directory: p.directory, asker: p.asker, self: p.self, upstreams: p.ups, buffers: p.buffers, relay: p.relay,
 		clients: &p.clients, limits: &p.limits, overload: p.overload,
-		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining, filters: filter.New(p.group.run),
+		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		metrics: p.metrics,
 	}
+	p.outbound.filters = filter.New(p.group.run)
 	p.inbound = &inbound{
+		common:  common,
 		callers: callers{asker: p.asker, run: p.group.run},
-		self:    p.self, upstreams: p.ups, metrics: p.metrics, sinks: p.sinks, tls: p.identity.ServerConfig(),
+		self:    p.self, upstreams: p.ups, metrics: p.metrics, tls: p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, overload: p.overload,
 	}
+	p.inbound.filters = new(filter.Chain)
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and

@@ -44,42 +44,6 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	f.rec = telemetry.Record{} // nothing of it is kept
 }
 
-// parties are those of the request at hand.
-func (r *requester) parties() parties {
-	p := parties{reporter: telemetry.Source, client: r.c.remote, dialled: r.c.local}
-	if r.state != nil {
-		p.http, p.grpc = r.state.HTTP, r.state.GRPC
-	}
-	if e := r.endpoint; e != nil {
-		p.endpoint, p.http, p.grpc = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC
-	}
-	if r.backend != nil {
-		p.cluster = r.backend.Plan.Name
-	}
-	if r.route != nil {
-		p.route = cmp.Or(r.route.Plan.Name, "default")
-	}
-	return p
-}
-
-// refused records what came on the connection and was no request.
-func (r *requester) refused(start time.Time, out httpx.Outcome) {
-	r.reset(start)
-	r.state, r.route, r.backend, r.endpoint = r.c.dest.Load(), nil, nil, nil
-	r.sent = int64(len(out.Body) + 1)
-	p := r.parties()
-	r.record(r.c.o.sinks, &httpx.Request{}, out, &p)
-}
-
-// parties are those of a request of a caller to a port.
-func (i *inbound) parties(who *caller, port *callerPort) parties {
-	s := i.scopes(who, port)
-	return parties{
-		reporter: telemetry.Destination, client: who.remote, dialled: port.addr, endpoint: port.addr,
-		cluster: port.cluster, route: "default", http: s.http, grpc: s.grpc,
-	}
-}
-
 // inboundCluster is how Istio calls the app behind a port.
 func inboundCluster(addr netip.AddrPort) string { return "inbound|" + portString(addr.Port()) + "||" }
 

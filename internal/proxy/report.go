@@ -55,25 +55,8 @@ func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mar
 // proxyName is how this proxy calls itself in Proxy-Status (RFC 9209).
 const proxyName = "fairlead"
 
-// conclude answers a request that was not answered, or breaks the exchange where an answer has begun.
-func (r *requester) conclude(down httpx.ServerExchange, err error) httpx.Outcome {
-	if err == nil {
-		return httpx.Outcome{Status: r.resp.Status}
-	}
-	out := httpx.Describe(err)
-	if r.wrote || isDownstream(err) {
-		r.breakOff(down, err)
-		return out
-	}
-	if aerr := r.localReply(down, out, "", ""); aerr != nil {
-		down.Abort(aerr)
-	}
-	out.Status = r.resp.Status
-	return out
-}
-
 // identify gives the request an X-Request-Id where it has none (a random UUID, RFC 9562 version 4).
-func (r *requester) identify(req *httpx.Request) {
+func (c *Call) identify(req *httpx.Request) {
 	if req.Fields.Get("x-request-id") != nil {
 		return
 	}
@@ -84,27 +67,17 @@ func (r *requester) identify(req *httpx.Request) {
 	n := 0
 	for i := range 32 {
 		if i == 8 || i == 12 || i == 16 || i == 20 {
-			r.id[n] = '-'
+			c.id[n] = '-'
 			n++
 		}
 		word := hi
 		if i >= 16 {
 			word = lo
 		}
-		r.id[n] = digits[word>>(60-4*(i%16))&15]
+		c.id[n] = digits[word>>(60-4*(i%16))&15]
 		n++
 	}
-	req.Fields.AddName("x-request-id", r.id[:])
-}
-
-// connectError says that an endpoint could not be reached.
-func connectError(b *directory.Backend, e *directory.Endpoint, err error) error {
-	return &httpx.Error{Kind: httpx.UpstreamConnectFailure, Object: b.Plan.Name, Detail: e.Plan.Addr.String(), Err: err}
-}
-
-// resetError says that an endpoint broke off before answering.
-func resetError(b *directory.Backend, e *directory.Endpoint, err error) error {
-	return &httpx.Error{Kind: httpx.UpstreamReset, Object: b.Plan.Name, Detail: e.Plan.Addr.String(), Err: err}
+	req.Fields.AddName("x-request-id", c.id[:])
 }
 
 // noHealthy names the endpoints that could not be picked, and why.

@@ -1,0 +1,85 @@
+package proxy
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
+	"errors"
+	"log/slog"
+
+	"fairlead.dev/fairlead/internal/net/h1"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// What callerPort says as the side of a call: a caller calls a port of the workload.
+
+// prepare implements side.
+func (p *callerPort) prepare(c *Call) {
+	req := c.down.Request()
+	c.view.Client = p.who.remote.Addr()
+	c.spells = p.who.identity != "" && req.Version != httpx.HTTP2
+	if c.spells {
+		respell(&req.Fields)
+	}
+	cleanRequest(&req.Fields)
+	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
+		req.Authority = []byte(p.addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
+	}
+	req.Fields.Del(clientCertField) // only what this sidecar has verified may stand there
+	if p.who.forwarded != "" {
+		req.Fields.AddString(clientCertField, p.who.forwarded)
+	}
+}
+
+// decide implements side: all requests go to the app.
+func (*callerPort) decide(_ context.Context, c *Call) (answered bool, err error) {
+	return false, c.begin(c.down)
+}
+
+// next implements side.
+func (p *callerPort) next(_ context.Context, c *Call) (destined, error) {
+	c.tries++
+	return destined{way: p.way, addr: p.addr, connect: upstream.ConnectTimeout}, nil
+}
+
+// again implements side: once more, on a fresh connection, where not a byte of the request was written to the first.
+// What was written is not sent again from here: whether that is safe, and wanted, the caller's sidecar decides by its
+// route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
+// disowned is sent once more.
+func (p *callerPort) again(c *Call, failed *tryError) error {
+	if c.tries == 1 && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.identity == "") {
+		return nil
+	}
+	return failed
+}
+
+// parties implements side.
+func (p *callerPort) parties(*Call) parties {
+	s := p.i.scopes(p)
+	return parties{
+		reporter: telemetry.Destination, client: p.who.remote, dialled: p.addr, endpoint: p.addr,
+		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc,
+	}
+}
+
+// explain implements side: a caller in the mesh is told what its sidecar may make of it, and the operator once which rule
+// the app's responses break, for the caller's side is often another team's.
+func (p *callerPort) explain(err error) (mark, cause string) {
+	var rule *h1.Error
+	if errors.As(err, &rule) && rule.Status == 502 && p.i.said.first(p.addr.Port(), rule.Reason) {
+		p.i.log.Warn("response of the app refused", slog.Int("port", int(p.addr.Port())), slog.Any("error", rule))
+	}
+	if p.who.identity == "" {
+		return "", ""
+	}
+	return markOf(err), causeOf(err)
+}
+
+// clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
+func (i *inbound) clientCert(cs *tls.ConnectionState, id string) string {
+	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
+	return "By=" + i.self.Identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
+}

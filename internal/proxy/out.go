@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// What outboundCall says as the side of a call: the workload's app calls a destination.
+
+// prepare implements side.
+func (c *outboundCall) prepare(call *Call) {
+	req := call.down.Request()
+	cleanRequest(&req.Fields)
+	call.identify(req)
+	call.view.Client = c.remote.Addr()
+	call.state = c.dest.Load()
+	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && call.state != nil {
+		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
+		req.Authority = []byte(net.JoinHostPort(string(call.state.Plan.Host), portString(c.local.Port())))
+	}
+}
+
+// decide implements side: what the configuration says.
+func (c *outboundCall) decide(ctx context.Context, call *Call) (answered bool, err error) {
+	if call.state == nil {
+		return false, &httpx.Error{Kind: httpx.NoRoute, Object: c.dest.Addr, Detail: "the service was deleted"}
+	}
+	if err := c.match(ctx, call); err != nil {
+		return false, err
+	}
+	if call.route.Local(call.down.Request(), &call.resp, c.local.Port()) {
+		return true, call.local(call.down)
+	}
+	if err := c.choose(call); err != nil {
+		return false, err
+	}
+	if err := c.o.filters.Request(ctx, filter.Chosen, &call.view); err != nil {
+		return false, err
+	}
+	c.dest.Budget.Request()
+	if err := call.begin(call.down); err != nil {
+		return false, err
+	}
+	call.view.Body, call.view.Whole = call.buf[:call.held], call.heldAll
+	return false, c.o.filters.Request(ctx, filter.Held, &call.view)
+}
+
+// match finds the route.
+func (c *outboundCall) match(ctx context.Context, call *Call) error {
+	call.route = call.state.Routes.Match(call.down.Request(), c.o.self.Caller(), c.local.Port())
+	if call.route == nil {
+		return &httpx.Error{Kind: httpx.NoRoute, Object: string(call.state.Plan.Host), Detail: "no route matches the request"}
+	}
+	if why := call.route.Fault(); why != "" {
+		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
+	}
+	call.view.Route = call.route
+	return c.o.filters.Request(ctx, filter.Routed, &call.view)
+}
+
+// choose finds the backend.
+func (*outboundCall) choose(call *Call) error {
+	if call.chosen = call.route.Pick(rand.Uint64()); call.chosen == nil { //nolint:gosec // spreading load needs no secrecy
+		return &httpx.Error{Kind: httpx.NoCluster, Object: call.route.Plan.Origin, Detail: "every backend has weight 0"}
+	}
+	if why := call.chosen.Fault(); why != "" {
+		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
+	}
+	b := call.state.Backends[call.chosen.Index]
+	call.backend, call.from = b, b
+	if why := b.Plan.Missing; why != "" {
+		return &httpx.Error{Kind: httpx.NoCluster, Status: b.Plan.MissingStatus, Detail: why}
+	}
+	call.view.Backend, call.view.Plan, call.view.Group = call.chosen, b.Plan, b.Group
+	return nil
+}
+
+// next implements side: an endpoint that was not tried, as long as there is one.
+func (c *outboundCall) next(ctx context.Context, call *Call) (destined, error) {
+	call.info.Hash = call.view.Hash
+	call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
+	chosen := c.pick(ctx, call.from, &call.info)
+	e := chosen.Endpoint
+	if e == nil {
+		return destined{}, noHealthy(call.from)
+	}
+	call.tried[call.tries%len(call.tried)] = e.Plan.Addr // the latest ones are avoided; a policy may allow more tries than are kept
+	call.tries++
+	if chosen.Why == lb.Repeated && !pause(ctx, backoff(&call.route.Plan.Retry, call.tries)) {
+		return destined{}, ctx.Err()
+	}
+	call.endpoint = e
+	return destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, backend: call.backend.Plan.Name, connect: call.backend.ConnectTimeout()}, nil
+}
+
+// again implements side: the route's policy, as far as the budget lasts.
+func (c *outboundCall) again(call *Call, failed *tryError) error {
+	policy := &call.route.Plan.Retry
+	// The configuration may have been replaced since the request came: only the one in force knows who is there.
+	if b := c.dest.Backend(call.backend.Plan.Name); b != nil {
+		call.from = b
+	}
+	if call.left < maxLeft && errors.Is(failed.err, upstream.ErrLeft) {
+		call.left++
+		call.tries-- // it was not there to be tried
+		return nil
+	}
+	switch {
+	case call.tries > policy.Attempts, call.wrote, !call.replayable():
+		return call.exhausted(failed.err)
+	case !retryable(policy, call.down.Request(), failed), !failed.failure.isFree() && !c.dest.Budget.Take():
+		return call.exhausted(failed.err)
+	}
+	return nil
+}
+
+// maxLeft bounds how often a request may pick an endpoint that is just leaving.
+const maxLeft = 10
+
+// exhausted says in the answer that retries were made.
+func (c *Call) exhausted(err error) error {
+	var e *httpx.Error
+	if c.tries > 1 && errors.As(err, &e) {
+		again := *e
+		again.Exhausted = true
+		return &again
+	}
+	return err
+}
+
+// backoff is Envoy's: a random share of 25 ms that doubles with every try, at most ten times the base.
+func backoff(p *model.Retry, tries int) time.Duration {
+	base := p.Backoff
+	if base <= 0 {
+		base = 25 * time.Millisecond
+	}
+	limit := min(base<<min(tries, 10), 10*base)
+	return time.Duration(rand.Int64N(int64(limit) + 1)) //nolint:gosec // jitter needs no secrecy
+}
+
+// parties implements side.
+func (c *outboundCall) parties(call *Call) parties {
+	p := parties{reporter: telemetry.Source, client: c.remote, dialled: c.local}
+	state := call.state
+	if state == nil {
+		state = c.dest.Load() // it was no request, or the destination has just come
+	}
+	if state != nil {
+		p.http, p.grpc = state.HTTP, state.GRPC
+	}
+	if e := call.endpoint; e != nil {
+		p.endpoint, p.http, p.grpc = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC
+	}
+	if call.backend != nil {
+		p.cluster = call.backend.Plan.Name
+	}
+	if call.route != nil {
+		p.route = cmp.Or(call.route.Plan.Name, "default")
+	}
+	return p
+}
+
+// explain implements side: the app has no sidecar of its own to be told anything.
+func (*outboundCall) explain(error) (mark, cause string) { return "", "" }

@@ -1,0 +1,301 @@
+package proxy
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"net/netip"
+	"time"
+
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
+	"fairlead.dev/fairlead/internal/telemetry"
+)
+
+// Fields that the two sidecars of a call exchange. Apps never see them.
+const (
+	// targetField names what is called, the workload's address and port, and the protocol that its app expects:
+	// "10.1.0.7:8080/h1". Who carries the stream on needs to know no more, and it is not only the port because the peer
+	// that is dialled need not be the only one behind its address.
+	targetField = "x-fairlead-target"
+	// errorField marks a response that the peer's sidecar made because it could not get one from the app, and says how
+	// far the request got: see markOf.
+	errorField = "x-fairlead-error"
+)
+
+// Call carries requests, one at a time: those of one client connection (HTTP/1.1) or stream worker (HTTP/2). Which way a
+// request takes is the same on both sides of the mesh; what differs, the side says. Memory is kept between requests,
+// everything else is in request, which is zeroed for each.
+type Call struct {
+	forwarder
+	request
+
+	side    side
+	common  *common
+	tried   [maxTries + 1]netip.AddrPort
+	info    lb.Info
+	targets []byte // scratch for targetField
+	id      [36]byte
+}
+
+// common is what all calls of a side share.
+type common struct {
+	filters    *filter.Chain
+	sinks      telemetry.Sinks
+	streamIdle func() time.Duration
+	paths      func() plan.PathNormalization
+	room       func() error // why no request is to begin, nil where one may
+}
+
+// request is what is known of the request at hand.
+type request struct {
+	down httpx.ServerExchange
+	view filter.Call // what filters see of it
+
+	state   *directory.Destination // nil where the destination is none any more, and for the own app
+	route   *route.Route           // nil for the own app, as chosen and backend
+	chosen  *route.Backend
+	backend *directory.Backend
+	from    *directory.Backend // the same of the configuration in force
+
+	tries    int
+	left     int                 // tries of endpoints that were just leaving
+	endpoint *directory.Endpoint // of the latest try, nil for the own app
+	outcome  lb.Outcome          // of the latest try
+	conn     *upstream.Conn      // the pooled connection in use, nil for a stream
+	aimed    bool                // the head says what a peer's sidecar must know
+}
+
+// side is what a call differs in by the side of the mesh that this sidecar is on for it.
+type side interface {
+	// prepare readies the head of a request: what its client may not say leaves it.
+	prepare(c *Call)
+	// decide finds out what becomes of the request, and reads its body as far as that is at hand. answered says that the
+	// answer has been given.
+	decide(ctx context.Context, c *Call) (answered bool, err error)
+	// next says where the next try goes.
+	next(ctx context.Context, c *Call) (destined, error)
+	// again gives nil where a failed try is to be followed by another one, or else what the call ends with.
+	again(c *Call, failed *tryError) error
+	// parties are who and what the call is between, as far as it is known.
+	parties(c *Call) parties
+	// explain gives what a failed call's answer tells the caller's sidecar, "" for nothing.
+	explain(err error) (mark, cause string)
+}
+
+// destined is where a try goes.
+type destined struct {
+	way *upstream.Way
+	// endpoint is what was picked, nil for the own app.
+	endpoint *directory.Endpoint
+	addr     netip.AddrPort
+	// backend is what errors call it, "" for the own app, which is called by its address.
+	backend string
+	// connect bounds the time until there is a connection.
+	connect time.Duration
+}
+
+// failed says that the target could not be reached, or broke off before it answered.
+func (t *destined) failed(kind httpx.Kind, err error) error {
+	if t.backend == "" {
+		return &httpx.Error{Kind: kind, Object: t.addr.String(), Err: err}
+	}
+	return &httpx.Error{Kind: kind, Object: t.backend, Detail: t.addr.String(), Err: err}
+}
+
+// enter forgets the request before.
+func (c *Call) enter(start time.Time, down httpx.ServerExchange) {
+	c.reset(start)
+	c.request = request{down: down}
+}
+
+// handle carries one request to its end.
+func (c *Call) handle(ctx context.Context, down httpx.ServerExchange) {
+	c.enter(time.Now(), down)
+	c.guard.enter(down, c.common.streamIdle())
+	req := down.Request()
+	c.view = filter.Call{Start: c.start, Request: req, Response: &c.resp, Copier: c}
+	c.side.prepare(c)
+	err := c.admitted()
+	if err == nil {
+		err = c.normalize(req, c.common.paths())
+	}
+	if err == nil {
+		err = c.carry(ctx)
+	}
+	c.common.filters.End(&c.view)
+	out := c.conclude(err)
+	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
+	p := c.side.parties(c)
+	c.record(c.common.sinks, req, out, &p)
+	c.finish(down)
+	c.guard.leave()
+	c.request = request{}
+}
+
+// admitted says why the request is not to begin; a caller's sidecar may try another endpoint.
+func (c *Call) admitted() error {
+	if err := c.common.room(); err != nil {
+		return &tryError{failure: unsent, err: err}
+	}
+	return nil
+}
+
+// refused records what came on the connection and was no request.
+func (c *Call) refused(start time.Time, out httpx.Outcome) {
+	c.enter(start, nil)
+	c.sent = int64(len(out.Body) + 1)
+	p := c.side.parties(c)
+	c.record(c.common.sinks, &httpx.Request{}, out, &p)
+}
+
+// carry decides, and sends the request to one target after another, as far as the side allows. An error with c.wrote
+// unset has not been answered yet.
+func (c *Call) carry(ctx context.Context) error {
+	if answered, err := c.side.decide(ctx, c); answered || err != nil {
+		return err
+	}
+	for {
+		t, err := c.side.next(ctx, c)
+		if err != nil {
+			return err
+		}
+		if err = c.attempt(ctx, &t); err == nil {
+			return nil
+		}
+		failed := asTry(err)
+		if failed == nil {
+			return err
+		}
+		if err := c.side.again(c, failed); err != nil {
+			return err
+		}
+	}
+}
+
+// attempt makes one try. Errors that may be retried are tryErrors.
+func (c *Call) attempt(ctx context.Context, t *destined) error {
+	begun := time.Now()
+	c.outcome = lb.Outcome{}
+	if e := t.endpoint; e != nil {
+		e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
+		defer func() { e.End(c.outcome) }()
+	}
+	req := c.down.Request()
+	up, err := c.open(ctx, req, t)
+	if err != nil {
+		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) {
+			c.outcome = lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)}
+		}
+		return &tryError{failure: notConnected, err: t.failed(httpx.UpstreamConnectFailure, err)}
+	}
+	if t.endpoint != nil {
+		t.endpoint.Accepted()
+	}
+	c.respells = t.way.Peer != nil && req.Version != httpx.HTTP2
+	c.guard.watch(c.down, up, c.start)
+	c.guard.arm(c.timeLeft())
+	err = c.send(c.down, up)
+	if err == nil || c.asked && !isFinal(err) {
+		// An upstream may have answered although the request could not be written to its end.
+		if rerr := c.receive(c.down, up); rerr != nil {
+			err = errors.Join(err, rerr)
+		} else {
+			err = nil
+		}
+	}
+	if err == nil {
+		c.headAt = time.Now()
+		c.outcome = lb.Outcome{Kind: lb.Answered, Status: c.resp.Status, Latency: c.headAt.Sub(begun)}
+		err = c.judge(req, t)
+	} else {
+		err = c.cut(err, t)
+		c.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
+	}
+	if err == nil {
+		c.common.filters.Response(&c.view)
+		err = c.reply(c.down, up)
+		c.outcome.Bytes = c.sent
+		if err != nil && isCut(err) {
+			c.outcome.Kind = lb.Cut
+		}
+	}
+	c.settle(inUse{exchange: up, conn: c.conn, pool: t.way.Pool}, err)
+	c.conn = nil
+	return err
+}
+
+// open gets a stream or a connection to the target and prepares the request for it. In steady state there is one.
+func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx.ClientExchange, error) {
+	if t.endpoint != nil && t.endpoint.OnTrial(time.Now) {
+		trial, cancel := context.WithTimeout(ctx, lb.TrialTimeout)
+		defer cancel()
+		ctx = trial
+	}
+	if t.way.Peer != nil {
+		s, err := t.way.Peer.OpenRequest(ctx, t.connect)
+		if err != nil {
+			return nil, err
+		}
+		c.aim(req, t.addr)
+		return s, nil
+	}
+	if c.aimed {
+		cleanRequest(&req.Fields) // what an earlier try wrote for a sidecar
+		c.aimed = false
+	}
+	if req.Version == httpx.HTTP2 {
+		return t.way.Pool.OpenHTTP2(ctx, t.connect)
+	}
+	from := upstream.Pooled
+	if c.tries > 1 {
+		from = upstream.Fresh // a dead connection from the pool is not replaced by the next one from there
+	}
+	conn, err := t.way.Pool.Get(ctx, from)
+	if err != nil {
+		return nil, err
+	}
+	c.conn = conn
+	return conn.Exchange()
+}
+
+// aim tells the peer's sidecar which workload and port are meant, and which protocol to restore.
+func (c *Call) aim(req *httpx.Request, addr netip.AddrPort) {
+	c.targets = addr.AppendTo(c.targets[:0])
+	if req.Version == httpx.HTTP2 {
+		c.targets = append(c.targets, "/h2"...)
+	} else {
+		c.targets = append(c.targets, "/h1"...)
+		if req.Absolute != nil {
+			c.targets = append(append(c.targets, ':'), bytes.ToLower(req.Absolute)...)
+		}
+		req.Fields.Del(spellingField)
+		c.markSpelling(&req.Fields)
+	}
+	req.Fields.Del(targetField)
+	req.Fields.AddName(targetField, c.targets)
+	c.aimed = true
+}
+
+// conclude answers a request that was not answered, or breaks the exchange where an answer has begun.
+func (c *Call) conclude(err error) httpx.Outcome {
+	if err == nil {
+		return httpx.Outcome{Status: c.resp.Status}
+	}
+	out := httpx.Describe(err)
+	mark, cause := c.side.explain(err)
+	if c.wrote || isDownstream(err) {
+		c.breakOff(c.down, err)
+		return out
+	}
+	if aerr := c.localReply(c.down, out, mark, cause); aerr != nil {
+		c.down.Abort(aerr)
+	}
+	out.Status = c.resp.Status
+	return out
+}
