@@ -119,6 +119,8 @@ type Proxy struct {
 	Acked     uint64         `json:"acked"`
 	AckedAt   *time.Time     `json:"ackedAt,omitempty"`
 	Refused   []Refusal      `json:"refused,omitempty"`
+	// LeftOut are resources that the proxy obeys without a part that it is too old to know; Reason says which.
+	LeftOut []Refusal `json:"leftOut,omitempty"`
 }
 
 // Merge puts the answers of several replicas together, by ID. A sidecar that has just moved from one replica to another is

@@ -103,7 +103,7 @@ func exampleCluster(t *testing.T) *clustertest.Server {
 	for i, rows := range [][]admin.Proxy{
 		{
 			{ID: "orders-1.team", Namespace: "team", Version: "0.0.9", State: "STALE", ConnectedSince: since, Names: map[string]int{"ip": 1}},
-			{ID: "users-1.team", Namespace: "team", Version: "0.1.0", State: "SYNCED", ConnectedSince: since, Names: map[string]int{"ip": 2, "in": 1}},
+			{ID: "users-1.team", Namespace: "team", Version: "0.1.0", State: "SYNCED", ConnectedSince: since, Names: map[string]int{"ip": 2, "in": 1}, LeftOut: []admin.Refusal{{Resource: "dst/y", Reason: "destination.backends: field 23"}}},
 		},
 		{{
 			ID: "orders-1.team", Namespace: "team", Version: "0.1.0", State: "ERROR", ConnectedSince: since.Add(time.Minute), Names: map[string]int{"dst": 3},

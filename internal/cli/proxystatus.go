@@ -149,7 +149,7 @@ func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	// What a sidecar refused stands below its row. It is no row, so it takes no part in the widths of columns.
+	// What a sidecar refused, or did not know, stands below its row. It is no row, so it takes no part in the widths of columns.
 	line := -1 // the header
 	for text := range strings.Lines(table.String()) {
 		if _, err := io.WriteString(w, text); err != nil {
@@ -158,6 +158,9 @@ func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 		if line >= 0 {
 			for _, refused := range rows[line].Refused {
 				fmt.Fprintf(w, "  refused %s: %s\n", refused.Resource, refused.Reason)
+			}
+			for _, left := range rows[line].LeftOut {
+				fmt.Fprintf(w, "  too old for a part of %s: %s\n", left.Resource, left.Reason)
 			}
 		}
 		line++

@@ -49,6 +49,9 @@ func (p *ControlPlane) Proxies() []admin.Proxy {
 		for _, r := range s.Refusals {
 			v.Refused = append(v.Refused, admin.Refusal{Resource: r.Name, Version: r.Version, Reason: r.Reason, At: r.At})
 		}
+		for _, r := range s.Partial {
+			v.LeftOut = append(v.LeftOut, admin.Refusal{Resource: r.Name, Version: r.Version, Reason: r.Reason, At: r.At})
+		}
 		switch {
 		case len(v.Refused) > 0:
 			v.State = admin.Refusing

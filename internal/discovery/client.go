@@ -33,6 +33,8 @@ type Update struct {
 	// Resource is nil where Name does not exist: a negative answer, which a later update may turn around.
 	Resource plan.Resource
 	Version  string
+	// LeftOut says what of Resource is not known to this program, empty where all is.
+	LeftOut string
 	// Dropped means that the resource of this name is not watched any more: forget what is known of it. It says nothing
 	// about whether it exists.
 	Dropped bool
@@ -113,6 +115,7 @@ type name struct {
 type held struct {
 	version  string
 	resource plan.Resource
+	left     string // what of it is not known here, empty where all is
 }
 
 // delivery is a response on its way to the goroutine that applies it.
@@ -296,15 +299,21 @@ func (c *Client) applyResponse(ctx context.Context, d delivery) {
 			c.giveUp(a, d.session)
 		}
 	}
+	var partial []Rejection
 	for i := range updates {
-		if _, bad := refused[updates[i].Name]; !bad {
-			c.adopt(&updates[i])
+		u := &updates[i]
+		if _, bad := refused[u.Name]; bad {
+			continue
+		}
+		c.adopt(u)
+		if u.LeftOut != "" {
+			partial = append(partial, Rejection{Name: u.Name, Reason: u.LeftOut})
 		}
 	}
 	if d.response.Synced {
 		c.lastSync, c.stale = time.Now(), false
 	}
-	d.session.acknowledge(d.response.Nonce, rejections)
+	d.session.acknowledge(d.response.Nonce, rejections, partial)
 	if len(updates) > 0 {
 		poke(c.changed)
 	}
@@ -354,16 +363,16 @@ func (c *Client) update(a *Answer) (Update, error) {
 		if !ok || h.version != a.Version {
 			return Update{}, fmt.Errorf("version %s was never received in full", a.Version)
 		}
-		u.Resource = h.resource
+		u.Resource, u.LeftOut = h.resource, h.left
 	default:
-		resource, out, err := decode(a.Body)
+		resource, left, err := decode(a.Body)
 		if err != nil {
 			return Update{}, err
 		}
-		if out.values > 0 && !c.older {
+		if u.LeftOut = left.String(); u.LeftOut != "" && !c.older {
 			c.older = true
-			c.o.Logger.Warn("the control plane is newer than this sidecar: values that are not known here are taken for what is safe in their place",
-				slog.String("first", a.Name), slog.Int("values", out.values))
+			c.o.Logger.Warn("the control plane is newer than this sidecar: what is not known here is left out, see proxy-status",
+				slog.String("first", a.Name), slog.String("left_out", u.LeftOut))
 		}
 		if resource.ResourceName() != a.Name {
 			return Update{}, fmt.Errorf("the body is of %s", resource.ResourceName())
@@ -390,7 +399,7 @@ func (c *Client) adopt(u *Update) {
 		}
 		return
 	}
-	c.resources[u.Name] = held{version: u.Version, resource: u.Resource}
+	c.resources[u.Name] = held{version: u.Version, resource: u.Resource, left: u.LeftOut}
 	for _, n := range append([]string{u.Name}, u.Aliases...) {
 		if st, ok := c.names[n]; ok {
 			st.answer(u.Name)
@@ -451,6 +460,9 @@ func (c *Client) resume() (request *Request, announced map[string]uint64) {
 	}
 	for n, h := range c.resources {
 		request.InitialVersions[n] = h.version
+		if h.left != "" {
+			request.Partial = append(request.Partial, Rejection{Name: n, Reason: h.left})
+		}
 	}
 	return request, announced
 }

@@ -78,69 +78,66 @@ func (c *coder) resource(r plan.Resource) bool {
 
 func body[T any](c *coder, n protowire.Number, name string, v *T, walk func(*coder, *T)) {
 	if !doneMessage(c, n, name, "", walk) {
-		nested(c, n, v, walk)
+		nested(c, n, name, v, walk)
 	}
 }
 
 // Decode is the reverse of Encode. It accepts what Encode produces, and beyond that only fields and values of enums that it
-// does not know: fields are dropped, values become what is safe in their place. Anything else is an error that names the
-// field by its numbers. The result shares no memory with body.
+// does not know: fields are dropped, values become what is safe in their place, and where nothing is, a part of the resource
+// is put out of force, or the resource refused. Anything else is an error that names the field by its numbers. The result shares no memory with body.
 func Decode(body []byte) (plan.Resource, error) { //nolint:ireturn // which type it is stands in the bytes
 	r, _, err := decode(body)
 	return r, err
 }
 
-// leftOut counts what a decoded resource lacks because this program does not know it.
-type leftOut struct {
-	all    int // fields and values
-	values int
-}
-
-// decode also reports what was left out.
-func decode(body []byte) (r plan.Resource, out leftOut, err error) { //nolint:ireturn // as Decode
+// decode also tells what was left out.
+func decode(body []byte) (r plan.Resource, left leftOut, err error) { //nolint:ireturn // as Decode
 	if len(body) > MaxBody {
 		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errTooLarge)
 	}
 	c := &coder{decoding: true, buf: body}
+	c.at = c.room[:0]
 	if c.peek() {
 		r = c.payload()
 	}
-	if c.err == nil && (r == nil || len(c.buf) > 0) {
-		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errNotOneField)
+	switch err = c.result(); {
+	case c.err == nil && (r == nil || len(c.buf) > 0):
+		err = errNotOneField
+	case c.err == nil && r.ResourceName() == "":
+		err = errNoName
+	case c.err == nil && c.unsafe:
+		err = fmt.Errorf("this sidecar is too old to obey it: %s", c.left.String())
 	}
-	if err := c.result(); err != nil {
+	if err != nil {
 		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", err)
 	}
-	if r.ResourceName() == "" {
-		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errNoName)
-	}
-	return r, leftOut{c.unknown, c.newer}, nil
+	return r, c.left, nil
 }
 
 // payload takes the one field that stands at the front.
 func (c *coder) payload() plan.Resource { //nolint:ireturn // as Decode
 	switch int(c.msg.num) {
 	case fieldDestination:
-		return take(c, &plan.Destination{}, (*coder).destination)
+		return take(c, "destination", &plan.Destination{}, (*coder).destination)
 	case fieldShard:
-		return take(c, &plan.EndpointShard{}, (*coder).shard)
+		return take(c, "shard", &plan.EndpointShard{}, (*coder).shard)
 	case fieldWorkload:
-		return take(c, &plan.Workload{}, (*coder).workload)
+		return take(c, "workload", &plan.Workload{}, (*coder).workload)
 	case fieldInbound:
-		return take(c, &plan.InboundPolicy{}, (*coder).inbound)
+		return take(c, "inbound", &plan.InboundPolicy{}, (*coder).inbound)
 	case fieldDNS:
-		return take(c, &plan.DNSName{}, (*coder).dnsName)
+		return take(c, "dns", &plan.DNSName{}, (*coder).dnsName)
 	case fieldTrust:
-		return take(c, &plan.TrustBundle{}, (*coder).trust)
+		return take(c, "trust", &plan.TrustBundle{}, (*coder).trust)
 	case fieldMesh:
-		return take(c, &plan.MeshGlobal{}, (*coder).mesh)
+		return take(c, "mesh", &plan.MeshGlobal{}, (*coder).mesh)
 	}
 	return nil
 }
 
-func take[T any](c *coder, v *T, walk func(*coder, *T)) *T {
+func take[T any](c *coder, name string, v *T, walk func(*coder, *T)) *T {
 	if n := c.msg.num; c.next(n, protowire.BytesType) {
-		nested(c, n, v, walk)
+		nested(c, n, name, v, walk)
 	}
 	return v
 }

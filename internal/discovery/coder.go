@@ -23,7 +23,8 @@ const maxItems = 1 << 14
 //
 // Decoding accepts what encoding produces (ascending fields, no explicit zeros, shortest varints) and nothing else,
 // except what this program does not know and a newer control plane may send: fields are skipped, values of enums are
-// taken for what is safe in their place (see schema.go), both are counted.
+// taken for what is safe in their place (see schema.go), and both are noted. Where that is not safe, what they belong to
+// is not obeyed, see refused.
 //
 // The first error sticks in err; every method does nothing after it.
 type coder struct {
@@ -32,10 +33,12 @@ type coder struct {
 	describe describer
 	buf      []byte
 	msg      cursor
-	unknown  int // fields that were skipped, and values of newer
-	newer    int // values of enums that this program does not know
-	// unknownTLS and unknownMatch are set by values that have no safe place of their own: the message around decides.
-	unknownTLS, unknownMatch bool
+	// at are the fields around the message at hand, outermost first, while decoding.
+	at   []string
+	room [8]string // for at
+	left leftOut
+	// unsafe is set by what must not be left out: the next message around that can do without itself decides, see refused.
+	unsafe bool
 	// table is the string table of the shard being walked, see shard.
 	table *stringTable
 	err   error
@@ -70,6 +73,7 @@ func (c *coder) done(n protowire.Number, name, typ string) bool {
 type cursor struct {
 	last        protowire.Number // highest field number seen
 	lastUnknown bool             // last was skipped: it may repeat
+	strict      bool             // no field of the message may be left out
 	num         protowire.Number // the tag that stands at the front of buf, 0 = not read yet
 	typ         protowire.Type
 	size        int // bytes of that tag
@@ -136,7 +140,7 @@ func (c *coder) next(n protowire.Number, typ protowire.Type) bool {
 		return false
 	}
 	c.buf = c.buf[c.msg.size:]
-	c.msg = cursor{last: n}
+	c.msg = cursor{last: n, strict: c.msg.strict}
 	return true
 }
 
@@ -153,8 +157,71 @@ func (c *coder) skip() {
 		return
 	}
 	c.buf = c.buf[c.msg.size+size:]
-	c.msg = cursor{last: num, lastUnknown: true}
-	c.unknown++
+	if !c.msg.lastUnknown || c.msg.last != num { // once where it is a list
+		c.leave("field " + strconv.Itoa(int(num)))
+	}
+	c.unsafe = c.unsafe || c.msg.strict || num >= mustKnow
+	if c.table != nil {
+		c.table.loose = true
+	}
+	c.msg = cursor{last: num, lastUnknown: true, strict: c.msg.strict}
+}
+
+// mustKnow is where the numbers of fields begin that change what a message means: a sidecar that does not know one must
+// not obey the message without it. Fields below it may be left out.
+const mustKnow = 1000
+
+// strict says of the message at hand that all its fields are of that sort: a condition, or a proof.
+func (c *coder) strict() { c.msg.strict = true }
+
+// unit begins a message that can be put out of force by itself. What it gives is for refused.
+func (c *coder) unit() (around bool) {
+	around, c.unsafe = c.unsafe, false
+	return around
+}
+
+// refused ends a unit, and reports whether something in it must not be left out and was.
+func (c *coder) refused(around bool) (was bool) {
+	if c.decoding {
+		c.finish()
+	}
+	was, c.unsafe = c.unsafe, around
+	return was
+}
+
+// missing reports whether something was left out of the message at hand since the count was before.
+func (c *coder) missing(before int) bool {
+	if !c.decoding {
+		return false
+	}
+	c.finish()
+	return c.left.count > before
+}
+
+// leftOut is what a decoded resource lacks because this program does not know it.
+type leftOut struct {
+	count int
+	first []string // at most maxLeft
+}
+
+// maxLeft bounds what is said about one resource.
+const maxLeft = 4
+
+// String lists it: "destination.backends.lb: value 77; destination.routes: field 14; and 3 more".
+func (l *leftOut) String() string {
+	s := strings.Join(l.first, "; ")
+	if more := l.count - len(l.first); more > 0 {
+		s += fmt.Sprintf("; and %d more", more)
+	}
+	return s
+}
+
+// leave notes that something is not known here.
+func (c *coder) leave(what string) {
+	c.left.count++
+	if len(c.left.first) < maxLeft {
+		c.left.first = append(c.left.first, strings.Join(c.at, ".")+": "+what)
+	}
 }
 
 // finish passes over what follows the last known field.
@@ -264,9 +331,18 @@ func (c *coder) bool(n protowire.Number, name string, v *bool) {
 
 // set is the values of an enum that this program knows: those up to highest. What a newer control plane says beyond that
 // is taken for unknown, which must be safe in its place: never what lets in, or sends out, more than the value may mean.
-type set[T ~uint8] struct{ highest, unknown T }
+type set[T ~uint8] struct {
+	highest, unknown T
+	unsafe           bool // nothing is safe: what the value belongs to is refused
+}
 
-func upTo[T ~uint8](highest, unknown T) set[T] { return set[T]{highest, unknown} }
+func upTo[T ~uint8](highest, unknown T) set[T] { return set[T]{highest: highest, unknown: unknown} }
+
+// orRefuse is for values in whose place nothing is safe.
+func (s set[T]) orRefuse() set[T] {
+	s.unsafe = true
+	return s
+}
 
 // enum carries a value from a set.
 func enum[T ~uint8](c *coder, n protowire.Number, name string, v *T, of set[T]) {
@@ -281,8 +357,8 @@ func enum[T ~uint8](c *coder, n protowire.Number, name string, v *T, of set[T]) 
 	number := c.number(n, 0, math.MaxInt32)
 	if *v = T(number); number > uint64(of.highest) {
 		*v = of.unknown
-		c.unknown++
-		c.newer++
+		c.unsafe = c.unsafe || of.unsafe
+		c.leave(fmt.Sprintf("%s = %d", name, number))
 	}
 }
 

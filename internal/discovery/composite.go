@@ -159,7 +159,7 @@ func doneMessage[T any](c *coder, n protowire.Number, name, label string, walk f
 }
 
 // nested carries v as a message of its own, even when it is empty.
-func nested[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
+func nested[T any](c *coder, n protowire.Number, name string, v *T, walk func(*coder, *T)) {
 	if c.err != nil {
 		return
 	}
@@ -179,9 +179,10 @@ func nested[T any](c *coder, n protowire.Number, v *T, walk func(*coder, *T)) {
 		return
 	}
 	outer, msg := c.buf, c.msg
-	c.buf, c.msg = inner, cursor{}
+	c.buf, c.msg, c.at = inner, cursor{}, append(c.at, name)
 	walk(c, v)
 	c.finish()
+	c.at = c.at[:len(c.at)-1]
 	if c.err != nil {
 		c.path = append(c.path, strconv.Itoa(int(n)))
 		return
@@ -209,11 +210,11 @@ func part[T any](c *coder, n protowire.Number, name string, v *T, walk func(*cod
 			c.fail(n, errZero)
 			return
 		}
-		nested(c, n, v, walk)
+		nested(c, n, name, v, walk)
 		return
 	}
 	start := len(c.buf)
-	nested(c, n, v, walk)
+	nested(c, n, name, v, walk)
 	if c.err == nil && len(c.buf) == start+protowire.SizeTag(n)+1 {
 		c.buf = c.buf[:start]
 	}
@@ -231,7 +232,7 @@ func optional[T any](c *coder, n protowire.Number, name string, v **T, walk func
 		*v = new(T)
 	}
 	if *v != nil {
-		nested(c, n, *v, walk)
+		nested(c, n, name, *v, walk)
 	}
 }
 
@@ -246,7 +247,7 @@ func list[T any](c *coder, n protowire.Number, name string, v *[]T, walk func(*c
 			return
 		}
 		for i := range *v {
-			nested(c, n, &(*v)[i], walk)
+			nested(c, n, name, &(*v)[i], walk)
 		}
 		return
 	}
@@ -260,7 +261,7 @@ func list[T any](c *coder, n protowire.Number, name string, v *[]T, walk func(*c
 			c.fail(n, errTruncated)
 			return
 		}
-		nested(c, n, &items[i], walk)
+		nested(c, n, name, &items[i], walk)
 	}
 	*v = items
 }

@@ -27,6 +27,8 @@ type Request struct {
 	InitialNames           map[string]string
 	Ack                    uint64
 	Nacks                  []Nack
+	// Partial are resources that the client obeys without a part that it does not know; Reason says which.
+	Partial []Rejection
 	// More means that the next request continues this one, the first of a stream.
 	More bool
 }
@@ -217,6 +219,9 @@ func (r *Request) append(b []byte) []byte {
 	if r.More {
 		b = appendNumber(b, 8, 1)
 	}
+	for _, e := range r.Partial {
+		b = appendBytes(b, 9, appendText(appendText(nil, 1, e.Name), 2, e.Reason))
+	}
 	return b
 }
 
@@ -240,6 +245,8 @@ func parseRequest(b []byte) (*Request, error) {
 			err = r.addNack(v)
 		case 8:
 			r.More = number != 0
+		case 9:
+			r.Partial, err = addRejection(r.Partial, v)
 		}
 		return err
 	})
@@ -262,30 +269,34 @@ func parseNode(b []byte) (*Node, error) {
 	})
 }
 
+// addRejection appends a message ResourceError.
+func addRejection(list []Rejection, b []byte) ([]Rejection, error) {
+	if len(list) >= maxNames {
+		return nil, errTooMany
+	}
+	var e Rejection
+	err := eachField(b, func(n int, v []byte, _ uint64) error {
+		switch n {
+		case 1:
+			e.Name = note(v)
+		case 2:
+			e.Reason = note(v)
+		}
+		return nil
+	})
+	return append(list, e), err
+}
+
 func (r *Request) addNack(b []byte) error {
 	var nack Nack
-	err := eachField(b, func(n int, v []byte, number uint64) error {
+	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
 		switch n {
 		case 1:
 			nack.Nonce = number
 		case 2:
-			if len(nack.Errors) >= maxNames {
-				return errTooMany
-			}
-			var e Rejection
-			err := eachField(v, func(n int, v []byte, _ uint64) error {
-				switch n {
-				case 1:
-					e.Name = note(v)
-				case 2:
-					e.Reason = note(v)
-				}
-				return nil
-			})
-			nack.Errors = append(nack.Errors, e)
-			return err
+			nack.Errors, err = addRejection(nack.Errors, v)
 		}
-		return nil
+		return err
 	})
 	if len(r.Nacks) >= maxNames {
 		return errTooMany

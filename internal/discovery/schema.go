@@ -7,6 +7,10 @@ import (
 
 // The functions of this file describe the messages of api/fairlead/v1/resource.proto, one line per field, in ascending
 // order of the numbers. Each serves all directions; the .proto file is printed from them (go test -update).
+//
+// What an older sidecar makes of a field or value that it does not know is decided here, when it is added
+// (docs/adr/0013-versions-of-the-wire.md): a field from number mustKnow on, a field of a strict message, or a value without
+// a safe substitute takes route, backend or endpoint with it, or the resource; everything else is obeyed without.
 
 func (c *coder) key(k *model.Key) {
 	text(c, 1, "namespace", &k.Namespace)
@@ -32,6 +36,7 @@ func (c *coder) destination(d *plan.Destination) {
 }
 
 func (c *coder) backend(b *plan.Backend) {
+	around := c.unit()
 	text(c, 1, "name", &b.Name)
 	text(c, 2, "host", &b.Host)
 	c.uint16(3, "port", &b.Port)
@@ -45,10 +50,6 @@ func (c *coder) backend(b *plan.Backend) {
 	list(c, 11, "dns", &b.DNS, (*coder).dnsEndpoint)
 	enum(c, 12, "lb", &b.LB, upTo(model.Maglev, model.LeastRequest))
 	part(c, 13, "tls", &b.TLS, (*coder).tls)
-	if c.unknownTLS { // plaintext, or another peer's certificate, would be a guess
-		c.unknownTLS = false
-		b.Missing, b.MissingStatus = "this sidecar is too old for the TLS mode of the DestinationRule", 503
-	}
 	c.duration(14, "connect_timeout", &b.ConnectTimeout)
 	c.duration(15, "tcp_idle_timeout", &b.TCPIdleTimeout)
 	c.duration(16, "http_idle_timeout", &b.HTTPIdleTimeout)
@@ -59,6 +60,9 @@ func (c *coder) backend(b *plan.Backend) {
 	enum(c, 21, "proximity", &b.Proximity, upTo(model.OnlySameNode, model.AnyDistance))
 	c.bool(22, "client_affinity", &b.ClientAffinity)
 	part(c, 23, "hash", &b.Hash, (*coder).hashPolicy)
+	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
+		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
+	}
 }
 
 func (c *coder) hashPolicy(h *model.HashPolicy) {
@@ -78,9 +82,8 @@ func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {
 }
 
 func (c *coder) tls(t *model.TLSSettings) {
-	before := c.newer
-	enum(c, 1, "mode", &t.Mode, upTo(model.TLSIstioMutual, model.TLSUnset))
-	c.unknownTLS = c.newer > before
+	c.strict()
+	enum(c, 1, "mode", &t.Mode, upTo(model.TLSIstioMutual, model.TLSUnset).orRefuse())
 	text(c, 2, "sni", &t.SNI)
 	c.texts(3, "subject_alt_names", &t.SubjectAltNames)
 	text(c, 4, "client_cert", &t.ClientCert)
@@ -91,6 +94,7 @@ func (c *coder) tls(t *model.TLSSettings) {
 }
 
 func (c *coder) route(r *plan.Route) {
+	around := c.unit()
 	text(c, 1, "name", &r.Name)
 	text(c, 2, "origin", &r.Origin)
 	list(c, 3, "matches", &r.Matches, (*coder).httpMatch)
@@ -104,38 +108,43 @@ func (c *coder) route(r *plan.Route) {
 	part(c, 11, "retry", &r.Retry, (*coder).retry)
 	optional(c, 12, "fault", &r.Fault, (*coder).fault)
 	list(c, 13, "mirrors", &r.Mirrors, (*coder).mirror)
-	if c.unknownMatch {
-		c.unknownMatch = false
+	if c.refused(around) {
 		refuseRoute(r)
 	}
 }
 
 // refuseRoute answers requests for which a condition may hold that this sidecar does not understand: to pass them on to the
-// next route could open what this one closes.
+// next route could open what this one closes. What is left of the conditions is kept: the answer is for those that they
+// cover.
 func refuseRoute(r *plan.Route) {
 	r.Redirect, r.Backends, r.Mirrors = nil, nil, nil
-	r.Direct = &model.DirectResponse{Status: 503, Body: []byte("this sidecar is too old for a match of " + r.Origin + "\n")}
+	r.Direct = &model.DirectResponse{Status: 503, Body: []byte("this sidecar is too old for a part of " + r.Origin + "\n")}
 }
 
 func (c *coder) stringMatch(m *model.StringMatch) {
-	before := c.newer
-	enum(c, 1, "kind", &m.Kind, upTo(model.Present, model.Present))
-	c.unknownMatch = c.unknownMatch || c.newer > before
+	c.strict()
+	before := c.left.count
+	enum(c, 1, "kind", &m.Kind, upTo(model.Present, model.Present).orRefuse())
 	text(c, 2, "value", &m.Value)
 	c.bool(3, "ignore_case", &m.IgnoreCase)
+	if c.missing(before) { // its route is refused, for every request that it may be for
+		*m = model.StringMatch{Kind: model.Present}
+	}
 }
 
 func (c *coder) namedMatch(m *model.NamedMatch) {
-	before := c.newer
+	c.strict()
+	before := c.left.count
 	text(c, 1, "name", &m.Name)
 	part(c, 2, "match", &m.Match, (*coder).stringMatch)
 	c.bool(3, "invert", &m.Invert)
-	if c.newer > before {
-		m.Invert = false
+	if c.missing(before) { // its route is refused, for requests with the header
+		m.Match, m.Invert = model.StringMatch{Kind: model.Present}, false
 	}
 }
 
 func (c *coder) httpMatch(m *model.HTTPMatch) {
+	c.strict()
 	text(c, 1, "name", &m.Name)
 	optional(c, 2, "uri", &m.URI, (*coder).stringMatch)
 	optional(c, 3, "scheme", &m.Scheme, (*coder).stringMatch)
@@ -217,12 +226,17 @@ func (c *coder) mirror(m *plan.Mirror) {
 }
 
 func (c *coder) tcpRoute(r *plan.TCPRoute) {
+	around := c.unit()
 	text(c, 1, "origin", &r.Origin)
 	list(c, 2, "matches", &r.Matches, (*coder).tcpMatch)
 	list(c, 3, "backends", &r.Backends, (*coder).weighted)
+	if c.refused(around) {
+		r.Backends = nil // connections that it may be for are reset
+	}
 }
 
 func (c *coder) tcpMatch(m *model.TCPMatch) {
+	c.strict()
 	c.texts(1, "destination_subnets", &m.DestinationSubnets)
 	c.uint16(2, "port", &m.Port)
 	c.texts(3, "sni", &m.SNI)

@@ -228,6 +228,7 @@ type session struct {
 	dirty     map[string]struct{} // names to compare with announced
 	ack       uint64
 	nacks     []Nack
+	partial   []Rejection
 }
 
 // markDirty has a name compared with what the server knows of it. Client.mu is held.
@@ -237,7 +238,8 @@ func (s *session) markDirty(n string) {
 }
 
 // acknowledge answers a response. Client.mu is held.
-func (s *session) acknowledge(nonce uint64, rejections []Rejection) {
+func (s *session) acknowledge(nonce uint64, rejections, partial []Rejection) {
+	s.partial = append(s.partial, partial...)
 	if len(rejections) > 0 {
 		s.nacks = append(s.nacks, Nack{Nonce: nonce, Errors: rejections})
 	} else {
@@ -277,8 +279,9 @@ func (s *session) next() *Request {
 	slices.Sort(r.Subscribe[before:])
 	slices.Sort(r.Unsubscribe)
 	r.Ack, r.Nacks = s.ack, s.nacks
-	s.ack, s.nacks = 0, nil
-	if r.Node == nil && len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks) == 0 && r.Ack == 0 {
+	r.Partial = append(r.Partial, s.partial...)
+	s.ack, s.nacks, s.partial = 0, nil, nil
+	if r.Node == nil && len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks)+len(r.Partial) == 0 && r.Ack == 0 {
 		return nil
 	}
 	return r

@@ -2,6 +2,7 @@ package discovery
 
 import (
 	"net/netip"
+	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
@@ -14,6 +15,8 @@ type stringTable struct {
 	strings []string
 	index   map[string]uint64 // encoding only
 	used    uint64            // decoding only: the highest number met so far
+	omit    bool              // decoding only: some endpoint is to be left out
+	loose   bool              // decoding only: fields that are not known here may have used numbers
 }
 
 // shard walks its endpoints before its table when encoding, because they fill the table.
@@ -24,9 +27,13 @@ func (c *coder) shard(s *plan.EndpointShard) {
 		c.texts(2, "strings", &c.table.strings)
 		c.checkTable()
 		list(c, 3, "endpoints", &s.Endpoints, (*coder).endpoint)
-		if c.err == nil && c.table.used != uint64(len(c.table.strings)) {
+		if c.err == nil && c.table.used != uint64(len(c.table.strings)) && !c.table.loose {
 			c.fail(2, errTableOrder)
 		}
+		if c.table.omit {
+			s.Endpoints = slices.DeleteFunc(s.Endpoints, func(e plan.Endpoint) bool { return e.Health == omitted })
+		}
+		c.table = nil
 		return
 	}
 	c.table.index = make(map[string]uint64)
@@ -70,7 +77,7 @@ func (t *stringTable) lookUp(n uint64) (string, bool) {
 	if n == 0 {
 		return "", true
 	}
-	if n > uint64(len(t.strings)) || n > t.used+1 {
+	if n > uint64(len(t.strings)) || (n > t.used+1 && !t.loose) {
 		return "", false
 	}
 	t.used = max(t.used, n)
@@ -100,7 +107,11 @@ func (c *coder) get(n protowire.Number, number uint64) string {
 	return s
 }
 
+// omitted marks an endpoint that must not be called in the way that is known here.
+const omitted plan.Health = 255
+
 func (c *coder) endpoint(e *plan.Endpoint) {
+	around := c.unit()
 	addr, port := e.Addr.Addr(), e.Addr.Port()
 	c.addr(1, "address", &addr)
 	c.uint16(2, "port", &port)
@@ -125,4 +136,7 @@ func (c *coder) endpoint(e *plan.Endpoint) {
 		return
 	}
 	packed(c, 19, &e.Subsets, c.table.number, func(number uint64) string { return c.get(19, number) })
+	if c.refused(around) {
+		e.Health, c.table.omit = omitted, true
+	}
 }

@@ -29,6 +29,10 @@ func (r *Request) split(size int) []*Request {
 			s.room(len(e.Name)+len(e.Reason)).refuse(r.Nacks[i].Nonce, e)
 		}
 	}
+	for _, e := range r.Partial {
+		part := s.room(len(e.Name) + len(e.Reason))
+		part.Partial = append(part.Partial, e)
+	}
 	for _, n := range r.Subscribe {
 		told, known := r.InitialNames[n]
 		part := s.room(2*len(n) + len(told))

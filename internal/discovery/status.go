@@ -23,6 +23,8 @@ type ClientStatus struct {
 	AckedAt  time.Time
 	Synced   bool // everything sent is confirmed, nothing is refused, nothing waits to be sent
 	Refusals []Refusal
+	// Partial are the resources that the proxy obeys without a part that it is too old to know.
+	Partial []Refusal
 }
 
 // Status lists the connected proxies by ID.
@@ -71,6 +73,9 @@ func (st *stream) status() ClientStatus {
 	}
 	for _, n := range slices.Sorted(maps.Keys(st.refused)) {
 		status.Refusals = append(status.Refusals, st.refused[n])
+	}
+	for _, n := range slices.Sorted(maps.Keys(st.partial)) {
+		status.Partial = append(status.Partial, st.partial[n])
 	}
 	return status
 }

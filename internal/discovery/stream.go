@@ -49,6 +49,7 @@ type stream struct {
 	ackedAt time.Time
 	unacked []timedNonce
 	refused map[string]Refusal
+	partial map[string]Refusal // obeyed without a part that the client does not know
 }
 
 // subscription is one requested name.
@@ -89,6 +90,7 @@ func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel c
 		dirty:   make(map[string]time.Time),
 		held:    make(map[string]*sent),
 		refused: make(map[string]Refusal),
+		partial: make(map[string]Refusal),
 	}
 }
 
@@ -207,6 +209,11 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 			refused = append(refused, st.refused[e.Name])
 		}
 	}
+	for _, e := range r.Partial {
+		if h := st.held[e.Name]; h != nil && len(st.partial) < maxPartial {
+			st.partial[e.Name] = Refusal{Name: e.Name, Version: h.version, Reason: e.Reason, At: now}
+		}
+	}
 	st.mu.Unlock()
 	for _, f := range refused {
 		if st.s.log.due(ctx, st.client, "refused "+f.Name+" "+f.Version) {
@@ -218,6 +225,9 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 		trace(st.s.o.Trace.Converged, d)
 	}
 }
+
+// maxPartial bounds what is kept of what one client does not know.
+const maxPartial = 64
 
 // settle moves acked forward and gives the times that the responses took. mu is held.
 func (st *stream) settle(r *Request, now time.Time) (converged []time.Duration) {
@@ -236,6 +246,11 @@ func (st *stream) settle(r *Request, now time.Time) (converged []time.Duration) 
 	for n, refusal := range st.refused {
 		if h := st.held[n]; h == nil || (h.nonce > refusal.nonce && h.nonce <= acked) {
 			delete(st.refused, n) // replaced by one that was taken
+		}
+	}
+	for n, p := range st.partial {
+		if h := st.held[n]; h == nil || h.version != p.Version {
+			delete(st.partial, n)
 		}
 	}
 	return converged

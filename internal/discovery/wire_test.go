@@ -25,7 +25,7 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	request := &Request{
 		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
-		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true,
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true, Partial: []Rejection{{"dst/z", "field 14"}},
 	}
 	c := readContract(t)
 	theirs := c.read(t, "DeltaRequest", request.append(nil))
@@ -254,7 +254,7 @@ func FuzzRequest(f *testing.F) {
 	f.Add((&Request{
 		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2"}, InitialNames: map[string]string{"y": ""},
-		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}}}}, More: true,
+		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}}}}, More: true, Partial: []Rejection{{"dst/z", "field 14"}},
 	}).append(nil))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseRequest(b)
