@@ -16,7 +16,7 @@ import (
 
 const (
 	// A watch is renewed after watchTime to twice that, as Kubernetes' own clients do: it frees servers of watches
-	// that nobody reads, and spreads them over several servers. watchGrace later it is given up by this side.
+	// whose readers have gone, and spreads them over several servers. watchGrace later it is given up by this side.
 	watchTime  = 5 * time.Minute
 	watchGrace = 30 * time.Second
 )

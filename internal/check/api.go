@@ -77,7 +77,7 @@ func judgeAccess(f *Facts, anchor string) verdict {
 			denied = append(denied, "may not "+a.What)
 		}
 	}
-	return judge(denied, fail, "install with the rights of a cluster admin, or let somebody who has them install")
+	return judge(denied, fail, "install with the rights of a cluster admin, or let a cluster admin install")
 }
 
 // judgeClash finds an installation of ours: webhook configurations have no namespace, so there can be only one.

@@ -87,7 +87,7 @@ func judgeRBAC(f *Facts) verdict {
 	return judge(gone, fail, hintReinstall)
 }
 
-// judgeCRDs only warns: the mesh works without kinds that nobody uses, and takes them up when they come.
+// judgeCRDs only warns: the mesh works without kinds that are not used, and takes them up when they come.
 func judgeCRDs(f *Facts) verdict {
 	var missing []string
 	for i := range f.Kinds {

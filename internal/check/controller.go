@@ -165,7 +165,7 @@ func judgeLeader(f *Facts) verdict {
 	}
 	spec := &f.Lease.Value.Spec
 	if spec.HolderIdentity == nil || *spec.HolderIdentity == "" {
-		return warn("one takes it within seconds; "+f.hintLog(), fmt.Sprintf("nobody holds Lease %s/%s", f.System, leaderLease))
+		return warn("one takes it within seconds; "+f.hintLog(), fmt.Sprintf("no replica holds Lease %s/%s", f.System, leaderLease))
 	}
 	if spec.RenewTime != nil && spec.LeaseDurationSeconds != nil {
 		late := f.now().Sub(spec.RenewTime.Time) - time.Duration(*spec.LeaseDurationSeconds)*time.Second

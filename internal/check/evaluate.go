@@ -92,7 +92,7 @@ func subjects(f *Facts) []subject {
 func unknown(err error) verdict {
 	switch {
 	case apierrors.IsForbidden(err):
-		return warn("ask somebody who may read it to run this", "not checked: "+err.Error())
+		return warn("run this with an account that may read it", "not checked: "+err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
 		return warn("run this again; if it stays, look at the load of the API server", "not checked: "+err.Error())
 	}

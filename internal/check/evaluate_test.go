@@ -272,7 +272,7 @@ func controllerTroubles() []trouble {
 		}, Warned, "not scheduled: no node has room"},
 		{"silent", "controller-answers", func(f *Facts, _ *pair) { f.Replicas[0].Version.Err = errors.New("nothing listens") }, Failed, "pod fairlead-controller-1: nothing listens"},
 		{"no lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Err = missing("leases") }, Warned, "there is no Lease"},
-		{"free lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Value.Spec.HolderIdentity = nil }, Warned, "nobody holds"},
+		{"free lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Value.Spec.HolderIdentity = nil }, Warned, "no replica holds"},
 		{"old lease", "controller-leader", func(f *Facts, _ *pair) { f.Lease.Value.Spec.RenewTime.Time = f.Now.Add(-time.Minute) }, Warned, "has not renewed it since 2026-11-22 11:59 UTC"},
 		{"newer program", "controller-version", func(f *Facts, _ *pair) { f.CLI = "0.2.0" }, Warned, "2 pods of the control plane: version 0.1.0; this program: 0.2.0"},
 		{"half an upgrade", "controller-version", func(f *Facts, _ *pair) { f.Replicas[1].Version.Value = "0.2.0" }, Warned, "1 pod of the control plane: version 0.2.0"},

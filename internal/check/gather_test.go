@@ -229,7 +229,7 @@ func TestGatherBeforeAnInstallation(t *testing.T) {
 	want := &Result{
 		Name: "can create ClusterRoles and ClusterRoleBindings", Anchor: accessRBAC, Status: Failed,
 		Details: []string{"may not create clusterroles.rbac.authorization.k8s.io"},
-		Hint:    "install with the rights of a cluster admin, or let somebody who has them install",
+		Hint:    "install with the rights of a cluster admin, or let a cluster admin install",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

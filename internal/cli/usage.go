@@ -18,7 +18,7 @@ func oneLineUsage(cmd *cobra.Command) {
 		oneLineUsage(sub)
 	}
 	completeFlags(cmd)
-	if cmd.DisableFlagParsing { // its arguments are somebody else's
+	if cmd.DisableFlagParsing { // its arguments are those of the app's command
 		return
 	}
 	if !cmd.Runnable() {

@@ -52,7 +52,7 @@ func newVersionCommand(a *app) *cobra.Command {
 			return printValue(a.Out, output, r)
 		},
 	}
-	cmd.Flags().BoolVar(&clientOnly, "client", false, "only the version of this program; asks nobody")
+	cmd.Flags().BoolVar(&clientOnly, "client", false, "only the version of this program; asks no cluster")
 	addOutputFlag(cmd.Flags(), &output, text, "json", "yaml")
 	a.addLabFlag(cmd)
 	return cmd

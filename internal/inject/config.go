@@ -166,7 +166,7 @@ func strict(data []byte, into any) error {
 	return dec.Decode(into)
 }
 
-// explain says what a decoding error means to somebody who wrote YAML.
+// explain says what a decoding error means in terms of the YAML that was written.
 func explain(into any, written []byte, err error) string {
 	switch into.(type) {
 	case *metav1.Duration:
@@ -179,7 +179,7 @@ func explain(into any, written []byte, err error) string {
 	return mistyped(err)
 }
 
-// mistyped says what a value of the wrong type means to somebody who wrote YAML.
+// mistyped says what a value of the wrong type means in terms of the YAML that was written.
 func mistyped(err error) string {
 	wrong, ok := errors.AsType[*json.UnmarshalTypeError](err)
 	if !ok {

@@ -168,8 +168,8 @@ func exec(command ...string) *corev1.LifecycleHandler {
 // addVolumes brings the workload's identity, room for the snapshot, and nothing for where a token would be mounted.
 //
 // The token is of a volume of its own, so that pods without automountServiceAccountToken have one too. The sidecar can
-// read it whoever else is in the pod: the kubelet makes it readable for all (defaultMode 0644), unless the pod has an
-// fsGroup, then for that group, in which every container is, or unless all containers run as one user, who is then
+// read it beside whatever containers: the kubelet makes it readable for all (defaultMode 0644), unless the pod has an
+// fsGroup, then for that group, in which every container is, or unless all containers run as one user, which is then
 // the sidecar's (kubernetes pkg/volume/projected/projected.go, collectData; pkg/volume/util, FsUserFrom).
 func (b *builder) addVolumes() {
 	size := resource.MustParse(stateSize)

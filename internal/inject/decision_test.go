@@ -137,7 +137,7 @@ func TestPodLeavesNamespacesOfTheSystemAlone(t *testing.T) {
 	}
 }
 
-// TestPodChangesNothingOfItsArgument matters to everybody who hands out objects of an informer.
+// TestPodChangesNothingOfItsArgument matters to callers that hand out objects of an informer.
 func TestPodChangesNothingOfItsArgument(t *testing.T) {
 	for _, s := range stories(t) {
 		in, _ := s.file("in.yaml")

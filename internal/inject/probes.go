@@ -236,7 +236,7 @@ func checkPort(port int32) error {
 func restoreProbes(pod *corev1.Pod, probes map[string]*appProbe, ports map[string]string) {
 	for _, c := range containersOf(pod) {
 		for _, a := range askedOf(c, 0) {
-			if original := probes[a.path]; original != nil && a.rewritten() { // what somebody changed since is theirs
+			if original := probes[a.path]; original != nil && a.rewritten() { // what was changed since is its owner's
 				a.restore(original, ports[a.path])
 			}
 		}

@@ -54,7 +54,7 @@ func UnknownAnnotations(written map[string]string) (warnings []string) {
 	return warnings
 }
 
-// unknownAnnotation warns of one, given the names that are read: ours and Istio's. It is empty for what is nobody's.
+// unknownAnnotation warns of one, given the names that are read: ours and Istio's. It is empty for annotations of other tools.
 func unknownAnnotation(key string, ours, theirs []string) string {
 	instead := insteadOf[key]
 	switch {

@@ -13,12 +13,12 @@ import (
 )
 
 // The functions of this file read one value of an annotation or of the configuration. Their errors quote the value and
-// say what to write; whoever calls them names the field.
+// say what to write; the caller names the field.
 
 // everything stands for all ports or addresses.
 const everything = "*"
 
-// nowhere is a destination that nobody can have (RFC 1122 §3.2.1.3): to capture only this is to capture nothing.
+// nowhere is a destination that no host can have (RFC 1122 §3.2.1.3): to capture only this is to capture nothing.
 const nowhere = "0.0.0.0/32"
 
 // maxInterface is IFNAMSIZ less the final zero.

@@ -15,9 +15,9 @@ import (
 	"fairlead.dev/fairlead/internal/admission"
 )
 
-// NewWorkloadHandler gives the validating webhook for what makes pods: Deployments, Jobs and the like. Nobody sees the
-// warnings that a pod of theirs gets, for a controller creates it, and a pod that is refused shows up in events alone; so
-// they are given where `kubectl apply` prints them. Nothing is refused here.
+// NewWorkloadHandler gives the validating webhook for what makes pods: Deployments, Jobs and the like. Their owner
+// does not see the warnings that a pod gets, for a controller creates it, and a pod that is refused shows up in events alone;
+// so they are given where `kubectl apply` prints them. Nothing is refused here.
 func NewWorkloadHandler(o HandlerOptions) http.Handler {
 	h := &handler{o: o}
 	return admission.Handler(func(_ context.Context, request *admissionv1.AdmissionRequest) *admissionv1.AdmissionResponse {

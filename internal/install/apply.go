@@ -31,7 +31,7 @@ type Cluster interface {
 var (
 	// ErrNotInstalled says that there is no installation in the namespace.
 	ErrNotInstalled = errors.New("not installed")
-	// ErrNotOurs says that something in the cluster belongs to somebody else.
+	// ErrNotOurs says that something in the cluster belongs to another owner.
 	ErrNotOurs = errors.New("not part of this installation")
 )
 
@@ -169,7 +169,7 @@ func (i *Installer) adviseRestart(ctx context.Context, why string) error {
 	return nil
 }
 
-// survey reads the objects as they are in the cluster, by reference, and refuses where one of them is somebody else's.
+// survey reads the objects as they are in the cluster, by reference, and refuses where one of them is another owner's.
 // It changes nothing.
 func (i *Installer) survey(ctx context.Context, objects []*unstructured.Unstructured) (map[objectRef]*unstructured.Unstructured, error) {
 	live := map[objectRef]*unstructured.Unstructured{}
@@ -193,7 +193,7 @@ func (i *Installer) survey(ctx context.Context, objects []*unstructured.Unstruct
 // ours reports whether an object says that it is part of Fairlead.
 func ours(o *unstructured.Unstructured) bool { return o.GetLabels()[labelPartOf] == partOf }
 
-// shared reports whether an object may be somebody else's and do for us as well. It is left as it is then.
+// shared reports whether an object may be another owner's and do for us as well. It is left as it is then.
 func shared(ref objectRef) bool {
 	return ref.kind == "CustomResourceDefinition" || ref.kind == "Namespace"
 }

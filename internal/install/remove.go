@@ -120,7 +120,7 @@ func (i *Installer) deleteAll(ctx context.Context, refs []objectRef) (gone []obj
 	return gone, nil
 }
 
-// delete deletes one object, whoever made it.
+// delete deletes one object, also one of another owner.
 func (i *Installer) delete(ctx context.Context, ref objectRef) error {
 	if i.o.Mode == Live {
 		err := i.o.Cluster.Delete(ctx, ref.path())

@@ -19,7 +19,7 @@ import (
 
 // The times of the election, those of Kubernetes' own components.
 const (
-	// leaseDuration is how long a lease that nobody renews keeps others out.
+	// leaseDuration is how long a lease that is not renewed keeps others out.
 	leaseDuration = 15 * time.Second
 	// renewDeadline is how long a leader that cannot renew goes on leading. What is left of the lease is for the work
 	// to end in.
@@ -45,7 +45,7 @@ type ElectOptions struct {
 	// other replicas take it over as soon as the pod does not exist.
 	PodUID string
 	// OnLead does what only the leader does, until its ctx ends. Where it returns earlier, with or without an error,
-	// the lease is given to whoever wants it, and this replica stands again. Required.
+	// the lease is free for every replica, and this replica stands again. Required.
 	OnLead func(ctx context.Context) error
 	// Logger gets a line when this replica begins and ceases to lead, and when it cannot stand. Required.
 	Logger *slog.Logger
@@ -111,7 +111,7 @@ func (c *candidate) stand(ctx context.Context) bool {
 	return false
 }
 
-// acquire looks at the lease and takes it if nobody holds it. A conflict is somebody else's success, no error.
+// acquire looks at the lease and takes it if no replica holds it. A conflict is another replica's success, no error.
 func (c *candidate) acquire(ctx context.Context) (won bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
@@ -200,7 +200,7 @@ func (c *candidate) claim(lease *coordinationv1.Lease, now time.Time) {
 	stamp := metav1.NewMicroTime(now)
 	if holder(lease) != c.o.Identity {
 		transitions := *cmp.Or(lease.Spec.LeaseTransitions, new(int32))
-		if lease.ResourceVersion != "" { // the first holder takes it from nobody
+		if lease.ResourceVersion != "" { // the first holder takes it from no other
 			transitions++
 		}
 		lease.Spec.LeaseTransitions = &transitions
@@ -299,7 +299,7 @@ func (c *candidate) keep(ctx context.Context, done <-chan error) (kept bool, err
 
 var errTaken = errors.New("another replica took the lease")
 
-// renew writes the lease. Where somebody else has written it meanwhile, it looks who.
+// renew writes the lease. Where it was written by another meanwhile, it looks by which.
 func (c *candidate) renew(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
@@ -329,8 +329,8 @@ func (c *candidate) release(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaseTimeout)
 	defer cancel()
 	lease := c.lease.DeepCopy()
-	nobody, now, second := "", metav1.NewMicroTime(time.Now()), int32(1)
-	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = &nobody, &second, &now
+	none, now, second := "", metav1.NewMicroTime(time.Now()), int32(1)
+	lease.Spec.HolderIdentity, lease.Spec.LeaseDurationSeconds, lease.Spec.RenewTime = &none, &second, &now
 	if err := c.o.Client.update(ctx, c.target, lease); err != nil {
 		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "lease not released, the next leader waits for its end", slog.Any("error", err))
 		return

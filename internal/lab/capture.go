@@ -64,7 +64,7 @@ func classify(payload []byte) string {
 	return otherPayload
 }
 
-// maxCapture bounds a capture that nobody ends.
+// maxCapture bounds a capture that is not ended.
 const maxCapture = time.Hour
 
 // segment is the part of a packet that flows are made of.

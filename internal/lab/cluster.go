@@ -43,7 +43,7 @@ type cluster struct {
 	seq       int
 	living    sync.WaitGroup // the goroutines of pods
 
-	// Hand-over: written by anybody.
+	// Hand-over: written by any goroutine.
 	mu    sync.Mutex
 	inbox []source.Change // guarded by mu
 	wake  chan struct{}   // one slot
@@ -108,7 +108,7 @@ func (c *cluster) run(ctx context.Context) error {
 	}
 }
 
-// reconcile takes in what happened, decides what to do next, tells everybody about endpoints, and only then acts, so
+// reconcile takes in what happened, decides what to do next, tells all readers about endpoints, and only then acts, so
 // that a pod that is about to end has left the endpoint slices before it is told.
 func (c *cluster) reconcile(ctx context.Context) {
 	c.takeChanges(ctx)
@@ -404,7 +404,7 @@ func (c *cluster) addWrittenSlices(bySvc map[model.Key][]*discoveryv1.EndpointSl
 	}
 }
 
-// restOf gives the completed Services, and the Node and the Namespaces that nobody wrote.
+// restOf gives the completed Services, and the Node and the Namespaces that no manifest has.
 func (c *cluster) restOf(used map[string]bool) []object {
 	var out []object
 	for key, svc := range c.services {

@@ -11,7 +11,7 @@ import (
 // ignored is a field that a kubelet would obey and the lab does not.
 type ignored struct{ field, instead string }
 
-// ignoredFields lists what a pod asks for and does not get here, so that nobody looks for the reason in the mesh. What
+// ignoredFields lists what a pod asks for and does not get here, so that the reason is not looked for in the mesh. What
 // changes nothing that an app on this machine could see (images, resources, affinity, tolerations) is not listed.
 func ignoredFields(spec *corev1.PodSpec) []ignored {
 	var out []ignored

@@ -24,7 +24,7 @@ import (
 type vipRule struct {
 	protocol uint8 // unix.IPPROTO_TCP or _UDP
 	vip      netip.AddrPort
-	// from are the pods that the rule is for; empty means everybody.
+	// from are the pods that the rule is for; empty means every client.
 	from      []netip.Addr
 	endpoints []netip.AddrPort
 	// sticky sends a client to the same endpoint as long as the endpoints stay, instead of to one at random.
@@ -70,7 +70,7 @@ func serviceRules(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1
 }
 
 // split gives the rules of a Service port: one, or under internalTrafficPolicy Local one for each node, for its pods and
-// with its endpoints. Pods of a node without endpoints have none, and reach nobody.
+// with its endpoints. Pods of a node without endpoints have none, and reach no endpoint.
 func (r *vipRule) split(svc *corev1.Service, all []endpoint, pods podsByNode) []vipRule {
 	local := svc.Spec.InternalTrafficPolicy != nil && *svc.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal
 	if !local {
@@ -309,7 +309,7 @@ func matchVIP(r *vipRule) []expr.Any {
 	)
 }
 
-// sources are the matches of whom the rule is for; an empty match is everybody.
+// sources are the matches of whom the rule is for; an empty match is every client.
 func (r *vipRule) sources() [][]expr.Any {
 	if len(r.from) == 0 {
 		return [][]expr.Any{nil}

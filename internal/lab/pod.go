@@ -99,7 +99,7 @@ func (p *pod) run(graceful, kill context.Context) {
 	if err != nil {
 		p.set(phaseFailed, err.Error())
 		p.logger.ErrorContext(kill, "pod cannot start", "pod", p.spec.key, "reason", err)
-		select { // stay visible with the reason until somebody removes it
+		select { // stay visible with the reason until the pod is removed
 		case <-graceful.Done():
 		case <-kill.Done():
 		}

@@ -151,7 +151,7 @@ func sameFile(open *os.File, path string) bool {
 	return errA == nil && errB == nil && os.SameFile(a, b)
 }
 
-// ownDirectory makes dir for this user alone, and refuses one that belongs to somebody else.
+// ownDirectory makes dir for this user alone, and refuses one that belongs to another user.
 func ownDirectory(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)

@@ -169,7 +169,7 @@ func linkOrCopy(from, to string) error {
 	}
 	defer src.Close()
 	// A child that another goroutine forks meanwhile would keep the file open for writing until it executes, and
-	// nobody can start a program that is open for writing (go.dev/issue/22315).
+	// no process can start a program that is open for writing (go.dev/issue/22315).
 	syscall.ForkLock.RLock()
 	defer syscall.ForkLock.RUnlock()
 	dst, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o755) //nolint:gosec // a program

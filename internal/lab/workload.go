@@ -176,7 +176,7 @@ func (w *workload) planDeployment(pods []podView) podPlan {
 		sortForRemoval(fresh)
 		plan.delete = names(fresh[:excess])
 	}
-	// Old pods that are not ready serve nobody; ready ones go as far as enough others are ready.
+	// Old pods that are not ready serve no client; ready ones go as far as enough others are ready.
 	sortForRemoval(old)
 	spare := ready - (w.replicas - w.maxUnavailable)
 	for _, p := range old {

@@ -6,7 +6,7 @@ import "fairlead.dev/fairlead/internal/model"
 type Object struct {
 	Ref model.Ref
 	// Value is a pointer to the typed object: *corev1.Service, *appsv1.Deployment, *istionetv1.VirtualService (for
-	// every version of networking.istio.io), *gatewayv1.HTTPRoute (v1beta1 too), and so on. It is shared: whoever
+	// every version of networking.istio.io), *gatewayv1.HTTPRoute (v1beta1 too), and so on. It is shared: a reader that
 	// changes it makes a copy.
 	Value any
 	// Pos is the first line of the document; zero for objects of an API server.

@@ -2,7 +2,7 @@
 // and destination policy, with the indexes that package compile looks things up by.
 //
 // In: one owner calls Store.Commit and sets or deletes values in a Txn. Out: a new Snapshot, and the set of Keys
-// under which somebody could have read something else before. A Reader looks at one Snapshot and notes the Key of
+// under which a Reader could have read something else before. A Reader looks at one Snapshot and notes the Key of
 // everything it was asked for, what it did not find too; a result must be computed again exactly when one of the
 // keys noted for it is among the changed ones. That is the whole contract between store and compile.
 //

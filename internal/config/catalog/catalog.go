@@ -111,7 +111,7 @@ func Kinds() []Kind {
 		},
 		{
 			Group: linkerdPolicy, Name: "Server", Resource: "servers",
-			Loss: "its port takes calls from everybody", Instead: restrict, Protects: true,
+			Loss: "its port takes calls from every client", Instead: restrict, Protects: true,
 		},
 		{
 			Group: linkerdPolicy, Name: "ServerAuthorization", Resource: "serverauthorizations",

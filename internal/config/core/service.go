@@ -188,7 +188,7 @@ func servicePort(r *model.Report, field string, p *corev1.ServicePort) (model.Se
 }
 
 // warnAppProtocol warns of an appProtocol that means nothing here though it looks as if it should: names with a
-// domain are somebody else's business.
+// domain are another system's business.
 func warnAppProtocol(r *model.Report, field string, appProtocol *string) {
 	if appProtocol == nil || namedProtocol(*appProtocol) != model.Undeclared {
 		return
@@ -215,7 +215,7 @@ func exportTo(r *model.Report, value string) []string {
 		}
 	}
 	if len(out) > 1 && slices.Contains(out, "~") {
-		r.Warn("metadata.annotations["+exportToAnnotation+"]", "`~` (nobody) beside other namespaces has no effect", "remove it")
+		r.Warn("metadata.annotations["+exportToAnnotation+"]", "`~` (no namespace) beside other namespaces has no effect", "remove it")
 		out = slices.DeleteFunc(out, func(item string) bool { return item == "~" })
 	}
 	return out

@@ -108,7 +108,7 @@ func TestService(t *testing.T) {
 		{
 			"export_to_nobody_and_others", "annotations: {networking.istio.io/exportTo: '~,.'}", ports,
 			base(func(s *model.Service) { s.ExportTo = []string{"."} }),
-			"warning: Service myapp/users: metadata.annotations[networking.istio.io/exportTo]: `~` (nobody) beside other namespaces has no effect (remove it)\n",
+			"warning: Service myapp/users: metadata.annotations[networking.istio.io/exportTo]: `~` (no namespace) beside other namespaces has no effect (remove it)\n",
 		},
 		{
 			"internal_traffic_cluster", "", ports + ", internalTrafficPolicy: Cluster", base(func(*model.Service) {}), "",

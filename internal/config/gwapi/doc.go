@@ -9,7 +9,7 @@
 //
 // Everything is a pure function, safe from any goroutine: no look-ups, no clock, no environment. The order of precedence
 // between matches, also of several routes for one Service, is internal/compile's. Parents that are Gateways belong to
-// whoever runs the gateway and are passed over, as the specification demands of controllers; of a route without any
+// the gateway's controller and are passed over, as the specification demands of controllers; of a route without any
 // Service among its parents nothing more is read.
 //
 // The law is GEP-1426 and the reference of the API: a route in the Service's namespace is for all callers (producer

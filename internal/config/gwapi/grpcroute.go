@@ -13,7 +13,7 @@ import (
 
 // GRPCRoute reads a GRPCRoute. A call is the request POST /service/method, so a match on these is a match on the path.
 // One without a Service among its parents is
-// somebody else's and gives an empty RouteSet.
+// another controller's and gives an empty RouteSet.
 func GRPCRoute(in *gatewayv1.GRPCRoute, clusterDomain string) (*model.RouteSet, []model.Problem) {
 	t, set := newRoute("GRPCRoute", &in.ObjectMeta, clusterDomain)
 	if !t.attach(&in.Spec.CommonRouteSpec, in.Spec.Hostnames, set) {

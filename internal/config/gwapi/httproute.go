@@ -11,7 +11,7 @@ import (
 )
 
 // HTTPRoute reads an HTTPRoute. One without a Service among its parents is
-// somebody else's and gives an empty RouteSet.
+// another controller's and gives an empty RouteSet.
 func HTTPRoute(in *gatewayv1.HTTPRoute, clusterDomain string) (*model.RouteSet, []model.Problem) {
 	t, set := newRoute("HTTPRoute", &in.ObjectMeta, clusterDomain)
 	if !t.attach(&in.Spec.CommonRouteSpec, in.Spec.Hostnames, set) {

@@ -83,7 +83,7 @@ func (r *report) limit(field string, value int32) uint32 {
 	return uint32(value)
 }
 
-// exportTo checks a list of namespaces to which an object is visible. Only a ServiceEntry may hide from everybody.
+// exportTo checks a list of namespaces to which an object is visible. Only a ServiceEntry may hide from every namespace.
 func (r *report) exportTo(list []string) []string {
 	seen := make(map[string]bool, len(list))
 	for i, to := range list {
@@ -98,11 +98,11 @@ func (r *report) exportTo(list []string) []string {
 		case to == "*" && len(list) > 1:
 			r.Reject(field, `"*" beside others`, `"*" alone is for all namespaces`)
 		case to == "~" && r.Ref.Kind != "ServiceEntry":
-			r.Reject(field, `"~" hides the object from everybody, so that it would have no effect`, `write ".", a namespace, or "*" for all`)
+			r.Reject(field, `"~" hides the object from every namespace, so that it would have no effect`, `write ".", a namespace, or "*" for all`)
 		case to == "~" && len(list) > 1:
-			r.Reject(field, `"~" (nobody) beside others`, "remove one of them")
+			r.Reject(field, `"~" (no namespace) beside others`, "remove one of them")
 		case to == "~":
-			r.Warn(field, `"~" hides the hosts from everybody: no call finds them`, `write ".", a namespace, or "*" for all`)
+			r.Warn(field, `"~" hides the hosts from every namespace: no call finds them`, `write ".", a namespace, or "*" for all`)
 		case to != "*" && to != "." && !isLabel(to):
 			r.Reject(field, fmt.Sprintf("%q is not a namespace", to), `write a namespace, "." for the own one, or "*" for all`)
 		}

@@ -16,7 +16,7 @@ import (
 )
 
 // conditionAccepted is the type of the one condition that Fairlead writes. Istio's own, "Reconciled", counts the proxies
-// that have an object and is left to whoever counts them.
+// that have an object and is left to those who count them.
 const conditionAccepted = "Accepted"
 
 // Status words what is wrong with an object as Istio's status: a condition that says whether it is in force as written,

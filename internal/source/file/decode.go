@@ -217,7 +217,7 @@ func (d *decoder) ref(s *written, k *config.Kind, unobeyed bool) (ref model.Ref,
 	return ref, true
 }
 
-// maxMistakes bounds what is reported of one object: nobody reads more.
+// maxMistakes bounds what is reported of one object: a reader stops sooner.
 const maxMistakes = 50
 
 // object reads one object.

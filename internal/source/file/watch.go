@@ -24,7 +24,7 @@ const (
 	// within 50 ms, of which these are the first.
 	quiet = 3 * time.Millisecond
 	burst = 25 * time.Millisecond
-	// busyRetry is how often a file is looked at that somebody is writing, halfWritten how long an empty or unfinished
+	// busyRetry is how often a file is looked at that is being written, halfWritten how long an empty or unfinished
 	// file is believed to be still in the making.
 	busyRetry   = 5 * time.Millisecond
 	halfWritten = time.Second

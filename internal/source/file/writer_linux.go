@@ -9,7 +9,7 @@ import (
 
 // beingWritten reports whether some process has the file open for writing. The kernel grants a read lease only when
 // none has (fcntl(2), F_SETLEASE); the lease is given back at once. Where it cannot be asked, because the file is
-// somebody else's or the file system knows no leases, the answer is no.
+// another user's or the file system knows no leases, the answer is no.
 func beingWritten(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

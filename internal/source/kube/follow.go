@@ -189,7 +189,7 @@ func (p *pause) wait(ctx context.Context) {
 	if p.began.IsZero() {
 		p.began, p.next = time.Now(), p.timing.first
 	}
-	timer := time.NewTimer(p.next/2 + rand.N(p.next/2+1)) //nolint:gosec // nobody gains from guessing it
+	timer := time.NewTimer(p.next/2 + rand.N(p.next/2+1)) //nolint:gosec // nothing is gained by guessing it
 	defer timer.Stop()
 	p.next = min(2*p.next, p.timing.most)
 	select {

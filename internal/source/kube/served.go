@@ -48,7 +48,7 @@ func (o *offer) tell(version string) {
 	}
 	o.told, o.last = true, version
 	select {
-	case <-o.version: // nobody took the former one
+	case <-o.version: // the former one was not taken
 	default:
 	}
 	o.version <- version
@@ -82,8 +82,8 @@ func (d *discovery) run(ctx context.Context, groups []string) {
 	}
 }
 
-// rest waits for the next look. One that was asked for comes sooner, but not at once: whoever asks just got an
-// answer that may change yet.
+// rest waits for the next look. One that was asked for comes sooner, but not at once: the follower that asks just got
+// an answer that may change yet.
 func (d *discovery) rest(ctx context.Context) {
 	timer := time.NewTimer(d.timing.discovery)
 	defer timer.Stop()
@@ -135,7 +135,7 @@ func (d *discovery) group(ctx context.Context, group string) error {
 	return nil
 }
 
-// fail notes that a group could not be looked at. Whoever may not even do that does without its kinds.
+// fail notes that a group could not be looked at. An account that may not even do that does without its kinds.
 func (d *discovery) fail(ctx context.Context, group string, err error) {
 	for _, o := range d.kinds {
 		if o.kind.Group != group || o.told {

@@ -54,7 +54,7 @@ func (s *Source) Problems() []model.Problem {
 	return append(s.configProblems(), s.health.away()...)
 }
 
-// configProblems are those that a change carries: the connection comes and goes without anybody's doing.
+// configProblems are those that a change carries: the connection comes and goes by itself.
 func (s *Source) configProblems() []model.Problem {
 	all := append(s.health.problems(), s.out.refused()...)
 	slices.SortFunc(all, byObject)

@@ -34,7 +34,7 @@ type WriterOptions struct {
 const (
 	defaultRate  = 20
 	defaultBurst = 50
-	// conflicts is how often an object is read anew because somebody else wrote it in between, before it waits.
+	// conflicts is how often an object is read anew because it was written in between, before it waits.
 	conflicts = 4
 	// retryFirst and retryMost bound how long an object waits after a failure; it doubles with each.
 	retryFirst = time.Second
