@@ -19,10 +19,14 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 	// Names that the workload looks up, redirected here.
 	names, err := p.listenDNS(l)
 	metrics := func(w io.Writer) error {
-		if err := p.metrics.WriteMetrics(w); err != nil {
-			return err
+		for _, write := range []func(io.Writer) error{
+			p.metrics.WriteMetrics, names.WriteMetrics, p.outbound.filters.WriteMetrics, p.access.WriteMetrics,
+		} {
+			if err := write(w); err != nil {
+				return err
+			}
 		}
-		return names.WriteMetrics(w)
+		return nil
 	}
 	pages := admin.Sidecar{Metrics: &admin.Metrics{Write: metrics}, Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes}
 	if p.appMetrics != nil {

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"io"
 	"net/netip"
@@ -19,12 +20,12 @@ const (
 	logBound      = 1 << 20
 )
 
-// AccessLog is the sink that writes a line per call to one writer, buffered: a slow writer loses lines (Dropped counts
-// them), never delays a request.
+// AccessLog is the sink that writes a line per call to one writer, buffered: a slow writer loses lines, which are
+// counted, and never delays a request.
 type AccessLog struct {
 	w       io.Writer
 	format  atomic.Uint32
-	dropped atomic.Uint64
+	dropped atomic.Uint64 // lines lost because the writer was too slow, or failed
 	full    chan struct{}
 
 	mu  sync.Mutex
@@ -39,8 +40,14 @@ func NewAccessLog(w io.Writer) *AccessLog {
 // SetFormat switches the log on, off, or to another format.
 func (l *AccessLog) SetFormat(f plan.AccessLogFormat) { l.format.Store(uint32(f)) }
 
-// Dropped is the number of lines lost because the writer was too slow.
-func (l *AccessLog) Dropped() uint64 { return l.dropped.Load() }
+// WriteMetrics writes how many lines were lost, in the Prometheus text format 0.0.4.
+func (l *AccessLog) WriteMetrics(w io.Writer) error {
+	p := &page{w: w}
+	p.kind("fairlead_access_log_dropped_lines_total", "counter")
+	p.line("fairlead_access_log_dropped_lines_total", "", l.dropped.Load())
+	p.flush()
+	return p.err
+}
 
 // Record implements Sink: it adds one line.
 func (l *AccessLog) Record(r *Record) {
@@ -82,7 +89,7 @@ func (l *AccessLog) Run(ctx context.Context) error {
 		}
 		var err error
 		if out, err = l.flush(out); err != nil {
-			l.dropped.Add(1)
+			l.dropped.Add(uint64(bytes.Count(out, []byte{'\n'})))
 		}
 	}
 }

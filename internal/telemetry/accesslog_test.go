@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"net/netip"
 	"strings"
 	"testing"
@@ -83,11 +84,38 @@ func TestAccessLogFlushesAndDropsRatherThanBlocks(t *testing.T) {
 		if err := <-done; err != nil {
 			t.Error(err)
 		}
-		for l.Dropped() == 0 {
+		for l.dropped.Load() == 0 {
 			l.Record(entry())
 		}
 		if len(l.buf) > 2*logBound {
 			t.Errorf("buffer grew to %d bytes", len(l.buf))
+		}
+	})
+}
+
+// gone is standard output that nothing reads any more.
+type gone struct{}
+
+func (gone) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
+
+func TestAccessLogCountsWhatIsLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := NewAccessLog(gone{})
+		l.SetFormat(plan.AccessLogText)
+		for range 3 {
+			l.Record(entry())
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan error)
+		go func() { done <- l.Run(ctx) }()
+		time.Sleep(2 * logFlushEvery)
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		var page strings.Builder
+		if err := l.WriteMetrics(&page); err != nil || !strings.HasSuffix(page.String(), "\nfairlead_access_log_dropped_lines_total 3\n") {
+			t.Errorf("WriteMetrics = %q, %v; want 3 lines", page.String(), err)
 		}
 	})
 }

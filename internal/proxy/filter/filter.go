@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"io"
 	"net/netip"
 	"time"
 
@@ -81,6 +82,13 @@ type Ender interface {
 	End(c *Call)
 }
 
+// Counter is a Filter that counts, for the pages of metrics.
+type Counter interface {
+	Filter
+	// WriteMetrics writes what was counted, in the Prometheus text format 0.0.4.
+	WriteMetrics(w io.Writer) error
+}
+
 // Stage is how much is known of a request.
 type Stage uint8
 
@@ -100,6 +108,7 @@ type Chain struct {
 	requests  [stages][]Filter
 	responses []ResponseFilter
 	enders    []Ender
+	counters  []Counter
 }
 
 // add puts a filter behind those of its stage.
@@ -111,6 +120,19 @@ func (c *Chain) add(s Stage, f Filter) {
 	if e, ok := f.(Ender); ok {
 		c.enders = append(c.enders, e)
 	}
+	if n, ok := f.(Counter); ok {
+		c.counters = append(c.counters, n)
+	}
+}
+
+// WriteMetrics writes what the filters have counted, in the Prometheus text format 0.0.4.
+func (c *Chain) WriteMetrics(w io.Writer) error {
+	for _, n := range c.counters {
+		if err := n.WriteMetrics(w); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Request runs the filters of a stage until one ends the request.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -79,6 +80,12 @@ func TestMirror(t *testing.T) {
 		}
 		if len(waiting) != maxMirrors || m.skipped.Load() != 3 {
 			t.Errorf("%d under way, %d skipped", len(waiting), m.skipped.Load())
+		}
+		var page strings.Builder
+		chain := new(Chain)
+		chain.add(Held, m)
+		if err := chain.WriteMetrics(&page); err != nil || !strings.HasSuffix(page.String(), "\nfairlead_mirror_skipped_total 3\n") {
+			t.Errorf("WriteMetrics = %q, %v", page.String(), err)
 		}
 	})
 }

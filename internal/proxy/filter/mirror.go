@@ -2,6 +2,8 @@ package filter
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"sync/atomic"
 )
 
@@ -30,6 +32,13 @@ func (m *Mirror) Request(_ context.Context, c *Call) error {
 		}
 	}
 	return nil
+}
+
+// WriteMetrics implements Counter.
+func (m *Mirror) WriteMetrics(w io.Writer) error {
+	const name = "fairlead_mirror_skipped_total"
+	_, err := fmt.Fprintf(w, "# TYPE %s counter\n%s %d\n", name, name, m.skipped.Load())
+	return err
 }
 
 // copy reports whether a copy is under way.
