@@ -38,6 +38,15 @@ func (c Client) Dump(ctx context.Context) (*Dump, error) {
 	return &d, err
 }
 
+// Metrics is the page of metrics of a sidecar or of a replica of the control plane, in the Prometheus text format 0.0.4.
+func (c Client) Metrics(ctx context.Context) (page []byte, err error) {
+	err = c.fetch(ctx, pathMetrics, func(body io.Reader) error {
+		page, err = io.ReadAll(body)
+		return err
+	})
+	return page, err
+}
+
 // Proxies are the sidecars that are connected to a replica of the control plane.
 func (c Client) Proxies(ctx context.Context) ([]Proxy, error) {
 	return read[[]Proxy](ctx, c, pathProxies)
@@ -54,8 +63,14 @@ func (c Client) Version(ctx context.Context) (string, error) {
 	return v.Version, err
 }
 
-// read asks for a JSON page over plain HTTP and decodes it.
+// read asks for a JSON page and decodes it.
 func read[T any](ctx context.Context, c Client, path string) (page T, err error) {
+	err = c.fetch(ctx, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(&page) })
+	return page, err
+}
+
+// fetch asks for a page over plain HTTP and hands it to take.
+func (c Client) fetch(ctx context.Context, path string, take func(io.Reader) error) error {
 	var connection spoken
 	tr := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -70,20 +85,20 @@ func read[T any](ctx context.Context, c Client, path string) (page T, err error)
 	defer tr.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page"+path, http.NoBody)
 	if err != nil {
-		return page, err
+		return err
 	}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return page, connection.explain(ctx, path, err)
+		return connection.explain(ctx, path, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return page, &PageError{Path: path, Code: resp.StatusCode}
+		return &PageError{Path: path, Code: resp.StatusCode}
 	}
-	if err := json.NewDecoder(io.LimitReader(resp.Body, maxPage)).Decode(&page); err != nil {
-		return page, fmt.Errorf("%s: %w", path, err)
+	if err := take(io.LimitReader(resp.Body, maxPage)); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
 	}
-	return page, nil
+	return nil
 }
 
 // spoken is what a connection said was wrong with it, before net/http wrapped it in words of its own. A connection

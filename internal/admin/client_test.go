@@ -22,9 +22,9 @@ func TestClientReadsWhatHandlersServe(t *testing.T) {
 	}
 	proxies := []Proxy{{ID: "orders-1.shop", State: Refusing, ConnectedSince: at, AckedAt: &at, Names: map[string]int{"dst": 2}, Refused: []Refusal{{Resource: "dst/x", At: at}}}}
 	problems := []Problem{{Severity: "error", Kind: "VirtualService", Object: "shop/users", Text: "all of it"}}
-	sidecar := Sidecar{Metrics: page(""), Dump: func() Dump { return dump }, Ready: func() string { return "" }}
+	sidecar := Sidecar{Metrics: page("a_total 1\n"), Dump: func() Dump { return dump }, Ready: func() string { return "" }}
 	controller := Controller{
-		Metrics: page(""), Version: "1.2.3", Ready: func() string { return "" },
+		Metrics: page("a_total 1\n"), Version: "1.2.3", Ready: func() string { return "" },
 		Proxies: func() []Proxy { return proxies }, Problems: func() []Problem { return problems },
 	}
 	ask := func(h http.Handler) Client {
@@ -39,6 +39,11 @@ func TestClientReadsWhatHandlersServe(t *testing.T) {
 		t.Error(err)
 	} else if diff := cmp.Diff(&dump, got); diff != "" {
 		t.Errorf("Dump (-want +got):\n%s", diff)
+	}
+	for _, c := range []Client{pod, replica} {
+		if got, err := c.Metrics(t.Context()); err != nil || string(got) != "a_total 1\n" {
+			t.Errorf("Metrics = %q, %v", got, err)
+		}
 	}
 	if got, err := replica.Proxies(t.Context()); err != nil || !cmp.Equal(proxies, got) {
 		t.Errorf("Proxies = %+v, %v", got, err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"flag"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -98,6 +99,7 @@ func exampleCluster(t *testing.T) *clustertest.Server {
 	deployment("fairlead-system", check.Controller, "c")
 	sidecar := http.NewServeMux()
 	page(t, sidecar, "/config_dump", exampleDump())
+	sidecar.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "# TYPE a counter\na 1\n") })
 	s.Listen(t, "team/orders-1", adminPort, sidecar)
 	since := time.Date(2026, 11, 22, 20, 0, 0, 0, time.UTC)
 	for i, rows := range [][]admin.Proxy{
@@ -130,6 +132,7 @@ func TestOutputOfTheMesh(t *testing.T) {
 		"pc listeners orders-1 -n team",
 		"pc secret pod/orders-1",
 		"pc all orders-1",
+		"pc metrics orders-1",
 		"proxy-status",
 		"proxy-status --verbosity 1",
 		"proxy-status orders-1",
@@ -179,6 +182,7 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 		{"nothing", none, "proxy-status", `nothing to ask: lab "lab" is not running, and there is no cluster`},
 		{"no lab", file, "proxy-status --lab", `lab "lab" is not running`},
 		{"no lab of that name", file, "pc clusters x --name other", `lab "other" is not running`},
+		{"metrics in another form", file, "pc metrics orders-1 -o json", "metrics have one form"},
 		{"both", file, "pc clusters x --lab --context test", "choose one: a lab (--lab, --name, --state-dir) or a cluster"},
 		{"a form nobody knows", file, "version -o xml", "use one of text, json, yaml"},
 		{"check both", file, "check --pre --proxy", "choose one: --pre, before an installation, or --proxy"},

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -29,8 +31,8 @@ type proxyFilter struct {
 func newProxyConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy-config", Aliases: []string{"pc"},
-		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets",
-		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets.\n" +
+		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets, metrics",
+		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets, metrics.\n" +
 			"POD is NAME, NAME.NAMESPACE, or deploy/NAME and the like, which means one of its pods.",
 	}
 	a.addLabFlag(cmd)
@@ -60,7 +62,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		view := &cobra.Command{
 			Use: v.use, Short: v.short, Aliases: v.aliases, Args: cobra.ExactArgs(1),
 			RunE: func(cmd *cobra.Command, args []string) error {
-				dump, err := a.dump(cmd, args[0])
+				dump, err := readSidecar(cmd, a, args[0], admin.Client.Dump)
 				if err != nil {
 					return err
 				}
@@ -70,20 +72,41 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		completeArgument(view, a.sidecars)
 		cmd.AddCommand(view)
 	}
+	cmd.AddCommand(newSidecarMetricsCommand(a))
 	return cmd
 }
 
-// dump reads what the sidecar of a pod has.
-func (a *app) dump(cmd *cobra.Command, name string) (*admin.Dump, error) {
+// newSidecarMetricsCommand is "fairlead proxy-config metrics": the page as Prometheus would get it, without the app's part.
+func newSidecarMetricsCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "metrics POD", Short: "What a sidecar has counted, in the Prometheus text format", Aliases: []string{"metric", "m"}, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o := cmd.Flags().Lookup("output"); o != nil && o.Changed {
+				return errors.New("metrics have one form: leave -o out")
+			}
+			page, err := readSidecar(cmd, a, args[0], admin.Client.Metrics)
+			if err != nil {
+				return err
+			}
+			_, err = a.Out.Write(page)
+			return err
+		},
+	}
+	completeArgument(cmd, a.sidecars)
+	return cmd
+}
+
+// readSidecar reads a page of the sidecar of a pod; page is a method of [admin.Client].
+func readSidecar[T any](cmd *cobra.Command, a *app, name string, page func(admin.Client, context.Context) (T, error)) (none T, err error) {
 	m, err := a.mesh(cmd)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
 	sidecar, err := m.sidecar(cmd.Context(), name)
 	if err != nil {
-		return nil, err
+		return none, err
 	}
-	return readPage(cmd.Context(), &sidecar, admin.Client.Dump)
+	return readPage(cmd.Context(), &sidecar, page)
 }
 
 // keep gives the items that the filter lets pass.
