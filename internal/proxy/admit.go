@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
@@ -65,30 +64,7 @@ func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst neti
 	}
 	i.log.LogAttrs(ctx, level, "plain connections refused",
 		slog.Int("port", int(dst.Port())), slog.String("remote", who.remote.String()), slog.Any("error", why))
-	rec := i.opaqueRecord(time.Now(), who, dst)
+	rec := opaqueRecord(time.Now(), who, dst)
 	rec.Flags, rec.Details, rec.Failure = "NR", "filter_chain_not_found", why.Error()
 	i.connection(who, dst)(rec)
-}
-
-// refusals remembers what was said of which port, so that a caller who tries again and again does not fill the log.
-type refusals struct {
-	mu   sync.Mutex
-	said map[uint16]string // at most maxRefusals
-}
-
-// maxRefusals bounds what a port scan can make us keep.
-const maxRefusals = 256
-
-// first reports whether this is the first time, for the port, that why is said.
-func (r *refusals) first(port uint16, why string) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.said[port] == why {
-		return false
-	}
-	if r.said == nil || len(r.said) >= maxRefusals {
-		r.said = make(map[uint16]string)
-	}
-	r.said[port] = why
-	return true
 }

@@ -9,7 +9,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -32,7 +31,7 @@ type caller struct {
 
 // callerPort is one port of the workload as one caller uses it: what its requests need is found once per connection.
 type callerPort struct {
-	i       *inbound
+	i       *incoming
 	who     *caller
 	addr    netip.AddrPort
 	cluster string // what the app behind it is called
@@ -50,7 +49,7 @@ type portScopes struct {
 const maxCallerPorts = 16
 
 // port gives what the caller needs to reach the app at an address.
-func (i *inbound) port(who *caller, addr netip.AddrPort) *callerPort {
+func (i *incoming) port(who *caller, addr netip.AddrPort) *callerPort {
 	if p := findPort(who.ports.Load(), addr); p != nil {
 		return p
 	}
@@ -90,7 +89,7 @@ func findPort(all *[]*callerPort, addr netip.AddrPort) *callerPort {
 }
 
 // bye lets go of what a caller used.
-func (i *inbound) bye(who *caller) {
+func (i *incoming) bye(who *caller) {
 	who.mu.Lock()
 	defer who.mu.Unlock()
 	who.left = true
@@ -102,7 +101,7 @@ func (i *inbound) bye(who *caller) {
 }
 
 // scopes gives the metrics of a caller on a port. The first time it may wait until the caller has a name.
-func (i *inbound) scopes(p *callerPort) *portScopes {
+func (i *incoming) scopes(p *callerPort) *portScopes {
 	if s := p.counts.Load(); s != nil {
 		return s
 	}
@@ -128,7 +127,7 @@ func (i *inbound) scopes(p *callerPort) *portScopes {
 }
 
 // connection counts a connection that is not HTTP, and gives what records its end. It does not wait.
-func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
+func (i *incoming) connection(who *caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
 	begun := make(chan *telemetry.TCPScope, 1)
 	begin := func() {
 		scope := i.scopes(i.port(who, addr)).tcp
@@ -138,7 +137,7 @@ func (i *inbound) connection(who *caller, addr netip.AddrPort) (ended func(*tele
 	if who.isNamed() {
 		begin()
 	} else {
-		i.callers.run(func(context.Context) { begin() })
+		i.run(func(context.Context) { begin() })
 	}
 	return func(rec *telemetry.Record) {
 		rec.TCP = <-begun
@@ -158,23 +157,17 @@ func (c *caller) isNamed() bool {
 	}
 }
 
-// callers knows who calls, by what the control plane says of addresses.
-type callers struct {
-	asker *directory.Asker
-	run   func(func(context.Context))
-}
-
 // name gives a peer its name in metrics: that of the pod at its address, if the control plane says that this pod has the
 // identity that the peer has proved; else no more than the certificate says. Nothing that the peer itself says counts.
-func (c *callers) name(who *caller, id identity.ID) {
+func (i *incoming) name(who *caller, id identity.ID) {
 	who.info = plan.WorkloadInfo{Namespace: id.Namespace}
 	who.named = make(chan struct{})
 	addr := who.remote.Addr()
-	if w, known := c.asker.Workload(addr); known {
+	if w, known := i.asker.Workload(addr); known {
 		who.settle(w, id)
 		return
 	}
-	c.run(func(ctx context.Context) { who.settle(c.asker.AwaitWorkload(ctx, addr), id) })
+	i.run(func(ctx context.Context) { who.settle(i.asker.AwaitWorkload(ctx, addr), id) })
 }
 
 // settle ends the search for a peer's name. The trust domain was looked at by the handshake: it may be an alias.

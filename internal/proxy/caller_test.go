@@ -159,7 +159,7 @@ func TestOpaqueConnectionsDoNotWaitForANameOfTheCaller(t *testing.T) {
 	n := new(never)
 	users.control.pods = n
 	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000"), identity: "spiffe://cluster.local/ns/myapp/sa/orders"}
-	users.inbound.callers.name(who, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "orders"})
+	users.inbound.name(who, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "orders"})
 	eventually(t, "the control plane is asked", func() bool { return n.asked.Load() == 1 })
 	ended := users.inbound.connection(who, app(users)) // returns at once: nothing else could end the wait before ended is called
 	if who.isNamed() {

@@ -156,7 +156,11 @@ func (d *detector) interrupt() {
 
 // speculate dials the server and waits for its first bytes, or its end: either way the connection is not HTTP.
 func (d *detector) speculate(ctx context.Context, wait time.Duration) {
-	if !pause(ctx, wait) {
+	quiet := time.NewTimer(wait)
+	defer quiet.Stop()
+	select {
+	case <-quiet.C:
+	case <-ctx.Done():
 		d.err = ctx.Err()
 		close(d.dialled)
 		return
@@ -194,21 +198,6 @@ func greet(server io.Reader) (g greeting, spoke bool) {
 		}
 	}
 	return g, true
-}
-
-// pause waits for d and reports false where ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	if d <= 0 {
-		return true
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }
 
 // errNotNeeded ends a connection that was dialled in case the server speaks first.

@@ -7,12 +7,28 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
+	"sync"
 
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
+
+// incoming is what all calls to the workload share.
+type incoming struct {
+	common
+
+	self      *directory.Self
+	upstreams *upstream.Set
+	asker     *directory.Asker
+	metrics   *telemetry.Registry
+	log       *slog.Logger
+	said      refusals // what the log says of which port
+	// run starts a goroutine that the proxy joins.
+	run func(func(context.Context))
+}
 
 // What callerPort says as the side of a call: a caller calls a port of the workload.
 
@@ -79,7 +95,30 @@ func (p *callerPort) explain(err error) (mark, cause string) {
 }
 
 // clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
-func (i *inbound) clientCert(cs *tls.ConnectionState, id string) string {
+func (i *incoming) clientCert(cs *tls.ConnectionState, id string) string {
 	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
 	return "By=" + i.self.Identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
+}
+
+// refusals remembers what was said of which port, so that a caller who tries again and again does not fill the log.
+type refusals struct {
+	mu   sync.Mutex
+	said map[uint16]string // at most maxRefusals
+}
+
+// maxRefusals bounds what a port scan can make us keep.
+const maxRefusals = 256
+
+// first reports whether this is the first time, for the port, that why is said.
+func (r *refusals) first(port uint16, why string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.said[port] == why {
+		return false
+	}
+	if r.said == nil || len(r.said) >= maxRefusals {
+		r.said = make(map[uint16]string)
+	}
+	r.said[port] = why
+	return true
 }

@@ -19,35 +19,27 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
-	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // inbound serves the connections that others open to the workload.
 type inbound struct {
-	common
+	incoming
 
-	self      *directory.Self
-	upstreams *upstream.Set
-	relay     *relay
-	clients   *vigil
-	metrics   *telemetry.Registry
-	tls       *tls.Config
-	buffers   *h1.Buffers
-	h2pool    *h2.Pool
-	workers   *h2.Workers
-	log       *slog.Logger
-	limits    *meshLimits
-	overload  *overload
-	draining  <-chan struct{}
-	grace     time.Duration // how long a connection may go on that would not be admitted any more
-	plain     plainConns
+	relay    *relay
+	clients  *vigil
+	tls      *tls.Config
+	buffers  *h1.Buffers
+	h2pool   *h2.Pool
+	workers  *h2.Workers
+	limits   *meshLimits
+	overload *overload
+	draining <-chan struct{}
+	grace    time.Duration // how long a connection may go on that would not be admitted any more
+	plain    plainConns
 
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
-	said     refusals // what the log says of which port
 	refusals *refusalLog
-	callers  callers
 	quotas   quotas
 	idle     sync.Pool
 }
@@ -74,7 +66,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	}
 	who := &caller{remote: remoteAddr(conn), identity: id.String()}
 	who.forwarded = i.clientCert(&state, who.identity)
-	i.callers.name(who, id)
+	i.name(who, id)
 	defer i.bye(who)
 	local := localAddr(conn)
 	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity}, i.limits.peerRequests())
@@ -284,7 +276,7 @@ func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller
 	ended := i.connection(who, dst)
 	start := time.Now()
 	r := i.relay.join(ctx, client, server, neverIdle)
-	rec := i.opaqueRecord(start, who, dst)
+	rec := opaqueRecord(start, who, dst)
 	rec.Endpoint, rec.Received, rec.Sent = dst, r.received, r.sent
 	ended(rec)
 	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {

@@ -166,7 +166,7 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(mod
 		return nil
 	}
 	d.Enter()
-	return &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
+	return &outboundCall{o: &n.o.outgoing, dest: d, local: n.local, remote: n.remote}
 }
 
 func (c *outboundCall) leave() {
@@ -245,7 +245,7 @@ func (n *namedConn) unknown() *outboundCall {
 			n.o.log.Error("rules for what the mesh does not know", slog.Any("error", err)) // cannot happen: there is nothing in them to compile
 			d = new(directory.Cell)
 		}
-		n.other[cluster] = &outboundCall{o: n.o, dest: d, local: n.local, remote: n.remote}
+		n.other[cluster] = &outboundCall{o: &n.o.outgoing, dest: d, local: n.local, remote: n.remote}
 	}
 	return n.other[cluster]
 }

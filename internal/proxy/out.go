@@ -4,17 +4,47 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"net"
+	"net/netip"
+	"strconv"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
+
+// outgoing is what all calls of the workload's app share.
+type outgoing struct {
+	common
+
+	self      *directory.Self
+	directory *directory.Directory
+	relay     *relay
+	log       *slog.Logger
+}
+
+// outboundCall is one connection that the workload opened to a destination.
+type outboundCall struct {
+	o             *outgoing
+	dest          *directory.Cell
+	local, remote netip.AddrPort // where the app meant to go, and where it came from
+
+	// Of an opaque connection: what it was given to.
+	backend  *directory.Backend
+	endpoint *directory.Endpoint
+	idle     time.Duration
+	sni      string     // the TLS server name, where the routes ask for it
+	limits   *lb.Limits // those it is counted in, nil for none
+
+	originals originals
+}
 
 // What outboundCall says as the side of a call: the workload's app calls a destination.
 
@@ -27,7 +57,7 @@ func (c *outboundCall) prepare(call *Call) {
 	call.state = c.dest.Load()
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && call.state != nil {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
-		req.Authority = []byte(net.JoinHostPort(string(call.state.Plan.Host), portString(c.local.Port())))
+		req.Authority = []byte(net.JoinHostPort(string(call.state.Plan.Host), strconv.Itoa(int(c.local.Port()))))
 	}
 }
 
@@ -173,3 +203,18 @@ func (c *outboundCall) parties(call *Call) parties {
 
 // explain implements side: the app has no sidecar of its own to be told anything.
 func (*outboundCall) explain(error) (mark, cause string) { return "", "" }
+
+// pause waits for d and reports false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return true
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}

@@ -10,29 +10,25 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
-	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // outbound serves the connections that the workload opens.
 type outbound struct {
-	common
+	outgoing
 
-	directory *directory.Directory
 	asker     *directory.Asker
-	self      *directory.Self
 	upstreams *upstream.Set
-	relay     *relay
 	clients   *vigil
 	metrics   *telemetry.Registry
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
 	workers   *h2.Workers
-	log       *slog.Logger
 	limits    *meshLimits
 	overload  *overload
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
@@ -56,11 +52,11 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 		return
 	}
 	client := netio.NewPeekConn(conn)
-	c := &outboundCall{o: o, dest: d, local: dst, remote: remoteAddr(conn)}
+	c := &outboundCall{o: &o.outgoing, dest: d, local: dst, remote: remoteAddr(conn)}
 	defer c.originals.close()
 	switch state.Plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
-		if c.named(client, state) {
+		if o.named(c, client, state) {
 			c.opaque(ctx, client, state, nil)
 		}
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
@@ -69,21 +65,21 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 			conn.Close() // the client went away without a word
 			return
 		}
-		c.speak(ctx, client, protocol, nil)
+		o.speak(ctx, c, client, protocol, nil)
 	case model.Undeclared:
-		if c.named(client, state) {
-			c.detect(ctx, client, state)
+		if o.named(c, client, state) {
+			o.detect(ctx, c, client, state)
 		}
 	}
 }
 
 // named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
-func (c *outboundCall) named(client *netio.PeekConn, state *directory.Destination) bool {
+func (o *outbound) named(c *outboundCall, client *netio.PeekConn, state *directory.Destination) bool {
 	if !state.TCPRoutes.AsksServerName() {
 		return true
 	}
 	var err error
-	if c.sni, err = serverName(client, c.o.limits.detection()); err != nil {
+	if c.sni, err = serverName(client, o.limits.detection()); err != nil {
 		client.Close()
 		return false
 	}
@@ -95,12 +91,13 @@ func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error
 }
 
 // speak serves a client-first connection by what its first bytes were.
-func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protocol netio.Verdict, server tunnel) {
+func (o *outbound) speak(ctx context.Context, c *outboundCall, client *netio.PeekConn, protocol netio.Verdict, server tunnel) {
 	switch protocol {
 	case netio.HTTP1:
-		c.serveHTTP1(ctx, client)
+		r := &Call{side: c, common: &o.common}
+		o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.handle(ctx, ex) })
 	case netio.HTTP2:
-		c.serveHTTP2(ctx, client)
+		o.serveHTTP2(ctx, client, c, func(r *Call, s httpx.ServerExchange) { r.handle(ctx, s) })
 	case netio.TLS, netio.Opaque, netio.NeedMore:
 		if state := c.dest.Load(); state != nil {
 			c.opaque(ctx, client, state, server)
@@ -111,8 +108,8 @@ func (c *outboundCall) speak(ctx context.Context, client *netio.PeekConn, protoc
 }
 
 // detect serves a connection whose protocol nobody declared.
-func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state *directory.Destination) {
-	d := &detector{client: client, claim: claimOf(state), limit: c.o.limits.detection(), known: &c.dest.Protocol, dial: func(ctx context.Context) (tunnel, error) {
+func (o *outbound) detect(ctx context.Context, c *outboundCall, client *netio.PeekConn, state *directory.Destination) {
+	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.dest.Protocol, dial: func(ctx context.Context) (tunnel, error) {
 		return c.connect(ctx, state)
 	}}
 	found, err := d.detect(ctx)
@@ -128,17 +125,8 @@ func (c *outboundCall) detect(ctx context.Context, client *netio.PeekConn, state
 		if found.server == nil {
 			c.forget()
 		}
-		c.speak(ctx, client, found.protocol, found.server)
+		o.speak(ctx, c, client, found.protocol, found.server)
 	}
-}
-
-// forget counts out the endpoint that was dialled in case the server speaks first.
-func (c *outboundCall) forget() {
-	if c.endpoint != nil {
-		c.endpoint.End(lb.Outcome{})
-	}
-	c.leaveLimits()
-	c.backend, c.endpoint = nil, nil
 }
 
 func remoteAddr(c net.Conn) netip.AddrPort {

@@ -225,18 +225,19 @@ func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	common := common{sinks: p.sinks, streamIdle: p.limits.streamIdle, paths: p.self.PathMode, room: p.overload.request}
 	p.outbound = &outbound{
-		common:    common,
-		directory: p.directory, asker: p.asker, self: p.self, upstreams: p.ups, buffers: p.buffers, relay: p.relay,
+		outgoing: outgoing{common: common, self: p.self, directory: p.directory, relay: p.relay, log: p.o.Logger},
+		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
 		clients: &p.clients, limits: &p.limits, overload: p.overload,
-		h2pool: p.h2pool, workers: p.workers, log: p.o.Logger, draining: p.draining,
+		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
 		metrics: p.metrics,
 	}
 	p.outbound.filters = filter.New(p.group.run)
 	p.inbound = &inbound{
-		common:  common,
-		callers: callers{asker: p.asker, run: p.group.run},
-		self:    p.self, upstreams: p.ups, metrics: p.metrics, tls: p.identity.ServerConfig(),
-		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, log: p.o.Logger, draining: p.draining,
+		incoming: incoming{
+			common: common, self: p.self, upstreams: p.ups, asker: p.asker, metrics: p.metrics, log: p.o.Logger, run: p.group.run,
+		},
+		tls:     p.identity.ServerConfig(),
+		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, overload: p.overload,
 	}
 	p.inbound.filters = new(filter.Chain)

@@ -3,6 +3,7 @@ package proxy
 import (
 	"cmp"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
@@ -45,10 +46,12 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 }
 
 // inboundCluster is how Istio calls the app behind a port.
-func inboundCluster(addr netip.AddrPort) string { return "inbound|" + portString(addr.Port()) + "||" }
+func inboundCluster(addr netip.AddrPort) string {
+	return "inbound|" + strconv.Itoa(int(addr.Port())) + "||"
+}
 
 // opaqueRecord is the record of an inbound connection that is not HTTP, from start until now.
-func (i *inbound) opaqueRecord(start time.Time, who *caller, dst netip.AddrPort) *telemetry.Record {
+func opaqueRecord(start time.Time, who *caller, dst netip.AddrPort) *telemetry.Record {
 	return &telemetry.Record{
 		Reporter: telemetry.Destination, Start: start, Duration: time.Since(start), HeadAfter: -1,
 		Client: who.remote, Dialled: dst, Cluster: inboundCluster(dst),

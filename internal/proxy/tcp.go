@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // maxTries bounds the endpoints tried for one connection or request: the first and two more, Istio's default.
@@ -163,3 +164,27 @@ func (c *outboundCall) tcpBackend(state *directory.Destination) (*directory.Back
 // connections rests for hours, and the app that finds one closed cannot tell why; a peer that is gone is found by
 // keep-alive probes, whatever the protocol.
 const neverIdle time.Duration = 0
+
+// forget counts out the endpoint that was dialled in case the server speaks first.
+func (c *outboundCall) forget() {
+	if c.endpoint != nil {
+		c.endpoint.End(lb.Outcome{})
+	}
+	c.leaveLimits()
+	c.backend, c.endpoint = nil, nil
+}
+
+// recordTCP tells the sinks what became of an opaque connection.
+func (c *outboundCall) recordTCP(start time.Time, r relayed, scope *telemetry.TCPScope) {
+	rec := &telemetry.Record{
+		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.received, Sent: r.sent,
+		Dialled: c.local, Client: c.remote, TCP: scope,
+	}
+	if c.backend != nil {
+		rec.Cluster = c.backend.Plan.Name
+	}
+	if c.endpoint != nil {
+		rec.Endpoint = c.endpoint.Plan.Addr
+	}
+	c.o.sinks.Record(rec)
+}
