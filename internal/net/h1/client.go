@@ -78,7 +78,7 @@ func (c *Client) Stale() bool {
 // Close closes the connection. Not while an exchange is in use: that has Abort.
 func (c *Client) Close() {
 	c.state = clientClosed
-	c.link.conn.Close()
+	c.link.close()
 	c.in.discard()
 	c.x.out.discard()
 }
@@ -227,7 +227,7 @@ func (x *ClientExchange) begin(r *httpx.Response, kind bodyKind) {
 	x.persist = x.head.persists(r.Version) && kind != bodyUntilClose
 	x.body.begin(kind, r.ContentLength)
 	if r.Status == statusSwitchingProtocols || x.asked.connect && r.Status < 300 {
-		x.c.link.raw.Store(true)
+		x.c.link.leaveHTTP()
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -577,5 +578,53 @@ func TestUpgradeBothWays(t *testing.T) {
 				t.Error("reusable after an upgrade")
 			}
 		})
+	}
+}
+
+// TestDeathAfterTheSwitch: a process that is killed does not end a connection that left HTTP, although its kernel closes
+// it, and ends it in an orderly way once both sides have ended theirs.
+func TestDeathAfterTheSwitch(t *testing.T) {
+	upgrade := request("GET", "/")
+	upgrade.Upgrade = []byte("websocket")
+	connect := request("CONNECT", "")
+	connect.Authority = []byte("b:1")
+	for _, tt := range []struct {
+		name   string
+		ask    *httpx.Request
+		answer httpx.Response
+	}{
+		{"websocket", upgrade, httpx.Response{Status: 101, Upgrade: []byte("websocket")}},
+		{"connect", connect, httpx.Response{Status: 200}},
+	} {
+		for _, dying := range []string{"client", "server"} {
+			t.Run(tt.name+"_of_the_"+dying, func(t *testing.T) {
+				a, b := tcpPair(t)
+				server, c := NewServer(b, Options{}), NewClient(a, Options{})
+				answered := make(chan error, 1)
+				inBackground(t, func() {
+					x, err := server.Next()
+					if err == nil {
+						err = errors.Join(x.Respond(&tt.answer), x.Flush())
+					}
+					answered <- err
+				})
+				x, err := c.Exchange()
+				if err != nil {
+					t.Fatal(err)
+				}
+				var resp httpx.Response
+				if err := errors.Join(x.Send(tt.ask), x.Flush(), x.Receive(&resp), <-answered); err != nil {
+					t.Fatal(err)
+				}
+				dead, left := a, b
+				if dying == "server" {
+					dead, left = b, a
+				}
+				dead.Close() // as the kernel does
+				if _, err := left.Read(make([]byte, 1)); !errors.Is(err, syscall.ECONNRESET) {
+					t.Errorf("the other side sees %v, want a reset", err)
+				}
+			})
+		}
 	}
 }

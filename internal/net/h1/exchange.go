@@ -158,7 +158,7 @@ func (x *Exchange) switchProtocols(r *httpx.Response) error {
 	}
 	x.final = true
 	putResponse(&x.out, r, framing{length: -1})
-	x.s.link.raw.Store(true)
+	x.s.link.leaveHTTP()
 	return x.out.flush()
 }
 
@@ -188,7 +188,7 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 	switch {
 	case x.connect && r.Status < 300:
 		putResponse(&x.out, r, framing{length: -1})
-		x.s.link.raw.Store(true)
+		x.s.link.leaveHTTP()
 		return x.out.flush()
 	case r.Status == statusNoContent:
 		m, fr.length = modeDiscard, -1

@@ -28,6 +28,21 @@ func (l *link) abort(reason error) {
 	l.socket().Close()
 }
 
+// leaveHTTP notes that what follows on the connection is another protocol's, in which the end of the connection is the
+// only one that there is: it must not look meant where the kernel closes for a process that was killed.
+func (l *link) leaveHTTP() {
+	l.raw.Store(true)
+	l.setLinger(0)
+}
+
+// close ends the connection, in an orderly way unless it was aborted.
+func (l *link) close() {
+	if l.raw.Load() && l.aborted() == nil {
+		l.setLinger(-1)
+	}
+	l.conn.Close()
+}
+
 // setLinger says what becomes of the connection when it is closed: reset with 0, ended with -1 (tcp(7), SO_LINGER).
 func (l *link) setLinger(seconds int) {
 	if tcp, ok := l.socket().(interface{ SetLinger(seconds int) error }); ok {

@@ -92,7 +92,7 @@ func (s *Server) finish() error {
 		return err
 	}
 	if s.link.raw.Load() {
-		s.link.conn.Close()
+		s.link.close()
 		return io.EOF
 	}
 	if s.x.closing || !s.drainBody() {
