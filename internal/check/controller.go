@@ -221,6 +221,9 @@ func judgeSync(f *Facts) verdict {
 	}
 	var wrong []string
 	for _, p := range f.proxies() {
+		for _, r := range p.LeftOut {
+			wrong = append(wrong, fmt.Sprintf("sidecar %s is too old for a part of %s until its pod is restarted: %s", p.ID, r.Resource, r.Reason))
+		}
 		switch {
 		case p.State == admin.Refusing:
 			for _, r := range p.Refused {

@@ -287,6 +287,9 @@ func controllerTroubles() []trouble {
 			p := &f.Replicas[0].Proxies.Value[0]
 			p.State, p.Refused = "ERROR", []admin.Refusal{{Resource: "dst/x", Reason: "no backends"}}
 		}, Warned, "sidecar web-1.shop refuses dst/x: no backends"},
+		{"too old", "controller-sync", func(f *Facts, _ *pair) {
+			f.Replicas[0].Proxies.Value[0].LeftOut = []admin.Refusal{{Resource: "dst/x", Reason: "destination.backends: field 23"}}
+		}, Warned, "sidecar web-1.shop is too old for a part of dst/x until its pod is restarted: destination.backends: field 23"},
 		{"stale for long", "controller-sync", func(f *Facts, _ *pair) { f.Replicas[0].Proxies.Value[0].State = "STALE" }, Warned, "has not confirmed anything since 2026-11-22 11:00 UTC"},
 		{"nobody tells of sidecars", "controller-sync", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
 	}
