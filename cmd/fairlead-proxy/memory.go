@@ -42,7 +42,7 @@ func giveBack(ctx context.Context) {
 			return // cannot be; without it nothing is lost but memory
 		}
 		if q.after(time.Duration(usage.Utime.Nano() + usage.Stime.Nano())) {
-			// Pools keep what they hold over one collection, for whoever comes at once (sync.Pool).
+			// Pools keep what they hold over one collection, for the calls that come at once (sync.Pool).
 			runtime.GC()
 			debug.FreeOSMemory()
 		}

@@ -38,7 +38,7 @@ func (p pipes) scrape(t *testing.T) (net.Conn, *http.Response) {
 	return client, resp
 }
 
-// TestMetricsReadersAreBounded: readers that do not read hold a few pages for a short while, whoever they are.
+// TestMetricsReadersAreBounded: readers that do not read hold a few pages for a short while, wherever they come from.
 func TestMetricsReadersAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &Metrics{Write: func(w io.Writer) error { // more than what a server keeps before it writes

@@ -176,8 +176,9 @@ func hangUp(w http.ResponseWriter) bool {
 	return true
 }
 
-// probe makes the probe, or waits for the outcome of the run that is under way. Anybody may ask, so the app gets one
-// probe of a kind at a time whatever their number, and nobody is refused: the kubelet could be the one.
+// probe makes the probe, or waits for the outcome of the run that is under way. Any client that reaches the
+// port may ask, so the app gets one probe of a kind at a time however many ask, and no client is refused: it could be the
+// kubelet.
 func (h *Handler) probe(r *http.Request, c *check) error {
 	c.mu.Lock()
 	o := c.running

@@ -108,7 +108,7 @@ func Call(ctx context.Context, inv Invocation) int {
 		Code       int    `json:"code"`
 		Msg        string `json:"msg"`
 	}{version, code, Name + ": " + err.Error()}
-	_ = json.NewEncoder(inv.Stdout).Encode(object) // there is nobody else to tell
+	_ = json.NewEncoder(inv.Stdout).Encode(object) // the runtime reads nothing else
 	return 1
 }
 

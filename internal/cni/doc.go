@@ -10,12 +10,12 @@
 // the API server otherwise. A pod whose rules cannot be applied does not start: the kubelet says why and tries again.
 //
 // The Installer copies this program and a kubeconfig onto the node and edits the network configuration that the
-// runtime uses; all three it does again whenever somebody undoes it. It only writes files, each by an atomic rename,
+// runtime uses; all three it does again whenever they have been undone. It only writes files, each by an atomic rename,
 // and needs no capability. Its repairer watches the node's pods.
 //
 // Call may run in many processes at once; it keeps no state. An Installer's methods other than Run are private, and
 // state that its goroutines share is behind one mutex. The package never touches a plugin's configuration other than
-// its own, never deletes a pod that nobody would make anew, and links no Kubernetes code: the sidecar is the same
+// its own, never deletes a pod that no controller would make anew, and links no Kubernetes code: the sidecar is the same
 // program.
 //
 // To debug: the runtime's log has the plugin's (logger fairlead-cni); GET /healthz/ready of the installer says what is

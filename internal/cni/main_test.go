@@ -26,7 +26,7 @@ const (
 )
 
 // TestMain lets the test binary be the plugins that a runtime calls, and runs the tests in a network namespace of
-// their own. Root makes just that; anybody else makes a user namespace around it.
+// their own. Root makes just that; another user makes a user namespace around it.
 func TestMain(m *testing.M) {
 	switch filepath.Base(os.Args[0]) {
 	case Name:
@@ -77,7 +77,7 @@ func newNamespace(t *testing.T) string {
 	return <-path
 }
 
-// defaultRoute sends everything into a device whose other end nobody reads.
+// defaultRoute sends everything into a device whose other end is not read.
 func defaultRoute() error {
 	veth := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "eth0"}, PeerName: "void"}
 	if err := netlink.LinkAdd(veth); err != nil {

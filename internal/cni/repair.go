@@ -23,7 +23,7 @@ type Repair uint8
 // The repairs. The zero value is invalid.
 const (
 	_ Repair = iota
-	// RepairNone does nothing; the pods go on failing until somebody deletes them.
+	// RepairNone does nothing; the pods go on failing until an operator deletes them.
 	RepairNone
 	// RepairDelete evicts them, so that their controllers make them anew.
 	RepairDelete
@@ -99,7 +99,7 @@ func (c *containerStatus) unredirected() bool {
 	return c.LastState.Terminated != nil && c.LastState.Terminated.ExitCode == exitUnredirected
 }
 
-// controlled reports whether somebody would make the pod anew.
+// controlled reports whether a controller would make the pod anew.
 func (p *pod) controlled() bool {
 	return slices.ContainsFunc(p.Metadata.OwnerReferences, func(o ownerReference) bool { return o.Controller })
 }

@@ -184,7 +184,7 @@ func TestRepairerEvicts(t *testing.T) {
 	must(t, n.stop())
 }
 
-// TestRepairerTellsOnce has a pod that fails again and again, and that nobody would make anew.
+// TestRepairerTellsOnce has a pod that fails again and again, and that no controller would make anew.
 func TestRepairerTellsOnce(t *testing.T) {
 	var log strings.Builder
 	r := repairer{

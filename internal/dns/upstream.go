@@ -17,7 +17,7 @@ import (
 
 const (
 	// DefaultTimeout bounds a question to the upstream servers, over all of them. Resolvers give up or ask again after
-	// 5 s (resolv.conf(5), RES_TIMEOUT), so an answer that comes later is for nobody.
+	// 5 s (resolv.conf(5), RES_TIMEOUT), so no resolver waits for an answer that comes later.
 	DefaultTimeout = 5 * time.Second
 	// firstWait is how long the first server asked may take before the next one is asked; it doubles each time.
 	firstWait = time.Second

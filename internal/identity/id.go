@@ -19,7 +19,7 @@ const (
 const scheme = "spiffe://"
 
 // ID is the SPIFFE ID of a workload, spiffe://<trust domain>/ns/<namespace>/sa/<service account>. The zero value
-// names nobody.
+// names no workload.
 type ID struct {
 	TrustDomain, Namespace, ServiceAccount string
 }
@@ -52,7 +52,7 @@ func (i ID) String() string {
 	return scheme + i.TrustDomain + "/ns/" + i.Namespace + "/sa/" + i.ServiceAccount
 }
 
-// IsZero reports whether i names nobody.
+// IsZero reports whether i names no workload.
 func (i ID) IsZero() bool { return i == ID{} }
 
 // Validate reports the first part that the SPIFFE ID specification does not allow.

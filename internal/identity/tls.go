@@ -85,8 +85,8 @@ func PeerExpiry(cs *tls.ConnectionState) (end time.Time) {
 }
 
 // ServerConfig gives the TLS settings for connections from the mesh: the client must show a certificate that chains
-// to the roots and carries a SPIFFE ID of a trust domain of the mesh. protos are the ALPN names in order of preference; none means ALPNMesh, then
-// ALPNH2. The caller owns the value.
+// to the roots and carries a SPIFFE ID of a trust domain of the mesh. protos are the ALPN names in order of preference;
+// none means ALPNMesh, then ALPNH2. The caller owns the value.
 func (w *Workload) ServerConfig(protos ...string) *tls.Config {
 	if len(protos) == 0 {
 		protos = []string{ALPNMesh, ALPNH2}
@@ -102,8 +102,8 @@ func (w *Workload) ServerConfig(protos ...string) *tls.Config {
 }
 
 // ClientConfig gives the TLS settings for a connection into the mesh: the server must prove one of the expected
-// SPIFFE IDs, in any trust domain of the mesh, and with none expected every server is refused. It offers ALPNMesh; set NextProtos for other peers. The
-// caller owns the value and may use it for many connections.
+// SPIFFE IDs, in any trust domain of the mesh, and with none expected every server is refused. It offers ALPNMesh; set
+// NextProtos for other peers. The caller owns the value and may use it for many connections.
 func (w *Workload) ClientConfig(expected ...string) *tls.Config {
 	c := w.baseConfig([]string{ALPNMesh})
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return w.certificate() }
@@ -184,8 +184,8 @@ type trust struct {
 	verified map[verifiedKey]verifiedPeer // guarded by mu; at most maxVerified entries
 }
 
-// verifiedKey is the SHA-256 of a leaf in one role. What was verified holds for the leaf, whoever presents it: that
-// the presenter has the private key is proven by the handshake itself (RFC 8446 §4.4.3).
+// verifiedKey is the SHA-256 of a leaf in one role. What was verified holds for the leaf, not for a
+// connection: that the peer has the private key is proven by each handshake (RFC 8446 §4.4.3).
 type verifiedKey struct {
 	leaf  [sha256.Size]byte
 	usage x509.ExtKeyUsage

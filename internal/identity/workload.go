@@ -177,7 +177,7 @@ func (w *Workload) obtain(ctx context.Context) bool {
 	}
 }
 
-// firstRetry bounds the pause while there is no certificate at all: until then the workload can call nobody.
+// firstRetry bounds the pause while there is no certificate at all: until then the workload can call no peer.
 const firstRetry = 2 * time.Second
 
 func (w *Workload) longestPause() time.Duration {

@@ -136,7 +136,7 @@ func TestRootCertsDoNotFight(t *testing.T) {
 		a, l := newAPI(t), &logs{}
 		a.put(namespacePath("a"), namespace("a"))
 		runRootCerts(t, a, l, "one")
-		background(t, func(ctx context.Context) { // somebody who wants it otherwise
+		background(t, func(ctx context.Context) { // another writer that wants it otherwise
 			for sleep(ctx, 500*time.Millisecond) {
 				a.put(configMapPath("a"), configMap(object{RootCertKey: "theirs"}))
 			}

@@ -1,5 +1,5 @@
 // Package netnstest gives the tests of a package a network namespace of their own, in which they are root: what they
-// redirect, listen on or break is nobody else's. For TestMain functions only; nothing else imports it.
+// redirect, listen on or break belongs to no other process. For TestMain functions only; nothing else imports it.
 package netnstest
 
 import (
@@ -13,7 +13,7 @@ import (
 const inside = "FAIRLEAD_TEST_NETNS"
 
 // Run starts the test program anew in a network namespace, calls run there, and gives its exit code. Root makes just
-// that namespace; anybody else makes a user namespace around it, in which only one user ID exists. The namespace is
+// that namespace; another user makes a user namespace around it, in which only one user ID exists. The namespace is
 // empty but for a loopback interface that is down.
 func Run(run func() int) int {
 	if os.Getenv(inside) != "" { //nolint:forbidigo // how the second start tells that it is the second

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// The ports of the sidecar's own pages, reached directly whoever asks: metrics and probes of the app, readiness,
-// metrics in Istio's place.
+// The ports of the sidecar's own pages, which are never redirected, for the kubelet and Prometheus ask there: metrics and
+// probes of the app, readiness, metrics in Istio's place.
 const (
 	pagesPort     = 15020
 	readinessPort = 15021

@@ -13,14 +13,14 @@ import (
 	"fairlead.dev/fairlead/internal/netnstest"
 )
 
-// TestMain runs the tests in a network namespace of their own. Root makes just that; anybody else makes a user
-// namespace around it, in which one is root but only one user ID exists.
+// TestMain runs the tests in a network namespace of their own. Root makes just that; another user makes a user
+// namespace around it, in which the tests are root but only one user ID exists.
 func TestMain(m *testing.M) {
 	os.Exit(netnstest.Run(func() int { return leaktest.Run(m.Run) }))
 }
 
 // The network of the tests: a pod and a peer, joined by a pair of virtual Ethernet devices. The peer is also the
-// pod's router, so addresses that nobody has, such as a Service's, are routed to it.
+// pod's router, so addresses that no interface has, such as a Service's, are routed to it.
 const (
 	podIP4, peerIP4 = "10.7.0.2", "10.7.0.3"
 	podIP6, peerIP6 = "fd07::2", "fd07::3"

@@ -22,14 +22,14 @@ import (
 const verifyTimeout = 4 * time.Second
 
 // arrivalTimeout is how long a connection that was made may take to be seen at the other end, on the same machine. One
-// that somebody else answered is never seen.
+// that another listener than ours accepted is never seen.
 const arrivalTimeout = time.Second
 
 // ErrNotRedirected says that a connection that should have come to the sidecar went elsewhere.
 var ErrNotRedirected = errors.New("traffic of this pod is not redirected to the sidecar")
 
 // Verify tries, without any privilege, whether the rules that o means are in force in the network namespace of the
-// caller: it opens the sidecar's outbound port, connects to an address that nobody has, and sees whether the
+// caller: it opens the sidecar's outbound port, connects to an address that no machine has, and sees whether the
 // connection comes back. The sidecar must not be running, nor may the caller run as its user or group, whose
 // connections are not redirected. The error is ErrNotRedirected where there are no rules, and another one where it
 // cannot be told. Options that capture nothing are always in force.
@@ -129,7 +129,7 @@ func send(ctx context.Context, target netip.AddrPort, word string) error {
 }
 
 // targets gives an address and port that the rules capture, for IPv4 and for IPv6: one reserved for documentation
-// (RFC 5737, RFC 3849) if possible, so that nobody is bothered where the rules are missing.
+// (RFC 5737, RFC 3849) if possible, so that no machine gets the connection where the rules are missing.
 func (o *Options) targets() []netip.AddrPort {
 	v4 := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("198.51.100.1"), netip.MustParseAddr("203.0.113.1")}
 	v6 := []netip.Addr{netip.MustParseAddr("2001:db8::1")}

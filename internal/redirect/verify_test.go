@@ -87,7 +87,7 @@ func applyOptions(o Options) error {
 	return Apply(rules)
 }
 
-// TestVerifySeesWhoAnswers has somebody else accept the connection, as a transparent proxy on the way would.
+// TestVerifySeesWhoAnswers has a listener other than the sidecar accept the connection, as a transparent proxy on the way would.
 func TestVerifySeesWhoAnswers(t *testing.T) {
 	n := newNetwork(t)
 	var server net.Listener

@@ -127,7 +127,7 @@ type family[S any, P scope[S]] struct {
 	registry *Registry
 
 	mu      sync.Mutex
-	known   map[string]weak.Pointer[S] // by labels: what somebody may hold
+	known   map[string]weak.Pointer[S] // by labels: the scopes that endpoints and connections may hold
 	printed map[string]P
 	swept   time.Time
 }

@@ -183,7 +183,7 @@ func TestCountingWhileSeriesExpire(t *testing.T) {
 	}
 }
 
-// More callers than a scrape can take, whoever they are.
+// More callers than a scrape can take, whether of the mesh or not.
 func TestTooManySeriesAreFolded(t *testing.T) {
 	r := NewRegistry("x")
 	c := timed(r)
