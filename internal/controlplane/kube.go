@@ -15,11 +15,11 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/ca"
+	"fairlead.dev/fairlead/internal/incluster"
 	"fairlead.dev/fairlead/internal/inject"
-	"fairlead.dev/fairlead/internal/kube"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
-	kubesource "fairlead.dev/fairlead/internal/source/kube"
+	"fairlead.dev/fairlead/internal/source/kube"
 )
 
 // KubeOptions say which cluster a control plane stands on, and what it is there.
@@ -50,11 +50,11 @@ type cluster struct {
 	o       KubeOptions
 	p       *ControlPlane
 	log     *slog.Logger
-	client  *kube.Client
-	source  *kubesource.Source
-	writer  *kubesource.Writer
-	ca      *kube.Authority
-	tokens  *kube.TokenReviewer
+	client  *incluster.Client
+	source  *kube.Source
+	writer  *kube.Writer
+	ca      *incluster.Authority
+	tokens  *incluster.TokenReviewer
 	sidecar injectorConfig
 	// native says that the API server knows native sidecars; versioned is closed when that is known.
 	native    atomic.Bool
@@ -63,8 +63,8 @@ type cluster struct {
 	serving atomic.Bool
 
 	mu       sync.Mutex
-	certs    *kube.RootCerts // guarded by mu, as the next; nil before there is a CA
-	webhooks *kube.Webhooks
+	certs    *incluster.RootCerts // guarded by mu, as the next; nil before there is a CA
+	webhooks *incluster.Webhooks
 }
 
 // newCluster reads the kubeconfig and sends nothing.
@@ -78,7 +78,7 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 	case o.InjectorConfig == "":
 		return nil, errors.New("control plane: no configuration of the injector")
 	}
-	config, err := kube.Config(o.Kubeconfig)
+	config, err := incluster.Config(o.Kubeconfig)
 	if err != nil {
 		return nil, err
 	}
@@ -86,19 +86,19 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 		o: o, p: p, log: p.o.Logger, versioned: make(chan struct{}),
 		sidecar: injectorConfig{path: o.InjectorConfig, base: inject.DefaultConfig(), log: p.o.Logger},
 	}
-	if c.client, err = kube.NewClient(config); err != nil {
+	if c.client, err = incluster.NewClient(config); err != nil {
 		return nil, err
 	}
-	if c.source, err = kubesource.New(kubesource.Options{Config: config, Logger: p.o.Logger}); err != nil {
+	if c.source, err = kube.New(kube.Options{Config: config, Logger: p.o.Logger}); err != nil {
 		return nil, err
 	}
-	if c.writer, err = kubesource.NewWriter(kubesource.WriterOptions{Config: config, Logger: p.o.Logger}); err != nil {
+	if c.writer, err = kube.NewWriter(kube.WriterOptions{Config: config, Logger: p.o.Logger}); err != nil {
 		return nil, err
 	}
-	c.ca, err = kube.NewAuthority(kube.AuthorityOptions{
+	c.ca, err = incluster.NewAuthority(incluster.AuthorityOptions{
 		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
 	})
-	c.tokens = kube.NewTokenReviewer(c.client)
+	c.tokens = incluster.NewTokenReviewer(c.client)
 	return c, err
 }
 
@@ -111,7 +111,7 @@ func (c *cluster) unready() string {
 		return "opening the webhook port"
 	}
 	if !c.trusted() {
-		return "waiting for the caBundle of the webhooks " + kube.InjectorRegistration + " and " + kube.ValidatorRegistration +
+		return "waiting for the caBundle of the webhooks " + incluster.InjectorRegistration + " and " + incluster.ValidatorRegistration +
 			": without it the API server refuses the pods of opted-in namespaces"
 	}
 	return ""
@@ -162,7 +162,7 @@ func (c *cluster) parts() []part {
 }
 
 // report asks for statuses. Replicas that do not lead remember them for the day they do.
-func (c *cluster) report(statuses map[model.Ref]kubesource.Status) {
+func (c *cluster) report(statuses map[model.Ref]kube.Status) {
 	for ref, status := range statuses {
 		if err := c.writer.Set(ref, status); err != nil {
 			c.log.Error("status not written", slog.String("object", ref.String()), slog.Any("error", err))
@@ -182,7 +182,7 @@ func (c *cluster) write(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.webhooks.Run(ctx) })
-	err := kube.Elect(ctx, kube.ElectOptions{
+	err := incluster.Elect(ctx, incluster.ElectOptions{
 		Client: c.client, Namespace: c.o.Namespace, Lease: leaderLease, Identity: c.o.Replica, PodUID: c.o.PodUID,
 		OnLead: c.lead, Logger: c.log,
 	})
@@ -207,10 +207,10 @@ func (c *cluster) prepareToWrite() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	roots := c.p.authority.current().Roots()
-	if c.certs, err = kube.NewRootCerts(kube.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
+	if c.certs, err = incluster.NewRootCerts(incluster.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
 		return err
 	}
-	c.webhooks, err = kube.NewWebhooks(kube.WebhooksOptions{Client: c.client, Roots: roots, Logger: c.log})
+	c.webhooks, err = incluster.NewWebhooks(incluster.WebhooksOptions{Client: c.client, Roots: roots, Logger: c.log})
 	return err
 }
 
@@ -219,7 +219,7 @@ func (c *cluster) learnVersion(ctx context.Context) error {
 	known := false
 	for {
 		wait := versionRetry
-		native, err := kube.NativeSidecars(ctx, c.client)
+		native, err := incluster.NativeSidecars(ctx, c.client)
 		switch {
 		case err == nil:
 			wait = versionAge

@@ -15,7 +15,7 @@ import (
 
 	"k8s.io/client-go/rest"
 
-	"fairlead.dev/fairlead/internal/kube"
+	"fairlead.dev/fairlead/internal/incluster"
 )
 
 // TestNotReadyBeforeTheAPIServerTrustsTheWebhooks: a replica that is ready while the registrations have no caBundle is
@@ -52,7 +52,7 @@ func TestNotReadyBeforeTheAPIServerTrustsTheWebhooks(t *testing.T) {
 		}
 	}))
 	t.Cleanup(api.Close)
-	client, err := kube.NewClient(&rest.Config{Host: api.URL})
+	client, err := incluster.NewClient(&rest.Config{Host: api.URL})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func TestNotReadyBeforeTheAPIServerTrustsTheWebhooks(t *testing.T) {
 	wantUnready("webhook port")
 	c.serving.Store(true)
 	wantUnready("caBundle")
-	if c.webhooks, err = kube.NewWebhooks(kube.WebhooksOptions{Client: client, Roots: []byte(roots), Logger: slog.New(slog.DiscardHandler)}); err != nil {
+	if c.webhooks, err = incluster.NewWebhooks(incluster.WebhooksOptions{Client: client, Roots: []byte(roots), Logger: slog.New(slog.DiscardHandler)}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,4 +1,4 @@
-// Package kube is what the controller keeps in, and asks of, the cluster it runs in, beside reading configuration:
+// Package incluster is what the controller keeps in, and asks of, the cluster it runs in, beside reading configuration:
 // the CA's key, who holds a token, the webhook registrations, the root certificate in every namespace, and which
 // replica leads. It is a package of its own because it writes to the cluster and holds keys, and the packages that read
 // configuration do neither.
@@ -55,4 +55,4 @@
 // To debug: every failure is one log line that names the object, and the missing rule or the wrong key of a Secret;
 // the same reason is not logged twice in a row. kubectl get lease fairlead-leader shows who leads, kubectl get
 // configmap fairlead-ca-root-cert --show-managed-fields who wrote it last.
-package kube
+package incluster
