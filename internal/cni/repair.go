@@ -58,12 +58,12 @@ const (
 	watchSlack = 30 * time.Second
 )
 
-// verdict says what to do about a pod.
-type verdict uint8
+// finding says what to do about a pod.
+type finding uint8
 
-// The verdicts. The zero value is invalid.
+// The findings. The zero value is invalid.
 const (
-	_ verdict = iota
+	_ finding = iota
 	// sound pods are left alone.
 	sound
 	// slipped pods were started before the plugin was in place.
@@ -73,7 +73,7 @@ const (
 )
 
 // judge looks at a pod; since is when the plugin got in place.
-func judge(p *pod, since time.Time) verdict {
+func judge(p *pod, since time.Time) finding {
 	if p.Metadata.Annotations[annotationStatus] == "" || p.Metadata.DeletionTimestamp != nil ||
 		p.Status.Phase == "Failed" || p.Status.Phase == "Succeeded" {
 		return sound // the last two are their controller's business

@@ -33,7 +33,7 @@ func TestJudge(t *testing.T) {
 		name  string
 		pod   string
 		since time.Time
-		want  verdict
+		want  finding
 	}{
 		{"failed", podText("a", failed, ""), since, slipped},
 		{"waits_for_another_try", podText("a", waiting, ""), since, slipped},

@@ -330,7 +330,7 @@ func (m *mesh) status(t *testing.T, c call) []string {
 	var out []string
 	for _, p := range compile.RouteStatus(r, global(), set) {
 		out = append(out, p.Field)
-		for _, v := range []*model.Verdict{&p.Accepted, p.Resolved, p.Partial} {
+		for _, v := range []*model.Condition{&p.Accepted, p.Resolved, p.Partial} {
 			if v != nil {
 				out = append(out, fmt.Sprintf("  %t %s: %s", v.Holds, v.Reason, v.Message))
 			}

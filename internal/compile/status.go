@@ -44,12 +44,12 @@ func RouteStatus(r *store.Reader, g Global, rs *model.RouteSet) []model.ParentSt
 }
 
 // accepted says whether calls to the parent are routed by the object.
-func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Verdict {
+func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition {
 	if m := v.unattached(p); m != nil {
-		return model.Verdict{Reason: m.reason, Message: m.message}
+		return model.Condition{Reason: m.reason, Message: m.message}
 	}
 	if dropped := unsupportedRules(rs); len(dropped) > 0 && len(dropped) == len(rs.HTTP) {
-		return model.Verdict{Reason: reasonUnsupportedValue, Message: "no rule is in force: " + enumerate(dropped)}
+		return model.Condition{Reason: reasonUnsupportedValue, Message: "no rule is in force: " + enumerate(dropped)}
 	}
 	callers := ""
 	if foreign(rs, p) {
@@ -65,11 +65,11 @@ func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Verdict {
 	}
 	switch {
 	case len(lost) == len(attached):
-		return model.Verdict{Reason: reasonConflicted, Message: "a GRPCRoute prevails over an HTTPRoute: " + enumerate(lost)}
+		return model.Condition{Reason: reasonConflicted, Message: "a GRPCRoute prevails over an HTTPRoute: " + enumerate(lost)}
 	case len(lost) > 0:
-		return model.Verdict{Holds: true, Reason: reasonAccepted, Message: "in force for a part of the Service, for a GRPCRoute prevails over an HTTPRoute: " + enumerate(lost)}
+		return model.Condition{Holds: true, Reason: reasonAccepted, Message: "in force for a part of the Service, for a GRPCRoute prevails over an HTTPRoute: " + enumerate(lost)}
 	}
-	return model.Verdict{Holds: true, Reason: reasonAccepted, Message: "in force"}
+	return model.Condition{Holds: true, Reason: reasonAccepted, Message: "in force"}
 }
 
 // unattached says why a route is not attached to a parent, nil where it is.
@@ -137,7 +137,7 @@ func portNames(s *model.Service) []string {
 }
 
 // resolvedRefs says whether every backend of the object exists. The reason is that of the first that does not.
-func (v view) resolvedRefs(rs *model.RouteSet) model.Verdict {
+func (v view) resolvedRefs(rs *model.RouteSet) model.Condition {
 	var first string
 	var all []string
 	for _, b := range v.broken(rs) {
@@ -150,13 +150,13 @@ func (v view) resolvedRefs(rs *model.RouteSet) model.Verdict {
 		all = append(all, b.missing.field+": "+b.missing.message)
 	}
 	if first != "" {
-		return model.Verdict{Reason: first, Message: enumerate(all)}
+		return model.Condition{Reason: first, Message: enumerate(all)}
 	}
-	return model.Verdict{Holds: true, Reason: reasonResolvedRefs, Message: "every backend exists"}
+	return model.Condition{Holds: true, Reason: reasonResolvedRefs, Message: "every backend exists"}
 }
 
 // partial says which rules cannot be served, nil where all can.
-func partial(rs *model.RouteSet) *model.Verdict {
+func partial(rs *model.RouteSet) *model.Condition {
 	dropped := unsupportedRules(rs)
 	for _, w := range backendsOf(rs) {
 		if w.Unsupported != "" {
@@ -167,7 +167,7 @@ func partial(rs *model.RouteSet) *model.Verdict {
 		return nil
 	}
 	// "The message for this condition MUST start with the prefix "Dropped Rule"".
-	return &model.Verdict{Holds: true, Reason: reasonUnsupportedValue, Message: "Dropped Rule, its requests are answered with an error: " + enumerate(dropped)}
+	return &model.Condition{Holds: true, Reason: reasonUnsupportedValue, Message: "Dropped Rule, its requests are answered with an error: " + enumerate(dropped)}
 }
 
 // unsupportedRules lists the rules that cannot be served, each with the reason.

@@ -20,8 +20,8 @@ import (
 	"fairlead.dev/fairlead/internal/validate"
 )
 
-// verdict is what the control plane would say of an object if it were written.
-type verdict struct {
+// opinion is what the control plane would say of an object if it were written.
+type opinion struct {
 	// refusals are the mistakes for which the object would not be put in force; warnings are the ones with which it
 	// would. Both are lines as `fairlead validate` prints them.
 	refusals, warnings []string
@@ -31,9 +31,9 @@ type verdict struct {
 
 // review judges an object, JSON, as it would be read from a manifest: strictly, by its translator, and together with
 // everything that is in force. It is safe for concurrent use.
-func (e *engine) review(object []byte) verdict {
+func (e *engine) review(object []byte) opinion {
 	objects, problems := file.Decode("object.json", object)
-	var v verdict
+	var v opinion
 	for i := range objects {
 		o := &objects[i]
 		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.global.ClusterDomain})
@@ -49,7 +49,7 @@ func (e *engine) review(object []byte) verdict {
 	return v
 }
 
-func (v *verdict) add(problems []model.Problem) {
+func (v *opinion) add(problems []model.Problem) {
 	for _, p := range problems {
 		v.missing = v.missing || p.Missing
 		p.Pos = model.Position{} // lines of the API server's JSON mean nothing to anybody
@@ -70,7 +70,7 @@ const (
 )
 
 // reviewPatiently is review, with patience for what is missing.
-func (e *engine) reviewPatiently(ctx context.Context, object []byte) verdict {
+func (e *engine) reviewPatiently(ctx context.Context, object []byte) opinion {
 	v := e.review(object)
 	if !v.missing || len(v.refusals) > 0 {
 		return v
@@ -117,11 +117,11 @@ func writes(request *admissionv1.AdmissionRequest) bool {
 	return (request.Operation == admissionv1.Create || request.Operation == admissionv1.Update) && request.SubResource == ""
 }
 
-// answer puts a verdict into words. An update that leaves the specification as it is changes nothing for the mesh, and
+// answer puts an opinion into words. An update that leaves the specification as it is changes nothing for the mesh, and
 // may be the last step of a deletion (a finalizer that is taken off): it goes through with a warning.
-func (p *ControlPlane) answer(request *admissionv1.AdmissionRequest, v verdict) *admissionv1.AdmissionResponse {
+func (p *ControlPlane) answer(request *admissionv1.AdmissionRequest, v opinion) *admissionv1.AdmissionResponse {
 	if request.Operation == admissionv1.Update && sameSpec(request.OldObject.Raw, request.Object.Raw) {
-		v = verdict{warnings: append(v.refusals, v.warnings...)}
+		v = opinion{warnings: append(v.refusals, v.warnings...)}
 	}
 	p.metrics.countValidation(len(v.refusals) == 0)
 	if len(v.refusals) > 0 {

@@ -185,14 +185,14 @@ func (c *container) watch(ctx context.Context, p *process) <-chan error {
 			return
 		}
 		if c.spec.liveness != nil {
-			go c.prober.loop(ctx, c.spec.liveness, func(v verdict, why error) {
+			go c.prober.loop(ctx, c.spec.liveness, func(v tally, why error) {
 				if v.failed {
 					offer(sick, fmt.Errorf("liveness probe: %w", why))
 				}
 			})
 		}
 		if c.spec.readiness != nil {
-			c.prober.loop(ctx, c.spec.readiness, func(v verdict, why error) { c.readiness(ctx, v, why) })
+			c.prober.loop(ctx, c.spec.readiness, func(v tally, why error) { c.readiness(ctx, v, why) })
 		}
 	}()
 	return sick
@@ -203,7 +203,7 @@ func (c *container) awaitStartup(ctx context.Context, sick chan<- error) bool {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	started := false
-	c.prober.loop(ctx, c.spec.startup, func(v verdict, why error) {
+	c.prober.loop(ctx, c.spec.startup, func(v tally, why error) {
 		switch {
 		case v.passed:
 			started = true
@@ -223,7 +223,7 @@ func (c *container) awaitStartup(ctx context.Context, sick chan<- error) bool {
 	return started
 }
 
-func (c *container) readiness(ctx context.Context, v verdict, why error) {
+func (c *container) readiness(ctx context.Context, v tally, why error) {
 	c.update(func(s *ContainerStatus) {
 		if ctx.Err() != nil || s.State != running {
 			return

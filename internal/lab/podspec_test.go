@@ -152,7 +152,7 @@ func TestInjected(t *testing.T) {
 
 func TestVerdict(t *testing.T) {
 	p := &probe{period: time.Second, failures: 2, successes: 2}
-	var v verdict
+	var v tally
 	for i, step := range []struct{ ok, passed, failed bool }{
 		{true, false, false},
 		{true, true, false},
@@ -172,7 +172,7 @@ func TestVerdict(t *testing.T) {
 
 func TestVerdictHurriesWithoutShorteningTheThreshold(t *testing.T) {
 	p := &probe{period: time.Second, failures: 3, successes: 1, eager: true}
-	var v verdict
+	var v tally
 	var elapsed time.Duration
 	tries := 0
 	for ; !v.failed; tries++ {

@@ -174,8 +174,8 @@ func (r *prober) get(ctx context.Context, p *probe) error {
 	return nil
 }
 
-// verdict counts the results of one probe. Its zero value has seen nothing.
-type verdict struct {
+// tally counts the results of one probe. Its zero value has seen nothing.
+type tally struct {
 	passed, failed bool
 	ever           bool
 	oks, fails     int
@@ -185,7 +185,7 @@ type verdict struct {
 
 // add takes one result and reports whether passed or failed changed. Eager failures count once per period, so that
 // hurrying shortens no failureThreshold.
-func (v *verdict) add(p *probe, ok bool) bool {
+func (v *tally) add(p *probe, ok bool) bool {
 	before := *v
 	switch {
 	case ok:
@@ -205,7 +205,7 @@ func (v *verdict) add(p *probe, ok bool) bool {
 }
 
 // pause is the time until the next try.
-func (v *verdict) pause(p *probe) time.Duration {
+func (v *tally) pause(p *probe) time.Duration {
 	if v.ever || !p.eager {
 		return p.period
 	}
@@ -215,8 +215,8 @@ func (v *verdict) pause(p *probe) time.Duration {
 }
 
 // loop probes until ctx ends and calls report on every change and, while it fails, with the reason.
-func (r *prober) loop(ctx context.Context, p *probe, report func(v verdict, why error)) {
-	var v verdict
+func (r *prober) loop(ctx context.Context, p *probe, report func(v tally, why error)) {
+	var v tally
 	timer := time.NewTimer(p.initialDelay)
 	defer timer.Stop()
 	for {

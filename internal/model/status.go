@@ -6,15 +6,15 @@ type ParentStatus struct {
 	// Field is the path of the parent in the object ("spec.parentRefs[0]").
 	Field string
 	// Accepted says whether calls to the Service are routed by the object.
-	Accepted Verdict
+	Accepted Condition
 	// Resolved says whether the object's backends exist; nil where nobody looked.
-	Resolved *Verdict
+	Resolved *Condition
 	// Partial holds where some of the rules are in force and others cannot be; nil otherwise.
-	Partial *Verdict
+	Partial *Condition
 }
 
-// Verdict is the answer to one question about an object.
-type Verdict struct {
+// Condition is the answer to one question about an object.
+type Condition struct {
 	Holds bool
 	// Reason is one CamelCase word for programs, Message a sentence for people.
 	Reason, Message string

@@ -39,22 +39,22 @@ func Status(spec *gatewayv1.CommonRouteSpec, generation int64, found []model.Par
 func conditions(s *model.ParentStatus, generation int64, now metav1.Time) []metav1.Condition {
 	var out []metav1.Condition
 	for _, c := range []struct {
-		kind    gatewayv1.RouteConditionType
-		verdict *model.Verdict
+		kind   gatewayv1.RouteConditionType
+		answer *model.Condition
 	}{
 		{gatewayv1.RouteConditionAccepted, &s.Accepted},
 		{gatewayv1.RouteConditionResolvedRefs, s.Resolved},
 		{gatewayv1.RouteConditionPartiallyInvalid, s.Partial},
 	} {
-		if c.verdict == nil {
+		if c.answer == nil {
 			continue
 		}
 		status := metav1.ConditionFalse
-		if c.verdict.Holds {
+		if c.answer.Holds {
 			status = metav1.ConditionTrue
 		}
 		out = append(out, metav1.Condition{
-			Type: string(c.kind), Status: status, Reason: c.verdict.Reason, Message: bounded(c.verdict.Message),
+			Type: string(c.kind), Status: status, Reason: c.answer.Reason, Message: bounded(c.answer.Message),
 			ObservedGeneration: generation, LastTransitionTime: now,
 		})
 	}
@@ -81,7 +81,7 @@ func Refused(spec *gatewayv1.CommonRouteSpec, problems []model.Problem) []model.
 	}
 	out := make([]model.ParentStatus, len(spec.ParentRefs))
 	for i := range spec.ParentRefs {
-		out[i] = model.ParentStatus{Field: parentField(i), Accepted: model.Verdict{
+		out[i] = model.ParentStatus{Field: parentField(i), Accepted: model.Condition{
 			Reason: string(gatewayv1.RouteReasonUnsupportedValue), Message: "refused: " + strings.Join(why, "; "),
 		}}
 	}

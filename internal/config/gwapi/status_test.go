@@ -35,10 +35,10 @@ parentRefs:
 - {group: networking.istio.io, kind: ServiceEntry, name: users}
 - {kind: Service, name: users}
 `)
-	ok := model.Verdict{Holds: true, Reason: "Accepted", Message: "in force"}
+	ok := model.Condition{Holds: true, Reason: "Accepted", Message: "in force"}
 	found := []model.ParentStatus{
 		{Field: "spec.parentRefs[1]", Accepted: ok},
-		{Field: "spec.parentRefs[2]", Accepted: model.Verdict{Reason: "NoMatchingParent", Message: "not known"}, Resolved: &ok, Partial: &ok},
+		{Field: "spec.parentRefs[2]", Accepted: model.Condition{Reason: "NoMatchingParent", Message: "not known"}, Resolved: &ok, Partial: &ok},
 	}
 	got := Status(&spec, 3, found, at(1))
 	condition := func(kind string, status metav1.ConditionStatus, reason, message string) metav1.Condition {
