@@ -16,13 +16,13 @@ type authority struct {
 	// chain is the issuing certificate first.
 	chain []*x509.Certificate
 	roots []*x509.Certificate
-	// between are certificates from chain's first to a root, where Istio's form has them apart.
+	// between are the intermediates above chain, where the Secret has them under a key of their own, as Istio's form does.
 	between []*x509.Certificate
-	// trustDomain is that of the issuing certificate; empty where it names none, as CAs of others often do.
+	// trustDomain is that of the issuing certificate; empty where it names none, as many that were not made by Fairlead.
 	trustDomain string
 }
 
-// layout names the keys of a Secret with a CA. chain is optional; without root the certificate is its own.
+// layout names the keys of a Secret with a CA. chain is optional; without root the certificate is self-signed.
 type layout struct{ cert, key, root, chain string }
 
 // layoutOf tells our own Secret, one in Istio's form and one in cert-manager's apart.

@@ -95,8 +95,8 @@ func replicaFailure(d *appsv1.Deployment) string {
 	return ""
 }
 
-// podTrouble says why a pod is not ready, in the words of what is nearest to the cause. event is the last warning about
-// the pod, which is told where its status only says that something is waited for.
+// podTrouble says why a pod is not ready, from what is nearest to the cause: its containers, its conditions, its phase.
+// event is the last warning about the pod, and is added where the status only says that the kubelet waits.
 func podTrouble(p *corev1.Pod, event string) string {
 	if event != "" {
 		event = "; " + event

@@ -92,7 +92,7 @@ type API struct {
 	// Version is as in v1.34.4; Major and Minor are it in numbers, 0 where it says none.
 	Version      string
 	Major, Minor int
-	// Ahead is how far the API server's clock is ahead of the local one. It is good to a second and half a round trip.
+	// Ahead is how far the API server's clock is ahead of the local one. It is accurate to a second and half a round trip.
 	Ahead time.Duration
 }
 
@@ -130,7 +130,7 @@ type Kinds struct {
 	// Title is the group's name in an error, such as "Istio networking".
 	Title, Group string
 	Wanted       []string
-	// Optional groups are not installed with the mesh by default: that one is absent as a whole is no slip.
+	// Optional groups are not installed with the mesh by default, so it is no mistake that the API server serves none of it.
 	Optional bool
 	// Served are the kinds in any version of the group.
 	Served Got[[]string]

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// renewAhead is how long before the CA's end people should know: a root is replaced in steps that take weeks.
+	// renewAhead is how long before the CA's end a warning begins: a root is replaced in steps that take weeks.
 	renewAhead = 60 * 24 * time.Hour
-	// Certificates are made valid two minutes early and tokens live for an hour, so the first disagreement of clocks is
-	// worth a word and the second breaks things.
+	// Clocks that differ by skewWarn are warned of, by skewFail are a failure: certificates are valid from two minutes
+	// before they are made, so that a larger difference has them refused.
 	skewWarn = 30 * time.Second
 	skewFail = 2 * time.Minute
 
@@ -31,7 +31,7 @@ func identityRules() []rule {
 	}
 }
 
-// now is the API server's clock, which is nearer to those that check certificates than the local one is.
+// now is the API server's clock: sidecars and API server, which check the certificates, go by the cluster's clocks.
 func (f *Facts) now() time.Time { return f.Now.Add(f.API.Value.Ahead) }
 
 // authority gives the CA, or the verdict where there is none to judge.

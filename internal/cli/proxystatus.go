@@ -52,9 +52,9 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 	return cmd
 }
 
-// only gives the row of the pod that a user named. A name that is a row's is taken as it is: a sidecar may be connected
-// from a cluster that is not asked. A bare name means the pod of the namespace at hand, and where that has none and the
-// user gave no namespace, the one pod of that name.
+// only gives the row of the pod that a user named. A name that is the ID of a row needs no pod: the control plane may have
+// sidecars of pods that the cluster at hand does not know. A bare name means the pod of the namespace at hand, and where
+// that has none and the user gave no namespace, the one pod of that name.
 func (a *app) only(ctx context.Context, m *mesh, rows []admin.Proxy, name string) ([]admin.Proxy, error) {
 	id := name
 	if strings.Contains(name, "/") {
@@ -149,7 +149,7 @@ func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
-	// What a sidecar refused, or did not know, stands below its row. It is no row, so it takes no part in the widths of columns.
+	// What a sidecar refused, or is too old to know, stands below its row, and does not widen the columns.
 	line := -1 // the header
 	for text := range strings.Lines(table.String()) {
 		if _, err := io.WriteString(w, text); err != nil {

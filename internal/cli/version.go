@@ -89,7 +89,7 @@ func (a *app) askVersions(cmd *cobra.Command, r *versionReport) {
 	}
 }
 
-// count gives each version once, in order.
+// count gives each version once, in order, with how many processes have it.
 func count(said []string) []versionCount {
 	counts := map[string]int{}
 	for _, v := range said {

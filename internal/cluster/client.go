@@ -141,7 +141,7 @@ func (c *Client) Get(ctx context.Context, path string, into any) error {
 	return err
 }
 
-// GetHeader is Get for those who need to know what came with the answer.
+// GetHeader is Get, and gives the header of the answer as well.
 func (c *Client) GetHeader(ctx context.Context, path string, into any) (http.Header, error) {
 	return c.do(ctx, apiserver.Request{Path: path}, into)
 }

@@ -136,8 +136,8 @@ func call(ctx context.Context, inv Invocation) (version string, err error) {
 	case "CHECK":
 		err = p.check(ctx)
 	case "DEL", "GC", "STATUS":
-		// Rules end with their namespace, and nothing outlives an invocation. A configuration that was understood is
-		// all that an ADD needs on this side; a pod of its own may still fail, and says so.
+		// Nothing to take away: the rules go with the pod's namespace, and the plugin keeps no state. Nothing to look at
+		// for STATUS either: an ADD needs only a configuration that can be read, which was checked above.
 	default:
 		err = fail(codeEnvironment, "CNI_COMMAND %q: use ADD, DEL, CHECK, GC, STATUS or VERSION", inv.Command)
 	}
@@ -145,7 +145,7 @@ func call(ctx context.Context, inv Invocation) (version string, err error) {
 }
 
 func printVersions(inv Invocation) error {
-	// The runtime says which version it would like the answer in, or nothing at all.
+	// The runtime may say in which version it wants the answer; older ones send nothing.
 	var wanted struct {
 		CNIVersion string `json:"cniVersion"`
 	}

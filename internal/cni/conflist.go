@@ -45,8 +45,8 @@ func (o object) text(key string) string {
 
 func (o object) isOurs() bool { return o.text("type") == Name }
 
-// parseList reads the content of a .conflist, and takes it for what a runtime takes it for: the name and at least one
-// plugin are needed.
+// parseList reads the content of a .conflist, and accepts what a runtime accepts: a name and at least one plugin are
+// needed.
 func parseList(content []byte) (list object, plugins []object, err error) {
 	if err := json.Unmarshal(content, &list); err != nil {
 		return nil, nil, err

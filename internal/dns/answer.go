@@ -12,10 +12,10 @@ import (
 )
 
 const (
-	// minUDP is what a client takes that says nothing (RFC 1035 §4.2.1).
+	// minUDP is the longest answer over UDP to a client that announces no size, in bytes (RFC 1035 §4.2.1).
 	minUDP = 512
-	// maxUDP is the most that goes into one packet, whatever a client says it takes. It never leaves the machine, so
-	// the 1,232 bytes that survive every network are no bound here.
+	// maxUDP is the longest answer over UDP, also to a client that announces more. The packet never leaves the machine,
+	// so the 1,232 bytes that every network carries in one piece are no bound here.
 	maxUDP = 4096
 	// DefaultTTL is that of answers for which the table gives none.
 	DefaultTTL = 30 * time.Second

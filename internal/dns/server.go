@@ -253,7 +253,7 @@ func (s *Server) acquire() bool {
 
 func (s *Server) release() { <-s.slots }
 
-// refuse answers SERVFAIL without any work, nil where the message is no query.
+// refuse gives the answer SERVFAIL without looking the name up; nil where the message is no query.
 func (s *Server) refuse(message []byte) []byte {
 	q, err := parseQuery(message)
 	if q == nil {

@@ -18,8 +18,8 @@ const (
 	metricsPort   = 15090
 )
 
-// Flags defines the flags that describe Options on fs, those of `fairlead-proxy init`. What it gives is called after
-// fs has been parsed; its errors name the flag.
+// Flags defines the flags that describe Options on fs, those of `fairlead-proxy init`. The function that it
+// returns is called after fs has been parsed, and gives the Options; its errors name the flag.
 func Flags(fs *flag.FlagSet) func() (Options, error) {
 	uid := fs.Uint("uid", 0, "user and group `ID` of the sidecar, whose traffic passes (1337 where neither this nor --mark is given)")
 	mark := fs.Uint("mark", 0, "socket mark of the sidecar's traffic, instead of the user ID")

@@ -56,7 +56,7 @@ func (s *HTTPScope) Observe(o Observation) {
 	c.reqBytes.observe(float64(o.RequestBytes))
 	c.respBytes.observe(float64(o.ResponseBytes))
 	s.touch()
-	if !s.active.Load() { // it was let go at this very moment
+	if !s.active.Load() { // it left the scrape between the first line and here
 		s.registry.http.restore(s)
 	}
 }

@@ -165,7 +165,7 @@ func (f *family[S, P]) activate(p P) bool {
 	return true
 }
 
-// restore has a scope printed although there may be no room: it was until just now, or counts for others.
+// restore has a scope printed although there may be no room: it left the scrape while it was counted in, or it is the overflow.
 func (f *family[S, P]) restore(p P) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
