@@ -151,7 +151,7 @@ func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) 
 		for _, k := range v.r.SlicesOfService(s.Key) {
 			shape, ok := v.r.SliceShape(k)
 			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 {
-				name.Source, name.Slice = plan.FromSlice, k.Name
+				name.Source, name.Cluster, name.Slice = plan.FromSlice, k.Cluster, k.Name
 				add(name, shape.Shards)
 			}
 		}

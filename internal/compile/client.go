@@ -25,7 +25,7 @@ func (c Client) MayRead(name string) bool {
 		}
 	}
 	if n.Kind == plan.NameInbound {
-		return c.Pod != "" && n == inboundName(model.Key{Namespace: c.Namespace, Name: c.Pod})
+		return c.Pod != "" && n == inboundName(model.ClusterKey{Key: model.Key{Namespace: c.Namespace, Name: c.Pod}})
 	}
 	return readableIn(c.Namespace, n)
 }

@@ -100,9 +100,9 @@ func remove(rng *rand.Rand, tx *store.Txn) {
 	case 1:
 		tx.SetServices(model.Ref{Kind: "ServiceEntry", Key: model.Key{Namespace: k.Namespace, Name: "se-e.example.com"}})
 	case 2:
-		tx.DeleteSlice(model.Key{Namespace: k.Namespace, Name: name + "-0"})
+		tx.DeleteSlice(model.ClusterKey{Key: model.Key{Namespace: k.Namespace, Name: name + "-0"}})
 	case 3:
-		tx.DeleteWorkload(model.Key{Namespace: k.Namespace, Name: fmt.Sprintf("p%d", rng.IntN(4))})
+		tx.DeleteWorkload(model.ClusterKey{Key: model.Key{Namespace: k.Namespace, Name: fmt.Sprintf("p%d", rng.IntN(4))}})
 	case 4:
 		tx.DeleteRouteSet(model.Ref{Kind: []string{"VirtualService", "HTTPRoute"}[rng.IntN(2)], Key: k})
 	case 5:

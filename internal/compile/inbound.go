@@ -8,14 +8,14 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-func inboundName(pod model.Key) plan.Name {
-	return plan.Name{Kind: plan.NameInbound, Namespace: pod.Namespace, Pod: pod.Name}
+func inboundName(pod model.ClusterKey) plan.Name {
+	return plan.Name{Kind: plan.NameInbound, Cluster: pod.Cluster, Namespace: pod.Namespace, Pod: pod.Name}
 }
 
 // inbound compiles a plan.NameInbound. Ports come from the slices that hold the pod, ready or not, so that the policy is
 // there before the first call is, and from the policies that name a port.
 func (v view) inbound(n plan.Name) *plan.InboundPolicy {
-	key := model.Key{Namespace: n.Namespace, Name: n.Pod}
+	key := model.ClusterKey{Cluster: n.Cluster, Key: model.Key{Namespace: n.Namespace, Name: n.Pod}}
 	w := v.r.Workload(key)
 	if w == nil {
 		return nil
@@ -30,7 +30,7 @@ func (v view) inbound(n plan.Name) *plan.InboundPolicy {
 // inboundPorts lists the ports that Services point at. Where several Services share a port, the one with cluster IPs
 // labels it before a headless one, the older before the younger; a protocol that any of them declares is used where
 // the first leaves it open.
-func (v view) inboundPorts(pod model.Key, peers peerPolicy) []plan.InboundPort {
+func (v view) inboundPorts(pod model.ClusterKey, peers peerPolicy) []plan.InboundPort {
 	byPort := make(map[uint16]plan.InboundPort)
 	for number := range peers.perPort {
 		byPort[number] = plan.InboundPort{Port: number}
@@ -62,7 +62,7 @@ type podPort struct {
 	port    *model.ServicePort
 }
 
-func (v view) servicesOfPod(pod model.Key) []podPort {
+func (v view) servicesOfPod(pod model.ClusterKey) []podPort {
 	var out []podPort
 	for _, k := range v.r.SlicesOfPod(pod) {
 		shape, ok := v.r.SliceShape(k)

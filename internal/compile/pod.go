@@ -8,15 +8,15 @@ import (
 )
 
 // podName names the workload at an address, as everybody sees it or as one client namespace does.
-func podName(at netip.AddrPort, client string) plan.Name {
-	return plan.Name{Kind: plan.NamePod, At: plan.HostPortOf(at), Client: client}
+func (v view) podName(at netip.AddrPort, client string) plan.Name {
+	return plan.Name{Kind: plan.NamePod, Network: v.net, At: plan.HostPortOf(at), Client: client}
 }
 
 // pod compiles a plan.NamePod. Who dials an endpoint's own address wants that endpoint: users' routes do not apply, mesh
 // mTLS does. The service that holds the endpoint labels the call and says its protocol; a headless service's
 // DestinationRule applies, for there is no other way to call one.
 func (v view) pod(n plan.Name) *plan.Destination {
-	v = v.as(n.Client)
+	v = v.as(n.Client).in(n.Network)
 	addr, _ := n.At.AddrPort()
 	if !v.isEndpoint(addr) {
 		return nil
@@ -38,7 +38,7 @@ func (v view) pod(n plan.Name) *plan.Destination {
 }
 
 func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePort) plan.Backend {
-	shards := []string{podShardName(at, v.ns).String()}
+	shards := []string{v.podShardName(at).String()}
 	if s == nil {
 		host := model.Hostname(at.Addr().String())
 		return plan.Backend{
@@ -58,12 +58,13 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 	return out
 }
 
-func podShardName(at netip.AddrPort, client string) plan.Name {
-	return plan.Name{Kind: plan.NameShard, At: plan.HostPortOf(at), Source: plan.FromPod, Part: 1, Client: client}
+func (v view) podShardName(at netip.AddrPort) plan.Name {
+	return plan.Name{Kind: plan.NameShard, At: plan.HostPortOf(at), Source: plan.FromPod, Network: v.net, Part: 1, Client: v.ns}
 }
 
 // podShard gives the one endpoint of a pod's destination. It is healthy whatever discovery says: the caller chose it.
 func (v view) podShard(n plan.Name) *plan.EndpointShard {
+	v = v.in(n.Network)
 	at, _ := n.At.AddrPort()
 	if !v.isEndpoint(at) {
 		return nil
@@ -83,7 +84,7 @@ func (v view) podShard(n plan.Name) *plan.EndpointShard {
 
 // sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
 func (v view) sharedWorkload(at netip.AddrPort) *model.Workload {
-	for _, k := range v.r.SlicesAtAddress(at.Addr()) {
+	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
 		slice := v.r.Slice(k)
 		if slice == nil {
 			continue

@@ -17,7 +17,7 @@ func (v view) resolve(name string) (string, bool) {
 	}
 	switch n.Kind {
 	case plan.NameWorkload:
-		return n.String(), v.workloadAt(n.IP) != nil
+		return n.String(), v.in(n.Network).workloadAt(n.IP) != nil
 	case plan.NameAddress:
 		at, _ := n.At.AddrPort()
 		return v.resolveAddrPort(at)
@@ -163,15 +163,15 @@ func (v view) virtualHostName(t plan.HostPort, first *model.RouteSet) string {
 // holds the endpoint, or what is configured for it, is another one than everybody sees.
 func (v view) podFor(at netip.AddrPort) string {
 	if v.ns == "" {
-		return podName(at, "").String()
+		return v.podName(at, "").String()
 	}
 	common := v.as("")
 	mine, _ := v.serviceAt(at)
 	theirs, _ := common.serviceAt(at)
 	if slices.Equal(v.podInputs(mine), common.podInputs(theirs)) {
-		return podName(at, "").String()
+		return v.podName(at, "").String()
 	}
-	return podName(at, v.ns).String()
+	return v.podName(at, v.ns).String()
 }
 
 // podInputs lists the objects that decide what a dialled endpoint of s is to the viewing namespace.
@@ -202,7 +202,7 @@ func (v view) isEndpoint(at netip.AddrPort) bool {
 func (v view) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
 	var best *model.Service
 	var port *model.ServicePort
-	for _, k := range v.r.SlicesAtAddress(at.Addr()) {
+	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
 		shape, ok := v.r.SliceShape(k)
 		if !ok {
 			continue

@@ -56,7 +56,7 @@ func (v view) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 		if !isKubernetes(s) || p == nil {
 			continue
 		}
-		slice := v.r.Slice(model.Key{Namespace: s.Key.Namespace, Name: n.Slice})
+		slice := v.r.Slice(model.ClusterKey{Cluster: n.Cluster, Key: model.Key{Namespace: s.Key.Namespace, Name: n.Slice}})
 		if slice == nil || slice.Service != s.Key || !inParts(len(slice.Endpoints), n.Part) {
 			continue
 		}
@@ -64,7 +64,7 @@ func (v view) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 		if number == 0 {
 			continue
 		}
-		return v.group(s, p).slice(part(slice.Endpoints, n.Part), number), true
+		return v.group(s, p).slice(slice, n.Part, number), true
 	}
 	return nil, false
 }
@@ -91,8 +91,9 @@ func (v view) group(s *model.Service, p *model.ServicePort) group {
 	return group{view: v, service: s, port: p, policy: v.policy(s), peers: v.peerLevels(s.Key.Namespace)}
 }
 
-// slice gives the endpoints of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
-func (g group) slice(list []model.SliceEndpoint, port uint16) []plan.Endpoint {
+// slice gives the endpoints of a part of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
+func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
+	list := part(s.Endpoints, number)
 	out := make([]plan.Endpoint, 0, len(list))
 	for i := range list {
 		e := &list[i]
@@ -104,12 +105,12 @@ func (g group) slice(list []model.SliceEndpoint, port uint16) []plan.Endpoint {
 		if e.Pod.Name != "" {
 			w = g.r.Workload(e.Pod)
 		} else {
-			w = g.workloadAt(addr)
+			w = g.in(s.Network).workloadAt(addr)
 		}
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
 		ep.Health = healthOf(e, w, g.service)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
-			ep.Locality = g.localityOf(e.Node, e.Zone)
+			ep.Locality = g.localityOf(s.Key.Cluster, e.Node, e.Zone)
 		}
 		if e.Node != "" {
 			ep.Workload.Node = e.Node
@@ -158,7 +159,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 }
 
 // workloads gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.
-func (g group) workloads(keys []model.Key) []plan.Endpoint {
+func (g group) workloads(keys []model.ClusterKey) []plan.Endpoint {
 	out := make([]plan.Endpoint, 0, len(keys))
 	for _, k := range keys {
 		w := g.r.Workload(k)
@@ -188,7 +189,7 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 		return out
 	}
 	out.Subsets = g.policy.subsetNames(w.Labels)
-	out.Locality = g.localityOf(w.Node, "")
+	out.Locality = g.localityOf(w.Key.Cluster, w.Node, "")
 	out.Workload = g.info(w)
 	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {
 		out.Meshed, out.Identity = true, g.identity(w)

@@ -16,6 +16,8 @@ type view struct {
 	r  *store.Reader
 	g  Global
 	ns string
+	// net is the network in whose terms addresses are meant, empty for the control plane's own.
+	net string
 	// all sees everything, what is exported to everybody first: for answers that are one for all callers.
 	all bool
 }
@@ -23,6 +25,12 @@ type view struct {
 // as gives the same model through other eyes.
 func (v view) as(namespace string) view {
 	v.ns = namespace
+	return v
+}
+
+// in takes addresses for those of a network.
+func (v view) in(network string) view {
+	v.net = network
 	return v
 }
 

@@ -11,14 +11,14 @@ import (
 
 // workload compiles a plan.NameWorkload.
 func (v view) workload(n plan.Name) *plan.Workload {
-	w := v.workloadAt(n.IP)
+	w := v.in(n.Network).workloadAt(n.IP)
 	if w == nil {
 		return nil
 	}
 	return &plan.Workload{
-		IP: n.IP, Key: w.Key, IPs: w.IPs,
+		IP: n.IP, Network: n.Network, Key: w.Key.Key, IPs: w.IPs,
 		ServiceAccount: serviceAccount(w.ServiceAccount), Identity: v.identity(w), Meshed: meshed(w),
-		Locality: v.localityOf(w.Node, ""), Info: v.info(w), Labels: w.Labels,
+		Locality: v.localityOf(w.Key.Cluster, w.Node, ""), Info: v.info(w), Labels: w.Labels,
 		Inbound: inboundName(w.Key).String(),
 	}
 }
@@ -27,7 +27,7 @@ func (v view) workload(n plan.Name) *plan.Workload {
 // each other and with the node itself, so none of them owns it. A pod that is going may have lost its address to a
 // new one, which comes first.
 func (v view) workloadAt(addr netip.Addr) *model.Workload {
-	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(addr), func(w *model.Workload) bool { return w.HostNetwork })
+	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(v.net, addr), func(w *model.Workload) bool { return w.HostNetwork })
 	if len(owners) == 0 {
 		return nil
 	}
@@ -61,9 +61,9 @@ func (v view) spiffeID(namespace, account string) string {
 func serviceAccount(name string) string { return cmp.Or(name, "default") }
 
 // localityOf is the node's locality; where the node is not known the zone that the slice gives.
-func (v view) localityOf(node, zone string) model.Locality {
+func (v view) localityOf(cluster, node, zone string) model.Locality {
 	if node != "" {
-		if n := v.r.Node(node); n != nil && n.Locality != (model.Locality{}) {
+		if n := v.r.Node(cluster, node); n != nil && n.Locality != (model.Locality{}) {
 			return n.Locality
 		}
 	}
@@ -79,6 +79,6 @@ func (v view) info(w *model.Workload) plan.WorkloadInfo {
 		App:           cmp.Or(l["app"], l["app.kubernetes.io/name"]),
 		Version:       cmp.Or(l["version"], l["app.kubernetes.io/version"]),
 		CanonicalName: cmp.Or(w.CanonicalName, name), CanonicalRevision: cmp.Or(w.CanonicalRevision, "latest"),
-		Cluster: v.g.ClusterID, Node: w.Node,
+		Cluster: cmp.Or(w.Key.Cluster, v.g.ClusterID), Node: w.Node,
 	}
 }

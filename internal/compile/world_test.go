@@ -250,8 +250,8 @@ func (w *world) labels(list []string) map[string]string {
 }
 
 func (w *world) slice(name string, o opts) {
-	k := named(name)
-	s := model.Slice{Key: k, Service: model.Key{Namespace: k.Namespace, Name: o.get("of")}}
+	k := model.ClusterKey{Cluster: o.get("cluster"), Key: named(name)}
+	s := model.Slice{Key: k, Network: o.get("network"), Service: model.Key{Namespace: k.Namespace, Name: o.get("of")}}
 	for _, p := range o["port"] {
 		name, number, _ := strings.Cut(p, ":")
 		s.Ports = append(s.Ports, model.SlicePort{Name: name, Port: uint16(w.number(number))})
@@ -261,7 +261,8 @@ func (w *world) slice(name string, o opts) {
 		ip, pod, _ := strings.Cut(parts[0], "/")
 		e := model.SliceEndpoint{Addresses: []netip.Addr{netip.MustParseAddr(ip)}, Ready: true, Serving: true}
 		if pod != "" {
-			e.Pod, e.Hostname = model.Key{Namespace: k.Namespace, Name: pod}, pod
+			e.Pod, e.Hostname = k, pod
+			e.Pod.Name = pod
 		}
 		for _, state := range parts[1:] {
 			switch state {
@@ -285,7 +286,7 @@ func (w *world) slice(name string, o opts) {
 func (w *world) pod(name string, o opts) {
 	kind, owner, _ := strings.Cut(o.get("owner"), "/")
 	p := model.Workload{
-		Key: named(name), Labels: w.labels(o["label"]), Node: o.get("node"), OwnerKind: kind, OwnerName: owner,
+		Key: model.ClusterKey{Cluster: o.get("cluster"), Key: named(name)}, Network: o.get("network"), Labels: w.labels(o["label"]), Node: o.get("node"), OwnerKind: kind, OwnerName: owner,
 		ServiceAccount: o.get("sa"), Meshed: o.has("meshed"), HostNetwork: o.has("host-network"), Terminating: o.has("terminating"),
 		Well: o.has("well"),
 	}

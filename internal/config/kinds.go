@@ -52,9 +52,10 @@ func namespace() Kind {
 func node() Kind {
 	return of(Kind{
 		Name: "Node", Resource: "nodes", Versions: v1(), Scope: ClusterWide, Form: MetadataOnly, ReadsStatus: true,
-		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNode(ref.Name) },
-	}, func(in *corev1.Node, _ Place) Translation {
+		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNode(ref.Cluster, ref.Name) },
+	}, func(in *corev1.Node, at Place) Translation {
 		n := core.Node(in)
+		n.Cluster = at.Ref.Cluster
 		return Translation{Commit: func(tx *store.Txn) { tx.SetNode(*n) }}
 	}, nil)
 }
@@ -72,13 +73,14 @@ func service() Kind {
 
 // A pod that has finished has given its address back, and another one may have it: hence the selector.
 func pod() Kind {
-	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteWorkload(ref.Key) }
+	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteWorkload(ref.InCluster()) }
 	return of(Kind{
 		Name: "Pod", Resource: "pods", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
 		Selector: "status.phase!=Succeeded,status.phase!=Failed",
 		Remove:   remove, Worsens: worsens(workloadWorsens),
 	}, func(in *corev1.Pod, at Place) Translation {
 		w, problems := core.Pod(in)
+		w.Key.Cluster = at.Ref.Cluster
 		t := set(at, w, problems, (*store.Txn).SetWorkload, remove)
 		t.Endpoints = w
 		return t
@@ -86,17 +88,31 @@ func pod() Kind {
 }
 
 func endpointSlice() Kind {
-	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteSlice(ref.Key) }
+	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteSlice(ref.InCluster()) }
 	return of(Kind{
 		Name: "EndpointSlice", Group: discoveryv1.GroupName, Resource: "endpointslices", Versions: v1(), Scope: Namespaced,
 		Form:   Whole,
 		Remove: remove, Worsens: worsens(losesEndpoint),
 	}, func(in *discoveryv1.EndpointSlice, at Place) Translation {
 		s, problems := core.EndpointSlice(in)
+		putIntoCluster(s, at.Ref.Cluster)
 		t := set(at, s, problems, (*store.Txn).SetSlice, remove)
 		t.Endpoints = s
 		return t
 	}, core.StripEndpointSlice)
+}
+
+// putIntoCluster says where a slice was read: its pods are there too.
+func putIntoCluster(s *model.Slice, cluster string) {
+	if s == nil {
+		return
+	}
+	s.Key.Cluster = cluster
+	for i := range s.Endpoints {
+		if pod := &s.Endpoints[i].Pod; pod.Name != "" {
+			pod.Cluster = cluster
+		}
+	}
 }
 
 // A pod has the name of its ServiceAccount; the object itself means nothing.

@@ -16,7 +16,7 @@ func (e *engine) knows(client discovery.ClientIdentity) bool {
 	if client.Pod == "" {
 		return true
 	}
-	w := store.NewReader(e.store.Snapshot()).Workload(podOf(client))
+	w := store.NewReader(e.store.Snapshot()).Workload(model.ClusterKey{Key: podOf(client)})
 	return w != nil && len(w.IPs) > 0
 }
 

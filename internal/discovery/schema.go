@@ -267,6 +267,7 @@ func (c *coder) workload(w *plan.Workload) {
 	part(c, 8, "info", &w.Info, (*coder).workloadInfo)
 	c.labels(9, "labels", &w.Labels)
 	text(c, 10, "inbound", &w.Inbound)
+	text(c, 11, "network", &w.Network)
 }
 
 func (c *coder) inbound(p *plan.InboundPolicy) {

@@ -99,6 +99,21 @@ func (c *coder) shared(n protowire.Number, name string, v *string) {
 	}
 }
 
+// sharedTexts carries a list of such numbers.
+func (c *coder) sharedTexts(n protowire.Number, name string, v *[]string) {
+	if !c.done(n, name, "repeated uint32") {
+		packed(c, n, v, c.table.number, func(number uint64) string { return c.get(n, number) })
+	}
+}
+
+func (c *coder) via(v *plan.Via) {
+	c.strict()
+	addr, port := v.Gateway.Addr(), v.Gateway.Port()
+	c.addr(1, "gateway", &addr)
+	c.uint16(2, "port", &port)
+	v.Gateway = netip.AddrPortFrom(addr, port)
+}
+
 func (c *coder) get(n protowire.Number, number uint64) string {
 	s, ok := c.table.lookUp(number)
 	if !ok {
@@ -132,10 +147,8 @@ func (c *coder) endpoint(e *plan.Endpoint) {
 	c.shared(16, "canonical_revision", &e.Workload.CanonicalRevision)
 	c.shared(17, "cluster", &e.Workload.Cluster)
 	c.shared(18, "node", &e.Workload.Node)
-	if c.done(19, "subsets", "repeated uint32") {
-		return
-	}
-	packed(c, 19, &e.Subsets, c.table.number, func(number uint64) string { return c.get(19, number) })
+	c.sharedTexts(19, "subsets", &e.Subsets)
+	part(c, mustKnow, "via", &e.Via, (*coder).via) // its address alone would lead to whatever has it here
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

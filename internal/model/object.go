@@ -38,15 +38,44 @@ func (k Key) Compare(o Key) int {
 	return cmp.Or(cmp.Compare(k.Namespace, o.Namespace), cmp.Compare(k.Name, o.Name))
 }
 
-// Ref names an object of any kind. Kind is the bare kind ("VirtualService"): no two kinds that Fairlead reads
-// share it.
-type Ref struct {
-	Kind string
+// ClusterKey names an object that is another one in each cluster, as pods and slices are: their names say nothing across
+// clusters, while Services and configuration of one name are one. Cluster is empty for the control plane's own.
+type ClusterKey struct {
+	Cluster string
 	Key
 }
 
-// String gives "VirtualService myapp/users-service", the form every message uses.
-func (r Ref) String() string { return r.Kind + " " + r.Key.String() }
+// String gives "namespace/name", before it the cluster where that is another one: "east/namespace/name".
+func (k ClusterKey) String() string {
+	if k.Cluster == "" {
+		return k.Key.String()
+	}
+	return k.Cluster + "/" + k.Key.String()
+}
+
+// Compare orders keys by namespace, then name, then cluster.
+func (k ClusterKey) Compare(o ClusterKey) int {
+	return cmp.Or(k.Key.Compare(o.Key), cmp.Compare(k.Cluster, o.Cluster))
+}
+
+// Ref names an object of any kind. Kind is the bare kind ("VirtualService"): no two kinds that Fairlead reads
+// share it. Cluster is where it was read, empty for the control plane's own.
+type Ref struct {
+	Kind string
+	Key
+	Cluster string
+}
+
+// InCluster is the key of an object that is another one in each cluster.
+func (r Ref) InCluster() ClusterKey { return ClusterKey{Cluster: r.Cluster, Key: r.Key} }
+
+// String gives "VirtualService myapp/users-service", the form every message uses, and the cluster where it is another one.
+func (r Ref) String() string {
+	if r.Cluster == "" {
+		return r.Kind + " " + r.Key.String()
+	}
+	return r.Kind + " " + r.Key.String() + " of cluster " + r.Cluster
+}
 
 // Position is where an object or a field was written. Line counts from 1; 0 means unknown. Objects that come
 // from an API server have none.

@@ -169,9 +169,11 @@ func (p Proximity) String() string {
 	return "invalid"
 }
 
-// Slice is one EndpointSlice: some endpoints of one Service that share a port list.
+// Slice is one EndpointSlice: some endpoints of one Service that share a port list. Network is where their addresses
+// mean something, empty for the control plane's own.
 type Slice struct {
-	Key       Key
+	Key       ClusterKey
+	Network   string
 	Service   Key
 	Ports     []SlicePort
 	Endpoints []SliceEndpoint
@@ -188,7 +190,7 @@ type SlicePort struct {
 type SliceEndpoint struct {
 	Addresses                   []netip.Addr
 	Ready, Serving, Terminating bool
-	Pod                         Key
+	Pod                         ClusterKey
 	Hostname                    string
 	Node                        string
 	Zone                        string
@@ -196,7 +198,8 @@ type SliceEndpoint struct {
 
 // Workload is one pod (or VM) and what the mesh must know of it.
 type Workload struct {
-	Key            Key
+	Key            ClusterKey
+	Network        string // of its addresses, as in Slice
 	IPs            []netip.Addr
 	Labels         map[string]string
 	Annotations    map[string]string // only the mesh's own: fairlead.dev/, sidecar.istio.io/, traffic.sidecar.istio.io/, …
@@ -222,6 +225,7 @@ type Workload struct {
 
 // Node carries the locality of the pods on it.
 type Node struct {
+	Cluster  string // empty for the control plane's own
 	Name     string
 	Locality Locality
 }

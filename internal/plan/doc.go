@@ -21,8 +21,8 @@
 //	trust                                            TrustBundle
 //	mesh                                             MeshGlobal
 //
-// A cluster or network is written where it is not the control plane's own. Package compile makes no such names yet: it
-// knows one cluster and one network. ParseName and Name are the only places that know these forms.
+// A cluster or network is written where it is not the control plane's own. No source gives objects of another
+// one yet. ParseName and Name are the only places that know these forms.
 //
 // A Destination also answers to aliases: "ip/<ip>:<port>" (the address an app dialled) and
 // "host/<host>:<port>" (a Host header or SNI). IPv6 addresses are written in brackets before a port.

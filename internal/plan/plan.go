@@ -162,11 +162,22 @@ func (h Health) String() string {
 	return "UNKNOWN"
 }
 
+// Via is the way to an endpoint. The zero value is the direct one: its address is dialled.
+type Via struct {
+	// Gateway is the address of the gateway before the endpoint's network; its own address means nothing outside.
+	Gateway netip.AddrPort
+}
+
+// Direct reports whether the endpoint's address is dialled.
+func (v Via) Direct() bool { return v == Via{} }
+
 // Endpoint is one address to call.
 type Endpoint struct {
 	Addr   netip.AddrPort
 	Weight uint32 // 1 = normal
 	Health Health
+	// Via says how the address is reached.
+	Via Via
 	// Meshed endpoints take the mesh transport on port 15008 under mTLS.
 	Meshed   bool
 	Locality model.Locality
@@ -188,6 +199,7 @@ type WorkloadInfo struct {
 // Workload is what a proxy needs to know of a pod by its address: itself, or a peer.
 type Workload struct {
 	IP             netip.Addr
+	Network        string // of the IP, empty for the control plane's own
 	Key            model.Key
 	IPs            []netip.Addr
 	ServiceAccount string
@@ -201,7 +213,7 @@ type Workload struct {
 }
 
 // ResourceName implements Resource.
-func (w *Workload) ResourceName() string { return WorkloadName("", w.IP) }
+func (w *Workload) ResourceName() string { return WorkloadName(w.Network, w.IP) }
 
 // InboundPolicy is what a sidecar does for calls to its own workload.
 type InboundPolicy struct {

@@ -24,6 +24,7 @@ type conformance struct {
 }
 
 func key(ns, name string) model.Key        { return model.Key{Namespace: ns, Name: name} }
+func own(ns, name string) model.ClusterKey { return model.ClusterKey{Key: key(ns, name)} }
 func ref(kind, ns, name string) model.Ref  { return model.Ref{Kind: kind, Key: key(ns, name)} }
 func addr(s string) netip.Addr             { return netip.MustParseAddr(s) }
 func prefix(s string) netip.Prefix         { return netip.MustParsePrefix(s) }
@@ -38,7 +39,7 @@ func servicePort(n uint16) []model.ServicePort {
 }
 
 func endpoint(ip, pod string) model.SliceEndpoint {
-	return model.SliceEndpoint{Addresses: []netip.Addr{addr(ip)}, Pod: key("myapp", pod), Ready: true, Serving: true}
+	return model.SliceEndpoint{Addresses: []netip.Addr{addr(ip)}, Pod: own("myapp", pod), Ready: true, Serving: true}
 }
 
 func tables() []conformance {
@@ -53,13 +54,13 @@ func tables() []conformance {
 	changedEntry := entry
 	changedEntry.Ports = servicePort(81)
 	slice := model.Slice{
-		Key: key("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080),
+		Key: own("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080),
 		Endpoints: []model.SliceEndpoint{endpoint("10.1.0.1", "users-a")},
 	}
 	changedSlice := slice
 	changedSlice.Endpoints = []model.SliceEndpoint{endpoint("10.1.0.1", "users-a")}
 	changedSlice.Endpoints[0].Ready = false
-	workload := model.Workload{Key: key("myapp", "users-a"), IPs: []netip.Addr{addr("10.1.0.1")}}
+	workload := model.Workload{Key: own("myapp", "users-a"), IPs: []netip.Addr{addr("10.1.0.1")}}
 	changedWorkload := workload
 	changedWorkload.Meshed = true
 	set := model.RouteSet{
@@ -111,8 +112,8 @@ func tables() []conformance {
 				"slice":   func(r *store.Reader) any { return row(r.Slice(slice.Key)) },
 				"shape":   func(r *store.Reader) any { return slot(r.SliceShape(slice.Key)) },
 				"service": func(r *store.Reader) any { return list(r.SlicesOfService(slice.Service)) },
-				"pod":     func(r *store.Reader) any { return list(r.SlicesOfPod(key("myapp", "users-a"))) },
-				"address": func(r *store.Reader) any { return list(r.SlicesAtAddress(addr("10.1.0.1"))) },
+				"pod":     func(r *store.Reader) any { return list(r.SlicesOfPod(own("myapp", "users-a"))) },
+				"address": func(r *store.Reader) any { return list(r.SlicesAtAddress("", addr("10.1.0.1"))) },
 			},
 			updated: []string{"slice"},
 		},
@@ -123,7 +124,7 @@ func tables() []conformance {
 			remove: func(tx *store.Txn) { tx.DeleteWorkload(workload.Key) },
 			reads: map[string]func(*store.Reader) any{
 				"workload":  func(r *store.Reader) any { return row(r.Workload(workload.Key)) },
-				"address":   func(r *store.Reader) any { return list(r.WorkloadsAtAddress(addr("10.1.0.1"))) },
+				"address":   func(r *store.Reader) any { return list(r.WorkloadsAtAddress("", addr("10.1.0.1"))) },
 				"namespace": func(r *store.Reader) any { return list(r.WorkloadsInNamespace("myapp")) },
 			},
 			updated: []string{"workload", "address"},
@@ -132,8 +133,8 @@ func tables() []conformance {
 			name:    "nodes",
 			set:     func(tx *store.Txn) { tx.SetNode(model.Node{Name: "n1"}) },
 			update:  func(tx *store.Txn) { tx.SetNode(model.Node{Name: "n1", Locality: model.Locality{Zone: "a"}}) },
-			remove:  func(tx *store.Txn) { tx.DeleteNode("n1") },
-			reads:   map[string]func(*store.Reader) any{"node": func(r *store.Reader) any { return row(r.Node("n1")) }},
+			remove:  func(tx *store.Txn) { tx.DeleteNode("", "n1") },
+			reads:   map[string]func(*store.Reader) any{"node": func(r *store.Reader) any { return row(r.Node("", "n1")) }},
 			updated: []string{"node"},
 		},
 		{
@@ -251,8 +252,8 @@ func TestCommitSeesItsOwnChanges(t *testing.T) {
 
 func TestWorkloadHundreds(t *testing.T) {
 	s := store.New()
-	name := func(i int) model.Key {
-		return key("myapp", string(rune('a'+i/26/26))+string(rune('a'+i/26%26))+string(rune('a'+i%26)))
+	name := func(i int) model.ClusterKey {
+		return own("myapp", string(rune('a'+i/26/26))+string(rune('a'+i/26%26))+string(rune('a'+i%26)))
 	}
 	read := func(snap store.Snapshot) (int, []store.Key) {
 		r := store.NewReader(snap)
@@ -290,7 +291,7 @@ func TestWorkloadHundreds(t *testing.T) {
 func TestSliceShapeChangesWithParts(t *testing.T) {
 	s := store.New()
 	slice := func(n int) model.Slice {
-		out := model.Slice{Key: key("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080)}
+		out := model.Slice{Key: own("myapp", "users-1"), Service: key("myapp", "users"), Ports: slicePort(8080)}
 		for range n {
 			out.Endpoints = append(out.Endpoints, endpoint("10.1.0.1", "users-a"))
 		}
@@ -303,7 +304,7 @@ func TestSliceShapeChangesWithParts(t *testing.T) {
 	}{{0, 1, true}, {100, 1, false}, {101, 2, true}, {200, 2, false}, {100, 1, true}} {
 		snap, changed := s.Commit(func(tx *store.Txn) { tx.SetSlice(slice(step.n)) })
 		r := store.NewReader(snap)
-		shape, _ := r.SliceShape(key("myapp", "users-1"))
+		shape, _ := r.SliceShape(own("myapp", "users-1"))
 		if shape.Shards != step.shards || changed.Any(r.Keys()) != step.changed {
 			t.Errorf("%d endpoints: %d shards, changed %v; want %d, %v", step.n, shape.Shards, changed.Any(r.Keys()), step.shards, step.changed)
 		}

@@ -23,16 +23,16 @@ const (
 	ServicesByNameAlone // "": all hosts of ServiceEntries that have no address of their own
 	AutoAddresses       // "namespace/host": the automatic address of a service
 	AutoAddressesAt     // an address: the service it was given to
-	Slices              // "namespace/name"
-	SliceShapes         // "namespace/name"
-	SlicesOfService     // "namespace/name" of the service: the names of its slices, not their content
-	SlicesOfPod         // "namespace/name" of the pod: the names of slices, not their content
-	SlicesAtAddress     // an endpoint's address: the names of slices, not their content
-	Workloads           // "namespace/name"
-	WorkloadsAtAddress
+	Slices              // "[cluster/]namespace/name", as SliceShapes, pods and Workloads
+	SliceShapes
+	SlicesOfService // "namespace/name" of the service: the names of its slices, not their content
+	SlicesOfPod     // the pod: the names of slices, not their content
+	SlicesAtAddress // "[network/]address" of an endpoint: the names of slices, not their content
+	Workloads
+	WorkloadsAtAddress   // "[network/]address"
 	WorkloadsInNamespace // the names, not the content
 	WorkloadHundreds     // a namespace: how many workloads it has, in hundreds
-	Nodes
+	Nodes                // "[cluster/]name"
 	Namespaces
 	RouteSets // "Kind/namespace/name"
 	RouteSetsByHost

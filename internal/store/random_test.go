@@ -19,12 +19,12 @@ import (
 // naive is the reference: plain maps, every read a search.
 type naive struct {
 	services  map[string]model.Service
-	slices    map[model.Key]model.Slice
-	workloads map[model.Key]model.Workload
+	slices    map[model.ClusterKey]model.Slice
+	workloads map[model.ClusterKey]model.Workload
 }
 
 func (n *naive) clone() *naive {
-	out := &naive{map[string]model.Service{}, map[model.Key]model.Slice{}, map[model.Key]model.Workload{}}
+	out := &naive{map[string]model.Service{}, map[model.ClusterKey]model.Slice{}, map[model.ClusterKey]model.Workload{}}
 	maps.Copy(out.services, n.services)
 	maps.Copy(out.slices, n.slices)
 	maps.Copy(out.workloads, n.workloads)
@@ -51,7 +51,7 @@ func show[T any](rows []*T) string {
 	return strings.Join(out, "\n")
 }
 
-func showKeys(keys []model.Key) string {
+func showKeys(keys []model.ClusterKey) string {
 	out := make([]string, 0, len(keys))
 	for _, k := range keys {
 		out = append(out, k.String())
@@ -69,12 +69,17 @@ type probe struct {
 
 func value[T any](v T) string { return fmt.Sprintf("%+v", v) }
 
+// In these the same names and addresses are others.
+var clusters, networks = []string{"", "east"}, []string{"", "net-2"}
+
 func probes() []probe {
 	var out []probe
 	for i := range 6 {
 		host := model.Hostname(fmt.Sprintf("s%d.example.com", i))
 		ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
-		k := key("ns", fmt.Sprintf("k%d", i))
+		k := own("ns", fmt.Sprintf("k%d", i))
+		k.Cluster = clusters[i%len(clusters)]
+		network := networks[i/2%len(networks)]
 		hasIP := func(list []netip.Addr) bool { return slices.Contains(list, ip) }
 		sliceName := func(s model.Slice) string { return s.Key.String() }
 		out = append(out,
@@ -96,9 +101,9 @@ func probes() []probe {
 			},
 			probe{
 				"slices of service " + k.String(),
-				func(r *store.Reader) string { return showKeys(r.SlicesOfService(k)) },
+				func(r *store.Reader) string { return showKeys(r.SlicesOfService(k.Key)) },
 				func(n *naive) string {
-					return search(n.slices, sliceName, func(s model.Slice) bool { return s.Service == k })
+					return search(n.slices, sliceName, func(s model.Slice) bool { return s.Service == k.Key })
 				},
 			},
 			probe{
@@ -121,19 +126,19 @@ func probes() []probe {
 				},
 			},
 			probe{
-				"slices at address " + ip.String(),
-				func(r *store.Reader) string { return showKeys(r.SlicesAtAddress(ip)) },
+				"slices at address " + ip.String() + " in " + network,
+				func(r *store.Reader) string { return showKeys(r.SlicesAtAddress(network, ip)) },
 				func(n *naive) string {
 					return search(n.slices, sliceName, func(s model.Slice) bool {
-						return slices.ContainsFunc(s.Endpoints, func(e model.SliceEndpoint) bool { return hasIP(e.Addresses) })
+						return s.Network == network && slices.ContainsFunc(s.Endpoints, func(e model.SliceEndpoint) bool { return hasIP(e.Addresses) })
 					})
 				},
 			},
 			probe{
-				"workloads at address " + ip.String(),
-				func(r *store.Reader) string { return show(r.WorkloadsAtAddress(ip)) },
+				"workloads at address " + ip.String() + " in " + network,
+				func(r *store.Reader) string { return show(r.WorkloadsAtAddress(network, ip)) },
 				func(n *naive) string {
-					return search(n.workloads, value, func(w model.Workload) bool { return hasIP(w.IPs) })
+					return search(n.workloads, value, func(w model.Workload) bool { return w.Network == network && hasIP(w.IPs) })
 				},
 			},
 		)
@@ -149,7 +154,9 @@ func probes() []probe {
 
 // mutate does the same random change to both.
 func mutate(rng *rand.Rand, tx *store.Txn, n *naive) {
-	k := key("ns", fmt.Sprintf("k%d", rng.IntN(6)))
+	k, pod := own("ns", fmt.Sprintf("k%d", rng.IntN(6))), own("ns", fmt.Sprintf("k%d", rng.IntN(6)))
+	k.Cluster, pod.Cluster = clusters[rng.IntN(len(clusters))], clusters[rng.IntN(len(clusters))]
+	network := networks[rng.IntN(len(networks))]
 	ip := netip.AddrFrom4([4]byte{10, 0, 0, byte(rng.IntN(6))})
 	switch rng.IntN(6) {
 	case 0:
@@ -162,7 +169,7 @@ func mutate(rng *rand.Rand, tx *store.Txn, n *naive) {
 		var list []model.Service
 		for i := range rng.IntN(3) {
 			s := model.Service{
-				Key: k, Origin: origin, Host: model.Hostname(fmt.Sprintf("s%d.example.com", (rng.IntN(5)+i)%6)),
+				Key: k.Key, Origin: origin, Host: model.Hostname(fmt.Sprintf("s%d.example.com", (rng.IntN(5)+i)%6)),
 				Resolution: model.ResolveNone, VIPs: []netip.Prefix{netip.PrefixFrom(ip, 32)},
 			}
 			if _, dup := n.services[k.String()+string(s.Host)]; !dup {
@@ -172,10 +179,10 @@ func mutate(rng *rand.Rand, tx *store.Txn, n *naive) {
 		}
 		tx.SetServices(origin, list...)
 	case 1, 2:
-		s := model.Slice{Key: k, Service: key("ns", fmt.Sprintf("k%d", rng.IntN(6)))}
+		s := model.Slice{Key: k, Network: network, Service: key("ns", fmt.Sprintf("k%d", rng.IntN(6)))}
 		for range rng.IntN(3) {
 			s.Endpoints = append(s.Endpoints, model.SliceEndpoint{
-				Addresses: []netip.Addr{ip}, Pod: key("ns", fmt.Sprintf("k%d", rng.IntN(6))), Ready: rng.IntN(2) == 0,
+				Addresses: []netip.Addr{ip}, Pod: pod, Ready: rng.IntN(2) == 0,
 			})
 		}
 		n.slices[k] = s
@@ -184,7 +191,7 @@ func mutate(rng *rand.Rand, tx *store.Txn, n *naive) {
 		delete(n.slices, k)
 		tx.DeleteSlice(k)
 	case 4:
-		w := model.Workload{Key: k, IPs: []netip.Addr{ip}, Meshed: rng.IntN(2) == 0}
+		w := model.Workload{Key: k, Network: network, IPs: []netip.Addr{ip}, Meshed: rng.IntN(2) == 0}
 		n.workloads[k] = w
 		tx.SetWorkload(w)
 	case 5:
@@ -264,12 +271,12 @@ func BenchmarkCommitOneSlice(b *testing.B) {
 	s := store.New()
 	slice := func(service, generation int) model.Slice {
 		out := model.Slice{
-			Key: key("ns", fmt.Sprintf("svc-%d", service)), Service: key("ns", fmt.Sprintf("svc-%d", service)), Ports: slicePort(8080),
+			Key: own("ns", fmt.Sprintf("svc-%d", service)), Service: key("ns", fmt.Sprintf("svc-%d", service)), Ports: slicePort(8080),
 		}
 		for i := range 10 {
 			out.Endpoints = append(out.Endpoints, model.SliceEndpoint{
 				Addresses: []netip.Addr{netip.AddrFrom4([4]byte{10, byte(service >> 8), byte(service), byte(i)})},
-				Pod:       key("ns", fmt.Sprintf("pod-%d-%d", service, i)), Ready: generation%2 == 0,
+				Pod:       own("ns", fmt.Sprintf("pod-%d-%d", service, i)), Ready: generation%2 == 0,
 			})
 		}
 		return out

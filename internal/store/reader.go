@@ -89,14 +89,14 @@ func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
 }
 
 // Slice gives a slice with its endpoints, or nil.
-func (r *Reader) Slice(k model.Key) *model.Slice {
+func (r *Reader) Slice(k model.ClusterKey) *model.Slice {
 	r.note(Slices, k.String())
 	s, _ := in(r.state, endpoints).get(k.String())
 	return s
 }
 
 // SliceShape gives what a slice looks like from afar.
-func (r *Reader) SliceShape(k model.Key) (SliceShape, bool) {
+func (r *Reader) SliceShape(k model.ClusterKey) (SliceShape, bool) {
 	r.note(SliceShapes, k.String())
 	s, ok := in(r.state, endpoints).get(k.String())
 	if !ok {
@@ -106,43 +106,43 @@ func (r *Reader) SliceShape(k model.Key) (SliceShape, bool) {
 }
 
 // SlicesOfService lists the names of a service's slices.
-func (r *Reader) SlicesOfService(k model.Key) []model.Key {
+func (r *Reader) SlicesOfService(k model.Key) []model.ClusterKey {
 	r.note(SlicesOfService, k.String())
 	return sliceKeys(in(r.state, endpoints).by(sliceOfService, k.String()))
 }
 
 // SlicesOfPod lists the names of the slices that have the pod among their endpoints.
-func (r *Reader) SlicesOfPod(k model.Key) []model.Key {
+func (r *Reader) SlicesOfPod(k model.ClusterKey) []model.ClusterKey {
 	r.note(SlicesOfPod, k.String())
 	return sliceKeys(in(r.state, endpoints).by(sliceOfPod, k.String()))
 }
 
-// SlicesAtAddress lists the names of the slices that have an endpoint with the address.
-func (r *Reader) SlicesAtAddress(a netip.Addr) []model.Key {
-	id := addressID(a)
+// SlicesAtAddress lists the names of the slices that have an endpoint with the address in a network.
+func (r *Reader) SlicesAtAddress(network string, a netip.Addr) []model.ClusterKey {
+	id := within(network, addressID(a))
 	r.note(SlicesAtAddress, id)
 	return sliceKeys(in(r.state, endpoints).by(sliceAtAddress, id))
 }
 
 // Workload gives a workload, or nil.
-func (r *Reader) Workload(k model.Key) *model.Workload {
+func (r *Reader) Workload(k model.ClusterKey) *model.Workload {
 	r.note(Workloads, k.String())
 	w, _ := in(r.state, workloads).get(k.String())
 	return w
 }
 
-// WorkloadsAtAddress lists the workloads that have the address: several where they share their node's.
-func (r *Reader) WorkloadsAtAddress(a netip.Addr) []*model.Workload {
-	id := addressID(a)
+// WorkloadsAtAddress lists the workloads that have the address in a network: several where they share their node's.
+func (r *Reader) WorkloadsAtAddress(network string, a netip.Addr) []*model.Workload {
+	id := within(network, addressID(a))
 	r.note(WorkloadsAtAddress, id)
 	return in(r.state, workloads).by(workloadAtAddress, id)
 }
 
 // WorkloadsInNamespace lists the names of the workloads in a namespace, in order.
-func (r *Reader) WorkloadsInNamespace(namespace string) []model.Key {
+func (r *Reader) WorkloadsInNamespace(namespace string) []model.ClusterKey {
 	r.note(WorkloadsInNamespace, namespace)
 	rows := in(r.state, workloads).by(workloadInNamespace, namespace)
-	keys := make([]model.Key, 0, len(rows))
+	keys := make([]model.ClusterKey, 0, len(rows))
 	for _, w := range rows {
 		keys = append(keys, w.Key)
 	}
@@ -156,10 +156,11 @@ func (r *Reader) WorkloadHundreds(namespace string) int {
 	return hundreds(n)
 }
 
-// Node gives a node, or nil.
-func (r *Reader) Node(name string) *model.Node {
-	r.note(Nodes, name)
-	n, _ := in(r.state, nodes).get(name)
+// Node gives a node of a cluster, or nil.
+func (r *Reader) Node(cluster, name string) *model.Node {
+	id := nodeID(cluster, name)
+	r.note(Nodes, id)
+	n, _ := in(r.state, nodes).get(id)
 	return n
 }
 
@@ -220,8 +221,8 @@ func (r *Reader) PeerAuthentications() []*model.PeerAuthentication {
 	return in(r.state, peers).all()
 }
 
-func sliceKeys(rows []*model.Slice) []model.Key {
-	keys := make([]model.Key, 0, len(rows))
+func sliceKeys(rows []*model.Slice) []model.ClusterKey {
+	keys := make([]model.ClusterKey, 0, len(rows))
 	for _, s := range rows {
 		keys = append(keys, s.Key)
 	}

@@ -14,8 +14,9 @@ const ShardSize = 100
 // SliceShape is what a slice looks like from afar: enough to name its shards, and unchanged while endpoints come
 // and go.
 type SliceShape struct {
-	Key, Service model.Key
-	Ports        []model.SlicePort
+	Key     model.ClusterKey
+	Service model.Key
+	Ports   []model.SlicePort
 	// Shards is how many times ShardSize endpoints the slice holds, rounded up, at least 1.
 	Shards int
 }
@@ -121,14 +122,14 @@ func definitions() []tableState {
 		workloads: define(schema[model.Workload]{
 			table: Workloads, id: func(w *model.Workload) string { return w.Key.String() },
 			indexes: []index[model.Workload]{
-				workloadAtAddress: {table: WorkloadsAtAddress, ids: func(w *model.Workload) []string { return addressIDs(w.IPs) }},
+				workloadAtAddress: {table: WorkloadsAtAddress, ids: func(w *model.Workload) []string { return addressIDs(w.Network, w.IPs) }},
 				workloadInNamespace: {
 					table: WorkloadsInNamespace, ids: func(w *model.Workload) []string { return []string{w.Key.Namespace} },
 					part: nameOnly[model.Workload],
 				},
 			},
 		}),
-		nodes:      define(schema[model.Node]{table: Nodes, id: func(n *model.Node) string { return n.Name }}),
+		nodes:      define(schema[model.Node]{table: Nodes, id: func(n *model.Node) string { return nodeID(n.Cluster, n.Name) }}),
 		namespaces: define(schema[model.Namespace]{table: Namespaces, id: func(n *model.Namespace) string { return n.Name }}),
 		routeSets: define(schema[model.RouteSet]{
 			table: RouteSets, id: func(r *model.RouteSet) string { return refID(r.Ref) },
@@ -156,7 +157,18 @@ func definitions() []tableState {
 // nameOnly is the part of a row that an index of names shows: nothing.
 func nameOnly[T any](*T) any { return nil }
 
-func refID(r model.Ref) string { return r.Kind + "/" + r.Key.String() }
+func refID(r model.Ref) string { return r.Kind + "/" + r.InCluster().String() }
+
+// nodeID puts a cluster before the name of one of its nodes; it has no namespace to tell them apart by.
+func nodeID(cluster, name string) string { return within(cluster, name) }
+
+// within says that what is named is of another cluster or network than the control plane's own.
+func within(where, id string) string {
+	if where == "" {
+		return id
+	}
+	return where + "/" + id
+}
 
 // serviceID tells apart the hosts of one ServiceEntry, and objects of two kinds that share a name.
 func serviceID(s *model.Service) string { return refID(s.Origin) + "/" + string(s.Host) }
@@ -206,16 +218,16 @@ func addressesOf(s *model.Slice) []string {
 	var out []string
 	for i := range s.Endpoints {
 		for _, a := range s.Endpoints[i].Addresses {
-			out = append(out, addressID(a))
+			out = append(out, within(s.Network, addressID(a)))
 		}
 	}
 	return unique(out)
 }
 
-func addressIDs(addrs []netip.Addr) []string {
+func addressIDs(network string, addrs []netip.Addr) []string {
 	out := make([]string, 0, len(addrs))
 	for _, a := range addrs {
-		out = append(out, addressID(a))
+		out = append(out, within(network, addressID(a)))
 	}
 	return unique(out)
 }

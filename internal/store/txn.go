@@ -59,7 +59,7 @@ func (tx *Txn) SetServices(origin model.Ref, defined ...model.Service) {
 func (tx *Txn) SetSlice(s model.Slice) { to(tx, endpoints).set(&s) }
 
 // DeleteSlice removes a slice, if it is there.
-func (tx *Txn) DeleteSlice(k model.Key) { to(tx, endpoints).remove(k.String()) }
+func (tx *Txn) DeleteSlice(k model.ClusterKey) { to(tx, endpoints).remove(k.String()) }
 
 // SetWorkload adds or replaces a workload.
 func (tx *Txn) SetWorkload(w model.Workload) {
@@ -70,7 +70,7 @@ func (tx *Txn) SetWorkload(w model.Workload) {
 }
 
 // DeleteWorkload removes a workload, if it is there.
-func (tx *Txn) DeleteWorkload(k model.Key) {
+func (tx *Txn) DeleteWorkload(k model.ClusterKey) {
 	if to(tx, workloads).remove(k.String()) {
 		tx.resize(k.Namespace, -1)
 	}
@@ -93,7 +93,7 @@ func (tx *Txn) resize(namespace string, by int) {
 func (tx *Txn) SetNode(n model.Node) { to(tx, nodes).set(&n) }
 
 // DeleteNode removes a node, if it is there.
-func (tx *Txn) DeleteNode(name string) { to(tx, nodes).remove(name) }
+func (tx *Txn) DeleteNode(cluster, name string) { to(tx, nodes).remove(nodeID(cluster, name)) }
 
 // SetNamespace adds or replaces a namespace.
 func (tx *Txn) SetNamespace(n model.Namespace) { to(tx, namespaces).set(&n) }

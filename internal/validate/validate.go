@@ -63,7 +63,7 @@ func inMesh(r *store.Reader, namespace string) bool {
 	if n := r.Namespace(namespace); n != nil && inject.OptsIn(n.Labels) {
 		return true
 	}
-	return slices.ContainsFunc(r.WorkloadsInNamespace(namespace), func(k model.Key) bool {
+	return slices.ContainsFunc(r.WorkloadsInNamespace(namespace), func(k model.ClusterKey) bool {
 		w := r.Workload(k)
 		return w != nil && w.Meshed
 	})

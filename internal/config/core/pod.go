@@ -28,7 +28,7 @@ const (
 func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 	r := newReport("Pod", &in.ObjectMeta)
 	out := &model.Workload{
-		Key:            r.Ref.Key,
+		Key:            r.Ref.InCluster(),
 		IPs:            podIPs(r, &in.Status),
 		Labels:         maps.Clone(in.Labels),
 		Annotations:    meshAnnotations(in.Annotations),

@@ -15,7 +15,7 @@ func TestPod(t *testing.T) {
 	const replicaSet = "ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: users-v1-7d4f, uid: u, controller: true}]"
 	base := func(change func(*model.Workload)) *model.Workload {
 		w := &model.Workload{
-			Key: model.Key{Namespace: "myapp", Name: "users-v1-7d4f-abcde"}, ServiceAccount: "default", OwnerKind: "Pod",
+			Key: model.ClusterKey{Key: model.Key{Namespace: "myapp", Name: "users-v1-7d4f-abcde"}}, ServiceAccount: "default", OwnerKind: "Pod",
 			OwnerName: "users-v1-7d4f-abcde", CanonicalName: "users-v1-7d4f-abcde", CanonicalRevision: "latest",
 		}
 		change(w)
@@ -150,15 +150,15 @@ endpoints:
 - {addresses: [10.0.0.3], conditions: {ready: false, serving: true, terminating: true}, targetRef: {kind: Pod, name: c, namespace: other}}
 - {addresses: [10.0.0.4, 10.0.0.5], targetRef: {kind: Node, name: n}}`,
 			&model.Slice{
-				Key: key, Service: service,
+				Key: model.ClusterKey{Key: key}, Service: service,
 				Ports: []model.SlicePort{{Name: "http", Port: 8080, Protocol: model.HTTP}, {Port: 3306, Protocol: model.TCP}, {Name: "udp", Port: 53, Protocol: model.UDP}},
 				Endpoints: []model.SliceEndpoint{
 					{
-						Addresses: []netip.Addr{addr("10.0.0.1")}, Ready: true, Serving: true, Pod: model.Key{Namespace: "myapp", Name: "a"},
+						Addresses: []netip.Addr{addr("10.0.0.1")}, Ready: true, Serving: true, Pod: model.ClusterKey{Key: model.Key{Namespace: "myapp", Name: "a"}},
 						Hostname: "a-0", Node: "n1", Zone: "z1",
 					},
 					{Addresses: []netip.Addr{addr("10.0.0.2")}},
-					{Addresses: []netip.Addr{addr("10.0.0.3")}, Serving: true, Terminating: true, Pod: model.Key{Namespace: "other", Name: "c"}},
+					{Addresses: []netip.Addr{addr("10.0.0.3")}, Serving: true, Terminating: true, Pod: model.ClusterKey{Key: model.Key{Namespace: "other", Name: "c"}}},
 					{Addresses: []netip.Addr{addr("10.0.0.4"), addr("10.0.0.5")}, Ready: true, Serving: true},
 				},
 			}, "",
@@ -166,7 +166,7 @@ endpoints:
 		{
 			"mistakes_leave_the_rest", meta + "addressType: IPv6\nports: [{port: 0}, {}, {port: 7, protocol: SCTP}, {name: a, port: 1}]\nendpoints: [{addresses: [nope]}, {addresses: ['fd00::1', '']}]",
 			&model.Slice{
-				Key: key, Service: service, Ports: []model.SlicePort{{Name: "a", Port: 1}},
+				Key: model.ClusterKey{Key: key}, Service: service, Ports: []model.SlicePort{{Name: "a", Port: 1}},
 				Endpoints: []model.SliceEndpoint{{Addresses: []netip.Addr{addr("fd00::1")}, Ready: true, Serving: true}},
 			},
 			"warning: EndpointSlice myapp/users-x: ports[0].port: `0` is no port: it is left out (1 to 65535)\n" +

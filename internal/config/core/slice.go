@@ -24,7 +24,7 @@ func EndpointSlice(in *discoveryv1.EndpointSlice) (*model.Slice, []model.Problem
 		r.Warn("addressType", "FQDN endpoints are not supported: the slice has no effect", "use a ServiceEntry with `resolution: DNS`")
 		return nil, r.Problems
 	}
-	out := &model.Slice{Key: r.Ref.Key, Service: model.Key{Namespace: r.Ref.Namespace, Name: service}}
+	out := &model.Slice{Key: r.Ref.InCluster(), Service: model.Key{Namespace: r.Ref.Namespace, Name: service}}
 	for i := range in.Ports {
 		if port, ok := slicePort(r, i, &in.Ports[i]); ok {
 			out.Ports = append(out.Ports, port)
@@ -71,7 +71,7 @@ func sliceEndpoint(r *model.Report, i int, e *discoveryv1.Endpoint) model.SliceE
 		out.Addresses = append(out.Addresses, addr.Unmap())
 	}
 	if target := e.TargetRef; target != nil && target.Kind == "Pod" {
-		out.Pod = model.Key{Namespace: cmp.Or(target.Namespace, r.Ref.Namespace), Name: target.Name}
+		out.Pod.Key = model.Key{Namespace: cmp.Or(target.Namespace, r.Ref.Namespace), Name: target.Name}
 	}
 	return out
 }
