@@ -17,23 +17,6 @@ const (
 	Opaque
 )
 
-// String names the verdict.
-func (v Verdict) String() string {
-	switch v {
-	case NeedMore:
-		return "need more"
-	case HTTP1:
-		return "HTTP/1"
-	case HTTP2:
-		return "HTTP/2"
-	case TLS:
-		return "TLS"
-	case Opaque:
-		return "opaque"
-	}
-	return "unset"
-}
-
 const (
 	http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 	// SniffLimit is how many bytes are looked at. Text that fills them with what a request line may begin with is HTTP/1:

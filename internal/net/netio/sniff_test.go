@@ -295,3 +295,20 @@ func TestSniffAndParseDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations, want 0", n)
 	}
 }
+
+// String names the verdict.
+func (v Verdict) String() string {
+	switch v {
+	case NeedMore:
+		return "need more"
+	case HTTP1:
+		return "HTTP/1"
+	case HTTP2:
+		return "HTTP/2"
+	case TLS:
+		return "TLS"
+	case Opaque:
+		return "opaque"
+	}
+	return "unset"
+}
