@@ -185,16 +185,24 @@ func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 func (p *ControlPlane) gauges() []gauge {
 	var memory runtime.MemStats
 	runtime.ReadMemStats(&memory)
-	connected, stale := 0, 0
+	var connected, stale, unknown, outdated int
 	for _, s := range p.server.Status() {
 		connected++
 		if !s.Synced {
 			stale++
 		}
+		if !p.engine.knows(s.Client) {
+			unknown++
+		}
+		if len(s.Partial) > 0 {
+			outdated++
+		}
 	}
 	return append(p.engine.objectGauges(),
 		gauge{"pilot_xds", "Connected proxies.", float64(connected)},
 		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
+		gauge{"fairlead_xds_unknown_proxies", "Connected proxies whose own pod is not known.", float64(unknown)},
+		gauge{"fairlead_xds_outdated_proxies", "Connected proxies that leave out a part of a resource which they are too old to know.", float64(outdated)},
 		gauge{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
 		gauge{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
 		gauge{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},

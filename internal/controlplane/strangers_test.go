@@ -20,6 +20,9 @@ func TestProxyOfAnUnknownPod(t *testing.T) {
 	run(t, c)
 	await(t, c, "mesh", "ip/10.0.0.3")
 	eventually(t, "the state says so", func() bool { return strings.Contains(w.get(t, "/debug/syncz"), `"UNKNOWN"`) })
+	if got := w.get(t, "/metrics"); !strings.Contains(got, "\nfairlead_xds_unknown_proxies 1\n") {
+		t.Errorf("metrics do not show it:\n%s", got)
+	}
 	if got := w.get(t, "/debug/problemz"); !strings.Contains(got, "Proxy myapp/orders-1: the control plane does not know the pod") {
 		t.Errorf("problems = %s", got)
 	}
