@@ -16,7 +16,7 @@ import (
 // references to hosts, ports and subsets that are not there, subsets without pods, objects that claim the same host
 // (on each of them). The result is ordered by object, then field.
 func Check(r *store.Reader, g Global) []model.Problem {
-	c := checker{view: view{r: r, g: g}}
+	c := checker{view: view{snapshot: snapshot{r, g}}}
 	sets := r.RouteSets()
 	for _, rs := range sets {
 		c.parents(rs)
@@ -208,7 +208,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 	if len(p.Subsets) == 0 {
 		return
 	}
-	labels, complete := v.endpointLabels(found[0])
+	labels, complete := endpointLabels(c.r, found[0])
 	if !complete || len(labels) == 0 { // scaled to nothing, or manifests without pods: that is no mistake
 		return
 	}
@@ -245,14 +245,14 @@ func (c *checker) hasCallers(namespace string) bool {
 }
 
 // endpointLabels lists the labels of a service's endpoints. complete is false where the proxy finds some of them.
-func (v view) endpointLabels(s *model.Service) (labels []map[string]string, complete bool) {
+func endpointLabels(r *store.Reader, s *model.Service) (labels []map[string]string, complete bool) {
 	switch {
 	case len(dnsEndpoints(s, &model.ServicePort{})) > 0 || s.Resolution == model.ResolveNone:
 		return nil, false
 	case isKubernetes(s):
-		for _, k := range v.r.SlicesOfService(s.Key) {
-			if slice := v.r.Slice(k); slice != nil {
-				labels = append(labels, v.podLabels(slice)...)
+		for _, k := range r.SlicesOfService(s.Key) {
+			if slice := r.Slice(k); slice != nil {
+				labels = append(labels, podLabels(r, slice)...)
 			}
 		}
 		return labels, true
@@ -261,8 +261,8 @@ func (v view) endpointLabels(s *model.Service) (labels []map[string]string, comp
 		labels = append(labels, s.Endpoints[i].Labels)
 	}
 	if len(s.Selector) > 0 {
-		for _, k := range v.r.WorkloadsInNamespace(s.Key.Namespace) {
-			if w := v.r.Workload(k); w != nil && selects(s.Selector, w.Labels) {
+		for _, k := range r.WorkloadsInNamespace(s.Key.Namespace) {
+			if w := r.Workload(k); w != nil && selects(s.Selector, w.Labels) {
 				labels = append(labels, w.Labels)
 			}
 		}
@@ -270,10 +270,10 @@ func (v view) endpointLabels(s *model.Service) (labels []map[string]string, comp
 	return labels, true
 }
 
-func (v view) podLabels(s *model.Slice) []map[string]string {
+func podLabels(r *store.Reader, s *model.Slice) []map[string]string {
 	out := make([]map[string]string, 0, len(s.Endpoints))
 	for i := range s.Endpoints {
-		if w := v.r.Workload(s.Endpoints[i].Pod); w != nil {
+		if w := r.Workload(s.Endpoints[i].Pod); w != nil {
 			out = append(out, w.Labels)
 		}
 	}

@@ -32,7 +32,7 @@ const DefaultRootNamespace = "fairlead-system"
 // "dns/<name>", "ip/<ip>") as c sees it. A canonical name is its own alias. ok is false where the name is not
 // ours: the proxy passes the call or the question through.
 func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string, ok bool) {
-	canonical, ok = view{r: r, g: g, ns: c.Namespace}.resolve(name)
+	canonical, ok = view{snapshot: snapshot{r, g}, ns: c.Namespace}.resolve(name)
 	if !ok {
 		return "", false
 	}
@@ -43,7 +43,7 @@ func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string
 // it was asked for by, so other spellings of a name give nil. The trust bundle is not compiled: package identity
 // has it.
 func Compile(r *store.Reader, g Global, canonical string) plan.Resource { //nolint:ireturn // the name says which of the plan's types it is
-	out := view{r: r, g: g}.compile(canonical)
+	out := view{snapshot: snapshot{r, g}}.compile(canonical)
 	if out == nil || out.ResourceName() != canonical {
 		return nil
 	}
@@ -73,7 +73,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
-			NamedPorts: v.namedPorts(), Limits: v.g.Limits,
+			NamedPorts: namedPorts(v.r), Limits: v.g.Limits,
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameUnknown:
 	}

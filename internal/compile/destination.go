@@ -1,7 +1,6 @@
 package compile
 
 import (
-	"net/netip"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -77,23 +76,6 @@ func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.Se
 			Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
 		})
 	}
-}
-
-// addresses lists the addresses by which s is called, the automatic one where it has no other.
-func (v view) addresses(s *model.Service) []netip.Addr {
-	var out []netip.Addr
-	for _, vip := range s.VIPs {
-		if vip.IsSingleIP() {
-			out = append(out, vip.Addr().Unmap())
-		}
-	}
-	if len(s.VIPs) > 0 || isKubernetes(s) {
-		return out
-	}
-	if auto, ok := v.r.AutoAddress(s.Key.Namespace, s.Host); ok {
-		out = append(out, auto)
-	}
-	return out
 }
 
 // inputs lists the objects that decide what t is to the viewing namespace. Two namespaces with equal inputs share

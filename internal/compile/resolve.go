@@ -137,9 +137,9 @@ func (v view) mostSpecific(h model.Hostname, s *model.Service) model.Hostname {
 }
 
 // namedPorts lists the ports of the hosts that can be told by their names alone.
-func (v view) namedPorts() []uint16 {
+func namedPorts(r *store.Reader) []uint16 {
 	var out []uint16
-	for _, s := range v.r.ServicesByNameAlone() {
+	for _, s := range r.ServicesByNameAlone() {
 		for i := range s.Ports {
 			if s.Ports[i].Protocol != model.UDP {
 				out = append(out, s.Ports[i].Port)
@@ -238,14 +238,4 @@ func preferForPod(a, b *model.Service) int {
 		return 1
 	}
 	return olderService(a, b)
-}
-
-// kubernetesService gives the Service object of that name, or nil.
-func (v view) kubernetesService(k model.Key) *model.Service {
-	for _, s := range v.r.ServicesByKey(k) {
-		if isKubernetes(s) {
-			return s
-		}
-	}
-	return nil
 }

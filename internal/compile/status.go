@@ -30,7 +30,7 @@ func RouteStatus(r *store.Reader, g Global, rs *model.RouteSet) []model.ParentSt
 	if len(rs.Parents) == 0 {
 		return nil
 	}
-	v := view{r: r, g: g}
+	v := view{snapshot: snapshot{r, g}}
 	resolved, partial := v.resolvedRefs(rs), partial(rs)
 	out := make([]model.ParentStatus, 0, len(rs.Parents))
 	for _, p := range rs.Parents {

@@ -7,14 +7,13 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/store"
 )
 
 // view is the model as the callers of one namespace see it. The empty namespace stands for every namespace that has
 // no configuration of its own: it sees what is exported to all.
 type view struct {
-	r  *store.Reader
-	g  Global
+	snapshot
+
 	ns string
 	// net is the network in whose terms addresses are meant, empty for the control plane's own.
 	net string
@@ -33,8 +32,6 @@ func (v view) in(network string) view {
 	v.net = network
 	return v
 }
-
-func (v view) rootNamespace() string { return cmp.Or(v.g.RootNamespace, DefaultRootNamespace) }
 
 // visible reports whether an object of namespace owner that is exported so can be seen (Istio's exportTo: "." is
 // the owner's namespace, "*" everybody, "~" nobody, nothing said is everybody).
@@ -72,22 +69,6 @@ func levels(h model.Hostname) []model.Hostname {
 	}
 	if h != "*" {
 		out = append(out, "*")
-	}
-	return out
-}
-
-// spellings lists the ways in which an object may name h: a Service's full name also goes as "svc.ns" and
-// "svc.ns.svc" (see model.HostCandidates), except where somebody declared a host that is really called so.
-func (v view) spellings(h model.Hostname) []model.Hostname {
-	out := []model.Hostname{h}
-	short, ok := strings.CutSuffix(string(h), ".svc."+v.g.ClusterDomain)
-	if !ok || h.Wildcard() || strings.Count(short, ".") != 1 {
-		return out
-	}
-	for _, alias := range []model.Hostname{model.Hostname(short), model.Hostname(short + ".svc")} {
-		if len(v.r.ServicesByHost(alias)) == 0 {
-			out = append(out, alias)
-		}
 	}
 	return out
 }
