@@ -64,7 +64,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 	case plan.NameShard:
 		return resource(v.shard(n))
 	case plan.NameWorkload:
-		return resource(v.workload(n))
+		return resource(workloads{v}.workload(n))
 	case plan.NameInbound:
 		return resource(v.inbound(n))
 	case plan.NameDNS:

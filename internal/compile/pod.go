@@ -69,41 +69,15 @@ func (v view) podShard(n plan.Name) *plan.EndpointShard {
 	if !v.isEndpoint(at) {
 		return nil
 	}
-	w := v.workloadAt(at.Addr())
-	g := group{view: v}
+	w := workloads{v}.workloadAt(at.Addr())
+	g := group{workloads: workloads{v}}
 	if s, p := v.serviceAt(at); s != nil {
 		g = v.group(s, p)
 		if w == nil {
-			w = v.sharedWorkload(at)
+			w = workloads{v}.sharedWorkload(at)
 		}
 	}
 	return &plan.EndpointShard{
 		Name: n.String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
 	}
-}
-
-// sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
-func (v view) sharedWorkload(at netip.AddrPort) *model.Workload {
-	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
-		slice := v.r.Slice(k)
-		if slice == nil {
-			continue
-		}
-		for i := range slice.Endpoints {
-			e := &slice.Endpoints[i]
-			if e.Pod.Name != "" && len(e.Addresses) > 0 && e.Addresses[0].Unmap() == at.Addr() && listens(slice, at.Port()) {
-				return v.r.Workload(e.Pod)
-			}
-		}
-	}
-	return nil
-}
-
-func listens(s *model.Slice, port uint16) bool {
-	for _, p := range s.Ports {
-		if p.Port == port {
-			return true
-		}
-	}
-	return false
 }

@@ -17,7 +17,7 @@ func (v view) resolve(name string) (string, bool) {
 	}
 	switch n.Kind {
 	case plan.NameWorkload:
-		return n.String(), v.in(n.Network).workloadAt(n.IP) != nil
+		return n.String(), workloads{v.in(n.Network)}.workloadAt(n.IP) != nil
 	case plan.NameAddress:
 		at, _ := n.At.AddrPort()
 		return v.resolveAddrPort(at)
@@ -190,7 +190,7 @@ func (v view) podInputs(s *model.Service) []model.Ref {
 
 // isEndpoint reports whether the address is a pod's, or an endpoint of some service on that port.
 func (v view) isEndpoint(at netip.AddrPort) bool {
-	if v.workloadAt(at.Addr()) != nil {
+	if (workloads{v}).workloadAt(at.Addr()) != nil {
 		return true
 	}
 	s, _ := v.serviceAt(at)

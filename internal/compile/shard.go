@@ -35,7 +35,7 @@ func (v view) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 		return g.static(part(s.Endpoints, n.Part)), hasAddresses(s) && inParts(len(s.Endpoints), n.Part)
 	}
 	keys := v.r.WorkloadsInNamespace(n.Namespace)
-	return g.workloads(part(keys, n.Part)), len(s.Selector) > 0 && n.Part <= v.r.WorkloadHundreds(n.Namespace)
+	return g.selected(part(keys, n.Part)), len(s.Selector) > 0 && n.Part <= v.r.WorkloadHundreds(n.Namespace)
 }
 
 // entryService gives the ServiceEntry of a namespace that defines exactly the host, and the port.
@@ -80,7 +80,8 @@ func part[T any](list []T, number int) []T {
 
 // group builds the endpoints of one port of one service.
 type group struct {
-	view
+	workloads
+
 	service *model.Service
 	port    *model.ServicePort
 	policy  effectivePolicy
@@ -88,7 +89,7 @@ type group struct {
 }
 
 func (v view) group(s *model.Service, p *model.ServicePort) group {
-	return group{view: v, service: s, port: p, policy: v.policy(s), peers: v.peerLevels(s.Key.Namespace)}
+	return group{workloads: workloads{v}, service: s, port: p, policy: v.policy(s), peers: v.peerLevels(s.Key.Namespace)}
 }
 
 // slice gives the endpoints of a part of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
@@ -105,7 +106,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		if e.Pod.Name != "" {
 			w = g.r.Workload(e.Pod)
 		} else {
-			w = g.in(s.Network).workloadAt(addr)
+			w = workloads{g.in(s.Network)}.workloadAt(addr)
 		}
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
 		ep.Health = healthOf(e, w, g.service)
@@ -158,8 +159,8 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 	return out
 }
 
-// workloads gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.
-func (g group) workloads(keys []model.ClusterKey) []plan.Endpoint {
+// selected gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.
+func (g group) selected(keys []model.ClusterKey) []plan.Endpoint {
 	out := make([]plan.Endpoint, 0, len(keys))
 	for _, k := range keys {
 		w := g.r.Workload(k)

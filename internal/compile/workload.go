@@ -9,9 +9,12 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
+// workloads are what runs at addresses, and what calls to them are labelled by.
+type workloads struct{ view }
+
 // workload compiles a plan.NameWorkload.
-func (v view) workload(n plan.Name) *plan.Workload {
-	w := v.in(n.Network).workloadAt(n.IP)
+func (v workloads) workload(n plan.Name) *plan.Workload {
+	w := workloads{v.in(n.Network)}.workloadAt(n.IP)
 	if w == nil {
 		return nil
 	}
@@ -26,7 +29,7 @@ func (v view) workload(n plan.Name) *plan.Workload {
 // workloadAt gives the workload that owns an address, or nil. Pods on their node's network share its address with
 // each other and with the node itself, so none of them owns it. A pod that is going may have lost its address to a
 // new one, which comes first.
-func (v view) workloadAt(addr netip.Addr) *model.Workload {
+func (v workloads) workloadAt(addr netip.Addr) *model.Workload {
 	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(v.net, addr), func(w *model.Workload) bool { return w.HostNetwork })
 	if len(owners) == 0 {
 		return nil
@@ -46,14 +49,14 @@ func terminatingRank(w *model.Workload) int {
 func meshed(w *model.Workload) bool { return w.Meshed && !w.HostNetwork }
 
 // identity is the SPIFFE ID that a peer must prove, empty for a workload without a sidecar.
-func (v view) identity(w *model.Workload) string {
+func (v workloads) identity(w *model.Workload) string {
 	if !meshed(w) {
 		return ""
 	}
 	return v.spiffeID(w.Key.Namespace, w.ServiceAccount)
 }
 
-func (v view) spiffeID(namespace, account string) string {
+func (v workloads) spiffeID(namespace, account string) string {
 	return "spiffe://" + v.g.TrustDomain + "/ns/" + namespace + "/sa/" + serviceAccount(account)
 }
 
@@ -61,7 +64,7 @@ func (v view) spiffeID(namespace, account string) string {
 func serviceAccount(name string) string { return cmp.Or(name, "default") }
 
 // localityOf is the node's locality; where the node is not known the zone that the slice gives.
-func (v view) localityOf(cluster, node, zone string) model.Locality {
+func (v workloads) localityOf(cluster, node, zone string) model.Locality {
 	if node != "" {
 		if n := v.r.Node(cluster, node); n != nil && n.Locality != (model.Locality{}) {
 			return n.Locality
@@ -71,7 +74,7 @@ func (v view) localityOf(cluster, node, zone string) model.Locality {
 }
 
 // info collects the labels that metrics carry.
-func (v view) info(w *model.Workload) plan.WorkloadInfo {
+func (v workloads) info(w *model.Workload) plan.WorkloadInfo {
 	l := w.Labels
 	name := cmp.Or(l["service.istio.io/workload-name"], w.OwnerName, w.Key.Name)
 	return plan.WorkloadInfo{
@@ -81,4 +84,30 @@ func (v view) info(w *model.Workload) plan.WorkloadInfo {
 		CanonicalName: cmp.Or(w.CanonicalName, name), CanonicalRevision: cmp.Or(w.CanonicalRevision, "latest"),
 		Cluster: cmp.Or(w.Key.Cluster, v.g.ClusterID), Node: w.Node,
 	}
+}
+
+// sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
+func (v workloads) sharedWorkload(at netip.AddrPort) *model.Workload {
+	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
+		slice := v.r.Slice(k)
+		if slice == nil {
+			continue
+		}
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if e.Pod.Name != "" && len(e.Addresses) > 0 && e.Addresses[0].Unmap() == at.Addr() && listens(slice, at.Port()) {
+				return v.r.Workload(e.Pod)
+			}
+		}
+	}
+	return nil
+}
+
+func listens(s *model.Slice, port uint16) bool {
+	for _, p := range s.Ports {
+		if p.Port == port {
+			return true
+		}
+	}
+	return false
 }
