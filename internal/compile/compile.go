@@ -66,7 +66,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 	case plan.NameWorkload:
 		return resource(workloads{v}.workload(n))
 	case plan.NameInbound:
-		return resource(v.inbound(n))
+		return resource(inboundPolicies{v.snapshot}.inbound(n))
 	case plan.NameDNS:
 		return resource(v.dnsName(n.Host))
 	case plan.NameMesh:

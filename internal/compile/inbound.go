@@ -12,30 +12,33 @@ func inboundName(pod model.ClusterKey) plan.Name {
 	return plan.Name{Kind: plan.NameInbound, Cluster: pod.Cluster, Namespace: pod.Namespace, Pod: pod.Name}
 }
 
+// inboundPolicies are what pods do with the connections that come to them. Who looks makes no difference.
+type inboundPolicies struct{ snapshot }
+
 // inbound compiles a plan.NameInbound. Ports come from the slices that hold the pod, ready or not, so that the policy is
 // there before the first call is, and from the policies that name a port.
-func (v view) inbound(n plan.Name) *plan.InboundPolicy {
+func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 	key := model.ClusterKey{Cluster: n.Cluster, Key: model.Key{Namespace: n.Namespace, Name: n.Pod}}
-	w := v.r.Workload(key)
+	w := m.r.Workload(key)
 	if w == nil {
 		return nil
 	}
-	levels := v.peerLevels(key.Namespace)
+	levels := peerPolicies{m.snapshot}.peerLevels(key.Namespace)
 	peers := levels.of(w)
 	return &plan.InboundPolicy{
-		Name: n.String(), Ports: v.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
+		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
 	}
 }
 
 // inboundPorts lists the ports that Services point at. Where several Services share a port, the one with cluster IPs
 // labels it before a headless one, the older before the younger; a protocol that any of them declares is used where
 // the first leaves it open.
-func (v view) inboundPorts(pod model.ClusterKey, peers peerPolicy) []plan.InboundPort {
+func (m inboundPolicies) inboundPorts(pod model.ClusterKey, peers peerPolicy) []plan.InboundPort {
 	byPort := make(map[uint16]plan.InboundPort)
 	for number := range peers.perPort {
 		byPort[number] = plan.InboundPort{Port: number}
 	}
-	for _, sp := range v.servicesOfPod(pod) {
+	for _, sp := range m.servicesOfPod(pod) {
 		in := byPort[sp.number]
 		if in.Host == "" {
 			in = plan.InboundPort{Port: sp.number, Service: sp.service.Key, Host: sp.service.Host}
@@ -62,14 +65,14 @@ type podPort struct {
 	port    *model.ServicePort
 }
 
-func (v view) servicesOfPod(pod model.ClusterKey) []podPort {
+func (m inboundPolicies) servicesOfPod(pod model.ClusterKey) []podPort {
 	var out []podPort
-	for _, k := range v.r.SlicesOfPod(pod) {
-		shape, ok := v.r.SliceShape(k)
+	for _, k := range m.r.SlicesOfPod(pod) {
+		shape, ok := m.r.SliceShape(k)
 		if !ok {
 			continue
 		}
-		s := v.kubernetesService(shape.Service)
+		s := m.kubernetesService(shape.Service)
 		if s == nil {
 			continue
 		}

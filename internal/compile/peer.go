@@ -40,12 +40,15 @@ type peerLevels struct {
 	withSelectors []*model.PeerAuthentication
 }
 
-func (v view) peerLevels(namespace string) peerLevels {
-	l := peerLevels{namespace: namespace, mesh: v.meshPeerPolicy()}
-	if v.isRoot(namespace) {
+// peerPolicies are the PeerAuthentications of the mesh. Who looks makes no difference.
+type peerPolicies struct{ snapshot }
+
+func (m peerPolicies) peerLevels(namespace string) peerLevels {
+	l := peerLevels{namespace: namespace, mesh: m.meshPeerPolicy()}
+	if m.isRoot(namespace) {
 		return l
 	}
-	for _, p := range v.peerPoliciesIn(namespace) {
+	for _, p := range m.peerPoliciesIn(namespace) {
 		switch {
 		case !isForAll(p):
 			l.withSelectors = append(l.withSelectors, p)
@@ -84,9 +87,9 @@ func narrowed(wider mtls, p *model.PeerAuthentication) mtls {
 }
 
 // meshPeerPolicy gives the policy of the whole mesh, or nil.
-func (v view) meshPeerPolicy() *model.PeerAuthentication {
-	for _, root := range v.rootNamespaces() {
-		if p := firstPeerPolicy(v.peerPoliciesIn(root), isForAll); p != nil {
+func (m peerPolicies) meshPeerPolicy() *model.PeerAuthentication {
+	for _, root := range m.rootNamespaces() {
+		if p := firstPeerPolicy(m.peerPoliciesIn(root), isForAll); p != nil {
 			return p
 		}
 	}
@@ -94,13 +97,17 @@ func (v view) meshPeerPolicy() *model.PeerAuthentication {
 }
 
 // rootNamespaces lists where policies for the whole mesh may be; the first that has one decides.
-func (v view) rootNamespaces() []string { return []string{v.rootNamespace(), istioRootNamespace} }
+func (m peerPolicies) rootNamespaces() []string {
+	return []string{m.rootNamespace(), istioRootNamespace}
+}
 
-func (v view) isRoot(namespace string) bool { return slices.Contains(v.rootNamespaces(), namespace) }
+func (m peerPolicies) isRoot(namespace string) bool {
+	return slices.Contains(m.rootNamespaces(), namespace)
+}
 
 // peerPoliciesIn lists the policies of a namespace, oldest first.
-func (v view) peerPoliciesIn(namespace string) []*model.PeerAuthentication {
-	out := v.r.PeerAuthenticationsInNamespace(namespace)
+func (m peerPolicies) peerPoliciesIn(namespace string) []*model.PeerAuthentication {
+	out := m.r.PeerAuthenticationsInNamespace(namespace)
 	slices.SortFunc(out, olderPeerPolicy)
 	return out
 }
@@ -131,7 +138,7 @@ func (c *checker) peerPolicies(all []*model.PeerAuthentication) {
 			c.warn(p.Ref, "spec", fmt.Sprintf("no effect: %s is for the same workloads, and older", forAll[namespace].Ref), "remove one of them")
 		case isForAll(p):
 			forAll[namespace] = p
-		case c.isRoot(namespace):
+		case peerPolicies{c.snapshot}.isRoot(namespace):
 			c.warn(p.Ref, "spec.selector", "no effect: policies of the root namespace are for the whole mesh, without a selector",
 				"put it into the namespace of the workload, or remove the selector")
 		default:

@@ -89,7 +89,10 @@ type group struct {
 }
 
 func (v view) group(s *model.Service, p *model.ServicePort) group {
-	return group{workloads: workloads{v}, service: s, port: p, policy: v.policy(s), peers: v.peerLevels(s.Key.Namespace)}
+	return group{
+		workloads: workloads{v}, service: s, port: p, policy: v.policy(s),
+		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace),
+	}
 }
 
 // slice gives the endpoints of a part of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
@@ -206,7 +209,7 @@ func (g group) takesMesh(w *model.Workload, port uint16) bool {
 	}
 	levels := g.peers
 	if levels.namespace != w.Key.Namespace {
-		levels = g.peerLevels(w.Key.Namespace)
+		levels = peerPolicies{g.snapshot}.peerLevels(w.Key.Namespace)
 	}
 	policy := levels.of(w)
 	return policy.port(port).mode != model.MTLSDisable
