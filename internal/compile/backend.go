@@ -86,7 +86,7 @@ func (b *backends) put(k backendKey, v plan.Backend) uint16 {
 
 // build fills a backend in from the service and its DestinationRules.
 func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.Backend {
-	e := v.policy(s)
+	e := destinationRules{v}.policy(s)
 	out := plan.Backend{
 		Name: clusterName(p.Port, subset, s.Host), Host: s.Host, Port: p.Port, Subset: subset, Service: s.Key,
 		Rule: e.ruleName(), Resolution: s.Resolution,
@@ -172,7 +172,7 @@ func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) 
 // shardVariant is the namespace in the names of a service's shards: the viewing one where its DestinationRules put
 // endpoints into other subsets than everybody else's do, else none.
 func (v view) shardVariant(s *model.Service, mine effectivePolicy) string {
-	if v.ns == "" || sameSubsets(mine, v.as("").policy(s)) {
+	if v.ns == "" || sameSubsets(mine, destinationRules{v.as("")}.policy(s)) {
 		return ""
 	}
 	return v.ns
@@ -286,7 +286,7 @@ func (v view) lookUp(rs *model.RouteSet, w *model.WeightedBackend, called uint16
 	if w.Subset == "" {
 		return ref
 	}
-	e := v.policy(ref.service)
+	e := destinationRules{v}.policy(ref.service)
 	if e.subset(w.Subset) == nil {
 		ref.missing = missingSubset(rs, w, ref.service, e)
 	}

@@ -89,7 +89,7 @@ func (v view) inputs(t plan.HostPort, s *model.Service) []model.Ref {
 			return
 		}
 		known[s] = true
-		for _, p := range v.policies(s) {
+		for _, p := range (destinationRules{v}).policies(s) {
 			out = append(out, p.Ref)
 		}
 	}

@@ -51,7 +51,7 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 		Resolution: model.ResolveSlices, LB: model.LeastRequest, Shards: shards,
 	}
 	if s.Headless {
-		e := v.policy(s)
+		e := destinationRules{v}.policy(s)
 		out.Rule = e.ruleName()
 		applyTraffic(&out, e.traffic(p.Port, ""))
 	}

@@ -17,13 +17,18 @@ type effectivePolicy struct {
 	subsets []model.Subset
 }
 
+// destinationRules are the DestinationRules that the viewing namespace goes by.
+type destinationRules struct{ view }
+
 // policy looks for DestinationRules where Istio looks: in the caller's namespace, then in the service's, then in
 // the root namespace. The first of these that has a visible rule for the host decides; inside it an exact host goes
 // before a wildcard. Several rules for one host are merged: the oldest traffic policy, all subsets, of two subsets
 // with one name the older.
-func (v view) policy(s *model.Service) effectivePolicy { return mergePolicies(v.policies(s)) }
+func (v destinationRules) policy(s *model.Service) effectivePolicy {
+	return mergePolicies(v.policies(s))
+}
 
-func (v view) policies(s *model.Service) []*model.DestinationPolicy {
+func (v destinationRules) policies(s *model.Service) []*model.DestinationPolicy {
 	byLevel := make([][]*model.DestinationPolicy, 0, 8)
 	for _, level := range levels(s.Host) {
 		var found []*model.DestinationPolicy
@@ -43,7 +48,7 @@ func (v view) policies(s *model.Service) []*model.DestinationPolicy {
 }
 
 // policiesOf keeps the visible rules of one namespace, oldest first.
-func (v view) policiesOf(namespace string, all []*model.DestinationPolicy) []*model.DestinationPolicy {
+func (v destinationRules) policiesOf(namespace string, all []*model.DestinationPolicy) []*model.DestinationPolicy {
 	var out []*model.DestinationPolicy
 	for _, p := range all {
 		if namespace != "" && p.Ref.Namespace == namespace && v.visible(p.ExportTo, p.Ref.Namespace) {

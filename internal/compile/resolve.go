@@ -181,7 +181,7 @@ func (v view) podInputs(s *model.Service) []model.Ref {
 	}
 	out := []model.Ref{s.Origin}
 	if s.Headless {
-		for _, p := range v.policies(s) {
+		for _, p := range (destinationRules{v}).policies(s) {
 			out = append(out, p.Ref)
 		}
 	}

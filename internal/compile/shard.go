@@ -90,7 +90,7 @@ type group struct {
 
 func (v view) group(s *model.Service, p *model.ServicePort) group {
 	return group{
-		workloads: workloads{v}, service: s, port: p, policy: v.policy(s),
+		workloads: workloads{v}, service: s, port: p, policy: destinationRules{v}.policy(s),
 		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace),
 	}
 }
