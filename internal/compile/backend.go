@@ -14,7 +14,8 @@ import (
 
 // backends collects what the routes of one destination refer to, each group of endpoints once.
 type backends struct {
-	view
+	routing
+
 	called uint16
 	list   []plan.Backend
 	known  map[backendKey]uint16
@@ -28,7 +29,7 @@ type backendKey struct {
 }
 
 func newBackends(v view, called uint16) *backends {
-	return &backends{view: v, called: called, known: make(map[backendKey]uint16)}
+	return &backends{routing: routing{v}, called: called, known: make(map[backendKey]uint16)}
 }
 
 // weighted resolves the backends of one rule; those of weight 0 get no calls and are left out.

@@ -166,7 +166,7 @@ func (v view) unresolved(rs *model.RouteSet, w *model.WeightedBackend) *missing 
 		}
 	}
 	for _, port := range ports {
-		if ref := v.lookUp(rs, w, port); ref.missing != nil && !v.excluded(rs, w, port) {
+		if ref := v.lookUp(rs, w, port); ref.missing != nil && !(routing{v}).excluded(rs, w, port) {
 			return ref.missing
 		}
 	}
@@ -180,7 +180,7 @@ func (v view) calledPorts(rs *model.RouteSet) []uint16 {
 		_, found := v.resolveHost(h, rs.Ref.Namespace)
 		for _, s := range found {
 			for i := range s.Ports {
-				if p := &s.Ports[i]; p.Protocol != model.UDP && v.applies(rs, plan.HostPort{Host: s.Host, Port: p.Port}) {
+				if p := &s.Ports[i]; p.Protocol != model.UDP && (routing{v}).applies(rs, plan.HostPort{Host: s.Host, Port: p.Port}) {
 					out = append(out, p.Port)
 				}
 			}

@@ -98,7 +98,7 @@ func shareCallers(a, b *model.RouteSet, h model.Hostname) bool {
 // sharedPorts lists the ports of the Service to which both routes are attached.
 func (c *checker) sharedPorts(h model.Hostname, a, b *model.RouteSet) []string {
 	var out []string
-	ofA, ofB := c.as(a.Ref.Namespace), c.as(b.Ref.Namespace)
+	ofA, ofB := routing{c.as(a.Ref.Namespace)}, routing{c.as(b.Ref.Namespace)}
 	for _, s := range ofA.services(h) {
 		for i := range s.Ports {
 			if t := (plan.HostPort{Host: h, Port: s.Ports[i].Port}); s.Ports[i].Protocol != model.UDP && ofA.applies(a, t) && ofB.applies(b, t) {

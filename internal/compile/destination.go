@@ -16,7 +16,7 @@ func destinationName(namespace string, t plan.HostPort, client string) plan.Name
 func (v view) destination(n plan.Name) *plan.Destination {
 	v = v.as(n.Client)
 	s, p := v.findIn(n.Namespace, n.At)
-	applied := v.routes(n.At)
+	applied := routing{v}.routes(n.At)
 	if p == nil && !v.virtualHost(n.Namespace, n.At, applied) {
 		return nil
 	}
@@ -96,7 +96,7 @@ func (v view) inputs(t plan.HostPort, s *model.Service) []model.Ref {
 	if s != nil {
 		addService(s)
 	}
-	a := v.routes(t)
+	a := routing{v}.routes(t)
 	for _, rs := range slices.Concat(a.http, a.tcp) {
 		out = append(out, rs.Ref)
 		for _, h := range backendHosts(rs) {

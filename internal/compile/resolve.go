@@ -118,7 +118,7 @@ func (v view) resolveTarget(written plan.HostPort) (string, bool) {
 	}
 	for _, h := range candidates {
 		t := plan.HostPort{Host: h, Port: written.Port}
-		if first := firstRouteSet(v.routes(t)); first != nil {
+		if first := firstRouteSet((routing{v}).routes(t)); first != nil {
 			return v.virtualHostName(t, first), true
 		}
 	}

@@ -17,8 +17,11 @@ type appliedRoutes struct {
 	tcp []*model.RouteSet
 }
 
+// routing is which route sets the callers of the viewing namespace obey.
+type routing struct{ view }
+
 // routes finds the route sets for t (docs/adr/0007-route-precedence.md).
-func (v view) routes(t plan.HostPort) appliedRoutes {
+func (v routing) routes(t plan.HostPort) appliedRoutes {
 	var out appliedRoutes
 	for _, level := range levels(t.Host) {
 		if level == "*" {
@@ -40,7 +43,7 @@ func (v view) routes(t plan.HostPort) appliedRoutes {
 }
 
 // applies reports whether the route set is meant for this target and these callers.
-func (v view) applies(rs *model.RouteSet, t plan.HostPort) bool {
+func (v routing) applies(rs *model.RouteSet, t plan.HostPort) bool {
 	switch dialectOf(rs) {
 	case dialectIstio:
 		return v.visible(rs.ExportTo, rs.Ref.Namespace)
@@ -56,12 +59,12 @@ func (v view) applies(rs *model.RouteSet, t plan.HostPort) bool {
 
 // splits reports whether a TrafficSplit is for the port. It names none: a backend that lacks the port "is not included"
 // (SMI Traffic Split, "Ports"), so that where none has it the Service is as it would be without.
-func (v view) splits(rs *model.RouteSet, port uint16) bool {
+func (v routing) splits(rs *model.RouteSet, port uint16) bool {
 	return slices.ContainsFunc(backendsOf(rs), func(w *model.WeightedBackend) bool { return w.Weight > 0 && !v.excluded(rs, w, port) })
 }
 
 // excluded reports whether the backend of a TrafficSplit is a Service without the port.
-func (v view) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uint16) bool {
+func (v routing) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uint16) bool {
 	if dialectOf(rs) != dialectSMI {
 		return false
 	}
@@ -74,7 +77,7 @@ func (v view) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uint16
 }
 
 // portName gives the name of the service's port that t means, "" where there is none.
-func (v view) portName(t plan.HostPort) string {
+func (v routing) portName(t plan.HostPort) string {
 	if _, p := withPort(v.services(t.Host), t.Port); p != nil {
 		return p.Name
 	}

@@ -59,7 +59,7 @@ func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition 
 	var lost []string
 	attached := v.attachedPorts(p)
 	for _, port := range attached {
-		if in := v.routes(plan.HostPort{Host: p.Host, Port: port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
+		if in := (routing{v}).routes(plan.HostPort{Host: p.Host, Port: port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
 			lost = append(lost, fmt.Sprintf("port %d is routed by %s", port.Port, in[0].Ref))
 		}
 	}
