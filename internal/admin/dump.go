@@ -39,17 +39,19 @@ type ClusterDump struct {
 
 // EndpointDump is one endpoint of one cluster.
 type EndpointDump struct {
-	Address  string `json:"address"`
-	Status   string `json:"status"`
-	Outlier  string `json:"outlierCheck"`
-	Cluster  string `json:"cluster"`
-	Weight   uint32 `json:"weight"`
-	Active   int64  `json:"activeRequests"`
-	MTLS     bool   `json:"mtls"`
-	Identity string `json:"identity,omitempty"`
-	Locality string `json:"locality,omitempty"`
-	Node     string `json:"node,omitempty"`
-	Workload string `json:"workload,omitempty"`
+	Address string `json:"address"`
+	Status  string `json:"status"`
+	Outlier string `json:"outlierCheck"`
+	// OutlierReason says why the check is FAILED, and until when.
+	OutlierReason string `json:"outlierReason,omitempty"`
+	Cluster       string `json:"cluster"`
+	Weight        uint32 `json:"weight"`
+	Active        int64  `json:"activeRequests"`
+	MTLS          bool   `json:"mtls"`
+	Identity      string `json:"identity,omitempty"`
+	Locality      string `json:"locality,omitempty"`
+	Node          string `json:"node,omitempty"`
+	Workload      string `json:"workload,omitempty"`
 }
 
 // RouteDump is one route of one host.

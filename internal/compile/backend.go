@@ -121,7 +121,7 @@ func (e *effectivePolicy) ruleName() string {
 }
 
 func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
-	out.LB, out.Hash = t.LB, t.Hash
+	out.LB, out.Hash, out.Outlier = t.LB, t.Hash, t.Outlier
 	if out.LB == model.LBUnset {
 		out.LB = model.LeastRequest
 	}

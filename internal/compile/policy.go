@@ -128,11 +128,14 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if s.Policy.LB != model.LBUnset {
 		out.LB, out.Hash = s.Policy.LB, s.Policy.Hash
 	}
+	if s.Policy.Outlier != nil {
+		out.Outlier = s.Policy.Outlier
+	}
 	if !reflect.DeepEqual(s.Policy.TLS, model.TLSSettings{}) {
 		out.TLS = s.Policy.TLS
 	}
 	if pool := poolOnly(s.Policy); isSaid(pool) {
-		pool.LB, pool.Hash, pool.TLS = out.LB, out.Hash, out.TLS
+		pool.LB, pool.Hash, pool.Outlier, pool.TLS = out.LB, out.Hash, out.Outlier, out.TLS
 		out = pool
 	}
 	return out
@@ -140,7 +143,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 
 // poolOnly is p's connectionPool block.
 func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
-	p.LB, p.Hash, p.TLS = model.LBUnset, model.HashPolicy{}, model.TLSSettings{}
+	p.LB, p.Hash, p.Outlier, p.TLS = model.LBUnset, model.HashPolicy{}, nil, model.TLSSettings{}
 	return p
 }
 

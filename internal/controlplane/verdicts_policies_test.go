@@ -66,7 +66,7 @@ func trafficPolicies() []ruling {
 		{"an upgrade and the client's protocol", refused, "connectionPool.http.useClientProtocol", "connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}"},
 		{"an upgrade", warned, "connectionPool.http.h2UpgradePolicy", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"},
 
-		{"outliers", warned, "outlierDetection", "outlierDetection: {consecutive5xxErrors: 5, interval: 10s, maxEjectionPercent: 50}"},
+		{"outliers", fine, "", "outlierDetection: {consecutive5xxErrors: 5, interval: 10s, maxEjectionPercent: 50}"},
 		{"outliers of 150 percent", refused, "outlierDetection.maxEjectionPercent", "outlierDetection: {maxEjectionPercent: 150}"},
 		{"outliers of -1 percent", refused, "outlierDetection.minHealthPercent", "outlierDetection: {minHealthPercent: -1}"},
 		{"outliers in no time", refused, "outlierDetection.interval", "outlierDetection: {interval: 1us}"},

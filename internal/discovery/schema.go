@@ -60,9 +60,22 @@ func (c *coder) backend(b *plan.Backend) {
 	enum(c, 21, "proximity", &b.Proximity, upTo(model.OnlySameNode, model.AnyDistance))
 	c.bool(22, "client_affinity", &b.ClientAffinity)
 	part(c, 23, "hash", &b.Hash, (*coder).hashPolicy)
+	optional(c, 24, "outlier", &b.Outlier, (*coder).outlierDetection)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
+}
+
+func (c *coder) outlierDetection(o *model.OutlierDetection) {
+	c.uint32(1, "consecutive_5xx", &o.Consecutive5xx)
+	c.uint32(2, "consecutive_gateway", &o.ConsecutiveGateway)
+	c.uint32(3, "consecutive_local", &o.ConsecutiveLocal)
+	c.bool(4, "split_local", &o.SplitLocal)
+	c.ints(5, "codes", &o.Codes)
+	c.duration(6, "interval", &o.Interval)
+	c.duration(7, "base_ejection_time", &o.BaseEjectionTime)
+	c.uint32(8, "max_ejection_percent", &o.MaxEjectionPercent)
+	c.uint32(9, "min_health_percent", &o.MinHealthPercent)
 }
 
 func (c *coder) hashPolicy(h *model.HashPolicy) {

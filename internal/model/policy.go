@@ -102,6 +102,20 @@ type HashPolicy struct {
 	Attributes []HeaderValue
 }
 
+// OutlierDetection says which endpoints callers eject, and for how long.
+type OutlierDetection struct {
+	// How many failures in a row eject an endpoint; 0 = none do. Gateway errors are 502, 503 and 504, local ones those that
+	// the caller's side finds out: they count as errors unless SplitLocal is set, and alone as local ones where it is.
+	Consecutive5xx, ConsecutiveGateway, ConsecutiveLocal uint32
+	SplitLocal                                           bool
+	// Codes are the statuses that count as errors, instead of 500 and above.
+	Codes []int
+	// An endpoint is ejected for BaseEjectionTime times the number of its ejections, and returns with the next Interval.
+	Interval, BaseEjectionTime time.Duration
+	// MaxEjectionPercent bounds how many may be ejected; where fewer than MinHealthPercent are left, no ejection counts.
+	MaxEjectionPercent, MinHealthPercent uint32
+}
+
 // TLSMode is how a client secures the call.
 type TLSMode uint8
 
@@ -133,9 +147,10 @@ func (m TLSMode) String() string {
 
 // TrafficPolicy is how to call. Zero fields mean "not said" and inherit.
 type TrafficPolicy struct {
-	LB   LBKind
-	Hash HashPolicy // of RingHash and Maglev
-	TLS  TLSSettings
+	LB      LBKind
+	Hash    HashPolicy // of RingHash and Maglev
+	Outlier *OutlierDetection
+	TLS     TLSSettings
 
 	ConnectTimeout           time.Duration
 	TCPIdleTimeout           time.Duration

@@ -67,6 +67,7 @@ type Backend struct {
 
 	LB                       model.LBKind
 	Hash                     model.HashPolicy // of RingHash and Maglev
+	Outlier                  *model.OutlierDetection
 	TLS                      model.TLSSettings
 	ConnectTimeout           time.Duration // 0 = 10 s
 	TCPIdleTimeout           time.Duration // 0 = 1 h

@@ -15,7 +15,7 @@ import (
 // askedBy tells which app answers a user.
 func askedBy(t *testing.T, c *http.Client, user string) string {
 	t.Helper()
-	req, err := http.NewRequest("GET", usersURL+"/", nil)
+	req, err := http.NewRequest("GET", usersURL+"/", http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -92,12 +92,15 @@ func describeProximity(p model.Proximity) string {
 }
 
 func dumpEndpoint(cluster string, e *directory.Endpoint) admin.EndpointDump {
-	outlier := "OK"
+	outlier, why := "OK", ""
 	if e.Ejected(time.Now) {
-		outlier = "FAILED"
+		outlier, why = "FAILED", "connections refused of late"
+	}
+	if cause, until, ok := e.Outlier(time.Now()); ok {
+		outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339)
 	}
 	return admin.EndpointDump{
-		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, Cluster: cluster,
+		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: cluster,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math/rand/v2"
 	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
@@ -90,6 +91,9 @@ func noHealthy(b *directory.Backend) error {
 	var why []string
 	for _, e := range picker.All() {
 		state := e.Plan.Addr.String() + " " + strings.ToLower(e.Plan.Health.String())
+		if cause, until, ok := e.Outlier(time.Now()); ok {
+			state = e.Plan.Addr.String() + " ejected by outlierDetection for another " + time.Until(until).Round(time.Second).String() + " (" + cause + ")"
+		}
 		if local {
 			state += " on " + nodeName(e.Plan.Workload.Node)
 		}

@@ -211,7 +211,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	}
 	if err == nil {
 		c.headAt = time.Now()
-		c.outcome = lb.Outcome{Kind: lb.Answered, Status: c.resp.Status, Latency: c.headAt.Sub(begun)}
+		c.outcome = lb.Outcome{Kind: lb.Answered, Status: c.answeredStatus(req), Latency: c.headAt.Sub(begun)}
 		err = c.judge(req, t)
 	} else {
 		err = c.cut(err, t)
@@ -221,6 +221,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		c.common.filters.Response(&c.view)
 		err = c.reply(c.down, up)
 		c.outcome.Bytes = c.sent
+		c.outcome.Status = c.answeredStatus(req)
 		if err != nil && isCut(err) {
 			c.outcome.Kind = lb.Cut
 		}

@@ -91,7 +91,7 @@ func (c *outboundCall) reachAny(ctx context.Context, b *directory.Backend) (tunn
 		e.Begin()
 		t, err := dialEndpoint(ctx, b, e)
 		if err == nil {
-			e.Accepted()
+			e.Carrying()
 			c.endpoint = e
 			return t, nil
 		}

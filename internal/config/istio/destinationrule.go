@@ -118,7 +118,7 @@ func (t destinationRule) settings(field string, in settings) model.TrafficPolicy
 	t.tcpPool(field+".connectionPool.tcp", in.GetConnectionPool().GetTcp(), &out)
 	t.httpPool(field+".connectionPool.http", in.GetConnectionPool().GetHttp(), &out)
 	out.TLS = t.tls(field+".tls", in.GetTls())
-	t.outlierDetection(field+".outlierDetection", in.GetOutlierDetection())
+	out.Outlier = t.outlierDetection(field+".outlierDetection", in.GetOutlierDetection())
 	return out
 }
 

@@ -241,7 +241,12 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"a bad subset name", "{host: users, subsets: [{name: 'a b'}]}", []string{"error spec.subsets[0].name: cannot be a name"}},
 		{"two subsets of a name", "{host: users, subsets: [{name: a}, {name: a}]}", []string{"error spec.subsets[1].name: two subsets"}},
 		{"a wildcard label", "{host: users, subsets: [{name: a, labels: {v: '*'}}]}", []string{"error spec.subsets[0].labels[v]: not a label value"}},
-		{"a subset's policy", "{host: users, subsets: [{name: a, trafficPolicy: {outlierDetection: {}}}]}", []string{"warning spec.subsets[0].trafficPolicy.outlierDetection: no effect"}},
+		{"a subset's policy", "{host: users, subsets: [{name: a, trafficPolicy: {outlierDetection: {}}}]}", nil},
+		{"outlier detection", with("outlierDetection: {interval: 0s, maxEjectionPercent: 101, consecutiveLocalOriginFailures: 1, consecutiveErrors: 3, outlierDetectionHttpErrorCodes: [600]}"), []string{
+			"error spec.trafficPolicy.outlierDetection.interval: below 1ms", "error spec.trafficPolicy.outlierDetection.maxEjectionPercent: 101",
+			"error spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: needs splitExternalLocalOriginErrors",
+			"warning spec.trafficPolicy.outlierDetection.consecutiveErrors: no effect", "error spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]: not a status",
+		}},
 		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), nil},
 		{"consistent hash of nothing", with("loadBalancer: {consistentHash: {useSourceIp: false}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: spread at random"}},
 		{"a hash of no header", with("loadBalancer: {consistentHash: {httpHeaderName: 'x user'}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: not a header"}},
@@ -453,6 +458,38 @@ func TestConsistentHash(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, got.Default.Hash); diff != "" || got.Default.LB != tt.kind {
 				t.Errorf("%v, want %v; (-want +got):\n%s", got.Default.LB, tt.kind, diff)
+			}
+		})
+	}
+}
+
+func TestOutlierDetection(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, spec string
+		want       *model.OutlierDetection
+	}{
+		{"defaults", "{}", &model.OutlierDetection{Consecutive5xx: 5, Interval: 10 * time.Second, BaseEjectionTime: 30 * time.Second, MaxEjectionPercent: 10}},
+		{
+			"all", "{consecutive5xxErrors: 0, consecutiveGatewayErrors: 2, splitExternalLocalOriginErrors: true, consecutiveLocalOriginFailures: 3, " +
+				"interval: 1s, baseEjectionTime: 2s, maxEjectionPercent: 50, minHealthPercent: 40, outlierDetectionHttpErrorCodes: [429, 503]}",
+			&model.OutlierDetection{
+				ConsecutiveGateway: 2, SplitLocal: true, ConsecutiveLocal: 3, Codes: []int{429, 503},
+				Interval: time.Second, BaseEjectionTime: 2 * time.Second, MaxEjectionPercent: 50, MinHealthPercent: 40,
+			},
+		},
+		{"split", "{splitExternalLocalOriginErrors: true}", &model.OutlierDetection{
+			Consecutive5xx: 5, SplitLocal: true, ConsecutiveLocal: 5, Interval: 10 * time.Second, BaseEjectionTime: 30 * time.Second, MaxEjectionPercent: 10,
+		}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := destination(t, "{host: users, trafficPolicy: {outlierDetection: "+tt.spec+"}}")
+			if got == nil || len(problems) > 0 {
+				t.Fatalf("problems: %v", problems)
+			}
+			if diff := cmp.Diff(tt.want, got.Default.Outlier); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

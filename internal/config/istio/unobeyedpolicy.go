@@ -44,20 +44,6 @@ func (t destinationRule) unobeyedPolicy(field string, in *networking.TrafficPoli
 	}
 }
 
-func (t destinationRule) outlierDetection(field string, in *networking.OutlierDetection) {
-	if in == nil {
-		return
-	}
-	t.duration(field+".interval", in.GetInterval())
-	t.duration(field+".baseEjectionTime", in.GetBaseEjectionTime())
-	t.percent(field+".maxEjectionPercent", float64(in.GetMaxEjectionPercent()))
-	t.percent(field+".minHealthPercent", float64(in.GetMinHealthPercent()))
-	if in.GetConsecutiveLocalOriginFailures().GetValue() > 0 && !in.GetSplitExternalLocalOriginErrors() {
-		t.Reject(field+".consecutiveLocalOriginFailures", "needs splitExternalLocalOriginErrors", "set it to true")
-	}
-	t.Unsupported(field)
-}
-
 // unobeyedBalancing checks what stands beside simple.
 func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBalancerSettings) {
 	if in.GetLocalityLbSetting() != nil {

@@ -371,7 +371,7 @@ func (t *Directory) before(u discovery.Update) *Destination {
 
 // options say how the endpoints of a backend are chosen.
 func (t *Directory) options(b *Backend) lb.Options {
-	o := lb.Options{Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: t.self.Place()}
+	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: t.self.Place()}
 	if b.Plan.ClientAffinity {
 		o.Client, o.Used = t.self.ips[0], b.Picker().Belongs()
 	}

@@ -21,6 +21,7 @@ func (t *Directory) groupOf(b *plan.Backend) *lb.Group {
 		t.groups[b.Name] = g
 	}
 	g.Limits().Set(lb.LimitSettings{MaxConnections: b.MaxConnections, MaxPending: b.MaxPendingRequests, MaxRequests: b.MaxRequests})
+	g.SetOutlierDetection(b.Outlier)
 	g.users++
 	return g.Group
 }

@@ -19,7 +19,8 @@ type Endpoint[A any] struct {
 
 // Host is one address and what this proxy has seen of it.
 type Host struct {
-	*seen // first, so that a pick needs one line of the cache
+	*seen        // first, so that a pick needs one line of the cache
+	watch *watch // of the group's outlier detection, nil where there is none
 
 	// Plan is what discovery says; fixed.
 	Plan plan.Endpoint
@@ -94,6 +95,7 @@ func (h *Host) refused(now time.Time) {
 
 // Accepted notes that a connection was made: all is well again. It does not wait for the call's end, which may be far.
 func (h *Host) Accepted() {
+	h.watch.accepted()
 	if h.ejected.Load() != 0 {
 		h.refusals.Store(0)
 		h.trial.Store(0)
@@ -121,6 +123,9 @@ func (h *Host) OnTrial(now func() time.Time) bool {
 // take reports whether a call may go to the endpoint. After a pause one call may, and the others wait for what comes of
 // it: a trial that nothing is heard of lapses.
 func (h *Host) take(now func() time.Time) bool {
+	if h.watch.blocked(now) {
+		return false
+	}
 	until := h.ejected.Load()
 	if until == 0 {
 		return true

@@ -3,8 +3,9 @@ package lb
 // Group is what the backends of one name share, for as long as one of them is in force: a change of the configuration
 // replaces pickers, and forgets nothing that is here.
 type Group struct {
-	name   string
-	limits Limits
+	name     string
+	limits   Limits
+	outliers outliers
 }
 
 // NewGroup returns a group that nothing is known of yet.

@@ -60,7 +60,14 @@ func (k OutcomeKind) String() string {
 // End is the counterpart of Begin: the call has ended, and o says how.
 func (h *Host) End(o Outcome) {
 	h.active.Add(-1)
+	h.watch.note(o)
 	if o.Kind == Refused {
 		h.refused(time.Now())
 	}
+}
+
+// Carrying is the news that an opaque connection was made: of those, that is all that counts as success.
+func (h *Host) Carrying() {
+	h.Accepted()
+	h.watch.note(Outcome{Kind: Answered, Status: 200})
 }

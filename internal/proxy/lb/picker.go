@@ -11,6 +11,8 @@ import (
 
 // Options says how a picker chooses.
 type Options struct {
+	// Group is what the picker's backend shares with others of its name; nil for nothing.
+	Group *Group
 	// Kind is the algorithm; LBUnset means LeastRequest. It says nothing where Client is valid.
 	Kind model.LBKind
 	// TableSize is that of a hash table: at least as many places of a ring (0 = 1024), or exactly as many of a Maglev table, a
@@ -65,7 +67,7 @@ const (
 	None Reason = iota
 	// Usable means that it can be called, for all that is known.
 	Usable
-	// Untried means that it is ejected, as every other one is that was not tried.
+	// Untried means that it refused connections of late, as every other one did that was not tried.
 	Untried
 	// Repeated means that all have been tried.
 	Repeated
@@ -79,7 +81,7 @@ func (r Reason) String() string {
 	case Usable:
 		return "usable"
 	case Untried:
-		return "ejected, as are all that were not tried"
+		return "refused connections, as did all that were not tried"
 	case Repeated:
 		return "all were tried"
 	}
@@ -96,6 +98,7 @@ func (c Choice[A]) String() string {
 
 // NewPicker builds a picker. The slice must not be changed afterwards.
 func NewPicker[A any](o Options, all []*Endpoint[A]) *Picker[A] {
+	all = watched(o.Group, all)
 	p := &Picker[A]{o: o, all: all}
 	d := designOf(&o)
 	for _, candidates := range levels(&o, all) {
@@ -144,8 +147,12 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 	if len(p.tiers) == 0 {
 		return Choice[A]{}
 	}
-	best := &p.tiers[0]
-	return Choice[A]{best.candidates[best.policy.rest(info)], 0, Repeated}
+	for i := range p.tiers {
+		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool { return !e.watch.blocked(time.Now) }); e != nil {
+			return Choice[A]{e, i, Repeated}
+		}
+	}
+	return Choice[A]{}
 }
 
 // usable gives an endpoint that can be called, nil where all are ejected or tried. It takes the endpoint's trial where it
@@ -157,22 +164,22 @@ func (t *tier[A]) usable(info *Info) *Endpoint[A] {
 			return e
 		}
 	}
-	start := t.policy.rest(info)
+	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && e.take(time.Now) })
+}
+
+// walk gives the first endpoint that will do, from where the policy says.
+func (t *tier[A]) walk(info *Info, will func(*Endpoint[A]) bool) *Endpoint[A] {
+	n, start := len(t.candidates), t.policy.rest(info)
 	for i := range n {
-		if e := t.candidates[(start+i)%n]; !e.Among(info.Tried) && e.take(time.Now) {
+		if e := t.candidates[(start+i)%n]; will(e) {
 			return e
 		}
 	}
 	return nil
 }
 
-// untried gives an endpoint that is ejected, but was not tried.
+// untried gives an endpoint that refused connections of late, but was not tried. One that outlier detection has ejected is
+// not called at all.
 func (t *tier[A]) untried(info *Info) *Endpoint[A] {
-	n, start := len(t.candidates), t.policy.rest(info)
-	for i := range n {
-		if e := t.candidates[(start+i)%n]; !e.Among(info.Tried) {
-			return e
-		}
-	}
-	return nil
+	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && !e.watch.blocked(time.Now) })
 }

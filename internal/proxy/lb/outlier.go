@@ -1,0 +1,254 @@
+package lb
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// outliers is the passive health check of a group: an endpoint that fails often in a row is ejected for a while, as Envoy's
+// outlier detection does it. No timer runs: when an ejection ends is known when it begins.
+type outliers struct {
+	rules atomic.Pointer[model.OutlierDetection] // nil where nothing is watched
+	// panic is until when ejections do not count, for too many are; in Unix nanoseconds.
+	panic atomic.Int64
+
+	mu     sync.Mutex
+	origin time.Time // of the intervals
+	all    map[netip.AddrPort]*watch
+	ready  int // endpoints that discovery calls healthy
+}
+
+// watch is what is known of the failures of one endpoint in one group.
+type watch struct {
+	of *outliers
+
+	errors, gateway, local atomic.Uint32 // in a row
+	until                  atomic.Int64  // end of the ejection in Unix nanoseconds, 0 for none
+
+	// Guarded by the group's mu.
+	ejections uint32 // by which an ejection grows; intervals without one take it back
+	ended     int64  // of the last ejection, as until
+	why       string
+}
+
+// maxEjection bounds how far ejections grow, unless the base is longer; it is Envoy's.
+const maxEjection = 300 * time.Second
+
+// SetOutlierDetection puts rules in force, nil for none. What is ejected stays so for as long as it was to.
+func (g *Group) SetOutlierDetection(rules *model.OutlierDetection) {
+	o := &g.outliers
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if rules == nil {
+		o.all = nil
+	} else {
+		own := *rules
+		own.Interval = cmp.Or(max(own.Interval, 0), 10*time.Second)
+		own.BaseEjectionTime = cmp.Or(max(own.BaseEjectionTime, 0), 30*time.Second)
+		if rules = &own; o.rules.Load() == nil {
+			o.origin = time.Now()
+		}
+	}
+	o.rules.Store(rules)
+	o.recount(time.Now())
+}
+
+// watched gives the endpoints as the group watches them, and forgets those that are not among them.
+func watched[A any](g *Group, all []*Endpoint[A]) []*Endpoint[A] {
+	if g == nil || g.outliers.rules.Load() == nil {
+		return all
+	}
+	o := &g.outliers
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	before := o.all
+	o.all, o.ready = make(map[netip.AddrPort]*watch, len(all)), 0
+	out := make([]*Endpoint[A], len(all))
+	for i, e := range all {
+		w := before[e.Plan.Addr]
+		if w == nil {
+			w = &watch{of: o}
+		}
+		o.all[e.Plan.Addr] = w
+		if e.Plan.Health == plan.Healthy {
+			o.ready++
+		}
+		own := *e
+		own.watch = w
+		out[i] = &own
+	}
+	o.recount(time.Now())
+	return out
+}
+
+// blocked reports whether the endpoint is ejected. now is only asked for where it matters.
+func (w *watch) blocked(now func() time.Time) bool {
+	if w == nil {
+		return false
+	}
+	until := w.until.Load()
+	if until == 0 {
+		return false
+	}
+	at := now().UnixNano()
+	if at >= until {
+		if w.until.CompareAndSwap(until, 0) {
+			w.errors.Store(0)
+			w.gateway.Store(0)
+			w.local.Store(0)
+		}
+		return false
+	}
+	return at >= w.of.panic.Load()
+}
+
+// note counts what became of a call.
+func (w *watch) note(o Outcome) {
+	if w == nil {
+		return
+	}
+	rules := w.of.rules.Load()
+	if rules == nil {
+		return
+	}
+	w.blocked(time.Now) // an ejection that is over is over before anything counts
+	switch o.Kind {
+	case Unknown, Carried:
+	case Answered:
+		w.answer(rules, o.Status)
+	case Cut:
+		w.answer(rules, o.Status)
+		w.failure(rules, 503)
+	case Refused, Reset:
+		w.failure(rules, 503)
+	case TimedOut:
+		w.failure(rules, 504)
+	}
+}
+
+// accepted is the news of a connection that was made.
+func (w *watch) accepted() {
+	if w != nil {
+		w.local.Store(0)
+	}
+}
+
+// failure is one that this side has found out.
+func (w *watch) failure(rules *model.OutlierDetection, status int) {
+	if !rules.SplitLocal {
+		w.count(rules, status)
+		return
+	}
+	if n := w.local.Add(1); n == rules.ConsecutiveLocal {
+		w.eject(rules, fmt.Sprintf("%d local origin failures in a row", n))
+		w.local.Store(0)
+	}
+}
+
+// answer is one by the endpoint.
+func (w *watch) answer(rules *model.OutlierDetection, status int) {
+	if isError := status >= 500; len(rules.Codes) == 0 && isError || len(rules.Codes) > 0 && slices.Contains(rules.Codes, status) {
+		w.count(rules, status)
+		return
+	}
+	w.errors.Store(0)
+	w.gateway.Store(0)
+}
+
+func (w *watch) count(rules *model.OutlierDetection, status int) {
+	if status >= 502 && status <= 504 {
+		if n := w.gateway.Add(1); n == rules.ConsecutiveGateway {
+			w.eject(rules, fmt.Sprintf("%d gateway errors in a row", n))
+			w.gateway.Store(0)
+		}
+	} else {
+		w.gateway.Store(0)
+	}
+	if n := w.errors.Add(1); n == rules.Consecutive5xx {
+		w.eject(rules, fmt.Sprintf("%d errors in a row", n))
+		w.errors.Store(0)
+	}
+}
+
+// eject ejects the endpoint, unless it is already or as many are as may be.
+func (w *watch) eject(rules *model.OutlierDetection, why string) {
+	o, now := w.of, time.Now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if w.until.Load() > now.UnixNano() || 100*(o.ejected(now)+1) > int(rules.MaxEjectionPercent)*len(o.all) {
+		return
+	}
+	if w.ended != 0 { // each interval without an ejection takes one back
+		w.ejections -= min(w.ejections, uint32(min(now.Sub(time.Unix(0, w.ended))/rules.Interval, 1<<20)))
+	}
+	longest := max(maxEjection, rules.BaseEjectionTime)
+	if time.Duration(w.ejections)*rules.BaseEjectionTime < longest+rules.BaseEjectionTime { // as far as Envoy counts
+		w.ejections++
+	}
+	end := now.Add(min(time.Duration(w.ejections)*rules.BaseEjectionTime, longest))
+	// Whoever is ejected returns with the first interval after that.
+	if over := end.Sub(o.origin) % rules.Interval; over > 0 {
+		end = end.Add(rules.Interval - over)
+	}
+	w.why = why
+	w.ended = end.UnixNano()
+	w.until.Store(end.UnixNano())
+	o.recount(now)
+}
+
+// ejected counts the endpoints that are; mu is held.
+func (o *outliers) ejected(now time.Time) (n int) {
+	for _, w := range o.all {
+		if w.until.Load() > now.UnixNano() {
+			n++
+		}
+	}
+	return n
+}
+
+// recount finds until when ejections do not count because too few endpoints would be left; mu is held.
+func (o *outliers) recount(now time.Time) {
+	rules := o.rules.Load()
+	if rules == nil || rules.MinHealthPercent == 0 || len(o.all) == 0 {
+		o.panic.Store(0)
+		return
+	}
+	var ends []int64
+	for _, w := range o.all {
+		if until := w.until.Load(); until > now.UnixNano() {
+			ends = append(ends, until)
+		}
+	}
+	slices.Sort(ends)
+	end := int64(0)
+	for i := range ends { // once i of them are over
+		if 100*(o.ready-len(ends)+i) >= int(rules.MinHealthPercent)*o.ready {
+			break
+		}
+		end = ends[i]
+	}
+	o.panic.Store(end)
+}
+
+// Outlier says why and until when outlier detection has ejected the endpoint; ok is false where it has not.
+func (h *Host) Outlier(now time.Time) (why string, until time.Time, ok bool) {
+	w := h.watch
+	if w == nil {
+		return "", time.Time{}, false
+	}
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	end := w.until.Load()
+	if end <= now.UnixNano() {
+		return "", time.Time{}, false
+	}
+	return w.why, time.Unix(0, end), true
+}

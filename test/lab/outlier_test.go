@@ -1,0 +1,55 @@
+package lab_test
+
+import (
+	"strings"
+	"testing"
+)
+
+const reviewsIP = "10.96.0.95"
+
+// outlierManifests: a client, and a server with two pods that answer 503 to whoever asks for it.
+func outlierManifests() string {
+	return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 2}.String() +
+		service("reviews", reviewsIP, "app: server", http80, "") + `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec:
+  host: reviews
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 3s, maxEjectionPercent: 50}
+---`
+}
+
+func TestOutliers(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, outlierManifests())
+	// failed gives the pods whose check failed, and why.
+	failed := func() map[string]string {
+		out := map[string]string{}
+		for _, e := range m.dump(t, client).Endpoints {
+			if strings.HasPrefix(e.Cluster, "outbound|80||reviews.") && e.Outlier == "FAILED" {
+				out[e.Workload] = e.OutlierReason
+			}
+		}
+		return out
+	}
+	if r := m.call(t, client, "http://reviews/", "--count", "40"); r.OK != 40 || len(r.Pods) != 2 || len(failed()) != 0 {
+		t.Fatalf("before anything failed: %+v, out: %v", r, failed())
+	}
+	m.call(t, client, "http://reviews/?fail=1", "--count", "20")
+	out := failed()
+	r := m.call(t, client, "http://reviews/", "--count", "40")
+	if r.OK != 40 || len(r.Pods) != 1 || len(out) != 1 {
+		t.Errorf("one of two may be ejected: %+v, out: %v", r, out)
+	}
+	for pod, why := range out {
+		if r.Pods[pod] > 0 || !strings.HasPrefix(why, "3 errors in a row, until ") {
+			t.Errorf("%s is out (%s) and was called: %+v", pod, why, r)
+		}
+	}
+	eventually(t, "the pod to be back", func() bool {
+		r := m.call(t, client, "http://reviews/", "--count", "40")
+		return r.OK == 40 && len(r.Pods) == 2 && len(failed()) == 0
+	})
+}
