@@ -59,7 +59,7 @@ func TestHTTPIsDetected(t *testing.T) {
 		}
 		d := orders.directory.Find(plan.AddressName(usersAddr()))
 		if got := netio.Verdict(d.Protocol.Load()); got != netio.HTTP1 {
-			t.Errorf("verdict = %s, want HTTP/1", got)
+			t.Errorf("verdict = %v, want HTTP/1", got)
 		}
 		// One for the calls and one to see who speaks first; a call that follows before the connection of the one before
 		// is back in the pool may add another. Detecting anew each time would make more than one per call.

@@ -218,7 +218,7 @@ func TestSilentClientOfAnHTTPServer(t *testing.T) {
 					defer close(done)
 					found, err := d.detect(t.Context())
 					if err != nil || found.protocol != tt.want {
-						t.Errorf("detect = %s, %v, want %s", found.protocol, err, tt.want)
+						t.Errorf("detect = %v, %v, want %v", found.protocol, err, tt.want)
 					}
 					if found.server != nil {
 						server.Close()

@@ -41,7 +41,7 @@ func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
 		}
 		d := orders.directory.Find(plan.AddressName(usersAddr()))
 		if got := netio.Verdict(d.Protocol.Load()); got != netio.Opaque {
-			t.Errorf("verdict = %s, want opaque to be remembered", got)
+			t.Errorf("verdict = %v, want opaque to be remembered", got)
 		}
 		eventually(t, "every connection counted out", func() bool {
 			es := d.Load().Backends[0].Picker().All()
