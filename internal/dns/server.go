@@ -29,13 +29,13 @@ const (
 	maxAliases = 8
 )
 
-// Claim says whether the mesh knows a name.
-type Claim uint8
+// Owner says whose a name is.
+type Owner uint8
 
-// The claims. The zero value is invalid.
+// The owners. The zero value is invalid.
 const (
 	// Ours: the Answer holds for the name, also where it has no addresses.
-	Ours Claim = iota + 1
+	Ours Owner = iota + 1
 	// NotOurs: the mesh does not have the name; the question is forwarded.
 	NotOurs
 	// Unknown: it could not be found out in time; the question is forwarded.
@@ -55,7 +55,7 @@ type Answer struct {
 // Table knows the names of the mesh. Lookup is called from many goroutines and may wait for the control plane until
 // ctx ends. name is in lower case without a final dot. The Answer is not changed.
 type Table interface {
-	Lookup(ctx context.Context, name string) (Answer, Claim)
+	Lookup(ctx context.Context, name string) (Answer, Owner)
 }
 
 // Options configure a Server.
@@ -292,8 +292,8 @@ func (s *Server) handle(ctx context.Context, network string, message []byte) []b
 // answer looks the name up and forwards what is not ours.
 func (s *Server) answer(ctx context.Context, network string, q *query) []byte {
 	name := strings.ToLower(strings.TrimSuffix(q.question.Name.String(), "."))
-	a, claim := s.o.Table.Lookup(ctx, name)
-	switch claim {
+	a, owner := s.o.Table.Lookup(ctx, name)
+	switch owner {
 	case NotOurs, Unknown:
 		return s.forward(ctx, network, q)
 	case Ours:
@@ -328,9 +328,9 @@ func (s *Server) alias(ctx context.Context, q *query, a Answer) []byte {
 		if q.question.Type == dnsmessage.TypeCNAME {
 			return s.must(q, dnsmessage.RCodeSuccess, records)
 		}
-		var claim Claim
-		a, claim = s.o.Table.Lookup(ctx, strings.ToLower(strings.TrimSuffix(target.String(), ".")))
-		if claim != Ours {
+		var owner Owner
+		a, owner = s.o.Table.Lookup(ctx, strings.ToLower(strings.TrimSuffix(target.String(), ".")))
+		if owner != Ours {
 			return s.aliasUpstream(ctx, q, target, records)
 		}
 		if a.CNAME == "" {

@@ -67,7 +67,7 @@ func (a *Asker) Cell(ctx context.Context, alias string) *Cell {
 }
 
 // Lookup implements dns.Table. name is in lower case without its trailing dot.
-func (a *Asker) Lookup(ctx context.Context, name string) (dns.Answer, dns.Claim) {
+func (a *Asker) Lookup(ctx context.Context, name string) (dns.Answer, dns.Owner) {
 	resource := plan.DNSQuestion(model.Hostname(name))
 	entry, known := a.dir.lookupDNS(resource)
 	if entry == nil {
