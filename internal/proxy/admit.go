@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -28,10 +29,10 @@ var errUngoverned = errors.New("the control plane has not said yet whether this 
 func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, directory.FirstUse)
 	defer cancel()
-	if !i.self.AwaitPolicy(ctx) {
+	if !i.Self.AwaitPolicy(ctx) {
 		return plan.InboundPort{}, errUngoverned
 	}
-	port := i.self.Port(number)
+	port := i.Self.Port(number)
 	if i.refusesPlain(number) {
 		return port, &strictError{origin: port.MTLSOrigin}
 	}
@@ -43,7 +44,7 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 // would alone.
 func (i *inbound) misdirected(dst netip.AddrPort) (why telemetry.Refusal, ok bool) {
 	switch {
-	case !i.self.Serves(dst.Addr()):
+	case !i.Self.Serves(dst.Addr()):
 		return telemetry.ForeignAddress, true
 	case ownPort(dst.Port()):
 		return telemetry.OwnPort, true
@@ -56,15 +57,15 @@ func publicPort(p uint16) bool { return p == portMetrics || p == portReady || p 
 
 // shut resets a connection that was not admitted. There is no way to tell the caller why in a protocol that is not
 // known yet, so the operator is told: by the log, the access log and the metrics.
-func (i *inbound) shut(ctx context.Context, conn net.Conn, who *caller, dst netip.AddrPort, why error) {
-	newRawTunnel(conn).Abort(why)
+func (i *inbound) shut(ctx context.Context, conn net.Conn, who *call.Caller, dst netip.AddrPort, why error) {
+	call.NewRawTunnel(conn).Abort(why)
 	level := slog.LevelDebug
-	if i.said.first(dst.Port(), why.Error()) {
+	if i.Said.First(dst.Port(), why.Error()) {
 		level = slog.LevelWarn
 	}
-	i.log.LogAttrs(ctx, level, "plain connections refused",
-		slog.Int("port", int(dst.Port())), slog.String("remote", who.remote.String()), slog.Any("error", why))
-	rec := opaqueRecord(time.Now(), who, dst)
+	i.Log.LogAttrs(ctx, level, "plain connections refused",
+		slog.Int("port", int(dst.Port())), slog.String("remote", who.Remote.String()), slog.Any("error", why))
+	rec := call.OpaqueRecord(time.Now(), who, dst)
 	rec.Flags, rec.Details, rec.Failure = "NR", "filter_chain_not_found", why.Error()
-	i.connection(who, dst)(rec)
+	i.Connection(who, dst)(rec)
 }

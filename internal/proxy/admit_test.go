@@ -30,7 +30,7 @@ func TestStrictRefusesPlainConnections(t *testing.T) {
 			expectReset(t, m.plainly(users, app(users)))
 			expectMetric(t, users, "istio_tcp_connections_closed_total", `connection_security_policy="none"`, "} 1")
 			orders.apply(service(model.HTTP, users.endpoint(8080))...)
-			if resp, body := call(t, m.client(orders), "GET", "/", ""); resp.StatusCode != 200 || body != "inside" {
+			if resp, body := fetch(t, m.client(orders), "GET", "/", ""); resp.StatusCode != 200 || body != "inside" {
 				t.Errorf("a caller of the mesh: %d %q", resp.StatusCode, body)
 			}
 		})
@@ -78,7 +78,7 @@ func TestPlainConnectionsWaitForThePolicy(t *testing.T) {
 	done := make(chan string, 1)
 	go func() {
 		defer close(done)
-		_, body := call(t, client, "GET", "/", "")
+		_, body := fetch(t, client, "GET", "/", "")
 		done <- body
 	}()
 	users.apply(&plan.InboundPolicy{Name: "in/myapp/users", MTLS: model.MTLSPermissive})

@@ -49,7 +49,7 @@ func TestConnectionPoolOverflows(t *testing.T) {
 		var wg sync.WaitGroup
 		get := func() {
 			wg.Go(func() {
-				if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 {
+				if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 {
 					t.Errorf("= %d %q", resp.StatusCode, body)
 				}
 			})
@@ -59,7 +59,7 @@ func TestConnectionPoolOverflows(t *testing.T) {
 		<-entered
 		get()
 		eventually(t, "one waits", func() bool { return strings.Contains(limits.String(), "waiting 1/1") })
-		resp, body := call(t, c, "GET", "/", "")
+		resp, body := fetch(t, c, "GET", "/", "")
 		if resp.StatusCode != 503 || !strings.Contains(body, "overflow") || !strings.Contains(body, "http1MaxPendingRequests") {
 			t.Errorf("the third = %d %q", resp.StatusCode, body)
 		}
@@ -98,7 +98,7 @@ func TestMaxRequestsPerConnection(t *testing.T) {
 	orders.apply(backendOf(service(model.HTTP, e), func(b *plan.Backend) { b.MaxRequestsPerConnection = 2 })...)
 	c := m.client(orders)
 	for range 6 {
-		call(t, c, "GET", "/", "")
+		fetch(t, c, "GET", "/", "")
 	}
 	if n := accepted.Load(); n != 3 {
 		t.Errorf("6 requests took %d connections, want 3", n)
@@ -121,7 +121,7 @@ func TestStaleConnectionsAreNotUsed(t *testing.T) {
 	orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) { d.Routes[0].Retry = model.Retry{} })...)
 	c := m.client(orders)
 	for range 5 {
-		if resp, body := call(t, c, "POST", "/", "x"); resp.StatusCode != 200 {
+		if resp, body := fetch(t, c, "POST", "/", "x"); resp.StatusCode != 200 {
 			t.Fatalf("= %d %q", resp.StatusCode, body)
 		}
 		<-closed
@@ -141,7 +141,7 @@ func TestOriginalDestination(t *testing.T) {
 		orders.apply(rs...)
 		c := m.dialled(m.entrance(orders, dst))
 		for range 3 {
-			if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 || body != "the one that was dialled" {
+			if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 || body != "the one that was dialled" {
 				t.Errorf("%s = %d %q", protocol, resp.StatusCode, body)
 			}
 		}
@@ -153,7 +153,7 @@ func TestDisabledTLSIsPlain(t *testing.T) {
 	orders, users := m.sidecar("orders"), m.sidecar("users")
 	m.plainApp(app(users), says("plain")) // no mesh port: only a plain connection can arrive
 	orders.apply(backendOf(service(model.HTTP, users.endpoint(8080)), func(b *plan.Backend) { b.TLS.Mode = model.TLSDisable })...)
-	if resp, body := call(t, m.client(orders), "GET", "/", ""); body != "plain" {
+	if resp, body := fetch(t, m.client(orders), "GET", "/", ""); body != "plain" {
 		t.Errorf("= %d %q", resp.StatusCode, body)
 	}
 }
@@ -243,7 +243,7 @@ func TestTLSOrigination(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			orders.apply(backendOf(service(model.HTTP, e), func(b *plan.Backend) { b.TLS = tt.tls })...)
-			resp, body := call(t, c, "GET", "/", "")
+			resp, body := fetch(t, c, "GET", "/", "")
 			if resp.StatusCode != tt.status || !strings.Contains(body, tt.body) {
 				t.Errorf("= %d %q, want %d %q", resp.StatusCode, body, tt.status, tt.body)
 			}
@@ -298,23 +298,23 @@ func TestEndpointsByName(t *testing.T) {
 	orders := m.sidecar("orders", func(o *Options) { o.Resolver = names })
 	c := m.client(orders)
 	orders.apply(named("api.example.com")...)
-	if resp, body := call(t, c, "GET", "/", ""); body != "a" { // the first call waits for the answer
+	if resp, body := fetch(t, c, "GET", "/", ""); body != "a" { // the first call waits for the answer
 		t.Fatalf("= %d %q", resp.StatusCode, body)
 	}
 	names.set("api.example.com", b)
 	eventually(t, "the name's new address in use", func() bool {
-		_, body := call(t, c, "GET", "/", "")
+		_, body := fetch(t, c, "GET", "/", "")
 		return body == "b"
 	})
 	names.set("api.example.com") // gone: the last answer stays
 	<-names.asked
 	<-names.asked
-	if resp, body := call(t, c, "GET", "/", ""); body != "b" {
+	if resp, body := fetch(t, c, "GET", "/", ""); body != "b" {
 		t.Errorf("while the name cannot be resolved = %d %q", resp.StatusCode, body)
 	}
 
 	orders.apply(named("nowhere.example.com")...)
-	resp, body := call(t, c, "GET", "/", "")
+	resp, body := fetch(t, c, "GET", "/", "")
 	if resp.StatusCode != 503 || !strings.HasPrefix(body, "DNS resolution failure") || !strings.Contains(body, "nowhere.example.com") {
 		t.Errorf("a name without addresses = %d %q", resp.StatusCode, body)
 	}
@@ -340,24 +340,16 @@ func TestMirror(t *testing.T) {
 			d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080||test", Host: "test", Port: 8080, Shards: []string{shard.Name}})
 		})...)...)
 		c := m.client(orders)
-		if resp, body := call(t, c, "POST", "/x", "small"); resp.StatusCode != 200 || body != "users" {
+		if resp, body := fetch(t, c, "POST", "/x", "small"); resp.StatusCode != 200 || body != "users" {
 			t.Fatalf("= %d %q", resp.StatusCode, body)
 		}
 		if got := <-copies; got != "POST users-service.myapp.svc.cluster.local-shadow:8080/x small" {
 			t.Errorf("the copy = %q", got)
 		}
-		call(t, c, "POST", "/large", strings.Repeat("x", scratch+1)) // is not copied: the next copy is the next request's
-		call(t, c, "GET", "/last", "")
+		fetch(t, c, "POST", "/large", strings.Repeat("x", scratch+1)) // is not copied: the next copy is the next request's
+		fetch(t, c, "GET", "/last", "")
 		if got := <-copies; !strings.Contains(got, "/last") {
 			t.Errorf("the copy = %q", got)
 		}
 	})
-}
-
-func TestShadowAuthority(t *testing.T) {
-	for in, want := range map[string]string{"users": "users-shadow", "users:8080": "users-shadow:8080", "[::1]": "[::1]-shadow", "[::1]:80": "[::1]-shadow:80"} {
-		if got := string(shadowAuthority([]byte(in))); got != want {
-			t.Errorf("shadowAuthority(%q) = %q, want %q", in, got, want)
-		}
-	}
 }

@@ -48,7 +48,7 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 		eventually(t, "an answer, or a call that waits", func() bool { return waiting.Load() > 0 || len(answers) == begun })
 	}
 	for range 50 {
-		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 {
+		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 {
 			t.Fatalf("= %d %q", resp.StatusCode, body)
 		}
 	}

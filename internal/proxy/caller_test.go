@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -119,7 +120,7 @@ func astray(t *testing.T, from *sidecar, to, target netip.AddrPort) int {
 	}
 	var req httpx.Request
 	req.Version, req.Method, req.Scheme, req.Path, req.Authority = httpx.HTTP2, []byte("GET"), []byte("http"), []byte("/"), []byte("users")
-	for name, v := range map[string]string{targetField: target.String() + "/h1", "x-envoy-peer-metadata": "forged", "x-envoy-peer-metadata-id": "forged", "baggage": "k8s.deployment.name=forged"} {
+	for name, v := range map[string]string{call.TargetField: target.String() + "/h1", "x-envoy-peer-metadata": "forged", "x-envoy-peer-metadata-id": "forged", "baggage": "k8s.deployment.name=forged"} {
 		req.Fields.AddString(name, v)
 	}
 	var resp httpx.Response
@@ -158,15 +159,15 @@ func TestOpaqueConnectionsDoNotWaitForANameOfTheCaller(t *testing.T) {
 	users := m.sidecar("users")
 	n := new(never)
 	users.control.pods = n
-	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000"), identity: "spiffe://cluster.local/ns/myapp/sa/orders"}
-	users.inbound.name(who, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "orders"})
+	who := &call.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Identity: "spiffe://cluster.local/ns/myapp/sa/orders"}
+	users.inbound.Name(who, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "orders"})
 	eventually(t, "the control plane is asked", func() bool { return n.asked.Load() == 1 })
-	ended := users.inbound.connection(who, app(users)) // returns at once: nothing else could end the wait before ended is called
-	if who.isNamed() {
+	ended := users.inbound.Connection(who, app(users)) // returns at once: nothing else could end the wait before ended is called
+	if who.IsNamed() {
 		t.Fatal("the wait is over already: this test shows nothing")
 	}
 	ended(&telemetry.Record{Received: 3, Sent: 4})
-	users.inbound.bye(who)
+	users.inbound.Bye(who)
 	expectMetric(t, users, "istio_tcp_connections_closed_total", `source_workload_namespace="myapp"`, "} 1")
 	expectMetric(t, users, "istio_tcp_received_bytes_total", `source_workload="unknown"`, "} 3")
 }
@@ -175,14 +176,14 @@ func TestOpaqueConnectionsDoNotWaitForANameOfTheCaller(t *testing.T) {
 func TestPortsOfACaller(t *testing.T) {
 	m := newMesh(t)
 	users := m.sidecar("users")
-	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000")}
+	who := &call.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:4000")}
 	kept := func() (held, pools int) {
 		h := users.ups.Holdings()
 		return h.Users, h.Pools
 	}
 	for port := uint16(1); port <= 1000; port++ {
 		addr := netip.AddrPortFrom(users.ip, port)
-		if a, b := users.inbound.port(who, addr), users.inbound.port(who, addr); a != b || a.addr != addr {
+		if a, b := users.inbound.Port(who, addr), users.inbound.Port(who, addr); a != b || a.Addr != addr {
 			t.Fatal("a port is found anew for every request")
 		}
 	}
@@ -193,8 +194,8 @@ func TestPortsOfACaller(t *testing.T) {
 	if _, pools := kept(); pools != maxCallerPorts {
 		t.Errorf("%d pools are kept, want the %d in use", pools, maxCallerPorts)
 	}
-	users.inbound.bye(who)
-	users.inbound.port(who, app(users)) // of a request that has outlived its connection
+	users.inbound.Bye(who)
+	users.inbound.Port(who, app(users)) // of a request that has outlived its connection
 	users.ups.CloseIdle(time.Now())
 	if held, pools := kept(); held != 0 || pools != 0 {
 		t.Errorf("%d pools, held %d times, without a caller", pools, held)
@@ -210,7 +211,7 @@ func TestConnectionsToTheAppOutliveTheCaller(t *testing.T) {
 	addr := m.plainly(users, app(users))
 	for range 3 {
 		c := m.dialled(addr)
-		call(t, c, "GET", "/", "")
+		fetch(t, c, "GET", "/", "")
 		c.CloseIdleConnections()
 		eventually(t, "the connection is given back", func() bool { return users.ups.Holdings().Idle == 1 })
 	}
@@ -226,11 +227,11 @@ func BenchmarkInboundLookups(b *testing.B) {
 	addr := app(users)
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
-		who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000")} // every client has a connection of its own
-		defer users.inbound.bye(who)
+		who := &call.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:4000")} // every client has a connection of its own
+		defer users.inbound.Bye(who)
 		for pb.Next() {
-			p := users.inbound.port(who, addr)
-			if p.way == nil || users.inbound.scopes(p) == nil {
+			p := users.inbound.Port(who, addr)
+			if p.Way == nil || users.inbound.Scopes(p) == nil {
 				b.Error("nothing found")
 			}
 		}
@@ -240,9 +241,9 @@ func BenchmarkInboundLookups(b *testing.B) {
 func TestInboundLookupsAllocateNothing(t *testing.T) {
 	m := newMesh(t)
 	users := m.sidecar("users")
-	who := &caller{remote: netip.MustParseAddrPort("192.0.2.1:4000")}
-	defer users.inbound.bye(who)
-	if n := testing.AllocsPerRun(100, func() { users.inbound.scopes(users.inbound.port(who, app(users))) }); n != 0 {
+	who := &call.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:4000")}
+	defer users.inbound.Bye(who)
+	if n := testing.AllocsPerRun(100, func() { users.inbound.Scopes(users.inbound.Port(who, app(users))) }); n != 0 {
 		t.Errorf("%v allocations per request, want 0", n)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // forwardProxy is an app that takes CONNECT, tells what it was asked for, and echoes.
@@ -22,7 +23,7 @@ func forwardProxy(c *net.TCPConn) {
 	if err != nil {
 		return
 	}
-	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nAsked: %s %s %s %s\r\n\r\n", req.Method, req.RequestURI, req.Proto, req.Header.Get(targetField))
+	fmt.Fprintf(c, "HTTP/1.1 200 OK\r\nAsked: %s %s %s %s\r\n\r\n", req.Method, req.RequestURI, req.Proto, req.Header.Get(call.TargetField))
 	io.Copy(c, in)
 }
 
@@ -37,7 +38,7 @@ func TestConnectOfAnApp(t *testing.T) {
 				for _, target := range []string{"www.example.com:443", app(users).Addr().String() + ":9999", app(users).String()} {
 					for _, version := range []string{"1.1", "1.0"} {
 						c := dial(t, addr)
-						fmt.Fprintf(c, "CONNECT %s HTTP/%s\r\nHost: %s\r\n%s: 9999/h1\r\n\r\n", target, version, target, targetField)
+						fmt.Fprintf(c, "CONNECT %s HTTP/%s\r\nHost: %s\r\n%s: 9999/h1\r\n\r\n", target, version, target, call.TargetField)
 						in := bufio.NewReader(c)
 						resp, err := http.ReadResponse(in, &http.Request{Method: "CONNECT"})
 						if err != nil {

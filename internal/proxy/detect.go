@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
@@ -29,7 +30,7 @@ type detector struct {
 	client *netio.PeekConn
 	claim  netio.Claim
 	limit  time.Duration // see sniff
-	dial   func(context.Context) (tunnel, error)
+	dial   func(context.Context) (call.Tunnel, error)
 	// known is the verdict of earlier connections to the same port (a netio.Verdict), 0 while there is none.
 	known *atomic.Uint32
 
@@ -45,7 +46,7 @@ type detector struct {
 // detected is what came of it. For an opaque connection server is the tunnel to use, or err why there is none.
 type detected struct {
 	protocol netio.Verdict
-	server   tunnel
+	server   call.Tunnel
 	err      error
 }
 
@@ -70,7 +71,7 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 		d.abandon(&joined)
 	}
 	if gone {
-		return detected{}, downstreamError(err)
+		return detected{}, call.DownstreamError(err)
 	}
 	if isHTTP {
 		d.known.Store(uint32(protocol))
@@ -172,7 +173,7 @@ func (d *detector) speculate(ctx context.Context, wait time.Duration) {
 		d.interrupt()
 		return
 	}
-	d.server = &greetedTunnel{tunnel: server, first: make(chan greeting, 1)}
+	d.server = &greetedTunnel{Tunnel: server, first: make(chan greeting, 1)}
 	close(d.dialled)
 	g, spoke := greet(server)
 	d.server.first <- g
@@ -213,7 +214,7 @@ type greeting struct {
 
 // greetedTunnel is a server's tunnel whose first read was begun during detection.
 type greetedTunnel struct {
-	tunnel
+	call.Tunnel
 	first   chan greeting
 	taken   bool
 	left    greeting
@@ -234,7 +235,7 @@ func (t *greetedTunnel) Read(p []byte) (int, error) {
 	if t.left.err != nil {
 		return 0, t.left.err
 	}
-	return t.tunnel.Read(p)
+	return t.Tunnel.Read(p)
 }
 
 // Close waits for the detection's goroutine, which the end of the tunnel has unblocked.
@@ -242,5 +243,5 @@ func (t *greetedTunnel) Close() {
 	if t.release != nil {
 		t.release()
 	}
-	t.tunnel.Close()
+	t.Tunnel.Close()
 }

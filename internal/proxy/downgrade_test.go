@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // crossing is a request of a peer that breaks every rule of HTTP/2 it likes, on its way to an app that speaks HTTP/1.1.
@@ -49,7 +50,7 @@ func (c *crossing) encode() []byte {
 		add(":path", c.path)
 	}
 	add(":authority", c.authority)
-	add(targetField, c.called+"/h1")
+	add(call.TargetField, c.called+"/h1")
 	add(c.name, c.value)
 	if c.length != "" {
 		add("content-length", c.length)
@@ -120,13 +121,13 @@ func FuzzDowngrade(f *testing.F) {
 	served := make(chan struct{})
 	m.listen(door, func(ctx context.Context, c net.Conn) {
 		defer func() { served <- struct{}{} }()
-		who := &caller{remote: remoteAddr(c), identity: "spiffe://cluster.local/ns/a/sa/b"}
+		who := &call.Caller{Remote: remoteAddr(c), Identity: "spiffe://cluster.local/ns/a/sa/b"}
 		h2.NewServer(c, h2.Options{Handler: func(s *h2.ServerStream) { users.inbound.stream(ctx, s, who, users.ip) }}).Serve(ctx)
 	})
 
 	f.Fuzz(func(t *testing.T, method, path, authority, name, value, length, body, trailer string) {
 		c := crossing{method, path, authority, name, value, length, body, trailer, netip.AddrPortFrom(users.ip, 8080).String()}
-		if len(c.encode()) > 8000 || name == targetField || trailer == targetField {
+		if len(c.encode()) > 8000 || name == call.TargetField || trailer == call.TargetField {
 			return
 		}
 		conn := dial(t, door.String())

@@ -35,7 +35,7 @@ func TestFault(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			orders.apply(with(service(model.HTTP, users.endpoint(8080)), func(d *plan.Destination) { d.Routes[0].Fault = &tt.fault })...)
 			start := time.Now()
-			resp, body := call(t, c, "GET", "/", "")
+			resp, body := fetch(t, c, "GET", "/", "")
 			if resp.StatusCode != tt.status || !strings.HasPrefix(body, tt.body) {
 				t.Errorf("= %d %q, want %d %q", resp.StatusCode, body, tt.status, tt.body)
 			}
@@ -83,19 +83,5 @@ func TestAnswersToGRPC(t *testing.T) {
 			}
 			expectMetric(t, orders, "istio_requests_total", `request_protocol="grpc"`, `grpc_response_status="`+tt.code+`"`)
 		})
-	}
-}
-
-func TestKnownGRPCStatus(t *testing.T) {
-	for in, want := range map[string]string{"0": "0", "14": "14", "17": "2", "": "2", "x": "2", "999": "2", "-1": "2"} {
-		if got := knownGRPCStatus([]byte(in)); got != want {
-			t.Errorf("knownGRPCStatus(%q) = %q, want %q", in, got, want)
-		}
-	}
-	if got := knownGRPCStatus(nil); got != "" {
-		t.Errorf("knownGRPCStatus(nil) = %q", got)
-	}
-	if got := string(appendGRPCMessage(nil, "50% “ok”\n")); got != "50%25 %E2%80%9Cok%E2%80%9D%0A" {
-		t.Errorf("appendGRPCMessage = %q", got)
 	}
 }

@@ -8,11 +8,9 @@ import (
 	"net"
 	"net/http"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -44,8 +42,8 @@ func TestClientGivesUpWaiting(t *testing.T) {
 				c.Close()
 				later := time.Now().Add(time.Hour) // instead of waiting until the request counts as a long one
 				eventually(t, "the app to be told", func() bool {
-					orders.clients.look(later)
-					users.clients.look(later)
+					orders.clients.Look(later)
+					users.clients.Look(later)
 					return len(gone) > 0
 				})
 				<-gone
@@ -96,7 +94,7 @@ func TestClientThatWaitsIsLeftAlone(t *testing.T) {
 	fmt.Fprint(eager, "GET / HTTP/1.1\r\nHost: users\r\n\r\nGET / HTTP/1.1\r\nHost: users\r\nConnection: close\r\n\r\n")
 	<-entered
 	<-entered
-	orders.clients.look(time.Now().Add(time.Hour))
+	orders.clients.Look(time.Now().Add(time.Hour))
 	close(leave)
 	for _, c := range []net.Conn{silent, eager} {
 		if got, err := io.ReadAll(c); err != nil || len(got) == 0 {
@@ -125,7 +123,7 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 			c.CloseWrite()
 			awaited(t, entered)
 			for _, s := range []*sidecar{p.orders, p.users} {
-				s.clients.look(time.Now().Add(time.Hour)) // instead of waiting until the request counts as a long one
+				s.clients.Look(time.Now().Add(time.Hour)) // instead of waiting until the request counts as a long one
 			}
 			leave <- struct{}{}
 			resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -137,54 +135,4 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 			}
 		}
 	})
-}
-
-// abortable notes how it was aborted.
-type abortable struct {
-	httpx.ClientExchange
-
-	aborted []error
-}
-
-func (a *abortable) Abort(reason error) { a.aborted = append(a.aborted, reason) }
-
-func TestGuard(t *testing.T) {
-	gone := func(g *guard, turn uint64) { g.Gone(turn, io.EOF) }
-	tests := []struct {
-		name string
-		do   func(g *guard, watch func())
-		want string
-	}{
-		{"nothing happens", func(_ *guard, watch func()) { watch() }, "[]"},
-		{"its time is up", func(g *guard, watch func()) { watch(); g.arm(time.Second) }, "[timeout]"},
-		{"let go in time", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm() }, "[]"},
-		{"the client is gone", func(g *guard, watch func()) { watch(); gone(g, 1) }, "[client]"},
-		{"gone before the clock was set", func(g *guard, watch func()) { watch(); gone(g, 1); g.arm(time.Second) }, "[client]"},
-		{"gone before its time is up", func(g *guard, watch func()) { watch(); g.arm(time.Second); gone(g, 1) }, "[client]"},
-		{"gone when it was let go", func(g *guard, watch func()) { watch(); g.disarm(); gone(g, 1) }, "[]"},
-		{"another one is gone", func(g *guard, watch func()) { watch(); g.disarm(); watch(); gone(g, 1) }, "[]"},
-		{"the next has no limit", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm(); watch() }, "[]"},
-		{"the next is gone", func(g *guard, watch func()) { watch(); g.arm(time.Second); g.disarm(); watch(); gone(g, 2) }, "[client]"},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				g, up := new(guard), new(abortable)
-				tt.do(g, func() { g.watch(nil, up, time.Now()) })
-				time.Sleep(time.Minute) // of the bubble
-				synctest.Wait()
-				words := []string{}
-				for _, err := range up.aborted {
-					word := "timeout"
-					if isDownstream(err) {
-						word = "client"
-					}
-					words = append(words, word)
-				}
-				if got := fmt.Sprint(words); got != tt.want {
-					t.Errorf("aborted with %s, want %s", got, tt.want)
-				}
-			})
-		})
-	}
 }

@@ -127,7 +127,7 @@ func TestHTTP2InParallel(t *testing.T) {
 		for i := range 20 {
 			wg.Go(func() {
 				blob := strings.Repeat(strconv.Itoa(i), 100<<10)
-				if _, body := call(t, c, "POST", "/", blob); body != blob {
+				if _, body := fetch(t, c, "POST", "/", blob); body != blob {
 					t.Errorf("%d: %d bytes came back of %d", i, len(body), len(blob))
 				}
 			})
@@ -160,7 +160,7 @@ func TestDrainOfHTTP2(t *testing.T) {
 	})
 	answer := make(chan string, 1)
 	go func() {
-		_, body := call(t, c, "GET", "/", "")
+		_, body := fetch(t, c, "GET", "/", "")
 		answer <- body
 	}()
 	<-entered

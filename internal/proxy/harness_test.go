@@ -21,6 +21,14 @@ import (
 // patience bounds every wait of a test that something must end; nothing waits for it to pass.
 const patience = 10 * time.Second
 
+// What tests know of package call's insides: how much of a body is held, and the marks between sidecars.
+const (
+	scratch        = 16 << 10
+	maxSpelling    = 2 << 10
+	maxCallerPorts = 16
+	markPrefix     = "x-fairlead-"
+)
+
 // entrance is the address on which a sidecar takes connections of its workload, all of them meant for dst.
 func (m *mesh) entrance(s *sidecar, dst netip.AddrPort) string {
 	m.t.Helper()

@@ -57,14 +57,14 @@ func TestHTTPFeatures(t *testing.T) {
 
 		t.Run("early_hints", func(t *testing.T) { earlyHints(runner{t}, c) })
 		t.Run("head_keeps_the_length", func(t *testing.T) {
-			resp, body := call(t, c, "HEAD", "/length", "")
+			resp, body := fetch(t, c, "HEAD", "/length", "")
 			if resp.ContentLength != 5 || body != "" || resp.Header.Get("X-Method") != "HEAD" {
 				t.Errorf("= %d %q %v", resp.ContentLength, body, resp.Header)
 			}
 		})
 		t.Run("no_content", func(t *testing.T) {
 			for path, status := range map[string]int{"/nothing": 204, "/cached": 304} {
-				if resp, body := call(t, c, "GET", path, ""); resp.StatusCode != status || body != "" {
+				if resp, body := fetch(t, c, "GET", path, ""); resp.StatusCode != status || body != "" {
 					t.Errorf("%s = %d %q", path, resp.StatusCode, body)
 				}
 			}
@@ -75,7 +75,7 @@ func TestHTTPFeatures(t *testing.T) {
 		t.Run("large_bodies", func(t *testing.T) {
 			for _, n := range []int{scratch - 1, scratch, scratch + 1, 10 << 20} {
 				blob := strings.Repeat("0123456789abcdef", n/16+1)[:n]
-				if resp, body := call(t, c, "POST", "/echo", blob); resp.Header.Get("X-Length") != strconv.Itoa(n) || body != blob {
+				if resp, body := fetch(t, c, "POST", "/echo", blob); resp.Header.Get("X-Length") != strconv.Itoa(n) || body != blob {
 					t.Errorf("%d bytes: %d came back, length seen %s", n, len(body), resp.Header.Get("X-Length"))
 				}
 			}

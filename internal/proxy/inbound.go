@@ -19,15 +19,16 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // inbound serves the connections that others open to the workload.
 type inbound struct {
-	incoming
+	call.Incoming
 
-	relay    *relay
-	clients  *vigil
+	relay    *call.Relay
+	clients  *call.Vigil
 	tls      *tls.Config
 	buffers  *h1.Buffers
 	h2pool   *h2.Pool
@@ -64,12 +65,12 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 		conn.Close() // cannot happen: the handshake verified it
 		return
 	}
-	who := &caller{remote: remoteAddr(conn), identity: id.String()}
-	who.forwarded = i.clientCert(&state, who.identity)
-	i.name(who, id)
-	defer i.bye(who)
+	who := &call.Caller{Remote: remoteAddr(conn), Identity: id.String()}
+	who.Forwarded = i.ClientCert(&state, who.Identity)
+	i.Name(who, id)
+	defer i.Bye(who)
 	local := localAddr(conn)
-	requests, leave := i.quotas.enter(quotaKey{who.remote.Addr(), who.identity}, i.limits.peerRequests())
+	requests, leave := i.quotas.enter(quotaKey{who.Remote.Addr(), who.Identity}, i.limits.peerRequests())
 	defer leave()
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
@@ -92,46 +93,46 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 const meshStreams = 1000
 
 // stream carries one stream of the mesh transport.
-func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *caller, local netip.Addr) {
+func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *call.Caller, local netip.Addr) {
 	req := s.Request()
 	if opensTunnel(req) {
 		i.connect(ctx, s, who)
 		return
 	}
-	r, _ := i.idle.Get().(*Call)
+	r, _ := i.idle.Get().(*call.Call)
 	if r == nil {
-		r = &Call{common: &i.common}
+		r = &call.Call{Common: &i.Common}
 	}
 	defer i.idle.Put(r)
 	at, version, ok := target(req, local)
 	if !ok {
-		i.refuse(s, 400, "missing "+targetField)
+		i.refuse(s, 400, "missing "+call.TargetField)
 		return
 	}
-	if at.Addr() != local && !i.self.Serves(at.Addr()) {
+	if at.Addr() != local && !i.Self.Serves(at.Addr()) {
 		i.refuse(s, 400, "not an address of this workload: "+at.String())
 		return
 	}
 	req.Version = version
 	asHTTP1Upgrade(req)
-	r.side = i.port(who, at)
-	r.handle(ctx, s)
+	r.Side = i.Port(who, at)
+	r.Handle(ctx, s)
 }
 
 // opensTunnel tells the sidecars' own CONNECT, for an opaque connection, from an app's, which is a request like any other
 // and goes to the app whatever its target is: the caller's sidecar puts targetField on each of those, and on none of its
 // own, and an app can neither add it nor keep it off.
 func opensTunnel(req *httpx.Request) bool {
-	return isConnect(req) && req.Upgrade == nil && req.Fields.Get(targetField) == nil
+	return call.IsConnect(req) && req.Upgrade == nil && req.Fields.Get(call.TargetField) == nil
 }
 
 // target takes out of the request which address and port it is for, and the version to speak there. The address is nearly
 // always the one that the connection came to.
 func target(req *httpx.Request, came netip.Addr) (at netip.AddrPort, v httpx.Version, ok bool) {
-	value := req.Fields.Get(targetField)
+	value := req.Fields.Get(call.TargetField)
 	called, proto, _ := bytes.Cut(value, []byte("/"))
 	at, ok = parseCalled(called, came)
-	req.Fields.Del(targetField)
+	req.Fields.Del(call.TargetField)
 	v = httpx.HTTP11
 	switch string(proto) {
 	case "h2":
@@ -169,20 +170,20 @@ func parsePort(b []byte) (uint16, bool) {
 }
 
 // connect carries an opaque connection to the port that the CONNECT's authority names.
-func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *caller) {
+func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call.Caller) {
 	addr, err := netip.ParseAddrPort(string(s.Request().Authority))
-	if err != nil || !i.self.Serves(addr.Addr()) || ownPort(addr.Port()) {
+	if err != nil || !i.Self.Serves(addr.Addr()) || ownPort(addr.Port()) {
 		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
 		return
 	}
-	port := i.self.Port(addr.Port())
+	port := i.Self.Port(addr.Port())
 	if why := refusesOpaque(port); why != "" {
 		i.refuse(s, 400, why)
 		return
 	}
-	conn, err := i.upstreams.DialApp(ctx, addr)
+	conn, err := i.Upstreams.DialApp(ctx, addr)
 	if err != nil {
-		i.refuse(s, 503, failedConnect)
+		i.refuse(s, 503, call.FailedConnect)
 		return
 	}
 	var resp httpx.Response
@@ -195,7 +196,7 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		conn.Close()
 		return
 	}
-	var client, server tunnel = serverTunnel{s}, newRawTunnel(conn)
+	var client, server call.Tunnel = serverTunnel{s}, call.NewRawTunnel(conn)
 	if port.Protocol == model.Undeclared {
 		client, server = vouch(client, server)
 	}
@@ -212,7 +213,7 @@ func (serverTunnel) Close() {}
 func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 	var resp httpx.Response
 	resp.Status = status
-	resp.Fields.AddString(errorField, why)
+	resp.Fields.AddString(call.ErrorField, why)
 	if s.Respond(&resp) == nil {
 		s.End(nil) //nolint:errcheck // the peer is gone; nobody is left to tell
 	}
@@ -221,13 +222,13 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 // servePlain carries a connection that did not come through another sidecar; dst is where its client meant it to go,
 // which is an address of the workload unless a neighbour on the network sends packets here that are for others.
 func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
-	who := &caller{remote: remoteAddr(conn)}
+	who := &call.Caller{Remote: remoteAddr(conn)}
 	if why, ok := i.misdirected(dst); ok {
-		newRawTunnel(conn).Abort(nil)
-		i.refusals.misdirected(ctx, why, who.remote, dst)
+		call.NewRawTunnel(conn).Abort(nil)
+		i.refusals.misdirected(ctx, why, who.Remote, dst)
 		return
 	}
-	defer i.bye(who)
+	defer i.Bye(who)
 	port, err := i.admit(ctx, dst.Port())
 	if err != nil {
 		i.shut(ctx, conn, who, dst, err)
@@ -240,12 +241,12 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		admitted.End() // the policy has changed before the connection was among those that are told
 	}
 	client := netio.NewPeekConn(conn)
-	dial := func(ctx context.Context) (tunnel, error) {
-		conn, err := i.upstreams.DialApp(ctx, dst)
+	dial := func(ctx context.Context) (call.Tunnel, error) {
+		conn, err := i.Upstreams.DialApp(ctx, dst)
 		if err != nil {
 			return nil, err
 		}
-		return newRawTunnel(conn), nil
+		return call.NewRawTunnel(conn), nil
 	}
 	found := detected{protocol: netio.Opaque}
 	switch port.Protocol {
@@ -261,26 +262,26 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case err != nil:
 		conn.Close()
 	case found.err != nil:
-		newRawTunnel(client).Abort(found.err)
+		call.NewRawTunnel(client).Abort(found.err)
 	case found.protocol == netio.HTTP1:
 		i.serveHTTP1(ctx, client, who, dst, admitted)
 	case found.protocol == netio.HTTP2:
 		i.serveHTTP2(ctx, client, who, dst, admitted)
 	default:
-		i.opaque(ctx, newRawTunnel(client), found.server, who, dst)
+		i.opaque(ctx, call.NewRawTunnel(client), found.server, who, dst)
 	}
 }
 
 // opaque carries an opaque connection to the app at dst, and counts and logs it.
-func (i *inbound) opaque(ctx context.Context, client, server tunnel, who *caller, dst netip.AddrPort) {
-	ended := i.connection(who, dst)
+func (i *inbound) opaque(ctx context.Context, client, server call.Tunnel, who *call.Caller, dst netip.AddrPort) {
+	ended := i.Connection(who, dst)
 	start := time.Now()
-	r := i.relay.join(ctx, client, server, neverIdle)
-	rec := opaqueRecord(start, who, dst)
-	rec.Endpoint, rec.Received, rec.Sent = dst, r.received, r.sent
+	r := i.relay.Join(ctx, client, server, call.NeverIdle)
+	rec := call.OpaqueRecord(start, who, dst)
+	rec.Endpoint, rec.Received, rec.Sent = dst, r.Received, r.Sent
 	ended(rec)
-	if errors.Is(r.err, errHiddenRequest) && i.said.first(dst.Port(), who.identity) {
-		i.log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.identity), slog.Any("error", r.err))
+	if errors.Is(r.Err, errHiddenRequest) && i.Said.First(dst.Port(), who.Identity) {
+		i.Log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.Identity), slog.Any("error", r.Err))
 	}
 }
 
@@ -291,26 +292,26 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 }
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
-func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
-	r := &Call{side: i.port(who, dst), common: &i.common}
+func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
+	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common}
 	h := &http1Service{
-		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.guard,
-		handle:  func(ex httpx.ServerExchange) { r.handle(ctx, ex) },
-		refused: r.refused,
+		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.Guard,
+		handle:  func(ex httpx.ServerExchange) { r.Handle(ctx, ex) },
+		refused: r.Refused,
 	}
 	h.serve(ctx, client)
 }
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
-func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *caller, dst netip.AddrPort, t *upstream.Tenure) {
-	requests, leave := i.quotas.enter(quotaKey{addr: who.remote.Addr()}, i.limits.peerRequests())
+func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
+	requests, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
 	defer leave()
 	o := h2.Options{
 		Pool: i.h2pool, Workers: i.workers, Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
-		r := &Call{side: i.port(who, dst), common: &i.common}
-		r.handle(ctx, s)
+		r := &call.Call{Side: i.Port(who, dst), Common: &i.Common}
+		r.Handle(ctx, s)
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -66,7 +67,7 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 	for {
 		conn, err := l.Accept()
 		if err != nil {
-			if temporary(err) && pause(ctx, acceptPause) {
+			if temporary(err) && call.Pause(ctx, acceptPause) {
 				continue
 			}
 			return err
@@ -78,7 +79,7 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 		}
 		if a.room != nil && !a.room(a.active.Load(), a.own.Load()) {
 			a.refused(ctx, conn)
-			newRawTunnel(conn).Abort(nil)
+			call.NewRawTunnel(conn).Abort(nil)
 			continue
 		}
 		a.active.Add(1)
@@ -88,7 +89,7 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 			defer a.own.Add(-1)
 			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns. It is
 			// reset, for what is still under way must not look complete.
-			stop := context.AfterFunc(ctx, func() { newRawTunnel(conn).Abort(context.Cause(ctx)) })
+			stop := context.AfterFunc(ctx, func() { call.NewRawTunnel(conn).Abort(context.Cause(ctx)) })
 			defer stop()
 			a.serve(ctx, conn)
 		})

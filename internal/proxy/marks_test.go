@@ -11,13 +11,14 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // What the sidecars tell each other can be neither forged nor seen by those they serve: not by an app that calls, not by
 // one that answers, not by a client without a sidecar; not in heads, informational heads or trailers.
 func TestMarksStayBetweenSidecars(t *testing.T) {
 	marks := []string{"X-Fairlead-Target", "X-Fairlead-Error", "x-fairlead-of-a-later-version"}
-	values := []string{"9999/h1", failedConnect, "1"}
+	values := []string{"9999/h1", call.FailedConnect, "1"}
 	forge := func(h http.Header) {
 		for i, name := range marks {
 			h.Set(name, values[i])
@@ -125,8 +126,8 @@ func TestMarkOfThePeersSidecarEndsThere(t *testing.T) {
 	orders, users := m.sidecar("orders"), m.sidecar("users")
 	m.meshed(users) // no app
 	orders.apply(with(service(model.HTTP, users.endpoint(8080)), func(d *plan.Destination) { d.Routes[0].Retry = model.Retry{} })...)
-	resp, body := call(t, m.dialled(m.entrance(orders, usersAddr())), "GET", "/", "")
-	if resp.StatusCode != 503 || !strings.Contains(body, "its app refuses connections") || resp.Header.Get(errorField) != "" {
-		t.Errorf("= %d %q, %s %q", resp.StatusCode, body, errorField, resp.Header.Get(errorField))
+	resp, body := fetch(t, m.dialled(m.entrance(orders, usersAddr())), "GET", "/", "")
+	if resp.StatusCode != 503 || !strings.Contains(body, "its app refuses connections") || resp.Header.Get(call.ErrorField) != "" {
+		t.Errorf("= %d %q, %s %q", resp.StatusCode, body, call.ErrorField, resp.Header.Get(call.ErrorField))
 	}
 }

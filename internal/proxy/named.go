@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -27,8 +28,8 @@ type namedConn struct {
 	local, remote netip.AddrPort // where the app meant to go, and where it came from
 
 	mu    sync.Mutex
-	calls map[string]*outboundCall // by authority, as it was written; guarded by mu
-	other map[string]*outboundCall // what names no host of the mesh, by cluster; guarded by mu
+	calls map[string]*call.Outbound // by authority, as it was written; guarded by mu
+	other map[string]*call.Outbound // what names no host of the mesh, by cluster; guarded by mu
 }
 
 // The clusters of what the mesh does not know, Istio's names.
@@ -53,10 +54,10 @@ func (o *outbound) byName(port uint16) bool {
 // foreign carries a connection to an address that is not the mesh's.
 func (o *outbound) foreign(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
 	if !o.byName(dst.Port()) {
-		o.passThrough(ctx, newRawTunnel(conn), nil, dst)
+		o.passThrough(ctx, call.NewRawTunnel(conn), nil, dst)
 		return
 	}
-	n := &namedConn{o: o, local: dst, remote: remoteAddr(conn), calls: map[string]*outboundCall{}, other: map[string]*outboundCall{}}
+	n := &namedConn{o: o, local: dst, remote: remoteAddr(conn), calls: map[string]*call.Outbound{}, other: map[string]*call.Outbound{}}
 	defer n.close()
 	n.serve(ctx, netio.NewPeekConn(conn))
 }
@@ -83,11 +84,11 @@ func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
 		client.Close()
 	case c != nil:
 		drop(found.server)
-		c.opaque(ctx, client, c.dest.Load(), nil)
+		c.Opaque(ctx, client, c.Dest.Load(), nil)
 	case found.err != nil:
-		newRawTunnel(client).Abort(found.err)
+		call.NewRawTunnel(client).Abort(found.err)
 	default:
-		n.o.passThrough(ctx, newRawTunnel(client), found.server, n.local)
+		n.o.passThrough(ctx, call.NewRawTunnel(client), found.server, n.local)
 	}
 }
 
@@ -107,16 +108,16 @@ func (n *namedConn) detect(ctx context.Context, client *netio.PeekConn) (detecte
 	return d.detect(ctx)
 }
 
-func (n *namedConn) dial(ctx context.Context) (tunnel, error) {
+func (n *namedConn) dial(ctx context.Context) (call.Tunnel, error) {
 	conn, err := n.o.upstreams.DialPlain(ctx, n.local)
 	if err != nil {
 		return nil, err
 	}
-	return newRawTunnel(conn), nil
+	return call.NewRawTunnel(conn), nil
 }
 
 // drop lets go of a connection that was dialled in case the server speaks first.
-func drop(server tunnel) {
+func drop(server call.Tunnel) {
 	if server != nil {
 		server.Abort(errNotNeeded)
 		server.Close()
@@ -124,7 +125,7 @@ func drop(server tunnel) {
 }
 
 // greeted gives the destination that the client's TLS greeting names, nil where it names none of the mesh.
-func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*outboundCall, error) {
+func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*call.Outbound, error) {
 	if len(client.Prefix()) == 0 {
 		return nil, nil //nolint:nilnil // the server spoke first: nothing was named, and nothing is wrong
 	}
@@ -134,7 +135,7 @@ func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*outbo
 	}
 	c := n.call(ctx, []byte(name), carriesTLS)
 	if c != nil {
-		c.sni = name
+		c.SNI = name
 		n.mu.Lock()
 		n.calls[name] = c
 		n.mu.Unlock()
@@ -152,7 +153,7 @@ func carriesHTTP(p model.Protocol) bool {
 }
 
 // call gives a call to the destination of a host, which the caller lets go of (see leave), nil where the mesh has none.
-func (n *namedConn) call(ctx context.Context, authority []byte, carries func(model.Protocol) bool) *outboundCall {
+func (n *namedConn) call(ctx context.Context, authority []byte, carries func(model.Protocol) bool) *call.Outbound {
 	host := hostOf(authority)
 	if host == "" {
 		return nil
@@ -166,12 +167,7 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(mod
 		return nil
 	}
 	d.Enter()
-	return &outboundCall{o: &n.o.outgoing, dest: d, local: n.local, remote: n.remote}
-}
-
-func (c *outboundCall) leave() {
-	c.originals.close()
-	c.dest.Leave()
+	return &call.Outbound{Of: &n.o.Outgoing, Dest: d, Local: n.local, Remote: n.remote}
 }
 
 // hostOf gives the host that an authority names, "" where that is an address or none at all.
@@ -195,31 +191,31 @@ func inHost(b byte) bool {
 }
 
 func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
-	r := &Call{side: n.unknown(), common: &n.o.common}
+	r := &call.Call{Side: n.unknown(), Common: &n.o.Common}
 	n.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
 }
 
 func (n *namedConn) serveHTTP2(ctx context.Context, client *netio.PeekConn) {
-	n.o.serveHTTP2(ctx, client, n.unknown(), func(r *Call, s httpx.ServerExchange) { n.handle(ctx, r, s) })
+	n.o.serveHTTP2(ctx, client, n.unknown(), func(r *call.Call, s httpx.ServerExchange) { n.handle(ctx, r, s) })
 }
 
 // handle carries one request to the host that it names.
-func (n *namedConn) handle(ctx context.Context, r *Call, ex httpx.ServerExchange) {
+func (n *namedConn) handle(ctx context.Context, r *call.Call, ex httpx.ServerExchange) {
 	c, once := n.forRequest(ctx, ex.Request().Authority)
-	r.side = c
-	r.handle(ctx, ex)
+	r.Side = c
+	r.Handle(ctx, ex)
 	if once {
-		c.leave()
+		c.Leave()
 	}
-	r.side = n.unknown()
+	r.Side = n.unknown()
 }
 
 // forRequest gives the call that a request belongs to. once says that it is for this one request.
-func (n *namedConn) forRequest(ctx context.Context, authority []byte) (_ *outboundCall, once bool) {
+func (n *namedConn) forRequest(ctx context.Context, authority []byte) (_ *call.Outbound, once bool) {
 	n.mu.Lock()
 	c := n.calls[string(authority)]
 	n.mu.Unlock()
-	if c != nil && c.dest.Load() != nil {
+	if c != nil && c.Dest.Load() != nil {
 		return c, false
 	}
 	if c = n.call(ctx, authority, carriesHTTP); c == nil {
@@ -235,17 +231,17 @@ func (n *namedConn) forRequest(ctx context.Context, authority []byte) (_ *outbou
 }
 
 // unknown is where requests go that name no host of the mesh: on to where the app meant them, or nowhere.
-func (n *namedConn) unknown() *outboundCall {
+func (n *namedConn) unknown() *call.Outbound {
 	cluster := n.o.unknownCluster()
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if n.other[cluster] == nil {
-		d, err := n.o.directory.Fixed(n.local.String(), unknown(cluster, n.local.Port()))
+		d, err := n.o.Directory.Fixed(n.local.String(), unknown(cluster, n.local.Port()))
 		if err != nil {
-			n.o.log.Error("rules for what the mesh does not know", slog.Any("error", err)) // cannot happen: there is nothing in them to compile
+			n.o.Log.Error("rules for what the mesh does not know", slog.Any("error", err)) // cannot happen: there is nothing in them to compile
 			d = new(directory.Cell)
 		}
-		n.other[cluster] = &outboundCall{o: &n.o.outgoing, dest: d, local: n.local, remote: n.remote}
+		n.other[cluster] = &call.Outbound{Of: &n.o.Outgoing, Dest: d, Local: n.local, Remote: n.remote}
 	}
 	return n.other[cluster]
 }
@@ -280,18 +276,18 @@ func (n *namedConn) close() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	for _, c := range n.calls {
-		c.leave()
+		c.Leave()
 	}
 	for _, c := range n.other {
-		c.originals.close()
+		c.Originals.Close()
 	}
 }
 
 // passThrough carries a connection that the mesh knows nothing of, as it is, or refuses it. server is the connection to
 // where the app meant to go, nil where it was not dialled yet.
-func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tunnel, dst netip.AddrPort) {
+func (o *outbound) passThrough(ctx context.Context, client *call.RawTunnel, server call.Tunnel, dst netip.AddrPort) {
 	cluster := o.unknownCluster()
-	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.self.Info(), Host: model.Hostname(cluster)})
+	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.Self.Info(), Host: model.Hostname(cluster)})
 	scope.Opened()
 	defer scope.Closed()
 	if cluster == blackHoleCluster {
@@ -306,8 +302,8 @@ func (o *outbound) passThrough(ctx context.Context, client *rawTunnel, server tu
 			client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
 			return
 		}
-		server = newRawTunnel(conn)
+		server = call.NewRawTunnel(conn)
 	}
-	r := o.relay.join(ctx, client, server, neverIdle)
-	scope.Bytes(r.received, r.sent)
+	r := o.Relay.Join(ctx, client, server, call.NeverIdle)
+	scope.Bytes(r.Received, r.Sent)
 }

@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -210,8 +211,8 @@ func TestSilentClientOfAnHTTPServer(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
 				server, dialled := net.Pipe()
-				d := &detector{client: netio.NewPeekConn(theirs), claim: netio.Unclaimed, known: new(atomic.Uint32), dial: func(context.Context) (tunnel, error) {
-					return newRawTunnel(dialled), nil
+				d := &detector{client: netio.NewPeekConn(theirs), claim: netio.Unclaimed, known: new(atomic.Uint32), dial: func(context.Context) (call.Tunnel, error) {
+					return call.NewRawTunnel(dialled), nil
 				}}
 				done := make(chan struct{})
 				go func() {

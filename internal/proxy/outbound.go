@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -20,11 +21,11 @@ import (
 
 // outbound serves the connections that the workload opens.
 type outbound struct {
-	outgoing
+	call.Outgoing
 
 	asker     *directory.Asker
 	upstreams *upstream.Set
-	clients   *vigil
+	clients   *call.Vigil
 	metrics   *telemetry.Registry
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
@@ -52,12 +53,12 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 		return
 	}
 	client := netio.NewPeekConn(conn)
-	c := &outboundCall{o: &o.outgoing, dest: d, local: dst, remote: remoteAddr(conn)}
-	defer c.originals.close()
+	c := &call.Outbound{Of: &o.Outgoing, Dest: d, Local: dst, Remote: remoteAddr(conn)}
+	defer c.Originals.Close()
 	switch state.Plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		if o.named(c, client, state) {
-			c.opaque(ctx, client, state, nil)
+			c.Opaque(ctx, client, state, nil)
 		}
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
 		protocol, err := sniff(client, netio.Declared, o.limits.detection())
@@ -74,12 +75,12 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 }
 
 // named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
-func (o *outbound) named(c *outboundCall, client *netio.PeekConn, state *directory.Destination) bool {
+func (o *outbound) named(c *call.Outbound, client *netio.PeekConn, state *directory.Destination) bool {
 	if !state.TCPRoutes.AsksServerName() {
 		return true
 	}
 	var err error
-	if c.sni, err = serverName(client, o.limits.detection()); err != nil {
+	if c.SNI, err = serverName(client, o.limits.detection()); err != nil {
 		client.Close()
 		return false
 	}
@@ -87,20 +88,20 @@ func (o *outbound) named(c *outboundCall, client *netio.PeekConn, state *directo
 }
 
 func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error) {
-	o.log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
+	o.Log.DebugContext(ctx, "pass through", slog.String("address", dst.String()), slog.Any("error", err))
 }
 
 // speak serves a client-first connection by what its first bytes were.
-func (o *outbound) speak(ctx context.Context, c *outboundCall, client *netio.PeekConn, protocol netio.Verdict, server tunnel) {
+func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Verdict, server call.Tunnel) {
 	switch protocol {
 	case netio.HTTP1:
-		r := &Call{side: c, common: &o.common}
-		o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.handle(ctx, ex) })
+		r := &call.Call{Side: c, Common: &o.Common}
+		o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.Handle(ctx, ex) })
 	case netio.HTTP2:
-		o.serveHTTP2(ctx, client, c, func(r *Call, s httpx.ServerExchange) { r.handle(ctx, s) })
+		o.serveHTTP2(ctx, client, c, func(r *call.Call, s httpx.ServerExchange) { r.Handle(ctx, s) })
 	case netio.TLS, netio.Opaque, netio.NeedMore:
-		if state := c.dest.Load(); state != nil {
-			c.opaque(ctx, client, state, server)
+		if state := c.Dest.Load(); state != nil {
+			c.Opaque(ctx, client, state, server)
 			return
 		}
 		client.Close()
@@ -108,22 +109,22 @@ func (o *outbound) speak(ctx context.Context, c *outboundCall, client *netio.Pee
 }
 
 // detect serves a connection whose protocol nobody declared.
-func (o *outbound) detect(ctx context.Context, c *outboundCall, client *netio.PeekConn, state *directory.Destination) {
-	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.dest.Protocol, dial: func(ctx context.Context) (tunnel, error) {
-		return c.connect(ctx, state)
+func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.PeekConn, state *directory.Destination) {
+	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.Dest.Protocol, dial: func(ctx context.Context) (call.Tunnel, error) {
+		return c.Connect(ctx, state)
 	}}
 	found, err := d.detect(ctx)
 	switch {
 	case err != nil:
-		c.forget()
+		c.Forget()
 		client.Close()
 	case found.err != nil:
 		state.TCP.Opened()
 		state.TCP.Closed()
-		newRawTunnel(client).Abort(found.err)
+		call.NewRawTunnel(client).Abort(found.err)
 	default:
 		if found.server == nil {
-			c.forget()
+			c.Forget()
 		}
 		o.speak(ctx, c, client, found.protocol, found.server)
 	}

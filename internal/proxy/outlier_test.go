@@ -88,7 +88,7 @@ func TestOutlierDetection(t *testing.T) {
 		orders.apply(guarded(nil, bad)...)
 		orders.apply(guarded(rules, bad)...)
 		for i := range 5 {
-			resp, body := call(t, c, "GET", "/", "")
+			resp, body := fetch(t, c, "GET", "/", "")
 			want, text := 500, "broken"
 			if i >= 3 {
 				want, text = 503, fmt.Sprintf("no healthy upstream: outbound|8080||users-service.myapp.svc.cluster.local: excluded: %s ejected by outlierDetection for another ", bad.Addr)

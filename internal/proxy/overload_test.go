@@ -27,13 +27,13 @@ func TestOverloadSheds(t *testing.T) {
 		c := m.client(orders)
 		waiting := make(chan string)
 		go func() {
-			_, body := call(t, c, "GET", "/wait", "")
+			_, body := fetch(t, c, "GET", "/wait", "")
 			waiting <- body
 		}()
 		<-entered
 		orders.overload.memory, orders.overload.held = 100, func() int64 { return 95 }
 		orders.overload.look()
-		resp, body := call(t, c, "POST", "/", "x")
+		resp, body := fetch(t, c, "POST", "/", "x")
 		if resp.StatusCode != 503 || !strings.Contains(body, "overloaded") || !strings.Contains(resp.Header.Get("Proxy-Status"), "overloaded") {
 			t.Errorf("= %d %q %q, want 503", resp.StatusCode, body, resp.Header.Get("Proxy-Status"))
 		}
@@ -44,12 +44,12 @@ func TestOverloadSheds(t *testing.T) {
 		}
 		orders.overload.held = func() int64 { return 85 } // between the marks nothing changes
 		orders.overload.look()
-		if resp, _ := call(t, c, "GET", "/", ""); resp.StatusCode != 503 {
+		if resp, _ := fetch(t, c, "GET", "/", ""); resp.StatusCode != 503 {
 			t.Errorf("still short of memory: %d", resp.StatusCode)
 		}
 		orders.overload.held = func() int64 { return 50 }
 		orders.overload.look()
-		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 {
+		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 {
 			t.Errorf("afterwards: %d %q", resp.StatusCode, body)
 		}
 	})
@@ -66,7 +66,7 @@ func TestOverloadedPeerIsPassedOver(t *testing.T) {
 	orders.apply(service(model.HTTP, full.endpoint(8080), users.endpoint(8080))...)
 	c := m.client(orders)
 	for range 20 {
-		if resp, body := call(t, c, "POST", "/", "x"); resp.StatusCode != 200 || body != "ok" {
+		if resp, body := fetch(t, c, "POST", "/", "x"); resp.StatusCode != 200 || body != "ok" {
 			t.Fatalf("= %d %q", resp.StatusCode, body)
 		}
 	}

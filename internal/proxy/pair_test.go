@@ -23,6 +23,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
@@ -106,7 +107,7 @@ func (m *mesh) ungoverned(name string, changes ...func(*Options)) *sidecar {
 	p.group.ctx = work //nolint:fatcontext // as Run does
 	p.group.check(p.identity.Run)
 	p.group.run(p.ups.Sweep)
-	p.group.run(p.clients.keep)
+	p.group.run(p.clients.Keep)
 	<-p.identity.Ready()
 	w := &plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, ServiceAccount: name, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
 		Namespace: "myapp", Name: name, App: name, CanonicalName: name,
@@ -324,8 +325,8 @@ func TestCallCrossesTwoSidecars(t *testing.T) {
 		!strings.Contains(got, "By=spiffe://cluster.local/ns/myapp/sa/users") {
 		t.Errorf("X-Forwarded-Client-Cert = %q: both identities must be there", got)
 	}
-	if seen.Get(targetField) != "" {
-		t.Errorf("%s reached the app", targetField)
+	if seen.Get(call.TargetField) != "" {
+		t.Errorf("%s reached the app", call.TargetField)
 	}
 	expectMetric(t, orders, `reporter="source"`, `destination_workload="users"`)
 	expectMetric(t, users, `source_workload="orders"`, `connection_security_policy="mutual_tls"`, `response_code="200",response_flags="-"`)
@@ -335,7 +336,7 @@ func TestCallToAnUnmeshedEndpointIsPlain(t *testing.T) {
 	m := newMesh(t)
 	orders := m.sidecar("orders")
 	addr := netip.AddrPortFrom(m.ip(), 8080)
-	m.plainApp(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "plain ", r.Header.Get(targetField)) }))
+	m.plainApp(addr, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { fmt.Fprint(w, "plain ", r.Header.Get(call.TargetField)) }))
 	c := m.client(orders)
 	orders.apply(service(model.HTTP, plan.Endpoint{Addr: addr, Weight: 1, Health: plan.Healthy})...)
 	for range 3 {

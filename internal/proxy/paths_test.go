@@ -79,7 +79,7 @@ func TestPathMeansTheSameToRuleAndApp(t *testing.T) {
 			t.Run(way+"/NUL", func(t *testing.T) {
 				users.apply(&plan.MeshGlobal{})
 				orders.apply(&plan.MeshGlobal{})
-				resp, body := call(t, m.dialled(addr), "GET", "/a%00b", "")
+				resp, body := fetch(t, m.dialled(addr), "GET", "/a%00b", "")
 				if resp.StatusCode != 400 {
 					t.Errorf("= %d %q, want 400", resp.StatusCode, body)
 				}

@@ -26,6 +26,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
@@ -118,8 +119,8 @@ type Proxy struct {
 	ups       *upstream.Set
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
-	relay     *relay
-	clients   vigil
+	relay     *call.Relay
+	clients   call.Vigil
 	client    Control
 	identity  *identity.Workload
 	metrics   *telemetry.Registry
@@ -162,7 +163,7 @@ func New(o Options) (*Proxy, error) {
 		telemetry.Counter{},
 	}
 	var err error
-	if p.relay, err = newRelay(); err != nil {
+	if p.relay, err = call.NewRelay(); err != nil {
 		return nil, err
 	}
 	p.overload = newOverload(&p.limits)
@@ -223,24 +224,24 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
-	common := common{sinks: p.sinks, streamIdle: p.limits.streamIdle, paths: p.self.PathMode, room: p.overload.request}
+	common := call.Common{Sinks: p.sinks, StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Room: p.overload.request}
 	p.outbound = &outbound{
-		outgoing: outgoing{common: common, self: p.self, directory: p.directory, relay: p.relay, log: p.o.Logger},
+		Outgoing: call.Outgoing{Common: common, Self: p.self, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
 		clients: &p.clients, limits: &p.limits, overload: p.overload,
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
 		metrics: p.metrics,
 	}
-	p.outbound.filters = filter.New(p.group.run)
+	p.outbound.Filters = filter.New(p.group.run)
 	p.inbound = &inbound{
-		incoming: incoming{
-			common: common, self: p.self, upstreams: p.ups, asker: p.asker, metrics: p.metrics, log: p.o.Logger, run: p.group.run,
+		Incoming: call.Incoming{
+			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
 		},
 		tls:     p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.draining,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, overload: p.overload,
 	}
-	p.inbound.filters = new(filter.Chain)
+	p.inbound.Filters = new(filter.Chain)
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
@@ -256,7 +257,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 		return err
 	}
 	p.group.run(p.ups.Sweep)
-	p.group.run(p.clients.keep)
+	p.group.run(p.clients.Keep)
 	p.group.run(p.overload.run)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)

@@ -53,12 +53,12 @@ func TestBothSidesRecordACall(t *testing.T) {
 	}))
 	n := new(notes)
 	for _, s := range []*sidecar{orders, users} {
-		s.outbound.sinks, s.inbound.sinks = telemetry.Sinks{n}, telemetry.Sinks{n}
+		s.outbound.Sinks, s.inbound.Sinks = telemetry.Sinks{n}, telemetry.Sinks{n}
 	}
 	m.meshed(users)
 	orders.apply(service(model.HTTP, users.endpoint(8080))...)
 	c := m.client(orders)
-	if resp, body := call(t, c, "POST", "/orders", "hello"); resp.StatusCode != 200 {
+	if resp, body := fetch(t, c, "POST", "/orders", "hello"); resp.StatusCode != 200 {
 		t.Fatalf("= %d %q", resp.StatusCode, body)
 	}
 	eventually(t, "both have recorded", func() bool { return len(n.all()) == 2 })

@@ -3,7 +3,6 @@ package proxy
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,16 +15,13 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/net/h1"
-	"fairlead.dev/fairlead/internal/net/h2"
-	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
 const usersURL = "http://users-service.myapp.svc.cluster.local:8080"
 
-// call makes one request and gives status and body.
-func call(tb testing.TB, c *http.Client, method, path, body string) (*http.Response, string) {
+// fetch makes one request and gives status and body.
+func fetch(tb testing.TB, c *http.Client, method, path, body string) (*http.Response, string) {
 	tb.Helper()
 	req, err := http.NewRequest(method, usersURL+path, strings.NewReader(body))
 	if err != nil {
@@ -77,7 +73,7 @@ func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
 			orders.apply(service(model.HTTP, tt.bad, users.endpoint(8080))...)
 			for i := range 20 {
 				for _, method := range []string{"GET", "POST", "DELETE"} {
-					if resp, body := call(t, c, method, "/", "x"); resp.StatusCode != 200 || body != "users" {
+					if resp, body := fetch(t, c, method, "/", "x"); resp.StatusCode != 200 || body != "users" {
 						t.Fatalf("%s %d = %d %q", method, i, resp.StatusCode, body)
 					}
 				}
@@ -97,7 +93,7 @@ func TestResetBeforeAnswer(t *testing.T) {
 			want         int32
 		}{{"GET", "UC,URX", 3}, {"POST", "UC", 1}} {
 			requests.Store(0)
-			resp, body := call(t, c, tt.method, "/", "")
+			resp, body := fetch(t, c, tt.method, "/", "")
 			if resp.StatusCode != 503 || !strings.Contains(body, "connection termination") {
 				t.Errorf("%s = %d %q", tt.method, resp.StatusCode, body)
 			}
@@ -119,7 +115,7 @@ func TestResetBeforeAnswerIsRetriedElsewhere(t *testing.T) {
 	orders.apply(service(model.HTTP, bad.endpoint(8080), users.endpoint(8080))...)
 	c := m.client(orders)
 	for range 50 {
-		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 200 || body != "users" {
+		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 || body != "users" {
 			t.Fatalf("= %d %q", resp.StatusCode, body)
 		}
 	}
@@ -144,19 +140,19 @@ func TestRetryOnStatus(t *testing.T) {
 		orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) {
 			d.Routes[0].Retry = model.Retry{Attempts: 2, Codes: []int{503}, Backoff: time.Millisecond}
 		})...)
-		if resp, body := call(t, c, "POST", "/", "body"); resp.StatusCode != 200 || body != "finally body" {
+		if resp, body := fetch(t, c, "POST", "/", "body"); resp.StatusCode != 200 || body != "finally body" {
 			t.Errorf("with retryOn 503 = %d %q", resp.StatusCode, body)
 		}
 		n.Store(0)
 		orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) {
 			d.Routes[0].Retry = model.Retry{Attempts: 1, Codes: []int{503}, Backoff: time.Millisecond}
 		})...)
-		if resp, body := call(t, c, "POST", "/", "body"); resp.StatusCode != 503 || body != "busy" {
+		if resp, body := fetch(t, c, "POST", "/", "body"); resp.StatusCode != 503 || body != "busy" {
 			t.Errorf("out of tries = %d %q, want the app's own answer", resp.StatusCode, body)
 		}
 		n.Store(0)
 		orders.apply(service(model.HTTP, e)...)
-		if resp, body := call(t, c, "GET", "/", ""); resp.StatusCode != 503 || body != "busy" {
+		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 503 || body != "busy" {
 			t.Errorf("nobody asked for a retry = %d %q", resp.StatusCode, body)
 		}
 	})
@@ -195,7 +191,7 @@ func TestTimeouts(t *testing.T) {
 				orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) { tt.route(&d.Routes[0]) })...)
 				n.Store(0)
 				slow.Store(tt.slow)
-				resp, body := call(t, c, "GET", "/", "")
+				resp, body := fetch(t, c, "GET", "/", "")
 				if resp.StatusCode != tt.status {
 					t.Errorf("= %d %q, want %d", resp.StatusCode, body, tt.status)
 				}
@@ -290,97 +286,6 @@ func (m *mesh) stoppable(addr netip.AddrPort, serve func(context.Context, net.Co
 	return stop
 }
 
-func TestClassify(t *testing.T) {
-	tests := []struct {
-		name string
-		err  error
-		want failure
-	}{
-		{"refused_stream", &h2.ResetError{Code: h2.CodeRefusedStream, Remote: true}, disowned},
-		{"going_away", fmt.Errorf("%w: %w", h2.ErrNotProcessed, h2.ErrGoAway), disowned},
-		{"not_written_to_a_stream", fmt.Errorf("%w: %w", h2.ErrUnsent, h2.ErrClosed), unsent},
-		{"reused_and_silent", &h1.ClosedError{Reused: true, Written: true, Err: io.EOF}, resetEarly},
-		{"fresh_and_written", &h1.ClosedError{Written: true, Err: io.EOF}, resetEarly},
-		{"nothing_written", &h1.ClosedError{Err: io.EOF}, unsent},
-		{"cancelled_stream", &h2.ResetError{Code: h2.CodeCancel, Remote: true}, resetEarly},
-		{"timer", errors.Join(io.ErrClosedPipe, errTimeout), tryTimeout},
-		{"client_gone", downstreamError(io.EOF), final},
-		{"garbage", &h1.Error{Status: 502, Reason: "no"}, resetEarly},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := classify(tt.err); got != tt.want {
-				t.Errorf("classify(%v) = %d, want %d", tt.err, got, tt.want)
-			}
-		})
-	}
-}
-
-func TestRetryable(t *testing.T) {
-	request := func(method string, fields ...string) *httpx.Request {
-		r := &httpx.Request{Method: []byte(method)}
-		for i := 0; i < len(fields); i += 2 {
-			r.Fields.AddString(fields[i], fields[i+1])
-		}
-		return r
-	}
-	on := func(conditions ...string) model.Retry { return model.Retry{On: conditions} }
-	tests := []struct {
-		name   string
-		policy model.Retry
-		req    *httpx.Request
-		failed tryError
-		want   bool
-	}{
-		{"never_connected", model.Retry{}, request("POST"), tryError{failure: notConnected}, true},
-		{"never_sent", model.Retry{}, request("POST"), tryError{failure: unsent}, true},
-		{"disowned", model.Retry{}, request("POST"), tryError{failure: disowned}, true},
-		{"reset_get", model.Retry{}, request("GET"), tryError{failure: resetEarly}, true},
-		{"reset_post", model.Retry{}, request("POST"), tryError{failure: resetEarly}, false},
-		{"reset_post_with_key", model.Retry{}, request("POST", "Idempotency-Key", "1"), tryError{failure: resetEarly}, true},
-		{"reset_post_asked", on("reset"), request("POST"), tryError{failure: resetEarly}, true},
-		{"reset_post_by_default", on("connect-failure", "refused-stream", "reset-before-request"), request("POST"), tryError{failure: resetEarly}, false},
-		{"timeout_get", model.Retry{}, request("GET"), tryError{failure: tryTimeout}, true},
-		{"timeout_put", model.Retry{}, request("PUT"), tryError{failure: tryTimeout}, false},
-		{"status_not_asked", model.Retry{}, request("GET"), tryError{failure: badStatus, status: 503}, false},
-		{"status_code", model.Retry{Codes: []int{503}}, request("POST"), tryError{failure: badStatus, status: 503}, true},
-		{"status_5xx", on("5xx"), request("POST"), tryError{failure: badStatus, status: 500}, true},
-		{"status_gateway_error", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 500}, false},
-		{"status_gateway_error_502", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 502}, true},
-		{"status_409", on("retriable-4xx"), request("GET"), tryError{failure: badStatus, status: 409}, true},
-		{"final", on("5xx", "reset"), request("GET"), tryError{failure: final}, false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			if got := retryable(&tt.policy, tt.req, &tt.failed); got != tt.want {
-				t.Errorf("retryable = %t, want %t", got, tt.want)
-			}
-		})
-	}
-}
-
-func TestTriesThatDidNothingAreFree(t *testing.T) {
-	for f := notConnected; f <= final; f++ {
-		if got, want := f.isFree(), f <= disowned; got != want {
-			t.Errorf("%d is free = %t, want %t", f, got, want)
-		}
-	}
-}
-
-func TestBackoff(t *testing.T) {
-	for tries := range 70 {
-		for _, base := range []time.Duration{0, time.Millisecond, time.Second} {
-			d := backoff(&model.Retry{Backoff: base}, tries)
-			if base == 0 {
-				base = 25 * time.Millisecond
-			}
-			if d < 0 || d > 10*base {
-				t.Fatalf("backoff(%s, %d) = %s", base, tries, d)
-			}
-		}
-	}
-}
-
 func TestPolicyMayAllowMoreTriesThanAreRemembered(t *testing.T) {
 	m := newMesh(t)
 	orders, users := m.sidecar("orders"), m.sidecar("users")
@@ -391,20 +296,5 @@ func TestPolicyMayAllowMoreTriesThanAreRemembered(t *testing.T) {
 	resp, body := get(t, c, "/")
 	if resp.StatusCode != http.StatusServiceUnavailable || !strings.Contains(body, "connection failure") {
 		t.Errorf("= %d %q, want 503 after ten retries", resp.StatusCode, body)
-	}
-}
-
-func TestWantsGRPC(t *testing.T) {
-	p := &model.Retry{On: []string{"unavailable", "cancelled", "5xx"}}
-	for status, want := range map[string]bool{"": false, "0": false, "1": true, "4": false, "8": false, "13": false, "14": true, "nonsense": false} {
-		if got := wantsGRPC(p, []byte(status)); got != want {
-			t.Errorf("wantsGRPC(%q) = %v, want %v", status, got, want)
-		}
-	}
-	all := &model.Retry{On: []string{"deadline-exceeded", "resource-exhausted", "internal"}}
-	for _, status := range []string{"4", "8", "13"} {
-		if !wantsGRPC(all, []byte(status)) {
-			t.Errorf("wantsGRPC(%q) = false, want true", status)
-		}
 	}
 }

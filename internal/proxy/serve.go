@@ -11,6 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // http1Service is what to do with the requests of an HTTP/1.1 connection.
@@ -20,8 +21,8 @@ type http1Service struct {
 	draining <-chan struct{}
 	ended    <-chan struct{} // of the connection's tenure, nil where it has none
 	// clients is told of the connection, whose exchanges guard watches.
-	clients *vigil
-	guard   *guard
+	clients *call.Vigil
+	guard   *call.Guard
 	// handle carries one request.
 	handle func(httpx.ServerExchange)
 	// refused is told of a request that was not even HTTP, or too large, and how it was answered.
@@ -38,9 +39,9 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	defer server.Close()
 	stop := onDrain(ctx, h.draining, h.ended, func(context.Context) { server.Shutdown() })
 	defer stop()
-	defer h.clients.enter(client.NetConn(), h.guard)()
+	defer h.clients.Enter(client.NetConn(), h.guard)()
 	// Whoever closes the connection when ctx ends does not wake a handler that waits for its upstream.
-	defer context.AfterFunc(ctx, func() { h.guard.end(context.Cause(ctx)) })()
+	defer context.AfterFunc(ctx, func() { h.guard.End(context.Cause(ctx)) })()
 	for {
 		ex, err := server.Next()
 		if err != nil {
@@ -66,7 +67,7 @@ func (h *http1Service) refuse(server *h1.Server, err error) {
 	var resp httpx.Response
 	resp.Status = out.Status
 	resp.Fields.AddString("content-type", "text/plain")
-	resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, proxyName))
+	resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, call.ProxyName))
 	h.refused(start, out)
 	server.Refuse(&resp, []byte(out.Body+"\n")) //nolint:errcheck // the connection is over either way
 }
@@ -116,7 +117,7 @@ func onDrain(ctx context.Context, draining, ended <-chan struct{}, do func(conte
 // asHTTP1Upgrade gives a CONNECT, extended (RFC 8441) or not, the meaning that it has in HTTP/1.1: the request that asks to
 // switch protocols has no body; what follows belongs to the protocol switched to.
 func asHTTP1Upgrade(req *httpx.Request) {
-	if req.Upgrade != nil || isConnect(req) {
+	if req.Upgrade != nil || call.IsConnect(req) {
 		req.ContentLength = 0
 	}
 }

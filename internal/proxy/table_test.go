@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 )
@@ -212,7 +213,7 @@ func TestTarget(t *testing.T) {
 
 func describeTarget(value string) string {
 	var req httpx.Request
-	req.Fields.AddString(targetField, value)
+	req.Fields.AddString(call.TargetField, value)
 	at, version, ok := target(&req, netip.MustParseAddr("10.1.0.7"))
 	return fmt.Sprint(at, " ", version, " ", ok)
 }
@@ -227,7 +228,7 @@ func TestConnectionsGoWithTheirEndpoints(t *testing.T) {
 	pools := func() int { return s.ups.Holdings().Pools }
 	for range 2 {
 		s.apply(service(model.HTTP, e)...)
-		call(t, c, "GET", "/", "")
+		fetch(t, c, "GET", "/", "")
 		if n := pools(); n != 1 {
 			t.Errorf("%d pools, want 1", n)
 		}

@@ -46,5 +46,5 @@ func (i *inbound) enforce() { i.plain.enforce(i.refusesPlain) }
 
 // refusesPlain reports whether a port takes connections of the mesh only.
 func (i *inbound) refusesPlain(port uint16) bool {
-	return i.self.Port(port).MTLS == model.MTLSStrict && !publicPort(port)
+	return i.Self.Port(port).MTLS == model.MTLSStrict && !publicPort(port)
 }

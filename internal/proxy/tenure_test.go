@@ -81,7 +81,7 @@ func TestOpenPlainConnectionsDrainWhenStrictComes(t *testing.T) {
 		client := (&mesh{t: t}).h2cClient(addr)
 		done := make(chan string, 1)
 		go func() {
-			_, body := call(t, client, "GET", "/slow", "")
+			_, body := fetch(t, client, "GET", "/slow", "")
 			done <- body
 		}()
 		<-begun

@@ -61,7 +61,7 @@ func TestRuleThatMakesWhatCannotBeSent(t *testing.T) {
 			addr := m.entrance(orders, usersAddr())
 			for version, c := range map[string]*http.Client{"http1": m.dialled(addr), "http2": m.h2cClient(addr)} {
 				for _, body := range []string{"", strings.Repeat("x", 2*scratch)} {
-					resp, got := call(t, c, "POST", "/a", body)
+					resp, got := fetch(t, c, "POST", "/a", body)
 					if resp.StatusCode != 500 || !strings.Contains(got, tt.why) || !strings.Contains(got, "a rule makes a message that cannot be sent") {
 						t.Errorf("%s, %s: %d %q, want 500 that names %q", tt.name, version, resp.StatusCode, got, tt.why)
 					}

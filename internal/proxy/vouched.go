@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // A peer's sidecar vouches that a stream it sends as opaque holds no requests. It is not believed: what is relayed meets
@@ -28,7 +29,7 @@ func refusesOpaque(port plan.InboundPort) string {
 
 // vouched is the client's end of an opaque stream to a port whose protocol nobody declared.
 type vouched struct {
-	tunnel
+	call.Tunnel
 
 	seen   []byte // of the client's first bytes, while undecided
 	server *speaker
@@ -37,7 +38,7 @@ type vouched struct {
 
 // speaker is the server's end. One that speaks first is none of HTTP, whatever its client says later.
 type speaker struct {
-	tunnel
+	call.Tunnel
 
 	first  []byte // of its first bytes, while undecided
 	heard  bool
@@ -45,14 +46,14 @@ type speaker struct {
 }
 
 // vouch puts both ends of an opaque stream under watch.
-func vouch(client, server tunnel) (watchedClient, watchedServer tunnel) {
-	s := &speaker{tunnel: server}
-	return &vouched{tunnel: client, server: s}, s
+func vouch(client, server call.Tunnel) (watchedClient, watchedServer call.Tunnel) {
+	s := &speaker{Tunnel: server}
+	return &vouched{Tunnel: client, server: s}, s
 }
 
 // Read gives what the client sent, as long as it cannot be a request.
 func (v *vouched) Read(p []byte) (int, error) {
-	n, err := v.tunnel.Read(p)
+	n, err := v.Tunnel.Read(p)
 	if v.passed || n == 0 {
 		return n, err
 	}
@@ -73,7 +74,7 @@ func (v *vouched) Read(p []byte) (int, error) {
 
 // Read gives what the server sent.
 func (s *speaker) Read(p []byte) (int, error) {
-	n, err := s.tunnel.Read(p)
+	n, err := s.Tunnel.Read(p)
 	if s.heard || n == 0 {
 		return n, err
 	}

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"errors"
@@ -16,7 +16,7 @@ func (c *Call) peerFailed(t *destined, kind, cause string) error {
 		why += ": " + cause
 	}
 	switch kind {
-	case failedConnect:
+	case FailedConnect:
 		// The app is as gone as if it had refused us ourselves.
 		c.outcome.Kind = lb.Refused
 		err := errors.New("its sidecar is there, its app refuses connections")
@@ -52,7 +52,7 @@ func causeOf(err error) string {
 
 // The values of errorField. A caller's sidecar takes one that it does not know for failedReset.
 const (
-	failedConnect     = "connect"     // the app was not reached
+	FailedConnect     = "connect"     // the app was not reached
 	failedUnprocessed = "unprocessed" // the app has certainly not acted on the request
 	failedTooLarge    = "too-large"   // the app's answer is more than a hop takes
 	failedReset       = "reset"       // the app broke off before it answered, and may have acted on the request
@@ -71,7 +71,7 @@ func markOf(err error) string {
 	}
 	switch failed.failure {
 	case notConnected:
-		return failedConnect
+		return FailedConnect
 	case unsent, disowned:
 		return failedUnprocessed
 	case resetEarly:

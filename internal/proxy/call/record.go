@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"cmp"
@@ -50,10 +50,10 @@ func inboundCluster(addr netip.AddrPort) string {
 	return "inbound|" + strconv.Itoa(int(addr.Port())) + "||"
 }
 
-// opaqueRecord is the record of an inbound connection that is not HTTP, from start until now.
-func opaqueRecord(start time.Time, who *caller, dst netip.AddrPort) *telemetry.Record {
+// OpaqueRecord is the record of an inbound connection that is not HTTP, from start until now.
+func OpaqueRecord(start time.Time, who *Caller, dst netip.AddrPort) *telemetry.Record {
 	return &telemetry.Record{
 		Reporter: telemetry.Destination, Start: start, Duration: time.Since(start), HeadAfter: -1,
-		Client: who.remote, Dialled: dst, Cluster: inboundCluster(dst),
+		Client: who.Remote, Dialled: dst, Cluster: inboundCluster(dst),
 	}
 }

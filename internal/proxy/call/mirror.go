@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"bytes"
@@ -21,7 +21,7 @@ func (c *Call) Copy(call *filter.Call, backend int) func(context.Context) {
 	if b.Plan.Missing != "" {
 		return nil
 	}
-	o, ok := c.side.(*outboundCall)
+	o, ok := c.Side.(*Outbound)
 	if !ok {
 		return nil
 	}
@@ -32,13 +32,13 @@ func (c *Call) Copy(call *filter.Call, backend int) func(context.Context) {
 type shadow struct {
 	Call
 
-	o   *outboundCall
+	o   *Outbound
 	req httpx.Request
 }
 
-func newShadow(c *outboundCall, b *directory.Backend, req *httpx.Request, body []byte) *shadow {
+func newShadow(c *Outbound, b *directory.Backend, req *httpx.Request, body []byte) *shadow {
 	// The connection that the request came on may end before its copy: take of it what does not.
-	s := &shadow{o: &outboundCall{o: c.o, dest: c.dest, local: c.local}}
+	s := &shadow{o: &Outbound{Of: c.Of, Dest: c.Dest, Local: c.Local}}
 	s.backend = b
 	s.req = httpx.Request{
 		Version: req.Version, Method: slices.Clone(req.Method), Scheme: slices.Clone(req.Scheme),
@@ -60,7 +60,7 @@ func shadowAuthority(authority []byte) []byte {
 
 // send carries the copy to an endpoint. Whatever happens, nobody is told: the request itself has its own fate.
 func (s *shadow) send(ctx context.Context) {
-	defer s.o.originals.close()
+	defer s.o.Originals.Close()
 	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)
 	defer cancel()
 	e := s.o.pick(ctx, s.backend, &s.info).Endpoint

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"bytes"
@@ -19,13 +19,13 @@ import (
 
 // Fields that the two sidecars of a call exchange. Apps never see them.
 const (
-	// targetField names what is called, the workload's address and port, and the protocol that its app expects:
+	// TargetField names what is called, the workload's address and port, and the protocol that its app expects:
 	// "10.1.0.7:8080/h1". Who carries the stream on needs to know no more, and it is not only the port because the peer
 	// that is dialled need not be the only one behind its address.
-	targetField = "x-fairlead-target"
-	// errorField marks a response that the peer's sidecar made because it could not get one from the app, and says how
+	TargetField = "x-fairlead-target"
+	// ErrorField marks a response that the peer's sidecar made because it could not get one from the app, and says how
 	// far the request got: see markOf.
-	errorField = "x-fairlead-error"
+	ErrorField = "x-fairlead-error"
 )
 
 // Call carries requests, one at a time: those of one client connection (HTTP/1.1) or stream worker (HTTP/2). Which way a
@@ -35,21 +35,21 @@ type Call struct {
 	forwarder
 	request
 
-	side    side
-	common  *common
+	Side    side
+	Common  *Common
 	tried   [maxTries + 1]netip.AddrPort
 	info    lb.Info
 	targets []byte // scratch for targetField
 	id      [36]byte
 }
 
-// common is what all calls of a side share.
-type common struct {
-	filters    *filter.Chain
-	sinks      telemetry.Sinks
-	streamIdle func() time.Duration
-	paths      func() plan.PathNormalization
-	room       func() error // why no request is to begin, nil where one may
+// Common is what all calls of a side share.
+type Common struct {
+	Filters    *filter.Chain
+	Sinks      telemetry.Sinks
+	StreamIdle func() time.Duration
+	Paths      func() plan.PathNormalization
+	Room       func() error // why no request is to begin, nil where one may
 }
 
 // request is what is known of the request at hand.
@@ -114,54 +114,54 @@ func (c *Call) enter(start time.Time, down httpx.ServerExchange) {
 	c.request = request{down: down}
 }
 
-// handle carries one request to its end.
-func (c *Call) handle(ctx context.Context, down httpx.ServerExchange) {
+// Handle carries one request to its end.
+func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	c.enter(time.Now(), down)
-	c.guard.enter(down, c.common.streamIdle())
+	c.Guard.enter(down, c.Common.StreamIdle())
 	req := down.Request()
 	c.view = filter.Call{Start: c.start, Request: req, Response: &c.resp, Copier: c}
-	c.side.prepare(c)
+	c.Side.prepare(c)
 	err := c.admitted()
 	if err == nil {
-		err = c.normalize(req, c.common.paths())
+		err = c.normalize(req, c.Common.Paths())
 	}
 	if err == nil {
 		err = c.carry(ctx)
 	}
-	c.common.filters.End(&c.view)
+	c.Common.Filters.End(&c.view)
 	out := c.conclude(err)
 	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
-	p := c.side.parties(c)
-	c.record(c.common.sinks, req, out, &p)
+	p := c.Side.parties(c)
+	c.record(c.Common.Sinks, req, out, &p)
 	c.finish(down)
-	c.guard.leave()
+	c.Guard.leave()
 	c.request = request{}
 }
 
 // admitted says why the request is not to begin; a caller's sidecar may try another endpoint.
 func (c *Call) admitted() error {
-	if err := c.common.room(); err != nil {
+	if err := c.Common.Room(); err != nil {
 		return &tryError{failure: unsent, err: err}
 	}
 	return nil
 }
 
-// refused records what came on the connection and was no request.
-func (c *Call) refused(start time.Time, out httpx.Outcome) {
+// Refused records what came on the connection and was no request.
+func (c *Call) Refused(start time.Time, out httpx.Outcome) {
 	c.enter(start, nil)
 	c.sent = int64(len(out.Body) + 1)
-	p := c.side.parties(c)
-	c.record(c.common.sinks, &httpx.Request{}, out, &p)
+	p := c.Side.parties(c)
+	c.record(c.Common.Sinks, &httpx.Request{}, out, &p)
 }
 
 // carry decides, and sends the request to one target after another, as far as the side allows. An error with c.wrote
 // unset has not been answered yet.
 func (c *Call) carry(ctx context.Context) error {
-	if answered, err := c.side.decide(ctx, c); answered || err != nil {
+	if answered, err := c.Side.decide(ctx, c); answered || err != nil {
 		return err
 	}
 	for {
-		t, err := c.side.next(ctx, c)
+		t, err := c.Side.next(ctx, c)
 		if err != nil {
 			return err
 		}
@@ -172,7 +172,7 @@ func (c *Call) carry(ctx context.Context) error {
 		if failed == nil {
 			return err
 		}
-		if err := c.side.again(c, failed); err != nil {
+		if err := c.Side.again(c, failed); err != nil {
 			return err
 		}
 	}
@@ -198,8 +198,8 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		t.endpoint.Accepted()
 	}
 	c.respells = t.way.Peer != nil && req.Version != httpx.HTTP2
-	c.guard.watch(c.down, up, c.start)
-	c.guard.arm(c.timeLeft())
+	c.Guard.watch(c.down, up, c.start)
+	c.Guard.arm(c.timeLeft())
 	err = c.send(c.down, up)
 	if err == nil || c.asked && !isFinal(err) {
 		// An upstream may have answered although the request could not be written to its end.
@@ -218,7 +218,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		c.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
 	}
 	if err == nil {
-		c.common.filters.Response(&c.view)
+		c.Common.Filters.Response(&c.view)
 		err = c.reply(c.down, up)
 		c.outcome.Bytes = c.sent
 		c.outcome.Status = c.answeredStatus(req)
@@ -278,8 +278,8 @@ func (c *Call) aim(req *httpx.Request, addr netip.AddrPort) {
 		req.Fields.Del(spellingField)
 		c.markSpelling(&req.Fields)
 	}
-	req.Fields.Del(targetField)
-	req.Fields.AddName(targetField, c.targets)
+	req.Fields.Del(TargetField)
+	req.Fields.AddName(TargetField, c.targets)
 	c.aimed = true
 }
 
@@ -289,7 +289,7 @@ func (c *Call) conclude(err error) httpx.Outcome {
 		return httpx.Outcome{Status: c.resp.Status}
 	}
 	out := httpx.Describe(err)
-	mark, cause := c.side.explain(err)
+	mark, cause := c.Side.explain(err)
 	if c.wrote || isDownstream(err) {
 		c.breakOff(c.down, err)
 		return out

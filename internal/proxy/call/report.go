@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"cmp"
@@ -18,17 +18,17 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 		f.resp.ContentLength = -1 // it would be that of a 200 (RFC 9110 §8.6)
 	}
 	if err := down.Respond(&f.resp); err != nil {
-		return cmp.Or(responseTooLarge(err), unsendable(err), downstreamError(err))
+		return cmp.Or(responseTooLarge(err), unsendable(err), DownstreamError(err))
 	}
 	f.wrote = true
 	if len(body) > 0 {
 		if _, err := down.Write(body); err != nil {
-			return downstreamError(err)
+			return DownstreamError(err)
 		}
 		f.sent = int64(len(body))
 	}
 	if err := down.End(nil); err != nil {
-		return downstreamError(err)
+		return DownstreamError(err)
 	}
 	return nil
 }
@@ -38,9 +38,9 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark, cause string) error {
 	f.resp.Reset()
 	f.resp.Status = out.Status
-	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, proxyName))
+	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, ProxyName))
 	if mark != "" {
-		f.resp.Fields.AddString(errorField, mark)
+		f.resp.Fields.AddString(ErrorField, mark)
 		if cause != "" {
 			f.resp.Fields.AddString(causeField, cause)
 		}
@@ -53,8 +53,8 @@ func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mar
 	return f.answer(down, []byte(out.Body+"\n"))
 }
 
-// proxyName is how this proxy calls itself in Proxy-Status (RFC 9209).
-const proxyName = "fairlead"
+// ProxyName is how this proxy calls itself in Proxy-Status (RFC 9209).
+const ProxyName = "fairlead"
 
 // identify gives the request an X-Request-Id where it has none (a random UUID, RFC 9562 version 4).
 func (c *Call) identify(req *httpx.Request) {

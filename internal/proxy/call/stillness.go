@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"errors"
@@ -30,7 +30,7 @@ const stillTicks = 4
 var errStreamIdle = &httpx.Error{Kind: httpx.StreamIdle}
 
 // enter begins to watch the exchange with a client, until leave is called; 0 is no limit.
-func (g *guard) enter(down httpx.ServerExchange, limit time.Duration) {
+func (g *Guard) enter(down httpx.ServerExchange, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.down, g.every = down, limit/stillTicks
@@ -46,7 +46,7 @@ func (g *guard) enter(down httpx.ServerExchange, limit time.Duration) {
 	g.ticker.Reset(g.every)
 }
 
-func (g *guard) leave() {
+func (g *Guard) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.down = nil
@@ -54,7 +54,7 @@ func (g *guard) leave() {
 
 // tick looks whether anything has moved. What stands still for too long is ended from its upstream's side first, so that
 // it can be answered if it was not, and a tick later, where that has moved nothing, from the client's.
-func (g *guard) tick() {
+func (g *Guard) tick() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.down == nil || g.every <= 0 {

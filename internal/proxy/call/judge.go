@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"errors"
@@ -32,7 +32,7 @@ func (c *Call) cut(err error, t *destined) error {
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
 // and the policy may name its status.
 func (c *Call) judge(req *httpx.Request, t *destined) error {
-	if why := c.resp.Fields.Get(errorField); why != nil && t.way.Peer != nil {
+	if why := c.resp.Fields.Get(ErrorField); why != nil && t.way.Peer != nil {
 		return c.peerFailed(t, string(why), string(c.resp.Fields.Get(causeField)))
 	}
 	if c.route == nil {

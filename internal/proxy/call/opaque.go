@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"context"
@@ -20,13 +20,13 @@ import (
 // maxTries bounds the endpoints tried for one connection or request: the first and two more, Istio's default.
 const maxTries = 3
 
-// opaque carries a connection byte for byte. server is the tunnel that detection dialled, or nil.
-func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state *directory.Destination, server tunnel) {
-	down := newRawTunnel(client)
+// Opaque carries a connection byte for byte. server is the tunnel that detection dialled, or nil.
+func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *directory.Destination, server Tunnel) {
+	down := NewRawTunnel(client)
 	if server == nil {
 		var err error
-		if server, err = c.connect(ctx, state); err != nil {
-			c.o.log.DebugContext(ctx, "connection failed", "destination", c.dest.Addr, "error", err)
+		if server, err = c.Connect(ctx, state); err != nil {
+			c.Of.Log.DebugContext(ctx, "connection failed", "destination", c.Dest.Addr, "error", err)
 			state.TCP.Opened()
 			state.TCP.Closed()
 			down.Abort(err)
@@ -39,16 +39,16 @@ func (c *outboundCall) opaque(ctx context.Context, client *netio.PeekConn, state
 	}
 	scope.Opened()
 	start := time.Now()
-	r := c.o.relay.join(ctx, down, server, c.idle)
+	r := c.Of.Relay.Join(ctx, down, server, c.idle)
 	if c.endpoint != nil {
-		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.sent})
+		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.Sent})
 	}
 	c.leaveLimits()
 	c.recordTCP(start, r, scope)
 }
 
-// connect dials the endpoint of a TCP route, another one where that fails.
-func (c *outboundCall) connect(ctx context.Context, state *directory.Destination) (tunnel, error) {
+// Connect dials the endpoint of a TCP route, another one where that fails.
+func (c *Outbound) Connect(ctx context.Context, state *directory.Destination) (Tunnel, error) {
 	b, err := c.tcpBackend(state)
 	if err != nil {
 		return nil, err
@@ -66,7 +66,7 @@ func (c *outboundCall) connect(ctx context.Context, state *directory.Destination
 }
 
 // leaveLimits counts the connection out of the limits of its backend.
-func (c *outboundCall) leaveLimits() {
+func (c *Outbound) leaveLimits() {
 	if c.limits != nil {
 		c.limits.Leave(lb.Connection)
 		c.limits = nil
@@ -74,11 +74,11 @@ func (c *outboundCall) leaveLimits() {
 }
 
 // reachAny dials one endpoint after another.
-func (c *outboundCall) reachAny(ctx context.Context, b *directory.Backend) (tunnel, error) {
+func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, error) {
 	var errs []error
 	var info lb.Info
 	if b.Plan.Hash.By == model.HashBySource { // all that opaque connections have in common
-		info.Hash = filter.HashOfSource(c.remote.Addr())
+		info.Hash = filter.HashOfSource(c.Remote.Addr())
 	}
 	for range maxTries {
 		chosen := c.pick(ctx, b, &info)
@@ -109,7 +109,7 @@ func (c *outboundCall) reachAny(ctx context.Context, b *directory.Backend) (tunn
 }
 
 // pick chooses an endpoint of the backend.
-func (c *outboundCall) pick(ctx context.Context, b *directory.Backend, info *lb.Info) directory.Choice {
+func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info) directory.Choice {
 	chosen := b.Picker().Pick(info)
 	switch {
 	case chosen.Endpoint != nil:
@@ -125,7 +125,7 @@ func (c *outboundCall) pick(ctx context.Context, b *directory.Backend, info *lb.
 	return chosen
 }
 
-func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoint) (tunnel, error) {
+func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoint) (Tunnel, error) {
 	limit := b.ConnectTimeout()
 	if e.OnTrial(time.Now) {
 		limit = min(limit, lb.TrialTimeout)
@@ -140,12 +140,12 @@ func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoi
 	if err != nil {
 		return nil, err
 	}
-	return newRawTunnel(conn), nil
+	return NewRawTunnel(conn), nil
 }
 
 // tcpBackend chooses the backend for a connection.
-func (c *outboundCall) tcpBackend(state *directory.Destination) (*directory.Backend, error) {
-	r := state.TCPRoutes.Match(route.Connection{To: c.local, ServerName: c.sni}, c.o.self.Caller())
+func (c *Outbound) tcpBackend(state *directory.Destination) (*directory.Backend, error) {
+	r := state.TCPRoutes.Match(route.Connection{To: c.Local, ServerName: c.SNI}, c.Of.Self.Caller())
 	if r == nil {
 		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no tcp route matches"}
 	}
@@ -160,13 +160,13 @@ func (c *outboundCall) tcpBackend(state *directory.Destination) (*directory.Back
 	return b, nil
 }
 
-// neverIdle is how long opaque connections may stand still where no DestinationRule says otherwise. A pool of database
+// NeverIdle is how long opaque connections may stand still where no DestinationRule says otherwise. A pool of database
 // connections rests for hours, and the app that finds one closed cannot tell why; a peer that is gone is found by
 // keep-alive probes, whatever the protocol.
-const neverIdle time.Duration = 0
+const NeverIdle time.Duration = 0
 
-// forget counts out the endpoint that was dialled in case the server speaks first.
-func (c *outboundCall) forget() {
+// Forget counts out the endpoint that was dialled in case the server speaks first.
+func (c *Outbound) Forget() {
 	if c.endpoint != nil {
 		c.endpoint.End(lb.Outcome{})
 	}
@@ -175,10 +175,10 @@ func (c *outboundCall) forget() {
 }
 
 // recordTCP tells the sinks what became of an opaque connection.
-func (c *outboundCall) recordTCP(start time.Time, r relayed, scope *telemetry.TCPScope) {
+func (c *Outbound) recordTCP(start time.Time, r Relayed, scope *telemetry.TCPScope) {
 	rec := &telemetry.Record{
-		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.received, Sent: r.sent,
-		Dialled: c.local, Client: c.remote, TCP: scope,
+		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.Received, Sent: r.Sent,
+		Dialled: c.Local, Client: c.Remote, TCP: scope,
 	}
 	if c.backend != nil {
 		rec.Cluster = c.backend.Plan.Name
@@ -186,5 +186,5 @@ func (c *outboundCall) recordTCP(start time.Time, r relayed, scope *telemetry.TC
 	if c.endpoint != nil {
 		rec.Endpoint = c.endpoint.Plan.Addr
 	}
-	c.o.sinks.Record(rec)
+	c.Of.Sinks.Record(rec)
 }

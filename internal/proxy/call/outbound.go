@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"cmp"
@@ -20,75 +20,75 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// outgoing is what all calls of the workload's app share.
-type outgoing struct {
-	common
+// Outgoing is what all calls of the workload's app share.
+type Outgoing struct {
+	Common
 
-	self      *directory.Self
-	directory *directory.Directory
-	relay     *relay
-	log       *slog.Logger
+	Self      *directory.Self
+	Directory *directory.Directory
+	Relay     *Relay
+	Log       *slog.Logger
 }
 
-// outboundCall is one connection that the workload opened to a destination.
-type outboundCall struct {
-	o             *outgoing
-	dest          *directory.Cell
-	local, remote netip.AddrPort // where the app meant to go, and where it came from
+// Outbound is one connection that the workload opened to a destination.
+type Outbound struct {
+	Of            *Outgoing
+	Dest          *directory.Cell
+	Local, Remote netip.AddrPort // where the app meant to go, and where it came from
 
 	// Of an opaque connection: what it was given to.
 	backend  *directory.Backend
 	endpoint *directory.Endpoint
 	idle     time.Duration
-	sni      string     // the TLS server name, where the routes ask for it
+	SNI      string     // the TLS server name, where the routes ask for it
 	limits   *lb.Limits // those it is counted in, nil for none
 
-	originals originals
+	Originals originals
 }
 
-// What outboundCall says as the side of a call: the workload's app calls a destination.
+// What Outbound says as the side of a call: the workload's app calls a destination.
 
 // prepare implements side.
-func (c *outboundCall) prepare(call *Call) {
+func (c *Outbound) prepare(call *Call) {
 	req := call.down.Request()
 	cleanRequest(&req.Fields)
 	call.identify(req)
-	call.view.Client = c.remote.Addr()
-	call.state = c.dest.Load()
+	call.view.Client = c.Remote.Addr()
+	call.state = c.Dest.Load()
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && call.state != nil {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
-		req.Authority = []byte(net.JoinHostPort(string(call.state.Plan.Host), strconv.Itoa(int(c.local.Port()))))
+		req.Authority = []byte(net.JoinHostPort(string(call.state.Plan.Host), strconv.Itoa(int(c.Local.Port()))))
 	}
 }
 
 // decide implements side: what the configuration says.
-func (c *outboundCall) decide(ctx context.Context, call *Call) (answered bool, err error) {
+func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err error) {
 	if call.state == nil {
-		return false, &httpx.Error{Kind: httpx.NoRoute, Object: c.dest.Addr, Detail: "the service was deleted"}
+		return false, &httpx.Error{Kind: httpx.NoRoute, Object: c.Dest.Addr, Detail: "the service was deleted"}
 	}
 	if err := c.match(ctx, call); err != nil {
 		return false, err
 	}
-	if call.route.Local(call.down.Request(), &call.resp, c.local.Port()) {
+	if call.route.Local(call.down.Request(), &call.resp, c.Local.Port()) {
 		return true, call.local(call.down)
 	}
 	if err := c.choose(call); err != nil {
 		return false, err
 	}
-	if err := c.o.filters.Request(ctx, filter.Chosen, &call.view); err != nil {
+	if err := c.Of.Filters.Request(ctx, filter.Chosen, &call.view); err != nil {
 		return false, err
 	}
-	c.dest.Budget.Request()
+	c.Dest.Budget.Request()
 	if err := call.begin(call.down); err != nil {
 		return false, err
 	}
 	call.view.Body, call.view.Whole = call.buf[:call.held], call.heldAll
-	return false, c.o.filters.Request(ctx, filter.Held, &call.view)
+	return false, c.Of.Filters.Request(ctx, filter.Held, &call.view)
 }
 
 // match finds the route.
-func (c *outboundCall) match(ctx context.Context, call *Call) error {
-	call.route = call.state.Routes.Match(call.down.Request(), c.o.self.Caller(), c.local.Port())
+func (c *Outbound) match(ctx context.Context, call *Call) error {
+	call.route = call.state.Routes.Match(call.down.Request(), c.Of.Self.Caller(), c.Local.Port())
 	if call.route == nil {
 		return &httpx.Error{Kind: httpx.NoRoute, Object: string(call.state.Plan.Host), Detail: "no route matches the request"}
 	}
@@ -96,11 +96,11 @@ func (c *outboundCall) match(ctx context.Context, call *Call) error {
 		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
 	}
 	call.view.Route = call.route
-	return c.o.filters.Request(ctx, filter.Routed, &call.view)
+	return c.Of.Filters.Request(ctx, filter.Routed, &call.view)
 }
 
 // choose finds the backend.
-func (*outboundCall) choose(call *Call) error {
+func (*Outbound) choose(call *Call) error {
 	if call.chosen = call.route.Pick(rand.Uint64()); call.chosen == nil { //nolint:gosec // spreading load needs no secrecy
 		return &httpx.Error{Kind: httpx.NoCluster, Object: call.route.Plan.Origin, Detail: "every backend has weight 0"}
 	}
@@ -117,7 +117,7 @@ func (*outboundCall) choose(call *Call) error {
 }
 
 // next implements side: an endpoint that was not tried, as long as there is one.
-func (c *outboundCall) next(ctx context.Context, call *Call) (destined, error) {
+func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 	call.info.Hash = call.view.Hash
 	call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
 	chosen := c.pick(ctx, call.from, &call.info)
@@ -127,7 +127,7 @@ func (c *outboundCall) next(ctx context.Context, call *Call) (destined, error) {
 	}
 	call.tried[call.tries%len(call.tried)] = e.Plan.Addr // the latest ones are avoided; a policy may allow more tries than are kept
 	call.tries++
-	if chosen.Why == lb.Repeated && !pause(ctx, backoff(&call.route.Plan.Retry, call.tries)) {
+	if chosen.Why == lb.Repeated && !Pause(ctx, backoff(&call.route.Plan.Retry, call.tries)) {
 		return destined{}, ctx.Err()
 	}
 	call.endpoint = e
@@ -135,10 +135,10 @@ func (c *outboundCall) next(ctx context.Context, call *Call) (destined, error) {
 }
 
 // again implements side: the route's policy, as far as the budget lasts.
-func (c *outboundCall) again(call *Call, failed *tryError) error {
+func (c *Outbound) again(call *Call, failed *tryError) error {
 	policy := &call.route.Plan.Retry
 	// The configuration may have been replaced since the request came: only the one in force knows who is there.
-	if b := c.dest.Backend(call.backend.Plan.Name); b != nil {
+	if b := c.Dest.Backend(call.backend.Plan.Name); b != nil {
 		call.from = b
 	}
 	if call.left < maxLeft && errors.Is(failed.err, upstream.ErrLeft) {
@@ -149,7 +149,7 @@ func (c *outboundCall) again(call *Call, failed *tryError) error {
 	switch {
 	case call.tries > policy.Attempts, call.wrote, !call.replayable():
 		return call.exhausted(failed.err)
-	case !retryable(policy, call.down.Request(), failed), !failed.failure.isFree() && !c.dest.Budget.Take():
+	case !retryable(policy, call.down.Request(), failed), !failed.failure.isFree() && !c.Dest.Budget.Take():
 		return call.exhausted(failed.err)
 	}
 	return nil
@@ -180,11 +180,11 @@ func backoff(p *model.Retry, tries int) time.Duration {
 }
 
 // parties implements side.
-func (c *outboundCall) parties(call *Call) parties {
-	p := parties{reporter: telemetry.Source, client: c.remote, dialled: c.local}
+func (c *Outbound) parties(call *Call) parties {
+	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local}
 	state := call.state
 	if state == nil {
-		state = c.dest.Load() // it was no request, or the destination has just come
+		state = c.Dest.Load() // it was no request, or the destination has just come
 	}
 	if state != nil {
 		p.http, p.grpc = state.HTTP, state.GRPC
@@ -202,10 +202,10 @@ func (c *outboundCall) parties(call *Call) parties {
 }
 
 // explain implements side: the app has no sidecar of its own to be told anything.
-func (*outboundCall) explain(error) (mark, cause string) { return "", "" }
+func (*Outbound) explain(error) (mark, cause string) { return "", "" }
 
-// pause waits for d and reports false where ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
+// Pause waits for d and reports false where ctx ended first.
+func Pause(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return true
 	}
@@ -217,4 +217,10 @@ func pause(ctx context.Context, d time.Duration) bool {
 	case <-t.C:
 		return true
 	}
+}
+
+// Leave lets go of the destination and of what is held for it alone.
+func (c *Outbound) Leave() {
+	c.Originals.Close()
+	c.Dest.Leave()
 }

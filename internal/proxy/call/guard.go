@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"context"
@@ -11,9 +11,9 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 )
 
-// guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for
+// Guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for
 // any more must not go on in the app. It keeps one timer for the life of its forwarder.
-type guard struct {
+type Guard struct {
 	mu      sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
 	timer   *time.Timer
 	target  httpx.ClientExchange
@@ -27,7 +27,7 @@ type guard struct {
 }
 
 // watch begins to guard up, which carries the request of down that came at since.
-func (g *guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since time.Time) {
+func (g *Guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since time.Time) {
 	g.mu.Lock()
 	g.turn++
 	turn := g.turn
@@ -39,7 +39,7 @@ func (g *guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since 
 }
 
 // arm bounds the exchange that is watched; after <= 0 means no limit.
-func (g *guard) arm(after time.Duration) {
+func (g *Guard) arm(after time.Duration) {
 	if after <= 0 {
 		return
 	}
@@ -51,16 +51,16 @@ func (g *guard) arm(after time.Duration) {
 }
 
 // Gone implements httpx.Watcher. The abort itself is left to the timer's goroutine, for it may have to write.
-func (g *guard) Gone(turn uint64, reason error) {
+func (g *Guard) Gone(turn uint64, reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil && g.turn == turn {
-		g.abortAfter(0, downstreamError(reason))
+		g.abortAfter(0, DownstreamError(reason))
 	}
 }
 
 // relax is for an exchange that has become a tunnel: its time is no longer limited, and either direction may end first.
-func (g *guard) relax() {
+func (g *Guard) relax() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.relaxed = true
@@ -70,17 +70,17 @@ func (g *guard) relax() {
 	}
 }
 
-// end aborts the exchange at hand because its client's connection is being closed from here.
-func (g *guard) end(reason error) {
+// End aborts the exchange at hand because its client's connection is being closed from here.
+func (g *Guard) End(reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil {
-		g.abortAfter(0, downstreamError(reason))
+		g.abortAfter(0, DownstreamError(reason))
 	}
 }
 
 // abortAfter sets the clock; mu is held.
-func (g *guard) abortAfter(d time.Duration, reason error) {
+func (g *Guard) abortAfter(d time.Duration, reason error) {
 	g.due, g.reason = time.Now().Add(d), reason
 	if g.timer == nil {
 		g.timer = time.AfterFunc(d, g.fire)
@@ -89,7 +89,7 @@ func (g *guard) abortAfter(d time.Duration, reason error) {
 	g.timer.Reset(d)
 }
 
-func (g *guard) fire() {
+func (g *Guard) fire() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil && !g.due.IsZero() && !time.Now().Before(g.due) {
@@ -98,7 +98,7 @@ func (g *guard) fire() {
 }
 
 // disarm lets the exchange go.
-func (g *guard) disarm() {
+func (g *Guard) disarm() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.target = nil
@@ -108,16 +108,16 @@ func (g *guard) disarm() {
 }
 
 // longSince gives the exchange at hand where its request came before a moment.
-func (g *guard) longSince(moment time.Time) (turn uint64, ok bool) {
+func (g *Guard) longSince(moment time.Time) (turn uint64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return g.turn, g.target != nil && !g.relaxed && g.since.Before(moment)
 }
 
-// vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 somebody always reads; in HTTP/1.1
+// Vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 somebody always reads; in HTTP/1.1
 // nobody does while a request is being answered, and to have somebody read would cost every request a system call. So
 // the sockets of requests that take long are looked at now and then.
-type vigil struct {
+type Vigil struct {
 	mu      sync.Mutex
 	clients map[*watched]struct{}
 }
@@ -125,14 +125,14 @@ type vigil struct {
 // watched is a client connection and the guard of its exchanges.
 type watched struct {
 	raw   syscall.RawConn
-	guard *guard
+	guard *Guard
 }
 
 // lookAfter is how long a request must have taken for its client to be looked at.
 const lookAfter = time.Second
 
-// enter makes conn one of those that are looked at until leave is called.
-func (v *vigil) enter(conn net.Conn, g *guard) (leave func()) {
+// Enter makes conn one of those that are looked at until leave is called.
+func (v *Vigil) Enter(conn net.Conn, g *Guard) (leave func()) {
 	s, ok := conn.(interface{ Unbuffered() syscall.RawConn })
 	if !ok {
 		return func() {}
@@ -151,8 +151,8 @@ func (v *vigil) enter(conn net.Conn, g *guard) (leave func()) {
 	}
 }
 
-// keep looks at the clients now and then, until ctx ends.
-func (v *vigil) keep(ctx context.Context) {
+// Keep looks at the clients now and then, until ctx ends.
+func (v *Vigil) Keep(ctx context.Context) {
 	tick := time.NewTicker(lookAfter)
 	defer tick.Stop()
 	for {
@@ -160,15 +160,15 @@ func (v *vigil) keep(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			v.look(now)
+			v.Look(now)
 		}
 	}
 }
 
-// look tells the guards of clients whose connection is broken. One that has only ended its own direction may still wait
+// Look tells the guards of clients whose connection is broken. One that has only ended its own direction may still wait
 // for the answer. Where it has gone altogether, its kernel says so in time: it has forgotten the connection a minute later
 // (tcp(7), tcp_fin_timeout) and resets it when the next keep-alive probe comes.
-func (v *vigil) look(now time.Time) {
+func (v *Vigil) Look(now time.Time) {
 	type suspect struct {
 		*watched
 

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"context"
@@ -14,8 +14,8 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
-// tunnel is one side of an opaque connection: a socket, or a CONNECT stream of the mesh transport.
-type tunnel interface {
+// Tunnel is one side of an opaque connection: a socket, or a CONNECT stream of the mesh transport.
+type Tunnel interface {
 	httpx.BodyReader
 	httpx.BodyWriter
 	// Abort breaks the tunnel so that the peer notices. Safe from any goroutine.
@@ -24,22 +24,32 @@ type tunnel interface {
 	Close()
 }
 
-// rawTunnel is a socket.
-type rawTunnel struct {
+// RawTunnel is a socket.
+type RawTunnel struct {
 	conn    net.Conn
 	aborted atomic.Bool
 }
 
-func newRawTunnel(conn net.Conn) *rawTunnel { return &rawTunnel{conn: conn} }
+// NewRawTunnel makes a tunnel of a socket.
+func NewRawTunnel(conn net.Conn) *RawTunnel { return &RawTunnel{conn: conn} }
 
-func (t *rawTunnel) Read(p []byte) (int, error)  { return t.conn.Read(p) }
-func (t *rawTunnel) Write(p []byte) (int, error) { return t.conn.Write(p) }
-func (*rawTunnel) Ready() bool                   { return false }
-func (*rawTunnel) Trailers() *httpx.Fields       { return nil }
-func (*rawTunnel) Flush() error                  { return nil }
+// Read implements Tunnel.
+func (t *RawTunnel) Read(p []byte) (int, error) { return t.conn.Read(p) }
+
+// Write implements Tunnel.
+func (t *RawTunnel) Write(p []byte) (int, error) { return t.conn.Write(p) }
+
+// Ready implements Tunnel: what a socket has is not looked at.
+func (*RawTunnel) Ready() bool { return false }
+
+// Trailers implements Tunnel: there are none.
+func (*RawTunnel) Trailers() *httpx.Fields { return nil }
+
+// Flush implements Tunnel: nothing is held back.
+func (*RawTunnel) Flush() error { return nil }
 
 // End closes the write side, so that a peer that waits for the end of the input sees it.
-func (t *rawTunnel) End(*httpx.Fields) error {
+func (t *RawTunnel) End(*httpx.Fields) error {
 	if c, ok := t.conn.(interface{ CloseWrite() error }); ok {
 		return c.CloseWrite()
 	}
@@ -47,21 +57,22 @@ func (t *rawTunnel) End(*httpx.Fields) error {
 }
 
 // Abort resets the connection: a peer must not take a broken stream for a complete one.
-func (t *rawTunnel) Abort(error) {
+func (t *RawTunnel) Abort(error) {
 	if t.aborted.Swap(true) {
 		return
 	}
 	netio.Reset(t.conn)
 }
 
-func (t *rawTunnel) Close() { t.conn.Close() }
+// Close implements Tunnel.
+func (t *RawTunnel) Close() { t.conn.Close() }
 
 // meshTunnel is a CONNECT stream (RFC 9113 §8.5) to a peer's sidecar.
 type meshTunnel struct{ httpx.ClientExchange }
 
 // openMeshTunnel asks the peer for a connection to addr, its workload's. The answer comes once the peer's sidecar has
 // reached the app.
-func openMeshTunnel(ctx context.Context, p *upstream.Peer, addr netip.AddrPort) (tunnel, error) {
+func openMeshTunnel(ctx context.Context, p *upstream.Peer, addr netip.AddrPort) (Tunnel, error) {
 	ex, err := p.OpenTunnel(ctx, upstream.ConnectTimeout)
 	if err != nil {
 		return nil, err
@@ -82,7 +93,7 @@ func openMeshTunnel(ctx context.Context, p *upstream.Peer, addr netip.AddrPort) 
 		err = ex.Receive(&resp)
 	}
 	if err == nil && (resp.Status < 200 || resp.Status > 299) {
-		err = &refusedError{status: resp.Status, why: string(resp.Fields.Get(errorField))}
+		err = &refusedError{status: resp.Status, why: string(resp.Fields.Get(ErrorField))}
 	}
 	if !stop() {
 		<-cut // an aborted stream is of no use, and must not be closed under the abort
@@ -106,37 +117,38 @@ func (e *refusedError) Error() string {
 	return "peer's sidecar answered CONNECT with " + strconv.Itoa(e.status) + " " + e.why
 }
 
-// relayed is what a finished pair of tunnels carried.
-type relayed struct {
+// Relayed is what a finished pair of tunnels carried.
+type Relayed struct {
 	// received is what the client sent, sent what the server sent, in bytes.
-	received, sent int64
+	Received, Sent int64
 	// err is why the pair ended other than by both sides closing.
-	err error
+	Err error
 }
 
-// relay joins pairs of tunnels.
-type relay struct{ relayer *netio.Relayer }
+// Relay joins pairs of tunnels.
+type Relay struct{ relayer *netio.Relayer }
 
-func newRelay() (*relay, error) {
+// NewRelay returns a relay, which any number of pairs may use.
+func NewRelay() (*Relay, error) {
 	relayer, err := netio.NewRelayer(netio.RelayerOptions{})
 	if err != nil {
 		return nil, err
 	}
-	return &relay{relayer}, nil
+	return &Relay{relayer}, nil
 }
 
-// join copies both ways until both sides have ended, one of them broke, nothing moved for idle, or ctx ends. Both
+// Join copies both ways until both sides have ended, one of them broke, nothing moved for idle, or ctx ends. Both
 // tunnels are closed when it returns.
-func (o *relay) join(ctx context.Context, client, server tunnel, idle time.Duration) relayed {
+func (o *Relay) Join(ctx context.Context, client, server Tunnel, idle time.Duration) Relayed {
 	r := o.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), nil)
 	client.Close()
 	server.Close()
-	return relayed{received: r.AToB, sent: r.BToA, err: r.Err}
+	return Relayed{Received: r.AToB, Sent: r.BToA, Err: r.Err}
 }
 
 // asStream is the tunnel as the relay takes it: sockets as themselves, so that the kernel can move the bytes.
-func asStream(t tunnel) netio.Stream {
-	if raw, ok := t.(*rawTunnel); ok {
+func asStream(t Tunnel) netio.Stream {
+	if raw, ok := t.(*RawTunnel); ok {
 		if s, ok := raw.conn.(netio.Stream); ok {
 			return s
 		}
@@ -145,7 +157,7 @@ func asStream(t tunnel) netio.Stream {
 }
 
 // tunnelStream names a tunnel's methods as the relay calls them.
-type tunnelStream struct{ tunnel }
+type tunnelStream struct{ Tunnel }
 
 // CloseWrite ends the direction towards the tunnel's peer.
 func (t tunnelStream) CloseWrite() error { return t.End(nil) }

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"context"
@@ -16,88 +16,88 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// incoming is what all calls to the workload share.
-type incoming struct {
-	common
+// Incoming is what all calls to the workload share.
+type Incoming struct {
+	Common
 
-	self      *directory.Self
-	upstreams *upstream.Set
-	asker     *directory.Asker
-	metrics   *telemetry.Registry
-	log       *slog.Logger
-	said      refusals // what the log says of which port
+	Self      *directory.Self
+	Upstreams *upstream.Set
+	Asker     *directory.Asker
+	Metrics   *telemetry.Registry
+	Log       *slog.Logger
+	Said      refusals // what the log says of which port
 	// run starts a goroutine that the proxy joins.
-	run func(func(context.Context))
+	Run func(func(context.Context))
 }
 
-// What callerPort says as the side of a call: a caller calls a port of the workload.
+// What Port says as the side of a call: a caller calls a port of the workload.
 
 // prepare implements side.
-func (p *callerPort) prepare(c *Call) {
+func (p *Port) prepare(c *Call) {
 	req := c.down.Request()
-	c.view.Client = p.who.remote.Addr()
-	c.spells = p.who.identity != "" && req.Version != httpx.HTTP2
+	c.view.Client = p.who.Remote.Addr()
+	c.spells = p.who.Identity != "" && req.Version != httpx.HTTP2
 	if c.spells {
 		respell(&req.Fields)
 	}
 	cleanRequest(&req.Fields)
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
-		req.Authority = []byte(p.addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
+		req.Authority = []byte(p.Addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
 	}
 	req.Fields.Del(clientCertField) // only what this sidecar has verified may stand there
-	if p.who.forwarded != "" {
-		req.Fields.AddString(clientCertField, p.who.forwarded)
+	if p.who.Forwarded != "" {
+		req.Fields.AddString(clientCertField, p.who.Forwarded)
 	}
 }
 
 // decide implements side: all requests go to the app.
-func (*callerPort) decide(_ context.Context, c *Call) (answered bool, err error) {
+func (*Port) decide(_ context.Context, c *Call) (answered bool, err error) {
 	return false, c.begin(c.down)
 }
 
 // next implements side.
-func (p *callerPort) next(_ context.Context, c *Call) (destined, error) {
+func (p *Port) next(_ context.Context, c *Call) (destined, error) { //nolint:unparam // the other side may have nowhere to go
 	c.tries++
-	return destined{way: p.way, addr: p.addr, connect: upstream.ConnectTimeout}, nil
+	return destined{way: p.Way, addr: p.Addr, connect: upstream.ConnectTimeout}, nil
 }
 
 // again implements side: once more, on a fresh connection, where not a byte of the request was written to the first.
 // What was written is not sent again from here: whether that is safe, and wanted, the caller's sidecar decides by its
 // route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
 // disowned is sent once more.
-func (p *callerPort) again(c *Call, failed *tryError) error {
-	if c.tries == 1 && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.identity == "") {
+func (p *Port) again(c *Call, failed *tryError) error {
+	if c.tries == 1 && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.Identity == "") {
 		return nil
 	}
 	return failed
 }
 
 // parties implements side.
-func (p *callerPort) parties(*Call) parties {
-	s := p.i.scopes(p)
+func (p *Port) parties(*Call) parties {
+	s := p.i.Scopes(p)
 	return parties{
-		reporter: telemetry.Destination, client: p.who.remote, dialled: p.addr, endpoint: p.addr,
+		reporter: telemetry.Destination, client: p.who.Remote, dialled: p.Addr, endpoint: p.Addr,
 		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc,
 	}
 }
 
 // explain implements side: a caller in the mesh is told what its sidecar may make of it, and the operator once which rule
 // the app's responses break, for the caller's side is often another team's.
-func (p *callerPort) explain(err error) (mark, cause string) {
+func (p *Port) explain(err error) (mark, cause string) {
 	var rule *h1.Error
-	if errors.As(err, &rule) && rule.Status == 502 && p.i.said.first(p.addr.Port(), rule.Reason) {
-		p.i.log.Warn("response of the app refused", slog.Int("port", int(p.addr.Port())), slog.Any("error", rule))
+	if errors.As(err, &rule) && rule.Status == 502 && p.i.Said.First(p.Addr.Port(), rule.Reason) {
+		p.i.Log.Warn("response of the app refused", slog.Int("port", int(p.Addr.Port())), slog.Any("error", rule))
 	}
-	if p.who.identity == "" {
+	if p.who.Identity == "" {
 		return "", ""
 	}
 	return markOf(err), causeOf(err)
 }
 
-// clientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
-func (i *incoming) clientCert(cs *tls.ConnectionState, id string) string {
+// ClientCert is the X-Forwarded-Client-Cert value for a peer (Envoy's format: By, Hash, Subject, URI).
+func (i *Incoming) ClientCert(cs *tls.ConnectionState, id string) string {
 	sum := sha256.Sum256(cs.PeerCertificates[0].Raw)
-	return "By=" + i.self.Identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
+	return "By=" + i.Self.Identity() + ";Hash=" + hex.EncodeToString(sum[:]) + `;Subject="";URI=` + id
 }
 
 // refusals remembers what was said of which port, so that a caller who tries again and again does not fill the log.
@@ -109,8 +109,8 @@ type refusals struct {
 // maxRefusals bounds what a port scan can make us keep.
 const maxRefusals = 256
 
-// first reports whether this is the first time, for the port, that why is said.
-func (r *refusals) first(port uint16, why string) bool {
+// First reports whether this is the first time, for the port, that why is said.
+func (r *refusals) First(port uint16, why string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.said[port] == why {

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"context"
@@ -13,34 +13,34 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// caller is who is at the other end of an inbound connection.
-type caller struct {
-	remote netip.AddrPort
+// Caller is who is at the other end of an inbound connection.
+type Caller struct {
+	Remote netip.AddrPort
 	// identity is the SPIFFE ID that the peer proved, empty for plain connections.
-	identity string
+	Identity string
 	// forwarded is what X-Forwarded-Client-Cert says of the peer, empty for plain connections.
-	forwarded string
+	Forwarded string
 	// info labels metrics. Of a peer it may be read once named is closed; named is nil where there is nothing to wait for.
 	info  plan.WorkloadInfo
 	named chan struct{}
 
-	ports atomic.Pointer[[]*callerPort]
+	ports atomic.Pointer[[]*Port]
 	mu    sync.Mutex // serialises changes of ports
 	left  bool       // the connection has ended; guarded by mu
 }
 
-// callerPort is one port of the workload as one caller uses it: what its requests need is found once per connection.
-type callerPort struct {
-	i       *incoming
-	who     *caller
-	addr    netip.AddrPort
+// Port is one port of the workload as one caller uses it: what its requests need is found once per connection.
+type Port struct {
+	i       *Incoming
+	who     *Caller
+	Addr    netip.AddrPort
 	cluster string // what the app behind it is called
-	way     *upstream.Way
-	counts  atomic.Pointer[portScopes]
+	Way     *upstream.Way
+	counts  atomic.Pointer[PortScopes]
 }
 
-// portScopes are the metrics of one caller on one port of the workload.
-type portScopes struct {
+// PortScopes are the metrics of one caller on one port of the workload.
+type PortScopes struct {
 	http, grpc *telemetry.HTTPScope
 	tcp        *telemetry.TCPScope
 }
@@ -48,8 +48,8 @@ type portScopes struct {
 // maxCallerPorts bounds the ports that are kept for one connection; the one that came first goes for a new one.
 const maxCallerPorts = 16
 
-// port gives what the caller needs to reach the app at an address.
-func (i *incoming) port(who *caller, addr netip.AddrPort) *callerPort {
+// Port gives what the caller needs to reach the app at an address.
+func (i *Incoming) Port(who *Caller, addr netip.AddrPort) *Port {
 	if p := findPort(who.ports.Load(), addr); p != nil {
 		return p
 	}
@@ -59,17 +59,17 @@ func (i *incoming) port(who *caller, addr netip.AddrPort) *callerPort {
 	if p := findPort(old, addr); p != nil {
 		return p
 	}
-	p := &callerPort{i: i, who: who, addr: addr, cluster: inboundCluster(addr), way: i.upstreams.ReachApp(addr)}
+	p := &Port{i: i, who: who, Addr: addr, cluster: inboundCluster(addr), Way: i.Upstreams.ReachApp(addr)}
 	if who.left {
-		p.way.Release()
+		p.Way.Release()
 		return p
 	}
-	var grown []*callerPort
+	var grown []*Port
 	if old != nil {
 		grown = slices.Clone(*old)
 	}
 	if len(grown) == maxCallerPorts {
-		grown[0].way.Release()
+		grown[0].Way.Release()
 		grown = slices.Delete(grown, 0, 1)
 	}
 	grown = append(grown, p)
@@ -77,10 +77,10 @@ func (i *incoming) port(who *caller, addr netip.AddrPort) *callerPort {
 	return p
 }
 
-func findPort(all *[]*callerPort, addr netip.AddrPort) *callerPort {
+func findPort(all *[]*Port, addr netip.AddrPort) *Port {
 	if all != nil {
 		for _, p := range *all {
-			if p.addr == addr {
+			if p.Addr == addr {
 				return p
 			}
 		}
@@ -88,20 +88,20 @@ func findPort(all *[]*callerPort, addr netip.AddrPort) *callerPort {
 	return nil
 }
 
-// bye lets go of what a caller used.
-func (i *incoming) bye(who *caller) {
+// Bye lets go of what a caller used.
+func (i *Incoming) Bye(who *Caller) {
 	who.mu.Lock()
 	defer who.mu.Unlock()
 	who.left = true
 	if all := who.ports.Swap(nil); all != nil {
 		for _, p := range *all {
-			p.way.Release()
+			p.Way.Release()
 		}
 	}
 }
 
-// scopes gives the metrics of a caller on a port. The first time it may wait until the caller has a name.
-func (i *incoming) scopes(p *callerPort) *portScopes {
+// Scopes gives the metrics of a caller on a port. The first time it may wait until the caller has a name.
+func (i *Incoming) Scopes(p *Port) *PortScopes {
 	if s := p.counts.Load(); s != nil {
 		return s
 	}
@@ -109,43 +109,44 @@ func (i *incoming) scopes(p *callerPort) *portScopes {
 	if who.named != nil {
 		<-who.named
 	}
-	port := i.self.Port(p.addr.Port())
+	port := i.Self.Port(p.Addr.Port())
 	l := telemetry.Labels{
-		Reporter: telemetry.Destination, Source: who.info, Destination: i.self.Info(),
-		SourcePrincipal: who.identity, Host: port.Host, Service: port.Service, MutualTLS: who.identity != "",
+		Reporter: telemetry.Destination, Source: who.info, Destination: i.Self.Info(),
+		SourcePrincipal: who.Identity, Host: port.Host, Service: port.Service, MutualTLS: who.Identity != "",
 	}
-	if who.identity != "" {
-		l.DestinationPrincipal = i.self.Identity()
+	if who.Identity != "" {
+		l.DestinationPrincipal = i.Self.Identity()
 	}
-	s := &portScopes{tcp: i.metrics.TCP(l)}
+	s := &PortScopes{tcp: i.Metrics.TCP(l)}
 	l.Protocol = "http"
-	s.http = i.metrics.HTTP(l)
+	s.http = i.Metrics.HTTP(l)
 	l.Protocol = "grpc"
-	s.grpc = i.metrics.HTTP(l)
+	s.grpc = i.Metrics.HTTP(l)
 	p.counts.Store(s)
 	return s
 }
 
-// connection counts a connection that is not HTTP, and gives what records its end. It does not wait.
-func (i *incoming) connection(who *caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
+// Connection counts a connection that is not HTTP, and gives what records its end. It does not wait.
+func (i *Incoming) Connection(who *Caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
 	begun := make(chan *telemetry.TCPScope, 1)
 	begin := func() {
-		scope := i.scopes(i.port(who, addr)).tcp
+		scope := i.Scopes(i.Port(who, addr)).tcp
 		scope.Opened()
 		begun <- scope
 	}
-	if who.isNamed() {
+	if who.IsNamed() {
 		begin()
 	} else {
-		i.run(func(context.Context) { begin() })
+		i.Run(func(context.Context) { begin() })
 	}
 	return func(rec *telemetry.Record) {
 		rec.TCP = <-begun
-		i.sinks.Record(rec)
+		i.Sinks.Record(rec)
 	}
 }
 
-func (c *caller) isNamed() bool {
+// IsNamed reports whether there is nothing to wait for any more.
+func (c *Caller) IsNamed() bool {
 	if c.named == nil {
 		return true
 	}
@@ -157,21 +158,21 @@ func (c *caller) isNamed() bool {
 	}
 }
 
-// name gives a peer its name in metrics: that of the pod at its address, if the control plane says that this pod has the
+// Name gives a peer its name in metrics: that of the pod at its address, if the control plane says that this pod has the
 // identity that the peer has proved; else no more than the certificate says. Nothing that the peer itself says counts.
-func (i *incoming) name(who *caller, id identity.ID) {
+func (i *Incoming) Name(who *Caller, id identity.ID) {
 	who.info = plan.WorkloadInfo{Namespace: id.Namespace}
 	who.named = make(chan struct{})
-	addr := who.remote.Addr()
-	if w, known := i.asker.Workload(addr); known {
+	addr := who.Remote.Addr()
+	if w, known := i.Asker.Workload(addr); known {
 		who.settle(w, id)
 		return
 	}
-	i.run(func(ctx context.Context) { who.settle(i.asker.AwaitWorkload(ctx, addr), id) })
+	i.Run(func(ctx context.Context) { who.settle(i.Asker.AwaitWorkload(ctx, addr), id) })
 }
 
 // settle ends the search for a peer's name. The trust domain was looked at by the handshake: it may be an alias.
-func (c *caller) settle(w *plan.Workload, id identity.ID) {
+func (c *Caller) settle(w *plan.Workload, id identity.ID) {
 	if w != nil && w.Meshed && w.Key.Namespace == id.Namespace && w.ServiceAccount == id.ServiceAccount {
 		c.info = w.Info
 	}

@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"cmp"
@@ -37,7 +37,7 @@ type forwarder struct {
 	heldAll bool
 	upload  uploader
 	path    []byte // scratch for a path that was not normal
-	guard   guard
+	Guard   Guard
 	// asked says that the upstream was given something of the request, so that an answer may come although the rest
 	// could not be sent.
 	asked bool
@@ -64,11 +64,11 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
 	f.grpcStatus = ""
 	f.upload.reset()
-	if req.ContentLength == 0 && req.Upgrade == nil && !isConnect(req) {
+	if req.ContentLength == 0 && req.Upgrade == nil && !IsConnect(req) {
 		f.heldAll = true
 		return nil
 	}
-	if req.Upgrade != nil || isConnect(req) || req.ContentLength > scratch {
+	if req.Upgrade != nil || IsConnect(req) || req.ContentLength > scratch {
 		return nil
 	}
 	if req.ExpectContinue && !down.Ready() {
@@ -81,7 +81,7 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	for f.held < int(req.ContentLength) {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
-		f.guard.moved.Add(1)
+		f.Guard.moved.Add(1)
 		if httpx.IsEnd(err) {
 			break
 		}
@@ -100,7 +100,7 @@ func (f *forwarder) holdArrived(down httpx.ServerExchange) error {
 	for f.held < len(f.buf) && down.Ready() {
 		n, err := down.Read(f.buf[f.held:])
 		f.held += n
-		f.guard.moved.Add(1)
+		f.Guard.moved.Add(1)
 		if httpx.IsEnd(err) {
 			f.heldAll = true
 			break
@@ -168,7 +168,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	}
 	if !f.asksToSwitch(req) {
 		f.need()
-		f.upload.start(down, up, &f.guard.moved, f.buf[:f.held])
+		f.upload.start(down, up, &f.Guard.moved, f.buf[:f.held])
 	}
 	return nil
 }
@@ -176,7 +176,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 // asksToSwitch tells whether nothing may be sent or read until the response says what protocol comes next: before
 // that, the end of the request's body, which there is none of, would be taken for the end of the stream.
 func (*forwarder) asksToSwitch(req *httpx.Request) bool {
-	return req.ContentLength == 0 && req.Upgrade != nil || isConnect(req)
+	return req.ContentLength == 0 && req.Upgrade != nil || IsConnect(req)
 }
 
 // receive waits for the final response head, passing informational ones on.
@@ -205,7 +205,7 @@ func (f *forwarder) respond(down httpx.ServerExchange) error {
 		f.markSpelling(&f.resp.Fields)
 	}
 	if err := down.Respond(&f.resp); err != nil {
-		return cmp.Or(responseTooLarge(err), unsendable(err), downstreamError(err))
+		return cmp.Or(responseTooLarge(err), unsendable(err), DownstreamError(err))
 	}
 	return nil
 }
@@ -219,7 +219,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	f.upload.settle()
 	switch req := down.Request(); {
 	case !f.asksToSwitch(req):
-	case f.resp.Status == 101, isConnect(req) && f.resp.Status < 300:
+	case f.resp.Status == 101, IsConnect(req) && f.resp.Status < 300:
 		return f.tunnel(down, up)
 	default:
 		up.End(nil) //nolint:errcheck // refused, and the request was all that comes: a server may have hung up on it
@@ -231,10 +231,10 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	for {
 		n, err := up.Read(f.buf)
 		if n > 0 {
-			f.guard.moved.Add(1)
+			f.Guard.moved.Add(1)
 			f.sent += int64(n)
 			if _, werr := down.Write(f.buf[:n]); werr != nil {
-				return downstreamError(werr)
+				return DownstreamError(werr)
 			}
 		}
 		if httpx.IsEnd(err) {
@@ -245,7 +245,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 		}
 		if !up.Ready() {
 			if err := down.Flush(); err != nil {
-				return downstreamError(err)
+				return DownstreamError(err)
 			}
 		}
 	}
@@ -259,7 +259,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 		err = down.End(nil)
 	}
 	if err != nil {
-		return downstreamError(err)
+		return DownstreamError(err)
 	}
 	return f.upload.finish(up)
 }
@@ -275,7 +275,7 @@ func flushHead(down httpx.ServerExchange, up httpx.ClientExchange) error {
 		return nil
 	}
 	if err := down.Flush(); err != nil {
-		return downstreamError(err)
+		return DownstreamError(err)
 	}
 	return nil
 }
@@ -283,12 +283,12 @@ func flushHead(down httpx.ServerExchange, up httpx.ClientExchange) error {
 // tunnel copies bytes both ways after a protocol switch.
 func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) error {
 	if err := down.Flush(); err != nil {
-		return downstreamError(err)
+		return DownstreamError(err)
 	}
-	f.guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.guard.moved, nil)
+	f.Guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
+	f.upload.start(down, up, &f.Guard.moved, nil)
 	f.upload.settle()
-	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.guard.moved)
+	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.Guard.moved)
 	f.sent = n
 	err := errors.Join(readErr, writeErr)
 	if err != nil {
@@ -317,7 +317,7 @@ func (u *inUse) release() {
 // settle gives an upstream back after the exchange on it, which ended with err. Where the request body is still being
 // read, that goes on without it.
 func (f *forwarder) settle(up inUse, err error) {
-	f.guard.disarm()
+	f.Guard.disarm()
 	if err != nil {
 		up.exchange.Abort(err)
 	}
@@ -382,10 +382,11 @@ func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte, moved *ato
 	}
 }
 
-func isConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }
+// IsConnect reports whether a request asks for a tunnel.
+func IsConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }
 
-// downstreamError wraps what went wrong on the client's side: nobody is there to be answered.
-func downstreamError(err error) error {
+// DownstreamError wraps what went wrong on the client's side: nobody is there to be answered.
+func DownstreamError(err error) error {
 	if isDownstream(err) {
 		return err
 	}
@@ -398,7 +399,7 @@ func bodyError(err error) error {
 	if rule, ok := errors.AsType[*h1.Error](err); ok {
 		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
 	}
-	return downstreamError(err)
+	return DownstreamError(err)
 }
 
 func isDownstream(err error) bool {

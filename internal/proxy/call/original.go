@@ -1,4 +1,4 @@
-package proxy
+package call
 
 import (
 	"sync"
@@ -14,22 +14,22 @@ type originals struct {
 }
 
 // original gives the address that the app dialled as an endpoint of b.
-func (c *outboundCall) original(b *directory.Backend) *directory.Endpoint {
-	c.originals.mu.Lock()
-	defer c.originals.mu.Unlock()
-	if e := c.originals.all[b]; e != nil {
+func (c *Outbound) original(b *directory.Backend) *directory.Endpoint {
+	c.Originals.mu.Lock()
+	defer c.Originals.mu.Unlock()
+	if e := c.Originals.all[b]; e != nil {
 		return e
 	}
-	e := c.o.directory.Original(b, c.local)
-	if c.originals.all == nil {
-		c.originals.all = map[*directory.Backend]*directory.Endpoint{}
+	e := c.Of.Directory.Original(b, c.Local)
+	if c.Originals.all == nil {
+		c.Originals.all = map[*directory.Backend]*directory.Endpoint{}
 	}
-	c.originals.all[b] = e
+	c.Originals.all[b] = e
 	return e
 }
 
-// close lets go of the connections to the original address.
-func (o *originals) close() {
+// Close lets go of the connections to the original address.
+func (o *originals) Close() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, e := range o.all {
