@@ -211,6 +211,16 @@ func TestTarget(t *testing.T) {
 	}
 }
 
+// The likely address, that which the connection came to, is read without allocating.
+func TestTargetAllocatesNothing(t *testing.T) {
+	for _, likely := range []netip.Addr{netip.MustParseAddr("10.1.0.7"), netip.MustParseAddr("fd00::7")} {
+		text := []byte(netip.AddrPortFrom(likely, 8080).String())
+		if n := testing.AllocsPerRun(100, func() { parseCalled(text, likely) }); n != 0 {
+			t.Errorf("%s: %v allocations, want 0", text, n)
+		}
+	}
+}
+
 func describeTarget(value string) string {
 	var req httpx.Request
 	req.Fields.AddString(call.TargetField, value)
