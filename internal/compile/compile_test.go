@@ -122,6 +122,8 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		MaxConns uint32
 		Requests uint32
 		Rule     string
+		Hash     string // the header that decides
+		Outlier  uint32 // errors in a row
 	}
 	for _, test := range []struct {
 		name  string
@@ -132,7 +134,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		{
 			"destination level",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1}})},
-			want{model.Random, 0, 1, 0, "a.myapp"},
+			want{LB: model.Random, TLS: 0, MaxConns: 1, Requests: 0, Rule: "a.myapp"},
 		},
 		{
 			"port level replaces all",
@@ -140,14 +142,14 @@ func TestTrafficPolicyMerge(t *testing.T) {
 				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, TLS: tls(model.TLSDisable)},
 				PerPort: port(8080, model.TrafficPolicy{MaxRequests: 2}),
 			})},
-			want{model.LeastRequest, 0, 0, 2, "a.myapp"},
+			want{LB: model.LeastRequest, TLS: 0, MaxConns: 0, Requests: 2, Rule: "a.myapp"},
 		},
 		{
 			"other port changes nothing",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
 				Default: model.TrafficPolicy{LB: model.Random}, PerPort: port(9, model.TrafficPolicy{LB: model.RoundRobin}),
 			})},
-			want{model.Random, 0, 0, 0, "a.myapp"},
+			want{LB: model.Random, TLS: 0, MaxConns: 0, Requests: 0, Rule: "a.myapp"},
 		},
 		{
 			"subset replaces blocks",
@@ -155,7 +157,23 @@ func TestTrafficPolicyMerge(t *testing.T) {
 				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, MaxRequests: 1, TLS: tls(model.TLSDisable)},
 				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
 			})},
-			want{model.Random, model.TLSDisable, 0, 5, "a.myapp"},
+			want{LB: model.Random, TLS: model.TLSDisable, MaxConns: 0, Requests: 5, Rule: "a.myapp"},
+		},
+		{
+			"subset keeps hash and outlier detection beside another pool",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Maglev, Hash: model.HashPolicy{Name: "x-a"}, Outlier: &model.OutlierDetection{Consecutive5xx: 4}},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+			})},
+			want{LB: model.Maglev, Requests: 5, Rule: "a.myapp", Hash: "x-a", Outlier: 4},
+		},
+		{
+			"subset replaces hash and outlier detection",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.Maglev, Hash: model.HashPolicy{Name: "x-a"}, Outlier: &model.OutlierDetection{Consecutive5xx: 4}},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.Random, Outlier: &model.OutlierDetection{Consecutive5xx: 9}}}},
+			})},
+			want{LB: model.Random, Rule: "a.myapp", Outlier: 9},
 		},
 		{
 			"subset over port level",
@@ -163,7 +181,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 				PerPort: port(8080, model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 3}),
 				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{TLS: tls(model.TLSSimple)}}},
 			})},
-			want{model.RoundRobin, model.TLSSimple, 3, 0, "a.myapp"},
+			want{LB: model.RoundRobin, TLS: model.TLSSimple, MaxConns: 3, Requests: 0, Rule: "a.myapp"},
 		},
 		{
 			"subset port level replaces all",
@@ -173,7 +191,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 					Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}, PerPort: port(8080, model.TrafficPolicy{MaxRequests: 7}),
 				}},
 			})},
-			want{model.LeastRequest, 0, 0, 7, "a.myapp"},
+			want{LB: model.LeastRequest, TLS: 0, MaxConns: 0, Requests: 7, Rule: "a.myapp"},
 		},
 		{
 			"oldest policy and subset of two rules",
@@ -184,7 +202,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 				}),
 				rule("old", 2, model.DestinationPolicy{Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.Random}}}}),
 			},
-			want{model.Random, 0, 9, 0, "old.myapp"},
+			want{LB: model.Random, TLS: 0, MaxConns: 9, Requests: 0, Rule: "old.myapp"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -202,7 +220,10 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			if subset > 0 {
 				b = d.Backends[0]
 			}
-			got := want{b.LB, b.TLS.Mode, b.MaxConnections, b.MaxRequests, b.Rule}
+			got := want{LB: b.LB, TLS: b.TLS.Mode, MaxConns: b.MaxConnections, Requests: b.MaxRequests, Rule: b.Rule, Hash: b.Hash.Name}
+			if b.Outlier != nil {
+				got.Outlier = b.Outlier.Consecutive5xx
+			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("backend %s (-want +got):\n%s", b.Name, diff)
 			}

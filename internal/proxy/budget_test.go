@@ -100,9 +100,12 @@ func (c *rawClient) do(tb testing.TB) {
 	}
 }
 
-// realisticRoutes is a canary with a header match in front: what a user has.
+// realisticRoutes is a canary with a header match in front, users that stay with their endpoint, and outlier detection:
+// what a user has.
 func realisticRoutes(rs []plan.Resource) []plan.Resource {
 	d := rs[1].(*plan.Destination)
+	d.Backends[0].LB, d.Backends[0].Hash = model.Maglev, model.HashPolicy{By: model.HashByHeader, Name: "user-agent"}
+	d.Backends[0].Outlier = &model.OutlierDetection{Consecutive5xx: 5, MaxEjectionPercent: 50}
 	d.Routes = []plan.Route{
 		{
 			Origin:   "VirtualService myapp/users-service http[0]",
