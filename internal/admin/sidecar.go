@@ -3,6 +3,7 @@ package admin
 import (
 	"io"
 	"net/http"
+	"strings"
 	"time"
 )
 
@@ -11,6 +12,14 @@ const ProbesPath = "/app-health/"
 
 // pathDump is where a sidecar says what it has.
 const pathDump = "/config_dump"
+
+// pathReadyShort is Istio's other path of readiness.
+const pathReadyShort = "/ready"
+
+// IsProbe reports whether a path of a sidecar's pages is one that a kubelet asks for.
+func IsProbe(path string) bool {
+	return path == pathReady || path == pathReadyShort || strings.HasPrefix(path, ProbesPath)
+}
 
 // Sidecar serves what a sidecar says of itself. Its functions are called per request, from several goroutines.
 type Sidecar struct {
@@ -72,6 +81,6 @@ func (s Sidecar) mux(stats http.HandlerFunc) *http.ServeMux {
 	mux.HandleFunc("GET "+pathMetrics, s.Metrics.ServeHTTP)
 	ready := func(w http.ResponseWriter, _ *http.Request) { writeReady(w, s.Ready(), "LIVE\n") }
 	mux.HandleFunc("GET "+pathReady, ready)
-	mux.HandleFunc("GET /ready", ready)
+	mux.HandleFunc("GET "+pathReadyShort, ready)
 	return mux
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"net/netip"
 	"sync"
 	"sync/atomic"
@@ -115,19 +114,4 @@ func captured(conn net.Conn) (netip.AddrPort, error) {
 		return netip.AddrPort{}, fmt.Errorf("connection from %s was not redirected here: %w", conn.RemoteAddr(), err)
 	}
 	return dst, nil
-}
-
-// serveHTTP runs a small server until ctx ends.
-func serveHTTP(ctx context.Context, l net.Listener, h http.Handler) error {
-	s := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { s.Close() }) //nolint:errcheck // there is nobody to tell
-	defer stop()
-	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-		return err
-	}
-	return nil
-}
-
-func pageServer(l net.Listener, h http.Handler) func(context.Context) error {
-	return func(ctx context.Context) error { return serveHTTP(ctx, l, h) }
 }

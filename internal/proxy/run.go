@@ -42,9 +42,10 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 		// Pages: what tells about configuration is for the pod alone.
 		pageServer(l.loopback(portAdmin), pages.Admin()),
 	}
+	room := newPageRoom(pageConnections, p.refusals.tooMany)
 	for port, handler := range map[uint16]http.Handler{portMetrics: pages.Agent(), portReady: pages.Public(), portPrometheus: pages.Public()} {
 		for _, listener := range l.all(port) {
-			serve = append(serve, pageServer(listener, handler))
+			serve = append(serve, room.serve(listener, handler))
 		}
 	}
 	if l.err == nil {
