@@ -1,12 +1,6 @@
 package compile
 
 import (
-	"cmp"
-	"fmt"
-	"slices"
-	"strconv"
-	"strings"
-
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
@@ -14,7 +8,7 @@ import (
 
 // backends collects what the routes of one destination refer to, each group of endpoints once.
 type backends struct {
-	routing
+	references
 
 	called uint16
 	list   []plan.Backend
@@ -29,7 +23,7 @@ type backendKey struct {
 }
 
 func newBackends(v view, called uint16) *backends {
-	return &backends{routing: routing{v}, called: called, known: make(map[backendKey]uint16)}
+	return &backends{references: referencesOf(v), called: called, known: make(map[backendKey]uint16)}
 }
 
 // weighted resolves the backends of one rule; those of weight 0 get no calls and are left out.
@@ -233,134 +227,4 @@ func targetPort(p *model.ServicePort) uint16 {
 		return p.TargetPort
 	}
 	return p.Port
-}
-
-// reference is what a route's backend turned out to be. missing is nil where it can be called.
-type reference struct {
-	wanted  plan.HostPort
-	service *model.Service
-	port    *model.ServicePort
-	missing *missing
-}
-
-// missing says what a route refers to in vain: the field as the user wrote it, what is wrong with its value, and
-// what there is instead.
-type missing struct {
-	field, message string
-	value          string
-	candidates     []string
-	unknownHost    bool
-	// reason is Gateway API's word for it.
-	reason string
-}
-
-// unknownHost words the most common mistake.
-func unknownHost(h model.Hostname) string {
-	return fmt.Sprintf("host %q is not known: no Service or ServiceEntry defines it", h)
-}
-
-// lookUp resolves a route's backend. called is the port that a backend without one means, 0 where it is not known.
-func (v view) lookUp(rs *model.RouteSet, w *model.WeightedBackend, called uint16) reference {
-	if why := cmp.Or(w.Invalid, w.Unsupported); why != "" {
-		reason := reasonInvalidKind
-		if w.Invalid == "" {
-			reason = reasonUnsupportedValue
-		}
-		return reference{wanted: plan.HostPort{Host: w.Host, Port: w.Port}, missing: &missing{field: w.Field, message: why, reason: reason}}
-	}
-	host, found := v.resolveHost(w.Host, rs.Ref.Namespace)
-	ref := reference{wanted: plan.HostPort{Host: host, Port: w.Port}}
-	if len(found) == 0 {
-		ref.missing = &missing{
-			field: backendField(rs, w, "host"), value: string(w.Host),
-			message: unknownHost(host), unknownHost: true, reason: reasonBackendNotFound,
-		}
-		return ref
-	}
-	ref.service, ref.port = choosePort(found, w.Port, called)
-	if ref.port == nil {
-		ref.service = found[0]
-		ref.missing = missingPort(rs, w, ref.service)
-		return ref
-	}
-	ref.wanted.Port = ref.port.Port
-	if w.Subset == "" {
-		return ref
-	}
-	e := destinationRules{v}.policy(ref.service)
-	if e.subset(w.Subset) == nil {
-		ref.missing = missingSubset(rs, w, ref.service, e)
-	}
-	return ref
-}
-
-// choosePort gives the port that a backend means: the written one, else the one that was called, else the only one.
-func choosePort(found []*model.Service, written, called uint16) (*model.Service, *model.ServicePort) {
-	if written != 0 {
-		return withPort(found, written)
-	}
-	if called != 0 {
-		if s, p := withPort(found, called); p != nil {
-			return s, p
-		}
-	}
-	return found[0], onlyPort(found[0])
-}
-
-func missingPort(rs *model.RouteSet, w *model.WeightedBackend, s *model.Service) *missing {
-	m := &missing{field: backendField(rs, w, "port"), reason: reasonBackendNotFound}
-	if w.Port == 0 {
-		m.message = fmt.Sprintf("no port is given, and %s does not have just one: it has %s", s.Host, portList(s))
-		return m
-	}
-	m.value, m.candidates = strconv.Itoa(int(w.Port)), tcpPorts(s)
-	m.message = fmt.Sprintf("%s has no port %d: it has %s", s.Host, w.Port, portList(s))
-	if slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool { return p.Port == w.Port }) {
-		m.message, m.reason = fmt.Sprintf("port %d of %s is for UDP, which carries no requests", w.Port, s.Host), reasonUnsupportedProtocol
-	}
-	return m
-}
-
-// portList names the TCP ports of s in words.
-func portList(s *model.Service) string { return cmp.Or(strings.Join(tcpPorts(s), ", "), "no TCP port") }
-
-func tcpPorts(s *model.Service) []string {
-	var out []string
-	for i := range s.Ports {
-		if s.Ports[i].Protocol != model.UDP {
-			out = append(out, strconv.Itoa(int(s.Ports[i].Port)))
-		}
-	}
-	return out
-}
-
-func missingSubset(rs *model.RouteSet, w *model.WeightedBackend, s *model.Service, e effectivePolicy) *missing {
-	m := &missing{field: backendField(rs, w, "subset"), value: w.Subset, reason: reasonBackendNotFound}
-	for i := range e.subsets {
-		m.candidates = append(m.candidates, e.subsets[i].Name)
-	}
-	if len(e.rules) == 0 {
-		m.message = fmt.Sprintf("subset %q is not defined: no DestinationRule applies to %s", w.Subset, s.Host)
-		return m
-	}
-	m.message = fmt.Sprintf("subset %q is not defined for %s: %s defines %s", w.Subset, s.Host, e.rules[0].Ref,
-		cmp.Or(strings.Join(m.candidates, ", "), "no subsets"))
-	return m
-}
-
-// backendField is the path of a part of a backend reference, as the dialect of the object spells it.
-func backendField(rs *model.RouteSet, w *model.WeightedBackend, part string) string {
-	switch dialectOf(rs) {
-	case dialectIstio:
-		if part == "port" {
-			part = "port.number"
-		}
-	case dialectGateway:
-		if part == "host" {
-			part = "name"
-		}
-	case dialectSMI:
-		part = "service" // its only part
-	}
-	return w.Field + "." + part
 }

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
@@ -122,71 +121,13 @@ func (c *checker) coversAny(wildcard model.Hostname) bool {
 
 // backends reports what a route set refers to in vain.
 func (c *checker) backends(rs *model.RouteSet) {
-	for _, b := range c.broken(rs) {
+	for _, b := range referencesOf(c.view).broken(rs) {
 		fix := suggest(b.missing.value, b.missing.candidates)
 		if b.missing.unknownHost {
 			fix = c.didYouMean(b.backend.Host, rs.Ref.Namespace)
 		}
 		c.report(rs.Ref, b.missing, fix)
 	}
-}
-
-// brokenBackend is a backend of a route set that leads nowhere.
-type brokenBackend struct {
-	backend *model.WeightedBackend
-	missing *missing
-}
-
-// broken lists what a route set refers to in vain: as its own namespace sees it, and as all others do where it is
-// meant for them.
-func (v view) broken(rs *model.RouteSet) []brokenBackend {
-	var out []brokenBackend
-	own, others := v.as(rs.Ref.Namespace), v.as("")
-	all := forAll(rs)
-	for _, w := range backendsOf(rs) {
-		m := own.unresolved(rs, w)
-		if m == nil && all {
-			if m = others.unresolved(rs, w); m != nil {
-				m.message += " (as seen outside namespace " + rs.Ref.Namespace + ")"
-			}
-		}
-		if m != nil {
-			out = append(out, brokenBackend{w, m})
-		}
-	}
-	return out
-}
-
-// unresolved looks a backend up for every port on which its route set can be called.
-func (v view) unresolved(rs *model.RouteSet, w *model.WeightedBackend) *missing {
-	ports := []uint16{0}
-	if w.Port == 0 {
-		if called := v.calledPorts(rs); len(called) > 0 {
-			ports = called
-		}
-	}
-	for _, port := range ports {
-		if ref := v.lookUp(rs, w, port); ref.missing != nil && !(routing{v}).excluded(rs, w, port) {
-			return ref.missing
-		}
-	}
-	return nil
-}
-
-// calledPorts lists the ports of the services that a route set is for.
-func (v view) calledPorts(rs *model.RouteSet) []uint16 {
-	var out []uint16
-	for _, h := range rs.Hosts {
-		_, found := v.resolveHost(h, rs.Ref.Namespace)
-		for _, s := range found {
-			for i := range s.Ports {
-				if p := &s.Ports[i]; p.Protocol != model.UDP && (routing{v}).applies(rs, plan.HostPort{Host: s.Host, Port: p.Port}) {
-					out = append(out, p.Port)
-				}
-			}
-		}
-	}
-	return out
 }
 
 // policyOf reports a DestinationRule for a host that is not there, and subsets that select nothing.

@@ -23,7 +23,7 @@ func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 	if w == nil {
 		return nil
 	}
-	levels := peerPolicies{m.snapshot}.peerLevels(key.Namespace)
+	levels := peerPolicies(m).peerLevels(key.Namespace)
 	peers := levels.of(w)
 	return &plan.InboundPolicy{
 		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,

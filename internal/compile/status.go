@@ -140,7 +140,7 @@ func portNames(s *model.Service) []string {
 func (v view) resolvedRefs(rs *model.RouteSet) model.Condition {
 	var first string
 	var all []string
-	for _, b := range v.broken(rs) {
+	for _, b := range referencesOf(v).broken(rs) {
 		if b.missing.reason == reasonUnsupportedValue {
 			continue // the reference is right: partial says it
 		}
