@@ -68,7 +68,7 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 	case plan.NameInbound:
 		return resource(inboundPolicies{v.snapshot}.inbound(n))
 	case plan.NameDNS:
-		return resource(v.dnsName(n.Host))
+		return resource(dnsNames{v}.dnsName(n.Host))
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,

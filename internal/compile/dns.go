@@ -16,10 +16,13 @@ const (
 	headlessTTL = 5 * time.Second
 )
 
+// dnsNames are the answers to questions for names, asked in the viewing namespace.
+type dnsNames struct{ view }
+
 // resolveDNS finds the canonical form of a name that somebody asked for; names that are not ours are forwarded. Who
 // may ask depends on the namespace, the answer does not: an address stands for the host, whichever of several
 // services behind the host the caller's namespace then sees (see resolveAddrPort).
-func (v view) resolveDNS(written model.Hostname) (string, bool) {
+func (v dnsNames) resolveDNS(written model.Hostname) (string, bool) {
 	for _, h := range v.candidates(string(written)) {
 		if v.answer(h).source != nil {
 			return plan.DNSQuestion(h), true
@@ -29,7 +32,7 @@ func (v view) resolveDNS(written model.Hostname) (string, bool) {
 }
 
 // dnsName compiles a plan.NameDNS.
-func (v view) dnsName(h model.Hostname) *plan.DNSName {
+func (v dnsNames) dnsName(h model.Hostname) *plan.DNSName {
 	v.all = true
 	a := v.answer(h)
 	if a.source == nil {
@@ -45,7 +48,7 @@ type answer struct {
 	pod    string
 }
 
-func (v view) answer(h model.Hostname) answer {
+func (v dnsNames) answer(h model.Hostname) answer {
 	if found := v.servicesAt(h); len(found) > 0 {
 		if !v.answers(found[0]) {
 			return answer{}
@@ -75,10 +78,10 @@ func (v view) answer(h model.Hostname) answer {
 
 // answers reports whether we know more of s than the outside does: all of a Kubernetes Service, the address of a
 // ServiceEntry.
-func (v view) answers(s *model.Service) bool { return isKubernetes(s) || len(v.addresses(s)) > 0 }
+func (v dnsNames) answers(s *model.Service) bool { return isKubernetes(s) || len(v.addresses(s)) > 0 }
 
 // fill gives the answer. Where the name exists and has no address it is empty: that is an answer too.
-func (v view) fill(h model.Hostname, a answer) *plan.DNSName {
+func (v dnsNames) fill(h model.Hostname, a answer) *plan.DNSName {
 	out := &plan.DNSName{Host: h, TTL: serviceTTL}
 	switch {
 	case a.source.ExternalName != "":
@@ -96,7 +99,7 @@ func (v view) fill(h model.Hostname, a answer) *plan.DNSName {
 // podAddresses lists the addresses of a headless service's ready endpoints, or of those that go by the label: their
 // hostname or, as CoreDNS has it, their address with dashes. Where no endpoint of the service is ready, those count
 // whose nodes fell silent, as for calls (see healthOf): when the API server was away, all nodes are silent for a while.
-func (v view) podAddresses(s *model.Service, label string) []netip.Addr {
+func (v dnsNames) podAddresses(s *model.Service, label string) []netip.Addr {
 	endpoints := v.endpointsOf(s, func(e *model.SliceEndpoint) bool { return e.Ready || s.PublishNotReady })
 	if len(endpoints) == 0 {
 		endpoints = v.endpointsOf(s, v.well)
@@ -112,7 +115,7 @@ func (v view) podAddresses(s *model.Service, label string) []netip.Addr {
 }
 
 // endpointsOf lists those endpoints of a Kubernetes Service's slices that are wanted.
-func (v view) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
+func (v dnsNames) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
 	var out []*model.SliceEndpoint
 	for _, k := range v.r.SlicesOfService(s.Key) {
 		slice := v.r.Slice(k)
@@ -129,7 +132,7 @@ func (v view) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bo
 }
 
 // well reports whether an endpoint is not ready for no other reason than that its node is silent.
-func (v view) well(e *model.SliceEndpoint) bool {
+func (v dnsNames) well(e *model.SliceEndpoint) bool {
 	if e.Pod.Name == "" || e.Terminating {
 		return false
 	}

@@ -24,7 +24,7 @@ func (v view) resolve(name string) (string, bool) {
 	case plan.NameHost:
 		return v.resolveTarget(n.At)
 	case plan.NameDNS:
-		return v.resolveDNS(n.Host)
+		return dnsNames{v}.resolveDNS(n.Host)
 	case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameMesh, plan.NameTrust:
 		return name, true
 	case plan.NameShard, plan.NameUnknown:
