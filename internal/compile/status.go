@@ -31,10 +31,10 @@ func RouteStatus(r *store.Reader, g Global, rs *model.RouteSet) []model.ParentSt
 		return nil
 	}
 	v := view{snapshot: snapshot{r, g}}
-	resolved, partial := v.resolvedRefs(rs), partial(rs)
+	resolved, partial := referencesOf(v).resolvedRefs(rs), partial(rs)
 	out := make([]model.ParentStatus, 0, len(rs.Parents))
 	for _, p := range rs.Parents {
-		status := model.ParentStatus{Field: p.Field, Accepted: v.accepted(rs, p), Resolved: &resolved}
+		status := model.ParentStatus{Field: p.Field, Accepted: attachments{v}.accepted(rs, p), Resolved: &resolved}
 		if status.Accepted.Holds {
 			status.Partial = partial
 		}
@@ -43,8 +43,11 @@ func RouteStatus(r *store.Reader, g Global, rs *model.RouteSet) []model.ParentSt
 	return out
 }
 
+// attachments are the Services that Gateway API routes name as parents.
+type attachments struct{ view }
+
 // accepted says whether calls to the parent are routed by the object.
-func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition {
+func (v attachments) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition {
 	if m := v.unattached(p); m != nil {
 		return model.Condition{Reason: m.reason, Message: m.message}
 	}
@@ -55,11 +58,10 @@ func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition 
 	if foreign(rs, p) {
 		callers = rs.Ref.Namespace
 	}
-	v = v.as(callers)
 	var lost []string
-	attached := v.attachedPorts(p)
+	attached, obeyed := v.attachedPorts(p), routing{v.as(callers)}
 	for _, port := range attached {
-		if in := (routing{v}).routes(plan.HostPort{Host: p.Host, Port: port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
+		if in := obeyed.routes(plan.HostPort{Host: p.Host, Port: port.Port}).http; len(in) > 0 && !slices.Contains(in, rs) {
 			lost = append(lost, fmt.Sprintf("port %d is routed by %s", port.Port, in[0].Ref))
 		}
 	}
@@ -73,7 +75,7 @@ func (v view) accepted(rs *model.RouteSet, p model.RouteParent) model.Condition 
 }
 
 // unattached says why a route is not attached to a parent, nil where it is.
-func (v view) unattached(p model.RouteParent) *missing {
+func (v attachments) unattached(p model.RouteParent) *missing {
 	s := v.kubernetesService(p.Service)
 	no := missing{field: p.Field, reason: reasonNoMatchingParent}
 	switch {
@@ -108,7 +110,7 @@ func selectedPorts(s *model.Service, p model.RouteParent) []model.ServicePort {
 }
 
 // attachedPorts lists the ports of the parent that may carry requests.
-func (v view) attachedPorts(p model.RouteParent) []model.ServicePort {
+func (v attachments) attachedPorts(p model.RouteParent) []model.ServicePort {
 	s := v.kubernetesService(p.Service)
 	if s == nil {
 		return nil
@@ -137,10 +139,10 @@ func portNames(s *model.Service) []string {
 }
 
 // resolvedRefs says whether every backend of the object exists. The reason is that of the first that does not.
-func (v view) resolvedRefs(rs *model.RouteSet) model.Condition {
+func (v references) resolvedRefs(rs *model.RouteSet) model.Condition {
 	var first string
 	var all []string
-	for _, b := range referencesOf(v).broken(rs) {
+	for _, b := range v.broken(rs) {
 		if b.missing.reason == reasonUnsupportedValue {
 			continue // the reference is right: partial says it
 		}
