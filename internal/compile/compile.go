@@ -60,9 +60,9 @@ func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compil
 	case plan.NameDestination:
 		return resource(v.destination(n))
 	case plan.NamePod:
-		return resource(v.pod(n))
+		return resource(dialled{v}.pod(n))
 	case plan.NameShard:
-		return resource(v.shard(n))
+		return resource(endpointShards{v}.shard(n))
 	case plan.NameWorkload:
 		return resource(workloads{v}.workload(n))
 	case plan.NameInbound:

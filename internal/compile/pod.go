@@ -2,21 +2,26 @@ package compile
 
 import (
 	"net/netip"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
 )
 
+// dialled are the endpoints that callers dial by their own addresses, as the viewing namespace sees them.
+type dialled struct{ view }
+
 // podName names the workload at an address, as everybody sees it or as one client namespace does.
-func (v view) podName(at netip.AddrPort, client string) plan.Name {
+func (v dialled) podName(at netip.AddrPort, client string) plan.Name {
 	return plan.Name{Kind: plan.NamePod, Network: v.net, At: plan.HostPortOf(at), Client: client}
 }
 
 // pod compiles a plan.NamePod. Who dials an endpoint's own address wants that endpoint: users' routes do not apply, mesh
 // mTLS does. The service that holds the endpoint labels the call and says its protocol; a headless service's
 // DestinationRule applies, for there is no other way to call one.
-func (v view) pod(n plan.Name) *plan.Destination {
-	v = v.as(n.Client).in(n.Network)
+func (v dialled) pod(n plan.Name) *plan.Destination {
+	v = dialled{v.as(n.Client).in(n.Network)}
 	addr, _ := n.At.AddrPort()
 	if !v.isEndpoint(addr) {
 		return nil
@@ -37,7 +42,7 @@ func (v view) pod(n plan.Name) *plan.Destination {
 	return out
 }
 
-func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePort) plan.Backend {
+func (v dialled) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePort) plan.Backend {
 	shards := []string{v.podShardName(at).String()}
 	if s == nil {
 		host := model.Hostname(at.Addr().String())
@@ -51,33 +56,114 @@ func (v view) podBackend(at netip.AddrPort, s *model.Service, p *model.ServicePo
 		Resolution: model.ResolveSlices, LB: model.LeastRequest, Shards: shards,
 	}
 	if s.Headless {
-		e := destinationRules{v}.policy(s)
+		e := destinationRules(v).policy(s)
 		out.Rule = e.ruleName()
 		applyTraffic(&out, e.traffic(p.Port, ""))
 	}
 	return out
 }
 
-func (v view) podShardName(at netip.AddrPort) plan.Name {
+func (v dialled) podShardName(at netip.AddrPort) plan.Name {
 	return plan.Name{Kind: plan.NameShard, At: plan.HostPortOf(at), Source: plan.FromPod, Network: v.net, Part: 1, Client: v.ns}
 }
 
 // podShard gives the one endpoint of a pod's destination. It is healthy whatever discovery says: the caller chose it.
-func (v view) podShard(n plan.Name) *plan.EndpointShard {
-	v = v.in(n.Network)
+func (v dialled) podShard(n plan.Name) *plan.EndpointShard {
+	v = dialled{v.in(n.Network)}
 	at, _ := n.At.AddrPort()
 	if !v.isEndpoint(at) {
 		return nil
 	}
-	w := workloads{v}.workloadAt(at.Addr())
-	g := group{workloads: workloads{v}}
+	w := workloads(v).workloadAt(at.Addr())
+	g := group{workloads: workloads(v)}
 	if s, p := v.serviceAt(at); s != nil {
-		g = v.group(s, p)
+		g = endpointShards(v).group(s, p)
 		if w == nil {
-			w = workloads{v}.sharedWorkload(at)
+			w = workloads(v).sharedWorkload(at)
 		}
 	}
 	return &plan.EndpointShard{
 		Name: n.String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
 	}
+}
+
+// podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that
+// holds the endpoint, or what is configured for it, is another one than everybody sees.
+func (v dialled) podFor(at netip.AddrPort) string {
+	if v.ns == "" {
+		return v.podName(at, "").String()
+	}
+	common := dialled{v.as("")}
+	mine, _ := v.serviceAt(at)
+	theirs, _ := common.serviceAt(at)
+	if slices.Equal(v.podInputs(mine), common.podInputs(theirs)) {
+		return v.podName(at, "").String()
+	}
+	return v.podName(at, v.ns).String()
+}
+
+// podInputs lists the objects that decide what a dialled endpoint of s is to the viewing namespace.
+func (v dialled) podInputs(s *model.Service) []model.Ref {
+	if s == nil {
+		return nil
+	}
+	out := []model.Ref{s.Origin}
+	if s.Headless {
+		for _, p := range destinationRules(v).policies(s) {
+			out = append(out, p.Ref)
+		}
+	}
+	return out
+}
+
+// isEndpoint reports whether the address is a pod's, or an endpoint of some service on that port.
+func (v dialled) isEndpoint(at netip.AddrPort) bool {
+	if workloads(v).workloadAt(at.Addr()) != nil {
+		return true
+	}
+	s, _ := v.serviceAt(at)
+	return s != nil
+}
+
+// serviceAt gives the visible Kubernetes Service that has the address and port among its endpoints, and its port: a
+// headless one before others, for its clients dial endpoints; then the oldest.
+func (v dialled) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
+	var best *model.Service
+	var port *model.ServicePort
+	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
+		shape, ok := v.r.SliceShape(k)
+		if !ok {
+			continue
+		}
+		s := v.kubernetesService(shape.Service)
+		if s == nil || !v.visible(s.ExportTo, s.Key.Namespace) {
+			continue
+		}
+		p := servicePortFor(s, shape, at.Port())
+		if p != nil && (best == nil || preferForPod(s, best) < 0) {
+			best, port = s, p
+		}
+	}
+	return best, port
+}
+
+// servicePortFor gives the port of s whose endpoints in the slice listen on number.
+func servicePortFor(s *model.Service, shape store.SliceShape, number uint16) *model.ServicePort {
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		if p.Protocol != model.UDP && slicePort(shape.Ports, p.Name) == number {
+			return p
+		}
+	}
+	return nil
+}
+
+func preferForPod(a, b *model.Service) int {
+	if a.Headless != b.Headless {
+		if a.Headless {
+			return -1
+		}
+		return 1
+	}
+	return olderService(a, b)
 }

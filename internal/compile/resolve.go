@@ -46,8 +46,8 @@ func (v view) resolveAddrPort(at netip.AddrPort) (string, bool) {
 	if auto, ok := v.r.AutoAddressAt(at.Addr()); ok {
 		return v.resolveHosts([]model.Hostname{auto.Host}, at.Port())
 	}
-	if v.isEndpoint(at) {
-		return v.podFor(at), true
+	if (dialled{v}).isEndpoint(at) {
+		return dialled{v}.podFor(at), true
 	}
 	if s := v.byRange(at); s != nil {
 		return v.destinationFor(plan.HostPort{Host: s.Host, Port: at.Port()}, s), true
@@ -157,85 +157,4 @@ func (v view) virtualHostName(t plan.HostPort, first *model.RouteSet) string {
 		return destinationName(first.Ref.Namespace, t, "").String()
 	}
 	return destinationName(first.Ref.Namespace, t, v.ns).String()
-}
-
-// podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that
-// holds the endpoint, or what is configured for it, is another one than everybody sees.
-func (v view) podFor(at netip.AddrPort) string {
-	if v.ns == "" {
-		return v.podName(at, "").String()
-	}
-	common := v.as("")
-	mine, _ := v.serviceAt(at)
-	theirs, _ := common.serviceAt(at)
-	if slices.Equal(v.podInputs(mine), common.podInputs(theirs)) {
-		return v.podName(at, "").String()
-	}
-	return v.podName(at, v.ns).String()
-}
-
-// podInputs lists the objects that decide what a dialled endpoint of s is to the viewing namespace.
-func (v view) podInputs(s *model.Service) []model.Ref {
-	if s == nil {
-		return nil
-	}
-	out := []model.Ref{s.Origin}
-	if s.Headless {
-		for _, p := range (destinationRules{v}).policies(s) {
-			out = append(out, p.Ref)
-		}
-	}
-	return out
-}
-
-// isEndpoint reports whether the address is a pod's, or an endpoint of some service on that port.
-func (v view) isEndpoint(at netip.AddrPort) bool {
-	if (workloads{v}).workloadAt(at.Addr()) != nil {
-		return true
-	}
-	s, _ := v.serviceAt(at)
-	return s != nil
-}
-
-// serviceAt gives the visible Kubernetes Service that has the address and port among its endpoints, and its port: a
-// headless one before others, for its clients dial endpoints; then the oldest.
-func (v view) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
-	var best *model.Service
-	var port *model.ServicePort
-	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
-		shape, ok := v.r.SliceShape(k)
-		if !ok {
-			continue
-		}
-		s := v.kubernetesService(shape.Service)
-		if s == nil || !v.visible(s.ExportTo, s.Key.Namespace) {
-			continue
-		}
-		p := servicePortFor(s, shape, at.Port())
-		if p != nil && (best == nil || preferForPod(s, best) < 0) {
-			best, port = s, p
-		}
-	}
-	return best, port
-}
-
-// servicePortFor gives the port of s whose endpoints in the slice listen on number.
-func servicePortFor(s *model.Service, shape store.SliceShape, number uint16) *model.ServicePort {
-	for i := range s.Ports {
-		p := &s.Ports[i]
-		if p.Protocol != model.UDP && slicePort(shape.Ports, p.Name) == number {
-			return p
-		}
-	}
-	return nil
-}
-
-func preferForPod(a, b *model.Service) int {
-	if a.Headless != b.Headless {
-		if a.Headless {
-			return -1
-		}
-		return 1
-	}
-	return olderService(a, b)
 }

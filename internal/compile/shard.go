@@ -8,11 +8,14 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 )
 
+// endpointShards are the endpoints behind names of shards, as the viewing namespace groups them.
+type endpointShards struct{ view }
+
 // shard compiles a plan.NameShard.
-func (v view) shard(n plan.Name) *plan.EndpointShard {
-	v = v.as(n.Client)
+func (v endpointShards) shard(n plan.Name) *plan.EndpointShard {
+	v = endpointShards{v.as(n.Client)}
 	if n.Source == plan.FromPod {
-		return v.podShard(n)
+		return dialled(v).podShard(n)
 	}
 	endpoints, ok := v.shardEndpoints(n)
 	if !ok {
@@ -22,7 +25,7 @@ func (v view) shard(n plan.Name) *plan.EndpointShard {
 }
 
 // shardEndpoints gives the endpoints of a shard; ok is false where the shard does not exist.
-func (v view) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
+func (v endpointShards) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 	if n.Source == plan.FromSlice {
 		return v.sliceEndpoints(n)
 	}
@@ -39,7 +42,7 @@ func (v view) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 }
 
 // entryService gives the ServiceEntry of a namespace that defines exactly the host, and the port.
-func (v view) entryService(namespace string, t plan.HostPort) (*model.Service, *model.ServicePort) {
+func (v endpointShards) entryService(namespace string, t plan.HostPort) (*model.Service, *model.ServicePort) {
 	var found []*model.Service
 	for _, s := range v.r.ServicesByHost(t.Host) {
 		if s.Key.Namespace == namespace && !isKubernetes(s) {
@@ -50,7 +53,7 @@ func (v view) entryService(namespace string, t plan.HostPort) (*model.Service, *
 }
 
 // sliceEndpoints gives the endpoints of (a part of) an EndpointSlice.
-func (v view) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
+func (v endpointShards) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
 	for _, s := range v.r.ServicesByHost(n.At.Host) {
 		p := portOf(s, n.At.Port)
 		if !isKubernetes(s) || p == nil {
@@ -88,9 +91,9 @@ type group struct {
 	peers   peerLevels // of the service's namespace
 }
 
-func (v view) group(s *model.Service, p *model.ServicePort) group {
+func (v endpointShards) group(s *model.Service, p *model.ServicePort) group {
 	return group{
-		workloads: workloads{v}, service: s, port: p, policy: destinationRules{v}.policy(s),
+		workloads: workloads(v), service: s, port: p, policy: destinationRules(v).policy(s),
 		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace),
 	}
 }
