@@ -80,8 +80,8 @@ func (b *backends) put(k backendKey, v plan.Backend) uint16 {
 }
 
 // build fills a backend in from the service and its DestinationRules.
-func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.Backend {
-	e := destinationRules{v}.policy(s)
+func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) plan.Backend {
+	e := destinationRules{b.view}.policy(s)
 	out := plan.Backend{
 		Name: clusterName(p.Port, subset, s.Host), Host: s.Host, Port: p.Port, Subset: subset, Service: s.Key,
 		Rule: e.ruleName(), Resolution: s.Resolution,
@@ -101,7 +101,7 @@ func (v view) build(s *model.Service, p *model.ServicePort, subset string) plan.
 		out.Resolution = model.ResolveNone
 		return out
 	}
-	out.Shards = v.shards(s, p, e)
+	out.Shards = b.shards(s, p, e)
 	out.DNS = dnsEndpoints(s, p)
 	return out
 }
@@ -131,8 +131,8 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their
 // shapes, not the endpoints.
-func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) []string {
-	name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}, Client: v.shardVariant(s, e)}
+func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) []string {
+	name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}, Client: b.shardVariant(s, e)}
 	var out []string
 	add := func(n plan.Name, parts int) {
 		for n.Part = 1; n.Part <= parts; n.Part++ {
@@ -143,8 +143,8 @@ func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) 
 		return nil
 	}
 	if isKubernetes(s) {
-		for _, k := range v.r.SlicesOfService(s.Key) {
-			shape, ok := v.r.SliceShape(k)
+		for _, k := range b.r.SlicesOfService(s.Key) {
+			shape, ok := b.r.SliceShape(k)
 			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 {
 				name.Source, name.Cluster, name.Slice = plan.FromSlice, k.Cluster, k.Name
 				add(name, shape.Shards)
@@ -159,18 +159,18 @@ func (v view) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) 
 	}
 	if len(s.Selector) > 0 {
 		name.Source = plan.FromWorkloads
-		add(name, v.r.WorkloadHundreds(s.Key.Namespace))
+		add(name, b.r.WorkloadHundreds(s.Key.Namespace))
 	}
 	return out
 }
 
 // shardVariant is the namespace in the names of a service's shards: the viewing one where its DestinationRules put
 // endpoints into other subsets than everybody else's do, else none.
-func (v view) shardVariant(s *model.Service, mine effectivePolicy) string {
-	if v.ns == "" || sameSubsets(mine, destinationRules{v.as("")}.policy(s)) {
+func (b *backends) shardVariant(s *model.Service, mine effectivePolicy) string {
+	if b.ns == "" || sameSubsets(mine, destinationRules{b.as("")}.policy(s)) {
 		return ""
 	}
-	return v.ns
+	return b.ns
 }
 
 // slicePort gives the number of the slice's port of that name, or 0: slices carry what named target ports resolved

@@ -32,7 +32,7 @@ const DefaultRootNamespace = "fairlead-system"
 // "dns/<name>", "ip/<ip>") as c sees it. A canonical name is its own alias. ok is false where the name is not
 // ours: the proxy passes the call or the question through.
 func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string, ok bool) {
-	canonical, ok = view{snapshot: snapshot{r, g}, ns: c.Namespace}.resolve(name)
+	canonical, ok = resolver{view{snapshot: snapshot{r, g}, ns: c.Namespace}}.resolve(name)
 	if !ok {
 		return "", false
 	}
@@ -43,22 +43,22 @@ func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string
 // it was asked for by, so other spellings of a name give nil. The trust bundle is not compiled: package identity
 // has it.
 func Compile(r *store.Reader, g Global, canonical string) plan.Resource { //nolint:ireturn // the name says which of the plan's types it is
-	out := view{snapshot: snapshot{r, g}}.compile(canonical)
+	out := compileName(view{snapshot: snapshot{r, g}}, canonical)
 	if out == nil || out.ResourceName() != canonical {
 		return nil
 	}
 	return out
 }
 
-// compile dispatches on the kind of a name.
-func (v view) compile(name string) plan.Resource { //nolint:ireturn // as Compile
+// compileName dispatches on the kind of a name.
+func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Compile
 	n, ok := plan.ParseName(name)
 	if !ok {
 		return nil
 	}
 	switch n.Kind {
 	case plan.NameDestination:
-		return resource(v.destination(n))
+		return resource(destinations{v}.destination(n))
 	case plan.NamePod:
 		return resource(dialled{v}.pod(n))
 	case plan.NameShard:

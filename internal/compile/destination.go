@@ -1,8 +1,6 @@
 package compile
 
 import (
-	"slices"
-
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -12,11 +10,14 @@ func destinationName(namespace string, t plan.HostPort, client string) plan.Name
 	return plan.Name{Kind: plan.NameDestination, Namespace: namespace, At: t, Client: client}
 }
 
+// destinations are hosts and ports that can be called, as the viewing namespace sees them.
+type destinations struct{ view }
+
 // destination compiles a plan.NameDestination.
-func (v view) destination(n plan.Name) *plan.Destination {
-	v = v.as(n.Client)
+func (v destinations) destination(n plan.Name) *plan.Destination {
+	v = destinations{v.as(n.Client)}
 	s, p := v.findIn(n.Namespace, n.At)
-	applied := routing{v}.routes(n.At)
+	applied := routing(v).routes(n.At)
 	if p == nil && !v.virtualHost(n.Namespace, n.At, applied) {
 		return nil
 	}
@@ -27,7 +28,7 @@ func (v view) destination(n plan.Name) *plan.Destination {
 
 // virtualHost reports whether a host that no service defines is one all the same, because a VirtualService of the
 // namespace says where its calls go.
-func (v view) virtualHost(namespace string, t plan.HostPort, a appliedRoutes) bool {
+func (v destinations) virtualHost(namespace string, t plan.HostPort, a appliedRoutes) bool {
 	if len(v.services(t.Host)) > 0 {
 		return false
 	}
@@ -47,9 +48,9 @@ func firstRouteSet(a appliedRoutes) *model.RouteSet {
 }
 
 // assemble builds the destination of a service's port, or of a host that has routes only (s and p are nil).
-func (v view) assemble(t plan.HostPort, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
+func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
 	out := &plan.Destination{Host: t.Host, Port: t.Port}
-	b := newBackends(v, t.Port)
+	b := newBackends(v.view, t.Port)
 	for _, r := range a.rules(t.Port) {
 		out.Routes = append(out.Routes, b.route(r))
 	}
@@ -76,37 +77,6 @@ func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.Se
 			Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
 		})
 	}
-}
-
-// inputs lists the objects that decide what t is to the viewing namespace. Two namespaces with equal inputs share
-// one Destination.
-func (v view) inputs(t plan.HostPort, s *model.Service) []model.Ref {
-	var out []model.Ref
-	known := make(map[*model.Service]bool)
-	addService := func(s *model.Service) {
-		out = append(out, s.Origin)
-		if known[s] {
-			return
-		}
-		known[s] = true
-		for _, p := range (destinationRules{v}).policies(s) {
-			out = append(out, p.Ref)
-		}
-	}
-	if s != nil {
-		addService(s)
-	}
-	a := routing{v}.routes(t)
-	for _, rs := range slices.Concat(a.http, a.tcp) {
-		out = append(out, rs.Ref)
-		for _, h := range backendHosts(rs) {
-			_, found := v.resolveHost(h, rs.Ref.Namespace)
-			for _, s := range found {
-				addService(s)
-			}
-		}
-	}
-	return out
 }
 
 // backendHosts lists the hosts that a route set sends calls to, in order.

@@ -6,6 +6,10 @@
 // Compile depends on the canonical name alone, so its result is computed and encoded once for everybody. Check
 // reports what objects say about each other that cannot work, RouteStatus what became of one Gateway API route.
 //
+// A snapshot is the model at one moment, a view what the callers of one namespace see of it. Each subject is a small type
+// that holds the one that it needs: destinationRules, routing, references, dnsNames, endpointShards and so on. resolver
+// and compileName put them together.
+//
 // All functions are pure: equal arguments give equal results. What they read is noted by the Reader, and nothing
 // else may influence them; an endpoint that comes or goes is therefore a new shard and nothing more. They may be
 // called from any goroutine, each call with its own Reader. They never fail: a name without meaning gives no
