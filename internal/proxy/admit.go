@@ -25,6 +25,65 @@ func (e *strictError) Error() string {
 // STRICT workload whenever the control plane is away.
 var errUngoverned = errors.New("the control plane has not said yet whether this workload takes plain connections")
 
+// arrival is what a caller asks for at one of the two doors.
+type arrival struct {
+	kind arrivalKind
+	who  *call.Caller
+	// to is what is called; came is the address that the connection came to where the kernel has not redirected it, which
+	// is the workload's.
+	to   netip.AddrPort
+	came netip.Addr
+}
+
+// arrivalKind tells arrivals apart. The zero value is invalid.
+type arrivalKind uint8
+
+const (
+	// meshRequest is a request of a peer.
+	meshRequest arrivalKind = iota + 1
+	// meshTunnel is an opaque connection of a peer.
+	meshTunnel
+	// plainConnection is a connection without mutual TLS, whatever it carries.
+	plainConnection
+)
+
+// misdirectedError says that what is called is none of the workload's.
+type misdirectedError struct {
+	why telemetry.Refusal
+	to  netip.AddrPort
+}
+
+func (e *misdirectedError) Error() string { return "not an address of this workload: " + e.to.String() }
+
+// opaqueError says that a port takes no opaque connections.
+type opaqueError struct{ why string }
+
+func (e *opaqueError) Error() string { return e.why }
+
+// authorize decides whether what has arrived goes on to the app: the one step that everything takes, at the mesh port and
+// at the plain one, before anything of it goes on. The error says why not: a *misdirectedError, an *opaqueError, a
+// *strictError, or errUngoverned. What is known of the port comes with connections, not with requests.
+//
+// Whatever arrives at the pod is redirected: also what a neighbour on its network routes through it, which must not get
+// further than the neighbour would alone.
+func (i *inbound) authorize(ctx context.Context, a arrival) (plan.InboundPort, error) {
+	switch {
+	case a.to.Addr() != a.came && !i.Self.Serves(a.to.Addr()):
+		return plan.InboundPort{}, &misdirectedError{telemetry.ForeignAddress, a.to}
+	case ownPort(a.to.Port()):
+		return plan.InboundPort{}, &misdirectedError{telemetry.OwnPort, a.to}
+	case a.kind == meshRequest:
+		return plan.InboundPort{}, nil
+	case a.kind == plainConnection:
+		return i.admit(ctx, a.to.Port())
+	}
+	port := i.Self.Port(a.to.Port())
+	if why := refusesOpaque(port); why != "" {
+		return port, &opaqueError{why}
+	}
+	return port, nil
+}
+
 // admit decides whether a plain connection to a port may be served, and gives what is known of the port.
 func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, error) {
 	ctx, cancel := context.WithTimeout(ctx, directory.FirstUse)
@@ -37,19 +96,6 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 		return port, &strictError{origin: port.MTLSOrigin}
 	}
 	return port, nil
-}
-
-// misdirected says why a connection that the kernel redirected here is none to the workload. Whatever arrives at the pod
-// is redirected: also what a neighbour on its network routes through it, which must not get further than the neighbour
-// would alone.
-func (i *inbound) misdirected(dst netip.AddrPort) (why telemetry.Refusal, ok bool) {
-	switch {
-	case !i.Self.Serves(dst.Addr()):
-		return telemetry.ForeignAddress, true
-	case ownPort(dst.Port()):
-		return telemetry.OwnPort, true
-	}
-	return 0, false
 }
 
 // publicPort reports whether a port has pages of the sidecar that are for everybody.

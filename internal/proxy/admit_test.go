@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -175,5 +176,41 @@ func permissive(port uint16, protocol model.Protocol) *plan.InboundPolicy {
 	return &plan.InboundPolicy{
 		Name: "in/myapp/users", MTLS: model.MTLSPermissive,
 		Ports: []plan.InboundPort{{Port: port, Protocol: protocol, MTLS: model.MTLSPermissive}},
+	}
+}
+
+// TestAuthorize is the one step before both doors.
+func TestAuthorize(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	users.apply(&plan.InboundPolicy{Name: "in/myapp/users", Ports: []plan.InboundPort{
+		{Port: 8080, Protocol: model.HTTP, MTLS: model.MTLSStrict, MTLSOrigin: "PeerAuthentication myapp/strict"},
+		{Port: 3306, Protocol: model.TCP},
+	}})
+	at := func(port uint16) netip.AddrPort { return netip.AddrPortFrom(users.ip, port) }
+	foreign := netip.AddrPortFrom(m.ip(), 8080)
+	const astray, strict = "not an address of this workload: ", "mutual TLS is required by PeerAuthentication myapp/strict"
+	for _, tt := range []struct {
+		name string
+		a    arrival
+		want string // how the refusal begins, "" for none
+	}{
+		{"a peer's request", arrival{kind: meshRequest, to: at(8080)}, ""},
+		{"a peer's request to the address that it came to", arrival{kind: meshRequest, to: foreign, came: foreign.Addr()}, ""},
+		{"a peer's request for another workload", arrival{kind: meshRequest, to: foreign, came: users.ip}, astray},
+		{"a peer's request to a port of the sidecar", arrival{kind: meshRequest, to: at(portMesh)}, astray},
+		{"a peer's tunnel", arrival{kind: meshTunnel, to: at(3306)}, ""},
+		{"a peer's tunnel to a port that takes requests", arrival{kind: meshTunnel, to: at(8080)}, "port 8080 is declared HTTP"},
+		{"a peer's tunnel for another workload", arrival{kind: meshTunnel, to: foreign}, astray},
+		{"a peer's tunnel to a port of the sidecar", arrival{kind: meshTunnel, to: at(portAdmin)}, astray},
+		{"a plain connection", arrival{kind: plainConnection, to: at(3306)}, ""},
+		{"a plain connection to a port of the mesh", arrival{kind: plainConnection, to: at(8080)}, strict},
+		{"a plain connection for another workload", arrival{kind: plainConnection, to: foreign}, astray},
+		{"a plain connection to a port of the sidecar", arrival{kind: plainConnection, to: at(portInbound)}, astray},
+	} {
+		_, err := users.inbound.authorize(t.Context(), tt.a)
+		if got := fmt.Sprint(err); (err != nil) != (tt.want != "") || err != nil && !strings.HasPrefix(got, tt.want) {
+			t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+		}
 	}
 }

@@ -109,8 +109,8 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *call.
 		i.refuse(s, 400, "missing "+call.TargetField)
 		return
 	}
-	if at.Addr() != local && !i.Self.Serves(at.Addr()) {
-		i.refuse(s, 400, "not an address of this workload: "+at.String())
+	if _, err := i.authorize(ctx, arrival{kind: meshRequest, who: who, to: at, came: local}); err != nil {
+		i.refuse(s, 400, err.Error())
 		return
 	}
 	req.Version = version
@@ -140,7 +140,7 @@ func target(req *httpx.Request, came netip.Addr) (at netip.AddrPort, v httpx.Ver
 	case "h1:http", "h1:https":
 		req.Absolute = proto[len("h1:"):]
 	}
-	return at, v, ok && !ownPort(at.Port())
+	return at, v, ok
 }
 
 // parseCalled reads an address and port. It allocates where the address is not the likely one.
@@ -172,13 +172,13 @@ func parsePort(b []byte) (uint16, bool) {
 // connect carries an opaque connection to the port that the CONNECT's authority names.
 func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call.Caller) {
 	addr, err := netip.ParseAddrPort(string(s.Request().Authority))
-	if err != nil || !i.Self.Serves(addr.Addr()) || ownPort(addr.Port()) {
+	if err != nil {
 		i.refuse(s, 400, "not an address of this workload: "+string(s.Request().Authority))
 		return
 	}
-	port := i.Self.Port(addr.Port())
-	if why := refusesOpaque(port); why != "" {
-		i.refuse(s, 400, why)
+	port, err := i.authorize(ctx, arrival{kind: meshTunnel, who: who, to: addr})
+	if err != nil {
+		i.refuse(s, 400, err.Error())
 		return
 	}
 	conn, err := i.Upstreams.DialApp(ctx, addr)
@@ -223,13 +223,14 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 // which is an address of the workload unless a neighbour on the network sends packets here that are for others.
 func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
 	who := &call.Caller{Remote: remoteAddr(conn)}
-	if why, ok := i.misdirected(dst); ok {
+	defer i.Bye(who)
+	port, err := i.authorize(ctx, arrival{kind: plainConnection, who: who, to: dst})
+	var astray *misdirectedError
+	if errors.As(err, &astray) {
 		call.NewRawTunnel(conn).Abort(nil)
-		i.refusals.misdirected(ctx, why, who.Remote, dst)
+		i.refusals.misdirected(ctx, astray.why, who.Remote, dst)
 		return
 	}
-	defer i.Bye(who)
-	port, err := i.admit(ctx, dst.Port())
 	if err != nil {
 		i.shut(ctx, conn, who, dst, err)
 		return
