@@ -69,6 +69,10 @@ func TestOutlierDetection(t *testing.T) {
 			if e := got[bad.Addr.String()]; e.Outlier != "FAILED" || !strings.HasPrefix(e.OutlierReason, "3 errors in a row, until ") {
 				t.Errorf("the failing endpoint: %+v", e)
 			}
+			var page strings.Builder
+			if err := orders.directory.WriteMetrics(&page); err != nil || !strings.Contains(page.String(), `fairlead_outlier_ejections_active{cluster="outbound|8080||users-service.myapp.svc.cluster.local"} 1`) {
+				t.Errorf("metrics, %v:\n%s", err, page.String())
+			}
 			if e := got[good.Addr.String()]; e.Outlier != "OK" || e.OutlierReason != "" {
 				t.Errorf("the other: %+v", e)
 			}

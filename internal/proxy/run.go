@@ -20,7 +20,7 @@ func (p *Proxy) listen(ctx context.Context) ([]func(context.Context) error, erro
 	names, err := p.listenDNS(l)
 	metrics := func(w io.Writer) error {
 		for _, write := range []func(io.Writer) error{
-			p.metrics.WriteMetrics, names.WriteMetrics, p.outbound.Filters.WriteMetrics, p.access.WriteMetrics,
+			p.metrics.WriteMetrics, names.WriteMetrics, p.outbound.Filters.WriteMetrics, p.directory.WriteMetrics, p.access.WriteMetrics,
 		} {
 			if err := write(w); err != nil {
 				return err

@@ -1,6 +1,13 @@
 package directory
 
 import (
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 )
@@ -33,4 +40,24 @@ func (t *Directory) leaveGroup(b *Backend) {
 	if g.users == 0 {
 		delete(t.groups, b.Plan.Name)
 	}
+}
+
+// WriteMetrics writes what outlier detection has done, in the Prometheus text format 0.0.4. The label is the name that
+// proxy-config clusters prints.
+func (t *Directory) WriteMetrics(w io.Writer) error {
+	var total, active strings.Builder
+	t.mu.RLock()
+	for _, name := range slices.Sorted(maps.Keys(t.groups)) {
+		if all, now, ok := t.groups[name].Ejections(time.Now()); ok {
+			fmt.Fprintf(&total, "fairlead_outlier_ejections_total{cluster=%q} %d\n", name, all)
+			fmt.Fprintf(&active, "fairlead_outlier_ejections_active{cluster=%q} %d\n", name, now)
+		}
+	}
+	t.mu.RUnlock()
+	if total.Len() == 0 {
+		return nil
+	}
+	_, err := io.WriteString(w, "# TYPE fairlead_outlier_ejections_total counter\n"+total.String()+
+		"# TYPE fairlead_outlier_ejections_active gauge\n"+active.String())
+	return err
 }

@@ -23,7 +23,8 @@ type outliers struct {
 	mu     sync.Mutex
 	origin time.Time // of the intervals
 	all    map[netip.AddrPort]*watch
-	ready  int // endpoints that discovery calls healthy
+	ready  int    // endpoints that discovery calls healthy
+	total  uint64 // ejections so far
 }
 
 // watch is what is known of the failures of one endpoint in one group.
@@ -87,6 +88,15 @@ func watched[A any](g *Group, all []*Endpoint[A]) []*Endpoint[A] {
 	}
 	o.recount(time.Now())
 	return out
+}
+
+// Ejections are how many there have been of the group's endpoints, and how many endpoints are ejected now; ok is false
+// where nothing asks for outlier detection.
+func (g *Group) Ejections(now time.Time) (total uint64, active int, ok bool) {
+	o := &g.outliers
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.total, o.ejected(now), o.rules.Load() != nil
 }
 
 // blocked reports whether the endpoint is ejected. now is only asked for where it matters.
@@ -198,6 +208,7 @@ func (w *watch) eject(rules *model.OutlierDetection, why string) {
 	if over := end.Sub(o.origin) % rules.Interval; over > 0 {
 		end = end.Add(rules.Interval - over)
 	}
+	o.total++
 	w.why = why
 	w.ended = end.UnixNano()
 	w.until.Store(end.UnixNano())
