@@ -225,8 +225,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	who := &call.Caller{Remote: remoteAddr(conn)}
 	defer i.Bye(who)
 	port, err := i.authorize(ctx, arrival{kind: plainConnection, who: who, to: dst})
-	var astray *misdirectedError
-	if errors.As(err, &astray) {
+	if astray, ok := errors.AsType[*misdirectedError](err); ok {
 		call.NewRawTunnel(conn).Abort(nil)
 		i.refusals.misdirected(ctx, astray.why, who.Remote, dst)
 		return

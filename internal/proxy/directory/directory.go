@@ -36,18 +36,23 @@ type Options struct {
 
 // Directory is everything that the control plane told this proxy, ready for use. Apply has one caller; all others read.
 type Directory struct {
+	stock
+
+	names   map[string]*resource      // by canonical name
+	aliases map[string]*Cell          // by what an app dialled
+	dns     map[string]*nameEntry     // by resource name
+	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
+}
+
+// stock is the endpoints in force, and what says which they are.
+type stock struct {
 	o    Options
 	self *Self
 
-	mu      sync.RWMutex         // nothing is compiled, dialled or closed under it
-	names   map[string]*resource // by canonical name
-	aliases map[string]*Cell     // by what an app dialled
-	shards  map[string]*shard
-	dns     map[string]*nameEntry     // by resource name
-	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
+	mu sync.RWMutex // of the whole directory; nothing is compiled, dialled or closed under it
 
-	hosts map[string]*hostWatch // names that endpoints are given by
-
+	shards    map[string]*shard
+	hosts     map[string]*hostWatch // names that endpoints are given by
 	endpoints map[endpointKey]*slot
 	groups    map[string]*heldGroup // by name of backend
 	picks     uint64                // counts pickers built
@@ -57,11 +62,12 @@ type Directory struct {
 // New returns an empty directory.
 func New(o Options) *Directory {
 	return &Directory{
-		o: o, self: o.Self,
+		stock: stock{
+			o: o, self: o.Self, shards: map[string]*shard{}, hosts: map[string]*hostWatch{},
+			endpoints: map[endpointKey]*slot{}, groups: map[string]*heldGroup{},
+		},
 		names: map[string]*resource{}, aliases: map[string]*Cell{},
-		shards: map[string]*shard{}, groups: map[string]*heldGroup{},
-		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{}, hosts: map[string]*hostWatch{},
-		endpoints: map[endpointKey]*slot{},
+		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{},
 	}
 }
 
@@ -321,7 +327,7 @@ func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
 }
 
 // scopes are the metrics of calls to a destination through the given endpoint (nil: none was reached).
-func (t *Directory) scopes(p *plan.Destination, e *plan.Endpoint) scopes {
+func (t *stock) scopes(p *plan.Destination, e *plan.Endpoint) scopes {
 	return scopes{
 		HTTP: t.o.Metrics.HTTP(t.labels(p, e, "http")),
 		GRPC: t.o.Metrics.HTTP(t.labels(p, e, "grpc")),
@@ -343,7 +349,7 @@ func (t *Directory) renamed(before, now *plan.Workload) {
 		return
 	}
 	for _, s := range t.endpoints {
-		s.recount(t)
+		s.recount(&t.stock)
 	}
 	for _, r := range t.names {
 		next := *r.state
@@ -370,7 +376,7 @@ func (t *Directory) before(u discovery.Update) *Destination {
 }
 
 // options say how the endpoints of a backend are chosen.
-func (t *Directory) options(b *Backend) lb.Options {
+func (t *stock) options(b *Backend) lb.Options {
 	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: t.self.Place()}
 	if b.Plan.ClientAffinity {
 		o.Client, o.Used = t.self.ips[0], b.Picker().Belongs()
@@ -391,7 +397,7 @@ func (t *Directory) moved() {
 }
 
 // labels are the fixed metric labels of calls to a destination through the given endpoint (nil: none was reached).
-func (t *Directory) labels(p *plan.Destination, e *plan.Endpoint, protocol string) telemetry.Labels {
+func (t *stock) labels(p *plan.Destination, e *plan.Endpoint, protocol string) telemetry.Labels {
 	l := telemetry.Labels{
 		Reporter: telemetry.Source, Source: t.self.Info(), SourcePrincipal: t.self.Identity(),
 		Host: p.Host, Service: p.Service, Protocol: protocol,

@@ -9,7 +9,7 @@ import (
 // distinct gives the endpoints of shards. An endpoint may stand in several EndpointSlices at a time, while it moves from one
 // to another for example, and whoever reads them counts it once (Kubernetes documentation, "EndpointSlices", "Duplicate
 // endpoints").
-func (t *Directory) distinct(shards []string) []*plan.Endpoint {
+func (t *stock) distinct(shards []string) []*plan.Endpoint {
 	var all []*plan.Endpoint
 	var place map[netip.AddrPort]int // in all, of what stands in the shards before
 	for _, name := range shards {

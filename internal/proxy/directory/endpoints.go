@@ -38,7 +38,7 @@ type shard struct {
 }
 
 // shard gives what is known of a shard, or begins to know it.
-func (t *Directory) shard(name string) *shard {
+func (t *stock) shard(name string) *shard {
 	s := t.shards[name]
 	if s == nil {
 		s = &shard{name: name, users: map[*Backend]bool{}}
@@ -48,14 +48,14 @@ func (t *Directory) shard(name string) *shard {
 }
 
 // forget lets go of a shard that nothing holds and that the control plane does not keep up to date.
-func (t *Directory) forget(s *shard) {
+func (t *stock) forget(s *shard) {
 	if len(s.users) == 0 && (s.gone || s.plan == nil) {
 		delete(t.shards, s.name)
 	}
 }
 
 // release lets go of what the backends of a replaced configuration hold.
-func (t *Directory) release(old *Destination) {
+func (t *stock) release(old *Destination) {
 	if old == nil {
 		return
 	}
@@ -73,7 +73,7 @@ func (t *Directory) release(old *Destination) {
 }
 
 // repick rebuilds the pickers of every backend that holds a changed shard.
-func (t *Directory) repick(changed map[*shard]bool) {
+func (t *stock) repick(changed map[*shard]bool) {
 	dirty := map[*Backend]bool{}
 	for s := range changed {
 		for b := range s.users {
@@ -85,7 +85,7 @@ func (t *Directory) repick(changed map[*shard]bool) {
 	}
 }
 
-func (t *Directory) pick(b *Backend) {
+func (t *stock) pick(b *Backend) {
 	t.picks++
 	var held []*slot
 	add := func(e *plan.Endpoint) {
@@ -112,7 +112,7 @@ func (t *Directory) pick(b *Backend) {
 }
 
 // hold has a backend hold endpoints instead of those that it held before.
-func (t *Directory) hold(b *Backend, held []*slot) {
+func (t *stock) hold(b *Backend, held []*slot) {
 	for _, s := range held {
 		s.users++
 	}
@@ -127,7 +127,7 @@ func (t *Directory) hold(b *Backend, held []*slot) {
 }
 
 // releaseLeft lets go of what endpoints that are gone were reached by, while nothing waits for it.
-func (t *Directory) releaseLeft() {
+func (t *stock) releaseLeft() {
 	t.mu.Lock()
 	left := t.left
 	t.left = nil
@@ -138,7 +138,7 @@ func (t *Directory) releaseLeft() {
 }
 
 // slotFor gives the endpoint of an address, keeping what was seen of it.
-func (t *Directory) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
+func (t *stock) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
 	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
 	if !key.target.Meshed {
 		key.target.Policy = upstream.PolicyOf(b)
@@ -162,12 +162,12 @@ func (t *Directory) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
 }
 
 // recount has what goes through the endpoint counted under the labels of now.
-func (s *slot) recount(t *Directory) {
+func (s *slot) recount(t *stock) {
 	s.endpoint = s.endpoint.Attach(t.counted(s.endpoint.Attachment.Way, s.backend, &s.endpoint.Plan))
 }
 
 // counted is what an endpoint of a backend is reached and counted by.
-func (t *Directory) counted(w *upstream.Way, b *plan.Backend, e *plan.Endpoint) *Reached {
+func (t *stock) counted(w *upstream.Way, b *plan.Backend, e *plan.Endpoint) *Reached {
 	return &Reached{Way: w, scopes: t.scopes(&plan.Destination{Host: b.Host, Service: b.Service}, e)}
 }
 

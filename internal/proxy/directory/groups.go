@@ -21,7 +21,7 @@ type heldGroup struct {
 
 // groupOf gives the group of a backend, and holds it until leaveGroup. Backends of one name share it, before and after a
 // change of the configuration: what is in flight counts.
-func (t *Directory) groupOf(b *plan.Backend) *lb.Group {
+func (t *stock) groupOf(b *plan.Backend) *lb.Group {
 	g := t.groups[b.Name]
 	if g == nil {
 		g = &heldGroup{Group: lb.NewGroup(b.Name)}
@@ -34,7 +34,7 @@ func (t *Directory) groupOf(b *plan.Backend) *lb.Group {
 }
 
 // leaveGroup lets go of a backend's group.
-func (t *Directory) leaveGroup(b *Backend) {
+func (t *stock) leaveGroup(b *Backend) {
 	g := t.groups[b.Plan.Name]
 	g.users--
 	if g.users == 0 {

@@ -38,7 +38,7 @@ type hostWatch struct {
 }
 
 // watchNames begins to resolve the names of a backend, or joins those who do. mu is held.
-func (t *Directory) watchNames(b *Backend) {
+func (t *stock) watchNames(b *Backend) {
 	for i := range b.Plan.DNS {
 		host := string(b.Plan.DNS[i].Host)
 		w := t.hosts[host]
@@ -53,7 +53,7 @@ func (t *Directory) watchNames(b *Backend) {
 }
 
 // startResolving answers at once for an address and starts a goroutine for a name.
-func (t *Directory) startResolving(host string, w *hostWatch) {
+func (t *stock) startResolving(host string, w *hostWatch) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		w.addrs, w.stop = []netip.Addr{a}, func() {}
 		close(w.first)
@@ -65,7 +65,7 @@ func (t *Directory) startResolving(host string, w *hostWatch) {
 }
 
 // unwatchNames is the counterpart of watchNames. mu is held.
-func (t *Directory) unwatchNames(b *Backend) {
+func (t *stock) unwatchNames(b *Backend) {
 	for i := range b.Plan.DNS {
 		host := string(b.Plan.DNS[i].Host)
 		if w := t.hosts[host]; w != nil && w.users[b] {
@@ -79,7 +79,7 @@ func (t *Directory) unwatchNames(b *Backend) {
 }
 
 // keepResolving asks for a name until ctx ends or it is stopped, again shortly before each answer expires.
-func (t *Directory) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
+func (t *stock) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for first := true; ; first = false {
@@ -113,7 +113,7 @@ func (t *Directory) keepResolving(ctx context.Context, host string, w *hostWatch
 }
 
 // resolved puts an answer in force.
-func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
+func (t *stock) resolved(w *hostWatch, addrs []netip.Addr) {
 	t.mu.Lock()
 	w.addrs = addrs
 	for b := range w.users {
@@ -124,7 +124,7 @@ func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
 }
 
 // namedEndpoints are the endpoints of a backend that come from names. mu is held.
-func (t *Directory) namedEndpoints(b *plan.Backend) []plan.Endpoint {
+func (t *stock) namedEndpoints(b *plan.Backend) []plan.Endpoint {
 	var out []plan.Endpoint
 	for i := range b.DNS {
 		d := &b.DNS[i]
