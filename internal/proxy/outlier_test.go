@@ -61,6 +61,10 @@ func TestOutlierDetection(t *testing.T) {
 					t.Fatal(err)
 				}
 				resp.Body.Close()
+				eventually(t, "the call counts at its endpoint", func() bool {
+					got := orders.checks()
+					return got[good.Addr.String()].Active == 0 && got[bad.Addr.String()].Active == 0
+				})
 			}
 			if n := calls.Load(); n != 3 {
 				t.Errorf("the failing endpoint was called %d times, want 3", n)
