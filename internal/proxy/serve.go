@@ -29,12 +29,13 @@ type http1Service struct {
 	refused func(start time.Time, out httpx.Outcome)
 }
 
-// serve handles every request of a keep-alive connection until it ends. When draining closes, the request at hand is
+// serve handles every request of a keep-alive connection until it ends. When draining or ended closes, the request at hand is
 // the last one. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	server := h1.NewServer(client.NetConn(), h1.Options{
-		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
+		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, Ended: h.ended,
+		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	})
 	defer server.Close()
 	stop := onDrain(ctx, h.draining, h.ended, func(context.Context) { server.Shutdown() })

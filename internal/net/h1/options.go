@@ -53,9 +53,9 @@ type Options struct {
 	// LingerTimeout bounds how long a Server reads and discards after its last answer, so that the client sees
 	// that answer instead of a reset (RFC 9112 §9.6).
 	LingerTimeout time.Duration
-	// Draining, where not nil, is closed when every response head from then on must say that it is the last. Waiting
-	// connections are woken by Server.Shutdown only.
-	Draining <-chan struct{}
+	// Draining and Ended, where not nil, are closed when every response head from then on must say that it is the last: of
+	// all connections that share the channel, and of this one. Waiting connections are woken by Server.Shutdown only.
+	Draining, Ended <-chan struct{}
 }
 
 func (o *Options) setDefaults() {

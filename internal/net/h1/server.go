@@ -359,6 +359,8 @@ func (s *Server) isDraining() bool {
 	select {
 	case <-s.opts.Draining:
 		return true
+	case <-s.opts.Ended:
+		return true
 	default:
 		return s.draining.Load()
 	}
