@@ -218,6 +218,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		c.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
 	}
 	if err == nil {
+		c.heard(req, t)
 		c.Common.Filters.Response(&c.view)
 		err = c.reply(c.down, up)
 		c.outcome.Bytes = c.sent
@@ -229,6 +230,13 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	c.settle(inUse{exchange: up, conn: c.conn, pool: t.way.Pool}, err)
 	c.conn = nil
 	return err
+}
+
+// heard has an answer counted whose head says all about it. How a gRPC call ended is mostly said behind its body.
+func (c *Call) heard(req *httpx.Request, t *destined) {
+	if grpc, status := c.grpcOutcome(req); t.endpoint != nil && (!grpc || status != "") {
+		t.endpoint.Answering(&c.outcome)
+	}
 }
 
 // open gets a stream or a connection to the target and prepares the request for it. In steady state there is one.

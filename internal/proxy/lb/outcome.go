@@ -14,6 +14,8 @@ type Outcome struct {
 	Latency time.Duration
 	// Bytes is what was received from the endpoint.
 	Bytes int64
+
+	heard bool // the answer counts already
 }
 
 // OutcomeKind tells outcomes apart.
@@ -64,6 +66,13 @@ func (h *Host) End(o Outcome) {
 	if o.Kind == Refused {
 		h.refused(time.Now())
 	}
+}
+
+// Answering is the news that the head of an answer came, with o.Status: it counts at once, for the rest may be long in
+// coming, and not again at the end.
+func (h *Host) Answering(o *Outcome) {
+	h.watch.note(*o)
+	o.heard = true
 }
 
 // Carrying is the news that an opaque connection was made: of those, that is all that counts as success.

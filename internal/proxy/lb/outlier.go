@@ -132,11 +132,13 @@ func (w *watch) note(o Outcome) {
 	w.blocked(time.Now) // an ejection that is over is over before anything counts
 	switch o.Kind {
 	case Unknown, Carried:
-	case Answered:
-		w.answer(rules, o.Status)
-	case Cut:
-		w.answer(rules, o.Status)
-		w.failure(rules, 503)
+	case Answered, Cut:
+		if !o.heard {
+			w.answer(rules, o.Status)
+		}
+		if o.Kind == Cut {
+			w.failure(rules, 503)
+		}
 	case Refused, Reset:
 		w.failure(rules, 503)
 	case TimedOut:

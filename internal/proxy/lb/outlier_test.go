@@ -85,6 +85,23 @@ func TestOutlierCounts(t *testing.T) {
 			t.Error("ejected")
 		}
 	})
+	t.Run("an_answer_counts_as_it_begins_and_once", func(t *testing.T) {
+		e := guarded(NewGroup("users"), base, 2).All()[0]
+		for range 2 {
+			o := Outcome{Kind: Answered, Status: 500}
+			e.Begin()
+			e.Answering(&o)
+			e.End(o)
+		}
+		if isOut(e) {
+			t.Error("ejected after two errors")
+		}
+		o := Outcome{Kind: Answered, Status: 500}
+		e.Begin()
+		if e.Answering(&o); !isOut(e) {
+			t.Error("not ejected as the third begins")
+		}
+	})
 	t.Run("an_opaque_connection_is_a_success_as_it_begins", func(t *testing.T) {
 		e := guarded(NewGroup("users"), base, 2).All()[0]
 		ended(e, refused, refused)
