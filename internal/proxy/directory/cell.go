@@ -9,7 +9,6 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // Cell is what an address that the app called leads to. Connections hold it: what is inside is replaced as a whole, also
@@ -71,12 +70,6 @@ type Destination struct {
 	Backends []*Backend
 
 	scopes // of answers that the proxy gave itself, and of connections that reached no endpoint
-}
-
-// scopes are where calls are counted.
-type scopes struct {
-	HTTP, GRPC *telemetry.HTTPScope
-	TCP        *telemetry.TCPScope
 }
 
 // Backend is one group of endpoints of a destination.

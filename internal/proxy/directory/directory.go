@@ -36,39 +36,27 @@ type Options struct {
 
 // Directory is everything that the control plane told this proxy, ready for use. Apply has one caller; all others read.
 type Directory struct {
-	stock
+	o Options
+	counting
 
+	mu      sync.RWMutex              // guards all below; nothing is compiled, dialled or closed under it
 	names   map[string]*resource      // by canonical name
 	aliases map[string]*Cell          // by what an app dialled
 	dns     map[string]*nameEntry     // by resource name
 	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
-}
 
-// stock is the endpoints in force, and what says which they are.
-type stock struct {
-	o    Options
-	self *Self
-
-	mu sync.RWMutex // of the whole directory; nothing is compiled, dialled or closed under it
-
-	shards    map[string]*shard
-	hosts     map[string]*hostWatch // names that endpoints are given by
-	endpoints map[endpointKey]*slot
-	groups    map[string]*heldGroup // by name of backend
-	picks     uint64                // counts pickers built
-	left      []*upstream.Way       // what endpoints that are gone were reached by, to be released once mu is free
+	stock stock
 }
 
 // New returns an empty directory.
 func New(o Options) *Directory {
-	return &Directory{
-		stock: stock{
-			o: o, self: o.Self, shards: map[string]*shard{}, hosts: map[string]*hostWatch{},
-			endpoints: map[endpointKey]*slot{}, groups: map[string]*heldGroup{},
-		},
+	d := &Directory{
+		o: o, counting: counting{metrics: o.Metrics, self: o.Self},
 		names: map[string]*resource{}, aliases: map[string]*Cell{},
 		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{},
 	}
+	d.stock = newStock(o, d.counting, d.resolved)
+	return d
 }
 
 // batch is what is to be put in force at once.
@@ -129,7 +117,7 @@ func (t *Directory) put(b *batch) {
 	for _, u := range b.updates {
 		switch r := u.Resource.(type) {
 		case *plan.EndpointShard:
-			s := t.shard(u.Name)
+			s := t.stock.shards.get(u.Name)
 			s.plan, s.gone = r, false
 			b.changed[s] = true
 		case *plan.Workload:
@@ -144,7 +132,7 @@ func (t *Directory) put(b *batch) {
 			b.rejected = append(b.rejected, discovery.Rejection{Name: b.updates[i].Name, Reason: err.Error()})
 		}
 	}
-	t.repick(b.changed)
+	t.stock.repick(b.changed)
 	if t.self.Place() != b.here {
 		t.moved()
 	}
@@ -180,12 +168,12 @@ func (t *Directory) apply(b *batch, i int) error {
 
 // remove takes away what is no more: a resource, or an address or name that is not the mesh's.
 func (t *Directory) remove(u discovery.Update, changed map[*shard]bool) {
-	if s := t.shards[u.Name]; s != nil {
+	if s := t.stock.shards[u.Name]; s != nil {
 		if s.gone = true; !u.Dropped {
 			s.plan = nil
 			changed[s] = true
 		}
-		t.forget(s)
+		t.stock.shards.forget(s)
 	}
 	if r := t.names[u.Name]; r != nil {
 		delete(t.names, u.Name)
@@ -282,7 +270,7 @@ func (t *Directory) lead(d *Cell, to *resource) {
 // control plane drops a resource whose successor was refused here.
 func (t *Directory) releaseUnused(r *resource) {
 	if r.gone && len(r.users) == 0 {
-		t.release(r.state)
+		t.stock.release(r.state)
 	}
 }
 
@@ -293,21 +281,14 @@ func (t *Directory) setDestination(u discovery.Update, c compiled) error {
 	next, p := c.Destination, c.Plan
 	before := t.before(u)
 	for i := range p.Backends {
-		b := &Backend{Plan: &p.Backends[i], Group: t.groupOf(&p.Backends[i])}
-		b.picker.Store(before.pickerOf(b.Plan.Name))
-		next.Backends = append(next.Backends, b)
-		for _, name := range b.Plan.Shards {
-			t.shard(name).users[b] = true
-		}
-		t.watchNames(b)
-		t.pick(b)
+		next.Backends = append(next.Backends, t.stock.backend(&p.Backends[i], before))
 	}
 	r := t.names[u.Name]
 	if r == nil {
 		r = &resource{users: map[*Cell]bool{}}
 		t.names[u.Name] = r
 	}
-	t.release(r.state)
+	t.stock.release(r.state)
 	t.enforce(r, next)
 	for _, alias := range u.Aliases {
 		t.lead(t.address(alias), r)
@@ -326,15 +307,6 @@ func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
 	}, nil
 }
 
-// scopes are the metrics of calls to a destination through the given endpoint (nil: none was reached).
-func (t *stock) scopes(p *plan.Destination, e *plan.Endpoint) scopes {
-	return scopes{
-		HTTP: t.o.Metrics.HTTP(t.labels(p, e, "http")),
-		GRPC: t.o.Metrics.HTTP(t.labels(p, e, "grpc")),
-		TCP:  t.o.Metrics.TCP(t.labels(p, e, "tcp")),
-	}
-}
-
 // enforce puts a configuration in force for everybody whose address leads to the resource.
 func (t *Directory) enforce(r *resource, next *Destination) {
 	r.state = next
@@ -348,14 +320,14 @@ func (t *Directory) renamed(before, now *plan.Workload) {
 	if before != nil && before.Info == now.Info && before.Identity == now.Identity {
 		return
 	}
-	for _, s := range t.endpoints {
-		s.recount(&t.stock)
+	for _, s := range t.stock.slots.byKey {
+		s.recount(t.counting)
 	}
 	for _, r := range t.names {
 		next := *r.state
 		next.scopes = t.scopes(next.Plan, nil)
 		for _, b := range next.Backends {
-			t.pick(b)
+			t.stock.pick(b)
 		}
 		t.enforce(r, &next)
 	}
@@ -375,40 +347,16 @@ func (t *Directory) before(u discovery.Update) *Destination {
 	return nil
 }
 
-// options say how the endpoints of a backend are chosen.
-func (t *stock) options(b *Backend) lb.Options {
-	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: t.self.Place()}
-	if b.Plan.ClientAffinity {
-		o.Client, o.Used = t.self.ips[0], b.Picker().Belongs()
-	}
-	return o
-}
-
 // moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
 // node have changed.
 func (t *Directory) moved() {
 	for _, r := range t.names {
 		for _, b := range r.state.Backends {
 			if b.Plan.Proximity != model.AnyDistance {
-				t.pick(b)
+				t.stock.pick(b)
 			}
 		}
 	}
-}
-
-// labels are the fixed metric labels of calls to a destination through the given endpoint (nil: none was reached).
-func (t *stock) labels(p *plan.Destination, e *plan.Endpoint, protocol string) telemetry.Labels {
-	l := telemetry.Labels{
-		Reporter: telemetry.Source, Source: t.self.Info(), SourcePrincipal: t.self.Identity(),
-		Host: p.Host, Service: p.Service, Protocol: protocol,
-	}
-	if e != nil {
-		l.Destination = e.Workload
-		if e.Meshed {
-			l.DestinationPrincipal = e.Identity
-		}
-	}
-	return l
 }
 
 // Find gives what an address leads to, nil where the control plane has not answered yet.

@@ -9,11 +9,11 @@ import (
 // distinct gives the endpoints of shards. An endpoint may stand in several EndpointSlices at a time, while it moves from one
 // to another for example, and whoever reads them counts it once (Kubernetes documentation, "EndpointSlices", "Duplicate
 // endpoints").
-func (t *stock) distinct(shards []string) []*plan.Endpoint {
+func (m shards) distinct(names []string) []*plan.Endpoint {
 	var all []*plan.Endpoint
 	var place map[netip.AddrPort]int // in all, of what stands in the shards before
-	for _, name := range shards {
-		s := t.shards[name]
+	for _, name := range names {
+		s := m[name]
 		if s == nil || s.plan == nil {
 			continue
 		}
@@ -29,11 +29,11 @@ func (t *stock) distinct(shards []string) []*plan.Endpoint {
 				all[at] = e
 			}
 		}
-		if len(shards) == 1 {
+		if len(names) == 1 {
 			return all
 		}
 		if place == nil {
-			place = make(map[netip.AddrPort]int, len(shards)*len(s.plan.Endpoints))
+			place = make(map[netip.AddrPort]int, len(names)*len(s.plan.Endpoints))
 		}
 		for i := before; i < len(all); i++ {
 			place[all[i].Addr] = i

@@ -37,89 +37,131 @@ type shard struct {
 	gone  bool // the control plane does not keep it up to date any more
 }
 
-// shard gives what is known of a shard, or begins to know it.
-func (t *stock) shard(name string) *shard {
-	s := t.shards[name]
+// shards are by name.
+type shards map[string]*shard
+
+// get gives what is known of a shard, or begins to know it.
+func (m shards) get(name string) *shard {
+	s := m[name]
 	if s == nil {
 		s = &shard{name: name, users: map[*Backend]bool{}}
-		t.shards[name] = s
+		m[name] = s
 	}
 	return s
 }
 
 // forget lets go of a shard that nothing holds and that the control plane does not keep up to date.
-func (t *stock) forget(s *shard) {
+func (m shards) forget(s *shard) {
 	if len(s.users) == 0 && (s.gone || s.plan == nil) {
-		delete(t.shards, s.name)
+		delete(m, s.name)
 	}
 }
 
+// slots are the endpoints in force.
+type slots struct {
+	counting
+	upstreams *upstream.Set
+
+	byKey map[endpointKey]*slot
+	picks uint64          // counts pickers built
+	left  []*upstream.Way // what endpoints that are gone were reached by, to be released once mu is free
+}
+
+// stock is the endpoints in force, and what says which they are: what backends hold. The directory's mu guards it.
+type stock struct {
+	self   *Self
+	shards shards
+	groups groups
+	hosts  hosts
+	slots  slots
+}
+
+func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) stock {
+	return stock{
+		self: o.Self, shards: shards{}, groups: groups{},
+		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
+		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
+	}
+}
+
+// backend gives a backend what it is to hold. Until its picker is built it has that of the configuration before, if any.
+func (s *stock) backend(p *plan.Backend, before *Destination) *Backend {
+	b := &Backend{Plan: p, Group: s.groups.join(p)}
+	b.picker.Store(before.pickerOf(p.Name))
+	for _, name := range p.Shards {
+		s.shards.get(name).users[b] = true
+	}
+	s.hosts.watch(b)
+	s.pick(b)
+	return b
+}
+
 // release lets go of what the backends of a replaced configuration hold.
-func (t *stock) release(old *Destination) {
+func (s *stock) release(old *Destination) {
 	if old == nil {
 		return
 	}
 	for _, b := range old.Backends {
-		t.unwatchNames(b)
+		s.hosts.unwatch(b)
 		for _, name := range b.Plan.Shards {
-			if s := t.shards[name]; s != nil {
-				delete(s.users, b)
-				t.forget(s)
+			if held := s.shards[name]; held != nil {
+				delete(held.users, b)
+				s.shards.forget(held)
 			}
 		}
-		t.hold(b, nil)
-		t.leaveGroup(b)
+		s.slots.hold(b, nil)
+		s.groups.leave(b)
 	}
 }
 
 // repick rebuilds the pickers of every backend that holds a changed shard.
-func (t *stock) repick(changed map[*shard]bool) {
+func (s *stock) repick(changed map[*shard]bool) {
 	dirty := map[*Backend]bool{}
-	for s := range changed {
-		for b := range s.users {
+	for shard := range changed {
+		for b := range shard.users {
 			dirty[b] = true
 		}
 	}
 	for b := range dirty {
-		t.pick(b)
+		s.pick(b)
 	}
 }
 
-func (t *stock) pick(b *Backend) {
-	t.picks++
+func (s *stock) pick(b *Backend) {
+	s.slots.picks++
 	var held []*slot
 	add := func(e *plan.Endpoint) {
-		if s := t.slotFor(b.Plan, e); s.picked != t.picks {
-			s.picked = t.picks
-			held = append(held, s)
+		if at := s.slots.of(b.Plan, e); at.picked != s.slots.picks {
+			at.picked = s.slots.picks
+			held = append(held, at)
 		}
 	}
-	for _, e := range t.distinct(b.Plan.Shards) {
+	for _, e := range s.shards.distinct(b.Plan.Shards) {
 		if b.Plan.Subset == "" || slices.Contains(e.Subsets, b.Plan.Subset) {
 			add(e)
 		}
 	}
-	named := t.namedEndpoints(b.Plan)
+	named := s.hosts.endpoints(b.Plan)
 	for i := range named {
 		add(&named[i])
 	}
 	all := make([]*Endpoint, len(held))
-	for i, s := range held {
-		all[i] = s.endpoint
+	for i, at := range held {
+		all[i] = at.endpoint
 	}
-	b.picker.Store(lb.NewPicker(t.options(b), all))
-	t.hold(b, held)
+	b.picker.Store(lb.NewPicker(s.options(b), all))
+	s.slots.hold(b, held)
 }
 
 // hold has a backend hold endpoints instead of those that it held before.
-func (t *stock) hold(b *Backend, held []*slot) {
+func (t *slots) hold(b *Backend, held []*slot) {
 	for _, s := range held {
 		s.users++
 	}
 	for _, s := range b.held {
 		s.users--
 		if s.users == 0 {
-			delete(t.endpoints, s.key)
+			delete(t.byKey, s.key)
 			t.left = append(t.left, s.endpoint.Attachment.Way)
 		}
 	}
@@ -127,26 +169,26 @@ func (t *stock) hold(b *Backend, held []*slot) {
 }
 
 // releaseLeft lets go of what endpoints that are gone were reached by, while nothing waits for it.
-func (t *stock) releaseLeft() {
+func (t *Directory) releaseLeft() {
 	t.mu.Lock()
-	left := t.left
-	t.left = nil
+	left := t.stock.slots.left
+	t.stock.slots.left = nil
 	t.mu.Unlock()
 	for _, w := range left {
 		w.Release()
 	}
 }
 
-// slotFor gives the endpoint of an address, keeping what was seen of it.
-func (t *stock) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
+// of gives the endpoint of an address, keeping what was seen of it.
+func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
 	if !key.target.Meshed {
 		key.target.Policy = upstream.PolicyOf(b)
 	}
-	s := t.endpoints[key]
+	s := t.byKey[key]
 	if s == nil {
-		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(t.o.Upstreams.Reach(key.target), b, e))}
-		t.endpoints[key] = s
+		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(t.upstreams.Reach(key.target), b, e))}
+		t.byKey[key] = s
 		return s
 	}
 	s.backend = b
@@ -156,19 +198,14 @@ func (t *stock) slotFor(b *plan.Backend, e *plan.Endpoint) *slot {
 	}
 	if known.Workload != e.Workload {
 		s.endpoint = s.endpoint.With(*e)
-		s.recount(t)
+		s.recount(t.counting)
 	}
 	return s
 }
 
 // recount has what goes through the endpoint counted under the labels of now.
-func (s *slot) recount(t *stock) {
-	s.endpoint = s.endpoint.Attach(t.counted(s.endpoint.Attachment.Way, s.backend, &s.endpoint.Plan))
-}
-
-// counted is what an endpoint of a backend is reached and counted by.
-func (t *stock) counted(w *upstream.Way, b *plan.Backend, e *plan.Endpoint) *Reached {
-	return &Reached{Way: w, scopes: t.scopes(&plan.Destination{Host: b.Host, Service: b.Service}, e)}
+func (s *slot) recount(c counting) {
+	s.endpoint = s.endpoint.Attach(c.counted(s.endpoint.Attachment.Way, s.backend, &s.endpoint.Plan))
 }
 
 // Original gives an address as an endpoint of a backend that has none of its own. It is shared with no other call, and
@@ -191,4 +228,13 @@ func (t *Directory) Fixed(addr string, p *plan.Destination) (*Cell, error) {
 	c := newCell(addr)
 	c.state.Store(out)
 	return c, nil
+}
+
+// options say how the endpoints of a backend are chosen.
+func (s *stock) options(b *Backend) lb.Options {
+	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: s.self.Place()}
+	if b.Plan.ClientAffinity {
+		o.Client, o.Used = s.self.ips[0], b.Picker().Belongs()
+	}
+	return o
 }

@@ -19,13 +19,16 @@ type heldGroup struct {
 	users int
 }
 
-// groupOf gives the group of a backend, and holds it until leaveGroup. Backends of one name share it, before and after a
+// groups are by the name of their backends.
+type groups map[string]*heldGroup
+
+// join gives the group of a backend, and holds it until leave. Backends of one name share it, before and after a
 // change of the configuration: what is in flight counts.
-func (t *stock) groupOf(b *plan.Backend) *lb.Group {
-	g := t.groups[b.Name]
+func (m groups) join(b *plan.Backend) *lb.Group {
+	g := m[b.Name]
 	if g == nil {
 		g = &heldGroup{Group: lb.NewGroup(b.Name)}
-		t.groups[b.Name] = g
+		m[b.Name] = g
 	}
 	g.Limits().Set(lb.LimitSettings{MaxConnections: b.MaxConnections, MaxPending: b.MaxPendingRequests, MaxRequests: b.MaxRequests})
 	g.SetOutlierDetection(b.Outlier)
@@ -33,12 +36,12 @@ func (t *stock) groupOf(b *plan.Backend) *lb.Group {
 	return g.Group
 }
 
-// leaveGroup lets go of a backend's group.
-func (t *stock) leaveGroup(b *Backend) {
-	g := t.groups[b.Plan.Name]
+// leave lets go of a backend's group.
+func (m groups) leave(b *Backend) {
+	g := m[b.Plan.Name]
 	g.users--
 	if g.users == 0 {
-		delete(t.groups, b.Plan.Name)
+		delete(m, b.Plan.Name)
 	}
 }
 
@@ -47,8 +50,8 @@ func (t *stock) leaveGroup(b *Backend) {
 func (t *Directory) WriteMetrics(w io.Writer) error {
 	var total, active strings.Builder
 	t.mu.RLock()
-	for _, name := range slices.Sorted(maps.Keys(t.groups)) {
-		if all, now, ok := t.groups[name].Ejections(time.Now()); ok {
+	for _, name := range slices.Sorted(maps.Keys(t.stock.groups)) {
+		if all, now, ok := t.stock.groups[name].Ejections(time.Now()); ok {
 			fmt.Fprintf(&total, "fairlead_outlier_ejections_total{cluster=%q} %d\n", name, all)
 			fmt.Fprintf(&active, "fairlead_outlier_ejections_active{cluster=%q} %d\n", name, now)
 		}

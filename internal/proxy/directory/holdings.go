@@ -34,5 +34,5 @@ type Holdings struct {
 func (t *Directory) Holdings() Holdings {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return Holdings{Endpoints: len(t.endpoints), Shards: len(t.shards), Groups: len(t.groups), Hosts: len(t.hosts)}
+	return Holdings{Endpoints: len(t.stock.slots.byKey), Shards: len(t.stock.shards), Groups: len(t.stock.groups), Hosts: len(t.stock.hosts.byName)}
 }

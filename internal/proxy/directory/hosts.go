@@ -37,15 +37,25 @@ type hostWatch struct {
 	err   atomic.Pointer[error] // of the last question
 }
 
-// watchNames begins to resolve the names of a backend, or joins those who do. mu is held.
-func (t *stock) watchNames(b *Backend) {
+// hosts are the names that endpoints are given by, while backends have them. The directory's mu guards byName.
+type hosts struct {
+	byName   map[string]*hostWatch
+	resolver Resolver
+	run      func(func(context.Context))
+	log      *slog.Logger
+	// answered puts an answer in force. mu is free.
+	answered func(*hostWatch, []netip.Addr)
+}
+
+// watch begins to resolve the names of a backend, or joins those who do. mu is held.
+func (h *hosts) watch(b *Backend) {
 	for i := range b.Plan.DNS {
 		host := string(b.Plan.DNS[i].Host)
-		w := t.hosts[host]
+		w := h.byName[host]
 		if w == nil {
 			w = &hostWatch{users: map[*Backend]bool{}, first: make(chan struct{})}
-			t.hosts[host] = w
-			t.startResolving(host, w)
+			h.byName[host] = w
+			h.startResolving(host, w)
 		}
 		w.users[b] = true
 		b.names = append(b.names, w)
@@ -53,7 +63,7 @@ func (t *stock) watchNames(b *Backend) {
 }
 
 // startResolving answers at once for an address and starts a goroutine for a name.
-func (t *stock) startResolving(host string, w *hostWatch) {
+func (h *hosts) startResolving(host string, w *hostWatch) {
 	if a, err := netip.ParseAddr(host); err == nil {
 		w.addrs, w.stop = []netip.Addr{a}, func() {}
 		close(w.first)
@@ -61,25 +71,25 @@ func (t *stock) startResolving(host string, w *hostWatch) {
 	}
 	stopped := make(chan struct{})
 	w.stop = func() { close(stopped) }
-	t.o.Run(func(ctx context.Context) { t.keepResolving(ctx, host, w, stopped) })
+	h.run(func(ctx context.Context) { h.keepResolving(ctx, host, w, stopped) })
 }
 
-// unwatchNames is the counterpart of watchNames. mu is held.
-func (t *stock) unwatchNames(b *Backend) {
+// unwatch is the counterpart of watch. mu is held.
+func (h *hosts) unwatch(b *Backend) {
 	for i := range b.Plan.DNS {
 		host := string(b.Plan.DNS[i].Host)
-		if w := t.hosts[host]; w != nil && w.users[b] {
+		if w := h.byName[host]; w != nil && w.users[b] {
 			delete(w.users, b)
 			if len(w.users) == 0 {
 				w.stop()
-				delete(t.hosts, host)
+				delete(h.byName, host)
 			}
 		}
 	}
 }
 
 // keepResolving asks for a name until ctx ends or it is stopped, again shortly before each answer expires.
-func (t *stock) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
+func (h *hosts) keepResolving(ctx context.Context, host string, w *hostWatch, stopped <-chan struct{}) {
 	again := time.NewTimer(0)
 	defer again.Stop()
 	for first := true; ; first = false {
@@ -90,7 +100,7 @@ func (t *stock) keepResolving(ctx context.Context, host string, w *hostWatch, st
 		case <-ctx.Done():
 			return
 		}
-		found, err := t.o.Resolver.Resolve(ctx, host)
+		found, err := h.resolver.Resolve(ctx, host)
 		if ctx.Err() != nil {
 			return
 		}
@@ -99,10 +109,10 @@ func (t *stock) keepResolving(ctx context.Context, host string, w *hostWatch, st
 			w.err.Store(nil)
 			ttl := min(max(found.TTL, minResolve), maxResolve)
 			wait = max(ttl-ttl/10, minResolve)
-			t.resolved(w, found.Addrs)
+			h.answered(w, found.Addrs)
 		} else {
 			w.err.Store(&err)
-			t.o.Logger.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
+			h.log.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
 				slog.String("host", host), slog.Any("error", err))
 		}
 		if first {
@@ -113,22 +123,22 @@ func (t *stock) keepResolving(ctx context.Context, host string, w *hostWatch, st
 }
 
 // resolved puts an answer in force.
-func (t *stock) resolved(w *hostWatch, addrs []netip.Addr) {
+func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
 	t.mu.Lock()
 	w.addrs = addrs
 	for b := range w.users {
-		t.pick(b)
+		t.stock.pick(b)
 	}
 	t.mu.Unlock()
 	t.releaseLeft()
 }
 
-// namedEndpoints are the endpoints of a backend that come from names. mu is held.
-func (t *stock) namedEndpoints(b *plan.Backend) []plan.Endpoint {
+// endpoints are the endpoints of a backend that come from names. mu is held.
+func (h *hosts) endpoints(b *plan.Backend) []plan.Endpoint {
 	var out []plan.Endpoint
 	for i := range b.DNS {
 		d := &b.DNS[i]
-		w := t.hosts[string(d.Host)]
+		w := h.byName[string(d.Host)]
 		if w == nil {
 			continue
 		}
