@@ -39,21 +39,18 @@ type Directory struct {
 	o Options
 	counting
 
-	mu      sync.RWMutex              // guards all below; nothing is compiled, dialled or closed under it
-	names   map[string]*resource      // by canonical name
-	aliases map[string]*Cell          // by what an app dialled
-	dns     map[string]*nameEntry     // by resource name
-	pods    map[string]*plan.Workload // by resource name; nil where no pod is known at the address
-
-	stock stock
+	mu sync.RWMutex // guards all below; nothing is compiled, dialled or closed under it
+	cells
+	dns  map[string]*nameEntry     // by resource name
+	pods map[string]*plan.Workload // by resource name; nil where no pod is known at the address
 }
 
 // New returns an empty directory.
 func New(o Options) *Directory {
 	d := &Directory{
 		o: o, counting: counting{metrics: o.Metrics, self: o.Self},
-		names: map[string]*resource{}, aliases: map[string]*Cell{},
-		dns: map[string]*nameEntry{}, pods: map[string]*plan.Workload{},
+		cells: cells{names: map[string]*resource{}, aliases: map[string]*Cell{}},
+		dns:   map[string]*nameEntry{}, pods: map[string]*plan.Workload{},
 	}
 	d.stock = newStock(o, d.counting, d.resolved)
 	return d
@@ -239,63 +236,6 @@ func (t *Directory) expire(name string) error {
 	return nil
 }
 
-// address gives what is known of an address, or begins to know it.
-func (t *Directory) address(alias string) *Cell {
-	d := t.aliases[alias]
-	if d == nil {
-		d = newCell(alias)
-		t.aliases[alias] = d
-	}
-	return d
-}
-
-// lead has an address lead to a resource, or to none. Its users come along.
-func (t *Directory) lead(d *Cell, to *resource) {
-	if from := d.of; from != to {
-		if from != nil {
-			delete(from.users, d)
-			t.releaseUnused(from)
-		}
-		d.of = to
-	}
-	if to == nil {
-		d.state.Store(nil)
-		return
-	}
-	to.users[d] = true
-	d.state.Store(to.state)
-}
-
-// releaseUnused lets go of a resource that is gone and that no address leads to any more. One may for a while: the
-// control plane drops a resource whose successor was refused here.
-func (t *Directory) releaseUnused(r *resource) {
-	if r.gone && len(r.users) == 0 {
-		t.stock.release(r.state)
-	}
-}
-
-func (t *Directory) setDestination(u discovery.Update, c compiled) error {
-	if c.err != nil {
-		return c.err
-	}
-	next, p := c.Destination, c.Plan
-	before := t.before(u)
-	for i := range p.Backends {
-		next.Backends = append(next.Backends, t.stock.backend(&p.Backends[i], before))
-	}
-	r := t.names[u.Name]
-	if r == nil {
-		r = &resource{users: map[*Cell]bool{}}
-		t.names[u.Name] = r
-	}
-	t.stock.release(r.state)
-	t.enforce(r, next)
-	for _, alias := range u.Aliases {
-		t.lead(t.address(alias), r)
-	}
-	return nil
-}
-
 // compile makes a destination ready for use, but for its backends.
 func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
 	routes, err := route.Compile(p.Routes)
@@ -305,14 +245,6 @@ func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
 	return &Destination{
 		Plan: p, Routes: routes, TCPRoutes: route.CompileTCP(p.TCP), scopes: t.scopes(p, nil),
 	}, nil
-}
-
-// enforce puts a configuration in force for everybody whose address leads to the resource.
-func (t *Directory) enforce(r *resource, next *Destination) {
-	r.state = next
-	for d := range r.users {
-		t.lead(d, r)
-	}
 }
 
 // renamed follows what the control plane says of the own workload: metrics print it.
@@ -330,32 +262,6 @@ func (t *Directory) renamed(before, now *plan.Workload) {
 			t.stock.pick(b)
 		}
 		t.enforce(r, &next)
-	}
-}
-
-// before is the configuration that an update replaces, nil for none: of the resource, or of an address that comes to it
-// from another one.
-func (t *Directory) before(u discovery.Update) *Destination {
-	if r := t.names[u.Name]; r != nil {
-		return r.state
-	}
-	for _, alias := range u.Aliases {
-		if d := t.aliases[alias]; d != nil && d.of != nil {
-			return d.of.state
-		}
-	}
-	return nil
-}
-
-// moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
-// node have changed.
-func (t *Directory) moved() {
-	for _, r := range t.names {
-		for _, b := range r.state.Backends {
-			if b.Plan.Proximity != model.AnyDistance {
-				t.stock.pick(b)
-			}
-		}
 	}
 }
 

@@ -11,6 +11,9 @@
 // endpoints that are gone are released after it. Endpoints, shards and groups live as long as a backend in force holds
 // them (endpoints.go).
 //
+// Directory alone locks. Under its mu are cells (what addresses lead to) and, in them, the stock of endpoints in force;
+// counting, which is above it, never changes.
+//
 // It carries no call and opens no socket. Asker is the way to what is not known yet: it asks the control plane once, and
 // waits where the call cannot go on without. To see what it knows: Destinations, Cells, Holdings.
 package directory
