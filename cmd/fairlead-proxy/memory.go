@@ -124,17 +124,18 @@ const (
 	largeHeap = 16 << 20
 )
 
-// pace sets the collector by what is alive, once a second, until ctx ends.
+// pace sets the collector by what is alive, after each collection, until ctx ends: a heap that many stuck requests fill
+// doubles and trebles within a second.
 func pace(ctx context.Context) {
-	tick := time.NewTicker(time.Second)
-	defer tick.Stop()
+	collected := make(chan struct{}, 1)
+	watch(ctx, collected)
 	alive := []metrics.Sample{{Name: "/gc/heap/live:bytes"}}
 	now := relaxed
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-tick.C:
+		case <-collected:
 		}
 		metrics.Read(alive)
 		if next := growth(now, alive[0].Value.Uint64()); next != now {
@@ -142,6 +143,22 @@ func pace(ctx context.Context) {
 			now = next
 		}
 	}
+}
+
+// canary is garbage as soon as it is made. It has a size at which the allocator gives it a place of its own.
+type canary struct{ _ [64]byte }
+
+// watch tells of each collection until ctx ends.
+func watch(ctx context.Context, collected chan<- struct{}) {
+	runtime.SetFinalizer(new(canary), func(*canary) {
+		select {
+		case collected <- struct{}{}:
+		default:
+		}
+		if ctx.Err() == nil {
+			watch(ctx, collected)
+		}
+	})
 }
 
 // growth chooses between relaxed and tight, and keeps what there is in between, so that it does not swing.

@@ -63,7 +63,9 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	req := down.Request()
 	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
 	f.grpcStatus = ""
-	f.upload.reset()
+	if buf := f.upload.reset(); f.buf == nil {
+		f.buf = buf
+	}
 	if req.ContentLength == 0 && req.Upgrade == nil && !IsConnect(req) {
 		f.heldAll = true
 		return nil
@@ -169,6 +171,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	if !f.asksToSwitch(req) {
 		f.need()
 		f.upload.start(down, up, &f.Guard.moved, f.buf[:f.held])
+		f.buf = nil // the uploader's now
 	}
 	return nil
 }
@@ -286,7 +289,7 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return DownstreamError(err)
 	}
 	f.Guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.Guard.moved, nil)
+	f.upload.start(down, up, &f.Guard.moved, make([]byte, 0, scratch))
 	f.upload.settle()
 	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.Guard.moved)
 	f.sent = n

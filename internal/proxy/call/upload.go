@@ -20,7 +20,8 @@ type uploader struct {
 	// All below is guarded by mu.
 	up      httpx.ClientExchange // nil between two tries
 	writing bool                 // to up, with mu released
-	kept    []byte               // the body from its beginning, in the forwarder's buffer
+	buf     []byte               // what is read comes here, behind kept or, where that is lost, from the start
+	kept    []byte               // the body from its beginning, in buf
 	lost    bool                 // kept is not all that upstreams were given, or is not needed any more
 	over    bool                 // nothing is to be read any more
 	ended   bool                 // the body has come to its end
@@ -28,22 +29,27 @@ type uploader struct {
 	err     error                // why reading, or the last write, failed
 }
 
-func (u *uploader) reset() {
+// reset makes it ready for another body and gives back the memory that start took, nil where it was not started. It was
+// waited for.
+func (u *uploader) reset() (buf []byte) {
+	buf = u.buf
 	*u = uploader{}
+	return buf
 }
 
-// start begins to read. moved counts what comes; kept is what was read and sent before, and more is kept up to its capacity.
+// start begins to read. moved counts what comes; kept is what was read and sent before, and more is kept, and read, into
+// the memory behind it: until a response comes a request holds one buffer, of which many that wait are made.
 func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, moved *atomic.Uint32, kept []byte) {
 	u.done = make(chan struct{})
 	u.wake = sync.NewCond(&u.mu)
-	u.up, u.kept = up, kept
+	u.up, u.kept, u.buf = up, kept, kept[:cap(kept)]
 	go func() {
 		defer close(u.done)
-		buf := make([]byte, scratch)
 		for {
-			n, err := down.Read(buf)
+			room := u.room()
+			n, err := down.Read(room)
 			moved.Add(1)
-			if !u.deliver(buf[:n], err, down) {
+			if !u.deliver(room[:n], err, down) {
 				return
 			}
 		}
@@ -83,16 +89,22 @@ func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) b
 	return false
 }
 
-// keep remembers what was written. mu is held.
+// room is where the next piece goes. Where what is kept fills the buffer, it is lost.
+func (u *uploader) room() []byte {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if !u.lost && len(u.kept) < len(u.buf) {
+		return u.buf[len(u.kept):]
+	}
+	u.lost = true
+	return u.buf
+}
+
+// keep remembers what was read behind kept, and written. mu is held.
 func (u *uploader) keep(p []byte) {
-	if u.lost {
-		return
+	if !u.lost {
+		u.kept = u.buf[:len(u.kept)+len(p)]
 	}
-	if len(p) > cap(u.kept)-len(u.kept) {
-		u.lost = true
-		return
-	}
-	u.kept = append(u.kept, p...)
 }
 
 // write calls do with the upstream, and with the next one where that fails and one may come; the end of a body is left to
