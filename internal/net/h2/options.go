@@ -89,7 +89,7 @@ const (
 	keepBufferLen  = 256 << 10 // larger write buffers are left to the collector
 	readBufferLen  = 64 << 10  // of a busy connection
 	smallChunkLen  = 4 << 10
-	largeChunkLen  = 32 << 10
+	largeChunkLen  = 16 << 10
 )
 
 // Pool is the memory that connections take while they are busy and give back when idle. The zero value is ready. One

@@ -14,7 +14,7 @@ const (
 	growWithin = 50 * time.Millisecond
 	// shedQueue is how much a stream must hold, and shedAfter for how long without a read, to be reset where memory is
 	// short.
-	shedQueue = largeChunkLen
+	shedQueue = 32 << 10
 	shedAfter = 100 * time.Millisecond
 )
 
