@@ -34,10 +34,10 @@ type attack struct {
 const (
 	small = 64
 	// busy is with requests that come faster than they can be thrown away.
-	busy = 160
+	busy = 96
 	// full is with as many requests under way as one address may have, 1000, each with its buffers on both sides, and with
 	// the garbage of thousands.
-	full = 400
+	full = 200
 )
 
 // attacks come in the order of what they may cost, for what a process has had it never loses.

@@ -47,6 +47,7 @@ type Call struct {
 type Common struct {
 	Filters    *filter.Chain
 	Sinks      telemetry.Sinks
+	Bodies     *Buffers
 	StreamIdle func() time.Duration
 	Paths      func() plan.PathNormalization
 	Room       func() error // why no request is to begin, nil where one may
@@ -111,6 +112,7 @@ func (t *destined) failed(kind httpx.Kind, err error) error {
 // enter forgets the request before.
 func (c *Call) enter(start time.Time, down httpx.ServerExchange) {
 	c.reset(start)
+	c.bodies = c.Common.Bodies
 	c.request = request{down: down}
 }
 

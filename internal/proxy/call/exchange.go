@@ -15,7 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// scratch is the size of a forwarder's body buffer. A request body that fits into it whole can be sent again to
+// scratch is the size of a body buffer. A request body that fits into it whole can be sent again to
 // another endpoint; the size equals what the codecs read at once.
 const scratch = 16 << 10
 
@@ -29,7 +29,9 @@ var errTryTimeout = &httpx.Error{Kind: httpx.UpstreamTryTimeout}
 // stream worker and keeps its memory between exchanges.
 type forwarder struct {
 	resp httpx.Response
-	buf  []byte // body scratch, scratch bytes; nil until a body comes
+	buf  []byte // of bodies; nil until one comes, and where upload has it
+
+	bodies *Buffers // where buf comes from
 
 	// The request body as far as it was read before sending: head of buf, and whether that is all of it. What upload reads
 	// may stand behind it until a response is accepted.
@@ -63,9 +65,6 @@ func (f *forwarder) begin(down httpx.ServerExchange) error {
 	req := down.Request()
 	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
 	f.grpcStatus = ""
-	if buf := f.upload.reset(); f.buf == nil {
-		f.buf = buf
-	}
 	if req.ContentLength == 0 && req.Upgrade == nil && !IsConnect(req) {
 		f.heldAll = true
 		return nil
@@ -137,7 +136,7 @@ func (f *forwarder) normalize(req *httpx.Request, mode plan.PathNormalization) e
 
 func (f *forwarder) need() {
 	if f.buf == nil {
-		f.buf = make([]byte, scratch)
+		f.buf = f.bodies.get()
 	}
 }
 
@@ -289,9 +288,10 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return DownstreamError(err)
 	}
 	f.Guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.Guard.moved, make([]byte, 0, scratch))
+	f.upload.start(down, up, &f.Guard.moved, f.bodies.get()[:0])
 	f.upload.settle()
-	n, readErr, writeErr := copyBody(down, up, make([]byte, scratch), &f.Guard.moved)
+	f.need()
+	n, readErr, writeErr := copyBody(down, up, f.buf, &f.Guard.moved)
 	f.sent = n
 	err := errors.Join(readErr, writeErr)
 	if err != nil {
@@ -328,11 +328,14 @@ func (f *forwarder) settle(up inUse, err error) {
 	up.release()
 }
 
-// finish comes after the answer: it ends what settle left.
+// finish comes after the answer: it ends what settle left, and gives the buffers back.
 func (f *forwarder) finish(down httpx.ServerExchange) {
 	if f.upload.running() {
 		f.upload.cut(down)
 	}
+	f.bodies.put(f.upload.reset())
+	f.bodies.put(f.buf)
+	f.buf = nil
 }
 
 // breakOff ends an answer that has begun and can not be completed: the client must not take it for whole. gRPC says so
