@@ -111,7 +111,7 @@ func TestAHalfClosedClientGetsItsAnswer(t *testing.T) {
 			if _, err := http.ReadRequest(bufio.NewReader(c)); err == nil {
 				entered <- struct{}{}
 				<-leave
-				io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+				io.WriteString(c, "HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 4\r\n\r\nlate")
 			}
 		})
 		for _, request := range []string{
