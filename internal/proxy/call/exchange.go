@@ -26,7 +26,7 @@ var errTimeout = &httpx.Error{Kind: httpx.UpstreamTimeout}
 var errTryTimeout = &httpx.Error{Kind: httpx.UpstreamTryTimeout}
 
 // forwarder carries one exchange at a time from a downstream to an upstream. It belongs to one connection or one
-// stream worker and keeps its memory between exchanges.
+// stream worker and keeps its memory between exchanges, but for what bodies pass through.
 type forwarder struct {
 	resp httpx.Response
 	buf  []byte // of bodies; nil until one comes, and where upload has it
