@@ -447,8 +447,8 @@ func TestDialAndCapture(t *testing.T) {
 }
 
 // TestCallersDescriptors: a script that starts a lab while it holds a lock is rid of the lock when it ends.
+// It does not run beside others: whatever they start in that time would inherit the descriptor and hold the lock.
 func TestCallersDescriptors(t *testing.T) {
-	t.Parallel()
 	path := filepath.Join(t.TempDir(), "lock")
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CREAT, 0o600) // inheritable, as a shell opens it
 	if err != nil {
