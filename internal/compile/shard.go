@@ -117,7 +117,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
 		ep.Health = healthOf(e, w, g.service)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
-			ep.Locality = g.localityOf(s.Key.Cluster, e.Node, e.Zone)
+			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
 		if e.Node != "" {
 			ep.Workload.Node = e.Node
@@ -196,7 +196,7 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 		return out
 	}
 	out.Subsets = g.policy.subsetNames(w.Labels)
-	out.Locality = g.localityOf(w.Key.Cluster, w.Node, "")
+	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")
 	out.Workload = g.info(w)
 	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {
 		out.Meshed, out.Identity = true, g.identity(w)

@@ -21,7 +21,7 @@ func (v workloads) workload(n plan.Name) *plan.Workload {
 	return &plan.Workload{
 		IP: n.IP, Network: n.Network, Key: w.Key.Key, IPs: w.IPs,
 		ServiceAccount: serviceAccount(w.ServiceAccount), Identity: v.identity(w), Meshed: meshed(w),
-		Locality: v.localityOf(w.Key.Cluster, w.Node, ""), Info: v.info(w), Labels: w.Labels,
+		Locality: v.localityOf(w, w.Key.Cluster, w.Node, ""), Info: v.info(w), Labels: w.Labels,
 		Inbound: inboundName(w.Key).String(),
 	}
 }
@@ -63,8 +63,12 @@ func (v workloads) spiffeID(namespace, account string) string {
 // serviceAccount is what Kubernetes fills in where a pod names none.
 func serviceAccount(name string) string { return cmp.Or(name, "default") }
 
-// localityOf is the node's locality; where the node is not known the zone that the slice gives.
-func (v workloads) localityOf(cluster, node, zone string) model.Locality {
+// localityOf is that of the workload's own label, else that of its node; where that is not known either, the zone that the
+// slice gives. w is nil where no workload is.
+func (v workloads) localityOf(w *model.Workload, cluster, node, zone string) model.Locality {
+	if w != nil && w.Locality != (model.Locality{}) {
+		return w.Locality
+	}
 	if node != "" {
 		if n := v.r.Node(cluster, node); n != nil && n.Locality != (model.Locality{}) {
 			return n.Locality

@@ -18,7 +18,7 @@ import (
 //	service NAME.NS [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [external-name=H] [not-ready-too] [export=…] [age=N]
 //	entry HOST ns=NS resolution=R [ip=PREFIX,…] [port=…] [external] [endpoint=A|HOST …] [select=K:V] [export=…] [age=N]
 //	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!starting|!terminating|!on:NODE|!ZONE…] …]
-//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [well] …
+//	pod NAME.NS ip=A,… [label=K:V …] [node=N] [locality=L] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [well] …
 //	node NAME REGION/ZONE
 //	vs NAME.NS host=H … [export=…] [age=N]
 //	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [age=N]
@@ -283,12 +283,23 @@ func (w *world) slice(name string, o opts) {
 	w.tx.SetSlice(s)
 }
 
+func (w *world) locality(written string) model.Locality {
+	if written == "" {
+		return model.Locality{}
+	}
+	l, err := model.ParseLocality(written)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return l
+}
+
 func (w *world) pod(name string, o opts) {
 	kind, owner, _ := strings.Cut(o.get("owner"), "/")
 	p := model.Workload{
 		Key: model.ClusterKey{Cluster: o.get("cluster"), Key: named(name)}, Network: o.get("network"), Labels: w.labels(o["label"]), Node: o.get("node"), OwnerKind: kind, OwnerName: owner,
 		ServiceAccount: o.get("sa"), Meshed: o.has("meshed"), HostNetwork: o.has("host-network"), Terminating: o.has("terminating"),
-		Well: o.has("well"),
+		Well: o.has("well"), Locality: w.locality(o.get("locality")),
 	}
 	p.CanonicalName, p.CanonicalRevision, _ = strings.Cut(o.get("canonical"), "@")
 	for _, ip := range o.list("ip") {

@@ -125,21 +125,6 @@ type StaticEndpoint struct {
 	ServiceAccount string
 }
 
-// Locality is where something runs, from coarse to fine; empty parts are unknown.
-type Locality struct{ Region, Zone, SubZone string }
-
-// String gives "region/zone/subzone" without trailing empty parts.
-func (l Locality) String() string {
-	s := l.Region
-	if l.Zone != "" {
-		s += "/" + l.Zone
-	}
-	if l.SubZone != "" {
-		s += "/" + l.SubZone
-	}
-	return s
-}
-
 // Proximity says which endpoints of a Service are called, by where they run as seen from the caller.
 type Proximity uint8
 
@@ -205,6 +190,8 @@ type Workload struct {
 	Annotations    map[string]string // only the mesh's own: fairlead.dev/, sidecar.istio.io/, traffic.sidecar.istio.io/, …
 	ServiceAccount string
 	Node           string
+	// Locality is what a label of its own says, before the node's.
+	Locality Locality
 	// OwnerKind and OwnerName name the controlling workload ("Deployment", "users-service-v1"), the pod itself
 	// where there is none.
 	OwnerKind, OwnerName string

@@ -34,6 +34,7 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		Annotations:    meshAnnotations(in.Annotations),
 		ServiceAccount: cmp.Or(in.Spec.ServiceAccountName, in.Spec.DeprecatedServiceAccount, defaultAccount),
 		Node:           in.Spec.NodeName,
+		Locality:       localityLabel(r, in.Labels),
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
 		Well:           well(in),
@@ -43,6 +44,25 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 	out.Ports = namedPorts(slices.Concat(in.Spec.Containers, sidecars(in.Spec.InitContainers)))
 	out.Meshed = !in.Spec.HostNetwork && meshed(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
 	return out, r.Problems
+}
+
+// localityLabels are Istio's, the first that is there counts. A label has no slashes, so its value may have dots for them.
+var localityLabels = [...]string{"topology.istio.io/locality", "istio-locality"}
+
+// localityLabel is where a pod is by its own label.
+func localityLabel(r *model.Report, labels map[string]string) model.Locality {
+	for _, label := range localityLabels {
+		written, ok := labels[label]
+		if !ok || written == "" {
+			continue
+		}
+		l, err := model.ParseLocality(strings.ReplaceAll(written, ".", "/"))
+		if err != nil {
+			r.Warn("metadata.labels["+label+"]", fmt.Sprintf("%q is no locality: that of the node counts", written), "write region.zone.subzone")
+		}
+		return l
+	}
+	return model.Locality{}
 }
 
 // well says what the kubelet last said of the pod: a node that falls silent changes the condition Ready, not the others.

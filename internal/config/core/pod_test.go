@@ -93,6 +93,25 @@ func TestPod(t *testing.T) {
 			base(func(w *model.Workload) { w.Terminating = true }), "",
 		},
 		{
+			"locality_of_its_own", "labels: {istio-locality: west.a.rack-1}", "nodeName: n1", "",
+			base(func(w *model.Workload) {
+				w.Labels = map[string]string{"istio-locality": "west.a.rack-1"}
+				w.Node, w.Locality = "n1", model.Locality{Region: "west", Zone: "a", SubZone: "rack-1"}
+			}), "",
+		},
+		{
+			"of_two_localities_the_newer_label", "labels: {istio-locality: west.a, topology.istio.io/locality: east}", "", "",
+			base(func(w *model.Workload) {
+				w.Labels = map[string]string{"istio-locality": "west.a", "topology.istio.io/locality": "east"}
+				w.Locality = model.Locality{Region: "east"}
+			}), "",
+		},
+		{
+			"bad_locality", "labels: {istio-locality: west..rack-1}", "", "",
+			base(func(w *model.Workload) { w.Labels = map[string]string{"istio-locality": "west..rack-1"} }),
+			"warning: Pod myapp/users-v1-7d4f-abcde: metadata.labels[istio-locality]: \"west..rack-1\" is no locality: that of the node counts (write region.zone.subzone)\n",
+		},
+		{
 			"bad_address", "", "", "podIPs: [{ip: 10.0.0}]", base(func(*model.Workload) {}),
 			"warning: Pod myapp/users-v1-7d4f-abcde: status.podIPs[0].ip: `10.0.0` is no IP address: it is left out\n",
 		},

@@ -217,7 +217,7 @@ func (t serviceEntry) endpoints(spec *networking.ServiceEntry, resolution model.
 		e := model.StaticEndpoint{
 			Labels:         maps.Clone(in.GetLabels()),
 			Network:        in.GetNetwork(),
-			Locality:       parseLocality(in.GetLocality()),
+			Locality:       t.locality(field+".locality", in.GetLocality()),
 			Weight:         max(in.GetWeight(), 1),
 			ServiceAccount: in.GetServiceAccount(),
 			Ports:          t.endpointPorts(field+".ports", in.GetPorts(), ports),
@@ -277,8 +277,14 @@ func (t serviceEntry) endpointPorts(field string, in map[string]uint32, known ma
 	return out
 }
 
-func parseLocality(s string) model.Locality {
-	region, rest, _ := strings.Cut(s, "/")
-	zone, subZone, _ := strings.Cut(rest, "/")
-	return model.Locality{Region: region, Zone: zone, SubZone: subZone}
+// locality reads where an endpoint is, as far as the text goes.
+func (t serviceEntry) locality(field, written string) model.Locality {
+	if written == "" {
+		return model.Locality{}
+	}
+	l, err := model.ParseLocality(written)
+	if err != nil {
+		t.Warn(field, err.Error()+": the endpoint is in no locality", "write region, region/zone or region/zone/subzone")
+	}
+	return l
 }
