@@ -65,6 +65,7 @@ type slots struct {
 	byKey map[endpointKey]*slot
 	picks uint64          // counts pickers built
 	left  []*upstream.Way // what endpoints that are gone were reached by, to be released once mu is free
+	going []*upstream.Way // what endpoints that have begun to drain are reached by, to be retired then
 }
 
 // stock is the endpoints in force, and what says which they are: what backends hold. The directory's mu guards it.
@@ -168,14 +169,18 @@ func (t *slots) hold(b *Backend, held []*slot) {
 	b.held = held
 }
 
-// releaseLeft lets go of what endpoints that are gone were reached by, while nothing waits for it.
+// releaseLeft lets go of what endpoints that are gone were reached by, and retires the connections to those that go, while
+// nothing waits for it.
 func (t *Directory) releaseLeft() {
 	t.mu.Lock()
-	left := t.stock.slots.left
-	t.stock.slots.left = nil
+	left, going := t.stock.slots.left, t.stock.slots.going
+	t.stock.slots.left, t.stock.slots.going = nil, nil
 	t.mu.Unlock()
 	for _, w := range left {
 		w.Release()
+	}
+	for _, w := range going {
+		w.Retire()
 	}
 }
 
@@ -193,6 +198,9 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	}
 	s.backend = b
 	known := &s.endpoint.Plan
+	if known.Health != plan.Draining && e.Health == plan.Draining {
+		t.going = append(t.going, s.endpoint.Attachment.Way)
+	}
 	if known.Weight != e.Weight || known.Health != e.Health || !slices.Equal(known.Subsets, e.Subsets) || known.Locality != e.Locality {
 		s.endpoint = s.endpoint.With(*e)
 	}

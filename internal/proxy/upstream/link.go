@@ -186,6 +186,15 @@ func (l *link) abandon() {
 	}
 }
 
+// retire has the connections of now take no new streams; each ends with the last one it carries. Who comes later dials.
+func (l *link) retire() {
+	if conns := l.conns.Load(); conns != nil {
+		for _, c := range *conns {
+			c.GoAway()
+		}
+	}
+}
+
 // closeWhenIdle takes no new streams; connections end with the last one they carry.
 func (l *link) closeWhenIdle() {
 	for _, c := range l.shut() {

@@ -54,10 +54,17 @@ func (p *Peer) closeIdle(now time.Time, after time.Duration) bool {
 	return a && b && p.used.Load() < now.Add(-after).UnixNano()
 }
 
-// abandon ends dials under way: the endpoint is gone, and no host may be there to refuse them.
+// abandon ends dials under way, for the endpoint is gone and no host may be there to refuse them, and retires the rest.
 func (p *Peer) abandon() {
 	p.http.abandon()
 	p.tcp.abandon()
+	p.retire()
+}
+
+// retire closes connections that carry nothing at once, others with their last stream.
+func (p *Peer) retire() {
+	p.http.retire()
+	p.tcp.retire()
 }
 
 func (p *Peer) close() {

@@ -28,6 +28,8 @@ type Pool struct {
 	mu   sync.Mutex
 	idle []*Conn // last in, first out: the rest can grow old and be closed
 	over bool    // nothing is kept any more
+	// retired counts calls of retire; a connection from before the last one is not kept.
+	retired uint32
 }
 
 // Conn is one HTTP/1.1 connection.
@@ -37,6 +39,8 @@ type Conn struct {
 	since time.Time // when it went idle
 	// carried counts exchanges.
 	carried uint32
+	// retired is what the pool's was when the connection was made.
+	retired uint32
 }
 
 // poolDialer opens a connection; alpn is what it will carry where TLS is begun on it ("" for bytes).
@@ -100,11 +104,14 @@ func (p *Pool) Get(ctx context.Context, from Origin) (*Conn, error) {
 			return c, nil
 		}
 	}
+	p.mu.Lock()
+	retired := p.retired
+	p.mu.Unlock()
 	conn, err := p.dial(ctx, "http/1.1")
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn}, nil
+	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, retired: retired}, nil
 }
 
 // reuse gives an idle connection that its server has not closed meanwhile, nil where there is none.
@@ -139,7 +146,7 @@ func (p *Pool) keep(c *Conn) bool {
 	c.since = time.Now()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || len(p.idle) >= maxIdle {
+	if p.over || c.retired != p.retired || len(p.idle) >= maxIdle {
 		return false
 	}
 	p.idle = append(p.idle, c)
@@ -153,6 +160,15 @@ func (p *Pool) close() {
 	p.mu.Unlock()
 	p.closeIdle(time.Now(), -time.Hour)
 	p.h2.closeWhenIdle()
+}
+
+// retire closes what carries nothing; what is in use is not kept afterwards.
+func (p *Pool) retire() {
+	p.mu.Lock()
+	p.retired++
+	p.mu.Unlock()
+	p.closeIdle(time.Now(), -time.Hour)
+	p.h2.retire()
 }
 
 func (p *Pool) closeIdle(now time.Time, after time.Duration) {

@@ -117,9 +117,9 @@ func (s *Set) ReachAlone(addr netip.AddrPort, policy Policy) *Way {
 	return &Way{Pool: newPool(s, poolKey{addr: addr, policy: policy}), set: s, kind: byConnection}
 }
 
-// Release lets go of a way. Peers without users go when they have been idle for long, because pods that restart keep
-// them busy; pools go at once. Requests that wait for a connection to such a peer go on to another at once: where a pod
-// vanished with its network, nothing would refuse them.
+// Release lets go of a way. After the last one connections that carry nothing are closed at once, others with what they
+// carry. Requests that wait for a connection to a peer go on to another endpoint at once: where a pod vanished with its
+// network, nothing would refuse them.
 func (w *Way) Release() {
 	if w.kind == byConnection || w.set.drop(w) {
 		if w.Peer != nil {
@@ -128,6 +128,17 @@ func (w *Way) Release() {
 		}
 		w.Pool.close()
 	}
+}
+
+// Retire is for a way that stays in use although its endpoint is about to go: connections that carry nothing are closed at
+// once, others with what they carry, and what is still called takes new ones. No request is put on a connection in the
+// moment in which the app closes it.
+func (w *Way) Retire() {
+	if w.Peer != nil {
+		w.Peer.retire()
+		return
+	}
+	w.Pool.retire()
 }
 
 // drop counts a user out and reports whether what it used is to be ended.
@@ -201,8 +212,12 @@ func (s *Set) CloseIdle(now time.Time) {
 		p.closeIdle(now, cmp.Or(p.key.policy.idle, idleAfter))
 	}
 	unused := map[*Peer]bool{}
-	for _, p := range peers {
-		if p.closeIdle(now, meshIdle) {
+	for p, used := range peers {
+		after := meshIdle
+		if !used {
+			after = idleAfter // dialled for a request that had chosen the endpoint before it was gone
+		}
+		if p.closeIdle(now, after) {
 			unused[p] = true
 		}
 	}
@@ -211,12 +226,13 @@ func (s *Set) CloseIdle(now time.Time) {
 	}
 }
 
-// all gives what is there at the moment.
-func (s *Set) all() (peers []*Peer, pools []*Pool) {
+// all gives what is there at the moment: peers with whether an endpoint holds them.
+func (s *Set) all() (peers map[*Peer]bool, pools []*Pool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	peers = make(map[*Peer]bool, len(s.peers))
 	for _, p := range s.peers {
-		peers = append(peers, p)
+		peers[p] = p.users > 0
 	}
 	for _, p := range s.pools {
 		pools = append(pools, p)
@@ -248,7 +264,7 @@ func (s *Set) close() {
 	for _, p := range pools {
 		p.close()
 	}
-	for _, p := range peers {
+	for p := range peers {
 		p.close()
 	}
 }
