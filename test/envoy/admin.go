@@ -1,0 +1,109 @@
+//go:build envoy
+
+package envoy
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+)
+
+// Admin reads the pages of an Envoy's admin.
+type Admin struct {
+	// Client is one whose connections go to the admin, whatever the URL says.
+	Client *http.Client
+}
+
+// get reads a page of JSON.
+func (a Admin) get(ctx context.Context, path string, into any) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://envoy"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	resp, err := a.Client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	raw, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return fmt.Errorf("envoy's %s: %s: %s", path, resp.Status, raw)
+	}
+	return json.Unmarshal(raw, into)
+}
+
+// Ready asks whether the Envoy serves.
+func (a Admin) Ready(ctx context.Context) error {
+	var info struct{ State string }
+	if err := a.get(ctx, "/server_info", &info); err != nil {
+		return err
+	}
+	if info.State != "LIVE" {
+		return fmt.Errorf("envoy is %s", info.State)
+	}
+	return nil
+}
+
+// Ejected gives the hosts of a cluster that its outlier detection has ejected.
+func (a Admin) Ejected(ctx context.Context, cluster string) (map[netip.Addr]bool, error) {
+	var page struct {
+		Clusters []struct {
+			Name  string `json:"name"`
+			Hosts []struct {
+				Address struct {
+					Socket struct {
+						Address string `json:"address"`
+					} `json:"socket_address"`
+				} `json:"address"`
+				Health struct {
+					FailedOutlierCheck bool `json:"failed_outlier_check"`
+				} `json:"health_status"`
+			} `json:"host_statuses"`
+		} `json:"cluster_statuses"`
+	}
+	if err := a.get(ctx, "/clusters?format=json", &page); err != nil {
+		return nil, err
+	}
+	for _, c := range page.Clusters {
+		if c.Name != cluster {
+			continue
+		}
+		out := map[netip.Addr]bool{}
+		for _, h := range c.Hosts {
+			addr, err := netip.ParseAddr(h.Address.Socket.Address)
+			if err != nil {
+				return nil, err
+			}
+			if h.Health.FailedOutlierCheck {
+				out[addr] = true
+			}
+		}
+		return out, nil
+	}
+	return nil, fmt.Errorf("envoy has no cluster %s", cluster)
+}
+
+// Counter gives a counter or gauge by its name, 0 where nothing was counted.
+func (a Admin) Counter(ctx context.Context, name string) (uint64, error) {
+	var page struct {
+		Stats []struct {
+			Name  string `json:"name"`
+			Value uint64 `json:"value"`
+		} `json:"stats"`
+	}
+	if err := a.get(ctx, "/stats?format=json&filter=^"+name+"$", &page); err != nil {
+		return 0, err
+	}
+	for _, s := range page.Stats {
+		if s.Name == name {
+			return s.Value, nil
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,107 @@
+//go:build envoy
+
+package envoy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"os"
+	"time"
+)
+
+// AdminPort is where each Envoy's admin listens, on the loopback address of its network.
+const AdminPort = 19901
+
+// Tree is a message of Envoy's API as JSON: what a Tree holds is numbers, strings, booleans, Trees and lists of them.
+type Tree = map[string]any
+
+// List is a repeated field.
+type List = []any
+
+// Extensions of Envoy's that are named by their type.
+const (
+	typePrefix = "type.googleapis.com/envoy.extensions."
+	hcmType    = typePrefix + "filters.network.http_connection_manager.v3.HttpConnectionManager"
+	routerType = typePrefix + "filters.http.router.v3.Router"
+	httpType   = typePrefix + "upstreams.http.v3.HttpProtocolOptions"
+)
+
+// Binary is where the Envoy is that `make envoy` has fetched.
+func Binary() (string, error) {
+	path := os.Getenv("ENVOY")
+	if path == "" {
+		return "", errors.New("ENVOY does not say where Envoy is: run these tests by `make envoy`")
+	}
+	return path, nil
+}
+
+// Bootstrap is the configuration of an Envoy that asks no control plane.
+type Bootstrap struct {
+	Listeners, Clusters List
+}
+
+// Args are the arguments of an Envoy with one worker, so that what balancers remember is one.
+func (b Bootstrap) Args() ([]string, error) {
+	config, err := json.Marshal(Tree{
+		"admin":            Tree{"address": address(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), AdminPort))},
+		"static_resources": Tree{"listeners": b.Listeners, "clusters": b.Clusters},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []string{"--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--config-yaml", string(config)}, nil
+}
+
+func address(a netip.AddrPort) Tree {
+	return Tree{"socket_address": Tree{"address": a.Addr().String(), "port_value": a.Port()}}
+}
+
+// Listener takes HTTP/1.1 and HTTP/2 on a port and sends it all to one cluster. timeout bounds each request, 0 = nothing does.
+func Listener(port uint16, cluster string, timeout time.Duration) Tree {
+	route := Tree{
+		"match": Tree{"prefix": "/"},
+		"route": Tree{"cluster": cluster, "timeout": seconds(timeout)},
+	}
+	return Tree{
+		"name":    cluster,
+		"address": address(netip.AddrPortFrom(netip.IPv4Unspecified(), port)),
+		"filter_chains": List{Tree{"filters": List{Tree{
+			"name": "envoy.filters.network.http_connection_manager",
+			"typed_config": Tree{
+				"@type": hcmType, "stat_prefix": cluster,
+				"route_config": Tree{"virtual_hosts": List{Tree{"name": "all", "domains": List{"*"}, "routes": List{route}}}},
+				"http_filters": List{Tree{"name": "envoy.filters.http.router", "typed_config": Tree{"@type": routerType}}},
+			},
+		}}}},
+	}
+}
+
+// Cluster is a group of endpoints, called in turn by a protocol. more adds fields to it, or replaces its own.
+func Cluster(name string, endpoints []netip.AddrPort, protocol, more Tree) Tree {
+	hosts := List{}
+	for _, e := range endpoints {
+		hosts = append(hosts, Tree{"endpoint": Tree{"address": address(e)}})
+	}
+	out := Tree{
+		"name": name, "type": "STATIC", "lb_policy": "ROUND_ROBIN", "connect_timeout": "10s",
+		"load_assignment":                  Tree{"cluster_name": name, "endpoints": List{Tree{"lb_endpoints": hosts}}},
+		"typed_extension_protocol_options": Tree{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": protocol},
+	}
+	maps.Copy(out, more)
+	return out
+}
+
+// HTTP1 and HTTP2 are the protocols of a cluster. More of its HttpProtocolOptions may be put in.
+func HTTP1() Tree { return protocol("http_protocol_options") }
+
+// HTTP2 is without TLS.
+func HTTP2() Tree { return protocol("http2_protocol_options") }
+
+func protocol(codec string) Tree {
+	return Tree{"@type": httpType, "explicit_http_config": Tree{codec: Tree{}}}
+}
+
+func seconds(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
