@@ -80,7 +80,8 @@ type Backend struct {
 
 	picker atomic.Pointer[Picker]
 	names  []*hostWatch // of Plan.DNS, in its order
-	held   []*slot      // of the picker; guarded by the directory's mu
+	held   []*slot      // of the newest picker; guarded by the directory's mu, as newest
+	newest *Picker      // of the endpoints of now, in force or about to be; nil once the backend is released
 }
 
 // Picker chooses among the endpoints of the moment.

@@ -39,7 +39,11 @@ type Directory struct {
 	o Options
 	counting
 
-	mu sync.RWMutex // guards all below; nothing is compiled, dialled or closed under it
+	// prepare is lb's Prepare.
+	prepare   func(*Picker)
+	finishing sync.Mutex // one at a time is in finish; taken before mu
+
+	mu sync.RWMutex // guards all below; nothing is compiled, prepared, dialled or closed under it
 	cells
 	dns  map[string]*nameEntry     // by resource name
 	pods map[string]*plan.Workload // by resource name; nil where no pod is known at the address
@@ -48,7 +52,7 @@ type Directory struct {
 // New returns an empty directory.
 func New(o Options) *Directory {
 	d := &Directory{
-		o: o, counting: counting{metrics: o.Metrics, self: o.Self},
+		o: o, counting: counting{metrics: o.Metrics, self: o.Self}, prepare: (*Picker).Prepare,
 		cells: cells{names: map[string]*resource{}, aliases: map[string]*Cell{}},
 		dns:   map[string]*nameEntry{}, pods: map[string]*plan.Workload{},
 	}
@@ -79,17 +83,17 @@ type compiled struct {
 
 // Apply implements discovery.Handler. What takes long, or belongs to others, happens while readers go on.
 func (t *Directory) Apply(updates []discovery.Update) []discovery.Rejection {
-	b := t.prepare(updates)
+	b := t.compileAll(updates)
 	t.put(b)
-	t.releaseLeft()
+	t.finish()
 	for _, e := range b.events {
 		t.o.Notify(e)
 	}
 	return b.rejected
 }
 
-// prepare compiles what is to be put in force. The own workload is learnt first: what is compiled is labelled by it.
-func (t *Directory) prepare(updates []discovery.Update) *batch {
+// compileAll compiles what is to be put in force. The own workload is learnt first: what is compiled is labelled by it.
+func (t *Directory) compileAll(updates []discovery.Update) *batch {
 	b := &batch{
 		updates: updates, compiled: make([]compiled, len(updates)), changed: map[*shard]bool{},
 		here: t.self.Place(), before: t.self.workload.Load(),

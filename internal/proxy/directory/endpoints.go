@@ -75,6 +75,7 @@ type stock struct {
 	groups groups
 	hosts  hosts
 	slots  slots
+	slow   map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
 }
 
 func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) stock {
@@ -82,6 +83,7 @@ func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) st
 		self: o.Self, shards: shards{}, groups: groups{},
 		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
 		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
+		slow:  map[*Backend]*Picker{},
 	}
 }
 
@@ -112,6 +114,8 @@ func (s *stock) release(old *Destination) {
 		}
 		s.slots.hold(b, nil)
 		s.groups.leave(b)
+		b.newest = nil
+		delete(s.slow, b)
 	}
 }
 
@@ -150,7 +154,13 @@ func (s *stock) pick(b *Backend) {
 	for i, at := range held {
 		all[i] = at.endpoint
 	}
-	b.picker.Store(lb.NewPicker(s.options(b), all))
+	b.newest = lb.NewPicker(s.options(b), all)
+	if b.newest.IsSlow() {
+		s.slow[b] = b.newest
+	}
+	if !b.newest.IsSlow() || b.Picker() == nil {
+		b.picker.Store(b.newest)
+	}
 	s.slots.hold(b, held)
 }
 
@@ -169,13 +179,23 @@ func (t *slots) hold(b *Backend, held []*slot) {
 	b.held = held
 }
 
-// releaseLeft lets go of what endpoints that are gone were reached by, and retires the connections to those that go, while
-// nothing waits for it.
-func (t *Directory) releaseLeft() {
+// finish does what comes after a change and takes long, while nothing waits for it: it prepares pickers and puts them in
+// force, and then lets go of what endpoints that are gone were reached by, and retires the connections to those that go.
+func (t *Directory) finish() {
+	t.finishing.Lock()
+	defer t.finishing.Unlock()
 	t.mu.Lock()
-	left, going := t.stock.slots.left, t.stock.slots.going
-	t.stock.slots.left, t.stock.slots.going = nil, nil
+	slow, left, going := t.stock.slow, t.stock.slots.left, t.stock.slots.going
+	t.stock.slow, t.stock.slots.left, t.stock.slots.going = map[*Backend]*Picker{}, nil, nil
 	t.mu.Unlock()
+	for b, p := range slow {
+		t.prepare(p)
+		t.mu.Lock()
+		if b.newest == p {
+			b.picker.Store(p)
+		}
+		t.mu.Unlock()
+	}
 	for _, w := range left {
 		w.Release()
 	}

@@ -130,7 +130,7 @@ func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
 		t.stock.pick(b)
 	}
 	t.mu.Unlock()
-	t.releaseLeft()
+	t.finish()
 }
 
 // endpoints are the endpoints of a backend that come from names. mu is held.

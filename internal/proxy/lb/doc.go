@@ -4,6 +4,8 @@
 // Picker, an immutable value built on the slow path and read on the fast one: Pick takes no lock, allocates nothing, and
 // gives a Choice that can be printed.
 //
+// Tables of hashing policies are the exception to a quick beginning: Prepare makes them.
+//
 // What outlives a picker: a Host's memory of an address (calls in flight, a short ejection after a refused connection),
 // which With and Attach hand on, and a Group, which is what the backends of one name share across configurations, such as
 // the limits on what is in flight.

@@ -3,6 +3,7 @@ package lb
 import (
 	"encoding/binary"
 	"math/rand/v2"
+	"sync"
 )
 
 // HashOf gives the hash of what makes calls alike, never 0. It is the same in every sidecar, and must stay so across
@@ -30,9 +31,14 @@ func byAddress(a, b *Host) int { return a.Plan.Addr.Compare(b.Plan.Addr) }
 // hashed is what policies have in common that look up a hash in a table.
 type hashed struct {
 	n int
-	// find gives the candidate at a hash.
-	find func(hash uint64) int
+	// build makes the table, and gives what looks a hash up in it: find, once it is made.
+	build func() (find func(hash uint64) int)
+	made  sync.Once
+	find  func(hash uint64) int
 }
+
+// prepare implements slow.
+func (t *hashed) prepare() { t.made.Do(func() { t.find = t.build() }) }
 
 // choose goes on to the place of another hash where the candidate at the call's own cannot be called: what an endpoint
 // leaves behind falls to all others, and to the same one for calls that are alike.
@@ -44,6 +50,7 @@ func (t *hashed) choose(info *Info, try int) int {
 	if try > 0 {
 		h = mix(h + uint64(try))
 	}
+	t.prepare()
 	return t.find(h)
 }
 

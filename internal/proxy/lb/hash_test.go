@@ -169,7 +169,7 @@ func BenchmarkBuildHash(b *testing.B) {
 				es := equally(n)
 				b.ReportAllocs()
 				for b.Loop() {
-					NewPicker(Options{Kind: kind}, es)
+					NewPicker(Options{Kind: kind}, es).Prepare()
 				}
 			})
 		}

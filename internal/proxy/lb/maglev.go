@@ -15,7 +15,7 @@ func maglevOf(size uint32) func([]*Host) policy {
 		if size > maxMaglev || !isPrime(size) {
 			size = defaultMaglev
 		}
-		return &hashed{n: len(candidates), find: newMaglev(candidates, uint64(size)).find}
+		return &hashed{n: len(candidates), build: func() func(uint64) int { return newMaglev(candidates, uint64(size)).find }}
 	}
 }
 

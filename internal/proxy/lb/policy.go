@@ -15,9 +15,15 @@ type policy interface {
 	rest(info *Info) int
 }
 
+// slow is a policy that takes milliseconds to be ready.
+type slow interface {
+	// prepare makes it ready, once. What is asked of it before waits for that.
+	prepare()
+}
+
 // design is how a policy is made.
 type design struct {
-	// build gets at least one candidate.
+	// build gets at least one candidate. It is quick: what takes longer is for prepare, see slow.
 	build func(candidates []*Host) policy
 	// order is that of the candidates, nil where it does not matter.
 	order func(a, b *Host) int

@@ -21,8 +21,9 @@ type ring []uint64 // ascending places
 
 func ringOf(size uint32) func([]*Host) policy {
 	return func(candidates []*Host) policy {
-		r := newRing(candidates, float64(cmp.Or(size, defaultRing)))
-		return &hashed{n: len(candidates), find: r.find}
+		return &hashed{n: len(candidates), build: func() func(uint64) int {
+			return newRing(candidates, float64(cmp.Or(size, defaultRing))).find
+		}}
 	}
 }
 
