@@ -108,13 +108,13 @@ func (b *builder) proxyContainer(probes []corev1.EnvVar) corev1.Container {
 	c := corev1.Container{
 		Name: proxyContainer, Image: b.s.Image, ImagePullPolicy: b.s.ImagePullPolicy,
 		Args: []string{
-			"run", "--pod=$(POD_NAME)", "--namespace=$(POD_NAMESPACE)", "--service-account=$(SERVICE_ACCOUNT)", "--pod-ip=$(POD_IPS)",
+			"run", "--pod=$(POD_NAME)", "--namespace=$(POD_NAMESPACE)", "--pod-ip=$(POD_IPS)",
 			"--controller=" + b.s.Controller, "--controller-name=" + b.s.ControllerName, "--snapshot=" + stateDir + "/snapshot",
 			"--drain=" + b.s.drain.String(), "--log-level=" + b.s.LogLevel,
 		},
 		// The name that scrape configurations written for Istio's sidecars look for: they keep ".*-envoy-prom".
 		Ports:     []corev1.ContainerPort{{Name: "http-envoy-prom", ContainerPort: metricsPort, Protocol: corev1.ProtocolTCP}},
-		Env:       []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"), field("SERVICE_ACCOUNT", "spec.serviceAccountName"), field("POD_IPS", "status.podIPs")},
+		Env:       []corev1.EnvVar{field("POD_NAME", "metadata.name"), field("POD_NAMESPACE", "metadata.namespace"), field("POD_IPS", "status.podIPs")},
 		Resources: *b.s.resources.DeepCopy(),
 		VolumeMounts: []corev1.VolumeMount{
 			{Name: identityVolume, MountPath: identityDir, ReadOnly: true},

@@ -96,7 +96,7 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 		"--controller", netip.AddrPortFrom(netip.MustParseAddr(nodeIP4), controllerPort).String(),
 		"--controller-name", controllerName,
 		"--token-file", secretsDir + "/token", "--root-cert", secretsDir + "/root-cert.pem",
-		"--pod", spec.key.Name, "--namespace", spec.key.Namespace, "--service-account", spec.serviceAccount,
+		"--pod", spec.key.Name, "--namespace", spec.key.Namespace,
 		"--pod-ip", joinAddrs(spec.addrs.list()), "--snapshot", runDir + "/data/snapshot",
 	}}
 	if n.cfg.LogLevel != "" {
