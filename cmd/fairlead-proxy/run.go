@@ -11,23 +11,22 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/dns"
-	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/proxy"
 )
 
 // run parses the flags of `fairlead-proxy run` and serves until ctx ends.
 func run(ctx context.Context, args []string) error {
 	var o proxy.Options
+	var c proxy.ControlPlane
 	fs := flag.NewFlagSet("run", flag.ContinueOnError)
 	controllers := fs.String("controller", "fairlead-controller.fairlead-system.svc:15012", "`HOST:PORT`s of the control plane, comma-separated")
-	fs.StringVar(&o.ControllerName, "controller-name", "fairlead-controller.fairlead-system.svc", "the name in the control plane's certificate")
+	fs.StringVar(&c.Name, "controller-name", "fairlead-controller.fairlead-system.svc", "the name in the control plane's certificate")
 	token := fs.String("token-file", "/var/run/secrets/fairlead/token", "`FILE` with the workload's token")
 	root := fs.String("root-cert", "/var/run/secrets/fairlead/root-cert.pem", "PEM `FILE` of the CA that signed the control plane's certificate")
 	fs.StringVar(&o.Pod.Name, "pod", "", "`NAME` of the workload's pod")
 	fs.StringVar(&o.Pod.Namespace, "namespace", "", "the pod's `NAMESPACE`")
-	fs.StringVar(&o.ServiceAccount, "service-account", "default", "the pod's service account")
 	ips := fs.String("pod-ip", "", "the pod's `IP`s, comma-separated")
-	fs.StringVar(&o.Snapshot, "snapshot", "", "`FILE` that keeps the last good configuration")
+	fs.StringVar(&c.Snapshot, "snapshot", "", "`FILE` that keeps the last good configuration")
 	fs.StringVar(&o.AppMetrics, "app-metrics", "", "`URL` of the app's own metrics without a host, such as http://:9797/metrics, to show behind the sidecar's on 15020 (empty for none)")
 	mark := fs.Uint("mark", 0, "socket mark of the sidecar's own traffic, where its uid does not tell it apart (0 = none)")
 	fs.DurationVar(&o.Drain, "drain", 5*time.Second, "how long connections may go on after SIGTERM")
@@ -53,16 +52,23 @@ func run(ctx context.Context, args []string) error {
 	if o.AppProbes, err = appProbes(os.Getenv(probesEnv)); err != nil {
 		return err
 	}
-	o.Controllers = strings.Split(*controllers, ",")
 	o.Mark, o.Version, o.AccessLog = uint32(*mark), version, os.Stdout
-	o.Token = func() (string, error) {
+	c.Pod, c.Version, c.Mark, c.Logger = o.Pod, o.Version, o.Mark, o.Logger
+	c.Addrs = strings.Split(*controllers, ",")
+	c.Token = func() (string, error) {
 		b, err := os.ReadFile(*token)
 		return strings.TrimSpace(string(b)), err
 	}
-	o.Roots = func() ([]byte, error) { return os.ReadFile(*root) }
-	o.Pod = model.Key{Namespace: o.Pod.Namespace, Name: o.Pod.Name}
+	c.Roots = func() ([]byte, error) { return os.ReadFile(*root) }
+	if o.Discovery, o.Identity, err = proxy.Connect(&c); err != nil {
+		return err
+	}
+	if o.Sockets, err = proxy.OpenSockets(ctx, o.Mark); err != nil {
+		return err
+	}
 	p, err := proxy.New(o)
 	if err != nil {
+		o.Sockets.Close()
 		return err
 	}
 	var background sync.WaitGroup

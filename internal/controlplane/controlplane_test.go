@@ -186,12 +186,12 @@ func (w *world) token(t *testing.T, namespace, pod string) string {
 }
 
 // client makes a client for a pod of namespace myapp.
-func (w *world) client(t *testing.T, pod string, h discovery.Handler) *discovery.Client {
+func (w *world) client(t *testing.T, pod string, h discovery.Handler) *client {
 	t.Helper()
 	return w.clientIn(t, "myapp", pod, h)
 }
 
-func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handler) *discovery.Client {
+func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handler) *client {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
 	if err != nil {
@@ -207,22 +207,27 @@ func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handle
 		TLSConfig: func() (*tls.Config, error) {
 			return &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "fairlead-controller.fairlead-system.svc"}, nil
 		},
-		Token:   func() (string, error) { return token, nil },
-		Node:    discovery.Node{ID: pod + "." + namespace, Version: "test"},
-		Handler: h,
-		Logger:  slog.New(slog.DiscardHandler),
+		Token:  func() (string, error) { return token, nil },
+		Node:   discovery.Node{ID: pod + "." + namespace, Version: "test"},
+		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return &client{c, h}
 }
 
-func run(t *testing.T, c *discovery.Client) {
+// client is a sidecar's end of the control channel, and what hears of it.
+type client struct {
+	*discovery.Client
+	handler discovery.Handler
+}
+
+func run(t *testing.T, c *client) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	go func() { done <- c.Run(ctx, c.handler) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -327,7 +332,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-func await(t *testing.T, c *discovery.Client, names ...string) {
+func await(t *testing.T, c *client, names ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"strings"
 	"testing"
-
-	"fairlead.dev/fairlead/internal/discovery"
 )
 
 const privateManifests = `apiVersion: v1
@@ -43,7 +41,7 @@ func TestAnotherNamespaceIsToldNothing(t *testing.T) {
 	w := start(t, "bank.yaml", privateManifests)
 	type reader struct {
 		proxy  *proxy
-		client *discovery.Client
+		client *client
 	}
 	readers := make(map[string]reader)
 	for who, of := range map[string][2]string{"owner": {"myapp", "teller"}, "sibling": {"myapp", "clerk"}, "thief": {"thief", "teller"}} {

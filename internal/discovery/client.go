@@ -56,8 +56,6 @@ type ClientOptions struct {
 	Token func() (string, error)
 	// Node describes this client.
 	Node Node
-	// Handler gets the updates. Required.
-	Handler Handler
 	// Snapshot is the file that keeps the last good state across restarts; empty means none.
 	Snapshot string
 	// Lease is how long a name stays subscribed after its last use; 0 means DefaultLease.
@@ -78,7 +76,8 @@ const (
 
 // Client keeps a proxy in step with the control plane. All methods are safe for concurrent use; Run is called once.
 type Client struct {
-	o ClientOptions // fixed after NewClient
+	o       ClientOptions // fixed after NewClient
+	handler Handler       // fixed when Run begins
 
 	deliveries chan delivery
 	nudged     chan struct{} // one slot: leases are to be looked at
@@ -130,8 +129,8 @@ func NewClient(o ClientOptions) (*Client, error) {
 	switch {
 	case len(o.Addrs) == 0:
 		return nil, errors.New("discovery client: no control plane address")
-	case o.TLSConfig == nil || o.Token == nil || o.Handler == nil || o.Logger == nil:
-		return nil, errors.New("discovery client: TLSConfig, Token, Handler and Logger are required")
+	case o.TLSConfig == nil || o.Token == nil || o.Logger == nil:
+		return nil, errors.New("discovery client: TLSConfig, Token and Logger are required")
 	}
 	o.Lease = cmp.Or(o.Lease, DefaultLease)
 	o.Keepalive = cmp.Or(o.Keepalive, DefaultKeepalive)
@@ -148,9 +147,10 @@ func NewClient(o ClientOptions) (*Client, error) {
 	}, nil
 }
 
-// Run loads the snapshot, then keeps a conversation with the control plane going until ctx ends; losing it is never
-// an error. It returns nil after the last snapshot was written.
-func (c *Client) Run(ctx context.Context) error {
+// Run loads the snapshot, then keeps a conversation with the control plane going until ctx ends, and hands to h what it
+// says; losing it is never an error. It returns nil after the last snapshot was written.
+func (c *Client) Run(ctx context.Context, h Handler) error {
+	c.handler = h
 	c.loadSnapshot(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.connect(ctx) })
@@ -184,6 +184,9 @@ func (c *Client) Await(ctx context.Context, n string) error {
 func newName(n string) *name {
 	return &name{name: n, done: make(chan struct{}), lease: lease{used: time.Now()}}
 }
+
+// Addrs are the control planes that the client knows, "host:port".
+func (c *Client) Addrs() []string { return slices.Clone(c.o.Addrs) }
 
 // Connected reports whether a conversation with a control plane is open.
 func (c *Client) Connected() bool {
@@ -277,7 +280,7 @@ func (c *Client) apply(ctx context.Context) {
 func (c *Client) applyResponse(ctx context.Context, d delivery) {
 	updates, rejections := c.updates(d.response)
 	if len(updates) > 0 {
-		rejections = append(rejections, c.o.Handler.Apply(updates)...)
+		rejections = append(rejections, c.handler.Apply(updates)...)
 	}
 	for _, r := range rejections {
 		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "configuration refused, the previous one stays in force",

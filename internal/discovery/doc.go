@@ -3,7 +3,8 @@
 //
 // On the server, a Source gives the encoded answer for a name and calls Server.Changed when answers are new; out go
 // HTTP/2 streams (gRPC framing, messages of api/fairlead/v1) and Server.Status. In the proxy, Client.Subscribe takes
-// names for good, Client.Use and Client.Await on a lease that use renews, and a Handler gets Updates from one goroutine.
+// names for good, Client.Use and Client.Await on a lease that use renews, and the Handler that Run is given gets Updates from one
+// goroutine.
 //
 // Both sides always agree on what the client has: a stream is in order, the client holds exactly what was sent and
 // not removed, and at a new stream it says what it holds. A change is the difference to that. Versions are hashes of

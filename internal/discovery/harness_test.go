@@ -325,7 +325,6 @@ func (w *world) client(t *testing.T, h Handler, settings ...func(*ClientOptions)
 		TLSConfig: func() (*tls.Config, error) { return w.clientTLS, nil },
 		Token:     func() (string, error) { return "token-of-orders-1", nil },
 		Node:      Node{ID: "orders-1.myapp", Version: "test"},
-		Handler:   h,
 		Logger:    slog.New(slog.DiscardHandler),
 	}
 	for _, set := range settings {
@@ -335,6 +334,7 @@ func (w *world) client(t *testing.T, h Handler, settings ...func(*ClientOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
+	c.handler = h // what run gives it
 	return c
 }
 
@@ -343,7 +343,7 @@ func run(t *testing.T, c *Client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- c.Run(ctx) }()
+	go func() { done <- c.Run(ctx, c.handler) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {

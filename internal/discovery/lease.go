@@ -175,7 +175,7 @@ func (c *Client) expire() time.Duration {
 		updates[i] = Update{Name: st.name, Expired: true}
 	}
 	inUse := make(map[string]bool)
-	for _, r := range c.o.Handler.Apply(updates) {
+	for _, r := range c.handler.Apply(updates) {
 		inUse[r.Name] = true
 	}
 	c.mu.Lock()

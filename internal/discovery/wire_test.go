@@ -279,6 +279,6 @@ func TestNewRefusesIncompleteOptions(t *testing.T) {
 		t.Error("NewClient without an address succeeded")
 	}
 	if _, err := NewClient(ClientOptions{Addrs: []string{"a:1"}, TLSConfig: func() (*tls.Config, error) { return nil, context.Canceled }}); err == nil {
-		t.Error("NewClient without a handler succeeded")
+		t.Error("NewClient without a token succeeded")
 	}
 }

@@ -105,6 +105,15 @@ func (w *Workload) Roots() []CertInfo {
 	return infos
 }
 
+// AddRoots adds the roots in use to a pool.
+func (w *Workload) AddRoots(pool *x509.CertPool) {
+	if t := w.trust.Load(); t != nil {
+		for _, c := range t.roots {
+			pool.AddCert(c)
+		}
+	}
+}
+
 // SetRoots replaces the roots that peers are verified against, PEM. What is not a list of CA certificates is refused
 // and changes nothing. Where the own certificate does not chain to the new roots, a new one is asked for at once.
 func (w *Workload) SetRoots(rootsPEM []byte) error {

@@ -130,10 +130,9 @@ func TestRequestAllocations(t *testing.T) {
 	const plainBudget, meshBudget = 0.05, 2.1 // per request, over both sidecars; the remainder is timers and stray collections
 	m := newMesh(t)
 	orders, users := m.sidecar("orders"), m.sidecar("users")
-	m.listen(netip.AddrPortFrom(users.ip, portMesh), users.inbound.serveMesh)
+	m.meshed(users)
 	startRawApp(t, netip.AddrPortFrom(users.ip, 8080))
-	m.client(orders)
-	c := newRawClient(t, netip.AddrPortFrom(orders.ip, portOutbound).String())
+	c := newRawClient(t, m.entrance(orders, usersAddr()))
 	plain := users.endpoint(8080)
 	plain.Meshed = false
 	for _, tt := range []struct {
@@ -167,13 +166,12 @@ func BenchmarkPair(b *testing.B) {
 		b.Run("connections="+strconv.Itoa(conns), func(b *testing.B) {
 			m := newMesh(b)
 			orders, users := m.sidecar("orders"), m.sidecar("users")
-			m.listen(netip.AddrPortFrom(users.ip, portMesh), users.inbound.serveMesh)
+			m.meshed(users)
 			startRawApp(b, netip.AddrPortFrom(users.ip, 8080))
-			m.client(orders)
 			orders.apply(service(model.HTTP, users.endpoint(8080))...)
 			clients := make(chan *rawClient, conns)
 			for range conns {
-				clients <- newRawClient(b, netip.AddrPortFrom(orders.ip, portOutbound).String())
+				clients <- newRawClient(b, m.entrance(orders, usersAddr()))
 			}
 			b.SetParallelism(conns)
 			b.ReportAllocs()

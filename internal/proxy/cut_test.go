@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 	"golang.org/x/net/http2/hpack"
@@ -30,7 +30,7 @@ type scene struct {
 	entrance string
 	app      chan net.Conn // the connection that the app got
 	wire     *wire         // between the sidecars, nil where there is none
-	caller   func()        // ends the caller's sidecar at its drain's limit
+	caller   func()        // ends the caller's sidecar, whose drain has no time
 	callee   func()        // ends the called one
 	client   net.Conn      // the client's, for uploads
 	protocol model.Protocol
@@ -132,15 +132,17 @@ var endings = []struct {
 func newScene(t *testing.T, p *payload, meshed bool) *scene {
 	t.Helper()
 	m := newMesh(t)
-	orders, users := m.sidecar("orders"), m.sidecar("users")
+	atOnce := func(o *Options) { o.Drain = time.Nanosecond }
+	orders, users := m.sidecar("orders", atOnce), m.sidecar("users", atOnce)
 	s := &scene{m: m, app: make(chan net.Conn, 1), protocol: p.protocol, meshed: meshed}
 	e := users.endpoint(8080)
 	e.Meshed = meshed
 	inner := netip.AddrPortFrom(users.ip, 8080)
 	if meshed {
-		behind := m.ip()
-		s.callee = m.stoppable(netip.AddrPortFrom(behind, portMesh), users.inbound.serveMesh)
-		s.wire = m.wire(netip.AddrPortFrom(users.ip, portMesh), netip.AddrPortFrom(behind, portMesh))
+		behind := netip.AddrPortFrom(m.ip(), portMesh)
+		users.gate.open(t, behind)
+		s.callee = users.leave
+		s.wire = m.wire(netip.AddrPortFrom(users.ip, portMesh), behind)
 	} else {
 		e.Identity = ""
 	}
@@ -151,9 +153,7 @@ func newScene(t *testing.T, p *payload, meshed bool) *scene {
 	})
 	t.Cleanup(func() { close(gone) })
 	orders.apply(service(p.protocol, e)...)
-	entrance := netip.AddrPortFrom(m.ip(), portOutbound)
-	s.caller = m.stoppable(entrance, func(ctx context.Context, c net.Conn) { orders.outbound.serve(ctx, c, usersAddr()) })
-	s.entrance = entrance.String()
+	s.caller, s.entrance = orders.leave, m.entrance(orders, usersAddr())
 	return s
 }
 

@@ -28,8 +28,6 @@ func TestDrainOfHTTP1(t *testing.T) {
 			}
 			fmt.Fprint(w, "finished")
 		}))
-		draining := make(chan struct{})
-		orders.outbound.draining = draining
 		orders.apply(service(model.HTTP, e)...)
 		addr := m.entrance(orders, usersAddr())
 
@@ -40,7 +38,7 @@ func TestDrainOfHTTP1(t *testing.T) {
 		busy := dial(t, addr)
 		fmt.Fprint(busy, "GET /slow HTTP/1.1\r\nHost: users\r\n\r\n")
 		<-entered
-		close(draining)
+		orders.leave()
 		if _, err := idleReader.ReadByte(); err != io.EOF {
 			t.Errorf("the idle connection ended with %v, want an orderly end", err)
 		}
@@ -69,8 +67,6 @@ func readAnswer(tb testing.TB, r *bufio.Reader, last bool) {
 func TestDrainOfThePeerUnderLoad(t *testing.T) {
 	m := newMesh(t)
 	orders, users, more := m.sidecar("orders"), m.sidecar("users"), m.sidecar("more")
-	draining := make(chan struct{})
-	users.inbound.draining = draining
 	m.serveApp(users, says("ok"))
 	m.serveApp(more, says("ok"))
 	es := []plan.Endpoint{users.endpoint(8080), more.endpoint(8080)}
@@ -79,7 +75,7 @@ func TestDrainOfThePeerUnderLoad(t *testing.T) {
 	var calls atomic.Int64
 	stopLoad := m.load(c, &calls)
 	eventually(t, "load", func() bool { return calls.Load() > 100 })
-	close(draining)
+	users.leave()
 	es[0].Health = plan.Draining // discovery says so as well, a moment later
 	orders.apply(service(model.HTTP, es...)...)
 	at := calls.Load()

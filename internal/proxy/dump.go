@@ -19,7 +19,7 @@ import (
 func (p *Proxy) dump() admin.Dump {
 	d := admin.Dump{
 		Pod: p.o.Pod.Name, Namespace: p.o.Pod.Namespace, Version: p.o.Version,
-		Control: admin.ControlDump{Connected: p.client.Connected(), Stale: p.client.Stale(), LastSync: p.client.LastSync()},
+		Control: admin.ControlDump{Connected: p.discovery.Connected(), Stale: p.discovery.Stale(), LastSync: p.discovery.LastSync()},
 	}
 	for _, dest := range p.directory.Destinations() {
 		dumpDestination(&d, dest)
@@ -179,6 +179,7 @@ func describeAction(c *directory.Destination, r *plan.Route) string {
 }
 
 func (p *Proxy) dumpInbound(d *admin.Dump) {
+	sockets := p.o.Sockets.addresses()
 	for _, l := range []admin.ListenerDump{
 		{Port: portOutbound, Match: "ALL", Destination: "virtualOutbound: by original destination"},
 		{Port: portInbound, Match: "ALL", Destination: "virtualInbound: plain, by original destination"},
@@ -187,7 +188,7 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		{Port: portReady, Match: "ALL", Destination: "Inline Route: /healthz/ready*"},
 		{Port: portPrometheus, Match: "ALL", Destination: "Inline Route: /stats/prometheus*"},
 	} {
-		l.Address = p.sockets[l.Port]
+		l.Address = sockets[l.Port]
 		d.Listeners = append(d.Listeners, l)
 	}
 	policy := p.self.Policy()

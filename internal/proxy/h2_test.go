@@ -148,8 +148,6 @@ func TestDrainOfHTTP2(t *testing.T) {
 		fmt.Fprint(w, "finished")
 	}))
 	orders.apply(service(model.HTTP2, users.endpoint(8080))...)
-	draining := make(chan struct{})
-	orders.outbound.draining = draining
 	conn := make(chan net.Conn, 1)
 	addr := m.entrance(orders, usersAddr())
 	c := m.h2cClientOver(func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -164,7 +162,7 @@ func TestDrainOfHTTP2(t *testing.T) {
 		answer <- body
 	}()
 	<-entered
-	close(draining)
+	orders.leave()
 	close(leave)
 	if got := <-answer; got != "finished" {
 		t.Errorf("the call in flight = %q", got)

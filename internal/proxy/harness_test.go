@@ -11,8 +11,12 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -29,45 +33,122 @@ const (
 	markPrefix     = "x-fairlead-"
 )
 
-// entrance is the address on which a sidecar takes connections of its workload, all of them meant for dst.
-func (m *mesh) entrance(s *sidecar, dst netip.AddrPort) string {
-	m.t.Helper()
-	addr := netip.AddrPortFrom(m.ip(), portOutbound)
-	m.listen(addr, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, dst) })
-	return addr.String()
+// door is a port of a sidecar that is there on every address of the loopback. What tests connect to it through one of
+// them is a connection that was redirected from where the address stands for.
+type door struct {
+	net.Listener
+	m *mesh
+
+	mu    sync.Mutex
+	meant map[netip.Addr]netip.AddrPort // guarded by mu; by the address that was connected to
 }
 
-// limitedEntrance is an entrance that takes no more connections than the sidecar has room for.
-func (m *mesh) limitedEntrance(s *sidecar, dst netip.AddrPort) string {
+func (m *mesh) door() *door {
 	m.t.Helper()
-	addr := netip.AddrPortFrom(m.ip(), portOutbound)
-	l, err := net.Listen("tcp", addr.String())
+	lc := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		var bound error
+		return errors.Join(c.Control(func(fd uintptr) { bound = unix.BindToDevice(int(fd), "lo") }), bound)
+	}}
+	l, err := lc.Listen(m.ctx, "tcp4", "0.0.0.0:0")
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	run := s.accepting([]net.Listener{l}, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, dst) })
-	ctx, cancel := context.WithCancel(m.ctx)
-	done := make(chan error)
-	go func() { done <- run(ctx) }()
-	m.t.Cleanup(func() {
-		cancel()
-		<-done
-	})
-	return addr.String()
+	return &door{Listener: l, m: m, meant: map[netip.Addr]netip.AddrPort{}}
 }
+
+// to gives an address at which connections are taken that are meant for dst.
+func (d *door) to(dst netip.AddrPort) string {
+	at := netip.AddrPortFrom(d.m.ip(), uint16(d.Addr().(*net.TCPAddr).Port))
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.meant[at.Addr()] = dst
+	return at.String()
+}
+
+// captured is Options.Captured.
+func (d *door) captured(c net.Conn) (netip.AddrPort, bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	dst, ok := d.meant[c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()]
+	return dst, ok
+}
+
+// gate is the mesh port of a sidecar, which opens when the test says so, and closes as that of a process that is killed.
+type gate struct {
+	opened, closed chan struct{}
+	close          sync.Once
+	l              net.Listener // once opened is closed
+
+	mu    sync.Mutex
+	conns []net.Conn // guarded by mu
+}
+
+func newGate() *gate { return &gate{opened: make(chan struct{}), closed: make(chan struct{})} }
+
+func (g *gate) open(tb testing.TB, addr netip.AddrPort) {
+	tb.Helper()
+	l, err := net.Listen("tcp", addr.String())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	g.l = l
+	close(g.opened)
+}
+
+func (g *gate) Accept() (net.Conn, error) {
+	select {
+	case <-g.opened:
+	case <-g.closed:
+		return nil, net.ErrClosed
+	}
+	c, err := g.l.Accept()
+	if err == nil {
+		g.mu.Lock()
+		g.conns = append(g.conns, c)
+		g.mu.Unlock()
+	}
+	return c, err
+}
+
+func (*gate) Addr() net.Addr { return &net.TCPAddr{Port: portMesh} }
+
+func (g *gate) Close() error {
+	g.close.Do(func() { close(g.closed) })
+	select {
+	case <-g.opened:
+		return g.l.Close()
+	default:
+		return nil
+	}
+}
+
+// accepted is how many connections there have been.
+func (g *gate) accepted() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.conns)
+}
+
+// kill ends the port and its connections, as the kernel does for a process that was killed.
+func (g *gate) kill() {
+	g.Close()
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, c := range g.conns {
+		c.Close()
+	}
+}
+
+// entrance is the address on which a sidecar takes connections of its workload, all of them meant for dst.
+func (*mesh) entrance(s *sidecar, dst netip.AddrPort) string { return s.opened.to(dst) }
+
+// plainly is the door of a sidecar for callers without one.
+func (*mesh) plainly(s *sidecar, dst netip.AddrPort) string { return s.plain.to(dst) }
 
 // meshed opens the mesh port of a sidecar.
 func (m *mesh) meshed(s *sidecar) {
 	m.t.Helper()
-	m.listen(netip.AddrPortFrom(s.ip, portMesh), s.inbound.serveMesh)
-}
-
-// plainly opens the door of a sidecar for callers without one.
-func (m *mesh) plainly(s *sidecar, dst netip.AddrPort) string {
-	m.t.Helper()
-	addr := netip.AddrPortFrom(m.ip(), portInbound)
-	m.listen(addr, func(ctx context.Context, c net.Conn) { s.inbound.servePlain(ctx, c, dst) })
-	return addr.String()
+	s.gate.open(m.t, netip.AddrPortFrom(s.ip, portMesh))
 }
 
 // rawServer serves connections one by one with a function and closes each after it.

@@ -12,19 +12,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/proxy/call"
-	"fairlead.dev/fairlead/internal/proxy/upstream"
-)
-
-// The ports, Istio's.
-const (
-	portAdmin      = 15000
-	portOutbound   = 15001
-	portInbound    = 15006
-	portMesh       = upstream.MeshPort
-	portMetrics    = 15020
-	portReady      = 15021
-	portDNS        = 15053
-	portPrometheus = 15090
 )
 
 // acceptor runs one goroutine per accepted connection and joins them.

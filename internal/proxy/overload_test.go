@@ -32,8 +32,7 @@ func TestOverloadSheds(t *testing.T) {
 			waiting <- body
 		}()
 		<-entered
-		orders.overload.memory, orders.overload.held = 100, func() int64 { return 95 }
-		orders.overload.look()
+		orders.overload.tight.Store(true)
 		resp, body := fetch(t, c, "POST", "/", "x")
 		if resp.StatusCode != 503 || !strings.Contains(body, "overloaded") || !strings.Contains(resp.Header.Get("Proxy-Status"), "overloaded") {
 			t.Errorf("= %d %q %q, want 503", resp.StatusCode, body, resp.Header.Get("Proxy-Status"))
@@ -43,13 +42,7 @@ func TestOverloadSheds(t *testing.T) {
 		if got := <-waiting; got != "ok" {
 			t.Errorf("the call under way got %q", got)
 		}
-		orders.overload.held = func() int64 { return 85 } // between the marks nothing changes
-		orders.overload.look()
-		if resp, _ := fetch(t, c, "GET", "/", ""); resp.StatusCode != 503 {
-			t.Errorf("still short of memory: %d", resp.StatusCode)
-		}
-		orders.overload.held = func() int64 { return 50 }
-		orders.overload.look()
+		orders.overload.tight.Store(false)
 		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 200 {
 			t.Errorf("afterwards: %d %q", resp.StatusCode, body)
 		}
@@ -62,8 +55,7 @@ func TestOverloadedPeerIsPassedOver(t *testing.T) {
 	orders, full, users := m.sidecar("orders"), m.sidecar("full"), m.sidecar("users")
 	m.serveApp(full, says("full"))
 	m.serveApp(users, says("ok"))
-	full.overload.memory, full.overload.held = 100, func() int64 { return 95 }
-	full.overload.look()
+	full.overload.tight.Store(true)
 	orders.apply(service(model.HTTP, full.endpoint(8080), users.endpoint(8080))...)
 	c := m.client(orders)
 	for range 20 {
@@ -82,7 +74,7 @@ func TestTooManyConnections(t *testing.T) {
 	e.Meshed = false
 	orders.apply(service(model.HTTP, e)...)
 	orders.limits.put(plan.Limits{Connections: 8})
-	addr := m.limitedEntrance(orders, usersAddr())
+	addr := m.entrance(orders, usersAddr())
 	ask := func(c net.Conn) error {
 		fmt.Fprint(c, "GET / HTTP/1.1\r\nHost: users\r\n\r\n")
 		resp, err := http.ReadResponse(bufio.NewReader(c), nil)
@@ -116,6 +108,22 @@ func TestTooManyConnections(t *testing.T) {
 		c.SetDeadline(time.Now().Add(patience))
 		return ask(c) == nil
 	})
+}
+
+// Between the marks nothing changes, so that it does not swing.
+func TestOverloadHasTwoMarks(t *testing.T) {
+	var held int64
+	o := &overload{limits: new(meshLimits), memory: 100, held: func() int64 { return held }}
+	for _, tt := range []struct {
+		held int64
+		want bool
+	}{{50, false}, {85, false}, {95, true}, {85, true}, {50, false}, {85, false}} {
+		held = tt.held
+		o.look()
+		if got := o.request() != nil; got != tt.want {
+			t.Errorf("%d of 100 held: shedding = %t, want %t", tt.held, got, tt.want)
+		}
+	}
 }
 
 func TestConnectionLimits(t *testing.T) {

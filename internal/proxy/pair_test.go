@@ -27,11 +27,13 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
-// mesh is a few sidecars in this process. Workloads live on addresses of their own in 127.0.0.0/8, so that the mesh
-// port is the real one; interception is left out: tests hand connections over with the destination they name.
+// mesh is a few sidecars in this process, each made by New and served by Run. Workloads live on addresses of their own in
+// 127.0.0.0/8, so that the mesh port is the real one. What is the tests': the control plane, and where a connection was
+// meant to go before it was redirected.
 type mesh struct {
 	t   testing.TB
 	ctx context.Context
+	run sync.WaitGroup // of the sidecars
 	ca  *ca.CA
 	ttl time.Duration // of certificates
 
@@ -46,6 +48,11 @@ type sidecar struct {
 	id identity.ID
 
 	control *control
+	// opened takes what the workload opens, plain what is opened to it without a sidecar, gate what comes by the mesh.
+	opened, plain *door
+	gate          *gate
+	// leave has it drain, and returns at once.
+	leave func()
 	// log and accessLog are what it writes. They are there from the start: what is exchanged while it serves would race.
 	log, accessLog *buffer
 }
@@ -59,8 +66,12 @@ func newMesh(tb testing.TB) *mesh {
 		tb.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // must outlive t.Context: cleanups drain
-	tb.Cleanup(cancel)
-	return &mesh{t: tb, ctx: ctx, ca: ca, pods: map[string]*plan.Workload{}}
+	m := &mesh{t: tb, ctx: ctx, ca: ca, pods: map[string]*plan.Workload{}}
+	tb.Cleanup(func() { // last of all: clients and apps are gone
+		cancel()
+		m.run.Wait()
+	})
+	return m
 }
 
 // ip gives an unused loopback address.
@@ -83,11 +94,17 @@ func (m *mesh) ungoverned(name string, changes ...func(*Options)) *sidecar {
 	s := &sidecar{ip: ip, log: new(buffer), accessLog: new(buffer), id: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: name}}
 	s.control = &control{m: m, id: s.id, addresses: silent{}}
 	s.control.pods = pods{m, s}
+	logger := slog.New(slog.NewTextHandler(s.log, nil))
+	workload, err := identity.NewWorkload(identity.WorkloadOptions{Sign: s.control.sign, Logger: logger})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	s.opened, s.plain, s.gate = m.door(), m.door(), newGate()
 	o := Options{
-		Pod: model.Key{Namespace: "myapp", Name: name}, IPs: []netip.Addr{ip}, Controllers: []string{"127.0.0.1:1"},
-		Token: func() (string, error) { return "token", nil }, Roots: func() ([]byte, error) { return m.ca.Roots(), nil },
-		Logger: slog.New(slog.NewTextHandler(s.log, nil)), AccessLog: s.accessLog, Drain: time.Second, Version: "test",
-		Control: func(discovery.Handler) (Control, error) { return s.control, nil },
+		Pod: model.Key{Namespace: "myapp", Name: name}, IPs: []netip.Addr{ip}, Discovery: s.control, Identity: workload,
+		Sockets: &Sockets{Outbound: []net.Listener{s.opened}, Inbound: []net.Listener{s.plain}, Mesh: []net.Listener{s.gate}},
+		Logger:  logger, AccessLog: s.accessLog, Drain: time.Second, Version: "test",
+		Captured: s.captured,
 		Dial: func(ctx context.Context, d netio.Dialer, to netip.AddrPort) (net.Conn, error) {
 			if !d.Source4.IsValid() {
 				d.Source4 = ip
@@ -98,34 +115,35 @@ func (m *mesh) ungoverned(name string, changes ...func(*Options)) *sidecar {
 	for _, change := range changes {
 		change(&o)
 	}
-	p, err := New(o)
-	if err != nil {
+	if s.Proxy, err = New(o); err != nil {
 		m.t.Fatal(err)
 	}
-	s.Proxy = p
-	work, stop := context.WithCancel(m.ctx)
-	p.group.ctx = work //nolint:fatcontext // as Run does
-	p.group.check(p.identity.Run)
-	p.group.run(p.ups.Sweep)
-	p.group.run(p.clients.Keep)
-	<-p.identity.Ready()
-	w := &plan.Workload{IP: ip, Key: p.o.Pod, IPs: p.o.IPs, ServiceAccount: name, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
+	ctx, leave := context.WithCancel(m.ctx)
+	s.leave = leave
+	m.run.Go(func() {
+		if err := s.Run(ctx); err != nil {
+			m.t.Error(err)
+		}
+	})
+	<-workload.Ready()
+	w := &plan.Workload{IP: ip, Key: o.Pod, IPs: o.IPs, ServiceAccount: name, Identity: s.id.String(), Meshed: true, Info: plan.WorkloadInfo{
 		Namespace: "myapp", Name: name, App: name, CanonicalName: name,
 	}}
 	m.mu.Lock()
 	m.pods[w.ResourceName()] = w
 	m.mu.Unlock()
 	s.apply(w)
-	m.t.Cleanup(func() {
-		close(p.draining)
-		stop()
-		err := p.group.wait()
-		p.workers.Close()
-		if err != nil {
-			m.t.Error(err)
-		}
-	})
 	return s
+}
+
+// captured says what a connection to one of the doors is meant for.
+func (s *sidecar) captured(c net.Conn) (netip.AddrPort, error) {
+	for _, d := range []*door{s.opened, s.plain} {
+		if dst, ok := d.captured(c); ok {
+			return dst, nil
+		}
+	}
+	return netip.AddrPort{}, fmt.Errorf("%s stands for nothing", c.LocalAddr())
 }
 
 // control is the channel of a sidecar to a control plane that is this test.
@@ -150,12 +168,14 @@ func (*control) Connected() bool                                { return false }
 func (*control) Stale() bool                                    { return false }
 func (*control) LastSync() time.Time                            { return time.Time{} }
 
-func (*control) Run(ctx context.Context) error {
+func (*control) Addrs() []string { return []string{"127.0.0.1:1"} }
+
+func (*control) Run(ctx context.Context, _ discovery.Handler) error {
 	<-ctx.Done()
 	return nil
 }
 
-func (c *control) Sign(_ context.Context, der []byte) (chain, roots []byte, err error) {
+func (c *control) sign(_ context.Context, der []byte) (chain, roots []byte, err error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
 		return nil, nil, err
@@ -230,7 +250,7 @@ func (m *mesh) listen(addr netip.AddrPort, serve func(context.Context, net.Conn)
 // serveApp runs an HTTP app on the sidecar's address and opens its mesh port.
 func (m *mesh) serveApp(s *sidecar, h http.Handler) {
 	m.t.Helper()
-	m.listen(netip.AddrPortFrom(s.ip, portMesh), s.inbound.serveMesh)
+	m.meshed(s)
 	m.plainApp(netip.AddrPortFrom(s.ip, 8080), h)
 }
 
@@ -275,11 +295,10 @@ func service(protocol model.Protocol, es ...plan.Endpoint) []plan.Resource {
 // client opens connections that its sidecar takes for captured ones to the service's address.
 func (m *mesh) client(s *sidecar) *http.Client {
 	m.t.Helper()
-	addr := netip.AddrPortFrom(s.ip, portOutbound)
-	m.listen(addr, func(ctx context.Context, c net.Conn) { s.outbound.serve(ctx, c, netip.AddrPortFrom(vip, 8080)) })
+	addr := m.entrance(s, usersAddr())
 	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		var d net.Dialer
-		return d.DialContext(ctx, "tcp", addr.String())
+		return d.DialContext(ctx, "tcp", addr)
 	}, MaxIdleConnsPerHost: 64}
 	m.t.Cleanup(tr.CloseIdleConnections)
 	return &http.Client{Transport: tr}

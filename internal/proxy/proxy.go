@@ -3,15 +3,10 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,9 +14,8 @@ import (
 
 	"fairlead.dev/fairlead/internal/appmetrics"
 	"fairlead.dev/fairlead/internal/appprobe"
-	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/identity"
-	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
@@ -32,80 +26,6 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
-
-// Options say who the proxy serves and where its control plane is.
-type Options struct {
-	// Pod and IPs are the workload's; the first IP is the one that apps listen on.
-	Pod            model.Key
-	ServiceAccount string
-	IPs            []netip.Addr
-	// Controllers are the control plane's addresses, "host:port"; ControllerName is what its certificate says.
-	Controllers    []string
-	ControllerName string
-	// Token gives the workload's token, Roots the PEM of the CA that the control plane's certificate chains to. Both
-	// are asked anew for every connection.
-	Token func() (string, error)
-	Roots func() ([]byte, error)
-	// Snapshot is the file of the last good configuration; empty for none.
-	Snapshot string
-	// Mark exempts the proxy's own sockets from interception where its uid cannot; 0 for none.
-	Mark uint32
-	// Drain bounds how long connections may go on after Run's context ends.
-	Drain time.Duration
-	// Resolvers are the upstream DNS servers.
-	Resolvers []netip.AddrPort
-	// AppProbes are made of the workload's app when the kubelet asks for them, by path.
-	AppProbes map[string]appprobe.Probe
-	// AppMetrics is where the app shows metrics, such as http://:9797/metrics; empty where it shows none.
-	AppMetrics string
-	// AccessLog takes the lines of the access log.
-	AccessLog io.Writer
-	Version   string
-	Logger    *slog.Logger
-
-	// What follows has a default where it is nil.
-
-	// Control makes the control channel that fills a directory. By default it dials Controllers.
-	Control func(discovery.Handler) (Control, error)
-	// Dial opens a connection as a dialler says. By default from the host's network.
-	Dial func(context.Context, netio.Dialer, netip.AddrPort) (net.Conn, error)
-	// Resolver finds the addresses of endpoints that are given by name. By default it asks Resolvers.
-	Resolver directory.Resolver
-	// LocalAddr reports whether an address is one of the pod's interfaces. By default the kernel is asked.
-	LocalAddr func(netip.Addr) bool
-}
-
-// Control is the channel to the control plane. discovery.Client is one.
-type Control interface {
-	directory.Channel
-	// Subscribe asks for a name, and keeps it for good.
-	Subscribe(name string)
-	// Sign has a certificate request signed.
-	Sign(ctx context.Context, csr []byte) (chain, roots []byte, err error)
-	// Run keeps the channel until ctx ends.
-	Run(ctx context.Context) error
-	Freshness
-}
-
-// Freshness says how old what is in force may be.
-type Freshness interface {
-	// Connected reports whether the control plane is there, Stale whether what is in force is from before it was lost.
-	Connected() bool
-	Stale() bool
-	// LastSync is when it last said something.
-	LastSync() time.Time
-}
-
-// withDefaults fills in what was left out.
-func (o Options) withDefaults() Options {
-	if o.Dial == nil {
-		o.Dial = dialSocket
-	}
-	if o.LocalAddr == nil {
-		o.LocalAddr = new(netio.LocalAddrs).Contains
-	}
-	return o
-}
 
 // bodyBudget is what the HTTP/2 connections of the process may hold of bodies whose readers do not keep up.
 const bodyBudget = 8 << 20
@@ -121,8 +41,9 @@ type Proxy struct {
 	h2pool    *h2.Pool
 	relay     *call.Relay
 	clients   call.Vigil
-	client    Control
+	discovery Discovery
 	identity  *identity.Workload
+	names     *dns.Server // nil where there is no socket for it
 	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
 	sinks     telemetry.Sinks
@@ -136,24 +57,22 @@ type Proxy struct {
 	probes    *appprobe.Handler
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
-	bundle     atomic.Pointer[[]byte] // the mesh's roots, PEM, as the control plane sent them last
 
 	draining chan struct{}
 	quit     chan struct{}
 	quitOnce sync.Once
 	active   atomic.Int64
 	group    group
-	sockets  map[uint16]string // what listen has opened: addresses by port
 }
 
 // New wires a proxy. It opens nothing; Run does.
 func New(o Options) (*Proxy, error) {
-	if o.Pod.Name == "" || o.Pod.Namespace == "" || len(o.IPs) == 0 {
-		return nil, errors.New("proxy: pod, namespace and pod IP are required")
+	if err := o.check(); err != nil {
+		return nil, err
 	}
 	o = o.withDefaults()
 	p := &Proxy{
-		o: o, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
+		o: o, discovery: o.Discovery, identity: o.Identity, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
 		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
@@ -176,12 +95,8 @@ func New(o Options) (*Proxy, error) {
 	p.directory = directory.New(directory.Options{
 		Self: p.self, Upstreams: p.ups, Metrics: p.metrics, Resolver: resolver, Run: p.group.run, Notify: p.heed, Logger: o.Logger,
 	})
-	if p.client, err = p.newControl(); err != nil {
-		return nil, err
-	}
-	p.asker = directory.NewAsker(p.directory, p.client, p.client.Connected)
-	p.identity, err = identity.NewWorkload(identity.WorkloadOptions{Sign: p.client.Sign, Logger: o.Logger})
-	if err != nil {
+	p.asker = directory.NewAsker(p.directory, o.Discovery, o.Discovery.Connected)
+	if p.names, err = p.newNames(); err != nil {
 		return nil, err
 	}
 	p.probes, err = appprobe.New(appprobe.Options{Probes: o.AppProbes, PodIP: o.IPs[0], Dial: p.dialApp, Logger: o.Logger})
@@ -196,22 +111,6 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.newHandlers()
 	return p, nil
-}
-
-func (p *Proxy) newControl() (Control, error) {
-	if p.o.Control != nil {
-		return p.o.Control(p.directory)
-	}
-	return discovery.NewClient(discovery.ClientOptions{
-		Addrs:     p.o.Controllers,
-		Dial:      p.dialControl,
-		TLSConfig: p.controlTLS,
-		Token:     p.o.Token,
-		Node:      discovery.Node{ID: p.o.Pod.Name + "." + p.o.Pod.Namespace, Version: p.o.Version},
-		Handler:   p.directory,
-		Snapshot:  p.o.Snapshot,
-		Logger:    p.o.Logger,
-	})
 }
 
 func (p *Proxy) newUpstreams() *upstream.Set {
@@ -252,21 +151,17 @@ func (p *Proxy) Run(ctx context.Context) error {
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	p.group.ctx = work //nolint:fatcontext // the one that all goroutines of the proxy share
-	acceptors, err := p.listen(ctx)
-	if err != nil {
-		return err
-	}
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.Keep)
 	p.group.run(p.overload.run)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
-	p.group.check(p.client.Run)
+	p.group.check(func(ctx context.Context) error { return p.discovery.Run(ctx, p.directory) })
 	for _, name := range p.startNames() {
-		p.client.Subscribe(name)
+		p.discovery.Subscribe(name)
 	}
-	for _, a := range acceptors {
-		p.group.check(a)
+	for _, serve := range p.doors() {
+		p.group.check(serve)
 	}
 	select {
 	case <-ctx.Done():
@@ -275,7 +170,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.drain()
 	stop()
-	err = p.group.wait()
+	err := p.group.wait()
 	p.workers.Close()
 	return err
 }
@@ -341,7 +236,7 @@ func (p *Proxy) Ready() string {
 	if len(missing) == 0 {
 		return ""
 	}
-	return "waiting for the control plane (" + strings.Join(p.o.Controllers, ", ") + "): no " + strings.Join(missing, ", no ")
+	return "waiting for the control plane (" + strings.Join(p.discovery.Addrs(), ", ") + "): no " + strings.Join(missing, ", no ")
 }
 
 // heed does what the directory says has changed.
@@ -352,7 +247,7 @@ func (p *Proxy) heed(e directory.Event) {
 	case directory.GlobalChanged:
 		p.setGlobal(e.Global)
 	case directory.InboundNamed:
-		p.client.Subscribe(e.Inbound)
+		p.discovery.Subscribe(e.Inbound)
 	case directory.PolicyChanged:
 		p.inbound.enforce()
 	}
@@ -365,7 +260,6 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 		return
 	}
 	p.identity.SetPeerDomains(append([]string{b.TrustDomain}, b.Aliases...))
-	p.bundle.Store(&roots)
 }
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
@@ -395,91 +289,6 @@ func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.C
 		return nil, err // a nil *net.TCPConn must not become a non-nil net.Conn
 	}
 	return netio.NewSocket(conn)
-}
-
-func (p *Proxy) dialControl(ctx context.Context, network, addr string) (net.Conn, error) {
-	host, port, err := net.SplitHostPort(addr)
-	if err != nil {
-		return nil, err
-	}
-	ips, err := net.DefaultResolver.LookupNetIP(ctx, "ip", host)
-	if err != nil {
-		return nil, err
-	}
-	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, fmt.Errorf("control plane %s: port: %w", addr, err)
-	}
-	var errs []error
-	for _, ip := range ips {
-		conn, err := p.dialer.Dial(ctx, network, netip.AddrPortFrom(ip, uint16(number)))
-		if err == nil {
-			return conn, nil
-		}
-		errs = append(errs, err)
-	}
-	return nil, errors.Join(errs...)
-}
-
-func (p *Proxy) controlTLS() (*tls.Config, error) {
-	pem, err := p.o.Roots()
-	if err != nil {
-		return nil, fmt.Errorf("roots of the control plane: %w", err)
-	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM(pem) {
-		return nil, errors.New("roots of the control plane: no certificate in the PEM")
-	}
-	// A new root comes through the control channel long before the kubelet has refreshed the file.
-	if bundle := p.bundle.Load(); bundle != nil {
-		roots.AppendCertsFromPEM(*bundle)
-	}
-	return &tls.Config{RootCAs: roots, ServerName: p.o.ControllerName, MinVersion: tls.VersionTLS13}, nil
-}
-
-// group joins goroutines that run until a context ends.
-type group struct {
-	ctx  context.Context //nolint:containedctx // the lifetime of the goroutines, not of a call
-	wg   sync.WaitGroup
-	once sync.Once
-	bad  chan struct{}
-
-	mu  sync.Mutex
-	err error
-}
-
-// run starts f.
-func (g *group) run(f func(context.Context)) {
-	g.wg.Go(func() { f(g.ctx) })
-}
-
-// check starts f, whose error ends the whole proxy.
-func (g *group) check(f func(context.Context) error) {
-	failed := g.failed()
-	g.wg.Go(func() {
-		err := f(g.ctx)
-		if err == nil || g.ctx.Err() != nil {
-			return
-		}
-		g.mu.Lock()
-		defer g.mu.Unlock()
-		if g.err == nil {
-			g.err = err
-			close(failed)
-		}
-	})
-}
-
-func (g *group) failed() chan struct{} {
-	g.once.Do(func() { g.bad = make(chan struct{}) })
-	return g.bad
-}
-
-func (g *group) wait() error {
-	g.wg.Wait()
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.err
 }
 
 // sortedKeys is for pages that people read.

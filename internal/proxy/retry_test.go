@@ -207,9 +207,8 @@ func TestEndpointKilledUnderLoad(t *testing.T) {
 		m.plainApp(app(users), says("ok"))
 		victim := m.sidecar("victim")
 		v := victim.endpoint(8080)
-		stopMesh := func() {}
 		if e.Meshed {
-			stopMesh = m.stoppable(netip.AddrPortFrom(victim.ip, portMesh), victim.inbound.serveMesh)
+			m.meshed(victim)
 		} else {
 			v.Meshed, v.Identity = false, ""
 		}
@@ -242,7 +241,7 @@ func TestEndpointKilledUnderLoad(t *testing.T) {
 			})
 		}
 		eventually(t, "some load", func() bool { return calls.Load() > 200 })
-		stopMesh()
+		victim.gate.kill()
 		stopApp()
 		at := calls.Load()
 		eventually(t, "load after the death", func() bool { return calls.Load() > at+500 || t.Failed() })

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"net"
@@ -145,11 +144,7 @@ func TestMeshConnectionsEndWithTheCertificate(t *testing.T) {
 	m := newMesh(t)
 	m.ttl = 2 * time.Second
 	orders, users := m.sidecar("orders"), m.sidecar("users")
-	var accepted atomic.Int32
-	m.listen(netip.AddrPortFrom(users.ip, portMesh), func(ctx context.Context, c net.Conn) {
-		accepted.Add(1)
-		users.inbound.serveMesh(ctx, c)
-	})
+	m.meshed(users)
 	m.plainApp(app(users), says("ok"))
 	echo := netip.AddrPortFrom(users.ip, 8081)
 	m.rawServer(echo, func(c *net.TCPConn) { io.Copy(c, c) })
@@ -163,7 +158,7 @@ func TestMeshConnectionsEndWithTheCertificate(t *testing.T) {
 	orders.apply(service(model.HTTP, users.endpoint(8080))...)
 	var calls atomic.Int64
 	stop := m.load(m.client(orders), &calls)
-	eventually(t, "two more connections between the sidecars", func() bool { return accepted.Load() >= 4 || t.Failed() })
+	eventually(t, "two more connections between the sidecars", func() bool { return users.gate.accepted() >= 4 || t.Failed() })
 	stop()
 	if _, err := opaque.Read(make([]byte, 1)); !isReset(err) {
 		t.Errorf("the opaque connection: read %v, want a reset", err)

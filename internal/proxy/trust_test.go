@@ -47,10 +47,11 @@ func TestControlTLSTrustsTheBundle(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{o: Options{Roots: func() ([]byte, error) { return file, nil }, Logger: slog.New(slog.DiscardHandler)}, identity: w}
+	c := &ControlPlane{Roots: func() ([]byte, error) { return file, nil }}
+	p := &Proxy{o: Options{Logger: slog.New(slog.DiscardHandler)}, identity: w}
 	trusts := func(pems ...[]byte) bool {
 		t.Helper()
-		config, err := p.controlTLS()
+		config, err := c.tls(w)
 		if err != nil {
 			t.Fatal(err)
 		}
