@@ -53,6 +53,8 @@ type conn struct {
 	streams          table
 	cancels          bucket // exchanges that the client threw away
 	updates          int    // WINDOW_UPDATE frames that are paid for
+	strays           int64  // what the peer may still send on streams that were reset from here
+	blamed           bool   // Options.Abused was told
 	nextID           uint32 // next stream of ours (client)
 	accepted         uint32 // largest stream given to a handler (server)
 	settled          sync.Cond
@@ -108,6 +110,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.sendWindow = defaultWindow
 	c.recvWindow, c.window.size = startWindow, startWindow
 	c.recvStart = startWindow
+	c.strays = strayGrace
 	c.nextID = 1
 }
 
@@ -197,8 +200,13 @@ func (c *conn) finish(err error) {
 	defer c.mu.Unlock()
 	c.fail(err)
 	var ce *ConnError
-	if errors.As(c.err, &ce) && !ce.Remote && !c.dead {
-		c.sayGoodbye(ce)
+	if errors.As(c.err, &ce) && !ce.Remote {
+		if ce.Code == CodeEnhanceYourCalm || ce.Code == CodeFlowControl {
+			c.tellAbuse()
+		}
+		if !c.dead {
+			c.sayGoodbye(ce)
+		}
 	}
 	c.dead = true
 	c.stopTimer()
@@ -301,6 +309,9 @@ func (c *conn) resetStream(s *stream, code Code, err error) {
 	}
 	out := c.control()
 	out.b = appendReset(out.b, s.id, code)
+	if !s.recvEnd {
+		c.strays += max(0, s.recvWindow)
+	}
 	if c.server != nil && s.recvEnd {
 		c.past.add(goneStream{id: s.id})
 	}

@@ -234,7 +234,7 @@ func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
 	}
 	s := c.streams.get(h.id)
 	if s == nil {
-		if err := c.checkGoneStream(h); err != nil {
+		if err := cmp.Or(c.checkGoneStream(h), c.strayData(h)); err != nil {
 			return false, err
 		}
 		c.credit()

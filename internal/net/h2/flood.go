@@ -19,6 +19,8 @@ const (
 	cancelsPerSecond = 33
 	// lateStreams is how many streams a client may open before it has read that none is taken any more.
 	lateStreams = 250
+	// strayGrace is what a peer that miscounts may send on streams that were reset, beyond what their windows had left.
+	strayGrace = 2 * startWindow
 	// maxContinuations is how many CONTINUATION frames one block may have (CVE-2024-27316).
 	maxContinuations = 128
 	// maxSettings is how many parameters one SETTINGS frame may have; six are defined.
@@ -84,7 +86,27 @@ func (c *conn) charge(n int) error {
 func (c *conn) calm(why string) {
 	c.grace = c.active + lateStreams
 	c.refusing, c.farewell = true, CodeEnhanceYourCalm
+	c.tellAbuse()
 	c.announce(c.accepted, CodeEnhanceYourCalm, why)
+}
+
+// tellAbuse says, once, that the peer has cost more than it may. mu is held.
+func (c *conn) tellAbuse() {
+	if c.blamed || c.opts.Abused == nil {
+		return
+	}
+	c.blamed = true
+	c.opts.Abused()
+}
+
+// strayData accounts for DATA on a stream that was reset from here: what was in flight when the peer heard of it. More than
+// the stream's window had left cannot have been, and without a bound a peer could have us read and decrypt for nothing as
+// much as it likes, for the connection's window is given back at once. mu is held.
+func (c *conn) strayData(h frameHeader) error {
+	if c.strays -= int64(h.length); c.strays < 0 {
+		return connError(CodeFlowControl, "DATA beyond the windows of streams that were reset")
+	}
+	return nil
 }
 
 // blame resets a stream because of a rule that its peer broke. mu is held.

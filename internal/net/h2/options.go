@@ -43,6 +43,9 @@ type Options struct {
 	// IdleTimeout ends a server's connection that carried no stream for so long, to the next look (see PingAfter), as
 	// Shutdown does; 0 for never. A client that has not even begun is given up after a minute.
 	IdleTimeout time.Duration
+	// Abused is told, at most once, that the peer costs more than it may: that it was asked to go elsewhere
+	// (ENHANCE_YOUR_CALM), or cut. It must not block, and not call the connection. nil tells nobody.
+	Abused func()
 	// Coalescer, where the connection is TLS over one, makes all records of a flush leave in one write.
 	Coalescer *RecordCoalescer
 	// Pool holds the memory connections share; nil gives the connection one of its own.

@@ -3,6 +3,7 @@ package h2
 import (
 	"context"
 	"net"
+	"runtime"
 	"strings"
 	"sync"
 
@@ -18,7 +19,13 @@ type Server struct {
 	// batch are streams whose handlers start once everything that has arrived was read. Owned by the reading
 	// goroutine.
 	batch []*ServerStream
+	// started counts handlers. Owned by the reading goroutine.
+	started int
 }
+
+// startsPerTurn is how many handlers a connection starts before others come first: the work of a thousand requests that
+// come at once must not stand between another client's request and the processor.
+const startsPerTurn = 8
 
 // NewServer makes a server on a connection that nobody else uses any more; the client's preface comes next on it.
 func NewServer(nc net.Conn, o Options) *Server {
@@ -127,6 +134,10 @@ func (sv *Server) startBatch(err error) {
 		sv.batch[i] = nil
 		if err == nil && !s.lost() {
 			sv.workers.run(s)
+			sv.started++
+			if sv.started%startsPerTurn == 0 {
+				runtime.Gosched()
+			}
 			continue
 		}
 		s.finish(CodeCancel)
@@ -139,22 +150,11 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 	c := &sv.conn
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	limit := c.opts.MaxConcurrentStreams
-	switch {
-	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
-		return false, c.charge(1)
-	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
-		c.refuse(h.id, CodeRefusedStream)
-		return false, c.charge(1)
-	case c.head.tooLarge:
-		c.answerTooLarge(h)
-		return false, c.charge(1 + c.head.size/c.head.limit)
-	case rule != "":
-		c.refuse(h.id, CodeProtocol)
-		return false, c.charge(1)
-	case !c.opts.Quota.take(): // taken by the peer's other connections, too
-		c.refuse(h.id, CodeRefusedStream)
-		return false, c.spend("streams beyond those that run for the peer")
+	if declined, err := sv.declines(h, rule); declined {
+		if !h.has(flagEndStream) {
+			c.strays += c.recvStart // it hears of it when it has sent that much
+		}
+		return false, err
 	}
 	s.open(h.id)
 	c.accepted = h.id
@@ -173,6 +173,30 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 		return true, c.receivedEnd(&s.stream)
 	}
 	return true, nil
+}
+
+// declines refuses a stream that is not to be opened, and says so to the client. rule is what its head breaks. Where it does
+// not, the stream has its place in the peer's quota. mu is held.
+func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
+	c := &sv.conn
+	limit := c.opts.MaxConcurrentStreams
+	switch {
+	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
+		return true, c.charge(1)
+	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
+		c.refuse(h.id, CodeRefusedStream)
+		return true, c.charge(1)
+	case c.head.tooLarge:
+		c.answerTooLarge(h)
+		return true, c.charge(1 + c.head.size/c.head.limit)
+	case rule != "":
+		c.refuse(h.id, CodeProtocol)
+		return true, c.charge(1)
+	case !c.opts.Quota.take(): // taken by the peer's other connections, too
+		c.refuse(h.id, CodeRefusedStream)
+		return true, c.spend("streams beyond those that run for the peer")
+	}
+	return false, nil
 }
 
 // refuse resets a stream nobody knows. mu is held.
@@ -297,8 +321,13 @@ func (s *ServerStream) final(r *httpx.Response, ignored bool) int64 { //nolint:r
 	return r.ContentLength
 }
 
-// serve runs the handler and cleans up behind it.
+// serve runs the handler and cleans up behind it. A stream that was reset before its turn came has none: over TLS each
+// record is a read of its own, so that a reset is mostly in the one behind that of the head.
 func (s *ServerStream) serve() {
+	if s.lost() {
+		s.finish(CodeCancel)
+		return
+	}
 	s.c.opts.Handler(s)
 	s.finish(CodeInternal)
 }
