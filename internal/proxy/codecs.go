@@ -25,7 +25,7 @@ func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *ca
 	serveHTTP2(ctx, client, opts, ending{draining: o.draining}, func(s httpx.ServerExchange) {
 		r, _ := idle.Get().(*call.Call)
 		if r == nil {
-			r = &call.Call{Side: c, Common: &o.Common}
+			r = &call.Call{Side: c, Common: &o.Common, Share: &o.share}
 		}
 		handle(r, s)
 		idle.Put(r)

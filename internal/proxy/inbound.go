@@ -34,7 +34,6 @@ type inbound struct {
 	h2pool   *h2.Pool
 	workers  *h2.Workers
 	limits   *meshLimits
-	overload *overload
 	draining <-chan struct{}
 	grace    time.Duration // how long a connection may go on that would not be admitted any more
 	plain    plainConns
@@ -70,11 +69,12 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	i.Name(who, id)
 	defer i.Bye(who)
 	local := localAddr(conn)
-	requests, leave := i.quotas.enter(quotaKey{who.Remote.Addr(), who.Identity}, i.limits.peerRequests())
+	peer, leave := i.quotas.enter(quotaKey{who.Remote.Addr(), who.Identity}, i.limits.peerRequests())
 	defer leave()
+	who.Share = &peer.share
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
-		Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
+		Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 		Handler: func(s *h2.ServerStream) {
 			i.stream(ctx, s, who, local)
 		},
@@ -115,7 +115,7 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *call.
 	}
 	req.Version = version
 	asHTTP1Upgrade(req)
-	r.Side = i.Port(who, at)
+	r.Side, r.Share = i.Port(who, at), who.Share
 	r.Handle(ctx, s)
 }
 
@@ -293,7 +293,9 @@ func (i *inbound) verdict(port uint16) *atomic.Uint32 {
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common}
+	peer, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
+	defer leave()
+	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
 	h := &http1Service{
 		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.Guard,
 		handle:  func(ex httpx.ServerExchange) { r.Handle(ctx, ex) },
@@ -304,13 +306,13 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	requests, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
+	peer, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
 	defer leave()
 	o := h2.Options{
-		Pool: i.h2pool, Workers: i.workers, Quota: requests, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
+		Pool: i.h2pool, Workers: i.workers, Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
-		r := &call.Call{Side: i.Port(who, dst), Common: &i.Common}
+		r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
 		r.Handle(ctx, s)
 	})
 }

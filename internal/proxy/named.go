@@ -191,7 +191,7 @@ func inHost(b byte) bool {
 }
 
 func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
-	r := &call.Call{Side: n.unknown(), Common: &n.o.Common}
+	r := &call.Call{Side: n.unknown(), Common: &n.o.Common, Share: &n.o.share}
 	n.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
 }
 

@@ -31,7 +31,7 @@ type outbound struct {
 	h2pool    *h2.Pool
 	workers   *h2.Workers
 	limits    *meshLimits
-	overload  *overload
+	share     share // of the workload's app
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
@@ -95,7 +95,7 @@ func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error
 func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Verdict, server call.Tunnel) {
 	switch protocol {
 	case netio.HTTP1:
-		r := &call.Call{Side: c, Common: &o.Common}
+		r := &call.Call{Side: c, Common: &o.Common, Share: &o.share}
 		o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.Handle(ctx, ex) })
 	case netio.HTTP2:
 		o.serveHTTP2(ctx, client, c, func(r *call.Call, s httpx.ServerExchange) { r.Handle(ctx, s) })

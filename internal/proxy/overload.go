@@ -10,12 +10,10 @@ import (
 	"sync/atomic"
 	"syscall"
 	"time"
-
-	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// overload says when the process holds so much that nothing new is to begin, so that what is under way can end: before the
-// kernel runs out of descriptors, or out of patience with its memory.
+// overload says when the process holds so much that less is to begin, so that what is under way can end: before the kernel
+// runs out of descriptors, or out of patience with its memory. Who is to begin less, shares say.
 type overload struct {
 	limits *meshLimits
 	// memory is what Go keeps the process below, in bytes (GOMEMLIMIT); 0 for no limit.
@@ -25,7 +23,8 @@ type overload struct {
 	// held gives the memory in use, garbage not counted.
 	held func() int64
 
-	tight atomic.Bool
+	tight  atomic.Bool
+	shares shares
 }
 
 const (
@@ -45,6 +44,7 @@ func newOverload(l *meshLimits) *overload {
 		o.memory = limit
 		o.connections = limit / connectionMemory
 	}
+	o.shares.most, o.shares.tight = mostRequests(o.memory), &o.tight
 	var files syscall.Rlimit
 	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) == nil && files.Cur < math.MaxInt64 {
 		o.connections = min(o.connections, int64(files.Cur)*2/5) // each leads to another one
@@ -100,16 +100,6 @@ func heldMemory() int64 {
 	}
 	return sum
 }
-
-// request says why a request is not to begin, nil where it may.
-func (o *overload) request() error {
-	if o.tight.Load() {
-		return errOverloaded
-	}
-	return nil
-}
-
-var errOverloaded = &httpx.Error{Kind: httpx.Overloaded, Detail: "its memory is used up"}
 
 // connection reports whether there is room for one more connection beside all that are open, and those of one listener.
 func (o *overload) connection(all, listener int64) bool {

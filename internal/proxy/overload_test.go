@@ -120,7 +120,7 @@ func TestOverloadHasTwoMarks(t *testing.T) {
 	}{{50, false}, {85, false}, {95, true}, {85, true}, {50, false}, {85, false}} {
 		held = tt.held
 		o.look()
-		if got := o.request() != nil; got != tt.want {
+		if got := o.tight.Load(); got != tt.want {
 			t.Errorf("%d of 100 held: shedding = %t, want %t", tt.held, got, tt.want)
 		}
 	}

@@ -123,13 +123,13 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
-	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Room: p.overload.request}
+	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode}
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
-		clients: &p.clients, limits: &p.limits, overload: p.overload,
+		clients: &p.clients, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
-		metrics: p.metrics,
+		metrics: p.metrics, share: share{of: &p.overload.shares},
 	}
 	p.outbound.Filters = filter.New(p.group.run)
 	p.inbound = &inbound{
@@ -138,7 +138,7 @@ func (p *Proxy) newHandlers() {
 		},
 		tls:     p.identity.ServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.draining,
-		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, overload: p.overload,
+		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
 	p.inbound.Filters = new(filter.Chain)
 }

@@ -7,9 +7,11 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 )
 
-// quotas give the connections of one peer one bound for the requests that run: without it a peer would have as many
-// times the bound of a connection as it opens connections.
+// quotas give the connections of one peer one bound for the requests that run, and one share of what the sidecar carries:
+// without it a peer would have as many times the bound of a connection as it opens connections.
 type quotas struct {
+	shares *shares
+
 	mu    sync.Mutex
 	peers map[quotaKey]*quota
 }
@@ -24,11 +26,12 @@ type quotaKey struct {
 type quota struct {
 	*h2.Quota
 
+	share       share
 	connections int // guarded by quotas.mu
 }
 
 // enter gives the quota of a peer, of so many requests, for one more connection; leave ends that.
-func (q *quotas) enter(k quotaKey, most int) (of *h2.Quota, leave func()) {
+func (q *quotas) enter(k quotaKey, most int) (of *quota, leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := q.peers[k]
@@ -36,11 +39,11 @@ func (q *quotas) enter(k quotaKey, most int) (of *h2.Quota, leave func()) {
 		if q.peers == nil {
 			q.peers = make(map[quotaKey]*quota)
 		}
-		p = &quota{Quota: h2.NewQuota(most)}
+		p = &quota{Quota: h2.NewQuota(most), share: share{of: q.shares}}
 		q.peers[k] = p
 	}
 	p.connections++
-	return p.Quota, func() {
+	return p, func() {
 		q.mu.Lock()
 		defer q.mu.Unlock()
 		p.connections--

@@ -37,6 +37,7 @@ type Call struct {
 
 	Side    side
 	Common  *Common
+	Share   Share
 	tried   [maxTries + 1]netip.AddrPort
 	info    lb.Info
 	targets []byte // scratch for targetField
@@ -50,7 +51,13 @@ type Common struct {
 	Bodies     *Buffers
 	StreamIdle func() time.Duration
 	Paths      func() plan.PathNormalization
-	Room       func() error // why no request is to begin, nil where one may
+}
+
+// Share is a client's part of the requests that the sidecar carries at a time.
+type Share interface {
+	// Enter says why a request is not to begin, nil where it begins: then Leave ends it.
+	Enter() error
+	Leave()
 }
 
 // request is what is known of the request at hand.
@@ -123,9 +130,12 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	req := down.Request()
 	c.view = filter.Call{Start: c.start, Request: req, Response: &c.resp, Copier: c}
 	c.Side.prepare(c)
-	err := c.admitted()
-	if err == nil {
+	err := c.Share.Enter()
+	admitted := err == nil
+	if admitted {
 		err = c.normalize(req, c.Common.Paths())
+	} else {
+		err = &tryError{failure: unsent, err: err} // a caller's sidecar may try another endpoint
 	}
 	if err == nil {
 		err = c.carry(ctx)
@@ -136,16 +146,11 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	p := c.Side.parties(c)
 	c.record(c.Common.Sinks, req, out, &p)
 	c.finish(down)
+	if admitted {
+		c.Share.Leave()
+	}
 	c.Guard.leave()
 	c.request = request{}
-}
-
-// admitted says why the request is not to begin; a caller's sidecar may try another endpoint.
-func (c *Call) admitted() error {
-	if err := c.Common.Room(); err != nil {
-		return &tryError{failure: unsent, err: err}
-	}
-	return nil
 }
 
 // Refused records what came on the connection and was no request.

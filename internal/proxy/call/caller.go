@@ -20,6 +20,8 @@ type Caller struct {
 	Identity string
 	// forwarded is what X-Forwarded-Client-Cert says of the peer, empty for plain connections.
 	Forwarded string
+	// Share is what of the sidecar's room the caller's requests take. Of a plain caller, its connection's service knows it.
+	Share Share
 	// info labels metrics. Of a peer it may be read once named is closed; named is nil where there is nothing to wait for.
 	info  plan.WorkloadInfo
 	named chan struct{}

@@ -39,12 +39,17 @@ const maxCause = 300
 // causeOf gives the innermost words about a request that the app did not answer.
 func causeOf(err error) string {
 	var e *httpx.Error
-	if !errors.As(err, &e) || e.Err == nil && e.Kind != httpx.ResponseTooLarge {
+	if !errors.As(err, &e) {
 		return ""
 	}
-	text := e.Detail
-	if e.Err != nil {
+	text := ""
+	switch {
+	case e.Err != nil:
 		text = e.Err.Error()
+	case e.Kind == httpx.ResponseTooLarge:
+		text = e.Detail
+	case e.Kind == httpx.Overloaded:
+		text = e.Error()
 	}
 	text = httpx.OneLine(text)
 	return strings.ToValidUTF8(text[:min(len(text), maxCause)], "")
