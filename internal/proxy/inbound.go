@@ -41,6 +41,7 @@ type inbound struct {
 	verdicts sync.Map // port → *atomic.Uint32, what detection found
 	refusals *refusalLog
 	quotas   quotas
+	abuse    penalties
 	idle     sync.Pool
 }
 
@@ -49,6 +50,10 @@ const handshakeTimeout = 10 * time.Second
 
 // serveMesh carries a connection from another sidecar: HTTP/2 streams under mutual TLS.
 func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
+	remote := remoteAddr(conn)
+	if !i.turn(ctx, conn, remote) {
+		return
+	}
 	coalescer := h2.NewRecordCoalescer(conn, i.h2pool)
 	secured := tls.Server(coalescer, i.tls)
 	hctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
@@ -64,7 +69,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 		conn.Close() // cannot happen: the handshake verified it
 		return
 	}
-	who := &call.Caller{Remote: remoteAddr(conn), Identity: id.String()}
+	who := &call.Caller{Remote: remote, Identity: id.String()}
 	who.Forwarded = i.ClientCert(&state, who.Identity)
 	i.Name(who, id)
 	defer i.Bye(who)
@@ -75,6 +80,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
 		Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
+		Abused: func() { i.charge(remote) },
 		Handler: func(s *h2.ServerStream) {
 			i.stream(ctx, s, who, local)
 		},
@@ -87,6 +93,30 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	})
 	defer stop()
 	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
+}
+
+// turn lets an HTTP/2 connection of an address that has a penalty wait for its turn. It reports whether the connection goes
+// on; one that does not is closed.
+func (i *inbound) turn(ctx context.Context, conn net.Conn, remote netip.AddrPort) bool {
+	wait, leave, ok := i.abuse.enter(remote.Addr(), time.Now())
+	if !ok {
+		i.refusals.abusive(ctx, conn)
+		call.NewRawTunnel(conn).Abort(nil)
+		return false
+	}
+	defer leave()
+	if call.Pause(ctx, wait) {
+		return true
+	}
+	conn.Close()
+	return false
+}
+
+// charge has the next connections of an address wait. It is called with the lock of a connection held.
+func (i *inbound) charge(remote netip.AddrPort) {
+	if i.abuse.charge(remote.Addr(), time.Now()) {
+		i.Run(func(ctx context.Context) { i.refusals.slowed(ctx, remote) })
+	}
 }
 
 // meshStreams is how many requests one peer may have open on one connection.
@@ -306,10 +336,14 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
+	if !i.turn(ctx, client.NetConn(), who.Remote) {
+		return
+	}
 	peer, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
 	defer leave()
 	o := h2.Options{
-		Pool: i.h2pool, Workers: i.workers, Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
+		Abused: func() { i.charge(who.Remote) },
+		Pool:   i.h2pool, Workers: i.workers, Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
 		r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}

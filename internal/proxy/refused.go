@@ -58,6 +58,21 @@ func (r *refusalLog) tooMany(ctx context.Context, conn net.Conn) {
 	r.log.LogAttrs(ctx, r.count(telemetry.TooMany), "too many connections", slog.String("remote", conn.RemoteAddr().String()))
 }
 
+// abusive notes a connection of an address so many of whose connections wait for their turn that it cannot.
+func (r *refusalLog) abusive(ctx context.Context, conn net.Conn) {
+	r.log.LogAttrs(ctx, r.count(telemetry.Abuse), "too many connections of a client that was told to calm down",
+		slog.String("remote", conn.RemoteAddr().String()))
+}
+
+// slowed notes that the connections of an address have to wait from now on.
+func (r *refusalLog) slowed(ctx context.Context, remote netip.AddrPort) {
+	level := slog.LevelDebug
+	if r.due(telemetry.Abuse) {
+		level = slog.LevelWarn
+	}
+	r.log.LogAttrs(ctx, level, "client told to calm down, its next connections are accepted slowly", slog.String("remote", remote.String()))
+}
+
 func (r *refusalLog) due(why telemetry.Refusal) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -26,6 +26,8 @@ const (
 	OwnPort
 	// TooMany means that there were too many connections already.
 	TooMany
+	// Abuse means that too many connections of a client that was told to calm down waited for their turn already.
+	Abuse
 )
 
 // String gives the value of the label.
@@ -47,12 +49,14 @@ func (r Refusal) String() string {
 		return "own_port"
 	case TooMany:
 		return "too_many"
+	case Abuse:
+		return "abuse"
 	}
 	return "unknown"
 }
 
 // refusals counts refused connections by reason.
-type refusals [TooMany + 1]atomic.Uint64
+type refusals [Abuse + 1]atomic.Uint64
 
 // Refused counts a connection that was refused.
 func (r *Registry) Refused(why Refusal) { r.refused[why].Add(1) }
