@@ -85,14 +85,14 @@ func TestClientGivesUpBlackHole(t *testing.T) {
 		rest     time.Duration
 		from, to time.Duration
 	}{
-		{"vanished", false, 0, 3 * time.Second, 5 * time.Second},
-		{"vanished_while_at_rest", false, time.Hour, 3 * time.Second, 5 * time.Second},
+		{"vanished", false, 0, 3500 * time.Millisecond, 4500 * time.Millisecond}, // one look or two, and the timeout
+		{"vanished_while_at_rest", false, time.Hour, 2500 * time.Millisecond, 3500 * time.Millisecond},
 		{"slow", true, 0, time.Hour, time.Hour},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				ours, theirs := net.Pipe()
-				c := NewClient(ours, Options{ProbeAfter: time.Second, PingTimeout: 3 * time.Second})
+				c := NewClient(ours, Options{ProbeAfter: time.Second, PingTimeout: 2500 * time.Millisecond})
 				go c.Run(t.Context())
 				said := make(chan []byte, 100) // a pipe has no buffer, and both sides write first
 				go func() {

@@ -66,8 +66,8 @@ func (c *conn) tick() {
 	if c.hastened = c.active > 0 && c.opts.ProbeAfter < next; c.hastened {
 		next = c.opts.ProbeAfter
 	}
-	if c.pinging {
-		next = min(next, c.opts.PingTimeout)
+	if c.pinging { // the look that ends the wait comes when it is over, not one later
+		next = min(next, max(c.opts.PingTimeout-time.Since(c.pingedAt), time.Millisecond))
 	}
 	c.wg.Add(1)
 	c.timer.Reset(next)
