@@ -8,9 +8,13 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // While a call waits for a connection to an endpoint that does not answer, the others go elsewhere.
@@ -58,6 +62,59 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 	for range begun { // the one that waits goes on to the other endpoint in the end
 		if status := <-answers; status != 200 {
 			t.Errorf("= %d", status)
+		}
+	}
+}
+
+// How long a connection may take depends on whether there is another endpoint to be called.
+func TestConnectTimeoutOfABlackHole(t *testing.T) {
+	for _, tt := range []struct {
+		name    string
+		another bool
+		policy  time.Duration // connectTimeout
+		want    time.Duration
+	}{
+		{"only_one", false, 0, upstream.ConnectTimeout},
+		{"of_two", true, 0, lb.SparePatience},
+		{"of_two_as_the_user_says", true, 8 * time.Second, 8 * time.Second},
+	} {
+		for _, protocol := range []model.Protocol{model.HTTP, model.TCP} {
+			t.Run(tt.name+"_"+protocol.String(), func(t *testing.T) {
+				m := newMesh(t)
+				hole := netip.AddrPortFrom(m.ip(), 8080)
+				limits := make(chan time.Duration, 100)
+				orders := m.sidecar("orders", func(o *Options) {
+					dial := o.Dial
+					o.Dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
+						if addr != hole {
+							return dial(ctx, d, addr)
+						}
+						until, _ := ctx.Deadline()
+						limits <- time.Until(until)
+						return nil, unix.EHOSTUNREACH
+					}
+				})
+				es := []plan.Endpoint{plainEndpoint(hole)}
+				if tt.another {
+					alive := netip.AddrPortFrom(m.ip(), 8080)
+					m.plainApp(alive, says("ok"))
+					es = append(es, plainEndpoint(alive))
+				}
+				orders.apply(backendOf(service(protocol, es...), func(b *plan.Backend) { b.ConnectTimeout, b.LB = tt.policy, model.RoundRobin })...)
+				c := m.client(orders)
+				for range 2 { // each endpoint in turn; a connection for each request, for where bytes are relayed
+					if resp, err := c.Get(usersURL + "/"); err == nil {
+						resp.Body.Close()
+					}
+					c.CloseIdleConnections()
+				}
+				if len(limits) == 0 {
+					t.Fatal("never dialled")
+				}
+				if got := <-limits; got > tt.want || got < tt.want-time.Second {
+					t.Errorf("the dial is given %s, want %s", got, tt.want)
+				}
+			})
 		}
 	}
 }

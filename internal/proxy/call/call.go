@@ -272,7 +272,7 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	if c.tries > 1 {
 		from = upstream.Fresh // a dead connection from the pool is not replaced by the next one from there
 	}
-	conn, err := t.way.Pool.Get(ctx, from)
+	conn, err := t.way.Pool.Get(ctx, from, t.connect)
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 	if b.Plan.Hash.By == model.HashBySource { // all that opaque connections have in common
 		info.Hash = filter.HashOfSource(c.Remote.Addr())
 	}
-	for range maxTries {
+	for try := range maxTries {
 		chosen := c.pick(ctx, b, &info)
 		e := chosen.Endpoint
 		if e == nil || chosen.Why == lb.Repeated {
@@ -89,7 +89,11 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 		info.Tried = append(info.Tried, e.Plan.Addr)
 		begun := time.Now()
 		e.Begin()
-		t, err := dialEndpoint(ctx, b, e)
+		limit := b.ConnectTimeout()
+		if try < maxTries-1 {
+			limit = connectWithin(b, &info)
+		}
+		t, err := dialEndpoint(ctx, e, limit)
 		if err == nil {
 			e.Carrying()
 			c.endpoint = e
@@ -125,8 +129,7 @@ func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info
 	return chosen
 }
 
-func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoint) (Tunnel, error) {
-	limit := b.ConnectTimeout()
+func dialEndpoint(ctx context.Context, e *directory.Endpoint, limit time.Duration) (Tunnel, error) {
 	if e.OnTrial(time.Now) {
 		limit = min(limit, lb.TrialTimeout)
 	}

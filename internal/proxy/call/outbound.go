@@ -131,7 +131,22 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 		return destined{}, ctx.Err()
 	}
 	call.endpoint = e
-	return destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, backend: call.backend.Plan.Name, connect: call.backend.ConnectTimeout()}, nil
+	connect := call.backend.ConnectTimeout()
+	if call.tries <= call.route.Plan.Retry.Attempts {
+		call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
+		connect = connectWithin(call.from, &call.info)
+	}
+	return destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, backend: call.backend.Plan.Name, connect: connect}, nil
+}
+
+// connectWithin bounds the time until there is a connection, where another endpoint can be tried after it: not for long
+// where there is one, unless the user has said how long.
+func connectWithin(b *directory.Backend, info *lb.Info) time.Duration {
+	limit := b.ConnectTimeout()
+	if b.Plan.ConnectTimeout == 0 && b.Picker().Spare(info) {
+		limit = min(limit, lb.SparePatience)
+	}
+	return limit
 }
 
 // again implements side: the route's policy, as far as the budget lasts.

@@ -103,7 +103,7 @@ func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn
 // is gone: it takes a peer that gets no processor for so long.
 const (
 	probeAfter   = time.Second
-	probeTimeout = 3 * time.Second
+	probeTimeout = 2 * time.Second
 )
 
 // meshMark is the metadata that tells a peer that it is called by a sidecar. It says nothing else: who that is is proved

@@ -97,8 +97,8 @@ func (p *Pool) Addr() netip.AddrPort { return p.key.addr }
 // Dial opens a connection that the pool does not keep, for bytes.
 func (p *Pool) Dial(ctx context.Context) (net.Conn, error) { return p.dial(ctx, "") }
 
-// Get gives a connection.
-func (p *Pool) Get(ctx context.Context, from Origin) (*Conn, error) {
+// Get gives a connection. timeout bounds the dial that may be due before.
+func (p *Pool) Get(ctx context.Context, from Origin, timeout time.Duration) (*Conn, error) {
 	if from == Pooled {
 		if c := p.reuse(); c != nil {
 			return c, nil
@@ -107,6 +107,8 @@ func (p *Pool) Get(ctx context.Context, from Origin) (*Conn, error) {
 	p.mu.Lock()
 	retired := p.retired
 	p.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	conn, err := p.dial(ctx, "http/1.1")
 	if err != nil {
 		return nil, err

@@ -43,7 +43,7 @@ func TestNothingIsClosedUnderALock(t *testing.T) {
 			})
 			target := Target{Addr: netip.MustParseAddrPort("10.0.0.1:80")}
 			w := s.Reach(target)
-			conn, err := w.Pool.Get(t.Context(), Pooled)
+			conn, err := w.Pool.Get(t.Context(), Pooled, time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
