@@ -58,8 +58,8 @@ var (
 	// ErrUpgradeIgnored: an upgrade was asked for over extended CONNECT and the answer is a plain success, which
 	// RFC 8441 cannot express to this peer.
 	ErrUpgradeIgnored = errors.New("h2: upgrade ignored with a 2xx, which extended CONNECT cannot carry")
-	// ErrPeerSilent: nothing came from the peer any more, not even the answer to a PING.
-	ErrPeerSilent = errors.New("h2: peer did not answer PING")
+	// ErrPeerSilent: nothing came from the peer any more, not even the answer to a PING, or what its kernel owes to ours.
+	ErrPeerSilent = errors.New("h2: the peer gives no sign of life")
 	// ErrBodyLength: the body written is not as long as the head declared.
 	ErrBodyLength = errors.New("h2: body does not match the declared content-length")
 

@@ -21,7 +21,8 @@ func (c *conn) stopTimer() {
 }
 
 // tick looks whether anything has come since last time. A connection with open streams and no sign of life is sent a
-// PING; whatever arrives after that, not just the answer, proves it alive.
+// PING; whatever arrives after that, not just the answer, proves it alive. Where pings may be taken amiss, it is the kernel
+// that knows.
 func (c *conn) tick() {
 	defer c.wg.Done()
 	c.mu.Lock()
@@ -43,14 +44,10 @@ func (c *conn) tick() {
 	switch {
 	case !c.silent:
 		c.pinging = false
-	case c.pinging && time.Since(c.pingedAt) >= c.opts.PingTimeout:
-		c.fail(ErrPeerSilent)
-		c.dead = true
-		c.mu.Unlock()
-		c.nc.Close()
-		c.mu.Lock()
+	case c.unanswered():
+		c.giveUp()
 		return
-	case !c.pinging && c.active > 0:
+	case !c.pinging && c.active > 0 && c.opts.Lost == nil:
 		c.ping()
 		c.kick()
 	case c.active == 0 && c.server != nil && c.server.private != nil:
@@ -73,6 +70,23 @@ func (c *conn) tick() {
 	c.timer.Reset(next)
 }
 
+// unanswered reports whether the peer of a silent connection is gone. mu is held.
+func (c *conn) unanswered() bool {
+	if c.opts.Lost != nil {
+		return c.active > 0 && c.opts.Lost()
+	}
+	return c.pinging && time.Since(c.pingedAt) >= c.opts.PingTimeout
+}
+
+// giveUp ends a connection whose peer is gone. mu is held.
+func (c *conn) giveUp() {
+	c.fail(ErrPeerSilent)
+	c.dead = true
+	c.mu.Unlock()
+	c.nc.Close()
+	c.mu.Lock()
+}
+
 // greetingTimeout is how long a client may take for its preface and its SETTINGS.
 const greetingTimeout = time.Minute
 
@@ -86,11 +100,7 @@ func (c *conn) endIdle() bool {
 	switch idle := now.Sub(c.idleSince); {
 	case c.server == nil || c.active > 0:
 	case !c.peer.known && idle >= greetingTimeout:
-		c.fail(ErrPeerSilent)
-		c.dead = true
-		c.mu.Unlock()
-		c.nc.Close()
-		c.mu.Lock()
+		c.giveUp()
 		return false
 	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.announced:
 		c.announce(maxStreamID, CodeNo, "")
@@ -109,7 +119,7 @@ func (c *conn) ping() {
 // probe sends a PING along with a request on a connection that has been silent: if its peer is gone, that shows soon.
 // mu is held.
 func (c *conn) probe() {
-	if !c.silent || c.pinging || c.received.Load() != c.lastSeen {
+	if !c.silent || c.pinging || c.opts.Lost != nil || c.received.Load() != c.lastSeen {
 		return
 	}
 	c.ping()

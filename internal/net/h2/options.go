@@ -37,9 +37,12 @@ type Options struct {
 	// PingAfter is how long a connection with open streams may be silent before it is probed (10 s, negative for
 	// never); PingTimeout is how long the peer has to send anything at all then (5 s).
 	PingAfter, PingTimeout time.Duration
-	// ProbeAfter takes the place of PingAfter while a Client has requests under way; 0 means PingAfter. Servers of others
-	// may take frequent pings for an attack.
+	// ProbeAfter takes the place of PingAfter while a Client has requests under way; 0 means PingAfter.
 	ProbeAfter time.Duration
+	// Lost takes the place of the PING where it is set: it reports whether what was sent has been lost with the peer's
+	// host. It must not wait. Servers of others may take pings for an attack: gRPC's end a connection with the fourth that
+	// comes within five minutes of the one before while they have nothing to send.
+	Lost func() bool
 	// IdleTimeout ends a server's connection that carried no stream for so long, to the next look (see PingAfter), as
 	// Shutdown does; 0 for never. A client that has not even begun is given up after a minute.
 	IdleTimeout time.Duration

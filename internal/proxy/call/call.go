@@ -276,8 +276,14 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	if err != nil {
 		return nil, err
 	}
+	x, err := conn.Exchange()
+	if err != nil {
+		t.way.Pool.Put(conn)
+		return nil, err
+	}
+	conn.Spare(c.replayable() && repeatable(req))
 	c.conn = conn
-	return conn.Exchange()
+	return x, nil
 }
 
 // aim tells the peer's sidecar which workload and port are meant, and which protocol to restore.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // cut describes an exchange that broke before its response head.
@@ -19,6 +20,9 @@ func (c *Call) cut(err error, t *destined) error {
 	f := classify(err)
 	if f == final {
 		return err
+	}
+	if c.conn != nil && c.conn.Lost() && f != tryTimeout {
+		f, err = resetEarly, upstream.ErrLost // and not that the connection was closed under it
 	}
 	if f == tryTimeout && c.overdue() {
 		return errTimeout

@@ -6,6 +6,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
 // failureOutcome is what a try that failed before its answer says of the endpoint. Connections that ended before anything was
@@ -14,7 +15,7 @@ func failureOutcome(err error) lb.OutcomeKind {
 	if errors.Is(err, errTimeout) {
 		return lb.TimedOut
 	}
-	if errors.Is(err, h2.ErrPeerSilent) {
+	if errors.Is(err, h2.ErrPeerSilent) || errors.Is(err, upstream.ErrLost) {
 		return lb.Refused // as gone as if it did not answer to a connection
 	}
 	failed := asTry(err)

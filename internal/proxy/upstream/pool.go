@@ -27,6 +27,7 @@ type Pool struct {
 
 	mu   sync.Mutex
 	idle []*Conn // last in, first out: the rest can grow old and be closed
+	busy []*Conn // those that carry an exchange, in any order
 	over bool    // nothing is kept any more
 	// retired counts calls of retire; a connection from before the last one is not kept.
 	retired uint32
@@ -41,6 +42,8 @@ type Conn struct {
 	carried uint32
 	// retired is what the pool's was when the connection was made.
 	retired uint32
+
+	busyConn
 }
 
 // poolDialer opens a connection; alpn is what it will carry where TLS is begun on it ("" for bytes).
@@ -74,7 +77,8 @@ func newPool(s *Set, k poolKey) *Pool {
 		if err != nil {
 			return nil, err
 		}
-		return &meshConn{Client: h2.NewClient(conn, h2.Options{Pool: s.o.Pool, MaxHeaderList: s.o.headBytes()}), conn: conn}, nil
+		o := h2.Options{Pool: s.o.Pool, MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, Lost: lostOf(conn)}
+		return &meshConn{Client: h2.NewClient(conn, o), conn: conn}, nil
 	}}
 	return p
 }
@@ -113,7 +117,11 @@ func (p *Pool) Get(ctx context.Context, from Origin, timeout time.Duration) (*Co
 	if err != nil {
 		return nil, err
 	}
-	return &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, retired: retired}, nil
+	c := &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, retired: retired}
+	p.mu.Lock()
+	p.begin(c)
+	p.mu.Unlock()
+	return c, nil
 }
 
 // reuse gives an idle connection that its server has not closed meanwhile, nil where there is none.
@@ -127,10 +135,14 @@ func (p *Pool) reuse() *Conn {
 		}
 		c := p.idle[n-1]
 		p.idle = p.idle[:n-1]
+		p.begin(c)
 		p.mu.Unlock()
 		if !c.Stale() {
 			return c
 		}
+		p.mu.Lock()
+		p.end(c)
+		p.mu.Unlock()
 		c.Close()
 	}
 }
@@ -138,17 +150,19 @@ func (p *Pool) reuse() *Conn {
 // Put takes a connection back after its exchange was closed.
 func (p *Pool) Put(c *Conn) {
 	c.carried++
-	if !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || !p.keep(c) {
+	spent := !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn
+	c.since = time.Now()
+	if !p.keep(c, spent) {
 		c.conn.Close() // it carries nothing any more
 	}
 }
 
-// keep reports whether the pool has taken the connection.
-func (p *Pool) keep(c *Conn) bool {
-	c.since = time.Now()
+// keep reports whether the pool has taken a connection back, which it does not where that is spent.
+func (p *Pool) keep(c *Conn, spent bool) bool { //nolint:revive // a fact about c, known without the lock
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over || c.retired != p.retired || len(p.idle) >= maxIdle {
+	p.end(c)
+	if spent || p.over || c.retired != p.retired || len(p.idle) >= maxIdle || c.Lost() {
 		return false
 	}
 	p.idle = append(p.idle, c)

@@ -205,11 +205,12 @@ func (s *Set) Sweep(ctx context.Context) {
 	}
 }
 
-// CloseIdle closes what had been idle for too long at a moment.
+// CloseIdle closes what had been idle for too long at a moment, and what leads to a host that is out of reach.
 func (s *Set) CloseIdle(now time.Time) {
 	peers, pools := s.all()
 	for _, p := range pools {
 		p.closeIdle(now, cmp.Or(p.key.policy.idle, idleAfter))
+		p.closeLost(now)
 	}
 	unused := map[*Peer]bool{}
 	for p, used := range peers {

@@ -47,7 +47,8 @@ func TestNothingIsClosedUnderALock(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if !w.Pool.keep(conn) {
+			w.Pool.Put(conn)
+			if w.Pool.waiting() != 1 {
 				t.Fatal("the connection was not kept")
 			}
 			done := make(chan struct{})
