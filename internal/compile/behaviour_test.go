@@ -323,7 +323,7 @@ func (m *mesh) status(t *testing.T, c call) []string {
 		t.Fatalf("%q is no /namespace/name", c.path)
 	}
 	r := store.NewReader(m.snapshot)
-	set := r.RouteSet(model.Ref{Kind: c.host, Key: model.Key{Namespace: namespace, Name: name}})
+	set := store.Get[model.RouteSet](r, model.Ref{Kind: c.host, Key: model.Key{Namespace: namespace, Name: name}})
 	if set == nil {
 		return []string{"not in force"}
 	}

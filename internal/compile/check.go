@@ -16,7 +16,7 @@ import (
 // (on each of them). The result is ordered by object, then field.
 func Check(r *store.Reader, g Global) []model.Problem {
 	c := checker{view: view{snapshot: snapshot{r, g}}}
-	sets := r.RouteSets()
+	sets := store.List[model.RouteSet](r)
 	for _, rs := range sets {
 		c.parents(rs)
 		c.gateways(rs)
@@ -24,13 +24,13 @@ func Check(r *store.Reader, g Global) []model.Problem {
 		c.backends(rs)
 	}
 	c.routeConflicts(sets)
-	policies := r.Policies()
+	policies := store.List[model.DestinationPolicy](r)
 	for _, p := range policies {
 		c.policyOf(p)
 	}
 	c.policyConflicts(policies)
-	c.peerPolicies(r.PeerAuthentications())
-	c.duplicateHosts(r.Services())
+	c.peerPolicies(store.List[model.PeerAuthentication](r))
+	c.duplicateHosts(store.List[model.Service](r))
 	c.nameless(r.ServicesByNameAlone())
 	slices.SortStableFunc(c.problems, compareProblems)
 	return slices.CompactFunc(c.problems, func(a, b model.Problem) bool { return a == b })
@@ -116,7 +116,7 @@ func (c *checker) hosts(rs *model.RouteSet) {
 
 // coversAny reports whether a wildcard covers a host that something defines.
 func (c *checker) coversAny(wildcard model.Hostname) bool {
-	return slices.ContainsFunc(c.r.Services(), func(s *model.Service) bool { return wildcard.Covers(s.Host) })
+	return slices.ContainsFunc(store.List[model.Service](c.r), func(s *model.Service) bool { return wildcard.Covers(s.Host) })
 }
 
 // backends reports what a route set refers to in vain.
@@ -180,7 +180,7 @@ func (c *checker) hasCallers(namespace string) bool {
 			return true
 		}
 	}
-	return namespace != istioRootNamespace && slices.ContainsFunc(c.r.Services(), func(s *model.Service) bool {
+	return namespace != istioRootNamespace && slices.ContainsFunc(store.List[model.Service](c.r), func(s *model.Service) bool {
 		return s.Key.Namespace == namespace && isKubernetes(s)
 	})
 }
@@ -309,7 +309,7 @@ func seenTogether(a, b *model.Service) bool {
 // another one has a Service of that name, that is the likely slip.
 func (c *checker) didYouMean(written model.Hostname, namespace string) string {
 	if c.names == nil {
-		for _, s := range c.r.Services() {
+		for _, s := range store.List[model.Service](c.r) {
 			c.names = append(c.names, s.Host)
 		}
 	}
@@ -332,7 +332,7 @@ func (c *checker) elsewhere(h model.Hostname, namespace string) string {
 		return ""
 	}
 	var found []string
-	for _, s := range c.r.Services() {
+	for _, s := range store.List[model.Service](c.r) {
 		if isKubernetes(s) && s.Key.Name == name {
 			found = append(found, strconv.Quote(name+"."+s.Key.Namespace))
 		}

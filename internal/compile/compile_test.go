@@ -211,7 +211,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			subset := 0
 			snap, _ := s.Commit(func(tx *store.Txn) {
 				for _, r := range test.rules {
-					tx.SetPolicy(r)
+					store.Set(tx, r)
 					subset += len(r.Subsets)
 				}
 			})

@@ -26,7 +26,7 @@ func compute(snap store.Snapshot, clients, names []string) map[string]result {
 	out := map[string]result{}
 	whole := store.NewReader(snap)
 	verdict := []string{mustJSON(compile.Check(whole, global()))}
-	for _, rs := range whole.RouteSets() {
+	for _, rs := range store.List[model.RouteSet](whole) {
 		verdict = append(verdict, mustJSON(compile.RouteStatus(whole, global(), rs)))
 	}
 	out["check"] = result{strings.Join(verdict, "\n"), whole.Keys()}
@@ -104,9 +104,9 @@ func remove(rng *rand.Rand, tx *store.Txn) {
 	case 3:
 		tx.DeleteWorkload(model.ClusterKey{Key: model.Key{Namespace: k.Namespace, Name: fmt.Sprintf("p%d", rng.IntN(4))}})
 	case 4:
-		tx.DeleteRouteSet(model.Ref{Kind: []string{"VirtualService", "HTTPRoute"}[rng.IntN(2)], Key: k})
+		store.Delete[model.RouteSet](tx, model.Ref{Kind: []string{"VirtualService", "HTTPRoute"}[rng.IntN(2)], Key: k})
 	case 5:
-		tx.DeletePolicy(model.Ref{Kind: "DestinationRule", Key: k})
+		store.Delete[model.DestinationPolicy](tx, model.Ref{Kind: "DestinationRule", Key: k})
 	}
 }
 

@@ -59,7 +59,7 @@ func snapshot(tb testing.TB, description string) store.Snapshot {
 
 func (w *world) flush() {
 	if w.open != nil {
-		w.tx.SetRouteSet(*w.open)
+		store.Set(w.tx, *w.open)
 		w.open = nil
 	}
 }
@@ -344,7 +344,7 @@ func (w *world) policy(name string, o opts) {
 		}
 		p.Subsets = append(p.Subsets, subset)
 	}
-	w.tx.SetPolicy(p)
+	store.Set(w.tx, p)
 }
 
 func (w *world) lb(s string) model.LBKind {

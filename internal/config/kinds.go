@@ -146,10 +146,10 @@ func virtualService() Kind {
 	return of(Kind{
 		Name: "VirtualService", Group: istioNetworking, Resource: "virtualservices", Versions: istioVersions(), Scope: Namespaced,
 		Form: Custom, Status: Conditions, Gauge: "pilot_virt_services",
-		Remove: (*store.Txn).DeleteRouteSet,
+		Remove: store.Delete[model.RouteSet],
 	}, func(in *istionetv1.VirtualService, at Place) Translation {
 		r, problems := istio.VirtualService(in, at.ClusterDomain)
-		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+		return object(at, r, problems)
 	}, func(in *istionetv1.VirtualService) { in.Status.Reset() })
 }
 
@@ -157,10 +157,10 @@ func destinationRule() Kind {
 	return of(Kind{
 		Name: "DestinationRule", Group: istioNetworking, Resource: "destinationrules", Versions: istioVersions(), Scope: Namespaced,
 		Form: Custom, Status: Conditions, Gauge: "fairlead_config_destination_rules",
-		Remove: (*store.Txn).DeletePolicy,
+		Remove: store.Delete[model.DestinationPolicy],
 	}, func(in *istionetv1.DestinationRule, at Place) Translation {
 		p, problems := istio.DestinationRule(in, at.ClusterDomain)
-		return set(at, p, problems, (*store.Txn).SetPolicy, (*store.Txn).DeletePolicy)
+		return object(at, p, problems)
 	}, func(in *istionetv1.DestinationRule) { in.Status.Reset() })
 }
 
@@ -188,10 +188,10 @@ func peerAuthentication() Kind {
 	return of(Kind{
 		Name: "PeerAuthentication", Group: istioSecurity, Resource: "peerauthentications", Versions: []string{"v1", "v1beta1"},
 		Scope: Namespaced, Form: Custom, Status: Conditions, Gauge: "fairlead_config_peer_authentications",
-		Remove: (*store.Txn).DeletePeerAuthentication,
+		Remove: store.Delete[model.PeerAuthentication],
 	}, func(in *istiosecv1.PeerAuthentication, at Place) Translation {
 		p, problems := istio.PeerAuthentication(in)
-		return set(at, p, problems, (*store.Txn).SetPeerAuthentication, (*store.Txn).DeletePeerAuthentication)
+		return object(at, p, problems)
 	}, func(in *istiosecv1.PeerAuthentication) { in.Status.Reset() })
 }
 
@@ -200,10 +200,10 @@ func httpRoute() Kind {
 		Name: "HTTPRoute", Group: gatewayAPI, Resource: "httproutes", Versions: []string{"v1", "v1beta1"}, Scope: Namespaced,
 		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_http_routes",
 		RouteSpec: routeSpec(func(in *gatewayv1.HTTPRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
-		Remove:    (*store.Txn).DeleteRouteSet,
+		Remove:    store.Delete[model.RouteSet],
 	}, func(in *gatewayv1.HTTPRoute, at Place) Translation {
 		r, problems := gwapi.HTTPRoute(in, at.ClusterDomain)
-		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+		return object(at, r, problems)
 	}, func(in *gatewayv1.HTTPRoute) { in.Status = gatewayv1.HTTPRouteStatus{} })
 }
 
@@ -212,10 +212,10 @@ func grpcRoute() Kind {
 		Name: "GRPCRoute", Group: gatewayAPI, Resource: "grpcroutes", Versions: v1(), Scope: Namespaced,
 		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_grpc_routes",
 		RouteSpec: routeSpec(func(in *gatewayv1.GRPCRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
-		Remove:    (*store.Txn).DeleteRouteSet,
+		Remove:    store.Delete[model.RouteSet],
 	}, func(in *gatewayv1.GRPCRoute, at Place) Translation {
 		r, problems := gwapi.GRPCRoute(in, at.ClusterDomain)
-		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+		return object(at, r, problems)
 	}, func(in *gatewayv1.GRPCRoute) { in.Status = gatewayv1.GRPCRouteStatus{} })
 }
 
@@ -224,9 +224,9 @@ func trafficSplit() Kind {
 		Name: "TrafficSplit", Group: smiSplit, Resource: "trafficsplits", Scope: Namespaced,
 		Versions: []string{"v1alpha4", "v1alpha3", "v1alpha2", "v1alpha1"}, AsWritten: true, // what a weight is depends on it
 		Form: Custom, Gauge: "fairlead_config_traffic_splits",
-		Remove: (*store.Txn).DeleteRouteSet,
+		Remove: store.Delete[model.RouteSet],
 	}, func(in *smi.TrafficSplit, at Place) Translation {
 		r, problems := smi.Read(in, at.ClusterDomain)
-		return set(at, r, problems, (*store.Txn).SetRouteSet, (*store.Txn).DeleteRouteSet)
+		return object(at, r, problems)
 	}, nil)
 }

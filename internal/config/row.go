@@ -61,6 +61,11 @@ func set[T any](at Place, value *T, problems []model.Problem, put func(*store.Tx
 	return t
 }
 
+// object is set for a value that is known by the object it came from.
+func object[T any, P store.Object[T]](at Place, value P, problems []model.Problem) Translation {
+	return set(at, value, problems, store.Set[T, P], store.Delete[T, P])
+}
+
 func removeServices(tx *store.Txn, ref model.Ref) { tx.SetServices(ref) }
 
 // Rejected reports whether one of the problems refuses its object.

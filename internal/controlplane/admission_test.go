@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/inject"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
 )
@@ -90,7 +91,7 @@ func TestReview(t *testing.T) {
 			}
 		})
 	}
-	if rs := e.reader().RouteSets(); len(rs) != 1 {
+	if rs := store.List[model.RouteSet](e.reader()); len(rs) != 1 {
 		t.Errorf("after reviews %d routes are in force, want 1", len(rs))
 	}
 }

@@ -98,7 +98,7 @@ type routeObject struct {
 
 func assessRoute(s statusInput, ref model.Ref, o routeObject, problems []model.Problem) (standing, func(metav1.Time) kube.Status) {
 	v := standing{generation: o.generation}
-	switch set := s.reader.RouteSet(ref); {
+	switch set := store.Get[model.RouteSet](s.reader, ref); {
 	case config.Rejected(problems):
 		v.parents = gwapi.Refused(o.spec, problems)
 	case set == nil:

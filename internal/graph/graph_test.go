@@ -44,7 +44,7 @@ func (p *ports) Compile(r *store.Reader, canonical string) (*plan.Encoded, []str
 	case "extra":
 		return encoded(p.extra), nil, nil
 	case "all":
-		for _, s := range r.Services() {
+		for _, s := range store.List[model.Service](r) {
 			parts = append(parts, "svc/"+string(s.Host))
 		}
 		slices.Sort(parts)

@@ -13,6 +13,9 @@ type DestinationPolicy struct {
 	Subsets   []Subset
 }
 
+// Reference names the object that the policy was read from.
+func (d *DestinationPolicy) Reference() Ref { return d.Ref }
+
 // Subset is the endpoints of a host whose labels match, with a policy of their own where fields are set.
 type Subset struct {
 	Name, Field string
@@ -211,3 +214,6 @@ type PeerAuthentication struct {
 	// PerPort has precedence over Mode; its keys are ports of the workload.
 	PerPort map[uint16]MTLSMode
 }
+
+// Reference names the object that the policy was read from.
+func (p *PeerAuthentication) Reference() Ref { return p.Ref }

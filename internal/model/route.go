@@ -23,6 +23,9 @@ type RouteSet struct {
 	TLS      []TCPRule
 }
 
+// Reference names the object that the route set was read from.
+func (r *RouteSet) Reference() Ref { return r.Ref }
+
 // RouteParent is one parentRef of a Gateway API route, resolved. Where the Service is in another namespace than the
 // route, the route is a consumer's: for callers of its own namespace only (GEP-1426).
 type RouteParent struct {

@@ -10,6 +10,21 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
+// The table of automatic addresses, and its index.
+const (
+	AutoAddresses   Table = "auto-addresses"    // "namespace/host": the automatic address of a service
+	AutoAddressesAt Table = "auto-addresses-at" // an address: the service it was given to
+)
+
+func autoAddresses() tableState { //nolint:ireturn // of whatever type
+	return define(schema[autoAddress]{
+		table: AutoAddresses, id: func(a *autoAddress) string { return a.ID },
+		indexes: []index[autoAddress]{
+			{table: AutoAddressesAt, ids: func(a *autoAddress) []string { return []string{a.Addr.String()} }},
+		},
+	})
+}
+
 // autoAddress is the automatic address of one host of one namespace.
 type autoAddress struct {
 	ID        string // "namespace/host"
@@ -100,4 +115,43 @@ func autoSlot(id string) uint32 {
 
 func autoAddr(slot uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{240, 240, byte(slot / autoHosts), byte(slot%autoHosts) + 1})
+}
+
+// assignAutoAddresses gives addresses anew where the set of services that need one has changed.
+func (tx *Txn) assignAutoAddresses() {
+	if !tx.changed.Has(Key{ServicesWithoutAddress, All}) {
+		return
+	}
+	gone := make(map[string]bool)
+	for _, row := range in[autoAddress](tx.base).all() {
+		gone[row.ID] = true
+	}
+	for _, row := range assignAuto(to[model.Service](tx).by(ServicesWithoutAddress, All)) {
+		delete(gone, row.ID)
+		to[autoAddress](tx).set(row)
+	}
+	for id := range gone {
+		to[autoAddress](tx).remove(id)
+	}
+}
+
+// AutoAddress gives the automatic address of a host, if it has one.
+func (r *Reader) AutoAddress(namespace string, h model.Hostname) (netip.Addr, bool) {
+	id := autoID(namespace, h)
+	r.note(AutoAddresses, id)
+	a, ok := in[autoAddress](r.state).get(id)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return a.Addr, true
+}
+
+// AutoAddressAt gives the host to which an automatic address was given.
+func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
+	id := addressID(addr)
+	rows := By[autoAddress](r, AutoAddressesAt, id)
+	if len(rows) == 0 {
+		return AutoAddress{}, false
+	}
+	return AutoAddress{Namespace: rows[0].Namespace, Host: rows[0].Host, Addr: rows[0].Addr}, true
 }

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"reflect"
 	"sync"
 
 	iradix "github.com/hashicorp/go-immutable-radix/v2"
@@ -19,19 +20,23 @@ type Snapshot struct{ state *state }
 
 // state is one immutable version of all tables.
 type state struct {
-	tables []tableState // by slot
+	tables map[reflect.Type]tableState // by the type of their rows
 	// sizes counts the workloads of each namespace.
 	sizes *iradix.Tree[int]
 }
 
 // in gives a table of a state.
-func in[T any](s *state, at slot[T]) *table[T] {
-	return s.tables[at].(*table[T]) //nolint:forcetypeassert,errcheck // definitions puts it there
+func in[T any](s *state) *table[T] {
+	return s.tables[reflect.TypeFor[T]()].(*table[T]) //nolint:forcetypeassert,errcheck // definitions puts it there
 }
 
 // New gives an empty store.
 func New() *Store {
-	return &Store{current: Snapshot{state: &state{tables: definitions(), sizes: iradix.New[int]()}}}
+	tables := make(map[reflect.Type]tableState)
+	for _, t := range definitions() {
+		tables[t.row()] = t
+	}
+	return &Store{current: Snapshot{state: &state{tables: tables, sizes: iradix.New[int]()}}}
 }
 
 // Snapshot gives the newest state.

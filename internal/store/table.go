@@ -16,6 +16,16 @@ type schema[T any] struct {
 	indexes []index[T]
 }
 
+// at gives the position of an index. To ask for one that the table does not have is a mistake in the program.
+func (s *schema[T]) at(name Table) int {
+	for i := range s.indexes {
+		if s.indexes[i].table == name {
+			return i
+		}
+	}
+	panic("store: " + string(s.table) + " has no index " + string(name))
+}
+
 // index finds rows by something else than their id.
 type index[T any] struct {
 	table Table
@@ -35,6 +45,7 @@ type table[T any] struct {
 
 // tableState is a table of whatever type.
 type tableState interface {
+	row() reflect.Type
 	write(changed Changed) tableWriter
 }
 
@@ -51,6 +62,9 @@ func define[T any](s schema[T]) *table[T] {
 	}
 	return t
 }
+
+// row implements tableState: a state has one table for each type of rows.
+func (*table[T]) row() reflect.Type { return reflect.TypeFor[T]() }
 
 // write implements tableState: it begins to change the table.
 func (t *table[T]) write(changed Changed) tableWriter { //nolint:ireturn // as the interface demands
@@ -72,10 +86,10 @@ func (t *table[T]) all() []*T {
 	return out
 }
 
-// by lists the rows under id in the index at position i, in the order of their row ids.
-func (t *table[T]) by(i int, id string) []*T {
+// by lists the rows under id in an index, in the order of their row ids.
+func (t *table[T]) by(index Table, id string) []*T {
 	var out []*T
-	t.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
+	t.indexes[t.schema.at(index)].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
 		out = append(out, row)
 		return false
 	})
@@ -139,10 +153,10 @@ func (w *writer[T]) replace(id string, old, row *T) {
 	}
 }
 
-// by lists the rows under id in the index at position i as the transaction sees them.
-func (w *writer[T]) by(i int, id string) []*T {
+// by lists the rows under id in an index as the transaction sees them.
+func (w *writer[T]) by(index Table, id string) []*T {
 	var out []*T
-	w.indexes[i].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
+	w.indexes[w.schema.at(index)].Root().WalkPrefix([]byte(id+"\x00"), func(_ []byte, row *T) bool {
 		out = append(out, row)
 		return false
 	})

@@ -1,0 +1,66 @@
+package store
+
+import "fairlead.dev/fairlead/internal/model"
+
+// The tables of configuration, keyed by "Kind/namespace/name", and their indexes.
+const (
+	RouteSets                      Table = "route-sets"
+	RouteSetsByHost                Table = "route-sets-by-host"
+	Policies                       Table = "policies"
+	PoliciesByHost                 Table = "policies-by-host"
+	PeerAuthentications            Table = "peer-authentications"
+	PeerAuthenticationsInNamespace Table = "peer-authentications-in-namespace"
+)
+
+// configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
+// and Delete, and by Get, List and By.
+func configuration() []tableState {
+	return []tableState{
+		objects(RouteSets, index[model.RouteSet]{
+			table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) },
+		}),
+		objects(Policies, index[model.DestinationPolicy]{
+			table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} },
+		}),
+		objects(PeerAuthentications, index[model.PeerAuthentication]{
+			table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
+		}),
+	}
+}
+
+// Object is a pointer to a value that one object of the configuration became.
+type Object[T any] interface {
+	*T
+	// Reference names that object.
+	Reference() model.Ref
+}
+
+func objects[T any, P Object[T]](name Table, indexes ...index[T]) tableState { //nolint:ireturn // of whatever type
+	return define(schema[T]{table: name, id: func(v *T) string { return refID(P(v).Reference()) }, indexes: indexes})
+}
+
+// Set adds what an object says, or replaces it.
+func Set[T any, P Object[T]](tx *Txn, v T) { to[T](tx).set(&v) }
+
+// Delete removes what an object says, if it is there.
+func Delete[T any, P Object[T]](tx *Txn, ref model.Ref) { to[T](tx).remove(refID(ref)) }
+
+// Get gives what an object says, or nil.
+func Get[T any, P Object[T]](r *Reader, ref model.Ref) *T { return row[T](r, refID(ref)) }
+
+func refID(r model.Ref) string { return r.Kind + "/" + r.InCluster().String() }
+
+// RouteSetsByHost lists the route sets that name exactly this host, or exactly this wildcard.
+func (r *Reader) RouteSetsByHost(h model.Hostname) []*model.RouteSet {
+	return By[model.RouteSet](r, RouteSetsByHost, string(h))
+}
+
+// PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
+func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
+	return By[model.DestinationPolicy](r, PoliciesByHost, string(h))
+}
+
+// PeerAuthenticationsInNamespace lists the peer authentication policies of a namespace.
+func (r *Reader) PeerAuthenticationsInNamespace(namespace string) []*model.PeerAuthentication {
+	return By[model.PeerAuthentication](r, PeerAuthenticationsInNamespace, namespace)
+}
