@@ -47,11 +47,13 @@ type EndpointDump struct {
 	Cluster       string `json:"cluster"`
 	Weight        uint32 `json:"weight"`
 	Active        int64  `json:"activeRequests"`
-	MTLS          bool   `json:"mtls"`
-	Identity      string `json:"identity,omitempty"`
-	Locality      string `json:"locality,omitempty"`
-	Node          string `json:"node,omitempty"`
-	Workload      string `json:"workload,omitempty"`
+	// Latency is what PEAK_EWMA goes by, such as "12.5ms"; empty where nothing asks for it.
+	Latency  string `json:"latency,omitempty"`
+	MTLS     bool   `json:"mtls"`
+	Identity string `json:"identity,omitempty"`
+	Locality string `json:"locality,omitempty"`
+	Node     string `json:"node,omitempty"`
+	Workload string `json:"workload,omitempty"`
 }
 
 // RouteDump is one route of one host.

@@ -1,6 +1,8 @@
 package compile
 
 import (
+	"cmp"
+
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
@@ -90,6 +92,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		out.Resolution = model.ResolveDNS
 	}
 	traffic := e.traffic(p.Port, subset)
+	traffic.LB = cmp.Or(traffic.LB, s.LB)
 	applyTraffic(&out, traffic)
 	out.Proximity = s.Proximity
 	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.

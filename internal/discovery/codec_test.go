@@ -83,7 +83,7 @@ func (g generator) fill(v reflect.Value) {
 	limits := map[reflect.Type]int{
 		reflect.TypeFor[model.Protocol]():         int(model.UDP),
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
-		reflect.TypeFor[model.LBKind]():           int(model.Maglev),
+		reflect.TypeFor[model.LBKind]():           int(model.PeakEWMA),
 		reflect.TypeFor[model.HashBy]():           int(model.HashByQuery),
 		reflect.TypeFor[model.Resolution]():       int(model.ResolveDNSRoundRobin),
 		reflect.TypeFor[model.TLSMode]():          int(model.TLSIstioMutual),

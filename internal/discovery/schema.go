@@ -48,7 +48,7 @@ func (c *coder) backend(b *plan.Backend) {
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)
 	list(c, 11, "dns", &b.DNS, (*coder).dnsEndpoint)
-	enum(c, 12, "lb", &b.LB, upTo(model.Maglev, model.LeastRequest))
+	enum(c, 12, "lb", &b.LB, upTo(model.PeakEWMA, model.LeastRequest))
 	part(c, 13, "tls", &b.TLS, (*coder).tls)
 	c.duration(14, "connect_timeout", &b.ConnectTimeout)
 	c.duration(15, "tcp_idle_timeout", &b.TCPIdleTimeout)

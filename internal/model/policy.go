@@ -37,7 +37,26 @@ const (
 	// RingHash and Maglev send calls that are alike to one endpoint. HashPolicy says which calls are.
 	RingHash
 	Maglev
+	// PeakEWMA goes by latencies. Istio has no such algorithm: it is asked for by LoadBalancerAnnotation.
+	PeakEWMA
 )
+
+// LoadBalancerAnnotation of a Service, or of a DestinationRule, names the algorithm where no DestinationRule says one in its
+// spec: see AnnotatedLB.
+const LoadBalancerAnnotation = "fairlead.dev/load-balancer"
+
+// AnnotatedLB reads the value of a LoadBalancerAnnotation; the empty one says nothing.
+func AnnotatedLB(value string) (_ LBKind, known bool) {
+	if value == "" {
+		return LBUnset, true
+	}
+	for _, k := range []LBKind{LeastRequest, RoundRobin, Random, PeakEWMA} {
+		if value == k.String() {
+			return k, true
+		}
+	}
+	return LBUnset, false
+}
 
 // String gives Istio's spelling.
 func (k LBKind) String() string {
@@ -56,6 +75,8 @@ func (k LBKind) String() string {
 		return "RING_HASH"
 	case Maglev:
 		return "MAGLEV"
+	case PeakEWMA:
+		return "PEAK_EWMA"
 	}
 	return "invalid"
 }

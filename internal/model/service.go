@@ -66,6 +66,8 @@ type Service struct {
 	PublishNotReady bool
 	// SessionAffinity is ClientIP: all calls of one client go to one endpoint while that is healthy.
 	SessionAffinity bool
+	// LB is that of LoadBalancerAnnotation. It goes before SessionAffinity, for it is the mesh's.
+	LB LBKind
 	// Proximity is internalTrafficPolicy and trafficDistribution in one; the former leaves nothing to the latter.
 	Proximity          Proximity
 	ExportTo           []string

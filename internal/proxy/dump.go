@@ -99,7 +99,12 @@ func dumpEndpoint(cluster string, e *directory.Endpoint) admin.EndpointDump {
 	if cause, until, ok := e.Outlier(time.Now()); ok {
 		outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339)
 	}
+	latency := ""
+	if d, ok := e.Latency(time.Now()); ok {
+		latency = d.Round(time.Microsecond).String()
+	}
 	return admin.EndpointDump{
+		Latency: latency,
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: cluster,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,

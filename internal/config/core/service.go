@@ -32,6 +32,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		Selector:           maps.Clone(in.Spec.Selector),
 		PublishNotReady:    in.Spec.PublishNotReadyAddresses,
 		SessionAffinity:    in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
+		LB:                 loadBalancer(r, in.Annotations[model.LoadBalancerAnnotation]),
 		Proximity:          proximity(r, in),
 		ExportTo:           exportTo(r, in.Annotations[exportToAnnotation]),
 		CreatedAt:          in.CreationTimestamp.Time,
@@ -88,6 +89,16 @@ func addresses(r *model.Report, in *corev1.Service, out *model.Service) {
 	if out.Headless && len(out.VIPs) > 0 {
 		r.Reject("spec.clusterIPs", "None excludes addresses", "")
 	}
+}
+
+// loadBalancer reads the annotation of a Service that names the algorithm.
+func loadBalancer(r *model.Report, value string) model.LBKind {
+	kind, known := model.AnnotatedLB(value)
+	if !known {
+		r.Warn("metadata.annotations["+model.LoadBalancerAnnotation+"]", fmt.Sprintf("%#q is no algorithm: no effect", value),
+			"PEAK_EWMA, LEAST_REQUEST, ROUND_ROBIN or RANDOM")
+	}
+	return kind
 }
 
 // proximity reads internalTrafficPolicy and trafficDistribution. Local leaves nothing to be distributed, as in

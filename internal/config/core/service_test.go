@@ -71,6 +71,15 @@ func TestService(t *testing.T) {
 			base(func(s *model.Service) { s.Headless, s.PublishNotReady, s.SessionAffinity = true, true, true }), "",
 		},
 		{
+			"an_algorithm", "annotations: {fairlead.dev/load-balancer: PEAK_EWMA}", ports,
+			base(func(s *model.Service) { s.LB = model.PeakEWMA }), "",
+		},
+		{
+			"no_algorithm", "annotations: {fairlead.dev/load-balancer: peak-ewma}", ports,
+			base(func(*model.Service) {}),
+			"warning: Service myapp/users: metadata.annotations[fairlead.dev/load-balancer]: `peak-ewma` is no algorithm: no effect (PEAK_EWMA, LEAST_REQUEST, ROUND_ROBIN or RANDOM)\n",
+		},
+		{
 			"without_address_yet", "", ports, base(func(*model.Service) {}), "",
 		},
 		{

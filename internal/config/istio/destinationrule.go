@@ -22,6 +22,7 @@ func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*m
 	}
 	policy.Default, policy.PerPort = t.policy("spec.trafficPolicy", spec.GetTrafficPolicy())
 	policy.Subsets = t.subsets(spec.GetSubsets())
+	t.annotatedBalancer(in.Annotations[model.LoadBalancerAnnotation], policy)
 	if spec.GetWorkloadSelector() != nil {
 		// In force without its selector it would change the calls of clients that it does not mean.
 		t.labels("spec.workloadSelector.matchLabels", spec.GetWorkloadSelector().GetMatchLabels())
@@ -151,6 +152,39 @@ func (t destinationRule) simple(field string, simple networking.LoadBalancerSett
 			"write LEAST_REQUEST, ROUND_ROBIN, RANDOM or PASSTHROUGH")
 		return model.LBUnset
 	}
+}
+
+// annotatedBalancer has the policies of a rule that name no algorithm use the one of its annotation.
+func (t destinationRule) annotatedBalancer(value string, policy *model.DestinationPolicy) {
+	field := "metadata.annotations[" + model.LoadBalancerAnnotation + "]"
+	kind, known := model.AnnotatedLB(value)
+	switch {
+	case !known:
+		t.Warn(field, fmt.Sprintf("%q is no algorithm: no effect", value), "write PEAK_EWMA, LEAST_REQUEST, ROUND_ROBIN or RANDOM")
+	case kind != model.LBUnset && policy.Default.LB != model.LBUnset:
+		t.Warn(field, fmt.Sprintf("no effect beside spec.trafficPolicy.loadBalancer, which says %s", policy.Default.LB), "remove one of them")
+		kind = model.LBUnset
+	}
+	if kind == model.LBUnset {
+		return
+	}
+	policy.Default.LB = kind
+	for _, ports := range append([]map[uint16]model.TrafficPolicy{policy.PerPort}, portsOf(policy.Subsets)...) {
+		for port, p := range ports {
+			if p.LB == model.LBUnset {
+				p.LB = kind
+				ports[port] = p
+			}
+		}
+	}
+}
+
+func portsOf(subsets []model.Subset) []map[uint16]model.TrafficPolicy {
+	out := make([]map[uint16]model.TrafficPolicy, len(subsets))
+	for i := range subsets {
+		out[i] = subsets[i].PerPort
+	}
+	return out
 }
 
 func (t destinationRule) tcpPool(field string, in *networking.ConnectionPoolSettings_TCPSettings, out *model.TrafficPolicy) {

@@ -433,6 +433,40 @@ func same[T any](t *testing.T, isNil bool, a, b T, p, q []model.Problem) {
 	}
 }
 
+// The annotation names the algorithm for what the rule's policies leave open.
+func TestAnnotatedLoadBalancer(t *testing.T) {
+	t.Parallel()
+	const pool = "connectionPool: {tcp: {maxConnections: 1}}"
+	for _, tt := range []struct {
+		name, value, spec string
+		want              [4]model.LBKind // of the rule, its port, its subset, and the port of that
+		problems          string
+	}{
+		{"everywhere", "PEAK_EWMA", pool, [4]model.LBKind{model.PeakEWMA, model.PeakEWMA, model.LBUnset, model.PeakEWMA}, ""},
+		{"as_istio_spells_it", "ROUND_ROBIN", pool, [4]model.LBKind{model.RoundRobin, model.RoundRobin, model.LBUnset, model.RoundRobin}, ""},
+		{"beside_a_balancer", "PEAK_EWMA", "loadBalancer: {simple: RANDOM}", [4]model.LBKind{model.Random, model.Random, model.Random, model.Random}, "warning metadata.annotations[fairlead.dev/load-balancer]: no effect beside spec.trafficPolicy.loadBalancer, which says RANDOM"},
+		{"nothing", "", pool, [4]model.LBKind{}, ""},
+		{"no_algorithm", "MAGLEV", pool, [4]model.LBKind{}, `warning metadata.annotations[fairlead.dev/load-balancer]: "MAGLEV" is no algorithm: no effect`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := &networkingv1.DestinationRule{ObjectMeta: *meta.DeepCopy()}
+			in.Annotations = map[string]string{model.LoadBalancerAnnotation: tt.value}
+			policy := "{" + tt.spec + ", portLevelSettings: [{port: {number: 1}, " + tt.spec + "}]}"
+			decode(t, "{host: users, trafficPolicy: "+policy+", subsets: [{name: v1, trafficPolicy: "+policy+"}]}", &in.Spec)
+			p, problems := DestinationRule(in, domain)
+			got := [4]model.LBKind{p.Default.LB, p.PerPort[1].LB, p.Subsets[0].Policy.LB, p.Subsets[0].PerPort[1].LB}
+			var text []string
+			for _, q := range problems {
+				text = append(text, fmt.Sprintf("%v %s: %s", q.Severity, q.Field, q.Message))
+			}
+			if got != tt.want || strings.Join(text, "\n") != tt.problems {
+				t.Errorf("%v, want %v; problems %q, want %q", got, tt.want, text, tt.problems)
+			}
+		})
+	}
+}
+
 func TestConsistentHash(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

@@ -39,6 +39,8 @@ func (p Process) getenv(name string) string {
 //	--name, --version      who it says it is (default $APP_NAME, $VERSION)
 //	--not-ready            starts with /healthz failing
 //	--start-delay D        opens its ports later
+//	--latency D            answers requests later
+//	--header "NAME: VALUE" a field of every answer
 //	--drain D              how long requests may take to finish after SIGTERM (default 5s)
 func Main(ctx context.Context, args []string, p Process) error {
 	if len(args) > 0 {
@@ -62,6 +64,8 @@ func Main(ctx context.Context, args []string, p Process) error {
 	version := flags.String("version", p.getenv("VERSION"), "version in the answers")
 	notReady := flags.Bool("not-ready", false, "start not ready")
 	startDelay := flags.Duration("start-delay", 0, "wait before the ports open")
+	latency := flags.Duration("latency", 0, "wait before each answer")
+	header := flags.String("header", "", "a field of every answer")
 	drain := flags.Duration("drain", 5*time.Second, "time for requests to finish")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -74,6 +78,7 @@ func Main(ctx context.Context, args []string, p Process) error {
 		Namespace: p.getenv("POD_NAMESPACE"), IP: p.getenv("POD_IP"), Node: p.getenv("NODE_NAME"),
 	})
 	s.ready.Store(!*notReady)
+	s.latency, s.header = *latency, *header
 	if !wait(ctx, *startDelay) {
 		return nil
 	}

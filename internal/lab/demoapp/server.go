@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -51,6 +52,9 @@ type Echo struct {
 type server struct {
 	id    Identity
 	ready atomic.Bool
+	// latency is how long each answer waits; header, as "name: value", is a field of each.
+	latency time.Duration
+	header  string
 }
 
 func newServer(id Identity) *server {
@@ -73,7 +77,10 @@ func (s *server) routes() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Demo-Pod", s.id.Pod)
 		w.Header().Set("X-Demo-Version", s.id.Version)
-		if s.misbehave(w, r) {
+		if name, value, ok := strings.Cut(s.header, ": "); ok {
+			w.Header().Set(name, value)
+		}
+		if !wait(r.Context(), s.latency) || s.misbehave(w, r) {
 			return
 		}
 		mux.ServeHTTP(w, r)

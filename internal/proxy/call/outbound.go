@@ -119,6 +119,9 @@ func (*Outbound) choose(call *Call) error {
 // next implements side: an endpoint that was not tried, as long as there is one.
 func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 	call.info.Hash = call.view.Hash
+	if call.info.At = call.start; call.tries > 0 {
+		call.info.At = time.Now()
+	}
 	call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
 	chosen := c.pick(ctx, call.from, &call.info)
 	e := chosen.Endpoint

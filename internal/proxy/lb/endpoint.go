@@ -30,6 +30,7 @@ type Host struct {
 type seen struct {
 	active  atomic.Int64
 	ejected atomic.Int64 // until when, in Unix nanoseconds; 0 = not ejected
+	latency latency
 	// trial is until when a call is given after the ejection to find out how the endpoint is; refusals counts those in a
 	// row. Both matter only where ejected is set.
 	trial    atomic.Int64
@@ -38,7 +39,9 @@ type seen struct {
 
 // NewEndpoint returns an endpoint that nothing is known of yet.
 func NewEndpoint[A any](p plan.Endpoint, attachment A) *Endpoint[A] {
-	return &Endpoint[A]{Host: Host{Plan: p, seen: &seen{}}, Attachment: attachment}
+	e := &Endpoint[A]{Host: Host{Plan: p, seen: &seen{}}, Attachment: attachment}
+	e.latency.begin(time.Now())
+	return e
 }
 
 // With is the same endpoint after discovery said something new about it: what was seen stays.

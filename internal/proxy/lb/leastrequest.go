@@ -1,7 +1,5 @@
 package lb
 
-import "math/rand/v2"
-
 // leastRequest is the power of two choices (Mitzenmacher): of two distinct candidates, the one with fewer requests in
 // flight per unit of weight.
 type leastRequest struct {
@@ -24,19 +22,7 @@ func newLeastRequest(candidates []*Host) policy {
 }
 
 func (l *leastRequest) choose(info *Info, try int) int {
-	n := len(l.loads)
-	if n == 1 {
-		return 0
-	}
-	if l.cumulative != nil {
-		return l.lighter(l.random.choose(info, try), l.random.choose(info, try))
-	}
-	i := rand.IntN(n)     //nolint:gosec // spreading load needs no secrecy
-	j := rand.IntN(n - 1) //nolint:gosec // as above
-	if j >= i {
-		j++
-	}
-	return l.lighter(i, j)
+	return l.lighter(l.two(info, try))
 }
 
 // lighter compares active/weight without dividing. Weights already skew the draw; the comparison counts one more

@@ -63,6 +63,7 @@ func (k OutcomeKind) String() string {
 func (h *Host) End(o Outcome) {
 	h.active.Add(-1)
 	h.watch.note(o)
+	h.latency.note(o)
 	if o.Kind == Refused {
 		h.refused(time.Now())
 	}
@@ -72,6 +73,7 @@ func (h *Host) End(o Outcome) {
 // coming, and not again at the end.
 func (h *Host) Answering(o *Outcome) {
 	h.watch.note(*o)
+	h.latency.note(*o)
 	o.heard = true
 }
 

@@ -47,6 +47,15 @@ type Info struct {
 	Tried []netip.AddrPort
 	// Hash says which calls are alike, for policies that send those to one endpoint: see HashOf. 0 is like no other.
 	Hash uint64
+	// At is about now: when the call came, or the try began. The zero time has the picker ask for it.
+	At time.Time
+}
+
+func (i *Info) time() time.Time {
+	if i.At.IsZero() {
+		return time.Now()
+	}
+	return i.At
 }
 
 // Choice is what a picker decided.

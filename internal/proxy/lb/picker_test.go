@@ -197,7 +197,7 @@ func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
 }
 
 // everyKind are the algorithms.
-var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest, model.RingHash, model.Maglev}
+var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA, model.RingHash, model.Maglev}
 
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range everyKind {
@@ -218,7 +218,7 @@ func BenchmarkPick(b *testing.B) {
 					weights[i] = 1
 				}
 				p := NewPicker(Options{Kind: kind}, endpoints(weights...))
-				info := &Info{}
+				info := &Info{At: time.Now()}
 				b.ReportAllocs()
 				for b.Loop() {
 					info.Hash += 1 << 40

@@ -39,6 +39,8 @@ func designOf(o *Options) design {
 		return design{newRoundRobin, nil}
 	case model.Random:
 		return design{newRandom, nil}
+	case model.PeakEWMA:
+		return design{newPeakEWMA, nil}
 	case model.RingHash:
 		return design{ringOf(o.TableSize), byAddress}
 	case model.Maglev:

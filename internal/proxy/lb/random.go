@@ -37,6 +37,23 @@ func (r *random) choose(*Info, int) int {
 	return sort.Search(len(r.cumulative), func(i int) bool { return r.cumulative[i] > n })
 }
 
+// two draws two candidates, different ones where all weigh the same and there are two.
+func (r *random) two(info *Info, try int) (i, j int) {
+	n := int(r.anywhere)
+	switch {
+	case n == 1:
+		return 0, 0
+	case r.cumulative != nil:
+		return r.choose(info, try), r.choose(info, try)
+	}
+	i = rand.IntN(n)     //nolint:gosec // spreading load needs no secrecy
+	j = rand.IntN(n - 1) //nolint:gosec // as above
+	if j >= i {
+		j++
+	}
+	return i, j
+}
+
 func sameWeights(hosts []*Host) bool {
 	for _, h := range hosts {
 		if h.Plan.Weight != hosts[0].Plan.Weight {
