@@ -71,7 +71,6 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 		return resource(dnsNames{v}.dnsName(n.Host))
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
-			TrustDomain: v.g.TrustDomain, ClusterDomain: v.g.ClusterDomain, ClusterID: v.g.ClusterID,
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
 			NamedPorts: namedPorts(v.r), Limits: v.g.Limits,
 		}

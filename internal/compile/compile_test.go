@@ -45,7 +45,7 @@ func TestCompileMesh(t *testing.T) {
 	g := global()
 	g.RefuseUnknown, g.AccessLog, g.Paths = true, plan.AccessLogJSON, plan.PathMergeSlashes
 	want := &plan.MeshGlobal{
-		TrustDomain: "cluster.local", ClusterDomain: "cluster.local", ClusterID: "Kubernetes", RefuseUnknown: true, AccessLog: plan.AccessLogJSON,
+		RefuseUnknown: true, AccessLog: plan.AccessLogJSON,
 		Paths: plan.PathMergeSlashes,
 	}
 	got := compile.Compile(store.NewReader(store.New().Snapshot()), g, "mesh")

@@ -381,7 +381,7 @@ func TestManifestsReachTheProxy(t *testing.T) {
 	if trust == nil || len(trust.Roots) != 1 || !strings.HasPrefix(trust.Roots[0], "-----BEGIN CERTIFICATE") {
 		t.Errorf("trust = %+v", trust)
 	}
-	if mesh == nil || mesh.ClusterDomain != "cluster.local" || mesh.ClusterID != "Kubernetes" {
+	if mesh == nil || mesh.AccessLog != plan.AccessLogOff {
 		t.Errorf("mesh = %+v", mesh)
 	}
 	if name == nil || !slices.Equal(name.Addresses, []netip.Addr{netip.MustParseAddr("10.96.0.5")}) {

@@ -7,8 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-
-	"fairlead.dev/fairlead/internal/plan"
 )
 
 // logBuffer is where a server of a test writes.
@@ -41,8 +39,8 @@ func (l *logBuffer) hook(o *ServerOptions) { o.Logger = slog.New(slog.NewTextHan
 // the source never hears of it, and saying so does not fill the log, however often and under how many names.
 func TestDeniedNamesDoNotExist(t *testing.T) {
 	source := newFakeSource()
-	source.set(t, "private/key", &plan.MeshGlobal{ClusterID: "secret"})
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "public"})
+	source.set(t, "private/key", global("secret"))
+	source.set(t, "mesh", global("public"))
 	var log logBuffer
 	denied := make(chan string, 1000)
 	w := start(t, source, log.hook, func(o *ServerOptions) {

@@ -470,3 +470,12 @@ func (tr *traffic) sent() (lines []string) {
 	}
 	return lines
 }
+
+// global is a resource that every client may have, other bytes for every mark.
+func global(mark string) *plan.MeshGlobal {
+	g := new(plan.MeshGlobal)
+	for _, b := range []byte(mark) {
+		g.NamedPorts = append(g.NamedPorts, uint16(b))
+	}
+	return g
+}

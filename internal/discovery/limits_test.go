@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -101,7 +102,7 @@ func outside(prefix string, n int) []string {
 // what is too much is refused name by name, and everything else goes on.
 func TestNamesBeyondTheLimitAreRefusedOneByOne(t *testing.T) {
 	source := newFakeSource()
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "a"})
+	source.set(t, "mesh", global("a"))
 	w := start(t, source)
 	c := w.raw(t, "crawler")
 	if _, refused := c.ask("mesh"); refused != 0 {
@@ -110,7 +111,7 @@ func TestNamesBeyondTheLimitAreRefusedOneByOne(t *testing.T) {
 	if answered, refused := c.ask(outside("1", MaxNames+9)...); answered != MaxNames-1 || refused != 10 {
 		t.Errorf("%d names answered and %d refused, want %d and 10", answered, refused, MaxNames-1)
 	}
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "b"})
+	source.set(t, "mesh", global("b"))
 	if answers, err := c.receive(); err != nil || len(answers) != 1 || answers[0].Name != "mesh" {
 		t.Errorf("after a change: %v, %v, want the mesh", answers, err)
 	}
@@ -137,7 +138,7 @@ func TestNamesBeyondTheLimitAreRefusedOneByOne(t *testing.T) {
 // TestClientHearsOfARefusedName: who waits for a name that the server does not follow is told so, and asks again later.
 func TestClientHearsOfARefusedName(t *testing.T) {
 	source := newFakeSource()
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "a"})
+	source.set(t, "mesh", global("a"))
 	w := start(t, source)
 	h := newRecorder()
 	c := w.client(t, h)
@@ -157,10 +158,10 @@ func TestClientHearsOfARefusedName(t *testing.T) {
 			t.Errorf("Await = %v, want a refusal", err)
 		}
 	}
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "b"})
+	source.set(t, "mesh", global("b"))
 	h.until(t, "the change arrives all the same", func(state map[string]plan.Resource, _ []string) bool {
 		m, ok := state["mesh"].(*plan.MeshGlobal)
-		return ok && m.ClusterID == "b"
+		return ok && slices.Equal(m.NamedPorts, global("b").NamedPorts)
 	})
 }
 
@@ -190,7 +191,7 @@ func TestNewestStreamsOfAPodWin(t *testing.T) {
 // TestRefusalsFillNoLog has a client refuse the same resource again and again, as fast as it can.
 func TestRefusalsFillNoLog(t *testing.T) {
 	source := newFakeSource()
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "a"})
+	source.set(t, "mesh", global("a"))
 	source.set(t, "trust", &plan.TrustBundle{TrustDomain: "a"})
 	var log logBuffer
 	w := start(t, source, log.hook)
@@ -209,7 +210,7 @@ func TestRefusalsFillNoLog(t *testing.T) {
 	if got := log.lines("proxy refused a resource"); len(got) != 2 {
 		t.Errorf("%d lines, want one for each resource", len(got))
 	}
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "b"})
+	source.set(t, "mesh", global("b"))
 	if _, err := c.receive(); err != nil {
 		t.Fatal(err)
 	}

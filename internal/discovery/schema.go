@@ -313,9 +313,6 @@ func (c *coder) trust(t *plan.TrustBundle) {
 }
 
 func (c *coder) mesh(m *plan.MeshGlobal) {
-	text(c, 1, "trust_domain", &m.TrustDomain)
-	text(c, 2, "cluster_domain", &m.ClusterDomain)
-	text(c, 3, "cluster_id", &m.ClusterID)
 	c.bool(4, "refuse_unknown", &m.RefuseUnknown)
 	enum(c, 5, "access_log", &m.AccessLog, upTo(plan.AccessLogJSON, plan.AccessLogText))
 	enum(c, 6, "path_normalization", &m.Paths, upTo(plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes))

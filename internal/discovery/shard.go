@@ -106,14 +106,6 @@ func (c *coder) sharedTexts(n protowire.Number, name string, v *[]string) {
 	}
 }
 
-func (c *coder) via(v *plan.Via) {
-	c.strict()
-	addr, port := v.Gateway.Addr(), v.Gateway.Port()
-	c.addr(1, "gateway", &addr)
-	c.uint16(2, "port", &port)
-	v.Gateway = netip.AddrPortFrom(addr, port)
-}
-
 func (c *coder) get(n protowire.Number, number uint64) string {
 	s, ok := c.table.lookUp(number)
 	if !ok {
@@ -148,7 +140,6 @@ func (c *coder) endpoint(e *plan.Endpoint) {
 	c.shared(17, "cluster", &e.Workload.Cluster)
 	c.shared(18, "node", &e.Workload.Node)
 	c.sharedTexts(19, "subsets", &e.Subsets)
-	part(c, mustKnow, "via", &e.Via, (*coder).via) // its address alone would lead to whatever has it here
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

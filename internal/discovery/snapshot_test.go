@@ -16,8 +16,6 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-
-	"fairlead.dev/fairlead/internal/plan"
 )
 
 // withSnapshot makes a client that nobody answers keep its snapshot in path.
@@ -37,7 +35,7 @@ func filled(t *testing.T, source *fakeSource) (path string) {
 	t.Helper()
 	path = filepath.Join(t.TempDir(), "snapshot")
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "test"})
+	source.set(t, "mesh", global("test"))
 	w := start(t, source)
 	c := w.client(t, newRecorder(), func(o *ClientOptions) { o.Snapshot = path })
 	stop := run(t, c)
@@ -68,7 +66,7 @@ func TestSnapshotColdStart(t *testing.T) {
 	// With one, and a change since.
 	var wire traffic
 	again := start(t, source, wire.hook)
-	source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "changed"})
+	source.set(t, "mesh", global("changed"))
 	h = newRecorder()
 	c = again.client(t, h, func(o *ClientOptions) { o.Snapshot = path })
 	run(t, c)
@@ -172,7 +170,7 @@ func TestSnapshotNotWritable(t *testing.T) {
 		})
 		stop := run(t, c)
 		for _, id := range []string{"a", "b", "c"} {
-			source.set(t, "mesh", &plan.MeshGlobal{ClusterID: id})
+			source.set(t, "mesh", global(id))
 			await(t, c, "mesh")
 			sleep(3 * time.Second)
 		}
@@ -183,7 +181,7 @@ func TestSnapshotNotWritable(t *testing.T) {
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		source.set(t, "mesh", &plan.MeshGlobal{ClusterID: "d"})
+		source.set(t, "mesh", global("d"))
 		sleep(3 * time.Second)
 		if _, err := readSnapshot(path, "orders-1.myapp"); err != nil {
 			t.Errorf("snapshot after the disk came back: %v", err)

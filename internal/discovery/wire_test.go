@@ -40,7 +40,7 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 		t.Errorf("protobuf's request read by hand (-want +got):\n%s", diff)
 	}
 
-	body, err := Encode(&plan.MeshGlobal{ClusterID: "test"})
+	body, err := Encode(global("test"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,8 +52,8 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	if path := unknownField(theirs); path != "" {
 		t.Errorf("%s is unknown to the contract", path)
 	}
-	got := fmt.Sprint(at(theirs, "resources").List().Len(), at(theirs, "resources", 3, "refused"), at(theirs, "resources", 0, "body", "mesh", "cluster_id"), at(theirs, "resources", 1, "version"))
-	if want := "4 too many test w"; got != want {
+	got := fmt.Sprint(at(theirs, "resources").List().Len(), at(theirs, "resources", 3, "refused"), at(theirs, "resources", 0, "body", "mesh", "named_ports", 0), at(theirs, "resources", 1, "version"))
+	if want := "4 too many 116 w"; got != want {
 		t.Errorf("response read by protobuf = %s, want %s", got, want)
 	}
 	backResponse, err := parseResponse(deterministic(t, theirs))

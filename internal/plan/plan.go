@@ -163,22 +163,11 @@ func (h Health) String() string {
 	return "UNKNOWN"
 }
 
-// Via is the way to an endpoint. The zero value is the direct one: its address is dialled.
-type Via struct {
-	// Gateway is the address of the gateway before the endpoint's network; its own address means nothing outside.
-	Gateway netip.AddrPort
-}
-
-// Direct reports whether the endpoint's address is dialled.
-func (v Via) Direct() bool { return v == Via{} }
-
 // Endpoint is one address to call.
 type Endpoint struct {
 	Addr   netip.AddrPort
 	Weight uint32 // 1 = normal
 	Health Health
-	// Via says how the address is reached.
-	Via Via
 	// Meshed endpoints take the mesh transport on port 15008 under mTLS.
 	Meshed   bool
 	Locality model.Locality
@@ -332,9 +321,6 @@ func (n PathNormalization) String() string {
 
 // MeshGlobal holds what is the same for the whole mesh.
 type MeshGlobal struct {
-	TrustDomain   string
-	ClusterDomain string // "cluster.local"
-	ClusterID     string // "Kubernetes"
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     AccessLogFormat

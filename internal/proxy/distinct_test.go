@@ -18,10 +18,6 @@ func TestSlicesThatDisagree(t *testing.T) {
 		e.Health = h
 		return e
 	}
-	through := func(e plan.Endpoint) plan.Endpoint {
-		e.Via.Gateway = netip.MustParseAddrPort("192.0.2.1:15443")
-		return e
-	}
 	const healthy, unhealthy, draining = plan.Healthy, plan.Unhealthy, plan.Draining
 	for _, test := range []struct {
 		name   string
@@ -30,7 +26,6 @@ func TestSlicesThatDisagree(t *testing.T) {
 	}{
 		{"apart", [][]plan.Endpoint{{at(1, healthy)}, {at(2, healthy)}}, []string{"10.0.0.1:8080 HEALTHY", "10.0.0.2:8080 HEALTHY"}},
 		{"in_both", [][]plan.Endpoint{{at(1, healthy), at(2, healthy)}, {at(2, healthy)}}, []string{"10.0.0.1:8080 HEALTHY", "10.0.0.2:8080 HEALTHY"}},
-		{"the_same_address_behind_a_gateway", [][]plan.Endpoint{{through(at(1, healthy))}, {at(1, unhealthy)}}, []string{"10.0.0.1:8080 UNHEALTHY"}},
 		{"in_three", [][]plan.Endpoint{{at(1, healthy)}, {at(1, healthy)}, {at(1, healthy)}}, []string{"10.0.0.1:8080 HEALTHY"}},
 		{"ready_before_not_ready", [][]plan.Endpoint{{at(1, unhealthy)}, {at(1, healthy)}}, []string{"10.0.0.1:8080 HEALTHY"}},
 		{"running_before_terminating", [][]plan.Endpoint{{at(1, draining)}, {at(1, unhealthy)}}, []string{"10.0.0.1:8080 UNHEALTHY"}},

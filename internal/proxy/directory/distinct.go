@@ -20,9 +20,6 @@ func (m shards) distinct(names []string) []*plan.Endpoint {
 		before := len(all)
 		for i := range s.plan.Endpoints {
 			e := &s.plan.Endpoints[i]
-			if !e.Via.Direct() {
-				continue // there is no transport through gateways yet, and here its address may be another endpoint's
-			}
 			if at, ok := place[e.Addr]; !ok {
 				all = append(all, e)
 			} else if precedence(e) < precedence(all[at]) {
