@@ -361,6 +361,9 @@ func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []strin
 	var first []string
 	for i, b := range r.Plan.Backends {
 		chosen := r.Pick(uint64(float64(1<<63) * 2 * (float64(sum) + float64(b.Weight)/2) / float64(total)))
+		if b.Weight == 0 { // it has no share: what comes here stays from before
+			chosen = &r.Backends()[i]
+		}
 		sum += b.Weight
 		line := cluster(&dst.Backends[chosen.Index])
 		if len(r.Plan.Backends) > 1 {
@@ -462,6 +465,16 @@ func policies(dst *plan.Destination, r *plan.Route) []string {
 	}
 	if f := r.Fault; f != nil && f.AbortPercent > 0 {
 		out = append(out, fmt.Sprintf("abort %d for %v%%", f.AbortStatus, f.AbortPercent))
+	}
+	if s := r.Session; s != nil {
+		line := fmt.Sprintf("session by %s %s for %s, %s", s.By, s.Name, s.Scope, dst.Seal)
+		if s.Timeout > 0 {
+			line += fmt.Sprintf(", %s, permanent %v", s.Timeout, s.Permanent)
+		}
+		if len(s.Paths) > 0 {
+			line += ", paths " + strings.Join(s.Paths, " ")
+		}
+		out = append(out, line)
 	}
 	for _, m := range r.Mirrors {
 		out = append(out, fmt.Sprintf("mirror %v%% to %s", m.Percent, cluster(&dst.Backends[m.Backend])))

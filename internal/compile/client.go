@@ -18,7 +18,7 @@ func (c Client) MayRead(name string) bool {
 	n, ok := plan.ParseName(name)
 	if !ok { // leads nowhere, and is not even looked for where it resembles what is not everybody's
 		switch plan.KindOf(name) {
-		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard:
+		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard, plan.NameSeal:
 			return false
 		case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 			return true
@@ -32,15 +32,15 @@ func (c Client) MayRead(name string) bool {
 
 // readableIn reports whether the clients of a namespace may read by this name. Aliases may be asked
 // by everybody: what they lead to depends on who asks. A destination's name without a variant holds what is exported to
-// all. A variant holds what one namespace sees, its private rules included. Shards are sent with the destination that
-// names them, and never for themselves: they say nothing about who may see the service behind them.
+// all. A variant holds what one namespace sees, its private rules included. Shards and seals are sent with the destination
+// that names them, and never for themselves: they say nothing about who may see the service behind them.
 func readableIn(namespace string, n plan.Name) bool {
 	switch n.Kind {
 	case plan.NameDestination, plan.NamePod:
 		return n.Client == "" || n.Client == namespace
 	case plan.NameInbound:
 		return n.Namespace == namespace
-	case plan.NameShard:
+	case plan.NameShard, plan.NameSeal:
 		return false
 	case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}

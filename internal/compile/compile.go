@@ -40,8 +40,8 @@ func Resolve(r *store.Reader, g Global, c Client, name string) (canonical string
 }
 
 // Compile gives the resource of a canonical name, or nil where it does not exist (any more). A resource has the name
-// it was asked for by, so other spellings of a name give nil. The trust bundle is not compiled: package identity
-// has it.
+// it was asked for by, so other spellings of a name give nil. The trust bundle and
+// seals are not compiled: who has the CA makes them.
 func Compile(r *store.Reader, g Global, canonical string) plan.Resource { //nolint:ireturn // the name says which of the plan's types it is
 	out := compileName(view{snapshot: snapshot{r, g}}, canonical)
 	if out == nil || out.ResourceName() != canonical {
@@ -74,7 +74,7 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
 			NamedPorts: namedPorts(v.r), Limits: v.g.Limits,
 		}
-	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameUnknown:
+	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameSeal, plan.NameUnknown:
 	}
 	return nil
 }

@@ -60,7 +60,7 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 		out.Addresses = v.addresses(s)
 		b.defaults(out, s, p)
 	}
-	out.Backends = b.list
+	out.Backends, out.Seal = b.list, sealOf(out)
 	return out
 }
 
@@ -70,6 +70,7 @@ func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.Se
 	if len(out.Routes) == 0 {
 		out.Routes = []plan.Route{{
 			Name: "default", Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}}, Retry: defaultRetry(),
+			Session: serviceSession(s, nil),
 		}}
 	}
 	if !decidesAll(out.TCP) {

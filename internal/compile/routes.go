@@ -284,6 +284,9 @@ func (b *backends) route(r rule) plan.Route {
 		out.Direct = nothingBehind(r)
 		return out
 	}
+	if out.Session = b.session(r); out.Session != nil {
+		out.Backends = append(out.Backends, b.idle(r.set, h.Backends)...)
+	}
 	out.Retry = retryOf(h)
 	for i := range h.Mirrors {
 		m := &h.Mirrors[i]

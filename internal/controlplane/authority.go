@@ -20,10 +20,11 @@ type authority struct {
 	ca          atomic.Pointer[ca.CA]
 	ready       chan struct{}           // closed when there is a CA
 	publish     func(*plan.TrustBundle) // is told the roots that proxies must trust
+	replaced    chan struct{}           // one slot: another CA is in force
 }
 
 func newAuthority(trustDomain string, aliases []string, publish func(*plan.TrustBundle)) *authority {
-	return &authority{trustDomain: trustDomain, aliases: aliases, ready: make(chan struct{}), publish: publish}
+	return &authority{trustDomain: trustDomain, aliases: aliases, ready: make(chan struct{}), publish: publish, replaced: make(chan struct{}, 1)}
 }
 
 // current gives the CA, nil as long as there is none.
@@ -35,6 +36,7 @@ func (a *authority) use(ca *ca.CA) {
 	if a.ca.Swap(ca) == nil {
 		close(a.ready)
 	}
+	poke(a.replaced)
 }
 
 // wait returns true when there is a CA, false when ctx has ended.

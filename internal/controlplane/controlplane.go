@@ -208,7 +208,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		func(ctx context.Context) error { return p.backing.guard(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
-		p.sayStrangers,
+		p.sayStrangers, p.sealSessions,
 	)
 	if monitor != nil {
 		parts = append(parts, func(context.Context) error { return named("monitor port", monitorHTTP.Serve(monitor)) })

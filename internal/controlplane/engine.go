@@ -65,6 +65,7 @@ type inbox struct {
 	since   time.Time // of the oldest object
 	touched map[graph.Key]struct{}
 	fixed   map[string]plan.Resource // resources that are not compiled, by name
+	seals   sealKeys                 // those that replace the former ones, nil for none
 	results []func()                 // of checks
 }
 
@@ -159,6 +160,14 @@ func (e *engine) fix(value plan.Resource) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.inbox.fixed[value.ResourceName()] = value
+	poke(e.wake)
+}
+
+// seal puts the keys in force that seals are made of, in place of older ones. It never blocks.
+func (e *engine) seal(keys sealKeys) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.inbox.seals = keys
 	poke(e.wake)
 }
 
@@ -273,6 +282,10 @@ func (e *engine) step(ctx context.Context) {
 	for name, value := range in.fixed {
 		e.native.fixed[name] = value
 		e.announce(e.graph.Recompile(wireNative, name), now)
+	}
+	if in.seals != nil {
+		e.native.seals = in.seals
+		e.announce(e.graph.RecompileAll(wireNative, isSeal), now)
 	}
 	if in.fresh {
 		e.intake(ctx, in, now)

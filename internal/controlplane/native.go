@@ -18,6 +18,7 @@ const wireNative graph.Wire = 0
 type native struct {
 	global compile.Global
 	fixed  map[string]plan.Resource // resources that are not compiled, by name
+	seals  sealKeys
 }
 
 // Resolve implements graph.Compiler.
@@ -25,10 +26,14 @@ func (n *native) Resolve(r *store.Reader, namespace, name string) (canonical str
 	return compile.Resolve(r, n.global, compile.Client{Namespace: namespace}, name)
 }
 
-// Compile implements graph.Compiler: the parts of a destination are its shards.
+// Compile implements graph.Compiler: the parts of a destination are its shards and its seal.
 func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []string, error) {
 	value, ok := n.fixed[canonical]
-	if !ok {
+	switch {
+	case ok:
+	case isSeal(canonical):
+		value = n.seals.seal(canonical)
+	default:
 		value = compile.Compile(r, n.global, canonical)
 	}
 	if value == nil {
@@ -42,11 +47,11 @@ func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []st
 		return nil, nil, err
 	}
 	d, _ := value.(*plan.Destination)
-	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, shardNames(d), nil
+	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, partNames(d), nil
 }
 
-// shardNames lists the shards of a destination, each once, in the order of its backends.
-func shardNames(d *plan.Destination) []string {
+// partNames lists the shards of a destination, each once, in the order of its backends, and its seal.
+func partNames(d *plan.Destination) []string {
 	if d == nil {
 		return nil
 	}
@@ -59,6 +64,9 @@ func shardNames(d *plan.Destination) []string {
 				names = append(names, n)
 			}
 		}
+	}
+	if d.Seal != "" {
+		names = append(names, d.Seal)
 	}
 	return names
 }
@@ -84,7 +92,9 @@ func (s nativeSource) Answer(key discovery.Key) (discovery.Found, bool) {
 func (s nativeSource) shards() map[string]*plan.Encoded {
 	all := make(map[string]*plan.Encoded)
 	for _, part := range s.parts(wireNative) {
-		all[part.Name] = part
+		if !isSeal(part.Name) {
+			all[part.Name] = part
+		}
 	}
 	return all
 }

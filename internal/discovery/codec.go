@@ -23,6 +23,7 @@ const (
 	fieldDNS
 	fieldTrust
 	fieldMesh
+	fieldSeal
 )
 
 var (
@@ -70,6 +71,8 @@ func (c *coder) resource(r plan.Resource) bool {
 		body(c, fieldTrust, "trust", r, (*coder).trust)
 	case *plan.MeshGlobal:
 		body(c, fieldMesh, "mesh", r, (*coder).mesh)
+	case *plan.Seal:
+		body(c, fieldSeal, "seal", r, (*coder).seal)
 	default:
 		return false
 	}
@@ -131,6 +134,8 @@ func (c *coder) payload() plan.Resource { //nolint:ireturn // as Decode
 		return take(c, "trust", &plan.TrustBundle{}, (*coder).trust)
 	case fieldMesh:
 		return take(c, "mesh", &plan.MeshGlobal{}, (*coder).mesh)
+	case fieldSeal:
+		return take(c, "seal", &plan.Seal{}, (*coder).seal)
 	}
 	return nil
 }

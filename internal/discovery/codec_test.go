@@ -43,6 +43,8 @@ func (g generator) resource(kind int) plan.Resource {
 		r.Name = "eps/" + r.Name
 	case *plan.InboundPolicy:
 		r.Name = "in/" + r.Name
+	case *plan.Seal:
+		r.Name = "seal/" + r.Name
 	}
 	return r
 }
@@ -85,6 +87,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
 		reflect.TypeFor[model.LBKind]():           int(model.PeakEWMA),
 		reflect.TypeFor[model.HashBy]():           int(model.HashByQuery),
+		reflect.TypeFor[model.SessionBy]():        int(model.SessionByHeader),
 		reflect.TypeFor[model.Resolution]():       int(model.ResolveDNSRoundRobin),
 		reflect.TypeFor[model.TLSMode]():          int(model.TLSIstioMutual),
 		reflect.TypeFor[model.PortMode]():         int(model.PortFromRequestAlways),

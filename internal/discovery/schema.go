@@ -33,6 +33,7 @@ func (c *coder) destination(d *plan.Destination) {
 	list(c, 7, "tcp", &d.TCP, (*coder).tcpRoute)
 	list(c, 8, "backends", &d.Backends, (*coder).backend)
 	c.addrs(9, "addresses", &d.Addresses)
+	text(c, 10, "seal", &d.Seal)
 }
 
 func (c *coder) backend(b *plan.Backend) {
@@ -121,6 +122,7 @@ func (c *coder) route(r *plan.Route) {
 	part(c, 11, "retry", &r.Retry, (*coder).retry)
 	optional(c, 12, "fault", &r.Fault, (*coder).fault)
 	list(c, 13, "mirrors", &r.Mirrors, (*coder).mirror)
+	optional(c, 14, "session", &r.Session, (*coder).session)
 	if c.refused(around) {
 		refuseRoute(r)
 	}
@@ -231,6 +233,20 @@ func (c *coder) fault(f *model.Fault) {
 	c.double(2, "delay_percent", &f.DelayPercent)
 	c.int(3, "abort_status", &f.AbortStatus)
 	c.double(4, "abort_percent", &f.AbortPercent)
+}
+
+func (c *coder) session(s *plan.Session) {
+	enum(c, 1, "by", &s.By, upTo(model.SessionByHeader, model.SessionByNothing))
+	text(c, 2, "name", &s.Name)
+	c.duration(3, "timeout", &s.Timeout)
+	c.bool(4, "permanent", &s.Permanent)
+	c.texts(5, "paths", &s.Paths)
+	text(c, 6, "scope", &s.Scope)
+}
+
+func (c *coder) seal(s *plan.Seal) {
+	text(c, 1, "name", &s.Name)
+	c.texts(2, "keys", &s.Keys)
 }
 
 func (c *coder) mirror(m *plan.Mirror) {

@@ -19,7 +19,7 @@ import (
 )
 
 // The snapshot file is one line of text, a SHA-256, and the state as a DeltaResponse with shards first. It holds
-// nothing secret: keys are never part of a resource.
+// nothing secret: the only resources with keys, seals, are left out.
 
 const (
 	snapshotMagic = "fairlead-snapshot-1 "
@@ -96,6 +96,9 @@ func (c *Client) snapshot() ([]byte, error) {
 
 	var state Response
 	for _, n := range slices.SortedFunc(maps.Keys(resources), shardsFirst) {
+		if plan.KindOf(n) == plan.NameSeal {
+			continue
+		}
 		body, err := Encode(resources[n].resource)
 		if err != nil {
 			return nil, err

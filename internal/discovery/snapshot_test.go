@@ -16,6 +16,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // withSnapshot makes a client that nobody answers keep its snapshot in path.
@@ -36,12 +38,27 @@ func filled(t *testing.T, source *fakeSource) (path string) {
 	path = filepath.Join(t.TempDir(), "snapshot")
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
 	source.set(t, "mesh", global("test"))
+	source.set(t, "seal/users", &plan.Seal{Name: "seal/users", Keys: []string{secretKey}})
 	w := start(t, source)
 	c := w.client(t, newRecorder(), func(o *ClientOptions) { o.Snapshot = path })
 	stop := run(t, c)
-	await(t, c, alias, "mesh", "host/nobody:80")
+	await(t, c, alias, "mesh", "host/nobody:80", "seal/users")
 	stop()
 	return path
+}
+
+// secretKey stands for a key: no file may have it.
+const secretKey = "a key of sessions"
+
+// Keys are kept in memory alone.
+func TestSnapshotHasNoKeys(t *testing.T) {
+	raw, err := os.ReadFile(filled(t, newFakeSource()))
+	if err != nil || !bytes.Contains(raw, []byte("eps/users:8080/s1")) {
+		t.Fatalf("the snapshot, %v: %q", err, raw)
+	}
+	if bytes.Contains(raw, []byte(secretKey)) {
+		t.Errorf("the snapshot has a key: %q", raw)
+	}
 }
 
 func TestSnapshotColdStart(t *testing.T) {

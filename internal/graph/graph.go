@@ -138,6 +138,17 @@ func (g *Graph) Recompile(wire Wire, canonical string) map[*Query]struct{} {
 	return dirty
 }
 
+// RecompileAll is Recompile for all resources whose names are of a kind.
+func (g *Graph) RecompileAll(wire Wire, kind func(canonical string) bool) map[*Query]struct{} {
+	dirty := make(map[*Query]struct{})
+	for of, r := range g.resources {
+		if of.wire == wire && kind(of.name) && g.compile(r) {
+			markDirty(r, dirty)
+		}
+	}
+	return dirty
+}
+
 // Update takes a new snapshot and gives the queries whose answers are new.
 func (g *Graph) Update(snapshot store.Snapshot, changed store.Changed) map[*Query]struct{} {
 	g.snapshot = snapshot

@@ -120,6 +120,8 @@ type HTTPRule struct {
 	Retry          *Retry
 	Fault          *Fault
 	Mirrors        []Mirror
+	// Session keeps the calls of a client together; nil where the rule says nothing of it.
+	Session *SessionPersistence
 	// Unsupported says what in the rule cannot be served; its requests are answered 500, as Gateway API demands.
 	Unsupported string
 }

@@ -18,6 +18,7 @@
 //	ip/[<network>/]<ip>                              Workload
 //	in/[<cluster>/]<ns>/<pod>                        InboundPolicy
 //	dns/<fqdn>                                       DNSName
+//	seal/<host>                                      Seal; comes with the destinations that name it
 //	trust                                            TrustBundle
 //	mesh                                             MeshGlobal
 //

@@ -25,6 +25,7 @@ const (
 	NameDNS
 	NameTrust
 	NameMesh
+	NameSeal
 )
 
 // String gives the first part of names of the kind. NameWorkload and NameAddress share theirs.
@@ -48,6 +49,8 @@ func (k NameKind) String() string {
 		return "trust"
 	case NameMesh:
 		return "mesh"
+	case NameSeal:
+		return "seal"
 	case NameUnknown:
 	}
 	return "other"
@@ -78,6 +81,8 @@ func KindOf(name string) NameKind {
 		return NameTrust
 	case "mesh":
 		return NameMesh
+	case "seal":
+		return NameSeal
 	}
 	return NameUnknown
 }
@@ -122,7 +127,7 @@ type Name struct {
 	At HostPort
 	// IP is the address of a NameWorkload.
 	IP netip.Addr
-	// Host is the question of a NameDNS.
+	// Host is the question of a NameDNS, and whose tokens a NameSeal is for.
 	Host model.Hostname
 	// Pod is that of a NameInbound.
 	Pod string
@@ -155,7 +160,7 @@ func (n Name) String() string {
 		return first + "/" + n.At.String()
 	case NameInbound:
 		return first + "/" + within(n.Cluster, n.Namespace+"/"+n.Pod)
-	case NameDNS:
+	case NameDNS, NameSeal:
 		return first + "/" + string(n.Host)
 	case NameTrust, NameMesh:
 		return first
@@ -222,6 +227,9 @@ func ParseName(s string) (n Name, ok bool) {
 	case NameDNS:
 		n.Host = model.CanonicalHost(rest)
 		return n, plain(string(n.Host))
+	case NameSeal:
+		n.Host = model.CanonicalHost(rest)
+		ok = plain(string(n.Host))
 	case NameHost:
 		n.At, ok = ParseHostPort(rest)
 		return n, ok

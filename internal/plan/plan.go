@@ -37,6 +37,8 @@ type Destination struct {
 	Backends []Backend
 	// Addresses are the VIPs of the host; proxy-config prints them.
 	Addresses []netip.Addr
+	// Seal names the Seal of the routes that keep sessions; empty where none does.
+	Seal string
 }
 
 // ResourceName implements Resource.
@@ -107,9 +109,11 @@ type Route struct {
 	Retry                   model.Retry
 	Fault                   *model.Fault
 	Mirrors                 []Mirror
+	// Session keeps the calls of a client together; nil for no sessions.
+	Session *Session
 }
 
-// WeightedBackend refers to Destination.Backends.
+// WeightedBackend refers to Destination.Backends. One of weight 0 gets no new sessions, and those that it has.
 type WeightedBackend struct {
 	Backend uint16
 	Weight  uint32

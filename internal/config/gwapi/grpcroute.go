@@ -45,9 +45,7 @@ func (t *route) grpcRule(field string, in *gatewayv1.GRPCRouteRule) model.HTTPRu
 		t.backendFilters(&b, t.grpcFilters(at, ref.Filters))
 		rule.Backends = append(rule.Backends, b)
 	}
-	if in.SessionPersistence != nil {
-		t.Unsupported(field + ".sessionPersistence")
-	}
+	rule.Session = t.session(field+".sessionPersistence", in.SessionPersistence)
 	return rule
 }
 

@@ -44,7 +44,7 @@ func TestGRPCRouteProblems(t *testing.T) {
 		{"a filter that is not supported", filter("{type: ExtensionRef, extensionRef: {group: a, kind: B, name: c}}"), []string{"warning spec.rules[0].filters[0].type: answered 500"}},
 		{"a bad weight", rule("backendRefs: [{name: a, port: 1, weight: -1}]"), []string{"error spec.rules[0].backendRefs[0].weight: -1"}},
 		{"a backend without port", rule("backendRefs: [{name: a}]"), []string{"error spec.rules[0].backendRefs[0].port: no port"}},
-		{"sticky sessions", rule("sessionPersistence: {}"), []string{"warning spec.rules[0].sessionPersistence: no effect"}},
+		{"sessions", rule("sessionPersistence: {type: Pigeon}"), []string{"error spec.rules[0].sessionPersistence.type: Pigeon"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -82,7 +82,15 @@ func TestHTTPRouteProblems(t *testing.T) {
 		{"a try longer than the request", rule("timeouts: {request: 1s, backendRequest: 2s}"), []string{"error spec.rules[0].timeouts.backendRequest: longer"}},
 		{"a try without request", rule("timeouts: {request: 0s, backendRequest: 2s}"), nil},
 		{"bad retries", rule("retry: {attempts: -1, codes: [200], backoff: x}"), []string{"error spec.rules[0].retry.backoff: not a duration", "error spec.rules[0].retry.attempts: negative", "error spec.rules[0].retry.codes[0]: 200"}},
-		{"sticky sessions", rule("sessionPersistence: {}"), []string{"warning spec.rules[0].sessionPersistence: no effect"}},
+		{"sessions", rule("sessionPersistence: {}"), nil},
+		{"a name of a session that is none", rule("sessionPersistence: {sessionName: a b}"), []string{"error spec.rules[0].sessionPersistence.sessionName: not a name"}},
+		{"a long name of a session", rule("sessionPersistence: {sessionName: " + strings.Repeat("x", 129) + "}"), []string{"error spec.rules[0].sessionPersistence.sessionName: not a name"}},
+		{"the header of a connection", rule("sessionPersistence: {type: Header, sessionName: Transfer-Encoding}"), []string{"error spec.rules[0].sessionPersistence.sessionName: own header"}},
+		{"an unknown carrier of sessions", rule("sessionPersistence: {type: Pigeon}"), []string{"error spec.rules[0].sessionPersistence.type: Pigeon"}},
+		{"cookies of a header", rule("sessionPersistence: {type: Header, cookieConfig: {lifetimeType: Session}}"), []string{"error spec.rules[0].sessionPersistence.cookieConfig: only cookies"}},
+		{"a permanent cookie without end", rule("sessionPersistence: {cookieConfig: {lifetimeType: Permanent}}"), []string{"error spec.rules[0].sessionPersistence.absoluteTimeout: needs one"}},
+		{"an unknown lifetime", rule("sessionPersistence: {cookieConfig: {lifetimeType: Eternal}}"), []string{"error spec.rules[0].sessionPersistence.cookieConfig.lifetimeType: Eternal"}},
+		{"a session of no time", rule("sessionPersistence: {absoluteTimeout: 0s}"), []string{"error spec.rules[0].sessionPersistence.absoluteTimeout: no time"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

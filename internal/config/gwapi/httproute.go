@@ -47,9 +47,7 @@ func (t *route) rule(field string, in *gatewayv1.HTTPRouteRule) model.HTTPRule {
 	}
 	rule.Timeout, rule.BackendTimeout = t.timeouts(field+".timeouts", in.Timeouts)
 	rule.Retry = t.retry(field+".retry", in.Retry)
-	if in.SessionPersistence != nil {
-		t.Unsupported(field + ".sessionPersistence")
-	}
+	rule.Session = t.session(field+".sessionPersistence", in.SessionPersistence)
 	return rule
 }
 
