@@ -180,7 +180,14 @@ func describeAction(c *directory.Destination, r *plan.Route) string {
 	for _, w := range r.Backends {
 		parts = append(parts, fmt.Sprintf("%s %d", c.Plan.Backends[w.Backend].Name, w.Weight))
 	}
-	return strings.Join(parts, ", ")
+	out := strings.Join(parts, ", ")
+	if s := r.Session; s != nil {
+		out += "; session by " + s.By.String() + " " + s.Name
+		if c.Seal.Keys() == nil {
+			out += " (no keys yet)"
+		}
+	}
+	return out
 }
 
 func (p *Proxy) dumpInbound(d *admin.Dump) {

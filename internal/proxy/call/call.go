@@ -226,6 +226,9 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	}
 	if err == nil {
 		c.heard(req, t)
+		if t.endpoint != nil {
+			c.view.Endpoint = &t.endpoint.Plan
+		}
 		c.Common.Filters.Response(&c.view)
 		err = c.reply(c.down, up)
 		c.outcome.Bytes = c.sent

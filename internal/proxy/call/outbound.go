@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
+	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -95,13 +96,16 @@ func (c *Outbound) match(ctx context.Context, call *Call) error {
 	if why := call.route.Fault(); why != "" {
 		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
 	}
-	call.view.Route = call.route
+	call.view.Route, call.view.Seal = call.route, call.state.Seal.Keys()
 	return c.Of.Filters.Request(ctx, filter.Routed, &call.view)
 }
 
 // choose finds the backend.
 func (*Outbound) choose(call *Call) error {
-	if call.chosen = call.route.Pick(rand.Uint64()); call.chosen == nil { //nolint:gosec // spreading load needs no secrecy
+	if call.chosen = call.pinned(); call.chosen == nil {
+		call.chosen = call.route.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
+	}
+	if call.chosen == nil {
 		return &httpx.Error{Kind: httpx.NoCluster, Object: call.route.Plan.Origin, Detail: "every backend has weight 0"}
 	}
 	if why := call.chosen.Fault(); why != "" {
@@ -116,9 +120,26 @@ func (*Outbound) choose(call *Call) error {
 	return nil
 }
 
+// pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that
+// is there.
+func (c *Call) pinned() *route.Backend {
+	if !c.view.Pin.Addr.IsValid() {
+		return nil
+	}
+	all := c.route.Backends()
+	for i := range all {
+		b := c.state.Backends[all[i].Index]
+		if filter.BackendHash(b.Plan) == c.view.Session.Backend && b.Picker().Has(c.view.Pin) {
+			return &all[i]
+		}
+	}
+	c.view.Pin = lb.Pin{}
+	return nil
+}
+
 // next implements side: an endpoint that was not tried, as long as there is one.
 func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
-	call.info.Hash = call.view.Hash
+	call.info.Hash, call.info.Pin = call.view.Hash, call.view.Pin
 	if call.info.At = call.start; call.tries > 0 {
 		call.info.At = time.Now()
 	}

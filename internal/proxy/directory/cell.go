@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/session"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -68,6 +69,8 @@ type Destination struct {
 	TCPRoutes *route.TCPTable
 	// Backends are in the order of the plan's.
 	Backends []*Backend
+	// Seal has the keys of the routes' sessions; nil where none keeps any.
+	Seal *session.Holder
 
 	scopes // of answers that the proxy gave itself, and of connections that reached no endpoint
 }
@@ -78,6 +81,7 @@ type Backend struct {
 	// Group is what the backends of this name share.
 	Group *lb.Group
 
+	pinned bool // calls may belong to an endpoint
 	picker atomic.Pointer[Picker]
 	names  []*hostWatch // of Plan.DNS, in its order
 	held   []*slot      // of the newest picker; guarded by the directory's mu, as newest

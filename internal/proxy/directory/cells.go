@@ -53,8 +53,9 @@ func (m *cells) setDestination(u discovery.Update, c compiled) error {
 	}
 	next, p := c.Destination, c.Plan
 	before := m.before(u)
+	next.Seal = m.stock.seals.join(p.Seal)
 	for i := range p.Backends {
-		next.Backends = append(next.Backends, m.stock.backend(&p.Backends[i], before))
+		next.Backends = append(next.Backends, m.stock.backend(&p.Backends[i], p.Seal != "", before))
 	}
 	r := m.names[u.Name]
 	if r == nil {

@@ -158,6 +158,8 @@ func (t *Directory) apply(b *batch, i int) error {
 		t.dns[u.Name] = newNameEntry(r)
 	case *plan.TrustBundle:
 		b.events = append(b.events, Event{Kind: TrustChanged, Trust: r})
+	case *plan.Seal:
+		return t.stock.seals.set(r)
 	case *plan.MeshGlobal:
 		t.self.paths.Store(uint32(r.Paths))
 		b.events = append(b.events, Event{Kind: GlobalChanged, Global: r})
@@ -201,6 +203,8 @@ func (t *Directory) remove(u discovery.Update, changed map[*shard]bool) {
 		if u.Dropped {
 			delete(t.pods, u.Name)
 		}
+	case plan.NameSeal:
+		t.stock.seals.remove(u.Name)
 	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}
 }
@@ -235,7 +239,7 @@ func (t *Directory) expire(name string) error {
 		if w, known := t.pods[name]; known && w == nil {
 			delete(t.pods, name)
 		}
-	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
+	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameSeal, plan.NameUnknown:
 	}
 	return nil
 }

@@ -73,6 +73,7 @@ type stock struct {
 	self   *Self
 	shards shards
 	groups groups
+	seals  seals
 	hosts  hosts
 	slots  slots
 	slow   map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
@@ -80,7 +81,7 @@ type stock struct {
 
 func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) stock {
 	return stock{
-		self: o.Self, shards: shards{}, groups: groups{},
+		self: o.Self, shards: shards{}, groups: groups{}, seals: seals{},
 		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
 		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
 		slow:  map[*Backend]*Picker{},
@@ -88,8 +89,8 @@ func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) st
 }
 
 // backend gives a backend what it is to hold. Until its picker is built it has that of the configuration before, if any.
-func (s *stock) backend(p *plan.Backend, before *Destination) *Backend {
-	b := &Backend{Plan: p, Group: s.groups.join(p)}
+func (s *stock) backend(p *plan.Backend, pinned bool, before *Destination) *Backend {
+	b := &Backend{Plan: p, Group: s.groups.join(p), pinned: pinned}
 	b.picker.Store(before.pickerOf(p.Name))
 	for _, name := range p.Shards {
 		s.shards.get(name).users[b] = true
@@ -104,6 +105,7 @@ func (s *stock) release(old *Destination) {
 	if old == nil {
 		return
 	}
+	s.seals.leave(old.Plan.Seal)
 	for _, b := range old.Backends {
 		s.hosts.unwatch(b)
 		for _, name := range b.Plan.Shards {
@@ -260,7 +262,7 @@ func (t *Directory) Fixed(addr string, p *plan.Destination) (*Cell, error) {
 
 // options say how the endpoints of a backend are chosen.
 func (s *stock) options(b *Backend) lb.Options {
-	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: s.self.Place()}
+	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: s.self.Place(), Pinned: b.pinned}
 	if b.Plan.ClientAffinity {
 		o.Client, o.Used = s.self.ips[0], b.Picker().Belongs()
 	}

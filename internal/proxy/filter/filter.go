@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/session"
 )
 
 // Call is what filters see of a request. Its owner keeps it from one request to the next, and resets it.
@@ -29,6 +30,15 @@ type Call struct {
 	// Hash is what the picker is told of calls that are alike; 0 is like no other.
 	Hash uint64
 
+	// Seal has the keys of the route's session, nil where it keeps none.
+	Seal *session.Keys
+	// Session is what the token of the request says, from Routed on, and Pin the endpoint that it belongs to: the owner
+	// takes the call to that, or clears Pin.
+	Session session.Token
+	Pin     lb.Pin
+	// Endpoint is the one that has answered, for response filters; nil for answers of none.
+	Endpoint *plan.Endpoint
+
 	// Body is what is at hand of the request's body from Held on, and Whole whether that is all of it.
 	Body  []byte
 	Whole bool
@@ -45,6 +55,8 @@ type Call struct {
 	entered lb.Use   // what the limits count it as, 0 for not at all
 	issues  bool     // the client gets a cookie with the value of issued
 	issued  [16]byte // in hexadecimal digits
+	reseal  bool     // the token of the request was sealed by a key of before
+	path    string   // that of the session's cookie
 }
 
 // flag adds to Flags.

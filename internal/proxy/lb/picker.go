@@ -25,6 +25,8 @@ type Options struct {
 	// to, and go on going to: what Belongs said of the picker that is replaced.
 	Client netip.Addr
 	Used   netip.AddrPort
+	// Pinned has calls go to the endpoint that their Info.Pin names.
+	Pinned bool
 }
 
 // Picker chooses among a fixed set of endpoints with one policy.
@@ -32,6 +34,7 @@ type Picker[A any] struct {
 	o     Options
 	tiers []tier[A]
 	all   []*Endpoint[A]
+	pins  map[Pin]*Endpoint[A] // nil where no call is pinned
 }
 
 // tier is a set of endpoints that are as good as each other. Endpoints of the next tier are picked where none of this
@@ -47,6 +50,8 @@ type Info struct {
 	Tried []netip.AddrPort
 	// Hash says which calls are alike, for policies that send those to one endpoint: see HashOf. 0 is like no other.
 	Hash uint64
+	// Pin is the endpoint that the call belongs to, if any; Options.Pinned says whether it counts.
+	Pin Pin
 	// At is about now: when the call came, or the try began. The zero time has the picker ask for it.
 	At time.Time
 }
@@ -80,6 +85,8 @@ const (
 	Untried
 	// Repeated means that all have been tried.
 	Repeated
+	// Pinned means that the call belongs to it, see Pin.
+	Pinned
 )
 
 // String names the reason.
@@ -93,6 +100,8 @@ func (r Reason) String() string {
 		return "refused connections, as did all that were not tried"
 	case Repeated:
 		return "all were tried"
+	case Pinned:
+		return "pinned"
 	}
 	return fmt.Sprintf("reason %d", r)
 }
@@ -108,7 +117,7 @@ func (c Choice[A]) String() string {
 // NewPicker builds a picker. The slice must not be changed afterwards.
 func NewPicker[A any](o Options, all []*Endpoint[A]) *Picker[A] {
 	all = watched(o.Group, all)
-	p := &Picker[A]{o: o, all: all}
+	p := &Picker[A]{o: o, all: all, pins: pins(&o, all)}
 	d := designOf(&o)
 	for _, candidates := range levels(&o, all) {
 		if d.order != nil {
@@ -163,6 +172,9 @@ const tries = 3
 // Pick chooses an endpoint, avoiding those that the call has tried and those ejected while there is another: first a
 // farther one, then one that is ejected.
 func (p *Picker[A]) Pick(info *Info) Choice[A] {
+	if e := p.pinned(info); e != nil {
+		return Choice[A]{e, 0, Pinned}
+	}
 	for i := range p.tiers {
 		if e := p.tiers[i].usable(info); e != nil {
 			return Choice[A]{e, i, Usable}

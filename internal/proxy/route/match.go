@@ -229,6 +229,9 @@ func (r *Route) Pick(random uint64) *Backend {
 	return &r.backends[len(r.backends)-1]
 }
 
+// Backends are those that Pick chooses among, and those of weight 0.
+func (r *Route) Backends() []Backend { return r.backends }
+
 // share makes a number below total of one that is uniform over all values.
 func share(random, total uint64) uint64 {
 	at, _ := bits.Mul64(random, total)

@@ -1,0 +1,139 @@
+package lab_test
+
+import (
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/lab"
+)
+
+const sessionIP = "10.96.0.96"
+
+// sessionManifests: a client, and carts whose users are kept by a cookie or, below /header, by a header.
+func sessionManifests(replicas int) string {
+	return app{name: "client", replicas: 1}.String() + app{name: "second", replicas: 1}.String() + app{name: "carts", replicas: replicas}.String() +
+		service("carts", sessionIP, "app: carts", http80, "") + object("gateway.networking.k8s.io/v1", "HTTPRoute", "carts", `
+  parentRefs: [{group: "", kind: Service, name: carts, port: 80}]
+  rules:
+  - name: header
+    matches: [{path: {value: /header}}]
+    backendRefs: [{name: carts, port: 80}]
+    sessionPersistence: {type: Header, sessionName: X-Cart}
+  - name: cookie
+    backendRefs: [{name: carts, port: 80}]
+    sessionPersistence: {sessionName: cart}`)
+}
+
+// users are clients with a session each.
+type users struct {
+	path, kind string
+	tokens     []string // a header line
+	pods       []string
+}
+
+// visit is one call of each user, out of a pod; a user that is given a token takes it. It gives how many came to which pod,
+// and how many of those whose pod was among alive moved.
+func (u *users) visit(t *testing.T, m *mesh, from string, alive map[string]bool) (moved, renewed int) {
+	t.Helper()
+	c := m.client(t, from, sessionIP+":80")
+	for i := range u.tokens {
+		var header []string
+		if u.tokens[i] != "" {
+			header = []string{u.tokens[i]}
+		}
+		a, err := request(t.Context(), c, http.MethodGet, "http://carts"+u.path, header...)
+		if err != nil || a.StatusCode != http.StatusOK {
+			t.Fatalf("user %d: %v, %d %s", i, err, a.StatusCode, a.body)
+		}
+		pod := a.Header.Get("X-Demo-Pod")
+		if alive[u.pods[i]] && pod != u.pods[i] {
+			moved++
+		}
+		given := "Cookie: " + strings.Split(a.Header.Get("Set-Cookie"), ";")[0]
+		if u.kind == "header" {
+			given = "X-Cart: " + a.Header.Get("X-Cart")
+		}
+		if !strings.HasSuffix(given, ": ") {
+			u.tokens[i] = given
+			renewed++
+		}
+		u.pods[i] = pod
+	}
+	return moved, renewed
+}
+
+// podsOf is which pods of a Deployment there are.
+func podsOf(st *lab.Status, deployment string) map[string]bool {
+	out := map[string]bool{}
+	for _, name := range podNames(st, deployment) {
+		out[name] = true
+	}
+	return out
+}
+
+// TestSessionPersistence: users stay with their pod for as long as it lives, whatever becomes of the others.
+func TestSessionPersistence(t *testing.T) {
+	t.Parallel()
+	const n = 1000
+	m := startMesh(t, sessionManifests(10))
+	all := map[string]*users{"cookie": {path: "/", kind: "cookie"}, "header": {path: "/header", kind: "header"}}
+	for _, u := range all {
+		u.tokens, u.pods = make([]string, n), make([]string, n)
+	}
+	each := func(what, from string, alive map[string]bool, moved, renewed int) {
+		t.Helper()
+		for kind, u := range all {
+			if got, given := u.visit(t, m, from, alive); got != moved || given != renewed {
+				t.Errorf("%s, by %s: %d of %d users whose pod lives moved, %d were given a token; want %d and %d", what, kind, got, n, given, moved, renewed)
+			}
+		}
+	}
+	alive := podsOf(m.settle(t), "carts-v1")
+	each("at first", client, alive, 0, n)
+	each("again", client, alive, 0, 0)
+	each("through another sidecar", "deploy/second-v1", alive, 0, 0)
+
+	m.write(t, "all.yaml", sessionManifests(12))
+	alive = podsOf(m.settle(t), "carts-v1")
+	eventually(t, "the new pods to be called", func() bool {
+		return len(m.call(t, client, "http://carts/", "--count", "100").Pods) == 12
+	})
+	each("with two pods more", client, alive, 0, 0)
+
+	gone, err := m.Kill(t.Context(), pod("deploy/carts-v1"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	st := m.await(t, "another pod", func(st *lab.Status) bool { return st.Settled && st.Find(pod(gone)) == nil })
+	alive = podsOf(st, "carts-v1")
+	eventually(t, "the pod to be called no more", func() bool {
+		r := m.call(t, client, "http://carts/", "--count", "100")
+		return len(r.Pods) == 12 && r.Pods[gone] == 0
+	})
+	for kind, u := range all {
+		lost := 0
+		for _, p := range u.pods {
+			if p == gone {
+				lost++
+			}
+		}
+		moved, renewed := u.visit(t, m, client, alive)
+		t.Logf("by %s: %d of %d users lost their pod, %d of the others moved", kind, lost, n, moved)
+		if moved != 0 || renewed != lost || lost == 0 {
+			t.Errorf("by %s: %d were given a token, want the %d that lost their pod", kind, renewed, lost)
+		}
+	}
+	each("after that", client, alive, 0, 0)
+
+	m.controller(t, "kill") // keys are the same, whoever hands them out
+	m.controller(t, "start")
+	m.killSidecar(t, client)
+	eventually(t, "the new sidecar to have keys", func() bool {
+		some := users{path: "/", kind: "cookie", tokens: slices.Clone(all["cookie"].tokens[:20]), pods: slices.Clone(all["cookie"].pods[:20])}
+		moved, _ := some.visit(t, m, client, alive)
+		return moved == 0
+	})
+	each("after the control plane and the sidecar have died", client, alive, 0, 0)
+}
