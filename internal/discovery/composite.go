@@ -158,36 +158,54 @@ func doneMessage[T any](c *coder, n protowire.Number, name, label string, walk f
 	return true
 }
 
-// nested carries v as a message of its own, even when it is empty.
+// nested carries v as a message of its own, even when it is empty. What does not depend on T is in enter and exit: this is
+// compiled once for each message.
 func nested[T any](c *coder, n protowire.Number, name string, v *T, walk func(*coder, *T)) {
+	if outer, ok := c.enter(n, name); ok {
+		walk(c, v)
+		c.exit(n, outer)
+	}
+}
+
+// around is what a coder comes back to after a message inside another one.
+type around struct {
+	start int    // of the message in buf, encoding
+	buf   []byte // what follows it, decoding
+	msg   cursor
+}
+
+// enter begins a message in field n. False after an error.
+func (c *coder) enter(n protowire.Number, name string) (outer around, ok bool) {
 	if c.err != nil {
-		return
+		return around{}, false
 	}
 	if !c.decoding {
 		c.buf = protowire.AppendTag(c.buf, n, protowire.BytesType)
-		start := len(c.buf)
-		walk(c, v)
-		if c.err != nil {
-			c.path = append(c.path, strconv.Itoa(int(n)))
-			return
-		}
-		c.insertLength(start)
-		return
+		return around{start: len(c.buf)}, true
 	}
 	inner := c.chunk(n)
 	if c.err != nil {
-		return
+		return around{}, false
 	}
-	outer, msg := c.buf, c.msg
+	outer = around{buf: c.buf, msg: c.msg}
 	c.buf, c.msg, c.at = inner, cursor{}, append(c.at, name)
-	walk(c, v)
-	c.finish()
-	c.at = c.at[:len(c.at)-1]
-	if c.err != nil {
-		c.path = append(c.path, strconv.Itoa(int(n)))
-		return
+	return outer, true
+}
+
+// exit ends it.
+func (c *coder) exit(n protowire.Number, outer around) {
+	if c.decoding {
+		c.finish()
+		c.at = c.at[:len(c.at)-1]
 	}
-	c.buf, c.msg = outer, msg
+	switch {
+	case c.err != nil:
+		c.path = append(c.path, strconv.Itoa(int(n)))
+	case c.decoding:
+		c.buf, c.msg = outer.buf, outer.msg
+	default:
+		c.insertLength(outer.start)
+	}
 }
 
 // insertLength puts the length of buf[start:] in front of it.

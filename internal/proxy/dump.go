@@ -1,10 +1,8 @@
 package proxy
 
 import (
-	"cmp"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -247,7 +245,6 @@ func (p *Proxy) dumpSecrets(d *admin.Dump) {
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain,
 		})
 	}
-	slices.SortFunc(d.Secrets, func(a, b admin.SecretDump) int { return cmp.Compare(b.Name, a.Name) })
 }
 
 func hostPort(h model.Hostname, port uint16) string {
