@@ -19,7 +19,7 @@ func TestEveryMetricIsDocumented(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := regexp.MustCompile(`^(?:fairlead|istio|pilot|citadel|galley|sidecar_injection)_[a-z_]+(?:_total|_count|_time|_milliseconds|_bytes|_up|_lines|_proxies|_services|_rules|_routes|_splits|_problems|_configs|_passed|_failed|_build|_xds|_pushes|_rejects)$`)
+	name := regexp.MustCompile(`^(?:fairlead|istio|pilot|citadel|galley|sidecar_injection)_[a-z_]+(?:_total|_count|_time|_seconds|_milliseconds|_bytes|_up|_lines|_proxies|_services|_rules|_routes|_splits|_problems|_configs|_passed|_failed|_build|_xds|_pushes|_rejects)$`)
 	seen := 0
 	err = filepath.WalkDir("../internal", func(path string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {

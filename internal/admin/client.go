@@ -52,6 +52,11 @@ func (c Client) Proxies(ctx context.Context) ([]Proxy, error) {
 	return read[[]Proxy](ctx, c, pathProxies)
 }
 
+// Departures are the pods that a replica of the control plane knows to be ending.
+func (c Client) Departures(ctx context.Context) ([]Departure, error) {
+	return read[[]Departure](ctx, c, pathDrains)
+}
+
 // Problems are the mistakes that a replica of the control plane sees.
 func (c Client) Problems(ctx context.Context) ([]Problem, error) {
 	return read[[]Problem](ctx, c, pathProblems)

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"maps"
 	"net"
 	"net/http"
@@ -15,6 +16,7 @@ const (
 	pathProxies   = "/debug/syncz"
 	pathProblems  = "/debug/problemz"
 	pathEndpoints = "/debug/endpointz"
+	pathDrains    = "/debug/drainz"
 	pathProfiles  = "/debug/pprof/"
 )
 
@@ -29,6 +31,8 @@ type Controller struct {
 	Proxies   func() []Proxy
 	Problems  func() []Problem
 	Endpoints func() []Shard
+	// Departures asks what takes a moment; ctx bounds it.
+	Departures func(ctx context.Context) []Departure
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
 	Profiles http.Handler
 }
@@ -50,6 +54,7 @@ func (c Controller) debug() http.Handler {
 	mux.HandleFunc("GET "+pathProxies, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Proxies()) })
 	mux.HandleFunc("GET "+pathProblems, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) })
 	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
+	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
 	if c.Profiles != nil {
 		mux.Handle(pathProfiles, c.Profiles)
 	}
@@ -136,6 +141,53 @@ func Merge(answers ...[]Proxy) []Proxy {
 		}
 	}
 	all := make([]Proxy, 0, len(byID))
+	for _, id := range slices.Sorted(maps.Keys(byID)) {
+		all = append(all, *byID[id])
+	}
+	return all
+}
+
+// Departure is a pod that is ending, as /debug/drainz shows it.
+type Departure struct {
+	// ID is "pod.namespace".
+	ID        string `json:"id"`
+	Namespace string `json:"namespace"`
+	Pod       string `json:"pod"`
+	// Since is when the control plane first heard of it from the pod's sidecar, Deadline when that will end at the latest.
+	Since    time.Time `json:"since"`
+	Deadline time.Time `json:"deadline"`
+	// Marked means that every replica that was asked sends the pod as draining.
+	Marked bool `json:"marked"`
+	// Open are the connections that the sidecar still has.
+	Open uint64 `json:"openConnections"`
+	// Held is how many sidecars may still choose the pod; Holders are the IDs of the first hundred, in order.
+	Held    int      `json:"held"`
+	Holders []string `json:"holders,omitempty"`
+}
+
+// MergeDepartures puts the answers of several replicas together, by ID: each speaks for the sidecars that are connected to
+// it.
+func MergeDepartures(answers ...[]Departure) []Departure {
+	byID := map[string]*Departure{}
+	for _, list := range answers {
+		for _, d := range list {
+			have := byID[d.ID]
+			if have == nil {
+				byID[d.ID] = &d
+				continue
+			}
+			have.Marked = have.Marked && d.Marked
+			have.Held += d.Held
+			have.Holders = slices.Compact(slices.Sorted(slices.Values(slices.Concat(have.Holders, d.Holders))))
+			if d.Since.Before(have.Since) {
+				have.Since = d.Since
+			}
+			if d.Deadline.After(have.Deadline) { // the later word
+				have.Deadline, have.Open = d.Deadline, d.Open
+			}
+		}
+	}
+	all := make([]Departure, 0, len(byID))
 	for _, id := range slices.Sorted(maps.Keys(byID)) {
 		all = append(all, *byID[id])
 	}

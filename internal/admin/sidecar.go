@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"strings"
@@ -10,6 +11,9 @@ import (
 // ProbesPath is what the paths of the app's probes begin with, which the sidecar answers for the kubelet.
 const ProbesPath = "/app-health/"
 
+// HoldPath is asked by the kubelet before it tells the app to end, and answered once the app may be told.
+const HoldPath = "/drain/hold"
+
 // pathDump is where a sidecar says what it has.
 const pathDump = "/config_dump"
 
@@ -18,7 +22,7 @@ const pathReadyShort = "/ready"
 
 // IsProbe reports whether a path of a sidecar's pages is one that a kubelet asks for.
 func IsProbe(path string) bool {
-	return path == pathReady || path == pathReadyShort || strings.HasPrefix(path, ProbesPath)
+	return path == pathReady || path == pathReadyShort || path == HoldPath || strings.HasPrefix(path, ProbesPath)
 }
 
 // Sidecar serves what a sidecar says of itself. Its functions are called per request, from several goroutines.
@@ -31,6 +35,8 @@ type Sidecar struct {
 	Quit func()
 	// Probes answers what begins with ProbesPath.
 	Probes http.Handler
+	// HoldApp returns when the app may be told to end: GET HoldPath is the app's preStop hook. nil answers at once.
+	HoldApp func(context.Context)
 	// App writes the app's own page of metrics, for a request, behind that of the sidecar; nil where the app has none.
 	App func(*http.Request, io.Writer) error
 }
@@ -54,6 +60,12 @@ func (s Sidecar) Agent() http.Handler {
 	}
 	mux := s.mux(stats)
 	mux.Handle(ProbesPath, s.Probes)
+	mux.HandleFunc("GET "+HoldPath, func(w http.ResponseWriter, r *http.Request) {
+		if s.HoldApp != nil {
+			s.HoldApp(r.Context())
+		}
+		w.WriteHeader(http.StatusNoContent)
+	})
 	return mux
 }
 

@@ -27,6 +27,7 @@ func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 	peers := levels.of(w)
 	return &plan.InboundPolicy{
 		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
+		Leaving: w.Terminating, Grace: w.Grace,
 	}
 }
 

@@ -67,7 +67,8 @@ func (v dialled) podShardName(at netip.AddrPort) plan.Name {
 	return plan.Name{Kind: plan.NameShard, At: plan.HostPortOf(at), Source: plan.FromPod, Network: v.net, Part: 1, Client: v.ns}
 }
 
-// podShard gives the one endpoint of a pod's destination. It is healthy whatever discovery says: the caller chose it.
+// podShard gives the one endpoint of a pod's destination. It is called whatever discovery says, for the
+// caller chose it: readiness does not count.
 func (v dialled) podShard(n plan.Name) *plan.EndpointShard {
 	v = dialled{v.in(n.Network)}
 	at, _ := n.At.AddrPort()

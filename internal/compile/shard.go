@@ -127,11 +127,14 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 	return out
 }
 
-// healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is,
-// for the purpose, one that is called not ready while its pod was well when its kubelet last spoke: it is called where
-// nothing better is left. When the API server was away, all nodes are silent for a while, and everything works.
+// healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is one
+// whose pod was told to end, for the slice says so later, or never. So is, for the purpose, one that is called not ready
+// while its pod was well when its kubelet last spoke: it is called where nothing better is left. When the API server was
+// away, all nodes are silent for a while, and everything works.
 func healthOf(e *model.SliceEndpoint, w *model.Workload, s *model.Service) plan.Health {
 	switch {
+	case w != nil && w.Terminating && (e.Ready || s.PublishNotReady):
+		return plan.Draining
 	case e.Ready, s.PublishNotReady:
 		return plan.Healthy
 	case e.Serving && e.Terminating, w != nil && w.Well && !e.Terminating:
@@ -173,11 +176,7 @@ func (g group) selected(keys []model.ClusterKey) []plan.Endpoint {
 		if w == nil || len(w.IPs) == 0 || !selects(g.service.Selector, w.Labels) {
 			continue
 		}
-		ep := g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w)
-		if w.Terminating {
-			ep.Health = plan.Draining
-		}
-		out = append(out, ep)
+		out = append(out, g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w))
 	}
 	return out
 }
@@ -189,11 +188,15 @@ func (g group) workloadPort(w *model.Workload) uint16 {
 	return targetPort(g.port)
 }
 
-// endpoint fills in what is known of an address; w is nil where no workload is.
+// endpoint fills in what is known of an address; w is nil where no workload is. A pod that was told to end drains, wherever
+// it is an endpoint.
 func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 	out := plan.Endpoint{Addr: at, Weight: 1, Health: plan.Healthy}
 	if w == nil {
 		return out
+	}
+	if w.Terminating {
+		out.Health = plan.Draining
 	}
 	out.Subsets = g.policy.subsetNames(w.Labels)
 	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")

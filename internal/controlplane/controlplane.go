@@ -65,7 +65,7 @@ type Options struct {
 // DefaultServerNames are the names that proxies and API servers reach a control plane by, in a namespace of a cluster
 // and on one machine.
 func DefaultServerNames(namespace, clusterDomain string) []string {
-	service := "fairlead-controller." + namespace
+	service := controllerService + "." + namespace
 	return []string{service + ".svc", service + ".svc." + clusterDomain, service, "localhost", "127.0.0.1", "::1"}
 }
 
@@ -119,7 +119,7 @@ func New(o Options) (*ControlPlane, error) {
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: nativeSource{p.engine}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
-		Trace: p.metrics.trace(), Logger: o.Logger,
+		Departing: p.engine.departing, Replicas: p.replicas, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

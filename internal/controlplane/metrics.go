@@ -24,6 +24,8 @@ type metrics struct {
 	refused    uint64 // resources that proxies refused
 	denied     uint64 // names that proxies may not read
 	converged  histogram
+	drained    histogram // of pods whose sidecars said how their drain ended
+	forced     uint64    // those among them whose time was up
 	signed     uint64
 	signErrors uint64
 	badTokens  uint64
@@ -41,11 +43,13 @@ type histogram struct {
 func newMetrics() *metrics {
 	// Seconds. An endpoint change is meant to be everywhere within 50 ms.
 	bounds := []float64{0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 3, 5, 10, 20, 30}
+	drainBounds := []float64{0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300}
 	return &metrics{
 		pushes:     make(map[string]uint64),
 		injections: make(map[string]uint64),
 		validated:  make(map[bool]uint64),
 		converged:  histogram{bounds: bounds, counts: make([]uint64, len(bounds)+1)},
+		drained:    histogram{bounds: drainBounds, counts: make([]uint64, len(drainBounds)+1)},
 	}
 }
 
@@ -77,6 +81,14 @@ func (m *metrics) trace() discovery.Trace {
 				m.pushes[plan.KindOf(r.Resources[i].Name).String()]++
 			}
 			m.removals += uint64(len(r.Removed))
+		},
+		Departed: func(_ discovery.ClientIdentity, how discovery.Ending, took time.Duration) {
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.drained.observe(took.Seconds())
+			if how == discovery.EndedForced {
+				m.forced++
+			}
 		},
 		Converged: func(d time.Duration) {
 			m.mu.Lock()
@@ -155,24 +167,29 @@ func (m *metrics) write(w *bytes.Buffer, gauges []gauge) {
 		{"sidecar_injection_success_total", "Pods that got a sidecar.", m.injections["success"]},
 		{"sidecar_injection_skip_total", "Pods that were left as they are.", m.injections["skip"]},
 		{"sidecar_injection_failure_total", "Pods that were refused.", m.injections["failure"]},
+		{"fairlead_drains_forced_total", "Pods whose drain was not over when their time was up.", m.forced},
 		{"galley_validation_passed", "Objects that were admitted.", m.validated[true]},
 		{"galley_validation_failed", "Objects that were refused.", m.validated[false]},
 	} {
 		header(w, c.name, c.help, "counter")
 		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
 	}
-	const name = "pilot_proxy_convergence_time"
-	header(w, name, "Seconds from a change to a proxy's word that it is in force.", "histogram")
+	m.converged.write(w, "pilot_proxy_convergence_time", "Seconds from a change to a proxy's word that it is in force.")
+	m.drained.write(w, "fairlead_drain_duration_seconds", "Seconds from a pod's being told to end to the end of its sidecar.")
+}
+
+func (h *histogram) write(w io.Writer, name, help string) {
+	header(w, name, help, "histogram")
 	total := uint64(0)
-	for i, n := range m.converged.counts {
+	for i, n := range h.counts {
 		total += n
 		le := "+Inf"
-		if i < len(m.converged.bounds) {
-			le = number(m.converged.bounds[i])
+		if i < len(h.bounds) {
+			le = number(h.bounds[i])
 		}
 		fmt.Fprintf(w, "%s_bucket{le=%q} %d\n", name, le, total)
 	}
-	fmt.Fprintf(w, "%s_sum %s\n%s_count %d\n", name, number(m.converged.sum), name, total)
+	fmt.Fprintf(w, "%s_sum %s\n%s_count %d\n", name, number(h.sum), name, total)
 }
 
 func header(w io.Writer, name, help, kind string) {

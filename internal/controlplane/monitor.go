@@ -16,7 +16,7 @@ import (
 func (p *ControlPlane) monitor() http.Handler {
 	pages := admin.Controller{
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, Ready: p.unready,
-		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints,
+		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
 	}
 	if p.o.Pprof {
 		pages.Profiles = profiles()

@@ -7,8 +7,8 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// pack cuts a delta into responses. mu is held.
-func (st *stream) pack(d *delta, since time.Time) (list []*Response) {
+// pack cuts a delta into responses. Since is as for Changed, asked when the source was. mu is held.
+func (st *stream) pack(d *delta, since, asked time.Time) (list []*Response) {
 	r := &Response{}
 	size := 0
 	begin := func() {
@@ -24,7 +24,7 @@ func (st *stream) pack(d *delta, since time.Time) (list []*Response) {
 		size += len(a.Body) + 1
 		r.Resources = append(r.Resources, a)
 		if h := st.held[a.Name]; h != nil {
-			h.nonce = r.Nonce
+			h.nonce, h.at = r.Nonce, asked.UnixNano()
 		}
 	}
 	r.Removed = d.removed

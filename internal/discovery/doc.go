@@ -11,6 +11,9 @@
 // the bytes, so any replica continues where another one stopped. A client that is slow gets the newest state when it
 // is ready, never a queue. A refused resource leaves its previous version in force and is shown in the status.
 //
+// A pod that ends asks by Client.Holders who has not acknowledged yet that it does; the server answers from what its streams
+// hold, and ServerOptions.Departing says which resources those are.
+//
 // Server and Client are safe for concurrent use. The client never forgets because the control plane is away, and a
 // snapshot file carries its state across restarts. The package never reads the model, never decides what a name
 // means, and never links protobuf's reflection: the sidecar has no memory for it.

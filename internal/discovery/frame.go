@@ -16,6 +16,7 @@ import (
 const (
 	pathStream  = "/fairlead.v1.Discovery/Stream"
 	pathSign    = "/fairlead.v1.Identity/Sign"
+	pathHolders = "/fairlead.v1.Departure/Holders"
 	contentType = "application/grpc+proto"
 
 	headerSize = 5 // 1 byte "compressed", 4 bytes length

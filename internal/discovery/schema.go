@@ -304,6 +304,8 @@ func (c *coder) inbound(p *plan.InboundPolicy) {
 	list(c, 2, "ports", &p.Ports, (*coder).inboundPort)
 	enum(c, 3, "mtls", &p.MTLS, upTo(model.MTLSDisable, model.MTLSStrict))
 	text(c, 4, "mtls_origin", &p.MTLSOrigin)
+	c.bool(5, "leaving", &p.Leaving)
+	c.duration(6, "grace", &p.Grace)
 }
 
 func (c *coder) inboundPort(p *plan.InboundPort) {

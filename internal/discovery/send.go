@@ -94,6 +94,7 @@ func (st *stream) takeDirty() (dirty map[string]time.Time, over []string) {
 // responses takes a slice of what is dirty and gives what differs from what the client has. more means that there is
 // another slice.
 func (st *stream) responses() (list []*Response, more bool) {
+	asked := time.Now()
 	dirty, over := st.takeDirty()
 
 	// The source is asked without holding mu.
@@ -128,7 +129,7 @@ func (st *stream) responses() (list []*Response, more bool) {
 		return nil, more
 	}
 	st.greeted = st.greeted || (st.started && !more)
-	return st.pack(&d, earliest(dirty)), more
+	return st.pack(&d, earliest(dirty), asked), more
 }
 
 // tooManyNames is the reason for which a name is not followed.

@@ -55,6 +55,8 @@ type Trace struct {
 	// Denied gets a name that the client may not read (see ServerOptions.MayRead), each time it is asked for.
 	Denied func(client ClientIdentity, name string)
 	Sent   func(ClientIdentity, *Response)
+	// Departed gets how the drain of a client's pod ended, and how long it took.
+	Departed func(client ClientIdentity, how Ending, took time.Duration)
 	// Converged gets the time from a change (see Server.Changed) to a client's word that it is in force.
 	Converged func(time.Duration)
 }
@@ -72,6 +74,10 @@ type ServerOptions struct {
 	MayRead func(client ClientIdentity, name string) bool
 	// Sign issues a certificate for the client; nil answers UNIMPLEMENTED. Its error is shown to the caller.
 	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
+	// Departing says how the resources stand to the client's own pod; nil answers Holders with UNIMPLEMENTED.
+	Departing func(ctx context.Context, client ClientIdentity) (Departing, error)
+	// Replicas lists where other replicas of the control plane can be asked, "host:port"; nil where there are none.
+	Replicas func() []string
 	// WriteTimeout is how long a client may take to accept a message before it is disconnected; 0 means 10 s.
 	WriteTimeout time.Duration
 	// MaxAge ends streams in order after this time, give or take a tenth, so that clients spread over replicas and show
@@ -94,6 +100,8 @@ type Server struct {
 	streams  map[*stream]struct{}         // guarded by mu, as everything below
 	watchers map[Key]map[*stream]struct{} // who is told about a key
 	closed   bool
+
+	departures departures
 }
 
 // NewServer checks the options.
@@ -109,6 +117,8 @@ func NewServer(o ServerOptions) (*Server, error) {
 		calls:    &calls{tokens: make(map[[sha256.Size]byte]*bucket)},
 		streams:  make(map[*stream]struct{}),
 		watchers: make(map[Key]map[*stream]struct{}),
+
+		departures: departures{pods: make(map[ClientIdentity]*departure)},
 	}, nil
 }
 
@@ -185,6 +195,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return s.serveStream(w, r, client)
 	case pathSign:
 		return s.serveSign(w, r, client)
+	case pathHolders:
+		return s.serveHolders(w, r, client)
 	}
 	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
 }

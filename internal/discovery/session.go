@@ -316,47 +316,53 @@ func (s *session) write(ctx context.Context, w *io.PipeWriter) {
 // Sign has the control plane sign a certificate request (PKCS #10, DER) for the identity that the token proves. It
 // gives the chain, leaf first, and the roots, both PEM. It works whether Run is running or not.
 func (c *Client) Sign(ctx context.Context, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
-	start := rand.IntN(len(c.o.Addrs)) //nolint:gosec // spreading load is no secret
-	for i := range c.o.Addrs {
-		addr := c.o.Addrs[(start+i)%len(c.o.Addrs)]
-		chainPEM, rootsPEM, err = c.signAt(ctx, addr, csrDER)
-		if err == nil {
-			return chainPEM, rootsPEM, nil
-		}
-		err = fmt.Errorf("certificate from %s: %w", addr, err)
-	}
-	return nil, nil, err
-}
-
-func (c *Client) signAt(ctx context.Context, addr string, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
-	tr, err := c.transport()
+	message, err := c.unaryAny(ctx, pathSign, append(make([]byte, headerSize), appendBlobs(csrDER)...))
 	if err != nil {
-		return nil, nil, err
-	}
-	defer tr.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
-	defer cancel()
-	request, err := seal(append(make([]byte, headerSize), appendBlobs(csrDER)...))
-	if err != nil {
-		return nil, nil, err
-	}
-	resp, err := c.call(ctx, tr, "https://"+addr+pathSign, bytes.NewReader(request))
-	if err != nil {
-		return nil, nil, err
-	}
-	defer resp.Body.Close()
-	message, err := readFrame(resp.Body, maxMessage)
-	if err != nil && !errors.Is(err, io.EOF) {
-		return nil, nil, err
-	}
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // the trailers come after the body
-		return nil, nil, err
-	}
-	if err := receivedStatus(resp); err != nil {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("certificate from %w", err)
 	}
 	if err := parseBlobs(message, &chainPEM, &rootsPEM); err != nil {
 		return nil, nil, fmt.Errorf("SignResponse: %w", err)
 	}
 	return chainPEM, rootsPEM, nil
+}
+
+// unaryAny makes a call of one message and one answer to one control plane after the other, until one answers. The request
+// has room for the header of a frame in front. The error names the last one.
+func (c *Client) unaryAny(ctx context.Context, path string, request []byte) (message []byte, err error) {
+	start := rand.IntN(len(c.o.Addrs)) //nolint:gosec // spreading load is no secret
+	for i := range c.o.Addrs {
+		addr := c.o.Addrs[(start+i)%len(c.o.Addrs)]
+		if message, err = c.unary(ctx, addr, path, request); err == nil {
+			return message, nil
+		}
+		err = fmt.Errorf("%s: %w", addr, err)
+	}
+	return nil, err
+}
+
+// unary makes such a call to one control plane.
+func (c *Client) unary(ctx context.Context, addr, path string, request []byte) ([]byte, error) {
+	tr, err := c.transport()
+	if err != nil {
+		return nil, err
+	}
+	defer tr.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	if request, err = seal(request); err != nil {
+		return nil, err
+	}
+	resp, err := c.call(ctx, tr, "https://"+addr+path, bytes.NewReader(request))
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	message, err := readFrame(resp.Body, maxMessage)
+	if err != nil && !errors.Is(err, io.EOF) {
+		return nil, err
+	}
+	if _, err := io.Copy(io.Discard, resp.Body); err != nil { // the trailers come after the body
+		return nil, err
+	}
+	return message, receivedStatus(resp)
 }

@@ -64,6 +64,7 @@ type subscription struct {
 type sent struct {
 	version string
 	nonce   uint64              // of the response that brought this version
+	at      int64               // when the source was asked for this version, Unix ns; 0 where the client had it before
 	users   int                 // subscriptions that hold it
 	names   map[string]struct{} // requested names that lead here
 }

@@ -175,6 +175,19 @@ func (g *Graph) Update(snapshot store.Snapshot, changed store.Changed) map[*Quer
 	return dirty
 }
 
+// ReadFrom gives the resources of a wire that depend on any of the keys, by canonical name, with their newest versions.
+func (g *Graph) ReadFrom(wire Wire, keys ...store.Key) map[string]string {
+	versions := make(map[string]string)
+	for _, key := range keys {
+		for r := range g.readers[key] {
+			if r.resource != nil && r.resource.id.wire == wire && r.resource.encoded != nil {
+				versions[r.resource.id.name] = r.resource.encoded.Version
+			}
+		}
+	}
+	return versions
+}
+
 // Errors says of resources, by canonical name, why they could not be compiled; news is false where it is as last time.
 func (g *Graph) Errors() (errs map[string]error, news bool) {
 	if !g.newErrors {

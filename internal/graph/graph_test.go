@@ -2,6 +2,7 @@ package graph
 
 import (
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -249,5 +250,32 @@ func TestNothingIsLeftBehind(t *testing.T) {
 	}
 	if n := len(w.g.queries) + len(w.g.resources) + len(w.g.readers) + len(w.g.errors); n > 0 {
 		t.Errorf("left: %d queries, %d resources, %d keys read, %d errors", len(w.g.queries), len(w.g.resources), len(w.g.readers), len(w.g.errors))
+	}
+}
+
+// What depends on a key is told by what was read, of one wire at a time, and what does not exist is left out.
+func TestReadFrom(t *testing.T) {
+	w := newWorld(t)
+	w.set("users", "http=1 grpc=2")
+	w.set("orders", "http=3")
+	for _, k := range []Key{{0, "a", "host/users"}, {0, "a", "host/orders"}, {0, "a", "host/none"}, {1, "a", "host/users"}} {
+		w.g.Open(k)
+	}
+	key := func(host string) store.Key { return store.Key{Table: store.ServicesByHost, ID: host} }
+	for _, tt := range []struct {
+		name string
+		wire Wire
+		keys []store.Key
+		want map[string]string
+	}{
+		{"all_that_was_read_for_it", 0, []store.Key{key("users")}, map[string]string{"svc/users": "2", "port/users/http": "1", "port/users/grpc": "2"}},
+		{"several", 0, []store.Key{key("orders"), key("none")}, map[string]string{"svc/orders": "1", "port/orders/http": "3"}},
+		{"another_wire", 1, []store.Key{key("orders")}, map[string]string{}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := w.g.ReadFrom(tt.wire, tt.keys...); !maps.Equal(got, tt.want) {
+				t.Errorf("= %v, want %v", got, tt.want)
+			}
+		})
 	}
 }

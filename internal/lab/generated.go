@@ -124,6 +124,8 @@ func (p *pod) object() *corev1.Pod {
 	o := podObject(&p.spec, p.created)
 	if p.terminating {
 		o.DeletionTimestamp = &o.CreationTimestamp
+		grace := int64(p.spec.grace / time.Second)
+		o.DeletionGracePeriodSeconds = &grace
 	}
 	return o
 }

@@ -218,6 +218,9 @@ type InboundPolicy struct {
 	MTLS model.MTLSMode
 	// MTLSOrigin names the object that says so ("PeerAuthentication myapp/default"), empty for the default.
 	MTLSOrigin string
+	// Leaving means that the workload was told to end. Grace is how long it may take, from then on.
+	Leaving bool
+	Grace   time.Duration
 }
 
 // ResourceName implements Resource.

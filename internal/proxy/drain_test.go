@@ -5,13 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
-	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -138,36 +135,4 @@ func TestConfigurationSwapsUnderLoad(t *testing.T) {
 		eventually(t, "another call", func() bool { return calls.Load() > at || t.Failed() })
 	}
 	stopLoad()
-}
-
-func TestDrainEnds(t *testing.T) {
-	tests := []struct {
-		name string
-		busy time.Duration // how long a connection stays open
-		want time.Duration
-	}{
-		{"at once where nothing is open", 0, 0},
-		{"with the last connection", time.Second, time.Second},
-		{"in time whatever is open", time.Minute, 5 * time.Second},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				p := &Proxy{
-					o:        Options{Drain: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)},
-					draining: make(chan struct{}),
-				}
-				if tt.busy > 0 {
-					p.active.Add(1)
-					timer := time.AfterFunc(tt.busy, func() { p.active.Add(-1) })
-					defer timer.Stop()
-				}
-				start := time.Now()
-				p.drain()
-				if took := time.Since(start).Truncate(2 * drainPoll); took != tt.want {
-					t.Errorf("drain() took %s, want %s", took, tt.want)
-				}
-			})
-		})
-	}
 }

@@ -88,10 +88,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	// The peer is who it was for as long as its certificate says so.
 	proven := upstream.NewTenure(conn, i.grace).Until(identity.PeerExpiry(&state))
 	defer proven.Leave()
-	stop := onDrain(ctx, i.draining, proven.Ended(), func(ctx context.Context) {
-		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
-	})
-	defer stop()
+	defer ending{i.draining, proven.Ended()}.watch(ctx, server)()
 	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
 }
 

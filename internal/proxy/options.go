@@ -62,6 +62,8 @@ type Discovery interface {
 	Subscribe(name string)
 	// Run keeps the channel until ctx ends, and hands to h what comes.
 	Run(ctx context.Context, h discovery.Handler) error
+	// Holders asks the replica of the control plane at an address, any where it is empty, who may still call this workload.
+	Holders(ctx context.Context, addr string, r *discovery.HoldersRequest) (*discovery.HoldersResponse, error)
 	Freshness
 }
 

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -167,6 +168,10 @@ func (*control) Subscribe(string)                               {}
 func (*control) Connected() bool                                { return false }
 func (*control) Stale() bool                                    { return false }
 func (*control) LastSync() time.Time                            { return time.Time{} }
+
+func (*control) Holders(context.Context, string, *discovery.HoldersRequest) (*discovery.HoldersResponse, error) {
+	return nil, errors.ErrUnsupported
+}
 
 func (*control) Addrs() []string { return []string{"127.0.0.1:1"} }
 

@@ -14,6 +14,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/appmetrics"
 	"fairlead.dev/fairlead/internal/appprobe"
+	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/net/h1"
@@ -58,11 +59,12 @@ type Proxy struct {
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 
-	draining chan struct{}
-	quit     chan struct{}
-	quitOnce sync.Once
-	active   atomic.Int64
-	group    group
+	draining  chan struct{} // closed when the process is told to end
+	departure *departure
+	quit      chan struct{}
+	quitOnce  sync.Once
+	active    atomic.Int64
+	group     group
 }
 
 // New wires a proxy. It opens nothing; Run does.
@@ -95,6 +97,7 @@ func New(o Options) (*Proxy, error) {
 	p.directory = directory.New(directory.Options{
 		Self: p.self, Upstreams: p.ups, Metrics: p.metrics, Resolver: resolver, Run: p.group.run, Notify: p.heed, Logger: o.Logger,
 	})
+	p.departure = newDeparture(o.Discovery, &p.active, p.group.run, o.Logger)
 	p.asker = directory.NewAsker(p.directory, o.Discovery, o.Discovery.Connected)
 	if p.names, err = p.newNames(); err != nil {
 		return nil, err
@@ -137,15 +140,16 @@ func (p *Proxy) newHandlers() {
 			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
 		},
 		tls:     p.identity.ServerConfig(),
-		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.draining,
+		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
 	p.inbound.Filters = new(filter.Chain)
 }
 
-// Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and
-// after Options.Drain what is left is cut. It returns once everything it started has ended: at once where nothing is
-// open.
+// Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and what is
+// left is cut after Options.Drain, or when the pod's grace period is nearly over where the control plane has said that the
+// pod ends; that begins when it says so. Run returns once everything it started has ended: at once where nothing is open and
+// no caller chooses the workload any more.
 func (p *Proxy) Run(ctx context.Context) error {
 	// Work outlives ctx by the drain.
 	work, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -168,7 +172,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-p.quit:
 	case <-p.group.failed():
 	}
-	p.drain()
+	p.drain(work)
 	stop()
 	err := p.group.wait()
 	p.workers.Close()
@@ -185,24 +189,26 @@ func (p *Proxy) startNames() []string {
 }
 
 // drain lets connections finish. New ones are taken meanwhile: callers that have not heard yet that the workload goes
-// still come. Where none is open the workload has ended too: a native sidecar is told after it, and before another one
-// is told the app has had time (see cmd/fairlead-proxy linger).
-func (p *Proxy) drain() {
-	p.o.Logger.Info("draining", slog.Int64("connections", p.active.Load()), slog.Duration("limit", p.o.Drain))
+// still come. Where none is open, and no caller chooses the workload any more, it is over: a native sidecar is told after its
+// app has ended, and before another one is told the app has had time (see cmd/fairlead-proxy linger).
+func (p *Proxy) drain(ctx context.Context) {
+	until := p.departure.end(p.o.Drain)
 	close(p.draining)
-	deadline := time.NewTimer(p.o.Drain)
+	deadline := time.NewTimer(time.Until(until))
 	defer deadline.Stop()
 	tick := time.NewTicker(drainPoll)
 	defer tick.Stop()
-	for p.active.Load() > 0 {
+	how := discovery.EndedReleased
+	for how == discovery.EndedReleased && (p.active.Load() > 0 || !p.departure.settled()) {
 		select {
 		case <-deadline.C:
-			return
+			how = discovery.EndedForced
 		case <-p.group.failed():
 			return
 		case <-tick.C:
 		}
 	}
+	p.departure.report(ctx, how)
 }
 
 const drainPoll = 20 * time.Millisecond
@@ -213,7 +219,7 @@ func (p *Proxy) Quit() { p.quitOnce.Do(func() { close(p.quit) }) }
 // Ready gives "" once calls can be carried, or what is missing.
 func (p *Proxy) Ready() string {
 	select {
-	case <-p.draining:
+	case <-p.departure.leaving:
 		return "draining"
 	default:
 	}
@@ -250,6 +256,9 @@ func (p *Proxy) heed(e directory.Event) {
 		p.discovery.Subscribe(e.Inbound)
 	case directory.PolicyChanged:
 		p.inbound.enforce()
+		if policy := p.self.Policy(); policy.Leaving {
+			p.departure.tell(policy.Grace)
+		}
 	}
 }
 

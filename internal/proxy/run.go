@@ -68,6 +68,7 @@ func (p *Proxy) pages() *admin.Sidecar {
 			return nil
 		}},
 		Dump: p.dump, Ready: p.Ready, Quit: p.Quit, Probes: p.probes,
+		HoldApp: func(ctx context.Context) { p.departure.holdApp(ctx, p.inbound.plain.newest) },
 	}
 	if p.appMetrics != nil {
 		pages.App = p.appMetrics.Append

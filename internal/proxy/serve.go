@@ -87,12 +87,29 @@ func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, ends ending, h
 		handle(s)
 	}
 	server := h2.NewServer(conn, o)
-	stop := onDrain(ctx, ends.draining, ends.tenure, func(ctx context.Context) {
-		server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
-	})
+	stop := ends.watch(ctx, server)
 	defer stop()
 	server.Serve(ctx) //nolint:errcheck // a client that goes away is no event
 	conn.Close()
+}
+
+// lateFor is how long a connection that comes while the proxy drains takes requests: its client has not heard yet, and what
+// it connected for must not find GOAWAY.
+const lateFor = time.Second
+
+// watch shuts a server down in time. The returned function ends the watch and waits for what it does.
+func (e ending) watch(ctx context.Context, server *h2.Server) (stop func()) {
+	late := false
+	select {
+	case <-e.draining:
+		late = true
+	default:
+	}
+	return onDrain(ctx, e.draining, e.tenure, func(ctx context.Context) {
+		if !late || call.Pause(ctx, lateFor) {
+			server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
+		}
+	})
 }
 
 // onDrain calls do once draining or ended closes. The returned function ends the watch and waits for do.

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"sync"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
@@ -11,6 +12,15 @@ import (
 type plainConns struct {
 	mu  sync.Mutex
 	all map[*upstream.Tenure]uint16 // by the port of the workload
+	// last is when the last one was admitted.
+	last time.Time
+}
+
+// newest is when the last connection was admitted.
+func (p *plainConns) newest() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.last
 }
 
 // enter notes a connection that was admitted to a port.
@@ -20,7 +30,7 @@ func (p *plainConns) enter(t *upstream.Tenure, port uint16) {
 	if p.all == nil {
 		p.all = make(map[*upstream.Tenure]uint16)
 	}
-	p.all[t] = port
+	p.all[t], p.last = port, time.Now()
 }
 
 func (p *plainConns) leave(t *upstream.Tenure) {

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -38,6 +39,9 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
 		Well:           well(in),
+	}
+	if out.Terminating && in.DeletionGracePeriodSeconds != nil {
+		out.Grace = time.Duration(max(0, *in.DeletionGracePeriodSeconds)) * time.Second
 	}
 	out.OwnerKind, out.OwnerName = owner(&in.ObjectMeta)
 	out.CanonicalName, out.CanonicalRevision = canonical(in.Labels, out.OwnerName)

@@ -3,6 +3,7 @@ package core
 import (
 	"net/netip"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -89,8 +90,8 @@ func TestPod(t *testing.T) {
 			base(func(w *model.Workload) { w.HostNetwork = true }), "",
 		},
 		{
-			"terminating", "deletionTimestamp: '2026-01-31T08:00:00Z'", "", "",
-			base(func(w *model.Workload) { w.Terminating = true }), "",
+			"terminating", "deletionTimestamp: '2026-01-31T08:00:00Z', deletionGracePeriodSeconds: 30", "", "",
+			base(func(w *model.Workload) { w.Terminating, w.Grace = true, 30*time.Second }), "",
 		},
 		{
 			"locality_of_its_own", "labels: {istio-locality: west.a.rack-1}", "nodeName: n1", "",

@@ -1,0 +1,269 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/proxy/call"
+)
+
+// holders can be asked who may still choose this workload: a Discovery.
+type holders interface {
+	Holders(ctx context.Context, addr string, r *discovery.HoldersRequest) (*discovery.HoldersResponse, error)
+	Connected() bool
+}
+
+// departure is the end of the workload: from the moment that the control plane says so, or that the process is told to end,
+// to the moment that nobody calls it any more. Callers are asked to go elsewhere meanwhile, and served.
+// docs/adr/0015-acknowledged-drain.md has the reasons.
+type departure struct {
+	control holders
+	open    *atomic.Int64 // connections
+	run     func(func(context.Context))
+	log     *slog.Logger
+
+	leaving  chan struct{} // closed when it begins
+	released chan struct{} // closed when no caller may choose the workload any more
+	hopeless chan struct{} // closed when the control plane does not know that the workload ends, or who holds it
+
+	mu       sync.Mutex
+	begun    time.Time // guarded by mu, as the next two; zero before
+	told     bool      // by the control plane
+	deadline time.Time // as the control plane says; zero where it does not
+}
+
+func newDeparture(control holders, open *atomic.Int64, run func(func(context.Context)), log *slog.Logger) *departure {
+	return &departure{
+		control: control, open: open, run: run, log: log,
+		leaving: make(chan struct{}), released: make(chan struct{}), hopeless: make(chan struct{}),
+	}
+}
+
+// margin is what is left of a pod's grace period for the end of the process itself, before the kubelet kills it.
+func margin(grace time.Duration) time.Duration {
+	return min(max(grace/10, 500*time.Millisecond), 3*time.Second, grace/2)
+}
+
+// tell says that the control plane knows that the workload ends, within grace.
+func (d *departure) tell(grace time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.told {
+		return
+	}
+	d.told, d.deadline = true, time.Now().Add(grace-margin(grace))
+	d.begin()
+}
+
+// end says that the process is told to end; within limit where the control plane has not said how long it may take. It
+// gives the moment at which what is left is cut.
+func (d *departure) end(limit time.Duration) time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.begin()
+	if d.told {
+		return d.deadline
+	}
+	return time.Now().Add(limit)
+}
+
+// begin is idempotent. mu is held.
+func (d *departure) begin() {
+	if !d.begun.IsZero() {
+		return
+	}
+	d.begun = time.Now()
+	close(d.leaving)
+	d.run(d.ask)
+	d.log.Info("the workload ends: callers are asked to go elsewhere", slog.Int64("connections", d.open.Load()), slog.Bool("told_by_control_plane", d.told))
+}
+
+// isTold reports whether the control plane has said that the workload ends.
+func (d *departure) isTold() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.told
+}
+
+// left is how long it may take still.
+func (d *departure) left() time.Duration {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.deadline.IsZero() {
+		return 0
+	}
+	return time.Until(d.deadline)
+}
+
+const (
+	// holdersWait is how long a replica may wait with its answer.
+	holdersWait = 2 * time.Second
+	// askPause is between rounds; a control plane takes one call a second in the long run.
+	askPause = time.Second
+	// givenUp is how many times in a row a replica does not answer before it counts as gone: who was connected to it has
+	// turned to another one, or hears nothing from anybody.
+	givenUp = 3
+	// lastWord bounds the report of how it ended.
+	lastWord = time.Second
+)
+
+// ask asks every replica of the control plane, round by round, until none knows a caller that may choose the workload.
+func (d *departure) ask(ctx context.Context) {
+	failures := make(map[string]int)
+	hopeless := sync.OnceFunc(func() { close(d.hopeless) })
+	for {
+		switch d.judge(d.round(ctx), failures) {
+		case nobodyHolds:
+			d.mu.Lock()
+			took := time.Since(d.begun)
+			d.mu.Unlock()
+			d.log.InfoContext(ctx, "no caller in the mesh chooses the workload any more", slog.Duration("after", took))
+			close(d.released)
+			return
+		case nobodyKnows:
+			hopeless()
+		case somebodyHolds:
+		}
+		if !call.Pause(ctx, askPause) {
+			return
+		}
+	}
+}
+
+// word is what one replica says.
+type word struct {
+	addr string // empty for the one that was asked first
+	*discovery.HoldersResponse
+	err error
+}
+
+// round asks one replica, and then those that it names.
+func (d *departure) round(ctx context.Context) []word {
+	question := func() *discovery.HoldersRequest {
+		return &discovery.HoldersRequest{Told: d.isTold(), Wait: holdersWait, Open: uint64(max(0, d.open.Load())), Left: max(0, d.left())}
+	}
+	first, err := d.control.Holders(ctx, "", question())
+	words := []word{{"", first, err}}
+	if err != nil {
+		return words
+	}
+	others := make([]word, len(first.Replicas))
+	var asking sync.WaitGroup
+	for i, addr := range first.Replicas {
+		asking.Go(func() {
+			r, err := d.control.Holders(ctx, addr, question())
+			others[i] = word{addr, r, err}
+		})
+	}
+	asking.Wait()
+	return append(words, others...)
+}
+
+// verdict is what the words of a round come to.
+type verdict uint8
+
+const (
+	somebodyHolds verdict = iota + 1
+	nobodyHolds
+	nobodyKnows // that the workload ends, but it is held
+)
+
+// judge puts the words of a round together. failures counts, by address, how many times in a row there was none.
+func (d *departure) judge(words []word, failures map[string]int) verdict {
+	out := nobodyHolds
+	known := false
+	for _, w := range words {
+		if w.err != nil {
+			failures[w.addr]++
+			if failures[w.addr] < givenUp || w.addr == "" {
+				out = somebodyHolds // or may
+			}
+			continue
+		}
+		failures[w.addr] = 0
+		known = known || w.Marked
+		if w.Count > 0 || d.isTold() && !w.Marked { // one that has not heard yet would give the workload to newcomers
+			out = somebodyHolds
+		}
+	}
+	if status, ok := errors.AsType[*discovery.StatusError](words[0].err); ok && status.Code == discovery.CodeUnimplemented {
+		return nobodyKnows // an older control plane
+	}
+	if out == somebodyHolds && !known && words[0].err == nil && !d.isTold() {
+		return nobodyKnows
+	}
+	return out
+}
+
+// settled reports whether there is nothing to wait for but what is open: no caller may choose the workload, or nobody can be
+// asked.
+func (d *departure) settled() bool {
+	select {
+	case <-d.released:
+		return true
+	case <-d.hopeless:
+		return true
+	default:
+		return !d.control.Connected()
+	}
+}
+
+// report tells the control plane how it ended, where that had told the workload to.
+func (d *departure) report(ctx context.Context, how discovery.Ending) {
+	d.mu.Lock()
+	took, told := time.Since(d.begun), d.told
+	d.mu.Unlock()
+	d.log.InfoContext(ctx, "the workload has ended", slog.Duration("after", took), slog.Bool("cut", how == discovery.EndedForced), slog.Int64("connections", d.open.Load()))
+	if !told || !d.control.Connected() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	_, _ = d.control.Holders(ctx, "", &discovery.HoldersRequest{Ended: how, Took: took}) // nothing depends on it
+}
+
+const (
+	// heldApp is how long the app's end is put off at most, and the share of the grace period.
+	heldApp      = 10 * time.Second
+	heldAppShare = 3
+	// toldWithin is how long the control plane may take to say that the workload ends after the kubelet has said so.
+	toldWithin = time.Second
+	// quiet is how long no caller from outside the mesh must have come: such callers acknowledge nothing.
+	quiet = time.Second
+)
+
+// holdApp returns when the app may be told to end: when no caller chooses the workload any more, those from outside the mesh,
+// which lastPlain saw last, have stopped coming, or a part of the grace period is over. Where the workload does not end, it
+// returns after a second.
+func (d *departure) holdApp(ctx context.Context, lastPlain func() time.Time) {
+	timer := time.NewTimer(toldWithin)
+	defer timer.Stop()
+	select {
+	case <-d.leaving:
+	case <-timer.C:
+		return
+	case <-ctx.Done():
+		return
+	}
+	d.mu.Lock()
+	until := d.begun
+	if d.told {
+		until = d.begun.Add(min(heldApp, d.deadline.Sub(d.begun)/heldAppShare))
+	}
+	d.mu.Unlock()
+	ctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	select {
+	case <-d.released:
+	case <-ctx.Done():
+		return
+	}
+	for left := quiet - time.Since(lastPlain()); left > 0 && call.Pause(ctx, left); {
+		left = quiet - time.Since(lastPlain())
+	}
+}
