@@ -49,6 +49,8 @@ type Config struct {
 	CaptureDNS           bool   `json:"captureDNS"`
 	// MergeMetrics has Prometheus' annotations on pods point at the sidecar, which shows the app's metrics behind its own.
 	MergeMetrics bool `json:"mergeMetrics"`
+	// HoldAppEnd has the kubelet tell apps to end once no caller chooses them any more.
+	HoldAppEnd bool `json:"holdAppEnd"`
 }
 
 // Choice is a yes, a no, or what the cluster can do. The zero value is [Auto].
@@ -108,6 +110,7 @@ func DefaultConfig() Config {
 		IncludeOutboundCIDRs: "*",
 		CaptureDNS:           true,
 		MergeMetrics:         true,
+		HoldAppEnd:           true,
 	}
 }
 
@@ -155,7 +158,7 @@ func (c *Config) fields() map[string]any {
 		"logLevel": &c.LogLevel, "drain": &c.Drain, "holdTimeout": &c.HoldTimeout, "resources": &c.Resources,
 		"includeOutboundCIDRs": &c.IncludeOutboundCIDRs, "excludeOutboundCIDRs": &c.ExcludeOutboundCIDRs,
 		"excludeInboundPorts": &c.ExcludeInboundPorts, "excludeOutboundPorts": &c.ExcludeOutboundPorts,
-		"captureDNS": &c.CaptureDNS, "mergeMetrics": &c.MergeMetrics,
+		"captureDNS": &c.CaptureDNS, "mergeMetrics": &c.MergeMetrics, "holdAppEnd": &c.HoldAppEnd,
 	}
 }
 

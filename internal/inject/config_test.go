@@ -33,6 +33,7 @@ excludeInboundPorts: "22, 8000-8010"
 excludeOutboundPorts: "25"
 captureDNS: false
 mergeMetrics: false
+holdAppEnd: false
 `), defaultConfig())
 	want := inject.Config{
 		Image: "registry.local/fairlead/proxy:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []inject.SecretName{"one", "two"},

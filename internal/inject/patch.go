@@ -94,11 +94,29 @@ func (d *differ) probes(path string, before, after []corev1.Container) {
 		at := path + "/" + strconv.Itoa(s.before)
 		was, is := actions(&before[s.before]), actions(&after[s.after])
 		for _, field := range slices.Sorted(maps.Keys(was)) {
-			d.action(at+field, was[field], is[field])
+			if _, stays := is[field]; stays {
+				d.action(at+field, was[field], is[field])
+			}
 		}
+		d.hold(at+"/lifecycle", before[s.before].Lifecycle, after[s.after].Lifecycle)
 		if env := after[s.after].Env; before[s.before].Name == proxyContainer && !reflect.DeepEqual(before[s.before].Env, env) {
 			d.add(at+"/env", env) // add replaces what is there (RFC 6902 §4.1)
 		}
+	}
+}
+
+// hold writes that the preStop hook of holdApps came or went, and with it the field that it is in.
+func (d *differ) hold(path string, was, is *corev1.Lifecycle) {
+	switch {
+	case was == nil && is == nil:
+	case was == nil:
+		d.add(path, is)
+	case is == nil:
+		d.remove(path)
+	case was.PreStop == nil && is.PreStop != nil:
+		d.add(path+"/preStop", is.PreStop)
+	case was.PreStop != nil && is.PreStop == nil:
+		d.remove(path + "/preStop")
 	}
 }
 

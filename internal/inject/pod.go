@@ -62,11 +62,17 @@ func again(pod *corev1.Pod, r Request, d Decision) (*corev1.Pod, Decision, error
 	}
 	b := builder{pod: pod.DeepCopy(), s: s, status: status}
 	probes := b.rewriteProbes()
-	if len(probes) == 0 {
+	held := b.holdApps()
+	switch {
+	case len(probes) > 0:
+		d.Detail += ", which now answers for the probes of containers added since"
+	case held:
+		d.Detail += ", which now says when containers added since may end"
+	default:
 		return pod, d, nil
 	}
 	for _, c := range containersOf(b.pod) {
-		if c.Name != proxyContainer {
+		if c.Name != proxyContainer || len(probes) == 0 {
 			continue
 		}
 		known, err := probesOf(c)
@@ -83,7 +89,6 @@ func again(pod *corev1.Pod, r Request, d Decision) (*corev1.Pod, Decision, error
 	if err := b.writeStatus(); err != nil {
 		return pod, d, err
 	}
-	d.Detail += ", which now answers for the probes of containers added since"
 	d.Warnings = b.warnings
 	return b.pod, d, nil
 }
@@ -105,6 +110,7 @@ func (b *builder) build() error {
 	if err != nil {
 		return err
 	}
+	b.holdApps() // after the probes: it is the sidecar that is asked already
 	b.mergeMetrics()
 	b.addVolumes()
 	b.addPullSecrets()

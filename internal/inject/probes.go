@@ -82,7 +82,7 @@ func askedOf(c *corev1.Container, hookTimeout int32) []asked {
 		last, name string
 		hook       *corev1.LifecycleHandler
 	}{{"poststartz", "postStart", c.Lifecycle.PostStart}, {"prestopz", "preStop", c.Lifecycle.PreStop}} {
-		if h.hook != nil && h.hook.HTTPGet != nil {
+		if h.hook != nil && h.hook.HTTPGet != nil && !ofHold(h.hook) {
 			// A tcpSocket here does nothing in any Kubernetes.
 			out = append(out, asked{path: base + h.last, name: h.name, timeout: hookTimeout, httpGet: &h.hook.HTTPGet, tcpSocket: new(*corev1.TCPSocketAction), grpc: new(*corev1.GRPCAction)})
 		}

@@ -68,6 +68,7 @@ func annotations() []annotation {
 		{"rewrite-app-probes", istioDomain + "rewriteAppHTTPProbers", boolean(func(s *settings) *bool { return &s.rewriteProbes })},
 		{"capture-dns", "", boolean(func(s *settings) *bool { return &s.CaptureDNS })},
 		{"merge-metrics", istioMerge, boolean(func(s *settings) *bool { return &s.MergeMetrics })},
+		{"hold-app-end", "", boolean(func(s *settings) *bool { return &s.HoldAppEnd })},
 	}
 }
 

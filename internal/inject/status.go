@@ -84,6 +84,7 @@ func Remove(pod *corev1.Pod) (*corev1.Pod, bool, error) {
 		return pod, false, err
 	}
 	out := pod.DeepCopy()
+	releaseApps(out)
 	for _, c := range containersOf(out) {
 		if c.Name != proxyContainer {
 			continue

@@ -31,6 +31,8 @@ const (
 	ownerPrefix = "fairlead.dev/owner-"
 	// minGrace is the least time that a sidecar gets to drain after the apps have ended.
 	minGrace = time.Second
+	// holdKey is the annotation that has an app told to end at once, not when its sidecar says that nobody calls it.
+	holdKey = "fairlead.dev/hold-app-end"
 )
 
 // podSpec is one pod to run, as a value: every default filled in, every variable expanded.
@@ -118,6 +120,9 @@ func newPodSpec(src podSource) (podSpec, error) {
 	}
 	for i := range t.Spec.Containers {
 		spec, err := newContainer(&p, &t.Spec.Containers[i], src)
+		if spec.preStop == nil && p.injected && p.annotations[holdKey] != "false" {
+			spec.preStop = &probe{url: fmt.Sprintf("http://%s:15020/drain/hold", p.addrs.v4), timeout: p.grace} // as the injector adds it
+		}
 		p.containers, errs = append(p.containers, spec), append(errs, err)
 	}
 	return p, errors.Join(errs...)
