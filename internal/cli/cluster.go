@@ -50,6 +50,8 @@ type mesh struct {
 	sidecar func(ctx context.Context, name string) (place, error)
 	// controllers finds every replica of the control plane.
 	controllers func(ctx context.Context) ([]place, error)
+	// ending finds the pods that were told to end: those of a workload, or of the namespace at hand where name is empty.
+	ending func(ctx context.Context, name string) ([]endingPod, error)
 	// namespace is where a name without one belongs.
 	namespace string
 }
@@ -119,6 +121,7 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 				},
 			}, nil
 		},
+		ending: func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInLab(ctx, c, name) },
 		controllers: func(context.Context) ([]place, error) {
 			return []place{{
 				name: fmt.Sprintf("control plane of lab %q", a.labName),
@@ -140,6 +143,7 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 			}
 			return podPlace(c, "sidecar of pod", pod, adminPort), nil
 		},
+		ending: func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInCluster(ctx, c, name) },
 		controllers: func(ctx context.Context) ([]place, error) {
 			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 			defer cancel()
