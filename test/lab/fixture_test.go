@@ -278,17 +278,24 @@ func (m *mesh) dump(t *testing.T, name string) admin.Dump {
 	return d
 }
 
-// problems gives the control plane's list of what is wrong, one line each.
-func (m *mesh) problems(t *testing.T) string {
+// controllerPage gives a page of the control plane's monitor port.
+func (m *mesh) controllerPage(t *testing.T, path string) answer {
 	t.Helper()
 	c := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext:       func(ctx context.Context, _, _ string) (net.Conn, error) { return m.DialController(ctx, 15014) },
 		DisableKeepAlives: true,
 	}}
-	a, err := request(t.Context(), c, http.MethodGet, "http://controller/debug/problemz")
+	a, err := request(t.Context(), c, http.MethodGet, "http://controller"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a
+}
+
+// problems gives the control plane's list of what is wrong, one line each.
+func (m *mesh) problems(t *testing.T) string {
+	t.Helper()
+	a := m.controllerPage(t, "/debug/problemz")
 	var list []struct{ Text string }
 	if err := json.Unmarshal([]byte(a.body), &list); err != nil {
 		t.Fatalf("problemz: %v: %s", err, a.body)

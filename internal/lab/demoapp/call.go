@@ -46,11 +46,13 @@ type load struct {
 	rate              float64
 	length, timeout   time.Duration
 	fresh             bool
+	http2, grpc       bool
 	output            string
 }
 
 // callMain is "call URL": --count N, --concurrency C, --rate R per second, --for D, --new-connections, -o json,
-// --header "K: V", --method, --body, --timeout.
+// --header "K: V", --method, --body, --timeout, --http2 (with prior knowledge), --grpc (a call of StreamMethod, or another one
+// that the URL names, which must end with status 0).
 func callMain(ctx context.Context, args []string, p Process) error {
 	l, err := parseLoad(args, p.Err)
 	if err != nil {
@@ -88,6 +90,8 @@ func parseLoad(args []string, errOut io.Writer) (*load, error) {
 	flags.DurationVar(&l.length, "for", 0, "how long")
 	flags.DurationVar(&l.timeout, "timeout", 10*time.Second, "for one request")
 	flags.BoolVar(&l.fresh, "new-connections", false, "a new connection for every request")
+	flags.BoolVar(&l.http2, "http2", false, "HTTP/2 with prior knowledge")
+	flags.BoolVar(&l.grpc, "grpc", false, "calls of gRPC, over HTTP/2")
 	flags.StringVar(&l.method, "method", "GET", "the method")
 	flags.StringVar(&l.body, "body", "", "the body")
 	flags.StringVar(&l.output, "o", "", "json, or text where it is empty")
@@ -112,6 +116,10 @@ func parseLoad(args []string, errOut io.Writer) (*load, error) {
 	if l.url == "" {
 		return nil, errors.New("call: say which URL")
 	}
+	if l.grpc {
+		l.http2, l.method = true, http.MethodPost
+		l.headers = append(l.headers, "content-type: "+grpcType, "te: trailers")
+	}
 	if l.count == 0 && l.length == 0 {
 		l.count = 1
 	}
@@ -131,6 +139,10 @@ func (l *load) run(ctx context.Context) *Report {
 	}
 	transport := &http.Transport{
 		DisableKeepAlives: l.fresh, MaxIdleConnsPerHost: l.concurrency, MaxIdleConns: l.concurrency, DisableCompression: true,
+	}
+	if l.http2 {
+		transport.Protocols = new(http.Protocols)
+		transport.Protocols.SetUnencryptedHTTP2(true)
 	}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport, Timeout: l.timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -211,6 +223,10 @@ func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 	}
 	if version := resp.Header.Get("X-Demo-Version"); version != "" {
 		r.Versions[version]++
+	}
+	if status := firstOf(resp.Trailer.Get(grpcStatus), resp.Header.Get(grpcStatus)); l.grpc && status != "0" {
+		r.fail(fmt.Errorf("%s %s: %s", grpcStatus, status, firstOf(resp.Trailer.Get(grpcMessage), resp.Header.Get(grpcMessage))))
+		return
 	}
 	if resp.StatusCode < http.StatusBadRequest {
 		r.OK++

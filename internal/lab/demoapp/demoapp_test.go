@@ -241,6 +241,18 @@ func TestCallCounts(t *testing.T) {
 			}
 		})
 	}
+	t.Run("http2", func(t *testing.T) {
+		addrs := runApp(t)
+		if r, err := run(t, "http://"+addrs[0]+"/", "--http2", "--count", "3", "-o", "json"); err != nil || r.OK != 3 {
+			t.Errorf("report %+v, %v", r, err)
+		}
+		for query, want := range map[string]string{"?count=3&interval=1ms": "", "?count=many": "Grpc-Status 3: "} {
+			r, err := run(t, "http://"+addrs[0]+StreamMethod+query, "--grpc", "-o", "json")
+			if failed := r.Errors[want] == 1; err != nil || r.Requests != 1 || failed != (want != "") || r.OK != 1-r.Failed {
+				t.Errorf("%s: report %+v, %v", query, r, err)
+			}
+		}
+	})
 	t.Run("nobody_answers", func(t *testing.T) {
 		if r, err := run(t, "http://127.0.0.1:1/", "-o", "json"); err != nil || r.Failed != 1 || len(r.Errors) != 1 {
 			t.Errorf("report %+v, %v", r, err)

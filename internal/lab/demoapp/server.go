@@ -63,7 +63,7 @@ func newServer(id Identity) *server {
 	return s
 }
 
-// routes: /healthz, /ready?ok=, /status/N, /bytes/N, /stream?count=&interval=, /ws; the rest echoes. Every path obeys
+// routes: /healthz, /ready?ok=, /status/N, /bytes/N, /stream?count=&interval=, /ws, StreamMethod; the rest echoes. Every path obeys
 // ?delay=, ?fail= and the header x-demo-fail.
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
@@ -73,6 +73,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /bytes/{n}", s.bytes)
 	mux.HandleFunc("GET /stream", s.stream)
 	mux.HandleFunc("GET /ws", s.webSocket)
+	mux.HandleFunc("POST "+StreamMethod, s.grpcStream)
 	mux.HandleFunc("/", s.echo)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Demo-Pod", s.id.Pod)
