@@ -47,6 +47,8 @@ type EndpointDump struct {
 	Cluster       string `json:"cluster"`
 	Weight        uint32 `json:"weight"`
 	Active        int64  `json:"activeRequests"`
+	// WarmUp is the percentage of its weight that a new endpoint has; nothing where it has all of it.
+	WarmUp *float64 `json:"warmUpPercent,omitempty"`
 	// Latency is what PEAK_EWMA goes by, such as "12.5ms"; empty where nothing asks for it.
 	Latency  string `json:"latency,omitempty"`
 	MTLS     bool   `json:"mtls"`

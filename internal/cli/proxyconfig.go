@@ -138,8 +138,12 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		return passes(f.cluster, e.Cluster) && passes(f.status, e.Status) && passes(f.address, host) &&
 			(f.port == 0 || strconv.Itoa(int(f.port)) == port)
 	})
-	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER", func(e *admin.EndpointDump) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster)
+	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER\tWEIGHT", func(e *admin.EndpointDump) string {
+		weight := strconv.FormatUint(uint64(e.Weight), 10)
+		if e.WarmUp != nil {
+			weight += fmt.Sprintf(" (%.0f%% warm)", *e.WarmUp)
+		}
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster, weight)
 	})
 }
 

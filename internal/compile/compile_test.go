@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -124,6 +125,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		Rule     string
 		Hash     string // the header that decides
 		Outlier  uint32 // errors in a row
+		WarmUp   time.Duration
 	}
 	for _, test := range []struct {
 		name  string
@@ -176,6 +178,22 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			want{LB: model.Random, Rule: "a.myapp", Outlier: 9},
 		},
 		{
+			"subset keeps the warm-up beside another pool",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.RoundRobin, WarmUp: &model.WarmUp{Duration: time.Second}},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+			})},
+			want{LB: model.RoundRobin, Requests: 5, Rule: "a.myapp", WarmUp: time.Second},
+		},
+		{
+			"a warm-up alone is a load balancer of its own",
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
+				Default: model.TrafficPolicy{LB: model.RoundRobin},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{WarmUp: &model.WarmUp{Duration: time.Second}}}},
+			})},
+			want{LB: model.LeastRequest, Rule: "a.myapp", WarmUp: time.Second},
+		},
+		{
 			"subset over port level",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
 				PerPort: port(8080, model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 3}),
@@ -223,6 +241,9 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			got := want{LB: b.LB, TLS: b.TLS.Mode, MaxConns: b.MaxConnections, Requests: b.MaxRequests, Rule: b.Rule, Hash: b.Hash.Name}
 			if b.Outlier != nil {
 				got.Outlier = b.Outlier.Consecutive5xx
+			}
+			if b.WarmUp != nil {
+				got.WarmUp = b.WarmUp.Duration
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("backend %s (-want +got):\n%s", b.Name, diff)

@@ -62,6 +62,7 @@ func (c *coder) backend(b *plan.Backend) {
 	c.bool(22, "client_affinity", &b.ClientAffinity)
 	part(c, 23, "hash", &b.Hash, (*coder).hashPolicy)
 	optional(c, 24, "outlier", &b.Outlier, (*coder).outlierDetection)
+	optional(c, 30, "warm_up", &b.WarmUp, (*coder).warmUp)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
@@ -77,6 +78,12 @@ func (c *coder) outlierDetection(o *model.OutlierDetection) {
 	c.duration(7, "base_ejection_time", &o.BaseEjectionTime)
 	c.uint32(8, "max_ejection_percent", &o.MaxEjectionPercent)
 	c.uint32(9, "min_health_percent", &o.MinHealthPercent)
+}
+
+func (c *coder) warmUp(w *model.WarmUp) {
+	c.duration(1, "duration", &w.Duration)
+	c.double(2, "minimum_percent", &w.MinimumPercent)
+	c.double(3, "aggression", &w.Aggression)
 }
 
 func (c *coder) hashPolicy(h *model.HashPolicy) {

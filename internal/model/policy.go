@@ -126,6 +126,16 @@ type HashPolicy struct {
 	Attributes []HeaderValue
 }
 
+// WarmsUp reports whether the algorithm obeys a WarmUp.
+func (k LBKind) WarmsUp() bool { return k == LBUnset || k == LeastRequest || k == RoundRobin }
+
+// WarmUp says how calls come to an endpoint that has just become ready: for Duration it has max(MinimumPercent/100,
+// (time/Duration)^(1/Aggression)) of its share.
+type WarmUp struct {
+	Duration                   time.Duration
+	MinimumPercent, Aggression float64
+}
+
 // OutlierDetection says which endpoints callers eject, and for how long.
 type OutlierDetection struct {
 	// How many failures in a row eject an endpoint; 0 = none do. Gateway errors are 502, 503 and 504, local ones those that
@@ -173,6 +183,7 @@ func (m TLSMode) String() string {
 type TrafficPolicy struct {
 	LB      LBKind
 	Hash    HashPolicy // of RingHash and Maglev
+	WarmUp  *WarmUp    // of LeastRequest and RoundRobin
 	Outlier *OutlierDetection
 	TLS     TLSSettings
 

@@ -69,6 +69,7 @@ type Backend struct {
 
 	LB                       model.LBKind
 	Hash                     model.HashPolicy // of RingHash and Maglev
+	WarmUp                   *model.WarmUp    // of LeastRequest and RoundRobin
 	Outlier                  *model.OutlierDetection
 	TLS                      model.TLSSettings
 	ConnectTimeout           time.Duration // 0 = 10 s

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"math"
 	"net"
 	"strconv"
 	"strings"
@@ -43,7 +44,7 @@ func dumpDestination(d *admin.Dump, c *directory.Destination) {
 			Missing: b.Plan.Missing,
 		})
 		for _, e := range b.Picker().All() {
-			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.Plan.Name, e))
+			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.Plan, e))
 		}
 	}
 	for i := range c.Plan.Routes {
@@ -89,7 +90,7 @@ func describeProximity(p model.Proximity) string {
 	return p.String()
 }
 
-func dumpEndpoint(cluster string, e *directory.Endpoint) admin.EndpointDump {
+func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 	outlier, why := "OK", ""
 	if e.Ejected(time.Now) {
 		outlier, why = "FAILED", "connections refused of late"
@@ -101,9 +102,13 @@ func dumpEndpoint(cluster string, e *directory.Endpoint) admin.EndpointDump {
 	if d, ok := e.Latency(time.Now()); ok {
 		latency = d.Round(time.Microsecond).String()
 	}
+	var warmUp *float64
+	if percent := math.Round(e.Warmth(b.WarmUp, time.Now())); percent < 100 && e.Plan.Health == plan.Healthy {
+		warmUp = &percent
+	}
 	return admin.EndpointDump{
-		Latency: latency,
-		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: cluster,
+		Latency: latency, WarmUp: warmUp,
+		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}

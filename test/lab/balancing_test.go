@@ -61,3 +61,35 @@ func TestSlowPodLosesItsLoad(t *testing.T) {
 		}
 	}
 }
+
+// A pod that comes later gets little of the load while it warms up, and all of its share once nobody asks for that.
+func TestWarmUp(t *testing.T) {
+	t.Parallel()
+	manifests := func(replicas int, warmUp string) string {
+		return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 2}.String() +
+			app{name: "server", version: "v2", replicas: replicas}.String() + service("rated", ratedIP, "app: server", http80) +
+			object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN"+warmUp+"}}")
+	}
+	const slowly = ", warmup: {duration: 3600s, minimumPercent: 0, aggression: 0.25}"
+	m := startMesh(t, manifests(0, slowly))
+	warming := func() (n int) {
+		for _, e := range m.dump(t, client).Endpoints {
+			if strings.HasPrefix(e.Cluster, "outbound|80||rated.") && e.WarmUp != nil {
+				n++
+			}
+		}
+		return n
+	}
+	if r := m.call(t, client, "http://rated/", "--count", "100"); r.OK != 100 || len(r.Pods) != 2 {
+		t.Fatalf("pods that are all new: %+v", r)
+	}
+	m.write(t, "all.yaml", manifests(1, slowly))
+	m.settle(t)
+	eventually(t, "the new pod to be ready", func() bool { return warming() == 3 })
+	if got := shareOf(t, m, "v2", "--count", "300"); got > .29 {
+		t.Errorf("the new pod answered %.2f of the calls", got)
+	}
+	m.write(t, "all.yaml", manifests(1, ""))
+	m.settle(t)
+	eventually(t, "the new pod to have its share", func() bool { return shareOf(t, m, "v2", "--count", "300") > .3 })
+}

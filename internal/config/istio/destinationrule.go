@@ -3,6 +3,7 @@ package istio
 import (
 	"fmt"
 	"maps"
+	"math"
 
 	networking "istio.io/api/networking/v1alpha3"
 	networkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -112,7 +113,7 @@ type settings interface {
 
 func (t destinationRule) settings(field string, in settings) model.TrafficPolicy {
 	var out model.TrafficPolicy
-	out.LB, out.Hash = t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer())
+	t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer(), &out)
 	if pool := in.GetConnectionPool(); pool != nil && pool.GetTcp() == nil && pool.GetHttp() == nil {
 		t.Reject(field+".connectionPool", "empty", "add tcp or http")
 	}
@@ -123,16 +124,55 @@ func (t destinationRule) settings(field string, in settings) model.TrafficPolicy
 	return out
 }
 
-func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerSettings) (model.LBKind, model.HashPolicy) {
+func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerSettings, out *model.TrafficPolicy) {
 	if in == nil {
-		return model.LBUnset, model.HashPolicy{}
+		return
 	}
 	t.unobeyedBalancing(field, in)
 	if in.GetConsistentHash() != nil {
-		return t.consistentHash(field+".consistentHash", in.GetConsistentHash())
+		out.LB, out.Hash = t.consistentHash(field+".consistentHash", in.GetConsistentHash())
+	} else {
+		out.LB = t.simple(field+".simple", in.GetSimple())
 	}
-	return t.simple(field+".simple", in.GetSimple()), model.HashPolicy{}
+	out.WarmUp = t.warmUp(field, in, out.LB)
 }
+
+// warmUp reads warmup, or warmupDurationSecs of older versions, which counts where the former is not there.
+func (t destinationRule) warmUp(field string, in *networking.LoadBalancerSettings, lb model.LBKind) *model.WarmUp {
+	w, old := in.GetWarmup(), in.GetWarmupDurationSecs()
+	out := &model.WarmUp{MinimumPercent: warmUpPercent, Aggression: 1}
+	at := field + ".warmup"
+	switch {
+	case w != nil:
+		t.duration(field+".warmupDurationSecs", old)
+		out.Duration = t.duration(at+".duration", w.GetDuration())
+		if w.GetDuration() == nil {
+			t.Reject(at+".duration", "missing", "say how long an endpoint takes to be warm, such as 60s")
+		}
+		if w.GetMinimumPercent() != nil {
+			out.MinimumPercent, _ = t.percent(at+".minimumPercent", w.GetMinimumPercent().GetValue())
+		}
+		if w.GetAggression() != nil {
+			out.Aggression = w.GetAggression().GetValue()
+			if !(out.Aggression > 0) || math.IsInf(out.Aggression, 0) {
+				t.Reject(at+".aggression", fmt.Sprintf("%v is not above 0", out.Aggression), "1 for a steady rise, more for a quicker one at first")
+			}
+		}
+	case old != nil:
+		at += "DurationSecs"
+		out.Duration = t.duration(at, old)
+	default:
+		return nil
+	}
+	if !lb.WarmsUp() {
+		t.Warn(at, fmt.Sprintf("no effect with %s, as with Istio", lb), "LEAST_REQUEST and ROUND_ROBIN warm endpoints up")
+		return nil
+	}
+	return out
+}
+
+// warmUpPercent is Istio's default of minimumPercent.
+const warmUpPercent = 10
 
 func (t destinationRule) simple(field string, simple networking.LoadBalancerSettings_SimpleLB) model.LBKind {
 	switch simple {
@@ -169,6 +209,9 @@ func (t destinationRule) annotatedBalancer(value string, policy *model.Destinati
 		return
 	}
 	policy.Default.LB = kind
+	if policy.Default.WarmUp != nil && !kind.WarmsUp() {
+		t.Warn("spec.trafficPolicy.loadBalancer.warmup", fmt.Sprintf("no effect with %s, which the annotation asks for", kind), "remove one of them")
+	}
 	for _, ports := range append([]map[uint16]model.TrafficPolicy{policy.PerPort}, portsOf(policy.Subsets)...) {
 		for port, p := range ports {
 			if p.LB == model.LBUnset {

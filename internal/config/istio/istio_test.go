@@ -256,7 +256,15 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value: cannot stand in a cookie",
 		}},
 		{"a ring that is too large", with("loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 8388609}}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize: above 8388608"}},
-		{"localities", with("loadBalancer: {localityLbSetting: {}, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.localityLbSetting: no effect", "warning spec.trafficPolicy.loadBalancer.warmup: no effect", "warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect"}},
+		{"localities", with("loadBalancer: {localityLbSetting: {}}"), []string{"warning spec.trafficPolicy.loadBalancer.localityLbSetting: no effect"}},
+		{"warm-up", with("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), nil},
+		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},
+		{"a warm-up of no length", with("loadBalancer: {warmup: {minimumPercent: 101, aggression: 0}, warmupDurationSecs: 0s}"), []string{
+			"error spec.trafficPolicy.loadBalancer.warmupDurationSecs: below 1ms", "error spec.trafficPolicy.loadBalancer.warmup.duration: missing",
+			"error spec.trafficPolicy.loadBalancer.warmup.minimumPercent: 101", "error spec.trafficPolicy.loadBalancer.warmup.aggression: not above 0",
+		}},
+		{"a warm-up beside RANDOM", with("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}"), []string{"warning spec.trafficPolicy.loadBalancer.warmup: no effect with RANDOM"}},
+		{"a warm-up beside a hash", with("loadBalancer: {consistentHash: {useSourceIp: true}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect with RING_HASH"}},
 		{"tcp", with("connectionPool: {tcp: {tcpKeepalive: {}, maxConnectionDuration: 1s, maxConnections: -1, connectTimeout: 0s}}"), []string{"error spec.trafficPolicy.connectionPool.tcp.maxConnections: negative", "error spec.trafficPolicy.connectionPool.tcp.connectTimeout: below 1ms", "warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: no effect", "warning spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: no effect"}},
 		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {}}}"), []string{"error spec.trafficPolicy.connectionPool.http.useClientProtocol: cannot go with", "warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "warning spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: no effect", "warning spec.trafficPolicy.connectionPool.http.useClientProtocol: no effect", "warning spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: no effect", "warning spec.trafficPolicy.connectionPool.http.http2KeepAlive: no effect"}},
 		{"what else a policy may hold", with("tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {}, retryBudget: {}"), []string{"error spec.trafficPolicy.proxyProtocol: cannot go with tunnel", "warning spec.trafficPolicy.tunnel: no effect", "warning spec.trafficPolicy.proxyProtocol: no effect", "warning spec.trafficPolicy.retryBudget: no effect"}},
@@ -430,6 +438,31 @@ func same[T any](t *testing.T, isNil bool, a, b T, p, q []model.Problem) {
 	}
 	if !reflect.DeepEqual(a, b) {
 		t.Errorf("the second answer differs:\n%+v\n%+v", a, b)
+	}
+}
+
+func TestWarmUp(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		name, spec string
+		want       *model.WarmUp
+	}{
+		{"none", "{simple: ROUND_ROBIN}", nil},
+		{"defaults", "{simple: ROUND_ROBIN, warmup: {duration: 60s}}", &model.WarmUp{Duration: time.Minute, MinimumPercent: 10, Aggression: 1}},
+		{"all", "{warmup: {duration: 60s, minimumPercent: 0, aggression: 2.5}}", &model.WarmUp{Duration: time.Minute, Aggression: 2.5}},
+		{"as_before", "{simple: LEAST_REQUEST, warmupDurationSecs: 30s}", &model.WarmUp{Duration: 30 * time.Second, MinimumPercent: 10, Aggression: 1}},
+		{"both", "{warmup: {duration: 60s}, warmupDurationSecs: 30s}", &model.WarmUp{Duration: time.Minute, MinimumPercent: 10, Aggression: 1}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			got, problems := destination(t, "{host: users, trafficPolicy: {loadBalancer: "+tt.spec+"}}")
+			if got == nil || len(problems) > 0 {
+				t.Fatalf("problems: %v", problems)
+			}
+			if diff := cmp.Diff(tt.want, got.Default.WarmUp); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

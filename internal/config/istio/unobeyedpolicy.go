@@ -53,13 +53,6 @@ func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBala
 	if in.GetZoneAwareLbSetting() != nil {
 		t.Unsupported(field + ".zoneAwareLbSetting")
 	}
-	if in.GetWarmup() != nil {
-		t.Unsupported(field + ".warmup")
-	}
-	if in.GetWarmupDurationSecs() != nil {
-		t.duration(field+".warmupDurationSecs", in.GetWarmupDurationSecs())
-		t.Unsupported(field + ".warmupDurationSecs")
-	}
 }
 
 // localities checks that shares make a whole and that failover leads elsewhere.

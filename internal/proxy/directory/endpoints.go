@@ -262,7 +262,10 @@ func (t *Directory) Fixed(addr string, p *plan.Destination) (*Cell, error) {
 
 // options say how the endpoints of a backend are chosen.
 func (s *stock) options(b *Backend) lb.Options {
-	o := lb.Options{Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, Proximity: b.Plan.Proximity, Here: s.self.Place(), Pinned: b.pinned}
+	o := lb.Options{
+		Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, WarmUp: b.Plan.WarmUp,
+		Proximity: b.Plan.Proximity, Here: s.self.Place(), Pinned: b.pinned,
+	}
 	if b.Plan.ClientAffinity {
 		o.Client, o.Used = s.self.ips[0], b.Picker().Belongs()
 	}

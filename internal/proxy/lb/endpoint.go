@@ -34,18 +34,24 @@ type seen struct {
 	// trial is until when a call is given after the ejection to find out how the endpoint is; refusals counts those in a
 	// row. Both matter only where ejected is set.
 	trial    atomic.Int64
+	ready    atomic.Int64 // since when discovery calls it healthy, Unix ns
 	refusals atomic.Int32
 }
 
 // NewEndpoint returns an endpoint that nothing is known of yet.
 func NewEndpoint[A any](p plan.Endpoint, attachment A) *Endpoint[A] {
 	e := &Endpoint[A]{Host: Host{Plan: p, seen: &seen{}}, Attachment: attachment}
-	e.latency.begin(time.Now())
+	now := time.Now()
+	e.latency.begin(now)
+	e.becameReady(now)
 	return e
 }
 
 // With is the same endpoint after discovery said something new about it: what was seen stays.
 func (e *Endpoint[A]) With(p plan.Endpoint) *Endpoint[A] {
+	if p.Health == plan.Healthy && e.Plan.Health != plan.Healthy {
+		e.becameReady(time.Now())
+	}
 	return &Endpoint[A]{Host: Host{Plan: p, seen: e.seen}, Attachment: e.Attachment}
 }
 

@@ -18,6 +18,8 @@ type Options struct {
 	// TableSize is that of a hash table: at least as many places of a ring (0 = 1024), or exactly as many of a Maglev table, a
 	// prime number (0 = 65537).
 	TableSize uint32
+	// WarmUp is how RoundRobin and LeastRequest begin with an endpoint; nil for at once.
+	WarmUp *model.WarmUp
 	// Proximity limits the endpoints to those near Here, or prefers them.
 	Proximity model.Proximity
 	Here      Place

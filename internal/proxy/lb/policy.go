@@ -36,7 +36,7 @@ func designOf(o *Options) design {
 	}
 	switch o.Kind {
 	case model.RoundRobin:
-		return design{newRoundRobin, nil}
+		return design{roundRobinOf(o.WarmUp), nil}
 	case model.Random:
 		return design{newRandom, nil}
 	case model.PeakEWMA:
@@ -47,7 +47,7 @@ func designOf(o *Options) design {
 		return design{maglevOf(o.TableSize), byAddress}
 	case model.LBUnset, model.LeastRequest, model.Passthrough:
 	}
-	return design{newLeastRequest, nil}
+	return design{leastRequestOf(o.WarmUp), nil}
 }
 
 // anywhere is the rest of policies without an order: each walk begins somewhere else.

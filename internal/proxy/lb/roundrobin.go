@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"sort"
 	"sync/atomic"
+
+	"fairlead.dev/fairlead/internal/model"
 )
 
 // roundRobin gives the candidates turns, as many as they weigh.
@@ -12,10 +14,15 @@ type roundRobin struct {
 	// schedule is the order of one round as indices; nil where all weigh the same.
 	schedule []uint16
 	next     atomic.Uint64
+	warm     *warmUp
 }
 
-func newRoundRobin(candidates []*Host) policy {
-	r := &roundRobin{anywhere: anywhere(len(candidates))}
+func roundRobinOf(rule *model.WarmUp) func([]*Host) policy {
+	return func(candidates []*Host) policy { return newRoundRobin(rule, candidates) }
+}
+
+func newRoundRobin(rule *model.WarmUp, candidates []*Host) *roundRobin {
+	r := &roundRobin{anywhere: anywhere(len(candidates)), warm: newWarmUp(rule, candidates)}
 	if !sameWeights(candidates) {
 		r.schedule = schedule(candidates)
 	}
@@ -24,7 +31,18 @@ func newRoundRobin(candidates []*Host) policy {
 	return r
 }
 
-func (r *roundRobin) choose(*Info, int) int {
+// choose passes over the turns of candidates that are not warm, as many as it takes.
+func (r *roundRobin) choose(info *Info, _ int) int {
+	i := r.turn()
+	if r.warm.goes(info) {
+		for n := 1; n < drawsOf && !r.warm.takes(i, info.time()); n++ {
+			i = r.turn()
+		}
+	}
+	return i
+}
+
+func (r *roundRobin) turn() int {
 	k := r.next.Add(1)
 	if r.schedule != nil {
 		return int(r.schedule[k%uint64(len(r.schedule))])
