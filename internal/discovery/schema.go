@@ -242,6 +242,8 @@ func (c *coder) fault(f *model.Fault) {
 	c.double(4, "abort_percent", &f.AbortPercent)
 }
 
+// A sidecar that does not know a part of it keeps fewer calls together: which endpoint is called stays a choice among those
+// that may be.
 func (c *coder) session(s *plan.Session) {
 	enum(c, 1, "by", &s.By, upTo(model.SessionByHeader, model.SessionByNothing))
 	text(c, 2, "name", &s.Name)
