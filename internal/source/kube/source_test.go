@@ -1,15 +1,9 @@
 package kube
 
 import (
-	"bytes"
-	"context"
-	"log/slog"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -27,160 +21,6 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
-
-const (
-	namespaces = "/api/v1/namespaces"
-	nodes      = "/api/v1/nodes"
-	services   = "/api/v1/services"
-	pods       = "/api/v1/pods"
-	slicesPath = "/apis/discovery.k8s.io/v1/endpointslices"
-	istioV1    = "networking.istio.io/v1"
-	virtual    = "/apis/" + istioV1 + "/virtualservices"
-	gatewayV1  = "gateway.networking.k8s.io/v1"
-	httpRoutes = "/apis/" + gatewayV1 + "/httproutes"
-)
-
-// view is what somebody knows who applied every change.
-type view struct {
-	mu       sync.Mutex // guards everything below
-	changes  []source.Change
-	objects  map[model.Ref]any
-	problems []string
-	news     chan struct{} // one slot
-}
-
-func (v *view) sink(c source.Change) {
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.changes = append(v.changes, c)
-	for _, o := range c.Upserts {
-		v.objects[o.Ref] = o.Value
-	}
-	for _, ref := range c.Deletes {
-		delete(v.objects, ref)
-	}
-	v.problems = nil
-	for _, p := range c.Problems {
-		v.problems = append(v.problems, p.String())
-	}
-	select {
-	case v.news <- struct{}{}:
-	default:
-	}
-}
-
-// until waits until cond holds of what is known.
-func (v *view) until(t *testing.T, what string, cond func() bool) {
-	t.Helper()
-	timeout := time.NewTimer(30 * time.Second)
-	defer timeout.Stop()
-	for {
-		v.mu.Lock()
-		ok := cond()
-		v.mu.Unlock()
-		if ok {
-			return
-		}
-		select {
-		case <-v.news:
-		case <-timeout.C:
-			v.mu.Lock()
-			known := v.refs()
-			v.mu.Unlock()
-			t.Fatalf("not seen: %s; objects: %s", what, known)
-		}
-	}
-}
-
-// first waits for the first change.
-func (v *view) first(t *testing.T) source.Change {
-	t.Helper()
-	v.until(t, "a change", func() bool { return len(v.changes) > 0 })
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	return v.changes[0]
-}
-
-func (v *view) refs() string {
-	var out []string
-	for ref := range v.objects {
-		out = append(out, ref.String())
-	}
-	slices.Sort(out)
-	return strings.Join(out, ", ")
-}
-
-// buffer is a log that may be read while it is written.
-type buffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer // guarded by mu
-	news chan struct{}
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	select {
-	case b.news <- struct{}{}:
-	default:
-	}
-	return b.text.Write(p)
-}
-
-func (b *buffer) count(part string) int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return strings.Count(b.text.String(), part)
-}
-
-// until waits for a line with part.
-func (b *buffer) until(t *testing.T, part string) {
-	t.Helper()
-	timeout := time.NewTimer(30 * time.Second)
-	defer timeout.Stop()
-	for b.count(part) == 0 {
-		select {
-		case <-b.news:
-		case <-timeout.C:
-			t.Fatalf("no line with %q in the log:\n%s", part, b.text.String())
-		}
-	}
-}
-
-func newLog() (*slog.Logger, *buffer) {
-	b := &buffer{news: make(chan struct{}, 1)}
-	return slog.New(slog.NewTextHandler(b, &slog.HandlerOptions{Level: slog.LevelDebug})), b
-}
-
-// run runs a Source against f until the test ends.
-func run(t *testing.T, config *rest.Config) (*Source, *view, *buffer) {
-	t.Helper()
-	log, text := newLog()
-	s, err := New(Options{Config: config, Logger: log})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s.timing = timing{first: time.Millisecond, most: 20 * time.Millisecond, denied: 5 * time.Millisecond, discovery: 5 * time.Millisecond}
-	v := &view{objects: map[model.Ref]any{}, news: make(chan struct{}, 1)}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- s.Run(ctx, v.sink) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("Run = %v", err)
-		}
-	})
-	return s, v, text
-}
-
-func service(name string) string {
-	return "{apiVersion: v1, kind: Service, metadata: {name: " + name + ", namespace: myapp}, spec: {ports: [{port: 80}]}}"
-}
-
-func route(name, host string) string {
-	return "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: " + name + ", namespace: myapp}, spec: {hosts: [" + host + "]}}"
-}
 
 func TestSourceFirstChangeHoldsEverything(t *testing.T) {
 	f := newFake(t)
@@ -292,96 +132,6 @@ func TestSourceFollows(t *testing.T) {
 	})
 }
 
-func TestSourceResumesAfterADisconnection(t *testing.T) {
-	f := newFake(t)
-	f.put(t, services, service("a"))
-	f.put(t, services, service("b"))
-	_, v, _ := run(t, f.config())
-	v.until(t, "both", func() bool { return len(v.objects) == 2 })
-	f.answer(services, http.StatusServiceUnavailable)
-	f.disconnect()
-	f.remove(services, "myapp/a")
-	f.answer(services, 0)
-	v.until(t, "b alone", func() bool { return v.refs() == "Service myapp/b" })
-	if n := f.seen("LIST " + services); n != 1 {
-		t.Errorf("%d lists of services, want 1: a watch can be resumed", n)
-	}
-}
-
-func TestSourceListsAnewWhenTheVersionIsTooOld(t *testing.T) {
-	f := newFake(t)
-	f.put(t, services, service("a"))
-	f.put(t, services, service("b"))
-	f.page = 1
-	_, v, _ := run(t, f.config())
-	v.until(t, "both", func() bool { return len(v.objects) == 2 })
-	f.answer(services, http.StatusServiceUnavailable)
-	f.disconnect()
-	f.remove(services, "myapp/a")
-	f.put(t, services, service("c"))
-	f.compact()
-	f.mu.Lock()
-	f.expire = true // and the second page of the first attempt is too old as well
-	f.mu.Unlock()
-	f.answer(services, 0)
-	v.until(t, "b and c", func() bool { return v.refs() == "Service myapp/b, Service myapp/c" })
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	for _, c := range v.changes[1:] {
-		for _, o := range c.Upserts {
-			if o.Ref.Name == "b" {
-				t.Errorf("%s came again, and had not changed", o.Ref)
-			}
-		}
-	}
-}
-
-func TestSourceKeepsTheStateWhileTheServerIsAway(t *testing.T) {
-	f := newFake(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
-	s, v, log := run(t, &rest.Config{Host: "http://" + address}) // nobody there yet
-	log.until(t, "the API server is away")
-	if got := s.Problems(); len(got) != 1 || got[0].Ref.Kind != "APIServer" {
-		t.Errorf("Problems = %v, want the API server", got)
-	}
-	f.put(t, services, service("a"))
-	serve := func() *httptest.Server {
-		l, err := net.Listen("tcp", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := httptest.NewUnstartedServer(http.HandlerFunc(f.serve))
-		server.Listener.Close()
-		server.Listener = l
-		server.Start()
-		return server
-	}
-	server := serve()
-	v.until(t, "a", func() bool { return v.refs() == "Service myapp/a" })
-	log.until(t, "the API server is back")
-
-	server.Listener.Close()
-	server.CloseClientConnections()
-	f.disconnect()
-	server.Close()
-	f.put(t, services, service("b"))
-	f.remove(services, "myapp/a")
-	server = serve()
-	t.Cleanup(func() {
-		f.disconnect()
-		server.Close()
-	})
-	v.until(t, "b alone", func() bool { return v.refs() == "Service myapp/b" })
-	if got := s.configProblems(); len(got) != 0 {
-		t.Errorf("problems = %v, want none", got)
-	}
-}
-
 func TestSourceWaitsForKindsOfTheServerItself(t *testing.T) {
 	f := newFake(t)
 	f.answer(pods, http.StatusForbidden)
@@ -468,23 +218,6 @@ func TestSourceBrokenObjectsKeepTheirLastGoodVersion(t *testing.T) {
 	v.until(t, "the good one alone", func() bool { return len(v.problems) == 0 && v.refs() == "VirtualService myapp/good" })
 }
 
-func TestSourceTakesBookmarks(t *testing.T) {
-	f := newFake(t)
-	f.put(t, services, service("a"))
-	_, v, _ := run(t, f.config())
-	v.until(t, "a", func() bool { return len(v.objects) == 1 })
-	f.compact()
-	f.bookmark(services) // from here on the watch can be resumed, though it saw nothing else
-	f.put(t, services, service("b"))
-	v.until(t, "b", func() bool { return len(v.objects) == 2 })
-	f.disconnect()
-	f.put(t, services, service("c"))
-	v.until(t, "c", func() bool { return len(v.objects) == 3 })
-	if n := f.seen("LIST " + services); n != 1 {
-		t.Errorf("%d lists of services, want 1", n)
-	}
-}
-
 func TestNewWantsAConfig(t *testing.T) {
 	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "rest.Config") {
 		t.Errorf("New = %v, want a complaint about the config", err)
@@ -535,25 +268,6 @@ func TestRules(t *testing.T) {
 	} {
 		if !slices.Contains(got, want) {
 			t.Errorf("%s is not among the rules:\n%s", want, strings.Join(got, "\n"))
-		}
-	}
-}
-
-func TestSourceDoesNotTakeAnotherAnswerForAnEmptyList(t *testing.T) {
-	f := newFake(t)
-	f.put(t, services, service("a"))
-	_, v, log := run(t, f.config())
-	v.until(t, "a", func() bool { return len(v.objects) == 1 })
-	f.answer(services, http.StatusOK) // of a proxy, say: a success that says nothing
-	f.disconnect()
-	f.compact()
-	log.until(t, "the API server is away")
-	f.answer(services, 0)
-	f.put(t, services, service("b"))
-	v.until(t, "b", func() bool { return v.refs() == "Service myapp/a, Service myapp/b" })
-	for _, c := range v.changes {
-		if len(c.Deletes) > 0 {
-			t.Errorf("deleted: %v", c.Deletes)
 		}
 	}
 }

@@ -1,0 +1,260 @@
+package compile_test
+
+import (
+	"bytes"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// decision prints what a proxy would do, leaving out what is default.
+func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []string {
+	var resp httpx.Response
+	if r.Local(req, &resp, dst.Port) {
+		out := []string{strings.TrimSpace(fmt.Sprintf("%d %s", resp.Status, r.LocalBody()))}
+		if location := resp.Fields.Get("location"); location != nil {
+			out = []string{fmt.Sprintf("%d %s", resp.Status, location)}
+			resp.Fields.Del("location")
+		}
+		resp.Fields.Del("content-type")
+		return append(out, changed("response", nil, &resp.Fields)...)
+	}
+	var out []string
+	total := uint32(0)
+	for _, b := range r.Plan.Backends {
+		total += b.Weight
+	}
+	// Every backend gets a turn: the middle of its share of the random numbers.
+	sum := uint32(0)
+	var first []string
+	for i, b := range r.Plan.Backends {
+		chosen := r.Pick(uint64(float64(1<<63) * 2 * (float64(sum) + float64(b.Weight)/2) / float64(total)))
+		if b.Weight == 0 { // it has no share: what comes here stays from before
+			chosen = &r.Backends()[i]
+		}
+		sum += b.Weight
+		line := cluster(&dst.Backends[chosen.Index])
+		if len(r.Plan.Backends) > 1 {
+			line = fmt.Sprintf("%d/%d %s", b.Weight, total, line)
+		}
+		changes := applied(r, chosen, req)
+		if i == 0 {
+			first = changes
+		}
+		out = append(out, line)
+		if !slices.Equal(changes, first) || i == 0 {
+			out = append(out, changes...)
+		}
+	}
+	return append(out, policies(dst, r.Plan)...)
+}
+
+// applied prints what a route and one of its backends change in a request and its response.
+func applied(r *route.Route, chosen *route.Backend, req *httpx.Request) []string {
+	var sent httpx.Request
+	fields := sent.Fields
+	fields.CopyFrom(&req.Fields)
+	sent = *req
+	sent.Fields = fields
+	r.ApplyRequest(&sent, chosen)
+	sent.Fields.Del("x-envoy-original-path")
+	var out []string
+	if !bytes.Equal(sent.Path, req.Path) {
+		out = append(out, "  path "+string(sent.Path))
+	}
+	if !bytes.Equal(sent.Authority, req.Authority) {
+		out = append(out, "  host "+string(sent.Authority))
+	}
+	out = append(out, changed("request", &req.Fields, &sent.Fields)...)
+	var resp httpx.Response
+	resp.Fields.AddString("server", "app")
+	before := resp.Fields
+	var copied httpx.Fields
+	copied.CopyFrom(&before)
+	r.ApplyResponse(&resp, chosen)
+	return append(out, changed("response", &copied, &resp.Fields)...)
+}
+
+// changed prints the fields that went and those that came.
+func changed(what string, before, after *httpx.Fields) []string {
+	had, has := listed(before), listed(after)
+	var out []string
+	for _, f := range had {
+		if !slices.Contains(has, f) {
+			out = append(out, "  "+what+" -"+f)
+		}
+	}
+	for _, f := range has {
+		if !slices.Contains(had, f) {
+			out = append(out, "  "+what+" +"+f)
+		}
+	}
+	return out
+}
+
+func listed(f *httpx.Fields) []string {
+	if f == nil {
+		return nil
+	}
+	var out []string
+	for i := range f.Len() {
+		name, value := f.At(i)
+		out = append(out, strings.ToLower(string(name))+": "+string(value))
+	}
+	return out
+}
+
+func cluster(b *plan.Backend) string {
+	name := fmt.Sprintf("%s:%d", strings.TrimSuffix(string(b.Host), ".svc.cluster.local"), b.Port)
+	if b.Subset != "" {
+		name += "/" + b.Subset
+	}
+	if b.Missing != "" {
+		err := httpx.Describe(&httpx.Error{Kind: httpx.NoCluster, Status: b.MissingStatus})
+		name += fmt.Sprintf(" -> %d %s %s", err.Status, err.Flag, b.Missing)
+	}
+	return name
+}
+
+// policies prints how the calls of a route are made.
+func policies(dst *plan.Destination, r *plan.Route) []string {
+	var out []string
+	if r.Timeout > 0 {
+		out = append(out, "timeout "+r.Timeout.String())
+	}
+	if r.BackendTimeout > 0 {
+		out = append(out, "backend timeout "+r.BackendTimeout.String())
+	}
+	if line := retries(r.Retry); line != "retry 2 on connect-failure,refused-stream,reset-before-request" {
+		out = append(out, line)
+	}
+	if f := r.Fault; f != nil && f.DelayPercent > 0 {
+		out = append(out, fmt.Sprintf("delay %s for %v%%", f.Delay, f.DelayPercent))
+	}
+	if f := r.Fault; f != nil && f.AbortPercent > 0 {
+		out = append(out, fmt.Sprintf("abort %d for %v%%", f.AbortStatus, f.AbortPercent))
+	}
+	if s := r.Session; s != nil {
+		line := fmt.Sprintf("session by %s %s for %s, %s", s.By, s.Name, s.Scope, dst.Seal)
+		if s.Timeout > 0 {
+			line += fmt.Sprintf(", %s, permanent %v", s.Timeout, s.Permanent)
+		}
+		if len(s.Paths) > 0 {
+			line += ", paths " + strings.Join(s.Paths, " ")
+		}
+		out = append(out, line)
+	}
+	for _, m := range r.Mirrors {
+		out = append(out, fmt.Sprintf("mirror %v%% to %s", m.Percent, cluster(&dst.Backends[m.Backend])))
+	}
+	return out
+}
+
+func retries(r model.Retry) string {
+	if r.Attempts == 0 {
+		return "no retries"
+	}
+	on := slices.Clone(r.On)
+	for _, code := range r.Codes {
+		on = append(on, strconv.Itoa(code))
+	}
+	out := fmt.Sprintf("retry %d on %s", r.Attempts, strings.Join(on, ","))
+	if r.PerTryTimeout > 0 {
+		out += " each " + r.PerTryTimeout.String()
+	}
+	if r.Backoff > 0 {
+		out += " backoff " + r.Backoff.String()
+	}
+	return out
+}
+
+// clusters prints how the backends of a destination are called, and by which endpoints.
+func (m *mesh) clusters(dst *plan.Destination) []string {
+	var out []string
+	for i := range dst.Backends {
+		b := &dst.Backends[i]
+		words := []string{cluster(b), b.Resolution.String(), b.LB.String()}
+		for _, part := range []struct {
+			name string
+			set  bool
+			v    any
+		}{
+			{"rule", b.Rule != "", b.Rule},
+			{"connect", b.ConnectTimeout > 0, b.ConnectTimeout},
+			{"tcp-idle", b.TCPIdleTimeout > 0, b.TCPIdleTimeout},
+			{"http-idle", b.HTTPIdleTimeout > 0, b.HTTPIdleTimeout},
+			{"connections", b.MaxConnections > 0, b.MaxConnections},
+			{"pending", b.MaxPendingRequests > 0, b.MaxPendingRequests},
+			{"requests", b.MaxRequests > 0, b.MaxRequests},
+			{"per-connection", b.MaxRequestsPerConnection > 0, b.MaxRequestsPerConnection},
+			{"proximity", b.Proximity != model.AnyDistance, b.Proximity},
+			{"client-affinity", b.ClientAffinity, b.ClientAffinity},
+			{"tls", b.TLS.Mode != model.TLSUnset, tlsMode(b.TLS.Mode)},
+			{"sni", b.TLS.SNI != "", b.TLS.SNI},
+			{"san", len(b.TLS.SubjectAltNames) > 0, b.TLS.SubjectAltNames},
+		} {
+			if part.set {
+				words = append(words, fmt.Sprintf("%s=%v", part.name, part.v))
+			}
+		}
+		out = append(out, strings.Join(words, " "))
+		if eps := m.endpoints(b); len(eps) > 0 {
+			out = append(out, "  "+strings.Join(eps, " "))
+		}
+	}
+	return out
+}
+
+func tlsMode(m model.TLSMode) string {
+	return [...]string{"", "DISABLE", "SIMPLE", "MUTUAL", "ISTIO_MUTUAL"}[m]
+}
+
+func (m *mesh) endpoints(b *plan.Backend) []string {
+	var out []string
+	for _, name := range b.Shards {
+		shard, ok := compile.Compile(store.NewReader(m.snapshot), global(), name).(*plan.EndpointShard)
+		if !ok {
+			continue
+		}
+		for _, e := range shard.Endpoints {
+			if b.Subset == "" || slices.Contains(e.Subsets, b.Subset) {
+				out = append(out, e.Addr.String())
+			}
+		}
+	}
+	for _, d := range b.DNS {
+		out = append(out, fmt.Sprintf("%s:%d", d.Host, d.Port))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// tcpDecision prints where a connection goes that was meant for the first address of its destination.
+func tcpDecision(dst *plan.Destination, c call) []string {
+	to := netip.AddrPortFrom(netip.Addr{}, dst.Port)
+	if len(dst.Addresses) > 0 {
+		to = netip.AddrPortFrom(dst.Addresses[0], dst.Port)
+	}
+	r := route.CompileTCP(dst.TCP).Match(route.Connection{To: to, ServerName: c.sni}, c.source)
+	if r == nil {
+		return []string{"no route"}
+	}
+	var out []string
+	for _, b := range r.Plan.Backends {
+		line := cluster(&dst.Backends[b.Backend])
+		if len(r.Plan.Backends) > 1 {
+			line = fmt.Sprintf("%d %s", b.Weight, line)
+		}
+		out = append(out, line)
+	}
+	return out
+}
