@@ -1,11 +1,17 @@
 package store
 
-import "fairlead.dev/fairlead/internal/model"
+import (
+	"slices"
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+)
 
 // The tables of configuration, keyed by "Kind/namespace/name", and their indexes.
 const (
 	RouteSets                      Table = "route-sets"
 	RouteSetsByHost                Table = "route-sets-by-host"
+	RouteSetsByNameAlone           Table = "route-sets-by-name-alone" // "": all VirtualServices that have a host which looks like none of a Service
 	Policies                       Table = "policies"
 	PoliciesByHost                 Table = "policies-by-host"
 	PeerAuthentications            Table = "peer-authentications"
@@ -18,7 +24,7 @@ func configuration() []tableState {
 	return []tableState{
 		objects(RouteSets, index[model.RouteSet]{
 			table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) },
-		}),
+		}, index[model.RouteSet]{table: RouteSetsByNameAlone, ids: routedByNameAlone}),
 		objects(Policies, index[model.DestinationPolicy]{
 			table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} },
 		}),
@@ -53,6 +59,20 @@ func refID(r model.Ref) string { return r.Kind + "/" + r.InCluster().String() }
 // RouteSetsByHost lists the route sets that name exactly this host, or exactly this wildcard.
 func (r *Reader) RouteSetsByHost(h model.Hostname) []*model.RouteSet {
 	return By[model.RouteSet](r, RouteSetsByHost, string(h))
+}
+
+// RouteSetsByNameAlone lists the VirtualServices that have a host which looks like none of a Service: most have none.
+func (r *Reader) RouteSetsByNameAlone() []*model.RouteSet {
+	return By[model.RouteSet](r, RouteSetsByNameAlone, All)
+}
+
+func routedByNameAlone(r *model.RouteSet) []string {
+	if r.Ref.Kind != "VirtualService" || !slices.ContainsFunc(r.Hosts, func(h model.Hostname) bool {
+		return strings.Contains(string(h), ".") && !strings.Contains(string(h)+".", ".svc.")
+	}) {
+		return nil
+	}
+	return []string{All}
 }
 
 // PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.

@@ -69,6 +69,9 @@ func tables() []conformance {
 	}
 	changedSet := set
 	changedSet.HTTP = []model.HTTPRule{{Field: "spec.rules[0]"}}
+	named := model.RouteSet{Ref: ref("VirtualService", "myapp", "api"), Hosts: []model.Hostname{"users", "api.example.com"}}
+	changedNamed := named
+	changedNamed.HTTP = []model.HTTPRule{{Field: "spec.http[0]"}}
 	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local"}
 	changedPolicy := policy
 	changedPolicy.Default.LB = model.Random
@@ -158,6 +161,16 @@ func tables() []conformance {
 				"host": func(r *store.Reader) any { return list(r.RouteSetsByHost(set.Hosts[0])) },
 			},
 			updated: []string{"all", "ref", "host"},
+		},
+		{
+			name:   "route_sets_by_name_alone",
+			set:    func(tx *store.Txn) { store.Set(tx, named) },
+			update: func(tx *store.Txn) { store.Set(tx, changedNamed) },
+			remove: func(tx *store.Txn) { store.Delete[model.RouteSet](tx, named.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"by name": func(r *store.Reader) any { return list(r.RouteSetsByNameAlone()) },
+			},
+			updated: []string{"by name"},
 		},
 		{
 			name:   "policies",
