@@ -91,8 +91,8 @@ func (c *checker) gateways(rs *model.RouteSet) {
 	}
 }
 
-// hosts reports hosts of a VirtualService or a TrafficSplit that nothing defines: calls to them are not found, unless a
-// ServiceEntry says at which port they are made.
+// hosts reports hosts of a VirtualService or a TrafficSplit that nothing defines, where calls to them are not found: names
+// of the cluster's own domain, and those that no rule for requests or TLS is about.
 func (c *checker) hosts(rs *model.RouteSet) {
 	if isGateway(rs) {
 		return // see parents
@@ -108,8 +108,10 @@ func (c *checker) hosts(rs *model.RouteSet) {
 		case strings.HasSuffix(string(full), ".svc."+c.g.ClusterDomain):
 			c.report(rs.Ref, &missing{field: field, message: unknownHost(full)}, c.didYouMean(h, rs.Ref.Namespace))
 		case h != "*":
-			c.report(rs.Ref, &missing{field: field, message: fmt.Sprintf("host %q has no effect: no Service or ServiceEntry defines it", full)},
-				"write a ServiceEntry for it, with resolution: NONE where calls are to go where the app meant them")
+			if why := unnamed(full, rs); why != "" {
+				c.report(rs.Ref, &missing{field: field, message: fmt.Sprintf("host %q has no effect: no Service or ServiceEntry defines it, and %s", full, why)},
+					"write a ServiceEntry for it, with addresses")
+			}
 		}
 	}
 }

@@ -72,7 +72,7 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
-			NamedPorts: namedPorts(v.r), Limits: v.g.Limits,
+			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits,
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameSeal, plan.NameUnknown:
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
@@ -68,6 +69,37 @@ entry addressed.example.com ns=shop resolution=STATIC port=http:8082:HTTP endpoi
 	mesh, _ := compile.Compile(store.NewReader(snap), global(), "mesh").(*plan.MeshGlobal)
 	if diff := cmp.Diff([]uint16{80, 443, 8080, 9000}, mesh.NamedPorts); diff != "" {
 		t.Errorf("NamedPorts (-want +got):\n%s", diff)
+	}
+}
+
+// TestNamedPortsOfVirtualServices is the same for hosts that only VirtualServices name.
+func TestNamedPortsOfVirtualServices(t *testing.T) {
+	const virtualService = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: x, namespace: myapp}\nspec: "
+	const defined = "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: api, namespace: myapp}\n" +
+		"spec: {hosts: [api.example.com], addresses: [198.51.100.1], ports: [{number: 8082, name: http, protocol: HTTP}], resolution: DNS}\n---\n"
+	for _, tt := range []struct {
+		name, manifests string
+		want            []uint16
+	}{
+		{"requests", virtualService + "{hosts: [api.example.com], http: [{directResponse: {status: 418}}]}", []uint16{80}},
+		{"a_wildcard", virtualService + `{hosts: ["*.example.com"], http: [{directResponse: {status: 418}}]}`, []uint16{80}},
+		{"requests_at_a_port", virtualService + "{hosts: [api.example.com], http: [{match: [{port: 8080}], directResponse: {status: 418}}]}", []uint16{8080}},
+		{"tls", virtualService + "{hosts: [api.example.com], tls: [{match: [{sniHosts: [api.example.com]}, {sniHosts: [api.example.com], port: 8443}], route: [{destination: {host: users}}]}]}", []uint16{443, 8443}},
+		{"an_address", virtualService + "{hosts: [192.0.2.1], http: [{directResponse: {status: 418}}]}", nil},
+		{"tcp", virtualService + "{hosts: [api.example.com], tcp: [{route: [{destination: {host: users}}]}]}", nil},
+		{"defined", defined + virtualService + "{hosts: [api.example.com], http: [{directResponse: {status: 418}}]}", nil},
+		{"mistyped", virtualService + "{hosts: [usres, usres.myapp.svc.cluster.local], http: [{directResponse: {status: 418}}]}", nil},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			snap, problems := compiletest.Load(t, tt.manifests)
+			if strings.Contains(fmt.Sprint(problems), "error:") {
+				t.Fatal(problems)
+			}
+			mesh, _ := compile.Compile(store.NewReader(snap), global(), "mesh").(*plan.MeshGlobal)
+			if diff := cmp.Diff(tt.want, mesh.NamedPorts); diff != "" {
+				t.Errorf("NamedPorts (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 

@@ -18,8 +18,10 @@ func (v destinations) destination(n plan.Name) *plan.Destination {
 	v = destinations{v.as(n.Client)}
 	s, p := v.findIn(n.Namespace, n.At)
 	applied := routing(v).routes(n.At)
-	if p == nil && !v.virtualHost(n.Namespace, n.At, applied) {
-		return nil
+	if p == nil {
+		if applied = routing(v).outside(n.At); !v.virtualHost(n.Namespace, n.At, applied) {
+			return nil
+		}
 	}
 	out := v.assemble(n.At, s, p, applied)
 	out.Name = n.String()

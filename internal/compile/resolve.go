@@ -6,7 +6,6 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
-	"fairlead.dev/fairlead/internal/store"
 )
 
 // resolver finds what names lead to for the viewing namespace.
@@ -121,7 +120,7 @@ func (v resolver) resolveTarget(written plan.HostPort) (string, bool) {
 	}
 	for _, h := range candidates {
 		t := plan.HostPort{Host: h, Port: written.Port}
-		if first := firstRouteSet(routing(v).routes(t)); first != nil {
+		if first := firstRouteSet(routing(v).outside(t)); first != nil {
 			return v.virtualHostName(t, first), true
 		}
 	}
@@ -137,20 +136,6 @@ func (v resolver) mostSpecific(h model.Hostname, s *model.Service) model.Hostnam
 		}
 	}
 	return s.Host
-}
-
-// namedPorts lists the ports of the hosts that can be told by their names alone.
-func namedPorts(r *store.Reader) []uint16 {
-	var out []uint16
-	for _, s := range r.ServicesByNameAlone() {
-		for i := range s.Ports {
-			if s.Ports[i].Protocol != model.UDP {
-				out = append(out, s.Ports[i].Port)
-			}
-		}
-	}
-	slices.Sort(out)
-	return slices.Compact(out)
 }
 
 // virtualHostName names the destination of a host that has routes only.

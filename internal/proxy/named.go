@@ -134,26 +134,31 @@ func (n *namedConn) greeted(ctx context.Context, client *netio.PeekConn) (*call.
 		return nil, err
 	}
 	c := n.call(ctx, []byte(name), carriesTLS)
-	if c != nil {
-		c.SNI = name
-		n.mu.Lock()
-		n.calls[name] = c
-		n.mu.Unlock()
+	if c == nil {
+		return nil, nil //nolint:nilnil // as above
+	}
+	c.SNI = name
+	n.mu.Lock()
+	n.calls[name] = c
+	n.mu.Unlock()
+	if !c.Routed() {
+		return nil, nil //nolint:nilnil // no rule of a host that has nothing else is for it
 	}
 	return c, nil
 }
 
-// carriesTLS and carriesHTTP report whether a port of the protocol is meant for what the client speaks.
-func carriesTLS(p model.Protocol) bool {
-	return p == model.TLS || p == model.TCP || p == model.Undeclared
+// carriesTLS and carriesHTTP report whether a destination is meant for what the client speaks. A host that only a
+// VirtualService names has no routes but those of its rules.
+func carriesTLS(d *plan.Destination) bool {
+	return d.Protocol == model.TLS || d.Protocol == model.TCP || d.Protocol == model.Undeclared
 }
 
-func carriesHTTP(p model.Protocol) bool {
-	return p != model.TLS && p != model.TCP && p != model.UDP
+func carriesHTTP(d *plan.Destination) bool {
+	return d.Protocol != model.TLS && d.Protocol != model.TCP && d.Protocol != model.UDP && len(d.Routes) > 0
 }
 
 // call gives a call to the destination of a host, which the caller lets go of (see leave), nil where the mesh has none.
-func (n *namedConn) call(ctx context.Context, authority []byte, carries func(model.Protocol) bool) *call.Outbound {
+func (n *namedConn) call(ctx context.Context, authority []byte, carries func(*plan.Destination) bool) *call.Outbound {
 	host := hostOf(authority)
 	if host == "" {
 		return nil
@@ -163,7 +168,7 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(mod
 		return nil
 	}
 	state := d.Load()
-	if state == nil || !carries(state.Plan.Protocol) {
+	if state == nil || !carries(state.Plan) {
 		return nil
 	}
 	d.Enter()

@@ -65,6 +65,9 @@ func TestHostsWithoutAddress(t *testing.T) {
 	orders.know(routed, rs, "routed.example.com")
 	opaque, rs := entryFor("tls.example.com", model.TLS, 8080)
 	orders.know(opaque, rs, "tls.example.com")
+	greeted, rs := entryFor("greeted.example.com", model.Undeclared, 8080)
+	greeted.Routes = nil // a VirtualService alone, of rules for TLS
+	orders.know(greeted, rs, "greeted.example.com")
 	tests := []struct {
 		host      string
 		any, only string // ALLOW_ANY, REGISTRY_ONLY
@@ -77,6 +80,7 @@ func TestHostsWithoutAddress(t *testing.T) {
 		{"routed.example.com", "418 routed", "418 routed"},
 		{"unknown.example.com", "200 dialled", "502 outboundTrafficPolicy"},
 		{"tls.example.com", "200 dialled", "502 outboundTrafficPolicy"}, // its port carries TLS, no requests
+		{"greeted.example.com", "200 dialled", "502 outboundTrafficPolicy"},
 		{outside.Addr().String(), "200 dialled", "502 outboundTrafficPolicy"},
 	}
 	for _, refuse := range []bool{false, true} {
@@ -135,11 +139,19 @@ func TestTLSToHostsWithoutAddress(t *testing.T) {
 	orders.know(routed, rs, "routed.example.com")
 	web, rs := entryFor("web.example.com", model.HTTP, 8443, plainEndpoint(elsewhere))
 	orders.know(web, rs, "web.example.com")
+	requested, rs := entryFor("requested.example.com", model.Undeclared, 8443, plainEndpoint(elsewhere))
+	requested.TCP = nil // a VirtualService alone, of rules for requests
+	orders.know(requested, rs, "requested.example.com")
+	others, rs := entryFor("others.example.com", model.Undeclared, 8443, plainEndpoint(elsewhere))
+	others.TCP[0].Matches = []model.TCPMatch{{SNI: []string{"others.example.com"}, SourceLabels: map[string]string{"app": "another"}}}
+	orders.know(others, rs, "others.example.com")
 	tests := []struct{ host, any, only string }{
 		{"a.none.example.com", "dialled", "dialled"},
 		{"routed.example.com", "resolved", "resolved"},
 		{"unknown.example.com", "dialled", ""},
 		{"web.example.com", "dialled", ""}, // its port carries requests, no TLS
+		{"requested.example.com", "dialled", ""},
+		{"others.example.com", "dialled", ""}, // a rule for other callers, and nothing behind it
 	}
 	for _, refuse := range []bool{false, true} {
 		orders.setGlobal(&plan.MeshGlobal{RefuseUnknown: refuse, NamedPorts: []uint16{8443}})
@@ -162,7 +174,7 @@ func TestTLSToHostsWithoutAddress(t *testing.T) {
 		}
 	}
 	expectMetric(t, orders, "istio_tcp_connections_closed_total", `destination_service="*.none.example.com"`, "} 2")
-	expectMetric(t, orders, "istio_tcp_connections_closed_total", `destination_service="BlackHoleCluster"`, "} 2")
+	expectMetric(t, orders, "istio_tcp_connections_closed_total", `destination_service="BlackHoleCluster"`, "} 4")
 }
 
 // A server that speaks first is heard at a port at which hosts are called by name, too.

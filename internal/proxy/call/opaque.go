@@ -146,9 +146,19 @@ func dialEndpoint(ctx context.Context, e *directory.Endpoint, limit time.Duratio
 	return NewRawTunnel(conn), nil
 }
 
+// Routed reports whether a rule for connections is for this one.
+func (c *Outbound) Routed() bool {
+	state := c.Dest.Load()
+	return state != nil && c.tcpRoute(state) != nil
+}
+
+func (c *Outbound) tcpRoute(state *directory.Destination) *route.TCPRoute {
+	return state.TCPRoutes.Match(route.Connection{To: c.Local, ServerName: c.SNI}, c.Of.Self.Caller())
+}
+
 // tcpBackend chooses the backend for a connection.
 func (c *Outbound) tcpBackend(state *directory.Destination) (*directory.Backend, error) {
-	r := state.TCPRoutes.Match(route.Connection{To: c.Local, ServerName: c.SNI}, c.Of.Self.Caller())
+	r := c.tcpRoute(state)
 	if r == nil {
 		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no tcp route matches"}
 	}
