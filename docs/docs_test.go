@@ -191,3 +191,20 @@ func TestMentions(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestDecisions: a decision's number is its own, counted on from the one before, and its heading says it.
+func TestDecisions(t *testing.T) {
+	next := 1
+	for _, p := range pages(t) {
+		number, is := strings.CutPrefix(p.name, "docs/adr/")
+		if !is {
+			continue
+		}
+		number, _, _ = strings.Cut(number, "-")
+		if want := fmt.Sprintf("%04d", next); number != want || !strings.HasPrefix(p.text, "# "+want+" ") {
+			t.Errorf("%s has the number %s and begins with %.20q, want %s: two decisions with one number, one left out, or a heading of another",
+				p.name, number, p.text, want)
+		}
+		next++
+	}
+}
