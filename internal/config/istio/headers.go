@@ -10,8 +10,11 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
+// headerRules reads what rules do to headers.
+type headerRules struct{ *report }
+
 // headers reads header operations into ops. Setting the host is a rewrite of the authority, as in Istio.
-func (t virtualService) headers(field string, in *networking.Headers, ops *model.HeaderOps, rewrite **model.Rewrite) {
+func (t headerRules) headers(field string, in *networking.Headers, ops *model.HeaderOps, rewrite **model.Rewrite) {
 	if in == nil {
 		return
 	}
@@ -25,7 +28,7 @@ func (t virtualService) headers(field string, in *networking.Headers, ops *model
 	}
 }
 
-func (t virtualService) setAuthority(field, authority string, rewrite **model.Rewrite) {
+func (t headerRules) setAuthority(field, authority string, rewrite **model.Rewrite) {
 	switch r := *rewrite; {
 	case r == nil:
 		*rewrite = &model.Rewrite{Authority: authority}
@@ -37,7 +40,7 @@ func (t virtualService) setAuthority(field, authority string, rewrite **model.Re
 }
 
 // headerChange reads one direction; a new value for the host comes back apart.
-func (t virtualService) headerChange(field string, in *networking.Headers_HeaderOperations) (model.HeaderChange, string) {
+func (t headerRules) headerChange(field string, in *networking.Headers_HeaderOperations) (model.HeaderChange, string) {
 	set, setAuthority := t.headerValues(field+".set", in.GetSet())
 	add, addAuthority := t.headerValues(field+".add", in.GetAdd())
 	out := model.HeaderChange{Set: set, Add: add}
@@ -56,7 +59,7 @@ func (t virtualService) headerChange(field string, in *networking.Headers_Header
 	return out, setAuthority + addAuthority
 }
 
-func (t virtualService) headerValues(field string, in map[string]string) (out []model.HeaderValue, authority string) {
+func (t headerRules) headerValues(field string, in map[string]string) (out []model.HeaderValue, authority string) {
 	for _, name := range sortedKeys(in) {
 		at := field + "[" + name + "]"
 		value := t.headerValue(at, in[name])
@@ -76,7 +79,7 @@ func isAuthority(name string) bool {
 }
 
 // headerName reports whether a rule can change the header, after saying why not.
-func (t virtualService) headerName(field, name string) bool {
+func (t headerRules) headerName(field, name string) bool {
 	switch {
 	case !isToken(name):
 		t.Reject(field, fmt.Sprintf("%q is not a header name", name), `header names consist of letters, digits and "-"`)
@@ -90,7 +93,7 @@ func (t virtualService) headerName(field, name string) bool {
 
 // headerValue checks a value and undoes Envoy's escape "%%". Envoy's format operators (%REQ(x)%) are not evaluated, but
 // have to be well-formed.
-func (t virtualService) headerValue(field, value string) string {
+func (t headerRules) headerValue(field, value string) string {
 	if i := strings.IndexFunc(value, isControl); i >= 0 {
 		t.Reject(field, fmt.Sprintf("a header value has no control characters, this one has %q", value[i]), "remove it")
 		return value
@@ -114,7 +117,7 @@ var operators = regexp.MustCompile(`^(?:[^%]|%[^%(]*(?:\((?:[^)\\]|\\.)*\) *)?%)
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }
 
 // authority refuses what cannot be sent as the host of a request.
-func (t virtualService) authority(field, value string) {
+func (t headerRules) authority(field, value string) {
 	if !model.SendableAuthority(value) {
 		t.Reject(field, fmt.Sprintf("%q cannot be the host of a request", value), "write a host, or host:port")
 	}

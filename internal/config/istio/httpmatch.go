@@ -11,8 +11,11 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
+// matchRules reads the conditions of HTTP rules.
+type matchRules struct{ scope }
+
 // matches reads the alternatives of a rule. ok is false where there are some and none applies to the mesh.
-func (t virtualService) matches(field string, in []*networking.HTTPMatchRequest) (out []model.HTTPMatch, ok bool) {
+func (t matchRules) matches(field string, in []*networking.HTTPMatchRequest) (out []model.HTTPMatch, ok bool) {
 	for i, match := range in {
 		at := fmt.Sprintf("%s.match[%d]", field, i)
 		if match == nil {
@@ -31,7 +34,7 @@ func appliesToMesh(gateways []string) bool {
 	return len(gateways) == 0 || slices.Contains(gateways, mesh)
 }
 
-func (t virtualService) match(field string, in *networking.HTTPMatchRequest) model.HTTPMatch {
+func (t matchRules) match(field string, in *networking.HTTPMatchRequest) model.HTTPMatch {
 	m := model.HTTPMatch{
 		Name:            in.GetName(),
 		URI:             t.uriMatch(field+".uri", in.GetUri()),
@@ -64,7 +67,7 @@ func (t virtualService) match(field string, in *networking.HTTPMatchRequest) mod
 
 // withGateways drops the source conditions of a match that names gateways: Istio reads them for sidecars only where
 // gateways is not set.
-func (t virtualService) withGateways(field string, in *networking.HTTPMatchRequest, m model.HTTPMatch) model.HTTPMatch {
+func (t matchRules) withGateways(field string, in *networking.HTTPMatchRequest, m model.HTTPMatch) model.HTTPMatch {
 	if !slices.Contains(in.GetGateways(), mesh) || len(m.SourceLabels) == 0 && m.SourceNamespace == "" {
 		return m
 	}
@@ -82,7 +85,7 @@ const (
 	absentHeader
 )
 
-func (t virtualService) headerMatches(field string, in map[string]*networking.StringMatch, role headerRole) []model.NamedMatch {
+func (t matchRules) headerMatches(field string, in map[string]*networking.StringMatch, role headerRole) []model.NamedMatch {
 	var out []model.NamedMatch
 	for _, name := range sortedKeys(in) {
 		at := field + "[" + name + "]"
@@ -107,7 +110,7 @@ func (t virtualService) headerMatches(field string, in map[string]*networking.St
 // isMatchName reports whether Istio takes s for a header name in a match.
 func isMatchName(s string) bool { return s != "" && onlyOf(s, isAlphanumeric, "-_") }
 
-func (t virtualService) queryMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
+func (t matchRules) queryMatches(field string, in map[string]*networking.StringMatch) []model.NamedMatch {
 	var out []model.NamedMatch
 	for _, name := range sortedKeys(in) {
 		out = append(out, t.namedMatch(field+"["+name+"]", name, in[name]))
@@ -115,7 +118,7 @@ func (t virtualService) queryMatches(field string, in map[string]*networking.Str
 	return out
 }
 
-func (t virtualService) namedMatch(field, name string, in *networking.StringMatch) model.NamedMatch {
+func (t matchRules) namedMatch(field, name string, in *networking.StringMatch) model.NamedMatch {
 	match := t.stringMatch(field, in)
 	if match == nil {
 		match = &model.StringMatch{Kind: model.Present}
@@ -124,7 +127,7 @@ func (t virtualService) namedMatch(field, name string, in *networking.StringMatc
 }
 
 // uriMatch is stringMatch for paths, of which every one begins with the empty prefix.
-func (t virtualService) uriMatch(field string, in *networking.StringMatch) *model.StringMatch {
+func (t matchRules) uriMatch(field string, in *networking.StringMatch) *model.StringMatch {
 	if m, ok := in.GetMatchType().(*networking.StringMatch_Prefix); ok && m.Prefix == "" {
 		return &model.StringMatch{Kind: model.Prefix}
 	}
@@ -132,7 +135,7 @@ func (t virtualService) uriMatch(field string, in *networking.StringMatch) *mode
 }
 
 // stringMatch gives nil where nothing is asked of the value.
-func (t virtualService) stringMatch(field string, in *networking.StringMatch) *model.StringMatch {
+func (t matchRules) stringMatch(field string, in *networking.StringMatch) *model.StringMatch {
 	switch m := in.GetMatchType().(type) {
 	case *networking.StringMatch_Exact:
 		return &model.StringMatch{Kind: model.Exact, Value: m.Exact}
@@ -151,7 +154,7 @@ func (t virtualService) stringMatch(field string, in *networking.StringMatch) *m
 // maxPattern is Istio's limit for regular expressions, in bytes.
 const maxPattern = 1024
 
-func (t virtualService) regex(field, pattern string) {
+func (t matchRules) regex(field, pattern string) {
 	_, err := model.CompileRegex(pattern)
 	switch {
 	case pattern == "":

@@ -185,7 +185,10 @@ func (t virtualService) retryOn(field, list string) (on []string, codes []int) {
 	return on, codes
 }
 
-func (t virtualService) fault(field string, in *networking.HTTPFaultInjection) *model.Fault {
+// faultRules reads the faults of rules.
+type faultRules struct{ *report }
+
+func (t faultRules) fault(field string, in *networking.HTTPFaultInjection) *model.Fault {
 	if in == nil {
 		return nil
 	}
@@ -203,7 +206,7 @@ func (t virtualService) fault(field string, in *networking.HTTPFaultInjection) *
 	return out
 }
 
-func (t virtualService) delay(field string, in *networking.HTTPFaultInjection_Delay, out *model.Fault) {
+func (t faultRules) delay(field string, in *networking.HTTPFaultInjection_Delay, out *model.Fault) {
 	switch d := in.GetHttpDelayType().(type) {
 	case *networking.HTTPFaultInjection_Delay_FixedDelay:
 		out.Delay = t.duration(field+".fixedDelay", d.FixedDelay)
@@ -217,7 +220,7 @@ func (t virtualService) delay(field string, in *networking.HTTPFaultInjection_De
 	out.DelayPercent = t.share(field, in.GetPercentage(), in.GetPercent()) //nolint:staticcheck // percent is deprecated and still written
 }
 
-func (t virtualService) abort(field string, in *networking.HTTPFaultInjection_Abort, out *model.Fault) {
+func (t faultRules) abort(field string, in *networking.HTTPFaultInjection_Abort, out *model.Fault) {
 	switch e := in.GetErrorType().(type) {
 	case *networking.HTTPFaultInjection_Abort_HttpStatus:
 		if e.HttpStatus < 200 || e.HttpStatus > 599 {
@@ -252,7 +255,7 @@ var grpcCodes = map[string]struct{}{
 const leastShare = 0.0001
 
 // share reads how many requests a fault hits; percent is the deprecated whole number.
-func (t virtualService) share(field string, percentage *networking.Percent, percent int32) float64 {
+func (t faultRules) share(field string, percentage *networking.Percent, percent int32) float64 {
 	at, value := field+".percent", float64(percent)
 	if percentage != nil {
 		at, value = field+".percentage.value", percentage.GetValue()

@@ -11,8 +11,11 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
+// pathRules reads what rules make of paths.
+type pathRules struct{ headerRules }
+
 // path refuses what cannot be a part of a request target or of a Location.
-func (t virtualService) path(field, text string) {
+func (t pathRules) path(field, text string) {
 	if !model.SendablePath(text) {
 		t.Reject(field, fmt.Sprintf("%q cannot be a path: it has blanks, control characters or %q", text, "#"), "percent-encode them")
 	}
@@ -21,7 +24,7 @@ func (t virtualService) path(field, text string) {
 // doubtful warns of a rewrite that makes paths which its author can hardly have meant. The matched prefix is replaced
 // letter by letter, as in Istio: "/common" by "/" makes "//api" of "/common/api". Where no prefix was asked for, it is
 // "/" that is replaced.
-func (t virtualService) doubtful(field, uri string, matches []model.HTTPMatch) {
+func (t pathRules) doubtful(field, uri string, matches []model.HTTPMatch) {
 	if uri == "" {
 		return
 	}
@@ -66,7 +69,7 @@ func replacedPrefixes(matches []model.HTTPMatch) []string {
 	return out
 }
 
-func (t virtualService) rewrite(field string, in *networking.HTTPRewrite) *model.Rewrite {
+func (t pathRules) rewrite(field string, in *networking.HTTPRewrite) *model.Rewrite {
 	if in == nil {
 		return nil
 	}
@@ -89,7 +92,7 @@ func (t virtualService) rewrite(field string, in *networking.HTTPRewrite) *model
 	return out
 }
 
-func (t virtualService) regexRewrite(field string, in *networking.RegexRewrite) {
+func (t pathRules) regexRewrite(field string, in *networking.RegexRewrite) {
 	if in.GetMatch() == "" || in.GetRewrite() == "" {
 		t.Reject(field, "match and rewrite are both needed", "write both")
 		return
@@ -124,7 +127,7 @@ func maxGroup(substitution string) int {
 	return highest
 }
 
-func (t virtualService) redirect(field string, in *networking.HTTPRedirect, matches []model.HTTPMatch) *model.Redirect {
+func (t pathRules) redirect(field string, in *networking.HTTPRedirect, matches []model.HTTPMatch) *model.Redirect {
 	if in == nil {
 		return nil
 	}
@@ -157,7 +160,7 @@ func (t virtualService) redirect(field string, in *networking.HTTPRedirect, matc
 }
 
 // redirectTarget refuses what cannot stand in a Location.
-func (t virtualService) redirectTarget(field string, in *networking.HTTPRedirect) {
+func (t pathRules) redirectTarget(field string, in *networking.HTTPRedirect) {
 	t.path(field+".uri", in.GetUri())
 	t.path(field+".prefixRewrite", in.GetPrefixRewrite())
 	if in.GetAuthority() != "" {
@@ -168,7 +171,7 @@ func (t virtualService) redirectTarget(field string, in *networking.HTTPRedirect
 	}
 }
 
-func (t virtualService) redirectCode(field string, code uint32) int {
+func (t pathRules) redirectCode(field string, code uint32) int {
 	const otherwise = http.StatusMovedPermanently
 	switch {
 	case code == 0:

@@ -10,8 +10,11 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
+// connectionRules reads the rules for connections.
+type connectionRules struct{ virtualService }
+
 // tcpRule reads one rule for connections. ok is false where it does not apply to the mesh.
-func (t virtualService) tcpRule(field string, in *networking.TCPRoute) (rule model.TCPRule, ok bool) {
+func (t connectionRules) tcpRule(field string, in *networking.TCPRoute) (rule model.TCPRule, ok bool) {
 	rule = model.TCPRule{Field: field, Backends: t.tcpBackends(field+".route", in.GetRoute())}
 	for i, match := range in.GetMatch() {
 		at := fmt.Sprintf("%s.match[%d]", field, i)
@@ -34,7 +37,7 @@ func (t virtualService) tcpRule(field string, in *networking.TCPRoute) (rule mod
 }
 
 // tlsRule reads one rule for TLS connections that are passed on as they are, chosen by SNI.
-func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []string) (rule model.TCPRule, ok bool) {
+func (t connectionRules) tlsRule(field string, in *networking.TLSRoute, hosts []string) (rule model.TCPRule, ok bool) {
 	rule = model.TCPRule{Field: field, Backends: t.tcpBackends(field+".route", in.GetRoute())}
 	if len(in.GetMatch()) == 0 {
 		t.Reject(field+".match", "no match", "a tls rule needs sniHosts")
@@ -54,7 +57,7 @@ func (t virtualService) tlsRule(field string, in *networking.TLSRoute, hosts []s
 	return rule, len(rule.Matches) > 0
 }
 
-func (t virtualService) sniHosts(field string, names, hosts []string) []string {
+func (t connectionRules) sniHosts(field string, names, hosts []string) []string {
 	if len(names) == 0 {
 		t.Reject(field, "no names", "list the server names (SNI) that the rule is for")
 	}
@@ -75,7 +78,7 @@ func (t virtualService) sniHosts(field string, names, hosts []string) []string {
 }
 
 // coveredByAny reports whether a name is among hosts, as they are written or in full.
-func (t virtualService) coveredByAny(hosts []string, name model.Hostname) bool {
+func (t connectionRules) coveredByAny(hosts []string, name model.Hostname) bool {
 	return slices.ContainsFunc(hosts, func(h string) bool {
 		return covers(model.CanonicalHost(h), name) || covers(t.qualify(h), name)
 	})
@@ -89,7 +92,7 @@ type connection struct {
 	namespace string
 }
 
-func (t virtualService) connectionMatch(field string, in connection) model.TCPMatch {
+func (t connectionRules) connectionMatch(field string, in connection) model.TCPMatch {
 	m := model.TCPMatch{
 		Port:            t.optionalPort(field+".port", in.port),
 		SourceLabels:    maps.Clone(in.labels),
@@ -108,7 +111,7 @@ func (t virtualService) connectionMatch(field string, in connection) model.TCPMa
 	return m
 }
 
-func (t virtualService) tcpBackends(field string, in []*networking.RouteDestination) []model.WeightedBackend {
+func (t connectionRules) tcpBackends(field string, in []*networking.RouteDestination) []model.WeightedBackend {
 	if len(in) == 0 {
 		t.Reject(field, "no destinations", "name at least one host to call")
 	}

@@ -19,11 +19,11 @@ const mesh = "mesh"
 // RouteSet without hosts: they are valid and route nothing in the mesh.
 func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*model.RouteSet, []model.Problem) {
 	spec := &in.Spec
-	t := virtualService{
+	t := newVirtualService(scope{
 		report:      newReport("VirtualService", &in.ObjectMeta, clusterDomain),
 		gatewayOnly: len(spec.GetGateways()) > 0 && !slices.Contains(spec.GetGateways(), mesh),
 		delegate:    len(spec.GetHosts()) == 0,
-	}
+	})
 	set := &model.RouteSet{
 		Ref:       t.Ref,
 		CreatedAt: in.CreationTimestamp.Time,
@@ -39,12 +39,12 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 		}
 	}
 	for i, rule := range spec.GetTls() {
-		if out, ok := t.tlsRule(fmt.Sprintf("spec.tls[%d]", i), rule, spec.GetHosts()); ok {
+		if out, ok := (connectionRules{t}).tlsRule(fmt.Sprintf("spec.tls[%d]", i), rule, spec.GetHosts()); ok {
 			set.TLS = append(set.TLS, out)
 		}
 	}
 	for i, rule := range spec.GetTcp() {
-		if out, ok := t.tcpRule(fmt.Sprintf("spec.tcp[%d]", i), rule); ok {
+		if out, ok := (connectionRules{t}).tcpRule(fmt.Sprintf("spec.tcp[%d]", i), rule); ok {
 			set.TCP = append(set.TCP, out)
 		}
 	}
@@ -59,10 +59,27 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 	return set, t.Problems
 }
 
-// virtualService reads the parts of a VirtualService.
+// virtualService reads the parts of a VirtualService. What several rules have in common, and knows nothing of the object,
+// are types of their own.
 type virtualService struct {
 	*report
+	scope
+	headerRules
+	matchRules
+	pathRules
+	faultRules
+}
 
+func newVirtualService(s scope) virtualService {
+	headers := headerRules{s.report}
+	return virtualService{
+		report: s.report, scope: s, headerRules: headers, matchRules: matchRules{s}, pathRules: pathRules{headers}, faultRules: faultRules{s.report},
+	}
+}
+
+// scope says for which calls the object is.
+type scope struct {
+	*report
 	// gatewayOnly is set for an object that no sidecar is to look at, delegate for one that other objects refer to.
 	gatewayOnly, delegate bool
 }
@@ -110,7 +127,7 @@ func (t virtualService) hosts(written []string) []model.Hostname {
 }
 
 // overlaps refuses a host that another one before it covers, or that covers one, as they are written.
-func (t virtualService) overlaps(field, host string, before []string) bool {
+func (t scope) overlaps(field, host string, before []string) bool {
 	for _, other := range before {
 		if a, b := model.CanonicalHost(other), model.CanonicalHost(host); covers(a, b) || covers(b, a) {
 			t.Reject(field, fmt.Sprintf("%q and %q overlap", other, host), "keep one of them")
@@ -121,7 +138,7 @@ func (t virtualService) overlaps(field, host string, before []string) bool {
 }
 
 // gatewayNames checks how gateways are named: "name", "namespace/name", or a host in the form of old.
-func (t virtualService) gatewayNames(field string, names []string) {
+func (t scope) gatewayNames(field string, names []string) {
 	for i, name := range names {
 		namespace, rest, qualified := strings.Cut(name, "/")
 		if qualified && isLabel(namespace) && isLabel(rest) || !qualified && isHost(name) {
