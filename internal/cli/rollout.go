@@ -74,15 +74,15 @@ func newRolloutStatusCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			name := strings.Join(args, "")
+			r := rollout{app: a, mesh: m, name: strings.Join(args, ""), output: output}
 			if watch {
-				return a.watchRollout(cmd.Context(), m, name, output)
+				return r.watch(cmd.Context())
 			}
-			rows, err := a.rollout(cmd.Context(), m, name)
+			rows, err := r.rows(cmd.Context())
 			if err != nil {
 				return err
 			}
-			return a.printRollout(rows, output)
+			return r.print(rows)
 		},
 	}
 	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
@@ -156,28 +156,36 @@ func (a *app) podsToLookAt(ctx context.Context, c *cluster.Client, name string) 
 	return []corev1.Pod{*pod}, nil
 }
 
-func (a *app) printRollout(rows []rolloutRow, output string) error {
-	if output != table {
-		return printValue(a.Out, output, rows)
+// rollout is one question about pods that end.
+type rollout struct {
+	*app
+	mesh   *mesh
+	name   string // of a Deployment or pod, empty for all of the namespace
+	output string
+}
+
+func (r *rollout) print(rows []rolloutRow) error {
+	if r.output != table {
+		return printValue(r.Out, r.output, rows)
 	}
-	return printRolloutTable(a.Out, rows)
+	return printRolloutTable(r.Out, rows)
 }
 
 // watchEvery is how often a rollout is looked at.
 const watchEvery = 500 * time.Millisecond
 
-// watchRollout prints the pods that end whenever other ones do, or others hold them, until ctx ends.
-func (a *app) watchRollout(ctx context.Context, m *mesh, name, output string) error {
+// watch prints the pods that end whenever other ones do, or others hold them, until ctx ends.
+func (r *rollout) watch(ctx context.Context) error {
 	tick := time.NewTicker(watchEvery)
 	defer tick.Stop()
 	for last := "none"; ; {
-		rows, err := a.rollout(ctx, m, name)
+		rows, err := r.rows(ctx)
 		if err != nil {
 			return err
 		}
 		if now := outline(rows); now != last {
 			last = now
-			if err := a.printRollout(rows, output); err != nil {
+			if err := r.print(rows); err != nil {
 				return err
 			}
 		}
@@ -199,13 +207,13 @@ func outline(rows []rolloutRow) string {
 	return b.String()
 }
 
-// rollout puts together what the cluster and every replica of the control plane say.
-func (a *app) rollout(ctx context.Context, m *mesh, name string) ([]rolloutRow, error) {
-	pods, err := m.ending(ctx, name)
+// rows puts together what the cluster and every replica of the control plane say.
+func (r *rollout) rows(ctx context.Context) ([]rolloutRow, error) {
+	pods, err := r.mesh.ending(ctx, r.name)
 	if err != nil {
 		return nil, err
 	}
-	places, err := m.controllers(ctx)
+	places, err := r.mesh.controllers(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -217,7 +225,7 @@ func (a *app) rollout(ctx context.Context, m *mesh, name string) ([]rolloutRow, 
 		return nil, err
 	}
 	if err != nil {
-		fmt.Fprintf(a.Err, "fairlead: callers may be missing: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
+		fmt.Fprintf(r.Err, "fairlead: callers may be missing: %s\n", strings.ReplaceAll(err.Error(), "\n", "; "))
 	}
 	return rolloutRows(pods, admin.MergeDepartures(lists...), time.Now()), nil
 }

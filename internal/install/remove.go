@@ -147,7 +147,7 @@ func (i *Installer) awaitNoPods(ctx context.Context, component string) error {
 	ctx, cancel := context.WithTimeout(ctx, podsLeave)
 	defer cancel()
 	err := i.await(ctx, "the end of the pods of fairlead-"+component, podsLeave, func(ctx context.Context) (string, error) {
-		pods, err := i.pods(ctx, component)
+		pods, err := observed{i.o}.pods(ctx, component)
 		if err != nil || len(pods) == 0 {
 			return "", err
 		}

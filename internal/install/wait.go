@@ -24,18 +24,19 @@ const pollEvery = 500 * time.Millisecond
 func (i *Installer) awaitRelease(ctx context.Context, r *Release) error {
 	ctx, cancel := context.WithTimeout(ctx, i.o.Timeout)
 	defer cancel()
+	seen := observed{i.o}
 	for _, o := range r.Objects {
 		ref := refOf(o)
 		var check func(context.Context) (string, error)
 		switch ref.kind {
 		case "CustomResourceDefinition":
-			check = func(ctx context.Context) (string, error) { return i.established(ctx, ref) }
+			check = func(ctx context.Context) (string, error) { return seen.established(ctx, ref) }
 		case "Deployment":
-			check = func(ctx context.Context) (string, error) { return i.deployed(ctx, ref) }
+			check = func(ctx context.Context) (string, error) { return seen.deployed(ctx, ref) }
 		case "DaemonSet":
-			check = func(ctx context.Context) (string, error) { return i.onAllNodes(ctx, ref) }
+			check = func(ctx context.Context) (string, error) { return seen.onAllNodes(ctx, ref) }
 		case "MutatingWebhookConfiguration":
-			check = func(ctx context.Context) (string, error) { return i.trusted(ctx, ref) }
+			check = func(ctx context.Context) (string, error) { return seen.trusted(ctx, ref) }
 		default:
 			continue
 		}
@@ -76,10 +77,13 @@ func (i *Installer) await(ctx context.Context, what string, timeout time.Duratio
 	}
 }
 
+// observed is the cluster as it is: why something does not work yet, "" where it does.
+type observed struct{ InstallerOptions }
+
 // established says why a kind is not served yet.
-func (i *Installer) established(ctx context.Context, ref objectRef) (string, error) {
+func (c observed) established(ctx context.Context, ref objectRef) (string, error) {
 	crd := &unstructured.Unstructured{}
-	if err := i.o.Cluster.Get(ctx, ref.path(), crd); err != nil {
+	if err := c.Cluster.Get(ctx, ref.path(), crd); err != nil {
 		return "", err
 	}
 	conditions, _, err := unstructured.NestedSlice(crd.Object, "status", "conditions")
@@ -87,8 +91,8 @@ func (i *Installer) established(ctx context.Context, ref objectRef) (string, err
 		return "", err
 	}
 	why := "not established"
-	for _, c := range conditions {
-		condition, ok := c.(map[string]any)
+	for _, entry := range conditions {
+		condition, ok := entry.(map[string]any)
 		if !ok {
 			continue
 		}
@@ -103,9 +107,9 @@ func (i *Installer) established(ctx context.Context, ref objectRef) (string, err
 }
 
 // deployed says why a Deployment is not complete.
-func (i *Installer) deployed(ctx context.Context, ref objectRef) (string, error) {
+func (c observed) deployed(ctx context.Context, ref objectRef) (string, error) {
 	var d appsv1.Deployment
-	if err := i.o.Cluster.Get(ctx, ref.path(), &d); err != nil {
+	if err := c.Cluster.Get(ctx, ref.path(), &d); err != nil {
 		return "", err
 	}
 	want := int32(1)
@@ -120,13 +124,13 @@ func (i *Installer) deployed(ctx context.Context, ref objectRef) (string, error)
 	if old := s.Replicas - s.UpdatedReplicas; old > 0 {
 		why += fmt.Sprintf(", %d old", old)
 	}
-	return i.withPods(ctx, why, "controller")
+	return c.withPods(ctx, why, "controller")
 }
 
 // onAllNodes says why a DaemonSet is not complete.
-func (i *Installer) onAllNodes(ctx context.Context, ref objectRef) (string, error) {
+func (c observed) onAllNodes(ctx context.Context, ref objectRef) (string, error) {
 	var d appsv1.DaemonSet
-	if err := i.o.Cluster.Get(ctx, ref.path(), &d); err != nil {
+	if err := c.Cluster.Get(ctx, ref.path(), &d); err != nil {
 		return "", err
 	}
 	s := d.Status
@@ -134,13 +138,13 @@ func (i *Installer) onAllNodes(ctx context.Context, ref objectRef) (string, erro
 		return "", nil
 	}
 	why := fmt.Sprintf("%d of %d nodes updated, %d available", s.UpdatedNumberScheduled, s.DesiredNumberScheduled, s.NumberAvailable)
-	return i.withPods(ctx, why, "cni")
+	return c.withPods(ctx, why, "cni")
 }
 
 // trusted says why the API server cannot call the webhooks: the controller writes the certificate authority.
-func (i *Installer) trusted(ctx context.Context, ref objectRef) (string, error) {
+func (c observed) trusted(ctx context.Context, ref objectRef) (string, error) {
 	var hook admissionv1.MutatingWebhookConfiguration
-	if err := i.o.Cluster.Get(ctx, ref.path(), &hook); err != nil {
+	if err := c.Cluster.Get(ctx, ref.path(), &hook); err != nil {
 		return "", err
 	}
 	for _, w := range hook.Webhooks {
@@ -152,8 +156,8 @@ func (i *Installer) trusted(ctx context.Context, ref objectRef) (string, error) 
 }
 
 // withPods adds to a reason what is wrong with the pods of a component.
-func (i *Installer) withPods(ctx context.Context, why, component string) (string, error) {
-	pods, err := i.pods(ctx, component)
+func (c observed) withPods(ctx context.Context, why, component string) (string, error) {
+	pods, err := c.pods(ctx, component)
 	if err != nil {
 		return "", err
 	}
@@ -169,14 +173,14 @@ func (i *Installer) withPods(ctx context.Context, why, component string) (string
 }
 
 // pods lists the pods of a component, or all of ours where it is empty.
-func (i *Installer) pods(ctx context.Context, component string) ([]corev1.Pod, error) {
+func (c observed) pods(ctx context.Context, component string) ([]corev1.Pod, error) {
 	selector := "app.kubernetes.io/name=" + releaseName
 	if component != "" {
 		selector += ",app.kubernetes.io/component=" + component
 	}
 	var list corev1.PodList
-	path := objectRef{"v1", "Pod", i.o.Namespace, ""}.path() + "?" + url.Values{"labelSelector": {selector}}.Encode()
-	if err := i.o.Cluster.Get(ctx, path, &list); err != nil {
+	path := objectRef{"v1", "Pod", c.Namespace, ""}.path() + "?" + url.Values{"labelSelector": {selector}}.Encode()
+	if err := c.Cluster.Get(ctx, path, &list); err != nil {
 		return nil, err
 	}
 	slices.SortFunc(list.Items, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })

@@ -20,7 +20,7 @@ func GRPCRoute(in *gatewayv1.GRPCRoute, clusterDomain string) (*model.RouteSet, 
 		return t.result(set)
 	}
 	for i := range in.Spec.Rules {
-		set.HTTP = append(set.HTTP, t.grpcRule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
+		set.HTTP = append(set.HTTP, grpcRules{t}.rule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
 	}
 	if len(in.Spec.Rules) == 0 {
 		set.HTTP = []model.HTTPRule{{Field: "spec.rules", Matches: []model.HTTPMatch{everyPath()}}}
@@ -28,7 +28,10 @@ func GRPCRoute(in *gatewayv1.GRPCRoute, clusterDomain string) (*model.RouteSet, 
 	return t.result(set)
 }
 
-func (t *route) grpcRule(field string, in *gatewayv1.GRPCRouteRule) model.HTTPRule {
+// grpcRules reads what only the rules of a GRPCRoute have.
+type grpcRules struct{ *route }
+
+func (t grpcRules) rule(field string, in *gatewayv1.GRPCRouteRule) model.HTTPRule {
 	rule := model.HTTPRule{Name: value(in.Name, ""), Field: field}
 	for i := range in.Matches {
 		rule.Matches = append(rule.Matches, t.grpcMatch(fmt.Sprintf("%s.matches[%d]", field, i), &in.Matches[i]))
@@ -50,7 +53,7 @@ func (t *route) grpcRule(field string, in *gatewayv1.GRPCRouteRule) model.HTTPRu
 }
 
 // grpcFilters reads filters, which have the form of an HTTPRoute's; there are just fewer.
-func (t *route) grpcFilters(field string, in []gatewayv1.GRPCRouteFilter) filters {
+func (t grpcRules) grpcFilters(field string, in []gatewayv1.GRPCRouteFilter) filters {
 	known := []gatewayv1.GRPCRouteFilterType{
 		gatewayv1.GRPCRouteFilterRequestHeaderModifier, gatewayv1.GRPCRouteFilterResponseHeaderModifier,
 		gatewayv1.GRPCRouteFilterRequestMirror, gatewayv1.GRPCRouteFilterExtensionRef,
@@ -71,7 +74,7 @@ func (t *route) grpcFilters(field string, in []gatewayv1.GRPCRouteFilter) filter
 	return t.filters(field, list, nil)
 }
 
-func (t *route) grpcMatch(field string, in *gatewayv1.GRPCRouteMatch) model.HTTPMatch {
+func (t grpcRules) grpcMatch(field string, in *gatewayv1.GRPCRouteMatch) model.HTTPMatch {
 	m := everyPath()
 	if in.Method != nil {
 		m.URI = t.grpcMethod(field+".method", in.Method)
@@ -98,7 +101,7 @@ var (
 const anyName = "[^/]+"
 
 // grpcMethod turns service and method into a match on the path (gRPC over HTTP/2, "Path").
-func (t *route) grpcMethod(field string, in *gatewayv1.GRPCMethodMatch) *model.StringMatch {
+func (t grpcRules) grpcMethod(field string, in *gatewayv1.GRPCMethodMatch) *model.StringMatch {
 	service, method := text(in.Service), text(in.Method)
 	if service == "" && method == "" {
 		t.Reject(field, "neither service nor method", "name one of them, or leave the match out")
@@ -125,7 +128,7 @@ func (t *route) grpcMethod(field string, in *gatewayv1.GRPCMethodMatch) *model.S
 	return &model.StringMatch{Kind: model.Exact, Value: "/" + service + "/" + method}
 }
 
-func (t *route) plainName(field, name string, form *regexp.Regexp) {
+func (t grpcRules) plainName(field, name string, form *regexp.Regexp) {
 	if name != "" && !form.MatchString(name) {
 		t.Reject(field, fmt.Sprintf("%q is not a name", name), `names consist of letters, digits and "_", those of services of several with dots between`)
 	}

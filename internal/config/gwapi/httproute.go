@@ -18,7 +18,7 @@ func HTTPRoute(in *gatewayv1.HTTPRoute, clusterDomain string) (*model.RouteSet, 
 		return t.result(set)
 	}
 	for i := range in.Spec.Rules {
-		set.HTTP = append(set.HTTP, t.rule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
+		set.HTTP = append(set.HTTP, httpRules{t}.rule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
 	}
 	if len(in.Spec.Rules) == 0 {
 		set.HTTP = []model.HTTPRule{{Field: "spec.rules", Matches: []model.HTTPMatch{everyPath()}}}
@@ -26,7 +26,10 @@ func HTTPRoute(in *gatewayv1.HTTPRoute, clusterDomain string) (*model.RouteSet, 
 	return t.result(set)
 }
 
-func (t *route) rule(field string, in *gatewayv1.HTTPRouteRule) model.HTTPRule {
+// httpRules reads what only the rules of an HTTPRoute have.
+type httpRules struct{ *route }
+
+func (t httpRules) rule(field string, in *gatewayv1.HTTPRouteRule) model.HTTPRule {
 	rule := model.HTTPRule{Name: value(in.Name, ""), Field: field}
 	for i := range in.Matches {
 		rule.Matches = append(rule.Matches, t.match(fmt.Sprintf("%s.matches[%d]", field, i), &in.Matches[i]))
@@ -51,13 +54,13 @@ func (t *route) rule(field string, in *gatewayv1.HTTPRouteRule) model.HTTPRule {
 	return rule
 }
 
-func (t *route) backend(field string, in *gatewayv1.HTTPBackendRef, matches []model.HTTPMatch) model.WeightedBackend {
+func (t httpRules) backend(field string, in *gatewayv1.HTTPBackendRef, matches []model.HTTPMatch) model.WeightedBackend {
 	b := t.weighted(field, &in.BackendRef)
 	t.backendFilters(&b, t.filters(field, in.Filters, matches))
 	return b
 }
 
-func (t *route) timeouts(field string, in *gatewayv1.HTTPRouteTimeouts) (request, backend time.Duration) {
+func (t httpRules) timeouts(field string, in *gatewayv1.HTTPRouteTimeouts) (request, backend time.Duration) {
 	if in == nil {
 		return 0, 0
 	}
@@ -74,7 +77,7 @@ const defaultAttempts = 2
 
 // retry reads the retry stanza. Broken connections are retried where the request was provably not processed; the
 // status codes are those that the user wrote.
-func (t *route) retry(field string, in *gatewayv1.HTTPRouteRetry) *model.Retry {
+func (t httpRules) retry(field string, in *gatewayv1.HTTPRouteRetry) *model.Retry {
 	if in == nil {
 		return nil
 	}

@@ -17,7 +17,7 @@ func everyPath() model.HTTPMatch {
 	return model.HTTPMatch{URI: &model.StringMatch{Kind: model.PathPrefix, Value: "/"}}
 }
 
-func (t *route) match(field string, in *gatewayv1.HTTPRouteMatch) model.HTTPMatch {
+func (t httpRules) match(field string, in *gatewayv1.HTTPRouteMatch) model.HTTPMatch {
 	m := everyPath()
 	if in.Path != nil {
 		m.URI = t.path(field+".path", in.Path)
@@ -82,7 +82,7 @@ func (t *route) named(list []model.NamedMatch, field string, in namedInput, same
 // pathForm is what the specification lets an Exact or PathPrefix value consist of.
 var pathForm = regexp.MustCompile(`^/(?:[-A-Za-z0-9/._~!$&'()*+,;=:@]|%[0-9a-fA-F]{2})*$`)
 
-func (t *route) path(field string, in *gatewayv1.HTTPPathMatch) *model.StringMatch {
+func (t httpRules) path(field string, in *gatewayv1.HTTPPathMatch) *model.StringMatch {
 	m := &model.StringMatch{Value: value(in.Value, "/")}
 	switch kind := gatewayv1.PathMatchType(value(in.Type, gatewayv1.PathMatchPathPrefix)); kind {
 	case gatewayv1.PathMatchExact:
@@ -101,7 +101,7 @@ func (t *route) path(field string, in *gatewayv1.HTTPPathMatch) *model.StringMat
 }
 
 // plainPath refuses paths that a request never has once it is normalised.
-func (t *route) plainPath(field, path string) {
+func (t httpRules) plainPath(field, path string) {
 	const fix = `write an absolute path without "//", "/./", "/../", "%2f" and "#"`
 	bad := !pathForm.MatchString(path) || strings.HasSuffix(path, "/..") || strings.HasSuffix(path, "/.")
 	for _, part := range []string{"//", "/./", "/../", "%2f", "%2F"} {
