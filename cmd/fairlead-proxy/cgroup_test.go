@@ -44,15 +44,3 @@ func TestMemoryLimit(t *testing.T) {
 		})
 	}
 }
-
-func TestGrowth(t *testing.T) {
-	now := relaxed
-	for _, step := range []struct {
-		alive uint64
-		want  int
-	}{{3 << 20, relaxed}, {12 << 20, relaxed}, {30 << 20, tight}, {12 << 20, tight}, {4 << 20, relaxed}} {
-		if now = growth(now, step.alive); now != step.want {
-			t.Errorf("growth at %d MiB = %d, want %d", step.alive>>20, now, step.want)
-		}
-	}
-}

@@ -115,14 +115,20 @@ func programPages(maps io.Reader, exe string) []mapping {
 	return out
 }
 
-// How much the heap may grow between two collections, in percent of what is alive: by relaxed while that is little, by
-// tight from largeHeap on. Twice of three megabytes is nothing; twice of thirty, as while many requests are stuck, is
-// what the kernel kills for.
-const (
-	relaxed   = 200
-	tight     = 50
-	largeHeap = 16 << 20
-)
+// paces are how much the heap may grow between two collections, in percent of what is alive, from so much on. Twice of three
+// megabytes is nothing; twice of fifteen, as while requests that get stuck come by the thousand, is half of what a sidecar is
+// to have, and twice of thirty is what the kernel kills for.
+func paces() []pacing {
+	return []pacing{{20 << 20, 25}, {8 << 20, 50}, {0, relaxed}}
+}
+
+type pacing struct {
+	alive   uint64
+	percent int
+}
+
+// relaxed is the pace at the start.
+const relaxed = 200
 
 // pace sets the collector by what is alive, after each collection, until ctx ends: a heap that many stuck requests fill
 // doubles and trebles within a second.
@@ -161,13 +167,12 @@ func watch(ctx context.Context, collected chan<- struct{}) {
 	})
 }
 
-// growth chooses between relaxed and tight, and keeps what there is in between, so that it does not swing.
+// growth chooses the pace. One that was chosen stays until half of what led to it is alive, so that it does not swing.
 func growth(now int, alive uint64) int {
-	switch {
-	case alive >= largeHeap:
-		return tight
-	case alive < largeHeap/2:
-		return relaxed
+	for _, p := range paces() {
+		if alive >= p.alive || p.percent == now && alive >= p.alive/2 {
+			return p.percent
+		}
 	}
-	return now
+	return relaxed
 }

@@ -65,3 +65,17 @@ func TestProgramPagesFindsThisProgram(t *testing.T) {
 		t.Error("no mapping of this program found")
 	}
 }
+
+// TestGrowth: the more is alive, the less the heap may grow, and a pace stays while what is alive swings.
+func TestGrowth(t *testing.T) {
+	now := relaxed
+	for i, step := range []struct {
+		alive uint64 // MiB
+		want  int
+	}{{3, 200}, {7, 200}, {8, 50}, {5, 50}, {19, 50}, {20, 25}, {11, 25}, {30, 25}, {9, 50}, {4, 50}, {3, 200}} {
+		if now = growth(now, step.alive<<20); now != step.want {
+			t.Errorf("step %d, with %d MiB alive: %d %%, want %d", i, step.alive, now, step.want)
+			now = step.want
+		}
+	}
+}

@@ -29,7 +29,7 @@ import (
 )
 
 // bodyBudget is what the HTTP/2 connections of the process may hold of bodies whose readers do not keep up.
-const bodyBudget = 8 << 20
+const bodyBudget = 6 << 20
 
 // Proxy is one sidecar.
 type Proxy struct {
@@ -158,6 +158,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.Keep)
 	p.group.run(p.overload.run)
+	p.group.run(p.h2pool.Budget.Run)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
 	p.group.check(func(ctx context.Context) error { return p.discovery.Run(ctx, p.directory) })

@@ -7,6 +7,8 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -25,54 +27,32 @@ type attack struct {
 	name  string
 	port  string
 	conns int
-	// most is the largest resident memory that the sidecar may have had after it and those before, in MB.
-	most int
-	run  func(ctx context.Context, conn net.Conn) (sent int64)
+	run   func(ctx context.Context, conn net.Conn) (sent int64)
 }
 
-// What a sidecar without a limit of its memory may have had, in MB.
-const (
-	small = 64
-	// busy is with requests that come faster than they can be thrown away.
-	busy = 96
-	// full is with as many requests under way as one address may have, 1000, each with its buffers on both sides, and with
-	// the garbage of thousands.
-	full = 200
-)
+// attackedMemory is the largest resident memory that a sidecar without a limit of its memory may have had, in MB, after all
+// attacks so far: with as many requests under way as one address may have, 1000, each with its buffers on both sides, and
+// with the garbage of thousands.
+const attackedMemory = 64
 
-// attacks come in the order of what they may cost, for what a process has had it never loses.
+// attacks come one after another, each from a pod of its own, for who was told to calm down is slow for a while.
 var attacks = []attack{
-	{"silent", "8080", 100, small, func(ctx context.Context, _ net.Conn) int64 { <-ctx.Done(); return 0 }},
-	{"silent_pages", "15021", 250, small, func(_ context.Context, conn net.Conn) int64 { // until it is reset
+	{"silent", "8080", 100, func(ctx context.Context, _ net.Conn) int64 { <-ctx.Done(); return 0 }},
+	{"silent_pages", "15021", 250, func(_ context.Context, conn net.Conn) int64 { // until it is reset
 		_, _ = conn.Read(make([]byte, 1))
 		return 0
 	}},
-	{"half_a_head", "8080", 100, small, func(ctx context.Context, conn net.Conn) int64 {
+	{"half_a_head", "8080", 100, func(ctx context.Context, conn net.Conn) int64 {
 		n, _ := io.WriteString(conn, "POST / HTTP/1.1\r\nHost: server\r\nX-Half: ")
 		<-ctx.Done()
 		return int64(n)
 	}},
-	{"endless_upload", "8080", 20, small, func(_ context.Context, conn net.Conn) int64 {
+	{"endless_upload", "8080", 20, func(_ context.Context, conn net.Conn) int64 {
 		n, _ := io.WriteString(conn, "POST /?delay=60s HTTP/1.1\r\nHost: server\r\nContent-Length: 1000000000000\r\n\r\n")
 		more, _ := io.Copy(struct{ io.Writer }{conn}, letters{})
 		return int64(n) + more
 	}},
-	{"rapid_reset", "8080", 4, busy, func(_ context.Context, conn net.Conn) int64 {
-		return floodHTTP2(conn, nil, func(f *http2.Framer, id uint32, head []byte) error {
-			err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true, EndStream: true})
-			return errors.Join(err, f.WriteRSTStream(id, http2.ErrCodeCancel))
-		})
-	}},
-	{"http2_uploads", "8080", 10, full, func(_ context.Context, conn net.Conn) int64 {
-		return floodHTTP2(conn, nil, func(f *http2.Framer, id uint32, head []byte) (err error) {
-			err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true})
-			for range 4 {
-				err = errors.Join(err, f.WriteData(id, false, make([]byte, 16<<10)))
-			}
-			return err
-		})
-	}},
-	{"http2_zero_window", "8080", 10, full, func(ctx context.Context, conn net.Conn) int64 {
+	{"http2_zero_window", "8080", 10, func(ctx context.Context, conn net.Conn) int64 {
 		asked := 0
 		return floodHTTP2(conn, []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}, func(f *http2.Framer, id uint32, head []byte) error {
 			if asked++; asked > 200 {
@@ -80,6 +60,14 @@ var attacks = []attack{
 				return ctx.Err()
 			}
 			return f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true, EndStream: true})
+		})
+	}},
+	{"http2_uploads", "8080", 10, func(_ context.Context, conn net.Conn) int64 { return uploads(conn, 64<<10-1, newAllowance()) }},
+	{"http2_uploads_beyond_windows", "8080", 10, func(_ context.Context, conn net.Conn) int64 { return uploads(conn, 256<<10, nil) }},
+	{"rapid_reset", "8080", 4, func(_ context.Context, conn net.Conn) int64 {
+		return floodHTTP2(conn, nil, func(f *http2.Framer, id uint32, head []byte) error {
+			err := f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true, EndStream: true})
+			return errors.Join(err, f.WriteRSTStream(id, http2.ErrCodeCancel))
 		})
 	}},
 }
@@ -111,19 +99,108 @@ func floodHTTP2(conn net.Conn, settings []http2.Setting, write func(f *http2.Fra
 	}
 }
 
+// uploads begins one request after another, each with so much of a body that never ends: what the windows of streams and of
+// the connection allow, or with no regard for them.
+func uploads(conn net.Conn, size int, allowed *allowance) int64 {
+	if allowed != nil {
+		conn = allowed.watch(conn)
+	}
+	return floodHTTP2(conn, nil, func(f *http2.Framer, id uint32, head []byte) (err error) {
+		err = f.WriteHeaders(http2.HeadersFrameParam{StreamID: id, BlockFragment: head, EndHeaders: true})
+		for left := size; left > 0; left -= 16 << 10 {
+			err = errors.Join(err, allowed.take(min(left, 16<<10)), f.WriteData(id, false, make([]byte, min(left, 16<<10))))
+		}
+		return err
+	})
+}
+
+// allowance is what the window of a connection has left; nil knows no bound.
+type allowance struct {
+	mu    sync.Mutex
+	more  sync.Cond
+	left  int
+	ended bool
+}
+
+func newAllowance() *allowance {
+	a := &allowance{left: 64<<10 - 1}
+	a.more.L = &a.mu
+	return a
+}
+
+// take waits until n bytes may be sent.
+func (a *allowance) take(n int) error {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for a.left < n && !a.ended {
+		a.more.Wait()
+	}
+	if a.ended {
+		return net.ErrClosed
+	}
+	a.left -= n
+	return nil
+}
+
+// watch has what is read from a connection looked through for updates of its window.
+func (a *allowance) watch(conn net.Conn) net.Conn {
+	r, w := io.Pipe()
+	go func() {
+		f := http2.NewFramer(nil, r)
+		for {
+			frame, err := f.ReadFrame()
+			a.mu.Lock()
+			if u, ok := frame.(*http2.WindowUpdateFrame); ok && u.StreamID == 0 {
+				a.left += int(u.Increment)
+			}
+			a.ended = err != nil
+			a.more.Broadcast()
+			a.mu.Unlock()
+			if err != nil {
+				_, _ = io.Copy(io.Discard, r)
+				return
+			}
+		}
+	}()
+	return &watchedConn{conn, w}
+}
+
+// watchedConn writes what is read from it to somebody else as well.
+type watchedConn struct {
+	net.Conn
+
+	copy *io.PipeWriter
+}
+
+func (c *watchedConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	_, _ = c.copy.Write(p[:n])
+	if err != nil {
+		_ = c.copy.CloseWithError(err)
+	}
+	return n, err
+}
+
 // TestAttackedSidecar: one client does its worst to a sidecar, while others have their calls answered, the kubelet its
 // probes, and the sidecar stays small.
 func TestAttackedSidecar(t *testing.T) {
 	t.Parallel()
-	const victim, attacker, outsider = "deploy/server-v1", "deploy/attacker-v1", "deploy/outsider-v1"
+	const victim, outsider = "deploy/server-v1", "deploy/outsider-v1"
+	var attackers strings.Builder
+	attacker := func(i int) string { return "attacker" + strconv.Itoa(i) }
+	for i := range attacks {
+		attackers.WriteString(app{name: attacker(i), replicas: 1, bare: true}.String())
+	}
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "outsider", replicas: 1, bare: true}.String()+
-		app{name: "attacker", replicas: 1, bare: true}.String()+
-		app{name: "server", replicas: 1}.String()+service("server", attackedIP, "app: server", http80))
+		attackers.String()+app{name: "server", replicas: 1}.String()+service("server", attackedIP, "app: server", http80))
 	ip := m.find(t, victim).IPs[0].String()
 	load := []string{"http://" + attackedIP + "/", "--rate", "50", "--concurrency", "4", "--timeout", "10s", "--for", attackTime().String()}
-	for _, a := range attacks {
+	for i, a := range attacks {
 		t.Run(a.name, func(t *testing.T) {
-			end := m.attack(t, a, attacker, ip)
+			end := m.attack(t, a, "deploy/"+attacker(i)+"-v1", ip)
 			waits := []func() demoapp.Report{m.begin(t, outsider, load...), m.begin(t, client, load...)}
 			for i, who := range []string{"without a sidecar", "with one"} {
 				r := waits[i]()
@@ -138,8 +215,8 @@ func TestAttackedSidecar(t *testing.T) {
 			opened, sent := end()
 			most := m.memory(t, victim, "VmHWM:")
 			t.Logf("%d connections, %d sent on them; the sidecar has had %.1f MB at most", opened, sent, float64(most)/1000)
-			if most > a.most*1000 {
-				t.Errorf("the sidecar has had %d kB, want at most %d MB", most, a.most)
+			if most > attackedMemory*1000 {
+				t.Errorf("the sidecar has had %d kB, want at most %d MB", most, attackedMemory)
 			}
 		})
 	}

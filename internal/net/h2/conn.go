@@ -112,6 +112,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.recvStart = startWindow
 	c.strays = strayGrace
 	c.nextID = 1
+	o.Pool.Budget.enter(c)
 }
 
 // greet puts the connection's first frames into the buffer. Nothing is written before run: it is the first flusher.
@@ -222,6 +223,7 @@ func (c *conn) finish(err error) {
 	}
 	c.in.release(c.pool)
 	c.window.reset(c.pool.Budget, startWindow)
+	c.pool.Budget.leave(c)
 }
 
 // sayGoodbye sends GOAWAY with the error, giving a peer that does not read one second.

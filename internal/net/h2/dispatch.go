@@ -273,8 +273,7 @@ func (c *conn) data(id uint32, p []byte) {
 	if s == nil || s.rerr != nil { // closed while the frame was arriving
 		return
 	}
-	if c.pool.Budget.short() && s.stuck() {
-		c.resetStream(s, CodeEnhanceYourCalm, errShort)
+	if c.makeRoom(s) {
 		return
 	}
 	if s.queue.n < shedQueue && s.queue.n+len(p) >= shedQueue {

@@ -146,7 +146,7 @@ type chunk struct {
 
 func (p *Pool) getChunk(n int) *chunk {
 	pool, size := &p.small, smallChunkLen
-	if n > smallChunkLen {
+	if n > smallChunkLen && p.Budget.plenty() { // large ones that are half full are memory that nobody counts
 		pool, size = &p.large, largeChunkLen
 	}
 	if c, ok := pool.Get().(*chunk); ok {

@@ -1,9 +1,6 @@
 package h2
 
-import (
-	"sync/atomic"
-	"time"
-)
+import "time"
 
 const (
 	// startWindow is what a connection or a stream may send at first: HTTP/2's own default, so that a connection that
@@ -12,58 +9,7 @@ const (
 	// growWithin is how soon half a window must have come for the window to double: a window then holds what comes in
 	// a tenth of a second, more than most round trips take.
 	growWithin = 50 * time.Millisecond
-	// shedQueue is how much a stream must hold, and shedAfter for how long without a read, to be reset where memory is
-	// short.
-	shedQueue = 32 << 10
-	shedAfter = 100 * time.Millisecond
 )
-
-// Budget bounds what connections hold of bodies that nobody has read yet, together. Without it each connection may
-// hold its whole window, and a peer opens as many connections as it likes.
-//
-// While less than half is used, connections may send on as they please, and their windows grow. Beyond that they get
-// back what readers take, and half of the smallest window at least, for streams that are read share them with streams
-// that are not. Where that, and what was promised before, exceeds the budget, streams whose readers have stopped are
-// reset.
-type Budget struct {
-	limit int64
-	stall time.Duration // shedAfter
-	held  atomic.Int64  // bytes received and not read
-	grown atomic.Int64  // bytes that the windows of connections have grown by
-}
-
-// NewBudget allows that many bytes.
-func NewBudget(bytes int) *Budget { return &Budget{limit: int64(bytes), stall: shedAfter} }
-
-// Held is how many bytes are held now.
-func (b *Budget) Held() int64 { return b.held.Load() }
-
-func (b *Budget) hold(n int) {
-	if b != nil {
-		b.held.Add(int64(n))
-	}
-}
-
-func (b *Budget) plenty() bool { return b == nil || b.held.Load() < b.limit/2 }
-func (b *Budget) short() bool  { return b != nil && b.held.Load() > b.limit }
-
-// grow asks for a window that is n bytes larger.
-func (b *Budget) grow(n int64) bool {
-	if b == nil {
-		return true
-	}
-	if b.grown.Add(n) <= b.limit/2 && b.plenty() {
-		return true
-	}
-	b.grown.Add(-n)
-	return false
-}
-
-func (b *Budget) shrink(n int64) {
-	if b != nil {
-		b.grown.Add(-n)
-	}
-}
 
 // window is the size of a receive window, which grows while its reader is fast.
 type window struct {
@@ -89,11 +35,6 @@ func (w *window) reset(b *Budget, start int64) {
 	}
 }
 
-// stuck tells whether the reader has not kept up for some time. mu is held.
-func (s *stream) stuck() bool {
-	return s.queue.n >= shedQueue && time.Since(s.behind) >= s.c.pool.Budget.stall
-}
-
 // read accounts for n bytes that a reader took, or that nobody wants any more. mu is held.
 func (c *conn) read(n int) {
 	c.unread -= int64(n)
@@ -108,10 +49,14 @@ func (c *conn) credit() {
 	size := c.window.size
 	target := size
 	if c.unread > int64(c.opts.ConnWindow)-size || !c.pool.Budget.plenty() {
-		target = max(size-c.unread, startWindow/2)
+		least := int64(startWindow / 2)
+		if c.pool.Budget.short() {
+			least = 0 // until Run has made room
+		}
+		target = max(size-c.unread, least)
 	}
 	n := target - c.recvWindow
-	if n < target/2 || c.dead {
+	if n <= 0 || n < target/2 || c.dead {
 		return
 	}
 	if c.unread < size {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/net/http2"
 )
@@ -52,6 +53,7 @@ func TestStuckStreamDoesNotHoldBackItsConnection(t *testing.T) {
 
 func TestBudgetHoldsConnectionsBack(t *testing.T) {
 	budget := NewBudget(64 << 10)
+	budget.haste = shedAfter // it is about windows
 	full := stuck(t, budget)
 	full.upload(1, 48<<10)
 	full.ping()
@@ -76,7 +78,7 @@ func TestBudgetHoldsConnectionsBack(t *testing.T) {
 
 func TestBudgetShedsWhatIsNotRead(t *testing.T) {
 	budget := NewBudget(64 << 10)
-	budget.stall = 0
+	budget.haste = 0
 	shed := 0
 	for range 8 { // each within the window that it was promised at the start
 		p := stuck(t, budget)
@@ -87,11 +89,89 @@ func TestBudgetShedsWhatIsNotRead(t *testing.T) {
 			}
 		}
 	}
-	if held := budget.Held(); held > 8*shedQueue+64<<10 {
+	if held := budget.Held(); held > 8*(shedQueue+minMaxFrame)+96<<10 {
 		t.Errorf("%d bytes are held of a budget of %d", held, 64<<10)
 	}
 	if shed == 0 || shed == 8 {
 		t.Errorf("%d of 8 streams were reset, want those that came when memory was short", shed)
+	}
+}
+
+// TestBudgetShedsStreamsThatRest: streams that have sent what they may and are not read are reset by and by, those of the
+// peer that holds most first, and what they hold is given back at once, although their handlers go on.
+func TestBudgetShedsStreamsThatRest(t *testing.T) {
+	budget := NewBudget(256 << 10)
+	budget.stall = time.Hour
+	release := make(chan struct{})
+	defer close(release)
+	greedy := Options{Handler: func(*ServerStream) { <-release }, Pool: &Pool{Budget: budget}, Quota: NewQuota(100)}
+	modest := greedy
+	modest.Quota = NewQuota(100)
+	quiet, _ := clientOf(t, modest)
+	quiet.upload(1, 40<<10) // more than any connection of the other one
+	quiet.ping()
+	var peers []*peer
+	for range 10 {
+		p, _ := clientOf(t, greedy)
+		p.upload(1, 30<<10) // less than its window
+		p.ping()
+		peers = append(peers, p)
+	}
+	if held := budget.Held(); held != (40+10*30)<<10 {
+		t.Fatalf("%d bytes are held", held)
+	}
+	budget.stall = 0
+	budget.relieve()
+	if held := budget.Held(); held > 256<<10 || held < (256-30)<<10 {
+		t.Errorf("%d bytes are held of a budget of %d", held, 256<<10)
+	}
+	resets := func(p *peer) (n int) {
+		for _, f := range p.ping() {
+			if f.Type == http2.FrameRSTStream {
+				n++
+			}
+		}
+		return n
+	}
+	shed := 0
+	for _, p := range peers {
+		shed += resets(p)
+	}
+	if shed != 3 {
+		t.Errorf("%d streams were reset, want as many as make room", shed)
+	}
+	if n := resets(quiet); n != 0 {
+		t.Errorf("%d streams of the peer that holds little were reset", n)
+	}
+}
+
+// TestBudgetRuns: it is enough that more comes, on whatever stream.
+func TestBudgetRuns(t *testing.T) {
+	budget := NewBudget(64 << 10)
+	budget.stall = time.Millisecond
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); budget.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	p := stuck(t, budget)
+	p.upload(1, 48<<10)
+	p.ping()
+	other := stuck(t, budget)
+	other.upload(1, 20<<10)
+	p.awaitReset(1, http2.ErrCodeEnhanceYourCalm)
+}
+
+// TestBudgetOverdrawn: where bodies come faster than a reader can be seen to have stopped there is less patience.
+func TestBudgetOverdrawn(t *testing.T) {
+	budget := NewBudget(64 << 10)
+	budget.stall, budget.haste = time.Hour, 0
+	for range 20 {
+		p := stuck(t, budget)
+		p.upload(1, 62<<10)
+		p.ping()
+	}
+	if held, most := budget.Held(), int64(96<<10+20*(shedQueue+minMaxFrame)); held > most {
+		t.Errorf("%d bytes are held of a budget of %d, want at most %d", held, 64<<10, most)
 	}
 }
 
