@@ -105,6 +105,9 @@ const (
 	holdersWait = 2 * time.Second
 	// askPause is between rounds; a control plane takes one call a second in the long run.
 	askPause = time.Second
+	// reportEvery is the time between reports when nobody holds the workload any more; the control plane forgets who says
+	// nothing for 10 s.
+	reportEvery = 4 * time.Second
 	// givenUp is how many times in a row a replica does not answer before it counts as gone: who was connected to it has
 	// turned to another one, or hears nothing from anybody.
 	givenUp = 3
@@ -117,13 +120,14 @@ func (d *departure) ask(ctx context.Context) {
 	failures := make(map[string]int)
 	hopeless := sync.OnceFunc(func() { close(d.hopeless) })
 	for {
-		switch d.judge(d.round(ctx), failures) {
+		switch d.judge(d.round(ctx, holdersWait), failures) {
 		case nobodyHolds:
 			d.mu.Lock()
 			took := time.Since(d.begun)
 			d.mu.Unlock()
 			d.log.InfoContext(ctx, "no caller in the mesh chooses the workload any more", slog.Duration("after", took))
 			close(d.released)
+			d.keepReporting(ctx)
 			return
 		case nobodyKnows:
 			hopeless()
@@ -135,6 +139,13 @@ func (d *departure) ask(ctx context.Context) {
 	}
 }
 
+// keepReporting says what is open until the end, for those who watch.
+func (d *departure) keepReporting(ctx context.Context) {
+	for call.Pause(ctx, reportEvery) {
+		d.round(ctx, 0)
+	}
+}
+
 // word is what one replica says.
 type word struct {
 	addr string // empty for the one that was asked first
@@ -142,10 +153,10 @@ type word struct {
 	err error
 }
 
-// round asks one replica, and then those that it names.
-func (d *departure) round(ctx context.Context) []word {
+// round asks one replica, and then those that it names. Each may wait with its answer.
+func (d *departure) round(ctx context.Context, wait time.Duration) []word {
 	question := func() *discovery.HoldersRequest {
-		return &discovery.HoldersRequest{Told: d.isTold(), Wait: holdersWait, Open: uint64(max(0, d.open.Load())), Left: max(0, d.left())}
+		return &discovery.HoldersRequest{Told: d.isTold(), Wait: wait, Open: uint64(max(0, d.open.Load())), Left: max(0, d.left())}
 	}
 	first, err := d.control.Holders(ctx, "", question())
 	words := []word{{"", first, err}}
@@ -233,12 +244,14 @@ const (
 	heldAppShare = 3
 	// toldWithin is how long the control plane may take to say that the workload ends after the kubelet has said so.
 	toldWithin = time.Second
-	// quiet is how long no caller from outside the mesh must have come: such callers acknowledge nothing.
-	quiet = time.Second
+	// quiet is how long no caller from outside the mesh must have come, since the beginning too: such callers acknowledge
+	// nothing, and kube-proxy takes up to a second to send them elsewhere (minSyncPeriod).
+	quiet = 2 * time.Second
 )
 
-// holdApp returns when the app may be told to end: when no caller chooses the workload any more, those from outside the mesh,
-// which lastPlain saw last, have stopped coming, or a part of the grace period is over. Where the workload does not end, it
+// holdApp returns when the app may be told to end: when no caller chooses the workload any more and those from outside the
+// mesh, where there ever were any, have stopped coming (lastPlain is when the last one came), or when a part of the grace
+// period is over. Where the workload does not end, it
 // returns after a second.
 func (d *departure) holdApp(ctx context.Context, lastPlain func() time.Time) {
 	timer := time.NewTimer(toldWithin)
@@ -251,7 +264,7 @@ func (d *departure) holdApp(ctx context.Context, lastPlain func() time.Time) {
 		return
 	}
 	d.mu.Lock()
-	until := d.begun
+	begun, until := d.begun, d.begun
 	if d.told {
 		until = d.begun.Add(min(heldApp, d.deadline.Sub(d.begun)/heldAppShare))
 	}
@@ -263,7 +276,17 @@ func (d *departure) holdApp(ctx context.Context, lastPlain func() time.Time) {
 	case <-ctx.Done():
 		return
 	}
-	for left := quiet - time.Since(lastPlain()); left > 0 && call.Pause(ctx, left); {
-		left = quiet - time.Since(lastPlain())
+	for {
+		last := lastPlain()
+		if last.IsZero() {
+			return
+		}
+		if last.Before(begun) {
+			last = begun
+		}
+		left := quiet - time.Since(last)
+		if left <= 0 || !call.Pause(ctx, left) {
+			return
+		}
 	}
 }

@@ -162,6 +162,26 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
+// A workload that nobody holds any more, and that takes long to end, goes on saying what is open.
+func TestReportsGoOn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, stop := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		control, open := &replicas{say: map[string]holding{"": counted(0)}}, new(atomic.Int64)
+		open.Store(7)
+		d := newDeparture(control, open, func(f func(context.Context)) { running.Go(func() { f(ctx) }) }, slog.New(slog.DiscardHandler))
+		d.tell(40 * time.Second)
+		<-d.released
+		time.Sleep(3*reportEvery + time.Millisecond)
+		synctest.Wait()
+		if n := len(control.heard); n != 4 || control.last().Open != 7 || control.last().Left != 37*time.Second-3*reportEvery || control.last().Wait != 0 {
+			t.Errorf("%d reports, the last %+v", n, control.last())
+		}
+		stop()
+		running.Wait()
+	})
+}
+
 func TestHoldApp(t *testing.T) {
 	never := time.Time{}
 	for _, tt := range []struct {
@@ -176,9 +196,15 @@ func TestHoldApp(t *testing.T) {
 		{"a caller is slow", 30 * time.Second, after(5*time.Second, counted(1), counted(0)), nil, 6 * time.Second},
 		{"a caller never lets go", 30 * time.Second, counted(1), nil, 9 * time.Second},
 		{"a caller never lets go of one that has long", time.Hour, counted(1), nil, heldApp},
-		{"one from outside came just now", 30 * time.Second, counted(0), func(begun time.Time) time.Time { return begun.Add(-300 * time.Millisecond) }, 700 * time.Millisecond},
+		{"one from outside came just now", 30 * time.Second, counted(0), func(begun time.Time) time.Time { return begun.Add(-300 * time.Millisecond) }, quiet},
+		{"one from outside comes a moment later", 30 * time.Second, counted(0), func(begun time.Time) time.Time {
+			if since := time.Since(begun); since < 700*time.Millisecond {
+				return begun.Add(-time.Hour)
+			}
+			return begun.Add(700 * time.Millisecond)
+		}, quiet + 700*time.Millisecond},
 		{"one from outside comes all the time", 30 * time.Second, counted(0), func(time.Time) time.Time { return time.Now() }, 9 * time.Second},
-		{"one from outside came long ago", 30 * time.Second, counted(0), func(begun time.Time) time.Time { return begun.Add(-time.Hour) }, 0},
+		{"one from outside came long ago", 30 * time.Second, counted(0), func(begun time.Time) time.Time { return begun.Add(-time.Hour) }, quiet},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

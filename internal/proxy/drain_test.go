@@ -5,10 +5,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -46,6 +48,52 @@ func TestDrainOfHTTP1(t *testing.T) {
 			t.Errorf("the busy connection ended with %v, want an orderly end", err)
 		}
 	})
+}
+
+// A workload that ends takes what callers outside the mesh have just sent, also on connections that it has not heard of yet,
+// tells them that it was the last, and closes connections on which nothing comes.
+func TestLeavingWorkloadTakesPlainCalls(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	m.plainApp(app(users), says("finished"))
+	addr := m.plainly(users, app(users))
+	ask := func(conn net.Conn, last bool) *bufio.Reader {
+		t.Helper()
+		fmt.Fprint(conn, "POST / HTTP/1.1\r\nHost: users\r\nContent-Length: 2\r\n\r\nhi")
+		r := bufio.NewReader(conn)
+		readAnswer(t, r, last)
+		return r
+	}
+	busy, idle := dial(t, addr), dial(t, addr)
+	ask(busy, false)
+	left := ask(idle, false)
+	users.apply(&plan.InboundPolicy{Name: "in/myapp/users", MTLS: model.MTLSPermissive, Leaving: true, Grace: time.Minute})
+	if users.Ready() != "draining" {
+		t.Errorf("Ready() = %q", users.Ready())
+	}
+	for what, conn := range map[string]net.Conn{"a connection that is open": busy, "one that comes later": dial(t, addr)} {
+		if _, err := ask(conn, true).ReadByte(); err != io.EOF {
+			t.Errorf("%s ended with %v after its last answer", what, err)
+		}
+	}
+	if _, err := left.ReadByte(); err != io.EOF {
+		t.Errorf("the idle connection ended with %v, want an orderly end", err)
+	}
+}
+
+// A peer that has not heard that the workload ends has its calls carried on a connection that it opens for them.
+func TestLeavingWorkloadTakesNewPeers(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.serveApp(users, says("ok"))
+	users.apply(&plan.InboundPolicy{Name: "in/myapp/users", MTLS: model.MTLSPermissive, Leaving: true, Grace: time.Minute})
+	orders.apply(with(service(model.HTTP, users.endpoint(8080)), func(d *plan.Destination) { d.Routes[0].Retry = model.Retry{} })...)
+	c := m.client(orders)
+	for range 200 {
+		if resp, body := get(t, c, "/"); resp.StatusCode != 200 {
+			t.Fatalf("= %d %q", resp.StatusCode, body)
+		}
+	}
 }
 
 func readAnswer(tb testing.TB, r *bufio.Reader, last bool) {

@@ -324,7 +324,7 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 	defer leave()
 	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
 	h := &http1Service{
-		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), clients: i.clients, guard: &r.Guard,
+		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), idles: lateFor, clients: i.clients, guard: &r.Guard,
 		handle:  func(ex httpx.ServerExchange) { r.Handle(ctx, ex) },
 		refused: r.Refused,
 	}

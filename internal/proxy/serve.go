@@ -20,6 +20,9 @@ type http1Service struct {
 	limits   *meshLimits
 	draining <-chan struct{}
 	ended    <-chan struct{} // of the connection's tenure, nil where it has none
+	// idles is how long a connection that waits for a request is left open once draining is closed: the answer to the next
+	// one says that it is the last, and a client that has just sent it does not find a closed connection.
+	idles time.Duration
 	// clients is told of the connection, whose exchanges guard watches.
 	clients *call.Vigil
 	guard   *call.Guard
@@ -30,7 +33,7 @@ type http1Service struct {
 }
 
 // serve handles every request of a keep-alive connection until it ends. When draining or ended closes, the request at hand is
-// the last one. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
+// the last one, or the next one where it comes soon. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	server := h1.NewServer(client.NetConn(), h1.Options{
@@ -38,7 +41,11 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	})
 	defer server.Close()
-	stop := onDrain(ctx, h.draining, h.ended, func(context.Context) { server.Shutdown() })
+	stop := onDrain(ctx, h.draining, h.ended, func(ctx context.Context) {
+		if !isClosed(h.draining) || call.Pause(ctx, h.idles) {
+			server.Shutdown()
+		}
+	})
 	defer stop()
 	defer h.clients.Enter(client.NetConn(), h.guard)()
 	// Whoever closes the connection when ctx ends does not wake a handler that waits for its upstream.
@@ -99,17 +106,21 @@ const lateFor = time.Second
 
 // watch shuts a server down in time. The returned function ends the watch and waits for what it does.
 func (e ending) watch(ctx context.Context, server *h2.Server) (stop func()) {
-	late := false
-	select {
-	case <-e.draining:
-		late = true
-	default:
-	}
+	late := isClosed(e.draining)
 	return onDrain(ctx, e.draining, e.tenure, func(ctx context.Context) {
 		if !late || call.Pause(ctx, lateFor) {
 			server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
 		}
 	})
+}
+
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
 }
 
 // onDrain calls do once draining or ended closes. The returned function ends the watch and waits for do.

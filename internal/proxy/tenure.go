@@ -16,7 +16,7 @@ type plainConns struct {
 	last time.Time
 }
 
-// newest is when the last connection was admitted.
+// newest is when the last connection was admitted; zero for never.
 func (p *plainConns) newest() time.Time {
 	p.mu.Lock()
 	defer p.mu.Unlock()
