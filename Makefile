@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e conformance h2spec envoy fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec envoy fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -61,6 +61,9 @@ kube-demo: ## the mesh on that Kubernetes: installed, a namespace opted in, one 
 
 e2e: ## stories on that Kubernetes
 	@test/kube/mesh.sh $(KUBE) $(GO) test -tags kube -count=1 -timeout 30m -v ./test/e2e
+
+e2e-rollouts: ## the story of rolling restarts under load, twenty of them
+	@FAIRLEAD_RESTARTS=20 test/kube/mesh.sh $(KUBE) $(GO) test -tags kube -count=1 -timeout 30m -v -run RolloutsUnderMixedLoad ./test/e2e
 
 conformance: ## the Gateway API's own suite on that Kubernetes, its report in dist/
 	@test/kube/mesh.sh $(KUBE) test/conformance/run.sh dist/conformance.yaml
