@@ -58,21 +58,21 @@ func Encode(r plan.Resource) ([]byte, error) {
 func (c *coder) resource(r plan.Resource) bool {
 	switch r := r.(type) {
 	case *plan.Destination:
-		body(c, fieldDestination, "destination", r, (*coder).destination)
+		body(c, fieldDestination, "destination", r, destinationFields)
 	case *plan.EndpointShard:
-		body(c, fieldShard, "shard", r, (*coder).shard)
+		body(c, fieldShard, "shard", r, shardFields)
 	case *plan.Workload:
-		body(c, fieldWorkload, "workload", r, (*coder).workload)
+		body(c, fieldWorkload, "workload", r, workloadFields)
 	case *plan.InboundPolicy:
-		body(c, fieldInbound, "inbound", r, (*coder).inbound)
+		body(c, fieldInbound, "inbound", r, inboundFields)
 	case *plan.DNSName:
-		body(c, fieldDNS, "dns", r, (*coder).dnsName)
+		body(c, fieldDNS, "dns", r, dnsNameFields)
 	case *plan.TrustBundle:
-		body(c, fieldTrust, "trust", r, (*coder).trust)
+		body(c, fieldTrust, "trust", r, trustFields)
 	case *plan.MeshGlobal:
-		body(c, fieldMesh, "mesh", r, (*coder).mesh)
+		body(c, fieldMesh, "mesh", r, meshFields)
 	case *plan.Seal:
-		body(c, fieldSeal, "seal", r, (*coder).seal)
+		body(c, fieldSeal, "seal", r, sealFields)
 	default:
 		return false
 	}
@@ -98,7 +98,7 @@ func decode(body []byte) (r plan.Resource, left leftOut, err error) { //nolint:i
 	if len(body) > MaxBody {
 		return nil, leftOut{}, fmt.Errorf("decoding a resource: %w", errTooLarge)
 	}
-	c := &coder{decoding: true, buf: body}
+	c := &coder{walker: walker{decoding: true, buf: body}}
 	c.at = c.room[:0]
 	if c.peek() {
 		r = c.payload()
@@ -121,21 +121,21 @@ func decode(body []byte) (r plan.Resource, left leftOut, err error) { //nolint:i
 func (c *coder) payload() plan.Resource { //nolint:ireturn // as Decode
 	switch int(c.msg.num) {
 	case fieldDestination:
-		return take(c, "destination", &plan.Destination{}, (*coder).destination)
+		return take(c, "destination", &plan.Destination{}, destinationFields)
 	case fieldShard:
-		return take(c, "shard", &plan.EndpointShard{}, (*coder).shard)
+		return take(c, "shard", &plan.EndpointShard{}, shardFields)
 	case fieldWorkload:
-		return take(c, "workload", &plan.Workload{}, (*coder).workload)
+		return take(c, "workload", &plan.Workload{}, workloadFields)
 	case fieldInbound:
-		return take(c, "inbound", &plan.InboundPolicy{}, (*coder).inbound)
+		return take(c, "inbound", &plan.InboundPolicy{}, inboundFields)
 	case fieldDNS:
-		return take(c, "dns", &plan.DNSName{}, (*coder).dnsName)
+		return take(c, "dns", &plan.DNSName{}, dnsNameFields)
 	case fieldTrust:
-		return take(c, "trust", &plan.TrustBundle{}, (*coder).trust)
+		return take(c, "trust", &plan.TrustBundle{}, trustFields)
 	case fieldMesh:
-		return take(c, "mesh", &plan.MeshGlobal{}, (*coder).mesh)
+		return take(c, "mesh", &plan.MeshGlobal{}, meshFields)
 	case fieldSeal:
-		return take(c, "seal", &plan.Seal{}, (*coder).seal)
+		return take(c, "seal", &plan.Seal{}, sealFields)
 	}
 	return nil
 }

@@ -28,6 +28,13 @@ const maxItems = 1 << 14
 //
 // The first error sticks in err; every method does nothing after it.
 type coder struct {
+	walker
+	// table is the string table of the shard being walked, see shardFields.
+	table *stringTable
+}
+
+// walker is a place in a message: what of it is known to all directions and fields.
+type walker struct {
 	decoding bool
 	// describe is told the fields where they are neither written nor read; nil otherwise. err is errDescribed then.
 	describe describer
@@ -39,10 +46,10 @@ type coder struct {
 	left leftOut
 	// unsafe is set by what must not be left out: the next message around that can do without itself decides, see refused.
 	unsafe bool
-	// table is the string table of the shard being walked, see shard.
-	table *stringTable
-	err   error
-	path  []string // where err happened, innermost first
+	// skipped is set by fields that are not known here.
+	skipped bool
+	err     error
+	path    []string // where err happened, innermost first
 }
 
 // describer hears of every field of a message in turn. The product has none: a test prints the contract with it.
@@ -59,7 +66,7 @@ type describer interface {
 var errDescribed = errors.New("described")
 
 // done reports whether there is nothing to code any more: after an error, or where a field of a built-in type is told.
-func (c *coder) done(n protowire.Number, name, typ string) bool {
+func (c *walker) done(n protowire.Number, name, typ string) bool {
 	if c.err == nil {
 		return false
 	}
@@ -79,7 +86,7 @@ type cursor struct {
 	size        int // bytes of that tag
 }
 
-func (c *coder) fail(n protowire.Number, err error) {
+func (c *walker) fail(n protowire.Number, err error) {
 	if c.err == nil {
 		c.err = err
 		c.path = append(c.path, strconv.Itoa(int(n)))
@@ -88,7 +95,7 @@ func (c *coder) fail(n protowire.Number, err error) {
 }
 
 // result is the first error with the path of field numbers that leads to it, such as "field 6.3.2".
-func (c *coder) result() error {
+func (c *walker) result() error {
 	if c.err == nil {
 		return nil
 	}
@@ -110,7 +117,7 @@ var (
 )
 
 // peek reads the tag at the front of buf once. False at the end of the message and after an error.
-func (c *coder) peek() bool {
+func (c *walker) peek() bool {
 	if c.err != nil || len(c.buf) == 0 {
 		return false
 	}
@@ -128,7 +135,7 @@ func (c *coder) peek() bool {
 
 // next moves to field n and reports whether it is there, skipping unknown fields before it. Where the previous call
 // was for the same n, the field is a repeated one.
-func (c *coder) next(n protowire.Number, typ protowire.Type) bool {
+func (c *walker) next(n protowire.Number, typ protowire.Type) bool {
 	for c.peek() && c.msg.num < n {
 		c.skip()
 	}
@@ -145,7 +152,7 @@ func (c *coder) next(n protowire.Number, typ protowire.Type) bool {
 }
 
 // skip passes over an unknown field.
-func (c *coder) skip() {
+func (c *walker) skip() {
 	num := c.msg.num
 	if num < c.msg.last || (num == c.msg.last && !c.msg.lastUnknown) {
 		c.fail(num, errOrder)
@@ -161,9 +168,7 @@ func (c *coder) skip() {
 		c.leave("field " + strconv.Itoa(int(num)))
 	}
 	c.unsafe = c.unsafe || c.msg.strict || num >= mustKnow
-	if c.table != nil {
-		c.table.loose = true
-	}
+	c.skipped = true
 	c.msg = cursor{last: num, lastUnknown: true, strict: c.msg.strict}
 }
 
@@ -172,16 +177,16 @@ func (c *coder) skip() {
 const mustKnow = 1000
 
 // strict says of the message at hand that all its fields are of that sort: a condition, or a proof.
-func (c *coder) strict() { c.msg.strict = true }
+func (c *walker) strict() { c.msg.strict = true }
 
 // unit begins a message that can be put out of force by itself. What it gives is for refused.
-func (c *coder) unit() (around bool) {
+func (c *walker) unit() (around bool) {
 	around, c.unsafe = c.unsafe, false
 	return around
 }
 
 // refused ends a unit, and reports whether something in it must not be left out and was.
-func (c *coder) refused(around bool) (was bool) {
+func (c *walker) refused(around bool) (was bool) {
 	if c.decoding {
 		c.finish()
 	}
@@ -190,7 +195,7 @@ func (c *coder) refused(around bool) (was bool) {
 }
 
 // missing reports whether something was left out of the message at hand since the count was before.
-func (c *coder) missing(before int) bool {
+func (c *walker) missing(before int) bool {
 	if !c.decoding {
 		return false
 	}
@@ -217,7 +222,7 @@ func (l *leftOut) String() string {
 }
 
 // leave notes that something is not known here.
-func (c *coder) leave(what string) {
+func (c *walker) leave(what string) {
 	c.left.count++
 	if len(c.left.first) < maxLeft {
 		c.left.first = append(c.left.first, strings.Join(c.at, ".")+": "+what)
@@ -225,14 +230,14 @@ func (c *coder) leave(what string) {
 }
 
 // finish passes over what follows the last known field.
-func (c *coder) finish() {
+func (c *walker) finish() {
 	for c.peek() {
 		c.skip()
 	}
 }
 
 // varint takes a number off buf.
-func (c *coder) varint(n protowire.Number) uint64 {
+func (c *walker) varint(n protowire.Number) uint64 {
 	v, size := protowire.ConsumeVarint(c.buf)
 	switch {
 	case size < 0:
@@ -247,7 +252,7 @@ func (c *coder) varint(n protowire.Number) uint64 {
 }
 
 // chunk takes a length-delimited value off buf; it aliases buf.
-func (c *coder) chunk(n protowire.Number) []byte {
+func (c *walker) chunk(n protowire.Number) []byte {
 	size := c.varint(n)
 	if c.err != nil {
 		return nil

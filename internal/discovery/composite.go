@@ -13,7 +13,7 @@ import (
 // The composite parts of a message: lists, tables, and messages inside messages.
 
 // prepare counts the repetitions of field n at the front of buf, so that lists get exactly the room they need.
-func (c *coder) prepare(n protowire.Number) int {
+func (c *walker) prepare(n protowire.Number) int {
 	for c.peek() && c.msg.num < n {
 		c.skip()
 	}
@@ -175,7 +175,7 @@ type around struct {
 }
 
 // enter begins a message in field n. False after an error.
-func (c *coder) enter(n protowire.Number, name string) (outer around, ok bool) {
+func (c *walker) enter(n protowire.Number, name string) (outer around, ok bool) {
 	if c.err != nil {
 		return around{}, false
 	}
@@ -193,7 +193,7 @@ func (c *coder) enter(n protowire.Number, name string) (outer around, ok bool) {
 }
 
 // exit ends it.
-func (c *coder) exit(n protowire.Number, outer around) {
+func (c *walker) exit(n protowire.Number, outer around) {
 	if c.decoding {
 		c.finish()
 		c.at = c.at[:len(c.at)-1]
@@ -209,7 +209,7 @@ func (c *coder) exit(n protowire.Number, outer around) {
 }
 
 // insertLength puts the length of buf[start:] in front of it.
-func (c *coder) insertLength(start int) {
+func (c *walker) insertLength(start int) {
 	var head [10]byte
 	length := protowire.AppendVarint(head[:0], uint64(len(c.buf)-start))
 	c.buf = slices.Insert(c.buf, start, length...)
@@ -287,7 +287,7 @@ func list[T any](c *coder, n protowire.Number, name string, v *[]T, walk func(*c
 // pair is an entry of a map. Key and value are always written, as protobuf libraries do.
 type pair struct{ key, value string }
 
-func (c *coder) pair(p *pair) {
+func pairFields(c *coder, p *pair) {
 	if !c.decoding {
 		c.putString(1, p.key)
 		c.putString(2, p.value)
@@ -316,7 +316,7 @@ func (c *coder) labels(n protowire.Number, name string, v *map[string]string) { 
 			pairs = append(pairs, pair{key, (*v)[key]})
 		}
 	}
-	list(c, n, name, &pairs, (*coder).pair)
+	list(c, n, name, &pairs, pairFields)
 	if !c.decoding || c.err != nil || len(pairs) == 0 {
 		return
 	}

@@ -364,4 +364,4 @@ func mapEntry(name string) *descriptorpb.DescriptorProto {
 }
 
 // describing makes a coder that tells d what fields there are.
-func describing(d describer) *coder { return &coder{describe: d, err: errDescribed} }
+func describing(d describer) *coder { return &coder{walker: walker{describe: d, err: errDescribed}} }

@@ -5,52 +5,52 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// The functions of this file describe the messages of api/fairlead/v1/resource.proto, one line per field, in ascending
+// The functions of this file tell the fields of the messages of api/fairlead/v1/resource.proto, one line per field, in ascending
 // order of the numbers. Each serves all directions; the .proto file is printed from them (go test -update).
 //
 // What an older sidecar makes of a field or value that it does not know is decided here, when it is added
 // (docs/adr/0013-versions-of-the-wire.md): a field from number mustKnow on, a field of a strict message, or a value without
 // a safe substitute takes route, backend or endpoint with it, or the resource; everything else is obeyed without.
 
-func (c *coder) key(k *model.Key) {
+func keyFields(c *coder, k *model.Key) {
 	text(c, 1, "namespace", &k.Namespace)
 	text(c, 2, "name", &k.Name)
 }
 
-func (c *coder) locality(l *model.Locality) {
+func localityFields(c *coder, l *model.Locality) {
 	text(c, 1, "region", &l.Region)
 	text(c, 2, "zone", &l.Zone)
 	text(c, 3, "sub_zone", &l.SubZone)
 }
 
-func (c *coder) destination(d *plan.Destination) {
+func destinationFields(c *coder, d *plan.Destination) {
 	text(c, 1, "name", &d.Name)
 	text(c, 2, "host", &d.Host)
 	c.uint16(3, "port", &d.Port)
-	part(c, 4, "service", &d.Service, (*coder).key)
+	part(c, 4, "service", &d.Service, keyFields)
 	enum(c, 5, "protocol", &d.Protocol, upTo(model.UDP, model.Undeclared))
-	list(c, 6, "routes", &d.Routes, (*coder).route)
-	list(c, 7, "tcp", &d.TCP, (*coder).tcpRoute)
-	list(c, 8, "backends", &d.Backends, (*coder).backend)
+	list(c, 6, "routes", &d.Routes, routeFields)
+	list(c, 7, "tcp", &d.TCP, tcpRouteFields)
+	list(c, 8, "backends", &d.Backends, backendFields)
 	c.addrs(9, "addresses", &d.Addresses)
 	text(c, 10, "seal", &d.Seal)
 }
 
-func (c *coder) backend(b *plan.Backend) {
+func backendFields(c *coder, b *plan.Backend) {
 	around := c.unit()
 	text(c, 1, "name", &b.Name)
 	text(c, 2, "host", &b.Host)
 	c.uint16(3, "port", &b.Port)
 	text(c, 4, "subset", &b.Subset)
-	part(c, 5, "service", &b.Service, (*coder).key)
+	part(c, 5, "service", &b.Service, keyFields)
 	text(c, 6, "rule", &b.Rule)
 	enum(c, 7, "resolution", &b.Resolution, upTo(model.ResolveDNSRoundRobin, model.ResolveSlices))
 	text(c, 8, "missing", &b.Missing)
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)
-	list(c, 11, "dns", &b.DNS, (*coder).dnsEndpoint)
+	list(c, 11, "dns", &b.DNS, dnsEndpointFields)
 	enum(c, 12, "lb", &b.LB, upTo(model.PeakEWMA, model.LeastRequest))
-	part(c, 13, "tls", &b.TLS, (*coder).tls)
+	part(c, 13, "tls", &b.TLS, tlsFields)
 	c.duration(14, "connect_timeout", &b.ConnectTimeout)
 	c.duration(15, "tcp_idle_timeout", &b.TCPIdleTimeout)
 	c.duration(16, "http_idle_timeout", &b.HTTPIdleTimeout)
@@ -60,15 +60,15 @@ func (c *coder) backend(b *plan.Backend) {
 	c.uint32(20, "max_requests_per_connection", &b.MaxRequestsPerConnection)
 	enum(c, 21, "proximity", &b.Proximity, upTo(model.OnlySameNode, model.AnyDistance))
 	c.bool(22, "client_affinity", &b.ClientAffinity)
-	part(c, 23, "hash", &b.Hash, (*coder).hashPolicy)
-	optional(c, 24, "outlier", &b.Outlier, (*coder).outlierDetection)
-	optional(c, 30, "warm_up", &b.WarmUp, (*coder).warmUp)
+	part(c, 23, "hash", &b.Hash, hashPolicyFields)
+	optional(c, 24, "outlier", &b.Outlier, outlierDetectionFields)
+	optional(c, 30, "warm_up", &b.WarmUp, warmUpFields)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
 }
 
-func (c *coder) outlierDetection(o *model.OutlierDetection) {
+func outlierDetectionFields(c *coder, o *model.OutlierDetection) {
 	c.uint32(1, "consecutive_5xx", &o.Consecutive5xx)
 	c.uint32(2, "consecutive_gateway", &o.ConsecutiveGateway)
 	c.uint32(3, "consecutive_local", &o.ConsecutiveLocal)
@@ -80,29 +80,29 @@ func (c *coder) outlierDetection(o *model.OutlierDetection) {
 	c.uint32(9, "min_health_percent", &o.MinHealthPercent)
 }
 
-func (c *coder) warmUp(w *model.WarmUp) {
+func warmUpFields(c *coder, w *model.WarmUp) {
 	c.duration(1, "duration", &w.Duration)
 	c.double(2, "minimum_percent", &w.MinimumPercent)
 	c.double(3, "aggression", &w.Aggression)
 }
 
-func (c *coder) hashPolicy(h *model.HashPolicy) {
+func hashPolicyFields(c *coder, h *model.HashPolicy) {
 	enum(c, 1, "by", &h.By, upTo(model.HashByQuery, model.HashByNothing))
 	text(c, 2, "name", &h.Name)
 	c.uint32(3, "table_size", &h.TableSize)
 	c.bool(4, "issue", &h.Issue)
 	c.duration(5, "ttl", &h.TTL)
 	text(c, 6, "path", &h.Path)
-	list(c, 7, "attributes", &h.Attributes, (*coder).headerValue)
+	list(c, 7, "attributes", &h.Attributes, headerValueFields)
 }
 
-func (c *coder) dnsEndpoint(e *plan.DNSEndpoint) {
+func dnsEndpointFields(c *coder, e *plan.DNSEndpoint) {
 	text(c, 1, "host", &e.Host)
 	c.uint16(2, "port", &e.Port)
 	c.uint32(3, "weight", &e.Weight)
 }
 
-func (c *coder) tls(t *model.TLSSettings) {
+func tlsFields(c *coder, t *model.TLSSettings) {
 	c.strict()
 	enum(c, 1, "mode", &t.Mode, upTo(model.TLSIstioMutual, model.TLSUnset).orRefuse())
 	text(c, 2, "sni", &t.SNI)
@@ -114,22 +114,22 @@ func (c *coder) tls(t *model.TLSSettings) {
 	c.bool(8, "insecure_skip_verify", &t.InsecureSkipVerify)
 }
 
-func (c *coder) route(r *plan.Route) {
+func routeFields(c *coder, r *plan.Route) {
 	around := c.unit()
 	text(c, 1, "name", &r.Name)
 	text(c, 2, "origin", &r.Origin)
-	list(c, 3, "matches", &r.Matches, (*coder).httpMatch)
-	optional(c, 4, "redirect", &r.Redirect, (*coder).redirect)
-	optional(c, 5, "direct", &r.Direct, (*coder).direct)
-	list(c, 6, "backends", &r.Backends, (*coder).weighted)
-	optional(c, 7, "rewrite", &r.Rewrite, (*coder).rewrite)
-	part(c, 8, "headers", &r.Headers, (*coder).headerOps)
+	list(c, 3, "matches", &r.Matches, httpMatchFields)
+	optional(c, 4, "redirect", &r.Redirect, redirectFields)
+	optional(c, 5, "direct", &r.Direct, directFields)
+	list(c, 6, "backends", &r.Backends, weightedFields)
+	optional(c, 7, "rewrite", &r.Rewrite, rewriteFields)
+	part(c, 8, "headers", &r.Headers, headerOpsFields)
 	c.duration(9, "timeout", &r.Timeout)
 	c.duration(10, "backend_timeout", &r.BackendTimeout)
-	part(c, 11, "retry", &r.Retry, (*coder).retry)
-	optional(c, 12, "fault", &r.Fault, (*coder).fault)
-	list(c, 13, "mirrors", &r.Mirrors, (*coder).mirror)
-	optional(c, 14, "session", &r.Session, (*coder).session)
+	part(c, 11, "retry", &r.Retry, retryFields)
+	optional(c, 12, "fault", &r.Fault, faultFields)
+	list(c, 13, "mirrors", &r.Mirrors, mirrorFields)
+	optional(c, 14, "session", &r.Session, sessionFields)
 	if c.refused(around) {
 		refuseRoute(r)
 	}
@@ -143,7 +143,7 @@ func refuseRoute(r *plan.Route) {
 	r.Direct = &model.DirectResponse{Status: 503, Body: []byte("this sidecar is too old for a part of " + r.Origin + "\n")}
 }
 
-func (c *coder) stringMatch(m *model.StringMatch) {
+func stringMatchFields(c *coder, m *model.StringMatch) {
 	c.strict()
 	before := c.left.count
 	enum(c, 1, "kind", &m.Kind, upTo(model.Present, model.Present).orRefuse())
@@ -154,32 +154,32 @@ func (c *coder) stringMatch(m *model.StringMatch) {
 	}
 }
 
-func (c *coder) namedMatch(m *model.NamedMatch) {
+func namedMatchFields(c *coder, m *model.NamedMatch) {
 	c.strict()
 	before := c.left.count
 	text(c, 1, "name", &m.Name)
-	part(c, 2, "match", &m.Match, (*coder).stringMatch)
+	part(c, 2, "match", &m.Match, stringMatchFields)
 	c.bool(3, "invert", &m.Invert)
 	if c.missing(before) { // its route is refused, for requests with the header
 		m.Match, m.Invert = model.StringMatch{Kind: model.Present}, false
 	}
 }
 
-func (c *coder) httpMatch(m *model.HTTPMatch) {
+func httpMatchFields(c *coder, m *model.HTTPMatch) {
 	c.strict()
 	text(c, 1, "name", &m.Name)
-	optional(c, 2, "uri", &m.URI, (*coder).stringMatch)
-	optional(c, 3, "scheme", &m.Scheme, (*coder).stringMatch)
-	optional(c, 4, "method", &m.Method, (*coder).stringMatch)
-	optional(c, 5, "authority", &m.Authority, (*coder).stringMatch)
-	list(c, 6, "headers", &m.Headers, (*coder).namedMatch)
-	list(c, 7, "query", &m.Query, (*coder).namedMatch)
+	optional(c, 2, "uri", &m.URI, stringMatchFields)
+	optional(c, 3, "scheme", &m.Scheme, stringMatchFields)
+	optional(c, 4, "method", &m.Method, stringMatchFields)
+	optional(c, 5, "authority", &m.Authority, stringMatchFields)
+	list(c, 6, "headers", &m.Headers, namedMatchFields)
+	list(c, 7, "query", &m.Query, namedMatchFields)
 	c.uint16(8, "port", &m.Port)
 	c.labels(9, "source_labels", &m.SourceLabels)
 	text(c, 10, "source_namespace", &m.SourceNamespace)
 }
 
-func (c *coder) redirect(r *model.Redirect) {
+func redirectFields(c *coder, r *model.Redirect) {
 	text(c, 1, "scheme", &r.Scheme)
 	text(c, 2, "authority", &r.Authority)
 	text(c, 3, "path", &r.Path)
@@ -190,12 +190,12 @@ func (c *coder) redirect(r *model.Redirect) {
 	c.int(8, "code", &r.Code)
 }
 
-func (c *coder) direct(d *model.DirectResponse) {
+func directFields(c *coder, d *model.DirectResponse) {
 	c.int(1, "status", &d.Status)
 	c.bytes(2, "body", &d.Body)
 }
 
-func (c *coder) rewrite(r *model.Rewrite) {
+func rewriteFields(c *coder, r *model.Rewrite) {
 	text(c, 1, "authority", &r.Authority)
 	text(c, 2, "path", &r.Path)
 	c.bool(3, "has_path", &r.HasPath)
@@ -204,30 +204,30 @@ func (c *coder) rewrite(r *model.Rewrite) {
 	text(c, 6, "substitution", &r.Substitution)
 }
 
-func (c *coder) headerOps(h *model.HeaderOps) {
-	part(c, 1, "request", &h.Request, (*coder).headerChange)
-	part(c, 2, "response", &h.Response, (*coder).headerChange)
+func headerOpsFields(c *coder, h *model.HeaderOps) {
+	part(c, 1, "request", &h.Request, headerChangeFields)
+	part(c, 2, "response", &h.Response, headerChangeFields)
 }
 
-func (c *coder) headerChange(h *model.HeaderChange) {
-	list(c, 1, "set", &h.Set, (*coder).headerValue)
-	list(c, 2, "add", &h.Add, (*coder).headerValue)
+func headerChangeFields(c *coder, h *model.HeaderChange) {
+	list(c, 1, "set", &h.Set, headerValueFields)
+	list(c, 2, "add", &h.Add, headerValueFields)
 	c.texts(3, "remove", &h.Remove)
 }
 
-func (c *coder) headerValue(h *model.HeaderValue) {
+func headerValueFields(c *coder, h *model.HeaderValue) {
 	text(c, 1, "name", &h.Name)
 	text(c, 2, "value", &h.Value)
 }
 
-func (c *coder) weighted(w *plan.WeightedBackend) {
+func weightedFields(c *coder, w *plan.WeightedBackend) {
 	c.uint16(1, "backend", &w.Backend)
 	c.uint32(2, "weight", &w.Weight)
-	part(c, 3, "headers", &w.Headers, (*coder).headerOps)
-	optional(c, 4, "rewrite", &w.Rewrite, (*coder).rewrite)
+	part(c, 3, "headers", &w.Headers, headerOpsFields)
+	optional(c, 4, "rewrite", &w.Rewrite, rewriteFields)
 }
 
-func (c *coder) retry(r *model.Retry) {
+func retryFields(c *coder, r *model.Retry) {
 	c.int(1, "attempts", &r.Attempts)
 	c.duration(2, "per_try_timeout", &r.PerTryTimeout)
 	c.texts(3, "on", &r.On)
@@ -235,7 +235,7 @@ func (c *coder) retry(r *model.Retry) {
 	c.duration(5, "backoff", &r.Backoff)
 }
 
-func (c *coder) fault(f *model.Fault) {
+func faultFields(c *coder, f *model.Fault) {
 	c.duration(1, "delay", &f.Delay)
 	c.double(2, "delay_percent", &f.DelayPercent)
 	c.int(3, "abort_status", &f.AbortStatus)
@@ -244,7 +244,7 @@ func (c *coder) fault(f *model.Fault) {
 
 // A sidecar that does not know a part of it keeps fewer calls together: which endpoint is called stays a choice among those
 // that may be.
-func (c *coder) session(s *plan.Session) {
+func sessionFields(c *coder, s *plan.Session) {
 	enum(c, 1, "by", &s.By, upTo(model.SessionByHeader, model.SessionByNothing))
 	text(c, 2, "name", &s.Name)
 	c.duration(3, "timeout", &s.Timeout)
@@ -253,27 +253,27 @@ func (c *coder) session(s *plan.Session) {
 	text(c, 6, "scope", &s.Scope)
 }
 
-func (c *coder) seal(s *plan.Seal) {
+func sealFields(c *coder, s *plan.Seal) {
 	text(c, 1, "name", &s.Name)
 	c.texts(2, "keys", &s.Keys)
 }
 
-func (c *coder) mirror(m *plan.Mirror) {
+func mirrorFields(c *coder, m *plan.Mirror) {
 	c.uint16(1, "backend", &m.Backend)
 	c.double(2, "percent", &m.Percent)
 }
 
-func (c *coder) tcpRoute(r *plan.TCPRoute) {
+func tcpRouteFields(c *coder, r *plan.TCPRoute) {
 	around := c.unit()
 	text(c, 1, "origin", &r.Origin)
-	list(c, 2, "matches", &r.Matches, (*coder).tcpMatch)
-	list(c, 3, "backends", &r.Backends, (*coder).weighted)
+	list(c, 2, "matches", &r.Matches, tcpMatchFields)
+	list(c, 3, "backends", &r.Backends, weightedFields)
 	if c.refused(around) {
 		r.Backends = nil // connections that it may be for are reset
 	}
 }
 
-func (c *coder) tcpMatch(m *model.TCPMatch) {
+func tcpMatchFields(c *coder, m *model.TCPMatch) {
 	c.strict()
 	c.texts(1, "destination_subnets", &m.DestinationSubnets)
 	c.uint16(2, "port", &m.Port)
@@ -282,7 +282,7 @@ func (c *coder) tcpMatch(m *model.TCPMatch) {
 	text(c, 5, "source_namespace", &m.SourceNamespace)
 }
 
-func (c *coder) workloadInfo(i *plan.WorkloadInfo) {
+func workloadInfoFields(c *coder, i *plan.WorkloadInfo) {
 	text(c, 1, "namespace", &i.Namespace)
 	text(c, 2, "pod", &i.Pod)
 	text(c, 3, "name", &i.Name)
@@ -294,60 +294,60 @@ func (c *coder) workloadInfo(i *plan.WorkloadInfo) {
 	text(c, 9, "node", &i.Node)
 }
 
-func (c *coder) workload(w *plan.Workload) {
+func workloadFields(c *coder, w *plan.Workload) {
 	c.addr(1, "ip", &w.IP)
-	part(c, 2, "key", &w.Key, (*coder).key)
+	part(c, 2, "key", &w.Key, keyFields)
 	c.addrs(3, "ips", &w.IPs)
 	text(c, 4, "service_account", &w.ServiceAccount)
 	text(c, 5, "identity", &w.Identity)
 	c.bool(6, "meshed", &w.Meshed)
-	part(c, 7, "locality", &w.Locality, (*coder).locality)
-	part(c, 8, "info", &w.Info, (*coder).workloadInfo)
+	part(c, 7, "locality", &w.Locality, localityFields)
+	part(c, 8, "info", &w.Info, workloadInfoFields)
 	c.labels(9, "labels", &w.Labels)
 	text(c, 10, "inbound", &w.Inbound)
 	text(c, 11, "network", &w.Network)
 }
 
-func (c *coder) inbound(p *plan.InboundPolicy) {
+func inboundFields(c *coder, p *plan.InboundPolicy) {
 	text(c, 1, "name", &p.Name)
-	list(c, 2, "ports", &p.Ports, (*coder).inboundPort)
+	list(c, 2, "ports", &p.Ports, inboundPortFields)
 	enum(c, 3, "mtls", &p.MTLS, upTo(model.MTLSDisable, model.MTLSStrict))
 	text(c, 4, "mtls_origin", &p.MTLSOrigin)
 	c.bool(5, "leaving", &p.Leaving)
 	c.duration(6, "grace", &p.Grace)
 }
 
-func (c *coder) inboundPort(p *plan.InboundPort) {
+func inboundPortFields(c *coder, p *plan.InboundPort) {
 	c.uint16(1, "port", &p.Port)
 	enum(c, 2, "protocol", &p.Protocol, upTo(model.UDP, model.Undeclared))
 	enum(c, 3, "mtls", &p.MTLS, upTo(model.MTLSDisable, model.MTLSStrict))
-	part(c, 4, "service", &p.Service, (*coder).key)
+	part(c, 4, "service", &p.Service, keyFields)
 	text(c, 5, "host", &p.Host)
 	text(c, 6, "mtls_origin", &p.MTLSOrigin)
 }
 
-func (c *coder) dnsName(n *plan.DNSName) {
+func dnsNameFields(c *coder, n *plan.DNSName) {
 	text(c, 1, "host", &n.Host)
 	c.addrs(2, "addresses", &n.Addresses)
 	text(c, 3, "cname", &n.CNAME)
 	c.duration(4, "ttl", &n.TTL)
 }
 
-func (c *coder) trust(t *plan.TrustBundle) {
+func trustFields(c *coder, t *plan.TrustBundle) {
 	text(c, 1, "trust_domain", &t.TrustDomain)
 	c.texts(2, "roots", &t.Roots)
 	c.texts(3, "aliases", &t.Aliases)
 }
 
-func (c *coder) mesh(m *plan.MeshGlobal) {
+func meshFields(c *coder, m *plan.MeshGlobal) {
 	c.bool(4, "refuse_unknown", &m.RefuseUnknown)
 	enum(c, 5, "access_log", &m.AccessLog, upTo(plan.AccessLogJSON, plan.AccessLogText))
 	enum(c, 6, "path_normalization", &m.Paths, upTo(plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes))
 	c.uint16s(7, "named_ports", &m.NamedPorts)
-	part(c, 8, "limits", &m.Limits, (*coder).limits)
+	part(c, 8, "limits", &m.Limits, limitsFields)
 }
 
-func (c *coder) limits(l *plan.Limits) {
+func limitsFields(c *coder, l *plan.Limits) {
 	c.duration(1, "idle", &l.Idle)
 	c.duration(2, "detection", &l.Detection)
 	c.duration(3, "stream_idle", &l.StreamIdle)

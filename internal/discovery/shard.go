@@ -16,18 +16,19 @@ type stringTable struct {
 	index   map[string]uint64 // encoding only
 	used    uint64            // decoding only: the highest number met so far
 	omit    bool              // decoding only: some endpoint is to be left out
-	loose   bool              // decoding only: fields that are not known here may have used numbers
 }
 
-// shard walks its endpoints before its table when encoding, because they fill the table.
-func (c *coder) shard(s *plan.EndpointShard) {
+// shardFields walks its endpoints before its table when encoding, because they fill the table.
+func shardFields(c *coder, s *plan.EndpointShard) {
 	text(c, 1, "name", &s.Name)
 	c.table = &stringTable{}
 	if c.decoding || c.describe != nil {
 		c.texts(2, "strings", &c.table.strings)
-		c.checkTable()
-		list(c, 3, "endpoints", &s.Endpoints, (*coder).endpoint)
-		if c.err == nil && c.table.used != uint64(len(c.table.strings)) && !c.table.loose {
+		if c.err == nil && !c.table.distinct() {
+			c.fail(2, errTableOrder)
+		}
+		list(c, 3, "endpoints", &s.Endpoints, endpointFields)
+		if c.err == nil && c.table.used != uint64(len(c.table.strings)) && !c.skipped {
 			c.fail(2, errTableOrder)
 		}
 		if c.table.omit {
@@ -38,7 +39,7 @@ func (c *coder) shard(s *plan.EndpointShard) {
 	}
 	c.table.index = make(map[string]uint64)
 	endpoints := coder{table: c.table}
-	list(&endpoints, 3, "endpoints", &s.Endpoints, (*coder).endpoint)
+	list(&endpoints, 3, "endpoints", &s.Endpoints, endpointFields)
 	if endpoints.err != nil && c.err == nil {
 		c.err, c.path = endpoints.err, endpoints.path
 		return
@@ -47,15 +48,14 @@ func (c *coder) shard(s *plan.EndpointShard) {
 	c.buf = append(c.buf, endpoints.buf...)
 }
 
-// checkTable refuses tables that hold a string twice, or the empty one.
-func (c *coder) checkTable() {
-	seen := make(map[string]struct{}, len(c.table.strings))
-	for _, s := range c.table.strings {
+// distinct reports whether the table holds every string once, and not the empty one.
+func (t *stringTable) distinct() bool {
+	seen := make(map[string]struct{}, len(t.strings))
+	for _, s := range t.strings {
 		seen[s] = struct{}{}
 	}
-	if _, empty := seen[""]; empty || len(seen) != len(c.table.strings) {
-		c.fail(2, errTableOrder)
-	}
+	_, empty := seen[""]
+	return !empty && len(seen) == len(t.strings)
 }
 
 // number gives the table's number for s.
@@ -72,12 +72,13 @@ func (t *stringTable) number(s string) uint64 {
 	return n
 }
 
-// lookUp gives the string with number n. First uses must come in order, as number hands them out.
-func (t *stringTable) lookUp(n uint64) (string, bool) {
+// lookUp gives the string with number n. First uses must come in order, as number hands them out, but for those of fields that
+// were skipped.
+func (t *stringTable) lookUp(n uint64, skipped bool) (string, bool) {
 	if n == 0 {
 		return "", true
 	}
-	if n > uint64(len(t.strings)) || (n > t.used+1 && !t.loose) {
+	if n > uint64(len(t.strings)) || (n > t.used+1 && !skipped) {
 		return "", false
 	}
 	t.used = max(t.used, n)
@@ -107,7 +108,7 @@ func (c *coder) sharedTexts(n protowire.Number, name string, v *[]string) {
 }
 
 func (c *coder) get(n protowire.Number, number uint64) string {
-	s, ok := c.table.lookUp(number)
+	s, ok := c.table.lookUp(number, c.skipped)
 	if !ok {
 		c.fail(n, errTableOrder)
 	}
@@ -117,7 +118,7 @@ func (c *coder) get(n protowire.Number, number uint64) string {
 // omitted marks an endpoint that must not be called in the way that is known here.
 const omitted plan.Health = 255
 
-func (c *coder) endpoint(e *plan.Endpoint) {
+func endpointFields(c *coder, e *plan.Endpoint) {
 	around := c.unit()
 	addr, port := e.Addr.Addr(), e.Addr.Port()
 	c.addr(1, "address", &addr)
