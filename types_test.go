@@ -1,6 +1,7 @@
 package fairlead
 
 import (
+	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -16,16 +17,24 @@ import (
 // maxMethods is how many methods a type may have where types tend to grow: one with more is two.
 const maxMethods = 25
 
+// larger are the types that have more, with how many they may have until they are split.
+func larger() map[string]int {
+	return map[string]int{"internal/net/h2.conn": 100, "internal/discovery.Client": 50, "internal/controlplane.engine": 40}
+}
+
 // TestTypesStaySmall counts the methods that types declare, those of embedded ones not included.
 func TestTypesStaySmall(t *testing.T) {
-	for _, root := range []string{"internal/proxy", "internal/compile"} {
+	for _, root := range []string{"internal", "cmd", "deploy"} {
 		methods := countMethods(t, root)
 		if len(methods) == 0 {
 			t.Errorf("%s: no type with methods is found", root)
 		}
 		for _, name := range slices.Sorted(maps.Keys(methods)) {
-			if n := methods[name]; n > maxMethods {
-				t.Errorf("%s has %d methods, at most %d are allowed: move a subject out of it", name, n, maxMethods)
+			most := cmp.Or(larger()[name], maxMethods)
+			if n := methods[name]; n > most {
+				t.Errorf("%s has %d methods, at most %d are allowed: move a subject out of it", name, n, most)
+			} else if most > maxMethods && n <= maxMethods {
+				t.Errorf("%s has %d methods: it needs no exception", name, n)
 			}
 		}
 	}
