@@ -3,6 +3,7 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -27,10 +28,8 @@ func ParseLocality(s string) (Locality, error) {
 	if len(parts) > 3 {
 		return Locality{}, fmt.Errorf("%q has %d parts", s, len(parts))
 	}
-	for _, part := range parts {
-		if part == "" {
-			return Locality{}, fmt.Errorf("%q has an empty part", s)
-		}
+	if slices.Contains(parts, "") {
+		return Locality{}, fmt.Errorf("%q has an empty part", s)
 	}
 	parts = append(parts, "", "")
 	return Locality{Region: parts[0], Zone: parts[1], SubZone: parts[2]}, nil

@@ -50,12 +50,10 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 	return out, r.Problems
 }
 
-// localityLabels are Istio's, the first that is there counts. A label has no slashes, so its value may have dots for them.
-var localityLabels = [...]string{"topology.istio.io/locality", "istio-locality"}
-
-// localityLabel is where a pod is by its own label.
+// localityLabel is where a pod is by its own label. Of Istio's two the first that is there counts. A label has no slashes,
+// so its value may have dots for them.
 func localityLabel(r *model.Report, labels map[string]string) model.Locality {
-	for _, label := range localityLabels {
+	for _, label := range [...]string{"topology.istio.io/locality", "istio-locality"} {
 		written, ok := labels[label]
 		if !ok || written == "" {
 			continue

@@ -19,7 +19,7 @@ const (
 var tokenForm = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 
 // cookiePathForm is a path that fits into a cookie (RFC 6265 §4.1.1).
-var cookiePathForm = regexp.MustCompile("^/[^;\\x00- \\x7f-\\x{10ffff}]*$")
+var cookiePathForm = regexp.MustCompile(`^/[^;\x00- \x7f-\x{10ffff}]*$`)
 
 // session reads the labels. Of both the cookie's counts, as with Istio.
 func session(r *model.Report, labels map[string]string) *model.SessionPersistence {
