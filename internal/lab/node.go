@@ -9,8 +9,11 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
+
+	"k8s.io/apimachinery/pkg/api/resource"
 
 	"fairlead.dev/fairlead/internal/ca"
 )
@@ -91,7 +94,7 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 	var m meshCommands
 	m.init = command{argv: []string{binary, "init"}, env: n.cfg.Environ, dir: "/"}
 	m.run = containerSpec{name: sidecarName, keep: true}
-	m.run.run = command{env: n.cfg.Environ, dir: "/", argv: []string{
+	m.run.run = command{env: slices.Concat(n.cfg.Environ, spec.sidecarEnv), dir: "/", argv: []string{
 		binary, "run",
 		"--controller", netip.AddrPortFrom(netip.MustParseAddr(nodeIP4), controllerPort).String(),
 		"--controller-name", controllerName,
@@ -115,6 +118,21 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,
 	}
 	return m
+}
+
+// sidecarEnv is what the annotations on resources become for the sidecar, as internal/inject has it. There is no container
+// that could have a limit, but the sidecar keeps to its own.
+func sidecarEnv(annotations map[string]string) ([]string, error) {
+	const own, istio = "fairlead.dev/proxy-memory-limit", "sidecar.istio.io/proxyMemoryLimit"
+	v := cmp.Or(annotations[own], annotations[istio])
+	if v == "" {
+		return nil, nil
+	}
+	limit, err := resource.ParseQuantity(v)
+	if err != nil || limit.Value() <= 0 {
+		return nil, fmt.Errorf("annotation %s: %q is no amount of memory; write 64Mi", own, v)
+	}
+	return []string{"GOMEMLIMIT=" + strconv.FormatInt(limit.Value()/10*9, 10)}, nil
 }
 
 // redirectFlags are those of "fairlead-proxy init" that a pod's annotations ask for, as internal/inject reads them: the

@@ -43,6 +43,7 @@ type podSpec struct {
 	// labels and annotations may change while the pod runs; they belong to the cluster's goroutine.
 	labels, annotations map[string]string
 	redirect            []string // flags of "fairlead-proxy init"
+	sidecarEnv          []string // of the sidecar's environment
 	serviceAccount      string
 	node, zone          string
 	hostname, subdomain string
@@ -91,6 +92,10 @@ func newPodSpec(src podSource) (podSpec, error) {
 		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t,
 	}
 	p.redirect = redirectFlags(p.annotations)
+	var err error
+	if p.sidecarEnv, err = sidecarEnv(p.annotations); err != nil {
+		return p, err
+	}
 	if p.labels == nil {
 		p.labels = map[string]string{}
 	}

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -84,7 +85,13 @@ spec:
 	if m.run.run.uid != sidecarUID || strings.Contains(strings.Join(m.run.run.argv, " "), "--mark") {
 		t.Errorf("sidecar command %+v", m.run.run)
 	}
+	if p.sidecarEnv, _ = sidecarEnv(map[string]string{"fairlead.dev/proxy-memory-limit": "64Mi"}); !slices.Contains(p.sidecarEnv, "GOMEMLIMIT=60397974") {
+		t.Errorf("environment of a sidecar with 64 MiB: %q", p.sidecarEnv)
+	}
 	m = (&node{}).meshCommands(&p)
+	if !slices.Contains(m.run.run.env, p.sidecarEnv[0]) {
+		t.Errorf("environment of the sidecar: %q", m.run.run.env)
+	}
 	if all := strings.Join(m.run.run.argv, " "); !strings.HasSuffix(all, "--mark "+sidecarMark) || m.run.run.uid != 0 {
 		t.Errorf("sidecar command without root %s", all)
 	}
@@ -93,6 +100,10 @@ spec:
 func TestNewPodSpecRefuses(t *testing.T) {
 	for _, tt := range []struct{ name, template, want string }{
 		{"no_containers", `spec: {containers: []}`, "spec.containers is empty"},
+		{
+			"no_amount_of_memory", `{metadata: {annotations: {fairlead.dev/proxy-memory-limit: much}}, spec: {containers: []}}`,
+			`annotation fairlead.dev/proxy-memory-limit: "much" is no amount of memory; write 64Mi`,
+		},
 		{"an_image_without_command", `spec: {containers: [{name: a, image: "nginx:1"}]}`, `container "a": image "nginx:1" has no command`},
 		{
 			"an_unknown_field", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {fieldRef: {fieldPath: spec.x}}}]}]}`,

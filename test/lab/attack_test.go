@@ -72,14 +72,20 @@ var attacks = []attack{
 	}},
 }
 
+// attackHead is the head of a request, with no entry of a table, so that every head of it is the same.
+func attackHead(path string, more ...[2]string) []byte {
+	var head bytes.Buffer
+	enc := hpack.NewEncoder(&head)
+	for _, f := range append([][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "server"}, {":path", path}}, more...) {
+		_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true})
+	}
+	return head.Bytes()
+}
+
 // floodHTTP2 writes one request after another until the connection ends, and gives how many. What comes back is read and
 // thrown away.
 func floodHTTP2(conn net.Conn, settings []http2.Setting, write func(f *http2.Framer, id uint32, head []byte) error) (sent int64) {
-	var head bytes.Buffer
-	enc := hpack.NewEncoder(&head)
-	for _, f := range [][2]string{{":method", "POST"}, {":scheme", "http"}, {":authority", "server"}, {":path", "/bytes/100000"}} {
-		_ = enc.WriteField(hpack.HeaderField{Name: f[0], Value: f[1], Sensitive: true}) // no table: every head is the same
-	}
+	head := attackHead("/bytes/100000")
 	var reader sync.WaitGroup
 	defer reader.Wait()
 	defer conn.Close()
@@ -92,7 +98,7 @@ func floodHTTP2(conn net.Conn, settings []http2.Setting, write func(f *http2.Fra
 		return 0
 	}
 	for id := uint32(1); ; id += 2 {
-		if err := write(f, id, head.Bytes()); err != nil {
+		if err := write(f, id, head); err != nil {
 			return sent
 		}
 		sent++
