@@ -8,11 +8,11 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// bodyKind is how a body is framed on the way in.
-type bodyKind uint8
+// delimiter is what ends a body on the way in.
+type delimiter uint8
 
 const (
-	bodyNone bodyKind = iota
+	bodyNone delimiter = iota
 	bodyLength
 	bodyChunked
 	bodyUntilClose
@@ -43,7 +43,7 @@ const (
 type body struct {
 	in       *input
 	lim      limits
-	kind     bodyKind
+	ends     delimiter
 	state    chunkState
 	left     int64 // of the body, or of the chunk
 	overhead int64
@@ -56,8 +56,8 @@ type body struct {
 	hurried bool
 }
 
-func (b *body) begin(k bodyKind, length int64) {
-	b.kind, b.state, b.left, b.overhead, b.err, b.hurried = k, chunkSize, 0, 0, nil, false
+func (b *body) begin(k delimiter, length int64) {
+	b.ends, b.state, b.left, b.overhead, b.err, b.hurried = k, chunkSize, 0, 0, nil, false
 	if k == bodyLength {
 		b.left = length
 	}
@@ -72,7 +72,7 @@ func (b *body) advance() (int, error) {
 	if b.err != nil {
 		return 0, b.err
 	}
-	switch b.kind {
+	switch b.ends {
 	case bodyLength:
 		if b.left > 0 {
 			return int(min(b.left, int64(b.in.buffered()))), nil
@@ -91,7 +91,7 @@ func (b *body) advance() (int, error) {
 	case bodyNone:
 	}
 	if b.in.raw.Load() { // the message is over, the stream is not
-		b.kind = bodyUntilClose
+		b.ends = bodyUntilClose
 		return b.in.buffered(), nil
 	}
 	return 0, io.EOF
@@ -253,7 +253,7 @@ func (b *body) Read(p []byte) (int, error) {
 
 // direct says how many bytes of a read can bypass the (empty) buffer, 0 for none.
 func (b *body) direct(n int) int {
-	switch b.kind {
+	switch b.ends {
 	case bodyLength:
 		if int64(n) >= b.left || n >= directRead {
 			return int(min(int64(n), b.left))
@@ -272,17 +272,17 @@ func (b *body) direct(n int) int {
 }
 
 func (b *body) used(n int) {
-	if b.kind == bodyUntilClose {
+	if b.ends == bodyUntilClose {
 		return
 	}
 	b.left -= int64(n)
-	if b.kind == bodyChunked && b.left == 0 && n > 0 {
+	if b.ends == bodyChunked && b.left == 0 && n > 0 {
 		b.state = chunkEnd
 	}
 }
 
 func (b *body) fail(err error) error {
-	if errors.Is(err, io.EOF) && b.kind != bodyUntilClose {
+	if errors.Is(err, io.EOF) && b.ends != bodyUntilClose {
 		err = io.ErrUnexpectedEOF
 	}
 	b.err = err
@@ -312,7 +312,7 @@ func (b *body) skip(limit int64) (skipped int64, ended bool) {
 	for {
 		n, err := b.advance()
 		if err != nil {
-			return skipped, errors.Is(err, io.EOF) && b.kind != bodyUntilClose
+			return skipped, errors.Is(err, io.EOF) && b.ends != bodyUntilClose
 		}
 		if n == 0 || skipped+int64(n) > limit {
 			return skipped, false
@@ -331,7 +331,7 @@ func (b *body) drain(limit int64) bool {
 			return true
 		}
 		limit -= n
-		if b.kind == bodyLength && b.left > limit {
+		if b.ends == bodyLength && b.left > limit {
 			return false
 		}
 		if n, err := b.advance(); n > 0 || err != nil || b.in.fill() != nil {

@@ -207,7 +207,7 @@ func (x *ClientExchange) Receive(r *httpx.Response) error {
 	if err != nil {
 		return asUpstream(err)
 	}
-	kind, err := frameResponse(r, &x.head, x.asked)
+	ends, err := frameResponse(r, &x.head, x.asked)
 	if err != nil {
 		return asUpstream(err)
 	}
@@ -218,14 +218,14 @@ func (x *ClientExchange) Receive(r *httpx.Response) error {
 		}
 		return nil
 	}
-	x.begin(r, kind)
+	x.begin(r, ends)
 	return nil
 }
 
-func (x *ClientExchange) begin(r *httpx.Response, kind bodyKind) {
+func (x *ClientExchange) begin(r *httpx.Response, ends delimiter) {
 	x.final = true
-	x.persist = x.head.persists(r.Version) && kind != bodyUntilClose
-	x.body.begin(kind, r.ContentLength)
+	x.persist = x.head.persists(r.Version) && ends != bodyUntilClose
+	x.body.begin(ends, r.ContentLength)
 	if r.Status == statusSwitchingProtocols || x.asked.connect && r.Status < 300 {
 		x.c.link.leaveHTTP()
 	}

@@ -59,55 +59,55 @@ func (c *collector) tooLarge(f *httpx.Fields, data []byte, limit int) error {
 	return &Error{statusHeadTooLarge, "the head is longer than " + itoa(limit) + " bytes"}
 }
 
-// kind sorts field names by what the codec does with them.
-type kind uint8
+// role sorts field names by what the codec does with them.
+type role uint8
 
 const (
-	kindOrdinary kind = iota
-	kindHost
-	kindContentLength
-	kindTransferEncoding
-	kindConnection
-	kindUpgrade
-	kindTE
-	kindExpect
-	kindHop // removed without a look
+	roleOrdinary role = iota
+	roleHost
+	roleContentLength
+	roleTransferEncoding
+	roleConnection
+	roleUpgrade
+	roleTE
+	roleExpect
+	roleHop // removed without a look
 )
 
 // kindOf tells by length first: hardly any ordinary field gets as far as a comparison.
-func kindOf(name []byte) kind {
+func roleOf(name []byte) role {
 	switch len(name) {
 	case 2:
-		return ifName(name, "te", kindTE)
+		return ifName(name, "te", roleTE)
 	case 4:
-		return ifName(name, "host", kindHost)
+		return ifName(name, "host", roleHost)
 	case 6:
-		return ifName(name, "expect", kindExpect)
+		return ifName(name, "expect", roleExpect)
 	case 7:
-		return ifName(name, "upgrade", kindUpgrade)
+		return ifName(name, "upgrade", roleUpgrade)
 	case 10:
 		if httpx.EqualFold(name, "keep-alive") {
-			return kindHop
+			return roleHop
 		}
-		return ifName(name, "connection", kindConnection)
+		return ifName(name, "connection", roleConnection)
 	case 14:
 		if httpx.EqualFold(name, "http2-settings") { // RFC 9113 §3.2.1: of h2c upgrades only
-			return kindHop
+			return roleHop
 		}
-		return ifName(name, "content-length", kindContentLength)
+		return ifName(name, "content-length", roleContentLength)
 	case 16:
-		return ifName(name, "proxy-connection", kindHop)
+		return ifName(name, "proxy-connection", roleHop)
 	case 17:
-		return ifName(name, "transfer-encoding", kindTransferEncoding)
+		return ifName(name, "transfer-encoding", roleTransferEncoding)
 	}
-	return kindOrdinary
+	return roleOrdinary
 }
 
-func ifName(name []byte, is string, k kind) kind {
+func ifName(name []byte, is string, r role) role {
 	if httpx.EqualFold(name, is) {
-		return k
+		return r
 	}
-	return kindOrdinary
+	return roleOrdinary
 }
 
 // maxConnectionFields bounds how many Connection fields one head may have.
@@ -167,7 +167,7 @@ func (h *head) field(f *httpx.Fields, off int, line []byte) error {
 	if err != nil {
 		return err
 	}
-	k := kindOf(name)
+	k := roleOf(name)
 	keep, err := h.note(k, value)
 	if err != nil || !keep {
 		return err
@@ -203,30 +203,30 @@ func cutField(line []byte) (name, value []byte, err error) {
 }
 
 // note takes from a field what the codec needs and reports whether it stays among the fields.
-func (h *head) note(k kind, value []byte) (keep bool, err error) {
-	switch k {
-	case kindOrdinary:
+func (h *head) note(r role, value []byte) (keep bool, err error) {
+	switch r {
+	case roleOrdinary:
 		return true, nil
-	case kindHop:
+	case roleHop:
 		return false, nil
-	case kindHost:
+	case roleHost:
 		h.hosts++
 		h.host = value
 		return false, nil
-	case kindContentLength:
+	case roleContentLength:
 		return false, h.noteLength(value)
-	case kindTransferEncoding:
+	case roleTransferEncoding:
 		return false, h.noteCoding(value)
-	case kindConnection:
+	case roleConnection:
 		return false, h.noteConnection(value)
-	case kindUpgrade:
+	case roleUpgrade:
 		if h.upgrade == nil {
 			h.upgrade = value
 		}
 		return false, nil
-	case kindTE:
+	case roleTE:
 		return h.noteTE(value), nil
-	case kindExpect:
+	case roleExpect:
 		if httpx.EqualFold(value, "100-continue") {
 			h.expectContinue = true
 			return false, nil
@@ -306,7 +306,7 @@ func (h *head) option(f *httpx.Fields, option []byte) {
 	case httpx.EqualFold(option, "upgrade"):
 		h.upgrading = true
 	case httpx.EqualFold(option, "te"): // the field that is left says "trailers"
-	case kindOf(option) == kindOrdinary:
+	case roleOf(option) == roleOrdinary:
 		f.Del(string(option))
 	}
 }
@@ -346,7 +346,7 @@ func parseTrailers(f *httpx.Fields, maxFields int) error {
 		if err != nil {
 			return err
 		}
-		if kindOf(name) == kindOrdinary {
+		if roleOf(name) == roleOrdinary {
 			f.AddSpan(off, len(name), off+valueStart(line, len(name)), len(value))
 		}
 		off = next

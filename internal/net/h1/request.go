@@ -236,17 +236,17 @@ func wantsBody(method []byte) bool {
 func putFields(o *output, f *httpx.Fields) (te bool) {
 	for i := range f.Len() {
 		name, value := f.At(i)
-		switch kindOf(name) {
-		case kindTE:
+		switch roleOf(name) {
+		case roleTE:
 			te = te || httpx.EqualFold(value, "trailers")
 			continue
-		case kindExpect:
+		case roleExpect:
 			if httpx.EqualFold(value, "100-continue") {
 				continue
 			}
-		case kindHost, kindContentLength, kindTransferEncoding, kindConnection, kindUpgrade, kindHop:
+		case roleHost, roleContentLength, roleTransferEncoding, roleConnection, roleUpgrade, roleHop:
 			continue
-		case kindOrdinary:
+		case roleOrdinary:
 		}
 		o.put(name)
 		o.putString(": ")

@@ -36,8 +36,8 @@ func parseResponse(r *httpx.Response, h *head, lim limits) error {
 // asked is what the meaning of a response depends on.
 type asked struct{ head, connect, upgrade bool }
 
-// frameResponse follows RFC 9112 §6.3. It sets r.ContentLength and gives the kind of body.
-func frameResponse(r *httpx.Response, h *head, a asked) (bodyKind, error) {
+// frameResponse follows RFC 9112 §6.3. It sets r.ContentLength and says what ends the body.
+func frameResponse(r *httpx.Response, h *head, a asked) (delimiter, error) {
 	if h.chunked && r.Version == httpx.HTTP10 {
 		return 0, bad("Transfer-Encoding in an HTTP/1.0 response")
 	}

@@ -104,7 +104,7 @@ func (s *Server) finish() error {
 
 // drainBody reads what the handler left of the request.
 func (s *Server) drainBody() bool {
-	if s.x.body.kind == bodyNone {
+	if s.x.body.ends == bodyNone {
 		return true
 	}
 	skipped, ended := s.x.body.skip(s.opts.MaxDrainBytes)

@@ -6,13 +6,13 @@ type Caller struct {
 	Labels    map[string]string
 }
 
-// source is what a rule wants of the caller. The zero value takes every one.
-type source struct {
+// callerCondition is what a rule wants of the caller. The zero value takes every one.
+type callerCondition struct {
 	namespace string
 	labels    map[string]string
 }
 
-func (s *source) is(c Caller) bool {
+func (s *callerCondition) is(c Caller) bool {
 	if s.namespace != "" && s.namespace != c.Namespace {
 		return false
 	}

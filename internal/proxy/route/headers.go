@@ -71,7 +71,7 @@ func (r *Route) ApplyRequest(req *httpx.Request, b *Backend) {
 	if own.authority == nil {
 		authority = &b.rewrite
 	}
-	if own.kind == keepPath {
+	if own.change == keepPath {
 		path = &b.rewrite
 	}
 	r.rewriteRequest(req, authority, path)

@@ -57,7 +57,7 @@ func (b *Backend) Fault() string { return b.fault }
 
 // conditions must all hold. A zero matcher holds always.
 type conditions struct {
-	from                      source
+	from                      callerCondition
 	path                      matcher
 	port                      uint16
 	scheme, method, authority matcher
@@ -116,7 +116,7 @@ func compileAction(r *plan.Route) (*action, error) {
 }
 
 func compileConditions(m *model.HTTPMatch) (conditions, error) {
-	c := conditions{from: source{m.SourceNamespace, m.SourceLabels}, port: m.Port}
+	c := conditions{from: callerCondition{m.SourceNamespace, m.SourceLabels}, port: m.Port}
 	var err error
 	for _, part := range []struct {
 		to   *matcher

@@ -57,7 +57,7 @@ func (r *Route) AppendLocation(dst []byte, req *httpx.Request, port uint16) []by
 	}
 	dst = append(dst, "://"...)
 	dst = d.appendAuthority(dst, req.Authority, string(scheme) == "https", port)
-	if d.path.kind == replaceWhole && bytes.IndexByte(d.path.with, '?') >= 0 {
+	if d.path.change == replaceWhole && bytes.IndexByte(d.path.with, '?') >= 0 {
 		return append(dst, d.path.with...) // a query of its own replaces the request's
 	}
 	return r.appendPath(dst, &d.path, req.Path)

@@ -11,11 +11,11 @@ import (
 // originalPath carries the path as the app sent it, as Envoy does.
 const originalPath = "x-envoy-original-path"
 
-// pathKind says what a rewrite does to the path.
-type pathKind uint8
+// pathChange says what a rewrite does to the path.
+type pathChange uint8
 
 const (
-	keepPath pathKind = iota
+	keepPath pathChange = iota
 	replacePrefix
 	replaceWhole
 	replaceRegex
@@ -29,9 +29,9 @@ type rewrite struct {
 
 // pathRewrite replaces a path, or a part of it.
 type pathRewrite struct {
-	kind  pathKind
-	with  []byte // replacement; a template of package regexp for replaceRegex
-	regex *regexp.Regexp
+	change pathChange
+	with   []byte // replacement; a template of package regexp for replaceRegex
+	regex  *regexp.Regexp
 }
 
 func compileRewrite(r *model.Rewrite) (rewrite, error) {
@@ -46,7 +46,7 @@ func compileRewrite(r *model.Rewrite) (rewrite, error) {
 		return out, nil
 	}
 	re, err := model.CompileSearchRegex(r.Regex)
-	out.pathRewrite = pathRewrite{kind: replaceRegex, with: []byte(goTemplate(r.Substitution)), regex: re}
+	out.pathRewrite = pathRewrite{change: replaceRegex, with: []byte(goTemplate(r.Substitution)), regex: re}
 	return out, err
 }
 
@@ -55,9 +55,9 @@ func compilePath(path string, has, prefix bool) pathRewrite {
 	case !has:
 		return pathRewrite{}
 	case prefix:
-		return pathRewrite{kind: replacePrefix, with: []byte(path)}
+		return pathRewrite{change: replacePrefix, with: []byte(path)}
 	}
-	return pathRewrite{kind: replaceWhole, with: []byte(path)}
+	return pathRewrite{change: replaceWhole, with: []byte(path)}
 }
 
 // goTemplate turns RE2's substitution (\1, \\) into that of package regexp (${1}, $$).
@@ -85,7 +85,7 @@ func (r *Route) rewriteRequest(req *httpx.Request, authority, path *rewrite) {
 	if authority.authority != nil {
 		req.Authority = authority.authority
 	}
-	if path.kind == keepPath {
+	if path.change == keepPath {
 		return
 	}
 	f := &req.Fields
@@ -99,7 +99,7 @@ func (r *Route) rewriteRequest(req *httpx.Request, authority, path *rewrite) {
 func (r *Route) appendPath(dst []byte, w *pathRewrite, target []byte) []byte {
 	path, _ := splitPath(target)
 	query := target[len(path):]
-	switch w.kind {
+	switch w.change {
 	case keepPath:
 		return append(dst, target...)
 	case replaceWhole:

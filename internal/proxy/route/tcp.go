@@ -34,7 +34,7 @@ type TCPRoute struct {
 
 // tcpConditions must all hold.
 type tcpConditions struct {
-	from    source
+	from    callerCondition
 	port    uint16
 	nets    []netip.Prefix
 	no      bool // asks for a net that is none
@@ -61,7 +61,7 @@ func CompileTCP(routes []plan.TCPRoute) *TCPTable {
 }
 
 func compileTCPConditions(m *model.TCPMatch) tcpConditions {
-	c := tcpConditions{from: source{m.SourceNamespace, m.SourceLabels}, port: m.Port}
+	c := tcpConditions{from: callerCondition{m.SourceNamespace, m.SourceLabels}, port: m.Port}
 	for _, s := range m.DestinationSubnets {
 		if p, err := netip.ParsePrefix(s); err == nil {
 			c.nets = append(c.nets, p)
