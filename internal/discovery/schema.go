@@ -62,6 +62,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	c.bool(22, "client_affinity", &b.ClientAffinity)
 	part(c, 23, "hash", &b.Hash, hashPolicyFields)
 	optional(c, 24, "outlier", &b.Outlier, outlierDetectionFields)
+	optional(c, 25, "locality", &b.Locality, localityLBFields)
 	optional(c, 30, "warm_up", &b.WarmUp, warmUpFields)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
@@ -86,6 +87,28 @@ func warmUpFields(c *coder, w *model.WarmUp) {
 	c.double(3, "aggression", &w.Aggression)
 }
 
+func localityLBFields(c *coder, l *model.LocalityLB) {
+	c.bool(1, "off", &l.Off)
+	list(c, 2, "distribute", &l.Distribute, localitySharesFields)
+	list(c, 3, "failover", &l.Failover, regionFailoverFields)
+	c.texts(4, "failover_priority", &l.FailoverPriority)
+}
+
+func localitySharesFields(c *coder, s *model.LocalityShares) {
+	text(c, 1, "from", &s.From)
+	list(c, 2, "to", &s.To, localityShareFields)
+}
+
+func localityShareFields(c *coder, s *model.LocalityShare) {
+	text(c, 1, "to", &s.To)
+	c.uint32(2, "percent", &s.Percent)
+}
+
+func regionFailoverFields(c *coder, f *model.RegionFailover) {
+	text(c, 1, "from", &f.From)
+	text(c, 2, "to", &f.To)
+}
+
 func hashPolicyFields(c *coder, h *model.HashPolicy) {
 	enum(c, 1, "by", &h.By, upTo(model.HashByQuery, model.HashByNothing))
 	text(c, 2, "name", &h.Name)
@@ -100,6 +123,8 @@ func dnsEndpointFields(c *coder, e *plan.DNSEndpoint) {
 	text(c, 1, "host", &e.Host)
 	c.uint16(2, "port", &e.Port)
 	c.uint32(3, "weight", &e.Weight)
+	part(c, 4, "locality", &e.Locality, localityFields)
+	c.texts(5, "labels", &e.Labels)
 }
 
 func tlsFields(c *coder, t *model.TLSSettings) {

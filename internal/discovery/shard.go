@@ -141,6 +141,8 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.shared(17, "cluster", &e.Workload.Cluster)
 	c.shared(18, "node", &e.Workload.Node)
 	c.sharedTexts(19, "subsets", &e.Subsets)
+	c.sharedTexts(20, "labels", &e.Labels)
+	c.sharedTexts(21, "for_zones", &e.ForZones)
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

@@ -80,17 +80,21 @@ type Backend struct {
 	MaxRequests              uint32
 	MaxRequestsPerConnection uint32
 
-	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is.
+	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is. Locality, nil
+	// for none, has precedence over what is but preferred.
 	Proximity model.Proximity
+	Locality  *model.LocalityLB
 	// ClientAffinity sends all calls of one caller to one endpoint while that is healthy; LB says nothing then.
 	ClientAffinity bool
 }
 
 // DNSEndpoint is an endpoint given by name.
 type DNSEndpoint struct {
-	Host   model.Hostname
-	Port   uint16
-	Weight uint32
+	Host     model.Hostname
+	Port     uint16
+	Weight   uint32
+	Locality model.Locality
+	Labels   []string // as an Endpoint's
 }
 
 // Route is one HTTP rule, ready to be matched.
@@ -181,6 +185,10 @@ type Endpoint struct {
 	Workload WorkloadInfo
 	// Subsets are the names of the DestinationRule subsets that the endpoint belongs to, sorted.
 	Subsets []string
+	// Labels are the workload's, "name=value", sorted: those that a LocalityLB asks for.
+	Labels []string
+	// ForZones are the zones whose callers the endpoint is for: the hints of its EndpointSlice.
+	ForZones []string
 }
 
 // WorkloadInfo labels metrics and logs. Empty parts print as "unknown". Node is also what Proximity compares; it may be

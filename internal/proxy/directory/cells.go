@@ -2,7 +2,6 @@ package directory
 
 import (
 	"fairlead.dev/fairlead/internal/discovery"
-	"fairlead.dev/fairlead/internal/model"
 )
 
 // cells are what addresses lead to, and what that holds. The directory's mu guards them.
@@ -92,14 +91,12 @@ func (m *cells) before(u discovery.Update) *Destination {
 	return nil
 }
 
-// moved rebuilds the pickers that depend on where this workload is: that was not known before, or the labels of its
+// moved rebuilds the pickers, which depend on where this workload is: that was not known before, or its labels or those of its
 // node have changed.
 func (m *cells) moved() {
 	for _, r := range m.names {
 		for _, b := range r.state.Backends {
-			if b.Plan.Proximity != model.AnyDistance {
-				m.stock.pick(b)
-			}
+			m.stock.pick(b)
 		}
 	}
 }

@@ -134,7 +134,7 @@ func (t *Directory) put(b *batch) {
 		}
 	}
 	t.stock.repick(b.changed)
-	if t.self.Place() != b.here {
+	if !t.self.Place().Equal(b.here) {
 		t.moved()
 	}
 }

@@ -77,11 +77,13 @@ type stock struct {
 	hosts  hosts
 	slots  slots
 	slow   map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
+	// changes are those of all endpoints.
+	changes *lb.Changes
 }
 
 func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) stock {
 	return stock{
-		self: o.Self, shards: shards{}, groups: groups{}, seals: seals{},
+		self: o.Self, changes: &lb.Changes{}, shards: shards{}, groups: groups{}, seals: seals{},
 		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
 		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
 		slow:  map[*Backend]*Picker{},
@@ -223,7 +225,7 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	if known.Health != plan.Draining && e.Health == plan.Draining {
 		t.going = append(t.going, s.endpoint.Attachment.Way)
 	}
-	if known.Weight != e.Weight || known.Health != e.Health || !slices.Equal(known.Subsets, e.Subsets) || known.Locality != e.Locality {
+	if !sameUse(known, e) {
 		s.endpoint = s.endpoint.With(*e)
 	}
 	if known.Workload != e.Workload {
@@ -231,6 +233,12 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		s.recount(t.counting)
 	}
 	return s
+}
+
+// sameUse reports whether an endpoint is to be called as before.
+func sameUse(a, b *plan.Endpoint) bool {
+	return a.Weight == b.Weight && a.Health == b.Health && a.Locality == b.Locality &&
+		slices.Equal(a.Subsets, b.Subsets) && slices.Equal(a.Labels, b.Labels) && slices.Equal(a.ForZones, b.ForZones)
 }
 
 // recount has what goes through the endpoint counted under the labels of now.
@@ -264,7 +272,10 @@ func (t *Directory) Fixed(addr string, p *plan.Destination) (*Cell, error) {
 func (s *stock) options(b *Backend) lb.Options {
 	o := lb.Options{
 		Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, WarmUp: b.Plan.WarmUp,
-		Proximity: b.Plan.Proximity, Here: s.self.Place(), Pinned: b.pinned,
+		Proximity: b.Plan.Proximity, Locality: b.Plan.Locality, Changes: s.changes, Here: s.self.Place(), Pinned: b.pinned,
+	}
+	if b.Plan.Outlier != nil {
+		o.Panic = b.Plan.Outlier.MinHealthPercent
 	}
 	if b.Plan.ClientAffinity {
 		o.Client, o.Used = s.self.ips[0], b.Picker().Belongs()

@@ -143,7 +143,9 @@ func (h *hosts) endpoints(b *plan.Backend) []plan.Endpoint {
 			continue
 		}
 		for _, a := range w.addrs {
-			out = append(out, plan.Endpoint{Addr: netip.AddrPortFrom(a.Unmap(), d.Port), Weight: max(d.Weight, 1), Health: plan.Healthy})
+			out = append(out, plan.Endpoint{
+				Addr: netip.AddrPortFrom(a.Unmap(), d.Port), Weight: max(d.Weight, 1), Health: plan.Healthy, Locality: d.Locality, Labels: d.Labels,
+			})
 		}
 	}
 	return out

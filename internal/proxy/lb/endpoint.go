@@ -36,6 +36,8 @@ type seen struct {
 	trial    atomic.Int64
 	ready    atomic.Int64 // since when discovery calls it healthy, Unix ns
 	refusals atomic.Int32
+	// changes are told where what is above begins or ends to keep calls away; nil until a picker asks for it.
+	changes atomic.Pointer[Changes]
 }
 
 // NewEndpoint returns an endpoint that nothing is known of yet.
@@ -99,6 +101,7 @@ func (h *Host) refused(now time.Time) {
 	if h.ejected.CompareAndSwap(until, now.Add(pause).UnixNano()) {
 		h.refusals.Add(1)
 		h.trial.Store(0)
+		h.changes.Load().note()
 	}
 }
 
@@ -109,6 +112,7 @@ func (h *Host) Accepted() {
 		h.refusals.Store(0)
 		h.trial.Store(0)
 		h.ejected.Store(0)
+		h.changes.Load().note()
 	}
 }
 
@@ -129,10 +133,45 @@ func (h *Host) OnTrial(now func() time.Time) bool {
 	return trial != 0 && now().UnixNano() < trial
 }
 
-// take reports whether a call may go to the endpoint. After a pause one call may, and the others wait for what comes of
-// it: a trial that nothing is heard of lapses.
-func (h *Host) take(now func() time.Time) bool {
-	if h.watch.blocked(now) {
+// ejections says what outlier detection's ejections mean to a pick.
+type ejections uint8
+
+const (
+	// groupDecides has them count unless the whole group is in panic.
+	groupDecides ejections = iota
+	// counting has them count.
+	counting
+	// ignored has ejected endpoints called like others.
+	ignored
+)
+
+// blocked reports whether outlier detection keeps a call away.
+func (h *Host) blocked(e ejections) bool {
+	switch e {
+	case groupDecides:
+		return h.watch.blocked(time.Now)
+	case counting:
+		return h.watch.ejectedUntil(time.Now) != 0
+	case ignored:
+	}
+	return false
+}
+
+// downUntil gives the time, in Unix nanoseconds, until which calls are kept from the endpoint by what was seen of it; 0 where
+// none are.
+func (h *Host) downUntil(now time.Time) int64 {
+	clock := func() time.Time { return now }
+	until := h.watch.ejectedUntil(clock)
+	if paused := max(h.ejected.Load(), h.trial.Load()); h.Ejected(clock) {
+		until = max(until, paused)
+	}
+	return until
+}
+
+// take reports whether a call may go to the endpoint. After a pause one call may, and the others wait for what comes of it: a
+// trial that nothing is heard of lapses.
+func (h *Host) take(e ejections, now func() time.Time) bool {
+	if h.blocked(e) {
 		return false
 	}
 	until := h.ejected.Load()
@@ -143,5 +182,9 @@ func (h *Host) take(now func() time.Time) bool {
 	if at.UnixNano() < until || at.UnixNano() < trial {
 		return false
 	}
-	return h.trial.CompareAndSwap(trial, at.Add(TrialTimeout).UnixNano())
+	if !h.trial.CompareAndSwap(trial, at.Add(TrialTimeout).UnixNano()) {
+		return false
+	}
+	h.changes.Load().note()
+	return true
 }

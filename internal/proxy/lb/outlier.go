@@ -19,6 +19,8 @@ type outliers struct {
 	rules atomic.Pointer[model.OutlierDetection] // nil where nothing is watched
 	// panic is until when ejections do not count, for too many are; in Unix nanoseconds.
 	panic atomic.Int64
+	// changes are told of ejections; nil until a picker asks for it.
+	changes atomic.Pointer[Changes]
 
 	mu     sync.Mutex
 	origin time.Time // of the intervals
@@ -99,25 +101,26 @@ func (g *Group) Ejections(now time.Time) (total uint64, active int, ok bool) {
 	return o.total, o.ejected(now), o.rules.Load() != nil
 }
 
-// blocked reports whether the endpoint is ejected. now is only asked for where it matters.
+// blocked reports whether the endpoint is ejected, and ejections count. now is only asked for where it matters.
 func (w *watch) blocked(now func() time.Time) bool {
+	return w.ejectedUntil(now) != 0 && now().UnixNano() >= w.of.panic.Load()
+}
+
+// ejectedUntil gives the end of the endpoint's ejection in Unix nanoseconds, 0 for none.
+func (w *watch) ejectedUntil(now func() time.Time) int64 {
 	if w == nil {
-		return false
+		return 0
 	}
 	until := w.until.Load()
-	if until == 0 {
-		return false
+	if until == 0 || now().UnixNano() < until {
+		return until
 	}
-	at := now().UnixNano()
-	if at >= until {
-		if w.until.CompareAndSwap(until, 0) {
-			w.errors.Store(0)
-			w.gateway.Store(0)
-			w.local.Store(0)
-		}
-		return false
+	if w.until.CompareAndSwap(until, 0) {
+		w.errors.Store(0)
+		w.gateway.Store(0)
+		w.local.Store(0)
 	}
-	return at >= w.of.panic.Load()
+	return 0
 }
 
 // note counts what became of a call.
@@ -215,6 +218,7 @@ func (w *watch) eject(rules *model.OutlierDetection, why string) {
 	w.ended = end.UnixNano()
 	w.until.Store(end.UnixNano())
 	o.recount(now)
+	o.changes.Load().note()
 }
 
 // ejected counts the endpoints that are; mu is held.

@@ -20,9 +20,16 @@ type Options struct {
 	TableSize uint32
 	// WarmUp is how RoundRobin and LeastRequest begin with an endpoint; nil for at once.
 	WarmUp *model.WarmUp
-	// Proximity limits the endpoints to those near Here, or prefers them.
+	// Proximity limits the endpoints to those near Here, or prefers them. Locality, nil for none, has precedence, but not
+	// over OnlySameNode.
 	Proximity model.Proximity
+	Locality  *model.LocalityLB
 	Here      Place
+	// Panic is the part of the healthy endpoints, in percent, of which fewer are not left by outlier detection; 0 = none. It
+	// matters where Locality is set, for then each level has its own; else the Group sees to it.
+	Panic uint32
+	// Changes are those of the endpoints, nil where they are this picker's alone.
+	Changes *Changes
 	// Client is the caller's address where all its calls belong to one endpoint. Used is the endpoint that they have gone
 	// to, and go on going to: what Belongs said of the picker that is replaced.
 	Client netip.Addr
@@ -37,13 +44,16 @@ type Picker[A any] struct {
 	tiers []tier[A]
 	all   []*Endpoint[A]
 	pins  map[Pin]*Endpoint[A] // nil where no call is pinned
+	// weighing says which tier a call goes to first; nil where that is always the first.
+	weighing *weighing
 }
 
-// tier is a set of endpoints that are as good as each other. Endpoints of the next tier are picked where none of this
-// one can be; they include these.
+// tier is a part with the policy that chooses among its candidates. Endpoints of another tier are picked where none of this
+// one can be: those of the first tier that has one.
 type tier[A any] struct {
-	candidates []*Endpoint[A]
-	policy     policy
+	part[A]
+
+	policy policy
 }
 
 // Info is what a call tells the picker. It is kept with the call: a new one for each pick would be an allocation.
@@ -121,15 +131,19 @@ func NewPicker[A any](o Options, all []*Endpoint[A]) *Picker[A] {
 	all = watched(o.Group, all)
 	p := &Picker[A]{o: o, all: all, pins: pins(&o, all)}
 	d := designOf(&o)
-	for _, candidates := range levels(&o, all) {
+	for _, part := range partition(&o, all) {
 		if d.order != nil {
-			slices.SortFunc(candidates, func(a, b *Endpoint[A]) int { return d.order(&a.Host, &b.Host) })
+			slices.SortFunc(part.candidates, func(a, b *Endpoint[A]) int { return d.order(&a.Host, &b.Host) })
 		}
-		hosts := make([]*Host, len(candidates))
-		for i, e := range candidates {
+		hosts := make([]*Host, len(part.candidates))
+		for i, e := range part.candidates {
 			hosts[i] = &e.Host
 		}
-		p.tiers = append(p.tiers, tier[A]{candidates, d.build(hosts)})
+		part.members = nil
+		p.tiers = append(p.tiers, tier[A]{part, d.build(hosts)})
+	}
+	if o.bySetting() && len(p.tiers) > 0 {
+		p.beginWeighing()
 	}
 	return p
 }
@@ -159,7 +173,8 @@ func (p *Picker[A]) Belongs() netip.AddrPort {
 	if p == nil || !p.o.Client.IsValid() || len(p.tiers) == 0 {
 		return netip.AddrPort{}
 	}
-	return p.tiers[0].candidates[0].Plan.Addr
+	first, _ := p.begin(&Info{})
+	return p.tiers[first].candidates[0].Plan.Addr
 }
 
 // All gives every endpoint, whatever its health.
@@ -171,27 +186,56 @@ func (p *Picker[A]) Here() Place { return p.o.Here }
 // tries bounds how often a policy is asked for a call, before the rest are walked.
 const tries = 3
 
-// Pick chooses an endpoint, avoiding those that the call has tried and those ejected while there is another: first a
-// farther one, then one that is ejected.
+// begin gives the tier that a call goes to first, and the shares that say so, nil for none.
+func (p *Picker[A]) begin(info *Info) (int, *shares) {
+	if p.weighing == nil {
+		return 0, nil
+	}
+	s, hash := p.current(), info.Hash
+	if p.o.Client.IsValid() {
+		hash = p.weighing.client
+	}
+	first := s.draw(hash)
+	return first, s
+}
+
+// turn gives the tier that is asked as the i-th: first, and then the others in their order.
+func turn(first, i int) int {
+	switch {
+	case i == 0:
+		return first
+	case i <= first:
+		return i - 1
+	}
+	return i
+}
+
+// Pick chooses an endpoint, avoiding those that the call has tried and those ejected while there is another: first one of
+// another tier, then one that is ejected.
 func (p *Picker[A]) Pick(info *Info) Choice[A] {
 	if e := p.pinned(info); e != nil {
 		return Choice[A]{e, 0, Pinned}
 	}
+	if len(p.tiers) == 0 {
+		return Choice[A]{}
+	}
+	first, s := p.begin(info)
 	for i := range p.tiers {
-		if e := p.tiers[i].usable(info); e != nil {
+		i = turn(first, i)
+		if e := p.tiers[i].usable(info, s.ejections(i)); e != nil {
 			return Choice[A]{e, i, Usable}
 		}
 	}
 	for i := range p.tiers {
-		if e := p.tiers[i].untried(info); e != nil {
+		i = turn(first, i)
+		if e := p.tiers[i].untried(info, s.ejections(i)); e != nil {
 			return Choice[A]{e, i, Untried}
 		}
 	}
-	if len(p.tiers) == 0 {
-		return Choice[A]{}
-	}
 	for i := range p.tiers {
-		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool { return !e.watch.blocked(time.Now) }); e != nil {
+		i = turn(first, i)
+		ejections := s.ejections(i)
+		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool { return !e.blocked(ejections) }); e != nil {
 			return Choice[A]{e, i, Repeated}
 		}
 	}
@@ -200,14 +244,14 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 
 // usable gives an endpoint that can be called, nil where all are ejected or tried. It takes the endpoint's trial where it
 // is due: an endpoint found usable must be used.
-func (t *tier[A]) usable(info *Info) *Endpoint[A] {
+func (t *tier[A]) usable(info *Info, ejections ejections) *Endpoint[A] {
 	n := len(t.candidates)
 	for try := range min(tries, n) {
-		if e := t.candidates[t.policy.choose(info, try)]; !e.Among(info.Tried) && e.take(time.Now) {
+		if e := t.candidates[t.policy.choose(info, try)]; !e.Among(info.Tried) && e.take(ejections, time.Now) {
 			return e
 		}
 	}
-	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && e.take(time.Now) })
+	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && e.take(ejections, time.Now) })
 }
 
 // walk gives the first endpoint that will do, from where the policy says.
@@ -223,6 +267,6 @@ func (t *tier[A]) walk(info *Info, will func(*Endpoint[A]) bool) *Endpoint[A] {
 
 // untried gives an endpoint that refused connections of late, but was not tried. One that outlier detection has ejected is
 // not called at all.
-func (t *tier[A]) untried(info *Info) *Endpoint[A] {
-	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && !e.watch.blocked(time.Now) })
+func (t *tier[A]) untried(info *Info, ejections ejections) *Endpoint[A] {
+	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && !e.blocked(ejections) })
 }

@@ -50,7 +50,7 @@ func (p *Picker[A]) pinned(info *Info) *Endpoint[A] {
 	if !info.Pin.Addr.IsValid() {
 		return nil
 	}
-	if e := p.pins[info.Pin]; e != nil && !e.Among(info.Tried) && e.take(time.Now) {
+	if e := p.pins[info.Pin]; e != nil && !e.Among(info.Tried) && e.take(groupDecides, time.Now) {
 		return e
 	}
 	return nil

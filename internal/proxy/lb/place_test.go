@@ -21,6 +21,11 @@ func at(last byte, node, zone string, health plan.Health) *testEndpoint {
 	}, "")
 }
 
+// callerIn is a caller on a node in a zone.
+func callerIn(node, zone string) Place {
+	return Place{Node: node, Locality: model.Locality{Zone: zone}}
+}
+
 // picked lists the last bytes of the addresses that many picks lead to.
 func picked(p *testPicker, tried ...*testEndpoint) []int {
 	var out []int
@@ -43,7 +48,7 @@ func TestPickNear(t *testing.T) {
 		sick     = plan.Unhealthy
 		draining = plan.Draining
 	)
-	here := Place{Node: "n1", Zone: "z1"}
+	here := callerIn("n1", "z1")
 	for _, tt := range []struct {
 		name      string
 		proximity model.Proximity
@@ -108,7 +113,7 @@ func TestPickNear(t *testing.T) {
 // A preference is none where it would cost the call.
 func TestPickLeavesTheZone(t *testing.T) {
 	near, near2, far := at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)
-	p := NewPicker(Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}}, []*testEndpoint{near, near2, far})
+	p := NewPicker(Options{Proximity: model.PreferSameZone, Here: callerIn("", "z1")}, []*testEndpoint{near, near2, far})
 	for _, tt := range []struct {
 		name  string
 		setup func() (tried []*testEndpoint)
@@ -209,7 +214,7 @@ func TestPickSticks(t *testing.T) {
 		}
 	})
 	t.Run("inside_its_zone", func(t *testing.T) {
-		o := Options{Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}, Client: netip.MustParseAddr("10.0.1.7")}
+		o := Options{Proximity: model.PreferSameZone, Here: callerIn("", "z1"), Client: netip.MustParseAddr("10.0.1.7")}
 		far := NewPicker(o, []*testEndpoint{at(3, "", "z2", plan.Healthy)})
 		o.Used = far.Belongs()
 		near := NewPicker(o, []*testEndpoint{at(1, "", "z1", plan.Healthy), at(3, "", "z2", plan.Healthy)})
@@ -225,8 +230,8 @@ func TestPickSticks(t *testing.T) {
 func TestPickNearAllocatesNothing(t *testing.T) {
 	es := []*testEndpoint{at(1, "n1", "z1", plan.Healthy), at(2, "n2", "z1", plan.Healthy), at(3, "n3", "z2", plan.Healthy)}
 	for _, o := range []Options{
-		{Proximity: model.PreferSameNode, Here: Place{"n1", "z1"}},
-		{Proximity: model.OnlySameNode, Here: Place{"n1", "z1"}},
+		{Proximity: model.PreferSameNode, Here: callerIn("n1", "z1")},
+		{Proximity: model.OnlySameNode, Here: callerIn("n1", "z1")},
 		{Client: netip.MustParseAddr("10.0.1.7")},
 	} {
 		p := NewPicker(o, es)
@@ -246,7 +251,7 @@ func BenchmarkPickNear(b *testing.B) {
 			es = append(es, at(byte(i), fmt.Sprint("n", i%10), fmt.Sprint("z", i%3), plan.Healthy))
 		}
 		for name, o := range map[string]Options{
-			"zone":   {Proximity: model.PreferSameZone, Here: Place{Zone: "z1"}},
+			"zone":   {Proximity: model.PreferSameZone, Here: callerIn("", "z1")},
 			"client": {Client: netip.MustParseAddr("10.0.1.7")},
 		} {
 			b.Run(fmt.Sprintf("endpoints=%d/%s", n, name), func(b *testing.B) {

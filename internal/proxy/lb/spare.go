@@ -9,12 +9,15 @@ const SparePatience = 3500 * time.Millisecond
 // Spare reports whether there is an endpoint that the call has not tried and that, for all that is known, can be called:
 // waiting long for another one is not worth it then.
 func (p *Picker[A]) Spare(info *Info) bool {
-	if len(p.tiers) == 0 {
-		return false
+	tiers := p.tiers
+	if p.weighing == nil && len(tiers) > 0 {
+		tiers = tiers[len(tiers)-1:] // it includes the nearer ones
 	}
-	for _, e := range p.tiers[len(p.tiers)-1].candidates { // they include those of the nearer tiers
-		if !e.Among(info.Tried) && !e.watch.blocked(time.Now) && !e.Ejected(time.Now) {
-			return true
+	for i := range tiers {
+		for _, e := range tiers[i].candidates {
+			if !e.Among(info.Tried) && !e.watch.blocked(time.Now) && !e.Ejected(time.Now) {
+				return true
+			}
 		}
 	}
 	return false

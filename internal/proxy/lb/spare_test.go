@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -40,5 +41,19 @@ func TestSpare(t *testing.T) {
 				t.Errorf("Spare() = %t, want %t", got, tt.want)
 			}
 		})
+	}
+}
+
+// The other one may be of any locality.
+func TestSpareElsewhere(t *testing.T) {
+	es := fleet(2, "west/a", "west/b", "east/c")
+	p := NewPicker(Options{Locality: &model.LocalityLB{}, Here: in("west/a")}, es)
+	for tried := range 7 {
+		if got := p.Spare(triedInfo(es[:tried])); got != (tried < 6) {
+			t.Errorf("after %d of 6: Spare() = %t", tried, got)
+		}
+	}
+	if !p.Spare(triedInfo(es[4:])) {
+		t.Error("after the farthest: Spare() = false, want true for the nearer ones")
 	}
 }
