@@ -117,6 +117,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
 	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
+	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
 	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo

@@ -36,6 +36,9 @@ func TestRun(t *testing.T) {
 		{"no_source", good[2:], exitUsage, "", "no manifests: give at least one --source"},
 		{"no_state", []string{"--source", "x"}, exitUsage, "", "no --state-dir"},
 		{"choice", with("--access-log", "xml"), exitUsage, "", "must be one of off, text, json"},
+		{"locality", with("--locality-lb-setting", `{"failoverPriority":["topology.kubernetes.io/zone"]}`), exitOK, "", ""},
+		{"bad_locality", with("--locality-lb-setting", "failover: [{from: west, to: west}]"), exitUsage, "", `localityLbSetting.failover[0].to: "west" fails over to itself`},
+		{"no_locality", with("--locality-lb-setting", "failovr: []"), exitUsage, "", `unknown field "failovr"`},
 		{"cannot_listen", with("--listen", "256.0.0.1:1"), exitFailed, "", "fairlead-controller: discovery port: "},
 	}
 	for _, tt := range tests {

@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"slices"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -94,7 +95,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	traffic := e.traffic(p.Port, subset)
 	traffic.LB = cmp.Or(traffic.LB, s.LB)
 	applyTraffic(&out, traffic)
-	out.Proximity = s.Proximity
+	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.
 	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset
 	if len(out.TLS.SubjectAltNames) == 0 {
@@ -105,7 +106,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		return out
 	}
 	out.Shards = b.shards(s, p, e)
-	out.DNS = dnsEndpoints(s, p)
+	out.DNS = dnsEndpoints(s, p, b.priorityLabels(e))
 	return out
 }
 
@@ -168,9 +169,13 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 }
 
 // shardVariant is the namespace in the names of a service's shards: the viewing one where its DestinationRules put
-// endpoints into other subsets than everybody else's do, else none.
+// endpoints into other subsets than everybody else's do, or compare other labels of them, else none.
 func (b *backends) shardVariant(s *model.Service, mine effectivePolicy) string {
-	if b.ns == "" || sameSubsets(mine, destinationRules{b.as("")}.policy(s)) {
+	if b.ns == "" {
+		return ""
+	}
+	common := destinationRules{b.as("")}.policy(s)
+	if sameSubsets(mine, common) && slices.Equal(b.priorityLabels(mine), b.priorityLabels(common)) {
 		return ""
 	}
 	return b.ns
@@ -197,7 +202,7 @@ func hasAddresses(s *model.Service) bool {
 }
 
 // dnsEndpoints lists the names that the proxy has to resolve. A ServiceEntry without endpoints means its host.
-func dnsEndpoints(s *model.Service, p *model.ServicePort) []plan.DNSEndpoint {
+func dnsEndpoints(s *model.Service, p *model.ServicePort, priority []string) []plan.DNSEndpoint {
 	if s.ExternalName != "" {
 		return []plan.DNSEndpoint{{Host: s.ExternalName, Port: p.Port, Weight: 1}}
 	}
@@ -208,7 +213,9 @@ func dnsEndpoints(s *model.Service, p *model.ServicePort) []plan.DNSEndpoint {
 	for i := range s.Endpoints {
 		e := &s.Endpoints[i]
 		if e.DNS != "" {
-			out = append(out, plan.DNSEndpoint{Host: e.DNS, Port: staticPort(e, p), Weight: max(1, e.Weight)})
+			out = append(out, plan.DNSEndpoint{
+				Host: e.DNS, Port: staticPort(e, p), Weight: max(1, e.Weight), Locality: e.Locality, Labels: labelsAmong(priority, e.Labels, e.Network),
+			})
 		}
 	}
 	if len(s.Endpoints) == 0 && len(s.Selector) == 0 && !s.Host.Wildcard() {

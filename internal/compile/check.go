@@ -190,7 +190,7 @@ func (c *checker) hasCallers(namespace string) bool {
 // endpointLabels lists the labels of a service's endpoints. complete is false where the proxy finds some of them.
 func endpointLabels(r *store.Reader, s *model.Service) (labels []map[string]string, complete bool) {
 	switch {
-	case len(dnsEndpoints(s, &model.ServicePort{})) > 0 || s.Resolution == model.ResolveNone:
+	case len(dnsEndpoints(s, &model.ServicePort{}, nil)) > 0 || s.Resolution == model.ResolveNone:
 		return nil, false
 	case isKubernetes(s):
 		for _, k := range r.SlicesOfService(s.Key) {

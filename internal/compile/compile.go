@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
@@ -23,6 +24,8 @@ type Global struct {
 	Limits plan.Limits
 	// Paths is pathNormalization.
 	Paths plan.PathNormalization
+	// Locality is the mesh's localityLbSetting, nil for none.
+	Locality *model.LocalityLB
 }
 
 // DefaultRootNamespace is where the control plane runs.

@@ -196,6 +196,7 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 			{"pending", b.MaxPendingRequests > 0, b.MaxPendingRequests},
 			{"requests", b.MaxRequests > 0, b.MaxRequests},
 			{"per-connection", b.MaxRequestsPerConnection > 0, b.MaxRequestsPerConnection},
+			{"locality", b.Locality != nil, b.Locality},
 			{"proximity", b.Proximity != model.AnyDistance, b.Proximity},
 			{"client-affinity", b.ClientAffinity, b.ClientAffinity},
 			{"tls", b.TLS.Mode != model.TLSUnset, tlsMode(b.TLS.Mode)},
@@ -227,15 +228,30 @@ func (m *mesh) endpoints(b *plan.Backend) []string {
 		}
 		for _, e := range shard.Endpoints {
 			if b.Subset == "" || slices.Contains(e.Subsets, b.Subset) {
-				out = append(out, e.Addr.String())
+				out = append(out, e.Addr.String()+where(&e))
 			}
 		}
 	}
 	for _, d := range b.DNS {
-		out = append(out, fmt.Sprintf("%s:%d", d.Host, d.Port))
+		out = append(out, fmt.Sprintf("%s:%d", d.Host, d.Port)+where(&plan.Endpoint{Locality: d.Locality, Labels: d.Labels}))
 	}
 	slices.Sort(out)
 	return out
+}
+
+// where prints what decides by locality, in brackets.
+func where(e *plan.Endpoint) string {
+	words := slices.Clone(e.Labels)
+	if e.Locality != (model.Locality{}) {
+		words = append([]string{e.Locality.String()}, words...)
+	}
+	if len(e.ForZones) > 0 {
+		words = append(words, "for:"+strings.Join(e.ForZones, "+"))
+	}
+	if len(words) == 0 {
+		return ""
+	}
+	return "[" + strings.Join(words, " ") + "]"
 }
 
 // tcpDecision prints where a connection goes that was meant for the first address of its destination.

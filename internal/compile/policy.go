@@ -125,8 +125,8 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if p, ok := s.PerPort[port]; ok {
 		return p
 	}
-	if s.Policy.LB != model.LBUnset || s.Policy.WarmUp != nil {
-		out.LB, out.Hash, out.WarmUp = s.Policy.LB, s.Policy.Hash, s.Policy.WarmUp
+	if s.Policy.LB != model.LBUnset || s.Policy.WarmUp != nil || s.Policy.Locality != nil {
+		out.LB, out.Hash, out.WarmUp, out.Locality = s.Policy.LB, s.Policy.Hash, s.Policy.WarmUp, s.Policy.Locality
 	}
 	if s.Policy.Outlier != nil {
 		out.Outlier = s.Policy.Outlier
@@ -135,7 +135,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 		out.TLS = s.Policy.TLS
 	}
 	if pool := poolOnly(s.Policy); isSaid(pool) {
-		pool.LB, pool.Hash, pool.WarmUp, pool.Outlier, pool.TLS = out.LB, out.Hash, out.WarmUp, out.Outlier, out.TLS
+		pool.LB, pool.Hash, pool.WarmUp, pool.Locality, pool.Outlier, pool.TLS = out.LB, out.Hash, out.WarmUp, out.Locality, out.Outlier, out.TLS
 		out = pool
 	}
 	return out
@@ -143,7 +143,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 
 // poolOnly is p's connectionPool block.
 func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
-	p.LB, p.Hash, p.WarmUp, p.Outlier, p.TLS = model.LBUnset, model.HashPolicy{}, nil, nil, model.TLSSettings{}
+	p.LB, p.Hash, p.WarmUp, p.Locality, p.Outlier, p.TLS = model.LBUnset, model.HashPolicy{}, nil, nil, nil, model.TLSSettings{}
 	return p
 }
 

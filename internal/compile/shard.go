@@ -88,12 +88,14 @@ type group struct {
 	service *model.Service
 	port    *model.ServicePort
 	policy  effectivePolicy
+	labels  []string   // those that failoverPriority compares
 	peers   peerLevels // of the service's namespace
 }
 
 func (v endpointShards) group(s *model.Service, p *model.ServicePort) group {
+	policy := destinationRules(v).policy(s)
 	return group{
-		workloads: workloads(v), service: s, port: p, policy: destinationRules(v).policy(s),
+		workloads: workloads(v), service: s, port: p, policy: policy, labels: v.priorityLabels(policy),
 		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace),
 	}
 }
@@ -115,7 +117,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 			w = workloads{g.in(s.Network)}.workloadAt(addr)
 		}
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
-		ep.Health = healthOf(e, w, g.service)
+		ep.Health, ep.ForZones = healthOf(e, w, g.service), e.ForZones
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
@@ -156,6 +158,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		ep.Weight = max(1, e.Weight)
 		if len(e.Labels) > 0 {
 			ep.Subsets = g.policy.subsetNames(e.Labels)
+			ep.Labels = labelsAmong(g.labels, e.Labels, e.Network)
 		}
 		if e.Locality != (model.Locality{}) {
 			ep.Locality = e.Locality
@@ -199,6 +202,7 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 		out.Health = plan.Draining
 	}
 	out.Subsets = g.policy.subsetNames(w.Labels)
+	out.Labels = labelsAmong(g.labels, w.Labels, w.Network)
 	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")
 	out.Workload = g.info(w)
 	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {

@@ -13,6 +13,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config/istio"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/identity"
@@ -48,6 +49,9 @@ type Options struct {
 	OutboundPolicy string
 	// PathNormalization is Istio's: "BASE" (the default), "NONE", "MERGE_SLASHES" or "DECODE_AND_MERGE_SLASHES".
 	PathNormalization string
+	// LocalityLbSetting is Istio's of the mesh, YAML or JSON: for hosts of which neither a DestinationRule nor the Service says
+	// how calls depend on distance. Empty means that distance does not matter.
+	LocalityLbSetting string
 	// Limits are those of the proxies.
 	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
@@ -173,6 +177,10 @@ func (o *Options) global() (compile.Global, error) {
 	default:
 		return g, fmt.Errorf("path normalization %q: must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES", o.PathNormalization)
 	}
+	var err error
+	if g.Locality, err = meshLocality(o.LocalityLbSetting); err != nil {
+		return g, err
+	}
 	if err := checkLimits(&o.Limits); err != nil {
 		return g, err
 	}
@@ -186,6 +194,17 @@ func (o *Options) global() (compile.Global, error) {
 		return g, fmt.Errorf("access log %q: must be off, text or json", o.AccessLog)
 	}
 	return g, nil
+}
+
+// meshLocality reads the mesh's localityLbSetting. What would be a warning on an object is an error here: there is no object to
+// find it on.
+func meshLocality(written string) (*model.LocalityLB, error) {
+	setting, problems, err := istio.MeshLocalityLB(written)
+	if err == nil && len(problems) > 0 {
+		p := problems[0]
+		err = fmt.Errorf("%s: %s (%s)", p.Field, p.Message, p.Fix)
+	}
+	return setting, err
 }
 
 // Run serves until ctx ends, and returns when everything it started has ended. An error says what could not be

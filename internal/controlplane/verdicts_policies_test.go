@@ -43,7 +43,7 @@ func trafficPolicies() []ruling {
 		{"a table that is not prime", refused, "consistentHash.maglev.tableSize", "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 65536}}}"},
 		{"a table that is too large", refused, "consistentHash.maglev.tableSize", "loadBalancer: {consistentHash: {useSourceIp: true, maglev: {tableSize: 5000011}}}"},
 		{"two ring sizes", refused, "consistentHash.minimumRingSize", "loadBalancer: {consistentHash: {useSourceIp: true, minimumRingSize: 10, ringHash: {minimumRingSize: 10}}}"},
-		{"localities", warned, "loadBalancer.localityLbSetting", "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}"},
+		{"localities", fine, "", "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: us}]}}"},
 		{"localities that fail over to themselves", refused, "localityLbSetting.failover[0].to", "loadBalancer: {localityLbSetting: {failover: [{from: eu, to: eu}]}}"},
 		{"localities of 90 percent", refused, "localityLbSetting.distribute[0].to", "loadBalancer: {localityLbSetting: {distribute: [{from: eu/*, to: {eu/a: 80, eu/b: 10}}]}}"},
 		{"localities both ways", refused, "localityLbSetting.distribute", "loadBalancer: {localityLbSetting: {distribute: [{from: a, to: {b: 100}}], failover: [{from: a, to: b}]}}"},

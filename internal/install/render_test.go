@@ -33,7 +33,7 @@ controller:
   podLabels: {c: d}
   extraArgs: [--pprof]
   resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}
-mesh: {accessLog: off, outboundPolicy: REGISTRY_ONLY, trustDomain: example.org, trustDomainAliases: [old.example.org, cluster.local], clusterDomain: example.local, clusterID: "one: two # three"}
+mesh: {accessLog: off, outboundPolicy: REGISTRY_ONLY, trustDomain: example.org, trustDomainAliases: [old.example.org, cluster.local], clusterDomain: example.local, clusterID: "one: two # three", localityLbSetting: {failover: [{from: west, to: east}]}}
 proxy: {excludeInboundPorts: 80, excludeOutboundPorts: "25,8000-8010", nativeSidecar: false, resources: {limits: {memory: 64Mi}}}
 cni: {enabled: true, repair: label, confName: 10-x.conflist, podAnnotations: {a: b}, seLinuxOptions: {type: spc_t}, maxUnavailable: 10%}
 crds: {istio: true, smi: true, gatewayAPI: true}

@@ -109,6 +109,7 @@ func functions() template.FuncMap {
 		"semverCompare": matchesVersion,
 		"sha256sum":     func(s string) string { sum := sha256.Sum256([]byte(s)); return hex.EncodeToString(sum[:]) },
 		"ternary":       func(yes, no any, which bool) any { return either(which, yes, no) },
+		"toJson":        toJSON,
 		"toString":      text,
 		"toYaml":        toYAML,
 		"trim":          strings.TrimSpace,
@@ -236,6 +237,14 @@ func matchesVersion(constraint, version string) (bool, error) {
 		return false, err
 	}
 	return c.Check(v), nil
+}
+
+func toJSON(v any) string {
+	out, err := json.Marshal(v)
+	if err != nil {
+		return "" // as Helm's
+	}
+	return string(out)
 }
 
 func toYAML(v any) (string, error) {

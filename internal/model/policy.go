@@ -185,7 +185,9 @@ type TrafficPolicy struct {
 	Hash    HashPolicy // of RingHash and Maglev
 	WarmUp  *WarmUp    // of LeastRequest and RoundRobin
 	Outlier *OutlierDetection
-	TLS     TLSSettings
+	// Locality stands in the same block as LB and Hash.
+	Locality *LocalityLB
+	TLS      TLSSettings
 
 	ConnectTimeout           time.Duration
 	TCPIdleTimeout           time.Duration

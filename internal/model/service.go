@@ -183,6 +183,8 @@ type SliceEndpoint struct {
 	Hostname                    string
 	Node                        string
 	Zone                        string
+	// ForZones are the zones whose callers the endpoint is for, by the slice's hints.
+	ForZones []string
 }
 
 // Workload is one pod (or VM) and what the mesh must know of it.

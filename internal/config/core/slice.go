@@ -70,6 +70,11 @@ func sliceEndpoint(r *model.Report, i int, e *discoveryv1.Endpoint) model.SliceE
 		}
 		out.Addresses = append(out.Addresses, addr.Unmap())
 	}
+	if e.Hints != nil {
+		for _, z := range e.Hints.ForZones {
+			out.ForZones = append(out.ForZones, z.Name)
+		}
+	}
 	if target := e.TargetRef; target != nil && target.Kind == "Pod" {
 		out.Pod.Key = model.Key{Namespace: cmp.Or(target.Namespace, r.Ref.Namespace), Name: target.Name}
 	}

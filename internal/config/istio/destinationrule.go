@@ -114,6 +114,7 @@ type settings interface {
 func (t destinationRule) settings(field string, in settings) model.TrafficPolicy {
 	var out model.TrafficPolicy
 	t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer(), &out)
+	out.Locality = t.localityLB(field+".loadBalancer.localityLbSetting", in.GetLoadBalancer().GetLocalityLbSetting())
 	if pool := in.GetConnectionPool(); pool != nil && pool.GetTcp() == nil && pool.GetHttp() == nil {
 		t.Reject(field+".connectionPool", "empty", "add tcp or http")
 	}

@@ -15,6 +15,7 @@ import (
 func TestDestinationRuleProblems(t *testing.T) {
 	t.Parallel()
 	with := func(policy string) string { return "host: users\ntrafficPolicy: {" + policy + "}" }
+	const lls = "spec.trafficPolicy.loadBalancer.localityLbSetting"
 	tests := []problemCase{
 		{"nothing wrong", with("loadBalancer: {simple: RANDOM}"), nil},
 		{"no host", "{}", []string{"error spec.host: no host"}},
@@ -39,7 +40,23 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].value: cannot stand in a cookie",
 		}},
 		{"a ring that is too large", with("loadBalancer: {consistentHash: {useSourceIp: true, ringHash: {minimumRingSize: 8388609}}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.ringHash.minimumRingSize: above 8388608"}},
-		{"localities", with("loadBalancer: {localityLbSetting: {}}"), []string{"warning spec.trafficPolicy.loadBalancer.localityLbSetting: no effect"}},
+		{"locality", with(`loadBalancer: {localityLbSetting: {failover: [{from: west, to: east}], failoverPriority: [rack, "tier=gold"]}}`), nil},
+		{"localities that share out calls", with(`loadBalancer: {localityLbSetting: {distribute: [{from: west/a, to: {west/a: 80, "west/b/*": 20}}, {from: "*", to: {east: 100}}]}}`), nil},
+		{"shares that make no whole", with(`loadBalancer: {localityLbSetting: {distribute: [{from: west, to: {west: 80, east: 10}}, {from: east, to: {}}]}}`), []string{"error " + lls + ".distribute[0].to: the shares are 90 together", "error " + lls + ".distribute[1].to: the shares are 0 together"}},
+		{"a share of nothing", with(`loadBalancer: {localityLbSetting: {distribute: [{from: west, to: {west: 100, east: 0}}]}}`), []string{"error " + lls + ".distribute[0].to[east]: 0 is not a share"}},
+		{"localities that are none", with(`loadBalancer: {localityLbSetting: {distribute: [{from: /a, to: {"we*": 50, a/b/c/d: 50}}]}}`), []string{
+			"error " + lls + ".distribute[0].from: has an empty part", "error " + lls + ".distribute[0].to[a/b/c/d]: has 4 parts", "error " + lls + ".distribute[0].to[we*]: * must be the last part",
+		}},
+		{"localities that overlap", with(`loadBalancer: {localityLbSetting: {distribute: [{from: west/a, to: {west: 50, west/b: 50}}, {from: "west/*", to: {"*": 100}}]}}`), []string{
+			"error " + lls + `.distribute[0].to[west/b]: "west/b" overlaps with "west"`, "error " + lls + `.distribute[1].from: "west/*" overlaps with "west/a"`,
+		}},
+		{"distribute and failover", with(`loadBalancer: {localityLbSetting: {distribute: [{from: west, to: {west: 100}}], failover: [{from: west, to: east}], failoverPriority: [rack]}}`), []string{"error " + lls + ".distribute: cannot go with failover", "warning " + lls + ".failoverPriority: no effect beside distribute"}},
+		{"failover to nowhere", with(`loadBalancer: {localityLbSetting: {failover: [{from: west, to: west}, {from: west/a, to: "*"}, {from: west, to: east}]}}`), []string{
+			"error " + lls + ".failover[0].to: fails over to itself", "error " + lls + ".failover[1].from: is not a region", "error " + lls + ".failover[1].to: is not a region", "warning " + lls + ".failover[2].from: there twice",
+		}},
+		{"failover by labels", with(`loadBalancer: {localityLbSetting: {failover: [{from: west, to: east}], failoverPriority: ["", "topology.kubernetes.io/zone=a", "a=b=c"]}}`), []string{
+			"error " + lls + ".failoverPriority[0]: names no label", "error " + lls + ".failoverPriority[1]: topology.kubernetes.io/zone cannot go with failover", "error " + lls + ".failoverPriority[2]: is not a label",
+		}},
 		{"warm-up", with("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of no length", with("loadBalancer: {warmup: {minimumPercent: 101, aggression: 0}, warmupDurationSecs: 0s}"), []string{

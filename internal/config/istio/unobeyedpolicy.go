@@ -2,7 +2,6 @@ package istio
 
 import (
 	"fmt"
-	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
 )
@@ -46,40 +45,7 @@ func (t destinationRule) unobeyedPolicy(field string, in *networking.TrafficPoli
 
 // unobeyedBalancing checks what stands beside simple.
 func (t destinationRule) unobeyedBalancing(field string, in *networking.LoadBalancerSettings) {
-	if in.GetLocalityLbSetting() != nil {
-		t.localities(field+".localityLbSetting", in.GetLocalityLbSetting())
-		t.Unsupported(field + ".localityLbSetting")
-	}
 	if in.GetZoneAwareLbSetting() != nil {
 		t.Unsupported(field + ".zoneAwareLbSetting")
-	}
-}
-
-// localities checks that shares make a whole and that failover leads elsewhere.
-func (t destinationRule) localities(field string, in *networking.LocalityLoadBalancerSetting) {
-	if len(in.GetDistribute()) > 0 && (len(in.GetFailover()) > 0 || len(in.GetFailoverPriority()) > 0) {
-		t.Reject(field+".distribute", "cannot go with failover and failoverPriority", "keep one of them")
-	}
-	for i, d := range in.GetDistribute() {
-		at := fmt.Sprintf("%s.distribute[%d].to", field, i)
-		total := uint64(0)
-		for _, to := range sortedKeys(d.GetTo()) {
-			if d.GetTo()[to] == 0 {
-				t.Reject(at+"["+to+"]", "0 is not a share", "remove the locality")
-			}
-			total += uint64(d.GetTo()[to])
-		}
-		if total != 100 {
-			t.Reject(at, fmt.Sprintf("the shares are %d together", total), "make them 100")
-		}
-	}
-	for i, f := range in.GetFailover() {
-		at := fmt.Sprintf("%s.failover[%d]", field, i)
-		if f.GetFrom() == f.GetTo() {
-			t.Reject(at+".to", fmt.Sprintf("%q fails over to itself", f.GetTo()), "name another region")
-		}
-		if strings.Contains(f.GetTo(), "*") {
-			t.Reject(at+".to", "a wildcard", "name one region")
-		}
 	}
 }
