@@ -50,7 +50,7 @@ func (a *app) changeCommand(use, short string, do labChange, problems func(*file
 			if err != nil {
 				return err
 			}
-			read, err := file.Load(file.LoadOptions{Paths: paths, Stdin: a.In, Namespace: a.namespace})
+			read, err := file.Load(file.LoadOptions{Paths: paths, Stdin: a.In, Namespace: a.namespace, Data: true})
 			if err != nil {
 				return err
 			}

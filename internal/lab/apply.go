@@ -114,9 +114,9 @@ func (c *Client) ownObjects() (map[model.Ref]bool, error) {
 		return nil, err
 	}
 	own := map[model.Ref]bool{}
-	objects, _, err := file.Read(cfg.Paths)
-	for i := range objects {
-		own[objects[i].Ref] = true
+	read, err := file.Load(file.LoadOptions{Paths: cfg.Paths, Data: true})
+	for i := range read.Objects {
+		own[read.Objects[i].Ref] = true
 	}
 	return own, err
 }

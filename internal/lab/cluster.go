@@ -219,6 +219,7 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 				c.logger.ErrorContext(ctx, "workload cannot make a pod", "workload", ref.String(), "reason", err)
 				break
 			}
+			delete(c.failed, ref) // what it lacked has come
 			starts = append(starts, life)
 		}
 	}
@@ -266,6 +267,9 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
 		extraLabels: map[string]string{},
+		data: func(kind, name string) (map[string]string, bool) {
+			return dataOf(c.objects[model.Ref{Kind: kind, Key: model.Key{Namespace: key.Namespace, Name: name}}])
+		},
 	}
 	for svcKey, svc := range c.services {
 		if svcKey.Namespace == key.Namespace {

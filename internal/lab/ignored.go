@@ -34,7 +34,6 @@ func ignoredFields(spec *corev1.PodSpec) []ignored {
 		for i := range list.containers {
 			c, at := &list.containers[i], fmt.Sprintf("%s[%d].", list.name, i)
 			add(len(c.VolumeMounts) > 0, at+"volumeMounts", "apps see this machine's files")
-			add(len(c.EnvFrom) > 0, at+"envFrom", "write the variables in env")
 			add(c.Lifecycle != nil && c.Lifecycle.PostStart != nil, at+"lifecycle.postStart", "")
 		}
 	}

@@ -81,6 +81,7 @@ type podSource struct {
 	extraLabels      map[string]string
 	hostname         string
 	services         []*corev1.Service // those of its namespace, completed
+	data             dataSource
 }
 
 // newPodSpec translates a pod template. The error names what the lab cannot run.
@@ -156,7 +157,11 @@ func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec
 	if enabled := p.template.Spec.EnableServiceLinks; enabled == nil || *enabled {
 		links = serviceEnv(src.services)
 	}
-	vars, err := containerEnv(p, c, links)
+	given, err := src.data.envFrom(c.EnvFrom)
+	if err != nil {
+		return fail(err)
+	}
+	vars, err := containerEnv(p, c, append(links, given...), src.data)
 	if err != nil {
 		return fail(err)
 	}
@@ -269,7 +274,7 @@ func expand(s string, values map[string]string) string {
 }
 
 // containerEnv resolves a container's variables in their order, after those of its surroundings, which they may refer to.
-func containerEnv(p *podSpec, c *corev1.Container, given []corev1.EnvVar) ([]corev1.EnvVar, error) {
+func containerEnv(p *podSpec, c *corev1.Container, given []corev1.EnvVar, data dataSource) ([]corev1.EnvVar, error) {
 	values := map[string]string{}
 	for _, e := range given {
 		values[e.Name] = e.Value
@@ -278,13 +283,14 @@ func containerEnv(p *podSpec, c *corev1.Container, given []corev1.EnvVar) ([]cor
 	for _, e := range c.Env {
 		value := expand(e.Value, values)
 		if e.ValueFrom != nil {
-			if e.ValueFrom.FieldRef == nil {
-				return nil, fmt.Errorf("env %s: only valueFrom.fieldRef works in the lab", e.Name)
-			}
-			var err error
-			if value, err = podField(p, e.ValueFrom.FieldRef.FieldPath); err != nil {
+			found, there, err := valueFrom(p, e.ValueFrom, data)
+			if err != nil {
 				return nil, fmt.Errorf("env %s: %w", e.Name, err)
 			}
+			if !there {
+				continue
+			}
+			value = found
 		}
 		values[e.Name] = value
 		out = append(out, corev1.EnvVar{Name: e.Name, Value: value})

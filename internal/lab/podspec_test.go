@@ -110,8 +110,20 @@ func TestNewPodSpecRefuses(t *testing.T) {
 			`container "a": env E: fieldPath "spec.x" is unknown`,
 		},
 		{
-			"a_secret", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {secretKeyRef: {name: s, key: k}}}]}]}`,
-			"only valueFrom.fieldRef works in the lab",
+			"a_secret_that_is_not_there", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {secretKeyRef: {name: none, key: k}}}]}]}`,
+			`container "a": env E: there is no Secret none in the namespace of the pod`,
+		},
+		{
+			"a_key_that_is_not_there", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {configMapKeyRef: {name: c, key: none}}}]}]}`,
+			`container "a": env E: ConfigMap c has no key "none"`,
+		},
+		{
+			"a_config_map_that_is_not_there", `spec: {containers: [{name: a, image: x, command: [b], envFrom: [{configMapRef: {name: none}}]}]}`,
+			`container "a": envFrom[0]: there is no ConfigMap none`,
+		},
+		{
+			"resources", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}]}]}`,
+			"only valueFrom.fieldRef, configMapKeyRef and secretKeyRef work in the lab",
 		},
 		{
 			"a_probe_of_a_missing_port", `spec: {containers: [{name: a, image: x, command: [b], readinessProbe: {tcpSocket: {port: web}}}]}`,
@@ -123,11 +135,56 @@ func TestNewPodSpecRefuses(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := newPodSpec(testSource(parseTemplate(t, tt.template)))
+			src := testSource(parseTemplate(t, tt.template))
+			src.data = testData
+			_, err := newPodSpec(src)
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("newPodSpec() = %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// testData is a ConfigMap c and a Secret s.
+func testData(kind, name string) (map[string]string, bool) {
+	return dataOf(map[string]any{
+		"ConfigMap/c": &corev1.ConfigMap{Data: map[string]string{"COLOUR": "green", "SIZE": "1", "no=name": "x"}},
+		"Secret/s":    &corev1.Secret{Data: map[string][]byte{"KEY": []byte("old")}, StringData: map[string]string{"KEY": "k1", "other": "$(COLOUR)"}},
+	}[kind+"/"+name])
+}
+
+// Variables out of ConfigMaps and Secrets, in Kubernetes' order: what envFrom gives may be referred to, and be replaced.
+func TestVariablesOfData(t *testing.T) {
+	src := testSource(parseTemplate(t, `
+spec:
+  containers:
+  - name: app
+    image: any
+    command: [serve, "--colour=$(COLOUR)"]
+    envFrom:
+    - {configMapRef: {name: c}}
+    - {prefix: S_, secretRef: {name: s}}
+    - {configMapRef: {name: none, optional: true}}
+    env:
+    - {name: SIZE, value: "2"}
+    - {name: KEY, valueFrom: {secretKeyRef: {name: s, key: KEY}}}
+    - {name: BOTH, value: "$(COLOUR)-$(KEY)"}
+    - {name: ABSENT, valueFrom: {configMapKeyRef: {name: c, key: none, optional: true}}}
+    - {name: GONE, valueFrom: {secretKeyRef: {name: none, key: KEY, optional: true}}}
+`))
+	src.data = testData
+	p, err := newPodSpec(src)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"BOTH=green-k1", "COLOUR=green", "HOME=/root", "HOSTNAME=web-1", "KEY=k1", "PATH=/bin:" + runDir + "/bin", "SIZE=2", "S_KEY=k1", "S_other=$(COLOUR)",
+	}
+	if diff := cmp.Diff(want, p.containers[0].run.env); diff != "" {
+		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if got := p.containers[0].run.argv[1]; got != "--colour=green" {
+		t.Errorf("argument %q", got)
 	}
 }
 
@@ -275,7 +332,7 @@ spec:
   hostNetwork: true
   hostPID: true
   volumes: [{name: v, emptyDir: {}}]
-  initContainers: [{name: i, image: any, envFrom: [{secretRef: {name: s}}]}]
+  initContainers: [{name: i, image: any, volumeMounts: [{name: v, mountPath: /v}]}]
   containers:
   - {name: a, image: any, resources: {limits: {memory: 10Mi}}}
   - {name: b, image: any, volumeMounts: [{name: v, mountPath: /v}], lifecycle: {postStart: {sleep: {seconds: 1}}}}
@@ -290,7 +347,7 @@ spec:
 		at + "hostNetwork: has no effect in the lab (the pod gets a network of its own, and no sidecar, as on a node's network)",
 		at + "hostPID: has no effect in the lab (apps see the processes of the lab)",
 		at + "volumes: has no effect in the lab (apps see this machine's files)",
-		at + "initContainers[0].envFrom: has no effect in the lab (write the variables in env)",
+		at + "initContainers[0].volumeMounts: has no effect in the lab (apps see this machine's files)",
 		at + "containers[1].volumeMounts: has no effect in the lab (apps see this machine's files)",
 		at + "containers[1].lifecycle.postStart: has no effect in the lab",
 	}

@@ -42,7 +42,7 @@ func newSupervisor(s state, logger *slog.Logger) (*supervisor, error) {
 	if err := json.Unmarshal(raw, &n.cfg); err != nil {
 		return nil, fmt.Errorf("lab configuration %s: %w", s.config(), err)
 	}
-	source, err := file.New(file.Options{Paths: append(slices.Clone(n.cfg.Paths), s.applied()), Logger: logger})
+	source, err := file.New(file.Options{Paths: append(slices.Clone(n.cfg.Paths), s.applied()), Data: true, Logger: logger})
 	if err != nil {
 		return nil, err
 	}

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	runtimeschema "k8s.io/apimachinery/pkg/runtime/schema"
@@ -69,6 +70,22 @@ type decoder struct {
 
 func newDecoder() *decoder {
 	return &decoder{kinds: config.NewTable(), schemas: newSchemas(), namespace: metav1.NamespaceDefault}
+}
+
+// decoderOf is a decoder, of ConfigMaps and Secrets as well where they are asked for.
+func decoderOf(data bool) *decoder { //nolint:revive // as Options say
+	d := newDecoder()
+	if !data {
+		return d
+	}
+	for _, k := range []config.Kind{
+		{Name: "ConfigMap", Resource: "configmaps", New: func() metav1.Object { return &corev1.ConfigMap{} }},
+		{Name: "Secret", Resource: "secrets", New: func() metav1.Object { return &corev1.Secret{} }},
+	} {
+		k.Versions, k.Scope, k.Form = []string{"v1"}, config.Namespaced, config.FilesOnly
+		d.kinds[k.Name] = &k
+	}
+	return d
 }
 
 func (d *decoder) decode(name string, data []byte) *content {

@@ -51,8 +51,12 @@ type registry struct {
 }
 
 func newRegistry() *registry {
+	return registryOf(newDecoder())
+}
+
+func registryOf(d *decoder) *registry {
 	return &registry{
-		decoder: newDecoder(),
+		decoder: d,
 		entries: map[entryKey]*entry{}, claims: map[model.Ref]map[entryKey]object{}, hides: map[model.Ref]map[entryKey]struct{}{},
 		published: map[model.Ref]object{}, doubles: map[model.Ref][]model.Problem{}, dirty: map[model.Ref]struct{}{},
 	}

@@ -2,11 +2,14 @@ package file
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
@@ -172,5 +175,27 @@ func TestRegistryForgetsOrder(t *testing.T) {
 	slices.Reverse(files)
 	if diff := cmp.Diff(want, state(files)); diff != "" {
 		t.Errorf("reverse order (-want +got):\n%s", diff)
+	}
+}
+
+// TestData: ConfigMaps and Secrets are read for those who ask, and bystanders to a mesh.
+func TestData(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "a.yaml")
+	text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {k: v}}\n---\n{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {k: djE=}, stringData: {l: v2}}\n"
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	plain, err := Load(LoadOptions{Paths: []string{path}})
+	if err != nil || len(plain.Objects) != 0 || plain.Bystanders["ConfigMap"] != 1 || plain.Bystanders["Secret"] != 1 {
+		t.Errorf("without data: %+v, %v", plain, err)
+	}
+	all, err := Load(LoadOptions{Paths: []string{path}, Data: true})
+	if err != nil || len(all.Objects) != 2 || len(all.Problems)+len(all.Bystanders) != 0 {
+		t.Fatalf("with data: %+v, %v", all, err)
+	}
+	c, _ := all.Objects[0].Value.(*corev1.ConfigMap)
+	s, _ := all.Objects[1].Value.(*corev1.Secret)
+	if c == nil || c.Namespace != "default" || c.Data["k"] != "v" || s == nil || string(s.Data["k"]) != "v1" || s.StringData["l"] != "v2" {
+		t.Errorf("read %+v, %+v", c, s)
 	}
 }

@@ -17,6 +17,8 @@ type Options struct {
 	// Paths are files and directories (read with their sub-directories). Later ones override earlier ones. One that
 	// does not exist is a Problem until it does.
 	Paths []string
+	// Data has ConfigMaps and Secrets read as well, which mean nothing to a mesh but something to the apps in it.
+	Data bool
 	// Logger receives a line per batch at debug level and per watching failure at warning level. Nil discards.
 	Logger *slog.Logger
 }
@@ -24,6 +26,7 @@ type Options struct {
 // Source follows manifests on disk.
 type Source struct {
 	paths []string
+	data  bool
 	log   *slog.Logger
 }
 
@@ -32,7 +35,7 @@ func New(o Options) (*Source, error) {
 	if len(o.Paths) == 0 {
 		return nil, errors.New("no manifests: name at least one file or directory")
 	}
-	s := &Source{log: o.Logger}
+	s := &Source{log: o.Logger, data: o.Data}
 	for _, path := range o.Paths {
 		if path == "" {
 			return nil, errors.New("an empty path among the manifests")
@@ -65,6 +68,8 @@ type LoadOptions struct {
 	Stdin io.Reader
 	// Namespace is that of objects which name none and belong to one; empty means default.
 	Namespace string
+	// Data is that of Options.
+	Data bool
 }
 
 // Read reads paths once: all objects in force, and all problems. A path that cannot be read at all is an error.
@@ -75,7 +80,7 @@ func Read(paths []string) ([]source.Object, []model.Problem, error) {
 
 // Load is Read with everything that there is to say and to choose.
 func Load(o LoadOptions) (Manifests, error) {
-	r, t := newRegistry(), &tree{}
+	r, t := registryOf(decoderOf(o.Data)), &tree{}
 	if o.Namespace != "" {
 		r.decoder.namespace = o.Namespace
 	}

@@ -49,7 +49,7 @@ func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 		}
 	}()
 	w := &watcher{
-		source: s, notify: notify, registry: newRegistry(),
+		source: s, notify: notify, registry: registryOf(decoderOf(s.data)),
 		watched: map[string]os.FileInfo{}, failed: map[entryKey]struct{}{}, pending: map[entryKey]struct{}{}, holds: map[entryKey]hold{},
 	}
 	w.rescan(time.Now())
