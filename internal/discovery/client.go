@@ -336,7 +336,7 @@ func (c *Client) updates(r *Response) (updates []Update, rejections []Rejection)
 			continue
 		}
 		if _, wanted := c.names[a.Name]; a.Version == "" && !wanted {
-			continue // given up while the answer was on its way: nobody would keep it up to date
+			continue // given up while the answer was on its way: the server would not keep it up to date
 		}
 		u, err := c.update(a)
 		if err != nil {

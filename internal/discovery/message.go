@@ -145,7 +145,7 @@ func appendTable(b []byte, n protowire.Number, table map[string]string) []byte {
 	return b
 }
 
-// note takes a text written by a client or for people, cut to a length that nobody can abuse.
+// note takes a text written by a client or for people, cut to a length that cannot be abused.
 func note(v []byte) string {
 	if len(v) > maxNote {
 		v = v[:maxNote]

@@ -201,7 +201,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
 }
 
-// notAuthenticated tells a token that is refused from one that nobody has judged.
+// notAuthenticated tells a token that is refused from one that was not judged.
 func notAuthenticated(err error) *StatusError {
 	type temporary interface {
 		error

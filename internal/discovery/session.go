@@ -139,7 +139,7 @@ func (c *Client) converse(ctx context.Context, addr string) error {
 	defer c.closeSession()
 
 	requests, writeEnd := io.Pipe()
-	stop := context.AfterFunc(ctx, func() { _ = requests.Close() }) // frees a writer that nobody reads from
+	stop := context.AfterFunc(ctx, func() { _ = requests.Close() }) // frees a writer whose reader is gone
 	defer stop()
 	var wg sync.WaitGroup
 	wg.Go(func() { s.write(ctx, writeEnd) })

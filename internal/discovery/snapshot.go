@@ -174,7 +174,7 @@ func (c *Client) loadSnapshot(ctx context.Context) {
 	}
 	c.stale = true
 	c.mu.Unlock()
-	// Nobody is connected yet: the acknowledgement goes nowhere.
+	// There is no conversation yet: the acknowledgement goes nowhere.
 	c.applyResponse(ctx, delivery{session: &session{c: c, wake: make(chan struct{}, 1)}, response: state})
 	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "snapshot loaded", slog.String("file", c.o.Snapshot),
 		slog.Int("resources", len(state.Resources)))

@@ -21,7 +21,7 @@ func (e *strictError) Error() string {
 	return "mutual TLS is required by " + e.origin + ", and the caller came without a sidecar"
 }
 
-// errUngoverned is why nobody is let in whose right to come plainly is not known: to err the other way would open a
+// errUngoverned is why no caller is let in whose right to come plainly is not known: to err the other way would open a
 // STRICT workload whenever the control plane is away.
 var errUngoverned = errors.New("the control plane has not said yet whether this workload takes plain connections")
 
@@ -98,7 +98,7 @@ func (i *inbound) admit(ctx context.Context, number uint16) (plan.InboundPort, e
 	return port, nil
 }
 
-// publicPort reports whether a port has pages of the sidecar that are for everybody.
+// publicPort reports whether a port has pages of the sidecar that are for every client.
 func publicPort(p uint16) bool { return p == portMetrics || p == portReady || p == portPrometheus }
 
 // shut resets a connection that was not admitted. There is no way to tell the caller why in a protocol that is not

@@ -16,9 +16,9 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/directory"
 )
 
-// Detection decides what a connection carries without making anybody wait. Where the client speaks first, its first
+// Detection decides what a connection carries without making client or server wait. Where the client speaks first, its first
 // bytes tell. A client of a server-first protocol (MySQL, SMTP, …) stays silent until the server has greeted it, so
-// the server is dialled at once and both sides are watched: whoever speaks first decides. The verdict is kept per
+// the server is dialled at once and both sides are watched: the side that speaks first decides. The verdict is kept per
 // port, so that the extra connection is made once, not per call.
 
 // quietBefore is how long a client of a port known to carry HTTP may stay silent before its server is dialled all the
@@ -130,7 +130,7 @@ func sniff(c *netio.PeekConn, claim netio.Claim, limit time.Duration) (netio.Ver
 	}
 }
 
-// claimOf is what the configuration says of a port whose protocol nobody declared: rules with an origin are a user's.
+// claimOf is what the configuration says of a port whose protocol is not declared: rules with an origin are a user's.
 func claimOf(c *directory.Destination) netio.Claim {
 	if slices.ContainsFunc(c.Plan.Routes, func(r plan.Route) bool { return r.Origin != "" }) {
 		return netio.Routed

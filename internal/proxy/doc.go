@@ -6,7 +6,7 @@
 //
 // The path of a call, outbound (15001): accept → original destination → destination (subscribed on first use) →
 // protocol (declared, or detected without a stall) → route → backend → endpoint → mesh stream or plain connection.
-// Inbound (15008 for peers, 15006 for everybody else): accept → port of the workload → protocol → the app.
+// Inbound (15008 for peers, 15006 for all other callers): accept → port of the workload → protocol → the app.
 //
 // This package has the doors: listeners, what they take and from whom (inbound.go, admit.go, outbound.go, named.go for
 // hosts that have no address), the protocol (detect.go, vouched.go), codecs, and the pages. What goes on behind them has

@@ -242,7 +242,7 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 	resp.Status = status
 	resp.Fields.AddString(call.ErrorField, why)
 	if s.Respond(&resp) == nil {
-		s.End(nil) //nolint:errcheck // the peer is gone; nobody is left to tell
+		s.End(nil) //nolint:errcheck // the peer is gone
 	}
 }
 
@@ -355,7 +355,7 @@ func localAddr(c net.Conn) netip.Addr {
 	return netip.Addr{}
 }
 
-// ownPort reports whether a port is one of this sidecar's that nobody is carried to on somebody's behalf. The pages
+// ownPort reports whether a port is one of this sidecar's to which no call is carried for a caller. The pages
 // that are public anyway may be asked for through the mesh as well.
 func ownPort(p uint16) bool {
 	switch p {

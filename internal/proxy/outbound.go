@@ -108,7 +108,7 @@ func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.Pe
 	}
 }
 
-// detect serves a connection whose protocol nobody declared.
+// detect serves a connection whose protocol is not declared.
 func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.PeekConn, state *directory.Destination) {
 	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.Dest.Protocol, dial: func(ctx context.Context) (call.Tunnel, error) {
 		return c.Connect(ctx, state)

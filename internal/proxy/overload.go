@@ -34,7 +34,7 @@ const (
 	lookAtMemory = 250 * time.Millisecond
 	// connectionMemory is what a connection holds at the least, with the one that it leads to.
 	connectionMemory = 16 << 10
-	// listenerShare of all connections may come by one door, in percent: whoever fills it leaves the others open.
+	// listenerShare of all connections may come by one door, in percent: the clients that fill it leave the others open.
 	listenerShare = 75
 )
 

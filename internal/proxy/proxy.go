@@ -80,7 +80,7 @@ func New(o Options) (*Proxy, error) {
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
 	p.sinks = telemetry.Sinks{
-		p.access, // first: whoever sees the count finds the line
+		p.access, // first: a reader who sees the count finds the line
 		telemetry.Counter{},
 	}
 	var err error

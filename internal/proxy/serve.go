@@ -48,7 +48,7 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	})
 	defer stop()
 	defer h.clients.Enter(client.NetConn(), h.guard)()
-	// Whoever closes the connection when ctx ends does not wake a handler that waits for its upstream.
+	// Closing the connection when ctx ends does not wake a handler that waits for its upstream.
 	defer context.AfterFunc(ctx, func() { h.guard.End(context.Cause(ctx)) })()
 	for {
 		ex, err := server.Next()

@@ -8,7 +8,7 @@ import (
 )
 
 // serverName reads as much of a client's greeting as it takes to know the name that it asks for (RFC 6066 §3), "" where
-// the greeting is no TLS or names nobody, or an error where it is not complete within the limit. Nothing is consumed.
+// the greeting is no TLS or has no name, or an error where it is not complete within the limit. Nothing is consumed.
 func serverName(c *netio.PeekConn, limit time.Duration) (string, error) {
 	bound := time.AfterFunc(limit, func() { c.Close() })
 	defer bound.Stop()

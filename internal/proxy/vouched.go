@@ -27,7 +27,7 @@ func refusesOpaque(port plan.InboundPort) string {
 	return ""
 }
 
-// vouched is the client's end of an opaque stream to a port whose protocol nobody declared.
+// vouched is the client's end of an opaque stream to a port whose protocol is not declared.
 type vouched struct {
 	call.Tunnel
 

@@ -197,7 +197,7 @@ func (x *ClientExchange) Receive(r *httpx.Response) error {
 	case x.final:
 		return ErrHeadSent
 	case !x.sent:
-		return ErrNoHead // nobody will answer
+		return ErrNoHead // the server will not answer
 	}
 	r.Reset()
 	if err := x.readHead(r); err != nil {

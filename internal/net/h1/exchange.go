@@ -164,7 +164,7 @@ func (x *Exchange) switchProtocols(r *httpx.Response) error {
 
 // settleContinue is for a final head before the client was told to go on. It may or may not send the body now, so nobody
 // can tell what comes next on the connection (RFC 9110 §10.1.1). Where the head refuses or redirects the request, a
-// client that waited sends nothing, and whoever reads the body is told so.
+// client that waited sends nothing, and the reader of the body is told so.
 func (x *Exchange) settleContinue(status int) {
 	if !x.expecting {
 		return
@@ -203,7 +203,7 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 		m, fr.chunked = modeChunked, true
 	}
 	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request; of a
-	// body that broke nobody knows where it ends.
+	// body that broke it is not known where it ends.
 	x.closing = !x.persist || x.connect || x.body.broken.Load() || x.s.isDraining()
 	fr.close = x.closing
 	fr.keepAlive = !x.closing && x.req.Version == httpx.HTTP10

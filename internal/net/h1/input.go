@@ -196,7 +196,7 @@ func (in *input) direct(p []byte) (int, error) {
 	}
 }
 
-// leftover clears a deadline nobody is waiting for any more and reports whether err came from one.
+// leftover clears a deadline that no read waits for any more and reports whether err came from one.
 func (in *input) leftover(err error) bool {
 	if in.timed || in.poll || !errors.Is(err, os.ErrDeadlineExceeded) {
 		return false

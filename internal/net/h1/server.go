@@ -262,7 +262,7 @@ func (s *Server) checkStart() error {
 const recordHandshake = 0x16
 
 // skipEmptyLines follows RFC 9112 §2.2: some clients send a CRLF too many after a body. It reports whether there is
-// something of a head. The timer runs meanwhile, so that nobody can live on empty lines.
+// something of a head. The timer runs meanwhile, so that no client can live on empty lines.
 func (s *Server) skipEmptyLines() bool {
 	b := s.in.bytes()
 	if s.x.body.collect != (collector{}) {

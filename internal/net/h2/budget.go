@@ -17,7 +17,7 @@ const (
 	shedHastily = 20 * time.Millisecond
 )
 
-// Budget bounds what connections hold of bodies that nobody has read yet, together. Without it each connection may
+// Budget bounds what connections hold of bodies that were not read yet, together. Without it each connection may
 // hold its whole window, and a peer opens as many connections as it likes.
 //
 // While less than half is used, connections may send on as they please, and their windows grow. Beyond that they get

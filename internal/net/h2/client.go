@@ -10,7 +10,7 @@ import (
 // Client is the end of a connection that sends requests. Run must be running for anything to be received.
 type Client struct{ conn conn }
 
-// NewClient makes a client on a connection that nobody else uses any more. TLS must have agreed on "h2".
+// NewClient makes a client on a connection that nothing else uses any more. TLS must have agreed on "h2".
 func NewClient(nc net.Conn, o Options) *Client {
 	c := new(Client)
 	c.conn.init(nc, o.withDefaults())
@@ -207,7 +207,7 @@ func (s *Stream) Receive(r *httpx.Response) error {
 			return s.rerr
 		}
 		if s.recvHead || !s.sentHead {
-			return errMisuse // nobody will answer, or nobody any more
+			return errMisuse // the server will not answer, or has answered
 		}
 		s.canRead.Wait()
 	}

@@ -63,7 +63,7 @@ type conn struct {
 
 	out        *buffer // frames not written yet; nil for none
 	generation uint32  // of out
-	urgent     bool    // out holds frames that nobody is about to flush
+	urgent     bool    // out holds frames that no writer is about to flush
 	flushing   bool
 	flushed    sync.Cond
 	enc        encoder
@@ -214,7 +214,7 @@ func (c *conn) finish(err error) {
 	c.mu.Unlock()
 	c.nc.Close()
 	c.mu.Lock()
-	for c.flushing { // nobody else may be touching the socket when Run returns
+	for c.flushing { // no writer may be touching the socket when Run returns
 		c.flushed.Wait()
 	}
 	if c.out != nil {

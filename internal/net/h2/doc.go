@@ -5,7 +5,7 @@
 // httpx.ServerExchange) given to the handler of a [Server].
 //
 // Shape. One goroutine per connection reads and dispatches frames; it never writes, so two peers cannot block each
-// other. Everybody else appends frames to the connection's buffer under its one mutex. Whoever finds no flush running
+// other. All other goroutines append frames to the connection's buffer under its one mutex. A writer that finds no flush running
 // becomes the flusher and writes all that has gathered, by himself and for the others, in one call. Handlers run in
 // goroutines that are reused. Streams, buffers and heads come from a [Pool]; an exchange allocates nothing in steady
 // state (TestBudgetAllocations).

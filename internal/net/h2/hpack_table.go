@@ -1,6 +1,6 @@
 package h2
 
-// defaultTableSize is SETTINGS_HEADER_TABLE_SIZE where nobody says otherwise, in the bytes of RFC 7541 §4.1.
+// defaultTableSize is SETTINGS_HEADER_TABLE_SIZE by default, in the bytes of RFC 7541 §4.1.
 const defaultTableSize = 4096
 
 // entryOverhead is what an entry counts beyond its bytes, RFC 7541 §4.1.

@@ -47,7 +47,7 @@ type Options struct {
 	// Shutdown does; 0 for never. A client that has not even begun is given up after a minute.
 	IdleTimeout time.Duration
 	// Abused is told, at most once, that the peer costs more than it may: that it was asked to go elsewhere
-	// (ENHANCE_YOUR_CALM), or cut. It must not block, and not call the connection. nil tells nobody.
+	// (ENHANCE_YOUR_CALM), or cut. It must not block, and not call the connection. With nil it is not told.
 	Abused func()
 	// Coalescer, where the connection is TLS over one, makes all records of a flush leave in one write.
 	Coalescer *RecordCoalescer
@@ -146,7 +146,7 @@ type chunk struct {
 
 func (p *Pool) getChunk(n int) *chunk {
 	pool, size := &p.small, smallChunkLen
-	if n > smallChunkLen && p.Budget.plenty() { // large ones that are half full are memory that nobody counts
+	if n > smallChunkLen && p.Budget.plenty() { // large ones that are half full are memory that is not counted
 		pool, size = &p.large, largeChunkLen
 	}
 	if c, ok := pool.Get().(*chunk); ok {

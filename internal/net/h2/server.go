@@ -14,7 +14,7 @@ import (
 type Server struct {
 	conn     conn
 	workers  *Workers
-	private  *Workers // workers, where nobody else uses them
+	private  *Workers // workers, where they are of this server alone
 	handlers sync.WaitGroup
 	// batch are streams whose handlers start once everything that has arrived was read. Owned by the reading
 	// goroutine.
@@ -27,7 +27,7 @@ type Server struct {
 // come at once must not stand between another client's request and the processor.
 const startsPerTurn = 8
 
-// NewServer makes a server on a connection that nobody else uses any more; the client's preface comes next on it.
+// NewServer makes a server on a connection that nothing else uses any more; the client's preface comes next on it.
 func NewServer(nc net.Conn, o Options) *Server {
 	sv := &Server{workers: o.Workers}
 	if sv.workers == nil {
@@ -199,7 +199,7 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	return false, nil
 }
 
-// refuse resets a stream nobody knows. mu is held.
+// refuse resets a stream that no handler has. mu is held.
 func (c *conn) refuse(id uint32, code Code) {
 	out := c.control()
 	out.b = appendReset(out.b, id, code)
@@ -251,7 +251,7 @@ func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {
 	defer s.c.mu.Unlock()
 	s.watcher, s.turn = w, turn
 	if s.closed && !s.sentEnd {
-		w.Gone(turn, s.werr) // it went before anybody looked
+		w.Gone(turn, s.werr) // it went before the handler looked
 	}
 }
 

@@ -87,7 +87,7 @@ func (s *stream) wakeWriter() {
 	}
 }
 
-// wakeBoth wakes everybody, because the stream has ended. mu is held.
+// wakeBoth wakes reader and writer, because the stream has ended. mu is held.
 func (s *stream) wakeBoth() {
 	s.c.waiting.remove(s)
 	s.canRead.Broadcast()

@@ -35,7 +35,7 @@ func (w *window) reset(b *Budget, start int64) {
 	}
 }
 
-// read accounts for n bytes that a reader took, or that nobody wants any more. mu is held.
+// read accounts for n bytes that a reader took, or that no reader wants any more. mu is held.
 func (c *conn) read(n int) {
 	c.unread -= int64(n)
 	c.pool.Budget.hold(-n)

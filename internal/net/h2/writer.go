@@ -24,7 +24,7 @@ func (c *conn) buffer() *buffer {
 	return c.out
 }
 
-// control is buffer for frames that nobody is about to flush: they see to it that kick does.
+// control is buffer for frames that no writer is about to flush: they see to it that kick does.
 func (c *conn) control() *buffer {
 	c.urgent = true
 	return c.buffer()
@@ -38,7 +38,7 @@ func (c *conn) buffered() int {
 	return len(c.out.b)
 }
 
-// flush sends what is buffered, unless somebody else is doing it: he will take ours along. mu is held, and released
+// flush sends what is buffered, unless another writer is doing it, which takes ours along. mu is held, and released
 // while writing.
 func (c *conn) flush() {
 	if c.flushing || c.out == nil {

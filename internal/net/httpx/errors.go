@@ -41,7 +41,7 @@ const (
 	MaxDuration
 	// StreamIdle: for too long no byte of the exchange moved, in either direction.
 	StreamIdle
-	// DownstreamGone: the client closed the connection or reset the stream. Nobody reads a response.
+	// DownstreamGone: the client closed the connection or reset the stream. A response has no reader.
 	DownstreamGone
 	// DownstreamProtocolError: the request is not HTTP.
 	DownstreamProtocolError
@@ -203,7 +203,7 @@ func (k Kind) outcome() Outcome {
 // responseTooLarge is RFC 9209's word for it (§2.3.17).
 const responseTooLarge = "http_response_header_section_size"
 
-// TooLarge reports whether it is the size of fields that was too much for somebody.
+// TooLarge reports whether it is the size of fields that was too much for client or upstream.
 func (o *Outcome) TooLarge() bool { return o.Status == 431 || o.ProxyError == responseTooLarge }
 
 // AppendProxyStatus appends the value of a Proxy-Status field (RFC 9209 §2): the name of this proxy, the error type and

@@ -119,7 +119,7 @@ type ServerExchange interface {
 // Watched is a ServerExchange that notices a client that goes away while nothing is read from it or written to it.
 type Watched interface {
 	// Watch has w told with the given turn, in place of who was to be told before; at once where the client is gone
-	// already. Nobody is told after the exchange has ended.
+	// already. After the exchange has ended it is not told.
 	Watch(w Watcher, turn uint64)
 }
 

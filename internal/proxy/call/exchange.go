@@ -200,7 +200,7 @@ func (f *forwarder) receive(down httpx.ServerExchange, up httpx.ClientExchange) 
 	}
 }
 
-// respond passes a response head on, with what the next hop, and nobody else, may see of the marks.
+// respond passes a response head on, with what the next hop alone may see of the marks.
 func (f *forwarder) respond(down httpx.ServerExchange) error {
 	cleanResponse(&f.resp.Fields)
 	if f.spells {
@@ -308,7 +308,7 @@ type inUse struct {
 	pool     *upstream.Pool
 }
 
-// release gives the upstream back. Nobody may use it any more.
+// release gives the upstream back. It is not used any more.
 func (u *inUse) release() {
 	u.exchange.Close()
 	if u.conn != nil {
@@ -391,7 +391,7 @@ func copyBody(dst httpx.BodyWriter, src httpx.BodyReader, buf []byte, moved *ato
 // IsConnect reports whether a request asks for a tunnel.
 func IsConnect(r *httpx.Request) bool { return string(r.Method) == "CONNECT" }
 
-// DownstreamError wraps what went wrong on the client's side: nobody is there to be answered.
+// DownstreamError wraps what went wrong on the client's side: there is no client to be answered.
 func DownstreamError(err error) error {
 	if isDownstream(err) {
 		return err

@@ -23,7 +23,7 @@ func (f *forwarder) grpcReply(out httpx.Outcome) {
 	f.resp.Fields.AddName("grpc-message", appendGRPCMessage(nil, out.Body))
 }
 
-// local sends what the route answers without calling anybody: an error in gRPC's form where the request is gRPC's.
+// local sends what the route answers without calling an endpoint: an error in gRPC's form where the request is gRPC's.
 func (c *Call) local(down httpx.ServerExchange) error {
 	body := c.route.LocalBody()
 	if c.resp.Status < 400 || !isGRPC(down.Request()) {

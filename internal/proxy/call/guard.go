@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/netio"
 )
 
-// Guard aborts the exchange of the moment when its time is up, or when its client has gone away: what nobody waits for
+// Guard aborts the exchange of the moment when its time is up, or when its client has gone away: what no client waits for
 // any more must not go on in the app. It keeps one timer for the life of its forwarder.
 type Guard struct {
 	mu      sync.Mutex // held while aborting, so that nothing is aborted once disarm has returned
@@ -114,8 +114,8 @@ func (g *Guard) longSince(moment time.Time) (turn uint64, ok bool) {
 	return g.turn, g.target != nil && !g.relaxed && g.since.Before(moment)
 }
 
-// Vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 somebody always reads; in HTTP/1.1
-// nobody does while a request is being answered, and to have somebody read would cost every request a system call. So
+// Vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 the connection is always read; in HTTP/1.1
+// it is not while a request is being answered, and to read it would cost every request a system call. So
 // the sockets of requests that take long are looked at now and then.
 type Vigil struct {
 	mu      sync.Mutex

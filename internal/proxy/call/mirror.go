@@ -58,7 +58,7 @@ func shadowAuthority(authority []byte) []byte {
 	return slices.Concat(authority[:port], []byte("-shadow"), authority[port:])
 }
 
-// send carries the copy to an endpoint. Whatever happens, nobody is told: the request itself has its own fate.
+// send carries the copy to an endpoint. Whatever happens, the client is not told: the request itself has its own fate.
 func (s *shadow) send(ctx context.Context) {
 	defer s.o.Originals.Close()
 	ctx, cancel := context.WithTimeout(ctx, mirrorTimeout)

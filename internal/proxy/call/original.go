@@ -7,7 +7,7 @@ import (
 )
 
 // originals are the endpoints that the app's own choice of address makes, per backend of one connection. They live as
-// long as it: addresses that nobody told us about come in any number.
+// long as it: addresses that are not in the configuration come in any number.
 type originals struct {
 	mu  sync.Mutex
 	all map[*directory.Backend]*directory.Endpoint

@@ -81,7 +81,7 @@ func retryable(p *model.Retry, req *httpx.Request, e *tryError) bool {
 	case badStatus:
 		return wantsStatus(p, e.status)
 	case badGRPC:
-		return true // whoever says so has asked the policy
+		return true // the peer that says so has asked the policy
 	case final:
 		return false
 	}

@@ -35,7 +35,7 @@ func (f *forwarder) markSpelling(fields *httpx.Fields) {
 	}
 }
 
-// respell gives the fields the names that the list in spellingField says. Whoever calls it trusts the list no further
+// respell gives the fields the names that the list in spellingField says. The caller trusts the list no further
 // than that: it can change nothing but the case of a name.
 func respell(fields *httpx.Fields) {
 	list := fields.Get(spellingField)

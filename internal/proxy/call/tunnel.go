@@ -163,5 +163,5 @@ type tunnelStream struct{ Tunnel }
 func (t tunnelStream) CloseWrite() error { return t.End(nil) }
 
 // Close does nothing: the relay calls it to unblock a direction, which Abort has done before, and again at its end. A
-// stream of the mesh must be released once, when nobody uses it any more; join does that.
+// stream of the mesh must be released once, when neither direction uses it any more; join does that.
 func (tunnelStream) Close() error { return nil }

@@ -37,7 +37,7 @@ func responseTooLarge(err error) error {
 func h2Words(err error) string { return strings.TrimPrefix(err.Error(), "h2: ") }
 
 // isFinal reports whether an exchange has failed for good before its response head: its client is gone or sends what is
-// no HTTP, or its head cannot be sent to anybody.
+// no HTTP, or its head cannot be sent to any endpoint.
 func isFinal(err error) bool {
 	var e *httpx.Error
 	if !errors.As(err, &e) {

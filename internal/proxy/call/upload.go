@@ -197,7 +197,7 @@ func (u *uploader) settle() {
 // errAnswered stops an upload whose response is complete already.
 var errAnswered = errors.New("response is complete before the request")
 
-// answeredGrace is how long a client may go on sending a body that nobody wants before its connection is cut; long
+// answeredGrace is how long a client may go on sending a body that is not wanted before its connection is cut; long
 // enough for it to notice the answer.
 const answeredGrace = time.Second
 

@@ -69,7 +69,7 @@ func (m *cells) setDestination(u discovery.Update, c compiled) error {
 	return nil
 }
 
-// enforce puts a configuration in force for everybody whose address leads to the resource.
+// enforce puts a configuration in force for all connections whose address leads to the resource.
 func (m *cells) enforce(r *resource, next *Destination) {
 	r.state = next
 	for d := range r.users {

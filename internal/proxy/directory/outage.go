@@ -12,7 +12,7 @@ type outage struct {
 	Channel
 
 	connected func() bool
-	lost      atomic.Bool // somebody waited in vain, and nobody has seen it connected since
+	lost      atomic.Bool // a connection waited in vain, and it was not seen connected since
 }
 
 var errAway = errors.New("the control plane is away")

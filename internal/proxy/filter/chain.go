@@ -2,7 +2,7 @@ package filter
 
 import "context"
 
-// New lists what happens to a request, in order. run starts goroutines that somebody joins.
+// New lists what happens to a request, in order. run starts goroutines that the proxy joins.
 func New(run func(func(context.Context))) *Chain {
 	c := new(Chain)
 	c.add(Routed, Fault{})      // before the route's own answers, as Envoy's fault filter stands before its router
@@ -10,6 +10,6 @@ func New(run func(func(context.Context))) *Chain {
 	c.add(Chosen, Affinity{})   // of what is sent; before the limits, for it waits for nothing
 	c.add(Routed, Session{})    // before the backend, for it may choose it; its answer is behind the headers', who shall not undo it
 	c.add(Held, NewMirror(run)) // not before the headers, for a copy is of what is sent; not behind the limits, for they are the backend's
-	c.add(Held, Limits{})       // last: whoever has a place uses it
+	c.add(Held, Limits{})       // last: a call that has a place uses it
 	return c
 }

@@ -209,7 +209,7 @@ func (w *watch) eject(rules *model.OutlierDetection, why string) {
 		w.ejections++
 	}
 	end := now.Add(min(time.Duration(w.ejections)*rules.BaseEjectionTime, longest))
-	// Whoever is ejected returns with the first interval after that.
+	// An endpoint that is ejected returns with the first interval after that.
 	if over := end.Sub(o.origin) % rules.Interval; over > 0 {
 		end = end.Add(rules.Interval - over)
 	}

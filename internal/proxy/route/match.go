@@ -21,7 +21,7 @@ type Table struct {
 
 // Route is one route with one of its alternative matches.
 type Route struct {
-	// Plan is what was compiled, for timeouts, retries, faults and mirrors. Nobody may change it.
+	// Plan is what was compiled, for timeouts, retries, faults and mirrors. It is not changed.
 	Plan *plan.Route
 
 	*action

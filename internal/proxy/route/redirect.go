@@ -14,7 +14,7 @@ type redirect struct {
 	path pathRewrite
 }
 
-// Local answers a request where the route says so without calling anybody: a redirect or a direct response, whose
+// Local answers a request where the route says so without calling an endpoint: a redirect or a direct response, whose
 // body is LocalBody. It reports false where the route has backends. port is the one that was called.
 func (r *Route) Local(req *httpx.Request, resp *httpx.Response, port uint16) bool {
 	switch {

@@ -24,7 +24,7 @@ type TCPTable struct {
 
 // TCPRoute is one rule for connections.
 type TCPRoute struct {
-	// Plan is what was compiled. Nobody may change it.
+	// Plan is what was compiled. It is not changed.
 	Plan *plan.TCPRoute
 
 	any   bool // has no conditions

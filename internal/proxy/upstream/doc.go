@@ -1,7 +1,7 @@
 // Package upstream is every connection that the sidecar opens and keeps: mesh connections to the sidecars of peers, and
 // pools of plain ones, with TLS begun on behalf of the app where a DestinationRule says so.
 //
-// In: how to dial, and the workload's credentials. Out: a Set, which gives whoever has an endpoint a Way to it. Ways to
+// In: how to dial, and the workload's credentials. Out: a Set, which gives the holder of an endpoint a Way to it. Ways to
 // the same target share connections; the last one released ends them.
 //
 // Everything is safe for concurrent use, and nothing is dialled or closed while a lock of this package is held that

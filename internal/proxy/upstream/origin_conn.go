@@ -9,7 +9,7 @@ import (
 
 // originConn is a connection on which the proxy has begun TLS. crypto/tls takes an end of the TCP connection between two
 // records for the end of the stream, as browsers do; but what is delimited by that end may then have been cut short by
-// anybody on the way (RFC 8446 §6.1, RFC 9112 §9.8), or by a server that was killed.
+// an attacker on the way (RFC 8446 §6.1, RFC 9112 §9.8), or by a server that was killed.
 type originConn struct {
 	*tls.Conn
 
