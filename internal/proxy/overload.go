@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"math"
+	"os"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
@@ -22,6 +23,8 @@ type overload struct {
 	connections int64
 	// held gives the memory in use, garbage not counted.
 	held func() int64
+	// sockets gives what the kernel holds in socket buffers that count for the memory limit; nil for nothing.
+	sockets func() int64
 
 	tight  atomic.Bool
 	shares shares
@@ -32,6 +35,8 @@ const (
 	shedAbove, shedBelow = 90, 80
 	// lookAtMemory is how often; it costs some microseconds.
 	lookAtMemory = 250 * time.Millisecond
+	// manyRequests must be under way for the kernel to be asked, which costs more than asking Go.
+	manyRequests = 64
 	// connectionMemory is what a connection holds at the least, with the one that it leads to.
 	connectionMemory = 16 << 10
 	// listenerShare of all connections may come by one door, in percent: the clients that fill it leave the others open.
@@ -39,7 +44,7 @@ const (
 )
 
 func newOverload(l *meshLimits) *overload {
-	o := &overload{limits: l, connections: math.MaxInt64, held: heldMemory}
+	o := &overload{limits: l, connections: math.MaxInt64, held: heldMemory, sockets: func() int64 { return socketMemory(os.DirFS("/")) }}
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		o.memory = limit
 		o.connections = limit / connectionMemory
@@ -74,7 +79,11 @@ func (o *overload) look() {
 	if o.tight.Load() {
 		runtime.GC()
 	}
-	switch held := o.held(); {
+	held := o.held()
+	if o.sockets != nil && o.shares.running.Load() >= manyRequests {
+		held += o.sockets()
+	}
+	switch {
 	case held >= o.memory/100*shedAbove:
 		o.tight.Store(true)
 	case held < o.memory/100*shedBelow:
