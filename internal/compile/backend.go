@@ -93,7 +93,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		out.Resolution = model.ResolveDNS
 	}
 	traffic := e.traffic(p.Port, subset)
-	traffic.LB = cmp.Or(traffic.LB, s.LB)
+	traffic.LB, traffic.Outlier = cmp.Or(traffic.LB, s.LB), cmp.Or(traffic.Outlier, s.Outlier)
 	applyTraffic(&out, traffic)
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.

@@ -199,6 +199,7 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 			{"locality", b.Locality != nil, b.Locality},
 			{"proximity", b.Proximity != model.AnyDistance, b.Proximity},
 			{"client-affinity", b.ClientAffinity, b.ClientAffinity},
+			{"outlier", b.Outlier != nil, outlier(b.Outlier)},
 			{"tls", b.TLS.Mode != model.TLSUnset, tlsMode(b.TLS.Mode)},
 			{"sni", b.TLS.SNI != "", b.TLS.SNI},
 			{"san", len(b.TLS.SubjectAltNames) > 0, b.TLS.SubjectAltNames},
@@ -213,6 +214,17 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 		}
 	}
 	return out
+}
+
+// outlier prints the number of failures that eject an endpoint, and the penalties of failure accrual.
+func outlier(o *model.OutlierDetection) string {
+	switch {
+	case o == nil:
+		return ""
+	case o.Accrual == nil:
+		return strconv.FormatUint(uint64(o.Consecutive5xx), 10)
+	}
+	return fmt.Sprintf("%d,%s-%s*%v", o.Consecutive5xx, o.Accrual.MinPenalty, o.Accrual.MaxPenalty, o.Accrual.Jitter)
 }
 
 func tlsMode(m model.TLSMode) string {

@@ -79,6 +79,14 @@ func outlierDetectionFields(c *coder, o *model.OutlierDetection) {
 	c.duration(7, "base_ejection_time", &o.BaseEjectionTime)
 	c.uint32(8, "max_ejection_percent", &o.MaxEjectionPercent)
 	c.uint32(9, "min_health_percent", &o.MinHealthPercent)
+	optional(c, 10, "accrual", &o.Accrual, (*coder).failureAccrual)
+}
+
+// failureAccrual is not known to older sidecars: they eject nothing, for what else they are told allows none.
+func (c *coder) failureAccrual(a *model.FailureAccrual) {
+	c.duration(1, "min_penalty", &a.MinPenalty)
+	c.duration(2, "max_penalty", &a.MaxPenalty)
+	c.double(3, "jitter", &a.Jitter)
 }
 
 func warmUpFields(c *coder, w *model.WarmUp) {

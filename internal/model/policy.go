@@ -148,6 +148,16 @@ type OutlierDetection struct {
 	Interval, BaseEjectionTime time.Duration
 	// MaxEjectionPercent bounds how many may be ejected; where fewer than MinHealthPercent are left, no ejection counts.
 	MaxEjectionPercent, MinHealthPercent uint32
+	// Accrual has all of this done as Linkerd does it, where it is set: Consecutive5xx failures of any origin eject, and a
+	// call that succeeds ends the ejection. No other field counts then.
+	Accrual *FailureAccrual
+}
+
+// FailureAccrual says how long an endpoint is left alone that failed: MinPenalty at first, twice as long after each call in
+// vain, up to MaxPenalty, and longer by a random share of up to Jitter, within MaxPenalty.
+type FailureAccrual struct {
+	MinPenalty, MaxPenalty time.Duration
+	Jitter                 float64
 }
 
 // TLSMode is how a client secures the call.

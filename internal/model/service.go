@@ -68,6 +68,8 @@ type Service struct {
 	SessionAffinity bool
 	// LB is that of LoadBalancerAnnotation. It goes before SessionAffinity, for it is the mesh's.
 	LB LBKind
+	// Outlier is what its annotations say; nil for nothing. A DestinationRule goes before it.
+	Outlier *OutlierDetection
 	// Session keeps the calls of a client to the Service together where its route says nothing of it; nil for no sessions.
 	Session *SessionPersistence
 	// Proximity is internalTrafficPolicy and trafficDistribution in one; the former leaves nothing to the latter.

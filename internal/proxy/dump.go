@@ -96,7 +96,9 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 		outlier, why = "FAILED", "connections refused of late"
 	}
 	if cause, until, ok := e.Outlier(time.Now()); ok {
-		outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339)
+		if outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339); time.Now().After(until) {
+			why = cause + ", until a call succeeds"
+		}
 	}
 	latency := ""
 	if d, ok := e.Latency(time.Now()); ok {

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -19,6 +20,45 @@ spec:
   trafficPolicy:
     outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 3s, maxEjectionPercent: 50}
 ---`
+}
+
+const accrualIP = "10.96.0.97"
+
+// accrualManifests are the same pods behind a Service with Linkerd's annotations.
+func accrualManifests() string {
+	s := service("accrued", accrualIP, "app: server", http80, "")
+	return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 2}.String() +
+		strings.Replace(s, "namespace: shop}", `namespace: shop, annotations: {
+  balancer.linkerd.io/failure-accrual: consecutive,
+  balancer.linkerd.io/failure-accrual-consecutive-max-failures: "3",
+  balancer.linkerd.io/failure-accrual-consecutive-min-penalty: 8s,
+  balancer.linkerd.io/failure-accrual-consecutive-max-penalty: 8s}}`, 1)
+}
+
+// TestFailureAccrual: what Linkerd's annotations ask for. All pods may be out; each returns with a call that succeeds.
+func TestFailureAccrual(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, accrualManifests())
+	if r := m.call(t, client, "http://accrued/", "--count", "40"); r.OK != 40 || len(r.Pods) != 2 {
+		t.Fatalf("before anything failed: %+v", r)
+	}
+	r := m.call(t, client, "http://accrued/?fail=1", "--count", "20")
+	if r.OK != 0 || len(r.Pods) != 2 || r.Versions["v1"] != 6 {
+		t.Errorf("20 failures: %+v, want 3 of them to reach each pod", r)
+	}
+	a := m.do(t, client, http.MethodGet, accrualIP+":80", "/")
+	if a.StatusCode != http.StatusServiceUnavailable || strings.Count(a.body, "ejected by failure-accrual") != 2 {
+		t.Errorf("with all pods out: %d %s", a.StatusCode, a.body)
+	}
+	for _, e := range m.dump(t, client).Endpoints {
+		if strings.HasPrefix(e.Cluster, "outbound|80||accrued.") && (e.Outlier != "FAILED" || !strings.HasPrefix(e.OutlierReason, "3 failures in a row, until ")) {
+			t.Errorf("the sidecar tells of %s: %s %s", e.Workload, e.Outlier, e.OutlierReason)
+		}
+	}
+	eventually(t, "both pods to be back", func() bool {
+		r := m.call(t, client, "http://accrued/", "--count", "40")
+		return r.OK == 40 && len(r.Pods) == 2
+	})
 }
 
 func TestOutliers(t *testing.T) {

@@ -34,6 +34,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		SessionAffinity:    in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
 		LB:                 loadBalancer(r, in.Annotations[model.LoadBalancerAnnotation]),
 		Proximity:          proximity(r, in),
+		Outlier:            failureAccrual(r, in.Annotations),
 		Session:            session(r, in.Labels),
 		ExportTo:           exportTo(r, in.Annotations[exportToAnnotation]),
 		CreatedAt:          in.CreationTimestamp.Time,

@@ -92,7 +92,7 @@ func noHealthy(b *directory.Backend) error {
 	for _, e := range picker.All() {
 		state := e.Plan.Addr.String() + " " + strings.ToLower(e.Plan.Health.String())
 		if cause, until, ok := e.Outlier(time.Now()); ok {
-			state = e.Plan.Addr.String() + " ejected by outlierDetection for another " + time.Until(until).Round(time.Second).String() + " (" + cause + ")"
+			state = e.Plan.Addr.String() + " " + ejected(b.Plan.Outlier, until) + " (" + cause + ")"
 		}
 		if local {
 			state += " on " + nodeName(e.Plan.Workload.Node)
@@ -112,6 +112,19 @@ func noHealthy(b *directory.Backend) error {
 			nodeName(picker.Here().Node) + ": " + detail
 	}
 	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.Plan.Name, Detail: detail}
+}
+
+// ejected says by what an endpoint is, and for how long.
+func ejected(rules *model.OutlierDetection, until time.Time) string {
+	by := "outlierDetection"
+	if rules != nil && rules.Accrual != nil {
+		by = "failure-accrual"
+	}
+	left := time.Until(until).Round(time.Second)
+	if left <= 0 {
+		return "ejected by " + by + " until one call succeeds"
+	}
+	return "ejected by " + by + " for another " + left.String()
 }
 
 func nodeName(name string) string {

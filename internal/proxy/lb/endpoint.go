@@ -151,7 +151,7 @@ func (h *Host) blocked(e ejections) bool {
 	case groupDecides:
 		return h.watch.blocked(time.Now)
 	case counting:
-		return h.watch.ejectedUntil(time.Now) != 0
+		return h.watch.ejectedUntil(time.Now) != 0 || h.watch.onProbation()
 	case ignored:
 	}
 	return false
@@ -171,12 +171,12 @@ func (h *Host) downUntil(now time.Time) int64 {
 // take reports whether a call may go to the endpoint. After a pause one call may, and the others wait for what comes of it: a
 // trial that nothing is heard of lapses.
 func (h *Host) take(e ejections, now func() time.Time) bool {
-	if h.blocked(e) {
+	if h.blocked(e) && !h.watch.due(now) {
 		return false
 	}
 	until := h.ejected.Load()
 	if until == 0 {
-		return true
+		return h.watch.admit(now)
 	}
 	at, trial := now(), h.trial.Load()
 	if at.UnixNano() < until || at.UnixNano() < trial {
@@ -186,5 +186,5 @@ func (h *Host) take(e ejections, now func() time.Time) bool {
 		return false
 	}
 	h.changes.Load().note()
-	return true
+	return h.watch.admit(now)
 }

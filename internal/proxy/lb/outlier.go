@@ -35,6 +35,7 @@ type watch struct {
 
 	errors, gateway, local atomic.Uint32 // in a row
 	until                  atomic.Int64  // end of the ejection in Unix nanoseconds, 0 for none
+	probe                  atomic.Int64  // of failure accrual: until when a call is finding out how the endpoint is
 
 	// Guarded by the group's mu.
 	ejections uint32 // by which an ejection grows; intervals without one take it back
@@ -103,7 +104,7 @@ func (g *Group) Ejections(now time.Time) (total uint64, active int, ok bool) {
 
 // blocked reports whether the endpoint is ejected, and ejections count. now is only asked for where it matters.
 func (w *watch) blocked(now func() time.Time) bool {
-	return w.ejectedUntil(now) != 0 && now().UnixNano() >= w.of.panic.Load()
+	return w.ejectedUntil(now) != 0 && now().UnixNano() >= w.of.panic.Load() || w.onProbation()
 }
 
 // ejectedUntil gives the end of the endpoint's ejection in Unix nanoseconds, 0 for none.
@@ -114,6 +115,9 @@ func (w *watch) ejectedUntil(now func() time.Time) int64 {
 	until := w.until.Load()
 	if until == 0 || now().UnixNano() < until {
 		return until
+	}
+	if w.of.accrues() {
+		return 0 // onProbation has it
 	}
 	if w.until.CompareAndSwap(until, 0) {
 		w.errors.Store(0)
@@ -130,6 +134,10 @@ func (w *watch) note(o Outcome) {
 	}
 	rules := w.of.rules.Load()
 	if rules == nil {
+		return
+	}
+	if rules.Accrual != nil {
+		w.accrue(rules, o)
 		return
 	}
 	w.blocked(time.Now) // an ejection that is over is over before anything counts
@@ -224,11 +232,17 @@ func (w *watch) eject(rules *model.OutlierDetection, why string) {
 // ejected counts the endpoints that are; mu is held.
 func (o *outliers) ejected(now time.Time) (n int) {
 	for _, w := range o.all {
-		if w.until.Load() > now.UnixNano() {
+		if w.out(now) {
 			n++
 		}
 	}
 	return n
+}
+
+// out reports whether the endpoint is ejected.
+func (w *watch) out(now time.Time) bool {
+	until := w.until.Load()
+	return until > now.UnixNano() || until != 0 && w.of.accrues()
 }
 
 // recount finds until when ejections do not count because too few endpoints would be left; mu is held.
@@ -255,7 +269,8 @@ func (o *outliers) recount(now time.Time) {
 	o.panic.Store(end)
 }
 
-// Outlier says why and until when outlier detection has ejected the endpoint; ok is false where it has not.
+// Outlier says why and until when outlier detection has ejected the endpoint; ok is false where it has not. A time that is
+// past is when a call may find out how it is.
 func (h *Host) Outlier(now time.Time) (why string, until time.Time, ok bool) {
 	w := h.watch
 	if w == nil {
@@ -263,9 +278,8 @@ func (h *Host) Outlier(now time.Time) (why string, until time.Time, ok bool) {
 	}
 	w.of.mu.Lock()
 	defer w.of.mu.Unlock()
-	end := w.until.Load()
-	if end <= now.UnixNano() {
+	if !w.out(now) {
 		return "", time.Time{}, false
 	}
-	return w.why, time.Unix(0, end), true
+	return w.why, time.Unix(0, w.until.Load()), true
 }
