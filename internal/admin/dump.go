@@ -49,6 +49,8 @@ type EndpointDump struct {
 	Active        int64  `json:"activeRequests"`
 	// WarmUp is the percentage of its weight that a new endpoint has; nothing where it has all of it.
 	WarmUp *float64 `json:"warmUpPercent,omitempty"`
+	// Reported is the weight that BACKEND_UTILIZATION takes from the endpoint's reports; nothing where they do not count.
+	Reported float64 `json:"reportedWeight,omitempty"`
 	// Latency is what PEAK_EWMA goes by, such as "12.5ms"; empty where nothing asks for it.
 	Latency  string `json:"latency,omitempty"`
 	MTLS     bool   `json:"mtls"`

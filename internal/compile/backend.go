@@ -119,7 +119,7 @@ func (e *effectivePolicy) ruleName() string {
 }
 
 func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
-	out.LB, out.Hash, out.WarmUp, out.Outlier = t.LB, t.Hash, t.WarmUp, t.Outlier
+	out.LB, out.Hash, out.WarmUp, out.Load, out.Outlier = t.LB, t.Hash, t.WarmUp, t.Load, t.Outlier
 	if out.LB == model.LBUnset {
 		out.LB = model.LeastRequest
 	}

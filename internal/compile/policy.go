@@ -127,6 +127,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	}
 	if s.Policy.LB != model.LBUnset || s.Policy.WarmUp != nil || s.Policy.Locality != nil {
 		out.LB, out.Hash, out.WarmUp, out.Locality = s.Policy.LB, s.Policy.Hash, s.Policy.WarmUp, s.Policy.Locality
+		out.Load = s.Policy.Load
 	}
 	if s.Policy.Outlier != nil {
 		out.Outlier = s.Policy.Outlier
@@ -136,6 +137,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	}
 	if pool := poolOnly(s.Policy); isSaid(pool) {
 		pool.LB, pool.Hash, pool.WarmUp, pool.Locality, pool.Outlier, pool.TLS = out.LB, out.Hash, out.WarmUp, out.Locality, out.Outlier, out.TLS
+		pool.Load = out.Load
 		out = pool
 	}
 	return out
@@ -144,6 +146,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 // poolOnly is p's connectionPool block.
 func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
 	p.LB, p.Hash, p.WarmUp, p.Locality, p.Outlier, p.TLS = model.LBUnset, model.HashPolicy{}, nil, nil, nil, model.TLSSettings{}
+	p.Load = nil
 	return p
 }
 

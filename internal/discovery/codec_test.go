@@ -85,7 +85,7 @@ func (g generator) fill(v reflect.Value) {
 	limits := map[reflect.Type]int{
 		reflect.TypeFor[model.Protocol]():         int(model.UDP),
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
-		reflect.TypeFor[model.LBKind]():           int(model.PeakEWMA),
+		reflect.TypeFor[model.LBKind]():           int(model.Utilization),
 		reflect.TypeFor[model.HashBy]():           int(model.HashByQuery),
 		reflect.TypeFor[model.SessionBy]():        int(model.SessionByHeader),
 		reflect.TypeFor[model.Resolution]():       int(model.ResolveDNSRoundRobin),

@@ -49,7 +49,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)
 	list(c, 11, "dns", &b.DNS, dnsEndpointFields)
-	enum(c, 12, "lb", &b.LB, upTo(model.PeakEWMA, model.LeastRequest))
+	enum(c, 12, "lb", &b.LB, upTo(model.Utilization, model.LeastRequest))
 	part(c, 13, "tls", &b.TLS, tlsFields)
 	c.duration(14, "connect_timeout", &b.ConnectTimeout)
 	c.duration(15, "tcp_idle_timeout", &b.TCPIdleTimeout)
@@ -64,6 +64,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	optional(c, 24, "outlier", &b.Outlier, outlierDetectionFields)
 	optional(c, 25, "locality", &b.Locality, localityLBFields)
 	optional(c, 30, "warm_up", &b.WarmUp, warmUpFields)
+	optional(c, 31, "load", &b.Load, backendUtilizationFields)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
@@ -115,6 +116,14 @@ func localityShareFields(c *coder, s *model.LocalityShare) {
 func regionFailoverFields(c *coder, f *model.RegionFailover) {
 	text(c, 1, "from", &f.From)
 	text(c, 2, "to", &f.To)
+}
+
+func backendUtilizationFields(c *coder, u *model.BackendUtilization) {
+	c.duration(1, "stabilization", &u.Stabilization)
+	c.duration(2, "expiration", &u.Expiration)
+	c.duration(3, "update", &u.Update)
+	c.double(4, "error_penalty", &u.ErrorPenalty)
+	c.texts(5, "metrics", &u.Metrics)
 }
 
 func hashPolicyFields(c *coder, h *model.HashPolicy) {

@@ -39,6 +39,8 @@ const (
 	Maglev
 	// PeakEWMA goes by latencies. Istio has no such algorithm: it is asked for by LoadBalancerAnnotation.
 	PeakEWMA
+	// Utilization goes by the load that endpoints report: see BackendUtilization.
+	Utilization
 )
 
 // LoadBalancerAnnotation of a Service, or of a DestinationRule, names the algorithm where no DestinationRule says one in its
@@ -77,6 +79,8 @@ func (k LBKind) String() string {
 		return "MAGLEV"
 	case PeakEWMA:
 		return "PEAK_EWMA"
+	case Utilization:
+		return "BACKEND_UTILIZATION"
 	}
 	return "invalid"
 }
@@ -134,6 +138,17 @@ func (k LBKind) WarmsUp() bool { return k == LBUnset || k == LeastRequest || k =
 type WarmUp struct {
 	Duration                   time.Duration
 	MinimumPercent, Aggression float64
+}
+
+// BackendUtilization says how the load that endpoints report, as Open Request Cost Aggregation has it, makes their weights.
+type BackendUtilization struct {
+	// Stabilization is how long an endpoint has to report before that counts, Expiration how long it counts after the last
+	// report, Update the time between two computations of the weights.
+	Stabilization, Expiration, Update time.Duration
+	// ErrorPenalty is how much an error for each request adds to the utilization.
+	ErrorPenalty float64
+	// Metrics are the names of those of which the largest is the utilization; without them it is the app's own figure.
+	Metrics []string
 }
 
 // OutlierDetection says which endpoints callers eject, and for how long.
@@ -194,6 +209,7 @@ type TrafficPolicy struct {
 	LB      LBKind
 	Hash    HashPolicy // of RingHash and Maglev
 	WarmUp  *WarmUp    // of LeastRequest and RoundRobin
+	Load    *BackendUtilization
 	Outlier *OutlierDetection
 	// Locality stands in the same block as LB and Hash.
 	Locality *LocalityLB

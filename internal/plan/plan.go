@@ -70,6 +70,7 @@ type Backend struct {
 	LB                       model.LBKind
 	Hash                     model.HashPolicy // of RingHash and Maglev
 	WarmUp                   *model.WarmUp    // of LeastRequest and RoundRobin
+	Load                     *model.BackendUtilization
 	Outlier                  *model.OutlierDetection
 	TLS                      model.TLSSettings
 	ConnectTimeout           time.Duration // 0 = 10 s

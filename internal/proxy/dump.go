@@ -109,7 +109,7 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 		warmUp = &percent
 	}
 	return admin.EndpointDump{
-		Latency: latency, WarmUp: warmUp,
+		Latency: latency, WarmUp: warmUp, Reported: e.Reported(b.Load, time.Now()),
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,

@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 )
@@ -92,4 +93,31 @@ func TestWarmUp(t *testing.T) {
 	m.write(t, "all.yaml", manifests(1, ""))
 	m.settle(t)
 	eventually(t, "the new pod to have its share", func() bool { return shareOf(t, m, "v2", "--count", "300") > .3 })
+}
+
+// Pods get calls by the load that they report: the one that takes a quarter of the power for as many requests gets more. What
+// they say reaches the client as they said it.
+func TestBackendUtilization(t *testing.T) {
+	t.Parallel()
+	reports := func(utilization string) string {
+		return `--header, "endpoint-load-metrics: TEXT cpu_utilization:` + utilization + `,rps_fractional:100"`
+	}
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: reports("0.8")}.String()+
+		app{name: "server", version: "v2", replicas: 1, args: reports("0.2")}.String()+service("rated", ratedIP, "app: server", http80)+
+		object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {backendUtilization: {weightStabilizationPeriod: 1s, weightUpdatePeriod: 100ms}}}"))
+	if got := shareOf(t, m, "v2", "--count", "40"); got < .4 || got > .6 {
+		t.Errorf("before the reports count: %.2f of the calls", got)
+	}
+	eventually(t, "the reports to count", func() bool { return shareOf(t, m, "v2", "--count", "100") > .7 })
+	if got := shareOf(t, m, "v2", "--count", "300"); got < .77 || got > .83 {
+		t.Errorf("%.2f of the calls went to the pod that takes a quarter, want .8", got)
+	}
+	if a := m.do(t, client, http.MethodGet, ratedIP+":80", "/"); !strings.HasPrefix(a.Header.Get("Endpoint-Load-Metrics"), "TEXT cpu_utilization:0.") {
+		t.Errorf("the client sees %v", a.Header)
+	}
+	for _, e := range m.dump(t, client).Endpoints {
+		if strings.HasPrefix(e.Cluster, "outbound|80||rated.") && e.Reported != 125 && e.Reported != 500 {
+			t.Errorf("%s: weight by reports %v", e.Workload, e.Reported)
+		}
+	}
 }

@@ -24,6 +24,9 @@ func (t destinationRule) tls(field string, in *networking.ClientTLSSettings) mod
 		InsecureSkipVerify: in.GetInsecureSkipVerify().GetValue(),
 	}
 	t.tlsSource(field, in)
+	if in.GetCaCertCredentialName() != "" {
+		t.Unsupported(field + ".caCertCredentialName")
+	}
 	if in.GetCaCrl() != "" {
 		t.Unsupported(field + ".caCrl")
 	}

@@ -130,9 +130,12 @@ func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerS
 		return
 	}
 	t.unobeyedBalancing(field, in)
-	if in.GetConsistentHash() != nil {
+	switch {
+	case in.GetConsistentHash() != nil:
 		out.LB, out.Hash = t.consistentHash(field+".consistentHash", in.GetConsistentHash())
-	} else {
+	case in.GetBackendUtilization() != nil:
+		out.LB, out.Load = model.Utilization, t.backendUtilization(field+".backendUtilization", in.GetBackendUtilization())
+	default:
 		out.LB = t.simple(field+".simple", in.GetSimple())
 	}
 	out.WarmUp = t.warmUp(field, in, out.LB)

@@ -57,6 +57,14 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"failover by labels", with(`loadBalancer: {localityLbSetting: {failover: [{from: west, to: east}], failoverPriority: ["", "topology.kubernetes.io/zone=a", "a=b=c"]}}`), []string{
 			"error " + lls + ".failoverPriority[0]: names no label", "error " + lls + ".failoverPriority[1]: topology.kubernetes.io/zone cannot go with failover", "error " + lls + ".failoverPriority[2]: is not a label",
 		}},
+		{"reported load", with("loadBalancer: {backendUtilization: {metricNamesForComputingUtilization: [cpu_utilization, named_metrics.a]}}"), nil},
+		{"reported load badly", with("loadBalancer: {backendUtilization: {weightUpdatePeriod: 99ms, weightExpirationPeriod: 0s, metricNamesForComputingUtilization: [cpu, named_metrics.]}}"), []string{
+			"error spec.trafficPolicy.loadBalancer.backendUtilization.weightExpirationPeriod: below 1ms", "error spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod: below 100ms",
+			"warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[0]: in no report", "warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[1]: in no report",
+		}},
+		{"fields that are younger", with("outlierDetection: {failurePercentageThreshold: 50}, tls: {mode: SIMPLE, caCertCredentialName: a}"), []string{
+			"warning spec.trafficPolicy.tls.caCertCredentialName: no effect", "warning spec.trafficPolicy.outlierDetection.failurePercentageThreshold: no effect",
+		}},
 		{"warm-up", with("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of no length", with("loadBalancer: {warmup: {minimumPercent: 101, aggression: 0}, warmupDurationSecs: 0s}"), []string{

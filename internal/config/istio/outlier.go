@@ -42,6 +42,9 @@ func (t destinationRule) outlierDetection(field string, in *networking.OutlierDe
 	if in.GetConsecutiveErrors() != 0 { //nolint:staticcheck // deprecated and still written
 		t.Warn(field+".consecutiveErrors", "no effect, as with Istio, which no longer knows it", "write consecutiveGatewayErrors or consecutive5xxErrors")
 	}
+	if in.GetFailurePercentageThreshold() != nil {
+		t.Unsupported(field + ".failurePercentageThreshold")
+	}
 	for i, code := range in.GetOutlierDetectionHttpErrorCodes() {
 		if code < 100 || code > 599 {
 			t.Reject(fmt.Sprintf("%s.outlierDetectionHttpErrorCodes[%d]", field, i), fmt.Sprintf("%d is not a status", code), "write one from 100 to 599")

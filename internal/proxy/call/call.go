@@ -219,6 +219,8 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	if err == nil {
 		c.headAt = time.Now()
 		c.outcome = lb.Outcome{Kind: lb.Answered, Status: c.answeredStatus(req), Latency: c.headAt.Sub(begun)}
+		c.load.begin(t.endpoint, c.backend)
+		c.load.note(&c.resp.Fields)
 		err = c.judge(req, t)
 	} else {
 		err = c.cut(err, t)

@@ -50,6 +50,7 @@ type forwarder struct {
 	rec            telemetry.Record
 	received, sent int64
 	wrote          bool   // the response head went downstream
+	load           loads  // what the answer says of its endpoint's load
 	grpcStatus     string // of the trailers, empty for none
 
 	// spells is set where the caller's sidecar, and behind it a client of HTTP/1.1, gets the response; respells where this
@@ -253,6 +254,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	}
 	trailers := cleanResponseTrailers(up.Trailers())
 	f.noteGRPC(trailers)
+	f.load.note(trailers)
 	err := down.End(trailers)
 	if large := responseTooLarge(err); large != nil {
 		if isGRPC(down.Request()) {

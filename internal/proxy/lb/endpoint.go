@@ -36,6 +36,7 @@ type seen struct {
 	trial    atomic.Int64
 	ready    atomic.Int64 // since when discovery calls it healthy, Unix ns
 	refusals atomic.Int32
+	load     reportedLoad
 	// changes are told where what is above begins or ends to keep calls away; nil until a picker asks for it.
 	changes atomic.Pointer[Changes]
 }

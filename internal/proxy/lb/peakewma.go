@@ -23,8 +23,8 @@ const (
 type peakEWMA struct {
 	random
 	costs []cost
-	// clear is by how much the second of two must cost less to be taken: with weights, differences as small as the
-	// decay between two calls would make all alike.
+	// clear is by how much the second of two must cost less to be taken. What differs less is alike: which of them was
+	// called a little earlier, and has forgotten a little more, must not decide, least of all where weights do.
 	clear float64
 }
 
@@ -35,7 +35,7 @@ type cost struct {
 }
 
 func newPeakEWMA(candidates []*Host) policy {
-	p := &peakEWMA{random: drawOf(candidates), costs: make([]cost, len(candidates)), clear: 1}
+	p := &peakEWMA{random: drawOf(candidates), costs: make([]cost, len(candidates)), clear: 1.05}
 	if p.cumulative != nil {
 		p.clear = 1.25
 	}

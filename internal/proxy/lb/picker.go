@@ -20,6 +20,8 @@ type Options struct {
 	TableSize uint32
 	// WarmUp is how RoundRobin and LeastRequest begin with an endpoint; nil for at once.
 	WarmUp *model.WarmUp
+	// Utilization is the rule of the kind of that name.
+	Utilization *model.BackendUtilization
 	// Proximity limits the endpoints to those near Here, or prefers them. Locality, nil for none, has precedence, but not
 	// over OnlySameNode.
 	Proximity model.Proximity

@@ -197,7 +197,7 @@ func TestPickAvoidsWhatWasTriedBeforeAnUpdate(t *testing.T) {
 }
 
 // everyKind are the algorithms.
-var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA, model.RingHash, model.Maglev}
+var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastRequest, model.PeakEWMA, model.Utilization, model.RingHash, model.Maglev}
 
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range everyKind {

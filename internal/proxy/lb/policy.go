@@ -41,6 +41,8 @@ func designOf(o *Options) design {
 		return design{newRandom, nil}
 	case model.PeakEWMA:
 		return design{newPeakEWMA, nil}
+	case model.Utilization:
+		return design{utilizationOf(o.Utilization), nil}
 	case model.RingHash:
 		return design{ringOf(o.TableSize), byAddress}
 	case model.Maglev:

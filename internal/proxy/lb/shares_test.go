@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 	"testing"
+	"testing/synctest"
 
 	"fairlead.dev/fairlead/internal/model"
 )
@@ -47,6 +48,11 @@ func tally(p *testPicker, es []*testEndpoint, n int) []float64 {
 	return counts
 }
 
+// inBubble has time stand still.
+func inBubble(test func(t *testing.T)) func(t *testing.T) {
+	return func(t *testing.T) { synctest.Test(t, test) }
+}
+
 func TestSharesAreThoseOfTheWeights(t *testing.T) {
 	many := func(weights ...uint32) []uint32 { return slices.Repeat(weights, 10) }
 	ones := many(1)
@@ -69,7 +75,7 @@ func TestSharesAreThoseOfTheWeights(t *testing.T) {
 		{"peak_ewma", model.PeakEWMA, ones, nil, nil},
 		{"peak_ewma_by_weight", model.PeakEWMA, []uint32{5, 3, 1, 1, 0}, nil, nil},
 	} {
-		t.Run(tt.name, func(t *testing.T) {
+		t.Run(tt.name, inBubble(func(t *testing.T) {
 			es := endpoints(tt.weights...)
 			for i, n := range tt.active {
 				for range n {
@@ -82,7 +88,7 @@ func TestSharesAreThoseOfTheWeights(t *testing.T) {
 				}
 			}
 			chiSquare(t, tally(NewPicker(Options{Kind: tt.kind}, es), es, 20000), tt.want)
-		})
+		}))
 	}
 }
 
