@@ -286,7 +286,7 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 		t.way.Pool.Put(conn)
 		return nil, err
 	}
-	conn.Spare(c.replayable() && repeatable(req))
+	conn.Spare(c.canGoElsewhere(req))
 	c.conn = conn
 	return x, nil
 }

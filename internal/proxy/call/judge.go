@@ -68,6 +68,11 @@ func (c *Call) mayRetry(req *httpx.Request, failed *tryError) bool {
 	return c.tries <= policy.Attempts && c.replayable() && retryable(policy, req, failed)
 }
 
+// canGoElsewhere reports whether another try would be made if the one at hand broke before an answer.
+func (c *Call) canGoElsewhere(req *httpx.Request) bool {
+	return c.route != nil && c.mayRetry(req, &tryError{failure: resetEarly})
+}
+
 // timeLeft is the time the try at hand may take, 0 for any.
 func (c *Call) timeLeft() time.Duration {
 	if c.route == nil {
