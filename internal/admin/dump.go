@@ -56,7 +56,15 @@ type EndpointDump struct {
 	MTLS     bool   `json:"mtls"`
 	Identity string `json:"identity,omitempty"`
 	Locality string `json:"locality,omitempty"`
-	Node     string `json:"node,omitempty"`
+	// Level counts from 0, the best, where calls prefer endpoints to others by where they are, or are shared out by it; nothing
+	// where distance does not matter, and for endpoints in no level. LevelPercent of all calls go to the level first.
+	Level        *int     `json:"level,omitempty"`
+	LevelPercent *float64 `json:"levelPercent,omitempty"`
+	// Panic is set where the level has so few endpoints left that its ejected ones are called too.
+	Panic bool `json:"panic,omitempty"`
+	// Unused says why no call goes to the endpoint, where that is for its level.
+	Unused string `json:"unused,omitempty"`
+	Node   string `json:"node,omitempty"`
 	Workload string `json:"workload,omitempty"`
 }
 

@@ -56,7 +56,7 @@ func exampleDump() *admin.Dump {
 			{Name: "outbound|8080||" + host, FQDN: host, Port: 8080, Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
 			{Name: "inbound|8080||", FQDN: "orders-service.myapp.svc.cluster.local", Port: 8080, Direction: "inbound", Type: "ORIGINAL_DST"},
 		},
-		Endpoints: []admin.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true}},
+		Endpoints: []admin.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true, Locality: "west/a", Level: new(int), LevelPercent: &[]float64{70}[0]}},
 		Routes: []admin.RouteDump{{
 			Name: "8080", VHost: host + ":8080", Domains: []string{host, "10.96.230.247"}, Match: "/*", Origin: "VirtualService myapp/users-service http[0]",
 			Action: "outbound|8080|v1|" + host,

@@ -138,13 +138,28 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		return passes(f.cluster, e.Cluster) && passes(f.status, e.Status) && passes(f.address, host) &&
 			(f.port == 0 || strconv.Itoa(int(f.port)) == port)
 	})
-	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER\tWEIGHT", func(e *admin.EndpointDump) string {
+	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER\tWEIGHT\tLOCALITY\tLEVEL", func(e *admin.EndpointDump) string {
 		weight := strconv.FormatUint(uint64(e.Weight), 10)
 		if e.WarmUp != nil {
 			weight += fmt.Sprintf(" (%.0f%% warm)", *e.WarmUp)
 		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster, weight)
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster, weight, dash(e.Locality), level(e))
 	})
+}
+
+// level is the level of an endpoint, the part of the calls that goes there, and why none goes to the endpoint.
+func level(e *admin.EndpointDump) string {
+	out := "-"
+	if e.Level != nil && e.LevelPercent != nil {
+		out = fmt.Sprintf("%d (%.0f%%)", *e.Level, *e.LevelPercent)
+	}
+	if e.Panic {
+		out += " panic"
+	}
+	if e.Unused != "" {
+		out += " " + e.Unused
+	}
+	return out
 }
 
 func viewRoutes(w io.Writer, d *admin.Dump, f proxyFilter) error {

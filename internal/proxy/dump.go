@@ -40,12 +40,10 @@ func dumpDestination(d *admin.Dump, c *directory.Destination) {
 	for _, b := range c.Backends {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
-			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan.Proximity),
+			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
 			Missing: b.Plan.Missing,
 		})
-		for _, e := range b.Picker().All() {
-			d.Endpoints = append(d.Endpoints, dumpEndpoint(b.Plan, e))
-		}
+		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
 	}
 	for i := range c.Plan.Routes {
 		r := &c.Plan.Routes[i]
@@ -83,11 +81,34 @@ func describeLB(b *plan.Backend) string {
 	return b.LB.String()
 }
 
-func describeProximity(p model.Proximity) string {
-	if p == model.AnyDistance {
+// describeProximity says how calls depend on distance, in the words of what says it; nothing where they do not.
+func describeProximity(b *plan.Backend) string {
+	if b.Locality != nil {
+		return b.Locality.String()
+	}
+	if b.Proximity == model.AnyDistance {
 		return ""
 	}
-	return p.String()
+	return b.Proximity.String()
+}
+
+func dumpEndpoints(b *directory.Backend) []admin.EndpointDump {
+	p := b.Picker()
+	standings := p.Standings()
+	out := make([]admin.EndpointDump, 0, len(p.All()))
+	for i, e := range p.All() {
+		one := dumpEndpoint(b.Plan, e)
+		if standings != nil {
+			s := standings[i]
+			one.Panic, one.Unused = s.Panic, s.Unused
+			if s.Level >= 0 {
+				percent := math.Round(s.Load)
+				one.Level, one.LevelPercent = &s.Level, &percent
+			}
+		}
+		out = append(out, one)
+	}
+	return out
 }
 
 func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
