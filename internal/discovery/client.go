@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"cmp"
-	linked "container/list"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -76,26 +75,32 @@ const (
 
 // Client keeps a proxy in step with the control plane. All methods are safe for concurrent use; Run is called once.
 type Client struct {
-	o       ClientOptions // fixed after NewClient
-	handler Handler       // fixed when Run begins
+	remote
+	handler Handler // fixed when Run begins
 
 	deliveries chan delivery
 	nudged     chan struct{} // one slot: leases are to be looked at
 	changed    chan struct{} // one slot: the snapshot is out of date
 
 	mu        sync.Mutex
-	names     map[string]*name // guarded by mu, as everything below: what the proxy asked for
-	resources map[string]held  // what the server knows that we have, by canonical name
-	missing   linked.List      // of *name on lease that lead nowhere, the one used last at the back
-	leaving   int              // how many the handler is asked about
-	lapsed    []*name          // those that the handler must still be asked about
-	crowded   bool             // names were refused for want of room
-	created   uint64           // counts names
-	session   *session         // the present conversation, or nil
+	ledger             // guarded by mu, as everything below
+	crowded   bool     // names were refused for want of room
+	session   *session // the present conversation, or nil
 	connected bool
 	older     bool // it was said that the control plane is newer
 	stale     bool // the state comes from the snapshot and was not confirmed yet
 	lastSync  time.Time
+}
+
+// remote makes calls of the control planes.
+type remote struct {
+	o ClientOptions // fixed after NewClient
+}
+
+// ledger is what the proxy asked for and has.
+type ledger struct {
+	leases
+	resources map[string]held // what the server knows that we have, by canonical name
 }
 
 // name is one subscribed name.
@@ -138,12 +143,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 		o.Dial = (&net.Dialer{Timeout: dialTimeout}).DialContext
 	}
 	return &Client{
-		o:          o,
+		remote:     remote{o},
 		deliveries: make(chan delivery),
 		nudged:     make(chan struct{}, 1),
 		changed:    make(chan struct{}, 1),
-		names:      make(map[string]*name),
-		resources:  make(map[string]held),
+		ledger:     ledger{leases: leases{names: make(map[string]*name)}, resources: make(map[string]held)},
 	}, nil
 }
 
@@ -151,10 +155,11 @@ func NewClient(o ClientOptions) (*Client, error) {
 // says; losing it is never an error. It returns nil after the last snapshot was written.
 func (c *Client) Run(ctx context.Context, h Handler) error {
 	c.handler = h
-	c.loadSnapshot(ctx)
+	kept := snapshots{c}
+	kept.loadSnapshot(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.connect(ctx) })
-	wg.Go(func() { c.saveSnapshots(ctx) })
+	wg.Go(func() { kept.saveSnapshots(ctx) })
 	c.apply(ctx)
 	wg.Wait()
 	return nil
@@ -186,7 +191,7 @@ func newName(n string) *name {
 }
 
 // Addrs are the control planes that the client knows, "host:port".
-func (c *Client) Addrs() []string { return slices.Clone(c.o.Addrs) }
+func (r *remote) Addrs() []string { return slices.Clone(r.o.Addrs) }
 
 // Connected reports whether a conversation with a control plane is open.
 func (c *Client) Connected() bool {
@@ -386,36 +391,36 @@ func (c *Client) update(a *Answer) (Update, error) {
 }
 
 // adopt notes an update that is in force. mu is held.
-func (c *Client) adopt(u *Update) {
+func (l *ledger) adopt(u *Update) {
 	switch {
 	case u.Dropped:
-		delete(c.resources, u.Name)
-		if st, ok := c.names[u.Name]; ok && st.canonical == u.Name {
+		delete(l.resources, u.Name)
+		if st, ok := l.names[u.Name]; ok && st.canonical == u.Name {
 			st.reopen() // asked for again while the server let it go: its answer is on the way
-			c.list(st)
+			l.list(st)
 		}
 		return
 	case u.Resource == nil:
-		if st, ok := c.names[u.Name]; ok {
+		if st, ok := l.names[u.Name]; ok {
 			st.answer("")
-			c.list(st)
+			l.list(st)
 		}
 		return
 	}
-	c.resources[u.Name] = held{version: u.Version, resource: u.Resource, left: u.LeftOut}
+	l.resources[u.Name] = held{version: u.Version, resource: u.Resource, left: u.LeftOut}
 	for _, n := range append([]string{u.Name}, u.Aliases...) {
-		if st, ok := c.names[n]; ok {
+		if st, ok := l.names[n]; ok {
 			st.answer(u.Name)
-			c.unlist(st)
-			c.stay(st)
+			l.unlist(st)
+			l.stay(st)
 		}
 	}
 }
 
 // refuse tells those who wait for an answer that it was refused. mu is held.
-func (c *Client) refuse(a *Answer, reason string) {
+func (l *ledger) refuse(a *Answer, reason string) {
 	for _, n := range append([]string{a.Name}, a.Aliases...) {
-		if st, ok := c.names[n]; ok {
+		if st, ok := l.names[n]; ok {
 			st.refuse(errors.New(reason))
 		}
 	}
@@ -423,45 +428,44 @@ func (c *Client) refuse(a *Answer, reason string) {
 
 // giveUp forgets a name that the server does not follow. It may be asked for again, as new; names that are kept for good
 // are asked for with the next conversation. mu is held.
-func (c *Client) giveUp(a *Answer, s *session) {
-	st, ok := c.names[a.Name]
+func (l *ledger) giveUp(a *Answer, s *session) {
+	st, ok := l.names[a.Name]
 	if !ok {
 		return
 	}
 	st.refuse(fmt.Errorf("refused by the control plane: %s", a.Refused))
 	delete(s.announced, a.Name)
-	c.unlist(st)
+	l.unlist(st)
 	if !st.kept {
-		delete(c.names, a.Name)
+		delete(l.names, a.Name)
 	}
 }
 
 // resume describes the client's state for the first request of a conversation: what leads somewhere first, then the
 // rest by their last use, so that a server that does not take all of them refuses the right ones. mu is held.
-func (c *Client) resume() (request *Request, announced map[string]uint64) {
-	node := c.o.Node
-	request = &Request{Node: &node, InitialVersions: make(map[string]string, len(c.resources)), InitialNames: make(map[string]string)}
-	announced = make(map[string]uint64, len(c.names))
-	for n, st := range c.names {
+func (l *ledger) resume(node Node) (request *Request, announced map[string]uint64) {
+	request = &Request{Node: &node, InitialVersions: make(map[string]string, len(l.resources)), InitialNames: make(map[string]string)}
+	announced = make(map[string]uint64, len(l.names))
+	for n, st := range l.names {
 		if st.missing == nil {
 			request.Subscribe = append(request.Subscribe, n)
 		}
 	}
 	slices.Sort(request.Subscribe)
-	for e := c.missing.Back(); e != nil; e = e.Prev() {
+	for e := l.missing.Back(); e != nil; e = e.Prev() {
 		if st, ok := e.Value.(*name); ok {
 			request.Subscribe = append(request.Subscribe, st.name)
 		}
 	}
 	request.Subscribe = request.Subscribe[:min(len(request.Subscribe), MaxNames)] // the rest when there is room
 	for _, n := range request.Subscribe {
-		st := c.names[n]
+		st := l.names[n]
 		announced[n] = st.id
 		if st.answered {
 			request.InitialNames[n] = st.canonical
 		}
 	}
-	for n, h := range c.resources {
+	for n, h := range l.resources {
 		request.InitialVersions[n] = h.version
 		if h.left != "" {
 			request.Partial = append(request.Partial, Rejection{Name: n, Reason: h.left})

@@ -21,11 +21,20 @@ const (
 	maxLeaving = 2 * MaxNames
 )
 
+// leases are the names that are asked for: for how long, and in which order they go where there are too many.
+type leases struct {
+	names   map[string]*name
+	missing linked.List // of *name on lease that lead nowhere, the one used last at the back
+	leaving int         // how many the handler is asked about
+	lapsed  []*name     // those that the handler must still be asked about
+	created uint64      // counts names
+}
+
 // lease says how long a name stays subscribed. The zero value has none to lose.
 type lease struct {
 	kept    bool            // for good
 	used    time.Time       // when it began
-	missing *linked.Element // in Client.missing, where the name leads nowhere
+	missing *linked.Element // in leases.missing, where the name leads nowhere
 	leaving bool            // the lease has ended, and the handler is asked whether the name is in use
 }
 
@@ -80,38 +89,39 @@ func (c *Client) use(n string) *name {
 	c.list(st)
 	if c.missing.Len() > maxMissing {
 		c.lapse(c.missing.Front())
+		poke(c.nudged)
 	}
 	return st
 }
 
 // crowd reports whether there are too many names for another one. mu is held.
-func (c *Client) crowd() bool { return len(c.names)-c.leaving >= maxLeased || c.leaving >= maxLeaving }
+func (l *leases) crowd() bool { return len(l.names)-l.leaving >= maxLeased || l.leaving >= maxLeaving }
 
 // leave and stay say whether the handler is asked about a name. mu is held.
-func (c *Client) leave(st *name) {
+func (l *leases) leave(st *name) {
 	if !st.leaving {
 		st.leaving = true
-		c.leaving++
+		l.leaving++
 	}
 }
 
-func (c *Client) stay(st *name) {
+func (l *leases) stay(st *name) {
 	if st.leaving {
 		st.leaving = false
-		c.leaving--
+		l.leaving--
 	}
 }
 
 // known gives a name that is subscribed, its lease renewed, or nil. One that is leaving may be forgotten already by the
 // handler: it is asked for anew.
-func (c *Client) known(n string) *name {
-	st, ok := c.names[n]
+func (l *leases) known(n string) *name {
+	st, ok := l.names[n]
 	if !ok || st.leaving {
 		return nil
 	}
 	st.used = time.Now()
 	if st.missing != nil {
-		c.missing.MoveToBack(st.missing)
+		l.missing.MoveToBack(st.missing)
 	}
 	return st
 }
@@ -127,38 +137,37 @@ func (c *Client) ask(n string) *name {
 }
 
 // add notes a subscription, in place of one that is leaving.
-func (c *Client) add(n string) *name {
+func (l *leases) add(n string) *name {
 	st := newName(n)
-	c.created++
-	st.id = c.created
-	if old, ok := c.names[n]; ok {
-		c.unlist(old)
+	l.created++
+	st.id = l.created
+	if old, ok := l.names[n]; ok {
+		l.unlist(old)
 	}
-	c.names[n] = st
+	l.names[n] = st
 	return st
 }
 
 // list and unlist say whether a name leads nowhere. mu is held.
-func (c *Client) list(st *name) {
+func (l *leases) list(st *name) {
 	if !st.kept && !st.leaving && st.missing == nil && st.canonical == "" {
-		st.missing = c.missing.PushBack(st)
+		st.missing = l.missing.PushBack(st)
 	}
 }
 
-func (c *Client) unlist(st *name) {
+func (l *leases) unlist(st *name) {
 	if st.missing != nil {
-		c.missing.Remove(st.missing)
+		l.missing.Remove(st.missing)
 		st.missing = nil
 	}
 }
 
 // lapse ends the lease of a name that leads nowhere. mu is held.
-func (c *Client) lapse(e *linked.Element) {
+func (l *leases) lapse(e *linked.Element) {
 	if st, ok := e.Value.(*name); ok {
-		c.unlist(st)
-		c.leave(st)
-		c.lapsed = append(c.lapsed, st)
-		poke(c.nudged)
+		l.unlist(st)
+		l.leave(st)
+		l.lapsed = append(l.lapsed, st)
 	}
 }
 
@@ -166,7 +175,14 @@ func (c *Client) lapse(e *linked.Element) {
 // called again.
 func (c *Client) expire() time.Duration {
 	now := time.Now()
-	leaving, wait := c.ended(now)
+	c.mu.Lock()
+	leaving, wait := c.displaced(), c.o.Lease
+	if c.connected {
+		var ended []*name
+		ended, wait = c.ended(now, c.o.Lease)
+		leaving = append(leaving, ended...)
+	}
+	c.mu.Unlock()
 	if len(leaving) == 0 {
 		return wait
 	}
@@ -201,42 +217,41 @@ func (c *Client) expire() time.Duration {
 	return wait
 }
 
-// ended gives the names whose lease has run out, and the time until the next one's does.
-func (c *Client) ended(now time.Time) (leaving []*name, wait time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, st := range c.lapsed {
+// displaced gives the names that went for others, once.
+func (l *leases) displaced() (leaving []*name) {
+	for _, st := range l.lapsed {
 		if st.leaving { // no answer came meanwhile
 			leaving = append(leaving, st)
 		}
 	}
-	c.lapsed = nil
-	wait = c.o.Lease
-	if !c.connected {
-		return leaving, wait
-	}
-	for _, st := range c.names {
+	l.lapsed = nil
+	return leaving
+}
+
+// ended gives the names whose lease has run out, and the time until the next one's does.
+func (l *leases) ended(now time.Time, lease time.Duration) (leaving []*name, wait time.Duration) {
+	wait = lease
+	for _, st := range l.names {
 		if st.kept || st.leaving {
 			continue
 		}
-		if left := c.o.Lease - now.Sub(st.used); left > 0 {
+		if left := lease - now.Sub(st.used); left > 0 {
 			wait = min(wait, left)
 			continue
 		}
-		c.leave(st)
+		l.leave(st)
 		leaving = append(leaving, st)
 	}
-	return leaving, max(wait, c.o.Lease/leaseGrain)
+	return leaving, max(wait, lease/leaseGrain)
 }
 
 // leaseGrain bounds how often all names are looked at within a lease.
 const leaseGrain = 32
 
 // renew begins all leases anew, because the control plane is back. mu is held.
-func (c *Client) renew() {
+func (l *leases) renew() {
 	now := time.Now()
-	for _, st := range c.names {
+	for _, st := range l.names {
 		st.used = now
 	}
-	poke(c.nudged)
 }

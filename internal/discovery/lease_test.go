@@ -115,7 +115,7 @@ func TestNamesAreBoundedWithoutAControlPlane(t *testing.T) {
 	if err := <-first; !errors.Is(err, errLapsed) {
 		t.Errorf("Await = %v, want to be told that the name was given up", err)
 	}
-	request, _ := c.resume()
+	request, _ := c.resume(c.o.Node)
 	if len(request.Subscribe) > maxMissing+1 || request.Subscribe[0] != "mesh" || request.Subscribe[1] != foreign(maxNames+10) {
 		t.Errorf("a new conversation would begin with %d names, %q", len(request.Subscribe), request.Subscribe[:2])
 	}

@@ -62,13 +62,13 @@ func (c *Client) connect(ctx context.Context) {
 }
 
 // logLost writes one line when the reason is a new one, not one per attempt.
-func (c *Client) logLost(ctx context.Context, addr, last string, err error) string {
+func (r *remote) logLost(ctx context.Context, addr, last string, err error) string {
 	reason := "closed by the control plane"
 	if err != nil {
 		reason = err.Error()
 	}
 	if reason != last {
-		c.o.Logger.LogAttrs(ctx, slog.LevelWarn, "control plane not reached, the last good configuration stays in force",
+		r.o.Logger.LogAttrs(ctx, slog.LevelWarn, "control plane not reached, the last good configuration stays in force",
 			slog.String("address", addr), slog.String("reason", reason))
 	}
 	return reason
@@ -76,8 +76,8 @@ func (c *Client) logLost(ctx context.Context, addr, last string, err error) stri
 
 // transport makes the HTTP/2 client of one conversation. It is not shared: when the conversation ends, so does the
 // connection.
-func (c *Client) transport() (*http.Transport, error) {
-	config, err := c.o.TLSConfig()
+func (r *remote) transport() (*http.Transport, error) {
+	config, err := r.o.TLSConfig()
 	if err != nil {
 		return nil, fmt.Errorf("TLS configuration: %w", err)
 	}
@@ -86,22 +86,22 @@ func (c *Client) transport() (*http.Transport, error) {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
 	return &http.Transport{
-		DialContext:         c.o.Dial,
+		DialContext:         r.o.Dial,
 		TLSClientConfig:     config,
 		TLSHandshakeTimeout: dialTimeout,
 		DisableCompression:  true,
 		Protocols:           protocols,
 		HTTP2: &http.HTTP2Config{
-			SendPingTimeout:  c.o.Keepalive,
-			PingTimeout:      c.o.Keepalive,
-			WriteByteTimeout: 2 * c.o.Keepalive,
+			SendPingTimeout:  r.o.Keepalive,
+			PingTimeout:      r.o.Keepalive,
+			WriteByteTimeout: 2 * r.o.Keepalive,
 		},
 	}, nil
 }
 
 // call starts a gRPC call. The caller closes the body of the response and then the transport.
-func (c *Client) call(ctx context.Context, tr *http.Transport, url string, body io.Reader) (*http.Response, error) {
-	token, err := c.o.Token()
+func (r *remote) call(ctx context.Context, tr *http.Transport, url string, body io.Reader) (*http.Response, error) {
+	token, err := r.o.Token()
 	if err != nil {
 		return nil, fmt.Errorf("workload token: %w", err)
 	}
@@ -111,7 +111,7 @@ func (c *Client) call(ctx context.Context, tr *http.Transport, url string, body 
 	}
 	req.Header.Set("Content-Type", contentType)
 	req.Header.Set("Te", "trailers")
-	req.Header.Set("User-Agent", "fairlead-proxy/"+c.o.Node.Version)
+	req.Header.Set("User-Agent", "fairlead-proxy/"+r.o.Node.Version)
 	req.Header.Set("Authorization", "Bearer "+token)
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
@@ -164,7 +164,7 @@ func (c *Client) openSession() *session {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &session{c: c, wake: make(chan struct{}, 1), dirty: make(map[string]struct{})}
-	s.first, s.announced = c.resume()
+	s.first, s.announced = c.resume(c.o.Node)
 	for n := range c.names {
 		if _, ok := s.announced[n]; !ok {
 			s.dirty[n] = struct{}{}
@@ -186,6 +186,7 @@ func (c *Client) setConnected(ctx context.Context, addr string) {
 	c.mu.Lock()
 	c.connected = true
 	c.renew()
+	poke(c.nudged)
 	c.mu.Unlock()
 	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "connected to the control plane", slog.String("address", addr))
 }
@@ -328,11 +329,11 @@ func (c *Client) Sign(ctx context.Context, csrDER []byte) (chainPEM, rootsPEM []
 
 // unaryAny makes a call of one message and one answer to one control plane after the other, until one answers. The request
 // has room for the header of a frame in front. The error names the last one.
-func (c *Client) unaryAny(ctx context.Context, path string, request []byte) (message []byte, err error) {
-	start := rand.IntN(len(c.o.Addrs)) //nolint:gosec // spreading load is no secret
-	for i := range c.o.Addrs {
-		addr := c.o.Addrs[(start+i)%len(c.o.Addrs)]
-		if message, err = c.unary(ctx, addr, path, request); err == nil {
+func (r *remote) unaryAny(ctx context.Context, path string, request []byte) (message []byte, err error) {
+	start := rand.IntN(len(r.o.Addrs)) //nolint:gosec // spreading load is no secret
+	for i := range r.o.Addrs {
+		addr := r.o.Addrs[(start+i)%len(r.o.Addrs)]
+		if message, err = r.unary(ctx, addr, path, request); err == nil {
 			return message, nil
 		}
 		err = fmt.Errorf("%s: %w", addr, err)
@@ -341,8 +342,8 @@ func (c *Client) unaryAny(ctx context.Context, path string, request []byte) (mes
 }
 
 // unary makes such a call to one control plane.
-func (c *Client) unary(ctx context.Context, addr, path string, request []byte) ([]byte, error) {
-	tr, err := c.transport()
+func (r *remote) unary(ctx context.Context, addr, path string, request []byte) ([]byte, error) {
+	tr, err := r.transport()
 	if err != nil {
 		return nil, err
 	}
@@ -352,7 +353,7 @@ func (c *Client) unary(ctx context.Context, addr, path string, request []byte) (
 	if request, err = seal(request); err != nil {
 		return nil, err
 	}
-	resp, err := c.call(ctx, tr, "https://"+addr+path, bytes.NewReader(request))
+	resp, err := r.call(ctx, tr, "https://"+addr+path, bytes.NewReader(request))
 	if err != nil {
 		return nil, err
 	}

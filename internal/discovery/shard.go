@@ -16,6 +16,7 @@ type stringTable struct {
 	index   map[string]uint64 // encoding only
 	used    uint64            // decoding only: the highest number met so far
 	omit    bool              // decoding only: some endpoint is to be left out
+	loose   bool              // decoding only: fields that are not known here may have used numbers
 }
 
 // shardFields walks its endpoints before its table when encoding, because they fill the table.
@@ -72,13 +73,12 @@ func (t *stringTable) number(s string) uint64 {
 	return n
 }
 
-// lookUp gives the string with number n. First uses must come in order, as number hands them out, but for those of fields that
-// were skipped.
-func (t *stringTable) lookUp(n uint64, skipped bool) (string, bool) {
+// lookUp gives the string with number n. First uses must come in order, as number hands them out.
+func (t *stringTable) lookUp(n uint64) (string, bool) {
 	if n == 0 {
 		return "", true
 	}
-	if n > uint64(len(t.strings)) || (n > t.used+1 && !skipped) {
+	if n > uint64(len(t.strings)) || (n > t.used+1 && !t.loose) {
 		return "", false
 	}
 	t.used = max(t.used, n)
@@ -108,7 +108,8 @@ func (c *coder) sharedTexts(n protowire.Number, name string, v *[]string) {
 }
 
 func (c *coder) get(n protowire.Number, number uint64) string {
-	s, ok := c.table.lookUp(number, c.skipped)
+	c.table.loose = c.skipped
+	s, ok := c.table.lookUp(number)
 	if !ok {
 		c.fail(n, errTableOrder)
 	}

@@ -29,9 +29,12 @@ const (
 	snapshotMax = 256 << 20
 )
 
+// snapshots keep the state of a client in a file.
+type snapshots struct{ *Client }
+
 // saveSnapshots writes the file a moment after each change, and at the end. The first failure is logged; the next
 // one after a success again.
-func (c *Client) saveSnapshots(ctx context.Context) {
+func (c snapshots) saveSnapshots(ctx context.Context) {
 	if c.o.Snapshot == "" {
 		return
 	}
@@ -70,7 +73,7 @@ func (c *Client) saveSnapshots(ctx context.Context) {
 	}
 }
 
-func (c *Client) saveSnapshot() error {
+func (c snapshots) saveSnapshot() error {
 	payload, err := c.snapshot()
 	if err != nil {
 		return err
@@ -83,7 +86,7 @@ func (c *Client) saveSnapshot() error {
 // snapshot encodes the state in force, without what does not exist: that may have changed, and is asked for again at no
 // cost. Versions are computed from the bytes written, not copied: should this program
 // have dropped fields it does not know, its successor will be sent them.
-func (c *Client) snapshot() ([]byte, error) {
+func (c snapshots) snapshot() ([]byte, error) {
 	c.mu.Lock()
 	resources := maps.Clone(c.resources)
 	aliases := make(map[string][]string)
@@ -151,7 +154,7 @@ func writeFile(path string, parts ...[]byte) (err error) {
 
 // loadSnapshot puts the state of the last run in force. Its names are subscribed on lease: what the proxy does not
 // ask for again goes.
-func (c *Client) loadSnapshot(ctx context.Context) {
+func (c snapshots) loadSnapshot(ctx context.Context) {
 	if c.o.Snapshot == "" {
 		return
 	}
@@ -175,7 +178,7 @@ func (c *Client) loadSnapshot(ctx context.Context) {
 	c.stale = true
 	c.mu.Unlock()
 	// There is no conversation yet: the acknowledgement goes nowhere.
-	c.applyResponse(ctx, delivery{session: &session{c: c, wake: make(chan struct{}, 1)}, response: state})
+	c.applyResponse(ctx, delivery{session: &session{c: c.Client, wake: make(chan struct{}, 1)}, response: state})
 	c.o.Logger.LogAttrs(ctx, slog.LevelInfo, "snapshot loaded", slog.String("file", c.o.Snapshot),
 		slog.Int("resources", len(state.Resources)))
 }
