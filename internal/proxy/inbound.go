@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
@@ -276,6 +277,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		return call.NewRawTunnel(conn), nil
 	}
 	found := detected{protocol: netio.Opaque}
+	heard := i.closeSilent(ctx, client, port)
 	switch port.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		found.server, found.err = dial(ctx)
@@ -285,6 +287,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		d := &detector{client: client, claim: netio.Unclaimed, limit: i.limits.detection(), dial: dial, known: i.verdict(dst.Port())}
 		found, err = d.detect(ctx)
 	}
+	heard()
 	switch {
 	case err != nil:
 		conn.Close()
@@ -297,6 +300,26 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	default:
 		i.opaque(ctx, call.NewRawTunnel(client), found.server, who, dst)
 	}
+}
+
+// closeSilent closes a connection on which nothing has come a while after the workload has begun to end, as one that waits for
+// its next request: clients open some in advance, and must not find out with a request that the app has gone. Where it is not
+// known that HTTP comes, the server may be about to speak. The returned function says that something has come.
+func (i *inbound) closeSilent(ctx context.Context, client *netio.PeekConn, port plan.InboundPort) (heard func()) {
+	known := port.Protocol
+	if v := netio.Verdict(i.verdict(port.Port).Load()); known == model.Undeclared && (v == netio.HTTP1 || v == netio.HTTP2) {
+		known = model.HTTP
+	}
+	switch known {
+	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
+		return onDrain(ctx, i.draining, nil, func(ctx context.Context) {
+			if call.Pause(ctx, lateFor) {
+				client.Close()
+			}
+		})
+	case model.TCP, model.TLS, model.UDP, model.Undeclared:
+	}
+	return func() {}
 }
 
 // opaque carries an opaque connection to the app at dst, and counts and logs it.
