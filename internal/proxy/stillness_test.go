@@ -87,8 +87,14 @@ func TestStillExchanges(t *testing.T) {
 		if got, err := io.ReadAll(resp.Body); len(got) != 10 || err != nil {
 			t.Errorf("a slow answer: %q, %v, want all of it", got, err)
 		}
-		if _, _, err = ask("POST / HTTP/1.1\r\nHost: users\r\nContent-Length: 10\r\n\r\nfew"); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("a request that is not even begun upstream: %v, want its connection cut", err)
+		if _, resp, err = ask("POST / HTTP/1.1\r\nHost: users\r\nContent-Length: 10\r\n\r\nfew"); err != nil || resp.StatusCode != 408 || !resp.Close {
+			t.Errorf("a request that is not even begun upstream: %v %+v, want 408 and the end of its connection", err, resp)
+		}
+		if status, err := askHTTP2(t, m.entrance(orders, usersAddr()), 10, "few"); err != nil || status != 408 {
+			t.Errorf("the same of HTTP/2: %v %d, want 408", err, status)
+		}
+		if status, err := askHTTP2(t, m.plainly(users, app(users)), 10, "few"); err != nil || status != 408 {
+			t.Errorf("the same of a caller without a sidecar: %v %d, want 408", err, status)
 		}
 		if _, _, err = ask(get("/full")); err != nil {
 			t.Fatal(err)
@@ -110,6 +116,28 @@ func TestStillExchanges(t *testing.T) {
 			return hasSeries(metricsOf(t, orders), want) || hasSeries(metricsOf(t, users), want)
 		})
 	})
+}
+
+// askHTTP2 sends a POST whose body is shorter than it says, and gives the status of the answer.
+func askHTTP2(t runner, addr string, length int64, part string) (int, error) {
+	protocols := new(http.Protocols)
+	protocols.SetUnencryptedHTTP2(true)
+	transport := &http.Transport{Protocols: protocols}
+	defer transport.CloseIdleConnections()
+	body, more := io.Pipe()
+	defer more.Close()
+	go io.WriteString(more, part)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "http://"+addr+"/", body)
+	if err != nil {
+		return 0, err
+	}
+	req.Host, req.ContentLength = "users", length
+	resp, err := transport.RoundTrip(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	return resp.StatusCode, nil
 }
 
 // zeros is an endless body.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"sync"
+	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
@@ -31,6 +32,9 @@ type Exchange struct {
 	connect          bool
 	final, ended     bool
 
+	// stopped is why the rest of the request is given up, nil while it is not.
+	stopped atomic.Pointer[error]
+
 	// expect orders what the reader and the writer learn of a client that waits. It is only locked where expecting is
 	// set.
 	expect    sync.Mutex
@@ -39,7 +43,10 @@ type Exchange struct {
 	settled   bool // the reader's: it need not look again
 }
 
-var _ httpx.ServerExchange = (*Exchange)(nil)
+var (
+	_ httpx.ServerExchange = (*Exchange)(nil)
+	_ httpx.Stoppable      = (*Exchange)(nil)
+)
 
 // Request is the head; it stays valid until End or Abort.
 func (x *Exchange) Request() *httpx.Request { return &x.req }
@@ -74,11 +81,26 @@ func (x *Exchange) reset() {
 // Read is httpx.BodyReader's. Where the client waits to be told to go on, the first one waits with it, until the client
 // sends the body all the same (RFC 9110 §10.1.1) or a final head that refuses it has gone out: then it gives
 // [httpx.ErrNotContinued].
-func (x *Exchange) Read(p []byte) (int, error) {
+func (x *Exchange) Read(p []byte) (n int, err error) {
 	if x.expecting && !x.settled {
-		return x.readAwaited(p)
+		n, err = x.readAwaited(p)
+	} else {
+		n, err = x.body.Read(p)
 	}
-	return x.body.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if reason := x.stopped.Load(); reason != nil {
+			err = *reason
+		}
+	}
+	return n, err
+}
+
+// StopReading implements httpx.Stoppable. The connection carries no other request.
+func (x *Exchange) StopReading(reason error) {
+	if x.stopped.CompareAndSwap(nil, &reason) {
+		x.body.broken.Store(true)
+		x.s.in.interrupt()
+	}
 }
 
 func (x *Exchange) readAwaited(p []byte) (int, error) {

@@ -237,6 +237,7 @@ type ServerStream struct {
 var (
 	_ httpx.ServerExchange = (*ServerStream)(nil)
 	_ httpx.Watched        = (*ServerStream)(nil)
+	_ httpx.Stoppable      = (*ServerStream)(nil)
 )
 
 // Request is the head of the request.
@@ -252,6 +253,16 @@ func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {
 	s.watcher, s.turn = w, turn
 	if s.closed && !s.sentEnd {
 		w.Gone(turn, s.werr) // it went before the handler looked
+	}
+}
+
+// StopReading implements httpx.Stoppable.
+func (s *ServerStream) StopReading(reason error) {
+	s.c.mu.Lock()
+	defer s.c.mu.Unlock()
+	if s.rerr == nil && !s.recvEnd {
+		s.rerr = reason
+		s.wakeReader()
 	}
 }
 

@@ -123,6 +123,12 @@ type Watched interface {
 	Watch(w Watcher, turn uint64)
 }
 
+// Stoppable is a ServerExchange of which the rest of the request can be given up, so that it can be answered.
+type Stoppable interface {
+	// StopReading makes reads return reason, the one that waits as well. Safe from any goroutine.
+	StopReading(reason error)
+}
+
 // Watcher is told that a client has gone away. Gone must not block.
 type Watcher interface {
 	Gone(turn uint64, reason error)

@@ -404,6 +404,9 @@ func DownstreamError(err error) error {
 // bodyError says why a request's body could not be read: it breaks a rule, of which its client can be told as long as it
 // has got no other answer, or the client is gone.
 func bodyError(err error) error {
+	if errors.Is(err, errStreamIdle) {
+		return errStreamIdle
+	}
 	if rule, ok := errors.AsType[*h1.Error](err); ok {
 		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
 	}

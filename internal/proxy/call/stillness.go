@@ -52,7 +52,8 @@ func (g *Guard) leave() {
 	g.down = nil
 }
 
-// tick looks whether anything has moved. What stands still for too long is ended from its upstream's side first, so that
+// tick looks whether anything has moved. What stands still for too long is ended from its upstream's side first, or, where it has
+// none yet, by giving up the rest of the request, so that
 // it can be answered if it was not, and a tick later, where that has moved nothing, from the client's.
 func (g *Guard) tick() {
 	g.mu.Lock()
@@ -69,10 +70,21 @@ func (g *Guard) tick() {
 	case g.ticks <= stillTicks:
 	case g.ticks == stillTicks+1 && g.target != nil:
 		g.target.Abort(errStreamIdle)
+	case g.ticks == stillTicks+1:
+		stopReading(g.down) // the request is not even begun upstream
 	default:
 		g.down.Abort(errStreamIdle)
 	}
 	g.ticker.Reset(g.every)
+}
+
+// stopReading gives up what a client still owes of its request, so that it can be answered.
+func stopReading(down httpx.ServerExchange) {
+	if s, ok := down.(httpx.Stoppable); ok {
+		s.StopReading(errStreamIdle)
+		return
+	}
+	down.Abort(errStreamIdle)
 }
 
 // stoodStill gives the answer to a request that ended for this reason, Envoy's: whose turn it was decides. nil is for any
