@@ -93,3 +93,74 @@ func TestConsistentHash(t *testing.T) {
 		}
 	})
 }
+
+// Of a thousand users of ten pods those keep theirs whose pod is still there, when one of them goes; its successor, which has
+// another address, takes as many from all of them, for a table cannot know whose successor it is.
+func TestUsersOfARolledPod(t *testing.T) {
+	const users = 1000
+	m := newMesh(t)
+	var es []plan.Endpoint
+	for range 11 {
+		e := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
+		m.plainApp(e.Addr, says(e.Addr.String()))
+		es = append(es, e)
+	}
+	orders := m.sidecar("orders")
+	c := m.client(orders)
+	ask := func(t *testing.T, user int, by model.HashBy) string {
+		t.Helper()
+		req, err := http.NewRequest(http.MethodGet, usersURL+"/", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if value := fmt.Sprint("user-", user); by == model.HashByHeader {
+			req.Header.Set("X-User", value)
+		} else {
+			req.AddCookie(&http.Cookie{Name: "x-user", Value: value})
+		}
+		resp, err := c.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusOK {
+			t.Fatalf("%d, %v", resp.StatusCode, err)
+		}
+		return string(body)
+	}
+	for _, kind := range []model.LBKind{model.RingHash, model.Maglev} {
+		for _, by := range []model.HashBy{model.HashByHeader, model.HashByCookie} {
+			t.Run(fmt.Sprint(kind, "/", by), func(t *testing.T) {
+				of := func(es []plan.Endpoint) []plan.Resource {
+					return backendOf(service(model.HTTP, es...), func(b *plan.Backend) { b.LB, b.Hash = kind, model.HashPolicy{By: by, Name: "x-user"} })
+				}
+				orders.apply(of(es[:10])...)
+				var owners [users]string
+				for user := range users {
+					owners[user] = ask(t, user, by)
+				}
+				for _, step := range []struct {
+					what  string
+					es    []plan.Endpoint
+					least int
+				}{
+					{"one of ten is gone", es[1:10], users * 88 / 100},
+					{"its successor has come", es[1:], users * 79 / 100},
+				} {
+					orders.apply(of(step.es)...)
+					kept := 0
+					for user := range users {
+						if ask(t, user, by) == owners[user] {
+							kept++
+						}
+					}
+					t.Logf("%s: %d of %d users keep their pod", step.what, kept, users)
+					if kept < step.least {
+						t.Errorf("%s: %d of %d users keep their pod, want %d", step.what, kept, users, step.least)
+					}
+				}
+			})
+		}
+	}
+}

@@ -46,7 +46,7 @@ func (t destinationRule) consistentHash(field string, in *networking.LoadBalance
 func (t destinationRule) hashKey(field string, in *networking.LoadBalancerSettings_ConsistentHashLB) model.HashPolicy {
 	switch key := in.GetHashKey().(type) {
 	case *networking.LoadBalancerSettings_ConsistentHashLB_HttpHeaderName:
-		if !isToken(key.HttpHeaderName) {
+		if !isToken(key.HttpHeaderName) && !isPseudoHeader(key.HttpHeaderName) {
 			t.Reject(field+".httpHeaderName", fmt.Sprintf("%q is not a header", key.HttpHeaderName), "name the header whose value decides")
 		}
 		return model.HashPolicy{By: model.HashByHeader, Name: strings.ToLower(key.HttpHeaderName)}
@@ -65,6 +65,11 @@ func (t destinationRule) hashKey(field string, in *networking.LoadBalancerSettin
 	t.Warn(field, "nothing says which calls are alike: they are spread at random",
 		"add httpHeaderName, httpCookie, useSourceIp: true or httpQueryParameterName")
 	return model.HashPolicy{}
+}
+
+// isPseudoHeader reports whether a name is one of those of HTTP/2 that every request has, as Envoy hashes them.
+func isPseudoHeader(name string) bool {
+	return name == ":path" || name == ":authority" || name == ":method"
 }
 
 func (t destinationRule) hashCookie(field string, in *networking.LoadBalancerSettings_ConsistentHashLB_HTTPCookie) model.HashPolicy {

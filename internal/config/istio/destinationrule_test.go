@@ -34,6 +34,7 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), nil},
 		{"consistent hash of nothing", with("loadBalancer: {consistentHash: {useSourceIp: false}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: spread at random"}},
 		{"a hash of no header", with("loadBalancer: {consistentHash: {httpHeaderName: 'x user'}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: not a header"}},
+		{"a hash of no pseudo-header", with("loadBalancer: {consistentHash: {httpHeaderName: ':status'}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: not a header"}},
 		{"a cookie that ends the line", with(`loadBalancer: {consistentHash: {httpCookie: {name: "a;b", path: "/\nx", ttl: -1s, attributes: [{name: "", value: "a;b"}]}}}`), []string{
 			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.name: cannot be the name", "error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.path: cannot stand in a cookie",
 			"error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.ttl: not a time to live", "error spec.trafficPolicy.loadBalancer.consistentHash.httpCookie.attributes[0].name: not an attribute",
@@ -160,6 +161,7 @@ func TestConsistentHash(t *testing.T) {
 		want       model.HashPolicy
 	}{
 		{"header", "{httpHeaderName: X-User}", model.RingHash, model.HashPolicy{By: model.HashByHeader, Name: "x-user"}},
+		{"path", "{httpHeaderName: ':path'}", model.RingHash, model.HashPolicy{By: model.HashByHeader, Name: ":path"}},
 		{"source", "{useSourceIp: true, minimumRingSize: 7}", model.RingHash, model.HashPolicy{By: model.HashBySource, TableSize: 7}},
 		{"query", "{httpQueryParameterName: User, ringHash: {minimumRingSize: 4096}}", model.RingHash, model.HashPolicy{By: model.HashByQuery, Name: "User", TableSize: 4096}},
 		{"cookie_of_the_app", "{httpCookie: {name: user}, maglev: {}}", model.Maglev, model.HashPolicy{By: model.HashByCookie, Name: "user"}},

@@ -24,7 +24,7 @@ func (Affinity) Request(_ context.Context, c *Call) error {
 	switch p.By {
 	case model.HashByNothing:
 	case model.HashByHeader:
-		if v := c.Request.Fields.Get(p.Name); v != nil {
+		if v := header(c.Request, p.Name); v != nil {
 			c.Hash = lb.HashOf(v)
 		}
 	case model.HashBySource:
@@ -43,6 +43,20 @@ func (Affinity) Request(_ context.Context, c *Call) error {
 		}
 	}
 	return nil
+}
+
+// header gives the first value of a header, or of the pseudo-headers that every request has, whatever its version; nil for
+// none.
+func header(req *httpx.Request, name string) []byte {
+	switch name {
+	case ":path":
+		return req.Path
+	case ":authority":
+		return req.Authority
+	case ":method":
+		return req.Method
+	}
+	return req.Fields.Get(name)
 }
 
 // Response implements ResponseFilter.

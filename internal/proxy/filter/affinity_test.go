@@ -25,6 +25,8 @@ func TestAffinity(t *testing.T) {
 	}{
 		{"nothing", model.HashPolicy{}, "/", nil, ""},
 		{"header", header, "/", []string{"x-user", "ada"}, "ada"},
+		{"path", model.HashPolicy{By: model.HashByHeader, Name: ":path"}, "/users.v1.Users/Get", nil, "/users.v1.Users/Get"},
+		{"method", model.HashPolicy{By: model.HashByHeader, Name: ":method"}, "/", nil, "GET"},
 		{"header_is_missing", header, "/", nil, ""},
 		{"query", query, "/a?x=1&user=ada&user=bob", nil, "ada"},
 		{"query_of_another_name", query, "/a?users=ada&xuser=bob", nil, ""},
@@ -38,6 +40,7 @@ func TestAffinity(t *testing.T) {
 			call := callOf(plan.Route{}, nil)
 			call.Plan, call.Response = &plan.Backend{Hash: tt.policy}, &httpx.Response{}
 			call.Request.Path = []byte(tt.path)
+			call.Request.Method = []byte("GET")
 			for i := 0; i < len(tt.fields); i += 2 {
 				call.Request.Fields.AddString(tt.fields[i], tt.fields[i+1])
 			}
