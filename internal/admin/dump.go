@@ -63,8 +63,8 @@ type EndpointDump struct {
 	// Panic is set where the level has so few endpoints left that its ejected ones are called too.
 	Panic bool `json:"panic,omitempty"`
 	// Unused says why no call goes to the endpoint, where that is for its level.
-	Unused string `json:"unused,omitempty"`
-	Node   string `json:"node,omitempty"`
+	Unused   string `json:"unused,omitempty"`
+	Node     string `json:"node,omitempty"`
 	Workload string `json:"workload,omitempty"`
 }
 

@@ -144,6 +144,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 		return
 	}
 	c.misplaced(p, found[0])
+	c.skewed(p, found[0])
 	if s := found[0]; s.Host.Wildcard() {
 		c.warn(p.Ref, "spec.host", fmt.Sprintf("no Service or ServiceEntry defines %s by itself: calls to it are calls to %s of %s, whose rules count", full, s.Host, s.Origin),
 			fmt.Sprintf("write host: %q, or a ServiceEntry for %s", s.Host, full))

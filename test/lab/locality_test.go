@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -42,7 +43,7 @@ func TestLocality(t *testing.T) {
 	const calls = 400
 	// shares gives the percentage of calls by version, all of which must succeed.
 	shares := func() map[string]int {
-		r := m.call(t, client, "http://placed/", "--count", fmt.Sprint(calls))
+		r := m.call(t, client, "http://placed/", "--count", strconv.Itoa(calls))
 		if r.OK != calls {
 			return nil
 		}

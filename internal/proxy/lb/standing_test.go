@@ -19,27 +19,39 @@ func TestStandings(t *testing.T) {
 	}{
 		{"distance_does_not_matter", Options{}, nil, nil},
 		{
-			"levels", Options{Locality: &model.LocalityLB{}}, nil,
+			"levels",
+			Options{Locality: &model.LocalityLB{}},
+			nil,
 			[]Standing{{0, 100, false, ""}, {0, 100, false, ""}, {1, 0, false, enough}, {2, 0, false, enough}},
 		},
 		{
-			"short_of_one", Options{Locality: &model.LocalityLB{}}, func(es []*testEndpoint) { es[0].Plan.Health = plan.Unhealthy },
+			"short_of_one",
+			Options{Locality: &model.LocalityLB{}},
+			func(es []*testEndpoint) { es[0].Plan.Health = plan.Unhealthy },
 			[]Standing{{0, 70, false, sick}, {0, 70, false, ""}, {1, 30, false, ""}, {2, 0, false, enough}},
 		},
 		{
-			"one_drains", Options{Locality: &model.LocalityLB{}}, func(es []*testEndpoint) { es[0].Plan.Health = plan.Draining },
+			"one_drains",
+			Options{Locality: &model.LocalityLB{}},
+			func(es []*testEndpoint) { es[0].Plan.Health = plan.Draining },
 			[]Standing{{0, 100, false, "draining, and others are there"}, {0, 100, false, ""}, {1, 0, false, enough}, {2, 0, false, enough}},
 		},
 		{
-			"shares", Options{Locality: &model.LocalityLB{Distribute: []model.LocalityShares{{From: "*", To: []model.LocalityShare{{To: "west/a", Percent: 25}, {To: "east", Percent: 75}}}}}}, nil,
+			"shares",
+			Options{Locality: &model.LocalityLB{Distribute: []model.LocalityShares{{From: "*", To: []model.LocalityShare{{To: "west/a", Percent: 25}, {To: "east", Percent: 75}}}}}},
+			nil,
 			[]Standing{{1, 25, false, ""}, {1, 25, false, ""}, {-1, 0, false, "in no locality that distribute names for this caller"}, {0, 75, false, ""}},
 		},
 		{
-			"zone", Options{Proximity: model.PreferSameZone}, nil,
+			"zone",
+			Options{Proximity: model.PreferSameZone},
+			nil,
 			[]Standing{{0, 100, false, ""}, {0, 100, false, ""}, {1, 0, false, enough}, {1, 0, false, enough}},
 		},
 		{
-			"node", Options{Proximity: model.OnlySameNode}, func(es []*testEndpoint) { es[2].Plan.Workload.Node = "n1" },
+			"node",
+			Options{Proximity: model.OnlySameNode},
+			func(es []*testEndpoint) { es[2].Plan.Workload.Node = "n1" },
 			[]Standing{{-1, 0, false, "not on the caller's node"}, {-1, 0, false, "not on the caller's node"}, {0, 100, false, ""}, {-1, 0, false, "not on the caller's node"}},
 		},
 	} {
