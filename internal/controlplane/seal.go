@@ -1,12 +1,12 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"crypto/hkdf"
 	"crypto/sha256"
 	"encoding/base64"
 	"log/slog"
-	"slices"
 	"strconv"
 	"time"
 
@@ -54,14 +54,35 @@ func sealsOf(c *ca.CA, now time.Time) (sealKeys, error) {
 	return out, nil
 }
 
+// sealing is what keys are made of, and what they were made of before another CA took over.
+type sealing struct {
+	by     *ca.CA
+	former sealKeys
+}
+
+// keys gives those of a CA at a time, and behind them those of the one before it. A CA that is read again is the same one.
+func (s *sealing) keys(current *ca.CA, now time.Time) (sealKeys, error) {
+	own, err := sealsOf(current, now)
+	if err != nil {
+		return nil, err
+	}
+	if s.by != nil && s.by != current {
+		before, err := sealsOf(s.by, now)
+		if err == nil && !bytes.Equal(before[0], own[0]) {
+			s.former = before
+		}
+	}
+	s.by = current
+	return append(own, s.former...), nil
+}
+
 // sealSessions keeps the keys in force that tokens of sessions are sealed with, until ctx ends. Where another CA takes over,
 // what was sealed before is opened for as long as this process runs.
 func (p *ControlPlane) sealSessions(ctx context.Context) error {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	<-timer.C
-	var own, former sealKeys
-	var of *ca.CA
+	var s sealing
 	for {
 		select {
 		case <-ctx.Done():
@@ -69,17 +90,13 @@ func (p *ControlPlane) sealSessions(ctx context.Context) error {
 		case <-p.authority.replaced:
 		case <-timer.C:
 		}
-		now, current := time.Now(), p.authority.current()
-		keys, err := sealsOf(current, now)
+		now := time.Now()
+		keys, err := s.keys(p.authority.current(), now)
 		if err != nil {
 			p.o.Logger.LogAttrs(ctx, slog.LevelError, "no keys for the tokens of sessions: sessions are not kept", slog.Any("error", err))
 			return nil
 		}
-		if of != nil && of != current {
-			former = own
-		}
-		of, own = current, keys
-		p.engine.seal(append(slices.Clone(own), former...))
+		p.engine.seal(keys)
 		next := now.Unix()/int64(sealAge/time.Second) + 1
 		timer.Reset(time.Until(time.Unix(next*int64(sealAge/time.Second), 0)))
 	}

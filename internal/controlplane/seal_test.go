@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"log/slog"
 	"slices"
 	"strings"
@@ -96,5 +97,33 @@ func TestSealKeys(t *testing.T) {
 	}
 	if sealKeys(nil).seal("seal/users") != nil {
 		t.Error("keys without a CA")
+	}
+}
+
+// Another CA does not end what was begun under the one before, however often the new one is read.
+func TestSealingAcrossCAs(t *testing.T) {
+	load := func(dir string) *ca.CA {
+		t.Helper()
+		c, err := ca.LoadOrCreate(dir, ca.Options{Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	old, next := t.TempDir(), t.TempDir()
+	now := time.Now()
+	var s sealing
+	first, err := s.keys(load(old), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		keys, err := s.keys(load(next), now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(keys) != 6 || bytes.Equal(keys[0], first[0]) || !slices.ContainsFunc(keys, func(k []byte) bool { return bytes.Equal(k, first[0]) }) {
+			t.Fatalf("%d keys, and what the former CA's has sealed is not opened", len(keys))
+		}
 	}
 }
