@@ -24,7 +24,6 @@ func ignoredFields(spec *corev1.PodSpec) []ignored {
 	add(spec.HostPID, "hostPID", "apps see the processes of the lab")
 	add(spec.HostIPC, "hostIPC", "")
 	add(len(spec.Volumes) > 0, "volumes", "apps see this machine's files")
-	add(len(spec.HostAliases) > 0, "hostAliases", "")
 	add(spec.DNSConfig != nil, "dnsConfig", "")
 	add(spec.DNSPolicy != "" && spec.DNSPolicy != corev1.DNSClusterFirst, "dnsPolicy", "names are asked of the cluster DNS")
 	for _, list := range []struct {

@@ -338,18 +338,9 @@ func (n *node) writePodFiles(spec *podSpec) (sandboxFiles, error) {
 			return files, err
 		}
 	}
-	var hosts strings.Builder
-	hosts.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
-	for _, a := range spec.addrs.list() {
-		names := files.hostname
-		if spec.subdomain != "" {
-			names = fmt.Sprintf("%s.%s.%s.svc.%s\t%s", files.hostname, spec.subdomain, spec.key.Namespace, clusterDomain, names)
-		}
-		fmt.Fprintf(&hosts, "%s\t%s\n", a, names)
-	}
 	resolv := fmt.Sprintf("search %s.svc.%s svc.%[2]s %[2]s\nnameserver %s\noptions ndots:5\n", spec.key.Namespace, clusterDomain, dnsIP)
 	err := errors.Join(
-		os.WriteFile(files.hosts, []byte(hosts.String()), 0o644),                                       //nolint:gosec // as /etc/hosts
+		os.WriteFile(files.hosts, []byte(hostsFile(spec)), 0o644),                                      //nolint:gosec // as /etc/hosts
 		os.WriteFile(files.resolvConf, []byte(resolv), 0o644),                                          //nolint:gosec // as /etc/resolv.conf
 		os.WriteFile(files.nsswitch, []byte("passwd: files\ngroup: files\nhosts: files dns\n"), 0o644), //nolint:gosec // as /etc/nsswitch.conf
 	)
@@ -363,6 +354,23 @@ func (n *node) writePodFiles(spec *podSpec) (sandboxFiles, error) {
 		err = errors.Join(err, os.Chown(filepath.Join(files.dir, "data"), sidecarUID, sidecarUID))
 	}
 	return files, err
+}
+
+// hostsFile is the pod's /etc/hosts, as a kubelet writes it.
+func hostsFile(spec *podSpec) string {
+	var hosts strings.Builder
+	hosts.WriteString("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n")
+	for _, a := range spec.addrs.list() {
+		names := hostName(spec)
+		if spec.subdomain != "" {
+			names = fmt.Sprintf("%s.%s.%s.svc.%s\t%[1]s", names, spec.subdomain, spec.key.Namespace, clusterDomain)
+		}
+		fmt.Fprintf(&hosts, "%s\t%s\n", a, names)
+	}
+	for _, a := range spec.template.Spec.HostAliases {
+		fmt.Fprintf(&hosts, "%s\t%s\n", a.IP, strings.Join(a.Hostnames, "\t"))
+	}
+	return hosts.String()
 }
 
 // makeSandbox makes the pod's files, namespaces and interface.

@@ -188,6 +188,27 @@ spec:
 	}
 }
 
+func TestHostsFile(t *testing.T) {
+	for _, tt := range []struct{ name, spec, want string }{
+		{"plain", "", "10.244.0.9\tweb-1\nfd00:10:244::9\tweb-1\n"},
+		{"of_a_subdomain", "subdomain: db, ", "10.244.0.9\tweb-1.db.shop.svc.cluster.local\tweb-1\nfd00:10:244::9\tweb-1.db.shop.svc.cluster.local\tweb-1\n"},
+		{
+			"with_aliases", "hostAliases: [{ip: 192.0.2.1, hostnames: [a.example.com, b]}, {ip: '2001:db8::1', hostnames: [c]}], ",
+			"10.244.0.9\tweb-1\nfd00:10:244::9\tweb-1\n192.0.2.1\ta.example.com\tb\n2001:db8::1\tc\n",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p, err := newPodSpec(testSource(parseTemplate(t, "spec: {"+tt.spec+"containers: [{name: a, image: x, command: [b]}]}")))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n"+tt.want, hostsFile(&p)); diff != "" {
+				t.Errorf("hosts file (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 func TestContainerCommandKnowsTheDemoImage(t *testing.T) {
 	for _, image := range []string{"fairlead.dev/demo-app", "fairlead.dev/demo-app:v2", "fairlead.dev/demo-app@sha256:00"} {
 		argv, err := containerCommand(&corev1.Container{Image: image, Args: []string{"--tcp", "9000"}}, nil)

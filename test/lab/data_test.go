@@ -10,7 +10,8 @@ import (
 
 const dataIP = "10.96.0.130"
 
-// TestDataOfApps: apps get variables out of ConfigMaps and Secrets, and wait for those that are not there yet.
+// TestDataOfApps: apps get variables out of ConfigMaps and Secrets, and wait for those that are not there yet; and names of
+// addresses.
 func TestDataOfApps(t *testing.T) {
 	t.Parallel()
 	const secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: late, namespace: shop}\nstringData: {VERSION: \"7\"}\n"
@@ -25,6 +26,7 @@ apiVersion: v1
 kind: Pod
 metadata: {name: named, namespace: shop, labels: {app: named}}
 spec:
+  hostAliases: [{ip: 192.0.2.1, hostnames: [alias.example.com]}]
   containers:
   - name: app
     image: fairlead.dev/demo-app
@@ -41,5 +43,8 @@ spec:
 	m.await(t, "the pod", func(st *lab.Status) bool { return st.Settled && st.Find(pod("named")) != nil })
 	if a := m.do(t, client, http.MethodGet, dataIP+":80", "/"); a.echo.Name != "of-a-config-map" || a.echo.Version != "7" {
 		t.Errorf("the app says %+v", a.echo)
+	}
+	if _, out, _ := m.exec(t, "named", "getent", "hosts", "alias.example.com"); !strings.HasPrefix(out, "192.0.2.1") {
+		t.Errorf("the alias of an address leads to %q", out)
 	}
 }
