@@ -37,15 +37,19 @@ type HTTPGet struct {
 	// Scheme is "http" or "https" in any case; empty for http.
 	Scheme  string
 	Headers []Header
+	// Statuses are those that pass, and then no redirect is followed; none = 200 to 399.
+	Statuses []int
 }
 
 // Header is a field of the request. "Host" sets the authority.
 type Header struct{ Name, Value string }
 
-// TCPSocket opens a connection.
+// TCPSocket opens a connection, writes Send where there is something to, and reads until it has met Receive where that is
+// not empty. The kubelet's probes have neither.
 type TCPSocket struct {
-	Host string // as in HTTPGet
-	Port uint16
+	Host          string // as in HTTPGet
+	Port          uint16
+	Send, Receive string
 }
 
 // GRPC asks the health service of gRPC.

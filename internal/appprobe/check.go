@@ -1,6 +1,7 @@
 package appprobe
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 )
 
@@ -32,6 +34,7 @@ type httpCheck struct {
 	host   string // the Host field, empty for that of url
 	header http.Header
 	client *http.Client
+	passes func(status int) bool
 }
 
 func newHTTP(p *HTTPGet, d dialer) (func(context.Context, string) error, error) {
@@ -52,7 +55,7 @@ func newHTTP(p *HTTPGet, d dialer) (func(context.Context, string) error, error) 
 		target = &url.URL{Path: p.Path} // sent as well as it can be, as the kubelet does
 	}
 	target.Scheme, target.Host = scheme, address
-	c := &httpCheck{url: target.String(), header: http.Header{}}
+	c := &httpCheck{url: target.String(), header: http.Header{}, passes: func(status int) bool { return status >= 200 && status <= 399 }}
 	for _, h := range p.Headers {
 		if strings.EqualFold(h.Name, "host") {
 			c.host = h.Value
@@ -68,6 +71,10 @@ func newHTTP(p *HTTPGet, d dialer) (func(context.Context, string) error, error) 
 			DisableCompression: true,
 		},
 		CheckRedirect: sameHost,
+	}
+	if len(p.Statuses) > 0 {
+		c.passes = func(status int) bool { return slices.Contains(p.Statuses, status) }
+		c.client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	}
 	return c.run, nil
 }
@@ -110,7 +117,7 @@ func (c *httpCheck) run(ctx context.Context, agent string) error {
 	if _, err := io.CopyN(io.Discard, resp.Body, maxBody); err != nil && !errors.Is(err, io.EOF) {
 		return fmt.Errorf("body: %w", err)
 	}
-	if resp.StatusCode < 200 || resp.StatusCode > 399 {
+	if !c.passes(resp.StatusCode) {
 		return &statusError{resp.StatusCode}
 	}
 	return nil
@@ -129,6 +136,37 @@ func newTCP(p *TCPSocket, d dialer) (func(context.Context, string) error, error)
 		if err != nil {
 			return err
 		}
-		return conn.Close()
+		defer conn.Close()
+		stop := context.AfterFunc(ctx, func() { conn.Close() })
+		defer stop()
+		return converse(conn, p.Send, p.Receive)
 	}, nil
+}
+
+// converse says send and listens for receive, which may stand anywhere in the first maxBody bytes.
+func converse(conn io.ReadWriter, send, receive string) error {
+	if send != "" {
+		if _, err := io.WriteString(conn, send); err != nil {
+			return err
+		}
+	}
+	if receive == "" {
+		return nil
+	}
+	heard := make([]byte, 0, 512)
+	for !bytes.Contains(heard, []byte(receive)) {
+		if len(heard) >= maxBody {
+			return fmt.Errorf("%q is not among the first %d bytes that the app sent", receive, maxBody)
+		}
+		heard = slices.Grow(heard, 512)
+		n, err := conn.Read(heard[len(heard):cap(heard)])
+		heard = heard[:len(heard)+n]
+		if err != nil && !bytes.Contains(heard, []byte(receive)) {
+			if errors.Is(err, io.EOF) {
+				return fmt.Errorf("the app closed the connection after %d bytes, %q not among them", len(heard), receive)
+			}
+			return err
+		}
+	}
+	return nil
 }

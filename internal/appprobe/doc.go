@@ -12,5 +12,8 @@
 // The handler may be called from any goroutine; of each probe one run is under way at a time, and all who ask meanwhile
 // get its outcome. Nothing is kept between two runs but whether the last one passed: a change is logged, once.
 //
+// A Prober is one probe for who makes it by himself, as the sidecar does for a HealthCheckPolicy; it may also ask for certain
+// statuses, or for what the app says on a connection.
+//
 // To debug: GET the path on port 15020; the body says what the app answered.
 package appprobe
