@@ -70,6 +70,8 @@ type target struct {
 	resource
 
 	namespace, name string
+	// sub is a subresource of the object ("status"), or empty.
+	sub string
 }
 
 func (t target) path() string {
@@ -77,7 +79,11 @@ func (t target) path() string {
 	if t.group == "" {
 		prefix = "/api/" + t.version
 	}
-	return apiserver.Path(prefix, t.namespace, t.resource.name, t.name)
+	path := apiserver.Path(prefix, t.namespace, t.resource.name, t.name)
+	if t.sub != "" {
+		path += "/" + t.sub
+	}
+	return path
 }
 
 // collection is what the object is in, across all namespaces where it names none.
@@ -95,9 +101,17 @@ func (t target) selector() string {
 	return fields.OneTermEqualSelector("metadata.name", t.name).String()
 }
 
+// rule is what RBAC calls the resource.
+func (t target) rule() string {
+	if t.sub == "" {
+		return t.resource.name
+	}
+	return t.resource.name + "/" + t.sub
+}
+
 // String names the object the way kubectl does.
 func (t target) String() string {
-	s := t.resource.name
+	s := t.rule()
 	if t.name != "" {
 		s += " " + t.name
 	}

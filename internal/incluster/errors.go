@@ -67,7 +67,7 @@ func (e *forbiddenError) Error() string {
 		names = fmt.Sprintf(", resourceNames: [%s]", e.target.name)
 	}
 	return fmt.Sprintf("%s %s: not allowed, the roles of this controller lack {apiGroups: [%q], resources: [%s]%s, verbs: [%s]} (%s)",
-		e.verb, e.target, e.target.group, e.target.resource.name, names, e.verb, reason(e.status))
+		e.verb, e.target, e.target.group, e.target.rule(), names, e.verb, reason(e.status))
 }
 
 // Unwrap gives the API server's status.
