@@ -66,6 +66,13 @@ type EndpointDump struct {
 	Unused   string `json:"unused,omitempty"`
 	Node     string `json:"node,omitempty"`
 	Workload string `json:"workload,omitempty"`
+
+	// HealthCheck is FAILED where the checks of a HealthCheckPolicy have taken the endpoint away, and empty otherwise.
+	// HealthReason is what the check found, HealthSince when; for the own workload they are what the sidecar itself found.
+	HealthCheck  string     `json:"healthCheck,omitempty"`
+	HealthPolicy string     `json:"healthPolicy,omitempty"`
+	HealthReason string     `json:"healthReason,omitempty"`
+	HealthSince  *time.Time `json:"healthSince,omitempty"`
 }
 
 // RouteDump is one route of one host.

@@ -87,6 +87,8 @@ func install(t *testing.T, s *clustertest.Server) {
 		admission + "validatingwebhookconfigurations/fairlead-validator": admissionv1.ValidatingWebhookConfiguration{
 			ObjectMeta: named("", validatorWebhook), Webhooks: []admissionv1.ValidatingWebhook{{Name: "b", ClientConfig: service}},
 		},
+		"/apis/fairlead.dev":                 versionList("fairlead.dev/v1alpha1"),
+		"/apis/fairlead.dev/v1alpha1":        kindList("HealthCheckPolicy"),
 		"/apis/networking.istio.io":          versionList("networking.istio.io/v1", "networking.istio.io/v1alpha3"),
 		"/apis/networking.istio.io/v1":       kindList("VirtualService", "DestinationRule"),
 		"/apis/networking.istio.io/v1alpha3": kindList("ServiceEntry"),

@@ -138,12 +138,21 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		return passes(f.cluster, e.Cluster) && passes(f.status, e.Status) && passes(f.address, host) &&
 			(f.port == 0 || strconv.Itoa(int(f.port)) == port)
 	})
-	return printRows(w, f.output, rows, "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER\tWEIGHT\tLOCALITY\tLEVEL", func(e *admin.EndpointDump) string {
+	header := "ENDPOINT\tSTATUS\tOUTLIER CHECK\tCLUSTER\tWEIGHT\tLOCALITY\tLEVEL"
+	checked := slices.ContainsFunc(rows, func(e admin.EndpointDump) bool { return e.HealthCheck != "" })
+	if checked {
+		header += "\tHEALTH CHECK"
+	}
+	return printRows(w, f.output, rows, header, func(e *admin.EndpointDump) string {
 		weight := strconv.FormatUint(uint64(e.Weight), 10)
 		if e.WarmUp != nil {
 			weight += fmt.Sprintf(" (%.0f%% warm)", *e.WarmUp)
 		}
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster, weight, dash(e.Locality), level(e))
+		row := fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", e.Address, e.Status, e.Outlier, e.Cluster, weight, dash(e.Locality), level(e))
+		if checked {
+			row += "\t" + describeHealth(e, time.Now())
+		}
+		return row
 	})
 }
 
@@ -160,6 +169,14 @@ func level(e *admin.EndpointDump) string {
 		out += " " + e.Unused
 	}
 	return out
+}
+
+// describeHealth is what took an endpoint away, and for how long that has been so.
+func describeHealth(e *admin.EndpointDump, now time.Time) string {
+	if e.HealthCheck == "" || e.HealthSince == nil {
+		return dash(e.HealthCheck)
+	}
+	return fmt.Sprintf("%s %s: %s (%s)", e.HealthCheck, max(now.Sub(*e.HealthSince), 0).Round(time.Second), e.HealthReason, e.HealthPolicy)
 }
 
 func viewRoutes(w io.Writer, d *admin.Dump, f proxyFilter) error {

@@ -30,6 +30,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	}
 	c.policyConflicts(policies)
 	c.peerPolicies(store.List[model.PeerAuthentication](r))
+	c.healthChecks(store.List[model.HealthCheckPolicy](r))
 	c.duplicateHosts(store.List[model.Service](r))
 	c.nameless(r.ServicesByNameAlone())
 	slices.SortStableFunc(c.problems, compareProblems)

@@ -90,13 +90,14 @@ type group struct {
 	policy  effectivePolicy
 	labels  []string   // those that failoverPriority compares
 	peers   peerLevels // of the service's namespace
+	check   *model.HealthCheckPolicy
 }
 
 func (v endpointShards) group(s *model.Service, p *model.ServicePort) group {
 	policy := destinationRules(v).policy(s)
 	return group{
 		workloads: workloads(v), service: s, port: p, policy: policy, labels: v.priorityLabels(policy),
-		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace),
+		peers: peerPolicies{v.snapshot}.peerLevels(s.Key.Namespace), check: healthChecks{v.snapshot}.of(s),
 	}
 }
 
@@ -118,6 +119,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		}
 		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
 		ep.Health, ep.ForZones = healthOf(e, w, g.service), e.ForZones
+		g.judge(&ep, w)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
@@ -163,6 +165,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		if e.Locality != (model.Locality{}) {
 			ep.Locality = e.Locality
 		}
+		g.judge(&ep, g.workloadAt(addr))
 		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
 			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
 		}
@@ -179,9 +182,24 @@ func (g group) selected(keys []model.ClusterKey) []plan.Endpoint {
 		if w == nil || len(w.IPs) == 0 || !selects(g.service.Selector, w.Labels) {
 			continue
 		}
-		out = append(out, g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w))
+		ep := g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w)
+		g.judge(&ep, w)
+		out = append(out, ep)
 	}
 	return out
+}
+
+// judge takes away an endpoint that would be called and fails the checks of the service's policy.
+func (g group) judge(ep *plan.Endpoint, w *model.Workload) {
+	if g.check == nil || w == nil || ep.Health != plan.Healthy {
+		return
+	}
+	found, ok := healthChecks{g.snapshot}.found(w, g.check.Ref.Name)
+	if !ok || !found.Failing {
+		return
+	}
+	ep.Health = plan.Failing
+	ep.Failure = plan.Failure{Policy: g.check.Ref.String(), Why: found.Why, Since: int(found.Since.Unix())}
 }
 
 func (g group) workloadPort(w *model.Workload) uint16 {

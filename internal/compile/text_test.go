@@ -29,6 +29,10 @@ func text(res plan.Resource) string {
 		for _, in := range v.Ports {
 			p.line("  port %d %s mtls=%s service=%s host=%s %s", in.Port, in.Protocol, in.MTLS, in.Service, in.Host, in.MTLSOrigin)
 		}
+		for i := range v.Checks {
+			c := &v.Checks[i].How
+			p.line("  check %s %s port=%d every %s within %s, %d down %d up", v.Checks[i].Policy, c.Kind(), c.Port, c.Interval, c.Timeout, c.UnhealthyThreshold, c.HealthyThreshold)
+		}
 	case *plan.DNSName:
 		p.line("%s ttl=%s", v.ResourceName(), v.TTL)
 		if v.CNAME != "" {

@@ -6,7 +6,7 @@
 // the control plane, admission, `fairlead validate`, `fairlead check`, the ClusterRole and the webhooks of the chart, and
 // the tables of the documentation derive from the rows, or a test compares them with them.
 //
-// A new kind is a row here, a translator in the package of its API (core, istio, gwapi, smi), a value of the model with
+// A new kind is a row here, a translator in the package of its API (core, istio, gwapi, smi, fairlead), a value of the model with
 // its table of the store, and its use in package compile. Kinds of mesh APIs that are not obeyed are in package catalog.
 //
 // The rows are made anew by each call of Kinds and share nothing; everything they hold is a pure function, safe from any

@@ -46,6 +46,8 @@ const (
 	Conditions
 	// RouteParents is what became of each parent of a route, in the Gateway API's form.
 	RouteParents
+	// PolicyAncestors is what became of each target of a policy, in the Gateway API's form (GEP-713).
+	PolicyAncestors
 )
 
 // Kind is one row: everything that is particular to one kind of object.

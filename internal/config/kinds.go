@@ -9,6 +9,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
 	"fairlead.dev/fairlead/internal/config/core"
+	"fairlead.dev/fairlead/internal/config/fairlead"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
 	"fairlead.dev/fairlead/internal/config/smi"
@@ -23,6 +24,7 @@ const (
 	istioSecurity   = "security.istio.io"
 	gatewayAPI      = gatewayv1.GroupName
 	smiSplit        = "split.smi-spec.io"
+	ownAPI          = "fairlead.dev"
 )
 
 // Kinds lists the rows.
@@ -30,7 +32,7 @@ func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), peerAuthentication(),
-		httpRoute(), grpcRoute(), trafficSplit(),
+		httpRoute(), grpcRoute(), trafficSplit(), healthCheckPolicy(),
 	}
 }
 
@@ -229,4 +231,15 @@ func trafficSplit() Kind {
 		r, problems := smi.Read(in, at.ClusterDomain)
 		return object(at, r, problems)
 	}, nil)
+}
+
+func healthCheckPolicy() Kind {
+	return of(Kind{
+		Name: "HealthCheckPolicy", Group: ownAPI, Resource: "healthcheckpolicies", Versions: []string{"v1alpha1"}, Scope: Namespaced,
+		Form: Custom, Status: PolicyAncestors, Gauge: "fairlead_config_health_check_policies",
+		Remove: store.Delete[model.HealthCheckPolicy],
+	}, func(in *fairlead.HealthCheckPolicy, at Place) Translation {
+		p, problems := fairlead.Read(in)
+		return object(at, p, problems)
+	}, func(in *fairlead.HealthCheckPolicy) { in.Status = gatewayv1.PolicyStatus{} })
 }

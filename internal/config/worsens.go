@@ -16,7 +16,17 @@ func worsens[T any](than func(before, after *T) bool) func(before, after any) bo
 }
 
 func workloadWorsens(before, after *model.Workload) bool {
-	return after.Terminating && !before.Terminating || before.Meshed != after.Meshed
+	return after.Terminating && !before.Terminating || before.Meshed != after.Meshed || failsNewly(before.Checks, after.Checks)
+}
+
+// failsNewly reports whether a check fails that did not before.
+func failsNewly(before, after []model.CheckResult) bool {
+	for _, r := range after {
+		if was, _ := (&model.PodHealth{Results: before}).Result(r.Policy); r.Failing && !was.Failing {
+			return true
+		}
+	}
+	return false
 }
 
 // losesEndpoint reports whether there is an endpoint less, or one that is not ready or not staying any more.

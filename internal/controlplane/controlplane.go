@@ -123,7 +123,7 @@ func New(o Options) (*ControlPlane, error) {
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: nativeSource{p.engine}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
-		Departing: p.engine.departing, Replicas: p.replicas, Trace: p.metrics.trace(), Logger: o.Logger,
+		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.receiveHealth, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

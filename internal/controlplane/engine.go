@@ -52,6 +52,7 @@ type engine struct {
 	pacer   pacer
 	values  map[model.Ref]any // those with a status that is ours to write, where statuses are reported
 	checks  checks
+	health  healthBook
 	loaded  bool
 
 	book statusBook // belongs to the goroutine of checks
@@ -67,6 +68,7 @@ type inbox struct {
 	fixed   map[string]plan.Resource // resources that are not compiled, by name
 	seals   sealKeys                 // those that replace the former ones, nil for none
 	results []func()                 // of checks
+	health  map[model.ClusterKey]*healthSaid
 }
 
 // watch is a subscribed name.
@@ -98,6 +100,7 @@ func newEngine(o engineOptions) *engine {
 		values:  make(map[model.Ref]any),
 		checks:  newChecks(),
 	}
+	e.health = healthBook{stage: e.stageHealth, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
 	e.inbox.reset()
 	for l := range e.staged {
 		e.staged[l] = make(map[model.Ref]func(*store.Txn))
@@ -118,7 +121,7 @@ type engineOptions struct {
 }
 
 func (b *inbox) reset() {
-	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[graph.Key]struct{}), fixed: make(map[string]plan.Resource)}
+	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[graph.Key]struct{}), fixed: make(map[string]plan.Resource), health: make(map[model.ClusterKey]*healthSaid)}
 }
 
 func poke(ch chan struct{}) {
@@ -265,7 +268,7 @@ func (e *engine) run(ctx context.Context) {
 		}
 		e.step(ctx)
 		timer.Stop()
-		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.checks.due); ok {
+		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.checks.due, e.health.due); ok {
 			timer.Reset(max(time.Until(at), 0))
 		}
 	}
@@ -290,6 +293,8 @@ func (e *engine) step(ctx context.Context) {
 	if in.fresh {
 		e.intake(ctx, in, now)
 	}
+	e.health.intake(ctx, in.health, now)
+	e.health.expire(now)
 	due := e.pacer.take(now)
 	first := in.fresh && !e.loaded
 	if first { // the first state comes into force as a whole
@@ -325,6 +330,9 @@ func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
 		if o == nil {
 			e.stage(ref, e.kinds.Remove(ref), nil, now)
 			e.forget(ref)
+			if ref.Kind == podKind {
+				e.health.podSeen(ref, nil, nil)
+			}
 		} else {
 			e.take(ref, o, now)
 		}
@@ -363,7 +371,11 @@ func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 		return // the last good version stays
 	}
 	e.stage(ref, t.Commit, t.Endpoints, now)
+	before, _ := known.endpoints.(*model.Workload)
 	known.endpoints = t.Endpoints
+	if after, ok := t.Endpoints.(*model.Workload); ok && after != nil {
+		e.health.podSeen(ref, before, after)
+	}
 }
 
 func (e *engine) forget(ref model.Ref) {

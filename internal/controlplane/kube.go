@@ -47,15 +47,17 @@ const (
 
 // cluster is the backing of a control plane on Kubernetes.
 type cluster struct {
-	o       KubeOptions
-	p       *ControlPlane
-	log     *slog.Logger
-	client  *incluster.Client
-	source  *kube.Source
-	writer  *kube.Writer
-	ca      *incluster.Authority
-	tokens  *incluster.TokenReviewer
-	sidecar injectorConfig
+	o      KubeOptions
+	p      *ControlPlane
+	log    *slog.Logger
+	client *incluster.Client
+	source *kube.Source
+	writer *kube.Writer
+	ca     *incluster.Authority
+	tokens *incluster.TokenReviewer
+	// conditions are those of pods whose sidecars this replica serves.
+	conditions *incluster.PodConditions
+	sidecar    injectorConfig
 	// native says that the API server knows native sidecars; versioned is closed when that is known.
 	native    atomic.Bool
 	versioned chan struct{}
@@ -98,7 +100,12 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 	c.ca, err = incluster.NewAuthority(incluster.AuthorityOptions{
 		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
 	})
+	if err != nil {
+		return nil, err
+	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
+	c.conditions, err = incluster.NewPodConditions(incluster.PodConditionsOptions{Client: c.client, Logger: p.o.Logger})
+	p.engine.health.shared = c.conditions
 	return c, err
 }
 
@@ -158,7 +165,13 @@ func (c *cluster) guard(ctx context.Context, use func(*ca.CA)) error {
 }
 
 func (c *cluster) parts() []part {
-	return []part{c.write, c.learnVersion, c.serveWebhooks}
+	return []part{c.write, c.learnVersion, c.serveWebhooks, c.writeConditions}
+}
+
+// writeConditions shares what sidecars say of their pods' health with the other replicas.
+func (c *cluster) writeConditions(ctx context.Context) error {
+	c.conditions.Run(ctx)
+	return nil
 }
 
 // report asks for statuses. Replicas that do not lead remember them for the day they do.

@@ -220,6 +220,7 @@ func (p *ControlPlane) gauges() []gauge {
 		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
 		gauge{"fairlead_xds_unknown_proxies", "Connected proxies whose own pod is not known.", float64(unknown)},
 		gauge{"fairlead_xds_outdated_proxies", "Connected proxies that leave out a part of a resource which they are too old to know.", float64(outdated)},
+		gauge{"fairlead_pods_failing_checks", "Pods whose sidecars are connected here and say that a health check fails.", float64(p.engine.health.failing.Load())},
 		gauge{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
 		gauge{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
 		gauge{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},

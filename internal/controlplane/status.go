@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
+	"fairlead.dev/fairlead/internal/config/fairlead"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
 	"fairlead.dev/fairlead/internal/model"
@@ -28,7 +29,7 @@ type statusBook struct {
 // standing is what a status says, without its words.
 type standing struct {
 	generation int64
-	// parents is what became of a Gateway API route.
+	// parents is what became of a Gateway API route, or of a policy.
 	parents []model.ParentStatus
 	// problems are those of any other object.
 	problems []model.Problem
@@ -84,8 +85,12 @@ func assess(s statusInput, ref model.Ref, value any, problems []model.Problem) (
 	if !ok || !hasStatus(k) {
 		return standing{}, nil
 	}
-	if k.Status == config.RouteParents {
+	switch k.Status {
+	case config.RouteParents:
 		return assessRoute(s, ref, routeObject{about.GetGeneration(), k.RouteSpec(value)}, problems)
+	case config.PolicyAncestors:
+		return assessPolicy(s, ref, value, problems)
+	case config.Conditions, config.NoStatus:
 	}
 	return assessIstio(about.GetGeneration(), problems)
 }
@@ -110,6 +115,28 @@ func assessRoute(s statusInput, ref model.Ref, o routeObject, problems []model.P
 		ours := gwapi.Status(o.spec, o.generation, v.parents, now)
 		return kube.RouteParents(func(existing []gatewayv1.RouteParentStatus) []gatewayv1.RouteParentStatus {
 			return gwapi.MergeStatus(existing, ours, gwapi.ControllerName)
+		})
+	}
+}
+
+func assessPolicy(s statusInput, ref model.Ref, value any, problems []model.Problem) (standing, func(metav1.Time) kube.Status) {
+	in, ok := value.(*fairlead.HealthCheckPolicy)
+	if !ok {
+		return standing{}, nil
+	}
+	v := standing{generation: in.Generation}
+	switch policy := store.Get[model.HealthCheckPolicy](s.reader, ref); {
+	case config.Rejected(problems):
+		v.parents = fairlead.Refused(in, problems)
+	case policy == nil:
+		return v, nil // not in force yet
+	default:
+		v.parents = compile.HealthCheckStatus(s.reader, s.global, policy)
+	}
+	return v, func(now metav1.Time) kube.Status {
+		ours := fairlead.Status(in, v.parents, now)
+		return kube.PolicyAncestors(func(existing []gatewayv1.PolicyAncestorStatus) []gatewayv1.PolicyAncestorStatus {
+			return fairlead.MergeStatus(existing, ours)
 		})
 	}
 }

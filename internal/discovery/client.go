@@ -87,8 +87,9 @@ type Client struct {
 	crowded   bool     // names were refused for want of room
 	session   *session // the present conversation, or nil
 	connected bool
-	older     bool // it was said that the control plane is newer
-	stale     bool // the state comes from the snapshot and was not confirmed yet
+	health    *HealthReport // the newest, nil where there is none
+	older     bool          // it was said that the control plane is newer
+	stale     bool          // the state comes from the snapshot and was not confirmed yet
 	lastSync  time.Time
 }
 

@@ -31,6 +31,8 @@ type Request struct {
 	Partial []Rejection
 	// More means that the next request continues this one, the first of a stream.
 	More bool
+	// Health is what the client has found out about its own workload, in place of what it said before; nil says nothing.
+	Health *HealthReport
 }
 
 // Nack says which resources of a response were refused.
@@ -222,6 +224,9 @@ func (r *Request) append(b []byte) []byte {
 	for _, e := range r.Partial {
 		b = appendBytes(b, 9, appendText(appendText(nil, 1, e.Name), 2, e.Reason))
 	}
+	if r.Health != nil {
+		b = appendBytes(b, 10, r.Health.append(nil))
+	}
 	return b
 }
 
@@ -247,6 +252,8 @@ func parseRequest(b []byte) (*Request, error) {
 			r.More = number != 0
 		case 9:
 			r.Partial, err = addRejection(r.Partial, v)
+		case 10:
+			r.Health, err = parseHealthReport(v)
 		}
 		return err
 	})

@@ -150,6 +150,10 @@ func outcome(r plan.Resource, err error) string {
 		if len(r.Endpoints) == 1 {
 			return "endpoint left out"
 		}
+	case *plan.InboundPolicy:
+		if r.Checks[0].How == (model.HealthCheck{}) {
+			return "check not made"
+		}
 	}
 	return "obeyed"
 }
@@ -178,6 +182,7 @@ func TestDecodeOfNewerFields(t *testing.T) {
 		{".destination.backends", "backend refused"},
 		{".destination.tcp", "connections refused"},
 		{".shard.endpoints", "endpoint left out"},
+		{".inbound.checks", "check not made"},
 		{"", "resource refused"},
 	}
 	contract := readContract(t)

@@ -357,6 +357,49 @@ func inboundFields(c *coder, p *plan.InboundPolicy) {
 	text(c, 4, "mtls_origin", &p.MTLSOrigin)
 	c.bool(5, "leaving", &p.Leaving)
 	c.duration(6, "grace", &p.Grace)
+	list(c, 7, "checks", &p.Checks, checkFields)
+}
+
+// checkFields: the check is not made by a sidecar that does not know a part of it: a check that asks for something else could take its pod
+// away.
+func checkFields(c *coder, p *plan.Check) {
+	around := c.unit()
+	text(c, 1, "policy", &p.Policy)
+	part(c, 2, "how", &p.How, healthCheckFields)
+	if c.refused(around) {
+		p.How = model.HealthCheck{}
+	}
+}
+
+func healthCheckFields(c *coder, h *model.HealthCheck) {
+	c.strict()
+	c.uint16(1, "port", &h.Port)
+	optional(c, 2, "http", &h.HTTP, httpCheckFields)
+	optional(c, 3, "tcp", &h.TCP, tcpCheckFields)
+	optional(c, 4, "grpc", &h.GRPC, grpcCheckFields)
+	c.duration(5, "interval", &h.Interval)
+	c.duration(6, "timeout", &h.Timeout)
+	c.uint32(7, "unhealthy_threshold", &h.UnhealthyThreshold)
+	c.uint32(8, "healthy_threshold", &h.HealthyThreshold)
+}
+
+func httpCheckFields(c *coder, h *model.HTTPCheck) {
+	c.strict()
+	text(c, 1, "path", &h.Path)
+	text(c, 2, "host", &h.Host)
+	list(c, 3, "headers", &h.Headers, headerValueFields)
+	c.ints(4, "statuses", &h.Statuses)
+}
+
+func tcpCheckFields(c *coder, t *model.TCPCheck) {
+	c.strict()
+	text(c, 1, "send", &t.Send)
+	text(c, 2, "receive", &t.Receive)
+}
+
+func grpcCheckFields(c *coder, g *model.GRPCCheck) {
+	c.strict()
+	text(c, 1, "service", &g.Service)
 }
 
 func inboundPortFields(c *coder, p *plan.InboundPort) {

@@ -83,6 +83,9 @@ type ServerOptions struct {
 	// MaxAge ends streams in order after this time, give or take a tenth, so that clients spread over replicas and show
 	// fresh tokens; 0 means never.
 	MaxAge time.Duration
+	// Health, where not nil, gets what clients say of their own workloads, and the end of streams on which they did. It is
+	// called from the streams' goroutines, in the order of each stream, and must not block.
+	Health func(ClientHealth)
 	Trace  Trace
 	// Logger gets a line when a client refuses a resource, asks for what it may not read, or is disconnected for cause;
 	// see clientLog for how many. Required.
@@ -98,6 +101,7 @@ type Server struct {
 
 	mu       sync.RWMutex
 	streams  map[*stream]struct{}         // guarded by mu, as everything below
+	opened   uint64                       // counts streams
 	watchers map[Key]map[*stream]struct{} // who is told about a key
 	closed   bool
 
@@ -304,6 +308,8 @@ func (s *Server) add(st *stream) error {
 	if s.closed {
 		return &StatusError{CodeUnavailable, "the control plane is shutting down"}
 	}
+	s.opened++
+	st.number = s.opened
 	s.streams[st] = struct{}{}
 	st.account = s.accounts.open(st, time.Now())
 	return nil
@@ -317,6 +323,9 @@ func (s *Server) remove(st *stream) {
 	s.mu.Unlock()
 	s.unwatch(st, names)
 	st.account.close(st)
+	if st.reports {
+		st.healthReported(nil)
+	}
 }
 
 // slice is how many names are worked on at a time, so that nothing else waits long for a client that has thousands.

@@ -165,6 +165,7 @@ func (c *Client) openSession() *session {
 	defer c.mu.Unlock()
 	s := &session{c: c, wake: make(chan struct{}, 1), dirty: make(map[string]struct{})}
 	s.first, s.announced = c.resume(c.o.Node)
+	s.health = c.health
 	for n := range c.names {
 		if _, ok := s.announced[n]; !ok {
 			s.dirty[n] = struct{}{}
@@ -230,6 +231,7 @@ type session struct {
 	ack       uint64
 	nacks     []Nack
 	partial   []Rejection
+	health    *HealthReport // not sent yet
 }
 
 // markDirty has a name compared with what the server knows of it. Client.mu is held.
@@ -281,8 +283,9 @@ func (s *session) next() *Request {
 	slices.Sort(r.Unsubscribe)
 	r.Ack, r.Nacks = s.ack, s.nacks
 	r.Partial = append(r.Partial, s.partial...)
-	s.ack, s.nacks, s.partial = 0, nil, nil
-	if r.Node == nil && len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks)+len(r.Partial) == 0 && r.Ack == 0 {
+	r.Health = s.health
+	s.ack, s.nacks, s.partial, s.health = 0, nil, nil, nil
+	if r.Node == nil && r.Health == nil && len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks)+len(r.Partial) == 0 && r.Ack == 0 {
 		return nil
 	}
 	return r

@@ -107,6 +107,12 @@ func (c *coder) sharedTexts(n protowire.Number, name string, v *[]string) {
 	}
 }
 
+func failureFields(c *coder, f *plan.Failure) {
+	text(c, 1, "policy", &f.Policy)
+	text(c, 2, "why", &f.Why)
+	c.int(3, "since", &f.Since)
+}
+
 func (c *coder) get(n protowire.Number, number uint64) string {
 	c.table.loose = c.skipped
 	s, ok := c.table.lookUp(number)
@@ -126,7 +132,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.uint16(2, "port", &port)
 	e.Addr = netip.AddrPortFrom(addr, port)
 	c.uint32(3, "weight", &e.Weight)
-	enum(c, 4, "health", &e.Health, upTo(plan.Draining, plan.Draining))
+	enum(c, 4, "health", &e.Health, upTo(plan.Failing, plan.Draining))
 	c.bool(5, "meshed", &e.Meshed)
 	c.shared(6, "region", &e.Locality.Region)
 	c.shared(7, "zone", &e.Locality.Zone)
@@ -144,6 +150,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.sharedTexts(19, "subsets", &e.Subsets)
 	c.sharedTexts(20, "labels", &e.Labels)
 	c.sharedTexts(21, "for_zones", &e.ForZones)
+	part(c, 22, "failure", &e.Failure, failureFields)
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

@@ -15,7 +15,7 @@ const (
 // split cuts a request into ones of about size bytes at most, to be sent in their order. What the client has comes before
 // the names that lead there.
 func (r *Request) split(size int) []*Request {
-	s := splitter{size: size, part: &Request{Node: r.Node, Ack: r.Ack}}
+	s := splitter{size: size, part: &Request{Node: r.Node, Ack: r.Ack, Health: r.Health}}
 	for _, n := range slices.Sorted(maps.Keys(r.InitialVersions)) {
 		version := r.InitialVersions[n]
 		put(&s.room(len(n)+len(version)).InitialVersions, n, version)

@@ -28,6 +28,8 @@ type stream struct {
 	rc     *http.ResponseController
 	cancel context.CancelCauseFunc
 
+	number   uint64   // of the stream; set when the server took it on
+	reports  bool     // the client says how its workload is; belongs to the reading goroutine, and to remove after it
 	account  *account // of the pod; set when the server took the stream on
 	reserved int      // names that the account counts; guarded by account.mu
 
@@ -160,7 +162,12 @@ func (st *stream) read(ctx context.Context, body io.Reader) error {
 			st.start()
 		}
 		resuming = resuming && r.More
-		if err := pause(ctx, st.account.charge(len(b)+nameWork*len(r.Subscribe), time.Now())); err != nil {
+		work := len(b) + nameWork*len(r.Subscribe)
+		if r.Health != nil {
+			work += healthWork
+			st.healthReported(r.Health)
+		}
+		if err := pause(ctx, st.account.charge(work, time.Now())); err != nil {
 			return err
 		}
 	}

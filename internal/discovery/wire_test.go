@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/types/dynamicpb"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -26,6 +27,7 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
 		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true, Partial: []Rejection{{"dst/z", "field 14"}},
+		Health: &HealthReport{Results: []model.CheckResult{{Policy: "a", Failing: true, Why: "HTTP status 500", Since: time.Unix(1_800_000_000, 0).UTC()}}},
 	}
 	c := readContract(t)
 	theirs := c.read(t, "DeltaRequest", request.append(nil))

@@ -59,7 +59,7 @@ func TestInstallWaitsUntilEverythingWorks(t *testing.T) {
 			t.Errorf("objects (-want +got):\n%s", diff)
 		}
 		for _, line := range []string{
-			"namespace/fairlead-system created\n", "waiting for customresourcedefinition.apiextensions.k8s.io/trafficsplits.split.smi-spec.io: not established\n",
+			"namespace/fairlead-system created\n", "waiting for customresourcedefinition.apiextensions.k8s.io/healthcheckpolicies.fairlead.dev: not established\n",
 			"fairlead 1.0.0 is ready\n",
 		} {
 			if !strings.Contains(w.out.String(), line) {

@@ -25,6 +25,7 @@ func TestRemove(t *testing.T) {
 				"/api/v1/namespaces/fairlead-system", "/api/v1/namespaces/fairlead-system/configmaps/fairlead-ca-root-cert",
 				"/api/v1/namespaces/shop", "/api/v1/namespaces/shop/configmaps/fairlead-ca-root-cert",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/destinationrules.networking.istio.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/healthcheckpolicies.fairlead.dev",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/peerauthentications.security.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trafficsplits.split.smi-spec.io",

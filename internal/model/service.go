@@ -214,6 +214,10 @@ type Workload struct {
 	Terminating bool
 	// Grace is how long a terminating pod may take, from the deletion to the kill; 0 where it is not terminating.
 	Grace time.Duration
+	// Checks are what its health checks have found, as written into its status; CheckGates the policies that one of its
+	// readiness gates names.
+	Checks     []CheckResult
+	CheckGates []string
 	// Well is set where the pod's containers were ready and its readiness gates passed when its kubelet last spoke. That
 	// the pod is called not ready all the same means that its node is silent (kubernetes pkg/controller/nodelifecycle,
 	// MarkPodsNotReady), or that the news of one of the two is still under way.

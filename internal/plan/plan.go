@@ -158,6 +158,9 @@ const (
 	Unhealthy
 	// Draining endpoints finish what they have and get nothing new while others exist.
 	Draining
+	// Failing endpoints are ready and fail the checks of a HealthCheckPolicy: they get nothing new while others exist, the
+	// draining ones included. Endpoint.Failure says why.
+	Failing
 )
 
 // String gives Envoy's word.
@@ -169,8 +172,19 @@ func (h Health) String() string {
 		return "UNHEALTHY"
 	case Draining:
 		return "DRAINING"
+	case Failing:
+		return "FAILED_ACTIVE_HC"
 	}
 	return "UNKNOWN"
+}
+
+// Failure is why checks took an endpoint away.
+type Failure struct {
+	// Policy is the object that asks for the check ("HealthCheckPolicy shop/reviews"), Why the error of the check that
+	// decided so.
+	Policy, Why string
+	// Since is when that was, in Unix seconds.
+	Since int
 }
 
 // Endpoint is one address to call.
@@ -178,6 +192,8 @@ type Endpoint struct {
 	Addr   netip.AddrPort
 	Weight uint32 // 1 = normal
 	Health Health
+	// Failure says why Health is Failing, zero where it is not.
+	Failure Failure
 	// Meshed endpoints take the mesh transport on port 15008 under mTLS.
 	Meshed   bool
 	Locality model.Locality
@@ -231,6 +247,16 @@ type InboundPolicy struct {
 	// Leaving means that the workload was told to end. Grace is how long it may take, from then on.
 	Leaving bool
 	Grace   time.Duration
+	// Checks are made of the workload by its own sidecar, each policy once.
+	Checks []Check
+}
+
+// Check is a check of the workload.
+type Check struct {
+	// Policy is the name of the HealthCheckPolicy, in the workload's namespace.
+	Policy string
+	// How says what is done; its port is set.
+	How model.HealthCheck
 }
 
 // ResourceName implements Resource.

@@ -129,12 +129,23 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 	if percent := math.Round(e.Warmth(b.WarmUp, time.Now())); percent < 100 && e.Plan.Health == plan.Healthy {
 		warmUp = &percent
 	}
-	return admin.EndpointDump{
+	out := admin.EndpointDump{
 		Latency: latency, WarmUp: warmUp, Reported: e.Reported(b.Load, time.Now()),
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
+	if f := &e.Plan.Failure; e.Plan.Health == plan.Failing {
+		out.Status = plan.Unhealthy.String() // istioctl's word
+		failedCheck(&out, f.Policy, f.Why, time.Unix(int64(f.Since), 0))
+	}
+	return out
+}
+
+// failedCheck says that a health check took an endpoint away.
+func failedCheck(e *admin.EndpointDump, policy, why string, since time.Time) {
+	since = since.UTC()
+	e.HealthCheck, e.HealthPolicy, e.HealthReason, e.HealthSince = "FAILED", policy, why, &since
 }
 
 // describeMatch is what decides, in a few words: Istio prints the path; everything else follows it.
@@ -234,6 +245,7 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		return
 	}
 	own := p.o.IPs[0].String()
+	found := model.PodHealth{Results: p.checks.Results()}
 	for _, port := range policy.Ports {
 		name := "inbound|" + portString(port.Port) + "||"
 		d.Listeners = append(d.Listeners, admin.ListenerDump{
@@ -242,10 +254,16 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: name, FQDN: string(port.Host), Port: port.Port, Direction: "inbound", Type: "ORIGINAL_DST",
 		})
-		d.Endpoints = append(d.Endpoints, admin.EndpointDump{
+		e := admin.EndpointDump{
 			Address: net.JoinHostPort(own, portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",
 			Cluster: name, Weight: 1, Workload: p.o.Pod.Name,
-		})
+		}
+		for i := range policy.Checks {
+			if r, ok := found.Result(policy.Checks[i].Policy); ok && r.Failing && policy.Checks[i].How.Port == port.Port {
+				failedCheck(&e, "HealthCheckPolicy "+p.o.Pod.Namespace+"/"+r.Policy, r.Why, r.Since)
+			}
+		}
+		d.Endpoints = append(d.Endpoints, e)
 	}
 	d.Listeners = append(d.Listeners, admin.ListenerDump{
 		Address: own, Match: describeMTLS(policy.MTLS, policy.MTLSOrigin), Destination: "every other port",

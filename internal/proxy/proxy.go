@@ -24,6 +24,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/healthcheck"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -56,6 +57,7 @@ type Proxy struct {
 	overload  *overload
 	workers   *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes    *appprobe.Handler
+	checks    *healthcheck.Checker
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 
@@ -106,6 +108,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.checks = healthcheck.New(healthcheck.Options{Address: o.IPs[0], Dial: p.dialApp, Report: o.Discovery.ReportHealth, Logger: o.Logger})
 	if o.AppMetrics != "" {
 		p.appMetrics, err = appmetrics.New(appmetrics.Options{URL: o.AppMetrics, PodIP: o.IPs[0], Dial: p.dialPlain, Logger: o.Logger})
 		if err != nil {
@@ -157,6 +160,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.ctx = work //nolint:fatcontext // the one that all goroutines of the proxy share
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.Keep)
+	p.group.run(p.check)
 	p.group.run(p.overload.run)
 	p.group.run(p.h2pool.Budget.Run)
 	p.group.check(p.access.Run)
@@ -178,6 +182,20 @@ func (p *Proxy) Run(ctx context.Context) error {
 	err := p.group.wait()
 	p.workers.Close()
 	return err
+}
+
+// check makes the checks of the workload until it drains: an app that ends is no finding.
+func (p *Proxy) check(ctx context.Context) {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	p.group.run(func(context.Context) {
+		defer stop()
+		select {
+		case <-p.draining:
+		case <-ctx.Done():
+		}
+	})
+	p.checks.Run(ctx)
 }
 
 // startNames is what every sidecar needs to know.
@@ -257,9 +275,11 @@ func (p *Proxy) heed(e directory.Event) {
 		p.discovery.Subscribe(e.Inbound)
 	case directory.PolicyChanged:
 		p.inbound.enforce()
-		if policy := p.self.Policy(); policy.Leaving {
+		policy := p.self.Policy()
+		if policy.Leaving {
 			p.departure.tell(policy.Grace)
 		}
+		p.checks.Set(policy.Checks)
 	}
 }
 

@@ -16,6 +16,9 @@ const (
 	PoliciesByHost                 Table = "policies-by-host"
 	PeerAuthentications            Table = "peer-authentications"
 	PeerAuthenticationsInNamespace Table = "peer-authentications-in-namespace"
+	HealthCheckPolicies            Table = "health-check-policies"
+	HealthCheckPoliciesOf          Table = "health-check-policies-of" // "Kind/namespace/name" of a target
+	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
 )
 
 // configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
@@ -30,6 +33,9 @@ func configuration() []tableState {
 		}),
 		objects(PeerAuthentications, index[model.PeerAuthentication]{
 			table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
+		}),
+		objects(HealthCheckPolicies, index[model.HealthCheckPolicy]{table: HealthCheckPoliciesOf, ids: targetIDs}, index[model.HealthCheckPolicy]{
+			table: HealthCheckPoliciesIn, ids: func(p *model.HealthCheckPolicy) []string { return []string{p.Ref.Namespace} },
 		}),
 	}
 }
@@ -83,4 +89,17 @@ func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 // PeerAuthenticationsInNamespace lists the peer authentication policies of a namespace.
 func (r *Reader) PeerAuthenticationsInNamespace(namespace string) []*model.PeerAuthentication {
 	return By[model.PeerAuthentication](r, PeerAuthenticationsInNamespace, namespace)
+}
+
+func targetIDs(p *model.HealthCheckPolicy) []string {
+	out := make([]string, 0, len(p.Targets))
+	for _, t := range p.Targets {
+		out = append(out, refID(t.Ref))
+	}
+	return unique(out)
+}
+
+// HealthChecksOf lists the health check policies that are attached to an object.
+func HealthChecksOf(r *Reader, target model.Ref) []*model.HealthCheckPolicy {
+	return By[model.HealthCheckPolicy](r, HealthCheckPoliciesOf, refID(target))
 }

@@ -78,6 +78,14 @@ func tables() []conformance {
 	peer := model.PeerAuthentication{Ref: ref("PeerAuthentication", "myapp", "default"), Mode: model.MTLSStrict}
 	changedPeer := peer
 	changedPeer.Mode = model.MTLSPermissive
+	checks := model.HealthCheckPolicy{
+		Ref:     ref("HealthCheckPolicy", "myapp", "users"),
+		Targets: []model.PolicyTarget{{Ref: ref("Service", "myapp", "users")}}, Check: model.HealthCheck{TCP: &model.TCPCheck{}},
+	}
+	changedChecks := checks
+	changedChecks.Check.Port = 8080
+	health := model.PodHealth{Pod: own("myapp", "users-a"), Results: []model.CheckResult{{Policy: "users"}}}
+	changedHealth := model.PodHealth{Pod: health.Pod, Results: []model.CheckResult{{Policy: "users", Failing: true}}}
 	return []conformance{
 		{
 			name:   "services",
@@ -87,12 +95,13 @@ func tables() []conformance {
 			reads: map[string]func(*store.Reader) any{
 				"all":     func(r *store.Reader) any { return list(store.List[model.Service](r)) },
 				"host":    func(r *store.Reader) any { return list(r.ServicesByHost("users.myapp.svc.cluster.local")) },
+				"origin":  func(r *store.Reader) any { return list(store.ServicesOf(r, origin)) },
 				"key":     func(r *store.Reader) any { return list(r.ServicesByKey(key("myapp", "users"))) },
 				"address": func(r *store.Reader) any { return list(r.ServicesByAddress(addr("10.0.0.1"))) },
 				"mapped":  func(r *store.Reader) any { return list(r.ServicesByAddress(addr("::ffff:10.0.0.1"))) },
 				"range":   func(r *store.Reader) any { return list(r.ServicesByRange()) },
 			},
-			updated: []string{"all", "host", "key", "address", "mapped", "range"},
+			updated: []string{"all", "host", "origin", "key", "address", "mapped", "range"},
 		},
 		{
 			name:   "automatic_addresses",
@@ -194,6 +203,31 @@ func tables() []conformance {
 				"namespace": func(r *store.Reader) any { return list(r.PeerAuthenticationsInNamespace("myapp")) },
 			},
 			updated: []string{"all", "namespace"},
+		},
+		{
+			name:   "health check policies",
+			set:    func(tx *store.Txn) { store.Set(tx, checks) },
+			update: func(tx *store.Txn) { store.Set(tx, changedChecks) },
+			remove: func(tx *store.Txn) { store.Delete[model.HealthCheckPolicy](tx, checks.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all":    func(r *store.Reader) any { return list(store.List[model.HealthCheckPolicy](r)) },
+				"ref":    func(r *store.Reader) any { return row(store.Get[model.HealthCheckPolicy](r, checks.Ref)) },
+				"target": func(r *store.Reader) any { return list(store.HealthChecksOf(r, ref("Service", "myapp", "users"))) },
+				"namespace": func(r *store.Reader) any {
+					return list(store.By[model.HealthCheckPolicy](r, store.HealthCheckPoliciesIn, "myapp"))
+				},
+			},
+			updated: []string{"all", "ref", "target", "namespace"},
+		},
+		{
+			name:   "health of pods",
+			set:    func(tx *store.Txn) { tx.SetPodHealth(health) },
+			update: func(tx *store.Txn) { tx.SetPodHealth(changedHealth) },
+			remove: func(tx *store.Txn) { tx.DeletePodHealth(health.Pod) },
+			reads: map[string]func(*store.Reader) any{
+				"pod": func(r *store.Reader) any { return row(store.PodHealthOf(r, own("myapp", "users-a"))) },
+			},
+			updated: []string{"pod"},
 		},
 	}
 }

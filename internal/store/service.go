@@ -10,11 +10,10 @@ import (
 // The table of services, with what an ID is in each index.
 const (
 	// Services is keyed by origin and host; readers list it as a whole only.
-	Services       Table = "services"
-	ServicesByHost Table = "services-by-host"
-	ServicesByKey  Table = "services-by-key" // "namespace/name"
-	// ServicesByOrigin is keyed by Ref; commits use it, readers do not.
-	ServicesByOrigin       Table = "services-by-origin"
+	Services               Table = "services"
+	ServicesByHost         Table = "services-by-host"
+	ServicesByKey          Table = "services-by-key"     // "namespace/name"
+	ServicesByOrigin       Table = "services-by-origin"  // "Kind/namespace/name" of the object that defines them
 	ServicesByAddress      Table = "services-by-address" // a single address; prefixes are under ServicesByRange
 	ServicesByRange        Table = "services-by-range"   // "": all services that have a prefix longer than one address
 	ServicesWithoutAddress Table = "services-without-address"
@@ -110,4 +109,9 @@ func (r *Reader) ServicesByRange() []*model.Service {
 // ServicesByNameAlone lists the hosts of ServiceEntries that have no address of their own: there are few.
 func (r *Reader) ServicesByNameAlone() []*model.Service {
 	return By[model.Service](r, ServicesByNameAlone, All)
+}
+
+// ServicesOf lists the services that an object defines.
+func ServicesOf(r *Reader, origin model.Ref) []*model.Service {
+	return By[model.Service](r, ServicesByOrigin, refID(origin))
 }

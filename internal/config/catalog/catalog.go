@@ -35,6 +35,7 @@ const (
 	smiAccess       = "access.smi-spec.io"
 	smiSplit        = "split.smi-spec.io"
 	kubeNetworking  = "networking.k8s.io"
+	ownAPI          = "fairlead.dev"
 )
 
 // Groups lists the API groups of meshes: every kind in them means something to one. The validating webhook is asked
@@ -45,6 +46,7 @@ func Groups() []string {
 		gatewayAPI, gatewayTrials,
 		linkerdPolicy, linkerdProfiles, linkerdLinks, linkerdExternal,
 		smiSpecs, smiAccess, smiSplit,
+		ownAPI,
 	}
 }
 

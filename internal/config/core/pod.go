@@ -39,6 +39,8 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
 		Well:           well(in),
+		Checks:         checkResults(in.Status.Conditions),
+		CheckGates:     checkGates(in.Spec.ReadinessGates),
 	}
 	if out.Terminating && in.DeletionGracePeriodSeconds != nil {
 		out.Grace = time.Duration(max(0, *in.DeletionGracePeriodSeconds)) * time.Second
@@ -78,6 +80,31 @@ func well(in *corev1.Pod) bool {
 		}
 	}
 	return is(corev1.ContainersReady)
+}
+
+// checkResults reads what health checks have found, which the control plane keeps in the pod's status.
+func checkResults(conditions []corev1.PodCondition) []model.CheckResult {
+	var out []model.CheckResult
+	for i := range conditions {
+		c := &conditions[i]
+		if policy, ok := strings.CutPrefix(string(c.Type), model.HealthCondition); ok {
+			out = append(out, model.CheckResult{
+				Policy: policy, Failing: c.Status == corev1.ConditionFalse, Why: c.Message, Since: c.LastTransitionTime.Time,
+			})
+		}
+	}
+	return out
+}
+
+// checkGates lists the policies whose checks a pod's readiness depends on.
+func checkGates(gates []corev1.PodReadinessGate) []string {
+	var out []string
+	for _, g := range gates {
+		if policy, ok := strings.CutPrefix(string(g.ConditionType), model.HealthCondition); ok {
+			out = append(out, policy)
+		}
+	}
+	return out
 }
 
 // podIPs reads the addresses of the status, of which a dual-stack pod has two.

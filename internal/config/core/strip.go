@@ -1,8 +1,12 @@
 package core
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+
+	"fairlead.dev/fairlead/internal/model"
 )
 
 // StripService takes from a Service what Service does not read.
@@ -20,11 +24,15 @@ func StripPod(in *corev1.Pod) {
 	}
 }
 
-// stripConditions leaves what conditions say, without when and why.
+// stripConditions leaves what conditions say, without when and why but for those of health checks.
 func stripConditions(in []corev1.PodCondition) []corev1.PodCondition {
 	var out []corev1.PodCondition
 	for i := range in {
-		out = append(out, corev1.PodCondition{Type: in[i].Type, Status: in[i].Status})
+		c := corev1.PodCondition{Type: in[i].Type, Status: in[i].Status}
+		if strings.HasPrefix(string(c.Type), model.HealthCondition) {
+			c.Message, c.LastTransitionTime = in[i].Message, in[i].LastTransitionTime
+		}
+		out = append(out, c)
 	}
 	return out
 }

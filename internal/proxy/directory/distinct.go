@@ -44,7 +44,7 @@ func (m shards) distinct(names []string) []*plan.Endpoint {
 // takes either, for the next update of a slice makes them agree.
 func precedence(e *plan.Endpoint) int {
 	switch e.Health {
-	case plan.Healthy:
+	case plan.Healthy, plan.Failing:
 		return 0
 	case plan.Unhealthy:
 		return 1

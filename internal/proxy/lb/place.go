@@ -89,7 +89,8 @@ type part[A any] struct {
 }
 
 // partition groups endpoints, the best part first. Distance counts among healthy endpoints only: where there is none, the
-// draining ones are called wherever they are, for a call to a pod that is about to go is better than no call.
+// draining ones are called wherever they are, for a call to a pod that is about to go is better than no call, and where
+// there is none of those either the ones that fail their checks, for what everybody fails is more likely to be the check.
 func partition[A any](o *Options, all []*Endpoint[A]) []part[A] {
 	var parts []part[A]
 	if o.bySetting() {
@@ -107,8 +108,10 @@ func partition[A any](o *Options, all []*Endpoint[A]) []part[A] {
 			parts = append(parts, part[A]{candidates: level, level: i})
 		}
 	}
-	if draining := withHealth(all, plan.Draining); len(parts) == 0 && len(draining) > 0 {
-		return []part[A]{{candidates: draining}}
+	for _, next := range []plan.Health{plan.Draining, plan.Failing} {
+		if rest := withHealth(all, next); len(parts) == 0 && len(rest) > 0 {
+			return []part[A]{{candidates: rest}}
+		}
 	}
 	return parts
 }

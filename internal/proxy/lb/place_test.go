@@ -47,6 +47,7 @@ func TestPickNear(t *testing.T) {
 		ok       = plan.Healthy
 		sick     = plan.Unhealthy
 		draining = plan.Draining
+		failing  = plan.Failing
 	)
 	here := callerIn("n1", "z1")
 	for _, tt := range []struct {
@@ -71,6 +72,21 @@ func TestPickNear(t *testing.T) {
 		{
 			"draining_ones_wherever_they_are", model.PreferSameZone, here,
 			[]*testEndpoint{at(1, "n1", "z1", draining), at(3, "n3", "z2", draining)},
+			[]int{1, 3},
+		},
+		{
+			"failing_ones_are_left_alone", model.PreferSameZone, here,
+			[]*testEndpoint{at(1, "n1", "z1", failing), at(3, "n3", "z2", ok)},
+			[]int{3},
+		},
+		{
+			"also_for_one_that_drains", model.AnyDistance, here,
+			[]*testEndpoint{at(1, "n1", "z1", failing), at(3, "n3", "z2", draining)},
+			[]int{3},
+		},
+		{
+			"all_fail_their_checks", model.AnyDistance, here,
+			[]*testEndpoint{at(1, "n1", "z1", failing), at(2, "n2", "z2", sick), at(3, "n3", "z2", failing)},
 			[]int{1, 3},
 		},
 		{"zone_not_known", model.PreferSameZone, Place{Node: "n1"}, []*testEndpoint{at(1, "n1", "", ok), at(3, "n3", "z2", ok)}, []int{1, 3}},

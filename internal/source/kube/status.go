@@ -9,7 +9,7 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// Status is what a status should become, given what it is: a [RouteParents] or an [IstioStatus]. It is called once
+// Status is what a status should become, given what it is: a [RouteParents], a [PolicyAncestors] or an [IstioStatus]. It is called once
 // per attempt, with what the API server holds at that time, and must keep what others wrote. It must be pure.
 type Status interface {
 	// merged gives the status as it is and as it should be, both in the same notation.
@@ -28,6 +28,22 @@ func (f RouteParents) merged(existing []byte) (is, want any, err error) {
 	status.Parents = f(status.Parents)
 	if status.Parents == nil {
 		status.Parents = []gatewayv1.RouteParentStatus{} // the field is required
+	}
+	return is, status, nil
+}
+
+// PolicyAncestors makes the status of a policy: it gets the entries of all controllers.
+type PolicyAncestors func(existing []gatewayv1.PolicyAncestorStatus) []gatewayv1.PolicyAncestorStatus
+
+func (f PolicyAncestors) merged(existing []byte) (is, want any, err error) {
+	var status gatewayv1.PolicyStatus
+	if err := json.Unmarshal(existing, &status); err != nil {
+		return nil, nil, err
+	}
+	is = *status.DeepCopy() // for f may change what it is given
+	status.Ancestors = f(status.Ancestors)
+	if status.Ancestors == nil {
+		status.Ancestors = []gatewayv1.PolicyAncestorStatus{} // the field is required
 	}
 	return is, status, nil
 }
