@@ -1,0 +1,154 @@
+package lab_test
+
+import (
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/admin"
+)
+
+const hungIP = "10.96.0.120"
+
+// hungInterval and hungTimeout are those of the policy: an app that hangs is found within the interval and two timeouts.
+const hungInterval, hungTimeout = 2 * time.Second, 400 * time.Millisecond
+
+const hungPolicy = `
+apiVersion: fairlead.dev/v1alpha1
+kind: HealthCheckPolicy
+metadata: {name: hung, namespace: shop}
+spec: {targetRefs: [{group: "", kind: Service, name: hung}], http: {path: /healthz}, interval: 2s, timeout: 400ms, unhealthyThreshold: 2}
+---`
+
+// hungManifests: callers, and a server that Kubernetes calls ready whatever becomes of it.
+func hungManifests(callers int) string {
+	return app{name: "client", replicas: 1}.String() + app{name: "caller", replicas: callers}.String() +
+		twins("hung", false) + service("hung", hungIP, "app: hung", http80) + hungPolicy + virtualService("hung", `
+  http:
+  - timeout: 5s
+    retries: {attempts: 2, perTryTimeout: 1s, retryOn: "5xx,reset,connect-failure"}
+    route: [{destination: {host: hung}}]`)
+}
+
+// failing gives what a caller knows of the endpoints that fail their checks, by pod.
+func (m *mesh) failing(t *testing.T, caller string) map[string]admin.EndpointDump {
+	t.Helper()
+	out := map[string]admin.EndpointDump{}
+	for _, e := range m.dump(t, caller).Endpoints {
+		if strings.HasPrefix(e.Cluster, "outbound|80||hung.") && e.HealthCheck == "FAILED" {
+			out[e.Workload] = e
+		}
+	}
+	return out
+}
+
+// signalApp sends a signal to the app of a pod alone.
+func (m *mesh) signalApp(t *testing.T, name, signal string) {
+	t.Helper()
+	for _, c := range m.find(t, name).Containers {
+		if c.Name == "app" {
+			if code, _, errOut := m.exec(t, client, "kill", "-"+signal, strconv.Itoa(c.PID)); code != 0 {
+				t.Fatal(errOut)
+			}
+		}
+	}
+}
+
+// metric reads a series of a sidecar.
+func (m *mesh) metric(t *testing.T, name, series string) float64 {
+	t.Helper()
+	page := m.do(t, name, "GET", "127.0.0.1:15000", "/stats/prometheus").body
+	found := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(series) + ` (\S+)$`).FindStringSubmatch(page)
+	if found == nil {
+		return 0
+	}
+	v, err := strconv.ParseFloat(found[1], 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// TestHungPod stops the app of one of two pods: it is ready, its kernel takes connections, and nothing answers.
+func TestHungPod(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, hungManifests(1))
+	const url, second = "http://hung/", "deploy/caller-v1"
+	for _, caller := range []string{client, second} {
+		if r := m.call(t, caller, url, "--count", "20"); r.OK != 20 || len(r.Pods) != 2 || len(m.failing(t, caller)) != 0 {
+			t.Fatalf("before: %+v", r)
+		}
+	}
+	victim := m.find(t, "deploy/hung-v1").Name
+	eventually(t, "the check to have passed", func() bool {
+		return m.metric(t, victim, `fairlead_health_checks_total{policy="hung",result="pass"}`) > 0
+	})
+	load := []string{url, "--rate", "40", "--concurrency", "100", "--timeout", "10s"}
+	wait := m.begin(t, client, append(load, "--for", (2*hungInterval + time.Second).String())...)
+	m.signalApp(t, victim, "STOP")
+	stopped := time.Now()
+	for _, caller := range []string{client, second} {
+		eventually(t, caller+" to know", func() bool { return len(m.failing(t, caller)) == 1 })
+	}
+	took := time.Since(stopped)
+	first := wait()
+	t.Logf("out for all callers after %s; meanwhile: %s", took.Round(time.Millisecond), brief(&first))
+	if took > 2*hungInterval {
+		t.Errorf("out after %s, want two intervals of %s at most", took, hungInterval)
+	}
+	if first.Failed > 0 {
+		t.Errorf("retries and a second pod, and yet: %+v", first)
+	}
+	e := m.failing(t, client)[victim]
+	if e.Status != "UNHEALTHY" || e.HealthPolicy != "HealthCheckPolicy shop/hung" || e.HealthReason != "no answer within 400ms" ||
+		e.HealthSince == nil || time.Since(*e.HealthSince) > time.Minute {
+		t.Errorf("shown of the endpoint: %+v", e)
+	}
+	if lines := keep(m.cli(t, "proxy-config", "endpoints", client+".shop"), "hung.shop", "FAILED", "no answer within 400ms (HealthCheckPolicy shop/hung)"); len(lines) != 1 {
+		t.Errorf("proxy-config endpoints: %q", lines)
+	}
+	m.awaitLog(t, victim, "health check fails")
+	if r := m.call(t, client, append(load, "--for", "3s")...); r.Failed > 0 || r.Pods[victim] > 0 || r.Max > 1000 {
+		t.Errorf("while it is out: %+v", r)
+	}
+	t.Run("a_restart_of_the_control_plane", func(t *testing.T) { m.keepsFailing(t, victim) })
+	m.signalApp(t, victim, "CONT")
+	resumed := time.Now()
+	for _, caller := range []string{client, second} {
+		eventually(t, caller+" to hear that it is back", func() bool { return len(m.failing(t, caller)) == 0 })
+	}
+	t.Logf("back for all callers after %s", time.Since(resumed).Round(time.Millisecond))
+	if r := m.call(t, client, url, "--count", "40"); r.OK != 40 || r.Pods[victim] == 0 {
+		t.Errorf("when it is back: %+v", r)
+	}
+}
+
+// keepsFailing kills the control plane: what is known stays, is there after the restart, and is told to newcomers.
+func (m *mesh) keepsFailing(t *testing.T, victim string) {
+	t.Helper()
+	m.controller(t, "kill")
+	if len(m.failing(t, client)) != 1 {
+		t.Error("forgotten while the control plane is away")
+	}
+	m.controller(t, "start")
+	eventually(t, "the sidecars to have the control plane back", func() bool {
+		out := m.cli(t, "proxy-status")
+		return len(keep(out, "client-", "SYNCED")) == 1 && len(keep(out, victim, "SYNCED")) == 1
+	})
+	eventually(t, "the control plane to know again", func() bool {
+		return len(m.failing(t, client)) == 1 && m.call(t, client, "http://hung/", "--count", "20").Pods[victim] == 0
+	})
+}
+
+// TestAllPodsFailTheirChecks: a check that everybody fails takes nothing away.
+func TestAllPodsFailTheirChecks(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, strings.Replace(hungManifests(1), hungPolicy, strings.Replace(hungPolicy, "/healthz", "/status/500", 1), 1))
+	m.call(t, client, "http://hung/", "--count", "1")
+	eventually(t, "both to fail", func() bool { return len(m.failing(t, client)) == 2 })
+	if r := m.call(t, client, "http://hung/", "--count", "40"); r.OK != 40 || len(r.Pods) != 2 {
+		t.Errorf("= %+v", r)
+	}
+}
