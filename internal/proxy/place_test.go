@@ -64,6 +64,26 @@ func TestProximityFollowsTheWorkload(t *testing.T) {
 	expect("only the node", "10.0.0.1")
 	s.apply(proximity(model.AnyDistance, one, two)...)
 	expect("any distance", "10.0.0.1 10.0.0.2")
+	setting := func(es ...plan.Endpoint) []plan.Resource {
+		return backendOf(service(model.HTTP, es...), func(b *plan.Backend) { b.Locality = &model.LocalityLB{FailoverPriority: []string{model.LabelZone, "rack"}} })
+	}
+	two.Locality.Zone = "z2"
+	s.apply(setting(one, two)...)
+	expect("by the setting", "10.0.0.2")
+	s.here("n1", "z1")
+	expect("the node's label changed again", "10.0.0.1")
+	one.Locality.Zone, two.Locality.Zone = "z1", "z1"
+	one.Labels = []string{"rack=r1"}
+	s.apply(setting(one, two)...)
+	expect("one has a label that the caller has not", "10.0.0.2")
+	one.Labels = nil
+	s.apply(setting(one, two)...)
+	expect("the endpoint's label is gone", "10.0.0.1 10.0.0.2")
+	one.ForZones, two.ForZones = []string{"z2"}, []string{"z1"}
+	s.apply(proximity(model.AnyDistance, one, two)...)
+	expect("hints", "10.0.0.2")
+	s.here("n1", "z2")
+	expect("hints for another zone", "10.0.0.1")
 }
 
 func TestNoEndpointOnTheNode(t *testing.T) {
