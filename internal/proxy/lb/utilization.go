@@ -1,6 +1,7 @@
 package lb
 
 import (
+	"cmp"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -40,6 +41,7 @@ func utilizationOf(rule *model.BackendUtilization) func([]*Host) policy {
 		if rule != nil {
 			u.rule = *rule
 		}
+		u.rule.Update = cmp.Or(max(u.rule.Update, 0), time.Second) // never for each pick: it looks at all
 		for i, h := range candidates {
 			u.hosts = append(u.hosts, h.seen)
 			u.weights[i].Store(full)

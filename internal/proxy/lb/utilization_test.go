@@ -97,7 +97,7 @@ func TestUtilizationIsBounded(t *testing.T) {
 }
 
 func TestUtilizationAllocatesNothing(t *testing.T) {
-	rule := &model.BackendUtilization{Expiration: time.Hour} // weights are found anew for each pick
+	rule := &model.BackendUtilization{Expiration: time.Hour, Update: 1} // weights are found anew for each pick
 	es := equally(40)
 	p, info := NewPicker(Options{Kind: model.Utilization, Utilization: rule}, es), &Info{}
 	if n := testing.AllocsPerRun(100, func() {
