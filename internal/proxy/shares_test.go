@@ -115,49 +115,48 @@ func TestMostRequests(t *testing.T) {
 	}
 }
 
-// TestPeersThatFillASidecar: of two peers that call a workload one has as many requests under way as it may; it is told so,
-// and the other one is served, also where memory is short.
+// TestPeersThatFillASidecar: of two peers that call a workload one has much under way; where that is as much as it may, and
+// where memory is short, it is told so, and the other one is served.
 func TestPeersThatFillASidecar(t *testing.T) {
-	m := newMesh(t)
-	greedy, modest, users := m.sidecar("greedy"), m.sidecar("modest"), m.sidecar("users")
-	users.overload.shares.most = 9
-	entered, leave := make(chan struct{}, 20), make(chan struct{})
-	m.serveApp(users, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/wait" {
-			entered <- struct{}{}
-			<-leave
-		}
-		fmt.Fprint(w, "ok")
-	}))
-	for _, s := range []*sidecar{greedy, modest} {
-		s.apply(service(model.HTTP, users.endpoint(8080))...)
+	for _, tt := range []struct {
+		name, why string
+		most      int64 // requests
+		tight     bool
+	}{
+		{"full", "as many requests are under way", 9, false}, // six are twice the three that are left
+		{"short_of_memory", "its memory is used up", 900, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			m := newMesh(t)
+			greedy, modest, users := m.sidecar("greedy"), m.sidecar("modest"), m.sidecar("users")
+			users.overload.shares.most = tt.most
+			entered, leave := make(chan struct{}, 20), make(chan struct{})
+			m.serveApp(users, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.URL.Path == "/wait" {
+					entered <- struct{}{}
+					<-leave
+				}
+				fmt.Fprint(w, "ok")
+			}))
+			for _, s := range []*sidecar{greedy, modest} {
+				s.apply(service(model.HTTP, users.endpoint(8080))...)
+			}
+			c, other := m.client(greedy), m.client(modest)
+			var waiting sync.WaitGroup
+			defer waiting.Wait()
+			defer close(leave)
+			for range 6 {
+				waiting.Go(func() { fetch(t, c, "GET", "/wait", "") })
+				<-entered
+			}
+			users.overload.tight.Store(tt.tight)
+			if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 503 || !strings.Contains(body, "sidecar overloaded: "+tt.why) {
+				t.Errorf("%d %q, want 503 for %q", resp.StatusCode, body, tt.why)
+			}
+			if resp, body := fetch(t, other, "GET", "/", ""); resp.StatusCode != 200 || body != "ok" {
+				t.Errorf("the other peer: %d %q", resp.StatusCode, body)
+			}
+			expectMetric(t, users, `response_code="503",response_flags="OM"`)
+		})
 	}
-	c, other := m.client(greedy), m.client(modest)
-	var waiting sync.WaitGroup
-	defer waiting.Wait()
-	defer close(leave)
-	for range 6 { // twice the three that are left
-		waiting.Go(func() { fetch(t, c, "GET", "/wait", "") })
-		<-entered
-	}
-	refused := func(when, why string) {
-		t.Helper()
-		if resp, body := fetch(t, c, "GET", "/", ""); resp.StatusCode != 503 || !strings.Contains(body, "sidecar overloaded: "+why) {
-			t.Errorf("%s: %d %q, want 503 for %q", when, resp.StatusCode, body, why)
-		}
-	}
-	served := func(when string) {
-		t.Helper()
-		if resp, body := fetch(t, other, "GET", "/", ""); resp.StatusCode != 200 || body != "ok" {
-			t.Errorf("%s: the other peer: %d %q", when, resp.StatusCode, body)
-		}
-	}
-	refused("full", "as many requests are under way")
-	served("full")
-	expectMetric(t, users, `response_code="503",response_flags="OM"`)
-	users.overload.shares.most = 900
-	users.overload.memory, users.overload.held = 100, func() int64 { return 95 }
-	users.overload.look()
-	refused("short of memory", "its memory is used up")
-	served("short of memory")
 }
