@@ -7,7 +7,7 @@ import (
 
 // BenchmarkPut is what one edit of a file with one object costs, schemas being there.
 func BenchmarkPut(b *testing.B) {
-	r := newRegistry()
+	r := registryOf(newDecoder())
 	k := entryKey{0, "a.yaml"}
 	b.ReportAllocs()
 	i := 0
@@ -22,7 +22,7 @@ func BenchmarkPut(b *testing.B) {
 func BenchmarkStart(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		r := newRegistry()
+		r := registryOf(newDecoder())
 		for i := range 1000 {
 			name := fmt.Sprintf("s-%d", i)
 			r.put(entryKey{0, name + ".yaml"}, fmt.Appendf(nil, `apiVersion: discovery.k8s.io/v1

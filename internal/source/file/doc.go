@@ -2,7 +2,7 @@
 //
 // In: paths of YAML and JSON manifests. Out: typed objects (k8s.io/api, istio.io/client-go, gateway-api) with the
 // place where they were written, and a [model.Problem] with file and line for everything that is wrong with them.
-// [Decode] reads one text, [Read] reads paths once, [Source] reads them and follows every edit.
+// [Decode] reads one text, [Load] reads paths once, [Source] reads them and follows every edit.
 //
 // It is strict: an unknown or misplaced field, a wrong type, an unknown enum value, a duplicate key refuses the
 // object and says what was probably meant. Plain scalars mean what they mean to kubectl (YAML 1.1: an unquoted yes

@@ -50,10 +50,6 @@ type registry struct {
 	started   bool // something was published
 }
 
-func newRegistry() *registry {
-	return registryOf(newDecoder())
-}
-
 func registryOf(d *decoder) *registry {
 	return &registry{
 		decoder: d,

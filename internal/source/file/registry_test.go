@@ -115,7 +115,7 @@ func TestRegistry(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r := newRegistry()
+			r := registryOf(newDecoder())
 			if _, ok := r.flush(); !ok {
 				t.Fatal("the first flush gives no change")
 			}
@@ -147,7 +147,7 @@ func TestRegistryForgetsOrder(t *testing.T) {
 		{root: 2, path: "p/a.yaml", text: metaText},
 	}
 	state := func(order []step) string {
-		r := newRegistry()
+		r := registryOf(newDecoder())
 		for _, s := range order {
 			r.put(entryKey{s.root, s.path}, []byte("# something else\n"))
 			r.flush()

@@ -72,13 +72,7 @@ type LoadOptions struct {
 	Data bool
 }
 
-// Read reads paths once: all objects in force, and all problems. A path that cannot be read at all is an error.
-func Read(paths []string) ([]source.Object, []model.Problem, error) {
-	m, err := Load(LoadOptions{Paths: paths})
-	return m.Objects, m.Problems, err
-}
-
-// Load is Read with everything that there is to say and to choose.
+// Load reads paths once: all objects in force, and all problems. A path that cannot be read at all is an error.
 func Load(o LoadOptions) (Manifests, error) {
 	r, t := registryOf(decoderOf(o.Data)), &tree{}
 	if o.Namespace != "" {

@@ -333,20 +333,20 @@ func TestSourceIsFast(t *testing.T) {
 	}
 }
 
-func TestRead(t *testing.T) {
+func TestLoad(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, at(dir, "a.yaml"), ruleFor("a", "a"))
 	writeFile(t, at(dir, "sub/b.yaml"), metaText)
 	writeFile(t, at(dir, "over.yaml"), ruleFor("a", "b"))
-	objects, problems, err := Read([]string{dir, at(dir, "over.yaml")})
-	if err != nil || len(objects) != 1 || len(problems) != 2 {
-		t.Fatalf("Read = %v, %v, %v", objects, problems, err)
+	m, err := Load(LoadOptions{Paths: []string{dir, at(dir, "over.yaml")}})
+	if err != nil || len(m.Objects) != 1 || len(m.Problems) != 2 {
+		t.Fatalf("Load = %v, %v", m, err)
 	}
-	if want := (model.Position{File: at(dir, "over.yaml"), Line: 1}); objects[0].Pos != want {
-		t.Errorf("Pos = %v, want %v", objects[0].Pos, want)
+	if want := (model.Position{File: at(dir, "over.yaml"), Line: 1}); m.Objects[0].Pos != want {
+		t.Errorf("Pos = %v, want %v", m.Objects[0].Pos, want)
 	}
-	if _, _, err := Read([]string{at(dir, "none")}); err == nil || !strings.Contains(err.Error(), "none: no such file") {
-		t.Errorf("Read of a missing path = %v", err)
+	if _, err := Load(LoadOptions{Paths: []string{at(dir, "none")}}); err == nil || !strings.Contains(err.Error(), "none: no such file") {
+		t.Errorf("Load of a missing path = %v", err)
 	}
 }
 
