@@ -65,7 +65,9 @@ func TestProximityFollowsTheWorkload(t *testing.T) {
 	s.apply(proximity(model.AnyDistance, one, two)...)
 	expect("any distance", "10.0.0.1 10.0.0.2")
 	setting := func(es ...plan.Endpoint) []plan.Resource {
-		return backendOf(service(model.HTTP, es...), func(b *plan.Backend) { b.Locality = &model.LocalityLB{FailoverPriority: []string{model.LabelZone, "rack"}} })
+		return backendOf(service(model.HTTP, es...), func(b *plan.Backend) {
+			b.Locality = &model.LocalityLB{FailoverPriority: []string{model.LabelZone, "rack"}}
+		})
 	}
 	two.Locality.Zone = "z2"
 	s.apply(setting(one, two)...)

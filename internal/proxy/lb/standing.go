@@ -42,6 +42,8 @@ func (p *Picker[A]) Standings() []Standing {
 		switch {
 		case e.Plan.Health == plan.Unhealthy:
 			s.Unused = "not ready"
+		case e.Plan.Health == plan.Failing && (s.Level < 0 || !slices.Contains(parts[s.Level].candidates, e)):
+			s.Unused = "fails its active checks, and others are there"
 		case s.Level < 0 && e.Plan.Health == plan.Draining:
 			s.Unused = "draining, and others are there"
 		case s.Level < 0:
