@@ -212,6 +212,7 @@ spec:
     - {group: networking.istio.io, kind: ServiceEntry, name: reviews}
     - {group: networking.istio.io, kind: ServiceEntry, name: anywhere}
     - {group: "", kind: Service, name: alias}
+    - {group: networking.istio.io, kind: ServiceEntry, name: outside}
     - {group: "", kind: Service, name: udp}
   http: {}
 ---
@@ -219,6 +220,11 @@ apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: anywhere, namespace: shop}
 spec: {hosts: [anywhere.example], resolution: NONE, ports: [{number: 80, name: http, protocol: HTTP}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: outside, namespace: shop}
+spec: {hosts: [outside.example], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: 192.0.2.1}], ports: [{number: 80, name: http, protocol: HTTP}]}
 ---
 apiVersion: v1
 kind: Service
@@ -249,7 +255,8 @@ spec: {clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}
 		"spec.targetRefs[2] TargetNotFound: ServiceEntry shop/reviews is not known",
 		"spec.targetRefs[3] UnsupportedValue: ServiceEntry shop/anywhere has no endpoints to check: calls go where the app means them to",
 		"spec.targetRefs[4] UnsupportedValue: Service shop/alias has no endpoints to check: it is another name of elsewhere.example",
-		"spec.targetRefs[5] UnsupportedValue: Service shop/udp has no TCP port to check",
+		"spec.targetRefs[5] UnsupportedValue: the endpoints of ServiceEntry shop/outside have no sidecar, which would check them: they are not checked",
+		"spec.targetRefs[6] UnsupportedValue: Service shop/udp has no TCP port to check",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -261,7 +268,7 @@ spec: {clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}
 		}
 	}
 	if diff := cmp.Diff([]string{
-		"other spec.targetRefs[0]", "other spec.targetRefs[1].name", "other spec.targetRefs[2].name", "other spec.targetRefs[3]", "other spec.targetRefs[4]", "other spec.targetRefs[5]",
+		"other spec.targetRefs[0]", "other spec.targetRefs[1].name", "other spec.targetRefs[2].name", "other spec.targetRefs[3]", "other spec.targetRefs[4]", "other spec.targetRefs[5]", "other spec.targetRefs[6]",
 	}, warned); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
