@@ -30,7 +30,7 @@ import (
 )
 
 // bodyBudget is what the HTTP/2 connections of the process may hold of bodies whose readers do not keep up.
-const bodyBudget = 6 << 20
+const bodyBudget = 4 << 20
 
 // Proxy is one sidecar.
 type Proxy struct {
