@@ -100,7 +100,7 @@ func newEngine(o engineOptions) *engine {
 		values:  make(map[model.Ref]any),
 		checks:  newChecks(),
 	}
-	e.health = healthBook{stage: e.stageHealth, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
+	e.health = healthBook{stage: e.stageHealth, hurry: e.hurry, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
 	e.inbox.reset()
 	for l := range e.staged {
 		e.staged[l] = make(map[model.Ref]func(*store.Txn))

@@ -29,9 +29,10 @@ type healthSaid struct {
 
 // healthBook is what sidecars say of their own pods. It belongs to the engine's goroutine.
 type healthBook struct {
-	// stage has a change put in force, at once where it is urgent; workload gives the newest pod that is known, nil where
-	// none is. Both are fixed, as log.
-	stage    func(pod model.ClusterKey, commit func(*store.Txn), urgent bool)
+	// stage has a change put in force, and hurry has what is staged put in force at once; workload gives the newest pod that
+	// is known, nil where none is. All are fixed, as log.
+	stage    func(pod model.ClusterKey, commit func(*store.Txn))
+	hurry    func()
 	workload func(model.ClusterKey) *model.Workload
 	log      *slog.Logger
 
@@ -110,21 +111,22 @@ func (b *healthBook) put(key model.ClusterKey, before, after []model.CheckResult
 	if after == nil {
 		commit = func(tx *store.Txn) { tx.DeletePodHealth(key) }
 	}
-	b.stage(key, commit, anyNew(failing(before), failing(after)))
+	b.stage(key, commit)
+	if anyNew(failing(before), failing(after)) {
+		b.hurry()
+	}
 }
 
 // stageHealth is healthBook.stage.
-func (e *engine) stageHealth(key model.ClusterKey, commit func(*store.Txn), urgent bool) {
+func (e *engine) stageHealth(key model.ClusterKey, commit func(*store.Txn)) {
 	if e.since.IsZero() {
 		e.since = time.Now()
 	}
 	e.staged[laneEndpoints][model.Ref{Kind: "PodHealth", Key: key.Key, Cluster: key.Cluster}] = commit
-	if urgent {
-		e.pacer.urgent()
-	} else {
-		e.pacer.endpoint()
-	}
+	e.pacer.endpoint()
 }
+
+func (e *engine) hurry() { e.pacer.urgent() }
 
 func failing(results []model.CheckResult) (policies []string) {
 	for _, r := range results {

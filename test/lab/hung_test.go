@@ -86,7 +86,7 @@ func TestHungPod(t *testing.T) {
 		return m.metric(t, victim, `fairlead_health_checks_total{policy="hung",result="pass"}`) > 0
 	})
 	load := []string{url, "--rate", "40", "--concurrency", "100", "--timeout", "10s"}
-	wait := m.begin(t, client, append(load, "--for", (2*hungInterval + time.Second).String())...)
+	wait := m.begin(t, client, append(load, "--for", (2*hungInterval+time.Second).String())...)
 	m.signalApp(t, victim, "STOP")
 	stopped := time.Now()
 	for _, caller := range []string{client, second} {

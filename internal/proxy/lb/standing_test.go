@@ -31,7 +31,9 @@ func TestStandings(t *testing.T) {
 			[]Standing{{0, 70, false, sick}, {0, 70, false, ""}, {1, 30, false, ""}, {2, 0, false, enough}},
 		},
 		{
-			"one_fails_its_checks", Options{Locality: &model.LocalityLB{}}, func(es []*testEndpoint) { es[0].Plan.Health = plan.Failing },
+			"one_fails_its_checks",
+			Options{Locality: &model.LocalityLB{}},
+			func(es []*testEndpoint) { es[0].Plan.Health = plan.Failing },
 			[]Standing{{0, 70, false, "fails its active checks, and others are there"}, {0, 70, false, ""}, {1, 30, false, ""}, {2, 0, false, enough}},
 		},
 		{

@@ -30,6 +30,12 @@ const (
 // maxReport bounds a report, in bytes.
 const maxReport = 2 << 10
 
+// reading is a report that is being read.
+type reading struct {
+	metrics                 []string
+	cpu, app, rps, eps, max float64
+}
+
 // Read gives the report among the fields of an answer. metrics name those that make the utilization, such as "cpu_utilization"
 // or "named_metrics.queue".
 func Read(fields *httpx.Fields, metrics []string) (_ Report, ok bool) {
@@ -61,12 +67,6 @@ func (r *reading) read(fields *httpx.Fields) bool {
 		return len(v) <= maxReport && r.object(&s) && s.rest()
 	}
 	return false
-}
-
-// reading is a report that is being read.
-type reading struct {
-	metrics                 []string
-	cpu, app, rps, eps, max float64
 }
 
 // put takes one metric: a field of the message, or, with a key, an entry of one of its maps. ok is false where it is none.
