@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"fmt"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,6 +38,16 @@ type users struct {
 // and how many of those whose pod was among alive moved.
 func (u *users) visit(t *testing.T, m *mesh, from string, alive map[string]bool) (moved, renewed int) {
 	t.Helper()
+	moved, renewed, err := u.tryVisit(t, m, from, alive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return moved, renewed
+}
+
+// tryVisit is visit where a call may fail.
+func (u *users) tryVisit(t *testing.T, m *mesh, from string, alive map[string]bool) (moved, renewed int, err error) {
+	t.Helper()
 	c := m.client(t, from, sessionIP+":80")
 	for i := range u.tokens {
 		var header []string
@@ -44,8 +55,11 @@ func (u *users) visit(t *testing.T, m *mesh, from string, alive map[string]bool)
 			header = []string{u.tokens[i]}
 		}
 		a, err := request(t.Context(), c, http.MethodGet, "http://carts"+u.path, header...)
-		if err != nil || a.StatusCode != http.StatusOK {
-			t.Fatalf("user %d: %v, %d %s", i, err, a.StatusCode, a.body)
+		if err != nil {
+			return 0, 0, fmt.Errorf("user %d: %w", i, err)
+		}
+		if a.StatusCode != http.StatusOK {
+			return 0, 0, fmt.Errorf("user %d: %d %s", i, a.StatusCode, a.body)
 		}
 		pod := a.Header.Get("X-Demo-Pod")
 		if alive[u.pods[i]] && pod != u.pods[i] {
@@ -61,7 +75,7 @@ func (u *users) visit(t *testing.T, m *mesh, from string, alive map[string]bool)
 		}
 		u.pods[i] = pod
 	}
-	return moved, renewed
+	return moved, renewed, nil
 }
 
 // podsOf is which pods of a Deployment there are.
@@ -132,8 +146,8 @@ func TestSessionPersistence(t *testing.T) {
 	m.killSidecar(t, client)
 	eventually(t, "the new sidecar to have keys", func() bool {
 		some := users{path: "/", kind: "cookie", tokens: slices.Clone(all["cookie"].tokens[:20]), pods: slices.Clone(all["cookie"].pods[:20])}
-		moved, _ := some.visit(t, m, client, alive)
-		return moved == 0
+		moved, _, err := some.tryVisit(t, m, client, alive) // refused as long as there is no sidecar
+		return err == nil && moved == 0
 	})
 	each("after the control plane and the sidecar have died", client, alive, 0, 0)
 }
