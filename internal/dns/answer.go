@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"sort"
+	"strings"
 	"time"
 
 	"golang.org/x/net/dns/dnsmessage"
@@ -193,9 +194,17 @@ func (q *query) wants(a netip.Addr) bool {
 	return false
 }
 
+// name is what is asked about, as a Table knows it.
+func (q *query) name() string {
+	return strings.ToLower(strings.TrimSuffix(q.question.Name.String(), "."))
+}
+
 // local reports whether a question about a mesh name is answered here. HTTPS and SVCB get "no data"; types that say
 // nothing about addresses (SRV of a headless Service, TXT and MX of an external host) are the upstream's to answer.
 func (q *query) local() bool {
+	if q.header.OpCode != 0 || q.question.Class != dnsmessage.ClassINET {
+		return false
+	}
 	switch q.question.Type { //nolint:exhaustive // every other type is forwarded
 	case dnsmessage.TypeA, dnsmessage.TypeAAAA, dnsmessage.TypeALL, dnsmessage.TypeCNAME, typeSVCB, typeHTTPS:
 		return true

@@ -5,8 +5,9 @@
 // name are answered here; other types of it, and other names, are forwarded as the bytes that came. Resolver asks the
 // upstream servers for the addresses of a host, for endpoints that are given by name.
 //
-// Server, Upstream and Resolver are safe for concurrent use. Questions are answered in goroutines of their own, at most
-// Options.Concurrency at a time; more are answered SERVFAIL and counted, never queued.
+// Server, Upstream and Resolver are safe for concurrent use. What the table knows is answered at once by the goroutine that
+// reads the socket. Other questions have goroutines of their own, at most
+// Options.Concurrency at a time, divided among clients and zones; more are answered SERVFAIL and counted, never queued.
 //
 // The sockets must be bound to loopback addresses: an answer has to leave from the address that the kernel redirected
 // the question to. The package opens no listening socket, caches nothing, never changes a forwarded answer, and follows

@@ -20,6 +20,11 @@ import (
 // names is a Table: a name that is missing is not ours, "unknown.…" cannot be found out.
 type names map[string]Answer
 
+func (n names) Known(name string) (Answer, bool) {
+	a, ok := n[name]
+	return a, ok
+}
+
 func (n names) Lookup(_ context.Context, name string) (Answer, Owner) {
 	if strings.HasPrefix(name, "unknown.") {
 		return Answer{}, Unknown

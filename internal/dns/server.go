@@ -16,9 +16,12 @@ import (
 )
 
 const (
-	// DefaultConcurrency is how many questions are in work at once. One that is forwarded takes a goroutine and a
-	// socket for as long as the upstream thinks.
+	// DefaultConcurrency is how many questions are in work at once, apart from those that the table answers without
+	// waiting. One that is forwarded takes a goroutine and a socket for as long as the upstream thinks.
 	DefaultConcurrency = 512
+	// receiveBuffer is the room for questions that were not read yet, in bytes of the kernel; it gives no more than
+	// net.core.rmem_max. 1 MiB takes a thousand or so, which is what a flood sends while the sidecar waits for a CPU.
+	receiveBuffer = 1 << 20
 	// maxTCPConns bounds open TCP connections of clients.
 	maxTCPConns = 128
 	// tcpIdle is how long a client's TCP connection may be silent (RFC 7766 §6.2.3 leaves the value to us).
@@ -52,9 +55,12 @@ type Answer struct {
 	TTL time.Duration
 }
 
-// Table knows the names of the mesh. Lookup is called from many goroutines and may wait for the control plane until
-// ctx ends. name is in lower case without a final dot. The Answer is not changed.
+// Table knows the names of the mesh; name is in lower case without a final dot. The methods are called from many
+// goroutines. The Answer is not changed.
 type Table interface {
+	// Known gives the answer where it is the mesh's and there already, and never waits.
+	Known(name string) (Answer, bool)
+	// Lookup may wait for the control plane until ctx ends.
 	Lookup(ctx context.Context, name string) (Answer, Owner)
 }
 
@@ -77,8 +83,7 @@ type Options struct {
 type Server struct {
 	o        Options
 	resolver *Resolver
-	// slots holds a token per question in work.
-	slots chan struct{}
+	shares   *shares
 
 	counts [outcomes]atomic.Uint64
 }
@@ -100,7 +105,7 @@ func New(o Options) (*Server, error) {
 	if o.Concurrency == 0 {
 		o.Concurrency = DefaultConcurrency
 	}
-	return &Server{o: o, resolver: NewResolver(o.Upstream), slots: make(chan struct{}, o.Concurrency)}, nil
+	return &Server{o: o, resolver: NewResolver(o.Upstream), shares: newShares(o.Concurrency)}, nil
 }
 
 // Run answers until ctx ends, then closes the sockets, lets go of what is in work, and returns ctx's error. A socket
@@ -134,6 +139,9 @@ func (s *Server) closeSockets() {
 func (s *Server) serveUDP(ctx context.Context, c net.PacketConn) error {
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	if b, ok := c.(interface{ SetReadBuffer(bytes int) error }); ok {
+		_ = b.SetReadBuffer(receiveBuffer) // what the kernel gives by itself will do
+	}
 	buf := make([]byte, maxUDP)
 	for {
 		n, from, err := c.ReadFrom(buf)
@@ -150,20 +158,28 @@ func (s *Server) serveUDP(ctx context.Context, c net.PacketConn) error {
 			}
 			continue
 		}
-		message := append([]byte(nil), buf[:n]...)
-		reply := func(answer []byte) {
-			if answer != nil {
-				_, _ = c.WriteTo(answer, from) // a client that is gone asks no more
-			}
-		}
-		if !s.acquire() {
-			reply(s.refuse(message))
+		q, answer := s.read("udp", buf[:n])
+		if q == nil {
+			send(c, from, answer)
 			continue
 		}
+		source, zone := sourceOf(from), q.zone()
+		if !s.shares.take(source, zone) {
+			send(c, from, s.refuse(q))
+			continue
+		}
+		q.raw = append([]byte(nil), buf[:n]...) // what it held is the next question's
 		wg.Go(func() {
-			defer s.release()
-			reply(s.handle(ctx, "udp", message))
+			defer s.shares.give(source, zone)
+			send(c, from, s.work(ctx, "udp", q))
 		})
+	}
+}
+
+// send answers a client; nil is no answer. One that is gone asks no more.
+func send(c net.PacketConn, to net.Addr, answer []byte) {
+	if answer != nil {
+		_, _ = c.WriteTo(answer, to)
 	}
 }
 
@@ -228,51 +244,40 @@ func (s *Server) serveConn(ctx context.Context, c net.Conn) {
 		if err != nil {
 			return
 		}
-		var answer []byte
-		if s.acquire() {
-			answer = s.handle(ctx, "tcp", message)
-			s.release()
-		} else {
-			answer = s.refuse(message)
-		}
+		answer := s.handle(ctx, "tcp", c.RemoteAddr(), message)
 		if answer == nil || writeTCP(c, answer) != nil {
 			return
 		}
 	}
 }
 
-func (s *Server) acquire() bool {
-	select {
-	case s.slots <- struct{}{}:
-		return true
-	default:
-		s.counts[dropped].Add(1)
-		return false
-	}
-}
-
-func (s *Server) release() { <-s.slots }
-
-// refuse gives the answer SERVFAIL without looking the name up; nil where the message is no query.
-func (s *Server) refuse(message []byte) []byte {
-	q, err := parseQuery(message)
-	if q == nil {
-		s.counts[malformed].Add(1)
-		return nil
-	}
-	code := dnsmessage.RCodeServerFailure
-	if err != nil {
-		code = dnsmessage.RCodeFormatError
-	}
-	return s.must(q, code, nil)
-}
-
 // handle gives the answer to one message, nil where there must be none.
-func (s *Server) handle(ctx context.Context, network string, message []byte) []byte {
+func (s *Server) handle(ctx context.Context, network string, from net.Addr, message []byte) []byte {
+	q, answer := s.read(network, message)
+	if q == nil {
+		return answer
+	}
+	source, zone := sourceOf(from), q.zone()
+	if !s.shares.take(source, zone) {
+		return s.refuse(q)
+	}
+	defer s.shares.give(source, zone)
+	return s.work(ctx, network, q)
+}
+
+// refuse gives the answer SERVFAIL without looking the name up.
+func (s *Server) refuse(q *query) []byte {
+	s.counts[dropped].Add(1)
+	return s.must(q, dnsmessage.RCodeServerFailure, nil)
+}
+
+// read takes a message apart, and answers it where nothing has to be waited for: mistakes, and names of the mesh that are
+// known. They cost no more than a refusal, so that no flood takes them from others. Where it gives a query, that is work.
+func (s *Server) read(network string, message []byte) (work *query, answer []byte) {
 	q, err := parseQuery(message)
 	if q == nil {
 		s.counts[malformed].Add(1)
-		return nil
+		return nil, nil
 	}
 	if network == "tcp" {
 		q.limit = maxMessage
@@ -280,10 +285,21 @@ func (s *Server) handle(ctx context.Context, network string, message []byte) []b
 	switch {
 	case err != nil:
 		s.counts[malformed].Add(1)
-		return s.must(q, dnsmessage.RCodeFormatError, nil)
+		return nil, s.must(q, dnsmessage.RCodeFormatError, nil)
 	case q.edns && q.version != ednsVersion:
-		return s.must(q, badVersion, nil)
-	case q.header.OpCode == 0 && q.question.Class == dnsmessage.ClassINET && q.local():
+		return nil, s.must(q, badVersion, nil)
+	case !q.local():
+		return q, nil
+	}
+	if a, ok := s.o.Table.Known(q.name()); ok && a.CNAME == "" {
+		return nil, s.addresses(q, a)
+	}
+	return q, nil
+}
+
+// work gives the answer to a question that may take time, nil where there must be none.
+func (s *Server) work(ctx context.Context, network string, q *query) []byte {
+	if q.local() {
 		return s.answer(ctx, network, q)
 	}
 	return s.forward(ctx, network, q)
@@ -291,17 +307,21 @@ func (s *Server) handle(ctx context.Context, network string, message []byte) []b
 
 // answer looks the name up and forwards what is not ours.
 func (s *Server) answer(ctx context.Context, network string, q *query) []byte {
-	name := strings.ToLower(strings.TrimSuffix(q.question.Name.String(), "."))
-	a, owner := s.o.Table.Lookup(ctx, name)
+	a, owner := s.o.Table.Lookup(ctx, q.name())
 	switch owner {
 	case NotOurs, Unknown:
 		return s.forward(ctx, network, q)
 	case Ours:
 	}
-	s.counts[answered].Add(1)
 	if a.CNAME != "" {
+		s.counts[answered].Add(1)
 		return s.alias(ctx, q, a)
 	}
+	return s.addresses(q, a)
+}
+
+func (s *Server) addresses(q *query, a Answer) []byte {
+	s.counts[answered].Add(1)
 	return s.must(q, dnsmessage.RCodeSuccess, q.addressRecords(q.question.Name, a.Addrs, a.ttl()))
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -103,8 +104,8 @@ func TestServerSizes(t *testing.T) {
 func TestServerShuffles(t *testing.T) {
 	s, _ := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, netip.MustParseAddrPort("127.0.0.1:1"))})
 	query := pack(t, question("big.myapp.svc.cluster.local.", dnsmessage.TypeA))
-	first := s.handle(t.Context(), "tcp", query)
-	if bytes.Equal(first, s.handle(t.Context(), "tcp", query)) {
+	first := s.handle(t.Context(), "tcp", nil, query)
+	if bytes.Equal(first, s.handle(t.Context(), "tcp", nil, query)) {
 		t.Error("300 addresses in the same order twice")
 	}
 }
@@ -144,44 +145,71 @@ func TestServerRefusesWhatItCannotRead(t *testing.T) {
 	}
 	response := pack(t, dnsmessage.Message{Header: dnsmessage.Header{Response: true}})
 	for _, b := range [][]byte{response, {1, 2, 3}, nil} {
-		if got := s.handle(t.Context(), "udp", b); got != nil {
+		if got := s.handle(t.Context(), "udp", nil, b); got != nil {
 			t.Errorf("%x was answered", b)
 		}
 	}
 }
 
-func TestServerOverloaded(t *testing.T) {
-	blocked := make(chan struct{})
-	up := newUpstreamServer(t, func(string, []byte) []byte { <-blocked; return nil })
-	s, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, up.addr), Concurrency: 2})
-	t.Cleanup(func() { close(blocked) })
-	slow, err := net.Dial("udp", at[0])
+// TestServerFlooded: one client has as many questions in work as it may, for an upstream that says nothing. What it asks
+// beyond that is refused; others are answered.
+func TestServerFlooded(t *testing.T) {
+	const slots, flood = 8, 64
+	up := newUpstreamServer(t, func(network string, query []byte) []byte {
+		if network == "udp" && bytes.Contains(query, []byte("flood")) {
+			return nil
+		}
+		return zone(map[string][]dnsmessage.ResourceBody{
+			"other.example.org. A":   {&dnsmessage.AResource{A: [4]byte{192, 0, 2, 1}}},
+			"other.flood.example. A": {&dnsmessage.AResource{A: [4]byte{192, 0, 2, 2}}},
+		})(network, query)
+	})
+	s, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, up.addr), Concurrency: slots})
+	flooder, err := net.Dial("udp", at[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer slow.Close()
-	for range 2 {
-		if _, err := slow.Write(pack(t, question("slow.example.com.", dnsmessage.TypeA))); err != nil {
+	defer flooder.Close()
+	for i := range flood {
+		if _, err := flooder.Write(pack(t, question(fmt.Sprintf("r%d.flood.example.", i), dnsmessage.TypeA))); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// The same socket delivers in order, so by the third question both slots are taken.
-	if _, err := slow.Write(pack(t, question(users, dnsmessage.TypeA))); err != nil {
+	buf := make([]byte, maxUDP)
+	for range flood - slots/2 {
+		n, err := flooder.Read(buf)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := text(t, buf[:n]); got != "ServerFailure" {
+			t.Errorf("answer to the flood: %s, want ServerFailure", got)
+		}
+	}
+	if got := s.counts[dropped].Load(); got != flood-slots/2 {
+		t.Errorf("%d dropped, want %d", got, flood-slots/2)
+	}
+	for _, tc := range []struct{ name, network, ask, want string }{
+		{"a_name_of_the_mesh", "udp", users, "Success " + users + " 30 A 10.96.0.10"},
+		{"a_name_of_the_mesh_over_TCP", "tcp", users, "Success " + users + " 30 A 10.96.0.10"},
+		{"a_forwarded_name", "udp", "other.example.org.", "Success other.example.org. 60 A 192.0.2.1"},
+		{"a_name_of_the_flooded_zone", "tcp", "other.flood.example.", "Success other.flood.example. 60 A 192.0.2.2"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			if got := text(t, ask(t, tc.network, at[0], pack(t, question(tc.ask, dnsmessage.TypeA)))); got != tc.want {
+				t.Errorf("%s, want %s", got, tc.want)
+			}
+		})
+	}
+	// From the flooder's own socket too: no slot is needed for what is known.
+	if _, err := flooder.Write(pack(t, question(users, dnsmessage.TypeA))); err != nil {
 		t.Fatal(err)
 	}
-	buf := make([]byte, maxUDP)
-	n, err := slow.Read(buf)
+	n, err := flooder.Read(buf)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := text(t, buf[:n]); got != "ServerFailure" {
-		t.Errorf("answer over UDP: %s, want ServerFailure", got)
-	}
-	if got := text(t, ask(t, "tcp", at[0], pack(t, question(users, dnsmessage.TypeA)))); got != "ServerFailure" {
-		t.Errorf("answer over TCP: %s, want ServerFailure", got)
-	}
-	if got := s.counts[dropped].Load(); got != 2 {
-		t.Errorf("%d dropped, want 2", got)
+	if got, want := text(t, buf[:n]), "Success "+users+" 30 A 10.96.0.10"; got != want {
+		t.Errorf("a known name asked by the flooder: %s, want %s", got, want)
 	}
 }
 
@@ -196,9 +224,9 @@ func TestServerCountsAndLogs(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, host := range []string{users, "a.example.com."} {
-		s.handle(t.Context(), "udp", pack(t, question(host, dnsmessage.TypeA)))
+		s.handle(t.Context(), "udp", nil, pack(t, question(host, dnsmessage.TypeA)))
 	}
-	s.handle(t.Context(), "udp", []byte("noise"))
+	s.handle(t.Context(), "udp", nil, []byte("noise"))
 	const want = `# TYPE fairlead_dns_questions_total counter
 fairlead_dns_questions_total{outcome="answered"} 1
 fairlead_dns_questions_total{outcome="forwarded"} 0
@@ -295,7 +323,7 @@ func FuzzHandle(f *testing.F) {
 			network, limit = "tcp", maxMessage
 		}
 		before := bytes.Clone(b)
-		answer := s.handle(t.Context(), network, b)
+		answer := s.handle(t.Context(), network, nil, b)
 		if !bytes.Equal(before, b) {
 			t.Fatal("the query was changed")
 		}

@@ -66,6 +66,19 @@ func (a *Asker) Cell(ctx context.Context, alias string) *Cell {
 	return a.dir.Find(alias)
 }
 
+// Known implements dns.Table. name is in lower case without its trailing dot.
+func (a *Asker) Known(name string) (dns.Answer, bool) {
+	entry, _ := a.dir.lookupDNS(plan.DNSQuestion(model.Hostname(name)))
+	if entry == nil {
+		return dns.Answer{}, false
+	}
+	return answerOf(entry), true
+}
+
+func answerOf(entry *plan.DNSName) dns.Answer {
+	return dns.Answer{Addrs: entry.Addresses, CNAME: string(entry.CNAME), TTL: entry.TTL}
+}
+
 // Lookup implements dns.Table. name is in lower case without its trailing dot.
 func (a *Asker) Lookup(ctx context.Context, name string) (dns.Answer, dns.Owner) {
 	resource := plan.DNSQuestion(model.Hostname(name))
@@ -86,7 +99,7 @@ func (a *Asker) Lookup(ctx context.Context, name string) (dns.Answer, dns.Owner)
 	if entry == nil {
 		return dns.Answer{}, dns.NotOurs
 	}
-	return dns.Answer{Addrs: entry.Addresses, CNAME: string(entry.CNAME), TTL: entry.TTL}, dns.Ours
+	return answerOf(entry), dns.Ours
 }
 
 // Workload gives the pod at an address, nil where there is none. known is false where that must be awaited.
