@@ -72,7 +72,7 @@ func (e *engine) startChecks(ctx context.Context, now time.Time) {
 	look := store.NewReader(e.graph.Snapshot())
 	e.checks.work <- func() {
 		found := compile.Check(look, e.global)
-		e.deliver(func() { e.finishChecks(ctx, look, found) })
+		e.inbox.deliver(func() { e.finishChecks(ctx, look, found) })
 	}
 }
 
@@ -90,7 +90,7 @@ func (e *engine) finishChecks(ctx context.Context, look *store.Reader, found []m
 		for _, k := range look.Keys() {
 			reads[k] = struct{}{}
 		}
-		e.deliver(func() { e.checks.running, e.checks.reads = false, reads })
+		e.inbox.deliver(func() { e.checks.running, e.checks.reads = false, reads })
 	}
 }
 
@@ -102,12 +102,4 @@ func (e *engine) tellStatuses(in statusInput) {
 	if statuses := e.book.update(in, time.Now()); len(statuses) > 0 {
 		e.report(statuses)
 	}
-}
-
-// deliver has the engine's goroutine take over a result.
-func (e *engine) deliver(result func()) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.inbox.results = append(e.inbox.results, result)
-	poke(e.wake)
 }

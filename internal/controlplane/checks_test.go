@@ -39,7 +39,7 @@ func runEngine(t *testing.T, report func(map[model.Ref]kube.Status)) (e *engine,
 	done := make(chan struct{})
 	go func() { e.run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
-	e.receive(source.Change{Upserts: append(append(objects(t, usersService), objects(t, usersSlice(1, 2))...), objects(t, fmt.Sprintf(usersRoute, 1, "users"))...)})
+	e.inbox.receive(source.Change{Upserts: append(append(objects(t, usersService), objects(t, usersSlice(1, 2))...), objects(t, fmt.Sprintf(usersRoute, 1, "users"))...)})
 	if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 		t.Fatal(err)
 	}
@@ -68,10 +68,10 @@ func TestRemovalDoesNotWaitForTheChecks(t *testing.T) {
 	release := sync.OnceFunc(func() { close(end) })
 	t.Cleanup(release)
 	within(t, "the first statuses", begun) // the end of a check of the whole model; the test holds it there
-	e.receive(source.Change{Upserts: objects(t, usersSlice(1))})
+	e.inbox.receive(source.Change{Upserts: objects(t, usersSlice(1))})
 	within(t, "the removal", published)
 	// What changes meanwhile is checked when the check is over.
-	e.receive(source.Change{Upserts: objects(t, fmt.Sprintf(usersRoute, 2, "nobody"))})
+	e.inbox.receive(source.Change{Upserts: objects(t, fmt.Sprintf(usersRoute, 2, "nobody"))})
 	within(t, "the route to nobody", published)
 	release()
 	within(t, "statuses of what has changed meanwhile", begun)
@@ -86,18 +86,18 @@ func TestEndpointsConcernNoCheck(t *testing.T) {
 	e, published := runEngine(t, nil)
 	checked := func() bool { // by the engine's goroutine
 		answer := make(chan bool, 1)
-		e.deliver(func() { _, due := e.checks.pace.due(); answer <- !due && !e.checks.running && e.checks.reads != nil })
+		e.inbox.deliver(func() { _, due := e.checks.pace.due(); answer <- !due && !e.checks.running && e.checks.reads != nil })
 		return <-answer
 	}
 	eventually(t, "the first check is done", checked)
 	for i := range 3 {
-		e.receive(source.Change{Upserts: objects(t, usersSlice(1, 2, 3+i))})
+		e.inbox.receive(source.Change{Upserts: objects(t, usersSlice(1, 2, 3+i))})
 		within(t, "the endpoint", published)
 		if !checked() {
 			t.Error("an endpoint that comes starts a check")
 		}
 	}
-	e.receive(source.Change{Upserts: objects(t, fmt.Sprintf(usersRoute, 2, "nobody"))})
+	e.inbox.receive(source.Change{Upserts: objects(t, fmt.Sprintf(usersRoute, 2, "nobody"))})
 	within(t, "the route", published)
 	eventually(t, "the problem is known", func() bool { return len(e.problems.list()) == 1 })
 }
@@ -120,7 +120,7 @@ func BenchmarkRemovalAtOnceAfterAChange(b *testing.B) {
 			for i := range services {
 				all = append(all, routed(b, fmt.Sprintf("users-%d", i))...)
 			}
-			e.receive(source.Change{Upserts: all})
+			e.inbox.receive(source.Change{Upserts: all})
 			if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 				b.Fatal(err)
 			}
@@ -129,14 +129,14 @@ func BenchmarkRemovalAtOnceAfterAChange(b *testing.B) {
 			<-settled.C
 			for generation := 2; b.Loop(); generation++ {
 				b.StopTimer()
-				e.receive(source.Change{Upserts: append(two, objects(b, strings.ReplaceAll(fmt.Sprintf(usersRoute, generation, "x"), "users", "users-1"))...)})
+				e.inbox.receive(source.Change{Upserts: append(two, objects(b, strings.ReplaceAll(fmt.Sprintf(usersRoute, generation, "x"), "users", "users-1"))...)})
 				settled.Reset(checkQuiet + configQuiet + 2*time.Millisecond) // the check has just begun
 				<-settled.C
 				for len(published) > 0 {
 					<-published
 				}
 				b.StartTimer()
-				e.receive(source.Change{Upserts: one})
+				e.inbox.receive(source.Change{Upserts: one})
 				<-published
 			}
 		})

@@ -120,10 +120,10 @@ func New(o Options) (*ControlPlane, error) {
 		report:  p.statusReport(),
 		log:     o.Logger,
 	})
-	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.fix(roots) })
+	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: nativeSource{p.engine}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
-		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.receiveHealth, Trace: p.metrics.trace(), Logger: o.Logger,
+		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
@@ -223,7 +223,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	}
 	parts := append(p.backing.parts(),
 		func(ctx context.Context) error { p.engine.run(ctx); return nil },
-		func(ctx context.Context) error { return p.backing.follow(ctx, p.engine.receive) },
+		func(ctx context.Context) error { return p.backing.follow(ctx, p.engine.inbox.receive) },
 		func(ctx context.Context) error { return p.backing.guard(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },

@@ -18,7 +18,7 @@ import (
 // commit of what came before, and after its answers were published: whoever asks Answer from then on gets those.
 func (e *engine) departing(ctx context.Context, client discovery.ClientIdentity) (discovery.Departing, error) {
 	found := make(chan discovery.Departing, 1)
-	e.deliver(func() { found <- e.standing(model.ClusterKey{Key: podOf(client)}) })
+	e.inbox.deliver(func() { found <- e.standing(model.ClusterKey{Key: podOf(client)}) })
 	select {
 	case standing := <-found:
 		return standing, nil

@@ -23,8 +23,8 @@ const (
 	checkMost  = 2 * time.Second
 )
 
-// engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; everybody
-// else leaves work in the inbox and reads published answers.
+// engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; all others
+// leave work in the inbox and read published answers.
 type engine struct {
 	global   compile.Global // fixed after newEngine, as the next seven
 	kinds    config.Table
@@ -36,10 +36,12 @@ type engine struct {
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
+	inbox inbox
+
 	mu      sync.RWMutex
-	inbox   inbox                // guarded by mu, as everything below
-	answers map[graph.Key]*watch // what is subscribed
-	counts  map[string]int       // objects in force by kind
+	answers map[graph.Key]*watch   // what is subscribed; guarded by mu, as the next two
+	touched map[graph.Key]struct{} // names of which a watch has begun or ended
+	counts  map[string]int         // objects in force by kind
 
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
@@ -58,19 +60,6 @@ type engine struct {
 	book statusBook // belongs to the goroutine of checks
 }
 
-// inbox gathers work, newest only.
-type inbox struct {
-	objects map[model.Ref]*source.Object // nil value: deleted
-	reading []model.Problem              // replaces the former ones where fresh is set
-	fresh   bool
-	since   time.Time // of the oldest object
-	touched map[graph.Key]struct{}
-	fixed   map[string]plan.Resource // resources that are not compiled, by name
-	seals   sealKeys                 // those that replace the former ones, nil for none
-	results []func()                 // of checks
-	health  map[model.ClusterKey]*healthSaid
-}
-
 // object is what is known of one manifest.
 type object struct {
 	locate    func(field string) model.Position
@@ -78,12 +67,12 @@ type object struct {
 }
 
 func newEngine(o engineOptions) *engine {
-	s := store.New()
+	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
 		global: o.global, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
-		wake: make(chan struct{}, 1), synced: make(chan struct{}),
-		answers: make(map[graph.Key]*watch), counts: make(map[string]int),
+		wake: wake, inbox: newInbox(wake), synced: make(chan struct{}),
+		answers: make(map[graph.Key]*watch), touched: make(map[graph.Key]struct{}), counts: make(map[string]int),
 		graph:   graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native:  n,
 		objects: make(map[model.Ref]*object),
@@ -93,7 +82,6 @@ func newEngine(o engineOptions) *engine {
 		checks:  newChecks(),
 	}
 	e.health = healthBook{stage: e.stageHealth, hurry: e.hurry, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
-	e.inbox.reset()
 	for l := range e.staged {
 		e.staged[l] = make(map[model.Ref]func(*store.Txn))
 	}
@@ -112,34 +100,6 @@ type engineOptions struct {
 	log    *slog.Logger
 }
 
-func (b *inbox) reset() {
-	*b = inbox{objects: make(map[model.Ref]*source.Object), touched: make(map[graph.Key]struct{}), fixed: make(map[string]plan.Resource), health: make(map[model.ClusterKey]*healthSaid)}
-}
-
-func poke(ch chan struct{}) {
-	select {
-	case ch <- struct{}{}:
-	default:
-	}
-}
-
-// receive takes a change from a source. It never blocks.
-func (e *engine) receive(c source.Change) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.inbox.since.IsZero() {
-		e.inbox.since = time.Now()
-	}
-	for i := range c.Upserts {
-		e.inbox.objects[c.Upserts[i].Ref] = &c.Upserts[i]
-	}
-	for _, ref := range c.Deletes {
-		e.inbox.objects[ref] = nil
-	}
-	e.inbox.reading, e.inbox.fresh = c.Problems, true
-	poke(e.wake)
-}
-
 // loadedOnce reports whether the first state of the sources is in force.
 func (e *engine) loadedOnce() bool {
 	select {
@@ -148,22 +108,6 @@ func (e *engine) loadedOnce() bool {
 	default:
 		return false
 	}
-}
-
-// fix puts a resource in force that is not compiled, in place of an older one. It never blocks.
-func (e *engine) fix(value plan.Resource) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.inbox.fixed[value.ResourceName()] = value
-	poke(e.wake)
-}
-
-// seal puts the keys in force that seals are made of, in place of older ones. It never blocks.
-func (e *engine) seal(keys sealKeys) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.inbox.seals = keys
-	poke(e.wake)
 }
 
 // count gives how many objects of a kind there are.
@@ -197,11 +141,8 @@ func (e *engine) run(ctx context.Context) {
 
 // step takes the inbox and does what is due.
 func (e *engine) step(ctx context.Context) {
-	e.mu.Lock()
-	in := e.inbox
-	e.inbox.reset()
-	e.mu.Unlock()
-
+	in := e.inbox.take()
+	touched := e.takeTouched()
 	now := time.Now()
 	for name, value := range in.fixed {
 		e.native.fixed[name] = value
@@ -227,7 +168,7 @@ func (e *engine) step(ctx context.Context) {
 		close(e.synced)
 		e.asked.add(e.allTouched())
 	}
-	e.asked.add(in.touched)
+	e.asked.add(touched)
 	if e.loaded {
 		e.answer()
 	}
@@ -241,7 +182,7 @@ func (e *engine) step(ctx context.Context) {
 }
 
 // intake translates objects and stages what they do.
-func (e *engine) intake(ctx context.Context, in inbox, now time.Time) {
+func (e *engine) intake(ctx context.Context, in work, now time.Time) {
 	if e.since.IsZero() {
 		e.since = in.since
 	}
@@ -373,6 +314,15 @@ func (e *engine) announce(dirty map[*graph.Query]struct{}, since time.Time) {
 	if len(keys) > 0 {
 		e.publish(keys, since)
 	}
+}
+
+// takeTouched gives the names of which a watch has begun or ended since it was asked last.
+func (e *engine) takeTouched() map[graph.Key]struct{} {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	touched := e.touched
+	e.touched = make(map[graph.Key]struct{})
+	return touched
 }
 
 // allTouched gives every name that was asked for so far.

@@ -61,25 +61,6 @@ func podKey(c discovery.ClientIdentity) model.ClusterKey {
 	return model.ClusterKey{Key: model.Key{Namespace: c.Namespace, Name: c.Pod}}
 }
 
-// receiveHealth takes what a sidecar says. It never blocks.
-func (e *engine) receiveHealth(h discovery.ClientHealth) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	key := podKey(h.Client)
-	before := e.inbox.health[key]
-	switch {
-	case before != nil && before.Stream > h.Stream:
-		return
-	case h.Report == nil && before != nil && before.Stream == h.Stream:
-		before.ended = true
-	case h.Report == nil:
-		e.inbox.health[key] = &healthSaid{ClientHealth: h, ended: true}
-	default:
-		e.inbox.health[key] = &healthSaid{ClientHealth: h}
-	}
-	poke(e.wake)
-}
-
 // intake puts into force what sidecars said.
 func (b *healthBook) intake(ctx context.Context, said map[model.ClusterKey]*healthSaid, now time.Time) {
 	for key, s := range said {

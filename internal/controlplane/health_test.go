@@ -70,7 +70,7 @@ func runHealth(t *testing.T, shared healthShare) *healthWorld {
 // pod puts the pod with conditions, in flow style.
 func (w *healthWorld) pod(conditions string) {
 	w.t.Helper()
-	w.receive(source.Change{Upserts: objects(w.t, `{apiVersion: v1, kind: Pod, metadata: {name: users-a, namespace: myapp}, spec: {containers: [{name: a, image: b}]}, status: {podIP: 10.1.0.1, conditions: [`+conditions+`]}}`)})
+	w.inbox.receive(source.Change{Upserts: objects(w.t, `{apiVersion: v1, kind: Pod, metadata: {name: users-a, namespace: myapp}, spec: {containers: [{name: a, image: b}]}, status: {podIP: 10.1.0.1, conditions: [`+conditions+`]}}`)})
 	synctest.Wait()
 }
 
@@ -88,7 +88,7 @@ func (w *healthWorld) says(stream uint64, policies ...string) {
 			h.Report.Results = append(h.Report.Results, r)
 		}
 	}
-	w.receiveHealth(h)
+	w.inbox.receiveHealth(h)
 	synctest.Wait()
 }
 
@@ -187,7 +187,7 @@ func TestAReadinessGateIsAnswered(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		share := &fakeShare{}
 		w := runHealth(t, share)
-		w.receive(source.Change{Upserts: objects(t, `{apiVersion: v1, kind: Pod, metadata: {name: users-a, namespace: myapp}, spec: {containers: [{name: a, image: b}], readinessGates: [{conditionType: health.fairlead.dev/users}]}, status: {podIP: 10.1.0.1}}`)})
+		w.inbox.receive(source.Change{Upserts: objects(t, `{apiVersion: v1, kind: Pod, metadata: {name: users-a, namespace: myapp}, spec: {containers: [{name: a, image: b}], readinessGates: [{conditionType: health.fairlead.dev/users}]}, status: {podIP: 10.1.0.1}}`)})
 		w.says(1, "users", "other")
 		if got := share.take(); got != "myapp/users-a u1: health.fairlead.dev/users=true the health check passes" {
 			t.Errorf("written: %q", got)
@@ -204,7 +204,7 @@ func TestHealthWithoutStatuses(t *testing.T) {
 		time.Sleep(time.Hour)
 		synctest.Wait()
 		w.expect("the sidecar is away", "-users")
-		w.receive(source.Change{Deletes: []model.Ref{{Kind: "Pod", Key: model.Key{Namespace: "myapp", Name: "users-a"}}}})
+		w.inbox.receive(source.Change{Deletes: []model.Ref{{Kind: "Pod", Key: model.Key{Namespace: "myapp", Name: "users-a"}}}})
 		synctest.Wait()
 		w.expect("the pod is gone", "nothing")
 		w.says(2, "-users") // a pod that is not known, such as one that has just gone

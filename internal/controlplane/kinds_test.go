@@ -69,7 +69,7 @@ func running(t *testing.T, o source.Object) (problems []model.Problem) {
 		done := make(chan struct{})
 		ctx := t.Context()
 		go func() { e.run(ctx); close(done) }()
-		e.receive(source.Change{Upserts: []source.Object{o}})
+		e.inbox.receive(source.Change{Upserts: []source.Object{o}})
 		time.Sleep(time.Minute) // of the bubble
 		problems = e.problems.list()
 	})

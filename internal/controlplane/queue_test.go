@@ -30,7 +30,7 @@ func (e *engine) subscribe(names ...string) {
 	for _, n := range names {
 		key := graph.Key{Namespace: "myapp", Name: n}
 		e.answers[key] = &watch{ready: make(chan struct{}), users: 1}
-		e.inbox.touched[key] = struct{}{}
+		e.touched[key] = struct{}{}
 	}
 }
 
@@ -42,7 +42,7 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 		global:  compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"},
 		publish: func([]graph.Key, time.Time) { published++ }, log: slog.New(slog.DiscardHandler),
 	})
-	e.receive(source.Change{Upserts: append(objects(t, usersService), objects(t, usersSlice(1, 2))...)})
+	e.inbox.receive(source.Change{Upserts: append(objects(t, usersService), objects(t, usersSlice(1, 2))...)})
 	e.step(t.Context())
 	e.subscribe(vip)
 	e.step(t.Context())
@@ -58,7 +58,7 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	if e.asked.empty() {
 		t.Fatalf("%d names were looked up in one go", len(crowd))
 	}
-	e.receive(source.Change{Upserts: objects(t, usersSlice(1))})
+	e.inbox.receive(source.Change{Upserts: objects(t, usersSlice(1))})
 	e.step(t.Context())
 	if published != 1 || e.asked.empty() {
 		t.Errorf("%d publications before all %d names were looked up, want the removal", published, len(crowd))

@@ -96,7 +96,7 @@ func (p *ControlPlane) sealSessions(ctx context.Context) error {
 			p.o.Logger.LogAttrs(ctx, slog.LevelError, "no keys for the tokens of sessions: sessions are not kept", slog.Any("error", err))
 			return nil
 		}
-		p.engine.seal(keys)
+		p.engine.inbox.seal(keys)
 		next := now.Unix()/int64(sealAge/time.Second) + 1
 		timer.Reset(time.Until(time.Unix(next*int64(sealAge/time.Second), 0)))
 	}

@@ -26,7 +26,7 @@ func (e *engine) watch(ctx context.Context, keys []graph.Key) error {
 		if w == nil {
 			w = &watch{ready: make(chan struct{})}
 			e.answers[key] = w
-			e.inbox.touched[key] = struct{}{}
+			e.touched[key] = struct{}{}
 		}
 		w.users++
 		if !w.done {
@@ -58,7 +58,7 @@ func (e *engine) unwatch(keys []graph.Key) {
 		w.users--
 		if w.users == 0 {
 			delete(e.answers, key)
-			e.inbox.touched[key] = struct{}{}
+			e.touched[key] = struct{}{}
 		}
 	}
 	poke(e.wake)
