@@ -40,7 +40,7 @@ func runEngine(t *testing.T, report func(map[model.Ref]kube.Status)) (e *engine,
 	go func() { e.run(ctx); close(done) }()
 	t.Cleanup(func() { cancel(); <-done })
 	e.inbox.receive(source.Change{Upserts: append(append(objects(t, usersService), objects(t, usersSlice(1, 2))...), objects(t, fmt.Sprintf(usersRoute, 1, "users"))...)})
-	if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
+	if err := e.watches.begin(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 		t.Fatal(err)
 	}
 	return e, published
@@ -121,7 +121,7 @@ func BenchmarkRemovalAtOnceAfterAChange(b *testing.B) {
 				all = append(all, routed(b, fmt.Sprintf("users-%d", i))...)
 			}
 			e.inbox.receive(source.Change{Upserts: all})
-			if err := e.watch(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
+			if err := e.watches.begin(ctx, []graph.Key{{Namespace: "myapp", Name: vip}}); err != nil {
 				b.Fatal(err)
 			}
 			two, one := objects(b, usersSlice(1, 2)), objects(b, usersSlice(1))

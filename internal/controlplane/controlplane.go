@@ -122,7 +122,7 @@ func New(o Options) (*ControlPlane, error) {
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
-		Source: nativeSource{p.engine}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
+		Source: nativeSource{&p.engine.watches}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
 		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {

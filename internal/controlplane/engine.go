@@ -36,17 +36,15 @@ type engine struct {
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
-	inbox inbox
+	inbox   inbox
+	watches watches
 
-	mu      sync.RWMutex
-	answers map[graph.Key]*watch   // what is subscribed; guarded by mu, as the next two
-	touched map[graph.Key]struct{} // names of which a watch has begun or ended
-	counts  map[string]int         // objects in force by kind
+	mu     sync.RWMutex
+	counts map[string]int // objects in force by kind; guarded by mu
 
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
 	native  *native
-	asked   nameQueue // to be opened or closed
 	objects map[model.Ref]*object
 	faults  map[model.Ref][]model.Problem         // what was wrong in translating them
 	staged  [lanes]map[model.Ref]func(*store.Txn) // what the next commit does
@@ -71,8 +69,7 @@ func newEngine(o engineOptions) *engine {
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
 		global: o.global, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
-		wake: wake, inbox: newInbox(wake), synced: make(chan struct{}),
-		answers: make(map[graph.Key]*watch), touched: make(map[graph.Key]struct{}), counts: make(map[string]int),
+		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}), counts: make(map[string]int),
 		graph:   graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native:  n,
 		objects: make(map[model.Ref]*object),
@@ -142,7 +139,7 @@ func (e *engine) run(ctx context.Context) {
 // step takes the inbox and does what is due.
 func (e *engine) step(ctx context.Context) {
 	in := e.inbox.take()
-	touched := e.takeTouched()
+	e.watches.collect()
 	now := time.Now()
 	for name, value := range in.fixed {
 		e.native.fixed[name] = value
@@ -166,11 +163,9 @@ func (e *engine) step(ctx context.Context) {
 	if first {
 		e.loaded = true
 		close(e.synced)
-		e.asked.add(e.allTouched())
 	}
-	e.asked.add(touched)
 	if e.loaded {
-		e.answer()
+		e.watches.follow(e.graph)
 	}
 	if errs, news := e.graph.Errors(); news {
 		e.problems.set(ctx, foundInEncoding, unsendable(errs))
@@ -302,38 +297,9 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 
 // announce publishes the answers that are new. Since is when the oldest change behind them was seen.
 func (e *engine) announce(dirty map[*graph.Query]struct{}, since time.Time) {
-	keys := make([]graph.Key, 0, len(dirty))
-	e.mu.Lock()
-	for q := range dirty {
-		if w := e.answers[q.Key()]; w != nil && w.done {
-			w.found = q.Found()
-			keys = append(keys, q.Key())
-		}
-	}
-	e.mu.Unlock()
-	if len(keys) > 0 {
+	if keys := e.watches.renew(dirty); len(keys) > 0 {
 		e.publish(keys, since)
 	}
-}
-
-// takeTouched gives the names of which a watch has begun or ended since it was asked last.
-func (e *engine) takeTouched() map[graph.Key]struct{} {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	touched := e.touched
-	e.touched = make(map[graph.Key]struct{})
-	return touched
-}
-
-// allTouched gives every name that was asked for so far.
-func (e *engine) allTouched() map[graph.Key]struct{} {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	all := make(map[graph.Key]struct{}, len(e.answers))
-	for key := range e.answers {
-		all[key] = struct{}{}
-	}
-	return all
 }
 
 // located fills in where the fields of problems were written.

@@ -98,7 +98,7 @@ func (p *ControlPlane) problemPage() []admin.Problem {
 // endpoints shows what proxies were told about endpoints: the bytes sent, decoded.
 func (p *ControlPlane) endpoints() []admin.Shard {
 	list := []admin.Shard{}
-	shards := nativeSource{p.engine}.shards()
+	shards := nativeSource{&p.engine.watches}.shards()
 	for _, name := range slices.Sorted(maps.Keys(shards)) {
 		value, err := discovery.Decode(shards[name].Body)
 		shard, ok := value.(*plan.EndpointShard)

@@ -71,27 +71,27 @@ func partNames(d *plan.Destination) []string {
 	return names
 }
 
-// nativeSource is the engine as the native channel's server sees it. It implements discovery.Source.
-type nativeSource struct{ *engine }
+// nativeSource is what is watched as the native channel's server sees it. It implements discovery.Source.
+type nativeSource struct{ watches *watches }
 
 // Watch implements discovery.Source.
 func (s nativeSource) Watch(ctx context.Context, keys []discovery.Key) error {
-	return s.watch(ctx, onNative(keys))
+	return s.watches.begin(ctx, onNative(keys))
 }
 
 // Unwatch implements discovery.Source.
-func (s nativeSource) Unwatch(keys []discovery.Key) { s.unwatch(onNative(keys)) }
+func (s nativeSource) Unwatch(keys []discovery.Key) { s.watches.end(onNative(keys)) }
 
 // Answer implements discovery.Source.
 func (s nativeSource) Answer(key discovery.Key) (discovery.Found, bool) {
-	found, ok := s.answerOf(onNative([]discovery.Key{key})[0])
+	found, ok := s.watches.answer(onNative([]discovery.Key{key})[0])
 	return discovery.Found(found), ok
 }
 
 // shards lists the endpoint shards that are subscribed, by name.
 func (s nativeSource) shards() map[string]*plan.Encoded {
 	all := make(map[string]*plan.Encoded)
-	for _, part := range s.parts(wireNative) {
+	for _, part := range s.watches.parts(wireNative) {
 		if !isSeal(part.Name) {
 			all[part.Name] = part
 		}

@@ -2,11 +2,24 @@ package controlplane
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/plan"
 )
+
+// watches are the names that are subscribed, and the newest answer for each. The servers of the wires begin and end them
+// and read answers, from any goroutine; the engine's goroutine answers.
+type watches struct {
+	wake chan struct{} // one slot, the engine's
+
+	mu      sync.RWMutex
+	answers map[graph.Key]*watch   // guarded by mu, as the next
+	touched map[graph.Key]struct{} // names of which the first watch has begun or the last one ended
+
+	asked nameQueue // to be opened or closed in the graph; of the engine's goroutine
+}
 
 // watch is a subscribed name.
 type watch struct {
@@ -16,59 +29,63 @@ type watch struct {
 	found graph.Found
 }
 
-// watch begins to watch keys and returns when there is an answer for each; unwatch undoes it. Before the first state of the
+func newWatches(wake chan struct{}) watches {
+	return watches{wake: wake, answers: make(map[graph.Key]*watch), touched: make(map[graph.Key]struct{})}
+}
+
+// begin watches keys and returns when there is an answer for each; end undoes it. Before the first state of the
 // sources is in force there are no answers, so it waits: "does not exist" would be wrong.
-func (e *engine) watch(ctx context.Context, keys []graph.Key) error {
-	e.mu.Lock()
+func (ws *watches) begin(ctx context.Context, keys []graph.Key) error {
+	ws.mu.Lock()
 	waiting := make([]chan struct{}, 0, len(keys))
 	for _, key := range keys {
-		w := e.answers[key]
+		w := ws.answers[key]
 		if w == nil {
 			w = &watch{ready: make(chan struct{})}
-			e.answers[key] = w
-			e.touched[key] = struct{}{}
+			ws.answers[key] = w
+			ws.touched[key] = struct{}{}
 		}
 		w.users++
 		if !w.done {
 			waiting = append(waiting, w.ready)
 		}
 	}
-	e.mu.Unlock()
-	poke(e.wake)
+	ws.mu.Unlock()
+	poke(ws.wake)
 	for _, ready := range waiting {
 		select {
 		case <-ready:
 		case <-ctx.Done():
-			e.unwatch(keys)
+			ws.end(keys)
 			return context.Cause(ctx)
 		}
 	}
 	return nil
 }
 
-// unwatch ends one watch of each of the keys.
-func (e *engine) unwatch(keys []graph.Key) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// end ends one watch of each of the keys.
+func (ws *watches) end(keys []graph.Key) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
 	for _, key := range keys {
-		w := e.answers[key]
+		w := ws.answers[key]
 		if w == nil {
 			continue
 		}
 		w.users--
 		if w.users == 0 {
-			delete(e.answers, key)
-			e.touched[key] = struct{}{}
+			delete(ws.answers, key)
+			ws.touched[key] = struct{}{}
 		}
 	}
-	poke(e.wake)
+	poke(ws.wake)
 }
 
-// answerOf gives the newest answer for a watched key; false where there is none.
-func (e *engine) answerOf(key graph.Key) (graph.Found, bool) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	w := e.answers[key]
+// answer gives the newest answer for a watched key; false where there is none.
+func (ws *watches) answer(key graph.Key) (graph.Found, bool) {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	w := ws.answers[key]
 	if w == nil || !w.done {
 		return graph.Found{}, false
 	}
@@ -76,10 +93,10 @@ func (e *engine) answerOf(key graph.Key) (graph.Found, bool) {
 }
 
 // parts lists what is sent on a wire as a part of something else; several times where several answers have it.
-func (e *engine) parts(wire graph.Wire) (all []*plan.Encoded) {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	for key, w := range e.answers {
+func (ws *watches) parts(wire graph.Wire) (all []*plan.Encoded) {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	for key, w := range ws.answers {
 		if key.Wire == wire {
 			all = append(all, w.found.Parts...)
 		}
@@ -87,42 +104,66 @@ func (e *engine) parts(wire graph.Wire) (all []*plan.Encoded) {
 	return all
 }
 
-// answerSlice is how long names are opened and closed before changes, an endpoint that goes above all, get their turn.
-const answerSlice = 2 * time.Millisecond
+// renew takes over the answers that are new, and gives the keys that have had one before: the engine's goroutine publishes
+// those.
+func (ws *watches) renew(dirty map[*graph.Query]struct{}) []graph.Key {
+	keys := make([]graph.Key, 0, len(dirty))
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for q := range dirty {
+		if w := ws.answers[q.Key()]; w != nil && w.done {
+			w.found = q.Found()
+			keys = append(keys, q.Key())
+		}
+	}
+	return keys
+}
 
-// answer opens names that were asked for and closes those that nobody wants any more, for a while. What is left waits
-// for the next step.
-func (e *engine) answer() {
-	for until := time.Now().Add(answerSlice); ; {
-		key, ok := e.asked.next()
+// collect queues the names that were touched for follow.
+func (ws *watches) collect() {
+	ws.mu.Lock()
+	touched := ws.touched
+	ws.touched = make(map[graph.Key]struct{})
+	ws.mu.Unlock()
+	ws.asked.add(touched)
+}
+
+// followSlice is how long names are opened and closed before changes, an endpoint that goes above all, get their turn.
+const followSlice = 2 * time.Millisecond
+
+// follow opens the names in the graph that are watched now and closes those that are no more, for a while. What is left waits
+// for the engine's next step.
+func (ws *watches) follow(g *graph.Graph) {
+	for until := time.Now().Add(followSlice); ; {
+		key, ok := ws.asked.next()
 		switch {
 		case !ok:
 			return
-		case e.wanted(key):
-			e.open(key)
+		case ws.wanted(key):
+			ws.open(g, key)
 		default:
-			e.graph.Close(key)
+			g.Close(key)
 		}
-		if time.Now().After(until) && !e.asked.empty() {
-			poke(e.wake)
+		if time.Now().After(until) && !ws.asked.empty() {
+			poke(ws.wake)
 			return
 		}
 	}
 }
 
-func (e *engine) wanted(key graph.Key) bool {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.answers[key] != nil
+func (ws *watches) wanted(key graph.Key) bool {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	return ws.answers[key] != nil
 }
 
 // open finds the answer for a name.
-func (e *engine) open(key graph.Key) {
-	found := e.graph.Open(key).Found()
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	// Should the last subscriber have gone meanwhile, the key is in the inbox once more, and the graph closes it then.
-	if w := e.answers[key]; w != nil && !w.done {
+func (ws *watches) open(g *graph.Graph, key graph.Key) {
+	found := g.Open(key).Found()
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	// Should the last subscriber have gone meanwhile, the key is touched once more, and the graph closes it then.
+	if w := ws.answers[key]; w != nil && !w.done {
 		w.found, w.done = found, true
 		close(w.ready)
 	}

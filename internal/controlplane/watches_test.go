@@ -23,14 +23,14 @@ func objects(t testing.TB, manifests string) []source.Object {
 	return list
 }
 
-// subscribe asks an engine for names and does not wait for the answers.
-func (e *engine) subscribe(names ...string) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
+// ask watches names and does not wait for the answers.
+func (ws *watches) ask(names ...string) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
 	for _, n := range names {
 		key := graph.Key{Namespace: "myapp", Name: n}
-		e.answers[key] = &watch{ready: make(chan struct{}), users: 1}
-		e.touched[key] = struct{}{}
+		ws.answers[key] = &watch{ready: make(chan struct{}), users: 1}
+		ws.touched[key] = struct{}{}
 	}
 }
 
@@ -44,29 +44,29 @@ func TestRemovalOvertakesSubscriptions(t *testing.T) {
 	})
 	e.inbox.receive(source.Change{Upserts: append(objects(t, usersService), objects(t, usersSlice(1, 2))...)})
 	e.step(t.Context())
-	e.subscribe(vip)
+	e.watches.ask(vip)
 	e.step(t.Context())
-	if found, ok := e.answerOf(graph.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Parts) != 1 {
+	if found, ok := e.watches.answer(graph.Key{Namespace: "myapp", Name: vip}); !ok || len(found.Parts) != 1 {
 		t.Fatalf("Answer(%s) = %v, %v", vip, found, ok)
 	}
 	crowd := make([]string, discovery.MaxNames)
 	for i := range crowd {
 		crowd[i] = fmt.Sprintf("dns/host-%d.example.com", i)
 	}
-	e.subscribe(crowd...)
+	e.watches.ask(crowd...)
 	e.step(t.Context())
-	if e.asked.empty() {
+	if e.watches.asked.empty() {
 		t.Fatalf("%d names were looked up in one go", len(crowd))
 	}
 	e.inbox.receive(source.Change{Upserts: objects(t, usersSlice(1))})
 	e.step(t.Context())
-	if published != 1 || e.asked.empty() {
+	if published != 1 || e.watches.asked.empty() {
 		t.Errorf("%d publications before all %d names were looked up, want the removal", published, len(crowd))
 	}
-	for !e.asked.empty() {
+	for !e.watches.asked.empty() {
 		e.step(t.Context())
 	}
-	if _, ok := e.answerOf(graph.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
+	if _, ok := e.watches.answer(graph.Key{Namespace: "myapp", Name: crowd[len(crowd)-1]}); !ok {
 		t.Error("a name was not answered in the end")
 	}
 }
