@@ -46,10 +46,8 @@ type engine struct {
 	graph   *graph.Graph
 	native  *native
 	objects map[model.Ref]*object
-	faults  map[model.Ref][]model.Problem         // what was wrong in translating them
-	staged  [lanes]map[model.Ref]func(*store.Txn) // what the next commit does
-	since   time.Time                             // when the oldest staged change was seen
-	pacer   pacer
+	faults  map[model.Ref][]model.Problem // what was wrong in translating them
+	staged  staging
 	values  map[model.Ref]any // those with a status that is ours to write, where statuses are reported
 	checks  checks
 	health  healthBook
@@ -74,14 +72,11 @@ func newEngine(o engineOptions) *engine {
 		native:  n,
 		objects: make(map[model.Ref]*object),
 		faults:  make(map[model.Ref][]model.Problem),
-		pacer:   newPacer(),
+		staged:  newStaging(),
 		values:  make(map[model.Ref]any),
 		checks:  newChecks(),
 	}
 	e.health = healthBook{stage: e.stageHealth, hurry: e.hurry, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
-	for l := range e.staged {
-		e.staged[l] = make(map[model.Ref]func(*store.Txn))
-	}
 	return e
 }
 
@@ -130,7 +125,7 @@ func (e *engine) run(ctx context.Context) {
 		}
 		e.step(ctx)
 		timer.Stop()
-		if at, ok := earliest(e.pacer.endpoints.due, e.pacer.config.due, e.checks.due, e.health.due); ok {
+		if at, ok := earliest(e.staged.pacer.endpoints.due, e.staged.pacer.config.due, e.checks.due, e.health.due); ok {
 			timer.Reset(max(time.Until(at), 0))
 		}
 	}
@@ -154,7 +149,7 @@ func (e *engine) step(ctx context.Context) {
 	}
 	e.health.intake(ctx, in.health, now)
 	e.health.expire(now)
-	due := e.pacer.take(now)
+	due := e.staged.pacer.take(now)
 	first := in.fresh && !e.loaded
 	if first { // the first state comes into force as a whole
 		due = [lanes]bool{true, true}
@@ -178,9 +173,7 @@ func (e *engine) step(ctx context.Context) {
 
 // intake translates objects and stages what they do.
 func (e *engine) intake(ctx context.Context, in work, now time.Time) {
-	if e.since.IsZero() {
-		e.since = in.since
-	}
+	e.staged.seen(in.since)
 	news := false
 	for ref, o := range in.objects {
 		faulty := len(e.faults[ref]) > 0
@@ -257,15 +250,12 @@ func (e *engine) stage(ref model.Ref, commit func(*store.Txn), endpoints any, no
 	}
 	worsens := e.kinds[ref.Kind].Worsens
 	if worsens == nil {
-		e.staged[laneConfig][ref] = commit
-		e.pacer.config.note(now)
+		e.staged.config(ref, commit, now)
 		return
 	}
-	e.staged[laneEndpoints][ref] = commit
+	e.staged.endpoint(ref, commit)
 	if known := e.objects[ref]; known != nil && worsens(known.endpoints, endpoints) {
-		e.pacer.urgent()
-	} else {
-		e.pacer.endpoint()
+		e.staged.hurry()
 	}
 }
 
@@ -274,20 +264,8 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	if !due[laneEndpoints] && !due[laneConfig] {
 		return
 	}
-	since := e.since
-	snapshot, changed := e.store.Commit(func(tx *store.Txn) {
-		for l, staged := range e.staged {
-			if due[l] {
-				for _, commit := range staged {
-					commit(tx)
-				}
-				clear(staged)
-			}
-		}
-	})
-	if len(e.staged[laneEndpoints])+len(e.staged[laneConfig]) == 0 {
-		e.since = time.Time{}
-	}
+	since := e.staged.since
+	snapshot, changed := e.store.Commit(func(tx *store.Txn) { e.staged.flush(tx, due) })
 	if len(changed) == 0 {
 		return
 	}

@@ -100,14 +100,11 @@ func (b *healthBook) put(key model.ClusterKey, before, after []model.CheckResult
 
 // stageHealth is healthBook.stage.
 func (e *engine) stageHealth(key model.ClusterKey, commit func(*store.Txn)) {
-	if e.since.IsZero() {
-		e.since = time.Now()
-	}
-	e.staged[laneEndpoints][model.Ref{Kind: "PodHealth", Key: key.Key, Cluster: key.Cluster}] = commit
-	e.pacer.endpoint()
+	e.staged.seen(time.Now())
+	e.staged.endpoint(model.Ref{Kind: "PodHealth", Key: key.Key, Cluster: key.Cluster}, commit)
 }
 
-func (e *engine) hurry() { e.pacer.urgent() }
+func (e *engine) hurry() { e.staged.hurry() }
 
 func failing(results []model.CheckResult) (policies []string) {
 	for _, r := range results {
