@@ -78,10 +78,10 @@ func (e *engine) startChecks(ctx context.Context, now time.Time) {
 
 // finishChecks has what was found published, and the statuses that it changes.
 func (e *engine) finishChecks(ctx context.Context, look *store.Reader, found []model.Problem) {
-	found = e.located(found)
+	found = e.objects.located(found)
 	var objects map[model.Ref]any
 	if e.report != nil {
-		objects = maps.Clone(e.values)
+		objects = maps.Clone(e.objects.values)
 	}
 	e.checks.work <- func() {
 		e.problems.set(ctx, foundInChecks, found)

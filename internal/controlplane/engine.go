@@ -3,7 +3,6 @@ package controlplane
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -39,16 +38,11 @@ type engine struct {
 	inbox   inbox
 	watches watches
 
-	mu     sync.RWMutex
-	counts map[string]int // objects in force by kind; guarded by mu
-
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
 	native  *native
-	objects map[model.Ref]*object
-	faults  map[model.Ref][]model.Problem // what was wrong in translating them
+	objects objectBook
 	staged  staging
-	values  map[model.Ref]any // those with a status that is ours to write, where statuses are reported
 	checks  checks
 	health  healthBook
 	loaded  bool
@@ -56,27 +50,20 @@ type engine struct {
 	book statusBook // belongs to the goroutine of checks
 }
 
-// object is what is known of one manifest.
-type object struct {
-	locate    func(field string) model.Position
-	endpoints any // the *model.Slice or *model.Workload in force
-}
-
 func newEngine(o engineOptions) *engine {
 	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
 		global: o.global, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
-		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}), counts: make(map[string]int),
-		graph:   graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
-		native:  n,
-		objects: make(map[model.Ref]*object),
-		faults:  make(map[model.Ref][]model.Problem),
-		staged:  newStaging(),
-		values:  make(map[model.Ref]any),
-		checks:  newChecks(),
+		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}),
+		graph:  graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
+		native: n,
+		staged: newStaging(),
+		checks: newChecks(),
 	}
-	e.health = healthBook{stage: e.stageHealth, hurry: e.hurry, workload: e.workload, log: o.log, pods: make(map[model.ClusterKey]*podReport)}
+	e.objects = newObjectBook(e.kinds, o.global.ClusterDomain)
+	e.objects.keep = o.report != nil
+	e.health = newHealthBook(&e.staged, &e.objects, o.log)
 	return e
 }
 
@@ -100,13 +87,6 @@ func (e *engine) loadedOnce() bool {
 	default:
 		return false
 	}
-}
-
-// count gives how many objects of a kind there are.
-func (e *engine) count(kind string) int {
-	e.mu.RLock()
-	defer e.mu.RUnlock()
-	return e.counts[kind]
 }
 
 // run works until ctx ends.
@@ -176,85 +156,57 @@ func (e *engine) intake(ctx context.Context, in work, now time.Time) {
 	e.staged.seen(in.since)
 	news := false
 	for ref, o := range in.objects {
-		faulty := len(e.faults[ref]) > 0
+		faulty := e.objects.faulty(ref)
 		if o == nil {
-			e.stage(ref, e.kinds.Remove(ref), nil, now)
-			e.forget(ref)
-			if ref.Kind == podKind {
-				e.health.podSeen(ref, nil, nil)
-			}
+			e.remove(ref, now)
 		} else {
 			e.take(ref, o, now)
 		}
-		news = news || faulty || len(e.faults[ref]) > 0
+		news = news || faulty || e.objects.faulty(ref)
 	}
 	e.problems.set(ctx, foundInReading, in.reading)
 	if news {
-		var all []model.Problem
-		for _, list := range e.faults {
-			all = append(all, list...)
-		}
-		e.problems.set(ctx, foundInObjects, all)
+		e.problems.set(ctx, foundInObjects, e.objects.problems())
 	}
 }
 
-// take translates one object.
+// remove stages what the end of an object does.
+func (e *engine) remove(ref model.Ref, now time.Time) {
+	e.stage(ref, config.Translation{Commit: e.kinds.Remove(ref)}, now)
+	e.objects.forget(ref)
+	if ref.Kind == podKind {
+		e.health.podSeen(ref, nil, nil)
+	}
+}
+
+// take translates one object and stages what it does.
 func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
-	t := e.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: e.global.ClusterDomain})
-	known := e.objects[ref]
-	if known == nil {
-		known = &object{}
-		e.objects[ref] = known
-		e.countUp(ref.Kind, 1)
-	}
-	known.locate = o.Locate
-	if e.report != nil && hasStatus(e.kinds[ref.Kind]) {
-		e.values[ref] = o.Value
+	t := e.objects.read(ref, o)
+	if e.objects.writes(ref) {
 		e.checks.pace.note(now) // a status names the generation that it is about, even where nothing else changes
-	}
-	if len(t.Problems) > 0 {
-		e.faults[ref] = e.located(t.Problems)
-	} else {
-		delete(e.faults, ref)
 	}
 	if t.Commit == nil {
 		return // the last good version stays
 	}
-	e.stage(ref, t.Commit, t.Endpoints, now)
-	before, _ := known.endpoints.(*model.Workload)
-	known.endpoints = t.Endpoints
+	e.stage(ref, t, now)
+	before, _ := e.objects.replace(ref, t.Endpoints).(*model.Workload)
 	if after, ok := t.Endpoints.(*model.Workload); ok && after != nil {
 		e.health.podSeen(ref, before, after)
 	}
 }
 
-func (e *engine) forget(ref model.Ref) {
-	if _, known := e.objects[ref]; known {
-		delete(e.objects, ref)
-		delete(e.values, ref)
-		delete(e.faults, ref)
-		e.countUp(ref.Kind, -1)
-	}
-}
-
-func (e *engine) countUp(kind string, by int) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.counts[kind] += by
-}
-
-// stage puts a change into its lane, in place of an older one of the same object.
-func (e *engine) stage(ref model.Ref, commit func(*store.Txn), endpoints any, now time.Time) {
-	if commit == nil {
+// stage puts a change into its lane: urgently, where endpoints get worse by it.
+func (e *engine) stage(ref model.Ref, t config.Translation, now time.Time) {
+	if t.Commit == nil {
 		return
 	}
 	worsens := e.kinds[ref.Kind].Worsens
 	if worsens == nil {
-		e.staged.config(ref, commit, now)
+		e.staged.config(ref, t.Commit, now)
 		return
 	}
-	e.staged.endpoint(ref, commit)
-	if known := e.objects[ref]; known != nil && worsens(known.endpoints, endpoints) {
+	e.staged.endpoint(ref, t.Commit)
+	if worsens(e.objects.endpoints(ref), t.Endpoints) {
 		e.staged.hurry()
 	}
 }
@@ -278,15 +230,4 @@ func (e *engine) announce(dirty map[*graph.Query]struct{}, since time.Time) {
 	if keys := e.watches.renew(dirty); len(keys) > 0 {
 		e.publish(keys, since)
 	}
-}
-
-// located fills in where the fields of problems were written.
-func (e *engine) located(list []model.Problem) []model.Problem {
-	out := slices.Clone(list)
-	for i := range out {
-		if o := e.objects[out[i].Ref]; o != nil && o.locate != nil && out[i].Pos == (model.Position{}) {
-			out[i].Pos = o.locate(out[i].Field)
-		}
-	}
-	return out
 }

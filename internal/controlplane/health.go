@@ -29,17 +29,18 @@ type healthSaid struct {
 
 // healthBook is what sidecars say of their own pods. It belongs to the engine's goroutine.
 type healthBook struct {
-	// stage has a change put in force, and hurry has what is staged put in force at once; workload gives the newest pod that
-	// is known, nil where none is. All are fixed, as log.
-	stage    func(pod model.ClusterKey, commit func(*store.Txn))
-	hurry    func()
-	workload func(model.ClusterKey) *model.Workload
-	log      *slog.Logger
+	staged  *staging // where changes go
+	objects *objectBook
+	log     *slog.Logger
 
 	pods    map[model.ClusterKey]*podReport
 	failing atomic.Int64 // how many pods say that a check of theirs fails; any goroutine may read it
 	// shared is where the other replicas find it, nil where there are none.
 	shared healthShare
+}
+
+func newHealthBook(staged *staging, objects *objectBook, log *slog.Logger) healthBook {
+	return healthBook{staged: staged, objects: objects, log: log, pods: make(map[model.ClusterKey]*podReport)}
 }
 
 // healthShare writes into the statuses of pods. It does not block. incluster.PodConditions is one.
@@ -92,19 +93,12 @@ func (b *healthBook) put(key model.ClusterKey, before, after []model.CheckResult
 	if after == nil {
 		commit = func(tx *store.Txn) { tx.DeletePodHealth(key) }
 	}
-	b.stage(key, commit)
+	b.staged.seen(time.Now())
+	b.staged.endpoint(model.Ref{Kind: "PodHealth", Key: key.Key, Cluster: key.Cluster}, commit)
 	if anyNew(failing(before), failing(after)) {
-		b.hurry()
+		b.staged.hurry()
 	}
 }
-
-// stageHealth is healthBook.stage.
-func (e *engine) stageHealth(key model.ClusterKey, commit func(*store.Txn)) {
-	e.staged.seen(time.Now())
-	e.staged.endpoint(model.Ref{Kind: "PodHealth", Key: key.Key, Cluster: key.Cluster}, commit)
-}
-
-func (e *engine) hurry() { e.staged.hurry() }
 
 func failing(results []model.CheckResult) (policies []string) {
 	for _, r := range results {
@@ -139,7 +133,7 @@ func (b *healthBook) share(key model.ClusterKey, p *podReport) {
 	if b.shared == nil || !p.left.IsZero() {
 		return
 	}
-	w := b.workload(key)
+	w := b.objects.workload(key)
 	if w == nil {
 		return // it is known soon, and this is called again
 	}
@@ -158,16 +152,6 @@ func (b *healthBook) share(key model.ClusterKey, p *podReport) {
 	if len(conditions) > 0 {
 		b.shared.Set(incluster.Pod{Namespace: key.Namespace, Name: key.Name, UID: p.uid}, conditions)
 	}
-}
-
-// workload is healthBook.workload: of pods in force or about to be.
-func (e *engine) workload(key model.ClusterKey) *model.Workload {
-	o := e.objects[model.Ref{Kind: podKind, Key: key.Key, Cluster: key.Cluster}]
-	if o == nil {
-		return nil
-	}
-	w, _ := o.endpoints.(*model.Workload)
-	return w
 }
 
 // podSeen hears of a pod that was read; a nil after means that it is gone.
@@ -199,7 +183,7 @@ func (b *healthBook) drop(key model.ClusterKey) {
 // it stays as long as the pod does.
 func (b *healthBook) due() (at time.Time, ok bool) {
 	for key, p := range b.pods {
-		if p.left.IsZero() || b.shared == nil && b.workload(key) != nil {
+		if p.left.IsZero() || b.shared == nil && b.objects.workload(key) != nil {
 			continue
 		}
 		if due := p.left.Add(healthGrace); !ok || due.Before(at) {
@@ -217,7 +201,7 @@ func (b *healthBook) expire(now time.Time) {
 			return
 		}
 		for key, p := range b.pods {
-			if !p.left.IsZero() && p.left.Add(healthGrace).Equal(at) && (b.shared != nil || b.workload(key) == nil) {
+			if !p.left.IsZero() && p.left.Add(healthGrace).Equal(at) && (b.shared != nil || b.objects.workload(key) == nil) {
 				b.drop(key)
 			}
 		}

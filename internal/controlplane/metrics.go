@@ -215,7 +215,7 @@ func (p *ControlPlane) gauges() []gauge {
 			outdated++
 		}
 	}
-	return append(p.engine.objectGauges(),
+	return append(p.engine.objects.gauges(),
 		gauge{"pilot_xds", "Connected proxies.", float64(connected)},
 		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
 		gauge{"fairlead_xds_unknown_proxies", "Connected proxies whose own pod is not known.", float64(unknown)},
@@ -229,8 +229,8 @@ func (p *ControlPlane) gauges() []gauge {
 	)
 }
 
-// objectGauges count the objects of the kinds that are counted.
-func (e *engine) objectGauges() []gauge {
+// gauges count the objects of the kinds that are counted.
+func (b *objectBook) gauges() []gauge {
 	var all []gauge
 	for _, k := range config.Kinds() {
 		if k.Gauge == "" {
@@ -244,7 +244,7 @@ func (e *engine) objectGauges() []gauge {
 			all[i].help += " or"
 		}
 		all[i].help += " " + k.Name
-		all[i].value += float64(e.count(k.Name))
+		all[i].value += float64(b.count(k.Name))
 	}
 	for i := range all {
 		all[i].help += "."
