@@ -6,25 +6,38 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/store"
 )
 
+// How long after a change the whole model is checked: when it has been quiet for checkQuiet, or after checkMost.
+const (
+	checkQuiet = 150 * time.Millisecond
+	checkMost  = 2 * time.Second
+)
+
 // checks looks at the whole model when it has changed, beside the engine's goroutine: that takes as long as there are
-// objects, and an endpoint that goes must not wait for it. Whatever is checked is a snapshot, and one check runs at a time.
-// Its fields belong to the engine's goroutine, except work.
+// objects, and an endpoint that goes must not wait for it. What is checked is a snapshot, and one check runs at a time.
 type checks struct {
-	pace quietPace
+	global   compile.Global // fixed, as the next four
+	kinds    config.Table
+	problems *problems
+	report   func(map[model.Ref]kube.Status) // nil where no statuses are written
+	inbox    *inbox
+
 	// work is done by the goroutine of run, one at a time.
 	work chan func()
+	book statusBook // of the goroutine of run
+
+	// The rest belongs to the engine's goroutine.
+	objects *objectBook
+	pace    quietPace
 	// running is set from the start of a check until its last result is in the inbox.
 	running bool
 	// reads is what the newest check depends on; nil before the first.
 	reads map[store.Key]struct{}
-}
-
-func newChecks() checks {
-	return checks{pace: quietPace{quiet: checkQuiet, most: checkMost}, work: make(chan func(), 1)}
 }
 
 // run does the work until ctx ends.
@@ -63,43 +76,43 @@ func (c *checks) due() (time.Time, bool) {
 	return c.pace.due()
 }
 
-// startChecks begins a check where its time has come.
-func (e *engine) startChecks(ctx context.Context, now time.Time) {
-	if e.checks.running || !e.checks.pace.take(now) {
+// start begins a check of a snapshot where its time has come.
+func (c *checks) start(ctx context.Context, snapshot store.Snapshot, now time.Time) {
+	if c.running || !c.pace.take(now) {
 		return
 	}
-	e.checks.running = true
-	look := store.NewReader(e.graph.Snapshot())
-	e.checks.work <- func() {
-		found := compile.Check(look, e.global)
-		e.inbox.deliver(func() { e.finishChecks(ctx, look, found) })
+	c.running = true
+	look := store.NewReader(snapshot)
+	c.work <- func() {
+		found := compile.Check(look, c.global)
+		c.inbox.deliver(func() { c.finish(ctx, look, found) })
 	}
 }
 
-// finishChecks has what was found published, and the statuses that it changes.
-func (e *engine) finishChecks(ctx context.Context, look *store.Reader, found []model.Problem) {
-	found = e.objects.located(found)
+// finish has what was found published, and the statuses that it changes.
+func (c *checks) finish(ctx context.Context, look *store.Reader, found []model.Problem) {
+	found = c.objects.located(found)
 	var objects map[model.Ref]any
-	if e.report != nil {
-		objects = maps.Clone(e.objects.values)
+	if c.report != nil {
+		objects = maps.Clone(c.objects.values)
 	}
-	e.checks.work <- func() {
-		e.problems.set(ctx, foundInChecks, found)
-		e.tellStatuses(statusInput{kinds: e.kinds, reader: look, global: e.global, objects: objects, problems: e.problems.list()})
+	c.work <- func() {
+		c.problems.set(ctx, foundInChecks, found)
+		c.tell(statusInput{kinds: c.kinds, reader: look, global: c.global, objects: objects, problems: c.problems.list()})
 		reads := make(map[store.Key]struct{})
 		for _, k := range look.Keys() {
 			reads[k] = struct{}{}
 		}
-		e.inbox.deliver(func() { e.checks.running, e.checks.reads = false, reads })
+		c.inbox.deliver(func() { c.running, c.reads = false, reads })
 	}
 }
 
-// tellStatuses reports what became of objects, as far as that is news.
-func (e *engine) tellStatuses(in statusInput) {
-	if e.report == nil {
+// tell reports the statuses of objects, as far as they are not as last time. It runs in the goroutine of run.
+func (c *checks) tell(in statusInput) {
+	if c.report == nil {
 		return
 	}
-	if statuses := e.book.update(in, time.Now()); len(statuses) > 0 {
-		e.report(statuses)
+	if statuses := c.book.update(in, time.Now()); len(statuses) > 0 {
+		c.report(statuses)
 	}
 }

@@ -9,16 +9,17 @@ import (
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 )
 
 // departing gives how the resources stand to the pod of a client. It is answered by the engine's goroutine, after the
-// commit of what came before, and after its answers were published: whoever asks Answer from then on gets those.
+// commit of what came before, and after its answers were published: who asks for answers from then on gets those.
 func (e *engine) departing(ctx context.Context, client discovery.ClientIdentity) (discovery.Departing, error) {
 	found := make(chan discovery.Departing, 1)
-	e.inbox.deliver(func() { found <- e.standing(model.ClusterKey{Key: podOf(client)}) })
+	e.inbox.deliver(func() { found <- standingOf(e.graph, model.ClusterKey{Key: podOf(client)}) })
 	select {
 	case standing := <-found:
 		return standing, nil
@@ -27,17 +28,17 @@ func (e *engine) departing(ctx context.Context, client discovery.ClientIdentity)
 	}
 }
 
-// standing finds the shards that were compiled from what is known of a pod. It belongs to run's goroutine. A pod that is not
-// known any more has ended once no shard asks for it.
-func (e *engine) standing(pod model.ClusterKey) discovery.Departing {
-	r := store.NewReader(e.graph.Snapshot())
+// standingOf finds the shards that were compiled from what is known of a pod. A pod that is not known any more has ended once
+// no shard asks for it.
+func standingOf(g *graph.Graph, pod model.ClusterKey) discovery.Departing {
+	r := store.NewReader(g.Snapshot())
 	w := r.Workload(pod)
 	if w != nil {
 		for _, ip := range w.IPs {
 			r.WorkloadsAtAddress(w.Network, ip)
 		}
 	}
-	versions := e.graph.ReadFrom(wireNative, r.Keys()...)
+	versions := g.ReadFrom(wireNative, r.Keys()...)
 	for name := range versions {
 		if plan.KindOf(name) != plan.NameShard {
 			delete(versions, name)

@@ -16,22 +16,14 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 )
 
-// How long after a change the whole model is checked: when it has been quiet for checkQuiet, or after checkMost.
-const (
-	checkQuiet = 150 * time.Millisecond
-	checkMost  = 2 * time.Second
-)
-
-// engine turns changes of objects into answers. One goroutine, that of run, owns objects, store and graph; all others
-// leave work in the inbox and read published answers.
+// engine turns changes of objects into answers: it is the goroutine that runs its parts, one step after the other. All other
+// goroutines leave work in the inbox and read published answers from watches.
 type engine struct {
-	global   compile.Global // fixed after newEngine, as the next seven
+	global   compile.Global // fixed after newEngine, as the next six
 	kinds    config.Table
-	log      *slog.Logger
 	store    *store.Store
 	problems *problems
 	publish  func(keys []graph.Key, since time.Time)
-	report   func(map[model.Ref]kube.Status)
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
@@ -46,23 +38,24 @@ type engine struct {
 	checks  checks
 	health  healthBook
 	loaded  bool
-
-	book statusBook // belongs to the goroutine of checks
 }
 
 func newEngine(o engineOptions) *engine {
 	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
-		global: o.global, kinds: config.NewTable(), log: o.log, store: s, problems: &problems{log: o.log}, publish: o.publish, report: o.report,
+		global: o.global, kinds: config.NewTable(), store: s, problems: &problems{log: o.log}, publish: o.publish,
 		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}),
 		graph:  graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native: n,
 		staged: newStaging(),
-		checks: newChecks(),
 	}
 	e.objects = newObjectBook(e.kinds, o.global.ClusterDomain)
 	e.objects.keep = o.report != nil
+	e.checks = checks{
+		global: o.global, kinds: e.kinds, problems: e.problems, report: o.report, inbox: &e.inbox, objects: &e.objects,
+		work: make(chan func(), 1), pace: quietPace{quiet: checkQuiet, most: checkMost},
+	}
 	e.health = newHealthBook(&e.staged, &e.objects, o.log)
 	return e
 }
@@ -148,7 +141,7 @@ func (e *engine) step(ctx context.Context) {
 	for _, take := range in.results {
 		take()
 	}
-	e.startChecks(ctx, now)
+	e.checks.start(ctx, e.graph.Snapshot(), now)
 }
 
 // intake translates objects and stages what they do.
