@@ -33,8 +33,10 @@ type ClusterDump struct {
 	Type            string `json:"type"`
 	DestinationRule string `json:"destinationRule,omitempty"`
 	LoadBalancer    string `json:"loadBalancer,omitempty"`
-	Proximity       string `json:"proximity,omitempty"`
-	Missing         string `json:"missing,omitempty"`
+	// HashBalance is the factor that bounds the loads of consistent hashing, in percent; nothing where none does.
+	HashBalance uint32 `json:"hashBalanceFactor,omitempty"`
+	Proximity   string `json:"proximity,omitempty"`
+	Missing     string `json:"missing,omitempty"`
 }
 
 // EndpointDump is one endpoint of one cluster.

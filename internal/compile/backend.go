@@ -94,6 +94,9 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	}
 	traffic := e.traffic(p.Port, subset)
 	traffic.LB, traffic.Outlier = cmp.Or(traffic.LB, s.LB), cmp.Or(traffic.Outlier, s.Outlier)
+	if traffic.LB.Hashes() {
+		traffic.Hash.BalanceFactor = cmp.Or(traffic.Hash.BalanceFactor, s.HashBalance)
+	}
 	applyTraffic(&out, traffic)
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.

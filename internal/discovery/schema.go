@@ -134,6 +134,7 @@ func hashPolicyFields(c *coder, h *model.HashPolicy) {
 	c.duration(5, "ttl", &h.TTL)
 	text(c, 6, "path", &h.Path)
 	list(c, 7, "attributes", &h.Attributes, headerValueFields)
+	c.uint32(8, "balance_factor", &h.BalanceFactor)
 }
 
 func dnsEndpointFields(c *coder, e *plan.DNSEndpoint) {

@@ -1,6 +1,9 @@
 package model
 
-import "time"
+import (
+	"strconv"
+	"time"
+)
 
 // DestinationPolicy is a DestinationRule: how to call a host, and its named subsets.
 type DestinationPolicy struct {
@@ -59,6 +62,22 @@ func AnnotatedLB(value string) (_ LBKind, known bool) {
 	}
 	return LBUnset, false
 }
+
+// HashBalanceAnnotation of a Service, or of a DestinationRule, is the HashPolicy.BalanceFactor of those who call by consistent
+// hash.
+const HashBalanceAnnotation = "fairlead.dev/hash-balance-factor"
+
+// AnnotatedBalance reads the value of a HashBalanceAnnotation; the empty one says nothing, as does 0.
+func AnnotatedBalance(value string) (_ uint32, ok bool) {
+	if value == "" {
+		return 0, true
+	}
+	n, err := strconv.ParseUint(value, 10, 32)
+	return uint32(n), err == nil && (n == 0 || n >= 100)
+}
+
+// Hashes reports whether the algorithm sends calls that are alike to one endpoint.
+func (k LBKind) Hashes() bool { return k == RingHash || k == Maglev }
 
 // String gives Istio's spelling.
 func (k LBKind) String() string {
@@ -121,6 +140,9 @@ type HashPolicy struct {
 	Name string
 	// TableSize is the least size of a ring (0 = 1024), or the size of a Maglev table (0 = 65537).
 	TableSize uint32
+	// BalanceFactor is how much more than its even part of what is in flight an endpoint gets at the most, in percent; 0 = no
+	// bound. It is Envoy's hash_balance_factor.
+	BalanceFactor uint32
 
 	// Issue has clients without the cookie given one, which they keep for TTL (0 = until the browser is closed) and send
 	// to Path, with more Attributes if any.

@@ -68,6 +68,8 @@ type Service struct {
 	SessionAffinity bool
 	// LB is that of LoadBalancerAnnotation. It goes before SessionAffinity, for it is the mesh's.
 	LB LBKind
+	// HashBalance is that of HashBalanceAnnotation, for callers whose DestinationRule has none.
+	HashBalance uint32
 	// Outlier is what its annotations say; nil for nothing. A DestinationRule goes before it.
 	Outlier *OutlierDetection
 	// Session keeps the calls of a client to the Service together where its route says nothing of it; nil for no sessions.

@@ -41,7 +41,7 @@ func dumpDestination(d *admin.Dump, c *directory.Destination) {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
 			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
-			Missing: b.Plan.Missing,
+			HashBalance: b.Plan.Hash.BalanceFactor, Missing: b.Plan.Missing,
 		})
 		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
 	}

@@ -95,3 +95,52 @@ func TestStickyUsers(t *testing.T) {
 		}
 	})
 }
+
+// One user with many calls at a time fills one pod, unless loads are bounded; a user with one call at a time stays.
+func TestHotUserIsSpread(t *testing.T) {
+	t.Parallel()
+	manifests := func(annotations string) string {
+		return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 3, args: "--latency, 20ms"}.String() +
+			service("hashed", hashedIP, "app: server", http80) + `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: hashed, namespace: shop, annotations: {` + annotations + `}}
+spec:
+  host: hashed
+  trafficPolicy: {loadBalancer: {consistentHash: {httpQueryParameterName: user}}}
+---`
+	}
+	m := startMesh(t, manifests(""))
+	hot := func() map[string]int {
+		r := m.call(t, client, "http://hashed/?user=1", "--count", "120", "--concurrency", "12")
+		if r.OK != 120 {
+			t.Fatalf("not all calls succeeded: %+v", r)
+		}
+		return r.Pods
+	}
+	if pods := hot(); len(pods) != 1 {
+		t.Errorf("without a bound: %v", pods)
+	}
+	m.write(t, "all.yaml", manifests(`fairlead.dev/hash-balance-factor: "100"`))
+	m.settle(t)
+	eventually(t, "the bound to be in force", func() bool {
+		for _, c := range m.dump(t, client).Clusters {
+			if strings.HasPrefix(c.FQDN, "hashed.") && c.HashBalance == 100 {
+				return true
+			}
+		}
+		return false
+	})
+	pods := hot()
+	for pod, n := range pods {
+		if n > 120*5/12+10 { // ceil(12 / 3) + 1 of 12 at a time
+			t.Errorf("%s answered %d of 120 calls", pod, n)
+		}
+	}
+	if len(pods) != 3 {
+		t.Errorf("with a bound of 100 %%: %v", pods)
+	}
+	if r := m.call(t, client, "http://hashed/?user=1", "--count", "20"); len(r.Pods) != 1 {
+		t.Errorf("one call at a time: %v", r.Pods)
+	}
+}

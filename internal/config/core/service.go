@@ -33,6 +33,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		PublishNotReady:    in.Spec.PublishNotReadyAddresses,
 		SessionAffinity:    in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
 		LB:                 loadBalancer(r, in.Annotations[model.LoadBalancerAnnotation]),
+		HashBalance:        hashBalance(r, in.Annotations[model.HashBalanceAnnotation]),
 		Proximity:          proximity(r, in),
 		Outlier:            failureAccrual(r, in.Annotations),
 		Session:            session(r, in.Labels),
@@ -101,6 +102,17 @@ func loadBalancer(r *model.Report, value string) model.LBKind {
 			"PEAK_EWMA, LEAST_REQUEST, ROUND_ROBIN or RANDOM")
 	}
 	return kind
+}
+
+// hashBalance reads the annotation of a Service that bounds the loads of consistent hashing.
+func hashBalance(r *model.Report, value string) uint32 {
+	factor, ok := model.AnnotatedBalance(value)
+	if !ok {
+		r.Warn("metadata.annotations["+model.HashBalanceAnnotation+"]", fmt.Sprintf("%#q is no percentage of 100 and above: no effect", value),
+			"such as 125, or 0 for no bound")
+		return 0
+	}
+	return factor
 }
 
 // proximity reads internalTrafficPolicy and trafficDistribution. Local leaves nothing to be distributed, as in

@@ -80,6 +80,15 @@ func TestService(t *testing.T) {
 			"warning: Service myapp/users: metadata.annotations[fairlead.dev/load-balancer]: `peak-ewma` is no algorithm: no effect (PEAK_EWMA, LEAST_REQUEST, ROUND_ROBIN or RANDOM)\n",
 		},
 		{
+			"a_bound_of_hashes", "annotations: {fairlead.dev/hash-balance-factor: '125'}", ports,
+			base(func(s *model.Service) { s.HashBalance = 125 }), "",
+		},
+		{
+			"no_bound_of_hashes", "annotations: {fairlead.dev/hash-balance-factor: '80'}", ports,
+			base(func(*model.Service) {}),
+			"warning: Service myapp/users: metadata.annotations[fairlead.dev/hash-balance-factor]: `80` is no percentage of 100 and above: no effect (such as 125, or 0 for no bound)\n",
+		},
+		{
 			"without_address_yet", "", ports, base(func(*model.Service) {}), "",
 		},
 		{

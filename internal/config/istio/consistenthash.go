@@ -110,3 +110,35 @@ func isCookieText(text string) bool {
 	}
 	return true
 }
+
+// annotatedBalance has all policies of a rule that hash bound loads by the factor of its annotation.
+func (t destinationRule) annotatedBalance(value string, policy *model.DestinationPolicy) {
+	field := "metadata.annotations[" + model.HashBalanceAnnotation + "]"
+	factor, ok := model.AnnotatedBalance(value)
+	switch {
+	case !ok:
+		t.Warn(field, fmt.Sprintf("%q is no percentage of 100 and above: no effect", value), "such as 125, or 0 for no bound")
+		return
+	case factor == 0:
+		return
+	}
+	hashes := false
+	bounded := func(p model.TrafficPolicy) model.TrafficPolicy {
+		if p.LB.Hashes() {
+			p.Hash.BalanceFactor, hashes = factor, true
+		}
+		return p
+	}
+	policy.Default = bounded(policy.Default)
+	for i := range policy.Subsets {
+		policy.Subsets[i].Policy = bounded(policy.Subsets[i].Policy)
+	}
+	for _, ports := range append([]map[uint16]model.TrafficPolicy{policy.PerPort}, portsOf(policy.Subsets)...) {
+		for port, p := range ports {
+			ports[port] = bounded(p)
+		}
+	}
+	if !hashes {
+		t.Warn(field, "no effect without consistentHash", "add spec.trafficPolicy.loadBalancer.consistentHash, or remove the annotation")
+	}
+}

@@ -24,6 +24,7 @@ func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*m
 	policy.Default, policy.PerPort = t.policy("spec.trafficPolicy", spec.GetTrafficPolicy())
 	policy.Subsets = t.subsets(spec.GetSubsets())
 	t.annotatedBalancer(in.Annotations[model.LoadBalancerAnnotation], policy)
+	t.annotatedBalance(in.Annotations[model.HashBalanceAnnotation], policy)
 	if spec.GetWorkloadSelector() != nil {
 		// In force without its selector it would change the calls of clients that it does not mean.
 		t.labels("spec.workloadSelector.matchLabels", spec.GetWorkloadSelector().GetMatchLabels())

@@ -184,6 +184,45 @@ func TestConsistentHash(t *testing.T) {
 	}
 }
 
+// The annotation bounds the loads of all policies of the rule that hash.
+func TestAnnotatedHashBalance(t *testing.T) {
+	t.Parallel()
+	const hashes, other = "loadBalancer: {consistentHash: {useSourceIp: true}}", "loadBalancer: {simple: RANDOM}"
+	for _, tt := range []struct {
+		name, value, spec string
+		want              [4]uint32 // of the rule, its port, its subset, and the port of that
+		problems          string
+	}{
+		{"everywhere", "125", hashes, [4]uint32{125, 125, 125, 125}, ""},
+		{"100_is_the_least", "100", hashes, [4]uint32{100, 100, 100, 100}, ""},
+		{"off", "0", hashes, [4]uint32{}, ""},
+		{"nothing", "", hashes, [4]uint32{}, ""},
+		{"below_100", "99", hashes, [4]uint32{}, `warning metadata.annotations[fairlead.dev/hash-balance-factor]: "99" is no percentage of 100 and above: no effect`},
+		{"a_factor", "1.25", hashes, [4]uint32{}, `warning metadata.annotations[fairlead.dev/hash-balance-factor]: "1.25" is no percentage of 100 and above: no effect`},
+		{"without_a_hash", "125", other, [4]uint32{}, "warning metadata.annotations[fairlead.dev/hash-balance-factor]: no effect without consistentHash"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := &networkingv1.DestinationRule{ObjectMeta: *meta.DeepCopy()}
+			in.Annotations = map[string]string{model.HashBalanceAnnotation: tt.value}
+			policy := "{" + tt.spec + ", portLevelSettings: [{port: {number: 1}, " + tt.spec + "}]}"
+			decode(t, "{host: users, trafficPolicy: "+policy+", subsets: [{name: v1, trafficPolicy: "+policy+"}]}", &in.Spec)
+			p, problems := DestinationRule(in, domain)
+			got := [4]uint32{
+				p.Default.Hash.BalanceFactor, p.PerPort[1].Hash.BalanceFactor,
+				p.Subsets[0].Policy.Hash.BalanceFactor, p.Subsets[0].PerPort[1].Hash.BalanceFactor,
+			}
+			var text []string
+			for _, q := range problems {
+				text = append(text, fmt.Sprintf("%v %s: %s", q.Severity, q.Field, q.Message))
+			}
+			if got != tt.want || strings.Join(text, "\n") != tt.problems {
+				t.Errorf("%v, want %v; problems %q, want %q", got, tt.want, text, tt.problems)
+			}
+		})
+	}
+}
+
 func TestOutlierDetection(t *testing.T) {
 	t.Parallel()
 	for _, tt := range []struct {

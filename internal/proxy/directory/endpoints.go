@@ -271,7 +271,7 @@ func (t *Directory) Fixed(addr string, p *plan.Destination) (*Cell, error) {
 // options say how the endpoints of a backend are chosen.
 func (s *stock) options(b *Backend) lb.Options {
 	o := lb.Options{
-		Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, WarmUp: b.Plan.WarmUp, Utilization: b.Plan.Load,
+		Group: b.Group, Kind: b.Plan.LB, TableSize: b.Plan.Hash.TableSize, BalanceFactor: b.Plan.Hash.BalanceFactor, WarmUp: b.Plan.WarmUp, Utilization: b.Plan.Load,
 		Proximity: b.Plan.Proximity, Locality: b.Plan.Locality, Changes: s.changes, Here: s.self.Place(), Pinned: b.pinned,
 	}
 	if b.Plan.Outlier != nil {

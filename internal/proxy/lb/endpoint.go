@@ -21,6 +21,8 @@ type Endpoint[A any] struct {
 type Host struct {
 	*seen        // first, so that a pick needs one line of the cache
 	watch *watch // of the group's outlier detection, nil where there is none
+	// together counts what is in flight to the group, nil where nothing asks for it.
+	together *atomic.Int64
 
 	// Plan is what discovery says; fixed.
 	Plan plan.Endpoint
@@ -75,7 +77,12 @@ func (h *Host) String() string {
 }
 
 // Begin counts a call in; End counts it out.
-func (h *Host) Begin() { h.active.Add(1) }
+func (h *Host) Begin() {
+	h.active.Add(1)
+	if h.together != nil {
+		h.together.Add(1)
+	}
+}
 
 // Active is the number of calls in flight.
 func (h *Host) Active() int64 { return h.active.Load() }

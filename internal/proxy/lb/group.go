@@ -1,11 +1,14 @@
 package lb
 
+import "sync/atomic"
+
 // Group is what the backends of one name share, for as long as one of them is in force: a change of the configuration
 // replaces pickers, and forgets nothing that is here.
 type Group struct {
 	name     string
 	limits   Limits
 	outliers outliers
+	inFlight atomic.Int64 // to the endpoints of pickers that bound loads
 }
 
 // NewGroup returns a group that nothing is known of yet.

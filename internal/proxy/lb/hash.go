@@ -35,6 +35,7 @@ type hashed struct {
 	build func() (find func(hash uint64) int)
 	made  sync.Once
 	find  func(hash uint64) int
+	bound *bound // nil for none
 }
 
 // prepare implements slow.
@@ -45,12 +46,23 @@ func (t *hashed) prepare() { t.made.Do(func() { t.find = t.build() }) }
 func (t *hashed) choose(info *Info, try int) int {
 	h := info.Hash
 	if h == 0 {
-		return rand.IntN(t.n) //nolint:gosec // spreading load needs no secrecy
-	}
-	if try > 0 {
-		h = mix(h + uint64(try))
+		if t.bound == nil {
+			return rand.IntN(t.n) //nolint:gosec // spreading load needs no secrecy
+		}
+		h = rand.Uint64() //nolint:gosec // as above
 	}
 	t.prepare()
+	if t.bound != nil {
+		return t.bound.choose(func(n int) int { return t.place(h, try+n) })
+	}
+	return t.place(h, try)
+}
+
+// place gives the candidate at the n-th place of a hash.
+func (t *hashed) place(h uint64, n int) int {
+	if n > 0 {
+		h = mix(h + uint64(n))
+	}
 	return t.find(h)
 }
 

@@ -10,12 +10,14 @@ const (
 // their own permutation, as many turns as they weigh, so that shares are even and a change moves few places.
 type maglev struct{ table []uint32 }
 
-func maglevOf(size uint32) func([]*Host) policy {
+func maglevOf(o *Options) func([]*Host) policy {
 	return func(candidates []*Host) policy {
+		size := o.TableSize
 		if size > maxMaglev || !isPrime(size) {
 			size = defaultMaglev
 		}
-		return &hashed{n: len(candidates), build: func() func(uint64) int { return newMaglev(candidates, uint64(size)).find }}
+		build := func() func(uint64) int { return newMaglev(candidates, uint64(size)).find }
+		return &hashed{n: len(candidates), bound: boundOf(o, candidates), build: build}
 	}
 }
 

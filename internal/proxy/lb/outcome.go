@@ -62,6 +62,9 @@ func (k OutcomeKind) String() string {
 // End is the counterpart of Begin: the call has ended, and o says how.
 func (h *Host) End(o Outcome) {
 	h.active.Add(-1)
+	if h.together != nil {
+		h.together.Add(-1)
+	}
 	h.watch.note(o)
 	h.latency.note(o)
 	if o.Kind == Refused {

@@ -18,6 +18,9 @@ type Options struct {
 	// TableSize is that of a hash table: at least as many places of a ring (0 = 1024), or exactly as many of a Maglev table, a
 	// prime number (0 = 65537).
 	TableSize uint32
+	// BalanceFactor bounds what a hash table sends to an endpoint, in percent of its even part of what is in flight to the Group;
+	// 0 = nothing does.
+	BalanceFactor uint32
 	// WarmUp is how RoundRobin and LeastRequest begin with an endpoint; nil for at once.
 	WarmUp *model.WarmUp
 	// Utilization is the rule of the kind of that name.
@@ -130,7 +133,7 @@ func (c Choice[A]) String() string {
 
 // NewPicker builds a picker. The slice must not be changed afterwards.
 func NewPicker[A any](o Options, all []*Endpoint[A]) *Picker[A] {
-	all = watched(o.Group, all)
+	all = counted(&o, watched(o.Group, all))
 	p := &Picker[A]{o: o, all: all, pins: pins(&o, all)}
 	d := designOf(&o)
 	for _, part := range partition(&o, all) {

@@ -201,7 +201,7 @@ var everyKind = []model.LBKind{model.RoundRobin, model.Random, model.LeastReques
 
 func TestPickAllocatesNothing(t *testing.T) {
 	for _, kind := range everyKind {
-		p := NewPicker(Options{Kind: kind}, endpoints(1, 2, 3))
+		p := NewPicker(Options{Kind: kind, Group: NewGroup("g"), BalanceFactor: 100}, endpoints(1, 2, 3))
 		fresh, tried := &Info{Hash: 7}, triedInfo(p.All()[:1])
 		if n := testing.AllocsPerRun(100, func() { p.Pick(fresh); p.Pick(tried) }); n != 0 {
 			t.Errorf("%v: %v allocations per pick, want 0", kind, n)

@@ -19,9 +19,10 @@ const (
 // goes to the next place behind its hash.
 type ring []uint64 // ascending places
 
-func ringOf(size uint32) func([]*Host) policy {
+func ringOf(o *Options) func([]*Host) policy {
+	size := o.TableSize
 	return func(candidates []*Host) policy {
-		return &hashed{n: len(candidates), build: func() func(uint64) int {
+		return &hashed{n: len(candidates), bound: boundOf(o, candidates), build: func() func(uint64) int {
 			return newRing(candidates, float64(cmp.Or(size, defaultRing))).find
 		}}
 	}
