@@ -194,7 +194,7 @@ func (c *conn) relieve() {
 			c.shed(s)
 		}
 	})
-	c.kick()
+	c.out.kick()
 }
 
 // shed resets a stream for the memory that it holds, and gives that back. mu is held.

@@ -129,33 +129,33 @@ func (s *Stream) Send(r *httpx.Request) error {
 	if s.sentHead {
 		return errMisuse
 	}
-	for c.buffered() >= hardLimit && s.werr == nil && c.err == nil {
+	for c.out.buffered() >= hardLimit && s.werr == nil && c.err == nil {
 		s.waitForRoom()
 	}
 	if err := s.checkSend(r); err != nil {
-		c.wakeNext()
+		c.out.wakeNext()
 		return err
 	}
 	s.open(c.nextID)
 	c.nextID += 2
 	s.sentHead = true
 	s.setUp(r)
-	out, at := c.beginBlock(&s.stream)
-	s.headGen = c.generation
-	out.b = c.enc.request(out.b, r)
-	c.finishBlock(&s.stream, at, 0)
+	out, at := c.out.beginBlock(&s.stream)
+	s.headGen = c.out.generation
+	out.b = c.out.enc.request(out.b, r)
+	c.out.finishBlock(&s.stream, at, 0)
 	c.probe()
 	return nil
 }
 
 // waitForRoom waits until the buffer has been written. mu is held.
 func (s *stream) waitForRoom() {
-	if !s.c.flushing {
-		s.c.flush()
+	if !s.c.out.flushing {
+		s.c.out.flush()
 		return
 	}
 	s.waitsForRoom = true
-	s.c.waiting.push(s)
+	s.c.out.waiting.push(s)
 	s.canWrite.Wait()
 }
 
@@ -175,7 +175,7 @@ func (s *stream) setUp(r *httpx.Request) {
 func (s *Stream) checkSend(r *httpx.Request) error {
 	c := s.c
 	for upgrades(r) && !c.peer.known && c.err == nil && s.werr == nil {
-		c.flush()
+		c.out.flush()
 		c.settled.Wait()
 	}
 	if s.werr != nil {

@@ -40,7 +40,6 @@ type conn struct {
 	mu sync.Mutex
 	// All below is guarded by mu.
 	err      error // why the connection ended, nil while it lives
-	dead     bool  // nothing is written any more
 	draining bool  // no new streams; closes when the last one ends
 	goAway   error // why the peer said GOAWAY, nil before it did
 	// announced and final are the two steps of a server's shutdown.
@@ -61,14 +60,7 @@ type conn struct {
 	peer             peerSettings
 	meta             []byte
 
-	out        *buffer // frames not written yet; nil for none
-	generation uint32  // of out
-	urgent     bool    // out holds frames that no writer is about to flush
-	flushing   bool
-	flushed    sync.Cond
-	enc        encoder
-	sendWindow int64
-	waiting    waitList
+	out output
 
 	recvWindow int64 // what the peer may still send
 	recvStart  int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
@@ -99,15 +91,15 @@ type peerSettings struct {
 func (c *conn) init(nc net.Conn, o Options) {
 	c.nc, c.opts, c.pool = nc, o, o.Pool
 	c.in = newReader()
-	c.dec, c.enc = newDecoder(), newEncoder()
+	c.dec = newDecoder()
+	c.out.init(c)
 	c.head.limit = o.MaxHeaderList
 	c.flood = bucket{capacity: floodCapacity, perSecond: floodPerSecond}
 	c.cancels = bucket{capacity: cancelCapacity, perSecond: cancelsPerSecond}
-	c.settled.L, c.flushed.L = &c.mu, &c.mu
+	c.settled.L = &c.mu
 	c.peer = peerSettings{
 		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
 	}
-	c.sendWindow = defaultWindow
 	c.recvWindow, c.window.size = startWindow, startWindow
 	c.recvStart = startWindow
 	c.strays = strayGrace
@@ -119,8 +111,8 @@ func (c *conn) init(nc net.Conn, o Options) {
 func (c *conn) greet() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.flushing = true
-	out := c.buffer()
+	c.out.flushing = true
+	out := c.out.buffer()
 	b := out.b
 	if c.server == nil {
 		b = append(b, preface...)
@@ -150,7 +142,7 @@ func (c *conn) run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		c.fail(ctx.Err())
-		c.dead = true
+		c.out.dead = true
 		c.mu.Unlock()
 		c.nc.Close()
 		c.wg.Done()
@@ -180,11 +172,11 @@ func (c *conn) converse(ctx context.Context) error {
 	c.mu.Lock()
 	if err != nil {
 		c.fail(err)
-		c.dead = true
+		c.out.dead = true
 	} else if c.opts.PingAfter > 0 {
 		c.startTimer()
 	}
-	c.drain()
+	c.out.drain()
 	c.mu.Unlock()
 	if err != nil {
 		return err
@@ -205,22 +197,19 @@ func (c *conn) finish(err error) {
 		if ce.Code == CodeEnhanceYourCalm || ce.Code == CodeFlowControl {
 			c.tellAbuse()
 		}
-		if !c.dead {
+		if !c.out.dead {
 			c.sayGoodbye(ce)
 		}
 	}
-	c.dead = true
+	c.out.dead = true
 	c.stopTimer()
 	c.mu.Unlock()
 	c.nc.Close()
 	c.mu.Lock()
-	for c.flushing { // no writer may be touching the socket when Run returns
-		c.flushed.Wait()
+	for c.out.flushing { // no writer may be touching the socket when Run returns
+		c.out.flushed.Wait()
 	}
-	if c.out != nil {
-		c.pool.putWrite(c.out)
-		c.out = nil
-	}
+	c.out.drop()
 	c.in.release(c.pool)
 	c.window.reset(c.pool.Budget, startWindow)
 	c.pool.Budget.leave(c)
@@ -228,13 +217,13 @@ func (c *conn) finish(err error) {
 
 // sayGoodbye sends GOAWAY with the error, giving a peer that does not read one second.
 func (c *conn) sayGoodbye(ce *ConnError) {
-	out := c.buffer()
+	out := c.out.buffer()
 	last := c.accepted
 	out.b = appendGoAway(out.b, last, ce.Code, ce.Detail)
 	if err := c.nc.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return
 	}
-	c.flushAndWait()
+	c.out.flushAndWait()
 }
 
 // fail records why the connection ended and fails every stream. Only the first reason counts. mu is held.
@@ -258,12 +247,10 @@ func (c *conn) fail(err error) {
 		}
 		c.lose(s, cause)
 	})
-	if c.server == nil && c.out != nil {
-		// What streams were told was not sent must not be sent by the farewell.
-		c.pool.putWrite(c.out)
-		c.out, c.urgent = nil, false
+	if c.server == nil {
+		c.out.drop() // what streams were told was not sent must not be sent by the farewell
 	}
-	for s := c.waiting.head; s != nil; s = c.waiting.head { // streams not opened yet
+	for s := c.out.waiting.head; s != nil; s = c.out.waiting.head { // streams not opened yet
 		s.wakeBoth()
 	}
 	c.settled.Broadcast()
@@ -309,8 +296,7 @@ func (c *conn) resetStream(s *stream, code Code, err error) {
 	if s.closed || s.id == 0 {
 		return
 	}
-	out := c.control()
-	out.b = appendReset(out.b, s.id, code)
+	c.out.reset(s.id, code)
 	if !s.recvEnd {
 		c.strays += max(0, s.recvWindow)
 	}
@@ -344,15 +330,15 @@ func (c *conn) receivedGoAway(last uint32, code Code, debug string) {
 
 // endDrained closes a connection that has nothing left to do, in a goroutine of its own. mu is held.
 func (c *conn) endDrained() {
-	if c.dead || c.err != nil {
+	if c.out.dead || c.err != nil {
 		return
 	}
 	c.fail(errDrained)
 	c.wg.Go(func() {
 		c.mu.Lock()
-		out := c.buffer()
+		out := c.out.buffer()
 		out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
-		c.flushAndWait()
+		c.out.flushAndWait()
 		c.mu.Unlock()
 		c.nc.Close()
 	})
@@ -384,7 +370,7 @@ func (c *conn) applySettings(p []byte) error {
 func (c *conn) applySetting(id settingID, v uint32) error {
 	switch id {
 	case settingTableSize:
-		c.enc.setMax(v)
+		c.out.enc.setMax(v)
 	case settingEnablePush:
 		if v > 1 || v == 1 && c.server == nil {
 			return connError(CodeProtocol, "invalid SETTINGS_ENABLE_PUSH")

@@ -83,7 +83,7 @@ func (c *conn) onSettings(h frameHeader, p []byte) error {
 	if err := c.applySettings(p); err != nil {
 		return err
 	}
-	out := c.control()
+	out := c.out.control()
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameSettings, flags: flagAck})
 	return c.spend("SETTINGS frames")
 }
@@ -103,7 +103,7 @@ func (c *conn) onPing(h frameHeader, p []byte) error {
 		}
 		return c.spend("PING acknowledgements")
 	}
-	out := c.control()
+	out := c.out.control()
 	out.b = appendPing(out.b, flagAck, [8]byte(p))
 	return c.spend("PING frames")
 }
@@ -134,10 +134,10 @@ func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
 		if n == 0 {
 			return connError(CodeProtocol, "WINDOW_UPDATE of 0")
 		}
-		if c.sendWindow += n; c.sendWindow > maxWindow {
+		if c.out.window += n; c.out.window > maxWindow {
 			return connError(CodeFlowControl, "connection window above 2^31-1")
 		}
-		c.wakeNext()
+		c.out.wakeNext()
 		return c.payUpdate(n)
 	}
 	s := c.streams.get(h.id)
@@ -217,7 +217,7 @@ func (c *conn) checkGoneStream(h frameHeader) error {
 	if h.typ == frameHeaders && !gone.reset {
 		return connError(CodeStreamClosed, "HEADERS on a stream that both sides have ended")
 	}
-	c.refuse(h.id, CodeStreamClosed)
+	c.out.reset(h.id, CodeStreamClosed)
 	return c.charge(1)
 }
 
@@ -315,6 +315,6 @@ func (c *conn) rejectStream(id uint32, code Code, rule string) error {
 	if s := c.streams.get(id); s != nil {
 		return c.blame(s, code, streamError(code, rule))
 	}
-	c.refuse(id, code)
+	c.out.reset(id, code)
 	return c.charge(1)
 }

@@ -27,7 +27,7 @@ func (c *conn) tick() {
 	defer c.wg.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.dead || c.err != nil {
+	if c.out.dead || c.err != nil {
 		return
 	}
 	seen := c.received.Load()
@@ -49,7 +49,7 @@ func (c *conn) tick() {
 		return
 	case !c.pinging && c.active > 0 && c.opts.Lost == nil:
 		c.ping()
-		c.kick()
+		c.out.kick()
 	case c.active == 0 && c.server != nil && c.server.private != nil:
 		c.server.private.Trim()
 	}
@@ -81,7 +81,7 @@ func (c *conn) unanswered() bool {
 // giveUp ends a connection whose peer is gone. mu is held.
 func (c *conn) giveUp() {
 	c.fail(ErrPeerSilent)
-	c.dead = true
+	c.out.dead = true
 	c.mu.Unlock()
 	c.nc.Close()
 	c.mu.Lock()
@@ -111,7 +111,7 @@ func (c *conn) endIdle() bool {
 
 // ping asks for a sign of life. mu is held.
 func (c *conn) ping() {
-	out := c.control()
+	out := c.out.control()
 	out.b = appendPing(out.b, 0, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
 	c.pinging, c.pingedAt = true, time.Now()
 }

@@ -129,8 +129,8 @@ func TestQuietConnectionGivesBuffersBack(t *testing.T) {
 	}
 	for _, c := range []*conn{&p.client.conn, &p.server.conn} {
 		c.mu.Lock()
-		if c.out != nil || c.streams.n != 0 || c.active > 1 {
-			t.Errorf("idle connection holds a buffer (%v), %d streams, %d active", c.out != nil, c.streams.n, c.active)
+		if c.out.pending != nil || c.streams.n != 0 || c.active > 1 {
+			t.Errorf("idle connection holds a buffer (%v), %d streams, %d active", c.out.pending != nil, c.streams.n, c.active)
 		}
 		c.mu.Unlock()
 	}
@@ -215,7 +215,8 @@ func TestFlushIsOneWrite(t *testing.T) {
 	sock := &countingConn{script: new(script)}
 	co.Conn = sock
 	c := &conn{nc: nc, opts: Options{Coalescer: co}}
-	if err := c.send(make([]byte, 60<<10)); err != nil {
+	c.out.init(c)
+	if err := c.out.send(make([]byte, 60<<10)); err != nil {
 		t.Fatal(err)
 	}
 	if sock.writes != 1 {

@@ -139,7 +139,7 @@ func (c *conn) readLoop() error {
 		}
 		c.in.frames = 0
 		if err == nil {
-			err = c.kickFlush()
+			err = c.out.kickFlush()
 		}
 		if err == nil {
 			err = c.fill(need)

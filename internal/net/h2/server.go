@@ -84,10 +84,10 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 // client has read it. mu is held.
 func (c *conn) announce(last uint32, code Code, why string) {
 	c.announced, c.draining = true, true
-	out := c.control()
+	out := c.out.control()
 	out.b = appendGoAway(out.b, last, code, why)
 	out.b = appendPing(out.b, 0, [8]byte([]byte(drainPing)))
-	c.kick()
+	c.out.kick()
 }
 
 // drainAcked is the second step: every stream the client opened before it heard of the first has arrived. mu is held.
@@ -96,7 +96,7 @@ func (c *conn) drainAcked() {
 		return
 	}
 	c.final = true
-	out := c.control()
+	out := c.out.control()
 	out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
 	c.checkIdle()
 }
@@ -184,41 +184,35 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
 		return true, c.charge(1)
 	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
-		c.refuse(h.id, CodeRefusedStream)
+		c.out.reset(h.id, CodeRefusedStream)
 		return true, c.charge(1)
 	case c.head.tooLarge:
 		c.answerTooLarge(h)
 		return true, c.charge(1 + c.head.size/c.head.limit)
 	case rule != "":
-		c.refuse(h.id, CodeProtocol)
+		c.out.reset(h.id, CodeProtocol)
 		return true, c.charge(1)
 	case !c.opts.Quota.take(): // taken by the peer's other connections, too
-		c.refuse(h.id, CodeRefusedStream)
+		c.out.reset(h.id, CodeRefusedStream)
 		return true, c.spend("streams beyond those that run for the peer")
 	}
 	return false, nil
 }
 
-// refuse resets a stream that no handler has. mu is held.
-func (c *conn) refuse(id uint32, code Code) {
-	out := c.control()
-	out.b = appendReset(out.b, id, code)
-}
-
 // answerTooLarge answers on behalf of the handler, which could not be shown the request: 431 (RFC 6585 §5), or
 // RESOURCE_EXHAUSTED to gRPC.
 func (c *conn) answerTooLarge(h frameHeader) {
-	out := c.control()
+	out := c.out.control()
 	at := len(out.b)
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, flags: flagEndHeaders | flagEndStream, id: h.id})
-	out.b = c.enc.begin(out.b)
+	out.b = c.out.enc.begin(out.b)
 	if c.head.grpc {
-		out.b = c.enc.status(out.b, 200)
-		out.b = c.enc.field(out.b, []byte("content-type"), []byte("application/grpc"))
-		out.b = c.enc.field(out.b, []byte("grpc-status"), []byte("8"))
-		out.b = c.enc.field(out.b, []byte("grpc-message"), []byte("request header fields too large: "+strings.TrimPrefix(headTooLarge(c.head.size, c.head.limit).Error(), "h2: ")))
+		out.b = c.out.enc.status(out.b, 200)
+		out.b = c.out.enc.field(out.b, []byte("content-type"), []byte("application/grpc"))
+		out.b = c.out.enc.field(out.b, []byte("grpc-status"), []byte("8"))
+		out.b = c.out.enc.field(out.b, []byte("grpc-message"), []byte("request header fields too large: "+strings.TrimPrefix(headTooLarge(c.head.size, c.head.limit).Error(), "h2: ")))
 	} else {
-		out.b = c.enc.status(out.b, 431)
+		out.b = c.out.enc.status(out.b, 431)
 	}
 	putFrameLength(out.b[at:], len(out.b)-at-frameHeaderLen)
 	if !h.has(flagEndStream) {
@@ -271,12 +265,12 @@ func (s *ServerStream) Respond(r *httpx.Response) error {
 	c := s.c
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for c.buffered() >= hardLimit && s.werr == nil {
+	for c.out.buffered() >= hardLimit && s.werr == nil {
 		s.waitForRoom()
 	}
 	switch {
 	case s.werr != nil:
-		c.wakeNext()
+		c.out.wakeNext()
 		return s.werr
 	case s.sentHead || r.Status < 100 || r.Status > 999 || r.Status == 101 && s.request.Upgrade == nil:
 		return errMisuse
@@ -297,15 +291,15 @@ func (s *ServerStream) Respond(r *httpx.Response) error {
 	case status == 100:
 		s.awaits = false
 	}
-	out, at := c.beginBlock(&s.stream)
-	out.b = c.enc.response(out.b, status, r, length)
+	out, at := c.out.beginBlock(&s.stream)
+	out.b = c.out.enc.response(out.b, status, r, length)
 	if ignored {
-		out.b = c.enc.field(out.b, []byte(plainSuccess), []byte("1"))
+		out.b = c.out.enc.field(out.b, []byte(plainSuccess), []byte("1"))
 	}
-	c.finishBlock(&s.stream, at, 0)
+	c.out.finishBlock(&s.stream, at, 0)
 	if !s.sentHead {
 		s.lastGen = 0 // an interim head cannot carry END_STREAM
-		c.flush()
+		c.out.flush()
 	}
 	return nil
 }

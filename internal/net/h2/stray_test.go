@@ -70,8 +70,9 @@ func TestDataOnStreamsThatWereReset(t *testing.T) {
 func TestResetBeforeItsTurn(t *testing.T) {
 	c := &conn{server: new(Server), pool: new(Pool)}
 	c.opts = Options{Handler: func(*ServerStream) { t.Error("the handler was called") }}.withDefaults()
-	c.settled.L, c.flushed.L = &c.mu, &c.mu
-	c.active, c.dead = 1, true // it has no socket
+	c.settled.L = &c.mu
+	c.out.init(c)
+	c.active, c.out.dead = 1, true // it has no socket
 	s := new(ServerStream)
 	s.begin(c)
 	s.open(1)

@@ -89,7 +89,7 @@ func (s *stream) wakeWriter() {
 
 // wakeBoth wakes reader and writer, because the stream has ended. mu is held.
 func (s *stream) wakeBoth() {
-	s.c.waiting.remove(s)
+	s.c.out.waiting.remove(s)
 	s.canRead.Broadcast()
 	s.canWrite.Broadcast()
 	s.c.settled.Broadcast()
@@ -97,7 +97,7 @@ func (s *stream) wakeBoth() {
 
 // headInBuffer tells whether the request's head has not even reached the socket. mu is held.
 func (s *stream) headInBuffer() bool {
-	return s.c.server == nil && s.c.out != nil && s.headGen == s.c.generation
+	return s.c.server == nil && s.c.out.pending != nil && s.headGen == s.c.out.generation
 }
 
 // pushHead queues a copy-free copy of r: the memory is swapped. mu is held.
@@ -137,8 +137,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	n := s.queue.read(c.pool, p)
 	c.read(n)
 	s.giveBack(n)
-	if c.urgent {
-		c.flush()
+	if c.out.urgent {
+		c.out.flush()
 	}
 	return n, nil
 }
@@ -168,24 +168,24 @@ func (s *stream) Write(p []byte) (int, error) {
 	total := len(p)
 	for len(p) > 0 {
 		if err := s.checkWrite(len(p)); err != nil {
-			c.wakeNext() // we may have been woken for something we do not use
+			c.out.wakeNext() // we may have been woken for something we do not use
 			return total - len(p), err
 		}
 		if s.bodyless {
 			return total, nil
 		}
-		n := min(len(p), int(min(s.sendWindow, c.sendWindow)), highWater-c.buffered())
+		n := min(len(p), int(min(s.sendWindow, c.out.window)), highWater-c.out.buffered())
 		if n <= 0 {
 			s.wait()
 			continue
 		}
-		c.appendData(s, p[:n])
+		c.out.appendData(s, p[:n])
 		p = p[n:]
 	}
-	if c.buffered() >= highWater {
-		c.flush()
+	if c.out.buffered() >= highWater {
+		c.out.flush()
 	}
-	c.wakeNext()
+	c.out.wakeNext()
 	return total, nil
 }
 
@@ -204,81 +204,22 @@ func (s *stream) checkWrite(n int) error {
 // wait flushes, and if that does not help waits for whatever is missing. mu is held.
 func (s *stream) wait() {
 	c := s.c
-	if c.out != nil && !c.flushing {
-		c.flush()
+	if c.out.pending != nil && !c.out.flushing {
+		c.out.flush()
 		return
 	}
 	if s.sendWindow > 0 {
-		s.waitsForRoom = c.sendWindow > 0
-		c.waiting.push(s)
+		s.waitsForRoom = c.out.window > 0
+		c.out.waiting.push(s)
 	} else {
-		c.wakeNext() // what we were woken for is of no use to us
+		c.out.wakeNext() // what we were woken for is of no use to us
 	}
 	s.canWrite.Wait()
 }
 
-// appendData appends DATA frames, growing the last frame where it is this stream's. mu is held.
-func (c *conn) appendData(s *stream, p []byte) {
-	c.sendWindow -= int64(len(p))
-	s.sendWindow -= int64(len(p))
-	s.written += int64(len(p))
-	out := c.buffer()
-	limit := min(c.peer.maxFrame, highWater)
-	if s.lastGen == c.generation && frameType(out.b[s.lastAt+3]) == frameData {
-		h := parseFrameHeader(out.b[s.lastAt:])
-		if s.lastAt+frameHeaderLen+h.length == len(out.b) && h.length < limit {
-			n := min(len(p), limit-h.length)
-			out.b = append(out.b, p[:n]...)
-			putFrameLength(out.b[s.lastAt:], h.length+n)
-			p = p[n:]
-		}
-	}
-	for len(p) > 0 {
-		n := min(len(p), limit)
-		s.mark(out)
-		c.updates = min(c.updates+updatesPerData, maxUpdates)
-		out.b = appendFrameHeader(out.b, frameHeader{length: n, typ: frameData, id: s.id})
-		out.b = append(out.b, p[:n]...)
-		p = p[n:]
-	}
-}
-
 // mark remembers that the stream's last frame begins here.
 func (s *stream) mark(out *buffer) {
-	s.lastGen, s.lastAt = s.c.generation, len(out.b)
-}
-
-// finishBlock completes HEADERS begun at out.b[at:], with CONTINUATION where the block is too long. mu is held.
-func (c *conn) finishBlock(s *stream, at int, flags uint8) {
-	out := c.out
-	n := len(out.b) - at - frameHeaderLen
-	if n <= c.peer.maxFrame {
-		putFrameLength(out.b[at:], n)
-		out.b[at+4] = flags | flagEndHeaders
-		return
-	}
-	block := append([]byte(nil), out.b[at+frameHeaderLen:]...)
-	out.b = out.b[:at]
-	h := frameHeader{typ: frameHeaders, flags: flags, id: s.id}
-	for len(block) > 0 {
-		h.length = min(len(block), c.peer.maxFrame)
-		if h.length == len(block) {
-			h.flags |= flagEndHeaders
-		}
-		out.b = appendFrameHeader(out.b, h)
-		out.b = append(out.b, block[:h.length]...)
-		block = block[h.length:]
-		h.typ, h.flags = frameContinuation, 0
-	}
-}
-
-// beginBlock appends the header of a HEADERS frame and says where it is.
-func (c *conn) beginBlock(s *stream) (out *buffer, at int) {
-	out = c.buffer()
-	at = len(out.b)
-	s.mark(out)
-	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, id: s.id})
-	return out, at
+	s.lastGen, s.lastAt = s.c.out.generation, len(out.b)
 }
 
 // Flush sends what is buffered, of this stream and of all others.
@@ -288,7 +229,7 @@ func (s *stream) Flush() error {
 	if s.werr != nil {
 		return s.werr
 	}
-	s.c.flush()
+	s.c.out.flush()
 	return nil
 }
 
@@ -306,7 +247,7 @@ func (s *stream) End(trailers *httpx.Fields) error {
 		return errMisuse
 	case s.promised >= 0 && s.written != s.promised && !s.bodyless:
 		c.resetStream(s, CodeInternal, ErrBodyLength)
-		c.flush()
+		c.out.flush()
 		return ErrBodyLength
 	case c.server != nil && trailers != nil && listSize(trailers) > int(c.peer.maxHeaderList):
 		return headTooLarge(listSize(trailers), int(c.peer.maxHeaderList))
@@ -314,20 +255,20 @@ func (s *stream) End(trailers *httpx.Fields) error {
 	s.appendEnd(trailers)
 	s.sentEnd = true
 	c.checkDone(s)
-	c.flush()
+	c.out.flush()
 	return nil
 }
 
 // appendEnd puts END_STREAM on the stream's last frame if that is still here, on trailers, or on an empty frame.
 func (s *stream) appendEnd(trailers *httpx.Fields) {
 	c := s.c
-	out := c.buffer()
+	out := c.out.buffer()
 	switch {
 	case trailers != nil && trailers.Len() > 0 && !s.tunnel && listSize(trailers) <= int(c.peer.maxHeaderList):
-		out, at := c.beginBlock(s)
-		out.b = c.enc.trailers(out.b, trailers)
-		c.finishBlock(s, at, flagEndStream)
-	case s.lastGen == c.generation:
+		out, at := c.out.beginBlock(s)
+		out.b = c.out.enc.trailers(out.b, trailers)
+		c.out.finishBlock(s, at, flagEndStream)
+	case s.lastGen == c.out.generation:
 		out.b[s.lastAt+4] |= flagEndStream
 	default:
 		out.b = appendFrameHeader(out.b, frameHeader{typ: frameData, flags: flagEndStream, id: s.id})
@@ -352,7 +293,7 @@ func (s *stream) Abort(reason error) {
 	s.werr, s.rerr = reason, reason
 	c.read(s.queue.clear(c.pool))
 	s.wakeBoth()
-	c.kick()
+	c.out.kick()
 }
 
 var errAborted = errors.New("h2: stream aborted")
@@ -364,5 +305,5 @@ func (s *stream) retire(code Code) {
 	c.read(s.queue.clear(c.pool))
 	c.active--
 	c.checkIdle()
-	c.kick()
+	c.out.kick()
 }

@@ -56,7 +56,7 @@ func (c *conn) credit() {
 		target = max(size-c.unread, least)
 	}
 	n := target - c.recvWindow
-	if n <= 0 || n < target/2 || c.dead {
+	if n <= 0 || n < target/2 || c.out.dead {
 		return
 	}
 	if c.unread < size {
@@ -65,7 +65,7 @@ func (c *conn) credit() {
 			n += c.window.size - size
 		}
 	}
-	out := c.control()
+	out := c.out.control()
 	out.b = appendWindowUpdate(out.b, 0, uint32(n))
 	c.recvWindow += n
 }
@@ -80,7 +80,7 @@ func (s *stream) giveBack(n int) {
 	c := s.c
 	s.window.quicken(nil, int64(c.opts.StreamWindow)) // that of the connection bounds it
 	n64 := s.recvCredit + s.window.size - size
-	out := c.control()
+	out := c.out.control()
 	out.b = appendWindowUpdate(out.b, s.id, uint32(n64))
 	s.recvWindow += n64
 	s.recvCredit = 0
