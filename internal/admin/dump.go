@@ -37,6 +37,19 @@ type ClusterDump struct {
 	HashBalance uint32 `json:"hashBalanceFactor,omitempty"`
 	Proximity   string `json:"proximity,omitempty"`
 	Missing     string `json:"missing,omitempty"`
+	// Limits are the limits of connectionPool that are set, and ConnectionPool what else it says, by their paths below it.
+	Limits         []LimitDump       `json:"limits,omitempty"`
+	ConnectionPool map[string]string `json:"connectionPool,omitempty"`
+}
+
+// LimitDump is a limit of a cluster.
+type LimitDump struct {
+	// Setting is its path below connectionPool, such as "tcp.maxConnections".
+	Setting string `json:"setting"`
+	Limit   uint32 `json:"limit"`
+	InUse   int64  `json:"inUse"`
+	// Overflows counts what was turned away.
+	Overflows uint64 `json:"overflows"`
 }
 
 // EndpointDump is one endpoint of one cluster.

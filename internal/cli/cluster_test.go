@@ -53,7 +53,12 @@ func exampleDump() *admin.Dump {
 		Pod: "orders-1", Namespace: "myapp", Version: "0.1.0",
 		Clusters: []admin.ClusterDump{
 			{Name: "outbound|8080|v1|" + host, FQDN: host, Port: 8080, Subset: "v1", Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
-			{Name: "outbound|8080||" + host, FQDN: host, Port: 8080, Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp"},
+			{
+				Name: "outbound|8080||" + host, FQDN: host, Port: 8080, Direction: "outbound", Type: "EDS", DestinationRule: "users-service.myapp",
+				Limits: []admin.LimitDump{
+					{Setting: "tcp.maxConnections", Limit: 10, InUse: 10}, {Setting: "http.http1MaxPendingRequests", Limit: 5, InUse: 3, Overflows: 12},
+				},
+			},
 			{Name: "inbound|8080||", FQDN: "orders-service.myapp.svc.cluster.local", Port: 8080, Direction: "inbound", Type: "ORIGINAL_DST"},
 		},
 		Endpoints: []admin.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true, Locality: "west/a", Level: new(int), LevelPercent: &[]float64{70}[0]}},

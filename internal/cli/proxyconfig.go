@@ -127,9 +127,31 @@ func viewClusters(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		return passes(f.fqdn, c.FQDN) && passes(f.subset, c.Subset) && passes(f.direction, c.Direction) &&
 			passes(f.cluster, c.Name) && (f.port == 0 || f.port == c.Port)
 	})
-	return printRows(w, f.output, rows, "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tDESTINATION RULE", func(c *admin.ClusterDump) string {
-		return fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s", c.FQDN, c.Port, dash(c.Subset), c.Direction, c.Type, c.DestinationRule)
+	header := "SERVICE FQDN\tPORT\tSUBSET\tDIRECTION\tTYPE\tDESTINATION RULE"
+	limited := slices.ContainsFunc(rows, func(c admin.ClusterDump) bool { return len(c.Limits) > 0 })
+	if limited {
+		header += "\tLIMITS"
+	}
+	return printRows(w, f.output, rows, header, func(c *admin.ClusterDump) string {
+		row := fmt.Sprintf("%s\t%d\t%s\t%s\t%s\t%s", c.FQDN, c.Port, dash(c.Subset), c.Direction, c.Type, c.DestinationRule)
+		if limited {
+			row += "\t" + dash(describeLimits(c.Limits))
+		}
+		return row
 	})
+}
+
+// describeLimits says how much of each limit is in use, and how often it turned a call away.
+func describeLimits(limits []admin.LimitDump) string {
+	out := make([]string, len(limits))
+	for i, l := range limits {
+		_, name, _ := strings.Cut(l.Setting, ".")
+		out[i] = fmt.Sprintf("%s %d/%d", name, l.InUse, l.Limit)
+		if l.Overflows > 0 {
+			out[i] += fmt.Sprintf(" (%d refused)", l.Overflows)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {

@@ -127,13 +127,7 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 		out.LB = model.LeastRequest
 	}
 	out.TLS = t.TLS
-	out.ConnectTimeout = t.ConnectTimeout
-	out.TCPIdleTimeout = t.TCPIdleTimeout
-	out.HTTPIdleTimeout = t.HTTPIdleTimeout
-	out.MaxConnections = t.MaxConnections
-	out.MaxPendingRequests = t.MaxPendingRequests
-	out.MaxRequests = t.MaxRequests
-	out.MaxRequestsPerConnection = t.MaxRequestsPerConnection
+	out.ConnectionPool = t.ConnectionPool
 }
 
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their

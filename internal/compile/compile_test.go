@@ -167,14 +167,14 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		{"nothing said", nil, want{LB: model.LeastRequest}},
 		{
 			"destination level",
-			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1}})},
+			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{Default: model.TrafficPolicy{LB: model.Random, ConnectionPool: model.ConnectionPool{MaxConnections: 1}}})},
 			want{LB: model.Random, TLS: 0, MaxConns: 1, Requests: 0, Rule: "a.myapp"},
 		},
 		{
 			"port level replaces all",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
-				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, TLS: tls(model.TLSDisable)},
-				PerPort: port(8080, model.TrafficPolicy{MaxRequests: 2}),
+				Default: model.TrafficPolicy{LB: model.Random, ConnectionPool: model.ConnectionPool{MaxConnections: 1}, TLS: tls(model.TLSDisable)},
+				PerPort: port(8080, model.TrafficPolicy{ConnectionPool: model.ConnectionPool{MaxRequests: 2}}),
 			})},
 			want{LB: model.LeastRequest, TLS: 0, MaxConns: 0, Requests: 2, Rule: "a.myapp"},
 		},
@@ -188,8 +188,8 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		{
 			"subset replaces blocks",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
-				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1, MaxRequests: 1, TLS: tls(model.TLSDisable)},
-				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+				Default: model.TrafficPolicy{LB: model.Random, ConnectionPool: model.ConnectionPool{MaxConnections: 1, MaxRequests: 1}, TLS: tls(model.TLSDisable)},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{ConnectionPool: model.ConnectionPool{MaxRequests: 5}}}},
 			})},
 			want{LB: model.Random, TLS: model.TLSDisable, MaxConns: 0, Requests: 5, Rule: "a.myapp"},
 		},
@@ -197,7 +197,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			"subset keeps hash and outlier detection beside another pool",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
 				Default: model.TrafficPolicy{LB: model.Maglev, Hash: model.HashPolicy{Name: "x-a"}, Outlier: &model.OutlierDetection{Consecutive5xx: 4}},
-				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{ConnectionPool: model.ConnectionPool{MaxRequests: 5}}}},
 			})},
 			want{LB: model.Maglev, Requests: 5, Rule: "a.myapp", Hash: "x-a", Outlier: 4},
 		},
@@ -213,7 +213,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			"subset keeps the warm-up beside another pool",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
 				Default: model.TrafficPolicy{LB: model.RoundRobin, WarmUp: &model.WarmUp{Duration: time.Second}},
-				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{MaxRequests: 5}}},
+				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{ConnectionPool: model.ConnectionPool{MaxRequests: 5}}}},
 			})},
 			want{LB: model.RoundRobin, Requests: 5, Rule: "a.myapp", WarmUp: time.Second},
 		},
@@ -228,7 +228,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		{
 			"subset over port level",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
-				PerPort: port(8080, model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 3}),
+				PerPort: port(8080, model.TrafficPolicy{LB: model.RoundRobin, ConnectionPool: model.ConnectionPool{MaxConnections: 3}}),
 				Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{TLS: tls(model.TLSSimple)}}},
 			})},
 			want{LB: model.RoundRobin, TLS: model.TLSSimple, MaxConns: 3, Requests: 0, Rule: "a.myapp"},
@@ -236,9 +236,9 @@ func TestTrafficPolicyMerge(t *testing.T) {
 		{
 			"subset port level replaces all",
 			[]model.DestinationPolicy{rule("a", 0, model.DestinationPolicy{
-				Default: model.TrafficPolicy{LB: model.Random, MaxConnections: 1},
+				Default: model.TrafficPolicy{LB: model.Random, ConnectionPool: model.ConnectionPool{MaxConnections: 1}},
 				Subsets: []model.Subset{{
-					Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}, PerPort: port(8080, model.TrafficPolicy{MaxRequests: 7}),
+					Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}, PerPort: port(8080, model.TrafficPolicy{ConnectionPool: model.ConnectionPool{MaxRequests: 7}}),
 				}},
 			})},
 			want{LB: model.LeastRequest, TLS: 0, MaxConns: 0, Requests: 7, Rule: "a.myapp"},
@@ -247,7 +247,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 			"oldest policy and subset of two rules",
 			[]model.DestinationPolicy{
 				rule("young", 1, model.DestinationPolicy{
-					Default: model.TrafficPolicy{LB: model.RoundRobin, MaxConnections: 9},
+					Default: model.TrafficPolicy{LB: model.RoundRobin, ConnectionPool: model.ConnectionPool{MaxConnections: 9}},
 					Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.RoundRobin}}},
 				}),
 				rule("old", 2, model.DestinationPolicy{Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.Random}}}}),

@@ -135,19 +135,10 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if !reflect.DeepEqual(s.Policy.TLS, model.TLSSettings{}) {
 		out.TLS = s.Policy.TLS
 	}
-	if pool := poolOnly(s.Policy); isSaid(pool) {
-		pool.LB, pool.Hash, pool.WarmUp, pool.Locality, pool.Outlier, pool.TLS = out.LB, out.Hash, out.WarmUp, out.Locality, out.Outlier, out.TLS
-		pool.Load = out.Load
-		out = pool
+	if s.Policy.ConnectionPool != (model.ConnectionPool{}) {
+		out.ConnectionPool = s.Policy.ConnectionPool
 	}
 	return out
-}
-
-// poolOnly is p's connectionPool block.
-func poolOnly(p model.TrafficPolicy) model.TrafficPolicy {
-	p.LB, p.Hash, p.WarmUp, p.Locality, p.Outlier, p.TLS = model.LBUnset, model.HashPolicy{}, nil, nil, nil, model.TLSSettings{}
-	p.Load = nil
-	return p
 }
 
 func isSaid(p model.TrafficPolicy) bool { return !reflect.DeepEqual(p, model.TrafficPolicy{}) }

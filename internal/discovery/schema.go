@@ -65,9 +65,26 @@ func backendFields(c *coder, b *plan.Backend) {
 	optional(c, 25, "locality", &b.Locality, localityLBFields)
 	optional(c, 30, "warm_up", &b.WarmUp, warmUpFields)
 	optional(c, 31, "load", &b.Load, backendUtilizationFields)
+	c.duration(34, "max_connection_duration", &b.MaxConnectionDuration)
+	part(c, 35, "keep_alive", &b.KeepAlive, tcpKeepAliveFields)
+	c.uint32(36, "max_retries", &b.MaxRetries)
+	c.uint32(37, "max_concurrent_streams", &b.MaxConcurrentStreams)
+	part(c, 38, "ping", &b.Ping, http2KeepAliveFields)
+	c.bool(39, "upgrade", &b.Upgrade)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
+}
+
+func tcpKeepAliveFields(c *coder, k *model.TCPKeepAlive) {
+	c.uint32(1, "probes", &k.Probes)
+	c.duration(2, "time", &k.Time)
+	c.duration(3, "interval", &k.Interval)
+}
+
+func http2KeepAliveFields(c *coder, k *model.HTTP2KeepAlive) {
+	c.duration(1, "interval", &k.Interval)
+	c.duration(2, "timeout", &k.Timeout)
 }
 
 func outlierDetectionFields(c *coder, o *model.OutlierDetection) {

@@ -237,14 +237,35 @@ type TrafficPolicy struct {
 	Locality *LocalityLB
 	TLS      TLSSettings
 
-	ConnectTimeout           time.Duration
-	TCPIdleTimeout           time.Duration
-	HTTPIdleTimeout          time.Duration
+	ConnectionPool
+}
+
+// ConnectionPool is a DestinationRule's connectionPool block. 0 is the default of a time, and no limit of anything else.
+type ConnectionPool struct {
+	ConnectTimeout           time.Duration // 10 s
+	TCPIdleTimeout           time.Duration // of opaque connections
+	HTTPIdleTimeout          time.Duration // of connections that wait for the next request
+	MaxConnectionDuration    time.Duration
+	KeepAlive                TCPKeepAlive
 	MaxConnections           uint32
 	MaxPendingRequests       uint32
 	MaxRequests              uint32
 	MaxRequestsPerConnection uint32
+	MaxRetries               uint32
+	MaxConcurrentStreams     uint32 // on one HTTP/2 connection
+	Ping                     HTTP2KeepAlive
+	// Upgrade has requests of HTTP/1.1 sent on as HTTP/2.
+	Upgrade bool
 }
+
+// TCPKeepAlive says how the kernel finds out that a silent peer is gone. What is 0 has this mesh's default.
+type TCPKeepAlive struct {
+	Probes         uint32
+	Time, Interval time.Duration
+}
+
+// HTTP2KeepAlive says how often a connection is pinged, and how long the answer may take; the zero value is for never.
+type HTTP2KeepAlive struct{ Interval, Timeout time.Duration }
 
 // TLSSettings is a DestinationRule's tls block.
 type TLSSettings struct {

@@ -67,19 +67,14 @@ type Backend struct {
 	// DNS holds names to resolve in the proxy (ServiceEntry resolution DNS).
 	DNS []DNSEndpoint
 
-	LB                       model.LBKind
-	Hash                     model.HashPolicy // of RingHash and Maglev
-	WarmUp                   *model.WarmUp    // of LeastRequest and RoundRobin
-	Load                     *model.BackendUtilization
-	Outlier                  *model.OutlierDetection
-	TLS                      model.TLSSettings
-	ConnectTimeout           time.Duration // 0 = 10 s
-	TCPIdleTimeout           time.Duration // 0 = 1 h
-	HTTPIdleTimeout          time.Duration // 0 = 1 h
-	MaxConnections           uint32        // 0 = unlimited, as the three below
-	MaxPendingRequests       uint32
-	MaxRequests              uint32
-	MaxRequestsPerConnection uint32
+	LB      model.LBKind
+	Hash    model.HashPolicy // of RingHash and Maglev
+	WarmUp  *model.WarmUp    // of LeastRequest and RoundRobin
+	Load    *model.BackendUtilization
+	Outlier *model.OutlierDetection
+	TLS     model.TLSSettings
+
+	model.ConnectionPool
 
 	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is. Locality, nil
 	// for none, has precedence over what is but preferred.

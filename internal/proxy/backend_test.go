@@ -25,6 +25,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -63,7 +66,27 @@ func TestConnectionPoolOverflows(t *testing.T) {
 		if resp.StatusCode != 503 || !strings.Contains(body, "overflow") || !strings.Contains(body, "http1MaxPendingRequests") {
 			t.Errorf("the third = %d %q", resp.StatusCode, body)
 		}
+		if got := resp.Header.Get("X-Envoy-Overloaded"); got != "true" {
+			t.Errorf("x-envoy-overloaded: %q", got)
+		}
 		expectMetric(t, orders, `response_code="503",response_flags="UO"`)
+		cluster := orders.dump().Clusters[0]
+		if diff := cmp.Diff([]admin.LimitDump{
+			{Setting: "tcp.maxConnections", Limit: 1, InUse: 1},
+			{Setting: "http.http1MaxPendingRequests", Limit: 1, InUse: 1, Overflows: 1},
+		}, cluster.Limits); diff != "" {
+			t.Errorf("limits (-want +got):\n%s", diff)
+		}
+		var page strings.Builder
+		if err := orders.directory.WriteMetrics(&page); err != nil {
+			t.Fatal(err)
+		}
+		label := `{cluster="` + cluster.Name + `",setting="http.http1MaxPendingRequests"} 1`
+		for _, metric := range []string{"limit", "in_use", "overflows_total"} {
+			if !strings.Contains(page.String(), "fairlead_connection_pool_"+metric+label) {
+				t.Errorf("no %s%s in\n%s", metric, label, page.String())
+			}
+		}
 		close(leave)
 		wg.Wait()
 	})

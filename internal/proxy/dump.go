@@ -42,6 +42,7 @@ func dumpDestination(d *admin.Dump, c *directory.Destination) {
 			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
 			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
 			HashBalance: b.Plan.Hash.BalanceFactor, Missing: b.Plan.Missing,
+			Limits: dumpLimits(b), ConnectionPool: describePool(&b.Plan.ConnectionPool),
 		})
 		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
 	}

@@ -75,7 +75,7 @@ func (c *cluster) change() int {
 func (s *modelService) destination(i int) *plan.Destination {
 	b := plan.Backend{
 		Name: fmt.Sprintf("outbound|80||s%d", i), Host: model.Hostname(fmt.Sprint("s", i)), Port: 80, Resolution: model.ResolveSlices,
-		MaxRequestsPerConnection: s.perConn, Shards: slices.Sorted(maps.Keys(s.slices)),
+		ConnectionPool: model.ConnectionPool{MaxRequestsPerConnection: s.perConn}, Shards: slices.Sorted(maps.Keys(s.slices)),
 	}
 	if s.limited {
 		b.MaxConnections = 5

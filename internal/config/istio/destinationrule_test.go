@@ -108,7 +108,7 @@ subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simpl
 	want := &model.DestinationPolicy{
 		Ref:  model.Ref{Kind: "DestinationRule", Key: model.Key{Namespace: "myapp", Name: "users"}},
 		Host: "users.myapp.svc.cluster.local", ExportTo: []string{"."},
-		Default: model.TrafficPolicy{LB: model.LeastRequest, ConnectTimeout: 2 * time.Second},
+		Default: model.TrafficPolicy{LB: model.LeastRequest, ConnectionPool: model.ConnectionPool{ConnectTimeout: 2 * time.Second}},
 		PerPort: map[uint16]model.TrafficPolicy{8080: {TLS: model.TLSSettings{
 			Mode: model.TLSMutual, ClientCert: "a", Key: "b", CACert: "c", SNI: "d", SubjectAltNames: []string{"e"},
 		}}},

@@ -206,6 +206,18 @@ const responseTooLarge = "http_response_header_section_size"
 // TooLarge reports whether it is the size of fields that was too much for client or upstream.
 func (o *Outcome) TooLarge() bool { return o.Status == 431 || o.ProxyError == responseTooLarge }
 
+// OverloadField names the header field by which Envoy's clients tell that a limit was reached, so that another try would only add
+// to the load: the upstream's limit, or the proxy's own. Its value is "true"; empty for any other outcome.
+func (o *Outcome) OverloadField() string {
+	switch o.Details {
+	case Overflow.outcome().Details:
+		return "x-envoy-overloaded"
+	case Overloaded.outcome().Details:
+		return "x-envoy-local-overloaded"
+	}
+	return ""
+}
+
 // AppendProxyStatus appends the value of a Proxy-Status field (RFC 9209 §2): the name of this proxy, the error type and
 // the body as details. name must be a token.
 func (o *Outcome) AppendProxyStatus(dst []byte, name string) []byte {

@@ -39,6 +39,9 @@ func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mar
 	f.resp.Reset()
 	f.resp.Status = out.Status
 	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, ProxyName))
+	if field := out.OverloadField(); field != "" {
+		f.resp.Fields.AddString(field, "true")
+	}
 	if mark != "" {
 		f.resp.Fields.AddString(ErrorField, mark)
 		if cause != "" {

@@ -45,22 +45,45 @@ func (m groups) leave(b *Backend) {
 	}
 }
 
-// WriteMetrics writes what outlier detection has done, in the Prometheus text format 0.0.4. The label is the name that
-// proxy-config clusters prints.
+// WriteMetrics writes what outlier detection has done and how much of the limits is used, in the Prometheus text format
+// 0.0.4. The label cluster is the name that proxy-config clusters prints.
 func (t *Directory) WriteMetrics(w io.Writer) error {
-	var total, active strings.Builder
+	families := []struct {
+		name, kind string
+		lines      strings.Builder
+	}{
+		{name: "fairlead_outlier_ejections_total", kind: "counter"},
+		{name: "fairlead_outlier_ejections_active", kind: "gauge"},
+		{name: "fairlead_connection_pool_limit", kind: "gauge"},
+		{name: "fairlead_connection_pool_in_use", kind: "gauge"},
+		{name: "fairlead_connection_pool_overflows_total", kind: "counter"},
+	}
+	line := func(family int, labels string, value any) {
+		f := &families[family]
+		fmt.Fprintf(&f.lines, "%s{%s} %d\n", f.name, labels, value)
+	}
 	t.mu.RLock()
 	for _, name := range slices.Sorted(maps.Keys(t.stock.groups)) {
-		if all, now, ok := t.stock.groups[name].Ejections(time.Now()); ok {
-			fmt.Fprintf(&total, "fairlead_outlier_ejections_total{cluster=%q} %d\n", name, all)
-			fmt.Fprintf(&active, "fairlead_outlier_ejections_active{cluster=%q} %d\n", name, now)
+		g := t.stock.groups[name]
+		label := fmt.Sprintf("cluster=%q", name)
+		if all, now, ok := g.Ejections(time.Now()); ok {
+			line(0, label, all)
+			line(1, label, now)
+		}
+		for _, u := range g.Limits().Uses() {
+			labels := fmt.Sprintf("%s,setting=%q", label, u.Setting)
+			line(2, labels, u.Limit)
+			line(3, labels, u.InUse)
+			line(4, labels, u.Overflows)
 		}
 	}
 	t.mu.RUnlock()
-	if total.Len() == 0 {
-		return nil
+	for i := range families {
+		if f := &families[i]; f.lines.Len() > 0 {
+			if _, err := fmt.Fprintf(w, "# TYPE %s %s\n%s", f.name, f.kind, f.lines.String()); err != nil {
+				return err
+			}
+		}
 	}
-	_, err := io.WriteString(w, "# TYPE fairlead_outlier_ejections_total counter\n"+total.String()+
-		"# TYPE fairlead_outlier_ejections_active gauge\n"+active.String())
-	return err
+	return nil
 }

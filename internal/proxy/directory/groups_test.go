@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 )
@@ -12,7 +13,7 @@ import (
 func TestLimitsOutliveConfigurations(t *testing.T) {
 	tb := groups{}
 	limited := func(n uint32) *Backend {
-		p := &plan.Backend{Name: "outbound|80||users", MaxConnections: n}
+		p := &plan.Backend{Name: "outbound|80||users", ConnectionPool: model.ConnectionPool{MaxConnections: n}}
 		return &Backend{Plan: p, Group: tb.join(p)}
 	}
 	first := limited(0)

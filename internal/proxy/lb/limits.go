@@ -11,7 +11,7 @@ import (
 )
 
 // Limits hold a group to the connectionPool settings of its DestinationRule. What is in flight is counted also where
-// there are none, so that those that come count what was begun before.
+// there are none, so that those that come count what was begun before. A call that need not wait takes no lock.
 //
 // The mesh transport carries many requests on one connection, so that "maxConnections" taken by the letter would
 // limit nothing. What users mean by it is how much an endpoint has to do at once, which is what it means without the
@@ -19,12 +19,12 @@ import (
 // connections and are held to maxRequests alone.
 type Limits struct {
 	connections, requests atomic.Int64
-	limited               atomic.Bool
-	queued                atomic.Bool // waiting is not empty
+	set                   atomic.Pointer[LimitSettings] // nil where there are none
+	queued                atomic.Bool                   // waiting is not empty
+	overflows             [limitNames]atomic.Uint64
 
 	mu      sync.Mutex
-	set     LimitSettings   // guarded by mu, as is waiting
-	waiting []chan struct{} // in order of arrival; closed when the slot of a connection is handed over
+	waiting []chan struct{} // guarded by mu; in order of arrival; closed when the slot of a connection is handed over
 }
 
 // LimitSettings are the settings; 0 = unlimited.
@@ -42,6 +42,38 @@ const (
 	Stream
 )
 
+// limitName is a setting, as an index.
+type limitName uint8
+
+const (
+	maxConnections limitName = iota
+	maxPending
+	maxRequests
+	limitNames
+)
+
+// String gives the path of the setting below connectionPool.
+func (n limitName) String() string {
+	switch n {
+	case maxConnections:
+		return "tcp.maxConnections"
+	case maxPending:
+		return "http.http1MaxPendingRequests"
+	case maxRequests:
+		return "http.http2MaxRequests"
+	case limitNames:
+	}
+	return "unknown"
+}
+
+// of gives the value of the setting, 0 for no limit.
+func (s *LimitSettings) of(n limitName) uint32 {
+	if s == nil {
+		return 0
+	}
+	return [limitNames]uint32{s.MaxConnections, s.MaxPending, s.MaxRequests}[n]
+}
+
 // OverflowError says which limit is reached.
 type OverflowError struct{ Setting string }
 
@@ -54,84 +86,150 @@ var ErrWaited = errors.New("the turn of the request did not come in time")
 
 // String is for logs and tests.
 func (l *Limits) String() string {
+	set := l.set.Load()
+	return fmt.Sprintf("connections %d/%d, waiting %d/%d, requests %d/%d", l.inUse(maxConnections), set.of(maxConnections),
+		l.inUse(maxPending), set.of(maxPending), l.inUse(maxRequests), set.of(maxRequests))
+}
+
+// LimitUse is how much of a limit is used.
+type LimitUse struct {
+	// Setting is its path below connectionPool.
+	Setting string
+	Limit   uint32
+	InUse   int64
+	// Overflows counts what was turned away.
+	Overflows uint64
+}
+
+// Uses lists the limits that are set.
+func (l *Limits) Uses() []LimitUse {
+	set := l.set.Load()
+	var out []LimitUse
+	for n := range limitNames {
+		if limit := set.of(n); limit > 0 {
+			out = append(out, LimitUse{Setting: n.String(), Limit: limit, InUse: l.inUse(n), Overflows: l.overflows[n].Load()})
+		}
+	}
+	return out
+}
+
+func (l *Limits) inUse(n limitName) int64 {
+	switch n {
+	case maxConnections:
+		return l.connections.Load()
+	case maxRequests:
+		return l.requests.Load()
+	case maxPending, limitNames:
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return fmt.Sprintf("connections %d/%d, waiting %d/%d, requests %d/%d",
-		l.connections.Load(), l.set.MaxConnections, len(l.waiting), l.set.MaxPending, l.requests.Load(), l.set.MaxRequests)
+	return int64(len(l.waiting))
 }
 
 // Set puts other limits in force. Those who wait are let in as far as the limits allow.
 func (l *Limits) Set(s LimitSettings) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.set = s
-	l.limited.Store(s != LimitSettings{})
+	if s == (LimitSettings{}) {
+		l.set.Store(nil)
+	} else {
+		l.set.Store(&s)
+	}
 	l.admit()
 }
 
 // Enter counts something in, or does not and says why: an *OverflowError, ErrWaited, or ctx's. A request waits for its
 // turn at most for wait (0 = as long as it takes). Leave counts it out.
 func (l *Limits) Enter(ctx context.Context, u Use, wait time.Duration) error {
-	if !l.limited.Load() {
-		l.count(u, 1)
-		return nil
+	set := l.set.Load()
+	switch u {
+	case Connection:
+		if l.queued.Load() || !take(&l.connections, set.of(maxConnections)) {
+			return l.overflow(maxConnections)
+		}
+	case Request, Stream:
+		if !take(&l.requests, set.of(maxRequests)) {
+			return l.overflow(maxRequests)
+		}
+		if u == Request && (l.queued.Load() || !take(&l.connections, set.of(maxConnections))) {
+			return l.queue(ctx, wait)
+		}
 	}
-	turn, err := l.enter(u)
-	if turn == nil || err != nil {
-		return err
+	return nil
+}
+
+// take counts one in unless the limit is reached.
+func take(n *atomic.Int64, limit uint32) bool {
+	if limit == 0 {
+		n.Add(1)
+		return true
 	}
-	return l.await(ctx, turn, wait)
+	for {
+		now := n.Load()
+		if now >= int64(limit) {
+			return false
+		}
+		if n.CompareAndSwap(now, now+1) {
+			return true
+		}
+	}
+}
+
+func (l *Limits) overflow(n limitName) error {
+	l.overflows[n].Add(1)
+	return &OverflowError{n.String()}
 }
 
 // Leave counts out what was counted in.
 func (l *Limits) Leave(u Use) {
-	l.count(u, -1)
-	if u != Stream && l.queued.Load() {
+	switch u {
+	case Stream:
+		l.requests.Add(-1)
+		return
+	case Request:
+		l.requests.Add(-1)
+	case Connection:
+	}
+	l.connections.Add(-1)
+	if l.queued.Load() {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.admit()
 	}
 }
 
-func (l *Limits) count(u Use, n int64) {
-	if u != Connection {
-		l.requests.Add(n)
+// queue has a request that is counted in wait for its connection, where there is room to wait.
+func (l *Limits) queue(ctx context.Context, wait time.Duration) error {
+	turn, err := l.join()
+	if turn == nil || err != nil {
+		return err
 	}
-	if u != Stream {
-		l.connections.Add(n)
-	}
+	return l.await(ctx, turn, wait)
 }
 
-// enter counts u in, or gives the channel to wait on.
-func (l *Limits) enter(u Use) (turn chan struct{}, err error) {
+// join gives the channel to wait on, nil where the request is let in.
+func (l *Limits) join() (turn chan struct{}, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if u != Connection && reached(l.requests.Load(), l.set.MaxRequests) {
-		return nil, &OverflowError{"http.http2MaxRequests"}
-	}
-	switch {
-	case u == Stream || len(l.waiting) == 0 && !reached(l.connections.Load(), l.set.MaxConnections):
-		l.count(u, 1)
+	set := l.set.Load()
+	if len(l.waiting) == 0 && take(&l.connections, set.of(maxConnections)) {
 		return nil, nil
-	case u == Connection:
-		return nil, &OverflowError{"tcp.maxConnections"}
-	case reached(int64(len(l.waiting)), l.set.MaxPending):
-		return nil, &OverflowError{"http.http1MaxPendingRequests"}
+	}
+	if limit := set.of(maxPending); limit > 0 && len(l.waiting) >= int(limit) {
+		l.requests.Add(-1)
+		return nil, l.overflow(maxPending)
 	}
 	turn = make(chan struct{})
 	l.waiting = append(l.waiting, turn)
-	l.requests.Add(1)
 	l.queued.Store(true)
 	l.admit() // what left before queued was set has not looked
 	return turn, nil
 }
 
-func reached(n int64, limit uint32) bool { return limit > 0 && n >= int64(limit) }
-
 // admit lets in as many as the limits allow, those who wait longest first; mu is held.
 func (l *Limits) admit() {
-	for len(l.waiting) > 0 && !reached(l.connections.Load(), l.set.MaxConnections) {
-		l.connections.Add(1)
+	limit := l.set.Load().of(maxConnections)
+	for len(l.waiting) > 0 && take(&l.connections, limit) {
 		close(l.waiting[0])
 		l.waiting = slices.Delete(l.waiting, 0, 1)
 	}

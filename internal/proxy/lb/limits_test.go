@@ -6,6 +6,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func overflowed(err error) bool {
@@ -99,6 +101,42 @@ func TestLimitsChange(t *testing.T) {
 			t.Errorf("left over: %s", s)
 		}
 	})
+}
+
+func TestLimitUses(t *testing.T) {
+	l := NewGroup("outbound|80||users").Limits()
+	if got := l.Uses(); got != nil {
+		t.Errorf("without limits: %v", got)
+	}
+	enter := func(u Use) error { return l.Enter(t.Context(), u, 0) }
+	if err := errors.Join(enter(Stream), enter(Connection)); err != nil {
+		t.Fatal(err)
+	}
+	l.Set(LimitSettings{MaxConnections: 1, MaxRequests: 2})
+	if err := enter(Stream); err != nil {
+		t.Error(err)
+	}
+	for _, u := range []Use{Connection, Stream, Request} {
+		if err := enter(u); !overflowed(err) {
+			t.Errorf("%d: %v", u, err)
+		}
+	}
+	want := []LimitUse{{Setting: "tcp.maxConnections", Limit: 1, InUse: 1, Overflows: 1}, {Setting: "http.http2MaxRequests", Limit: 2, InUse: 2, Overflows: 2}}
+	if diff := cmp.Diff(want, l.Uses()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestLimitsAllocateNothing(t *testing.T) {
+	l := NewGroup("outbound|80||users").Limits()
+	l.Set(LimitSettings{MaxConnections: 9, MaxPending: 9, MaxRequests: 9})
+	if n := testing.AllocsPerRun(100, func() {
+		if l.Enter(t.Context(), Request, time.Second) == nil {
+			l.Leave(Request)
+		}
+	}); n != 0 {
+		t.Errorf("%v allocations per request", n)
+	}
 }
 
 // Whoever leaves lets in the next, however the two meet.
