@@ -55,6 +55,9 @@ type LimitDump struct {
 // EndpointDump is one endpoint of one cluster.
 type EndpointDump struct {
 	Address string `json:"address"`
+	// OtherAddress is where the same host is in the other address family; empty where it is not.
+	OtherAddress string `json:"otherAddress,omitempty"`
+
 	Status  string `json:"status"`
 	Outlier string `json:"outlierCheck"`
 	// OutlierReason says why the check is FAILED, and until when.

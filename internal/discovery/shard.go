@@ -151,6 +151,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.sharedTexts(20, "labels", &e.Labels)
 	c.sharedTexts(21, "for_zones", &e.ForZones)
 	part(c, 22, "failure", &e.Failure, failureFields)
+	c.addr(23, "other_address", &e.Other)
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

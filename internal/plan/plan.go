@@ -182,9 +182,11 @@ type Failure struct {
 	Since int
 }
 
-// Endpoint is one address to call.
+// Endpoint is one host to call.
 type Endpoint struct {
-	Addr   netip.AddrPort
+	Addr netip.AddrPort
+	// Other is the address of the other family at which the same host is, at the same port; invalid where it has none.
+	Other  netip.Addr
 	Weight uint32 // 1 = normal
 	Health Health
 	// Failure says why Health is Failing, zero where it is not.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -135,6 +136,9 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 		Address: e.Plan.Addr.String(), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
+	}
+	if e.Plan.Other.IsValid() {
+		out.OtherAddress = netip.AddrPortFrom(e.Plan.Other, e.Plan.Addr.Port()).String()
 	}
 	if f := &e.Plan.Failure; e.Plan.Health == plan.Failing {
 		out.Status = plan.Unhealthy.String() // istioctl's word

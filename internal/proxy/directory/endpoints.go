@@ -210,7 +210,7 @@ func (t *Directory) finish() {
 
 // of gives the endpoint of an address, keeping what was seen of it.
 func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
-	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
+	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Other: e.Other, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
 	if !key.target.Meshed {
 		key.target.Policy = upstream.PolicyOf(b)
 	}

@@ -21,19 +21,22 @@ const MeshPort = 15008
 // their own, so that bulk data does not stand in front of requests.
 type Peer struct {
 	key       peerKey
+	host      twin
 	http, tcp *link
 	used      atomic.Int64
 	users     int // ways, guarded by Set.mu
 }
 
 type peerKey struct {
-	ip       netip.Addr
-	identity string
+	ip, other netip.Addr
+	identity  string
 }
 
 func newPeer(s *Set, k peerKey) *Peer {
-	dial := func(ctx context.Context) (*meshConn, error) { return s.dialMesh(ctx, k.ip, k.identity) }
-	return &Peer{key: k, http: &link{dial: dial, run: s.o.Run}, tcp: &link{dial: dial, run: s.o.Run}}
+	p := &Peer{key: k, host: twin{addr: k.ip, other: k.other}}
+	dial := func(ctx context.Context) (*meshConn, error) { return s.dialMesh(ctx, p) }
+	p.http, p.tcp = &link{dial: dial, run: s.o.Run}, &link{dial: dial, run: s.o.Run}
+	return p
 }
 
 // OpenRequest starts a stream for a request. timeout bounds the dial that may be due before.
@@ -73,13 +76,16 @@ func (p *Peer) close() {
 }
 
 // dialMesh connects to a peer's mesh port and verifies who answers.
-func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn, error) {
+func (s *Set) dialMesh(ctx context.Context, p *Peer) (*meshConn, error) {
+	id := p.key.identity
 	if id == "" {
 		return nil, errors.New("the control plane did not say which identity to expect")
 	}
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	conn, err := s.o.Plain(ctx, netip.AddrPortFrom(ip, MeshPort))
+	conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
+		return s.o.Plain(ctx, netip.AddrPortFrom(ip, MeshPort))
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -87,6 +93,7 @@ func (s *Set) dialMesh(ctx context.Context, ip netip.Addr, id string) (*meshConn
 	secured := tls.Client(coalescer, s.o.Credentials(id))
 	if err := secured.HandshakeContext(ctx); err != nil {
 		coalescer.Close() // the handshake's failure is the one to report
+		p.host.failed(ip, time.Now())
 		s.o.Refused(ctx, ip.String(), err)
 		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
 	}

@@ -14,9 +14,10 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// Pool keeps connections to one address that is not behind a sidecar: an app, or an endpoint outside the mesh.
+// Pool keeps connections to one host that is not behind a sidecar: an app, or an endpoint outside the mesh.
 type Pool struct {
 	key   poolKey
+	host  twin
 	dial  poolDialer
 	users int // ways, guarded by Set.mu
 	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
@@ -49,16 +50,17 @@ type Conn struct {
 // poolDialer opens a connection; alpn is what it will carry where TLS is begun on it ("" for bytes).
 type poolDialer func(ctx context.Context, alpn string) (net.Conn, error)
 
-// poolKey says which connections may be shared: those to one address that are made and kept in the same way.
+// poolKey says which connections may be shared: those to one host that are made and kept in the same way.
 type poolKey struct {
 	addr   netip.AddrPort
+	other  netip.Addr
 	policy Policy
 	// app is set for the workload's own app, which is dialled from addresses of its own.
 	app bool
 }
 
 func newPool(s *Set, k poolKey) *Pool {
-	p := &Pool{key: k, buffers: s.o.Buffers, headBytes: s.o.headBytes}
+	p := &Pool{key: k, host: twin{addr: k.addr.Addr(), other: k.other}, buffers: s.o.Buffers, headBytes: s.o.headBytes}
 	dial := s.o.Plain
 	if k.app {
 		dial = s.o.App
@@ -66,11 +68,17 @@ func newPool(s *Set, k poolKey) *Pool {
 	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, ConnectTimeout))
 		defer cancel()
-		conn, err := dial(ctx, k.addr)
+		conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
+			return dial(ctx, netip.AddrPortFrom(ip, k.addr.Port()))
+		})
 		if err != nil {
 			return nil, err
 		}
-		return k.policy.tls.secure(ctx, conn, alpn)
+		secured, err := k.policy.tls.secure(ctx, conn, alpn)
+		if err != nil {
+			p.host.failed(ip, time.Now())
+		}
+		return secured, err
 	}
 	p.h2 = &link{run: s.o.Run, dial: func(ctx context.Context) (*meshConn, error) {
 		conn, err := p.dial(ctx, "h2")

@@ -62,6 +62,8 @@ func New(o Options) *Set {
 // Target is what makes two endpoints reachable by the same connections. It can be a key.
 type Target struct {
 	Addr netip.AddrPort
+	// Other is the address of the other family at which the same host is, invalid where it has none.
+	Other netip.Addr
 	// Meshed is set where a sidecar is there to be called, which must prove Identity.
 	Meshed   bool
 	Identity string
@@ -94,11 +96,11 @@ func (s *Set) Reach(t Target) *Way {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.Meshed {
-		w.Peer = s.peer(peerKey{t.Addr.Addr(), t.Identity})
+		w.Peer = s.peer(peerKey{t.Addr.Addr(), t.Other, t.Identity})
 		w.Peer.users++
 		return w
 	}
-	w.Pool = s.pool(poolKey{addr: t.Addr, policy: t.Policy})
+	w.Pool = s.pool(poolKey{addr: t.Addr, other: t.Other, policy: t.Policy})
 	w.Pool.users++
 	return w
 }
