@@ -298,7 +298,11 @@ func (m *mesh) shard(t *testing.T, c call) []string {
 			if e.Meshed {
 				how = strings.TrimPrefix(e.Identity, "spiffe://cluster.local")
 			}
-			out = append(out, e.Addr.String()+" "+how)
+			at := e.Addr.String()
+			if e.Other.IsValid() {
+				at += " or " + e.Other.String()
+			}
+			out = append(out, at+" "+how)
 		}
 	}
 	return out

@@ -83,9 +83,11 @@ func (v dialled) podShard(n plan.Name) *plan.EndpointShard {
 			w = workloads(v).sharedWorkload(at)
 		}
 	}
-	return &plan.EndpointShard{
-		Name: n.String(), Endpoints: []plan.Endpoint{g.endpoint(at, w)},
+	ep := g.endpoint(at, w)
+	if g.service != nil && g.service.DualStack {
+		ep.Other = otherAddress(at.Addr(), w) // who was given both by DNS, and tries one after the other, finds each open
 	}
+	return &plan.EndpointShard{Name: n.String(), Endpoints: []plan.Endpoint{ep}}
 }
 
 // podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that

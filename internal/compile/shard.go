@@ -101,7 +101,8 @@ func (v endpointShards) group(s *model.Service, p *model.ServicePort) group {
 	}
 }
 
-// slice gives the endpoints of a part of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says.
+// slice gives the endpoints of a part of an EndpointSlice. Of an endpoint's addresses the first counts, as the API says; a pod
+// of a dual-stack Service, which is in a slice of each family, has both.
 func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 	list := part(s.Endpoints, number)
 	out := make([]plan.Endpoint, 0, len(list))
@@ -117,8 +118,12 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		} else {
 			w = workloads{g.in(s.Network)}.workloadAt(addr)
 		}
-		ep := g.endpoint(netip.AddrPortFrom(addr, port), w)
-		ep.Health, ep.ForZones = healthOf(e, w, g.service), e.ForZones
+		at, other := addr, netip.Addr{}
+		if g.service.DualStack {
+			at, other = bothAddresses(addr, w)
+		}
+		ep := g.endpoint(netip.AddrPortFrom(at, port), w)
+		ep.Other, ep.Health, ep.ForZones = other, healthOf(e, w, g.service), e.ForZones
 		g.judge(&ep, w)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
@@ -129,6 +134,35 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		out = append(out, ep)
 	}
 	return out
+}
+
+// bothAddresses gives the address that a pod of a dual-stack Service is called by, and that of the other family, if it has
+// one: the same two for each of its slices, of which every family has its own, for the pod is one endpoint.
+func bothAddresses(addr netip.Addr, w *model.Workload) (at, other netip.Addr) {
+	other = otherAddress(addr, w)
+	if other.IsValid() && w.IPs[0].Unmap() == other {
+		return other, addr
+	}
+	return addr, other
+}
+
+// otherAddress gives the workload's first address of the family that addr, one of its own, is not of; none where it has none.
+func otherAddress(addr netip.Addr, w *model.Workload) (other netip.Addr) {
+	if w == nil {
+		return netip.Addr{}
+	}
+	own := false
+	for _, ip := range w.IPs {
+		ip = ip.Unmap()
+		own = own || ip == addr
+		if !other.IsValid() && ip.Is4() != addr.Is4() {
+			other = ip
+		}
+	}
+	if !own {
+		return netip.Addr{}
+	}
+	return other
 }
 
 // healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is one
@@ -182,7 +216,9 @@ func (g group) selected(keys []model.ClusterKey) []plan.Endpoint {
 		if w == nil || len(w.IPs) == 0 || !selects(g.service.Selector, w.Labels) {
 			continue
 		}
-		ep := g.endpoint(netip.AddrPortFrom(w.IPs[0].Unmap(), g.workloadPort(w)), w)
+		addr := w.IPs[0].Unmap()
+		ep := g.endpoint(netip.AddrPortFrom(addr, g.workloadPort(w)), w)
+		ep.Other = otherAddress(addr, w)
 		g.judge(&ep, w)
 		out = append(out, ep)
 	}

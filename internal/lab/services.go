@@ -107,7 +107,11 @@ func (c *clusterIPs) complete(svc *corev1.Service) (*corev1.Service, error) {
 			p.TargetPort.IntVal = p.Port
 		}
 	}
-	if out.Spec.Type == corev1.ServiceTypeExternalName || out.Spec.ClusterIP == corev1.ClusterIPNone {
+	if out.Spec.Type == corev1.ServiceTypeExternalName {
+		return out, nil
+	}
+	if out.Spec.ClusterIP == corev1.ClusterIPNone {
+		out.Spec.IPFamilies = families(out)
 		return out, nil
 	}
 	owner := out.Namespace + "/" + out.Name

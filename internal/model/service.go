@@ -52,6 +52,8 @@ type Service struct {
 	// VIPs are the addresses that clients dial: cluster IPs, or a ServiceEntry's addresses. Empty for headless
 	// Services and for ServiceEntries without addresses (compile gives those an automatic one).
 	VIPs []netip.Prefix
+	// DualStack Services are of both address families: an endpoint is called by either of its addresses.
+	DualStack bool
 	// Headless Services have no VIP: DNS answers with the endpoints' own addresses.
 	Headless bool
 	// External is set for ServiceEntry location MESH_EXTERNAL: no mesh mTLS is attempted.

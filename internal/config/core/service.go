@@ -89,9 +89,19 @@ func addresses(r *model.Report, in *corev1.Service, out *model.Service) {
 		addr = addr.Unmap()
 		out.VIPs = append(out.VIPs, netip.PrefixFrom(addr, addr.BitLen()))
 	}
+	out.DualStack = dualStack(in, out.VIPs)
 	if out.Headless && len(out.VIPs) > 0 {
 		r.Reject("spec.clusterIPs", "None excludes addresses", "")
 	}
+}
+
+// dualStack reports whether a Service is of both address families. The API server fills in spec.ipFamilies.
+func dualStack(in *corev1.Service, vips []netip.Prefix) bool {
+	if slices.Contains(in.Spec.IPFamilies, corev1.IPv4Protocol) && slices.Contains(in.Spec.IPFamilies, corev1.IPv6Protocol) {
+		return true
+	}
+	is4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
+	return slices.ContainsFunc(vips, is4) && slices.ContainsFunc(vips, func(p netip.Prefix) bool { return !is4(p) })
 }
 
 // loadBalancer reads the annotation of a Service that names the algorithm.

@@ -64,7 +64,12 @@ func TestService(t *testing.T) {
 			"dual_stack", "", ports + `, clusterIP: 10.96.0.7, clusterIPs: [10.96.0.7, "fd00::7"], type: LoadBalancer`,
 			base(func(s *model.Service) {
 				s.VIPs = []netip.Prefix{netip.MustParsePrefix("10.96.0.7/32"), netip.MustParsePrefix("fd00::7/128")}
+				s.DualStack = true
 			}), "",
+		},
+		{
+			"headless_of_both_families", "", ports + ", clusterIP: None, ipFamilies: [IPv6, IPv4]",
+			base(func(s *model.Service) { s.Headless, s.DualStack = true, true }), "",
 		},
 		{
 			"headless_not_ready_affinity", "", ports + ", clusterIP: None, publishNotReadyAddresses: true, sessionAffinity: ClientIP",
