@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"fairlead.dev/fairlead/internal/appmetrics"
@@ -121,7 +123,7 @@ func New(o Options) (*Proxy, error) {
 
 func (p *Proxy) newUpstreams() *upstream.Set {
 	return upstream.New(upstream.Options{
-		Plain: p.dialPlain, App: p.dialApp, Credentials: func(peer string) *tls.Config { return p.identity.ClientConfig(peer) },
+		Plain: p.dialPlain, App: p.dialCalledApp, Credentials: func(peer string) *tls.Config { return p.identity.ClientConfig(peer) },
 		Refused: p.refusals.peer, Run: p.group.run, Grace: p.o.Drain, Buffers: p.buffers, Pool: p.h2pool,
 		HeadBytes: p.limits.head,
 	})
@@ -311,6 +313,24 @@ func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, e
 // addresses of that leg passes the redirection; any other would come back as an inbound one, and be dialled again.
 func (p *Proxy) dialApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
 	return p.o.Dial(ctx, p.dialer.ToApp(), addr)
+}
+
+// dialCalledApp connects to the workload's own app for a caller: at the address that was called, and where the app does not
+// listen there, at the pod's one of the other family, for a caller of a dual-stack Service takes either to be the pod.
+func (p *Proxy) dialCalledApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	conn, err := p.dialApp(ctx, addr)
+	if !errors.Is(err, syscall.ECONNREFUSED) {
+		return conn, err
+	}
+	for _, ip := range p.o.IPs {
+		if ip = ip.Unmap(); ip.Is4() == addr.Addr().Unmap().Is4() {
+			continue
+		}
+		if other, failed := p.dialApp(ctx, netip.AddrPortFrom(ip, addr.Port())); failed == nil {
+			return other, nil
+		}
+	}
+	return nil, err
 }
 
 func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {

@@ -11,6 +11,7 @@ import (
 	"github.com/google/nftables"
 	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
+	"golang.org/x/sys/unix"
 
 	"fairlead.dev/fairlead/internal/lab/demoapp"
 )
@@ -21,8 +22,8 @@ const (
 	frozenIP    = "10.96.0.112"
 )
 
-// blackHoleCommand is how this program is started inside a pod, with "on" or "off", to have the pod's network drop what
-// comes to it.
+// blackHoleCommand is how this program is started inside a pod, with "on", "ipv4", "ipv6" or "off", to have the pod's network
+// drop what comes to it, of one address family or of both.
 const blackHoleCommand = "black-hole"
 
 // nodeAddress is where the kubelet and the control plane of a lab are.
@@ -46,13 +47,18 @@ func blackHole(state string) error {
 	chain := &nftables.Chain{Name: "all", Table: table, Type: nftables.ChainTypeFilter, Hooknum: nftables.ChainHookPrerouting, Priority: &first}
 	c.AddTable(table)
 	c.AddChain(chain)
-	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+	lost := []expr.Any{
 		&expr.Meta{Key: expr.MetaKeyIIF, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: binaryutil.NativeEndian.PutUint32(loopback)},
+	}
+	if family, one := map[string]byte{"ipv4": unix.NFPROTO_IPV4, "ipv6": unix.NFPROTO_IPV6}[state]; one {
+		lost = append(lost, &expr.Meta{Key: expr.MetaKeyNFPROTO, Register: 1}, &expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{family}})
+	}
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(lost,
 		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: 4},
 		&expr.Cmp{Op: expr.CmpOpNeq, Register: 1, Data: nodeAddress.AsSlice()},
 		&expr.Verdict{Kind: expr.VerdictDrop},
-	}})
+	)})
 	return c.Flush()
 }
 
