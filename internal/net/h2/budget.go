@@ -98,7 +98,7 @@ func (b *Budget) heaviest() []*conn {
 	b.mu.Unlock()
 	for _, c := range all { // not while b.mu is held: connections take that while they hold their own
 		c.mu.Lock()
-		loads[c] = load{own: c.unread}
+		loads[c] = load{own: c.inflow.unread}
 		c.mu.Unlock()
 		if q := c.opts.Quota; q != nil {
 			peers[q] += loads[c].own
@@ -200,7 +200,7 @@ func (c *conn) relieve() {
 // shed resets a stream for the memory that it holds, and gives that back. mu is held.
 func (c *conn) shed(s *stream) {
 	c.resetStream(s, CodeEnhanceYourCalm, errShort)
-	c.read(s.queue.clear(c.pool))
+	c.inflow.read(s.queue.clear(c.pool))
 	if s.watcher != nil {
 		s.watcher.Gone(s.turn, errShort) // or what waits for the app would go on
 	}

@@ -26,7 +26,6 @@ type conn struct {
 	dec     decoder
 	head    headReader
 	scratch httpx.Response // head being decoded; its memory is swapped into the stream
-	flood   bucket         // frames that cost us something and carry nothing
 	highest uint32         // largest stream of the peer (server)
 	past    past           // streams of the peer that are gone (server)
 
@@ -45,27 +44,20 @@ type conn struct {
 	// announced and final are the two steps of a server's shutdown.
 	announced, final bool
 	farewell         Code // of the GOAWAY that ends it
-	refusing         bool // a server's: no stream is taken any more, for too many were thrown away
-	grace            int  // how many may be thrown away from then on
 	active           int  // streams in the hands of callers or handlers
 	idle             chan struct{}
 	streams          table
-	cancels          bucket // exchanges that the client threw away
-	updates          int    // WINDOW_UPDATE frames that are paid for
-	strays           int64  // what the peer may still send on streams that were reset from here
-	blamed           bool   // Options.Abused was told
 	nextID           uint32 // next stream of ours (client)
 	accepted         uint32 // largest stream given to a handler (server)
 	settled          sync.Cond
 	peer             peerSettings
 	meta             []byte
 
-	out output
+	costs  costs
+	out    output
+	inflow inflow
 
-	recvWindow int64 // what the peer may still send
-	recvStart  int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
-	window     window
-	unread     int64 // bytes of bodies received and not read
+	recvStart int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
 
 	timer    *time.Timer
 	silent   bool // nothing was received between the last two ticks
@@ -94,15 +86,13 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.dec = newDecoder()
 	c.out.init(c)
 	c.head.limit = o.MaxHeaderList
-	c.flood = bucket{capacity: floodCapacity, perSecond: floodPerSecond}
-	c.cancels = bucket{capacity: cancelCapacity, perSecond: cancelsPerSecond}
+	c.costs = newCosts(o.Abused)
 	c.settled.L = &c.mu
 	c.peer = peerSettings{
 		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
 	}
-	c.recvWindow, c.window.size = startWindow, startWindow
+	c.inflow = newInflow(o.Pool.Budget, &c.out, o.ConnWindow)
 	c.recvStart = startWindow
-	c.strays = strayGrace
 	c.nextID = 1
 	o.Pool.Budget.enter(c)
 }
@@ -195,7 +185,7 @@ func (c *conn) finish(err error) {
 	var ce *ConnError
 	if errors.As(c.err, &ce) && !ce.Remote {
 		if ce.Code == CodeEnhanceYourCalm || ce.Code == CodeFlowControl {
-			c.tellAbuse()
+			c.costs.tell()
 		}
 		if !c.out.dead {
 			c.sayGoodbye(ce)
@@ -211,7 +201,7 @@ func (c *conn) finish(err error) {
 	}
 	c.out.drop()
 	c.in.release(c.pool)
-	c.window.reset(c.pool.Budget, startWindow)
+	c.inflow.reset()
 	c.pool.Budget.leave(c)
 }
 
@@ -298,7 +288,7 @@ func (c *conn) resetStream(s *stream, code Code, err error) {
 	}
 	c.out.reset(s.id, code)
 	if !s.recvEnd {
-		c.strays += max(0, s.recvWindow)
+		c.costs.strays += max(0, s.recvWindow)
 	}
 	if c.server != nil && s.recvEnd {
 		c.past.add(goneStream{id: s.id})

@@ -51,7 +51,7 @@ func (c *conn) onPriority(h frameHeader, p []byte) error {
 			return err
 		}
 	}
-	return c.spend("PRIORITY frames")
+	return c.costs.spend("PRIORITY frames")
 }
 
 func (c *conn) onMetadata(h frameHeader, p []byte) error {
@@ -62,7 +62,7 @@ func (c *conn) onMetadata(h frameHeader, p []byte) error {
 		}
 		c.mu.Unlock()
 	}
-	return c.spend("metadata frames")
+	return c.costs.spend("metadata frames")
 }
 
 func (c *conn) onSettings(h frameHeader, p []byte) error {
@@ -73,7 +73,7 @@ func (c *conn) onSettings(h frameHeader, p []byte) error {
 		return connError(CodeFrameSize, "SETTINGS acknowledgement with a payload")
 	case h.has(flagAck):
 		c.settingsAcked()
-		return c.spend("SETTINGS acknowledgements")
+		return c.costs.spend("SETTINGS acknowledgements")
 	case len(p)%6 != 0:
 		return connError(CodeFrameSize, "SETTINGS not a multiple of 6 bytes long")
 	}
@@ -85,7 +85,7 @@ func (c *conn) onSettings(h frameHeader, p []byte) error {
 	}
 	out := c.out.control()
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameSettings, flags: flagAck})
-	return c.spend("SETTINGS frames")
+	return c.costs.spend("SETTINGS frames")
 }
 
 func (c *conn) onPing(h frameHeader, p []byte) error {
@@ -101,11 +101,11 @@ func (c *conn) onPing(h frameHeader, p []byte) error {
 		if string(p) == drainPing {
 			c.drainAcked()
 		}
-		return c.spend("PING acknowledgements")
+		return c.costs.spend("PING acknowledgements")
 	}
 	out := c.out.control()
 	out.b = appendPing(out.b, flagAck, [8]byte(p))
-	return c.spend("PING frames")
+	return c.costs.spend("PING frames")
 }
 
 func (c *conn) onGoAway(h frameHeader, p []byte) error {
@@ -120,7 +120,7 @@ func (c *conn) onGoAway(h frameHeader, p []byte) error {
 	last := binary.BigEndian.Uint32(p) & maxStreamID
 	code := Code(binary.BigEndian.Uint32(p[4:]))
 	c.receivedGoAway(last, code, string(p[8:min(len(p), 8+256)]))
-	return c.spend("GOAWAY frames")
+	return c.costs.spend("GOAWAY frames")
 }
 
 func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
@@ -138,11 +138,11 @@ func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
 			return connError(CodeFlowControl, "connection window above 2^31-1")
 		}
 		c.out.wakeNext()
-		return c.payUpdate(n)
+		return c.costs.payUpdate(n)
 	}
 	s := c.streams.get(h.id)
 	if s == nil {
-		return cmp.Or(c.checkIdleStream(h), c.payUpdate(n))
+		return cmp.Or(c.checkIdleStream(h), c.costs.payUpdate(n))
 	}
 	switch {
 	case n == 0:
@@ -152,19 +152,7 @@ func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {
 	}
 	s.sendWindow += n
 	s.wakeWriter()
-	return c.payUpdate(n)
-}
-
-// payUpdate charges the peer for an increment of n bytes. Those that answer DATA are paid for. mu is held.
-func (c *conn) payUpdate(n int64) error {
-	switch {
-	case n >= smallUpdate:
-		return nil
-	case c.updates > 0:
-		c.updates--
-		return nil
-	}
-	return c.spend("WINDOW_UPDATE frames")
+	return c.costs.payUpdate(n)
 }
 
 func (c *conn) onReset(h frameHeader, p []byte) error {
@@ -224,24 +212,24 @@ func (c *conn) checkGoneStream(h frameHeader) error {
 // beginData accounts for a DATA frame before its payload, n bytes without padding, and tells whether a stream
 // wants it. mu is held.
 func (c *conn) beginData(h frameHeader, n int) (take bool, err error) {
-	if c.recvWindow -= int64(h.length); c.recvWindow < 0 {
+	if !c.inflow.take(h.length) {
 		return false, connError(CodeFlowControl, "peer overruns the connection window")
 	}
 	if n == 0 && !h.has(flagEndStream) {
-		if err := c.spend("empty DATA frames"); err != nil {
+		if err := c.costs.spend("empty DATA frames"); err != nil {
 			return false, err
 		}
 	}
 	s := c.streams.get(h.id)
 	if s == nil {
-		if err := cmp.Or(c.checkGoneStream(h), c.strayData(h)); err != nil {
+		if err := cmp.Or(c.checkGoneStream(h), c.costs.stray(h)); err != nil {
 			return false, err
 		}
-		c.credit()
+		c.inflow.credit()
 		return false, nil
 	}
 	if rule, code := s.checkData(h, n); rule != "" {
-		c.credit()
+		c.inflow.credit()
 		return false, c.blame(s, code, streamError(code, rule))
 	}
 	s.recvWindow -= int64(h.length)
@@ -280,8 +268,7 @@ func (c *conn) data(id uint32, p []byte) {
 		s.behind = time.Now()
 	}
 	s.queue.write(c.pool, p)
-	c.unread += int64(len(p))
-	c.pool.Budget.hold(len(p))
+	c.inflow.hold(len(p))
 	s.wakeReader()
 }
 
@@ -301,7 +288,7 @@ func (c *conn) checkDone(s *stream) {
 	if s.recvEnd && s.sentEnd && !s.closed {
 		s.closed = true
 		c.streams.del(s)
-		c.cancels.give()
+		c.costs.cancels.give()
 		if c.server != nil {
 			c.past.add(goneStream{id: s.id})
 		}

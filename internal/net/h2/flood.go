@@ -53,12 +53,85 @@ func (b *bucket) take(n int) bool {
 // give returns a token for useful work.
 func (b *bucket) give() { b.spent = max(0, b.spent-1) }
 
+// costs is what the peer has cost beyond what it paid for. All but flood and abused is guarded by conn.mu.
+type costs struct {
+	abused func() // Options.Abused; fixed
+	flood  bucket // frames that cost us something and carry nothing; of the reading goroutine
+
+	cancels  bucket // exchanges that the client threw away, or of a client, that were thrown away here
+	updates  int    // WINDOW_UPDATE frames that are paid for
+	strays   int64  // what the peer may still send on streams that were reset from here
+	refusing bool   // a server's: no stream is taken any more, for too many were thrown away
+	grace    int    // how many may be thrown away from then on
+	told     bool   // abused was called
+}
+
+func newCosts(abused func()) costs {
+	return costs{
+		abused:  abused,
+		flood:   bucket{capacity: floodCapacity, perSecond: floodPerSecond},
+		cancels: bucket{capacity: cancelCapacity, perSecond: cancelsPerSecond},
+		strays:  strayGrace,
+	}
+}
+
 // spend charges the peer for a frame that carries nothing.
-func (c *conn) spend(what string) error {
-	if c.flood.take(1) {
+func (k *costs) spend(what string) error {
+	if k.flood.take(1) {
 		return nil
 	}
 	return connError(CodeEnhanceYourCalm, "too many "+what)
+}
+
+// discard counts n exchanges that a client threw away. It reports whether they are more than it may by now, and fails once
+// they are more than those that were under way when it was told. mu is held.
+func (k *costs) discard(n int) (over bool, err error) {
+	if !k.refusing {
+		return !k.cancels.take(n), nil
+	}
+	if k.grace -= n; k.grace < 0 {
+		return false, connError(CodeEnhanceYourCalm, "too many streams cancelled")
+	}
+	return false, nil
+}
+
+// refuse has no further stream taken; those that may still be thrown away are grace. mu is held.
+func (k *costs) refuse(grace int) {
+	k.refusing, k.grace = true, grace
+	k.tell()
+}
+
+// tell says, once, that the peer has cost more than it may. mu is held.
+func (k *costs) tell() {
+	if !k.told && k.abused != nil {
+		k.told = true
+		k.abused()
+	}
+}
+
+// payForUpdates lets the peer answer a DATA frame of ours. mu is held.
+func (k *costs) payForUpdates() { k.updates = min(k.updates+updatesPerData, maxUpdates) }
+
+// payUpdate charges the peer for an increment of n bytes. Those that answer DATA are paid for. mu is held.
+func (k *costs) payUpdate(n int64) error {
+	switch {
+	case n >= smallUpdate:
+		return nil
+	case k.updates > 0:
+		k.updates--
+		return nil
+	}
+	return k.spend("WINDOW_UPDATE frames")
+}
+
+// stray accounts for DATA on a stream that was reset from here: what was in flight when the peer heard of it. More than
+// the stream's window had left cannot have been, and without a bound a peer could have us read and decrypt for nothing as
+// much as it likes, for the connection's window is given back at once. mu is held.
+func (k *costs) stray(h frameHeader) error {
+	if k.strays -= int64(h.length); k.strays < 0 {
+		return connError(CodeFlowControl, "DATA beyond the windows of streams that were reset")
+	}
+	return nil
 }
 
 // charge makes the client pay for n exchanges thrown away. A client that overdraws is asked to go elsewhere (see calm),
@@ -68,45 +141,20 @@ func (c *conn) charge(n int) error {
 	if c.server == nil {
 		return nil
 	}
-	if c.refusing {
-		if c.grace -= n; c.grace < 0 {
-			return connError(CodeEnhanceYourCalm, "too many streams cancelled")
-		}
-		return nil
-	}
-	if !c.cancels.take(n) {
+	over, err := c.costs.discard(n)
+	if over {
 		c.calm("too many streams cancelled")
 	}
-	return nil
+	return err
 }
 
 // calm takes no more streams of this connection, and lets those that run finish: a connection between sidecars carries
 // the requests of many apps, and those who did not cancel must not suffer from those who did. The client opens another
 // connection, which costs it a handshake. mu is held.
 func (c *conn) calm(why string) {
-	c.grace = c.active + lateStreams
-	c.refusing, c.farewell = true, CodeEnhanceYourCalm
-	c.tellAbuse()
+	c.costs.refuse(c.active + lateStreams)
+	c.farewell = CodeEnhanceYourCalm
 	c.announce(c.accepted, CodeEnhanceYourCalm, why)
-}
-
-// tellAbuse says, once, that the peer has cost more than it may. mu is held.
-func (c *conn) tellAbuse() {
-	if c.blamed || c.opts.Abused == nil {
-		return
-	}
-	c.blamed = true
-	c.opts.Abused()
-}
-
-// strayData accounts for DATA on a stream that was reset from here: what was in flight when the peer heard of it. More than
-// the stream's window had left cannot have been, and without a bound a peer could have us read and decrypt for nothing as
-// much as it likes, for the connection's window is given back at once. mu is held.
-func (c *conn) strayData(h frameHeader) error {
-	if c.strays -= int64(h.length); c.strays < 0 {
-		return connError(CodeFlowControl, "DATA beyond the windows of streams that were reset")
-	}
-	return nil
 }
 
 // blame resets a stream because of a rule that its peer broke. mu is held.
@@ -119,7 +167,7 @@ func (c *conn) blame(s *stream, code Code, err error) error {
 // the connection with all that runs on it (nghttp2, Envoy, HAProxy), and here the cancellations of many callers meet.
 // So a connection that has carried many is left in time, and ends with its last stream. mu is held.
 func (c *conn) countCancel() {
-	if !c.cancels.take(1) {
+	if !c.costs.cancels.take(1) {
 		c.draining = true
 	}
 }

@@ -54,7 +54,7 @@ func (c *conn) tick() {
 		c.server.private.Trim()
 	}
 	if c.active == 0 {
-		c.window.reset(c.pool.Budget, startWindow)
+		c.inflow.reset()
 	}
 	if !c.endIdle() {
 		return

@@ -268,7 +268,7 @@ func (c *conn) beginBody(h frameHeader) error {
 	in := &c.in
 	in.body, in.left, in.padding, in.inBody, in.discard = h, h.length, 0, true, true
 	if h.typ != frameData {
-		return c.spend("frames of unknown types")
+		return c.costs.spend("frames of unknown types")
 	}
 	if h.id == 0 {
 		return connError(CodeProtocol, "DATA on stream 0")
@@ -296,7 +296,7 @@ func (c *conn) continueBody() error {
 	n := min(in.left, in.w-in.r)
 	if n > 0 && !in.discard {
 		c.data(in.body.id, in.buf[in.r:in.r+n])
-		c.credit()
+		c.inflow.credit()
 	}
 	in.r += n
 	if in.left -= n; in.left > 0 {

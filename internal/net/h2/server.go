@@ -152,7 +152,7 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 	defer c.mu.Unlock()
 	if declined, err := sv.declines(h, rule); declined {
 		if !h.has(flagEndStream) {
-			c.strays += c.recvStart // it hears of it when it has sent that much
+			c.costs.strays += c.recvStart // it hears of it when it has sent that much
 		}
 		return false, err
 	}
@@ -181,7 +181,7 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	c := &sv.conn
 	limit := c.opts.MaxConcurrentStreams
 	switch {
-	case c.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
+	case c.costs.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
 		return true, c.charge(1)
 	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
 		c.out.reset(h.id, CodeRefusedStream)
@@ -194,7 +194,7 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 		return true, c.charge(1)
 	case !c.opts.Quota.take(): // taken by the peer's other connections, too
 		c.out.reset(h.id, CodeRefusedStream)
-		return true, c.spend("streams beyond those that run for the peer")
+		return true, c.costs.spend("streams beyond those that run for the peer")
 	}
 	return false, nil
 }

@@ -135,7 +135,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		s.behind = time.Now()
 	}
 	n := s.queue.read(c.pool, p)
-	c.read(n)
+	c.inflow.read(n)
 	s.giveBack(n)
 	if c.out.urgent {
 		c.out.flush()
@@ -291,7 +291,7 @@ func (s *stream) Abort(reason error) {
 	c.resetStream(s, codeOf(reason), reason)
 	s.closed = true
 	s.werr, s.rerr = reason, reason
-	c.read(s.queue.clear(c.pool))
+	c.inflow.read(s.queue.clear(c.pool))
 	s.wakeBoth()
 	c.out.kick()
 }
@@ -302,7 +302,7 @@ var errAborted = errors.New("h2: stream aborted")
 func (s *stream) retire(code Code) {
 	c := s.c
 	c.resetStream(s, code, errAborted)
-	c.read(s.queue.clear(c.pool))
+	c.inflow.read(s.queue.clear(c.pool))
 	c.active--
 	c.checkIdle()
 	c.out.kick()

@@ -66,8 +66,8 @@ func checkWindows(t *testing.T, p *pair) {
 	t.Helper()
 	for name, c := range map[string]*conn{"client": &p.client.conn, "server": &p.server.conn} {
 		c.mu.Lock()
-		if c.unread != 0 || c.recvWindow < c.window.size/2 || c.window.size > int64(c.opts.ConnWindow) {
-			t.Errorf("%s: %d bytes unread, the peer may send %d of %d", name, c.unread, c.recvWindow, c.window.size)
+		if c.inflow.unread != 0 || c.inflow.left < c.inflow.window.size/2 || c.inflow.window.size > int64(c.opts.ConnWindow) {
+			t.Errorf("%s: %d bytes unread, the peer may send %d of %d", name, c.inflow.unread, c.inflow.left, c.inflow.window.size)
 		}
 		if held := c.pool.Budget.Held(); held != 0 {
 			t.Errorf("%s: the budget counts %d bytes", name, held)

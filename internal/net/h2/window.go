@@ -35,39 +35,70 @@ func (w *window) reset(b *Budget, start int64) {
 	}
 }
 
+// inflow is what the peer may send of bodies on the connection, and how much of that waits for its readers. What is not
+// fixed is guarded by conn.mu.
+type inflow struct {
+	budget *Budget // fixed, as the next two
+	out    *output
+	most   int64 // that the window grows to
+
+	left   int64 // what the peer may still send
+	window window
+	unread int64 // bytes of bodies received and not read
+}
+
+func newInflow(budget *Budget, out *output, most int) inflow {
+	return inflow{budget: budget, out: out, most: int64(most), left: startWindow, window: window{size: startWindow}}
+}
+
+// reset gives back what the window has grown by. mu is held.
+func (f *inflow) reset() { f.window.reset(f.budget, startWindow) }
+
+// take accounts for n bytes that come, and reports whether the peer may send them. mu is held.
+func (f *inflow) take(n int) bool {
+	f.left -= int64(n)
+	return f.left >= 0
+}
+
+// hold accounts for n bytes that wait for their reader. mu is held.
+func (f *inflow) hold(n int) {
+	f.unread += int64(n)
+	f.budget.hold(n)
+}
+
 // read accounts for n bytes that a reader took, or that no reader wants any more. mu is held.
-func (c *conn) read(n int) {
-	c.unread -= int64(n)
-	c.pool.Budget.hold(-n)
-	c.credit()
+func (f *inflow) read(n int) {
+	f.unread -= int64(n)
+	f.budget.hold(-n)
+	f.credit()
 }
 
 // credit lets the peer send on, in steps of half a window. What was received counts as soon as it is here, and not when
 // it is read: readers that do not keep up are held back by the windows of their streams, and must not hold back the
 // other streams of the connection. mu is held.
-func (c *conn) credit() {
-	size := c.window.size
+func (f *inflow) credit() {
+	size := f.window.size
 	target := size
-	if c.unread > int64(c.opts.ConnWindow)-size || !c.pool.Budget.plenty() {
+	if f.unread > f.most-size || !f.budget.plenty() {
 		least := int64(startWindow / 2)
-		if c.pool.Budget.short() {
+		if f.budget.short() {
 			least = 0 // until Run has made room
 		}
-		target = max(size-c.unread, least)
+		target = max(size-f.unread, least)
 	}
-	n := target - c.recvWindow
-	if n <= 0 || n < target/2 || c.out.dead {
+	n := target - f.left
+	if n <= 0 || n < target/2 || f.out.dead {
 		return
 	}
-	if c.unread < size {
-		c.window.quicken(c.pool.Budget, int64(c.opts.ConnWindow))
+	if f.unread < size {
+		f.window.quicken(f.budget, f.most)
 		if target == size {
-			n += c.window.size - size
+			n += f.window.size - size
 		}
 	}
-	out := c.out.control()
+	out := f.out.control()
 	out.b = appendWindowUpdate(out.b, 0, uint32(n))
-	c.recvWindow += n
+	f.left += n
 }
 
 // giveBack returns n bytes of the stream's receive window, in steps of half of it. mu is held.

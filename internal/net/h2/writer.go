@@ -244,7 +244,7 @@ func (o *output) appendData(s *stream, p []byte) {
 	for len(p) > 0 {
 		n := min(len(p), limit)
 		s.mark(out)
-		o.c.updates = min(o.c.updates+updatesPerData, maxUpdates)
+		o.c.costs.payForUpdates()
 		out.b = appendFrameHeader(out.b, frameHeader{length: n, typ: frameData, id: s.id})
 		out.b = append(out.b, p[:n]...)
 		p = p[n:]
