@@ -3,12 +3,15 @@
 package envoy
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
 	"net/netip"
+	"strconv"
+	"strings"
 )
 
 // Admin reads the pages of an Envoy's admin.
@@ -50,21 +53,28 @@ func (a Admin) Ready(ctx context.Context) error {
 	return nil
 }
 
-// Ejected gives the hosts of a cluster that its outlier detection has ejected.
-func (a Admin) Ejected(ctx context.Context, cluster string) (map[netip.Addr]bool, error) {
+// host is what an Envoy's page tells of an endpoint.
+type host struct {
+	Address struct {
+		Socket struct {
+			Address string `json:"address"`
+		} `json:"socket_address"`
+	} `json:"address"`
+	Health struct {
+		FailedOutlierCheck bool `json:"failed_outlier_check"`
+	} `json:"health_status"`
+	Stats []struct {
+		Name  string          `json:"name"`
+		Value json.RawMessage `json:"value"`
+	} `json:"stats"`
+}
+
+// hosts gives those of a cluster.
+func (a Admin) hosts(ctx context.Context, cluster string) (map[netip.Addr]host, error) {
 	var page struct {
 		Clusters []struct {
 			Name  string `json:"name"`
-			Hosts []struct {
-				Address struct {
-					Socket struct {
-						Address string `json:"address"`
-					} `json:"socket_address"`
-				} `json:"address"`
-				Health struct {
-					FailedOutlierCheck bool `json:"failed_outlier_check"`
-				} `json:"health_status"`
-			} `json:"host_statuses"`
+			Hosts []host `json:"host_statuses"`
 		} `json:"cluster_statuses"`
 	}
 	if err := a.get(ctx, "/clusters?format=json", &page); err != nil {
@@ -74,19 +84,47 @@ func (a Admin) Ejected(ctx context.Context, cluster string) (map[netip.Addr]bool
 		if c.Name != cluster {
 			continue
 		}
-		out := map[netip.Addr]bool{}
+		out := map[netip.Addr]host{}
 		for _, h := range c.Hosts {
 			addr, err := netip.ParseAddr(h.Address.Socket.Address)
 			if err != nil {
 				return nil, err
 			}
-			if h.Health.FailedOutlierCheck {
-				out[addr] = true
-			}
+			out[addr] = h
 		}
 		return out, nil
 	}
 	return nil, fmt.Errorf("envoy has no cluster %s", cluster)
+}
+
+// Ejected gives the hosts of a cluster that its outlier detection has ejected.
+func (a Admin) Ejected(ctx context.Context, cluster string) (map[netip.Addr]bool, error) {
+	hosts, err := a.hosts(ctx, cluster)
+	out := map[netip.Addr]bool{}
+	for addr, h := range hosts {
+		if h.Health.FailedOutlierCheck {
+			out[addr] = true
+		}
+	}
+	return out, err
+}
+
+// InFlight gives how many requests each host of a cluster has to answer.
+func (a Admin) InFlight(ctx context.Context, cluster string) (map[netip.Addr]int, error) {
+	hosts, err := a.hosts(ctx, cluster)
+	out := map[netip.Addr]int{}
+	for addr, h := range hosts {
+		for _, s := range h.Stats {
+			if s.Name != "rq_active" {
+				continue
+			}
+			n := strings.Trim(string(s.Value), `"`) // nothing for 0
+			if out[addr], err = strconv.Atoi(cmp.Or(n, "0")); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return out, err
 }
 
 // Counter gives a counter or gauge by its name, 0 where nothing was counted.

@@ -15,6 +15,9 @@ import (
 // AdminPort is where each Envoy's admin listens, on the loopback address of its network.
 const AdminPort = 19901
 
+// HashHeader is what makes requests alike, for clusters that hash.
+const HashHeader = "x-user"
+
 // Tree is a message of Envoy's API as JSON: what a Tree holds is numbers, strings, booleans, Trees and lists of them.
 type Tree = map[string]any
 
@@ -55,6 +58,35 @@ func (b Bootstrap) Args() ([]string, error) {
 	return []string{"--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--config-yaml", string(config)}, nil
 }
 
+// Locality is a group of endpoints, of which the first Healthy ones are. Balancers go by their priorities, 0 the best, or by
+// their weights.
+type Locality struct {
+	Region, Zone     string
+	Priority, Weight int
+	Endpoints        []netip.AddrPort
+	Healthy          int
+}
+
+// Assignment says where the endpoints of a cluster are, to be given to Cluster as its load_assignment.
+func Assignment(name string, localities []Locality) Tree {
+	list := List{}
+	for _, l := range localities {
+		hosts := List{}
+		for i, e := range l.Endpoints {
+			health := "HEALTHY"
+			if i >= l.Healthy {
+				health = "UNHEALTHY"
+			}
+			hosts = append(hosts, Tree{"endpoint": Tree{"address": address(e)}, "health_status": health})
+		}
+		list = append(list, Tree{
+			"locality": Tree{"region": l.Region, "zone": l.Zone}, "priority": l.Priority,
+			"load_balancing_weight": l.Weight, "lb_endpoints": hosts,
+		})
+	}
+	return Tree{"cluster_name": name, "endpoints": list}
+}
+
 func address(a netip.AddrPort) Tree {
 	return Tree{"socket_address": Tree{"address": a.Addr().String(), "port_value": a.Port()}}
 }
@@ -63,7 +95,10 @@ func address(a netip.AddrPort) Tree {
 func Listener(port uint16, cluster string, timeout time.Duration) Tree {
 	route := Tree{
 		"match": Tree{"prefix": "/"},
-		"route": Tree{"cluster": cluster, "timeout": seconds(timeout)},
+		"route": Tree{
+			"cluster": cluster, "timeout": seconds(timeout),
+			"hash_policy": List{Tree{"header": Tree{"header_name": HashHeader}}},
+		},
 	}
 	return Tree{
 		"name":    cluster,

@@ -1,7 +1,7 @@
 // Command endpoint is an app that answers as the request tells it to.
 //
 // It serves HTTP/1.1 and HTTP/2 without TLS on the port that its argument names. The header x-answers of a request is
-// "ADDRESS=ANSWER": the server with that address gives the answer and says so by x-answered, all others answer 200. Each
+// "ADDRESS=ANSWER": the server with that address, of "*" each, gives the answer and says so by x-answered, all others answer 200. Each
 // names its own address in x-address. Answers are a status; "reset", the connection ends before anything is said; "cut", it ends in the middle of the answer; "late", nothing is said
 // until the client leaves; "grpc=N" and "trailers=N", gRPC's status N in the head, or behind a body.
 package main
@@ -36,7 +36,7 @@ func answer(w http.ResponseWriter, r *http.Request) {
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	host, _, _ := net.SplitHostPort(local.String())
 	who, what, _ := strings.Cut(r.Header.Get("X-Answers"), "=")
-	mine := who == host
+	mine := who == host || who == "*"
 	if !mine {
 		what = "200"
 		if grpc {
