@@ -73,18 +73,22 @@ func (b *bound) choose(place func(n int) int) int {
 	if i, ok := b.among(place, slots); ok {
 		return i
 	}
-	fit := 0.0 // the part of those that calls can go to: the others have left theirs to them
+	left, fit := 1.0, 0 // the part of those that calls can go to: the others have left theirs to them
 	for i := range b.hosts {
-		if !b.unfit(i, time.Now) {
-			fit += b.parts[i]
+		if b.unfit(i, time.Now) {
+			left -= b.parts[i]
+		} else {
+			fit++
 		}
 	}
 	if fit == 0 {
 		return place(0)
 	}
-	slots /= fit
-	if i, ok := b.among(place, slots); ok {
-		return i
+	if left < 1 {
+		slots /= left
+		if i, ok := b.among(place, slots); ok {
+			return i
+		}
 	}
 	at := place(placesTried - 1)
 	least, most := at, math.Inf(1)

@@ -2,6 +2,7 @@ package lb
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -69,6 +70,28 @@ func TestBoundSpreadsOneUser(t *testing.T) {
 				if e.Active() > bound {
 					t.Errorf("%v %d %%: %v has more than %d in flight", kind, percent, e, bound)
 				}
+			}
+		}
+	}
+}
+
+// Ten endpoints get 40 calls of one user as an Envoy 1.40 spreads them, which test/lab compares.
+func TestBoundSpreadsAsEnvoy(t *testing.T) {
+	for _, kind := range hashingKinds {
+		for percent, want := range map[uint32]string{
+			100: "[0 0 5 5 5 5 5 5 5 5]", 125: "[0 0 0 4 6 6 6 6 6 6]", 300: "[0 0 0 0 0 0 1 13 13 13]",
+		} {
+			p := boundedBy(percent, kind, equally(10))
+			for range 40 {
+				p.Pick(&Info{Hash: keyHash(1)}).Endpoint.Begin()
+			}
+			var got []int
+			for _, e := range p.All() {
+				got = append(got, int(e.Active()))
+			}
+			slices.Sort(got)
+			if fmt.Sprint(got) != want {
+				t.Errorf("%v %d %%: %v in flight, want %s", kind, percent, got, want)
 			}
 		}
 	}
