@@ -92,7 +92,7 @@ func (c *Client) Open() (*Stream, error) {
 		return nil, unsent(ErrTooManyStreams)
 	}
 	cn.active++
-	cn.hasten()
+	cn.life.hasten()
 	s, ok := cn.pool.streams.Get().(*Stream)
 	if !ok {
 		s = new(Stream)
@@ -144,7 +144,7 @@ func (s *Stream) Send(r *httpx.Request) error {
 	s.headGen = c.out.generation
 	out.b = c.out.enc.request(out.b, r)
 	c.out.finishBlock(&s.stream, at, 0)
-	c.probe()
+	c.life.probe()
 	return nil
 }
 

@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
@@ -28,10 +27,6 @@ type conn struct {
 	scratch httpx.Response // head being decoded; its memory is swapped into the stream
 	highest uint32         // largest stream of the peer (server)
 	past    past           // streams of the peer that are gone (server)
-
-	received  atomic.Uint32 // reads so far; a sign of life
-	large     atomic.Bool   // the reading goroutine holds a large buffer
-	shrinking atomic.Bool   // it was woken to give that back
 
 	// wg counts every goroutine started but handlers.
 	wg sync.WaitGroup
@@ -56,18 +51,9 @@ type conn struct {
 	costs  costs
 	out    output
 	inflow inflow
+	life   liveness
 
 	recvStart int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
-
-	timer    *time.Timer
-	silent   bool // nothing was received between the last two ticks
-	pinging  bool
-	hastened bool // the next look comes after ProbeAfter
-	pingedAt time.Time
-	lastSeen uint32 // received at the last tick
-	// idleSince is when a look first found no stream running, none having come since it was idleMark.
-	idleSince time.Time
-	idleMark  uint32
 }
 
 // peerSettings are what the peer allows us.
@@ -85,6 +71,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.in = newReader()
 	c.dec = newDecoder()
 	c.out.init(c)
+	c.life.c = c
 	c.head.limit = o.MaxHeaderList
 	c.costs = newCosts(o.Abused)
 	c.settled.L = &c.mu
@@ -164,7 +151,7 @@ func (c *conn) converse(ctx context.Context) error {
 		c.fail(err)
 		c.out.dead = true
 	} else if c.opts.PingAfter > 0 {
-		c.startTimer()
+		c.life.start()
 	}
 	c.out.drain()
 	c.mu.Unlock()
@@ -192,7 +179,7 @@ func (c *conn) finish(err error) {
 		}
 	}
 	c.out.dead = true
-	c.stopTimer()
+	c.life.stop()
 	c.mu.Unlock()
 	c.nc.Close()
 	c.mu.Lock()

@@ -1,54 +1,78 @@
 package h2
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
-// startTimer begins the periodic look at the connection. Until there is doubt it costs one wake-up per PingAfter. mu
+// liveness is what tells a peer that is silent from one that is gone: a look at the connection now and then. What is neither
+// fixed nor atomic is guarded by conn.mu.
+type liveness struct {
+	c *conn // whose it is; fixed
+
+	received  atomic.Uint32 // reads so far; a sign of life
+	large     atomic.Bool   // the reading goroutine holds a large buffer
+	shrinking atomic.Bool   // it was woken to give that back
+
+	timer    *time.Timer
+	silent   bool // nothing was received between the last two ticks
+	pinging  bool
+	hastened bool // the next look comes after ProbeAfter
+	pingedAt time.Time
+	lastSeen uint32 // received at the last tick
+	// idleSince is when a look first found no stream running, none having come since it was idleMark.
+	idleSince time.Time
+	idleMark  uint32
+}
+
+// start begins the periodic look at the connection. Until there is doubt it costs one wake-up per PingAfter. mu
 // is held, and a TLS handshake is over: a read deadline would end it.
-func (c *conn) startTimer() {
-	c.lastSeen = c.received.Load()
-	c.wg.Add(1)
-	c.timer = time.AfterFunc(c.opts.PingAfter, c.tick)
-	if c.active > 0 {
-		c.hasten()
+func (l *liveness) start() {
+	l.lastSeen = l.received.Load()
+	l.c.wg.Add(1)
+	l.timer = time.AfterFunc(l.c.opts.PingAfter, l.tick)
+	if l.c.active > 0 {
+		l.hasten()
 	}
 }
 
-// stopTimer ends it. mu is held.
-func (c *conn) stopTimer() {
-	if c.timer != nil && c.timer.Stop() {
-		c.wg.Done()
+// stop ends it. mu is held.
+func (l *liveness) stop() {
+	if l.timer != nil && l.timer.Stop() {
+		l.c.wg.Done()
 	}
 }
 
 // tick looks whether anything has come since last time. A connection with open streams and no sign of life is sent a
 // PING; whatever arrives after that, not just the answer, proves it alive. Where pings may be taken amiss, it is the kernel
 // that knows.
-func (c *conn) tick() {
+func (l *liveness) tick() {
+	c := l.c
 	defer c.wg.Done()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.out.dead || c.err != nil {
 		return
 	}
-	seen := c.received.Load()
-	if !c.silent && seen == c.lastSeen && (c.large.Load() || c.opts.Coalescer != nil) {
+	seen := l.received.Load()
+	if !l.silent && seen == l.lastSeen && (l.large.Load() || c.opts.Coalescer != nil) {
 		// The reading goroutine is blocked in Read with its buffer: wake it, see shrink. A timeout does no harm to
 		// crypto/tls's reading side.
-		c.shrinking.Store(true)
+		l.shrinking.Store(true)
 		if err := c.nc.SetReadDeadline(time.Now()); err != nil {
-			c.shrinking.Store(false)
+			l.shrinking.Store(false)
 		}
 	}
-	c.silent = seen == c.lastSeen
-	c.lastSeen = seen
+	l.silent = seen == l.lastSeen
+	l.lastSeen = seen
 	switch {
-	case !c.silent:
-		c.pinging = false
-	case c.unanswered():
-		c.giveUp()
+	case !l.silent:
+		l.pinging = false
+	case l.unanswered():
+		l.giveUp()
 		return
-	case !c.pinging && c.active > 0 && c.opts.Lost == nil:
-		c.ping()
+	case !l.pinging && c.active > 0 && c.opts.Lost == nil:
+		l.ping()
 		c.out.kick()
 	case c.active == 0 && c.server != nil && c.server.private != nil:
 		c.server.private.Trim()
@@ -56,35 +80,35 @@ func (c *conn) tick() {
 	if c.active == 0 {
 		c.inflow.reset()
 	}
-	if !c.endIdle() {
+	if !l.endIdle() {
 		return
 	}
 	next := c.opts.PingAfter
-	if c.hastened = c.active > 0 && c.opts.ProbeAfter < next; c.hastened {
+	if l.hastened = c.active > 0 && c.opts.ProbeAfter < next; l.hastened {
 		next = c.opts.ProbeAfter
 	}
-	if c.pinging { // the look that ends the wait comes when it is over, not one later
-		next = min(next, max(c.opts.PingTimeout-time.Since(c.pingedAt), time.Millisecond))
+	if l.pinging { // the look that ends the wait comes when it is over, not one later
+		next = min(next, max(c.opts.PingTimeout-time.Since(l.pingedAt), time.Millisecond))
 	}
 	c.wg.Add(1)
-	c.timer.Reset(next)
+	l.timer.Reset(next)
 }
 
 // unanswered reports whether the peer of a silent connection is gone. mu is held.
-func (c *conn) unanswered() bool {
-	if c.opts.Lost != nil {
-		return c.active > 0 && c.opts.Lost()
+func (l *liveness) unanswered() bool {
+	if l.c.opts.Lost != nil {
+		return l.c.active > 0 && l.c.opts.Lost()
 	}
-	return c.pinging && time.Since(c.pingedAt) >= c.opts.PingTimeout
+	return l.pinging && time.Since(l.pingedAt) >= l.c.opts.PingTimeout
 }
 
 // giveUp ends a connection whose peer is gone. mu is held.
-func (c *conn) giveUp() {
-	c.fail(ErrPeerSilent)
-	c.out.dead = true
-	c.mu.Unlock()
-	c.nc.Close()
-	c.mu.Lock()
+func (l *liveness) giveUp() {
+	l.c.fail(ErrPeerSilent)
+	l.c.out.dead = true
+	l.c.mu.Unlock()
+	l.c.nc.Close()
+	l.c.mu.Lock()
 }
 
 // greetingTimeout is how long a client may take for its preface and its SETTINGS.
@@ -92,15 +116,16 @@ const greetingTimeout = time.Minute
 
 // endIdle ends a server's connection that carries nothing. It reports whether the connection is to be looked at again.
 // mu is held.
-func (c *conn) endIdle() bool {
+func (l *liveness) endIdle() bool {
+	c := l.c
 	now := time.Now()
-	if c.server == nil || c.active > 0 || c.idleSince.IsZero() || c.accepted != c.idleMark {
-		c.idleSince, c.idleMark = now, c.accepted
+	if c.server == nil || c.active > 0 || l.idleSince.IsZero() || c.accepted != l.idleMark {
+		l.idleSince, l.idleMark = now, c.accepted
 	}
-	switch idle := now.Sub(c.idleSince); {
+	switch idle := now.Sub(l.idleSince); {
 	case c.server == nil || c.active > 0:
 	case !c.peer.known && idle >= greetingTimeout:
-		c.giveUp()
+		l.giveUp()
 		return false
 	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.announced:
 		c.announce(maxStreamID, CodeNo, "")
@@ -110,30 +135,30 @@ func (c *conn) endIdle() bool {
 }
 
 // ping asks for a sign of life. mu is held.
-func (c *conn) ping() {
-	out := c.out.control()
+func (l *liveness) ping() {
+	out := l.c.out.control()
 	out.b = appendPing(out.b, 0, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
-	c.pinging, c.pingedAt = true, time.Now()
+	l.pinging, l.pingedAt = true, time.Now()
 }
 
 // probe sends a PING along with a request on a connection that has been silent: if its peer is gone, that shows soon.
 // mu is held.
-func (c *conn) probe() {
-	if !c.silent || c.pinging || c.opts.Lost != nil || c.received.Load() != c.lastSeen {
+func (l *liveness) probe() {
+	if !l.silent || l.pinging || l.c.opts.Lost != nil || l.received.Load() != l.lastSeen {
 		return
 	}
-	c.ping()
-	if c.timer != nil && c.timer.Stop() {
-		c.timer.Reset(c.opts.PingTimeout)
+	l.ping()
+	if l.timer != nil && l.timer.Stop() {
+		l.timer.Reset(l.c.opts.PingTimeout)
 	}
 }
 
 // hasten has the connection looked at sooner, now that a request is under way. mu is held.
-func (c *conn) hasten() {
-	if c.hastened || c.pinging || c.timer == nil || c.opts.ProbeAfter >= c.opts.PingAfter || !c.timer.Stop() {
+func (l *liveness) hasten() {
+	if l.hastened || l.pinging || l.timer == nil || l.c.opts.ProbeAfter >= l.c.opts.PingAfter || !l.timer.Stop() {
 		return
 	}
-	c.hastened = true
-	c.lastSeen = c.received.Load()
-	c.timer.Reset(c.opts.ProbeAfter)
+	l.hastened = true
+	l.lastSeen = l.received.Load()
+	l.timer.Reset(l.c.opts.ProbeAfter)
 }

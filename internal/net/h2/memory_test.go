@@ -48,7 +48,7 @@ func TestBudgetIdleConnection(t *testing.T) {
 		pairs = append(pairs, p)
 	}
 	for _, p := range pairs { // buffers go back once nothing has been received for a while
-		for p.client.conn.large.Load() || p.server.conn.large.Load() {
+		for p.client.conn.life.large.Load() || p.server.conn.life.large.Load() {
 			runtime.Gosched()
 		}
 	}
@@ -109,7 +109,7 @@ func TestReadingGoesOnAfterSilence(t *testing.T) {
 		if err != nil || got.Body != body {
 			t.Fatalf("exchange = %d bytes, %v", len(got.Body), err)
 		}
-		for p.client.conn.large.Load() || p.server.conn.large.Load() {
+		for p.client.conn.life.large.Load() || p.server.conn.life.large.Load() {
 			runtime.Gosched()
 		}
 	}

@@ -82,7 +82,7 @@ func (c *conn) fill(need int) error {
 	}
 	n, err := c.nc.Read(in.buf[in.w:])
 	if n > 0 {
-		c.received.Add(1)
+		c.life.received.Add(1)
 		defer c.noteBuffer()
 		in.w += n
 		switch {
@@ -99,7 +99,7 @@ func (c *conn) fill(need int) error {
 	if err == nil {
 		return io.ErrNoProgress
 	}
-	if errors.Is(err, os.ErrDeadlineExceeded) && c.shrinking.Swap(false) {
+	if errors.Is(err, os.ErrDeadlineExceeded) && c.life.shrinking.Swap(false) {
 		return c.shrink()
 	}
 	return err
@@ -107,8 +107,8 @@ func (c *conn) fill(need int) error {
 
 // noteBuffer tells tick what there is to give back.
 func (c *conn) noteBuffer() {
-	if held := c.in.large != nil; held != c.large.Load() {
-		c.large.Store(held)
+	if held := c.in.large != nil; held != c.life.large.Load() {
+		c.life.large.Store(held)
 	}
 }
 
