@@ -9,8 +9,26 @@ import (
 // maxInterim is how many 1xx heads may wait for their reader.
 const maxInterim = 16
 
+// heads reads header blocks and brings them to their streams. It belongs to the reading goroutine.
+type heads struct {
+	c *conn // whose it is; fixed
+
+	dec     decoder
+	head    headReader
+	scratch httpx.Response // head being decoded; its memory is swapped into the stream
+
+	block  []byte      // one that spans frames
+	first  frameHeader // of its HEADERS
+	frames int         // CONTINUATION frames of it so far
+	open   bool        // it has not ended
+}
+
+func (hs *heads) init(c *conn) {
+	hs.c, hs.dec, hs.head.limit = c, newDecoder(), c.opts.MaxHeaderList
+}
+
 // onHeaders takes the first part of a header block, which nearly always is all of it.
-func (c *conn) onHeaders(h frameHeader, p []byte) error {
+func (hs *heads) onHeaders(h frameHeader, p []byte) error {
 	if h.id == 0 {
 		return connError(CodeProtocol, "HEADERS on stream 0")
 	}
@@ -19,10 +37,10 @@ func (c *conn) onHeaders(h frameHeader, p []byte) error {
 		return err
 	}
 	if h.has(flagEndHeaders) {
-		return c.onBlock(h, p)
+		return hs.onBlock(h, p)
 	}
-	c.in.block, c.in.inHeaders, c.in.blocks = h, true, 0
-	c.in.header = append(c.in.header[:0], p...)
+	hs.first, hs.open, hs.frames = h, true, 0
+	hs.block = append(hs.block[:0], p...)
 	return nil
 }
 
@@ -50,87 +68,86 @@ func stripHeaders(h frameHeader, p []byte) ([]byte, error) {
 	return p[:len(p)-padding], nil
 }
 
-func (c *conn) onContinuation(h frameHeader, p []byte) error {
-	in := &c.in
-	in.blocks++
-	if in.blocks > maxContinuations || len(in.header)+len(p) > c.maxBlock() {
+func (hs *heads) onContinuation(h frameHeader, p []byte) error {
+	hs.frames++
+	if hs.frames > maxContinuations || len(hs.block)+len(p) > hs.maxBlock() {
 		return connError(CodeEnhanceYourCalm, "header block too large")
 	}
-	in.header = append(in.header, p...)
+	hs.block = append(hs.block, p...)
 	if !h.has(flagEndHeaders) {
 		return nil
 	}
-	in.inHeaders = false
-	err := c.onBlock(in.block, in.header)
-	in.header = nil // rare enough not to keep
+	hs.open = false
+	err := hs.onBlock(hs.first, hs.block)
+	hs.block = nil // rare enough not to keep
 	return err
 }
 
 // onBlock takes a complete header block.
-func (c *conn) onBlock(h frameHeader, block []byte) error {
+func (hs *heads) onBlock(h frameHeader, block []byte) error {
 	switch {
-	case c.server == nil:
-		c.head.reset(sectionResponse, &c.scratch.Fields)
+	case hs.c.server == nil:
+		hs.head.reset(sectionResponse, &hs.scratch.Fields)
 	case h.id%2 == 0:
 		return connError(CodeProtocol, "HEADERS on an even stream")
-	case h.id > c.highest:
-		return c.server.newStream(h, block)
+	case h.id > hs.c.highest:
+		return hs.c.server.newStream(h, block)
 	default:
-		c.head.reset(sectionTrailers, &c.scratch.Fields)
+		hs.head.reset(sectionTrailers, &hs.scratch.Fields)
 	}
-	if err := c.dec.decode(block, &c.head); err != nil {
+	if err := hs.dec.decode(block, &hs.head); err != nil {
 		return err
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s := c.streams.get(h.id)
+	hs.c.mu.Lock()
+	defer hs.c.mu.Unlock()
+	s := hs.c.streams.get(h.id)
 	if s == nil {
-		return c.checkGoneStream(h)
+		return hs.c.checkGoneStream(h)
 	}
-	if rule, code := c.deliver(s, h); rule != "" {
+	if rule, code := hs.deliver(s, h); rule != "" {
 		err := streamError(code, rule)
-		if c.head.tooLarge {
-			err = headTooLarge(c.head.size, c.head.limit)
+		if hs.head.tooLarge {
+			err = headTooLarge(hs.head.size, hs.head.limit)
 		}
-		return c.blame(s, code, err)
+		return hs.c.blame(s, code, err)
 	}
 	if h.has(flagEndStream) && s.recvHead && !s.closed {
-		return c.receivedEnd(s)
+		return hs.c.receivedEnd(s)
 	}
 	return nil
 }
 
 // deliver gives the decoded block to its stream as a response head or as trailers, and returns the rule it breaks.
 // mu is held.
-func (c *conn) deliver(s *stream, h frameHeader) (string, Code) {
+func (hs *heads) deliver(s *stream, h frameHeader) (string, Code) {
 	switch {
 	case s.recvEnd:
 		return "HEADERS after END_STREAM", CodeStreamClosed
-	case c.head.tooLarge:
+	case hs.head.tooLarge:
 		return "header list too large", CodeEnhanceYourCalm
-	case c.head.bad != "":
-		return c.head.bad, CodeProtocol
+	case hs.head.bad != "":
+		return hs.head.bad, CodeProtocol
 	case s.recvHead:
-		return c.deliverTrailers(s, h), CodeProtocol
+		return hs.deliverTrailers(s, h), CodeProtocol
 	}
-	return c.deliverResponse(s, h), CodeProtocol
+	return hs.deliverResponse(s, h), CodeProtocol
 }
 
-func (c *conn) deliverTrailers(s *stream, h frameHeader) string {
+func (hs *heads) deliverTrailers(s *stream, h frameHeader) string {
 	switch {
 	case !h.has(flagEndStream):
 		return "trailers without END_STREAM"
-	case c.head.pseudo != 0:
+	case hs.head.pseudo != 0:
 		return "pseudo-header field in trailers"
 	}
-	s.trailers, c.scratch.Fields = c.scratch.Fields, s.trailers
+	s.trailers, hs.scratch.Fields = hs.scratch.Fields, s.trailers
 	s.hasTrailers = true
 	return ""
 }
 
-func (c *conn) deliverResponse(s *stream, h frameHeader) string {
-	r, end := &c.scratch, h.has(flagEndStream)
-	r.Version, r.Status, r.Upgrade, r.ContentLength = httpx.HTTP2, c.head.status, nil, c.head.length
+func (hs *heads) deliverResponse(s *stream, h frameHeader) string {
+	r, end := &hs.scratch, h.has(flagEndStream)
+	r.Version, r.Status, r.Upgrade, r.ContentLength = httpx.HTTP2, hs.head.status, nil, hs.head.length
 	if r.Status < 200 {
 		if rule := checkInterim(s, r.Status, end); rule != "" {
 			return rule
@@ -141,7 +158,7 @@ func (c *conn) deliverResponse(s *stream, h frameHeader) string {
 	}
 	s.recvHead = true
 	switch {
-	case s.tunnel && r.Status < 300 && !c.takeMark(r):
+	case s.tunnel && r.Status < 300 && !takeMark(r):
 		s.declared, r.ContentLength = -1, -1
 		if len(s.protocol) > 0 {
 			r.Status = 101
@@ -163,7 +180,7 @@ func (c *conn) deliverResponse(s *stream, h frameHeader) string {
 }
 
 // takeMark removes the mark of a 2xx that is not an agreement to upgrade, and tells whether it was there.
-func (*conn) takeMark(r *httpx.Response) bool {
+func takeMark(r *httpx.Response) bool {
 	if r.Fields.Get(plainSuccess) == nil {
 		return false
 	}
@@ -184,3 +201,6 @@ func checkInterim(s *stream, status int, end bool) string {
 	}
 	return ""
 }
+
+// maxBlock is how large a header block may be on the wire. Up to here an over-long list costs its stream only.
+func (hs *heads) maxBlock() int { return 4 * hs.c.opts.MaxHeaderList }

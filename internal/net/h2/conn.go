@@ -8,8 +8,6 @@ import (
 	"net"
 	"sync"
 	"time"
-
-	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
 // conn is what both ends of a connection have in common.
@@ -22,11 +20,9 @@ type conn struct {
 
 	// Owned by the reading goroutine.
 	in      reader
-	dec     decoder
-	head    headReader
-	scratch httpx.Response // head being decoded; its memory is swapped into the stream
-	highest uint32         // largest stream of the peer (server)
-	past    past           // streams of the peer that are gone (server)
+	heads   heads
+	highest uint32 // largest stream of the peer (server)
+	past    past   // streams of the peer that are gone (server)
 
 	// wg counts every goroutine started but handlers.
 	wg sync.WaitGroup
@@ -68,11 +64,10 @@ type peerSettings struct {
 
 func (c *conn) init(nc net.Conn, o Options) {
 	c.nc, c.opts, c.pool = nc, o, o.Pool
-	c.in = newReader()
-	c.dec = newDecoder()
+	c.in.init(c)
+	c.heads.init(c)
 	c.out.init(c)
 	c.life.c = c
-	c.head.limit = o.MaxHeaderList
 	c.costs = newCosts(o.Abused)
 	c.settled.L = &c.mu
 	c.peer = peerSettings{
@@ -158,7 +153,7 @@ func (c *conn) converse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return c.readLoop()
+	return c.in.readLoop()
 }
 
 // errDrained is the good end of a connection.

@@ -14,9 +14,9 @@ const drainPing = "drain\x00h2"
 func (c *conn) dispatch(h frameHeader, p []byte) error {
 	switch h.typ {
 	case frameHeaders:
-		return c.onHeaders(h, p)
+		return c.heads.onHeaders(h, p)
 	case frameContinuation:
-		return c.onContinuation(h, p)
+		return c.heads.onContinuation(h, p)
 	case framePriority:
 		return c.onPriority(h, p)
 	case frameReset:

@@ -112,11 +112,11 @@ func (sv *Server) newStream(h frameHeader, block []byte) error {
 	}
 	s.begin(c)
 	s.request.Reset()
-	c.head.reset(sectionRequest, &s.request.Fields)
-	if err := c.dec.decode(block, &c.head); err != nil {
+	c.heads.head.reset(sectionRequest, &s.request.Fields)
+	if err := c.heads.dec.decode(block, &c.heads.head); err != nil {
 		return err
 	}
-	rule := c.head.request(&s.request)
+	rule := c.heads.head.request(&s.request)
 	taken, err := sv.admit(s, h, rule)
 	if !taken {
 		c.pool.serverStreams.Put(s)
@@ -186,9 +186,9 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
 		c.out.reset(h.id, CodeRefusedStream)
 		return true, c.charge(1)
-	case c.head.tooLarge:
+	case c.heads.head.tooLarge:
 		c.answerTooLarge(h)
-		return true, c.charge(1 + c.head.size/c.head.limit)
+		return true, c.charge(1 + c.heads.head.size/c.heads.head.limit)
 	case rule != "":
 		c.out.reset(h.id, CodeProtocol)
 		return true, c.charge(1)
@@ -206,11 +206,11 @@ func (c *conn) answerTooLarge(h frameHeader) {
 	at := len(out.b)
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, flags: flagEndHeaders | flagEndStream, id: h.id})
 	out.b = c.out.enc.begin(out.b)
-	if c.head.grpc {
+	if c.heads.head.grpc {
 		out.b = c.out.enc.status(out.b, 200)
 		out.b = c.out.enc.field(out.b, []byte("content-type"), []byte("application/grpc"))
 		out.b = c.out.enc.field(out.b, []byte("grpc-status"), []byte("8"))
-		out.b = c.out.enc.field(out.b, []byte("grpc-message"), []byte("request header fields too large: "+strings.TrimPrefix(headTooLarge(c.head.size, c.head.limit).Error(), "h2: ")))
+		out.b = c.out.enc.field(out.b, []byte("grpc-message"), []byte("request header fields too large: "+strings.TrimPrefix(headTooLarge(c.heads.head.size, c.heads.head.limit).Error(), "h2: ")))
 	} else {
 		out.b = c.out.enc.status(out.b, 431)
 	}
