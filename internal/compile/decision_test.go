@@ -19,6 +19,9 @@ import (
 // decision prints what a proxy would do, leaving out what is default.
 func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []string {
 	var resp httpx.Response
+	if pages := crossOrigin(r, req); pages != nil {
+		return pages
+	}
 	if r.Local(req, &resp, dst.Port) {
 		out := []string{strings.TrimSpace(fmt.Sprintf("%d %s", resp.Status, r.LocalBody()))}
 		if location := resp.Fields.Get("location"); location != nil {
@@ -56,6 +59,29 @@ func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []strin
 		}
 	}
 	return append(out, policies(dst, r.Plan)...)
+}
+
+// crossOrigin prints what a route says to a page of another origin, nothing where it has no word for it.
+func crossOrigin(r *route.Route, req *httpx.Request) []string {
+	if r.CORS() == nil {
+		return nil
+	}
+	var resp httpx.Response
+	origin, allowed := r.CORS().Origin(req)
+	switch {
+	case origin == nil:
+		return []string{"of the same origin"}
+	case allowed && !route.IsPreflight(req):
+		r.CORS().Permit(&resp, origin)
+		return append([]string{"read by the page"}, changed("response", nil, &resp.Fields)...)
+	case allowed:
+		r.CORS().Preflight(req, &resp, origin)
+	case route.IsPreflight(req) && r.CORS().Ignore:
+		r.CORS().Preflight(req, &resp, nil)
+	default:
+		return []string{"sent on, for no page to read"}
+	}
+	return append([]string{strconv.Itoa(resp.Status)}, changed("response", nil, &resp.Fields)...)
 }
 
 // applied prints what a route and one of its backends change in a request and its response.

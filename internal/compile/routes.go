@@ -270,7 +270,7 @@ func (b *backends) route(r rule) plan.Route {
 	out := plan.Route{
 		Name: h.Name, Origin: r.origin(), Matches: r.matches,
 		Redirect: h.Redirect, Direct: h.Direct, Rewrite: h.Rewrite, Headers: h.Headers,
-		Timeout: h.Timeout, BackendTimeout: h.BackendTimeout, Fault: h.Fault,
+		Timeout: h.Timeout, BackendTimeout: h.BackendTimeout, Fault: h.Fault, CORS: h.CORS,
 	}
 	if h.Unsupported != "" {
 		// "Requests that would have been processed by that filter MUST receive a HTTP error response."

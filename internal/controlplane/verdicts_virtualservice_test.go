@@ -99,7 +99,7 @@ func httpRules() []ruling {
 		{"a mirror of old with 200 percent", refused, "mirrorPercent", "mirror: {host: api, port: {number: 9090}}, mirrorPercent: 200"},
 		{"mirror and mirrors", refused, "spec.http[0]", "mirror: {host: api, port: {number: 9090}}, mirrors: [{destination: {host: api, port: {number: 9090}}}]"},
 		{"mirrors without destination", refused, "mirrors[0].destination", "mirrors: [{percentage: {value: 5}}]"},
-		{"a cross-origin policy", warned, "corsPolicy", "corsPolicy: {allowOrigins: [{exact: 'https://a.com'}], allowMethods: [GET], maxAge: 24h}"},
+		{"a cross-origin policy", fine, "", "corsPolicy: {allowOrigins: [{exact: 'https://a.com'}], allowMethods: [GET], maxAge: 24h}"},
 		{"an origin of nothing", refused, "corsPolicy.allowOrigins[0]", "corsPolicy: {allowOrigins: [{exact: ''}]}"},
 		{"a cross-origin method", refused, "corsPolicy.allowMethods[0]", "corsPolicy: {allowMethods: [get]}"},
 		{"a cross-origin header", refused, "corsPolicy.allowHeaders[0]", "corsPolicy: {allowHeaders: ['a b']}"},

@@ -71,6 +71,7 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 		".destination.routes.matches.query.match.kind": {route, fails},
 		".destination.routes.redirect.port_mode":       {dst(func(d *plan.Destination) any { return d.Routes[0].Redirect.PortMode }), model.PortKeep},
 		".destination.routes.session.by":               {dst(func(d *plan.Destination) any { return d.Routes[0].Session.By }), model.SessionByNothing},
+		".destination.routes.cors.origins.kind":        {route, fails},
 		".shard.endpoints.health":                      {func(r plan.Resource) any { return r.(*plan.EndpointShard).Endpoints[0].Health }, plan.Draining},
 		".inbound.mtls":                                {in(func(p *plan.InboundPolicy) any { return p.MTLS }), model.MTLSStrict},
 		".inbound.ports.mtls":                          {in(func(p *plan.InboundPolicy) any { return p.Ports[0].MTLS }), model.MTLSStrict},

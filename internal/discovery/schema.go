@@ -190,6 +190,7 @@ func routeFields(c *coder, r *plan.Route) {
 	optional(c, 12, "fault", &r.Fault, faultFields)
 	list(c, 13, "mirrors", &r.Mirrors, mirrorFields)
 	optional(c, 14, "session", &r.Session, sessionFields)
+	optional(c, 15, "cors", &r.CORS, corsFields)
 	if c.refused(around) {
 		refuseRoute(r)
 	}
@@ -300,6 +301,18 @@ func faultFields(c *coder, f *model.Fault) {
 	c.double(2, "delay_percent", &f.DelayPercent)
 	c.int(3, "abort_status", &f.AbortStatus)
 	c.double(4, "abort_percent", &f.AbortPercent)
+}
+
+// corsFields: pages of other origins may read less where a sidecar does not know a part of it, for what is not said is not
+// allowed.
+func corsFields(c *coder, p *model.CORS) {
+	list(c, 1, "origins", &p.Origins, stringMatchFields)
+	text(c, 2, "methods", &p.Methods)
+	text(c, 3, "headers", &p.Headers)
+	text(c, 4, "expose", &p.Expose)
+	c.duration(5, "max_age", &p.MaxAge)
+	c.bool(6, "credentials", &p.Credentials)
+	c.bool(7, "ignore", &p.Ignore)
 }
 
 // A sidecar that does not know a part of it keeps fewer calls together: which endpoint is called stays a choice among those

@@ -120,6 +120,7 @@ type HTTPRule struct {
 	Retry          *Retry
 	Fault          *Fault
 	Mirrors        []Mirror
+	CORS           *CORS
 	// Session keeps the calls of a client together; nil where the rule says nothing of it.
 	Session *SessionPersistence
 	// Unsupported says what in the rule cannot be served; its requests are answered 500, as Gateway API demands.

@@ -110,6 +110,8 @@ type Route struct {
 	Retry                   model.Retry
 	Fault                   *model.Fault
 	Mirrors                 []Mirror
+	// CORS is for the route's own answers as well; nil adds nothing to any.
+	CORS *model.CORS
 	// Session keeps the calls of a client together; nil for no sessions.
 	Session *Session
 }

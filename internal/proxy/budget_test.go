@@ -72,7 +72,7 @@ func newRawClient(tb testing.TB, addr string) *rawClient {
 	}
 	tb.Cleanup(func() { conn.Close() })
 	return &rawClient{conn: conn, r: bufio.NewReaderSize(conn, 8<<10), body: make([]byte, 1024), req: []byte(
-		"GET /api/user/123?x=1 HTTP/1.1\r\nHost: users-service.myapp.svc.cluster.local:8080\r\nUser-Agent: test\r\nAccept: */*\r\n\r\n")}
+		"GET /api/user/123?x=1 HTTP/1.1\r\nHost: users-service.myapp.svc.cluster.local:8080\r\nUser-Agent: test\r\nAccept: */*\r\nOrigin: https://app.example.com\r\n\r\n")}
 }
 
 func (c *rawClient) do(tb testing.TB) {
@@ -119,6 +119,7 @@ func realisticRoutes(rs []plan.Resource) []plan.Resource {
 			Headers:  model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: "x-set", Value: "1"}}}, Response: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-via", Value: "mesh"}}}},
 			Backends: []plan.WeightedBackend{{Backend: 0, Weight: 90}, {Backend: 0, Weight: 10}},
 			Retry:    model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream"}},
+			CORS:     &model.CORS{Origins: []model.StringMatch{{Kind: model.Exact, Value: "https://app.example.com"}}, Expose: "x-via", Credentials: true},
 		},
 	}
 	return rs

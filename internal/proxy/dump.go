@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"fmt"
 	"math"
 	"net"
 	"net/netip"
-	"strconv"
 	"strings"
 	"time"
 
@@ -209,27 +207,6 @@ func describeString(m model.StringMatch) string {
 		return "*"
 	}
 	return ""
-}
-
-func describeAction(c *directory.Destination, r *plan.Route) string {
-	switch {
-	case r.Redirect != nil:
-		return "redirect " + strconv.Itoa(r.Redirect.Code)
-	case r.Direct != nil:
-		return "direct response " + strconv.Itoa(r.Direct.Status)
-	}
-	parts := make([]string, 0, len(r.Backends))
-	for _, w := range r.Backends {
-		parts = append(parts, fmt.Sprintf("%s %d", c.Plan.Backends[w.Backend].Name, w.Weight))
-	}
-	out := strings.Join(parts, ", ")
-	if s := r.Session; s != nil {
-		out += "; session by " + s.By.String() + " " + s.Name
-		if c.Seal.Keys() == nil {
-			out += " (no keys yet)"
-		}
-	}
-	return out
 }
 
 func (p *Proxy) dumpInbound(d *admin.Dump) {

@@ -16,6 +16,7 @@ type filters struct {
 	rewrite  *model.Rewrite
 	redirect *model.Redirect
 	mirrors  []model.Mirror
+	cors     *model.CORS
 	// unsupported says which filter cannot be served.
 	unsupported string
 }
@@ -62,7 +63,11 @@ func (t *route) filter(field string, f *gatewayv1.HTTPRouteFilter, matches []mod
 		if missing = f.RequestMirror == nil; !missing {
 			t.mirror(field+".requestMirror", f.RequestMirror, out)
 		}
-	case gatewayv1.HTTPRouteFilterCORS, gatewayv1.HTTPRouteFilterExternalAuth, gatewayv1.HTTPRouteFilterExtensionRef:
+	case gatewayv1.HTTPRouteFilterCORS:
+		if missing = f.CORS == nil; !missing {
+			out.cors = crossOrigin{t}.cors(field+".cors", f.CORS)
+		}
+	case gatewayv1.HTTPRouteFilterExternalAuth, gatewayv1.HTTPRouteFilterExtensionRef:
 		out.unsupported = fmt.Sprintf("the filter %s is not supported", f.Type)
 		t.Warn(field+".type", out.unsupported+" by Fairlead: the requests it is for are answered 500", "remove the filter")
 	default:

@@ -39,6 +39,7 @@ func (t httpRules) rule(field string, in *gatewayv1.HTTPRouteRule) model.HTTPRul
 	}
 	filters := t.filters(field, in.Filters, rule.Matches)
 	rule.Headers, rule.Rewrite, rule.Redirect, rule.Mirrors = filters.headers, filters.rewrite, filters.redirect, filters.mirrors
+	rule.CORS = filters.cors
 	if rule.Unsupported = filters.unsupported; rule.Unsupported != "" {
 		rule.Redirect = nil
 	}

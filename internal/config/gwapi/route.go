@@ -99,6 +99,8 @@ func (*route) backendFilters(b *model.WeightedBackend, f filters) {
 	switch {
 	case f.redirect != nil:
 		f.unsupported = "the filter RequestRedirect is not supported on a backend: its calls are answered 500"
+	case f.cors != nil:
+		f.unsupported = "the filter CORS is not supported on a backend: its calls are answered 500"
 	case len(f.mirrors) > 0:
 		f.unsupported = "the filter RequestMirror is not supported on a backend: its calls are answered 500"
 	}

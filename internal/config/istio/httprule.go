@@ -40,7 +40,7 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	rule.Retry = t.retry(field+".retries", in.GetRetries())
 	rule.Fault = t.fault(field+".fault", in.GetFault())
 	rule.Mirrors = t.mirrors(field, in)
-	t.cors(field+".corsPolicy", in.GetCorsPolicy())
+	rule.CORS = t.cors(field+".corsPolicy", in.GetCorsPolicy())
 	return rule, ok
 }
 

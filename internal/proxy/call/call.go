@@ -312,7 +312,7 @@ func (c *Call) aim(req *httpx.Request, addr netip.AddrPort) {
 // conclude answers a request that was not answered, or breaks the exchange where an answer has begun.
 func (c *Call) conclude(err error) httpx.Outcome {
 	if err == nil {
-		return httpx.Outcome{Status: c.resp.Status}
+		return httpx.Outcome{Status: c.resp.Status, Details: c.view.Details}
 	}
 	out := httpx.Describe(err)
 	mark, cause := c.Side.explain(err)

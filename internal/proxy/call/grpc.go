@@ -26,12 +26,13 @@ func (f *forwarder) grpcReply(out httpx.Outcome) {
 // local sends what the route answers without calling an endpoint: an error in gRPC's form where the request is gRPC's.
 func (c *Call) local(down httpx.ServerExchange) error {
 	body := c.route.LocalBody()
-	if c.resp.Status < 400 || !isGRPC(down.Request()) {
-		return c.answer(down, body)
+	if c.resp.Status >= 400 && isGRPC(down.Request()) {
+		c.resp.Fields.Del("content-type")
+		c.grpcReply(httpx.Outcome{Status: c.resp.Status, Body: string(bytes.TrimSpace(body))})
+		body = nil
 	}
-	c.resp.Fields.Del("content-type")
-	c.grpcReply(httpx.Outcome{Status: c.resp.Status, Body: string(bytes.TrimSpace(body))})
-	return c.answer(down, nil)
+	c.Common.Filters.Local(&c.view)
+	return c.answer(down, body)
 }
 
 // grpcCode is the gRPC status of an outcome by its HTTP status (doc/http-grpc-status-mapping.md of gRPC), but for 504, which

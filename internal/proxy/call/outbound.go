@@ -67,10 +67,13 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 	if call.state == nil {
 		return false, &httpx.Error{Kind: httpx.NoRoute, Object: c.Dest.Addr, Detail: "the service was deleted"}
 	}
-	if err := c.match(ctx, call); err != nil {
+	if err := c.match(ctx, call); errors.Is(err, filter.ErrAnswered) {
+		return true, call.answer(call.down, nil)
+	} else if err != nil {
 		return false, err
 	}
 	if call.route.Local(call.down.Request(), &call.resp, c.Local.Port()) {
+		call.view.Details = "direct_response"
 		return true, call.local(call.down)
 	}
 	if err := c.choose(call); err != nil {

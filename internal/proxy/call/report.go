@@ -35,25 +35,28 @@ func (f *forwarder) answer(down httpx.ServerExchange, body []byte) error {
 
 // localReply sends what an outcome says. mark, if set, tells the caller's sidecar how far the request got, and why no
 // further.
-func (f *forwarder) localReply(down httpx.ServerExchange, out httpx.Outcome, mark, cause string) error {
-	f.resp.Reset()
-	f.resp.Status = out.Status
-	f.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, ProxyName))
+func (c *Call) localReply(down httpx.ServerExchange, out httpx.Outcome, mark, cause string) error {
+	c.resp.Reset()
+	c.resp.Status = out.Status
+	c.resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, ProxyName))
 	if field := out.OverloadField(); field != "" {
-		f.resp.Fields.AddString(field, "true")
+		c.resp.Fields.AddString(field, "true")
 	}
 	if mark != "" {
-		f.resp.Fields.AddString(ErrorField, mark)
+		c.resp.Fields.AddString(ErrorField, mark)
 		if cause != "" {
-			f.resp.Fields.AddString(causeField, cause)
+			c.resp.Fields.AddString(causeField, cause)
 		}
 	}
+	var body []byte
 	if isGRPC(down.Request()) {
-		f.grpcReply(out)
-		return f.answer(down, nil)
+		c.grpcReply(out)
+	} else {
+		c.resp.Fields.AddString("content-type", "text/plain")
+		body = []byte(out.Body + "\n")
 	}
-	f.resp.Fields.AddString("content-type", "text/plain")
-	return f.answer(down, []byte(out.Body+"\n"))
+	c.Common.Filters.Local(&c.view)
+	return c.answer(down, body)
 }
 
 // ProxyName is how this proxy calls itself in Proxy-Status (RFC 9209).

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/netip"
 	"time"
@@ -46,12 +47,16 @@ type Call struct {
 	// Response is the head of the answer, for response filters.
 	Response *httpx.Response
 
+	// Details is what the access log calls the answer, empty for one that came from an endpoint or is an error's.
+	Details string
+
 	// Copier makes copies of the call.
 	Copier Copier
 
 	// Flags are what filters did that the access log and the metrics are to show, in Envoy's short words.
 	Flags string
 
+	origin  []byte   // that may read the answer, nil for none
 	entered lb.Use   // what the limits count it as, 0 for not at all
 	issues  bool     // the client gets a cookie with the value of issued
 	issued  [16]byte // in hexadecimal digits
@@ -77,9 +82,19 @@ type Copier interface {
 	Copy(c *Call, backend int) (send func(context.Context))
 }
 
+// ErrAnswered ends a request whose answer a filter has made: it is in Call.Response, has no body, and goes to the client as
+// it is.
+var ErrAnswered = errors.New("answered by a filter")
+
 // Filter does something to a request, or ends it by an error.
 type Filter interface {
 	Request(ctx context.Context, c *Call) error
+}
+
+// LocalFilter is a ResponseFilter that does the same to the heads of the sidecar's own answers, errors included.
+type LocalFilter interface {
+	ResponseFilter
+	Local(c *Call)
 }
 
 // ResponseFilter is a Filter that does something to the head of the endpoint's answer too.
@@ -119,6 +134,7 @@ const (
 type Chain struct {
 	requests  [stages][]Filter
 	responses []ResponseFilter
+	locals    []LocalFilter
 	enders    []Ender
 	counters  []Counter
 }
@@ -128,6 +144,9 @@ func (c *Chain) add(s Stage, f Filter) {
 	c.requests[s] = append(c.requests[s], f)
 	if r, ok := f.(ResponseFilter); ok {
 		c.responses = append(c.responses, r)
+	}
+	if l, ok := f.(LocalFilter); ok {
+		c.locals = append(c.locals, l)
 	}
 	if e, ok := f.(Ender); ok {
 		c.enders = append(c.enders, e)
@@ -161,6 +180,13 @@ func (c *Chain) Request(ctx context.Context, s Stage, call *Call) error {
 func (c *Chain) Response(call *Call) {
 	for _, f := range c.responses {
 		f.Response(call)
+	}
+}
+
+// Local runs the filters of the sidecar's own answers.
+func (c *Chain) Local(call *Call) {
+	for _, f := range c.locals {
+		f.Local(call)
 	}
 }
 

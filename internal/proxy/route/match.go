@@ -35,6 +35,7 @@ type action struct {
 	headers  headerOps
 	rewrite  rewrite
 	redirect *redirect
+	cors     *CORS
 	fault    string
 }
 
@@ -102,6 +103,9 @@ func compileAction(r *plan.Route) (*action, error) {
 	}
 	if r.Redirect != nil {
 		a.redirect = &redirect{Redirect: r.Redirect, path: compilePath(r.Redirect.Path, r.Redirect.HasPath, r.Redirect.ReplacePrefix)}
+	}
+	if a.cors, err = compileCORS(r.CORS); err != nil {
+		return nil, err
 	}
 	for i := range r.Backends {
 		b := &r.Backends[i]

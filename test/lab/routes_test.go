@@ -1,0 +1,60 @@
+package lab_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+)
+
+// Addresses of the Services in TestRoutes.
+const (
+	pagesIP = "10.96.3.1"
+)
+
+// routesManifests: one app behind many names, as in TestRouting, for what is asked for less often.
+func routesManifests() string {
+	manifests := []string{app{name: "client", replicas: 1}.String(), app{name: "web", replicas: 1}.String()}
+	for name, ip := range map[string]string{"pages": pagesIP} {
+		manifests = append(manifests, service(name, ip, "app: web", http80))
+	}
+	return strings.Join(append(manifests,
+		virtualService("pages", `
+  http:
+  - match: [{uri: {prefix: /none}}]
+    corsPolicy: {allowOrigins: [{exact: "https://app.example.com"}]}
+    route: [{destination: {host: nowhere}}]
+  - corsPolicy: {allowOrigins: [{exact: "https://app.example.com"}], allowMethods: [PUT], maxAge: 60s, unmatchedPreflights: IGNORE}
+    route: [{destination: {host: pages}}]`),
+	), "")
+}
+
+func TestRoutes(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, routesManifests(), withMesh("mesh.accessLog=json"))
+	t.Run("pages_of_another_origin", func(t *testing.T) {
+		const origin, evil, asks = "Origin: https://app.example.com", "Origin: https://evil.example.com", "Access-Control-Request-Method: PUT"
+		allowed := func(a answer) string { return a.Header.Get("Access-Control-Allow-Origin") }
+		if a := m.do(t, client, http.MethodOptions, pagesIP+":80", "/preflight", origin, asks); a.StatusCode != http.StatusOK ||
+			a.Header.Get("X-Demo-Pod") != "" || allowed(a) != "https://app.example.com" || a.Header.Get("Access-Control-Allow-Methods") != "PUT" || a.Header.Get("Access-Control-Max-Age") != "60" {
+			t.Errorf("a preflight is answered %d %v", a.StatusCode, a.Header)
+		}
+		if e := m.accessEntry(t, client, "/preflight"); e["response_code_details"] != "cors_response" {
+			t.Errorf("access log %v", e)
+		}
+		if a := m.do(t, client, http.MethodOptions, pagesIP+":80", "/", evil, asks); a.StatusCode != http.StatusOK || a.Header.Get("X-Demo-Pod") != "" || allowed(a) != "" {
+			t.Errorf("another page's preflight is answered %d %v", a.StatusCode, a.Header)
+		}
+		if a := m.do(t, client, http.MethodPut, pagesIP+":80", "/", origin); a.Header.Get("X-Demo-Pod") == "" || allowed(a) != "https://app.example.com" {
+			t.Errorf("the page's request is answered %d %v", a.StatusCode, a.Header)
+		}
+		if a := m.do(t, client, http.MethodPut, pagesIP+":80", "/", evil); a.Header.Get("X-Demo-Pod") == "" || allowed(a) != "" {
+			t.Errorf("another page's request is answered %d %v", a.StatusCode, a.Header)
+		}
+		if a := m.do(t, client, http.MethodGet, pagesIP+":80", "/none", origin); a.StatusCode != http.StatusServiceUnavailable || allowed(a) != "https://app.example.com" {
+			t.Errorf("an error is answered %d %v, want one that the page can read", a.StatusCode, a.Header)
+		}
+		if out := m.cli(t, "proxy-config", "routes", client, "-n", "shop"); !strings.Contains(out, "; CORS for 1 origins") {
+			t.Errorf("proxy-config routes says\n%s", out)
+		}
+	})
+}
