@@ -9,6 +9,8 @@ import (
 	"maps"
 	"net/netip"
 	"os"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -93,25 +95,41 @@ func address(a netip.AddrPort) Tree {
 
 // Listener takes HTTP/1.1 and HTTP/2 on a port and sends it all to one cluster. timeout bounds each request, 0 = nothing does.
 func Listener(port uint16, cluster string, timeout time.Duration) Tree {
-	route := Tree{
+	return Router(port, cluster, List{Tree{
 		"match": Tree{"prefix": "/"},
 		"route": Tree{
 			"cluster": cluster, "timeout": seconds(timeout),
 			"hash_policy": List{Tree{"header": Tree{"header_name": HashHeader}}},
 		},
-	}
+	}}, nil)
+}
+
+// Router takes HTTP/1.1 and HTTP/2 on a port, by routes, through filters that stand before the router.
+func Router(port uint16, name string, routes, filters List) Tree {
+	chain := append(slices.Clone(filters), Tree{"name": "envoy.filters.http.router", "typed_config": Tree{"@type": routerType}})
 	return Tree{
-		"name":    cluster,
+		"name":    name,
 		"address": address(netip.AddrPortFrom(netip.IPv4Unspecified(), port)),
 		"filter_chains": List{Tree{"filters": List{Tree{
 			"name": "envoy.filters.network.http_connection_manager",
 			"typed_config": Tree{
-				"@type": hcmType, "stat_prefix": cluster,
-				"route_config": Tree{"virtual_hosts": List{Tree{"name": "all", "domains": List{"*"}, "routes": List{route}}}},
-				"http_filters": List{Tree{"name": "envoy.filters.http.router", "typed_config": Tree{"@type": routerType}}},
+				"@type": hcmType, "stat_prefix": name, "http_filters": chain,
+				"route_config": Tree{"virtual_hosts": List{Tree{"name": "all", "domains": List{"*"}, "routes": routes}}},
 			},
 		}}}},
 	}
+}
+
+// Filter is an HTTP filter that each route tells what to do: under its name, in the route's typed_per_filter_config.
+func Filter(name, message string) Tree {
+	return Tree{"name": name, "typed_config": Typed(name, message, nil)}
+}
+
+// Typed is a configuration of an HTTP filter.
+func Typed(filter, message string, fields Tree) Tree {
+	out := Tree{"@type": typePrefix + "filters.http." + strings.TrimPrefix(filter, "envoy.filters.http.") + ".v3." + message}
+	maps.Copy(out, fields)
+	return out
 }
 
 // Cluster is a group of endpoints, called in turn by a protocol. more adds fields to it, or replaces its own.

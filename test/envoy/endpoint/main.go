@@ -2,7 +2,8 @@
 //
 // It serves HTTP/1.1 and HTTP/2 without TLS on the port that its argument names. The header x-answers of a request is
 // "ADDRESS=ANSWER": the server with that address, of "*" each, gives the answer and says so by x-answered, all others answer 200. Each
-// names its own address in x-address. Answers are a status; "reset", the connection ends before anything is said; "cut", it ends in the middle of the answer; "late", nothing is said
+// names its own address in x-address, and repeats each header that it got, in front of its name "heard-"; what x-says holds, as
+// "name: value", is added to the answer's. Answers are a status; "reset", the connection ends before anything is said; "cut", it ends in the middle of the answer; "late", nothing is said
 // until the client leaves; "grpc=N" and "trailers=N", gRPC's status N in the head, or behind a body.
 package main
 
@@ -42,6 +43,14 @@ func answer(w http.ResponseWriter, r *http.Request) {
 		if grpc {
 			what = "grpc=0"
 		}
+	}
+	for name, values := range r.Header {
+		w.Header()["Heard-"+name] = values
+	}
+	w.Header().Set("Heard-Path", r.RequestURI)
+	for _, said := range r.Header.Values("X-Says") {
+		name, value, _ := strings.Cut(said, ": ")
+		w.Header().Add(name, value)
 	}
 	w.Header().Set("X-Answered", strconv.FormatBool(mine))
 	w.Header().Set("X-Address", host)
