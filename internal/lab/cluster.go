@@ -267,9 +267,10 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
 		extraLabels: map[string]string{},
-		data: func(kind, name string) (map[string]string, bool) {
+		data: func(kind, name string) (content, bool) {
 			return dataOf(c.objects[model.Ref{Kind: kind, Key: model.Key{Namespace: key.Namespace, Name: name}}])
 		},
+		token: c.node.token,
 	}
 	for svcKey, svc := range c.services {
 		if svcKey.Namespace == key.Namespace {
@@ -287,11 +288,7 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 		src.extraLabels["statefulset.kubernetes.io/pod-name"] = key.Name
 		src.extraLabels["apps.kubernetes.io/pod-index"] = strconv.Itoa(ordinal(key.Name))
 		src.hostname = key.Name
-		if w.template.Spec.Subdomain == "" {
-			t := w.template.DeepCopy()
-			t.Spec.Subdomain = w.serviceName
-			src.template = t
-		}
+		src.template = w.ofOrdinal(key.Name)
 	}
 	return src
 }

@@ -39,7 +39,7 @@ type node struct {
 	state  state
 	cfg    config
 	logger *slog.Logger
-	tokens *ca.TokenIssuer // nil in a plain lab
+	tokens *ca.TokenIssuer
 }
 
 // meshCommands are the two programs of a sidecar.
@@ -63,6 +63,15 @@ func (n *node) makeTokenKey() error {
 
 // tokenIssuer is the iss claim of the lab's tokens.
 const tokenIssuer = "https://kubernetes.default.svc.cluster.local" //nolint:gosec // a name, no secret
+
+// token makes a token for a pod's app, which lasts as long as a lab. As the API server has it, it is for the API server
+// where it is for nobody else.
+func (n *node) token(spec *podSpec, audience string) (string, error) {
+	return n.tokens.Issue(ca.Claims{
+		Namespace: spec.key.Namespace, ServiceAccount: spec.serviceAccount, Pod: spec.key.Name, PodUID: podUID(spec.key),
+		Audience: []string{cmp.Or(audience, tokenIssuer)}, Expires: time.Now().Add(tokenTTL),
+	})
+}
 
 // meshFiles waits for the mesh's root certificate, writes the pod's credentials and gives the sidecar's commands.
 func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, error) {

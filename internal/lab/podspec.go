@@ -51,7 +51,10 @@ type podSpec struct {
 	injected            bool
 	restart             corev1.RestartPolicy
 	grace               time.Duration
+	volumes             []volume
 	init, containers    []containerSpec
+	// fsGroup owns the pod's volumes; -1 where none does.
+	fsGroup int
 	// template is what the user wrote; the Pod object for the control plane is made from it.
 	template *corev1.PodTemplateSpec
 }
@@ -62,6 +65,7 @@ type containerSpec struct {
 	run                          command
 	readiness, liveness, startup *probe
 	preStop                      *probe // run once, the result is ignored
+	mounts                       []mount
 	// keep restarts the container always: sidecars, and init containers with restartPolicy Always.
 	keep bool
 }
@@ -82,6 +86,8 @@ type podSource struct {
 	hostname         string
 	services         []*corev1.Service // those of its namespace, completed
 	data             dataSource
+	// token makes a token of the pod's service account.
+	token func(p *podSpec, audience string) (string, error)
 }
 
 // newPodSpec translates a pod template. The error names what the lab cannot run.
@@ -90,7 +96,7 @@ func newPodSpec(src podSource) (podSpec, error) {
 	p := podSpec{
 		key: src.key, ownerKind: src.ownerKind, owner: src.owner, hash: src.hash, addrs: src.addrs, node: src.node, zone: src.zone,
 		labels: maps.Clone(t.Labels), annotations: maps.Clone(t.Annotations), serviceAccount: t.Spec.ServiceAccountName,
-		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t,
+		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t, fsGroup: -1,
 	}
 	p.redirect = redirectFlags(p.annotations)
 	var err error
@@ -117,7 +123,13 @@ func newPodSpec(src podSource) (podSpec, error) {
 	if len(t.Spec.Containers) == 0 {
 		return p, errors.New("spec.containers is empty")
 	}
+	if s := t.Spec.SecurityContext; src.rootful && s != nil && s.FSGroup != nil {
+		p.fsGroup = int(*s.FSGroup)
+	}
 	var errs []error
+	if p.volumes, err = newVolumes(&p, src); err != nil {
+		errs = append(errs, err)
+	}
 	for i := range t.Spec.InitContainers {
 		c := &t.Spec.InitContainers[i]
 		spec, err := newContainer(&p, c, src)
@@ -165,7 +177,14 @@ func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec
 	if err != nil {
 		return fail(err)
 	}
-	if out.run.argv, err = containerCommand(c, vars); err != nil {
+	values := map[string]string{}
+	for _, v := range vars {
+		values[v.Name] = v.Value
+	}
+	if out.run.argv, err = containerCommand(c, values); err != nil {
+		return fail(err)
+	}
+	if out.mounts, err = newMounts(p, c, values); err != nil {
 		return fail(err)
 	}
 	out.run.env = mergeEnv(src.environ, vars, hostName(p))
@@ -175,6 +194,7 @@ func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec
 	}
 	if src.rootful {
 		out.run.uid, out.run.gid = runAs(p.template.Spec.SecurityContext, c.SecurityContext)
+		out.run.groups = groupsOf(p.template.Spec.SecurityContext)
 	}
 	for _, pr := range []struct {
 		from  *corev1.Probe
@@ -230,12 +250,23 @@ func runAs(pod *corev1.PodSecurityContext, own *corev1.SecurityContext) (uid, gi
 	return uid, gid
 }
 
-// containerCommand gives the program to run. Images are names only: what they would hold is taken from the machine.
-func containerCommand(c *corev1.Container, vars []corev1.EnvVar) ([]string, error) {
-	values := map[string]string{}
-	for _, v := range vars {
-		values[v.Name] = v.Value
+// groupsOf are the groups that processes have beside their own.
+func groupsOf(pod *corev1.PodSecurityContext) []uint32 {
+	if pod == nil {
+		return nil
 	}
+	var out []uint32
+	for _, g := range pod.SupplementalGroups {
+		out = append(out, uint32(g))
+	}
+	if pod.FSGroup != nil {
+		out = append(out, uint32(*pod.FSGroup))
+	}
+	return out
+}
+
+// containerCommand gives the program to run. Images are names only: what they would hold is taken from the machine.
+func containerCommand(c *corev1.Container, values map[string]string) ([]string, error) {
 	var argv []string
 	image, _, _ := strings.Cut(c.Image, "@")
 	if i := strings.LastIndex(image, ":"); i > strings.LastIndex(image, "/") {
@@ -283,7 +314,7 @@ func containerEnv(p *podSpec, c *corev1.Container, given []corev1.EnvVar, data d
 	for _, e := range c.Env {
 		value := expand(e.Value, values)
 		if e.ValueFrom != nil {
-			found, there, err := valueFrom(p, e.ValueFrom, data)
+			found, there, err := valueFrom(p, c, e.ValueFrom, data)
 			if err != nil {
 				return nil, fmt.Errorf("env %s: %w", e.Name, err)
 			}

@@ -122,8 +122,12 @@ func TestNewPodSpecRefuses(t *testing.T) {
 			`container "a": envFrom[0]: there is no ConfigMap none`,
 		},
 		{
-			"resources", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {resourceFieldRef: {resource: limits.cpu}}}]}]}`,
-			"only valueFrom.fieldRef, configMapKeyRef and secretKeyRef work in the lab",
+			"files", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {fileKeyRef: {volumeName: v, path: p, key: k}}}]}]}`,
+			"only valueFrom.fieldRef, resourceFieldRef, configMapKeyRef and secretKeyRef work in the lab",
+		},
+		{
+			"resources", `spec: {containers: [{name: a, image: x, command: [b], env: [{name: E, valueFrom: {resourceFieldRef: {resource: cpu}}}]}]}`,
+			`resourceFieldRef.resource "cpu" is not limits.NAME or requests.NAME`,
 		},
 		{
 			"a_probe_of_a_missing_port", `spec: {containers: [{name: a, image: x, command: [b], readinessProbe: {tcpSocket: {port: web}}}]}`,
@@ -146,7 +150,7 @@ func TestNewPodSpecRefuses(t *testing.T) {
 }
 
 // testData is a ConfigMap c and a Secret s.
-func testData(kind, name string) (map[string]string, bool) {
+func testData(kind, name string) (content, bool) {
 	return dataOf(map[string]any{
 		"ConfigMap/c": &corev1.ConfigMap{Data: map[string]string{"COLOUR": "green", "SIZE": "1", "no=name": "x"}},
 		"Secret/s":    &corev1.Secret{Data: map[string][]byte{"KEY": []byte("old")}, StringData: map[string]string{"KEY": "k1", "other": "$(COLOUR)"}},

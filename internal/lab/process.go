@@ -19,6 +19,7 @@ type command struct {
 	dir  string
 	// uid and gid are used as they are where the lab runs as root; elsewhere only 0 exists.
 	uid, gid uint32
+	groups   []uint32
 }
 
 // process is a running program and its process group. done is closed once the program has ended and nothing of its
@@ -64,8 +65,8 @@ func newCmd(program string, c command, streams stdio) *exec.Cmd {
 		cmd.Stdin = streams.in
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if c.uid != 0 || c.gid != 0 {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.uid, Gid: c.gid}
+	if c.uid != 0 || c.gid != 0 || len(c.groups) > 0 {
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.uid, Gid: c.gid, Groups: c.groups}
 	}
 	return cmd
 }

@@ -68,10 +68,8 @@ func (sv *supervisor) prepare(ctx context.Context) error {
 	if err := sv.cluster.names.listen(ctx, addrs); err != nil {
 		return err
 	}
-	if sv.controller != nil {
-		if err := sv.node.makeTokenKey(); err != nil {
-			return err
-		}
+	if err := sv.node.makeTokenKey(); err != nil {
+		return err
 	}
 	err := sv.node.state.control(func(path string) (err error) {
 		sv.listener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})

@@ -29,6 +29,8 @@ type workload struct {
 	specAt string
 	// serviceName is a StatefulSet's governing Service, the subdomain of its pods.
 	serviceName string
+	// claims are the names of a StatefulSet's volumeClaimTemplates.
+	claims []string
 }
 
 // podView is what a workload's decision may know of one of its pods.
@@ -65,6 +67,9 @@ func newWorkload(ref model.Ref, v any) (workload, bool) {
 		if o.Spec.Replicas != nil {
 			w.replicas = int(*o.Spec.Replicas)
 		}
+		for i := range o.Spec.VolumeClaimTemplates {
+			w.claims = append(w.claims, o.Spec.VolumeClaimTemplates[i].Name)
+		}
 		w.parallel = o.Spec.PodManagementPolicy == appsv1.ParallelPodManagement
 	case *corev1.Pod:
 		w.template, w.specAt = &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, "spec."
@@ -75,6 +80,21 @@ func newWorkload(ref model.Ref, v any) (workload, bool) {
 	}
 	w.hash = templateHash(w.template)
 	return w, true
+}
+
+// ofOrdinal is the template of one pod of a StatefulSet: its name is one of the governing Service, its claims are its own.
+func (w *workload) ofOrdinal(pod string) *corev1.PodTemplateSpec {
+	t := w.template.DeepCopy()
+	if t.Spec.Subdomain == "" {
+		t.Spec.Subdomain = w.serviceName
+	}
+	for _, claim := range w.claims {
+		t.Spec.Volumes = slices.DeleteFunc(t.Spec.Volumes, func(v corev1.Volume) bool { return v.Name == claim })
+		t.Spec.Volumes = append(t.Spec.Volumes, corev1.Volume{Name: claim, VolumeSource: corev1.VolumeSource{
+			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim + "-" + pod},
+		}})
+	}
+	return t
 }
 
 // scaled reads a number or a percentage of replicas; a rollout that could make no step takes one pod at a time.
