@@ -9,6 +9,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -111,9 +112,12 @@ func (c *cluster) run(ctx context.Context) error {
 // reconcile takes in what happened, decides what to do next, tells all readers about endpoints, and only then acts, so
 // that a pod that is about to end has left the endpoint slices before it is told.
 func (c *cluster) reconcile(ctx context.Context) {
-	c.takeChanges(ctx)
+	changed := c.takeChanges(ctx)
 	c.forgetGone()
 	starts, stops := c.decide(ctx)
+	if changed {
+		c.updateVolumes(ctx)
+	}
 	for _, p := range stops {
 		p.terminating = true
 	}
@@ -128,8 +132,26 @@ func (c *cluster) reconcile(ctx context.Context) {
 	}
 }
 
-// takeChanges applies what the source of manifests delivered.
-func (c *cluster) takeChanges(ctx context.Context) {
+// updateVolumes has the files of running pods follow ConfigMaps, Secrets and the pods' own labels. What is missing now
+// leaves the files as they are.
+func (c *cluster) updateVolumes(ctx context.Context) {
+	for _, p := range c.pods {
+		w, ok := c.workloads[ownerRef(p)]
+		if !ok || len(p.spec.volumes) == 0 {
+			continue
+		}
+		want, err := newVolumes(&p.spec, c.podSource(&w, p.spec.key, p.spec.addrs.v4))
+		if err == nil {
+			err = p.volumes.update(want)
+		}
+		if err != nil {
+			c.logger.WarnContext(ctx, "volumes not updated", "pod", p.spec.key, "reason", err)
+		}
+	}
+}
+
+// takeChanges applies what the source of manifests delivered, and reports whether it did.
+func (c *cluster) takeChanges(ctx context.Context) bool {
 	c.mu.Lock()
 	inbox := c.inbox
 	c.inbox = nil
@@ -144,6 +166,7 @@ func (c *cluster) takeChanges(ctx context.Context) {
 			c.upsert(ctx, o)
 		}
 	}
+	return len(inbox) > 0
 }
 
 func (c *cluster) remove(ref model.Ref) {
@@ -244,8 +267,10 @@ func (c *cluster) newPod(ctx context.Context, w *workload, name string) (func(),
 	killCtx, kill := context.WithCancel(ctx)
 	stopCtx, stop := context.WithCancel(killCtx)
 	c.seq++
+	claims := c.node.state.path("claims", key.Namespace+"_")
 	p := &pod{
-		spec: spec, seq: c.seq, node: c.node, logger: c.logger, changed: c.changed, stop: stop, kill: kill,
+		volumes: &volumeSet{dir: filepath.Join(c.node.state.podDir(&spec), "volumes"), claims: claims, group: spec.fsGroup, want: spec.volumes},
+		spec:    spec, seq: c.seq, node: c.node, logger: c.logger, changed: c.changed, stop: stop, kill: kill,
 		done: make(chan struct{}), created: time.Now(), phase: phasePending, message: "starting",
 	}
 	c.pods[key] = p

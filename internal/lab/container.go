@@ -46,7 +46,8 @@ const (
 // the goroutine in run.
 type container struct {
 	spec    containerSpec
-	box     *sandbox
+	box     *sandbox   // of the pod; nil on the node
+	volumes *volumeSet // of the pod
 	prober  *prober
 	logPath string
 	restart corev1.RestartPolicy
@@ -55,6 +56,36 @@ type container struct {
 
 	mu     sync.Mutex
 	status ContainerStatus // guarded by mu
+	own    *sandbox        // guarded by mu; with the volumes of the process that runs, nil where it has none
+}
+
+// inside gives the namespaces in which the container's process runs, for others to join it and to close.
+func (c *container) inside() (*sandbox, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.spec.mounts) == 0 {
+		return c.box.clone()
+	}
+	if c.own == nil {
+		return nil, fmt.Errorf("container %s is not running", c.spec.name)
+	}
+	return c.own.clone()
+}
+
+// mountVolumes gives the namespaces for the container's next process; each has its volumes mounted anew.
+func (c *container) mountVolumes() (*sandbox, error) {
+	if len(c.spec.mounts) == 0 {
+		return c.box, nil
+	}
+	own, err := c.box.withMounts(c.spec.mounts, c.volumes.sources())
+	if err != nil {
+		return nil, err
+	}
+	c.leave()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.own = own
+	return own, nil
 }
 
 // snapshot gives the status as it is now.
@@ -80,6 +111,7 @@ func (c *container) update(change func(*ContainerStatus)) {
 // is dead), or until its restart policy says that it is done. The error is what stopped a container that will not run
 // again, nil for success.
 func (c *container) run(ctx, kill context.Context, grace time.Duration) error {
+	defer c.leave()
 	pause := firstBackOff
 	for {
 		begun := time.Now()
@@ -136,7 +168,7 @@ func (c *container) once(ctx, kill context.Context, grace time.Duration) (int, e
 		return 0, err
 	}
 	defer log.Close()
-	p, err := start(c.box, c.spec.run, stdio{out: log, err: log})
+	p, err := c.start(log)
 	if err != nil {
 		c.update(func(s *ContainerStatus) { s.State, s.Ready, s.Message = waiting, false, err.Error() })
 		fmt.Fprintln(log, "fairlead lab:", err)
@@ -168,6 +200,24 @@ func (c *container) once(ctx, kill context.Context, grace time.Duration) (int, e
 		s.Message = fmt.Sprintf("ended with exit code %d", code)
 	})
 	return code, nil
+}
+
+// leave lets go of the container's volumes.
+func (c *container) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.own != nil {
+		c.own.close()
+		c.own = nil
+	}
+}
+
+func (c *container) start(log *os.File) (*process, error) {
+	box, err := c.mountVolumes()
+	if err != nil {
+		return nil, err
+	}
+	return start(box, c.spec.run, stdio{out: log, err: log})
 }
 
 // watch runs the container's probes until its process has ended; the channel gives the reason when a liveness or

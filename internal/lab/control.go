@@ -252,14 +252,14 @@ func (sv *supervisor) exec(ctx context.Context, conn *net.UnixConn, req request,
 	if err != nil {
 		return response{}, nil, err
 	}
-	box, err := p.sandboxNow()
+	if _, err := p.sandboxNow(); err != nil {
+		return response{}, nil, err
+	}
+	box, cmd, err := p.execCommand(req.Container, req.Command)
 	if err != nil {
 		return response{}, nil, err
 	}
-	cmd, err := p.execCommand(req.Container, req.Command)
-	if err != nil {
-		return response{}, nil, err
-	}
+	defer box.close()
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -270,26 +270,31 @@ func (sv *supervisor) exec(ctx context.Context, conn *net.UnixConn, req request,
 	return response{ExitCode: code, Pod: p.spec.key.Name}, nil, err
 }
 
-// execCommand gives argv the environment of one of the pod's containers, by default the first app.
-func (p *pod) execCommand(container string, argv []string) (command, error) {
+// execCommand gives argv the surroundings of one of the pod's containers, by default the first app.
+func (p *pod) execCommand(container string, argv []string) (*sandbox, command, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var cmd command
-	if container == "" && len(p.spec.containers) > 0 {
-		cmd = p.spec.containers[0].run
-		cmd.argv = argv
-		return cmd, nil
+	first := container == "" && len(p.spec.containers) > 0
+	if first {
+		container = p.spec.containers[0].name
 	}
 	have := make([]string, 0, len(p.containers))
 	for _, c := range p.containers {
 		if c.spec.name == container {
-			cmd = c.spec.run
+			box, err := c.inside()
+			cmd := c.spec.run
 			cmd.argv = argv
-			return cmd, nil
+			return box, cmd, err
 		}
 		have = append(have, c.spec.name)
 	}
-	return cmd, fmt.Errorf("pod %s has no container %q; it has %s", p.spec.key, container, strings.Join(have, ", "))
+	if first && p.box != nil { // before it is started: what init containers wait for can be looked at
+		cmd := p.spec.containers[0].run
+		cmd.argv = argv
+		box, err := p.box.clone()
+		return box, cmd, err
+	}
+	return nil, command{}, fmt.Errorf("pod %s has no container %q; it has %s", p.spec.key, container, strings.Join(have, ", "))
 }
 
 // dial connects from inside a pod's network, or from the node's, and gives the socket.

@@ -40,6 +40,7 @@ type pod struct {
 	spec    podSpec
 	seq     int // order of creation
 	node    *node
+	volumes *volumeSet
 	logger  *slog.Logger
 	changed func()
 	stop    context.CancelFunc // asks the pod to end
@@ -96,6 +97,9 @@ func (p *pod) sandboxNow() (*sandbox, error) {
 func (p *pod) run(graceful, kill context.Context) {
 	defer close(p.done)
 	box, err := p.node.makeSandbox(&p.spec, p.vethName())
+	if err == nil {
+		err = p.volumes.create()
+	}
 	if err != nil {
 		p.set(phaseFailed, err.Error())
 		p.logger.ErrorContext(kill, "pod cannot start", "pod", p.spec.key, "reason", err)
@@ -219,14 +223,19 @@ func (p *pod) probeDial(box *sandbox) dialFunc {
 // container makes a container part of the pod.
 func (p *pod) container(spec containerSpec, box *sandbox) *container {
 	c := &container{
-		spec: spec, box: box, restart: p.spec.restart, logger: p.logger.With("pod", p.spec.key.String()), changed: p.changed,
+		spec: spec, box: box, volumes: p.volumes, restart: p.spec.restart, logger: p.logger.With("pod", p.spec.key.String()), changed: p.changed,
 		logPath: p.node.state.log(p.spec.key.Namespace, p.spec.key.Name, spec.name),
 		status:  ContainerStatus{Name: spec.name, State: waiting, Message: "starting"},
 	}
 	c.prober = newProber(p.probeDial(box), func(ctx context.Context, argv []string) (int, error) {
 		cmd := spec.run
 		cmd.argv = argv
-		return runToEnd(ctx, box, cmd, stdio{})
+		inside, err := c.inside()
+		if err != nil {
+			return 0, err
+		}
+		defer inside.close()
+		return runToEnd(ctx, inside, cmd, stdio{})
 	})
 	p.mu.Lock()
 	p.containers = append(p.containers, c)

@@ -356,8 +356,8 @@ func TestIgnoredFields(t *testing.T) {
 spec:
   hostNetwork: true
   hostPID: true
-  volumes: [{name: v, emptyDir: {}}]
-  initContainers: [{name: i, image: any, volumeMounts: [{name: v, mountPath: /v}]}]
+  volumes: [{name: v, emptyDir: {}}, {name: h, hostPath: {path: /var}}, {name: n, nfs: {server: x, path: /}}, {name: p, projected: {sources: [{clusterTrustBundle: {path: x}}]}}]
+  initContainers: [{name: i, image: any, volumeMounts: [{name: v, mountPath: /v, mountPropagation: Bidirectional}]}]
   containers:
   - {name: a, image: any, resources: {limits: {memory: 10Mi}}}
   - {name: b, image: any, volumeMounts: [{name: v, mountPath: /v}], lifecycle: {postStart: {sleep: {seconds: 1}}}}
@@ -371,9 +371,10 @@ spec:
 	want := []string{
 		at + "hostNetwork: has no effect in the lab (the pod gets a network of its own, and no sidecar, as on a node's network)",
 		at + "hostPID: has no effect in the lab (apps see the processes of the lab)",
-		at + "volumes: has no effect in the lab (apps see this machine's files)",
-		at + "initContainers[0].volumeMounts: has no effect in the lab (apps see this machine's files)",
-		at + "containers[1].volumeMounts: has no effect in the lab (apps see this machine's files)",
+		at + "volumes[1].hostPath: is this machine's own path (what the pod writes there stays; a path that is not there is an empty directory of the pod)",
+		at + "volumes[2]: has no effect in the lab (nothing is mounted for it; the lab has emptyDir, configMap, secret, projected, downwardAPI, hostPath and claims)",
+		at + "volumes[3].projected.sources[0]: has no effect in the lab (the lab has configMap, secret, downwardAPI and serviceAccountToken)",
+		at + "initContainers[0].volumeMounts[0].mountPropagation: has no effect in the lab",
 		at + "containers[1].lifecycle.postStart: has no effect in the lab",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

@@ -84,6 +84,23 @@ func (s *sandbox) close() {
 	}
 }
 
+// clone gives the same namespaces, for a caller that closes them.
+func (s *sandbox) clone() (*sandbox, error) {
+	out := &sandbox{netInode: s.netInode}
+	for _, ns := range []struct {
+		from *os.File
+		to   **os.File
+	}{{s.net, &out.net}, {s.mnt, &out.mnt}, {s.uts, &out.uts}} {
+		fd, err := unix.FcntlInt(ns.from.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			out.close()
+			return nil, fmt.Errorf("pod namespace: %w", err)
+		}
+		*ns.to = os.NewFile(uintptr(fd), ns.from.Name())
+	}
+	return out, nil
+}
+
 // do runs fn inside all of the pod's namespaces. Processes that fn starts stay inside.
 func (s *sandbox) do(fn func() error) error {
 	return onOwnThread(func() error {

@@ -2,6 +2,9 @@ package lab
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -121,4 +124,111 @@ func TestNewMounts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestVolumes: containers find their volumes at their places, as a kubelet mounts them, and the machine's files stay as
+// they were.
+func TestVolumes(t *testing.T) {
+	t.Parallel()
+	host := t.TempDir()
+	if err := os.WriteFile(filepath.Join(host, "of-the-machine"), []byte("host"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	data := func(value string) string {
+		return "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: conf}\ndata: {a: " + value + ", b: two}\n---\n"
+	}
+	pod := fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: mounts, labels: {app: mounts}}
+spec:
+  volumes:
+  - {name: conf, configMap: {name: conf}}
+  - {name: pass, secret: {secretName: pass, defaultMode: 256}}
+  - {name: shared, emptyDir: {}}
+  - {name: host, hostPath: {path: %[1]s}}
+  - {name: gone, hostPath: {path: %[1]s/gone}}
+  - {name: claim, persistentVolumeClaim: {claimName: kept}}
+  - {name: all, projected: {sources: [{serviceAccountToken: {path: token}}, {downwardAPI: {items: [{path: labels, fieldRef: {fieldPath: metadata.labels}}]}}]}}
+  initContainers:
+  - {name: first, image: x, command: [sh, -c, "echo from-init > /fairlead-shared/first; echo kept >> /var/lib/fairlead-claim/kept"], volumeMounts: [{name: shared, mountPath: /fairlead-shared}, {name: claim, mountPath: /var/lib/fairlead-claim}]}
+  containers:
+  - name: one
+    image: x
+    command: [sleep, "1000"]
+    volumeMounts:
+    - {name: conf, mountPath: /etc/fairlead-conf}
+    - {name: conf, mountPath: /etc/fairlead-conf/nested/b.conf, subPath: b}
+    - {name: pass, mountPath: /fairlead-secrets/pass}
+    - {name: shared, mountPath: /fairlead-shared}
+    - {name: shared, mountPath: /var/run, subPath: run}
+    - {name: shared, mountPath: /usr/share/fairlead-read-only, readOnly: true}
+    - {name: host, mountPath: /fairlead-host}
+    - {name: gone, mountPath: /fairlead-gone}
+    - {name: all, mountPath: /var/run/secrets/tokens}
+    readinessProbe: {exec: {command: [test, -e, /fairlead-shared/first]}, periodSeconds: 1}
+  - name: two
+    image: x
+    command: [sh, -c, "echo two > /elsewhere/first-two; exec sleep 1000"]
+    volumeMounts: [{name: shared, mountPath: /elsewhere}]
+---
+apiVersion: v1
+kind: Secret
+metadata: {name: pass}
+stringData: {key: secret}
+---
+`, host)
+	f := upLab(t, data("one")+pod)
+	in := func(t *testing.T, script, want string) {
+		t.Helper()
+		if code, out, errOut := f.exec(t, "mounts", "sh", "-c", script); strings.TrimSpace(out) != want {
+			t.Errorf("%s: exit code %d, %q, want %q; %s", script, code, out, want, errOut)
+		}
+	}
+	for _, tc := range []struct{ name, script, want string }{
+		{"files", "cat /etc/fairlead-conf/a /etc/fairlead-conf/nested/b.conf", "onetwo"},
+		{"the_machine's_files_beside_them", "cat /etc/hostname >/dev/null && ls -d /etc/passwd", "/etc/passwd"},
+		{"modes", "stat -L -c %a /fairlead-secrets/pass/key /etc/fairlead-conf/a", "400\n644"},
+		{"shared_with_the_init_container", "cat /fairlead-shared/first", "from-init"},
+		{"shared_with_the_other_one", "cat /fairlead-shared/first-two", "two"},
+		{"written", "echo x > /fairlead-shared/x && cat /usr/share/fairlead-read-only/x", "x"},
+		{"read_only", "touch /usr/share/fairlead-read-only/y 2>/dev/null || echo refused", "refused"},
+		{"files_are_read_only", "touch /etc/fairlead-conf/y 2>/dev/null || echo refused", "refused"},
+		{"at_run,_with_what_the_lab_puts_there", "ls /run/fairlead/bin/fairlead && ls -d /var/run/fairlead", "/run/fairlead/bin/fairlead\n/var/run/fairlead"},
+		{"host", "cat /fairlead-host/of-the-machine", "host"},
+		{"host,_not_there", "touch /fairlead-gone/x && ls /fairlead-gone", "x"},
+		{"token", "cut -c1-2 /var/run/secrets/tokens/token; cat /run/secrets/tokens/labels", "ey\napp=\"mounts\""},
+	} {
+		t.Run(tc.name, func(t *testing.T) { in(t, tc.script, tc.want) })
+	}
+	t.Run("a_change_is_seen,_but_not_of_a_sub-path", func(t *testing.T) {
+		f.write(t, "all.yaml", strings.Replace(data("changed"), "two", "changed", 1)+pod)
+		in(t, "until grep -q changed /etc/fairlead-conf/a; do sleep 0.01; done; cat /etc/fairlead-conf/nested/b.conf", "two")
+	})
+	t.Run("the_machine's_files_are_as_they_were", func(t *testing.T) {
+		for _, path := range []string{"/fairlead-shared", "/fairlead-gone", "/etc/fairlead-conf", "/usr/share/fairlead-read-only", host + "/gone"} {
+			if _, err := os.Lstat(path); err == nil {
+				t.Errorf("%s is there", path)
+			}
+		}
+	})
+	t.Run("a_claim_outlives_its_pod", func(t *testing.T) {
+		st, err := f.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := st.Find(PodRef{"default", "mounts"})
+		if _, err := f.Kill(t.Context(), PodRef{"default", "mounts"}); err != nil {
+			t.Fatal(err)
+		}
+		f.await(t, "the pod again", func(st *Status) bool {
+			p := st.Find(PodRef{"default", "mounts"})
+			return p != nil && p.Created.After(before.Created) && p.Ready
+		})
+		raw, err := os.ReadFile(f.Client.state.path("claims", "default_kept", "kept"))
+		if err != nil || string(raw) != "kept\nkept\n" {
+			t.Errorf("the claim holds %q, %v", raw, err)
+		}
+		in(t, "ls /fairlead-gone", "")
+	})
 }
