@@ -44,7 +44,7 @@ func (c *Client) Closed() bool {
 }
 
 // PeerMetadata is the metadata the peer sent, nil for none.
-func (c *Client) PeerMetadata() []byte { return c.conn.peerMetadata() }
+func (c *Client) PeerMetadata() []byte { return c.conn.settings.peerMetadata() }
 
 // GoAway lets no further stream be opened; the connection closes when the last one ends.
 func (c *Client) GoAway() {
@@ -88,7 +88,7 @@ func (c *Client) Open() (*Stream, error) {
 	if err := cn.canOpen(); err != nil {
 		return nil, err
 	}
-	if uint32(cn.active) >= cn.peer.maxStreams {
+	if uint32(cn.active) >= cn.settings.maxStreams {
 		return nil, unsent(ErrTooManyStreams)
 	}
 	cn.active++
@@ -174,9 +174,9 @@ func (s *stream) setUp(r *httpx.Request) {
 // checkSend says why the request cannot go out. mu is held.
 func (s *Stream) checkSend(r *httpx.Request) error {
 	c := s.c
-	for upgrades(r) && !c.peer.known && c.err == nil && s.werr == nil {
+	for upgrades(r) && !c.settings.known && c.err == nil && s.werr == nil {
 		c.out.flush()
-		c.settled.Wait()
+		c.settings.settled.Wait()
 	}
 	if s.werr != nil {
 		return s.werr
@@ -187,12 +187,12 @@ func (s *Stream) checkSend(r *httpx.Request) error {
 	if c.goAway != nil || c.nextID > maxStreamID {
 		return unsent(ErrGoAway)
 	}
-	if upgrades(r) && !c.peer.extendedConnect {
+	if upgrades(r) && !c.settings.extendedConnect {
 		return ErrNoExtendedConnect
 	}
 	pseudo := len(r.Method) + len(r.Scheme) + len(r.Authority) + len(r.Path) + len(r.Upgrade) + 6*entryOverhead + 48
-	if size := listSize(&r.Fields) + pseudo; uint64(size) > uint64(c.peer.maxHeaderList) {
-		return headTooLarge(size, int(c.peer.maxHeaderList))
+	if size := listSize(&r.Fields) + pseudo; uint64(size) > uint64(c.settings.maxHeaderList) {
+		return headTooLarge(size, int(c.settings.maxHeaderList))
 	}
 	return nil
 }

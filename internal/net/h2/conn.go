@@ -2,7 +2,6 @@ package h2
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -40,26 +39,12 @@ type conn struct {
 	streams          table
 	nextID           uint32 // next stream of ours (client)
 	accepted         uint32 // largest stream given to a handler (server)
-	settled          sync.Cond
-	peer             peerSettings
-	meta             []byte
 
-	costs  costs
-	out    output
-	inflow inflow
-	life   liveness
-
-	recvStart int64 // what it may send on a new stream: until it has acknowledged our SETTINGS, at least the default
-}
-
-// peerSettings are what the peer allows us.
-type peerSettings struct {
-	known           bool // its SETTINGS arrived
-	maxStreams      uint32
-	initialWindow   int64
-	maxFrame        int
-	maxHeaderList   uint32
-	extendedConnect bool
+	settings settings
+	costs    costs
+	out      output
+	inflow   inflow
+	life     liveness
 }
 
 func (c *conn) init(nc net.Conn, o Options) {
@@ -69,12 +54,8 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.out.init(c)
 	c.life.c = c
 	c.costs = newCosts(o.Abused)
-	c.settled.L = &c.mu
-	c.peer = peerSettings{
-		maxStreams: uint32(o.MaxSendStreams), initialWindow: defaultWindow, maxFrame: minMaxFrame, maxHeaderList: 1 << 31,
-	}
+	c.settings.init(c)
 	c.inflow = newInflow(o.Pool.Budget, &c.out, o.ConnWindow)
-	c.recvStart = startWindow
 	c.nextID = 1
 	o.Pool.Budget.enter(c)
 }
@@ -97,7 +78,7 @@ func (c *conn) greet() {
 		b = appendSetting(b, settingMaxStreams, uint32(c.opts.MaxConcurrentStreams))
 		b = appendSetting(b, settingExtendedConnect, 1)
 	}
-	b = appendSetting(b, settingInitialWindow, uint32(c.streamStart()))
+	b = appendSetting(b, settingInitialWindow, uint32(c.settings.streamStart()))
 	b = appendSetting(b, settingMaxFrame, uint32(c.opts.MaxFrame))
 	b = appendSetting(b, settingMaxHeaderList, uint32(c.opts.MaxHeaderList))
 	putFrameLength(b[at:], len(b)-at-frameHeaderLen)
@@ -225,7 +206,7 @@ func (c *conn) fail(err error) {
 	for s := c.out.waiting.head; s != nil; s = c.out.waiting.head { // streams not opened yet
 		s.wakeBoth()
 	}
-	c.settled.Broadcast()
+	c.settings.settled.Broadcast()
 	c.checkIdle()
 }
 
@@ -314,86 +295,4 @@ func (c *conn) endDrained() {
 		c.mu.Unlock()
 		c.nc.Close()
 	})
-}
-
-// peerMetadata is what the peer's metadata frame held, nil where none has come.
-func (c *conn) peerMetadata() []byte {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.meta
-}
-
-// applySettings handles the parameters of a SETTINGS frame. mu is held.
-func (c *conn) applySettings(p []byte) error {
-	if len(p) > maxSettings*6 {
-		return connError(CodeEnhanceYourCalm, "too many parameters in SETTINGS")
-	}
-	for ; len(p) > 0; p = p[6:] {
-		id, v := settingID(binary.BigEndian.Uint16(p)), binary.BigEndian.Uint32(p[2:])
-		if err := c.applySetting(id, v); err != nil {
-			return err
-		}
-	}
-	c.peer.known = true
-	c.settled.Broadcast()
-	return nil
-}
-
-func (c *conn) applySetting(id settingID, v uint32) error {
-	switch id {
-	case settingTableSize:
-		c.out.enc.setMax(v)
-	case settingEnablePush:
-		if v > 1 || v == 1 && c.server == nil {
-			return connError(CodeProtocol, "invalid SETTINGS_ENABLE_PUSH")
-		}
-	case settingMaxStreams:
-		c.peer.maxStreams = min(v, uint32(c.opts.MaxSendStreams))
-	case settingInitialWindow:
-		if v > maxWindow {
-			return connError(CodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE above 2^31-1")
-		}
-		return c.shiftWindows(int64(v))
-	case settingMaxFrame:
-		if v < minMaxFrame || v > maxMaxFrame {
-			return connError(CodeProtocol, "invalid SETTINGS_MAX_FRAME_SIZE")
-		}
-		c.peer.maxFrame = int(v)
-	case settingMaxHeaderList:
-		c.peer.maxHeaderList = v
-	case settingExtendedConnect:
-		if v > 1 {
-			return connError(CodeProtocol, "invalid SETTINGS_ENABLE_CONNECT_PROTOCOL")
-		}
-		c.peer.extendedConnect = v == 1
-	}
-	return nil
-}
-
-// streamStart is the window that a stream begins with.
-func (c *conn) streamStart() int64 { return min(int64(c.opts.StreamWindow), startWindow) }
-
-// settingsAcked puts our own stream window into force, RFC 9113 §6.5.3.
-func (c *conn) settingsAcked() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delta := c.streamStart() - c.recvStart
-	c.recvStart += delta
-	if delta != 0 {
-		c.streams.each(func(s *stream) { s.recvWindow += delta })
-	}
-}
-
-// shiftWindows applies a new initial window to the streams that exist, RFC 9113 §6.9.2.
-func (c *conn) shiftWindows(v int64) error {
-	delta := v - c.peer.initialWindow
-	c.peer.initialWindow = v
-	var err error
-	c.streams.each(func(s *stream) {
-		if s.sendWindow += delta; s.sendWindow > maxWindow {
-			err = connError(CodeFlowControl, "SETTINGS_INITIAL_WINDOW_SIZE makes a window overflow")
-		}
-		s.wakeWriter()
-	})
-	return err
 }

@@ -1,7 +1,6 @@
 package h2
 
 import (
-	"bytes"
 	"cmp"
 	"encoding/binary"
 	"time"
@@ -22,7 +21,7 @@ func (c *conn) dispatch(h frameHeader, p []byte) error {
 	case frameReset:
 		return c.onReset(h, p)
 	case frameSettings:
-		return c.onSettings(h, p)
+		return c.settings.onSettings(h, p)
 	case framePushPromise:
 		return connError(CodeProtocol, "PUSH_PROMISE, which is not enabled")
 	case framePing:
@@ -32,7 +31,7 @@ func (c *conn) dispatch(h frameHeader, p []byte) error {
 	case frameWindowUpdate:
 		return c.onWindowUpdate(h, p)
 	case frameMetadata:
-		return c.onMetadata(h, p)
+		return c.settings.onMetadata(h, p)
 	case frameData: // handled as it arrives
 	}
 	return nil
@@ -52,40 +51,6 @@ func (c *conn) onPriority(h frameHeader, p []byte) error {
 		}
 	}
 	return c.costs.spend("PRIORITY frames")
-}
-
-func (c *conn) onMetadata(h frameHeader, p []byte) error {
-	if h.id == 0 && len(p) <= minMaxFrame {
-		c.mu.Lock()
-		if c.meta == nil {
-			c.meta = bytes.Clone(p)
-		}
-		c.mu.Unlock()
-	}
-	return c.costs.spend("metadata frames")
-}
-
-func (c *conn) onSettings(h frameHeader, p []byte) error {
-	switch {
-	case h.id != 0:
-		return connError(CodeProtocol, "SETTINGS on a stream")
-	case h.has(flagAck) && len(p) != 0:
-		return connError(CodeFrameSize, "SETTINGS acknowledgement with a payload")
-	case h.has(flagAck):
-		c.settingsAcked()
-		return c.costs.spend("SETTINGS acknowledgements")
-	case len(p)%6 != 0:
-		return connError(CodeFrameSize, "SETTINGS not a multiple of 6 bytes long")
-	}
-	c.in.greeted = true
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if err := c.applySettings(p); err != nil {
-		return err
-	}
-	out := c.out.control()
-	out.b = appendFrameHeader(out.b, frameHeader{typ: frameSettings, flags: flagAck})
-	return c.costs.spend("SETTINGS frames")
 }
 
 func (c *conn) onPing(h frameHeader, p []byte) error {

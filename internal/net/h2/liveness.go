@@ -124,7 +124,7 @@ func (l *liveness) endIdle() bool {
 	}
 	switch idle := now.Sub(l.idleSince); {
 	case c.server == nil || c.active > 0:
-	case !c.peer.known && idle >= greetingTimeout:
+	case !c.settings.known && idle >= greetingTimeout:
 		l.giveUp()
 		return false
 	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.announced:

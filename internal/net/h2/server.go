@@ -58,7 +58,7 @@ func (sv *Server) Active() int {
 }
 
 // PeerMetadata is the metadata the client sent, nil for none. It is there before the first stream is.
-func (sv *Server) PeerMetadata() []byte { return sv.conn.peerMetadata() }
+func (sv *Server) PeerMetadata() []byte { return sv.conn.settings.peerMetadata() }
 
 // Shutdown ends the connection without losing a request, in the two steps of RFC 9113 §6.8: announce, take what the
 // client has sent before it knew, finish that, close. It returns ctx's error where that takes too long; Serve's ctx
@@ -152,7 +152,7 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 	defer c.mu.Unlock()
 	if declined, err := sv.declines(h, rule); declined {
 		if !h.has(flagEndStream) {
-			c.costs.strays += c.recvStart // it hears of it when it has sent that much
+			c.costs.strays += c.settings.recvStart // it hears of it when it has sent that much
 		}
 		return false, err
 	}
@@ -238,7 +238,7 @@ var (
 func (s *ServerStream) Request() *httpx.Request { return &s.request }
 
 // PeerMetadata is the metadata of the connection's client.
-func (s *ServerStream) PeerMetadata() []byte { return s.c.peerMetadata() }
+func (s *ServerStream) PeerMetadata() []byte { return s.c.settings.peerMetadata() }
 
 // Watch implements httpx.Watched. w is called with the connection's lock held.
 func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {
@@ -274,12 +274,12 @@ func (s *ServerStream) Respond(r *httpx.Response) error {
 		return s.werr
 	case s.sentHead || r.Status < 100 || r.Status > 999 || r.Status == 101 && s.request.Upgrade == nil:
 		return errMisuse
-	case listSize(&r.Fields)+2*entryOverhead+64 > int(c.peer.maxHeaderList):
-		return headTooLarge(listSize(&r.Fields)+2*entryOverhead+64, int(c.peer.maxHeaderList))
+	case listSize(&r.Fields)+2*entryOverhead+64 > int(c.settings.maxHeaderList):
+		return headTooLarge(listSize(&r.Fields)+2*entryOverhead+64, int(c.settings.maxHeaderList))
 	}
 	status, length := r.Status, int64(-1)
 	ignored := s.request.Upgrade != nil && status >= 200 && status < 300
-	if ignored && c.meta == nil {
+	if ignored && c.settings.meta == nil {
 		return ErrUpgradeIgnored
 	}
 	switch {

@@ -70,7 +70,7 @@ func TestDataOnStreamsThatWereReset(t *testing.T) {
 func TestResetBeforeItsTurn(t *testing.T) {
 	c := &conn{server: new(Server), pool: new(Pool)}
 	c.opts = Options{Handler: func(*ServerStream) { t.Error("the handler was called") }}.withDefaults()
-	c.settled.L = &c.mu
+	c.settings.init(c)
 	c.out.init(c)
 	c.active, c.out.dead = 1, true // it has no socket
 	s := new(ServerStream)

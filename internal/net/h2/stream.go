@@ -72,9 +72,9 @@ func (s *stream) begin(c *conn) {
 // open gives the stream its number and its windows. mu is held.
 func (s *stream) open(id uint32) {
 	s.id = id
-	s.sendWindow = s.c.peer.initialWindow
-	s.recvWindow = s.c.recvStart
-	s.window.size = s.c.streamStart()
+	s.sendWindow = s.c.settings.initialWindow
+	s.recvWindow = s.c.settings.recvStart
+	s.window.size = s.c.settings.streamStart()
 	s.c.streams.put(s)
 }
 
@@ -92,7 +92,7 @@ func (s *stream) wakeBoth() {
 	s.c.out.waiting.remove(s)
 	s.canRead.Broadcast()
 	s.canWrite.Broadcast()
-	s.c.settled.Broadcast()
+	s.c.settings.settled.Broadcast()
 }
 
 // headInBuffer tells whether the request's head has not even reached the socket. mu is held.
@@ -249,8 +249,8 @@ func (s *stream) End(trailers *httpx.Fields) error {
 		c.resetStream(s, CodeInternal, ErrBodyLength)
 		c.out.flush()
 		return ErrBodyLength
-	case c.server != nil && trailers != nil && listSize(trailers) > int(c.peer.maxHeaderList):
-		return headTooLarge(listSize(trailers), int(c.peer.maxHeaderList))
+	case c.server != nil && trailers != nil && listSize(trailers) > int(c.settings.maxHeaderList):
+		return headTooLarge(listSize(trailers), int(c.settings.maxHeaderList))
 	}
 	s.appendEnd(trailers)
 	s.sentEnd = true
@@ -264,7 +264,7 @@ func (s *stream) appendEnd(trailers *httpx.Fields) {
 	c := s.c
 	out := c.out.buffer()
 	switch {
-	case trailers != nil && trailers.Len() > 0 && !s.tunnel && listSize(trailers) <= int(c.peer.maxHeaderList):
+	case trailers != nil && trailers.Len() > 0 && !s.tunnel && listSize(trailers) <= int(c.settings.maxHeaderList):
 		out, at := c.out.beginBlock(s)
 		out.b = c.out.enc.trailers(out.b, trailers)
 		c.out.finishBlock(s, at, flagEndStream)

@@ -231,7 +231,7 @@ func (o *output) appendData(s *stream, p []byte) {
 	s.sendWindow -= int64(len(p))
 	s.written += int64(len(p))
 	out := o.buffer()
-	limit := min(o.c.peer.maxFrame, highWater)
+	limit := min(o.c.settings.maxFrame, highWater)
 	if s.lastGen == o.generation && frameType(out.b[s.lastAt+3]) == frameData {
 		h := parseFrameHeader(out.b[s.lastAt:])
 		if s.lastAt+frameHeaderLen+h.length == len(out.b) && h.length < limit {
@@ -264,7 +264,7 @@ func (o *output) beginBlock(s *stream) (out *buffer, at int) {
 func (o *output) finishBlock(s *stream, at int, flags uint8) {
 	out := o.pending
 	n := len(out.b) - at - frameHeaderLen
-	if n <= o.c.peer.maxFrame {
+	if n <= o.c.settings.maxFrame {
 		putFrameLength(out.b[at:], n)
 		out.b[at+4] = flags | flagEndHeaders
 		return
@@ -273,7 +273,7 @@ func (o *output) finishBlock(s *stream, at int, flags uint8) {
 	out.b = out.b[:at]
 	h := frameHeader{typ: frameHeaders, flags: flags, id: s.id}
 	for len(block) > 0 {
-		h.length = min(len(block), o.c.peer.maxFrame)
+		h.length = min(len(block), o.c.settings.maxFrame)
 		if h.length == len(block) {
 			h.flags |= flagEndHeaders
 		}
