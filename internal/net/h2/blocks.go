@@ -90,7 +90,7 @@ func (hs *heads) onBlock(h frameHeader, block []byte) error {
 		hs.head.reset(sectionResponse, &hs.scratch.Fields)
 	case h.id%2 == 0:
 		return connError(CodeProtocol, "HEADERS on an even stream")
-	case h.id > hs.c.highest:
+	case h.id > hs.c.streams.highest:
 		return hs.c.server.newStream(h, block)
 	default:
 		hs.head.reset(sectionTrailers, &hs.scratch.Fields)
@@ -102,17 +102,17 @@ func (hs *heads) onBlock(h frameHeader, block []byte) error {
 	defer hs.c.mu.Unlock()
 	s := hs.c.streams.get(h.id)
 	if s == nil {
-		return hs.c.checkGoneStream(h)
+		return hs.c.streams.checkGone(h)
 	}
 	if rule, code := hs.deliver(s, h); rule != "" {
 		err := streamError(code, rule)
 		if hs.head.tooLarge {
 			err = headTooLarge(hs.head.size, hs.head.limit)
 		}
-		return hs.c.blame(s, code, err)
+		return hs.c.streams.blame(s, code, err)
 	}
 	if h.has(flagEndStream) && s.recvHead && !s.closed {
-		return hs.c.receivedEnd(s)
+		return hs.c.streams.ended(s)
 	}
 	return nil
 }

@@ -81,7 +81,7 @@ func (b *Budget) relieve() {
 		if !b.short() {
 			return
 		}
-		c.relieve()
+		c.streams.relieve()
 	}
 }
 
@@ -177,30 +177,30 @@ func (s *stream) stuck() bool {
 
 // makeRoom is asked before a stream takes more. It reports whether the stream was reset, because memory is very short and
 // nobody reads it. mu is held.
-func (c *conn) makeRoom(s *stream) (gone bool) {
-	if !c.pool.Budget.overdrawn() || !s.stuck() {
+func (ss *streams) makeRoom(s *stream) (gone bool) {
+	if !ss.c.pool.Budget.overdrawn() || !s.stuck() {
 		return false
 	}
-	c.shed(s)
+	ss.shed(s)
 	return true
 }
 
 // relieve resets streams that are not read, until there is room.
-func (c *conn) relieve() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.streams.each(func(s *stream) {
-		if c.pool.Budget.short() && s.stuck() {
-			c.shed(s)
+func (ss *streams) relieve() {
+	ss.c.mu.Lock()
+	defer ss.c.mu.Unlock()
+	ss.each(func(s *stream) {
+		if ss.c.pool.Budget.short() && s.stuck() {
+			ss.shed(s)
 		}
 	})
-	c.out.kick()
+	ss.c.out.kick()
 }
 
 // shed resets a stream for the memory that it holds, and gives that back. mu is held.
-func (c *conn) shed(s *stream) {
-	c.resetStream(s, CodeEnhanceYourCalm, errShort)
-	c.inflow.read(s.queue.clear(c.pool))
+func (ss *streams) shed(s *stream) {
+	ss.reset(s, CodeEnhanceYourCalm, errShort)
+	ss.c.inflow.read(s.queue.clear(ss.c.pool))
 	if s.watcher != nil {
 		s.watcher.Gone(s.turn, errShort) // or what waits for the app would go on
 	}

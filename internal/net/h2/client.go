@@ -26,14 +26,14 @@ func (c *Client) Run(ctx context.Context) error { return c.conn.run(ctx) }
 func (c *Client) Active() int {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	return c.conn.active
+	return c.conn.streams.active
 }
 
 // Opened is how many streams have been opened so far.
 func (c *Client) Opened() uint32 {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	return c.conn.nextID / 2
+	return c.conn.streams.nextID / 2
 }
 
 // Closed tells whether Open can never succeed again.
@@ -88,10 +88,10 @@ func (c *Client) Open() (*Stream, error) {
 	if err := cn.canOpen(); err != nil {
 		return nil, err
 	}
-	if uint32(cn.active) >= cn.settings.maxStreams {
+	if uint32(cn.streams.active) >= cn.settings.maxStreams {
 		return nil, unsent(ErrTooManyStreams)
 	}
-	cn.active++
+	cn.streams.active++
 	cn.life.hasten()
 	s, ok := cn.pool.streams.Get().(*Stream)
 	if !ok {
@@ -106,7 +106,7 @@ func (c *conn) canOpen() error {
 	switch {
 	case c.err != nil:
 		return unsent(&closedError{c.err})
-	case c.draining || c.nextID > maxStreamID:
+	case c.draining || c.streams.nextID > maxStreamID:
 		return unsent(ErrGoAway)
 	}
 	return nil
@@ -136,8 +136,8 @@ func (s *Stream) Send(r *httpx.Request) error {
 		c.out.wakeNext()
 		return err
 	}
-	s.open(c.nextID)
-	c.nextID += 2
+	s.open(c.streams.nextID)
+	c.streams.nextID += 2
 	s.sentHead = true
 	s.setUp(r)
 	out, at := c.out.beginBlock(&s.stream)
@@ -184,7 +184,7 @@ func (s *Stream) checkSend(r *httpx.Request) error {
 	if c.err != nil {
 		return unsent(&closedError{c.err})
 	}
-	if c.goAway != nil || c.nextID > maxStreamID {
+	if c.goAway != nil || c.streams.nextID > maxStreamID {
 		return unsent(ErrGoAway)
 	}
 	if upgrades(r) && !c.settings.extendedConnect {

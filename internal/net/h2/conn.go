@@ -18,10 +18,8 @@ type conn struct {
 	server *Server // nil for a client
 
 	// Owned by the reading goroutine.
-	in      reader
-	heads   heads
-	highest uint32 // largest stream of the peer (server)
-	past    past   // streams of the peer that are gone (server)
+	in    reader
+	heads heads
 
 	// wg counts every goroutine started but handlers.
 	wg sync.WaitGroup
@@ -34,12 +32,9 @@ type conn struct {
 	// announced and final are the two steps of a server's shutdown.
 	announced, final bool
 	farewell         Code // of the GOAWAY that ends it
-	active           int  // streams in the hands of callers or handlers
 	idle             chan struct{}
-	streams          table
-	nextID           uint32 // next stream of ours (client)
-	accepted         uint32 // largest stream given to a handler (server)
 
+	streams  streams
 	settings settings
 	costs    costs
 	out      output
@@ -56,7 +51,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.costs = newCosts(o.Abused)
 	c.settings.init(c)
 	c.inflow = newInflow(o.Pool.Budget, &c.out, o.ConnWindow)
-	c.nextID = 1
+	c.streams.init(c)
 	o.Pool.Budget.enter(c)
 }
 
@@ -171,7 +166,7 @@ func (c *conn) finish(err error) {
 // sayGoodbye sends GOAWAY with the error, giving a peer that does not read one second.
 func (c *conn) sayGoodbye(ce *ConnError) {
 	out := c.out.buffer()
-	last := c.accepted
+	last := c.streams.accepted
 	out.b = appendGoAway(out.b, last, ce.Code, ce.Detail)
 	if err := c.nc.SetWriteDeadline(time.Now().Add(time.Second)); err != nil {
 		return
@@ -198,7 +193,7 @@ func (c *conn) fail(err error) {
 		if s.headInBuffer() {
 			cause = unsent(cause)
 		}
-		c.lose(s, cause)
+		c.streams.lose(s, cause)
 	})
 	if c.server == nil {
 		c.out.drop() // what streams were told was not sent must not be sent by the farewell
@@ -212,7 +207,7 @@ func (c *conn) fail(err error) {
 
 // checkIdle ends a draining connection whose last stream is gone. mu is held.
 func (c *conn) checkIdle() {
-	if !c.draining || c.active > 0 || c.server != nil && !c.final && c.err == nil {
+	if !c.draining || c.streams.active > 0 || c.server != nil && !c.final && c.err == nil {
 		return
 	}
 	if c.idle != nil {
@@ -220,46 +215,6 @@ func (c *conn) checkIdle() {
 		c.idle = nil
 	}
 	c.endDrained()
-}
-
-// closeStream ends the stream on the wire's side: it is forgotten, and its owner's calls return err where they would
-// still need the peer. mu is held.
-func (c *conn) closeStream(s *stream, err error) {
-	s.closed = true
-	c.streams.del(s)
-	if s.werr == nil {
-		s.werr = err
-	}
-	if s.rerr == nil && !s.recvEnd {
-		s.rerr = err
-	}
-	s.wakeBoth()
-}
-
-// lose is closeStream for a stream that the peer has given up, be it by ending the connection. mu is held.
-func (c *conn) lose(s *stream, err error) {
-	c.closeStream(s, err)
-	if s.watcher != nil {
-		s.watcher.Gone(s.turn, err)
-	}
-}
-
-// resetStream tells the peer that the stream is over. mu is held; the caller has the frame flushed.
-func (c *conn) resetStream(s *stream, code Code, err error) {
-	if s.closed || s.id == 0 {
-		return
-	}
-	c.out.reset(s.id, code)
-	if !s.recvEnd {
-		c.costs.strays += max(0, s.recvWindow)
-	}
-	if c.server != nil && s.recvEnd {
-		c.past.add(goneStream{id: s.id})
-	}
-	c.closeStream(s, err)
-	if c.server == nil {
-		c.countCancel()
-	}
 }
 
 // receivedGoAway handles the peer's GOAWAY: streams it has not seen fail and can be sent again. mu is held.
@@ -275,7 +230,7 @@ func (c *conn) receivedGoAway(last uint32, code Code, debug string) {
 	c.draining = true
 	c.streams.each(func(s *stream) {
 		if s.id > last {
-			c.closeStream(s, notProcessed(cause))
+			c.streams.close(s, notProcessed(cause))
 		}
 	})
 	c.checkIdle()
@@ -290,7 +245,7 @@ func (c *conn) endDrained() {
 	c.wg.Go(func() {
 		c.mu.Lock()
 		out := c.out.buffer()
-		out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
+		out.b = appendGoAway(out.b, c.streams.accepted, c.farewell, "")
 		c.out.flushAndWait()
 		c.mu.Unlock()
 		c.nc.Close()

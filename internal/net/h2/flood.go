@@ -152,15 +152,9 @@ func (c *conn) charge(n int) error {
 // the requests of many apps, and those who did not cancel must not suffer from those who did. The client opens another
 // connection, which costs it a handshake. mu is held.
 func (c *conn) calm(why string) {
-	c.costs.refuse(c.active + lateStreams)
+	c.costs.refuse(c.streams.active + lateStreams)
 	c.farewell = CodeEnhanceYourCalm
-	c.announce(c.accepted, CodeEnhanceYourCalm, why)
-}
-
-// blame resets a stream because of a rule that its peer broke. mu is held.
-func (c *conn) blame(s *stream, code Code, err error) error {
-	c.resetStream(s, code, err)
-	return c.charge(1)
+	c.announce(c.streams.accepted, CodeEnhanceYourCalm, why)
 }
 
 // countCancel counts an exchange of ours that we threw away. Servers hold us to limits of their own, often by ending

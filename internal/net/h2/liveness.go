@@ -31,7 +31,7 @@ func (l *liveness) start() {
 	l.lastSeen = l.received.Load()
 	l.c.wg.Add(1)
 	l.timer = time.AfterFunc(l.c.opts.PingAfter, l.tick)
-	if l.c.active > 0 {
+	if l.c.streams.active > 0 {
 		l.hasten()
 	}
 }
@@ -71,20 +71,20 @@ func (l *liveness) tick() {
 	case l.unanswered():
 		l.giveUp()
 		return
-	case !l.pinging && c.active > 0 && c.opts.Lost == nil:
+	case !l.pinging && c.streams.active > 0 && c.opts.Lost == nil:
 		l.ping()
 		c.out.kick()
-	case c.active == 0 && c.server != nil && c.server.private != nil:
+	case c.streams.active == 0 && c.server != nil && c.server.private != nil:
 		c.server.private.Trim()
 	}
-	if c.active == 0 {
+	if c.streams.active == 0 {
 		c.inflow.reset()
 	}
 	if !l.endIdle() {
 		return
 	}
 	next := c.opts.PingAfter
-	if l.hastened = c.active > 0 && c.opts.ProbeAfter < next; l.hastened {
+	if l.hastened = c.streams.active > 0 && c.opts.ProbeAfter < next; l.hastened {
 		next = c.opts.ProbeAfter
 	}
 	if l.pinging { // the look that ends the wait comes when it is over, not one later
@@ -97,7 +97,7 @@ func (l *liveness) tick() {
 // unanswered reports whether the peer of a silent connection is gone. mu is held.
 func (l *liveness) unanswered() bool {
 	if l.c.opts.Lost != nil {
-		return l.c.active > 0 && l.c.opts.Lost()
+		return l.c.streams.active > 0 && l.c.opts.Lost()
 	}
 	return l.pinging && time.Since(l.pingedAt) >= l.c.opts.PingTimeout
 }
@@ -119,11 +119,11 @@ const greetingTimeout = time.Minute
 func (l *liveness) endIdle() bool {
 	c := l.c
 	now := time.Now()
-	if c.server == nil || c.active > 0 || l.idleSince.IsZero() || c.accepted != l.idleMark {
-		l.idleSince, l.idleMark = now, c.accepted
+	if c.server == nil || c.streams.active > 0 || l.idleSince.IsZero() || c.streams.accepted != l.idleMark {
+		l.idleSince, l.idleMark = now, c.streams.accepted
 	}
 	switch idle := now.Sub(l.idleSince); {
-	case c.server == nil || c.active > 0:
+	case c.server == nil || c.streams.active > 0:
 	case !c.settings.known && idle >= greetingTimeout:
 		l.giveUp()
 		return false

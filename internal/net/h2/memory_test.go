@@ -129,8 +129,8 @@ func TestQuietConnectionGivesBuffersBack(t *testing.T) {
 	}
 	for _, c := range []*conn{&p.client.conn, &p.server.conn} {
 		c.mu.Lock()
-		if c.out.pending != nil || c.streams.n != 0 || c.active > 1 {
-			t.Errorf("idle connection holds a buffer (%v), %d streams, %d active", c.out.pending != nil, c.streams.n, c.active)
+		if c.out.pending != nil || c.streams.n != 0 || c.streams.active > 1 {
+			t.Errorf("idle connection holds a buffer (%v), %d streams, %d active", c.out.pending != nil, c.streams.n, c.streams.active)
 		}
 		c.mu.Unlock()
 	}

@@ -277,7 +277,7 @@ func (in *reader) beginBody(h frameHeader) error {
 		}
 		in.left -= in.padding
 	}
-	take, err := in.c.beginData(h, in.left)
+	take, err := in.c.streams.beginData(h, in.left)
 	in.discard = !take
 	return err
 }
@@ -286,7 +286,7 @@ func (in *reader) beginBody(h frameHeader) error {
 func (in *reader) continueBody() error {
 	n := min(in.left, in.w-in.r)
 	if n > 0 && !in.discard {
-		in.c.data(in.body.id, in.buf[in.r:in.r+n])
+		in.c.streams.data(in.body.id, in.buf[in.r:in.r+n])
 		in.c.inflow.credit()
 	}
 	in.r += n
@@ -301,7 +301,7 @@ func (in *reader) continueBody() error {
 	in.inBody = false
 	if in.body.typ == frameData && in.body.has(flagEndStream) && !in.discard {
 		if s := in.c.streams.get(in.body.id); s != nil {
-			return in.c.receivedEnd(s)
+			return in.c.streams.ended(s)
 		}
 	}
 	return nil

@@ -54,7 +54,7 @@ func (sv *Server) Serve(ctx context.Context) error {
 func (sv *Server) Active() int {
 	sv.conn.mu.Lock()
 	defer sv.conn.mu.Unlock()
-	return sv.conn.active
+	return sv.conn.streams.active
 }
 
 // PeerMetadata is the metadata the client sent, nil for none. It is there before the first stream is.
@@ -97,15 +97,15 @@ func (c *conn) drainAcked() {
 	}
 	c.final = true
 	out := c.out.control()
-	out.b = appendGoAway(out.b, c.accepted, c.farewell, "")
+	out.b = appendGoAway(out.b, c.streams.accepted, c.farewell, "")
 	c.checkIdle()
 }
 
 // newStream reads the head of a request and gives the stream to a handler.
 func (sv *Server) newStream(h frameHeader, block []byte) error {
 	c := &sv.conn
-	c.past.opened(h.id, c.highest)
-	c.highest = h.id
+	c.streams.past.opened(h.id, c.streams.highest)
+	c.streams.highest = h.id
 	s, ok := c.pool.serverStreams.Get().(*ServerStream)
 	if !ok {
 		s = new(ServerStream)
@@ -157,8 +157,8 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 		return false, err
 	}
 	s.open(h.id)
-	c.accepted = h.id
-	c.active++
+	c.streams.accepted = h.id
+	c.streams.active++
 	s.recvHead = true
 	r := &s.request
 	s.headRequest = string(r.Method) == "HEAD"
@@ -170,7 +170,7 @@ func (sv *Server) admit(s *ServerStream, h frameHeader, rule string) (bool, erro
 			r.ContentLength = 0
 		}
 		r.ExpectContinue = false // there is no body to wait with
-		return true, c.receivedEnd(&s.stream)
+		return true, c.streams.ended(&s.stream)
 	}
 	return true, nil
 }
@@ -183,7 +183,7 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	switch {
 	case c.costs.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
 		return true, c.charge(1)
-	case c.streams.n >= limit || c.active >= 2*limit: // cancelled streams count until their handlers are done
+	case c.streams.n >= limit || c.streams.active >= 2*limit: // cancelled streams count until their handlers are done
 		c.out.reset(h.id, CodeRefusedStream)
 		return true, c.charge(1)
 	case c.heads.head.tooLarge:

@@ -71,17 +71,18 @@ func TestResetBeforeItsTurn(t *testing.T) {
 	c := &conn{server: new(Server), pool: new(Pool)}
 	c.opts = Options{Handler: func(*ServerStream) { t.Error("the handler was called") }}.withDefaults()
 	c.settings.init(c)
+	c.streams.init(c)
 	c.out.init(c)
-	c.active, c.out.dead = 1, true // it has no socket
+	c.streams.active, c.out.dead = 1, true // it has no socket
 	s := new(ServerStream)
 	s.begin(c)
 	s.open(1)
 	c.server.handlers.Add(1)
 	c.mu.Lock()
-	c.lose(&s.stream, &ResetError{Code: CodeCancel, Remote: true})
+	c.streams.lose(&s.stream, &ResetError{Code: CodeCancel, Remote: true})
 	c.mu.Unlock()
 	s.serve()
-	if c.active != 0 {
-		t.Errorf("%d streams are in use", c.active)
+	if c.streams.active != 0 {
+		t.Errorf("%d streams are in use", c.streams.active)
 	}
 }

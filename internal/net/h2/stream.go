@@ -246,7 +246,7 @@ func (s *stream) End(trailers *httpx.Fields) error {
 	case !s.sentHead || s.sentEnd:
 		return errMisuse
 	case s.promised >= 0 && s.written != s.promised && !s.bodyless:
-		c.resetStream(s, CodeInternal, ErrBodyLength)
+		c.streams.reset(s, CodeInternal, ErrBodyLength)
 		c.out.flush()
 		return ErrBodyLength
 	case c.server != nil && trailers != nil && listSize(trailers) > int(c.settings.maxHeaderList):
@@ -254,7 +254,7 @@ func (s *stream) End(trailers *httpx.Fields) error {
 	}
 	s.appendEnd(trailers)
 	s.sentEnd = true
-	c.checkDone(s)
+	c.streams.checkDone(s)
 	c.out.flush()
 	return nil
 }
@@ -288,7 +288,7 @@ func (s *stream) Abort(reason error) {
 		return
 	}
 	s.aborted = true
-	c.resetStream(s, codeOf(reason), reason)
+	c.streams.reset(s, codeOf(reason), reason)
 	s.closed = true
 	s.werr, s.rerr = reason, reason
 	c.inflow.read(s.queue.clear(c.pool))
@@ -301,9 +301,9 @@ var errAborted = errors.New("h2: stream aborted")
 // retire takes a stream from the connection when its owner is done with it. mu is held.
 func (s *stream) retire(code Code) {
 	c := s.c
-	c.resetStream(s, code, errAborted)
+	c.streams.reset(s, code, errAborted)
 	c.inflow.read(s.queue.clear(c.pool))
-	c.active--
+	c.streams.active--
 	c.checkIdle()
 	c.out.kick()
 }
