@@ -1,7 +1,6 @@
 package fairlead
 
 import (
-	"cmp"
 	"fmt"
 	"go/ast"
 	"go/parser"
@@ -17,11 +16,6 @@ import (
 // maxMethods is how many methods a type may have where types tend to grow: one with more is two.
 const maxMethods = 25
 
-// larger are the types that have more, with how many they may have until they are split.
-func larger() map[string]int {
-	return map[string]int{"internal/net/h2.conn": 100}
-}
-
 // TestTypesStaySmall counts the methods that types declare, those of embedded ones not included.
 func TestTypesStaySmall(t *testing.T) {
 	for _, root := range []string{"internal", "cmd", "deploy"} {
@@ -30,11 +24,8 @@ func TestTypesStaySmall(t *testing.T) {
 			t.Errorf("%s: no type with methods is found", root)
 		}
 		for _, name := range slices.Sorted(maps.Keys(methods)) {
-			most := cmp.Or(larger()[name], maxMethods)
-			if n := methods[name]; n > most {
-				t.Errorf("%s has %d methods, at most %d are allowed: move a subject out of it", name, n, most)
-			} else if most > maxMethods && n <= maxMethods {
-				t.Errorf("%s has %d methods: it needs no exception", name, n)
+			if n := methods[name]; n > maxMethods {
+				t.Errorf("%s has %d methods, at most %d are allowed: move a subject out of it", name, n, maxMethods)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func (c *Client) Opened() uint32 {
 func (c *Client) Closed() bool {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	return c.conn.err != nil || c.conn.draining
+	return c.conn.err != nil || c.conn.ending.draining
 }
 
 // PeerMetadata is the metadata the peer sent, nil for none.
@@ -50,16 +50,16 @@ func (c *Client) PeerMetadata() []byte { return c.conn.settings.peerMetadata() }
 func (c *Client) GoAway() {
 	c.conn.mu.Lock()
 	defer c.conn.mu.Unlock()
-	c.conn.draining = true
-	c.conn.checkIdle()
+	c.conn.ending.draining = true
+	c.conn.ending.check()
 }
 
 // Shutdown is GoAway, and waits until the streams have ended. It returns ctx's error where they have not in time;
 // the connection then is still open, and Run's ctx can end it.
 func (c *Client) Shutdown(ctx context.Context) error {
 	c.conn.mu.Lock()
-	c.conn.draining = true
-	idle := c.conn.idleLocked()
+	c.conn.ending.draining = true
+	idle := c.conn.ending.whenIdle()
 	c.conn.mu.Unlock()
 	select {
 	case <-idle:
@@ -69,23 +69,13 @@ func (c *Client) Shutdown(ctx context.Context) error {
 	}
 }
 
-// idleLocked is closed once no stream is left. mu is held and draining is set.
-func (c *conn) idleLocked() <-chan struct{} {
-	if c.idle == nil {
-		c.idle = make(chan struct{})
-	}
-	idle := c.idle
-	c.checkIdle()
-	return idle
-}
-
 // Open reserves a stream. The error is [ErrClosed], [ErrGoAway] or [ErrTooManyStreams]; each of them also is
 // [ErrUnsent]. The stream must be closed.
 func (c *Client) Open() (*Stream, error) {
 	cn := &c.conn
 	cn.mu.Lock()
 	defer cn.mu.Unlock()
-	if err := cn.canOpen(); err != nil {
+	if err := cn.ending.canOpen(); err != nil {
 		return nil, err
 	}
 	if uint32(cn.streams.active) >= cn.settings.maxStreams {
@@ -99,17 +89,6 @@ func (c *Client) Open() (*Stream, error) {
 	}
 	s.begin(cn)
 	return s, nil
-}
-
-// canOpen tells why no stream can be opened, nil where one can. mu is held.
-func (c *conn) canOpen() error {
-	switch {
-	case c.err != nil:
-		return unsent(&closedError{c.err})
-	case c.draining || c.streams.nextID > maxStreamID:
-		return unsent(ErrGoAway)
-	}
-	return nil
 }
 
 // Stream is one request of ours and its response. It implements httpx.ClientExchange.
@@ -184,7 +163,7 @@ func (s *Stream) checkSend(r *httpx.Request) error {
 	if c.err != nil {
 		return unsent(&closedError{c.err})
 	}
-	if c.goAway != nil || c.streams.nextID > maxStreamID {
+	if c.ending.goAway != nil || c.streams.nextID > maxStreamID {
 		return unsent(ErrGoAway)
 	}
 	if upgrades(r) && !c.settings.extendedConnect {

@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// conn is what both ends of a connection have in common.
+// conn is what both ends of a connection have in common: its life, and its parts. A part has its own fields and the methods
+// that work on them; it lies in the connection by value and knows it, for the parts share one lock.
 type conn struct {
 	// Fixed after construction.
 	nc     net.Conn
@@ -18,28 +19,22 @@ type conn struct {
 	server *Server // nil for a client
 
 	// Owned by the reading goroutine.
-	in    reader
-	heads heads
+	in    reader // frames
+	heads heads  // header blocks
 
 	// wg counts every goroutine started but handlers.
 	wg sync.WaitGroup
 
 	mu sync.Mutex
 	// All below is guarded by mu.
-	err      error // why the connection ended, nil while it lives
-	draining bool  // no new streams; closes when the last one ends
-	goAway   error // why the peer said GOAWAY, nil before it did
-	// announced and final are the two steps of a server's shutdown.
-	announced, final bool
-	farewell         Code // of the GOAWAY that ends it
-	idle             chan struct{}
-
-	streams  streams
-	settings settings
-	costs    costs
-	out      output
-	inflow   inflow
-	life     liveness
+	err      error    // why the connection ended, nil while it lives
+	out      output   // what is to be written, and who writes it
+	inflow   inflow   // what the peer may send
+	streams  streams  // those that are open, and what is remembered of others
+	settings settings // what the ends have told each other
+	costs    costs    // what the peer has cost
+	life     liveness // whether the peer is there
+	ending   ending   // how the connection ends in order
 }
 
 func (c *conn) init(nc net.Conn, o Options) {
@@ -47,7 +42,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.in.init(c)
 	c.heads.init(c)
 	c.out.init(c)
-	c.life.c = c
+	c.life.c, c.ending.c = c, c
 	c.costs = newCosts(o.Abused)
 	c.settings.init(c)
 	c.inflow = newInflow(o.Pool.Budget, &c.out, o.ConnWindow)
@@ -132,9 +127,6 @@ func (c *conn) converse(ctx context.Context) error {
 	return c.in.readLoop()
 }
 
-// errDrained is the good end of a connection.
-var errDrained = errors.New("h2: connection drained")
-
 // finish ends the connection because reading did: streams fail, the peer is told, the socket is closed.
 func (c *conn) finish(err error) {
 	c.mu.Lock()
@@ -180,11 +172,11 @@ func (c *conn) fail(err error) {
 		return
 	}
 	var remote *ConnError
-	if errors.Is(err, io.EOF) && errors.As(c.goAway, &remote) {
-		err = c.goAway
+	if errors.Is(err, io.EOF) && errors.As(c.ending.goAway, &remote) {
+		err = c.ending.goAway
 	}
 	c.err = err
-	c.draining = true
+	c.ending.draining = true
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF // a good end for the connection is none for a stream on it
 	}
@@ -202,52 +194,5 @@ func (c *conn) fail(err error) {
 		s.wakeBoth()
 	}
 	c.settings.settled.Broadcast()
-	c.checkIdle()
-}
-
-// checkIdle ends a draining connection whose last stream is gone. mu is held.
-func (c *conn) checkIdle() {
-	if !c.draining || c.streams.active > 0 || c.server != nil && !c.final && c.err == nil {
-		return
-	}
-	if c.idle != nil {
-		close(c.idle)
-		c.idle = nil
-	}
-	c.endDrained()
-}
-
-// receivedGoAway handles the peer's GOAWAY: streams it has not seen fail and can be sent again. mu is held.
-func (c *conn) receivedGoAway(last uint32, code Code, debug string) {
-	cause := ErrGoAway
-	if code != CodeNo {
-		cause = &ConnError{Code: code, Remote: true, Detail: debug}
-	}
-	c.goAway = cause
-	if c.server != nil {
-		return
-	}
-	c.draining = true
-	c.streams.each(func(s *stream) {
-		if s.id > last {
-			c.streams.close(s, notProcessed(cause))
-		}
-	})
-	c.checkIdle()
-}
-
-// endDrained closes a connection that has nothing left to do, in a goroutine of its own. mu is held.
-func (c *conn) endDrained() {
-	if c.out.dead || c.err != nil {
-		return
-	}
-	c.fail(errDrained)
-	c.wg.Go(func() {
-		c.mu.Lock()
-		out := c.out.buffer()
-		out.b = appendGoAway(out.b, c.streams.accepted, c.farewell, "")
-		c.out.flushAndWait()
-		c.mu.Unlock()
-		c.nc.Close()
-	})
+	c.ending.check()
 }

@@ -5,9 +5,6 @@ import (
 	"encoding/binary"
 )
 
-// drainPing is the payload of the PING that follows the first GOAWAY of a shutdown.
-const drainPing = "drain\x00h2"
-
 // dispatch handles a frame that is whole in memory.
 func (c *conn) dispatch(h frameHeader, p []byte) error {
 	switch h.typ {
@@ -26,7 +23,7 @@ func (c *conn) dispatch(h frameHeader, p []byte) error {
 	case framePing:
 		return c.onPing(h, p)
 	case frameGoAway:
-		return c.onGoAway(h, p)
+		return c.ending.onGoAway(h, p)
 	case frameWindowUpdate:
 		return c.onWindowUpdate(h, p)
 	case frameMetadata:
@@ -63,28 +60,13 @@ func (c *conn) onPing(h frameHeader, p []byte) error {
 	defer c.mu.Unlock()
 	if h.has(flagAck) {
 		if string(p) == drainPing {
-			c.drainAcked()
+			c.ending.confirm()
 		}
 		return c.costs.spend("PING acknowledgements")
 	}
 	out := c.out.control()
 	out.b = appendPing(out.b, flagAck, [8]byte(p))
 	return c.costs.spend("PING frames")
-}
-
-func (c *conn) onGoAway(h frameHeader, p []byte) error {
-	if h.id != 0 {
-		return connError(CodeProtocol, "GOAWAY on a stream")
-	}
-	if len(p) < 8 {
-		return connError(CodeFrameSize, "GOAWAY shorter than 8 bytes")
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	last := binary.BigEndian.Uint32(p) & maxStreamID
-	code := Code(binary.BigEndian.Uint32(p[4:]))
-	c.receivedGoAway(last, code, string(p[8:min(len(p), 8+256)]))
-	return c.costs.spend("GOAWAY frames")
 }
 
 func (c *conn) onWindowUpdate(h frameHeader, p []byte) error {

@@ -4,11 +4,14 @@
 // In: a net.Conn, usually TLS. Out: [Stream] (an httpx.ClientExchange) from [Client.Open], and [ServerStream] (an
 // httpx.ServerExchange) given to the handler of a [Server].
 //
-// Shape. One goroutine per connection reads and dispatches frames; it never writes, so two peers cannot block each
-// other. All other goroutines append frames to the connection's buffer under its one mutex. A writer that finds no flush running
-// becomes the flusher and writes all that has gathered, by himself and for the others, in one call. Handlers run in
-// goroutines that are reused. Streams, buffers and heads come from a [Pool]; an exchange allocates nothing in steady
-// state (TestBudgetAllocations).
+// Shape. One goroutine per connection reads (reader) and dispatches frames, header blocks to heads; it never writes, so two
+// peers cannot block each other. All other goroutines append frames to the connection's output under its one mutex. A writer
+// that finds no flush running becomes the flusher and writes all that has gathered, its own and that of the others, in one
+// call. Handlers run in goroutines that are reused. Streams, buffers and heads come from a [Pool]; an exchange allocates
+// nothing in steady state (TestBudgetAllocations).
+//
+// A connection (conn) is made of parts, each with its own fields and methods, that share the mutex: output, inflow (the receive
+// window), streams, settings, costs (what a peer may throw away), liveness (pings) and ending (GOAWAY, the last stream).
 //
 // Safe concurrently: every method of Client and Server; of a stream, one goroutine reading, one writing, any number
 // aborting. A stream must not be touched after Close or after its handler returned: its memory carries the next one.

@@ -143,27 +143,9 @@ func (c *conn) charge(n int) error {
 	}
 	over, err := c.costs.discard(n)
 	if over {
-		c.calm("too many streams cancelled")
+		c.ending.calm("too many streams cancelled")
 	}
 	return err
-}
-
-// calm takes no more streams of this connection, and lets those that run finish: a connection between sidecars carries
-// the requests of many apps, and those who did not cancel must not suffer from those who did. The client opens another
-// connection, which costs it a handshake. mu is held.
-func (c *conn) calm(why string) {
-	c.costs.refuse(c.streams.active + lateStreams)
-	c.farewell = CodeEnhanceYourCalm
-	c.announce(c.streams.accepted, CodeEnhanceYourCalm, why)
-}
-
-// countCancel counts an exchange of ours that we threw away. Servers hold us to limits of their own, often by ending
-// the connection with all that runs on it (nghttp2, Envoy, HAProxy), and here the cancellations of many callers meet.
-// So a connection that has carried many is left in time, and ends with its last stream. mu is held.
-func (c *conn) countCancel() {
-	if !c.costs.cancels.take(1) {
-		c.draining = true
-	}
 }
 
 // Quota counts the requests that run for one peer.

@@ -127,9 +127,9 @@ func (l *liveness) endIdle() bool {
 	case !c.settings.known && idle >= greetingTimeout:
 		l.giveUp()
 		return false
-	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.announced:
-		c.announce(maxStreamID, CodeNo, "")
-		c.idleLocked()
+	case c.opts.IdleTimeout > 0 && idle >= c.opts.IdleTimeout && !c.ending.announced:
+		c.ending.announce(maxStreamID, CodeNo, "")
+		c.ending.whenIdle()
 	}
 	return true
 }

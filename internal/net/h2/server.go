@@ -66,11 +66,11 @@ func (sv *Server) PeerMetadata() []byte { return sv.conn.settings.peerMetadata()
 func (sv *Server) Shutdown(ctx context.Context) error {
 	c := &sv.conn
 	c.mu.Lock()
-	if !c.announced && c.err == nil {
-		c.announce(maxStreamID, CodeNo, "")
+	if !c.ending.announced && c.err == nil {
+		c.ending.announce(maxStreamID, CodeNo, "")
 	}
-	c.draining = true
-	idle := c.idleLocked()
+	c.ending.draining = true
+	idle := c.ending.whenIdle()
 	c.mu.Unlock()
 	select {
 	case <-idle:
@@ -78,27 +78,6 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// announce is the first step: a GOAWAY that names the last stream to be taken, and a PING whose answer says that the
-// client has read it. mu is held.
-func (c *conn) announce(last uint32, code Code, why string) {
-	c.announced, c.draining = true, true
-	out := c.out.control()
-	out.b = appendGoAway(out.b, last, code, why)
-	out.b = appendPing(out.b, 0, [8]byte([]byte(drainPing)))
-	c.out.kick()
-}
-
-// drainAcked is the second step: every stream the client opened before it heard of the first has arrived. mu is held.
-func (c *conn) drainAcked() {
-	if c.final || !c.announced {
-		return
-	}
-	c.final = true
-	out := c.out.control()
-	out.b = appendGoAway(out.b, c.streams.accepted, c.farewell, "")
-	c.checkIdle()
 }
 
 // newStream reads the head of a request and gives the stream to a handler.
@@ -181,13 +160,13 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 	c := &sv.conn
 	limit := c.opts.MaxConcurrentStreams
 	switch {
-	case c.costs.refusing || c.final: // beyond our last GOAWAY; the client knows, or is about to hear
+	case c.costs.refusing || c.ending.final: // beyond our last GOAWAY; the client knows, or is about to hear
 		return true, c.charge(1)
 	case c.streams.n >= limit || c.streams.active >= 2*limit: // cancelled streams count until their handlers are done
 		c.out.reset(h.id, CodeRefusedStream)
 		return true, c.charge(1)
 	case c.heads.head.tooLarge:
-		c.answerTooLarge(h)
+		sv.answerTooLarge(h)
 		return true, c.charge(1 + c.heads.head.size/c.heads.head.limit)
 	case rule != "":
 		c.out.reset(h.id, CodeProtocol)
@@ -201,7 +180,8 @@ func (sv *Server) declines(h frameHeader, rule string) (bool, error) {
 
 // answerTooLarge answers on behalf of the handler, which could not be shown the request: 431 (RFC 6585 §5), or
 // RESOURCE_EXHAUSTED to gRPC.
-func (c *conn) answerTooLarge(h frameHeader) {
+func (sv *Server) answerTooLarge(h frameHeader) {
+	c := &sv.conn
 	out := c.out.control()
 	at := len(out.b)
 	out.b = appendFrameHeader(out.b, frameHeader{typ: frameHeaders, flags: flagEndHeaders | flagEndStream, id: h.id})

@@ -72,6 +72,7 @@ func TestResetBeforeItsTurn(t *testing.T) {
 	c.opts = Options{Handler: func(*ServerStream) { t.Error("the handler was called") }}.withDefaults()
 	c.settings.init(c)
 	c.streams.init(c)
+	c.ending.c = c
 	c.out.init(c)
 	c.streams.active, c.out.dead = 1, true // it has no socket
 	s := new(ServerStream)

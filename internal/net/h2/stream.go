@@ -304,6 +304,6 @@ func (s *stream) retire(code Code) {
 	c.streams.reset(s, code, errAborted)
 	c.inflow.read(s.queue.clear(c.pool))
 	c.streams.active--
-	c.checkIdle()
+	c.ending.check()
 	c.out.kick()
 }

@@ -59,7 +59,7 @@ func (ss *streams) reset(s *stream, code Code, err error) {
 	}
 	ss.close(s, err)
 	if ss.c.server == nil {
-		ss.c.countCancel()
+		ss.c.ending.countCancel()
 	}
 }
 
