@@ -128,6 +128,7 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 	}
 	out.TLS = t.TLS
 	out.ConnectionPool = t.ConnectionPool
+	out.RetryBudget = t.RetryBudget
 }
 
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"maps"
 	"reflect"
 	"slices"
@@ -122,9 +123,12 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if s == nil {
 		return out
 	}
+	budget := cmp.Or(s.Policy.RetryBudget, out.RetryBudget)
 	if p, ok := s.PerPort[port]; ok {
+		p.RetryBudget = cmp.Or(p.RetryBudget, budget)
 		return p
 	}
+	out.RetryBudget = budget
 	if s.Policy.LB != model.LBUnset || s.Policy.WarmUp != nil || s.Policy.Locality != nil {
 		out.LB, out.Hash, out.WarmUp, out.Locality = s.Policy.LB, s.Policy.Hash, s.Policy.WarmUp, s.Policy.Locality
 		out.Load = s.Policy.Load

@@ -74,7 +74,7 @@ func httpRules() []ruling {
 		{"a condition behind a blank", refused, "retries.retryOn", "retries: {attempts: 1, retryOn: '5xx, reset'}"},
 		{"an empty condition", refused, "retries.retryOn", "retries: {attempts: 1, retryOn: '5xx,'}"},
 		{"no status", refused, "retries.retryOn", "retries: {attempts: 1, retryOn: '799'}"},
-		{"a condition without effect", warned, "retries.retryOn", "retries: {attempts: 1, retryOn: envoy-ratelimited}"},
+		{"a condition of rate limits", fine, "", "retries: {attempts: 1, retryOn: envoy-ratelimited}"},
 		{"attempts in quotes", refused, "retries.attempts", "retries: {attempts: '3'}"},
 		{"an abort", fine, "", "fault: {abort: {httpStatus: 503, percentage: {value: 10}}}"},
 		{"an abort of 150 percent", refused, "fault.abort.percentage.value", "fault: {abort: {httpStatus: 503, percentage: {value: 150}}}"},

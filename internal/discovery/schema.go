@@ -71,6 +71,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	c.uint32(37, "max_concurrent_streams", &b.MaxConcurrentStreams)
 	part(c, 38, "ping", &b.Ping, http2KeepAliveFields)
 	c.bool(39, "upgrade", &b.Upgrade)
+	optional(c, 40, "retry_budget", &b.RetryBudget, retryBudgetFields)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
@@ -85,6 +86,13 @@ func tcpKeepAliveFields(c *coder, k *model.TCPKeepAlive) {
 func http2KeepAliveFields(c *coder, k *model.HTTP2KeepAlive) {
 	c.duration(1, "interval", &k.Interval)
 	c.duration(2, "timeout", &k.Timeout)
+}
+
+// retryBudgetFields: a sidecar that does not know the budget keeps its own, which bounds retries too.
+func retryBudgetFields(c *coder, b *model.RetryBudget) {
+	c.double(1, "percent", &b.Percent)
+	c.uint32(2, "min_concurrency", &b.MinConcurrency)
+	c.duration(3, "interval", &b.Interval)
 }
 
 func outlierDetectionFields(c *coder, o *model.OutlierDetection) {
@@ -294,6 +302,8 @@ func retryFields(c *coder, r *model.Retry) {
 	c.texts(3, "on", &r.On)
 	c.ints(4, "codes", &r.Codes)
 	c.duration(5, "backoff", &r.Backoff)
+	c.bool(6, "remote_localities", &r.RemoteLocalities)
+	c.bool(7, "same_hosts", &r.SameHosts)
 }
 
 func faultFields(c *coder, f *model.Fault) {

@@ -236,8 +236,19 @@ type TrafficPolicy struct {
 	// Locality stands in the same block as LB and Hash.
 	Locality *LocalityLB
 	TLS      TLSSettings
+	// RetryBudget is nil for the default.
+	RetryBudget *RetryBudget
 
 	ConnectionPool
+}
+
+// RetryBudget bounds the retries that are under way at a time (DestinationRule retryBudget, Envoy's semantics).
+type RetryBudget struct {
+	// Percent is a share of the requests that are under way, MinConcurrency what is allowed at least.
+	Percent        float64
+	MinConcurrency uint32
+	// Interval has the requests that began in it count as well; 0 = none.
+	Interval time.Duration
 }
 
 // ConnectionPool is a DestinationRule's connectionPool block. 0 is the default of a time, and no limit of anything else.

@@ -219,7 +219,11 @@ type Retry struct {
 	// On holds Envoy's conditions ("5xx", "connect-failure", …); Codes the status codes among them.
 	On      []string
 	Codes   []int
-	Backoff time.Duration
+	Backoff time.Duration // the base of the pauses; 0 = 25 ms
+	// RemoteLocalities has every second retry leave the localities that were tried before.
+	RemoteLocalities bool
+	// SameHosts allows endpoints that were tried before, also while there are others.
+	SameHosts bool
 }
 
 // Fault injects failures into a share of the requests (percentages 0 to 100).

@@ -75,6 +75,7 @@ type Backend struct {
 	TLS     model.TLSSettings
 
 	model.ConnectionPool
+	RetryBudget *model.RetryBudget // nil = the default
 
 	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is. Locality, nil
 	// for none, has precedence over what is but preferred.

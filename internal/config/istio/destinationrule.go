@@ -84,11 +84,13 @@ func (t destinationRule) policy(field string, in *networking.TrafficPolicy) (mod
 		return model.TrafficPolicy{}, nil
 	}
 	t.unobeyedPolicy(field, in)
+	budget := t.retryBudget(field+".retryBudget", in.GetRetryBudget())
 	var perPort map[uint16]model.TrafficPolicy
 	for i, p := range in.GetPortLevelSettings() {
 		at := fmt.Sprintf("%s.portLevelSettings[%d]", field, i)
 		port := t.port(at+".port.number", p.GetPort().GetNumber())
 		policy := t.settings(at, p)
+		policy.RetryBudget = budget // which ports have none of
 		if empty(p) {
 			t.Reject(at, "nothing is set for the port", "add loadBalancer, connectionPool, outlierDetection or tls")
 		}
@@ -101,7 +103,32 @@ func (t destinationRule) policy(field string, in *networking.TrafficPolicy) (mod
 		}
 		perPort[port] = policy
 	}
-	return t.settings(field, in), perPort
+	policy := t.settings(field, in)
+	policy.RetryBudget = budget
+	return policy, perPort
+}
+
+// Istio's defaults, which are Envoy's.
+const (
+	retryBudgetPercent     = 20
+	retryBudgetConcurrency = 3
+)
+
+func (t destinationRule) retryBudget(field string, in *networking.TrafficPolicy_RetryBudget) *model.RetryBudget {
+	if in == nil {
+		return nil
+	}
+	out := &model.RetryBudget{Percent: retryBudgetPercent, MinConcurrency: retryBudgetConcurrency}
+	if in.GetPercent() != nil {
+		out.Percent, _ = t.percent(field+".percent", in.GetPercent().GetValue())
+	}
+	if n := in.GetMinRetryConcurrency(); n > 0 {
+		out.MinConcurrency = n
+	}
+	if d := in.GetBudgetInterval(); d.AsDuration() != 0 { // Istio's default is written as "0ms"
+		out.Interval = t.duration(field+".budgetInterval", d)
+	}
+	return out
 }
 
 // settings are the getters that a policy and its port level settings share.

@@ -141,19 +141,17 @@ func (t virtualService) retry(field string, in *networking.HTTPRetry) *model.Ret
 	if in.GetRetryOn() != "" {
 		out.On, out.Codes = t.retryOn(field+".retryOn", in.GetRetryOn())
 	}
-	if in.GetRetryIgnorePreviousHosts() != nil && !in.GetRetryIgnorePreviousHosts().GetValue() {
-		t.Warn(field+".retryIgnorePreviousHosts", "false has no effect: a retry always prefers an endpoint that was not tried", "")
-	}
+	out.RemoteLocalities = in.GetRetryRemoteLocalities().GetValue()
+	out.SameHosts = in.GetRetryIgnorePreviousHosts() != nil && !in.GetRetryIgnorePreviousHosts().GetValue()
 	return out
 }
 
-// retryConditions are Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on; false marks those that cannot do anything
-// here because what they depend on cannot be written in a VirtualService.
+// retryConditions are Envoy's x-envoy-retry-on and x-envoy-retry-grpc-on.
 var retryConditions = map[string]bool{
 	"5xx": true, "gateway-error": true, "reset": true, "reset-before-request": true, "connect-failure": true,
-	"retriable-4xx": true, "refused-stream": true, "retriable-status-codes": true,
+	"retriable-4xx": true, "refused-stream": true, "retriable-status-codes": true, "retriable-headers": true,
+	"envoy-ratelimited": true, "http3-post-connect-failure": true,
 	"cancelled": true, "deadline-exceeded": true, "internal": true, "resource-exhausted": true, "unavailable": true,
-	"retriable-headers": false, "envoy-ratelimited": false, "http3-post-connect-failure": false,
 }
 
 // retryOn splits the list; integers in it are status codes.
@@ -166,8 +164,7 @@ func (t virtualService) retryOn(field, list string) (on []string, codes []int) {
 			codes = append(codes, code)
 			continue
 		}
-		works, known := retryConditions[part]
-		_, spaced := retryConditions[strings.TrimSpace(part)]
+		known, spaced := retryConditions[part], retryConditions[strings.TrimSpace(part)]
 		switch {
 		case part == "":
 			t.Reject(field, "an empty condition", "remove the comma")
@@ -176,8 +173,6 @@ func (t virtualService) retryOn(field, list string) (on []string, codes []int) {
 		case !known:
 			t.Reject(field, fmt.Sprintf("%q is not a retry condition", part),
 				"the conditions are "+strings.Join(sortedKeys(retryConditions), ", ")+" and status codes")
-		case !works:
-			t.Warn(field, fmt.Sprintf("%q has no effect", part), "")
 		default:
 			on = append(on, part)
 		}

@@ -38,9 +38,6 @@ func (t destinationRule) unobeyedPolicy(field string, in *networking.TrafficPoli
 		}
 		t.Unsupported(field + ".proxyProtocol")
 	}
-	if in.GetRetryBudget() != nil {
-		t.Unsupported(field + ".retryBudget")
-	}
 }
 
 // unobeyedBalancing checks what stands beside simple.

@@ -66,8 +66,8 @@ type Error struct {
 	Object string
 	// Detail says more, for the operator: which endpoints are excluded and why, what the endpoint answered.
 	Detail string
-	// Exhausted is set where retries were allowed and none is left.
-	Exhausted bool
+	// Flag is put behind the kind's: why there was no other try.
+	Flag string
 	// Err is the cause.
 	Err error
 }
@@ -138,8 +138,8 @@ func (e *Error) outcome() Outcome {
 	if e.Status != 0 {
 		out.Status = e.Status
 	}
-	if e.Exhausted {
-		out.Flag += ",URX"
+	if e.Flag != "" && e.Flag != out.Flag {
+		out.Flag += "," + e.Flag
 	}
 	return out
 }

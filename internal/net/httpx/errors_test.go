@@ -29,7 +29,7 @@ func TestDescribe(t *testing.T) {
 			Outcome{500, "NC", "cluster_not_found", "cluster not found: x", "proxy_configuration_error"},
 		},
 		{
-			"retries used up add a flag", &Error{Kind: UpstreamReset, Exhausted: true},
+			"retries used up add a flag", &Error{Kind: UpstreamReset, Flag: "URX"},
 			Outcome{503, "UC,URX", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated"},
 		},
 		{

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
@@ -71,12 +72,17 @@ type request struct {
 	backend *directory.Backend
 	from    *directory.Backend // the same of the configuration in force
 
-	tries    int
-	left     int                 // tries of endpoints that were just leaving
-	endpoint *directory.Endpoint // of the latest try, nil for the own app
-	outcome  lb.Outcome          // of the latest try
-	conn     *upstream.Conn      // the pooled connection in use, nil for a stream
-	aimed    bool                // the head says what a peer's sidecar must know
+	policy    *model.Retry // in force for it, nil where none is: for the own app
+	retriable []string     // fields of a response that ask for a retry, by the request's own word
+	tries     int
+	left      int                 // tries of endpoints that were just leaving
+	granted   bool                // the budget was asked, and allows another try
+	retrying  bool                // the try at hand counts as a retry
+	pause     bool                // before the next try: the upstream has had work with the latest
+	endpoint  *directory.Endpoint // of the latest try, nil for the own app
+	outcome   lb.Outcome          // of the latest try
+	conn      *upstream.Conn      // the pooled connection in use, nil for a stream
+	aimed     bool                // the head says what a peer's sidecar must know
 }
 
 // side is what a call differs in by the side of the mesh that this sidecar is on for it.
@@ -140,6 +146,7 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	if err == nil {
 		err = c.carry(ctx)
 	}
+	c.endRetry()
 	c.Common.Filters.End(&c.view)
 	out := c.conclude(err)
 	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
@@ -221,6 +228,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		c.outcome = lb.Outcome{Kind: lb.Answered, Status: c.answeredStatus(req), Latency: c.headAt.Sub(begun)}
 		c.load.begin(t.endpoint, c.backend)
 		c.load.note(&c.resp.Fields)
+		c.endRetry() // as Envoy's budget counts: until the head of the answer
 		err = c.judge(req, t)
 	} else {
 		err = c.cut(err, t)

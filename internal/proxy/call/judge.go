@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -39,38 +41,72 @@ func (c *Call) judge(req *httpx.Request, t *destined) error {
 	if why := c.resp.Fields.Get(ErrorField); why != nil && t.way.Peer != nil {
 		return c.peerFailed(t, string(why), string(c.resp.Fields.Get(causeField)))
 	}
-	if c.route == nil {
+	if c.policy == nil {
 		return nil
 	}
-	policy := &c.route.Plan.Retry
-	if len(policy.On) == 0 && len(policy.Codes) == 0 {
-		return nil
-	}
-	what := badStatus
-	if c.resp.Status < 400 {
-		if !wantsGRPC(policy, c.resp.Fields.Get("grpc-status")) {
-			return nil
+	f := failedHead(c.policy, c.retriable, &c.resp)
+	if f == 0 {
+		if c.tries > 1 {
+			c.view.Group.Retries().Count(lb.RetrySucceeded)
 		}
-		what = badGRPC
+		return nil
 	}
-	failed := &tryError{failure: what, status: c.resp.Status}
-	if c.mayRetry(req, failed) {
+	failed := &tryError{failure: f, status: c.resp.Status}
+	switch c.retry(req, failed) {
+	case tryAgain:
 		failed.err = t.failed(httpx.UpstreamReset, errors.New("status "+strconv.Itoa(c.resp.Status)))
 		return failed
+	case spent:
+		c.view.Flags = filter.JoinFlags(c.view.Flags, "URX")
+	case overBudget:
+		c.view.Flags = filter.JoinFlags(c.view.Flags, "UO")
+	case unasked, unsafe, unable, below:
 	}
 	return nil
 }
 
-// mayRetry reports whether another try would be made, so that a response is thrown away only then. It takes nothing
-// from the budget.
-func (c *Call) mayRetry(req *httpx.Request, failed *tryError) bool {
-	policy := &c.route.Plan.Retry
-	return c.tries <= policy.Attempts && c.replayable() && retryable(policy, req, failed)
+// retry decides what becomes of the request after a failed try, and counts it. Where that is another try, the budget has
+// been asked for it, and again says so without asking twice.
+func (c *Call) retry(req *httpx.Request, failed *tryError) decision {
+	d := decide(c.policy, c.soFar(req), failed)
+	r := c.view.Group.Retries()
+	free := failed.failure.isFree()
+	if d == tryAgain && !r.Take(time.Now(), c.view.Group.Limits().Requests(), free) {
+		d = overBudget
+	}
+	switch d {
+	case tryAgain:
+		c.granted, c.retrying, c.pause = true, true, !free
+		r.Count(lb.Retried)
+	case spent:
+		r.Count(lb.LimitReached)
+	case overBudget:
+		r.Count(lb.OverBudget)
+	case below:
+		r.Count(lb.RetriedBelow)
+	case unsafe:
+		r.Count(lb.Unsafe)
+	case unasked, unable:
+	}
+	return d
+}
+
+// endRetry takes the try at hand off the budget, if it was a retry.
+func (c *Call) endRetry() {
+	if c.retrying {
+		c.retrying = false
+		c.view.Group.Retries().Done()
+	}
+}
+
+// soFar is what counts for another try.
+func (c *Call) soFar(req *httpx.Request) tried {
+	return tried{tries: c.tries, repeatable: repeatable(req), held: !c.wrote && c.replayable()}
 }
 
 // canGoElsewhere reports whether another try would be made if the one at hand broke before an answer.
 func (c *Call) canGoElsewhere(req *httpx.Request) bool {
-	return c.route != nil && c.mayRetry(req, &tryError{failure: resetEarly})
+	return c.policy != nil && decide(c.policy, c.soFar(req), &tryError{failure: resetEarly}) == tryAgain
 }
 
 // timeLeft is the time the try at hand may take, 0 for any.
@@ -80,7 +116,7 @@ func (c *Call) timeLeft() time.Duration {
 	}
 	p := c.route.Plan
 	limit := p.BackendTimeout
-	if t := p.Retry.PerTryTimeout; t > 0 && (limit == 0 || t < limit) {
+	if t := c.policy.PerTryTimeout; t > 0 && (limit == 0 || t < limit) {
 		limit = t
 	}
 	if p.Timeout > 0 {

@@ -82,7 +82,8 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 	if err := c.Of.Filters.Request(ctx, filter.Chosen, &call.view); err != nil {
 		return false, err
 	}
-	c.Dest.Budget.Request()
+	call.policy = &call.route.Plan.Retry
+	call.view.Group.Retries().Request(call.start)
 	if err := call.begin(call.down); err != nil {
 		return false, err
 	}
@@ -147,6 +148,13 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 		call.info.At = time.Now()
 	}
 	call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
+	if call.policy.SameHosts {
+		call.info.Tried = nil
+	}
+	call.info.Left = nil
+	if call.policy.RemoteLocalities {
+		call.info.Left = call.tried[:min(call.tries/triesPerLocality*triesPerLocality, len(call.tried))]
+	}
 	chosen := c.pick(ctx, call.from, &call.info)
 	e := chosen.Endpoint
 	if e == nil {
@@ -154,17 +162,23 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 	}
 	call.tried[call.tries%len(call.tried)] = e.Plan.Addr // the latest ones are avoided; a policy may allow more tries than are kept
 	call.tries++
-	if chosen.Why == lb.Repeated && !Pause(ctx, backoff(&call.route.Plan.Retry, call.tries)) {
-		return destined{}, ctx.Err()
+	if call.pause || chosen.Why == lb.Repeated {
+		if err := call.backOff(ctx); err != nil {
+			return destined{}, err
+		}
 	}
 	call.endpoint = e
 	connect := call.backend.ConnectTimeout()
-	if call.tries <= call.route.Plan.Retry.Attempts {
+	if call.tries <= call.policy.Attempts {
 		call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
 		connect = connectWithin(call.from, &call.info)
 	}
 	return destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, backend: call.backend.Plan.Name, connect: connect}, nil
 }
+
+// triesPerLocality is how many tries go to a locality before the next ones leave it: Istio's update_frequency of Envoy's
+// previous_priorities.
+const triesPerLocality = 2
 
 // connectWithin bounds the time until there is a connection, where another endpoint can be tried after it: not for long
 // where there is one, unless the user has said how long.
@@ -178,7 +192,9 @@ func connectWithin(b *directory.Backend, info *lb.Info) time.Duration {
 
 // again implements side: the route's policy, as far as the budget lasts.
 func (c *Outbound) again(call *Call, failed *tryError) error {
-	policy := &call.route.Plan.Retry
+	if !call.granted {
+		call.endRetry()
+	}
 	// The configuration may have been replaced since the request came: only the one in force knows who is there.
 	if b := c.Dest.Backend(call.backend.Plan.Name); b != nil {
 		call.from = b
@@ -188,36 +204,57 @@ func (c *Outbound) again(call *Call, failed *tryError) error {
 		call.tries-- // it was not there to be tried
 		return nil
 	}
-	switch {
-	case call.tries > policy.Attempts, call.wrote, !call.replayable():
-		return call.exhausted(failed.err)
-	case !retryable(policy, call.down.Request(), failed), !failed.failure.isFree() && !c.Dest.Budget.Take():
-		return call.exhausted(failed.err)
+	if call.granted { // by the head of an answer
+		call.granted = false
+		return nil
 	}
-	return nil
+	switch call.retry(call.down.Request(), failed) {
+	case tryAgain:
+		call.granted = false
+		return nil
+	case spent:
+		return flagged(failed.err, "URX")
+	case overBudget:
+		return flagged(failed.err, "UO")
+	case unasked, unsafe, unable, below:
+	}
+	return failed.err
 }
 
 // maxLeft bounds how often a request may pick an endpoint that is just leaving.
 const maxLeft = 10
 
-// exhausted says in the answer that retries were made.
-func (c *Call) exhausted(err error) error {
+// flagged says in the answer why there is no other try.
+func flagged(err error, flag string) error {
 	var e *httpx.Error
-	if c.tries > 1 && errors.As(err, &e) {
+	if errors.As(err, &e) {
 		again := *e
-		again.Exhausted = true
+		again.Flag = flag
 		return &again
 	}
 	return err
 }
 
-// backoff is Envoy's: a random share of 25 ms that doubles with every try, at most ten times the base.
-func backoff(p *model.Retry, tries int) time.Duration {
-	base := p.Backoff
-	if base <= 0 {
-		base = 25 * time.Millisecond
+// backOff waits before a retry, at most until the request's time is up.
+func (c *Call) backOff(ctx context.Context) error {
+	d := backoff(c.policy, c.tries-1)
+	if limit := c.route.Plan.Timeout; limit > 0 {
+		d = min(d, max(limit-time.Since(c.start), 0))
 	}
-	limit := min(base<<min(tries, 10), 10*base)
+	switch {
+	case !Pause(ctx, d):
+		return ctx.Err()
+	case c.overdue():
+		return errTimeout
+	}
+	return nil
+}
+
+// backoff is Envoy's: before the first retry a random share of 25 ms, or of what the policy says; twice as much before each
+// further one, at most ten times.
+func backoff(p *model.Retry, retry int) time.Duration {
+	base := min(cmp.Or(max(p.Backoff, 0), 25*time.Millisecond), time.Hour)
+	limit := min(base<<min(max(retry, 1)-1, 4), 10*base)
 	return time.Duration(rand.Int64N(int64(limit) + 1)) //nolint:gosec // jitter needs no secrecy
 }
 

@@ -7,9 +7,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/lb"
-	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -34,13 +32,13 @@ func TestWhatCanGoElsewhere(t *testing.T) {
 	}{
 		{"a_safe_request", "GET", func(*Call) {}, true},
 		{"one_that_may_not_be_repeated", "POST", func(*Call) {}, false},
-		{"unless_the_user_says_so", "POST", func(c *Call) { c.route.Plan.Retry.On = []string{"reset"} }, true},
-		{"no_retries", "GET", func(c *Call) { c.route.Plan.Retry.Attempts = 0 }, false},
+		{"unless_the_user_says_so", "POST", func(c *Call) { c.policy.On = []string{"reset"} }, true},
+		{"no_retries", "GET", func(c *Call) { c.policy.Attempts = 0 }, false},
 		{"the_last_try", "GET", func(c *Call) { c.tries = 3 }, false},
-		{"the_own_app", "GET", func(c *Call) { c.route = nil }, false},
+		{"the_own_app", "GET", func(c *Call) { c.policy = nil }, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			c := &Call{request: request{route: &route.Route{Plan: &plan.Route{Retry: model.Retry{Attempts: 2}}}, tries: 1}}
+			c := &Call{request: request{policy: &model.Retry{Attempts: 2}, tries: 1}}
 			c.heldAll = true
 			tt.change(c)
 			var req httpx.Request

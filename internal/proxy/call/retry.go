@@ -68,20 +68,64 @@ func classify(err error) failure {
 	return resetEarly
 }
 
-// retryable decides whether a failed try may be repeated: by proof that nothing was done, by the method, or by
-// what the user asked for. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
-func retryable(p *model.Retry, req *httpx.Request, e *tryError) bool {
+// decision is what becomes of a request after a failed try, and why.
+type decision uint8
+
+const (
+	// tryAgain: another try follows.
+	tryAgain decision = iota + 1
+	// unasked: no condition of the policy holds.
+	unasked
+	// unsafe: the upstream may have acted on it, and nobody says that it may do so again.
+	unsafe
+	// unable: its body is not held any more, or the client has part of an answer.
+	unable
+	// spent: the policy allows no more tries.
+	spent
+	// below: the call that it is part of is retried by another hop.
+	below
+	// overBudget: too many requests are retried.
+	overBudget
+)
+
+// tried is what counts for the decision but for the policy and the failure.
+type tried struct {
+	tries      int  // so far
+	repeatable bool // it is safe to carry it out twice
+	held       bool // it can be sent again, and nothing of an answer was sent to the client
+	deep       bool // another hop of its chain of calls retries
+}
+
+// decide says whether a failed try is to be followed by another one: by proof that nothing was done, by the method, or by
+// what the user asked for. The budget is asked afterwards, of those that are.
+func decide(p *model.Retry, t tried, e *tryError) decision {
+	switch {
+	case p.Attempts == 0:
+		return unasked
+	case !retryable(p, t.repeatable, e):
+		if e.failure == resetEarly || e.failure == tryTimeout {
+			return unsafe
+		}
+		return unasked
+	case !t.held:
+		return unable
+	case t.tries > p.Attempts:
+		return spent
+	case t.deep && !e.failure.isFree():
+		return below
+	}
+	return tryAgain
+}
+
+// retryable reports whether a condition for a retry holds. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
+func retryable(p *model.Retry, safe bool, e *tryError) bool { //nolint:revive // a fact about the request
 	switch e.failure {
 	case notConnected, unsent, disowned: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
 		return true
-	case resetEarly:
-		return repeatable(req) || asked(p, "reset", "5xx", "gateway-error")
-	case tryTimeout:
-		return repeatable(req) || asked(p, "5xx", "gateway-error", "reset")
-	case badStatus:
-		return wantsStatus(p, e.status)
-	case badGRPC:
-		return true // the peer that says so has asked the policy
+	case resetEarly, tryTimeout:
+		return safe || asked(p, "reset", "5xx", "gateway-error")
+	case badStatus, badGRPC:
+		return true // who says so has asked the policy
 	case final:
 		return false
 	}
@@ -125,25 +169,46 @@ func wantsStatus(p *model.Retry, status int) bool {
 	return false
 }
 
+// condition is the name of a gRPC status that a policy can name, "" for any other.
+func condition(status []byte) string {
+	switch string(status) {
+	case "1":
+		return "cancelled"
+	case "4":
+		return "deadline-exceeded"
+	case "8":
+		return "resource-exhausted"
+	case "13":
+		return "internal"
+	case "14":
+		return "unavailable"
+	}
+	return ""
+}
+
 // wantsGRPC reports whether the policy names the gRPC status of a response without a message, whose status stands in
 // its head ("trailers-only"). status is the field's value.
 func wantsGRPC(p *model.Retry, status []byte) bool {
-	var condition string
-	switch string(status) {
-	case "1":
-		condition = "cancelled"
-	case "4":
-		condition = "deadline-exceeded"
-	case "8":
-		condition = "resource-exhausted"
-	case "13":
-		condition = "internal"
-	case "14":
-		condition = "unavailable"
-	default:
-		return false
+	c := condition(status)
+	return c != "" && slices.Contains(p.On, c)
+}
+
+// failedHead gives the failure that a response head is by the policy, 0 for none. names are the fields that the request
+// asks for a retry by.
+func failedHead(p *model.Retry, names []string, resp *httpx.Response) failure {
+	switch f := &resp.Fields; {
+	case f.Get("x-envoy-ratelimited") != nil: // a retry would be refused too, unless the user knows better
+		if asked(p, "envoy-ratelimited") {
+			return badStatus
+		}
+	case resp.Status >= 400 && wantsStatus(p, resp.Status):
+		return badStatus
+	case len(names) > 0 && slices.ContainsFunc(names, func(n string) bool { return f.Get(n) != nil }):
+		return badStatus
+	case wantsGRPC(p, f.Get("grpc-status")):
+		return badGRPC
 	}
-	return slices.Contains(p.On, condition)
+	return 0
 }
 
 // isFree reports whether repeating a try costs no more than a connection: it provably did nothing.

@@ -1,9 +1,11 @@
 package call
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"testing"
 	"time"
 
@@ -39,44 +41,106 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestRetryable(t *testing.T) {
-	request := func(method string, fields ...string) *httpx.Request {
-		r := &httpx.Request{Method: []byte(method)}
-		for i := 0; i < len(fields); i += 2 {
-			r.Fields.AddString(fields[i], fields[i+1])
-		}
-		return r
+func TestDecide(t *testing.T) {
+	on := func(conditions ...string) model.Retry { return model.Retry{Attempts: 2, On: conditions} }
+	istio := on("connect-failure", "refused-stream", "unavailable", "cancelled", "reset-before-request")
+	first := tried{tries: 1, held: true}
+	safe := tried{tries: 1, held: true, repeatable: true}
+	tests := []struct {
+		name   string
+		policy model.Retry
+		t      tried
+		failed failure
+		want   decision
+	}{
+		{"never_connected", istio, first, notConnected, tryAgain},
+		{"never_sent", istio, first, unsent, tryAgain},
+		{"disowned", istio, first, disowned, tryAgain},
+		{"reset_get", istio, safe, resetEarly, tryAgain},
+		{"reset_post", istio, first, resetEarly, unsafe},
+		{"reset_post_asked", on("reset"), first, resetEarly, tryAgain},
+		{"reset_post_5xx", on("5xx"), first, resetEarly, tryAgain},
+		{"reset_post_gateway_error", on("gateway-error"), first, resetEarly, tryAgain},
+		{"reset_post_503", model.Retry{Attempts: 2, Codes: []int{503}}, first, resetEarly, unsafe},
+		{"reset_post_before_request", on("reset-before-request"), first, resetEarly, unsafe},
+		{"reset_post_http3", on("http3-post-connect-failure"), first, resetEarly, unsafe},
+		{"timeout_get", istio, safe, tryTimeout, tryAgain},
+		{"timeout_put", istio, first, tryTimeout, unsafe},
+		{"timeout_put_5xx", on("5xx"), first, tryTimeout, tryAgain},
+		{"status", on("5xx"), first, badStatus, tryAgain},
+		{"final", on("5xx", "reset"), safe, final, unasked},
+		{"attempts_0", model.Retry{On: []string{"5xx", "reset"}}, safe, notConnected, unasked},
+		{"body_is_not_held", on("reset"), tried{tries: 1}, resetEarly, unable},
+		{"never_sent_and_not_held", on("reset"), tried{tries: 1}, unsent, unable},
+		{"last_but_one", on("reset"), tried{tries: 2, held: true}, resetEarly, tryAgain},
+		{"last", on("reset"), tried{tries: 3, held: true}, resetEarly, spent},
+		{"last_and_unsafe", istio, tried{tries: 3, held: true}, resetEarly, unsafe},
+		{"retried_by_another_hop", on("reset"), tried{tries: 1, held: true, deep: true}, resetEarly, below},
+		{"retried_by_another_hop_but_never_sent", on("reset"), tried{tries: 1, held: true, deep: true}, unsent, tryAgain},
 	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := decide(&tt.policy, tt.t, &tryError{failure: tt.failed}); got != tt.want {
+				t.Errorf("decide = %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestRepeatable(t *testing.T) {
+	for _, tt := range []struct {
+		method, field string
+		want          bool
+	}{
+		{"GET", "", true}, {"HEAD", "", true}, {"OPTIONS", "", true}, {"TRACE", "", true},
+		{"POST", "", false}, {"PUT", "", false}, {"DELETE", "", false}, {"PATCH", "", false}, {"get", "", false},
+		{"POST", "Idempotency-Key", true},
+	} {
+		req := &httpx.Request{Method: []byte(tt.method)}
+		if tt.field != "" {
+			req.Fields.AddString(tt.field, "1")
+		}
+		if got := repeatable(req); got != tt.want {
+			t.Errorf("repeatable(%s %s) = %t, want %t", tt.method, tt.field, got, tt.want)
+		}
+	}
+}
+
+func TestFailedHead(t *testing.T) {
 	on := func(conditions ...string) model.Retry { return model.Retry{On: conditions} }
 	tests := []struct {
 		name   string
 		policy model.Retry
-		req    *httpx.Request
-		failed tryError
-		want   bool
+		names  []string
+		status int
+		field  string
+		value  string
+		want   failure
 	}{
-		{"never_connected", model.Retry{}, request("POST"), tryError{failure: notConnected}, true},
-		{"never_sent", model.Retry{}, request("POST"), tryError{failure: unsent}, true},
-		{"disowned", model.Retry{}, request("POST"), tryError{failure: disowned}, true},
-		{"reset_get", model.Retry{}, request("GET"), tryError{failure: resetEarly}, true},
-		{"reset_post", model.Retry{}, request("POST"), tryError{failure: resetEarly}, false},
-		{"reset_post_with_key", model.Retry{}, request("POST", "Idempotency-Key", "1"), tryError{failure: resetEarly}, true},
-		{"reset_post_asked", on("reset"), request("POST"), tryError{failure: resetEarly}, true},
-		{"reset_post_by_default", on("connect-failure", "refused-stream", "reset-before-request"), request("POST"), tryError{failure: resetEarly}, false},
-		{"timeout_get", model.Retry{}, request("GET"), tryError{failure: tryTimeout}, true},
-		{"timeout_put", model.Retry{}, request("PUT"), tryError{failure: tryTimeout}, false},
-		{"status_not_asked", model.Retry{}, request("GET"), tryError{failure: badStatus, status: 503}, false},
-		{"status_code", model.Retry{Codes: []int{503}}, request("POST"), tryError{failure: badStatus, status: 503}, true},
-		{"status_5xx", on("5xx"), request("POST"), tryError{failure: badStatus, status: 500}, true},
-		{"status_gateway_error", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 500}, false},
-		{"status_gateway_error_502", on("gateway-error"), request("GET"), tryError{failure: badStatus, status: 502}, true},
-		{"status_409", on("retriable-4xx"), request("GET"), tryError{failure: badStatus, status: 409}, true},
-		{"final", on("5xx", "reset"), request("GET"), tryError{failure: final}, false},
+		{name: "not_asked", policy: model.Retry{}, status: 503},
+		{name: "code", policy: model.Retry{Codes: []int{503}}, status: 503, want: badStatus},
+		{name: "5xx", policy: on("5xx"), status: 500, want: badStatus},
+		{name: "5xx_and_404", policy: on("5xx"), status: 404},
+		{name: "gateway_error_500", policy: on("gateway-error"), status: 500},
+		{name: "gateway_error_502", policy: on("gateway-error"), status: 502, want: badStatus},
+		{name: "retriable_4xx_409", policy: on("retriable-4xx"), status: 409, want: badStatus},
+		{name: "retriable_4xx_404", policy: on("retriable-4xx"), status: 404},
+		{name: "ratelimited", policy: on("5xx", "envoy-ratelimited"), status: 429, field: "x-envoy-ratelimited", value: "true", want: badStatus},
+		{name: "ratelimited_and_5xx_only", policy: on("5xx"), status: 503, field: "x-envoy-ratelimited", value: "true"},
+		{name: "header", names: []string{"x-again"}, status: 200, field: "X-Again", value: "", want: badStatus},
+		{name: "another_header", names: []string{"x-again"}, status: 200, field: "x-other", value: "1"},
+		{name: "unavailable", policy: on("unavailable"), status: 200, field: "grpc-status", value: "14", want: badGRPC},
+		{name: "unavailable_not_asked", policy: on("cancelled"), status: 200, field: "grpc-status", value: "14"},
+		{name: "ok", policy: on("unavailable"), status: 200, field: "grpc-status", value: "0"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := retryable(&tt.policy, tt.req, &tt.failed); got != tt.want {
-				t.Errorf("retryable = %t, want %t", got, tt.want)
+			resp := &httpx.Response{Status: tt.status}
+			if tt.field != "" {
+				resp.Fields.AddString(tt.field, tt.value)
+			}
+			if got := failedHead(&tt.policy, tt.names, resp); got != tt.want {
+				t.Errorf("failedHead = %d, want %d", got, tt.want)
 			}
 		})
 	}
@@ -90,17 +154,26 @@ func TestTriesThatDidNothingAreFree(t *testing.T) {
 	}
 }
 
+// Envoy's: the base, doubled up to ten times the base, of which a random share is waited.
 func TestBackoff(t *testing.T) {
-	for tries := range 70 {
+	for retry, want := range []int{1, 1, 2, 4, 8, 10, 10, 10} {
 		for _, base := range []time.Duration{0, time.Millisecond, time.Second} {
-			d := backoff(&model.Retry{Backoff: base}, tries)
-			if base == 0 {
-				base = 25 * time.Millisecond
+			longest := time.Duration(0)
+			for range 1000 {
+				d := backoff(&model.Retry{Backoff: base}, retry)
+				longest = max(longest, d)
+				if d < 0 {
+					t.Fatalf("backoff(%s, %d) = %s", base, retry, d)
+				}
 			}
-			if d < 0 || d > 10*base {
-				t.Fatalf("backoff(%s, %d) = %s", base, tries, d)
+			limit := time.Duration(want) * cmp.Or(base, 25*time.Millisecond)
+			if longest > limit || longest < limit*9/10 {
+				t.Errorf("backoff(%s, %d) is up to %s, want %s", base, retry, longest, limit)
 			}
 		}
+	}
+	if d := backoff(&model.Retry{Backoff: math.MaxInt64}, 100); d < 0 {
+		t.Errorf("backoff of an endless base = %s", d)
 	}
 }
 

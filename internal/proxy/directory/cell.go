@@ -19,8 +19,6 @@ type Cell struct {
 	Addr string
 	// Protocol is what detection found (a netio.Verdict), 0 while unknown.
 	Protocol atomic.Uint32
-	// Budget bounds the retries of calls to the address.
-	Budget Budget
 
 	state  atomic.Pointer[Destination]
 	used   atomic.Int64 // when a connection last asked for it, Unix ns

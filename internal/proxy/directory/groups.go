@@ -32,6 +32,7 @@ func (m groups) join(b *plan.Backend) *lb.Group {
 	}
 	g.Limits().Set(lb.LimitSettings{MaxConnections: b.MaxConnections, MaxPending: b.MaxPendingRequests, MaxRequests: b.MaxRequests})
 	g.SetOutlierDetection(b.Outlier)
+	g.Retries().SetBudget(b.RetryBudget)
 	g.users++
 	return g.Group
 }

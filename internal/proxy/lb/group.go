@@ -9,6 +9,7 @@ type Group struct {
 	limits   Limits
 	outliers outliers
 	inFlight atomic.Int64 // to the endpoints of pickers that bound loads
+	retries  Retries
 }
 
 // NewGroup returns a group that nothing is known of yet.
@@ -19,3 +20,6 @@ func (g *Group) Name() string { return g.name }
 
 // Limits are those on what is in flight to the group.
 func (g *Group) Limits() *Limits { return &g.limits }
+
+// Retries are what bounds the retries of its requests.
+func (g *Group) Retries() *Retries { return &g.retries }

@@ -113,6 +113,9 @@ func (l *Limits) Uses() []LimitUse {
 	return out
 }
 
+// Requests is how many requests are under way, those that wait for their turn among them.
+func (l *Limits) Requests() int64 { return l.requests.Load() }
+
 func (l *Limits) inUse(n limitName) int64 {
 	switch n {
 	case maxConnections:

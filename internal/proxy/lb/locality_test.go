@@ -181,3 +181,31 @@ func TestHints(t *testing.T) {
 		})
 	}
 }
+
+// A call that has left localities goes to another one, as long as there is one, whether or not calls depend on where they
+// come from.
+func TestPickLeavesLocalities(t *testing.T) {
+	for name, setting := range map[string]*model.LocalityLB{"near_ones_first": {}, "all_alike": nil} {
+		for _, kind := range []model.LBKind{model.Random, model.RingHash} {
+			t.Run(name+"/"+kind.String(), func(t *testing.T) {
+				es := placed()
+				p := NewPicker(Options{Kind: kind, Locality: setting, Here: in("west/a/1")}, es)
+				info := &Info{}
+				left := map[string]bool{}
+				for range 5 { // as many as there are localities
+					e := p.Pick(info).Endpoint
+					if place := e.Plan.Locality.String(); left[place] {
+						t.Fatalf("%s again after %v", place, left)
+					} else {
+						left[place] = true
+					}
+					info.Tried = append(info.Tried, e.Plan.Addr)
+					info.Left = info.Tried
+				}
+				if e := p.Pick(info).Endpoint; e == nil || e.Among(info.Tried) {
+					t.Errorf("%v after all localities, want the other endpoint of one", e)
+				}
+			})
+		}
+	}
+}

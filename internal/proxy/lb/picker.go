@@ -65,6 +65,8 @@ type tier[A any] struct {
 type Info struct {
 	// Tried are the addresses to which the call went in vain.
 	Tried []netip.AddrPort
+	// Left are addresses in whose localities the endpoint is not to be, while there is another one.
+	Left []netip.AddrPort
 	// Hash says which calls are alike, for policies that send those to one endpoint: see HashOf. 0 is like no other.
 	Hash uint64
 	// Pin is the endpoint that the call belongs to, if any; Options.Pinned says whether it counts.
@@ -225,6 +227,9 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 		return Choice[A]{}
 	}
 	first, s := p.begin(info)
+	if c := p.elsewhere(info, first, s); c.Endpoint != nil {
+		return c
+	}
 	for i := range p.tiers {
 		i = turn(first, i)
 		if e := p.tiers[i].usable(info, s.ejections(i)); e != nil {
@@ -242,6 +247,29 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 		ejections := s.ejections(i)
 		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool { return !e.blocked(ejections) }); e != nil {
 			return Choice[A]{e, i, Repeated}
+		}
+	}
+	return Choice[A]{}
+}
+
+// elsewhere chooses among the endpoints of localities that the call has not left.
+func (p *Picker[A]) elsewhere(info *Info, first int, s *shares) Choice[A] {
+	if len(info.Left) == 0 {
+		return Choice[A]{}
+	}
+	var left []model.Locality
+	for _, e := range p.all {
+		if e.Among(info.Left) {
+			left = append(left, e.Plan.Locality)
+		}
+	}
+	for i := range p.tiers {
+		i = turn(first, i)
+		ejections := s.ejections(i)
+		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool {
+			return !e.Among(info.Tried) && !slices.Contains(left, e.Plan.Locality) && e.take(ejections, time.Now)
+		}); e != nil {
+			return Choice[A]{e, i, Usable}
 		}
 	}
 	return Choice[A]{}

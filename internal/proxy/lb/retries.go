@@ -1,0 +1,164 @@
+package lb
+
+import (
+	"sync/atomic"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+)
+
+// Retries bound the retries of a group's requests, so that an upstream that fails is not called more often for it. The zero
+// value is ready and has the default: a fifth of the requests of the last ten seconds, or 100 of them where that is more. It
+// counts what may have been carried out before; a try that provably was not costs the upstream nothing.
+//
+// A RetryBudget that a user has written is Envoy's instead: it bounds how many retries are under way at a time, whatever
+// went before.
+type Retries struct {
+	budget atomic.Pointer[model.RetryBudget] // nil for the default
+	active atomic.Int64
+	// requests and retries are those of late. Only what the budget in force asks for is counted.
+	requests, retries recent
+
+	// Counted for the metrics, and for nothing else.
+	counts [Unsafe + 1]atomic.Uint64
+}
+
+// The default budget: Linkerd's numbers, a share of 20 % and 10 retries a second that need no requests.
+const (
+	budgetShare = 5 // requests per retry
+	budgetSpan  = 10 * time.Second
+	budgetFloor = 100
+)
+
+// RetryEvent is something that the metrics tell of retries.
+type RetryEvent uint8
+
+// The events.
+const (
+	// Retried: a try was followed by another one.
+	Retried RetryEvent = iota
+	// RetrySucceeded: a try that was not the first brought the answer that the client got, and no condition for a retry held for it.
+	RetrySucceeded
+	// OverBudget: a retry was due, and the budget did not allow it.
+	OverBudget
+	// LimitReached: a retry was due, and as many were made as the policy allows.
+	LimitReached
+	// RetriedBelow: a retry was due, and another hop of the same chain of calls makes them, or has made them.
+	RetriedBelow
+	// Unsafe: the request may have been carried out, and nothing says that it may be carried out again.
+	Unsafe
+)
+
+// String gives the value of the label.
+func (e RetryEvent) String() string {
+	switch e {
+	case Retried:
+		return "retried"
+	case RetrySucceeded:
+		return "success"
+	case OverBudget:
+		return "over_budget"
+	case LimitReached:
+		return "limit_reached"
+	case RetriedBelow:
+		return "retried_elsewhere"
+	case Unsafe:
+		return "unsafe"
+	}
+	return "invalid"
+}
+
+// Count counts an event.
+func (r *Retries) Count(e RetryEvent) { r.counts[e].Add(1) }
+
+// Counts calls each with every event that there has been.
+func (r *Retries) Counts(each func(e RetryEvent, n uint64)) {
+	for e := range r.counts {
+		if n := r.counts[e].Load(); n > 0 {
+			each(RetryEvent(e), n)
+		}
+	}
+}
+
+// SetBudget puts a budget in force, nil for the default.
+func (r *Retries) SetBudget(b *model.RetryBudget) { r.budget.Store(b) }
+
+// Request notes that a request begins.
+func (r *Retries) Request(now time.Time) {
+	span := budgetSpan
+	if b := r.budget.Load(); b != nil {
+		if span = b.Interval; span <= 0 {
+			return
+		}
+	}
+	r.requests.add(now, span)
+}
+
+// Take begins a retry, until Done, or reports that the budget does not allow it. active is how many requests the group has
+// under way, idle says that the try before has certainly done nothing.
+func (r *Retries) Take(now time.Time, active int64, idle bool) bool { //nolint:revive // a fact about the try
+	b := r.budget.Load()
+	if b == nil {
+		if !idle && !r.retries.take(now, budgetSpan, max(budgetFloor, r.requests.sum(now, budgetSpan)/budgetShare)) {
+			return false
+		}
+		r.active.Add(1)
+		return true
+	}
+	if b.Interval > 0 {
+		active = max(active, r.requests.sum(now, b.Interval))
+	}
+	allowed := max(int64(b.Percent*float64(active)/100), int64(b.MinConcurrency))
+	if r.active.Add(1) > allowed {
+		r.active.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Done ends a retry: its answer is there, or it has failed too.
+func (r *Retries) Done() { r.active.Add(-1) }
+
+// recent counts events of a span of time, which is the same each time, in tenths of it.
+type recent struct{ parts [recentParts]tenth }
+
+const recentParts = 10
+
+// tenth is a tenth. Two that begin it at once may lose an event between them; no call waits for another.
+type tenth struct{ which, n atomic.Int64 }
+
+func (r *recent) tenth(now time.Time, span time.Duration) (*tenth, int64) {
+	which := now.UnixNano() / max(int64(span/recentParts), 1)
+	p := &r.parts[which%recentParts]
+	if have := p.which.Load(); have != which && p.which.CompareAndSwap(have, which) {
+		p.n.Store(0)
+	}
+	return p, which
+}
+
+func (r *recent) add(now time.Time, span time.Duration) {
+	p, _ := r.tenth(now, span)
+	p.n.Add(1)
+}
+
+// take adds one where the sum is below the limit.
+func (r *recent) take(now time.Time, span time.Duration, limit int64) bool {
+	p, _ := r.tenth(now, span)
+	p.n.Add(1)
+	if r.sum(now, span) > limit {
+		p.n.Add(-1)
+		return false
+	}
+	return true
+}
+
+func (r *recent) sum(now time.Time, span time.Duration) int64 {
+	_, which := r.tenth(now, span)
+	var n int64
+	for i := range r.parts {
+		if age := which - r.parts[i].which.Load(); age >= 0 && age < recentParts {
+			n += r.parts[i].n.Load()
+		}
+	}
+	return n
+}

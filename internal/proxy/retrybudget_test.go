@@ -1,0 +1,96 @@
+package proxy
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/compile/compiletest"
+)
+
+// failingApp answers 503 to everything, and counts.
+type failingApp struct {
+	got atomic.Int32
+	// hold says what the n-th request waits for, nil for nothing.
+	hold func(n int32) chan struct{}
+}
+
+func (a *failingApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	n := a.got.Add(1)
+	io.Copy(io.Discard, r.Body)
+	if a.hold != nil {
+		<-a.hold(n)
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	fmt.Fprint(w, "the app is sorry")
+}
+
+// retryingService is a service whose only app fails, called by the policy of a user, and a client of it.
+func retryingService(t *testing.T, retries, rule string) (*failingApp, *http.Client, *sidecar) {
+	t.Helper()
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	app := new(failingApp)
+	at := netip.AddrPortFrom(users.ip, 8080)
+	m.plainApp(at, app)
+	manifests := payManifests(at, true, "http", retries)
+	if rule != "" {
+		manifests += fmt.Sprintf(`---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: users, namespace: myapp}
+spec: {host: users-service, trafficPolicy: {%s}}
+`, rule)
+	}
+	orders.apply(compiletest.Resources(t, manifests, usersDestination)...)
+	return app, m.client(orders), orders
+}
+
+// Whoever runs into the end of the attempts, or of the budget, gets what the app has answered last, and the flags say so.
+func TestRetriesEndWithTheAnswerOfTheApp(t *testing.T) {
+	app, c, orders := retryingService(t, "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", "")
+	const requests, floor = 150, 100 // of which a fifth is less than the floor
+	for range requests {
+		if resp, body := get(t, c, "/"); resp.StatusCode != 503 || body != "the app is sorry" {
+			t.Fatalf("= %d %q", resp.StatusCode, body)
+		}
+	}
+	if got := app.got.Load(); got != requests+floor {
+		t.Errorf("the app got %d requests, want %d and %d retries", got, requests, floor)
+	}
+	expectMetric(t, orders, "istio_requests_total", `response_flags="URX"`, "} 100")
+	expectMetric(t, orders, "istio_requests_total", `response_flags="UO"`, "} 50")
+}
+
+func TestRetryBudgetOfADestinationRule(t *testing.T) {
+	app, c, _ := retryingService(t, "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", "retryBudget: {percent: 20, minRetryConcurrency: 2}")
+	const requests, retries = 20, 4 // at a time
+	first, second := make(chan struct{}), make(chan struct{})
+	app.hold = func(n int32) chan struct{} {
+		if n <= requests {
+			return first
+		}
+		return second
+	}
+	var calls sync.WaitGroup
+	answered := new(atomic.Int32)
+	for range requests {
+		calls.Go(func() {
+			get(t, c, "/")
+			answered.Add(1)
+		})
+	}
+	eventually(t, "all requests are with the app", func() bool { return app.got.Load() == requests })
+	close(first)
+	eventually(t, "those beyond the budget are answered", func() bool { return answered.Load() == requests-retries })
+	close(second)
+	calls.Wait()
+	if got := app.got.Load(); got != requests+retries {
+		t.Errorf("the app got %d requests, want %d and %d retries", got, requests, retries)
+	}
+}
