@@ -17,6 +17,8 @@ type failingApp struct {
 	got atomic.Int32
 	// hold says what the n-th request waits for, nil for nothing.
 	hold func(n int32) chan struct{}
+	// seen is told of each, nil for nobody.
+	seen func(*http.Request)
 }
 
 func (a *failingApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +27,10 @@ func (a *failingApp) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if a.hold != nil {
 		<-a.hold(n)
 	}
+	if a.seen != nil {
+		a.seen(r)
+	}
+	w.Header().Set("Retry-After", "1")
 	w.WriteHeader(http.StatusServiceUnavailable)
 	fmt.Fprint(w, "the app is sorry")
 }

@@ -201,6 +201,9 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		defer func() { e.End(c.outcome) }()
 	}
 	req := c.down.Request()
+	if c.policy != nil {
+		c.countAttempt(&req.Fields)
+	}
 	up, err := c.open(ctx, req, t)
 	if err != nil {
 		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) {

@@ -41,6 +41,7 @@ func (p *Port) prepare(c *Call) {
 		respell(&req.Fields)
 	}
 	cleanRequest(&req.Fields)
+	cleanWishes(&req.Fields)
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
 		req.Authority = []byte(p.Addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
 	}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -29,6 +30,7 @@ type Outgoing struct {
 	Directory *directory.Directory
 	Relay     *Relay
 	Log       *slog.Logger
+	hedged    sync.Once // the log says that nothing is
 }
 
 // Outbound is one connection that the workload opened to a destination.
@@ -82,7 +84,7 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 	if err := c.Of.Filters.Request(ctx, filter.Chosen, &call.view); err != nil {
 		return false, err
 	}
-	call.policy = &call.route.Plan.Retry
+	c.obey(call)
 	call.view.Group.Retries().Request(call.start)
 	if err := call.begin(call.down); err != nil {
 		return false, err
@@ -122,6 +124,18 @@ func (*Outbound) choose(call *Call) error {
 	}
 	call.view.Backend, call.view.Plan, call.view.Group = call.chosen, b.Plan, b.Group
 	return nil
+}
+
+// obey finds the policy of retries, of the route and of the request, whose head is what rules have made of it.
+func (c *Outbound) obey(call *Call) {
+	f := &call.down.Request().Fields
+	call.policy, call.retriable = wished(&call.route.Plan.Retry, f)
+	if f.Get(hedgeField) != nil {
+		c.Of.hedged.Do(func() {
+			c.Of.Log.Warn("requests are not hedged: the field of the app has no effect", slog.String("field", hedgeField))
+		})
+	}
+	cleanWishes(f)
 }
 
 // pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that
@@ -226,8 +240,7 @@ const maxLeft = 10
 
 // flagged says in the answer why there is no other try.
 func flagged(err error, flag string) error {
-	var e *httpx.Error
-	if errors.As(err, &e) {
+	if e, ok := errors.AsType[*httpx.Error](err); ok {
 		again := *e
 		again.Flag = flag
 		return &again

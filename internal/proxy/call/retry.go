@@ -118,7 +118,7 @@ func decide(p *model.Retry, t tried, e *tryError) decision {
 }
 
 // retryable reports whether a condition for a retry holds. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
-func retryable(p *model.Retry, safe bool, e *tryError) bool { //nolint:revive // a fact about the request
+func retryable(p *model.Retry, safe bool, e *tryError) bool {
 	switch e.failure {
 	case notConnected, unsent, disowned: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
 		return true

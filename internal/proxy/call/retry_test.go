@@ -92,8 +92,15 @@ func TestRepeatable(t *testing.T) {
 		method, field string
 		want          bool
 	}{
-		{"GET", "", true}, {"HEAD", "", true}, {"OPTIONS", "", true}, {"TRACE", "", true},
-		{"POST", "", false}, {"PUT", "", false}, {"DELETE", "", false}, {"PATCH", "", false}, {"get", "", false},
+		{"GET", "", true},
+		{"HEAD", "", true},
+		{"OPTIONS", "", true},
+		{"TRACE", "", true},
+		{"POST", "", false},
+		{"PUT", "", false},
+		{"DELETE", "", false},
+		{"PATCH", "", false},
+		{"get", "", false},
 		{"POST", "Idempotency-Key", true},
 	} {
 		req := &httpx.Request{Method: []byte(tt.method)}
