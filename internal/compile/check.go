@@ -25,8 +25,10 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	}
 	c.routeConflicts(sets)
 	policies := store.List[model.DestinationPolicy](r)
+	balance := balancing{checker: &c}
 	for _, p := range policies {
 		c.policyOf(p)
+		balance.rule(p)
 	}
 	c.policyConflicts(policies)
 	c.peerPolicies(store.List[model.PeerAuthentication](r))
@@ -145,7 +147,6 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 		return
 	}
 	c.misplaced(p, found[0])
-	c.skewed(p, found[0])
 	if s := found[0]; s.Host.Wildcard() {
 		c.warn(p.Ref, "spec.host", fmt.Sprintf("no Service or ServiceEntry defines %s by itself: calls to it are calls to %s of %s, whose rules count", full, s.Host, s.Origin),
 			fmt.Sprintf("write host: %q, or a ServiceEntry for %s", s.Host, full))
