@@ -236,7 +236,7 @@ func (m *mesh) decide(t *testing.T, lines []string) []string {
 	req := c.head()
 	r := table.Match(req, c.source, dst.Port)
 	if r == nil {
-		out := httpx.Describe(&httpx.Error{Kind: httpx.NoRoute})
+		out := httpx.Describe(&httpx.Error{Reason: httpx.NoRoute})
 		return []string{fmt.Sprintf("%d %s", out.Status, out.Flag)}
 	}
 	return decision(dst, r, req)

@@ -145,7 +145,7 @@ func cluster(b *plan.Backend) string {
 		name += "/" + b.Subset
 	}
 	if b.Missing != "" {
-		err := httpx.Describe(&httpx.Error{Kind: httpx.NoCluster, Status: b.MissingStatus})
+		err := httpx.Describe(&httpx.Error{Reason: httpx.NoCluster, Status: b.MissingStatus})
 		name += fmt.Sprintf(" -> %d %s %s", err.Status, err.Flag, b.Missing)
 	}
 	return name

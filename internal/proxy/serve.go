@@ -67,9 +67,9 @@ func (h *http1Service) refuse(server *h1.Server, err error) {
 		return
 	}
 	start := time.Now()
-	refusal := &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: bad.Status, Detail: bad.Reason}
+	refusal := &httpx.Error{Reason: httpx.DownstreamProtocolError, Status: bad.Status, Detail: bad.Reason}
 	if bad.Status == statusHeadTooLarge {
-		refusal.Kind = httpx.HeaderTooLarge
+		refusal.Reason = httpx.HeaderTooLarge
 	}
 	out := httpx.Describe(refusal)
 	var resp httpx.Response

@@ -93,6 +93,6 @@ func (l load) refuses() error {
 }
 
 var (
-	errOverloaded = &httpx.Error{Kind: httpx.Overloaded, Detail: "its memory is used up"}
-	errCrowded    = &httpx.Error{Kind: httpx.Overloaded, Detail: "as many requests are under way as its memory has room for"}
+	errOverloaded = &httpx.Error{Reason: httpx.Overloaded, Detail: "its memory is used up"}
+	errCrowded    = &httpx.Error{Reason: httpx.Overloaded, Detail: "as many requests are under way as its memory has room for"}
 )

@@ -6,13 +6,13 @@ import (
 	"strings"
 )
 
-// Kind classifies what went wrong with an exchange.
-type Kind uint8
+// Reason is why an exchange failed.
+type Reason uint8
 
-// The kinds. The zero value is invalid.
+// The reasons. The zero value is invalid.
 const (
 	// NoRoute: no route of the destination matches the request.
-	NoRoute Kind = iota + 1
+	NoRoute Reason = iota + 1
 	// NoCluster: the route leads to a host or subset that does not exist.
 	NoCluster
 	// NoHealthyUpstream: the backend has no endpoint that may be called.
@@ -59,8 +59,8 @@ const (
 
 // Error is why an exchange failed.
 type Error struct {
-	Kind Kind
-	// Status replaces the kind's status where it is not 0.
+	Reason Reason
+	// Status replaces the status of the reason where it is not 0.
 	Status int
 	// Object names what is concerned: a backend, a route's object and field.
 	Object string
@@ -75,7 +75,7 @@ type Error struct {
 // Error gives the line that is also the body.
 func (e *Error) Error() string {
 	var b strings.Builder
-	b.WriteString(e.Kind.outcome().Body)
+	b.WriteString(e.Reason.outcome().Body)
 	for _, part := range []string{e.Object, e.Detail, causeText(e.Err)} {
 		if part != "" {
 			b.WriteString(": " + OneLine(part))
@@ -129,11 +129,11 @@ func Describe(err error) Outcome {
 	case errors.Is(err, context.DeadlineExceeded):
 		return UpstreamTimeout.outcome()
 	}
-	return (&Error{Kind: Internal, Err: err}).outcome()
+	return (&Error{Reason: Internal, Err: err}).outcome()
 }
 
 func (e *Error) outcome() Outcome {
-	out := e.Kind.outcome()
+	out := e.Reason.outcome()
 	out.Body = e.Error()
 	if e.Status != 0 {
 		out.Status = e.Status
@@ -151,8 +151,8 @@ const (
 )
 
 // outcome is the table: Envoy's statuses, flags (stream_info/utility.h), details (response_code_details) and bodies.
-func (k Kind) outcome() Outcome {
-	switch k {
+func (r Reason) outcome() Outcome {
+	switch r {
 	case NoRoute:
 		return Outcome{404, "NR", "route_not_found", "no route found", "destination_not_found"}
 	case NoCluster:

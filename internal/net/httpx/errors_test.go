@@ -20,16 +20,16 @@ func TestDescribe(t *testing.T) {
 		{
 			"the body names object, endpoints and cause on one line",
 			fmt.Errorf("attempt: %w", &Error{
-				Kind: NoHealthyUpstream, Object: "outbound|8080||users", Detail: "10.0.0.1:8080 not ready\nrefused", Err: errors.New("why"),
+				Reason: NoHealthyUpstream, Object: "outbound|8080||users", Detail: "10.0.0.1:8080 not ready\nrefused", Err: errors.New("why"),
 			}),
 			Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream: outbound|8080||users: 10.0.0.1:8080 not ready refused: why", "destination_unavailable"},
 		},
 		{
-			"a status of its own", &Error{Kind: NoCluster, Status: 500, Object: "x"},
+			"a status of its own", &Error{Reason: NoCluster, Status: 500, Object: "x"},
 			Outcome{500, "NC", "cluster_not_found", "cluster not found: x", "proxy_configuration_error"},
 		},
 		{
-			"retries used up add a flag", &Error{Kind: UpstreamReset, Flag: "URX"},
+			"retries used up add a flag", &Error{Reason: UpstreamReset, Flag: "URX"},
 			Outcome{503, "UC,URX", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated"},
 		},
 		{
@@ -57,7 +57,7 @@ func TestDescribe(t *testing.T) {
 
 func TestDescribeEveryKind(t *testing.T) {
 	t.Parallel()
-	want := map[Kind]string{
+	want := map[Reason]string{
 		NoRoute: "404 NR", NoCluster: "503 NC", NoHealthyUpstream: "503 UH", UpstreamConnectFailure: "503 UF",
 		UpstreamReset: "503 UC", UpstreamStreamReset: "503 UR", UpstreamCut: "0 UC", UpstreamTimeout: "504 UT",
 		UpstreamTryTimeout: "504 UT", UpstreamProtocolError: "502 UPE", UpstreamDNSFailure: "503 DF", Overflow: "503 UO",
@@ -65,7 +65,7 @@ func TestDescribeEveryKind(t *testing.T) {
 		ResponseTooLarge: "502 UPE", StreamIdle: "408 SI", Overloaded: "503 OM", FaultAbort: "503 FI", Unsendable: "500 LR", Internal: "500 LR",
 	}
 	for k := NoRoute; k <= Internal; k++ {
-		o := Describe(&Error{Kind: k})
+		o := Describe(&Error{Reason: k})
 		if got := fmt.Sprintf("%d %s", o.Status, o.Flag); got != want[k] {
 			t.Errorf("Describe(%d) = %s, want %s", k, got, want[k])
 		}

@@ -115,11 +115,11 @@ type destined struct {
 }
 
 // failed says that the target could not be reached, or broke off before it answered.
-func (t *destined) failed(kind httpx.Kind, err error) error {
+func (t *destined) failed(reason httpx.Reason, err error) error {
 	if t.backend == "" {
-		return &httpx.Error{Kind: kind, Object: t.addr.String(), Err: err}
+		return &httpx.Error{Reason: reason, Object: t.addr.String(), Err: err}
 	}
-	return &httpx.Error{Kind: kind, Object: t.backend, Detail: t.addr.String(), Err: err}
+	return &httpx.Error{Reason: reason, Object: t.backend, Detail: t.addr.String(), Err: err}
 }
 
 // enter forgets the request before.

@@ -20,10 +20,10 @@ import (
 const scratch = 16 << 10
 
 // errTimeout is why an exchange is aborted when the route's time is up.
-var errTimeout = &httpx.Error{Kind: httpx.UpstreamTimeout}
+var errTimeout = &httpx.Error{Reason: httpx.UpstreamTimeout}
 
 // errTryTimeout is what a try ends with whose own time is up, while the request's is not.
-var errTryTimeout = &httpx.Error{Kind: httpx.UpstreamTryTimeout}
+var errTryTimeout = &httpx.Error{Reason: httpx.UpstreamTryTimeout}
 
 // forwarder carries one exchange at a time from a downstream to an upstream. It belongs to one connection or one
 // stream worker and keeps its memory between exchanges, but for what bodies pass through.
@@ -125,7 +125,7 @@ const maxPathScratch = 1 << 10
 func (f *forwarder) normalize(req *httpx.Request, mode plan.PathNormalization) error {
 	path, ok := route.NormalizePath(f.path, req.Path, mode)
 	if !ok {
-		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Detail: "the path has a NUL"}
+		return &httpx.Error{Reason: httpx.DownstreamProtocolError, Detail: "the path has a NUL"}
 	}
 	isNew := len(path) > 0 && (len(req.Path) == 0 || &path[0] != &req.Path[0])
 	if isNew && cap(path) <= maxPathScratch {
@@ -244,7 +244,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 			break
 		}
 		if err != nil {
-			return cmp.Or(responseTooLarge(err), error(&httpx.Error{Kind: httpx.UpstreamCut, Err: err}))
+			return cmp.Or(responseTooLarge(err), error(&httpx.Error{Reason: httpx.UpstreamCut, Err: err}))
 		}
 		if !up.Ready() {
 			if err := down.Flush(); err != nil {
@@ -398,7 +398,7 @@ func DownstreamError(err error) error {
 	if isDownstream(err) {
 		return err
 	}
-	return &httpx.Error{Kind: httpx.DownstreamGone, Err: err}
+	return &httpx.Error{Reason: httpx.DownstreamGone, Err: err}
 }
 
 // bodyError says why a request's body could not be read: it breaks a rule, of which its client can be told as long as it
@@ -408,12 +408,12 @@ func bodyError(err error) error {
 		return errStreamIdle
 	}
 	if rule, ok := errors.AsType[*h1.Error](err); ok {
-		return &httpx.Error{Kind: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
+		return &httpx.Error{Reason: httpx.DownstreamProtocolError, Status: rule.Status, Detail: rule.Reason}
 	}
 	return DownstreamError(err)
 }
 
 func isDownstream(err error) bool {
 	var e *httpx.Error
-	return errors.As(err, &e) && e.Kind == httpx.DownstreamGone
+	return errors.As(err, &e) && e.Reason == httpx.DownstreamGone
 }

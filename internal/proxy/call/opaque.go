@@ -160,15 +160,15 @@ func (c *Outbound) tcpRoute(state *directory.Destination) *route.TCPRoute {
 func (c *Outbound) tcpBackend(state *directory.Destination) (*directory.Backend, error) {
 	r := c.tcpRoute(state)
 	if r == nil {
-		return nil, &httpx.Error{Kind: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no tcp route matches"}
+		return nil, &httpx.Error{Reason: httpx.NoRoute, Object: string(state.Plan.Host), Detail: "no tcp route matches"}
 	}
 	at, ok := r.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
 	if !ok {
-		return nil, &httpx.Error{Kind: httpx.NoCluster, Object: r.Plan.Origin, Detail: "every backend has weight 0"}
+		return nil, &httpx.Error{Reason: httpx.NoCluster, Object: r.Plan.Origin, Detail: "every backend has weight 0"}
 	}
 	b := state.Backends[at]
 	if b.Plan.Missing != "" {
-		return nil, &httpx.Error{Kind: httpx.NoCluster, Detail: b.Plan.Missing}
+		return nil, &httpx.Error{Reason: httpx.NoCluster, Detail: b.Plan.Missing}
 	}
 	return b, nil
 }

@@ -67,7 +67,7 @@ func (c *Outbound) prepare(call *Call) {
 // decide implements side: what the configuration says.
 func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err error) {
 	if call.state == nil {
-		return false, &httpx.Error{Kind: httpx.NoRoute, Object: c.Dest.Addr, Detail: "the service was deleted"}
+		return false, &httpx.Error{Reason: httpx.NoRoute, Object: c.Dest.Addr, Detail: "the service was deleted"}
 	}
 	if err := c.match(ctx, call); errors.Is(err, filter.ErrAnswered) {
 		return true, call.answer(call.down, nil)
@@ -97,10 +97,10 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 func (c *Outbound) match(ctx context.Context, call *Call) error {
 	call.route = call.state.Routes.Match(call.down.Request(), c.Of.Self.Caller(), c.Local.Port())
 	if call.route == nil {
-		return &httpx.Error{Kind: httpx.NoRoute, Object: string(call.state.Plan.Host), Detail: "no route matches the request"}
+		return &httpx.Error{Reason: httpx.NoRoute, Object: string(call.state.Plan.Host), Detail: "no route matches the request"}
 	}
 	if why := call.route.Fault(); why != "" {
-		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
+		return &httpx.Error{Reason: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
 	}
 	call.view.Route, call.view.Seal = call.route, call.state.Seal.Keys()
 	return c.Of.Filters.Request(ctx, filter.Routed, &call.view)
@@ -112,15 +112,15 @@ func (*Outbound) choose(call *Call) error {
 		call.chosen = call.route.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
 	}
 	if call.chosen == nil {
-		return &httpx.Error{Kind: httpx.NoCluster, Object: call.route.Plan.Origin, Detail: "every backend has weight 0"}
+		return &httpx.Error{Reason: httpx.NoCluster, Object: call.route.Plan.Origin, Detail: "every backend has weight 0"}
 	}
 	if why := call.chosen.Fault(); why != "" {
-		return &httpx.Error{Kind: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
+		return &httpx.Error{Reason: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
 	}
 	b := call.state.Backends[call.chosen.Index]
 	call.backend, call.from = b, b
 	if why := b.Plan.Missing; why != "" {
-		return &httpx.Error{Kind: httpx.NoCluster, Status: b.Plan.MissingStatus, Detail: why}
+		return &httpx.Error{Reason: httpx.NoCluster, Status: b.Plan.MissingStatus, Detail: why}
 	}
 	call.view.Backend, call.view.Plan, call.view.Group = call.chosen, b.Plan, b.Group
 	return nil

@@ -37,5 +37,5 @@ func failureOutcome(err error) lb.OutcomeKind {
 // isCut reports whether the endpoint broke off in the middle of its answer.
 func isCut(err error) bool {
 	var e *httpx.Error
-	return errors.As(err, &e) && e.Kind == httpx.UpstreamCut
+	return errors.As(err, &e) && e.Reason == httpx.UpstreamCut
 }

@@ -15,7 +15,7 @@ import (
 // waits for a connection for as long as that may take.
 func TestSilentPeerIsGone(t *testing.T) {
 	for _, cause := range []error{h2.ErrPeerSilent, upstream.ErrLost} {
-		err := &tryError{failure: resetEarly, err: &httpx.Error{Kind: httpx.UpstreamReset, Err: fmt.Errorf("stream: %w", cause)}}
+		err := &tryError{failure: resetEarly, err: &httpx.Error{Reason: httpx.UpstreamReset, Err: fmt.Errorf("stream: %w", cause)}}
 		if got := failureOutcome(err); got != lb.Refused {
 			t.Errorf("failureOutcome of %v = %s, want %s", cause, got, lb.Refused)
 		}

@@ -25,7 +25,7 @@ func (c *Call) peerFailed(t *destined, kind, cause string) error {
 		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
 		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamReset, err)}
 	case failedTooLarge:
-		return &httpx.Error{Kind: httpx.ResponseTooLarge, Detail: cause}
+		return &httpx.Error{Reason: httpx.ResponseTooLarge, Detail: cause}
 	}
 	return &tryError{failure: resetEarly, err: t.failed(httpx.UpstreamReset, errors.New("its sidecar reports: "+why))}
 }
@@ -46,9 +46,9 @@ func causeOf(err error) string {
 	switch {
 	case e.Err != nil:
 		text = e.Err.Error()
-	case e.Kind == httpx.ResponseTooLarge:
+	case e.Reason == httpx.ResponseTooLarge:
 		text = e.Detail
-	case e.Kind == httpx.Overloaded:
+	case e.Reason == httpx.Overloaded:
 		text = e.Error()
 	}
 	text = httpx.OneLine(text)
@@ -69,7 +69,7 @@ func markOf(err error) string {
 	failed := asTry(err)
 	if failed == nil {
 		var e *httpx.Error
-		if errors.As(err, &e) && e.Kind == httpx.ResponseTooLarge {
+		if errors.As(err, &e) && e.Reason == httpx.ResponseTooLarge {
 			return failedTooLarge
 		}
 		return ""

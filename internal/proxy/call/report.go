@@ -90,7 +90,7 @@ func (c *Call) identify(req *httpx.Request) {
 // noHealthy names the endpoints that could not be picked, and why.
 func noHealthy(b *directory.Backend) error {
 	if host, err := b.Unresolved(); err != nil {
-		return &httpx.Error{Kind: httpx.UpstreamDNSFailure, Object: b.Plan.Name, Detail: string(host), Err: err}
+		return &httpx.Error{Reason: httpx.UpstreamDNSFailure, Object: b.Plan.Name, Detail: string(host), Err: err}
 	}
 	picker := b.Picker()
 	local := b.Plan.Proximity == model.OnlySameNode
@@ -117,7 +117,7 @@ func noHealthy(b *directory.Backend) error {
 		detail = "internalTrafficPolicy Local of Service " + b.Plan.Service.String() + " allows only endpoints on the caller's " +
 			nodeName(picker.Here().Node) + ": " + detail
 	}
-	return &httpx.Error{Kind: httpx.NoHealthyUpstream, Object: b.Plan.Name, Detail: detail}
+	return &httpx.Error{Reason: httpx.NoHealthyUpstream, Object: b.Plan.Name, Detail: detail}
 }
 
 // ejected says by what an endpoint is, and for how long.

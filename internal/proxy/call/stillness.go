@@ -27,7 +27,7 @@ type stillness struct {
 const stillTicks = 4
 
 // errStreamIdle is what an exchange ends with that stands still.
-var errStreamIdle = &httpx.Error{Kind: httpx.StreamIdle}
+var errStreamIdle = &httpx.Error{Reason: httpx.StreamIdle}
 
 // enter begins to watch the exchange with a client, until leave is called; 0 is no limit.
 func (g *Guard) enter(down httpx.ServerExchange, limit time.Duration) {

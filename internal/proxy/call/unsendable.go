@@ -15,11 +15,11 @@ func unsendable(err error) error {
 	var rule *h1.Error
 	switch {
 	case errors.As(err, &rule):
-		return &httpx.Error{Kind: httpx.Unsendable, Detail: rule.Reason}
+		return &httpx.Error{Reason: httpx.Unsendable, Detail: rule.Reason}
 	case errors.Is(err, h2.ErrHeadTooLarge):
-		return &httpx.Error{Kind: httpx.HeaderTooLarge, Detail: h2Words(err)}
+		return &httpx.Error{Reason: httpx.HeaderTooLarge, Detail: h2Words(err)}
 	case errors.Is(err, h2.ErrNoExtendedConnect), errors.Is(err, h2.ErrUpgradeIgnored):
-		return &httpx.Error{Kind: httpx.UpstreamProtocolError, Err: err}
+		return &httpx.Error{Reason: httpx.UpstreamProtocolError, Err: err}
 	}
 	return nil
 }
@@ -30,7 +30,7 @@ func responseTooLarge(err error) error {
 	if !errors.Is(err, h2.ErrHeadTooLarge) || isFinal(err) {
 		return nil
 	}
-	return &httpx.Error{Kind: httpx.ResponseTooLarge, Detail: h2Words(err)}
+	return &httpx.Error{Reason: httpx.ResponseTooLarge, Detail: h2Words(err)}
 }
 
 // h2Words is what the codec says of an error, without its name.
@@ -43,7 +43,7 @@ func isFinal(err error) bool {
 	if !errors.As(err, &e) {
 		return false
 	}
-	switch e.Kind { //nolint:exhaustive // all others may be tried elsewhere
+	switch e.Reason { //nolint:exhaustive // all others may be tried elsewhere
 	case httpx.DownstreamGone, httpx.DownstreamProtocolError, httpx.Unsendable, httpx.HeaderTooLarge, httpx.ResponseTooLarge, httpx.UpstreamProtocolError,
 		httpx.StreamIdle:
 		return true

@@ -103,7 +103,7 @@ func TestChainEnds(t *testing.T) {
 		second := callOf(*call.Route.Plan, nil)
 		second.Group = call.Group
 		var e *httpx.Error
-		if err := c.Request(t.Context(), Held, second); !errors.As(err, &e) || e.Kind != httpx.UpstreamTimeout {
+		if err := c.Request(t.Context(), Held, second); !errors.As(err, &e) || e.Reason != httpx.UpstreamTimeout {
 			t.Errorf("the second = %v, want its timeout", err)
 		}
 		for range 2 {

@@ -16,7 +16,7 @@ func (Headers) Request(_ context.Context, c *Call) error {
 	// What a pattern made of a path; everything else was looked at when the route was compiled.
 	if path := c.Request.Path; len(path) > 0 && path[0] != '/' && string(path) != "*" {
 		return &httpx.Error{
-			Kind: httpx.Unsendable, Object: c.Route.Plan.Origin, Detail: "path " + strconv.Quote(string(path)) + " does not begin with /",
+			Reason: httpx.Unsendable, Object: c.Route.Plan.Origin, Detail: "path " + strconv.Quote(string(path)) + " does not begin with /",
 		}
 	}
 	return nil

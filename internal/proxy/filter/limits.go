@@ -42,9 +42,9 @@ func LimitError(backend string, err error) error {
 	var full *lb.OverflowError
 	switch {
 	case errors.As(err, &full):
-		return &httpx.Error{Kind: httpx.Overflow, Object: backend, Detail: full.Error()}
+		return &httpx.Error{Reason: httpx.Overflow, Object: backend, Detail: full.Error()}
 	case errors.Is(err, lb.ErrWaited):
-		return &httpx.Error{Kind: httpx.UpstreamTimeout}
+		return &httpx.Error{Reason: httpx.UpstreamTimeout}
 	}
 	return err
 }
