@@ -98,6 +98,8 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		traffic.Hash.BalanceFactor = cmp.Or(traffic.Hash.BalanceFactor, s.HashBalance)
 	}
 	applyTraffic(&out, traffic)
+	// As with Istio, whose sidecars call an app at a port that is declared HTTP as HTTP/1.1, however the request came to them.
+	out.UpgradeApps = out.Upgrade && p.Protocol != model.HTTP
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.
 	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset

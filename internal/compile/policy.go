@@ -139,7 +139,7 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if !reflect.DeepEqual(s.Policy.TLS, model.TLSSettings{}) {
 		out.TLS = s.Policy.TLS
 	}
-	if s.Policy.ConnectionPool != (model.ConnectionPool{}) {
+	if s.Policy.PoolSaid || s.Policy.ConnectionPool != (model.ConnectionPool{}) {
 		out.ConnectionPool = s.Policy.ConnectionPool
 	}
 	return out

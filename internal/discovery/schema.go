@@ -72,6 +72,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	part(c, 38, "ping", &b.Ping, http2KeepAliveFields)
 	c.bool(39, "upgrade", &b.Upgrade)
 	optional(c, 40, "retry_budget", &b.RetryBudget, retryBudgetFields)
+	c.bool(41, "upgrade_apps", &b.UpgradeApps)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}

@@ -240,6 +240,8 @@ type TrafficPolicy struct {
 	RetryBudget *RetryBudget
 
 	ConnectionPool
+	// PoolSaid is set where the block is there, also where it says no more than the defaults.
+	PoolSaid bool
 }
 
 // RetryBudget bounds the retries that are under way at a time (DestinationRule retryBudget, Envoy's semantics).

@@ -76,6 +76,8 @@ type Backend struct {
 
 	model.ConnectionPool
 	RetryBudget *model.RetryBudget // nil = the default
+	// UpgradeApps has Upgrade be for endpoints with a sidecar as well.
+	UpgradeApps bool
 
 	// Proximity limits the endpoints to those near the caller, or prefers them. The caller knows where it is. Locality, nil
 	// for none, has precedence over what is but preferred.

@@ -10,6 +10,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -110,6 +111,26 @@ func TestMaxConnectionsOfTCP(t *testing.T) {
 			return strings.Contains(limits.String(), "connections 0/1")
 		})
 	}
+}
+
+// An opaque connection that is too old is reset, however busy it is: what is cut is seen to be cut.
+func TestMaxConnectionDurationOfTCP(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.rawServer(app(users), func(c *net.TCPConn) { io.Copy(c, c) })
+		orders.apply(backendOf(service(model.TCP, e), func(b *plan.Backend) { b.MaxConnectionDuration = 200 * time.Millisecond })...)
+		begun := time.Now()
+		conn := dial(t, m.entrance(orders, usersAddr()))
+		var err error
+		line := make([]byte, 2)
+		for err == nil {
+			if _, err = fmt.Fprint(conn, "x\n"); err == nil {
+				_, err = io.ReadFull(conn, line)
+			}
+		}
+		if took := time.Since(begun); errors.Is(err, io.EOF) || took < 200*time.Millisecond {
+			t.Errorf("after %s: %v, want a reset after 200ms", took, err)
+		}
+	})
 }
 
 func TestMaxRequestsPerConnection(t *testing.T) {

@@ -28,17 +28,30 @@ func priorKnowledge() *http.Protocols {
 // h2cApp serves HTTP/2 with prior knowledge.
 func (m *mesh) h2cApp(addr netip.AddrPort, h http.Handler) {
 	m.t.Helper()
+	m.appSpeaking(addr, h, priorKnowledge())
+}
+
+func (m *mesh) appSpeaking(addr netip.AddrPort, h http.Handler, protocols *http.Protocols) {
+	m.t.Helper()
 	l, err := net.Listen("tcp", addr.String())
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	srv := &http.Server{Handler: h, Protocols: priorKnowledge(), ReadHeaderTimeout: time.Minute}
+	srv := &http.Server{Handler: h, Protocols: protocols, ReadHeaderTimeout: time.Minute}
 	done := make(chan error)
 	go func() { done <- srv.Serve(l) }()
 	m.t.Cleanup(func() {
 		srv.Close()
 		<-done
 	})
+}
+
+// bothApp serves HTTP/1.1 and HTTP/2 with prior knowledge.
+func (m *mesh) bothApp(addr netip.AddrPort, h http.Handler) {
+	m.t.Helper()
+	both := priorKnowledge()
+	both.SetHTTP1(true)
+	m.appSpeaking(addr, h, both)
 }
 
 // h2cClient speaks HTTP/2 with prior knowledge, on connections that all go to one address.

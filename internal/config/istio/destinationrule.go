@@ -143,11 +143,7 @@ func (t destinationRule) settings(field string, in settings) model.TrafficPolicy
 	var out model.TrafficPolicy
 	t.loadBalancer(field+".loadBalancer", in.GetLoadBalancer(), &out)
 	out.Locality = t.localityLB(field+".loadBalancer.localityLbSetting", in.GetLoadBalancer().GetLocalityLbSetting())
-	if pool := in.GetConnectionPool(); pool != nil && pool.GetTcp() == nil && pool.GetHttp() == nil {
-		t.Reject(field+".connectionPool", "empty", "add tcp or http")
-	}
-	t.tcpPool(field+".connectionPool.tcp", in.GetConnectionPool().GetTcp(), &out)
-	t.httpPool(field+".connectionPool.http", in.GetConnectionPool().GetHttp(), &out)
+	out.ConnectionPool, out.PoolSaid = t.connectionPool(field+".connectionPool", in.GetConnectionPool()), in.GetConnectionPool() != nil
 	out.TLS = t.tls(field+".tls", in.GetTls())
 	out.Outlier = t.outlierDetection(field+".outlierDetection", in.GetOutlierDetection())
 	return out
@@ -260,52 +256,4 @@ func portsOf(subsets []model.Subset) []map[uint16]model.TrafficPolicy {
 		out[i] = subsets[i].PerPort
 	}
 	return out
-}
-
-func (t destinationRule) tcpPool(field string, in *networking.ConnectionPoolSettings_TCPSettings, out *model.TrafficPolicy) {
-	if in == nil {
-		return
-	}
-	out.MaxConnections = t.limit(field+".maxConnections", in.GetMaxConnections())
-	out.ConnectTimeout = t.duration(field+".connectTimeout", in.GetConnectTimeout())
-	out.TCPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
-	if alive := in.GetTcpKeepalive(); alive != nil {
-		t.duration(field+".tcpKeepalive.time", alive.GetTime())
-		t.duration(field+".tcpKeepalive.interval", alive.GetInterval())
-		t.Unsupported(field + ".tcpKeepalive")
-	}
-	if in.GetMaxConnectionDuration() != nil {
-		t.duration(field+".maxConnectionDuration", in.GetMaxConnectionDuration())
-		t.Unsupported(field + ".maxConnectionDuration")
-	}
-}
-
-func (t destinationRule) httpPool(field string, in *networking.ConnectionPoolSettings_HTTPSettings, out *model.TrafficPolicy) {
-	if in == nil {
-		return
-	}
-	out.MaxPendingRequests = t.limit(field+".http1MaxPendingRequests", in.GetHttp1MaxPendingRequests())
-	out.MaxRequests = t.limit(field+".http2MaxRequests", in.GetHttp2MaxRequests())
-	out.MaxRequestsPerConnection = t.limit(field+".maxRequestsPerConnection", in.GetMaxRequestsPerConnection())
-	out.HTTPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
-	t.limit(field+".maxRetries", in.GetMaxRetries())
-	t.limit(field+".maxConcurrentStreams", in.GetMaxConcurrentStreams())
-	if in.GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE && in.GetUseClientProtocol() {
-		t.Reject(field+".useClientProtocol", "cannot go with h2UpgradePolicy: UPGRADE", "remove one of them")
-	}
-	unsupported := []struct {
-		name string
-		set  bool
-	}{
-		{"maxRetries", in.GetMaxRetries() != 0},
-		{"h2UpgradePolicy", in.GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE},
-		{"useClientProtocol", in.GetUseClientProtocol()},
-		{"maxConcurrentStreams", in.GetMaxConcurrentStreams() != 0},
-		{"http2KeepAlive", in.GetHttp2KeepAlive() != nil},
-	}
-	for _, u := range unsupported {
-		if u.set {
-			t.Unsupported(field + "." + u.name)
-		}
-	}
 }

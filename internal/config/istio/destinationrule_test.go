@@ -74,8 +74,17 @@ func TestDestinationRuleProblems(t *testing.T) {
 		}},
 		{"a warm-up beside RANDOM", with("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}"), []string{"warning spec.trafficPolicy.loadBalancer.warmup: no effect with RANDOM"}},
 		{"a warm-up beside a hash", with("loadBalancer: {consistentHash: {useSourceIp: true}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect with RING_HASH"}},
-		{"tcp", with("connectionPool: {tcp: {tcpKeepalive: {}, maxConnectionDuration: 1s, maxConnections: -1, connectTimeout: 0s}}"), []string{"error spec.trafficPolicy.connectionPool.tcp.maxConnections: negative", "error spec.trafficPolicy.connectionPool.tcp.connectTimeout: below 1ms", "warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive: no effect", "warning spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: no effect"}},
-		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {}}}"), []string{"error spec.trafficPolicy.connectionPool.http.useClientProtocol: cannot go with", "warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "warning spec.trafficPolicy.connectionPool.http.h2UpgradePolicy: no effect", "warning spec.trafficPolicy.connectionPool.http.useClientProtocol: no effect", "warning spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: no effect", "warning spec.trafficPolicy.connectionPool.http.http2KeepAlive: no effect"}},
+		{"tcp", with("connectionPool: {tcp: {tcpKeepalive: {}, maxConnectionDuration: 1s, maxConnections: -1, connectTimeout: 0s}}"), []string{"error spec.trafficPolicy.connectionPool.tcp.maxConnections: negative", "error spec.trafficPolicy.connectionPool.tcp.connectTimeout: below 1ms"}},
+		{"tcp that the kernel does not take", with("connectionPool: {tcp: {tcpKeepalive: {probes: 128, time: 10h, interval: 0s}, maxConnectionDuration: 0s}}"), []string{
+			"error spec.trafficPolicy.connectionPool.tcp.maxConnectionDuration: below 1ms", "warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.probes: 128 is more",
+			"warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time: 10h0m0s is more", "error spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.interval: below 1ms",
+		}},
+		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: -1, http2KeepAlive: {}}}"), []string{
+			"warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "error spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: negative",
+			"error spec.trafficPolicy.connectionPool.http.useClientProtocol: cannot go with",
+			"error spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: missing", "error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: missing",
+		}},
+		{"pings", with("connectionPool: {http: {useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s, timeout: 0s}}}"), []string{"error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: below 1ms"}},
 		{"what else a policy may hold", with("tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {}"), []string{"error spec.trafficPolicy.proxyProtocol: cannot go with tunnel", "warning spec.trafficPolicy.tunnel: no effect", "warning spec.trafficPolicy.proxyProtocol: no effect"}},
 		{"a retry budget", with("retryBudget: {percent: 20, minRetryConcurrency: 3, budgetInterval: 0s}"), nil},
 		{"a retry budget that is none", with("retryBudget: {percent: 101, budgetInterval: 0.0001s}"), []string{"error spec.trafficPolicy.retryBudget.percent: 101", "error spec.trafficPolicy.retryBudget.budgetInterval: below 1ms"}},
@@ -110,7 +119,7 @@ subsets: [{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simpl
 	want := &model.DestinationPolicy{
 		Ref:  model.Ref{Kind: "DestinationRule", Key: model.Key{Namespace: "myapp", Name: "users"}},
 		Host: "users.myapp.svc.cluster.local", ExportTo: []string{"."},
-		Default: model.TrafficPolicy{LB: model.LeastRequest, ConnectionPool: model.ConnectionPool{ConnectTimeout: 2 * time.Second}},
+		Default: model.TrafficPolicy{LB: model.LeastRequest, ConnectionPool: model.ConnectionPool{ConnectTimeout: 2 * time.Second}, PoolSaid: true},
 		PerPort: map[uint16]model.TrafficPolicy{8080: {TLS: model.TLSSettings{
 			Mode: model.TLSMutual, ClientCert: "a", Key: "b", CACert: "c", SNI: "d", SubjectAltNames: []string{"e"},
 		}}},

@@ -142,6 +142,15 @@ func TestSilentPeerIsProbed(t *testing.T) {
 	want(t, s.Receive(&res), ErrClosed)
 }
 
+func TestIdlePeerIsProbedWhereAsked(t *testing.T) {
+	p, _ := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: 50 * time.Millisecond, PingIdle: true})
+	ping := func() { p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing }) }
+	ping()
+	p.f.WriteWindowUpdate(0, 1) // a sign of life, if not the answer
+	ping()
+	want(t, <-p.done, ErrPeerSilent)
+}
+
 func TestServerShutdownLosesNothing(t *testing.T) {
 	started, release := make(chan struct{}), make(chan struct{})
 	p, sv := clientOf(t, Options{Handler: func(s *ServerStream) {

@@ -71,7 +71,7 @@ func (l *liveness) tick() {
 	case l.unanswered():
 		l.giveUp()
 		return
-	case !l.pinging && c.streams.active > 0 && c.opts.Lost == nil:
+	case !l.pinging && (c.streams.active > 0 || c.opts.PingIdle) && c.opts.Lost == nil:
 		l.ping()
 		c.out.kick()
 	case c.streams.active == 0 && c.server != nil && c.server.private != nil:

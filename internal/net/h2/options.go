@@ -37,6 +37,8 @@ type Options struct {
 	// PingAfter is how long a connection with open streams may be silent before it is probed (10 s, negative for
 	// never); PingTimeout is how long the peer has to send anything at all then (5 s).
 	PingAfter, PingTimeout time.Duration
+	// PingIdle has connections that carry nothing be probed as well.
+	PingIdle bool
 	// ProbeAfter takes the place of PingAfter while a Client has requests under way; 0 means PingAfter.
 	ProbeAfter time.Duration
 	// Lost takes the place of the PING where it is set: it reports whether what was sent has been lost with the peer's

@@ -112,6 +112,23 @@ type destined struct {
 	backend string
 	// connect bounds the time until there is a connection.
 	connect time.Duration
+	// upgrade has requests of HTTP/1.1 go on as HTTP/2.
+	upgrade bool
+}
+
+// toEndpoint is the way to an endpoint of a backend.
+func toEndpoint(b *directory.Backend, e *directory.Endpoint, connect time.Duration) destined {
+	way := e.Attachment.Way
+	return destined{
+		way: way, endpoint: e, addr: e.Plan.Addr, backend: b.Plan.Name, connect: connect,
+		upgrade: b.Plan.Upgrade && (way.Peer == nil || b.Plan.UpgradeApps),
+	}
+}
+
+// asHTTP2 reports whether the app is to get a request as HTTP/2: as it came, or because the backend's policy says so. A
+// request that asks to switch protocols does so in HTTP/1.1's way.
+func (t *destined) asHTTP2(req *httpx.Request) bool {
+	return req.Version == httpx.HTTP2 || t.upgrade && req.Upgrade == nil && !IsConnect(req)
 }
 
 // failed says that the target could not be reached, or broke off before it answered.
@@ -214,7 +231,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	if t.endpoint != nil {
 		t.endpoint.Accepted()
 	}
-	c.respells = t.way.Peer != nil && req.Version != httpx.HTTP2
+	c.respells = t.way.Peer != nil && !t.asHTTP2(req)
 	c.Guard.watch(c.down, up, c.start)
 	c.Guard.arm(c.timeLeft())
 	err = c.send(c.down, up)
@@ -274,14 +291,14 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 		if err != nil {
 			return nil, err
 		}
-		c.aim(req, t.addr)
+		c.aim(req, t)
 		return s, nil
 	}
 	if c.aimed {
 		cleanRequest(&req.Fields) // what an earlier try wrote for a sidecar
 		c.aimed = false
 	}
-	if req.Version == httpx.HTTP2 {
+	if t.asHTTP2(req) {
 		return t.way.Pool.OpenHTTP2(ctx, t.connect)
 	}
 	from := upstream.Pooled
@@ -303,9 +320,9 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 }
 
 // aim tells the peer's sidecar which workload and port are meant, and which protocol to restore.
-func (c *Call) aim(req *httpx.Request, addr netip.AddrPort) {
-	c.targets = addr.AppendTo(c.targets[:0])
-	if req.Version == httpx.HTTP2 {
+func (c *Call) aim(req *httpx.Request, t *destined) {
+	c.targets = t.addr.AppendTo(c.targets[:0])
+	if t.asHTTP2(req) {
 		c.targets = append(c.targets, "/h2"...)
 	} else {
 		c.targets = append(c.targets, "/h1"...)

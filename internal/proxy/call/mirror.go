@@ -68,7 +68,8 @@ func (s *shadow) send(ctx context.Context) {
 		return
 	}
 	s.tries = 1
-	up, err := s.open(ctx, &s.req, &destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, connect: s.backend.ConnectTimeout()})
+	to := toEndpoint(s.backend, e, s.backend.ConnectTimeout())
+	up, err := s.open(ctx, &s.req, &to)
 	if err != nil {
 		return
 	}

@@ -39,6 +39,11 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 	}
 	scope.Opened()
 	start := time.Now()
+	if c.longest > 0 {
+		limited, cancel := context.WithTimeoutCause(ctx, c.longest, errTooOld)
+		defer cancel()
+		ctx = limited
+	}
 	r := c.Of.Relay.Join(ctx, down, server, c.idle)
 	if c.endpoint != nil {
 		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.Sent})
@@ -47,13 +52,16 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 	c.recordTCP(start, r, scope)
 }
 
+// errTooOld is why a connection is ended that is older than maxConnectionDuration allows.
+var errTooOld = errors.New("the connection has lasted for as long as maxConnectionDuration of its DestinationRule allows")
+
 // Connect dials the endpoint of a TCP route, another one where that fails.
 func (c *Outbound) Connect(ctx context.Context, state *directory.Destination) (Tunnel, error) {
 	b, err := c.tcpBackend(state)
 	if err != nil {
 		return nil, err
 	}
-	c.backend, c.idle = b, b.Plan.TCPIdleTimeout
+	c.backend, c.idle, c.longest = b, b.Plan.TCPIdleTimeout, b.Plan.MaxConnectionDuration
 	if err := b.Group.Limits().Enter(ctx, lb.Connection, 0); err != nil {
 		return nil, filter.LimitError(b.Plan.Name, err)
 	}

@@ -43,8 +43,9 @@ type Outbound struct {
 	backend  *directory.Backend
 	endpoint *directory.Endpoint
 	idle     time.Duration
-	SNI      string     // the TLS server name, where the routes ask for it
-	limits   *lb.Limits // those it is counted in, nil for none
+	longest  time.Duration // 0 for no limit
+	SNI      string        // the TLS server name, where the routes ask for it
+	limits   *lb.Limits    // those it is counted in, nil for none
 
 	Originals originals
 }
@@ -187,7 +188,7 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 		call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
 		connect = connectWithin(call.from, &call.info)
 	}
-	return destined{way: e.Attachment.Way, endpoint: e, addr: e.Plan.Addr, backend: call.backend.Plan.Name, connect: connect}, nil
+	return toEndpoint(call.backend, e, connect), nil
 }
 
 // triesPerLocality is how many tries go to a locality before the next ones leave it: Istio's update_frequency of Envoy's

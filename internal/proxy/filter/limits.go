@@ -15,7 +15,7 @@ type Limits struct{}
 // Request implements Filter: it waits for the request's turn, as long as the route's timeout allows.
 func (Limits) Request(ctx context.Context, c *Call) error {
 	use := lb.Request
-	if c.Request.Version == httpx.HTTP2 {
+	if c.Request.Version == httpx.HTTP2 || c.Plan.Upgrade {
 		use = lb.Stream
 	}
 	var wait time.Duration

@@ -15,6 +15,9 @@ import (
 type link struct {
 	dial func(context.Context) (*meshConn, error)
 	run  func(func(context.Context))
+	// most bounds the connections, 0 is for maxLinkConns. Those older than oldest take no more streams; 0 is for none.
+	most   int
+	oldest time.Duration
 
 	conns atomic.Pointer[[]*meshConn]
 	used  atomic.Int64
@@ -35,6 +38,18 @@ type dialing struct {
 // maxLinkConns bounds the connections of a link; a peer that allows 100 streams a connection still takes 1600.
 const maxLinkConns = 16
 
+// linkConns is how many connections a link may have where each carries so many streams at most, 0 for as many as its peer
+// takes: so many that the setting does not bound how much is under way.
+func linkConns(streams uint32) int {
+	if streams == 0 {
+		return 0
+	}
+	return max(maxLinkConns, maxLinkStreams/int(streams))
+}
+
+// maxLinkStreams is what a link with connections of few streams carries at least.
+const maxLinkStreams = 2048
+
 // open starts a stream, dialling where there is no connection that takes one. timeout bounds the dial.
 func (l *link) open(ctx context.Context, timeout time.Duration) (*h2.Stream, error) {
 	if s := l.tryOpen(); s != nil {
@@ -42,7 +57,7 @@ func (l *link) open(ctx context.Context, timeout time.Duration) (*h2.Stream, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	for range maxLinkConns {
+	for range max(l.most, maxLinkConns) {
 		if s := l.tryOpen(); s != nil {
 			return s, nil
 		}
@@ -102,7 +117,9 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 	l.mu.Lock()
 	l.cancel = cancel
 	l.mu.Unlock()
-	d.conn, d.err = l.dial(dialCtx)
+	if d.conn, d.err = l.dial(dialCtx); d.err == nil {
+		d.conn.born = time.Now()
+	}
 	if d.err != nil && errors.Is(context.Cause(dialCtx), ErrLeft) {
 		d.err = ErrLeft
 	}
@@ -190,6 +207,19 @@ func (l *link) abandon() {
 func (l *link) retire() {
 	if conns := l.conns.Load(); conns != nil {
 		for _, c := range *conns {
+			c.GoAway()
+		}
+	}
+}
+
+// retireOld has connections that are too old take no new streams.
+func (l *link) retireOld(now time.Time) {
+	conns := l.conns.Load()
+	if conns == nil {
+		return
+	}
+	for _, c := range *conns {
+		if now.Sub(c.born) >= l.oldest {
 			c.GoAway()
 		}
 	}

@@ -126,6 +126,7 @@ type meshConn struct {
 	conn net.Conn
 
 	opened uint32 // streams when closeIdle last looked; its alone
+	born   time.Time
 
 	// tenure ends when the certificate of the server does, at expires; nil where it showed none.
 	tenure  *Tenure

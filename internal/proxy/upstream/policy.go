@@ -20,7 +20,11 @@ import (
 // Policy is how a backend wants its plain connections made and kept. The zero value has the defaults.
 type Policy struct {
 	connect, idle time.Duration // 0 = ConnectTimeout, idleAfter
-	perConn       uint32        // requests per connection, 0 = unlimited
+	perConn       uint32        // requests per connection of HTTP/1.1, 0 = unlimited
+	streams       uint32        // at a time on a connection of HTTP/2, 0 = as many as the peer takes
+	oldest        time.Duration // how long a connection may take new requests, 0 = for ever
+	alive         model.TCPKeepAlive
+	ping          model.HTTP2KeepAlive
 	tls           originTLS
 }
 
@@ -35,7 +39,10 @@ type originTLS struct {
 
 // PolicyOf gives the policy of a backend's endpoints without a sidecar.
 func PolicyOf(b *plan.Backend) Policy {
-	p := Policy{connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection}
+	p := Policy{
+		connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection, streams: b.MaxConcurrentStreams,
+		oldest: b.MaxConnectionDuration, alive: b.KeepAlive, ping: b.Ping,
+	}
 	if b.TLS.Mode == model.TLSSimple || b.TLS.Mode == model.TLSMutual {
 		p.tls = originTLS{
 			enabled: true, skipVerify: b.TLS.InsecureSkipVerify, serverName: cmp.Or(b.TLS.SNI, string(b.Host)),
@@ -57,6 +64,25 @@ func TakesMesh(b *plan.Backend) bool {
 	case model.TLSDisable, model.TLSSimple, model.TLSMutual:
 	}
 	return false
+}
+
+// keepAlive has the kernel probe the peer of a new connection as the policy says.
+func (p *Policy) keepAlive(conn net.Conn) error {
+	c, ok := conn.(interface{ NetTCP() *net.TCPConn })
+	if !ok || p.alive == (model.TCPKeepAlive{}) {
+		return nil
+	}
+	config := net.KeepAliveConfig{Enable: true, Idle: -1, Interval: -1, Count: -1} // as they are
+	if p.alive.Time > 0 {
+		config.Idle = p.alive.Time
+	}
+	if p.alive.Interval > 0 {
+		config.Interval = p.alive.Interval
+	}
+	if p.alive.Probes > 0 {
+		config.Count = int(p.alive.Probes)
+	}
+	return c.NetTCP().SetKeepAliveConfig(config)
 }
 
 // secure begins TLS on a new connection where the policy says so; alpn is what the proxy will speak, "" for bytes.

@@ -3,6 +3,7 @@ package upstream
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"slices"
@@ -39,6 +40,7 @@ type Conn struct {
 	*h1.Client
 	conn  net.Conn
 	since time.Time // when it went idle
+	born  time.Time
 	// carried counts exchanges.
 	carried uint32
 	// retired is what the pool's was when the connection was made.
@@ -74,18 +76,27 @@ func newPool(s *Set, k poolKey) *Pool {
 		if err != nil {
 			return nil, err
 		}
+		if err := k.policy.keepAlive(conn); err != nil {
+			conn.Close()
+			return nil, fmt.Errorf("tcpKeepalive: %w", err)
+		}
 		secured, err := k.policy.tls.secure(ctx, conn, alpn)
 		if err != nil {
 			p.host.failed(ip, time.Now())
 		}
 		return secured, err
 	}
-	p.h2 = &link{run: s.o.Run, dial: func(ctx context.Context) (*meshConn, error) {
+	p.h2 = &link{run: s.o.Run, most: linkConns(k.policy.streams), oldest: k.policy.oldest, dial: func(ctx context.Context) (*meshConn, error) {
 		conn, err := p.dial(ctx, "h2")
 		if err != nil {
 			return nil, err
 		}
-		o := h2.Options{Pool: s.o.Pool, MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, Lost: lostOf(conn)}
+		o := h2.Options{
+			Pool: s.o.Pool, MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, Lost: lostOf(conn), MaxSendStreams: int(k.policy.streams),
+		}
+		if ping := k.policy.ping; ping.Interval > 0 {
+			o.PingAfter, o.ProbeAfter, o.PingTimeout, o.PingIdle, o.Lost = ping.Interval, ping.Interval, ping.Timeout, true, nil
+		}
 		return &meshConn{Client: h2.NewClient(conn, o), conn: conn}, nil
 	}}
 	return p
@@ -125,7 +136,7 @@ func (p *Pool) Get(ctx context.Context, from Origin, timeout time.Duration) (*Co
 	if err != nil {
 		return nil, err
 	}
-	c := &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, retired: retired}
+	c := &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, born: time.Now(), retired: retired}
 	p.mu.Lock()
 	p.begin(c)
 	p.mu.Unlock()
@@ -158,8 +169,8 @@ func (p *Pool) reuse() *Conn {
 // Put takes a connection back after its exchange was closed.
 func (p *Pool) Put(c *Conn) {
 	c.carried++
-	spent := !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn
 	c.since = time.Now()
+	spent := !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || p.key.policy.isOld(c.born, c.since)
 	if !p.keep(c, spent) {
 		c.conn.Close() // it carries nothing any more
 	}
@@ -201,6 +212,30 @@ func (p *Pool) closeIdle(now time.Time, after time.Duration) {
 	}
 	p.h2.closeIdle(now, after)
 }
+
+// closeOld lets go of connections that are older than the policy allows, those in use with what they carry.
+func (p *Pool) closeOld(now time.Time) {
+	if p.key.policy.oldest == 0 {
+		return
+	}
+	var old []*Conn
+	p.mu.Lock()
+	p.idle = slices.DeleteFunc(p.idle, func(c *Conn) bool {
+		if !p.key.policy.isOld(c.born, now) {
+			return false
+		}
+		old = append(old, c)
+		return true
+	})
+	p.mu.Unlock()
+	for _, c := range old {
+		c.conn.Close() // it carries nothing
+	}
+	p.h2.retireOld(now)
+}
+
+// isOld reports whether a connection is to take no more requests.
+func (p *Policy) isOld(born, now time.Time) bool { return p.oldest > 0 && now.Sub(born) >= p.oldest }
 
 // old takes out of the pool the connections that went idle before a moment.
 func (p *Pool) old(before time.Time) []*Conn {

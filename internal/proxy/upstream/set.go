@@ -211,6 +211,7 @@ func (s *Set) Sweep(ctx context.Context) {
 func (s *Set) CloseIdle(now time.Time) {
 	peers, pools := s.all()
 	for _, p := range pools {
+		p.closeOld(now)
 		p.closeIdle(now, cmp.Or(p.key.policy.idle, idleAfter))
 		p.closeLost(now)
 	}
