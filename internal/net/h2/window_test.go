@@ -53,7 +53,7 @@ func TestStuckStreamDoesNotHoldBackItsConnection(t *testing.T) {
 
 func TestBudgetHoldsConnectionsBack(t *testing.T) {
 	budget := NewBudget(64 << 10)
-	budget.haste = shedAfter // it is about windows
+	budget.haste = time.Hour // it is about windows: nothing is shed, however slow the machine
 	full := stuck(t, budget)
 	full.upload(1, 48<<10)
 	full.ping()
