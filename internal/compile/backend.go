@@ -101,7 +101,8 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	// As with Istio, whose sidecars call an app at a port that is declared HTTP as HTTP/1.1, however the request came to them.
 	out.UpgradeApps = out.Upgrade && p.Protocol != model.HTTP
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
-	// Whoever chooses an algorithm for the mesh does not want the cluster's; the distance is another matter, as in Istio.
+	// An algorithm that a DestinationRule chooses takes the place of the Service's affinity; the distance is another matter,
+	// as in Istio.
 	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset
 	if len(out.TLS.SubjectAltNames) == 0 {
 		out.TLS.SubjectAltNames = s.SubjectAltNames
@@ -169,7 +170,7 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 }
 
 // shardVariant is the namespace in the names of a service's shards: the viewing one where its DestinationRules put
-// endpoints into other subsets than everybody else's do, or compare other labels of them, else none.
+// endpoints into other subsets than those of other namespaces do, or compare other labels of them, else none.
 func (b *backends) shardVariant(s *model.Service, mine effectivePolicy) string {
 	if b.ns == "" {
 		return ""

@@ -166,14 +166,14 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 	}
 }
 
-// misplaced reports a DestinationRule in a namespace in which nobody looks for it: rules are looked up in the caller's
+// misplaced reports a DestinationRule in a namespace in which no sidecar's rules are looked for: rules are looked up in the caller's
 // namespace, then in that of the host, then in the root one. Istio's own root namespace is none here.
 func (c *checker) misplaced(p *model.DestinationPolicy, s *model.Service) {
 	ns, root := p.Ref.Namespace, c.rootNamespace()
 	if ns == s.Key.Namespace || ns == root || c.hasCallers(ns) {
 		return
 	}
-	c.warn(p.Ref, "metadata.namespace", fmt.Sprintf("nobody looks for it here: rules for %s are those of the caller's namespace, of %s and of %s, and nothing in %s calls",
+	c.warn(p.Ref, "metadata.namespace", fmt.Sprintf("it is not looked for here: rules for %s are those of the caller's namespace, of %s and of %s, and nothing in %s calls",
 		s.Host, s.Key.Namespace, root, ns), fmt.Sprintf("write it in namespace %s, or in %s for the whole mesh", s.Key.Namespace, root))
 }
 

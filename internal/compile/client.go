@@ -16,7 +16,7 @@ type Client struct {
 // an inbound policy is for its own pod alone.
 func (c Client) MayRead(name string) bool {
 	n, ok := plan.ParseName(name)
-	if !ok { // leads nowhere, and is not even looked for where it resembles what is not everybody's
+	if !ok { // leads nowhere, and is not even looked for where it resembles what only some clients may read
 		switch plan.KindOf(name) {
 		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard, plan.NameSeal:
 			return false
@@ -30,8 +30,8 @@ func (c Client) MayRead(name string) bool {
 	return readableIn(c.Namespace, n)
 }
 
-// readableIn reports whether the clients of a namespace may read by this name. Aliases may be asked
-// by everybody: what they lead to depends on who asks. A destination's name without a variant holds what is exported to
+// readableIn reports whether the clients of a namespace may read by this name. Aliases may be asked for
+// by every client: what they lead to depends on who asks. A destination's name without a variant holds what is exported to
 // all. A variant holds what one namespace sees, its private rules included. Shards and seals are sent with the destination
 // that names them, and never for themselves: they say nothing about who may see the service behind them.
 func readableIn(namespace string, n plan.Name) bool {

@@ -19,7 +19,7 @@ import (
 
 func sorted() cmp.Option { return cmpopts.SortSlices(strings.Compare) }
 
-// TestCompileMalformedNames asks for names that nobody hands out: the answer is "no such resource", never a panic.
+// TestCompileMalformedNames asks for names that no control plane hands out: the answer is "no such resource", never a panic.
 func TestCompileMalformedNames(t *testing.T) {
 	snap := snapshot(t, "service users.myapp ip=10.96.0.1 port=http:8080:HTTP\nslice u.myapp of=users port=http:80 ep=10.1.0.1\n")
 	names := []string{

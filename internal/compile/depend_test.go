@@ -141,7 +141,7 @@ func TestCompileReadsAreComplete(t *testing.T) {
 		after := compute(snap, clients, names)
 		for name, old := range before {
 			now, ok := after[name]
-			if !ok { // nobody resolves to it any more; it can still be asked for
+			if !ok { // no name leads to it any more; it can still be asked for
 				canonical := strings.TrimPrefix(name, "compile ")
 				now = result{text: text(compile.Compile(store.NewReader(snap), global(), canonical))}
 			}

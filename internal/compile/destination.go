@@ -5,7 +5,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// destinationName names a host and port of a namespace, as everybody sees it or as one client namespace does.
+// destinationName names a host and port of a namespace, as all namespaces see it or as one client namespace does.
 func destinationName(namespace string, t plan.HostPort, client string) plan.Name {
 	return plan.Name{Kind: plan.NameDestination, Namespace: namespace, At: t, Client: client}
 }
@@ -66,7 +66,7 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 	return out
 }
 
-// defaults adds the routes to the host itself: for requests where nobody routes them, for connections that no rule
+// defaults adds the routes to the host itself: for requests where no route is written for them, for connections that no rule
 // takes (a request that no rule takes is answered 404).
 func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.ServicePort) {
 	if len(out.Routes) == 0 {

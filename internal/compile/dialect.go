@@ -78,7 +78,7 @@ func narrow(rs *model.RouteSet, h model.Hostname) bool {
 	return false
 }
 
-// foreign reports whether the parent is somebody else's Service: the route is its consumer's.
+// foreign reports whether the parent is a Service of another namespace: the route is one of its consumers'.
 func foreign(rs *model.RouteSet, p model.RouteParent) bool {
 	return p.Service.Namespace != rs.Ref.Namespace
 }

@@ -19,7 +19,7 @@ const (
 // dnsNames are the answers to questions for names, asked in the viewing namespace.
 type dnsNames struct{ view }
 
-// resolveDNS finds the canonical form of a name that somebody asked for; names that are not ours are forwarded. Who
+// resolveDNS finds the canonical form of a name that an app asked for; names that are not the mesh's are forwarded. Who
 // may ask depends on the namespace, the answer does not: an address stands for the host, whichever of several
 // services behind the host the caller's namespace then sees (see resolveAddrPort).
 func (v dnsNames) resolveDNS(written model.Hostname) (string, bool) {

@@ -3,7 +3,7 @@
 //
 // In: a store.Reader on one snapshot, the mesh-wide Global, who asks (Client), a name. Out: a plan.Resource.
 // Resolve turns the name that a proxy asks for into the canonical one, which may depend on the asking namespace;
-// Compile depends on the canonical name alone, so its result is computed and encoded once for everybody. Check
+// Compile depends on the canonical name alone, so its result is computed and encoded once for all clients. Check
 // reports what objects say about each other that cannot work, RouteStatus what became of one Gateway API route.
 //
 // A snapshot is the model at one moment, a view what the callers of one namespace see of it. Each subject is a small type

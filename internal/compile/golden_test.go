@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 
 // TestGolden runs testdata/*.txtar: a mesh ("model", see world_test.go), questions about it ("ask"), the answers
 // ("want"). A question is "NAMESPACE NAME" (resolved for a client of the namespace, "-" for one without
-// configuration, then compiled; shards and inbound policies, which not everybody may ask for, are compiled at once) or
+// configuration, then compiled; shards and inbound policies, which only some clients may ask for, are compiled at once) or
 // "check".
 func TestGolden(t *testing.T) {
 	files, err := filepath.Glob("testdata/*.txtar")

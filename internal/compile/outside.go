@@ -11,7 +11,7 @@ import (
 )
 
 // A host is outside where no Service and no ServiceEntry defines it. A VirtualService may name one all the same: calls to
-// addresses that are nobody's are then told by the host that they name, at the ports below.
+// addresses of no Service and no pod are then told by the host that they name, at the ports below.
 
 // Where a rule names no port: as in Istio, which adds the virtual host of such a VirtualService to the routes of port 80
 // alone, and the usual one of TLS, for which Istio has none.

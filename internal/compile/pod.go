@@ -12,7 +12,7 @@ import (
 // dialled are the endpoints that callers dial by their own addresses, as the viewing namespace sees them.
 type dialled struct{ view }
 
-// podName names the workload at an address, as everybody sees it or as one client namespace does.
+// podName names the workload at an address, as all namespaces see it or as one client namespace does.
 func (v dialled) podName(at netip.AddrPort, client string) plan.Name {
 	return plan.Name{Kind: plan.NamePod, Network: v.net, At: plan.HostPortOf(at), Client: client}
 }
@@ -91,7 +91,7 @@ func (v dialled) podShard(n plan.Name) *plan.EndpointShard {
 }
 
 // podFor names the destination of a dialled endpoint for the viewing namespace: with a variant where the service that
-// holds the endpoint, or what is configured for it, is another one than everybody sees.
+// holds the endpoint, or what is configured for it, is another one than other namespaces see.
 func (v dialled) podFor(at netip.AddrPort) string {
 	if v.ns == "" {
 		return v.podName(at, "").String()

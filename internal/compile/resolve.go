@@ -36,7 +36,7 @@ func (v resolver) resolve(name string) (string, bool) {
 
 // resolveAddrPort finds out what a dialled address stands for: a service's own address, an automatic one, a pod or
 // another endpoint, an address range of a ServiceEntry, in this order. A service's address with a port that the
-// service does not have is nobody's.
+// service does not have leads nowhere.
 func (v resolver) resolveAddrPort(at netip.AddrPort) (string, bool) {
 	if found := v.r.ServicesByAddress(at.Addr()); len(found) > 0 {
 		hosts := make([]model.Hostname, 0, len(found))
@@ -87,7 +87,7 @@ func (v resolver) byRange(at netip.AddrPort) *model.Service {
 }
 
 // destinationFor names the destination of a service's port for the viewing namespace: with a variant where its
-// configuration differs from everybody's.
+// configuration differs from that of other namespaces.
 func (v resolver) destinationFor(t plan.HostPort, s *model.Service) string {
 	namespace := s.Key.Namespace
 	if v.ns == "" {
@@ -127,8 +127,8 @@ func (v resolver) resolveTarget(written plan.HostPort) (string, bool) {
 	return "", false
 }
 
-// mostSpecific gives the longest name between h and the host of s, a wildcard that covers it, that anybody has routes
-// for: names below a wildcard come in any number, and share one destination as far as nothing tells them apart.
+// mostSpecific gives the longest name between h and the host of s, a wildcard that covers it, that a VirtualService or
+// HTTPRoute is for: names below a wildcard come in any number, and share one destination as far as nothing tells them apart.
 func (v resolver) mostSpecific(h model.Hostname, s *model.Service) model.Hostname {
 	for _, level := range levels(h) {
 		if level == s.Host || len(v.r.RouteSetsByHost(level)) > 0 {

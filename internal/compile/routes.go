@@ -243,7 +243,7 @@ func catchAllLast(all []rule) []rule {
 	return append(out, rest[:min(1, len(rest))]...)
 }
 
-// defaultRetry is what a call gets that nobody wrote a policy for: two more tries, and only where the server cannot
+// defaultRetry is what a call gets for which no policy is written: two more tries, and only where the server cannot
 // have begun to work on the request (Istio also retries gRPC's unavailable and cancelled).
 func defaultRetry() model.Retry {
 	return model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream", "reset-before-request"}}

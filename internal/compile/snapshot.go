@@ -9,7 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 )
 
-// snapshot is the model at one moment: what is the same whoever looks at it.
+// snapshot is the model at one moment: what is the same for every client.
 type snapshot struct {
 	r *store.Reader
 	g Global
@@ -18,7 +18,7 @@ type snapshot struct {
 func (m snapshot) rootNamespace() string { return cmp.Or(m.g.RootNamespace, DefaultRootNamespace) }
 
 // spellings lists the ways in which an object may name h: a Service's full name also goes as "svc.ns" and
-// "svc.ns.svc" (see model.HostCandidates), except where somebody declared a host that is really called so.
+// "svc.ns.svc" (see model.HostCandidates), except where a ServiceEntry declares a host of that name.
 func (m snapshot) spellings(h model.Hostname) []model.Hostname {
 	out := []model.Hostname{h}
 	short, ok := strings.CutSuffix(string(h), ".svc."+m.g.ClusterDomain)

@@ -17,7 +17,7 @@ type view struct {
 	ns string
 	// net is the network in whose terms addresses are meant, empty for the control plane's own.
 	net string
-	// all sees everything, what is exported to everybody first: for answers that are one for all callers.
+	// all sees everything, what is exported to all namespaces first: for answers that are one for all callers.
 	all bool
 }
 
@@ -34,7 +34,7 @@ func (v view) in(network string) view {
 }
 
 // visible reports whether an object of namespace owner that is exported so can be seen (Istio's exportTo: "." is
-// the owner's namespace, "*" everybody, "~" nobody, nothing said is everybody).
+// the owner's namespace, "*" all namespaces, "~" none; an empty list means all).
 func (v view) visible(exportTo []string, owner string) bool {
 	if len(exportTo) == 0 || v.all {
 		return true

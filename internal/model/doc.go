@@ -4,6 +4,6 @@
 // In: values built by internal/config/* from Kubernetes objects. Out: the vocabulary that internal/store keeps
 // and internal/compile reads. Nothing here knows how a proxy does it; that is package plan.
 //
-// Values are immutable once handed over: whoever changes one makes a copy. They may therefore be read from any
+// Values are immutable once handed over: code that changes one makes a copy. They may therefore be read from any
 // goroutine. The package imports the standard library only, does no I/O and keeps no state.
 package model

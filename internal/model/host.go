@@ -16,7 +16,7 @@ import (
 //
 // A name without a dot belongs to the object's own namespace, as Istio reads it. Istio takes every other name for a
 // full one, which refuses the "service.namespace" that the cluster's DNS accepts; "httpbin.org" has the same form,
-// so both readings are offered, the written one first: it can only exist where somebody declared it (a ServiceEntry).
+// so both readings are offered, the written one first: it can only exist where a ServiceEntry declares it.
 //
 // The result is idempotent: the candidates of a candidate start with itself.
 func HostCandidates(written, namespace, clusterDomain string) []Hostname {

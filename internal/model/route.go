@@ -194,7 +194,7 @@ func (m PortMode) String() string {
 	return "invalid"
 }
 
-// DirectResponse answers without calling anybody.
+// DirectResponse answers without calling an endpoint.
 type DirectResponse struct {
 	Status int
 	Body   []byte

@@ -7,7 +7,7 @@ type ParentStatus struct {
 	Field string
 	// Accepted says whether calls to the Service are routed by the object.
 	Accepted Condition
-	// Resolved says whether the object's backends exist; nil where nobody looked.
+	// Resolved says whether the object's backends exist; nil where that was not checked.
 	Resolved *Condition
 	// Partial holds where some of the rules are in force and others cannot be; nil otherwise.
 	Partial *Condition

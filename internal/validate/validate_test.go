@@ -35,7 +35,7 @@ spec:
 		{"missing_subset", route("host: users, subset: v3"), "v3"},
 		{"missing_host", route("host: nobody"), "nobody"},
 		{"a_host_of_another_namespace", strings.ReplaceAll(route("host: billing"), "---\n", "---\n"+elsewhere), `(write "billing.other")`},
-		{"a_rule_where_nobody_looks", service + ruleIn("config"), "nobody looks for it here"},
+		{"a_rule_that_is_not_looked_for", service + ruleIn("config"), "it is not looked for here"},
 		{"a_rule_where_istio_would_look", service + ruleIn("istio-system"), "(write it in namespace myapp, or in fairlead-system for the whole mesh)"},
 		{"a_rule_for_the_whole_mesh", service + ruleIn("fairlead-system"), ""},
 		{"a_rule_of_the_host", service + ruleIn("myapp"), ""},

@@ -15,7 +15,7 @@ import (
 // crossOrigin reads the filter CORS.
 type crossOrigin struct{ *route }
 
-// defaultMaxAge is what an API server writes into the field, and in files nobody does.
+// defaultMaxAge is what an API server writes into the field, and what a file without it means.
 const defaultMaxAge = 5
 
 func (t crossOrigin) cors(field string, in *gatewayv1.HTTPCORSFilter) *model.CORS {
