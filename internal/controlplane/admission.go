@@ -52,7 +52,7 @@ func (e *engine) review(object []byte) opinion {
 func (v *opinion) add(problems []model.Problem) {
 	for _, p := range problems {
 		v.missing = v.missing || p.Missing
-		p.Pos = model.Position{} // lines of the API server's JSON mean nothing to anybody
+		p.Pos = model.Position{} // lines of the API server's JSON mean nothing to the user
 		switch p.Severity {
 		case model.Rejected:
 			v.refusals = append(v.refusals, strings.TrimPrefix(p.String(), "error: "))

@@ -87,7 +87,7 @@ func TestReview(t *testing.T) {
 				t.Errorf("warnings %q, want %q and nothing of other objects", got, tt.warning)
 			}
 			if strings.Contains(got, "object.json") {
-				t.Errorf("warnings %q name a file that nobody has", got)
+				t.Errorf("warnings %q name a file that the user has not", got)
 			}
 		})
 	}

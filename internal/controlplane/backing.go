@@ -106,10 +106,10 @@ func (f *files) verifier() (*ca.TokenVerifier, error) {
 	return v, nil
 }
 
-// writeFile replaces a public file at once: whoever reads it sees all of it.
+// writeFile replaces a public file at once: a reader sees all of it.
 func writeFile(path string, content []byte) error {
 	temporary := path + ".tmp"
-	if err := os.WriteFile(temporary, content, 0o644); err != nil { //nolint:gosec // certificates are for everybody
+	if err := os.WriteFile(temporary, content, 0o644); err != nil { //nolint:gosec // certificates are public
 		return err
 	}
 	return os.Rename(temporary, path)

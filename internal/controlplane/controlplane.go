@@ -136,7 +136,7 @@ func New(o Options) (*ControlPlane, error) {
 	return p, err
 }
 
-// statusReport is where statuses go; nil where there is nobody to read them.
+// statusReport is where statuses go; nil without a cluster, where there are no statuses.
 func (p *ControlPlane) statusReport() func(map[model.Ref]kube.Status) {
 	if p.o.Kube == nil {
 		return nil

@@ -17,7 +17,7 @@ import (
 )
 
 // TestPodThatEnds deletes a pod whose slice does not say so yet: its sidecar is told, its callers call it last, and once they
-// have acknowledged that, its sidecar hears that nobody holds it.
+// have acknowledged that, its sidecar hears that no caller holds it.
 func TestPodThatEnds(t *testing.T) {
 	w := start(t, "bank.yaml", privateManifests)
 	caller, own := newProxy(), newProxy()
@@ -56,7 +56,7 @@ func TestPodThatEnds(t *testing.T) {
 	own.until(t, "word that it is leaving", leaving)
 	caller.until(t, "a draining endpoint", func() bool { return health() == plan.Draining })
 	if r := ask(2 * time.Second); !r.Marked || r.Count != 0 {
-		t.Errorf("afterwards: %+v, want nobody", r)
+		t.Errorf("afterwards: %+v, want no holder", r)
 	}
 	if in, _ := own.state["in/myapp/teller"].(*plan.InboundPolicy); in.Grace != 25*time.Second {
 		t.Errorf("grace %s, want 25s", in.Grace)

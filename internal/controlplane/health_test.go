@@ -211,7 +211,7 @@ func TestHealthWithoutStatuses(t *testing.T) {
 		w.says(2, "gone")
 		time.Sleep(2 * healthGrace)
 		synctest.Wait()
-		w.expect("nobody knows the pod", "nothing")
+		w.expect("the pod is not known", "nothing")
 		if len(w.health.pods) != 0 {
 			t.Errorf("%d pods are remembered", len(w.health.pods))
 		}

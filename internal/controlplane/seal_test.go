@@ -34,7 +34,7 @@ func (p *proxy) sealed(name string) []string {
 	return s.Keys
 }
 
-// Keys come with the destinations that need them, to those who may call them; nobody gets them by asking.
+// Keys come with the destinations that need them, to the clients that may call them; no client gets them by asking.
 func TestSealsComeWithDestinations(t *testing.T) {
 	w := start(t, "carts.yaml", sessionManifests)
 	const carts, open = "seal/carts.myapp.svc.cluster.local", "seal/open.myapp.svc.cluster.local"

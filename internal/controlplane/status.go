@@ -20,7 +20,7 @@ import (
 )
 
 // statusBook remembers what the status of each object was last said to be, so that only what differs is written. The
-// zero value remembers nothing: whoever begins to write statuses (a new leader) starts with one, and every object is
+// zero value remembers nothing: a replica that begins to write statuses (a new leader) starts with one, and every object is
 // looked at once. It belongs to one goroutine.
 type statusBook struct {
 	said map[model.Ref]standing

@@ -284,7 +284,7 @@ func serve(t *testing.T, l net.Listener, source *fakeSource, settings ...setting
 		Authenticate: func(_ context.Context, token string) (ClientIdentity, error) {
 			pod, ok := strings.CutPrefix(token, "token-of-")
 			if !ok {
-				return ClientIdentity{}, errors.New("the token is signed by somebody else")
+				return ClientIdentity{}, errors.New("the token is signed by another authority")
 			}
 			return ClientIdentity{Namespace: "myapp", ServiceAccount: "orders", Pod: pod}, nil
 		},

@@ -33,7 +33,7 @@ type HoldersRequest struct {
 type Ending uint8
 
 const (
-	// EndedReleased means that nobody held the pod any more and nothing was open.
+	// EndedReleased means that no caller held the pod any more and nothing was open.
 	EndedReleased Ending = iota + 1
 	// EndedForced means that the time was up before.
 	EndedForced
@@ -152,7 +152,7 @@ func (s *Server) Departures(ctx context.Context) []Departure {
 	return list
 }
 
-// serveHolders answers once nobody holds the client's pod any more, or after the time that it gives.
+// serveHolders answers once no caller holds the client's pod any more, or after the time that it gives.
 func (s *Server) serveHolders(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
 	if s.o.Departing == nil || client.Pod == "" {
 		return &StatusError{CodeUnimplemented, "nobody can say who holds the pod: the token names none, or this control plane does not know"}
@@ -193,7 +193,7 @@ func answer(w io.Writer, r *HoldersResponse) error {
 // The pauses between looks at who holds a pod, doubled each time. Most callers acknowledge within a few milliseconds.
 const firstLook, lastLook = 4 * time.Millisecond, 256 * time.Millisecond
 
-// awaitRelease looks until nobody holds the client's pod, for at most the time that the request gives.
+// awaitRelease looks until no caller holds the client's pod, for at most the time that the request gives.
 func (s *Server) awaitRelease(ctx context.Context, client ClientIdentity, r *HoldersRequest) (*HoldersResponse, error) {
 	until := time.Now().Add(min(r.Wait, maxHoldersWait))
 	for look := firstLook; ; look = min(2*look, lastLook) {

@@ -92,7 +92,7 @@ func countLines(lines []string, prefix string) (n int) {
 	return n
 }
 
-// The same while nobody answers.
+// The same while no control plane answers.
 func TestNamesAreBoundedWithoutAControlPlane(t *testing.T) {
 	source := newFakeSource()
 	source.set(t, alias, users("a"))

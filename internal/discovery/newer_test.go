@@ -94,7 +94,7 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 			seen[path] = true
 			want, ok := fields[path]
 			if !ok {
-				t.Errorf("%s: nobody has said what is safe where its value is not known", path)
+				t.Errorf("%s: fields.txt does not say what is safe where its value is not known", path)
 				return
 			}
 			known := m.Get(f)

@@ -95,7 +95,7 @@ func TestResumeAfterGivingUpANameWhileAway(t *testing.T) {
 			addr := target
 			mu.Unlock()
 			if addr == "" {
-				return nil, errors.New("nobody there")
+				return nil, errors.New("no control plane there")
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, addr)
 		}
@@ -150,13 +150,13 @@ func TestReconnectStorm(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := serve(t, l, source)
-	eventually(t, "everybody is back", func() bool {
+	eventually(t, "every client is back", func() bool {
 		status := again.server.Status()
 		return len(status) == clients && !slices.ContainsFunc(status, func(s ClientStatus) bool { return !s.Synced })
 	})
 	source.set(t, "host/s0:80", nil)
 	for _, c := range all {
-		eventually(t, "everybody has heard", func() bool { return c.Versions()["dst/myapp/s0:80"] == "" })
+		eventually(t, "every client has heard", func() bool { return c.Versions()["dst/myapp/s0:80"] == "" })
 	}
 }
 
@@ -369,7 +369,7 @@ func TestRefusedTokenIsLoggedOnce(t *testing.T) {
 	})
 	stop := run(t, c)
 	eventually(t, "the refusal is logged", func() bool {
-		return strings.Contains(log.String(), "UNAUTHENTICATED: the token is signed by somebody else")
+		return strings.Contains(log.String(), "UNAUTHENTICATED: the token is signed by another authority")
 	})
 	_, _, err := c.Sign(t.Context(), []byte("csr"))
 	if err == nil || !strings.Contains(err.Error(), "UNAUTHENTICATED") {

@@ -20,14 +20,16 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// withSnapshot makes a client that nobody answers keep its snapshot in path.
+// withSnapshot makes a client that no control plane answers keep its snapshot in path.
 func withSnapshot(t *testing.T, path string, h Handler, log *lockedBuffer) *Client {
 	t.Helper()
 	w := &world{addr: "127.0.0.1:1"}
 	_, w.clientTLS = testTLS()
 	return w.client(t, h, func(o *ClientOptions) {
 		o.Snapshot = path
-		o.Dial = func(context.Context, string, string) (net.Conn, error) { return nil, errors.New("nobody there") }
+		o.Dial = func(context.Context, string, string) (net.Conn, error) {
+			return nil, errors.New("no control plane there")
+		}
 		o.Logger = slog.New(slog.NewTextHandler(log, nil))
 	})
 }

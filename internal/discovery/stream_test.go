@@ -198,7 +198,7 @@ func TestAwaitFirstAnswerRefused(t *testing.T) {
 
 func TestAwaitEndsWithTheContext(t *testing.T) {
 	w := start(t, newFakeSource())
-	c := w.client(t, newRecorder()) // not running: nobody answers
+	c := w.client(t, newRecorder()) // not running: it reads no answer
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := c.Await(ctx, alias); !errors.Is(err, context.Canceled) {

@@ -167,7 +167,7 @@ func TestServerRefuses(t *testing.T) {
 		code, message     string
 	}{
 		{"no_token", pathStream, "", node, "16", "no bearer token"},
-		{"wrong_token", pathStream, "forged", node, "16", "signed by somebody else"},
+		{"wrong_token", pathStream, "forged", node, "16", "signed by another authority"},
 		{"unknown_method", "/fairlead.v1.Discovery/Nope", "token-of-x", node, "12", "no method /fairlead.v1.Discovery/Nope"},
 		{"sign_without_ca", pathSign, "token-of-x", prefixed(nil), "12", "issues no certificates"},
 		{"no_node", pathStream, "token-of-x", prefixed(nil), "3", "must carry node"},

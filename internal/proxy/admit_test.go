@@ -67,7 +67,7 @@ func TestPortsHaveTheirOwnMode(t *testing.T) {
 	}
 }
 
-// Before the policy is known nobody can say who may come in: plain connections wait for it.
+// Before the policy is known no peer can be admitted or refused: plain connections wait for it.
 func TestPlainConnectionsWaitForThePolicy(t *testing.T) {
 	m := newMesh(t)
 	users := m.ungoverned("users")

@@ -376,7 +376,7 @@ func TestMirror(t *testing.T) {
 		m.plainApp(test, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
 			copies <- fmt.Sprintf("%s %s%s %s", r.Method, r.Host, r.URL.Path, body)
-			w.WriteHeader(500) // nobody hears of it
+			w.WriteHeader(500) // no client gets it
 		}))
 		shard := &plan.EndpointShard{Name: "eps/test:8080/s1", Endpoints: []plan.Endpoint{plainEndpoint(test)}}
 		orders.apply(append([]plan.Resource{shard}, with(service(model.HTTP, e), func(d *plan.Destination) {

@@ -22,9 +22,9 @@ import (
 )
 
 // What is cut must not look whole: an end that was not meant by the side that sends is an abort on the other side, in
-// every version of HTTP and of opaque connections, whoever dies, and in both directions.
+// every version of HTTP and of opaque connections, whichever process dies, and in both directions.
 
-// scene is a call that somebody cuts.
+// scene is a call that one of its processes cuts.
 type scene struct {
 	m        *mesh
 	entrance string
@@ -95,7 +95,7 @@ var payloads = []payload{
 	{name: "tcp", protocol: model.TCP, request: "hello?", answer: part, untilClose: true},
 }
 
-// endings are the ways in which somebody dies. A nil function means that the ending is not possible there.
+// endings are the ways in which a process dies. A nil function means that the ending is not possible there.
 var endings = []struct {
 	name string
 	cut  func(s *scene, app net.Conn) bool
@@ -435,7 +435,7 @@ func TestAnOpenRequestHearsOfTheEnd(t *testing.T) {
 }
 
 // A server to which the proxy speaks TLS ends what is delimited by the end of the connection with a goodbye; without
-// one, what has come may have been cut by anybody on the way.
+// one, what has come may have been cut by any hop on the way.
 func TestTLSWithoutAGoodbyeIsCut(t *testing.T) {
 	for _, goodbye := range []bool{true, false} {
 		for _, protocol := range []model.Protocol{model.HTTP, model.TCP} {

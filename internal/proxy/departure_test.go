@@ -162,7 +162,7 @@ func TestDrainEnds(t *testing.T) {
 	}
 }
 
-// A workload that nobody holds any more, and that takes long to end, goes on saying what is open.
+// A workload that no caller holds any more, and that takes long to end, goes on saying what is open.
 func TestReportsGoOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, stop := context.WithCancel(t.Context())

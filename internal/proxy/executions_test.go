@@ -267,7 +267,7 @@ func TestExecutions(t *testing.T) {
 				p := policies[i]
 				if !path.caller {
 					if p.name != "no_policy" {
-						continue // nobody obeys it
+						continue // no proxy obeys it
 					}
 					p.post, p.get, p.keyed, p.disowned = 1, 1, 1, 2
 				}

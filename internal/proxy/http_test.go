@@ -186,7 +186,7 @@ func TestEarlyAnswer(t *testing.T) {
 	})
 }
 
-// What arrives is passed on at once, however little it is and whoever still talks.
+// What arrives is passed on at once, however little it is, and whether the other side still sends or not.
 func TestStreamingBothWays(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.plainApp(app(users), http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -101,7 +101,7 @@ func TestCauseOfABadResponse(t *testing.T) {
 	}
 }
 
-// The length that the head of a bodiless response names is the app's, and where it names none nobody makes one up.
+// The length that the head of a bodiless response names is the app's, and where it names none no sidecar makes one up.
 func TestLengthWithoutABody(t *testing.T) {
 	answers := map[string]string{
 		"/head/length": "200 OK\r\nContent-Length: 5", "/head/zero": "200 OK\r\nContent-Length: 0", "/head/none": "200 OK",

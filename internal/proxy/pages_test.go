@@ -101,7 +101,7 @@ func (p *pageCrowd) wentAway(c net.Conn) {
 	<-p.refused // once for each
 }
 
-// TestPagesKeepRoomForTheKubelet: whoever fills the ports of the pages loses its own connections, first those that ask
+// TestPagesKeepRoomForTheKubelet: a client that fills the ports of the pages loses its own connections, first those that ask
 // for nothing, and a probe is answered.
 func TestPagesKeepRoomForTheKubelet(t *testing.T) {
 	const kubelet, crowd, scraper = "127.0.0.1", "127.0.0.2", "127.0.0.3"

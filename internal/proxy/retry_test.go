@@ -201,7 +201,7 @@ func TestTimeouts(t *testing.T) {
 	})
 }
 
-// An endpoint dies while everybody calls: nobody notices.
+// An endpoint dies under load: no client notices.
 func TestEndpointKilledUnderLoad(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.plainApp(app(users), says("ok"))
@@ -289,7 +289,7 @@ func TestPolicyMayAllowMoreTriesThanAreRemembered(t *testing.T) {
 	m := newMesh(t)
 	orders, users := m.sidecar("orders"), m.sidecar("users")
 	c := m.client(orders)
-	rs := service(model.HTTP, users.endpoint(8080)) // nobody listens there
+	rs := service(model.HTTP, users.endpoint(8080)) // no app listens there
 	rs[1].(*plan.Destination).Routes[0].Retry = model.Retry{Attempts: 10, On: []string{"connect-failure"}, Backoff: time.Microsecond}
 	orders.apply(rs...)
 	resp, body := get(t, c, "/")

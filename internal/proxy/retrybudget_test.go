@@ -17,7 +17,7 @@ type failingApp struct {
 	got atomic.Int32
 	// hold says what the n-th request waits for, nil for nothing.
 	hold func(n int32) chan struct{}
-	// seen is told of each, nil for nobody.
+	// seen, where it is not nil, is told of each.
 	seen func(*http.Request)
 }
 
@@ -57,7 +57,7 @@ spec: {host: users-service, trafficPolicy: {%s}}
 	return app, m.client(orders), orders
 }
 
-// Whoever runs into the end of the attempts, or of the budget, gets what the app has answered last, and the flags say so.
+// A client whose request runs out of attempts, or of budget, gets what the app has answered last, and the flags say so.
 func TestRetriesEndWithTheAnswerOfTheApp(t *testing.T) {
 	app, c, orders := retryingService(t, "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", "")
 	const requests, floor = 150, 100 // of which a fifth is less than the floor

@@ -12,7 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// TestLoadRefuses: who holds most is refused first, and whoever holds little is not kept out by those who hold much.
+// TestLoadRefuses: the peer that holds most is refused first, and one that holds little is not kept out by those that hold much.
 func TestLoadRefuses(t *testing.T) {
 	for _, tt := range []struct {
 		name string

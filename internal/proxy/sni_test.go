@@ -35,7 +35,7 @@ func TestTLSIsRoutedByServerName(t *testing.T) {
 		entrance := m.entrance(orders, usersAddr())
 		for name, want := range map[string]string{"two.example.com": "two", "anything.example.com": "one"} {
 			conn := tls.Client(dial(t, entrance), &tls.Config{ServerName: name})
-			go conn.Handshake() // nobody answers it; what counts is who gets the greeting
+			go conn.Handshake() // no server answers it; what counts is which endpoint gets the ClientHello
 			if got := <-hello; got != want {
 				t.Errorf("%v: %s went to %s, want %s", protocol, name, got, want)
 			}

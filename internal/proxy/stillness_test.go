@@ -16,7 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// TestStillExchanges are those of which no byte moves: they end, whoever is to blame, and those that move slowly do not.
+// TestStillExchanges are those of which no byte moves: they end, whichever side is to blame, and those that move slowly do not.
 func TestStillExchanges(t *testing.T) {
 	const limit = 200 * time.Millisecond
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {

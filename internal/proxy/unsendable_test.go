@@ -16,7 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/route"
 )
 
-// What a rule makes of a message may be no message. Its client is told so, whoever speaks what.
+// What a rule makes of a message may be no message. Its client is told so, whichever version of HTTP either side speaks.
 func TestRuleThatMakesWhatCannotBeSent(t *testing.T) {
 	const origin = "VirtualService myapp/users http[0]"
 	rules := []struct {

@@ -14,7 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// Events come in their order, once what they are about is in force, and whoever is told may look things up.
+// Events come in their order, once what they are about is in force, and a receiver may look things up.
 func TestEvents(t *testing.T) {
 	pod, ip := model.Key{Namespace: "myapp", Name: "orders"}, netip.MustParseAddr("10.0.0.1")
 	var d *Directory

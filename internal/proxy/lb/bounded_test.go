@@ -97,7 +97,7 @@ func TestBoundSpreadsAsEnvoy(t *testing.T) {
 	}
 }
 
-// While loads are even nobody moves, and who has moved returns.
+// While loads are even no client moves, and one that has moved returns.
 func TestBoundLeavesUsersInPlace(t *testing.T) {
 	for _, kind := range hashingKinds {
 		es := equally(10)

@@ -139,7 +139,7 @@ func TestLimitsAllocateNothing(t *testing.T) {
 	}
 }
 
-// Whoever leaves lets in the next, however the two meet.
+// A request that ends lets in the next, whichever of the two comes first.
 func TestLimitsLoseNobody(t *testing.T) {
 	l := NewGroup("outbound|80||users").Limits()
 	l.Set(LimitSettings{MaxConnections: 2})
