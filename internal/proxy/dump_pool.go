@@ -11,7 +11,7 @@ import (
 
 func dumpLimits(b *directory.Backend) []admin.LimitDump {
 	var out []admin.LimitDump
-	for _, u := range b.Group.Limits().Uses() {
+	for _, u := range b.Group.Uses() {
 		out = append(out, admin.LimitDump{Setting: u.Setting, Limit: u.Limit, InUse: u.InUse, Overflows: u.Overflows})
 	}
 	return out

@@ -60,9 +60,6 @@ func (t destinationRule) httpPool(field string, in *networking.ConnectionPoolSet
 	out.MaxRequestsPerConnection = t.limit(field+".maxRequestsPerConnection", in.GetMaxRequestsPerConnection())
 	out.HTTPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
 	out.MaxRetries = t.limit(field+".maxRetries", in.GetMaxRetries())
-	if out.MaxRetries != 0 {
-		t.Unsupported(field + ".maxRetries")
-	}
 	out.MaxConcurrentStreams = t.limit(field+".maxConcurrentStreams", in.GetMaxConcurrentStreams())
 	out.Upgrade = in.GetH2UpgradePolicy() == networking.ConnectionPoolSettings_HTTPSettings_UPGRADE
 	if out.Upgrade && in.GetUseClientProtocol() {

@@ -80,7 +80,7 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"warning spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.time: 10h0m0s is more", "error spec.trafficPolicy.connectionPool.tcp.tcpKeepalive.interval: below 1ms",
 		}},
 		{"http", with("connectionPool: {http: {maxRetries: 1, h2UpgradePolicy: UPGRADE, useClientProtocol: true, maxConcurrentStreams: -1, http2KeepAlive: {}}}"), []string{
-			"warning spec.trafficPolicy.connectionPool.http.maxRetries: no effect", "error spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: negative",
+			"error spec.trafficPolicy.connectionPool.http.maxConcurrentStreams: negative",
 			"error spec.trafficPolicy.connectionPool.http.useClientProtocol: cannot go with",
 			"error spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: missing", "error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: missing",
 		}},

@@ -32,7 +32,7 @@ func (m groups) join(b *plan.Backend) *lb.Group {
 	}
 	g.Limits().Set(lb.LimitSettings{MaxConnections: b.MaxConnections, MaxPending: b.MaxPendingRequests, MaxRequests: b.MaxRequests})
 	g.SetOutlierDetection(b.Outlier)
-	g.Retries().SetBudget(b.RetryBudget)
+	g.Retries().SetBudget(b.RetryBudget, b.MaxRetries)
 	g.users++
 	return g.Group
 }
@@ -71,7 +71,7 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 			line(0, label, all)
 			line(1, label, now)
 		}
-		for _, u := range g.Limits().Uses() {
+		for _, u := range g.Uses() {
 			labels := fmt.Sprintf("%s,setting=%q", label, u.Setting)
 			line(2, labels, u.Limit)
 			line(3, labels, u.InUse)

@@ -21,5 +21,8 @@ func (g *Group) Name() string { return g.name }
 // Limits are those on what is in flight to the group.
 func (g *Group) Limits() *Limits { return &g.limits }
 
+// Uses lists the limits that are set, of connections, requests and retries.
+func (g *Group) Uses() []LimitUse { return g.retries.uses(g.limits.Uses()) }
+
 // Retries are what bounds the retries of its requests.
 func (g *Group) Retries() *Retries { return &g.retries }

@@ -15,7 +15,10 @@ import (
 // went before.
 type Retries struct {
 	budget atomic.Pointer[model.RetryBudget] // nil for the default
+	most   atomic.Int64                      // maxRetries, 0 for no limit
 	active atomic.Int64
+	// refused counts retries that maxRetries did not allow.
+	refused atomic.Uint64
 	// requests and retries are those of late. Only what the budget in force asks for is counted.
 	requests, retries recent
 
@@ -80,8 +83,23 @@ func (r *Retries) Counts(each func(e RetryEvent, n uint64)) {
 	}
 }
 
-// SetBudget puts a budget in force, nil for the default.
-func (r *Retries) SetBudget(b *model.RetryBudget) { r.budget.Store(b) }
+// SetBudget puts a budget in force, nil for the default, and maxRetries of connectionPool, 0 for no limit: it bounds how many
+// retries are under way at a time beside the default budget. Where there is a RetryBudget it says nothing, as in Envoy.
+func (r *Retries) SetBudget(b *model.RetryBudget, maxRetries uint32) {
+	r.budget.Store(b)
+	if b != nil {
+		maxRetries = 0
+	}
+	r.most.Store(int64(maxRetries))
+}
+
+// uses appends how much of maxRetries is in use, where it is set.
+func (r *Retries) uses(list []LimitUse) []LimitUse {
+	if most := r.most.Load(); most > 0 {
+		list = append(list, LimitUse{Setting: "http.maxRetries", Limit: uint32(most), InUse: r.active.Load(), Overflows: r.refused.Load()})
+	}
+	return list
+}
 
 // Request notes that a request begins.
 func (r *Retries) Request(now time.Time) {
@@ -99,10 +117,15 @@ func (r *Retries) Request(now time.Time) {
 func (r *Retries) Take(now time.Time, active int64, idle bool) bool { //nolint:revive // a fact about the try
 	b := r.budget.Load()
 	if b == nil {
-		if !idle && !r.retries.take(now, budgetSpan, max(budgetFloor, r.requests.sum(now, budgetSpan)/budgetShare)) {
+		if most := r.most.Load(); r.active.Add(1) > most && most > 0 {
+			r.active.Add(-1)
+			r.refused.Add(1)
 			return false
 		}
-		r.active.Add(1)
+		if !idle && !r.retries.take(now, budgetSpan, max(budgetFloor, r.requests.sum(now, budgetSpan)/budgetShare)) {
+			r.active.Add(-1)
+			return false
+		}
 		return true
 	}
 	if b.Interval > 0 {

@@ -4,6 +4,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"fairlead.dev/fairlead/internal/model"
 )
 
@@ -73,7 +75,7 @@ func TestRetryBudget(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var r Retries
-			r.SetBudget(&tt.budget)
+			r.SetBudget(&tt.budget, 1)
 			now := time.Unix(1000, 0)
 			for range tt.recent {
 				r.Request(now)
@@ -105,5 +107,34 @@ func TestRequestsAreCountedWithoutAllocations(t *testing.T) {
 		r.Request(now)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// maxRetries counts what is under way, whether the try before has done something or not, and is shown as a limit.
+func TestMaxRetries(t *testing.T) {
+	g := NewGroup("outbound|80||users")
+	r, now := g.Retries(), time.Unix(1000, 0)
+	r.SetBudget(nil, 2)
+	for _, idle := range []bool{true, false} {
+		if !r.Take(now, 1, idle) {
+			t.Fatal("refused below the limit")
+		}
+	}
+	for _, idle := range []bool{true, false} {
+		if r.Take(now, 1000, idle) {
+			t.Error("a third one at a time")
+		}
+	}
+	want := []LimitUse{{Setting: "http.maxRetries", Limit: 2, InUse: 2, Overflows: 2}}
+	if diff := cmp.Diff(want, g.Uses()); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	r.Done()
+	if !r.Take(now, 1, false) {
+		t.Error("refused after one has ended")
+	}
+	r.SetBudget(&model.RetryBudget{Percent: 100}, 2)
+	if !r.Take(now, 10, false) || len(g.Uses()) != 0 {
+		t.Error("a retryBudget does not take the place of maxRetries")
 	}
 }
