@@ -111,8 +111,12 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 				pod.Name = "deploy/" + ref.Name
 			case "statefulsets":
 				pod.Name = "statefulset/" + ref.Name
+			case "daemonsets":
+				pod.Name = "daemonset/" + ref.Name
+			case "jobs":
+				pod.Name = "job/" + ref.Name
 			default:
-				return place{}, fmt.Errorf("%q: a lab knows pods, deploy/NAME and statefulset/NAME; for a cluster add --context", name)
+				return place{}, fmt.Errorf("%q: a lab knows pods, deploy/NAME, statefulset/NAME, daemonset/NAME and job/NAME; for a cluster add --context", name)
 			}
 			return place{
 				name: fmt.Sprintf("sidecar of pod %s/%s in lab %q", pod.Namespace, pod.Name, a.labName), id: id,

@@ -62,6 +62,10 @@ func (a *app) labPods(ctx context.Context, _ *cobra.Command) []string {
 			words = append(words, "deploy/"+p.Owner)
 		case "StatefulSet":
 			words = append(words, "statefulset/"+p.Owner)
+		case "DaemonSet":
+			words = append(words, "daemonset/"+p.Owner)
+		case "Job":
+			words = append(words, "job/"+p.Owner)
 		}
 	}
 	slices.Sort(words)

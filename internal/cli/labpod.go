@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -20,7 +21,7 @@ import (
 func newLabExecCommand(a *app) *cobra.Command {
 	var container string
 	cmd := &cobra.Command{
-		Use:   "exec POD|deploy/NAME|statefulset/NAME [-c CONTAINER] -- CMD…",
+		Use:   "exec POD|deploy/NAME|statefulset/NAME|daemonset/NAME|job/NAME [-c CONTAINER] -- CMD…",
 		Short: "Run a command inside a pod's namespaces; its exit code is passed on",
 		Args:  cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -216,6 +217,9 @@ func printStatus(out io.Writer, st *lab.Status) error {
 	if err := tw.Flush(); err != nil {
 		return err
 	}
+	if err := printJobs(out, st.Jobs); err != nil {
+		return err
+	}
 	if st.Controller == nil {
 		fmt.Fprintln(out, "\ncontrol plane: none (--plain)")
 	} else {
@@ -225,6 +229,27 @@ func printStatus(out io.Writer, st *lab.Status) error {
 		fmt.Fprintln(out, line)
 	}
 	return nil
+}
+
+func printJobs(out io.Writer, jobs []lab.JobStatus) error {
+	if len(jobs) == 0 {
+		return nil
+	}
+	tw := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
+	fmt.Fprintln(tw, "\nNAMESPACE\tJOB\tSTATUS\tCOMPLETIONS\tFAILED\tDURATION")
+	for i := range jobs {
+		j := &jobs[i]
+		status := j.Status
+		if j.Reason != "" {
+			status += " (" + j.Reason + ")"
+		}
+		wanted := "1 or more"
+		if j.Completions > 0 {
+			wanted = strconv.Itoa(j.Completions)
+		}
+		fmt.Fprintf(tw, "%s\t%s\t%s\t%d/%s\t%d\t%s\n", j.Namespace, j.Name, status, j.Succeeded, wanted, j.Failed, j.Duration(time.Now()).Round(time.Second))
+	}
+	return tw.Flush()
 }
 
 func newLabCaptureCommand(a *app) *cobra.Command {

@@ -39,6 +39,7 @@ type cluster struct {
 	failed    map[model.Ref]string // workloads that cannot make pods, and why
 	services  map[model.Key]service
 	pods      map[model.Key]*pod
+	jobs      jobs
 	podIPs    *ipPool
 	vips      *clusterIPs
 	seq       int
@@ -59,7 +60,7 @@ func newCluster(n *node, logger *slog.Logger) *cluster {
 		node: n, logger: logger, out: newGenerated(n.state.generated()),
 		rules: newKubeProxy(logger), names: newDNSServer(logger),
 		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{}, warned: map[model.Ref][]model.Problem{},
-		services: map[model.Key]service{}, pods: map[model.Key]*pod{},
+		services: map[model.Key]service{}, pods: map[model.Key]*pod{}, jobs: jobs{states: map[model.Ref]*jobState{}},
 		podIPs: newIPPool("10.244.0.2", 65000), vips: newClusterIPs(),
 		wake: make(chan struct{}, 1), asks: make(chan func()),
 	}
@@ -96,6 +97,8 @@ func (c *cluster) call(ctx context.Context, fn func()) error {
 // run reconciles until ctx ends, then ends all pods at once.
 func (c *cluster) run(ctx context.Context) error {
 	defer c.living.Wait()
+	c.jobs.alarm = time.AfterFunc(time.Hour, c.changed)
+	defer c.jobs.alarm.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -113,10 +116,14 @@ func (c *cluster) run(ctx context.Context) error {
 // that a pod that is about to end has left the endpoint slices before it is told.
 func (c *cluster) reconcile(ctx context.Context) {
 	changed := c.takeChanges(ctx)
+	c.jobs.nextLook = time.Time{}
 	c.forgetGone()
 	starts, stops := c.decide(ctx)
 	if changed {
 		c.updateVolumes(ctx)
+	}
+	if next := c.jobs.nextLook; !next.IsZero() {
+		c.jobs.alarm.Reset(time.Until(next))
 	}
 	for _, p := range stops {
 		p.terminating = true
@@ -140,7 +147,7 @@ func (c *cluster) updateVolumes(ctx context.Context) {
 		if !ok || len(p.spec.volumes) == 0 {
 			continue
 		}
-		want, err := newVolumes(&p.spec, c.podSource(&w, p.spec.key, p.spec.addrs.v4))
+		want, err := newVolumes(&p.spec, c.podSource(&w, p.spec.key, p.spec.addrs.v4, podOrder{node: p.spec.node, index: p.spec.index}))
 		if err == nil {
 			err = p.volumes.update(want)
 		}
@@ -174,6 +181,7 @@ func (c *cluster) remove(ref model.Ref) {
 	delete(c.workloads, ref)
 	delete(c.failed, ref)
 	delete(c.warned, ref)
+	delete(c.jobs.states, ref)
 	if ref.Kind == "Service" {
 		delete(c.services, ref.Key)
 		c.vips.release(ref.Key)
@@ -186,7 +194,7 @@ func (c *cluster) upsert(ctx context.Context, o source.Object) {
 	if w, ok := newWorkload(ref, o.Value); ok {
 		c.workloads[ref] = w
 		delete(c.failed, ref)
-		c.warned[ref] = warnings(ref, w.specAt, &w.template.Spec, o.Locate)
+		c.warned[ref] = warningsOf(&o, &w)
 	}
 	svc, ok := o.Value.(*corev1.Service)
 	if !ok {
@@ -204,6 +212,9 @@ func (c *cluster) upsert(ctx context.Context, o source.Object) {
 func (c *cluster) forgetGone() {
 	for key, p := range c.pods {
 		if p.status().phase == phaseGone {
+			if s := c.jobs.states[ownerRef(p)]; s != nil && s.hash == p.spec.hash && !p.terminating {
+				s.lose(key.Name, time.Now())
+			}
 			c.podIPs.release(p.spec.addrs.v4)
 			delete(c.pods, key)
 		}
@@ -225,18 +236,16 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 		if owner.Kind == "Pod" { // its labels and annotations may change while it runs, as kubectl label does it
 			p.spec.labels, p.spec.annotations = maps.Clone(w.template.Labels), maps.Clone(w.template.Annotations)
 		}
-		views[owner] = append(views[owner], podView{
-			name: p.spec.key.Name, hash: p.spec.hash, seq: p.seq, ready: p.status().ready, terminating: p.terminating,
-		})
+		views[owner] = append(views[owner], p.view())
 	}
 	for _, ref := range sortedRefs(c.workloads) {
 		w := c.workloads[ref]
-		plan := w.plan(views[ref])
+		plan := c.planOf(&w, views[ref])
 		for _, name := range plan.delete {
 			stops = append(stops, c.pods[model.Key{Namespace: ref.Namespace, Name: name}])
 		}
-		for _, name := range plan.create {
-			life, err := c.newPod(ctx, &w, name)
+		for _, order := range plan.orders() {
+			life, err := c.newPod(ctx, &w, order)
 			if err != nil {
 				c.failed[ref] = err.Error()
 				c.logger.ErrorContext(ctx, "workload cannot make a pod", "workload", ref.String(), "reason", err)
@@ -249,17 +258,51 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 	return starts, stops
 }
 
+// planOf decides the next step of a workload.
+func (c *cluster) planOf(w *workload, pods []podView) podPlan {
+	switch w.ref.Kind {
+	case "DaemonSet":
+		return w.planDaemonSet(pods, nodesOf(c.objects, w.template))
+	case "Job":
+		return c.jobs.plan(w, pods)
+	}
+	return w.plan(pods)
+}
+
+// podOrder is one pod to make.
+type podOrder struct {
+	name  string // made up where it is empty
+	node  string // where it must be, or empty
+	index int
+}
+
+// orders lists the pods that a plan makes.
+func (p *podPlan) orders() []podOrder {
+	var out []podOrder
+	for _, name := range p.create {
+		out = append(out, podOrder{name: name, index: noIndex})
+	}
+	for _, node := range p.nodes {
+		out = append(out, podOrder{node: node, index: noIndex})
+	}
+	for _, index := range p.indexes {
+		out = append(out, podOrder{index: index})
+	}
+	return out
+}
+
 // newPod registers a pod of w and gives the function that runs it.
-func (c *cluster) newPod(ctx context.Context, w *workload, name string) (func(), error) {
+func (c *cluster) newPod(ctx context.Context, w *workload, order podOrder) (func(), error) {
+	name := order.name
 	if name == "" {
-		name = c.freshName(w)
+		name = c.freshName(w, order.index)
 	}
 	key := model.Key{Namespace: w.ref.Namespace, Name: name}
 	a, err := c.podIPs.sequential(key.String())
 	if err != nil {
 		return nil, err
 	}
-	spec, err := newPodSpec(c.podSource(w, key, a))
+	spec, err := newPodSpec(c.podSource(w, key, a, order))
 	if err != nil {
 		c.podIPs.release(a)
 		return nil, err
@@ -277,9 +320,16 @@ func (c *cluster) newPod(ctx context.Context, w *workload, name string) (func(),
 	return func() { defer kill(); p.run(stopCtx, killCtx) }, nil
 }
 
-func (c *cluster) freshName(w *workload) string {
+func (c *cluster) freshName(w *workload, index int) string {
+	of := w.ref.Name
+	switch {
+	case w.ref.Kind == "Deployment":
+		of += "-" + w.hash
+	case index != noIndex:
+		of += "-" + strconv.Itoa(index)
+	}
 	for {
-		name := fmt.Sprintf("%s-%s-%s", w.ref.Name, w.hash, safeHash(fmt.Append(nil, rand.Uint64()))[:5]) //nolint:gosec // a name
+		name := fmt.Sprintf("%s-%s", of, safeHash(fmt.Append(nil, rand.Uint64()))[:5]) //nolint:gosec // a name
 		if _, taken := c.pods[model.Key{Namespace: w.ref.Namespace, Name: name}]; !taken {
 			return name
 		}
@@ -287,11 +337,11 @@ func (c *cluster) freshName(w *workload) string {
 }
 
 // podSource collects what a new pod is made from.
-func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource {
+func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr, order podOrder) podSource {
 	src := podSource{
 		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
-		extraLabels: map[string]string{},
+		extraLabels: map[string]string{}, index: order.index,
 		data: func(kind, name string) (content, bool) {
 			return dataOf(c.objects[model.Ref{Kind: kind, Key: model.Key{Namespace: key.Namespace, Name: name}}])
 		},
@@ -305,7 +355,7 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 	if haveIPv6() {
 		src.addrs.v6 = podIP6(a)
 	}
-	src.node, src.zone = c.placePod(w.template)
+	src.node, src.zone = c.placePod(w.template, order.node)
 	switch w.ref.Kind {
 	case "Deployment":
 		src.extraLabels["pod-template-hash"] = w.hash
@@ -314,6 +364,13 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr) podSource 
 		src.extraLabels["apps.kubernetes.io/pod-index"] = strconv.Itoa(ordinal(key.Name))
 		src.hostname = key.Name
 		src.template = w.ofOrdinal(key.Name)
+	case "Job":
+		src.extraLabels["batch.kubernetes.io/job-name"] = w.ref.Name
+		src.extraLabels["job-name"] = w.ref.Name
+		if order.index != noIndex {
+			src.extraLabels[indexAnnotation] = strconv.Itoa(order.index)
+			src.template = w.ofIndex(order.index)
+		}
 	}
 	return src
 }
@@ -339,20 +396,16 @@ func (c *cluster) namespaceInjects(namespace string) bool {
 
 // placePod picks a node by name or selector among those that the user wrote. They only differ in their labels: all
 // pods run on this machine.
-func (c *cluster) placePod(t *corev1.PodTemplateSpec) (name, zone string) {
-	var nodes []*corev1.Node
-	for _, ref := range sortedRefs(c.objects) {
-		if n, ok := c.objects[ref].(*corev1.Node); ok && matches(t.Spec.NodeSelector, n.Labels) {
-			nodes = append(nodes, n)
-		}
-	}
+func (c *cluster) placePod(t *corev1.PodTemplateSpec, at string) (name, zone string) {
+	at = cmp.Or(at, t.Spec.NodeName)
+	nodes := writtenNodes(c.objects, t)
 	for _, n := range nodes {
-		if n.Name == t.Spec.NodeName {
+		if n.Name == at {
 			return n.Name, n.Labels[corev1.LabelTopologyZone]
 		}
 	}
-	if t.Spec.NodeName != "" || len(nodes) == 0 {
-		return cmp.Or(t.Spec.NodeName, nodeName), ""
+	if at != "" || len(nodes) == 0 {
+		return cmp.Or(at, nodeName), ""
 	}
 	n := nodes[c.seq%len(nodes)]
 	return n.Name, n.Labels[corev1.LabelTopologyZone]

@@ -101,7 +101,11 @@ func podObject(spec *podSpec, created time.Time) *corev1.Pod {
 		if kind == "Deployment" { // a cluster puts a ReplicaSet in between
 			kind, name = "ReplicaSet", spec.owner+"-"+spec.hash
 		}
-		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: kind, Name: name, Controller: &yes}}
+		group := "apps/v1"
+		if kind == "Job" {
+			group = "batch/v1"
+		}
+		p.OwnerReferences = []metav1.OwnerReference{{APIVersion: group, Kind: kind, Name: name, Controller: &yes}}
 	}
 	for _, a := range spec.addrs.list() {
 		p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: a.String()})

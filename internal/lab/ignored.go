@@ -3,9 +3,11 @@ package lab
 import (
 	"fmt"
 
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // ignored is a field that a kubelet would obey and the lab does not, or not as a kubelet would.
@@ -67,12 +69,49 @@ func ignoredVolumes(volumes []corev1.Volume) []ignored {
 	return out
 }
 
-// warnings are the ignored fields of a workload as problems; prefix leads to its pod's spec.
-func warnings(ref model.Ref, prefix string, spec *corev1.PodSpec, locate func(string) model.Position) []model.Problem {
+// ignoredOfJob lists what a Job asks for in vain.
+func ignoredOfJob(spec *batchv1.JobSpec) []ignored {
+	var out []ignored
+	for _, f := range []struct {
+		is    bool
+		field string
+	}{
+		{spec.BackoffLimitPerIndex != nil, "backoffLimitPerIndex"},
+		{spec.MaxFailedIndexes != nil, "maxFailedIndexes"},
+		{spec.PodFailurePolicy != nil, "podFailurePolicy"},
+		{spec.SuccessPolicy != nil, "successPolicy"},
+		{spec.TTLSecondsAfterFinished != nil, "ttlSecondsAfterFinished"},
+		{spec.PodReplacementPolicy != nil && *spec.PodReplacementPolicy == batchv1.Failed, "podReplacementPolicy"},
+	} {
+		if f.is {
+			out = append(out, ignored{f.field, noEffect, ""})
+		}
+	}
+	return out
+}
+
+// warningsOf are what a workload asks for in vain.
+func warningsOf(o *source.Object, w *workload) []model.Problem {
+	var fields []ignored
+	if j, ok := o.Value.(*batchv1.Job); ok {
+		for _, f := range ignoredOfJob(&j.Spec) {
+			f.field = "spec." + f.field
+			fields = append(fields, f)
+		}
+	}
+	for _, f := range ignoredFields(&w.template.Spec) {
+		f.field = w.specAt + f.field
+		fields = append(fields, f)
+	}
+	return warnings(o.Ref, fields, o.Locate)
+}
+
+// warnings are ignored fields as problems.
+func warnings(ref model.Ref, fields []ignored, locate func(string) model.Position) []model.Problem {
 	var out []model.Problem
-	for _, f := range ignoredFields(spec) {
+	for _, f := range fields {
 		p := model.Problem{
-			Ref: ref, Severity: model.Warning, Field: prefix + f.field, Message: f.message, Fix: f.instead,
+			Ref: ref, Severity: model.Warning, Field: f.field, Message: f.message, Fix: f.instead,
 		}
 		if locate != nil {
 			p.Pos = locate(p.Field)

@@ -76,6 +76,19 @@ func (p *pod) status() podStatus {
 	return st
 }
 
+// view is what the decision of the pod's workload may know of it.
+func (p *pod) view() podView {
+	st := p.status()
+	v := podView{
+		name: p.spec.key.Name, hash: p.spec.hash, seq: p.seq, ready: st.ready, terminating: p.terminating, phase: st.phase,
+		index: p.spec.index, node: p.spec.node,
+	}
+	for i := range st.containers {
+		v.restarts += st.containers[i].Restarts
+	}
+	return v
+}
+
 func (p *pod) set(phase, message string) {
 	p.mu.Lock()
 	p.phase, p.message = phase, message

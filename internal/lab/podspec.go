@@ -46,6 +46,7 @@ type podSpec struct {
 	sidecarEnv          []string // of the sidecar's environment
 	serviceAccount      string
 	node, zone          string
+	index               int // of an Indexed Job, else noIndex
 	hostname, subdomain string
 	addrs               podAddrs
 	injected            bool
@@ -78,6 +79,7 @@ type podSource struct {
 	template         *corev1.PodTemplateSpec
 	addrs            podAddrs
 	node             string
+	index            int
 	zone             string
 	inject           bool // what the namespace and the lab say; the pod may say otherwise
 	rootful          bool
@@ -94,7 +96,7 @@ type podSource struct {
 func newPodSpec(src podSource) (podSpec, error) {
 	t := src.template
 	p := podSpec{
-		key: src.key, ownerKind: src.ownerKind, owner: src.owner, hash: src.hash, addrs: src.addrs, node: src.node, zone: src.zone,
+		key: src.key, ownerKind: src.ownerKind, owner: src.owner, hash: src.hash, addrs: src.addrs, node: src.node, zone: src.zone, index: src.index,
 		labels: maps.Clone(t.Labels), annotations: maps.Clone(t.Annotations), serviceAccount: t.Spec.ServiceAccountName,
 		hostname: t.Spec.Hostname, subdomain: t.Spec.Subdomain, restart: t.Spec.RestartPolicy, grace: 30 * time.Second, template: t, fsGroup: -1,
 	}
@@ -118,6 +120,9 @@ func newPodSpec(src podSource) (podSpec, error) {
 	}
 	if t.Spec.TerminationGracePeriodSeconds != nil {
 		p.grace = time.Duration(*t.Spec.TerminationGracePeriodSeconds) * time.Second
+	}
+	if p.ownerKind == "Job" && p.restart == corev1.RestartPolicyAlways {
+		return p, errors.New("restartPolicy of a Job's pods must be OnFailure or Never")
 	}
 	p.injected = injected(p.labels, p.annotations, src.inject) && !t.Spec.HostNetwork
 	if len(t.Spec.Containers) == 0 {

@@ -8,11 +8,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/source"
 )
 
 // parseTemplate reads the spec of a pod template.
@@ -352,7 +354,7 @@ spec:
 }
 
 func TestIgnoredFields(t *testing.T) {
-	spec := parseTemplate(t, `
+	template := parseTemplate(t, `
 spec:
   hostNetwork: true
   hostPID: true
@@ -361,21 +363,28 @@ spec:
   containers:
   - {name: a, image: any, resources: {limits: {memory: 10Mi}}}
   - {name: b, image: any, volumeMounts: [{name: v, mountPath: /v}], lifecycle: {postStart: {sleep: {seconds: 1}}}}
-`).Spec
-	ref := model.Ref{Kind: "Deployment", Key: model.Key{Namespace: "shop", Name: "web"}}
+`)
+	ref := model.Ref{Kind: "Job", Key: model.Key{Namespace: "shop", Name: "web"}}
 	var got []string
-	for _, p := range warnings(ref, "spec.template.spec.", &spec, func(string) model.Position { return model.Position{File: "a.yaml", Line: 3} }) {
+	ttl := int32(1)
+	o := source.Object{
+		Ref: ref, Value: &batchv1.Job{Spec: batchv1.JobSpec{Template: *template, TTLSecondsAfterFinished: &ttl}},
+		Locate: func(string) model.Position { return model.Position{File: "a.yaml", Line: 3} },
+	}
+	w, _ := newWorkload(ref, o.Value)
+	for _, p := range warningsOf(&o, &w) {
 		got = append(got, p.String())
 	}
-	const at = "a.yaml:3: warning: Deployment shop/web: spec.template.spec."
+	const at = "a.yaml:3: warning: Job shop/web: spec."
 	want := []string{
-		at + "hostNetwork: has no effect in the lab (the pod gets a network of its own, and no sidecar, as on a node's network)",
-		at + "hostPID: has no effect in the lab (apps see the processes of the lab)",
-		at + "volumes[1].hostPath: is this machine's own path (what the pod writes there stays; a path that is not there is an empty directory of the pod)",
-		at + "volumes[2]: has no effect in the lab (nothing is mounted for it; the lab has emptyDir, configMap, secret, projected, downwardAPI, hostPath and claims)",
-		at + "volumes[3].projected.sources[0]: has no effect in the lab (the lab has configMap, secret, downwardAPI and serviceAccountToken)",
-		at + "initContainers[0].volumeMounts[0].mountPropagation: has no effect in the lab",
-		at + "containers[1].lifecycle.postStart: has no effect in the lab",
+		at + "ttlSecondsAfterFinished: has no effect in the lab",
+		at + "template.spec.hostNetwork: has no effect in the lab (the pod gets a network of its own, and no sidecar, as on a node's network)",
+		at + "template.spec.hostPID: has no effect in the lab (apps see the processes of the lab)",
+		at + "template.spec.volumes[1].hostPath: is this machine's own path (what the pod writes there stays; a path that is not there is an empty directory of the pod)",
+		at + "template.spec.volumes[2]: has no effect in the lab (nothing is mounted for it; the lab has emptyDir, configMap, secret, projected, downwardAPI, hostPath and claims)",
+		at + "template.spec.volumes[3].projected.sources[0]: has no effect in the lab (the lab has configMap, secret, downwardAPI and serviceAccountToken)",
+		at + "template.spec.initContainers[0].volumeMounts[0].mountPropagation: has no effect in the lab",
+		at + "template.spec.containers[1].lifecycle.postStart: has no effect in the lab",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("warnings (-want +got):\n%s", diff)

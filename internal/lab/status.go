@@ -25,6 +25,7 @@ type Status struct {
 	// Problems are the mistakes found in the manifests.
 	Problems []string    `json:"problems,omitempty"`
 	Pods     []PodStatus `json:"pods"`
+	Jobs     []JobStatus `json:"jobs,omitempty"`
 }
 
 // PodStatus is one pod.
@@ -96,6 +97,13 @@ func (c *cluster) status() *Status {
 		if why := c.failed[ref]; why != "" {
 			st.Failed = append(st.Failed, ref.String()+": "+why)
 		}
+		if s := c.jobs.states[ref]; s != nil {
+			st.Jobs = append(st.Jobs, w.jobStatus(s))
+			w.replicas = w.job.pods(s, owned[ref.String()])
+		}
+		if ref.Kind == "DaemonSet" {
+			w.replicas = len(nodesOf(c.objects, w.template))
+		}
 		st.Waiting = append(st.Waiting, waitingFor(&w, owned[ref.String()], c.failed[ref])...)
 	}
 	st.Settled = len(st.Waiting) == 0
@@ -113,7 +121,7 @@ func waitingFor(w *workload, pods []PodStatus, failed string) []string {
 	}
 	for i := range pods {
 		p := &pods[i]
-		if !p.Ready && p.Status != phaseSucceeded {
+		if !p.Ready && p.Status != phaseSucceeded && (w.job == nil || p.Status != phaseFailed) {
 			out = append(out, fmt.Sprintf("pod %s/%s is %s: %s", p.Namespace, p.Name, p.Status, p.Message))
 		}
 	}
@@ -163,7 +171,7 @@ func (st *Status) KeepNamespace(namespace string) {
 	st.Pods = slices.DeleteFunc(st.Pods, func(p PodStatus) bool { return p.Namespace != namespace })
 }
 
-// splitPodName reads "NAME", "pod/NAME", "deploy/NAME" or "statefulset/NAME". An unknown kind gives a kind that no
+// splitPodName reads "NAME", "pod/NAME", "deploy/NAME", "statefulset/NAME", "daemonset/NAME" or "job/NAME". An unknown kind gives a kind that no
 // workload has.
 func splitPodName(s string) (kind, name string) {
 	kind, name, found := strings.Cut(s, "/")
@@ -177,6 +185,10 @@ func splitPodName(s string) (kind, name string) {
 		return "Deployment", name
 	case "sts", "statefulset", "statefulsets":
 		return "StatefulSet", name
+	case "ds", "daemonset", "daemonsets":
+		return "DaemonSet", name
+	case "job", "jobs":
+		return "Job", name
 	}
 	return kind, name
 }

@@ -8,13 +8,14 @@ import (
 	"strconv"
 
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// workload is a Deployment, a StatefulSet or a bare Pod: something that wants pods.
+// workload is a Deployment, a StatefulSet, a DaemonSet, a Job or a bare Pod: something that wants pods.
 type workload struct {
 	ref      model.Ref
 	replicas int
@@ -31,6 +32,9 @@ type workload struct {
 	serviceName string
 	// claims are the names of a StatefulSet's volumeClaimTemplates.
 	claims []string
+	// onDelete leaves a DaemonSet's old pods to whoever kills them.
+	onDelete bool
+	job      *job // of a Job
 }
 
 // podView is what a workload's decision may know of one of its pods.
@@ -40,12 +44,21 @@ type podView struct {
 	seq         int
 	ready       bool
 	terminating bool
+	// Of pods of Jobs: the index is noIndex where there is none.
+	phase    string
+	restarts int
+	index    int
+	// node is where a DaemonSet's pod is.
+	node string
 }
 
 // podPlan is what a workload does next. Create holds names; an empty name lets the caller make one up.
 type podPlan struct {
 	create []string
 	delete []string
+	// nodes get a pod of a DaemonSet each, indexes one of a Job.
+	nodes   []string
+	indexes []int
 }
 
 // newWorkload reads a workload object, or reports that v is none.
@@ -71,6 +84,16 @@ func newWorkload(ref model.Ref, v any) (workload, bool) {
 			w.claims = append(w.claims, o.Spec.VolumeClaimTemplates[i].Name)
 		}
 		w.parallel = o.Spec.PodManagementPolicy == appsv1.ParallelPodManagement
+	case *appsv1.DaemonSet:
+		w.template = &o.Spec.Template
+		w.onDelete = o.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+		if r := o.Spec.UpdateStrategy.RollingUpdate; r != nil {
+			w.maxUnavailable = scaled(r.MaxUnavailable, 1, 1)
+		}
+	case *batchv1.Job:
+		w.template, w.job = &o.Spec.Template, newJob(&o.Spec)
+		w.hash = jobHash(&o.Spec)
+		return w, true
 	case *corev1.Pod:
 		w.template, w.specAt = &corev1.PodTemplateSpec{ObjectMeta: o.ObjectMeta, Spec: o.Spec}, "spec."
 		w.hash = templateHash(&corev1.PodTemplateSpec{Spec: o.Spec})
@@ -114,6 +137,18 @@ func templateHash(t *corev1.PodTemplateSpec) string {
 	raw, err := json.Marshal(t)
 	if err != nil { // a template that was read from JSON can be written as JSON
 		raw = []byte(t.String())
+	}
+	return safeHash(raw)
+}
+
+// jobHash names a version of a Job: one that asks for other work begins anew, one that only suspends it or changes its
+// parallelism goes on.
+func jobHash(spec *batchv1.JobSpec) string {
+	s := spec.DeepCopy()
+	s.Suspend, s.Parallelism = nil, nil
+	raw, err := json.Marshal(s)
+	if err != nil {
+		raw = []byte(s.String())
 	}
 	return safeHash(raw)
 }

@@ -134,7 +134,7 @@ func TestPlanStatefulSet(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tt.w.ref, tt.w.hash = model.Ref{Kind: "StatefulSet", Key: model.Key{Name: "db"}}, "new"
 			plan := tt.w.plan(tt.pods)
-			if diff := cmp.Diff(podPlan{tt.create, tt.deleting}, plan, cmp.AllowUnexported(podPlan{})); diff != "" {
+			if diff := cmp.Diff(podPlan{create: tt.create, delete: tt.deleting}, plan, cmp.AllowUnexported(podPlan{})); diff != "" {
 				t.Errorf("plan() (-want +got):\n%s", diff)
 			}
 		})

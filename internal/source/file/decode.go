@@ -12,6 +12,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v3"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -72,7 +74,7 @@ func newDecoder() *decoder {
 	return &decoder{kinds: config.NewTable(), schemas: newSchemas(), namespace: metav1.NamespaceDefault}
 }
 
-// decoderOf is a decoder, of ConfigMaps and Secrets as well where they are asked for.
+// decoderOf is a decoder, of what only apps need as well where it is asked for.
 func decoderOf(data bool) *decoder { //nolint:revive // as Options say
 	d := newDecoder()
 	if !data {
@@ -81,6 +83,8 @@ func decoderOf(data bool) *decoder { //nolint:revive // as Options say
 	for _, k := range []config.Kind{
 		{Name: "ConfigMap", Resource: "configmaps", New: func() metav1.Object { return &corev1.ConfigMap{} }},
 		{Name: "Secret", Resource: "secrets", New: func() metav1.Object { return &corev1.Secret{} }},
+		{Name: "DaemonSet", Group: "apps", Resource: "daemonsets", New: func() metav1.Object { return &appsv1.DaemonSet{} }},
+		{Name: "Job", Group: "batch", Resource: "jobs", New: func() metav1.Object { return &batchv1.Job{} }},
 	} {
 		k.Versions, k.Scope, k.Form = []string{"v1"}, config.Namespaced, config.FilesOnly
 		d.kinds[k.Name] = &k
