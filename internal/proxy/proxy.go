@@ -131,7 +131,7 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
-	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode}
+	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains)}
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,

@@ -52,6 +52,8 @@ type Common struct {
 	Bodies     *Buffers
 	StreamIdle func() time.Duration
 	Paths      func() plan.PathNormalization
+	// Chains are those of both sides.
+	Chains *Chains
 }
 
 // Share is a client's part of the requests that the sidecar carries at a time.
@@ -79,6 +81,9 @@ type request struct {
 	granted   bool                // the budget was asked, and allows another try
 	retrying  bool                // the try at hand counts as a retry
 	pause     bool                // before the next try: the upstream has had work with the latest
+	redone    bool                // a try before this one may have been carried out
+	deep      bool                // another hop of its chain retries
+	once      bool                // the caller's route says that it is never retried
 	endpoint  *directory.Endpoint // of the latest try, nil for the own app
 	outcome   lb.Outcome          // of the latest try
 	conn      *upstream.Conn      // the pooled connection in use, nil for a stream
@@ -219,7 +224,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	}
 	req := c.down.Request()
 	if c.policy != nil {
-		c.countAttempt(&req.Fields)
+		countAttempt(&req.Fields, c.tries)
 	}
 	up, err := c.open(ctx, req, t)
 	if err != nil {
@@ -334,6 +339,11 @@ func (c *Call) aim(req *httpx.Request, t *destined) {
 	}
 	req.Fields.Del(TargetField)
 	req.Fields.AddName(TargetField, c.targets)
+	if c.policy != nil {
+		if how := retryMark(c.policy, c.deep || c.redone); how != "" {
+			req.Fields.Set(retryField, how)
+		}
+	}
 	c.aimed = true
 }
 

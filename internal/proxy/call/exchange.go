@@ -53,6 +53,9 @@ type forwarder struct {
 	load           loads  // what the answer says of its endpoint's load
 	grpcStatus     string // of the trailers, empty for none
 
+	// tells is set where the caller has a sidecar, retried where that is to be told that what failed was retried already.
+	tells, retried bool
+
 	// spells is set where the caller's sidecar, and behind it a client of HTTP/1.1, gets the response; respells where this
 	// is that caller's sidecar and the called one has said how names are spelt.
 	spells   bool
@@ -206,6 +209,9 @@ func (f *forwarder) respond(down httpx.ServerExchange) error {
 	cleanResponse(&f.resp.Fields)
 	if f.spells {
 		f.markSpelling(&f.resp.Fields)
+	}
+	if f.retried {
+		f.resp.Fields.AddString(retriedField, "1")
 	}
 	if err := down.Respond(&f.resp); err != nil {
 		return cmp.Or(responseTooLarge(err), unsendable(err), DownstreamError(err))

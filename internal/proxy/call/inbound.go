@@ -40,6 +40,9 @@ func (p *Port) prepare(c *Call) {
 	if c.spells {
 		respell(&req.Fields)
 	}
+	if c.tells = p.who.Identity != ""; c.tells {
+		c.once = c.Common.Chains.hear(&req.Fields, c.start)
+	}
 	cleanRequest(&req.Fields)
 	cleanWishes(&req.Fields)
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
@@ -67,7 +70,7 @@ func (p *Port) next(_ context.Context, c *Call) (destined, error) { //nolint:unp
 // route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
 // disowned is sent once more.
 func (p *Port) again(c *Call, failed *tryError) error {
-	if c.tries == 1 && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.Identity == "") {
+	if c.tries == 1 && !c.once && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.Identity == "") {
 		return nil
 	}
 	return failed

@@ -42,7 +42,12 @@ func (c *Call) judge(req *httpx.Request, t *destined) error {
 		return c.peerFailed(t, string(why), string(c.resp.Fields.Get(causeField)))
 	}
 	if c.policy == nil {
+		c.retried = c.tells && isFailure(&c.resp) && c.Common.Chains.wasRetried(&req.Fields, c.start)
 		return nil
+	}
+	if t.way.Peer != nil && c.resp.Fields.Get(retriedField) != nil {
+		c.deep = true
+		c.Common.Chains.failed.note(&req.Fields, time.Now())
 	}
 	f := failedHead(c.policy, c.retriable, &c.resp)
 	if f == 0 {
@@ -77,6 +82,7 @@ func (c *Call) retry(req *httpx.Request, failed *tryError) decision {
 	switch d {
 	case tryAgain:
 		c.granted, c.retrying, c.pause = true, true, !free
+		c.redone = c.redone || !free
 		r.Count(lb.Retried)
 	case spent:
 		r.Count(lb.LimitReached)
@@ -87,6 +93,9 @@ func (c *Call) retry(req *httpx.Request, failed *tryError) decision {
 	case unsafe:
 		r.Count(lb.Unsafe)
 	case unasked, unable:
+	}
+	if d == spent || d == overBudget || d == below {
+		c.Common.Chains.failed.note(&req.Fields, time.Now())
 	}
 	return d
 }
@@ -101,7 +110,7 @@ func (c *Call) endRetry() {
 
 // soFar is what counts for another try.
 func (c *Call) soFar(req *httpx.Request) tried {
-	return tried{tries: c.tries, repeatable: repeatable(req), held: !c.wrote && c.replayable()}
+	return tried{tries: c.tries, repeatable: repeatable(req), held: !c.wrote && c.replayable(), deep: c.deep}
 }
 
 // canGoElsewhere reports whether another try would be made if the one at hand broke before an answer.

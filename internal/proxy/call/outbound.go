@@ -137,6 +137,7 @@ func (c *Outbound) obey(call *Call) {
 		})
 	}
 	cleanWishes(f)
+	call.deep = c.Of.Chains.isBelow(f, call.start)
 }
 
 // pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that

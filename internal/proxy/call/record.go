@@ -22,6 +22,7 @@ type parties struct {
 func (f *forwarder) reset(start time.Time) {
 	f.start, f.headAt = start, time.Time{}
 	f.received, f.sent, f.wrote, f.grpcStatus = 0, 0, false, ""
+	f.tells, f.retried = false, false
 	f.resp.Reset()
 }
 

@@ -146,11 +146,11 @@ func words(list []byte) func(yield func(string) bool) {
 }
 
 // countAttempt tells the app which try it gets.
-func (c *Call) countAttempt(f *httpx.Fields) {
-	if c.tries == 1 {
+func countAttempt(f *httpx.Fields, try int) {
+	if try == 1 {
 		f.Del(attemptCountField) // the app's own word, or that of who called it
 		f.AddString(attemptCountField, "1")
 		return
 	}
-	f.Set(attemptCountField, strconv.Itoa(c.tries))
+	f.Set(attemptCountField, strconv.Itoa(try))
 }
