@@ -14,6 +14,8 @@ type backends struct {
 	references
 
 	called uint16
+	// parent is the Service that is called, nil where only routes know the host.
+	parent *model.Service
 	list   []plan.Backend
 	known  map[backendKey]uint16
 }

@@ -53,6 +53,7 @@ func firstRouteSet(a appliedRoutes) *model.RouteSet {
 func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.ServicePort, a appliedRoutes) *plan.Destination {
 	out := &plan.Destination{Host: t.Host, Port: t.Port}
 	b := newBackends(v.view, t.Port)
+	b.parent = s
 	for _, r := range a.rules(t.Port) {
 		out.Routes = append(out.Routes, b.route(r))
 	}
@@ -71,9 +72,10 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.ServicePort) {
 	if len(out.Routes) == 0 {
 		out.Routes = []plan.Route{{
-			Name: "default", Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}}, Retry: defaultRetry(),
+			Name: "default", Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
 			Session: serviceSession(s, nil),
 		}}
+		reliability(&out.Routes[0], &model.HTTPRule{}, s)
 	}
 	if !decidesAll(out.TCP) {
 		out.TCP = append(out.TCP, plan.TCPRoute{

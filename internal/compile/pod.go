@@ -37,7 +37,8 @@ func (v dialled) pod(n plan.Name) *plan.Destination {
 	}
 	to := []plan.WeightedBackend{{Backend: 0, Weight: 1}}
 	out.Backends = []plan.Backend{b}
-	out.Routes = []plan.Route{{Name: "default", Backends: to, Retry: defaultRetry()}}
+	out.Routes = []plan.Route{{Name: "default", Backends: to}}
+	reliability(&out.Routes[0], &model.HTTPRule{}, s)
 	out.TCP = []plan.TCPRoute{{Backends: to}}
 	return out
 }

@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"regexp"
 	"slices"
 	"strings"
@@ -249,17 +250,28 @@ func defaultRetry() model.Retry {
 	return model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream", "reset-before-request"}}
 }
 
-// retryOf completes the policy that the user wrote. Retries without conditions mean Istio's conditions.
-func retryOf(r *model.HTTPRule) model.Retry {
-	switch {
-	case r.Retry == nil:
-		return defaultRetry()
-	case r.Retry.Attempts == 0:
-		return model.Retry{}
-	case len(r.Retry.On)+len(r.Retry.Codes) > 0:
-		return *r.Retry
+// reliability sets how long requests of a rule may take and how they are retried: as the rule says, else as the annotations of
+// the called Service do, which may be nil.
+func reliability(out *plan.Route, h *model.HTTPRule, s *model.Service) {
+	var of model.LinkerdPolicy
+	if s != nil {
+		of = s.Linkerd
 	}
-	out := *r.Retry
+	out.Timeout, out.BackendTimeout = cmp.Or(h.Timeout, of.Request), cmp.Or(h.BackendTimeout, of.Response)
+	out.Retry = retryOf(cmp.Or(h.Retry, of.Retry))
+}
+
+// retryOf completes the policy that the user wrote, nil for none. Retries without conditions mean Istio's conditions.
+func retryOf(r *model.Retry) model.Retry {
+	switch {
+	case r == nil:
+		return defaultRetry()
+	case r.Attempts == 0:
+		return model.Retry{}
+	case len(r.On)+len(r.Codes) > 0:
+		return *r
+	}
+	out := *r
 	out.On = []string{"connect-failure", "refused-stream", "unavailable", "cancelled", "reset-before-request"}
 	return out
 }
@@ -270,7 +282,7 @@ func (b *backends) route(r rule) plan.Route {
 	out := plan.Route{
 		Name: h.Name, Origin: r.origin(), Matches: r.matches,
 		Redirect: h.Redirect, Direct: h.Direct, Rewrite: h.Rewrite, Headers: h.Headers,
-		Timeout: h.Timeout, BackendTimeout: h.BackendTimeout, Fault: h.Fault, CORS: h.CORS,
+		Timeout: h.Timeout, Fault: h.Fault, CORS: h.CORS,
 	}
 	if h.Unsupported != "" {
 		// "Requests that would have been processed by that filter MUST receive a HTTP error response."
@@ -287,7 +299,7 @@ func (b *backends) route(r rule) plan.Route {
 	if out.Session = b.session(r); out.Session != nil {
 		out.Backends = append(out.Backends, b.idle(r.set, h.Backends)...)
 	}
-	out.Retry = retryOf(h)
+	reliability(&out, h, b.parent)
 	for i := range h.Mirrors {
 		m := &h.Mirrors[i]
 		if m.Percent > 0 {

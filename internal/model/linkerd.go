@@ -1,9 +1,12 @@
 package model
 
 import (
+	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Linkerd's words for what is retried stand in annotations of Services and routes, and in fields of requests.
@@ -55,4 +58,129 @@ func LinkerdGRPCStatuses(list string) (conditions []string, ok bool) {
 		conditions = append(conditions, part)
 	}
 	return conditions, true
+}
+
+// LinkerdPolicy is what annotations of a Service or a route say in Linkerd's words. What they do not say is unset.
+type LinkerdPolicy struct {
+	Retry *Retry
+	// Request bounds a request with all its tries, Response each try.
+	Request, Response time.Duration
+}
+
+// The annotations. Those of retries override all of the parent Service's as soon as there is one, as do those of timeouts.
+const (
+	linkerdRetry   = "retry.linkerd.io/"
+	linkerdTimeout = "timeout.linkerd.io/"
+)
+
+// LinkerdTakes says which conditions the annotations of an object may name.
+type LinkerdTakes struct{ HTTP, GRPC bool }
+
+// ReadLinkerdPolicy reads the annotations of an object. One that cannot be read is a warning, and as if it were not there.
+func ReadLinkerdPolicy(r *Report, annotations map[string]string, takes LinkerdTakes) LinkerdPolicy {
+	l := linkerd{r, annotations}
+	var out LinkerdPolicy
+	out.Retry = l.retry(takes)
+	out.Request = l.duration(linkerdTimeout + "request")
+	out.Response = l.duration(linkerdTimeout + "response")
+	if value, said := annotations[linkerdTimeout+"idle"]; said {
+		l.wrong(linkerdTimeout+"idle", value, "has no effect: a request of which nothing moves ends by the mesh's streamIdleTimeout", "set mesh.streamIdleTimeout")
+	}
+	return out
+}
+
+type linkerd struct {
+	r           *Report
+	annotations map[string]string
+}
+
+func (l linkerd) wrong(annotation, value, why, fix string) {
+	l.r.Warn("metadata.annotations["+annotation+"]", fmt.Sprintf("%#q %s", value, why), fix)
+}
+
+func (l linkerd) retry(takes LinkerdTakes) *Retry {
+	// What is always repeated stands there as in a policy that nobody wrote; it adds nothing.
+	out := &Retry{Attempts: 1, On: []string{"connect-failure", "refused-stream", "reset-before-request"}}
+	said := false
+	read := func(name string, use func(value string) (why, fix string)) {
+		value, ok := l.annotations[linkerdRetry+name]
+		if !ok {
+			return
+		}
+		if why, fix := use(value); why != "" {
+			l.wrong(linkerdRetry+name, value, why, fix)
+			return
+		}
+		said = true
+	}
+	read("http", func(value string) (why, fix string) {
+		codes, ok := LinkerdStatuses(value)
+		switch {
+		case !takes.HTTP:
+			return "has no effect on a route of gRPC", "use " + linkerdRetry + "grpc"
+		case !ok:
+			return "is no list of statuses", `such as "5xx", "gateway-error", "504" or "500-504"`
+		}
+		out.Codes = codes
+		return "", ""
+	})
+	read("grpc", func(value string) (why, fix string) {
+		conditions, ok := LinkerdGRPCStatuses(value)
+		switch {
+		case !takes.GRPC:
+			return "has no effect on an HTTPRoute", "use a GRPCRoute"
+		case !ok:
+			return "is no list of gRPC statuses", strings.Join(GRPCRetryConditions(), ", ")
+		}
+		out.On = append(out.On, conditions...)
+		return "", ""
+	})
+	read("limit", func(value string) (why, fix string) {
+		n, err := strconv.ParseUint(value, 10, 16)
+		if err != nil {
+			return "is no number of retries", "a whole number, 0 for none"
+		}
+		out.Attempts = int(n)
+		return "", ""
+	})
+	read("timeout", func(value string) (why, fix string) {
+		d, ok := linkerdDuration(value)
+		if !ok {
+			return "is no time", linkerdTimeForm
+		}
+		out.PerTryTimeout = d
+		return "", ""
+	})
+	switch {
+	case !said:
+		return nil
+	case out.Attempts == 0:
+		return &Retry{}
+	}
+	return out
+}
+
+func (l linkerd) duration(annotation string) time.Duration {
+	value, said := l.annotations[annotation]
+	if !said {
+		return 0
+	}
+	d, ok := linkerdDuration(value)
+	if !ok {
+		l.wrong(annotation, value, "is no time", linkerdTimeForm)
+	}
+	return d
+}
+
+const linkerdTimeForm = `a number with a unit, such as "5s" or "200ms"`
+
+// gep2257 is the form of times: up to four numbers with units.
+var gep2257 = regexp.MustCompile(`^(\d{1,5}(h|m|s|ms)){1,4}$`)
+
+func linkerdDuration(value string) (time.Duration, bool) {
+	d, err := time.ParseDuration(value)
+	if err != nil || d <= 0 || !gep2257.MatchString(value) {
+		return 0, false
+	}
+	return d, true
 }

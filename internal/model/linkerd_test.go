@@ -2,7 +2,11 @@ package model
 
 import (
 	"fmt"
+	"strings"
 	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestLinkerdStatuses(t *testing.T) {
@@ -49,4 +53,65 @@ func TestLinkerdGRPCStatuses(t *testing.T) {
 			t.Errorf("LinkerdGRPCStatuses(%q) = %s, want %s", tt.list, got, tt.want)
 		}
 	}
+}
+
+func TestReadLinkerdPolicy(t *testing.T) {
+	free := []string{"connect-failure", "refused-stream", "reset-before-request"}
+	both := LinkerdTakes{HTTP: true, GRPC: true}
+	tests := []struct {
+		name     string
+		takes    LinkerdTakes
+		said     string // annotations without the domain, "retry/http=5xx"
+		want     LinkerdPolicy
+		warnings string
+	}{
+		{"nothing", both, "", LinkerdPolicy{}, ""},
+		{"all", both, "retry/http=500-501 retry/grpc=internal retry/limit=3 retry/timeout=250ms timeout/request=2s timeout/response=1s", LinkerdPolicy{
+			Retry:   &Retry{Attempts: 3, PerTryTimeout: 250 * time.Millisecond, On: append(free[:3:3], "internal"), Codes: []int{500, 501}},
+			Request: 2 * time.Second, Response: time.Second,
+		}, ""},
+		{"one_retry", both, "retry/http=504", LinkerdPolicy{Retry: &Retry{Attempts: 1, On: free, Codes: []int{504}}}, ""},
+		{"never", both, "retry/http=504 retry/limit=0", LinkerdPolicy{Retry: &Retry{}}, ""},
+		{"http_on_a_route_of_grpc", LinkerdTakes{GRPC: true}, "retry/http=504", LinkerdPolicy{}, "retry.linkerd.io/http"},
+		{"grpc_on_a_route_of_http", LinkerdTakes{HTTP: true}, "retry/grpc=internal", LinkerdPolicy{}, "retry.linkerd.io/grpc"},
+		{
+			"nonsense", both, "retry/http=x retry/grpc=x retry/limit=-1 retry/timeout=5 timeout/request=5 timeout/response=0s timeout/idle=1s",
+			LinkerdPolicy{},
+			"retry.linkerd.io/http retry.linkerd.io/grpc retry.linkerd.io/limit retry.linkerd.io/timeout timeout.linkerd.io/request timeout.linkerd.io/response timeout.linkerd.io/idle",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			annotations := map[string]string{}
+			for part := range strings.FieldsSeq(tt.said) {
+				name, value, _ := strings.Cut(part, "=")
+				annotations[strings.Replace(name, "/", ".linkerd.io/", 1)] = value
+			}
+			var r Report
+			got := ReadLinkerdPolicy(&r, annotations, tt.takes)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			var fields []string
+			for _, p := range r.Problems {
+				fields = append(fields, strings.TrimSuffix(strings.TrimPrefix(p.Field, "metadata.annotations["), "]"))
+			}
+			if warnings := strings.Join(fields, " "); warnings != tt.warnings || r.Rejected() {
+				t.Errorf("warnings of %q, want %q", warnings, tt.warnings)
+			}
+		})
+	}
+}
+
+func FuzzReadLinkerdPolicy(f *testing.F) {
+	f.Add("5xx,404", "internal", "3", "5s")
+	f.Fuzz(func(t *testing.T, http, grpc, limit, timeout string) {
+		p := ReadLinkerdPolicy(&Report{}, map[string]string{
+			"retry.linkerd.io/http": http, "retry.linkerd.io/grpc": grpc, "retry.linkerd.io/limit": limit, "retry.linkerd.io/timeout": timeout,
+			"timeout.linkerd.io/request": timeout,
+		}, LinkerdTakes{HTTP: true, GRPC: true})
+		if p.Request < 0 || p.Retry != nil && (p.Retry.Attempts < 0 || p.Retry.PerTryTimeout < 0 || len(p.Retry.Codes) > 500) {
+			t.Errorf("%+v", p)
+		}
+	})
 }

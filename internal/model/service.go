@@ -74,6 +74,8 @@ type Service struct {
 	HashBalance uint32
 	// Outlier is what its annotations say; nil for nothing. A DestinationRule goes before it.
 	Outlier *OutlierDetection
+	// Linkerd is what its annotations say of retries and times, for routes that say nothing of them.
+	Linkerd LinkerdPolicy
 	// Session keeps the calls of a client to the Service together where its route says nothing of it; nil for no sessions.
 	Session *SessionPersistence
 	// Proximity is internalTrafficPolicy and trafficDistribution in one; the former leaves nothing to the latter.

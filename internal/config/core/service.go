@@ -36,6 +36,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		HashBalance:        hashBalance(r, in.Annotations[model.HashBalanceAnnotation]),
 		Proximity:          proximity(r, in),
 		Outlier:            failureAccrual(r, in.Annotations),
+		Linkerd:            model.ReadLinkerdPolicy(r, in.Annotations, model.LinkerdTakes{HTTP: true, GRPC: true}),
 		Session:            session(r, in.Labels),
 		ExportTo:           exportTo(r, in.Annotations[exportToAnnotation]),
 		CreatedAt:          in.CreationTimestamp.Time,

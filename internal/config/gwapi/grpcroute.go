@@ -22,6 +22,7 @@ func GRPCRoute(in *gatewayv1.GRPCRoute, clusterDomain string) (*model.RouteSet, 
 	for i := range in.Spec.Rules {
 		set.HTTP = append(set.HTTP, grpcRules{t}.rule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
 	}
+	t.linkerd(in.Annotations, model.LinkerdTakes{GRPC: true}, set)
 	if len(in.Spec.Rules) == 0 {
 		set.HTTP = []model.HTTPRule{{Field: "spec.rules", Matches: []model.HTTPMatch{everyPath()}}}
 	}

@@ -20,6 +20,7 @@ func HTTPRoute(in *gatewayv1.HTTPRoute, clusterDomain string) (*model.RouteSet, 
 	for i := range in.Spec.Rules {
 		set.HTTP = append(set.HTTP, httpRules{t}.rule(fmt.Sprintf("spec.rules[%d]", i), &in.Spec.Rules[i]))
 	}
+	t.linkerd(in.Annotations, model.LinkerdTakes{HTTP: true}, set)
 	if len(in.Spec.Rules) == 0 {
 		set.HTTP = []model.HTTPRule{{Field: "spec.rules", Matches: []model.HTTPMatch{everyPath()}}}
 	}

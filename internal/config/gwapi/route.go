@@ -43,6 +43,18 @@ func (t *route) attach(in *gatewayv1.CommonRouteSpec, hostnames []gatewayv1.Host
 	return len(set.Parents) > 0
 }
 
+// linkerd has the annotations of the route go before the fields of its rules, as Linkerd does.
+func (t *route) linkerd(annotations map[string]string, takes model.LinkerdTakes, set *model.RouteSet) {
+	p := model.ReadLinkerdPolicy(&t.Report, annotations, takes)
+	for i := range set.HTTP {
+		h := &set.HTTP[i]
+		if p.Retry != nil {
+			h.Retry = p.Retry
+		}
+		h.Timeout, h.BackendTimeout = cmp.Or(p.Request, h.Timeout), cmp.Or(p.Response, h.BackendTimeout)
+	}
+}
+
 // parentField is the path of a parent in the object.
 func parentField(i int) string { return fmt.Sprintf("spec.parentRefs[%d]", i) }
 
