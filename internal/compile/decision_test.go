@@ -22,7 +22,7 @@ func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []strin
 	if pages := crossOrigin(r, req); pages != nil {
 		return pages
 	}
-	if r.Local(req, &resp, dst.Port) {
+	if r.Local(req, &resp, dst.Port, nil) {
 		out := []string{strings.TrimSpace(fmt.Sprintf("%d %s", resp.Status, r.LocalBody()))}
 		if location := resp.Fields.Get("location"); location != nil {
 			out = []string{fmt.Sprintf("%d %s", resp.Status, location)}
@@ -91,7 +91,8 @@ func applied(r *route.Route, chosen *route.Backend, req *httpx.Request) []string
 	fields.CopyFrom(&req.Fields)
 	sent = *req
 	sent.Fields = fields
-	r.ApplyRequest(&sent, chosen)
+	facts := route.Facts{Request: &sent}
+	r.ApplyRequest(&sent, chosen, &facts)
 	sent.Fields.Del("x-envoy-original-path")
 	var out []string
 	if !bytes.Equal(sent.Path, req.Path) {
@@ -106,7 +107,8 @@ func applied(r *route.Route, chosen *route.Backend, req *httpx.Request) []string
 	before := resp.Fields
 	var copied httpx.Fields
 	copied.CopyFrom(&before)
-	r.ApplyResponse(&resp, chosen)
+	facts.Response = &resp
+	r.ApplyResponse(&resp, chosen, &facts)
 	return append(out, changed("response", &copied, &resp.Fields)...)
 }
 

@@ -288,6 +288,7 @@ func headerChangeFields(c *coder, h *model.HeaderChange) {
 func headerValueFields(c *coder, h *model.HeaderValue) {
 	text(c, 1, "name", &h.Name)
 	text(c, 2, "value", &h.Value)
+	text(c, 1001, "template", &h.Template)
 }
 
 func weightedFields(c *coder, w *plan.WeightedBackend) {

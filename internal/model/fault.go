@@ -14,8 +14,12 @@ func (h HeaderValue) Fault() string {
 	if why := HeaderNameFault(h.Name); why != "" {
 		return why
 	}
-	if i := strings.IndexFunc(h.Value, isControl); i >= 0 {
-		return "value of header " + strconv.Quote(h.Name) + " has the control character " + strconv.QuoteRune(rune(h.Value[i]))
+	value := h.Value + h.Template
+	if i := strings.IndexFunc(value, isControl); i >= 0 {
+		return "value of header " + strconv.Quote(h.Name) + " has the control character " + strconv.QuoteRune(rune(value[i]))
+	}
+	if _, err := ParseTemplate(h.Template); err != nil {
+		return "value of header " + strconv.Quote(h.Name) + ": " + err.Why
 	}
 	return ""
 }

@@ -7,7 +7,7 @@ import (
 
 func TestFaultsOfRules(t *testing.T) {
 	header := func(name, value string) string {
-		return (&HeaderOps{Response: HeaderChange{Add: []HeaderValue{{name, value}}}}).Fault()
+		return (&HeaderOps{Response: HeaderChange{Add: []HeaderValue{{Name: name, Value: value}}}}).Fault()
 	}
 	path := func(p string) string { return (&Rewrite{HasPath: true, Path: p}).Fault() }
 	for _, tt := range []struct{ name, got, want string }{

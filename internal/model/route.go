@@ -151,7 +151,11 @@ type HeaderChange struct {
 }
 
 // HeaderValue is one header.
-type HeaderValue struct{ Name, Value string }
+type HeaderValue struct {
+	Name, Value string
+	// Template makes the value of every message, see ParseTemplate; Value is empty then.
+	Template string
+}
 
 // Redirect answers with a Location. Empty parts keep the request's.
 type Redirect struct {

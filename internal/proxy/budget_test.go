@@ -116,7 +116,7 @@ func realisticRoutes(rs []plan.Resource) []plan.Resource {
 			Origin:   "VirtualService myapp/users-service http[1]",
 			Matches:  []model.HTTPMatch{{URI: &model.StringMatch{Kind: model.Prefix, Value: "/api/"}}},
 			Rewrite:  &model.Rewrite{Path: "/v1/", HasPath: true, ReplacePrefix: true},
-			Headers:  model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: "x-set", Value: "1"}}}, Response: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-via", Value: "mesh"}}}},
+			Headers:  model.HeaderOps{Request: model.HeaderChange{Set: []model.HeaderValue{{Name: "x-set", Value: "1"}, {Name: "x-from", Template: "%DOWNSTREAM_REMOTE_ADDRESS% at %START_TIME% for %REQ(user-agent)%"}}}, Response: model.HeaderChange{Add: []model.HeaderValue{{Name: "x-via", Value: "mesh"}}}},
 			Backends: []plan.WeightedBackend{{Backend: 0, Weight: 90}, {Backend: 0, Weight: 10}},
 			Retry:    model.Retry{Attempts: 2, On: []string{"connect-failure", "refused-stream"}},
 			CORS:     &model.CORS{Origins: []model.StringMatch{{Kind: model.Exact, Value: "https://app.example.com"}}, Expose: "x-via", Credentials: true},

@@ -133,7 +133,7 @@ func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
 	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains)}
 	p.outbound = &outbound{
-		Outgoing: call.Outgoing{Common: common, Self: p.self, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
+		Outgoing: call.Outgoing{Common: common, Self: p.self, Hostname: p.o.Pod.Name, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
 		clients: &p.clients, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,

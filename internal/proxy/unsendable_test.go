@@ -95,7 +95,7 @@ func FuzzRules(f *testing.F) {
 		if route.Fault() != "" {
 			return
 		}
-		route.ApplyRequest(&req, nil)
+		route.ApplyRequest(&req, nil, nil)
 		conn, far := net.Pipe()
 		defer conn.Close()
 		defer far.Close()

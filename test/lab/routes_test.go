@@ -8,13 +8,14 @@ import (
 
 // Addresses of the Services in TestRoutes.
 const (
-	pagesIP = "10.96.3.1"
+	pagesIP     = "10.96.3.1"
+	operatorsIP = "10.96.3.2"
 )
 
 // routesManifests: one app behind many names, as in TestRouting, for what is asked for less often.
 func routesManifests() string {
 	manifests := []string{app{name: "client", replicas: 1}.String(), app{name: "web", replicas: 1}.String()}
-	for name, ip := range map[string]string{"pages": pagesIP} {
+	for name, ip := range map[string]string{"pages": pagesIP, "operators": operatorsIP} {
 		manifests = append(manifests, service(name, ip, "app: web", http80))
 	}
 	return strings.Join(append(manifests,
@@ -25,12 +26,29 @@ func routesManifests() string {
     route: [{destination: {host: nowhere}}]
   - corsPolicy: {allowOrigins: [{exact: "https://app.example.com"}], allowMethods: [PUT], maxAge: 60s, unmatchedPreflights: IGNORE}
     route: [{destination: {host: pages}}]`),
+		virtualService("operators", `
+  http:
+  - headers:
+      request: {set: {x-caller: "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT% of %HOSTNAME%", x-dialled: "%DOWNSTREAM_LOCAL_ADDRESS%", x-user: "%REQ(x-nobody)%"}}
+      response: {set: {x-endpoint: "%UPSTREAM_HOST%", x-cluster: "%UPSTREAM_CLUSTER%"}}
+    route: [{destination: {host: operators}}]`),
 	), "")
 }
 
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, routesManifests(), withMesh("mesh.accessLog=json"))
+	t.Run("header_values_say_who_calls_whom", func(t *testing.T) {
+		caller, called := m.find(t, client), m.find(t, "deploy/web-v1")
+		a := m.do(t, client, http.MethodGet, operatorsIP+":80", "/", "x-caller: forged", "x-user: stays")
+		h := http.Header(a.echo.Headers)
+		if want := caller.IPs[0].String() + " of " + caller.Name; h.Get("X-Caller") != want || h.Get("X-Dialled") != operatorsIP+":80" || h.Get("X-User") != "stays" {
+			t.Errorf("the app saw %v, want the caller %s", h, want)
+		}
+		if want := called.IPs[0].String() + ":8080"; a.Header.Get("X-Endpoint") != want || a.Header.Get("X-Cluster") != "outbound|80||operators.shop.svc.cluster.local" {
+			t.Errorf("the caller saw %v, want the endpoint %s", a.Header, want)
+		}
+	})
 	t.Run("pages_of_another_origin", func(t *testing.T) {
 		const origin, evil, asks = "Origin: https://app.example.com", "Origin: https://evil.example.com", "Access-Control-Request-Method: PUT"
 		allowed := func(a answer) string { return a.Header.Get("Access-Control-Allow-Origin") }

@@ -2,7 +2,6 @@ package istio
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
 	networking "istio.io/api/networking/v1alpha3"
@@ -62,13 +61,15 @@ func (t headerRules) headerChange(field string, in *networking.Headers_HeaderOpe
 func (t headerRules) headerValues(field string, in map[string]string) (out []model.HeaderValue, authority string) {
 	for _, name := range sortedKeys(in) {
 		at := field + "[" + name + "]"
-		value := t.headerValue(at, in[name])
+		value, template := t.headerValue(at, in[name])
 		switch {
+		case isAuthority(name) && template != "":
+			t.Reject(at, fmt.Sprintf("the host cannot depend on the call, as by %q", template), "write a host")
 		case isAuthority(name):
 			t.authority(at, value)
 			authority = value
 		case t.headerName(at, name):
-			out = append(out, model.HeaderValue{Name: name, Value: value})
+			out = append(out, model.HeaderValue{Name: name, Value: value, Template: template})
 		}
 	}
 	return out, authority
@@ -91,27 +92,26 @@ func (t headerRules) headerName(field, name string) bool {
 	return false
 }
 
-// headerValue checks a value and undoes Envoy's escape "%%". Envoy's format operators (%REQ(x)%) are not evaluated, but
-// have to be well-formed.
-func (t headerRules) headerValue(field, value string) string {
+// headerValue checks a value. One without operators is undone of Envoy's escape "%%".
+func (t headerRules) headerValue(field, value string) (plain, template string) {
 	if i := strings.IndexFunc(value, isControl); i >= 0 {
 		t.Reject(field, fmt.Sprintf("a header value has no control characters, this one has %q", value[i]), "remove it")
-		return value
+		return value, ""
 	}
-	bare := strings.ReplaceAll(value, "%%", "")
+	parts, err := model.ParseTemplate(value)
 	switch {
-	case !strings.Contains(bare, "%"):
-		return strings.ReplaceAll(value, "%%", "%")
-	case !operators.MatchString(bare):
-		t.Reject(field, fmt.Sprintf("a single %q in %q", "%", value), `write "%%" for a literal "%"`)
+	case err != nil && err.Unknown != "":
+		t.Reject(field, err.Why, fmt.Sprintf("the operators are %s; write %q for a literal %q", strings.Join(model.Operators(), ", "), "%%", "%"))
+	case err != nil:
+		t.Reject(field, fmt.Sprintf("%s in %q", err.Why, value), `write "%%" for a literal "%"`)
+	case len(parts) == 0:
+	case len(parts) == 1 && parts[0].Op == model.OpText:
+		return parts[0].Text, ""
 	default:
-		t.Warn(field, fmt.Sprintf("operators in %q are not evaluated, the value is sent as written", value), `write "%%" for a literal "%"`)
+		return "", value
 	}
-	return value
+	return value, ""
 }
-
-// operators is text with none or some of Envoy's operators in it, such as %REQ(x-a?y)%.
-var operators = regexp.MustCompile(`^(?:[^%]|%[^%(]*(?:\((?:[^)\\]|\\.)*\) *)?%)*$`)
 
 // isControl reports whether c may not stand in a header value (RFC 9110 §5.5).
 func isControl(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }

@@ -27,6 +27,7 @@ type Outgoing struct {
 	Common
 
 	Self      *directory.Self
+	Hostname  string
 	Directory *directory.Directory
 	Relay     *Relay
 	Log       *slog.Logger
@@ -58,6 +59,7 @@ func (c *Outbound) prepare(call *Call) {
 	cleanRequest(&req.Fields)
 	call.identify(req)
 	call.view.Client = c.Remote.Addr()
+	call.view.Facts = route.Facts{Request: req, Start: call.start, Client: c.Remote, Dialled: c.Local, Hostname: c.Of.Hostname}
 	call.state = c.Dest.Load()
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 && call.state != nil {
 		// It is sent on as HTTP/1.1, which must name a host (RFC 9112 §3.2): what was dialled.
@@ -75,7 +77,7 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 	} else if err != nil {
 		return false, err
 	}
-	if call.route.Local(call.down.Request(), &call.resp, c.Local.Port()) {
+	if call.route.Local(call.down.Request(), &call.resp, c.Local.Port(), &call.view.Facts) {
 		call.view.Details = "direct_response"
 		return true, call.local(call.down)
 	}
@@ -103,6 +105,7 @@ func (c *Outbound) match(ctx context.Context, call *Call) error {
 	if why := call.route.Fault(); why != "" {
 		return &httpx.Error{Reason: httpx.Unsendable, Object: call.route.Plan.Origin, Detail: why}
 	}
+	call.view.Facts.Route = cmp.Or(call.route.Plan.Name, "default")
 	call.view.Route, call.view.Seal = call.route, call.state.Seal.Keys()
 	return c.Of.Filters.Request(ctx, filter.Routed, &call.view)
 }
@@ -123,6 +126,7 @@ func (*Outbound) choose(call *Call) error {
 	if why := b.Plan.Missing; why != "" {
 		return &httpx.Error{Reason: httpx.NoCluster, Status: b.Plan.MissingStatus, Detail: why}
 	}
+	call.view.Facts.Cluster = b.Plan.Name
 	call.view.Backend, call.view.Plan, call.view.Group = call.chosen, b.Plan, b.Group
 	return nil
 }

@@ -23,6 +23,8 @@ type Call struct {
 
 	// Client is the address where it came from.
 	Client netip.Addr
+	// Facts are what headers may say of the call; filters add what they find out.
+	Facts route.Facts
 
 	// Backend is known from Chosen on, as are what it is by the plan, and what the backends of its name share.
 	Backend *route.Backend

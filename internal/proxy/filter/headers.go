@@ -12,7 +12,7 @@ type Headers struct{}
 
 // Request implements Filter.
 func (Headers) Request(_ context.Context, c *Call) error {
-	c.Route.ApplyRequest(c.Request, c.Backend)
+	c.Route.ApplyRequest(c.Request, c.Backend, &c.Facts)
 	// What a pattern made of a path; everything else was looked at when the route was compiled.
 	if path := c.Request.Path; len(path) > 0 && path[0] != '/' && string(path) != "*" {
 		return &httpx.Error{
@@ -23,4 +23,10 @@ func (Headers) Request(_ context.Context, c *Call) error {
 }
 
 // Response implements ResponseFilter.
-func (Headers) Response(c *Call) { c.Route.ApplyResponse(c.Response, c.Backend) }
+func (Headers) Response(c *Call) {
+	c.Facts.Response = c.Response
+	if c.Endpoint != nil {
+		c.Facts.Endpoint = c.Endpoint.Addr
+	}
+	c.Route.ApplyResponse(c.Response, c.Backend, &c.Facts)
+}

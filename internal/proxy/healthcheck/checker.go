@@ -128,7 +128,7 @@ func (c *Checker) newCheck(w plan.Check) (*check, error) {
 	case how.HTTP != nil:
 		probe.HTTP = &appprobe.HTTPGet{Port: how.Port, Path: how.HTTP.Path, Statuses: how.HTTP.Statuses}
 		for _, h := range how.HTTP.Headers {
-			probe.HTTP.Headers = append(probe.HTTP.Headers, appprobe.Header(h))
+			probe.HTTP.Headers = append(probe.HTTP.Headers, appprobe.Header{Name: h.Name, Value: h.Value})
 		}
 		if how.HTTP.Host != "" {
 			probe.HTTP.Headers = append(probe.HTTP.Headers, appprobe.Header{Name: "Host", Value: how.HTTP.Host})

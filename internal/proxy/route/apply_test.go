@@ -67,7 +67,7 @@ func TestApplyRequestPath(t *testing.T) {
 			if r == nil {
 				t.Fatalf("Match(%s) = nil", tt.path)
 			}
-			r.ApplyRequest(req, r.Pick(0))
+			r.ApplyRequest(req, r.Pick(0), nil)
 			if got := string(req.Path); got != tt.want {
 				t.Errorf("path = %q, want %q", got, tt.want)
 			}
@@ -99,7 +99,7 @@ func TestApplyHeaders(t *testing.T) {
 	})
 	req := newRequest("GET", "users", "/", "a: 1", "A: 2", "b: 1", "c: 1", "d: 1")
 	r := table.Match(req, Caller{}, 80)
-	r.ApplyRequest(req, r.Pick(0))
+	r.ApplyRequest(req, r.Pick(0), nil)
 	want := []string{"a: backend", "c: 1", "b: route", "c: route"}
 	if diff := cmp.Diff(want, lines(&req.Fields)); diff != "" {
 		t.Errorf("request headers (-want +got):\n%s", diff)
@@ -109,7 +109,7 @@ func TestApplyHeaders(t *testing.T) {
 	}
 	var resp httpx.Response
 	resp.Fields.AddString("Server", "app")
-	r.ApplyResponse(&resp, r.Pick(0))
+	r.ApplyResponse(&resp, r.Pick(0), nil)
 	if diff := cmp.Diff([]string{"via: backend"}, lines(&resp.Fields)); diff != "" {
 		t.Errorf("response headers (-want +got):\n%s", diff)
 	}
@@ -123,13 +123,13 @@ func TestApplyRequestRoutePrevails(t *testing.T) {
 	})
 	req := newRequest("GET", "users", "/a?x")
 	r := table.Match(req, Caller{}, 80)
-	r.ApplyRequest(req, r.Pick(0))
+	r.ApplyRequest(req, r.Pick(0), nil)
 	if got := string(req.Authority) + string(req.Path); got != "route/b?x" {
 		t.Errorf("request goes to %q, want route/b?x", got)
 	}
 	alone := newRequest("GET", "users", "/a")
-	r.ApplyRequest(alone, nil)
-	r.ApplyResponse(&httpx.Response{}, nil)
+	r.ApplyRequest(alone, nil, nil)
+	r.ApplyResponse(&httpx.Response{}, nil, nil)
 	if got := string(alone.Authority) + string(alone.Path); got != "route/a" {
 		t.Errorf("request goes to %q, want route/a", got)
 	}
@@ -175,7 +175,7 @@ func TestLocalRedirect(t *testing.T) {
 				called = 80
 			}
 			r := table.Match(req, Caller{}, called)
-			if !r.Local(req, &resp, called) || r.LocalBody() != nil {
+			if !r.Local(req, &resp, called, nil) || r.LocalBody() != nil {
 				t.Fatalf("Local = false or with body, want a redirect")
 			}
 			want := []string{"location: " + tt.want, "x: 1"}
@@ -202,14 +202,14 @@ func TestLocalDirect(t *testing.T) {
 	req := newRequest("GET", "a", "/")
 	var resp httpx.Response
 	r := table.Match(req, Caller{}, 80)
-	if !r.Local(req, &resp, 80) {
+	if !r.Local(req, &resp, 80, nil) {
 		t.Fatal("Local = false, want true")
 	}
 	if resp.Status != 418 || resp.ContentLength != 6 || string(r.LocalBody()) != "teapot" {
 		t.Errorf("answer = %d, %d bytes, %q", resp.Status, resp.ContentLength, r.LocalBody())
 	}
 	backend := mustCompile(t, plan.Route{Backends: []plan.WeightedBackend{{}}}).Match(req, Caller{}, 80)
-	if backend.Local(req, &resp, 80) || backend.LocalBody() != nil {
+	if backend.Local(req, &resp, 80, nil) || backend.LocalBody() != nil {
 		t.Error("Local = true for a route with backends")
 	}
 }

@@ -229,8 +229,8 @@ func TestMatchAllocates(t *testing.T) {
 		req.Method, req.Path, req.Authority = line[:3], line[3:], line[:0]
 		r := table.Match(&req, Caller{}, 8080)
 		b := r.Pick(1)
-		r.ApplyRequest(&req, b)
-		r.ApplyResponse(&resp, b)
+		r.ApplyRequest(&req, b, nil)
+		r.ApplyResponse(&resp, b, nil)
 	})
 	if allocs != 0 {
 		t.Errorf("allocations per request = %v, want 0", allocs)

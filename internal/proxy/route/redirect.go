@@ -16,7 +16,7 @@ type redirect struct {
 
 // Local answers a request where the route says so without calling an endpoint: a redirect or a direct response, whose
 // body is LocalBody. It reports false where the route has backends. port is the one that was called.
-func (r *Route) Local(req *httpx.Request, resp *httpx.Response, port uint16) bool {
+func (r *Route) Local(req *httpx.Request, resp *httpx.Response, port uint16, facts *Facts) bool {
 	switch {
 	case r.redirect != nil:
 		resp.Reset()
@@ -33,7 +33,10 @@ func (r *Route) Local(req *httpx.Request, resp *httpx.Response, port uint16) boo
 	default:
 		return false
 	}
-	change(&resp.Fields, &r.headers.response)
+	if facts != nil {
+		facts.Response = resp
+	}
+	r.headers.response.change(&resp.Fields, facts)
 	return true
 }
 

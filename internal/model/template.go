@@ -1,0 +1,206 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Operator is one of Envoy's command operators, by which a header value says something of the call.
+type Operator uint8
+
+// The operators that a sidecar knows what to write for. The zero value is text.
+const (
+	OpText Operator = iota
+	OpRequestHeader
+	OpResponseHeader
+	OpProtocol
+	OpResponseCode
+	OpStartTime
+	OpRouteName
+	OpUpstreamCluster
+	OpUpstreamAddress
+	OpUpstreamIP
+	OpUpstreamPort
+	OpClientAddress
+	OpClientIP
+	OpClientPort
+	OpDialledAddress
+	OpDialledIP
+	OpDialledPort
+	OpHostname
+)
+
+// operators are Envoy's names. A sidecar is no further from its app than a connection, so that what is direct is the same.
+var operators = map[string]Operator{
+	"REQ": OpRequestHeader, "RESP": OpResponseHeader,
+	"PROTOCOL": OpProtocol, "RESPONSE_CODE": OpResponseCode, "START_TIME": OpStartTime, "ROUTE_NAME": OpRouteName, "HOSTNAME": OpHostname,
+	"UPSTREAM_CLUSTER": OpUpstreamCluster, "UPSTREAM_CLUSTER_RAW": OpUpstreamCluster,
+	"UPSTREAM_HOST": OpUpstreamAddress, "UPSTREAM_REMOTE_ADDRESS": OpUpstreamAddress,
+	"UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": OpUpstreamIP, "UPSTREAM_REMOTE_PORT": OpUpstreamPort,
+	"DOWNSTREAM_REMOTE_ADDRESS": OpClientAddress, "DOWNSTREAM_DIRECT_REMOTE_ADDRESS": OpClientAddress,
+	"DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT": OpClientIP, "DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT": OpClientIP,
+	"DOWNSTREAM_REMOTE_PORT": OpClientPort, "DOWNSTREAM_DIRECT_REMOTE_PORT": OpClientPort,
+	"DOWNSTREAM_LOCAL_ADDRESS": OpDialledAddress, "DOWNSTREAM_LOCAL_ADDRESS_WITHOUT_PORT": OpDialledIP, "DOWNSTREAM_LOCAL_PORT": OpDialledPort,
+}
+
+// Operators lists the names of all operators.
+func Operators() []string {
+	var out []string
+	for name := range operators {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// TemplatePart is text, or what an operator writes.
+type TemplatePart struct {
+	Op Operator
+	// Text is that of OpText, and the layout of OpStartTime in the form of package time.
+	Text string
+	// Name is the header that is meant, Other the one in its place where that is not there.
+	Name, Other string
+	// Limit is how many bytes are written at most; 0 = all.
+	Limit int
+}
+
+// TemplateError says what is wrong with a header value.
+type TemplateError struct {
+	// Unknown is the name of an operator that is none, empty where the form is wrong.
+	Unknown string
+	Why     string
+}
+
+func (e *TemplateError) Error() string { return e.Why }
+
+// ParseTemplate takes a header value in Envoy's form apart. "%%" is a percent sign.
+func ParseTemplate(value string) ([]TemplatePart, *TemplateError) {
+	var out []TemplatePart
+	text := ""
+	for value != "" {
+		before, rest, found := strings.Cut(value, "%")
+		text += before
+		if !found {
+			break
+		}
+		if after, escaped := strings.CutPrefix(rest, "%"); escaped {
+			text, value = text+"%", after
+			continue
+		}
+		part, after, err := parseOperator(rest)
+		if err != nil {
+			return nil, err
+		}
+		if text != "" {
+			out = append(out, TemplatePart{Text: text})
+		}
+		text, value = "", after
+		out = append(out, part)
+	}
+	if text != "" {
+		out = append(out, TemplatePart{Text: text})
+	}
+	return out, nil
+}
+
+// parseOperator reads what stands behind a percent sign, "NAME(parameter):limit%", and gives what follows it.
+func parseOperator(s string) (part TemplatePart, rest string, fault *TemplateError) {
+	end := strings.IndexFunc(s, func(c rune) bool { return !isOperatorName(c) })
+	if end <= 0 {
+		return part, "", &TemplateError{Why: `a single "%"`}
+	}
+	name, s := s[:end], s[end:]
+	parameter, given := "", false
+	if strings.HasPrefix(s, "(") {
+		closing := strings.IndexByte(s, ')')
+		if closing < 0 {
+			return part, "", &TemplateError{Why: fmt.Sprintf("%%%s( without an end", name)}
+		}
+		parameter, given, s = s[1:closing], true, s[closing+1:]
+	}
+	before, rest, closed := strings.Cut(s, "%")
+	if !closed {
+		return part, "", &TemplateError{Why: fmt.Sprintf("%%%s without a %q behind it", name, "%")}
+	}
+	op, known := operators[name]
+	if !known {
+		return part, "", &TemplateError{Unknown: name, Why: fmt.Sprintf("%q is no operator", "%"+name+"%")}
+	}
+	part = TemplatePart{Op: op}
+	if limit, limited := strings.CutPrefix(before, ":"); limited && op.takesHeader() {
+		n, err := strconv.ParseUint(limit, 10, 16)
+		if err != nil || n == 0 {
+			return part, "", &TemplateError{Why: fmt.Sprintf("%q is no number of bytes", limit)}
+		}
+		part.Limit = int(n)
+	} else if before != "" {
+		return part, "", &TemplateError{Why: fmt.Sprintf("%q behind %%%s", before, name)}
+	}
+	fault = part.configure(name, parameter, given)
+	return part, rest, fault
+}
+
+func isOperatorName(c rune) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' }
+
+func (o Operator) takesHeader() bool {
+	return o == OpRequestHeader || o == OpResponseHeader
+}
+
+// configure reads what stands between parentheses.
+func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateError {
+	switch {
+	case p.Op.takesHeader():
+		p.Name, p.Other, _ = strings.Cut(strings.ToLower(parameter), "?")
+		for _, header := range []string{p.Name, p.Other} {
+			if header == "" && p.Name != "" {
+				continue
+			}
+			if why := HeaderNameFault(strings.TrimPrefix(header, ":")); why != "" {
+				return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: %s", name, parameter, why)}
+			}
+		}
+	case p.Op == OpStartTime:
+		layout, ok := timeLayout(parameter)
+		if !ok {
+			return &TemplateError{Why: fmt.Sprintf("%%START_TIME(%s)%%: a part of the format is not known", parameter)}
+		}
+		p.Text = layout
+	case given:
+		return &TemplateError{Why: fmt.Sprintf("%%%s takes nothing in parentheses", name)}
+	}
+	return nil
+}
+
+// timeParts are strftime's conversions, and Envoy's f for fractions of a second, in the form of package time.
+var timeParts = map[byte]string{
+	'Y': "2006", 'm': "01", 'd': "02", 'e': "_2", 'j': "002", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM", 'y': "06", 'b': "Jan", 'h': "Jan",
+	'B': "January", 'a': "Mon", 'A': "Monday", 'z': "-0700", 'Z': "MST", 'T': "15:04:05", 'F': "2006-01-02", 'D': "01/02/06", 'R': "15:04",
+}
+
+// timeLayout turns a format of strftime into a layout of package time; the empty one is Envoy's own.
+func timeLayout(format string) (_ string, ok bool) {
+	if format == "" {
+		return "2006-01-02T15:04:05.000Z", true
+	}
+	var b strings.Builder
+	for i := 0; i < len(format); i++ {
+		c := format[i]
+		switch {
+		case c != '%' && ('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' && c != 'T' && c != 'Z' && c != 'U'):
+			return "", false // it could be taken for a part of a layout
+		case c != '%':
+			b.WriteByte(c)
+		case strings.HasPrefix(format[i:], "%E3S"):
+			b.WriteString("05.000")
+			i += 3
+		case i+1 < len(format) && timeParts[format[i+1]] != "":
+			b.WriteString(timeParts[format[i+1]])
+			i++
+		default:
+			return "", false
+		}
+	}
+	return b.String(), true
+}
