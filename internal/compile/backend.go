@@ -114,7 +114,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		return out
 	}
 	out.Shards = b.shards(s, p, e)
-	out.DNS = dnsEndpoints(s, p, b.priorityLabels(e))
+	out.DNS = b.dnsEndpoints(s, p, b.priorityLabels(e))
 	return out
 }
 
@@ -157,14 +157,14 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 				add(name, shape.Shards)
 			}
 		}
-		return out
+		name.Cluster, name.Slice = "", ""
 	}
 	name.Namespace = s.Key.Namespace
-	if hasAddresses(s) {
+	if written := b.written(s); hasAddresses(written) {
 		name.Source = plan.FromStatic
-		add(name, (len(s.Endpoints)+store.ShardSize-1)/store.ShardSize)
+		add(name, (len(written)+store.ShardSize-1)/store.ShardSize)
 	}
-	if len(s.Selector) > 0 {
+	if len(s.Selector) > 0 && !isKubernetes(s) {
 		name.Source = plan.FromWorkloads
 		add(name, b.r.WorkloadHundreds(s.Key.Namespace))
 	}
@@ -195,9 +195,9 @@ func slicePort(ports []model.SlicePort, name string) uint16 {
 	return 0
 }
 
-func hasAddresses(s *model.Service) bool {
-	for i := range s.Endpoints {
-		if s.Endpoints[i].Address.IsValid() {
+func hasAddresses(list []model.StaticEndpoint) bool {
+	for i := range list {
+		if list[i].Address.IsValid() {
 			return true
 		}
 	}
@@ -205,7 +205,7 @@ func hasAddresses(s *model.Service) bool {
 }
 
 // dnsEndpoints lists the names that the proxy has to resolve. A ServiceEntry without endpoints means its host.
-func dnsEndpoints(s *model.Service, p *model.ServicePort, priority []string) []plan.DNSEndpoint {
+func (m snapshot) dnsEndpoints(s *model.Service, p *model.ServicePort, priority []string) []plan.DNSEndpoint {
 	if s.ExternalName != "" {
 		return []plan.DNSEndpoint{{Host: s.ExternalName, Port: p.Port, Weight: 1}}
 	}
@@ -213,8 +213,9 @@ func dnsEndpoints(s *model.Service, p *model.ServicePort, priority []string) []p
 		return nil
 	}
 	var out []plan.DNSEndpoint
-	for i := range s.Endpoints {
-		e := &s.Endpoints[i]
+	written := m.written(s)
+	for i := range written {
+		e := &written[i]
 		if e.DNS != "" {
 			out = append(out, plan.DNSEndpoint{
 				Host: e.DNS, Port: staticPort(e, p), Weight: max(1, e.Weight), Locality: e.Locality, Labels: labelsAmong(priority, e.Labels, e.Network),

@@ -35,6 +35,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	c.healthChecks(store.List[model.HealthCheckPolicy](r))
 	c.duplicateHosts(store.List[model.Service](r))
 	c.nameless(r.ServicesByNameAlone())
+	unselected(&c)
 	slices.SortStableFunc(c.problems, compareProblems)
 	return slices.CompactFunc(c.problems, func(a, b model.Problem) bool { return a == b })
 }
@@ -154,7 +155,7 @@ func (c *checker) policyOf(p *model.DestinationPolicy) {
 	if len(p.Subsets) == 0 {
 		return
 	}
-	labels, complete := endpointLabels(c.r, found[0])
+	labels, complete := c.endpointLabels(found[0])
 	if !complete || len(labels) == 0 { // scaled to nothing, or manifests without pods: that is no mistake
 		return
 	}
@@ -191,9 +192,10 @@ func (c *checker) hasCallers(namespace string) bool {
 }
 
 // endpointLabels lists the labels of a service's endpoints. complete is false where the proxy finds some of them.
-func endpointLabels(r *store.Reader, s *model.Service) (labels []map[string]string, complete bool) {
+func (m snapshot) endpointLabels(s *model.Service) (labels []map[string]string, complete bool) {
+	r, written := m.r, m.written(s)
 	switch {
-	case len(dnsEndpoints(s, &model.ServicePort{}, nil)) > 0 || s.Resolution == model.ResolveNone:
+	case len(m.dnsEndpoints(s, &model.ServicePort{}, nil)) > 0 || s.Resolution == model.ResolveNone:
 		return nil, false
 	case isKubernetes(s):
 		for _, k := range r.SlicesOfService(s.Key) {
@@ -201,12 +203,11 @@ func endpointLabels(r *store.Reader, s *model.Service) (labels []map[string]stri
 				labels = append(labels, podLabels(r, slice)...)
 			}
 		}
-		return labels, true
 	}
-	for i := range s.Endpoints {
-		labels = append(labels, s.Endpoints[i].Labels)
+	for i := range written {
+		labels = append(labels, written[i].Labels)
 	}
-	if len(s.Selector) > 0 {
+	if len(s.Selector) > 0 && !isKubernetes(s) {
 		for _, k := range r.WorkloadsInNamespace(s.Key.Namespace) {
 			if w := r.Workload(k); w != nil && selects(s.Selector, w.Labels) {
 				labels = append(labels, w.Labels)

@@ -29,16 +29,30 @@ func (v endpointShards) shardEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool)
 	if n.Source == plan.FromSlice {
 		return v.sliceEndpoints(n)
 	}
+	if n.Source == plan.FromStatic {
+		return v.writtenEndpoints(n)
+	}
 	s, p := v.entryService(n.Namespace, n.At)
 	if p == nil {
 		return nil, false
 	}
 	g := v.group(s, p)
-	if n.Source == plan.FromStatic {
-		return g.static(part(s.Endpoints, n.Part)), hasAddresses(s) && inParts(len(s.Endpoints), n.Part)
-	}
 	keys := v.r.WorkloadsInNamespace(n.Namespace)
 	return g.selected(part(keys, n.Part)), len(s.Selector) > 0 && n.Part <= v.r.WorkloadHundreds(n.Namespace)
+}
+
+// writtenEndpoints gives (a part of) the endpoints that stand in manifests, of the first service of the namespace that has some.
+func (v endpointShards) writtenEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool) {
+	for _, s := range v.sorted(v.r.ServicesByHost(n.At.Host)) {
+		p := portOf(s, n.At.Port)
+		if s.Key.Namespace != n.Namespace || p == nil {
+			continue
+		}
+		if list := v.written(s); hasAddresses(list) {
+			return v.group(s, p).static(part(list, n.Part)), inParts(len(list), n.Part)
+		}
+	}
+	return nil, false
 }
 
 // entryService gives the ServiceEntry of a namespace that defines exactly the host, and the port.
@@ -181,17 +195,24 @@ func healthOf(e *model.SliceEndpoint, w *model.Workload, s *model.Service) plan.
 	return plan.Unhealthy
 }
 
-// static gives the endpoints written in a ServiceEntry that are addresses; names are resolved in the proxy.
+// static gives the endpoints written in manifests that are addresses; names are resolved in the proxy.
 func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 	out := make([]plan.Endpoint, 0, len(list))
 	for i := range list {
 		e := &list[i]
-		if !e.Address.IsValid() {
+		port, ok := writtenPort(g.service, e, g.port)
+		if !e.Address.IsValid() || !ok {
 			continue
 		}
 		addr := e.Address.Unmap()
-		ep := g.endpoint(netip.AddrPortFrom(addr, staticPort(e, g.port)), g.workloadAt(addr))
+		ep := g.endpoint(netip.AddrPortFrom(addr, port), g.workloadAt(addr))
 		ep.Weight = max(1, e.Weight)
+		if e.Unhealthy {
+			ep.Health = plan.Unhealthy
+		}
+		if e.Name != "" && ep.Workload.Name == "" {
+			ep.Workload = g.entryInfo(e)
+		}
 		if len(e.Labels) > 0 {
 			ep.Subsets = g.policy.subsetNames(e.Labels)
 			ep.Labels = labelsAmong(g.labels, e.Labels, e.Network)

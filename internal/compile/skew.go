@@ -60,14 +60,13 @@ func (c *balancing) scopes(p *model.DestinationPolicy, s *model.Service) []scope
 func (c *balancing) endpointsOf(s *model.Service, e effectivePolicy) []plan.Endpoint {
 	g := endpointShards{c.as(s.Key.Namespace)}.group(s, &model.ServicePort{})
 	g.policy = e
+	out := g.static(c.written(s))
 	if !isKubernetes(s) {
-		out := g.static(s.Endpoints)
 		if len(s.Selector) > 0 {
 			out = append(out, g.selected(c.r.WorkloadsInNamespace(s.Key.Namespace))...)
 		}
 		return out
 	}
-	var out []plan.Endpoint
 	for _, k := range c.r.SlicesOfService(s.Key) {
 		slice := c.r.Slice(k)
 		for number := 1; slice != nil && inParts(len(slice.Endpoints), number); number++ {

@@ -90,6 +90,14 @@ func (v workloads) info(w *model.Workload) plan.WorkloadInfo {
 	}
 }
 
+// entryInfo is that of a workload that is no pod.
+func (g group) entryInfo(e *model.StaticEndpoint) plan.WorkloadInfo {
+	w := model.Workload{Key: model.ClusterKey{Key: model.Key{Namespace: g.service.Key.Namespace, Name: e.Name}}, Labels: e.Labels}
+	out := g.info(&w)
+	out.Pod = ""
+	return out
+}
+
 // sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
 func (v workloads) sharedWorkload(at netip.AddrPort) *model.Workload {
 	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {

@@ -31,7 +31,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
-		virtualService(), destinationRule(), serviceEntry(), peerAuthentication(),
+		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(),
 		httpRoute(), grpcRoute(), trafficSplit(), healthCheckPolicy(),
 	}
 }
@@ -184,6 +184,22 @@ func serviceEntry() Kind {
 		t.Commit = func(tx *store.Txn) { tx.SetServices(at.Ref, services...) }
 		return t
 	}, func(in *istionetv1.ServiceEntry) { in.Status.Reset() })
+}
+
+// The status of a WorkloadEntry is its health, which others write.
+func workloadEntry() Kind {
+	return of(Kind{
+		Name: "WorkloadEntry", Group: istioNetworking, Resource: "workloadentries", Versions: istioVersions(), Scope: Namespaced,
+		Form: Custom, ReadsStatus: true, Gauge: "fairlead_config_workload_entries",
+		Remove: store.Delete[model.WorkloadEntry], Worsens: worsens(entryWorsens),
+	}, func(in *istionetv1.WorkloadEntry, at Place) Translation {
+		w, problems := istio.WorkloadEntry(in, at.ClusterDomain)
+		t := object(at, w, problems)
+		if w != nil {
+			t.Endpoints = w
+		}
+		return t
+	}, nil)
 }
 
 func peerAuthentication() Kind {

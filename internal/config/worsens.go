@@ -19,6 +19,11 @@ func workloadWorsens(before, after *model.Workload) bool {
 	return after.Terminating && !before.Terminating || before.Meshed != after.Meshed || failsNewly(before.Checks, after.Checks)
 }
 
+func entryWorsens(before, after *model.WorkloadEntry) bool {
+	b, a := &before.Endpoint, &after.Endpoint
+	return a.Address != b.Address || a.DNS != b.DNS || a.Unhealthy && !b.Unhealthy
+}
+
 // failsNewly reports whether a check fails that did not before.
 func failsNewly(before, after []model.CheckResult) bool {
 	for _, r := range after {

@@ -125,8 +125,9 @@ type ServicePort struct {
 	Protocol   Protocol
 }
 
-// StaticEndpoint is an endpoint written in a ServiceEntry. Exactly one of Address and DNS is set, or Unix is.
+// StaticEndpoint is an endpoint written in a ServiceEntry, or as a WorkloadEntry. Exactly one of Address and DNS is set, or Unix is.
 type StaticEndpoint struct {
+	Name           string // of its WorkloadEntry; none where it stands in a ServiceEntry
 	Address        netip.Addr
 	DNS            Hostname
 	Ports          map[string]uint16
@@ -135,6 +136,7 @@ type StaticEndpoint struct {
 	Locality       Locality
 	Weight         uint32
 	ServiceAccount string
+	Unhealthy      bool // says who checks it
 }
 
 // Proximity says which endpoints of a Service are called, by where they run as seen from the caller.

@@ -16,6 +16,8 @@ const (
 	PoliciesByHost                 Table = "policies-by-host"
 	PeerAuthentications            Table = "peer-authentications"
 	PeerAuthenticationsInNamespace Table = "peer-authentications-in-namespace"
+	WorkloadEntries                Table = "workload-entries"
+	WorkloadEntriesInNamespace     Table = "workload-entries-in-namespace"
 	HealthCheckPolicies            Table = "health-check-policies"
 	HealthCheckPoliciesOf          Table = "health-check-policies-of" // "Kind/namespace/name" of a target
 	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
@@ -33,6 +35,9 @@ func configuration() []tableState {
 		}),
 		objects(PeerAuthentications, index[model.PeerAuthentication]{
 			table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
+		}),
+		objects(WorkloadEntries, index[model.WorkloadEntry]{
+			table: WorkloadEntriesInNamespace, ids: func(w *model.WorkloadEntry) []string { return []string{w.Ref.Namespace} },
 		}),
 		objects(HealthCheckPolicies, index[model.HealthCheckPolicy]{table: HealthCheckPoliciesOf, ids: targetIDs}, index[model.HealthCheckPolicy]{
 			table: HealthCheckPoliciesIn, ids: func(p *model.HealthCheckPolicy) []string { return []string{p.Ref.Namespace} },
@@ -84,6 +89,11 @@ func routedByNameAlone(r *model.RouteSet) []string {
 // PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
 func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 	return By[model.DestinationPolicy](r, PoliciesByHost, string(h))
+}
+
+// WorkloadEntriesInNamespace lists those of a namespace.
+func (r *Reader) WorkloadEntriesInNamespace(namespace string) []*model.WorkloadEntry {
+	return By[model.WorkloadEntry](r, WorkloadEntriesInNamespace, namespace)
 }
 
 // PeerAuthenticationsInNamespace lists the peer authentication policies of a namespace.

@@ -67,11 +67,7 @@ func Kinds() []Kind {
 			Loss: "it narrows nothing down; a sidecar is sent what its app calls",
 		},
 		{Group: istioNetworking, Name: "EnvoyFilter", Resource: "envoyfilters", Loss: "the sidecar is no Envoy"},
-		{
-			Group: istioNetworking, Name: "WorkloadEntry", Resource: "workloadentries",
-			Loss: "the workload is not called", Instead: "list its address under endpoints of a ServiceEntry",
-		},
-		{Group: istioNetworking, Name: "WorkloadGroup", Resource: "workloadgroups", Loss: "no workload joins by it"},
+		{Group: istioNetworking, Name: "WorkloadGroup", Resource: "workloadgroups", Loss: "no workload joins by it", Instead: "write a WorkloadEntry for each workload"},
 		{
 			Group: istioNetworking, Name: "ProxyConfig", Resource: "proxyconfigs",
 			Loss: "sidecars keep their settings", Instead: "annotate the pods: docs/reference/injection.md",

@@ -130,8 +130,8 @@ func (t serviceEntry) selector(spec *networking.ServiceEntry) map[string]string 
 	if len(spec.GetEndpoints()) > 0 {
 		t.Reject("spec.workloadSelector", "both workloadSelector and endpoints", "keep one of them")
 	}
-	if spec.GetResolution() != networking.ServiceEntry_STATIC {
-		t.Warn("spec.workloadSelector", "used with resolution STATIC only", "set resolution: STATIC")
+	if spec.GetResolution() == networking.ServiceEntry_NONE || spec.GetResolution() == networking.ServiceEntry_DYNAMIC_DNS {
+		t.Warn("spec.workloadSelector", "used with resolution STATIC and DNS only", "set resolution: STATIC")
 	}
 	if len(spec.GetWorkloadSelector().GetLabels()) == 0 {
 		t.Warn("spec.workloadSelector", "no labels: every pod of the namespace is an endpoint", "add labels")
