@@ -224,7 +224,7 @@ spec: {hosts: [anywhere.example], resolution: NONE, ports: [{number: 80, name: h
 apiVersion: networking.istio.io/v1
 kind: ServiceEntry
 metadata: {name: outside, namespace: shop}
-spec: {hosts: [outside.example], location: MESH_EXTERNAL, resolution: STATIC, endpoints: [{address: 192.0.2.1}], ports: [{number: 80, name: http, protocol: HTTP}]}
+spec: {hosts: [outside.example], location: MESH_EXTERNAL, resolution: DNS, ports: [{number: 80, name: http, protocol: HTTP}]}
 ---
 apiVersion: v1
 kind: Service
@@ -255,7 +255,7 @@ spec: {clusterIP: 10.96.0.9, ports: [{port: 53, protocol: UDP}]}
 		"spec.targetRefs[2] TargetNotFound: ServiceEntry shop/reviews is not known",
 		"spec.targetRefs[3] UnsupportedValue: ServiceEntry shop/anywhere has no endpoints to check: calls go where the app means them to",
 		"spec.targetRefs[4] UnsupportedValue: Service shop/alias has no endpoints to check: it is another name of elsewhere.example",
-		"spec.targetRefs[5] UnsupportedValue: the endpoints of ServiceEntry shop/outside have no sidecar, which would check them: they are not checked",
+		"spec.targetRefs[5] UnsupportedValue: the endpoints of ServiceEntry shop/outside are given by name, and each caller finds addresses of its own: they are not checked",
 		"spec.targetRefs[6] UnsupportedValue: Service shop/udp has no TCP port to check",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

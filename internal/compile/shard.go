@@ -120,25 +120,17 @@ func (v endpointShards) group(s *model.Service, p *model.ServicePort) group {
 func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 	list := part(s.Endpoints, number)
 	out := make([]plan.Endpoint, 0, len(list))
+	checked := g.checkedInSlice(s)
 	for i := range list {
 		e := &list[i]
 		if len(e.Addresses) == 0 {
 			continue
 		}
-		addr := e.Addresses[0].Unmap()
-		var w *model.Workload
-		if e.Pod.Name != "" {
-			w = g.r.Workload(e.Pod)
-		} else {
-			w = workloads{g.in(s.Network)}.workloadAt(addr)
-		}
-		at, other := addr, netip.Addr{}
-		if g.service.DualStack {
-			at, other = bothAddresses(addr, w)
-		}
+		w := g.workloadOf(s, e)
+		at, other := g.addressesOf(e, w)
 		ep := g.endpoint(netip.AddrPortFrom(at, port), w)
 		ep.Other, ep.Health, ep.ForZones = other, healthOf(e, w, g.service), e.ForZones
-		g.judge(&ep, w)
+		g.judge(&ep, w, checked)
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
@@ -148,6 +140,14 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		out = append(out, ep)
 	}
 	return out
+}
+
+// addressesOf gives the address that an endpoint that has one is called by, and that of the other family, if it has one.
+func (g group) addressesOf(e *model.SliceEndpoint, w *model.Workload) (at, other netip.Addr) {
+	if at = e.Addresses[0].Unmap(); g.service.DualStack {
+		return bothAddresses(at, w)
+	}
+	return at, netip.Addr{}
 }
 
 // bothAddresses gives the address that a pod of a dual-stack Service is called by, and that of the other family, if it has
@@ -177,6 +177,14 @@ func otherAddress(addr netip.Addr, w *model.Workload) (other netip.Addr) {
 		return netip.Addr{}
 	}
 	return other
+}
+
+// workloadOf gives what runs at an endpoint that has an address, or nil.
+func (g group) workloadOf(s *model.Slice, e *model.SliceEndpoint) *model.Workload {
+	if e.Pod.Name != "" {
+		return g.r.Workload(e.Pod)
+	}
+	return workloads{g.in(s.Network)}.workloadAt(e.Addresses[0].Unmap())
 }
 
 // healthOf reads the conditions of an EndpointSlice: an endpoint on its way out that still serves is draining. So is one
@@ -220,7 +228,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		if e.Locality != (model.Locality{}) {
 			ep.Locality = e.Locality
 		}
-		g.judge(&ep, g.workloadAt(addr))
+		g.judge(&ep, g.workloadAt(addr), g.checkedAt(func(p *model.ServicePort) uint16 { return staticPort(e, p) }))
 		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
 			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
 		}
@@ -240,23 +248,10 @@ func (g group) selected(keys []model.ClusterKey) []plan.Endpoint {
 		addr := w.IPs[0].Unmap()
 		ep := g.endpoint(netip.AddrPortFrom(addr, g.workloadPort(w)), w)
 		ep.Other = otherAddress(addr, w)
-		g.judge(&ep, w)
+		g.judge(&ep, w, g.checkedOf(w))
 		out = append(out, ep)
 	}
 	return out
-}
-
-// judge takes away an endpoint that would be called and fails the checks of the service's policy.
-func (g group) judge(ep *plan.Endpoint, w *model.Workload) {
-	if g.check == nil || w == nil || ep.Health != plan.Healthy {
-		return
-	}
-	found, ok := healthChecks{g.snapshot}.found(w, g.check.Ref.Name)
-	if !ok || !found.Failing {
-		return
-	}
-	ep.Health = plan.Failing
-	ep.Failure = plan.Failure{Policy: g.check.Ref.String(), Why: found.Why, Since: int(found.Since.Unix())}
 }
 
 func (g group) workloadPort(w *model.Workload) uint16 {

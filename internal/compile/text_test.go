@@ -33,6 +33,9 @@ func text(res plan.Resource) string {
 			c := &v.Checks[i].How
 			p.line("  check %s %s port=%d every %s within %s, %d down %d up", v.Checks[i].Policy, c.Kind(), c.Port, c.Interval, c.Timeout, c.UnhealthyThreshold, c.HealthyThreshold)
 		}
+		for i := range v.Probes {
+			p.line("  probe %s %s %s port=%d", v.Probes[i].Policy, v.Probes[i].How.Kind(), v.Probes[i].Addr, v.Probes[i].How.Port)
+		}
 	case *plan.DNSName:
 		p.line("%s ttl=%s", v.ResourceName(), v.TTL)
 		if v.CNAME != "" {

@@ -152,7 +152,7 @@ func outcome(r plan.Resource, err error) string {
 			return "endpoint left out"
 		}
 	case *plan.InboundPolicy:
-		if r.Checks[0].How == (model.HealthCheck{}) {
+		if r.Checks[0].How == (model.HealthCheck{}) || r.Probes[0].How == (model.HealthCheck{}) {
 			return "check not made"
 		}
 	}
@@ -184,6 +184,7 @@ func TestDecodeOfNewerFields(t *testing.T) {
 		{".destination.tcp", "connections refused"},
 		{".shard.endpoints", "endpoint left out"},
 		{".inbound.checks", "check not made"},
+		{".inbound.probes", "check not made"},
 		{"", "resource refused"},
 	}
 	contract := readContract(t)

@@ -401,6 +401,7 @@ func inboundFields(c *coder, p *plan.InboundPolicy) {
 	c.bool(5, "leaving", &p.Leaving)
 	c.duration(6, "grace", &p.Grace)
 	list(c, 7, "checks", &p.Checks, checkFields)
+	list(c, 8, "probes", &p.Probes, probeFields)
 }
 
 // checkFields: the check is not made by a sidecar that does not know a part of it: a check that asks for something else could take its pod
@@ -410,6 +411,16 @@ func checkFields(c *coder, p *plan.Check) {
 	text(c, 1, "policy", &p.Policy)
 	part(c, 2, "how", &p.How, healthCheckFields)
 	if c.refused(around) {
+		p.How = model.HealthCheck{}
+	}
+}
+
+func probeFields(c *coder, p *plan.Probe) {
+	around := c.unit()
+	text(c, 1, "policy", &p.Policy)
+	c.addr(2, "addr", &p.Addr)
+	part(c, 3, "how", &p.How, healthCheckFields)
+	if c.refused(around) { // as of checkFields
 		p.How = model.HealthCheck{}
 	}
 }

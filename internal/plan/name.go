@@ -188,6 +188,18 @@ func (n Name) endpoints() string {
 	return s
 }
 
+// Destination names what callers hold that have a shard: its host, and the namespace of the ServiceEntry that defines it; empty for
+// what is no shard of a host.
+func (n Name) Destination() string {
+	switch {
+	case n.Kind != NameShard || n.Source == FromPod:
+		return ""
+	case n.Namespace == "":
+		return string(n.At.Host)
+	}
+	return n.Namespace + "/" + string(n.At.Host)
+}
+
 func (n Name) variant(name string) string {
 	if n.Client == "" {
 		return name

@@ -54,6 +54,22 @@ func TestNames(t *testing.T) {
 	}
 }
 
+// TestDestinationOfShards: every shard of a host says whose it is; what is no shard of a host says nothing.
+func TestDestinationOfShards(t *testing.T) {
+	for text, n := range names() {
+		want := ""
+		switch {
+		case strings.Contains(text, "/slice/"):
+			want = "users.myapp.svc.cluster.local"
+		case strings.Contains(text, "/static/"), strings.Contains(text, "/workloads/"):
+			want = "myapp/users.myapp.svc.cluster.local"
+		}
+		if got := n.Destination(); got != want {
+			t.Errorf("%s: %q, want %q", text, got, want)
+		}
+	}
+}
+
 func TestParseNameOtherSpellings(t *testing.T) {
 	for text, want := range map[string]string{
 		"host/Users.MyApp.:8080":  "host/users.myapp:8080",

@@ -251,6 +251,17 @@ type InboundPolicy struct {
 	Grace   time.Duration
 	// Checks are made of the workload by its own sidecar, each policy once.
 	Checks []Check
+	// Probes are made by the sidecar of endpoints that it calls and that have no sidecar.
+	Probes []Probe
+}
+
+// Probe is a check of an endpoint that has no sidecar.
+type Probe struct {
+	// Policy is the HealthCheckPolicy, as "namespace/name".
+	Policy string
+	Addr   netip.Addr
+	// How says what is done; its port is set.
+	How model.HealthCheck
 }
 
 // Check is a check of the workload.

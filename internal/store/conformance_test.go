@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -86,6 +87,13 @@ func tables() []conformance {
 	changedChecks.Check.Port = 8080
 	health := model.PodHealth{Pod: own("myapp", "users-a"), Results: []model.CheckResult{{Policy: "users"}}}
 	changedHealth := model.PodHealth{Pod: health.Pod, Results: []model.CheckResult{{Policy: "users", Failing: true}}}
+	probe := model.Probe{
+		Target: model.ProbeTarget{Policy: key("myapp", "users"), Addr: netip.MustParseAddrPort("10.0.0.1:80")}, How: model.HealthCheck{Port: 80},
+	}
+	changedProbe := probe
+	changedProbe.How.Interval = time.Second
+	endpoint := model.EndpointHealth{Target: probe.Target, Failing: true}
+	changedEndpoint := model.EndpointHealth{Target: probe.Target, Failing: true, Why: "refused"}
 	return []conformance{
 		{
 			name:   "services",
@@ -226,6 +234,28 @@ func tables() []conformance {
 			remove: func(tx *store.Txn) { tx.DeletePodHealth(health.Pod) },
 			reads: map[string]func(*store.Reader) any{
 				"pod": func(r *store.Reader) any { return row(store.PodHealthOf(r, own("myapp", "users-a"))) },
+			},
+			updated: []string{"pod"},
+		},
+		{
+			name:   "health of endpoints",
+			set:    func(tx *store.Txn) { tx.SetEndpointHealth(endpoint) },
+			update: func(tx *store.Txn) { tx.SetEndpointHealth(changedEndpoint) },
+			remove: func(tx *store.Txn) { tx.SetEndpointHealth(model.EndpointHealth{Target: probe.Target}) },
+			reads: map[string]func(*store.Reader) any{
+				"target": func(r *store.Reader) any { return row(store.EndpointHealthOf(r, probe.Target)) },
+			},
+			updated: []string{"target"},
+		},
+		{
+			name: "probes of sidecars",
+			set:  func(tx *store.Txn) { tx.SetPodProbes(model.PodProbes{Pod: health.Pod, Probes: []model.Probe{probe}}) },
+			update: func(tx *store.Txn) {
+				tx.SetPodProbes(model.PodProbes{Pod: health.Pod, Probes: []model.Probe{changedProbe}})
+			},
+			remove: func(tx *store.Txn) { tx.SetPodProbes(model.PodProbes{Pod: health.Pod}) },
+			reads: map[string]func(*store.Reader) any{
+				"pod": func(r *store.Reader) any { return row(store.PodProbesOf(r, own("myapp", "users-a"))) },
 			},
 			updated: []string{"pod"},
 		},
