@@ -69,6 +69,9 @@ func (d *delta) hold(e *plan.Encoded) {
 		d.st.held[e.Name] = h
 	}
 	h.users++
+	if h.users == 1 {
+		d.st.s.following.note(d.st, e.Name, 1)
+	}
 }
 
 // update sends e where the client has another version. True means that it is part of this round.

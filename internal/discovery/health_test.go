@@ -1,6 +1,8 @@
 package discovery
 
 import (
+	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"testing"
@@ -31,7 +33,7 @@ func TestHealthIsSaidAndSaidAgain(t *testing.T) {
 		}
 	}
 	failing := []model.CheckResult{{Policy: "users", Failing: true, Why: "no answer within 1s", Since: time.Unix(1_800_000_000, 0).UTC()}}
-	c.ReportHealth(failing)
+	c.Report(func(h *HealthReport) { h.Results = failing })
 	first := next("the report")
 	if diff := cmp.Diff(failing, first.Report.Results); diff != "" || first.Client.Pod != "orders-1" {
 		t.Fatalf("of %+v (-want +got):\n%s", first.Client, diff)
@@ -48,10 +50,46 @@ func TestHealthIsSaidAndSaidAgain(t *testing.T) {
 	if again := next("the report to the other replica"); again.Report == nil || !cmp.Equal(failing, again.Report.Results) {
 		t.Errorf("= %+v", again)
 	}
-	c.ReportHealth(nil)
+	c.Report(func(h *HealthReport) { h.Results = nil })
 	if last := next("the end of all checks"); last.Report == nil || len(last.Report.Results) != 0 {
 		t.Errorf("= %+v, want a report without results", last)
 	}
+}
+
+func probeOf(policy, at string) model.ProbeResult {
+	namespace, name, _ := strings.Cut(policy, "/")
+	return model.ProbeResult{Target: model.ProbeTarget{Policy: model.Key{Namespace: namespace, Name: name}, Addr: netip.MustParseAddrPort(at)}}
+}
+
+// TestProbesAreReportedBesideTheOwnHealth: neither takes the place of the other.
+func TestProbesAreReportedBesideTheOwnHealth(t *testing.T) {
+	reports := make(chan ClientHealth, 16)
+	w := start(t, newFakeSource(), func(o *ServerOptions) { o.Health = func(h ClientHealth) { reports <- h } })
+	c := w.client(t, newRecorder())
+	own := []model.CheckResult{{Policy: "users", Since: time.Unix(1, 0).UTC()}}
+	six := probeOf("shop/ledger", "[fd00::1]:80")
+	six.Failing, six.Why, six.Since, six.Age = true, "refused", time.Unix(1_800_000_000, 0).UTC(), 1500*time.Millisecond
+	four := probeOf("shop/ledger", "192.0.2.1:443")
+	four.Since = six.Since
+	c.Report(func(h *HealthReport) { h.Results = own })
+	c.Report(func(h *HealthReport) { h.Probes, h.Prober = []model.ProbeResult{six, four}, true })
+	run(t, c)
+	expect := func(what string, want HealthReport) {
+		t.Helper()
+		select {
+		case h := <-reports:
+			if diff := cmp.Diff(want, *h.Report, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
+				t.Errorf("%s (-want +got):\n%s", what, diff)
+			}
+		case <-time.After(10 * time.Second):
+			t.Fatal(what)
+		}
+	}
+	expect("both", HealthReport{Results: own, Probes: []model.ProbeResult{six, four}, Prober: true})
+	c.Report(func(h *HealthReport) { h.Probes = nil })
+	expect("no probes, for now", HealthReport{Results: own, Prober: true})
+	c.Report(func(h *HealthReport) { h.Prober = false })
+	expect("none any more", HealthReport{Results: own})
 }
 
 func TestHealthReportRefuses(t *testing.T) {
@@ -59,12 +97,22 @@ func TestHealthReportRefuses(t *testing.T) {
 	for i := range MaxResults + 1 {
 		many.Results = append(many.Results, model.CheckResult{Policy: strconv.Itoa(i)})
 	}
+	var tooMany []model.ProbeResult
+	for i := range maxProbes + 1 {
+		tooMany = append(tooMany, probeOf("a/b", fmt.Sprintf("10.0.0.1:%d", i+1)))
+	}
 	for name, report := range map[string]*HealthReport{
-		"too_many":       many,
-		"without_policy": {Results: []model.CheckResult{{Failing: true}}},
-		"long_policy":    {Results: []model.CheckResult{{Policy: strings.Repeat("a", maxPolicy+1)}}},
-		"twice":          {Results: []model.CheckResult{{Policy: "a"}, {Policy: "a", Failing: true}}},
-		"no_text":        {Results: []model.CheckResult{{Policy: "\xff"}}},
+		"too_many":        many,
+		"without_policy":  {Results: []model.CheckResult{{Failing: true}}},
+		"long_policy":     {Results: []model.CheckResult{{Policy: strings.Repeat("a", maxPolicy+1)}}},
+		"twice":           {Results: []model.CheckResult{{Policy: "a"}, {Policy: "a", Failing: true}}},
+		"too_many_probes": {Probes: tooMany},
+		"a_probe_twice":   {Probes: []model.ProbeResult{probeOf("a/b", "10.0.0.1:80"), probeOf("a/b", "[::ffff:10.0.0.1]:80")}},
+		"no_namespace":    {Probes: []model.ProbeResult{probeOf("b", "10.0.0.1:80")}},
+		"no_port":         {Probes: []model.ProbeResult{probeOf("a/b", "10.0.0.1:0")}},
+		"no_address":      {Probes: []model.ProbeResult{{Target: model.ProbeTarget{Policy: model.Key{Namespace: "a", Name: "b"}}}}},
+		"long_names":      {Probes: []model.ProbeResult{probeOf("a/"+strings.Repeat("b", maxPolicyKey), "10.0.0.1:80")}},
+		"no_text":         {Results: []model.CheckResult{{Policy: "\xff"}}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got, err := parseRequest((&Request{Node: &Node{}, Health: report}).append(nil)); err == nil {

@@ -86,7 +86,10 @@ type ServerOptions struct {
 	// Health, where not nil, gets what clients say of their own workloads, and the end of streams on which they did. It is
 	// called from the streams' goroutines, in the order of each stream, and must not block.
 	Health func(ClientHealth)
-	Trace  Trace
+	// Holders, where not nil, is told that others hold a destination that is followed (see Follow) than before. It is called
+	// from the streams' goroutines, and must not block.
+	Holders func()
+	Trace   Trace
 	// Logger gets a line when a client refuses a resource, asks for what it may not read, or is disconnected for cause;
 	// see clientLog for how many. Required.
 	Logger *slog.Logger
@@ -106,6 +109,7 @@ type Server struct {
 	closed   bool
 
 	departures departures
+	following  following
 }
 
 // NewServer checks the options.
@@ -123,6 +127,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 		watchers: make(map[Key]map[*stream]struct{}),
 
 		departures: departures{pods: make(map[ClientIdentity]*departure)},
+		following:  following{streams: make(map[string]map[*stream]int), changed: o.Holders},
 	}, nil
 }
 
@@ -322,6 +327,7 @@ func (s *Server) remove(st *stream) {
 	delete(s.streams, st)
 	s.mu.Unlock()
 	s.unwatch(st, names)
+	s.following.drop(st)
 	st.account.close(st)
 	if st.reports {
 		st.healthReported(nil)

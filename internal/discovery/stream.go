@@ -50,6 +50,7 @@ type stream struct {
 	unacked []timedNonce
 	refused map[string]Refusal
 	partial map[string]Refusal // obeyed without a part that the client does not know
+	gone    bool               // the server has forgotten it
 }
 
 // subscription is one requested name.
@@ -380,6 +381,9 @@ func (st *stream) letGo(names []string) {
 	for _, n := range names {
 		if h := st.held[n]; h != nil {
 			h.users--
+			if h.users == 0 {
+				st.s.following.note(st, n, -1)
+			}
 			st.loose = append(st.loose, n)
 		}
 	}

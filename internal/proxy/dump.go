@@ -227,7 +227,7 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		return
 	}
 	own := p.o.IPs[0].String()
-	found := model.PodHealth{Results: p.checks.Results()}
+	found := p.checks.health()
 	for _, port := range policy.Ports {
 		name := "inbound|" + portString(port.Port) + "||"
 		d.Listeners = append(d.Listeners, admin.ListenerDump{

@@ -60,8 +60,8 @@ type Discovery interface {
 	directory.Channel
 	// Subscribe asks for a name, and keeps it for good.
 	Subscribe(name string)
-	// ReportHealth tells the control plane what the checks of the workload have found, until it is called again.
-	ReportHealth(results []model.CheckResult)
+	// Report changes what the control plane is told of the checks that the sidecar makes.
+	Report(change func(*discovery.HealthReport))
 	// Run keeps the channel until ctx ends, and hands to h what comes.
 	Run(ctx context.Context, h discovery.Handler) error
 	// Holders asks the replica of the control plane at an address, any where it is empty, who may still call this workload.

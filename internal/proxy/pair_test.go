@@ -165,7 +165,7 @@ func (c *control) of(name string) directory.Channel {
 func (c *control) Use(name string)                              { c.of(name).Use(name) }
 func (c *control) Await(ctx context.Context, name string) error { return c.of(name).Await(ctx, name) }
 func (*control) Subscribe(string)                               {}
-func (*control) ReportHealth([]model.CheckResult)               {}
+func (*control) Report(func(*discovery.HealthReport))           {}
 func (*control) Connected() bool                                { return false }
 func (*control) Stale() bool                                    { return false }
 func (*control) LastSync() time.Time                            { return time.Time{} }

@@ -26,7 +26,6 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
-	"fairlead.dev/fairlead/internal/proxy/healthcheck"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -59,7 +58,7 @@ type Proxy struct {
 	overload  *overload
 	workers   *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes    *appprobe.Handler
-	checks    *healthcheck.Checker
+	checks    *checks
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 
@@ -110,7 +109,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	p.checks = healthcheck.New(healthcheck.Options{Address: o.IPs[0], Dial: p.dialApp, Report: o.Discovery.ReportHealth, Logger: o.Logger})
+	p.checks = newChecks(p)
 	if o.AppMetrics != "" {
 		p.appMetrics, err = appmetrics.New(appmetrics.Options{URL: o.AppMetrics, PodIP: o.IPs[0], Dial: p.dialPlain, Logger: o.Logger})
 		if err != nil {
@@ -162,7 +161,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.ctx = work //nolint:fatcontext // the one that all goroutines of the proxy share
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.clients.Keep)
-	p.group.run(p.check)
+	p.group.run(func(ctx context.Context) { p.checks.run(ctx, p.draining, p.group.run) })
 	p.group.run(p.overload.run)
 	p.group.run(p.h2pool.Budget.Run)
 	p.group.check(p.access.Run)
@@ -184,20 +183,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 	err := p.group.wait()
 	p.workers.Close()
 	return err
-}
-
-// check makes the checks of the workload until it drains: an app that ends is no finding.
-func (p *Proxy) check(ctx context.Context) {
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	p.group.run(func(context.Context) {
-		defer stop()
-		select {
-		case <-p.draining:
-		case <-ctx.Done():
-		}
-	})
-	p.checks.Run(ctx)
 }
 
 // startNames is what every sidecar needs to know.
@@ -281,7 +266,7 @@ func (p *Proxy) heed(e directory.Event) {
 		if policy.Leaving {
 			p.departure.tell(policy.Grace)
 		}
-		p.checks.Set(policy.Checks)
+		p.checks.set(policy)
 	}
 }
 

@@ -1,6 +1,7 @@
-// Package healthcheck makes the checks of a workload that HealthCheckPolicies ask for, and says what came of them.
+// Package healthcheck makes the checks that HealthCheckPolicies ask for, and says what came of them: those of the sidecar's own
+// workload, and those of endpoints that it calls and that have no sidecar, each by a Checker of its own.
 //
-// In: the checks, as the control plane sends them with the workload's inbound policy, and a way to dial the app past the
+// In: the checks, as the control plane sends them with the workload's inbound policy, and a way to dial past the
 // redirection. Out: Options.Report gets all results whenever one of them is another; Results, WriteMetrics and the log show
 // them.
 //

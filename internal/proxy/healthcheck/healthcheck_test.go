@@ -18,9 +18,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/plan"
 )
 
 func TestVerdict(t *testing.T) {
@@ -116,10 +116,17 @@ func (a *fakeApp) times() []time.Duration {
 	return out
 }
 
-func every10s(policy string) plan.Check {
-	return plan.Check{Policy: policy, How: model.HealthCheck{
+func every10s(policy string) Task {
+	return Task{Target: target(policy), How: model.HealthCheck{
 		Port: 8080, HTTP: &model.HTTPCheck{Path: "/healthz"}, Interval: 10 * time.Second, Timeout: time.Second, UnhealthyThreshold: 3, HealthyThreshold: 1,
 	}}
+}
+
+// asFound compares results, but for when the newest check was made.
+var asFound = cmp.Options{cmpopts.IgnoreFields(Result{}, "Checked"), cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })}
+
+func target(policy string) Target {
+	return Target{Policy: policy, Addr: netip.MustParseAddrPort("10.1.0.1:8080")}
 }
 
 // TestAHangingAppIsFoundAndComesBack follows one check with exact times.
@@ -127,17 +134,17 @@ func TestAHangingAppIsFoundAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := &fakeApp{status: 200, began: time.Now()}
 		var mu sync.Mutex
-		var reports [][]model.CheckResult
+		var reports [][]Result
 		var log bytes.Buffer
 		c := New(Options{
-			Address: netip.MustParseAddr("10.1.0.1"), Dial: app.dial, Logger: slog.New(slog.NewTextHandler(&log, nil)),
-			Report: func(r []model.CheckResult) {
+			Words: OfPod(), Dial: app.dial, Logger: slog.New(slog.NewTextHandler(&log, nil)),
+			Report: func(r []Result) {
 				mu.Lock()
 				defer mu.Unlock()
 				reports = append(reports, r)
 			},
 		})
-		take := func() [][]model.CheckResult {
+		take := func() [][]Result {
 			mu.Lock()
 			defer mu.Unlock()
 			out := reports
@@ -151,12 +158,12 @@ func TestAHangingAppIsFoundAndComesBack(t *testing.T) {
 			c.Run(ctx)
 		}()
 		start := time.Now()
-		c.Set([]plan.Check{every10s("users")})
+		c.Set([]Task{every10s("users")})
 		time.Sleep(25 * time.Second)
 		if diff := cmp.Diff([]time.Duration{0, 10 * time.Second, 20 * time.Second}, app.times()); diff != "" {
 			t.Errorf("asked (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([][]model.CheckResult{{{Policy: "users", Since: start}}}, take()); diff != "" {
+		if diff := cmp.Diff([][]Result{{{Target: target("users"), Since: start}}}, take(), asFound); diff != "" {
 			t.Errorf("reports (-want +got):\n%s", diff)
 		}
 		app.set(0)
@@ -164,7 +171,7 @@ func TestAHangingAppIsFoundAndComesBack(t *testing.T) {
 		if diff := cmp.Diff([]time.Duration{5 * time.Second, 6 * time.Second, 7 * time.Second, 17 * time.Second}, app.times()); diff != "" {
 			t.Errorf("asked while it hangs (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff([][]model.CheckResult{{{Policy: "users", Failing: true, Why: "no answer within 1s", Since: start.Add(33 * time.Second)}}}, take()); diff != "" {
+		if diff := cmp.Diff([][]Result{{{Target: target("users"), Failing: true, Why: "no answer within 1s", Since: start.Add(33 * time.Second)}}}, take(), asFound); diff != "" {
 			t.Errorf("reports (-want +got):\n%s", diff)
 		}
 		var page bytes.Buffer
@@ -172,15 +179,15 @@ func TestAHangingAppIsFoundAndComesBack(t *testing.T) {
 			!strings.Contains(page.String(), "fairlead_health_checks_total{policy=\"users\",result=\"fail\"} 4\n") {
 			t.Errorf("metrics: %v\n%s", err, page.String())
 		}
-		c.Set([]plan.Check{every10s("users")}) // the same once more, as when another part of the policy changes
+		c.Set([]Task{every10s("users")}) // the same once more, as when another part of the policy changes
 		app.set(204)
 		time.Sleep(10 * time.Second)
-		if diff := cmp.Diff([][]model.CheckResult{{{Policy: "users", Since: start.Add(52 * time.Second)}}}, take()); diff != "" {
+		if diff := cmp.Diff([][]Result{{{Target: target("users"), Since: start.Add(52 * time.Second)}}}, take(), asFound); diff != "" {
 			t.Errorf("reports when it is back (-want +got):\n%s", diff)
 		}
 		c.Set(nil)
 		synctest.Wait()
-		if diff := cmp.Diff([][]model.CheckResult{{}}, take()); diff != "" {
+		if diff := cmp.Diff([][]Result{{}}, take(), asFound); diff != "" {
 			t.Errorf("reports when nothing asks for it any more (-want +got):\n%s", diff)
 		}
 		app.times()
@@ -204,22 +211,62 @@ func TestAHangingAppIsFoundAndComesBack(t *testing.T) {
 func TestAnotherCheckBeginsAnew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		app := &fakeApp{status: 500, began: time.Now()}
-		c := New(Options{Address: netip.MustParseAddr("10.1.0.1"), Dial: app.dial, Logger: slog.New(slog.DiscardHandler), Report: func([]model.CheckResult) {}})
+		c := New(Options{Words: OfPod(), Dial: app.dial, Logger: slog.New(slog.DiscardHandler), Report: func([]Result) {}})
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		go c.Run(ctx)
-		c.Set([]plan.Check{every10s("users")})
+		c.Set([]Task{every10s("users")})
 		time.Sleep(5 * time.Second)
 		if got := c.Results(); len(got) != 1 || !got[0].Failing || got[0].Why != "HTTP status 500 Internal Server Error" {
 			t.Fatalf("= %+v", got)
 		}
 		next := every10s("users")
 		next.How.HTTP = &model.HTTPCheck{Path: "/", Statuses: []int{500}}
-		unknown := plan.Check{Policy: "newer"} // what an older sidecar makes of a check that it does not know
-		c.Set([]plan.Check{next, unknown})
+		unknown := Task{Target: target("newer")} // what an older sidecar makes of a check that it does not know
+		c.Set([]Task{next, unknown})
 		synctest.Wait()
 		if got := c.Results(); len(got) != 1 || got[0].Failing || got[0].Policy != "users" {
 			t.Errorf("= %+v, want that 500 passes, and nothing of the other", got)
+		}
+	})
+}
+
+// TestProbesAreSpreadAndConfirmed: what sidecars check of others begins at different moments, and is said again while nothing
+// changes, with the time of the newest check.
+func TestProbesAreSpreadAndConfirmed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		app := &fakeApp{status: 200, began: time.Now()}
+		start := time.Now()
+		var mu sync.Mutex
+		var said []string
+		c := New(Options{
+			Words: OfOthers(), Dial: app.dial, Logger: slog.New(slog.DiscardHandler), Confirm: 30 * time.Second,
+			Spread: func(timeout time.Duration) time.Duration { return timeout / 2 },
+			Report: func(results []Result) {
+				mu.Lock()
+				defer mu.Unlock()
+				line := []string{fmt.Sprintf("%s:", time.Since(start))}
+				for _, r := range results {
+					line = append(line, fmt.Sprintf("%s %t of %s", r.Addr, r.Failing, r.Checked.Sub(start)))
+				}
+				said = append(said, strings.Join(line, " "))
+			},
+		})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		go c.Run(ctx)
+		c.Set([]Task{every10s("shop/users")})
+		time.Sleep(65 * time.Second)
+		mu.Lock()
+		defer mu.Unlock()
+		if diff := cmp.Diff([]string{
+			"500ms: 10.1.0.1:8080 false of 500ms", "30s: 10.1.0.1:8080 false of 20.5s", "1m0s: 10.1.0.1:8080 false of 50.5s",
+		}, said); diff != "" {
+			t.Errorf("said (-want +got):\n%s", diff)
+		}
+		var page bytes.Buffer
+		if err := c.WriteMetrics(&page); err != nil || !strings.Contains(page.String(), "fairlead_health_probes_total{policy=\"shop/users\",result=\"pass\"} 7\n") {
+			t.Errorf("metrics: %v\n%s", err, page.String())
 		}
 	})
 }
