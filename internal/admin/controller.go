@@ -17,6 +17,7 @@ const (
 	pathProblems  = "/debug/problemz"
 	pathEndpoints = "/debug/endpointz"
 	pathDrains    = "/debug/drainz"
+	pathProbes    = "/debug/probez"
 	pathProfiles  = "/debug/pprof/"
 )
 
@@ -33,6 +34,8 @@ type Controller struct {
 	Endpoints func() []Shard
 	// Departures asks what takes a moment; ctx bounds it.
 	Departures func(ctx context.Context) []Departure
+	// Probes is as Departures.
+	Probes func(ctx context.Context) []Probed
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
 	Profiles http.Handler
 }
@@ -55,6 +58,7 @@ func (c Controller) debug() http.Handler {
 	mux.HandleFunc("GET "+pathProblems, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) })
 	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
+	mux.HandleFunc("GET "+pathProbes, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Probes(r.Context())) })
 	if c.Profiles != nil {
 		mux.Handle(pathProfiles, c.Profiles)
 	}
@@ -192,6 +196,31 @@ func MergeDepartures(answers ...[]Departure) []Departure {
 		all = append(all, *byID[id])
 	}
 	return all
+}
+
+// Probed is an endpoint without a sidecar that sidecars which call it check, as /debug/probez shows it: of each replica what the
+// sidecars that are connected to it say.
+type Probed struct {
+	// Policy is the HealthCheckPolicy, "namespace/name", Address where the check goes.
+	Policy  string `json:"policy"`
+	Address string `json:"address"`
+	// Failing means that callers leave it alone: most of its probers say that it fails.
+	Failing bool       `json:"failing"`
+	Reason  string     `json:"reason,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
+	// Of are the hosts that it belongs to.
+	Of      []string `json:"of"`
+	Probers []Prober `json:"probers"`
+}
+
+// Prober is a sidecar that checks an endpoint.
+type Prober struct {
+	// ID is "pod.namespace".
+	ID string `json:"id"`
+	// Says is "passes", "fails", "unknown" before it has found anything, or "old" where it has not said anything for long.
+	Says   string     `json:"says"`
+	Reason string     `json:"reason,omitempty"`
+	Since  *time.Time `json:"since,omitempty"`
 }
 
 // Refusal is a resource that a proxy would not put in force.

@@ -118,12 +118,13 @@ func New(o Options) (*ControlPlane, error) {
 		global:  global,
 		publish: func(keys []graph.Key, since time.Time) { p.server.Changed(ofNative(keys), since) },
 		report:  p.statusReport(),
+		callers: connected{p},
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: nativeSource{&p.engine.watches}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
-		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Trace: p.metrics.trace(), Logger: o.Logger,
+		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Holders: p.engine.callersChanged, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -37,6 +37,7 @@ type engine struct {
 	staged  staging
 	checks  checks
 	health  healthBook
+	probing probing
 	loaded  bool
 }
 
@@ -57,6 +58,7 @@ func newEngine(o engineOptions) *engine {
 		work: make(chan func(), 1), pace: quietPace{quiet: checkQuiet, most: checkMost},
 	}
 	e.health = newHealthBook(&e.staged, &e.objects, o.log)
+	e.probing = newProbing(o.global, &e.staged, o.callers, o.log)
 	return e
 }
 
@@ -69,7 +71,9 @@ type engineOptions struct {
 	publish func(keys []graph.Key, since time.Time)
 	// report, where not nil, is told the statuses of objects that are not as last time.
 	report func(map[model.Ref]kube.Status)
-	log    *slog.Logger
+	// callers says who holds a destination.
+	callers callers
+	log     *slog.Logger
 }
 
 // loadedOnce reports whether the first state of the sources is in force.
@@ -98,10 +102,18 @@ func (e *engine) run(ctx context.Context) {
 		}
 		e.step(ctx)
 		timer.Stop()
-		if at, ok := earliest(e.staged.pacer.endpoints.due, e.staged.pacer.config.due, e.checks.due, e.health.due); ok {
+		if at, ok := earliest(e.staged.pacer.endpoints.due, e.staged.pacer.config.due, e.checks.due, e.health.due, e.probingDue); ok {
 			timer.Reset(max(time.Until(at), 0))
 		}
 	}
+}
+
+// probingDue says when probers are chosen: not before it is known what there is.
+func (e *engine) probingDue() (at time.Time, ok bool) {
+	if !e.loaded {
+		return at, false
+	}
+	return e.probing.due()
 }
 
 // step takes the inbox and does what is due.
@@ -122,6 +134,7 @@ func (e *engine) step(ctx context.Context) {
 	}
 	e.health.intake(ctx, in.health, now)
 	e.health.expire(now)
+	e.probing.intake(ctx, in.health, now)
 	due := e.staged.pacer.take(now)
 	first := in.fresh && !e.loaded
 	if first { // the first state comes into force as a whole
@@ -142,6 +155,9 @@ func (e *engine) step(ctx context.Context) {
 		take()
 	}
 	e.checks.start(ctx, e.graph.Snapshot(), now)
+	if e.loaded {
+		e.probing.assign(ctx, e.graph.Snapshot(), now)
+	}
 }
 
 // intake translates objects and stages what they do.
@@ -215,6 +231,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 		return
 	}
 	e.checks.changed(changed, now)
+	e.probing.changed(changed, now)
 	e.announce(e.graph.Update(snapshot, changed), since)
 }
 

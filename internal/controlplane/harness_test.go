@@ -215,17 +215,20 @@ type client struct {
 	handler discovery.Handler
 }
 
-func run(t *testing.T, c *client) {
+// run runs a client until the returned function is called, or the test ends.
+func run(t *testing.T, c *client) (stop func()) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- c.Run(ctx, c.handler) }()
-	t.Cleanup(func() {
+	stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("client: %v", err)
 		}
 	})
+	t.Cleanup(stop)
+	return stop
 }
 
 // proxy is a handler that keeps what it was told.

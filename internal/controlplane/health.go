@@ -66,7 +66,7 @@ func podKey(c discovery.ClientIdentity) model.ClusterKey {
 func (b *healthBook) intake(ctx context.Context, said map[model.ClusterKey]*healthSaid, now time.Time) {
 	for key, s := range said {
 		known := b.pods[key]
-		if known != nil && known.stream > s.Stream {
+		if known != nil && known.stream > s.Stream || known == nil && (s.Report == nil || len(s.Report.Results) == 0) {
 			continue
 		}
 		if s.Report != nil {

@@ -54,10 +54,14 @@ type healthWorld struct {
 	log *strings.Builder
 }
 
-func runHealth(t *testing.T, shared healthShare) *healthWorld {
+func runHealth(t *testing.T, shared healthShare, settings ...func(*engineOptions)) *healthWorld {
 	t.Helper()
 	w := &healthWorld{t: t, log: &strings.Builder{}}
-	w.engine = newEngine(engineOptions{publish: func([]graph.Key, time.Time) {}, log: slog.New(slog.NewTextHandler(w.log, nil))})
+	o := engineOptions{publish: func([]graph.Key, time.Time) {}, log: slog.New(slog.NewTextHandler(w.log, nil))}
+	for _, set := range settings {
+		set(&o)
+	}
+	w.engine = newEngine(o)
 	w.health.shared = shared
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

@@ -136,6 +136,9 @@ type gauge struct {
 func (p *ControlPlane) writeMetrics(w io.Writer) error {
 	var page bytes.Buffer
 	p.metrics.write(&page, p.gauges())
+	const refused = "fairlead_probe_results_refused_total"
+	header(&page, refused, "Results of health checks that sidecars were not told to make.", "counter")
+	fmt.Fprintf(&page, "%s %d\n", refused, p.engine.probing.counts.refused.Load())
 	_, err := page.WriteTo(w)
 	return err
 }
@@ -215,7 +218,7 @@ func (p *ControlPlane) gauges() []gauge {
 			outdated++
 		}
 	}
-	return append(p.engine.objects.gauges(),
+	return append(append(p.engine.objects.gauges(), p.engine.probing.gauges()...),
 		gauge{"pilot_xds", "Connected proxies.", float64(connected)},
 		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
 		gauge{"fairlead_xds_unknown_proxies", "Connected proxies whose own pod is not known.", float64(unknown)},

@@ -47,9 +47,15 @@ func (m *mesh) failing(t *testing.T, caller string) map[string]admin.EndpointDum
 // signalApp sends a signal to the app of a pod alone.
 func (m *mesh) signalApp(t *testing.T, name, signal string) {
 	t.Helper()
+	m.signalAppFrom(t, client, name, signal)
+}
+
+// signalAppFrom does it from another pod: one process namespace is all of the lab's.
+func (m *mesh) signalAppFrom(t *testing.T, from, name, signal string) {
+	t.Helper()
 	for _, c := range m.find(t, name).Containers {
 		if c.Name == "app" {
-			if code, _, errOut := m.exec(t, client, "kill", "-"+signal, strconv.Itoa(c.PID)); code != 0 {
+			if code, _, errOut := m.exec(t, from, "kill", "-"+signal, strconv.Itoa(c.PID)); code != 0 {
 				t.Fatal(errOut)
 			}
 		}
