@@ -19,7 +19,7 @@ type heads struct {
 
 	block  []byte      // one that spans frames
 	first  frameHeader // of its HEADERS
-	frames int         // CONTINUATION frames of it so far
+	frames uint32      // CONTINUATION frames of it so far
 	open   bool        // it has not ended
 }
 

@@ -16,8 +16,8 @@ const drainPing = "drain\x00h2"
 type ending struct {
 	c *conn // whose it is; fixed
 
-	draining bool  // no new streams; closes when the last one ends
 	goAway   error // why the peer said GOAWAY, nil before it did
+	draining bool  // no new streams; closes when the last one ends
 	// announced and final are the two steps of a server's shutdown.
 	announced, final bool
 	farewell         Code // of the GOAWAY that ends it

@@ -17,9 +17,9 @@ type liveness struct {
 	timer    *time.Timer
 	silent   bool // nothing was received between the last two ticks
 	pinging  bool
-	hastened bool // the next look comes after ProbeAfter
-	pingedAt time.Time
+	hastened bool   // the next look comes after ProbeAfter
 	lastSeen uint32 // received at the last tick
+	pingedAt time.Time
 	// idleSince is when a look first found no stream running, none having come since it was idleMark.
 	idleSince time.Time
 	idleMark  uint32

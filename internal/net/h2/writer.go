@@ -26,8 +26,8 @@ type output struct {
 	generation uint32  // of pending
 	urgent     bool    // pending holds frames that no writer is about to flush
 	flushing   bool
-	flushed    sync.Cond
 	dead       bool // nothing is written any more
+	flushed    sync.Cond
 	enc        encoder
 	window     int64 // what the peer takes of bodies
 	waiting    waitList
