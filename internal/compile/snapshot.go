@@ -43,7 +43,7 @@ func (m snapshot) kubernetesService(k model.Key) *model.Service {
 	return nil
 }
 
-// addresses lists the addresses by which s is called, the automatic one where it has no other.
+// addresses lists the addresses by which s is called, the automatic ones where it has no other.
 func (m snapshot) addresses(s *model.Service) []netip.Addr {
 	var out []netip.Addr
 	for _, vip := range s.VIPs {
@@ -55,7 +55,7 @@ func (m snapshot) addresses(s *model.Service) []netip.Addr {
 		return out
 	}
 	if auto, ok := m.r.AutoAddress(s.Key.Namespace, s.Host); ok {
-		out = append(out, auto)
+		out = append(out, auto...)
 	}
 	return out
 }

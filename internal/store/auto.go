@@ -12,7 +12,7 @@ import (
 
 // The table of automatic addresses, and its index.
 const (
-	AutoAddresses   Table = "auto-addresses"    // "namespace/host": the automatic address of a service
+	AutoAddresses   Table = "auto-addresses"    // "namespace/host": the automatic addresses of a service
 	AutoAddressesAt Table = "auto-addresses-at" // an address: the service it was given to
 )
 
@@ -20,20 +20,20 @@ func autoAddresses() tableState { //nolint:ireturn // of whatever type
 	return define(schema[autoAddress]{
 		table: AutoAddresses, id: func(a *autoAddress) string { return a.ID },
 		indexes: []index[autoAddress]{
-			{table: AutoAddressesAt, ids: func(a *autoAddress) []string { return []string{a.Addr.String()} }},
+			{table: AutoAddressesAt, ids: func(a *autoAddress) []string { return []string{a.V4.String(), a.V6.String()} }},
 		},
 	})
 }
 
-// autoAddress is the automatic address of one host of one namespace.
+// autoAddress are the automatic addresses of one host of one namespace.
 type autoAddress struct {
 	ID        string // "namespace/host"
 	Namespace string
 	Host      model.Hostname
-	Addr      netip.Addr
+	V4, V6    netip.Addr
 }
 
-// AutoAddress is an address of 240.240.0.0/16 that stands for the host of a ServiceEntry without addresses.
+// AutoAddress is an address of 240.240.0.0/16 or of 2001:2::/48 that stands for the host of a ServiceEntry without addresses.
 type AutoAddress struct {
 	Namespace string
 	Host      model.Hostname
@@ -65,7 +65,7 @@ type autoClaim struct {
 	since     time.Time
 }
 
-// assignAuto gives every claim its address: the slot that the hash of "namespace/host" points at, or the next free
+// assignAuto gives every claim its addresses: the slot that the hash of "namespace/host" points at, or the next free
 // one. Claims are served oldest first, then by name, so the result is a function of the set alone: every replica
 // and every restart computes the same, in whichever order objects arrived, and a new ServiceEntry never moves an
 // older one. Only deleting an entry can move a younger one that collided with it (with 1,000 entries about 8 of
@@ -80,7 +80,7 @@ func assignAuto(services []*model.Service) []*autoAddress {
 			slot = (slot + 1) % autoSlots
 		}
 		taken[slot] = true
-		out = append(out, &autoAddress{ID: c.id, Namespace: c.namespace, Host: c.host, Addr: autoAddr(slot)})
+		out = append(out, &autoAddress{ID: c.id, Namespace: c.namespace, Host: c.host, V4: autoV4(slot), V6: autoV6(slot)})
 	}
 	return out
 }
@@ -113,8 +113,13 @@ func autoSlot(id string) uint32 {
 	return h.Sum32() % autoSlots
 }
 
-func autoAddr(slot uint32) netip.Addr {
+func autoV4(slot uint32) netip.Addr {
 	return netip.AddrFrom4([4]byte{240, 240, byte(slot / autoHosts), byte(slot%autoHosts) + 1})
+}
+
+// autoV6 is of Istio's range, the one for benchmarks (RFC 5180 §8), which no network routes.
+func autoV6(slot uint32) netip.Addr {
+	return netip.AddrFrom16([16]byte{0: 0x20, 1: 0x01, 3: 0x02, 14: byte(slot / autoHosts), 15: byte(slot%autoHosts) + 1})
 }
 
 // assignAutoAddresses gives addresses anew where the set of services that need one has changed.
@@ -135,15 +140,15 @@ func (tx *Txn) assignAutoAddresses() {
 	}
 }
 
-// AutoAddress gives the automatic address of a host, if it has one.
-func (r *Reader) AutoAddress(namespace string, h model.Hostname) (netip.Addr, bool) {
+// AutoAddress gives the automatic addresses of a host, one of each family, if it has them.
+func (r *Reader) AutoAddress(namespace string, h model.Hostname) ([]netip.Addr, bool) {
 	id := autoID(namespace, h)
 	r.note(AutoAddresses, id)
 	a, ok := in[autoAddress](r.state).get(id)
 	if !ok {
-		return netip.Addr{}, false
+		return nil, false
 	}
-	return a.Addr, true
+	return []netip.Addr{a.V4, a.V6}, true
 }
 
 // AutoAddressAt gives the host to which an automatic address was given.
@@ -153,5 +158,5 @@ func (r *Reader) AutoAddressAt(addr netip.Addr) (AutoAddress, bool) {
 	if len(rows) == 0 {
 		return AutoAddress{}, false
 	}
-	return AutoAddress{Namespace: rows[0].Namespace, Host: rows[0].Host, Addr: rows[0].Addr}, true
+	return AutoAddress{Namespace: rows[0].Namespace, Host: rows[0].Host, Addr: addr.Unmap()}, true
 }

@@ -24,9 +24,13 @@ func autoAddresses(t *testing.T, snap store.Snapshot, n int) map[int]netip.Addr 
 	r := store.NewReader(snap)
 	for i := range n {
 		e := entry(i, time.Time{})
-		a, ok := r.AutoAddress("myapp", e.Host)
-		if !ok {
-			t.Fatalf("AutoAddress(%s) is missing", e.Host)
+		both, ok := r.AutoAddress("myapp", e.Host)
+		if !ok || len(both) != 2 {
+			t.Fatalf("AutoAddress(%s) = %v, want one of each family", e.Host, both)
+		}
+		a, v6 := both[0], both[1]
+		if at, ok := r.AutoAddressAt(v6); !ok || at.Host != e.Host || at.Addr != v6 || !netip.MustParsePrefix("2001:2::/48").Contains(v6) {
+			t.Errorf("AutoAddressAt(%s) = %v, want %s", v6, at, e.Host)
 		}
 		last := a.As4()[3]
 		if !netip.MustParsePrefix("240.240.0.0/16").Contains(a) || last == 0 || last == 255 {

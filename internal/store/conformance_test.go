@@ -119,6 +119,7 @@ func tables() []conformance {
 			reads: map[string]func(*store.Reader) any{
 				"of":      func(r *store.Reader) any { return slot(r.AutoAddress("myapp", "api.example.com")) },
 				"at":      func(r *store.Reader) any { return slot(r.AutoAddressAt(addr("240.240.166.99"))) },
+				"at v6":   func(r *store.Reader) any { return slot(r.AutoAddressAt(addr("2001:2::a663"))) },
 				"by name": func(r *store.Reader) any { return list(r.ServicesByNameAlone()) },
 			},
 			updated: []string{"by name"},

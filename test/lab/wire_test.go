@@ -156,6 +156,12 @@ func TestWire(t *testing.T) {
 		if !netip.MustParsePrefix("240.240.0.0/16").Contains(addr) {
 			t.Errorf("external.example has address %s, want one of 240.240.0.0/16", addr)
 		}
+		v6, err := m.resolver(client).LookupNetIP(t.Context(), "ip6", "external.example.")
+		if err != nil || len(v6) != 1 || !netip.MustParsePrefix("2001:2::/48").Contains(v6[0]) {
+			t.Errorf("external.example has IPv6 addresses %v (%v), want one of 2001:2::/48", v6, err)
+		} else if a := m.do(t, client, http.MethodGet, netip.AddrPortFrom(v6[0], 80).String(), "/"); a.StatusCode != http.StatusOK || a.echo.Name != "plain" {
+			t.Errorf("call of %s: status %d, %q", v6[0], a.StatusCode, a.body)
+		}
 		if r := m.call(t, client, "http://external.example/", "--count", "10"); r.OK != 10 || r.Pods[m.find(t, "deploy/plain-v1").Name] != 10 {
 			t.Errorf("10 calls: %+v", r)
 		}
