@@ -44,7 +44,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	text(c, 4, "subset", &b.Subset)
 	part(c, 5, "service", &b.Service, keyFields)
 	text(c, 6, "rule", &b.Rule)
-	enum(c, 7, "resolution", &b.Resolution, upTo(model.ResolveDNSRoundRobin, model.ResolveSlices))
+	enum(c, 7, "resolution", &b.Resolution, upTo(model.ResolveDynamicDNS, model.ResolveSlices))
 	text(c, 8, "missing", &b.Missing)
 	c.int(9, "missing_status", &b.MissingStatus)
 	c.texts(10, "shards", &b.Shards)

@@ -96,6 +96,7 @@ const (
 	ResolveStatic
 	ResolveDNS
 	ResolveDNSRoundRobin
+	ResolveDynamicDNS
 )
 
 // String gives Istio's cluster type for the resolution, as proxy-config prints it.
@@ -111,6 +112,8 @@ func (r Resolution) String() string {
 		return "STRICT_DNS"
 	case ResolveDNSRoundRobin:
 		return "LOGICAL_DNS"
+	case ResolveDynamicDNS:
+		return "DFP"
 	}
 	return "unset"
 }

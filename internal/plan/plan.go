@@ -56,7 +56,7 @@ type Backend struct {
 	// Rule is the DestinationRule in force ("users-service.myapp"), empty where there is none.
 	Rule string
 	// Resolution says where endpoints come from: for ResolveNone the address that the app dialled is the only one. It is
-	// unset where nothing is behind the reference.
+	// unset where nothing is behind the reference. For ResolveDynamicDNS they are those of the host that a call names.
 	Resolution model.Resolution
 	// Missing says why there is nothing behind the reference, naming object and field; calls fail at once with
 	// it. 503 NC for Istio's routes, 500 for Gateway API's (MissingStatus).
@@ -64,7 +64,8 @@ type Backend struct {
 	MissingStatus int
 	// Shards names the EndpointShards that together hold the endpoints. Subset filters them.
 	Shards []string
-	// DNS holds names to resolve in the proxy (ServiceEntry resolution DNS).
+	// DNS holds names to resolve in the proxy (ServiceEntry resolution DNS). For ResolveDynamicDNS it is one, the wildcard, and
+	// says the port at which the hosts are.
 	DNS []DNSEndpoint
 
 	LB      model.LBKind

@@ -52,7 +52,7 @@ func wantsAutoAddress(s *model.Service) bool {
 	switch s.Resolution {
 	case model.ResolveStatic, model.ResolveDNS, model.ResolveDNSRoundRobin:
 		return len(s.VIPs) == 0 && !s.Headless && !s.Host.Wildcard() && s.ExternalName == ""
-	case model.ResolveSlices, model.ResolveNone:
+	case model.ResolveSlices, model.ResolveNone, model.ResolveDynamicDNS:
 		return false
 	}
 	return false

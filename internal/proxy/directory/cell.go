@@ -79,6 +79,11 @@ type Backend struct {
 	// Group is what the backends of this name share.
 	Group *lb.Group
 
+	// named is what is known of the host of another backend that this is the backend of, nil for others; children are the
+	// backends of the hosts that calls of this one have named, guarded by the directory's mu.
+	named    *named
+	children map[model.Hostname]*Backend
+
 	pinned bool // calls may belong to an endpoint
 	picker atomic.Pointer[Picker]
 	names  []*hostWatch // of Plan.DNS, in its order

@@ -99,4 +99,7 @@ func (m *cells) moved() {
 			m.stock.pick(b)
 		}
 	}
+	for b := range m.stock.named {
+		m.stock.pick(b)
+	}
 }

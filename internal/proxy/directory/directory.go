@@ -271,6 +271,9 @@ func (t *Directory) renamed(before, now *plan.Workload) {
 		}
 		t.enforce(r, &next)
 	}
+	for b := range t.stock.named {
+		t.stock.pick(b)
+	}
 }
 
 // Find gives what an address leads to, nil where the control plane has not answered yet.

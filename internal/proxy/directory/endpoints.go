@@ -76,17 +76,19 @@ type stock struct {
 	seals  seals
 	hosts  hosts
 	slots  slots
+	named  map[*Backend]bool    // those of hosts that calls name
 	slow   map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
 	// changes are those of all endpoints.
 	changes *lb.Changes
 }
 
-func newStock(o Options, c counting, answered func(*hostWatch, []netip.Addr)) stock {
+func newStock(o Options, c counting, answered func(*hostWatch, []pair)) stock {
 	return stock{
 		self: o.Self, changes: &lb.Changes{}, shards: shards{}, groups: groups{}, seals: seals{},
 		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
 		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
 		slow:  map[*Backend]*Picker{},
+		named: map[*Backend]bool{},
 	}
 }
 
@@ -99,6 +101,7 @@ func (s *stock) backend(p *plan.Backend, pinned bool, before *Destination) *Back
 	}
 	s.hosts.watch(b)
 	s.pick(b)
+	s.inherit(b, before.backendOf(p.Name))
 	return b
 }
 
@@ -109,18 +112,25 @@ func (s *stock) release(old *Destination) {
 	}
 	s.seals.leave(old.Plan.Seal)
 	for _, b := range old.Backends {
-		s.hosts.unwatch(b)
-		for _, name := range b.Plan.Shards {
-			if held := s.shards[name]; held != nil {
-				delete(held.users, b)
-				s.shards.forget(held)
-			}
-		}
-		s.slots.hold(b, nil)
-		s.groups.leave(b)
-		b.newest = nil
-		delete(s.slow, b)
+		s.releaseBackend(b)
 	}
+}
+
+func (s *stock) releaseBackend(b *Backend) {
+	for _, child := range b.children {
+		s.forget(child)
+	}
+	s.hosts.unwatch(b)
+	for _, name := range b.Plan.Shards {
+		if held := s.shards[name]; held != nil {
+			delete(held.users, b)
+			s.shards.forget(held)
+		}
+	}
+	s.slots.hold(b, nil)
+	s.groups.leave(b)
+	b.newest = nil
+	delete(s.slow, b)
 }
 
 // repick rebuilds the pickers of every backend that holds a changed shard.

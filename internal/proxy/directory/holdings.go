@@ -16,6 +16,17 @@ func (t *Directory) Destinations() []*Destination {
 	return out
 }
 
+// Names gives the backends of the hosts that calls of a backend have named, ordered by host.
+func (t *Directory) Names(b *Backend) []*Backend {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []*Backend
+	for _, host := range slices.Sorted(maps.Keys(b.children)) {
+		out = append(out, b.children[host])
+	}
+	return out
+}
+
 // Cells gives the cells of all addresses and hosts, by alias.
 func (t *Directory) Cells() map[string]*Cell {
 	t.mu.RLock()

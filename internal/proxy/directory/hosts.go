@@ -2,8 +2,11 @@ package directory
 
 import (
 	"context"
+	"errors"
+	"hash/fnv"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -27,11 +30,16 @@ const (
 	retryResolve = 5 * time.Second // after a failure
 )
 
+// maxAddresses bounds the addresses of a name and a family that are called, whatever a server answers.
+const maxAddresses = 256
+
 // hostWatch is a name that is being resolved for some backends. The directory's mu guards it, but for what is atomic.
 type hostWatch struct {
 	users map[*Backend]bool
-	addrs []netip.Addr
+	addrs []pair
 	stop  func()
+	// heeded are the addresses in force, IPv4 first and in order; of the goroutine that asks.
+	heeded []netip.Addr
 	// first is closed once there was an answer, good or bad.
 	first chan struct{}
 	err   atomic.Pointer[error] // of the last question
@@ -44,11 +52,14 @@ type hosts struct {
 	run      func(func(context.Context))
 	log      *slog.Logger
 	// answered puts an answer in force. mu is free.
-	answered func(*hostWatch, []netip.Addr)
+	answered func(*hostWatch, []pair)
 }
 
 // watch begins to resolve the names of a backend, or joins those who do. mu is held.
 func (h *hosts) watch(b *Backend) {
+	if b.IsByName() {
+		return // its DNS says at which port the hosts are that calls name
+	}
 	for i := range b.Plan.DNS {
 		host := string(b.Plan.DNS[i].Host)
 		w := h.byName[host]
@@ -65,7 +76,7 @@ func (h *hosts) watch(b *Backend) {
 // startResolving answers at once for an address and starts a goroutine for a name.
 func (h *hosts) startResolving(host string, w *hostWatch) {
 	if a, err := netip.ParseAddr(host); err == nil {
-		w.addrs, w.stop = []netip.Addr{a}, func() {}
+		w.addrs, w.stop = []pair{{addr: a.Unmap()}}, func() {}
 		close(w.first)
 		return
 	}
@@ -109,7 +120,7 @@ func (h *hosts) keepResolving(ctx context.Context, host string, w *hostWatch, st
 			w.err.Store(nil)
 			ttl := min(max(found.TTL, minResolve), maxResolve)
 			wait = max(ttl-ttl/10, minResolve)
-			h.answered(w, found.Addrs)
+			h.heed(ctx, host, w, found.Addrs)
 		} else {
 			w.err.Store(&err)
 			h.log.WarnContext(ctx, "endpoint name not resolved, the last answer stays in force",
@@ -122,8 +133,37 @@ func (h *hosts) keepResolving(ctx context.Context, host string, w *hostWatch, st
 	}
 }
 
+// heed puts an answer in force, as far as it goes, where it says something new: servers answer in another order each time, and
+// may want to be asked every second.
+func (h *hosts) heed(ctx context.Context, host string, w *hostWatch, answer []netip.Addr) {
+	addrs := make([]netip.Addr, 0, len(answer))
+	for _, a := range answer {
+		addrs = append(addrs, a.Unmap())
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare) // IPv4 first
+	addrs = slices.Compact(addrs)
+	if v4, v6 := byFamily(addrs); max(len(v4), len(v6)) > maxAddresses {
+		h.log.WarnContext(ctx, "endpoint name has too many addresses, the lowest ones are called",
+			slog.String("host", host), slog.Int("addresses", len(addrs)), slog.Int("of_a_family", maxAddresses))
+		addrs = slices.Concat(v4[:min(len(v4), maxAddresses)], v6[:min(len(v6), maxAddresses)])
+	}
+	if !slices.Equal(addrs, w.heeded) {
+		w.heeded = addrs
+		h.answered(w, paired(addrs))
+	}
+}
+
+// byFamily parts addresses that are in order.
+func byFamily(addrs []netip.Addr) (v4, v6 []netip.Addr) {
+	n := slices.IndexFunc(addrs, func(a netip.Addr) bool { return !a.Is4() })
+	if n < 0 {
+		n = len(addrs)
+	}
+	return addrs[:n], addrs[n:]
+}
+
 // resolved puts an answer in force.
-func (t *Directory) resolved(w *hostWatch, addrs []netip.Addr) {
+func (t *Directory) resolved(w *hostWatch, addrs []pair) {
 	t.mu.Lock()
 	w.addrs = addrs
 	for b := range w.users {
@@ -144,11 +184,45 @@ func (h *hosts) endpoints(b *plan.Backend) []plan.Endpoint {
 		}
 		for _, a := range w.addrs {
 			out = append(out, plan.Endpoint{
-				Addr: netip.AddrPortFrom(a.Unmap(), d.Port), Weight: max(d.Weight, 1), Health: plan.Healthy, Locality: d.Locality, Labels: d.Labels,
+				Addr: netip.AddrPortFrom(a.addr, d.Port), Other: a.other, Weight: max(d.Weight, 1), Health: plan.Healthy,
+				Locality: d.Locality, Labels: d.Labels,
 			})
 		}
 	}
 	return out
+}
+
+// pair is an address of a name, and one of the other family to go with it.
+type pair struct{ addr, other netip.Addr }
+
+// paired makes endpoints of the addresses of a name, which are in order. Nothing says which addresses are one host, but any of
+// the name will do, so that each has one of the other family beside it, in case its own leads nowhere: always the same one,
+// however the rest change.
+func paired(addrs []netip.Addr) []pair {
+	more, fewer := byFamily(addrs)
+	if len(more) < len(fewer) {
+		more, fewer = fewer, more
+	}
+	out := make([]pair, len(more))
+	for i, a := range more {
+		out[i].addr = a
+		var best uint64
+		for _, b := range fewer {
+			if rank := likingOf(a, b); rank > best || !out[i].other.IsValid() {
+				out[i].other, best = b, rank
+			}
+		}
+	}
+	return out
+}
+
+// likingOf ranks the candidates for a pair (rendezvous hashing).
+func likingOf(a, b netip.Addr) uint64 {
+	h := fnv.New64a()
+	a16, b16 := a.As16(), b.As16()
+	_, _ = h.Write(a16[:]) // a hash never fails
+	_, _ = h.Write(b16[:])
+	return h.Sum64()
 }
 
 // AwaitNames waits until every name of the backend was asked for once, at most for FirstUse. It reports whether there
@@ -176,10 +250,18 @@ func (b *Backend) AwaitNames(ctx context.Context) bool {
 	return waited
 }
 
+// errUnanswered means that a name was asked for, and that calls have waited for an answer long enough.
+var errUnanswered = errors.New("no DNS server has answered yet")
+
 // Unresolved gives the first name of the backend's endpoints that could not be resolved when it was last asked for, and
 // why; nil where that is not the reason for having none.
 func (b *Backend) Unresolved() (host model.Hostname, err error) {
 	for i, w := range b.names {
+		select {
+		case <-w.first:
+		default:
+			return b.Plan.DNS[i].Host, errUnanswered
+		}
 		if err := w.err.Load(); err != nil {
 			return b.Plan.DNS[i].Host, *err
 		}
