@@ -209,6 +209,9 @@ func (m snapshot) dnsEndpoints(s *model.Service, p *model.ServicePort, priority 
 	if s.ExternalName != "" {
 		return []plan.DNSEndpoint{{Host: s.ExternalName, Port: p.Port, Weight: 1}}
 	}
+	if s.Resolution == model.ResolveDynamicDNS {
+		return []plan.DNSEndpoint{{Host: s.Host, Port: targetPort(p), Weight: 1}}
+	}
 	if s.Resolution != model.ResolveDNS && s.Resolution != model.ResolveDNSRoundRobin {
 		return nil
 	}

@@ -71,7 +71,7 @@ func (m healthChecks) unchecked(p *model.HealthCheckPolicy, t model.PolicyTarget
 			return &missing{field: t.Field, reason: reasonUnsupportedValue, message: fmt.Sprintf("%s has no endpoints to check: it is another name of %s", t.Ref, s.ExternalName)}
 		case s.Resolution == model.ResolveNone:
 			return &missing{field: t.Field, reason: reasonUnsupportedValue, message: fmt.Sprintf("%s has no endpoints to check: calls go where the app means them to", t.Ref)}
-		case s.Resolution == model.ResolveDNS, s.Resolution == model.ResolveDNSRoundRobin:
+		case s.Resolution == model.ResolveDNS, s.Resolution == model.ResolveDNSRoundRobin, s.Resolution == model.ResolveDynamicDNS:
 			return &missing{field: t.Field, reason: reasonUnsupportedValue, message: fmt.Sprintf("the endpoints of %s are given by name, and each caller finds addresses of its own: they are not checked", t.Ref)}
 		case p.Check.Port == 0 && checkedPort(s) == nil:
 			return &missing{field: t.Field, reason: reasonUnsupportedValue, message: fmt.Sprintf("%s has no TCP port to check", t.Ref)}

@@ -20,7 +20,7 @@ func (p *Proxy) dump() admin.Dump {
 		Control: admin.ControlDump{Connected: p.discovery.Connected(), Stale: p.discovery.Stale(), LastSync: p.discovery.LastSync()},
 	}
 	for _, dest := range p.directory.Destinations() {
-		dumpDestination(&d, dest)
+		dumpDestination(&d, p.directory, dest)
 	}
 	p.dumpInbound(&d)
 	p.dumpSecrets(&d)
@@ -35,7 +35,7 @@ func describeResolution(r model.Resolution) string {
 	return r.String()
 }
 
-func dumpDestination(d *admin.Dump, c *directory.Destination) {
+func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destination) {
 	for _, b := range c.Backends {
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
@@ -44,6 +44,9 @@ func dumpDestination(d *admin.Dump, c *directory.Destination) {
 			Limits: dumpLimits(b), ConnectionPool: describePool(&b.Plan.ConnectionPool),
 		})
 		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
+		for _, named := range t.Names(b) {
+			d.Endpoints = append(d.Endpoints, dumpEndpoints(named)...)
+		}
 	}
 	for i := range c.Plan.Routes {
 		r := &c.Plan.Routes[i]

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"context"
 	"log/slog"
 	"net"
@@ -159,7 +158,7 @@ func carriesHTTP(d *plan.Destination) bool {
 
 // call gives a call to the destination of a host, which the caller lets go of (see leave), nil where the mesh has none.
 func (n *namedConn) call(ctx context.Context, authority []byte, carries func(*plan.Destination) bool) *call.Outbound {
-	host := hostOf(authority)
+	host := call.HostOf(authority)
 	if host == "" {
 		return nil
 	}
@@ -173,26 +172,6 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(*pl
 	}
 	d.Enter()
 	return &call.Outbound{Of: &n.o.Outgoing, Dest: d, Local: n.local, Remote: n.remote}
-}
-
-// hostOf gives the host that an authority names, "" where that is an address or none at all.
-func hostOf(authority []byte) model.Hostname {
-	if i := bytes.LastIndexByte(authority, ':'); i >= 0 {
-		authority = authority[:i]
-	}
-	const longest = 253 // RFC 1035 §3.1, without the root's dot
-	if len(authority) == 0 || len(authority) > longest+1 || slices.ContainsFunc(authority, func(b byte) bool { return !inHost(b) }) {
-		return ""
-	}
-	h := model.CanonicalHost(string(authority))
-	if _, err := netip.ParseAddr(string(h)); err == nil {
-		return ""
-	}
-	return h
-}
-
-func inHost(b byte) bool {
-	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.'
 }
 
 func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {

@@ -160,6 +160,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	defer stop()
 	p.group.ctx = work //nolint:fatcontext // the one that all goroutines of the proxy share
 	p.group.run(p.ups.Sweep)
+	p.group.run(p.directory.Sweep)
 	p.group.run(p.clients.Keep)
 	p.group.run(func(ctx context.Context) { p.checks.run(ctx, p.draining, p.group.run) })
 	p.group.run(p.overload.run)

@@ -11,6 +11,8 @@ import (
 const (
 	innerIP = "10.96.0.120"
 	addrIP  = "10.96.0.121"
+	// nobodysIP leads nowhere.
+	nobodysIP = "10.96.0.122"
 )
 
 // egressManifests have two addresses that are nobody's to the mesh, hosts that are called there in every way that a
@@ -44,6 +46,7 @@ func egressManifests() string {
 		entry("wild", "*.wild.example.com", web, dialled) + entry("wild-vs", "*.wild-vs.example.com", web, dialled) + teapot("wild-vs", "*.wild-vs.example.com") +
 		entry("dns", "dns.example.com", web, resolved) + entry("dns-vs", "dns-vs.example.com", web, resolved) + teapot("dns-vs", "dns-vs.example.com") +
 		entry("sni", "sni.example.com", secure, dialled) + entry("sni-vs", "sni-vs.example.com", secure, dialled) + toInner("sni-vs", "sni-vs.example.com") +
+		entry("dynamic", "*.shop.svc.cluster.local", web+", "+secure, "  resolution: DYNAMIC_DNS") +
 		toInner("vs", "vs.example.com")
 	return out
 }
@@ -65,10 +68,13 @@ func TestEgress(t *testing.T) {
 		{outerIP + ":80", "dns.example.com", "200 outer", "200 outer", "dns.example.com"},
 		{outerIP + ":80", "dns-vs.example.com", "418", "418", "dns-vs.example.com"},
 		{outerIP + ":80", "vs.example.com", "200 inner", "200 inner", "inner.shop.svc.cluster.local"},
+		{nobodysIP + ":80", "outer.shop.svc.cluster.local", "200 outer", "200 outer", "*.shop.svc.cluster.local"},
+		{nobodysIP + ":80", "no-such-host.shop.svc.cluster.local", "503", "503", "*.shop.svc.cluster.local"},
 		{outerIP + ":80", "unknown.example.com", "200 outer", "502", ""},
 		{outerIP + ":81", "vs.example.com", "200 outer", refused, ""}, // no rule is for the port
 	}
 	greetings := []struct{ host, any, only, counted string }{
+		{"outer.shop.svc.cluster.local", back, back, "*.shop.svc.cluster.local"},
 		{"sni.example.com", back, back, "sni.example.com"},
 		{"sni-vs.example.com", greeting, greeting, "inner.shop.svc.cluster.local"},
 		{"vs.example.com", greeting, greeting, "inner.shop.svc.cluster.local"},

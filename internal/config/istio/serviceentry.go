@@ -115,11 +115,34 @@ func (t serviceEntry) resolution(spec *networking.ServiceEntry) model.Resolution
 		}
 		return model.ResolveDNSRoundRobin
 	case networking.ServiceEntry_DYNAMIC_DNS:
-		t.Warn("spec.resolution", "DYNAMIC_DNS is not supported by Fairlead: the address that the app dialled is called, as with NONE", "")
-		return model.ResolveNone
+		t.dynamic(spec)
+		return model.ResolveDynamicDNS
 	default:
-		t.Reject("spec.resolution", fmt.Sprintf("%d is not a resolution", spec.GetResolution()), "write NONE, STATIC, DNS or DNS_ROUND_ROBIN")
+		t.Reject("spec.resolution", fmt.Sprintf("%d is not a resolution", spec.GetResolution()), "write NONE, STATIC, DNS, DNS_ROUND_ROBIN or DYNAMIC_DNS")
 		return model.ResolveNone
+	}
+}
+
+// dynamic checks what resolution DYNAMIC_DNS demands, which is that every call names its host.
+func (t serviceEntry) dynamic(spec *networking.ServiceEntry) {
+	for i, h := range spec.GetHosts() {
+		if !model.CanonicalHost(h).Wildcard() && !isPartialWildcard(h) {
+			t.Reject(fmt.Sprintf("spec.hosts[%d]", i), fmt.Sprintf("%q with resolution DYNAMIC_DNS, which is for wildcards", h), "use resolution: DNS")
+		}
+	}
+	if len(spec.GetAddresses()) > 0 {
+		t.Reject("spec.addresses", "resolution DYNAMIC_DNS calls the host that a call names, whatever address was dialled", "remove the addresses")
+	}
+	if len(spec.GetEndpoints()) > 0 {
+		t.Reject("spec.endpoints", "resolution DYNAMIC_DNS calls the host that a call names", "remove the endpoints, or use resolution: DNS")
+	}
+	for i, p := range spec.GetPorts() {
+		switch protocols[strings.ToLower(p.GetProtocol())] {
+		case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb, model.TLS:
+		case model.TCP, model.UDP, model.Undeclared:
+			t.Reject(fmt.Sprintf("spec.ports[%d].protocol", i), fmt.Sprintf("%q with resolution DYNAMIC_DNS: nothing in such a connection names a host", p.GetProtocol()),
+				"write HTTP, HTTP2, GRPC or TLS")
+		}
 	}
 }
 
@@ -254,7 +277,7 @@ func (t serviceEntry) address(field, written string, resolution model.Resolution
 		return false
 	case !isHost(written):
 		t.Reject(field, fmt.Sprintf("%q is neither an address nor a host", written), "write an IP address or a DNS name, without port")
-	case !resolvesNames(resolution):
+	case !resolvesNames(resolution) && resolution != model.ResolveDynamicDNS: // has been refused
 		t.Reject(field, fmt.Sprintf("%q is a name; resolution STATIC takes addresses", written), "use resolution: DNS")
 	default:
 		e.DNS = model.CanonicalHost(written)

@@ -31,7 +31,12 @@ func TestServiceEntryProblems(t *testing.T) {
 		{"endpoints that are not used", with("endpoints: [{address: 1.2.3.4}]"), []string{"error spec.endpoints: NONE"}},
 		{"no endpoints", with("resolution: STATIC"), []string{"warning spec.endpoints: every call fails"}},
 		{"two endpoints in turn", with("resolution: DNS_ROUND_ROBIN, endpoints: [{address: a.com}, {address: b.com}]"), []string{"error spec.endpoints: one endpoint"}},
-		{"dynamic names", with("resolution: DYNAMIC_DNS"), []string{"warning spec.resolution: not supported"}},
+		{"dynamic names", "{hosts: ['*.a.com'], ports: [{number: 80, name: http, protocol: HTTP}, {number: 443, name: tls, protocol: TLS}], resolution: DYNAMIC_DNS}", nil},
+		{"a dynamic name that is one", with("resolution: DYNAMIC_DNS"), []string{"error spec.hosts[0]: for wildcards"}},
+		{"dynamic names with addresses", "{hosts: ['*.a.com'], " + port + ", addresses: [10.0.0.1], endpoints: [{address: b.com}], resolution: DYNAMIC_DNS}", []string{
+			"error spec.addresses: whatever address", "error spec.endpoints: the host that a call names",
+		}},
+		{"dynamic names of bytes", "{hosts: ['*.a.com'], ports: [{number: 80, name: tcp, protocol: TCP}], resolution: DYNAMIC_DNS}", []string{"error spec.ports[0].protocol: names a host"}},
 		{"selector and endpoints", with("resolution: STATIC, workloadSelector: {labels: {a: b}}, endpoints: [{address: 1.2.3.4}]"), []string{"error spec.workloadSelector: both"}},
 		{"a selector to look up", with("resolution: DNS, workloadSelector: {labels: {a: b}}"), nil},
 		{"a selector of nothing", with("workloadSelector: {labels: {a: b}}"), []string{"warning spec.workloadSelector: STATIC and DNS only"}},

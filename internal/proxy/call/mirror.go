@@ -25,6 +25,10 @@ func (c *Call) Copy(call *filter.Call, backend int) func(context.Context) {
 	if !ok {
 		return nil
 	}
+	b, err := o.byName(b, call.Request.Authority)
+	if err != nil {
+		return nil
+	}
 	return newShadow(o, b, call.Request, call.Body).send
 }
 

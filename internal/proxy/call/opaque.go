@@ -66,7 +66,11 @@ func (c *Outbound) Connect(ctx context.Context, state *directory.Destination) (T
 		return nil, filter.LimitError(b.Plan.Name, err)
 	}
 	c.limits = b.Group.Limits()
-	t, err := c.reachAny(ctx, b)
+	var t Tunnel
+	if b, err = c.byName(b, []byte(c.SNI)); err == nil {
+		c.backend = b
+		t, err = c.reachAny(ctx, b)
+	}
 	if err != nil {
 		c.leaveLimits()
 	}

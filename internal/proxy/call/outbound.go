@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -47,6 +48,7 @@ type Outbound struct {
 	longest  time.Duration // 0 for no limit
 	SNI      string        // the TLS server name, where the routes ask for it
 	limits   *lb.Limits    // those it is counted in, nil for none
+	named    atomic.Pointer[namedBackend]
 
 	Originals originals
 }
@@ -111,7 +113,7 @@ func (c *Outbound) match(ctx context.Context, call *Call) error {
 }
 
 // choose finds the backend.
-func (*Outbound) choose(call *Call) error {
+func (c *Outbound) choose(call *Call) error {
 	if call.chosen = call.pinned(); call.chosen == nil {
 		call.chosen = call.route.Pick(rand.Uint64()) //nolint:gosec // spreading load needs no secrecy
 	}
@@ -128,6 +130,11 @@ func (*Outbound) choose(call *Call) error {
 	}
 	call.view.Facts.Cluster = b.Plan.Name
 	call.view.Backend, call.view.Plan, call.view.Group = call.chosen, b.Plan, b.Group
+	b, err := c.byName(b, call.down.Request().Authority)
+	if err != nil {
+		return err
+	}
+	call.backend, call.from = b, b
 	return nil
 }
 
