@@ -181,6 +181,7 @@ func tlsFields(c *coder, t *model.TLSSettings) {
 	text(c, 6, "ca_cert", &t.CACert)
 	text(c, 7, "credential_name", &t.CredentialName)
 	c.bool(8, "insecure_skip_verify", &t.InsecureSkipVerify)
+	text(c, 9, "ca_crl", &t.CRL)
 }
 
 func routeFields(c *coder, r *plan.Route) {

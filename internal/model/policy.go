@@ -286,6 +286,7 @@ type TLSSettings struct {
 	SNI                     string
 	SubjectAltNames         []string
 	ClientCert, Key, CACert string
+	CRL                     string // lists of revoked certificates
 	CredentialName          string
 	InsecureSkipVerify      bool
 }

@@ -282,6 +282,7 @@ func TestTLSOrigination(t *testing.T) {
 		{"wrong_name", model.TLSSettings{Mode: model.TLSSimple, CACert: files.ca, SNI: "other.example.com"}, 503, "other.example.com"},
 		{"one_of_several_names", model.TLSSettings{Mode: model.TLSSimple, CACert: files.ca, SNI: "any", SubjectAltNames: []string{"x", "api.example.com"}}, 200, "any"},
 		{"none_of_the_names", model.TLSSettings{Mode: model.TLSSimple, CACert: files.ca, SubjectAltNames: []string{"x"}}, 503, "subjectAltNames wants one of x"},
+		{"no_list_of_the_revoked", model.TLSSettings{Mode: model.TLSSimple, CACert: files.ca, CRL: files.ca}, 503, "caCrl: no list of revoked certificates"},
 		{"missing_file", model.TLSSettings{Mode: model.TLSSimple, CACert: "/nowhere.pem"}, 503, "caCertificates: open /nowhere.pem"},
 	}
 	for _, tt := range tests {

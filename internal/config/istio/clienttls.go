@@ -20,15 +20,13 @@ func (t destinationRule) tls(field string, in *networking.ClientTLSSettings) mod
 		ClientCert:         in.GetClientCertificate(),
 		Key:                in.GetPrivateKey(),
 		CACert:             in.GetCaCertificates(),
+		CRL:                in.GetCaCrl(),
 		CredentialName:     in.GetCredentialName(),
 		InsecureSkipVerify: in.GetInsecureSkipVerify().GetValue(),
 	}
 	t.tlsSource(field, in)
 	if in.GetCaCertCredentialName() != "" {
 		t.Unsupported(field + ".caCertCredentialName")
-	}
-	if in.GetCaCrl() != "" {
-		t.Unsupported(field + ".caCrl")
 	}
 	return out
 }
@@ -61,6 +59,10 @@ func (t destinationRule) tlsSource(field string, in *networking.ClientTLSSetting
 	mode := in.GetMode()
 	if mode != networking.ClientTLSSettings_SIMPLE && mode != networking.ClientTLSSettings_MUTUAL {
 		return
+	}
+	if in.GetCaCrl() != "" && in.GetCaCertificates() == "" && in.GetCredentialName() == "" {
+		t.Warn(field+".caCrl", "without caCertificates: a public CA's certificates are refused unless the file has the lists of every CA on their way",
+			"add caCertificates")
 	}
 	if in.GetCredentialName() != "" && (hasFiles(in) || in.GetCaCrl() != "") {
 		t.Reject(field, "both credentialName and certificate files", "keep one of them")

@@ -94,7 +94,8 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"mutual with both", with("tls: {mode: MUTUAL, credentialName: a, clientCertificate: b}"), []string{"error spec.trafficPolicy.tls: both"}},
 		{"simple with both", with("tls: {mode: SIMPLE, credentialName: a, caCertificates: b}"), []string{"error spec.trafficPolicy.tls: both"}},
 		{"mesh certificates with others", with("tls: {mode: ISTIO_MUTUAL, privateKey: a}"), []string{"warning spec.trafficPolicy.tls: mesh's certificates"}},
-		{"a revocation list", with("tls: {mode: SIMPLE, caCrl: a}"), []string{"warning spec.trafficPolicy.tls.caCrl: no effect"}},
+		{"a revocation list", with("tls: {mode: SIMPLE, caCertificates: a, caCrl: b}"), nil},
+		{"a revocation list of nobody", with("tls: {mode: SIMPLE, caCrl: a}"), []string{"warning spec.trafficPolicy.tls.caCrl: without caCertificates"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

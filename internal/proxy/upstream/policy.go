@@ -34,6 +34,7 @@ type originTLS struct {
 	serverName           string
 	names                string // acceptable subject alternative names, joined by commas; empty: serverName
 	caFile, cert, keyOf  string
+	crlFile              string // of revoked certificates, empty for none
 	credentialNotMounted string // credentialName: a Secret that only gateways can read
 }
 
@@ -46,7 +47,7 @@ func PolicyOf(b *plan.Backend) Policy {
 	if b.TLS.Mode == model.TLSSimple || b.TLS.Mode == model.TLSMutual {
 		p.tls = originTLS{
 			enabled: true, skipVerify: b.TLS.InsecureSkipVerify, serverName: cmp.Or(b.TLS.SNI, string(b.Host)),
-			names: strings.Join(b.TLS.SubjectAltNames, ","), caFile: b.TLS.CACert,
+			names: strings.Join(b.TLS.SubjectAltNames, ","), caFile: b.TLS.CACert, crlFile: b.TLS.CRL,
 			credentialNotMounted: b.TLS.CredentialName,
 		}
 		if b.TLS.Mode == model.TLSMutual {
@@ -130,16 +131,36 @@ func (o *originTLS) config(alpn string) (*tls.Config, error) {
 	switch {
 	case o.skipVerify:
 		c.InsecureSkipVerify = true // the user's insecureSkipVerify
-	case o.names != "":
-		// The standard check knows one name; here any of several will do, also URIs. The chain is checked all the same.
+	case o.names != "", o.crlFile != "":
+		revoked, err := o.revocations()
+		if err != nil {
+			return nil, err
+		}
+		// The standard check knows one name and no lists of the revoked; here any of several names will do, also URIs. The
+		// chain is checked all the same.
 		c.InsecureSkipVerify = true // VerifyConnection does it
-		c.VerifyConnection = func(cs tls.ConnectionState) error { return o.verify(&cs, c.RootCAs) }
+		c.VerifyConnection = func(cs tls.ConnectionState) error { return o.verify(&cs, c.RootCAs, revoked) }
 	}
 	return c, nil
 }
 
-// verify checks the chain of a server and that it has one of the acceptable names.
-func (o *originTLS) verify(cs *tls.ConnectionState, roots *x509.CertPool) error {
+// revocations reads the lists of revoked certificates, nil where none are asked for.
+func (o *originTLS) revocations() (revocations, error) {
+	if o.crlFile == "" {
+		return nil, nil
+	}
+	data, err := os.ReadFile(o.crlFile)
+	if err == nil {
+		var out revocations
+		if out, err = parseRevocations(data); err == nil {
+			return out, nil
+		}
+	}
+	return nil, fmt.Errorf("caCrl: %w", err)
+}
+
+// verify checks the chain of a server, that nothing in it is revoked, and that it has one of the acceptable names.
+func (o *originTLS) verify(cs *tls.ConnectionState, roots *x509.CertPool, revoked revocations) error {
 	if len(cs.PeerCertificates) == 0 {
 		return errors.New("the server has no certificate")
 	}
@@ -148,8 +169,17 @@ func (o *originTLS) verify(cs *tls.ConnectionState, roots *x509.CertPool) error 
 	for _, c := range cs.PeerCertificates[1:] {
 		opts.Intermediates.AddCert(c)
 	}
-	if _, err := leaf.Verify(opts); err != nil {
+	chains, err := leaf.Verify(opts)
+	if err != nil {
 		return err
+	}
+	if revoked != nil {
+		if err := revoked.check(chains, time.Now()); err != nil {
+			return err
+		}
+	}
+	if o.names == "" {
+		return leaf.VerifyHostname(o.serverName)
 	}
 	for name := range strings.SplitSeq(o.names, ",") {
 		if leaf.VerifyHostname(name) == nil {
