@@ -105,11 +105,11 @@ const (
 	holdersWait = 2 * time.Second
 	// askPause is between rounds; a control plane takes one call a second in the long run.
 	askPause = time.Second
-	// reportEvery is the time between reports when nobody holds the workload any more; the control plane forgets who says
+	// reportEvery is the time between reports when no caller holds the workload any more; the control plane forgets a pod that says
 	// nothing for 10 s.
 	reportEvery = 4 * time.Second
-	// givenUp is how many times in a row a replica does not answer before it counts as gone: who was connected to it has
-	// turned to another one, or hears nothing from anybody.
+	// givenUp is how many times in a row a replica does not answer before it counts as gone: a sidecar that was connected to it has
+	// turned to another one, or hears nothing from any.
 	givenUp = 3
 	// lastWord bounds the report of how it ended.
 	lastWord = time.Second
@@ -120,8 +120,8 @@ func (d *departure) ask(ctx context.Context) {
 	failures := make(map[string]int)
 	hopeless := sync.OnceFunc(func() { close(d.hopeless) })
 	for {
-		switch d.judge(d.round(ctx, holdersWait), failures) {
-		case nobodyHolds:
+		switch d.tally(d.round(ctx, holdersWait), failures) {
+		case heldByNone:
 			d.mu.Lock()
 			took := time.Since(d.begun)
 			d.mu.Unlock()
@@ -129,9 +129,9 @@ func (d *departure) ask(ctx context.Context) {
 			close(d.released)
 			d.keepReporting(ctx)
 			return
-		case nobodyKnows:
+		case notToldOf:
 			hopeless()
-		case somebodyHolds:
+		case heldBySome:
 		}
 		if !call.Pause(ctx, askPause) {
 			return
@@ -139,7 +139,7 @@ func (d *departure) ask(ctx context.Context) {
 	}
 }
 
-// keepReporting says what is open until the end, for those who watch.
+// keepReporting says what is open until the end, for the pages of the control plane.
 func (d *departure) keepReporting(ctx context.Context) {
 	for call.Pause(ctx, reportEvery) {
 		d.round(ctx, 0)
@@ -175,43 +175,43 @@ func (d *departure) round(ctx context.Context, wait time.Duration) []word {
 	return append(words, others...)
 }
 
-// verdict is what the words of a round come to.
-type verdict uint8
+// held is whether callers hold the workload, as the replicas say together.
+type held uint8
 
 const (
-	somebodyHolds verdict = iota + 1
-	nobodyHolds
-	nobodyKnows // that the workload ends, but it is held
+	heldBySome held = iota + 1
+	heldByNone
+	notToldOf // it is held, and no replica knows that the workload ends
 )
 
-// judge puts the words of a round together. failures counts, by address, how many times in a row there was none.
-func (d *departure) judge(words []word, failures map[string]int) verdict {
-	out := nobodyHolds
+// tally puts the words of a round together. failures counts, by address, how many times in a row there was none.
+func (d *departure) tally(words []word, failures map[string]int) held {
+	out := heldByNone
 	known := false
 	for _, w := range words {
 		if w.err != nil {
 			failures[w.addr]++
 			if failures[w.addr] < givenUp || w.addr == "" {
-				out = somebodyHolds // or may
+				out = heldBySome // or may
 			}
 			continue
 		}
 		failures[w.addr] = 0
 		known = known || w.Marked
 		if w.Count > 0 || d.isTold() && !w.Marked { // one that has not heard yet would give the workload to newcomers
-			out = somebodyHolds
+			out = heldBySome
 		}
 	}
 	if status, ok := errors.AsType[*discovery.StatusError](words[0].err); ok && status.Code == discovery.CodeUnimplemented {
-		return nobodyKnows // an older control plane
+		return notToldOf // an older control plane
 	}
-	if out == somebodyHolds && !known && words[0].err == nil && !d.isTold() {
-		return nobodyKnows
+	if out == heldBySome && !known && words[0].err == nil && !d.isTold() {
+		return notToldOf
 	}
 	return out
 }
 
-// settled reports whether there is nothing to wait for but what is open: no caller may choose the workload, or nobody can be
+// settled reports whether there is nothing to wait for but what is open: no caller may choose the workload, or no replica can be
 // asked.
 func (d *departure) settled() bool {
 	select {
