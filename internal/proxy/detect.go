@@ -18,7 +18,7 @@ import (
 
 // Detection decides what a connection carries without making client or server wait. Where the client speaks first, its first
 // bytes tell. A client of a server-first protocol (MySQL, SMTP, …) stays silent until the server has greeted it, so
-// the server is dialled at once and both sides are watched: the side that speaks first decides. The verdict is kept per
+// the server is dialled at once and both sides are watched: the side that speaks first decides. What is detected is kept per
 // port, so that the extra connection is made once, not per call.
 
 // quietBefore is how long a client of a port known to carry HTTP may stay silent before its server is dialled all the
@@ -31,7 +31,7 @@ type detector struct {
 	claim  netio.Claim
 	limit  time.Duration // see sniff
 	dial   func(context.Context) (call.Tunnel, error)
-	// known is the verdict of earlier connections to the same port (a netio.Verdict), 0 while there is none.
+	// known is what earlier connections to the same port were detected to be (a netio.Detected), 0 while there is none.
 	known *atomic.Uint32
 
 	cancel  context.CancelFunc
@@ -45,7 +45,7 @@ type detector struct {
 
 // detected is what came of it. For an opaque connection server is the tunnel to use, or err why there is none.
 type detected struct {
-	protocol netio.Verdict
+	protocol netio.Detected
 	server   call.Tunnel
 	err      error
 }
@@ -53,7 +53,7 @@ type detected struct {
 // detect returns what the connection carries. It returns an error of its own only where the client is gone.
 func (d *detector) detect(ctx context.Context) (detected, error) {
 	var wait time.Duration
-	if v := netio.Verdict(d.known.Load()); v == netio.HTTP1 || v == netio.HTTP2 {
+	if v := netio.Detected(d.known.Load()); v == netio.HTTP1 || v == netio.HTTP2 {
 		wait = quietBefore
 	}
 	ctx, d.cancel = context.WithCancel(ctx)
@@ -106,7 +106,7 @@ func (d *detector) abandon(joined *sync.WaitGroup) {
 //
 // Whatever has begun must become plain within the limit, as a request head must end. On a port that is declared
 // HTTP, where only the client can speak first, that bounds its silence too.
-func sniff(c *netio.PeekConn, claim netio.Claim, limit time.Duration) (netio.Verdict, error) {
+func sniff(c *netio.PeekConn, claim netio.Claim, limit time.Duration) (netio.Detected, error) {
 	var bound *time.Timer
 	defer func() {
 		if bound != nil {

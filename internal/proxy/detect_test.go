@@ -58,8 +58,8 @@ func TestHTTPIsDetected(t *testing.T) {
 			c.Close()
 		}
 		d := orders.directory.Find(plan.AddressName(usersAddr()))
-		if got := netio.Verdict(d.Protocol.Load()); got != netio.HTTP1 {
-			t.Errorf("verdict = %v, want HTTP/1", got)
+		if got := netio.Detected(d.Protocol.Load()); got != netio.HTTP1 {
+			t.Errorf("detected = %v, want HTTP/1", got)
 		}
 		// One for the calls and one to see who speaks first; a call that follows before the connection of the one before
 		// is back in the pool may add another. Detecting anew each time would make more than one per call.
@@ -72,7 +72,7 @@ func TestHTTPIsDetected(t *testing.T) {
 }
 
 // What is no HTTP on a port known for HTTP still gets through.
-func TestVerdictIsNoPrison(t *testing.T) {
+func TestWhatIsDetectedMayChange(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.rawServer(app(users), func(c *net.TCPConn) {
 			fmt.Fprint(c, "hello\n")
@@ -99,7 +99,7 @@ func TestInboundDetectsAsWell(t *testing.T) {
 	fmt.Fprint(c, "EHLO\n")
 	expectLine(t, r, "EHLO\n")
 	c.Close()
-	eventually(t, "verdict kept", func() bool { return netio.Verdict(users.inbound.verdict(8080).Load()) == netio.Opaque })
+	eventually(t, "what is detected is kept", func() bool { return netio.Detected(users.inbound.detected(8080).Load()) == netio.Opaque })
 }
 
 // The client that goes away while its protocol is unknown takes everything with it.

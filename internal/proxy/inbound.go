@@ -39,11 +39,11 @@ type inbound struct {
 	grace    time.Duration // how long a connection may go on that would not be admitted any more
 	plain    plainConns
 
-	verdicts sync.Map // port → *atomic.Uint32, what detection found
-	refusals *refusalLog
-	quotas   quotas
-	abuse    penalties
-	idle     sync.Pool
+	protocols sync.Map // port → *atomic.Uint32, what detection found
+	refusals  *refusalLog
+	quotas    quotas
+	abuse     penalties
+	idle      sync.Pool
 }
 
 // handshakeTimeout bounds what a client that connects to the mesh port and says nothing can hold.
@@ -284,7 +284,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
 		found.protocol, err = sniff(client, netio.Declared, i.limits.detection())
 	case model.Undeclared:
-		d := &detector{client: client, claim: netio.Unclaimed, limit: i.limits.detection(), dial: dial, known: i.verdict(dst.Port())}
+		d := &detector{client: client, claim: netio.Unclaimed, limit: i.limits.detection(), dial: dial, known: i.detected(dst.Port())}
 		found, err = d.detect(ctx)
 	}
 	heard()
@@ -307,7 +307,7 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 // known that HTTP comes, the server may be about to speak. The returned function says that something has come.
 func (i *inbound) closeSilent(ctx context.Context, client *netio.PeekConn, port plan.InboundPort) (heard func()) {
 	known := port.Protocol
-	if v := netio.Verdict(i.verdict(port.Port).Load()); known == model.Undeclared && (v == netio.HTTP1 || v == netio.HTTP2) {
+	if v := netio.Detected(i.detected(port.Port).Load()); known == model.Undeclared && (v == netio.HTTP1 || v == netio.HTTP2) {
 		known = model.HTTP
 	}
 	switch known {
@@ -335,8 +335,8 @@ func (i *inbound) opaque(ctx context.Context, client, server call.Tunnel, who *c
 	}
 }
 
-func (i *inbound) verdict(port uint16) *atomic.Uint32 {
-	v, _ := i.verdicts.LoadOrStore(port, new(atomic.Uint32))
+func (i *inbound) detected(port uint16) *atomic.Uint32 {
+	v, _ := i.protocols.LoadOrStore(port, new(atomic.Uint32))
 	known, _ := v.(*atomic.Uint32)
 	return known
 }

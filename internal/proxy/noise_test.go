@@ -201,7 +201,7 @@ func TestNoHTTPOnADeclaredPort(t *testing.T) {
 func TestSilentClientOfAnHTTPServer(t *testing.T) {
 	for _, tt := range []struct {
 		name, greeting, then string
-		want                 netio.Verdict
+		want                 netio.Detected
 	}{
 		{"http2", "\x00\x00\x00\x04\x00\x00\x00\x00\x00", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", netio.HTTP2},
 		{"http1", "HTTP/1.1 408 Request Timeout\r\n\r\n", "GET / HTTP/1.1\r\n\r\n", netio.HTTP1},

@@ -92,7 +92,7 @@ func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error
 }
 
 // speak serves a client-first connection by what its first bytes were.
-func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Verdict, server call.Tunnel) {
+func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Detected, server call.Tunnel) {
 	switch protocol {
 	case netio.HTTP1:
 		r := &call.Call{Side: c, Common: &o.Common, Share: &o.share}

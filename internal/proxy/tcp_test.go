@@ -40,8 +40,8 @@ func TestServerThatSpeaksFirstIsNotStalled(t *testing.T) {
 			c.Close()
 		}
 		d := orders.directory.Find(plan.AddressName(usersAddr()))
-		if got := netio.Verdict(d.Protocol.Load()); got != netio.Opaque {
-			t.Errorf("verdict = %v, want opaque to be remembered", got)
+		if got := netio.Detected(d.Protocol.Load()); got != netio.Opaque {
+			t.Errorf("detected = %v, want opaque to be remembered", got)
 		}
 		eventually(t, "every connection counted out", func() bool {
 			es := d.Load().Backends[0].Picker().All()

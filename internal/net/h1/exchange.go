@@ -26,7 +26,7 @@ type Exchange struct {
 	body body
 	out  output
 
-	// persist says that the client lets the connection live. closing is the verdict of the response head.
+	// persist says that the client lets the connection live. closing is what the response head says of that.
 	persist, closing bool
 	headRequest      bool
 	connect          bool

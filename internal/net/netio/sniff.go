@@ -1,12 +1,12 @@
 package netio
 
-// Verdict is what the first bytes of a connection are.
-type Verdict uint8
+// Detected is what the first bytes of a connection are.
+type Detected uint8
 
-// The verdicts. The zero value is invalid.
+// What they may be. The zero value is invalid.
 const (
 	// NeedMore: the bytes so far fit more than one protocol.
-	NeedMore Verdict = iota + 1
+	NeedMore Detected = iota + 1
 	// HTTP1 is a request line of HTTP/1.0 or 1.1.
 	HTTP1
 	// HTTP2 is the connection preface (RFC 9113 §3.4).
@@ -37,12 +37,12 @@ const (
 	Declared
 )
 
-// Sniff tells the protocol from the first bytes that a client sent. A verdict other than NeedMore stays the same when
+// Sniff tells the protocol from the first bytes that a client sent. An answer other than NeedMore stays the same when
 // more bytes follow, and at SniffLimit bytes there always is one. It does not allocate.
 //
 // It errs towards HTTP/1: relayed bytes meet no rule, and may hold fields that only a sidecar may set. So nothing is
 // Opaque that a lenient server would read as a request.
-func (c Claim) Sniff(prefix []byte) Verdict {
+func (c Claim) Sniff(prefix []byte) Detected {
 	prefix = prefix[:min(len(prefix), SniffLimit)]
 	n := min(len(prefix), len(http2Preface))
 	switch {
@@ -60,8 +60,8 @@ func (c Claim) Sniff(prefix []byte) Verdict {
 
 // SpeaksHTTP tells by the first bytes that a server sends whether they are an HTTP server's. It has not decided the
 // protocol by speaking first: HTTP/2 servers send SETTINGS without waiting for the client's preface (RFC 9113 §3.4), and
-// HTTP/1.1 servers say 408 to a client that is silent for long. The verdict is NeedMore, HTTP1, HTTP2 or Opaque.
-func SpeaksHTTP(prefix []byte) Verdict {
+// HTTP/1.1 servers say 408 to a client that is silent for long. The answer is NeedMore, HTTP1, HTTP2 or Opaque.
+func SpeaksHTTP(prefix []byte) Detected {
 	const status = "HTTP/1."
 	n := min(len(prefix), len(status))
 	switch {
@@ -85,7 +85,7 @@ func SpeaksHTTP(prefix []byte) Verdict {
 
 // sniffTLS looks at the record header (RFC 8446 §5.1) and the type of the handshake message in it. The minor version
 // is 1 or 3 in practice; 0 is SSL 3 and 4 has been seen from old TLS 1.3 drafts.
-func sniffTLS(p []byte) Verdict {
+func sniffTLS(p []byte) Detected {
 	if len(p) > 1 && p[1] != 3 || len(p) > 2 && p[2] > 4 {
 		return Opaque
 	}
@@ -106,7 +106,7 @@ func sniffTLS(p []byte) Verdict {
 // sniffText looks for a request line (RFC 9112 §3) as the most lenient servers read one: behind empty lines, split at
 // blanks of any kind and number, the version in any case. Less than a whole line is not enough where nothing is claimed,
 // because "GET x" is a Redis inline command and "set a 0 0 1" is memcached.
-func (c Claim) sniffText(p []byte) Verdict {
+func (c Claim) sniffText(p []byte) Detected {
 	undecided := NeedMore
 	if len(p) == SniffLimit {
 		undecided = HTTP1
@@ -146,7 +146,7 @@ type line struct {
 }
 
 // next looks at the byte rest[0], which follows before.
-func (l *line) next(before byte, rest []byte) Verdict {
+func (l *line) next(before byte, rest []byte) Detected {
 	const version = "http/"
 	b := rest[0]
 	switch {

@@ -50,7 +50,7 @@ func TestSniff(t *testing.T) {
 	long := "GET /" + strings.Repeat("a", 2*SniffLimit)
 	for _, tc := range []struct {
 		name, in string
-		want     Verdict
+		want     Detected
 	}{
 		{name: "nothing", in: "", want: NeedMore},
 		{name: "get", in: "GET / HTTP/1.1\r\n", want: HTTP1},
@@ -114,7 +114,7 @@ func TestSniff(t *testing.T) {
 func TestSniffOfPortsWithRules(t *testing.T) {
 	for _, tc := range []struct {
 		name, in         string
-		routed, declared Verdict
+		routed, declared Detected
 	}{
 		{name: "http_0.9", in: "GET /admin\r\n", routed: HTTP1, declared: HTTP1},
 		{name: "http_0.9_without_an_end", in: "GET /admin", routed: HTTP1, declared: HTTP1},
@@ -139,7 +139,7 @@ func TestSniffOfPortsWithRules(t *testing.T) {
 func TestSpeaksHTTP(t *testing.T) {
 	for _, tc := range []struct {
 		name, in string
-		want     Verdict
+		want     Detected
 	}{
 		{name: "settings", in: "\x00\x00\x06\x04\x00\x00\x00\x00\x00\x00\x03", want: HTTP2},
 		{name: "settings_cut_off", in: "\x00\x00\x06\x04", want: NeedMore},
@@ -157,7 +157,7 @@ func TestSpeaksHTTP(t *testing.T) {
 	}
 }
 
-// FuzzSniff holds the verdicts to what servers read: net/http, and one that splits a line at blanks as Python's does.
+// FuzzSniff holds what is detected to what servers read: net/http, and one that splits a line at blanks as Python's does.
 func FuzzSniff(f *testing.F) {
 	for _, s := range []string{
 		"", "GET / HTTP/1.1\r\nHost: a\r\n\r\n", http2Preface, "\x16\x03\x01\x00\x05\x01", "set a 0 0 1\r\n", "PRI * HTTP/1.1",
@@ -168,23 +168,23 @@ func FuzzSniff(f *testing.F) {
 	f.Add(clientHello(f, &tls.Config{ServerName: "a"}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		for _, claim := range []Claim{Unclaimed, Routed, Declared} {
-			verdict := NeedMore
+			found := NeedMore
 			for n := range min(len(b), SniffLimit+2) + 1 {
 				got := claim.Sniff(b[:n])
-				if verdict != NeedMore && got != verdict {
-					t.Fatalf("%v at %d bytes, %v before", got, n, verdict)
+				if found != NeedMore && got != found {
+					t.Fatalf("%v at %d bytes, %v before", got, n, found)
 				}
-				if verdict = got; got == NeedMore && n >= SniffLimit {
+				if found = got; got == NeedMore && n >= SniffLimit {
 					t.Fatalf("undecided at %d bytes", n)
 				}
 			}
-			if claim.Sniff(b) != verdict {
-				t.Fatalf("%v for all bytes, %v before", claim.Sniff(b), verdict)
+			if claim.Sniff(b) != found {
+				t.Fatalf("%v for all bytes, %v before", claim.Sniff(b), found)
 			}
-			if claim == Declared && verdict != HTTP1 && verdict != HTTP2 && verdict != NeedMore {
-				t.Fatalf("%v on a declared port", verdict)
+			if claim == Declared && found != HTTP1 && found != HTTP2 && found != NeedMore {
+				t.Fatalf("%v on a declared port", found)
 			}
-			if verdict == Opaque && readsAsRequest(b) {
+			if found == Opaque && readsAsRequest(b) {
 				t.Fatalf("%q would be relayed to servers that read it as a request", b)
 			}
 		}
@@ -296,8 +296,8 @@ func TestSniffAndParseDoNotAllocate(t *testing.T) {
 	}
 }
 
-// String names the verdict.
-func (v Verdict) String() string {
+// String names what was detected.
+func (v Detected) String() string {
 	switch v {
 	case NeedMore:
 		return "need more"
