@@ -22,8 +22,8 @@ type backing interface {
 	obstacles() []model.Problem
 	// authenticate gives what a workload token proves.
 	authenticate(ctx context.Context, token string) (ca.Claims, error)
-	// guard hands over the CA, and again when it is replaced, until ctx ends.
-	guard(ctx context.Context, use func(*ca.CA)) error
+	// followCA hands over the CA, and again when it is replaced, until ctx ends.
+	followCA(ctx context.Context, use func(*ca.CA)) error
 	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
 	unready() string
 	// parts are further works that run as long as the control plane.
@@ -66,7 +66,7 @@ func (f *files) unready() string { return "" }
 
 func (f *files) obstacles() []model.Problem { return nil } // what cannot be read is part of what it gives
 
-func (f *files) guard(ctx context.Context, use func(*ca.CA)) error {
+func (f *files) followCA(ctx context.Context, use func(*ca.CA)) error {
 	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}

@@ -225,7 +225,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	parts := append(p.backing.parts(),
 		func(ctx context.Context) error { p.engine.run(ctx); return nil },
 		func(ctx context.Context) error { return p.backing.follow(ctx, p.engine.inbox.receive) },
-		func(ctx context.Context) error { return p.backing.guard(ctx, p.authority.use) },
+		func(ctx context.Context) error { return p.backing.followCA(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
 		p.sayStrangers, p.sealSessions,

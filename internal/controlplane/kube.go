@@ -146,8 +146,8 @@ func (c *cluster) authenticate(ctx context.Context, token string) (ca.Claims, er
 	return c.tokens.Review(ctx, token)
 }
 
-// guard gets the CA and follows it.
-func (c *cluster) guard(ctx context.Context, use func(*ca.CA)) error {
+// followCA gets the CA, or makes one, and hands it over.
+func (c *cluster) followCA(ctx context.Context, use func(*ca.CA)) error {
 	first, err := c.ca.LoadOrCreate(ctx)
 	if err != nil {
 		return err
