@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -125,8 +126,20 @@ func realisticRoutes(rs []plan.Resource) []plan.Resource {
 	return rs
 }
 
+// bounded has a service's requests limited in number and in time.
+func bounded(rs []plan.Resource) []plan.Resource {
+	return with(rs, func(d *plan.Destination) {
+		for i := range d.Backends {
+			d.Backends[i].ConnectionPool = model.ConnectionPool{MaxConnections: 100, MaxPendingRequests: 100, MaxRequests: 100, MaxRetries: 3, MaxConnectionDuration: time.Hour}
+		}
+		for i := range d.Routes {
+			d.Routes[i].Timeout, d.Routes[i].Retry.PerTryTimeout = time.Minute, time.Second
+		}
+	})
+}
+
 // TestRequestAllocations holds the whole path of a keep-alive request to its budget: two sidecars, both codecs,
-// routing, header changes, rewrite, picking, metrics. History: plain 0; mesh 2, both of crypto/tls (one per record that is read).
+// routing, header changes, rewrite, limits, timeouts, picking, metrics. History: plain 0; mesh 2, both of crypto/tls (one per record that is read).
 func TestRequestAllocations(t *testing.T) {
 	const plainBudget, meshBudget = 0.05, 2.1 // per request, over both sidecars; the remainder is timers and stray collections
 	m := newMesh(t)
@@ -142,7 +155,7 @@ func TestRequestAllocations(t *testing.T) {
 		budget float64
 	}{{"outbound_to_a_plain_endpoint", plain, plainBudget}, {"outbound_and_inbound_over_the_mesh", users.endpoint(8080), meshBudget}} {
 		t.Run(tt.name, func(t *testing.T) {
-			orders.apply(realisticRoutes(service(model.HTTP, tt.e))...)
+			orders.apply(bounded(realisticRoutes(service(model.HTTP, tt.e)))...)
 			for range 200 {
 				c.do(t)
 			}

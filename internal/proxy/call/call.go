@@ -74,6 +74,7 @@ type request struct {
 	backend *directory.Backend
 	from    *directory.Backend // the same of the configuration in force
 
+	limits    timeouts
 	policy    *model.Retry // in force for it, nil where none is: for the own app
 	retriable []string     // fields of a response that ask for a retry, by the request's own word
 	tries     int
@@ -154,7 +155,7 @@ func (c *Call) enter(start time.Time, down httpx.ServerExchange) {
 // Handle carries one request to its end.
 func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	c.enter(time.Now(), down)
-	c.Guard.enter(down, c.Common.StreamIdle())
+	c.Guard.enter(down, c.start, c.Common.StreamIdle())
 	req := down.Request()
 	c.view = filter.Call{Start: c.start, Request: req, Response: &c.resp, Copier: c}
 	c.Side.prepare(c)
@@ -214,6 +215,10 @@ func (c *Call) carry(ctx context.Context) error {
 	}
 }
 
+// blameAfter is how long a connection must have been waited for before the endpoint is held not to answer to one, where the
+// request's own time ended the wait.
+const blameAfter = 250 * time.Millisecond
+
 // attempt makes one try. Errors that may be retried are tryErrors.
 func (c *Call) attempt(ctx context.Context, t *destined) error {
 	begun := time.Now()
@@ -226,10 +231,16 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	if c.policy != nil {
 		countAttempt(&req.Fields, c.tries)
 	}
+	t.connect = c.limits.patience(&c.Guard, t.connect)
 	up, err := c.open(ctx, req, t)
 	if err != nil {
-		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) {
-			c.outcome = lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)}
+		took := time.Since(begun)
+		hurried := errors.Is(err, context.DeadlineExceeded) && took < blameAfter // by a timeout of the request
+		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) && !hurried {
+			c.outcome = lb.Outcome{Kind: lb.Refused, Latency: took}
+		}
+		if c.limits.overdue(&c.Guard) {
+			return errTimeout
 		}
 		return &tryError{failure: notConnected, err: t.failed(httpx.UpstreamConnectFailure, err)}
 	}
@@ -237,8 +248,9 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		t.endpoint.Accepted()
 	}
 	c.respells = t.way.Peer != nil && !t.asHTTP2(req)
-	c.Guard.watch(c.down, up, c.start)
-	c.Guard.arm(c.timeLeft())
+	c.Guard.watch(c.down, up)
+	c.Guard.arm(c.limits)
+	c.announce(req)
 	err = c.send(c.down, up)
 	if err == nil || c.asked && !isFinal(err) {
 		// An upstream may have answered although the request could not be written to its end.
@@ -260,6 +272,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		c.outcome = lb.Outcome{Kind: failureOutcome(err), Latency: time.Since(begun)}
 	}
 	if err == nil {
+		c.Guard.answered()
 		c.heard(req, t)
 		if t.endpoint != nil {
 			c.view.Endpoint = &t.endpoint.Plan

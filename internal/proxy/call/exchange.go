@@ -66,6 +66,14 @@ type forwarder struct {
 // begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
 // replayed.
 func (f *forwarder) begin(down httpx.ServerExchange) error {
+	err := f.hold(down)
+	if f.heldAll || f.asksToSwitch(down.Request()) {
+		f.Guard.whole(time.Now())
+	}
+	return err
+}
+
+func (f *forwarder) hold(down httpx.ServerExchange) error {
 	req := down.Request()
 	f.held, f.heldAll, f.received, f.sent, f.wrote = 0, false, 0, 0, false
 	f.grpcStatus = ""
@@ -173,7 +181,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	}
 	if !f.asksToSwitch(req) {
 		f.need()
-		f.upload.start(down, up, &f.Guard.moved, f.buf[:f.held])
+		f.upload.start(down, up, &f.Guard, f.buf[:f.held])
 		f.buf = nil // the uploader's now
 	}
 	return nil
@@ -296,7 +304,7 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return DownstreamError(err)
 	}
 	f.Guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.Guard.moved, f.bodies.get()[:0])
+	f.upload.start(down, up, &f.Guard, f.bodies.get()[:0])
 	f.upload.settle()
 	f.need()
 	n, readErr, writeErr := copyBody(down, up, f.buf, &f.Guard.moved)

@@ -18,7 +18,9 @@ type Guard struct {
 	timer   *time.Timer
 	target  httpx.ClientExchange
 	turn    uint64    // counts exchanges: news of another one comes too late
-	since   time.Time // when the request came
+	limits  timeouts  // of the exchange that is watched
+	at      progress   // what they are counted from
+	gone    bool      // reason is that there is no client any more: nothing else counts
 	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
 	reason  error     // what to abort with at due
 	relaxed bool      // neither a limit nor a client that has gone counts any more: the copying notices it
@@ -26,28 +28,63 @@ type Guard struct {
 	stillness
 }
 
-// watch begins to guard up, which carries the request of down that came at since.
-func (g *Guard) watch(down httpx.ServerExchange, up httpx.ClientExchange, since time.Time) {
+// watch begins to guard up, which carries the request of down.
+func (g *Guard) watch(down httpx.ServerExchange, up httpx.ClientExchange) {
 	g.mu.Lock()
 	g.turn++
 	turn := g.turn
-	g.target, g.since, g.due, g.reason, g.relaxed = up, since, time.Time{}, nil, false
+	g.target, g.due, g.reason, g.relaxed, g.gone = up, time.Time{}, nil, false, false
 	g.mu.Unlock()
 	if w, ok := down.(httpx.Watched); ok {
 		w.Watch(g, turn)
 	}
 }
 
-// arm bounds the exchange that is watched; after <= 0 means no limit.
-func (g *Guard) arm(after time.Duration) {
-	if after <= 0 {
-		return
-	}
+// arm bounds the exchange that is watched, a try that begins now.
+func (g *Guard) arm(t timeouts) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.reason == nil { // the client has not gone meanwhile
-		g.abortAfter(after, errTimeout)
+	g.limits, g.at.try, g.at.answered = t, time.Now(), false
+	g.set()
+}
+
+// whole notes that the request has come to its end.
+func (g *Guard) whole(at time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.at.whole.IsZero() {
+		g.at.whole = at
+		g.set()
 	}
+}
+
+// answered notes that the answer to a try is accepted: what bounds the wait for it counts no more.
+func (g *Guard) answered() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.at.answered = true
+	if g.limits.try > 0 {
+		g.set()
+	}
+}
+
+// progress gives what limits are counted from.
+func (g *Guard) progress() progress {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.at
+}
+
+// set puts the earliest of the limits into the clock; mu is held.
+func (g *Guard) set() {
+	if g.target == nil || g.gone || g.relaxed || g.limits == (timeouts{}) {
+		return
+	}
+	if due := g.limits.due(g.at); !due.IsZero() {
+		g.abortAfter(time.Until(due), errTimeout)
+		return
+	}
+	g.due = time.Time{}
 }
 
 // Gone implements httpx.Watcher. The abort itself is left to the timer's goroutine, for it may have to write.
@@ -55,6 +92,7 @@ func (g *Guard) Gone(turn uint64, reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil && g.turn == turn {
+		g.gone = true
 		g.abortAfter(0, DownstreamError(reason))
 	}
 }
@@ -75,6 +113,7 @@ func (g *Guard) End(reason error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.target != nil {
+		g.gone = true
 		g.abortAfter(0, DownstreamError(reason))
 	}
 }
@@ -111,7 +150,7 @@ func (g *Guard) disarm() {
 func (g *Guard) longSince(moment time.Time) (turn uint64, ok bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return g.turn, g.target != nil && !g.relaxed && g.since.Before(moment)
+	return g.turn, g.target != nil && !g.relaxed && g.at.begun.Before(moment)
 }
 
 // Vigil tells the guards of HTTP/1.1 connections whose client has gone. In HTTP/2 the connection is always read; in HTTP/1.1

@@ -56,6 +56,7 @@ func (p *Port) prepare(c *Call) {
 
 // decide implements side: all requests go to the app.
 func (*Port) decide(_ context.Context, c *Call) (answered bool, err error) {
+	c.limits.deadline, _ = grpcDeadline(c.down.Request())
 	return false, c.begin(c.down)
 }
 

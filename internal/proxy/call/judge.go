@@ -26,7 +26,7 @@ func (c *Call) cut(err error, t *destined) error {
 	if c.conn != nil && c.conn.Lost() && f != tryTimeout {
 		f, err = resetEarly, upstream.ErrLost // and not that the connection was closed under it
 	}
-	if f == tryTimeout && c.overdue() {
+	if f == tryTimeout && c.limits.overdue(&c.Guard) {
 		return errTimeout
 	}
 	if f == tryTimeout {
@@ -116,32 +116,4 @@ func (c *Call) soFar(req *httpx.Request) tried {
 // canGoElsewhere reports whether another try would be made if the one at hand broke before an answer.
 func (c *Call) canGoElsewhere(req *httpx.Request) bool {
 	return c.policy != nil && decide(c.policy, c.soFar(req), &tryError{failure: resetEarly}) == tryAgain
-}
-
-// timeLeft is the time the try at hand may take, 0 for any.
-func (c *Call) timeLeft() time.Duration {
-	if c.route == nil {
-		return 0
-	}
-	p := c.route.Plan
-	limit := p.BackendTimeout
-	if t := c.policy.PerTryTimeout; t > 0 && (limit == 0 || t < limit) {
-		limit = t
-	}
-	if p.Timeout > 0 {
-		left := max(p.Timeout-time.Since(c.start), time.Nanosecond)
-		if limit == 0 || left < limit {
-			limit = left
-		}
-	}
-	return limit
-}
-
-// overdue reports whether the whole request's time is up, not just a try's.
-func (c *Call) overdue() bool {
-	if c.route == nil {
-		return false
-	}
-	t := c.route.Plan.Timeout
-	return t > 0 && time.Since(c.start) >= t
 }

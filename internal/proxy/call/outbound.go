@@ -149,6 +149,7 @@ func (c *Outbound) obey(call *Call) {
 	}
 	cleanWishes(f)
 	call.deep = c.Of.Chains.isBelow(f, call.start)
+	c.bound(call, call.down.Request())
 }
 
 // pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that
@@ -264,13 +265,13 @@ func flagged(err error, flag string) error {
 // backOff waits before a retry, at most until the request's time is up.
 func (c *Call) backOff(ctx context.Context) error {
 	d := backoff(c.policy, c.tries-1)
-	if limit := c.route.Plan.Timeout; limit > 0 {
-		d = min(d, max(limit-time.Since(c.start), 0))
+	if due := c.limits.total(c.Guard.progress()); !due.IsZero() {
+		d = min(d, max(time.Until(due), 0))
 	}
 	switch {
 	case !Pause(ctx, d):
 		return ctx.Err()
-	case c.overdue():
+	case c.limits.overdue(&c.Guard):
 		return errTimeout
 	}
 	return nil

@@ -29,10 +29,12 @@ const stillTicks = 4
 // errStreamIdle is what an exchange ends with that stands still.
 var errStreamIdle = &httpx.Error{Reason: httpx.StreamIdle}
 
-// enter begins to watch the exchange with a client, until leave is called; 0 is no limit.
-func (g *Guard) enter(down httpx.ServerExchange, limit time.Duration) {
+// enter begins to watch the exchange with a client, whose request came at since, until leave is called; 0 is no limit of how long it
+// may stand still.
+func (g *Guard) enter(down httpx.ServerExchange, since time.Time, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.at, g.limits = progress{begun: since}, timeouts{}
 	g.down, g.every = down, limit/stillTicks
 	g.begun++
 	if g.every <= 0 || g.ticking {

@@ -3,7 +3,6 @@ package call
 import (
 	"errors"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
@@ -37,9 +36,9 @@ func (u *uploader) reset() (buf []byte) {
 	return buf
 }
 
-// start begins to read. moved counts what comes; kept is what was read and sent before, and more is kept, and read, into
+// start begins to read. guard is told what comes, and that all has; kept is what was read and sent before, and more is kept, and read, into
 // the memory behind it: until a response comes a request holds one buffer, of which many that wait are made.
-func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, moved *atomic.Uint32, kept []byte) {
+func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, guard *Guard, kept []byte) {
 	u.done = make(chan struct{})
 	u.wake = sync.NewCond(&u.mu)
 	u.up, u.kept, u.buf = up, kept, kept[:cap(kept)]
@@ -48,7 +47,10 @@ func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, mov
 		for {
 			room := u.room()
 			n, err := down.Read(room)
-			moved.Add(1)
+			guard.moved.Add(1)
+			if httpx.IsEnd(err) {
+				guard.whole(time.Now())
+			}
 			if !u.deliver(room[:n], err, down) {
 				return
 			}

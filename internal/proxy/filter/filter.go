@@ -26,6 +26,9 @@ type Call struct {
 	// Facts are what headers may say of the call; filters add what they find out.
 	Facts route.Facts
 
+	// Timeout bounds the request, from Held on; 0 is no limit.
+	Timeout time.Duration
+
 	// Backend is known from Chosen on, as are what it is by the plan, and what the backends of its name share.
 	Backend *route.Backend
 	Plan    *plan.Backend

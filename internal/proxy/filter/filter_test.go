@@ -95,13 +95,14 @@ func TestChainEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := 0
 		c := New(at(&n))
-		call := callOf(plan.Route{Timeout: time.Second}, nil)
+		call := callOf(plan.Route{}, nil)
+		call.Timeout = time.Second
 		call.Group.Limits().Set(lb.LimitSettings{MaxConnections: 1})
 		if err := c.Request(t.Context(), Held, call); err != nil {
 			t.Fatal(err)
 		}
 		second := callOf(*call.Route.Plan, nil)
-		second.Group = call.Group
+		second.Group, second.Timeout = call.Group, time.Second
 		var e *httpx.Error
 		if err := c.Request(t.Context(), Held, second); !errors.As(err, &e) || e.Reason != httpx.UpstreamTimeout {
 			t.Errorf("the second = %v, want its timeout", err)

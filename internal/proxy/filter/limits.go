@@ -12,14 +12,14 @@ import (
 // Limits holds requests to the connectionPool settings of their backend.
 type Limits struct{}
 
-// Request implements Filter: it waits for the request's turn, as long as the route's timeout allows.
+// Request implements Filter: it waits for the request's turn, as long as its timeout allows.
 func (Limits) Request(ctx context.Context, c *Call) error {
 	use := lb.Request
 	if c.Request.Version == httpx.HTTP2 || c.Plan.Upgrade {
 		use = lb.Stream
 	}
 	var wait time.Duration
-	if t := c.Route.Plan.Timeout; t > 0 {
+	if t := c.Timeout; t > 0 {
 		wait = max(t-time.Since(c.Start), time.Nanosecond)
 	}
 	if err := c.Group.Limits().Enter(ctx, use, wait); err != nil {
