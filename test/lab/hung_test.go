@@ -91,7 +91,7 @@ func TestHungPod(t *testing.T) {
 	eventually(t, "the check to have passed", func() bool {
 		return m.metric(t, victim, `fairlead_health_checks_total{policy="hung",result="pass"}`) > 0
 	})
-	load := []string{url, "--rate", "40", "--concurrency", "100", "--timeout", "10s"}
+	load := []string{url, "--rate", "200", "--concurrency", "600", "--timeout", "10s"}
 	wait := m.begin(t, client, append(load, "--for", (2*hungInterval+time.Second).String())...)
 	m.signalApp(t, victim, "STOP")
 	stopped := time.Now()
@@ -100,7 +100,7 @@ func TestHungPod(t *testing.T) {
 	}
 	took := time.Since(stopped)
 	first := wait()
-	t.Logf("out for all callers after %s; meanwhile: %s", took.Round(time.Millisecond), brief(&first))
+	t.Logf("out for all callers after %s; meanwhile: %s; failed or slower than a second, by second: %v", took.Round(time.Millisecond), brief(&first), first.Late)
 	if took > 2*hungInterval {
 		t.Errorf("out after %s, want two intervals of %s at most", took, hungInterval)
 	}

@@ -33,7 +33,10 @@ type Report struct {
 	P50       float64 `json:"p50Milliseconds"`
 	P99       float64 `json:"p99Milliseconds"`
 	Max       float64 `json:"maxMilliseconds"`
+	// Late counts, by the second of the run in which they began, the requests that failed or took a second or more.
+	Late map[string]int `json:"late,omitempty"`
 
+	begun     time.Time
 	latencies []time.Duration
 }
 
@@ -154,6 +157,7 @@ func (l *load) run(ctx context.Context) *Report {
 	var wg sync.WaitGroup
 	for i := range parts {
 		parts[i] = newReport()
+		parts[i].begun = begun
 		wg.Go(func() {
 			for range tickets {
 				// A request that has begun is finished also when the time is over.
@@ -193,7 +197,14 @@ func (l *load) issue(ctx context.Context, begun time.Time, tickets chan<- struct
 func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 	r.Requests++
 	begun := time.Now()
-	defer func() { r.latencies = append(r.latencies, time.Since(begun)) }()
+	failed := r.Failed
+	defer func() {
+		took := time.Since(begun)
+		r.latencies = append(r.latencies, took)
+		if r.Failed > failed || took >= time.Second {
+			r.Late[strconv.Itoa(int(begun.Sub(r.begun)/time.Second))]++
+		}
+	}()
 	req, err := http.NewRequestWithContext(ctx, l.method, l.url, strings.NewReader(l.body))
 	if err != nil {
 		r.fail(err)
@@ -236,7 +247,7 @@ func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 }
 
 func newReport() *Report {
-	return &Report{Statuses: map[string]int{}, Pods: map[string]int{}, Versions: map[string]int{}, Errors: map[string]int{}}
+	return &Report{Statuses: map[string]int{}, Pods: map[string]int{}, Versions: map[string]int{}, Errors: map[string]int{}, Late: map[string]int{}}
 }
 
 func (r *Report) fail(err error) {
@@ -247,7 +258,7 @@ func (r *Report) fail(err error) {
 func (r *Report) add(o *Report) {
 	r.Requests, r.OK, r.Failed = r.Requests+o.Requests, r.OK+o.OK, r.Failed+o.Failed
 	r.latencies = append(r.latencies, o.latencies...)
-	for _, m := range [][2]map[string]int{{r.Statuses, o.Statuses}, {r.Pods, o.Pods}, {r.Versions, o.Versions}, {r.Errors, o.Errors}} {
+	for _, m := range [][2]map[string]int{{r.Statuses, o.Statuses}, {r.Pods, o.Pods}, {r.Versions, o.Versions}, {r.Errors, o.Errors}, {r.Late, o.Late}} {
 		for k, v := range m[1] {
 			m[0][k] += v
 		}

@@ -230,7 +230,7 @@ func TestCallCounts(t *testing.T) {
 	}{
 		{"one", nil, func(r Report) bool { return r.Requests == 1 && r.OK == 1 && r.Pods["demo-1"] == 1 && r.P50 > 0 }},
 		{"many_at_once", []string{"--count", "50", "--concurrency", "5"}, func(r Report) bool { return r.OK == 50 && r.Versions["v1"] == 50 }},
-		{"failures", []string{"--count", "4", "--header", "x-demo-fail: 503"}, func(r Report) bool { return r.Failed == 4 && r.Statuses["503"] == 4 }},
+		{"failures", []string{"--count", "4", "--header", "x-demo-fail: 503"}, func(r Report) bool { return r.Failed == 4 && r.Statuses["503"] == 4 && r.Late["0"] == 4 }},
 		{"rate", []string{"--count", "5", "--rate", "100"}, func(r Report) bool { return r.OK == 5 && r.Seconds >= 0.04 }},
 		{"time", []string{"--for", "50ms", "--rate", "100"}, func(r Report) bool { return r.OK > 1 && r.OK <= 6 }},
 		{"new_connections", []string{"--count", "3", "--new-connections"}, func(r Report) bool { return r.OK == 3 }},
