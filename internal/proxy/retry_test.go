@@ -82,6 +82,45 @@ func TestConnectFailureIsRetriedForAnyMethod(t *testing.T) {
 	}
 }
 
+// TestConnectFailureIsRetriedWhateverTheLength: a connection that was refused has consumed nothing of a body, also of one
+// whose end nobody knows yet, as of every call of gRPC.
+func TestConnectFailureIsRetriedWhateverTheLength(t *testing.T) {
+	for _, protocol := range []model.Protocol{model.HTTP, model.HTTP2} {
+		for _, known := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s_known_%t", protocol, known), func(t *testing.T) {
+				m := newMesh(t)
+				orders, users := m.sidecar("orders"), m.sidecar("users")
+				echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.Copy(w, r.Body) })
+				dead := plainEndpoint(netip.AddrPortFrom(m.ip(), 8080))
+				c := m.client(orders)
+				if protocol == model.HTTP2 {
+					m.h2cApp(app(users), echo)
+					m.meshed(users)
+					c = m.h2cClient(m.entrance(orders, usersAddr()))
+				} else {
+					m.serveApp(users, echo)
+				}
+				orders.apply(service(protocol, dead, users.endpoint(8080))...)
+				for i := range 20 {
+					var body io.Reader = strings.NewReader("hello")
+					if !known {
+						body = io.MultiReader(body)
+					}
+					resp, err := c.Post(usersURL+"/", "text/plain", body)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got, err := io.ReadAll(resp.Body)
+					resp.Body.Close()
+					if resp.StatusCode != http.StatusOK || string(got) != "hello" || err != nil {
+						t.Errorf("call %d = %d %q, %v", i, resp.StatusCode, got, err)
+					}
+				}
+			})
+		}
+	}
+}
+
 func TestResetBeforeAnswer(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		var requests atomic.Int32
