@@ -52,7 +52,8 @@ const handshakeTimeout = 10 * time.Second
 // serveMesh carries a connection from another sidecar: HTTP/2 streams under mutual TLS.
 func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	remote := remoteAddr(conn)
-	if !i.turn(ctx, conn, remote) {
+	address := peerKey{addr: remote.Addr()}
+	if i.turn(ctx, conn, address) != nil {
 		return
 	}
 	coalescer := h2.NewRecordCoalescer(conn, i.h2pool)
@@ -70,18 +71,25 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 		conn.Close() // cannot happen: the handshake verified it
 		return
 	}
+	peerOf := peerKey{remote.Addr(), id.String()}
+	if err := i.turn(ctx, conn, peerOf); err != nil {
+		if errors.Is(err, errManyWait) {
+			i.charge(remote, address) // handshakes are not for nothing
+		}
+		return
+	}
 	who := &call.Caller{Remote: remote, Identity: id.String()}
 	who.Forwarded = i.ClientCert(&state, who.Identity)
 	i.Name(who, id)
 	defer i.Bye(who)
 	local := localAddr(conn)
-	peer, leave := i.quotas.enter(quotaKey{who.Remote.Addr(), who.Identity}, i.limits.peerRequests())
+	peer, leave := i.quotas.enter(peerOf, i.limits.peerRequests())
 	defer leave()
 	who.Share = &peer.share
 	server := h2.NewServer(secured, h2.Options{
 		Coalescer: coalescer, Pool: i.h2pool, Workers: i.workers, MaxConcurrentStreams: meshStreams,
 		Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
-		Abused: func() { i.charge(remote) },
+		Abused: func() { i.charge(remote, peerOf) },
 		Handler: func(s *h2.ServerStream) {
 			i.stream(ctx, s, who, local)
 		},
@@ -93,26 +101,28 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 	server.Serve(ctx) //nolint:errcheck // a peer that goes away is no event
 }
 
-// turn lets an HTTP/2 connection of an address that has a penalty wait for its turn. It reports whether the connection goes
-// on; one that does not is closed.
-func (i *inbound) turn(ctx context.Context, conn net.Conn, remote netip.AddrPort) bool {
-	wait, leave, ok := i.abuse.enter(remote.Addr(), time.Now())
+// errManyWait says that a connection was reset because too many of its peer wait.
+var errManyWait = errors.New("too many connections of the peer wait")
+
+// turn has a connection wait where its peer has done what costs too much. The connection is over where that fails.
+func (i *inbound) turn(ctx context.Context, conn net.Conn, peer peerKey) error {
+	wait, leave, ok := i.abuse.enter(peer, time.Now())
 	if !ok {
 		i.refusals.abusive(ctx, conn)
 		call.NewRawTunnel(conn).Abort(nil)
-		return false
+		return errManyWait
 	}
 	defer leave()
 	if call.Pause(ctx, wait) {
-		return true
+		return nil
 	}
 	conn.Close()
-	return false
+	return ctx.Err()
 }
 
-// charge has the next connections of an address wait. It is called with the lock of a connection held.
-func (i *inbound) charge(remote netip.AddrPort) {
-	if i.abuse.charge(remote.Addr(), time.Now()) {
+// charge has the next connections of a peer wait. It is called with the lock of a connection held.
+func (i *inbound) charge(remote netip.AddrPort, peer peerKey) {
+	if i.abuse.charge(peer, time.Now()) {
 		i.Run(func(ctx context.Context) { i.refusals.slowed(ctx, remote) })
 	}
 }
@@ -343,7 +353,7 @@ func (i *inbound) detected(port uint16) *atomic.Uint32 {
 
 // serveHTTP1 carries the requests of a plain keep-alive connection.
 func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	peer, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
+	peer, leave := i.quotas.enter(peerKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
 	defer leave()
 	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
 	h := &http1Service{
@@ -356,13 +366,14 @@ func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *c
 
 // serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
 func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	if !i.turn(ctx, client.NetConn(), who.Remote) {
+	address := peerKey{addr: who.Remote.Addr()}
+	if i.turn(ctx, client.NetConn(), address) != nil {
 		return
 	}
-	peer, leave := i.quotas.enter(quotaKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
+	peer, leave := i.quotas.enter(address, i.limits.peerRequests())
 	defer leave()
 	o := h2.Options{
-		Abused: func() { i.charge(who.Remote) },
+		Abused: func() { i.charge(who.Remote, address) },
 		Pool:   i.h2pool, Workers: i.workers, Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
 	}
 	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {

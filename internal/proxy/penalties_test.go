@@ -4,8 +4,10 @@ import (
 	"crypto/tls"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,9 +23,10 @@ import (
 // do not, and after a while it does not either.
 func TestPenalties(t *testing.T) {
 	var p penalties
-	a, other := netip.MustParseAddr("10.0.0.1"), netip.MustParseAddr("10.0.0.2")
+	a := peerKey{addr: netip.MustParseAddr("10.0.0.1")}
+	others := []peerKey{{addr: netip.MustParseAddr("10.0.0.2")}, {a.addr, "spiffe://cluster.local/ns/shop/sa/web"}}
 	now := time.Unix(1000, 0)
-	wait := func(of netip.Addr) time.Duration {
+	wait := func(of peerKey) time.Duration {
 		t.Helper()
 		d, leave, ok := p.enter(of, now)
 		if !ok {
@@ -43,8 +46,10 @@ func TestPenalties(t *testing.T) {
 			t.Errorf("connection %d waits %s, want %s: one after the other", i, d, want)
 		}
 	}
-	if d := wait(other); d != 0 {
-		t.Errorf("another address waits %s", d)
+	for _, other := range others {
+		if d := wait(other); d != 0 {
+			t.Errorf("%v waits %s", other, d)
+		}
 	}
 	for range 10 {
 		now = now.Add(time.Second)
@@ -65,7 +70,7 @@ func TestPenalties(t *testing.T) {
 func TestPenaltiesAreBounded(t *testing.T) {
 	var p penalties
 	now := time.Unix(1000, 0)
-	a := netip.MustParseAddr("10.0.0.1")
+	a := peerKey{addr: netip.MustParseAddr("10.0.0.1")}
 	p.charge(a, now)
 	var leaves []func()
 	for i := range maxWaiting {
@@ -88,9 +93,9 @@ func TestPenaltiesAreBounded(t *testing.T) {
 	if d, _, ok := p.enter(a, now); !ok || d != 0 {
 		t.Errorf("afterwards it waits %s, %t", d, ok)
 	}
-	first := netip.MustParseAddr("fd00::1")
+	first := peerKey{addr: netip.MustParseAddr("fd00::1")}
 	for i := range 3 * maxPenalties {
-		p.charge(netip.MustParseAddr(fmt.Sprintf("fd00::%x", i+1)), now.Add(time.Duration(i)))
+		p.charge(peerKey{addr: netip.MustParseAddr(fmt.Sprintf("fd00::%x", i+1))}, now.Add(time.Duration(i)))
 	}
 	if len(p.of) != maxPenalties || p.of[first] != nil {
 		t.Errorf("%d addresses are known, the first of them: %v", len(p.of), p.of[first])
@@ -100,10 +105,10 @@ func TestPenaltiesAreBounded(t *testing.T) {
 // TestClientToldToCalmDownWaits: at both doors, by what really goes over the wire.
 func TestClientToldToCalmDownWaits(t *testing.T) {
 	m := newMesh(t)
-	orders, users := m.sidecar("orders"), m.sidecar("users")
+	orders, users, carts := m.sidecar("orders"), m.sidecar("users"), m.sidecar("carts")
 	m.serveApp(users, says("ok"))
 	at := app(users)
-	mesh := func(t *testing.T) net.Conn {
+	mesh := func(t *testing.T, who *sidecar) net.Conn {
 		t.Helper()
 		conn, err := orders.dialPlain(t.Context(), netip.AddrPortFrom(at.Addr(), portMesh))
 		if err != nil {
@@ -111,11 +116,11 @@ func TestClientToldToCalmDownWaits(t *testing.T) {
 		}
 		t.Cleanup(func() { conn.Close() })
 		users := identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "users"}
-		return tls.Client(conn, orders.identity.ClientConfig(users.String()))
+		return tls.Client(conn, who.identity.ClientConfig(users.String()))
 	}
 	entrance := m.plainly(users, at)
 	for name, open := range map[string]func(*testing.T) net.Conn{
-		"mesh":  mesh,
+		"mesh":  func(t *testing.T) net.Conn { t.Helper(); return mesh(t, orders) },
 		"plain": func(t *testing.T) net.Conn { t.Helper(); return dial(t, entrance) },
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -148,22 +153,50 @@ func TestClientToldToCalmDownWaits(t *testing.T) {
 				break
 			}
 			begun := time.Now()
-			again := openHTTP2(t, open(t))
-			again.ask(t, 1, at)
-			for {
-				f, err := again.f.ReadFrame()
-				if err != nil {
-					t.Fatal(err)
-				}
-				if f.Header().StreamID == 1 {
-					break
-				}
-			}
+			openHTTP2(t, open(t)).answered(t, at)
 			if took := time.Since(begun); took < firstPause/2 {
 				t.Errorf("the next connection was served after %s, want it to wait", took)
 			}
+			// Another workload behind the same address is another peer.
+			openHTTP2(t, mesh(t, carts)).answered(t, at)
+			abuse.mu.Lock()
+			defer abuse.mu.Unlock()
+			want := peerKey{addr: orders.ip, identity: orders.id.String()}
+			if name == "plain" {
+				want = peerKey{addr: netip.MustParseAddr("127.0.0.1")}
+			}
+			if len(abuse.of) != 1 || abuse.of[want] == nil {
+				t.Errorf("slowed are %v, want %v alone", slices.Collect(maps.Keys(abuse.of)), want)
+			}
 		})
 	}
+}
+
+// TestTooManyThatWaitSlowTheirAddress: what is reset after its handshake has cost one, so the next ones wait before it.
+func TestTooManyThatWaitSlowTheirAddress(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.serveApp(users, says("ok"))
+	abuse := &users.inbound.abuse
+	abuse.mu.Lock()
+	abuse.put(peerKey{orders.ip, orders.id.String()}, &penalty{pause: longestPause, last: time.Now(), waiting: maxWaiting})
+	abuse.mu.Unlock()
+	conn, err := orders.dialPlain(t.Context(), netip.AddrPortFrom(app(users).Addr(), portMesh))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	c := tls.Client(conn, orders.identity.ClientConfig(users.id.String()))
+	c.SetDeadline(time.Now().Add(patience))
+	if _, err := c.Read(make([]byte, 1)); !isReset(err) {
+		t.Errorf("read of a connection too many = %v, want a reset", err)
+	}
+	address := peerKey{addr: orders.ip}
+	eventually(t, "the address to be slowed", func() bool {
+		abuse.mu.Lock()
+		defer abuse.mu.Unlock()
+		return abuse.of[address] != nil
+	})
 }
 
 // http2Client writes frames.
@@ -181,6 +214,21 @@ func openHTTP2(t *testing.T, c net.Conn) *http2Client {
 	io.WriteString(c, http2.ClientPreface)
 	x.f.WriteSettings()
 	return x
+}
+
+// answered asks and waits for the response to begin.
+func (x *http2Client) answered(t *testing.T, at netip.AddrPort) {
+	t.Helper()
+	x.ask(t, 1, at)
+	for {
+		f, err := x.f.ReadFrame()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Header().StreamID == 1 {
+			return
+		}
+	}
 }
 
 // ask sends a request for a workload at an address.

@@ -13,12 +13,12 @@ type quotas struct {
 	shares *shares
 
 	mu    sync.Mutex
-	peers map[quotaKey]*quota
+	peers map[peerKey]*quota
 }
 
-// quotaKey is a peer: a pod with the identity that it proved, empty for plain connections. Pods that share an identity
+// peerKey is a peer: a pod with the identity that it proved, empty for plain connections. Pods that share an identity
 // are as many peers, for one of them may be broken while the others are not.
-type quotaKey struct {
+type peerKey struct {
 	addr     netip.Addr
 	identity string
 }
@@ -31,13 +31,13 @@ type quota struct {
 }
 
 // enter gives the quota of a peer, of so many requests, for one more connection; leave ends that.
-func (q *quotas) enter(k quotaKey, most int) (of *quota, leave func()) {
+func (q *quotas) enter(k peerKey, most int) (of *quota, leave func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	p := q.peers[k]
 	if p == nil {
 		if q.peers == nil {
-			q.peers = make(map[quotaKey]*quota)
+			q.peers = make(map[peerKey]*quota)
 		}
 		p = &quota{Quota: h2.NewQuota(most), share: share{of: q.shares}}
 		q.peers[k] = p

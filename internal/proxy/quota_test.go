@@ -7,8 +7,8 @@ import (
 
 func TestQuotasAreSharedByPeer(t *testing.T) {
 	var q quotas
-	a := quotaKey{netip.MustParseAddr("10.0.0.1"), "spiffe://cluster.local/ns/shop/sa/web"}
-	other := quotaKey{netip.MustParseAddr("10.0.0.2"), a.identity}
+	a := peerKey{netip.MustParseAddr("10.0.0.1"), "spiffe://cluster.local/ns/shop/sa/web"}
+	other := peerKey{netip.MustParseAddr("10.0.0.2"), a.identity}
 	first, leaveFirst := q.enter(a, 1000)
 	second, leaveSecond := q.enter(a, 1000)
 	third, leaveThird := q.enter(other, 1000)
