@@ -201,5 +201,5 @@ func limitFlags(fs *flag.FlagSet, l *plan.Limits) {
 	}
 	number(&l.HeadBytes, "max-header-bytes", "longest head of a request or response", strconv.Itoa(plan.DefaultHeadBytes))
 	number(&l.Connections, "max-connections", "most connections to a proxy, 0 for as many as fit into its memory limit and descriptors", "0")
-	number(&l.PeerRequests, "max-peer-requests", "most requests of one peer at a time", strconv.Itoa(plan.DefaultPeerRequests))
+	number(&l.PeerRequests, "max-peer-requests", "most requests of one peer at a time, 0 for its share of what fits into a proxy's memory limit, or 1000 without one", "0")
 }

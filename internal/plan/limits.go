@@ -18,7 +18,7 @@ type Limits struct {
 	// Connections bounds the connections that clients have open (as many as fit into the memory limit and the descriptors
 	// of the process).
 	Connections uint32
-	// PeerRequests bounds the requests of one peer that run (1000).
+	// PeerRequests bounds the requests of one peer that run (as many as fit into the memory limit, 1000 without one).
 	PeerRequests uint32
 }
 

@@ -9,7 +9,11 @@ import (
 )
 
 // meshLimits are the mesh's, in force for connections and requests that begin. The zero value has the defaults.
-type meshLimits struct{ set atomic.Pointer[plan.Limits] }
+type meshLimits struct {
+	set atomic.Pointer[plan.Limits]
+	// fitting is how many requests the memory limit has room for; 0 where there is no limit.
+	fitting int
+}
 
 // put brings new limits into force.
 func (l *meshLimits) put(n plan.Limits) { l.set.Store(&n) }
@@ -37,9 +41,9 @@ func (l *meshLimits) streamIdle() time.Duration {
 // head bounds the head of a message, in bytes.
 func (l *meshLimits) head() int { return int(cmp.Or(l.now().HeadBytes, plan.DefaultHeadBytes)) }
 
-// peerRequests bounds the requests of one peer that run.
+// peerRequests bounds the requests of one peer that run. Where only the memory limit does, peers have their shares of it.
 func (l *meshLimits) peerRequests() int {
-	return int(cmp.Or(l.now().PeerRequests, plan.DefaultPeerRequests))
+	return cmp.Or(int(l.now().PeerRequests), l.fitting, plan.DefaultPeerRequests)
 }
 
 // unlessNone makes a time that is not bounded 0.

@@ -48,6 +48,7 @@ func newOverload(l *meshLimits) *overload {
 	if limit := debug.SetMemoryLimit(-1); limit < math.MaxInt64 {
 		o.memory = limit
 		o.connections = limit / connectionMemory
+		l.fitting = int(mostRequests(limit))
 	}
 	o.shares.most, o.shares.tight = mostRequests(o.memory), &o.tight
 	var files syscall.Rlimit
