@@ -64,7 +64,7 @@ func trafficPolicies() []ruling {
 		{"streams below 0", refused, "connectionPool.http.maxConcurrentStreams", "connectionPool: {http: {maxConcurrentStreams: -1}}"},
 		{"idle for no time", refused, "connectionPool.http.idleTimeout", "connectionPool: {http: {idleTimeout: 1us}}"},
 		{"an upgrade and the client's protocol", refused, "connectionPool.http.useClientProtocol", "connectionPool: {http: {h2UpgradePolicy: UPGRADE, useClientProtocol: true}}"},
-		{"an upgrade", warned, "connectionPool.http.h2UpgradePolicy", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"},
+		{"an upgrade", fine, "", "connectionPool: {http: {h2UpgradePolicy: UPGRADE}}"},
 
 		{"outliers", fine, "", "outlierDetection: {consecutive5xxErrors: 5, interval: 10s, maxEjectionPercent: 50}"},
 		{"outliers of 150 percent", refused, "outlierDetection.maxEjectionPercent", "outlierDetection: {maxEjectionPercent: 150}"},
