@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/lab/demoapp"
 )
 
 const sessionIP = "10.96.0.96"
@@ -150,4 +151,77 @@ func TestSessionPersistence(t *testing.T) {
 		return err == nil && moved == 0
 	})
 	each("after the control plane and the sidecar have died", client, alive, 0, 0)
+}
+
+// TestGRPCSessionPersistence: users of gRPC stay with their pod too, by what a rule of a GRPCRoute has travel in metadata.
+func TestGRPCSessionPersistence(t *testing.T) {
+	t.Parallel()
+	manifests := func(replicas int) string {
+		return app{name: "client", replicas: 1}.String() + app{name: "second", replicas: 1}.String() + app{name: "carts", replicas: replicas}.String() +
+			service("carts", sessionIP, "app: carts", "{name: grpc, port: 80, targetPort: web}") + object("gateway.networking.k8s.io/v1", "GRPCRoute", "carts", `
+  parentRefs: [{group: "", kind: Service, name: carts, port: 80}]
+  rules:
+  - name: header
+    matches: [{headers: [{name: x-by, value: header}]}]
+    backendRefs: [{name: carts, port: 80}]
+    sessionPersistence: {type: Header, sessionName: X-Cart}
+  - name: cookie
+    backendRefs: [{name: carts, port: 80}]
+    sessionPersistence: {sessionName: cart}`)
+	}
+	m := startMesh(t, manifests(3))
+	const n = 30
+	// visit makes a call of each user; one that is given a token takes it.
+	visit := func(from, by string, tokens []string) (pods []string, given int) {
+		c := m.client(t, from, sessionIP+":80")
+		tr := c.Transport.(*http.Transport)
+		tr.Protocols = new(http.Protocols)
+		tr.Protocols.SetUnencryptedHTTP2(true)
+		for i := range tokens {
+			header := []string{"Content-Type: application/grpc", "Te: trailers", "X-By: " + by}
+			if tokens[i] != "" {
+				header = append(header, tokens[i])
+			}
+			a, err := request(t.Context(), c, http.MethodPost, "http://carts"+demoapp.StreamMethod+"?count=1", header...)
+			if err != nil || a.Trailer.Get("Grpc-Status") != "0" || a.ProtoMajor != 2 {
+				t.Fatalf("user %d by %s: %v, %s, status %q", i, by, err, a.Proto, a.Trailer.Get("Grpc-Status"))
+			}
+			token := "X-Cart: " + a.Header.Get("X-Cart")
+			if by == "cookie" {
+				token = "Cookie: " + strings.Split(a.Header.Get("Set-Cookie"), ";")[0]
+			}
+			if !strings.HasSuffix(token, ": ") {
+				tokens[i] = token
+				given++
+			}
+			pods = append(pods, a.Header.Get("X-Demo-Pod"))
+		}
+		return pods, given
+	}
+	all := map[string][]string{"header": make([]string, n), "cookie": make([]string, n)}
+	first := map[string][]string{}
+	for by, tokens := range all {
+		var given int
+		if first[by], given = visit(client, by, tokens); given != n {
+			t.Errorf("by %s: %d of %d users were given a token", by, given, n)
+		}
+	}
+	stay := func(when, from string) {
+		t.Helper()
+		for by, tokens := range all {
+			if pods, given := visit(from, by, tokens); !slices.Equal(pods, first[by]) || given != 0 {
+				t.Errorf("%s, by %s: pods %v, first %v; %d new tokens", when, by, pods, first[by], given)
+			}
+		}
+	}
+	stay("again", client)
+	stay("through another sidecar", "deploy/second-v1")
+	m.write(t, "all.yaml", manifests(5))
+	m.settle(t)
+	eventually(t, "the new pods to be called", func() bool {
+		pods, _ := visit(client, "cookie", make([]string, 60))
+		slices.Sort(pods)
+		return len(slices.Compact(pods)) == 5
+	})
+	stay("with two pods more", client)
 }
