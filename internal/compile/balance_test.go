@@ -37,3 +37,33 @@ func TestHashBalance(t *testing.T) {
 		}
 	}
 }
+
+// Pods of a StatefulSet are told from others, for consistent hashing goes by their names.
+func TestStablePods(t *testing.T) {
+	pod := func(name, ip, owner string) string {
+		return "apiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: myapp, ownerReferences: [{apiVersion: apps/v1, kind: " + owner +
+			", name: db, uid: u, controller: true}]}\nspec: {containers: [{name: app, image: app}]}\nstatus: {podIP: " + ip + ", podIPs: [{ip: " + ip + "}]}\n---\n"
+	}
+	snapshot, problems := compiletest.Load(t, pod("db-0", "10.0.0.1", "StatefulSet")+pod("db-x", "10.0.0.2", "ReplicaSet")+`
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: myapp}
+spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: db-1, namespace: myapp, labels: {kubernetes.io/service-name: db}}
+addressType: IPv4
+ports: [{name: http, port: 80}]
+endpoints:
+- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: db-0, namespace: myapp}}
+- {addresses: [10.0.0.2], targetRef: {kind: Pod, name: db-x, namespace: myapp}}
+`)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	shard, ok := compile.Compile(store.NewReader(snapshot), global(), "eps/db.myapp.svc.cluster.local:80/slice/db-1").(*plan.EndpointShard)
+	if !ok || len(shard.Endpoints) != 2 || !shard.Endpoints[0].Stable || shard.Endpoints[1].Stable {
+		t.Errorf("the pod of the StatefulSet is to be stable, and the other not: %+v", shard)
+	}
+}

@@ -274,7 +274,7 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 	out.Subsets = g.policy.subsetNames(w.Labels)
 	out.Labels = labelsAmong(g.labels, w.Labels, w.Network)
 	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")
-	out.Workload = g.info(w)
+	out.Workload, out.Stable = g.info(w), w.OwnerKind == "StatefulSet"
 	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {
 		out.Meshed, out.Identity = true, g.identity(w)
 	}

@@ -152,6 +152,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.sharedTexts(21, "for_zones", &e.ForZones)
 	part(c, 22, "failure", &e.Failure, failureFields)
 	c.addr(23, "other_address", &e.Other)
+	c.bool(24, "stable", &e.Stable)
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

@@ -209,6 +209,8 @@ type Endpoint struct {
 	Labels []string
 	// ForZones are the zones whose callers the endpoint is for: the hints of its EndpointSlice.
 	ForZones []string
+	// Stable pods are followed by pods of the same name, as those of a StatefulSet are.
+	Stable bool
 }
 
 // WorkloadInfo labels metrics and logs. Empty parts print as "unknown". Node is also what Proximity compares; it may be

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"fairlead.dev/fairlead/internal/lab"
 )
 
 const hashedIP = "10.96.0.94"
@@ -142,5 +144,54 @@ spec:
 	}
 	if r := m.call(t, client, "http://hashed/?user=1", "--count", "20"); len(r.Pods) != 1 {
 		t.Errorf("one call at a time: %v", r.Pods)
+	}
+}
+
+// Users of a StatefulSet keep their pod when it is replaced: its successor has its name.
+func TestUsersOfAStatefulSetStay(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+object("apps/v1", "StatefulSet", "db", `
+  serviceName: db
+  replicas: 3
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      containers:
+      - name: app
+        image: fairlead.dev/demo-app
+        args: [--name, db]
+        ports: [{name: web, containerPort: 8080}]
+        readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}`)+
+		service("hashed", hashedIP, "app: db", http80)+
+		object("networking.istio.io/v1", "DestinationRule", "hashed", "  host: hashed\n  trafficPolicy: {loadBalancer: {consistentHash: {httpHeaderName: x-user}}}"))
+	const users = 60
+	podOf := func(i int) string {
+		return m.do(t, client, http.MethodGet, hashedIP+":80", "/", fmt.Sprint("x-user: user-", i)).Header.Get("X-Demo-Pod")
+	}
+	before := make([]string, users)
+	for i := range before {
+		before[i] = podOf(i)
+	}
+	was := m.find(t, "db-1").IPs[0]
+	if _, err := m.Kill(t.Context(), pod("db-1")); err != nil {
+		t.Fatal(err)
+	}
+	m.await(t, "the pod's successor", func(st *lab.Status) bool {
+		p := st.Find(pod("db-1"))
+		return st.Settled && p != nil && p.Ready && p.IPs[0] != was
+	})
+	eventually(t, "the successor to be called", func() bool {
+		for i, want := range before {
+			if want == "db-1" {
+				return podOf(i) == want
+			}
+		}
+		return true
+	})
+	for i, want := range before {
+		if got := podOf(i); got != want {
+			t.Errorf("user %d came to %s, and then to %s", i, want, got)
+		}
 	}
 }

@@ -247,7 +247,7 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 
 // sameUse reports whether an endpoint is to be called as before.
 func sameUse(a, b *plan.Endpoint) bool {
-	return a.Weight == b.Weight && a.Health == b.Health && a.Failure == b.Failure && a.Locality == b.Locality &&
+	return a.Weight == b.Weight && a.Health == b.Health && a.Failure == b.Failure && a.Locality == b.Locality && a.Stable == b.Stable &&
 		slices.Equal(a.Subsets, b.Subsets) && slices.Equal(a.Labels, b.Labels) && slices.Equal(a.ForZones, b.ForZones)
 }
 

@@ -1,8 +1,11 @@
 package lb
 
 import (
+	"bytes"
+	"cmp"
 	"encoding/binary"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 )
 
@@ -20,13 +23,37 @@ func hash(key []byte, seed uint64) uint64 {
 
 // hostHash is the hash number n of a host.
 func hostHash(h *Host, n uint64) uint64 {
-	var buf [64]byte
-	return hash(binary.LittleEndian.AppendUint64(h.Plan.Addr.AppendTo(buf[:0]), n), 0)
+	var buf [128]byte
+	return hash(binary.LittleEndian.AppendUint64(h.hashKey(buf[:0]), n), 0)
 }
 
-// byAddress is the order of the candidates of hashing policies: equal sets give equal tables, in whatever order discovery
-// has them.
-func byAddress(a, b *Host) int { return a.Plan.Addr.Compare(b.Plan.Addr) }
+// hashKey appends what tells a host from others: its address, or the name of a pod whose successors have the same name, and
+// its users with that.
+func (h *Host) hashKey(to []byte) []byte {
+	if !h.Plan.Stable {
+		return h.Plan.Addr.AppendTo(to)
+	}
+	w := &h.Plan.Workload
+	for _, part := range [...]string{w.Cluster, w.Namespace, w.Pod} {
+		to = append(append(to, part...), '/')
+	}
+	return strconv.AppendUint(to, uint64(h.Plan.Addr.Port()), 10)
+}
+
+// byHashKey is the order of the candidates of hashing policies: equal sets give equal tables, in whatever order discovery has
+// them. Pods that are stable come last.
+func byHashKey(a, b *Host) int {
+	switch {
+	case !a.Plan.Stable && !b.Plan.Stable:
+		return a.Plan.Addr.Compare(b.Plan.Addr)
+	case !a.Plan.Stable:
+		return -1
+	case !b.Plan.Stable:
+		return 1
+	}
+	var x, y [128]byte
+	return cmp.Or(bytes.Compare(a.hashKey(x[:0]), b.hashKey(y[:0])), a.Plan.Addr.Compare(b.Plan.Addr))
+}
 
 // hashed is what policies have in common that look up a hash in a table.
 type hashed struct {

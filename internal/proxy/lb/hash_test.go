@@ -3,11 +3,13 @@ package lb
 import (
 	"fmt"
 	"math"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 var hashingKinds = []model.LBKind{model.RingHash, model.Maglev}
@@ -120,6 +122,39 @@ func TestHashMovesLittle(t *testing.T) {
 			if m := float64(moved) / keys; m > 1/float64(n)+.05 || needless > keys*3/100 {
 				t.Errorf("%v: one of %d goes: %.1f %% of the keys move, %.1f %% although their endpoint is still there",
 					kind, n, 100*m, 100*float64(needless)/keys)
+			}
+		}
+	}
+}
+
+// A pod of a StatefulSet that is replaced keeps its keys, for its successor has its name; any other loses them, and some of
+// the others lose theirs to its successor.
+func TestHashKeepsUsersOfStablePods(t *testing.T) {
+	for _, kind := range hashingKinds {
+		for _, stable := range []bool{true, false} {
+			set := func(replaced string) []*testEndpoint {
+				var out []*testEndpoint
+				for i, e := range equally(10) {
+					p := e.Plan
+					p.Stable = stable
+					p.Workload = plan.WorkloadInfo{Namespace: "shop", Pod: fmt.Sprint("db-", i)}
+					if i == 3 && replaced != "" {
+						p.Addr = netip.MustParseAddrPort(replaced)
+					}
+					out = append(out, NewEndpoint(p, ""))
+				}
+				return out
+			}
+			before, after := NewPicker(Options{Kind: kind}, set("")), NewPicker(Options{Kind: kind}, set("10.9.9.9:8080"))
+			kept := 0
+			for key := range keys {
+				info := &Info{Hash: keyHash(key)}
+				if before.Pick(info).Endpoint.Plan.Workload.Pod == after.Pick(info).Endpoint.Plan.Workload.Pod {
+					kept++
+				}
+			}
+			if stable && kept != keys || !stable && (kept < keys*77/100 || kept > keys*87/100) {
+				t.Errorf("%v, stable %v: %d of %d keys stay when one of ten is replaced", kind, stable, kept, keys)
 			}
 		}
 	}

@@ -44,9 +44,9 @@ func designOf(o *Options) design {
 	case model.Utilization:
 		return design{utilizationOf(o.Utilization), nil}
 	case model.RingHash:
-		return design{ringOf(o), byAddress}
+		return design{ringOf(o), byHashKey}
 	case model.Maglev:
-		return design{maglevOf(o), byAddress}
+		return design{maglevOf(o), byHashKey}
 	case model.LBUnset, model.LeastRequest, model.Passthrough:
 	}
 	return design{leastRequestOf(o.WarmUp), nil}
