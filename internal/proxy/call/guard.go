@@ -19,7 +19,7 @@ type Guard struct {
 	target  httpx.ClientExchange
 	turn    uint64    // counts exchanges: news of another one comes too late
 	limits  timeouts  // of the exchange that is watched
-	at      progress   // what they are counted from
+	at      progress  // what they are counted from
 	gone    bool      // reason is that there is no client any more: nothing else counts
 	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
 	reason  error     // what to abort with at due

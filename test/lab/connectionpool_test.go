@@ -1,0 +1,103 @@
+package lab_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// pooled are a server with a sidecar and one without.
+func pooled() map[string]string {
+	return map[string]string{"pooled-meshed": "10.96.0.140", "pooled-bare": "10.96.0.141"}
+}
+
+func pool(host string, connections, pending int) string {
+	return object("networking.istio.io/v1", "DestinationRule", host, fmt.Sprintf(`
+  host: %s
+  trafficPolicy: {connectionPool: {tcp: {maxConnections: %d}, http: {http1MaxPendingRequests: %d}}}`, host, connections, pending))
+}
+
+func TestConnectionPool(t *testing.T) {
+	t.Parallel()
+	manifests := []string{app{name: "client", replicas: 1}.String(), app{name: "stranger", replicas: 1, bare: true}.String()}
+	for name, ip := range pooled() {
+		manifests = append(manifests, app{name: name, replicas: 1, bare: name == "pooled-bare"}.String(), service(name, ip, "app: "+name, http80))
+	}
+	m := startMesh(t, strings.Join(manifests, ""))
+	for name, ip := range pooled() {
+		t.Run(name, func(t *testing.T) {
+			t.Run("limits_turn_calls_away_and_outlive_their_change", func(t *testing.T) { poolOverflows(t, m, name, ip) })
+			t.Run("an_app_says_how_long_its_request_may_take", func(t *testing.T) { appsOwnTimeout(t, m, ip) })
+			t.Run("a_deadline_of_grpc_ends_in_its_terms", func(t *testing.T) { grpcDeadlines(t, m, client, ip) })
+		})
+	}
+	t.Run("a_deadline_of_a_caller_without_a_sidecar", func(t *testing.T) {
+		grpcDeadlines(t, m, "deploy/stranger-v1", pooled()["pooled-meshed"])
+	})
+}
+
+// poolOverflows has one call on its way and one that waits: a third is too many, until the limit is another one.
+func poolOverflows(t *testing.T, m *mesh, name, ip string) {
+	t.Helper()
+	m.write(t, name+"-pool.yaml", pool(name, 1, 1))
+	eventually(t, "the rule to be in force", func() bool {
+		m.do(t, client, http.MethodGet, ip+":80", "/")
+		return strings.Contains(m.cli(t, "proxy-config", "clusters", client, "-n", "shop", "--fqdn", name+".shop.svc.cluster.local"), "maxConnections 0/1")
+	})
+	ctx, cancel := context.WithCancel(t.Context()) // where the story fails before they end
+	var hanging sync.WaitGroup
+	defer hanging.Wait()
+	defer cancel()
+	hang := func() {
+		c := m.client(t, client, ip+":80")
+		hanging.Go(func() { request(ctx, c, http.MethodGet, "http://"+ip+"/?delay=15s") })
+	}
+	shows := func(limits string) {
+		t.Helper()
+		eventually(t, "clusters to show "+limits, func() bool {
+			return strings.Contains(m.cli(t, "proxy-config", "clusters", client, "-n", "shop", "--fqdn", name+".shop.svc.cluster.local"), limits)
+		})
+	}
+	hang()
+	shows("maxConnections 1/1, http1MaxPendingRequests 0/1")
+	hang()
+	shows("maxConnections 1/1, http1MaxPendingRequests 1/1")
+	a := m.do(t, client, http.MethodGet, ip+":80", "/")
+	if a.StatusCode != http.StatusServiceUnavailable || a.Header.Get("X-Envoy-Overloaded") != "true" || !strings.Contains(a.body, "http1MaxPendingRequests") {
+		t.Errorf("the third call: %d %v %s", a.StatusCode, a.Header, a.body)
+	}
+	if n := m.metric(t, client, `fairlead_connection_pool_overflows_total{cluster="outbound|80||`+name+`.shop.svc.cluster.local",setting="http.http1MaxPendingRequests"}`); n != 1 {
+		t.Errorf("%v overflows counted, want 1", n)
+	}
+	m.write(t, name+"-pool.yaml", pool(name, 3, 1)) // what is on its way counts, and what waits is let in
+	shows("maxConnections 2/3, http1MaxPendingRequests 0/1")
+	if a := m.do(t, client, http.MethodGet, ip+":80", "/"); a.StatusCode != http.StatusOK {
+		t.Errorf("with room for one more: %d %s", a.StatusCode, a.body)
+	}
+	shows("maxConnections 0/3")
+}
+
+func appsOwnTimeout(t *testing.T, m *mesh, ip string) {
+	t.Helper()
+	a := m.do(t, client, http.MethodGet, ip+":80", "/?delay=1h", "x-envoy-upstream-rq-timeout-ms: 300")
+	if a.StatusCode != http.StatusGatewayTimeout || !strings.HasPrefix(a.body, "upstream request timeout") {
+		t.Errorf("an app that hangs: %d %s", a.StatusCode, a.body)
+	}
+	a = m.do(t, client, http.MethodGet, ip+":80", "/", "x-envoy-upstream-rq-timeout-ms: 60000")
+	told, own := http.Header(a.echo.Headers).Get("X-Envoy-Expected-Rq-Timeout-Ms"), http.Header(a.echo.Headers).Get("X-Envoy-Upstream-Rq-Timeout-Ms")
+	if n, err := strconv.Atoi(told); err != nil || n < 1 || n > 60000 || own != "" {
+		t.Errorf("the app is told %q, and %q", told, own)
+	}
+}
+
+func grpcDeadlines(t *testing.T, m *mesh, from, ip string) {
+	t.Helper()
+	a := m.do(t, from, http.MethodPost, ip+":80", "/?delay=1h", "Content-Type: application/grpc", "Te: trailers", "Grpc-Timeout: 300m")
+	if a.StatusCode != http.StatusOK || a.Header.Get("Grpc-Status") != "4" {
+		t.Errorf("from %s: %d %v, want DEADLINE_EXCEEDED", from, a.StatusCode, a.Header)
+	}
+}
