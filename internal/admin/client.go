@@ -57,6 +57,11 @@ func (c Client) Departures(ctx context.Context) ([]Departure, error) {
 	return read[[]Departure](ctx, c, pathDrains)
 }
 
+// Probes are the endpoints without a sidecar that sidecars of a replica of the control plane check, and the pods that fail.
+func (c Client) Probes(ctx context.Context) ([]Probed, error) {
+	return read[[]Probed](ctx, c, pathProbes)
+}
+
 // Problems are the mistakes that a replica of the control plane sees.
 func (c Client) Problems(ctx context.Context) ([]Problem, error) {
 	return read[[]Problem](ctx, c, pathProblems)

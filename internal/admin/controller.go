@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net"
@@ -198,10 +199,11 @@ func MergeDepartures(answers ...[]Departure) []Departure {
 	return all
 }
 
-// Probed is an endpoint without a sidecar that sidecars which call it check, as /debug/probez shows it: of each replica what the
-// sidecars that are connected to it say.
+// Probed is an endpoint without a sidecar that sidecars which call it check, or a pod with one that fails its check, as
+// /debug/probez shows it: of each replica what the sidecars that are connected to it say.
 type Probed struct {
-	// Policy is the HealthCheckPolicy, "namespace/name", Address where the check goes.
+	// Policy is the HealthCheckPolicy, "namespace/name". Address is where the check goes, or "pod.namespace" of a pod that is
+	// checked by its own sidecar.
 	Policy  string `json:"policy"`
 	Address string `json:"address"`
 	// Failing means that callers leave it alone: most of its probers say that it fails.
@@ -209,8 +211,38 @@ type Probed struct {
 	Reason  string     `json:"reason,omitempty"`
 	Since   *time.Time `json:"since,omitempty"`
 	// Of are the hosts that it belongs to.
-	Of      []string `json:"of"`
+	Of      []string `json:"of,omitempty"`
 	Probers []Prober `json:"probers"`
+}
+
+// MergeProbes puts the answers of several replicas together, what fails first: each speaks for its own sidecars.
+func MergeProbes(answers ...[]Probed) []Probed {
+	all := slices.Concat(answers...)
+	slices.SortStableFunc(all, func(a, b Probed) int {
+		return cmp.Or(cmp.Compare(a.Policy, b.Policy), cmp.Compare(a.Address, b.Address))
+	})
+	out := make([]Probed, 0, len(all))
+	for _, p := range all {
+		if len(out) == 0 || out[len(out)-1].Policy != p.Policy || out[len(out)-1].Address != p.Address {
+			out = append(out, p)
+			continue
+		}
+		last := &out[len(out)-1]
+		last.Probers = slices.Concat(last.Probers, p.Probers)
+		if p.Failing && !last.Failing {
+			last.Failing, last.Reason, last.Since = true, p.Reason, p.Since
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Probed) int {
+		switch {
+		case a.Failing == b.Failing:
+			return 0
+		case a.Failing:
+			return -1
+		}
+		return 1
+	})
+	return out
 }
 
 // Prober is a sidecar that checks an endpoint.

@@ -261,28 +261,37 @@ func (p *probing) gauges() []gauge {
 // maxShownProbes bounds the endpoints that a page names.
 const maxShownProbes = 2000
 
-// probes shows the endpoints that sidecars check, those that are down first.
+// probes shows the endpoints that sidecars check, and the pods that fail; those that are down first.
 func (e *engine) probes(ctx context.Context) []admin.Probed {
-	found := make(chan []probers.Standing, 1)
-	e.inbox.deliver(func() { found <- e.probing.book.Standings(time.Now()) })
-	out := []admin.Probed{}
-	var list []probers.Standing
-	select {
-	case list = <-found:
-	case <-ctx.Done():
-		return out
-	}
-	slices.SortStableFunc(list, func(a, b probers.Standing) int {
-		switch {
-		case a.Failing == b.Failing:
-			return 0
-		case a.Failing:
-			return -1
+	found := make(chan []admin.Probed, 1)
+	e.inbox.deliver(func() {
+		list := e.health.failingPods()
+		for _, s := range e.probing.book.Standings(time.Now()) {
+			list = append(list, probedPage(&s))
 		}
-		return 1
+		found <- list
 	})
-	for i := range list[:min(len(list), maxShownProbes)] {
-		out = append(out, probedPage(&list[i]))
+	select {
+	case list := <-found:
+		list = admin.MergeProbes(list)
+		return list[:min(len(list), maxShownProbes)]
+	case <-ctx.Done():
+		return []admin.Probed{}
+	}
+}
+
+// failingPods lists the pods whose own sidecars say that a check fails.
+func (b *healthBook) failingPods() (out []admin.Probed) {
+	for key, p := range b.pods {
+		id := key.Name + "." + key.Namespace
+		for _, r := range p.results {
+			if r.Failing {
+				out = append(out, admin.Probed{
+					Policy: key.Namespace + "/" + r.Policy, Address: id, Failing: true, Reason: r.Why, Since: &r.Since,
+					Probers: []admin.Prober{{ID: id, Says: "fails", Reason: r.Why, Since: &r.Since}},
+				})
+			}
+		}
 	}
 	return out
 }

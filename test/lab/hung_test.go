@@ -115,6 +115,9 @@ func TestHungPod(t *testing.T) {
 	if lines := keep(m.cli(t, "proxy-config", "endpoints", client+".shop"), "hung.shop", "FAILED", "no answer within 400ms (HealthCheckPolicy shop/hung)"); len(lines) != 1 {
 		t.Errorf("proxy-config endpoints: %q", lines)
 	}
+	if lines := keep(m.cli(t, "health-checks"), victim+".shop", "FAILED", "shop/hung", "no answer within 400ms"); len(lines) != 1 {
+		t.Errorf("health-checks: %q", lines)
+	}
 	m.awaitLog(t, victim, "health check fails")
 	if r := m.call(t, client, append(load, "--for", "3s")...); r.Failed > 0 || r.Pods[victim] > 0 || r.Max > 1000 {
 		t.Errorf("while it is out: %+v", r)

@@ -120,6 +120,9 @@ func TestFiftyCallersAreNotFiftyProbers(t *testing.T) {
 	if r := m.call(t, callers[0], "http://plain/", "--count", "40"); r.OK != 40 || r.Pods[victim] > 0 {
 		t.Errorf("while it is out: %+v", r)
 	}
+	if lines := keep(m.cli(t, "health-checks"), "FAILED", "shop/plain", "(fails)", "no answer within 300ms"); len(lines) != 1 {
+		t.Errorf("health-checks:\n%s", m.cli(t, "health-checks"))
+	}
 	gone, _, _ := strings.Cut(m.probed(t)[0].Probers[0].ID, ".")
 	for _, c := range m.find(t, gone).Containers {
 		if c.Name == "proxy" {
