@@ -19,8 +19,14 @@ func Probes(r *store.Reader, g Global, p *model.HealthCheckPolicy) []model.Probe
 			continue
 		}
 		for _, s := range m.targets(t.Ref) {
-			of := heldAs(s)
-			for _, at := range (group{workloads: workloads{view{snapshot: m.snapshot}}, service: s, check: p}).probed() {
+			g := group{workloads: workloads{view{snapshot: m.snapshot}}, service: s, check: p}
+			for _, at := range g.probedEntries() {
+				if of := heldAs(s, plan.FromStatic); !slices.Contains(found[at], of) {
+					found[at] = append(found[at], of)
+				}
+			}
+			of := heldAs(s, plan.FromSlice)
+			for _, at := range g.probed() {
 				if !slices.Contains(found[at], of) {
 					found[at] = append(found[at], of)
 				}
@@ -38,22 +44,39 @@ func Probes(r *store.Reader, g Global, p *model.HealthCheckPolicy) []model.Probe
 	return out
 }
 
-// heldAs names a service as plan.Name.Destination does.
-func heldAs(s *model.Service) string {
-	n := plan.Name{Kind: plan.NameShard, Source: plan.FromSlice, At: plan.HostPort{Host: s.Host}}
-	if !isKubernetes(s) {
+// heldAs names a service as plan.Name.Destination does, by a shard of that source.
+func heldAs(s *model.Service, source plan.ShardSource) string {
+	n := plan.Name{Kind: plan.NameShard, Source: source, At: plan.HostPort{Host: s.Host}}
+	if !isKubernetes(s) || source == plan.FromStatic {
 		n.Source, n.Namespace = plan.FromStatic, s.Key.Namespace
 	}
 	return n.Destination()
 }
 
-// probed lists where endpoints of the service are checked that are ready and have no sidecar.
-func (g group) probed() (out []netip.AddrPort) {
-	add := func(addr netip.Addr, port uint16, w *model.Workload) {
+// adder gives what adds to a list where an endpoint is checked, unless it has a sidecar or goes.
+func adder(to *[]netip.AddrPort) func(netip.Addr, uint16, *model.Workload) {
+	return func(addr netip.Addr, port uint16, w *model.Workload) {
 		if port != 0 && probeable(addr) && (w == nil || !meshed(w) && !w.Terminating) {
-			out = append(out, netip.AddrPortFrom(addr.Unmap(), port))
+			*to = append(*to, netip.AddrPortFrom(addr.Unmap(), port))
 		}
 	}
+}
+
+// probedEntries lists where endpoints that stand in manifests are checked.
+func (g group) probedEntries() (out []netip.AddrPort) {
+	add := adder(&out)
+	written := g.written(g.service)
+	for i := range written {
+		if e := &written[i]; e.Address.IsValid() && !e.Unhealthy {
+			add(e.Address, g.checkedWritten(e), g.workloadAt(e.Address.Unmap()))
+		}
+	}
+	return out
+}
+
+// probed lists where pods, and what slices say, are checked that are ready and have no sidecar.
+func (g group) probed() (out []netip.AddrPort) {
+	add := adder(&out)
 	if isKubernetes(g.service) {
 		for _, k := range g.r.SlicesOfService(g.service.Key) {
 			if slice := g.r.Slice(k); slice != nil && k.Namespace == g.service.Key.Namespace && slice.Service == g.service.Key {
@@ -61,12 +84,6 @@ func (g group) probed() (out []netip.AddrPort) {
 			}
 		}
 		return out
-	}
-	for i := range g.service.Endpoints {
-		e := &g.service.Endpoints[i]
-		if e.Address.IsValid() {
-			add(e.Address, g.checkedAt(func(p *model.ServicePort) uint16 { return staticPort(e, p) }), g.workloadAt(e.Address.Unmap()))
-		}
 	}
 	if len(g.service.Selector) == 0 {
 		return out
@@ -116,6 +133,13 @@ func (g group) checkedAt(number func(*model.ServicePort) uint16) uint16 {
 
 func (g group) checkedInSlice(s *model.Slice) uint16 {
 	return g.checkedAt(func(p *model.ServicePort) uint16 { return slicePort(s.Ports, p.Name) })
+}
+
+func (g group) checkedWritten(e *model.StaticEndpoint) uint16 {
+	return g.checkedAt(func(p *model.ServicePort) uint16 {
+		port, _ := writtenPort(g.service, e, p)
+		return port
+	})
 }
 
 func (g group) checkedOf(w *model.Workload) uint16 {

@@ -60,6 +60,18 @@ endpoints: [{addresses: [192.0.2.9], conditions: {ready: true}}]
 			"192.0.2.1:443 of shop/ledger.example shop/ledger.test",
 			"192.0.2.2:8443 of shop/ledger.example shop/ledger.test",
 		}},
+		{"WorkloadEntries that a Service selects", checkedReviews + reviewsPolicy + `
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop}
+spec: {address: 192.0.2.7, labels: {app: reviews}}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: ill, namespace: shop, annotations: {proxy.istio.io/health-checks-enabled: "true"}}
+spec: {address: 192.0.2.8, labels: {app: reviews}}
+---
+`, "reviews", []string{"10.1.0.3:8080 of reviews.shop.svc.cluster.local", "192.0.2.7:8080 of shop/reviews.shop.svc.cluster.local"}},
 		{"a policy that another one precedes", checkedReviews + reviewsPolicy + strings.NewReplacer("name: reviews, namespace: shop, creationTimestamp: \"2026-01-02", "name: late, namespace: shop, creationTimestamp: \"2026-01-03").Replace(reviewsPolicy), "late", nil},
 	}
 	for _, tt := range tests {

@@ -228,7 +228,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		if e.Locality != (model.Locality{}) {
 			ep.Locality = e.Locality
 		}
-		g.judge(&ep, g.workloadAt(addr), g.checkedAt(func(p *model.ServicePort) uint16 { return staticPort(e, p) }))
+		g.judge(&ep, g.workloadAt(addr), g.checkedWritten(e))
 		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
 			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
 		}
