@@ -24,6 +24,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 		c.backends(rs)
 	}
 	c.routeConflicts(sets)
+	c.delegates(sets)
 	policies := store.List[model.DestinationPolicy](r)
 	balance := balancing{checker: &c}
 	for _, p := range policies {

@@ -169,7 +169,11 @@ func policies(dst *plan.Destination, r *plan.Route) []string {
 		out = append(out, fmt.Sprintf("delay %s for %v%%", f.Delay, f.DelayPercent))
 	}
 	if f := r.Fault; f != nil && f.AbortPercent > 0 {
-		out = append(out, fmt.Sprintf("abort %d for %v%%", f.AbortStatus, f.AbortPercent))
+		line := fmt.Sprintf("abort %d for %v%%", f.AbortStatus, f.AbortPercent)
+		if f.AbortGRPC != "" {
+			line += ", gRPC " + f.AbortGRPC
+		}
+		out = append(out, line)
 	}
 	if s := r.Session; s != nil {
 		line := fmt.Sprintf("session by %s %s for %s, %s", s.By, s.Name, s.Scope, dst.Seal)

@@ -54,7 +54,7 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 	out := &plan.Destination{Host: t.Host, Port: t.Port}
 	b := newBackends(v.view, t.Port)
 	b.parent = s
-	for _, r := range a.rules(t.Port) {
+	for _, r := range routing(v).rules(a, t.Port) {
 		out.Routes = append(out.Routes, b.route(r))
 	}
 	out.TCP = b.tcpRoutes(a, t.Port)

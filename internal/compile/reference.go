@@ -178,6 +178,8 @@ func (v references) unresolved(rs *model.RouteSet, w *model.WeightedBackend) *mi
 	if w.Port == 0 {
 		if called := v.calledPorts(rs); len(called) > 0 {
 			ports = called
+		} else if _, found := v.resolveHost(w.Host, rs.Ref.Namespace); isDelegate(rs) && len(found) > 0 && len(found[0].Ports) > 0 {
+			ports[0] = found[0].Ports[0].Port // which port is called is known where it is delegated to; any shows the rest
 		}
 	}
 	for _, port := range ports {

@@ -120,10 +120,10 @@ func origin(rs *model.RouteSet, field string) string {
 }
 
 // rules puts the HTTP rules of all applied sets in the order in which they are tried.
-func (a appliedRoutes) rules(port uint16) []rule {
+func (v routing) rules(a appliedRoutes, port uint16) []rule {
 	var out []rule
 	for _, rs := range a.http {
-		set := rulesOf(rs, port)
+		set := v.rulesOf(rs, port)
 		if !isGateway(rs) && len(a.http) > 1 {
 			set = reachable(set)
 		}
@@ -141,12 +141,24 @@ func (a appliedRoutes) rules(port uint16) []rule {
 }
 
 // rulesOf lists the rules of one set that can match on the port, in the user's order.
-func rulesOf(rs *model.RouteSet, port uint16) []rule {
+func (v routing) rulesOf(rs *model.RouteSet, port uint16) []rule {
 	out := make([]rule, 0, len(rs.HTTP))
+	add := func(set *model.RouteSet, h *model.HTTPRule) {
+		if matches, ok := matchesOn(h, port); ok {
+			out = append(out, rule{set: set, http: h, matches: withHostnames(matches, rs.Hostnames)})
+		}
+	}
 	for i := range rs.HTTP {
-		matches, ok := matchesOn(&rs.HTTP[i], port)
-		if ok {
-			out = append(out, rule{set: rs, http: &rs.HTTP[i], matches: withHostnames(matches, rs.Hostnames)})
+		h := &rs.HTTP[i]
+		if h.Delegate == nil {
+			add(rs, h)
+			continue
+		}
+		d := delegation{view: v.view, root: rs, rule: h}
+		if set, _ := d.delegate(); set != nil {
+			for _, merged := range d.merged(set) {
+				add(set, merged)
+			}
 		}
 	}
 	return out

@@ -84,7 +84,7 @@ func httpRules() []ruling {
 		{"an abort of nothing", warned, "fault.abort.percentage", "fault: {abort: {httpStatus: 503, percentage: {value: 0}}}"},
 		{"an abort without status", warned, "fault.abort", "fault: {abort: {percentage: {value: 10}}}"},
 		{"an abort with status 99", refused, "fault.abort.httpStatus", "fault: {abort: {httpStatus: 99, percentage: {value: 10}}}"},
-		{"an abort with a gRPC status", warned, "fault.abort.grpcStatus", "fault: {abort: {grpcStatus: NOT_FOUND, percentage: {value: 10}}}"},
+		{"an abort with a gRPC status", fine, "", "fault: {abort: {grpcStatus: NOT_FOUND, percentage: {value: 10}}}"},
 		{"an abort with no gRPC status", refused, "fault.abort.grpcStatus", "fault: {abort: {grpcStatus: LOST, percentage: {value: 10}}}"},
 		{"an abort of HTTP/2", refused, "fault.abort.http2Error", "fault: {abort: {http2Error: x, percentage: {value: 10}}}"},
 		{"a delay", fine, "", "fault: {delay: {fixedDelay: 2s, percentage: {value: 100}}}"},

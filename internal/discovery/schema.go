@@ -314,6 +314,7 @@ func faultFields(c *coder, f *model.Fault) {
 	c.double(2, "delay_percent", &f.DelayPercent)
 	c.int(3, "abort_status", &f.AbortStatus)
 	c.double(4, "abort_percent", &f.AbortPercent)
+	text(c, 5, "abort_grpc", &f.AbortGRPC)
 }
 
 // corsFields: pages of other origins may read less where a sidecar does not know a part of it, for what is not said is not

@@ -121,6 +121,8 @@ type HTTPRule struct {
 	Fault          *Fault
 	Mirrors        []Mirror
 	CORS           *CORS
+	// Delegate is the VirtualService whose rules stand in the place of this one, nil for none.
+	Delegate *Key
 	// Session keeps the calls of a client together; nil where the rule says nothing of it.
 	Session *SessionPersistence
 	// Unsupported says what in the rule cannot be served; its requests are answered 500, as Gateway API demands.
@@ -149,6 +151,11 @@ type HeaderChange struct {
 	Set, Add []HeaderValue
 	Remove   []string
 }
+
+// Empty reports whether nothing is changed.
+func (o *HeaderOps) Empty() bool { return o.Request.empty() && o.Response.empty() }
+
+func (c *HeaderChange) empty() bool { return len(c.Set)+len(c.Add)+len(c.Remove) == 0 }
 
 // HeaderValue is one header.
 type HeaderValue struct {
@@ -235,6 +242,8 @@ type Fault struct {
 	Delay        time.Duration
 	DelayPercent float64
 	AbortStatus  int
+	// AbortGRPC is the status that gRPC's requests get, a number; empty for that which suits AbortStatus.
+	AbortGRPC    string
 	AbortPercent float64
 }
 

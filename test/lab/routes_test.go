@@ -10,15 +10,27 @@ import (
 const (
 	pagesIP     = "10.96.3.1"
 	operatorsIP = "10.96.3.2"
+	sharedIP    = "10.96.3.3"
+	faultyIP    = "10.96.3.4"
 )
 
 // routesManifests: one app behind many names, as in TestRouting, for what is asked for less often.
 func routesManifests() string {
 	manifests := []string{app{name: "client", replicas: 1}.String(), app{name: "web", replicas: 1}.String()}
-	for name, ip := range map[string]string{"pages": pagesIP, "operators": operatorsIP} {
+	for name, ip := range map[string]string{"pages": pagesIP, "operators": operatorsIP, "shared": sharedIP, "faulty": faultyIP} {
 		manifests = append(manifests, service(name, ip, "app: web", http80))
 	}
 	return strings.Join(append(manifests,
+		virtualService("shared", `
+  http:
+  - match: [{uri: {prefix: /part}}]
+    delegate: {name: part}
+    headers: {response: {set: {x-by: root}}}
+  - directResponse: {status: 404, body: {string: nothing}}`),
+		virtualService("faulty", `
+  http:
+  - fault: {abort: {grpcStatus: RESOURCE_EXHAUSTED, percentage: {value: 100}}}
+    route: [{destination: {host: faulty}}]`),
 		virtualService("pages", `
   http:
   - match: [{uri: {prefix: /none}}]
@@ -35,9 +47,39 @@ func routesManifests() string {
 	), "")
 }
 
+// part is the VirtualService that "shared" delegates to.
+func part(path string) string {
+	return object("networking.istio.io/v1", "VirtualService", "part", `
+  http:
+  - match: [{uri: {prefix: `+path+`}}]
+    route: [{destination: {host: shared}}]`)
+}
+
 func TestRoutes(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, routesManifests(), withMesh("mesh.accessLog=json"))
+	t.Run("a_delegate_is_obeyed_and_an_edit_of_it_changes_routes_live", func(t *testing.T) {
+		status := func(path string) int { return m.do(t, client, http.MethodGet, sharedIP+":80", path).StatusCode }
+		if got := status("/part/a"); got != http.StatusNotFound {
+			t.Errorf("without the delegate: %d, want the rule below", got)
+		}
+		m.write(t, "part.yaml", part("/part/a"))
+		eventually(t, "the delegate's rule", func() bool { return status("/part/a") == http.StatusOK })
+		if a := m.do(t, client, http.MethodGet, sharedIP+":80", "/part/a"); a.Header.Get("X-By") != "root" || status("/part/b") != http.StatusNotFound {
+			t.Errorf("headers %v, and of another path %d; want the headers of the rule that delegates, and 404", a.Header, status("/part/b"))
+		}
+		m.write(t, "part.yaml", part("/part/b"))
+		eventually(t, "the delegate's other rule", func() bool { return status("/part/b") == http.StatusOK && status("/part/a") == http.StatusNotFound })
+	})
+	t.Run("a_fault_in_gRPCs_words", func(t *testing.T) {
+		a := m.do(t, client, http.MethodPost, faultyIP+":80", "/a.B/C", "Content-Type: application/grpc", "Te: trailers")
+		if a.StatusCode != http.StatusOK || a.Header.Get("Grpc-Status") != "8" {
+			t.Errorf("a gRPC call is answered %d %v, want RESOURCE_EXHAUSTED", a.StatusCode, a.Header)
+		}
+		if a := m.do(t, client, http.MethodGet, faultyIP+":80", "/"); a.StatusCode != http.StatusTooManyRequests {
+			t.Errorf("a request is answered %d, want 429", a.StatusCode)
+		}
+	})
 	t.Run("header_values_say_who_calls_whom", func(t *testing.T) {
 		caller, called := m.find(t, client), m.find(t, "deploy/web-v1")
 		a := m.do(t, client, http.MethodGet, operatorsIP+":80", "/", "x-caller: forged", "x-user: stays")

@@ -1,6 +1,7 @@
 package istio
 
 import (
+	"cmp"
 	"fmt"
 	"net/http"
 	"slices"
@@ -24,10 +25,10 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	rule = model.HTTPRule{Name: in.GetName(), Field: field}
 	rule.Matches, ok = t.matches(field, in.GetMatch())
 	if in.GetDelegate() != nil {
-		t.delegation(field, in)
-		return rule, false
+		rule.Delegate = t.delegation(field, in)
+	} else {
+		t.action(field, in)
 	}
-	t.action(field, in)
 	rule.Rewrite = t.rewrite(field+".rewrite", in.GetRewrite())
 	if len(in.GetRoute()) > 0 && in.GetRewrite().GetUriRegexRewrite() == nil {
 		t.doubtful(field+".rewrite.uri", in.GetRewrite().GetUri(), rule.Matches)
@@ -44,16 +45,22 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	return rule, ok
 }
 
-func (t virtualService) delegation(field string, in *networking.HTTPRoute) {
+// delegation reads whose rules stand in the place of the rule.
+func (t virtualService) delegation(field string, in *networking.HTTPRoute) *model.Key {
 	if len(in.GetRoute()) > 0 || in.GetRedirect() != nil {
 		t.Reject(field+".delegate", "a rule that delegates cannot have route or redirect", "keep one of them")
 	}
 	if t.delegate {
 		t.Reject(field+".delegate", "a delegate (an object without hosts) cannot delegate", "write the rules of the other object here")
-		return
 	}
-	t.Warn(field+".delegate", "not supported by Fairlead: the rule is left out, requests go on to the rules below it",
-		"write the delegate's rules here")
+	if in.GetDirectResponse() != nil {
+		t.Warn(field+".directResponse", "has no effect beside delegate", "write it in the delegate")
+	}
+	key := model.Key{Namespace: cmp.Or(in.GetDelegate().GetNamespace(), t.namespace), Name: in.GetDelegate().GetName()}
+	if key.Name == "" {
+		t.Reject(field+".delegate.name", "no name", "name the VirtualService whose rules are meant")
+	}
+	return &key
 }
 
 // action checks that the rule says exactly one thing to do, and nothing that does not go with it.
@@ -223,12 +230,13 @@ func (t faultRules) abort(field string, in *networking.HTTPFaultInjection_Abort,
 		}
 		out.AbortStatus = int(e.HttpStatus)
 	case *networking.HTTPFaultInjection_Abort_GrpcStatus:
-		if _, known := grpcCodes[e.GrpcStatus]; !known {
+		code := slices.Index(grpcCodes(), e.GrpcStatus)
+		if code < 0 {
 			t.Reject(field+".grpcStatus", fmt.Sprintf("%q is not a gRPC status", e.GrpcStatus), `such as "UNAVAILABLE"`)
-		} else {
-			t.Unsupported(field + ".grpcStatus")
+			return
 		}
-		return
+		out.AbortGRPC = strconv.Itoa(code)
+		out.AbortStatus = model.GRPCHTTPStatus(out.AbortGRPC)
 	case *networking.HTTPFaultInjection_Abort_Http2Error:
 		t.Reject(field+".http2Error", "does not exist yet, in Istio neither", "write httpStatus")
 		return
@@ -239,11 +247,12 @@ func (t faultRules) abort(field string, in *networking.HTTPFaultInjection_Abort,
 	out.AbortPercent = t.share(field, in.GetPercentage(), 0)
 }
 
-// grpcCodes are the names of gRPC's status codes (google.rpc.Code).
-var grpcCodes = map[string]struct{}{
-	"OK": {}, "CANCELLED": {}, "UNKNOWN": {}, "INVALID_ARGUMENT": {}, "DEADLINE_EXCEEDED": {}, "NOT_FOUND": {},
-	"ALREADY_EXISTS": {}, "PERMISSION_DENIED": {}, "RESOURCE_EXHAUSTED": {}, "FAILED_PRECONDITION": {}, "ABORTED": {},
-	"OUT_OF_RANGE": {}, "UNIMPLEMENTED": {}, "INTERNAL": {}, "UNAVAILABLE": {}, "DATA_LOSS": {}, "UNAUTHENTICATED": {},
+// grpcCodes are the names of gRPC's status codes (google.rpc.Code), each at its number.
+func grpcCodes() []string {
+	return []string{
+		"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED",
+		"RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
+	}
 }
 
 // leastShare is the smallest share of requests that Envoy's fractions can tell from none, in percent.

@@ -15,8 +15,8 @@ import (
 // mesh is the reserved gateway name that stands for all sidecars.
 const mesh = "mesh"
 
-// VirtualService reads a VirtualService. One that is bound to gateways only, and a delegate, which has no hosts, give a
-// RouteSet without hosts: they are valid and route nothing in the mesh.
+// VirtualService reads a VirtualService. One that is bound to gateways only gives an empty RouteSet: it is valid and routes
+// nothing in the mesh. A delegate gives one without hosts.
 func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*model.RouteSet, []model.Problem) {
 	spec := &in.Spec
 	t := newVirtualService(scope{
@@ -50,7 +50,7 @@ func VirtualService(in *networkingv1.VirtualService, clusterDomain string) (*mod
 	}
 	t.unreachable(set.HTTP)
 	t.whole(spec)
-	if t.gatewayOnly || t.delegate {
+	if t.gatewayOnly {
 		set.Hosts, set.HTTP, set.TLS, set.TCP = nil, nil, nil, nil
 	}
 	if t.Rejected() {
@@ -91,8 +91,6 @@ func (t virtualService) whole(spec *networking.VirtualService) {
 	case t.delegate && (len(spec.GetGateways()) > 0 || len(spec.GetTls())+len(spec.GetTcp()) > 0):
 		t.Reject("spec.hosts", "no hosts: a delegate has http rules, and neither gateways nor tls nor tcp", "name the hosts that the rules apply to")
 	case t.delegate:
-		t.Warn("spec.hosts", "no hosts, so it is for other objects to delegate to, which Fairlead does not support: it has no effect",
-			"name the hosts that the rules apply to, or write the rules where they are delegated from")
 	case t.gatewayOnly:
 		t.Warn("spec.gateways", fmt.Sprintf("it is for gateways only (%s), and Fairlead routes calls inside the mesh: it has no effect",
 			strings.Join(spec.GetGateways(), ", ")), `add "mesh" for the calls inside the mesh`)
@@ -151,7 +149,7 @@ func (t scope) gatewayNames(field string, names []string) {
 // unreachable warns of rules that stand after one that takes every request.
 func (t virtualService) unreachable(rules []model.HTTPRule) {
 	for i, rule := range rules {
-		if !unconditional(rule.Matches) {
+		if rule.Delegate != nil || !unconditional(rule.Matches) {
 			continue
 		}
 		for _, later := range rules[i+1:] {

@@ -62,6 +62,8 @@ type Error struct {
 	Reason Reason
 	// Status replaces the status of the reason where it is not 0.
 	Status int
+	// GRPC is the status that a gRPC client is told, a number; empty for the one that suits the HTTP status.
+	GRPC string
 	// Object names what is concerned: a backend, a route's object and field.
 	Object string
 	// Detail says more, for the operator: which endpoints are excluded and why, what the endpoint answered.
@@ -116,6 +118,8 @@ type Outcome struct {
 	Body string
 	// ProxyError is the error type of RFC 9209.
 	ProxyError string
+	// GRPC is as in Error.
+	GRPC string
 }
 
 // Describe gives the outcome of whatever a handler returned. It is the one table from errors to responses.
@@ -138,6 +142,7 @@ func (e *Error) outcome() Outcome {
 	if e.Status != 0 {
 		out.Status = e.Status
 	}
+	out.GRPC = e.GRPC
 	if e.Flag != "" && e.Flag != out.Flag {
 		out.Flag += "," + e.Flag
 	}
@@ -154,50 +159,50 @@ const (
 func (r Reason) outcome() Outcome {
 	switch r {
 	case NoRoute:
-		return Outcome{404, "NR", "route_not_found", "no route found", "destination_not_found"}
+		return Outcome{404, "NR", "route_not_found", "no route found", "destination_not_found", ""}
 	case NoCluster:
-		return Outcome{503, "NC", "cluster_not_found", "cluster not found", "proxy_configuration_error"}
+		return Outcome{503, "NC", "cluster_not_found", "cluster not found", "proxy_configuration_error", ""}
 	case NoHealthyUpstream:
-		return Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream", "destination_unavailable"}
+		return Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream", "destination_unavailable", ""}
 	case UpstreamConnectFailure:
-		return Outcome{503, "UF", beforeStart + "{connection_failure}", beforeHeaders + "connection failure", "connection_refused"}
+		return Outcome{503, "UF", beforeStart + "{connection_failure}", beforeHeaders + "connection failure", "connection_refused", ""}
 	case UpstreamReset:
-		return Outcome{503, "UC", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated"}
+		return Outcome{503, "UC", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated", ""}
 	case UpstreamStreamReset:
-		return Outcome{503, "UR", beforeStart + "{remote_reset}", beforeHeaders + "remote reset", "connection_terminated"}
+		return Outcome{503, "UR", beforeStart + "{remote_reset}", beforeHeaders + "remote reset", "connection_terminated", ""}
 	case UpstreamCut:
-		return Outcome{0, "UC", "upstream_reset_after_response_started{connection_termination}", "upstream closed the connection in the middle of the response", "http_response_incomplete"}
+		return Outcome{0, "UC", "upstream_reset_after_response_started{connection_termination}", "upstream closed the connection in the middle of the response", "http_response_incomplete", ""}
 	case UpstreamTimeout:
-		return Outcome{504, "UT", "response_timeout", "upstream request timeout", "http_response_timeout"}
+		return Outcome{504, "UT", "response_timeout", "upstream request timeout", "http_response_timeout", ""}
 	case UpstreamTryTimeout:
-		return Outcome{504, "UT", "upstream_per_try_timeout", "upstream request timeout", "http_response_timeout"}
+		return Outcome{504, "UT", "upstream_per_try_timeout", "upstream request timeout", "http_response_timeout", ""}
 	case UpstreamProtocolError:
-		return Outcome{502, "UPE", beforeStart + "{protocol_error}", beforeHeaders + "protocol error", "http_protocol_error"}
+		return Outcome{502, "UPE", beforeStart + "{protocol_error}", beforeHeaders + "protocol error", "http_protocol_error", ""}
 	case UpstreamDNSFailure:
-		return Outcome{503, "DF", "dns_resolution_failure", "DNS resolution failure", "dns_error"}
+		return Outcome{503, "DF", "dns_resolution_failure", "DNS resolution failure", "dns_error", ""}
 	case Overflow:
-		return Outcome{503, "UO", beforeStart + "{overflow}", beforeHeaders + "overflow", "connection_limit_reached"}
+		return Outcome{503, "UO", beforeStart + "{overflow}", beforeHeaders + "overflow", "connection_limit_reached", ""}
 	case Overloaded:
-		return Outcome{503, "OM", "overload", "sidecar overloaded", "proxy_internal_response"}
+		return Outcome{503, "OM", "overload", "sidecar overloaded", "proxy_internal_response", ""}
 	case MaxDuration:
-		return Outcome{408, "DT", "max_duration_timeout", "downstream duration timeout", "http_request_error"}
+		return Outcome{408, "DT", "max_duration_timeout", "downstream duration timeout", "http_request_error", ""}
 	case StreamIdle:
-		return Outcome{408, "SI", "stream_idle_timeout", "stream timeout", "http_request_error"}
+		return Outcome{408, "SI", "stream_idle_timeout", "stream timeout", "http_request_error", ""}
 	case DownstreamGone:
-		return Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error"}
+		return Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error", ""}
 	case DownstreamProtocolError:
-		return Outcome{400, "DPE", "http.protocol_error", "bad request", "http_request_error"}
+		return Outcome{400, "DPE", "http.protocol_error", "bad request", "http_request_error", ""}
 	case HeaderTooLarge:
-		return Outcome{431, "DPE", "http.headers_too_large", "request header fields too large", "http_request_error"}
+		return Outcome{431, "DPE", "http.headers_too_large", "request header fields too large", "http_request_error", ""}
 	case ResponseTooLarge:
-		return Outcome{502, "UPE", beforeStart + "{protocol_error}", "response header fields too large", responseTooLarge}
+		return Outcome{502, "UPE", beforeStart + "{protocol_error}", "response header fields too large", responseTooLarge, ""}
 	case FaultAbort:
-		return Outcome{503, "FI", "fault_filter_abort", "fault filter abort", "http_request_denied"}
+		return Outcome{503, "FI", "fault_filter_abort", "fault filter abort", "http_request_denied", ""}
 	case Unsendable:
-		return Outcome{500, "LR", "proxy_configuration_error", "a rule makes a message that cannot be sent", "proxy_configuration_error"}
+		return Outcome{500, "LR", "proxy_configuration_error", "a rule makes a message that cannot be sent", "proxy_configuration_error", ""}
 	case Internal:
 	}
-	return Outcome{500, "LR", "proxy_internal_error", "proxy error", "proxy_internal_error"}
+	return Outcome{500, "LR", "proxy_internal_error", "proxy error", "proxy_internal_error", ""}
 }
 
 // responseTooLarge is RFC 9209's word for it (§2.3.17).

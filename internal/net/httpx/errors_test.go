@@ -22,27 +22,27 @@ func TestDescribe(t *testing.T) {
 			fmt.Errorf("attempt: %w", &Error{
 				Reason: NoHealthyUpstream, Object: "outbound|8080||users", Detail: "10.0.0.1:8080 not ready\nrefused", Err: errors.New("why"),
 			}),
-			Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream: outbound|8080||users: 10.0.0.1:8080 not ready refused: why", "destination_unavailable"},
+			Outcome{503, "UH", "no_healthy_upstream", "no healthy upstream: outbound|8080||users: 10.0.0.1:8080 not ready refused: why", "destination_unavailable", ""},
 		},
 		{
 			"a status of its own", &Error{Reason: NoCluster, Status: 500, Object: "x"},
-			Outcome{500, "NC", "cluster_not_found", "cluster not found: x", "proxy_configuration_error"},
+			Outcome{500, "NC", "cluster_not_found", "cluster not found: x", "proxy_configuration_error", ""},
 		},
 		{
 			"retries used up add a flag", &Error{Reason: UpstreamReset, Flag: "URX"},
-			Outcome{503, "UC,URX", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated"},
+			Outcome{503, "UC,URX", beforeStart + "{connection_termination}", beforeHeaders + "connection termination", "connection_terminated", ""},
 		},
 		{
 			"a canceled context is the client", context.Canceled,
-			Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error"},
+			Outcome{0, "DC", "downstream_remote_disconnect", "downstream closed the connection", "http_request_error", ""},
 		},
 		{
 			"a deadline is a timeout", context.DeadlineExceeded,
-			Outcome{504, "UT", "response_timeout", "upstream request timeout", "http_response_timeout"},
+			Outcome{504, "UT", "response_timeout", "upstream request timeout", "http_response_timeout", ""},
 		},
 		{
 			"anything else is the proxy", errors.New("bug"),
-			Outcome{500, "LR", "proxy_internal_error", "proxy error: bug", "proxy_internal_error"},
+			Outcome{500, "LR", "proxy_internal_error", "proxy error: bug", "proxy_internal_error", ""},
 		},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"strconv"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
@@ -39,6 +40,9 @@ func (c *Call) local(down httpx.ServerExchange) error {
 // is the proxy's own and means what DEADLINE_EXCEEDED means, and for metadata that is too large, as gRPC's own libraries
 // refuse it.
 func grpcCode(out httpx.Outcome) string {
+	if out.GRPC != "" {
+		return out.GRPC
+	}
 	if out.TooLarge() {
 		return "8" // RESOURCE_EXHAUSTED
 	}
@@ -62,38 +66,9 @@ func grpcCode(out httpx.Outcome) string {
 // answeredStatus is the status of an answer as failures are counted: gRPC's own, in HTTP's terms, where there is one.
 func (f *forwarder) answeredStatus(req *httpx.Request) int {
 	if grpc, status := f.grpcOutcome(req); grpc && status != "" {
-		return grpcHTTPStatus(status)
+		return model.GRPCHTTPStatus(status)
 	}
 	return f.resp.Status
-}
-
-// grpcHTTPStatus is the HTTP status of a gRPC status, as Envoy counts failures of gRPC (Grpc::Utility::grpcToHttpStatus).
-func grpcHTTPStatus(status string) int {
-	switch status {
-	case "0": // OK
-		return 200
-	case "1": // CANCELLED
-		return 499
-	case "3", "9", "11": // INVALID_ARGUMENT, FAILED_PRECONDITION, OUT_OF_RANGE
-		return 400
-	case "4": // DEADLINE_EXCEEDED
-		return 504
-	case "5": // NOT_FOUND
-		return 404
-	case "6", "10": // ALREADY_EXISTS, ABORTED
-		return 409
-	case "7": // PERMISSION_DENIED
-		return 403
-	case "8": // RESOURCE_EXHAUSTED
-		return 429
-	case "12": // UNIMPLEMENTED
-		return 501
-	case "14": // UNAVAILABLE
-		return 503
-	case "16": // UNAUTHENTICATED
-		return 401
-	}
-	return 500
 }
 
 // appendGRPCMessage percent-encodes a text for grpc-message: what is not printable ASCII, and the percent sign.

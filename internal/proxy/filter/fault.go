@@ -25,7 +25,7 @@ func (Fault) Request(ctx context.Context, c *Call) error {
 		}
 	}
 	if f.AbortStatus != 0 && chance(f.AbortPercent) {
-		return &httpx.Error{Reason: httpx.FaultAbort, Status: f.AbortStatus, Object: c.Route.Plan.Origin}
+		return &httpx.Error{Reason: httpx.FaultAbort, Status: f.AbortStatus, GRPC: f.AbortGRPC, Object: c.Route.Plan.Origin}
 	}
 	return nil
 }
