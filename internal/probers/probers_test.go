@@ -2,6 +2,7 @@ package probers
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -150,6 +151,7 @@ func TestResultsOfOthersEndpointsAreRefused(t *testing.T) {
 	if s.isDown(1) {
 		t.Error("taken away by a sidecar that does not check it")
 	}
+	s.says(p[1], -1)
 	s.leave(p[0]) // the outsider takes over, and what it said before does not count
 	s.assign()
 	if s.isDown(1) || !slices.Contains(s.probersOf(0), outsider) {
@@ -274,6 +276,23 @@ func TestBounds(t *testing.T) {
 		if len(sc.probes) != PerSidecar {
 			t.Errorf("%s checks %d endpoints", sc.Pod, len(sc.probes))
 		}
+	}
+}
+
+// TestTotalBound: however many policies there are.
+func TestTotalBound(t *testing.T) {
+	var all []model.ProbedEndpoint
+	for policy := range Total/PerPolicy + 1 {
+		for n := range PerPolicy {
+			e := model.ProbedEndpoint{Probe: model.Probe{Target: target(n + 1)}}
+			e.Target.Policy.Name = strconv.Itoa(policy)
+			all = append(all, e)
+		}
+	}
+	b := New()
+	b.SetEndpoints(all)
+	if len(b.order) != Total || b.unchecked != PerPolicy {
+		t.Errorf("%d endpoints, %d left out", len(b.order), b.unchecked)
 	}
 }
 
