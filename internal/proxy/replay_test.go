@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -137,6 +138,56 @@ func TestOpenRequestsAreRetriedElsewhere(t *testing.T) {
 						if want := strings.Repeat("x", first) + rest; err != nil || resp.StatusCode != 200 || string(got) != want || resp.Trailer.Get("X-Sent") != "all" {
 							t.Fatalf("call %d = %d, %d bytes of %d, %v, %q %v", i, resp.StatusCode, len(got), len(want), err, resp.Header.Get("Grpc-Status")+resp.Header.Get("Grpc-Message"), resp.Trailer)
 						}
+					}
+				})
+			}
+		}
+	}
+}
+
+// A body up to 64 KiB is sent again whole where the first app has read it and broken off, whether its length was known or
+// not; a longer one is not.
+func TestBodiesAreReplayedUpToABound(t *testing.T) {
+	for _, protocol := range []model.Protocol{model.HTTP, model.GRPC} {
+		for _, known := range []bool{true, false} {
+			for size, replayed := range map[int]bool{100: true, scratch: true, scratch + 1: true, 3*scratch + 5: true, 4*scratch - 1: true, 4*scratch + 1: false, 1 << 20: false} {
+				t.Run(fmt.Sprintf("%s/known=%t/%d", protocol, known, size), func(t *testing.T) {
+					m := newMesh(t)
+					orders, users := m.sidecar("orders"), m.sidecar("users")
+					m.meshed(users)
+					var first atomic.Bool
+					echo := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+						b, _ := io.ReadAll(r.Body)
+						if first.CompareAndSwap(false, true) {
+							panic(http.ErrAbortHandler) // read, and broken off
+						}
+						w.Write(b)
+					})
+					c := m.dialled(m.entrance(orders, usersAddr()))
+					if protocol == model.GRPC {
+						m.h2cApp(app(users), echo)
+						c = m.h2cClient(m.entrance(orders, usersAddr()))
+					} else {
+						m.plainApp(app(users), echo)
+					}
+					orders.apply(service(protocol, users.endpoint(8080))...)
+					body := strings.Repeat("0123456789abcdef", size/16+1)[:size]
+					req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, usersURL+"/", struct{ io.Reader }{strings.NewReader(body)})
+					if err != nil {
+						t.Fatal(err)
+					}
+					req.Header.Set("Idempotency-Key", "1")
+					if known {
+						req.ContentLength = int64(size)
+					}
+					resp, err := c.Do(req)
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer resp.Body.Close()
+					got, err := io.ReadAll(resp.Body)
+					if whole := resp.StatusCode == 200 && string(got) == body; err != nil || whole != replayed || !whole && resp.StatusCode != 503 {
+						t.Errorf("= %d, %d bytes of %d, %v", resp.StatusCode, len(got), size, err)
 					}
 				})
 			}

@@ -15,8 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-// scratch is the size of a body buffer. A request body that fits into it whole can be sent again to
-// another endpoint; the size equals what the codecs read at once.
+// scratch is the size of a body buffer, which equals what the codecs read at once.
 const scratch = 16 << 10
 
 // errTimeout is why an exchange is aborted when the route's time is up.
@@ -181,6 +180,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	}
 	if !f.asksToSwitch(req) {
 		f.need()
+		f.upload.bodies = f.bodies
 		f.upload.start(down, up, &f.Guard, f.buf[:f.held])
 		f.buf = nil // the uploader's now
 	}

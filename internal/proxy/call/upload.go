@@ -12,25 +12,32 @@ import (
 // what it has read is kept, as far as there is room, so that a try that failed can be followed by another one. The
 // goroutine cannot be called back from a client that says nothing, so it stays, and the upstream under it is exchanged.
 type uploader struct {
-	done chan struct{} // nil: not started
+	done   chan struct{} // nil: not started
+	bodies *Buffers      // where further buffers come from
 
 	mu   sync.Mutex
 	wake *sync.Cond // on any change of what follows
 	// All below is guarded by mu.
-	up      httpx.ClientExchange // nil between two tries
-	writing bool                 // to up, with mu released
-	buf     []byte               // what is read comes here, behind kept or, where that is lost, from the start
-	kept    []byte               // the body from its beginning, in buf
-	lost    bool                 // kept is not all that upstreams were given, or is not needed any more
-	over    bool                 // nothing is to be read any more
-	ended   bool                 // the body has come to its end
-	bytes   int64                // read
-	err     error                // why reading, or the last write, failed
+	up      httpx.ClientExchange          // nil between two tries
+	writing bool                          // to up, with mu released
+	buf     []byte                        // what is read comes here, behind kept or, where that is lost, from the start
+	full    [maxReplay/scratch - 1][]byte // the body from its beginning, as far as it filled buffers
+	fulls   int                           // how many of full
+	kept    []byte                        // what came behind that, in buf
+	lost    bool                          // what is kept is not all that upstreams were given, or is not needed any more
+	over    bool                          // nothing is to be read any more
+	ended   bool                          // the body has come to its end
+	bytes   int64                         // read
+	err     error                         // why reading, or the last write, failed
 }
+
+// maxReplay is how much of a request's body is kept to be sent again.
+const maxReplay = 64 << 10
 
 // reset makes it ready for another body and gives back the memory that start took, nil where it was not started. It was
 // waited for.
 func (u *uploader) reset() (buf []byte) {
+	u.forget()
 	buf = u.buf
 	*u = uploader{}
 	return buf
@@ -91,15 +98,40 @@ func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) b
 	return false
 }
 
-// room is where the next piece goes. Where what is kept fills the buffer, it is lost.
+// room is where the next piece goes. Where what is kept fills as many buffers as there may be, it is lost.
 func (u *uploader) room() []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.lost && len(u.kept) < len(u.buf) {
-		return u.buf[len(u.kept):]
+	if !u.lost && len(u.kept) == len(u.buf) {
+		u.extend()
+	}
+	if u.lost {
+		return u.buf
+	}
+	return u.buf[len(u.kept):]
+}
+
+// extend goes on to another buffer, or gives up what is kept. mu is held.
+func (u *uploader) extend() {
+	if u.fulls < len(u.full) && u.bodies != nil {
+		if next := u.bodies.more(); next != nil {
+			u.full[u.fulls] = u.buf
+			u.fulls++
+			u.buf, u.kept = next, next[:0]
+			return
+		}
 	}
 	u.lost = true
-	return u.buf
+	u.forget()
+}
+
+// forget gives back the buffers but for the one in use, whose place is the first one's. mu is held.
+func (u *uploader) forget() {
+	for i := range u.fulls {
+		u.bodies.putMore(u.full[i])
+		u.full[i] = nil
+	}
+	u.fulls = 0
 }
 
 // keep remembers what was read behind kept, and written. mu is held.
@@ -154,6 +186,11 @@ func (u *uploader) attach(down httpx.ServerExchange, up httpx.ClientExchange) er
 	if u.lost { // since replayable was asked
 		return u.err
 	}
+	for i := range u.fulls {
+		if _, err := up.Write(u.full[i]); err != nil {
+			return err
+		}
+	}
 	if len(u.kept) > 0 {
 		if _, err := up.Write(u.kept); err != nil {
 			return err
@@ -193,6 +230,7 @@ func (u *uploader) settle() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.lost, u.kept = true, nil
+	u.forget()
 	u.wake.Broadcast()
 }
 
