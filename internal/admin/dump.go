@@ -101,6 +101,8 @@ type RouteDump struct {
 	Match   string   `json:"match"`
 	Origin  string   `json:"virtualService,omitempty"`
 	Action  string   `json:"action"`
+	// Retries is the policy of a route that calls something: how often, on what beside what is always repeated.
+	Retries string `json:"retries,omitempty"`
 }
 
 // ListenerDump is one listening socket.

@@ -64,7 +64,7 @@ func exampleDump() *admin.Dump {
 		Endpoints: []admin.EndpointDump{{Address: "10.244.0.3:8080", Status: "HEALTHY", Outlier: "OK", Cluster: "outbound|8080|v1|" + host, Weight: 1, MTLS: true, Locality: "west/a", Level: new(int), LevelPercent: &[]float64{70}[0]}},
 		Routes: []admin.RouteDump{{
 			Name: "8080", VHost: host + ":8080", Domains: []string{host, "10.96.230.247"}, Match: "/*", Origin: "VirtualService myapp/users-service http[0]",
-			Action: "outbound|8080|v1|" + host,
+			Action: "outbound|8080|v1|" + host, Retries: "2 on 5xx; 500ms per try",
 		}},
 		Listeners: []admin.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
 		Secrets: []admin.SecretDump{{

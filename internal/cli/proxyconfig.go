@@ -203,8 +203,8 @@ func describeHealth(e *admin.EndpointDump, now time.Time) string {
 
 func viewRoutes(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	rows := keep(d.Routes, func(r *admin.RouteDump) bool { return passes(f.name, r.Name) })
-	return printRows(w, f.output, rows, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE\tACTION", func(r *admin.RouteDump) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", r.Name, r.VHost, strings.Join(r.Domains, ", "), r.Match, r.Origin, r.Action)
+	return printRows(w, f.output, rows, "NAME\tVHOST NAME\tDOMAINS\tMATCH\tVIRTUAL SERVICE\tACTION\tRETRIES", func(r *admin.RouteDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s\t%s", r.Name, r.VHost, strings.Join(r.Domains, ", "), r.Match, r.Origin, r.Action, r.Retries)
 	})
 }
 

@@ -61,7 +61,7 @@ func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destina
 		for j := range matches {
 			d.Routes = append(d.Routes, admin.RouteDump{
 				Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: domains,
-				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r),
+				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r), Retries: describeRetries(r),
 			})
 		}
 	}

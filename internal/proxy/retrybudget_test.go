@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -71,6 +72,16 @@ func TestRetriesEndWithTheAnswerOfTheApp(t *testing.T) {
 	}
 	expectMetric(t, orders, "istio_requests_total", `response_flags="URX"`, "} 100")
 	expectMetric(t, orders, "istio_requests_total", `response_flags="UO"`, "} 50")
+	var b strings.Builder
+	if err := orders.directory.WriteMetrics(&b); err != nil {
+		t.Fatal(err)
+	}
+	const name = `fairlead_retries_total{cluster="outbound|8080||users-service.myapp.svc.cluster.local",result=`
+	for _, want := range []string{name + `"retried"} 100`, name + `"limit_reached"} 100`, name + `"over_budget"} 50`} {
+		if !strings.Contains(b.String(), want+"\n") {
+			t.Errorf("no %s in\n%s", want, b.String())
+		}
+	}
 }
 
 func TestRetryBudgetOfADestinationRule(t *testing.T) {

@@ -46,7 +46,7 @@ func (m groups) leave(b *Backend) {
 	}
 }
 
-// WriteMetrics writes what outlier detection has done and how much of the limits is used, in the Prometheus text format
+// WriteMetrics writes what outlier detection and retries have done and how much of the limits is used, in the Prometheus text format
 // 0.0.4. The label cluster is the name that proxy-config clusters prints.
 func (t *Directory) WriteMetrics(w io.Writer) error {
 	families := []struct {
@@ -58,6 +58,7 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 		{name: "fairlead_connection_pool_limit", kind: "gauge"},
 		{name: "fairlead_connection_pool_in_use", kind: "gauge"},
 		{name: "fairlead_connection_pool_overflows_total", kind: "counter"},
+		{name: "fairlead_retries_total", kind: "counter"},
 	}
 	line := func(family int, labels string, value any) {
 		f := &families[family]
@@ -77,6 +78,7 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 			line(3, labels, u.InUse)
 			line(4, labels, u.Overflows)
 		}
+		g.Retries().Counts(func(e lb.RetryEvent, n uint64) { line(5, fmt.Sprintf("%s,result=%q", label, e), n) })
 	}
 	t.mu.RUnlock()
 	for i := range families {
