@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"sync/atomic"
+	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
@@ -18,6 +19,8 @@ type Client struct {
 	x     ClientExchange
 	count uint64
 	state clientState
+	// keep is what the last response has said of Keep-Alive.
+	keep time.Duration
 }
 
 // clientState is where a Client is in its life.
@@ -52,6 +55,9 @@ func (c *Client) Exchange() (*ClientExchange, error) {
 	c.x.reset()
 	return &c.x, nil
 }
+
+// KeepAlive is how long the server keeps the connection while it is idle, by the last response; 0 where that did not say so.
+func (c *Client) KeepAlive() time.Duration { return c.keep }
 
 // Reusable reports whether the connection can carry another exchange, once the last one was closed.
 func (c *Client) Reusable() bool { return c.state == clientFree }
@@ -224,6 +230,7 @@ func (x *ClientExchange) Receive(r *httpx.Response) error {
 
 func (x *ClientExchange) begin(r *httpx.Response, ends delimiter) {
 	x.final = true
+	x.c.keep = x.head.timeout()
 	x.persist = x.head.persists(r.Version) && ends != bodyUntilClose
 	x.body.begin(ends, r.ContentLength)
 	if r.Status == statusSwitchingProtocols || x.asked.connect && r.Status < 300 {

@@ -2,6 +2,7 @@ package h1
 
 import (
 	"bytes"
+	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
@@ -71,6 +72,7 @@ const (
 	roleUpgrade
 	roleTE
 	roleExpect
+	roleKeepAlive
 	roleHop // removed without a look
 )
 
@@ -87,7 +89,7 @@ func roleOf(name []byte) role {
 		return ifName(name, "upgrade", roleUpgrade)
 	case 10:
 		if httpx.EqualFold(name, "keep-alive") {
-			return roleHop
+			return roleKeepAlive
 		}
 		return ifName(name, "connection", roleConnection)
 	case 14:
@@ -121,6 +123,8 @@ type head struct {
 	lengths []byte
 	chunked bool
 	upgrade []byte
+	// patience is the value of Keep-Alive (RFC 2068 §19.7.1.1), nil where there is none.
+	patience []byte
 
 	close, keepAlive, upgrading bool // options of Connection
 	trailersWelcome             bool // TE: trailers
@@ -207,6 +211,9 @@ func (h *head) note(r role, value []byte) (keep bool, err error) {
 	switch r {
 	case roleOrdinary:
 		return true, nil
+	case roleKeepAlive:
+		h.patience = value
+		return false, nil
 	case roleHop:
 		return false, nil
 	case roleHost:
@@ -352,4 +359,30 @@ func parseTrailers(f *httpx.Fields, maxFields int) error {
 		off = next
 	}
 	return nil
+}
+
+// maxKeepAlive bounds what a server can say, in seconds.
+const maxKeepAlive = 24 * 60 * 60
+
+// timeout is how long the sender keeps the connection while it is idle (Keep-Alive: timeout=5, max=100); 0 where it does not
+// say so, or says it in another way.
+func (h *head) timeout() time.Duration {
+	for list := h.patience; list != nil; {
+		var element []byte
+		element, list = nextElement(list)
+		name, value, _ := bytes.Cut(element, []byte("="))
+		if !httpx.EqualFold(trimBlanks(name), "timeout") {
+			continue
+		}
+		seconds := int64(0)
+		digits := bytes.Trim(trimBlanks(value), `"`)
+		for _, c := range digits {
+			if c < '0' || c > '9' || seconds > maxKeepAlive {
+				return 0
+			}
+			seconds = seconds*10 + int64(c-'0')
+		}
+		return time.Duration(min(seconds, maxKeepAlive)) * time.Second
+	}
+	return 0
 }

@@ -244,7 +244,7 @@ func putFields(o *output, f *httpx.Fields) (te bool) {
 			if httpx.EqualFold(value, "100-continue") {
 				continue
 			}
-		case roleHost, roleContentLength, roleTransferEncoding, roleConnection, roleUpgrade, roleHop:
+		case roleHost, roleContentLength, roleTransferEncoding, roleConnection, roleUpgrade, roleKeepAlive, roleHop:
 			continue
 		case roleOrdinary:
 		}

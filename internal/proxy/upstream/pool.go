@@ -31,6 +31,8 @@ type Pool struct {
 	idle []*Conn // last in, first out: the rest can grow old and be closed
 	busy []*Conn // those that carry an exchange, in any order
 	over bool    // nothing is kept any more
+	// alive is the server's patience with idle ones.
+	alive keepAlive
 	// retired counts calls of retire; a connection from before the last one is not kept.
 	retired uint32
 }
@@ -156,7 +158,7 @@ func (p *Pool) reuse() *Conn {
 		p.idle = p.idle[:n-1]
 		p.begin(c)
 		p.mu.Unlock()
-		if !c.Stale() {
+		if !p.tooOld(c) && !c.Stale() {
 			return c
 		}
 		p.mu.Lock()
@@ -184,6 +186,7 @@ func (p *Pool) keep(c *Conn, spent bool) bool { //nolint:revive // a fact about 
 	if spent || p.over || c.retired != p.retired || len(p.idle) >= maxIdle || c.Lost() {
 		return false
 	}
+	p.alive.told = c.KeepAlive()
 	p.idle = append(p.idle, c)
 	return true
 }

@@ -212,7 +212,8 @@ func (s *Set) CloseIdle(now time.Time) {
 	peers, pools := s.all()
 	for _, p := range pools {
 		p.closeOld(now)
-		p.closeIdle(now, cmp.Or(p.key.policy.idle, idleAfter))
+		p.look(now)
+		p.closeIdle(now, p.idleLimit(now, cmp.Or(p.key.policy.idle, idleAfter)))
 		p.closeLost(now)
 	}
 	unused := map[*Peer]bool{}
