@@ -216,6 +216,14 @@ var policies = []struct {
 	{name: "attempts_3", retries: "retries: {attempts: 3, backoff: 1ms}", post: 1, get: 4, keyed: 4, disowned: 4},
 	{name: "before_request", retries: "retries: {attempts: 2, retryOn: reset-before-request, backoff: 1ms}", post: 1, get: 3, keyed: 3, disowned: 3},
 	{name: "reset", retries: "retries: {attempts: 2, retryOn: reset, backoff: 1ms}", post: 3, get: 3, keyed: 3, disowned: 3},
+	{name: "5xx", retries: "retries: {attempts: 1, retryOn: 5xx, backoff: 1ms}", post: 2, get: 2, keyed: 2, disowned: 2},
+	{name: "gateway_error", retries: "retries: {attempts: 1, retryOn: gateway-error, backoff: 1ms}", post: 2, get: 2, keyed: 2, disowned: 2},
+	// Conditions on answers, which there is none of.
+	{
+		name:    "answers",
+		retries: "retries: {attempts: 1, retryOn: '503,retriable-4xx,retriable-headers,retriable-status-codes,envoy-ratelimited,unavailable,cancelled,internal,deadline-exceeded,resource-exhausted,http3-post-connect-failure', backoff: 1ms}",
+		post:    1, get: 2, keyed: 2, disowned: 2,
+	},
 }
 
 const usersDestination = "dst/myapp/users-service.myapp.svc.cluster.local:8080"
@@ -277,7 +285,7 @@ func TestExecutions(t *testing.T) {
 					for _, kind := range []struct {
 						name, method, key string
 						want              int32
-					}{{"post", "POST", "", p.post}, {"get", "GET", "", p.get}, {"keyed_post", "POST", "1", p.keyed}} {
+					}{{"post", "POST", "", p.post}, {"put", "PUT", "", p.post}, {"delete", "DELETE", "", p.post}, {"get", "GET", "", p.get}, {"keyed_post", "POST", "1", p.keyed}} {
 						if kind.want == 0 {
 							continue // takes long without a shorter pause, and is the same as get
 						}
@@ -357,7 +365,7 @@ func send(t *testing.T, c *http.Client, method, path, key string) int {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if method == "POST" {
+	if method == "POST" || method == "PUT" {
 		body := "amount=5"
 		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
 	}
