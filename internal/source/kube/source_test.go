@@ -274,11 +274,17 @@ func TestRules(t *testing.T) {
 
 func TestSourceWithoutDiscovery(t *testing.T) {
 	f := newFake(t)
-	for _, group := range []string{istioV1, gatewayV1} {
-		f.answer("/apis/"+group, http.StatusForbidden)
+	kinds := 0
+	for _, version := range []string{istioV1, gatewayV1} {
+		f.answer("/apis/"+version, http.StatusForbidden)
+		for _, k := range config.Kinds() {
+			if group, _, _ := strings.Cut(version, "/"); k.Group == group {
+				kinds++
+			}
+		}
 	}
 	_, v, _ := run(t, f.config())
-	v.until(t, "complaints about every kind of the two groups", func() bool { return len(v.changes) > 0 && len(v.problems) == 5 })
+	v.until(t, "complaints about every kind of the two groups", func() bool { return len(v.changes) > 0 && len(v.problems) == kinds })
 }
 
 func TestRunNamesWhatIsWrongWithTheConfig(t *testing.T) {
