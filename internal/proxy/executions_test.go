@@ -281,7 +281,6 @@ func TestExecutions(t *testing.T) {
 				}
 				t.Run(fmt.Sprintf("%s/meshed_caller=%t/meshed_callee=%t/%s", version, path.caller, path.callee, p.name), func(t *testing.T) {
 					t.Parallel() // tries of one endpoint are apart
-					app, c := mortalService(t, version, path.caller, path.callee, p.retries)
 					for _, kind := range []struct {
 						name, method, key string
 						want              int32
@@ -289,7 +288,10 @@ func TestExecutions(t *testing.T) {
 						if kind.want == 0 {
 							continue // takes long without a shorter pause, and is the same as get
 						}
-						t.Run(kind.name, func(t *testing.T) { app.ask(t, c, kind.method, kind.key, kind.want, p.disowned) })
+						t.Run(kind.name, func(t *testing.T) {
+							app, c := mortalService(t, version, path.caller, path.callee, p.retries) // each with a budget of its own
+							app.ask(t, c, kind.method, kind.key, kind.want, p.disowned)
+						})
 					}
 				})
 			}
