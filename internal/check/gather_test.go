@@ -91,7 +91,7 @@ func install(t *testing.T, s *clustertest.Server) {
 		"/apis/fairlead.dev/v1alpha1":        kindList("HealthCheckPolicy"),
 		"/apis/networking.istio.io":          versionList("networking.istio.io/v1", "networking.istio.io/v1alpha3"),
 		"/apis/networking.istio.io/v1":       kindList("VirtualService", "DestinationRule"),
-		"/apis/networking.istio.io/v1alpha3": kindList("ServiceEntry"),
+		"/apis/networking.istio.io/v1alpha3": kindList("ServiceEntry", "WorkloadEntry"),
 		"/apis/security.istio.io":            versionList("security.istio.io/v1"),
 		"/apis/security.istio.io/v1":         kindList("PeerAuthentication"),
 	} {

@@ -30,6 +30,7 @@ func TestRemove(t *testing.T) {
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trafficsplits.split.smi-spec.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloadentries.networking.istio.io",
 			},
 		},
 		{name: "purges_all_but_what_is_not_ours", stays: []string{"/api/v1/namespaces/shop", "/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io"}},
