@@ -121,6 +121,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
 	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo
+	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", 0, "how long to serve on after SIGTERM, for those who have not heard yet that this replica goes")
 	fs.TextVar(&level, "log-level", level, "least level that is logged: DEBUG, INFO, WARN, ERROR")
 	var format string
 	choice(fs, &format, "log-format", "form of the log", "text", "json")

@@ -58,6 +58,9 @@ type Options struct {
 	AccessLog string
 	// MaxAge is how long a proxy stays connected before it is asked to connect anew; 0 means 30 minutes.
 	MaxAge time.Duration
+	// ShutdownDelay is how long Run goes on to serve once its context has ended: those who have not heard yet that this
+	// replica goes still come to it.
+	ShutdownDelay time.Duration
 	// Pprof adds Go's profiles to the monitor port.
 	Pprof bool
 	// Version is what the monitor port's /version says of this program.
@@ -215,7 +218,8 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	told := ctx
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	discoveryHTTP := p.server.HTTP(ca.ServerConfig(p.authority.current, p.o.ServerNames...), 0)
 	monitorHTTP := &http.Server{
@@ -246,10 +250,27 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 			}
 		})
 	}
-	<-ctx.Done()
+	p.serveUntil(told, ctx)
+	cancel()
 	p.shutDown(context.WithoutCancel(ctx), discoveryHTTP, monitorHTTP)
 	wg.Wait()
 	return broken
+}
+
+// serveUntil waits until the replica was told to end and the delay is over, or until a part of it has broken.
+func (p *ControlPlane) serveUntil(told, broken context.Context) {
+	select {
+	case <-broken.Done():
+		return
+	case <-told.Done():
+	}
+	if p.o.ShutdownDelay <= 0 {
+		return
+	}
+	p.o.Logger.InfoContext(broken, "told to end: serves on for those who have not heard of it", "for", p.o.ShutdownDelay)
+	over, stop := context.WithTimeout(broken, p.o.ShutdownDelay)
+	defer stop()
+	<-over.Done()
 }
 
 // serveDiscovery waits for the CA: without it, proxies could not tell that they talk to the control plane.
