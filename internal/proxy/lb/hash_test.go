@@ -3,6 +3,7 @@ package lb
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
 	"slices"
 	"strings"
@@ -207,6 +208,29 @@ func BenchmarkBuildHash(b *testing.B) {
 					NewPicker(Options{Kind: kind}, es).Prepare()
 				}
 			})
+		}
+	}
+}
+
+// A search in the part of the circle finds what one in all of it finds.
+func TestRingFindsTheNextPlace(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for _, n := range []int{1, 2, 7, 8, 9, 64, 1000} {
+		places := make([]uint64, n)
+		for i := range places {
+			places[i] = random.Uint64()&^indexMask | uint64(i)
+		}
+		slices.Sort(places)
+		r := divide(places)
+		hashes := []uint64{0, math.MaxUint64}
+		for _, place := range places {
+			hashes = append(hashes, place-1, place, place+1, random.Uint64())
+		}
+		for _, hash := range hashes {
+			i, _ := slices.BinarySearch(places, hash)
+			if got, want := r.find(hash), int(places[i%n]&indexMask); got != want {
+				t.Errorf("%d places: hash %x leads to %d, want %d", n, hash, got, want)
+			}
 		}
 	}
 }

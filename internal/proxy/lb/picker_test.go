@@ -218,6 +218,7 @@ func BenchmarkPick(b *testing.B) {
 					weights[i] = 1
 				}
 				p := NewPicker(Options{Kind: kind}, endpoints(weights...))
+				p.Prepare()
 				info := &Info{At: time.Now()}
 				b.ReportAllocs()
 				for b.Loop() {

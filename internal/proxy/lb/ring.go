@@ -3,6 +3,7 @@ package lb
 import (
 	"cmp"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -17,7 +18,13 @@ const (
 
 // ring is consistent hashing (Karger et al. 1997): each candidate has places on a circle, as many as it weighs, and a call
 // goes to the next place behind its hash.
-type ring []uint64 // ascending places
+type ring struct {
+	places []uint64 // ascending
+	// starts says of each of the equal parts of the circle how many places lie before it: places are spread evenly, so that a
+	// search looks at few of them, close together. One part more than there are ends the last.
+	starts []uint32
+	shift  uint8 // of a hash, to its part
+}
 
 func ringOf(o *Options) func([]*Host) policy {
 	size := o.TableSize
@@ -31,7 +38,7 @@ func ringOf(o *Options) func([]*Host) policy {
 // newRing builds a ring of at least size places. Envoy's has as many places for two candidates as for a thousand, so that
 // each gets more when one goes, and takes calls from others by that. Here a candidate has size places while there are few,
 // and above that fewer by the root of their number only: what moves needlessly is below 3 %.
-func newRing(candidates []*Host, size float64) ring {
+func newRing(candidates []*Host, size float64) *ring {
 	candidates = candidates[:min(len(candidates), indexMask+1)]
 	each, largest := weights(candidates)
 	scale := size * math.Sqrt(min(fewCandidates/float64(len(each)), 1))
@@ -40,24 +47,42 @@ func newRing(candidates []*Host, size float64) ring {
 		total += w / largest
 	}
 	scale = min(max(scale, size/total), maxRing/total)
-	r := make(ring, 0, int(scale*total)+len(each))
+	places := make([]uint64, 0, int(scale*total)+len(each))
 	for i, w := range each {
 		from := hostHash(candidates[i], 0)
 		for n := range uint64(math.Ceil(scale * (w / largest))) {
-			r = append(r, mix(from+n)&^indexMask|uint64(i))
+			places = append(places, mix(from+n)&^indexMask|uint64(i))
 		}
 	}
-	slices.Sort(r)
+	slices.Sort(places)
+	return divide(places)
+}
+
+// perPart is how many places a part of the circle has on average, half of it at least: a line of the cache.
+const perPart = 8
+
+// divide finds the parts of a circle of places.
+func divide(places []uint64) *ring {
+	log := uint8(bits.Len(uint(len(places) / perPart)))
+	r := &ring{places, make([]uint32, 1<<log+1), 64 - log}
+	for _, place := range places {
+		r.starts[place>>r.shift+1]++
+	}
+	for i := range r.starts[1:] {
+		r.starts[i+1] += r.starts[i]
+	}
 	return r
 }
 
 // fewCandidates is up to how many candidates each has all its places.
 const fewCandidates = 16
 
-func (r ring) find(hash uint64) int {
-	i, _ := slices.BinarySearch(r, hash)
-	if i == len(r) {
+func (r *ring) find(hash uint64) int {
+	part := hash >> r.shift
+	first := r.starts[part]
+	i, _ := slices.BinarySearch(r.places[first:r.starts[part+1]], hash)
+	if i += int(first); i == len(r.places) {
 		i = 0
 	}
-	return int(r[i] & indexMask)
+	return int(r.places[i] & indexMask)
 }
