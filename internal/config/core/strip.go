@@ -52,7 +52,7 @@ func stripContainers(in []corev1.Container) []corev1.Container {
 func StripEndpointSlice(in *discoveryv1.EndpointSlice) {
 	for i := range in.Endpoints {
 		e := &in.Endpoints[i]
-		e.DeprecatedTopology, e.Hints = nil, nil
+		e.DeprecatedTopology = nil
 		if e.TargetRef != nil {
 			e.TargetRef = &corev1.ObjectReference{Kind: e.TargetRef.Kind, Namespace: e.TargetRef.Namespace, Name: e.TargetRef.Name}
 		}
