@@ -78,6 +78,7 @@ func trafficPolicies() []ruling {
 		{"TLS of the mesh with files", warned, "tls", "tls: {mode: ISTIO_MUTUAL, clientCertificate: a, privateKey: b}"},
 		{"TLS with a certificate", fine, "", "tls: {mode: MUTUAL, clientCertificate: /a, privateKey: /b, caCertificates: /c}"},
 		{"TLS with a certificate and no key", refused, "tls", "tls: {mode: MUTUAL, clientCertificate: /a}"},
+		{"TLS of a Secret", warned, "tls.credentialName", "tls: {mode: SIMPLE, credentialName: a}"},
 		{"TLS of a Secret and of files", refused, "tls", "tls: {mode: SIMPLE, credentialName: a, caCertificates: /c}"},
 		{"TLS of a Secret and a revocation list", refused, "tls", "tls: {mode: SIMPLE, credentialName: a, caCrl: /c}"},
 		{"TLS that verifies nothing", fine, "", "tls: {mode: SIMPLE, insecureSkipVerify: true}"},

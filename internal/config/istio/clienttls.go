@@ -64,8 +64,12 @@ func (t destinationRule) tlsSource(field string, in *networking.ClientTLSSetting
 		t.Warn(field+".caCrl", "without caCertificates: a public CA's certificates are refused unless the file has the lists of every CA on their way",
 			"add caCertificates")
 	}
-	if in.GetCredentialName() != "" && (hasFiles(in) || in.GetCaCrl() != "") {
+	switch {
+	case in.GetCredentialName() == "":
+	case hasFiles(in) || in.GetCaCrl() != "":
 		t.Reject(field, "both credentialName and certificate files", "keep one of them")
+	default:
+		t.Warn(field+".credentialName", "sidecars read no Secrets: calls that need it fail", "mount the Secret into the callers' sidecars and name its files")
 	}
 	if !in.GetInsecureSkipVerify().GetValue() {
 		return
