@@ -141,6 +141,16 @@ func (c *Outbound) choose(call *Call) error {
 // obey finds the policy of retries, of the route and of the request, whose head is what rules have made of it.
 func (c *Outbound) obey(call *Call) {
 	f := &call.down.Request().Fields
+	call.policy, call.retriable = &call.route.Plan.Retry, nil
+	if mayWish(f) {
+		c.takeWishes(call, f)
+	}
+	call.deep = c.Of.Chains.isBelow(f, call.start)
+	c.bound(call, call.down.Request())
+}
+
+// takeWishes has what the request's head says of retries obeyed, and takes it out.
+func (c *Outbound) takeWishes(call *Call, f *httpx.Fields) {
 	call.policy, call.retriable = wished(&call.route.Plan.Retry, f)
 	if f.Get(hedgeField) != nil {
 		c.Of.hedged.Do(func() {
@@ -148,8 +158,6 @@ func (c *Outbound) obey(call *Call) {
 		})
 	}
 	cleanWishes(f)
-	call.deep = c.Of.Chains.isBelow(f, call.start)
-	c.bound(call, call.down.Request())
 }
 
 // pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that
