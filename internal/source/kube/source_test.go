@@ -66,7 +66,10 @@ func TestSourceFirstChangeHoldsEverything(t *testing.T) {
 	want := []source.Object{
 		{Ref: ref("EndpointSlice", "users-x"), Value: &discoveryv1.EndpointSlice{
 			ObjectMeta: meta("users-x", "105"), AddressType: "IPv4", Endpoints: []discoveryv1.Endpoint{
-				{Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "users-1", Namespace: "myapp"}},
+				{
+					Addresses: []string{"10.0.0.1"}, TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: "users-1", Namespace: "myapp"},
+					Hints: &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: "z"}}},
+				},
 			},
 		}},
 		{Ref: ref("HTTPRoute", "users"), Value: &gatewayv1.HTTPRoute{
