@@ -89,17 +89,18 @@ func TestFiftyCallersAreNotFiftyProbers(t *testing.T) {
 			return len(e.Probers) != 3 || slices.ContainsFunc(e.Probers, func(p admin.Prober) bool { return p.Says != "passes" })
 		})
 	})
-	before, _ := m.probesMade(t, callers)
 	began := time.Now()
+	before, _ := m.probesMade(t, callers)
 	after, by := before, 0
 	eventually(t, "thirty checks more", func() bool {
 		after, by = m.probesMade(t, callers)
 		return after >= before+30
 	})
-	rate := (after - before) / time.Since(began).Seconds() / 2
-	t.Logf("%d sidecars make %.2f checks per endpoint and second, of an interval of 1s", by, rate)
-	if rate > 3.3 || rate < 1 {
-		t.Errorf("%.2f checks per endpoint and second, want 3", rate)
+	took, made := time.Since(began).Seconds(), after-before
+	t.Logf("%d sidecars have made %.0f checks of two endpoints in %.2f s or less, at an interval of 1s", by, made, took)
+	// Three check each of two endpoints once a second: one more where the span begins with a check, and one where one was late.
+	if made > 3*2*(took+2) || made < 2*took {
+		t.Errorf("%.0f checks of two endpoints in %.2f s, want three per endpoint and second", made, took)
 	}
 
 	victim := m.find(t, "deploy/plain-v1").Name
