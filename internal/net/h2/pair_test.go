@@ -1,6 +1,7 @@
 package h2
 
 import (
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -244,5 +245,62 @@ func TestMetadata(t *testing.T) {
 	}
 	if m := string(p.client.PeerMetadata()); m != "who-you-reached" {
 		t.Fatalf("client saw %q, want who-you-reached", m)
+	}
+}
+
+// What has come whole was not cut, whatever happens to the exchange afterwards: a deadline that passes between an answer's arrival and
+// its being read must not make a broken answer of it.
+func TestAbortLeavesAWholeResponseWhole(t *testing.T) {
+	for _, tt := range []struct {
+		name, body      string
+		open, read, cut bool // the response is not at its end; its head was taken; the abort is seen
+	}{
+		{name: "head_waits"},
+		{name: "head_was_taken", read: true},
+		{name: "body_waits", body: "hello", read: true, cut: true},
+		{name: "more_was_to_come", open: true, read: true, cut: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			release := make(chan struct{})
+			p := newPair(t, func(s *ServerStream) {
+				s.Respond(&httpx.Response{Status: 200, ContentLength: -1})
+				io.WriteString(s, tt.body)
+				if tt.open {
+					s.Flush()
+					<-release
+				}
+				s.End(nil)
+			}, setup{})
+			defer close(release)
+			s, err := p.client.Open()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			var res httpx.Response
+			if err := errors.Join(s.Send(request("GET", "/")), s.End(nil)); err != nil {
+				t.Fatal(err)
+			}
+			if tt.read {
+				if err := s.Receive(&res); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.c.mu.Lock()
+			for !s.recvEnd && !tt.open {
+				s.canRead.Wait()
+			}
+			s.c.mu.Unlock()
+			s.Abort(errChangedMind)
+			if !tt.read {
+				if err := s.Receive(&res); err != nil || res.Status != 200 {
+					t.Errorf("Receive after Abort: %d, %v", res.Status, err)
+				}
+			}
+			body, err := io.ReadAll(s)
+			if tt.cut != errors.Is(err, errChangedMind) || !tt.cut && err != nil || len(body) > 0 {
+				t.Errorf("reading after Abort gives %q, %v", body, err)
+			}
+		})
 	}
 }

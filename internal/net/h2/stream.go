@@ -120,7 +120,7 @@ func (s *stream) Read(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for s.queue.n == 0 {
-		if s.aborted || s.rerr != nil {
+		if s.rerr != nil {
 			return 0, s.rerr
 		}
 		if s.recvEnd {
@@ -276,7 +276,7 @@ func (s *stream) appendEnd(trailers *httpx.Fields) {
 }
 
 // Abort breaks the exchange off with RST_STREAM: the code of reason where it is a *ResetError, CANCEL otherwise.
-// It does not wait.
+// It does not wait. A response that has come whole, but for a body that nobody has read, stays whole.
 func (s *stream) Abort(reason error) {
 	if reason == nil {
 		reason = errAborted
@@ -290,7 +290,10 @@ func (s *stream) Abort(reason error) {
 	s.aborted = true
 	c.streams.reset(s, codeOf(reason), reason)
 	s.closed = true
-	s.werr, s.rerr = reason, reason
+	s.werr = reason
+	if c.server != nil || !s.recvEnd || s.queue.n > 0 {
+		s.rerr = reason
+	}
 	c.inflow.read(s.queue.clear(c.pool))
 	s.wakeBoth()
 	c.out.kick()
