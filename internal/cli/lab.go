@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -67,6 +68,8 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringSliceVarP(&o.Paths, "filename", "f", nil, "manifests: files and directories, whose edits take effect while the lab runs, or - for standard input")
 	flags.DurationVar(&wait, "wait", time.Minute, "how long to wait for the pods; 0 does not wait")
+	flags.Var(&oneOf{value: (*string)(&o.IPFamily), words: lab.IPFamilies()}, "ip-family",
+		"addresses of pods and Services: "+strings.Join(lab.IPFamilies(), ", ")+" (default dual where the kernel has IPv6)")
 	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"net"
-	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -213,7 +212,7 @@ func (c *Client) DialPod(ctx context.Context, pod PodRef, address string) (net.C
 
 // DialController connects to a port of the control plane.
 func (c *Client) DialController(ctx context.Context, port uint16) (net.Conn, error) {
-	return c.dial(ctx, request{Op: "dial", Address: netip.AddrPortFrom(netip.MustParseAddr(nodeIP4), port).String()})
+	return c.dial(ctx, request{Op: "dial", Port: port})
 }
 
 func (c *Client) dial(ctx context.Context, req request) (net.Conn, error) {

@@ -31,7 +31,7 @@ type cluster struct {
 
 	objects   map[model.Ref]any
 	problems  []model.Problem               // of the manifests
-	warned    map[model.Ref][]model.Problem // of what workloads ask for in vain
+	warned    map[model.Ref][]model.Problem // of what workloads and Services ask for in vain
 	synced    bool                          // the first Change has come
 	workloads map[model.Ref]workload
 	failed    map[model.Ref]string // workloads that cannot make pods, and why
@@ -59,7 +59,7 @@ func newCluster(n *node, logger *slog.Logger) *cluster {
 		rules: newKubeProxy(logger), names: newDNSServer(logger),
 		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{}, warned: map[model.Ref][]model.Problem{},
 		services: map[model.Key]service{}, pods: map[model.Key]*pod{}, jobs: jobs{states: map[model.Ref]*jobState{}},
-		podIPs: newIPPool("10.244.0.2", 65000), vips: newClusterIPs(),
+		podIPs: n.cfg.IPFamily.podPool(), vips: newClusterIPs(n.cfg.IPFamily),
 		wake: make(chan struct{}, 1), asks: make(chan func()),
 	}
 }
@@ -145,7 +145,7 @@ func (c *cluster) updateVolumes(ctx context.Context) {
 		if !ok || len(p.spec.volumes) == 0 {
 			continue
 		}
-		want, err := newVolumes(&p.spec, c.podSource(&w, p.spec.key, p.spec.addrs.v4, podOrder{node: p.spec.node, index: p.spec.index}))
+		want, err := newVolumes(&p.spec, c.podSource(&w, p.spec.key, p.spec.addrs.first(), podOrder{node: p.spec.node, index: p.spec.index}))
 		if err == nil {
 			err = p.volumes.update(want)
 		}
@@ -198,9 +198,14 @@ func (c *cluster) upsert(ctx context.Context, o source.Object) {
 	if !ok {
 		return
 	}
-	completed, err := c.vips.complete(svc)
-	if err != nil {
-		c.logger.ErrorContext(ctx, "service gets no address", "reason", err)
+	delete(c.warned, ref)
+	completed, problem := c.vips.complete(svc)
+	if problem != nil {
+		if o.Locate != nil {
+			problem.Pos = o.Locate(problem.Field)
+		}
+		c.warned[ref] = []model.Problem{*problem}
+		c.logger.ErrorContext(ctx, "service refused", "reason", problem)
 		return
 	}
 	c.services[ref.Key] = service{written: svc, completed: completed}
@@ -213,7 +218,7 @@ func (c *cluster) forgetGone() {
 			if s := c.jobs.states[ownerRef(p)]; s != nil && s.hash == p.spec.hash && !p.terminating {
 				s.lose(key.Name, time.Now())
 			}
-			c.podIPs.release(p.spec.addrs.v4)
+			c.podIPs.release(p.spec.addrs.first())
 			delete(c.pods, key)
 		}
 	}
@@ -337,7 +342,7 @@ func (c *cluster) freshName(w *workload, index int) string {
 // podSource collects what a new pod is made from.
 func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr, order podOrder) podSource {
 	src := podSource{
-		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: podAddrs{v4: a},
+		key: key, ownerKind: w.ref.Kind, owner: w.ref.Name, hash: w.hash, template: w.template, addrs: c.node.cfg.IPFamily.podAddrs(a),
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
 		extraLabels: map[string]string{}, index: order.index,
 		data: func(kind, name string) (content, bool) {
@@ -349,9 +354,6 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr, order podO
 		if svcKey.Namespace == key.Namespace {
 			src.services = append(src.services, svc.completed)
 		}
-	}
-	if haveIPv6() {
-		src.addrs.v6 = podIP6(a)
 	}
 	src.node, src.zone = c.placePod(w.template, order.node)
 	switch w.ref.Kind {
@@ -371,13 +373,6 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr, order podO
 		}
 	}
 	return src
-}
-
-// podIP6 gives the IPv6 address that goes with an IPv4 one: same last two bytes.
-func podIP6(a netip.Addr) netip.Addr {
-	raw, v4 := netip.MustParseAddr(nodeIP6).As16(), a.As4()
-	raw[14], raw[15] = v4[2], v4[3]
-	return netip.AddrFrom16(raw)
 }
 
 // namespaceInjects reads the namespace's own word on sidecars; without one, every pod gets its sidecar.

@@ -33,8 +33,9 @@ type request struct {
 	Namespace, Pod, Container string
 	// Command is what exec runs.
 	Command []string
-	// Address is what dial connects to; without a Pod, from the node.
+	// Address is what dial connects to from a pod; without a Pod it is the Port of the control plane.
 	Address string
+	Port    uint16
 	// Verb is what the controller should do.
 	Verb string
 	// Grep is what a capture counts in payloads.
@@ -299,6 +300,9 @@ func (p *pod) execCommand(container string, argv []string) (*sandbox, command, e
 
 // dial connects from inside a pod's network, or from the node's, and gives the socket.
 func (sv *supervisor) dial(ctx context.Context, req request) (*os.File, error) {
+	if req.Pod == "" {
+		req.Address = netip.AddrPortFrom(sv.node.cfg.IPFamily.node(), req.Port).String()
+	}
 	if _, err := netip.ParseAddrPort(req.Address); err != nil {
 		return nil, fmt.Errorf("dial: %q is not address:port", req.Address)
 	}

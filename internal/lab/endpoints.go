@@ -36,10 +36,10 @@ func endpointSlices(svc *corev1.Service, pods []endpointPod) []*discoveryv1.Endp
 	})
 	slices.SortFunc(pods, func(a, b endpointPod) int { return cmp.Compare(a.seq, b.seq) })
 	var out []*discoveryv1.EndpointSlice
-	for _, family := range families(svc) {
+	for _, family := range svc.Spec.IPFamilies {
 		groups, order := map[string][]endpointPod{}, []string{}
 		for _, p := range pods {
-			if family == corev1.IPv6Protocol && !p.spec.addrs.v6.IsValid() {
+			if !p.spec.addrs.of(family).IsValid() {
 				continue
 			}
 			key := fmt.Sprint(slicePorts(svc, p.spec.template))
@@ -141,13 +141,9 @@ func newSlice(svc *corev1.Service, family corev1.IPFamily, pods []endpointPod) *
 // newEndpoint follows Kubernetes' meaning of the conditions: a terminating pod is never ready, but serves for as long
 // as its probe says so.
 func newEndpoint(svc *corev1.Service, family corev1.IPFamily, p endpointPod) discoveryv1.Endpoint {
-	addr := p.spec.addrs.v4
-	if family == corev1.IPv6Protocol {
-		addr = p.spec.addrs.v6
-	}
 	ready := (p.ready && !p.terminating) || svc.Spec.PublishNotReadyAddresses
 	e := discoveryv1.Endpoint{
-		Addresses: []string{addr.String()}, NodeName: &p.spec.node,
+		Addresses: []string{p.spec.addrs.of(family).String()}, NodeName: &p.spec.node,
 		Conditions: discoveryv1.EndpointConditions{Ready: &ready, Serving: &p.ready, Terminating: &p.terminating},
 		TargetRef: &corev1.ObjectReference{
 			Kind: "Pod", Namespace: p.spec.key.Namespace, Name: p.spec.key.Name,

@@ -21,7 +21,7 @@ func testService() *corev1.Service {
 	return &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
 		Spec: corev1.ServiceSpec{
-			ClusterIP: "10.96.7.7", ClusterIPs: []string{"10.96.7.7"}, Selector: map[string]string{"app": "web"},
+			IPFamilies: []corev1.IPFamily{corev1.IPv4Protocol}, ClusterIP: "10.96.7.7", ClusterIPs: []string{"10.96.7.7"}, Selector: map[string]string{"app": "web"},
 			Ports: []corev1.ServicePort{{Name: "http", Port: 80, Protocol: corev1.ProtocolTCP, TargetPort: intstr.FromString("web")}},
 		},
 	}
@@ -149,15 +149,15 @@ func TestClusterIPs(t *testing.T) {
 		t.Helper()
 		svc := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "a", Name: "b"}, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}}}
 		change(svc)
-		out, err := c.complete(svc)
-		if err != nil {
-			t.Fatal(err)
+		out, problem := c.complete(svc)
+		if problem != nil {
+			t.Fatal(problem)
 		}
 		return out
 	}
 	t.Run("are_the_same_in_every_lab", func(t *testing.T) {
-		one := complete(t, newClusterIPs(), func(*corev1.Service) {})
-		two := complete(t, newClusterIPs(), func(*corev1.Service) {})
+		one := complete(t, newClusterIPs(DualStack), func(*corev1.Service) {})
+		two := complete(t, newClusterIPs(DualStack), func(*corev1.Service) {})
 		if one.Spec.ClusterIP == "" || one.Spec.ClusterIP != two.Spec.ClusterIP {
 			t.Errorf("cluster IPs %q and %q", one.Spec.ClusterIP, two.Spec.ClusterIP)
 		}
@@ -167,14 +167,14 @@ func TestClusterIPs(t *testing.T) {
 	})
 	t.Run("dual_stack_on_request", func(t *testing.T) {
 		dual := corev1.IPFamilyPolicyPreferDualStack
-		svc := complete(t, newClusterIPs(), func(s *corev1.Service) { s.Spec.IPFamilyPolicy = &dual })
+		svc := complete(t, newClusterIPs(DualStack), func(s *corev1.Service) { s.Spec.IPFamilyPolicy = &dual })
 		if len(svc.Spec.ClusterIPs) != 2 || !netip.MustParseAddr(svc.Spec.ClusterIPs[1]).Is6() {
 			t.Errorf("cluster IPs %v", svc.Spec.ClusterIPs)
 		}
 	})
 	t.Run("a_chosen_one_is_kept_and_not_given_again", func(t *testing.T) {
-		c := newClusterIPs()
-		first := complete(t, newClusterIPs(), func(*corev1.Service) {}).Spec.ClusterIP
+		c := newClusterIPs(DualStack)
+		first := complete(t, newClusterIPs(DualStack), func(*corev1.Service) {}).Spec.ClusterIP
 		complete(t, c, func(s *corev1.Service) { s.Name, s.Spec.ClusterIP = "taker", first })
 		if second := complete(t, c, func(*corev1.Service) {}); second.Spec.ClusterIP == first {
 			t.Errorf("address %s was given twice", first)
@@ -182,11 +182,11 @@ func TestClusterIPs(t *testing.T) {
 		c.release(model.Key{Namespace: "a", Name: "taker"})
 	})
 	t.Run("none_for_headless_and_external_names", func(t *testing.T) {
-		svc := complete(t, newClusterIPs(), func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone })
+		svc := complete(t, newClusterIPs(DualStack), func(s *corev1.Service) { s.Spec.ClusterIP = corev1.ClusterIPNone })
 		if len(svc.Spec.ClusterIPs) != 0 {
 			t.Errorf("a headless Service got %v", svc.Spec.ClusterIPs)
 		}
-		svc = complete(t, newClusterIPs(), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName })
+		svc = complete(t, newClusterIPs(DualStack), func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName })
 		if svc.Spec.ClusterIP != "" {
 			t.Errorf("an external name got %v", svc.Spec.ClusterIP)
 		}

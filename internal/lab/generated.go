@@ -91,7 +91,7 @@ func podObject(spec *podSpec, created time.Time) *corev1.Pod {
 		},
 		Spec: *spec.template.Spec.DeepCopy(),
 		Status: corev1.PodStatus{
-			Phase: corev1.PodRunning, PodIP: spec.addrs.v4.String(), HostIP: nodeIP4,
+			Phase: corev1.PodRunning, PodIP: spec.addrs.first().String(), HostIP: nodeAddr(spec.addrs.first()).String(),
 		},
 	}
 	maps.Copy(p.Annotations, spec.annotations)

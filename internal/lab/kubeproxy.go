@@ -366,13 +366,9 @@ func translateTo(ep netip.AddrPort) []expr.Any {
 
 // hairpin gives a pod that reaches itself through its Service another source address, or it would drop the packet.
 func hairpin(a netip.Addr) []expr.Any {
-	node := netip.MustParseAddr(nodeIP4)
-	if a.Is6() {
-		node = netip.MustParseAddr(nodeIP6)
-	}
 	exprs := append(addrMatch(a, src4, src6), addrMatch(a, dst4, dst6)...)
 	return append(exprs,
-		&expr.Immediate{Register: 1, Data: node.AsSlice()},
+		&expr.Immediate{Register: 1, Data: nodeAddr(a).AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: nfFamily(a), RegAddrMin: 1},
 	)
 }

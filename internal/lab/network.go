@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 )
 
-// The lab's addresses are those of a usual cluster. Pods are always dual-stack where the kernel has IPv6.
+// The lab's addresses are those of a usual cluster.
 const (
 	nodeIP4     = "10.244.0.1"
 	nodeIP6     = "fd00:10:244::1"
@@ -21,26 +23,33 @@ const (
 	nodeSideMAC = "\xee\xee\xee\xee\xee\xee"
 )
 
-// podAddrs are the addresses of one pod; v6 is invalid where the kernel has no IPv6.
+// podAddrs are the addresses of one pod; that of a family which the lab has not is invalid.
 type podAddrs struct{ v4, v6 netip.Addr }
+
+// first is the address by which a pod is known: status.podIP, where its probes go.
+func (a podAddrs) first() netip.Addr {
+	if a.v4.IsValid() {
+		return a.v4
+	}
+	return a.v6
+}
+
+// of gives the address of one family.
+func (a podAddrs) of(family corev1.IPFamily) netip.Addr {
+	if family == corev1.IPv6Protocol {
+		return a.v6
+	}
+	return a.v4
+}
 
 // list gives the addresses in the order status.podIPs has them.
 func (a podAddrs) list() []netip.Addr {
-	if a.v6.IsValid() {
-		return []netip.Addr{a.v4, a.v6}
-	}
-	return []netip.Addr{a.v4}
-}
-
-// haveIPv6 reports whether the kernel offers IPv6 in this namespace.
-func haveIPv6() bool {
-	_, err := os.Stat("/proc/sys/net/ipv6/conf/all/forwarding")
-	return err == nil
+	return slices.DeleteFunc([]netip.Addr{a.v4, a.v6}, func(a netip.Addr) bool { return !a.IsValid() })
 }
 
 // setupNode prepares the lab's own network namespace: loopback, the node's and the DNS server's addresses, forwarding
 // between pods, and no way out.
-func setupNode() error {
+func setupNode(family IPFamily) error {
 	lo, err := netlink.LinkByName("lo")
 	if err != nil {
 		return fmt.Errorf("node network: %w", err)
@@ -48,13 +57,16 @@ func setupNode() error {
 	if err := netlink.LinkSetUp(lo); err != nil {
 		return fmt.Errorf("node network: loopback: %w", err)
 	}
-	addrs, defaults := []string{nodeIP4, dnsIP}, []string{"0.0.0.0/0"}
-	sysctls := []string{"net/ipv4/ip_forward=1", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0"}
-	if haveIPv6() {
-		addrs, defaults = append(addrs, nodeIP6, dnsIP6), append(defaults, "::/0")
+	var addrs, defaults, sysctls []string
+	if family.has(corev1.IPv4Protocol) {
+		addrs, defaults = append(addrs, nodeIP4), append(defaults, "0.0.0.0/0")
+		sysctls = append(sysctls, "net/ipv4/ip_forward=1", "net/ipv4/conf/all/rp_filter=0", "net/ipv4/conf/default/rp_filter=0")
+	}
+	if family.has(corev1.IPv6Protocol) {
+		addrs, defaults = append(addrs, nodeIP6), append(defaults, "::/0")
 		sysctls = append(sysctls, "net/ipv6/conf/all/forwarding=1", "net/ipv6/conf/default/accept_dad=0")
 	}
-	for _, a := range addrs {
+	for _, a := range append(addrs, family.dnsServers()...) {
 		if err := addAddr(nil, lo, netip.MustParseAddr(a)); err != nil {
 			return err
 		}
@@ -103,10 +115,10 @@ func addAddr(h *netlink.Handle, link netlink.Link, a netip.Addr) error {
 	return nil
 }
 
-// podMAC derives the pod's hardware address from its IPv4 address, so that both sides know it without asking.
-func podMAC(a netip.Addr) []byte {
-	ip := a.As4()
-	return []byte{0x0a, 0x58, ip[0], ip[1], ip[2], ip[3]}
+// podMAC derives the pod's hardware address from its first address, so that both sides know it without asking.
+func podMAC(addrs podAddrs) []byte {
+	ip := addrs.first().AsSlice()
+	return append([]byte{0x0a, 0x58}, ip[len(ip)-4:]...)
 }
 
 // attach gives the pod its interface: one routed veth pair, no bridge. Neighbour entries on both sides are static, so
@@ -115,7 +127,7 @@ func (s *sandbox) attach(vethName string, addrs podAddrs) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.HardwareAddr = vethName, []byte(nodeSideMAC)
 	err := netlink.LinkAdd(&netlink.Veth{
-		LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: podMAC(addrs.v4), PeerNamespace: netlink.NsFd(s.net.Fd()),
+		LinkAttrs: attrs, PeerName: "eth0", PeerHardwareAddr: podMAC(addrs), PeerNamespace: netlink.NsFd(s.net.Fd()),
 	})
 	if err != nil {
 		return fmt.Errorf("veth pair %s: %w", vethName, err)
@@ -196,15 +208,11 @@ func setupNodeSide(vethName string, addrs podAddrs) error {
 	}
 	index := link.Attrs().Index
 	for _, a := range addrs.list() {
-		src := netip.MustParseAddr(nodeIP4)
-		if a.Is6() {
-			src = netip.MustParseAddr(nodeIP6)
-		}
-		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice(), HardwareAddr: podMAC(addrs.v4), State: netlink.NUD_PERMANENT})
+		err := netlink.NeighSet(&netlink.Neigh{LinkIndex: index, IP: a.AsSlice(), HardwareAddr: podMAC(addrs), State: netlink.NUD_PERMANENT})
 		if err != nil {
 			return fmt.Errorf("neighbour %s on %s: %w", a, vethName, err)
 		}
-		route := &netlink.Route{LinkIndex: index, Dst: netlink.NewIPNet(a.AsSlice()), Scope: netlink.SCOPE_LINK, Src: src.AsSlice()}
+		route := &netlink.Route{LinkIndex: index, Dst: netlink.NewIPNet(a.AsSlice()), Scope: netlink.SCOPE_LINK, Src: nodeAddr(a).AsSlice()}
 		if err := netlink.RouteReplace(route); err != nil {
 			return fmt.Errorf("route to %s: %w", a, err)
 		}

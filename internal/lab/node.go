@@ -105,7 +105,7 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 	m.run = containerSpec{name: sidecarName, keep: true}
 	m.run.run = command{env: slices.Concat(n.cfg.Environ, spec.sidecarEnv), dir: "/", argv: []string{
 		binary, "run",
-		"--controller", netip.AddrPortFrom(netip.MustParseAddr(nodeIP4), controllerPort).String(),
+		"--controller", netip.AddrPortFrom(n.cfg.IPFamily.node(), controllerPort).String(),
 		"--controller-name", controllerName,
 		"--token-file", secretsDir + "/token", "--root-cert", secretsDir + "/root-cert.pem",
 		"--pod", spec.key.Name, "--namespace", spec.key.Namespace,
@@ -123,7 +123,7 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 	}
 	m.init.argv = append(m.init.argv, spec.redirect...)
 	m.run.readiness = &probe{
-		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.v4, sidecarReadyPort)),
+		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.first(), sidecarReadyPort)),
 		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,
 	}
 	return m

@@ -360,7 +360,7 @@ func (n *node) writePodFiles(spec *podSpec) (sandboxFiles, error) {
 			return files, err
 		}
 	}
-	resolv := fmt.Sprintf("search %s.svc.%s svc.%[2]s %[2]s\nnameserver %s\noptions ndots:5\n", spec.key.Namespace, clusterDomain, dnsIP)
+	resolv := fmt.Sprintf("search %s.svc.%s svc.%[2]s %[2]s\nnameserver %s\noptions ndots:5\n", spec.key.Namespace, clusterDomain, n.cfg.IPFamily.dnsServers()[0])
 	err := errors.Join(
 		os.WriteFile(files.hosts, []byte(hostsFile(spec)), 0o644),                                      //nolint:gosec // as /etc/hosts
 		os.WriteFile(files.resolvConf, []byte(resolv), 0o644),                                          //nolint:gosec // as /etc/resolv.conf

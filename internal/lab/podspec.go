@@ -144,7 +144,7 @@ func newPodSpec(src podSource) (podSpec, error) {
 	for i := range t.Spec.Containers {
 		spec, err := newContainer(&p, &t.Spec.Containers[i], src)
 		if spec.preStop == nil && p.injected && p.annotations[holdKey] != "false" {
-			spec.preStop = &probe{url: fmt.Sprintf("http://%s:15020/drain/hold", p.addrs.v4), timeout: p.grace} // as the injector adds it
+			spec.preStop = &probe{url: fmt.Sprintf("http://%s/drain/hold", netip.AddrPortFrom(p.addrs.first(), 15020)), timeout: p.grace} // as the injector adds it
 		}
 		p.containers, errs = append(p.containers, spec), append(errs, err)
 	}
@@ -206,7 +206,7 @@ func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec
 		to    **probe
 		eager bool
 	}{{c.ReadinessProbe, &out.readiness, true}, {c.StartupProbe, &out.startup, true}, {c.LivenessProbe, &out.liveness, false}} {
-		if *pr.to, err = newProbe(pr.from, p.addrs.v4, c.Ports); err != nil {
+		if *pr.to, err = newProbe(pr.from, p.addrs.first(), c.Ports); err != nil {
 			return fail(err)
 		}
 		if *pr.to != nil {
@@ -233,7 +233,7 @@ func newPreStop(c *corev1.Container, p *podSpec) (*probe, error) {
 		return &probe{argv: hook.Exec.Command, timeout: p.grace}, nil
 	case hook.HTTPGet != nil:
 		out := &probe{timeout: p.grace}
-		err := out.setHTTP(hook.HTTPGet, p.addrs.v4, c.Ports)
+		err := out.setHTTP(hook.HTTPGet, p.addrs.first(), c.Ports)
 		return out, err
 	}
 	return nil, errors.New("a preStop hook needs exec, httpGet or sleep")
@@ -352,11 +352,17 @@ func podField(p *podSpec, path string) (string, error) {
 	case "metadata.uid":
 		return podUID(p.key), nil
 	case "status.podIP":
-		return p.addrs.v4.String(), nil
+		return p.addrs.first().String(), nil
 	case "status.podIPs":
 		return joinAddrs(p.addrs.list()), nil
-	case "status.hostIP", "status.hostIPs":
-		return nodeIP4, nil
+	case "status.hostIP":
+		return nodeAddr(p.addrs.first()).String(), nil
+	case "status.hostIPs":
+		var hosts []netip.Addr
+		for _, a := range p.addrs.list() {
+			hosts = append(hosts, nodeAddr(a))
+		}
+		return joinAddrs(hosts), nil
 	case "spec.nodeName":
 		return p.node, nil
 	case "spec.serviceAccountName":

@@ -81,19 +81,32 @@ func (p *ipPool) releaseOwner(owner string) {
 	}
 }
 
-// clusterIPs are the pools of Service addresses.
-type clusterIPs struct{ v4, v6 *ipPool }
+// clusterIPs are the pools of Service addresses, and the families that Services may have.
+type clusterIPs struct {
+	family IPFamily
+	v4, v6 *ipPool
+}
 
 // newClusterIPs leaves the addresses below .16 free, as Kubernetes does for addresses that users choose.
-func newClusterIPs() *clusterIPs {
-	c := &clusterIPs{v4: newIPPool("10.96.1.0", 60000), v6: newIPPool("fd00:10:96::100", 60000)}
-	c.v4.taken[netip.MustParseAddr(dnsIP)] = "cluster DNS"
+func newClusterIPs(family IPFamily) *clusterIPs {
+	c := &clusterIPs{family: family, v4: newIPPool("10.96.1.0", 60000), v6: newIPPool("fd00:10:96::100", 60000)}
+	for _, a := range family.dnsServers() {
+		c.of(netip.MustParseAddr(a)).claim(netip.MustParseAddr(a), "cluster DNS")
+	}
 	return c
 }
 
-// complete gives svc what an API server would have added: cluster IPs by its families, and targetPort, protocol and
-// type defaults. It returns a copy and leaves svc as it is.
-func (c *clusterIPs) complete(svc *corev1.Service) (*corev1.Service, error) {
+// of gives the pool of the family of a.
+func (c *clusterIPs) of(a netip.Addr) *ipPool {
+	if a.Is6() {
+		return c.v6
+	}
+	return c.v4
+}
+
+// complete gives svc what an API server would have added: families, cluster IPs by them, and targetPort, protocol and
+// type defaults. It returns a copy and leaves svc as it is. What an API server would refuse is a problem.
+func (c *clusterIPs) complete(svc *corev1.Service) (*corev1.Service, *model.Problem) {
 	out := svc.DeepCopy()
 	if out.Namespace == "" {
 		out.Namespace = "default"
@@ -110,67 +123,107 @@ func (c *clusterIPs) complete(svc *corev1.Service) (*corev1.Service, error) {
 	if out.Spec.Type == corev1.ServiceTypeExternalName {
 		return out, nil
 	}
+	fail := func(field string, err error) (*corev1.Service, *model.Problem) {
+		ref := model.Ref{Kind: "Service", Key: model.Key{Namespace: out.Namespace, Name: out.Name}}
+		return nil, &model.Problem{Ref: ref, Severity: model.Rejected, Field: "spec." + field, Message: err.Error()}
+	}
+	chosen, at, err := chosenIPs(&out.Spec)
+	if err != nil {
+		return fail(at, err)
+	}
+	if out.Spec.IPFamilies, at, err = c.families(&out.Spec, chosen); err != nil {
+		return fail(at, err)
+	}
 	if out.Spec.ClusterIP == corev1.ClusterIPNone {
-		out.Spec.IPFamilies = families(out)
 		return out, nil
 	}
-	owner := out.Namespace + "/" + out.Name
-	if out.Spec.ClusterIP != "" {
-		return out, c.keep(out, owner)
+	if out.Spec.ClusterIPs, err = c.assign(out.Spec.IPFamilies, chosen, out.Namespace+"/"+out.Name); err != nil {
+		return fail("clusterIP", err)
 	}
-	for _, family := range families(out) {
+	out.Spec.ClusterIP = out.Spec.ClusterIPs[0]
+	return out, nil
+}
+
+// chosenIPs reads the addresses that the user wrote. An error comes with the field that it is about.
+func chosenIPs(spec *corev1.ServiceSpec) (out []netip.Addr, field string, err error) {
+	raws, field := spec.ClusterIPs, "clusterIPs"
+	if len(raws) == 0 && spec.ClusterIP != "" {
+		raws, field = []string{spec.ClusterIP}, "clusterIP"
+	}
+	for _, raw := range raws {
+		if raw == corev1.ClusterIPNone {
+			continue
+		}
+		a, err := netip.ParseAddr(raw)
+		if err != nil {
+			return nil, field, fmt.Errorf("%q is no address", raw)
+		}
+		out = append(out, a)
+	}
+	return out, field, nil
+}
+
+// families gives the address families of a Service, the first one first, by the rules of the API server: those of the
+// addresses and of ipFamilies that the user wrote, otherwise the lab's first one alone; ipFamilyPolicy asks for the
+// second. An error comes with the field that it is about.
+func (c *clusterIPs) families(spec *corev1.ServiceSpec, chosen []netip.Addr) (out []corev1.IPFamily, field string, err error) {
+	out, field = slices.Clone(spec.IPFamilies), "ipFamilies"
+	if len(out) == 0 {
+		field = "clusterIP"
+		for _, a := range chosen {
+			out = append(out, ipFamily(a))
+		}
+	}
+	for i, family := range out {
+		if !c.family.has(family) {
+			return nil, field, fmt.Errorf("%s is not configured in this lab, which was started with --ip-family %s", family, c.family)
+		}
+		if i < len(chosen) && ipFamily(chosen[i]) != family {
+			return nil, field, fmt.Errorf("the address %s is not of the family %s", chosen[i], family)
+		}
+	}
+	if len(out) == 0 {
+		out = c.family.list()[:1]
+	}
+	if spec.IPFamilyPolicy == nil || *spec.IPFamilyPolicy == corev1.IPFamilyPolicySingleStack || len(out) > 1 {
+		return out, "", nil
+	}
+	if *spec.IPFamilyPolicy == corev1.IPFamilyPolicyRequireDualStack && c.family != DualStack {
+		return nil, "ipFamilyPolicy", fmt.Errorf("%s needs both families; this lab was started with --ip-family %s", *spec.IPFamilyPolicy, c.family)
+	}
+	for _, family := range c.family.list() {
+		if family != out[0] {
+			out = append(out, family)
+			break
+		}
+	}
+	return out, "", nil
+}
+
+// assign gives an address of each family: the one that the user chose, or one by the owner's name.
+func (c *clusterIPs) assign(families []corev1.IPFamily, chosen []netip.Addr, owner string) ([]string, error) {
+	var out []string
+	for i, family := range families {
+		if i < len(chosen) {
+			c.of(chosen[i]).claim(chosen[i], owner)
+			out = append(out, chosen[i].String())
+			continue
+		}
 		pool := c.v4
 		if family == corev1.IPv6Protocol {
 			pool = c.v6
 		}
 		a, err := pool.stable(owner)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", model.Ref{Kind: "Service", Key: model.Key{Namespace: out.Namespace, Name: out.Name}}, err)
+			return nil, err
 		}
-		out.Spec.ClusterIPs = append(out.Spec.ClusterIPs, a.String())
+		out = append(out, a.String())
 	}
-	out.Spec.ClusterIP, out.Spec.IPFamilies = out.Spec.ClusterIPs[0], families(out)
 	return out, nil
-}
-
-// keep takes note of addresses that the user wrote.
-func (c *clusterIPs) keep(svc *corev1.Service, owner string) error {
-	if len(svc.Spec.ClusterIPs) == 0 {
-		svc.Spec.ClusterIPs = []string{svc.Spec.ClusterIP}
-	}
-	for _, raw := range svc.Spec.ClusterIPs {
-		a, err := netip.ParseAddr(raw)
-		if err != nil {
-			return fmt.Errorf("%s: spec.clusterIP %q is no address", model.Ref{Kind: "Service", Key: model.Key{Namespace: svc.Namespace, Name: svc.Name}}, raw)
-		}
-		pool := c.v4
-		if a.Is6() {
-			pool = c.v6
-		}
-		pool.claim(a, owner)
-	}
-	return nil
 }
 
 // release frees the addresses of a Service that is gone.
 func (c *clusterIPs) release(key model.Key) {
 	c.v4.releaseOwner(key.String())
 	c.v6.releaseOwner(key.String())
-}
-
-// families gives the address families of a Service, the first one first. As in a dual-stack cluster, one that does
-// not ask gets IPv4 alone.
-func families(svc *corev1.Service) []corev1.IPFamily {
-	out := slices.Clone(svc.Spec.IPFamilies)
-	if len(out) == 0 {
-		out = []corev1.IPFamily{corev1.IPv4Protocol}
-	}
-	dual := svc.Spec.IPFamilyPolicy != nil && *svc.Spec.IPFamilyPolicy != corev1.IPFamilyPolicySingleStack
-	if dual && len(out) == 1 {
-		if out[0] == corev1.IPv4Protocol {
-			return append(out, corev1.IPv6Protocol)
-		}
-		return append(out, corev1.IPv4Protocol)
-	}
-	return out
 }

@@ -55,17 +55,13 @@ func newSupervisor(s state, logger *slog.Logger) (*supervisor, error) {
 
 // prepare does everything that can find the machine lacking, before "lab up" is told that the lab runs.
 func (sv *supervisor) prepare(ctx context.Context) error {
-	if err := setupNode(); err != nil {
+	if err := setupNode(sv.node.cfg.IPFamily); err != nil {
 		return err
 	}
 	if err := applyRules(nil); err != nil {
 		return err
 	}
-	addrs := []string{dnsIP}
-	if haveIPv6() {
-		addrs = append(addrs, dnsIP6)
-	}
-	if err := sv.cluster.names.listen(ctx, addrs); err != nil {
+	if err := sv.cluster.names.listen(ctx, sv.node.cfg.IPFamily.dnsServers()); err != nil {
 		return err
 	}
 	if err := sv.node.makeTokenKey(); err != nil {
@@ -125,7 +121,7 @@ type controllerAction struct {
 }
 
 func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
-	ip := netip.MustParseAddr(nodeIP4)
+	ip := n.cfg.IPFamily.node()
 	argv := []string{n.state.path("bin", controllerBinary)}
 	for _, p := range append(slices.Clone(n.cfg.Paths), n.state.applied(), n.state.generated()) {
 		argv = append(argv, "--source", p)

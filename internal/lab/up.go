@@ -26,6 +26,8 @@ type UpOptions struct {
 	// Paths are files and directories of manifests. Directories are followed live. "-" means Stdin, read once.
 	Paths []string
 	Stdin io.Reader
+	// IPFamily says which addresses there are; empty means both where the kernel has IPv6.
+	IPFamily IPFamily
 	// Plain runs pods only: no control plane, no sidecars.
 	Plain bool
 	// Self, Proxy and Controller are the binaries fairlead, fairlead-proxy and fairlead-controller. Self defaults to
@@ -47,6 +49,7 @@ type config struct {
 	Paths          []string
 	MeshFlags      []string // of the controller
 	Plain, Rootful bool
+	IPFamily       IPFamily
 	Environ        []string
 }
 
@@ -118,6 +121,10 @@ func prepare(ctx context.Context, s state, o UpOptions) error {
 			return fmt.Errorf("%s: %w (build it, or run pods without the mesh: --plain)", name, err)
 		}
 	}
+	family, err := o.IPFamily.choose(familyOfMachine())
+	if err != nil {
+		return err
+	}
 	flags, err := meshFlags(o.Mesh)
 	if err == nil && o.Plain && len(flags) > 0 {
 		err = fmt.Errorf("--set %s: --plain runs no mesh", o.Mesh[0])
@@ -136,7 +143,7 @@ func prepare(ctx context.Context, s state, o UpOptions) error {
 		}
 	}
 	return writeJSON(s.config(), config{
-		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, MeshFlags: flags, Plain: o.Plain,
+		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, MeshFlags: flags, Plain: o.Plain, IPFamily: family,
 		Rootful: os.Geteuid() == 0, Environ: appEnviron(o.Environ),
 	})
 }
