@@ -52,7 +52,7 @@ func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destina
 		r := &c.Plan.Routes[i]
 		domains := []string{string(c.Plan.Host)}
 		for _, a := range c.Plan.Addresses {
-			domains = append(domains, a.String())
+			domains = append(domains, authority(a))
 		}
 		matches := r.Matches
 		if len(matches) == 0 {
@@ -276,6 +276,14 @@ func (p *Proxy) dumpSecrets(d *admin.Dump) {
 			NotBefore: c.NotBefore, NotAfter: c.NotAfter, TrustDomain: c.TrustDomain,
 		})
 	}
+}
+
+// authority is an address as a request's Host has it.
+func authority(a netip.Addr) string {
+	if a.Is6() {
+		return "[" + a.String() + "]"
+	}
+	return a.String()
 }
 
 func hostPort(h model.Hostname, port uint16) string {

@@ -289,9 +289,12 @@ func webSocket(t *testing.T, m *mesh, from, to string) {
 }
 
 // resolver asks DNS from inside a pod.
-func (m *mesh) resolver(name string) *net.Resolver {
+func (m *mesh) resolver(name string) *net.Resolver { return m.resolverAt(name, dnsServer) }
+
+// resolverAt asks the DNS server at an address.
+func (m *mesh) resolverAt(name, server string) *net.Resolver {
 	return &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return m.DialPod(ctx, pod(name), dnsServer)
+		return m.DialPod(ctx, pod(name), server)
 	}}
 }
 
