@@ -43,7 +43,7 @@ func (g *gatherer) unobeyed(ctx context.Context, group string) ([]Unobeyed, erro
 		}
 		all = append(all, found)
 	}
-	for _, resource := range []string{"httproutes", "grpcroutes"} {
+	for _, resource := range []string{"httproutes", "grpcroutes", "tlsroutes", "tcproutes"} {
 		if path := resources[resource]; group == gatewayGroup && path != "" {
 			found, err := g.gatewayRoutes(ctx, path)
 			if err != nil {

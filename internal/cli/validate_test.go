@@ -23,7 +23,7 @@ const (
 	bystanders  = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {a: b}}\n---\n{apiVersion: v1, kind: ConfigMap, metadata: {name: b}}\n---\n" +
 		"{apiVersion: policy/v1beta1, kind: PodSecurityPolicy, metadata: {name: a}}\n---\n{apiVersion: kustomize.config.k8s.io/v1beta1, kind: Kustomization}\n---\n" +
 		"{apiVersion: serving.knative.dev/v1, kind: Service, metadata: {name: a}}\n---\n" + policy + "---\n" +
-		"{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: TCPRoute, metadata: {name: web, namespace: myapp}}\n"
+		"{apiVersion: gateway.networking.k8s.io/v1alpha2, kind: UDPRoute, metadata: {name: web, namespace: myapp}}\n"
 	oddSlice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: x}\naddressType: IPv4\nendpoints: []\n"
 )
 
@@ -63,7 +63,7 @@ func TestValidate(t *testing.T) {
 			name: "bystanders_are_one_line", files: map[string]string{"a.yaml": bystanders, "values.yaml": "replicas: 2\n"},
 			want: "DIR/a.yaml:11: warning: AuthorizationPolicy myapp/web: kind: AuthorizationPolicy (security.istio.io/v1) is not obeyed by Fairlead: " +
 				"the calls that it denies are let through (restrict the calls with a NetworkPolicy, or in the app)\n" +
-				"DIR/a.yaml:13: warning: TCPRoute myapp/web: kind: TCPRoute (gateway.networking.k8s.io/v1alpha2) is not obeyed by Fairlead: connections go on as without it\n" +
+				"DIR/a.yaml:13: warning: UDPRoute myapp/web: kind: UDPRoute (gateway.networking.k8s.io/v1alpha2) is not obeyed by Fairlead: UDP is not carried\n" +
 				"6 objects left out, of kinds that mean nothing to a mesh: 2 ConfigMap, 1 Kustomization, 1 PodSecurityPolicy, 1 Service, 1 values.yaml\n" +
 				"✔ 0 objects in 1 file: no errors, 2 warnings\n",
 		},

@@ -71,7 +71,7 @@ func (c *checker) report(ref model.Ref, m *missing, fix string) {
 // parents reports Services that a Gateway API route is attached to in vain.
 func (c *checker) parents(rs *model.RouteSet) {
 	for _, p := range rs.Parents {
-		m := attachments{c.view}.unattached(p)
+		m := attachments{c.view}.unattached(rs, p)
 		if m == nil {
 			continue
 		}

@@ -41,10 +41,14 @@ func (c *checker) routeConflicts(sets []*model.RouteSet) {
 
 // routeConflict reports a pair on both objects, where it is no documented merge of their dialect.
 func (c *checker) routeConflict(h model.Hostname, older, younger *model.RouteSet) {
-	if isGateway(older) && older.Ref.Kind == younger.Ref.Kind {
-		return // Gateway API says how they merge
+	if !shareCallers(older, younger, h) {
+		return
 	}
-	if !sameTraffic(older, younger) || !shareCallers(older, younger, h) {
+	if isGateway(older) && older.Ref.Kind == younger.Ref.Kind {
+		c.sameKind(h, older, younger)
+		return
+	}
+	if !c.sameTraffic(h, older, younger) {
 		return
 	}
 	what := string(h)
@@ -78,8 +82,36 @@ func (c *checker) merged(h model.Hostname, older, younger *model.RouteSet) {
 		"%s is also routed by %s: the rules are merged, that object is older and its rules come first", h, older.Ref), fix)
 }
 
-// sameTraffic reports whether both have rules for requests, or both for connections.
-func sameTraffic(a, b *model.RouteSet) bool {
+// sameKind reports two Gateway API routes of one kind where the API's way of merging them leaves the younger one without effect:
+// nothing tells the connections of TCPRoutes apart. All others merge.
+func (c *checker) sameKind(h model.Hostname, older, younger *model.RouteSet) {
+	if older.Ref.Kind != kindTCPRoute {
+		return
+	}
+	if shared := c.sharedPorts(h, older, younger); len(shared) > 0 {
+		what := string(h) + ":" + strings.Join(shared, ",")
+		c.warn(older.Ref, hostsField(older, h), fmt.Sprintf("%s is also routed by %s: this object is older and takes every connection", what, younger.Ref), "keep one of the two")
+		c.warn(younger.Ref, hostsField(younger, h), fmt.Sprintf("%s is also routed by %s: that object is older and takes every connection", what, older.Ref), "keep one of the two")
+	}
+}
+
+// sameTraffic reports whether both have rules for requests, or both for connections. At a port that declares no protocol,
+// routes for connections take requests too, and of Gateway API's kinds one decides alone.
+func (c *checker) sameTraffic(h model.Hostname, a, b *model.RouteSet) bool {
+	switch {
+	case isGateway(a) && isGateway(b):
+		return true
+	case routesConnections(a) || routesConnections(b):
+		if len(a.TCP)+len(a.TLS) > 0 && len(b.TCP)+len(b.TLS) > 0 {
+			return true
+		}
+		return slices.ContainsFunc(c.services(h), func(s *model.Service) bool {
+			return slices.ContainsFunc(s.Ports, func(p model.ServicePort) bool {
+				t := plan.HostPort{Host: h, Port: p.Port}
+				return p.Protocol == model.Undeclared && routing{c.as(a.Ref.Namespace)}.applies(a, t) && routing{c.as(b.Ref.Namespace)}.applies(b, t)
+			})
+		})
+	}
 	return len(a.HTTP) > 0 && len(b.HTTP) > 0 || len(a.TCP)+len(a.TLS) > 0 && len(b.TCP)+len(b.TLS) > 0
 }
 

@@ -59,17 +59,17 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 	}
 	out.TCP = b.tcpRoutes(a, t.Port)
 	if s != nil {
-		out.Service, out.Protocol = s.Key, p.Protocol
+		out.Service, out.Protocol = s.Key, a.protocol(p.Protocol)
 		out.Addresses = v.addresses(s)
-		b.defaults(out, s, p)
+		b.defaults(out, s, p, a)
 	}
 	out.Backends, out.Seal = b.list, sealOf(out)
 	return out
 }
 
 // defaults adds the routes to the host itself: for requests where no route is written for them, for connections that no rule
-// takes (a request that no rule takes is answered 404).
-func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.ServicePort) {
+// takes (a request that no rule takes is answered 404, and a connection that no TLSRoute takes is closed).
+func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.ServicePort, a appliedRoutes) {
 	if len(out.Routes) == 0 {
 		out.Routes = []plan.Route{{
 			Name: "default", Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
@@ -77,7 +77,7 @@ func (b *backends) defaults(out *plan.Destination, s *model.Service, p *model.Se
 		}}
 		reliability(&out.Routes[0], &model.HTTPRule{}, s)
 	}
-	if !decidesAll(out.TCP) {
+	if !a.gatewayTCP() && !decidesAll(out.TCP) {
 		out.TCP = append(out.TCP, plan.TCPRoute{
 			Backends: []plan.WeightedBackend{{Backend: b.service(s, p, ""), Weight: 1}},
 		})

@@ -22,6 +22,9 @@ const (
 	kindVirtualService = "VirtualService"
 	kindTrafficSplit   = "TrafficSplit"
 	kindGRPCRoute      = "GRPCRoute"
+	kindHTTPRoute      = "HTTPRoute"
+	kindTLSRoute       = "TLSRoute"
+	kindTCPRoute       = "TCPRoute"
 )
 
 func dialectOf(rs *model.RouteSet) dialect {
@@ -41,7 +44,7 @@ type rank struct {
 	dialect dialect
 	// narrow is 1 for a set that is for the callers of some namespaces only.
 	narrow uint8
-	// kind tells the kinds of Gateway API's routes apart: "GRPCRoute, HTTPRoute, …, first one wins" (GEP-1426).
+	// kind tells the kinds of Gateway API's routes apart: GRPCRoute, HTTPRoute, TLSRoute, TCPRoute, "first one wins" (GEP-1426).
 	kind uint8
 }
 
@@ -50,10 +53,35 @@ func rankOf(rs *model.RouteSet, h model.Hostname) rank {
 	if narrow(rs, h) {
 		r.narrow = 1
 	}
-	if rs.Ref.Kind == kindGRPCRoute {
+	switch rs.Ref.Kind {
+	case kindGRPCRoute:
+		r.kind = 4
+	case kindHTTPRoute:
+		r.kind = 3
+	case kindTLSRoute:
+		r.kind = 2
+	case kindTCPRoute:
 		r.kind = 1
 	}
 	return r
+}
+
+// routesConnections reports whether the set is a Gateway API route for connections rather than requests.
+func routesConnections(rs *model.RouteSet) bool {
+	return rs.Ref.Kind == kindTLSRoute || rs.Ref.Kind == kindTCPRoute
+}
+
+// oneKind leaves of Gateway API's routes for one host and port those of the highest rank: one kind of route decides there, and
+// "the rejected routes should be ignored" (GEP-1426, "Route types"). Other dialects have rules for requests and for
+// connections in one object, and are compared for each of the two.
+func oneKind(found []*model.RouteSet, h model.Hostname) []*model.RouteSet {
+	var highest rank
+	for _, rs := range found {
+		if r := rankOf(rs, h); isGateway(rs) && highest.below(r) {
+			highest = r
+		}
+	}
+	return slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return isGateway(rs) && rankOf(rs, h).below(highest) })
 }
 
 func (r rank) below(o rank) bool {

@@ -32,7 +32,7 @@ func (v routing) routes(t plan.HostPort) appliedRoutes {
 		for _, h := range v.spellings(level) {
 			found = append(found, v.r.RouteSetsByHost(h)...)
 		}
-		found = slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return !v.applies(rs, t) })
+		found = oneKind(slices.DeleteFunc(found, func(rs *model.RouteSet) bool { return !v.applies(rs, t) }), t.Host)
 		if len(out.http) == 0 {
 			out.http = prevailing(found, t.Host, func(rs *model.RouteSet) bool { return len(rs.HTTP) > 0 })
 		}
@@ -52,10 +52,14 @@ func (v routing) applies(rs *model.RouteSet, t plan.HostPort) bool {
 		return v.splits(rs, t.Port)
 	case dialectGateway:
 	}
-	return len(rs.Parents) == 0 || slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool {
-		return p.Host == t.Host && (p.Port == 0 || p.Port == t.Port) && (p.PortName == "" || p.PortName == v.portName(t)) &&
+	if len(rs.Parents) == 0 {
+		return true
+	}
+	_, at := withPort(v.services(t.Host), t.Port)
+	return slices.ContainsFunc(rs.Parents, func(p model.RouteParent) bool {
+		return p.Host == t.Host && (p.Port == 0 || p.Port == t.Port) && (p.PortName == "" || at != nil && p.PortName == at.Name) &&
 			(!foreign(rs, p) || rs.Ref.Namespace == v.ns)
-	})
+	}) && (at == nil || routable(rs, at.Protocol))
 }
 
 // splits reports whether a TrafficSplit is for the port. It names none: a backend that lacks the port "is not included"
@@ -75,14 +79,6 @@ func (v routing) excluded(rs *model.RouteSet, w *model.WeightedBackend, port uin
 	}
 	_, p := withPort(found, port)
 	return p == nil
-}
-
-// portName gives the name of the service's port that t means, "" where there is none.
-func (v routing) portName(t plan.HostPort) string {
-	if _, p := withPort(v.services(t.Host), t.Port); p != nil {
-		return p.Name
-	}
-	return ""
 }
 
 // prevailing picks among route sets for the same host those that decide, by their rank, and orders them, the oldest
@@ -333,44 +329,3 @@ func nothingBehind(r rule) *model.DirectResponse {
 // answers500 reports whether requests that have nowhere to go are answered 500, as Gateway API demands of an
 // HTTPRoute. It is 503 as in Envoy for Istio, and for a GRPCRoute, where the API demands UNAVAILABLE.
 func answers500(rs *model.RouteSet) bool { return isGateway(rs) && rs.Ref.Kind != kindGRPCRoute }
-
-// tcpRoutes puts the rules for connections in order: those on SNI first, for they need more than those on ports.
-func (b *backends) tcpRoutes(a appliedRoutes, port uint16) []plan.TCPRoute {
-	var out []plan.TCPRoute
-	for _, rs := range a.tcp {
-		for i := range rs.TLS {
-			out = b.appendTCP(out, rs, &rs.TLS[i], port)
-		}
-	}
-	for _, rs := range a.tcp {
-		for i := range rs.TCP {
-			out = b.appendTCP(out, rs, &rs.TCP[i], port)
-		}
-	}
-	return out
-}
-
-func (b *backends) appendTCP(out []plan.TCPRoute, rs *model.RouteSet, r *model.TCPRule, port uint16) []plan.TCPRoute {
-	var matches []model.TCPMatch
-	for _, m := range r.Matches {
-		if m.Port == 0 || m.Port == port {
-			m.Port = 0
-			matches = append(matches, m)
-		}
-	}
-	if len(r.Matches) > 0 && len(matches) == 0 {
-		return out
-	}
-	return append(out, plan.TCPRoute{
-		Origin: origin(rs, r.Field), Matches: matches, Backends: b.weighted(rs, r.Backends),
-	})
-}
-
-// decidesAll reports whether a connection can find no route.
-func decidesAll(routes []plan.TCPRoute) bool {
-	return slices.ContainsFunc(routes, func(r plan.TCPRoute) bool {
-		return len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool {
-			return len(m.DestinationSubnets)+len(m.SNI)+len(m.SourceLabels) == 0 && m.SourceNamespace == ""
-		})
-	})
-}

@@ -32,7 +32,7 @@ func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(),
-		httpRoute(), grpcRoute(), trafficSplit(), healthCheckPolicy(),
+		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), healthCheckPolicy(),
 	}
 }
 
@@ -235,6 +235,31 @@ func grpcRoute() Kind {
 		r, problems := gwapi.GRPCRoute(in, at.ClusterDomain)
 		return object(at, r, problems)
 	}, func(in *gatewayv1.GRPCRoute) { in.Status = gatewayv1.GRPCRouteStatus{} })
+}
+
+// tlsRoute and tcpRoute were in trial channels for years, where their older versions had more than one rule.
+func tlsRoute() Kind {
+	return of(Kind{
+		Name: "TLSRoute", Group: gatewayAPI, Resource: "tlsroutes", Versions: []string{"v1", "v1alpha3", "v1alpha2"}, Scope: Namespaced,
+		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_tls_routes",
+		RouteSpec: routeSpec(func(in *gatewayv1.TLSRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
+		Remove:    store.Delete[model.RouteSet],
+	}, func(in *gatewayv1.TLSRoute, at Place) Translation {
+		r, problems := gwapi.TLSRoute(in, at.ClusterDomain)
+		return object(at, r, problems)
+	}, func(in *gatewayv1.TLSRoute) { in.Status = gatewayv1.TLSRouteStatus{} })
+}
+
+func tcpRoute() Kind {
+	return of(Kind{
+		Name: "TCPRoute", Group: gatewayAPI, Resource: "tcproutes", Versions: []string{"v1", "v1alpha2"}, Scope: Namespaced,
+		Form: Custom, Status: RouteParents, Gauge: "fairlead_config_tcp_routes",
+		RouteSpec: routeSpec(func(in *gatewayv1.TCPRoute) *gatewayv1.CommonRouteSpec { return &in.Spec.CommonRouteSpec }),
+		Remove:    store.Delete[model.RouteSet],
+	}, func(in *gatewayv1.TCPRoute, at Place) Translation {
+		r, problems := gwapi.TCPRoute(in, at.ClusterDomain)
+		return object(at, r, problems)
+	}, func(in *gatewayv1.TCPRoute) { in.Status = gatewayv1.TCPRouteStatus{} })
 }
 
 func trafficSplit() Kind {

@@ -79,7 +79,7 @@ func TestUnobeyedKindsAtAdmission(t *testing.T) {
 			want: "the calls that it denies are let through",
 		},
 		{name: "tokens", object: object("security.istio.io/v1beta1", "RequestAuthentication", "ours", ""), want: "tokens are not checked"},
-		{name: "gateway_api", object: object("gateway.networking.k8s.io/v1alpha2", "TLSRoute", "ours", ""), want: "TLSRoute"},
+		{name: "gateway_api", object: object("gateway.networking.k8s.io/v1alpha2", "UDPRoute", "ours", ""), want: "UDPRoute"},
 		{name: "linkerd", object: object("linkerd.io/v1alpha2", "ServiceProfile", "ours", ""), want: "write an HTTPRoute"},
 		{name: "younger_than_this_program", object: object("networking.istio.io/v1", "Teleport", "ours", ""), want: "has no effect"},
 		{name: "obeyed", object: object("networking.istio.io/v1beta1", "VirtualService", "ours", "")},

@@ -140,6 +140,39 @@ func grpcRoutes() []ruling {
 	}
 }
 
+// connectionRoutes are whole specifications of TLSRoutes; a TCPRoute is one without host names.
+func connectionRoutes() []ruling {
+	const parent, rule = "parentRefs: [{group: '', kind: Service, name: api, port: 3307}]", "rules: [{backendRefs: [{name: api, port: 3307}]}]"
+	named := func(hostnames string) string { return "{" + parent + ", hostnames: [" + hostnames + "], " + rule + "}" }
+	return []ruling{
+		{"names", fine, "", named("a.example.com, '*.example.com'")},
+		{"no names", warned, "spec.hostnames", "{" + parent + ", " + rule + "}"},
+		{"an address", refused, "spec.hostnames[0]", named("10.0.0.1")},
+		{"every name", refused, "spec.hostnames[0]", named("'*'")},
+		{"upper case", refused, "spec.hostnames[0]", named("A.example.com")},
+		{"a Service that is not there", warned, "spec.parentRefs[0]", "{parentRefs: [{group: '', kind: Service, name: nobody}], hostnames: [a.com], " + rule + "}"},
+		{"a port for requests", warned, "spec.parentRefs[0]", "{parentRefs: [{group: '', kind: Service, name: web}], hostnames: [a.com], " + rule + "}"},
+		{"no rules", refused, "spec.rules", "{" + parent + ", hostnames: [a.com]}"},
+		{"two rules", warned, "spec.rules[1]", "{" + parent + ", hostnames: [a.com], rules: [{backendRefs: [{name: api, port: 3307}]}, {backendRefs: [{name: api, port: 3307}]}]}"},
+		{"no backends", refused, "rules[0].backendRefs", "{" + parent + ", hostnames: [a.com], rules: [{}]}"},
+		{"a match", refused, "rules[0].matches", "{" + parent + ", hostnames: [a.com], rules: [{matches: [], backendRefs: [{name: api, port: 3307}]}]}"},
+		{"a backend without port", refused, "rules[0].backendRefs[0].port", "{" + parent + ", hostnames: [a.com], rules: [{backendRefs: [{name: api}]}]}"},
+		{"a backend that is not there", warned, "rules[0].backendRefs[0].name", "{" + parent + ", hostnames: [a.com], rules: [{backendRefs: [{name: nobody, port: 3307}]}]}"},
+	}
+}
+
+// unnamedRoutes are whole specifications of TCPRoutes.
+func unnamedRoutes() []ruling {
+	const parent = "{parentRefs: [{group: '', kind: Service, name: api, port: 3307}]"
+	return []ruling{
+		{"a split", fine, "", parent + ", rules: [{backendRefs: [{name: api, port: 3307, weight: 9}, {name: billing, namespace: other, port: 80}]}]}"},
+		{"host names", refused, "spec.hostnames", parent + ", hostnames: [a.com], rules: [{backendRefs: [{name: api, port: 3307}]}]}"},
+		{"two rules", warned, "spec.rules[1]", parent + ", rules: [{backendRefs: [{name: api, port: 3307}]}, {backendRefs: [{name: api, port: 3307}]}]}"},
+		{"a weight below 0", refused, "rules[0].backendRefs[0].weight", parent + ", rules: [{backendRefs: [{name: api, port: 3307, weight: -1}]}]}"},
+		{"a Gateway", warned, "spec.parentRefs[0]", "{parentRefs: [{name: ingress}], rules: []}"},
+	}
+}
+
 func TestVerdictsServices(t *testing.T) {
 	rule(t, head{"networking.istio.io/v1", "ServiceEntry"}, whole, serviceEntries())
 	rule(t, head{"split.smi-spec.io/v1alpha4", "TrafficSplit"}, whole, trafficSplits())
@@ -148,4 +181,6 @@ func TestVerdictsServices(t *testing.T) {
 func TestVerdictsRoutes(t *testing.T) {
 	rule(t, head{"gateway.networking.k8s.io/v1", "HTTPRoute"}, routeOf("80"), httpRoutes())
 	rule(t, head{"gateway.networking.k8s.io/v1", "GRPCRoute"}, routeOf("80"), grpcRoutes())
+	rule(t, head{"gateway.networking.k8s.io/v1", "TLSRoute"}, whole, connectionRoutes())
+	rule(t, head{"gateway.networking.k8s.io/v1", "TCPRoute"}, whole, unnamedRoutes())
 }

@@ -2,8 +2,8 @@ package model
 
 import "time"
 
-// RouteSet is one user object that routes calls: a VirtualService, a TrafficSplit, or an HTTPRoute or GRPCRoute whose
-// parent is a Service.
+// RouteSet is one user object that routes calls: a VirtualService, a TrafficSplit, or a route of the Gateway API
+// whose parent is a Service.
 type RouteSet struct {
 	Ref       Ref
 	CreatedAt time.Time

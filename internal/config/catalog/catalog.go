@@ -52,10 +52,9 @@ func Groups() []string {
 
 // What several kinds lose.
 const (
-	lostGateway     = "it opens no port, for Fairlead routes calls inside the mesh only"
-	lostConnections = "connections go on as without it"
-	lostPolicy      = "the calls that it denies are let through"
-	restrict        = "restrict the calls with a NetworkPolicy, or in the app"
+	lostGateway = "it opens no port, for Fairlead routes calls inside the mesh only"
+	lostPolicy  = "the calls that it denies are let through"
+	restrict    = "restrict the calls with a NetworkPolicy, or in the app"
 )
 
 // Kinds lists the kinds that are not obeyed.
@@ -87,8 +86,6 @@ func Kinds() []Kind {
 		{Group: istioExtensions, Name: "WasmPlugin", Resource: "wasmplugins", Loss: "the plugin does not run"},
 
 		{Group: gatewayAPI, Name: "Gateway", Resource: "gateways", Loss: lostGateway, Served: true},
-		{Group: gatewayAPI, Name: "TCPRoute", Resource: "tcproutes", Loss: lostConnections},
-		{Group: gatewayAPI, Name: "TLSRoute", Resource: "tlsroutes", Loss: lostConnections},
 		{Group: gatewayAPI, Name: "UDPRoute", Resource: "udproutes", Loss: "UDP is not carried"},
 		{
 			Group: gatewayAPI, Name: "BackendTLSPolicy", Resource: "backendtlspolicies",

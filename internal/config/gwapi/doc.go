@@ -1,5 +1,5 @@
-// Package gwapi reads Gateway API routes that are attached to Services: an HTTPRoute or a GRPCRoute becomes a
-// model.RouteSet, with a Problem for everything in it that is wrong or that Fairlead does not do. It also words what
+// Package gwapi reads Gateway API routes that are attached to Services: an HTTPRoute, GRPCRoute, TLSRoute or TCPRoute becomes
+// a model.RouteSet, with a Problem for everything in it that is wrong or that Fairlead does not do. It also words what
 // became of a route as its status (Status, MergeStatus).
 //
 // In: one decoded object and the cluster domain. Out: its model value and its problems. Where a problem is Rejected the

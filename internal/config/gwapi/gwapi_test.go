@@ -195,6 +195,7 @@ func FuzzTranslate(f *testing.F) {
 	f.Add(`{parentRefs: [null], hostnames: [""], rules: [null, {matches: [null], filters: [null], backendRefs: [null], timeouts: {}, retry: {}}]}`)
 	f.Add(`{rules: [{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {set: [{name: host, value: a}]}}, {type: URLRewrite, urlRewrite: {path: {type: ReplacePrefixMatch, replacePrefixMatch: /}}}]}]}`)
 	f.Add(`{parentRefs: [{group: "", kind: Service, name: users}], rules: [{matches: [{method: {service: a, method: b}}, {method: {type: RegularExpression, method: "["}}], filters: [{type: RequestMirror}]}, null]}`)
+	f.Add(`{parentRefs: [{group: "", kind: Service, name: users}], hostnames: ["*.a", "::1", ""], rules: [{backendRefs: [{name: a, port: 1}, null]}, null]}`)
 	meta := metav1.ObjectMeta{Name: "users", Namespace: "myapp"}
 	f.Fuzz(func(t *testing.T, spec string) {
 		in, grpc := &gatewayv1.HTTPRoute{ObjectMeta: meta}, &gatewayv1.GRPCRoute{ObjectMeta: meta}
@@ -203,6 +204,13 @@ func FuzzTranslate(f *testing.F) {
 		}
 		if yaml.Unmarshal([]byte(spec), &grpc.Spec) == nil {
 			sameTwice(t, func() (*model.RouteSet, []model.Problem) { return GRPCRoute(grpc, "cluster.local") })
+		}
+		overTLS, overTCP := &gatewayv1.TLSRoute{ObjectMeta: meta}, &gatewayv1.TCPRoute{ObjectMeta: meta}
+		if yaml.Unmarshal([]byte(spec), &overTLS.Spec) == nil {
+			sameTwice(t, func() (*model.RouteSet, []model.Problem) { return TLSRoute(overTLS, "cluster.local") })
+		}
+		if yaml.Unmarshal([]byte(spec), &overTCP.Spec) == nil {
+			sameTwice(t, func() (*model.RouteSet, []model.Problem) { return TCPRoute(overTCP, "cluster.local") })
 		}
 	})
 }

@@ -16,7 +16,7 @@ type Status interface {
 	merged(existing []byte) (is, want any, err error)
 }
 
-// RouteParents makes the status of an HTTPRoute or a GRPCRoute: it gets the entries of all controllers.
+// RouteParents makes the status of a route of the Gateway API: it gets the entries of all controllers.
 type RouteParents func(existing []gatewayv1.RouteParentStatus) []gatewayv1.RouteParentStatus
 
 func (f RouteParents) merged(existing []byte) (is, want any, err error) {
