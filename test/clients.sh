@@ -1,0 +1,28 @@
+#!/usr/bin/env bash
+# Runs real clients and servers through two sidecars, and without any, and compares. What Debian has is installed where it
+# is missing; what comes of PyPI, npm and Maven, all pinned, is kept outside of the tree.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+need=()
+for tool in curl:curl nginx:nginx-light python3:python3 node:nodejs npm:npm; do
+	command -v "${tool%:*}" >/dev/null || need+=("${tool#*:}")
+done
+python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
+if [ ${#need[@]} -gt 0 ]; then
+	echo "clients: installing ${need[*]}"
+	apt-get update -qq
+	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
+fi
+lists=(test/clients/requirements.txt test/clients/package-lock.json)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/clients-$(cat "${lists[@]}" | sha256sum | cut -c1-12)
+if [ ! -d "$cache" ]; then
+	mkdir -p "$(dirname "$cache")"
+	work=$(mktemp -d "$cache.XXXXXX")
+	trap 'rm -rf "$work"' EXIT
+	chmod 755 "$work"
+	cp test/clients/package.json test/clients/package-lock.json "$work"
+	python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target "$work/python" -r test/clients/requirements.txt
+	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
+	mv "$work" "$cache"
+fi
+FAIRLEAD_CLIENTS=$cache go test -tags clients -count=1 -timeout 20m -v -run '^TestClients' "$@" ./test/lab
