@@ -29,6 +29,8 @@ func IsProbe(path string) bool {
 type Sidecar struct {
 	Metrics *Metrics
 	Dump    func() Dump
+	// Failures gives the calls that failed lately.
+	Failures func() Failures
 	// Ready gives "" or what is missing.
 	Ready func() string
 	// Quit ends the sidecar gracefully (POST /quitquitquit, as Istio's agent).
@@ -45,6 +47,7 @@ type Sidecar struct {
 func (s Sidecar) Admin() http.Handler {
 	mux := s.mux(s.Metrics.ServeHTTP)
 	mux.HandleFunc("GET "+pathDump, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Dump()) })
+	mux.HandleFunc("GET "+pathFailures, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Failures()) })
 	mux.HandleFunc("POST /quitquitquit", func(w http.ResponseWriter, _ *http.Request) {
 		s.Quit()
 		w.Write([]byte("OK\n"))

@@ -49,6 +49,7 @@ type Proxy struct {
 	names     *dns.Server // nil where there is no socket for it
 	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
+	failures  telemetry.Failures
 	sinks     telemetry.Sinks
 	outbound  *outbound
 	inbound   *inbound
@@ -84,6 +85,7 @@ func New(o Options) (*Proxy, error) {
 	}
 	p.sinks = telemetry.Sinks{
 		p.access, // first: a reader who sees the count finds the line
+		&p.failures,
 		telemetry.Counter{},
 	}
 	var err error

@@ -33,6 +33,8 @@ type Record struct {
 	// Flags are Envoy's short ones, Details says the same in Envoy's words, Failure in ours what was wrong with the
 	// transport.
 	Flags, Details, Failure string
+	// Cause says in a sentence what went wrong, as the answer to the client does; empty where the app answered.
+	Cause string
 	// GRPCStatus is empty where the answer carried none.
 	GRPCStatus string
 

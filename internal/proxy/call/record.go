@@ -33,7 +33,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 		Reporter: p.reporter, Start: f.start, Duration: time.Since(f.start), HeadAfter: -1,
 		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route,
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields,
-		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), GRPCStatus: status,
+		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http,
 	}
 	if grpc {

@@ -1,0 +1,58 @@
+package lab_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/admin"
+)
+
+// TestFailedCallsAreRemembered: what an app answers badly, what no endpoint can answer, and what is cut are told by the
+// sidecars on both ends, with the cause, and what is well is not.
+func TestFailedCallsAreRemembered(t *testing.T) {
+	t.Parallel()
+	const ip, emptyIP = "10.96.0.145", "10.96.0.146"
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
+		service("server", ip, "app: server", http80)+service("empty", emptyIP, "app: nobody", http80))
+	m.do(t, client, http.MethodGet, ip+":80", "/well")
+	for _, call := range []struct{ address, path string }{{ip + ":80", "/status/500"}, {emptyIP + ":80", "/none"}, {ip + ":80", "/status/503?q=1"}} {
+		m.do(t, client, http.MethodGet, call.address, call.path, "X-Request-Id: of"+call.path)
+	}
+	type told struct{ direction, path, flags, source, destination string }
+	for name, want := range map[string][]told{
+		client: {
+			{"outbound", "/status/503?q=1", "", "client-v1.shop", "server-v1.shop"},
+			{"outbound", "/none", "UH", "client-v1.shop", ""},
+			{"outbound", "/status/500", "", "client-v1.shop", "server-v1.shop"},
+		},
+		"deploy/server-v1": {
+			{"inbound", "/status/503?q=1", "", "client-v1.shop", "server-v1.shop"},
+			{"inbound", "/status/500", "", "client-v1.shop", "server-v1.shop"},
+		},
+	} {
+		var got []admin.Failure
+		eventually(t, name+" to remember", func() bool {
+			got = nil
+			if err := json.Unmarshal([]byte(m.cli(t, "errors", name, "-n", "shop", "-o", "json")), &got); err != nil {
+				t.Fatal(err)
+			}
+			return len(got) == len(want)
+		})
+		for i, f := range got {
+			if (told{f.Direction, f.Path, f.Flags, f.Source, f.Destination}) != want[i] || f.RequestID != "of"+f.Path || f.Client == "" {
+				t.Errorf("%s: failure %d is %+v, want %+v", name, i, f, want[i])
+			}
+		}
+	}
+	text := m.cli(t, "errors", client, "-n", "shop", "--status", "503", "--direction", "outbound")
+	for _, want := range []string{"503 UH", "GET " + emptyIP + ":80/none", "no healthy upstream", "the endpoint answered so"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the table lacks %q:\n%s", want, text)
+		}
+	}
+	if text := m.cli(t, "errors", client, "-n", "shop", "--direction", "inbound"); !strings.HasPrefix(text, "none of the last 3 failed calls") {
+		t.Errorf("of none: %s", text)
+	}
+}
