@@ -48,23 +48,7 @@ func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destina
 			d.Endpoints = append(d.Endpoints, dumpEndpoints(named)...)
 		}
 	}
-	for i := range c.Plan.Routes {
-		r := &c.Plan.Routes[i]
-		domains := []string{string(c.Plan.Host)}
-		for _, a := range c.Plan.Addresses {
-			domains = append(domains, authority(a))
-		}
-		matches := r.Matches
-		if len(matches) == 0 {
-			matches = []model.HTTPMatch{{}}
-		}
-		for j := range matches {
-			d.Routes = append(d.Routes, admin.RouteDump{
-				Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: domains,
-				Match: describeMatch(&matches[j]), Origin: r.Origin, Action: describeAction(c, r), Retries: describeRetries(r),
-			})
-		}
-	}
+	d.Routes = append(d.Routes, dumpRoutes(c)...)
 	for _, a := range c.Plan.Addresses {
 		d.Listeners = append(d.Listeners, admin.ListenerDump{
 			Address: a.String(), Port: c.Plan.Port, Match: "Protocol: " + c.Plan.Protocol.String(),
@@ -179,13 +163,7 @@ func describeMatch(m *model.HTTPMatch) string {
 	if m.Port != 0 {
 		parts = append(parts, "port="+portString(m.Port))
 	}
-	if m.SourceNamespace != "" {
-		parts = append(parts, "sourceNamespace="+m.SourceNamespace)
-	}
-	for _, k := range sortedKeys(m.SourceLabels) {
-		parts = append(parts, "source."+k+"="+m.SourceLabels[k])
-	}
-	return strings.Join(parts, " ")
+	return strings.Join(append(parts, describeCaller(m.SourceNamespace, m.SourceLabels)...), " ")
 }
 
 func describeNamed(what string, n model.NamedMatch) string {

@@ -5,9 +5,93 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 )
+
+// dumpRoutes lists the routes of a destination as they are tried: those for requests where it may carry some, and those for
+// connections where it may carry others and an object says where these go.
+func dumpRoutes(c *directory.Destination) []admin.RouteDump {
+	row := admin.RouteDump{Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: []string{string(c.Plan.Host)}}
+	for _, a := range c.Plan.Addresses {
+		row.Domains = append(row.Domains, a.String())
+	}
+	var out []admin.RouteDump
+	opaque := c.Plan.Protocol == model.TCP || c.Plan.Protocol == model.TLS
+	for i := range c.Plan.Routes {
+		if opaque {
+			break
+		}
+		r := &c.Plan.Routes[i]
+		matches := r.Matches
+		if len(matches) == 0 {
+			matches = []model.HTTPMatch{{}}
+		}
+		row.Origin, row.Action, row.Retries = r.Origin, describeAction(c, r), describeRetries(r)
+		for j := range matches {
+			row.Match = describeMatch(&matches[j])
+			out = append(out, row)
+		}
+	}
+	row.Retries = ""
+	for i := range c.Plan.TCP {
+		r := &c.Plan.TCP[i]
+		if !opaque && r.Origin == "" {
+			continue
+		}
+		matches := r.Matches
+		if len(matches) == 0 {
+			matches = []model.TCPMatch{{}}
+		}
+		row.Origin, row.Action = r.Origin, describeBackends(c, r.Backends)
+		for j := range matches {
+			row.Match = describeTCPMatch(&matches[j])
+			out = append(out, row)
+		}
+	}
+	return out
+}
+
+// describeTCPMatch is what decides of a connection, in a few words.
+func describeTCPMatch(m *model.TCPMatch) string {
+	parts := []string{"connections"}
+	if len(m.SNI) > 0 {
+		parts = append(parts, "sni="+strings.Join(m.SNI, ","))
+	}
+	if len(m.DestinationSubnets) > 0 {
+		parts = append(parts, "to="+strings.Join(m.DestinationSubnets, ","))
+	}
+	if m.Port != 0 {
+		parts = append(parts, "port="+portString(m.Port))
+	}
+	return strings.Join(append(parts, describeCaller(m.SourceNamespace, m.SourceLabels)...), " ")
+}
+
+// describeCaller says whose calls a match is for.
+func describeCaller(namespace string, labels map[string]string) []string {
+	var parts []string
+	if namespace != "" {
+		parts = append(parts, "sourceNamespace="+namespace)
+	}
+	for _, k := range sortedKeys(labels) {
+		parts = append(parts, "source."+k+"="+labels[k])
+	}
+	return parts
+}
+
+// describeBackends says who gets which share.
+func describeBackends(c *directory.Destination, list []plan.WeightedBackend) string {
+	if len(list) == 0 {
+		return "closed: no backend has a weight above 0"
+	}
+	parts := make([]string, 0, len(list))
+	for _, w := range list {
+		parts = append(parts, fmt.Sprintf("%s %d", c.Plan.Backends[w.Backend].Name, w.Weight))
+	}
+	return strings.Join(parts, ", ")
+}
 
 // describeAction says in one line what a route does with a request.
 func describeAction(c *directory.Destination, r *plan.Route) string {
@@ -29,11 +113,7 @@ func describeWhere(c *directory.Destination, r *plan.Route) string {
 	case r.Direct != nil:
 		return "direct response " + strconv.Itoa(r.Direct.Status)
 	}
-	parts := make([]string, 0, len(r.Backends))
-	for _, w := range r.Backends {
-		parts = append(parts, fmt.Sprintf("%s %d", c.Plan.Backends[w.Backend].Name, w.Weight))
-	}
-	out := strings.Join(parts, ", ")
+	out := describeBackends(c, r.Backends)
 	if s := r.Session; s != nil {
 		out += "; session by " + s.By.String() + " " + s.Name
 		if c.Seal.Keys() == nil {
