@@ -2,6 +2,7 @@ package compile
 
 import (
 	"cmp"
+	"net/netip"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -12,15 +13,34 @@ import (
 // What follows is for clients that hold the whole mesh as they see it, and know groups of endpoints by name, as Envoy does.
 // Fairlead's own sidecars ask for what their apps call.
 
+// Callee is what can be called by name, at one port.
+type Callee struct {
+	plan.HostPort
+
+	Protocol model.Protocol
+	// Addresses are those by which it is called, none for headless Services and for hosts that have routes only.
+	Addresses []netip.Addr
+}
+
 // Callable lists what the callers of a namespace can call by name, in order: the TCP ports of the services that they see, and
 // the hosts that have routes only.
-func Callable(r *store.Reader, g Global, namespace string) []plan.HostPort {
+func Callable(r *store.Reader, g Global, namespace string) []Callee {
 	v := view{snapshot: snapshot{r, g}, ns: namespace}
-	ports := map[plan.HostPort]bool{}
+	found := map[plan.HostPort]bool{}
+	var out []Callee
+	add := func(c Callee) {
+		if found[c.HostPort] {
+			return
+		}
+		found[c.HostPort] = true
+		if _, ok := (resolver{v}).resolveTarget(c.HostPort); ok {
+			out = append(out, c)
+		}
+	}
 	for _, s := range v.sees(store.List[model.Service](r)) {
 		for i := range s.Ports {
-			if s.Ports[i].Protocol != model.UDP {
-				ports[plan.HostPort{Host: s.Host, Port: s.Ports[i].Port}] = true
+			if p := &s.Ports[i]; p.Protocol != model.UDP {
+				add(Callee{plan.HostPort{Host: s.Host, Port: p.Port}, p.Protocol, v.addresses(s)})
 			}
 		}
 	}
@@ -29,18 +49,15 @@ func Callable(r *store.Reader, g Global, namespace string) []plan.HostPort {
 			if !v.isOutside(h, rs) {
 				continue
 			}
-			for _, port := range slices.Concat(v.outsideHTTP(rs), outsideTLS(rs)) {
-				ports[plan.HostPort{Host: h, Port: port}] = true
+			for _, port := range v.outsideHTTP(rs) {
+				add(Callee{HostPort: plan.HostPort{Host: h, Port: port}})
+			}
+			for _, port := range outsideTLS(rs) {
+				add(Callee{HostPort: plan.HostPort{Host: h, Port: port}, Protocol: model.TLS})
 			}
 		}
 	}
-	out := make([]plan.HostPort, 0, len(ports))
-	for t := range ports {
-		if _, ok := (resolver{v}).resolveTarget(t); ok {
-			out = append(out, t)
-		}
-	}
-	slices.SortFunc(out, func(a, b plan.HostPort) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) })
+	slices.SortFunc(out, func(a, b Callee) int { return cmp.Or(cmp.Compare(a.Host, b.Host), cmp.Compare(a.Port, b.Port)) })
 	return out
 }
 

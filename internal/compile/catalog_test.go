@@ -20,8 +20,8 @@ dr own.thief host=shop.victim.svc.cluster.local subset=mine:version=v9
 	list := func(namespace string) string {
 		var out strings.Builder
 		for _, at := range compile.Callable(store.NewReader(snap), global(), namespace) {
-			variant := compile.GroupVariant(store.NewReader(snap), global(), namespace, at)
-			fmt.Fprintf(&out, "%s %v as %q\n", at, compile.Subsets(store.NewReader(snap), global(), namespace, at.Host), variant)
+			variant := compile.GroupVariant(store.NewReader(snap), global(), namespace, at.HostPort)
+			fmt.Fprintf(&out, "%s %v as %q\n", at.HostPort, compile.Subsets(store.NewReader(snap), global(), namespace, at.Host), variant)
 		}
 		return out.String()
 	}

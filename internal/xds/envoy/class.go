@@ -33,7 +33,8 @@ func (k Kind) String() string {
 
 // Class is what clients have in common who are told the same. Empty parts are not known, or make no difference.
 type Class struct {
-	Kind      Kind
+	Kind Kind
+	// Namespace is known of every client.
 	Namespace string
 	// Pod is the client's own: for what it does for calls to itself.
 	Pod string

@@ -70,13 +70,20 @@ func servable(b *plan.Backend, k Kind) bool {
 	return false
 }
 
-// names lists the clusters that an Envoy is told of.
+// names lists the canonical names of the clusters that an Envoy is told of.
 func (l clusters) names() []string {
-	out := []string{blackHoleCluster, passthroughCluster}
+	var out []string
+	add := func(name string) {
+		if c, ok := l.class(name); ok {
+			out = append(out, canonicalName(Cluster, c, name))
+		}
+	}
+	add(blackHoleCluster)
+	add(passthroughCluster)
 	for _, at := range compile.Callable(l.r, l.g, l.c.Namespace) {
-		out = append(out, clusterName{at: at}.String())
+		add(clusterName{at: at.HostPort}.String())
 		for _, subset := range compile.Subsets(l.r, l.g, l.c.Namespace, at.Host) {
-			out = append(out, clusterName{at, subset}.String())
+			add(clusterName{at.HostPort, subset}.String())
 		}
 	}
 	return out

@@ -104,20 +104,13 @@ func (l look) resource(t Type, name string) proto.Message { //nolint:ireturn // 
 
 // everything lists the canonical names of all clusters or listeners of a class, in order.
 func (l look) everything(t Type) []string {
-	var names []string
-	class := clusters{l}.class
+	var out []string
 	switch t {
 	case Cluster:
-		names = clusters{l}.names()
+		out = clusters{l}.names()
 	case Listener:
-		names, class = listeners{l}.names(), listeners{l}.class
+		out = listeners{l}.names()
 	case Endpoints, Routes, Secret:
-	}
-	out := make([]string, 0, len(names))
-	for _, name := range names {
-		if c, ok := class(name); ok {
-			out = append(out, canonicalName(t, c, name))
-		}
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

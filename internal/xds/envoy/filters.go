@@ -108,7 +108,7 @@ func (l listeners) manager(stat, routes string) *hcmv3.HttpConnectionManager {
 	if l.c.Kind == GRPC {
 		return out
 	}
-	out.UseRemoteAddress = wrapperspb.Bool(false)
+	out.UseRemoteAddress, out.AccessLog = wrapperspb.Bool(false), l.accessLogs()
 	out.StreamIdleTimeout = durationpb.New(cmp.Or(l.g.Limits.StreamIdle, plan.DefaultStreamIdle))
 	out.UpgradeConfigs = []*hcmv3.HttpConnectionManager_UpgradeConfig{{UpgradeType: "websocket"}}
 	normalize(out, l.g.Paths)

@@ -58,14 +58,12 @@ func (l routings) class(name string) (Class, bool) {
 	}
 	c := Class{Kind: l.c.Kind, Namespace: l.c.Namespace}
 	if n.host == "" {
-		if l.c.Kind != Envoy || !l.hasPort(n.port) {
-			return Class{}, false
-		}
-		for _, at := range l.hostsOf(n.port) {
-			d, _ := l.destination(at)
+		hosts := l.hostsOf(n.port)
+		for _, at := range hosts {
+			d, _ := l.destination(at.HostPort)
 			c = l.asked(c, d)
 		}
-		return c, true
+		return c, l.c.Kind == Envoy && len(hosts) > 0
 	}
 	d, variant := l.destination(plan.HostPort{Host: n.host, Port: n.port})
 	if d == nil {
@@ -78,7 +76,7 @@ func (l routings) class(name string) (Class, bool) {
 }
 
 // asked adds the labels of the caller that rules ask for, and its namespace where one does.
-func (l routings) asked(c Class, d *plan.Destination) Class {
+func (l look) asked(c Class, d *plan.Destination) Class {
 	if d == nil {
 		return c
 	}
@@ -112,22 +110,28 @@ func (l routings) asked(c Class, d *plan.Destination) Class {
 
 // destination gives what a host and port are to the class, and the namespace in whose view; nil where it is nothing.
 func (l look) destination(at plan.HostPort) (_ *plan.Destination, variant string) {
-	alias := plan.Name{Kind: plan.NameHost, At: at}.String()
-	canonical, ok := compile.Resolve(l.r, l.g, compile.Client{Namespace: l.c.Namespace}, alias)
-	if !ok {
+	d := l.aliased(plan.Name{Kind: plan.NameHost, At: at})
+	if d == nil {
 		return nil, ""
 	}
-	d, _ := compile.Compile(l.r, l.g, canonical).(*plan.Destination)
-	n, _ := plan.ParseName(canonical)
+	n, _ := plan.ParseName(d.Name)
 	return d, n.Client
 }
 
-// hostsOf lists what can be called at a port.
-func (l look) hostsOf(port uint16) []plan.HostPort {
-	return slices.DeleteFunc(compile.Callable(l.r, l.g, l.c.Namespace), func(at plan.HostPort) bool { return at.Port != port })
+// aliased gives what an alias leads to for the class, nil for nothing and for a pod.
+func (l look) aliased(n plan.Name) *plan.Destination {
+	canonical, ok := compile.Resolve(l.r, l.g, compile.Client{Namespace: l.c.Namespace}, n.String())
+	if !ok {
+		return nil
+	}
+	d, _ := compile.Compile(l.r, l.g, canonical).(*plan.Destination)
+	return d
 }
 
-func (l routings) hasPort(port uint16) bool { return len(l.hostsOf(port)) > 0 }
+// hostsOf lists what can be called at a port.
+func (l look) hostsOf(port uint16) []compile.Callee {
+	return slices.DeleteFunc(compile.Callable(l.r, l.g, l.c.Namespace), func(at compile.Callee) bool { return at.Port != port })
+}
 
 // routes compiles a route configuration, nil where there is none.
 func (l routings) routes(name string) *routev3.RouteConfiguration {
@@ -147,13 +151,13 @@ func (l routings) routes(name string) *routev3.RouteConfiguration {
 		out.VirtualHosts = []*routev3.VirtualHost{l.virtualHost(d, []string{"*"})}
 		return out
 	}
-	hosts := []plan.HostPort{{Host: n.host, Port: n.port}}
+	hosts := []compile.Callee{{HostPort: plan.HostPort{Host: n.host, Port: n.port}}}
 	if n.host == "" {
 		hosts = l.hostsOf(n.port)
 	}
 	taken := map[string]bool{}
 	for _, at := range hosts {
-		d, _ := l.destination(at)
+		d, _ := l.destination(at.HostPort)
 		if d == nil || !carriesHTTP(d.Protocol) {
 			continue
 		}
@@ -285,7 +289,7 @@ func (l routings) route(d *plan.Destination, r *plan.Route) []*routev3.Route {
 }
 
 // isFrom reports whether a rule is for these callers.
-func (l routings) isFrom(namespace string, labels map[string]string) bool {
+func (l look) isFrom(namespace string, labels map[string]string) bool {
 	if namespace != "" && namespace != l.c.Namespace {
 		return false
 	}

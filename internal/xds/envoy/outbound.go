@@ -1,0 +1,213 @@
+package envoy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strings"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
+	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
+	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// Filters by their names.
+const (
+	managerFilter = "envoy.filters.network.http_connection_manager"
+	tcpFilter     = "envoy.filters.network.tcp_proxy"
+	tlsInspector  = "envoy.filters.listener.tls_inspector"
+	httpInspector = "envoy.filters.listener.http_inspector"
+)
+
+// plaintext is a connection that is not TLS.
+const plaintext = "raw_buffer"
+
+// httpVersions are what the inspector calls the beginnings of HTTP.
+func httpVersions() []string { return []string{"http/1.0", "http/1.1", "h2c"} }
+
+// virtualOutbound takes what no other listener is for, and what is for none: to where it was meant to go, or nowhere.
+func (l listeners) virtualOutbound() *listenerv3.Listener {
+	return &listenerv3.Listener{
+		Name: virtualOutbound, Address: socketAddress(anyAddress, outboundPort), UseOriginalDst: wrapperspb.Bool(true),
+		TrafficDirection: corev3.TrafficDirection_OUTBOUND,
+		FilterChains: []*listenerv3.FilterChain{{ // who calls the port itself would be sent to it again
+			Name:             "virtualOutbound-blackhole",
+			FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(outboundPort)},
+			Filters:          []*listenerv3.Filter{l.toCluster(blackHoleCluster)},
+		}},
+		DefaultFilterChain: &listenerv3.FilterChain{Name: "virtualOutbound-catchall-tcp", Filters: []*listenerv3.Filter{l.toCluster(l.unknown())}},
+	}
+}
+
+// unknown is where connections to what the mesh does not know go.
+func (l look) unknown() string {
+	if l.g.RefuseUnknown {
+		return blackHoleCluster
+	}
+	return passthroughCluster
+}
+
+// everyHost serves HTTP to all hosts of a port. What is not HTTP goes where it was meant to go, if that is known.
+func (l listeners) everyHost(addr netip.Addr, port uint16) *listenerv3.Listener {
+	name := listenerName(addr, port)
+	http := &listenerv3.FilterChain{Filters: []*listenerv3.Filter{
+		networkFilter(managerFilter, l.manager("outbound_"+name, routesName{port: port}.String())),
+	}}
+	out := &listenerv3.Listener{
+		Name: name, Address: socketAddress(addr.String(), port), BindToPort: l.bound(), FilterChains: []*listenerv3.FilterChain{http},
+		TrafficDirection: corev3.TrafficDirection_OUTBOUND,
+	}
+	if l.c.Capture {
+		l.inspect(out)
+		http.FilterChainMatch = &listenerv3.FilterChainMatch{TransportProtocol: plaintext, ApplicationProtocols: httpVersions()}
+		out.DefaultFilterChain = &listenerv3.FilterChain{Name: "PassthroughFilterChain", Filters: []*listenerv3.Filter{l.toCluster(l.unknown())}}
+	}
+	return out
+}
+
+// inspect looks at the first bytes, as long as it takes: who waits for the other side to speak is no client of HTTP or TLS.
+func (l listeners) inspect(out *listenerv3.Listener) {
+	out.ListenerFilters = []*listenerv3.ListenerFilter{
+		listenerFilter(tlsInspector, &tlsinspectorv3.TlsInspector{}), listenerFilter(httpInspector, &httpinspectorv3.HttpInspector{}),
+	}
+	out.ListenerFiltersTimeout = durationpb.New(cmp.Or(l.g.Limits.Detection, plan.DefaultDetection))
+	out.ContinueOnListenerFiltersTimeout = true
+}
+
+// oneHost carries the connections to one host, and serves HTTP where its port may carry that.
+func (l listeners) oneHost(addr netip.Addr, port uint16) *listenerv3.Listener {
+	d := l.called(addr, port)
+	if d == nil {
+		return nil
+	}
+	name := listenerName(addr, port)
+	out := &listenerv3.Listener{
+		Name: name, Address: socketAddress(addr.String(), port), BindToPort: l.bound(), TrafficDirection: corev3.TrafficDirection_OUTBOUND,
+	}
+	if carriesHTTP(d.Protocol) {
+		l.inspect(out)
+		out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{
+			FilterChainMatch: &listenerv3.FilterChainMatch{TransportProtocol: plaintext, ApplicationProtocols: httpVersions()},
+			Filters: []*listenerv3.Filter{
+				networkFilter(managerFilter, l.manager("outbound_"+name, routesName{port: d.Port, host: d.Host}.String())),
+			},
+		})
+	}
+	l.connections(out, d)
+	return out
+}
+
+// connections adds a chain for each match of the rules for connections, and the last rule's as what is done where none holds.
+// Envoy takes the chain that is matched most closely, whatever the order, and refuses two that match alike: the first counts.
+func (l listeners) connections(out *listenerv3.Listener, d *plan.Destination) {
+	var seen []*listenerv3.FilterChainMatch
+	for i := range d.TCP {
+		r := &d.TCP[i]
+		to := l.toBackends(d, r.Backends)
+		matches := r.Matches
+		if len(matches) == 0 {
+			matches = []model.TCPMatch{{}}
+		}
+		for j := range matches {
+			if !l.isFrom(matches[j].SourceNamespace, matches[j].SourceLabels) {
+				continue
+			}
+			when, ok := chainMatch(&matches[j])
+			same := func(m *listenerv3.FilterChainMatch) bool { return proto.Equal(m, when) }
+			switch {
+			case !ok || slices.ContainsFunc(seen, same):
+			case when == nil:
+				if out.GetDefaultFilterChain() == nil {
+					out.DefaultFilterChain = &listenerv3.FilterChain{Filters: []*listenerv3.Filter{to}}
+				}
+			default:
+				seen = append(seen, when)
+				out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{FilterChainMatch: when, Filters: []*listenerv3.Filter{to}})
+			}
+			if len(when.GetServerNames()) > 0 && len(out.GetListenerFilters()) == 0 {
+				l.inspect(out)
+			}
+		}
+		if out.GetDefaultFilterChain() != nil {
+			return
+		}
+	}
+	if len(out.GetFilterChains()) == 0 { // a listener without chains is refused
+		out.DefaultFilterChain = &listenerv3.FilterChain{Filters: []*listenerv3.Filter{l.toCluster(blackHoleCluster)}}
+	}
+}
+
+// chainMatch says when a rule for connections holds; nil for always. ok is false where it never does.
+func chainMatch(m *model.TCPMatch) (_ *listenerv3.FilterChainMatch, ok bool) {
+	if len(m.DestinationSubnets)+len(m.SNI) == 0 {
+		return nil, true
+	}
+	out := &listenerv3.FilterChainMatch{}
+	for _, s := range m.DestinationSubnets {
+		p, err := netip.ParsePrefix(s)
+		if addr, wrong := netip.ParseAddr(s); err != nil && wrong == nil {
+			p, err = addr.Prefix(addr.BitLen())
+		}
+		if err == nil {
+			out.PrefixRanges = append(out.PrefixRanges, &corev3.CidrRange{
+				AddressPrefix: p.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits())),
+			})
+		}
+	}
+	if len(out.GetPrefixRanges()) == 0 && len(m.DestinationSubnets) > 0 {
+		return nil, false
+	}
+	for _, name := range m.SNI {
+		switch host := string(model.CanonicalHost(name)); {
+		case host == "*":
+			out.TransportProtocol = "tls"
+		case !strings.Contains(strings.TrimPrefix(host, "*."), "*"):
+			out.ServerNames = append(out.ServerNames, host)
+		}
+	}
+	if out.GetTransportProtocol() != "" {
+		out.ServerNames = nil
+	}
+	return out, len(m.SNI) == 0 || len(out.GetServerNames()) > 0 || out.GetTransportProtocol() != ""
+}
+
+// toCluster sends a connection to a cluster.
+func (l listeners) toCluster(name string) *listenerv3.Filter {
+	return networkFilter(tcpFilter, &tcpv3.TcpProxy{
+		StatPrefix: name, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: name}, AccessLog: l.accessLogs(),
+	})
+}
+
+// toBackends shares connections out. What is not there has its share, which is closed.
+func (l listeners) toBackends(d *plan.Destination, list []plan.WeightedBackend) *listenerv3.Filter {
+	var of []*tcpv3.TcpProxy_WeightedCluster_ClusterWeight
+	for i := range list {
+		if list[i].Weight == 0 {
+			continue
+		}
+		b := &d.Backends[list[i].Backend]
+		name := b.Name
+		if b.Missing != "" || !servable(b, Envoy) {
+			name = blackHoleCluster
+		}
+		of = append(of, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{Name: name, Weight: list[i].Weight})
+	}
+	switch len(of) {
+	case 0:
+		return l.toCluster(blackHoleCluster)
+	case 1:
+		return l.toCluster(of[0].GetName())
+	}
+	return networkFilter(tcpFilter, &tcpv3.TcpProxy{
+		StatPrefix: "outbound|" + plan.HostPort{Host: d.Host, Port: d.Port}.String(), AccessLog: l.accessLogs(),
+		ClusterSpecifier: &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: &tcpv3.TcpProxy_WeightedCluster{Clusters: of}},
+	})
+}
