@@ -5,6 +5,7 @@ import (
 	"os"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
@@ -31,6 +32,7 @@ type Exchange struct {
 	headRequest      bool
 	connect          bool
 	final, ended     bool
+	broke            error // why the answer was broken off by Break
 
 	// stopped is why the rest of the request is given up, nil while it is not.
 	stopped atomic.Pointer[error]
@@ -46,6 +48,7 @@ type Exchange struct {
 var (
 	_ httpx.ServerExchange = (*Exchange)(nil)
 	_ httpx.Stoppable      = (*Exchange)(nil)
+	_ httpx.Breakable      = (*Exchange)(nil)
 )
 
 // Request is the head; it stays valid until End or Abort.
@@ -75,7 +78,7 @@ func (x *Exchange) begin() {
 func (x *Exchange) reset() {
 	x.req.Reset()
 	x.out.reset()
-	x.closing, x.final, x.ended = false, false, false
+	x.closing, x.final, x.ended, x.broke = false, false, false, nil
 }
 
 // Read is httpx.BodyReader's. Where the client waits to be told to go on, the first one waits with it, until the client
@@ -265,3 +268,19 @@ func (x *Exchange) End(trailers *httpx.Fields) error {
 
 // Abort is httpx.ServerExchange's. It ends the connection, so it must not come after Next was called again.
 func (x *Exchange) Abort(reason error) { x.s.link.abort(reason) }
+
+// Break is httpx.Breakable's. A body with a length or in chunks is seen to be cut by its framing (RFC 9112 §8), so the
+// connection ends in an orderly way: a reset would make the kernel throw away what the client has not been sent yet.
+// Elsewhere it is Abort. A client that does not read is waited for for Options.LingerTimeout.
+func (x *Exchange) Break(reason error) {
+	if reason == nil {
+		reason = ErrAborted
+	}
+	framed := x.out.mode == modeLength && x.out.left > 0 || x.out.mode == modeChunked
+	err := x.s.link.conn.SetWriteDeadline(time.Now().Add(x.s.opts.LingerTimeout))
+	if err != nil || x.out.flush() != nil || !framed {
+		x.Abort(reason)
+		return
+	}
+	x.broke, x.out.err = reason, reason
+}

@@ -83,6 +83,10 @@ func (s *Server) finish() error {
 	if err := s.link.aborted(); err != nil {
 		return err
 	}
+	if err := s.x.broke; err != nil {
+		s.linger()
+		return err
+	}
 	if !s.x.ended {
 		s.link.abort(ErrUnfinished)
 		return ErrUnfinished

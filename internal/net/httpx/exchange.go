@@ -129,6 +129,13 @@ type Stoppable interface {
 	StopReading(reason error)
 }
 
+// Breakable is a ServerExchange whose client gets what was written of an answer before that is broken off.
+type Breakable interface {
+	// Break sends what is buffered and ends the exchange as Abort does, with a reset only where nothing else would show
+	// that something is missing. It belongs to the goroutine that writes, and may wait for a client that does not read.
+	Break(reason error)
+}
+
 // Watcher is told that a client has gone away. Gone must not block.
 type Watcher interface {
 	Gone(turn uint64, reason error)

@@ -374,6 +374,10 @@ func (f *forwarder) breakOff(down httpx.ServerExchange, err error) {
 			return
 		}
 	}
+	if b, ok := down.(httpx.Breakable); ok && !isDownstream(err) && !errors.Is(err, errAnswered) {
+		b.Break(err)
+		return
+	}
 	down.Abort(err)
 }
 
