@@ -49,7 +49,9 @@ type body struct {
 	overhead int64
 	err      error
 	// broken is set with err, for the goroutine that writes.
-	broken   atomic.Bool
+	broken atomic.Bool
+	// whole is set once all of it is read, for the same goroutine.
+	whole    atomic.Bool
 	trailers httpx.Fields
 	collect  collector
 	// hurried says that the sender was told to go on, see input.acknowledge.
@@ -62,6 +64,7 @@ func (b *body) begin(k delimiter, length int64) {
 		b.left = length
 	}
 	b.broken.Store(false)
+	b.whole.Store(k == bodyNone)
 	b.trailers.Reset()
 	b.collect = collector{}
 }
@@ -203,6 +206,7 @@ func (b *body) readTrailers() (more bool, err error) {
 		if data[0] == '\r' && data[1] == '\n' {
 			b.in.consume(2)
 			b.state = chunkDone
+			b.whole.Store(true)
 			return false, nil
 		}
 	}
@@ -211,6 +215,7 @@ func (b *body) readTrailers() (more bool, err error) {
 		return true, err
 	}
 	b.state = chunkDone
+	b.whole.Store(true)
 	return false, parseTrailers(&b.trailers, b.lim.fields)
 }
 
@@ -276,7 +281,11 @@ func (b *body) used(n int) {
 		return
 	}
 	b.left -= int64(n)
-	if b.ends == bodyChunked && b.left == 0 && n > 0 {
+	switch {
+	case b.left > 0:
+	case b.ends == bodyLength:
+		b.whole.Store(true)
+	case b.ends == bodyChunked && n > 0:
 		b.state = chunkEnd
 	}
 }

@@ -229,12 +229,18 @@ func (x *Exchange) respondFinal(r *httpx.Response) error {
 	}
 	// What a refused CONNECT is followed by may be the tunnel's first bytes, which must not be read as a request; of a
 	// body that broke it is not known where it ends.
-	x.closing = !x.persist || x.connect || x.body.broken.Load() || x.s.isDraining()
+	x.closing = !x.persist || x.connect || x.body.broken.Load() || x.s.isDraining() || r.Status >= statusMultipleChoices && x.sendsInVain()
 	fr.close = x.closing
 	fr.keepAlive = !x.closing && x.req.Version == httpx.HTTP10
 	putResponse(&x.out, r, fr)
 	x.out.begin(m, r.ContentLength)
 	return x.out.err
+}
+
+// sendsInVain reports whether so much of the request may be left that it will not be read after the answer. A client that is
+// not told that the connection ends would go on sending until it is cut, and may take that for the end of the exchange.
+func (x *Exchange) sendsInVain() bool {
+	return !x.body.whole.Load() && (x.req.ContentLength < 0 || x.req.ContentLength > x.s.opts.MaxDrainBytes)
 }
 
 // Write is httpx.BodyWriter's.

@@ -19,6 +19,14 @@ func TestServerWrites(t *testing.T) {
 	write := func(s string) step { return func(x *Exchange) error { _, err := x.Write([]byte(s)); return err } }
 	flush := (*Exchange).Flush
 	end := func(x *Exchange) error { return x.End(nil) }
+	readBody := func(n int) step { // to the end, where there are fewer bytes
+		return func(x *Exchange) error {
+			if _, err := io.ReadFull(x, make([]byte, n)); err != nil && !errors.Is(err, io.ErrUnexpectedEOF) {
+				return err
+			}
+			return nil
+		}
+	}
 	tests := []struct {
 		name, in string
 		steps    []step
@@ -119,6 +127,31 @@ func TestServerWrites(t *testing.T) {
 			"refused_connect_closes", "CONNECT b:1 HTTP/1.1\r\nHost: a\r\n\r\n",
 			[]step{head(httpx.Response{Status: 403}), end},
 			"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"refused_while_it_is_sent_closes", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\nab",
+			[]step{head(httpx.Response{Status: 413}), end},
+			"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"refused_in_chunks_closes", "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n",
+			[]step{readBody(2), head(httpx.Response{Status: 307}), end},
+			"HTTP/1.1 307 Temporary Redirect\r\nContent-Length: 0\r\nConnection: close\r\n\r\n", 1,
+		},
+		{
+			"accepted_while_it_is_sent", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 300000\r\n\r\nab",
+			[]step{head(httpx.Response{Status: 200}), end},
+			"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 1,
+		},
+		{
+			"refused_with_little_left", "PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nab",
+			[]step{head(httpx.Response{Status: 413}), end},
+			"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n", 1,
+		},
+		{
+			"refused_when_all_is_read", "PUT / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n",
+			[]step{readBody(3), head(httpx.Response{Status: 413}), end},
+			"HTTP/1.1 413 Content Too Large\r\nContent-Length: 0\r\n\r\n", 1,
 		},
 		{
 			"continue_not_sent_closes", "PUT / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n",
