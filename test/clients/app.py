@@ -74,10 +74,11 @@ def moved(environ, start, query):
     return plain(start, query.get("status", "307 Temporary Redirect"), b"", ("Location", "/echo/moved"))
 
 
-def short(environ, start, _query):
+def short(environ, start, query):
     """Promises more than it gives."""
-    start("200 OK", [("Content-Type", "text/plain"), ("Content-Length", "1000")])
-    return [b"as far as this"]
+    total = int(query.get("bytes", 14))
+    start("200 OK", [("Content-Type", "application/octet-stream"), ("Content-Length", str(total + 1))])
+    return (b"as far as this"[: min(14, total - at)] for at in range(0, total, 14))
 
 
 def cut(environ, start, _query):

@@ -137,6 +137,8 @@ put --upload-file @mid.bin ~put/a.bin
 delete --request DELETE ~put/a.bin
 options --request OPTIONS ~small.txt
 too-large --upload-file @big.bin ~put/b.bin
+too-large-unasked --upload-file @big.bin --header Expect: ~put/b.bin
+too-large-slowly --upload-file @big.bin --header Expect: --limit-rate 400k ~put/b.bin
 slow-reader --limit-rate 400k ~mid.bin
 slow-server ~slow/mid.bin
 `
@@ -172,18 +174,23 @@ teapot ~echo?status=418%20Teapot
 unavailable ~echo?status=503%20Later
 kept ~echo ~echo ~size?bytes=1000000 ~chunks ~echo
 http10 --http1.0 ~echo
+short ~short
+short-slowly --limit-rate 1M ~short?bytes=2000000
+cut ~cut
 reset ~reset
 `
 
 const (
 	staticEnds = "get 200, head 200, big 200, range 206, tail 206, ranges 206, beyond 416, compressed 200, gzip 200, identity 200, " +
 		"unchanged 304, missing 404, moved 302, followed 200, nothing 204, http10 200, http10-kept 200, http10-kept 200, " +
-		"kept 200, kept 200, kept 404, kept 200, kept 200, closed 200, closed 200, put 201, delete 204, options 405, too-large 413, " +
-		"slow-reader 200, slow-server 200"
+		"kept 200, kept 200, kept 404, kept 200, kept 200, closed 200, closed 200, put 201, delete 204, options 405, too-large 413, too-large-unasked 413, " +
+		"too-large-slowly 413, slow-reader 200, slow-server 200"
 	appEnds = "get 200, head 200, post 200, form 200, upload 200, upload-asked 200, upload-unasked 200, chunked 200, chunked-small 200, " +
 		"empty 200, slow-writer 200, put 200, patch 200, odd-method 200, odd-path 200, chunks 200, no-chunks 200, chunks-10 200, " +
 		"squeezed 200, cookies 200, moved 200, moved-to-get 200, refused 413, refused-unasked 413, refused-chunked 413, teapot 418, " +
 		"unavailable 503, kept 200, kept 200, kept 200, kept 200, kept 200, http10 200, " +
+		// Whether a server ended or reset the connection is told as an end; that the answer is not whole is seen of both.
+		"short partial, short-slowly partial, cut recv/partial, " +
 		// No answer at all is the sidecar's 503, which says why.
 		"reset recv/503"
 )
