@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"fairlead.dev/fairlead/internal/clientlog"
 )
 
 // logBuffer is where a server of a test writes.
@@ -68,8 +70,8 @@ func TestDeniedNamesDoNotExist(t *testing.T) {
 	for i := range 100 {
 		await(t, c, fmt.Sprintf("private/%d", i))
 	}
-	if got := log.lines("proxy asked for"); len(got) != clientLines || len(denied) != 103 {
-		t.Errorf("%d names denied and %d lines, want 103 and %d", len(denied), len(got), clientLines)
+	if got := log.lines("proxy asked for"); len(got) != clientlog.Lines || len(denied) != 103 {
+		t.Errorf("%d names denied and %d lines, want 103 and %d", len(denied), len(got), clientlog.Lines)
 	}
 	if got := log.lines("too many lines"); len(got) != 1 {
 		t.Errorf("%d lines say that some are left out, want 1", len(got))

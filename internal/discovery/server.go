@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/clientlog"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -91,14 +92,14 @@ type ServerOptions struct {
 	Holders func()
 	Trace   Trace
 	// Logger gets a line when a client refuses a resource, asks for what it may not read, or is disconnected for cause;
-	// see clientLog for how many. Required.
+	// see package clientlog for how many. Required.
 	Logger *slog.Logger
 }
 
 // Server answers the calls of api/fairlead/v1/discovery.proto. Its methods are safe for concurrent use.
 type Server struct {
 	o        ServerOptions // fixed after NewServer, as the next three
-	log      *clientLog
+	log      *clientlog.Log[ClientIdentity]
 	accounts *accounts
 	calls    *calls
 
@@ -120,7 +121,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	return &Server{
 		o:        o,
-		log:      newClientLog(o.Logger),
+		log:      clientlog.New(o.Logger, ClientIdentity.ID),
 		accounts: &accounts{pods: make(map[ClientIdentity]*account)},
 		calls:    &calls{tokens: make(map[[sha256.Size]byte]*bucket)},
 		streams:  make(map[*stream]struct{}),
@@ -293,7 +294,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client Clie
 		return nil
 	}
 	if asStatus(cause) != nil { // this server's verdict, not merely a connection that went away
-		if s.log.due(ctx, client, "disconnected "+cause.Error()) {
+		if s.log.Due(ctx, client, "disconnected "+cause.Error()) {
 			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy disconnected", slog.String("proxy", client.ID()), slog.Any("reason", cause))
 		}
 	}

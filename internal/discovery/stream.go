@@ -223,7 +223,7 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 	}
 	st.mu.Unlock()
 	for _, f := range refused {
-		if st.s.log.due(ctx, st.client, "refused "+f.Name+" "+f.Version) {
+		if st.s.log.Due(ctx, st.client, "refused "+f.Name+" "+f.Version) {
 			st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy refused a resource and keeps the previous one", slog.String("proxy", st.client.ID()),
 				slog.String("resource", f.Name), slog.String("version", f.Version), slog.String("reason", f.Reason))
 		}
@@ -284,7 +284,7 @@ func (st *stream) subscribeSome(ctx context.Context, names []string, initial map
 		if st.s.o.Trace.Denied != nil {
 			st.s.o.Trace.Denied(st.client, n)
 		}
-		if st.s.log.due(ctx, st.client, "denied "+n) {
+		if st.s.log.Due(ctx, st.client, "denied "+n) {
 			st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy asked for what only another namespace or pod may read, and was told that it does not exist",
 				slog.String("proxy", st.client.ID()), slog.String("name", n))
 		}
