@@ -1,0 +1,112 @@
+package xds
+
+import "time"
+
+// maxBatch is how much one response of the protocol of differences holds, in bytes, unless a single resource is larger.
+const maxBatch = 1 << 20
+
+// flush sends what the client does not have: first what is new, in the order in which it can be used, then, in the opposite
+// order, what is gone.
+func (st *stream) flush() error {
+	st.learn()
+	for t := Cluster; t < types; t++ {
+		if t >= Listener && st.holds() {
+			return nil // what is gone may still be in use there
+		}
+		if b := st.books[t]; b != nil {
+			if err := st.sendDue(b); err != nil {
+				return err
+			}
+		}
+	}
+	for t := types - 1; t >= Cluster; t-- {
+		if b := st.books[t]; b != nil && len(b.gone) > 0 {
+			if err := st.sendGone(b); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// holds reports whether the client has yet to ask for the endpoints of a cluster that it has just got. Until it has them,
+// calls by a route to the cluster would fail.
+func (st *stream) holds() bool {
+	clusters, endpoints := st.books[Cluster], st.books[Endpoints]
+	for name := range st.awaited {
+		_, lost := clusters.gone[name]
+		if lost || clusters.refusal != nil || endpoints != nil && endpoints.follows(name) {
+			delete(st.awaited, name)
+		}
+	}
+	if len(st.awaited) > 0 && !time.Now().Before(st.until) {
+		clear(st.awaited) // a client that has other plans with the cluster
+	}
+	return len(st.awaited) > 0
+}
+
+// sendDue sends what is new of a type.
+func (st *stream) sendDue(b *book) error {
+	list, first := b.takeDue()
+	if len(list) == 0 && !b.greet {
+		return nil
+	}
+	if b.typ == Cluster {
+		st.clustersSent(b, list, first)
+	}
+	if !b.delta {
+		if b.typ.whole() {
+			list = b.all() // with what is gone: it is taken away last
+		}
+		return st.send(b, list, nil)
+	}
+	for {
+		n, size := 0, 0
+		for n < len(list) && (n == 0 || size+len(list[n].Body) <= maxBatch) {
+			size += len(list[n].Body)
+			n++
+		}
+		if err := st.send(b, list[:n], nil); err != nil {
+			return err
+		}
+		if list = list[n:]; len(list) == 0 {
+			return nil
+		}
+	}
+}
+
+// clustersSent notes what follows from sending clusters. Of a cluster that a wildcard brings the client asks for endpoints
+// by itself. One that has changed waits for its endpoints anew, without asking again.
+func (st *stream) clustersSent(b *book, list []Resource, first map[string]bool) {
+	endpoints := st.books[Endpoints]
+	for i := range list {
+		name := list[i].Name
+		switch {
+		case !hasEndpoints(list[i].Body):
+		case endpoints != nil && endpoints.follows(name):
+			endpoints.again(name)
+		case first[name] && b.wildcard:
+			if len(st.awaited) == 0 {
+				st.until = time.Now().Add(st.s.o.Hold)
+			}
+			st.awaited[name] = struct{}{}
+		}
+	}
+}
+
+// sendGone takes away what is not there any more.
+func (st *stream) sendGone(b *book) error {
+	removed := b.takeGone()
+	switch {
+	case b.delta:
+		return st.send(b, nil, removed)
+	case b.typ.whole():
+		return st.send(b, b.all(), nil)
+	}
+	return nil // the state of the world has no way to say it: the client drops what nothing refers to
+}
+
+func (st *stream) send(b *book, list []Resource, removed []string) error {
+	nonce, version := b.sent()
+	return st.out.send(&response{typ: b.typ, nonce: nonce, version: version, resources: list, removed: removed})
+}

@@ -1,0 +1,313 @@
+package xds
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/netip"
+	"sync"
+	"time"
+
+	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"fairlead.dev/fairlead/internal/clientlog"
+)
+
+// Prefix is that of the paths that a Server answers.
+const Prefix = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
+
+// Peer is who is connected, as far as it is proven: by a token, a certificate, or the address that it calls from.
+type Peer struct{ Namespace, ServiceAccount, Pod string }
+
+// String is "pod.namespace", the way istioctl names proxies; the service account stands in for an unknown pod.
+func (p Peer) String() string { return cmp.Or(p.Pod, p.ServiceAccount) + "." + p.Namespace }
+
+// Options configure New.
+type Options struct {
+	// Source has the resources. Required.
+	Source Source
+	// Authenticate says who calls. Its error is a gRPC status, and shown to the caller. Required.
+	Authenticate func(*http.Request) (Peer, error)
+	// View says what a client sees. Its error is a gRPC status, and shown to the client. Required.
+	View func(ctx context.Context, peer Peer, node Node) (View, error)
+	// MaxAge ends streams in order after this time, give or take a tenth, so that clients spread over replicas; 0 means
+	// never.
+	MaxAge time.Duration
+	// WriteTimeout is how long a client may take to accept a message before its stream ends; 0 means 10 s.
+	WriteTimeout time.Duration
+	// Hold is for how long listeners and routes wait for a client to ask for the endpoints of new clusters; 0 means 2 s.
+	Hold time.Duration
+	// Logger gets a line when a client refuses something, asks for what there is not, or is disconnected for cause; see
+	// package clientlog for how many. Required.
+	Logger *slog.Logger
+}
+
+// Server answers the calls of envoy.service.discovery.v3.AggregatedDiscoveryService.
+type Server struct {
+	o        Options // fixed after New, as the next four
+	grpc     *grpc.Server
+	log      *clientlog.Log[Peer]
+	accounts accounts
+	callers  callers
+
+	mu       sync.RWMutex
+	streams  map[*stream]struct{}         // guarded by mu, as everything below
+	watchers map[Key]map[*stream]struct{} // who is told about a key
+	closed   bool
+}
+
+// maxRequest bounds one message of a client, in bytes.
+const maxRequest = 4 << 20
+
+// New checks the options.
+func New(o Options) (*Server, error) {
+	if o.Source == nil || o.Authenticate == nil || o.View == nil || o.Logger == nil {
+		return nil, errors.New("xDS server: Source, Authenticate, View and Logger are required")
+	}
+	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
+	o.Hold = cmp.Or(o.Hold, 2*time.Second)
+	s := &Server{
+		o: o, log: clientlog.New(o.Logger, Peer.String),
+		accounts: accounts{clients: make(map[Peer]*account)},
+		callers:  callers{addresses: make(map[netip.Addr]*bucket)},
+		streams:  make(map[*stream]struct{}),
+		watchers: make(map[Key]map[*stream]struct{}),
+	}
+	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.WaitForHandlers(true))
+	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, service{s: s})
+	return s, nil
+}
+
+// call is what a handler of gRPC needs of the HTTP request that it answers.
+type call struct {
+	r       *http.Request
+	readers sync.WaitGroup // end once the call is over
+}
+
+type callKey struct{}
+
+// ServeHTTP implements http.Handler. The connection is for this call alone: the client hears at once that it is to make
+// another one for its next stream, which then goes wherever a load balancer sends it.
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	c := &call{r: r}
+	w.Header().Set("Connection", "close")
+	s.grpc.ServeHTTP(&deadlineWriter{ResponseWriter: w, rc: http.NewResponseController(w), timeout: s.o.WriteTimeout},
+		r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
+	c.readers.Wait()
+}
+
+// deadlineWriter gives each write so much time. When it is over, the request's context ends.
+type deadlineWriter struct {
+	http.ResponseWriter
+	rc      *http.ResponseController
+	timeout time.Duration
+}
+
+// Write implements io.Writer.
+func (w *deadlineWriter) Write(b []byte) (int, error) {
+	if err := w.rc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
+		return 0, err
+	}
+	return w.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher. What is written is on its way after it, so the deadline goes: or else it would end the
+// stream although nothing is being written.
+func (w *deadlineWriter) Flush() {
+	if w.rc.Flush() == nil {
+		w.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // it was set before, so it can be set
+	}
+}
+
+// service is what gRPC calls.
+type service struct {
+	discovery.UnimplementedAggregatedDiscoveryServiceServer
+	s *Server
+}
+
+// StreamAggregatedResources implements the state of the world.
+func (v service) StreamAggregatedResources(s grpc.BidiStreamingServer[discovery.DiscoveryRequest, discovery.DiscoveryResponse]) error {
+	return v.s.serve(s, states{s})
+}
+
+// DeltaAggregatedResources implements deltas.
+func (v service) DeltaAggregatedResources(s grpc.BidiStreamingServer[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]) error {
+	return v.s.serve(s, deltas{s})
+}
+
+// errOver ends a stream with status OK.
+var errOver = errors.New("the stream is over")
+
+// errClosing ends a stream, or refuses one, because the replica goes. Clients look for another one at once.
+var errClosing = status.Error(codes.Unavailable, "the control plane is shutting down")
+
+func (s *Server) serve(on grpc.ServerStream, p protocol) error {
+	ctx := on.Context()
+	c, ok := ctx.Value(callKey{}).(*call)
+	if !ok {
+		return status.Error(codes.Internal, "the call did not come by ServeHTTP")
+	}
+	if addr, err := netip.ParseAddrPort(c.r.RemoteAddr); err == nil && !s.callers.allow(addr.Addr().Unmap(), time.Now()) {
+		return status.Errorf(codes.ResourceExhausted, "more than %d calls from one address; from now on %d per second", callBurst, callRate)
+	}
+	peer, err := s.o.Authenticate(c.r)
+	if err != nil {
+		return err
+	}
+	account, err := s.accounts.open(peer, time.Now())
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	st := newStream(s, peer, p, account)
+	st.cancel = cancel
+	defer func() { account.close(st.reserved) }()
+	if err := s.add(st); err != nil {
+		return err
+	}
+	defer s.remove(st)
+	if err := on.SendHeader(nil); err != nil { // a client that has everything hears nothing else for a while
+		return err
+	}
+	requests := make(chan *request)
+	c.readers.Go(func() { cancel(read(ctx, p, requests)) })
+	err = st.run(ctx, requests)
+	cancel(err)
+	return s.ended(ctx, peer, err)
+}
+
+// ended says what a client is told about the end of its stream.
+func (s *Server) ended(ctx context.Context, peer Peer, cause error) error {
+	if errors.Is(cause, errOver) || errors.Is(cause, io.EOF) {
+		return nil
+	}
+	verdict, ok := status.FromError(cause)
+	if ok && verdict.Code() != codes.Canceled && !errors.Is(cause, errClosing) && s.log.Due(ctx, peer, "disconnected "+verdict.Message()) {
+		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "xds client disconnected", slog.String("client", peer.String()), slog.Any("reason", cause))
+	}
+	return cause
+}
+
+// read passes on what a client says until it says nothing more.
+func read(ctx context.Context, p protocol, requests chan<- *request) error {
+	for {
+		r, err := p.recv()
+		if err != nil {
+			return err
+		}
+		select {
+		case requests <- r:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// age is how long a stream may last; 0 means for ever.
+func (s *Server) age() time.Duration {
+	if s.o.MaxAge == 0 {
+		return 0
+	}
+	return s.o.MaxAge*9/10 + rand.N(s.o.MaxAge/5+1) //nolint:gosec // jitter is no secret
+}
+
+// Changed says that the answers of keys are new. Streams send what differs from what they sent last; however often a key
+// changes meanwhile, only the newest answer goes out.
+func (s *Server) Changed(keys []Key) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	touched := make(map[*stream]struct{})
+	for _, key := range keys {
+		for st := range s.watchers[key] {
+			st.mark(ref{key.Type, key.Name})
+			touched[st] = struct{}{}
+		}
+	}
+	for st := range touched { // once all is marked, so that what belongs together goes together
+		st.poke()
+	}
+}
+
+// Close ends all streams; clients look for another replica at once. New calls are refused.
+func (s *Server) Close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for st := range s.streams {
+		st.cancel(errClosing)
+	}
+}
+
+// Wait returns when all streams have ended. It is called after Close, and after the HTTP servers have been shut down.
+func (s *Server) Wait() { s.grpc.Stop() }
+
+func (s *Server) add(st *stream) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return errClosing
+	}
+	s.streams[st] = struct{}{}
+	return nil
+}
+
+// remove forgets a stream and all it watched.
+func (s *Server) remove(st *stream) {
+	s.mu.Lock()
+	delete(s.streams, st)
+	s.mu.Unlock()
+	for _, b := range st.books {
+		if b != nil {
+			s.unwatch(st, b.typ, b.names())
+		}
+	}
+}
+
+// slice is how many names are worked on at a time, so that nothing else waits long for a client that has thousands.
+const slice = 256
+
+// watch has st told about names and asks the source for them. After an error nothing is watched.
+func (s *Server) watch(ctx context.Context, st *stream, t Type, names []string) error {
+	keys := st.keys(t, names)
+	s.mu.Lock()
+	for _, key := range keys {
+		if s.watchers[key] == nil {
+			s.watchers[key] = make(map[*stream]struct{})
+		}
+		s.watchers[key][st] = struct{}{}
+	}
+	s.mu.Unlock()
+	err := s.o.Source.Watch(ctx, keys)
+	if err != nil {
+		s.forget(st, keys)
+	}
+	return err
+}
+
+func (s *Server) unwatch(st *stream, t Type, names []string) {
+	for len(names) > 0 {
+		part := names[:min(len(names), slice)]
+		names = names[len(part):]
+		keys := st.keys(t, part)
+		s.forget(st, keys)
+		s.o.Source.Unwatch(keys)
+	}
+}
+
+func (s *Server) forget(st *stream, keys []Key) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		delete(s.watchers[key], st)
+		if len(s.watchers[key]) == 0 {
+			delete(s.watchers, key)
+		}
+	}
+}

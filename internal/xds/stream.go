@@ -1,0 +1,257 @@
+package xds
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+)
+
+// ref is a name of a type.
+type ref struct {
+	typ  Type
+	name string
+}
+
+// stream is one call of a client. The goroutine that runs it owns what is not guarded.
+type stream struct {
+	s       *Server // fixed after newStream, as the next five
+	peer    Peer
+	out     protocol
+	account *account
+	since   time.Time
+	wake    chan struct{} // one slot
+	cancel  context.CancelCauseFunc
+
+	greeted  bool // the node is known, and with it the view
+	node     Node
+	view     View
+	books    [types]*book // nil where the client did not ask
+	reserved int          // names in the account
+	// awaited are new clusters whose endpoints the client has not asked for yet; until is for how long that is waited for.
+	awaited map[string]struct{}
+	until   time.Time
+
+	mu     sync.Mutex
+	dirty  map[ref]struct{} // guarded by mu, as the next: names with answers that were not looked at
+	status ClientStatus     // as of the last time that the stream rested
+}
+
+func newStream(s *Server, p Peer, out protocol, a *account) *stream {
+	st := &stream{
+		s: s, peer: p, out: out, account: a, since: time.Now(), wake: make(chan struct{}, 1),
+		awaited: make(map[string]struct{}), dirty: make(map[ref]struct{}),
+	}
+	st.report()
+	return st
+}
+
+// mark notes that the answer for a name is new; poke has it looked at.
+func (st *stream) mark(r ref) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.dirty[r] = struct{}{}
+}
+
+func (st *stream) poke() {
+	select {
+	case st.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (st *stream) keys(t Type, names []string) []Key {
+	keys := make([]Key, len(names))
+	for i, n := range names {
+		keys[i] = Key{View: st.view, Type: t, Name: n}
+	}
+	return keys
+}
+
+// run takes requests and sends responses until ctx ends or the stream has reached its age.
+func (st *stream) run(ctx context.Context, requests <-chan *request) error {
+	age := st.s.age()
+	end := time.NewTimer(cmp.Or(age, time.Hour))
+	defer end.Stop()
+	if age == 0 {
+		end.Stop()
+	}
+	held := time.NewTimer(time.Hour)
+	defer held.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-end.C:
+			return errOver
+		case r := <-requests:
+			if err := st.take(ctx, r); err != nil {
+				return err
+			}
+		case <-st.wake:
+		case <-held.C:
+		}
+		if err := st.flush(); err != nil {
+			return err
+		}
+		held.Stop()
+		if len(st.awaited) > 0 {
+			held.Reset(time.Until(st.until))
+		}
+		st.report()
+	}
+}
+
+// take obeys a request.
+func (st *stream) take(ctx context.Context, r *request) error {
+	if err := st.greet(ctx, r); err != nil {
+		return err
+	}
+	work := r.size + nameWork*len(r.names)
+	if err := pause(ctx, st.account.charge(work, time.Now())); err != nil {
+		return err
+	}
+	t := typeOf(r.url)
+	if t == 0 {
+		st.complain(ctx, "xds client asks for a type that is not served", slog.String("type", cut(r.url)))
+		return nil
+	}
+	_, delta := st.out.(deltas)
+	b := st.books[t]
+	if b == nil {
+		b = newBook(t, delta)
+		st.books[t] = b
+	}
+	if !st.judge(ctx, b, r) {
+		return nil
+	}
+	var d asks
+	if delta {
+		d = b.amend(r.names, r.less, r.has)
+	} else {
+		d = b.replace(r.names)
+	}
+	st.unfollow(b, d.less)
+	return st.follow(ctx, b, d.more)
+}
+
+// greet finds out what the client sees, at the first request of a stream: later ones need not say who it is.
+func (st *stream) greet(ctx context.Context, r *request) error {
+	if st.greeted {
+		return nil
+	}
+	st.node = nodeOf(r.node)
+	view, err := st.s.o.View(ctx, st.peer, st.node)
+	if err != nil {
+		return err
+	}
+	st.view, st.greeted = view, true
+	return nil
+}
+
+// judge takes what the client says of a response, and reports whether the names of the request count: those of the state of
+// the world do not, where the client had not seen the newest response. It says them again once it has.
+func (st *stream) judge(ctx context.Context, b *book, r *request) (counts bool) {
+	nonce, ours := b.ours(r.nonce)
+	switch {
+	case r.nonce == "":
+		return b.delta || b.nonce == 0
+	case !ours:
+		st.complain(ctx, "xds client answers to what it was not sent", slog.String("type", b.typ.String()))
+		return b.delta
+	case r.refused != nil:
+		b.judge(nonce, r.refused, time.Now())
+		st.complain(ctx, "xds client refuses its configuration", slog.String("type", b.typ.String()),
+			slog.String("version", b.refusal.Version), slog.String("reason", *r.refused))
+	case b.delta || r.version == b.versions[nonce]: // or else it asks for names, and still has what it had
+		b.judge(nonce, nil, time.Now())
+	}
+	return b.delta || nonce == b.nonce
+}
+
+// complain writes a line about the client, if it was not written yet.
+func (st *stream) complain(ctx context.Context, message string, attrs ...slog.Attr) {
+	if !st.s.log.Due(ctx, st.peer, fmt.Sprint(message, attrs)) {
+		return
+	}
+	attrs = append([]slog.Attr{slog.String("client", st.peer.String()), slog.String("node", st.node.ID)}, attrs...)
+	st.s.o.Logger.LogAttrs(ctx, slog.LevelWarn, message, attrs...) //nolint:sloglint // the callers' messages are constants
+}
+
+// follow watches names. Those for which there is no room do not exist for the client.
+func (st *stream) follow(ctx context.Context, b *book, names []string) error {
+	fresh := make([]string, 0, len(names))
+	b.over = 0
+	for _, n := range names {
+		_, again := b.asked[n]
+		switch {
+		case again || (n == All && b.wildcard):
+			b.follow(n)
+			st.mark(ref{b.typ, n})
+		case len(n) > maxName:
+			b.refuse(n)
+		default:
+			fresh = append(fresh, n)
+		}
+	}
+	room := st.account.reserve(len(fresh))
+	st.reserved += room
+	for _, n := range fresh[room:] {
+		b.refuse(n)
+	}
+	if b.over > 0 {
+		st.complain(ctx, "xds client asks for more names than are followed, or for too long ones", slog.String("type", b.typ.String()))
+	}
+	fresh = fresh[:room]
+	for len(fresh) > 0 {
+		part := fresh[:min(len(fresh), slice)]
+		if err := st.s.watch(ctx, st, b.typ, part); err != nil {
+			return err
+		}
+		for _, n := range part {
+			b.follow(n)
+			st.mark(ref{b.typ, n})
+		}
+		fresh = fresh[len(part):]
+	}
+	return nil
+}
+
+func (st *stream) unfollow(b *book, names []string) {
+	for _, n := range names {
+		b.unfollow(n)
+	}
+	st.s.unwatch(st, b.typ, names)
+	st.account.release(len(names))
+	st.reserved -= len(names)
+}
+
+// takeDirty takes what is to be looked at.
+func (st *stream) takeDirty() map[ref]struct{} {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	dirty := st.dirty
+	st.dirty = make(map[ref]struct{})
+	return dirty
+}
+
+// learn looks at what has changed.
+func (st *stream) learn() {
+	dirty := st.takeDirty()
+	if len(dirty) == 0 {
+		return
+	}
+	refs := make([]ref, 0, len(dirty))
+	keys := make([]Key, 0, len(dirty))
+	for r := range dirty {
+		refs = append(refs, r)
+		keys = append(keys, Key{View: st.view, Type: r.typ, Name: r.name})
+	}
+	for i, a := range st.s.o.Source.Answers(keys) {
+		if b := st.books[refs[i].typ]; b != nil && !a.Unknown && b.follows(refs[i].name) {
+			b.learn(refs[i].name, a.Resources)
+		}
+	}
+}
