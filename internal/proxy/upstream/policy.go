@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/internal/certs"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -152,7 +153,7 @@ func (o *originTLS) revocations() (revocations, error) {
 	data, err := os.ReadFile(o.crlFile)
 	if err == nil {
 		var out revocations
-		if out, err = parseRevocations(data); err == nil {
+		if out, err = certs.Revocations(data); err == nil {
 			return out, nil
 		}
 	}
