@@ -38,7 +38,7 @@ func installCNI(ctx context.Context, args []string) error {
 		return err
 	}
 	var err error
-	if o.Logger, err = logger(*level); err != nil {
+	if o.Logger, _, err = logger(*level); err != nil {
 		return err
 	}
 	if o.Repair, err = cni.ParseRepair(*repair); err != nil {

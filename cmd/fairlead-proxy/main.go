@@ -115,11 +115,11 @@ func dispatch(ctx context.Context, args []string, out io.Writer) error {
 	return fmt.Errorf("unknown command %q; see fairlead-proxy help", args[0])
 }
 
-// logger writes to standard error; level is a slog level name.
-func logger(level string) (*slog.Logger, error) {
-	var l slog.Level
+// logger writes to standard error; level is a slog level name. What it says can be changed while it is in use.
+func logger(level string) (*slog.Logger, *slog.LevelVar, error) {
+	l := new(slog.LevelVar)
 	if err := l.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
+		return nil, nil, fmt.Errorf("--log-level %q: use debug, info, warn or error", level)
 	}
-	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), nil
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l})), l, nil
 }

@@ -36,7 +36,7 @@ func run(ctx context.Context, args []string) error {
 		return err
 	}
 	var err error
-	if o.Logger, err = logger(*level); err != nil {
+	if o.Logger, o.LogLevel, err = logger(*level); err != nil {
 		return err
 	}
 	for ip := range strings.SplitSeq(*ips, ",") {

@@ -40,7 +40,7 @@ func (c Client) Dump(ctx context.Context) (*Dump, error) {
 
 // Metrics is the page of metrics of a sidecar or of a replica of the control plane, in the Prometheus text format 0.0.4.
 func (c Client) Metrics(ctx context.Context) (page []byte, err error) {
-	err = c.fetch(ctx, pathMetrics, func(body io.Reader) error {
+	err = c.fetch(ctx, http.MethodGet, pathMetrics, func(body io.Reader) error {
 		page, err = io.ReadAll(body)
 		return err
 	})
@@ -75,12 +75,17 @@ func (c Client) Version(ctx context.Context) (string, error) {
 
 // read asks for a JSON page and decodes it.
 func read[T any](ctx context.Context, c Client, path string) (page T, err error) {
-	err = c.fetch(ctx, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(&page) })
+	return ask[T](ctx, c, http.MethodGet, path)
+}
+
+// ask is read with another method.
+func ask[T any](ctx context.Context, c Client, method, path string) (page T, err error) {
+	err = c.fetch(ctx, method, path, func(body io.Reader) error { return json.NewDecoder(body).Decode(&page) })
 	return page, err
 }
 
 // fetch asks for a page over plain HTTP and hands it to take.
-func (c Client) fetch(ctx context.Context, path string, take func(io.Reader) error) error {
+func (c Client) fetch(ctx context.Context, method, path string, take func(io.Reader) error) error {
 	var connection spoken
 	tr := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -93,7 +98,7 @@ func (c Client) fetch(ctx context.Context, path string, take func(io.Reader) err
 		DisableKeepAlives: true,
 	}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://page"+path, http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, method, "http://page"+path, http.NoBody)
 	if err != nil {
 		return err
 	}

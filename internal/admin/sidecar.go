@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"io"
+	"log/slog"
 	"net/http"
 	"strings"
 	"time"
@@ -31,6 +32,8 @@ type Sidecar struct {
 	Dump    func() Dump
 	// Failures gives the calls that failed lately.
 	Failures func() Failures
+	// LogLevel is how much the sidecar logs. Nil where that cannot be changed: then there is no page of it.
+	LogLevel *slog.LevelVar
 	// Ready gives "" or what is missing.
 	Ready func() string
 	// Quit ends the sidecar gracefully (POST /quitquitquit, as Istio's agent).
@@ -48,6 +51,9 @@ func (s Sidecar) Admin() http.Handler {
 	mux := s.mux(s.Metrics.ServeHTTP)
 	mux.HandleFunc("GET "+pathDump, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Dump()) })
 	mux.HandleFunc("GET "+pathFailures, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Failures()) })
+	if s.LogLevel != nil {
+		mux.Handle(pathLogging, loggingPage(s.LogLevel))
+	}
 	mux.HandleFunc("POST /quitquitquit", func(w http.ResponseWriter, _ *http.Request) {
 		s.Quit()
 		w.Write([]byte("OK\n"))

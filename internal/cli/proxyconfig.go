@@ -72,7 +72,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		completeArgument(view, a.sidecars)
 		cmd.AddCommand(view)
 	}
-	cmd.AddCommand(newSidecarMetricsCommand(a))
+	cmd.AddCommand(newSidecarMetricsCommand(a), newSidecarLogCommand(a))
 	return cmd
 }
 

@@ -41,6 +41,8 @@ type Options struct {
 	AccessLog io.Writer
 	Version   string
 	Logger    *slog.Logger
+	// LogLevel is that of Logger, for the admin port to show and set; nil where it cannot be set.
+	LogLevel *slog.LevelVar
 
 	// What follows has a default where it is nil.
 

@@ -56,3 +56,23 @@ func TestFailedCallsAreRemembered(t *testing.T) {
 		t.Errorf("of none: %s", text)
 	}
 }
+
+// TestLogLevel: a sidecar that runs is told to log more, and says so.
+func TestLogLevel(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String())
+	for _, step := range []struct{ flags, want string }{
+		{"", "level: info (at the beginning: info)"},
+		{"--level=debug", "level: debug (at the beginning: info)"},
+		{"", "level: debug (at the beginning: info)"},
+		{"--reset", "level: info (at the beginning: info)"},
+	} {
+		args := []string{"proxy-config", "log", client, "-n", "shop"}
+		if step.flags != "" {
+			args = append(args, step.flags)
+		}
+		if got := strings.TrimSpace(m.cli(t, args...)); got != step.want {
+			t.Errorf("log %s: %q, want %q", step.flags, got, step.want)
+		}
+	}
+}
