@@ -2,7 +2,8 @@
 # A real Kubernetes on this machine, in throw-away namespaces that no packet leaves: etcd, apiserver,
 # controller-manager, scheduler, kubelet, kube-proxy, containerd, CoreDNS. Needs root.
 #
-#   cluster.sh up [N]            starts cluster N (1 to 9, default 1), builds what it lacks
+#   cluster.sh up [N]            starts cluster N (1 to 9, default 1), builds what it lacks; of the address families
+#                                that FAIRLEAD_KUBE_IP_FAMILY says: ipv4 (default), ipv6, dual
 #   cluster.sh node N M          adds node M (2 to 9)
 #   cluster.sh image N FILE...   gives image archives to every node
 #   cluster.sh sh N COMMAND...   runs a command on node 1, KUBECONFIG set
@@ -14,7 +15,7 @@
 # What is built is kept in ${FAIRLEAD_KUBE:-~/.cache/fairlead-kube}/bin, what runs in its run/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || { sed -n '2,14s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
 command=$1 N=${2:-1} M=1
 shift; [ $# -eq 0 ] || shift
 [[ $N =~ ^[1-9]$ ]] || { echo "cluster.sh $command: the cluster is a number from 1 to 9, not \"$N\"" >&2; exit 2; }

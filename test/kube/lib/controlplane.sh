@@ -32,7 +32,7 @@ kubeconfig() {
 	cat >"$1" <<-END
 		apiVersion: v1
 		kind: Config
-		clusters: [{name: $NAME, cluster: {server: "https://${3:-$API_IP:6443}", certificate-authority: $CLUSTER/pki/ca.crt}}]
+		clusters: [{name: $NAME, cluster: {server: "https://${3:-$API}", certificate-authority: $CLUSTER/pki/ca.crt}}]
 		users: [{name: $NAME, user: {token: $2}}]
 		contexts: [{name: $NAME, context: {cluster: $NAME, user: $NAME}}]
 		current-context: $NAME
@@ -48,7 +48,7 @@ control_plane() {
 		--initial-cluster "$NAME=http://127.0.0.1:2380"
 	wait_for 30 inside curl -sf http://127.0.0.1:2379/health
 	start kube-apiserver "$BIN/kube-apiserver" --etcd-servers=http://127.0.0.1:2379 \
-		--advertise-address="$NODE_IP" --secure-port=6443 --service-cluster-ip-range="$SERVICE_NET" \
+		--advertise-address="$NODE_IP" --secure-port=6443 --service-cluster-ip-range="$(every service_net)" --bind-address="$ANY" \
 		--tls-cert-file="$DIR/pki/apiserver.crt" --tls-private-key-file="$DIR/pki/apiserver.key" --client-ca-file="$DIR/pki/ca.crt" \
 		--kubelet-client-certificate="$DIR/pki/kubelet-client.crt" --kubelet-client-key="$DIR/pki/kubelet-client.key" \
 		--kubelet-preferred-address-types=InternalIP --token-auth-file="$DIR/pki/tokens.csv" \
@@ -73,7 +73,7 @@ coredns() {
 
 # forward_api lets programs on the machine reach the API server, over loopback alone.
 forward_api() {
-	setsid "$BIN/forward" "$API_ON_HOST" "/proc/$(cat "$DIR/pid")/ns/net" "$API_IP:6443" >"$DIR/forward.log" 2>&1 </dev/null &
+	setsid "$BIN/forward" "$API_ON_HOST" "/proc/$(cat "$DIR/pid")/ns/net" "$API" >"$DIR/forward.log" 2>&1 </dev/null &
 	echo $! >"$DIR/forward.pid"
 	kubeconfig "$DIR/host.kubeconfig" "admin-$N" "$API_ON_HOST"
 	wait_for 10 "$BIN/kubectl" --kubeconfig "$DIR/host.kubeconfig" get --raw /readyz

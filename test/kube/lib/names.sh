@@ -5,15 +5,32 @@ NAME=fairlead-kube$N
 NODE=$NAME-n$M
 CLUSTER=$TOP/run/$NAME                       # of the cluster, and of its first node
 DIR=$CLUSTER; [ "$M" = 1 ] || DIR=$TOP/run/$NODE
-API_IP=172.31.24$N.1 NODE_IP=172.31.24$N.$M
-POD_NET=10.24$N.0.0/16 SERVICE_NET=10.9$N.0.0/16
-FIRST_SERVICE_IP=10.9$N.0.1 DNS_IP=10.9$N.0.10
+# The address families of the cluster, the first one first; a cluster that runs keeps its own.
+IP_FAMILY=$(cat "$CLUSTER/ip-family" 2>/dev/null || echo "${FAIRLEAD_KUBE_IP_FAMILY:-ipv4}")
+case $IP_FAMILY in
+ipv4) FAMILIES=4 ;;
+ipv6) FAMILIES=6 ;;
+dual) FAMILIES="4 6" ;;
+*) echo "kube: FAIRLEAD_KUBE_IP_FAMILY is ipv4, ipv6 or dual, not \"$IP_FAMILY\"" >&2; exit 2 ;;
+esac
+FIRST=${FAMILIES%% *}
+node_ip() { case $1 in 4) echo "172.31.24$N.$2" ;; 6) echo "fd00:31:24$N::$2" ;; esac; }
+pod_net() { case $1 in 4) echo "10.24$N.0.0/16" ;; 6) echo "fd00:10:24$N::/48" ;; esac; }
+pod_net_of_node() { case $1 in 4) echo "10.24$N.$((($2 - 1) * 16)).0/20" ;; 6) echo "fd00:10:24$N:$2::/64" ;; esac; }
+service_net() { case $1 in 4) echo "10.9$N.0.0/16" ;; 6) echo "fd00:10:9$N::/112" ;; esac; }
+# every FUNCTION ARGUMENT...: what it gives for each family, with commas.
+every() { local f out=; for f in $FAMILIES; do out=$out${out:+,}$("$1" "$f" "${@:2}"); done; echo "$out"; }
+in_url() { case $1 in *:*) echo "[$1]" ;; *) echo "$1" ;; esac; }
+API_IP=$(node_ip "$FIRST" 1) NODE_IP=$(node_ip "$FIRST" "$M")
+API=$(in_url "$API_IP"):6443
+case $FIRST in
+4) FIRST_SERVICE_IP=10.9$N.0.1 DNS_IP=10.9$N.0.10 ANY=0.0.0.0 ;;
+6) FIRST_SERVICE_IP=fd00:10:9$N::1 DNS_IP=fd00:10:9$N::a ANY=:: ;;
+esac
 API_ON_HOST=127.0.0.1:1644$N
 CGROUPS="cpu cpuacct cpuset memory devices freezer blkio pids systemd unified"
 PATH=$PATH:/usr/sbin:/sbin
 began=$(date +%s%N)
-
-pod_net_of_node() { echo "10.24$N.$((($1 - 1) * 16)).0/20"; }
 
 node_dirs() {
 	local d

@@ -34,19 +34,35 @@ enter_namespaces() {
 
 # network gives the node its address. Node 1 has the bridge that the others plug into; nothing leads out of it.
 network() {
+	local f
 	if [ "$M" = 1 ]; then
+		echo "$IP_FAMILY" >"$DIR/ip-family"
 		inside sh -e -c "ip link set lo up; ip link add node0 type bridge; ip link set node0 up"
 	else
 		nsenter -t "$(cat "$CLUSTER/pid")" -n sh -e -c "ip link add n$M type veth peer name node0 netns $1; ip link set n$M master node0 up"
 		inside sh -e -c "ip link set lo up; ip link set node0 up"
 	fi
+	inside hostname "$NODE"
+	for f in $FAMILIES; do "network$f"; done
+	inside sysctl -qw net.bridge.bridge-nf-call-iptables=1 net.bridge.bridge-nf-call-ip6tables=1 || true
+}
+
+# Cluster addresses must have a route for clients on the node: they are translated in OUTPUT.
+network4() {
 	inside sh -e <<-END
-		hostname $NODE
-		ip addr add $NODE_IP/24 dev node0
-		ip route add $SERVICE_NET dev node0   # cluster addresses must have a route for clients on the node: they are translated in OUTPUT
+		ip addr add $(node_ip 4 "$M")/24 dev node0
+		ip route add $(service_net 4) dev node0
 		ip route add unreachable default
 		sysctl -qw net.ipv4.ip_forward=1 net.ipv4.conf.all.rp_filter=0
-		sysctl -qw net.bridge.bridge-nf-call-iptables=1 || true
+	END
+}
+
+network6() {
+	inside sh -e <<-END
+		sysctl -qw net.ipv6.conf.all.forwarding=1 net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0
+		ip addr add $(node_ip 6 "$M")/64 dev node0 nodad
+		ip -6 route add $(service_net 6) dev node0
+		ip -6 route add unreachable default metric 4096
 	END
 }
 

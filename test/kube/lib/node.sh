@@ -9,7 +9,7 @@ start_node() {
 	kubeconfig "$DIR/kubelet.kubeconfig" "kubelet-$N-$M"
 	kubelet_config >"$DIR/kubelet.yaml"
 	start kubelet "$BIN/kubelet" --config="$DIR/kubelet.yaml" --kubeconfig="$DIR/kubelet.kubeconfig" --root-dir="$DIR/kubelet" \
-		--cert-dir="$DIR/kubelet/pki" --hostname-override="$NODE" --node-ip="$NODE_IP"
+		--cert-dir="$DIR/kubelet/pki" --hostname-override="$NODE" --node-ip="$(every node_ip "$M")"
 	kubeconfig "$DIR/proxy.kubeconfig" "proxy-$N"
 	kube_proxy_config >"$DIR/proxy.yaml"
 	start kube-proxy "$BIN/kube-proxy" --config="$DIR/proxy.yaml"
@@ -27,12 +27,14 @@ import() {
 
 # routes_between_nodes: from this node's pods to those of every older one and back.
 routes_between_nodes() {
-	local dir m
+	local dir m f
 	for dir in $(node_dirs); do
 		[ "$dir" != "$DIR" ] || continue
 		m=1; [ "$dir" = "$CLUSTER" ] || m=${dir##*-n}
-		nsenter -t "$(cat "$dir/pid")" -n ip route replace "$(pod_net_of_node "$M")" via "$NODE_IP"
-		inside ip route replace "$(pod_net_of_node "$m")" via "172.31.24$N.$m"
+		for f in $FAMILIES; do
+			nsenter -t "$(cat "$dir/pid")" -n ip "-$f" route replace "$(pod_net_of_node "$f" "$M")" via "$(node_ip "$f" "$M")"
+			inside ip "-$f" route replace "$(pod_net_of_node "$f" "$m")" via "$(node_ip "$f" "$m")"
+		done
 	done
 }
 
@@ -63,10 +65,12 @@ containerd_config() {
 }
 
 cni_config() {
+	local f ranges=
+	for f in $FAMILIES; do ranges=$ranges${ranges:+, }"[{\"subnet\": \"$(pod_net_of_node "$f" "$M")\"}]"; done
 	cat <<-END
 		{"cniVersion": "1.0.0", "name": "bridge", "plugins": [
 		  {"type": "bridge", "bridge": "cni0", "isGateway": true, "isDefaultGateway": true, "ipMasq": false, "hairpinMode": true,
-		   "ipam": {"type": "host-local", "ranges": [[{"subnet": "$(pod_net_of_node "$M")"}]]}},
+		   "ipam": {"type": "host-local", "ranges": [$ranges]}},
 		  {"type": "portmap", "capabilities": {"portMappings": true}}]}
 	END
 }
@@ -104,7 +108,8 @@ kube_proxy_config() {
 		mode: ${PROXY_MODE:-nftables}
 		clientConnection: {kubeconfig: $DIR/proxy.kubeconfig}
 		hostnameOverride: $NODE
-		clusterCIDR: $POD_NET
+		clusterCIDR: "$(every pod_net)"
+		bindAddress: "$ANY"
 		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 		nftables: {minSyncPeriod: 50ms}
 	END
