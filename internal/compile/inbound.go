@@ -44,6 +44,7 @@ func (m inboundPolicies) inboundPorts(pod model.ClusterKey, peers peerPolicy) []
 		in := byPort[sp.number]
 		if in.Host == "" {
 			in = plan.InboundPort{Port: sp.number, Service: sp.service.Key, Host: sp.service.Host}
+			in.Rule, in.Pool = m.appPool(pod.Namespace, sp)
 		}
 		if in.Protocol == model.Undeclared {
 			in.Protocol = sp.port.Protocol
@@ -65,6 +66,24 @@ type podPort struct {
 	number  uint16
 	service *model.Service
 	port    *model.ServicePort
+}
+
+// appPool is what the connectionPool of the Service's DestinationRule asks of the called sidecar, as pods of the namespace see
+// the rule. As in Istio (buildInboundCluster, applyTrafficPolicy in its pilot/pkg/networking/core) that is the connectionPool
+// alone, of the port or of the host; subsets are the callers' view of the endpoints, and the policies of theirs are the
+// callers' too.
+func (m inboundPolicies) appPool(namespace string, sp podPort) (rule string, pool plan.AppPool) {
+	e := destinationRules{view{snapshot: m.snapshot, ns: namespace}}.policy(sp.service)
+	t := e.traffic(sp.port.Port, "")
+	if t.ConnectionPool == (model.ConnectionPool{}) {
+		return "", plan.AppPool{}
+	}
+	return e.ruleName(), plan.AppPool{
+		MaxConnections: t.MaxConnections, MaxPendingRequests: t.MaxPendingRequests, MaxRequests: t.MaxRequests,
+		MaxRequestsPerConnection: t.MaxRequestsPerConnection, MaxConcurrentStreams: t.MaxConcurrentStreams,
+		ConnectTimeout: t.ConnectTimeout, HTTPIdleTimeout: t.HTTPIdleTimeout, MaxConnectionDuration: t.MaxConnectionDuration,
+		KeepAlive: t.KeepAlive, Ping: t.Ping,
+	}
 }
 
 func (m inboundPolicies) servicesOfPod(pod model.ClusterKey) []podPort {

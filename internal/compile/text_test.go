@@ -28,6 +28,9 @@ func text(res plan.Resource) string {
 		p.line("%s mtls=%s %s", v.Name, v.MTLS, v.MTLSOrigin)
 		for _, in := range v.Ports {
 			p.line("  port %d %s mtls=%s service=%s host=%s %s", in.Port, in.Protocol, in.MTLS, in.Service, in.Host, in.MTLSOrigin)
+			if in.Rule != "" {
+				p.line("    rule=%s %+v", in.Rule, in.Pool)
+			}
 		}
 		for i := range v.Checks {
 			c := &v.Checks[i].How

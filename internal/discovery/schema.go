@@ -465,6 +465,22 @@ func inboundPortFields(c *coder, p *plan.InboundPort) {
 	part(c, 4, "service", &p.Service, keyFields)
 	text(c, 5, "host", &p.Host)
 	text(c, 6, "mtls_origin", &p.MTLSOrigin)
+	text(c, 7, "rule", &p.Rule)
+	part(c, 8, "pool", &p.Pool, appPoolFields)
+}
+
+// appPoolFields: a sidecar that does not know them calls its app as if no rule said more.
+func appPoolFields(c *coder, p *plan.AppPool) {
+	c.uint32(1, "max_connections", &p.MaxConnections)
+	c.uint32(2, "max_pending_requests", &p.MaxPendingRequests)
+	c.uint32(3, "max_requests", &p.MaxRequests)
+	c.uint32(4, "max_requests_per_connection", &p.MaxRequestsPerConnection)
+	c.uint32(5, "max_concurrent_streams", &p.MaxConcurrentStreams)
+	c.duration(6, "connect_timeout", &p.ConnectTimeout)
+	c.duration(7, "http_idle_timeout", &p.HTTPIdleTimeout)
+	c.duration(8, "max_connection_duration", &p.MaxConnectionDuration)
+	part(c, 9, "keep_alive", &p.KeepAlive, tcpKeepAliveFields)
+	part(c, 10, "ping", &p.Ping, http2KeepAliveFields)
 }
 
 func dnsNameFields(c *coder, n *plan.DNSName) {

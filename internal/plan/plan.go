@@ -299,6 +299,19 @@ type InboundPort struct {
 	// Service labels metrics of the destination reporter; it and Host are empty where no Service points at the port.
 	Service model.Key
 	Host    model.Hostname
+	// Rule names the DestinationRule that Pool is of, "users-service.myapp", where one is in force for Service.
+	Rule string
+	Pool AppPool
+}
+
+// AppPool is what a called sidecar obeys of the connectionPool of its own Service: the limits of what the app has to do, and
+// how connections to the app are made and kept. The fields are those of [model.ConnectionPool].
+type AppPool struct {
+	MaxConnections, MaxPendingRequests, MaxRequests        uint32
+	MaxRequestsPerConnection, MaxConcurrentStreams         uint32
+	ConnectTimeout, HTTPIdleTimeout, MaxConnectionDuration time.Duration
+	KeepAlive                                              model.TCPKeepAlive
+	Ping                                                   model.HTTP2KeepAlive
 }
 
 // DNSName answers one name. A name that is not ours has no resource: the proxy forwards the question.

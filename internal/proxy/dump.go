@@ -41,7 +41,7 @@ func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destina
 			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
 			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
 			HashBalance: b.Plan.Hash.BalanceFactor, Missing: b.Plan.Missing,
-			Limits: dumpLimits(b), ConnectionPool: describePool(&b.Plan.ConnectionPool),
+			Limits: dumpLimits(b.Group.Uses()), ConnectionPool: describePool(&b.Plan.ConnectionPool),
 		})
 		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
 		for _, named := range t.Names(b) {
@@ -216,6 +216,7 @@ func (p *Proxy) dumpInbound(d *admin.Dump) {
 		})
 		d.Clusters = append(d.Clusters, admin.ClusterDump{
 			Name: name, FQDN: string(port.Host), Port: port.Port, Direction: "inbound", Type: "ORIGINAL_DST",
+			DestinationRule: port.Rule, Limits: dumpLimits(p.self.Pool(port.Port).Uses()), ConnectionPool: describeAppPool(&port.Pool),
 		})
 		e := admin.EndpointDump{
 			Address: net.JoinHostPort(own, portString(port.Port)), Status: plan.Healthy.String(), Outlier: "OK",

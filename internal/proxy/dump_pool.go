@@ -6,15 +6,24 @@ import (
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/model"
-	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
-func dumpLimits(b *directory.Backend) []admin.LimitDump {
+func dumpLimits(uses []lb.LimitUse) []admin.LimitDump {
 	var out []admin.LimitDump
-	for _, u := range b.Group.Uses() {
+	for _, u := range uses {
 		out = append(out, admin.LimitDump{Setting: u.Setting, Limit: u.Limit, InUse: u.InUse, Overflows: u.Overflows})
 	}
 	return out
+}
+
+// describeAppPool is describePool for what a called sidecar obeys.
+func describeAppPool(p *plan.AppPool) map[string]string {
+	return describePool(&model.ConnectionPool{
+		ConnectTimeout: p.ConnectTimeout, HTTPIdleTimeout: p.HTTPIdleTimeout, MaxConnectionDuration: p.MaxConnectionDuration,
+		KeepAlive: p.KeepAlive, MaxRequestsPerConnection: p.MaxRequestsPerConnection, MaxConcurrentStreams: p.MaxConcurrentStreams, Ping: p.Ping,
+	})
 }
 
 // describePool is what a connectionPool says beside the limits that are counted, by the paths of its fields.

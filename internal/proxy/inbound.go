@@ -219,7 +219,13 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		i.refuse(s, 400, err.Error())
 		return
 	}
-	conn, err := i.Upstreams.DialApp(ctx, addr)
+	way := i.appWay(addr)
+	defer way.leave()
+	conn, err := way.dial(ctx)
+	if full, ok := errors.AsType[*httpx.Error](err); ok && full.Reason == httpx.Overflow {
+		i.refuse(s, 503, call.FailedOverflow)
+		return
+	}
 	if err != nil {
 		i.refuse(s, 503, call.FailedConnect)
 		return
@@ -279,8 +285,10 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 		admitted.End() // the policy has changed before the connection was among those that are told
 	}
 	client := netio.NewPeekConn(conn)
+	way := i.appWay(dst)
+	defer way.leave()
 	dial := func(ctx context.Context) (call.Tunnel, error) {
-		conn, err := i.Upstreams.DialApp(ctx, dst)
+		conn, err := way.dial(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -304,8 +312,10 @@ func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrP
 	case found.err != nil:
 		call.NewRawTunnel(client).Abort(found.err)
 	case found.protocol == netio.HTTP1:
+		way.leave()
 		i.serveHTTP1(ctx, client, who, dst, admitted)
 	case found.protocol == netio.HTTP2:
+		way.leave()
 		i.serveHTTP2(ctx, client, who, dst, admitted)
 	default:
 		i.opaque(ctx, call.NewRawTunnel(client), found.server, who, dst)

@@ -149,7 +149,7 @@ func (p *Proxy) newHandlers() {
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
-	p.inbound.Filters = new(filter.Chain)
+	p.inbound.Filters = filter.NewInbound()
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and what is

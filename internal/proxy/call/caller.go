@@ -6,9 +6,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -38,7 +40,26 @@ type Port struct {
 	Addr    netip.AddrPort
 	cluster string // what the app behind it is called
 	Way     *upstream.Way
-	counts  atomic.Pointer[PortScopes]
+	// Pool is the port's connectionPool, nil where no policy names the port, and policy what of it Way was made for.
+	Pool   *directory.AppPool
+	policy *plan.AppPool
+	counts atomic.Pointer[PortScopes]
+}
+
+// Connect bounds the time until there is a connection to the app.
+func (p *Port) Connect() time.Duration {
+	if p.policy != nil && p.policy.ConnectTimeout > 0 {
+		return p.policy.ConnectTimeout
+	}
+	return upstream.ConnectTimeout
+}
+
+// isCurrent reports whether the port was made for the policy that is in force.
+func (p *Port) isCurrent() bool {
+	if p.Pool == nil {
+		return p.i.Self.Pool(p.Addr.Port()) == nil
+	}
+	return p.Pool.Policy() == p.policy
 }
 
 // PortScopes are the metrics of one caller on one port of the workload.
@@ -52,16 +73,17 @@ const maxCallerPorts = 16
 
 // Port gives what the caller needs to reach the app at an address.
 func (i *Incoming) Port(who *Caller, addr netip.AddrPort) *Port {
-	if p := findPort(who.ports.Load(), addr); p != nil {
+	if p := findPort(who.ports.Load(), addr); p != nil && p.isCurrent() {
 		return p
 	}
 	who.mu.Lock()
 	defer who.mu.Unlock()
 	old := who.ports.Load()
-	if p := findPort(old, addr); p != nil {
-		return p
+	before := findPort(old, addr)
+	if before != nil && before.isCurrent() {
+		return before
 	}
-	p := &Port{i: i, who: who, Addr: addr, cluster: inboundCluster(addr), Way: i.Upstreams.ReachApp(addr)}
+	p := i.newPort(who, addr)
 	if who.left {
 		p.Way.Release()
 		return p
@@ -70,12 +92,25 @@ func (i *Incoming) Port(who *Caller, addr netip.AddrPort) *Port {
 	if old != nil {
 		grown = slices.Clone(*old)
 	}
+	if before != nil { // what is under way keeps its connections
+		before.Way.Release()
+		grown = slices.DeleteFunc(grown, func(p *Port) bool { return p == before })
+	}
 	if len(grown) == maxCallerPorts {
 		grown[0].Way.Release()
 		grown = slices.Delete(grown, 0, 1)
 	}
 	grown = append(grown, p)
 	who.ports.Store(&grown)
+	return p
+}
+
+func (i *Incoming) newPort(who *Caller, addr netip.AddrPort) *Port {
+	p := &Port{i: i, who: who, Addr: addr, cluster: InboundCluster(addr), Pool: i.Self.Pool(addr.Port())}
+	if p.Pool != nil {
+		p.policy = p.Pool.Policy()
+	}
+	p.Way = i.Upstreams.ReachApp(addr, upstream.PolicyOfApp(p.policy))
 	return p
 }
 

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -54,16 +55,23 @@ func (p *Port) prepare(c *Call) {
 	}
 }
 
-// decide implements side: all requests go to the app.
-func (*Port) decide(_ context.Context, c *Call) (answered bool, err error) {
+// decide implements side: all requests go to the app, as far as the limits of its port let them in.
+func (p *Port) decide(ctx context.Context, c *Call) (answered bool, err error) { //nolint:unparam // the other side has answers of its own
 	c.limits.deadline, _ = grpcDeadline(c.down.Request())
-	return false, c.begin(c.down)
+	if err := c.begin(c.down); err != nil {
+		return false, err
+	}
+	c.view.AppLimits, c.view.App, c.view.Timeout = p.Pool.Limits(), p.cluster, c.limits.deadline
+	if err := p.i.Filters.Request(ctx, filter.Held, &c.view); err != nil {
+		return false, &tryError{failure: unsent, err: err} // a caller's sidecar may try another endpoint
+	}
+	return false, nil
 }
 
 // next implements side.
 func (p *Port) next(_ context.Context, c *Call) (destined, error) { //nolint:unparam // the other side may have nowhere to go
 	c.tries++
-	return destined{way: p.Way, addr: p.Addr, connect: upstream.ConnectTimeout}, nil
+	return destined{way: p.Way, addr: p.Addr, connect: p.Connect()}, nil
 }
 
 // again implements side: once more, on a fresh connection, where not a byte of the request was written to the first.

@@ -24,6 +24,9 @@ func (c *Call) peerFailed(t *destined, kind, cause string) error {
 	case failedUnprocessed:
 		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
 		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamReset, err)}
+	case FailedOverflow:
+		// Of the outcome the status counts: the endpoint has too much to do.
+		return &tryError{failure: disowned, err: t.failed(httpx.Overflow, errors.New("its sidecar reports: "+cause))}
 	case failedTooLarge:
 		return &httpx.Error{Reason: httpx.ResponseTooLarge, Detail: cause}
 	}
@@ -50,6 +53,8 @@ func causeOf(err error) string {
 		text = e.Detail
 	case e.Reason == httpx.Overloaded:
 		text = e.Error()
+	case e.Reason == httpx.Overflow:
+		text = e.Detail
 	}
 	text = httpx.OneLine(text)
 	return strings.ToValidUTF8(text[:min(len(text), maxCause)], "")
@@ -58,6 +63,7 @@ func causeOf(err error) string {
 // The values of errorField. A caller's sidecar takes one that it does not know for failedReset.
 const (
 	FailedConnect     = "connect"     // the app was not reached
+	FailedOverflow    = "overflow"    // a limit of the called sidecar turned the call away, and the app has not got it
 	failedUnprocessed = "unprocessed" // the app has certainly not acted on the request
 	failedTooLarge    = "too-large"   // the app's answer is more than a hop takes
 	failedReset       = "reset"       // the app broke off before it answered, and may have acted on the request
@@ -73,6 +79,9 @@ func markOf(err error) string {
 			return failedTooLarge
 		}
 		return ""
+	}
+	if e := (*httpx.Error)(nil); errors.As(failed.err, &e) && e.Reason == httpx.Overflow {
+		return FailedOverflow
 	}
 	switch failed.failure {
 	case notConnected:

@@ -46,8 +46,8 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	f.rec = telemetry.Record{} // nothing of it is kept
 }
 
-// inboundCluster is how Istio calls the app behind a port.
-func inboundCluster(addr netip.AddrPort) string {
+// InboundCluster is how Istio calls the app behind a port.
+func InboundCluster(addr netip.AddrPort) string {
 	return "inbound|" + strconv.Itoa(int(addr.Port())) + "||"
 }
 
@@ -55,6 +55,6 @@ func inboundCluster(addr netip.AddrPort) string {
 func OpaqueRecord(start time.Time, who *Caller, dst netip.AddrPort) *telemetry.Record {
 	return &telemetry.Record{
 		Reporter: telemetry.Destination, Start: start, Duration: time.Since(start), HeadAfter: -1,
-		Client: who.Remote, Dialled: dst, Cluster: inboundCluster(dst),
+		Client: who.Remote, Dialled: dst, Cluster: InboundCluster(dst),
 	}
 }

@@ -64,6 +64,15 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 		f := &families[family]
 		fmt.Fprintf(&f.lines, "%s{%s} %d\n", f.name, labels, value)
 	}
+	limits := func(label string, uses []lb.LimitUse) {
+		for _, u := range uses {
+			labels := fmt.Sprintf("%s,setting=%q", label, u.Setting)
+			line(2, labels, u.Limit)
+			line(3, labels, u.InUse)
+			line(4, labels, u.Overflows)
+		}
+	}
+	t.self.eachPool(func(port uint16, p *AppPool) { limits(fmt.Sprintf("cluster=\"inbound|%d||\"", port), p.Uses()) })
 	t.mu.RLock()
 	for _, name := range slices.Sorted(maps.Keys(t.stock.groups)) {
 		g := t.stock.groups[name]
@@ -72,12 +81,7 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 			line(0, label, all)
 			line(1, label, now)
 		}
-		for _, u := range g.Uses() {
-			labels := fmt.Sprintf("%s,setting=%q", label, u.Setting)
-			line(2, labels, u.Limit)
-			line(3, labels, u.InUse)
-			line(4, labels, u.Overflows)
-		}
+		limits(label, g.Uses())
 		g.Retries().Counts(func(e lb.RetryEvent, n uint64) { line(5, fmt.Sprintf("%s,result=%q", label, e), n) })
 	}
 	t.mu.RUnlock()

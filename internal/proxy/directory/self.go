@@ -2,6 +2,7 @@ package directory
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"slices"
 	"sync"
@@ -27,6 +28,41 @@ type Self struct {
 	governed chan struct{} // closed when policy is first set
 	onceGov  sync.Once
 	paths    atomic.Uint32 // a plan.PathNormalization
+	pools    atomic.Pointer[map[uint16]*AppPool]
+}
+
+// AppPool is the connectionPool of a port of the workload. It outlives changes of the policy, so that what is in flight
+// counts.
+type AppPool struct {
+	limits lb.Limits
+	policy atomic.Pointer[plan.AppPool] // never nil
+}
+
+// Limits hold calls to the port to the policy; of no pool they are nil.
+func (p *AppPool) Limits() *lb.Limits {
+	if p == nil {
+		return nil
+	}
+	return &p.limits
+}
+
+// Uses lists the limits that are set.
+func (p *AppPool) Uses() []lb.LimitUse {
+	if p == nil {
+		return nil
+	}
+	return p.limits.Uses()
+}
+
+// Policy is the one in force. The same policy has the same address.
+func (p *AppPool) Policy() *plan.AppPool { return p.policy.Load() }
+
+func (p *AppPool) set(to plan.AppPool) {
+	if is := p.policy.Load(); is != nil && *is == to {
+		return
+	}
+	p.policy.Store(&to)
+	p.limits.Set(lb.LimitSettings{MaxConnections: to.MaxConnections, MaxPending: to.MaxPendingRequests, MaxRequests: to.MaxRequests})
 }
 
 // NewSelf returns what is known from the start: the pod and its addresses. local reports whether an address is one of the
@@ -61,8 +97,45 @@ func (s *Self) Policy() *plan.InboundPolicy { return s.policy.Load() }
 func (s *Self) PathMode() plan.PathNormalization { return plan.PathNormalization(s.paths.Load()) }
 
 func (s *Self) setPolicy(p *plan.InboundPolicy) {
+	s.setPools(p)
 	s.policy.Store(p)
 	s.onceGov.Do(func() { close(s.governed) })
+}
+
+// setPools puts the policies of ports into force. Ports that are not named any more keep what they have in flight.
+func (s *Self) setPools(p *plan.InboundPolicy) {
+	pools := map[uint16]*AppPool{}
+	if old := s.pools.Load(); old != nil {
+		pools = maps.Clone(*old)
+	}
+	named := map[uint16]plan.AppPool{}
+	for i := range p.Ports {
+		named[p.Ports[i].Port] = p.Ports[i].Pool
+		if pools[p.Ports[i].Port] == nil {
+			pools[p.Ports[i].Port] = new(AppPool)
+		}
+	}
+	for number, pool := range pools {
+		pool.set(named[number])
+	}
+	s.pools.Store(&pools)
+}
+
+// Pool gives the connectionPool of a port, nil for one that no policy has named.
+func (s *Self) Pool(port uint16) *AppPool {
+	if pools := s.pools.Load(); pools != nil {
+		return (*pools)[port]
+	}
+	return nil
+}
+
+// eachPool goes through the ports that a policy has named, in order.
+func (s *Self) eachPool(do func(port uint16, p *AppPool)) {
+	if pools := s.pools.Load(); pools != nil {
+		for _, port := range slices.Sorted(maps.Keys(*pools)) {
+			do(port, (*pools)[port])
+		}
+	}
 }
 
 // AwaitPolicy waits for the first policy. It reports false where ctx ended before.

@@ -2,7 +2,14 @@ package filter
 
 import "context"
 
-// New lists what happens to a request, in order. run starts goroutines that the proxy joins.
+// NewInbound lists what happens to a request for the workload's own app.
+func NewInbound() *Chain {
+	c := new(Chain)
+	c.add(Held, AppLimits{})
+	return c
+}
+
+// New lists what happens to a request of the own app, in order. run starts goroutines that the proxy joins.
 func New(run func(func(context.Context))) *Chain {
 	c := new(Chain)
 	c.add(Routed, Fault{})      // before the route's own answers, as Envoy's fault filter stands before its router

@@ -33,6 +33,9 @@ type Call struct {
 	Backend *route.Backend
 	Plan    *plan.Backend
 	Group   *lb.Group
+	// AppLimits are those of the port of the own app that a call is for, nil for none, and App what errors call it.
+	AppLimits *lb.Limits
+	App       string
 	// Hash is what the picker is told of calls that are alike; 0 is like no other.
 	Hash uint64
 
@@ -61,8 +64,9 @@ type Call struct {
 	// Flags are what filters did that the access log and the metrics are to show, in Envoy's short words.
 	Flags string
 
-	origin  []byte   // that may read the answer, nil for none
-	entered lb.Use   // what the limits count it as, 0 for not at all
+	origin  []byte // that may read the answer, nil for none
+	entered lb.Use // what limits count it as, 0 for not at all
+	limits  *lb.Limits
 	issues  bool     // the client gets a cookie with the value of issued
 	issued  [16]byte // in hexadecimal digits
 	reseal  bool     // the token of the request was sealed by a key of before

@@ -58,6 +58,17 @@ func PolicyOf(b *plan.Backend) Policy {
 	return p
 }
 
+// PolicyOfApp gives the policy of connections to the workload's own app; nil has the defaults.
+func PolicyOfApp(a *plan.AppPool) Policy {
+	if a == nil {
+		return Policy{}
+	}
+	return Policy{
+		connect: a.ConnectTimeout, idle: a.HTTPIdleTimeout, perConn: a.MaxRequestsPerConnection, streams: a.MaxConcurrentStreams,
+		oldest: a.MaxConnectionDuration, alive: a.KeepAlive, ping: a.Ping,
+	}
+}
+
 // TakesMesh reports whether the backend's policy leaves the mesh transport to an endpoint that has a sidecar.
 func TakesMesh(b *plan.Backend) bool {
 	switch b.TLS.Mode {

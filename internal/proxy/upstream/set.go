@@ -106,10 +106,10 @@ func (s *Set) Reach(t Target) *Way {
 }
 
 // ReachApp gives the way to an address of the workload's own app.
-func (s *Set) ReachApp(addr netip.AddrPort) *Way {
+func (s *Set) ReachApp(addr netip.AddrPort, policy Policy) *Way {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := s.pool(poolKey{addr: addr, app: true})
+	p := s.pool(poolKey{addr: addr, policy: policy, app: true})
 	p.users++
 	return &Way{Pool: p, set: s, kind: byCaller}
 }
@@ -301,16 +301,16 @@ func (s *Set) Holdings() (h Holdings) {
 
 // DialPlain opens a connection for bytes to any address.
 func (s *Set) DialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	return dial(ctx, s.o.Plain, addr)
+	return dial(ctx, s.o.Plain, addr, ConnectTimeout)
 }
 
-// DialApp opens a connection for bytes to the workload's own app.
-func (s *Set) DialApp(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
-	return dial(ctx, s.o.App, addr)
+// DialApp opens a connection for bytes to the workload's own app, within a limit.
+func (s *Set) DialApp(ctx context.Context, addr netip.AddrPort, limit time.Duration) (net.Conn, error) {
+	return dial(ctx, s.o.App, addr, limit)
 }
 
-func dial(ctx context.Context, d Dialer, addr netip.AddrPort) (net.Conn, error) {
-	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
+func dial(ctx context.Context, d Dialer, addr netip.AddrPort, limit time.Duration) (net.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	return d(ctx, addr)
 }

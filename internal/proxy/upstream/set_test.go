@@ -77,7 +77,7 @@ func TestWaysShareAndCount(t *testing.T) {
 	a, b := s.Reach(Target{Addr: addr}), s.Reach(Target{Addr: addr})
 	tls := s.Reach(Target{Addr: addr, Policy: Policy{tls: originTLS{enabled: true}}})
 	mesh := s.Reach(Target{Addr: addr, Meshed: true, Identity: "spiffe://a"})
-	app := s.ReachApp(addr)
+	app := s.ReachApp(addr, Policy{})
 	alone := s.ReachAlone(addr, Policy{})
 	if a.Pool != b.Pool || a.Pool == tls.Pool || a.Pool == app.Pool || a.Pool == alone.Pool || mesh.Pool != nil || mesh.Peer == nil {
 		t.Error("what is shared is not what is made in the same way")
