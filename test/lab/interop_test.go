@@ -71,7 +71,7 @@ func TestGRPCInterop(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%v: run these tests by `make interop`", err)
 		}
-		if err := os.WriteFile(programs[i], raw, 0o755); err != nil { //nolint:gosec // a program
+		if err := os.WriteFile(programs[i], raw, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -127,7 +127,7 @@ func (m *mesh) let(t *testing.T, r interopRoute) (calls []float64) {
 		for line := range strings.Lines(m.cli(t, "proxy-config", "metrics", name, "-n", "shop")) {
 			if strings.HasPrefix(line, "istio_requests_total{") && strings.Contains(line, `connection_security_policy="`+policy+`"`) {
 				var v float64
-				fmt.Sscan(line[strings.LastIndex(line, "}")+1:], &v) //nolint:errcheck // 0 is no success
+				fmt.Sscan(line[strings.LastIndex(line, "}")+1:], &v)
 				n += v
 			}
 		}
