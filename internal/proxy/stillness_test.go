@@ -7,7 +7,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -47,8 +46,6 @@ func TestStillExchanges(t *testing.T) {
 				case "/full":
 					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000000000\r\n\r\n")
 					io.Copy(c, io.LimitReader(zeros{}, 1e9))
-				case "/chat":
-					fmt.Fprint(c, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nwelcome\n")
 				}
 				io.Copy(io.Discard, r)
 				ended <- struct{}{}
@@ -101,15 +98,6 @@ func TestStillExchanges(t *testing.T) {
 		}
 		<-ended // the client reads nothing of it
 
-		c, _, err := ask(upgradeRequest)
-		if err != nil {
-			t.Fatal(err)
-		}
-		expectLine(t, c, "welcome\n")
-		if _, err := c.ReadByte(); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("an upgraded connection that is still: %v, want a cut", err)
-		}
-		<-ended
 		expectMetric(t, orders, `response_code="504"`)
 		eventually(t, "the flag of the sidecar that was the first to give up", func() bool {
 			want := []string{`response_code="408",response_flags="SI"`}

@@ -369,6 +369,9 @@ func (c *Call) conclude(err error) httpx.Outcome {
 	mark, cause := c.Side.explain(err)
 	if c.wrote || isDownstream(err) {
 		c.breakOff(c.down, err)
+		if c.wrote {
+			out.Status = c.resp.Status // the client has it
+		}
 		return out
 	}
 	if aerr := c.localReply(c.down, out, mark, cause); aerr != nil {

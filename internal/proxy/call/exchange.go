@@ -309,12 +309,27 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 	f.need()
 	n, readErr, writeErr := copyBody(down, up, f.buf, &f.Guard.moved)
 	f.sent = n
-	err := errors.Join(readErr, writeErr)
+	err := switched(readErr, writeErr)
 	if err != nil {
 		down.Abort(err)
 		up.Abort(err)
 	}
-	return errors.Join(err, f.upload.wait())
+	if uploaded := f.upload.wait(); err == nil && uploaded != nil && !f.upload.ended {
+		err = switched(uploaded, nil)
+	}
+	return err
+}
+
+// switched says why a connection that has switched protocols broke: its client has gone, where writing to it failed or what
+// came from the upstream is no more for that reason, or else its upstream has.
+func switched(upstream, downstream error) error {
+	switch {
+	case downstream != nil:
+		return DownstreamError(downstream)
+	case upstream == nil || isDownstream(upstream):
+		return upstream
+	}
+	return &httpx.Error{Reason: httpx.UpstreamCut, Err: upstream}
 }
 
 // inUse is an upstream for the time of one exchange.

@@ -23,7 +23,7 @@ type Guard struct {
 	gone    bool      // reason is that there is no client any more: nothing else counts
 	due     time.Time // zero for never; a tick left over from the exchange before comes earlier
 	reason  error     // what to abort with at due
-	relaxed bool      // neither a limit nor a client that has gone counts any more: the copying notices it
+	relaxed bool      // neither a limit, nor stillness, nor a client that has gone counts any more: the copying notices it
 
 	stillness
 }
@@ -97,7 +97,8 @@ func (g *Guard) Gone(turn uint64, reason error) {
 	}
 }
 
-// relax is for an exchange that has become a tunnel: its time is no longer limited, and either direction may end first.
+// relax is for an exchange that has become a tunnel: its time is no longer limited, it may stand still, and either direction
+// may end first.
 func (g *Guard) relax() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

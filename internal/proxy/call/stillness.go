@@ -8,7 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// stillness ends exchanges of which no byte moves, in either direction. It is the part of a guard that has a timer for
+// stillness ends exchanges of which no byte moves, in either direction, until they have become tunnels. It is the part of a guard that has a timer for
 // itself, which goes on as long as exchanges come, a few ticks per limit: a request costs none of its own.
 type stillness struct {
 	moved atomic.Uint32 // counts what moves
@@ -34,7 +34,7 @@ var errStreamIdle = &httpx.Error{Reason: httpx.StreamIdle}
 func (g *Guard) enter(down httpx.ServerExchange, since time.Time, limit time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.at, g.limits = progress{begun: since}, timeouts{}
+	g.at, g.limits, g.relaxed = progress{begun: since}, timeouts{}, false
 	g.down, g.every = down, limit/stillTicks
 	g.begun++
 	if g.every <= 0 || g.ticking {
@@ -60,7 +60,7 @@ func (g *Guard) leave() {
 func (g *Guard) tick() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.down == nil || g.every <= 0 {
+	if g.down == nil || g.every <= 0 || g.relaxed {
 		g.ticking = false
 		return
 	}
