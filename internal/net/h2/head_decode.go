@@ -172,7 +172,7 @@ func (h *headReader) plain(name, value []byte) bool {
 // noteType looks for gRPC, whose calls are refused in their own way.
 func (h *headReader) noteType(name, value []byte) {
 	if string(name) == "content-type" {
-		h.grpc = bytes.HasPrefix(value, []byte("application/grpc"))
+		h.grpc = httpx.IsGRPC(value)
 	}
 }
 

@@ -68,3 +68,11 @@ func isShortText(b []byte) bool {
 	}
 	return true
 }
+
+// IsGRPC reports whether a content type is that of gRPC: "application/grpc", alone or with the format of its messages behind "+"
+// (gRPC over HTTP/2, "Content-Type"). That of gRPC-Web, which only begins so, is not: its clients look for the status of a
+// call in its body, and take none from a head or from trailers.
+func IsGRPC(contentType []byte) bool {
+	rest, ok := bytes.CutPrefix(contentType, []byte("application/grpc"))
+	return ok && (len(rest) == 0 || rest[0] == '+' || rest[0] == ';')
+}

@@ -52,3 +52,16 @@ func FuzzIsText(f *testing.F) {
 		}
 	})
 }
+
+func TestIsGRPC(t *testing.T) {
+	t.Parallel()
+	for contentType, want := range map[string]bool{
+		"application/grpc": true, "application/grpc+proto": true, "application/grpc;charset=utf-8": true,
+		"application/grpc-web": false, "application/grpc-web+proto": false, "application/grpc-web-text": false, "application/grpcx": false,
+		"application/grp": false, "": false,
+	} {
+		if got := IsGRPC([]byte(contentType)); got != want {
+			t.Errorf("IsGRPC(%q) = %t", contentType, got)
+		}
+	}
+}

@@ -13,7 +13,7 @@ import (
 // are gRPC's (Trailers-Only, HTTP 200), as Envoy's are.
 
 func isGRPC(req *httpx.Request) bool {
-	return bytes.HasPrefix(req.Fields.Get("content-type"), []byte("application/grpc"))
+	return httpx.IsGRPC(req.Fields.Get("content-type"))
 }
 
 // grpcReply makes f.resp the gRPC form of an outcome.
