@@ -3,6 +3,7 @@ package compile
 import (
 	"cmp"
 	"slices"
+	"strings"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -118,12 +119,13 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	return out
 }
 
-// ruleName is how proxy-config names the DestinationRule in force: "users-service.myapp".
+// ruleName is how proxy-config names the DestinationRules in force, as they are merged: "users-service.myapp".
 func (e *effectivePolicy) ruleName() string {
-	if len(e.rules) == 0 {
-		return ""
+	names := make([]string, len(e.rules))
+	for i, p := range e.rules {
+		names[i] = p.Ref.Name + "." + p.Ref.Namespace
 	}
-	return e.rules[0].Ref.Name + "." + e.rules[0].Ref.Namespace
+	return strings.Join(names, ",")
 }
 
 func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {

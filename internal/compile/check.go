@@ -228,29 +228,6 @@ func podLabels(r *store.Reader, s *model.Slice) []map[string]string {
 	return out
 }
 
-// policyConflicts reports DestinationRules of one namespace for the same host.
-func (c *checker) policyConflicts(policies []*model.DestinationPolicy) {
-	first := make(map[model.Key]*model.DestinationPolicy)
-	sorted := slices.Clone(policies)
-	slices.SortFunc(sorted, olderPolicy)
-	for _, p := range sorted {
-		full := p.Host
-		if !full.Wildcard() {
-			full, _ = c.as(p.Ref.Namespace).resolveHost(p.Host, p.Ref.Namespace)
-		}
-		key := model.Key{Namespace: p.Ref.Namespace, Name: string(full)}
-		older, ok := first[key]
-		if !ok {
-			first[key] = p
-			continue
-		}
-		c.warn(older.Ref, "spec.host", fmt.Sprintf(
-			"%s also has %s: the rules are merged, this one is older and goes first", full, p.Ref), "write one DestinationRule for the host")
-		c.warn(p.Ref, "spec.host", fmt.Sprintf(
-			"%s also has %s: the rules are merged, that one is older and goes first", full, older.Ref), "write one DestinationRule for the host")
-	}
-}
-
 // duplicateHosts reports hosts that several objects define on the same port for callers who see both.
 func (c *checker) duplicateHosts(services []*model.Service) {
 	byHost := make(map[model.Hostname][]*model.Service)

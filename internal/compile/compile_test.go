@@ -252,7 +252,7 @@ func TestTrafficPolicyMerge(t *testing.T) {
 				}),
 				rule("old", 2, model.DestinationPolicy{Subsets: []model.Subset{{Name: "v1", Policy: model.TrafficPolicy{LB: model.Random}}}}),
 			},
-			want{LB: model.Random, TLS: 0, MaxConns: 9, Requests: 0, Rule: "old.myapp"},
+			want{LB: model.Random, TLS: 0, MaxConns: 9, Requests: 0, Rule: "old.myapp,young.myapp"},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -23,8 +23,8 @@ type destinationRules struct{ view }
 
 // policy looks for DestinationRules where Istio looks: in the caller's namespace, then in the service's, then in
 // the root namespace. The first of these that has a visible rule for the host decides; inside it an exact host goes
-// before a wildcard. Several rules for one host are merged: the oldest traffic policy, all subsets, of two subsets
-// with one name the older.
+// before a wildcard. Several rules for one host are merged in mergeOrder: the first traffic policy, all subsets, of two subsets
+// with one name the first.
 func (v destinationRules) policy(s *model.Service) effectivePolicy {
 	return mergePolicies(v.policies(s))
 }
@@ -48,7 +48,7 @@ func (v destinationRules) policies(s *model.Service) []*model.DestinationPolicy 
 	return nil
 }
 
-// policiesOf keeps the visible rules of one namespace, oldest first.
+// policiesOf keeps the visible rules of one namespace, in mergeOrder.
 func (v destinationRules) policiesOf(namespace string, all []*model.DestinationPolicy) []*model.DestinationPolicy {
 	var out []*model.DestinationPolicy
 	for _, p := range all {
@@ -56,7 +56,7 @@ func (v destinationRules) policiesOf(namespace string, all []*model.DestinationP
 			out = append(out, p)
 		}
 	}
-	slices.SortFunc(out, olderPolicy)
+	mergeOrder(out)
 	return out
 }
 
@@ -64,7 +64,7 @@ func mergePolicies(rules []*model.DestinationPolicy) effectivePolicy {
 	e := effectivePolicy{rules: rules}
 	said := false
 	for _, p := range rules {
-		if !said && (isSaid(p.Default) || len(p.PerPort) > 0) {
+		if !said && saysPolicy(p) {
 			e.base, e.perPort, said = p.Default, p.PerPort, true
 		}
 		for _, s := range p.Subsets {
@@ -144,8 +144,6 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	}
 	return out
 }
-
-func isSaid(p model.TrafficPolicy) bool { return !reflect.DeepEqual(p, model.TrafficPolicy{}) }
 
 // selects reports whether labels has all of selector. An empty selector selects everything.
 func selects(selector, labels map[string]string) bool {

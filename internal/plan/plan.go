@@ -53,7 +53,7 @@ type Backend struct {
 	Subset string
 	// Service labels metrics where the backend is another service than the destination.
 	Service model.Key
-	// Rule is the DestinationRule in force ("users-service.myapp"), empty where there is none.
+	// Rule names the DestinationRules in force as they are merged ("users-service.myapp,users-tls.myapp"), empty where there is none.
 	Rule string
 	// Resolution says where endpoints come from: for ResolveNone the address that the app dialled is the only one. It is
 	// unset where nothing is behind the reference. For ResolveDynamicDNS they are those of the host that a call names.
