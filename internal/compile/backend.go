@@ -18,7 +18,9 @@ type backends struct {
 	// parent is the Service that is called, nil where only routes know the host.
 	parent *model.Service
 	list   []plan.Backend
-	known  map[backendKey]uint16
+	// origins are what the backends of the list were built for.
+	origins []builtFor
+	known   map[backendKey]uint16
 }
 
 type backendKey struct {
@@ -49,8 +51,15 @@ func (b *backends) weighted(rs *model.RouteSet, list []model.WeightedBackend) []
 // add gives the index of the backend that a route refers to.
 func (b *backends) add(rs *model.RouteSet, w *model.WeightedBackend) uint16 {
 	ref := b.lookUp(rs, w, b.called)
+	from := builtFor{service: ref.service, port: ref.port, subset: w.Subset}
+	if w.Subset != "" {
+		from.from, from.ref = rs, w
+	}
 	if ref.missing == nil {
-		return b.service(ref.service, ref.port, w.Subset)
+		return b.of(from)
+	}
+	if ref.port == nil {
+		from = builtFor{} // missing to everybody
 	}
 	missing := plan.Backend{
 		Name: clusterName(ref.wanted.Port, w.Subset, ref.wanted.Host),
@@ -63,25 +72,29 @@ func (b *backends) add(rs *model.RouteSet, w *model.WeightedBackend) uint16 {
 	if ref.service != nil {
 		missing.Service = ref.service.Key
 	}
-	return b.put(backendKey{ref.wanted.Host, ref.wanted.Port, w.Subset, missing.Missing}, missing)
+	return b.put(backendKey{ref.wanted.Host, ref.wanted.Port, w.Subset, missing.Missing}, missing, from)
 }
 
 // service gives the index of the backend for a service's port and subset ("" is all endpoints).
 func (b *backends) service(s *model.Service, p *model.ServicePort, subset string) uint16 {
-	key := backendKey{host: s.Host, port: p.Port, subset: subset}
+	return b.of(builtFor{service: s, port: p, subset: subset})
+}
+
+func (b *backends) of(o builtFor) uint16 {
+	key := backendKey{host: o.service.Host, port: o.port.Port, subset: o.subset}
 	if i, ok := b.known[key]; ok {
 		return i
 	}
-	return b.put(key, b.build(s, p, subset))
+	return b.put(key, b.build(o.service, o.port, o.subset), o)
 }
 
-func (b *backends) put(k backendKey, v plan.Backend) uint16 {
+func (b *backends) put(k backendKey, v plan.Backend, from builtFor) uint16 {
 	if i, ok := b.known[k]; ok {
 		return i
 	}
 	i := uint16(len(b.list))
 	b.known[k] = i
-	b.list = append(b.list, v)
+	b.list, b.origins = append(b.list, v), append(b.origins, from)
 	return i
 }
 
@@ -141,7 +154,8 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their
 // shapes, not the endpoints.
 func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePolicy) []string {
-	name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}, Client: b.shardVariant(s, e)}
+	name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}}
+	name.Client, name.Selected = b.shardVariant(s, e)
 	var out []string
 	add := func(n plan.Name, parts int) {
 		for n.Part = 1; n.Part <= parts; n.Part++ {
@@ -173,17 +187,20 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 	return out
 }
 
-// shardVariant is the namespace in the names of a service's shards: the viewing one where its DestinationRules put
-// endpoints into other subsets than those of other namespaces do, or compare other labels of them, else none.
-func (b *backends) shardVariant(s *model.Service, mine effectivePolicy) string {
-	if b.ns == "" {
-		return ""
+// shardVariant gives the namespace and the selection in the names of a service's shards: the viewing ones where their
+// DestinationRules put endpoints into other subsets than those of other namespaces do, or compare other labels of them.
+func (b *backends) shardVariant(s *model.Service, mine effectivePolicy) (client, selected string) {
+	same := func(v view) bool {
+		theirs := destinationRules{v}.policy(s)
+		return sameSubsets(mine, theirs) && slices.Equal(b.priorityLabels(mine), b.priorityLabels(theirs))
 	}
-	common := destinationRules{b.as("")}.policy(s)
-	if sameSubsets(mine, common) && slices.Equal(b.priorityLabels(mine), b.priorityLabels(common)) {
-		return ""
+	switch {
+	case b.ns == "" || same(b.as("")):
+		return "", ""
+	case b.selected == "" || same(b.by("")):
+		return b.ns, ""
 	}
-	return b.ns
+	return b.ns, b.selected
 }
 
 // slicePort gives the number of the slice's port of that name, or 0: slices carry what named target ports resolved

@@ -258,7 +258,7 @@ func (m *mesh) destination(c call) *plan.Destination {
 	if !ok {
 		return nil
 	}
-	return dst
+	return dst.For(c.source.Labels)
 }
 
 // inbound prints what the sidecar of "pod.namespace[:port]" takes, on one port or on those that are not named.

@@ -31,7 +31,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 		c.policyOf(p)
 		balance.rule(p)
 	}
-	c.policyConflicts(policies)
+	ruleConflicts{&c}.report(policies)
 	c.peerPolicies(store.List[model.PeerAuthentication](r))
 	c.healthChecks(store.List[model.HealthCheckPolicy](r))
 	c.duplicateHosts(store.List[model.Service](r))

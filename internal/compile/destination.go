@@ -63,7 +63,7 @@ func (v destinations) assemble(t plan.HostPort, s *model.Service, p *model.Servi
 		out.Addresses = v.addresses(s)
 		b.defaults(out, s, p, a)
 	}
-	out.Backends, out.Seal = b.list, sealOf(out)
+	out.Backends, out.Selected, out.Seal = b.list, b.selections(), sealOf(out)
 	return out
 }
 

@@ -37,6 +37,12 @@ func (v dialled) pod(n plan.Name) *plan.Destination {
 	}
 	to := []plan.WeightedBackend{{Backend: 0, Weight: 1}}
 	out.Backends = []plan.Backend{b}
+	if s != nil && s.Headless {
+		for _, chosen := range destinationRules(v).selections(s) {
+			theirs := dialled{v.by(chosen.name())}.podBackend(addr, s, p)
+			out.Selected = append(out.Selected, plan.SelectedBackend{Selector: chosen.selector, Value: theirs})
+		}
+	}
 	out.Routes = []plan.Route{{Name: "default", Backends: to}}
 	reliability(&out.Routes[0], &model.HTTPRule{}, s)
 	out.TCP = []plan.TCPRoute{{Backends: to}}
@@ -113,9 +119,7 @@ func (v dialled) podInputs(s *model.Service) []model.Ref {
 	}
 	out := []model.Ref{s.Origin}
 	if s.Headless {
-		for _, p := range destinationRules(v).policies(s) {
-			out = append(out, p.Ref)
-		}
+		out = append(out, destinationRules(v).inputs(s)...)
 	}
 	return out
 }

@@ -30,13 +30,13 @@ func (v destinationRules) policy(s *model.Service) effectivePolicy {
 }
 
 func (v destinationRules) policies(s *model.Service) []*model.DestinationPolicy {
-	byLevel := make([][]*model.DestinationPolicy, 0, 8)
-	for _, level := range levels(s.Host) {
-		var found []*model.DestinationPolicy
-		for _, h := range v.spellings(level) {
-			found = append(found, v.r.PoliciesByHost(h)...)
+	byLevel := v.byLevel(s.Host)
+	if v.selected != "" {
+		for _, chosen := range v.selectionsAmong(byLevel) {
+			if chosen.name() == v.selected {
+				return chosen.rules
+			}
 		}
-		byLevel = append(byLevel, found)
 	}
 	for _, ns := range []string{v.ns, s.Key.Namespace, v.rootNamespace()} {
 		for _, found := range byLevel {
@@ -48,15 +48,42 @@ func (v destinationRules) policies(s *model.Service) []*model.DestinationPolicy 
 	return nil
 }
 
-// policiesOf keeps the visible rules of one namespace, in mergeOrder.
+// byLevel lists the rules of all namespaces for a host, and for the wildcards that cover it, the most specific first.
+func (v destinationRules) byLevel(host model.Hostname) [][]*model.DestinationPolicy {
+	byLevel := make([][]*model.DestinationPolicy, 0, 8)
+	for _, level := range levels(host) {
+		var found []*model.DestinationPolicy
+		for _, h := range v.spellings(level) {
+			found = append(found, v.r.PoliciesByHost(h)...)
+		}
+		byLevel = append(byLevel, found)
+	}
+	return byLevel
+}
+
+// policiesOf keeps the visible rules of one namespace that select no workloads, in mergeOrder.
 func (v destinationRules) policiesOf(namespace string, all []*model.DestinationPolicy) []*model.DestinationPolicy {
 	var out []*model.DestinationPolicy
 	for _, p := range all {
-		if namespace != "" && p.Ref.Namespace == namespace && v.visible(p.ExportTo, p.Ref.Namespace) {
+		if namespace != "" && p.Selector == nil && p.Ref.Namespace == namespace && v.visible(p.ExportTo, p.Ref.Namespace) {
 			out = append(out, p)
 		}
 	}
 	mergeOrder(out)
+	return out
+}
+
+// inputs lists the rules that decide how the callers of the viewing namespace call a service.
+func (v destinationRules) inputs(s *model.Service) []model.Ref {
+	var out []model.Ref
+	for _, p := range v.policies(s) {
+		out = append(out, p.Ref)
+	}
+	for _, chosen := range v.selections(s) {
+		for _, p := range chosen.rules {
+			out = append(out, p.Ref)
+		}
+	}
 	return out
 }
 

@@ -55,9 +55,12 @@ func replaces(first, second *model.DestinationPolicy) bool {
 	return common && !fewer
 }
 
-// policyConflicts reports, on both, what one DestinationRule says in vain because another one of its namespace says it for the
+// ruleConflicts finds DestinationRules for one host that contradict each other.
+type ruleConflicts struct{ *checker }
+
+// report says, on both, what one DestinationRule says in vain because another one of its namespace says it for the
 // same host. That several rules add up is no conflict: Istio documents it.
-func (c *checker) policyConflicts(policies []*model.DestinationPolicy) {
+func (c ruleConflicts) report(policies []*model.DestinationPolicy) {
 	type place struct {
 		namespace string
 		host      model.Hostname
@@ -71,17 +74,52 @@ func (c *checker) policyConflicts(policies []*model.DestinationPolicy) {
 		byHost[at] = append(byHost[at], p)
 	}
 	for at, rules := range byHost {
-		mergeOrder(rules)
-		for i, loser := range rules {
-			c.policyLoses(at.host, loser, rules[:i])
+		others := slices.DeleteFunc(slices.Clone(rules), func(p *model.DestinationPolicy) bool { return p.Selector != nil })
+		mergeOrder(others)
+		chosen := selecting(at.namespace, rules)
+		for _, merged := range append(chosen, selection{rules: others}) {
+			for i, loser := range merged.rules {
+				c.lost(at.host, loser, merged.rules[:i])
+			}
+		}
+		c.selectedTwice(at.host, at.namespace, chosen)
+	}
+}
+
+// selectedTwice reports, on both, rules for a host whose selectors hold for the same workload.
+func (c ruleConflicts) selectedTwice(host model.Hostname, namespace string, chosen []selection) {
+	const field = "spec.workloadSelector"
+	if len(chosen) < 2 {
+		return
+	}
+	keys := c.r.WorkloadsInNamespace(namespace)
+	common := func(selectors ...map[string]string) (pod string) {
+		for _, k := range keys {
+			w := c.r.Workload(k)
+			if w != nil && !slices.ContainsFunc(selectors, func(s map[string]string) bool { return !selects(s, w.Labels) }) {
+				return w.Key.Key.String()
+			}
+		}
+		return ""
+	}
+	for i, later := range chosen {
+		for _, first := range chosen[:i] {
+			pod := common(first.selector, later.selector)
+			if pod == "" {
+				continue
+			}
+			a, b := first.rules[0], later.rules[0]
+			const fix = "write selectors that are never true together"
+			c.warn(b.Ref, field, fmt.Sprintf("no effect for pod %s: %s for %s selects it too, and %s", pod, a.Ref, host, precedence(a, b)), fix)
+			c.warn(a.Ref, field, fmt.Sprintf("pod %s is selected by %s for %s too, which has no effect there: this rule %s", pod, b.Ref, host, precedence(a, b)), fix)
 		}
 	}
 }
 
-// policyLoses reports what a rule says in vain because one of those before it says it.
-func (c *checker) policyLoses(host model.Hostname, loser *model.DestinationPolicy, before []*model.DestinationPolicy) {
+// lost reports what a rule says in vain because one of those before it says it.
+func (c ruleConflicts) lost(host model.Hostname, loser *model.DestinationPolicy, before []*model.DestinationPolicy) {
 	before = slices.DeleteFunc(slices.Clone(before), func(p *model.DestinationPolicy) bool { return !replaces(p, loser) })
-	report := func(winner *model.DestinationPolicy, what, won, lost string) {
+	say := func(winner *model.DestinationPolicy, what, won, lost string) {
 		const fix = "write one DestinationRule for the host"
 		why := precedence(winner, loser)
 		c.warn(loser.Ref, lost, fmt.Sprintf("no effect: %s also has %s, which %s, and whose %s counts", host, winner.Ref, why, what), fix)
@@ -89,7 +127,7 @@ func (c *checker) policyLoses(host model.Hostname, loser *model.DestinationPolic
 	}
 	if saysPolicy(loser) {
 		if winner := firstOf(before, saysPolicy); winner != nil {
-			report(winner, "trafficPolicy", "spec.trafficPolicy", "spec.trafficPolicy")
+			say(winner, "trafficPolicy", "spec.trafficPolicy", "spec.trafficPolicy")
 		}
 	}
 	for i := range loser.Subsets {
@@ -99,7 +137,7 @@ func (c *checker) policyLoses(host model.Hostname, loser *model.DestinationPolic
 			continue
 		}
 		if won := subsetOf(winner, lost.Name); !sameSubset(*won, *lost) {
-			report(winner, fmt.Sprintf("subset %q", lost.Name), won.Field, lost.Field)
+			say(winner, fmt.Sprintf("subset %q", lost.Name), won.Field, lost.Field)
 		}
 	}
 }

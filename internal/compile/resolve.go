@@ -158,9 +158,7 @@ func (v resolver) inputs(t plan.HostPort, s *model.Service) []model.Ref {
 			return
 		}
 		known[s] = true
-		for _, p := range destinationRules(v).policies(s) {
-			out = append(out, p.Ref)
-		}
+		out = append(out, destinationRules(v).inputs(s)...)
 	}
 	if s != nil {
 		addService(s)

@@ -13,7 +13,7 @@ type endpointShards struct{ view }
 
 // shard compiles a plan.NameShard.
 func (v endpointShards) shard(n plan.Name) *plan.EndpointShard {
-	v = endpointShards{v.as(n.Client)}
+	v = endpointShards{v.as(n.Client).by(n.Selected)}
 	if n.Source == plan.FromPod {
 		return dialled(v).podShard(n)
 	}

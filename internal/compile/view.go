@@ -17,13 +17,15 @@ type view struct {
 	ns string
 	// net is the network in whose terms addresses are meant, empty for the control plane's own.
 	net string
+	// selected names the selection that the callers go by, empty for those that no rule selects.
+	selected string
 	// all sees everything, what is exported to all namespaces first: for answers that are one for all callers.
 	all bool
 }
 
 // as gives the same model through other eyes.
 func (v view) as(namespace string) view {
-	v.ns = namespace
+	v.ns, v.selected = namespace, ""
 	return v
 }
 

@@ -57,13 +57,19 @@ func partNames(d *plan.Destination) []string {
 	}
 	var names []string
 	seen := make(map[string]bool)
-	for i := range d.Backends {
-		for _, n := range d.Backends[i].Shards {
+	add := func(b *plan.Backend) {
+		for _, n := range b.Shards {
 			if !seen[n] {
 				seen[n] = true
 				names = append(names, n)
 			}
 		}
+	}
+	for i := range d.Backends {
+		add(&d.Backends[i])
+	}
+	for i := range d.Selected {
+		add(&d.Selected[i].Value)
 	}
 	if d.Seal != "" {
 		names = append(names, d.Seal)

@@ -46,6 +46,9 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 	backend := func(look func(*plan.Backend) any) func(plan.Resource) any {
 		return dst(func(d *plan.Destination) any { return look(&d.Backends[0]) })
 	}
+	selected := func(look func(*plan.Backend) any) func(plan.Resource) any {
+		return dst(func(d *plan.Destination) any { return look(&d.Selected[0].Value) })
+	}
 	in := func(look func(*plan.InboundPolicy) any) func(plan.Resource) any {
 		return func(r plan.Resource) any { return look(r.(*plan.InboundPolicy)) }
 	}
@@ -61,6 +64,11 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 		".destination.backends.proximity":            {backend(func(b *plan.Backend) any { return b.Proximity }), model.AnyDistance},
 		".destination.backends.resolution":           {backend(func(b *plan.Backend) any { return b.Resolution }), model.ResolveSlices},
 		".destination.backends.tls.mode":             {backend(func(b *plan.Backend) any { return b.Missing != "" && b.MissingStatus == 503 }), true},
+		".destination.selected.value.lb":             {selected(func(b *plan.Backend) any { return b.LB }), model.LeastRequest},
+		".destination.selected.value.hash.by":        {selected(func(b *plan.Backend) any { return b.Hash.By }), model.HashByNothing},
+		".destination.selected.value.proximity":      {selected(func(b *plan.Backend) any { return b.Proximity }), model.AnyDistance},
+		".destination.selected.value.resolution":     {selected(func(b *plan.Backend) any { return b.Resolution }), model.ResolveSlices},
+		".destination.selected.value.tls.mode":       {selected(func(b *plan.Backend) any { return b.Missing != "" && b.MissingStatus == 503 }), true},
 		".destination.routes.matches.uri.kind":       {route, fails},
 		".destination.routes.matches.scheme.kind":    {route, fails},
 		".destination.routes.matches.method.kind":    {route, fails},
@@ -144,6 +152,8 @@ func outcome(r plan.Resource, err error) string {
 			return "route refused"
 		case r.Backends[0].MissingStatus == 503 && strings.Contains(r.Backends[0].Missing, "too old"):
 			return "backend refused"
+		case len(r.Selected) > 0 && r.Selected[0].Value.MissingStatus == 503 && strings.Contains(r.Selected[0].Value.Missing, "too old"):
+			return "selected backend refused"
 		case r.TCP[0].Backends == nil:
 			return "connections refused"
 		}
@@ -181,6 +191,7 @@ func TestDecodeOfNewerFields(t *testing.T) {
 	units := []struct{ below, outcome string }{
 		{".destination.routes", "route refused"},
 		{".destination.backends", "backend refused"},
+		{".destination.selected.value", "selected backend refused"},
 		{".destination.tcp", "connections refused"},
 		{".shard.endpoints", "endpoint left out"},
 		{".inbound.checks", "check not made"},

@@ -34,6 +34,15 @@ func destinationFields(c *coder, d *plan.Destination) {
 	list(c, 8, "backends", &d.Backends, backendFields)
 	c.addrs(9, "addresses", &d.Addresses)
 	text(c, 10, "seal", &d.Seal)
+	list(c, mustKnow, "selected", &d.Selected, selectedFields)
+}
+
+// selectedFields: calls that a rule is for must not go on without it.
+func selectedFields(c *coder, s *plan.SelectedBackend) {
+	c.strict()
+	c.uint16(1, "backend", &s.Backend)
+	c.labels(2, "selector", &s.Selector)
+	part(c, 3, "value", &s.Value, backendFields)
 }
 
 func backendFields(c *coder, b *plan.Backend) {

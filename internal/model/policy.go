@@ -11,9 +11,12 @@ type DestinationPolicy struct {
 	CreatedAt time.Time
 	Host      Hostname
 	ExportTo  []string
-	Default   TrafficPolicy
-	PerPort   map[uint16]TrafficPolicy
-	Subsets   []Subset
+	// Selector has the rule be for the calls of those workloads of its namespace that have these labels, an empty one for all
+	// of them; nil is the calls of every workload that sees the rule.
+	Selector map[string]string
+	Default  TrafficPolicy
+	PerPort  map[uint16]TrafficPolicy
+	Subsets  []Subset
 }
 
 // Reference names the object that the policy was read from.

@@ -11,7 +11,8 @@
 //	pod/[<network>/]<ip>:<port>[?ns=…]               Destination of one workload, dialled by its address; variants as above
 //	eps/<host>:<port>/slice/[<cluster>/]<slice>[#<n>][?ns=…]
 //	                                                 EndpointShard; <n> counts from 2 where a slice holds more than 100,
-//	                                                 the variant exists only where subsets differ
+//	                                                 the variant exists only where subsets differ, with &rule=<name> for
+//	                                                 the callers that a DestinationRule selects
 //	eps/<host>:<port>/static/<ns>[#<n>]              EndpointShard of a ServiceEntry's own endpoints
 //	eps/<host>:<port>/workloads/<ns>[#<n>]           EndpointShard of the pods that a ServiceEntry selects
 //	eps/<ip>:<port>/pod[/<network>][?ns=…]           EndpointShard of one workload, dialled by its address

@@ -139,10 +139,16 @@ type Name struct {
 	Cluster, Network string
 	// Client is the namespace that sees the resource otherwise than all others, empty for what all others see.
 	Client string
+	// Selected is the name of the DestinationRule of that namespace whose workloadSelector the clients are that see a shard
+	// otherwise than the rest of the namespace; empty for the rest.
+	Selected string
 }
 
-// variantMark precedes the client's namespace.
-const variantMark = "?ns="
+// variantMark precedes the client's namespace, selectedMark the rule that selects the clients.
+const (
+	variantMark  = "?ns="
+	selectedMark = "&rule="
+)
 
 // String gives the canonical spelling.
 func (n Name) String() string {
@@ -204,7 +210,11 @@ func (n Name) variant(name string) string {
 	if n.Client == "" {
 		return name
 	}
-	return name + variantMark + n.Client
+	name += variantMark + n.Client
+	if n.Selected != "" {
+		name += selectedMark + n.Selected
+	}
+	return name
 }
 
 // within says that what is named is in another cluster or network than the control plane.
@@ -256,7 +266,10 @@ func ParseName(s string) (n Name, ok bool) {
 		return n, ok
 	case NameDestination, NamePod, NameShard:
 		rest, n.Client, _ = strings.Cut(rest, variantMark)
-		ok = (n.Client == "" || plain(n.Client)) && parseCalled(&n, rest)
+		if n.Kind == NameShard {
+			n.Client, n.Selected, _ = strings.Cut(n.Client, selectedMark)
+		}
+		ok = (n.Client == "" || plain(n.Client)) && (n.Selected == "" || plain(n.Selected)) && parseCalled(&n, rest)
 	case NameInbound:
 		n.Cluster, rest = outer(rest, 2)
 		n.Namespace, n.Pod, _ = strings.Cut(rest, "/")
@@ -330,7 +343,7 @@ func outer(s string, n int) (where, rest string) {
 }
 
 // plain reports whether a text can be a part of a name: not empty, and without the marks between parts.
-func plain(s string) bool { return s != "" && !strings.ContainsAny(s, "/?#") }
+func plain(s string) bool { return s != "" && !strings.ContainsAny(s, "/?#&") }
 
 // HostPort is a host and a port that can be called.
 type HostPort struct {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -35,6 +36,9 @@ type Destination struct {
 	TCP []TCPRoute
 	// Backends is what routes refer to by index.
 	Backends []Backend
+	// Selected take the places of Backends where the caller has the labels that a DestinationRule's workloadSelector asks for.
+	// For tells which.
+	Selected []SelectedBackend
 	// Addresses are the VIPs of the host; proxy-config prints them.
 	Addresses []netip.Addr
 	// Seal names the Seal of the routes that keep sessions; empty where none does.
@@ -86,6 +90,43 @@ type Backend struct {
 	Locality  *model.LocalityLB
 	// ClientAffinity sends all calls of one caller to one endpoint while that is healthy; LB says nothing then.
 	ClientAffinity bool
+}
+
+// SelectedBackend is what a backend is to callers with certain labels.
+type SelectedBackend struct {
+	Backend uint16 // its place in Destination.Backends
+	// Selector are the labels that a caller must have, none for every one. Of several for one place the first that holds counts.
+	Selector map[string]string
+	Value    Backend
+}
+
+// For gives the destination as a caller with these labels has to call it: what is Selected for it is among Backends. Where
+// nothing is, that is d itself.
+func (d *Destination) For(labels map[string]string) *Destination {
+	out := d
+	taken := make(map[uint16]bool)
+	for i := range d.Selected {
+		s := &d.Selected[i]
+		if int(s.Backend) >= len(d.Backends) || taken[s.Backend] || !hasLabels(labels, s.Selector) {
+			continue
+		}
+		if out == d {
+			c := *d
+			c.Backends = slices.Clone(d.Backends)
+			out = &c
+		}
+		taken[s.Backend], out.Backends[s.Backend] = true, s.Value
+	}
+	return out
+}
+
+func hasLabels(labels, wanted map[string]string) bool {
+	for k, v := range wanted {
+		if got, ok := labels[k]; !ok || got != v {
+			return false
+		}
+	}
+	return true
 }
 
 // DNSEndpoint is an endpoint given by name.

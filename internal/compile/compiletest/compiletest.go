@@ -1,6 +1,7 @@
 package compiletest
 
 import (
+	"slices"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/compile"
@@ -45,7 +46,11 @@ func Resources(tb testing.TB, manifests string, names ...string) []plan.Resource
 			tb.Fatalf("no %s in the manifests", name)
 		}
 		if dst, ok := r.(*plan.Destination); ok {
-			for _, b := range dst.Backends {
+			backends := dst.Backends
+			for _, s := range dst.Selected {
+				backends = append(slices.Clip(backends), s.Value)
+			}
+			for _, b := range backends {
 				for _, shard := range b.Shards {
 					out = append(out, compile.Compile(store.NewReader(snapshot), g, shard))
 				}

@@ -11,7 +11,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// DestinationRule reads a DestinationRule. One that selects its clients by labels is not in force and gives nil.
+// DestinationRule reads a DestinationRule.
 func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*model.DestinationPolicy, []model.Problem) {
 	t := destinationRule{newReport("DestinationRule", &in.ObjectMeta, clusterDomain)}
 	spec := &in.Spec
@@ -26,10 +26,7 @@ func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*m
 	t.annotatedBalancer(in.Annotations[model.LoadBalancerAnnotation], policy)
 	t.annotatedBalance(in.Annotations[model.HashBalanceAnnotation], policy)
 	if spec.GetWorkloadSelector() != nil {
-		// In force without its selector it would change the calls of clients that it does not mean.
-		t.labels("spec.workloadSelector.matchLabels", spec.GetWorkloadSelector().GetMatchLabels())
-		t.Warn("spec.workloadSelector", "not supported by Fairlead: the whole rule has no effect", "remove it to have the rule for every client of the namespaces in exportTo")
-		return nil, t.Problems
+		policy.Selector, policy.ExportTo = t.selector(spec.GetWorkloadSelector().GetMatchLabels(), policy.ExportTo), []string{"."}
 	}
 	if t.Rejected() {
 		return nil, t.Problems
@@ -53,6 +50,23 @@ func (t destinationRule) host(written string) model.Hostname {
 		return t.qualify(written)
 	}
 	return ""
+}
+
+// selector reads which workloads call by the rule. Those are in its own namespace, to which it is exported and to no other.
+func (t destinationRule) selector(labels map[string]string, exportTo []string) map[string]string {
+	const field = "spec.workloadSelector"
+	t.labels(field+".matchLabels", labels)
+	if len(labels) == 0 {
+		t.Warn(field, "no labels: the rule is for every workload of its namespace", "add matchLabels, or remove it")
+	}
+	for i, to := range exportTo {
+		if to != "." && to != t.namespace {
+			t.Reject(fmt.Sprintf("spec.exportTo[%d]", i), fmt.Sprintf("%q beside workloadSelector, which selects in namespace %s", to, t.namespace), "remove exportTo")
+		}
+	}
+	out := make(map[string]string, len(labels))
+	maps.Copy(out, labels)
+	return out
 }
 
 func (t destinationRule) subsets(in []*networking.Subset) []model.Subset {

@@ -62,7 +62,9 @@ type resource struct {
 // Destination is the configuration of a destination, ready for use. Immutable but for the pickers, which follow the
 // endpoints.
 type Destination struct {
+	// Plan is what the control plane told, as it is for callers with the labels of this workload.
 	Plan      *plan.Destination
+	told      *plan.Destination // for all callers
 	Routes    *route.Table
 	TCPRoutes *route.TCPTable
 	// Backends are in the order of the plan's.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strconv"
 	"sync"
@@ -95,7 +96,7 @@ func (t *Directory) Apply(updates []discovery.Update) []discovery.Rejection {
 // compileAll compiles what is to be put in force. The own workload is learnt first: what is compiled is labelled by it.
 func (t *Directory) compileAll(updates []discovery.Update) *batch {
 	b := &batch{
-		updates: updates, compiled: make([]compiled, len(updates)), changed: map[*shard]bool{},
+		updates: updates, changed: map[*shard]bool{},
 		here: t.self.Place(), before: t.self.workload.Load(),
 	}
 	for _, u := range updates {
@@ -103,12 +104,29 @@ func (t *Directory) compileAll(updates []discovery.Update) *batch {
 			b.events = append(b.events, t.self.learn(w)...)
 		}
 	}
-	for i, u := range updates {
+	if !maps.Equal(b.here.Labels, t.self.Place().Labels) {
+		b.updates = append(t.chosenByLabels(), updates...)
+	}
+	b.compiled = make([]compiled, len(b.updates))
+	for i, u := range b.updates {
 		if p, ok := u.Resource.(*plan.Destination); ok {
 			b.compiled[i].Destination, b.compiled[i].err = t.compile(p)
 		}
 	}
 	return b
+}
+
+// chosenByLabels gives the destinations that are others to callers with other labels, as they were told.
+func (t *Directory) chosenByLabels() []discovery.Update {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	var out []discovery.Update
+	for name, r := range t.names {
+		if len(r.state.told.Selected) > 0 {
+			out = append(out, discovery.Update{Name: name, Resource: r.state.told})
+		}
+	}
+	return out
 }
 
 // put puts a batch in force: shards first, so that a destination finds its endpoints.
@@ -245,13 +263,14 @@ func (t *Directory) expire(name string) error {
 }
 
 // compile makes a destination ready for use, but for its backends.
-func (t *Directory) compile(p *plan.Destination) (*Destination, error) {
+func (t *Directory) compile(told *plan.Destination) (*Destination, error) {
+	p := told.For(t.self.Place().Labels)
 	routes, err := route.Compile(p.Routes)
 	if err != nil {
 		return nil, err
 	}
 	return &Destination{
-		Plan: p, Routes: routes, TCPRoutes: route.CompileTCP(p.TCP), scopes: t.scopes(p, nil),
+		Plan: p, told: told, Routes: routes, TCPRoutes: route.CompileTCP(p.TCP), scopes: t.scopes(p, nil),
 	}, nil
 }
 
