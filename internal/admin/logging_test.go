@@ -30,12 +30,11 @@ func TestLogLevelIsShownAndSet(t *testing.T) {
 		{"critical", slog.LevelError, false},
 		{"initial", slog.LevelWarn, false},
 	} {
-		have, err := Logging{}, error(nil)
-		if step.to == "" {
-			have, err = c.Logging(t.Context())
-		} else {
-			have, err = c.SetLogging(t.Context(), step.to)
+		ask := c.Logging
+		if step.to != "" {
+			ask = func(ctx context.Context) (Logging, error) { return c.SetLogging(ctx, step.to) }
 		}
+		have, err := ask(t.Context())
 		refused, _ := errors.AsType[*PageError](err)
 		if step.fail != (refused != nil && refused.Code == http.StatusBadRequest) || !step.fail && err != nil {
 			t.Fatalf("%q: %v", step.to, err)

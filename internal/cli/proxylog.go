@@ -19,11 +19,17 @@ func newSidecarLogCommand(a *app) *cobra.Command {
 		Use: "log POD", Short: "How much a sidecar logs; --level changes it", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			page := admin.Client.Logging
+			if reset && level != "" {
+				return errors.New("choose one: --level or --reset")
+			}
+			to, err := "initial", error(nil)
+			if level != "" {
+				to, err = wantedLevel(level)
+			}
+			if err != nil {
+				return err
+			}
 			if level != "" || reset {
-				to, err := wantedLevel(level, reset)
-				if err != nil {
-					return err
-				}
 				page = func(c admin.Client, ctx context.Context) (admin.Logging, error) { return c.SetLogging(ctx, to) }
 			}
 			have, err := readSidecar(cmd, a, args[0], page)
@@ -47,13 +53,7 @@ func newSidecarLogCommand(a *app) *cobra.Command {
 }
 
 // wantedLevel reads --level, as istioctl takes it: LEVEL, or SCOPE:LEVEL with the one scope that there is, "all".
-func wantedLevel(level string, reset bool) (string, error) {
-	if reset && level != "" {
-		return "", errors.New("choose one: --level or --reset")
-	}
-	if reset {
-		return "initial", nil
-	}
+func wantedLevel(level string) (string, error) {
 	scope, of, scoped := strings.Cut(level, ":")
 	if scoped && scope != "all" {
 		return "", fmt.Errorf("--level %q: a sidecar has no scopes; write --level %s", level, of)

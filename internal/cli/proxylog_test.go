@@ -3,16 +3,12 @@ package cli
 import "testing"
 
 func TestWantedLevel(t *testing.T) {
-	for _, tt := range []struct {
-		level string
-		reset bool
-		want  string // empty where it is refused
-	}{
-		{"debug", false, "debug"}, {"WARNING", false, "WARNING"}, {"all:info", false, "info"}, {"", true, "initial"},
-		{"http:debug", false, ""}, {"loud", false, ""}, {"all:", false, ""}, {"initial", false, ""}, {"debug", true, ""},
+	for level, want := range map[string]string{ // empty where it is refused
+		"debug": "debug", "WARNING": "WARNING", "all:info": "info",
+		"http:debug": "", "loud": "", "all:": "", "initial": "", "": "",
 	} {
-		if got, err := wantedLevel(tt.level, tt.reset); got != tt.want || (err == nil) != (tt.want != "") {
-			t.Errorf("--level %q, --reset=%v: %q, %v, want %q", tt.level, tt.reset, got, err, tt.want)
+		if got, err := wantedLevel(level); got != want || (err == nil) != (want != "") {
+			t.Errorf("--level %q: %q, %v, want %q", level, got, err, want)
 		}
 	}
 }
