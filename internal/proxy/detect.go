@@ -170,6 +170,13 @@ func (d *detector) speculate(ctx context.Context, wait time.Duration) {
 	if err != nil {
 		d.err = err
 		close(d.dialled)
+		if errors.Is(err, call.ErrRequestsOnly) { // only the client can speak first
+			quiet.Reset(d.limit)
+			select {
+			case <-quiet.C:
+			case <-ctx.Done():
+			}
+		}
 		d.interrupt()
 		return
 	}

@@ -10,10 +10,15 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
+
+	"golang.org/x/net/http2"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
 // countingApp is an HTTP app that counts the connections it accepts.
@@ -149,4 +154,47 @@ func TestDetectionOfAClientThatEndsEarly(t *testing.T) {
 			}
 		}
 	})
+}
+
+// A peer's sidecar refuses opaque connections to a port that another Service declares as HTTP. That is no reason not to wait
+// for what the client says: a slow one speaks HTTP all the same.
+func TestDetectionOfAPortThatTakesRequestsOnly(t *testing.T) {
+	for _, tt := range []struct {
+		name, says string
+		want       netio.Detected
+		refused    bool
+	}{
+		{"http1", "GET / HTTP/1.1\r\n", netio.HTTP1, false},
+		{"http2", http2.ClientPreface, netio.HTTP2, false},
+		{"neither", "EHLO example.com\r\n", netio.Opaque, true},
+		{"silence", "", netio.Opaque, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, conn := net.Pipe()
+				defer client.Close()
+				var known atomic.Uint32
+				d := &detector{client: netio.NewPeekConn(conn), claim: netio.Unclaimed, limit: time.Minute, known: &known, dial: func(context.Context) (call.Tunnel, error) {
+					return nil, fmt.Errorf("10.0.0.1: %w", call.ErrRequestsOnly)
+				}}
+				found := make(chan detected)
+				go func() {
+					f, err := d.detect(t.Context())
+					if err != nil {
+						t.Error(err)
+					}
+					found <- f
+				}()
+				synctest.Wait() // the server was dialled, and the client is waited for
+				if tt.says != "" {
+					if _, err := io.WriteString(client, tt.says); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if f := <-found; f.protocol != tt.want || (f.err != nil) != tt.refused {
+					t.Errorf("detected %v, %v; want %v", f.protocol, f.err, tt.want)
+				}
+			})
+		})
+	}
 }

@@ -215,6 +215,10 @@ func (i *inbound) connect(ctx context.Context, s httpx.ServerExchange, who *call
 		return
 	}
 	port, err := i.authorize(ctx, arrival{kind: meshTunnel, who: who, to: addr})
+	if _, declared := errors.AsType[*opaqueError](err); declared {
+		i.refuse(s, call.RequestsOnly, err.Error())
+		return
+	}
 	if err != nil {
 		i.refuse(s, 400, err.Error())
 		return

@@ -112,7 +112,7 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 			return t, nil
 		}
 		errs = append(errs, fmt.Errorf("%s: %w", e.Plan.Addr, err))
-		if ctx.Err() != nil {
+		if ctx.Err() != nil || errors.Is(err, ErrRequestsOnly) {
 			e.End(lb.Outcome{})
 			break
 		}

@@ -117,6 +117,18 @@ func (e *refusedError) Error() string {
 	return "peer's sidecar answered CONNECT with " + strconv.Itoa(e.status) + " " + e.why
 }
 
+// Is makes a refusal of this kind [ErrRequestsOnly].
+func (e *refusedError) Is(target error) bool {
+	return target == ErrRequestsOnly && e.status == RequestsOnly
+}
+
+// RequestsOnly is how a peer's sidecar answers a CONNECT to a port that is declared as HTTP (RFC 9110 §15.5.6).
+const RequestsOnly = 405
+
+// ErrRequestsOnly tells that the workload was reached and carries HTTP at this port: an opaque connection to it is not to
+// be had, and nothing is wrong with the endpoint.
+var ErrRequestsOnly = errors.New("the port takes requests only")
+
 // Relayed is what a finished pair of tunnels carried.
 type Relayed struct {
 	// received is what the client sent, sent what the server sent, in bytes.
