@@ -133,6 +133,10 @@ func (e exchange) settled() exchange {
 	for _, name := range fieldsOfRequests {
 		delete(said.Head, name)
 	}
+	delete(said.Head, "connection") // a hop's
+	if all["length"] == "0" {
+		all["length"] = nil // which is the same
+	}
 	all["head"] = said.Head
 	raw, _ := json.Marshal(all) // it was read from JSON
 	e.Body = string(raw)
