@@ -20,6 +20,7 @@ import (
 
 // act sets what a rule does with a request that one of its matches takes.
 func (r rule) act(out *routev3.Route, m *model.HTTPMatch) {
+	headers := r.Headers
 	switch {
 	case r.Redirect != nil && r.Redirect.Fault() == "":
 		out.Action = &routev3.Route_Redirect{Redirect: redirect(r.Redirect, m, r.d.Port)}
@@ -29,7 +30,18 @@ func (r rule) act(out *routev3.Route, m *model.HTTPMatch) {
 		out.Action = &routev3.Route_DirectResponse{DirectResponse: direct(http.StatusInternalServerError, []byte(r.fault()+"\n"))}
 	default:
 		out.Action = &routev3.Route_Route{Route: r.call(m)}
+		if w := r.sole(); w != nil {
+			headers = together(headers, w.Headers)
+		} else if r.divided() {
+			headers = model.HeaderOps{}
+		}
 	}
+	addHeaders(out, headers)
+}
+
+// divided reports whether the backends of a rule have header operations of their own, which then stand with them.
+func (r rule) divided() bool {
+	return r.sole() == nil && slices.ContainsFunc(r.Backends, func(b plan.WeightedBackend) bool { return !b.Headers.Empty() })
 }
 
 // callable reports whether a rule's requests can be sent to some backend as it says.
@@ -123,9 +135,7 @@ func (r rule) backends(out *routev3.RouteAction) {
 	}
 	if w := r.sole(); w != nil {
 		out.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: name(w)}
-		if w.Headers.Empty() {
-			return
-		}
+		return
 	}
 	list := &routev3.WeightedCluster{}
 	for i := range r.Backends {
@@ -134,8 +144,10 @@ func (r rule) backends(out *routev3.RouteAction) {
 			continue
 		}
 		entry := &routev3.WeightedCluster_ClusterWeight{Name: name(w), Weight: wrapperspb.UInt32(w.Weight)}
-		addBackendHeaders(entry, w.Headers)
-		if w.Rewrite != nil && w.Rewrite.Authority != "" && (r.Rewrite == nil || r.Rewrite.Authority == "") && r.sole() == nil {
+		if r.divided() {
+			addBackendHeaders(entry, together(r.Headers, w.Headers))
+		}
+		if w.Rewrite != nil && w.Rewrite.Authority != "" && (r.Rewrite == nil || r.Rewrite.Authority == "") {
 			entry.HostRewriteSpecifier = &routev3.WeightedCluster_ClusterWeight_HostRewriteLiteral{HostRewriteLiteral: w.Rewrite.Authority}
 		}
 		list.Clusters = append(list.Clusters, entry)
@@ -181,9 +193,7 @@ func replacePrefix(with string, m *model.StringMatch) (prefix string, pattern *m
 	with = strings.TrimRight(with, "/")
 	matched := strings.TrimRight(m.Value, "/")
 	switch {
-	case matched == "" && with == "":
-		return "", nil
-	case matched == "":
+	case matched == "": // the slash itself
 		return with + "/", nil
 	case len(matched) > 1 && !strings.ContainsAny(matched, "?#") && with != "":
 		return with, nil

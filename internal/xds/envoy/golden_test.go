@@ -11,15 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds/envoy"
+	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -97,7 +95,7 @@ func answer(t *testing.T, s store.Snapshot, class, query string) string {
 	if _, _, single := envoy.Split(canonical); !single {
 		return canonical + "\n  " + strings.Join(parts, "\n  ") + "\n"
 	}
-	raw, err := protojson.Marshal(decode(t, resource))
+	raw, err := protojson.Marshal(envoytest.Decode(t, resource))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,18 +104,4 @@ func answer(t *testing.T, s store.Snapshot, class, query string) string {
 		t.Fatal(err)
 	}
 	return canonical + "\n" + string(text)
-}
-
-// decode gives the message of a resource.
-func decode(t testing.TB, r *plan.Encoded) proto.Message {
-	t.Helper()
-	kind, _, ok := envoy.Split(r.Name)
-	if !ok {
-		t.Fatalf("%q is no resource", r.Name)
-	}
-	m, err := (&anypb.Any{TypeUrl: kind.URL(), Value: r.Body}).UnmarshalNew()
-	if err != nil {
-		t.Fatalf("%s: %v", r.Name, err)
-	}
-	return m
 }

@@ -3,7 +3,6 @@ package envoy
 import (
 	"cmp"
 	"net/netip"
-	"slices"
 	"strings"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
@@ -11,7 +10,6 @@ import (
 	httpinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/http_inspector/v3"
 	tlsinspectorv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/tls_inspector/v3"
 	tcpv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/tcp_proxy/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -105,10 +103,11 @@ func (l listeners) oneHost(addr netip.Addr, port uint16) *listenerv3.Listener {
 	return out
 }
 
-// connections adds a chain for each match of the rules for connections, and the last rule's as what is done where none holds.
-// Envoy takes the chain that is matched most closely, whatever the order, and refuses two that match alike: the first counts.
+// connections adds a chain for each way in which a match of the rules for connections can hold, and a rule that always does as
+// what is done where none holds. Envoy takes the chain that is matched most closely, whatever the order, and refuses two that
+// match alike: the first counts.
 func (l listeners) connections(out *listenerv3.Listener, d *plan.Destination) {
-	var seen []*listenerv3.FilterChainMatch
+	seen := map[chainKey]bool{}
 	for i := range d.TCP {
 		r := &d.TCP[i]
 		to := l.toBackends(d, r.Backends)
@@ -120,24 +119,20 @@ func (l listeners) connections(out *listenerv3.Listener, d *plan.Destination) {
 			if !l.isFrom(matches[j].SourceNamespace, matches[j].SourceLabels) {
 				continue
 			}
-			when, ok := chainMatch(&matches[j])
-			same := func(m *listenerv3.FilterChainMatch) bool { return proto.Equal(m, when) }
-			switch {
-			case !ok || slices.ContainsFunc(seen, same):
-			case when == nil:
-				if out.GetDefaultFilterChain() == nil {
-					out.DefaultFilterChain = &listenerv3.FilterChain{Filters: []*listenerv3.Filter{to}}
+			for _, key := range chainKeys(&matches[j]) {
+				if seen[key] {
+					continue
 				}
-			default:
-				seen = append(seen, when)
-				out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{FilterChainMatch: when, Filters: []*listenerv3.Filter{to}})
+				seen[key] = true
+				if key == (chainKey{}) {
+					out.DefaultFilterChain = &listenerv3.FilterChain{Filters: []*listenerv3.Filter{to}}
+					return // nothing that follows was ever in force
+				}
+				out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{FilterChainMatch: key.match(), Filters: []*listenerv3.Filter{to}})
+				if key.server != "" && len(out.GetListenerFilters()) == 0 {
+					l.inspect(out)
+				}
 			}
-			if len(when.GetServerNames()) > 0 && len(out.GetListenerFilters()) == 0 {
-				l.inspect(out)
-			}
-		}
-		if out.GetDefaultFilterChain() != nil {
-			return
 		}
 	}
 	if len(out.GetFilterChains()) == 0 { // a listener without chains is refused
@@ -145,38 +140,57 @@ func (l listeners) connections(out *listenerv3.Listener, d *plan.Destination) {
 	}
 }
 
-// chainMatch says when a rule for connections holds; nil for always. ok is false where it never does.
-func chainMatch(m *model.TCPMatch) (_ *listenerv3.FilterChainMatch, ok bool) {
-	if len(m.DestinationSubnets)+len(m.SNI) == 0 {
-		return nil, true
+// chainKey is what a filter chain asks of a connection. The zero value asks nothing.
+type chainKey struct {
+	to netip.Prefix
+	// server is the name that TLS asks for, "*" for any.
+	server string
+}
+
+// chainKeys lists the ways in which a match can hold; none where it never does.
+func chainKeys(m *model.TCPMatch) []chainKey {
+	nets, servers := []netip.Prefix{{}}, []string{""}
+	if len(m.DestinationSubnets) > 0 {
+		nets = nil
 	}
-	out := &listenerv3.FilterChainMatch{}
 	for _, s := range m.DestinationSubnets {
-		p, err := netip.ParsePrefix(s)
-		if addr, wrong := netip.ParseAddr(s); err != nil && wrong == nil {
-			p, err = addr.Prefix(addr.BitLen())
-		}
-		if err == nil {
-			out.PrefixRanges = append(out.PrefixRanges, &corev3.CidrRange{
-				AddressPrefix: p.Masked().Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits())),
-			})
+		if p, err := netip.ParsePrefix(s); err == nil {
+			nets = append(nets, p.Masked())
+		} else if a, err := netip.ParseAddr(s); err == nil {
+			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
 		}
 	}
-	if len(out.GetPrefixRanges()) == 0 && len(m.DestinationSubnets) > 0 {
-		return nil, false
+	if len(m.SNI) > 0 {
+		servers = nil
 	}
 	for _, name := range m.SNI {
-		switch host := string(model.CanonicalHost(name)); {
-		case host == "*":
-			out.TransportProtocol = "tls"
-		case !strings.Contains(strings.TrimPrefix(host, "*."), "*"):
-			out.ServerNames = append(out.ServerNames, host)
+		host := string(model.CanonicalHost(name))
+		if host == "*" || host != "" && !strings.Contains(strings.TrimPrefix(host, "*."), "*") {
+			servers = append(servers, host)
 		}
 	}
-	if out.GetTransportProtocol() != "" {
-		out.ServerNames = nil
+	var out []chainKey
+	for _, to := range nets {
+		for _, server := range servers {
+			out = append(out, chainKey{to, server})
+		}
 	}
-	return out, len(m.SNI) == 0 || len(out.GetServerNames()) > 0 || out.GetTransportProtocol() != ""
+	return out
+}
+
+func (k chainKey) match() *listenerv3.FilterChainMatch {
+	out := &listenerv3.FilterChainMatch{}
+	if k.to.IsValid() {
+		out.PrefixRanges = []*corev3.CidrRange{{AddressPrefix: k.to.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(k.to.Bits()))}}
+	}
+	switch k.server {
+	case "":
+	case "*":
+		out.TransportProtocol = "tls"
+	default:
+		out.ServerNames = []string{k.server}
+	}
+	return out
 }
 
 // toCluster sends a connection to a cluster.

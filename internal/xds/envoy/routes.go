@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -140,7 +139,7 @@ func (l routings) routes(name string) *routev3.RouteConfiguration {
 		return nil
 	}
 	out := &routev3.RouteConfiguration{
-		Name: name, ValidateClusters: wrapperspb.Bool(false), MostSpecificHeaderMutationsWins: true, IgnorePortInHostMatching: true,
+		Name: name, ValidateClusters: wrapperspb.Bool(false), IgnorePortInHostMatching: true,
 	}
 	if l.c.Kind == GRPC {
 		d, _ := l.destination(plan.HostPort{Host: n.host, Port: n.port})
@@ -282,7 +281,6 @@ func (l routings) route(d *plan.Destination, r *plan.Route) []*routev3.Route {
 		of := rule{look: l.look, d: d, Route: r}
 		one := &routev3.Route{Name: cmp.Or(r.Name, r.Origin), Match: of.match(m), TypedPerFilterConfig: of.filterConfigs()}
 		of.act(one, m)
-		addHeaders(one, r.Headers)
 		out = append(out, one)
 	}
 	return out
@@ -299,54 +297,4 @@ func (l look) isFrom(namespace string, labels map[string]string) bool {
 		}
 	}
 	return true
-}
-
-// headered is what has header operations in Envoy's API.
-type headered struct {
-	requestAdd, responseAdd       *[]*corev3.HeaderValueOption
-	requestRemove, responseRemove *[]string
-}
-
-func addHeaders(r *routev3.Route, ops model.HeaderOps) {
-	headered{&r.RequestHeadersToAdd, &r.ResponseHeadersToAdd, &r.RequestHeadersToRemove, &r.ResponseHeadersToRemove}.put(ops)
-}
-
-func addBackendHeaders(w *routev3.WeightedCluster_ClusterWeight, ops model.HeaderOps) {
-	headered{&w.RequestHeadersToAdd, &w.ResponseHeadersToAdd, &w.RequestHeadersToRemove, &w.ResponseHeadersToRemove}.put(ops)
-}
-
-func (h headered) put(ops model.HeaderOps) {
-	*h.requestAdd, *h.requestRemove = headerChange(ops.Request)
-	*h.responseAdd, *h.responseRemove = headerChange(ops.Response)
-}
-
-// headerChange leaves out what belongs to the proxy, and the names that rewrites change.
-func headerChange(c model.HeaderChange) (add []*corev3.HeaderValueOption, remove []string) {
-	put := func(list []model.HeaderValue, how corev3.HeaderValueOption_HeaderAppendAction) {
-		for i := range list {
-			h := &list[i]
-			if !changeable(h.Name) || h.Fault() != "" {
-				continue
-			}
-			value := h.Template
-			if value == "" { // static: nothing in it is an operator
-				value = strings.ReplaceAll(strings.Trim(h.Value, " \t"), "%", "%%")
-			}
-			add = append(add, &corev3.HeaderValueOption{
-				Header: &corev3.HeaderValue{Key: h.Name, Value: value}, AppendAction: how, KeepEmptyValue: h.Template == "",
-			})
-		}
-	}
-	put(c.Set, corev3.HeaderValueOption_OVERWRITE_IF_EXISTS_OR_ADD)
-	put(c.Add, corev3.HeaderValueOption_APPEND_IF_EXISTS_OR_ADD)
-	for _, name := range c.Remove {
-		if changeable(name) && model.HeaderNameFault(name) == "" {
-			remove = append(remove, name)
-		}
-	}
-	return add, remove
-}
-
-func changeable(name string) bool {
-	return name != "" && name[0] != ':' && !strings.EqualFold(name, "host") && !model.ReservedHeader(name)
 }

@@ -14,18 +14,34 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
 	"google.golang.org/protobuf/reflect/protorange"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
-	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds/envoy"
+	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
 )
+
+// collisions is a host that has a name and an address of another one.
+const collisions = `
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: myapp}
+spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 80}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: web, namespace: myapp}
+spec:
+  hosts: [web.myapp, WEB.example]
+  addresses: [10.96.0.1]
+  ports: [{number: 80, name: http, protocol: HTTP}]
+  resolution: STATIC
+  endpoints: [{address: 192.0.2.1}, {address: 192.0.2.1}]
+`
 
 // behaviours are the meshes by which internal/compile is tested: every field that a rule can have is in one of them.
 func behaviours(t testing.TB) map[string]string {
@@ -39,7 +55,7 @@ func behaviours(t testing.TB) map[string]string {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no behaviours: %v", err)
 	}
-	out := map[string]string{}
+	out := map[string]string{"collisions": collisions}
 	for _, name := range files {
 		archive, err := txtar.ParseFile(name)
 		if err != nil {
@@ -65,93 +81,17 @@ func TestEverythingIsValid(t *testing.T) {
 				{Kind: envoy.Envoy, Namespace: "other", Capture: true, Labels: map[string]string{"app": "client"}},
 				{Kind: envoy.GRPC, Namespace: "myapp"}, {Kind: envoy.GRPC, Namespace: "other"},
 			} {
-				v := view{t: t, snapshot: snapshot, class: c, known: map[string]proto.Message{}}
-				v.follow()
-				resources += len(v.known)
+				told := envoytest.Follow(t, compiler(), snapshot, c)
+				for query, m := range told {
+					validate(t, query, m)
+					held{t, c}.rules(query, m)
+				}
+				resources += len(told)
 			}
 		})
 	}
 	if resources < 1000 {
 		t.Errorf("%d resources, want at least 1000", resources)
-	}
-}
-
-// view is everything that a class is told.
-type view struct {
-	t        testing.TB
-	snapshot store.Snapshot
-	class    envoy.Class
-	known    map[string]proto.Message // by query
-}
-
-// follow asks as clients do: from what is there to what that names.
-func (v *view) follow() {
-	if v.class.Kind == envoy.GRPC {
-		for _, at := range compile.Callable(store.NewReader(v.snapshot), compiler().Global, v.class.Namespace) {
-			v.ask(envoy.Listener, at.String(), "")
-		}
-	} else {
-		v.all(envoy.Cluster)
-		v.all(envoy.Listener)
-	}
-}
-
-// all asks for everything of a type.
-func (v *view) all(kind envoy.Type) {
-	canonical, ok := compiler().Resolve(store.NewReader(v.snapshot), v.class.String(), envoy.Query(kind, envoy.Everything))
-	if !ok {
-		v.t.Fatalf("%s may not ask for all of %s", v.class, kind)
-	}
-	_, parts, err := compiler().Compile(store.NewReader(v.snapshot), canonical)
-	if err != nil {
-		v.t.Fatal(err)
-	}
-	for _, part := range parts {
-		of, name, ok := envoy.Split(part)
-		if !ok || of != kind {
-			v.t.Errorf("%q is among all of %s", part, kind)
-		}
-		if v.ask(of, name, "everything"); !strings.Contains(part, " ") {
-			v.t.Errorf("%q", part)
-		}
-	}
-}
-
-// ask looks at a resource once, and then at those that it names. by says who named it: what is named must be there.
-func (v *view) ask(kind envoy.Type, name, by string) {
-	query := envoy.Query(kind, name)
-	if _, known := v.known[query]; known {
-		return
-	}
-	canonical, ok := compiler().Resolve(store.NewReader(v.snapshot), v.class.String(), query)
-	if !ok {
-		if by != "" {
-			v.t.Errorf("%s: there is no %q, which %s names", v.class, query, by)
-		}
-		return
-	}
-	resource, _, err := compiler().Compile(store.NewReader(v.snapshot), canonical)
-	if err != nil || resource == nil {
-		v.t.Errorf("%s is %v, %v", canonical, resource, err)
-		return
-	}
-	m := decode(v.t, resource)
-	v.known[query] = m
-	validate(v.t, query, m)
-	v.rules(query, m)
-	switch m := m.(type) {
-	case *clusterv3.Cluster:
-		if m.GetEdsClusterConfig() != nil {
-			v.ask(envoy.Endpoints, m.GetEdsClusterConfig().GetServiceName(), query)
-		}
-	case *listenerv3.Listener:
-		for _, routes := range routesOf(v.t, m) {
-			v.ask(envoy.Routes, routes, query)
-		}
-	case *routev3.RouteConfiguration:
-		for _, cluster := range clustersOf(m) {
-			v.ask(envoy.Cluster, cluster, query)
-		}
 	}
 }
 
@@ -183,8 +123,13 @@ func validate(t testing.TB, name string, m proto.Message) {
 	}
 }
 
-// rules are those that no annotation of the API has.
-func (v *view) rules(name string, m proto.Message) {
+// held is what clients of a class are told, held to rules that no annotation of the API has.
+type held struct {
+	t     testing.TB
+	class envoy.Class
+}
+
+func (v held) rules(name string, m proto.Message) {
 	switch m := m.(type) {
 	case *clusterv3.Cluster:
 		v.clusterRules(name, m)
@@ -197,7 +142,7 @@ func (v *view) rules(name string, m proto.Message) {
 	}
 }
 
-func (v *view) clusterRules(name string, m *clusterv3.Cluster) {
+func (v held) clusterRules(name string, m *clusterv3.Cluster) {
 	if m.GetLoadAssignment() != nil {
 		v.endpointRules(name, m.GetLoadAssignment())
 	}
@@ -222,7 +167,7 @@ func (v *view) clusterRules(name string, m *clusterv3.Cluster) {
 }
 
 // endpointRules are gRPC's, for all clients.
-func (v *view) endpointRules(name string, m *endpointv3.ClusterLoadAssignment) {
+func (v held) endpointRules(name string, m *endpointv3.ClusterLoadAssignment) {
 	priorities, seen := map[uint32]bool{}, map[string]bool{}
 	for _, l := range m.GetEndpoints() {
 		priorities[l.GetPriority()] = true
@@ -261,9 +206,9 @@ func additional(e *endpointv3.Endpoint) []*corev3.Address {
 	return out
 }
 
-func (v *view) listenerRules(name string, m *listenerv3.Listener) {
+func (v held) listenerRules(name string, m *listenerv3.Listener) {
 	if v.class.Kind == envoy.GRPC {
-		hcm := manager(v.t, m.GetApiListener().GetApiListener())
+		hcm := envoytest.Manager(v.t, m.GetApiListener().GetApiListener())
 		filters := hcm.GetHttpFilters()
 		if last := filters[len(filters)-1]; last.GetName() != "envoy.filters.http.router" || last.GetTypedConfig() == nil {
 			v.t.Errorf("%s ends with %v", name, last)
@@ -282,7 +227,7 @@ func (v *view) listenerRules(name string, m *listenerv3.Listener) {
 	}
 }
 
-func (v *view) routeRules(name string, m *routev3.RouteConfiguration) {
+func (v held) routeRules(name string, m *routev3.RouteConfiguration) {
 	domains := map[string]bool{}
 	for _, h := range m.GetVirtualHosts() {
 		for _, d := range h.GetDomains() {
@@ -310,54 +255,4 @@ func (v *view) routeRules(name string, m *routev3.RouteConfiguration) {
 	if len(domains) == 0 {
 		v.t.Errorf("%s has no hosts", name)
 	}
-}
-
-// routesOf lists the route configurations that a listener names.
-func routesOf(t testing.TB, m *listenerv3.Listener) []string {
-	var out []string
-	add := func(c *listenerv3.FilterChain) {
-		for _, f := range c.GetFilters() {
-			if f.GetName() == "envoy.filters.network.http_connection_manager" {
-				if rds := manager(t, f.GetTypedConfig()).GetRds(); rds != nil {
-					out = append(out, rds.GetRouteConfigName())
-				}
-			}
-		}
-	}
-	if api := m.GetApiListener(); api != nil {
-		out = append(out, manager(t, api.GetApiListener()).GetRds().GetRouteConfigName())
-	}
-	for _, c := range m.GetFilterChains() {
-		add(c)
-	}
-	add(m.GetDefaultFilterChain())
-	return out
-}
-
-func manager(t testing.TB, a *anypb.Any) *hcmv3.HttpConnectionManager {
-	t.Helper()
-	m := &hcmv3.HttpConnectionManager{}
-	if err := a.UnmarshalTo(m); err != nil {
-		t.Fatal(err)
-	}
-	return m
-}
-
-// clustersOf lists the clusters that routes name, but for the one that stands for what is not there.
-func clustersOf(m *routev3.RouteConfiguration) []string {
-	names := map[string]bool{}
-	for _, h := range m.GetVirtualHosts() {
-		for _, r := range h.GetRoutes() {
-			names[r.GetRoute().GetCluster()] = true
-			for _, w := range r.GetRoute().GetWeightedClusters().GetClusters() {
-				names[w.GetName()] = true
-			}
-			for _, p := range r.GetRoute().GetRequestMirrorPolicies() {
-				names[p.GetCluster()] = true
-			}
-		}
-	}
-	delete(names, "")
-	delete(names, "UnknownService")
-	return slices.Sorted(maps.Keys(names))
 }
