@@ -15,6 +15,7 @@ func kindsRead() []Kinds {
 		"security.istio.io":         {Title: "Istio security"},
 		"gateway.networking.k8s.io": {Title: "Gateway API", Optional: true},
 		"split.smi-spec.io":         {Title: "SMI", Optional: true},
+		"specs.smi-spec.io":         {Title: "SMI traffic specs", Optional: true},
 		"fairlead.dev":              {Title: "Fairlead"},
 	}
 	var all []Kinds

@@ -25,6 +25,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	}
 	c.routeConflicts(sets)
 	c.delegates(sets)
+	missingRouteGroups(&c, sets)
 	policies := store.List[model.DestinationPolicy](r)
 	balance := balancing{checker: &c}
 	for _, p := range policies {

@@ -21,6 +21,7 @@ const (
 	kindService        = "Service"
 	kindVirtualService = "VirtualService"
 	kindTrafficSplit   = "TrafficSplit"
+	kindHTTPRouteGroup = "HTTPRouteGroup"
 	kindGRPCRoute      = "GRPCRoute"
 	kindHTTPRoute      = "HTTPRoute"
 	kindTLSRoute       = "TLSRoute"

@@ -131,15 +131,19 @@ func (v routing) rules(a appliedRoutes, port uint16) []rule {
 	case isGateway(a.http[0]):
 		return byPrecision(out)
 	case len(a.http) > 1:
-		return catchAllLast(out)
+		out = catchAllLast(out)
 	}
-	return out
+	return withRoot(out, a.http[0])
 }
 
 // rulesOf lists the rules of one set that can match on the port, in the user's order.
 func (v routing) rulesOf(rs *model.RouteSet, port uint16) []rule {
 	out := make([]rule, 0, len(rs.HTTP))
 	add := func(set *model.RouteSet, h *model.HTTPRule) {
+		h, described := v.described(h)
+		if !described {
+			return
+		}
 		if matches, ok := matchesOn(h, port); ok {
 			out = append(out, rule{set: set, http: h, matches: withHostnames(matches, rs.Hostnames)})
 		}

@@ -24,6 +24,7 @@ const (
 	istioSecurity   = "security.istio.io"
 	gatewayAPI      = gatewayv1.GroupName
 	smiSplit        = "split.smi-spec.io"
+	smiSpecs        = "specs.smi-spec.io"
 	ownAPI          = "fairlead.dev"
 )
 
@@ -32,7 +33,7 @@ func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(),
-		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), healthCheckPolicy(), secret(),
+		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), secret(),
 	}
 }
 
@@ -274,6 +275,17 @@ func trafficSplit() Kind {
 	}, func(in *smi.TrafficSplit, at Place) Translation {
 		r, problems := smi.Read(in, at.ClusterDomain)
 		return object(at, r, problems)
+	}, nil)
+}
+
+func httpRouteGroup() Kind {
+	return of(Kind{
+		Name: "HTTPRouteGroup", Group: smiSpecs, Resource: "httproutegroups", Versions: []string{"v1alpha4", "v1alpha3"}, Scope: Namespaced,
+		Form: Custom, Gauge: "fairlead_config_http_route_groups",
+		Remove: store.Delete[model.RouteGroup],
+	}, func(in *smi.HTTPRouteGroup, at Place) Translation {
+		g, problems := smi.ReadGroup(in)
+		return object(at, g, problems)
 	}, nil)
 }
 

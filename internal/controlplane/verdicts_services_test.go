@@ -64,7 +64,22 @@ func trafficSplits() []ruling {
 		{"a service that is not there", warned, "spec.backends[0].service", "{service: web, backends: [{service: nobody, weight: 1}]}"},
 		{"weights of 0", refused, "spec.backends", "{service: web, backends: [{service: web, weight: 0}]}"},
 		{"a weight below 0", refused, "spec.backends[0].weight", "{service: web, backends: [{service: web, weight: -1}]}"},
-		{"conditions", refused, "spec.matches", "{service: web, backends: [{service: web, weight: 1}], matches: [{kind: HTTPRouteGroup, name: a}]}"},
+		{"requests that nothing describes", warned, "spec.matches[0].name", "{service: web, backends: [{service: web, weight: 1}], matches: [{kind: HTTPRouteGroup, name: a}]}"},
+		{"connections that something describes", refused, "spec.matches[0].kind", "{service: web, backends: [{service: web, weight: 1}], matches: [{kind: TCPRoute, name: a}]}"},
+	}
+}
+
+// routeGroups are whole specifications of HTTPRouteGroups.
+func routeGroups() []ruling {
+	return []ruling{
+		{"a match", fine, "", "{matches: [{name: a, pathRegex: /api, methods: [GET, '*'], headers: {user-agent: '.*Firefox.*'}}]}"},
+		{"headers in a list", fine, "", "{matches: [{name: a, headers: [{user-agent: a}, {cookie: b}]}]}"},
+		{"no matches", refused, "spec.matches", "{matches: []}"},
+		{"no name", refused, "spec.matches[0].name", "{matches: [{pathRegex: /}]}"},
+		{"no pattern", refused, "spec.matches[0].headers[a]", "{matches: [{name: a, headers: {a: '['}}]}"},
+		{"no header", refused, "spec.matches[0].headers[a b]", "{matches: [{name: a, headers: {a b: c}}]}"},
+		{"no method", refused, "spec.matches[0].methods[0]", "{matches: [{name: a, methods: ['a b']}]}"},
+		{"a field of TCPRoutes", refused, "spec.matches[0].ports", "{matches: [{name: a, ports: [1]}]}"},
 	}
 }
 
@@ -176,6 +191,7 @@ func unnamedRoutes() []ruling {
 func TestVerdictsServices(t *testing.T) {
 	rule(t, head{"networking.istio.io/v1", "ServiceEntry"}, whole, serviceEntries())
 	rule(t, head{"split.smi-spec.io/v1alpha4", "TrafficSplit"}, whole, trafficSplits())
+	rule(t, head{"specs.smi-spec.io/v1alpha4", "HTTPRouteGroup"}, whole, routeGroups())
 }
 
 func TestVerdictsRoutes(t *testing.T) {

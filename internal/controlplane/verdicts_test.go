@@ -153,6 +153,6 @@ func allVerdicts() map[string][]ruling {
 	return map[string][]ruling{
 		"VirtualService": append(append(append(virtualServices(), httpRules()...), httpMatches()...), tcpRules()...), "DestinationRule": append(destinationRules(), trafficPolicies()...),
 		"ServiceEntry": serviceEntries(), "PeerAuthentication": peerAuthentications(),
-		"HTTPRoute": httpRoutes(), "GRPCRoute": grpcRoutes(), "TLSRoute": connectionRoutes(), "TCPRoute": unnamedRoutes(), "TrafficSplit": trafficSplits(),
+		"HTTPRoute": httpRoutes(), "GRPCRoute": grpcRoutes(), "TLSRoute": connectionRoutes(), "TCPRoute": unnamedRoutes(), "TrafficSplit": trafficSplits(), "HTTPRouteGroup": routeGroups(),
 	}
 }

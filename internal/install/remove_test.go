@@ -26,6 +26,7 @@ func TestRemove(t *testing.T) {
 				"/api/v1/namespaces/shop", "/api/v1/namespaces/shop/configmaps/fairlead-ca-root-cert",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/destinationrules.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/healthcheckpolicies.fairlead.dev",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/httproutegroups.specs.smi-spec.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/peerauthentications.security.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trafficsplits.split.smi-spec.io",

@@ -123,6 +123,8 @@ type HTTPRule struct {
 	CORS           *CORS
 	// Delegate is the VirtualService whose rules stand in the place of this one, nil for none.
 	Delegate *Key
+	// Groups narrow the rule to requests that one of them describes; empty for all. Matches are empty then.
+	Groups []RouteGroupRef
 	// Session keeps the calls of a client together; nil where the rule says nothing of it.
 	Session *SessionPersistence
 	// Unsupported says what in the rule cannot be served; its requests are answered 500, as Gateway API demands.

@@ -22,6 +22,7 @@ const (
 	HealthCheckPoliciesOf          Table = "health-check-policies-of" // "Kind/namespace/name" of a target
 	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
 	Credentials                    Table = "credentials"
+	RouteGroups                    Table = "route-groups"
 )
 
 // configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
@@ -44,6 +45,7 @@ func configuration() []tableState {
 			table: HealthCheckPoliciesIn, ids: func(p *model.HealthCheckPolicy) []string { return []string{p.Ref.Namespace} },
 		}),
 		objects[model.Credential](Credentials),
+		objects[model.RouteGroup](RouteGroups),
 	}
 }
 

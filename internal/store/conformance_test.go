@@ -88,6 +88,8 @@ func tables() []conformance {
 	}
 	changedChecks := checks
 	changedChecks.Check.Port = 8080
+	group := model.RouteGroup{Ref: ref("HTTPRouteGroup", "myapp", "beta"), Matches: []model.HTTPMatch{{Name: "a"}}}
+	changedGroup := model.RouteGroup{Ref: group.Ref, Matches: []model.HTTPMatch{{Name: "b"}}}
 	health := model.PodHealth{Pod: own("myapp", "users-a"), Results: []model.CheckResult{{Policy: "users"}}}
 	changedHealth := model.PodHealth{Pod: health.Pod, Results: []model.CheckResult{{Policy: "users", Failing: true}}}
 	probe := model.Probe{
@@ -240,6 +242,17 @@ func tables() []conformance {
 				"ref": func(r *store.Reader) any { return row(store.Get[model.Credential](r, credential.Ref)) },
 			},
 			updated: []string{"ref"},
+		},
+		{
+			name:   "route groups",
+			set:    func(tx *store.Txn) { store.Set(tx, group) },
+			update: func(tx *store.Txn) { store.Set(tx, changedGroup) },
+			remove: func(tx *store.Txn) { store.Delete[model.RouteGroup](tx, group.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all": func(r *store.Reader) any { return list(store.List[model.RouteGroup](r)) },
+				"ref": func(r *store.Reader) any { return row(store.Get[model.RouteGroup](r, group.Ref)) },
+			},
+			updated: []string{"all", "ref"},
 		},
 		{
 			name:   "health of pods",

@@ -12,13 +12,21 @@ const (
 	operatorsIP = "10.96.3.2"
 	sharedIP    = "10.96.3.3"
 	faultyIP    = "10.96.3.4"
+	abIP        = "10.96.3.5"
 )
 
 // routesManifests: one app behind many names, as in TestRouting, for what is asked for less often.
 func routesManifests() string {
-	manifests := []string{app{name: "client", replicas: 1}.String(), app{name: "web", replicas: 1}.String()}
+	manifests := []string{
+		app{name: "client", replicas: 1}.String(), app{name: "web", replicas: 1}.String(), app{name: "web", version: "v2", replicas: 1}.String(),
+		service("ab", abIP, "app: web, version: v1", http80), service("ab-next", "", "app: web, version: v2", http80),
+		object("split.smi-spec.io/v1alpha4", "TrafficSplit", "ab", `
+  service: ab
+  matches: [{kind: HTTPRouteGroup, name: ab}]
+  backends: [{service: ab-next, weight: 100}, {service: ab, weight: 0}]`),
+	}
 	for name, ip := range map[string]string{"pages": pagesIP, "operators": operatorsIP, "shared": sharedIP, "faulty": faultyIP} {
-		manifests = append(manifests, service(name, ip, "app: web", http80))
+		manifests = append(manifests, service(name, ip, "app: web, version: v1", http80))
 	}
 	return strings.Join(append(manifests,
 		virtualService("shared", `
@@ -70,6 +78,23 @@ func TestRoutes(t *testing.T) {
 		}
 		m.write(t, "part.yaml", part("/part/b"))
 		eventually(t, "the delegate's other rule", func() bool { return status("/part/b") == http.StatusOK && status("/part/a") == http.StatusNotFound })
+	})
+	t.Run("an_A_B_test_of_SMI_is_edited_live", func(t *testing.T) {
+		version := func(header string) string {
+			return m.do(t, client, http.MethodGet, abIP+":80", "/", header).Header.Get("X-Demo-Version")
+		}
+		if got := version("User-Agent: Firefox/130"); got != "v1" {
+			t.Errorf("without the group, %q answered; want the Service itself", got)
+		}
+		for _, browser := range []string{"Firefox", "Chrome"} {
+			m.write(t, "group.yaml", object("specs.smi-spec.io/v1alpha4", "HTTPRouteGroup", "ab", `
+  matches: [{name: users, headers: {user-agent: ".*`+browser+`.*"}}]`))
+			eventually(t, browser+" to reach the next version", func() bool { return version("User-Agent: "+browser+"/130") == "v2" })
+			if got := version("User-Agent: curl/8"); got != "v1" {
+				t.Errorf("with a group for %s, %q answered curl", browser, got)
+			}
+		}
+		eventually(t, "Firefox to go back", func() bool { return version("User-Agent: Firefox/130") == "v1" })
 	})
 	t.Run("a_fault_in_gRPCs_words", func(t *testing.T) {
 		a := m.do(t, client, http.MethodPost, faultyIP+":80", "/a.B/C", "Content-Type: application/grpc", "Te: trailers")

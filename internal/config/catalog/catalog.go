@@ -133,7 +133,6 @@ func Kinds() []Kind {
 			Loss: "the workload is not called", Instead: "list its address under endpoints of a ServiceEntry",
 		},
 
-		{Group: smiSpecs, Name: "HTTPRouteGroup", Resource: "httproutegroups", Loss: "nothing refers to it"},
 		{Group: smiSpecs, Name: "TCPRoute", Resource: "tcproutes", Loss: "nothing refers to it"},
 		{Group: smiSpecs, Name: "UDPRoute", Resource: "udproutes", Loss: "nothing refers to it"},
 		{

@@ -47,11 +47,10 @@ func Read(in *TrafficSplit, clusterDomain string) (*model.RouteSet, []model.Prob
 		Hosts: []model.Hostname{t.service("spec.service", in.Spec.Service)},
 	}
 	backends := t.backends(in.Spec.Backends)
-	if len(in.Spec.Matches) > 0 {
-		t.Reject("spec.matches", "matches are not supported by Fairlead: without them the split would be for all requests", "use an HTTPRoute")
+	set.HTTP = []model.HTTPRule{{Field: "spec.backends", Backends: backends, Groups: t.groups(in.Spec.Matches)}}
+	if len(in.Spec.Matches) == 0 { // groups describe requests, and no connections
+		set.TCP = []model.TCPRule{{Field: "spec.backends", Backends: backends}}
 	}
-	set.HTTP = []model.HTTPRule{{Field: "spec.backends", Backends: backends}}
-	set.TCP = []model.TCPRule{{Field: "spec.backends", Backends: backends}}
 	if t.Rejected() {
 		return nil, t.Problems
 	}
@@ -78,6 +77,22 @@ func (t *split) service(field, written string) model.Hostname {
 		t.Reject(field, fmt.Sprintf("%q is not a Service of namespace %s", written, t.Ref.Namespace), "write the name of a Service beside the TrafficSplit")
 	}
 	return full
+}
+
+// groups reads which requests are split.
+func (t *split) groups(in []corev1.TypedLocalObjectReference) []model.RouteGroupRef {
+	var out []model.RouteGroupRef
+	for i := range in {
+		ref, field := &in[i], fmt.Sprintf("spec.matches[%d]", i)
+		switch {
+		case ref.Kind != "HTTPRouteGroup" || ref.APIGroup != nil && *ref.APIGroup != "" && *ref.APIGroup != "specs.smi-spec.io":
+			t.Reject(field+".kind", fmt.Sprintf("%q is not what a split can be narrowed to", ref.Kind), "refer to an HTTPRouteGroup of specs.smi-spec.io")
+		case ref.Name == "":
+			t.Reject(field+".name", "no name", "name an HTTPRouteGroup beside the TrafficSplit")
+		}
+		out = append(out, model.RouteGroupRef{Field: field, Key: model.Key{Namespace: t.Ref.Namespace, Name: ref.Name}})
+	}
+	return out
 }
 
 func (t *split) backends(in []TrafficSplitBackend) []model.WeightedBackend {

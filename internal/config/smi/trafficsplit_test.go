@@ -77,7 +77,9 @@ func TestProblems(t *testing.T) {
 		{"only weights of 0", "{service: users, backends: [{service: a, weight: 0}]}", "spec.backends: no backend"},
 		{"a negative weight", "{service: users, backends: [{service: a, weight: -1}]}", "spec.backends[0].weight: -1"},
 		{"too large a weight", "{service: users, backends: [{service: a, weight: 1G}]}", "spec.backends[0].weight: 1G"},
-		{"matches", "{service: users, " + backends + ", matches: [{kind: HTTPRouteGroup, name: a}]}", "spec.matches: not supported"},
+		{"matches of another kind", "{service: users, " + backends + ", matches: [{kind: TCPRoute, name: a}]}", `spec.matches[0].kind: "TCPRoute"`},
+		{"matches of another group", "{service: users, " + backends + ", matches: [{apiGroup: example.com, kind: HTTPRouteGroup, name: a}]}", `spec.matches[0].kind: "HTTPRouteGroup"`},
+		{"matches without name", "{service: users, " + backends + ", matches: [{kind: HTTPRouteGroup}]}", "spec.matches[0].name: no name"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -88,6 +90,20 @@ func TestProblems(t *testing.T) {
 				t.Errorf("Read = %v, %v, want %q", got, problems, tt.want)
 			}
 		})
+	}
+}
+
+func TestSplitOfSomeRequests(t *testing.T) {
+	t.Parallel()
+	got, problems := read(t, `{service: users, matches: [{kind: HTTPRouteGroup, name: a}, {apiGroup: specs.smi-spec.io, kind: HTTPRouteGroup, name: b}], backends: [{service: beta, weight: 1}]}`)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	want := []model.RouteGroupRef{
+		{Field: "spec.matches[0]", Key: model.Key{Namespace: "myapp", Name: "a"}}, {Field: "spec.matches[1]", Key: model.Key{Namespace: "myapp", Name: "b"}},
+	}
+	if diff := cmp.Diff(want, got.HTTP[0].Groups); diff != "" || got.TCP != nil {
+		t.Errorf("connections %v, groups (-want +got):\n%s", got.TCP, diff)
 	}
 }
 
