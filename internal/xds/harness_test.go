@@ -307,7 +307,7 @@ func (c *client) hear() heard {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		h = heard{typ: typeOf(r.GetTypeUrl()), nonce: r.GetNonce(), version: r.GetVersionInfo()}
+		h = heard{typ: TypeOf(r.GetTypeUrl()), nonce: r.GetNonce(), version: r.GetVersionInfo()}
 		for _, res := range r.GetResources() {
 			m := &clusterv3.Cluster{}
 			if err := proto.Unmarshal(res.GetValue(), m); err != nil || res.GetTypeUrl() != r.GetTypeUrl() {
@@ -320,7 +320,7 @@ func (c *client) hear() heard {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		h = heard{typ: typeOf(r.GetTypeUrl()), nonce: r.GetNonce(), version: r.GetSystemVersionInfo()}
+		h = heard{typ: TypeOf(r.GetTypeUrl()), nonce: r.GetNonce(), version: r.GetSystemVersionInfo()}
 		for _, res := range r.GetResources() {
 			parts = append(parts, res.GetName()+"="+res.GetVersion())
 		}

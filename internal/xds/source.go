@@ -51,8 +51,8 @@ func (t Type) String() string {
 // whole reports whether a response of the state of the world holds everything, so that what is not in it is gone.
 func (t Type) whole() bool { return t == Cluster || t == Listener }
 
-// typeOf finds the type of a URL; 0 where it is not served.
-func typeOf(url string) Type {
+// TypeOf finds the type of a URL; 0 where it is not served.
+func TypeOf(url string) Type {
 	for t := Cluster; t < types; t++ {
 		if t.URL() == url {
 			return t

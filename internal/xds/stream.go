@@ -113,7 +113,7 @@ func (st *stream) take(ctx context.Context, r *request) error {
 	if err := pause(ctx, st.account.charge(work, time.Now())); err != nil {
 		return err
 	}
-	t := typeOf(r.url)
+	t := TypeOf(r.url)
 	if t == 0 {
 		st.complain(ctx, "xds client asks for a type that is not served", slog.String("type", cut(r.url)))
 		return nil
