@@ -96,6 +96,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 		return nil
 	})
 	fs.StringVar(&o.Listen, "listen", ":15012", "address of the discovery port (TLS)")
+	fs.StringVar(&o.Plain, "grpc-addr", "", "`ADDRESS` of a port without TLS for xDS clients in pods, which are known by their addresses, such as :15010 (default none)")
 	fs.StringVar(&o.Monitor, "monitor", ":15014", "address of the monitor port (HTTP): metrics, health, debugging")
 	fs.StringVar(&o.StateDir, "state-dir", "", "directory that keeps the CA; root-cert.pem in it is for proxies")
 	fs.StringVar(&o.TokenKey, "token-key", "", "file with the public keys, PEM, of workload tokens")

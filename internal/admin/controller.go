@@ -112,7 +112,7 @@ const (
 	Unknown = "UNKNOWN"
 )
 
-// Proxy is one connected sidecar, as /debug/syncz shows it.
+// Proxy is one connected sidecar or standard xDS client, as /debug/syncz shows it.
 type Proxy struct {
 	// ID is "pod.namespace".
 	ID             string    `json:"id"`
@@ -131,23 +131,49 @@ type Proxy struct {
 	Refused   []Refusal      `json:"refused,omitempty"`
 	// LeftOut are resources that the proxy obeys without a part that it is too old to know; Reason says which.
 	LeftOut []Refusal `json:"leftOut,omitempty"`
+	// Node is what a standard xDS client calls itself, empty for Fairlead's own sidecars; Version is then its program and
+	// that one's version. Types are how it stands with each type of resources.
+	Node  string     `json:"node,omitempty"`
+	Types []TypeSync `json:"types,omitempty"`
 }
 
-// Merge puts the answers of several replicas together, by ID. A sidecar that has just moved from one replica to another is
-// with both for a moment: the newer connection counts.
+// TypeSync is how a standard xDS client stands with one type of resources.
+type TypeSync struct {
+	// Type is CDS, EDS, LDS or RDS; State is Synced, Stale or Refusing.
+	Type  string `json:"type"`
+	State string `json:"state"`
+	// Sent is the version that was sent last, InForce the last one that the client confirmed.
+	Sent      string `json:"sent,omitempty"`
+	InForce   string `json:"inForce,omitempty"`
+	Resources int    `json:"resources"`
+	// NotFollowed counts names that the client asked for beyond what one client may ask for.
+	NotFollowed int `json:"notFollowed,omitempty"`
+}
+
+// Merge puts the answers of several replicas together, by ID, and of standard xDS clients by what they call themselves and by
+// program: a pod may have several. One that has just moved from one replica to another is with both for a moment: the newer
+// connection counts.
 func Merge(answers ...[]Proxy) []Proxy {
-	byID := map[string]*Proxy{}
+	type client struct{ id, node, program string }
+	clients := map[client]*Proxy{}
 	for _, list := range answers {
 		for i := range list {
 			p := &list[i]
-			if have := byID[p.ID]; have == nil || p.ConnectedSince.After(have.ConnectedSince) {
-				byID[p.ID] = p
+			c := client{id: p.ID}
+			if p.Node != "" {
+				c.node, c.program = p.Node, p.Version
+			}
+			if have := clients[c]; have == nil || p.ConnectedSince.After(have.ConnectedSince) {
+				clients[c] = p
 			}
 		}
 	}
-	all := make([]Proxy, 0, len(byID))
-	for _, id := range slices.Sorted(maps.Keys(byID)) {
-		all = append(all, *byID[id])
+	order := slices.SortedFunc(maps.Keys(clients), func(a, b client) int {
+		return cmp.Or(cmp.Compare(a.id, b.id), cmp.Compare(a.node, b.node), cmp.Compare(a.program, b.program))
+	})
+	all := make([]Proxy, 0, len(clients))
+	for _, c := range order {
+		all = append(all, *clients[c])
 	}
 	return all
 }

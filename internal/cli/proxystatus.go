@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -156,6 +157,9 @@ func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 			return err
 		}
 		if line >= 0 {
+			for _, t := range rows[line].Types {
+				fmt.Fprintf(w, "  %s %s %s, %s\n", t.Type, t.State, cmp.Or(t.Sent, "nothing sent"), countOf(t.Resources, "resource"))
+			}
 			for _, refused := range rows[line].Refused {
 				fmt.Fprintf(w, "  refused %s: %s\n", refused.Resource, refused.Reason)
 			}
@@ -166,6 +170,14 @@ func printSyncStatus(w io.Writer, rows []admin.Proxy, detail int) error {
 		line++
 	}
 	return nil
+}
+
+// countOf is "1 resource", "2 resources".
+func countOf(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
 }
 
 // subscribed is what a sidecar asked for: a cell for each kind, or their sum and those that there are.

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,5 +46,36 @@ func TestStatusOfOneSidecar(t *testing.T) {
 				t.Errorf("only(%q) with -n %q: row and error (-want +got):\n%s", tt.given, tt.namespace, diff)
 			}
 		})
+	}
+}
+
+func TestStandardClientsAreListedWithTheirTypes(t *testing.T) {
+	rows := []admin.Proxy{
+		{ID: "a.shop", State: admin.Synced, Version: "0.1.0", Names: map[string]int{"dns": 1}},
+		{
+			ID: "b.shop", Node: "sidecar~10.0.0.2~b.shop~shop.svc.cluster.local", State: admin.Refusing, Version: "envoy 1.40.0",
+			Names: map[string]int{"cds": 2, "rds": 1},
+			Types: []admin.TypeSync{
+				{Type: "CDS", State: admin.Synced, Sent: "00ff", Resources: 2},
+				{Type: "RDS", State: admin.Refusing, Sent: "00aa", InForce: "0011", Resources: 1},
+				{Type: "LDS", State: admin.Stale},
+			},
+			Refused: []admin.Refusal{{Resource: "RDS", Reason: "no such cluster"}},
+		},
+	}
+	var out strings.Builder
+	if err := printSyncStatus(&out, rows, 0); err != nil {
+		t.Fatal(err)
+	}
+	const want = `NAME       STATE      VERSION          SUBSCRIBED
+a.shop     SYNCED     0.1.0            1 (dns 1)
+b.shop     ERROR      envoy 1.40.0     3 (cds 2, rds 1)
+  CDS SYNCED 00ff, 2 resources
+  RDS ERROR 00aa, 1 resource
+  LDS STALE nothing sent, 0 resources
+  refused RDS: no such cluster
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("proxy-status (-want +got):\n%s", diff)
 	}
 }

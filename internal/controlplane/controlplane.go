@@ -20,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/kube"
+	"fairlead.dev/fairlead/internal/xds/envoy"
 )
 
 // Options configure a ControlPlane.
@@ -33,6 +34,10 @@ type Options struct {
 	// Listeners given take their place.
 	Listen, Monitor                 string
 	ListenListener, MonitorListener net.Listener
+	// Plain is the address of a port without TLS for standard xDS clients in pods, whose addresses say who they are; empty
+	// means none. A listener given takes its place.
+	Plain         string
+	PlainListener net.Listener
 	// ServerNames are the DNS names and addresses that the discovery port's certificate is for; empty means
 	// DefaultServerNames.
 	ServerNames []string
@@ -90,6 +95,7 @@ type ControlPlane struct {
 	authority *authority
 	engine    *engine
 	server    *discovery.Server
+	standard  *standard
 }
 
 // New checks the options. It does no I/O.
@@ -118,8 +124,12 @@ func New(o Options) (*ControlPlane, error) {
 	}
 	p := &ControlPlane{o: o, metrics: newMetrics()}
 	p.engine = newEngine(engineOptions{
-		global:  global,
-		publish: func(keys []graph.Key, since time.Time) { p.server.Changed(ofNative(keys), since) },
+		global: global,
+		wires:  []graph.Compiler{envoy.Compiler{Global: global}},
+		publish: func(keys []graph.Key, since time.Time) {
+			p.server.Changed(ofNative(keys), since)
+			p.standard.server.Changed(ofXDS(keys))
+		},
 		report:  p.statusReport(),
 		callers: connected{p},
 		log:     o.Logger,
@@ -130,6 +140,9 @@ func New(o Options) (*ControlPlane, error) {
 		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Holders: p.engine.callersChanged, Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
+		return nil, err
+	}
+	if p.standard, err = newStandard(p); err != nil {
 		return nil, err
 	}
 	if o.Kube != nil {
@@ -218,10 +231,20 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	plain, err := p.o.listenPlain(ctx)
+	if err != nil {
+		discovery.Close()
+		if monitor != nil {
+			monitor.Close()
+		}
+		return err
+	}
 	told := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	discoveryHTTP := p.server.HTTP(ca.ServerConfig(p.authority.current, p.o.ServerNames...), 0)
+	discoveryHTTP := p.server.HTTP(acceptCertificates(ca.ServerConfig(p.authority.current, p.o.ServerNames...), p.authority), 0)
+	discoveryHTTP.Handler = p.standard.beside(p.server)
+	plainHTTP := p.standard.plain()
 	monitorHTTP := &http.Server{
 		Handler: p.monitor(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
@@ -236,6 +259,9 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	)
 	if monitor != nil {
 		parts = append(parts, func(context.Context) error { return named("monitor port", monitorHTTP.Serve(monitor)) })
+	}
+	if plain != nil {
+		parts = append(parts, func(context.Context) error { return named("xDS port without TLS", plainHTTP.Serve(plain)) })
 	}
 	var (
 		wg     sync.WaitGroup
@@ -252,8 +278,9 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	}
 	p.serveUntil(told, ctx)
 	cancel()
-	p.shutDown(context.WithoutCancel(ctx), discoveryHTTP, monitorHTTP)
+	p.shutDown(context.WithoutCancel(ctx), discoveryHTTP, plainHTTP, monitorHTTP)
 	wg.Wait()
+	p.standard.server.Wait()
 	return broken
 }
 
@@ -287,6 +314,7 @@ func named(server string, err error) error { return fmt.Errorf("%s: %w", server,
 // shutDown ends the streams in order, so that proxies turn to another replica, and then everything else.
 func (p *ControlPlane) shutDown(ctx context.Context, servers ...*http.Server) {
 	p.server.Close()
+	p.standard.server.Close()
 	shutDown(ctx, servers...)
 }
 

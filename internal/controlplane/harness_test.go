@@ -62,6 +62,7 @@ type world struct {
 	private []byte
 	addr    string
 	monitor string
+	plain   string // for standard xDS clients
 	log     *lockedBuffer
 	stop    func()
 }
@@ -100,9 +101,14 @@ func (w *world) run(t *testing.T, addr string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	plain, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.plain = plain.Addr().String()
 	w.addr, w.monitor, w.log = discovery.Addr().String(), monitor.Addr().String(), &lockedBuffer{}
 	c, err := New(Options{
-		Sources: []string{w.dir}, ListenListener: discovery, MonitorListener: monitor, StateDir: w.state, TokenKey: w.key,
+		Sources: []string{w.dir}, ListenListener: discovery, MonitorListener: monitor, PlainListener: plain, StateDir: w.state, TokenKey: w.key,
 		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	if err != nil {
@@ -183,7 +189,8 @@ func (w *world) client(t *testing.T, pod string, h discovery.Handler) *client {
 	return w.clientIn(t, "myapp", pod, h)
 }
 
-func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handler) *client {
+// roots are what clients trust.
+func (w *world) roots(t *testing.T) *x509.CertPool {
 	t.Helper()
 	ca, err := os.ReadFile(filepath.Join(w.state, RootCertFile))
 	if err != nil {
@@ -193,6 +200,12 @@ func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handle
 	if !roots.AppendCertsFromPEM(ca) {
 		t.Fatalf("%s holds no certificate", RootCertFile)
 	}
+	return roots
+}
+
+func (w *world) clientIn(t *testing.T, namespace, pod string, h discovery.Handler) *client {
+	t.Helper()
+	roots := w.roots(t)
 	token := w.token(t, namespace, pod)
 	c, err := discovery.NewClient(discovery.ClientOptions{
 		Addrs: []string{w.addr},

@@ -63,7 +63,7 @@ func (p *ControlPlane) Proxies() []admin.Proxy {
 		}
 		list = append(list, v)
 	}
-	return list
+	return append(list, p.standard.proxies()...)
 }
 
 // Problems lists everything that is wrong at present, what proxies refused included.
@@ -81,6 +81,7 @@ func (p *ControlPlane) Problems() []model.Problem {
 			})
 		}
 	}
+	list = append(list, p.standard.problems()...)
 	return list
 }
 

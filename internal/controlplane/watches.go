@@ -92,6 +92,20 @@ func (ws *watches) answer(key graph.Key) (graph.Found, bool) {
 	return w.found, true
 }
 
+// answersOf gives the newest answers for watched keys, all of one moment; nil where there is none.
+func (ws *watches) answersOf(keys []graph.Key) []*graph.Found {
+	ws.mu.RLock()
+	defer ws.mu.RUnlock()
+	list := make([]*graph.Found, len(keys))
+	for i, key := range keys {
+		if w := ws.answers[key]; w != nil && w.done {
+			found := w.found
+			list[i] = &found
+		}
+	}
+	return list
+}
+
 // parts lists what is sent on a wire as a part of something else; several times where several answers have it.
 func (ws *watches) parts(wire graph.Wire) (all []*plan.Encoded) {
 	ws.mu.RLock()

@@ -25,6 +25,7 @@ const (
 
 	// The control plane's ports on the node's address.
 	controllerPort = 15012
+	plainPort      = 15010
 	monitorPort    = 15014
 	controllerName = "fairlead-controller.fairlead-system.svc"
 	// sidecarReadyPort answers when the sidecar has its certificate and its first configuration.

@@ -128,7 +128,8 @@ func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
 	}
 	argv = append(argv,
 		"--state-dir", n.state.controller(), "--token-key", n.state.tokenKey(),
-		"--listen", netip.AddrPortFrom(ip, controllerPort).String(), "--monitor", netip.AddrPortFrom(ip, monitorPort).String())
+		"--listen", netip.AddrPortFrom(ip, controllerPort).String(), "--monitor", netip.AddrPortFrom(ip, monitorPort).String(),
+		"--grpc-addr", netip.AddrPortFrom(ip, plainPort).String())
 	if n.cfg.LogLevel != "" {
 		argv = append(argv, "--log-level", n.cfg.LogLevel)
 	}
