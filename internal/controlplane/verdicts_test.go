@@ -144,15 +144,15 @@ func TestVerdictsAreMany(t *testing.T) {
 		total += len(table)
 	}
 	text, err := json.Marshal(kinds)
-	if err != nil || total < 150 {
+	if err != nil || total < 380 {
 		t.Errorf("%d verdicts: %s %v", total, text, err)
 	}
 }
 
 func allVerdicts() map[string][]ruling {
 	return map[string][]ruling{
-		"VirtualService": append(append(append(virtualServices(), httpRules()...), httpMatches()...), tcpRules()...), "DestinationRule": append(destinationRules(), trafficPolicies()...),
-		"ServiceEntry": serviceEntries(), "PeerAuthentication": peerAuthentications(),
+		"VirtualService": append(append(append(append(append(virtualServices(), rarerHTTPRules()...), delegateRules()...), httpRules()...), httpMatches()...), tcpRules()...), "DestinationRule": append(append(destinationRules(), trafficPolicies()...), rarerPolicies()...),
+		"ServiceEntry": append(serviceEntries(), rarerServiceEntries()...), "WorkloadEntry": workloadEntries(), "HealthCheckPolicy": healthCheckPolicies(), "PeerAuthentication": peerAuthentications(),
 		"HTTPRoute": httpRoutes(), "GRPCRoute": grpcRoutes(), "TLSRoute": connectionRoutes(), "TCPRoute": unnamedRoutes(), "TrafficSplit": trafficSplits(), "HTTPRouteGroup": routeGroups(),
 	}
 }

@@ -25,7 +25,9 @@ func (t destinationRule) tcpPool(field string, in *networking.ConnectionPoolSett
 	}
 	out.MaxConnections = t.limit(field+".maxConnections", in.GetMaxConnections())
 	out.ConnectTimeout = t.duration(field+".connectTimeout", in.GetConnectTimeout())
-	out.TCPIdleTimeout = t.duration(field+".idleTimeout", in.GetIdleTimeout())
+	if idle := in.GetIdleTimeout(); idle.AsDuration() != 0 { // 0s is never, as in Istio
+		out.TCPIdleTimeout = t.duration(field+".idleTimeout", idle)
+	}
 	out.MaxConnectionDuration = t.duration(field+".maxConnectionDuration", in.GetMaxConnectionDuration())
 	if alive := in.GetTcpKeepalive(); alive != nil {
 		out.KeepAlive = model.TCPKeepAlive{

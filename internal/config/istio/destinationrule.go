@@ -196,8 +196,8 @@ func (t destinationRule) warmUp(field string, in *networking.LoadBalancerSetting
 		}
 		if w.GetAggression() != nil {
 			out.Aggression = w.GetAggression().GetValue()
-			if !(out.Aggression > 0) || math.IsInf(out.Aggression, 0) {
-				t.Reject(at+".aggression", fmt.Sprintf("%v is not above 0", out.Aggression), "1 for a steady rise, more for a quicker one at first")
+			if !(out.Aggression >= 1) || math.IsInf(out.Aggression, 0) {
+				t.Reject(at+".aggression", fmt.Sprintf("%v is not a number from 1 on", out.Aggression), "1 for a steady rise, more for a quicker one at first")
 			}
 		}
 	case old != nil:

@@ -75,7 +75,7 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of no length", with("loadBalancer: {warmup: {minimumPercent: 101, aggression: 0}, warmupDurationSecs: 0s}"), []string{
 			"error spec.trafficPolicy.loadBalancer.warmupDurationSecs: below 1ms", "error spec.trafficPolicy.loadBalancer.warmup.duration: missing",
-			"error spec.trafficPolicy.loadBalancer.warmup.minimumPercent: 101", "error spec.trafficPolicy.loadBalancer.warmup.aggression: not above 0",
+			"error spec.trafficPolicy.loadBalancer.warmup.minimumPercent: 101", "error spec.trafficPolicy.loadBalancer.warmup.aggression: not a number from 1",
 		}},
 		{"a warm-up beside RANDOM", with("loadBalancer: {simple: RANDOM, warmup: {duration: 1s}}"), []string{"warning spec.trafficPolicy.loadBalancer.warmup: no effect with RANDOM"}},
 		{"a warm-up beside a hash", with("loadBalancer: {consistentHash: {useSourceIp: true}, warmupDurationSecs: 1s}"), []string{"warning spec.trafficPolicy.loadBalancer.warmupDurationSecs: no effect with RING_HASH"}},

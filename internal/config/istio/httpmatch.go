@@ -76,6 +76,29 @@ func (t matchRules) withGateways(field string, in *networking.HTTPMatchRequest, 
 	return m
 }
 
+// comparable refuses patterns in the matches of rules that delegate and of those that stand in their place, as Istio does: nothing
+// would say which of two patterns is the narrower one.
+func (t matchRules) comparable(field string, in []*networking.HTTPMatchRequest) {
+	for i, match := range in {
+		at := fmt.Sprintf("%s.match[%d]", field, i)
+		parts := map[string]*networking.StringMatch{
+			".uri": match.GetUri(), ".scheme": match.GetScheme(), ".method": match.GetMethod(), ".authority": match.GetAuthority(),
+		}
+		for list, named := range map[string]map[string]*networking.StringMatch{
+			".headers": match.GetHeaders(), ".withoutHeaders": match.GetWithoutHeaders(), ".queryParams": match.GetQueryParams(),
+		} {
+			for name, m := range named {
+				parts[list+"["+name+"]"] = m
+			}
+		}
+		for _, part := range sortedKeys(parts) {
+			if _, pattern := parts[part].GetMatchType().(*networking.StringMatch_Regex); pattern {
+				t.Reject(at+part+".regex", "a pattern cannot go with delegation, on neither side", "write exact or prefix")
+			}
+		}
+	}
+}
+
 // headerRole says what a header match is for.
 type headerRole uint8
 

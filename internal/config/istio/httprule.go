@@ -24,6 +24,9 @@ func (t virtualService) httpRule(field string, in *networking.HTTPRoute) (rule m
 	}
 	rule = model.HTTPRule{Name: in.GetName(), Field: field}
 	rule.Matches, ok = t.matches(field, in.GetMatch())
+	if in.GetDelegate() != nil || t.delegate {
+		t.comparable(field, in.GetMatch())
+	}
 	if in.GetDelegate() != nil {
 		rule.Delegate = t.delegation(field, in)
 	} else {
