@@ -16,7 +16,7 @@ import (
 func dumpRoutes(c *directory.Destination) []admin.RouteDump {
 	row := admin.RouteDump{Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: []string{string(c.Plan.Host)}}
 	for _, a := range c.Plan.Addresses {
-		row.Domains = append(row.Domains, a.String())
+		row.Domains = append(row.Domains, authority(a))
 	}
 	var out []admin.RouteDump
 	opaque := c.Plan.Protocol == model.TCP || c.Plan.Protocol == model.TLS
