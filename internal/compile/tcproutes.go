@@ -106,17 +106,19 @@ func (b *backends) gatewayTCPRoutes(sets []*model.RouteSet) []plan.TCPRoute {
 		return cmp.Compare(y.wildcard, x.wildcard)
 	})
 	var routes []plan.TCPRoute
-	last := -1
+	last, seen := -1, make(map[string]bool, len(entries))
 	for _, e := range entries {
-		if e.name == "" {
-			routes, last = append(routes, out[e.route]), -1
+		switch {
+		case seen[e.name]: // an older route has it
 			continue
-		}
-		if e.route != last {
+		case e.name == "": // whatever a connection asks for
+			return append(routes, out[e.route])
+		case e.route != last:
 			r := out[e.route]
 			r.Matches = []model.TCPMatch{{}}
 			routes, last = append(routes, r), e.route
 		}
+		seen[e.name] = true
 		names := &routes[len(routes)-1].Matches[0].SNI
 		*names = append(*names, e.name)
 	}
