@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
@@ -113,15 +114,14 @@ func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.P
 	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.Dest.Protocol, dial: func(ctx context.Context) (call.Tunnel, error) {
 		return c.Connect(ctx, state)
 	}}
+	begun := time.Now()
 	found, err := d.detect(ctx)
 	switch {
 	case err != nil:
 		c.Forget()
 		client.Close()
 	case found.err != nil:
-		state.TCP.Opened()
-		state.TCP.Closed()
-		call.NewRawTunnel(client).Abort(found.err)
+		c.Refuse(ctx, client, state, begun, found.err)
 	default:
 		if found.server == nil {
 			c.Forget()

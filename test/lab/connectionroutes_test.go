@@ -63,7 +63,7 @@ func TestConnectionRoutes(t *testing.T) {
 		service("ledger-v1", "", "app: ledger, version: v1", bytes)+service("ledger-v2", "", "app: ledger, version: v2", bytes)+
 		tlsServer(a, "eu", "")+tlsServer(a, "us", `fairlead.dev/inject: "false"`)+
 		service("vault", vaultIP, "app: eu", "{name: https, port: 443, targetPort: 8443}")+
-		vault("us", `us.example.com, "*.us.example.com"`)+vault("eu", `"*.example.com"`))
+		vault("us", `us.example.com, "*.us.example.com"`)+vault("eu", `"*.example.com"`), withMesh("mesh.accessLog=json"))
 	m.write(t, "ledger.yaml", ledgerRoute(90, 10))
 	// versions counts who answers connections of which each carries one request.
 	versions := func(from, address string, calls int) map[string]int {
@@ -119,6 +119,10 @@ func TestConnectionRoutes(t *testing.T) {
 		if answer, err := m.converse(t, client, vaultIP+":443", "GET / HTTP/1.1\r\nHost: eu.example.com\r\n\r\n"); err == nil && answer != "" {
 			t.Errorf("what is no TLS was answered %q", answer)
 		}
+		log := m.LogPath(pod(m.find(t, client).Name), "proxy")
+		eventually(t, "the closed connections in the access log", func() bool {
+			return len(keep(read(t, log), `"response_flags":"NR"`, vaultIP+":443")) == 3 // two names, and what is no TLS
+		})
 		out := m.cli(t, "proxy-config", "routes", client, "-n", "shop")
 		if !strings.Contains(out, "connections sni=us.example.com,*.us.example.com ") || !strings.Contains(out, "TLSRoute shop/us rules[0]") {
 			t.Errorf("proxy-config routes says\n%s", out)

@@ -22,17 +22,15 @@ const maxTries = 3
 
 // Opaque carries a connection byte for byte. server is the tunnel that detection dialled, or nil.
 func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *directory.Destination, server Tunnel) {
-	down := NewRawTunnel(client)
+	begun := time.Now()
 	if server == nil {
 		var err error
 		if server, err = c.Connect(ctx, state); err != nil {
-			c.Of.Log.DebugContext(ctx, "connection failed", "destination", c.Dest.Addr, "error", err)
-			state.TCP.Opened()
-			state.TCP.Closed()
-			down.Abort(err)
+			c.Refuse(ctx, client, state, begun, err)
 			return
 		}
 	}
+	down := NewRawTunnel(client)
 	scope := state.TCP
 	if c.endpoint != nil {
 		scope = c.endpoint.Attachment.TCP
@@ -49,7 +47,15 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.Sent})
 	}
 	c.leaveLimits()
-	c.recordTCP(start, r, scope)
+	c.recordTCP(start, r, scope, nil)
+}
+
+// Refuse ends a connection that came at a time and reaches no endpoint. To those who count it was opened and closed.
+func (c *Outbound) Refuse(ctx context.Context, client *netio.PeekConn, state *directory.Destination, begun time.Time, err error) {
+	c.Of.Log.DebugContext(ctx, "connection failed", "destination", c.Dest.Addr, "error", err)
+	state.TCP.Opened()
+	c.recordTCP(begun, Relayed{}, state.TCP, err)
+	NewRawTunnel(client).Abort(err)
 }
 
 // errTooOld is why a connection is ended that is older than maxConnectionDuration allows.
@@ -199,8 +205,8 @@ func (c *Outbound) Forget() {
 	c.backend, c.endpoint = nil, nil
 }
 
-// recordTCP tells the sinks what became of an opaque connection.
-func (c *Outbound) recordTCP(start time.Time, r Relayed, scope *telemetry.TCPScope) {
+// recordTCP tells the sinks what became of an opaque connection. failure is why it reached no endpoint, nil where it did.
+func (c *Outbound) recordTCP(start time.Time, r Relayed, scope *telemetry.TCPScope, failure error) {
 	rec := &telemetry.Record{
 		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.Received, Sent: r.Sent,
 		Dialled: c.Local, Client: c.Remote, TCP: scope,
@@ -210,6 +216,13 @@ func (c *Outbound) recordTCP(start time.Time, r Relayed, scope *telemetry.TCPSco
 	}
 	if c.endpoint != nil {
 		rec.Endpoint = c.endpoint.Plan.Addr
+	}
+	if failure != nil {
+		if _, known := errors.AsType[*httpx.Error](failure); !known {
+			failure = &httpx.Error{Reason: httpx.UpstreamConnectFailure, Err: failure}
+		}
+		out := httpx.Describe(failure)
+		rec.Flags, rec.Details, rec.Cause = out.Flag, out.Details, out.Body
 	}
 	c.Of.Sinks.Record(rec)
 }
