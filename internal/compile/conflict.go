@@ -48,7 +48,7 @@ func (c *checker) routeConflict(h model.Hostname, older, younger *model.RouteSet
 		c.sameKind(h, older, younger)
 		return
 	}
-	if !c.sameTraffic(h, older, younger) {
+	if !c.sameTraffic(h, older, younger) || narrowsSplit(older, younger) {
 		return
 	}
 	what := string(h)
@@ -113,6 +113,15 @@ func (c *checker) sameTraffic(h model.Hostname, a, b *model.RouteSet) bool {
 		})
 	}
 	return len(a.HTTP) > 0 && len(b.HTTP) > 0 || len(a.TCP)+len(a.TLS) > 0 && len(b.TCP)+len(b.TLS) > 0
+}
+
+// narrowsSplit reports whether one of two TrafficSplits is for requests that groups describe and the other for the rest: both do
+// what they say.
+func narrowsSplit(a, b *model.RouteSet) bool {
+	some := func(rs *model.RouteSet) bool {
+		return slices.ContainsFunc(rs.HTTP, func(h model.HTTPRule) bool { return len(h.Groups) > 0 })
+	}
+	return dialectOf(a) == dialectSMI && dialectOf(b) == dialectSMI && some(a) != some(b)
 }
 
 // shareCallers reports whether both decide for some caller: a set for a few namespaces replaces one for all on
