@@ -71,7 +71,7 @@ func TestWarmUp(t *testing.T) {
 			app{name: "server", version: "v2", replicas: replicas}.String() + service("rated", ratedIP, "app: server", http80) +
 			object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {simple: ROUND_ROBIN"+warmUp+"}}")
 	}
-	const slowly = ", warmup: {duration: 3600s, minimumPercent: 0, aggression: 0.25}"
+	const slowly = ", warmup: {duration: 3600s, minimumPercent: 0, aggression: 1}"
 	m := startMesh(t, manifests(0, slowly))
 	warming := func() (n int) {
 		for _, e := range m.dump(t, client).Endpoints {
