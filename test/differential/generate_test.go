@@ -142,9 +142,9 @@ func (d dice) call(host string) string {
 
 // virtualService makes up one for a host.
 func (d dice) virtualService(host string) string {
-	rules := make([]string, 1+d.IntN(4))
-	for i := range rules {
-		rules[i] = "\n    - {" + d.istioRule(host) + "}"
+	var rules []string
+	for range 1 + d.IntN(4) {
+		rules = append(rules, "\n    - {"+d.istioRule(host)+"}")
 	}
 	if d.often(60) { // so that few requests find no rule
 		rules = append(rules, "\n    - {"+d.call(host)+"}")

@@ -75,7 +75,7 @@ func (b *backend) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
 	w.WriteHeader(status)
-	w.Write(body) //nolint:errcheck // who has gone does not compare
+	w.Write(body)
 }
 
 // backends serves two versions of everything, and gives their ports.
@@ -170,7 +170,7 @@ func startEnvoy(t *testing.T, s store.Snapshot) side {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		cmd.Wait() //nolint:errcheck // it is killed
+		cmd.Wait() // it is killed
 	}()
 	t.Cleanup(func() {
 		cancel()

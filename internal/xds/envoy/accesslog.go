@@ -1,6 +1,8 @@
 package envoy
 
 import (
+	"strings"
+
 	accesslogv3 "github.com/envoyproxy/go-control-plane/envoy/config/accesslog/v3"
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	filev3 "github.com/envoyproxy/go-control-plane/envoy/extensions/access_loggers/file/v3"
@@ -56,16 +58,16 @@ func (l look) accessLogs() []*accesslogv3.AccessLog {
 	case plan.AccessLogOff:
 		return nil
 	case plan.AccessLogText:
-		line := "[" + logStart + `] "` + logMethod + " " + logPath + " " + logProto + `"`
+		words := []string{"[" + logStart + "]", `"` + logMethod, logPath, logProto + `"`}
 		for _, f := range logFields() {
+			word := f.operator
 			if f.quoted {
-				line += ` "` + f.operator + `"`
-			} else {
-				line += " " + f.operator
+				word = `"` + word + `"`
 			}
+			words = append(words, word)
 		}
 		format.Format = &corev3.SubstitutionFormatString_TextFormatSource{
-			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: line + "\n"}},
+			TextFormatSource: &corev3.DataSource{Specifier: &corev3.DataSource_InlineString{InlineString: strings.Join(words, " ") + "\n"}},
 		}
 	case plan.AccessLogJSON:
 		fields := map[string]*structpb.Value{

@@ -47,7 +47,8 @@ func TestChanges(t *testing.T) {
 		},
 		{
 			"the_policy_of_a_subset_is_edited", "{name: v1, labels: {version: v1}}",
-			"{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}", []string{all, v1},
+			"{name: v1, labels: {version: v1}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}",
+			[]string{all, v1},
 		},
 	}
 	for _, tt := range tests {

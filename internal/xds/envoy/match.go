@@ -12,9 +12,9 @@ import (
 )
 
 // match says when a rule holds. Who calls is decided already.
-func (l rule) match(m *model.HTTPMatch) *routev3.RouteMatch {
+func (r rule) match(m *model.HTTPMatch) *routev3.RouteMatch {
 	out := &routev3.RouteMatch{}
-	l.matchPath(out, m.URI)
+	r.matchPath(out, m.URI)
 	for _, part := range []struct {
 		name string
 		m    *model.StringMatch
@@ -33,15 +33,15 @@ func (l rule) match(m *model.HTTPMatch) *routev3.RouteMatch {
 }
 
 // everyPath is the prefix of all paths. Clients of gRPC's take no other for that (gRFC A28).
-func (l rule) everyPath() string {
-	if l.c.Kind == GRPC {
+func (r rule) everyPath() string {
+	if r.c.Kind == GRPC {
 		return ""
 	}
 	return "/"
 }
 
-func (l rule) matchPath(out *routev3.RouteMatch, m *model.StringMatch) {
-	every := &routev3.RouteMatch_Prefix{Prefix: l.everyPath()}
+func (r rule) matchPath(out *routev3.RouteMatch, m *model.StringMatch) {
+	every := &routev3.RouteMatch_Prefix{Prefix: r.everyPath()}
 	if m == nil {
 		out.PathSpecifier = every
 		return
@@ -52,7 +52,7 @@ func (l rule) matchPath(out *routev3.RouteMatch, m *model.StringMatch) {
 	case model.Prefix:
 		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: m.Value}
 	case model.PathPrefix:
-		l.wholeSegments(out, m)
+		r.wholeSegments(out, m)
 	case model.Regex:
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex(m.Value)}
 		return
@@ -66,12 +66,12 @@ func (l rule) matchPath(out *routev3.RouteMatch, m *model.StringMatch) {
 }
 
 // wholeSegments matches a prefix of whole segments: /a takes /a and /a/b, and not /ab. Clients of gRPC's have a pattern for it.
-func (l rule) wholeSegments(out *routev3.RouteMatch, m *model.StringMatch) {
+func (r rule) wholeSegments(out *routev3.RouteMatch, m *model.StringMatch) {
 	prefix := strings.TrimRight(m.Value, "/")
 	switch {
 	case prefix == "":
-		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: l.everyPath()}
-	case l.c.Kind == GRPC, len(prefix) < 2, strings.ContainsAny(prefix, "?#"): // the latter never match, and are refused
+		out.PathSpecifier = &routev3.RouteMatch_Prefix{Prefix: r.everyPath()}
+	case r.c.Kind == GRPC, len(prefix) < 2, strings.ContainsAny(prefix, "?#"): // the latter never match, and are refused
 		out.PathSpecifier = &routev3.RouteMatch_SafeRegex{SafeRegex: regex(segmentsPattern(m))}
 	default:
 		out.PathSpecifier = &routev3.RouteMatch_PathSeparatedPrefix{PathSeparatedPrefix: prefix}

@@ -77,9 +77,11 @@ func TestEverythingIsValid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			snapshot, _ := compiletest.Load(t, manifests)
 			for _, c := range []envoy.Class{
-				{Kind: envoy.Envoy, Namespace: "myapp"}, {Kind: envoy.Envoy, Namespace: "myapp", Capture: true},
+				{Kind: envoy.Envoy, Namespace: "myapp"},
+				{Kind: envoy.Envoy, Namespace: "myapp", Capture: true},
 				{Kind: envoy.Envoy, Namespace: "other", Capture: true, Labels: map[string]string{"app": "client"}},
-				{Kind: envoy.GRPC, Namespace: "myapp"}, {Kind: envoy.GRPC, Namespace: "other"},
+				{Kind: envoy.GRPC, Namespace: "myapp"},
+				{Kind: envoy.GRPC, Namespace: "other"},
 			} {
 				told := envoytest.Follow(t, compiler(), snapshot, c)
 				for query, m := range told {
@@ -158,7 +160,7 @@ func (v held) clusterRules(name string, m *clusterv3.Cluster) {
 		if e := m.GetLoadAssignment().GetEndpoints(); len(e) != 1 || len(e[0].GetLbEndpoints()) != 1 {
 			v.t.Errorf("%s has not just one endpoint", name)
 		}
-	default:
+	case clusterv3.Cluster_STATIC, clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_ORIGINAL_DST:
 		v.t.Errorf("%s is %s", name, m.GetType())
 	}
 	if p := m.GetLbPolicy(); p != clusterv3.Cluster_ROUND_ROBIN && p != clusterv3.Cluster_RING_HASH {

@@ -21,7 +21,7 @@ import (
 
 // Static is the configuration of an Envoy that asks nobody: the same resources, each where it is named. Its admin listens on a
 // loopback port, 0 for one that it chooses.
-func (told Told) Static(tb testing.TB, admin uint32) []byte {
+func (t Told) Static(tb testing.TB, admin uint32) []byte {
 	tb.Helper()
 	out := &bootstrapv3.Bootstrap{
 		Node: &corev3.Node{Id: "test", Cluster: "test"},
@@ -30,13 +30,13 @@ func (told Told) Static(tb testing.TB, admin uint32) []byte {
 		}}}},
 		StaticResources: &bootstrapv3.Bootstrap_StaticResources{},
 	}
-	for _, query := range slices.Sorted(maps.Keys(told)) {
-		switch m := proto.Clone(told[query]).(type) {
+	for _, query := range slices.Sorted(maps.Keys(t)) {
+		switch m := proto.Clone(t[query]).(type) {
 		case *clusterv3.Cluster:
-			out.StaticResources.Clusters = append(out.StaticResources.Clusters, told.cluster(m))
+			out.StaticResources.Clusters = append(out.StaticResources.Clusters, t.cluster(m))
 		case *listenerv3.Listener:
 			for _, c := range append(slices.Clone(m.GetFilterChains()), m.GetDefaultFilterChain()) {
-				told.chain(tb, c)
+				t.chain(tb, c)
 			}
 			out.StaticResources.Listeners = append(out.StaticResources.Listeners, m)
 		}
@@ -49,9 +49,9 @@ func (told Told) Static(tb testing.TB, admin uint32) []byte {
 }
 
 // Anywhere has the listeners choose their ports.
-func (told Told) Anywhere() Told {
-	out := maps.Clone(told)
-	for query, m := range told {
+func (t Told) Anywhere() Told {
+	out := maps.Clone(t)
+	for query, m := range t {
 		if l, ok := m.(*listenerv3.Listener); ok {
 			l, _ = proto.Clone(l).(*listenerv3.Listener)
 			l.GetAddress().GetSocketAddress().PortSpecifier = &corev3.SocketAddress_PortValue{}
@@ -62,25 +62,25 @@ func (told Told) Anywhere() Told {
 }
 
 // cluster puts the endpoints into it.
-func (told Told) cluster(m *clusterv3.Cluster) *clusterv3.Cluster {
+func (t Told) cluster(m *clusterv3.Cluster) *clusterv3.Cluster {
 	if m.GetType() != clusterv3.Cluster_EDS {
 		return m
 	}
 	m.ClusterDiscoveryType = &clusterv3.Cluster_Type{Type: clusterv3.Cluster_STATIC}
-	m.LoadAssignment, _ = told[envoy.Query(envoy.Endpoints, m.GetEdsClusterConfig().GetServiceName())].(*endpointv3.ClusterLoadAssignment)
+	m.LoadAssignment, _ = t[envoy.Query(envoy.Endpoints, m.GetEdsClusterConfig().GetServiceName())].(*endpointv3.ClusterLoadAssignment)
 	m.EdsClusterConfig = nil
 	return m
 }
 
 // chain puts the routes into it.
-func (told Told) chain(tb testing.TB, c *listenerv3.FilterChain) {
+func (t Told) chain(tb testing.TB, c *listenerv3.FilterChain) {
 	tb.Helper()
 	for _, f := range c.GetFilters() {
 		if f.GetName() != managerFilter {
 			continue
 		}
 		m := Manager(tb, f.GetTypedConfig())
-		routes, ok := told[envoy.Query(envoy.Routes, m.GetRds().GetRouteConfigName())].(*routev3.RouteConfiguration)
+		routes, ok := t[envoy.Query(envoy.Routes, m.GetRds().GetRouteConfigName())].(*routev3.RouteConfiguration)
 		if !ok {
 			continue
 		}
