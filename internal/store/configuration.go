@@ -21,7 +21,6 @@ const (
 	HealthCheckPolicies            Table = "health-check-policies"
 	HealthCheckPoliciesOf          Table = "health-check-policies-of" // "Kind/namespace/name" of a target
 	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
-	Credentials                    Table = "credentials"
 	RouteGroups                    Table = "route-groups"
 )
 
@@ -44,7 +43,6 @@ func configuration() []tableState {
 		objects(HealthCheckPolicies, index[model.HealthCheckPolicy]{table: HealthCheckPoliciesOf, ids: targetIDs}, index[model.HealthCheckPolicy]{
 			table: HealthCheckPoliciesIn, ids: func(p *model.HealthCheckPolicy) []string { return []string{p.Ref.Namespace} },
 		}),
-		objects[model.Credential](Credentials),
 		objects[model.RouteGroup](RouteGroups),
 	}
 }
@@ -62,14 +60,6 @@ func objects[T any, P Object[T]](name Table, indexes ...index[T]) tableState { /
 
 // Set adds what an object says, or replaces it.
 func Set[T any, P Object[T]](tx *Txn, v T) { to[T](tx).set(&v) }
-
-// SetCredential is Set for what a Secret has: one that cannot be used does not replace one that can.
-func SetCredential(tx *Txn, c model.Credential) {
-	if old, ok := to[model.Credential](tx).rows.Get([]byte(refID(c.Ref))); ok && old.Broken == "" && c.Broken != "" {
-		return
-	}
-	Set(tx, c)
-}
 
 // Delete removes what an object says, if it is there.
 func Delete[T any, P Object[T]](tx *Txn, ref model.Ref) { to[T](tx).remove(refID(ref)) }

@@ -79,9 +79,6 @@ func tables() []conformance {
 	peer := model.PeerAuthentication{Ref: ref("PeerAuthentication", "myapp", "default"), Mode: model.MTLSStrict}
 	changedPeer := peer
 	changedPeer.Mode = model.MTLSPermissive
-	credential := model.Credential{Ref: ref("Secret", "myapp", "client"), Cert: "a", Key: "b"}
-	changedCredential := credential
-	changedCredential.CA = "c"
 	checks := model.HealthCheckPolicy{
 		Ref:     ref("HealthCheckPolicy", "myapp", "users"),
 		Targets: []model.PolicyTarget{{Ref: ref("Service", "myapp", "users")}}, Check: model.HealthCheck{TCP: &model.TCPCheck{}},
@@ -232,16 +229,6 @@ func tables() []conformance {
 				},
 			},
 			updated: []string{"all", "ref", "target", "namespace"},
-		},
-		{
-			name:   "credentials",
-			set:    func(tx *store.Txn) { store.SetCredential(tx, credential) },
-			update: func(tx *store.Txn) { store.SetCredential(tx, changedCredential) },
-			remove: func(tx *store.Txn) { store.Delete[model.Credential](tx, credential.Ref) },
-			reads: map[string]func(*store.Reader) any{
-				"ref": func(r *store.Reader) any { return row(store.Get[model.Credential](r, credential.Ref)) },
-			},
-			updated: []string{"ref"},
 		},
 		{
 			name:   "route groups",

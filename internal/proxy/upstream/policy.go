@@ -13,7 +13,6 @@ import (
 	"strings"
 	"time"
 
-	"fairlead.dev/fairlead/internal/certs"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -164,7 +163,7 @@ func (o *originTLS) revocations() (revocations, error) {
 	data, err := os.ReadFile(o.crlFile)
 	if err == nil {
 		var out revocations
-		if out, err = certs.Revocations(data); err == nil {
+		if out, err = parseRevocations(data); err == nil {
 			return out, nil
 		}
 	}

@@ -125,3 +125,12 @@ func TestRevokedServers(t *testing.T) {
 		})
 	}
 }
+
+func FuzzParseRevocations(f *testing.F) {
+	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if out, err := parseRevocations(data); (err == nil) != (len(out) > 0) {
+			t.Errorf("%d lists, %v", len(out), err)
+		}
+	})
+}

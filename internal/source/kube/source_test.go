@@ -232,17 +232,16 @@ func TestNewWantsAConfig(t *testing.T) {
 
 func TestOutboxKeepsTheNewest(t *testing.T) {
 	a, b := model.Ref{Kind: "Service", Key: model.Key{Name: "a"}}, model.Ref{Kind: "Service", Key: model.Key{Name: "b"}}
-	kinds := []config.Kind{{Name: "Service"}, {Name: "Pod"}}
-	box := newOutbox(kinds)
-	box.put(a, "1", nil)
-	box.put(b, "1", nil)
+	box := newOutbox([]config.Kind{{Name: "Service"}, {Name: "Pod"}})
+	box.put(a, "1")
+	box.put(b, "1")
 	box.remove(b)
-	box.listed(subject{kind: &kinds[0]})
+	box.listed("Service")
 	if _, _, ok := box.take(); ok {
 		t.Fatal("a change before all kinds are listed")
 	}
-	box.listed(subject{kind: &kinds[1]})
-	box.put(a, "2", nil)
+	box.listed("Pod")
+	box.put(a, "2")
 	change, first, ok := box.take()
 	if diff := cmp.Diff([]source.Object{{Ref: a, Value: "2"}}, change.Upserts, cmpopts.IgnoreFields(source.Object{}, "Locate")); !first || !ok || diff != "" || change.Deletes != nil {
 		t.Errorf("first take = %+v, %v, %v", change, first, ok)
@@ -250,9 +249,9 @@ func TestOutboxKeepsTheNewest(t *testing.T) {
 	if _, _, ok := box.take(); ok {
 		t.Error("a change without a change")
 	}
-	box.put(a, "3", nil)
+	box.put(a, "3")
 	box.remove(a)
-	box.put(b, "4", nil)
+	box.put(b, "4")
 	change, first, ok = box.take()
 	if first || !ok || len(change.Upserts) != 1 || change.Upserts[0].Ref != b || !slices.Equal(change.Deletes, []model.Ref{a}) {
 		t.Errorf("second take = %+v, %v, %v", change, first, ok)
