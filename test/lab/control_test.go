@@ -56,11 +56,14 @@ func (m *mesh) killSidecar(t *testing.T, name string) {
 	})
 }
 
-// controller stops, starts or kills the control plane.
+// controller stops, kills or starts the control plane, and then waits until it listens.
 func (m *mesh) controller(t *testing.T, verb string) {
 	t.Helper()
 	if err := m.Controller(t.Context(), verb); err != nil {
 		t.Fatal(err)
+	}
+	if verb == "start" {
+		eventually(t, "the control plane to listen", func() bool { return m.cliCommand(t, "proxy-status").Run() == nil })
 	}
 }
 

@@ -143,8 +143,7 @@ func (m *mesh) keepsFailing(t *testing.T, victim string) {
 	}
 	m.controller(t, "start")
 	eventually(t, "the sidecars to have the control plane back", func() bool {
-		answer, _ := m.cliCommand(t, "proxy-status").Output() // refused until it listens
-		out := string(answer)
+		out := m.cli(t, "proxy-status")
 		return len(keep(out, "client-", "SYNCED")) == 1 && len(keep(out, victim, "SYNCED")) == 1
 	})
 	eventually(t, "the control plane to know again", func() bool {

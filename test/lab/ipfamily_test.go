@@ -202,9 +202,7 @@ func (l *familyLab) autoAddress(t *testing.T, m *mesh) {
 func (l *familyLab) controlPlane(t *testing.T, m *mesh) {
 	t.Helper()
 	for _, verb := range []string{"kill", "start"} {
-		if err := m.Controller(t.Context(), verb); err != nil {
-			t.Fatal(err)
-		}
+		m.controller(t, verb)
 	}
 	m.settle(t)
 	eventually(t, "all sidecars to be connected", func() bool {
