@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop envoy clients fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy clients fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -73,6 +73,9 @@ h2spec: ## h2spec against the sidecar's entrances
 
 interop: ## gRPC's interoperability tests through a lab: no mesh, each side alone, mutual TLS, a split
 	test/interop.sh
+
+proxyless: ## gRPC apps without sidecars, in Go, Python and Node.js, by their libraries' own xDS clients
+	test/proxyless.sh
 
 envoy: ## what sidecars do beside what a real Envoy does, which pip fetches
 	test/envoy.sh
