@@ -101,6 +101,40 @@ func (w *Workload) ServerConfig(protos ...string) *tls.Config {
 	return c
 }
 
+// istioProtocols are the ALPN names by which Istio's sidecars say that a connection is the mesh's, and the ones beside them
+// that say what it carries. What is offered by itself, or beside these, is preferred: a gRPC library takes nothing but h2.
+// istio-peer-exchange is not among them, for it would begin with an exchange of its own.
+func istioProtocols() []string {
+	return []string{ALPNH2, "http/1.1", "istio-h2", "istio-http/1.1", "istio-http/1.0", "istio"}
+}
+
+// IsIstio reports whether an ALPN name says that a connection is the mesh's, as Istio's sidecars do.
+func IsIstio(protocol []byte) bool {
+	switch string(protocol) {
+	case "istio-h2", "istio-http/1.1", "istio-http/1.0", "istio", "istio-peer-exchange":
+		return true
+	}
+	return false
+}
+
+// ForeignServerConfig is ServerConfig for peers that are no Fairlead sidecar: Envoys and gRPC libraries, which call the app's
+// own port. As Istio's do it takes TLS 1.2, at which Envoy's clients stop unless they are told to go on, and a client that
+// offers no protocol that is known here, which is answered without one (RFC 7301 §3.2 lets a server refuse it).
+func (w *Workload) ForeignServerConfig() *tls.Config {
+	c := w.ServerConfig(istioProtocols()...)
+	c.MinVersion = tls.VersionTLS12
+	c.ClientAuth = tls.RequestClientCert // VerifyConnection refuses none, and says so
+	unnamed := c.Clone()
+	unnamed.NextProtos = nil
+	c.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		if slices.ContainsFunc(hello.SupportedProtos, func(p string) bool { return slices.Contains(c.NextProtos, p) }) {
+			return c, nil
+		}
+		return unnamed, nil
+	}
+	return c
+}
+
 // ClientConfig gives the TLS settings for a connection into the mesh: the server must prove one of the expected
 // SPIFFE IDs, in any trust domain of the mesh, and with none expected every server is refused. It offers ALPNMesh; set
 // NextProtos for other peers. The caller owns the value and may use it for many connections.

@@ -45,6 +45,8 @@ const (
 	meshTunnel
 	// plainConnection is a connection without mutual TLS, whatever it carries.
 	plainConnection
+	// peerConnection is one of a peer that has proved who it is at the app's own port, whatever it carries.
+	peerConnection
 )
 
 // misdirectedError says that what is called is none of the workload's.
@@ -76,6 +78,8 @@ func (i *inbound) authorize(ctx context.Context, a arrival) (plan.InboundPort, e
 		return plan.InboundPort{}, nil
 	case a.kind == plainConnection:
 		return i.admit(ctx, a.to.Port())
+	case a.kind == peerConnection:
+		return i.Self.Port(a.to.Port()), nil
 	}
 	port := i.Self.Port(a.to.Port())
 	if why := refusesOpaque(port); why != "" {

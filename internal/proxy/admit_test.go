@@ -3,10 +3,12 @@ package proxy
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -28,7 +30,7 @@ func TestStrictRefusesPlainConnections(t *testing.T) {
 			orders, users := m.sidecar("orders"), m.sidecar("users")
 			m.serveApp(users, says("inside"))
 			users.apply(strict(plan.InboundPort{Port: 8080, Protocol: protocol, MTLS: model.MTLSStrict}))
-			expectReset(t, m.plainly(users, app(users)))
+			expectRefused(t, m.plainly(users, app(users)))
 			expectMetric(t, users, "istio_tcp_connections_closed_total", `connection_security_policy="none"`, "} 1")
 			orders.apply(service(model.HTTP, users.endpoint(8080))...)
 			if resp, body := fetch(t, m.client(orders), "GET", "/", ""); resp.StatusCode != 200 || body != "inside" {
@@ -36,6 +38,24 @@ func TestStrictRefusesPlainConnections(t *testing.T) {
 			}
 		})
 	}
+}
+
+// expectRefused wants a plain connection to be reset once it has said that it is none of a peer's.
+func expectRefused(tb testing.TB, addr string) {
+	tb.Helper()
+	c := dial(tb, addr)
+	c.Write([]byte("G")) // may come too late
+	if _, err := c.Read(make([]byte, 1)); !isReset(err) || errors.Is(err, os.ErrDeadlineExceeded) {
+		tb.Errorf("read = %v, want a reset", err)
+	}
+}
+
+// A client that says nothing may be a peer, for a while.
+func TestStrictRefusesTheSilent(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	users.apply(strict())
+	expectReset(t, m.plainly(users, app(users)))
 }
 
 func TestPortsHaveTheirOwnMode(t *testing.T) {
@@ -109,7 +129,7 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 	addr := m.plainly(users, app(users))
 	const times = 3
 	for range times {
-		expectReset(t, addr)
+		expectRefused(t, addr)
 	}
 	expectMetric(t, users, "istio_tcp_connections_closed_total", "} 3")
 	const why = "mutual TLS is required by PeerAuthentication myapp/default, and the caller came without a sidecar"
@@ -205,6 +225,8 @@ func TestAuthorize(t *testing.T) {
 		{"a peer's tunnel to a port of the sidecar", arrival{kind: meshTunnel, to: at(portAdmin)}, astray},
 		{"a plain connection", arrival{kind: plainConnection, to: at(3306)}, ""},
 		{"a plain connection to a port of the mesh", arrival{kind: plainConnection, to: at(8080)}, strict},
+		{"a peer's connection to a port of the mesh", arrival{kind: peerConnection, to: at(8080)}, ""},
+		{"a peer's connection to a port of the sidecar", arrival{kind: peerConnection, to: at(portAdmin)}, astray},
 		{"a plain connection for another workload", arrival{kind: plainConnection, to: foreign}, astray},
 		{"a plain connection to a port of the sidecar", arrival{kind: plainConnection, to: at(portInbound)}, astray},
 	} {

@@ -33,6 +33,8 @@ type detector struct {
 	dial   func(context.Context) (call.Tunnel, error)
 	// known is what earlier connections to the same port were detected to be (a netio.Detected), 0 while there is none.
 	known *atomic.Uint32
+	// isPeer reports whether TLS is a peer's, and for the sidecar; nil where none is. Where it is, detect returns errPeer.
+	isPeer func(netio.ClientHello) bool
 
 	cancel  context.CancelFunc
 	dialled chan struct{} // closed when server and err are set
@@ -50,7 +52,7 @@ type detected struct {
 	err      error
 }
 
-// detect returns what the connection carries. It returns an error of its own only where the client is gone.
+// detect returns what the connection carries. It returns an error of its own only where the client is gone, or is a peer.
 func (d *detector) detect(ctx context.Context) (detected, error) {
 	var wait time.Duration
 	if v := netio.Detected(d.known.Load()); v == netio.HTTP1 || v == netio.HTTP2 {
@@ -62,6 +64,9 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	joined.Go(func() { d.speculate(ctx, wait) })
 
 	protocol, err := sniff(d.client, d.claim, d.limit)
+	if err == nil && protocol == netio.TLS && d.isPeer != nil {
+		err = d.askHello()
+	}
 	interrupted := errors.Is(err, os.ErrDeadlineExceeded)
 	d.settle()
 	gone := err != nil && !interrupted
@@ -69,6 +74,9 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	if gone || isHTTP {
 		d.cancel()
 		d.abandon(&joined)
+	}
+	if errors.Is(err, errPeer) {
+		return detected{}, err
 	}
 	if gone {
 		return detected{}, call.DownstreamError(err)
@@ -87,6 +95,20 @@ func (d *detector) detect(ctx context.Context) (detected, error) {
 	d.known.Store(uint32(netio.Opaque))
 	d.server.release = func() { d.cancel(); joined.Wait() }
 	return detected{protocol: netio.Opaque, server: d.server}, nil
+}
+
+// askHello returns errPeer where the client's TLS is a peer's. A client that says no more than the beginning of it is none.
+func (d *detector) askHello() error {
+	bound := time.AfterFunc(d.limit, func() { d.client.Close() })
+	defer bound.Stop()
+	hello, ok, err := clientHello(d.client)
+	switch {
+	case err == nil && ok && d.isPeer(hello):
+		return errPeer
+	case errors.Is(err, io.EOF):
+		return nil
+	}
+	return err
 }
 
 // abandon ends a speculation that was not needed; its context was cancelled.

@@ -121,7 +121,7 @@ func FuzzDowngrade(f *testing.F) {
 	served := make(chan struct{})
 	m.listen(door, func(ctx context.Context, c net.Conn) {
 		defer func() { served <- struct{}{} }()
-		who := &call.Caller{Remote: remoteAddr(c), Identity: "spiffe://cluster.local/ns/a/sa/b", Share: &share{of: &users.overload.shares}}
+		who := &call.Caller{Remote: remoteAddr(c), Identity: "spiffe://cluster.local/ns/a/sa/b", Sidecar: true, Share: &share{of: &users.overload.shares}}
 		h2.NewServer(c, h2.Options{Handler: func(s *h2.ServerStream) { users.inbound.stream(ctx, s, who, users.ip) }}).Serve(ctx)
 	})
 

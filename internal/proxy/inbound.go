@@ -18,8 +18,6 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
-	"fairlead.dev/fairlead/internal/net/netio"
-	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
@@ -30,7 +28,8 @@ type inbound struct {
 
 	relay    *call.Relay
 	clients  *call.Vigil
-	tls      *tls.Config
+	tls      *tls.Config // of the mesh port
+	foreign  *tls.Config // of peers that are no Fairlead sidecar
 	buffers  *h1.Buffers
 	h2pool   *h2.Pool
 	workers  *h2.Workers
@@ -78,7 +77,7 @@ func (i *inbound) serveMesh(ctx context.Context, conn net.Conn) {
 		}
 		return
 	}
-	who := &call.Caller{Remote: remote, Identity: id.String()}
+	who := &call.Caller{Remote: remote, Identity: id.String(), Sidecar: true}
 	who.Forwarded = i.ClientCert(&state, who.Identity)
 	i.Name(who, id)
 	defer i.Bye(who)
@@ -267,85 +266,6 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 	}
 }
 
-// servePlain carries a connection that did not come through another sidecar; dst is where its client meant it to go,
-// which is an address of the workload unless a neighbour on the network sends packets here that are for others.
-func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
-	who := &call.Caller{Remote: remoteAddr(conn)}
-	defer i.Bye(who)
-	port, err := i.authorize(ctx, arrival{kind: plainConnection, who: who, to: dst})
-	if astray, ok := errors.AsType[*misdirectedError](err); ok {
-		call.NewRawTunnel(conn).Abort(nil)
-		i.refusals.misdirected(ctx, astray.why, who.Remote, dst)
-		return
-	}
-	if err != nil {
-		i.shut(ctx, conn, who, dst, err)
-		return
-	}
-	admitted := upstream.NewTenure(conn, i.grace)
-	i.plain.enter(admitted, dst.Port())
-	defer i.plain.leave(admitted)
-	if i.refusesPlain(dst.Port()) {
-		admitted.End() // the policy has changed before the connection was among those that are told
-	}
-	client := netio.NewPeekConn(conn)
-	way := i.appWay(dst)
-	defer way.leave()
-	dial := func(ctx context.Context) (call.Tunnel, error) {
-		conn, err := way.dial(ctx)
-		if err != nil {
-			return nil, err
-		}
-		return call.NewRawTunnel(conn), nil
-	}
-	found := detected{protocol: netio.Opaque}
-	heard := i.closeSilent(ctx, client, port)
-	switch port.Protocol {
-	case model.TCP, model.TLS, model.UDP:
-		found.server, found.err = dial(ctx)
-	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		found.protocol, err = sniff(client, netio.Declared, i.limits.detection())
-	case model.Undeclared:
-		d := &detector{client: client, claim: netio.Unclaimed, limit: i.limits.detection(), dial: dial, known: i.detected(dst.Port())}
-		found, err = d.detect(ctx)
-	}
-	heard()
-	switch {
-	case err != nil:
-		conn.Close()
-	case found.err != nil:
-		call.NewRawTunnel(client).Abort(found.err)
-	case found.protocol == netio.HTTP1:
-		way.leave()
-		i.serveHTTP1(ctx, client, who, dst, admitted)
-	case found.protocol == netio.HTTP2:
-		way.leave()
-		i.serveHTTP2(ctx, client, who, dst, admitted)
-	default:
-		i.opaque(ctx, call.NewRawTunnel(client), found.server, who, dst)
-	}
-}
-
-// closeSilent closes a connection on which nothing has come a while after the workload has begun to end, as one that waits for
-// its next request: clients open some in advance, and must not find out with a request that the app has gone. Where it is not
-// known that HTTP comes, the server may be about to speak. The returned function says that something has come.
-func (i *inbound) closeSilent(ctx context.Context, client *netio.PeekConn, port plan.InboundPort) (heard func()) {
-	known := port.Protocol
-	if v := netio.Detected(i.detected(port.Port).Load()); known == model.Undeclared && (v == netio.HTTP1 || v == netio.HTTP2) {
-		known = model.HTTP
-	}
-	switch known {
-	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		return onDrain(ctx, i.draining, nil, func(ctx context.Context) {
-			if call.Pause(ctx, lateFor) {
-				client.Close()
-			}
-		})
-	case model.TCP, model.TLS, model.UDP, model.Undeclared:
-	}
-	return func() {}
-}
-
 // opaque carries an opaque connection to the app at dst, and counts and logs it.
 func (i *inbound) opaque(ctx context.Context, client, server call.Tunnel, who *call.Caller, dst netip.AddrPort) {
 	ended := i.Connection(who, dst)
@@ -363,37 +283,6 @@ func (i *inbound) detected(port uint16) *atomic.Uint32 {
 	v, _ := i.protocols.LoadOrStore(port, new(atomic.Uint32))
 	known, _ := v.(*atomic.Uint32)
 	return known
-}
-
-// serveHTTP1 carries the requests of a plain keep-alive connection.
-func (i *inbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	peer, leave := i.quotas.enter(peerKey{addr: who.Remote.Addr()}, i.limits.peerRequests())
-	defer leave()
-	r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
-	h := &http1Service{
-		buffers: i.buffers, limits: i.limits, draining: i.draining, ended: t.Ended(), idles: lateFor, clients: i.clients, guard: &r.Guard,
-		handle:  func(ex httpx.ServerExchange) { r.Handle(ctx, ex) },
-		refused: r.Refused,
-	}
-	h.serve(ctx, client)
-}
-
-// serveHTTP2 carries the requests of a plain HTTP/2 connection with prior knowledge.
-func (i *inbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, who *call.Caller, dst netip.AddrPort, t *upstream.Tenure) {
-	address := peerKey{addr: who.Remote.Addr()}
-	if i.turn(ctx, client.NetConn(), address) != nil {
-		return
-	}
-	peer, leave := i.quotas.enter(address, i.limits.peerRequests())
-	defer leave()
-	o := h2.Options{
-		Abused: func() { i.charge(who.Remote, address) },
-		Pool:   i.h2pool, Workers: i.workers, Quota: peer.Quota, IdleTimeout: i.limits.idle(), MaxHeaderList: i.limits.head(),
-	}
-	serveHTTP2(ctx, client, o, ending{i.draining, t.Ended()}, func(s httpx.ServerExchange) {
-		r := &call.Call{Side: i.Port(who, dst), Common: &i.Common, Share: &peer.share}
-		r.Handle(ctx, s)
-	})
 }
 
 func localAddr(c net.Conn) netip.Addr {

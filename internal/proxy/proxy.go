@@ -145,7 +145,7 @@ func (p *Proxy) newHandlers() {
 		Incoming: call.Incoming{
 			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
 		},
-		tls:     p.identity.ServerConfig(),
+		tls: p.identity.ServerConfig(), foreign: p.identity.ForeignServerConfig(),
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}

@@ -12,18 +12,25 @@ import (
 func serverName(c *netio.PeekConn, limit time.Duration) (string, error) {
 	bound := time.AfterFunc(limit, func() { c.Close() })
 	defer bound.Stop()
+	hello, _, err := clientHello(c)
+	return string(hello.ServerName), err
+}
+
+// clientHello reads a client's greeting to its end; isHello is false where it is no TLS. The greeting is valid until the next
+// read. Nothing is consumed.
+func clientHello(c *netio.PeekConn) (hello netio.ClientHello, isHello bool, err error) {
 	for {
 		if len(c.Prefix()) > 0 {
-			hello, err := netio.ParseClientHello(c.Prefix())
+			hello, err = netio.ParseClientHello(c.Prefix())
 			if !errors.Is(err, netio.ErrShortHello) {
-				return string(hello.ServerName), nil
+				return hello, err == nil, nil
 			}
 		}
 		if _, err := c.Peek(); err != nil {
 			if errors.Is(err, netio.ErrPeekLimit) {
-				return "", nil
+				return netio.ClientHello{}, false, nil
 			}
-			return "", err
+			return netio.ClientHello{}, false, err
 		}
 	}
 }

@@ -13,6 +13,7 @@ const (
 	handshakeClientHello = 1
 	handshakeHeader      = 4
 	extensionServerName  = 0
+	extensionALPN        = 16 // RFC 7301 §3.1
 )
 
 // maxHello bounds a ClientHello in bytes. Post-quantum key shares and encrypted hellos take 2 to 4 KB.
@@ -28,6 +29,19 @@ var ErrBadHello = errors.New("malformed ClientHello")
 type ClientHello struct {
 	// ServerName is the SNI host name as sent, nil where there is none.
 	ServerName []byte
+	// protocols is the list of ALPN names, each behind its length in a byte; nil where there is none.
+	protocols []byte
+}
+
+// OffersAny reports whether the client offers an application protocol (RFC 7301) that is one of those meant.
+func (h ClientHello) OffersAny(meant func(protocol []byte) bool) bool {
+	list := reader{rest: h.protocols, ok: true}
+	for list.ok && len(list.rest) > 0 {
+		if protocol := list.take(list.uint8()); list.ok && meant(protocol) {
+			return true
+		}
+	}
+	return false
 }
 
 // ParseClientHello reads the ClientHello at the start of a TLS connection. It gives ErrShortHello while bytes are
@@ -116,8 +130,11 @@ func parseHello(b []byte) (h ClientHello, ok bool) {
 	for extensions.ok && len(extensions.rest) > 0 {
 		kind := extensions.uint16()
 		data := reader{rest: extensions.vector16(), ok: extensions.ok}
-		if kind == extensionServerName {
+		switch kind {
+		case extensionServerName:
 			h.ServerName = data.serverName()
+		case extensionALPN:
+			h.protocols = data.vector16()
 		}
 		extensions.ok = extensions.ok && data.ok
 	}

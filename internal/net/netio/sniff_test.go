@@ -209,15 +209,17 @@ func readsAsRequest(b []byte) bool {
 func TestParseClientHello(t *testing.T) {
 	whole := clientHello(t, &tls.Config{ServerName: "a.example", NextProtos: []string{"fairlead/h2", "h2"}})
 	plain := clientHello(t, &tls.Config{InsecureSkipVerify: true})
+	both := []string{"fairlead/h2", "h2"}
 	for _, tc := range []struct {
 		name   string
 		in     []byte
 		server string
+		offers []string
 	}{
-		{name: "one_record", in: whole, server: "a.example"},
-		{name: "followed_by_more", in: append(slices.Clone(whole), "early data"...), server: "a.example"},
-		{name: "records_of_100_bytes", in: fragment(whole, 100), server: "a.example"},
-		{name: "records_of_one_byte", in: fragment(whole, 1), server: "a.example"},
+		{name: "one_record", in: whole, server: "a.example", offers: both},
+		{name: "followed_by_more", in: append(slices.Clone(whole), "early data"...), server: "a.example", offers: both},
+		{name: "records_of_100_bytes", in: fragment(whole, 100), server: "a.example", offers: both},
+		{name: "records_of_one_byte", in: fragment(whole, 1), server: "a.example", offers: both},
 		{name: "no_name", in: plain},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -227,6 +229,14 @@ func TestParseClientHello(t *testing.T) {
 			}
 			if string(h.ServerName) != tc.server {
 				t.Errorf("server name %q, want %q", h.ServerName, tc.server)
+			}
+			var offers []string
+			h.OffersAny(func(protocol []byte) bool {
+				offers = append(offers, string(protocol))
+				return false
+			})
+			if !slices.Equal(offers, tc.offers) || h.OffersAny(isH2) != slices.Contains(tc.offers, "h2") {
+				t.Errorf("offers %q, want %q", offers, tc.offers)
 			}
 			// Everything shorter is short, not wrong.
 			if tc.name != "followed_by_more" {
@@ -263,6 +273,8 @@ func TestParseClientHelloRefuses(t *testing.T) {
 	}
 }
 
+func isH2(protocol []byte) bool { return string(protocol) == "h2" }
+
 func FuzzParseClientHello(f *testing.F) {
 	whole := clientHello(f, &tls.Config{ServerName: "a.example", NextProtos: []string{"h2"}})
 	f.Add(whole)
@@ -277,18 +289,18 @@ func FuzzParseClientHello(f *testing.F) {
 			return
 		}
 		again, err := ParseClientHello(append(slices.Clone(b), 0))
-		if err != nil || !bytes.Equal(again.ServerName, h.ServerName) {
-			t.Fatalf("with one more byte: %q, %v", again.ServerName, err)
+		if err != nil || !bytes.Equal(again.ServerName, h.ServerName) || again.OffersAny(isH2) != h.OffersAny(isH2) {
+			t.Fatalf("with one more byte: %+v, %v, want %+v", again, err, h)
 		}
 	})
 }
 
 func TestSniffAndParseDoNotAllocate(t *testing.T) {
-	hello := clientHello(t, &tls.Config{ServerName: "a.example", NextProtos: []string{"fairlead/h2"}})
+	hello := clientHello(t, &tls.Config{ServerName: "a.example", NextProtos: []string{"fairlead/h2", "h2"}})
 	request := []byte("GET /api/user/123 HTTP/1.1\r\nHost: users\r\n\r\n")
 	if n := testing.AllocsPerRun(100, func() {
 		h, err := ParseClientHello(hello)
-		if err != nil || len(h.ServerName) == 0 || Unclaimed.Sniff(hello) != TLS || Unclaimed.Sniff(request) != HTTP1 {
+		if err != nil || len(h.ServerName) == 0 || !h.OffersAny(isH2) || Unclaimed.Sniff(hello) != TLS || Unclaimed.Sniff(request) != HTTP1 {
 			t.Error("not recognised")
 		}
 	}); n != 0 {

@@ -20,6 +20,9 @@ type Caller struct {
 	Remote netip.AddrPort
 	// identity is the SPIFFE ID that the peer proved, empty for plain connections.
 	Identity string
+	// Sidecar is set where the peer is a sidecar of this mesh's kind, which is told marks and believed some: not for an Envoy
+	// or a gRPC library, whatever it has proved, and not for plain connections.
+	Sidecar bool
 	// forwarded is what X-Forwarded-Client-Cert says of the peer, empty for plain connections.
 	Forwarded string
 	// Share is what of the sidecar's room the caller's requests take. Of a plain caller, its connection's service knows it.
@@ -210,7 +213,7 @@ func (i *Incoming) Name(who *Caller, id identity.ID) {
 
 // settle ends the search for a peer's name. The trust domain was looked at by the handshake: it may be an alias.
 func (c *Caller) settle(w *plan.Workload, id identity.ID) {
-	if w != nil && w.Meshed && w.Key.Namespace == id.Namespace && w.ServiceAccount == id.ServiceAccount {
+	if w != nil && (w.Meshed || !c.Sidecar) && w.Key.Namespace == id.Namespace && w.ServiceAccount == id.ServiceAccount {
 		c.info = w.Info
 	}
 	close(c.named)

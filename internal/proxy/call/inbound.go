@@ -37,11 +37,11 @@ type Incoming struct {
 func (p *Port) prepare(c *Call) {
 	req := c.down.Request()
 	c.view.Client = p.who.Remote.Addr()
-	c.spells = p.who.Identity != "" && req.Version != httpx.HTTP2
+	c.spells = p.who.Sidecar && req.Version != httpx.HTTP2
 	if c.spells {
 		respell(&req.Fields)
 	}
-	if c.tells = p.who.Identity != ""; c.tells {
+	if c.tells = p.who.Sidecar; c.tells {
 		c.once = c.Common.Chains.hear(&req.Fields, c.start)
 	}
 	cleanRequest(&req.Fields)
@@ -79,7 +79,7 @@ func (p *Port) next(_ context.Context, c *Call) (destined, error) { //nolint:unp
 // route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
 // disowned is sent once more.
 func (p *Port) again(c *Call, failed *tryError) error {
-	if c.tries == 1 && !c.once && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && p.who.Identity == "") {
+	if c.tries == 1 && !c.once && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && !p.who.Sidecar) {
 		return nil
 	}
 	return failed
@@ -101,7 +101,7 @@ func (p *Port) explain(err error) (mark, cause string) {
 	if errors.As(err, &rule) && rule.Status == 502 && p.i.Said.First(p.Addr.Port(), rule.Reason) {
 		p.i.Log.Warn("response of the app refused", slog.Int("port", int(p.Addr.Port())), slog.Any("error", rule))
 	}
-	if p.who.Identity == "" {
+	if !p.who.Sidecar {
 		return "", ""
 	}
 	return markOf(err), causeOf(err)
