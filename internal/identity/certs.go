@@ -114,6 +114,18 @@ func TLSCertificate(key crypto.PrivateKey, chain []*x509.Certificate) *tls.Certi
 	return cert
 }
 
+// EncodeCertificate is the reverse of TLSCertificate: the chain, leaf first, and the key as PKCS #8, both PEM.
+func EncodeCertificate(cert *tls.Certificate) (chainPEM, keyPEM []byte, err error) {
+	private, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		return nil, nil, fmt.Errorf("private key: %w", err)
+	}
+	for _, der := range cert.Certificate {
+		chainPEM = append(chainPEM, pem.EncodeToMemory(&pem.Block{Type: pemCertificate, Bytes: der})...)
+	}
+	return chainPEM, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), nil
+}
+
 // halfLife gives the middle between now and end. NotBefore is of no use here: it is backdated.
 func halfLife(now, end time.Time) time.Time { return now.Add(end.Sub(now) / 2) }
 

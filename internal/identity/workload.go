@@ -42,12 +42,15 @@ type WorkloadOptions struct {
 	Sign SignFunc
 	// ID, where set, is the only identity the workload accepts for itself.
 	ID ID
+	// Used, where not nil, is given each certificate with its key, and the roots as PEM, from Run's goroutine before it is in
+	// use. Its error is that of the rotation, which is tried again.
+	Used func(cert *tls.Certificate, rootsPEM []byte) error
 	// Logger gets one line per rotation and per failure. Required.
 	Logger *slog.Logger
 }
 
 // Workload holds the identity of one workload: it obtains a certificate, renews it in time, and serves TLS with it.
-// The private key is made anew for each certificate and lives in memory only.
+// The private key is made anew for each certificate and lives in memory only, unless WorkloadOptions.Used keeps it elsewhere.
 type Workload struct {
 	o         WorkloadOptions
 	ready     chan struct{}
@@ -237,7 +240,13 @@ func (w *Workload) rotate(ctx context.Context) error {
 	if err := w.accept(chain, rootsPEM); err != nil {
 		return err
 	}
-	w.use(ctx, TLSCertificate(key, chain))
+	cert := TLSCertificate(key, chain)
+	if w.o.Used != nil {
+		if err := w.o.Used(cert, w.trust.Load().pem); err != nil {
+			return err
+		}
+	}
+	w.use(ctx, cert)
 	return nil
 }
 

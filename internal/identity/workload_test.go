@@ -6,12 +6,14 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -321,4 +323,39 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What is used is handed over first; where that fails the certificate is not used, and another one is asked for.
+func TestUsedIsTheCertificate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signWith{ca: newAuthority(t), id: users}
+		var used []*tls.Certificate
+		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Used: func(cert *tls.Certificate, roots []byte) error {
+			used = append(used, cert)
+			if len(used) == 1 {
+				return errors.New("the disk is full")
+			}
+			chain, key, err := EncodeCertificate(cert)
+			if err != nil {
+				return err
+			}
+			again, err := tls.X509KeyPair(chain, key)
+			if err != nil || !slices.EqualFunc(again.Certificate, cert.Certificate, bytes.Equal) {
+				t.Errorf("read again: %v", err)
+			}
+			if !bytes.Equal(roots, s.ca.roots()) {
+				t.Errorf("roots %q", roots)
+			}
+			return nil
+		}})
+		<-w.Ready()
+		if len(used) != 2 || w.cert.Load() != used[1] {
+			t.Errorf("handed over %d times, or another one than is in use", len(used))
+		}
+		time.Sleep(certTTL * 6 / 10)
+		synctest.Wait()
+		if len(used) != 3 || w.cert.Load() != used[2] {
+			t.Errorf("after a rotation handed over %d times, or another one than is in use", len(used))
+		}
+	})
 }

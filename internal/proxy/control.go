@@ -33,7 +33,9 @@ type ControlPlane struct {
 	// Snapshot is the file of the last good configuration; empty for none.
 	Snapshot string
 	// Mark exempts the connection from interception where the proxy's uid cannot; 0 for none.
-	Mark   uint32
+	Mark uint32
+	// Used is that of identity.WorkloadOptions; nil for none.
+	Used   func(cert *tls.Certificate, rootsPEM []byte) error
 	Logger *slog.Logger
 }
 
@@ -45,7 +47,7 @@ func Connect(c *ControlPlane) (*discovery.Client, *identity.Workload, error) {
 		Dial: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return dialName(ctx, netio.Dialer{Mark: c.Mark, Timeout: upstream.ConnectTimeout}, network, addr)
 		},
-		TLSConfig: func() (*tls.Config, error) { return c.tls(workload) },
+		TLSConfig: func() (*tls.Config, error) { return c.TLS(workload) },
 		Token:     c.Token,
 		Node:      discovery.Node{ID: c.Pod.Name + "." + c.Pod.Namespace, Version: c.Version},
 		Snapshot:  c.Snapshot,
@@ -54,16 +56,16 @@ func Connect(c *ControlPlane) (*discovery.Client, *identity.Workload, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	workload, err = identity.NewWorkload(identity.WorkloadOptions{Sign: client.Sign, Logger: c.Logger})
+	workload, err = identity.NewWorkload(identity.WorkloadOptions{Sign: client.Sign, Used: c.Used, Logger: c.Logger})
 	if err != nil {
 		return nil, nil, err
 	}
 	return client, workload, nil
 }
 
-// tls trusts the roots of the file, and those that peers are verified against: a new root comes through the control
+// TLS trusts the roots of the file, and those that peers are verified against: a new root comes through the control
 // channel long before the kubelet has refreshed the file.
-func (c *ControlPlane) tls(w *identity.Workload) (*tls.Config, error) {
+func (c *ControlPlane) TLS(w *identity.Workload) (*tls.Config, error) {
 	pem, err := c.Roots()
 	if err != nil {
 		return nil, fmt.Errorf("roots of the control plane: %w", err)

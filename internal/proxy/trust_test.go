@@ -51,7 +51,7 @@ func TestControlTLSTrustsTheBundle(t *testing.T) {
 	p := &Proxy{o: Options{Logger: slog.New(slog.DiscardHandler)}, identity: w}
 	trusts := func(pems ...[]byte) bool {
 		t.Helper()
-		config, err := c.tls(w)
+		config, err := c.TLS(w)
 		if err != nil {
 			t.Fatal(err)
 		}
