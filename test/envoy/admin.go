@@ -10,6 +10,8 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 )
@@ -129,21 +131,50 @@ func (a Admin) InFlight(ctx context.Context, cluster string) (map[netip.Addr]int
 
 // Counter gives a counter or gauge by its name, 0 where nothing was counted.
 func (a Admin) Counter(ctx context.Context, name string) (uint64, error) {
+	all, err := a.Counters(ctx, "^"+regexp.QuoteMeta(name)+"$")
+	return all[name], err
+}
+
+// Counters gives those whose names a regular expression is found in.
+func (a Admin) Counters(ctx context.Context, names string) (map[string]uint64, error) {
 	var page struct {
 		Stats []struct {
-			Name  string `json:"name"`
-			Value uint64 `json:"value"`
+			Name  string          `json:"name"`
+			Value json.RawMessage `json:"value"`
 		} `json:"stats"`
 	}
-	if err := a.get(ctx, "/stats?format=json&filter=^"+name+"$", &page); err != nil {
-		return 0, err
+	if err := a.get(ctx, "/stats?format=json&type=All&filter="+url.QueryEscape(names), &page); err != nil {
+		return nil, err
 	}
+	out := map[string]uint64{}
 	for _, s := range page.Stats {
-		if s.Name == name {
-			return s.Value, nil
+		if n, err := strconv.ParseUint(string(s.Value), 10, 64); s.Name != "" && err == nil { // texts are none
+			out[s.Name] = n
 		}
 	}
-	return 0, nil
+	return out, nil
+}
+
+// Config gives what is in force, endpoints included.
+func (a Admin) Config(ctx context.Context) (any, error) {
+	var page any
+	err := a.get(ctx, "/config_dump?include_eds", &page)
+	return page, err
+}
+
+// Undate takes out of a Config when each of its parts came.
+func Undate(v any) {
+	switch v := v.(type) {
+	case Tree:
+		delete(v, "last_updated")
+		for _, of := range v {
+			Undate(of)
+		}
+	case List:
+		for _, of := range v {
+			Undate(of)
+		}
+	}
 }
 
 // Listeners gives where each listener is, by its name.

@@ -43,21 +43,52 @@ func Binary() (string, error) {
 	return path, nil
 }
 
-// Bootstrap is the configuration of an Envoy that asks no control plane.
+// Bootstrap is the configuration of an Envoy.
 type Bootstrap struct {
 	Listeners, Clusters List
+	// ControlPlane is where it asks for more, without TLS; it asks nobody where there is none.
+	ControlPlane netip.AddrPort
+	// Deltas has it ask for differences, not for the state of the world.
+	Deltas bool
 }
 
 // Args are the arguments of an Envoy with one worker, so that what balancers remember is one.
 func (b Bootstrap) Args() ([]string, error) {
-	config, err := json.Marshal(Tree{
-		"admin":            Tree{"address": address(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), AdminPort))},
-		"static_resources": Tree{"listeners": b.Listeners, "clusters": b.Clusters},
-	})
+	all := Tree{"admin": Tree{"address": address(netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), AdminPort))}}
+	clusters := b.Clusters
+	if b.ControlPlane.IsValid() {
+		clusters = append(slices.Clone(clusters), Cluster(controlPlane, []netip.AddrPort{b.ControlPlane}, HTTP2(), nil))
+		maps.Copy(all, b.served())
+	}
+	all["static_resources"] = Tree{"listeners": b.Listeners, "clusters": clusters}
+	config, err := json.Marshal(all)
 	if err != nil {
 		return nil, err
 	}
 	return []string{"--disable-hot-restart", "--concurrency", "1", "--log-level", "warning", "--config-yaml", string(config)}, nil
+}
+
+// controlPlane is the cluster of the control plane, by Istio's name.
+const controlPlane = "xds-grpc"
+
+// served has an Envoy ask for clusters and listeners, and for what those name. A control plane that goes by addresses needs to be
+// told nothing of the node; Envoy itself wants it to have a name.
+func (b Bootstrap) served() Tree {
+	kind := "GRPC"
+	if b.Deltas {
+		kind = "DELTA_GRPC"
+	}
+	source := Tree{"ads": Tree{}, "resource_api_version": "V3", "initial_fetch_timeout": "0s"}
+	return Tree{
+		"node": Tree{"id": "test", "cluster": "test"},
+		"dynamic_resources": Tree{
+			"ads_config": Tree{
+				"api_type": kind, "transport_api_version": "V3", "set_node_on_first_message_only": true,
+				"grpc_services": List{Tree{"envoy_grpc": Tree{"cluster_name": controlPlane}}},
+			},
+			"cds_config": source, "lds_config": source,
+		},
+	}
 }
 
 // Locality is a group of endpoints, of which the first Healthy ones are. Balancers go by their priorities, 0 the best, or by
