@@ -1,10 +1,12 @@
 package proxy
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -82,26 +84,56 @@ func (c *chain) passer(t *testing.T, i int, client *http.Client, to string, pass
 	})
 }
 
-// ask makes requests, and gives the status of the last one.
-func (c *chain) ask(t *testing.T, n int, fields map[string]string) (status int) {
+// ask makes requests, so many at a time, whose last status it gives.
+func (c *chain) ask(t *testing.T, n, atATime int, fields map[string]string) (status int) {
 	t.Helper()
-	for range n {
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://first.myapp.svc.cluster.local:8080/", http.NoBody)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for name, value := range fields {
-			req.Header.Set(name, value)
-		}
-		resp, err := c.client.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		io.Copy(io.Discard, resp.Body)
-		resp.Body.Close()
-		status = resp.StatusCode
+	var left, last atomic.Int64
+	left.Store(int64(n))
+	var callers sync.WaitGroup
+	for range atATime {
+		callers.Go(func() {
+			for left.Add(-1) >= 0 {
+				got, err := c.askOnce(t.Context(), fields)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				last.Store(int64(got))
+			}
+		})
 	}
-	return status
+	callers.Wait()
+	return int(last.Load())
+}
+
+func (c *chain) askOnce(ctx context.Context, fields map[string]string) (status int, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://first.myapp.svc.cluster.local:8080/", http.NoBody)
+	if err != nil {
+		return 0, err
+	}
+	for name, value := range fields {
+		req.Header.Set(name, value)
+	}
+	resp, err := c.client.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+// requests are those that came to the apps.
+func (c *chain) requests() [3]int64 {
+	return [3]int64{c.got[0].Load(), c.got[1].Load(), c.got[2].Load()}
+}
+
+// withRetries is how many requests a hop makes at most of so many in a time: the floor of the budget is for ten seconds.
+func withRetries(requests int64, took time.Duration) int64 {
+	if took < 9*time.Second {
+		return requests + max(requests/5, 100)
+	}
+	return requests + requests/5 + 100*(1+int64(took/(9*time.Second)))
 }
 
 // Three hops that retry up to two times each would make 27 requests of one at a leaf that fails. The budget of one hop
@@ -110,13 +142,6 @@ func TestRetriesOfAChainAreNoStorm(t *testing.T) {
 	retry := model.Retry{Attempts: 2, On: []string{"5xx"}, Backoff: time.Microsecond}
 	fail := func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusServiceUnavailable) }
 	const n = 600
-	// withRetries is how many requests a hop makes at most of so many in a time: the floor of the budget is for ten seconds.
-	withRetries := func(requests int64, took time.Duration) int64 {
-		if took < 9*time.Second {
-			return requests + max(requests/5, 100)
-		}
-		return requests + requests/5 + 100*(1+int64(took/(9*time.Second)))
-	}
 	for _, tt := range []struct {
 		name     string
 		passedOn []string
@@ -130,14 +155,14 @@ func TestRetriesOfAChainAreNoStorm(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c := newChain(t, [3]model.Retry{retry, retry, retry}, tt.passedOn, fail)
 			start := time.Now()
-			if status := c.ask(t, n, tt.fields); status != http.StatusServiceUnavailable {
+			if status := c.ask(t, n, 4, tt.fields); status != http.StatusServiceUnavailable {
 				t.Errorf("= %d", status)
 			}
 			limit, took := int64(n), time.Since(start)
 			for range tt.hops {
 				limit = withRetries(limit, took)
 			}
-			got := [3]int64{c.got[0].Load(), c.got[1].Load(), c.got[2].Load()}
+			got := c.requests()
 			t.Logf("%d requests came to the apps as %v in %s", n, got, took)
 			if got[2] > limit {
 				t.Errorf("the leaf got %d requests of %d, want at most %d", got[2], n, limit)
@@ -146,6 +171,32 @@ func TestRetriesOfAChainAreNoStorm(t *testing.T) {
 				t.Errorf("the apps before the leaf got %d and %d requests, want %d: only the last hop retries", got[0], got[1], n)
 			}
 		})
+	}
+}
+
+// Calls that are under way together are told apart: all of them are at the leaf before the first one fails.
+func TestChainsUnderWayTogether(t *testing.T) {
+	const n = 200
+	var came atomic.Int64
+	all := make(chan struct{})
+	retry := model.Retry{Attempts: 1, On: []string{"5xx"}, Backoff: time.Microsecond}
+	c := newChain(t, [3]model.Retry{retry, retry, retry}, []string{"X-Request-Id"}, func(w http.ResponseWriter, r *http.Request) {
+		if came.Add(1) == n {
+			close(all)
+		}
+		select {
+		case <-all:
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(http.StatusServiceUnavailable)
+	})
+	start := time.Now()
+	if status := c.ask(t, n, n, nil); status != http.StatusServiceUnavailable {
+		t.Errorf("= %d", status)
+	}
+	got, limit := c.requests(), withRetries(n, time.Since(start))
+	if got[0] != n || got[1] != n || got[2] > limit {
+		t.Errorf("%d requests came to the apps as %v, want %d at the first two, whose hops do not retry, and at most %d at the leaf", n, got, n, limit)
 	}
 }
 
@@ -166,7 +217,7 @@ func TestWhatIsRetriedIsNotRetriedBelow(t *testing.T) {
 		{Attempts: 1, PerTryTimeout: 200 * time.Millisecond, Backoff: time.Microsecond},
 	}
 	c := newChain(t, retry, []string{"X-Request-Id"}, hang)
-	if status := c.ask(t, 1, nil); status != http.StatusGatewayTimeout {
+	if status := c.ask(t, 1, 1, nil); status != http.StatusGatewayTimeout {
 		t.Errorf("= %d, want 504", status)
 	}
 	// The last hop retries once for the first try of the first hop, and not for the second one.
@@ -185,7 +236,7 @@ func TestNeverIsSaidToTheCalledSidecar(t *testing.T) {
 		}
 		w.WriteHeader(http.StatusNoContent)
 	})
-	if status := c.ask(t, 1, nil); status != http.StatusNoContent {
+	if status := c.ask(t, 1, 1, nil); status != http.StatusNoContent {
 		t.Errorf("= %d", status)
 	}
 }

@@ -3,6 +3,7 @@ package call
 import (
 	"bytes"
 	"hash/maphash"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -41,16 +42,86 @@ type chainKeys [2]uint64
 // chainMemory is how long a chain is remembered.
 const chainMemory = 10 * time.Second
 
-// moments remembers when something was seen last, by its keys. A newer one may take the place of another: then one chain is
-// retried by two hops. The zero value is ready; memory is taken with the first one.
+// moments remembers when something was seen last, by its keys: of each key the latest moment, and of the keys that share a
+// set the latest setWays. The zero value is ready; memory is taken with the first one.
 type moments struct {
 	latest atomic.Int64
 	table  atomic.Pointer[momentTable]
 }
 
+// A table has room for setWays × momentSets keys in 64 KiB. A key is lost where setWays others of its set are noted while
+// its call is under way: of 250 calls at a time, about once in 10^8. Then its chain is retried by two hops.
+const (
+	setWays    = 8
+	momentSets = 1 << 10
+)
+
 type momentTable struct {
-	seed  maphash.Seed
-	slots [1 << 10]struct{ key, at atomic.Int64 }
+	seed maphash.Seed
+	sets [momentSets]momentSet
+}
+
+// momentSet is one line of a processor's cache.
+type momentSet [setWays]atomic.Uint64
+
+// A slot of a set is one word, so that a key is never read with the moment of another one: the upper bits are of the key, the
+// lower ones a moment in microseconds, which begin again every 12 days. 0 is free.
+const (
+	momentBits = 40
+	momentMask = 1<<momentBits - 1
+)
+
+// micros is a moment as a slot has it.
+func micros(at time.Time) uint64 { return uint64(at.UnixMicro()) & momentMask }
+
+// olderBy is by how many microseconds a slot's moment is older than another one; less than 0 where it is newer.
+func olderBy(slot, at uint64) int64 { return int64((at-slot)<<(64-momentBits)) >> (64 - momentBits) }
+
+// set gives the set that a key belongs to, and what its slots have of the key, which is never 0.
+func (t *momentTable) set(key uint64) (s *momentSet, tag uint64) {
+	return &t.sets[key%momentSets], (key/momentSets | 1) << momentBits
+}
+
+// note remembers that a key was seen, in its own slot or else in that of the key that was not seen for longest.
+func (t *momentTable) note(key uint64, now time.Time) {
+	s, tag := t.set(key)
+	at := micros(now)
+	for range setWays { // again where another key took the slot in between
+		into, have := s.slot(tag, at)
+		if s[into].CompareAndSwap(have, tag|at) {
+			return
+		}
+	}
+}
+
+// slot gives the place for a key, and what is in it.
+func (s *momentSet) slot(tag, at uint64) (into int, have uint64) {
+	oldest := int64(math.MinInt64)
+	for i := range s {
+		v := s[i].Load()
+		if v&^momentMask == tag {
+			return i, v
+		}
+		age := olderBy(v, at)
+		if v == 0 {
+			age = math.MaxInt64
+		}
+		if age > oldest {
+			into, have, oldest = i, v, age
+		}
+	}
+	return into, have
+}
+
+// since reports whether a key was seen at a moment, or after it.
+func (t *momentTable) since(key uint64, moment time.Time) bool {
+	s, tag := t.set(key)
+	for i := range s {
+		if v := s[i].Load(); v&^momentMask == tag && olderBy(v, micros(moment)) <= 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // quiet reports whether nothing was seen of late. It is what the requests of healthy days ask.
@@ -71,9 +142,7 @@ func (m *moments) note(f *httpx.Fields, now time.Time) {
 	}
 	for _, k := range chainOf(t.seed, f) {
 		if k != 0 {
-			s := &t.slots[k%uint64(len(t.slots))]
-			s.key.Store(int64(k))
-			s.at.Store(now.UnixNano())
+			t.note(k, now)
 		}
 	}
 	m.latest.Store(now.UnixNano())
@@ -86,8 +155,7 @@ func (m *moments) since(f *httpx.Fields, moment time.Time) bool {
 		return false
 	}
 	for _, k := range chainOf(t.seed, f) {
-		s := &t.slots[k%uint64(len(t.slots))]
-		if k != 0 && s.key.Load() == int64(k) && s.at.Load() >= moment.UnixNano() {
+		if k != 0 && t.since(k, moment) {
 			return true
 		}
 	}
@@ -97,7 +165,7 @@ func (m *moments) since(f *httpx.Fields, moment time.Time) bool {
 func chainOf(seed maphash.Seed, f *httpx.Fields) (k chainKeys) {
 	for i, id := range [2][]byte{f.Get("x-request-id"), traceOf(f)} {
 		if len(id) > 0 {
-			k[i] = maphash.Bytes(seed, id) | 1
+			k[i] = max(maphash.Bytes(seed, id), 1)
 		}
 	}
 	return k

@@ -2,8 +2,11 @@ package call
 
 import (
 	"strconv"
+	"sync"
 	"testing"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestMoments(t *testing.T) {
@@ -33,7 +36,7 @@ func TestMoments(t *testing.T) {
 			if got := m.since(fieldsOf(tt.asks...), now); got != tt.want {
 				t.Errorf("since = %t, want %t", got, tt.want)
 			}
-			if m.since(fieldsOf(tt.asks...), now.Add(time.Nanosecond)) {
+			if m.since(fieldsOf(tt.asks...), now.Add(time.Microsecond)) {
 				t.Error("what was noted before counts")
 			}
 			if m.quiet(now.Add(chainMemory)) || !m.quiet(now.Add(chainMemory+1)) {
@@ -43,19 +46,85 @@ func TestMoments(t *testing.T) {
 	}
 }
 
-// However many chains there are, the memory for them is the same, and the latest ones are in it.
-func TestMomentsHaveABound(t *testing.T) {
+// Chains that are under way at the same time do not take each other's place: 200 of 10,000 are, one after the other.
+func TestMomentsOfChainsUnderWay(t *testing.T) {
 	var m moments
 	now := time.Unix(1000, 0)
-	known := 0
-	for i := range 10000 {
-		f := fieldsOf("x-request-id: " + strconv.Itoa(i))
-		m.note(f, now)
-		if m.since(f, now) {
-			known++
+	const all, underWay = 10_000, 200
+	lost := 0
+	for i := range all {
+		m.note(fieldsOf("x-request-id: "+strconv.Itoa(i)), now.Add(time.Duration(i)*time.Millisecond))
+		if asked := i - underWay; asked >= 0 && !m.since(fieldsOf("x-request-id: "+strconv.Itoa(asked)), now) {
+			lost++
 		}
 	}
-	if known != 10000 {
-		t.Errorf("%d of 10000 are known at once", known)
+	if lost > 0 {
+		t.Errorf("%d of %d chains were forgotten while they were under way", lost, all)
 	}
+}
+
+// keyOf is a key of a set.
+func keyOf(set, i int) uint64 { return uint64(i)<<11 | uint64(set) }
+
+func TestMomentTable(t *testing.T) {
+	table, set := new(momentTable), momentSets/2
+	// Close to where the slots' clock begins again.
+	turn := time.UnixMicro((time.Now().UnixMicro()>>momentBits + 1) << momentBits)
+	at := func(i int) time.Time { return turn.Add(time.Duration(i-setWays/2) * time.Second) }
+	known := func() (list []int) {
+		for i := range 3 * setWays {
+			if table.since(keyOf(set, i), at(0)) {
+				list = append(list, i)
+			}
+		}
+		return list
+	}
+	steps := []struct {
+		name string
+		key  int
+		want []int
+	}{
+		{"first", 0, []int{0}},
+		{"second", 1, []int{0, 1}},
+		{"full", 7, []int{0, 1, 7}},
+		{"again_takes_no_further_room", 0, []int{0, 1, 7}},
+		{"fourth", 3, []int{0, 1, 3, 7}},
+		{"fifth", 4, []int{0, 1, 3, 4, 7}},
+		{"sixth", 5, []int{0, 1, 3, 4, 5, 7}},
+		{"seventh", 6, []int{0, 1, 3, 4, 5, 6, 7}},
+		{"eighth", 2, []int{0, 1, 2, 3, 4, 5, 6, 7}},
+		{"a_ninth_takes_the_place_of_the_one_not_seen_for_longest", 8, []int{0, 2, 3, 4, 5, 6, 7, 8}},
+		{"a_tenth", 9, []int{0, 2, 3, 4, 5, 6, 8, 9}},
+	}
+	for i, tt := range steps {
+		table.note(keyOf(set, tt.key), at(i))
+		if diff := cmp.Diff(tt.want, known()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+		if !table.since(keyOf(set, tt.key), at(i)) || table.since(keyOf(set, tt.key), at(i).Add(time.Microsecond)) {
+			t.Errorf("%s: its moment is not the one at which it was noted", tt.name)
+		}
+	}
+	if table.since(keyOf(set+1, 0), at(0)) {
+		t.Error("a key of another set is known")
+	}
+}
+
+// Keys are noted by many calls at a time; one of them is never read with the moment of another.
+func TestMomentTableConcurrently(t *testing.T) {
+	table, at := new(momentTable), time.Unix(1000, 0)
+	var all sync.WaitGroup
+	for i := range setWays {
+		all.Go(func() {
+			for n := range 1000 {
+				mine := at.Add(time.Duration(i) * time.Hour)
+				table.note(keyOf(0, i), mine)
+				if !table.since(keyOf(0, i), mine) || table.since(keyOf(0, i), mine.Add(time.Microsecond)) {
+					t.Errorf("round %d: key %d is not known as it was noted", n, i)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
 }

@@ -142,34 +142,70 @@ func (r *Retries) Take(now time.Time, active int64, idle bool) bool { //nolint:r
 // Done ends a retry: its answer is there, or it has failed too.
 func (r *Retries) Done() { r.active.Add(-1) }
 
-// recent counts events of a span of time, which is the same each time, in tenths of it.
+// recent counts events of a span of time, which is the same each time, in tenths of it. None is lost where several calls
+// count at once.
 type recent struct{ parts [recentParts]tenth }
 
 const recentParts = 10
 
-// tenth is a tenth. Two that begin it at once may lose an event between them; no call waits for another.
-type tenth struct{ which, n atomic.Int64 }
+// tenth is a tenth, in one word: which it is in the upper half, how many events it has had in the lower one. Both begin again
+// after 2^32, which is far from any span.
+type tenth struct{ word atomic.Uint64 }
 
-func (r *recent) tenth(now time.Time, span time.Duration) (*tenth, int64) {
-	which := now.UnixNano() / max(int64(span/recentParts), 1)
-	p := &r.parts[which%recentParts]
-	if have := p.which.Load(); have != which && p.which.CompareAndSwap(have, which) {
-		p.n.Store(0)
+// count is what the word of a tenth says.
+type count struct{ which, n uint32 }
+
+func (p *tenth) load() (c count, word uint64) {
+	word = p.word.Load()
+	return count{uint32(word >> 32), uint32(word)}, word
+}
+
+func (c count) word() uint64 { return uint64(c.which)<<32 | uint64(c.n) }
+
+func (r *recent) tenth(now time.Time, span time.Duration) (p *tenth, which uint32) {
+	n := now.UnixNano() / max(int64(span/recentParts), 1)
+	return &r.parts[n%recentParts], uint32(n)
+}
+
+// add adds an event to a tenth, from nothing where it was another one's.
+func (p *tenth) add(which uint32) {
+	for {
+		c, word := p.load()
+		if c.which != which {
+			c = count{which: which}
+		}
+		c.n++
+		if p.word.CompareAndSwap(word, c.word()) {
+			return
+		}
 	}
-	return p, which
+}
+
+// remove takes one back, unless its tenth is over.
+func (p *tenth) remove(which uint32) {
+	for {
+		c, word := p.load()
+		if c.which != which || c.n == 0 {
+			return
+		}
+		c.n--
+		if p.word.CompareAndSwap(word, c.word()) {
+			return
+		}
+	}
 }
 
 func (r *recent) add(now time.Time, span time.Duration) {
-	p, _ := r.tenth(now, span)
-	p.n.Add(1)
+	p, which := r.tenth(now, span)
+	p.add(which)
 }
 
 // take adds one where the sum is below the limit.
 func (r *recent) take(now time.Time, span time.Duration, limit int64) bool {
-	p, _ := r.tenth(now, span)
-	p.n.Add(1)
+	p, which := r.tenth(now, span)
+	p.add(which)
 	if r.sum(now, span) > limit {
-		p.n.Add(-1)
+		p.remove(which)
 		return false
 	}
 	return true
@@ -179,8 +215,8 @@ func (r *recent) sum(now time.Time, span time.Duration) int64 {
 	_, which := r.tenth(now, span)
 	var n int64
 	for i := range r.parts {
-		if age := which - r.parts[i].which.Load(); age >= 0 && age < recentParts {
-			n += r.parts[i].n.Load()
+		if c, _ := r.parts[i].load(); which-c.which < recentParts {
+			n += int64(c.n)
 		}
 	}
 	return n
