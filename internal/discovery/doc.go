@@ -14,6 +14,9 @@
 // A pod that ends asks by Client.Holders who has not acknowledged yet that it does; the server answers from what its streams
 // hold, and ServerOptions.Departing says which resources those are.
 //
+// Beside a conversation there may be a Link: messages in both directions whose meaning is not this package's. It is how the
+// control plane asks a sidecar what it sees (package observe).
+//
 // Server and Client are safe for concurrent use. The client never forgets because the control plane is away, and a
 // snapshot file carries its state across restarts. The package never reads the model, never decides what a name
 // means, and never links protobuf's reflection: the sidecar has no memory for it.

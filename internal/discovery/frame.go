@@ -17,6 +17,7 @@ const (
 	pathStream  = "/fairlead.v1.Discovery/Stream"
 	pathSign    = "/fairlead.v1.Identity/Sign"
 	pathHolders = "/fairlead.v1.Departure/Holders"
+	pathObserve = "/fairlead.v1.Observation/Observe"
 	contentType = "application/grpc+proto"
 
 	headerSize = 5 // 1 byte "compressed", 4 bytes length

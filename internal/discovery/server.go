@@ -90,6 +90,9 @@ type ServerOptions struct {
 	// Holders, where not nil, is told that others hold a destination that is followed (see Follow) than before. It is called
 	// from the streams' goroutines, and must not block.
 	Holders func()
+	// Observe asks a client what it sees, over the link, until that or ctx ends; nil answers UNIMPLEMENTED. It is called from
+	// the links' goroutines.
+	Observe func(ctx context.Context, client ClientIdentity, link *Link) error
 	Trace   Trace
 	// Logger gets a line when a client refuses a resource, asks for what it may not read, or is disconnected for cause;
 	// see package clientlog for how many. Required.
@@ -111,6 +114,7 @@ type Server struct {
 
 	departures departures
 	following  following
+	links      links
 }
 
 // NewServer checks the options.
@@ -129,6 +133,7 @@ func NewServer(o ServerOptions) (*Server, error) {
 
 		departures: departures{pods: make(map[ClientIdentity]*departure)},
 		following:  following{streams: make(map[string]map[*stream]int), changed: o.Holders},
+		links:      links{open: make(map[*Link]context.CancelCauseFunc)},
 	}, nil
 }
 
@@ -168,6 +173,7 @@ func (s *Server) Changed(keys []Key, since time.Time) {
 
 // Close ends all streams in order; clients look for another replica at once. New calls are refused.
 func (s *Server) Close() {
+	s.links.close()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -207,6 +213,8 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return s.serveSign(w, r, client)
 	case pathHolders:
 		return s.serveHolders(w, r, client)
+	case pathObserve:
+		return s.serveObserve(w, r, client)
 	}
 	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
 }

@@ -157,6 +157,9 @@ func (c *Client) converse(ctx context.Context, addr string) error {
 		return err
 	}
 	defer resp.Body.Close()
+	if o, ok := c.handler.(Observer); ok {
+		wg.Go(func() { (&beside{&c.remote, o, tr, addr}).run(ctx) })
+	}
 	return c.read(ctx, s, resp, addr)
 }
 

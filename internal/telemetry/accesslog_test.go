@@ -17,7 +17,9 @@ import (
 // head is the head of a request.
 type head map[string]string
 
-func (h head) Get(name string) []byte { return []byte(h[name]) }
+func (h head) Get(name string) []byte      { return []byte(h[name]) }
+func (h head) Len() int                    { return 0 }
+func (h head) At(int) (name, value []byte) { return nil, nil }
 
 func entry() *Record {
 	return &Record{

@@ -40,6 +40,9 @@ func TestWhatFails(t *testing.T) {
 
 type oneField struct{ name, value string }
 
+func (h oneField) Len() int                    { return 1 }
+func (h oneField) At(int) (name, value []byte) { return []byte(h.name), []byte(h.value) }
+
 func (h oneField) Get(name string) []byte {
 	if name != h.name {
 		return nil

@@ -26,8 +26,9 @@ type Record struct {
 	// Details and Failure.
 	Protocol                string
 	Method, Path, Authority []byte
-	// Header gives the fields of the request as it was sent on. Nil where there is none.
-	Header Header
+	// Header gives the fields of the request as it was sent on, Answer those of the answer as the client got it. Nil where
+	// there is none.
+	Header, Answer Header
 
 	Code int
 	// Flags are Envoy's short ones, Details says the same in Envoy's words, Failure in ours what was wrong with the
@@ -47,10 +48,13 @@ type Record struct {
 	TCP  *TCPScope
 }
 
-// Header is the head of a request.
+// Header is the fields of a head.
 type Header interface {
 	// Get gives the value of the first field of a name, in lower case; nil where there is none.
 	Get(name string) []byte
+	// Len is the number of fields, At gives one of them.
+	Len() int
+	At(i int) (name, value []byte)
 }
 
 // field gives a field of the request's head, nil where there is none.

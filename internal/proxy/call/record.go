@@ -32,7 +32,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	f.rec = telemetry.Record{
 		Reporter: p.reporter, Start: f.start, Duration: time.Since(f.start), HeadAfter: -1,
 		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route,
-		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields,
+		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http,
 	}
