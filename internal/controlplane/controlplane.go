@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/xds/envoy"
@@ -95,6 +96,7 @@ type ControlPlane struct {
 	authority *authority
 	engine    *engine
 	server    *discovery.Server
+	hub       *observe.Hub
 	standard  *standard
 }
 
@@ -135,9 +137,13 @@ func New(o Options) (*ControlPlane, error) {
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
+	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Logger: o.Logger}); err != nil {
+		return nil, err
+	}
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
 		Source: nativeSource{&p.engine.watches}, Authenticate: p.authenticate, MayRead: mayRead, Sign: p.sign, MaxAge: o.MaxAge,
-		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Holders: p.engine.callersChanged, Trace: p.metrics.trace(), Logger: o.Logger,
+		Departing: p.engine.departing, Replicas: p.replicas, Health: p.engine.inbox.receiveHealth, Holders: p.engine.callersChanged, Observe: observing(p.hub),
+		Trace: p.metrics.trace(), Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
@@ -50,6 +51,8 @@ type Proxy struct {
 	metrics   *telemetry.Registry
 	access    *telemetry.AccessLog
 	failures  telemetry.Failures
+	tap       observe.Tap
+	agent     *observe.Agent
 	sinks     telemetry.Sinks
 	outbound  *outbound
 	inbound   *inbound
@@ -87,8 +90,12 @@ func New(o Options) (*Proxy, error) {
 		p.access, // first: a reader who sees the count finds the line
 		&p.failures,
 		telemetry.Counter{},
+		&p.tap,
 	}
 	var err error
+	if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Logger: o.Logger}); err != nil {
+		return nil, err
+	}
 	if p.relay, err = call.NewRelay(); err != nil {
 		return nil, err
 	}
@@ -169,7 +176,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.run(p.h2pool.Budget.Run)
 	p.group.check(p.access.Run)
 	p.group.check(p.identity.Run)
-	p.group.check(func(ctx context.Context) error { return p.discovery.Run(ctx, p.directory) })
+	p.group.check(func(ctx context.Context) error { return p.discovery.Run(ctx, told{p.directory, p.agent}) })
 	for _, name := range p.startNames() {
 		p.discovery.Subscribe(name)
 	}
@@ -186,6 +193,18 @@ func (p *Proxy) Run(ctx context.Context) error {
 	err := p.group.wait()
 	p.workers.Close()
 	return err
+}
+
+// told is who hears what the control plane says and asks.
+type told struct {
+	*directory.Directory
+
+	agent *observe.Agent
+}
+
+// Observe implements [discovery.Observer].
+func (t told) Observe(ctx context.Context, link *discovery.Link) error {
+	return t.agent.Serve(ctx, link)
 }
 
 // startNames is what every sidecar needs to know.
