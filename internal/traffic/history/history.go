@@ -1,0 +1,239 @@
+package history
+
+import (
+	"maps"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unique"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/traffic"
+)
+
+// Step is how often sidecars report, and the finest that the store tells apart.
+const Step = 10 * time.Second
+
+const (
+	stepsPerMinute = int64(time.Minute / Step)
+	// fine is how many steps are kept as they are, hour how many are kept at all.
+	fine = int64(10 * time.Minute / Step)
+	hour = int64(Kept / Step)
+	// liveSteps is how long an open connection is believed to be open after the last report of it.
+	liveSteps = 3
+)
+
+// Kept is how long the store remembers.
+const Kept = time.Hour
+
+// DefaultMaxEdges bounds the edges of a store: a busy one takes about 2 KB.
+const DefaultMaxEdges = 30_000
+
+// maxReporterEdges bounds those of one sidecar, which may have called others an hour ago.
+const maxReporterEdges = 4 * traffic.MaxEdges
+
+// Store is the last hour of all sidecars that report to a replica of the control plane.
+type Store struct {
+	now      func() time.Time
+	maxEdges int
+	since    time.Time
+
+	edges atomic.Int64 // series of all reporters, but those that stand for several edges
+
+	mu        sync.Mutex
+	reporters map[model.Key]*reporter
+	swept     int64
+}
+
+// reporter is one sidecar.
+type reporter struct {
+	mu     sync.Mutex
+	series map[key]*series
+	// covered is the milliseconds for which the sidecar has counted, by step modulo its length; last is the newest step.
+	covered [hour]uint32
+	last    int64
+	// cut is how many edges of the last report are counted together with others: by the sidecar, or here.
+	cut uint64
+}
+
+// key is a traffic.Edge whose texts all edges share.
+type key struct {
+	direction traffic.Direction
+	texts     [traffic.Texts]unique.Handle[string]
+}
+
+func keyOf(e *traffic.Edge) key {
+	k := key{direction: e.Direction}
+	for i, text := range e.Texts() {
+		k.texts[i] = unique.Make(*text)
+	}
+	return k
+}
+
+func (k *key) edge() traffic.Edge {
+	e := traffic.Edge{Direction: k.direction}
+	for i, text := range e.Texts() {
+		*text = k.texts[i].Value()
+	}
+	return e
+}
+
+// New gives an empty store.
+func New(now func() time.Time, maxEdges int) *Store {
+	return &Store{now: now, maxEdges: maxEdges, since: now(), reporters: map[model.Key]*reporter{}}
+}
+
+func stepOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
+
+// Add takes the report of the pod's sidecar.
+func (st *Store) Add(pod model.Key, report *traffic.Report) {
+	now := stepOf(st.now())
+	r := st.reporter(pod, now)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.cover(now, report.Milliseconds)
+	r.cut = report.Folded
+	for i := range report.Rows {
+		if row := &report.Rows[i]; !row.Sample.IsZero() {
+			s := st.place(r, &row.Edge)
+			s.add(now, &row.Sample)
+			s.age(now)
+		}
+	}
+}
+
+// place gives the series of an edge: one that stands for several where there is no room for it. r.mu is held.
+func (st *Store) place(r *reporter, edge *traffic.Edge) *series {
+	k := keyOf(edge)
+	if s := r.series[k]; s != nil {
+		return s
+	}
+	if !edge.IsOther() && (len(r.series) >= maxReporterEdges || !st.reserve()) {
+		r.cut++
+		other := edge.Other()
+		k = keyOf(&other)
+	}
+	s := r.series[k]
+	if s == nil {
+		s = new(series)
+		r.series[k] = s
+	}
+	return s
+}
+
+// reporter gives that of a pod, and looks for what is too old now and then.
+func (st *Store) reporter(pod model.Key, now int64) *reporter {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if now >= st.swept+stepsPerMinute {
+		st.swept = now
+		st.sweep(now)
+	}
+	r := st.reporters[pod]
+	if r == nil {
+		r = &reporter{series: map[key]*series{}, last: now}
+		st.reporters[model.Key{Namespace: unique.Make(pod.Namespace).Value(), Name: pod.Name}] = r
+	}
+	return r
+}
+
+// reserve takes a place for one more series, or reports that there is none.
+func (st *Store) reserve() bool {
+	if st.edges.Add(1) <= int64(st.maxEdges) {
+		return true
+	}
+	st.edges.Add(-1)
+	return false
+}
+
+// sweep forgets what is older than an hour. mu is held.
+func (st *Store) sweep(now int64) {
+	for pod, r := range st.reporters {
+		r.mu.Lock()
+		for k, s := range r.series {
+			s.age(now)
+			if !s.isEmpty() {
+				continue
+			}
+			delete(r.series, k)
+			if edge := k.edge(); !edge.IsOther() {
+				st.edges.Add(-1)
+			}
+		}
+		if len(r.series) == 0 && now-r.last > hour {
+			delete(st.reporters, pod)
+		}
+		r.mu.Unlock()
+	}
+}
+
+// cover notes that the sidecar has counted for so long until now.
+func (r *reporter) cover(now int64, milliseconds uint64) {
+	for step := max(r.last+1, now-hour+1); step <= now; step++ {
+		r.covered[step%hour] = 0
+	}
+	r.last = max(r.last, now)
+	at := &r.covered[now%hour]
+	*at += uint32(min(milliseconds, uint64(Kept/time.Millisecond)))
+}
+
+// seconds is for how long the sidecar has counted from a step on.
+func (r *reporter) seconds(from, now int64) float64 {
+	total := uint64(0)
+	for step := max(from, now-hour+1, 0); step <= min(now, r.last); step++ {
+		total += uint64(r.covered[step%hour])
+	}
+	return float64(total) / 1000
+}
+
+// Query says what is asked for.
+type Query struct {
+	// Window is the time until now, at most an hour.
+	Window time.Duration
+	// Wanted chooses edges by the reporter and the edge; nil means all.
+	Wanted func(pod model.Key, edge *traffic.Edge) bool
+}
+
+// Sum adds up what was reported in a window. Pods are the caller's to add.
+func (st *Store) Sum(q Query) traffic.Answer {
+	now := st.now()
+	step := stepOf(now)
+	steps := min(max(int64((q.Window+Step-1)/Step), 1), hour)
+	from := step - steps + 1
+	if from < fineFrom(step) { // there are minutes only
+		from = from / stepsPerMinute * stepsPerMinute
+	}
+	out := traffic.Answer{At: now, Since: st.since, WindowSeconds: q.Window.Seconds(), Flows: []traffic.Flow{}}
+	if begin := now.Add(-Kept); out.Since.Before(begin) {
+		out.Since = begin
+	}
+	for pod, r := range st.all() {
+		r.mu.Lock()
+		seconds := r.seconds(from, step)
+		out.Cut += r.cut
+		for k, s := range r.series {
+			edge := k.edge()
+			if q.Wanted != nil && !q.Wanted(pod, &edge) {
+				continue
+			}
+			sum := s.sum(from, step-liveSteps)
+			if sum.IsZero() {
+				continue
+			}
+			f := traffic.Flow{Namespace: pod.Namespace, Pod: pod.Name, Direction: edge.Direction.String(), Edge: edge, Seconds: seconds}
+			f.Total, f.Latency = traffic.TotalOf(&sum)
+			out.Flows = append(out.Flows, f)
+		}
+		r.mu.Unlock()
+	}
+	return out
+}
+
+// all gives the reporters of the moment.
+func (st *Store) all() map[model.Key]*reporter {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	all := make(map[model.Key]*reporter, len(st.reporters))
+	maps.Copy(all, st.reporters)
+	return all
+}
