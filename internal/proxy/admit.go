@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
@@ -115,7 +114,7 @@ func (i *inbound) shut(ctx context.Context, conn net.Conn, who *call.Caller, dst
 	}
 	i.Log.LogAttrs(ctx, level, "plain connections refused",
 		slog.Int("port", int(dst.Port())), slog.String("remote", who.Remote.String()), slog.Any("error", why))
-	rec := call.OpaqueRecord(time.Now(), who, dst)
+	rec := call.OpaqueRecord(who, dst)
 	rec.Flags, rec.Details, rec.Failure = "NR", "filter_chain_not_found", why.Error()
-	i.Connection(who, dst)(rec)
+	i.Connection(who, rec)(call.Relayed{})
 }

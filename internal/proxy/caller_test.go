@@ -17,7 +17,6 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
-	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // never is a control channel that does not answer.
@@ -161,11 +160,11 @@ func TestOpaqueConnectionsDoNotWaitForANameOfTheCaller(t *testing.T) {
 	who := &call.Caller{Remote: netip.MustParseAddrPort("192.0.2.1:4000"), Identity: "spiffe://cluster.local/ns/myapp/sa/orders"}
 	users.inbound.Name(who, identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "orders"})
 	eventually(t, "the control plane is asked", func() bool { return n.asked.Load() == 1 })
-	ended := users.inbound.Connection(who, app(users)) // returns at once: nothing else could end the wait before ended is called
+	ended := users.inbound.Connection(who, call.OpaqueRecord(who, app(users))) // returns at once: nothing else could end the wait before ended is called
 	if who.IsNamed() {
 		t.Fatal("the wait is over already: this test shows nothing")
 	}
-	ended(&telemetry.Record{Received: 3, Sent: 4})
+	ended(call.Relayed{Received: 3, Sent: 4})
 	users.inbound.Bye(who)
 	expectMetric(t, users, "istio_tcp_connections_closed_total", `source_workload_namespace="myapp"`, "} 1")
 	expectMetric(t, users, "istio_tcp_received_bytes_total", `source_workload="unknown"`, "} 3")

@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
@@ -268,12 +269,11 @@ func (*inbound) refuse(s httpx.ServerExchange, status int, why string) {
 
 // opaque carries an opaque connection to the app at dst, and counts and logs it.
 func (i *inbound) opaque(ctx context.Context, client, server call.Tunnel, who *call.Caller, dst netip.AddrPort) {
-	ended := i.Connection(who, dst)
-	start := time.Now()
-	r := i.relay.Join(ctx, client, server, call.NeverIdle)
-	rec := call.OpaqueRecord(start, who, dst)
-	rec.Endpoint, rec.Received, rec.Sent = dst, r.Received, r.Sent
-	ended(rec)
+	rec, moved := call.OpaqueRecord(who, dst), new(netio.Traffic)
+	rec.Endpoint, rec.Moved = dst, func() (received, sent int64) { return moved.AToB.Load(), moved.BToA.Load() }
+	ended := i.Connection(who, rec)
+	r := i.relay.Join(ctx, client, server, call.NeverIdle, moved)
+	ended(r)
 	if errors.Is(r.Err, errHiddenRequest) && i.Said.First(dst.Port(), who.Identity) {
 		i.Log.WarnContext(ctx, "opaque stream refused", slog.Int("port", int(dst.Port())), slog.String("peer", who.Identity), slog.Any("error", r.Err))
 	}

@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/traffic"
 )
 
 // namedConn is a connection to an address that is not the mesh's, at a port at which hosts are called that have none of their
@@ -272,9 +273,17 @@ func (n *namedConn) close() {
 func (o *outbound) passThrough(ctx context.Context, client *call.RawTunnel, server call.Tunnel, dst netip.AddrPort) {
 	cluster := o.unknownCluster()
 	scope := o.metrics.TCP(telemetry.Labels{Reporter: telemetry.Source, Source: o.Self.Info(), Host: model.Hostname(cluster)})
+	rec := &telemetry.Record{
+		Reporter: telemetry.Source, Start: time.Now(), HeadAfter: -1, Client: client.Remote(), Dialled: dst, Cluster: cluster, TCP: scope,
+	}
 	scope.Opened()
-	defer scope.Closed()
+	var r call.Relayed
+	defer func() {
+		rec.Duration, rec.Received, rec.Sent = time.Since(rec.Start), r.Received, r.Sent
+		o.Sinks.Record(rec)
+	}()
 	if cluster == blackHoleCluster {
+		rec.Flags, rec.Details = "NR", "filter_chain_not_found"
 		drop(server)
 		client.Abort(nil)
 		return
@@ -283,11 +292,15 @@ func (o *outbound) passThrough(ctx context.Context, client *call.RawTunnel, serv
 		conn, err := o.upstreams.DialPlain(ctx, dst)
 		if err != nil {
 			o.passFailed(ctx, dst, err)
+			rec.Flags, rec.Failure = "UF", err.Error()
 			client.Abort(err) // the app sees a refused connection as a reset, as near as an accepted socket can come
 			return
 		}
 		server = call.NewRawTunnel(conn)
 	}
-	r := o.Relay.Join(ctx, client, server, call.NeverIdle)
-	scope.Bytes(r.Received, r.Sent)
+	moved := new(netio.Traffic)
+	rec.Endpoint, rec.NoTLS = dst, traffic.NotProvidedByServiceDiscovery
+	rec.Moved = func() (received, sent int64) { return moved.AToB.Load(), moved.BToA.Load() }
+	o.Sinks.Opened(rec)
+	r = o.Relay.Join(ctx, client, server, call.NeverIdle, moved)
 }

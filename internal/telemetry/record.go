@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 // Record is what became of one call, an HTTP exchange or an opaque connection, as one sidecar saw it. The byte slices and
@@ -41,6 +43,18 @@ type Record struct {
 
 	// Received and Sent count bytes of bodies, or of the connection, from the client and to it.
 	Received, Sent int64
+
+	// Tries is how often the request was sent, 0 where it was not.
+	Tries int
+	// Peer is the workload at the other side, nil where it is not known. It is not changed any more.
+	Peer *plan.WorkloadInfo
+	// MutualTLS says that the hop was secured by the mesh, NoTLS why it was not, in the words of package traffic. Neither is set
+	// where there was no hop.
+	MutualTLS bool
+	NoTLS     string
+	// Moved gives the bytes that an opaque connection has carried so far, received and sent; nil where they are known at its
+	// end only.
+	Moved func() (received, sent int64)
 
 	// HTTP or TCP are the series that the call is counted in: the names of both sides are theirs. Nil where it is not
 	// counted. TCP has heard of the connection's beginning.
@@ -80,8 +94,23 @@ type Sink interface {
 	Record(r *Record)
 }
 
+// Opener is a sink that wants to hear when an opaque connection begins to be carried. The same record is given to Record at the
+// end.
+type Opener interface {
+	Opened(r *Record)
+}
+
 // Sinks are told one after the other.
 type Sinks []Sink
+
+// Opened tells the sinks that care that an opaque connection has begun, and counts it.
+func (s Sinks) Opened(r *Record) {
+	for _, sink := range s {
+		if o, ok := sink.(Opener); ok {
+			o.Opened(r)
+		}
+	}
+}
 
 // Record implements Sink.
 func (s Sinks) Record(r *Record) {

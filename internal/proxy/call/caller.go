@@ -166,21 +166,27 @@ func (i *Incoming) Scopes(p *Port) *PortScopes {
 	return s
 }
 
-// Connection counts a connection that is not HTTP, and gives what records its end. It does not wait.
-func (i *Incoming) Connection(who *Caller, addr netip.AddrPort) (ended func(*telemetry.Record)) {
-	begun := make(chan *telemetry.TCPScope, 1)
+// Connection counts a connection that is not HTTP, whose record has been begun, and gives what records its end. It does not
+// wait.
+func (i *Incoming) Connection(who *Caller, rec *telemetry.Record) (ended func(Relayed)) {
+	begun := make(chan struct{})
 	begin := func() {
-		scope := i.Scopes(i.Port(who, addr)).tcp
-		scope.Opened()
-		begun <- scope
+		defer close(begun)
+		rec.TCP = i.Scopes(i.Port(who, rec.Dialled)).tcp
+		h := who.hop()
+		rec.Peer, rec.MutualTLS, rec.NoTLS = h.peer, h.mutual, h.noTLS
+		rec.TCP.Opened()
+		i.Sinks.Opened(rec)
 	}
 	if who.IsNamed() {
 		begin()
 	} else {
 		i.Run(func(context.Context) { begin() })
 	}
-	return func(rec *telemetry.Record) {
-		rec.TCP = <-begun
+	return func(r Relayed) {
+		took := time.Since(rec.Start)
+		<-begun
+		rec.Duration, rec.Received, rec.Sent = took, r.Received, r.Sent
 		i.Sinks.Record(rec)
 	}
 }

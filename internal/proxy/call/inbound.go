@@ -86,11 +86,11 @@ func (p *Port) again(c *Call, failed *tryError) error {
 }
 
 // parties implements side.
-func (p *Port) parties(*Call) parties {
-	s := p.i.Scopes(p)
+func (p *Port) parties(c *Call) parties {
+	s := p.i.Scopes(p) // from now on the caller has its name
 	return parties{
 		reporter: telemetry.Destination, client: p.who.Remote, dialled: p.Addr, endpoint: p.Addr,
-		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc,
+		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc, tries: c.tries, hop: p.who.hop(),
 	}
 }
 

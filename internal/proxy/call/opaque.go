@@ -37,24 +37,35 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 	}
 	scope.Opened()
 	start := time.Now()
+	rec := c.recordTCP(start, scope)
+	moved := new(netio.Traffic)
+	rec.Moved = func() (received, sent int64) { return moved.AToB.Load(), moved.BToA.Load() }
+	c.Of.Sinks.Opened(rec)
 	if c.longest > 0 {
 		limited, cancel := context.WithTimeoutCause(ctx, c.longest, errTooOld)
 		defer cancel()
 		ctx = limited
 	}
-	r := c.Of.Relay.Join(ctx, down, server, c.idle)
+	r := c.Of.Relay.Join(ctx, down, server, c.idle, moved)
 	if c.endpoint != nil {
 		c.endpoint.End(lb.Outcome{Kind: lb.Carried, Latency: time.Since(start), Bytes: r.Sent})
 	}
 	c.leaveLimits()
-	c.recordTCP(start, r, scope, nil)
+	rec.Duration, rec.Received, rec.Sent = time.Since(start), r.Received, r.Sent
+	c.Of.Sinks.Record(rec)
 }
 
 // Refuse ends a connection that came at a time and reaches no endpoint. To those who count it was opened and closed.
 func (c *Outbound) Refuse(ctx context.Context, client *netio.PeekConn, state *directory.Destination, begun time.Time, err error) {
 	c.Of.Log.DebugContext(ctx, "connection failed", "destination", c.Dest.Addr, "error", err)
 	state.TCP.Opened()
-	c.recordTCP(begun, Relayed{}, state.TCP, err)
+	rec := c.recordTCP(begun, state.TCP)
+	if _, known := errors.AsType[*httpx.Error](err); !known {
+		err = &httpx.Error{Reason: httpx.UpstreamConnectFailure, Err: err}
+	}
+	out := httpx.Describe(err)
+	rec.Duration, rec.Flags, rec.Details, rec.Cause = time.Since(begun), out.Flag, out.Details, out.Body
+	c.Of.Sinks.Record(rec)
 	NewRawTunnel(client).Abort(err)
 }
 
@@ -205,24 +216,17 @@ func (c *Outbound) Forget() {
 	c.backend, c.endpoint = nil, nil
 }
 
-// recordTCP tells the sinks what became of an opaque connection. failure is why it reached no endpoint, nil where it did.
-func (c *Outbound) recordTCP(start time.Time, r Relayed, scope *telemetry.TCPScope, failure error) {
+// recordTCP is the record of an opaque connection that began at start.
+func (c *Outbound) recordTCP(start time.Time, scope *telemetry.TCPScope) *telemetry.Record {
 	rec := &telemetry.Record{
-		Reporter: telemetry.Source, Start: start, Duration: time.Since(start), HeadAfter: -1, Received: r.Received, Sent: r.Sent,
-		Dialled: c.Local, Client: c.Remote, TCP: scope,
+		Reporter: telemetry.Source, Start: start, HeadAfter: -1, Dialled: c.Local, Client: c.Remote, TCP: scope,
 	}
 	if c.backend != nil {
 		rec.Cluster = c.backend.Plan.Name
 	}
 	if c.endpoint != nil {
-		rec.Endpoint = c.endpoint.Plan.Addr
+		h := hopTo(c.endpoint)
+		rec.Endpoint, rec.Peer, rec.MutualTLS, rec.NoTLS = c.endpoint.Plan.Addr, h.peer, h.mutual, h.noTLS
 	}
-	if failure != nil {
-		if _, known := errors.AsType[*httpx.Error](failure); !known {
-			failure = &httpx.Error{Reason: httpx.UpstreamConnectFailure, Err: failure}
-		}
-		out := httpx.Describe(failure)
-		rec.Flags, rec.Details, rec.Cause = out.Flag, out.Details, out.Body
-	}
-	c.Of.Sinks.Record(rec)
+	return rec
 }

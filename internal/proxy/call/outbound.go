@@ -295,7 +295,7 @@ func backoff(p *model.Retry, retry int) time.Duration {
 
 // parties implements side.
 func (c *Outbound) parties(call *Call) parties {
-	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local}
+	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local, tries: call.tries}
 	state := call.state
 	if state == nil {
 		state = c.Dest.Load() // it was no request, or the destination has just come
@@ -304,7 +304,7 @@ func (c *Outbound) parties(call *Call) parties {
 		p.http, p.grpc = state.HTTP, state.GRPC
 	}
 	if e := call.endpoint; e != nil {
-		p.endpoint, p.http, p.grpc = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC
+		p.endpoint, p.http, p.grpc, p.hop = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC, hopTo(e)
 	}
 	if call.backend != nil {
 		p.cluster = call.backend.Plan.Name

@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/traffic"
 )
 
 // parties are who and what an exchange was between. They are all that the two sides' records differ in.
@@ -16,6 +19,42 @@ type parties struct {
 	client, dialled, endpoint netip.AddrPort
 	cluster, route            string
 	http, grpc                *telemetry.HTTPScope // nil where it is not counted
+	tries                     int
+	hop
+}
+
+// hop is what is known of the other side.
+type hop struct {
+	peer   *plan.WorkloadInfo // nil where it is not known
+	mutual bool               // it was secured by the mesh
+	noTLS  string             // why not
+}
+
+// hopTo is the hop to an endpoint.
+func hopTo(e *directory.Endpoint) (h hop) {
+	if e.Plan.Workload.Pod != "" {
+		h.peer = &e.Plan.Workload
+	}
+	switch {
+	case e.Attachment.Peer != nil:
+		h.mutual = true
+	case e.Plan.Identity != "":
+		h.noTLS = traffic.Disabled
+	default:
+		h.noTLS = traffic.NotProvidedByServiceDiscovery
+	}
+	return h
+}
+
+// hop is the hop from a caller, whose name must be there if it will be.
+func (c *Caller) hop() (h hop) {
+	if c.info.Name != "" {
+		h.peer = &c.info
+	}
+	if h.mutual = c.Identity != ""; !h.mutual {
+		h.noTLS = traffic.NotProvidedByRemote
+	}
+	return h
 }
 
 // reset begins an exchange: nothing has become of it yet.
@@ -34,7 +73,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route,
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
-		Received: f.received, Sent: f.sent, HTTP: p.http,
+		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc
@@ -51,10 +90,9 @@ func InboundCluster(addr netip.AddrPort) string {
 	return "inbound|" + strconv.Itoa(int(addr.Port())) + "||"
 }
 
-// OpaqueRecord is the record of an inbound connection that is not HTTP, from start until now.
-func OpaqueRecord(start time.Time, who *Caller, dst netip.AddrPort) *telemetry.Record {
+// OpaqueRecord is the record of an inbound connection that is not HTTP, and begins now.
+func OpaqueRecord(who *Caller, dst netip.AddrPort) *telemetry.Record {
 	return &telemetry.Record{
-		Reporter: telemetry.Destination, Start: start, Duration: time.Since(start), HeadAfter: -1,
-		Client: who.Remote, Dialled: dst, Cluster: InboundCluster(dst),
+		Reporter: telemetry.Destination, Start: time.Now(), HeadAfter: -1, Client: who.Remote, Dialled: dst, Cluster: InboundCluster(dst),
 	}
 }

@@ -33,6 +33,14 @@ type RawTunnel struct {
 // NewRawTunnel makes a tunnel of a socket.
 func NewRawTunnel(conn net.Conn) *RawTunnel { return &RawTunnel{conn: conn} }
 
+// Remote is where the socket leads to.
+func (t *RawTunnel) Remote() netip.AddrPort {
+	if a, ok := t.conn.RemoteAddr().(*net.TCPAddr); ok {
+		return netip.AddrPortFrom(a.AddrPort().Addr().Unmap(), a.AddrPort().Port())
+	}
+	return netip.AddrPort{}
+}
+
 // Read implements Tunnel.
 func (t *RawTunnel) Read(p []byte) (int, error) { return t.conn.Read(p) }
 
@@ -150,9 +158,9 @@ func NewRelay() (*Relay, error) {
 }
 
 // Join copies both ways until both sides have ended, one of them broke, nothing moved for idle, or ctx ends. Both
-// tunnels are closed when it returns.
-func (o *Relay) Join(ctx context.Context, client, server Tunnel, idle time.Duration) Relayed {
-	r := o.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), nil)
+// tunnels are closed when it returns. moved counts up meanwhile; nil where nobody looks.
+func (o *Relay) Join(ctx context.Context, client, server Tunnel, idle time.Duration, moved *netio.Traffic) Relayed {
+	r := o.relayer.WithIdle(idle).Relay(ctx, asStream(client), asStream(server), moved)
 	client.Close()
 	server.Close()
 	return Relayed{Received: r.AToB, Sent: r.BToA, Err: r.Err}
