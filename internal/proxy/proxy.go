@@ -53,6 +53,7 @@ type Proxy struct {
 	failures  telemetry.Failures
 	tap       observe.Tap
 	agent     *observe.Agent
+	edges     *telemetry.Edges
 	sinks     telemetry.Sinks
 	outbound  *outbound
 	inbound   *inbound
@@ -86,14 +87,16 @@ func New(o Options) (*Proxy, error) {
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
+	p.edges = telemetry.NewEdges(time.Now())
 	p.sinks = telemetry.Sinks{
 		p.access, // first: a reader who sees the count finds the line
 		&p.failures,
+		p.edges,
 		telemetry.Counter{},
 		&p.tap,
 	}
 	var err error
-	if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Logger: o.Logger}); err != nil {
+	if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Summary: p.report, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
 	if p.relay, err = call.NewRelay(); err != nil {
@@ -128,6 +131,9 @@ func New(o Options) (*Proxy, error) {
 	p.newHandlers()
 	return p, nil
 }
+
+// report is what the control plane hears of the calls since it heard of them last.
+func (p *Proxy) report() []byte { return p.edges.Report(time.Now()).Encode() }
 
 func (p *Proxy) newUpstreams() *upstream.Set {
 	return upstream.New(upstream.Options{

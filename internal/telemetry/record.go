@@ -60,6 +60,8 @@ type Record struct {
 	// counted. TCP has heard of the connection's beginning.
 	HTTP *HTTPScope
 	TCP  *TCPScope
+
+	live *Live // of an opaque connection of which Edges has heard that it began
 }
 
 // Header is the fields of a head.
