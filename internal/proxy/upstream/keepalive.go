@@ -10,6 +10,7 @@ import "time"
 type keepAlive struct {
 	told   time.Duration // by the server (Keep-Alive: timeout), 0 for nothing
 	seen   time.Duration // how long an idle connection was when it was found closed
+	seenAt time.Time     // when that was
 	learnt time.Duration // seen twice
 	at     time.Time     // when that was
 }
@@ -25,16 +26,20 @@ const (
 	learntFor = 10 * time.Minute
 )
 
-// observe notes that a connection was found closed that had been idle for so long. Once may be a server that ends; twice
-// alike is its habit.
+// observe notes that a connection was found closed that had been idle for so long. Once may be a server that ends, which closes
+// all that it has; twice alike is its habit.
 func (k *keepAlive) observe(idle time.Duration, now time.Time) {
 	if idle < shortestIdle {
+		return
+	}
+	if k.seen > 0 && now.Sub(k.seenAt) < alike { // found at once, or nearly
+		k.seen = max(k.seen, idle)
 		return
 	}
 	if d := idle - k.seen; k.seen > 0 && d.Abs() <= alike {
 		k.learnt, k.at = min(idle, k.seen), now
 	}
-	k.seen = idle
+	k.seen, k.seenAt = idle, now
 }
 
 // bound is how long a connection may have been idle to be used, 0 for any time.
@@ -61,6 +66,14 @@ func (p *Pool) tooOld(c *Conn) bool {
 	now := time.Now()
 	b := p.alive.bound(now)
 	return b > 0 && now.Sub(c.since) >= b
+}
+
+// found notes that a connection was closed by its server, which a request has found before the next look.
+func (p *Pool) found(c *Conn) {
+	now := time.Now()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.alive.observe(now.Sub(c.since), now)
 }
 
 // look closes the idle connections whose servers have closed them, and notes how long they were idle: the longest of those that

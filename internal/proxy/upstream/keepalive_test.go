@@ -40,13 +40,30 @@ func TestKeepAliveBound(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			k := keepAlive{told: tt.told}
-			for _, d := range tt.observed {
-				k.observe(d, now)
+			for i, d := range tt.observed {
+				k.observe(d, now.Add(time.Duration(i-len(tt.observed)+1)*time.Minute))
 			}
 			if got := k.bound(now.Add(tt.later)); got != tt.want {
 				t.Errorf("bound = %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// A server that ends closes all its connections, which are found one after the other: that is no habit.
+func TestConnectionsThatEndTogetherAreSeenOnce(t *testing.T) {
+	var k keepAlive
+	now := time.Unix(1000, 0)
+	for i, idle := range []time.Duration{2 * time.Second, 3 * time.Second, 2500 * time.Millisecond} {
+		k.observe(idle, now.Add(time.Duration(i)*500*time.Millisecond))
+	}
+	if b := k.bound(now); b != 0 {
+		t.Fatalf("bound = %s after a server has ended once, want none", b)
+	}
+	later := now.Add(alike)
+	k.observe(3*time.Second, later)
+	if b, want := k.bound(later), 1500*time.Millisecond; b != want {
+		t.Errorf("bound = %s when it was seen again, want %s", b, want)
 	}
 }
 
@@ -160,8 +177,9 @@ func TestConnectionsAreNotUsedBeyondWhatTheServerSays(t *testing.T) {
 func TestPatienceOfAServerIsLearnt(t *testing.T) {
 	addr, closeAll := server(t, noContent+"\r\n")
 	p := newTestPool(t, addr)
-	for range 2 {
+	for i := range 2 {
 		c := use(t, p)
+		c.since = c.since.Add(time.Duration(i) * time.Minute)
 		closeAll()
 		for deadline := time.Now().Add(10 * time.Second); !c.Stale(); {
 			if time.Now().After(deadline) {
@@ -187,5 +205,28 @@ func TestPatienceOfAServerIsLearnt(t *testing.T) {
 	c.since = c.since.Add(time.Minute) // however long this test is held up
 	if p.reuse() != c {
 		t.Error("not used although the server keeps it")
+	}
+}
+
+// What a request finds closed that wants to use it counts as well: of a server that is called again and again the looks see nothing.
+func TestWhatARequestFindsClosedIsLearnt(t *testing.T) {
+	addr, closeAll := server(t, noContent+"\r\n")
+	p := newTestPool(t, addr)
+	for i := range 2 {
+		c := use(t, p)
+		closeAll()
+		for deadline := time.Now().Add(10 * time.Second); !c.Stale(); {
+			if time.Now().After(deadline) {
+				t.Fatal("the end of the connection does not arrive")
+			}
+		}
+		c.since = c.since.Add(-time.Hour)
+		if p.reuse() != nil {
+			t.Fatal("a connection is used that the server has closed")
+		}
+		if got, want := p.alive.learnt >= time.Hour, i == 1; got != want {
+			t.Errorf("%d found: learnt %s", i+1, p.alive.learnt)
+		}
+		p.alive.seenAt = p.alive.seenAt.Add(-time.Minute)
 	}
 }

@@ -158,7 +158,11 @@ func (p *Pool) reuse() *Conn {
 		p.idle = p.idle[:n-1]
 		p.begin(c)
 		p.mu.Unlock()
-		if !p.tooOld(c) && !c.Stale() {
+		switch {
+		case p.tooOld(c):
+		case c.Stale():
+			p.found(c)
+		default:
 			return c
 		}
 		p.mu.Lock()
