@@ -26,12 +26,22 @@ type dialect interface {
 	head() (path string, err error)
 	// rest reads the body of that request.
 	rest() error
-	// answer sends 200 without a body, half the first bytes of a response head.
+	// some reads the beginning of that body.
+	some() error
+	// answer sends 200 without a body.
 	answer()
-	half()
-	// disown says that the request was not acted on, where the version can.
-	disown(goAway bool)
+	// say sends less than an answer.
+	say(saying)
 }
+
+// saying is how far an answer gets.
+type saying int
+
+const (
+	interimHead saying = iota + 1 // 103 and no more
+	halfAHead
+	halfABody
+)
 
 type http1Dialect struct {
 	c   net.Conn
@@ -52,9 +62,20 @@ func (d *http1Dialect) rest() error {
 	return err
 }
 
-func (d *http1Dialect) answer()   { io.WriteString(d.c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
-func (d *http1Dialect) half()     { io.WriteString(d.c, "HTTP/1.1 200 OK\r\nContent-Le") }
-func (*http1Dialect) disown(bool) {}
+func (d *http1Dialect) answer() { io.WriteString(d.c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n") }
+
+func (d *http1Dialect) say(p saying) {
+	io.WriteString(d.c, map[saying]string{
+		interimHead: "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n",
+		halfAHead:   "HTTP/1.1 200 OK\r\nContent-Le",
+		halfABody:   "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun",
+	}[p])
+}
+
+func (d *http1Dialect) some() error {
+	_, err := d.req.Body.Read(make([]byte, 1))
+	return err
+}
 
 type http2Dialect struct {
 	c     net.Conn
@@ -118,21 +139,41 @@ func (d *http2Dialect) rest() error {
 	return nil
 }
 
-func (d *http2Dialect) answer() {
-	var block bytes.Buffer
-	hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: "200"})
-	d.f.WriteHeaders(http2.HeadersFrameParam{StreamID: d.id, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
-}
-
-func (d *http2Dialect) half() { d.c.Write([]byte{0, 0, 9, 1}) }
-
-func (d *http2Dialect) disown(goAway bool) {
-	if goAway {
-		d.f.WriteGoAway(0, http2.ErrCodeNo, nil)
-		return
+func (d *http2Dialect) some() error {
+	if d.ended {
+		return nil
 	}
-	d.f.WriteRSTStream(d.id, http2.ErrCodeRefusedStream)
+	_, err := d.frame()
+	return err
 }
+
+func (d *http2Dialect) status(code string, end bool) {
+	var block bytes.Buffer
+	hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: code})
+	d.f.WriteHeaders(http2.HeadersFrameParam{StreamID: d.id, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: end})
+}
+
+func (d *http2Dialect) answer() { d.status("200", true) }
+
+func (d *http2Dialect) say(p saying) {
+	switch p {
+	case interimHead:
+		d.status("103", false)
+	case halfAHead:
+		d.c.Write([]byte{0, 0, 9, 1})
+	case halfABody:
+		d.status("200", false)
+		d.f.WriteData(d.id, false, []byte("begun"))
+	}
+}
+
+// reset and goAway say of a request what HTTP/2 alone can: by the code whether it was acted on, by the last stream which were.
+func reset(d dialect, code http2.ErrCode) {
+	h := d.(*http2Dialect)
+	h.f.WriteRSTStream(h.id, code)
+}
+
+func goAway(d dialect, last uint32) { d.(*http2Dialect).f.WriteGoAway(last, http2.ErrCodeNo, nil) }
 
 // death is where an app dies that is asked for /pay.
 type death struct {
@@ -147,6 +188,8 @@ type death struct {
 	untouched bool
 	// livesOn says that the connection takes further requests.
 	livesOn bool
+	// begun says that the answer has begun: it is the client's, broken, and there is no other.
+	begun bool
 }
 
 var deaths = []death{
@@ -154,9 +197,14 @@ var deaths = []death{
 	{name: "closed_after_the_head", die: func(dialect, *net.TCPConn) {}},
 	{name: "closed_after_the_request", die: func(d dialect, _ *net.TCPConn) { d.rest() }},
 	{name: "reset_after_the_request", die: func(d dialect, c *net.TCPConn) { d.rest(); c.SetLinger(0) }},
-	{name: "half_a_response_head", die: func(d dialect, _ *net.TCPConn) { d.rest(); d.half() }},
-	{name: "refused_stream", http2: true, untouched: true, livesOn: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); d.disown(false) }},
-	{name: "going_away", http2: true, untouched: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); d.disown(true) }},
+	{name: "half_a_response_head", die: func(d dialect, _ *net.TCPConn) { d.rest(); d.say(halfAHead) }},
+	{name: "closed_in_the_body", die: func(d dialect, _ *net.TCPConn) { d.some() }},
+	{name: "closed_after_an_interim_head", die: func(d dialect, _ *net.TCPConn) { d.rest(); d.say(interimHead) }},
+	{name: "closed_in_the_answer", begun: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); d.say(halfABody) }},
+	{name: "stream_reset", http2: true, livesOn: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); reset(d, http2.ErrCodeInternal) }},
+	{name: "going_away_with_it", http2: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); goAway(d, d.(*http2Dialect).id) }},
+	{name: "refused_stream", http2: true, untouched: true, livesOn: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); reset(d, http2.ErrCodeRefusedStream) }},
+	{name: "going_away", http2: true, untouched: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); goAway(d, 0) }},
 	// The last one: the connection may end under the next request.
 	{name: "closed_while_idle", afterWarm: true, die: func(d dialect, _ *net.TCPConn) { d.rest(); d.answer() }},
 }
@@ -270,27 +318,38 @@ spec:
 // repeated: whatever the app does, whichever sidecars there are, and also on connections that were used before.
 func TestExecutions(t *testing.T) {
 	for _, version := range []string{"http", "http2"} {
-		for _, path := range []struct{ caller, callee bool }{{true, true}, {true, false}, {false, true}} {
+		for _, path := range []struct{ caller, callee bool }{{true, true}, {true, false}, {false, true}, {false, false}} {
 			for i := range policies {
 				p := policies[i]
-				if !path.caller {
-					if p.name != "no_policy" {
-						continue // no proxy obeys it
-					}
+				switch {
+				case path.caller:
+				case path.callee: // no proxy obeys it
 					p.post, p.get, p.keyed, p.disowned = 1, 1, 1, 2
+				case p.name != "no_policy":
+					continue // no proxy knows it
+				default:
+					p.post, p.get, p.keyed = 1, 1, 1
 				}
 				t.Run(fmt.Sprintf("%s/meshed_caller=%t/meshed_callee=%t/%s", version, path.caller, path.callee, p.name), func(t *testing.T) {
 					t.Parallel() // tries of one endpoint are apart
-					for _, kind := range []struct {
-						name, method, key string
-						want              int32
-					}{{"post", "POST", "", p.post}, {"put", "PUT", "", p.post}, {"delete", "DELETE", "", p.post}, {"get", "GET", "", p.get}, {"keyed_post", "POST", "1", p.keyed}} {
-						if kind.want == 0 {
+					for _, k := range []asking{
+						{name: "post", method: "POST", want: p.post},
+						{name: "streamed_post", method: "POST", want: p.post, streamed: true},
+						{name: "put", method: "PUT", want: p.post},
+						{name: "patch", method: "PATCH", want: p.post},
+						{name: "delete", method: "DELETE", want: p.post},
+						{name: "get", method: "GET", want: p.get},
+						{name: "keyed_post", method: "POST", want: p.keyed, key: "1"},
+					} {
+						if k.want == 0 {
 							continue // takes long without a shorter pause, and is the same as get
 						}
-						t.Run(kind.name, func(t *testing.T) {
+						if !path.caller && p.name != "no_policy" && k.name != "post" && k.name != "get" {
+							continue // that no proxy obeys it does not depend on more
+						}
+						t.Run(k.name, func(t *testing.T) {
 							app, c := mortalService(t, version, path.caller, path.callee, p.retries) // each with a budget of its own
-							app.ask(t, c, kind.method, kind.key, kind.want, p.disowned)
+							app.ask(t, c, k, p.disowned, !path.caller && !path.callee)
 						})
 					}
 				})
@@ -316,8 +375,11 @@ func mortalService(t *testing.T, version string, meshedCaller, meshedCallee bool
 	}
 	orders.apply(rs[:len(rs)-1]...)
 	entrance := m.plainly(users, at)
-	if meshedCaller {
+	switch {
+	case meshedCaller:
 		entrance = m.entrance(orders, usersAddr())
+	case !meshedCallee:
+		entrance = at.String()
 	}
 	if app.http2 {
 		return app, m.h2cClient(entrance)
@@ -325,23 +387,34 @@ func mortalService(t *testing.T, version string, meshedCaller, meshedCallee bool
 	return app, m.dialled(entrance)
 }
 
-// ask has the app die in every way, on a fresh connection and on one that was used before.
-func (a *mortal) ask(t *testing.T, c *http.Client, method, key string, want, disowned int32) {
+// ask has the app die in every way, on a fresh connection and on one that was used before. alone is set where there is no
+// mesh: then the client sees how the app died, and not 503.
+func (a *mortal) ask(t *testing.T, c *http.Client, k asking, disowned int32, alone bool) {
 	t.Helper()
 	for i := range deaths {
 		d := &deaths[i]
-		if d.http2 && !a.http2 {
+		if d.http2 && !a.http2 || d.untouched && alone {
 			continue
 		}
 		for _, warm := range []bool{false, true} {
 			a.death.Store(d)
 			a.got.Store(0)
 			if warm && !d.onAccept {
-				send(t, c, "GET", "/warm", "")
+				// Where the app closes what is idle, this one may meet the end as well.
+				if status, err := send(t, c, asking{method: "GET"}, "/warm"); (status != 200 || err != nil) && !d.afterWarm {
+					t.Fatalf("%s: nothing to be warm: %d, %v", d.name, status, err)
+				}
 			}
-			status := send(t, c, method, "/pay", key)
+			status, err := send(t, c, k, "/pay")
 			got := a.got.Load()
-			switch limit := want; {
+			limit, answered := k.want, status == 503 && err == nil
+			switch {
+			case d.untouched:
+				limit = disowned
+			case d.begun:
+				limit, answered = 1, err != nil
+			}
+			switch {
 			case d.onAccept && got != 0:
 				t.Errorf("%s warm=%t: got %d times by an app that reads nothing", d.name, warm, got)
 			case d.onAccept:
@@ -349,38 +422,53 @@ func (a *mortal) ask(t *testing.T, c *http.Client, method, key string, want, dis
 				if status == 200 && got != 1 || got > 1 {
 					t.Errorf("%s warm=%t: %d, and the app got it %d times", d.name, warm, status, got)
 				}
-			default:
-				if d.untouched {
-					limit = disowned
+			case alone:
+				if got != limit || err == nil {
+					t.Errorf("%s warm=%t: %d, %v, and the app got it %d times, want an error after %d", d.name, warm, status, err, got, limit)
 				}
-				if got != limit || status != 503 {
-					t.Errorf("%s warm=%t: %d, and the app got it %d times, want 503 and %d", d.name, warm, status, got, limit)
+			default:
+				if got != limit || !answered {
+					t.Errorf("%s warm=%t: %d, %v, and the app got it %d times, want it to fail after %d", d.name, warm, status, err, got, limit)
 				}
 			}
 		}
 	}
 }
 
-func send(t *testing.T, c *http.Client, method, path, key string) int {
+// asking is a request that an app may die of, and how often it may get it.
+type asking struct {
+	name, method, key string
+	want              int32
+	streamed          bool // its body has no length
+}
+
+// send asks once, and gives the status of the answer, and what kept it from being whole.
+func send(t *testing.T, c *http.Client, k asking, path string) (int, error) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), method, usersURL+path, http.NoBody)
+	req, err := http.NewRequestWithContext(t.Context(), k.method, usersURL+path, http.NoBody)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if method == "POST" || method == "PUT" {
+	if strings.HasPrefix(k.method, "P") {
 		body := "amount=5"
 		req.Body, req.ContentLength = io.NopCloser(strings.NewReader(body)), int64(len(body))
+		if k.streamed {
+			req.ContentLength = -1
+		}
 	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
+	if k.key != "" {
+		req.Header.Set("Idempotency-Key", k.key)
+	}
+	if req.Body == http.NoBody && c.Transport.(*http.Transport).Protocols == nil {
+		req.Body = io.NopCloser(strings.NewReader("")) // as empty, but Go's client does not repeat it of its own accord
 	}
 	resp, err := c.Do(req)
 	if err != nil {
-		t.Fatalf("%s %s: %v", method, path, err)
+		return 0, err
 	}
 	defer resp.Body.Close()
-	io.Copy(io.Discard, resp.Body)
-	return resp.StatusCode
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
 }
 
 // An app that speaks HTTP/1.1 only is written to once by an HTTP/2 caller: that it does not answer in HTTP/2 is no sign
@@ -412,11 +500,11 @@ func TestExecutionsOfHTTP2ToAnHTTP1App(t *testing.T) {
 				io.WriteString(c, "HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
 			})
 			orders.apply(compiletest.Resources(t, payManifests(at, meshed, "http2", ""), usersDestination)...)
-			status := send(t, m.h2cClient(m.entrance(orders, usersAddr())), "POST", "/pay", "")
+			status, err := send(t, m.h2cClient(m.entrance(orders, usersAddr())), asking{method: "POST"}, "/pay")
 			mu.Lock()
 			defer mu.Unlock()
-			if written != 1 || status < 500 {
-				t.Errorf("= %d, written %d times, want an error after one", status, written)
+			if written != 1 || status < 500 || err != nil {
+				t.Errorf("= %d, %v, written %d times, want an error after one", status, err, written)
 			}
 		})
 	}
