@@ -5,10 +5,13 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/compile/compiletest"
 )
@@ -110,4 +113,52 @@ func TestRetryBudgetOfADestinationRule(t *testing.T) {
 	if got := app.got.Load(); got != requests+retries {
 		t.Errorf("the app got %d requests, want %d and %d retries", got, requests, retries)
 	}
+}
+
+// Where all endpoints are full, what their sidecars turn away is not multiplied by the attempts: such retries wait, and the
+// budget counts them, although nothing was carried out.
+func TestRetriesOfWhatIsTurnedAwayHaveABudget(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	at := netip.AddrPortFrom(users.ip, 8080)
+	entered, leave := make(chan struct{}, 1), make(chan struct{})
+	m.bothApp(at, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		entered <- struct{}{}
+		<-leave
+	}))
+	manifests := payManifests(at, true, "http2", "retries: {attempts: 2, backoff: 1ms}")
+	orders.apply(compiletest.Resources(t, manifests, usersDestination)...)
+	users.apply(compiletest.Resources(t, manifests+`---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: users, namespace: myapp}
+spec: {host: users-service, trafficPolicy: {connectionPool: {http: {http2MaxRequests: 1}}}}
+`, "in/myapp/users")...)
+	c := m.h2cClient(m.entrance(orders, usersAddr()))
+	var calls sync.WaitGroup
+	defer calls.Wait()
+	defer close(leave)
+	calls.Go(func() { send(t, c, asking{method: "POST"}, "/pay") })
+	<-entered
+	const requests = 150
+	start := time.Now()
+	for range requests {
+		if status, err := send(t, c, asking{method: "POST"}, "/pay"); status != http.StatusServiceUnavailable || err != nil {
+			t.Fatalf("= %d, %v", status, err)
+		}
+	}
+	var b strings.Builder
+	if err := users.directory.WriteMetrics(&b); err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`overflows_total\{.*setting="http.http2MaxRequests"\} (\d+)\n`).FindStringSubmatch(b.String())
+	if found == nil {
+		t.Fatalf("no count of what was turned away in\n%s", b.String())
+	}
+	least, most := withRetries(requests, 0), withRetries(requests, time.Since(start))
+	if n, _ := strconv.ParseInt(found[1], 10, 64); n < least || n > most {
+		t.Errorf("%d tries of %d requests were turned away, want %d to %d", n, requests, least, most)
+	}
+	expectMetric(t, orders, "istio_requests_total", `response_flags="UO,URX"`)
 }

@@ -211,6 +211,9 @@ const responseTooLarge = "http_response_header_section_size"
 // TooLarge reports whether it is the size of fields that was too much for client or upstream.
 func (o *Outcome) TooLarge() bool { return o.Status == 431 || o.ProxyError == responseTooLarge }
 
+// LocalOverloadedField says that the proxy itself had no room for a request.
+const LocalOverloadedField = "x-envoy-local-overloaded"
+
 // OverloadField names the header field by which Envoy's clients tell that a limit was reached, so that another try would only add
 // to the load: the upstream's limit, or the proxy's own. Its value is "true"; empty for any other outcome.
 func (o *Outcome) OverloadField() string {
@@ -218,7 +221,7 @@ func (o *Outcome) OverloadField() string {
 	case Overflow.outcome().Details:
 		return "x-envoy-overloaded"
 	case Overloaded.outcome().Details:
-		return "x-envoy-local-overloaded"
+		return LocalOverloadedField
 	}
 	return ""
 }

@@ -164,7 +164,7 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	if admitted {
 		err = c.normalize(req, c.Common.Paths())
 	} else {
-		err = &tryError{failure: unsent, err: err} // a caller's sidecar may try another endpoint
+		err = &tryError{failure: turnedAway, err: err} // a caller's sidecar may try another endpoint
 	}
 	if err == nil {
 		err = c.carry(ctx)

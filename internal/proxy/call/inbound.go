@@ -63,7 +63,7 @@ func (p *Port) decide(ctx context.Context, c *Call) (answered bool, err error) {
 	}
 	c.view.AppLimits, c.view.App, c.view.Timeout = p.Pool.Limits(), p.cluster, c.limits.deadline
 	if err := p.i.Filters.Request(ctx, filter.Held, &c.view); err != nil {
-		return false, &tryError{failure: unsent, err: err} // a caller's sidecar may try another endpoint
+		return false, &tryError{failure: turnedAway, err: err} // a caller's sidecar may try another endpoint
 	}
 	return false, nil
 }

@@ -82,7 +82,7 @@ func (c *Call) retry(req *httpx.Request, failed *tryError) decision {
 	switch d {
 	case tryAgain:
 		c.granted, c.retrying, c.pause = true, true, !free
-		c.redone = c.redone || !free
+		c.redone = c.redone || !failed.failure.isVoid()
 		r.Count(lb.Retried)
 	case spent:
 		r.Count(lb.LimitReached)

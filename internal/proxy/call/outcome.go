@@ -29,7 +29,7 @@ func failureOutcome(err error) lb.OutcomeKind {
 		return lb.Reset
 	case tryTimeout:
 		return lb.TimedOut
-	case unsent, disowned, badStatus, badGRPC, final:
+	case unsent, disowned, turnedAway, badStatus, badGRPC, final:
 	}
 	return lb.Unknown
 }

@@ -22,11 +22,15 @@ func (c *Call) peerFailed(t *destined, kind, cause string) error {
 		err := errors.New("its sidecar is there, its app refuses connections")
 		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamConnectFailure, err)}
 	case failedUnprocessed:
+		how := disowned
+		if c.resp.Fields.Get(httpx.LocalOverloadedField) != nil {
+			how = turnedAway
+		}
 		err := errors.New("its sidecar reports that the app has not got the request (" + why + ")")
-		return &tryError{failure: disowned, err: t.failed(httpx.UpstreamReset, err)}
+		return &tryError{failure: how, err: t.failed(httpx.UpstreamReset, err)}
 	case FailedOverflow:
 		// Of the outcome the status counts: the endpoint has too much to do.
-		return &tryError{failure: disowned, err: t.failed(httpx.Overflow, errors.New("its sidecar reports: "+cause))}
+		return &tryError{failure: turnedAway, err: t.failed(httpx.Overflow, errors.New("its sidecar reports: "+cause))}
 	case failedTooLarge:
 		return &httpx.Error{Reason: httpx.ResponseTooLarge, Detail: cause}
 	}
@@ -86,7 +90,7 @@ func markOf(err error) string {
 	switch failed.failure {
 	case notConnected:
 		return FailedConnect
-	case unsent, disowned:
+	case unsent, disowned, turnedAway:
 		return failedUnprocessed
 	case resetEarly:
 		return failedReset

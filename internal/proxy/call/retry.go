@@ -21,6 +21,9 @@ const (
 	// disowned: the peer says that it has not acted on the request (REFUSED_STREAM, or GOAWAY with a lower stream,
 	// RFC 9113 §8.7), or its sidecar says that the app has not got it.
 	disowned
+	// turnedAway: a limit of the called sidecar did not let it in (docs/adr/0020), or that had no room for it. The app has not
+	// got it, but a try elsewhere adds to the load of endpoints that are likely to be full as well.
+	turnedAway
 	// resetEarly: written, and cut off before any byte of a response. The upstream may have acted on it, on a reused
 	// connection as well: that it was closed while idle cannot be told from a server that died at its work.
 	resetEarly
@@ -120,7 +123,7 @@ func decide(p *model.Retry, t tried, e *tryError) decision {
 // retryable reports whether a condition for a retry holds. (Envoy's conditions: config/route/v3 RetryPolicy.retry_on.)
 func retryable(p *model.Retry, safe bool, e *tryError) bool {
 	switch e.failure {
-	case notConnected, unsent, disowned: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
+	case notConnected, unsent, disowned, turnedAway: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
 		return true
 	case resetEarly, tryTimeout:
 		return safe || asked(p, "reset", "5xx", "gateway-error")
@@ -213,3 +216,6 @@ func failedHead(p *model.Retry, names []string, resp *httpx.Response) failure {
 
 // isFree reports whether repeating a try costs no more than a connection: it provably did nothing.
 func (f failure) isFree() bool { return f == notConnected || f == unsent || f == disowned }
+
+// isVoid reports whether the app has provably not got the request.
+func (f failure) isVoid() bool { return f.isFree() || f == turnedAway }

@@ -13,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 func TestClassify(t *testing.T) {
@@ -56,6 +57,10 @@ func TestDecide(t *testing.T) {
 		{"never_connected", istio, first, notConnected, tryAgain},
 		{"never_sent", istio, first, unsent, tryAgain},
 		{"disowned", istio, first, disowned, tryAgain},
+		{"turned_away", istio, first, turnedAway, tryAgain},
+		{"turned_away_and_not_held", istio, tried{tries: 1}, turnedAway, unable},
+		{"turned_away_below_a_hop_that_retries", istio, tried{tries: 1, held: true, deep: true}, turnedAway, below},
+		{"turned_away_attempts_0", model.Retry{}, first, turnedAway, unasked},
 		{"reset_get", istio, safe, resetEarly, tryAgain},
 		{"reset_post", istio, first, resetEarly, unsafe},
 		{"reset_post_asked", on("reset"), first, resetEarly, tryAgain},
@@ -160,6 +165,44 @@ func TestTriesThatDidNothingAreFree(t *testing.T) {
 		}
 	}
 }
+		if got, want := f.isVoid(), f <= turnedAway; got != want {
+			t.Errorf("%d is void = %t, want %t", f, got, want)
+		}
+	}
+}
+
+// What the limits of called sidecars turn away is retried whatever it is, but after a pause, and as far as the budget lasts:
+// where all endpoints are full every try adds to what they have to refuse.
+func TestRetriesOfWhatIsTurnedAwayHaveABudget(t *testing.T) {
+	const budget = 100 // its floor
+	group := lb.NewGroup("outbound|80||users")
+	for _, tt := range []struct {
+		failed   failure
+		want     int
+		pause    bool
+		maybe    bool // the app may have got it
+		decision decision
+	}{
+		{disowned, 3 * budget, false, false, tryAgain},
+		{turnedAway, budget, true, false, overBudget},
+	} {
+		granted, last := 0, tryAgain
+		for range 3 * budget {
+			c := &Call{Common: &Common{Chains: new(Chains)}}
+			c.policy, c.tries = &model.Retry{Attempts: 2}, 1
+			c.view.Group = group
+			req := &httpx.Request{Method: []byte("POST")}
+			if last = c.retry(req, &tryError{failure: tt.failed}); last == tryAgain {
+				granted++
+				if c.pause != tt.pause || c.redone != tt.maybe {
+					t.Fatalf("%d: pause %t, may have been carried out %t; want %t and %t", tt.failed, c.pause, c.redone, tt.pause, tt.maybe)
+				}
+			}
+			c.endRetry()
+		}
+		if granted != tt.want || last != tt.decision {
+			t.Errorf("%d: %d retries, the last one %d; want %d and %d", tt.failed, granted, last, tt.want, tt.decision)
+		}
 
 // Envoy's: the base, doubled up to ten times the base, of which a random share is waited.
 func TestBackoff(t *testing.T) {
