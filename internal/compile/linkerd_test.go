@@ -3,6 +3,7 @@ package compile_test
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/plan"
@@ -13,7 +14,11 @@ func TestLinkerdAnnotations(t *testing.T) {
 	const always = "connect-failure refused-stream reset-before-request"
 	for _, tt := range []struct{ name, service, route, rule, want string }{
 		{"none", "", "", "", "2 on [" + always + "] [], 0s of 0s"},
-		{"of_the_service", `retry.linkerd.io/http: "503", retry.linkerd.io/timeout: 1s, timeout.linkerd.io/request: 3s`, "-", "", "1 on [" + always + "] [503], 1s of 3s"},
+		{"of_the_service", `retry.linkerd.io/http: "503", retry.linkerd.io/timeout: 1s, timeout.linkerd.io/request: 3s`, "-", "", "1 on [" + always + " per-try-timeout] [503], 1s of 3s"},
+		{"response_of_the_service", `timeout.linkerd.io/response: 1s`, "", "timeouts: {request: 2s, backendRequest: 500ms}", "2 on [" + always + "] [], 0s of 2s, backend 500ms, response 1s"},
+		{"response_of_the_route", "", `timeout.linkerd.io/response: 1s`, "", "2 on [" + always + "] [], 0s of 0s, response 1s"},
+		{"idle_of_the_service", `timeout.linkerd.io/idle: 30s`, "-", "", "2 on [" + always + "] [], 0s of 0s, idle 30s"},
+		{"idle_of_the_route", `timeout.linkerd.io/idle: 30s, timeout.linkerd.io/request: 3s`, `timeout.linkerd.io/idle: 5s`, "", "2 on [" + always + "] [], 0s of 0s, idle 5s"},
 		{"of_the_service_beside_a_route", `retry.linkerd.io/http: "503", timeout.linkerd.io/request: 3s`, "", "", "1 on [" + always + "] [503], 0s of 3s"},
 		{"of_the_route", `retry.linkerd.io/http: "503"`, `retry.linkerd.io/limit: "4", retry.linkerd.io/http: gateway-error`, "", "4 on [" + always + "] [502 503 504], 0s of 0s"},
 		{"a_field_of_the_route", `retry.linkerd.io/http: "503"`, "", "retry: {attempts: 3, codes: [500]}, timeouts: {request: 2s}", "3 on [" + always + "] [500], 0s of 2s"},
@@ -42,6 +47,14 @@ spec:
 			d := compiletest.Resources(t, manifests, "dst/myapp/users.myapp.svc.cluster.local:8080")
 			r := d[len(d)-1].(*plan.Destination).Routes[0]
 			got := fmt.Sprintf("%d on %v %v, %s of %s", r.Retry.Attempts, r.Retry.On, r.Retry.Codes, r.Retry.PerTryTimeout, r.Timeout)
+			for _, bound := range []struct {
+				what string
+				d    time.Duration
+			}{{"backend", r.BackendTimeout}, {"response", r.ResponseTimeout}, {"idle", r.IdleTimeout}} {
+				if bound.d > 0 {
+					got += fmt.Sprintf(", %s %s", bound.what, bound.d)
+				}
+			}
 			if got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}

@@ -263,13 +263,17 @@ func defaultRetry() model.Retry {
 }
 
 // reliability sets how long requests of a rule may take and how they are retried: as the rule says, else as the annotations of
-// the called Service do, which may be nil.
+// the called Service do, which may be nil. Those of a route for times take the place of all of the Service's.
 func reliability(out *plan.Route, h *model.HTTPRule, s *model.Service) {
 	var of model.LinkerdPolicy
 	if s != nil {
 		of = s.Linkerd
 	}
-	out.Timeout, out.BackendTimeout = cmp.Or(h.Timeout, of.Request), cmp.Or(h.BackendTimeout, of.Response)
+	if h.Timed {
+		of.LinkerdTimes = model.LinkerdTimes{}
+	}
+	out.Timeout, out.BackendTimeout = cmp.Or(h.Timeout, of.Request), h.BackendTimeout
+	out.ResponseTimeout, out.IdleTimeout = cmp.Or(h.ResponseTimeout, of.Response), cmp.Or(h.IdleTimeout, of.Idle)
 	out.Retry = retryOf(cmp.Or(h.Retry, of.Retry))
 }
 

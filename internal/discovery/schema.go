@@ -210,6 +210,8 @@ func routeFields(c *coder, r *plan.Route) {
 	list(c, 13, "mirrors", &r.Mirrors, mirrorFields)
 	optional(c, 14, "session", &r.Session, sessionFields)
 	optional(c, 15, "cors", &r.CORS, corsFields)
+	c.duration(16, "idle_timeout", &r.IdleTimeout)
+	c.duration(17, "response_timeout", &r.ResponseTimeout)
 	if c.refused(around) {
 		refuseRoute(r)
 	}

@@ -63,11 +63,15 @@ func LinkerdGRPCStatuses(list string) (conditions []string, ok bool) {
 // LinkerdPolicy is what annotations of a Service or a route say in Linkerd's words. What they do not say is unset.
 type LinkerdPolicy struct {
 	Retry *Retry
-	// Request bounds a request with all its tries, Response each try.
-	Request, Response time.Duration
+	LinkerdTimes
 }
 
-// The annotations. Those of retries override all of the parent Service's as soon as there is one, as do those of timeouts.
+// LinkerdTimes bound a request with all its tries, each try, which is the last one where its time is up, and how long
+// nothing of a request may move. 0 is no bound.
+type LinkerdTimes struct{ Request, Response, Idle time.Duration }
+
+// The annotations. Those of retries on a route override all of the parent Service's as soon as there is one, and so do those of
+// timeouts (https://linkerd.io/2/reference/retries, https://linkerd.io/2/reference/timeouts).
 const (
 	linkerdRetry   = "retry.linkerd.io/"
 	linkerdTimeout = "timeout.linkerd.io/"
@@ -83,9 +87,7 @@ func ReadLinkerdPolicy(r *Report, annotations map[string]string, takes LinkerdTa
 	out.Retry = l.retry(takes)
 	out.Request = l.duration(linkerdTimeout + "request")
 	out.Response = l.duration(linkerdTimeout + "response")
-	if value, said := annotations[linkerdTimeout+"idle"]; said {
-		l.wrong(linkerdTimeout+"idle", value, "has no effect: a request of which nothing moves ends by the mesh's streamIdleTimeout", "set mesh.streamIdleTimeout")
-	}
+	out.Idle = l.duration(linkerdTimeout + "idle")
 	return out
 }
 
@@ -149,6 +151,7 @@ func (l linkerd) retry(takes LinkerdTakes) *Retry {
 			return "is no time", linkerdTimeForm
 		}
 		out.PerTryTimeout = d
+		out.On = append(out.On, RetryOnTryTimeout)
 		return "", ""
 	})
 	switch {
@@ -177,7 +180,13 @@ const linkerdTimeForm = `a number with a unit, such as "5s" or "200ms"`
 // gep2257 is the form of times: up to four numbers with units.
 var gep2257 = regexp.MustCompile(`^(\d{1,5}(h|m|s|ms)){1,4}$`)
 
+// linkerdDuration reads Linkerd's form of a time, one number with one of its units (h, m, s, ms, d), and Gateway API's.
 func linkerdDuration(value string) (time.Duration, bool) {
+	value = strings.TrimSpace(value)
+	if days, ok := strings.CutSuffix(value, "d"); ok {
+		n, err := strconv.ParseUint(days, 10, 16)
+		return time.Duration(n) * 24 * time.Hour, err == nil && n > 0
+	}
 	d, err := time.ParseDuration(value)
 	if err != nil || d <= 0 || !gep2257.MatchString(value) {
 		return 0, false

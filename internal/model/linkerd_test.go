@@ -66,16 +66,19 @@ func TestReadLinkerdPolicy(t *testing.T) {
 		warnings string
 	}{
 		{"nothing", both, "", LinkerdPolicy{}, ""},
-		{"all", both, "retry/http=500-501 retry/grpc=internal retry/limit=3 retry/timeout=250ms timeout/request=2s timeout/response=1s", LinkerdPolicy{
-			Retry:   &Retry{Attempts: 3, PerTryTimeout: 250 * time.Millisecond, On: append(free[:3:3], "internal"), Codes: []int{500, 501}},
-			Request: 2 * time.Second, Response: time.Second,
+		{"all", both, "retry/http=500-501 retry/grpc=internal retry/limit=3 retry/timeout=250ms timeout/request=2s timeout/response=1s timeout/idle=30s", LinkerdPolicy{
+			Retry:        &Retry{Attempts: 3, PerTryTimeout: 250 * time.Millisecond, On: append(free[:3:3], "internal", RetryOnTryTimeout), Codes: []int{500, 501}},
+			LinkerdTimes: LinkerdTimes{Request: 2 * time.Second, Response: time.Second, Idle: 30 * time.Second},
+		}, ""},
+		{"units", both, "timeout/request=1h30m timeout/response=2d timeout/idle=1500ms", LinkerdPolicy{
+			LinkerdTimes: LinkerdTimes{Request: 90 * time.Minute, Response: 48 * time.Hour, Idle: 1500 * time.Millisecond},
 		}, ""},
 		{"one_retry", both, "retry/http=504", LinkerdPolicy{Retry: &Retry{Attempts: 1, On: free, Codes: []int{504}}}, ""},
 		{"never", both, "retry/http=504 retry/limit=0", LinkerdPolicy{Retry: &Retry{}}, ""},
 		{"http_on_a_route_of_grpc", LinkerdTakes{GRPC: true}, "retry/http=504", LinkerdPolicy{}, "retry.linkerd.io/http"},
 		{"grpc_on_a_route_of_http", LinkerdTakes{HTTP: true}, "retry/grpc=internal", LinkerdPolicy{}, "retry.linkerd.io/grpc"},
 		{
-			"nonsense", both, "retry/http=x retry/grpc=x retry/limit=-1 retry/timeout=5 timeout/request=5 timeout/response=0s timeout/idle=1s",
+			"nonsense", both, "retry/http=x retry/grpc=x retry/limit=-1 retry/timeout=5 timeout/request=5 timeout/response=0s timeout/idle=0d",
 			LinkerdPolicy{},
 			"retry.linkerd.io/http retry.linkerd.io/grpc retry.linkerd.io/limit retry.linkerd.io/timeout timeout.linkerd.io/request timeout.linkerd.io/response timeout.linkerd.io/idle",
 		},
@@ -108,9 +111,9 @@ func FuzzReadLinkerdPolicy(f *testing.F) {
 	f.Fuzz(func(t *testing.T, http, grpc, limit, timeout string) {
 		p := ReadLinkerdPolicy(&Report{}, map[string]string{
 			"retry.linkerd.io/http": http, "retry.linkerd.io/grpc": grpc, "retry.linkerd.io/limit": limit, "retry.linkerd.io/timeout": timeout,
-			"timeout.linkerd.io/request": timeout,
+			"timeout.linkerd.io/request": timeout, "timeout.linkerd.io/idle": timeout,
 		}, LinkerdTakes{HTTP: true, GRPC: true})
-		if p.Request < 0 || p.Retry != nil && (p.Retry.Attempts < 0 || p.Retry.PerTryTimeout < 0 || len(p.Retry.Codes) > 500) {
+		if p.Request < 0 || p.Idle != p.Request || p.Retry != nil && (p.Retry.Attempts < 0 || p.Retry.PerTryTimeout < 0 || len(p.Retry.Codes) > 500) {
 			t.Errorf("%+v", p)
 		}
 	})

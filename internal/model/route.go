@@ -117,10 +117,17 @@ type HTTPRule struct {
 	Timeout     time.Duration // 0 = none
 	// BackendTimeout bounds each try (Gateway API timeouts.backendRequest); 0 = none.
 	BackendTimeout time.Duration
-	Retry          *Retry
-	Fault          *Fault
-	Mirrors        []Mirror
-	CORS           *CORS
+	// ResponseTimeout bounds each try, and none follows one that it ends (Linkerd's timeout.linkerd.io/response); 0 = none.
+	ResponseTimeout time.Duration
+	// IdleTimeout is how long no byte of a request or its answer may move; 0 = as the mesh says.
+	IdleTimeout time.Duration
+	// Timed says that the annotations of the route, which are for all of its rules, say how long requests may take: those of
+	// the Service say nothing then.
+	Timed   bool
+	Retry   *Retry
+	Fault   *Fault
+	Mirrors []Mirror
+	CORS    *CORS
 	// Delegate is the VirtualService whose rules stand in the place of this one, nil for none.
 	Delegate *Key
 	// Groups narrow the rule to requests that one of them describes; empty for all. Matches are empty then.
@@ -229,7 +236,7 @@ type Rewrite struct {
 type Retry struct {
 	Attempts      int
 	PerTryTimeout time.Duration
-	// On holds Envoy's conditions ("5xx", "connect-failure", …); Codes the status codes among them.
+	// On holds Envoy's conditions ("5xx", "connect-failure", …), and RetryOnTryTimeout; Codes the status codes among them.
 	On      []string
 	Codes   []int
 	Backoff time.Duration // the base of the pauses; 0 = 25 ms
@@ -238,6 +245,10 @@ type Retry struct {
 	// SameHosts allows endpoints that were tried before, also while there are others.
 	SameHosts bool
 }
+
+// RetryOnTryTimeout is the condition of Retry.On that PerTryTimeout was over, whatever the method. Envoy has none of its own
+// for it; a user asks for it by Linkerd's retry.linkerd.io/timeout.
+const RetryOnTryTimeout = "per-try-timeout"
 
 // Fault injects failures into a share of the requests (percentages 0 to 100).
 type Fault struct {

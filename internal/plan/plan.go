@@ -150,11 +150,13 @@ type Route struct {
 	Backends []WeightedBackend
 	Rewrite  *model.Rewrite
 	Headers  model.HeaderOps
-	// Timeout bounds the whole exchange, BackendTimeout each try; 0 = none.
-	Timeout, BackendTimeout time.Duration
-	Retry                   model.Retry
-	Fault                   *model.Fault
-	Mirrors                 []Mirror
+	// Timeout bounds the whole exchange, BackendTimeout each try, ResponseTimeout as well, which is the last one where that is
+	// over; 0 = none. IdleTimeout takes the place of Limits.StreamIdle.
+	Timeout, BackendTimeout, ResponseTimeout, IdleTimeout time.Duration
+
+	Retry   model.Retry
+	Fault   *model.Fault
+	Mirrors []Mirror
 	// CORS is for the route's own answers as well; nil adds nothing to any.
 	CORS *model.CORS
 	// Session keeps the calls of a client together; nil for no sessions.

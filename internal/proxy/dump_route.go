@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/model"
@@ -95,11 +96,24 @@ func describeBackends(c *directory.Destination, list []plan.WeightedBackend) str
 
 // describeAction says in one line what a route does with a request.
 func describeAction(c *directory.Destination, r *plan.Route) string {
-	out := describeWhere(c, r)
+	out := describeWhere(c, r) + describeTimes(r)
 	if p := r.CORS; p != nil {
 		out += fmt.Sprintf("; CORS for %d origins", len(p.Origins))
 		if p.Credentials {
 			out += " with credentials"
+		}
+	}
+	return out
+}
+
+// describeTimes says what bounds requests beside their tries.
+func describeTimes(r *plan.Route) (out string) {
+	for _, t := range []struct {
+		what string
+		d    time.Duration
+	}{{"timeout", r.Timeout}, {"each backend", r.BackendTimeout}, {"each response", r.ResponseTimeout}, {"idle", r.IdleTimeout}} {
+		if t.d > 0 {
+			out += "; " + t.what + " " + t.d.String()
 		}
 	}
 	return out

@@ -33,6 +33,21 @@ func TestDescribeRetries(t *testing.T) {
 	}
 }
 
+func TestDescribeTimes(t *testing.T) {
+	for _, tt := range []struct {
+		route plan.Route
+		want  string
+	}{
+		{plan.Route{}, ""},
+		{plan.Route{Timeout: time.Second, IdleTimeout: time.Minute}, "; timeout 1s; idle 1m0s"},
+		{plan.Route{BackendTimeout: time.Second, ResponseTimeout: 2 * time.Second}, "; each backend 1s; each response 2s"},
+	} {
+		if got := describeTimes(&tt.route); got != tt.want {
+			t.Errorf("describeTimes(%+v) = %q, want %q", tt.route, got, tt.want)
+		}
+	}
+}
+
 func TestDumpOfConnectionRoutes(t *testing.T) {
 	m := newMesh(t)
 	s := m.sidecar("orders")

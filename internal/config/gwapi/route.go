@@ -51,7 +51,8 @@ func (t *route) linkerd(annotations map[string]string, takes model.LinkerdTakes,
 		if p.Retry != nil {
 			h.Retry = p.Retry
 		}
-		h.Timeout, h.BackendTimeout = cmp.Or(p.Request, h.Timeout), cmp.Or(p.Response, h.BackendTimeout)
+		h.Timed = p.LinkerdTimes != model.LinkerdTimes{}
+		h.Timeout, h.ResponseTimeout, h.IdleTimeout = cmp.Or(p.Request, h.Timeout), p.Response, p.Idle
 	}
 }
 

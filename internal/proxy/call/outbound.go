@@ -147,6 +147,9 @@ func (c *Outbound) obey(call *Call) {
 	}
 	call.deep = c.Of.Chains.isBelow(f, call.start)
 	c.bound(call, call.down.Request())
+	if idle := call.route.Plan.IdleTimeout; idle > 0 {
+		call.Guard.mayRest(idle)
+	}
 }
 
 // takeWishes has what the request's head says of retries obeyed, and takes it out.

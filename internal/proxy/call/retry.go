@@ -125,8 +125,10 @@ func retryable(p *model.Retry, safe bool, e *tryError) bool {
 	switch e.failure {
 	case notConnected, unsent, disowned, turnedAway: // what "connect-failure", "reset-before-request" and "refused-stream" ask for
 		return true
-	case resetEarly, tryTimeout:
+	case resetEarly:
 		return safe || asked(p, "reset", "5xx", "gateway-error")
+	case tryTimeout:
+		return safe || asked(p, model.RetryOnTryTimeout, "reset", "5xx", "gateway-error")
 	case badStatus, badGRPC:
 		return true // who says so has asked the policy
 	case final:
@@ -214,7 +216,8 @@ func failedHead(p *model.Retry, names []string, resp *httpx.Response) failure {
 	return 0
 }
 
-// isFree reports whether repeating a try costs no more than a connection: it provably did nothing.
+// isFree reports whether repeating a try costs no more than a connection: it provably did nothing, and its endpoint has not
+// said that it has too much to do.
 func (f failure) isFree() bool { return f == notConnected || f == unsent || f == disowned }
 
 // isVoid reports whether the app has provably not got the request.

@@ -72,6 +72,8 @@ func TestDecide(t *testing.T) {
 		{"timeout_get", istio, safe, tryTimeout, tryAgain},
 		{"timeout_put", istio, first, tryTimeout, unsafe},
 		{"timeout_put_5xx", on("5xx"), first, tryTimeout, tryAgain},
+		{"timeout_put_asked", on(model.RetryOnTryTimeout), first, tryTimeout, tryAgain},
+		{"reset_put_where_a_timeout_is_asked_for", on(model.RetryOnTryTimeout), first, resetEarly, unsafe},
 		{"status", on("5xx"), first, badStatus, tryAgain},
 		{"final", on("5xx", "reset"), safe, final, unasked},
 		{"attempts_0", model.Retry{On: []string{"5xx", "reset"}}, safe, notConnected, unasked},
@@ -163,8 +165,6 @@ func TestTriesThatDidNothingAreFree(t *testing.T) {
 		if got, want := f.isFree(), f <= disowned; got != want {
 			t.Errorf("%d is free = %t, want %t", f, got, want)
 		}
-	}
-}
 		if got, want := f.isVoid(), f <= turnedAway; got != want {
 			t.Errorf("%d is void = %t, want %t", f, got, want)
 		}
@@ -203,6 +203,8 @@ func TestRetriesOfWhatIsTurnedAwayHaveABudget(t *testing.T) {
 		if granted != tt.want || last != tt.decision {
 			t.Errorf("%d: %d retries, the last one %d; want %d and %d", tt.failed, granted, last, tt.want, tt.decision)
 		}
+	}
+}
 
 // Envoy's: the base, doubled up to ten times the base, of which a random share is waited.
 func TestBackoff(t *testing.T) {

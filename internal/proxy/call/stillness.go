@@ -48,6 +48,22 @@ func (g *Guard) enter(down httpx.ServerExchange, since time.Time, limit time.Dur
 	g.ticker.Reset(g.every)
 }
 
+// mayRest changes how long the exchange at hand may stand still. It counts from now on.
+func (g *Guard) mayRest(limit time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.down == nil {
+		return
+	}
+	g.every, g.ticks, g.ticking = max(limit/stillTicks, 1), 0, true
+	g.seen = [2]uint32{g.begun, g.moved.Load()}
+	if g.ticker == nil {
+		g.ticker = time.AfterFunc(g.every, g.tick)
+		return
+	}
+	g.ticker.Reset(g.every)
+}
+
 func (g *Guard) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()

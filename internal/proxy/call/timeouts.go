@@ -25,15 +25,26 @@ type timeouts struct {
 	deadline time.Duration
 	// request is from when the request has come whole until its answer has.
 	request time.Duration
-	// try is from when the request has come whole, or a further try begins, until the head of its answer; backend until its
-	// end.
-	try, backend time.Duration
+	// try is from when the request has come whole, or a further try begins, until the head of its answer; backend and response
+	// until its end. What response ends is not tried again.
+	try, backend, response time.Duration
 }
 
 // progress is what timeouts are counted from.
 type progress struct {
 	begun, whole, try time.Time // whole is zero before the request has come to its end
 	answered          bool      // the try's answer was accepted
+}
+
+// tried is from when the time of the try at hand counts, zero before the request has come to its end.
+func (m progress) tried() time.Time {
+	switch {
+	case m.whole.IsZero():
+		return time.Time{}
+	case m.try.Before(m.whole):
+		return m.whole
+	}
+	return m.try
 }
 
 // total is when the request's time is up, zero for never.
@@ -47,11 +58,8 @@ func (t *timeouts) due(m progress) time.Time {
 	if m.whole.IsZero() {
 		return out
 	}
-	from := m.try
-	if from.Before(m.whole) {
-		from = m.whole
-	}
-	out = earlier(out, after(from, t.backend))
+	from := m.tried()
+	out = earlier(out, earlier(after(from, t.backend), after(from, t.response)))
 	if !m.answered {
 		out = earlier(out, after(from, t.try))
 	}
@@ -84,7 +92,7 @@ func shortest(a, b time.Duration) time.Duration {
 // others. They are taken out of the head.
 func (*Outbound) bound(call *Call, req *httpx.Request) {
 	p, t := call.route.Plan, &call.limits
-	*t = timeouts{request: p.Timeout, backend: p.BackendTimeout, try: call.policy.PerTryTimeout}
+	*t = timeouts{request: p.Timeout, backend: p.BackendTimeout, response: p.ResponseTimeout, try: call.policy.PerTryTimeout}
 	t.deadline, _ = grpcDeadline(req)
 	if value := req.Fields.Get(requestTimeoutField); value != nil {
 		if ms, ok := parseMillis(value); ok {
@@ -111,7 +119,7 @@ func (c *Call) announce(req *httpx.Request) {
 	if *t == (timeouts{}) {
 		return
 	}
-	left := shortest(t.try, t.backend)
+	left := shortest(shortest(t.try, t.backend), t.response)
 	if due := t.total(c.Guard.progress()); !due.IsZero() {
 		left = shortest(left, max(time.Until(due), time.Millisecond))
 	} else {
@@ -133,12 +141,19 @@ func (c *Call) announce(req *httpx.Request) {
 
 // overdue reports whether the whole request's time is up, not just a try's.
 func (t *timeouts) overdue(g *Guard) bool {
+	return *t != (timeouts{}) && isOver(t.total(g.progress()))
+}
+
+// final reports whether the time is up of a request, or of a try after which there is no other one.
+func (t *timeouts) final(g *Guard) bool {
 	if *t == (timeouts{}) {
 		return false
 	}
-	due := t.total(g.progress())
-	return !due.IsZero() && !time.Now().Before(due)
+	m := g.progress()
+	return isOver(earlier(t.total(m), after(m.tried(), t.response)))
 }
+
+func isOver(due time.Time) bool { return !due.IsZero() && !time.Now().Before(due) }
 
 // patience is how long a connection may take at most, of the time that the request has left.
 func (t *timeouts) patience(g *Guard, connect time.Duration) time.Duration {

@@ -25,6 +25,8 @@ func TestTimeoutsDue(t *testing.T) {
 		{"a first try from when the request has come", timeouts{request: 50 * s, try: 3 * s}, progress{whole: at(2), try: at(0)}, at(5)},
 		{"a further one from its beginning", timeouts{request: 50 * s, try: 3 * s}, progress{whole: at(2), try: at(6)}, at(9)},
 		{"until the head of its answer", timeouts{request: 50 * s, try: 3 * s}, progress{whole: at(2), try: at(6), answered: true}, at(52)},
+		{"a try that is the last one if it takes longer", timeouts{try: 3 * s, backend: 9 * s, response: 4 * s}, progress{whole: at(2), try: at(6), answered: true}, at(10)},
+		{"which an upload does not shorten", timeouts{response: 4 * s}, progress{try: at(0)}, time.Time{}},
 		{"or until its end", timeouts{try: 3 * s, backend: 4 * s}, progress{whole: at(2), try: at(6), answered: true}, at(10)},
 	}
 	for _, tt := range tests {

@@ -126,6 +126,7 @@ func wishLinkerd(p *model.Retry, f *httpx.Fields) {
 	}
 	if d, err := time.ParseDuration(string(f.Get(linkerdTimeoutField))); err == nil && d > 0 {
 		p.PerTryTimeout = d
+		p.On = append(p.On, model.RetryOnTryTimeout)
 	}
 }
 

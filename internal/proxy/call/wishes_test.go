@@ -53,7 +53,7 @@ func TestWished(t *testing.T) {
 		}), []string{"X-Again", "x-later"}},
 		{"envoy_fields_without_the_condition", route, []string{"x-envoy-retriable-header-names: X-Again"}, route, nil},
 		{"linkerd", route, []string{"l5d-retry-http: 404,500-502", "l5d-retry-grpc: internal", "l5d-retry-limit: 1", "l5d-retry-timeout: 250ms"}, model.Retry{
-			Attempts: 1, PerTryTimeout: 250 * time.Millisecond, On: []string{"connect-failure", "internal"}, Codes: []int{404, 500, 501, 502},
+			Attempts: 1, PerTryTimeout: 250 * time.Millisecond, On: []string{"connect-failure", "internal", model.RetryOnTryTimeout}, Codes: []int{404, 500, 501, 502},
 		}, nil},
 		{"linkerd_that_cannot_be_read", route, []string{"l5d-retry-http: 4xx", "l5d-retry-grpc: 14", "l5d-retry-limit: many", "l5d-retry-timeout: 5"}, route, nil},
 		{"never", model.Retry{}, []string{"x-envoy-retry-on: 5xx", "x-envoy-max-retries: 3", "l5d-retry-limit: 3"}, model.Retry{}, nil},

@@ -69,6 +69,9 @@ func direct(status int, body []byte) *routev3.DirectResponseAction {
 // call sends requests on.
 func (r rule) call(m *model.HTTPMatch) *routev3.RouteAction {
 	out := &routev3.RouteAction{Timeout: durationpb.New(r.Timeout)}
+	if r.IdleTimeout > 0 {
+		out.IdleTimeout = durationpb.New(r.IdleTimeout)
+	}
 	r.backends(out)
 	rewrite := r.Rewrite
 	if b := r.sole(); b != nil {

@@ -32,10 +32,13 @@ func grpcConditions() []string {
 func (r rule) retry() *routev3.RetryPolicy {
 	p := &r.Retry
 	perTry := p.PerTryTimeout
-	if r.BackendTimeout > 0 && (perTry == 0 || r.BackendTimeout < perTry) {
-		perTry = r.BackendTimeout
+	for _, d := range []time.Duration{r.BackendTimeout, r.ResponseTimeout} {
+		if d > 0 && (perTry == 0 || d < perTry) {
+			perTry = d
+		}
 	}
-	on := slices.Clone(p.On)
+	// Envoy retries what a try's time was over for where it retries 5xx, and knows no condition of its own for it.
+	on := slices.DeleteFunc(slices.Clone(p.On), func(c string) bool { return c == model.RetryOnTryTimeout })
 	if len(p.Codes) > 0 && !slices.Contains(on, retriable) {
 		on = append(on, retriable)
 	}
