@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"runtime"
 	"slices"
 	"strconv"
 	"sync"
@@ -14,6 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/procstat"
 )
 
 // metrics counts what happened. It is safe for concurrent use.
@@ -177,6 +177,10 @@ func (m *metrics) write(w *bytes.Buffer, gauges []gauge) {
 		header(w, c.name, c.help, "counter")
 		fmt.Fprintf(w, "%s %d\n", c.name, c.value)
 	}
+	for _, f := range procstat.Read() {
+		header(w, f.Name, f.Help, f.Kind())
+		fmt.Fprintf(w, "%s %s\n", f.Name, number(f.Value))
+	}
 	m.converged.write(w, "pilot_proxy_convergence_time", "Seconds from a change to a proxy's word that it is in force.")
 	m.drained.write(w, "fairlead_drain_duration_seconds", "Seconds from a pod's being told to end to the end of its sidecar.")
 }
@@ -203,8 +207,6 @@ func number(v float64) string { return strconv.FormatFloat(v, 'g', -1, 64) }
 
 // gauges looks at the present state.
 func (p *ControlPlane) gauges() []gauge {
-	var memory runtime.MemStats
-	runtime.ReadMemStats(&memory)
 	var connected, stale, unknown, outdated int
 	for _, s := range p.server.Status() {
 		connected++
@@ -226,9 +228,6 @@ func (p *ControlPlane) gauges() []gauge {
 		gauge{"fairlead_pods_failing_checks", "Pods whose sidecars are connected here and say that a health check fails.", float64(p.engine.health.failing.Load())},
 		gauge{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
 		gauge{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
-		gauge{"go_goroutines", "Goroutines.", float64(runtime.NumGoroutine())},
-		gauge{"go_memstats_heap_alloc_bytes", "Bytes in use by the heap.", float64(memory.HeapAlloc)},
-		gauge{"go_memstats_sys_bytes", "Bytes obtained from the system.", float64(memory.Sys)},
 	)
 }
 

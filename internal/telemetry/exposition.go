@@ -73,6 +73,7 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	p.line("istio_build", string(label([]byte(`component="proxy"`), "tag", r.build)), 1)
 	p.kind("fairlead_metrics_folded_total", "counter")
 	p.line("fairlead_metrics_folded_total", "", r.folded.Load())
+	p.process()
 	p.counters("istio_requests_total", http)
 	p.histograms("istio_request_duration_milliseconds", http, func(c *cell) *histogram { return &c.duration })
 	p.histograms("istio_request_bytes", http, func(c *cell) *histogram { return &c.reqBytes })

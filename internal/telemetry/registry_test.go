@@ -311,3 +311,14 @@ func FuzzLabel(f *testing.F) {
 		}
 	})
 }
+
+// What the sidecar uses itself is on its page by Istio's names for it.
+func TestThePageTellsWhatTheProcessUses(t *testing.T) {
+	runtime.GC() // a first one, of which the heap is what it left
+	r := NewRegistry("test")
+	for _, name := range []string{"go_goroutines", "go_gc_heap_live_bytes", "process_open_fds", "process_resident_memory_bytes", "process_cpu_seconds_total"} {
+		if got, ok := value(t, r, "istio_agent_"+name); !ok || got <= 0 {
+			t.Errorf("istio_agent_%s = %g, %t", name, got, ok)
+		}
+	}
+}
