@@ -368,33 +368,3 @@ func TestEndpointsByName(t *testing.T) {
 		t.Errorf("%d names are being resolved, want the one in use", n)
 	}
 }
-
-func TestMirror(t *testing.T) {
-	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
-		m.plainApp(app(users), says("users"))
-		copies := make(chan string, 10)
-		test := netip.AddrPortFrom(m.ip(), 8080)
-		m.plainApp(test, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			body, _ := io.ReadAll(r.Body)
-			copies <- fmt.Sprintf("%s %s%s %s", r.Method, r.Host, r.URL.Path, body)
-			w.WriteHeader(500) // no client gets it
-		}))
-		shard := &plan.EndpointShard{Name: "eps/test:8080/s1", Endpoints: []plan.Endpoint{plainEndpoint(test)}}
-		orders.apply(append([]plan.Resource{shard}, with(service(model.HTTP, e), func(d *plan.Destination) {
-			d.Routes[0].Mirrors = []plan.Mirror{{Backend: 1, Percent: 100}}
-			d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080||test", Host: "test", Port: 8080, Shards: []string{shard.Name}})
-		})...)...)
-		c := m.client(orders)
-		if resp, body := fetch(t, c, "POST", "/x", "small"); resp.StatusCode != 200 || body != "users" {
-			t.Fatalf("= %d %q", resp.StatusCode, body)
-		}
-		if got := <-copies; got != "POST users-service.myapp.svc.cluster.local-shadow:8080/x small" {
-			t.Errorf("the copy = %q", got)
-		}
-		fetch(t, c, "POST", "/large", strings.Repeat("x", scratch+1)) // is not copied: the next copy is the next request's
-		fetch(t, c, "GET", "/last", "")
-		if got := <-copies; !strings.Contains(got, "/last") {
-			t.Errorf("the copy = %q", got)
-		}
-	})
-}

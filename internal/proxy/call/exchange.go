@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/route"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -37,8 +38,10 @@ type forwarder struct {
 	held    int
 	heldAll bool
 	upload  uploader
-	path    []byte // scratch for a path that was not normal
-	Guard   Guard
+	// mirrored is told of what follows held; nil where no mirror wants it.
+	mirrored *filter.MirroredBody
+	path     []byte // scratch for a path that was not normal
+	Guard    Guard
 	// asked says that the upstream was given something of the request, so that an answer may come although the rest
 	// could not be sent.
 	asked bool
@@ -180,7 +183,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	}
 	if !f.asksToSwitch(req) {
 		f.need()
-		f.upload.bodies = f.bodies
+		f.upload.bodies, f.upload.mirrored = f.bodies, f.mirrored
 		f.upload.start(down, up, &f.Guard, f.buf[:f.held])
 		f.buf = nil // the uploader's now
 	}
@@ -364,6 +367,8 @@ func (f *forwarder) finish(down httpx.ServerExchange) {
 	if f.upload.running() {
 		f.upload.cut(down)
 	}
+	f.mirrored.Cut()
+	f.mirrored = nil
 	f.bodies.put(f.upload.reset())
 	f.bodies.put(f.buf)
 	f.buf = nil

@@ -95,7 +95,12 @@ func (c *Outbound) decide(ctx context.Context, call *Call) (answered bool, err e
 		return false, err
 	}
 	call.view.Body, call.view.Whole = call.buf[:call.held], call.heldAll
-	return false, c.Of.Filters.Request(ctx, filter.Held, &call.view)
+	if call.heldAll && call.down.Request().ContentLength < 0 {
+		call.view.Trailers = cleanRequestTrailers(call.down.Trailers())
+	}
+	err = c.Of.Filters.Request(ctx, filter.Held, &call.view)
+	call.mirrored = call.view.Mirrored
+	return false, err
 }
 
 // match finds the route.

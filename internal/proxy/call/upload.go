@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/filter"
 )
 
 // uploader streams a request body in a goroutine of its own, to one upstream after another: until a response is accepted,
@@ -14,6 +15,8 @@ import (
 type uploader struct {
 	done   chan struct{} // nil: not started
 	bodies *Buffers      // where further buffers come from
+	// mirrored is told of what is read by the goroutine that reads it; nil where no mirror wants it.
+	mirrored *filter.MirroredBody
 
 	mu   sync.Mutex
 	wake *sync.Cond // on any change of what follows
@@ -81,11 +84,13 @@ func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) b
 		return false
 	}
 	u.keep(p)
+	u.mirrored.Add(p)
 	switch {
 	case readErr == nil:
 		return true
 	case httpx.IsEnd(readErr):
 		u.ended = true
+		u.mirrored.End(cleanRequestTrailers(down.Trailers()))
 		u.write(func(up httpx.ClientExchange) error { return up.End(cleanRequestTrailers(down.Trailers())) })
 	case errors.Is(readErr, httpx.ErrNotContinued):
 		u.lost = true // the response says why; it is still being read from up

@@ -51,6 +51,10 @@ type Call struct {
 	// Body is what is at hand of the request's body from Held on, and Whole whether that is all of it.
 	Body  []byte
 	Whole bool
+	// Trailers came behind a Body that is Whole; nil for none.
+	Trailers *httpx.Fields
+	// Mirrored is to be told what comes behind a Body that is not Whole; nil where no mirror wants it.
+	Mirrored *MirroredBody
 
 	// Response is the head of the answer, for response filters.
 	Response *httpx.Response
@@ -86,9 +90,9 @@ func JoinFlags(flags, more string) string {
 
 // Copier sends copies of calls elsewhere.
 type Copier interface {
-	// Copy takes what it needs of the call and gives what sends a copy of it to a backend of its destination, by the index
-	// that the route knows it by; nil where there is no such backend.
-	Copy(c *Call, backend int) (send func(context.Context))
+	// Copy takes what it needs of the call's head and gives what sends a copy of it to a backend of its destination, by the
+	// index that the route knows it by; nil where there is no such backend.
+	Copy(c *Call, backend int) Send
 }
 
 // ErrAnswered ends a request whose answer a filter has made: it is in Call.Response, has no body, and goes to the client as

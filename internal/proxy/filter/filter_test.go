@@ -3,8 +3,6 @@ package filter
 import (
 	"context"
 	"errors"
-	"slices"
-	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -15,18 +13,6 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
 )
-
-// copies are the backends that copies were sent to.
-type copies struct{ to []int }
-
-func (c *copies) Copy(_ *Call, backend int) func(context.Context) {
-	if backend == missing {
-		return nil
-	}
-	return func(context.Context) { c.to = append(c.to, backend) }
-}
-
-const missing = 9
 
 func callOf(p plan.Route, c Copier) *Call {
 	p.Backends = []plan.WeightedBackend{{Weight: 1}}
@@ -44,50 +30,6 @@ func callOf(p plan.Route, c Copier) *Call {
 // at runs a function at once, and counts.
 func at(n *int) func(func(context.Context)) {
 	return func(f func(context.Context)) { *n++; f(context.Background()) }
-}
-
-func TestMirror(t *testing.T) {
-	p := plan.Route{Mirrors: []plan.Mirror{{Backend: 1, Percent: 100}, {Backend: 2}, {Backend: missing, Percent: 100}}}
-	for _, tt := range []struct {
-		name    string
-		whole   bool
-		want    []int
-		skipped uint64
-	}{
-		{"the_body_is_held", true, []int{1}, 1},
-		{"it_is_not", false, nil, 2},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			n := 0
-			m, sent := NewMirror(at(&n)), &copies{}
-			call := callOf(p, sent)
-			call.Whole = tt.whole
-			if err := m.Request(t.Context(), call); err != nil || !slices.Equal(sent.to, tt.want) || m.skipped.Load() != tt.skipped {
-				t.Errorf("copies to %v, %d skipped, %v; want %v and %d", sent.to, m.skipped.Load(), err, tt.want, tt.skipped)
-			}
-			if len(m.slots) != 0 {
-				t.Errorf("%d places left over", len(m.slots))
-			}
-		})
-	}
-	t.Run("no_more_than_there_are_places", func(t *testing.T) {
-		var waiting []func(context.Context)
-		m, sent := NewMirror(func(f func(context.Context)) { waiting = append(waiting, f) }), &copies{}
-		call := callOf(plan.Route{Mirrors: p.Mirrors[:1]}, sent)
-		call.Whole = true
-		for range maxMirrors + 3 {
-			m.Request(t.Context(), call)
-		}
-		if len(waiting) != maxMirrors || m.skipped.Load() != 3 {
-			t.Errorf("%d under way, %d skipped", len(waiting), m.skipped.Load())
-		}
-		var page strings.Builder
-		chain := new(Chain)
-		chain.add(Held, m)
-		if err := chain.WriteMetrics(&page); err != nil || !strings.HasSuffix(page.String(), "\nfairlead_mirror_skipped_total 3\n") {
-			t.Errorf("WriteMetrics = %q, %v", page.String(), err)
-		}
-	})
 }
 
 // What a filter holds it gives back, however the request ends, and once.
