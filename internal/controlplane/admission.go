@@ -123,7 +123,11 @@ func (p *ControlPlane) answer(request *admissionv1.AdmissionRequest, v opinion) 
 	if request.Operation == admissionv1.Update && sameSpec(request.OldObject.Raw, request.Object.Raw) {
 		v = opinion{warnings: append(v.refusals, v.warnings...)}
 	}
-	p.metrics.countValidation(len(v.refusals) == 0)
+	if len(v.refusals) == 0 {
+		p.metrics.admitted.Inc()
+	} else {
+		p.metrics.rejected.Inc()
+	}
 	if len(v.refusals) > 0 {
 		return admission.Refuse(strings.Join(v.refusals, "; "))
 	}

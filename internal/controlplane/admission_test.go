@@ -97,7 +97,7 @@ func TestReview(t *testing.T) {
 }
 
 func TestValidatorAnswers(t *testing.T) {
-	p := &ControlPlane{engine: engineWith(t, usersInForce), metrics: newMetrics()}
+	p := &ControlPlane{engine: engineWith(t, usersInForce), metrics: newMetrics("test")}
 	ask := func(operation admissionv1.Operation, object string) *admissionv1.AdmissionResponse {
 		t.Helper()
 		body, err := json.Marshal(admissionv1.AdmissionReview{Request: &admissionv1.AdmissionRequest{

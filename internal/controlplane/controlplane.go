@@ -124,7 +124,8 @@ func New(o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics()}
+	p := &ControlPlane{o: o, metrics: newMetrics(o.Version)}
+	p.metrics.registry.MustRegister(present{p})
 	p.engine = newEngine(engineOptions{
 		global: global,
 		wires:  []graph.Compiler{envoy.Compiler{Global: global}},
@@ -390,7 +391,7 @@ func (p *ControlPlane) authenticate(ctx context.Context, token string) (discover
 	claims, err := p.backing.authenticate(ctx, token)
 	if err != nil {
 		if temporary, ok := err.(interface{ Temporary() bool }); !ok || !temporary.Temporary() {
-			p.metrics.countBadToken()
+			p.metrics.badTokens.Inc()
 		}
 		return discovery.ClientIdentity{}, err
 	}

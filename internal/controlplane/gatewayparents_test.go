@@ -9,7 +9,7 @@ import (
 
 // A route to a Gateway is said to be none of the mesh's, and one whose author forgot to write "kind: Service" is told so.
 func TestGatewayParentsAreSaid(t *testing.T) {
-	p := &ControlPlane{engine: engineWith(t, usersInForce), metrics: newMetrics()}
+	p := &ControlPlane{engine: engineWith(t, usersInForce), metrics: newMetrics("test")}
 	for _, tt := range []struct{ name, parent, want string }{
 		{"a_gateway", `{"name":"ingress"}`, "Gateway myapp/ingress is not served by Fairlead"},
 		{"a_gateway_of_the_name_of_a_service", `{"kind":"Gateway","group":"gateway.networking.k8s.io","name":"users"}`, "Gateway myapp/users is not served"},

@@ -293,7 +293,7 @@ func (c *cluster) webhookHandler() http.Handler {
 	mux := http.NewServeMux()
 	o := inject.HandlerOptions{
 		Config: c.sidecar.current, Native: c.native.Load, Namespaces: c.p.engine.namespaceLabels, Logger: c.log,
-		Observe: func(o inject.Outcome, _ inject.Decision) { c.p.metrics.countInjection(o.String()) },
+		Observe: func(o inject.Outcome, _ inject.Decision) { c.p.metrics.countInjection(o) },
 	}
 	mux.Handle("/inject", inject.NewHandler(o))
 	mux.Handle("/validate/workloads", inject.NewWorkloadHandler(o))

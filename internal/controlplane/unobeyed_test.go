@@ -57,7 +57,7 @@ const namespaces = `
 
 // What the mesh APIs have and Fairlead does not obey is never accepted in silence.
 func TestUnobeyedKindsAtAdmission(t *testing.T) {
-	p := &ControlPlane{engine: engineWith(t, namespaces), metrics: newMetrics()}
+	p := &ControlPlane{engine: engineWith(t, namespaces), metrics: newMetrics("test")}
 	object := func(apiVersion, kind, namespace, more string) string {
 		return `{"apiVersion":"` + apiVersion + `","kind":"` + kind + `","metadata":{"name":"x","namespace":"` + namespace + `"` + more + `},"spec":{"rules":[{}]}}`
 	}

@@ -120,7 +120,7 @@ func indented(spec string) string {
 // rule judges the objects of a table.
 func rule(t *testing.T, h head, complete func(string) string, table []ruling) {
 	t.Helper()
-	p := &ControlPlane{engine: engineWith(t, verdictWorld), metrics: newMetrics()}
+	p := &ControlPlane{engine: engineWith(t, verdictWorld), metrics: newMetrics("test")}
 	for _, tt := range table {
 		t.Run(strings.ReplaceAll(tt.name, " ", "_"), func(t *testing.T) {
 			got, said := judgeBoth(t, p, h, complete(tt.spec))
