@@ -336,11 +336,12 @@ func (b *book) ours(nonce string) (uint64, bool) {
 	return n, err == nil && n > 0 && n <= b.nonce && strconv.FormatUint(n, 10) == nonce
 }
 
-// judge takes a client's word on a response; a nil reason means that it is in force. The first word on a response counts.
-func (b *book) judge(nonce uint64, reason *string, now time.Time) {
+// judge takes a client's word on a response; a nil reason means that it is in force. The first word on a response counts:
+// false where there was one already.
+func (b *book) judge(nonce uint64, reason *string, now time.Time) (first bool) {
 	version, open := b.versions[nonce]
 	if !open {
-		return
+		return false
 	}
 	for n := range b.versions {
 		if n <= nonce {
@@ -350,9 +351,10 @@ func (b *book) judge(nonce uint64, reason *string, now time.Time) {
 	b.acked = nonce
 	if reason != nil {
 		b.refusal = &Refusal{Version: version, Reason: *reason, At: now}
-		return
+		return true
 	}
 	b.refusal, b.good = nil, version
+	return true
 }
 
 // synced reports whether everything that was sent is in force.

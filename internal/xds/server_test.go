@@ -184,6 +184,29 @@ func TestARefusal(t *testing.T) {
 	}
 }
 
+// The first word on a response counts: refusing afterwards what was confirmed changes nothing, and ends nothing.
+func TestARefusalAfterTheConfirmation(t *testing.T) {
+	t.Parallel()
+	w := start(t, Options{}, change{"rds/r", "1"}, change{"eds/e", "1"})
+	for _, c := range []*client{w.states("a"), w.differences("b")} {
+		c.ask(Routes, "r")
+		h := c.expect("RDS r=1", "r")
+		for range 2 {
+			if c.sotw != nil {
+				c.say(&discovery.DiscoveryRequest{TypeUrl: Routes.URL(), ResourceNames: []string{"r"}, VersionInfo: h.version, ResponseNonce: h.nonce, ErrorDetail: refusal("late")})
+			} else {
+				c.sayDelta(&discovery.DeltaDiscoveryRequest{TypeUrl: Routes.URL(), ResponseNonce: h.nonce, ErrorDetail: refusal("late")})
+			}
+		}
+		c.ask(Endpoints, "e")
+		c.expect("EDS e=1", "e")
+	}
+	w.until("all in force", allSynced)
+	if n := w.log.count("refuses its configuration"); n != 0 {
+		t.Errorf("%d lines about refusals, want none", n)
+	}
+}
+
 // A client that comes back is sent what has changed meanwhile, and nothing else.
 func TestReconnectWithVersions(t *testing.T) {
 	t.Parallel()

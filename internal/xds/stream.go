@@ -162,9 +162,10 @@ func (st *stream) judge(ctx context.Context, b *book, r *request) (counts bool) 
 		st.complain(ctx, "xds client answers to what it was not sent", slog.String("type", b.typ.String()))
 		return b.delta
 	case r.refused != nil:
-		b.judge(nonce, r.refused, time.Now())
-		st.complain(ctx, "xds client refuses its configuration", slog.String("type", b.typ.String()),
-			slog.String("version", b.refusal.Version), slog.String("reason", *r.refused))
+		if b.judge(nonce, r.refused, time.Now()) {
+			st.complain(ctx, "xds client refuses its configuration", slog.String("type", b.typ.String()),
+				slog.String("version", b.refusal.Version), slog.String("reason", *r.refused))
+		}
 	case b.delta || r.version == b.versions[nonce]: // or else it asks for names, and still has what it had
 		b.judge(nonce, nil, time.Now())
 	}
