@@ -34,6 +34,9 @@ const (
 	// Custom objects are those of a CRD, in JSON. They may be anything if the CRD has no schema, so each is decoded by
 	// itself. The kind may be absent.
 	Custom
+	// ByName is Whole for objects of which only those are read that another object names (see Kind.Needs), each by itself:
+	// the others are nobody's business, and whoever runs the mesh need not allow them to be read.
+	ByName
 )
 
 // StatusForm says what the mesh writes into the status of a kind's objects.
@@ -81,6 +84,9 @@ type Kind struct {
 	Strip func(object any)
 	// Translate says what an object means. It keeps nothing of it that changes.
 	Translate func(object any, at Place) Translation
+	// Needs lists the objects of ByName kinds that an object names; ok is false where the object is refused, and its last good
+	// version with what that names stays. Nil where objects of the kind name none.
+	Needs func(object any, at Place) (named []model.Ref, ok bool)
 	// Remove is what the end of an object means to the store, nil where it means nothing.
 	Remove func(tx *store.Txn, ref model.Ref)
 	// Worsens is set for kinds whose objects say which endpoints there are; all others are configuration. It compares

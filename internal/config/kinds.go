@@ -33,7 +33,7 @@ func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(),
-		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(),
+		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), secret(),
 	}
 }
 
@@ -161,6 +161,9 @@ func destinationRule() Kind {
 		Name: "DestinationRule", Group: istioNetworking, Resource: "destinationrules", Versions: istioVersions(), Scope: Namespaced,
 		Form: Custom, Status: Conditions, Gauge: "fairlead_config_destination_rules",
 		Remove: store.Delete[model.DestinationPolicy],
+		Needs: needs(func(in *istionetv1.DestinationRule, at Place) (*model.DestinationPolicy, []model.Problem) {
+			return istio.DestinationRule(in, at.ClusterDomain)
+		}, (*model.DestinationPolicy).Secrets),
 	}, func(in *istionetv1.DestinationRule, at Place) Translation {
 		p, problems := istio.DestinationRule(in, at.ClusterDomain)
 		return object(at, p, problems)
@@ -295,4 +298,15 @@ func healthCheckPolicy() Kind {
 		p, problems := fairlead.Read(in)
 		return object(at, p, problems)
 	}, func(in *fairlead.HealthCheckPolicy) { in.Status = gatewayv1.PolicyStatus{} })
+}
+
+// Of Secrets only those are read that a DestinationRule of their namespace names.
+func secret() Kind {
+	return of(Kind{
+		Name: model.SecretKind, Resource: "secrets", Versions: v1(), Scope: Namespaced, Form: ByName,
+		Remove: store.Delete[model.Credential],
+	}, func(in *corev1.Secret, _ Place) Translation {
+		c, problems := core.Secret(in)
+		return Translation{Commit: func(tx *store.Txn) { store.SetCredential(tx, *c) }, Problems: problems}
+	}, core.StripSecret)
 }

@@ -48,6 +48,24 @@ func routeSpec[P any](get func(P) *gatewayv1.CommonRouteSpec) func(any) *gateway
 	}
 }
 
+// needs completes Kind.Needs.
+func needs[P, V any](translate func(P, Place) (*V, []model.Problem), list func(*V) []model.Ref) func(any, Place) ([]model.Ref, bool) {
+	return func(object any, at Place) ([]model.Ref, bool) {
+		in, ok := object.(P)
+		if !ok {
+			return nil, false
+		}
+		value, problems := translate(in, at)
+		switch {
+		case Rejected(problems):
+			return nil, false
+		case value == nil:
+			return nil, true
+		}
+		return list(value), true
+	}
+}
+
 // set is the translation of an object that became one value. No value and no rejection means that the object has
 // nothing to say, such as a pod that has finished: then it counts as gone.
 func set[T any](at Place, value *T, problems []model.Problem, put func(*store.Txn, T), remove func(*store.Txn, model.Ref)) Translation {

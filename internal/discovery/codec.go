@@ -24,6 +24,7 @@ const (
 	fieldTrust
 	fieldMesh
 	fieldSeal
+	fieldCredential
 )
 
 var (
@@ -73,6 +74,8 @@ func (c *coder) resource(r plan.Resource) bool {
 		body(c, fieldMesh, "mesh", r, meshFields)
 	case *plan.Seal:
 		body(c, fieldSeal, "seal", r, sealFields)
+	case *plan.Credential:
+		body(c, fieldCredential, "credential", r, credentialFields)
 	default:
 		return false
 	}
@@ -136,6 +139,8 @@ func (c *coder) payload() plan.Resource { //nolint:ireturn // as Decode
 		return take(c, "mesh", &plan.MeshGlobal{}, meshFields)
 	case fieldSeal:
 		return take(c, "seal", &plan.Seal{}, sealFields)
+	case fieldCredential:
+		return take(c, "credential", &plan.Credential{}, credentialFields)
 	}
 	return nil
 }

@@ -45,6 +45,8 @@ func (g generator) resource(kind int) plan.Resource {
 		r.Name = "in/" + r.Name
 	case *plan.Seal:
 		r.Name = "seal/" + r.Name
+	case *plan.Credential:
+		r.Name = "cred/" + r.Name
 	}
 	return r
 }

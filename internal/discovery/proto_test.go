@@ -124,7 +124,7 @@ func constant(word string) string {
 // payloads is one of each type that has a field in Payload.
 func payloads() []plan.Resource {
 	return []plan.Resource{
-		&plan.Destination{}, &plan.EndpointShard{}, &plan.Workload{}, &plan.InboundPolicy{}, &plan.DNSName{}, &plan.TrustBundle{}, &plan.MeshGlobal{}, &plan.Seal{},
+		&plan.Destination{}, &plan.EndpointShard{}, &plan.Workload{}, &plan.InboundPolicy{}, &plan.DNSName{}, &plan.TrustBundle{}, &plan.MeshGlobal{}, &plan.Seal{}, &plan.Credential{},
 	}
 }
 

@@ -82,6 +82,8 @@ func backendFields(c *coder, b *plan.Backend) {
 	c.bool(39, "upgrade", &b.Upgrade)
 	optional(c, 40, "retry_budget", &b.RetryBudget, retryBudgetFields)
 	c.bool(41, "upgrade_apps", &b.UpgradeApps)
+	text(c, 42, "credential", &b.Credential)
+	text(c, 43, "roots", &b.Roots)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
@@ -191,6 +193,7 @@ func tlsFields(c *coder, t *model.TLSSettings) {
 	text(c, 7, "credential_name", &t.CredentialName)
 	c.bool(8, "insecure_skip_verify", &t.InsecureSkipVerify)
 	text(c, 9, "ca_crl", &t.CRL)
+	text(c, 10, "ca_credential_name", &t.CACredentialName)
 }
 
 func routeFields(c *coder, r *plan.Route) {
@@ -354,6 +357,16 @@ func sessionFields(c *coder, s *plan.Session) {
 func sealFields(c *coder, s *plan.Seal) {
 	text(c, 1, "name", &s.Name)
 	c.texts(2, "keys", &s.Keys)
+}
+
+func credentialFields(c *coder, v *plan.Credential) {
+	text(c, 1, "name", &v.Name)
+	text(c, 2, "cert", &v.Cert)
+	text(c, 3, "key", &v.Key)
+	text(c, 4, "ca", &v.CA)
+	text(c, 5, "crl", &v.CRL)
+	text(c, 6, "source", &v.Source)
+	text(c, 7, "problem", &v.Problem)
 }
 
 func mirrorFields(c *coder, m *plan.Mirror) {

@@ -19,7 +19,7 @@ import (
 )
 
 // The snapshot file is one line of text, a SHA-256, and the state as a DeltaResponse with shards first. It holds
-// nothing secret: the only resources with keys, seals, are left out.
+// nothing secret: the only resources with keys, seals and credentials, are left out.
 
 const (
 	snapshotMagic = "fairlead-snapshot-1 "
@@ -99,7 +99,7 @@ func (c snapshots) snapshot() ([]byte, error) {
 
 	var state Response
 	for _, n := range slices.SortedFunc(maps.Keys(resources), shardsFirst) {
-		if plan.KindOf(n) == plan.NameSeal {
+		if isSecret(n) {
 			continue
 		}
 		body, err := Encode(resources[n].resource)
@@ -110,6 +110,17 @@ func (c snapshots) snapshot() ([]byte, error) {
 		state.Resources = append(state.Resources, Answer{Name: n, Aliases: aliases[n], Version: Version(body), Body: body})
 	}
 	return state.append(nil), nil
+}
+
+// isSecret reports whether what a name names is kept in memory alone.
+func isSecret(name string) bool {
+	switch plan.KindOf(name) {
+	case plan.NameSeal, plan.NameCredential, plan.NameRoots:
+		return true
+	case plan.NameUnknown, plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameWorkload, plan.NameAddress, plan.NameHost,
+		plan.NameInbound, plan.NameDNS, plan.NameTrust, plan.NameMesh:
+	}
+	return false
 }
 
 // shardsFirst orders names so that a destination finds its endpoints.

@@ -41,10 +41,12 @@ func filled(t *testing.T, source *fakeSource) (path string) {
 	source.set(t, alias, users("a"), shard("eps/users:8080/s1", "10.0.0.1:8080"))
 	source.set(t, "mesh", global("test"))
 	source.set(t, "seal/users", &plan.Seal{Name: "seal/users", Keys: []string{secretKey}})
+	source.set(t, "cred/shop/a", &plan.Credential{Name: "cred/shop/a", Key: secretKey})
+	source.set(t, "roots/shop/a", &plan.Credential{Name: "roots/shop/a", CA: secretKey})
 	w := start(t, source)
 	c := w.client(t, newRecorder(), func(o *ClientOptions) { o.Snapshot = path })
 	stop := run(t, c)
-	await(t, c, alias, "mesh", "host/nobody:80", "seal/users")
+	await(t, c, alias, "mesh", "host/nobody:80", "seal/users", "cred/shop/a", "roots/shop/a")
 	stop()
 	return path
 }

@@ -20,7 +20,7 @@ type DestinationPolicy struct {
 }
 
 // Reference names the object that the policy was read from.
-func (d *DestinationPolicy) Reference() Ref { return d.Ref }
+func (p *DestinationPolicy) Reference() Ref { return p.Ref }
 
 // Subset is the endpoints of a host whose labels match, with a policy of their own where fields are set.
 type Subset struct {
@@ -290,8 +290,9 @@ type TLSSettings struct {
 	SubjectAltNames         []string
 	ClientCert, Key, CACert string
 	CRL                     string // lists of revoked certificates
-	CredentialName          string
-	InsecureSkipVerify      bool
+	// CredentialName is the Secret that the files' contents are in instead, CACredentialName one for CACert and CRL alone.
+	CredentialName, CACredentialName string
+	InsecureSkipVerify               bool
 }
 
 // MTLSMode says which connections a workload takes.

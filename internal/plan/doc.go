@@ -20,6 +20,9 @@
 //	in/[<cluster>/]<ns>/<pod>                        InboundPolicy
 //	dns/<fqdn>                                       DNSName
 //	seal/<host>                                      Seal; comes with the destinations that name it
+//	cred/<ns>/<secret>                               Credential, with a key; comes with the InboundPolicy of the
+//	                                                 pods that are given it
+//	roots/<ns>/<secret>                              Credential, of CAs and lists of revoked certificates; as above
 //	trust                                            TrustBundle
 //	mesh                                             MeshGlobal
 //

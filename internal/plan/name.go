@@ -26,6 +26,9 @@ const (
 	NameTrust
 	NameMesh
 	NameSeal
+	// NameCredential and NameRoots are of Secrets: what is shown to servers, and what these are judged by.
+	NameCredential
+	NameRoots
 )
 
 // String gives the first part of names of the kind. NameWorkload and NameAddress share theirs.
@@ -51,6 +54,10 @@ func (k NameKind) String() string {
 		return "mesh"
 	case NameSeal:
 		return "seal"
+	case NameCredential:
+		return "cred"
+	case NameRoots:
+		return "roots"
 	case NameUnknown:
 	}
 	return "other"
@@ -83,6 +90,10 @@ func KindOf(name string) NameKind {
 		return NameMesh
 	case "seal":
 		return NameSeal
+	case "cred":
+		return NameCredential
+	case "roots":
+		return NameRoots
 	}
 	return NameUnknown
 }
@@ -131,6 +142,8 @@ type Name struct {
 	Host model.Hostname
 	// Pod is that of a NameInbound.
 	Pod string
+	// Secret is that of a NameCredential or NameRoots, in Namespace.
+	Secret string
 	// Source, Slice and Part say which endpoints a shard has. Slice is set for FromSlice, Part counts from 1.
 	Source ShardSource
 	Slice  string
@@ -168,6 +181,8 @@ func (n Name) String() string {
 		return first + "/" + within(n.Cluster, n.Namespace+"/"+n.Pod)
 	case NameDNS, NameSeal:
 		return first + "/" + string(n.Host)
+	case NameCredential, NameRoots:
+		return first + "/" + n.Namespace + "/" + n.Secret
 	case NameTrust, NameMesh:
 		return first
 	case NameUnknown:
@@ -274,6 +289,9 @@ func ParseName(s string) (n Name, ok bool) {
 		n.Cluster, rest = outer(rest, 2)
 		n.Namespace, n.Pod, _ = strings.Cut(rest, "/")
 		ok = plain(n.Namespace) && plain(n.Pod)
+	case NameCredential, NameRoots:
+		n.Namespace, n.Secret, _ = strings.Cut(rest, "/")
+		ok = plain(n.Namespace) && plain(n.Secret)
 	case NameUnknown:
 	}
 	return n, ok && n.String() == s

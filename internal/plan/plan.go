@@ -78,6 +78,9 @@ type Backend struct {
 	Load    *model.BackendUtilization
 	Outlier *model.OutlierDetection
 	TLS     model.TLSSettings
+	// Credential and Roots name the Credentials that TLS needs of Secrets. Where TLS names a Secret and these are empty, callers
+	// are not given it.
+	Credential, Roots string
 
 	model.ConnectionPool
 	RetryBudget *model.RetryBudget // nil = the default

@@ -14,6 +14,7 @@ const (
 	RouteSetsByNameAlone           Table = "route-sets-by-name-alone" // "": all VirtualServices that have a host which looks like none of a Service
 	Policies                       Table = "policies"
 	PoliciesByHost                 Table = "policies-by-host"
+	PoliciesGivingSecrets          Table = "policies-giving-secrets" // a namespace: those that give its workloads what Secrets have
 	PeerAuthentications            Table = "peer-authentications"
 	PeerAuthenticationsInNamespace Table = "peer-authentications-in-namespace"
 	WorkloadEntries                Table = "workload-entries"
@@ -21,6 +22,7 @@ const (
 	HealthCheckPolicies            Table = "health-check-policies"
 	HealthCheckPoliciesOf          Table = "health-check-policies-of" // "Kind/namespace/name" of a target
 	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
+	Credentials                    Table = "credentials"
 	RouteGroups                    Table = "route-groups"
 )
 
@@ -33,7 +35,7 @@ func configuration() []tableState {
 		}, index[model.RouteSet]{table: RouteSetsByNameAlone, ids: routedByNameAlone}),
 		objects(Policies, index[model.DestinationPolicy]{
 			table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} },
-		}),
+		}, index[model.DestinationPolicy]{table: PoliciesGivingSecrets, ids: givingSecrets}),
 		objects(PeerAuthentications, index[model.PeerAuthentication]{
 			table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
 		}),
@@ -43,6 +45,7 @@ func configuration() []tableState {
 		objects(HealthCheckPolicies, index[model.HealthCheckPolicy]{table: HealthCheckPoliciesOf, ids: targetIDs}, index[model.HealthCheckPolicy]{
 			table: HealthCheckPoliciesIn, ids: func(p *model.HealthCheckPolicy) []string { return []string{p.Ref.Namespace} },
 		}),
+		objects[model.Credential](Credentials),
 		objects[model.RouteGroup](RouteGroups),
 	}
 }
@@ -60,6 +63,14 @@ func objects[T any, P Object[T]](name Table, indexes ...index[T]) tableState { /
 
 // Set adds what an object says, or replaces it.
 func Set[T any, P Object[T]](tx *Txn, v T) { to[T](tx).set(&v) }
+
+// SetCredential is Set for what a Secret has: one that cannot be used does not replace one that can.
+func SetCredential(tx *Txn, c model.Credential) {
+	if old, ok := to[model.Credential](tx).rows.Get([]byte(refID(c.Ref))); ok && old.Broken == "" && c.Broken != "" {
+		return
+	}
+	Set(tx, c)
+}
 
 // Delete removes what an object says, if it is there.
 func Delete[T any, P Object[T]](tx *Txn, ref model.Ref) { to[T](tx).remove(refID(ref)) }
@@ -91,6 +102,13 @@ func routedByNameAlone(r *model.RouteSet) []string {
 // PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
 func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 	return By[model.DestinationPolicy](r, PoliciesByHost, string(h))
+}
+
+func givingSecrets(p *model.DestinationPolicy) []string {
+	if keys, roots := p.Gives(); len(keys)+len(roots) == 0 {
+		return nil
+	}
+	return []string{p.Ref.Namespace}
 }
 
 // WorkloadEntriesInNamespace lists those of a namespace.

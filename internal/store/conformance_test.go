@@ -73,12 +73,16 @@ func tables() []conformance {
 	named := model.RouteSet{Ref: ref("VirtualService", "myapp", "api"), Hosts: []model.Hostname{"users", "api.example.com"}}
 	changedNamed := named
 	changedNamed.HTTP = []model.HTTPRule{{Field: "spec.http[0]"}}
-	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local"}
+	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local", Selector: map[string]string{"app": "a"}}
+	policy.Default.TLS = model.TLSSettings{Mode: model.TLSSimple, CredentialName: "client"}
 	changedPolicy := policy
 	changedPolicy.Default.LB = model.Random
 	peer := model.PeerAuthentication{Ref: ref("PeerAuthentication", "myapp", "default"), Mode: model.MTLSStrict}
 	changedPeer := peer
 	changedPeer.Mode = model.MTLSPermissive
+	credential := model.Credential{Ref: ref("Secret", "myapp", "client"), Cert: "a", Key: "b"}
+	changedCredential := credential
+	changedCredential.CA = "c"
 	checks := model.HealthCheckPolicy{
 		Ref:     ref("HealthCheckPolicy", "myapp", "users"),
 		Targets: []model.PolicyTarget{{Ref: ref("Service", "myapp", "users")}}, Check: model.HealthCheck{TCP: &model.TCPCheck{}},
@@ -201,8 +205,11 @@ func tables() []conformance {
 				"all":  func(r *store.Reader) any { return list(store.List[model.DestinationPolicy](r)) },
 				"ref":  func(r *store.Reader) any { return row(store.Get[model.DestinationPolicy](r, policy.Ref)) },
 				"host": func(r *store.Reader) any { return list(r.PoliciesByHost(policy.Host)) },
+				"giving secrets": func(r *store.Reader) any {
+					return list(store.By[model.DestinationPolicy](r, store.PoliciesGivingSecrets, "myapp"))
+				},
 			},
-			updated: []string{"all", "ref", "host"},
+			updated: []string{"all", "ref", "host", "giving secrets"},
 		},
 		{
 			name:   "peer authentications",
@@ -229,6 +236,16 @@ func tables() []conformance {
 				},
 			},
 			updated: []string{"all", "ref", "target", "namespace"},
+		},
+		{
+			name:   "credentials",
+			set:    func(tx *store.Txn) { store.SetCredential(tx, credential) },
+			update: func(tx *store.Txn) { store.SetCredential(tx, changedCredential) },
+			remove: func(tx *store.Txn) { store.Delete[model.Credential](tx, credential.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"ref": func(r *store.Reader) any { return row(store.Get[model.Credential](r, credential.Ref)) },
+			},
+			updated: []string{"ref"},
 		},
 		{
 			name:   "route groups",

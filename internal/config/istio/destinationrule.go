@@ -28,6 +28,7 @@ func DestinationRule(in *networkingv1.DestinationRule, clusterDomain string) (*m
 	if spec.GetWorkloadSelector() != nil {
 		policy.Selector, policy.ExportTo = t.selector(spec.GetWorkloadSelector().GetMatchLabels(), policy.ExportTo), []string{"."}
 	}
+	unselectedSecrets(t, policy)
 	if t.Rejected() {
 		return nil, t.Problems
 	}

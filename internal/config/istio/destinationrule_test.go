@@ -68,8 +68,8 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"error spec.trafficPolicy.loadBalancer.backendUtilization.weightExpirationPeriod: below 1ms", "error spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod: below 100ms",
 			"warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[0]: in no report", "warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[1]: in no report",
 		}},
-		{"fields that are younger", with("outlierDetection: {failurePercentageThreshold: 50}, tls: {mode: SIMPLE, caCertCredentialName: a}"), []string{
-			"warning spec.trafficPolicy.tls.caCertCredentialName: no effect", "warning spec.trafficPolicy.outlierDetection.failurePercentageThreshold: no effect",
+		{"fields that are younger", with("outlierDetection: {failurePercentageThreshold: 50}"), []string{
+			"warning spec.trafficPolicy.outlierDetection.failurePercentageThreshold: no effect",
 		}},
 		{"warm-up", with("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},
@@ -97,6 +97,12 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"a port twice", with("portLevelSettings: [{port: {number: 1}, tls: {}}, {port: {number: 1}, tls: {}}]"), []string{"warning spec.trafficPolicy.portLevelSettings[1].port.number: twice"}},
 		{"mutual without certificate", with("tls: {mode: MUTUAL}"), []string{"error spec.trafficPolicy.tls: without a client certificate"}},
 		{"mutual with both", with("tls: {mode: MUTUAL, credentialName: a, clientCertificate: b}"), []string{"error spec.trafficPolicy.tls: both"}},
+		{"a Secret for nobody", with("tls: {mode: MUTUAL, credentialName: a}"), []string{"warning spec.trafficPolicy.tls.credentialName: workloadSelector"}},
+		{"CAs of a Secret for nobody", with("portLevelSettings: [{port: {number: 1}, tls: {mode: SIMPLE, caCertCredentialName: a}}]"), []string{"warning spec.trafficPolicy.portLevelSettings (port 1).tls.caCertCredentialName: workloadSelector"}},
+		{"CAs of a Secret and of a file", with("tls: {mode: SIMPLE, caCertCredentialName: a, caCertificates: b}"), []string{"error spec.trafficPolicy.tls: both"}},
+		{"CAs of a Secret and nothing to verify", with("tls: {mode: SIMPLE, caCertCredentialName: a, insecureSkipVerify: true}"), []string{"error spec.trafficPolicy.tls.insecureSkipVerify: caCertCredentialName"}},
+		{"a ConfigMap", with("tls: {mode: SIMPLE, credentialName: 'configmap://a'}"), []string{"error spec.trafficPolicy.tls.credentialName: ConfigMap"}},
+		{"a Secret of another namespace", with("tls: {mode: MUTUAL, credentialName: b/a}"), []string{"error spec.trafficPolicy.tls.credentialName: not the name"}},
 		{"simple with both", with("tls: {mode: SIMPLE, credentialName: a, caCertificates: b}"), []string{"error spec.trafficPolicy.tls: both"}},
 		{"mesh certificates with others", with("tls: {mode: ISTIO_MUTUAL, privateKey: a}"), []string{"warning spec.trafficPolicy.tls: mesh's certificates"}},
 		{"a revocation list", with("tls: {mode: SIMPLE, caCertificates: a, caCrl: b}"), nil},

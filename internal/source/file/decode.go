@@ -82,7 +82,6 @@ func decoderOf(data bool) *decoder { //nolint:revive // as Options say
 	}
 	for _, k := range []config.Kind{
 		{Name: "ConfigMap", Resource: "configmaps", New: func() metav1.Object { return &corev1.ConfigMap{} }},
-		{Name: "Secret", Resource: "secrets", New: func() metav1.Object { return &corev1.Secret{} }},
 		{Name: "DaemonSet", Group: "apps", Resource: "daemonsets", New: func() metav1.Object { return &appsv1.DaemonSet{} }},
 		{Name: "Job", Group: "batch", Resource: "jobs", New: func() metav1.Object { return &batchv1.Job{} }},
 	} {
@@ -241,10 +240,13 @@ func (d *decoder) ref(s *written, k *config.Kind, unobeyed bool) (ref model.Ref,
 // maxMistakes bounds what is reported of one object: a reader stops sooner.
 const maxMistakes = 50
 
+// sopsField is there in a Secret that is written down encrypted (github.com/getsops/sops): nothing in it is what a cluster has.
+const sopsField = "sops"
+
 // object reads one object.
 func (d *decoder) object(c *content, s written) {
 	k, out := d.kindOf(&s)
-	if out.bystander {
+	if out.bystander || k != nil && k.Form == config.ByName && lookup(s.root, sopsField) != nil {
 		c.bystanders = append(c.bystanders, cmp.Or(s.kind, filepath.Base(s.doc.file)))
 		return
 	}

@@ -111,7 +111,7 @@ func TestRegistry(t *testing.T) {
 		}},
 		{"an_unknown_kind_keeps_nothing", []step{
 			{0, "a.yaml", ruleFor("a", "a"), []string{"+DestinationRule myapp/a@a.yaml:1"}},
-			{0, "a.yaml", "{apiVersion: v1, kind: Secret, metadata: {name: x}}", []string{"-DestinationRule myapp/a"}},
+			{0, "a.yaml", "{apiVersion: v1, kind: ConfigMap, metadata: {name: x}}", []string{"-DestinationRule myapp/a"}},
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -178,7 +178,7 @@ func TestRegistryForgetsOrder(t *testing.T) {
 	}
 }
 
-// TestData: ConfigMaps and Secrets are read for those who ask, and bystanders to a mesh.
+// TestData: ConfigMaps are read for those who ask, and bystanders to a mesh.
 func TestData(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "a.yaml")
 	text := "{apiVersion: v1, kind: ConfigMap, metadata: {name: c}, data: {k: v}}\n---\n{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {k: djE=}, stringData: {l: v2}}\n"
@@ -186,8 +186,15 @@ func TestData(t *testing.T) {
 		t.Fatal(err)
 	}
 	plain, err := Load(LoadOptions{Paths: []string{path}})
-	if err != nil || len(plain.Objects) != 0 || plain.Bystanders["ConfigMap"] != 1 || plain.Bystanders["Secret"] != 1 {
+	if err != nil || len(plain.Objects) != 1 || plain.Objects[0].Ref.Kind != "Secret" || plain.Bystanders["ConfigMap"] != 1 {
 		t.Errorf("without data: %+v, %v", plain, err)
+	}
+	encrypted := filepath.Join(t.TempDir(), "sops.yaml")
+	if err := os.WriteFile(encrypted, []byte("{apiVersion: v1, kind: Secret, metadata: {name: s}, data: {k: 'ENC[AES256_GCM,data:x]'}, sops: {mac: x}}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := Load(LoadOptions{Paths: []string{encrypted}}); err != nil || len(m.Objects)+len(m.Problems) != 0 || m.Bystanders["Secret"] != 1 {
+		t.Errorf("encrypted: %+v, %v", m, err)
 	}
 	all, err := Load(LoadOptions{Paths: []string{path}, Data: true})
 	if err != nil || len(all.Objects) != 2 || len(all.Problems)+len(all.Bystanders) != 0 {

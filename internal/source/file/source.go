@@ -17,7 +17,7 @@ type Options struct {
 	// Paths are files and directories (read with their sub-directories). Later ones override earlier ones. One that
 	// does not exist is a Problem until it does.
 	Paths []string
-	// Data has ConfigMaps, Secrets, DaemonSets and Jobs read as well, which mean nothing to a mesh but something to the apps
+	// Data has ConfigMaps, DaemonSets and Jobs read as well, which mean nothing to a mesh but something to the apps
 	// in it.
 	Data bool
 	// Logger receives a line per batch at debug level and per watching failure at warning level. Nil discards.

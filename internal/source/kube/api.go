@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/apiserver"
 	"fairlead.dev/fairlead/internal/config"
+	"fairlead.dev/fairlead/internal/model"
 )
 
 // requestTimeout bounds every request but watches.
@@ -24,9 +25,12 @@ func newClient(server *rest.Config) (*apiserver.Client, error) {
 	return apiserver.New(named)
 }
 
-// collection says how the objects of a kind are asked for.
-func collection(k *config.Kind, version string) apiserver.Collection {
+// collection says how the objects of a kind are asked for, or the one that only names. RBAC takes the selector of a name for that.
+func collection(k *config.Kind, version string, only model.Key) apiserver.Collection {
 	c := apiserver.Collection{Path: k.Path(version), Selector: k.Selector, MetadataOnly: k.Form == config.MetadataOnly}
+	if k.Form == config.ByName {
+		c.Path, c.Selector = apiserver.Path("/api/"+version, only.Namespace, k.Resource, ""), "metadata.name="+only.Name
+	}
 	if k.Form != config.Custom {
 		c.Media = []string{apiserver.Protobuf, apiserver.JSON}
 	}

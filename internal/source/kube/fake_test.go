@@ -15,6 +15,8 @@ import (
 
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/config"
 )
 
 // fakeServer speaks as much of the Kubernetes API as the package uses, in JSON.
@@ -176,7 +178,7 @@ func (f *fakeServer) serve(w http.ResponseWriter, r *http.Request) {
 		f.patch(w, r, segments)
 	case segments[0] == "apis" && len(segments) == 3:
 		f.discover(w, segments[1]+"/"+segments[2])
-	case strings.Contains(path, "/namespaces/"):
+	case len(segments) > 5 && strings.Contains(path, "/namespaces/"):
 		f.note("GET", r)
 		f.get(w, segments)
 	case query.Get("watch") == "true":
@@ -234,6 +236,7 @@ func (f *fakeServer) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	keys := slices.Sorted(maps.Keys(f.objects[path]))
+	keys = slices.DeleteFunc(keys, func(k string) bool { return !selected(r, f.objects[path][k]) })
 	keys = slices.DeleteFunc(keys, func(k string) bool { return token != "" && k <= token })
 	next := ""
 	if f.page > 0 && len(keys) > f.page {
@@ -261,7 +264,7 @@ func segment(path string, i int) string {
 
 func listKinds() map[string]string {
 	names := map[string]string{}
-	for _, k := range followed() {
+	for _, k := range config.Kinds() {
 		names[k.Resource] = k.Name + "List"
 	}
 	return names
@@ -287,7 +290,7 @@ func (f *fakeServer) watch(w http.ResponseWriter, r *http.Request) {
 		f.mu.Lock()
 		var due []fakeEvent
 		for _, e := range f.events {
-			if e.path == r.URL.Path && e.revision > after {
+			if e.path == r.URL.Path && e.revision > after && selected(r, e.object) {
 				due = append(due, e)
 			}
 		}
@@ -368,6 +371,13 @@ func (f *fakeServer) patch(w http.ResponseWriter, r *http.Request, segments []st
 	o["status"] = status
 	f.store(path, o)
 	send(w, o)
+}
+
+// selected reports whether a request is about an object, as far as its field selector is about a name.
+func selected(r *http.Request, o any) bool {
+	name, ok := strings.CutPrefix(r.URL.Query().Get("fieldSelector"), "metadata.name=")
+	full, _ := o.(map[string]any)
+	return !ok || metaOfJSON(full)["name"] == name
 }
 
 func isNarrow(r *http.Request) bool {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -39,6 +40,10 @@ type follower struct {
 	timing timing
 	// missing is called when a kind that should be there is not found.
 	missing func()
+	// only is the object that is followed of a ByName kind.
+	only model.Key
+	// named follows what the objects name.
+	named *named
 
 	known map[model.Key]seen
 	round uint64    // counts lists
@@ -53,7 +58,7 @@ type seen struct {
 
 // follow lists and watches the kind in one API version until ctx ends.
 func (f *follower) follow(ctx context.Context, version string) {
-	loop := apiserver.Follower{Client: f.client, Collection: collection(f.kind, version), Sink: sink{ctx, f}, Brief: f.timing.brief}
+	loop := apiserver.Follower{Client: f.client, Collection: collection(f.kind, version, f.only), Sink: sink{ctx, f}, Brief: f.timing.brief}
 	pause := pause{timing: f.timing}
 	for ctx.Err() == nil {
 		start, resumed := time.Now(), loop.Resumes()
@@ -70,12 +75,28 @@ func (f *follower) follow(ctx context.Context, version string) {
 			pause.reset()
 		}
 		f.failed(ctx, verb, err)
-		if f.kind.Form == config.Custom && apierrors.IsForbidden(err) && pause.since() >= f.timing.denied {
-			f.out.listed(f.kind.Name)
+		if f.mayBeMissing(err) && pause.since() >= f.timing.denied {
+			f.out.listed(f.subject())
 		}
 		pause.wait(ctx)
 	}
 }
+
+// mayBeMissing reports whether the rest goes on without what cannot be read: a custom kind that is forbidden, and one object
+// alone that the server answers about.
+func (f *follower) mayBeMissing(err error) bool {
+	switch f.kind.Form {
+	case config.Custom:
+		return apierrors.IsForbidden(err)
+	case config.ByName:
+		return !apiserver.Unavailable(err)
+	case config.Whole, config.MetadataOnly, config.FilesOnly:
+	}
+	return false
+}
+
+// subject says what is followed.
+func (f *follower) subject() subject { return subject{f.kind, f.only} }
 
 // failed draws the conclusions from an error.
 func (f *follower) failed(ctx context.Context, verb string, err error) {
@@ -84,8 +105,10 @@ func (f *follower) failed(ctx context.Context, verb string, err error) {
 		f.log.LogAttrs(ctx, slog.LevelDebug, "listing anew", slog.String("kind", f.kind.Name), slog.Any("error", err))
 	case f.kind.Form == config.Custom && apierrors.IsNotFound(err):
 		f.missing()
+	case strings.HasSuffix(f.only.Name, model.CASecretSuffix) && apierrors.IsForbidden(err):
+		// It need not be there, and whoever allows the one Secret that is named has done enough.
 	default:
-		f.health.fail(ctx, f.kind, verb, err)
+		f.health.fail(ctx, f.subject(), verb, err)
 	}
 }
 
@@ -118,14 +141,14 @@ func (s sink) Listed() {
 			f.remove(key)
 		}
 	}
-	f.health.ok(s.ctx, f.kind)
-	f.out.listed(f.kind.Name)
+	f.health.ok(s.ctx, f.subject())
+	f.out.listed(f.subject())
 	f.log.LogAttrs(s.ctx, slog.LevelDebug, "listed", slog.String("kind", f.kind.Name),
 		slog.Int("objects", len(f.known)), slog.Duration("took", time.Since(f.began)))
 }
 
 // Watching implements apiserver.Sink.
-func (s sink) Watching() { s.f.health.ok(s.ctx, s.f.kind) }
+func (s sink) Watching() { s.f.health.ok(s.ctx, s.f.subject()) }
 
 // take hands on an object, unless this version of it was handed on before.
 func (f *follower) take(o metav1.Object) {
@@ -142,7 +165,7 @@ func (f *follower) take(o metav1.Object) {
 		f.out.refuse(ref, problemsOf(ref, err))
 		return
 	}
-	f.out.put(ref, value)
+	f.out.put(ref, value, f.names(ref, value))
 }
 
 func (f *follower) remove(key model.Key) {
@@ -150,16 +173,20 @@ func (f *follower) remove(key model.Key) {
 		return
 	}
 	delete(f.known, key)
-	f.out.remove(model.Ref{Kind: f.kind.Name, Key: key})
+	ref := model.Ref{Kind: f.kind.Name, Key: key}
+	if f.named != nil && f.kind.Needs != nil {
+		f.named.need(ref, nil)
+	}
+	f.out.remove(ref)
 }
 
-// clear removes everything: the kind does not exist.
+// clear removes everything: the kind does not exist, or nothing names the object any more.
 func (f *follower) clear(ctx context.Context) {
 	for key := range f.known {
 		f.remove(key)
 	}
-	f.health.ok(ctx, f.kind)
-	f.out.listed(f.kind.Name)
+	f.health.ok(ctx, f.subject())
+	f.out.listed(f.subject())
 }
 
 func keyOf(about metav1.Object) model.Key {

@@ -19,8 +19,25 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 )
 
-// role is the ClusterRole of the controller, as the chart calls it.
-const role = "fairlead-controller"
+// The ClusterRoles of the chart: role is the controller's, CredentialsRole what it may do with Secrets where somebody binds it.
+const (
+	role            = "fairlead-controller"
+	CredentialsRole = "fairlead-credentials" //nolint:gosec // a name
+)
+
+// subject is what is followed: a kind, or one object of it.
+type subject struct {
+	kind *config.Kind
+	only model.Key
+}
+
+// String names it in messages, and in the maps of health.
+func (s subject) String() string {
+	if s.only == (model.Key{}) {
+		return s.kind.Name
+	}
+	return s.kind.Name + " " + s.only.String()
+}
 
 // health knows which kinds cannot be read at present, and why. It logs the loss of the API server and its return,
 // and what holds up the first change; everything else is a Problem in a change, which the receiver logs.
@@ -31,9 +48,9 @@ type health struct {
 
 	mu      sync.Mutex               // guards everything below
 	started bool                     // the first change was handed over
-	lost    map[string]error         // by kind: the last error of the network
+	lost    map[string]error         // by subject: the last error of the network
 	since   time.Time                // when lost became non-empty
-	faults  map[string]model.Problem // by kind: the answer of the API server
+	faults  map[string]model.Problem // by subject: the answer of the API server
 }
 
 func newHealth(log *slog.Logger, host string, wake func()) *health {
@@ -41,39 +58,39 @@ func newHealth(log *slog.Logger, host string, wake func()) *health {
 }
 
 // ok notes that a kind was read.
-func (h *health) ok(ctx context.Context, k *config.Kind) {
+func (h *health) ok(ctx context.Context, k subject) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.found(ctx, k)
-	if _, faulty := h.faults[k.Name]; !faulty {
+	if _, faulty := h.faults[k.String()]; !faulty {
 		return
 	}
-	delete(h.faults, k.Name)
+	delete(h.faults, k.String())
 	if !h.started {
-		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server lets a kind be read", slog.String("kind", k.Name))
+		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server lets a kind be read", slog.String("kind", k.String()))
 	}
 	h.wake()
 }
 
 // fail notes why a kind could not be read.
-func (h *health) fail(ctx context.Context, k *config.Kind, verb string, err error) {
+func (h *health) fail(ctx context.Context, k subject, verb string, err error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if apiserver.Unavailable(err) {
 		if len(h.lost) == 0 {
 			h.since = time.Now()
 			h.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, the last state stays",
-				slog.String("server", h.host), slog.String("kind", k.Name), slog.Any("error", err))
+				slog.String("server", h.host), slog.String("kind", k.String()), slog.Any("error", err))
 		}
-		h.lost[k.Name] = err
+		h.lost[k.String()] = err
 		return
 	}
 	h.found(ctx, k)
 	problem := faultOf(k, verb, err)
-	if h.faults[k.Name] == problem {
+	if h.faults[k.String()] == problem {
 		return
 	}
-	h.faults[k.Name] = problem
+	h.faults[k.String()] = problem
 	if !h.started {
 		h.log.LogAttrs(ctx, slog.LevelWarn, "the API server does not let a kind be read", slog.String("problem", problem.String()))
 	}
@@ -81,11 +98,11 @@ func (h *health) fail(ctx context.Context, k *config.Kind, verb string, err erro
 }
 
 // found notes that the API server answered.
-func (h *health) found(ctx context.Context, k *config.Kind) {
-	if _, lost := h.lost[k.Name]; !lost {
+func (h *health) found(ctx context.Context, k subject) {
+	if _, lost := h.lost[k.String()]; !lost {
 		return
 	}
-	delete(h.lost, k.Name)
+	delete(h.lost, k.String())
 	if len(h.lost) == 0 {
 		h.log.LogAttrs(ctx, slog.LevelInfo, "the API server is back",
 			slog.String("server", h.host), slog.Duration("after", time.Since(h.since)))
@@ -120,15 +137,24 @@ func (h *health) away() []model.Problem {
 }
 
 // faultOf puts a refusal into words.
-func faultOf(k *config.Kind, verb string, err error) model.Problem {
+func faultOf(k subject, verb string, err error) model.Problem {
 	problem := model.Problem{
-		Ref: model.Ref{Kind: "APIResource", Key: model.Key{Name: k.Qualified()}}, Severity: model.Warning,
+		Ref: model.Ref{Kind: "APIResource", Key: model.Key{Name: k.kind.Qualified()}}, Severity: model.Warning,
 		Message: fmt.Sprintf("cannot %s it: %v", verb, err),
 	}
-	if apierrors.IsForbidden(err) {
+	one := k.only != (model.Key{})
+	if one {
+		problem.Ref = model.Ref{Kind: k.kind.Name, Key: k.only}
+	}
+	switch {
+	case !apierrors.IsForbidden(err):
+	case one:
+		problem.Message = fmt.Sprintf("the controller may not %s it: what is called for with it fails", verb)
+		problem.Fix = fmt.Sprintf("bind the ClusterRole %s to the controller's ServiceAccount in namespace %s", CredentialsRole, k.only.Namespace)
+	default:
 		problem.Ref = model.Ref{Kind: "ClusterRole", Key: model.Key{Name: role}}
-		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.Qualified(), k.Name)
-		problem.Fix = "add the rule " + Rule{Group: k.Group, Resource: k.Resource, Verbs: followVerbs()}.String()
+		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.kind.Qualified(), k)
+		problem.Fix = "add the rule " + Rule{Group: k.kind.Group, Resource: k.kind.Resource, Verbs: followVerbs()}.String()
 	}
 	return problem
 }

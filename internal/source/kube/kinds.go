@@ -11,9 +11,9 @@ import (
 	"fairlead.dev/fairlead/internal/config"
 )
 
-// followed lists the kinds that are followed.
+// followed lists the kinds of which all objects are followed.
 func followed() []config.Kind {
-	return slices.DeleteFunc(config.Kinds(), func(k config.Kind) bool { return k.Form == config.FilesOnly })
+	return slices.DeleteFunc(config.Kinds(), func(k config.Kind) bool { return k.Form == config.FilesOnly || k.Form == config.ByName })
 }
 
 // decode reads an object of a kind as far as reading it cannot fail because of what its owner wrote.
@@ -24,7 +24,7 @@ func decode(k *config.Kind, raw apiserver.Raw) (metav1.Object, error) { //nolint
 		out = &document{}
 	case config.MetadataOnly:
 		out = &metav1.PartialObjectMetadata{}
-	case config.Whole, config.FilesOnly:
+	case config.Whole, config.FilesOnly, config.ByName:
 		out = k.New()
 	}
 	return out, raw.Into(out)
@@ -82,7 +82,8 @@ type Rule struct {
 	Verbs           []string
 }
 
-// Rules lists what the account of a [Source] and of a [Writer] needs, in all namespaces.
+// Rules lists what the account of a [Source] and of a [Writer] needs, in all namespaces. What it needs of ByName kinds is left to
+// whoever owns the objects.
 func Rules() []Rule {
 	var rules []Rule
 	for _, k := range followed() {

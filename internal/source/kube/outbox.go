@@ -15,7 +15,8 @@ type outbox struct {
 	wake chan struct{} // one slot
 
 	mu      sync.Mutex                    // guards everything below
-	waiting map[string]struct{}           // kinds not listed for the first time
+	waiting map[subject]struct{}          // what was not listed for the first time
+	needs   map[model.Ref][]model.Ref     // what pending objects are handed on with
 	started bool                          // the first change was taken
 	pending map[model.Ref]any             // nil: deleted
 	broken  map[model.Ref][]model.Problem // objects that could not be decoded
@@ -24,11 +25,11 @@ type outbox struct {
 
 func newOutbox(list []config.Kind) *outbox {
 	b := &outbox{
-		wake: make(chan struct{}, 1), waiting: make(map[string]struct{}),
+		wake: make(chan struct{}, 1), waiting: make(map[subject]struct{}), needs: make(map[model.Ref][]model.Ref),
 		pending: make(map[model.Ref]any), broken: make(map[model.Ref][]model.Problem),
 	}
 	for i := range list {
-		b.waiting[list[i].Name] = struct{}{}
+		b.waiting[subject{kind: &list[i]}] = struct{}{}
 	}
 	return b
 }
@@ -40,11 +41,14 @@ func (b *outbox) poke() {
 	}
 }
 
-// put notes a new or changed object.
-func (b *outbox) put(ref model.Ref, value any) {
+// put notes a new or changed object. It waits for the first word about what it names: it is not to count without that.
+func (b *outbox) put(ref model.Ref, value any, named []model.Ref) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.pending[ref] = value
+	if b.needs[ref] = named; len(named) == 0 {
+		delete(b.needs, ref)
+	}
 	b.mend(ref)
 	b.poke()
 }
@@ -61,6 +65,7 @@ func (b *outbox) refuse(ref model.Ref, problems []model.Problem) {
 func (b *outbox) remove(ref model.Ref) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	delete(b.needs, ref)
 	if b.started {
 		b.pending[ref] = nil
 	} else {
@@ -77,12 +82,31 @@ func (b *outbox) mend(ref model.Ref) {
 	}
 }
 
-// listed notes that all objects of a kind were put, or that they will not be waited for.
-func (b *outbox) listed(kind string) {
+// listed notes that all objects of a kind were put, or one that is followed alone, or that they will not be waited for.
+func (b *outbox) listed(s subject) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.waiting, kind)
+	delete(b.waiting, s)
 	b.poke()
+}
+
+// expect notes that a subject will be listed.
+func (b *outbox) expect(s subject) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.waiting[s] = struct{}{}
+}
+
+// held reports whether an object waits for what it names.
+func (b *outbox) held(ref model.Ref) bool {
+	return slices.ContainsFunc(b.needs[ref], func(named model.Ref) bool {
+		for s := range b.waiting {
+			if s.only == named.Key && s.kind.Name == named.Kind {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // renew notes that problems kept elsewhere changed.
@@ -109,7 +133,20 @@ func (b *outbox) refused() []model.Problem {
 func (b *outbox) take() (change source.Change, first, ok bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if len(b.waiting) > 0 || b.started && len(b.pending) == 0 && !b.fresh {
+	if !b.started && len(b.waiting) > 0 {
+		return source.Change{}, false, false
+	}
+	held := make(map[model.Ref]any)
+	for ref, value := range b.pending {
+		if b.held(ref) {
+			held[ref] = value
+			delete(b.pending, ref)
+		} else {
+			delete(b.needs, ref)
+		}
+	}
+	if b.started && len(b.pending) == 0 && !b.fresh {
+		b.pending = held
 		return source.Change{}, false, false
 	}
 	change.Upserts = make([]source.Object, 0, len(b.pending))
@@ -123,7 +160,7 @@ func (b *outbox) take() (change source.Change, first, ok bool) {
 	slices.SortFunc(change.Upserts, func(a, c source.Object) int { return compareRefs(a.Ref, c.Ref) })
 	slices.SortFunc(change.Deletes, compareRefs)
 	first = !b.started
-	b.pending, b.fresh, b.started = make(map[model.Ref]any), false, true
+	b.pending, b.fresh, b.started = held, false, true
 	return change, first, true
 }
 

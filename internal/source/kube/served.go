@@ -142,8 +142,8 @@ func (d *discovery) fail(ctx context.Context, group string, err error) {
 			continue
 		}
 		if apierrors.IsForbidden(err) {
-			d.out.listed(o.kind.Name)
+			d.out.listed(subject{kind: o.kind})
 		}
-		d.health.fail(ctx, o.kind, "discover", err)
+		d.health.fail(ctx, subject{kind: o.kind}, "discover", err)
 	}
 }

@@ -101,12 +101,14 @@ func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 
 // follow starts a follower per kind, and discovery for the custom ones.
 func (s *Source) follow(ctx context.Context, client *apiserver.Client, running *sync.WaitGroup) {
+	n := newNamed(s.out)
+	n.begin = s.followNamed(ctx, &follower{client: client, out: s.out, health: s.health, log: s.log, timing: s.timing}, running)
 	d := &discovery{client: client, out: s.out, health: s.health, timing: s.timing, poke: make(chan struct{}, 1)}
 	for i := range s.kinds {
 		k := &s.kinds[i]
 		f := &follower{
 			kind: k, client: client, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
-			known: make(map[model.Key]seen),
+			named: n, known: make(map[model.Key]seen),
 		}
 		if k.Form != config.Custom {
 			running.Go(func() { f.follow(ctx, k.Versions[0]) })

@@ -232,16 +232,17 @@ func TestNewWantsAConfig(t *testing.T) {
 
 func TestOutboxKeepsTheNewest(t *testing.T) {
 	a, b := model.Ref{Kind: "Service", Key: model.Key{Name: "a"}}, model.Ref{Kind: "Service", Key: model.Key{Name: "b"}}
-	box := newOutbox([]config.Kind{{Name: "Service"}, {Name: "Pod"}})
-	box.put(a, "1")
-	box.put(b, "1")
+	kinds := []config.Kind{{Name: "Service"}, {Name: "Pod"}}
+	box := newOutbox(kinds)
+	box.put(a, "1", nil)
+	box.put(b, "1", nil)
 	box.remove(b)
-	box.listed("Service")
+	box.listed(subject{kind: &kinds[0]})
 	if _, _, ok := box.take(); ok {
 		t.Fatal("a change before all kinds are listed")
 	}
-	box.listed("Pod")
-	box.put(a, "2")
+	box.listed(subject{kind: &kinds[1]})
+	box.put(a, "2", nil)
 	change, first, ok := box.take()
 	if diff := cmp.Diff([]source.Object{{Ref: a, Value: "2"}}, change.Upserts, cmpopts.IgnoreFields(source.Object{}, "Locate")); !first || !ok || diff != "" || change.Deletes != nil {
 		t.Errorf("first take = %+v, %v, %v", change, first, ok)
@@ -249,9 +250,9 @@ func TestOutboxKeepsTheNewest(t *testing.T) {
 	if _, _, ok := box.take(); ok {
 		t.Error("a change without a change")
 	}
-	box.put(a, "3")
+	box.put(a, "3", nil)
 	box.remove(a)
-	box.put(b, "4")
+	box.put(b, "4", nil)
 	change, first, ok = box.take()
 	if first || !ok || len(change.Upserts) != 1 || change.Upserts[0].Ref != b || !slices.Equal(change.Deletes, []model.Ref{a}) {
 		t.Errorf("second take = %+v, %v, %v", change, first, ok)
