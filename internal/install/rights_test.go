@@ -122,10 +122,51 @@ func TestRules(t *testing.T) {
 			if strings.Contains(g, "*") {
 				t.Errorf("%s: wildcard in %q", refOf(o), g)
 			}
-			if o.GetKind() == "ClusterRole" && strings.Contains(g, "secrets") {
+			if o.GetKind() == "ClusterRole" && o.GetName() != kubesource.CredentialsRole && strings.Contains(g, "secrets") {
 				t.Errorf("%s reaches secrets of all namespaces: %q", refOf(o), g)
 			}
 		}
+	}
+}
+
+// TestSecretsOfOthers is where the controller may read the Secrets that DestinationRules name: nowhere unless it is said.
+func TestSecretsOfOthers(t *testing.T) {
+	for name, tt := range map[string]struct {
+		values string
+		want   []string
+	}{
+		"nothing is said": {"{}", nil},
+		"two namespaces":  {"credentials: {namespaces: [shop, bank]}", []string{"RoleBinding bank", "RoleBinding shop"}},
+		"all namespaces":  {"credentials: {namespaces: [shop], allNamespaces: true}", []string{"ClusterRoleBinding "}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := rendered(t, Options{Values: small(t, tt.values)})
+			var got []string
+			for _, o := range r.Objects {
+				if o.GetName() != kubesource.CredentialsRole || o.GetKind() == "ClusterRole" {
+					continue
+				}
+				got = append(got, o.GetKind()+" "+o.GetNamespace())
+				b := find[rbacv1.RoleBinding](t, r, o.GetKind(), o.GetName())
+				if want := (rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: kubesource.CredentialsRole}); b.RoleRef != want {
+					t.Errorf("%s binds %+v", refOf(o), b.RoleRef)
+				}
+				if want := (rbacv1.Subject{Kind: "ServiceAccount", Name: "fairlead-controller", Namespace: DefaultNamespace}); len(b.Subjects) != 1 || b.Subjects[0] != want {
+					t.Errorf("%s binds it to %+v", refOf(o), b.Subjects)
+				}
+			}
+			slices.Sort(got)
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("bindings (-want +got):\n%s", diff)
+			}
+			role := grants{}
+			role.addRules(find[rbacv1.ClusterRole](t, r, "ClusterRole", kubesource.CredentialsRole).Rules)
+			want := grants{}
+			want.add([]string{""}, []string{"secrets"}, nil, []string{"list", "watch"})
+			if diff := cmp.Diff(want.sorted(), role.sorted()); diff != "" {
+				t.Errorf("ClusterRole %s (-want +got):\n%s", kubesource.CredentialsRole, diff)
+			}
+		})
 	}
 }
 
