@@ -124,4 +124,9 @@ type SecretDump struct {
 	NotAfter    time.Time `json:"notAfter"`
 	TrustDomain string    `json:"trustDomain"`
 	Identity    string    `json:"identity,omitempty"`
+	// Subject, Source and Problem are set for what comes of a Kubernetes Secret: whose certificate it is, which Secret, and why
+	// it has nothing to use.
+	Subject string `json:"subject,omitempty"`
+	Source  string `json:"source,omitempty"`
+	Problem string `json:"problem,omitempty"`
 }

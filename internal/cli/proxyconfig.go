@@ -221,8 +221,16 @@ func viewSecrets(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	const header = "RESOURCE NAME\tTYPE\tSTATUS\tVALID CERT\tSERIAL NUMBER\tNOT AFTER\tNOT BEFORE\tTRUST DOMAIN"
 	return printRows(w, f.output, d.Secrets, header, func(s *admin.SecretDump) string {
 		return fmt.Sprintf("%s\t%s\t%s\t%t\t%s\t%s\t%s\t%s", s.Name, s.Type, s.Status, s.Valid, s.Serial,
-			s.NotAfter.UTC().Format(time.RFC3339), s.NotBefore.UTC().Format(time.RFC3339), s.TrustDomain)
+			moment(s.NotAfter), moment(s.NotBefore), s.TrustDomain)
 	})
+}
+
+// moment is empty where there is no certificate.
+func moment(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
 }
 
 // viewAll prints every table, or the whole dump.

@@ -120,6 +120,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	// An algorithm that a DestinationRule chooses takes the place of the Service's affinity; the distance is another matter,
 	// as in Istio.
 	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset
+	e.credentials(&out)
 	if len(out.TLS.SubjectAltNames) == 0 {
 		out.TLS.SubjectAltNames = s.SubjectAltNames
 	}

@@ -30,6 +30,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	balance := balancing{checker: &c}
 	for _, p := range policies {
 		c.policyOf(p)
+		missingSecrets(&c, p)
 		balance.rule(p)
 	}
 	ruleConflicts{&c}.report(policies)

@@ -18,7 +18,7 @@ func (c Client) MayRead(name string) bool {
 	n, ok := plan.ParseName(name)
 	if !ok { // leads nowhere, and is not even looked for where it resembles what only some clients may read
 		switch plan.KindOf(name) {
-		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard, plan.NameSeal:
+		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots:
 			return false
 		case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 			return true
@@ -33,14 +33,15 @@ func (c Client) MayRead(name string) bool {
 // readableIn reports whether the clients of a namespace may read by this name. Aliases may be asked for
 // by every client: what they lead to depends on who asks. A destination's name without a variant holds what is exported to
 // all. A variant holds what one namespace sees, its private rules included. Shards and seals are sent with the destination
-// that names them, and never for themselves: they say nothing about who may see the service behind them.
+// that names them, and never for themselves: they say nothing about who may see the service behind them. Credentials are sent
+// with the inbound policy of the pod that is given them.
 func readableIn(namespace string, n plan.Name) bool {
 	switch n.Kind {
 	case plan.NameDestination, plan.NamePod:
 		return n.Client == "" || n.Client == namespace
 	case plan.NameInbound:
 		return n.Namespace == namespace
-	case plan.NameShard, plan.NameSeal:
+	case plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots:
 		return false
 	case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}

@@ -72,6 +72,8 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 		return resource(inboundPolicies{v.snapshot}.inbound(n))
 	case plan.NameDNS:
 		return resource(dnsNames{v}.dnsName(n.Host))
+	case plan.NameCredential, plan.NameRoots:
+		return resource(credentials{v.snapshot}.credential(n))
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,

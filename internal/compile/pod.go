@@ -66,6 +66,7 @@ func (v dialled) podBackend(at netip.AddrPort, s *model.Service, p *model.Servic
 		e := destinationRules(v).policy(s)
 		out.Rule = e.ruleName()
 		applyTraffic(&out, e.traffic(p.Port, ""))
+		e.credentials(&out)
 	}
 	return out
 }

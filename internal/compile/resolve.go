@@ -29,7 +29,7 @@ func (v resolver) resolve(name string) (string, bool) {
 		return dnsNames(v).resolveDNS(n.Host)
 	case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameMesh, plan.NameTrust:
 		return name, true
-	case plan.NameShard, plan.NameSeal, plan.NameUnknown:
+	case plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots, plan.NameUnknown:
 	}
 	return "", false
 }

@@ -42,11 +42,16 @@ func (e *engine) review(object []byte) opinion {
 			continue
 		}
 		problems = append(problems, slices.DeleteFunc(compile.Check(store.NewReader(e.store.Try(t.Commit)), e.global), func(p model.Problem) bool {
-			return p.Ref != o.Ref
+			return p.Ref != o.Ref || ofSecret(p)
 		})...)
 	}
 	v.add(validate.RefuseUnguarded(problems, e.reader(), e.global))
 	return v
+}
+
+// ofSecret reports whether a problem is that a Secret lacks something: none is read before an object in force names it.
+func ofSecret(p model.Problem) bool {
+	return p.Missing && strings.HasSuffix(strings.ToLower(p.Field), "credentialname")
 }
 
 func (v *opinion) add(problems []model.Problem) {

@@ -26,7 +26,8 @@ func (n *native) Resolve(r *store.Reader, namespace, name string) (canonical str
 	return compile.Resolve(r, n.global, compile.Client{Namespace: namespace}, name)
 }
 
-// Compile implements graph.Compiler: the parts of a destination are its shards and its seal.
+// Compile implements graph.Compiler: the parts of a destination are its shards and its seal, those of a pod's inbound policy
+// what the pod is given of Secrets.
 func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []string, error) {
 	value, ok := n.fixed[canonical]
 	switch {
@@ -46,15 +47,18 @@ func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []st
 	if err != nil {
 		return nil, nil, err
 	}
-	d, _ := value.(*plan.Destination)
-	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, partNames(d), nil
+	var parts []string
+	switch v := value.(type) {
+	case *plan.Destination:
+		parts = partNames(v)
+	case *plan.InboundPolicy:
+		parts = compile.Given(r, v.Name)
+	}
+	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, parts, nil
 }
 
 // partNames lists the shards of a destination, each once, in the order of its backends, and its seal.
 func partNames(d *plan.Destination) []string {
-	if d == nil {
-		return nil
-	}
 	var names []string
 	seen := make(map[string]bool)
 	add := func(b *plan.Backend) {
@@ -98,7 +102,7 @@ func (s nativeSource) Answer(key discovery.Key) (discovery.Found, bool) {
 func (s nativeSource) shards() map[string]*plan.Encoded {
 	all := make(map[string]*plan.Encoded)
 	for _, part := range s.watches.parts(wireNative) {
-		if !isSeal(part.Name) {
+		if plan.KindOf(part.Name) == plan.NameShard {
 			all[part.Name] = part
 		}
 	}

@@ -24,6 +24,7 @@ func (p *Proxy) dump() admin.Dump {
 	}
 	p.dumpInbound(&d)
 	p.dumpSecrets(&d)
+	p.dumpCredentials(&d)
 	return d
 }
 

@@ -178,6 +178,10 @@ func (t *Directory) apply(b *batch, i int) error {
 		b.events = append(b.events, Event{Kind: TrustChanged, Trust: r})
 	case *plan.Seal:
 		return t.stock.seals.set(r)
+	case *plan.Credential:
+		for b := range t.stock.credentials.set(r) {
+			t.stock.pick(b)
+		}
 	case *plan.MeshGlobal:
 		t.self.paths.Store(uint32(r.Paths))
 		b.events = append(b.events, Event{Kind: GlobalChanged, Global: r})
@@ -223,6 +227,8 @@ func (t *Directory) remove(u discovery.Update, changed map[*shard]bool) {
 		}
 	case plan.NameSeal:
 		t.stock.seals.remove(u.Name)
+	case plan.NameCredential, plan.NameRoots:
+		t.stock.credentials.remove(u.Name)
 	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
 	}
 }
@@ -257,7 +263,8 @@ func (t *Directory) expire(name string) error {
 		if w, known := t.pods[name]; known && w == nil {
 			delete(t.pods, name)
 		}
-	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameSeal, plan.NameUnknown:
+	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameSeal, plan.NameCredential, plan.NameRoots,
+		plan.NameUnknown:
 	}
 	return nil
 }

@@ -61,6 +61,7 @@ func (m shards) forget(s *shard) {
 type slots struct {
 	counting
 	upstreams *upstream.Set
+	secret    func(name string) *upstream.Credential
 
 	byKey map[endpointKey]*slot
 	picks uint64          // counts pickers built
@@ -70,23 +71,25 @@ type slots struct {
 
 // stock is the endpoints in force, and what says which they are: what backends hold. The directory's mu guards it.
 type stock struct {
-	self   *Self
-	shards shards
-	groups groups
-	seals  seals
-	hosts  hosts
-	slots  slots
-	named  map[*Backend]bool    // those of hosts that calls name
-	slow   map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
+	self        *Self
+	shards      shards
+	groups      groups
+	seals       seals
+	hosts       hosts
+	slots       slots
+	credentials credentials
+	named       map[*Backend]bool    // those of hosts that calls name
+	slow        map[*Backend]*Picker // pickers that are to be prepared; until then those before are in force
 	// changes are those of all endpoints.
 	changes *lb.Changes
 }
 
 func newStock(o Options, c counting, answered func(*hostWatch, []pair)) stock {
+	creds := credentials{}
 	return stock{
-		self: o.Self, changes: &lb.Changes{}, shards: shards{}, groups: groups{}, seals: seals{},
+		self: o.Self, changes: &lb.Changes{}, shards: shards{}, groups: groups{}, seals: seals{}, credentials: creds,
 		hosts: hosts{byName: map[string]*hostWatch{}, resolver: o.Resolver, run: o.Run, log: o.Logger, answered: answered},
-		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}},
+		slots: slots{counting: c, upstreams: o.Upstreams, byKey: map[endpointKey]*slot{}, secret: creds.state},
 		slow:  map[*Backend]*Picker{},
 		named: map[*Backend]bool{},
 	}
@@ -100,6 +103,7 @@ func (s *stock) backend(p *plan.Backend, pinned bool, before *Destination) *Back
 		s.shards.get(name).users[b] = true
 	}
 	s.hosts.watch(b)
+	s.credentials.join(b)
 	s.pick(b)
 	s.inherit(b, before.backendOf(p.Name))
 	return b
@@ -128,6 +132,7 @@ func (s *stock) releaseBackend(b *Backend) {
 		}
 	}
 	s.slots.hold(b, nil)
+	s.credentials.leave(b)
 	s.groups.leave(b)
 	b.newest = nil
 	delete(s.slow, b)
@@ -222,7 +227,7 @@ func (t *Directory) finish() {
 func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Other: e.Other, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
 	if !key.target.Meshed {
-		key.target.Policy = upstream.PolicyOf(b)
+		key.target.Policy = upstream.PolicyOf(b, t.secret)
 	}
 	s := t.byKey[key]
 	if s == nil {
@@ -260,7 +265,10 @@ func (s *slot) recount(c counting) {
 // whoever asked for it releases it.
 func (t *Directory) Original(b *Backend, addr netip.AddrPort) *Endpoint {
 	p := plan.Endpoint{Addr: addr, Weight: 1, Health: plan.Healthy}
-	return lb.NewEndpoint(p, t.counted(t.o.Upstreams.ReachAlone(addr, upstream.PolicyOf(b.Plan)), b.Plan, &p))
+	t.mu.RLock()
+	policy := upstream.PolicyOf(b.Plan, t.stock.slots.secret)
+	t.mu.RUnlock()
+	return lb.NewEndpoint(p, t.counted(t.o.Upstreams.ReachAlone(addr, policy), b.Plan, &p))
 }
 
 // Fixed gives a cell that leads to a destination which is not the control plane's, and has one backend without

@@ -48,7 +48,7 @@ func TestMaxConnectionDuration(t *testing.T) {
 		defer running.Wait()
 		s, n := dials(t, &running)
 		b := &plan.Backend{ConnectionPool: model.ConnectionPool{MaxConnectionDuration: time.Minute, HTTPIdleTimeout: time.Hour}}
-		way := s.Reach(Target{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Policy: PolicyOf(b)})
+		way := s.Reach(Target{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Policy: PolicyOf(b, nil)})
 		get := func() *Conn {
 			t.Helper()
 			c, err := way.Pool.Get(t.Context(), Pooled, time.Second)
@@ -106,7 +106,7 @@ func TestMaxConcurrentStreams(t *testing.T) {
 		defer running.Wait()
 		s, n := dials(t, &running)
 		b := &plan.Backend{ConnectionPool: model.ConnectionPool{MaxConcurrentStreams: 2}}
-		way := s.Reach(Target{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Policy: PolicyOf(b)})
+		way := s.Reach(Target{Addr: netip.MustParseAddrPort("10.0.0.1:80"), Policy: PolicyOf(b, nil)})
 		var streams []httpx.ClientExchange
 		for range 50 {
 			stream, err := way.Pool.OpenHTTP2(t.Context(), time.Second)
@@ -159,7 +159,7 @@ func TestTCPKeepAlive(t *testing.T) {
 		})
 		return got
 	}
-	if got := options(PolicyOf(b)); got[0] != 4 || got[1] != 90 || got[2] < 7 || got[2] > 13 {
+	if got := options(PolicyOf(b, nil)); got[0] != 4 || got[1] != 90 || got[2] < 7 || got[2] > 13 {
 		t.Errorf("probes, time, interval = %v, want 4, 90, and between 7 and 13 as ever", got)
 	}
 	if got := options(Policy{}); got[0] != 5 || got[1] < 45 || got[1] > 75 {

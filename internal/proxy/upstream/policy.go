@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"fairlead.dev/fairlead/internal/certs"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -30,16 +31,16 @@ type Policy struct {
 
 // originTLS is TLS that the proxy begins on behalf of the app. The zero value is none.
 type originTLS struct {
-	enabled, skipVerify  bool
-	serverName           string
-	names                string // acceptable subject alternative names, joined by commas; empty: serverName
-	caFile, cert, keyOf  string
-	crlFile              string // of revoked certificates, empty for none
-	credentialNotMounted string // credentialName: a Secret that only gateways can read
+	enabled, skipVerify bool
+	serverName          string
+	names               string // acceptable subject alternative names, joined by commas; empty: serverName
+	caFile, cert, keyOf string
+	crlFile             string // of revoked certificates, empty for none
+	own, judge          Secret // of Secrets, in the place of files
 }
 
-// PolicyOf gives the policy of a backend's endpoints without a sidecar.
-func PolicyOf(b *plan.Backend) Policy {
+// PolicyOf gives the policy of a backend's endpoints without a sidecar. secret gives what is known of a Credential of a name.
+func PolicyOf(b *plan.Backend, secret func(name string) *Credential) Policy {
 	p := Policy{
 		connect: b.ConnectTimeout, idle: b.HTTPIdleTimeout, perConn: b.MaxRequestsPerConnection, streams: b.MaxConcurrentStreams,
 		oldest: b.MaxConnectionDuration, alive: b.KeepAlive, ping: b.Ping,
@@ -48,8 +49,8 @@ func PolicyOf(b *plan.Backend) Policy {
 		p.tls = originTLS{
 			enabled: true, skipVerify: b.TLS.InsecureSkipVerify, serverName: cmp.Or(b.TLS.SNI, string(b.Host)),
 			names: strings.Join(b.TLS.SubjectAltNames, ","), caFile: b.TLS.CACert, crlFile: b.TLS.CRL,
-			credentialNotMounted: b.TLS.CredentialName,
 		}
+		p.tls.secrets(b, secret)
 		if b.TLS.Mode == model.TLSMutual {
 			p.tls.cert, p.tls.keyOf = b.TLS.ClientCert, b.TLS.Key
 		}
@@ -102,7 +103,7 @@ func (o *originTLS) secure(ctx context.Context, conn net.Conn, alpn string) (net
 	if !o.enabled {
 		return conn, nil
 	}
-	config, err := o.config(alpn)
+	config, err := o.config(ctx, alpn)
 	if err == nil {
 		below := &noticingEnd{Conn: conn}
 		secured := tls.Client(below, config)
@@ -114,8 +115,9 @@ func (o *originTLS) secure(ctx context.Context, conn net.Conn, alpn string) (net
 	return nil, fmt.Errorf("TLS origination (DestinationRule tls, server name %q): %w", o.serverName, err)
 }
 
-// config reads the files anew for each connection: they are rotated, and handshakes are rare.
-func (o *originTLS) config(alpn string) (*tls.Config, error) {
+// config reads the files anew for each connection: they are rotated, and handshakes are rare. For what has not come yet of a
+// Secret it waits until ctx ends.
+func (o *originTLS) config(ctx context.Context, alpn string) (*tls.Config, error) {
 	c := &tls.Config{ServerName: o.serverName, MinVersion: tls.VersionTLS12}
 	if alpn != "" {
 		c.NextProtos = []string{alpn}
@@ -136,17 +138,17 @@ func (o *originTLS) config(alpn string) (*tls.Config, error) {
 			return nil, fmt.Errorf("clientCertificate, privateKey: %w", err)
 		}
 		c.Certificates = []tls.Certificate{pair}
-	} else if o.credentialNotMounted != "" && o.caFile == "" {
-		return nil, fmt.Errorf("credentialName %q: sidecars cannot read Secrets, mount it and name the files", o.credentialNotMounted)
+	}
+	revoked, err := o.ofSecrets(ctx, c)
+	if err == nil && o.crlFile != "" {
+		revoked, err = o.revocations()
 	}
 	switch {
+	case err != nil:
+		return nil, err
 	case o.skipVerify:
 		c.InsecureSkipVerify = true // the user's insecureSkipVerify
-	case o.names != "", o.crlFile != "":
-		revoked, err := o.revocations()
-		if err != nil {
-			return nil, err
-		}
+	case o.names != "", revoked != nil:
 		// The standard check knows one name and no lists of the revoked; here any of several names will do, also URIs. The
 		// chain is checked all the same.
 		c.InsecureSkipVerify = true // VerifyConnection does it
@@ -155,15 +157,12 @@ func (o *originTLS) config(alpn string) (*tls.Config, error) {
 	return c, nil
 }
 
-// revocations reads the lists of revoked certificates, nil where none are asked for.
+// revocations reads the file with the lists of revoked certificates.
 func (o *originTLS) revocations() (revocations, error) {
-	if o.crlFile == "" {
-		return nil, nil
-	}
 	data, err := os.ReadFile(o.crlFile)
 	if err == nil {
 		var out revocations
-		if out, err = parseRevocations(data); err == nil {
+		if out, err = certs.Revocations(data); err == nil {
 			return out, nil
 		}
 	}

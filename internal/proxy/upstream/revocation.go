@@ -2,37 +2,12 @@ package upstream
 
 import (
 	"crypto/x509"
-	"encoding/pem"
-	"errors"
 	"fmt"
 	"time"
 )
 
 // revocations are lists of revoked certificates, of several CAs.
 type revocations []*x509.RevocationList
-
-// parseRevocations reads lists in PEM.
-func parseRevocations(data []byte) (revocations, error) {
-	out := revocations{}
-	for {
-		var block *pem.Block
-		if block, data = pem.Decode(data); block == nil {
-			break
-		}
-		if block.Type != "X509 CRL" {
-			continue
-		}
-		list, err := x509.ParseRevocationList(block.Bytes)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, list)
-	}
-	if len(out) == 0 {
-		return nil, errors.New("no list of revoked certificates (X509 CRL) in it")
-	}
-	return out, nil
-}
 
 // check fails unless one of the chains, each from a server's certificate to a root, has nothing revoked in it. As in Envoy every
 // CA of a chain must have a list, and one that is still good: a list that cannot be had must not let in what stands on it.

@@ -106,7 +106,7 @@ func TestRevokedServers(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			o := &originTLS{enabled: true, serverName: "api.example.com", names: tt.names, crlFile: tt.crl}
-			config, err := o.config("")
+			config, err := o.config(t.Context(), "")
 			if err == nil {
 				config.RootCAs = pool
 				var cs tls.ConnectionState
@@ -124,13 +124,4 @@ func TestRevokedServers(t *testing.T) {
 			}
 		})
 	}
-}
-
-func FuzzParseRevocations(f *testing.F) {
-	f.Add([]byte("-----BEGIN X509 CRL-----\nMAA=\n-----END X509 CRL-----\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if out, err := parseRevocations(data); (err == nil) != (len(out) > 0) {
-			t.Errorf("%d lists, %v", len(out), err)
-		}
-	})
 }

@@ -110,6 +110,11 @@ func (l clusters) cluster(name string) *clusterv3.Cluster {
 	if b == nil || !servable(b, l.c.Kind) {
 		return nil
 	}
+	if b.TLS.KeySecret()+b.TLS.RootsSecret() != "" { // Envoys are given no Secrets; calls fail rather than go on without
+		return &clusterv3.Cluster{
+			Name: name, ClusterDiscoveryType: clusterType(clusterv3.Cluster_STATIC), ConnectTimeout: durationpb.New(defaultConnectTimeout),
+		}
+	}
 	out := l.located(b)
 	out.ConnectTimeout = durationpb.New(cmp.Or(b.ConnectTimeout, defaultConnectTimeout))
 	out.CircuitBreakers = circuitBreakers(b)
