@@ -153,6 +153,12 @@ func (m *mesh) find(t *testing.T, name string) *lab.PodStatus {
 // exec runs a command in a pod and gives what it printed.
 func (m *mesh) exec(t *testing.T, name string, argv ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return m.execIn(t, pod(name), argv...)
+}
+
+// execIn is exec in a pod of any namespace.
+func (m *mesh) execIn(t *testing.T, in lab.PodRef, argv ...string) (code int, stdout, stderr string) {
+	t.Helper()
 	dir := t.TempDir()
 	var files [2]*os.File
 	defer func() {
@@ -167,7 +173,7 @@ func (m *mesh) exec(t *testing.T, name string, argv ...string) (code int, stdout
 		}
 		files[i] = f
 	}
-	code, err := m.Exec(t.Context(), lab.ExecOptions{Pod: pod(name), Command: argv, Stdout: files[0], Stderr: files[1]})
+	code, err := m.Exec(t.Context(), lab.ExecOptions{Pod: in, Command: argv, Stdout: files[0], Stderr: files[1]})
 	if err != nil {
 		t.Fatalf("Exec(%q) = %v", argv, err)
 	}
