@@ -260,6 +260,14 @@ type Fault struct {
 	AbortPercent float64
 }
 
+// PerMillion is a share in percent as Istio hands it to Envoy: in millionths, of which there are no parts.
+func PerMillion(percent float64) uint32 {
+	if !(percent > 0) { // NaN is nothing either
+		return 0
+	}
+	return uint32(min(percent, 100) * 10_000)
+}
+
 // Mirror sends a copy of a share of the requests elsewhere and ignores the answer.
 type Mirror struct {
 	Backend WeightedBackend

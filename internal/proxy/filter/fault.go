@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
@@ -30,9 +31,11 @@ func (Fault) Request(ctx context.Context, c *Call) error {
 	return nil
 }
 
-// chance is true in so many of a hundred cases.
+// chance is true in so many of a hundred cases, to the millionth: as Envoy draws.
 func chance(percent float64) bool {
-	return percent >= 100 || percent > 0 && rand.Float64()*100 < percent //nolint:gosec // sampling needs no secrecy
+	const million = 1_000_000
+	share := model.PerMillion(percent)
+	return share >= million || share > 0 && rand.Uint32N(million) < share //nolint:gosec // sampling needs no secrecy
 }
 
 func pause(ctx context.Context, d time.Duration) error {

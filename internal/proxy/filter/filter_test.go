@@ -3,6 +3,7 @@ package filter
 import (
 	"context"
 	"errors"
+	"math"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -105,6 +106,25 @@ func TestChance(t *testing.T) {
 		}
 		if share := 100 * float64(hits) / n; share < percent-3 || share > percent+3 {
 			t.Errorf("%v percent came true in %.1f", percent, share)
+		}
+	}
+}
+
+// Shares are counted in millionths, as Istio hands them to Envoy: what is less than one is nothing.
+func TestShareInMillionths(t *testing.T) {
+	for _, tt := range []struct {
+		percent float64
+		want    uint32
+	}{
+		{0, 0}, {-1, 0}, {math.NaN(), 0}, {0.00009, 0}, {0.0001, 1}, {0.00019, 1}, {12.5, 125_000}, {33.33339, 333_333}, {100, 1_000_000}, {200, 1_000_000},
+	} {
+		if got := model.PerMillion(tt.percent); got != tt.want {
+			t.Errorf("PerMillion(%v) = %d, want %d", tt.percent, got, tt.want)
+		}
+	}
+	for range 1000 {
+		if chance(0.00009) || chance(0) || !chance(100) {
+			t.Fatal("what is never and what is always is drawn")
 		}
 	}
 }

@@ -286,10 +286,7 @@ const (
 )
 
 func percent(p float64) *typev3.FractionalPercent {
-	const million = 1_000_000
-	return &typev3.FractionalPercent{
-		Numerator: uint32(min(max(p, 0), 100) / 100 * million), Denominator: typev3.FractionalPercent_MILLION,
-	}
+	return &typev3.FractionalPercent{Numerator: model.PerMillion(p), Denominator: typev3.FractionalPercent_MILLION}
 }
 
 // statuses writes status codes as header values have them.
