@@ -172,17 +172,15 @@ func (t pathRules) redirectTarget(field string, in *networking.HTTPRedirect) {
 }
 
 func (t pathRules) redirectCode(field string, code uint32) int {
-	const otherwise = http.StatusMovedPermanently
 	switch {
 	case code == 0:
-	case slices.Contains([]uint32{301, 302, 303, 307, 308}, code):
-		return int(code)
+		return http.StatusMovedPermanently
 	case code < 300 || code > 399:
 		t.Reject(field, fmt.Sprintf("%d is not a redirect", code), "write 301, 302, 303, 307 or 308")
-	default: // Istio's validation takes it, and no proxy can answer it
-		t.Warn(field, fmt.Sprintf("%d does not lead anywhere else: %d is answered instead", code, otherwise), "write 301, 302, 303, 307 or 308")
+	case !slices.Contains([]uint32{301, 302, 303, 307, 308}, code):
+		t.Warn(field, fmt.Sprintf("%d takes few clients elsewhere, or none", code), "write 301, 302, 303, 307 or 308")
 	}
-	return otherwise
+	return int(code)
 }
 
 func matchesPrefix(m model.HTTPMatch) bool { return m.URI != nil && m.URI.Kind == model.Prefix }
