@@ -34,7 +34,7 @@ const minBehaviours = 200
 //     > end-user: jason
 //     < the decision, in lines
 //
-// A request "TCP host:port [sni=NAME]" asks where a connection goes, "CLUSTER host:port" asks how a host is called,
+// A request "TCP host:port [sni=NAME] [ip=ADDRESS]" asks where a connection goes, "CLUSTER host:port" asks how a host is called,
 // "SHARD host:port" how its endpoints are reached, "INBOUND pod.namespace[:port]" what a workload takes, "PROBLEMS" what
 // is reported and "STATUS KIND/namespace/name" what became of a route. Cluster names are written host:port/subset, without "svc.cluster.local".
 func TestBehaviour(t *testing.T) {
@@ -155,6 +155,7 @@ type call struct {
 	method, host, path string // host has its port
 	source             route.Caller
 	scheme, sni        string
+	ip                 netip.Addr // of the caller
 	headers            []string
 }
 
@@ -182,6 +183,8 @@ func parseCall(t *testing.T, lines []string) call {
 			c.scheme = value
 		case "sni":
 			c.sni = value
+		case "ip":
+			c.ip = netip.MustParseAddr(value)
 		default:
 			t.Fatalf("request %q: what is %q?", lines[0], word)
 		}

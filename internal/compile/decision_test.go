@@ -311,7 +311,7 @@ func tcpDecision(dst *plan.Destination, c call) []string {
 	if len(dst.Addresses) > 0 {
 		to = netip.AddrPortFrom(dst.Addresses[0], dst.Port)
 	}
-	r := route.CompileTCP(dst.TCP).Match(route.Connection{To: to, ServerName: c.sni}, c.source)
+	r := route.CompileTCP(dst.TCP).Match(route.Connection{To: to, From: c.ip, ServerName: c.sni}, c.source)
 	if r == nil {
 		return []string{"no route"}
 	}

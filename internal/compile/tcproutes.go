@@ -47,7 +47,7 @@ func (b *backends) appendTCP(out []plan.TCPRoute, rs *model.RouteSet, r *model.T
 func decidesAll(routes []plan.TCPRoute) bool {
 	return slices.ContainsFunc(routes, func(r plan.TCPRoute) bool {
 		return len(r.Matches) == 0 || slices.ContainsFunc(r.Matches, func(m model.TCPMatch) bool {
-			return len(m.DestinationSubnets)+len(m.SNI)+len(m.SourceLabels) == 0 && m.SourceNamespace == ""
+			return len(m.DestinationSubnets)+len(m.SNI)+len(m.SourceLabels) == 0 && m.SourceNamespace == "" && m.SourceSubnet == ""
 		})
 	})
 }

@@ -231,6 +231,8 @@ func tcpRules() []ruling {
 	tcp := func(rule string) string { return "{hosts: [api], tcp: [" + rule + "]}" }
 	return []ruling{
 		{"connections", fine, "", tcp("{match: [{port: 3307, destinationSubnets: [10.0.0.0/8, 10.1.2.3]}], route: [{destination: {host: api, port: {number: 3307}}}]}")},
+		{"connections of a subnet", fine, "", tcp("{match: [{sourceSubnet: 10.244.0.0/16}], route: [{destination: {host: api, port: {number: 3307}}}]}")},
+		{"connections of no subnet", refused, "tcp[0].match[0].sourceSubnet", tcp("{match: [{sourceSubnet: 10.244.0.0/33}], route: [{destination: {host: api}}]}")},
 		{"no subnet", refused, "tcp[0].match[0].destinationSubnets[0]", tcp("{match: [{destinationSubnets: [10.0.0.0/40]}], route: [{destination: {host: api}}]}")},
 		{"connections to nowhere", refused, "tcp[0].route", tcp("{match: [{port: 3307}]}")},
 		{"connections to weights of 0", refused, "tcp[0].route", tcp("{route: [{destination: {host: api, port: {number: 3307}}}, {destination: {host: web}}]}")},

@@ -391,6 +391,7 @@ func tcpMatchFields(c *coder, m *model.TCPMatch) {
 	c.texts(3, "sni", &m.SNI)
 	c.labels(4, "source_labels", &m.SourceLabels)
 	text(c, 5, "source_namespace", &m.SourceNamespace)
+	text(c, 6, "source_subnet", &m.SourceSubnet)
 }
 
 func workloadInfoFields(c *coder, i *plan.WorkloadInfo) {

@@ -284,6 +284,7 @@ type TCPRule struct {
 // TCPMatch holds when all its parts hold.
 type TCPMatch struct {
 	DestinationSubnets []string
+	SourceSubnet       string // empty for any
 	Port               uint16
 	SNI                []string
 	SourceLabels       map[string]string

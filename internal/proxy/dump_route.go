@@ -64,6 +64,9 @@ func describeTCPMatch(m *model.TCPMatch) string {
 	if len(m.DestinationSubnets) > 0 {
 		parts = append(parts, "to="+strings.Join(m.DestinationSubnets, ","))
 	}
+	if m.SourceSubnet != "" {
+		parts = append(parts, "from="+m.SourceSubnet)
+	}
 	if m.Port != 0 {
 		parts = append(parts, "port="+portString(m.Port))
 	}

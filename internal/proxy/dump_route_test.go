@@ -54,7 +54,7 @@ func TestDumpOfConnectionRoutes(t *testing.T) {
 	routes := []plan.TCPRoute{
 		{Origin: "TLSRoute myapp/users rules[0]", Matches: []model.TCPMatch{{SNI: []string{"a.com", "*.b.com"}}}, Backends: []plan.WeightedBackend{{Weight: 90}, {Weight: 10}}},
 		{Origin: "VirtualService myapp/users tcp[0]", Matches: []model.TCPMatch{
-			{DestinationSubnets: []string{"10.0.0.0/8"}, Port: 80}, {SourceNamespace: "shop", SourceLabels: map[string]string{"a": "b"}},
+			{DestinationSubnets: []string{"10.0.0.0/8"}, SourceSubnet: "10.2.0.0/16", Port: 80}, {SourceNamespace: "shop", SourceLabels: map[string]string{"a": "b"}},
 		}, Backends: []plan.WeightedBackend{{Weight: 1}}},
 		{Origin: "TCPRoute myapp/users rules[0]"},
 		{Backends: []plan.WeightedBackend{{Weight: 1}}},
@@ -62,7 +62,7 @@ func TestDumpOfConnectionRoutes(t *testing.T) {
 	const cluster = "outbound|8080||users-service.myapp.svc.cluster.local"
 	written := []string{
 		"connections sni=a.com,*.b.com: TLSRoute myapp/users rules[0]: " + cluster + " 90, " + cluster + " 10",
-		"connections to=10.0.0.0/8 port=80: VirtualService myapp/users tcp[0]: " + cluster + " 1",
+		"connections to=10.0.0.0/8 from=10.2.0.0/16 port=80: VirtualService myapp/users tcp[0]: " + cluster + " 1",
 		"connections sourceNamespace=shop source.a=b: VirtualService myapp/users tcp[0]: " + cluster + " 1",
 		"connections: TCPRoute myapp/users rules[0]: closed: no backend has a weight above 0",
 	}

@@ -229,3 +229,23 @@ type answers struct{}
 
 func (answers) Use(string)                          {}
 func (answers) Await(context.Context, string) error { return nil }
+
+// A rule for connections of a subnet is for those alone that come from there.
+func TestSourceSubnet(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		greet := func(word string) func(*net.TCPConn) { return func(c *net.TCPConn) { fmt.Fprint(c, word) } }
+		m.rawServer(app(users), greet("users\n"))
+		other := netip.AddrPortFrom(m.ip(), 8080)
+		m.rawServer(other, greet("other\n"))
+		shard := &plan.EndpointShard{Name: "eps/other:8080/s1", Endpoints: []plan.Endpoint{plainEndpoint(other)}}
+		for subnet, want := range map[string]string{"127.0.0.0/8": "other\n", "127.0.0.1": "other\n", "128.0.0.0/1": "users\n", "::/0": "users\n"} {
+			orders.apply(append([]plan.Resource{shard}, with(service(model.TCP, e), func(d *plan.Destination) {
+				d.Backends = append(d.Backends, plan.Backend{Name: "outbound|8080||other", Host: "other", Port: 8080, Shards: []string{shard.Name}})
+				d.TCP = append([]plan.TCPRoute{{
+					Matches: []model.TCPMatch{{SourceSubnet: subnet}}, Backends: []plan.WeightedBackend{{Backend: 1, Weight: 1}},
+				}}, d.TCP...)
+			})...)...)
+			expectLine(t, bufio.NewReader(dial(t, m.entrance(orders, usersAddr()))), want)
+		}
+	})
+}

@@ -20,14 +20,11 @@ func (t connectionRules) tcpRule(field string, in *networking.TCPRoute) (rule mo
 		at := fmt.Sprintf("%s.match[%d]", field, i)
 		m := t.connectionMatch(at, connection{
 			subnets: match.GetDestinationSubnets(), port: match.GetPort(),
-			labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
+			source: match.GetSourceSubnet(), labels: match.GetSourceLabels(), namespace: match.GetSourceNamespace(),
 		})
 		t.gatewayNames(at+".gateways", match.GetGateways())
 		if match == nil {
 			t.Reject(at, "empty", "write conditions, or remove the entry")
-		}
-		if match.GetSourceSubnet() != "" {
-			t.Unsupported(at + ".sourceSubnet")
 		}
 		if appliesToMesh(match.GetGateways()) {
 			rule.Matches = append(rule.Matches, m)
@@ -87,6 +84,7 @@ func (t connectionRules) coveredByAny(hosts []string, name model.Hostname) bool 
 // connection is what tcp and tls matches have in common.
 type connection struct {
 	subnets   []string
+	source    string
 	port      uint32
 	labels    map[string]string
 	namespace string
@@ -100,15 +98,23 @@ func (t connectionRules) connectionMatch(field string, in connection) model.TCPM
 	}
 	t.labels(field+".sourceLabels", in.labels)
 	for i, subnet := range in.subnets {
-		prefix, ok := parsePrefix(subnet)
-		if !ok {
-			t.Reject(fmt.Sprintf("%s.destinationSubnets[%d]", field, i), fmt.Sprintf("%q is not a subnet", subnet),
-				`write an address ("10.1.2.3") or a prefix ("10.1.0.0/16")`)
-			continue
+		if prefix, ok := t.subnet(fmt.Sprintf("%s.destinationSubnets[%d]", field, i), subnet); ok {
+			m.DestinationSubnets = append(m.DestinationSubnets, prefix)
 		}
-		m.DestinationSubnets = append(m.DestinationSubnets, prefix.String())
+	}
+	if in.source != "" {
+		m.SourceSubnet, _ = t.subnet(field+".sourceSubnet", in.source)
 	}
 	return m
+}
+
+func (t connectionRules) subnet(field, subnet string) (_ string, ok bool) {
+	prefix, ok := parsePrefix(subnet)
+	if !ok {
+		t.Reject(field, fmt.Sprintf("%q is not a subnet", subnet), `write an address ("10.1.2.3") or a prefix ("10.1.0.0/16")`)
+		return "", false
+	}
+	return prefix.String(), true
 }
 
 func (t connectionRules) tcpBackends(field string, in []*networking.RouteDestination) []model.WeightedBackend {

@@ -182,7 +182,7 @@ func (c *Outbound) Routed() bool {
 }
 
 func (c *Outbound) tcpRoute(state *directory.Destination) *route.TCPRoute {
-	return state.TCPRoutes.Match(route.Connection{To: c.Local, ServerName: c.SNI}, c.Of.Self.Caller())
+	return state.TCPRoutes.Match(route.Connection{To: c.Local, From: c.Remote.Addr(), ServerName: c.SNI}, c.Of.Self.Caller())
 }
 
 // tcpBackend chooses the backend for a connection.

@@ -10,8 +10,9 @@ import (
 
 // Connection is what can be known of a connection before it carries anything.
 type Connection struct {
-	// To is where the app meant it to go.
-	To netip.AddrPort
+	// To is where the app meant it to go, From where it came from.
+	To   netip.AddrPort
+	From netip.Addr
 	// ServerName is what its TLS greeting asks for (RFC 6066 §3), "" where it is no TLS, asks for nothing, or no rule asks.
 	ServerName string
 }
@@ -37,7 +38,8 @@ type tcpConditions struct {
 	from    callerCondition
 	port    uint16
 	nets    []netip.Prefix
-	no      bool // asks for a net that is none
+	sources []netip.Prefix // one, or none for any
+	no      bool           // asks for a net that is none
 	servers []model.Hostname
 }
 
@@ -63,17 +65,25 @@ func CompileTCP(routes []plan.TCPRoute) *TCPTable {
 func compileTCPConditions(m *model.TCPMatch) tcpConditions {
 	c := tcpConditions{from: callerCondition{m.SourceNamespace, m.SourceLabels}, port: m.Port}
 	for _, s := range m.DestinationSubnets {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			c.nets = append(c.nets, p)
-		} else if a, err := netip.ParseAddr(s); err == nil {
-			c.nets = append(c.nets, netip.PrefixFrom(a, a.BitLen()))
-		}
+		c.nets = appendSubnet(c.nets, s)
 	}
-	c.no = len(c.nets) == 0 && len(m.DestinationSubnets) > 0
+	c.sources = appendSubnet(nil, m.SourceSubnet)
+	c.no = len(c.nets) == 0 && len(m.DestinationSubnets) > 0 || len(c.sources) == 0 && m.SourceSubnet != ""
 	for _, s := range m.SNI {
 		c.servers = append(c.servers, model.CanonicalHost(s))
 	}
 	return c
+}
+
+// appendSubnet adds a prefix, or a single address; nothing where s is neither.
+func appendSubnet(nets []netip.Prefix, s string) []netip.Prefix {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return append(nets, p)
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return append(nets, netip.PrefixFrom(a, a.BitLen()))
+	}
+	return nets
 }
 
 // AsksServerName reports whether any rule looks at the TLS server name. Only then is a connection's greeting waited for
@@ -92,8 +102,13 @@ func (t *TCPTable) Match(c Connection, from Caller) *TCPRoute {
 
 func (w *tcpConditions) hold(c Connection, from Caller) bool {
 	return (w.port == 0 || w.port == c.To.Port()) && w.from.is(from) && !w.no &&
-		(len(w.nets) == 0 || slices.ContainsFunc(w.nets, func(p netip.Prefix) bool { return p.Contains(c.To.Addr()) })) &&
+		within(w.nets, c.To.Addr()) && within(w.sources, c.From) &&
 		(len(w.servers) == 0 || w.covers(c.ServerName))
+}
+
+// within reports whether an address is in one of the nets, where there are any.
+func within(nets []netip.Prefix, a netip.Addr) bool {
+	return len(nets) == 0 || slices.ContainsFunc(nets, func(p netip.Prefix) bool { return p.Contains(a.Unmap()) })
 }
 
 // covers reports whether one of the names, wildcards among them, covers the one that was asked for.

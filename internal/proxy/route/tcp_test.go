@@ -28,11 +28,16 @@ func TestMatchTCP(t *testing.T) {
 		{"other_subnet", model.TCPMatch{DestinationSubnets: []string{"192.168.0.0/16"}}, false},
 		{"single_address", model.TCPMatch{DestinationSubnets: []string{"10.96.0.5"}}, true},
 		{"nonsense_never", model.TCPMatch{DestinationSubnets: []string{"ten"}}, false},
+		{"source", model.TCPMatch{SourceSubnet: "10.244.0.0/16"}, true},
+		{"source_address", model.TCPMatch{SourceSubnet: "10.244.0.7"}, true},
+		{"other_source", model.TCPMatch{SourceSubnet: "10.245.0.0/16"}, false},
+		{"nonsense_source_never", model.TCPMatch{SourceSubnet: "ten"}, false},
+		{"source_and_subnet", model.TCPMatch{SourceSubnet: "10.244.0.0/16", DestinationSubnets: []string{"192.168.0.0/16"}}, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			table := CompileTCP([]plan.TCPRoute{{Matches: []model.TCPMatch{tt.m}}})
-			if got := table.Match(Connection{To: dst}, from) != nil; got != tt.want {
+			if got := table.Match(Connection{To: dst, From: netip.MustParseAddr("::ffff:10.244.0.7")}, from) != nil; got != tt.want {
 				t.Errorf("matches = %t, want %t", got, tt.want)
 			}
 		})

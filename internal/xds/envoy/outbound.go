@@ -142,7 +142,7 @@ func (l listeners) connections(out *listenerv3.Listener, d *plan.Destination) {
 
 // chainKey is what a filter chain asks of a connection. The zero value asks nothing.
 type chainKey struct {
-	to netip.Prefix
+	to, from netip.Prefix
 	// server is the name that TLS asks for, "*" for any.
 	server string
 }
@@ -154,11 +154,13 @@ func chainKeys(m *model.TCPMatch) []chainKey {
 		nets = nil
 	}
 	for _, s := range m.DestinationSubnets {
-		if p, err := netip.ParsePrefix(s); err == nil {
-			nets = append(nets, p.Masked())
-		} else if a, err := netip.ParseAddr(s); err == nil {
-			nets = append(nets, netip.PrefixFrom(a, a.BitLen()))
+		if p, ok := subnet(s); ok {
+			nets = append(nets, p)
 		}
+	}
+	from, ok := subnet(m.SourceSubnet)
+	if !ok && m.SourceSubnet != "" {
+		return nil
 	}
 	if len(m.SNI) > 0 {
 		servers = nil
@@ -172,16 +174,34 @@ func chainKeys(m *model.TCPMatch) []chainKey {
 	var out []chainKey
 	for _, to := range nets {
 		for _, server := range servers {
-			out = append(out, chainKey{to, server})
+			out = append(out, chainKey{to, from, server})
 		}
 	}
 	return out
 }
 
+// subnet reads a prefix, or a single address.
+func subnet(s string) (_ netip.Prefix, ok bool) {
+	if p, err := netip.ParsePrefix(s); err == nil {
+		return p.Masked(), true
+	}
+	if a, err := netip.ParseAddr(s); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	return netip.Prefix{}, false
+}
+
+func cidr(p netip.Prefix) []*corev3.CidrRange {
+	return []*corev3.CidrRange{{AddressPrefix: p.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(p.Bits()))}}
+}
+
 func (k chainKey) match() *listenerv3.FilterChainMatch {
 	out := &listenerv3.FilterChainMatch{}
 	if k.to.IsValid() {
-		out.PrefixRanges = []*corev3.CidrRange{{AddressPrefix: k.to.Addr().String(), PrefixLen: wrapperspb.UInt32(uint32(k.to.Bits()))}}
+		out.PrefixRanges = cidr(k.to)
+	}
+	if k.from.IsValid() {
+		out.SourcePrefixRanges = cidr(k.from)
 	}
 	switch k.server {
 	case "":
