@@ -135,6 +135,7 @@ func New(o Options) (*ControlPlane, error) {
 		},
 		report:  p.statusReport(),
 		callers: connected{p},
+		trace:   newEngineTrace(p.metrics),
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })

@@ -19,8 +19,9 @@ import (
 // engine turns changes of objects into answers: it is the goroutine that runs its parts, one step after the other. All other
 // goroutines leave work in the inbox and read published answers from watches.
 type engine struct {
-	global   compile.Global // fixed after newEngine, as the next six
+	global   compile.Global // fixed after newEngine, as the next seven
 	kinds    config.Table
+	trace    engineTrace
 	store    *store.Store
 	problems *problems
 	publish  func(keys []graph.Key, since time.Time)
@@ -45,7 +46,7 @@ func newEngine(o engineOptions) *engine {
 	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
-		global: o.global, kinds: config.NewTable(), store: s, problems: &problems{log: o.log}, publish: o.publish,
+		global: o.global, kinds: config.NewTable(), trace: o.trace, store: s, problems: &problems{log: o.log}, publish: o.publish,
 		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}),
 		graph:  graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native: n,
@@ -73,6 +74,7 @@ type engineOptions struct {
 	report func(map[model.Ref]kube.Status)
 	// callers says who holds a destination.
 	callers callers
+	trace   engineTrace
 	log     *slog.Logger
 }
 
@@ -150,6 +152,7 @@ func (e *engine) step(ctx context.Context) {
 	}
 	if errs, news := e.graph.Errors(); news {
 		e.problems.set(ctx, foundInEncoding, unsendable(errs))
+		e.trace.failed(len(errs))
 	}
 	for _, take := range in.results {
 		take()
@@ -166,6 +169,7 @@ func (e *engine) intake(ctx context.Context, in work, now time.Time) {
 	news := false
 	for ref, o := range in.objects {
 		faulty := e.objects.faulty(ref)
+		e.trace.count(e.kinds[ref.Kind], change{was: e.objects.has(ref), is: o != nil})
 		if o == nil {
 			e.remove(ref, now)
 		} else {
@@ -230,6 +234,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	if len(changed) == 0 {
 		return
 	}
+	e.trace.committed(due)
 	e.checks.changed(changed, now)
 	e.probing.changed(changed, now)
 	e.announce(e.graph.Update(snapshot, changed), since)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,13 +17,17 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds"
 )
 
 // metrics counts what happened. It is safe for concurrent use.
 type metrics struct {
 	registry *prometheus.Registry
+	make     promauto.Factory // registers what it makes
 
-	pushes    *prometheus.CounterVec // resources sent, by kind
+	pushes    *prometheus.CounterVec   // resources sent, by kind
+	pushTimes *prometheus.HistogramVec // of messages, by protocol or type
+	pushSizes *prometheus.HistogramVec // the same
 	removals  prometheus.Counter
 	refused   prometheus.Counter // resources that proxies refused
 	denied    prometheus.Counter // names that proxies may not read
@@ -37,12 +42,13 @@ type metrics struct {
 
 // newMetrics makes them, all at zero. The version is that of the control plane.
 func newMetrics(version string) *metrics {
-	m := &metrics{registry: prometheus.NewRegistry()}
+	registry := prometheus.NewRegistry()
+	m := &metrics{registry: registry, make: promauto.With(registry)}
 	live := collectors.GoRuntimeMetricsRule{Matcher: regexp.MustCompile(`^/gc/heap/live:bytes$`)}
 	m.registry.MustRegister(collectors.NewGoCollector(collectors.WithGoCollectorRuntimeMetrics(live)),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	f := promauto.With(m.registry)
-	m.countDiscovery(f)
+	m.countDiscovery()
+	f := m.make
 	m.signed = f.NewCounter(counterOpts("citadel_server_csr_count", "Certificate requests."))
 	m.signErrors = f.NewCounter(counterOpts("citadel_server_csr_sign_err_count", "Certificate requests that were refused."))
 	m.issued = f.NewCounter(counterOpts("citadel_server_success_cert_issuance_count", "Certificates issued."))
@@ -59,8 +65,17 @@ func newMetrics(version string) *metrics {
 }
 
 // countDiscovery makes what trace counts.
-func (m *metrics) countDiscovery(f promauto.Factory) {
+func (m *metrics) countDiscovery() {
+	f := m.make
 	m.pushes = f.NewCounterVec(counterOpts("pilot_xds_pushes", "Resources sent to proxies, by kind."), []string{"type"})
+	m.pushTimes = f.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "pilot_xds_push_time", Help: "Seconds that writing a message to a proxy took.",
+		Buckets: []float64{0.0001, 0.001, 0.01, 0.1, 1, 3, 5, 10, 20, 30},
+	}, []string{"type"})
+	m.pushSizes = f.NewHistogramVec(prometheus.HistogramOpts{
+		Name: "pilot_xds_config_size_bytes", Help: "Bytes of a message to a proxy.",
+		Buckets: []float64{1, 1000, 10_000, 100_000, 1_000_000, 4_000_000, 10_000_000, 40_000_000},
+	}, []string{"type"})
 	m.removals = f.NewCounter(counterOpts("fairlead_xds_removals_total", "Resources that proxies were told to drop."))
 	m.refused = f.NewCounter(counterOpts("pilot_total_xds_rejects", "Resources that proxies refused."))
 	m.denied = f.NewCounter(counterOpts("fairlead_xds_denied_names_total", "Names that proxies asked for and may not read."))
@@ -89,11 +104,12 @@ func (m *metrics) trace() discovery.Trace {
 			}
 		},
 		Denied: func(discovery.ClientIdentity, string) { m.denied.Inc() },
-		Sent: func(_ discovery.ClientIdentity, r *discovery.Response) {
+		Sent: func(_ discovery.ClientIdentity, r *discovery.Response, bytes int, took time.Duration) {
 			for i := range r.Resources {
 				m.pushes.WithLabelValues(plan.KindOf(r.Resources[i].Name).String()).Inc()
 			}
 			m.removals.Add(float64(len(r.Removed)))
+			m.observePush("fairlead", bytes, took)
 		},
 		Departed: func(_ discovery.ClientIdentity, how discovery.Ending, took time.Duration) {
 			m.drained.Observe(took.Seconds())
@@ -103,6 +119,18 @@ func (m *metrics) trace() discovery.Trace {
 		},
 		Converged: func(d time.Duration) { m.converged.Observe(d.Seconds()) },
 	}
+}
+
+// sentStandard counts a message to a standard xDS client.
+func (m *metrics) sentStandard(t xds.Type, resources, bytes int, took time.Duration) {
+	name := strings.ToLower(t.String())
+	m.pushes.WithLabelValues(name).Add(float64(resources))
+	m.observePush(name, bytes, took)
+}
+
+func (m *metrics) observePush(what string, bytes int, took time.Duration) {
+	m.pushTimes.WithLabelValues(what).Observe(took.Seconds())
+	m.pushSizes.WithLabelValues(what).Observe(float64(bytes))
 }
 
 func (m *metrics) countSigned(err error) {

@@ -62,6 +62,9 @@ func (b *objectBook) read(ref model.Ref, o *source.Object) config.Translation {
 // writes reports whether the status of an object is ours to write.
 func (b *objectBook) writes(ref model.Ref) bool { return b.keep && hasStatus(b.kinds[ref.Kind]) }
 
+// has reports whether an object was read before.
+func (b *objectBook) has(ref model.Ref) bool { return b.known[ref] != nil }
+
 // forget ends what is known of an object that is gone.
 func (b *objectBook) forget(ref model.Ref) {
 	if _, known := b.known[ref]; known {

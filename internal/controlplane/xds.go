@@ -40,6 +40,7 @@ func newStandard(p *ControlPlane) (*standard, error) {
 	s := &standard{p: p}
 	server, err := xds.New(xds.Options{
 		Source: xdsSource{&p.engine.watches}, Authenticate: s.authenticate, View: s.view, MaxAge: p.o.MaxAge, Logger: p.o.Logger,
+		Sent: p.metrics.sentStandard, Refused: func(xds.Type) { p.metrics.refused.Inc() },
 	})
 	s.server = server
 	return s, err

@@ -424,7 +424,7 @@ func (tr *traffic) hook(o *ServerOptions) {
 	o.Trace.Received = func(_ ClientIdentity, r *Request) {
 		tr.add(fmt.Sprintf("> +%v -%v have %d ack %v nack %d", r.Subscribe, r.Unsubscribe, len(r.InitialVersions), r.Ack > 0, len(r.Nacks)))
 	}
-	o.Trace.Sent = func(_ ClientIdentity, r *Response) {
+	o.Trace.Sent = func(_ ClientIdentity, r *Response, _ int, _ time.Duration) {
 		var b strings.Builder
 		b.WriteString("<")
 		for _, a := range r.Resources {

@@ -60,7 +60,7 @@ func (st *stream) send(r *Response) error {
 		return err
 	}
 	if st.s.o.Trace.Sent != nil {
-		st.s.o.Trace.Sent(st.client, r)
+		st.s.o.Trace.Sent(st.client, r, len(b), time.Since(began))
 	}
 	return nil
 }

@@ -55,7 +55,8 @@ type Trace struct {
 	Received func(ClientIdentity, *Request)
 	// Denied gets a name that the client may not read (see ServerOptions.MayRead), each time it is asked for.
 	Denied func(client ClientIdentity, name string)
-	Sent   func(ClientIdentity, *Response)
+	// Sent gets each message once the client's side of the connection has it: its size, and how long writing it took.
+	Sent func(client ClientIdentity, r *Response, bytes int, took time.Duration)
 	// Departed gets how the drain of a client's pod ended, and how long it took.
 	Departed func(client ClientIdentity, how Ending, took time.Duration)
 	// Converged gets the time from a change (see Server.Changed) to a client's word that it is in force.

@@ -108,5 +108,14 @@ func (st *stream) sendGone(b *book) error {
 
 func (st *stream) send(b *book, list []Resource, removed []string) error {
 	nonce, version := b.sent()
-	return st.out.send(&response{typ: b.typ, nonce: nonce, version: version, resources: list, removed: removed})
+	began := time.Now()
+	err := st.out.send(&response{typ: b.typ, nonce: nonce, version: version, resources: list, removed: removed})
+	if err == nil && st.s.o.Sent != nil {
+		bytes := 0
+		for i := range list {
+			bytes += len(list[i].Body)
+		}
+		st.s.o.Sent(b.typ, len(list), bytes, time.Since(began))
+	}
+	return err
 }

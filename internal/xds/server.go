@@ -44,6 +44,11 @@ type Options struct {
 	WriteTimeout time.Duration
 	// Hold is for how long listeners and routes wait for a client to ask for the endpoints of new clusters; 0 means 2 s.
 	Hold time.Duration
+	// Sent, where not nil, is told of each message: how many resources of the type and how many bytes of them it had, and how
+	// long writing it took. It is called from the streams' goroutines.
+	Sent func(t Type, resources, bytes int, took time.Duration)
+	// Refused, where not nil, is told of each refusal of a client.
+	Refused func(Type)
 	// Logger gets a line when a client refuses something, asks for what there is not, or is disconnected for cause; see
 	// package clientlog for how many. Required.
 	Logger *slog.Logger

@@ -165,6 +165,9 @@ func (st *stream) judge(ctx context.Context, b *book, r *request) (counts bool) 
 		if b.judge(nonce, r.refused, time.Now()) {
 			st.complain(ctx, "xds client refuses its configuration", slog.String("type", b.typ.String()),
 				slog.String("version", b.refusal.Version), slog.String("reason", *r.refused))
+			if st.s.o.Refused != nil {
+				st.s.o.Refused(b.typ)
+			}
 		}
 	case b.delta || r.version == b.versions[nonce]: // or else it asks for names, and still has what it had
 		b.judge(nonce, nil, time.Now())
