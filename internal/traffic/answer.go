@@ -119,6 +119,7 @@ func (f *Flow) Sample() Sample {
 // Merge puts the answers of all replicas together. Since is then from when on every one has data.
 func Merge(answers []Answer) Answer {
 	var out Answer
+	counted := map[[2]string]float64{} // seconds, of every reporter
 	pods := map[[2]string]bool{}
 	for i := range answers {
 		a := &answers[i]
@@ -131,12 +132,22 @@ func Merge(answers []Answer) Answer {
 		out.WindowSeconds = max(out.WindowSeconds, a.WindowSeconds)
 		out.Cut += a.Cut
 		out.Flows = append(out.Flows, a.Flows...)
+		here := map[[2]string]float64{}
+		for j := range a.Flows {
+			here[[2]string{a.Flows[j].Namespace, a.Flows[j].Pod}] = a.Flows[j].Seconds
+		}
+		for reporter, seconds := range here {
+			counted[reporter] += seconds
+		}
 		for _, p := range a.Pods {
 			if key := [2]string{p.Namespace, p.Name}; !pods[key] {
 				pods[key] = true
 				out.Pods = append(out.Pods, p)
 			}
 		}
+	}
+	for i := range out.Flows { // a sidecar that went to another replica has counted for the sum of both times
+		out.Flows[i].Seconds = counted[[2]string{out.Flows[i].Namespace, out.Flows[i].Pod}]
 	}
 	slices.SortFunc(out.Pods, func(a, b Pod) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
 	return out

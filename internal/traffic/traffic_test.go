@@ -230,11 +230,11 @@ func TestFlowsGiveTheSampleBack(t *testing.T) {
 func TestMergeOfReplicas(t *testing.T) {
 	at := time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
 	got := Merge([]Answer{
-		{At: at, Since: at.Add(-time.Hour), WindowSeconds: 60, Cut: 1, Flows: []Flow{{Pod: "a"}}, Pods: []Pod{{Namespace: "x", Name: "b"}, {Namespace: "x", Name: "a"}}},
-		{At: at.Add(time.Second), Since: at.Add(-time.Minute), WindowSeconds: 60, Cut: 2, Flows: []Flow{{Pod: "b"}}, Pods: []Pod{{Namespace: "x", Name: "a"}}},
+		{At: at, Since: at.Add(-time.Hour), WindowSeconds: 60, Cut: 1, Flows: []Flow{{Pod: "a", Seconds: 40}, {Pod: "moved", Seconds: 20}}, Pods: []Pod{{Namespace: "x", Name: "b"}, {Namespace: "x", Name: "a"}}},
+		{At: at.Add(time.Second), Since: at.Add(-time.Minute), WindowSeconds: 60, Cut: 2, Flows: []Flow{{Pod: "b", Seconds: 60}, {Pod: "moved", Seconds: 30}}, Pods: []Pod{{Namespace: "x", Name: "a"}}},
 	})
 	want := Answer{
-		At: at.Add(time.Second), Since: at.Add(-time.Minute), WindowSeconds: 60, Cut: 3, Flows: []Flow{{Pod: "a"}, {Pod: "b"}},
+		At: at.Add(time.Second), Since: at.Add(-time.Minute), WindowSeconds: 60, Cut: 3, Flows: []Flow{{Pod: "a", Seconds: 40}, {Pod: "moved", Seconds: 50}, {Pod: "b", Seconds: 60}, {Pod: "moved", Seconds: 50}},
 		Pods: []Pod{{Namespace: "x", Name: "a"}, {Namespace: "x", Name: "b"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
