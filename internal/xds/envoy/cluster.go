@@ -57,6 +57,9 @@ func (l clusters) class(name string) (Class, bool) {
 
 // servable reports whether clients of a kind can call a group of endpoints.
 func servable(b *plan.Backend, k Kind) bool {
+	if k == GRPC && (b.TLS.Mode == model.TLSSimple || b.TLS.Mode == model.TLSMutual) {
+		return false // its certificates are the mesh's, and to call plainly is not what the rule says
+	}
 	switch b.Resolution {
 	case model.ResolveSlices, model.ResolveStatic:
 		return true
@@ -121,6 +124,7 @@ func (l clusters) cluster(name string) *clusterv3.Cluster {
 	out.OutlierDetection = outlierDetection(b.Outlier)
 	if l.c.Kind == GRPC {
 		balanceGRPC(out, b)
+		l.secureGRPC(out, b)
 		return out
 	}
 	if out.GetType() != clusterv3.Cluster_ORIGINAL_DST {

@@ -37,7 +37,7 @@ type listeners struct{ look }
 func (l listeners) class(name string) (Class, bool) {
 	switch {
 	case l.c.Kind == GRPC && strings.HasPrefix(name, inboundGRPC):
-		return Class{}, false
+		return l.ownListener(name)
 	case l.c.Kind == GRPC: // the namespace matters: "foo" is a host of the caller's
 		return Class{Kind: GRPC, Namespace: l.c.Namespace}, l.dialled(name) != nil
 	case l.c.Kind != Envoy || l.c.Namespace == "":
@@ -143,6 +143,8 @@ func parseListenerName(s string) (addr netip.Addr, port uint16, ok bool) {
 // listener compiles the listener of a name, nil where there is none.
 func (l listeners) listener(name string) *listenerv3.Listener {
 	switch {
+	case l.c.Kind == GRPC && strings.HasPrefix(name, inboundGRPC):
+		return l.serverListener(name)
 	case l.c.Kind == GRPC:
 		return l.apiListener(name)
 	case name == virtualOutbound:
