@@ -24,6 +24,8 @@ const usage = `fairlead-proxy, the sidecar of the Fairlead mesh
 
 usage:
   fairlead-proxy run [flags]      carry the calls of the workload in this network namespace
+  fairlead-proxy agent [flags]    carry no calls: bring the control plane's xDS and a certificate to an app that calls by
+                                  gRPC's own xDS
   fairlead-proxy init [flags]     redirect its traffic to the sidecar (needs CAP_NET_ADMIN); --remove undoes it,
                                   --verify tries whether it is done
   fairlead-proxy cni              redirect a pod as the container runtime says, by CNI
@@ -32,7 +34,7 @@ usage:
   fairlead-proxy linger [flags]   wait for a while
   fairlead-proxy version
 
-"fairlead-proxy run -h", "init -h" and "wait -h" list the flags.
+"fairlead-proxy run -h", "agent -h", "init -h" and "wait -h" list the flags.
 `
 
 func main() {
@@ -95,6 +97,8 @@ func dispatch(ctx context.Context, args []string, out io.Writer) error {
 	switch args[0] {
 	case "run":
 		return run(ctx, args[1:])
+	case "agent":
+		return runAgent(ctx, args[1:])
 	case "init":
 		return initialise(ctx, args[1:], out)
 	case "cni":

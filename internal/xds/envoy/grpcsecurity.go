@@ -61,7 +61,7 @@ func serverNameOf(b *plan.Backend) string { return strings.ReplaceAll(b.Name, "|
 // identities are those that the endpoints of a group may prove to be, in order.
 func (l clusters) identities(b *plan.Backend) []string {
 	var out []string
-	for _, e := range (assignments{l.look}).endpointsOf(b) {
+	for _, e := range assignments(l).endpointsOf(b) {
 		id := e.Identity
 		if id == "" { // without a sidecar
 			if w, ok := compile.Compile(l.r, l.g, plan.WorkloadName("", e.Addr.Addr())).(*plan.Workload); ok {
