@@ -25,4 +25,4 @@ if [ ! -d "$cache" ]; then
 	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
 	mv "$work" "$cache"
 fi
-FAIRLEAD_PROXYLESS=$cache go test -tags proxyless -count=1 -timeout 20m -v -run '^TestProxyless$' "$@" ./test/lab
+FAIRLEAD_PROXYLESS=$cache go test -tags proxyless -count=1 -timeout 20m -v -run '^TestProxyless' "$@" ./test/lab

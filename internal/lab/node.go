@@ -123,6 +123,9 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 		m.run.run.argv = append(m.run.run.argv, "--mark", sidecarMark)
 	}
 	m.init.argv = append(m.init.argv, spec.redirect...)
+	if spec.proxyless != "" {
+		m.forProxyless(spec, n.cfg.IPFamily.node())
+	}
 	m.run.readiness = &probe{
 		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.first(), sidecarReadyPort)),
 		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,

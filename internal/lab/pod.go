@@ -168,7 +168,7 @@ func (p *pod) live(graceful, kill context.Context, box *sandbox) (phase, message
 	beside := func(c *container) {
 		running.Go(func() { _ = c.run(untilAppsEnd, kill, max(minGrace, p.spec.grace)) })
 	}
-	if p.spec.injected {
+	if p.spec.injected || p.spec.proxyless != "" {
 		p.set(phasePending, "preparing the sidecar")
 		if err := p.startSidecar(graceful, box, beside); err != nil {
 			return p.refused(graceful, kill, err)
@@ -303,28 +303,40 @@ func (p *pod) await(ctx context.Context, c *container, want func(ContainerStatus
 }
 
 // startSidecar redirects the pod's traffic, starts the sidecar and waits until it is ready, so that no call of the
-// app, nor of its init containers, leaves the pod past it.
+// app, nor of its init containers, leaves the pod past it. What a pod gets in the place of a sidecar starts in the same way.
 func (p *pod) startSidecar(graceful context.Context, box *sandbox, beside func(*container)) error {
 	mesh, err := p.node.meshFiles(graceful, &p.spec)
 	if err != nil {
 		return err
 	}
+	if len(mesh.init.argv) > 0 {
+		if err := p.initSidecar(graceful, box, mesh.init); err != nil {
+			return err
+		}
+	}
+	if len(mesh.run.run.argv) == 0 {
+		return nil
+	}
+	c := p.container(mesh.run, box)
+	beside(c)
+	return p.await(graceful, c, func(s ContainerStatus) bool { return s.Ready })
+}
+
+func (p *pod) initSidecar(graceful context.Context, box *sandbox, init command) error {
 	logPath := p.node.state.log(p.spec.key.Namespace, p.spec.key.Name, "proxy-init")
 	log, err := os.OpenFile(logPath, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
 		return err
 	}
 	defer log.Close()
-	code, err := runToEnd(graceful, box, mesh.init, stdio{out: log, err: log})
+	code, err := runToEnd(graceful, box, init, stdio{out: log, err: log})
 	if err == nil && code != 0 {
 		err = errors.New(lastLine(logPath))
 	}
 	if err != nil {
-		return fmt.Errorf("%s init: %w", proxyBinary, err)
+		return fmt.Errorf("%s %s: %w", proxyBinary, init.argv[1], err)
 	}
-	c := p.container(mesh.run, box)
-	beside(c)
-	return p.await(graceful, c, func(s ContainerStatus) bool { return s.Ready })
+	return nil
 }
 
 // runToEnd runs c in the pod and gives its exit code; it is killed when ctx ends first.

@@ -50,6 +50,7 @@ type podSpec struct {
 	hostname, subdomain string
 	addrs               podAddrs
 	injected            bool
+	proxyless           string // what the pod is given in the place of a sidecar: grpcAgent or grpcSimple, else ""
 	restart             corev1.RestartPolicy
 	grace               time.Duration
 	volumes             []volume
@@ -125,6 +126,9 @@ func newPodSpec(src podSource) (podSpec, error) {
 		return p, errors.New("restartPolicy of a Job's pods must be OnFailure or Never")
 	}
 	p.injected = injected(p.labels, p.annotations, src.inject) && !t.Spec.HostNetwork
+	if err := p.choosesTemplate(); err != nil {
+		return p, err
+	}
 	if len(t.Spec.Containers) == 0 {
 		return p, errors.New("spec.containers is empty")
 	}
@@ -192,7 +196,7 @@ func newContainer(p *podSpec, c *corev1.Container, src podSource) (containerSpec
 	if out.mounts, err = newMounts(p, c, values); err != nil {
 		return fail(err)
 	}
-	out.run.env = mergeEnv(src.environ, vars, hostName(p))
+	out.run.env = mergeEnv(append(p.proxylessEnv(), src.environ...), vars, hostName(p))
 	out.run.dir = c.WorkingDir
 	if out.run.dir == "" {
 		out.run.dir = "/"

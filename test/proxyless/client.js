@@ -1,10 +1,12 @@
 // A gRPC app in Node: client.js TARGET ADDRESS. See main.go, whose client it is the same as.
 const http = require('node:http');
 const grpc = require('@grpc/grpc-js');
-require('@grpc/grpc-js-xds').register();
+const xds = require('@grpc/grpc-js-xds');
+
+xds.register();
 
 const [target, address] = process.argv.slice(2);
-const channel = new grpc.Client(target, grpc.credentials.createInsecure());
+const channel = new grpc.Client(target, new xds.XdsChannelCredentials(grpc.credentials.createInsecure()));
 
 const once = () => new Promise((resolve, reject) => {
   let name = 'unnamed';

@@ -8,8 +8,10 @@ import threading
 import urllib.parse
 
 import grpc
+import grpc.experimental
 
-check = grpc.insecure_channel(sys.argv[1]).unary_unary("/grpc.health.v1.Health/Check")
+credentials = grpc.xds_channel_credentials(grpc.experimental.insecure_channel_credentials())
+check = grpc.secure_channel(sys.argv[1], credentials).unary_unary("/grpc.health.v1.Health/Check")
 
 
 def once():

@@ -1,12 +1,14 @@
 // Command proxyless is a gRPC server that says which one it is, and a gRPC app that calls by its library's own xDS client,
 // for the stories of test/lab:
 //
-//	proxyless server NAME ADDRESS    serves grpc.health.v1.Health, with NAME in the header x-backend
+//	proxyless server NAME ADDRESS    serves grpc.health.v1.Health, with NAME in the header x-backend; where NAME ends in "for ",
+//	                                 who calls follows
 //	proxyless client TARGET ADDRESS  calls TARGET when it is told to, by HTTP on ADDRESS
 //
 // GET /call?n=2000&c=4 makes so many calls, so many at a time, and answers with a JSON object: how many each server
 // answered, how many failed, and the first error. GET /until?name=v2&run=30 calls until so many in a row were answered by one
-// server. client.py and client.js beside this file are the same for other libraries.
+// server. Both have credentials of xDS where there is a bootstrap, and speak plainly where xDS does not say anything else.
+// client.py and client.js beside this file are the same for other libraries.
 //
 // It is not part of the mesh, and starts nothing but what it is told.
 package main
@@ -19,15 +21,19 @@ import (
 	"net/http"
 	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	xdscredentials "google.golang.org/grpc/credentials/xds"
 	"google.golang.org/grpc/health"
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/metadata"
-	_ "google.golang.org/grpc/xds" // the resolver of xds:///
+	"google.golang.org/grpc/peer"
+	"google.golang.org/grpc/xds"
 )
 
 func main() {
@@ -50,14 +56,48 @@ func serve(name, address string) error {
 	if err != nil {
 		return err
 	}
-	s := grpc.NewServer(grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-		if err := grpc.SetHeader(ctx, metadata.Pairs("x-backend", name)); err != nil {
+	named := grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+		said := name
+		if strings.HasSuffix(name, "for ") {
+			said += caller(ctx)
+		}
+		if err := grpc.SetHeader(ctx, metadata.Pairs("x-backend", said)); err != nil {
 			return nil, err
 		}
 		return next(ctx, req)
-	}))
+	})
+	if os.Getenv("GRPC_XDS_BOOTSTRAP") == "" {
+		s := grpc.NewServer(named)
+		grpc_health_v1.RegisterHealthServer(s, health.NewServer())
+		return s.Serve(listener)
+	}
+	creds, err := xdscredentials.NewServerCredentials(xdscredentials.ServerOptions{FallbackCreds: insecure.NewCredentials()})
+	if err != nil {
+		return err
+	}
+	s, err := xds.NewGRPCServer(grpc.Creds(creds), named)
+	if err != nil {
+		return err
+	}
 	grpc_health_v1.RegisterHealthServer(s, health.NewServer())
 	return s.Serve(listener)
+}
+
+// caller is who calls: by TLS that ends here, or by the word of a sidecar; "nobody" where it comes plainly.
+func caller(ctx context.Context) string {
+	if p, ok := peer.FromContext(ctx); ok {
+		if info, ok := p.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 && len(info.State.PeerCertificates[0].URIs) > 0 {
+			return info.State.PeerCertificates[0].URIs[0].String()
+		}
+	}
+	if md, ok := metadata.FromIncomingContext(ctx); ok {
+		for _, said := range md.Get("x-forwarded-client-cert") {
+			if _, uri, ok := strings.Cut(said, "URI="); ok {
+				return uri
+			}
+		}
+	}
+	return "nobody"
 }
 
 // callTime bounds one call.
@@ -67,7 +107,11 @@ const callTime = 20 * time.Second
 type app struct{ health grpc_health_v1.HealthClient }
 
 func call(target, address string) error {
-	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	creds, err := xdscredentials.NewClientCredentials(xdscredentials.ClientOptions{FallbackCreds: insecure.NewCredentials()})
+	if err != nil {
+		return err
+	}
+	conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(creds))
 	if err != nil {
 		return err
 	}

@@ -1,0 +1,116 @@
+//go:build proxyless
+
+package lab_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// agentPod is a pod that runs one program and gets what a template of Istio's gives it.
+func agentPod(name, app, template string, env map[string]string, argv ...string) string {
+	command, _ := json.Marshal(argv) // strings always can be
+	vars := []map[string]string{}
+	for k, v := range env {
+		vars = append(vars, map[string]string{"name": k, "value": v})
+	}
+	environ, _ := json.Marshal(vars)
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, namespace: shop, labels: {app: %[2]s}, annotations: {inject.istio.io/templates: %[3]s}}
+spec:
+  serviceAccountName: %[1]s
+  containers:
+  - {name: app, image: any, command: %[4]s, env: %[5]s}
+---`, name, app, template, command, environ)
+}
+
+// mutual has gRPC libraries call a host by mutual TLS, as Istio's documentation of proxyless gRPC has it.
+func mutual(host string) string {
+	return object("networking.istio.io/v1", "DestinationRule", host, "  host: "+host+"\n  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}")
+}
+
+// TestProxylessMutualTLS has gRPC apps with an agent beside them, of three libraries, call servers by mutual TLS: behind a
+// sidecar that is STRICT or PERMISSIVE, and servers that end it themselves, by xDS.
+func TestProxylessMutualTLS(t *testing.T) {
+	programs := os.Getenv("FAIRLEAD_PROXYLESS")
+	if programs == "" {
+		t.Fatal("run this test by `make proxyless`")
+	}
+	program := binary("proxyless")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../proxyless", "-trimpath", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	commands := map[string][]string{
+		"go":     {program, "client"},
+		"python": {"python3", filepath.Join(programs, "client.py")},
+		"node":   {"node", filepath.Join(programs, "client.js")},
+	}
+	env := map[string]string{"PYTHONPATH": filepath.Join(programs, "python"), "PATH": os.Getenv("PATH")}
+	servers := map[string]string{"strict": "sidecar", "permissive": "sidecar", "native": "grpc-agent"}
+	var manifests strings.Builder
+	number := 0
+	for name, template := range servers {
+		number++
+		manifests.WriteString(agentPod(name, name, template, nil, program, "server", name+" for ", ":"+proxylessPort))
+		manifests.WriteString(service(name, fmt.Sprint("10.96.4.", number), "app: "+name, "{name: grpc, port: "+proxylessPort+"}") + mutual(name))
+		if name != "permissive" {
+			manifests.WriteString(peerAuthentication("shop", name, "{selector: {matchLabels: {app: "+name+"}}, mtls: {mode: STRICT}}"))
+		}
+	}
+	target := func(server string) string { return "xds:///" + server + ".shop.svc.cluster.local:" + proxylessPort }
+	for _, a := range proxylessApps {
+		for server := range servers {
+			manifests.WriteString(agentPod(a.name+"-"+server, a.name, "grpc-agent", env, append(slices.Clone(commands[a.name]), target(server), proxylessCtl)...))
+		}
+	}
+	manifests.WriteString(agentPod("stranger", "stranger", "grpc-simple", nil, program, "client", target("strict"), proxylessCtl))
+	m := startMesh(t, manifests.String())
+
+	for _, a := range proxylessApps {
+		for server := range servers {
+			t.Run(a.name+"_calls_"+server, func(t *testing.T) {
+				client := a.name + "-" + server
+				eventually(t, "the app to listen", func() bool {
+					_, err := request(t.Context(), m.client(t, client, proxylessCtl), http.MethodGet, "http://app/call?n=0")
+					return err == nil
+				})
+				want := server + " for spiffe://cluster.local/ns/shop/sa/" + client
+				eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
+				if r := m.proxyless(t, client, "n=500&c=4"); r.Failed > 0 || r.Answered[want] != 500 {
+					t.Errorf("of 500 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
+				}
+			})
+		}
+	}
+	t.Run("who_has_no_certificate_is_refused", func(t *testing.T) {
+		if r := m.proxyless(t, "stranger", "n=20"); r.Failed != 20 || !strings.Contains(r.Error, "Unavailable") {
+			t.Errorf("of 20 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
+		}
+	})
+	t.Run("without_the_control_plane", func(t *testing.T) {
+		m.controller(t, "stop")
+		for _, a := range proxylessApps {
+			if r := m.proxyless(t, a.name+"-strict", "n=200&c=4"); r.Failed > 0 {
+				t.Errorf("%s: %d of 200 calls failed: %s", a.name, r.Failed, r.Error)
+			}
+		}
+		m.controller(t, "start")
+		for _, a := range proxylessApps {
+			eventually(t, "it is connected again", func() bool { return strings.Contains(m.cli(t, "proxy-status"), a.name+"-strict.shop") })
+			if r := m.proxyless(t, a.name+"-strict", "n=200&c=4"); r.Failed > 0 {
+				t.Errorf("%s: %d of 200 calls failed: %s", a.name, r.Failed, r.Error)
+			}
+		}
+	})
+}
