@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -46,16 +47,16 @@ spec:
 			}
 			d := compiletest.Resources(t, manifests, "dst/myapp/users.myapp.svc.cluster.local:8080")
 			r := d[len(d)-1].(*plan.Destination).Routes[0]
-			got := fmt.Sprintf("%d on %v %v, %s of %s", r.Retry.Attempts, r.Retry.On, r.Retry.Codes, r.Retry.PerTryTimeout, r.Timeout)
+			parts := []string{fmt.Sprintf("%d on %v %v, %s of %s", r.Retry.Attempts, r.Retry.On, r.Retry.Codes, r.Retry.PerTryTimeout, r.Timeout)}
 			for _, bound := range []struct {
 				what string
 				d    time.Duration
 			}{{"backend", r.BackendTimeout}, {"response", r.ResponseTimeout}, {"idle", r.IdleTimeout}} {
 				if bound.d > 0 {
-					got += fmt.Sprintf(", %s %s", bound.what, bound.d)
+					parts = append(parts, fmt.Sprintf("%s %s", bound.what, bound.d))
 				}
 			}
-			if got != tt.want {
+			if got := strings.Join(parts, ", "); got != tt.want {
 				t.Errorf("%s, want %s", got, tt.want)
 			}
 		})

@@ -110,16 +110,17 @@ func describeAction(c *directory.Destination, r *plan.Route) string {
 }
 
 // describeTimes says what bounds requests beside their tries.
-func describeTimes(r *plan.Route) (out string) {
+func describeTimes(r *plan.Route) string {
+	var parts []string
 	for _, t := range []struct {
 		what string
 		d    time.Duration
 	}{{"timeout", r.Timeout}, {"each backend", r.BackendTimeout}, {"each response", r.ResponseTimeout}, {"idle", r.IdleTimeout}} {
 		if t.d > 0 {
-			out += "; " + t.what + " " + t.d.String()
+			parts = append(parts, "; "+t.what+" "+t.d.String())
 		}
 	}
-	return out
+	return strings.Join(parts, "")
 }
 
 // describeWhere says where requests go, or how they are answered.

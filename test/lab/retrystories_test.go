@@ -137,13 +137,14 @@ http.server.ThreadingHTTPServer(("", 8080), Handler).serve_forever()
 func TestRetryBudget(t *testing.T) {
 	t.Parallel()
 	ips := map[string]string{"moody": "10.96.0.150", "moody-bare": "10.96.0.151"}
-	manifests := app{name: "client", replicas: 1}.String()
+	var manifests strings.Builder
+	manifests.WriteString(app{name: "client", replicas: 1}.String())
 	for name, ip := range ips {
-		manifests += pythonApp(name, ip, moody) + retried(name) + object("networking.istio.io/v1", "DestinationRule", name, `
+		manifests.WriteString(pythonApp(name, ip, moody) + retried(name) + object("networking.istio.io/v1", "DestinationRule", name, `
   host: `+name+`
-  trafficPolicy: {retryBudget: {percent: 0, minRetryConcurrency: 1}}`)
+  trafficPolicy: {retryBudget: {percent: 0, minRetryConcurrency: 1}}`))
 	}
-	m := startMesh(t, manifests, withMesh("mesh.accessLog=json"))
+	m := startMesh(t, manifests.String(), withMesh("mesh.accessLog=json"))
 	for name, ip := range ips {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
@@ -305,11 +306,12 @@ listen(8080, serve)
 func TestLearntKeepAlive(t *testing.T) {
 	t.Parallel()
 	ips := map[string]string{"patient": "10.96.0.152", "patient-bare": "10.96.0.153"}
-	manifests := app{name: "client", replicas: 1}.String() + app{name: "outsider", replicas: 1, bare: true}.String()
+	var manifests strings.Builder
+	manifests.WriteString(app{name: "client", replicas: 1}.String() + app{name: "outsider", replicas: 1, bare: true}.String())
 	for name, ip := range ips {
-		manifests += pythonApp(name, ip, patient)
+		manifests.WriteString(pythonApp(name, ip, patient))
 	}
-	m := startMesh(t, manifests)
+	m := startMesh(t, manifests.String())
 	for name, ip := range ips {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
