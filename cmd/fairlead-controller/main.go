@@ -120,6 +120,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
+	inboundRetries := fs.Bool("inbound-retries", true, "a called proxy sends a request once more that its app has not got")
 	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", 0, "how long to serve on after SIGTERM, for those who have not heard yet that this replica goes")
@@ -134,6 +135,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 		}
 		return o, err
 	}
+	o.NoInboundRetries = !*inboundRetries
 	switch {
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))

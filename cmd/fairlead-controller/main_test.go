@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,5 +54,14 @@ func TestRun(t *testing.T) {
 				t.Errorf("stdout %q, stderr %q; want %q, %q", stdout.String(), stderr.String(), tt.stdout, tt.stderr)
 			}
 		})
+	}
+}
+
+func TestInboundRetries(t *testing.T) {
+	for arg, off := range map[string]bool{"--pprof": false, "--inbound-retries": false, "--inbound-retries=true": false, "--inbound-retries=false": true} {
+		o, err := parse([]string{"--source", "x", "--state-dir", "y", "--token-key", "z", arg}, io.Discard, io.Discard)
+		if err != nil || o.NoInboundRetries != off {
+			t.Errorf("%s: switched off %t, %v; want %t", arg, o.NoInboundRetries, err, off)
+		}
 	}
 }

@@ -20,6 +20,8 @@ type Global struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     plan.AccessLogFormat
+	// NoInboundRetries keeps called sidecars from retrying.
+	NoInboundRetries bool
 	// Limits are those of the sidecars.
 	Limits plan.Limits
 	// Paths is pathNormalization.
@@ -77,7 +79,7 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
-			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits,
+			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits, NoInboundRetries: v.g.NoInboundRetries,
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameSeal, plan.NameUnknown:
 	}

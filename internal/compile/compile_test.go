@@ -45,10 +45,10 @@ func TestCompileMalformedNames(t *testing.T) {
 
 func TestCompileMesh(t *testing.T) {
 	g := global()
-	g.RefuseUnknown, g.AccessLog, g.Paths = true, plan.AccessLogJSON, plan.PathMergeSlashes
+	g.RefuseUnknown, g.AccessLog, g.Paths, g.NoInboundRetries = true, plan.AccessLogJSON, plan.PathMergeSlashes, true
 	want := &plan.MeshGlobal{
 		RefuseUnknown: true, AccessLog: plan.AccessLogJSON,
-		Paths: plan.PathMergeSlashes,
+		Paths: plan.PathMergeSlashes, NoInboundRetries: true,
 	}
 	got := compile.Compile(store.NewReader(store.New().Snapshot()), g, "mesh")
 	if diff := cmp.Diff(plan.Resource(want), got); diff != "" {

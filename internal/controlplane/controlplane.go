@@ -58,6 +58,8 @@ type Options struct {
 	// LocalityLbSetting is Istio's of the mesh, YAML or JSON: for hosts of which neither a DestinationRule nor the Service says
 	// how calls depend on distance. Empty means that distance does not matter.
 	LocalityLbSetting string
+	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.
+	NoInboundRetries bool
 	// Limits are those of the proxies.
 	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
@@ -183,7 +185,7 @@ func (o *Options) namespace() string {
 
 // global gives what is the same for the whole mesh.
 func (o *Options) global() (compile.Global, error) {
-	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits}
+	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits, NoInboundRetries: o.NoInboundRetries}
 	switch o.OutboundPolicy {
 	case "", "ALLOW_ANY":
 	case "REGISTRY_ONLY":

@@ -21,3 +21,12 @@ func TestNamespaceOfItsOwn(t *testing.T) {
 		t.Errorf("without Kubernetes: %q", ns)
 	}
 }
+
+// What the mesh says of called sidecars reaches what is compiled for them.
+func TestInboundRetriesAreOfTheMesh(t *testing.T) {
+	for _, off := range []bool{false, true} {
+		if g, err := (&Options{NoInboundRetries: off}).global(); err != nil || g.NoInboundRetries != off {
+			t.Errorf("switched off %t, %v; want %t", g.NoInboundRetries, err, off)
+		}
+	}
+}

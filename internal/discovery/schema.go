@@ -527,6 +527,7 @@ func meshFields(c *coder, m *plan.MeshGlobal) {
 	enum(c, 6, "path_normalization", &m.Paths, upTo(plan.PathDecodeAndMergeSlashes, plan.PathDecodeAndMergeSlashes))
 	c.uint16s(7, "named_ports", &m.NamedPorts)
 	part(c, 8, "limits", &m.Limits, limitsFields)
+	c.bool(9, "no_inbound_retries", &m.NoInboundRetries)
 }
 
 func limitsFields(c *coder, l *plan.Limits) {

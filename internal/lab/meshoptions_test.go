@@ -14,6 +14,7 @@ func TestMeshFlags(t *testing.T) {
 	}{
 		{"one_word", "mesh.drain=5s", []string{"--drain=5s"}, ""},
 		{"two_words", "mesh.accessLog=json", []string{"--access-log=json"}, ""},
+		{"yes_or_no", "mesh.inboundRetries=false", []string{"--inbound-retries=false"}, ""},
 		{"an_abbreviation", "mesh.clusterID=west", []string{"--cluster-id=west"}, ""},
 		{"a_value_with_signs", "mesh.trustDomainAliases=a.b,c=d", []string{"--trust-domain-aliases=a.b,c=d"}, ""},
 		{"no_value", "mesh.accessLog", nil, "--set mesh.accessLog: write mesh.NAME=VALUE, with a name as in the chart's values, such as mesh.accessLog=json"},

@@ -447,6 +447,8 @@ type MeshGlobal struct {
 	// an address that is not the mesh's is told by the host that it names.
 	NamedPorts []uint16
 	Limits     Limits
+	// NoInboundRetries has called sidecars send no request a second time, of their own accord, that the app has not got.
+	NoInboundRetries bool
 }
 
 // ResourceName implements Resource.

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -348,7 +349,7 @@ func TestExecutions(t *testing.T) {
 							continue // that no proxy obeys it does not depend on more
 						}
 						t.Run(k.name, func(t *testing.T) {
-							app, c := mortalService(t, version, path.caller, path.callee, p.retries) // each with a budget of its own
+							app, c, _ := mortalService(t, version, path.caller, path.callee, p.retries) // each with a budget of its own
 							app.ask(t, c, k, p.disowned, !path.caller && !path.callee)
 						})
 					}
@@ -358,8 +359,8 @@ func TestExecutions(t *testing.T) {
 	}
 }
 
-// mortalService is a service whose one app is mortal, and a client of it.
-func mortalService(t *testing.T, version string, meshedCaller, meshedCallee bool, retries string) (*mortal, *http.Client) {
+// mortalService is a service whose one app is mortal, a client of it, and the called sidecar.
+func mortalService(t *testing.T, version string, meshedCaller, meshedCallee bool, retries string) (*mortal, *http.Client, *sidecar) {
 	t.Helper()
 	m := newMesh(t)
 	orders, users := m.sidecar("orders"), m.sidecar("users")
@@ -382,9 +383,9 @@ func mortalService(t *testing.T, version string, meshedCaller, meshedCallee bool
 		entrance = at.String()
 	}
 	if app.http2 {
-		return app, m.h2cClient(entrance)
+		return app, m.h2cClient(entrance), users
 	}
-	return app, m.dialled(entrance)
+	return app, m.dialled(entrance), users
 }
 
 // ask has the app die in every way, on a fresh connection and on one that was used before. alone is set where there is no
@@ -469,6 +470,19 @@ func send(t *testing.T, c *http.Client, k asking, path string) (int, error) {
 	defer resp.Body.Close()
 	_, err = io.Copy(io.Discard, resp.Body)
 	return resp.StatusCode, err
+}
+
+// The mesh can have called sidecars send nothing once more: then what the app disowns is its caller's to repeat.
+func TestInboundRetriesCanBeSwitchedOff(t *testing.T) {
+	app, c, users := mortalService(t, "http2", false, true, "")
+	app.death.Store(&deaths[slices.IndexFunc(deaths, func(d death) bool { return d.name == "refused_stream" })])
+	for i, want := range []int32{2, 1, 2} {
+		users.apply(&plan.MeshGlobal{NoInboundRetries: want == 1})
+		app.got.Store(0)
+		if status, err := send(t, c, asking{method: "POST"}, "/pay"); status != http.StatusServiceUnavailable || err != nil || app.got.Load() != want {
+			t.Errorf("%d: %d, %v after %d tries, want 503 after %d", i, status, err, app.got.Load(), want)
+		}
+	}
 }
 
 // An app that speaks HTTP/1.1 only is written to once by an HTTP/2 caller: that it does not answer in HTTP/2 is no sign

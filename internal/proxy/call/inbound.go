@@ -74,12 +74,16 @@ func (p *Port) next(_ context.Context, c *Call) (destined, error) { //nolint:unp
 	return destined{way: p.Way, addr: p.Addr, connect: p.Connect()}, nil
 }
 
-// again implements side: once more, on a fresh connection, where not a byte of the request was written to the first.
+// again implements side: once more, on a fresh connection, where not a byte of the request was written to the first, unless the
+// mesh or the caller's route does not want it.
 // What was written is not sent again from here: whether that is safe, and wanted, the caller's sidecar decides by its
 // route's policy, which this one does not know. A caller without a sidecar has no policy; for it, what the app has
 // disowned is sent once more.
 func (p *Port) again(c *Call, failed *tryError) error {
-	if c.tries == 1 && !c.once && !c.wrote && c.replayable() && (failed.failure == unsent || failed.failure == disowned && !p.who.Sidecar) {
+	if c.tries > 1 || c.once || c.wrote || !c.replayable() || !p.i.Self.RetriesInbound() {
+		return failed
+	}
+	if failed.failure == unsent || failed.failure == disowned && !p.who.Sidecar {
 		return nil
 	}
 	return failed

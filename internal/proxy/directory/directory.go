@@ -184,6 +184,7 @@ func (t *Directory) apply(b *batch, i int) error {
 		}
 	case *plan.MeshGlobal:
 		t.self.paths.Store(uint32(r.Paths))
+		t.self.noRetries.Store(r.NoInboundRetries)
 		b.events = append(b.events, Event{Kind: GlobalChanged, Global: r})
 	default:
 		return fmt.Errorf("%s: this proxy does not know resources of type %T", u.Name, r)

@@ -28,7 +28,9 @@ type Self struct {
 	governed chan struct{} // closed when policy is first set
 	onceGov  sync.Once
 	paths    atomic.Uint32 // a plan.PathNormalization
-	pools    atomic.Pointer[map[uint16]*AppPool]
+	// noRetries is the mesh's NoInboundRetries.
+	noRetries atomic.Bool
+	pools     atomic.Pointer[map[uint16]*AppPool]
 }
 
 // AppPool is the connectionPool of a port of the workload. It outlives changes of the policy, so that what is in flight
@@ -95,6 +97,9 @@ func (s *Self) Policy() *plan.InboundPolicy { return s.policy.Load() }
 
 // PathMode is how paths of requests are normalized, Istio's default until the control plane has spoken.
 func (s *Self) PathMode() plan.PathNormalization { return plan.PathNormalization(s.paths.Load()) }
+
+// RetriesInbound reports whether a request for the own app is sent once more that this has not got.
+func (s *Self) RetriesInbound() bool { return !s.noRetries.Load() }
 
 func (s *Self) setPolicy(p *plan.InboundPolicy) {
 	s.setPools(p)
