@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
-# Runs real clients and servers through two sidecars, and without any, and compares. What Debian has is installed where it
+# Runs real clients and servers through sidecars, and without any, and compares: clients.sh [TESTS], a pattern. What Debian has is installed where it
 # is missing; what comes of PyPI, npm and Maven, all pinned, is kept outside of the tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 need=()
-for tool in curl:curl nginx:nginx-light python3:python3 node:nodejs npm:npm; do
+for tool in curl:curl nginx:nginx-light python3:python3 node:nodejs npm:npm psql:postgresql-client redis-server:redis-server redis-cli:redis-tools \
+	mariadbd:mariadb-server-core mariadb:mariadb-client-core; do
 	command -v "${tool%:*}" >/dev/null || need+=("${tool#*:}")
 done
 python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
+ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
 if [ ${#need[@]} -gt 0 ]; then
+	export RUNLEVEL=1 # servers are installed, not started
 	echo "clients: installing ${need[*]}"
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
@@ -25,4 +28,4 @@ if [ ! -d "$cache" ]; then
 	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
 	mv "$work" "$cache"
 fi
-FAIRLEAD_CLIENTS=$cache go test -tags clients -count=1 -timeout 20m -v -run '^TestClients' "$@" ./test/lab
+FAIRLEAD_CLIENTS=$cache go test -tags clients -count=1 -timeout 20m -v -run "${1:-^Test(Clients|Servers)}" ./test/lab

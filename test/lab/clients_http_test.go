@@ -46,10 +46,13 @@ func webServers(t *testing.T, www string) func(own string) string {
 			t.Fatal(err)
 		}
 		const ports = "{name: http, port: 80, targetPort: 8080}, {name: detected, port: 81, targetPort: 8080}"
-		return server("nginx", []string{"nginx", "-p", own, "-c", programFile(t, "nginx.conf")}, nil, 8080, ports+", {name: http2, port: 82, targetPort: 8081}") +
-			server("gunicorn", []string{
-				"python3", "-m", "gunicorn", "--chdir", programFile(t, ""), "--bind", ":8080", "--threads", "16", "--keep-alive", "5", "--worker-tmp-dir", own, "app:app",
-			}, map[string]string{"PYTHONPATH": installed(t, "python"), "PYTHONDONTWRITEBYTECODE": "1"}, 8080, ports)
+		nginx := realServer{name: "nginx", argv: []string{"nginx", "-p", own, "-c", programFile(t, "nginx.conf")}, ready: 8080, ports: ports + ", {name: http2, port: 82, targetPort: 8081}"}
+		gunicorn := realServer{
+			name: "gunicorn", ready: 8080, ports: ports,
+			argv: []string{"python3", "-m", "gunicorn", "--chdir", programFile(t, ""), "--bind", ":8080", "--threads", "16", "--keep-alive", "5", "--worker-tmp-dir", own, "app:app"},
+			env:  map[string]string{"PYTHONPATH": installed(t, "python"), "PYTHONDONTWRITEBYTECODE": "1"},
+		}
+		return nginx.manifest(t) + gunicorn.manifest(t)
 	}
 }
 

@@ -12,8 +12,14 @@ import (
 // script runs a client that tells its exchanges itself, a line of JSON each.
 func script(t *testing.T, m *mesh, argv ...string) []exchange {
 	t.Helper()
+	return scriptFrom(t, m, client, argv...)
+}
+
+// scriptFrom is script in the pod from.
+func scriptFrom(t *testing.T, m *mesh, from string, argv ...string) []exchange {
+	t.Helper()
 	env := []string{"env", "PYTHONPATH=" + installed(t, "python"), "PYTHONDONTWRITEBYTECODE=1", "NODE_PATH=" + installed(t, "node_modules")}
-	code, out, errOut := m.exec(t, client, append(env, argv...)...)
+	code, out, errOut := m.exec(t, from, append(env, argv...)...)
 	var all []exchange
 	d := json.NewDecoder(strings.NewReader(out))
 	for d.More() {
@@ -31,8 +37,11 @@ func script(t *testing.T, m *mesh, argv ...string) []exchange {
 
 // nodeServer is a gRPC server; port 80 is declared, 81 is not.
 func nodeServer(t *testing.T) string {
-	return server("node", []string{"node", programFile(t, "grpc.mjs"), "serve", "8080"}, map[string]string{"NODE_PATH": installed(t, "node_modules")}, 8080,
-		"{name: grpc, port: 80, targetPort: 8080}, {name: detected, port: 81, targetPort: 8080}")
+	node := realServer{
+		name: "node", argv: []string{"node", programFile(t, "grpc.mjs"), "serve", "8080"}, env: map[string]string{"NODE_PATH": installed(t, "node_modules")},
+		ready: 8080, ports: "{name: grpc, port: 80, targetPort: 8080}, {name: detected, port: 81, targetPort: 8080}",
+	}
+	return node.manifest(t)
 }
 
 const (

@@ -153,29 +153,45 @@ func summary(body []byte) string {
 	return fmt.Sprintf("%d bytes, sha256 %s", len(body), hex.EncodeToString(sum[:]))
 }
 
-// server is a pod that runs a program of this machine, and its Service: ports are flow sequence items. The pod is ready
-// when its port ready is open.
-func server(name string, argv []string, env map[string]string, ready int, ports string) string {
-	command, _ := json.Marshal(argv) // strings always can be
+// realServer is a pod that runs a program of this machine, and its Service.
+type realServer struct {
+	name  string
+	argv  []string
+	env   map[string]string
+	user  string // whose it is, root where it is empty
+	ready int    // the pod is ready when this port is open
+	ports string // of the Service, flow sequence items
+	bare  bool   // without sidecar
+}
+
+// manifest is its pod and its Service.
+func (p *realServer) manifest(t *testing.T) string {
+	t.Helper()
+	command, _ := json.Marshal(p.argv) // strings always can be
 	var vars []string
-	for k, v := range env {
+	for k, v := range p.env {
 		vars = append(vars, fmt.Sprintf("{name: %s, value: %q}", k, v))
 	}
 	slices.Sort(vars)
+	uid, gid := 0, 0
+	if p.user != "" {
+		uid, gid = userIDs(t, p.user)
+	}
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
-metadata: {name: %[1]s, namespace: shop, labels: {app: %[1]s}}
+metadata: {name: %[1]s, namespace: shop, labels: {app: %[1]s}, annotations: {fairlead.dev/inject: "%[5]t"}}
 spec:
   serviceAccountName: %[1]s
   terminationGracePeriodSeconds: 5
+  securityContext: {runAsUser: %[6]d, runAsGroup: %[7]d}
   containers:
   - name: app
     image: any
     command: %[2]s
     env: [%[3]s]
     readinessProbe: {tcpSocket: {port: %[4]d}, periodSeconds: 1}
----`, name, command, strings.Join(vars, ", "), ready) + service(name, "", "app: "+name, ports)
+---`, p.name, command, strings.Join(vars, ", "), p.ready, !p.bare, uid, gid) + service(p.name, "", "app: "+p.name, p.ports)
 }
 
 // installed is a file of what test/clients.sh has fetched.

@@ -73,13 +73,19 @@ func (a *authority) write(t *testing.T, name, kind string, der []byte) {
 // issue writes NAME.pem and NAME.key, the first time those of the CA itself.
 func (a *authority) issue(t *testing.T, name string) *x509.Certificate {
 	t.Helper()
+	return a.issueFor(t, name, name)
+}
+
+// issueFor is issue for several names.
+func (a *authority) issueFor(t *testing.T, name string, hosts ...string) *x509.Certificate {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	a.serial++
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: name}, DNSNames: []string{name},
+		SerialNumber: big.NewInt(a.serial), Subject: pkix.Name{CommonName: name}, DNSNames: hosts,
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
 	}
