@@ -173,20 +173,31 @@ func exec(command ...string) *corev1.LifecycleHandler {
 // the sidecar's (kubernetes pkg/volume/projected/projected.go, collectData; pkg/volume/util, FsUserFrom).
 func (b *builder) addVolumes() {
 	size := resource.MustParse(stateSize)
-	volumes := []corev1.Volume{
-		{Name: identityVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
-			{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: new(int64(tokenSeconds)), Path: "token"}},
-			{ConfigMap: &corev1.ConfigMapProjection{
-				LocalObjectReference: corev1.LocalObjectReference{Name: rootMap},
-				Items:                []corev1.KeyToPath{{Key: rootKey, Path: rootKey}},
-			}},
-		}}}},
-		{Name: emptyVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}},
+	b.addThese(identity(), noToken(), corev1.Volume{
 		// In memory: the cluster autoscaler does not move pods with files on a node's disk.
-		{Name: stateVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}}},
-	}
+		Name: stateVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: corev1.StorageMediumMemory, SizeLimit: &size}},
+	})
+}
+
+func (b *builder) addThese(volumes ...corev1.Volume) {
 	b.pod.Spec.Volumes = append(b.pod.Spec.Volumes, volumes...)
 	for _, v := range volumes {
 		b.status.Volumes = append(b.status.Volumes, v.Name)
 	}
+}
+
+// identity is the volume with the workload's token, and the roots by which the control plane is known.
+func identity() corev1.Volume {
+	return corev1.Volume{Name: identityVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{
+		{ServiceAccountToken: &corev1.ServiceAccountTokenProjection{Audience: audience, ExpirationSeconds: new(int64(tokenSeconds)), Path: "token"}},
+		{ConfigMap: &corev1.ConfigMapProjection{
+			LocalObjectReference: corev1.LocalObjectReference{Name: rootMap},
+			Items:                []corev1.KeyToPath{{Key: rootKey, Path: rootKey}},
+		}},
+	}}}}
+}
+
+// noToken is the volume with nothing in it, see noAPIAccess.
+func noToken() corev1.Volume {
+	return corev1.Volume{Name: emptyVolume, VolumeSource: corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: []corev1.VolumeProjection{}}}}
 }

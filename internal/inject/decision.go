@@ -85,6 +85,9 @@ func decide(pod *corev1.Pod, r Request) (Decision, error) {
 		return d, fmt.Errorf("container %s is there without the annotation %s: it was not put there by the injector; rename it, or set %s: \"false\"",
 			proxyContainer, keyStatus, keyInject)
 	}
+	if status, ok, err := ParseStatus(pod.Annotations); err == nil && ok && status.Template != "" && hasContainer(pod, agentContainer) {
+		return Decision{Reason: AlreadyInjected, Detail: "the pod has what template " + status.Template + " gives already"}, nil
+	}
 	for _, test := range []struct {
 		applies bool
 		reason  Reason

@@ -66,6 +66,8 @@ func FuzzAnnotations(f *testing.F) {
 		{"traffic.sidecar.istio.io/excludeInterfaces", "eth1"},
 		{"fairlead.dev/rewrite-app-probes", "false"},
 		{"fairlead.dev/status", "{}"},
+		{"inject.istio.io/templates", "grpc-agent"},
+		{"inject.istio.io/templates", "grpc-simple"},
 		{"kubectl.kubernetes.io/default-container", "x"},
 		{"fairlead.dev/~/~1", ""},
 	} {

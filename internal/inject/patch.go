@@ -98,6 +98,10 @@ func (d *differ) probes(path string, before, after []corev1.Container) {
 				d.action(at+field, was[field], is[field])
 			}
 		}
+		if before[s.before].Name != proxyContainer {
+			list(d, at+"/env", before[s.before].Env, after[s.after].Env, func(e corev1.EnvVar) string { return e.Name })
+			list(d, at+"/volumeMounts", before[s.before].VolumeMounts, after[s.after].VolumeMounts, func(m corev1.VolumeMount) string { return m.Name + " " + m.MountPath })
+		}
 		d.hold(at+"/lifecycle", before[s.before].Lifecycle, after[s.after].Lifecycle)
 		if env := after[s.after].Env; before[s.before].Name == proxyContainer && !reflect.DeepEqual(before[s.before].Env, env) {
 			d.add(at+"/env", env) // add replaces what is there (RFC 6902 §4.1)

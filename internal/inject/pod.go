@@ -33,10 +33,19 @@ func Pod(pod *corev1.Pod, r Request) (*corev1.Pod, Decision, error) {
 	if err != nil {
 		return pod, Decision{}, err
 	}
+	if s.template, err = template(pod); err != nil {
+		return pod, Decision{}, err
+	}
 	native := s.NativeSidecar == Yes || s.NativeSidecar == Auto && r.Native
 	b := builder{pod: pod.DeepCopy(), s: s, status: Status{Version: imageTag(s.Image), Mode: Classic}, warnings: warnings}
 	if native {
 		b.status.Mode = Native
+	}
+	if s.template != "" {
+		if err := b.buildProxyless(); err != nil {
+			return pod, Decision{}, err
+		}
+		return b.pod, Decision{Reason: Injected, Detail: "no sidecar, template " + s.template, Warnings: warnings}, nil
 	}
 	if err := b.build(); err != nil {
 		return pod, Decision{}, err
@@ -53,7 +62,7 @@ func Pod(pod *corev1.Pod, r Request) (*corev1.Pod, Decision, error) {
 // asks twice (reinvocationPolicy IfNeeded), get their probes rewritten too; everything else is left as it is.
 func again(pod *corev1.Pod, r Request, d Decision) (*corev1.Pod, Decision, error) {
 	status, _, err := ParseStatus(pod.Annotations)
-	if err != nil {
+	if err != nil || status.Template != "" {
 		return pod, d, err
 	}
 	s, _, err := newSettings(r.Config, pod.Annotations)

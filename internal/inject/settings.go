@@ -30,6 +30,7 @@ const (
 type settings struct {
 	Config
 
+	template      string // what the pod is given in the place of a sidecar, "" for a sidecar
 	drain         time.Duration
 	resources     corev1.ResourceRequirements
 	rewriteProbes bool

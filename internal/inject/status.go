@@ -25,13 +25,17 @@ const (
 // what it lists and nothing else.
 type Status struct {
 	// Version is the tag of the sidecar's image.
-	Version          string   `json:"version"`
-	Mode             Mode     `json:"mode"`
+	Version string `json:"version"`
+	Mode    Mode   `json:"mode"`
+	// Template is what the pod got in the place of a sidecar, empty for a sidecar.
+	Template         string   `json:"template,omitempty"`
 	InitContainers   []string `json:"initContainers,omitempty"`
 	Containers       []string `json:"containers,omitempty"`
 	Volumes          []string `json:"volumes,omitempty"`
 	ImagePullSecrets []string `json:"imagePullSecrets,omitempty"`
 	Annotations      []string `json:"annotations,omitempty"`
+	// Env are the variables that containers of the app got, by the container.
+	Env map[string][]string `json:"env,omitempty"`
 	// Replaced are annotations as they were before the injector wrote others in their place.
 	Replaced map[string]string `json:"replaced,omitempty"`
 	// Redirect is, where a CNI plugin redirects the traffic, what it is to give to `fairlead-proxy init`; nil elsewhere.
@@ -95,6 +99,7 @@ func Remove(pod *corev1.Pod) (*corev1.Pod, bool, error) {
 		}
 		restoreProbes(out, probes, status.ProbePorts)
 	}
+	takeBack(out, &status)
 	out.Spec.InitContainers = without(out.Spec.InitContainers, status.InitContainers, func(c corev1.Container) string { return c.Name })
 	out.Spec.Containers = without(out.Spec.Containers, status.Containers, func(c corev1.Container) string { return c.Name })
 	out.Spec.Volumes = without(out.Spec.Volumes, status.Volumes, func(v corev1.Volume) string { return v.Name })

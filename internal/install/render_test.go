@@ -241,6 +241,18 @@ func TestRenderOptions(t *testing.T) {
 			},
 		},
 		{
+			name: "a_port_without_tls_where_it_is_asked_for", o: Options{Values: []Values{values(t, "controller: {plaintextXDS: true}\nnetworkPolicy: {enabled: true}")}},
+			look: func(t *testing.T, r *Release) {
+				t.Helper()
+				if args := find[appsv1.Deployment](t, r, "Deployment", "fairlead-controller").Spec.Template.Spec.Containers[0].Args; !slices.Contains(args, "--grpc-addr=:15010") {
+					t.Errorf("arguments %q", args)
+				}
+				if ports := find[corev1.Service](t, r, "Service", "fairlead-controller").Spec.Ports; !slices.ContainsFunc(ports, func(p corev1.ServicePort) bool { return p.Port == 15010 }) {
+					t.Errorf("ports %v", ports)
+				}
+			},
+		},
+		{
 			name: "the_installer_writes_to_the_node_only_in_a_privileged_namespace", o: Options{Values: []Values{values(t, "cni: {enabled: true}")}},
 			look: func(t *testing.T, r *Release) {
 				t.Helper()

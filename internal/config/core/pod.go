@@ -2,6 +2,7 @@ package core
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"net/netip"
@@ -187,8 +188,9 @@ func namedPorts(containers []corev1.Container) map[string]uint16 {
 }
 
 func meshed(annotations map[string]string, containers []corev1.Container) bool {
-	if annotations[statusAnnotation] != "" {
-		return true
+	if status := annotations[statusAnnotation]; status != "" {
+		var of struct{ Template string }
+		return json.Unmarshal([]byte(status), &of) != nil || of.Template == "" // or else it got something in the place of a sidecar
 	}
 	return slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == proxyContainer })
 }

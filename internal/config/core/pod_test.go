@@ -86,6 +86,12 @@ func TestPod(t *testing.T) {
 			}), "",
 		},
 		{
+			"an_agent_is_no_sidecar", `annotations: {fairlead.dev/status: '{"version":"v0","template":"grpc-agent"}'}`, "initContainers: [{name: fairlead-agent, restartPolicy: Always}]", "",
+			base(func(w *model.Workload) {
+				w.Annotations = map[string]string{"fairlead.dev/status": `{"version":"v0","template":"grpc-agent"}`}
+			}), "",
+		},
+		{
 			"host_network_is_never_meshed", "", "hostNetwork: true, containers: [{name: fairlead-proxy}]", "",
 			base(func(w *model.Workload) { w.HostNetwork = true }), "",
 		},
