@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/kube"
+	"fairlead.dev/fairlead/internal/traffic/history"
 	"fairlead.dev/fairlead/internal/xds/envoy"
 )
 
@@ -99,6 +100,7 @@ type ControlPlane struct {
 	engine    *engine
 	server    *discovery.Server
 	hub       *observe.Hub
+	history   *history.Store
 	standard  *standard
 }
 
@@ -126,7 +128,7 @@ func New(o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics(o.Version)}
+	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges)}
 	p.metrics.registry.MustRegister(present{p})
 	p.engine = newEngine(engineOptions{
 		global: global,
@@ -141,7 +143,7 @@ func New(o Options) (*ControlPlane, error) {
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
-	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Logger: o.Logger}); err != nil {
+	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Summaries: reports{p.history}, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
 	p.server, err = discovery.NewServer(discovery.ServerOptions{

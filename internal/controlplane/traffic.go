@@ -1,0 +1,127 @@
+package controlplane
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+	"fairlead.dev/fairlead/internal/traffic"
+	"fairlead.dev/fairlead/internal/traffic/history"
+)
+
+// reports keeps what sidecars say of their traffic. It implements [observe.Summaries].
+type reports struct{ *history.Store }
+
+// Summary implements [observe.Summaries].
+func (r reports) Summary(pod model.Key, raw []byte) error {
+	report, err := traffic.Decode(raw)
+	if err != nil {
+		return err
+	}
+	r.Add(pod, report)
+	return nil
+}
+
+// edgesView answers who called whom. Its parameters are "window", a duration of at most an hour, and "namespace", of which one end
+// of each edge must be; without it, all edges are told.
+type edgesView struct {
+	engine      *engine
+	history     *history.Store
+	trustDomain string
+}
+
+// ServeHTTP implements http.Handler.
+func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	window, err := time.ParseDuration(r.URL.Query().Get("window"))
+	if err != nil || window <= 0 || window > history.Kept {
+		http.Error(w, fmt.Sprintf("window %q: write a duration of at most %s, such as 1m", r.URL.Query().Get("window"), history.Kept), http.StatusBadRequest)
+		return
+	}
+	known := census{store.NewReader(v.engine.store.Snapshot()), v.trustDomain}
+	namespace := r.URL.Query().Get("namespace")
+	answer := v.history.Sum(history.Query{Window: window, Wanted: func(pod model.Key, edge *traffic.Edge) bool {
+		return namespace == "" || known.touches(pod, edge, namespace)
+	}})
+	answer.Pods = known.pods(namespace, answer.Flows)
+	w.Header().Set("Content-Type", "application/json")
+	json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client went away
+}
+
+// census is what the control plane knows of pods.
+type census struct {
+	*store.Reader
+
+	trustDomain string
+}
+
+// touches reports whether one end of an edge is in the namespace.
+func (c census) touches(pod model.Key, edge *traffic.Edge, namespace string) bool {
+	if pod.Namespace == namespace || edge.Peer.Namespace == namespace {
+		return true
+	}
+	w := c.at(edge)
+	return w != nil && w.Key.Namespace == namespace
+}
+
+// at is the pod at the address of a peer that is not in the mesh, nil where there is none. An address that several pods
+// share is their node's.
+func (c census) at(edge *traffic.Edge) *model.Workload {
+	if edge.Peer.Address == "" {
+		return nil
+	}
+	addr, err := netip.ParseAddr(edge.Peer.Address)
+	if err != nil {
+		return nil // it stands for several
+	}
+	if at := c.WorkloadsAtAddress("", addr); len(at) == 1 && at[0].Key.Cluster == "" {
+		return at[0]
+	}
+	return nil
+}
+
+// pods are those of the namespace, and those at the other ends of the flows.
+func (c census) pods(namespace string, flows []traffic.Flow) []traffic.Pod {
+	list, seen := []traffic.Pod{}, map[model.ClusterKey]bool{}
+	add := func(w *model.Workload) {
+		if w != nil && w.Key.Cluster == "" && !seen[w.Key] {
+			seen[w.Key] = true
+			list = append(list, c.pod(w))
+		}
+	}
+	if namespace == "" {
+		for _, w := range store.List[model.Workload](c.Reader) {
+			add(w)
+		}
+		return list
+	}
+	for _, key := range c.WorkloadsInNamespace(namespace) {
+		add(c.Workload(key))
+	}
+	for i := range flows {
+		f := &flows[i]
+		add(c.Workload(model.ClusterKey{Key: model.Key{Namespace: f.Namespace, Name: f.Pod}}))
+		if f.Edge.Peer.Pod != "" {
+			add(c.Workload(model.ClusterKey{Key: model.Key{Namespace: f.Edge.Peer.Namespace, Name: f.Edge.Peer.Pod}}))
+		}
+		add(c.at(&f.Edge))
+	}
+	return list
+}
+
+func (c census) pod(w *model.Workload) traffic.Pod {
+	p := traffic.Pod{
+		Namespace: w.Key.Namespace, Name: w.Key.Name, Kind: w.OwnerKind, Workload: w.OwnerName, Labels: w.Labels,
+		Meshed: w.Meshed, Terminating: w.Terminating,
+		Identity: "spiffe://" + c.trustDomain + "/ns/" + w.Key.Namespace + "/sa/" + w.ServiceAccount,
+	}
+	for _, ip := range w.IPs {
+		if !w.HostNetwork { // its address is the node's
+			p.IPs = append(p.IPs, ip.String())
+		}
+	}
+	return p
+}

@@ -1,0 +1,88 @@
+package controlplane
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/store"
+	"fairlead.dev/fairlead/internal/traffic"
+	"fairlead.dev/fairlead/internal/traffic/history"
+)
+
+// TestEdgesOfANamespaceAreThoseThatTouchIt: who may see one namespace sees what calls it and what it calls, and no other pods.
+func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
+	e := &engine{store: store.New()}
+	e.store.Commit(func(tx *store.Txn) {
+		for i, name := range []string{"shop/web", "shop/idle", "bank/ledger", "bank/secret", "old/plain"} {
+			namespace, name, _ := strings.Cut(name, "/")
+			tx.SetWorkload(model.Workload{
+				Key: model.ClusterKey{Key: model.Key{Namespace: namespace, Name: name + "-1"}}, OwnerKind: "Deployment", OwnerName: name, ServiceAccount: name,
+				IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}, Meshed: namespace != "old",
+			})
+		}
+	})
+	kept := reports{history.New(time.Now, history.DefaultMaxEdges)}
+	report := func(namespace, pod string, rows ...traffic.Edge) {
+		r := traffic.Report{Milliseconds: 10_000}
+		for _, e := range rows {
+			r.Rows = append(r.Rows, traffic.Row{Edge: e, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}})
+		}
+		if err := kept.Summary(model.Key{Namespace: namespace, Name: pod}, r.Encode()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ledger := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: traffic.Peer{Namespace: "bank", Workload: "ledger", Pod: "ledger-1"}}
+	fromPlain := traffic.Edge{Direction: traffic.Inbound, Protocol: traffic.HTTP, NoTLS: traffic.NotProvidedByRemote, Peer: traffic.Peer{Address: "10.0.0.5"}}
+	secret := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: traffic.Peer{Namespace: "bank", Workload: "secret", Pod: "secret-1"}}
+	report("shop", "web-1", ledger)
+	report("bank", "ledger-1", fromPlain, secret)
+	if err := kept.Summary(model.Key{Namespace: "shop", Name: "web-1"}, []byte("nonsense")); err == nil {
+		t.Error("nonsense is taken for a report")
+	}
+
+	view := edgesView{e, kept.Store, "cluster.local"}
+	ask := func(query string) (a traffic.Answer, code int, text string) {
+		w := httptest.NewRecorder()
+		view.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+query, http.NoBody))
+		if w.Code == http.StatusOK {
+			if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return a, w.Code, w.Body.String()
+	}
+	for _, tt := range []struct{ namespace, flows, pods string }{
+		{"shop", "web-1>ledger-1", "idle-1 ledger-1 web-1"},
+		{"bank", "ledger-1>10.0.0.5 ledger-1>secret-1 web-1>ledger-1", "ledger-1 plain-1 secret-1 web-1"},
+		{"old", "ledger-1>10.0.0.5", "ledger-1 plain-1"},
+		{"none", "", ""},
+		{"", "ledger-1>10.0.0.5 ledger-1>secret-1 web-1>ledger-1", "idle-1 ledger-1 plain-1 secret-1 web-1"},
+	} {
+		a, _, _ := ask("window=1m&namespace=" + tt.namespace)
+		var flows, pods []string
+		for i := range a.Flows {
+			p := &a.Flows[i].Edge.Peer
+			flows = append(flows, a.Flows[i].Pod+">"+p.Pod+p.Address)
+		}
+		for i := range a.Pods {
+			pods = append(pods, a.Pods[i].Name)
+		}
+		slices.Sort(flows)
+		slices.Sort(pods)
+		if strings.Join(flows, " ") != tt.flows || strings.Join(pods, " ") != tt.pods {
+			t.Errorf("namespace %q: %v of %v, want %s of %s", tt.namespace, flows, pods, tt.flows, tt.pods)
+		}
+	}
+	for _, window := range []string{"", "x", "0s", "-1m", "2h"} {
+		if _, code, text := ask("window=" + window); code != http.StatusBadRequest || !strings.Contains(text, "write a duration") {
+			t.Errorf("window %q: %d %s", window, code, text)
+		}
+	}
+}
