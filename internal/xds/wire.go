@@ -116,6 +116,8 @@ type Node struct {
 	Agent string
 	// Generator is the metadata GENERATOR, "grpc" for clients that are a gRPC library.
 	Generator string
+	// Captures means that it says that it is a sidecar: metadata INTERCEPTION_MODE REDIRECT.
+	Captures bool
 }
 
 func nodeOf(n *core.Node) Node {
@@ -127,5 +129,9 @@ func nodeOf(n *core.Node) Node {
 	if version != "" {
 		agent += " " + version
 	}
-	return Node{ID: cut(n.GetId()), Agent: cut(agent), Generator: cut(n.GetMetadata().GetFields()["GENERATOR"].GetStringValue())}
+	said := n.GetMetadata().GetFields()
+	return Node{
+		ID: cut(n.GetId()), Agent: cut(agent), Generator: cut(said["GENERATOR"].GetStringValue()),
+		Captures: said["INTERCEPTION_MODE"].GetStringValue() == "REDIRECT",
+	}
 }

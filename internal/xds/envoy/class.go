@@ -43,14 +43,17 @@ type Class struct {
 	// Locality and Node are where it runs, in Network.
 	Locality      model.Locality
 	Node, Network string
-	// Capture means that an Envoy is given the connections of its app by the kernel. Otherwise it listens where apps are told
-	// to call it, on loopback.
+	// Capture means that an Envoy is a sidecar: the kernel gives it the connections of its app, and it has a certificate.
+	// Otherwise it listens where apps are told to call it, on loopback.
 	Capture bool
+	// Inbound is what is done for calls to the app, see describeInbound: what is left of Pod where it makes a difference.
+	Inbound string
 }
 
 // Keys of the text form; labels have their own prefix.
 const (
 	keyKind, keyNamespace, keyPod, keyCapture = "kind", "ns", "pod", "capture"
+	keyInbound                                = "in"
 	keyRegion, keyZone, keySubZone            = "region", "zone", "subzone"
 	keyNode, keyNetwork                       = "node", "network"
 	keyLabel                                  = "label."
@@ -72,6 +75,7 @@ func (c Class) String() string {
 	put(keySubZone, c.Locality.SubZone)
 	put(keyNode, c.Node)
 	put(keyNetwork, c.Network)
+	put(keyInbound, c.Inbound)
 	for name, value := range c.Labels {
 		v.Set(keyLabel+name, value)
 	}
@@ -90,7 +94,7 @@ func ParseClass(s string) (c Class, ok bool) {
 	c = Class{
 		Namespace: v.Get(keyNamespace), Pod: v.Get(keyPod), Node: v.Get(keyNode), Network: v.Get(keyNetwork),
 		Locality: model.Locality{Region: v.Get(keyRegion), Zone: v.Get(keyZone), SubZone: v.Get(keySubZone)},
-		Capture:  v.Has(keyCapture),
+		Capture:  v.Has(keyCapture), Inbound: v.Get(keyInbound),
 	}
 	for _, k := range []Kind{Envoy, GRPC} {
 		if v.Get(keyKind) == k.String() {

@@ -42,15 +42,18 @@ func (l clusters) class(name string) (Class, bool) {
 	if l.c.Kind == Envoy && (name == passthroughCluster || name == blackHoleCluster || name == Everything) {
 		c := Class{Kind: Envoy}
 		if name == Everything {
-			c.Namespace = l.c.Namespace
+			c.Namespace, c.Capture, c.Inbound = l.c.Namespace, l.c.Capture, l.inbound()
 		}
+		return c, true
+	}
+	if c, ok := l.inboundClusters()[name]; ok {
 		return c, true
 	}
 	n, ok := parseClusterName(name)
 	if !ok {
 		return Class{}, false
 	}
-	c := Class{Kind: l.c.Kind, Namespace: compile.GroupVariant(l.r, l.g, l.c.Namespace, n.at)}
+	c := Class{Kind: l.c.Kind, Namespace: compile.GroupVariant(l.r, l.g, l.c.Namespace, n.at), Capture: l.c.Kind == Envoy && l.c.Capture}
 	b, _ := compile.Group(l.r, l.g, c.Namespace, n.at, n.subset)
 	return c, b != nil && servable(b, c.Kind)
 }
@@ -83,6 +86,9 @@ func (l clusters) names() []string {
 	}
 	add(blackHoleCluster)
 	add(passthroughCluster)
+	for name := range l.inboundClusters() {
+		add(name)
+	}
 	for _, at := range compile.Callable(l.r, l.g, l.c.Namespace) {
 		add(clusterName{at: at.HostPort}.String())
 		for _, subset := range compile.Subsets(l.r, l.g, l.c.Namespace, at.Host) {
@@ -104,6 +110,9 @@ func (l clusters) cluster(name string) *clusterv3.Cluster {
 		out.CircuitBreakers = circuitBreakers(&plan.Backend{})
 		out.TypedExtensionProtocolOptions = protocolOptions(&plan.Backend{}, model.Undeclared)
 		return out
+	}
+	if l.c.Inbound != "" {
+		return l.app(name)
 	}
 	n, ok := parseClusterName(name)
 	if !ok {
@@ -132,7 +141,7 @@ func (l clusters) cluster(name string) *clusterv3.Cluster {
 	}
 	out.TypedExtensionProtocolOptions = protocolOptions(b, protocol)
 	out.UpstreamConnectionOptions = keepAlive(b.KeepAlive)
-	out.TransportSocket = origination(b.TLS)
+	out.TransportSocket, out.TransportSocketMatches = origination(b.TLS), l.meshSockets(b, protocol)
 	out.Metadata = serviceMetadata(b)
 	return out
 }
@@ -251,20 +260,20 @@ func protocolOptions(b *plan.Backend, p model.Protocol) map[string]*anypb.Any {
 		common.MaxConnectionDuration = durationpb.New(b.MaxConnectionDuration)
 	}
 	out := &httpv3.HttpProtocolOptions{CommonHttpProtocolOptions: common}
-	switch {
-	case b.Upgrade || p == model.HTTP2 || p == model.GRPC || p == model.GRPCWeb:
+	switch codecOf(b, p) {
+	case codecHTTP2:
 		out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_Http2ProtocolOptions{Http2ProtocolOptions: h2},
 			},
 		}
-	case p == model.HTTP:
+	case codecHTTP1:
 		out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_ExplicitHttpConfig_{
 			ExplicitHttpConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig{
 				ProtocolConfig: &httpv3.HttpProtocolOptions_ExplicitHttpConfig_HttpProtocolOptions{HttpProtocolOptions: &corev3.Http1ProtocolOptions{}},
 			},
 		}
-	default:
+	case codecAsItCame:
 		out.UpstreamProtocolOptions = &httpv3.HttpProtocolOptions_UseDownstreamProtocolConfig{
 			UseDownstreamProtocolConfig: &httpv3.HttpProtocolOptions_UseDownstreamHttpConfig{
 				HttpProtocolOptions: &corev3.Http1ProtocolOptions{}, Http2ProtocolOptions: h2,
@@ -272,6 +281,25 @@ func protocolOptions(b *plan.Backend, p model.Protocol) map[string]*anypb.Any {
 		}
 	}
 	return map[string]*anypb.Any{"envoy.extensions.upstreams.http.v3.HttpProtocolOptions": packed(out)}
+}
+
+// codec is how requests go on.
+type codec uint8
+
+const (
+	codecAsItCame codec = iota
+	codecHTTP1
+	codecHTTP2
+)
+
+func codecOf(b *plan.Backend, p model.Protocol) codec {
+	switch {
+	case b.Upgrade || p == model.HTTP2 || p == model.GRPC || p == model.GRPCWeb:
+		return codecHTTP2
+	case p == model.HTTP:
+		return codecHTTP1
+	}
+	return codecAsItCame
 }
 
 func keepAlive(k model.TCPKeepAlive) *clusterv3.UpstreamConnectionOptions {

@@ -294,14 +294,19 @@ func shareOf(shares []model.LocalityShare, l model.Locality) int {
 	return slices.IndexFunc(shares, func(s model.LocalityShare) bool { return s.To.Covers(l) })
 }
 
-// endpointMetadata says whose endpoint it is, in Istio's form "workload;namespace;canonical name;revision;cluster".
+// endpointMetadata says whose endpoint it is, in Istio's form "workload;namespace;canonical name;revision;cluster", and whether it
+// takes mutual TLS.
 func endpointMetadata(e *plan.Endpoint) *corev3.Metadata {
-	w := &e.Workload
-	if w.Name == "" {
+	out := map[string]*structpb.Struct{}
+	if w := &e.Workload; w.Name != "" {
+		text := w.Name + ";" + w.Namespace + ";" + w.CanonicalName + ";" + w.CanonicalRevision + ";" + w.Cluster
+		out["istio"] = &structpb.Struct{Fields: map[string]*structpb.Value{"workload": structpb.NewStringValue(text)}}
+	}
+	if e.Meshed {
+		out[socketMatch] = takesMutual()
+	}
+	if len(out) == 0 {
 		return nil
 	}
-	text := w.Name + ";" + w.Namespace + ";" + w.CanonicalName + ";" + w.CanonicalRevision + ";" + w.Cluster
-	return &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{
-		"istio": {Fields: map[string]*structpb.Value{"workload": structpb.NewStringValue(text)}},
-	}}
+	return &corev3.Metadata{FilterMetadata: out}
 }

@@ -14,7 +14,6 @@ import (
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"fairlead.dev/fairlead/internal/compile"
@@ -52,7 +51,7 @@ func (l clusters) secureGRPC(out *clusterv3.Cluster, b *plan.Backend) {
 			MatchPattern: &matcherv3.StringMatcher_Exact{Exact: name},
 		})
 	}
-	out.TransportSocket = tlsTransport(&tlsv3.UpstreamTlsContext{CommonTlsContext: provided(trusted), Sni: cmp.Or(b.TLS.SNI, serverNameOf(b))})
+	out.TransportSocket = socket(tlsSocket, &tlsv3.UpstreamTlsContext{CommonTlsContext: provided(trusted), Sni: cmp.Or(b.TLS.SNI, serverNameOf(b))})
 }
 
 // serverNameOf is the name that Istio's sidecars ask for, by which a called sidecar knows that they mean the mesh.
@@ -99,13 +98,6 @@ func served(name string) (netip.AddrPort, bool) {
 	return at, err == nil && at.Port() != 0 && at.Addr().Zone() == "" && name == inboundGRPC+at.String()
 }
 
-// policy gives whom the class's own pod takes; nil where that is no pod.
-func (l listeners) policy() *plan.InboundPolicy {
-	n := plan.Name{Kind: plan.NameInbound, Namespace: l.c.Namespace, Pod: l.c.Pod}
-	p, _ := compile.Compile(l.r, l.g, n.String()).(*plan.InboundPolicy)
-	return p
-}
-
 // serverListener says whom a gRPC server takes. It cannot take TLS and plain connections at one port (gRFC A36), so that a
 // PERMISSIVE one takes plain ones, which every caller can make, unless its pod says that callers come by mutual TLS. So does
 // Istio.
@@ -133,7 +125,7 @@ func (l listeners) serverListener(name string) *listenerv3.Listener {
 	chain := &listenerv3.FilterChain{Name: "inbound-plaintext", Filters: []*listenerv3.Filter{networkFilter(managerFilter, m)}}
 	if mode == model.MTLSStrict {
 		chain.Name = "inbound-mtls"
-		chain.TransportSocket = tlsTransport(&tlsv3.DownstreamTlsContext{
+		chain.TransportSocket = socket(tlsSocket, &tlsv3.DownstreamTlsContext{
 			RequireClientCertificate: wrapperspb.Bool(true),
 			CommonTlsContext:         provided(&tlsv3.CertificateValidationContext{CaCertificateProviderInstance: provider(rootCertificate)}),
 		})
@@ -154,8 +146,4 @@ func provided(trusted *tlsv3.CertificateValidationContext) *tlsv3.CommonTlsConte
 
 func provider(certificate string) *tlsv3.CertificateProviderPluginInstance {
 	return &tlsv3.CertificateProviderPluginInstance{InstanceName: providerInstance, CertificateName: certificate}
-}
-
-func tlsTransport(config proto.Message) *corev3.TransportSocket {
-	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(config)}}
 }

@@ -44,6 +44,9 @@ func (l listeners) class(name string) (Class, bool) {
 		return Class{}, false
 	case name == Everything:
 		return l.together(), true
+	case name == virtualInbound || name == meshInbound:
+		c := Class{Kind: Envoy, Capture: true, Inbound: l.inbound()}
+		return c, c.Inbound != ""
 	}
 	o, ok := l.outbound()[name]
 	return l.classOf(o), ok
@@ -51,7 +54,7 @@ func (l listeners) class(name string) (Class, bool) {
 
 // together is what makes a difference for any of the listeners.
 func (l listeners) together() Class {
-	c := Class{Kind: Envoy, Namespace: l.c.Namespace, Capture: l.c.Capture}
+	c := Class{Kind: Envoy, Namespace: l.c.Namespace, Capture: l.c.Capture, Inbound: l.inbound()}
 	for _, o := range l.outbound() {
 		for name, value := range l.classOf(o).Labels {
 			if c.Labels == nil {
@@ -79,6 +82,11 @@ func (l listeners) names() []string {
 	var out []string
 	for name, o := range l.outbound() {
 		out = append(out, canonicalName(Listener, l.classOf(o), name))
+	}
+	for _, name := range []string{virtualInbound, meshInbound} {
+		if c, ok := l.class(name); ok {
+			out = append(out, canonicalName(Listener, c, name))
+		}
 	}
 	return out
 }
@@ -149,6 +157,10 @@ func (l listeners) listener(name string) *listenerv3.Listener {
 		return l.apiListener(name)
 	case name == virtualOutbound:
 		return l.virtualOutbound()
+	case name == virtualInbound:
+		return arrivals{l}.virtualInbound()
+	case name == meshInbound:
+		return arrivals{l}.meshInbound()
 	}
 	addr, port, ok := parseListenerName(name)
 	switch {

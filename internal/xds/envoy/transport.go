@@ -47,7 +47,7 @@ func origination(s model.TLSSettings) *corev3.TransportSocket {
 		out.AutoSniSanValidation = !s.InsecureSkipVerify && len(s.SubjectAltNames) == 0
 	}
 	out.MaxSessionKeys = wrapperspb.UInt32(1)
-	return &corev3.TransportSocket{Name: tlsSocket, ConfigType: &corev3.TransportSocket_TypedConfig{TypedConfig: packed(out)}}
+	return socket(tlsSocket, out)
 }
 
 func fileSource(path string) *corev3.DataSource {

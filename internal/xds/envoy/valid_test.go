@@ -80,6 +80,7 @@ func TestEverythingIsValid(t *testing.T) {
 				{Kind: envoy.Envoy, Namespace: "myapp"},
 				{Kind: envoy.Envoy, Namespace: "myapp", Capture: true},
 				{Kind: envoy.Envoy, Namespace: "other", Capture: true, Labels: map[string]string{"app": "client"}},
+				{Kind: envoy.Envoy, Namespace: "myapp", Capture: true, Pod: "users-1"},
 				{Kind: envoy.GRPC, Namespace: "myapp"},
 				{Kind: envoy.GRPC, Namespace: "other"},
 			} {
