@@ -164,6 +164,10 @@ func (s *standard) view(_ context.Context, peer xds.Peer, node xds.Node) (xds.Vi
 		c.Pod = podOfNode(node.ID, peer.Namespace)
 	}
 	w := r.Workload(model.ClusterKey{Key: model.Key{Namespace: c.Namespace, Name: c.Pod}})
+	if c.Capture = node.Captures && c.Kind == envoy.Envoy; c.Capture && (w == nil || !w.Meshed || peerOf(w).ServiceAccount != peer.ServiceAccount) {
+		// What it is told depends on its pod, which is asked for once in a stream: it comes again.
+		return "", status.Errorf(codes.Unavailable, "pod %q of service account %s is not known, or has no sidecar; an Envoy that is none says INTERCEPTION_MODE: NONE", c.Pod, peer.ServiceAccount)
+	}
 	if w == nil || (peer.Pod == "" && peerOf(w).ServiceAccount != peer.ServiceAccount) {
 		c.Pod = peer.Pod // a pod that is not known yet, or a name that the client's certificate does not bear out
 		return xds.View(c.String()), nil

@@ -24,6 +24,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/xds"
@@ -218,4 +219,31 @@ func selfSigned(t *testing.T) (certPEM, keyPEM []byte) {
 		t.Fatal(err)
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+}
+
+// An Envoy that says that it is a sidecar is told so once its pod is known as one that has a sidecar: what it is told depends on it.
+func TestAnEnvoyIsASidecarWhereItsPodHasOne(t *testing.T) {
+	w := start(t, "users.yaml", usersService, "pods.yaml", usersPods)
+	ask := func() (string, error) {
+		s, err := dialXDS(t, w.plain, insecure.NewCredentials(), "")
+		if err != nil {
+			return "", err
+		}
+		said, err := structpb.NewStruct(map[string]any{"INTERCEPTION_MODE": "REDIRECT"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Send(&ads.DeltaDiscoveryRequest{Node: &core.Node{Id: "any", UserAgentName: "envoy", Metadata: said}, TypeUrl: xds.Listener.URL()}); err != nil {
+			t.Fatal(err)
+		}
+		return hearXDS(s)
+	}
+	if got, err := ask(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), `"here"`) {
+		t.Errorf("without a sidecar: %q, %v, want that it is to come again", got, err)
+	}
+	w.write(t, "pods.yaml", strings.Replace(usersPods, "namespace: myapp}", `namespace: myapp, annotations: {fairlead.dev/status: injected}}`, 1))
+	eventually(t, "the pod is known to have one", func() bool {
+		got, err := ask()
+		return err == nil && strings.Contains(got, "virtualInbound") && strings.Contains(got, "meshInbound") && strings.Contains(got, "virtualOutbound")
+	})
 }
