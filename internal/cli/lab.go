@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -59,6 +60,9 @@ func newLabUpCommand(a *app) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o.Name, o.StateDir, o.Environ, o.Stdin = a.labName, a.labState, a.Environ, a.In
+			if i := slices.IndexFunc(a.Environ, func(v string) bool { return strings.HasPrefix(v, "ENVOY=") }); i >= 0 && o.Envoy == "" && !o.Plain {
+				o.Envoy = strings.TrimPrefix(a.Environ[i], "ENVOY=")
+			}
 			if a.verbose && o.LogLevel == "" {
 				o.LogLevel = "debug"
 			}
@@ -73,6 +77,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")
+	flags.StringVar(&o.Envoy, "envoy", "", "an Envoy `binary` for pods with the annotation fairlead.dev/proxy: envoy (default $ENVOY)")
 	flags.StringArrayVar(&o.Mesh, "set", nil, "option of the mesh by its name in the chart, `mesh.NAME=VALUE`, such as mesh.accessLog=json; may be given several times")
 	flags.StringVar(&o.LogLevel, "log-level", "", "log level of sidecars and control plane")
 	_ = cmd.MarkFlagRequired("filename")

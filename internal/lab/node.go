@@ -79,6 +79,9 @@ func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, erro
 	if n.cfg.Plain {
 		return meshCommands{}, errors.New(`the pod wants a sidecar, but this lab was started with --plain`)
 	}
+	if err := n.checkEnvoy(spec); err != nil {
+		return meshCommands{}, err
+	}
 	root, err := awaitFile(ctx, n.state.rootCert())
 	if err != nil {
 		return meshCommands{}, fmt.Errorf("the control plane has not written its root certificate: %w", err)
@@ -102,16 +105,21 @@ func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, erro
 func (n *node) meshCommands(spec *podSpec) meshCommands {
 	binary := runDir + "/bin/" + proxyBinary
 	var m meshCommands
+	verb, own := "run", []string{"--snapshot", runDir + "/data/snapshot"}
+	if spec.envoy {
+		verb, own = "envoy", envoyArgs()
+	}
 	m.init = command{argv: []string{binary, "init"}, env: n.cfg.Environ, dir: "/"}
 	m.run = containerSpec{name: sidecarName, keep: true}
 	m.run.run = command{env: slices.Concat(n.cfg.Environ, spec.sidecarEnv), dir: "/", argv: []string{
-		binary, "run",
+		binary, verb,
 		"--controller", netip.AddrPortFrom(n.cfg.IPFamily.node(), controllerPort).String(),
 		"--controller-name", controllerName,
 		"--token-file", secretsDir + "/token", "--root-cert", secretsDir + "/root-cert.pem",
 		"--pod", spec.key.Name, "--namespace", spec.key.Namespace,
-		"--pod-ip", joinAddrs(spec.addrs.list()), "--snapshot", runDir + "/data/snapshot",
+		"--pod-ip", joinAddrs(spec.addrs.list()),
 	}}
+	m.run.run.argv = append(m.run.run.argv, own...)
 	if n.cfg.LogLevel != "" {
 		m.run.run.argv = append(m.run.run.argv, "--log-level", n.cfg.LogLevel)
 	}
@@ -121,6 +129,9 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 	} else {
 		m.init.argv = append(m.init.argv, "--mark", sidecarMark)
 		m.run.run.argv = append(m.run.run.argv, "--mark", sidecarMark)
+	}
+	if spec.envoy { // it answers no questions of DNS
+		m.init.argv = append(m.init.argv, "--no-dns")
 	}
 	m.init.argv = append(m.init.argv, spec.redirect...)
 	if spec.proxyless != "" {

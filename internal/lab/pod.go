@@ -378,7 +378,11 @@ func (n *node) writePodFiles(spec *podSpec) (sandboxFiles, error) {
 		os.WriteFile(files.resolvConf, []byte(resolv), 0o644),                                          //nolint:gosec // as /etc/resolv.conf
 		os.WriteFile(files.nsswitch, []byte("passwd: files\ngroup: files\nhosts: files dns\n"), 0o644), //nolint:gosec // as /etc/nsswitch.conf
 	)
-	for _, name := range []string{"fairlead", proxyBinary} {
+	programs := []string{"fairlead", proxyBinary}
+	if spec.envoy {
+		programs = append(programs, envoyBinary)
+	}
+	for _, name := range programs {
 		from := n.state.path("bin", name)
 		if _, statErr := os.Stat(from); statErr == nil {
 			err = errors.Join(err, linkOrCopy(from, filepath.Join(files.dir, "bin", name)))

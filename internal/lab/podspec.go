@@ -51,6 +51,7 @@ type podSpec struct {
 	addrs               podAddrs
 	injected            bool
 	proxyless           string // what the pod is given in the place of a sidecar: grpcAgent or grpcSimple, else ""
+	envoy               bool   // its sidecar is one
 	restart             corev1.RestartPolicy
 	grace               time.Duration
 	volumes             []volume
@@ -124,6 +125,9 @@ func newPodSpec(src podSource) (podSpec, error) {
 	}
 	if p.ownerKind == "Job" && p.restart == corev1.RestartPolicyAlways {
 		return p, errors.New("restartPolicy of a Job's pods must be OnFailure or Never")
+	}
+	if p.envoy, err = wantsEnvoy(p.annotations); err != nil {
+		return p, err
 	}
 	p.injected = injected(p.labels, p.annotations, src.inject) && !t.Spec.HostNetwork
 	if err := p.choosesTemplate(); err != nil {

@@ -33,6 +33,8 @@ type UpOptions struct {
 	// Self, Proxy and Controller are the binaries fairlead, fairlead-proxy and fairlead-controller. Self defaults to
 	// the running one, the others to their names beside it.
 	Self, Proxy, Controller string
+	// Envoy is an Envoy for the pods that are annotated to have one as their sidecar; empty for none.
+	Envoy string
 	// Environ is the caller's environment; a closed list of variables (PATH, HOME, …) is passed on to apps.
 	Environ []string
 	// LogLevel is the sidecars' and the control plane's; empty means info.
@@ -115,6 +117,9 @@ func prepare(ctx context.Context, s state, o UpOptions) error {
 	if !o.Plain {
 		binaries[proxyBinary] = beside(o.Proxy, proxyBinary)
 		binaries[controllerBinary] = beside(o.Controller, controllerBinary)
+		if o.Envoy != "" {
+			binaries[envoyBinary] = o.Envoy
+		}
 	}
 	for name, from := range binaries {
 		if err := linkOrCopy(from, s.path("bin", name)); err != nil {
