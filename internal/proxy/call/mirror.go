@@ -52,7 +52,6 @@ func newShadow(c *Outbound, b *directory.Backend, req *httpx.Request) *shadow {
 		ContentLength: req.ContentLength,
 	}
 	s.req.Fields.CopyFrom(&req.Fields)
-	s.req.Fields.Del("expect") // the body has begun to come
 	return s
 }
 
