@@ -58,6 +58,9 @@ func decision(dst *plan.Destination, r *route.Route, req *httpx.Request) []strin
 			out = append(out, changes...)
 		}
 	}
+	if r.StatPrefix != "" {
+		out = append(out, "counted as "+r.StatPrefix)
+	}
 	return append(out, policies(dst, r.Plan)...)
 }
 

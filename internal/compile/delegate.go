@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -132,6 +133,7 @@ func mergeMatch(root, leaf *model.HTTPMatch) (out model.HTTPMatch, ok bool) {
 		root.SourceNamespace != "" && leaf.SourceNamespace != "" && leaf.SourceNamespace != root.SourceNamespace:
 		return out, false
 	}
+	out.StatPrefix = cmp.Or(leaf.StatPrefix, root.StatPrefix)
 	if out.Port == 0 {
 		out.Port = root.Port
 	}

@@ -296,10 +296,11 @@ func retryOf(r *model.Retry) model.Retry {
 func (b *backends) route(r rule) plan.Route {
 	h := r.http
 	out := plan.Route{
-		Name: h.Name, Origin: r.origin(), Matches: r.matches,
+		Name: h.Name, Origin: r.origin(),
 		Redirect: h.Redirect, Direct: h.Direct, Rewrite: h.Rewrite, Headers: h.Headers,
 		Timeout: h.Timeout, Fault: h.Fault, CORS: h.CORS,
 	}
+	out.Matches, out.Stats = withoutStats(r.matches)
 	if h.Unsupported != "" {
 		// "Requests that would have been processed by that filter MUST receive a HTTP error response."
 		out.Direct = &model.DirectResponse{Status: 500, Body: []byte(r.set.Ref.String() + " " + h.Field + ": " + h.Unsupported + "\n")}
@@ -323,6 +324,19 @@ func (b *backends) route(r rule) plan.Route {
 		}
 	}
 	return out
+}
+
+// withoutStats tells what requests are counted under from when they are meant. stats is nil where there is nothing.
+func withoutStats(in []model.HTTPMatch) (matches []model.HTTPMatch, stats []string) {
+	if !slices.ContainsFunc(in, func(m model.HTTPMatch) bool { return m.StatPrefix != "" }) {
+		return in, nil
+	}
+	for _, m := range in {
+		stats = append(stats, m.StatPrefix)
+		m.StatPrefix = ""
+		matches = append(matches, m)
+	}
+	return matches, stats
 }
 
 // nothingBehind answers for a rule that names no backend, or only ones of weight 0.

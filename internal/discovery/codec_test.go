@@ -102,6 +102,9 @@ func (g generator) fill(v reflect.Value) {
 	switch v.Kind() { //nolint:exhaustive // the default panics
 	case reflect.Struct:
 		for i := range v.NumField() {
+			if v.Type() == reflect.TypeFor[model.HTTPMatch]() && v.Type().Field(i).Name == "StatPrefix" {
+				continue // a plan has it in Route.Stats
+			}
 			if g.some() {
 				g.fill(v.Field(i))
 			}

@@ -215,6 +215,7 @@ func routeFields(c *coder, r *plan.Route) {
 	optional(c, 15, "cors", &r.CORS, corsFields)
 	c.duration(16, "idle_timeout", &r.IdleTimeout)
 	c.duration(17, "response_timeout", &r.ResponseTimeout)
+	c.texts(18, "stats", &r.Stats)
 	if c.refused(around) {
 		refuseRoute(r)
 	}

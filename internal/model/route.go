@@ -102,6 +102,8 @@ type HTTPMatch struct {
 	Port                           uint16
 	SourceLabels                   map[string]string
 	SourceNamespace                string
+	// StatPrefix is what the requests are counted under, "" for nothing. In a plan it stands in Route.Stats.
+	StatPrefix string
 }
 
 // HTTPRule is one rule of a RouteSet, in the user's order. Field is its path in the object ("spec.http[0]").

@@ -147,6 +147,8 @@ type Route struct {
 	Name, Origin string
 	// Matches are alternatives; none means "always".
 	Matches []model.HTTPMatch
+	// Stats are what requests are counted under, one for each of Matches, "" for nothing; nil where all are.
+	Stats []string
 	// Exactly one of Redirect, Direct and Backends says what to do.
 	Redirect *model.Redirect
 	Direct   *model.DirectResponse

@@ -61,9 +61,11 @@ type Proxy struct {
 	refusals  *refusalLog
 	limits    meshLimits
 	overload  *overload
-	workers   *h2.Workers // run the handlers of HTTP/2 streams, of all connections
-	probes    *appprobe.Handler
-	checks    *checks
+	// routeStats are the counts of routes that have a statPrefix.
+	routeStats telemetry.RouteStats
+	workers    *h2.Workers // run the handlers of HTTP/2 streams, of all connections
+	probes     *appprobe.Handler
+	checks     *checks
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 
@@ -93,6 +95,7 @@ func New(o Options) (*Proxy, error) {
 		&p.failures,
 		p.edges,
 		telemetry.Counter{},
+		&p.routeStats,
 		&p.tap,
 	}
 	var err error

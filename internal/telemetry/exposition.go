@@ -131,19 +131,23 @@ func (p *page) counters(name string, scopes []*HTTPScope) {
 func (p *page) histograms(name string, scopes []*HTTPScope, of func(*cell) *histogram) {
 	p.kind(name, "histogram")
 	p.each(scopes, func(labels string, c *cell) {
-		h, total := of(c), uint64(0)
-		for i := range h.buckets {
-			total += h.buckets[i].Load()
-			le := "+Inf"
-			if i < len(bounds) {
-				le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
-			}
-			p.line(name+"_bucket", labels+`,le="`+le+`"`, total)
-		}
-		p.begin(name+"_sum", labels)
-		p.b = append(strconv.AppendFloat(p.b, math.Float64frombits(h.sum.Load()), 'g', -1, 64), '\n')
-		p.line(name+"_count", labels, total)
+		p.histogram(name, labels, of(c))
 	})
+}
+
+func (p *page) histogram(name, labels string, h *histogram) {
+	total := uint64(0)
+	for i := range h.buckets {
+		total += h.buckets[i].Load()
+		le := "+Inf"
+		if i < len(bounds) {
+			le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
+		}
+		p.line(name+"_bucket", labels+`,le="`+le+`"`, total)
+	}
+	p.begin(name+"_sum", labels)
+	p.b = append(strconv.AppendFloat(p.b, math.Float64frombits(h.sum.Load()), 'g', -1, 64), '\n')
+	p.line(name+"_count", labels, total)
 }
 
 // each visits what scopes have counted, unless the page cannot be written any more.

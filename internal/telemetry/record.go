@@ -23,6 +23,8 @@ type Record struct {
 	Client, Dialled, Endpoint netip.AddrPort
 	// Cluster and Route are the names of the backend and of the route that were chosen; empty for none.
 	Cluster, Route string
+	// Stat is what the route counts its requests under.
+	Stat RouteName
 
 	// Protocol is the request's, such as "HTTP/1.1"; empty for an opaque connection, as is all that follows but Flags,
 	// Details and Failure.

@@ -46,6 +46,7 @@ func (t matchRules) match(field string, in *networking.HTTPMatchRequest) model.H
 		Port:            t.optionalPort(field+".port", in.GetPort()),
 		SourceLabels:    maps.Clone(in.GetSourceLabels()),
 		SourceNamespace: in.GetSourceNamespace(),
+		StatPrefix:      in.GetStatPrefix(),
 	}
 	for _, without := range t.headerMatches(field+".withoutHeaders", in.GetWithoutHeaders(), absentHeader) {
 		without.Invert = true
@@ -58,9 +59,6 @@ func (t matchRules) match(field string, in *networking.HTTPMatchRequest) model.H
 	t.gatewayNames(field+".gateways", in.GetGateways())
 	if in.GetSourceNamespace() != "" && !isLabel(in.GetSourceNamespace()) {
 		t.Reject(field+".sourceNamespace", fmt.Sprintf("%q is not a namespace", in.GetSourceNamespace()), "")
-	}
-	if in.GetStatPrefix() != "" {
-		t.Unsupported(field + ".statPrefix")
 	}
 	return t.withGateways(field, in, m)
 }

@@ -118,7 +118,7 @@ func TestVirtualServiceProblems(t *testing.T) {
 		{"a bad source namespace", matched(`{sourceNamespace: "A"}`), []string{"error spec.http[0].match[0].sourceNamespace: not a namespace"}},
 		{"a wildcard label", matched(`{sourceLabels: {app: "*"}}`), []string{"error spec.http[0].match[0].sourceLabels[app]: not a label value"}},
 		{"source labels beside gateways", matched(`{gateways: [mesh], sourceLabels: {app: web}}`), []string{"warning spec.http[0].match[0].gateways: no effect"}},
-		{"a stat prefix", matched(`{statPrefix: x}`), []string{"warning spec.http[0].match[0].statPrefix: no effect"}},
+		{"a stat prefix", matched(`{statPrefix: x}`), nil},
 		{"no destination", http("{route: [{weight: 1}]}"), []string{"error spec.http[0].route[0].destination: no destination"}},
 		{"no host", http("{route: [{destination: {subset: x}}]}"), []string{"error spec.http[0].route[0].destination.host: no host"}},
 		{"a wildcard destination", http(`{route: [{destination: {host: "*.com"}}]}`), nil},

@@ -320,6 +320,9 @@ func (c *Outbound) parties(call *Call) parties {
 	if call.route != nil {
 		p.route = cmp.Or(call.route.Plan.Name, "default")
 	}
+	if call.route != nil && call.route.StatPrefix != "" && state != nil {
+		p.stat = telemetry.RouteName{Host: state.Plan.Host, Port: state.Plan.Port, Prefix: call.route.StatPrefix}
+	}
 	return p
 }
 

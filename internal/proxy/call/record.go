@@ -18,6 +18,7 @@ type parties struct {
 	reporter                  telemetry.Reporter
 	client, dialled, endpoint netip.AddrPort
 	cluster, route            string
+	stat                      telemetry.RouteName
 	http, grpc                *telemetry.HTTPScope // nil where it is not counted
 	tries                     int
 	hop
@@ -70,7 +71,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	grpc, status := f.grpcOutcome(req)
 	f.rec = telemetry.Record{
 		Reporter: p.reporter, Start: f.start, Duration: time.Since(f.start), HeadAfter: -1,
-		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route,
+		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route, Stat: p.stat,
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,

@@ -23,6 +23,8 @@ type Table struct {
 type Route struct {
 	// Plan is what was compiled, for timeouts, retries, faults and mirrors. It is not changed.
 	Plan *plan.Route
+	// StatPrefix is what its requests are counted under, "" for nothing.
+	StatPrefix string
 
 	*action
 	when conditions
@@ -90,7 +92,11 @@ func (t *Table) add(r *plan.Route) error {
 		if err != nil {
 			return err
 		}
-		t.entries = append(t.entries, Route{Plan: r, action: a, when: when})
+		one := Route{Plan: r, action: a, when: when}
+		if i < len(r.Stats) {
+			one.StatPrefix = r.Stats[i]
+		}
+		t.entries = append(t.entries, one)
 	}
 	return nil
 }

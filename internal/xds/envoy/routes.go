@@ -280,6 +280,9 @@ func (l routings) route(d *plan.Destination, r *plan.Route) []*routev3.Route {
 		}
 		of := rule{look: l.look, d: d, Route: r}
 		one := &routev3.Route{Name: cmp.Or(r.Name, r.Origin), Match: of.match(m), TypedPerFilterConfig: of.filterConfigs()}
+		if i < len(r.Stats) {
+			one.StatPrefix = r.Stats[i]
+		}
 		of.act(one, m)
 		out = append(out, one)
 	}
