@@ -217,7 +217,7 @@ func slicePort(ports []model.SlicePort, name string) uint16 {
 
 func hasAddresses(list []model.StaticEndpoint) bool {
 	for i := range list {
-		if list[i].Address.IsValid() {
+		if list[i].Address.IsValid() || list[i].Unix != "" {
 			return true
 		}
 	}

@@ -208,12 +208,11 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 	out := make([]plan.Endpoint, 0, len(list))
 	for i := range list {
 		e := &list[i]
-		port, ok := writtenPort(g.service, e, g.port)
-		if !e.Address.IsValid() || !ok {
+		at, w, ok := g.writtenAt(e)
+		if !ok {
 			continue
 		}
-		addr := e.Address.Unmap()
-		ep := g.endpoint(netip.AddrPortFrom(addr, port), g.workloadAt(addr))
+		ep := g.endpoint(at, w)
 		ep.Weight = max(1, e.Weight)
 		if e.Unhealthy {
 			ep.Health = plan.Unhealthy
@@ -228,13 +227,32 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		if e.Locality != (model.Locality{}) {
 			ep.Locality = e.Locality
 		}
-		g.judge(&ep, g.workloadAt(addr), g.checkedWritten(e))
+		if e.Unix != "" { // nobody but the caller can reach it: it is neither checked nor in the mesh
+			out = append(out, ep)
+			continue
+		}
+		g.judge(&ep, w, g.checkedWritten(e))
 		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
 			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
 		}
 		out = append(out, ep)
 	}
 	return out
+}
+
+// writtenAt gives where an endpoint is, and what runs there, if that is known. ok is false for names, and where the port is not
+// there.
+func (g group) writtenAt(e *model.StaticEndpoint) (at netip.AddrPort, w *model.Workload, ok bool) {
+	port, ok := writtenPort(g.service, e, g.port)
+	switch {
+	case !ok:
+	case e.Unix != "":
+		return model.SocketAddr(e.Unix), nil, true
+	case e.Address.IsValid():
+		addr := e.Address.Unmap()
+		return netip.AddrPortFrom(addr, port), g.workloadAt(addr), true
+	}
+	return at, nil, false
 }
 
 // selected gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.

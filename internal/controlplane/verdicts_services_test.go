@@ -40,7 +40,7 @@ func serviceEntries() []ruling {
 		{"an endpoint's port that is not there", refused, "spec.endpoints[0].ports[https]", static("{address: 10.1.2.3, ports: {https: 1}}")},
 		{"an endpoint's port 0", refused, "spec.endpoints[0].ports[http]", static("{address: 10.1.2.3, ports: {http: 0}}")},
 		{"an endpoint's label", refused, "spec.endpoints[0].labels", static("{address: 10.1.2.3, labels: {'a b': c}}")},
-		{"a socket", warned, "spec.endpoints[0].address", static("{address: 'unix:///var/run/a'}")},
+		{"a socket", fine, "", static("{address: 'unix:///var/run/a'}")},
 		{"a socket nowhere", refused, "spec.endpoints[0].address", static("{address: 'unix://a'}")},
 		{"a socket to look up", refused, "spec.endpoints[0].address", "{hosts: [a.com], " + web + ", resolution: DNS, endpoints: [{address: 'unix:///a'}]}"},
 		{"endpoints that are not used", refused, "spec.endpoints", "{hosts: [a.com], " + web + ", endpoints: [{address: 10.1.2.3}]}"},

@@ -79,6 +79,9 @@ func (g generator) fill(v reflect.Value) {
 		return
 	case *netip.AddrPort:
 		*value = netip.AddrPortFrom(g.addr(), uint16(1+g.IntN(65535)))
+		if !g.full && g.IntN(4) == 0 {
+			*value = model.SocketAddr("/run/" + strconv.Itoa(g.IntN(5)))
+		}
 		return
 	case *time.Duration:
 		*value = time.Duration(1 + g.Int64N(int64(time.Hour)))
@@ -193,7 +196,7 @@ func TestEncodeMatchesProtobuf(t *testing.T) {
 			t.Fatalf("seed %d: %T: protobuf writes other bytes:\nours   %x\ntheirs %x", seed, want, body, theirs)
 		}
 		if seed < 100 {
-			if path := unsetField(payload); path != "" {
+			if path := unsetField(payload); path != "" && path != "fairlead.v1.Endpoint.unix" { // which takes the place of another
 				t.Fatalf("%T: %s is not set though every field of the value is", want, path)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -128,6 +129,10 @@ const omitted plan.Health = 255
 func endpointFields(c *coder, e *plan.Endpoint) {
 	around := c.unit()
 	addr, port := e.Addr.Addr(), e.Addr.Port()
+	socket := model.SocketPath(addr)
+	if socket != "" {
+		addr = netip.Addr{}
+	}
 	c.addr(1, "address", &addr)
 	c.uint16(2, "port", &port)
 	e.Addr = netip.AddrPortFrom(addr, port)
@@ -153,6 +158,10 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	part(c, 22, "failure", &e.Failure, failureFields)
 	c.addr(23, "other_address", &e.Other)
 	c.bool(24, "stable", &e.Stable)
+	text(c, 1001, "unix", &socket)
+	if socket != "" {
+		e.Addr = model.SocketAddr(socket)
+	}
 	if c.refused(around) {
 		e.Health, c.table.omit = omitted, true
 	}

@@ -128,11 +128,12 @@ type ServicePort struct {
 	Protocol   Protocol
 }
 
-// StaticEndpoint is an endpoint written in a ServiceEntry, or as a WorkloadEntry. Exactly one of Address and DNS is set, or Unix is.
+// StaticEndpoint is an endpoint written in a ServiceEntry, or as a WorkloadEntry. Exactly one of Address, DNS and Unix is set.
 type StaticEndpoint struct {
 	Name           string // of its WorkloadEntry; none where it stands in a ServiceEntry
 	Address        netip.Addr
 	DNS            Hostname
+	Unix           string // the path of a socket of the caller's, see IsSocketPath
 	Ports          map[string]uint16
 	Labels         map[string]string
 	Network        string

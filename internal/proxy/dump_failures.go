@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -37,5 +38,5 @@ func known(a netip.AddrPort) string {
 	if !a.IsValid() {
 		return ""
 	}
-	return a.String()
+	return string(model.AppendAddr(nil, a))
 }

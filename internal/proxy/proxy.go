@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
@@ -319,6 +320,9 @@ func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 
 // dialPlain connects to an address that a call of the workload goes to.
 func (p *Proxy) dialPlain(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
+	if path := model.SocketPath(addr.Addr()); path != "" {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
 	if p.self.Owns(addr.Addr()) {
 		return p.dialApp(ctx, addr)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -188,7 +189,7 @@ func appendAddr(b []byte, a netip.AddrPort) []byte {
 	if !a.IsValid() {
 		return append(b, '-')
 	}
-	return a.AppendTo(b)
+	return model.AppendAddr(b, a)
 }
 
 // AppendJSON appends r as one JSON object with Istio's keys; empty values are null.
@@ -249,7 +250,7 @@ func memberAddr(b []byte, k string, a netip.AddrPort) []byte {
 		return append(b, "null"...)
 	}
 	b = append(b, '"')
-	b = a.AppendTo(b)
+	b = model.AppendAddr(b, a)
 	return append(b, '"')
 }
 

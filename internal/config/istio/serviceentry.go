@@ -245,6 +245,9 @@ func (t serviceEntry) endpoints(spec *networking.ServiceEntry, resolution model.
 			ServiceAccount: in.GetServiceAccount(),
 			Ports:          t.endpointPorts(field+".ports", in.GetPorts(), ports),
 		}
+		if strings.HasPrefix(in.GetAddress(), unixPrefix) {
+			t.socketPorts(spec, field, len(in.GetPorts()))
+		}
 		t.labels(field+".labels", in.GetLabels())
 		if in.GetAddress() == "" && in.GetNetwork() != "" {
 			t.Warn(field+".address", "no address, for it is in another network, which Fairlead does not support: the endpoint is left out", "write an address that can be reached")
@@ -259,6 +262,16 @@ func (t serviceEntry) endpoints(spec *networking.ServiceEntry, resolution model.
 
 const unixPrefix = "unix://"
 
+// socketPorts checks what a Unix socket demands, which has no ports.
+func (t serviceEntry) socketPorts(spec *networking.ServiceEntry, field string, ports int) {
+	if ports > 0 {
+		t.Reject(field+".ports", "a Unix socket has no ports", "remove them")
+	}
+	if n := len(spec.GetPorts()); n != 1 {
+		t.Reject("spec.ports", fmt.Sprintf("%d ports: %s is a Unix socket, to which one alone can lead", n, field), "write a ServiceEntry for each port")
+	}
+}
+
 // address reads where an endpoint is. It reports false for one that cannot be called, after saying so.
 func (t serviceEntry) address(field, written string, resolution model.Resolution, e *model.StaticEndpoint) bool {
 	addr, err := netip.ParseAddr(written)
@@ -270,11 +283,11 @@ func (t serviceEntry) address(field, written string, resolution model.Resolution
 	case strings.HasPrefix(written, unixPrefix) && resolvesNames(resolution):
 		t.Reject(field, fmt.Sprintf("%q is a socket; resolution DNS takes names and addresses", written), "use resolution: STATIC")
 	case strings.HasPrefix(written, unixPrefix):
-		if path := strings.TrimPrefix(written, unixPrefix); !strings.HasPrefix(path, "@") && (!strings.HasPrefix(path, "/") || strings.HasSuffix(path, "/")) {
-			t.Reject(field, fmt.Sprintf("%q is not an absolute path to a socket", path), "")
+		path := strings.TrimPrefix(written, unixPrefix)
+		if !model.IsSocketPath(path) {
+			t.Reject(field, fmt.Sprintf("%q is not an absolute path to a socket, of at most 107 visible characters", path), "write unix:///PATH, or unix://@NAME")
 		}
-		t.Warn(field, "Unix sockets are not supported by Fairlead: the endpoint is left out", "listen on a TCP port")
-		return false
+		e.Unix = path
 	case !isHost(written):
 		t.Reject(field, fmt.Sprintf("%q is neither an address nor a host", written), "write an IP address or a DNS name, without port")
 	case !resolvesNames(resolution) && resolution != model.ResolveDynamicDNS: // has been refused

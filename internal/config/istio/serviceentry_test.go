@@ -2,6 +2,7 @@ package istio
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,7 +44,12 @@ func TestServiceEntryProblems(t *testing.T) {
 		{"a wildcard selector", with("resolution: STATIC, workloadSelector: {labels: {a: '*'}}"), []string{"error spec.workloadSelector.labels[a]: not a label value"}},
 		{"a name for an address", with("resolution: STATIC, endpoints: [{address: b.com}]"), []string{"error spec.endpoints[0].address: STATIC takes addresses"}},
 		{"no address", with("resolution: STATIC, endpoints: [{labels: {a: b}}]"), []string{"error spec.endpoints[0].address: no address"}},
-		{"a Unix socket", with("resolution: STATIC, endpoints: [{address: 'unix:///x'}]"), []string{"warning spec.endpoints[0].address: left out"}},
+		{"a Unix socket", with("resolution: STATIC, endpoints: [{address: 'unix:///x'}, {address: 'unix://@x'}]"), nil},
+		{"a Unix socket with ports", with("resolution: STATIC, endpoints: [{address: 'unix:///x', ports: {http: 1}}]"), []string{"error spec.endpoints[0].ports: no ports"}},
+		{"a Unix socket for two ports", "{hosts: [a.com], resolution: STATIC, ports: [{number: 80, name: http, protocol: HTTP}, {number: 81, name: more, protocol: HTTP}], endpoints: [{address: 'unix:///x'}]}", []string{"error spec.ports: one alone"}},
+		{"no Unix socket", with("resolution: STATIC, endpoints: [{address: 'unix://x'}]"), []string{"error spec.endpoints[0].address: absolute path"}},
+		{"a long Unix socket", with("resolution: STATIC, endpoints: [{address: 'unix:///" + strings.Repeat("x", 107) + "'}]"), []string{"error spec.endpoints[0].address: 107"}},
+		{"a Unix socket to look up", with("resolution: DNS, endpoints: [{address: 'unix:///x'}]"), []string{"error spec.endpoints[0].address: takes names and addresses"}},
 		{"an address with port", with("resolution: STATIC, endpoints: [{address: '1.2.3.4:80'}]"), []string{"error spec.endpoints[0].address: neither"}},
 		{"an unknown port", with("resolution: STATIC, endpoints: [{address: 1.2.3.4, ports: {https: 1}}]"), []string{`error spec.endpoints[0].ports[https]: no port "https"`}},
 		{"a bad endpoint port", with("resolution: STATIC, endpoints: [{address: 1.2.3.4, ports: {http: 0}}]"), []string{"error spec.endpoints[0].ports[http]: out of range"}},

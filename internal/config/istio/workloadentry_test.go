@@ -22,9 +22,9 @@ func TestWorkloadEntryProblems(t *testing.T) {
 		{"no_address", "{labels: {app: vm}}", []string{"error spec.address: no address"}},
 		{"in_another_network", "{network: far}", []string{"warning spec.address: another network"}},
 		{"an_address_with_port", "{address: '192.0.2.1:80'}", []string{"error spec.address: neither"}},
-		{"a_socket", "{address: 'unix:///run/app'}", []string{"warning spec.address: Unix sockets"}},
-		{"a_socket_with_ports", "{address: 'unix:///run/app', ports: {http: 80}}", []string{"error spec.ports: no ports", "warning spec.address: Unix sockets"}},
-		{"a_relative_socket", "{address: 'unix://run/app'}", []string{"error spec.address: absolute path", "warning spec.address: Unix sockets"}},
+		{"a_socket", "{address: 'unix:///run/app'}", nil},
+		{"a_socket_with_ports", "{address: 'unix:///run/app', ports: {http: 80}}", []string{"error spec.ports: no ports"}},
+		{"a_relative_socket", "{address: 'unix://run/app'}", []string{"error spec.address: absolute path"}},
 		{"a_port_name", "{address: 192.0.2.1, ports: {a_b: 80}}", []string{"error spec.ports[a_b]: cannot be the name of a port"}},
 		{"a_port_number", "{address: 192.0.2.1, ports: {http: 0}}", []string{"error spec.ports[http]: out of range"}},
 		{"a_label", "{address: 192.0.2.1, labels: {app: 'a b'}}", []string{"error spec.labels[app]: not a label value"}},
@@ -35,7 +35,7 @@ func TestWorkloadEntryProblems(t *testing.T) {
 			in := &networkingv1.WorkloadEntry{ObjectMeta: meta}
 			decode(t, tt.spec, &in.Spec)
 			got, problems := WorkloadEntry(in, domain)
-			leftOut := tt.name == "in_another_network" || tt.name == "a_socket"
+			leftOut := tt.name == "in_another_network"
 			check(t, tt, got == nil && !leftOut, problems)
 			if leftOut && got != nil {
 				t.Errorf("an entry that cannot be called: %+v", got)

@@ -96,9 +96,10 @@ func noHealthy(b *directory.Backend) error {
 	local := b.Plan.Proximity == model.OnlySameNode
 	var why []string
 	for _, e := range picker.All() {
-		state := e.Plan.Addr.String() + " " + strings.ToLower(e.Plan.Health.String())
+		at := string(model.AppendAddr(nil, e.Plan.Addr))
+		state := at + " " + strings.ToLower(e.Plan.Health.String())
 		if cause, until, ok := e.Outlier(time.Now()); ok {
-			state = e.Plan.Addr.String() + " " + ejected(b.Plan.Outlier, until) + " (" + cause + ")"
+			state = at + " " + ejected(b.Plan.Outlier, until) + " (" + cause + ")"
 		}
 		if local {
 			state += " on " + nodeName(e.Plan.Workload.Node)

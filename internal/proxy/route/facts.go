@@ -76,8 +76,8 @@ func appendAddress(dst []byte, a netip.AddrPort, part model.Operator) []byte {
 	switch {
 	case !a.IsValid():
 		return dst
-	case part == 0:
-		return a.AppendTo(dst)
+	case part == 0 || model.SocketPath(a.Addr()) != "":
+		return model.AppendAddr(dst, a)
 	case part == 1:
 		return a.Addr().AppendTo(dst)
 	}

@@ -76,7 +76,7 @@ func (l assignments) endpointsOf(b *plan.Backend) []plan.Endpoint {
 			continue
 		}
 		for _, e := range shard.Endpoints {
-			if !e.Addr.IsValid() || seen[e.Addr] || b.Subset != "" && !slices.Contains(e.Subsets, b.Subset) {
+			if !e.Addr.IsValid() || seen[e.Addr] || l.c.Kind == GRPC && model.SocketPath(e.Addr.Addr()) != "" || b.Subset != "" && !slices.Contains(e.Subsets, b.Subset) {
 				continue
 			}
 			seen[e.Addr] = true
@@ -233,8 +233,15 @@ func withSpares(all []plan.Endpoint) (_ []plan.Endpoint, spare bool) {
 	return all, false
 }
 
+func endpointAddress(at netip.AddrPort) *corev3.Address {
+	if path := model.SocketPath(at.Addr()); path != "" {
+		return &corev3.Address{Address: &corev3.Address_Pipe{Pipe: &corev3.Pipe{Path: path}}}
+	}
+	return socketAddress(at.Addr().String(), at.Port())
+}
+
 func (g *groups) put(priority int, e *plan.Endpoint) {
-	of := &endpointv3.Endpoint{Address: socketAddress(e.Addr.Addr().String(), e.Addr.Port())}
+	of := &endpointv3.Endpoint{Address: endpointAddress(e.Addr)}
 	if e.Other.IsValid() {
 		of.AdditionalAddresses = []*endpointv3.Endpoint_AdditionalAddress{{Address: socketAddress(e.Other.String(), e.Addr.Port())}}
 	}
