@@ -17,7 +17,7 @@ func (p *ControlPlane) monitor() http.Handler {
 	pages := admin.Controller{
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, Ready: p.unready,
 		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
-		Probes: p.engine.probes,
+		Probes: p.engine.probes, Edges: edgesView{p.engine, p.history, p.o.TrustDomain},
 	}
 	if p.o.Pprof {
 		pages.Profiles = profiles()
