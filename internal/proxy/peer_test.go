@@ -266,6 +266,11 @@ func TestForeignPeerOutlivesPlainConnections(t *testing.T) {
 		}
 		users.apply(strict())
 	}
+	users.inbound.plain.mu.Lock()
+	defer users.inbound.plain.mu.Unlock()
+	if n := len(users.inbound.plain.all); n != 0 {
+		t.Errorf("%d connections are to be cut as plain ones", n)
+	}
 }
 
 func TestIsPeer(t *testing.T) {

@@ -14,6 +14,7 @@ import (
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	"github.com/rogpeppe/go-internal/txtar"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protopath"
@@ -21,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"fairlead.dev/fairlead/internal/compile/compiletest"
+	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds/envoy"
 	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
 )
@@ -164,8 +166,124 @@ func (v held) clusterRules(name string, m *clusterv3.Cluster) {
 	case clusterv3.Cluster_STATIC, clusterv3.Cluster_STRICT_DNS, clusterv3.Cluster_ORIGINAL_DST:
 		v.t.Errorf("%s is %s", name, m.GetType())
 	}
+	if socket := m.GetTransportSocket(); socket != nil {
+		var of tlsv3.UpstreamTlsContext
+		if err := socket.GetTypedConfig().UnmarshalTo(&of); err != nil {
+			v.t.Fatal(err)
+		}
+		v.securityRules(name, socket, of.GetCommonTlsContext())
+		if trusted := of.GetCommonTlsContext().GetValidationContext(); len(trusted.GetMatchSubjectAltNames()) == 0 { //nolint:staticcheck // the libraries know no other
+			v.t.Errorf("%s: everybody of the mesh may be its server", name)
+		}
+	}
 	if p := m.GetLbPolicy(); p != clusterv3.Cluster_ROUND_ROBIN && p != clusterv3.Cluster_RING_HASH {
 		v.t.Errorf("%s is balanced by %s", name, p)
+	}
+}
+
+// securityRules are gRPC's for TLS: what makes a library refuse it.
+func (v held) securityRules(name string, socket *corev3.TransportSocket, m *tlsv3.CommonTlsContext) {
+	if socket.GetName() != "envoy.transport_sockets.tls" {
+		v.t.Errorf("%s has a transport socket %s", name, socket.GetName())
+	}
+	if m.GetTlsParams() != nil || m.GetCustomHandshaker() != nil || len(m.GetTlsCertificates()) > 0 || len(m.GetTlsCertificateSdsSecretConfigs()) > 0 {
+		v.t.Errorf("%s says what the libraries do not know: %v", name, m)
+	}
+	if p := m.GetTlsCertificateProviderInstance(); p.GetInstanceName() != "default" {
+		v.t.Errorf("%s: certificate of %v", name, p)
+	}
+	if p := m.GetValidationContext().GetCaCertificateProviderInstance(); p.GetInstanceName() != "default" {
+		v.t.Errorf("%s: roots of %v", name, p)
+	}
+}
+
+// serverRules are gRPC's for the listener of a server.
+func (v held) serverRules(name string, m *listenerv3.Listener) {
+	if len(m.GetListenerFilters()) > 0 || m.GetUseOriginalDst().GetValue() || m.GetAddress().GetSocketAddress() == nil || len(m.GetFilterChains()) != 1 {
+		v.t.Errorf("%s: %v", name, m)
+	}
+	chain := m.GetFilterChains()[0]
+	hcm := envoytest.Manager(v.t, chain.GetFilters()[0].GetTypedConfig())
+	if filters := hcm.GetHttpFilters(); len(filters) == 0 || filters[len(filters)-1].GetName() != "envoy.filters.http.router" {
+		v.t.Errorf("%s ends with no router: %v", name, filters)
+	}
+	for _, h := range hcm.GetRouteConfig().GetVirtualHosts() {
+		for _, r := range h.GetRoutes() {
+			if r.GetNonForwardingAction() == nil || r.GetMatch().GetPathSpecifier() == nil {
+				v.t.Errorf("%s: route %v", name, r)
+			}
+		}
+	}
+	if socket := chain.GetTransportSocket(); socket != nil {
+		var of tlsv3.DownstreamTlsContext
+		if err := socket.GetTypedConfig().UnmarshalTo(&of); err != nil {
+			v.t.Fatal(err)
+		}
+		v.securityRules(name, socket, of.GetCommonTlsContext())
+		trusted := of.GetCommonTlsContext().GetValidationContext()
+		if !of.GetRequireClientCertificate().GetValue() || len(trusted.GetMatchSubjectAltNames()) > 0 { //nolint:staticcheck // as above
+			v.t.Errorf("%s: %v", name, &of)
+		}
+	}
+}
+
+// someStrict makes pods of version v1 take mutual TLS alone, and has callers of one host come by it.
+const someStrict = `
+---
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: some-strict, namespace: myapp, creationTimestamp: "2001-01-01T00:00:00Z"}
+spec: {selector: {matchLabels: {version: v1}}, mtls: {mode: STRICT}}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: some-mutual, namespace: myapp, creationTimestamp: "2001-01-01T00:00:00Z"}
+spec: {host: users, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}
+`
+
+// TestSecurityIsValid asks for the listener of a server in every pod of every mesh, and for what clients of it are told.
+func TestSecurityIsValid(t *testing.T) {
+	listeners, secured, clusters := 0, 0, 0
+	for name, manifests := range behaviours(t) {
+		t.Run(name, func(t *testing.T) {
+			snapshot, _ := compiletest.Load(t, manifests+someStrict)
+			for _, key := range store.NewReader(snapshot).WorkloadsInNamespace("myapp") {
+				c := envoy.Class{Kind: envoy.GRPC, Namespace: key.Namespace, Pod: key.Name}
+				for _, at := range []string{"0.0.0.0:8080", "[::]:9090"} {
+					const prefix = "xds.istio.io/grpc/lds/inbound/"
+					canonical, ok := compiler().Resolve(store.NewReader(snapshot), c.String(), envoy.Query(envoy.Listener, prefix+at))
+					if !ok {
+						t.Errorf("%s has no listener", c)
+						continue
+					}
+					resource, _, err := compiler().Compile(store.NewReader(snapshot), canonical)
+					if err != nil {
+						t.Fatal(err)
+					}
+					m, ok := envoytest.Decode(t, resource).(*listenerv3.Listener)
+					if !ok {
+						t.Fatalf("%s is no listener", canonical)
+					}
+					validate(t, canonical, m)
+					held{t, c}.serverRules(canonical, m)
+					listeners++
+					if m.GetFilterChains()[0].GetTransportSocket() != nil {
+						secured++
+					}
+				}
+			}
+			c := envoy.Class{Kind: envoy.GRPC, Namespace: "myapp"}
+			for query, m := range envoytest.Follow(t, compiler(), snapshot, c) {
+				validate(t, query, m)
+				held{t, c}.rules(query, m)
+				if of, ok := m.(*clusterv3.Cluster); ok && of.GetTransportSocket() != nil {
+					clusters++
+				}
+			}
+		})
+	}
+	if listeners == 0 || secured == 0 || secured == listeners || clusters == 0 {
+		t.Errorf("%d of %d listeners are of mutual TLS, and %d clusters", secured, listeners, clusters)
 	}
 }
 
