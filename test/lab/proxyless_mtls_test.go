@@ -75,8 +75,17 @@ func TestProxylessMutualTLS(t *testing.T) {
 		}
 	}
 	manifests.WriteString(agentPod("stranger", "stranger", "grpc-simple", nil, program, "client", target("strict"), proxylessCtl))
+	manifests.WriteString(agentPod("plain", "plain", "grpc-agent", nil, program, "server", "plain for ", ":"+proxylessPort))
+	manifests.WriteString(service("plain", "10.96.4.9", "app: plain", "{name: grpc, port: "+proxylessPort+"}"))
+	manifests.WriteString(agentPod("meshed", "meshed", "sidecar", nil, program, "client", "dns:///plain.shop.svc.cluster.local:"+proxylessPort, proxylessCtl))
 	m := startMesh(t, manifests.String())
 
+	t.Run("a_meshed_client_calls_a_permissive_server_without_a_sidecar", func(t *testing.T) {
+		eventually(t, "the first answer", func() bool { return m.proxyless(t, "meshed", "n=1").Answered["plain for nobody"] == 1 })
+		if r := m.proxyless(t, "meshed", "n=200&c=4"); r.Failed > 0 || r.Answered["plain for nobody"] != 200 {
+			t.Errorf("of 200 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
+		}
+	})
 	for _, a := range proxylessApps {
 		for server := range servers {
 			t.Run(a.name+"_calls_"+server, func(t *testing.T) {
