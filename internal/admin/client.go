@@ -32,10 +32,20 @@ func (e *PageError) Error() string {
 // page, or is the connection's own.
 type Client struct{ Dial Dialer }
 
-// Dump is what a sidecar has.
+// Dump is what a sidecar has, be it an Envoy: of that, what its pages say.
 func (c Client) Dump(ctx context.Context) (*Dump, error) {
-	d, err := read[Dump](ctx, c, pathDump)
-	return &d, err
+	page, err := read[json.RawMessage](ctx, c, pathDump)
+	if err != nil {
+		return nil, err
+	}
+	if d, ok, err := c.envoyDump(ctx, page); ok {
+		return d, err
+	}
+	d := new(Dump)
+	if err := json.Unmarshal(page, d); err != nil {
+		return nil, fmt.Errorf("%s: %w", pathDump, err)
+	}
+	return d, nil
 }
 
 // Metrics is the page of metrics of a sidecar or of a replica of the control plane, in the Prometheus text format 0.0.4.

@@ -86,6 +86,23 @@ func TestEnvoySidecar(t *testing.T) {
 			}
 		}
 	})
+	t.Run("what_an_Envoy_has", func(t *testing.T) {
+		for view, want := range map[string]string{
+			"clusters":  "to-fairlead.shop.svc.cluster.local 80 - outbound EDS",
+			"endpoints": m.find(t, "deploy/to-fairlead-v1").IPs[0].String() + ":8080 HEALTHY OK outbound|80||to-fairlead.shop.svc.cluster.local",
+			"routes":    `80 to-envoy.shop.svc.cluster.local:80 `,
+			"listeners": "0.0.0.0 15006 Port: 8080; Trans: tls Inline Route: inbound_0.0.0.0_8080",
+		} {
+			name := "from-envoy-v1"
+			if view == "listeners" {
+				name = "to-envoy-v1"
+			}
+			out := m.cli(t, "proxy-config", view, "deploy/"+name, "-n", "shop")
+			if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+				t.Errorf("proxy-config %s does not say %q:\n%s", view, want, out)
+			}
+		}
+	})
 	for _, name := range []string{"deploy/from-envoy-v1", "deploy/to-envoy-v1"} {
 		admin := envoy.Admin{Client: m.client(t, name, "127.0.0.1:15000")}
 		rejected, err := admin.Counters(t.Context(), "update_rejected$")
