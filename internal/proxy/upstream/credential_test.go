@@ -4,7 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/certs"
@@ -28,7 +30,7 @@ func shown(t *testing.T, p Policy, server certstest.Pair, clients string) (strin
 		}
 		config.ClientAuth, config.ClientCAs = tls.RequireAndVerifyClientCert, certs.Pool(roots)
 	}
-	here, there := net.Pipe()
+	here, there := socketPair(t)
 	who := make(chan string, 1)
 	go func() {
 		conn := tls.Server(there, config)
@@ -49,6 +51,25 @@ func shown(t *testing.T, p Policy, server certstest.Pair, clients string) (strin
 	}
 	defer conn.Close()
 	return <-who, nil
+}
+
+// socketPair gives the ends of a connection that holds what is written until it is read, as those of net.Pipe do not: who refuses a
+// certificate says so while the other end is still writing.
+func socketPair(t *testing.T) (here, there net.Conn) {
+	t.Helper()
+	fds, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ends [2]net.Conn
+	for i, fd := range fds {
+		f := os.NewFile(uintptr(fd), "pair")
+		if ends[i], err = net.FileConn(f); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+	}
+	return ends[0], ends[1]
 }
 
 func TestCredentials(t *testing.T) {
