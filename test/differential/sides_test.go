@@ -19,6 +19,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -157,7 +158,7 @@ func startEnvoy(t *testing.T, s store.Snapshot) side {
 	told := envoytest.Follow(t, compiler(), s, envoy.Class{Kind: envoy.Envoy, Namespace: "shop", Labels: clientLabels()})
 	dir := t.TempDir()
 	config, adminAt := filepath.Join(dir, "envoy.json"), filepath.Join(dir, "admin")
-	if err := os.WriteFile(config, told.Anywhere().Static(t, 0), 0o600); err != nil {
+	if err := os.WriteFile(config, trusting(told.Anywhere().Static(t, 0)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background()) //nolint:usetesting // ends after the clients
@@ -181,6 +182,12 @@ func startEnvoy(t *testing.T, s store.Snapshot) side {
 	})
 	listener := awaitListener(t, adminAt, ended)
 	return side{"envoy", func(string) string { return listener }}
+}
+
+// trusting has an Envoy obey what requests of this machine say of themselves, if they name it in x-forwarded-for.
+func trusting(config []byte) []byte {
+	return regexp.MustCompile(`"useRemoteAddress"\s*:\s*false`).
+		ReplaceAll(config, []byte(`$0, "internalAddressConfig": {"cidrRanges": [{"addressPrefix": "127.0.0.0", "prefixLen": 8}]}`))
 }
 
 // awaitListener gives the address of Envoy's one listener, as soon as it is there.
