@@ -173,6 +173,10 @@ func (p *realServer) manifest(t *testing.T) string {
 		vars = append(vars, fmt.Sprintf("{name: %s, value: %q}", k, v))
 	}
 	slices.Sort(vars)
+	annotations := ""
+	if p.bare {
+		annotations = `fairlead.dev/inject: "false"`
+	}
 	uid, gid := 0, 0
 	if p.user != "" {
 		uid, gid = userIDs(t, p.user)
@@ -180,7 +184,7 @@ func (p *realServer) manifest(t *testing.T) string {
 	return fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
-metadata: {name: %[1]s, namespace: shop, labels: {app: %[1]s}, annotations: {fairlead.dev/inject: "%[5]t"}}
+metadata: {name: %[1]s, namespace: shop, labels: {app: %[1]s}, annotations: {%[5]s}}
 spec:
   serviceAccountName: %[1]s
   terminationGracePeriodSeconds: 5
@@ -191,7 +195,7 @@ spec:
     command: %[2]s
     env: [%[3]s]
     readinessProbe: {tcpSocket: {port: %[4]d}, periodSeconds: 1}
----`, p.name, command, strings.Join(vars, ", "), p.ready, !p.bare, uid, gid) + service(p.name, "", "app: "+p.name, p.ports)
+---`, p.name, command, strings.Join(vars, ", "), p.ready, annotations, uid, gid) + service(p.name, "", "app: "+p.name, p.ports)
 }
 
 // installed is a file of what test/clients.sh has fetched.
