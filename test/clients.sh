@@ -5,7 +5,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 need=()
 for tool in curl:curl nginx:nginx-light python3:python3 node:nodejs npm:npm psql:postgresql-client redis-server:redis-server redis-cli:redis-tools \
-	mariadbd:mariadb-server-core mariadb:mariadb-client-core; do
+	mariadbd:mariadb-server-core mariadb:mariadb-client-core squid:squid cmp:diffutils; do
 	command -v "${tool%:*}" >/dev/null || need+=("${tool#*:}")
 done
 python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)

@@ -78,7 +78,7 @@ func (p *pairs) compare(t *testing.T, server, want string, talk func(t *testing.
 	t.Helper()
 	plain := talk(t, outside, plainPrefix+server)
 	if got := ended(plain); got != want {
-		t.Fatalf("without the mesh:\n%s\nwant\n%s", got, want)
+		t.Fatalf("without the mesh:\n%s\nwant\n%s\n%+v", got, want, plain)
 	}
 	for _, pair := range [][2]string{{client, plainPrefix + server}, {outside, server}, {client, server}} {
 		if diff := cmp.Diff(plain, talk(t, pair[0], pair[1])); diff != "" {
