@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -55,10 +56,10 @@ func TestEdgesAndStatistics(t *testing.T) {
 		t.Errorf("stat of nothing: %q, %q", out, errOut)
 	}
 	const toWeb, toAPI, toOld, failing, bytesToDB = 400, 600, 50, 30, 1000
-	m.call(t, chainLegacy, "http://"+chainWebIP+":80/", "--count", fmt.Sprint(toWeb))
-	m.call(t, chainWeb, "http://"+chainAPIIP+":80/", "--count", fmt.Sprint(toAPI))
-	m.call(t, chainWeb, "http://"+chainOldIP+":80/", "--count", fmt.Sprint(toOld))
-	m.call(t, chainWeb, "http://"+chainAPIIP+":80/status/500", "--count", fmt.Sprint(failing))
+	m.call(t, chainLegacy, "http://"+chainWebIP+":80/", "--count", strconv.Itoa(toWeb))
+	m.call(t, chainWeb, "http://"+chainAPIIP+":80/", "--count", strconv.Itoa(toAPI))
+	m.call(t, chainWeb, "http://"+chainOldIP+":80/", "--count", strconv.Itoa(toOld))
+	m.call(t, chainWeb, "http://"+chainAPIIP+":80/status/500", "--count", strconv.Itoa(failing))
 	conn := m.dialTo(t, chainAPI, chainDBIP+":9000")
 	if _, err := conn.Write(bytes.Repeat([]byte("x"), bytesToDB)); err != nil {
 		t.Fatal(err)
@@ -81,7 +82,9 @@ func TestEdgesAndStatistics(t *testing.T) {
 	})
 	text := m.cli(t, "viz", "edges", "deploy", "-n", "shop", "-o", "wide")
 	for _, words := range [][]string{
-		{"SRC", "DST", "SRC_NS", "DST_NS", "CLIENT_ID", "SERVER_ID", "SECURED"}, {"api-v1", "db-v1", "√"}, {"web-v1", "api-v1", "web.shop", "√"},
+		{"SRC", "DST", "SRC_NS", "DST_NS", "CLIENT_ID", "SERVER_ID", "SECURED"},
+		{"api-v1", "db-v1", "√"},
+		{"web-v1", "api-v1", "web.shop", "√"},
 		{"legacy-v1", "web-v1", "plaintext from " + ip + ", not in the mesh"},
 	} {
 		if len(keep(text, words...)) != 1 {

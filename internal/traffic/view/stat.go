@@ -118,7 +118,7 @@ func kindOrder(k *Kind) int {
 
 // counts says whether a hop is counted where the callers' word is asked for, or that of the called: each call once. The end that
 // is not asked is heard where the other one has no sidecar.
-func (h *hop) counts(byCaller bool) bool {
+func (h *hop) counts(byCaller bool) bool { //nolint:revive // it is a fact of the question
 	if h.outbound == byCaller {
 		return true
 	}

@@ -204,9 +204,15 @@ func TestParseResources(t *testing.T) {
 		args string
 		want string // or the error
 	}{
-		{"deploy", "deploy"}, {"Deployments/web", "deploy/web"}, {"deploy web api", "deploy/web deploy/api"}, {"po/a svc/b", "po/a svc/b"}, {"deploy sts/db", "deploy sts/db"},
-		{"all", "ds sts job cj rs rc deploy po svc"}, {"widgets", `cannot find the kind "widgets": use one of ds, sts, job, cj, rs, rc, deploy, po, svc, ns`},
-		{"deploy/", `"deploy/" is no name of a resource: write deploy/NAME`}, {"deploy/a/b", `"deploy/a/b" is no name of a resource: write deploy/NAME`},
+		{"deploy", "deploy"},
+		{"Deployments/web", "deploy/web"},
+		{"deploy web api", "deploy/web deploy/api"},
+		{"po/a svc/b", "po/a svc/b"},
+		{"deploy sts/db", "deploy sts/db"},
+		{"all", "ds sts job cj rs rc deploy po svc"},
+		{"widgets", `cannot find the kind "widgets": use one of ds, sts, job, cj, rs, rc, deploy, po, svc, ns`},
+		{"deploy/", `"deploy/" is no name of a resource: write deploy/NAME`},
+		{"deploy/a/b", `"deploy/a/b" is no name of a resource: write deploy/NAME`},
 	} {
 		all, err := ParseResources(strings.Fields(tt.args))
 		var words []string
