@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 )
 
@@ -21,11 +23,26 @@ type Dialer func(context.Context) (net.Conn, error)
 type PageError struct {
 	Path string
 	Code int
+	// Message is the first line of what it said instead, where that is text.
+	Message string
 }
+
+// maxMessage bounds PageError.Message, in bytes.
+const maxMessage = 1024
 
 // Error implements error.
 func (e *PageError) Error() string {
 	return fmt.Sprintf("%s: %d %s", e.Path, e.Code, http.StatusText(e.Code))
+}
+
+// pageError reads what a page says that is not what was asked for.
+func pageError(path string, resp *http.Response) *PageError {
+	e := &PageError{Path: path, Code: resp.StatusCode}
+	if strings.HasPrefix(resp.Header.Get("Content-Type"), "text/plain") {
+		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
+		e.Message, _, _ = strings.Cut(string(text), "\n")
+	}
+	return e
 }
 
 // Client reads the pages of one process. Its methods make a connection each, and ctx bounds all of it. An error names the
@@ -94,8 +111,39 @@ func ask[T any](ctx context.Context, c Client, method, path string) (page T, err
 	return page, err
 }
 
-// fetch asks for a page over plain HTTP and hands it to take.
+// Question is one for the control plane's API of observation.
+type Question struct {
+	// Method is GET where it is empty; Path may carry a query.
+	Method, Path string
+	// Token proves who asks, empty where nobody needs to.
+	Token string
+	Body  []byte
+}
+
+// Observe puts a question to a replica of the control plane and hands the answer to take, which may go on for long.
+func (c Client) Observe(ctx context.Context, q Question, take func(io.Reader) error) error {
+	req, err := http.NewRequestWithContext(ctx, q.Method, "http://page"+q.Path, bytes.NewReader(q.Body))
+	if err != nil {
+		return err
+	}
+	if q.Token != "" {
+		req.Header.Set("Authorization", "Bearer "+q.Token)
+	}
+	return c.do(req, take)
+}
+
+// fetch asks for a page and hands it to take.
 func (c Client) fetch(ctx context.Context, method, path string, take func(io.Reader) error) error {
+	req, err := http.NewRequestWithContext(ctx, method, "http://page"+path, http.NoBody)
+	if err != nil {
+		return err
+	}
+	return c.do(req, func(body io.Reader) error { return take(io.LimitReader(body, maxPage)) })
+}
+
+// do makes a request over plain HTTP and hands the body of the answer to take.
+func (c Client) do(req *http.Request, take func(io.Reader) error) error {
+	path := req.URL.RequestURI()
 	var connection spoken
 	tr := &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
@@ -108,19 +156,15 @@ func (c Client) fetch(ctx context.Context, method, path string, take func(io.Rea
 		DisableKeepAlives: true,
 	}
 	defer tr.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, method, "http://page"+path, http.NoBody)
-	if err != nil {
-		return err
-	}
 	resp, err := tr.RoundTrip(req)
 	if err != nil {
-		return connection.explain(ctx, path, err)
+		return connection.explain(req.Context(), path, err)
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return &PageError{Path: path, Code: resp.StatusCode}
+		return pageError(path, resp)
 	}
-	if err := take(io.LimitReader(resp.Body, maxPage)); err != nil {
+	if err := take(resp.Body); err != nil {
 		return fmt.Errorf("%s: %w", path, err)
 	}
 	return nil

@@ -20,6 +20,7 @@ const (
 	pathDrains    = "/debug/drainz"
 	pathProbes    = "/debug/probez"
 	pathProfiles  = "/debug/pprof/"
+	pathObserve   = "/observe/"
 )
 
 // Controller serves what a replica of the control plane says of itself. Its functions are called per request, from
@@ -39,6 +40,8 @@ type Controller struct {
 	Probes func(ctx context.Context) []Probed
 	// Edges answers who called whom; nil where there is no page of it.
 	Edges http.Handler
+	// Observation answers what begins with /observe/, for local callers; nil where nothing is observed.
+	Observation http.Handler
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
 	Profiles http.Handler
 }
@@ -51,6 +54,9 @@ func (c Controller) Handler() http.Handler {
 	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, _ *http.Request) { writeReady(w, c.Ready(), "ready\n") })
 	mux.HandleFunc("GET "+pathVersion, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Version{c.Version}) })
 	mux.Handle("/debug/", localOnly(c.debug()))
+	if c.Observation != nil {
+		mux.Handle(pathObserve, localOnly(c.Observation))
+	}
 	return mux
 }
 

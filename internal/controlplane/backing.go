@@ -10,6 +10,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
@@ -20,14 +21,21 @@ type backing interface {
 	follow(ctx context.Context, sink func(source.Change)) error
 	// obstacles says what keeps it from giving anything yet.
 	obstacles() []model.Problem
-	// authenticate gives what a workload token proves.
-	authenticate(ctx context.Context, token string) (ca.Claims, error)
+	doorkeeper
 	// followCA hands over the CA, and again when it is replaced, until ctx ends.
 	followCA(ctx context.Context, use func(*ca.CA)) error
 	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
 	unready() string
 	// parts are further works that run as long as the control plane.
 	parts() []part
+}
+
+// doorkeeper knows who may what.
+type doorkeeper interface {
+	// authenticate gives what a workload token proves.
+	authenticate(ctx context.Context, token string) (ca.Claims, error)
+	// mayObserve says who may see what sidecars see; nil where everybody may who gets to the monitor port from this machine.
+	mayObserve() observe.Authorizer
 }
 
 // part is one work that runs until its context ends. Its error ends all others and says where it comes from.
@@ -55,6 +63,9 @@ func newFiles(o *Options) (*files, error) {
 	}
 	return &files{source: s, stateDir: o.StateDir, trustDomain: o.TrustDomain, tokenKey: o.TokenKey, log: o.Logger}, nil
 }
+
+// mayObserve implements backing: to get here is to be the owner of the processes.
+func (f *files) mayObserve() observe.Authorizer { return nil }
 
 func (f *files) follow(ctx context.Context, sink func(source.Change)) error {
 	return f.source.Run(ctx, sink)

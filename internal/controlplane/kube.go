@@ -18,6 +18,7 @@ import (
 	"fairlead.dev/fairlead/internal/incluster"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kube"
 )
@@ -55,6 +56,8 @@ type cluster struct {
 	writer *kube.Writer
 	ca     *incluster.Authority
 	tokens *incluster.TokenReviewer
+	// observers says who may see what sidecars see.
+	observers *incluster.Observers
 	// conditions are those of pods whose sidecars this replica serves.
 	conditions *incluster.PodConditions
 	sidecar    injectorConfig
@@ -104,6 +107,7 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 		return nil, err
 	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
+	c.observers = incluster.NewObservers(c.client)
 	c.conditions, err = incluster.NewPodConditions(incluster.PodConditionsOptions{Client: c.client, Logger: p.o.Logger})
 	p.engine.health.shared = c.conditions
 	return c, err
@@ -145,6 +149,9 @@ func (c *cluster) obstacles() []model.Problem { return c.source.Problems() }
 func (c *cluster) authenticate(ctx context.Context, token string) (ca.Claims, error) {
 	return c.tokens.Review(ctx, token)
 }
+
+// mayObserve implements backing.
+func (c *cluster) mayObserve() observe.Authorizer { return c.observers.Authorize }
 
 // followCA gets the CA, or makes one, and hands it over.
 func (c *cluster) followCA(ctx context.Context, use func(*ca.CA)) error {

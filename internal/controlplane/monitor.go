@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -18,6 +19,7 @@ func (p *ControlPlane) monitor() http.Handler {
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, Ready: p.unready,
 		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
 		Probes: p.engine.probes, Edges: edgesView{p.engine, p.history, p.o.TrustDomain},
+		Observation: (&observe.API{Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready}).Handler(),
 	}
 	if p.o.Pprof {
 		pages.Profiles = profiles()

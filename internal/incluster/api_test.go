@@ -34,6 +34,8 @@ type api struct {
 	intercept func(verb, path string) *status
 	// review answers token reviews.
 	review func(spec object) object
+	// access answers subject access reviews.
+	access func(spec object) object
 }
 
 type object = map[string]any
@@ -281,7 +283,7 @@ func verbOf(r *http.Request) string {
 // isCollection knows the plurals that are used here; names of objects end otherwise.
 func isCollection(p string) bool {
 	return slices.Contains([]string{
-		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews",
+		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews", "subjectaccessreviews",
 		"mutatingwebhookconfigurations", "validatingwebhookconfigurations",
 	}, path.Base(p))
 }

@@ -57,6 +57,11 @@ func (a *api) create(p string, body []byte) *http.Response {
 		o["status"] = a.review(spec)
 		return answer(http.StatusCreated, o)
 	}
+	if path.Base(p) == "subjectaccessreviews" {
+		spec, _ := o["spec"].(object)
+		o["status"] = a.access(spec)
+		return answer(http.StatusCreated, o)
+	}
 	name, _ := metaOf(o)["name"].(string)
 	p += "/" + name
 	if _, exists := a.objects[p]; exists {

@@ -104,6 +104,7 @@ func TestRules(t *testing.T) {
 	// What internal/kube uses.
 	want.add([]string{""}, []string{"pods/status"}, nil, []string{"patch"})
 	want.add([]string{"authentication.k8s.io"}, []string{"tokenreviews"}, nil, []string{"create"})
+	want.add([]string{"authorization.k8s.io"}, []string{"subjectaccessreviews"}, nil, []string{"create"})
 	want.add([]string{""}, []string{"configmaps"}, []string{"fairlead-ca-root-cert"}, []string{"list", "watch", "create", "patch"})
 	want.add([]string{"admissionregistration.k8s.io"}, []string{"mutatingwebhookconfigurations"}, []string{"fairlead-sidecar-injector"}, []string{"list", "watch", "patch"})
 	want.add([]string{"admissionregistration.k8s.io"}, []string{"validatingwebhookconfigurations"}, []string{"fairlead-validator"}, []string{"list", "watch", "patch"})

@@ -362,7 +362,7 @@ func (header) Get(string) []byte { return nil }
 
 func TestEventsSurviveTheWire(t *testing.T) {
 	r := call("/x?y=1", 503)
-	r.Reporter, r.Received, r.Sent, r.GRPCStatus, r.Flags, r.Cause, r.Route = telemetry.Destination, 3, 4, "14", "UF", "no way", "default"
+	r.Reporter, r.Received, r.Sent, r.GRPCStatus, r.Flags, r.Cause, r.Route, r.NoTLS = telemetry.Destination, 3, 4, "14", "UF", "no way", "default", "Disabled"
 	r.Header = header{
 		{"Authorization", "Bearer x"}, {"x-fairlead-target", "10.0.0.2:8080/h1"}, {"X-Api_Key", "x"}, {"cookie", "x"}, {"accept", "*/*"}, {"empty", ""},
 	}
@@ -396,7 +396,7 @@ func TestEventsSurviveTheWire(t *testing.T) {
 			want := Event{
 				ID: 7, Direction: Inbound, Start: time.Unix(0, r.Start.UnixNano()), Duration: r.Duration, HeadAfter: r.HeadAfter,
 				Source: Peer{Addr: r.Client}, Destination: Peer{Addr: r.Endpoint},
-				Method: "GET", Scheme: "http", Authority: "users:8080", Path: "/x?y=1", Protocol: "HTTP/1.1",
+				NoTLS: "Disabled", Method: "GET", Scheme: "http", Authority: "users:8080", Path: "/x?y=1", Protocol: "HTTP/1.1",
 				Cluster: r.Cluster, Route: "default", Status: 503, GRPCStatus: "14", Flags: "UF", Cause: "no way", Received: 3, Sent: 4,
 				RequestHeaders: tt.request, ResponseHeaders: tt.response,
 			}

@@ -161,6 +161,8 @@ func (t *tapping) appendEvent(b []byte, r *telemetry.Record) []byte {
 	}
 	b = appendAddr(b, 6, r.Client)
 	b = appendAddr(b, 7, to)
+	b = appendFlag(b, 8, r.MutualTLS)
+	b = appendText(b, 9, r.NoTLS)
 	b = appendText(b, 10, cut(r.Method, shownText))
 	b = appendText(b, 11, schemeOf(r))
 	b = appendText(b, 12, cut(r.Authority, shownText))
