@@ -52,6 +52,8 @@ type mesh struct {
 	controllers func(ctx context.Context) ([]place, error)
 	// ending finds the pods that were told to end: those of a workload, or of the namespace at hand where name is empty.
 	ending func(ctx context.Context, name string) ([]endingPod, error)
+	// token proves to the control plane who asks; nil where nobody needs to.
+	token func(ctx context.Context) (string, error)
 	// namespace is where a name without one belongs.
 	namespace string
 }
@@ -147,6 +149,7 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 			}
 			return podPlace(c, "sidecar of pod", pod, adminPort), nil
 		},
+		token:  func(ctx context.Context) (string, error) { return a.observerToken(ctx, c) },
 		ending: func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInCluster(ctx, c, name) },
 		controllers: func(ctx context.Context) ([]place, error) {
 			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
