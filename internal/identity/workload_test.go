@@ -329,10 +329,11 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 func TestUsedIsTheCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signWith{ca: newAuthority(t), id: users}
-		var used []*tls.Certificate
+		used, full := make(chan *tls.Certificate, 3), true
 		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Used: func(cert *tls.Certificate, roots []byte) error {
-			used = append(used, cert)
-			if len(used) == 1 {
+			used <- cert
+			if full {
+				full = false
 				return errors.New("the disk is full")
 			}
 			chain, key, err := EncodeCertificate(cert)
@@ -349,13 +350,13 @@ func TestUsedIsTheCertificate(t *testing.T) {
 			return nil
 		}})
 		<-w.Ready()
-		if len(used) != 2 || w.cert.Load() != used[1] {
-			t.Errorf("handed over %d times, or another one than is in use", len(used))
+		if n := len(used); n != 2 || <-used == nil || w.cert.Load() != <-used {
+			t.Errorf("handed over %d times, or another one than is in use", n)
 		}
 		time.Sleep(certTTL * 6 / 10)
 		synctest.Wait()
-		if len(used) != 3 || w.cert.Load() != used[2] {
-			t.Errorf("after a rotation handed over %d times, or another one than is in use", len(used))
+		if n := len(used); n != 1 || w.cert.Load() != <-used {
+			t.Errorf("after a rotation handed over %d times, or another one than is in use", n)
 		}
 	})
 }
