@@ -38,8 +38,6 @@ type Controller struct {
 	Departures func(ctx context.Context) []Departure
 	// Probes is as Departures.
 	Probes func(ctx context.Context) []Probed
-	// Edges answers who called whom; nil where there is no page of it.
-	Edges http.Handler
 	// Observation answers what begins with /observe/, for local callers; nil where nothing is observed.
 	Observation http.Handler
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
@@ -68,9 +66,6 @@ func (c Controller) debug() http.Handler {
 	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
 	mux.HandleFunc("GET "+pathProbes, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Probes(r.Context())) })
-	if c.Edges != nil {
-		mux.Handle("GET "+pathEdges, c.Edges)
-	}
 	if c.Profiles != nil {
 		mux.Handle(pathProfiles, c.Profiles)
 	}

@@ -2,9 +2,11 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
+	"io"
+	"net/url"
 	"strings"
 	"time"
 
@@ -13,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/traffic"
 	"fairlead.dev/fairlead/internal/traffic/view"
 )
@@ -153,12 +156,15 @@ func (a teller) trafficOf(ctx context.Context, m *mesh, q *asked) (*traffic.Answ
 	if err != nil {
 		return nil, err
 	}
-	answers, err := readAll(ctx, places, func(c admin.Client, ctx context.Context) (traffic.Answer, error) {
-		answer, err := c.Edges(ctx, q.window, q.namespace)
-		if old, ok := errors.AsType[*admin.PageError](err); ok && old.Code == http.StatusNotFound {
-			err = errors.New("it is older than this command and cannot be asked for traffic: fairlead upgrade --apply")
-		}
-		return answer, err
+	token, err := m.proof(ctx)
+	if err != nil {
+		return nil, err
+	}
+	query := url.Values{"window": {q.window.String()}, "namespace": {q.namespace}}
+	question := admin.Question{Path: observe.PathViews + observe.ViewEdges + "?" + query.Encode(), Token: token}
+	answers, err := readAll(ctx, places, func(c admin.Client, ctx context.Context) (answer traffic.Answer, err error) {
+		err = c.Observe(ctx, question, func(body io.Reader) error { return json.NewDecoder(body).Decode(&answer) })
+		return answer, explainObserved(err)
 	})
 	if len(answers) == 0 {
 		return nil, err

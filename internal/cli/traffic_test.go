@@ -18,8 +18,13 @@ import (
 func replica(t *testing.T, name string, status int, a *traffic.Answer) place {
 	t.Helper()
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Query().Get("window") != "1m0s" || r.URL.Query().Get("namespace") != "shop" {
+		q := r.URL.Query()
+		if r.URL.Path != "/observe/v1/edges" || q.Get("window") != "1m0s" || q.Get("namespace") != "shop" || r.Header.Get("Authorization") != "Bearer proof" {
 			status = http.StatusBadRequest
+		}
+		if status == http.StatusForbidden {
+			http.Error(w, "alice may not", status)
+			return
 		}
 		w.WriteHeader(status)
 		json.NewEncoder(w).Encode(a)
@@ -38,6 +43,7 @@ func TestTrafficIsAskedOfEveryReplica(t *testing.T) {
 	}
 	first, second := replica(t, "first", http.StatusOK, knows("a", time.Hour)), replica(t, "second", http.StatusOK, knows("b", time.Hour))
 	young, old := replica(t, "young", http.StatusOK, knows("c", 20*time.Second)), replica(t, "old", http.StatusNotFound, nil)
+	closed := replica(t, "closed", http.StatusForbidden, nil)
 	for _, tt := range []struct {
 		name   string
 		places []place
@@ -45,13 +51,17 @@ func TestTrafficIsAskedOfEveryReplica(t *testing.T) {
 		said   string // on standard error, or the error
 	}{
 		{"all", []place{first, second}, "a b", ""},
-		{"one_is_too_old", []place{first, old}, "a", "fairlead: a part may be missing: old: it is older than this command and cannot be asked for traffic: fairlead upgrade --apply\n"},
+		{"one_is_too_old", []place{first, old}, "a", "fairlead: a part may be missing: old: the control plane is older than this command and cannot be asked this: fairlead upgrade --apply\n"},
 		{"one_was_restarted", []place{first, young}, "a c", "fairlead: the control plane has data of the last 20s only: it has not run for longer\n"},
-		{"none", []place{old}, "", "old: it is older than this command and cannot be asked for traffic: fairlead upgrade --apply"},
+		{"not_allowed", []place{closed}, "", "closed: alice may not"},
+		{"none", []place{old}, "", "old: the control plane is older than this command and cannot be asked this: fairlead upgrade --apply"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var said bytes.Buffer
-			m := &mesh{controllers: func(context.Context) ([]place, error) { return tt.places, nil }}
+			m := &mesh{
+				controllers: func(context.Context) ([]place, error) { return tt.places, nil },
+				token:       func(context.Context) (string, error) { return "proof", nil },
+			}
 			answer, err := teller{&app{Streams: Streams{Err: &said}}}.trafficOf(t.Context(), m, &asked{window: time.Minute, namespace: "shop"})
 			var pods []string
 			if err != nil {

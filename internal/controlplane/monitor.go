@@ -18,8 +18,11 @@ func (p *ControlPlane) monitor() http.Handler {
 	pages := admin.Controller{
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, Ready: p.unready,
 		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
-		Probes: p.engine.probes, Edges: edgesView{p.engine, p.history, p.o.TrustDomain},
-		Observation: (&observe.API{Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready}).Handler(),
+		Probes: p.engine.probes,
+		Observation: (&observe.API{
+			Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready,
+			Views: map[string]http.Handler{observe.ViewEdges: edgesView{p.engine, p.history, p.o.TrustDomain}},
+		}).Handler(),
 	}
 	if p.o.Pprof {
 		pages.Profiles = profiles()

@@ -17,6 +17,9 @@ const (
 	PathViews = "/observe/v1/"
 )
 
+// ViewEdges is the view of who called whom: a traffic.Answer as JSON. Beside "namespace" its query has "window", a duration.
+const ViewEdges = "edges"
+
 // Permission is what a user must be allowed, in one namespace, or in all where Namespace is empty.
 type Permission struct {
 	// Kind is closed: View, TapHeads or Secrets.
