@@ -2,9 +2,11 @@ package lab_test
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,8 +18,8 @@ func (a *authority) secretOf(t *testing.T, name string, files map[string]string)
 	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "apiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: shop}\nstringData:\n", name)
-	for key, file := range files {
-		fmt.Fprintf(&b, "  %s: %q\n", key, read(t, a.path(file)))
+	for _, key := range slices.Sorted(maps.Keys(files)) { // the same text for the same Secret
+		fmt.Fprintf(&b, "  %s: %q\n", key, read(t, a.path(files[key])))
 	}
 	return b.String() + "---\n"
 }
