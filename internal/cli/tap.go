@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 
 	"fairlead.dev/fairlead/internal/admin"
@@ -58,8 +59,15 @@ func newTapCommand(a *app) *cobra.Command {
 			return t.run(cmd.Context())
 		},
 	}
-	flags := cmd.Flags()
-	addOutputFlag(flags, &f.output, "", "wide", "json")
+	f.addTo(cmd.Flags())
+	addOutputFlag(cmd.Flags(), &f.output, "", "wide", "json")
+	cmd.Flags().BoolVar(&f.query.Secrets, "show-secrets", false, "with -o json: the values of authorization, cookie and the like too, for users who may")
+	a.addLabFlag(cmd)
+	return cmd
+}
+
+// addTo adds what tap and top have in common.
+func (f *tapFlags) addTo(flags *pflag.FlagSet) {
 	flags.StringVar(&f.to, "to", "", "only requests to this resource, such as deploy/users-v1 or svc/users-service")
 	flags.StringVar(&f.toResource, "to-resource", "", "the same as --to")
 	flags.StringVar(&f.toNamespace, "to-namespace", "", "the namespace of --to; that of RESOURCE if not given")
@@ -69,13 +77,10 @@ func newTapCommand(a *app) *cobra.Command {
 	flags.StringVar(&f.query.Filter.Authority, "authority", "", "only requests to this authority (Host), with its port where it has one")
 	flags.StringVar(&f.query.Filter.Status, "status", "", "only requests that were answered so: 503 or 5xx, 0 for those without an answer; several are separated by commas")
 	flags.BoolVar(&f.query.Filter.Not, "not", false, "only requests that the filters by method, path, scheme, authority and status leave out")
-	flags.Uint32Var(&f.query.MaxRPS, "max-rps", observe.DefaultMaxRPS, "the most requests per second to print; those beyond are counted")
+	flags.Uint32Var(&f.query.MaxRPS, "max-rps", observe.DefaultMaxRPS, "the most requests per second to show; those beyond are counted")
 	flags.StringVarP(&f.selector, "selector", "l", "", "only pods with these labels, such as app=users,version=v1")
 	flags.BoolVarP(&f.all, "all-namespaces", "A", false, "pods of all namespaces")
 	flags.IntVar(&f.limit, "last", 0, "end after so many requests")
-	flags.BoolVar(&f.query.Secrets, "show-secrets", false, "with -o json: the values of authorization, cookie and the like too, for users who may")
-	a.addLabFlag(cmd)
-	return cmd
 }
 
 // read makes the query of what the user said.
@@ -119,7 +124,7 @@ type tapper struct {
 	mesh  *mesh
 	query *observe.Query
 	notes io.Writer
-	print *tapPrinter
+	print interface{ event(e *observe.Event) error }
 	limit int // 0 for none
 
 	news   chan tapNews

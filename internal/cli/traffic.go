@@ -213,7 +213,7 @@ func (a teller) printTables(tables []*view.Table) error {
 // newVizCommand is "fairlead viz": the same commands by the name of Linkerd's group.
 func newVizCommand(a *app, more ...*cobra.Command) *cobra.Command {
 	viz := &cobra.Command{Use: "viz", Short: "The commands about traffic, by the name of Linkerd's extension", Hidden: true}
-	viz.AddCommand(newEdgesCommand(a), newStatCommand(a), newStatInboundCommand(a), newStatOutboundCommand(a), newRoutesCommand(a), newTapCommand(a))
+	viz.AddCommand(newEdgesCommand(a), newStatCommand(a), newStatInboundCommand(a), newStatOutboundCommand(a), newRoutesCommand(a), newTapCommand(a), newTopCommand(a))
 	viz.AddCommand(more...)
 	return viz
 }

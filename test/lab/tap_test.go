@@ -183,3 +183,37 @@ func TestTapOutlivesTheControlPlane(t *testing.T) {
 		t.Errorf("a new tap shows what was before it: %q", lines)
 	}
 }
+
+// TestTop: requests are counted once although both ends tell of them, and the table is printed at the end.
+func TestTop(t *testing.T) {
+	t.Parallel()
+	const ip = "10.96.0.147"
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+service("server", ip, "app: server", http80))
+	top := &tapping{cmd: m.cliCommand(t, "top", "deploy", "-n", "shop", "--last", "60", "--max-rps", "5000")}
+	top.cmd.Stdout, top.cmd.Stderr = writer{top, &top.out}, writer{top, &top.err}
+	if err := top.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- top.cmd.Wait() }()
+	calls := 0
+	for over := false; !over; calls++ {
+		m.do(t, client, http.MethodGet, ip+":80", "/counted")
+		select {
+		case err := <-ended:
+			if err != nil {
+				t.Fatalf("top = %v: %s", err, top.notes())
+			}
+			over = true
+		default:
+		}
+	}
+	rows := top.lines("client-v1", "server-v1", "GET", "/counted", "100.00%")
+	if len(rows) == 0 || !strings.HasPrefix(top.lines("Source")[0], "Source") {
+		t.Fatalf("the table is\n%s", strings.Join(top.lines(), "\n"))
+	}
+	var counted int
+	if _, err := fmt.Sscan(strings.Fields(rows[len(rows)-1])[4], &counted); err != nil || counted < 30 || counted > calls {
+		t.Errorf("%d of %d requests are counted, of 60 reports by two ends (%v): %q", counted, calls, err, rows[len(rows)-1])
+	}
+}
