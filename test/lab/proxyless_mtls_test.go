@@ -81,6 +81,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 	m := startMesh(t, manifests.String())
 
 	t.Run("a_meshed_client_calls_a_permissive_server_without_a_sidecar", func(t *testing.T) {
+		m.awaitProxyless(t, "meshed")
 		eventually(t, "the first answer", func() bool { return m.proxyless(t, "meshed", "n=1").Answered["plain for nobody"] == 1 })
 		if r := m.proxyless(t, "meshed", "n=200&c=4"); r.Failed > 0 || r.Answered["plain for nobody"] != 200 {
 			t.Errorf("of 200 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
@@ -90,10 +91,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 		for server := range servers {
 			t.Run(a.name+"_calls_"+server, func(t *testing.T) {
 				client := a.name + "-" + server
-				eventually(t, "the app to listen", func() bool {
-					_, err := request(t.Context(), m.client(t, client, proxylessCtl), http.MethodGet, "http://app/call?n=0")
-					return err == nil
-				})
+				m.awaitProxyless(t, client)
 				want := server + " for spiffe://cluster.local/ns/shop/sa/" + client
 				eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
 				if r := m.proxyless(t, client, "n=500&c=4"); r.Failed > 0 || r.Answered[want] != 500 {
@@ -103,6 +101,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 		}
 	}
 	t.Run("who_has_no_certificate_is_refused", func(t *testing.T) {
+		m.awaitProxyless(t, "stranger")
 		if r := m.proxyless(t, "stranger", "n=20"); r.Failed != 20 || !strings.Contains(r.Error, "Unavailable") {
 			t.Errorf("of 20 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
 		}
@@ -121,5 +120,14 @@ func TestProxylessMutualTLS(t *testing.T) {
 				t.Errorf("%s: %d of 200 calls failed: %s", a.name, r.Failed, r.Error)
 			}
 		}
+	})
+}
+
+// awaitProxyless waits until an app takes orders: its pod has no probe that would say so.
+func (m *mesh) awaitProxyless(t *testing.T, name string) {
+	t.Helper()
+	eventually(t, name+" to listen", func() bool {
+		_, err := request(t.Context(), m.client(t, name, proxylessCtl), http.MethodGet, "http://app/call?n=0")
+		return err == nil
 	})
 }
