@@ -98,10 +98,7 @@ func TestProxyless(t *testing.T) {
 	}
 	t.Run("ninety_to_ten", func(t *testing.T) {
 		apps(t, func(t *testing.T, name string) {
-			eventually(t, "the app to listen", func() bool {
-				_, err := request(t.Context(), m.client(t, name, proxylessCtl), http.MethodGet, "http://app/call?n=0")
-				return err == nil
-			})
+			m.awaitProxyless(t, name)
 			eventually(t, "the weights are in force", func() bool { return m.proxyless(t, name, "n=50").Answered["v2"] > 0 })
 			r := m.proxyless(t, name, "n=2000&c=4")
 			if v2 := r.Answered["v2"]; r.Failed > 0 || r.Answered["v1"]+v2 != 2000 || v2 < 140 || v2 > 260 {
