@@ -3,6 +3,7 @@
 package differential_test
 
 import (
+	"crypto/tls"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,8 +12,10 @@ import (
 
 	"github.com/rogpeppe/go-internal/txtar"
 
+	"fairlead.dev/fairlead/internal/certs/certstest"
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
+	"fairlead.dev/fairlead/internal/envoyagent"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/xds/envoy"
 	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
@@ -64,11 +67,24 @@ func validate(t *testing.T, told envoytest.Told) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := filepath.Join(t.TempDir(), "envoy.json")
+	dir := t.TempDir()
+	config := filepath.Join(dir, "envoy.json")
 	if err := os.WriteFile(config, told.Static(t, 0), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), path, "--mode", "validate", "-c", config, "--log-level", "error").CombinedOutput()
+	ca := certstest.New(t, "mesh")
+	pair := ca.Issue(t, "workload")
+	cert, err := tls.X509KeyPair([]byte(pair.Cert), []byte(pair.Key))
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets := envoyagent.Secrets{Dir: dir, Roots: func() ([]byte, error) { return []byte(ca.CA), nil }}
+	if err := secrets.Use(&cert, []byte(ca.CA)); err != nil { // which mutual TLS to sidecars is made with
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), path, "--mode", "validate", "-c", config, "--log-level", "error")
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Errorf("refused: %v\n%s", err, out)
 	}
