@@ -30,4 +30,7 @@ func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *ca
 		handle(r, s)
 		idle.Put(r)
 	})
+	for r, _ := idle.Get().(*call.Call); r != nil; r, _ = idle.Get().(*call.Call) {
+		r.Guard.Rest()
+	}
 }

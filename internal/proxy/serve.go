@@ -47,6 +47,7 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 		}
 	})
 	defer stop()
+	defer h.guard.Rest()
 	defer h.clients.Enter(netio.Bottom(client), h.guard)()
 	// Closing the connection when ctx ends does not wake a handler that waits for its upstream.
 	defer context.AfterFunc(ctx, func() { h.guard.End(context.Cause(ctx)) })()

@@ -147,6 +147,20 @@ func (g *Guard) disarm() {
 	}
 }
 
+// Rest stops the guard's timers, once its connection is over: until they ran down they would hold everything that the connection
+// had. It may be used again.
+func (g *Guard) Rest() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.timer != nil {
+		g.timer.Stop()
+	}
+	if g.ticker != nil {
+		g.ticker.Stop()
+		g.ticking = false
+	}
+}
+
 // longSince gives the exchange at hand where its request came before a moment.
 func (g *Guard) longSince(moment time.Time) (turn uint64, ok bool) {
 	g.mu.Lock()
