@@ -21,7 +21,8 @@ func TestGuardAtRest(t *testing.T) {
 		t.Error("the ticker still runs")
 	}
 	exchange()
-	if g.enter(nil, time.Now(), time.Hour); !g.ticking || !g.ticker.Stop() {
+	g.enter(nil, time.Now(), time.Hour)
+	if !g.ticking || !g.ticker.Stop() {
 		t.Error("the ticker of a guard that is used again does not run")
 	}
 	g.leave()
