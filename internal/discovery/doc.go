@@ -21,8 +21,8 @@
 // snapshot file carries its state across restarts. The package never reads the model, never decides what a name
 // means, and never links protobuf's reflection: the sidecar has no memory for it.
 //
-// What resources look like is written once, in schema.go: it encodes, decodes, and prints the contract for others,
-// api/fairlead/v1/resource.proto, from which the tests make protobuf's own messages to compare with.
+// What resources look like is written once, in schema.go and, of workloads, schema_workload.go: it encodes, decodes, and prints
+// the contract for others, api/fairlead/v1/resource.proto, from which the tests make protobuf's own messages to compare with.
 //
 // To debug: Server.Status and Client.Versions say who has what; ServerOptions.Trace sees every message; the bytes are
 // ordinary protobuf, so any gRPC client with the .proto files can listen.
