@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/protofield"
 )
 
 // HealthReport is message HealthReport: what the checks of the client's workload have found, and those that the client makes of
@@ -71,7 +72,7 @@ func appendProbeResult(b []byte, r *model.ProbeResult) []byte {
 
 func parseHealthReport(b []byte) (*HealthReport, error) {
 	h := &HealthReport{}
-	err := eachField(b, func(n int, v []byte, number uint64) error {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			r, err := parseCheckResult(v)
@@ -105,7 +106,7 @@ func parseProbeResult(b []byte) (r model.ProbeResult, err error) {
 	var policy string
 	var addr netip.Addr
 	var port uint16
-	err = eachField(b, func(n int, v []byte, number uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			policy = string(v)
@@ -136,7 +137,7 @@ func parseProbeResult(b []byte) (r model.ProbeResult, err error) {
 func unixTime(seconds uint64) time.Time { return time.Unix(int64(seconds&(1<<40-1)), 0).UTC() }
 
 func parseCheckResult(b []byte) (r model.CheckResult, err error) {
-	err = eachField(b, func(n int, v []byte, number uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			r.Policy = string(v)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/protofield"
 )
 
 // A pod that ends asks who may still choose it: docs/adr/0015-acknowledged-drain.md.
@@ -302,7 +304,7 @@ func (r *HoldersRequest) append(b []byte) []byte {
 
 func parseHoldersRequest(b []byte) (*HoldersRequest, error) {
 	r := &HoldersRequest{}
-	err := eachField(b, func(n int, _ []byte, number uint64) error {
+	err := protofield.Each(b, func(n int, _ []byte, number uint64) error {
 		switch n {
 		case 1:
 			r.Wait = duration(number)
@@ -333,7 +335,7 @@ func (r *HoldersResponse) append(b []byte) []byte {
 
 func parseHoldersResponse(b []byte) (*HoldersResponse, error) {
 	r := &HoldersResponse{}
-	err := eachField(b, func(n int, v []byte, number uint64) error {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			r.Marked = number != 0

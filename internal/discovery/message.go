@@ -1,13 +1,14 @@
 package discovery
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairlead.dev/fairlead/internal/protofield"
 )
 
 // The messages of api/fairlead/v1/discovery.proto. Unlike resources they come from any gRPC client too, so their
@@ -77,43 +78,9 @@ const (
 )
 
 var (
-	errMessage  = errors.New("malformed message")
 	errTooMany  = fmt.Errorf("more than %d names in one message", maxNames)
 	errNameSize = fmt.Errorf("a name must have 1 to %d bytes", maxName)
 )
-
-// eachField calls visit with every field of a message: v holds a length-delimited value, number a varint.
-func eachField(b []byte, visit func(n int, v []byte, number uint64) error) error {
-	for len(b) > 0 {
-		n, typ, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return errMessage
-		}
-		b = b[size:]
-		var (
-			v      []byte
-			number uint64
-		)
-		switch typ {
-		case protowire.BytesType:
-			v, size = protowire.ConsumeBytes(b)
-		case protowire.VarintType:
-			number, size = protowire.ConsumeVarint(b)
-		case protowire.Fixed32Type, protowire.Fixed64Type, protowire.StartGroupType, protowire.EndGroupType:
-			size = protowire.ConsumeFieldValue(n, typ, b)
-		default:
-			return errMessage
-		}
-		if size < 0 {
-			return errMessage
-		}
-		b = b[size:]
-		if err := visit(int(n), v, number); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 func appendText(b []byte, n protowire.Number, s string) []byte {
 	if s == "" {
@@ -177,7 +144,7 @@ func addName(list []string, v []byte) ([]string, error) {
 // addEntry adds an entry of a map<string, string> whose key is a resource name.
 func addEntry(table map[string]string, v []byte) (map[string]string, error) {
 	var key, value string
-	err := eachField(v, func(n int, v []byte, _ uint64) error {
+	err := protofield.Each(v, func(n int, v []byte, _ uint64) error {
 		switch n {
 		case 1:
 			key = string(v)
@@ -232,7 +199,7 @@ func (r *Request) append(b []byte) []byte {
 
 func parseRequest(b []byte) (*Request, error) {
 	r := &Request{}
-	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) (err error) {
 		switch n {
 		case 1:
 			r.Node, err = parseNode(v)
@@ -265,7 +232,7 @@ func parseRequest(b []byte) (*Request, error) {
 
 func parseNode(b []byte) (*Node, error) {
 	node := &Node{}
-	return node, eachField(b, func(n int, v []byte, _ uint64) error {
+	return node, protofield.Each(b, func(n int, v []byte, _ uint64) error {
 		switch n {
 		case 1:
 			node.ID = note(v)
@@ -282,7 +249,7 @@ func addRejection(list []Rejection, b []byte) ([]Rejection, error) {
 		return nil, errTooMany
 	}
 	var e Rejection
-	err := eachField(b, func(n int, v []byte, _ uint64) error {
+	err := protofield.Each(b, func(n int, v []byte, _ uint64) error {
 		switch n {
 		case 1:
 			e.Name = note(v)
@@ -296,7 +263,7 @@ func addRejection(list []Rejection, b []byte) ([]Rejection, error) {
 
 func (r *Request) addNack(b []byte) error {
 	var nack Nack
-	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) (err error) {
 		switch n {
 		case 1:
 			nack.Nonce = number
@@ -343,7 +310,7 @@ func (r *Response) append(b []byte) []byte {
 // parseResponse reads a response. Bodies alias b.
 func parseResponse(b []byte) (*Response, error) {
 	r := &Response{}
-	err := eachField(b, func(n int, v []byte, number uint64) (err error) {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) (err error) {
 		switch n {
 		case 1:
 			r.Nonce = number
@@ -365,7 +332,7 @@ func parseResponse(b []byte) (*Response, error) {
 }
 
 func parseAnswer(b []byte) (a Answer, err error) {
-	err = eachField(b, func(n int, v []byte, _ uint64) (err error) {
+	err = protofield.Each(b, func(n int, v []byte, _ uint64) (err error) {
 		switch n {
 		case 1:
 			a.Name = string(v)
@@ -381,7 +348,7 @@ func parseAnswer(b []byte) (a Answer, err error) {
 		return err
 	})
 	if err == nil && (a.Name == "" || (a.Version == "" && len(a.Body) > 0)) {
-		err = errMessage
+		err = protofield.ErrMalformed
 	}
 	return a, err
 }
@@ -398,7 +365,7 @@ func appendBlobs(blobs ...[]byte) []byte {
 }
 
 func parseBlobs(b []byte, into ...*[]byte) error {
-	return eachField(b, func(n int, v []byte, _ uint64) error {
+	return protofield.Each(b, func(n int, v []byte, _ uint64) error {
 		if n <= len(into) {
 			*into[n-1] = v
 		}

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"fairlead.dev/fairlead/internal/protofield"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -174,7 +175,7 @@ func (f *Filter) append(b []byte) []byte {
 }
 
 func (f *Filter) parse(b []byte) error {
-	err := fields(b, func(n int, v []byte, number uint64) error {
+	err := protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			f.Method = string(v)

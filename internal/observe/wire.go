@@ -1,17 +1,16 @@
 package observe
 
 import (
-	"errors"
 	"math"
 	"net/netip"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"fairlead.dev/fairlead/internal/protofield"
 )
 
 // The messages of api/fairlead/v1/observe.proto. Unknown fields are passed over, so that either side may be the newer one.
-
-var errMessage = errors.New("malformed message of observation")
 
 // ask is message Ask: what the control plane wants of a sidecar from now on.
 type ask struct {
@@ -94,37 +93,6 @@ func appendAddr(b []byte, n protowire.Number, a netip.AddrPort) []byte {
 	return appendText(b, n, a.AppendTo(text[:0]))
 }
 
-// fields calls visit with every field of a message: v holds a length-delimited value, number a varint.
-func fields(b []byte, visit func(n int, v []byte, number uint64) error) error {
-	for len(b) > 0 {
-		n, typ, size := protowire.ConsumeTag(b)
-		if size < 0 {
-			return errMessage
-		}
-		b = b[size:]
-		var v []byte
-		var number uint64
-		switch typ {
-		case protowire.BytesType:
-			v, size = protowire.ConsumeBytes(b)
-		case protowire.VarintType:
-			number, size = protowire.ConsumeVarint(b)
-		case protowire.Fixed32Type, protowire.Fixed64Type, protowire.StartGroupType, protowire.EndGroupType:
-			size = protowire.ConsumeFieldValue(n, typ, b)
-		default:
-			return errMessage
-		}
-		if size < 0 {
-			return errMessage
-		}
-		b = b[size:]
-		if err := visit(int(n), v, number); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (a *ask) append(b []byte) []byte {
 	if a.tap != nil {
 		b = appendPart(b, 1, a.tap.append)
@@ -133,7 +101,7 @@ func (a *ask) append(b []byte) []byte {
 }
 
 func parseAsk(b []byte) (a ask, err error) {
-	err = fields(b, func(n int, v []byte, number uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			a.tap = &order{}
@@ -155,7 +123,7 @@ func (o *order) append(b []byte) []byte {
 }
 
 func (o *order) parse(b []byte) error {
-	return fields(b, func(n int, v []byte, number uint64) error {
+	return protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			o.id = number
@@ -181,7 +149,7 @@ func (s *said) append(b []byte) []byte {
 }
 
 func parseSaid(b []byte) (s said, err error) {
-	err = fields(b, func(n int, v []byte, _ uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, _ uint64) error {
 		switch n {
 		case 1:
 			s.summary = v
@@ -205,7 +173,7 @@ func (t *tapped) append(b []byte) []byte {
 }
 
 func (t *tapped) parse(b []byte) error {
-	return fields(b, func(n int, v []byte, number uint64) error {
+	return protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			t.id = number
@@ -224,7 +192,7 @@ func (t *tapped) parse(b []byte) error {
 func parseEvent(b []byte) (e Event, err error) {
 	e.HeadAfter = -1
 	e.Direction = Outbound
-	err = fields(b, func(n int, v []byte, number uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			e.ID = number
@@ -296,7 +264,7 @@ func (e *Event) text(n int) *string {
 }
 
 func parseHeader(b []byte) (f HeaderField, err error) {
-	err = fields(b, func(n int, v []byte, _ uint64) error {
+	err = protofield.Each(b, func(n int, v []byte, _ uint64) error {
 		switch n {
 		case 1:
 			f.Name = string(v)
