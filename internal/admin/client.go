@@ -138,6 +138,9 @@ func (c Client) fetch(ctx context.Context, method, path string, take func(io.Rea
 	if err != nil {
 		return err
 	}
+	if path == pathVersion { // which is plain text for everybody else
+		req.Header.Set("Accept", typeJSON)
+	}
 	return c.do(req, func(body io.Reader) error { return take(io.LimitReader(body, maxPage)) })
 }
 

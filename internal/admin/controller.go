@@ -3,6 +3,7 @@ package admin
 import (
 	"cmp"
 	"context"
+	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -13,14 +14,16 @@ import (
 
 // The control plane's pages.
 const (
-	pathVersion   = "/version"
-	pathProxies   = "/debug/syncz"
-	pathProblems  = "/debug/problemz"
-	pathEndpoints = "/debug/endpointz"
-	pathDrains    = "/debug/drainz"
-	pathProbes    = "/debug/probez"
-	pathProfiles  = "/debug/pprof/"
-	pathObserve   = "/observe/"
+	pathVersion = "/version"
+	// pathIstiodReady is where tools for Istio ask.
+	pathIstiodReady = "/ready"
+	pathProxies     = "/debug/syncz"
+	pathProblems    = "/debug/problemz"
+	pathEndpoints   = "/debug/endpointz"
+	pathDrains      = "/debug/drainz"
+	pathProbes      = "/debug/probez"
+	pathProfiles    = "/debug/pprof/"
+	pathObserve     = "/observe/"
 )
 
 // Controller serves what a replica of the control plane says of itself. Its functions are called per request, from
@@ -29,6 +32,8 @@ type Controller struct {
 	Metrics *Metrics
 	// Version is that of the program.
 	Version string
+	// ClusterID is the name of the cluster in metrics.
+	ClusterID string
 	// Ready gives "" or what is missing.
 	Ready     func() string
 	Proxies   func() []Proxy
@@ -49,8 +54,10 @@ type Controller struct {
 func (c Controller) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET "+pathMetrics, c.Metrics)
-	mux.HandleFunc("GET "+pathReady, func(w http.ResponseWriter, _ *http.Request) { writeReady(w, c.Ready(), "ready\n") })
-	mux.HandleFunc("GET "+pathVersion, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, Version{c.Version}) })
+	ready := func(w http.ResponseWriter, _ *http.Request) { writeReady(w, c.Ready(), "ready\n") }
+	mux.HandleFunc("GET "+pathReady, ready)
+	mux.HandleFunc("GET "+pathIstiodReady, ready)
+	mux.HandleFunc("GET "+pathVersion, c.version)
 	mux.Handle("/debug/", localOnly(c.debug()))
 	if c.Observation != nil {
 		mux.Handle(pathObserve, localOnly(c.Observation))
@@ -61,7 +68,7 @@ func (c Controller) Handler() http.Handler {
 // debug is what the monitor port shows to local callers.
 func (c Controller) debug() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET "+pathProxies, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Proxies()) })
+	mux.HandleFunc("GET "+pathProxies, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, inBothShapes(c.Proxies(), c.ClusterID)) })
 	mux.HandleFunc("GET "+pathProblems, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) })
 	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
@@ -99,6 +106,16 @@ func local(r *http.Request) bool {
 	}
 	called, err := netip.ParseAddrPort(address.String())
 	return err == nil && called.Addr().Unmap() == remote.Addr().Unmap()
+}
+
+// version is the bare version, as of an istiod, and JSON for clients that accept only that.
+func (c Controller) version(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Accept") == typeJSON {
+		writeJSON(w, Version{c.Version})
+		return
+	}
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	io.WriteString(w, c.Version) //nolint:errcheck // the client may be gone
 }
 
 // Version is what /version shows.

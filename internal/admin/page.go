@@ -11,9 +11,11 @@ const (
 	pathReady   = "/healthz/ready"
 )
 
+const typeJSON = "application/json"
+
 // writeJSON answers with a value of this package, all of which encode.
 func writeJSON(w http.ResponseWriter, v any) {
-	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Content-Type", typeJSON)
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
 	e.Encode(v) //nolint:errcheck,errchkjson // the client went away

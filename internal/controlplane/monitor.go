@@ -16,7 +16,7 @@ import (
 // monitor is the plain HTTP side.
 func (p *ControlPlane) monitor() http.Handler {
 	pages := admin.Controller{
-		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, Ready: p.unready,
+		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, ClusterID: p.o.ClusterID, Ready: p.unready,
 		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
 		Probes: p.engine.probes,
 		Observation: (&observe.API{
