@@ -35,6 +35,8 @@ type KubeOptions struct {
 	PodUID string
 	// Webhook is the address of the admission webhooks (TLS). It is listened to when they can answer.
 	Webhook string
+	// CompatKiali has this replica found as an istiod is: see serveAsIstiod.
+	CompatKiali bool
 	// InjectorConfig is a file in the form of inject.Config, read anew when it changes. Required.
 	InjectorConfig string
 }
@@ -67,9 +69,11 @@ type cluster struct {
 	// serving says that the webhook port is open: a replica that is ready is asked about pods.
 	serving atomic.Bool
 
-	mu       sync.Mutex
-	certs    *incluster.RootCerts // guarded by mu, as the next; nil before there is a CA
-	webhooks *incluster.Webhooks
+	mu    sync.Mutex
+	certs *incluster.RootCerts // guarded by mu, as the next; nil before there is a CA
+	// toolCerts are those for tools for Istio, nil also where there are to be none.
+	toolCerts *incluster.RootCerts
+	webhooks  *incluster.Webhooks
 }
 
 // newCluster reads the kubeconfig and sends nothing.
@@ -166,13 +170,16 @@ func (c *cluster) followCA(ctx context.Context, use func(*ca.CA)) error {
 		defer c.mu.Unlock()
 		if c.certs != nil {
 			c.certs.SetRoots(newer.Roots())
+			if c.toolCerts != nil {
+				c.toolCerts.SetRoots(newer.Roots())
+			}
 			c.webhooks.SetRoots(newer.Roots())
 		}
 	})
 }
 
 func (c *cluster) parts() []part {
-	return []part{c.write, c.learnVersion, c.serveWebhooks, c.writeConditions}
+	return []part{c.write, c.learnVersion, c.serveWebhooks, c.writeConditions, c.serveAsIstiod}
 }
 
 // writeConditions shares what sidecars say of their pods' health with the other replicas.
@@ -216,6 +223,9 @@ func (c *cluster) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.certs.Run(ctx) })
+	if c.toolCerts != nil {
+		wg.Go(func() { c.toolCerts.Run(ctx) })
+	}
 	wg.Go(func() { c.webhooks.Lead(ctx) })
 	err := c.writer.Run(ctx)
 	cancel()
@@ -229,6 +239,14 @@ func (c *cluster) prepareToWrite() (err error) {
 	roots := c.p.authority.current().Roots()
 	if c.certs, err = incluster.NewRootCerts(incluster.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
 		return err
+	}
+	if c.o.CompatKiali {
+		c.toolCerts, err = incluster.NewRootCerts(incluster.RootCertsOptions{
+			Client: c.client, Name: incluster.IstioRootCertConfigMap, Namespace: c.o.Namespace, Roots: roots, Logger: c.log,
+		})
+		if err != nil {
+			return err
+		}
 	}
 	c.webhooks, err = incluster.NewWebhooks(incluster.WebhooksOptions{Client: c.client, Roots: roots, Logger: c.log})
 	return err

@@ -1,6 +1,7 @@
 package incluster
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -16,6 +17,11 @@ import (
 const (
 	// RootCertConfigMap is in every namespace and holds the roots that sidecars trust the control plane by.
 	RootCertConfigMap = "fairlead-ca-root-cert"
+	// IstioRootCertConfigMap is where tools for Istio look for the same, in the control plane's own namespace.
+	IstioRootCertConfigMap = "istio-ca-root-cert"
+	// istiodLabel is on the ConfigMaps of that name that an istiod keeps (istio pilot/pkg/serviceregistry/kube/controller,
+	// namespacecontroller.go).
+	istiodLabel = "istio.io/config"
 	// RootCertKey is the key of RootCertConfigMap with the roots, PEM.
 	RootCertKey = "root-cert.pem"
 )
@@ -29,14 +35,17 @@ func noRootCert(namespace string) bool {
 type RootCertsOptions struct {
 	// Client is required.
 	Client *Client
+	// Name is that of the ConfigMaps, RootCertConfigMap where it is empty. Namespace is the only one that gets one; empty means
+	// all.
+	Name, Namespace string
 	// Roots are what to hand out first, PEM. Required.
 	Roots []byte
 	// Logger gets a line for what cannot be written. Required.
 	Logger *slog.Logger
 }
 
-// RootCerts keeps the ConfigMap fairlead-ca-root-cert in every namespace that is not being deleted, with the roots of
-// the CA in it. One replica at a time should run it. Per namespace it keeps the name and a hash, about 200 bytes.
+// RootCerts keeps the ConfigMap fairlead-ca-root-cert in every namespace that is not being deleted, or one of another name in
+// one namespace, with the roots of the CA in it. One that an istiod keeps is left alone. One replica at a time should run it. Per namespace it keeps the name and a hash, about 200 bytes.
 type RootCerts struct {
 	o       RootCertsOptions
 	repairs *repairs
@@ -44,8 +53,15 @@ type RootCerts struct {
 	mu         sync.Mutex // taken before that of repairs
 	roots      []byte
 	want       [sha256.Size]byte
-	namespaces map[string]struct{}          // those that need a ConfigMap; nil before the first list
-	have       map[string][sha256.Size]byte // hash of the roots in the ConfigMap; nil before the first list
+	namespaces map[string]struct{}  // those that need a ConfigMap; nil before the first list
+	have       map[string]handedOut // what is in the ConfigMaps; nil before the first list
+}
+
+// handedOut is what a ConfigMap has.
+type handedOut struct {
+	hash [sha256.Size]byte // of the roots
+	// istiod keeps it.
+	istiod bool
 }
 
 // NewRootCerts checks the options. It sends nothing.
@@ -53,6 +69,7 @@ func NewRootCerts(o RootCertsOptions) (*RootCerts, error) {
 	if o.Client == nil || o.Logger == nil || len(o.Roots) == 0 {
 		return nil, errors.New("root certificates: Client, Roots and Logger are required")
 	}
+	o.Name = cmp.Or(o.Name, RootCertConfigMap)
 	r := &RootCerts{o: o, roots: o.Roots, want: sha256.Sum256(o.Roots)}
 	r.repairs = newRepairs(o.Logger, r.write)
 	return r, nil
@@ -71,9 +88,14 @@ func (r *RootCerts) SetRoots(pem []byte) {
 func (r *RootCerts) Run(ctx context.Context) {
 	r.mu.Lock()
 	r.namespaces, r.have = nil, nil // both are listed anew
+	if r.o.Namespace != "" {
+		r.namespaces = map[string]struct{}{r.o.Namespace: {}}
+	}
 	r.mu.Unlock()
 	var wg sync.WaitGroup
-	wg.Go(func() { r.followNamespaces(ctx) })
+	if r.o.Namespace == "" {
+		wg.Go(func() { r.followNamespaces(ctx) })
+	}
 	wg.Go(func() { r.followConfigMaps(ctx) })
 	wg.Go(func() { r.repairs.run(ctx) })
 	wg.Wait()
@@ -126,16 +148,16 @@ func (r *RootCerts) followConfigMaps(ctx context.Context) {
 		replace: func(list []*corev1.ConfigMap) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.have = make(map[string][sha256.Size]byte, len(list))
+			r.have = make(map[string]handedOut, len(list))
 			for _, m := range list {
-				r.have[m.Namespace] = hashOf(m)
+				r.have[m.Namespace] = inConfigMap(m)
 			}
 			r.checkAll()
 		},
 		set: func(m *corev1.ConfigMap) {
 			r.mu.Lock()
 			defer r.mu.Unlock()
-			r.have[m.Namespace] = hashOf(m)
+			r.have[m.Namespace] = inConfigMap(m)
 			r.check(m.Namespace)
 		},
 		gone: func(m *corev1.ConfigMap) {
@@ -144,10 +166,12 @@ func (r *RootCerts) followConfigMaps(ctx context.Context) {
 			delete(r.have, m.Namespace)
 			r.check(m.Namespace)
 		},
-	}.follow(ctx, r.o.Logger, r.o.Client, target{resource: configMaps(), name: RootCertConfigMap})
+	}.follow(ctx, r.o.Logger, r.o.Client, target{resource: configMaps(), namespace: r.o.Namespace, name: r.o.Name})
 }
 
-func hashOf(m *corev1.ConfigMap) [sha256.Size]byte { return sha256.Sum256([]byte(m.Data[RootCertKey])) }
+func inConfigMap(m *corev1.ConfigMap) handedOut {
+	return handedOut{hash: sha256.Sum256([]byte(m.Data[RootCertKey])), istiod: m.Labels[istiodLabel] == "true"}
+}
 
 func (r *RootCerts) checkAll() {
 	for ns := range r.namespaces {
@@ -165,7 +189,7 @@ func (r *RootCerts) check(namespace string) {
 	switch _, needs := r.namespaces[namespace]; {
 	case !needs:
 		r.repairs.forget(namespace)
-	case exists && have == r.want:
+	case exists && (have.hash == r.want || have.istiod):
 		r.repairs.fine(namespace)
 	default:
 		r.repairs.want(namespace)
@@ -181,7 +205,7 @@ func (r *RootCerts) write(ctx context.Context, namespace string) error {
 		"apiVersion": "v1",
 		"kind":       "ConfigMap",
 		"metadata": map[string]any{
-			"name":      RootCertConfigMap,
+			"name":      r.o.Name,
 			"namespace": namespace,
 			"labels":    map[string]string{"app.kubernetes.io/managed-by": fieldManager},
 		},
@@ -190,7 +214,7 @@ func (r *RootCerts) write(ctx context.Context, namespace string) error {
 	if err != nil {
 		return err
 	}
-	err = r.o.Client.apply(ctx, target{resource: configMaps(), namespace: namespace, name: RootCertConfigMap}, patch)
+	err = r.o.Client.apply(ctx, target{resource: configMaps(), namespace: namespace, name: r.o.Name}, patch)
 	if apierrors.IsNotFound(err) || apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
 		return nil // the namespace goes, and the watch has not said so yet
 	}

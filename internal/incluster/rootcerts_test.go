@@ -193,3 +193,64 @@ func TestRootCertsNeedTheirOptions(t *testing.T) {
 	_, err := NewRootCerts(RootCertsOptions{})
 	wantError(t, err, "required")
 }
+
+// TestRootCertsForToolsOfIstio: one namespace has one more ConfigMap, of the name that these tools ask for, unless an istiod
+// keeps it, whatever the roots become.
+func TestRootCertsForToolsOfIstio(t *testing.T) {
+	const path = "/configmaps/" + IstioRootCertConfigMap
+	roots := func(a *api, namespace string) any {
+		if o := a.get(namespacePath(namespace) + path); o != nil {
+			return o["data"].(object)[RootCertKey]
+		}
+		return nil
+	}
+	for _, tt := range []struct {
+		name  string
+		there object
+		want  [2]any // at first, and after the roots have changed
+	}{
+		{"none is there", nil, [2]any{"one", "two"}},
+		{"one of an earlier run is there", configMap(object{RootCertKey: "former"}), [2]any{"one", "two"}},
+		{
+			"an istiod keeps it",
+			object{"metadata": object{"labels": object{"istio.io/config": "true"}}, "data": object{RootCertKey: "theirs"}},
+			[2]any{"theirs", "theirs"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				a, l := newAPI(t), &logs{}
+				a.put(namespacePath("system"), namespace("system"))
+				a.put(namespacePath("other"), namespace("other"))
+				if tt.there != nil {
+					a.put(namespacePath("system")+path, tt.there)
+				}
+				r, err := NewRootCerts(RootCertsOptions{
+					Client: a.client(), Name: IstioRootCertConfigMap, Namespace: "system", Roots: []byte("one"), Logger: l.logger(),
+				})
+				if err != nil {
+					t.Fatal(err)
+				}
+				background(t, r.Run)
+				time.Sleep(time.Second)
+				if got := roots(a, "system"); got != tt.want[0] {
+					t.Errorf("at first %v, want %v", got, tt.want[0])
+				}
+				r.SetRoots([]byte("two"))
+				time.Sleep(2 * time.Second)
+				if got := roots(a, "system"); got != tt.want[1] {
+					t.Errorf("after the roots have changed %v, want %v", got, tt.want[1])
+				}
+				if got := roots(a, "other"); got != nil {
+					t.Errorf("another namespace has %v", got)
+				}
+				if rootIn(a, "system") != "" {
+					t.Error("the ConfigMap of the other name was written")
+				}
+				if lines := l.lines(); len(lines) != 0 {
+					t.Errorf("logged %q", lines)
+				}
+			})
+		})
+	}
+}
