@@ -1,5 +1,5 @@
-// Command crdgen copies the definitions of the foreign kinds that the mesh reads from the modules that publish them into
-// the chart: one file each, with its origin on top. The versions are those of go.mod, so updating a definition is
+// Command crdgen copies the definitions of the foreign kinds that the mesh reads, and of the others of Istio, without which
+// tools for Istio do not start, from the modules that publish them into the chart: one file each, with its origin on top. The versions are those of go.mod, so updating a definition is
 // updating the module and `go generate ./deploy`.
 //
 // What it changes: metadata that says who installed the definition; descriptions, cut to their first sentence, of a
@@ -35,6 +35,8 @@ type origin struct {
 	files string
 	// kinds are the definitions to take, by name; nil takes all.
 	kinds []string
+	// others takes all but kinds.
+	others bool
 }
 
 func origins() []origin {
@@ -43,6 +45,11 @@ func origins() []origin {
 			module: "istio.io/api", set: "istio", copyright: "Copyright Istio Authors",
 			files: "kubernetes/customresourcedefinitions.gen.yaml",
 			kinds: definitions(".istio.io"),
+		},
+		{
+			module: "istio.io/api", set: "istio-others", copyright: "Copyright Istio Authors",
+			files: "kubernetes/customresourcedefinitions.gen.yaml",
+			kinds: definitions(".istio.io"), others: true,
 		},
 		{
 			module: "sigs.k8s.io/gateway-api", set: "gateway-api", copyright: "Copyright The Kubernetes Authors",
@@ -132,7 +139,10 @@ func (o *origin) generate(dir, version string, files map[string][]byte) error {
 	if err != nil {
 		return err
 	}
-	missing := slices.Clone(o.kinds)
+	var missing []string
+	if !o.others {
+		missing = slices.Clone(o.kinds)
+	}
 	for _, path := range paths {
 		text, err := os.ReadFile(path)
 		if err != nil {
@@ -182,7 +192,7 @@ func (o *origin) wants(document *yaml.Node) (string, bool) {
 		return "", false
 	}
 	name := field(meta, "name").Value
-	return name, o.kinds == nil || slices.Contains(o.kinds, name)
+	return name, o.kinds == nil || slices.Contains(o.kinds, name) != o.others
 }
 
 // definition is the YAML of a document with the changes that the package comment names.

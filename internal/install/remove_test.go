@@ -42,10 +42,10 @@ func TestRemove(t *testing.T) {
 				w := newWorld(t, Live)
 				w.add(t, "{apiVersion: v1, kind: Namespace, metadata: {name: shop, labels: {fairlead.dev/inject: enabled}}}")
 				w.add(t, "{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: virtualservices.networking.istio.io}}")
-				if err := w.install(t, "1.0.0", "crds: {smi: true}"); err != nil { // which the next one does without
+				if err := w.install(t, "1.0.0", "{crds: {smi: true}, compat: {kiali: false}}"); err != nil { // which the next one does without
 					t.Fatal(err)
 				}
-				if err := w.install(t, "1.0.0", "crds: {istio: true, smi: false}"); err != nil {
+				if err := w.install(t, "1.0.0", "{crds: {istio: true, smi: false}, compat: {kiali: false}}"); err != nil {
 					t.Fatal(err)
 				}
 				for _, ns := range []string{"shop", "fairlead-system"} { // as the controller does

@@ -84,6 +84,7 @@ func Kinds() []Kind {
 			Loss: "metrics and access logs stay as they are, and there are no traces",
 		},
 		{Group: istioExtensions, Name: "WasmPlugin", Resource: "wasmplugins", Loss: "the plugin does not run"},
+		{Group: istioExtensions, Name: "TrafficExtension", Resource: "trafficextensions", Loss: "the extension does not run"},
 
 		{Group: gatewayAPI, Name: "Gateway", Resource: "gateways", Loss: lostGateway, Served: true},
 		{Group: gatewayAPI, Name: "UDPRoute", Resource: "udproutes", Loss: "UDP is not carried"},
