@@ -51,6 +51,8 @@ type Config struct {
 	MergeMetrics bool `json:"mergeMetrics"`
 	// HoldAppEnd has the kubelet tell apps to end once no caller chooses them any more.
 	HoldAppEnd bool `json:"holdAppEnd"`
+	// IstioStatus writes the annotation by which Kiali tells pods with a sidecar.
+	IstioStatus bool `json:"istioStatus"`
 }
 
 // Choice is a yes, a no, or what the cluster can do. The zero value is [Auto].
@@ -111,6 +113,7 @@ func DefaultConfig() Config {
 		CaptureDNS:           true,
 		MergeMetrics:         true,
 		HoldAppEnd:           true,
+		IstioStatus:          true,
 	}
 }
 
@@ -158,7 +161,7 @@ func (c *Config) fields() map[string]any {
 		"logLevel": &c.LogLevel, "drain": &c.Drain, "holdTimeout": &c.HoldTimeout, "resources": &c.Resources,
 		"includeOutboundCIDRs": &c.IncludeOutboundCIDRs, "excludeOutboundCIDRs": &c.ExcludeOutboundCIDRs,
 		"excludeInboundPorts": &c.ExcludeInboundPorts, "excludeOutboundPorts": &c.ExcludeOutboundPorts,
-		"captureDNS": &c.CaptureDNS, "mergeMetrics": &c.MergeMetrics, "holdAppEnd": &c.HoldAppEnd,
+		"captureDNS": &c.CaptureDNS, "mergeMetrics": &c.MergeMetrics, "holdAppEnd": &c.HoldAppEnd, "istioStatus": &c.IstioStatus,
 	}
 }
 

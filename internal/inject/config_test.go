@@ -34,6 +34,7 @@ excludeOutboundPorts: "25"
 captureDNS: false
 mergeMetrics: false
 holdAppEnd: false
+istioStatus: false
 `), defaultConfig())
 	want := inject.Config{
 		Image: "registry.local/fairlead/proxy:v1", ImagePullPolicy: corev1.PullAlways, ImagePullSecrets: []inject.SecretName{"one", "two"},

@@ -96,7 +96,7 @@ func decide(pod *corev1.Pod, r Request) (Decision, error) {
 		{pod.Annotations[keyStaticPod] != "", StaticPod, "a static pod is the kubelet's, what is created here only mirrors it"},
 		{pod.Spec.HostNetwork, HostNetwork, "hostNetwork: the pod shares the network of its node, where nothing can be redirected for it alone"},
 		{forWindows(pod), Windows, "the pod is for Windows nodes"},
-		{hasContainer(pod, "istio-proxy"), OtherMesh, "the pod has a sidecar of Istio (container istio-proxy); two meshes cannot redirect the same traffic"},
+		{hasContainer(pod, istioContainer), OtherMesh, "the pod has a sidecar of Istio (container istio-proxy); two meshes cannot redirect the same traffic"},
 		{hasContainer(pod, "linkerd-proxy"), OtherMesh, "the pod has a sidecar of Linkerd (container linkerd-proxy); two meshes cannot redirect the same traffic"},
 	} {
 		if test.applies {

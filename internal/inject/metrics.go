@@ -53,10 +53,7 @@ func (b *builder) mergeMetrics() {
 		b.appMetrics = appMetricsURL(said, port)
 	}
 	for _, key := range keys {
-		if b.status.Replaced == nil {
-			b.status.Replaced = map[string]string{}
-		}
-		b.status.Replaced[key] = b.pod.Annotations[key]
+		b.keep(key)
 		delete(b.pod.Annotations, key)
 	}
 	for _, a := range [][2]string{{scrapePath, statsPath}, {scrapePort, strconv.Itoa(appPort)}, {scrapeWanted, "true"}} {

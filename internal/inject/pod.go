@@ -142,6 +142,9 @@ func (b *builder) build() error {
 		b.keepMainContainer()
 	}
 	b.pod.Spec.InitContainers = slices.Insert(b.pod.Spec.InitContainers, 0, before...)
+	if err := b.tellTools(); err != nil {
+		return err
+	}
 	return b.writeStatus()
 }
 
@@ -159,6 +162,14 @@ func (b *builder) annotate(key, value string) {
 		b.pod.Annotations = map[string]string{}
 	}
 	b.pod.Annotations[key] = value
+}
+
+// keep writes down what an annotation was before the injector writes another in its place.
+func (b *builder) keep(key string) {
+	if b.status.Replaced == nil {
+		b.status.Replaced = map[string]string{}
+	}
+	b.status.Replaced[key] = b.pod.Annotations[key]
 }
 
 func (b *builder) addPullSecrets() {

@@ -13,6 +13,14 @@ app.kubernetes.io/name: fairlead
 app.kubernetes.io/component: {{ .component }}
 {{- end }}
 
+{{/* By these labels Kiali and istioctl find a control plane, and its revision. */}}
+{{- define "fairlead.istiod" -}}
+{{- if .Values.compat.kiali }}
+app: istiod
+istio.io/rev: default
+{{- end }}
+{{- end }}
+
 {{/* An image. Call with (dict "root" $ "name" "proxy"). */}}
 {{- define "fairlead.image" -}}
 {{ required "image.hub is not set: say where the images are, such as image.hub=registry.example.com/mesh" .root.Values.image.hub }}/{{ .name }}:{{ .root.Values.image.tag | default .root.Chart.AppVersion }}
