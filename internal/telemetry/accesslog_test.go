@@ -17,7 +17,12 @@ import (
 // head is the head of a request.
 type head map[string]string
 
-func (h head) Get(name string) []byte      { return []byte(h[name]) }
+func (h head) Get(name string) []byte {
+	if v, ok := h[name]; ok {
+		return []byte(v)
+	}
+	return nil
+}
 func (h head) Len() int                    { return 0 }
 func (h head) At(int) (name, value []byte) { return nil, nil }
 
