@@ -1,0 +1,96 @@
+import assert from "node:assert/strict";
+import { test } from "node:test";
+// @ts-ignore: plain script
+import { config, traffic } from "../mock/answers.mjs";
+// @ts-ignore: plain script
+import { meshes } from "../mock/mesh.mjs";
+import type { Config, Edge, Traffic } from "../src/data/types";
+import { addTotals, buildGraph, neighbour, shapeKey } from "../src/map/graph";
+import { BAD, healthOf, lifeLeft, WARN, worst } from "../src/pure/health";
+
+const AT = 1_700_000_000_000;
+const shop = () => traffic(meshes.shop(), 60, AT) as Traffic;
+const example = () => ({ t: traffic(meshes.example(), 60, AT) as Traffic, c: config(meshes.example()) as Config });
+
+test("the example: three workloads, and weights beside what happened", () => {
+  const { t, c } = example();
+  const g = buildGraph(t, c);
+  assert.deepEqual(g.nodes.map((n) => n.label), ["orders-service", "users-v1", "users-v2"]);
+  assert.deepEqual(g.groups, ["myapp"]);
+  assert.deepEqual(g.edges.map((e) => [e.dst.split("/")[2], e.weight, e.security]), [["users-v1", 0.9, "mtls"], ["users-v2", 0.1, "mtls"]].map(([a, b, s]) => [a, b === 0.1 ? 1 - 90 / 100 : b, s]));
+  const shares = g.edges.map((e) => e.share ?? 0);
+  assert.ok(Math.abs((shares[0] ?? 0) + (shares[1] ?? 0) - 1) < 1e-9, "the shares of a split are all of it");
+});
+
+test("without the configuration there are shares and no weights", () => {
+  const g = buildGraph(example().t, undefined);
+  assert.deepEqual(g.edges.map((e) => e.weight), [undefined, undefined]);
+  assert.ok(g.edges.every((e) => e.share !== undefined));
+});
+
+test("a namespace is shown with what it calls and is called by", () => {
+  const g = buildGraph(shop(), undefined, { ns: "payments" });
+  assert.deepEqual(new Set(g.nodes.map((n) => n.label)), new Set(["payments", "risk", "ledger", "orders", "api.bank.example", "postgres"]));
+  assert.equal(g.hidden, shop().nodes.length - 6);
+});
+
+test("a folded namespace is one node, its inner calls are gone, the others one edge each", () => {
+  const t = shop();
+  const g = buildGraph(t, undefined, { folded: (ns) => ns === "shop" });
+  const n = g.nodes.find((m) => m.id === "ns/shop");
+  assert.equal(n?.members, t.nodes.filter((m) => m.ns === "shop").length);
+  assert.ok(!g.edges.some((e) => e.src === "ns/shop" && e.dst === "ns/shop"));
+  const toData = g.edges.filter((e) => e.src === "ns/shop" && e.dst.startsWith("data/statefulset/postgres"));
+  assert.equal(toData.length, 1);
+});
+
+test("what no endpoint was reached for fails, and what is not in the mesh is said", () => {
+  const g = buildGraph(shop(), undefined);
+  assert.equal(g.nodes.find((n) => n.label === "notify/push")?.health, "bad");
+  assert.equal(g.nodes.find((n) => n.label === "10.0.3.7")?.meshed, false);
+});
+
+test("edges of one pair are one: secured and not is mixed, sick where a part is", () => {
+  const base: Traffic = { from: 0, to: 60, seconds: 60, nodes: ["a", "b"].map((name) => ({ id: `n/pod/${name}`, ns: "n", kind: "pod", name, meshed: true })), services: [], edges: [], namespaces: [] };
+  const edge = (more: Partial<Edge>): Edge => ({ id: "", src: "n/pod/a", dst: "n/pod/b", protocol: "http", secured: true, service: "n/b", share: 0.5, total: { rps: 1, requests: 60, success: 1, p99: 4 }, ...more });
+  const one = buildGraph({ ...base, edges: [edge({}), edge({ secured: false, total: { rps: 2, requests: 120, success: 0.9, p99: 9 } })] }, undefined).edges[0];
+  assert.deepEqual([one?.security, one?.health, one?.total.rps, one?.total.p99, one?.share], ["mixed", "bad", 3, 9, 1]);
+  assert.ok(Math.abs((one?.total.success ?? 0) - (60 + 108) / 180) < 1e-9);
+  const other = buildGraph({ ...base, edges: [edge({}), edge({ service: "n/c" })] }, undefined).edges[0];
+  assert.equal(other?.share, undefined, "shares of different services are not added");
+});
+
+test("totals: what is unknown stays unknown", () => {
+  const sum = addTotals({ rps: 0, requests: 0, conns: 2 }, { rps: 1, requests: 10, success: 0.5 });
+  assert.deepEqual(sum, { rps: 1, requests: 10, conns: 2, success: 0.5, codes: {} });
+  assert.equal(addTotals({ rps: 0, requests: 0 }, { rps: 0, requests: 0 })?.success, undefined);
+});
+
+test("numbers change, the picture stays; an edge more is another picture", () => {
+  const a = buildGraph(traffic(meshes.shop(), 60, AT) as Traffic, undefined);
+  const b = buildGraph(traffic(meshes.shop(), 60, AT + 100_000) as Traffic, undefined);
+  assert.equal(shapeKey(a), shapeKey(b));
+  b.edges.pop();
+  assert.notEqual(shapeKey(a), shapeKey(b));
+});
+
+test("arrow keys: right to the busiest callee, left back, up and down to the nearest", () => {
+  const { t, c } = example();
+  const g = buildGraph(t, c);
+  const [orders = "", v1 = "", v2 = ""] = g.nodes.map((n) => n.id);
+  const at = { [orders]: { x: 0, y: 50 }, [v1]: { x: 200, y: 0 }, [v2]: { x: 200, y: 100 } };
+  assert.equal(neighbour(g, at, orders, "right"), v1);
+  assert.equal(neighbour(g, at, v2, "left"), orders);
+  assert.equal(neighbour(g, at, v1, "down"), v2);
+  assert.equal(neighbour(g, at, v2, "up"), v1);
+  assert.equal(neighbour(g, at, v1, "right"), undefined);
+  assert.equal(neighbour(g, at, "gone", "up"), undefined);
+});
+
+test("health: bounds belong to the better side", () => {
+  const h = (success: number | undefined, requests = 10) => healthOf({ rps: 1, requests, success });
+  assert.deepEqual([h(1), h(WARN), h(WARN - 0.001), h(BAD), h(BAD - 0.001), h(0), h(undefined), h(undefined, 0)], ["ok", "ok", "warn", "warn", "bad", "bad", "ok", "idle"]);
+  assert.equal(healthOf({ rps: 0, requests: 0, open: 3 }), "ok");
+  assert.equal(worst("ok", "bad", "idle"), "bad");
+  assert.deepEqual([lifeLeft({ from: 0, to: 100 }, 75), lifeLeft({ from: 0, to: 100 }, 200), lifeLeft({ from: 5, to: 5 }, 1)], [0.25, 0, 0]);
+});
