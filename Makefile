@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus soak fuzz bench clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus soak fuzz bench web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -20,7 +20,7 @@ images: build ## container images of the binaries, as archives in dist/, named H
 generate: ## what is copied from other modules: definitions of their kinds
 	$(GO) generate ./deploy
 
-check: tidy vet lint generated dead ## everything that reads the code without running it
+check: tidy vet lint generated dead web-check ## everything that reads the code without running it
 
 fmt: ## rewrite the code as the formatters want it
 	$(LINT) fmt
@@ -104,6 +104,19 @@ fuzz: ## each fuzz target for FUZZTIME
 
 bench: ## each benchmark ten times
 	$(GO) test -run='^$$' -bench=. -count=10 ./...
+
+web: web/node_modules ## the page of the dashboard, from web/src into web/dist, which is committed; needs node and npm
+	cd web && npm run -s check && node build.mjs
+
+web-check: ## whether web/dist is what web/src makes; where there is no node it is believed
+	@if command -v npm >/dev/null; then $(MAKE) -s web/node_modules && cd web && npm run -s check && node build.mjs --check; else echo "web/dist is not checked: there is no node"; fi
+
+web-test: web/node_modules ## the tests of the page; needs node and npm
+	cd web && npm test -s
+
+web/node_modules: web/package.json web/package-lock.json
+	cd web && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
 
 clean:
 	rm -rf bin dist

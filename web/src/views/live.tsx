@@ -1,0 +1,1 @@
+export function LiveView() { return <p />; }

@@ -1,0 +1,1 @@
+export function ProblemsView() { return <p />; }
