@@ -32,7 +32,7 @@ vet:
 	$(GO) vet ./...
 
 generated: ## generated files, docs/layers.txt and the links of the documentation against the code
-	$(GO) test . ./docs ./deploy/crdgen ./deploy/kindgen
+	$(GO) test . ./docs ./deploy/crdgen ./deploy/kindgen ./deploy/dashgen
 	$(GO) test -run '^TestContract$$' ./internal/discovery
 
 dead: ## functions that no program and no story reaches

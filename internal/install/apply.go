@@ -238,6 +238,9 @@ func (i *Installer) applyOne(ctx context.Context, o, before *unstructured.Unstru
 	if i.o.Mode == DryRun && before == nil && apierrors.IsNotFound(err) {
 		err = nil // its namespace would be there by now
 	}
+	if apierrors.IsNotFound(err) {
+		return fmt.Errorf("%s: the cluster knows no %s: install the definition of that kind first, or leave it out (%w)", ref, ref.kind, err)
+	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", ref, err)
 	}

@@ -31,6 +31,7 @@ func kinds() []kind {
 		{"v1", "Service", false},
 		{"networking.k8s.io/v1", "NetworkPolicy", false},
 		{"policy/v1", "PodDisruptionBudget", false},
+		{"monitoring.coreos.com/v1", "PrometheusRule", false},
 		{"apps/v1", "DaemonSet", false},
 		{"apps/v1", "Deployment", false},
 		{"admissionregistration.k8s.io/v1", "MutatingWebhookConfiguration", true},

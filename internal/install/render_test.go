@@ -38,6 +38,8 @@ proxy: {excludeInboundPorts: 80, excludeOutboundPorts: "25,8000-8010", nativeSid
 cni: {enabled: true, repair: label, confName: 10-x.conflist, podAnnotations: {a: b}, seLinuxOptions: {type: spc_t}, maxUnavailable: 10%}
 crds: {istio: true, smi: true, gatewayAPI: true}
 podDisruptionBudget: {minAvailable: 50%}
+dashboards: {enabled: true, annotations: {grafana_folder: Mesh}}
+alerts: {enabled: true, labels: {release: prometheus}}
 networkPolicy: {enabled: true, metricsFrom: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: monitoring}}}]}
 `
 
@@ -333,5 +335,43 @@ func TestWriteRemoval(t *testing.T) {
 				t.Error("more than names")
 			}
 		})
+	}
+}
+
+// TestMonitoring: dashboards and alerts are objects where they are asked for, and nowhere else.
+func TestMonitoring(t *testing.T) {
+	none := rendered(t, Options{Values: small(t, "{}")})
+	for _, o := range none.Objects {
+		if strings.HasPrefix(o.GetName(), "fairlead-dashboard-") || o.GetKind() == "PrometheusRule" {
+			t.Errorf("%s is there unasked", refOf(o))
+		}
+	}
+	r := rendered(t, Options{Values: small(t, "{dashboards: {enabled: true, annotations: {grafana_folder: Mesh}}, alerts: {enabled: true, labels: {release: prom}}}")})
+	for _, name := range []string{"mesh", "workload", "control-plane"} {
+		m := find[corev1.ConfigMap](t, r, "ConfigMap", "fairlead-dashboard-"+name)
+		if m.Labels["grafana_dashboard"] != "1" || m.Annotations["grafana_folder"] != "Mesh" {
+			t.Errorf("%s: labels %v, annotations %v", m.Name, m.Labels, m.Annotations)
+		}
+		var page struct{ UID string }
+		if err := json.Unmarshal([]byte(m.Data["fairlead-"+name+".json"]), &page); err != nil || page.UID != "fairlead-"+name {
+			t.Errorf("%s: uid %q, %v", m.Name, page.UID, err)
+		}
+	}
+	rule := find[struct {
+		Metadata struct{ Labels map[string]string }
+		Spec     struct {
+			Groups []struct {
+				Name  string
+				Rules []struct{ Alert, Expr string }
+			}
+		}
+	}](t, r, "PrometheusRule", "fairlead")
+	if rule.Metadata.Labels["release"] != "prom" || len(rule.Spec.Groups) != 2 || rule.Spec.Groups[0].Rules[0].Alert != "FairleadNoHealthyUpstream" {
+		t.Errorf("PrometheusRule: %+v", rule)
+	}
+	alerts := slices.IndexFunc(r.Objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "PrometheusRule" })
+	webhooks := slices.IndexFunc(r.Objects, func(o *unstructured.Unstructured) bool { return o.GetKind() == "MutatingWebhookConfiguration" })
+	if alerts > webhooks {
+		t.Error("the webhooks are applied before the PrometheusRule")
 	}
 }

@@ -92,6 +92,7 @@ func (f chartFiles) Glob(pattern string) (chartFiles, error) {
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"append":        func(list []any, v any) []any { return append(slices.Clone(list), v) },
+		"base":          path.Base,
 		"default":       func(otherwise, v any) any { return either(!empty(v), v, otherwise) },
 		"dict":          dict,
 		"dig":           dig,
@@ -114,6 +115,7 @@ func functions() template.FuncMap {
 		"toYaml":        toYAML,
 		"trim":          strings.TrimSpace,
 		"trimPrefix":    func(prefix, s string) string { return strings.TrimPrefix(s, prefix) },
+		"trimSuffix":    func(suffix, s string) string { return strings.TrimSuffix(s, suffix) },
 	}
 }
 
