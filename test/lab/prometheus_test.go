@@ -54,7 +54,7 @@ func askedQueries(t *testing.T) (all []dashboardQuery) {
 
 // TestPrometheus: a real Prometheus scrapes sidecars and control plane, and has what dashboards ask it for.
 func TestPrometheus(t *testing.T) {
-	const ip, echoIP = "10.96.0.150", "10.96.0.151"
+	const ip, echoIP, emptyIP = "10.96.0.150", "10.96.0.151", "10.96.0.152"
 	bin, own := os.Getenv("FAIRLEAD_PROMETHEUS"), t.TempDir()
 	if bin == "" {
 		t.Fatal("FAIRLEAD_PROMETHEUS is not set: run make prometheus")
@@ -63,11 +63,19 @@ func TestPrometheus(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := replaceFile(own, "prometheus.yml", `
-global: {scrape_interval: 1s, scrape_timeout: 1s}
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+rule_files: [alerts.yaml]
 scrape_configs:
 - {job_name: sidecars, metrics_path: /stats/prometheus, file_sd_configs: [{files: [sidecars.json], refresh_interval: 1s}]}
 - {job_name: control plane, static_configs: [{targets: ['10.244.0.1:15014'], labels: {app: istiod, pod: controller}}]}
 `); err != nil {
+		t.Fatal(err)
+	}
+	alerts, err := os.ReadFile(chartFiles + "alerts/fairlead.yaml")
+	if err == nil {
+		err = replaceFile(own, "alerts.yaml", string(alerts))
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	command, _ := json.Marshal([]string{
@@ -76,7 +84,7 @@ scrape_configs:
 	})
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: `--tcp, "9000"`}.String()+
 		app{name: "plain", replicas: 1, bare: true}.String()+
-		service("server", ip, "app: server", http80)+service("echo", echoIP, "app: server", "{name: tcp, port: 9000, targetPort: 9000}")+fmt.Sprintf(`
+		service("server", ip, "app: server", http80)+service("echo", echoIP, "app: server", "{name: tcp, port: 9000, targetPort: 9000}")+service("empty", emptyIP, "app: nothing", http80)+limitedServer+fmt.Sprintf(`
 apiVersion: v1
 kind: Pod
 metadata: {name: %s, namespace: shop, annotations: {fairlead.dev/inject: "false"}}
@@ -88,10 +96,11 @@ spec:
 
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
-	busy := make(chan error, 4)
+	busy := make(chan error, 5)
 	for _, caller := range []string{"client", "plain"} {
 		go func() { busy <- m.keepCalling(ctx, t, "deploy/"+caller+"-v1", ip) }()
 	}
+	go func() { busy <- m.keepCalling(ctx, t, "deploy/client-v1", emptyIP) }()
 	go func() { busy <- m.keepChanging(ctx) }()
 	go func() { busy <- m.keepTalking(ctx, "deploy/client-v1", echoIP+":9000") }()
 	t.Cleanup(func() { // before the lab ends
@@ -103,7 +112,7 @@ spec:
 		}
 	})
 
-	for _, q := range askedQueries(t) {
+	for _, q := range append(askedQueries(t), shownQueries(t)...) {
 		last := ""
 		if !q.data {
 			if last = m.ask(t, q.query); last != "[]" {
@@ -116,8 +125,21 @@ spec:
 			return last != "[]" && !strings.Contains(last, `"NaN"`)
 		})
 	}
+	m.rulesAreLoaded(t)
 	m.promtool(t, bin)
 }
+
+// limitedServer has what is counted of the server's endpoints and connections counted.
+const limitedServer = `
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: server, namespace: shop}
+spec:
+  host: server
+  trafficPolicy:
+    outlierDetection: {consecutive5xxErrors: 1000000, maxEjectionPercent: 100}
+    connectionPool: {tcp: {maxConnections: 1000}}
+---`
 
 // replaceFile puts a file into a directory at once.
 func replaceFile(dir, name, content string) error {
@@ -131,7 +153,7 @@ func (m *mesh) keepChanging(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for i := 1; ; i++ {
-		spec := fmt.Sprintf("  http:\n  - timeout: %ds\n    route: [{destination: {host: server}}]", i)
+		spec := fmt.Sprintf("  http:\n  - timeout: %ds\n    retries: {attempts: 1, retryOn: 5xx}\n    route: [{destination: {host: server}}]", i)
 		if err := replaceFile(m.dir, "late.yaml", virtualService("server", spec)); err != nil {
 			return err
 		}
@@ -192,8 +214,8 @@ func (m *mesh) keepTalking(ctx context.Context, from, address string) error {
 	return nil
 }
 
-// ask gives Prometheus' answer to a query, "[]" where there is none.
-func (m *mesh) ask(t *testing.T, query string) string {
+// prometheus asks the lab's Prometheus.
+func (m *mesh) prometheus(t *testing.T, path string) string {
 	t.Helper()
 	c := &http.Client{Timeout: patience, Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, address string) (net.Conn, error) {
@@ -201,16 +223,23 @@ func (m *mesh) ask(t *testing.T, query string) string {
 		},
 		DisableKeepAlives: true,
 	}}
-	a, err := request(t.Context(), c, http.MethodGet, "http://127.0.0.1:9090/api/v1/query?query="+url.QueryEscape(query))
+	a, err := request(t.Context(), c, http.MethodGet, "http://127.0.0.1:9090"+path)
 	if err != nil {
 		t.Fatal(err)
 	}
+	return a.body
+}
+
+// ask gives Prometheus' answer to a query, "[]" where there is none.
+func (m *mesh) ask(t *testing.T, query string) string {
+	t.Helper()
+	body := m.prometheus(t, "/api/v1/query?query="+url.QueryEscape(query))
 	var said struct {
 		Status, Error string
 		Data          struct{ Result json.RawMessage }
 	}
-	if err := json.Unmarshal([]byte(a.body), &said); err != nil || said.Status != "success" {
-		t.Fatalf("%s: %v: %s", query, err, a.body)
+	if err := json.Unmarshal([]byte(body), &said); err != nil || said.Status != "success" {
+		t.Fatalf("%s: %v: %s", query, err, body)
 	}
 	return string(said.Data.Result)
 }
