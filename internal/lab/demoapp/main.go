@@ -41,6 +41,8 @@ func (p Process) getenv(name string) string {
 //	--start-delay D        opens its ports later
 //	--latency D            answers requests later
 //	--header "NAME: VALUE" a field of every answer
+//	--fail SHARE           answers that are 500, from 0 to 1
+//	--metrics              /metrics on the HTTP ports, with http_request_duration_seconds by status
 //	--drain D              how long requests may take to finish after SIGTERM (default 5s)
 func Main(ctx context.Context, args []string, p Process) error {
 	if len(args) > 0 {
@@ -66,6 +68,8 @@ func Main(ctx context.Context, args []string, p Process) error {
 	startDelay := flags.Duration("start-delay", 0, "wait before the ports open")
 	latency := flags.Duration("latency", 0, "wait before each answer")
 	header := flags.String("header", "", "a field of every answer")
+	fail := flags.Float64("fail", 0, "share of answers that are 500")
+	metrics := flags.Bool("metrics", false, "serve /metrics")
 	drain := flags.Duration("drain", 5*time.Second, "time for requests to finish")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -78,7 +82,10 @@ func Main(ctx context.Context, args []string, p Process) error {
 		Namespace: p.getenv("POD_NAMESPACE"), IP: p.getenv("POD_IP"), Node: p.getenv("NODE_NAME"),
 	})
 	s.ready.Store(!*notReady)
-	s.latency, s.header = *latency, *header
+	s.latency, s.header, s.fail = *latency, *header, *fail
+	if *metrics {
+		s.own = &durations{byStatus: map[int]*histogram{}}
+	}
 	if !wait(ctx, *startDelay) {
 		return nil
 	}

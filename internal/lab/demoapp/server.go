@@ -55,6 +55,10 @@ type server struct {
 	// latency is how long each answer waits; header, as "name: value", is a field of each.
 	latency time.Duration
 	header  string
+	// fail is the share of answers, from 0 to 1, that are a 500; the probe's are not among them.
+	fail float64
+	// own is nil where the app measures nothing.
+	own *durations
 	// block is what /bytes/N sends again and again: who measures a proxy wants an app that costs little.
 	block [64 << 10]byte
 }
@@ -80,7 +84,7 @@ func (s *server) routes() http.Handler {
 	mux.HandleFunc("GET /ws", s.webSocket)
 	mux.HandleFunc("POST "+StreamMethod, s.grpcStream)
 	mux.HandleFunc("/", s.echo)
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	all := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Demo-Pod", s.id.Pod)
 		w.Header().Set("X-Demo-Version", s.id.Version)
 		if name, value, ok := strings.Cut(s.header, ": "); ok {
@@ -91,10 +95,18 @@ func (s *server) routes() http.Handler {
 		}
 		mux.ServeHTTP(w, r)
 	})
+	if s.own == nil {
+		return all
+	}
+	return s.own.measure(all)
 }
 
-// misbehave delays and fails on request and reports whether it has answered.
+// misbehave delays and fails, on request and by itself, and reports whether it has answered.
 func (s *server) misbehave(w http.ResponseWriter, r *http.Request) bool {
+	if s.fail > 0 && r.URL.Path != "/healthz" && rand.Float64() < s.fail { //nolint:gosec // which request fails is no secret
+		http.Error(w, "fails by --fail", http.StatusInternalServerError)
+		return true
+	}
 	q := r.URL.Query()
 	if d, err := time.ParseDuration(q.Get("delay")); err == nil && !wait(r.Context(), d) {
 		return true
