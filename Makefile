@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus soak fuzz bench web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus flagger soak fuzz bench web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ servers: ## databases and other servers, with a sidecar at either end, both, and
 
 prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Kiali and Flagger ask; Debian has it
 	test/prometheus.sh
+
+flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a real Prometheus, with the Gateway API, Istio's and SMI's objects
+	@test/kube/mesh.sh $(KUBE) test/flagger.sh
 
 SOAK      ?= 30m
 SOAK_RATE ?= 500
