@@ -65,7 +65,7 @@ func (v dnsNames) answer(h model.Hostname) answer {
 		}
 		return answer{source: found[0], pod: label}
 	}
-	for _, level := range levels(h)[1:] {
+	for _, level := range v.levels(h)[1:] {
 		if found := v.servicesAt(level); len(found) > 0 {
 			if len(v.addresses(found[0])) == 0 {
 				return answer{} // any name below a wildcard may exist elsewhere

@@ -51,7 +51,7 @@ func (v destinationRules) policies(s *model.Service) []*model.DestinationPolicy 
 // byLevel lists the rules of all namespaces for a host, and for the wildcards that cover it, the most specific first.
 func (v destinationRules) byLevel(host model.Hostname) [][]*model.DestinationPolicy {
 	byLevel := make([][]*model.DestinationPolicy, 0, 8)
-	for _, level := range levels(host) {
+	for _, level := range v.levels(host) {
 		var found []*model.DestinationPolicy
 		for _, h := range v.spellings(level) {
 			found = append(found, v.r.PoliciesByHost(h)...)

@@ -130,7 +130,7 @@ func (v resolver) resolveTarget(written plan.HostPort) (string, bool) {
 // mostSpecific gives the longest name between h and the host of s, a wildcard that covers it, that a VirtualService or
 // HTTPRoute is for: names below a wildcard come in any number, and share one destination as far as nothing tells them apart.
 func (v resolver) mostSpecific(h model.Hostname, s *model.Service) model.Hostname {
-	for _, level := range levels(h) {
+	for _, level := range v.levels(h) {
 		if level == s.Host || len(v.r.RouteSetsByHost(level)) > 0 {
 			return level
 		}

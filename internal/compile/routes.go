@@ -24,7 +24,7 @@ type routing struct{ view }
 // routes finds the route sets for t (docs/adr/0007-route-precedence.md).
 func (v routing) routes(t plan.HostPort) appliedRoutes {
 	var out appliedRoutes
-	for _, level := range levels(t.Host) {
+	for _, level := range v.levels(t.Host) {
 		if level == "*" {
 			break // a VirtualService for every host is for gateways
 		}

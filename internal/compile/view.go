@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
 )
 
 // view is the model as the callers of one namespace see it. The empty namespace stands for every namespace that has
@@ -54,8 +55,9 @@ func (v view) visible(exportTo []string, owner string) bool {
 	return false
 }
 
-// levels lists h and the wildcards that cover it, most specific first.
-func levels(h model.Hostname) []model.Hostname {
+// levels lists h and the wildcards that cover it, most specific first, which is the longest: wildcards inside a label only where
+// something is for them, others as many as h has labels.
+func (v view) levels(h model.Hostname) []model.Hostname {
 	out := []model.Hostname{h}
 	rest := strings.TrimPrefix(string(h), "*.")
 	for {
@@ -66,11 +68,19 @@ func levels(h model.Hostname) []model.Hostname {
 		rest = rest[i+1:]
 		out = append(out, model.Hostname("*."+rest))
 	}
-	if h.Wildcard() && h != "*" {
-		return append(out, "*")
-	}
 	if h != "*" {
 		out = append(out, "*")
+	}
+	plain := len(out)
+	for _, index := range []store.Table{store.ServicesOfPartial, store.RouteSetsOfPartial, store.PoliciesOfPartial} {
+		for _, p := range store.PartialWildcards(v.r, index) {
+			if p.Covers(h) && !slices.Contains(out, p) {
+				out = append(out, p)
+			}
+		}
+	}
+	if len(out) > plain {
+		slices.SortFunc(out[1:], func(a, b model.Hostname) int { return cmp.Compare(len(b), len(a)) }) // no two of one length cover h
 	}
 	return out
 }
@@ -140,7 +150,7 @@ func isKubernetes(s *model.Service) bool {
 
 // services lists the visible services behind h: those that define it, else those with the longest wildcard.
 func (v view) services(h model.Hostname) []*model.Service {
-	for _, level := range levels(h) {
+	for _, level := range v.levels(h) {
 		if found := v.servicesAt(level); len(found) > 0 {
 			return found
 		}
@@ -150,7 +160,7 @@ func (v view) services(h model.Hostname) []*model.Service {
 
 // findIn gives the service and port behind a target among the visible services of one namespace, or nil.
 func (v view) findIn(namespace string, t plan.HostPort) (*model.Service, *model.ServicePort) {
-	for _, level := range levels(t.Host) {
+	for _, level := range v.levels(t.Host) {
 		found := slices.DeleteFunc(v.servicesAt(level), func(s *model.Service) bool { return s.Key.Namespace != namespace })
 		if len(found) > 0 {
 			return withPort(found, t.Port)

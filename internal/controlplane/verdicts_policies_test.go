@@ -8,7 +8,7 @@ func destinationRules() []ruling {
 		{"a host", fine, "", "{host: api}"},
 		{"every host", fine, "", "{host: '*'}"},
 		{"every host of a domain", fine, "", "{host: '*.example.com'}"},
-		{"a wildcard inside a label", warned, "spec.host", "{host: '*-v1.example.com'}"},
+		{"a wildcard inside a label", fine, "", "{host: '*-v1.example.com'}"},
 		{"no host", refused, "spec.host", "{}"},
 		{"a scheme", refused, "spec.host", "{host: 'https://api'}"},
 		{"a port in a host", refused, "spec.host", "{host: 'api:80'}"},

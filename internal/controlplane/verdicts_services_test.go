@@ -16,7 +16,7 @@ func serviceEntries() []ruling {
 		{"a host twice", warned, "spec.hosts[1]", "{hosts: [a.com, a.com], " + web + ", resolution: DNS}"},
 		{"a wildcard", fine, "", "{hosts: ['*.a.com'], " + web + "}"},
 		{"a wildcard to look up", refused, "spec.hosts[0]", "{hosts: ['*.a.com'], " + web + ", resolution: DNS}"},
-		{"a wildcard inside a label", warned, "spec.hosts[0]", "{hosts: ['*a.com'], " + web + "}"},
+		{"a wildcard inside a label", fine, "", "{hosts: ['*a.com'], " + web + "}"},
 		{"addresses", fine, "", "{hosts: [a.com], addresses: [240.0.0.1, 10.0.0.0/8], " + web + "}"},
 		{"no address", refused, "spec.addresses[0]", "{hosts: [a.com], addresses: [a.com], " + web + "}"},
 		{"a prefix to look up", refused, "spec.addresses[0]", "{hosts: [a.com], addresses: [10.0.0.0/8], " + web + ", resolution: DNS}"},

@@ -6,14 +6,18 @@ import (
 	"strings"
 )
 
-// Hostname is a DNS name in lower case, fully qualified, without a trailing dot. "*" and "*.suffix" are
-// wildcards where a field allows them.
+// Hostname is a DNS name in lower case, fully qualified, without a trailing dot. "*", "*.suffix" and wildcards inside the
+// first label, "*suffix", are wildcards where a field allows them.
 type Hostname string
 
 // Wildcard reports whether h stands for more than one name.
-func (h Hostname) Wildcard() bool { return h == "*" || strings.HasPrefix(string(h), "*.") }
+func (h Hostname) Wildcard() bool { return strings.HasPrefix(string(h), "*") }
 
-// Covers reports whether name is h itself or, where h is a wildcard, a name below it.
+// Partial reports whether h is a wildcard inside a label: "*-v1.example.com" is for all names that end like it, of whatever
+// depth, as in Istio.
+func (h Hostname) Partial() bool { return len(h) > 1 && h[0] == '*' && h[1] != '.' }
+
+// Covers reports whether name is h itself or, where h is a wildcard, a longer name that ends like it.
 func (h Hostname) Covers(name Hostname) bool {
 	if h == "*" || h == name {
 		return true

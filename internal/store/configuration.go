@@ -11,9 +11,11 @@ import (
 const (
 	RouteSets                      Table = "route-sets"
 	RouteSetsByHost                Table = "route-sets-by-host"
+	RouteSetsOfPartial             Table = "route-sets-of-partial"    // "": all that have a wildcard inside a label among their hosts
 	RouteSetsByNameAlone           Table = "route-sets-by-name-alone" // "": all VirtualServices that have a host which looks like none of a Service
 	Policies                       Table = "policies"
 	PoliciesByHost                 Table = "policies-by-host"
+	PoliciesOfPartial              Table = "policies-of-partial"     // "": all for a wildcard inside a label
 	PoliciesGivingSecrets          Table = "policies-giving-secrets" // a namespace: those that give its workloads what Secrets have
 	PeerAuthentications            Table = "peer-authentications"
 	PeerAuthenticationsInNamespace Table = "peer-authentications-in-namespace"
@@ -32,10 +34,14 @@ func configuration() []tableState {
 	return []tableState{
 		objects(RouteSets, index[model.RouteSet]{
 			table: RouteSetsByHost, ids: func(r *model.RouteSet) []string { return hostIDs(r.Hosts) },
-		}, index[model.RouteSet]{table: RouteSetsByNameAlone, ids: routedByNameAlone}),
+		}, index[model.RouteSet]{table: RouteSetsByNameAlone, ids: routedByNameAlone}, index[model.RouteSet]{
+			table: RouteSetsOfPartial, ids: func(r *model.RouteSet) []string { return ofPartial(r.Hosts...) }, part: func(r *model.RouteSet) any { return r.Hosts },
+		}),
 		objects(Policies, index[model.DestinationPolicy]{
 			table: PoliciesByHost, ids: func(p *model.DestinationPolicy) []string { return []string{string(p.Host)} },
-		}, index[model.DestinationPolicy]{table: PoliciesGivingSecrets, ids: givingSecrets}),
+		}, index[model.DestinationPolicy]{table: PoliciesGivingSecrets, ids: givingSecrets}, index[model.DestinationPolicy]{
+			table: PoliciesOfPartial, ids: func(p *model.DestinationPolicy) []string { return ofPartial(p.Host) }, part: func(p *model.DestinationPolicy) any { return p.Host },
+		}),
 		objects(PeerAuthentications, index[model.PeerAuthentication]{
 			table: PeerAuthenticationsInNamespace, ids: func(p *model.PeerAuthentication) []string { return []string{p.Ref.Namespace} },
 		}),
@@ -102,6 +108,34 @@ func routedByNameAlone(r *model.RouteSet) []string {
 // PoliciesByHost lists the policies for exactly this host, or exactly this wildcard.
 func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 	return By[model.DestinationPolicy](r, PoliciesByHost, string(h))
+}
+
+// PartialWildcards lists the wildcards inside a label that the rows of an index of such have, for no look-up by a host finds them:
+// [ServicesOfPartial], [RouteSetsOfPartial] or [PoliciesOfPartial]. They are few, or none.
+func PartialWildcards(r *Reader, index Table) []model.Hostname {
+	var out []model.Hostname
+	switch index {
+	case ServicesOfPartial:
+		for _, s := range By[model.Service](r, index, All) {
+			out = append(out, s.Host)
+		}
+	case RouteSetsOfPartial:
+		for _, rs := range By[model.RouteSet](r, index, All) {
+			out = append(out, rs.Hosts...)
+		}
+	case PoliciesOfPartial:
+		for _, p := range By[model.DestinationPolicy](r, index, All) {
+			out = append(out, p.Host)
+		}
+	}
+	return slices.DeleteFunc(out, func(h model.Hostname) bool { return !h.Partial() })
+}
+
+func ofPartial(hosts ...model.Hostname) []string {
+	if slices.ContainsFunc(hosts, model.Hostname.Partial) {
+		return []string{All}
+	}
+	return nil
 }
 
 func givingSecrets(p *model.DestinationPolicy) []string {

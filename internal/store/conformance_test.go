@@ -73,6 +73,18 @@ func tables() []conformance {
 	named := model.RouteSet{Ref: ref("VirtualService", "myapp", "api"), Hosts: []model.Hostname{"users", "api.example.com"}}
 	changedNamed := named
 	changedNamed.HTTP = []model.HTTPRule{{Field: "spec.http[0]"}}
+	ending := model.Service{Key: key("myapp", "v1"), Host: "*-v1.example.com"}
+	changedEnding := ending
+	changedEnding.Ports = []model.ServicePort{{Port: 80}}
+	endings := model.RouteSet{Ref: ref("VirtualService", "myapp", "v2"), Hosts: []model.Hostname{"users", "*-v2.example.com"}}
+	changedEndings := endings
+	changedEndings.HTTP = []model.HTTPRule{{Field: "spec.http[0]"}}
+	toEnding := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "v3"), Host: "*-v3.example.com"}
+	changedToEnding := toEnding
+	changedToEnding.Default.LB = model.Random
+	partial := func(index store.Table) map[string]func(*store.Reader) any {
+		return map[string]func(*store.Reader) any{"partial": func(r *store.Reader) any { return list(store.PartialWildcards(r, index)) }}
+	}
 	policy := model.DestinationPolicy{Ref: ref("DestinationRule", "myapp", "users"), Host: "users.myapp.svc.cluster.local", Selector: map[string]string{"app": "a"}}
 	policy.Default.TLS = model.TLSSettings{Mode: model.TLSSimple, CredentialName: "client"}
 	changedPolicy := policy
@@ -195,6 +207,27 @@ func tables() []conformance {
 				"by name": func(r *store.Reader) any { return list(r.RouteSetsByNameAlone()) },
 			},
 			updated: []string{"by name"},
+		},
+		{
+			name:   "services of partial wildcards",
+			set:    func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "v1"), ending) },
+			update: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "v1"), changedEnding) },
+			remove: func(tx *store.Txn) { tx.SetServices(ref("ServiceEntry", "myapp", "v1")) },
+			reads:  partial(store.ServicesOfPartial),
+		},
+		{
+			name:   "route sets of partial wildcards",
+			set:    func(tx *store.Txn) { store.Set(tx, endings) },
+			update: func(tx *store.Txn) { store.Set(tx, changedEndings) },
+			remove: func(tx *store.Txn) { store.Delete[model.RouteSet](tx, endings.Ref) },
+			reads:  partial(store.RouteSetsOfPartial),
+		},
+		{
+			name:   "policies for partial wildcards",
+			set:    func(tx *store.Txn) { store.Set(tx, toEnding) },
+			update: func(tx *store.Txn) { store.Set(tx, changedToEnding) },
+			remove: func(tx *store.Txn) { store.Delete[model.DestinationPolicy](tx, toEnding.Ref) },
+			reads:  partial(store.PoliciesOfPartial),
 		},
 		{
 			name:   "policies",

@@ -17,6 +17,7 @@ const (
 	ServicesByAddress      Table = "services-by-address" // a single address; prefixes are under ServicesByRange
 	ServicesByRange        Table = "services-by-range"   // "": all services that have a prefix longer than one address
 	ServicesWithoutAddress Table = "services-without-address"
+	ServicesOfPartial      Table = "services-of-partial"    // "": all whose host is a wildcard inside a label
 	ServicesByNameAlone    Table = "services-by-name-alone" // "": all hosts of ServiceEntries that have no address of their own
 )
 
@@ -31,6 +32,7 @@ func services() tableState { //nolint:ireturn // of whatever type
 			{table: ServicesByRange, ids: ranges},
 			{table: ServicesWithoutAddress, ids: withoutAddress},
 			{table: ServicesByNameAlone, ids: byNameAlone},
+			{table: ServicesOfPartial, ids: func(s *model.Service) []string { return ofPartial(s.Host) }, part: func(s *model.Service) any { return s.Host }},
 		},
 	})
 }

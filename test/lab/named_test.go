@@ -18,7 +18,7 @@ func outerManifests() string {
 		"namespace: shop}", `namespace: shop, annotations: {networking.istio.io/exportTo: "~"}}`, 1)
 	return app{name: "client", replicas: 1}.String() + app{name: "outer", replicas: 1, args: `--tcp, "9000"`, bare: true}.String() + hidden +
 		object("networking.istio.io/v1", "ServiceEntry", "outer", `
-  hosts: [api.example.com, "*.wild.example.com"]
+  hosts: [api.example.com, "*.wild.example.com", "*-v1.example.com"]
   resolution: NONE
   ports: [{name: http, number: 80, protocol: HTTP}, {name: tls, number: 443, protocol: TLS}]`) +
 		object("networking.istio.io/v1", "VirtualService", "wild", `
@@ -40,6 +40,8 @@ func TestRegistryOnly(t *testing.T) {
 		{"api.example.com", "/", http.StatusOK},
 		{"a.wild.example.com", "/", http.StatusOK},
 		{"a.wild.example.com", "/teapot", http.StatusTeapot},
+		{"a-v1.example.com", "/", http.StatusOK},
+		{"a-v2.example.com", "/", http.StatusBadGateway},
 		{"other.example.com", "/", http.StatusBadGateway},
 		{outerIP, "/", http.StatusBadGateway},
 	} {

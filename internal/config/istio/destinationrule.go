@@ -42,9 +42,6 @@ func (t destinationRule) host(written string) model.Hostname {
 	switch {
 	case written == "":
 		t.Reject("spec.host", "no host", "name the service that the rule is for")
-	case isPartialWildcard(written):
-		t.Warn("spec.host", fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: the rule is for no host", written), `use a wildcard for whole labels, such as "*.example.com"`)
-		return t.qualify(written)
 	case !isWildcardHost(written):
 		t.Reject("spec.host", fmt.Sprintf("%q is not a host", written), "write a DNS name, without scheme, port or path")
 	default:

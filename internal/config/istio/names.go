@@ -38,18 +38,17 @@ func isHost(s string) bool {
 	return !onlyOf(last, isDigit, "")
 }
 
-// isWildcardHost reports whether s is "*", "*.name" or a host.
+// isWildcardHost reports whether s is "*", a host, or a wildcard: for whole labels ("*.example.com") or the beginning of one
+// ("*-v1.example.com", "*example.com"). Istio takes no others.
 func isWildcardHost(s string) bool {
-	if s == "*" {
+	rest, ok := strings.CutPrefix(s, "*")
+	switch {
+	case !ok:
+		return isHost(s)
+	case rest == "":
 		return true
 	}
-	return isHost(strings.TrimPrefix(s, "*."))
-}
-
-// isPartialWildcard reports whether s is a wildcard inside a label, such as "*-v1.example.com" or "*example.com".
-func isPartialWildcard(s string) bool {
-	rest, ok := strings.CutPrefix(s, "*")
-	return ok && rest != "" && rest[0] != '.' && isHost(strings.TrimPrefix(rest, "-"))
+	return isHost(strings.TrimPrefix(rest, rest[:1])) && (rest[0] == '.' || rest[0] == '-') || isHost(rest)
 }
 
 func isAddress(s string) bool {

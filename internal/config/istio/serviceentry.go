@@ -80,8 +80,6 @@ func (t serviceEntry) hosts(spec *networking.ServiceEntry, resolution model.Reso
 		switch {
 		case host == "*":
 			t.Reject(field, `"*" would take every call`, `name the hosts, or use a wildcard such as "*.example.com"`)
-		case isPartialWildcard(written):
-			t.Warn(field, fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: it is left out", written), `use a wildcard for whole labels, such as "*.example.com"`)
 		case !isWildcardHost(written):
 			t.Reject(field, fmt.Sprintf("%q is not a host", written), "write a DNS name, without scheme, port or path")
 		case host.Wildcard() && resolvesNames(resolution) && len(spec.GetEndpoints()) == 0:
@@ -126,7 +124,7 @@ func (t serviceEntry) resolution(spec *networking.ServiceEntry) model.Resolution
 // dynamic checks what resolution DYNAMIC_DNS demands, which is that every call names its host.
 func (t serviceEntry) dynamic(spec *networking.ServiceEntry) {
 	for i, h := range spec.GetHosts() {
-		if !model.CanonicalHost(h).Wildcard() && !isPartialWildcard(h) {
+		if !model.CanonicalHost(h).Wildcard() {
 			t.Reject(fmt.Sprintf("spec.hosts[%d]", i), fmt.Sprintf("%q with resolution DYNAMIC_DNS, which is for wildcards", h), "use resolution: DNS")
 		}
 	}

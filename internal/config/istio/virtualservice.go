@@ -112,8 +112,6 @@ func (t virtualService) hosts(written []string) []model.Hostname {
 		switch {
 		case h == "*" && !t.gatewayOnly:
 			t.Reject(field, `"*" is not allowed in the mesh`, `name the hosts, or use a wildcard such as "*.example.com"`)
-		case isPartialWildcard(w):
-			t.Warn(field, fmt.Sprintf("%q is a wildcard inside a label, not supported by Fairlead: the rules are not for it", w), `use a wildcard for whole labels, such as "*.example.com"`)
 		case !isWildcardHost(w) && !isAddress(w):
 			t.Reject(field, fmt.Sprintf("%q is not a host", w), "write a DNS name or an IP address, without scheme, port or path")
 		case t.overlaps(field, w, written[:i]), slices.Contains(hosts, h):

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -49,7 +48,7 @@ func (c *Outbound) byName(b *directory.Backend, authority []byte) (*directory.Ba
 		return n.backend, nil
 	}
 	host := HostOf(authority)
-	if host == "" || !strings.HasSuffix(string(host), strings.TrimPrefix(string(b.Plan.Host), "*")) {
+	if host == "" || !b.Plan.Host.Covers(host) {
 		return nil, &httpx.Error{Reason: httpx.NoCluster, Object: b.Plan.Name, Err: directory.ErrNoName}
 	}
 	found := c.Of.Directory.ByName(b, host, now)
