@@ -118,6 +118,7 @@ func outlierDetectionFields(c *coder, o *model.OutlierDetection) {
 	c.uint32(8, "max_ejection_percent", &o.MaxEjectionPercent)
 	c.uint32(9, "min_health_percent", &o.MinHealthPercent)
 	optional(c, 10, "accrual", &o.Accrual, (*coder).failureAccrual)
+	c.uint32(11, "failure_percent", &o.FailurePercent)
 }
 
 // failureAccrual is not known to older sidecars: they eject nothing, for what else they are told allows none.

@@ -182,6 +182,9 @@ type OutlierDetection struct {
 	// the caller's side finds out: they count as errors unless SplitLocal is set, and alone as local ones where it is.
 	Consecutive5xx, ConsecutiveGateway, ConsecutiveLocal uint32
 	SplitLocal                                           bool
+	// FailurePercent ejects an endpoint of whose calls in an Interval that many percent or more failed, where enough endpoints had
+	// enough calls to tell; 0 = it does not count. Where local failures are split, each kind is counted by its own.
+	FailurePercent uint32
 	// Codes are the statuses that count as errors, instead of 500 and above.
 	Codes []int
 	// An endpoint is ejected for BaseEjectionTime times the number of its ejections, and returns with the next Interval.

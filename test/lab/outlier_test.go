@@ -93,3 +93,38 @@ func TestOutliers(t *testing.T) {
 		return r.OK == 40 && len(r.Pods) == 2 && len(failed()) == 0
 	})
 }
+
+// TestFailurePercentages: a pod of whose calls too many fail is out with the end of the interval, however many succeed in between.
+func TestFailurePercentages(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 5}.String()+
+		service("reviews", reviewsIP, "app: server", http80, "")+`
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: reviews, namespace: shop}
+spec:
+  host: reviews
+  trafficPolicy:
+    loadBalancer: {simple: ROUND_ROBIN}
+    outlierDetection: {consecutive5xxErrors: 0, failurePercentageThreshold: 20, interval: 5s, baseEjectionTime: 1h, maxEjectionPercent: 20}
+---`)
+	var why, out string
+	eventually(t, "a pod to be out", func() bool {
+		m.call(t, client, "http://reviews/?fail=1", "--count", "100")
+		if r := m.call(t, client, "http://reviews/", "--count", "200"); r.OK != 200 {
+			t.Fatalf("%+v", r)
+		}
+		for _, e := range m.dump(t, client).Endpoints {
+			if strings.HasPrefix(e.Cluster, "outbound|80||reviews.") && e.Outlier == "FAILED" {
+				out, why = e.Workload, e.OutlierReason
+			}
+		}
+		return out != ""
+	})
+	if !strings.Contains(why, " calls failed in 5s, until ") {
+		t.Errorf("%s is out: %s", out, why)
+	}
+	if r := m.call(t, client, "http://reviews/", "--count", "100"); r.OK != 100 || len(r.Pods) != 4 || r.Pods[out] != 0 {
+		t.Errorf("one of five may be out: %+v", r)
+	}
+}

@@ -68,8 +68,12 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"error spec.trafficPolicy.loadBalancer.backendUtilization.weightExpirationPeriod: below 1ms", "error spec.trafficPolicy.loadBalancer.backendUtilization.weightUpdatePeriod: below 100ms",
 			"warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[0]: in no report", "warning spec.trafficPolicy.loadBalancer.backendUtilization.metricNamesForComputingUtilization[1]: in no report",
 		}},
-		{"fields that are younger", with("outlierDetection: {failurePercentageThreshold: 50}"), []string{
-			"warning spec.trafficPolicy.outlierDetection.failurePercentageThreshold: no effect",
+		{"a share of failures", with("outlierDetection: {failurePercentageThreshold: 50}"), nil},
+		{"a share of no failures", with("outlierDetection: {failurePercentageThreshold: 0}"), []string{
+			"warning spec.trafficPolicy.outlierDetection.failurePercentageThreshold: ejects nothing",
+		}},
+		{"a share of more than all", with("outlierDetection: {failurePercentageThreshold: 101}"), []string{
+			"error spec.trafficPolicy.outlierDetection.failurePercentageThreshold: 101",
 		}},
 		{"warm-up", with("loadBalancer: {simple: ROUND_ROBIN, warmup: {duration: 1s}, warmupDurationSecs: 1s}"), nil},
 		{"a warm-up of the default", with("loadBalancer: {warmupDurationSecs: 1s}"), nil},

@@ -42,8 +42,12 @@ func (t destinationRule) outlierDetection(field string, in *networking.OutlierDe
 	if in.GetConsecutiveErrors() != 0 { //nolint:staticcheck // deprecated and still written
 		t.Warn(field+".consecutiveErrors", "no effect, as with Istio, which no longer knows it", "write consecutiveGatewayErrors or consecutive5xxErrors")
 	}
-	if in.GetFailurePercentageThreshold() != nil {
-		t.Unsupported(field + ".failurePercentageThreshold")
+	if threshold := in.GetFailurePercentageThreshold(); threshold != nil {
+		t.percent(field+".failurePercentageThreshold", float64(threshold.GetValue()))
+		out.FailurePercent = threshold.GetValue()
+		if out.FailurePercent == 0 {
+			t.Warn(field+".failurePercentageThreshold", "0 % fail of an endpoint that never fails, too: it ejects nothing", "write how many percent are too many, from 1 to 100")
+		}
 	}
 	for i, code := range in.GetOutlierDetectionHttpErrorCodes() {
 		if code < 100 || code > 599 {

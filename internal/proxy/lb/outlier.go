@@ -13,12 +13,14 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// outliers is the passive health check of a group: an endpoint that fails often in a row is ejected for a while, as Envoy's
-// outlier detection does it. No timer runs: when an ejection ends is known when it begins.
+// outliers is the passive health check of a group: an endpoint that fails often, or often in a row, is ejected for a while, as
+// Envoy's outlier detection does it. No timer runs: when an ejection ends is known when it begins.
 type outliers struct {
 	rules atomic.Pointer[model.OutlierDetection] // nil where nothing is watched
 	// panic is until when ejections do not count, for too many are; in Unix nanoseconds.
 	panic atomic.Int64
+	// sweepAt is when the interval ends in which failures are counted for their share; in Unix nanoseconds.
+	sweepAt atomic.Int64
 	// changes are told of ejections; nil until a picker asks for it.
 	changes atomic.Pointer[Changes]
 
@@ -36,6 +38,7 @@ type watch struct {
 	errors, gateway, local atomic.Uint32 // in a row
 	until                  atomic.Int64  // end of the ejection in Unix nanoseconds, 0 for none
 	probe                  atomic.Int64  // of failure accrual: until when a call is finding out how the endpoint is
+	ofAll, ofLocal         shareCount    // of the interval, where the share of failures counts
 
 	// Guarded by the group's mu.
 	ejections uint32 // by which an ejection grows; intervals without one take it back
@@ -57,8 +60,12 @@ func (g *Group) SetOutlierDetection(rules *model.OutlierDetection) {
 		own := *rules
 		own.Interval = cmp.Or(max(own.Interval, 0), 10*time.Second)
 		own.BaseEjectionTime = cmp.Or(max(own.BaseEjectionTime, 0), 30*time.Second)
-		if rules = &own; o.rules.Load() == nil {
+		before := o.rules.Load()
+		if rules = &own; before == nil {
 			o.origin = time.Now()
+		}
+		if before == nil || before.Interval != rules.Interval {
+			o.sweepAt.Store(time.Now().Add(rules.Interval - time.Since(o.origin)%rules.Interval).UnixNano())
 		}
 	}
 	o.rules.Store(rules)
@@ -159,17 +166,23 @@ func (w *watch) note(o Outcome) {
 
 // accepted is the news of a connection that was made.
 func (w *watch) accepted() {
-	if w != nil {
-		w.local.Store(0)
+	if w == nil {
+		return
+	}
+	w.local.Store(0)
+	if rules := w.of.rules.Load(); rules != nil && rules.SplitLocal {
+		w.tallied(rules, true, false)
 	}
 }
 
 // failure is one that this side has found out.
 func (w *watch) failure(rules *model.OutlierDetection, status int) {
 	if !rules.SplitLocal {
+		w.tallied(rules, false, true)
 		w.count(rules, status)
 		return
 	}
+	w.tallied(rules, true, true)
 	if n := w.local.Add(1); n == rules.ConsecutiveLocal {
 		w.eject(rules, fmt.Sprintf("%d local origin failures in a row", n))
 		w.local.Store(0)
@@ -179,9 +192,11 @@ func (w *watch) failure(rules *model.OutlierDetection, status int) {
 // answer is one by the endpoint.
 func (w *watch) answer(rules *model.OutlierDetection, status int) {
 	if isError := status >= 500; len(rules.Codes) == 0 && isError || len(rules.Codes) > 0 && slices.Contains(rules.Codes, status) {
+		w.tallied(rules, false, true)
 		w.count(rules, status)
 		return
 	}
+	w.tallied(rules, false, false)
 	w.errors.Store(0)
 	w.gateway.Store(0)
 }
@@ -203,9 +218,14 @@ func (w *watch) count(rules *model.OutlierDetection, status int) {
 
 // eject ejects the endpoint, unless it is already or as many are as may be.
 func (w *watch) eject(rules *model.OutlierDetection, why string) {
-	o, now := w.of, time.Now()
-	o.mu.Lock()
-	defer o.mu.Unlock()
+	w.of.mu.Lock()
+	defer w.of.mu.Unlock()
+	w.ejectAt(rules, why, time.Now())
+}
+
+// ejectAt is eject as of a time that may be past; mu is held.
+func (w *watch) ejectAt(rules *model.OutlierDetection, why string, now time.Time) {
+	o := w.of
 	if w.until.Load() > now.UnixNano() || 100*(o.ejected(now)+1) > int(rules.MaxEjectionPercent)*len(o.all) {
 		return
 	}
@@ -222,6 +242,8 @@ func (w *watch) eject(rules *model.OutlierDetection, why string) {
 		end = end.Add(rules.Interval - over)
 	}
 	o.total++
+	w.ofAll.take() // what an endpoint was ejected for counts once
+	w.ofLocal.take()
 	w.why = why
 	w.ended = end.UnixNano()
 	w.until.Store(end.UnixNano())

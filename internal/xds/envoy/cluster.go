@@ -238,6 +238,12 @@ func outlierDetection(o *model.OutlierDetection) *clusterv3.OutlierDetection {
 		out.ConsecutiveLocalOriginFailure, out.EnforcingConsecutiveLocalOriginFailure = consecutive(o.ConsecutiveLocal)
 		out.EnforcingLocalOriginSuccessRate = wrapperspb.UInt32(0)
 	}
+	if o.FailurePercent > 0 {
+		out.FailurePercentageThreshold, out.EnforcingFailurePercentage = consecutive(o.FailurePercent)
+		if o.SplitLocal {
+			out.EnforcingFailurePercentageLocalOrigin = wrapperspb.UInt32(100)
+		}
+	}
 	return out
 }
 
