@@ -72,7 +72,7 @@ function options(lines: Line[], width: number, height: number): uPlot.Options {
   const text = color("--text-3");
   const grid = { stroke: color("--line-1"), width: 1 };
   return {
-    width, height, padding: [6, 8, 0, 0],
+    width, height, padding: [6, 16, 0, 0],
     legend: { show: false }, cursor: { points: { size: 6 }, y: false, drag: { x: false, y: false } },
     scales: { y: { range: (_u, min, max) => bounds(first, min, max) } },
     axes: [

@@ -37,7 +37,7 @@ function NodeSide({ n, graph, onOpen }: { n: MapNode; graph: MapGraph; onOpen: (
       <p class="links">
         {workload && <a class="button" href={nodeHref(n.id)}>Open page</a>}
         {n.members !== undefined && <><button type="button" onClick={() => onOpen(n)}>Unfold</button><a class="button" href={link(place.value, "map", [], { ns: n.ns })}>Only this</a></>}
-        {workload && <a class="button" href={link(place.value, "live", [], { resource: cliResource(n.id).split(" ")[0] ?? "", namespace: n.ns })}>Tap</a>}
+        {workload && <a class="button" href={link(place.value, "live", [], { resource: cliResource(n.id).split(" ")[0] ?? "", namespace: n.ns, run: "1" })}>Tap</a>}
       </p>
       <h3>Calls to it</h3>
       <Golden total={n.total} />
