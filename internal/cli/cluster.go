@@ -52,6 +52,8 @@ type mesh struct {
 	controllers func(ctx context.Context) ([]place, error)
 	// ending finds the pods that were told to end: those of a workload, or of the namespace at hand where name is empty.
 	ending func(ctx context.Context, name string) ([]endingPod, error)
+	// labelled finds a port of the running pods with a label, in one namespace, or in all where it is empty; ready ones first.
+	labelled func(ctx context.Context, namespace, label string, port uint16) ([]place, error)
 	// token proves to the control plane who asks; nil where nobody needs to.
 	token func(ctx context.Context) (string, error)
 	// namespace is where a name without one belongs.
@@ -127,7 +129,8 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 				},
 			}, nil
 		},
-		ending: func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInLab(ctx, c, name) },
+		ending:   func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInLab(ctx, c, name) },
+		labelled: labelledInLab(c),
 		controllers: func(context.Context) ([]place, error) {
 			return []place{{
 				name: fmt.Sprintf("control plane of lab %q", a.labName),
@@ -149,8 +152,9 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 			}
 			return podPlace(c, "sidecar of pod", pod, adminPort), nil
 		},
-		token:  func(ctx context.Context) (string, error) { return a.observerToken(ctx, c) },
-		ending: func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInCluster(ctx, c, name) },
+		token:    func(ctx context.Context) (string, error) { return a.observerToken(ctx, c) },
+		ending:   func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInCluster(ctx, c, name) },
+		labelled: labelledInCluster(c),
 		controllers: func(ctx context.Context) ([]place, error) {
 			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 			defer cancel()

@@ -189,6 +189,9 @@ func (f *forwarded) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// CloseWrite says that nothing more comes; what the far end still has to say is read.
+func (f *forwarded) CloseWrite() error { return f.data.Close() }
+
 // Close implements net.Conn and ends everything that belongs to the connection.
 func (f *forwarded) Close() error {
 	err := net.ErrClosed

@@ -108,6 +108,12 @@ func (c *Client) PodsOf(ctx context.Context, r PodRef) ([]corev1.Pod, error) {
 	return c.pods(ctx, r.Namespace, selector)
 }
 
+// PodsWith lists the pods that a label selector selects, in one namespace, or in all where it is empty, in the order of
+// PodsOf.
+func (c *Client) PodsWith(ctx context.Context, namespace, selector string) ([]corev1.Pod, error) {
+	return c.pods(ctx, namespace, selector)
+}
+
 // selector reads which pods belong to a workload or Service.
 func (c *Client) selector(ctx context.Context, r PodRef) (string, error) {
 	if r.Kind == "services" {
