@@ -24,6 +24,7 @@ import (
 	"k8s.io/klog/v2"
 
 	"fairlead.dev/fairlead/internal/controlplane"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -121,7 +122,9 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
+	tracing := fs.Bool("tracing-enabled", true, "trace requests, and make a request id for those that come without")
 	inboundRetries := fs.Bool("inbound-retries", true, "a called proxy sends a request once more that its app has not got")
+	tracingFlags(fs, &o)
 	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", 0, "how long to serve on after SIGTERM, for those who have not heard yet that this replica goes")
@@ -136,7 +139,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 		}
 		return o, err
 	}
-	o.NoInboundRetries = !*inboundRetries
+	o.NoInboundRetries, o.Tracing.Off = !*inboundRetries, !*tracing
 	switch {
 	case fs.NArg() > 0:
 		return o, fmt.Errorf("unexpected argument %q", fs.Arg(0))
@@ -179,6 +182,21 @@ func choice(fs *flag.FlagSet, target *string, name, usage string, values ...stri
 		*target = v
 		return nil
 	})
+}
+
+// tracingFlags say what is traced, and where spans go.
+func tracingFlags(fs *flag.FlagSet, o *controlplane.Options) {
+	t := &o.Tracing
+	fs.Float64Var(&t.Sampling, "tracing-sampling", model.DefaultTraceSampling, "`PERCENT` of the requests that begin a trace whose spans are sent")
+	fs.StringVar(&t.OTLPEndpoint, "tracing-otlp-endpoint", "", "`HOST:PORT` of an OpenTelemetry collector that spans are sent to, such as collector.observability:4317")
+	choice(fs, &t.OTLPProtocol, "tracing-otlp-protocol", "what is spoken to the OpenTelemetry collector", "grpc", "http")
+	fs.StringVar(&t.ZipkinEndpoint, "tracing-zipkin-endpoint", "", "`HOST:PORT` of a Zipkin server that spans are sent to, such as zipkin.observability:9411")
+	choice(fs, &t.ServiceName, "tracing-service-name", "what workloads are called in spans", "APP_LABEL_AND_NAMESPACE", "CANONICAL_NAME_ONLY", "CANONICAL_NAME_AND_NAMESPACE")
+	fs.BoolVar(&t.OTelNames, "tracing-otel-names", false, "add attributes by OpenTelemetry's names to those by Envoy's")
+	fs.UintVar(&t.MaxTagLength, "tracing-max-tag-length", model.DefaultMaxTagLength, "longest value of a tag in `BYTES`")
+	fs.StringVar(&t.CustomTags, "tracing-custom-tags", "", "tags of all spans, as customTags of a Telemetry object, `YAML` or JSON")
+	fs.StringVar(&o.ExtensionProviders, "extension-providers", "", "the mesh's extensionProviders as in Istio's MeshConfig, `YAML` or JSON")
+	fs.StringVar(&o.DefaultProviders, "default-providers", "", "the mesh's defaultProviders as in Istio's MeshConfig, `YAML` or JSON")
 }
 
 // limitFlags are the limits of the proxies. A time of 0 is none.

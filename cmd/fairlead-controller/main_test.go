@@ -40,6 +40,14 @@ func TestRun(t *testing.T) {
 		{"locality", with("--locality-lb-setting", `{"failoverPriority":["topology.kubernetes.io/zone"]}`), exitOK, "", ""},
 		{"bad_locality", with("--locality-lb-setting", "failover: [{from: west, to: west}]"), exitUsage, "", `localityLbSetting.failover[0].to: "west" fails over to itself`},
 		{"no_locality", with("--locality-lb-setting", "failovr: []"), exitUsage, "", `unknown field "failovr"`},
+		{"tracing", with("--tracing-otlp-endpoint", "collector.observability:4317", "--tracing-sampling", "0.5", "--extension-providers", `[{"name":"dd","datadog":{"service":"a.b","port":1}}]`), exitOK, "", "option without effect"},
+		{"bad_sampling", with("--tracing-sampling", "101"), exitUsage, "", "tracing sampling: 101 is not a percentage"},
+		{"no_sampling", with("--tracing-sampling", "NaN"), exitUsage, "", "tracing sampling: NaN is not a percentage"},
+		{"bad_collector", with("--tracing-otlp-endpoint", "http://collector:4317"), exitUsage, "", `tracing otlp endpoint: "http://collector:4317": "http://collector" is not a host`},
+		{"two_collectors", with("--tracing-otlp-endpoint", "a:1", "--tracing-zipkin-endpoint", "b:2"), exitUsage, "", "spans go to one collector"},
+		{"collector_of_nobody", with("--default-providers", "tracing: [jaeger]"), exitUsage, "", `defaultProviders.tracing[0]: "jaeger" is none of the providers that spans can be sent to: extensionProviders has none`},
+		{"two_of_a_name", with("--tracing-otlp-endpoint", "a:1", "--extension-providers", "[{name: otlp, zipkin: {service: z, port: 1}}]"), exitUsage, "", `extensionProviders has a provider "otlp" as well`},
+		{"bad_tags", with("--tracing-custom-tags", "{team: {}}"), exitUsage, "", "tracing: customTags[team]: no source"},
 		{"cannot_listen", with("--listen", "256.0.0.1:1"), exitFailed, "", "fairlead-controller: discovery port: "},
 	}
 	for _, tt := range tests {

@@ -78,7 +78,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")
 	flags.StringVar(&o.Envoy, "envoy", "", "an Envoy `binary` for pods with the annotation fairlead.dev/proxy: envoy (default $ENVOY)")
-	flags.StringArrayVar(&o.Mesh, "set", nil, "option of the mesh by its name in the chart, `mesh.NAME=VALUE`, such as mesh.accessLog=json; may be given several times")
+	flags.StringArrayVar(&o.Mesh, "set", nil, "option of the mesh by its name in the chart, `mesh.NAME=VALUE`, such as mesh.accessLog=json or tracing.otlp.endpoint=collector.observability:4317; may be given several times")
 	flags.StringVar(&o.LogLevel, "log-level", "", "log level of sidecars and control plane")
 	_ = cmd.MarkFlagRequired("filename")
 	return cmd

@@ -28,6 +28,8 @@ type Global struct {
 	Paths plan.PathNormalization
 	// Locality is the mesh's localityLbSetting, nil for none.
 	Locality *model.LocalityLB
+	// Tracing is what the mesh says of traces.
+	Tracing model.MeshTracing
 }
 
 // DefaultRootNamespace is where the control plane runs.

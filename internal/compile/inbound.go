@@ -25,10 +25,11 @@ func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 	}
 	levels := peerPolicies(m).peerLevels(key.Namespace)
 	peers := levels.of(w)
+	ofClient, ofServer := tracings{m.snapshot}.of(w)
 	return &plan.InboundPolicy{
 		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
 		Leaving: w.Terminating, Grace: w.Grace,
-		Checks: m.checks(w), Probes: m.probes(w),
+		Checks: m.checks(w), Probes: m.probes(w), ClientTracing: ofClient, ServerTracing: ofServer,
 	}
 }
 

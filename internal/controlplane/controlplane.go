@@ -65,6 +65,10 @@ type Options struct {
 	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
 	AccessLog string
+	// Tracing says what is traced, and where spans go.
+	Tracing TracingOptions
+	// ExtensionProviders and DefaultProviders are Istio's of the MeshConfig, YAML or JSON.
+	ExtensionProviders, DefaultProviders string
 	// MaxAge is how long a proxy stays connected before it is asked to connect anew; 0 means 30 minutes.
 	MaxAge time.Duration
 	// ShutdownDelay is how long Run goes on to serve once its context has ended: those who have not heard yet that this
@@ -208,6 +212,9 @@ func (o *Options) global() (compile.Global, error) {
 	}
 	var err error
 	if g.Locality, err = meshLocality(o.LocalityLbSetting); err != nil {
+		return g, err
+	}
+	if g.Tracing, err = o.tracing(); err != nil {
 		return g, err
 	}
 	if err := checkLimits(&o.Limits); err != nil {

@@ -42,6 +42,8 @@ func inboundFields(c *coder, p *plan.InboundPolicy) {
 	c.duration(6, "grace", &p.Grace)
 	list(c, 7, "checks", &p.Checks, checkFields)
 	list(c, 8, "probes", &p.Probes, probeFields)
+	optional(c, 9, "client_tracing", &p.ClientTracing, tracingFields)
+	optional(c, 10, "server_tracing", &p.ServerTracing, tracingFields)
 }
 
 // checkFields: the check is not made by a sidecar that does not know a part of it: a check that asks for something else could take its pod

@@ -11,27 +11,26 @@ import (
 	"time"
 )
 
-// meshPrefix starts the names of mesh options, as in the values of the chart.
-const meshPrefix = "mesh."
-
 var (
-	meshOption = regexp.MustCompile(`^mesh\.([a-z][A-Za-z]*)=(.*)$`)
+	meshOption = regexp.MustCompile(`^(?:mesh\.([a-z][A-Za-z]*)|(tracing(?:\.[a-z][A-Za-z]*)+))=((?s:.*))$`)
 	humps      = regexp.MustCompile(`[A-Z]+`)
 )
 
-// meshFlags turns options of the mesh, such as mesh.accessLog=json, into the controller's flags. Their names are those of
-// the chart, and the flags of the controller the same in lower case with dashes, as deploy/chart passes them.
+// meshFlags turns options of the mesh, such as mesh.accessLog=json or tracing.sampling=100, into the controller's flags. Their
+// names are those of the chart, and the flags of the controller the same in lower case with dashes, as deploy/chart passes
+// them; what is said of traces keeps its first word.
 func meshFlags(settings []string) ([]string, error) {
 	var flags []string
 	for _, s := range settings {
 		m := meshOption.FindStringSubmatch(s)
 		if m == nil {
-			return nil, fmt.Errorf("--set %s: write %sNAME=VALUE, with a name as in the chart's values, such as %[2]saccessLog=json", s, meshPrefix)
+			return nil, fmt.Errorf("--set %s: write mesh.NAME=VALUE or tracing.NAME=VALUE, with a name as in the chart's values, such as mesh.accessLog=json", s)
 		}
 		if m[1] == "clusterDomain" {
 			return nil, fmt.Errorf("--set %s: a lab's names end in %s", s, clusterDomain)
 		}
-		flags = append(flags, "--"+strings.ToLower(humps.ReplaceAllString(m[1], "-$0"))+"="+m[2])
+		name := strings.ReplaceAll(m[1]+m[2], ".", "-")
+		flags = append(flags, "--"+strings.ToLower(humps.ReplaceAllString(name, "-$0"))+"="+m[3])
 	}
 	return flags, nil
 }

@@ -39,7 +39,7 @@ type UpOptions struct {
 	Environ []string
 	// LogLevel is the sidecars' and the control plane's; empty means info.
 	LogLevel string
-	// Mesh are options of the mesh by their names in the chart, such as "mesh.accessLog=json".
+	// Mesh are options of the mesh by their names in the chart, such as "mesh.accessLog=json" or "tracing.sampling=100".
 	Mesh []string
 	// EndWithCaller ends the lab when the calling process ends, however it ends.
 	EndWithCaller bool

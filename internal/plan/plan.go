@@ -304,6 +304,8 @@ type InboundPolicy struct {
 	Checks []Check
 	// Probes are made by the sidecar of endpoints that it calls and that have no sidecar.
 	Probes []Probe
+	// ClientTracing is for the requests of the app, ServerTracing for those to it. Nil means that nothing is done.
+	ClientTracing, ServerTracing *Tracing
 }
 
 // Probe is a check of an endpoint that has no sidecar.

@@ -41,6 +41,27 @@ imagePullSecrets:
 {{ .Values.mesh.accessLog | default "off" }}
 {{- end }}
 
+{{/* What the controller is told of traces. */}}
+{{- define "fairlead.tracing" -}}
+{{- with .Values.tracing -}}
+- --tracing-enabled={{ .enabled }}
+- --tracing-sampling={{ .sampling }}
+{{- with .otlp.endpoint }}
+- {{ printf "--tracing-otlp-endpoint=%s" . | quote }}
+- --tracing-otlp-protocol={{ $.Values.tracing.otlp.protocol }}
+{{- end }}
+{{- with .zipkin.endpoint }}
+- {{ printf "--tracing-zipkin-endpoint=%s" . | quote }}
+{{- end }}
+- --tracing-service-name={{ .serviceName }}
+- --tracing-otel-names={{ .otelNames }}
+- --tracing-max-tag-length={{ int .maxTagLength }}
+{{- with .customTags }}
+- {{ printf "--tracing-custom-tags=%s" (toJson .) | quote }}
+{{- end }}
+{{- end }}
+{{- end }}
+
 {{/* Namespaces that are never injected: what the cluster needs to start, and the injector's own. */}}
 {{- define "fairlead.exemptNamespaces" -}}
 - key: kubernetes.io/metadata.name
