@@ -105,6 +105,7 @@ type ControlPlane struct {
 	server    *discovery.Server
 	hub       *observe.Hub
 	history   *history.Store
+	feed      *observe.Feed
 	standard  *standard
 }
 
@@ -132,7 +133,7 @@ func New(o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges)}
+	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges), feed: observe.NewFeed()}
 	p.metrics.registry.MustRegister(present{p})
 	p.engine = newEngine(engineOptions{
 		global: global,
@@ -144,10 +145,11 @@ func New(o Options) (*ControlPlane, error) {
 		report:  p.statusReport(),
 		callers: connected{p},
 		trace:   newEngineTrace(p.metrics),
+		feed:    p.feed,
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
-	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Summaries: reports{p.history}, Logger: o.Logger}); err != nil {
+	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Summaries: reports{p.history, p.feed}, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
 	p.server, err = discovery.NewServer(discovery.ServerOptions{
@@ -333,6 +335,7 @@ func named(server string, err error) error { return fmt.Errorf("%s: %w", server,
 // shutDown ends the streams in order, so that proxies turn to another replica, and then everything else.
 func (p *ControlPlane) shutDown(ctx context.Context, servers ...*http.Server) {
 	p.server.Close()
+	p.feed.Close()
 	p.standard.server.Close()
 	shutDown(ctx, servers...)
 }

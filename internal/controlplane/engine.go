@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kube"
@@ -19,12 +20,13 @@ import (
 // engine turns changes of objects into answers: it is the goroutine that runs its parts, one step after the other. All other
 // goroutines leave work in the inbox and read published answers from watches.
 type engine struct {
-	global   compile.Global // fixed after newEngine, as the next seven
+	global   compile.Global // fixed after newEngine, as the next eight
 	kinds    config.Table
 	trace    engineTrace
 	store    *store.Store
 	problems *problems
 	publish  func(keys []graph.Key, since time.Time)
+	feed     *observe.Feed
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
 
@@ -46,7 +48,7 @@ func newEngine(o engineOptions) *engine {
 	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
-		global: o.global, kinds: config.NewTable(), trace: o.trace, store: s, problems: &problems{log: o.log}, publish: o.publish,
+		global: o.global, kinds: config.NewTable(), trace: o.trace, store: s, problems: &problems{log: o.log, feed: o.feed}, publish: o.publish, feed: o.feed,
 		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}),
 		graph:  graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native: n,
@@ -75,7 +77,9 @@ type engineOptions struct {
 	// callers says who holds a destination.
 	callers callers
 	trace   engineTrace
-	log     *slog.Logger
+	// feed counts what changes, for who follows; it may be nil.
+	feed *observe.Feed
+	log  *slog.Logger
 }
 
 // loadedOnce reports whether the first state of the sources is in force.
@@ -235,6 +239,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 		return
 	}
 	e.trace.committed(due)
+	e.feed.Note(func(c *observe.Changes) { c.Config++ })
 	e.checks.changed(changed, now)
 	e.probing.changed(changed, now)
 	e.announce(e.graph.Update(snapshot, changed), since)

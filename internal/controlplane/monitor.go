@@ -21,7 +21,9 @@ func (p *ControlPlane) monitor() http.Handler {
 		Probes: p.engine.probes,
 		Observation: (&observe.API{
 			Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready,
-			Views: map[string]http.Handler{observe.ViewEdges: edgesView{p.engine, p.history, p.o.TrustDomain}},
+			Views: map[string]http.Handler{
+				observe.ViewEdges: edgesView{p.engine, p.history, p.o.TrustDomain}, observe.ViewChanges: p.feed,
+			},
 		}).Handler(),
 	}
 	if p.o.Pprof {

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 )
 
 // stage says at which step a problem was found.
@@ -25,7 +26,8 @@ const (
 // problems holds everything that is wrong at present. Each is logged once when it appears and once when it is gone.
 // It is safe for concurrent use.
 type problems struct {
-	log *slog.Logger
+	log  *slog.Logger
+	feed *observe.Feed
 
 	mu   sync.Mutex
 	here [stages][]model.Problem // guarded by mu
@@ -37,6 +39,9 @@ func (p *problems) set(ctx context.Context, at stage, list []model.Problem) {
 	defer p.mu.Unlock()
 	before, after := lines(p.here[at]), lines(list)
 	p.here[at] = list
+	if !slices.Equal(before, after) {
+		p.feed.Note(func(c *observe.Changes) { c.Problems++ })
+	}
 	for _, line := range after {
 		if _, known := slices.BinarySearch(before, line); !known {
 			p.log.LogAttrs(ctx, slog.LevelWarn, "configuration problem", slog.String("problem", line))

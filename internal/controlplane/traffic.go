@@ -8,13 +8,18 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/traffic"
 	"fairlead.dev/fairlead/internal/traffic/history"
 )
 
 // reports keeps what sidecars say of their traffic. It implements [observe.Summaries].
-type reports struct{ *history.Store }
+type reports struct {
+	*history.Store
+
+	feed *observe.Feed
+}
 
 // Summary implements [observe.Summaries].
 func (r reports) Summary(pod model.Key, raw []byte) error {
@@ -23,6 +28,7 @@ func (r reports) Summary(pod model.Key, raw []byte) error {
 		return err
 	}
 	r.Add(pod, report)
+	r.feed.Note(func(c *observe.Changes) { c.Traffic++ })
 	return nil
 }
 

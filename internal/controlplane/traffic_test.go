@@ -28,7 +28,7 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 			})
 		}
 	})
-	kept := reports{history.New(time.Now, history.DefaultMaxEdges)}
+	kept := reports{history.New(time.Now, history.DefaultMaxEdges), nil}
 	report := func(namespace, pod string, rows ...traffic.Edge) {
 		r := traffic.Report{Milliseconds: 10_000}
 		for _, e := range rows {
