@@ -46,6 +46,8 @@ func readPage[T any](ctx context.Context, p *place, page func(admin.Client, cont
 
 // mesh is where sidecars and control planes are found: a lab or a cluster.
 type mesh struct {
+	// kind is "lab" or "cluster", name what users call it, and command how commands that mean it begin.
+	kind, name, command string
 	// sidecar finds the sidecar of the pod that a user named.
 	sidecar func(ctx context.Context, name string) (place, error)
 	// controllers finds every replica of the control plane.
@@ -99,8 +101,17 @@ func (a *app) cluster() (*cluster.Client, error) {
 	})
 }
 
+// commandOf is how a command line begins that means the same mesh.
+func commandOf(flag, value, normal string) string {
+	if value == normal {
+		return "fairlead"
+	}
+	return "fairlead " + flag + " " + value
+}
+
 func (a *app) labMesh(c *lab.Client) *mesh {
 	return &mesh{
+		kind: "lab", name: fmt.Sprintf("lab %q", a.labName), command: commandOf("--name", a.labName, lab.DefaultName),
 		namespace: a.inNamespace(),
 		sidecar: func(_ context.Context, name string) (place, error) {
 			ref, err := cluster.ParsePodRef(name, a.namespace, a.inNamespace())
@@ -142,6 +153,7 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 
 func (a *app) clusterMesh(c *cluster.Client) *mesh {
 	return &mesh{
+		kind: "cluster", name: c.Server(), command: commandOf("--context", a.context, ""),
 		namespace: c.Namespace(),
 		sidecar: func(ctx context.Context, name string) (place, error) {
 			ctx, cancel := context.WithTimeout(ctx, pageTimeout)

@@ -39,13 +39,6 @@ func otherDashboards() []otherDashboard {
 	}
 }
 
-// newDashboardCommand is "fairlead dashboard".
-func newDashboardCommand(more ...*cobra.Command) *cobra.Command {
-	cmd := &cobra.Command{Use: "dashboard", Aliases: []string{"dash"}, Short: "Show pages about the mesh in a browser"}
-	cmd.AddCommand(more...)
-	return cmd
-}
-
 // newOtherDashboards are the commands "fairlead dashboard kiali" and so on.
 func newOtherDashboards(a *app) []*cobra.Command {
 	all := otherDashboards()

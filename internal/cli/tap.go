@@ -126,6 +126,8 @@ type tapper struct {
 	notes io.Writer
 	print interface{ event(e *observe.Event) error }
 	limit int // 0 for none
+	// hear, where not nil, is told whom all replicas together ask, once there is something to tap.
+	hear func(*observe.Began) error
 
 	news   chan tapNews
 	asked  map[string]bool           // the replicas that are being asked
@@ -303,6 +305,14 @@ func (t *tapper) begin() error {
 			all.Destinations = b.Destinations
 		}
 	}
+	if err := t.judge(&all); err != nil || t.hear == nil {
+		return err
+	}
+	return t.hear(&all)
+}
+
+// judge says what is wrong with what is asked.
+func (t *tapper) judge(all *observe.Began) error {
 	resource := t.query.Resource
 	switch {
 	case all.Pods == 0:

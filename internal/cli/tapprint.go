@@ -28,16 +28,22 @@ func newTapPrinter(out io.Writer, output string) *tapPrinter {
 }
 
 func (p *tapPrinter) event(e *observe.Event) error {
-	base, known := p.pods[e.Pod]
-	if !known {
-		base = uint32(len(p.pods))
-		p.pods[e.Pod] = base
-	}
+	base := p.number(e.Pod)
 	if p.output == "json" {
 		return p.json(e, base)
 	}
 	_, err := io.WriteString(p.out, tapLines(e, base, p.output == "wide"))
 	return err
+}
+
+// number is that of a pod's sidecar.
+func (p *tapPrinter) number(pod string) uint32 {
+	base, known := p.pods[pod]
+	if !known {
+		base = uint32(len(p.pods))
+		p.pods[pod] = base
+	}
+	return base
 }
 
 // tapLines are the lines of a request. A line rsp is there where an answer came. What Linkerd does not have, the cause of a
