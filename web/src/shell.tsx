@@ -43,7 +43,7 @@ export function Shell() {
       </header>
       {view !== "live" && view !== "config" && view !== "problems" && <Bar />}
       <Banner />
-      <main id="main" tabIndex={-1} class={view}><Current /></main>
+      <main id="main" tabIndex={-1} class={view}><h1 class="unseen">{names.find(([v]) => v === view)?.[1]}</h1><Current /></main>
       <Announcer />
     </>
   );
@@ -79,7 +79,7 @@ function Bar() {
   const t = traffic.value;
   const spaces = [...new Set([...(t?.namespaces ?? []).map((n) => n.name), scope.value])].filter((n) => n !== "").sort();
   return (
-    <div class="bar">
+    <div class="bar" role="region" aria-label="Namespace and time">
       <label>Namespace
         <select value={scope.value} onChange={(e) => set({ ns: e.currentTarget.value })}>
           <option value="">all</option>

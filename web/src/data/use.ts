@@ -13,7 +13,7 @@ export function useAnswer<T>(path: string | undefined, query: Record<string, str
     if (path === undefined) return undefined;
     const stop = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
-    setAnswer({ state: "loading" });
+    setAnswer((before) => ({ state: "loading", data: before.data }));
     const once = () => {
       ask<T>(path, query, stop.signal)
         .then((data) => setAnswer({ state: "ready", data }))

@@ -1,7 +1,7 @@
 // The picture of the map: boxes, edges, nodes. It is moved by dragging, wheel, buttons and keys.
 
 import { memo } from "preact/compat";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
 import { percent, rate, latency } from "../pure/format";
 import { healthWord } from "../pure/health";
 import { healthShape, Icon } from "../ui/icons";
@@ -18,6 +18,10 @@ const LEAST = 0.08;
 const MOST = 2.5;
 /** With more edges than this they are drawn faintly, and labelled only around what is selected. */
 export const DENSE = 150;
+/** So many failing edges are labelled also among many. */
+const FEW = 12;
+/** The scale at which text can be read without effort. */
+const LEGIBLE = 0.85;
 /** Below this scale labels cannot be read and are left out. */
 const READABLE = 0.45;
 
@@ -33,16 +37,23 @@ export function Canvas({ graph, layout, selected, label, onSelect, onOpen }: {
     moved.current = false;
     setView(fitted(svg.current, layout));
   };
+  const pointOf = (id: string | undefined) => (id === undefined ? undefined : layout.nodes[id] ?? layout.edges[id]?.label);
   const move: SetView = (change) => {
     moved.current = true;
     setView(change);
   };
-  useLayoutEffect(fit, [layout]);
-  useLayoutEffect(() => { // the panel at the side comes and goes
-    const at = selected === undefined ? undefined : layout.nodes[selected];
-    if (!moved.current) fit();
-    else if (at !== undefined) setView((v) => brought(v, at, svg.current));
-  }, [selected === undefined]);
+  const first = useRef(true);
+  useLayoutEffect(() => { // all of it, but who comes by a link to something sees that well enough to read
+    const at = pointOf(selected);
+    fit();
+    if (first.current && at !== undefined) setView((v) => (v.k < LEGIBLE ? { k: LEGIBLE, ...centred(at, svg.current) } : v));
+    first.current = false;
+  }, [layout]);
+  useLayoutEffect(() => { // what is chosen stays in sight of the panel, and the rest where it is
+    const at = pointOf(selected);
+    if (at !== undefined) setView((v) => brought(v, at, svg.current));
+    else if (!moved.current) fit();
+  }, [selected]);
   useZoom(svg, move);
   useDrag(svg, move, () => onSelect(undefined));
   const zoom = (by: number) => move((v) => scaled(v, by, middle(svg.current)));
@@ -70,17 +81,23 @@ export function Canvas({ graph, layout, selected, label, onSelect, onOpen }: {
     else return;
     e.preventDefault();
   };
+  // What is drawn once and kept must call what is newest.
+  const calls = useRef({ onSelect, onOpen });
+  calls.current = { onSelect, onOpen };
+  const [choose, open] = useMemo(() => [(id: string) => calls.current.onSelect(id), (n: MapNode) => calls.current.onOpen(n)] as const, []);
   const near = selected === undefined ? undefined : nearOf(graph, selected);
-  const labelled = graph.edges.length > DENSE ? graph.edges.filter((e) => near?.has(e.id)) : graph.edges;
+  const dense = graph.edges.length > DENSE;
+  const failing = dense && graph.edges.filter((e) => e.health === "bad").length <= FEW;
+  const labelled = dense ? graph.edges.filter((e) => near?.has(e.id) ?? (failing && e.health === "bad")) : graph.edges;
   return (
     <div class="canvas">
       <svg ref={svg} role="application" aria-label="Map: arrow keys follow calls, Enter shows details, + and - zoom, 0 shows all" onKeyDown={keys}>
-        <g transform={`translate(${view.x} ${view.y}) scale(${view.k})`} class={graph.edges.length > DENSE ? "dense" : undefined}>
+        <g transform={`translate(${view.x} ${view.y}) scale(${view.k})`} class={dense ? "dense" : undefined}>
           <Boxes layout={layout} graph={graph} />
-          {graph.edges.map((e) => <EdgePath key={e.id} e={e} at={layout.edges[e.id]} lit={near === undefined || near.has(e.id)} selected={selected === e.id} onSelect={onSelect} />)}
+          {graph.edges.map((e) => <EdgePath key={e.id} e={e} at={layout.edges[e.id]} lit={near === undefined || near.has(e.id)} selected={selected === e.id} onSelect={choose} plain={dense && !(near?.has(e.id) ?? false)} />)}
           {graph.nodes.map((n) => <NodeBox key={n.id} n={n} at={layout.nodes[n.id]} selected={selected === n.id} lit={near === undefined || near.has(n.id)}
-            reachable={(focus ?? graph.nodes[0]?.id) === n.id} onSelect={onSelect} onOpen={onOpen} onFocus={setFocus} />)}
-          {view.k >= READABLE && labelled.map((e) => <EdgeLabel key={e.id} e={e} at={layout.edges[e.id]?.label} label={label} lit={near === undefined || near.has(e.id)} onSelect={onSelect} />)}
+            reachable={(focus ?? graph.nodes[0]?.id) === n.id} onSelect={choose} onOpen={open} onFocus={setFocus} />)}
+          {view.k >= READABLE && labelled.map((e) => <EdgeLabel key={e.id} e={e} at={layout.edges[e.id]?.label} label={label} lit={near === undefined || near.has(e.id)} onSelect={choose} />)}
         </g>
       </svg>
       <div class="zoom" role="group" aria-label="Zoom">
@@ -152,10 +169,16 @@ function widthOfText(text: string): number {
 }
 
 interface EdgeProps { e: MapEdge; lit: boolean; onSelect: (id: string) => void }
+type PathProps = EdgeProps & { at: LayoutResult["edges"][string] | undefined; selected: boolean; plain: boolean };
 
-const EdgePath = memo(({ e, at, lit, selected, onSelect }: EdgeProps & { at: LayoutResult["edges"][string] | undefined; selected: boolean }) => {
+/** Numbers change with every event, and what they are drawn as seldom: only then is it drawn again. */
+const samePath = (a: PathProps, b: PathProps) => a.at === b.at && a.lit === b.lit && a.selected === b.selected && a.plain === b.plain &&
+  a.e.health === b.e.health && a.e.security === b.e.security && Math.abs(widthOf(a.e) - widthOf(b.e)) < 0.25;
+
+const EdgePath = memo(({ e, at, lit, selected, plain, onSelect }: PathProps) => {
   if (at === undefined) return null;
   const d = curve(at.points);
+  if (plain) return <path class={`edge thin ${e.health}${lit ? "" : " faint"}`} d={d} onClick={(ev) => { ev.stopPropagation(); onSelect(e.id); }} />;
   const end = at.points[at.points.length - 1] ?? { x: 0, y: 0 };
   const before = at.points[at.points.length - 2] ?? end;
   const turn = e.src === e.dst ? 75 : end.x >= before.x ? 0 : 180; // lines arrive level
@@ -166,7 +189,7 @@ const EdgePath = memo(({ e, at, lit, selected, onSelect }: EdgeProps & { at: Lay
       <path class="head" d="M0 0L-9 4.2V-4.2z" transform={`translate(${end.x} ${end.y}) rotate(${turn})`} />
     </g>
   );
-});
+}, samePath);
 
 /** What is written on an edge. */
 export function edgeText(e: MapEdge, label: Label): string {
@@ -180,7 +203,11 @@ export function edgeText(e: MapEdge, label: Label): string {
   return `${rate(t.rps)} /s`;
 }
 
-const EdgeLabel = memo(({ e, at, label, lit, onSelect }: EdgeProps & { at: Point | undefined; label: Label }) => {
+type LabelProps = EdgeProps & { at: Point | undefined; label: Label };
+
+const sameLabel = (a: LabelProps, b: LabelProps) => a.at === b.at && a.lit === b.lit && a.e.health === b.e.health && a.e.security === b.e.security && edgeText(a.e, a.label) === edgeText(b.e, b.label);
+
+const EdgeLabel = memo(({ e, at, label, lit, onSelect }: LabelProps) => {
   if (at === undefined) return null;
   const text = edgeText(e, label);
   if (text === "") return null;
@@ -194,29 +221,41 @@ const EdgeLabel = memo(({ e, at, label, lit, onSelect }: EdgeProps & { at: Point
       <text x={-w / 2 + (sick ? 36 : 22)} y="4">{text}</text>
     </g>
   );
-});
+}, sameLabel);
 
-const NodeBox = memo(({ n, at, selected, lit, reachable, onSelect, onOpen, onFocus }: {
+interface NodeProps {
   n: MapNode; at: Point | undefined; selected: boolean; lit: boolean; reachable: boolean;
   onSelect: (id: string) => void; onOpen: (n: MapNode) => void; onFocus: (id: string) => void;
-}) => {
-  if (at === undefined) return null;
+}
+
+function whatOf(n: MapNode): string {
   const t = n.total;
-  const what = t === undefined || t.requests === 0
+  return t === undefined || t.requests === 0
     ? n.members !== undefined ? `${n.members} workloads` : n.kind === "none" ? "no endpoint" : n.meshed ? (t !== undefined && (t.open ?? 0) > 0 ? `${rate(t.open)} connections` : kindName(n.kind)) : "not in the mesh"
     : `${percent(t.success)} %   ${rate(t.rps)} /s`;
-  const name = `${n.label}, ${kindName(n.kind)}${n.ns === "" ? "" : ` in ${n.ns}`}: ${healthWord[n.health]}, ${what}${n.meshed ? "" : ", not in the mesh"}`;
+}
+
+const sameNode = (a: NodeProps, b: NodeProps) => a.at === b.at && a.selected === b.selected && a.lit === b.lit && a.reachable === b.reachable &&
+  a.n.health === b.n.health && a.n.meshed === b.n.meshed && whatOf(a.n) === whatOf(b.n);
+
+const NodeBox = memo(({ n, at, selected, lit, reachable, onSelect, onOpen, onFocus }: NodeProps) => {
+  if (at === undefined) return null;
+  const what = whatOf(n);
+  const label = short(n.label, 18);
+  // The name for screen readers is what can be read, and this, which cannot be seen.
+  const more = `, ${label === n.label ? "" : `${n.label}, `}${kindName(n.kind)}${n.ns === "" ? "" : ` in ${n.ns}`}, ${healthWord[n.health]}${n.meshed ? "" : ", not in the mesh"}`;
   return (
     <g class={`node ${n.health}${n.meshed ? "" : " unmeshed"}${selected ? " selected" : ""}${lit ? "" : " faint"}`} transform={`translate(${at.x - NODE_W / 2} ${at.y - NODE_H / 2})`}
-      data-id={n.id} tabIndex={reachable ? 0 : -1} role="button" aria-label={name} aria-pressed={selected}
+      data-id={n.id} tabIndex={reachable ? 0 : -1} role="button" aria-pressed={selected}
       onClick={(e) => { e.stopPropagation(); onSelect(n.id); }} onDblClick={() => onOpen(n)} onFocus={() => onFocus(n.id)}>
       <rect width={NODE_W} height={NODE_H} rx="7" />
       <path class="shape" d={healthShape[n.health]} transform="translate(15 16)" />
-      <text class="name" x="27" y="20">{short(n.label, 18)}</text>
+      <text class="name" x="27" y="20">{label}</text>
       <text class="what" x="27" y="36">{what}</text>
+      <text class="more" x="27" y="36">{more}</text>
     </g>
   );
-});
+}, sameNode);
 
 function short(text: string, most: number): string {
   return text.length <= most ? text : `${text.slice(0, most - 7)}…${text.slice(-6)}`;
@@ -240,6 +279,12 @@ function fitted(svg: SVGSVGElement | null, layout: LayoutResult): View {
 function scaled(v: View, by: number, at: Point): View {
   const k = Math.max(LEAST, Math.min(MOST, v.k * by));
   return { k, x: at.x - ((at.x - v.x) * k) / v.k, y: at.y - ((at.y - v.y) * k) / v.k };
+}
+
+/** Where the picture lies at the scale LEGIBLE with a point in the middle. */
+function centred(at: Point, svg: SVGSVGElement | null): Point {
+  const m = middle(svg);
+  return { x: m.x - at.x * LEGIBLE, y: m.y - at.y * LEGIBLE };
 }
 
 /** The view, moved so far that a point can be seen. */

@@ -110,7 +110,7 @@ function place(input: LayoutInput, columns: number[][], index: Map<string, numbe
   const gap = gaps(input.nodes.length);
   const height = (c: number[]) => c.reduce((sum, i) => sum + (input.nodes[i]?.h ?? 0) + gap.y, 0);
   const tallest = Math.max(...columns.map(height));
-  let x = MARGIN;
+  let x = MARGIN + gap.x / 2; // edges within the first column run at its left
   for (const c of columns) {
     const width = Math.max(...c.map((i) => input.nodes[i]?.w ?? 0));
     let y = MARGIN + (tallest - height(c)) / 2;

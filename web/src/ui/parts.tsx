@@ -2,7 +2,7 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { place, set } from "../data/store";
+import { link, place, set } from "../data/store";
 import type { Total } from "../data/types";
 import { latency, NONE, percent, rate } from "../pure/format";
 import { healthOf } from "../pure/health";
@@ -95,6 +95,8 @@ export function Failed({ why }: { why: string }) {
 }
 
 export function Loading({ what }: { what: string }) {
+  const l = link.value;
+  if (l.state === "lost") return <Failed why={`${what} cannot be shown: ${l.why}`} />;
   return <div class="loading" role="status"><span class="bar" aria-hidden="true" /><p>Loading {what} …</p></div>;
 }
 

@@ -6,12 +6,12 @@ import type { Config, Failures, Series } from "../data/types";
 import { useAnswer } from "../data/use";
 import type { MapEdge, MapGraph, MapNode } from "../map/graph";
 import { bytes, count, percent, plural, rate, span } from "../pure/format";
-import { link } from "../pure/url";
+import { idParts, link } from "../pure/url";
 import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
 import { HealthSign, Icon, Lock } from "../ui/icons";
 import { Command, Empty, Failed, Golden, Tile } from "../ui/parts";
 import { FailureList } from "./failures";
-import { cliResource, kindName, nodeHref, nodeName, serviceHref } from "./names";
+import { cliResource, cliSince, kindName, nodeHref, nodeName, serviceHref } from "./names";
 
 export function Side({ graph, selected, onClose, onOpen }: { graph: MapGraph; selected: string; onClose: () => void; onOpen: (n: MapNode) => void }) {
   const node = graph.nodes.find((n) => n.id === selected);
@@ -46,7 +46,7 @@ function NodeSide({ n, graph, onOpen }: { n: MapNode; graph: MapGraph; onOpen: (
       <Ends title="Calls" edges={graph.edges.filter((e) => e.src === n.id)} end="dst" />
       {workload && <Pods id={n.id} config={config.value} />}
       {workload && <LastErrors workload={n.id} />}
-      {workload && <Command text={`fairlead stat ${cliResource(n.id)}`} />}
+      {workload && <Command text={`fairlead stat ${cliResource(n.id)}${cliSince()}`} />}
     </>
   );
 }
@@ -94,9 +94,17 @@ function EdgeSide({ e }: { e: MapEdge }) {
       <Codes e={e} />
       <Routes services={services} config={config.value} />
       <LastErrors workload={e.src} to={nodeName(e.dst)} />
-      {!folded && <Command text={`fairlead edges ${cliResource(e.src)}`} />}
+      {!folded && <Command text={edgeCommand(e)} />}
     </>
   );
+}
+
+/** Calls of one workload to another, as the called sidecar counts them. */
+function edgeCommand(e: MapEdge): string {
+  const [ns, , name] = idParts(e.src);
+  if (["address", "host", "other", "none"].includes(idParts(e.dst)[1])) return `fairlead stat-outbound ${cliResource(e.src)}${cliSince()}`;
+  if (["address", "other"].includes(idParts(e.src)[1])) return `fairlead stat-inbound ${cliResource(e.dst)}${cliSince()}`;
+  return `fairlead stat ${cliResource(e.dst)} --from ${cliResource(e.src).split(" ")[0] ?? name} --from-namespace ${ns}${cliSince()}`;
 }
 
 function Codes({ e }: { e: MapEdge }) {

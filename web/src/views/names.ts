@@ -1,6 +1,6 @@
 // What things are called, and where their pages are.
 
-import { place } from "../data/store";
+import { place, seconds } from "../data/store";
 import { idParts, link } from "../pure/url";
 
 const kinds: Record<string, string> = {
@@ -26,6 +26,11 @@ export function nodeHref(id: string): string {
 export function serviceHref(id: string): string {
   const [ns = "", ...name] = id.split("/");
   return name.length === 0 ? link(place.value, "workloads", ["service", "", id]) : link(place.value, "workloads", ["service", ns, name.join("/")]);
+}
+
+/** The flag for the window that is looked at, "" for the command's own minute. */
+export function cliSince(): string {
+  return seconds.value === 60 ? "" : ` -t ${seconds.value % 60 === 0 ? `${seconds.value / 60}m` : `${seconds.value}s`}`;
 }
 
 /** "ns/pod/name" and the like as the command line wants it: "deploy/users -n myapp". */

@@ -11,7 +11,7 @@ import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
 import { HealthSign, Lock } from "../ui/icons";
 import { Empty, Golden, Loading, Section, Tile } from "../ui/parts";
 import { type Column, Table } from "../ui/table";
-import { nodeHref, nodeName } from "./names";
+import { cliSince, nodeHref, nodeName } from "./names";
 
 export function OverviewView() {
   const t = traffic.value;
@@ -36,13 +36,13 @@ export function OverviewView() {
           </div>
         )}
       </Section>
-      <Section title="Namespaces" command={t.command} flush>
+      <Section title="Namespaces" command={`fairlead stat ns${cliSince()}`} flush>
         <Table id="ns" caption="Namespaces" columns={columns} rows={spaces} rowKey={(n) => n.name} sorted="name"
           empty={<Empty title="No pods are in the mesh"><p>Label a namespace, then restart its pods: <code>kubectl label namespace NAME fairlead.dev/inject=enabled</code></p></Empty>} />
       </Section>
       <div class="columns">
-        <Section title="Most failures" command="fairlead edges deploy -A -o wide" flush><Sick t={t} /></Section>
-        <Section title="Busiest" command="fairlead stat deploy -A" flush><Busy t={t} /></Section>
+        <Section title="Most failures" command={t.command} flush><Sick t={t} /></Section>
+        <Section title="Busiest" command={`fairlead stat deploy ${scope.value === "" ? "-A" : `-n ${scope.value}`}${cliSince()}`} flush><Busy t={t} /></Section>
       </div>
     </>
   );

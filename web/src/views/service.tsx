@@ -4,12 +4,12 @@ import { at, config, now, place, seconds, traffic } from "../data/store";
 import type { Edge, Endpoint, Route, Series, ServiceConfig, Traffic } from "../data/types";
 import { useAnswer } from "../data/use";
 import { NONE, percent, plural, span } from "../pure/format";
-import { link } from "../pure/url";
+import { idParts, link } from "../pure/url";
 import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
 import { HealthSign } from "../ui/icons";
 import { Empty, Loading, Section } from "../ui/parts";
 import { type Column, Table } from "../ui/table";
-import { nodeHref, nodeName } from "./names";
+import { cliResource, cliSince, nodeHref, nodeName } from "./names";
 import { Octopus } from "./octopus";
 
 export function ServicePage({ id }: { id: string }) {
@@ -26,7 +26,7 @@ export function ServicePage({ id }: { id: string }) {
   const s = asked.data === undefined || known === undefined ? known : { ...known, endpoints: asked.data.endpoints };
   return (
     <>
-      <Section title={<><a class="up" href={link(place.value, "workloads", [], { list: "services" })}>Services</a> <span class="dim">/</span> {name}</>} command={ns === undefined ? "fairlead edges -A -o wide" : `fairlead stat svc/${name} -n ${ns}`}
+      <Section title={<><a class="up" href={link(place.value, "workloads", [], { list: "services" })}>Services</a> <span class="dim">/</span> {name}</>} command={ns === undefined ? undefined : `fairlead stat svc/${name} -n ${ns}${cliSince()}`}
         aside={ns !== undefined && <a class="button" href={link(place.value, "live", [], { resource: "deploy", namespace: ns, to: `svc/${name}`, run: "1" })}>Tap</a>}>
         <Octopus name={name} about={known === undefined ? "host outside the cluster" : `Service in ${known.ns}: ${known.ports.map((p) => `${p.port}${p.protocol ? ` ${p.protocol}` : ""}`).join(", ")}`}
           total={t.services.find((o) => o.id === id)?.total} into={merge(edges, "src")} out={merge(edges, "dst")} behind />
@@ -41,7 +41,7 @@ export function ServicePage({ id }: { id: string }) {
       {s !== undefined && (
         <>
           <Section flush title="Routes" command={s.command}><Routes s={s} t={t} /></Section>
-          <Section flush title={plural(s.endpoints.length, "endpoint")} command={`fairlead proxy-config endpoints deploy -n ${s.ns}`}>
+          <Section flush title={plural(s.endpoints.length, "endpoint")} command={endpointsCommand(edges)}>
             <Table id="endpoints" caption="Endpoints" columns={endpointColumns()} rows={s.endpoints} rowKey={(e) => e.address} sorted="address"
               empty={<Empty title="No endpoint"><p>Calls are answered 503 UH. Does the selector of the Service match pods, and are they ready?</p></Empty>} />
           </Section>
@@ -49,6 +49,12 @@ export function ServicePage({ id }: { id: string }) {
       )}
     </>
   );
+}
+
+/** Endpoints are as a caller's sidecar has them; without a caller in the mesh none has. */
+function endpointsCommand(edges: Edge[]): string | undefined {
+  const caller = edges.map((e) => e.src).find((id) => ["deployment", "statefulset", "daemonset"].includes(idParts(id)[1]));
+  return caller === undefined ? undefined : `fairlead proxy-config endpoints ${cliResource(caller)}`;
 }
 
 /** The busiest edge of each workload at one end. */
@@ -86,7 +92,7 @@ function Routes({ s, t }: { s: ServiceConfig; t: Traffic }) {
 
 function routeColumns(id: string): Column<Row>[] {
   return [
-    { key: "match", name: "Match", head: true, cell: (r) => (r.first ? <code>{r.route.match || "/*"}</code> : "") },
+    { key: "match", name: "Match", cell: (r) => (r.first ? <code>{r.route.match || "/*"}</code> : "") },
     { key: "port", name: "Port", number: true, cell: (r) => (r.first ? r.route.port ?? NONE : "") },
     { key: "backend", name: "Goes to", cell: (r) => {
       if (r.backend === undefined) return r.route.action || <span class="dim">{NONE}</span>;

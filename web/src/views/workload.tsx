@@ -11,7 +11,7 @@ import { HealthSign } from "../ui/icons";
 import { Empty, Failed, Loading, Section } from "../ui/parts";
 import { type Column, Table } from "../ui/table";
 import { FailureList } from "./failures";
-import { cliResource, kindName, serviceHref } from "./names";
+import { cliResource, cliSince, kindName, serviceHref } from "./names";
 import { Octopus } from "./octopus";
 
 export function WorkloadPage({ id }: { id: string }) {
@@ -25,7 +25,7 @@ export function WorkloadPage({ id }: { id: string }) {
   const services = (config.value?.services ?? []).filter((s) => s.endpoints.some((e) => e.workload === id));
   return (
     <>
-      <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={`fairlead stat ${cliResource(id)}`}
+      <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={`fairlead stat ${cliResource(id)}${cliSince()}`}
         aside={<><a class="button" href={link(place.value, "map", [], { sel: id })}>On the map</a><a class="button" href={link(place.value, "live", [], { resource: cliResource(id).split(" ")[0] ?? "", namespace: ns, run: "1" })}>Tap</a></>}>
         <Octopus name={name} about={`${kindName(kind)} in ${ns}${node?.meshed === false ? ", not in the mesh" : ""}`} total={node?.total} into={t.edges.filter((e) => e.dst === id)} out={t.edges.filter((e) => e.src === id)} />
         {series.data !== undefined && series.data.t.length > 0 && (

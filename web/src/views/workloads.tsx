@@ -7,7 +7,7 @@ import { healthOf } from "../pure/health";
 import { HealthSign } from "../ui/icons";
 import { Empty, Loading, Search, Section, UrlChoice } from "../ui/parts";
 import { type Column, Table } from "../ui/table";
-import { kindName, nodeHref, serviceHref } from "./names";
+import { cliSince, kindName, nodeHref, serviceHref } from "./names";
 import { Share } from "./overview";
 import { ServicePage } from "./service";
 import { WorkloadPage } from "./workload";
@@ -22,7 +22,7 @@ export function WorkloadsView() {
   const wanted = (n: { ns?: string; name: string }) => (scope.value === "" || n.ns === scope.value) && n.name.toLowerCase().includes(text);
   const services = place.value.query.list === "services";
   return (
-    <Section flush title={services ? "Services" : "Workloads"} command={services ? "fairlead stat svc -A" : "fairlead stat deploy -A"}
+    <Section flush title={services ? "Services" : "Workloads"} command={`fairlead stat ${services ? "svc" : "deploy"} ${scope.value === "" ? "-A" : `-n ${scope.value}`}${cliSince()}`}
       aside={<><Search at="find" label="Name" /><UrlChoice name="List" of={[["workloads", "Workloads"], ["services", "Services"]]} at="list" otherwise="workloads" /></>}>
       {services
         ? <Table id="services" caption="Services" columns={serviceColumns()} rows={t.services.filter(wanted)} rowKey={(s) => s.id} sorted="-rps" empty={<None what="service" text={text} />} />
