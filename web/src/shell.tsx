@@ -69,7 +69,7 @@ function MeshName() {
   return (
     <span class="mesh">
       <HealthSign health={state} />
-      {m === undefined ? "connecting …" : <><b>{m.name}</b> <span class="dim">{m.mesh}, {m.version}{(m.replicas ?? 0) > 1 && `, ${m.replicas} replicas`}</span></>}
+      {m === undefined ? "connecting …" : <><b>{m.name}</b> <span class="dim">{!m.name.includes(m.mesh) && `${m.mesh}, `}{m.version}{(m.replicas ?? 0) > 1 && `, ${m.replicas} replicas`}</span></>}
     </span>
   );
 }
@@ -97,12 +97,12 @@ function Bar() {
 
 function LiveSign() {
   const t = traffic.value;
-  const m = meta.value;
+  const since = t?.since ?? meta.value?.since;
   const end = t?.to ?? now.value;
   return (
     <>
       <button type="button" onClick={() => set({ at: String(Math.round(end / 1000) * 1000) })} disabled={t === undefined}><Icon name="pause" /> Replay</button>
-      <span class="dim">{t === undefined ? "" : `live, ${clock(t.to)}`}{m !== undefined && now.value - m.since < seconds.value * 1000 && ` – data since ${clock(m.since)}`}</span>
+      <span class="dim">{t === undefined ? "" : `live, ${clock(t.to)}`}{since !== undefined && end - since < seconds.value * 1000 && ` – data since ${clock(since)}`}</span>
     </>
   );
 }
@@ -112,7 +112,7 @@ function Replay() {
   const [running, setRunning] = useState(false);
   const step = (meta.value?.step ?? 10) * 1000;
   const end = now.value;
-  const begin = Math.max(meta.value?.since ?? 0, end - (meta.value?.window ?? 3600) * 1000);
+  const begin = Math.max(traffic.value?.since ?? meta.value?.since ?? 0, end - (meta.value?.window ?? 3600) * 1000);
   const moment = at.value ?? end;
   useEffect(() => {
     if (!running) return undefined;

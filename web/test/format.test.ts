@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { bytes, count, latency, percent, plural, rate, span, windowName } from "../src/pure/format";
+import { bytes, cliPrefix, count, latency, percent, plural, rate, span, windowName } from "../src/pure/format";
 
 test("percent says 100 and 0 only where it is that", () => {
   const want: [number | undefined, string][] = [
@@ -29,4 +29,12 @@ test("bytes, spans, windows, plurals", () => {
   assert.deepEqual([-5, 12_000, 119_000, 240_000, 7_200_000, 172_800_000].map(span), ["0s", "12s", "119s", "4m", "2h", "2d"]);
   assert.deepEqual([60, 90, 900, 3600].map(windowName), ["1 min", "90 s", "15 min", "1 h"]);
   assert.deepEqual([plural(1, "pod"), plural(0, "pod"), plural(2, "entry", "entries"), plural(1200, "pod")], ["1 pod", "0 pods", "2 entries", "1.2k pods"]);
+});
+
+test("commands begin as those of the server do", () => {
+  const want: [string | undefined, string][] = [
+    ["fairlead --name dw check", "fairlead --name dw"], ["fairlead check --proxy", "fairlead"], ["fairlead --context=prod -n x tap deploy", "fairlead --context=prod -n x"],
+    ["fairlead --kubeconfig", "fairlead --kubeconfig"], ["kubectl get x", "fairlead"], [undefined, "fairlead"],
+  ];
+  for (const [command, prefix] of want) assert.equal(cliPrefix(command), prefix, command);
 });

@@ -8,7 +8,7 @@ export interface Total {
 
 export interface Meta {
   version: string; mesh: "lab" | "cluster"; name: string; clusters?: string[]; replicas?: number;
-  since: number; step: number; window: number; links?: { trace?: string; grafana?: string };
+  since?: number; step: number; window: number; links?: { trace?: string; grafana?: string };
   can?: { tap?: boolean; secrets?: boolean }; namespace?: string; command?: string;
 }
 

@@ -74,6 +74,18 @@ export function windowName(seconds: number): string {
   return seconds % 60 === 0 ? `${seconds / 60} min` : `${seconds} s`;
 }
 
+/**
+ * What commands begin with for the mesh that is shown, "fairlead --name shop", as the server writes it in its own: a command
+ * that is copied must ask the same mesh.
+ */
+export function cliPrefix(command: string | undefined): string {
+  const words = (command ?? "").split(" ");
+  if (words[0] !== "fairlead") return "fairlead";
+  let n = 1;
+  while (words[n]?.startsWith("-")) n += words[n]?.includes("=") ? 1 : 2;
+  return words.slice(0, n).join(" ");
+}
+
 /** "1 pod", "3 pods". */
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${n === Math.round(n) && n < 1000 ? n : count(n)} ${n === 1 ? one : many}`;

@@ -2,14 +2,16 @@
 
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { link, place, set } from "../data/store";
+import { link, meta, place, set } from "../data/store";
 import type { Total } from "../data/types";
-import { latency, NONE, percent, rate } from "../pure/format";
+import { cliPrefix, latency, NONE, percent, rate } from "../pure/format";
 import { healthOf } from "../pure/health";
 import { HealthSign, Icon } from "./icons";
 
 /** A command of the command line that prints the same, to be copied. */
-export function Command({ text }: { text: string }) {
+export function Command({ text: own }: { text: string }) {
+  const prefix = cliPrefix(meta.value?.command);
+  const text = own.startsWith("fairlead ") && !own.startsWith(`${prefix} `) ? prefix + own.slice("fairlead".length) : own;
   const [copied, setCopied] = useState(false);
   const copy = () => {
     navigator.clipboard.writeText(text).then(() => {

@@ -1,7 +1,7 @@
 // The tap: requests as they happen, with the filters of the command line.
 
 import { useEffect, useRef, useState } from "preact/hooks";
-import { meta, place, set } from "../data/store";
+import { meta, place, set, traffic } from "../data/store";
 import type { TapBegan, TapEvent } from "../data/types";
 import { clock, latency, plural } from "../pure/format";
 import { endName, type Exchange, failed, filters, main, RING, tapCommand, tapQuery, withEvents } from "../pure/tap";
@@ -59,10 +59,12 @@ function State({ tap, paused }: { tap: Tap; paused: boolean }) {
 function Filters({ running }: { running: boolean }) {
   const q = place.value.query;
   const [draft, setDraft] = useState<Record<string, string>>({});
-  const value = (name: string) => draft[name] ?? q[name] ?? "";
+  // What is most likely meant stands there already.
+  const likely: Record<string, string> = running || q.resource !== undefined ? {} : { resource: "deploy", namespace: q.ns ?? traffic.value?.namespaces[0]?.name ?? "" };
+  const value = (name: string) => draft[name] ?? q[name] ?? likely[name] ?? "";
   const submit = (e: Event) => {
     e.preventDefault();
-    set({ ...draft, run: "1" }, "push");
+    set({ ...likely, ...draft, run: "1" }, "push");
     setDraft({});
   };
   return (

@@ -1,9 +1,10 @@
 // The first view: how each namespace does, and where to look.
 
 import { meta, place, problems, scope, seconds, at, traffic } from "../data/store";
-import type { Edge, Namespace, Traffic } from "../data/types";
+import type { Edge, Namespace, Total, Traffic } from "../data/types";
 import { useAnswer } from "../data/use";
 import type { Series } from "../data/types";
+import { addTotals } from "../map/graph";
 import { latency, NONE, percent, plural, rate, windowName } from "../pure/format";
 import { healthOf } from "../pure/health";
 import { idParts, link } from "../pure/url";
@@ -18,14 +19,14 @@ export function OverviewView() {
   const series = useAnswer<Series>("series", { window: Math.max(900, seconds.value), to: at.value, ns: scope.value }, at.value === undefined ? 10_000 : 0);
   if (t === undefined) return <Loading what="the mesh" />;
   const spaces = t.namespaces.filter((n) => scope.value === "" || n.name === scope.value);
-  const own = scope.value === "" ? t : undefined;
-  const total = own?.total ?? spaces[0]?.total;
+  const own = scope.value === "" && t.total !== undefined ? t : undefined;
+  const total = own?.total ?? spaces.map((n) => n.total).reduce<Total | undefined>(addTotals, undefined);
   const list = problemsOf(scope.value);
   return (
     <>
       <Section title={scope.value === "" ? "The mesh" : `Namespace ${scope.value}`} command={spaces.length === 1 ? spaces[0]?.command : t.command} aside={<span class="dim">calls of the last {windowName(seconds.value)}</span>}>
         <Golden total={total}>
-          <Tile name="Mutual TLS" value={percent(own ? own.mtls : spaces[0]?.mtls)} unit="%" />
+          <Tile name="Mutual TLS" value={percent(own?.mtls ?? mtlsOf(spaces))} unit="%" />
           <Tile name="Problems" value={String(list.length)} sign={list.length > 0 ? <HealthSign health={list.some((p) => p.severity === "error") ? "bad" : "warn"} /> : undefined} />
         </Golden>
         {series.data !== undefined && (
@@ -46,6 +47,14 @@ export function OverviewView() {
       </div>
     </>
   );
+}
+
+/** The part of all calls that is secured, of what is known of each namespace. */
+function mtlsOf(spaces: Namespace[]): number | undefined {
+  const weight = (n: Namespace) => n.total.requests + (n.total.conns ?? 0);
+  const known = spaces.filter((n) => n.mtls !== undefined && weight(n) > 0);
+  const all = known.reduce((sum, n) => sum + weight(n), 0);
+  return all === 0 ? undefined : known.reduce((sum, n) => sum + weight(n) * (n.mtls ?? 0), 0) / all;
 }
 
 function problemsOf(ns: string) {
