@@ -134,12 +134,13 @@ function Replay() {
   );
 }
 
+// The banner is read out by the Announcer: its own text changes every second.
 function Banner() {
   const l = link.value;
   if (l.state !== "lost") return null;
   const t = traffic.value;
   return (
-    <div class="banner" role="status">
+    <div class="banner">
       <HealthSign health="bad" />
       <span><b>Not connected</b> for {span(now.value - l.since)}: {l.why}. {t === undefined ? "" : `What is shown is of ${clock(t.to)}. `}Connecting again …</span>
     </div>

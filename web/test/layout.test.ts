@@ -72,3 +72,11 @@ test("circles, loops, duplicates and ends that do not exist", () => {
   assert.deepEqual(overlaps(circle), []);
   assert.deepEqual(layout({ nodes: [], edges: [] }).width, 0);
 });
+
+test("a layer of very many is broken into columns", () => {
+  const node = (id: string) => ({ id, group: "g", app: id, w: 160, h: 46 });
+  const callers = Array.from({ length: 400 }, (_, i) => node(`n${i}`));
+  const r = layout({ nodes: [...callers, node("hub")], edges: callers.map((n) => ({ id: `${n.id}>hub`, src: n.id, dst: "hub", w: 0, h: 0 })) });
+  assert.ok(r.width > r.height, `${r.width} by ${r.height}`);
+  assert.deepEqual(overlaps(r), []);
+});

@@ -24,7 +24,7 @@ export function OverviewView() {
   const list = problemsOf(scope.value);
   return (
     <>
-      <Section title={scope.value === "" ? "The mesh" : `Namespace ${scope.value}`} command={spaces.length === 1 ? spaces[0]?.command : t.command} aside={<span class="dim">calls of the last {windowName(seconds.value)}</span>}>
+      <Section title={scope.value === "" ? "The mesh" : `Namespace ${scope.value}`} command={(spaces.length === 1 ? spaces[0]?.command : undefined) ?? t.command} aside={<span class="dim">calls of the last {windowName(seconds.value)}</span>}>
         <Golden total={total}>
           <Tile name="Mutual TLS" value={percent(own?.mtls ?? mtlsOf(spaces))} unit="%" />
           <Tile name="Problems" value={String(list.length)} sign={list.length > 0 ? <HealthSign health={list.some((p) => p.severity === "error") ? "bad" : "warn"} /> : undefined} />
