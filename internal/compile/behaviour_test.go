@@ -283,7 +283,8 @@ func (m *mesh) inbound(t *testing.T, pod string) []string {
 	return []string{strings.TrimSpace(p.MTLS.String() + " " + p.MTLSOrigin), p.Protocol.String()}
 }
 
-// shard prints how callers reach the endpoints of a destination: by mutual TLS, and as whom, or plainly.
+// shard prints how callers reach the endpoints of a destination: by mutual TLS, and as whom, to a sidecar or to the endpoint
+// itself, or plainly, and who it is where that is known.
 func (m *mesh) shard(t *testing.T, c call) []string {
 	t.Helper()
 	dst := m.destination(c)
@@ -297,9 +298,12 @@ func (m *mesh) shard(t *testing.T, c call) []string {
 			t.Fatalf("no %s", name)
 		}
 		for _, e := range shard.Endpoints {
-			how := "plain"
-			if e.Meshed {
-				how = strings.TrimPrefix(e.Identity, "spiffe://cluster.local")
+			how := strings.TrimPrefix(e.Identity, "spiffe://cluster.local")
+			switch {
+			case e.Mutual:
+				how = "itself " + how
+			case !e.Meshed:
+				how = strings.TrimSpace("plain " + how)
 			}
 			at := e.Addr.String()
 			if e.Other.IsValid() {

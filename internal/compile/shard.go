@@ -232,7 +232,7 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 			continue
 		}
 		g.judge(&ep, w, g.checkedWritten(e))
-		if !g.service.External && !ep.Meshed && e.Labels["security.istio.io/tlsMode"] == "istio" {
+		if !g.service.External && !ep.Meshed && e.Labels[tlsModeLabel] == tlsModeIstio {
 			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
 		}
 		out = append(out, ep)
@@ -293,22 +293,6 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 	out.Labels = labelsAmong(g.labels, w.Labels, w.Network)
 	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")
 	out.Workload, out.Stable = g.info(w), w.OwnerKind == "StatefulSet"
-	if (g.service == nil || !g.service.External) && g.takesMesh(w, at.Port()) {
-		out.Meshed, out.Identity = true, g.identity(w)
-	}
+	g.secure(&out, w)
 	return out
-}
-
-// takesMesh reports whether callers in the mesh come to a port of the workload by mutual TLS: it has a sidecar, and no
-// PeerAuthentication switches that off.
-func (g group) takesMesh(w *model.Workload, port uint16) bool {
-	if !meshed(w) {
-		return false
-	}
-	levels := g.peers
-	if levels.namespace != w.Key.Namespace {
-		levels = peerPolicies{g.snapshot}.peerLevels(w.Key.Namespace)
-	}
-	policy := levels.of(w)
-	return policy.port(port).mode != model.MTLSDisable
 }

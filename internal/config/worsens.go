@@ -16,7 +16,7 @@ func worsens[T any](than func(before, after *T) bool) func(before, after any) bo
 }
 
 func workloadWorsens(before, after *model.Workload) bool {
-	return after.Terminating && !before.Terminating || before.Meshed != after.Meshed || failsNewly(before.Checks, after.Checks)
+	return after.Terminating && !before.Terminating || before.Meshed != after.Meshed || before.Agent != after.Agent || failsNewly(before.Checks, after.Checks)
 }
 
 func entryWorsens(before, after *model.WorkloadEntry) bool {

@@ -159,6 +159,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	c.addr(23, "other_address", &e.Other)
 	c.bool(24, "stable", &e.Stable)
 	text(c, 1001, "unix", &socket)
+	c.bool(1002, "mutual", &e.Mutual)
 	if socket != "" {
 		e.Addr = model.SocketAddr(socket)
 	}

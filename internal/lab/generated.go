@@ -113,6 +113,9 @@ func podObject(spec *podSpec, created time.Time) *corev1.Pod {
 	p.Spec.HostNetwork = false // it has a network of its own here, see ignoredFields
 	p.Spec.NodeName, p.Spec.ServiceAccountName = spec.node, spec.serviceAccount
 	p.Spec.Hostname, p.Spec.Subdomain = spec.hostname, spec.subdomain
+	if spec.proxyless != "" {
+		p.Annotations["fairlead.dev/status"] = `{"template":"` + spec.proxyless + `"}`
+	}
 	if spec.injected {
 		always := corev1.ContainerRestartPolicyAlways
 		p.Annotations["fairlead.dev/status"] = "injected"

@@ -221,7 +221,10 @@ type Workload struct {
 	// Ports are the declared container ports by name; they resolve named target ports.
 	Ports map[string]uint16
 	// Meshed is set where a sidecar was injected: peers may speak mesh mTLS to it.
-	Meshed      bool
+	Meshed bool
+	// Agent is set where an agent was injected in the place of a sidecar: the app has the workload's certificate, and its
+	// gRPC servers may end mutual TLS themselves.
+	Agent       bool
 	HostNetwork bool
 	Terminating bool
 	// Grace is how long a terminating pod may take, from the deletion to the kill; 0 where it is not terminating.

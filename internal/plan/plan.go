@@ -246,7 +246,9 @@ type Endpoint struct {
 	// Failure says why Health is Failing, zero where it is not.
 	Failure Failure
 	// Meshed endpoints take the mesh transport on port 15008 under mTLS.
-	Meshed   bool
+	Meshed bool
+	// Mutual endpoints have no sidecar of the mesh and take mutual TLS, by certificates of the mesh, at Addr itself.
+	Mutual   bool
 	Locality model.Locality
 	// Identity is the SPIFFE ID that the peer must prove, empty where unknown.
 	Identity string

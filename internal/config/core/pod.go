@@ -23,6 +23,8 @@ const (
 	statusAnnotation = "fairlead.dev/status"
 	// proxyContainer is the name of the sidecar's container.
 	proxyContainer = "fairlead-proxy"
+	// agentTemplate is what that annotation says of a pod with an agent.
+	agentTemplate  = "grpc-agent"
 	defaultAccount = "default"
 )
 
@@ -49,7 +51,9 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 	out.OwnerKind, out.OwnerName = owner(&in.ObjectMeta)
 	out.CanonicalName, out.CanonicalRevision = canonical(in.Labels, out.OwnerName)
 	out.Ports = namedPorts(slices.Concat(in.Spec.Containers, sidecars(in.Spec.InitContainers)))
-	out.Meshed = !in.Spec.HostNetwork && meshed(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
+	if !in.Spec.HostNetwork {
+		out.Meshed, out.Agent = injected(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
+	}
 	return out, r.Problems
 }
 
@@ -187,10 +191,14 @@ func namedPorts(containers []corev1.Container) map[string]uint16 {
 	return out
 }
 
-func meshed(annotations map[string]string, containers []corev1.Container) bool {
+// injected says what a pod was given: a sidecar, an agent in its place, or something else, which is neither.
+func injected(annotations map[string]string, containers []corev1.Container) (sidecar, agent bool) {
 	if status := annotations[statusAnnotation]; status != "" {
 		var of struct{ Template string }
-		return json.Unmarshal([]byte(status), &of) != nil || of.Template == "" // or else it got something in the place of a sidecar
+		if json.Unmarshal([]byte(status), &of) != nil {
+			return true, false
+		}
+		return of.Template == "", of.Template == agentTemplate
 	}
-	return slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == proxyContainer })
+	return slices.ContainsFunc(containers, func(c corev1.Container) bool { return c.Name == proxyContainer }), false
 }

@@ -89,6 +89,7 @@ func TestPod(t *testing.T) {
 			"an_agent_is_no_sidecar", `annotations: {fairlead.dev/status: '{"version":"v0","template":"grpc-agent"}'}`, "initContainers: [{name: fairlead-agent, restartPolicy: Always}]", "",
 			base(func(w *model.Workload) {
 				w.Annotations = map[string]string{"fairlead.dev/status": `{"version":"v0","template":"grpc-agent"}`}
+				w.Agent = true
 			}), "",
 		},
 		{
