@@ -120,7 +120,7 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 	out := admin.EndpointDump{
 		Latency: latency, WarmUp: warmUp, Reported: e.Reported(b.Load, time.Now()),
 		Address: string(model.AppendAddr(nil, e.Plan.Addr)), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
-		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Peer != nil, Identity: e.Plan.Identity,
+		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Mutual(), Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
 	if e.Plan.Other.IsValid() {

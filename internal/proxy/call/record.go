@@ -37,7 +37,7 @@ func hopTo(e *directory.Endpoint) (h hop) {
 		h.peer = &e.Plan.Workload
 	}
 	switch {
-	case e.Attachment.Peer != nil:
+	case e.Attachment.Mutual():
 		h.mutual = true
 	case e.Plan.Identity != "":
 		h.noTLS = traffic.Disabled

@@ -26,16 +26,18 @@ func (c counting) labels(p *plan.Destination, e *plan.Endpoint, protocol string)
 	}
 	if e != nil {
 		l.Destination = e.Workload
-		if e.Meshed {
-			l.DestinationPrincipal = e.Identity
-		}
+		l.DestinationPrincipal = e.Identity
 	}
 	return l
 }
 
 // counted is what an endpoint of a backend is reached and counted by.
 func (c counting) counted(w *upstream.Way, b *plan.Backend, e *plan.Endpoint) *Reached {
-	return &Reached{Way: w, scopes: c.scopes(&plan.Destination{Host: b.Host, Service: b.Service}, e)}
+	known := *e
+	if !w.Mutual() {
+		known.Identity = "" // it does not prove it
+	}
+	return &Reached{Way: w, scopes: c.scopes(&plan.Destination{Host: b.Host, Service: b.Service}, &known)}
 }
 
 // scopes are the metrics of calls to a destination through the given endpoint (nil: none was reached).

@@ -227,6 +227,7 @@ func (t *Directory) finish() {
 func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	key := endpointKey{hostPort(b.Host, b.Port), upstream.Target{Addr: e.Addr, Other: e.Other, Meshed: e.Meshed && upstream.TakesMesh(b), Identity: e.Identity}}
 	if !key.target.Meshed {
+		key.target.Mutual = upstream.TakesMutual(b, e)
 		key.target.Policy = upstream.PolicyOf(b, t.secret)
 	}
 	s := t.byKey[key]

@@ -3,7 +3,6 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -79,7 +78,7 @@ func (p *Peer) close() {
 func (s *Set) dialMesh(ctx context.Context, p *Peer) (*meshConn, error) {
 	id := p.key.identity
 	if id == "" {
-		return nil, errors.New("the control plane did not say which identity to expect")
+		return nil, errNobodyExpected
 	}
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()

@@ -43,6 +43,8 @@ type Conn struct {
 	conn  net.Conn
 	since time.Time // when it went idle
 	born  time.Time
+	// expires is when the host stops being who it has proven to be, zero where it has proven nothing.
+	expires time.Time
 	// carried counts exchanges.
 	carried uint32
 	// retired is what the pool's was when the connection was made.
@@ -61,6 +63,9 @@ type poolKey struct {
 	policy Policy
 	// app is set for the workload's own app, which is dialled from addresses of its own.
 	app bool
+	// mutual is set where the host must prove identity by mutual TLS.
+	mutual   bool
+	identity string
 }
 
 func newPool(s *Set, k poolKey) *Pool {
@@ -69,9 +74,7 @@ func newPool(s *Set, k poolKey) *Pool {
 	if k.app {
 		dial = s.o.App
 	}
-	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
-		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, ConnectTimeout))
-		defer cancel()
+	open := func(ctx context.Context, secure func(context.Context, net.Conn) (net.Conn, error)) (net.Conn, error) {
 		conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
 			return dial(ctx, netip.AddrPortFrom(ip, k.addr.Port()))
 		})
@@ -82,11 +85,21 @@ func newPool(s *Set, k poolKey) *Pool {
 			conn.Close()
 			return nil, fmt.Errorf("tcpKeepalive: %w", err)
 		}
-		secured, err := k.policy.tls.secure(ctx, conn, alpn)
+		secured, err := secure(ctx, conn)
 		if err != nil {
 			p.host.failed(ip, time.Now())
 		}
 		return secured, err
+	}
+	p.dial = func(ctx context.Context, alpn string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, ConnectTimeout))
+		defer cancel()
+		if k.mutual {
+			return s.openMutual(ctx, alpn, k.identity, open)
+		}
+		return open(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
+			return k.policy.tls.secure(ctx, conn, alpn)
+		})
 	}
 	p.h2 = &link{run: s.o.Run, most: linkConns(k.policy.streams), oldest: k.policy.oldest, dial: func(ctx context.Context) (*meshConn, error) {
 		conn, err := p.dial(ctx, "h2")
@@ -99,7 +112,11 @@ func newPool(s *Set, k poolKey) *Pool {
 		if ping := k.policy.ping; ping.Interval > 0 {
 			o.PingAfter, o.ProbeAfter, o.PingTimeout, o.PingIdle, o.Lost = ping.Interval, ping.Interval, ping.Timeout, true, nil
 		}
-		return &meshConn{Client: h2.NewClient(conn, o), conn: conn}, nil
+		out := &meshConn{Client: h2.NewClient(conn, o), conn: conn}
+		if k.mutual {
+			out.tenure, out.expires = NewTenure(bottom(conn), s.o.Grace), provenUntil(conn)
+		}
+		return out, nil
 	}}
 	return p
 }
@@ -115,6 +132,9 @@ const (
 	Pooled Origin = iota + 1 // an idle one, or a new one where there is none
 	Fresh                    // a new one
 )
+
+// Mutual reports whether the host proves who it is by mutual TLS.
+func (p *Pool) Mutual() bool { return p.key.mutual }
 
 // Addr is where the connections lead.
 func (p *Pool) Addr() netip.AddrPort { return p.key.addr }
@@ -139,6 +159,9 @@ func (p *Pool) Get(ctx context.Context, from Origin, timeout time.Duration) (*Co
 		return nil, err
 	}
 	c := &Conn{Client: h1.NewClient(conn, h1.Options{Buffers: p.buffers, MaxHeadBytes: p.headBytes()}), conn: conn, born: time.Now(), retired: retired}
+	if p.key.mutual {
+		c.expires = provenUntil(conn)
+	}
 	p.mu.Lock()
 	p.begin(c)
 	p.mu.Unlock()
@@ -159,7 +182,7 @@ func (p *Pool) reuse() *Conn {
 		p.begin(c)
 		p.mu.Unlock()
 		switch {
-		case p.tooOld(c):
+		case p.tooOld(c), c.isExpired(time.Now()):
 		case c.Stale():
 			p.found(c)
 		default:
@@ -176,7 +199,7 @@ func (p *Pool) reuse() *Conn {
 func (p *Pool) Put(c *Conn) {
 	c.carried++
 	c.since = time.Now()
-	spent := !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || p.key.policy.isOld(c.born, c.since)
+	spent := !c.Reusable() || p.key.policy.perConn > 0 && c.carried >= p.key.policy.perConn || p.key.policy.isOld(c.born, c.since) || c.isExpired(c.since)
 	if !p.keep(c, spent) {
 		c.conn.Close() // it carries nothing any more
 	}

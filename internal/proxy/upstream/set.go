@@ -64,10 +64,10 @@ type Target struct {
 	Addr netip.AddrPort
 	// Other is the address of the other family at which the same host is, invalid where it has none.
 	Other netip.Addr
-	// Meshed is set where a sidecar is there to be called, which must prove Identity.
-	Meshed   bool
-	Identity string
-	// Policy is that of plain connections; the zero value for others.
+	// Meshed is set where a sidecar is there to be called, Mutual where Addr itself takes mutual TLS. Either must prove Identity.
+	Meshed, Mutual bool
+	Identity       string
+	// Policy is that of connections past a sidecar; the zero value where one is called.
 	Policy Policy
 }
 
@@ -80,6 +80,9 @@ type Way struct {
 	set  *Set
 	kind holder
 }
+
+// Mutual reports whether who is reached proves who it is by mutual TLS of the mesh.
+func (w *Way) Mutual() bool { return w.Peer != nil || w.Pool.Mutual() }
 
 // holder says who uses a pool, and so what becomes of it after the last one.
 type holder uint8
@@ -100,7 +103,11 @@ func (s *Set) Reach(t Target) *Way {
 		w.Peer.users++
 		return w
 	}
-	w.Pool = s.pool(poolKey{addr: t.Addr, other: t.Other, policy: t.Policy})
+	k := poolKey{addr: t.Addr, other: t.Other, policy: t.Policy}
+	if t.Mutual {
+		k.mutual, k.identity = true, t.Identity
+	}
+	w.Pool = s.pool(k)
 	w.Pool.users++
 	return w
 }
