@@ -78,8 +78,8 @@ func (l look) serverTLS(alpn ...string) *corev3.TransportSocket {
 	})
 }
 
-// meshSockets call endpoints that say that they take mutual TLS by it, and all others plainly. nil where a rule says otherwise,
-// and for an Envoy that has no certificate.
+// meshSockets call endpoints that say that they take mutual TLS by it, and all others plainly, or where a rule says ISTIO_MUTUAL
+// not otherwise either. nil where a rule says something else, and for an Envoy that has no certificate.
 func (l clusters) meshSockets(b *plan.Backend, p model.Protocol) []*clusterv3.Cluster_TransportSocketMatch {
 	if !l.c.Capture || b.TLS.Mode != model.TLSUnset && b.TLS.Mode != model.TLSIstioMutual {
 		return nil
@@ -97,7 +97,10 @@ func (l clusters) meshSockets(b *plan.Backend, p model.Protocol) []*clusterv3.Cl
 		alpn = []string{"istio"}
 	}
 	context := &tlsv3.UpstreamTlsContext{
-		CommonTlsContext: mutual(l.sidecars(b), alpn), Sni: serverNameOf(b), MaxSessionKeys: wrapperspb.UInt32(0),
+		CommonTlsContext: mutual(l.proven(b), alpn), Sni: serverNameOf(b), MaxSessionKeys: wrapperspb.UInt32(0),
+	}
+	if b.TLS.Mode == model.TLSIstioMutual {
+		return []*clusterv3.Cluster_TransportSocketMatch{{Name: "tlsMode-istio", Match: &structpb.Struct{}, TransportSocket: socket(tlsSocket, context)}}
 	}
 	return []*clusterv3.Cluster_TransportSocketMatch{
 		{Name: "tlsMode-istio", Match: takesMutual(), TransportSocket: socket(tlsSocket, context)},
@@ -111,12 +114,12 @@ func takesMutual() *structpb.Struct {
 	return &structpb.Struct{Fields: map[string]*structpb.Value{tlsMode: structpb.NewStringValue(istioMutual)}}
 }
 
-// sidecars are the SPIFFE IDs that the endpoints of a group that have one must prove. Where it has none that could, a name that nobody has: an empty
-// list would take everybody.
-func (l clusters) sidecars(b *plan.Backend) []*matcherv3.StringMatcher {
+// proven are the SPIFFE IDs that the endpoints of a group must prove that are called by mutual TLS. Where nobody could, a name that
+// nobody has: an empty list would take everybody.
+func (l clusters) proven(b *plan.Backend) []*matcherv3.StringMatcher {
 	var names []string
 	for _, e := range assignments(l).endpointsOf(b) {
-		if e.Meshed && e.Identity != "" {
+		if e.Identity != "" && (e.Meshed || e.Mutual || b.TLS.Mode == model.TLSIstioMutual) {
 			names = append(names, e.Identity)
 		}
 	}

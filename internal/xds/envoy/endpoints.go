@@ -309,7 +309,7 @@ func endpointMetadata(e *plan.Endpoint) *corev3.Metadata {
 		text := w.Name + ";" + w.Namespace + ";" + w.CanonicalName + ";" + w.CanonicalRevision + ";" + w.Cluster
 		out["istio"] = &structpb.Struct{Fields: map[string]*structpb.Value{"workload": structpb.NewStringValue(text)}}
 	}
-	if e.Meshed {
+	if e.Meshed || e.Mutual {
 		out[socketMatch] = takesMutual()
 	}
 	if len(out) == 0 {

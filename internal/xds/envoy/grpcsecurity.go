@@ -61,14 +61,8 @@ func serverNameOf(b *plan.Backend) string { return strings.ReplaceAll(b.Name, "|
 func (l clusters) identities(b *plan.Backend) []string {
 	var out []string
 	for _, e := range assignments(l).endpointsOf(b) {
-		id := e.Identity
-		if id == "" { // without a sidecar
-			if w, ok := compile.Compile(l.r, l.g, plan.WorkloadName("", e.Addr.Addr())).(*plan.Workload); ok {
-				id = "spiffe://" + l.g.TrustDomain + "/ns/" + w.Key.Namespace + "/sa/" + w.ServiceAccount
-			}
-		}
-		if id != "" {
-			out = append(out, id)
+		if e.Identity != "" {
+			out = append(out, e.Identity)
 		}
 	}
 	slices.Sort(out)
