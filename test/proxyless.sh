@@ -13,14 +13,14 @@ if [ ${#need[@]} -gt 0 ]; then
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
-lists=(test/proxyless/requirements.txt test/proxyless/package-lock.json test/proxyless/client.py test/proxyless/client.js)
+lists=(test/proxyless/requirements.txt test/proxyless/package-lock.json test/proxyless/client.py test/proxyless/server.py test/proxyless/client.js)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/proxyless-$(cat "${lists[@]}" | sha256sum | cut -c1-12)
 if [ ! -d "$cache" ]; then
 	mkdir -p "$(dirname "$cache")"
 	work=$(mktemp -d "$cache.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
 	chmod 755 "$work"
-	cp test/proxyless/package.json test/proxyless/package-lock.json test/proxyless/client.py test/proxyless/client.js "$work"
+	cp test/proxyless/package.json test/proxyless/package-lock.json test/proxyless/client.py test/proxyless/server.py test/proxyless/client.js "$work"
 	python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target "$work/python" -r test/proxyless/requirements.txt
 	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
 	mv "$work" "$cache"

@@ -39,8 +39,14 @@ func mutual(host string) string {
 }
 
 // TestProxylessMutualTLS has gRPC apps with an agent beside them, of three libraries, call servers by mutual TLS: behind a
-// sidecar that is STRICT or PERMISSIVE, and servers that end it themselves, by xDS.
+// sidecar that is STRICT or PERMISSIVE, and servers that end it themselves, by xDS, of two libraries. Those are called by apps
+// with sidecars too.
 func TestProxylessMutualTLS(t *testing.T) {
+	// The servers without a sidecar, by the hosts by which apps with one call them: STRICT, and known by their agents; by a rule that
+	// says ISTIO_MUTUAL; by their label; and one that is PERMISSIVE and takes plain calls.
+	behindSidecars := map[string]string{
+		"native-unruled": "native", "snake-unruled": "snake", "native": "native", "snake": "snake", "labelled": "labelled", "plain": "plain",
+	}
 	programs := os.Getenv("FAIRLEAD_PROXYLESS")
 	if programs == "" {
 		t.Fatal("run this test by `make proxyless`")
@@ -57,12 +63,16 @@ func TestProxylessMutualTLS(t *testing.T) {
 		"node":   {"node", filepath.Join(programs, "client.js")},
 	}
 	env := map[string]string{"PYTHONPATH": filepath.Join(programs, "python"), "PATH": os.Getenv("PATH")}
-	servers := map[string]string{"strict": "sidecar", "permissive": "sidecar", "native": "grpc-agent"}
+	servers := map[string]string{"strict": "sidecar", "permissive": "sidecar", "native": "grpc-agent", "snake": "grpc-agent"}
 	var manifests strings.Builder
 	number := 0
 	for name, template := range servers {
 		number++
-		manifests.WriteString(agentPod(name, name, template, nil, program, "server", name+" for ", ":"+proxylessPort))
+		serve := []string{program, "server", name + " for ", ":" + proxylessPort}
+		if name == "snake" {
+			serve = []string{"python3", filepath.Join(programs, "server.py"), name + " for ", "0.0.0.0:" + proxylessPort}
+		}
+		manifests.WriteString(agentPod(name, name, template, env, serve...))
 		manifests.WriteString(service(name, fmt.Sprint("10.96.4.", number), "app: "+name, "{name: grpc, port: "+proxylessPort+"}") + mutual(name))
 		if name != "permissive" {
 			manifests.WriteString(peerAuthentication("shop", name, "{selector: {matchLabels: {app: "+name+"}}, mtls: {mode: STRICT}}"))
@@ -77,16 +87,38 @@ func TestProxylessMutualTLS(t *testing.T) {
 	manifests.WriteString(agentPod("stranger", "stranger", "grpc-simple", nil, program, "client", target("strict"), proxylessCtl))
 	manifests.WriteString(agentPod("plain", "plain", "grpc-agent", nil, program, "server", "plain for ", ":"+proxylessPort))
 	manifests.WriteString(service("plain", "10.96.4.9", "app: plain", "{name: grpc, port: "+proxylessPort+"}"))
-	manifests.WriteString(agentPod("meshed", "meshed", "sidecar", nil, program, "client", "dns:///plain.shop.svc.cluster.local:"+proxylessPort, proxylessCtl))
+	labelled := agentPod("labelled", "labelled", "grpc-agent", nil, program, "server", "labelled for ", ":"+proxylessPort)
+	manifests.WriteString(strings.Replace(labelled, "{app: labelled}", "{app: labelled, security.istio.io/tlsMode: istio}", 1))
+	manifests.WriteString(service("labelled", "10.96.4.10", "app: labelled", "{name: grpc, port: "+proxylessPort+"}"))
+	for i, app := range []string{"native", "snake"} { // of whose hosts no rule says how they are called
+		manifests.WriteString(service(app+"-unruled", fmt.Sprint("10.96.4.", 11+i), "app: "+app, "{name: grpc, port: "+proxylessPort+"}"))
+	}
+	for host := range behindSidecars {
+		manifests.WriteString(agentPod("meshed-"+host, "meshed", "sidecar", nil, program, "client", "dns:///"+host+".shop.svc.cluster.local:"+proxylessPort, proxylessCtl))
+	}
 	m := startMesh(t, manifests.String())
 
-	t.Run("a_meshed_client_calls_a_permissive_server_without_a_sidecar", func(t *testing.T) {
-		m.awaitProxyless(t, "meshed")
-		eventually(t, "the first answer", func() bool { return m.proxyless(t, "meshed", "n=1").Answered["plain for nobody"] == 1 })
-		if r := m.proxyless(t, "meshed", "n=200&c=4"); r.Failed > 0 || r.Answered["plain for nobody"] != 200 {
-			t.Errorf("of 200 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
-		}
-	})
+	for host, server := range behindSidecars {
+		t.Run("a_sidecar_calls_"+host, func(t *testing.T) {
+			client := "meshed-" + host
+			want := server + " for spiffe://cluster.local/ns/shop/sa/" + client
+			if host == "plain" {
+				want = "plain for nobody"
+			}
+			m.awaitProxyless(t, client)
+			eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
+			if r := m.proxyless(t, client, "n=500&c=4"); r.Failed > 0 || r.Answered[want] != 500 {
+				t.Errorf("of 500 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
+			}
+			principal := `destination_principal="spiffe://cluster.local/ns/shop/sa/` + server + `"`
+			if host == "plain" {
+				principal = `destination_principal="unknown"`
+			}
+			if out := m.cli(t, "proxy-config", "metrics", client+".shop"); !strings.Contains(out, principal) {
+				t.Errorf("no call is counted with %s:\n%s", principal, out)
+			}
+		})
+	}
 	for _, a := range proxylessApps {
 		for server := range servers {
 			t.Run(a.name+"_calls_"+server, func(t *testing.T) {

@@ -8,7 +8,7 @@
 // GET /call?n=2000&c=4 makes so many calls, so many at a time, and answers with a JSON object: how many each server
 // answered, how many failed, and the first error. GET /until?name=v2&run=30 calls until so many in a row were answered by one
 // server. Both have credentials of xDS where there is a bootstrap, and speak plainly where xDS does not say anything else.
-// client.py and client.js beside this file are the same for other libraries.
+// client.py, client.js and server.py beside this file are the same for other libraries.
 //
 // It is not part of the mesh, and starts nothing but what it is told.
 package main
