@@ -150,7 +150,7 @@ func (m *Mirror) WriteMetrics(w io.Writer) error {
 		ends   []CopyEnd
 	}{
 		{"fairlead_mirror_skipped_total", &m.skipped, []CopyEnd{
-			CopyNoEndpoint, CopyUnreachable, copySwitches, copyBusy, copyMemory, copyIncomplete,
+			CopyNoEndpoint, CopyUnreachable, copySwitches, copyBusy, copyMemory, copySlow, copyIncomplete,
 		}},
 		{"fairlead_mirror_cut_total", &m.cut, []CopyEnd{
 			CopyAnswered, CopyLate, CopyBroken, copyMemory, copySlow, copyIncomplete,

@@ -205,6 +205,7 @@ func TestMirrorBounds(t *testing.T) {
 					body := feed(t, m, callOf(all, sent))
 					for range tt.pieces {
 						body.Add(make([]byte, piece))
+						synctest.Wait() // the copy has begun
 					}
 					bodies = append(bodies, body)
 				}
@@ -227,6 +228,26 @@ func TestMirrorBounds(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+// A copy that falls too far behind before its goroutine has run was never sent, and is counted so.
+func TestMirrorThatNeverBegan(t *testing.T) {
+	var begin func(context.Context)
+	m := NewMirror(func(f func(context.Context)) { begin = f })
+	sent := newCopies()
+	body := feed(t, m, callOf(plan.Route{Mirrors: []plan.Mirror{{Backend: 1, Percent: 100}}}, sent))
+	body.Add(make([]byte, maxMirrorLag))
+	body.Add([]byte("x"))
+	begin(t.Context())
+	if got := sent.all(); len(got) != 0 {
+		t.Errorf("%d copies, want none", len(got))
+	}
+	if got, want := counted(t, m), `skipped_total{reason="slow"} 1`; got != want {
+		t.Errorf("counted %s, want %s", got, want)
+	}
+	if len(m.slots) != 0 || m.held.Load() != 0 {
+		t.Errorf("%d places and %d bytes are left over", len(m.slots), m.held.Load())
 	}
 }
 
