@@ -30,6 +30,8 @@ type departure struct {
 	leaving  chan struct{} // closed when it begins
 	released chan struct{} // closed when no caller may choose the workload any more
 	hopeless chan struct{} // closed when the control plane does not know that the workload ends, or who holds it
+	ended    chan struct{} // closed when it is over: nothing is asked any more
+	asked    chan struct{} // closed when the last question has been answered or given up
 
 	mu       sync.Mutex
 	begun    time.Time // guarded by mu, as the next two; zero before
@@ -41,6 +43,7 @@ func newDeparture(control holders, open *atomic.Int64, run func(func(context.Con
 	return &departure{
 		control: control, open: open, run: run, log: log,
 		leaving: make(chan struct{}), released: make(chan struct{}), hopeless: make(chan struct{}),
+		ended: make(chan struct{}), asked: make(chan struct{}),
 	}
 }
 
@@ -79,7 +82,7 @@ func (d *departure) begin() {
 	}
 	d.begun = time.Now()
 	close(d.leaving)
-	d.run(d.ask)
+	d.run(d.askUntilEnded)
 	d.log.Info("the workload ends: callers are asked to go elsewhere", slog.Int64("connections", d.open.Load()), slog.Bool("told_by_control_plane", d.told))
 }
 
@@ -114,6 +117,24 @@ const (
 	// lastWord bounds the report of how it ended.
 	lastWord = time.Second
 )
+
+// askUntilEnded asks until the departure is over: a question that came after the last word would be taken for a workload that still ends.
+func (d *departure) askUntilEnded(ctx context.Context) {
+	defer close(d.asked)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-d.ended:
+			cancel()
+		case <-ctx.Done():
+		}
+	})
+	d.ask(ctx)
+	cancel()
+	watch.Wait()
+}
 
 // ask asks every replica of the control plane, round by round, until none knows a caller that may choose the workload.
 func (d *departure) ask(ctx context.Context) {
@@ -224,8 +245,10 @@ func (d *departure) settled() bool {
 	}
 }
 
-// report tells the control plane how it ended, where that had told the workload to.
+// report tells the control plane how it ended, where that had told the workload to. It is called once, after end.
 func (d *departure) report(ctx context.Context, how discovery.Ending) {
+	close(d.ended)
+	<-d.asked
 	d.mu.Lock()
 	took, told := time.Since(d.begun), d.told
 	d.mu.Unlock()
