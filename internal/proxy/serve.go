@@ -37,7 +37,7 @@ type http1Service struct {
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	server := h1.NewServer(client.NetConn(), h1.Options{
-		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining, Ended: h.ended,
+		Buffers: h.buffers, Prefix: client.TakePrefix(), Draining: h.draining, Ended: h.ended,
 		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	})
 	defer server.Close()

@@ -107,9 +107,7 @@ func (in *input) read() (int, error) {
 	switch {
 	case len(in.prefix) > 0:
 		in.take()
-		n := copy(in.buf[in.w:], in.prefix)
-		in.prefix = in.prefix[n:]
-		return n, nil
+		return in.readPrefix(in.buf[in.w:]), nil
 	case in.fd != nil:
 		return in.readRaw()
 	case in.buf == nil:
@@ -127,6 +125,15 @@ func (in *input) read() (int, error) {
 		return n, nil
 	}
 	return 0, orEOF(err)
+}
+
+// readPrefix reads from the prefix, and lets go of its memory with the last byte.
+func (in *input) readPrefix(p []byte) int {
+	n := copy(p, in.prefix)
+	if in.prefix = in.prefix[n:]; len(in.prefix) == 0 {
+		in.prefix = nil
+	}
+	return n
 }
 
 // orEOF guards against connections that return 0, nil for ever.
@@ -180,9 +187,7 @@ func (in *input) tryFill() bool {
 // direct reads into p, past the buffer, which must be empty.
 func (in *input) direct(p []byte) (int, error) {
 	if len(in.prefix) > 0 {
-		n := copy(p, in.prefix)
-		in.prefix = in.prefix[n:]
-		return n, nil
+		return in.readPrefix(p), nil
 	}
 	in.release()
 	for {

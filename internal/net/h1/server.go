@@ -35,6 +35,7 @@ func NewServer(conn net.Conn, opts Options) *Server {
 	s := &Server{opts: opts, scheme: []byte(opts.Scheme)}
 	s.link.conn = conn
 	s.in.init(&s.link, &opts)
+	s.opts.Prefix = nil // in has it, until it is read
 	s.x.s = s
 	s.x.body.in, s.x.body.lim = &s.in, opts.limits()
 	s.x.out.init(&s.link, opts.Buffers)

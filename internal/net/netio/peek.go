@@ -35,6 +35,13 @@ func NewPeekConn(c net.Conn) *PeekConn { return &PeekConn{Conn: c} }
 // Prefix gives the bytes looked at so far and not read. They are valid until the next Peek or Read.
 func (p *PeekConn) Prefix() []byte { return p.prefix }
 
+// TakePrefix gives the bytes looked at and not read, which are the caller's from now on: the connection holds nothing of them any more.
+func (p *PeekConn) TakePrefix() []byte {
+	prefix := p.prefix
+	p.prefix, p.buf = nil, nil
+	return prefix
+}
+
 // Peek reads once from the connection and gives all bytes looked at so far, valid until the next Peek or Read. It
 // gives them with an error as well: that of the connection, io.EOF, or ErrPeekLimit. Deadlines are the connection's.
 func (p *PeekConn) Peek() ([]byte, error) {
