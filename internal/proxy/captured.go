@@ -127,7 +127,7 @@ func (c *capturedConn) closeSilent(ctx context.Context) (heard func()) {
 	}
 	switch known {
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
-		return onDrain(ctx, c.draining, nil, func(ctx context.Context) {
+		return c.draining.Then(ctx, func(ctx context.Context) {
 			if call.Pause(ctx, lateFor) {
 				c.client.Close()
 			}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
@@ -27,7 +28,7 @@ type departure struct {
 	run     func(func(context.Context))
 	log     *slog.Logger
 
-	leaving  chan struct{} // closed when it begins
+	leaving  *netio.Signal // given when it begins
 	released chan struct{} // closed when no caller may choose the workload any more
 	hopeless chan struct{} // closed when the control plane does not know that the workload ends, or who holds it
 	ended    chan struct{} // closed when it is over: nothing is asked any more
@@ -42,7 +43,7 @@ type departure struct {
 func newDeparture(control holders, open *atomic.Int64, run func(func(context.Context)), log *slog.Logger) *departure {
 	return &departure{
 		control: control, open: open, run: run, log: log,
-		leaving: make(chan struct{}), released: make(chan struct{}), hopeless: make(chan struct{}),
+		leaving: netio.NewSignal(), released: make(chan struct{}), hopeless: make(chan struct{}),
 		ended: make(chan struct{}), asked: make(chan struct{}),
 	}
 }
@@ -81,7 +82,7 @@ func (d *departure) begin() {
 		return
 	}
 	d.begun = time.Now()
-	close(d.leaving)
+	d.leaving.Give()
 	d.run(d.askUntilEnded)
 	d.log.Info("the workload ends: callers are asked to go elsewhere", slog.Int64("connections", d.open.Load()), slog.Bool("told_by_control_plane", d.told))
 }
@@ -280,7 +281,7 @@ func (d *departure) holdApp(ctx context.Context, lastPlain func() time.Time) {
 	timer := time.NewTimer(toldWithin)
 	defer timer.Stop()
 	select {
-	case <-d.leaving:
+	case <-d.leaving.Given():
 	case <-timer.C:
 		return
 	case <-ctx.Done():

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // replicas is a control plane of several: each answers as its function says, by address; the first one is "".
@@ -131,7 +132,7 @@ func TestDrainEnds(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				control := &replicas{away: tt.away, say: tt.say()}
-				p := &Proxy{o: Options{Drain: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, draining: make(chan struct{})}
+				p := &Proxy{o: Options{Drain: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, draining: netio.NewSignal()}
 				ctx, stop := context.WithCancel(t.Context())
 				p.group.ctx = ctx //nolint:fatcontext // as Run does
 				p.departure = newDeparture(control, &p.active, p.group.run, p.o.Logger)

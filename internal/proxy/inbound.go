@@ -35,7 +35,7 @@ type inbound struct {
 	h2pool   *h2.Pool
 	workers  *h2.Workers
 	limits   *meshLimits
-	draining <-chan struct{}
+	draining *netio.Signal
 	grace    time.Duration // how long a connection may go on that would not be admitted any more
 	plain    plainConns
 

@@ -36,7 +36,7 @@ type outbound struct {
 	// refuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	refuseUnknown atomic.Bool
 	namedPorts    atomic.Pointer[[]uint16] // of plan.MeshGlobal, nil before it came
-	draining      <-chan struct{}
+	draining      *netio.Signal
 }
 
 // serve carries one captured connection until it ends. dst is where the app meant to go.

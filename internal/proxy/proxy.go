@@ -70,7 +70,7 @@ type Proxy struct {
 	// appMetrics is nil where the app shows none.
 	appMetrics *appmetrics.Page
 
-	draining  chan struct{} // closed when the process is told to end
+	draining  *netio.Signal // given when the process is told to end
 	departure *departure
 	quit      chan struct{}
 	quitOnce  sync.Once
@@ -86,7 +86,7 @@ func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
 	p := &Proxy{
 		o: o, discovery: o.Discovery, identity: o.Identity, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
-		access: telemetry.NewAccessLog(o.AccessLog), draining: make(chan struct{}), quit: make(chan struct{}),
+		access: telemetry.NewAccessLog(o.AccessLog), draining: netio.NewSignal(), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
@@ -181,7 +181,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.directory.Sweep)
 	p.group.run(p.clients.Keep)
-	p.group.run(func(ctx context.Context) { p.checks.run(ctx, p.draining, p.group.run) })
+	p.group.run(func(ctx context.Context) { p.checks.run(ctx, p.draining.Given(), p.group.run) })
 	p.group.run(p.overload.run)
 	p.group.run(p.h2pool.Budget.Run)
 	p.group.check(p.access.Run)
@@ -231,7 +231,7 @@ func (p *Proxy) startNames() []string {
 // app has ended, and before another one is told the app has had time (see cmd/fairlead-proxy linger).
 func (p *Proxy) drain(ctx context.Context) {
 	until := p.departure.end(p.o.Drain)
-	close(p.draining)
+	p.draining.Give()
 	deadline := time.NewTimer(time.Until(until))
 	defer deadline.Stop()
 	tick := time.NewTicker(drainPoll)
@@ -257,7 +257,7 @@ func (p *Proxy) Quit() { p.quitOnce.Do(func() { close(p.quit) }) }
 // Ready gives "" once calls can be carried, or what is missing.
 func (p *Proxy) Ready() string {
 	select {
-	case <-p.departure.leaving:
+	case <-p.departure.leaving.Given():
 		return "draining"
 	default:
 	}

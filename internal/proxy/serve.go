@@ -18,9 +18,9 @@ import (
 type http1Service struct {
 	buffers  *h1.Buffers
 	limits   *meshLimits
-	draining <-chan struct{}
-	ended    <-chan struct{} // of the connection's tenure, nil where it has none
-	// idles is how long a connection that waits for a request is left open once draining is closed: the answer to the next
+	draining *netio.Signal
+	ended    *netio.Signal // of the connection's tenure, nil where it has none
+	// idles is how long a connection that waits for a request is left open once draining is given: the answer to the next
 	// one says that it is the last, and a client that has just sent it does not find a closed connection.
 	idles time.Duration
 	// clients is told of the connection, whose exchanges guard watches.
@@ -32,17 +32,17 @@ type http1Service struct {
 	refused func(start time.Time, out httpx.Outcome)
 }
 
-// serve handles every request of a keep-alive connection until it ends. When draining or ended closes, the request at hand is
+// serve handles every request of a keep-alive connection until it ends. When draining or ended is given, the request at hand is
 // the last one, or the next one where it comes soon. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
 // one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 	server := h1.NewServer(client.NetConn(), h1.Options{
-		Buffers: h.buffers, Prefix: client.TakePrefix(), Draining: h.draining, Ended: h.ended,
+		Buffers: h.buffers, Prefix: client.TakePrefix(), Draining: h.draining.Given(), Ended: h.ended.Given(),
 		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	})
 	defer server.Close()
-	stop := onDrain(ctx, h.draining, h.ended, func(ctx context.Context) {
-		if !isClosed(h.draining) || call.Pause(ctx, h.idles) {
+	stop := ending{h.draining, h.ended}.then(ctx, func(ctx context.Context) {
+		if !h.draining.IsGiven() || call.Pause(ctx, h.idles) {
 			server.Shutdown()
 		}
 	})
@@ -86,7 +86,7 @@ const statusHeadTooLarge = 431
 
 // ending says when a connection is to take no more requests: when the proxy drains, or when the connection's tenure ends
 // (nil where it has none).
-type ending struct{ draining, tenure <-chan struct{} }
+type ending struct{ draining, tenure *netio.Signal }
 
 // serveHTTP2 calls handle, in many goroutines, for the requests of an HTTP/2 connection.
 func serveHTTP2(ctx context.Context, conn net.Conn, o h2.Options, ends ending, handle func(httpx.ServerExchange)) {
@@ -107,40 +107,20 @@ const lateFor = time.Second
 
 // watch shuts a server down in time. The returned function ends the watch and waits for what it does.
 func (e ending) watch(ctx context.Context, server *h2.Server) (stop func()) {
-	late := isClosed(e.draining)
-	return onDrain(ctx, e.draining, e.tenure, func(ctx context.Context) {
+	late := e.draining.IsGiven()
+	return e.then(ctx, func(ctx context.Context) {
 		if !late || call.Pause(ctx, lateFor) {
 			server.Shutdown(ctx) //nolint:errcheck // the end of Serve says it
 		}
 	})
 }
 
-func isClosed(ch <-chan struct{}) bool {
-	select {
-	case <-ch:
-		return true
-	default:
-		return false
-	}
-}
-
-// onDrain calls do once draining or ended closes. The returned function ends the watch and waits for do.
-func onDrain(ctx context.Context, draining, ended <-chan struct{}, do func(context.Context)) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-ctx.Done():
-		case <-draining:
-			do(ctx)
-		case <-ended:
-			do(ctx)
-		}
-	}()
+// then calls do once for each of the two that comes. The returned function ends the watch and waits for do.
+func (e ending) then(ctx context.Context, do func(context.Context)) (stop func()) {
+	drained, over := e.draining.Then(ctx, do), e.tenure.Then(ctx, do)
 	return func() {
-		cancel()
-		<-done
+		drained()
+		over()
 	}
 }
 

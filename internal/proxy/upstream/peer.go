@@ -136,7 +136,7 @@ type meshConn struct {
 func (c *meshConn) run(ctx context.Context) {
 	if c.tenure != nil {
 		defer c.tenure.Until(c.expires).Leave()
-		defer c.tenure.onEnd(ctx, c.GoAway)()
+		defer c.tenure.Ended().Then(ctx, func(context.Context) { c.GoAway() })()
 	}
 	c.Run(ctx) //nolint:errcheck // every stream that the end cut off reports it
 }

@@ -1,7 +1,6 @@
 package upstream
 
 import (
-	"context"
 	"net"
 	"sync"
 	"time"
@@ -16,7 +15,7 @@ type Tenure struct {
 	conn  net.Conn
 	grace time.Duration
 
-	ended chan struct{} // closed when the connection is to drain
+	ended *netio.Signal // given when the connection is to drain
 
 	mu    sync.Mutex
 	timer *time.Timer // to the end, and then to the cut
@@ -25,7 +24,7 @@ type Tenure struct {
 
 // NewTenure begins the tenure of a connection that has just been admitted.
 func NewTenure(conn net.Conn, grace time.Duration) *Tenure {
-	return &Tenure{conn: conn, grace: grace, ended: make(chan struct{})}
+	return &Tenure{conn: conn, grace: grace, ended: netio.NewSignal()}
 }
 
 // Until ends the tenure at a moment; the zero moment never comes.
@@ -42,15 +41,10 @@ func (t *Tenure) Until(moment time.Time) *Tenure {
 func (t *Tenure) End() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	select {
-	case <-t.ended:
-		return
-	default:
-	}
-	if t.over {
+	if t.over || t.ended.IsGiven() {
 		return
 	}
-	close(t.ended)
+	t.ended.Give()
 	t.timer = time.AfterFunc(t.grace, func() { netio.Reset(t.conn) })
 }
 
@@ -64,23 +58,5 @@ func (t *Tenure) Leave() {
 	}
 }
 
-// Ended is closed when the connection is to drain.
-func (t *Tenure) Ended() <-chan struct{} { return t.ended }
-
-// onEnd calls do once the tenure ends. The returned function ends the watch and waits for do.
-func (t *Tenure) onEnd(ctx context.Context, do func()) (stop func()) {
-	ctx, cancel := context.WithCancel(ctx)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		select {
-		case <-ctx.Done():
-		case <-t.ended:
-			do()
-		}
-	}()
-	return func() {
-		cancel()
-		<-done
-	}
-}
+// Ended is given when the connection is to drain.
+func (t *Tenure) Ended() *netio.Signal { return t.ended }

@@ -43,7 +43,7 @@ func TestTenure(t *testing.T) {
 					}
 				}()
 				select {
-				case <-ten.Ended():
+				case <-ten.Ended().Given():
 					ended = max(time.Since(start), time.Nanosecond)
 				case <-time.After(24 * time.Hour):
 				}
