@@ -175,6 +175,46 @@ func TestRequestAllocations(t *testing.T) {
 	}
 }
 
+// TestIdleConnectionMemory holds the memory of an app's connection that waits for its next request, in the caller's sidecar.
+// History: 10100 bytes of heap, 10300 of stacks in two goroutines; 4800 and 8200 in one.
+func TestIdleConnectionMemory(t *testing.T) {
+	const conns, heapBudget, stackBudget = 500, 5300, 8600 // bytes
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	startRawApp(t, netip.AddrPortFrom(users.ip, 8080))
+	orders.apply(service(model.HTTP, users.endpoint(8080))...)
+	addr := m.entrance(orders, usersAddr())
+	clients := make([]*rawClient, 0, 2*conns)
+	open := func() {
+		for range conns {
+			c := newRawClient(t, addr)
+			c.do(t)
+			c.r, c.req, c.body = nil, nil, nil // they are not the sidecar's
+			clients = append(clients, c)
+		}
+	}
+	inUse := func() (heap, stack uint64) {
+		runtime.GC()
+		runtime.GC()
+		var s runtime.MemStats
+		runtime.ReadMemStats(&s)
+		return s.HeapAlloc, s.StackInuse
+	}
+	open() // what is shared has grown afterwards
+	heap, stack := inUse()
+	goroutines := runtime.NumGoroutine()
+	open()
+	more := runtime.NumGoroutine() - goroutines
+	moreHeap, moreStack := inUse()
+	heap, stack = (moreHeap-heap)/conns, (moreStack-stack)/conns
+	t.Logf("%d bytes of heap and %d of stack per connection", heap, stack)
+	if heap > heapBudget || stack > stackBudget || more > conns+conns/20 {
+		t.Errorf("%d bytes of heap, %d of stack, and %d goroutines for %d connections; budget %d, %d and one each", heap, stack, more, conns, heapBudget, stackBudget)
+	}
+	runtime.KeepAlive(clients)
+}
+
 func BenchmarkPair(b *testing.B) {
 	for _, conns := range []int{1, 8, 64} {
 		b.Run("connections="+strconv.Itoa(conns), func(b *testing.B) {

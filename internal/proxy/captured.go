@@ -146,11 +146,12 @@ func (c *capturedConn) peer() peerKey {
 func (c *capturedConn) serveHTTP1(ctx context.Context) {
 	peer, leave := c.quotas.enter(c.peer(), c.limits.peerRequests())
 	defer leave()
-	r := &call.Call{Side: c.Port(c.who, c.dst), Common: &c.Common, Share: &peer.share}
+	side := c.Port(c.who, c.dst)
 	h := &http1Service{
-		buffers: c.buffers, limits: c.limits, draining: c.draining, ended: c.tenure.Ended(), idles: lateFor, clients: c.clients, guard: &r.Guard,
-		handle:  func(ex httpx.ServerExchange) { r.Handle(ctx, ex) },
-		refused: r.Refused,
+		buffers: c.buffers, limits: c.limits, draining: c.draining, ended: c.tenure.Ended(), idles: lateFor, clients: c.clients,
+		lend:   func(g *call.Guard) *call.Call { return c.Lend(side, &peer.share, g) },
+		back:   c.Back,
+		handle: func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) },
 	}
 	h.serve(ctx, c.client)
 }
@@ -168,7 +169,7 @@ func (c *capturedConn) serveHTTP2(ctx context.Context) {
 		Pool: c.h2pool, Workers: c.workers, Quota: peer.Quota, IdleTimeout: c.limits.idle(), MaxHeaderList: c.limits.head(),
 	}
 	serveHTTP2(ctx, c.client, o, ending{c.draining, c.tenure.Ended()}, func(s httpx.ServerExchange) {
-		r := &call.Call{Side: c.Port(c.who, c.dst), Common: &c.Common, Share: &peer.share}
+		r := c.New(c.Port(c.who, c.dst), &peer.share)
 		r.Handle(ctx, s)
 	})
 }

@@ -10,10 +10,13 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
-// serveHTTP1 has the requests of a connection handled, one after the other. What is none is counted by r.
-func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, r *call.Call, handle func(httpx.ServerExchange)) {
+// serveHTTP1 has the requests of a connection handled, one after the other, each by a Call that begins on the side of c.
+func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, c *call.Outbound, handle func(*call.Call, httpx.ServerExchange)) {
 	h := &http1Service{
-		buffers: o.buffers, limits: o.limits, draining: o.draining, refused: r.Refused, clients: o.clients, guard: &r.Guard, handle: handle,
+		buffers: o.buffers, limits: o.limits, draining: o.draining, clients: o.clients,
+		lend:   func(g *call.Guard) *call.Call { return o.Lend(c, &o.share, g) },
+		back:   o.Back,
+		handle: handle,
 	}
 	h.serve(ctx, client)
 }
@@ -25,7 +28,7 @@ func (o *outbound) serveHTTP2(ctx context.Context, client *netio.PeekConn, c *ca
 	serveHTTP2(ctx, client, opts, ending{draining: o.draining}, func(s httpx.ServerExchange) {
 		r, _ := idle.Get().(*call.Call)
 		if r == nil {
-			r = &call.Call{Side: c, Common: &o.Common, Share: &o.share}
+			r = o.New(c, &o.share)
 		}
 		handle(r, s)
 		idle.Put(r)

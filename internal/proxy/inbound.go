@@ -139,7 +139,7 @@ func (i *inbound) stream(ctx context.Context, s httpx.ServerExchange, who *call.
 	}
 	r, _ := i.idle.Get().(*call.Call)
 	if r == nil {
-		r = &call.Call{Common: &i.Common}
+		r = i.New(nil, nil)
 	}
 	defer i.idle.Put(r)
 	at, version, ok := target(req, local)

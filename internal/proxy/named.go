@@ -176,8 +176,7 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(*pl
 }
 
 func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
-	r := &call.Call{Side: n.unknown(), Common: &n.o.Common, Share: &n.o.share}
-	n.o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
+	n.o.serveHTTP1(ctx, client, n.unknown(), func(r *call.Call, ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
 }
 
 func (n *namedConn) serveHTTP2(ctx context.Context, client *netio.PeekConn) {

@@ -96,8 +96,7 @@ func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error
 func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Detected, server call.Tunnel) {
 	switch protocol {
 	case netio.HTTP1:
-		r := &call.Call{Side: c, Common: &o.Common, Share: &o.share}
-		o.serveHTTP1(ctx, client, r, func(ex httpx.ServerExchange) { r.Handle(ctx, ex) })
+		o.serveHTTP1(ctx, client, c, func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) })
 	case netio.HTTP2:
 		o.serveHTTP2(ctx, client, c, func(r *call.Call, s httpx.ServerExchange) { r.Handle(ctx, s) })
 	case netio.TLS, netio.Opaque, netio.NeedMore:

@@ -23,13 +23,13 @@ type http1Service struct {
 	// idles is how long a connection that waits for a request is left open once draining is given: the answer to the next
 	// one says that it is the last, and a client that has just sent it does not find a closed connection.
 	idles time.Duration
-	// clients is told of the connection, whose exchanges guard watches.
+	// clients is told of the connection.
 	clients *call.Vigil
-	guard   *call.Guard
+	// lend gives a Call for one request, which back takes back: while the connection waits it holds none.
+	lend func(*call.Guard) *call.Call
+	back func(*call.Call)
 	// handle carries one request.
-	handle func(httpx.ServerExchange)
-	// refused is told of a request that was not even HTTP, or too large, and how it was answered.
-	refused func(start time.Time, out httpx.Outcome)
+	handle func(*call.Call, httpx.ServerExchange)
 }
 
 // serve handles every request of a keep-alive connection until it ends. When draining or ended is given, the request at hand is
@@ -47,22 +47,25 @@ func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
 		}
 	})
 	defer stop()
-	defer h.guard.Rest()
-	defer h.clients.Enter(netio.Bottom(client), h.guard)()
+	guard := new(call.Guard) // of the exchanges
+	defer guard.Rest()
+	defer h.clients.Enter(netio.Bottom(client), guard)()
 	// Closing the connection when ctx ends does not wake a handler that waits for its upstream.
-	defer context.AfterFunc(ctx, func() { h.guard.End(context.Cause(ctx)) })()
+	defer context.AfterFunc(ctx, func() { guard.End(context.Cause(ctx)) })()
 	for {
 		ex, err := server.Next()
 		if err != nil {
-			h.refuse(server, err)
+			h.refuse(server, guard, err)
 			return
 		}
-		h.handle(ex)
+		r := h.lend(guard)
+		h.handle(r, ex)
+		h.back(r)
 	}
 }
 
-// refuse answers a request that is no HTTP, or too large, where an answer is due.
-func (h *http1Service) refuse(server *h1.Server, err error) {
+// refuse answers, and records, a request that is no HTTP, or too large, where an answer is due.
+func (h *http1Service) refuse(server *h1.Server, guard *call.Guard, err error) {
 	var bad *h1.Error
 	if errors.Is(err, io.EOF) || !errors.As(err, &bad) {
 		return
@@ -77,7 +80,9 @@ func (h *http1Service) refuse(server *h1.Server, err error) {
 	resp.Status = out.Status
 	resp.Fields.AddString("content-type", "text/plain")
 	resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, call.ProxyName))
-	h.refused(start, out)
+	r := h.lend(guard)
+	r.Refused(start, out)
+	h.back(r)
 	server.Refuse(&resp, []byte(out.Body+"\n")) //nolint:errcheck // the connection is over either way
 }
 

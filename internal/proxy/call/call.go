@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -29,7 +30,7 @@ const (
 	ErrorField = "x-fairlead-error"
 )
 
-// Call carries requests, one at a time: those of one client connection (HTTP/1.1) or stream worker (HTTP/2). Which way a
+// Call carries requests, one at a time: those of a stream worker (HTTP/2), or one that it was lent for (HTTP/1.1). Which way a
 // request takes is the same on both sides of the mesh; what differs, the side says. Memory is kept between requests,
 // everything else is in request, which is zeroed for each.
 type Call struct {
@@ -52,8 +53,33 @@ type Common struct {
 	Bodies     *Buffers
 	StreamIdle func() time.Duration
 	Paths      func() plan.PathNormalization
-	// Chains are those of both sides.
+	// Chains are those of both sides, Idle the Calls that no request needs.
 	Chains *Chains
+	Idle   *sync.Pool
+}
+
+// New makes a Call for the requests of a stream worker.
+func (c *Common) New(s side, share Share) *Call {
+	r := &Call{Common: c, Side: s, Share: share}
+	r.Guard = new(Guard)
+	return r
+}
+
+// Lend gives a Call for one request of a connection, which keeps no memory for requests while it waits for one. Back takes it
+// back.
+func (c *Common) Lend(s side, share Share, guard *Guard) *Call {
+	r, _ := c.Idle.Get().(*Call)
+	if r == nil {
+		r = new(Call)
+	}
+	r.Common, r.Side, r.Share, r.Guard = c, s, share, guard
+	return r
+}
+
+// Back takes a Call back that was lent.
+func (c *Common) Back(r *Call) {
+	r.Side, r.Share, r.Guard = nil, nil, nil
+	c.Idle.Put(r)
 }
 
 // Share is a client's part of the requests that the sidecar carries at a time.
@@ -231,7 +257,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	if c.policy != nil {
 		countAttempt(&req.Fields, c.tries)
 	}
-	t.connect = c.limits.patience(&c.Guard, t.connect)
+	t.connect = c.limits.patience(c.Guard, t.connect)
 	up, err := c.open(ctx, req, t)
 	if err != nil {
 		took := time.Since(begun)
@@ -239,7 +265,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) && !hurried {
 			c.outcome = lb.Outcome{Kind: lb.Refused, Latency: took}
 		}
-		if c.limits.overdue(&c.Guard) {
+		if c.limits.overdue(c.Guard) {
 			return errTimeout
 		}
 		return &tryError{failure: notConnected, err: t.failed(httpx.UpstreamConnectFailure, err)}

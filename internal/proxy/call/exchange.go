@@ -41,7 +41,7 @@ type forwarder struct {
 	// mirrored is told of what follows held; nil where no mirror wants it.
 	mirrored *filter.MirroredBody
 	path     []byte // scratch for a path that was not normal
-	Guard    Guard
+	Guard    *Guard // of the client connection, or of the worker
 	// asked says that the upstream was given something of the request, so that an answer may come although the rest
 	// could not be sent.
 	asked bool
@@ -184,7 +184,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	if !f.asksToSwitch(req) {
 		f.need()
 		f.upload.bodies, f.upload.mirrored = f.bodies, f.mirrored
-		f.upload.start(down, up, &f.Guard, f.buf[:f.held])
+		f.upload.start(down, up, f.Guard, f.buf[:f.held])
 		f.buf = nil // the uploader's now
 	}
 	return nil
@@ -307,7 +307,7 @@ func (f *forwarder) tunnel(down httpx.ServerExchange, up httpx.ClientExchange) e
 		return DownstreamError(err)
 	}
 	f.Guard.relax() // the route's timeout is for the answer, which has come; the copying notices a client that goes
-	f.upload.start(down, up, &f.Guard, f.bodies.get()[:0])
+	f.upload.start(down, up, f.Guard, f.bodies.get()[:0])
 	f.upload.settle()
 	f.need()
 	n, readErr, writeErr := copyBody(down, up, f.buf, &f.Guard.moved)

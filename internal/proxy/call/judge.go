@@ -26,7 +26,7 @@ func (c *Call) cut(err error, t *destined) error {
 	if c.conn != nil && c.conn.Lost() && f != tryTimeout {
 		f, err = resetEarly, upstream.ErrLost // and not that the connection was closed under it
 	}
-	if f == tryTimeout && c.limits.final(&c.Guard) {
+	if f == tryTimeout && c.limits.final(c.Guard) {
 		return errTimeout
 	}
 	if f == tryTimeout {

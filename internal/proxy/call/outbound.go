@@ -287,7 +287,7 @@ func (c *Call) backOff(ctx context.Context) error {
 	switch {
 	case !Pause(ctx, d):
 		return ctx.Err()
-	case c.limits.overdue(&c.Guard):
+	case c.limits.overdue(c.Guard):
 		return errTimeout
 	}
 	return nil
