@@ -4,7 +4,6 @@ import (
 	"math"
 	"net"
 	"net/netip"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/admin"
@@ -137,58 +136,6 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 func failedCheck(e *admin.EndpointDump, policy, why string, since time.Time) {
 	since = since.UTC()
 	e.HealthCheck, e.HealthPolicy, e.HealthReason, e.HealthSince = "FAILED", policy, why, &since
-}
-
-// describeMatch is what decides, in a few words: Istio prints the path; everything else follows it.
-func describeMatch(m *model.HTTPMatch) string {
-	var parts []string
-	if m.URI == nil {
-		parts = append(parts, "/*")
-	} else {
-		parts = append(parts, describeString(*m.URI))
-	}
-	for _, named := range []struct {
-		name  string
-		match *model.StringMatch
-	}{{"method", m.Method}, {"authority", m.Authority}, {"scheme", m.Scheme}} {
-		if named.match != nil {
-			parts = append(parts, named.name+"="+describeString(*named.match))
-		}
-	}
-	for _, h := range m.Headers {
-		parts = append(parts, describeNamed("header", h))
-	}
-	for _, q := range m.Query {
-		parts = append(parts, describeNamed("query", q))
-	}
-	if m.Port != 0 {
-		parts = append(parts, "port="+portString(m.Port))
-	}
-	return strings.Join(append(parts, describeCaller(m.SourceNamespace, m.SourceLabels)...), " ")
-}
-
-func describeNamed(what string, n model.NamedMatch) string {
-	op := "="
-	if n.Invert {
-		op = "!="
-	}
-	return what + "." + n.Name + op + describeString(n.Match)
-}
-
-func describeString(m model.StringMatch) string {
-	switch m.Kind {
-	case model.Exact:
-		return m.Value
-	case model.Prefix:
-		return m.Value + "*"
-	case model.PathPrefix:
-		return strings.TrimSuffix(m.Value, "/") + "/*"
-	case model.Regex:
-		return "regex " + m.Value
-	case model.Present:
-		return "*"
-	}
-	return ""
 }
 
 func (p *Proxy) dumpInbound(d *admin.Dump) {

@@ -32,7 +32,7 @@ func dumpRoutes(c *directory.Destination) []admin.RouteDump {
 		}
 		row.Origin, row.Action, row.Retries = r.Origin, describeAction(c, r), describeRetries(r)
 		for j := range matches {
-			row.Match = describeMatch(&matches[j])
+			row.Match = plan.DescribeMatch(&matches[j])
 			out = append(out, row)
 		}
 	}
@@ -48,41 +48,11 @@ func dumpRoutes(c *directory.Destination) []admin.RouteDump {
 		}
 		row.Origin, row.Action = r.Origin, describeBackends(c, r.Backends)
 		for j := range matches {
-			row.Match = describeTCPMatch(&matches[j])
+			row.Match = plan.DescribeTCPMatch(&matches[j])
 			out = append(out, row)
 		}
 	}
 	return out
-}
-
-// describeTCPMatch is what decides of a connection, in a few words.
-func describeTCPMatch(m *model.TCPMatch) string {
-	parts := []string{"connections"}
-	if len(m.SNI) > 0 {
-		parts = append(parts, "sni="+strings.Join(m.SNI, ","))
-	}
-	if len(m.DestinationSubnets) > 0 {
-		parts = append(parts, "to="+strings.Join(m.DestinationSubnets, ","))
-	}
-	if m.SourceSubnet != "" {
-		parts = append(parts, "from="+m.SourceSubnet)
-	}
-	if m.Port != 0 {
-		parts = append(parts, "port="+portString(m.Port))
-	}
-	return strings.Join(append(parts, describeCaller(m.SourceNamespace, m.SourceLabels)...), " ")
-}
-
-// describeCaller says whose calls a match is for.
-func describeCaller(namespace string, labels map[string]string) []string {
-	var parts []string
-	if namespace != "" {
-		parts = append(parts, "sourceNamespace="+namespace)
-	}
-	for _, k := range sortedKeys(labels) {
-		parts = append(parts, "source."+k+"="+labels[k])
-	}
-	return parts
 }
 
 // describeBackends says who gets which share.

@@ -185,7 +185,7 @@ func TestDescribeMatch(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := describeMatch(&tt.m); got != tt.want {
+			if got := plan.DescribeMatch(&tt.m); got != tt.want {
 				t.Errorf("= %q, want %q", got, tt.want)
 			}
 		})
