@@ -2,6 +2,7 @@ package history
 
 import (
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -188,35 +189,51 @@ func (r *reporter) seconds(from, now int64) float64 {
 
 // Query says what is asked for.
 type Query struct {
-	// Window is the time until now, at most an hour.
+	// Window is the time until To, at most an hour.
 	Window time.Duration
+	// To is when the window ends: now where it is zero. Of what is older than ten minutes whole minutes are told.
+	To time.Time
 	// Wanted chooses edges by the reporter and the edge; nil means all.
 	Wanted func(pod model.Key, edge *traffic.Edge) bool
+}
+
+// span gives the steps of a window, and how long each is for which there is a number: a step, or a minute's.
+func (q *Query) span(now int64) (from, to, each int64) {
+	to, each = now, 1
+	if !q.To.IsZero() {
+		to = min(stepOf(q.To), now)
+	}
+	steps := min(max(int64((q.Window+Step-1)/Step), 1), hour)
+	from = to - steps + 1
+	if from >= fineFrom(now) {
+		return from, to, each
+	}
+	from = from / stepsPerMinute * stepsPerMinute
+	if to < fineFrom(now) {
+		to = max(to/stepsPerMinute*stepsPerMinute, from+stepsPerMinute) - 1
+	}
+	return from, to, stepsPerMinute
 }
 
 // Sum adds up what was reported in a window. Pods are the caller's to add.
 func (st *Store) Sum(q Query) traffic.Answer {
 	now := st.now()
 	step := stepOf(now)
-	steps := min(max(int64((q.Window+Step-1)/Step), 1), hour)
-	from := step - steps + 1
-	if from < fineFrom(step) { // there are minutes only
-		from = from / stepsPerMinute * stepsPerMinute
-	}
+	from, to, _ := q.span(step)
 	out := traffic.Answer{At: now, Since: st.since, WindowSeconds: q.Window.Seconds(), Flows: []traffic.Flow{}}
 	if begin := now.Add(-Kept); out.Since.Before(begin) {
 		out.Since = begin
 	}
 	for pod, r := range st.all() {
 		r.mu.Lock()
-		seconds := r.seconds(from, step)
+		seconds := r.seconds(from, to)
 		out.Cut += r.cut
 		for k, s := range r.series {
 			edge := k.edge()
 			if q.Wanted != nil && !q.Wanted(pod, &edge) {
 				continue
 			}
-			sum := s.sum(from, step-liveSteps)
+			sum := s.sum(from, to, step-liveSteps)
 			if sum.IsZero() {
 				continue
 			}
@@ -225,6 +242,38 @@ func (st *Store) Sum(q Query) traffic.Answer {
 			out.Flows = append(out.Flows, f)
 		}
 		r.mu.Unlock()
+	}
+	return out
+}
+
+// Series tells a window in parts of equal length, the oldest first: of a step each where all of it is kept as it is, and else
+// of a minute. A part in which nothing was reported is left out.
+func (st *Store) Series(q Query) traffic.Series {
+	step := stepOf(st.now())
+	from, to, each := q.span(step)
+	parts := map[int64]*traffic.Sample{}
+	for pod, r := range st.all() {
+		r.mu.Lock()
+		for k, s := range r.series {
+			edge := k.edge()
+			if q.Wanted != nil && !q.Wanted(pod, &edge) {
+				continue
+			}
+			s.visit(from, to, func(at int64, one *traffic.Sample) {
+				part := at / each
+				if parts[part] == nil {
+					parts[part] = new(traffic.Sample)
+				}
+				parts[part].Add(one)
+			})
+		}
+		r.mu.Unlock()
+	}
+	out := traffic.Series{Seconds: float64(each) * Step.Seconds(), Points: []traffic.Point{}}
+	for _, part := range slices.Sorted(maps.Keys(parts)) {
+		p := traffic.Point{At: part * each * int64(Step/time.Second)}
+		p.Total, p.Latency = traffic.TotalOf(parts[part])
+		out.Points = append(out.Points, p)
 	}
 	return out
 }

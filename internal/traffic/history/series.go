@@ -118,10 +118,23 @@ func fineFrom(now int64) int64 { return (now - fine) / stepsPerMinute * stepsPer
 
 func (s *series) isEmpty() bool { return s.fine.isEmpty() && s.coarse.isEmpty() }
 
-// sum adds up what was reported from a step on. What is open counts where the last report is not older than live.
-func (s *series) sum(from, live int64) (total traffic.Sample) {
-	s.coarse.each(from/stepsPerMinute, func(_ int64, one *traffic.Sample) { total.Then(one) })
-	s.fine.each(from, func(_ int64, one *traffic.Sample) { total.Then(one) })
+// visit hands on what was reported in steps, the first and the last included; of a minute, as of its first step.
+func (s *series) visit(from, to int64, one func(step int64, sample *traffic.Sample)) {
+	s.coarse.each(from/stepsPerMinute, func(minute int64, sample *traffic.Sample) {
+		if minute*stepsPerMinute <= to {
+			one(minute*stepsPerMinute, sample)
+		}
+	})
+	s.fine.each(from, func(step int64, sample *traffic.Sample) {
+		if step <= to {
+			one(step, sample)
+		}
+	})
+}
+
+// sum adds up what was reported in steps. What is open counts where the last report is not older than live.
+func (s *series) sum(from, to, live int64) (total traffic.Sample) {
+	s.visit(from, to, func(_ int64, one *traffic.Sample) { total.Then(one) })
 	if s.fine.isEmpty() || s.fine.last < live {
 		total.Open = 0
 	}

@@ -50,15 +50,21 @@ func hops(a *traffic.Answer) ([]hop, *index) {
 	x := newIndex(a.Pods)
 	all := make([]hop, 0, len(a.Flows))
 	for i := range a.Flows {
-		f := &a.Flows[i]
-		h := hop{outbound: f.Direction == traffic.Outbound.String(), edge: &f.Edge, sample: f.Sample(), seconds: f.Seconds}
-		own, peer := x.reporter(f), x.peer(&f.Edge)
-		if h.src, h.dst = own, peer; !h.outbound {
-			h.src, h.dst = peer, own
-		}
+		h := x.hopOf(&a.Flows[i])
+		h.sample = a.Flows[i].Sample()
 		all = append(all, h)
 	}
 	return all, x
+}
+
+// hopOf is that of a flow, without its numbers.
+func (x *index) hopOf(f *traffic.Flow) hop {
+	h := hop{outbound: f.Direction == traffic.Outbound.String(), edge: &f.Edge, seconds: f.Seconds}
+	own, peer := x.reporter(f), x.peer(&f.Edge)
+	if h.src, h.dst = own, peer; !h.outbound {
+		h.src, h.dst = peer, own
+	}
+	return h
 }
 
 func (x *index) reporter(f *traffic.Flow) side {
