@@ -106,6 +106,7 @@ type ControlPlane struct {
 	hub       *observe.Hub
 	history   *history.Store
 	feed      *observe.Feed
+	signed    *signed
 	standard  *standard
 }
 
@@ -133,7 +134,7 @@ func New(o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges), feed: observe.NewFeed()}
+	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges), feed: observe.NewFeed(), signed: newSigned()}
 	p.metrics.registry.MustRegister(present{p})
 	p.engine = newEngine(engineOptions{
 		global: global,
@@ -424,5 +425,8 @@ func mayRead(client discovery.ClientIdentity, name string) bool {
 func (p *ControlPlane) sign(_ context.Context, client discovery.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
 	chainPEM, rootsPEM, err = p.authority.sign(client, csrDER)
 	p.metrics.countSigned(err)
+	if err == nil {
+		p.signed.note(model.Key{Namespace: client.Namespace, Name: client.Pod}, chainPEM)
+	}
 	return chainPEM, rootsPEM, err
 }

@@ -22,13 +22,15 @@ type objectBook struct {
 	values map[model.Ref]any             // those that are kept
 
 	mu     sync.RWMutex
-	counts map[string]int // by kind; guarded by mu
+	counts map[string]int         // by kind; guarded by mu
+	names  map[model.Ref]struct{} // those that are for people; guarded by mu
 }
 
 func newObjectBook(kinds config.Table, domain string) objectBook {
 	return objectBook{
 		kinds: kinds, domain: domain, known: make(map[model.Ref]*object), faults: make(map[model.Ref][]model.Problem),
 		values: make(map[model.Ref]any), counts: make(map[string]int),
+		names: make(map[model.Ref]struct{}),
 	}
 }
 
@@ -45,7 +47,7 @@ func (b *objectBook) read(ref model.Ref, o *source.Object) config.Translation {
 	if known == nil {
 		known = &object{}
 		b.known[ref] = known
-		b.countUp(ref.Kind, 1)
+		b.countUp(ref, 1)
 	}
 	known.locate = o.Locate
 	if b.writes(ref) {
@@ -71,7 +73,7 @@ func (b *objectBook) forget(ref model.Ref) {
 		delete(b.known, ref)
 		delete(b.values, ref)
 		delete(b.faults, ref)
-		b.countUp(ref.Kind, -1)
+		b.countUp(ref, -1)
 	}
 }
 
@@ -118,10 +120,17 @@ func (b *objectBook) located(list []model.Problem) []model.Problem {
 	return out
 }
 
-func (b *objectBook) countUp(kind string, by int) {
+// countUp counts an object that is new, or one that is gone: by is 1 or -1.
+func (b *objectBook) countUp(ref model.Ref, by int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.counts[kind] += by
+	b.counts[ref.Kind] += by
+	switch {
+	case by < 0:
+		delete(b.names, ref)
+	case isForPeople(ref.Kind):
+		b.names[ref] = struct{}{}
+	}
 }
 
 // count gives how many objects of a kind there are. It is safe for concurrent use.

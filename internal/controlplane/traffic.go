@@ -1,10 +1,10 @@
 package controlplane
 
 import (
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"net/netip"
+	"strconv"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/traffic"
 	"fairlead.dev/fairlead/internal/traffic/history"
+	"fairlead.dev/fairlead/internal/traffic/view"
 )
 
 // reports keeps what sidecars say of their traffic. It implements [observe.Summaries].
@@ -42,19 +43,57 @@ type edgesView struct {
 
 // ServeHTTP implements http.Handler.
 func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	window, err := time.ParseDuration(r.URL.Query().Get("window"))
-	if err != nil || window <= 0 || window > history.Kept {
-		http.Error(w, fmt.Sprintf("window %q: write a duration of at most %s, such as 1m", r.URL.Query().Get("window"), history.Kept), http.StatusBadRequest)
+	query, err := windowOf(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
 	known := census{store.NewReader(v.engine.store.Snapshot()), v.trustDomain}
 	namespace := r.URL.Query().Get("namespace")
-	answer := v.history.Sum(history.Query{Window: window, Wanted: func(pod model.Key, edge *traffic.Edge) bool {
+	query.Wanted = func(pod model.Key, edge *traffic.Edge) bool {
 		return namespace == "" || known.touches(pod, edge, namespace)
-	}})
+	}
+	answer := v.history.Sum(query)
 	answer.Pods = known.pods(namespace, answer.Flows)
-	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(answer) //nolint:errcheck,errchkjson // the client went away
+	writeView(w, answer)
+}
+
+// windowOf reads the parameters "window" and "to".
+func windowOf(r *http.Request) (q history.Query, err error) {
+	text, to := r.URL.Query().Get("window"), r.URL.Query().Get("to")
+	q.Window, err = time.ParseDuration(text)
+	if err != nil || q.Window <= 0 || q.Window > history.Kept {
+		return q, fmt.Errorf("window %q: write a duration of at most %s, such as 1m", text, history.Kept)
+	}
+	if to == "" {
+		return q, nil
+	}
+	ms, err := strconv.ParseInt(to, 10, 64)
+	if err != nil || ms <= 0 {
+		return q, fmt.Errorf("to %q: write milliseconds since 1970", to)
+	}
+	q.To = time.UnixMilli(ms)
+	return q, nil
+}
+
+// seriesView answers how calls went over time; see observe.ViewSeries.
+type seriesView struct{ edgesView }
+
+// ServeHTTP implements http.Handler.
+func (v seriesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	query, err := windowOf(r)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	known := census{store.NewReader(v.engine.store.Snapshot()), v.trustDomain}
+	q := r.URL.Query()
+	namespace := q.Get("namespace")
+	chosen := view.Chooser(known.pods("", nil), view.Choice{Node: q.Get("node"), Src: q.Get("src"), Service: q.Get("service"), Namespace: q.Get("ns")})
+	query.Wanted = func(pod model.Key, edge *traffic.Edge) bool {
+		return (namespace == "" || known.touches(pod, edge, namespace)) && chosen(pod.Namespace, pod.Name, edge)
+	}
+	writeView(w, v.history.Series(query))
 }
 
 // census is what the control plane knows of pods.

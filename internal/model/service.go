@@ -237,6 +237,8 @@ type Workload struct {
 	// the pod is called not ready all the same means that its node is silent (kubernetes pkg/controller/nodelifecycle,
 	// MarkPodsNotReady), or that the news of one of the two is still under way.
 	Well bool
+	// CreatedAt is zero where nothing says it.
+	CreatedAt time.Time
 }
 
 // Node carries the locality of the pods on it.

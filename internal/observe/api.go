@@ -17,8 +17,13 @@ const (
 	PathViews = "/observe/v1/"
 )
 
-// ViewEdges is the view of who called whom: a traffic.Answer as JSON. Beside "namespace" its query has "window", a duration.
+// ViewEdges is the view of who called whom: a traffic.Answer as JSON. Beside "namespace" its query has "window", a duration, and "to", when
+// that ends, in milliseconds since 1970: now where it is absent.
 const ViewEdges = "edges"
+
+// ViewSeries is the view of how calls went over time: a traffic.Series. Its query is that of ViewEdges, and which calls are meant:
+// "node", "src", "service", "ns", as view.Choice has them.
+const ViewSeries = "series"
 
 // Permission is what a user must be allowed, in one namespace, or in all where Namespace is empty.
 type Permission struct {

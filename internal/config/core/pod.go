@@ -44,6 +44,7 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		Well:           well(in),
 		Checks:         checkResults(in.Status.Conditions),
 		CheckGates:     checkGates(in.Spec.ReadinessGates),
+		CreatedAt:      in.CreationTimestamp.Time,
 	}
 	if out.Terminating && in.DeletionGracePeriodSeconds != nil {
 		out.Grace = time.Duration(max(0, *in.DeletionGracePeriodSeconds)) * time.Second
