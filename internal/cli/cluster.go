@@ -11,11 +11,14 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/cluster"
 	"fairlead.dev/fairlead/internal/lab"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 )
 
 // adminPort is where a sidecar tells about itself, on its pod's loopback address only.
@@ -56,6 +59,8 @@ type mesh struct {
 	ending func(ctx context.Context, name string) ([]endingPod, error)
 	// labelled finds a port of the running pods with a label, in one namespace, or in all where it is empty; ready ones first.
 	labelled func(ctx context.Context, namespace, label string, port uint16) ([]place, error)
+	// object reads a manifest, as YAML, with the user's rights.
+	object func(ctx context.Context, o observe.ObjectName) (string, error)
 	// token proves to the control plane who asks; nil where nobody needs to.
 	token func(ctx context.Context) (string, error)
 	// namespace is where a name without one belongs.
@@ -142,6 +147,9 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 		},
 		ending:   func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInLab(ctx, c, name) },
 		labelled: labelledInLab(c),
+		object: func(_ context.Context, o observe.ObjectName) (string, error) {
+			return c.Manifest(model.Ref{Kind: o.Kind, Key: model.Key{Namespace: o.Namespace, Name: o.Name}})
+		},
 		controllers: func(context.Context) ([]place, error) {
 			return []place{{
 				name: fmt.Sprintf("control plane of lab %q", a.labName),
@@ -167,6 +175,7 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 		token:    func(ctx context.Context) (string, error) { return a.observerToken(ctx, c) },
 		ending:   func(ctx context.Context, name string) ([]endingPod, error) { return a.endingInCluster(ctx, c, name) },
 		labelled: labelledInCluster(c),
+		object:   func(ctx context.Context, o observe.ObjectName) (string, error) { return objectInCluster(ctx, c, o) },
 		controllers: func(ctx context.Context) ([]place, error) {
 			ctx, cancel := context.WithTimeout(ctx, pageTimeout)
 			defer cancel()
@@ -188,6 +197,27 @@ func (a *app) clusterMesh(c *cluster.Client) *mesh {
 			return places, nil
 		},
 	}
+}
+
+// objectInCluster asks the API server for a manifest, and leaves out what nobody wrote.
+func objectInCluster(ctx context.Context, c *cluster.Client, o observe.ObjectName) (string, error) {
+	prefix := "/api/" + o.Version
+	if o.Group != "" {
+		prefix = "/apis/" + o.Group + "/" + o.Version
+	}
+	var manifest map[string]any
+	if err := c.Get(ctx, cluster.Path(prefix, o.Namespace, o.Resource, o.Name), &manifest); err != nil {
+		return "", err
+	}
+	delete(manifest, "status")
+	if metadata, ok := manifest["metadata"].(map[string]any); ok {
+		delete(metadata, "managedFields")
+		if annotations, ok := metadata["annotations"].(map[string]any); ok {
+			delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		}
+	}
+	text, err := yaml.Marshal(manifest)
+	return string(text), err
 }
 
 // meshedPod finds the pod that a user named and makes sure that it has a sidecar that can answer.

@@ -166,3 +166,18 @@ func newSinkPrinter(sink dashboard.TapSink) sinkPrinter {
 func (p sinkPrinter) event(e *observe.Event) error {
 	return p.sink.Request(e, tapLines(e, p.numbers.number(e.Pod), false))
 }
+
+// Sidecar implements dashboard.Mesh.
+func (d dashboardMesh) Sidecar(ctx context.Context, pod string) (admin.Client, error) {
+	namespace, name, ok := strings.Cut(pod, "/")
+	if !ok {
+		return admin.Client{}, fmt.Errorf("%q is no pod: write namespace/name", pod)
+	}
+	p, err := d.mesh.sidecar(ctx, name+"."+namespace)
+	return admin.Client{Dial: p.dial}, err
+}
+
+// Object implements dashboard.Mesh.
+func (d dashboardMesh) Object(ctx context.Context, o observe.ObjectName) (string, error) {
+	return d.mesh.object(ctx, o)
+}

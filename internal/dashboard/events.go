@@ -46,6 +46,16 @@ func (s *Server) topics(w span) []topic {
 			"traffic", time.Second, 5 * time.Second, func(c *observe.Changes) bool { return c.Traffic > 0 || c.Config > 0 },
 			func(ctx context.Context) (any, error) { return s.trafficIn(ctx, w) },
 		},
+		{
+			"config", frameGap, 10 * time.Second,
+			func(c *observe.Changes) bool { return c.Config > 0 },
+			func(ctx context.Context) (any, error) { return configuration{s}.config(ctx) },
+		},
+		{
+			"problems", time.Second, 15 * time.Second,
+			func(c *observe.Changes) bool { return c.Problems > 0 || c.Config > 0 },
+			func(ctx context.Context) (any, error) { return configuration{s}.problems(ctx) },
+		},
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/url"
 
+	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/observe"
 )
 
@@ -15,6 +16,10 @@ type Mesh interface {
 	Ask(ctx context.Context, view string, query url.Values) (Answers, error)
 	// Follow tells what changes at any replica, until ctx ends.
 	Follow(ctx context.Context, heard func(Heard))
+	// Sidecar finds that of a pod, "namespace/name".
+	Sidecar(ctx context.Context, pod string) (admin.Client, error)
+	// Object reads the manifest of an object, as YAML.
+	Object(ctx context.Context, o observe.ObjectName) (string, error)
 	// Tap hands requests to the sink as they happen, until ctx ends or nobody is left to ask.
 	Tap(ctx context.Context, q *observe.Query, sink TapSink) error
 }

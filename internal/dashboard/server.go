@@ -89,9 +89,18 @@ type answer func(ctx context.Context, r *http.Request) (any, error)
 
 // answers are all questions but the streams, by their names below /api/v1/.
 func (s *Server) answers() map[string]answer {
+	of := configuration{s}
 	return map[string]answer{
-		"meta":    func(ctx context.Context, _ *http.Request) (any, error) { return s.meta(ctx) },
-		"traffic": s.traffic,
+		"meta":     func(ctx context.Context, _ *http.Request) (any, error) { return s.meta(ctx) },
+		"traffic":  s.traffic,
+		"config":   func(ctx context.Context, _ *http.Request) (any, error) { return of.config(ctx) },
+		"problems": func(ctx context.Context, _ *http.Request) (any, error) { return of.problems(ctx) },
+		"series":   s.series,
+		"service":  of.service,
+		"sidecar":  of.sidecar,
+		"failures": of.failures,
+		"objects":  of.objects,
+		"object":   of.object,
 	}
 }
 

@@ -289,7 +289,7 @@ func TestEvents(t *testing.T) {
 			}
 		}
 		s := newServer(t, m, nil)
-		w, end := follow(s, "/api/v1/events?window=60", "")
+		w, end := follow(s, "/api/v1/events?window=60&topics=meta,traffic", "")
 		time.Sleep(600 * time.Millisecond)
 		synctest.Wait()
 		names, id, text := w.read()
@@ -317,7 +317,7 @@ func TestEvents(t *testing.T) {
 			t.Errorf("%d streams are left", n)
 		}
 
-		w, end = follow(s, "/api/v1/events?window=60", later)
+		w, end = follow(s, "/api/v1/events?window=60&topics=meta,traffic", later)
 		time.Sleep(600 * time.Millisecond)
 		synctest.Wait()
 		if names, _, text := w.read(); len(names) != 1 || names[0] != "state" {

@@ -66,19 +66,28 @@ func (s *Server) traffic(ctx context.Context, r *http.Request) (any, error) {
 }
 
 func (s *Server) trafficIn(ctx context.Context, w span) (*Traffic, error) {
-	answers, missing, err := ask[traffic.Answer](ctx, s, observe.ViewEdges, w.query())
+	a, missing, err := s.answer(ctx, w)
 	if err != nil {
 		return nil, err
 	}
-	a := traffic.Merge(answers)
 	to := a.At
 	if w.to > 0 {
 		to = time.UnixMilli(w.to)
 	}
 	return &Traffic{
-		Graph: view.GraphOf(&a), From: to.Add(-w.duration()).UnixMilli(), To: to.UnixMilli(), Since: a.Since.UnixMilli(),
+		Graph: view.GraphOf(a), From: to.Add(-w.duration()).UnixMilli(), To: to.UnixMilli(), Since: a.Since.UnixMilli(),
 		Seconds: float64(w.seconds), Cut: a.Cut, Note: missing, Command: s.command("edges deploy", s.everywhere(), w.flag()),
 	}, nil
+}
+
+// answer is what all replicas together know of a window.
+func (s *Server) answer(ctx context.Context, w span) (*traffic.Answer, string, error) {
+	answers, missing, err := ask[traffic.Answer](ctx, s, observe.ViewEdges, w.query())
+	if err != nil {
+		return nil, "", err
+	}
+	a := traffic.Merge(answers)
+	return &a, missing, nil
 }
 
 // ask puts a question about the namespace at hand to every replica, and decodes the answers.
