@@ -53,13 +53,19 @@ func (m *mesh) tap(t *testing.T, args ...string) *tapping {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_ = tap.cmd.Process.Kill() // it may have ended
-		_ = tap.cmd.Wait()
+		tap.end(t)
 		if t.Failed() {
 			t.Logf("tap %q says %s", args, tap.notes())
 		}
 	})
 	return tap
+}
+
+// end ends the tap, which may have ended.
+func (t *tapping) end(tb testing.TB) {
+	tb.Helper()
+	_ = t.cmd.Process.Kill()
+	_ = t.cmd.Wait()
 }
 
 // warm calls until the tap shows calls: from then on it shows each.
