@@ -13,6 +13,7 @@ import (
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	mutationv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/header_mutation/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	originaldstv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/listener/original_dst/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -50,10 +51,12 @@ func (l arrivals) virtualInbound() *listenerv3.Listener {
 		return nil
 	}
 	out := &listenerv3.Listener{
-		Name: virtualInbound, Address: socketAddress(anyAddress, inboundPort), UseOriginalDst: wrapperspb.Bool(true),
-		TrafficDirection: corev3.TrafficDirection_INBOUND,
+		Name: virtualInbound, Address: socketAddress(anyAddress, inboundPort), TrafficDirection: corev3.TrafficDirection_INBOUND,
 	}
 	l.inspect(out)
+	// By a filter, which only reads where the peer wanted to go. UseOriginalDst would also hand the connection to a listener of that
+	// port, and the one of a Service that has the app's own port is for calls going out: they would come back here, for ever.
+	out.ListenerFilters = slices.Insert(out.ListenerFilters, 0, listenerFilter(originalDst, &originaldstv3.OriginalDst{}))
 	out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{ // who calls the port itself would be sent to it again
 		Name:             "virtualInbound-blackhole",
 		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(inboundPort)},

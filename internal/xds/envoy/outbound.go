@@ -21,6 +21,7 @@ import (
 const (
 	managerFilter = "envoy.filters.network.http_connection_manager"
 	tcpFilter     = "envoy.filters.network.tcp_proxy"
+	originalDst   = "envoy.filters.listener.original_dst"
 	tlsInspector  = "envoy.filters.listener.tls_inspector"
 	httpInspector = "envoy.filters.listener.http_inspector"
 )
