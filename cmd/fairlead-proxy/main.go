@@ -31,6 +31,7 @@ usage:
                                   --verify tries whether it is done
   fairlead-proxy cni              redirect a pod as the container runtime says, by CNI
   fairlead-proxy install-cni [flags]  put that on the node as the plugin fairlead-cni, and keep it there
+  fairlead-proxy copy FILE        put this program into FILE, for a container of another image
   fairlead-proxy wait [flags]     wait until the sidecar is ready
   fairlead-proxy linger [flags]   wait for a while
   fairlead-proxy version
@@ -108,6 +109,8 @@ func dispatch(ctx context.Context, args []string, out io.Writer) error {
 		return plugin(ctx, out)
 	case "install-cni":
 		return installCNI(ctx, args[1:])
+	case "copy":
+		return copyTo(args[1:])
 	case "wait":
 		return wait(ctx, args[1:])
 	case "linger":

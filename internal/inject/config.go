@@ -25,6 +25,8 @@ type Config struct {
 	// Image is the sidecar's image, of fairlead-init and fairlead-proxy alike. Its entry point is fairlead-proxy. Required.
 	Image           string            `json:"image"`
 	ImagePullPolicy corev1.PullPolicy `json:"imagePullPolicy,omitempty"`
+	// EnvoyImage is an image of a stock Envoy, for pods that want one as their sidecar; without it they are refused.
+	EnvoyImage string `json:"envoyImage,omitempty"`
 	// ImagePullSecrets are added to those of every pod. They must exist in its namespace.
 	ImagePullSecrets []SecretName `json:"imagePullSecrets,omitempty"`
 	// Controller is where the sidecar finds the control plane, host:port, several separated by commas.
@@ -156,7 +158,7 @@ func ParseConfig(data []byte, base Config) (Config, error) {
 // fields gives what each field of the YAML is read into.
 func (c *Config) fields() map[string]any {
 	return map[string]any{
-		"image": &c.Image, "imagePullPolicy": &c.ImagePullPolicy, "imagePullSecrets": &c.ImagePullSecrets,
+		"image": &c.Image, "envoyImage": &c.EnvoyImage, "imagePullPolicy": &c.ImagePullPolicy, "imagePullSecrets": &c.ImagePullSecrets,
 		"controller": &c.Controller, "controllerName": &c.ControllerName, "nativeSidecar": &c.NativeSidecar, "cni": &c.CNI,
 		"logLevel": &c.LogLevel, "drain": &c.Drain, "holdTimeout": &c.HoldTimeout, "resources": &c.Resources,
 		"includeOutboundCIDRs": &c.IncludeOutboundCIDRs, "excludeOutboundCIDRs": &c.ExcludeOutboundCIDRs,
@@ -214,6 +216,10 @@ func (c *Config) validate() error {
 		err = errors.New("is not set; write REGISTRY/NAME:TAG, where the sidecar's image is (fairlead inject --set image=…)")
 	}
 	check("image", err)
+	if c.EnvoyImage != "" {
+		_, err = parseImage(c.EnvoyImage)
+		check("envoyImage", err)
+	}
 	switch c.ImagePullPolicy {
 	case "", corev1.PullAlways, corev1.PullIfNotPresent, corev1.PullNever:
 	default:

@@ -126,20 +126,28 @@ func (b *builder) build() error {
 	// The rules come before everything that has traffic, …
 	before := []corev1.Container{b.redirectContainer()}
 	proxy := b.proxyContainer(probes)
+	if b.status.Mode == Classic {
+		proxy.Lifecycle = b.hold()
+	}
+	if b.s.envoy {
+		before = append(before, b.s.copyContainer())
+		b.s.inEnvoy(&proxy)
+	}
 	if b.status.Mode == Native {
 		// … then the sidecar, so that init containers of the app have the network that the app will have. The kubelet
 		// ends it after the app, and it does not keep a Job from completing (KEP-753).
 		always := corev1.ContainerRestartPolicyAlways
 		proxy.RestartPolicy = &always
 		before = append(before, proxy)
-		b.status.InitContainers = []string{before[0].Name, proxy.Name}
 	} else {
 		// … and the sidecar first of all containers: the kubelet starts them in order and waits for the postStart hook
 		// of each before it starts the next.
-		proxy.Lifecycle = b.hold()
 		b.pod.Spec.Containers = slices.Insert(b.pod.Spec.Containers, 0, proxy)
-		b.status.InitContainers, b.status.Containers = []string{before[0].Name}, []string{proxy.Name}
+		b.status.Containers = []string{proxy.Name}
 		b.keepMainContainer()
+	}
+	for _, c := range before {
+		b.status.InitContainers = append(b.status.InitContainers, c.Name)
 	}
 	b.pod.Spec.InitContainers = slices.Insert(b.pod.Spec.InitContainers, 0, before...)
 	if err := b.tellTools(); err != nil {

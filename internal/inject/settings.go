@@ -30,6 +30,7 @@ const (
 type settings struct {
 	Config
 
+	envoy         bool   // the sidecar is one
 	template      string // what the pod is given in the place of a sidecar, "" for a sidecar
 	drain         time.Duration
 	resources     corev1.ResourceRequirements
@@ -51,6 +52,7 @@ type annotation struct {
 // annotations lists what a pod may say about its sidecar.
 func annotations() []annotation {
 	return []annotation{
+		{"proxy", "", setProxy},
 		{"proxy-image", "", text(parseImage, func(s *settings) *string { return &s.Image })},
 		{"proxy-cpu", istioDomain + "proxyCPU", request(corev1.ResourceCPU)},
 		{"proxy-cpu-limit", istioDomain + "proxyCPULimit", limit(corev1.ResourceCPU)},
@@ -95,6 +97,7 @@ func newSettings(c Config, written map[string]string) (s settings, warnings []st
 			problems = append(problems, fmt.Errorf("annotation %s: %w", key, err))
 		}
 	}
+	s.forEnvoy(written)
 	if err := checkResources(s.resources); err != nil && len(problems) == 0 {
 		problems = append(problems, fmt.Errorf("annotations %sproxy-*: %w", domain, err))
 	}

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # images.sh N: the images that the examples and the stories need, given to cluster N: the mesh's own (make images), the
-# demo app, and Python from this machine in the place of docker.io/library/python.
+# demo app, Python from this machine in the place of docker.io/library/python, and PyPI's Envoy in that of docker.io/envoyproxy/envoy.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 N=${1:-1}; set -- "$N"
@@ -17,5 +17,12 @@ if [ ! -f "$python" ]; then
 	mv "$python.tmp" "$python"
 	rm -rf "$TOP/python"
 fi
-"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar "$python"
+envoy=$TOP/envoy.tar
+if [ ! -f "$envoy" ]; then
+	binary=$(test/envoy-binary.sh)
+	mapfile -t libraries < <(ldd "$binary" | grep -oE '/[^ ()]+\.so[^ ():]*' | while read -r lib; do echo "$(realpath "$lib"):$lib"; done)
+	image -o "$envoy.tmp" -name docker.io/envoyproxy/envoy:v1.40.0 -entrypoint /usr/bin/envoy "$binary:/usr/bin/envoy" "${libraries[@]}"
+	mv "$envoy.tmp" "$envoy"
+fi
+"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar "$python" "$envoy"
 say "images imported"
