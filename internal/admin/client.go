@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
 )
@@ -87,6 +88,11 @@ func (c Client) Departures(ctx context.Context) ([]Departure, error) {
 // Probes are the endpoints without a sidecar that sidecars of a replica of the control plane check, and the pods that fail.
 func (c Client) Probes(ctx context.Context) ([]Probed, error) {
 	return read[[]Probed](ctx, c, pathProbes)
+}
+
+// Endpoints are the shards of a host and port, HOST:PORT, that a replica of the control plane would tell sidecars of.
+func (c Client) Endpoints(ctx context.Context, authority string) ([]Shard, error) {
+	return read[[]Shard](ctx, c, pathEndpoints+"?authority="+url.QueryEscape(authority))
 }
 
 // Problems are the mistakes that a replica of the control plane sees.

@@ -39,6 +39,9 @@ type Controller struct {
 	Proxies   func() []Proxy
 	Problems  func() []Problem
 	Endpoints func() []Shard
+	// EndpointsOf gives the shards of one host and port, HOST:PORT, whether a proxy has asked for them or not. The error says
+	// what is wrong with the question.
+	EndpointsOf func(authority string) ([]Shard, error)
 	// Departures asks what takes a moment; ctx bounds it.
 	Departures func(ctx context.Context) []Departure
 	// Probes is as Departures.
@@ -70,7 +73,7 @@ func (c Controller) debug() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET "+pathProxies, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, inBothShapes(c.Proxies(), c.ClusterID)) })
 	mux.HandleFunc("GET "+pathProblems, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Problems()) })
-	mux.HandleFunc("GET "+pathEndpoints, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Endpoints()) })
+	mux.HandleFunc("GET "+pathEndpoints, c.endpoints)
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
 	mux.HandleFunc("GET "+pathProbes, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Probes(r.Context())) })
 	if c.Profiles != nil {
@@ -106,6 +109,21 @@ func local(r *http.Request) bool {
 	}
 	called, err := netip.ParseAddrPort(address.String())
 	return err == nil && called.Addr().Unmap() == remote.Addr().Unmap()
+}
+
+// endpoints are those that proxies subscribe to, or those of ?authority=HOST:PORT.
+func (c Controller) endpoints(w http.ResponseWriter, r *http.Request) {
+	authority := r.URL.Query().Get("authority")
+	if authority == "" {
+		writeJSON(w, c.Endpoints())
+		return
+	}
+	shards, err := c.EndpointsOf(authority)
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	writeJSON(w, shards)
 }
 
 // version is the bare version, as of an istiod, and JSON for clients that accept only that.
@@ -326,21 +344,25 @@ type Problem struct {
 	Text string `json:"text"`
 }
 
-// Shard is one subscribed shard of endpoints, as /debug/endpointz shows it.
+// Shard is one shard of endpoints, as /debug/endpointz shows it.
 type Shard struct {
-	Name      string     `json:"name"`
-	Version   string     `json:"version"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	// Service is the object whose endpoints they are, "namespace/name", where it was asked for.
+	Service   string     `json:"service,omitempty"`
 	Endpoints []Endpoint `json:"endpoints"`
 }
 
 // Endpoint is one endpoint as proxies were told of it.
 type Endpoint struct {
-	Address  string   `json:"address"`
-	Health   string   `json:"health"`
-	Weight   uint32   `json:"weight"`
-	Meshed   bool     `json:"meshed"`
-	Locality string   `json:"locality,omitempty"`
-	Identity string   `json:"identity,omitempty"`
-	Pod      string   `json:"pod,omitempty"`
-	Subsets  []string `json:"subsets,omitempty"`
+	Address  string `json:"address"`
+	Health   string `json:"health"`
+	Weight   uint32 `json:"weight"`
+	Meshed   bool   `json:"meshed"`
+	Locality string `json:"locality,omitempty"`
+	Identity string `json:"identity,omitempty"`
+	Pod      string `json:"pod,omitempty"`
+	// Namespace is that of Pod.
+	Namespace string   `json:"namespace,omitempty"`
+	Subsets   []string `json:"subsets,omitempty"`
 }

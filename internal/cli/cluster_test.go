@@ -119,6 +119,24 @@ func exampleCluster(t *testing.T) *clustertest.Server {
 	} {
 		mux := http.NewServeMux()
 		page(t, mux, "/debug/syncz", rows)
+		shards := []admin.Shard{{Name: "eps/users.team.svc.cluster.local:80/slice/users-1", Service: "team/users", Endpoints: []admin.Endpoint{
+			{Address: "10.0.0.2:8080", Pod: "users-2", Namespace: "team", Health: "UNHEALTHY", Weight: 1, Meshed: true, Subsets: []string{"v2"}, Identity: "spiffe://cluster.local/ns/team/sa/users"},
+			{Address: "10.0.0.1:8080", Pod: "users-1", Namespace: "team", Health: "HEALTHY", Weight: 3},
+		}}}
+		mux.HandleFunc("GET /debug/endpointz", func(w http.ResponseWriter, r *http.Request) {
+			switch r.URL.Query().Get("authority") {
+			case "users.team:80", "lagging.team:80":
+				if r.URL.Query().Get("authority") == "lagging.team:80" && i == 1 {
+					json.NewEncoder(w).Encode([]admin.Shard{{Service: "team/users", Endpoints: shards[0].Endpoints[:1]}})
+					return
+				}
+				json.NewEncoder(w).Encode(shards)
+			case "none.team:80":
+				json.NewEncoder(w).Encode([]admin.Shard{})
+			default:
+				http.Error(w, "no Service and no ServiceEntry defines it", http.StatusBadRequest)
+			}
+		})
 		page(t, mux, "/version", admin.Version{Version: "0.1.0"})
 		s.Listen(t, "fairlead-system/c-"+string(rune('1'+i)), check.MonitorPort, mux)
 	}
@@ -145,6 +163,9 @@ func TestOutputOfTheMesh(t *testing.T) {
 		"version",
 		"version -o json",
 		"version --client",
+		"diagnostics endpoints users.team:80",
+		"diagnostics endpoints users.team:80 -o wide",
+		"diagnostics endpoints users.team:80 none.team:80 -o json",
 	} {
 		code, out, errOut := inCluster(t, file, strings.Fields(line)...)
 		if code != 0 || errOut != "" {
@@ -183,6 +204,8 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 		{"no pods", file, "pc clusters ingress/x", `kind "ingress" has no pods`},
 		{"not connected", file, "proxy-status nobody", "no sidecar nobody is connected to the control plane"},
 		{"not installed", file, "proxy-status --system-namespace other", "no control plane in namespace other of https://"},
+		{"no such host", file, "diagnostics endpoints x:80", "no Service and no ServiceEntry defines it"},
+		{"no host", file, "diagnostics endpoints", "usage: fairlead diagnostics endpoints HOST:PORT"},
 		{"another context", file, "proxy-status --context nix", `context "nix" is not in the kubeconfig, which has: other, test`},
 		{"nothing", none, "proxy-status", `nothing to ask: lab "lab" is not running, and there is no cluster`},
 		{"no lab", file, "proxy-status --lab", `lab "lab" is not running`},

@@ -1,23 +1,20 @@
 package controlplane
 
 import (
-	"maps"
 	"net/http"
 	"net/http/pprof"
-	"slices"
 
 	"fairlead.dev/fairlead/internal/admin"
-	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/observe"
-	"fairlead.dev/fairlead/internal/plan"
 )
 
 // monitor is the plain HTTP side.
 func (p *ControlPlane) monitor() http.Handler {
+	known := endpointPage{p.engine, p.o.ClusterDomain}
 	pages := admin.Controller{
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, ClusterID: p.o.ClusterID, Ready: p.unready,
-		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: p.endpoints, Departures: p.departures,
+		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: known.sent, EndpointsOf: known.of, Departures: p.departures,
 		Probes: p.engine.probes,
 		Observation: (&observe.API{
 			Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready,
@@ -102,29 +99,6 @@ func (p *ControlPlane) problemPage() []admin.Problem {
 			Severity: x.Severity.String(), Kind: x.Ref.Kind, Object: x.Ref.Key.String(), Field: x.Field,
 			Message: x.Message, Fix: x.Fix, Position: x.Pos.String(), Text: x.String(),
 		})
-	}
-	return list
-}
-
-// endpoints shows what proxies were told about endpoints: the bytes sent, decoded.
-func (p *ControlPlane) endpoints() []admin.Shard {
-	list := []admin.Shard{}
-	shards := nativeSource{&p.engine.watches}.shards()
-	for _, name := range slices.Sorted(maps.Keys(shards)) {
-		value, err := discovery.Decode(shards[name].Body)
-		shard, ok := value.(*plan.EndpointShard)
-		if err != nil || !ok {
-			continue // it was encoded here: cannot be
-		}
-		v := admin.Shard{Name: name, Version: shards[name].Version, Endpoints: []admin.Endpoint{}}
-		for i := range shard.Endpoints {
-			e := &shard.Endpoints[i]
-			v.Endpoints = append(v.Endpoints, admin.Endpoint{
-				Address: e.Addr.String(), Health: e.Health.String(), Weight: e.Weight, Meshed: e.Meshed,
-				Locality: e.Locality.String(), Identity: e.Identity, Pod: e.Workload.Pod, Subsets: e.Subsets,
-			})
-		}
-		list = append(list, v)
 	}
 	return list
 }

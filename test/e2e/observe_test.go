@@ -44,6 +44,10 @@ func TestObservation(t *testing.T) {
 	if err != nil || !strings.Contains(out, "client") || !strings.Contains(out, "users") || !strings.Contains(out, "√") {
 		t.Errorf("edges = %v\n%s", err, out)
 	}
+	out, err = tryFairlead(t, "diagnostics", "endpoints", "users."+n.name+":8080")
+	if err != nil || strings.Count(out, "users."+n.name) != 2 || !strings.HasPrefix(out, "NAMESPACE") {
+		t.Errorf("diagnostics endpoints = %v\n%s", err, out)
+	}
 	n.taps(t, "40")
 	n.taps(t, "7", "--method", "POST")
 }
