@@ -45,7 +45,7 @@ func newEndpointsCommand(a *app) *cobra.Command {
 				return err
 			}
 			switch {
-			case output == "json" || output == "yaml":
+			case isData(output):
 				return printValue(a.Out, output, rows)
 			case len(rows) == 0:
 				fmt.Fprintln(a.Err, "No endpoints found.")

@@ -272,8 +272,11 @@ func printValue(w io.Writer, output string, v any) error {
 	return printEncoded(w, output, data.Bytes())
 }
 
-// printEncoded prints a JSON document as it is, or as YAML.
+// printEncoded prints a JSON document as it is, as YAML, or what a JSONPath chooses of it.
 func printEncoded(w io.Writer, output string, data []byte) error {
+	if strings.HasPrefix(output, jsonPath) {
+		return printPath(w, output, data)
+	}
 	if output == "yaml" {
 		var err error
 		if data, err = yaml.JSONToYAML(data); err != nil {

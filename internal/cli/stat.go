@@ -66,11 +66,11 @@ func newStatCommand(a *app) *cobra.Command {
 }
 
 func (a teller) printStat(rows []view.StatRow, f *trafficFlags, q *view.Select) error {
-	if f.output == "json" {
+	if isData(f.output) {
 		if rows == nil {
 			rows = []view.StatRow{}
 		}
-		return printValue(a.Out, "json", rows)
+		return printValue(a.Out, f.output, rows)
 	}
 	if len(rows) == 0 {
 		fmt.Fprintln(a.Err, "No traffic found.")
@@ -111,8 +111,8 @@ func (a teller) printRoutes(rows []view.RouteRow, err error, output string, tabl
 	switch {
 	case err != nil:
 		return err
-	case output == "json":
-		return printValue(a.Out, "json", rows)
+	case isData(output):
+		return printValue(a.Out, output, rows)
 	case len(rows) == 0:
 		fmt.Fprintln(a.Err, "No traffic found.")
 		return nil
@@ -158,8 +158,8 @@ func (a teller) printByResource(rows []view.RouteRow, output string) error {
 		of[name] = append(of[name], row)
 	}
 	switch {
-	case output == "json":
-		return printValue(a.Out, "json", of)
+	case isData(output):
+		return printValue(a.Out, output, of)
 	case len(rows) == 0:
 		fmt.Fprintln(a.Err, "No traffic found.")
 		return nil

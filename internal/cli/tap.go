@@ -115,7 +115,7 @@ func (f *tapFlags) read(m *mesh, args []string) error {
 		}
 		f.query.To = &target
 	}
-	f.query.Headers = f.output == "json"
+	f.query.Headers = isData(f.output)
 	return f.query.Check()
 }
 

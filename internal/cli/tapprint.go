@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -29,7 +28,7 @@ func newTapPrinter(out io.Writer, output string) *tapPrinter {
 
 func (p *tapPrinter) event(e *observe.Event) error {
 	base := p.number(e.Pod)
-	if p.output == "json" {
+	if isData(p.output) {
 		return p.json(e, base)
 	}
 	_, err := io.WriteString(p.out, tapLines(e, base, p.output == "wide"))
@@ -225,11 +224,14 @@ func (p *tapPrinter) json(e *observe.Event, base uint32) error {
 	} else {
 		end.End.Reset = new(int)
 	}
-	out := json.NewEncoder(p.out)
-	out.SetEscapeHTML(false)
-	out.SetIndent("", "  ")
 	for _, o := range append(objects, &end) {
-		if err := out.Encode(o); err != nil {
+		if err := printValue(p.out, p.output, o); err != nil {
+			return err
+		}
+		if p.output == "json" {
+			continue
+		}
+		if _, err := io.WriteString(p.out, "\n"); err != nil {
 			return err
 		}
 	}

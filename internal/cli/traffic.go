@@ -275,8 +275,8 @@ func edgesKind(args []string) (view.Kind, error) {
 
 func (a teller) printEdges(rows []view.EdgeRow, output string) error {
 	switch {
-	case output == "json":
-		return printValue(a.Out, "json", rows)
+	case isData(output):
+		return printValue(a.Out, output, rows)
 	case len(rows) == 0:
 		fmt.Fprintln(a.Err, "No edges found.")
 		return nil

@@ -122,7 +122,11 @@ func isTable(output string) bool { return output == table || output == short }
 // addOutputFlag adds -o with the forms that a command can print; the first is the default.
 func addOutputFlag(flags *pflag.FlagSet, value *string, words ...string) {
 	*value = words[0]
-	flags.VarP(&oneOf{value: value, words: words}, "output", "o", "print as "+strings.Join(words, ", "))
+	usage := strings.Join(words, ", ")
+	if slices.Contains(words, "json") {
+		usage += ", jsonpath=TEMPLATE"
+	}
+	flags.VarP(&oneOf{value: value, words: words}, "output", "o", "print as "+usage)
 }
 
 // String implements pflag.Value.
@@ -138,6 +142,13 @@ func (*oneOf) Type() string { return "string" }
 
 // Set implements pflag.Value.
 func (o *oneOf) Set(s string) error {
+	if strings.HasPrefix(s, jsonPath) && slices.Contains(o.words, "json") {
+		if _, err := parsePath(s); err != nil {
+			return err
+		}
+		*o.value = s
+		return nil
+	}
 	if !slices.Contains(o.words, s) {
 		return fmt.Errorf("use one of %s", strings.Join(o.words, ", "))
 	}
