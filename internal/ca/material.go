@@ -220,6 +220,24 @@ func chainTo(roots []*x509.Certificate, signer *x509.Certificate, certs []*x509.
 // Signer describes the certificate that signs.
 func (c *CA) Signer() identity.CertInfo { return identity.Describe(c.signer) }
 
+// Expiry says when the first of the certificates that sign ends, and when the root by which they are trusted does; of several
+// such roots the last.
+func (c *CA) Expiry() (signer, root time.Time) {
+	top := c.signer
+	signer = top.NotAfter
+	for _, top = range c.chain {
+		if top.NotAfter.Before(signer) {
+			signer = top.NotAfter
+		}
+	}
+	for _, r := range c.roots {
+		if r.NotAfter.After(root) && (top.Equal(r) || top.CheckSignatureFrom(r) == nil) {
+			root = r.NotAfter
+		}
+	}
+	return signer, root
+}
+
 // RootCount is the number of certificates in Roots.
 func (c *CA) RootCount() int { return len(c.roots) }
 

@@ -74,6 +74,9 @@ func TestNewCASendsTheWholeChain(t *testing.T) {
 				t.Errorf("%d certificates behind the leaf, want %d", got, tc.sent)
 			}
 			verify(t, root.Roots(), cert)
+			if signer, end := ca.Expiry(); !signer.Equal(tc.ca.signer.NotAfter) || !end.Equal(root.signer.NotAfter) {
+				t.Errorf("ends at %s, its root at %s, want %s, %s", signer, end, tc.ca.signer.NotAfter, root.signer.NotAfter)
+			}
 			if ca.Signer().Serial != tc.ca.Signer().Serial || !ca.SameSigner(tc.ca) || ca.RootCount() != 1 {
 				t.Errorf("signer %s with %d roots, want %s with 1", ca.Signer().Serial, ca.RootCount(), tc.ca.Signer().Serial)
 			}

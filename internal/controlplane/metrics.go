@@ -208,7 +208,7 @@ func (p *ControlPlane) gauges() []gauge {
 			outdated++
 		}
 	}
-	return append(append(p.engine.objects.gauges(), p.engine.probing.gauges()...),
+	return append(append(append(p.engine.objects.gauges(), p.engine.probing.gauges()...), p.authority.gauges()...),
 		gauge{"pilot_xds", "Connected proxies.", float64(connected)},
 		gauge{"fairlead_xds_stale_proxies", "Connected proxies that have not confirmed everything sent to them.", float64(stale)},
 		gauge{"fairlead_xds_unknown_proxies", "Connected proxies whose own pod is not known.", float64(unknown)},
@@ -217,6 +217,19 @@ func (p *ControlPlane) gauges() []gauge {
 		gauge{"pilot_total_rejected_configs", "Objects that are not in force as written.", float64(p.engine.problems.rejected())},
 		gauge{"fairlead_config_problems", "Problems in the configuration.", float64(len(p.engine.problems.list()))},
 	)
+}
+
+// gauges are when the CA's certificates end; none where there is no CA yet.
+func (a *authority) gauges() []gauge {
+	ca := a.current()
+	if ca == nil {
+		return nil
+	}
+	signer, root := ca.Expiry()
+	return []gauge{
+		{"citadel_server_cert_chain_expiry_timestamp", "When the certificate that signs workloads' ends, in seconds since 1970.", float64(signer.Unix())},
+		{"citadel_server_root_cert_expiry_timestamp", "When the root of that certificate ends, in seconds since 1970.", float64(root.Unix())},
+	}
 }
 
 // gauges count the objects of the kinds that are counted.

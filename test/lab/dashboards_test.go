@@ -98,7 +98,7 @@ func (m *mesh) rulesAreLoaded(t *testing.T) {
 				pending = pending || r.Name == "FairleadServerErrors" && r.State != "inactive"
 			}
 		}
-		return evaluated >= 16 && pending
+		return evaluated >= 17 && pending
 	})
 }
 
