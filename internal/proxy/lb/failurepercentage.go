@@ -18,7 +18,7 @@ const (
 // shareCount counts the calls of an interval: failures in the upper half, all in the lower one.
 type shareCount struct{ atomic.Uint64 }
 
-func (t *shareCount) add(failed bool) {
+func (t *shareCount) add(failed bool) { //nolint:revive // a fact about the call
 	const one = 1<<32 + 1
 	if failed {
 		t.Add(one)
@@ -35,7 +35,7 @@ func (t *shareCount) take() (failed, all uint64) {
 
 // tallied notes what a call was for the share of failures: what the endpoint answered, or what this side found out where that
 // counts by its own.
-func (w *watch) tallied(rules *model.OutlierDetection, local, failed bool) {
+func (w *watch) tallied(rules *model.OutlierDetection, local, failed bool) { //nolint:revive // facts about the call
 	if rules.FailurePercent == 0 {
 		return
 	}
@@ -58,7 +58,7 @@ func (o *outliers) sweep(rules *model.OutlierDetection, now time.Time) {
 	if now.UnixNano() < end {
 		return
 	}
-	o.sweepAt.Store(o.origin.Add((now.Sub(o.origin)/rules.Interval + 1) * rules.Interval).UnixNano())
+	o.sweepAt.Store(now.Add(rules.Interval - now.Sub(o.origin)%rules.Interval).UnixNano())
 	o.judge(rules, time.Unix(0, end), func(w *watch) (failed, all uint64) { return w.ofAll.take() }, "calls")
 	o.judge(rules, time.Unix(0, end), func(w *watch) (failed, all uint64) { return w.ofLocal.take() }, "calls by local origin")
 }
