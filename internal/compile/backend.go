@@ -116,6 +116,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	applyTraffic(&out, traffic)
 	// As with Istio, whose sidecars call an app at a port that is declared HTTP as HTTP/1.1, however the request came to them.
 	out.UpgradeApps = out.Upgrade && p.Protocol != model.HTTP
+	out.TunnelHTTP2 = out.Tunnel != nil && (p.Protocol == model.HTTP2 || p.Protocol == model.GRPC)
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// An algorithm that a DestinationRule chooses takes the place of the Service's affinity; the distance is another matter,
 	// as in Istio.
@@ -150,6 +151,7 @@ func applyTraffic(out *plan.Backend, t model.TrafficPolicy) {
 	out.TLS = t.TLS
 	out.ConnectionPool = t.ConnectionPool
 	out.RetryBudget = t.RetryBudget
+	out.Tunnel, out.ProxyProtocol = t.Tunnel, t.ProxyProtocol
 }
 
 // shards names the shards that hold the endpoints of a service's port. It reads what slices there are and their

@@ -150,12 +150,13 @@ func (e *effectivePolicy) traffic(port uint16, subset string) model.TrafficPolic
 	if s == nil {
 		return out
 	}
-	budget := cmp.Or(s.Policy.RetryBudget, out.RetryBudget)
+	budget, tunnel := cmp.Or(s.Policy.RetryBudget, out.RetryBudget), cmp.Or(s.Policy.Tunnel, out.Tunnel)
+	header := cmp.Or(s.Policy.ProxyProtocol, out.ProxyProtocol)
 	if p, ok := s.PerPort[port]; ok {
-		p.RetryBudget = cmp.Or(p.RetryBudget, budget)
+		p.RetryBudget, p.Tunnel, p.ProxyProtocol = cmp.Or(p.RetryBudget, budget), cmp.Or(p.Tunnel, tunnel), cmp.Or(p.ProxyProtocol, header)
 		return p
 	}
-	out.RetryBudget = budget
+	out.RetryBudget, out.Tunnel, out.ProxyProtocol = budget, tunnel, header
 	if s.Policy.LB != model.LBUnset || s.Policy.WarmUp != nil || s.Policy.Locality != nil {
 		out.LB, out.Hash, out.WarmUp, out.Locality = s.Policy.LB, s.Policy.Hash, s.Policy.WarmUp, s.Policy.Locality
 		out.Load = s.Policy.Load

@@ -95,7 +95,7 @@ func trafficPolicies() []ruling {
 		{"no port", refused, "portLevelSettings[0].port.number", "portLevelSettings: [{loadBalancer: {simple: RANDOM}}]"},
 		{"nothing for a port", refused, "portLevelSettings[0]", "portLevelSettings: [{port: {number: 9090}}]"},
 		{"a port twice", warned, "portLevelSettings[1].port.number", "portLevelSettings: [{port: {number: 9090}, tls: {mode: DISABLE}}, {port: {number: 9090}, tls: {mode: DISABLE}}]"},
-		{"a tunnel", warned, "tunnel", "tunnel: {targetHost: a.com, targetPort: 443}"},
+		{"a tunnel", fine, "", "tunnel: {targetHost: a.com, targetPort: 443}"},
 		{"a tunnel to nowhere", refused, "tunnel.targetHost", "tunnel: {targetHost: 'a b', targetPort: 443}"},
 		{"a tunnel to port 0", refused, "tunnel.targetPort", "tunnel: {targetHost: a.com, targetPort: 0}"},
 		{"a tunnel by GET", refused, "tunnel.protocol", "tunnel: {protocol: GET, targetHost: a.com, targetPort: 1}"},

@@ -84,9 +84,18 @@ func backendFields(c *coder, b *plan.Backend) {
 	c.bool(41, "upgrade_apps", &b.UpgradeApps)
 	text(c, 42, "credential", &b.Credential)
 	text(c, 43, "roots", &b.Roots)
+	c.bool(44, "tunnel_http2", &b.TunnelHTTP2)
+	optional(c, mustKnow, "tunnel", &b.Tunnel, tunnelFields)
+	c.uint32(mustKnow+1, "proxy_protocol", &b.ProxyProtocol)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess
 		b.Missing, b.MissingStatus = "this sidecar is too old for how its endpoints are to be called", 503
 	}
+}
+
+// tunnelFields: what a forward proxy gets without a request for the tunnel is not meant for it.
+func tunnelFields(c *coder, t *model.Tunnel) {
+	c.bool(1, "post", &t.Post)
+	text(c, 2, "target", &t.Target)
 }
 
 func tcpKeepAliveFields(c *coder, k *model.TCPKeepAlive) {

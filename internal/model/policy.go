@@ -244,10 +244,22 @@ type TrafficPolicy struct {
 	TLS      TLSSettings
 	// RetryBudget is nil for the default.
 	RetryBudget *RetryBudget
+	// Tunnel is nil for none; it is for connections, not for requests.
+	Tunnel *Tunnel
+	// ProxyProtocol is the version of the header that connections begin with, 0 for none.
+	ProxyProtocol uint32
 
 	ConnectionPool
 	// PoolSaid is set where the block is there, also where it says no more than the defaults.
 	PoolSaid bool
+}
+
+// Tunnel has connections go through a forward proxy: each is asked for by a request to it.
+type Tunnel struct {
+	// Post has the request be a POST, whose bodies are what the connection carries; otherwise it is CONNECT.
+	Post bool
+	// Target is where the proxy is to lead to, "host:port".
+	Target string
 }
 
 // RetryBudget bounds the retries that are under way at a time (DestinationRule retryBudget, Envoy's semantics).

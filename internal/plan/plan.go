@@ -84,6 +84,11 @@ type Backend struct {
 
 	model.ConnectionPool
 	RetryBudget *model.RetryBudget // nil = the default
+	// Tunnel is how connections are asked for, nil where bytes go as they are; TunnelHTTP2 has it be asked for in HTTP/2.
+	Tunnel      *model.Tunnel
+	TunnelHTTP2 bool
+	// ProxyProtocol is the version of the PROXY protocol's header with which connections begin, 0 for none.
+	ProxyProtocol uint32
 	// UpgradeApps has Upgrade be for endpoints with a sidecar as well.
 	UpgradeApps bool
 

@@ -95,14 +95,14 @@ func (t destinationRule) policy(field string, in *networking.TrafficPolicy) (mod
 	if in == nil {
 		return model.TrafficPolicy{}, nil
 	}
-	t.unobeyedPolicy(field, in)
+	tunnel, header := t.forwarded(field, in)
 	budget := t.retryBudget(field+".retryBudget", in.GetRetryBudget())
 	var perPort map[uint16]model.TrafficPolicy
 	for i, p := range in.GetPortLevelSettings() {
 		at := fmt.Sprintf("%s.portLevelSettings[%d]", field, i)
 		port := t.port(at+".port.number", p.GetPort().GetNumber())
 		policy := t.settings(at, p)
-		policy.RetryBudget = budget // which ports have none of
+		policy.RetryBudget, policy.Tunnel, policy.ProxyProtocol = budget, tunnel, header // which ports have none of
 		if empty(p) {
 			t.Reject(at, "nothing is set for the port", "add loadBalancer, connectionPool, outlierDetection or tls")
 		}
@@ -116,7 +116,7 @@ func (t destinationRule) policy(field string, in *networking.TrafficPolicy) (mod
 		perPort[port] = policy
 	}
 	policy := t.settings(field, in)
-	policy.RetryBudget = budget
+	policy.RetryBudget, policy.Tunnel, policy.ProxyProtocol = budget, tunnel, header
 	return policy, perPort
 }
 
@@ -165,7 +165,9 @@ func (t destinationRule) loadBalancer(field string, in *networking.LoadBalancerS
 	if in == nil {
 		return
 	}
-	t.unobeyedBalancing(field, in)
+	if in.GetZoneAwareLbSetting() != nil {
+		t.Unsupported(field + ".zoneAwareLbSetting")
+	}
 	switch {
 	case in.GetConsistentHash() != nil:
 		out.LB, out.Hash = t.consistentHash(field+".consistentHash", in.GetConsistentHash())

@@ -94,7 +94,7 @@ func TestDestinationRuleProblems(t *testing.T) {
 			"error spec.trafficPolicy.connectionPool.http.http2KeepAlive.interval: missing", "error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: missing",
 		}},
 		{"pings", with("connectionPool: {http: {useClientProtocol: true, maxConcurrentStreams: 1, http2KeepAlive: {interval: 1s, timeout: 0s}}}"), []string{"error spec.trafficPolicy.connectionPool.http.http2KeepAlive.timeout: below 1ms"}},
-		{"what else a policy may hold", with("tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {}"), []string{"error spec.trafficPolicy.proxyProtocol: cannot go with tunnel", "warning spec.trafficPolicy.tunnel: no effect", "warning spec.trafficPolicy.proxyProtocol: no effect"}},
+		{"what else a policy may hold", with("tunnel: {targetHost: a, targetPort: 1}, proxyProtocol: {}"), []string{"error spec.trafficPolicy.proxyProtocol: cannot go with tunnel"}},
 		{"a retry budget", with("retryBudget: {percent: 20, minRetryConcurrency: 3, budgetInterval: 0s}"), nil},
 		{"a retry budget that is none", with("retryBudget: {percent: 101, budgetInterval: 0.0001s}"), []string{"error spec.trafficPolicy.retryBudget.percent: 101", "error spec.trafficPolicy.retryBudget.budgetInterval: below 1ms"}},
 		{"a port without number", with("portLevelSettings: [{loadBalancer: {simple: RANDOM}}]"), []string{"error spec.trafficPolicy.portLevelSettings[0].port.number: out of range"}},

@@ -146,6 +146,8 @@ type destined struct {
 	connect time.Duration
 	// upgrade has requests of HTTP/1.1 go on as HTTP/2.
 	upgrade bool
+	// alone is set where the way is this try's own.
+	alone bool
 }
 
 // toEndpoint is the way to an endpoint of a backend.
@@ -260,6 +262,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	t.connect = c.limits.patience(c.Guard, t.connect)
 	up, err := c.open(ctx, req, t)
 	if err != nil {
+		t.leave()
 		took := time.Since(begun)
 		hurried := errors.Is(err, context.DeadlineExceeded) && took < blameAfter // by a timeout of the request
 		if ctx.Err() == nil && !errors.Is(err, upstream.ErrLeft) && !hurried {
@@ -312,6 +315,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		}
 	}
 	c.settle(inUse{exchange: up, conn: c.conn, pool: t.way.Pool}, err)
+	t.leave()
 	c.conn = nil
 	return err
 }

@@ -73,6 +73,8 @@ func (s *shadow) send(ctx context.Context, body *filter.Copied) filter.CopyEnd {
 	}
 	s.tries = 1
 	to := toEndpoint(s.backend, e, s.backend.ConnectTimeout())
+	to.begin(headerTo(s.backend, s.o))
+	defer to.leave()
 	up, err := s.open(ctx, &s.req, &to)
 	if err != nil {
 		return filter.CopyUnreachable
@@ -92,7 +94,7 @@ func (s *shadow) send(ctx context.Context, body *filter.Copied) filter.CopyEnd {
 	}
 	up.Close()
 	if s.conn != nil {
-		e.Attachment.Pool.Put(s.conn)
+		to.way.Pool.Put(s.conn)
 	}
 	return end
 }

@@ -122,7 +122,12 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 		if try < maxTries-1 {
 			limit = connectWithin(b, &info)
 		}
-		t, err := dialEndpoint(ctx, e, limit)
+		if e.OnTrial(time.Now) {
+			limit = min(limit, lb.TrialTimeout)
+		}
+		limited, cancel := context.WithTimeout(ctx, limit)
+		t, err := dialEndpoint(limited, b, e, headerTo(b, c))
+		cancel()
 		if err == nil {
 			e.Carrying()
 			c.endpoint = e
@@ -158,17 +163,27 @@ func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info
 	return chosen
 }
 
-func dialEndpoint(ctx context.Context, e *directory.Endpoint, limit time.Duration) (Tunnel, error) {
-	if e.OnTrial(time.Now) {
-		limit = min(limit, lb.TrialTimeout)
-	}
-	ctx, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
+// dialEndpoint opens a connection, through a forward proxy where the backend says so, that begins with a header where there is one.
+func dialEndpoint(ctx context.Context, b *directory.Backend, e *directory.Endpoint, header string) (Tunnel, error) {
 	up := e.Attachment
-	if up.Peer != nil {
-		return openMeshTunnel(ctx, up.Peer, e.Plan.Addr)
+	switch {
+	case b.Plan.Tunnel != nil:
+		return requestTunnel(ctx, b, e)
+	case up.Peer != nil:
+		t, err := openMeshTunnel(ctx, up.Peer, e.Plan.Addr)
+		if err == nil && header != "" {
+			if _, err = t.Write([]byte(header)); err != nil {
+				t.Abort(err)
+				t.Close()
+			}
+		}
+		return t, err
 	}
-	conn, err := up.Pool.Dial(ctx)
+	pool := up.Pool
+	if header != "" {
+		pool = up.WithPreface(header).Pool
+	}
+	conn, err := pool.Dial(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -217,7 +217,9 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 		call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
 		connect = connectWithin(call.from, &call.info)
 	}
-	return toEndpoint(call.backend, e, connect), nil
+	to := toEndpoint(call.backend, e, connect)
+	to.begin(headerTo(call.backend, c))
+	return to, nil
 }
 
 // triesPerLocality is how many tries go to a locality before the next ones leave it: Istio's update_frequency of Envoy's

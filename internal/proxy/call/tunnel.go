@@ -85,31 +85,12 @@ func openMeshTunnel(ctx context.Context, p *upstream.Peer, addr netip.AddrPort) 
 	if err != nil {
 		return nil, err
 	}
-	cut := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		defer close(cut)
-		ex.Abort(context.Cause(ctx))
-	})
 	var req httpx.Request
 	req.Method, req.Authority, req.ContentLength = []byte("CONNECT"), []byte(addr.String()), -1
-	err = ex.Send(&req)
-	if err == nil {
-		err = ex.Flush()
-	}
-	var resp httpx.Response
-	if err == nil {
-		err = ex.Receive(&resp)
-	}
-	if err == nil && (resp.Status < 200 || resp.Status > 299) {
-		err = &refusedError{status: resp.Status, why: string(resp.Fields.Get(ErrorField))}
-	}
-	if !stop() {
-		<-cut // an aborted stream is of no use, and must not be closed under the abort
-		err = errors.Join(err, context.Cause(ctx))
-	}
+	err = ask(ctx, ex, &req, func(resp *httpx.Response) error {
+		return &refusedError{status: resp.Status, why: string(resp.Fields.Get(ErrorField))}
+	})
 	if err != nil {
-		ex.Abort(err)
-		ex.Close()
 		return nil, err
 	}
 	return meshTunnel{ex}, nil

@@ -27,6 +27,7 @@ type Policy struct {
 	alive         model.TCPKeepAlive
 	ping          model.HTTP2KeepAlive
 	tls           originTLS
+	preface       string // with which each connection begins, before TLS
 }
 
 // originTLS is TLS that the proxy begins on behalf of the app. The zero value is none.

@@ -85,6 +85,10 @@ func newPool(s *Set, k poolKey) *Pool {
 			conn.Close()
 			return nil, fmt.Errorf("tcpKeepalive: %w", err)
 		}
+		if err := k.policy.begin(conn); err != nil {
+			conn.Close()
+			return nil, err
+		}
 		secured, err := secure(ctx, conn)
 		if err != nil {
 			p.host.failed(ip, time.Now())
