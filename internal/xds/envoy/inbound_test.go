@@ -14,8 +14,10 @@ import (
 func FuzzParseInbound(f *testing.F) {
 	f.Add(describeInbound(&plan.InboundPolicy{MTLS: model.MTLSPermissive}))
 	f.Add(describeInbound(&plan.InboundPolicy{MTLS: model.MTLSStrict, Ports: []plan.InboundPort{
-		{Port: 5432, Protocol: model.TCP, MTLS: model.MTLSDisable}, {Port: 8080, Protocol: model.GRPC, MTLS: model.MTLSStrict},
-		{Port: 65535, Protocol: model.UDP}, {Port: 1, Protocol: model.Undeclared, MTLS: model.MTLSPermissive},
+		{Port: 5432, Protocol: model.TCP, MTLS: model.MTLSDisable},
+		{Port: 8080, Protocol: model.GRPC, MTLS: model.MTLSStrict},
+		{Port: 65535, Protocol: model.UDP},
+		{Port: 1, Protocol: model.Undeclared, MTLS: model.MTLSPermissive},
 	}}))
 	for _, s := range []string{"", ",", "0", "080/HTTP/STRICT", "+80/HTTP/STRICT", "65536/HTTP/STRICT", "80/http/STRICT", "80/HTTP/STRICT/", "80/invalid/STRICT", "80/HTTP/STRICT,"} {
 		f.Add(s)
