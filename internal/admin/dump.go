@@ -13,6 +13,18 @@ type Dump struct {
 	Routes    []RouteDump    `json:"routes"`
 	Listeners []ListenerDump `json:"listeners"`
 	Secrets   []SecretDump   `json:"secrets"`
+	// Telemetry says what is recorded of calls, for each side.
+	Telemetry []TelemetryDump `json:"telemetry"`
+}
+
+// TelemetryDump is what is recorded of the calls of one side.
+type TelemetryDump struct {
+	Side string `json:"side"` // CLIENT or SERVER
+	// AccessLog is off, text or json; Filter the condition for a line.
+	AccessLog string `json:"accessLog"`
+	Filter    string `json:"filter,omitempty"`
+	// Origins are the objects that say so; none where it is the mesh's default.
+	Origins []string `json:"origins"`
 }
 
 // ControlDump is the state of the control channel.

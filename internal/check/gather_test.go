@@ -94,6 +94,8 @@ func install(t *testing.T, s *clustertest.Server) {
 		"/apis/networking.istio.io/v1alpha3": kindList("ServiceEntry", "WorkloadEntry"),
 		"/apis/security.istio.io":            versionList("security.istio.io/v1"),
 		"/apis/security.istio.io/v1":         kindList("PeerAuthentication"),
+		"/apis/telemetry.istio.io":           versionList("telemetry.istio.io/v1"),
+		"/apis/telemetry.istio.io/v1":        kindList("Telemetry"),
 	} {
 		s.Put(t, path, object)
 	}

@@ -67,6 +67,10 @@ func exampleDump() *admin.Dump {
 			Action: "outbound|8080|v1|" + host, Retries: "2 on 5xx; 500ms per try",
 		}},
 		Listeners: []admin.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
+		Telemetry: []admin.TelemetryDump{
+			{Side: "CLIENT", AccessLog: "off"},
+			{Side: "SERVER", AccessLog: "text", Filter: "response.code >= 400", Origins: []string{"Telemetry istio-system/mesh", "Telemetry myapp/orders"}},
+		},
 		Secrets: []admin.SecretDump{{
 			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: true, Serial: "48ea", NotBefore: at, NotAfter: at.Add(24 * time.Hour), TrustDomain: "cluster.local",
 		}},

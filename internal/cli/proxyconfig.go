@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,8 +32,8 @@ type proxyFilter struct {
 func newProxyConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy-config", Aliases: []string{"pc"},
-		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets, metrics",
-		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, secrets, metrics.\n" +
+		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics",
+		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics.\n" +
 			"POD is NAME, NAME.NAMESPACE, or deploy/NAME and the like, which means one of its pods.",
 	}
 	a.addLabFlag(cmd)
@@ -56,6 +57,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		{"endpoints POD", "Endpoints and their health", []string{"endpoint", "ep"}, viewEndpoints},
 		{"routes POD", "Routes in the order in which they are tried", []string{"route", "r"}, viewRoutes},
 		{"listeners POD", "What the sidecar listens on and for", []string{"listener", "l"}, viewListeners},
+		{"telemetry POD", "What is recorded of calls, and which objects say so", nil, viewTelemetry},
 		{"secret POD", "Certificates in use", []string{"secrets", "s"}, viewSecrets},
 		{"all POD", "Everything", nil, viewAll},
 	} {
@@ -217,6 +219,12 @@ func viewListeners(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	})
 }
 
+func viewTelemetry(w io.Writer, d *admin.Dump, f proxyFilter) error {
+	return printRows(w, f.output, d.Telemetry, "CALLS\tACCESS LOG\tFILTER\tBY", func(t *admin.TelemetryDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s", t.Side, t.AccessLog, dash(t.Filter), cmp.Or(strings.Join(t.Origins, ", "), "the mesh's default"))
+	})
+}
+
 func viewSecrets(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	const header = "RESOURCE NAME\tTYPE\tSTATUS\tVALID CERT\tSERIAL NUMBER\tNOT AFTER\tNOT BEFORE\tTRUST DOMAIN"
 	return printRows(w, f.output, d.Secrets, header, func(s *admin.SecretDump) string {
@@ -238,7 +246,7 @@ func viewAll(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	if !isTable(f.output) {
 		return printValue(w, f.output, d)
 	}
-	for _, view := range []func(io.Writer, *admin.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewSecrets} {
+	for _, view := range []func(io.Writer, *admin.Dump, proxyFilter) error{viewClusters, viewListeners, viewRoutes, viewEndpoints, viewTelemetry, viewSecrets} {
 		if err := view(w, d, f); err != nil {
 			return err
 		}

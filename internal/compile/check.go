@@ -36,6 +36,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	ruleConflicts{&c}.report(policies)
 	c.peerPolicies(store.List[model.PeerAuthentication](r))
 	c.healthChecks(store.List[model.HealthCheckPolicy](r))
+	idleTelemetries(&c, store.List[model.Telemetry](r))
 	services := store.List[model.Service](r)
 	c.duplicateHosts(services)
 	disagreeing(&c, services)

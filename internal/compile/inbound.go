@@ -30,6 +30,7 @@ func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
 		Leaving: w.Terminating, Grace: w.Grace,
 		Checks: m.checks(w), Probes: m.probes(w), ClientTracing: ofClient, ServerTracing: ofServer,
+		Telemetry: telemetries(m).of(w),
 	}
 }
 

@@ -39,6 +39,11 @@ func text(res plan.Resource) string {
 		for i := range v.Probes {
 			p.line("  probe %s %s %s port=%d", v.Probes[i].Policy, v.Probes[i].How.Kind(), v.Probes[i].Addr, v.Probes[i].How.Port)
 		}
+		if v.Telemetry != nil {
+			p.line("  telemetry %s", strings.Join(v.Telemetry.Origins, ", "))
+			p.recording("client", &v.Telemetry.Client)
+			p.recording("server", &v.Telemetry.Server)
+		}
 	case *plan.DNSName:
 		p.line("%s ttl=%s", v.ResourceName(), v.TTL)
 		if v.CNAME != "" {
@@ -54,6 +59,16 @@ func text(res plan.Resource) string {
 }
 
 type printer struct{ strings.Builder }
+
+func (p *printer) recording(side string, r *plan.Recording) {
+	if !r.LogsSaid {
+		return
+	}
+	p.line("    %s logs %d", side, len(r.Logs))
+	for _, l := range r.Logs {
+		p.line("      %s %s", l.Provider, l.FilterText)
+	}
+}
 
 func (p *printer) line(format string, args ...any) {
 	p.WriteString(strings.TrimRight(fmt.Sprintf(format, args...), " ") + "\n")

@@ -3,6 +3,7 @@ package config
 import (
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
+	istiotelv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -22,6 +23,7 @@ import (
 const (
 	istioNetworking = "networking.istio.io"
 	istioSecurity   = "security.istio.io"
+	istioTelemetry  = "telemetry.istio.io"
 	gatewayAPI      = gatewayv1.GroupName
 	smiSplit        = "split.smi-spec.io"
 	smiSpecs        = "specs.smi-spec.io"
@@ -32,7 +34,7 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
-		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(),
+		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(), telemetry(),
 		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), secret(),
 	}
 }
@@ -215,6 +217,17 @@ func peerAuthentication() Kind {
 		p, problems := istio.PeerAuthentication(in)
 		return object(at, p, problems)
 	}, func(in *istiosecv1.PeerAuthentication) { in.Status.Reset() })
+}
+
+func telemetry() Kind {
+	return of(Kind{
+		Name: "Telemetry", Group: istioTelemetry, Resource: "telemetries", Versions: []string{"v1", "v1alpha1"}, Scope: Namespaced,
+		Form: Custom, Status: Conditions, Gauge: "fairlead_config_telemetries",
+		Remove: store.Delete[model.Telemetry],
+	}, func(in *istiotelv1.Telemetry, at Place) Translation {
+		t, problems := istio.Telemetry(in)
+		return object(at, t, problems)
+	}, func(in *istiotelv1.Telemetry) { in.Status.Reset() })
 }
 
 func httpRoute() Kind {

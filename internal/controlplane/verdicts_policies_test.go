@@ -123,4 +123,25 @@ func TestVerdictsPolicies(t *testing.T) {
 	rule(t, rules, whole, destinationRules())
 	rule(t, rules, func(policy string) string { return "{host: api, trafficPolicy: {" + policy + "}}" }, trafficPolicies())
 	rule(t, head{"security.istio.io/v1", "PeerAuthentication"}, whole, peerAuthentications())
+	rule(t, head{"telemetry.istio.io/v1", "Telemetry"}, whole, telemetries())
+}
+
+// telemetries are whole specifications.
+func telemetries() []ruling {
+	return []ruling{
+		{"nothing", fine, "", "{}"},
+		{"access logs", fine, "", "{accessLogging: [{providers: [{name: envoy}]}]}"},
+		{"no access logs of calls that come", fine, "", "{accessLogging: [{match: {mode: SERVER}, disabled: true}]}"},
+		{"access logs of errors", fine, "", "{accessLogging: [{filter: {expression: '!has(response.code) || response.code >= 400'}}]}"},
+		{"an expression that is none", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {expression: 'response.code >='}}]}"},
+		{"an expression without a condition", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {expression: response.code}}]}"},
+		{"an attribute that is none", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {expression: 'response.cod >= 400'}}]}"},
+		{"an empty expression", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {}}]}"},
+		{"a provider that is not there", warned, "spec.accessLogging[0].providers[0].name", "{accessLogging: [{providers: [{name: elsewhere}]}]}"},
+		{"a provider without name", refused, "spec.accessLogging[0].providers[0].name", "{accessLogging: [{providers: [{}]}]}"},
+		{"a mode by number", refused, "spec.accessLogging[0].match.mode", "{accessLogging: [{match: {mode: 7}}]}"},
+		{"a label with a star", refused, "spec.selector.matchLabels[app]", "{selector: {matchLabels: {app: '*'}}}"},
+		{"a gateway", warned, "spec.targetRefs", "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]}"},
+		{"a gateway and a selector", refused, "spec.targetRefs", "{selector: {matchLabels: {app: web}}, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]}"},
+	}
 }

@@ -152,7 +152,7 @@ func TestVerdictsAreMany(t *testing.T) {
 func allVerdicts() map[string][]ruling {
 	return map[string][]ruling{
 		"VirtualService": append(append(append(append(append(virtualServices(), rarerHTTPRules()...), delegateRules()...), httpRules()...), httpMatches()...), tcpRules()...), "DestinationRule": append(append(destinationRules(), trafficPolicies()...), rarerPolicies()...),
-		"ServiceEntry": append(serviceEntries(), rarerServiceEntries()...), "WorkloadEntry": workloadEntries(), "HealthCheckPolicy": healthCheckPolicies(), "PeerAuthentication": peerAuthentications(),
+		"ServiceEntry": append(serviceEntries(), rarerServiceEntries()...), "WorkloadEntry": workloadEntries(), "HealthCheckPolicy": healthCheckPolicies(), "PeerAuthentication": peerAuthentications(), "Telemetry": telemetries(),
 		"HTTPRoute": httpRoutes(), "GRPCRoute": grpcRoutes(), "TLSRoute": connectionRoutes(), "TCPRoute": unnamedRoutes(), "TrafficSplit": trafficSplits(), "HTTPRouteGroup": routeGroups(),
 	}
 }

@@ -91,6 +91,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.Protocol]():         int(model.UDP),
 		reflect.TypeFor[model.MatchKind]():        int(model.Present),
 		reflect.TypeFor[model.LBKind]():           int(model.Utilization),
+		reflect.TypeFor[model.ExpressionOp]():     int(model.ExprToDouble),
 		reflect.TypeFor[model.HashBy]():           int(model.HashByQuery),
 		reflect.TypeFor[model.SessionBy]():        int(model.SessionByHeader),
 		reflect.TypeFor[model.Resolution]():       int(model.ResolveDNSRoundRobin),
@@ -99,6 +100,8 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.Proximity]():        int(model.OnlySameNode),
 		reflect.TypeFor[plan.Health]():            int(plan.Failing),
 		reflect.TypeFor[model.MTLSMode]():         int(model.MTLSDisable),
+		reflect.TypeFor[model.TraceProtocol]():    int(model.TraceZipkin),
+		reflect.TypeFor[model.TraceTagSource]():   int(model.TagHeader),
 		reflect.TypeFor[plan.PathNormalization](): int(plan.PathDecodeAndMergeSlashes),
 		reflect.TypeFor[plan.AccessLogFormat]():   int(plan.AccessLogJSON),
 	}

@@ -84,6 +84,12 @@ func TestDecodeTakesUnknownValuesForSafeOnes(t *testing.T) {
 		".inbound.mtls":                                {in(func(p *plan.InboundPolicy) any { return p.MTLS }), model.MTLSStrict},
 		".inbound.ports.mtls":                          {in(func(p *plan.InboundPolicy) any { return p.Ports[0].MTLS }), model.MTLSStrict},
 		".inbound.ports.protocol":                      {in(func(p *plan.InboundPolicy) any { return p.Ports[0].Protocol }), model.Undeclared},
+		".inbound.client_tracing.provider.protocol":    {in(func(p *plan.InboundPolicy) any { return p.ClientTracing.Provider.Protocol }), model.TraceProtocol(0)},
+		".inbound.client_tracing.tags.from":            {in(func(p *plan.InboundPolicy) any { return p.ClientTracing.Tags[0].From }), model.TraceTagSource(0)},
+		".inbound.server_tracing.provider.protocol":    {in(func(p *plan.InboundPolicy) any { return p.ServerTracing.Provider.Protocol }), model.TraceProtocol(0)},
+		".inbound.server_tracing.tags.from":            {in(func(p *plan.InboundPolicy) any { return p.ServerTracing.Tags[0].From }), model.TraceTagSource(0)},
+		".inbound.telemetry.client.logs.filter.op":     {in(func(p *plan.InboundPolicy) any { return p.Telemetry.Client.Logs[0].Filter[0].Op }), model.ExpressionOp(0)},
+		".inbound.telemetry.server.logs.filter.op":     {in(func(p *plan.InboundPolicy) any { return p.Telemetry.Server.Logs[0].Filter[0].Op }), model.ExpressionOp(0)},
 		".mesh.access_log":                             {func(r plan.Resource) any { return r.(*plan.MeshGlobal).AccessLog }, plan.AccessLogText},
 		".mesh.path_normalization":                     {func(r plan.Resource) any { return r.(*plan.MeshGlobal).Paths }, plan.PathDecodeAndMergeSlashes},
 	}

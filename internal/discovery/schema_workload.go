@@ -44,6 +44,34 @@ func inboundFields(c *coder, p *plan.InboundPolicy) {
 	list(c, 8, "probes", &p.Probes, probeFields)
 	optional(c, 9, "client_tracing", &p.ClientTracing, tracingFields)
 	optional(c, 10, "server_tracing", &p.ServerTracing, tracingFields)
+	optional(c, 11, "telemetry", &p.Telemetry, telemetryFields)
+}
+
+// telemetryFields: a sidecar that does not know a part of it records what it would without the part. Calls are not affected.
+func telemetryFields(c *coder, t *plan.Telemetry) {
+	part(c, 1, "client", &t.Client, recordingFields)
+	part(c, 2, "server", &t.Server, recordingFields)
+	c.texts(3, "origins", &t.Origins)
+}
+
+func recordingFields(c *coder, r *plan.Recording) {
+	c.bool(1, "logs_said", &r.LogsSaid)
+	list(c, 2, "logs", &r.Logs, accessLogFields)
+}
+
+func accessLogFields(c *coder, l *plan.AccessLog) {
+	text(c, 1, "provider", &l.Provider)
+	list(c, 2, "filter", (*[]model.Instruction)(&l.Filter), instructionFields)
+	text(c, 3, "filter_text", &l.FilterText)
+}
+
+// instructionFields: an operation that a sidecar does not know is an error to it, so that no filter with one holds.
+func instructionFields(c *coder, i *model.Instruction) {
+	enum(c, 1, "op", &i.Op, upTo(model.ExprToDouble, 0))
+	text(c, 2, "text", &i.Text)
+	text(c, 3, "key", &i.Key)
+	c.int(4, "number", &i.Number)
+	c.double(5, "real", &i.Real)
 }
 
 // checkFields: the check is not made by a sidecar that does not know a part of it: a check that asks for something else could take its pod

@@ -116,13 +116,13 @@ func (t *translator) push(e ast.Expr) error {
 func (t *translator) literal(e ast.Expr) error {
 	switch v := e.AsLiteral().(type) {
 	case types.Bool:
-		number := int64(0)
+		number := 0
 		if v {
 			number = 1
 		}
 		return t.emit(model.Instruction{Op: model.ExprBool, Number: number})
 	case types.Int:
-		return t.emit(model.Instruction{Op: model.ExprInt, Number: int64(v)})
+		return t.emit(model.Instruction{Op: model.ExprInt, Number: int(v)})
 	case types.Double:
 		return t.emit(model.Instruction{Op: model.ExprDouble, Real: float64(v)})
 	case types.String:
@@ -204,7 +204,7 @@ func (t *translator) call(c ast.CallExpr) error {
 		if err != nil {
 			return fmt.Errorf("%q is not a duration: write it like \"1.5s\"", text)
 		}
-		return t.emit(model.Instruction{Op: model.ExprDuration, Number: int64(d)})
+		return t.emit(model.Instruction{Op: model.ExprDuration, Number: int(d)})
 	}
 	return fmt.Errorf("%s is not known to sidecars", strings.Trim(c.FunctionName(), "_@"))
 }
@@ -223,7 +223,7 @@ func (t *translator) in(value, among ast.Expr) error {
 			return err
 		}
 	}
-	return t.emit(model.Instruction{Op: model.ExprIn, Number: int64(len(elements))})
+	return t.emit(model.Instruction{Op: model.ExprIn, Number: len(elements)})
 }
 
 func (t *translator) header(op model.ExpressionOp, of, name ast.Expr) error {

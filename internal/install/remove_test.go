@@ -29,6 +29,7 @@ func TestRemove(t *testing.T) {
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/httproutegroups.specs.smi-spec.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/peerauthentications.security.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/telemetries.telemetry.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trafficsplits.split.smi-spec.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/workloadentries.networking.istio.io",

@@ -1,7 +1,5 @@
 package model
 
-import "time"
-
 // Expression is a condition or a value that a user has written in CEL, as a program for a machine with a stack: operands first,
 // then what is done with them. An empty one says nothing. What an instruction cannot be done with is an error, which later
 // ones pass on, except where CEL says that they do not need the operand.
@@ -15,7 +13,7 @@ type Instruction struct {
 	// Key is the name of the header, in lower case, where an attribute is a map of them.
 	Key string
 	// Number is that of ExprBool (0 or 1), ExprInt and ExprDuration (nanoseconds), and how many operands ExprIn takes beside the first.
-	Number int64
+	Number int
 	// Real is that of ExprDouble.
 	Real float64
 }
@@ -65,14 +63,24 @@ const (
 	ExprToDouble
 )
 
+// String gives the words of the operation.
+func (o ExpressionOp) String() string {
+	words := [...]string{
+		"unknown", "bool", "int", "double", "literal", "duration", "attribute", "has", "not", "negate", "and", "or", "choose",
+		"equal", "not equal", "less", "less equal", "greater", "greater equal", "add", "subtract", "multiply", "divide", "modulo",
+		"in", "starts with", "ends with", "contains", "matches", "size", "to text", "to int", "to double",
+	}
+	if int(o) < len(words) {
+		return words[o]
+	}
+	return words[0]
+}
+
 // Bounds of an expression.
 const (
 	MaxInstructions    = 256
 	MaxExpressionStack = 32
 )
-
-// Duration gives the operand of ExprDuration.
-func (i *Instruction) Duration() time.Duration { return time.Duration(i.Number) }
 
 // Depth is how many values the machine has at the end, and at the most; ok is false where an instruction lacks operands.
 func (e Expression) Depth() (end, most int, ok bool) {
@@ -100,7 +108,7 @@ func (i *Instruction) takes() int {
 		if i.Number < 0 || i.Number > MaxExpressionStack {
 			return -1
 		}
-		return int(i.Number) + 1
+		return i.Number + 1
 	case ExprAnd, ExprOr, ExprEqual, ExprNotEqual, ExprLess, ExprLessEqual, ExprGreater, ExprGreaterEqual,
 		ExprAdd, ExprSubtract, ExprMultiply, ExprDivide, ExprModulo, ExprStartsWith, ExprEndsWith, ExprContains:
 		return 2

@@ -313,6 +313,8 @@ type InboundPolicy struct {
 	Probes []Probe
 	// ClientTracing is for the requests of the app, ServerTracing for those to it. Nil means that nothing is done.
 	ClientTracing, ServerTracing *Tracing
+	// Telemetry is what is recorded of calls, of those that the workload makes as well; nil is the mesh's default.
+	Telemetry *Telemetry
 }
 
 // Probe is a check of an endpoint that has no sidecar.

@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/telemetry"
 )
 
 // dump prints what the proxy knows. It decides nothing: every value is the one that the data path reads.
@@ -22,6 +23,7 @@ func (p *Proxy) dump() admin.Dump {
 		dumpDestination(&d, p.directory, dest)
 	}
 	p.dumpInbound(&d)
+	dumpTelemetry(&d, p)
 	p.dumpSecrets(&d)
 	p.dumpCredentials(&d)
 	return d
@@ -136,6 +138,21 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 func failedCheck(e *admin.EndpointDump, policy, why string, since time.Time) {
 	since = since.UTC()
 	e.HealthCheck, e.HealthPolicy, e.HealthReason, e.HealthSince = "FAILED", policy, why, &since
+}
+
+// dumpTelemetry says what is recorded of calls, and which objects say so.
+func dumpTelemetry(d *admin.Dump, p *Proxy) {
+	origins := []string{}
+	if policy := p.self.Policy(); policy != nil && policy.Telemetry != nil {
+		origins = policy.Telemetry.Origins
+	}
+	for _, side := range []struct {
+		name string
+		of   telemetry.Reporter
+	}{{"CLIENT", telemetry.Source}, {"SERVER", telemetry.Destination}} {
+		form, filter := p.access.Describe(side.of)
+		d.Telemetry = append(d.Telemetry, admin.TelemetryDump{Side: side.name, AccessLog: form.String(), Filter: filter, Origins: origins})
+	}
 }
 
 func (p *Proxy) dumpInbound(d *admin.Dump) {

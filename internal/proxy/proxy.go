@@ -299,6 +299,7 @@ func (p *Proxy) heed(e directory.Event) {
 			p.departure.tell(policy.Grace)
 		}
 		p.checks.set(policy)
+		p.access.SetTelemetry(policy.Telemetry)
 	}
 }
 

@@ -26,6 +26,8 @@ const (
 	HealthCheckPoliciesIn          Table = "health-check-policies-in" // a namespace
 	Credentials                    Table = "credentials"
 	RouteGroups                    Table = "route-groups"
+	Telemetries                    Table = "telemetries"
+	TelemetriesInNamespace         Table = "telemetries-in-namespace"
 )
 
 // configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
@@ -53,6 +55,9 @@ func configuration() []tableState {
 		}),
 		objects[model.Credential](Credentials),
 		objects[model.RouteGroup](RouteGroups),
+		objects(Telemetries, index[model.Telemetry]{
+			table: TelemetriesInNamespace, ids: func(t *model.Telemetry) []string { return []string{t.Ref.Namespace} },
+		}),
 	}
 }
 

@@ -95,6 +95,9 @@ func tables() []conformance {
 	credential := model.Credential{Ref: ref("Secret", "myapp", "client"), Cert: "a", Key: "b"}
 	changedCredential := credential
 	changedCredential.CA = "c"
+	telemetry := model.Telemetry{Ref: ref("Telemetry", "myapp", "default")}
+	changedTelemetry := telemetry
+	changedTelemetry.AccessLogging = []model.AccessLogging{{Disabled: true}}
 	checks := model.HealthCheckPolicy{
 		Ref:     ref("HealthCheckPolicy", "myapp", "users"),
 		Targets: []model.PolicyTarget{{Ref: ref("Service", "myapp", "users")}}, Check: model.HealthCheck{TCP: &model.TCPCheck{}},
@@ -252,6 +255,19 @@ func tables() []conformance {
 			reads: map[string]func(*store.Reader) any{
 				"all":       func(r *store.Reader) any { return list(store.List[model.PeerAuthentication](r)) },
 				"namespace": func(r *store.Reader) any { return list(r.PeerAuthenticationsInNamespace("myapp")) },
+			},
+			updated: []string{"all", "namespace"},
+		},
+		{
+			name:   "telemetries",
+			set:    func(tx *store.Txn) { store.Set(tx, telemetry) },
+			update: func(tx *store.Txn) { store.Set(tx, changedTelemetry) },
+			remove: func(tx *store.Txn) { store.Delete[model.Telemetry](tx, telemetry.Ref) },
+			reads: map[string]func(*store.Reader) any{
+				"all": func(r *store.Reader) any { return list(store.List[model.Telemetry](r)) },
+				"namespace": func(r *store.Reader) any {
+					return list(store.By[model.Telemetry](r, store.TelemetriesInNamespace, "myapp"))
+				},
 			},
 			updated: []string{"all", "namespace"},
 		},

@@ -25,12 +25,45 @@ const (
 // counted, and never delays a request.
 type AccessLog struct {
 	w       io.Writer
-	format  atomic.Uint32
-	dropped atomic.Uint64 // lines lost because the writer was too slow, or failed
+	rules   atomic.Pointer[logRules] // nil while it is off
+	dropped atomic.Uint64            // lines lost because the writer was too slow, or failed
 	full    chan struct{}
 
 	mu  sync.Mutex
 	buf []byte
+
+	setting   sync.Mutex // guards what follows, of which rules are made
+	format    plan.AccessLogFormat
+	telemetry *plan.Telemetry
+}
+
+// logRules say which calls are logged, and how.
+type logRules struct {
+	format         plan.AccessLogFormat // never AccessLogOff
+	client, server logRule
+}
+
+// logRule is for the calls of one side.
+type logRule struct {
+	on     bool
+	filter *Expression
+	text   string // of the filter, for people
+}
+
+// Describe gives how calls of one side are logged, and the condition for it.
+func (l *AccessLog) Describe(side Reporter) (form plan.AccessLogFormat, filter string) {
+	rules := l.rules.Load()
+	if rules == nil || !rules.of(side).on {
+		return plan.AccessLogOff, ""
+	}
+	return rules.format, rules.of(side).text
+}
+
+func (l *logRules) of(side Reporter) *logRule {
+	if side == Source {
+		return &l.client
+	}
+	return &l.server
 }
 
 // NewAccessLog returns a log that is off until SetFormat.
@@ -38,8 +71,59 @@ func NewAccessLog(w io.Writer) *AccessLog {
 	return &AccessLog{w: w, full: make(chan struct{}, 1)}
 }
 
-// SetFormat switches the log on, off, or to another format.
-func (l *AccessLog) SetFormat(f plan.AccessLogFormat) { l.format.Store(uint32(f)) }
+// SetFormat switches the log on, off, or to another format, where SetTelemetry does not say more.
+func (l *AccessLog) SetFormat(f plan.AccessLogFormat) {
+	l.setting.Lock()
+	defer l.setting.Unlock()
+	l.format = f
+	l.apply()
+}
+
+// SetTelemetry has objects say which calls are logged; nil leaves it to SetFormat.
+func (l *AccessLog) SetTelemetry(t *plan.Telemetry) {
+	l.setting.Lock()
+	defer l.setting.Unlock()
+	l.telemetry = t
+	l.apply()
+}
+
+// apply makes the rules of what was set. A log that is switched on by an object alone has Istio's default format.
+func (l *AccessLog) apply() {
+	all := logRule{on: l.format != plan.AccessLogOff}
+	rules := &logRules{format: l.format, client: all, server: all}
+	if !all.on {
+		rules.format = plan.AccessLogText
+	}
+	if l.telemetry != nil {
+		rules.client, rules.server = all.narrowed(&l.telemetry.Client), all.narrowed(&l.telemetry.Server)
+	}
+	if !rules.client.on && !rules.server.on {
+		rules = nil
+	}
+	l.rules.Store(rules)
+}
+
+// narrowed is what objects make of the mesh's rule.
+func (r logRule) narrowed(by *plan.Recording) logRule {
+	if !by.LogsSaid {
+		return r
+	}
+	for i := range by.Logs {
+		if by.Logs[i].Provider == plan.StandardOutput {
+			return logRule{on: true, filter: NewExpression(by.Logs[i].Filter), text: by.Logs[i].FilterText}
+		}
+	}
+	return logRule{}
+}
+
+// logs reports whether a call is logged.
+func (l *logRules) logs(r *Record) bool {
+	if l == nil {
+		return false
+	}
+	rule := l.of(r.Reporter)
+	return rule.on && rule.filter.Holds(r)
+}
 
 // WriteMetrics writes how many lines were lost, in the Prometheus text format 0.0.4.
 func (l *AccessLog) WriteMetrics(w io.Writer) error {
@@ -52,8 +136,8 @@ func (l *AccessLog) WriteMetrics(w io.Writer) error {
 
 // Record implements Sink: it adds one line.
 func (l *AccessLog) Record(r *Record) {
-	format := plan.AccessLogFormat(l.format.Load())
-	if format == plan.AccessLogOff {
+	rules := l.rules.Load()
+	if !rules.logs(r) {
 		return
 	}
 	l.mu.Lock()
@@ -62,7 +146,7 @@ func (l *AccessLog) Record(r *Record) {
 		l.dropped.Add(1)
 		return
 	}
-	if format == plan.AccessLogJSON {
+	if rules.format == plan.AccessLogJSON {
 		l.buf = AppendJSON(l.buf, r)
 	} else {
 		l.buf = AppendText(l.buf, r)

@@ -126,3 +126,55 @@ func TestAccessLogCountsWhatIsLost(t *testing.T) {
 		}
 	})
 }
+
+// lines gives what a log writes of calls from both sides.
+func lines(t *testing.T, l *AccessLog, records ...*Record) (written int) {
+	t.Helper()
+	for _, r := range records {
+		l.Record(r)
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	written = bytes.Count(l.buf, []byte{'\n'})
+	l.buf = nil
+	return written
+}
+
+func TestTelemetryDecidesWhatIsLogged(t *testing.T) {
+	client, failed := entry(), entry()
+	client.Reporter, failed.Reporter, failed.Code = Source, Destination, 503
+	l := NewAccessLog(io.Discard)
+	all := []*Record{client, failed}
+	for _, step := range []struct {
+		name string
+		do   func()
+		want int
+	}{
+		{"off", func() {}, 0},
+		{"objects switch it on where the mesh has it off", func() {
+			l.SetTelemetry(&plan.Telemetry{
+				Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: plan.StandardOutput}}}, Server: plan.Recording{LogsSaid: true},
+			})
+		}, 1},
+		{"nothing said is the mesh's switch", func() { l.SetTelemetry(&plan.Telemetry{}) }, 0},
+		{"which is on now", func() { l.SetFormat(plan.AccessLogJSON) }, 2},
+		{"another provider's lines are not ours", func() {
+			l.SetTelemetry(&plan.Telemetry{Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: "elsewhere"}}}})
+		}, 1},
+		{"a filter", func() {
+			errors := plan.AccessLog{Provider: plan.StandardOutput, FilterText: "errors", Filter: condition(t, "response.code >= 500").program}
+			said := plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{errors}}
+			l.SetTelemetry(&plan.Telemetry{Client: said, Server: said})
+		}, 1},
+		{"no objects any more", func() { l.SetTelemetry(nil) }, 2},
+	} {
+		step.do()
+		if got := lines(t, l, all...); got != step.want {
+			t.Errorf("%s: %d lines, want %d", step.name, got, step.want)
+		}
+	}
+	l.SetTelemetry(&plan.Telemetry{Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: plan.StandardOutput, FilterText: "connection.mtls"}}}})
+	if form, filter := l.Describe(Source); form != plan.AccessLogJSON || filter != "connection.mtls" {
+		t.Errorf("Describe(source) = %s, %q", form, filter)
+	}
+}

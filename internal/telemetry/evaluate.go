@@ -132,22 +132,22 @@ func (m *machine) run(e *Expression, r *Record) operand {
 		var v operand
 		switch in.Op { //nolint:exhaustive // the others are another function's, or nobody's
 		case model.ExprBool:
-			v = operand{kind: boolValue, number: in.Number}
+			v = operand{kind: boolValue, number: int64(in.Number)}
 		case model.ExprInt:
-			v = whole(in.Number)
+			v = whole(int64(in.Number))
 		case model.ExprDouble:
 			v = operand{kind: doubleValue, real: in.Real}
 		case model.ExprLiteral:
 			v = text(e.texts[i])
 		case model.ExprDuration:
-			v = operand{kind: durationValue, number: in.Number}
+			v = operand{kind: durationValue, number: int64(in.Number)}
 		case model.ExprAttribute:
 			v = m.attribute(e.sources[i], in.Key, r)
 		case model.ExprHas:
 			got := m.attribute(e.sources[i], in.Key, r)
 			v = truth(got.kind != noValue)
 		case model.ExprIn:
-			v = m.in(int(in.Number))
+			v = m.in(in.Number)
 		case model.ExprChoose:
 			v = m.choose()
 		case model.ExprMatches:

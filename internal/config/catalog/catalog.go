@@ -79,10 +79,6 @@ func Kinds() []Kind {
 			Group: istioSecurity, Name: "RequestAuthentication", Resource: "requestauthentications",
 			Loss: "tokens are not checked, requests with invalid ones are let through", Instead: "check them in the app", Protects: true,
 		},
-		{
-			Group: istioTelemetry, Name: "Telemetry", Resource: "telemetries",
-			Loss: "metrics and access logs stay as they are, and there are no traces",
-		},
 		{Group: istioExtensions, Name: "WasmPlugin", Resource: "wasmplugins", Loss: "the plugin does not run"},
 		{Group: istioExtensions, Name: "TrafficExtension", Resource: "trafficextensions", Loss: "the extension does not run"},
 

@@ -1,4 +1,4 @@
-// Package istio reads Istio's objects: VirtualService, DestinationRule, ServiceEntry and PeerAuthentication become values
+// Package istio reads Istio's objects: VirtualService, DestinationRule, ServiceEntry, PeerAuthentication, Telemetry and others become values
 // of package model, with a Problem for everything in them that is wrong or that Fairlead does not do.
 //
 // In: one decoded object and the cluster domain. Out: its model value and its problems. Where a problem is Rejected
