@@ -30,10 +30,10 @@ func copyTo(args []string) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(to.Name()) // where the rename has not taken it away
+	defer func() { _ = os.Remove(to.Name()) }() //nolint:gosec // its name is made here; the rename may have taken it away
 	_, err = io.Copy(to, from)
-	if err = errors.Join(err, to.Chmod(0o755), to.Close()); err != nil { //nolint:gosec // it is to be run by others
+	if err := errors.Join(err, to.Chmod(0o755), to.Close()); err != nil {
 		return err
 	}
-	return os.Rename(to.Name(), args[0])
+	return os.Rename(to.Name(), args[0]) //nolint:gosec // the injector says which file
 }

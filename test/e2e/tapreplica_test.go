@@ -63,7 +63,7 @@ func TestTapOutlivesReplicas(t *testing.T) {
 		})
 	}
 	shown("/seen/before")
-	for _, name := range strings.Fields(control(t, "get", "pods", "-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[*].metadata.name}")) {
+	for name := range strings.FieldsSeq(control(t, "get", "pods", "-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[*].metadata.name}")) {
 		control(t, "delete", "pod", name, "--grace-period=0", "--force")
 		eventually(t, "a word about "+name, func() (string, bool) {
 			return notes.String(), strings.Contains(notes.String(), "fairlead: lost: control plane pod "+system+"/"+name+":")

@@ -56,7 +56,7 @@ func (l arrivals) virtualInbound() *listenerv3.Listener {
 	l.inspect(out)
 	// By a filter, which only reads where the peer wanted to go. UseOriginalDst would also hand the connection to a listener of that
 	// port, and the one of a Service that has the app's own port is for calls going out: they would come back here, for ever.
-	out.ListenerFilters = slices.Insert(out.ListenerFilters, 0, listenerFilter(originalDst, &originaldstv3.OriginalDst{}))
+	out.ListenerFilters = slices.Insert(out.GetListenerFilters(), 0, listenerFilter(originalDst, &originaldstv3.OriginalDst{}))
 	out.FilterChains = append(out.FilterChains, &listenerv3.FilterChain{ // who calls the port itself would be sent to it again
 		Name:             "virtualInbound-blackhole",
 		FilterChainMatch: &listenerv3.FilterChainMatch{DestinationPort: wrapperspb.UInt32(inboundPort)},
