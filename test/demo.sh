@@ -119,3 +119,4 @@ step "8. What the sidecar of $orders knows"
 fairlead proxy-config clusters "$orders" -n myapp --name "$name" | sed 's/^/  /'
 fairlead proxy-config endpoints "$orders" -n myapp --name "$name" | sed 's/^/  /'
 printf '\ndemo: everything was as it should be\n'
+printf 'the mesh in a browser: bin/fairlead lab up -f examples/users-orders && bin/fairlead dashboard; bin/fairlead lab down ends it\n'
