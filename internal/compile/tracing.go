@@ -18,7 +18,7 @@ func (m tracings) of(w *model.Workload) (client, server *plan.Tracing) {
 		return nil, nil
 	}
 	common := plan.Tracing{
-		Origin: "mesh", Service: m.serviceName(w), Sampling: t.Sampling, Tags: t.Tags,
+		Origin: "mesh", Service: m.serviceName(w), NodeID: m.nodeID(w), MeshID: m.g.TrustDomain, Sampling: t.Sampling, Tags: t.Tags,
 		NoIstioTags: t.NoIstioTags, OTelNames: t.OTelNames, MaxTagLength: cmp.Or(t.MaxTagLength, model.DefaultMaxTagLength),
 	}
 	m.send(&common, w, t.Provider(t.Default))
@@ -38,6 +38,15 @@ func (m tracings) send(t *plan.Tracing, w *model.Workload, p *model.TraceProvide
 	t.Provider = &own
 	t.MaxTagLength = cmp.Or(p.MaxTagLength, t.MaxTagLength)
 	t.OTelNames = t.OTelNames || p.OTelNames
+}
+
+// nodeID is that of Istio's proxies: "sidecar~<IP>~<pod>.<namespace>~<namespace>.svc.<cluster domain>".
+func (m tracings) nodeID(w *model.Workload) string {
+	ip := ""
+	if len(w.IPs) > 0 {
+		ip = w.IPs[0].String()
+	}
+	return "sidecar~" + ip + "~" + w.Key.Name + "." + w.Key.Namespace + "~" + w.Key.Namespace + ".svc." + m.g.ClusterDomain
 }
 
 // serviceName is what spans call a workload (istio pkg/bootstrap, getServiceCluster).

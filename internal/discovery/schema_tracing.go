@@ -17,6 +17,8 @@ func tracingFields(c *coder, t *plan.Tracing) {
 	c.bool(8, "no_istio_tags", &t.NoIstioTags)
 	c.bool(9, "otel_names", &t.OTelNames)
 	c.uint32(10, "max_tag_length", &t.MaxTagLength)
+	text(c, 11, "node_id", &t.NodeID)
+	text(c, 12, "mesh_id", &t.MeshID)
 }
 
 // traceProviderFields: a sidecar that does not know the protocol sends nothing (0).

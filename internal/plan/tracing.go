@@ -9,8 +9,8 @@ type Tracing struct {
 	Origin string
 	// Provider is where spans go. Where it is nil, trace contexts pass as they are.
 	Provider *model.TraceProvider
-	// Service is what spans call the workload.
-	Service string
+	// Service is what spans call the workload, NodeID what Istio's call its sidecar, MeshID what they call the mesh.
+	Service, NodeID, MeshID string
 	// Sampling is the part of the requests, in percent, that are traced among those that come without a decision.
 	Sampling float64
 	// Tags are added to the spans of all requests, in this order.
