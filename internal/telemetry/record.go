@@ -58,6 +58,12 @@ type Record struct {
 	// end only.
 	Moved func() (received, sent int64)
 
+	// Trace is the trace that the call belongs to.
+	Trace Trace
+	// Host and Port are what was called, as far as that has a name. They are there where a span is made of the call.
+	Host string
+	Port uint16
+
 	// HTTP or TCP are the series that the call is counted in: the names of both sides are theirs. Nil where it is not
 	// counted. TCP has heard of the connection's beginning.
 	HTTP *HTTPScope
