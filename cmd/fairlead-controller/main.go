@@ -122,7 +122,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
-	tracing := fs.Bool("tracing-enabled", true, "trace requests, and make a request id for those that come without")
+	tracing := fs.Bool("tracing-enabled", true, "read and write contexts of traces, and send spans")
 	inboundRetries := fs.Bool("inbound-retries", true, "a called proxy sends a request once more that its app has not got")
 	tracingFlags(fs, &o)
 	limitFlags(fs, &o.Limits)

@@ -52,7 +52,7 @@ func run(ctx context.Context, args []string) error {
 	if o.AppProbes, err = appProbes(os.Getenv(probesEnv)); err != nil {
 		return err
 	}
-	o.Mark, o.Version, o.AccessLog = uint32(*mark), version, os.Stdout
+	o.Mark, o.Version, o.AccessLog, o.Env = uint32(*mark), version, os.Stdout, os.Getenv
 	c.Pod, c.Version, c.Mark, c.Logger = o.Pod, o.Version, o.Mark, o.Logger
 	c.Addrs = strings.Split(*controllers, ",")
 	c.Token = func() (string, error) {

@@ -240,3 +240,30 @@ func BenchmarkPair(b *testing.B) {
 		})
 	}
 }
+
+// TestTracedRequestAllocations holds requests with tracing on, and not sampled, to the budget of requests without.
+func TestTracedRequestAllocations(t *testing.T) {
+	m := newMesh(t)
+	orders := m.sidecar("orders")
+	at := netip.AddrPortFrom(m.ip(), 8080)
+	startRawApp(t, at)
+	orders.traced(0, netip.AddrPortFrom(m.ip(), 9411))
+	orders.apply(bounded(realisticRoutes(service(model.HTTP, plainEndpoint(at))))...)
+	c := newRawClient(t, m.entrance(orders, usersAddr()))
+	for range 200 {
+		c.do(t)
+	}
+	const n = 2000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		c.do(t)
+	}
+	runtime.ReadMemStats(&after)
+	if per := float64(after.Mallocs-before.Mallocs) / n; per > 0.05 {
+		t.Errorf("%.3f allocations per request, budget 0.05", per)
+	}
+	if c := orders.tracer.Client.Begun.Load(); c < n {
+		t.Errorf("%d requests were looked at, want %d", c, n)
+	}
+}

@@ -37,6 +37,8 @@ type Options struct {
 	AppProbes map[string]appprobe.Probe
 	// AppMetrics is where the app shows metrics, such as http://:9797/metrics; empty where it shows none.
 	AppMetrics string
+	// Env reads the environment that custom tags of spans name; nil for none.
+	Env func(string) string
 	// AccessLog takes the lines of the access log.
 	AccessLog io.Writer
 	Version   string
@@ -100,6 +102,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Captured == nil {
 		o.Captured = captured
+	}
+	if o.Env == nil {
+		o.Env = func(string) string { return "" }
 	}
 	if o.LocalAddr == nil {
 		o.LocalAddr = new(netio.LocalAddrs).Contains

@@ -28,6 +28,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/trace"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -64,6 +65,8 @@ type Proxy struct {
 	overload  *overload
 	// routeStats are the counts of routes that have a statPrefix.
 	routeStats telemetry.RouteStats
+	tracer     *trace.Tracer
+	resolver   directory.Resolver
 	workers    *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes     *appprobe.Handler
 	checks     *checks
@@ -99,6 +102,8 @@ func New(o Options) (*Proxy, error) {
 		&p.routeStats,
 		&p.tap,
 	}
+	p.tracer = newTracer(p)
+	p.sinks = append(p.sinks, p.tracer)
 	var err error
 	if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Summary: p.report, Logger: o.Logger}); err != nil {
 		return nil, err
@@ -113,6 +118,7 @@ func New(o Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
+	p.resolver = resolver
 	p.directory = directory.New(directory.Options{
 		Self: p.self, Upstreams: p.ups, Metrics: p.metrics, Resolver: resolver, Run: p.group.run, Notify: p.heed, Logger: o.Logger,
 	})
@@ -149,7 +155,7 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
-	common := call.Common{Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains), Idle: new(sync.Pool)}
+	common := call.Common{Tracer: p.tracer, Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains), Idle: new(sync.Pool)}
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Hostname: p.o.Pod.Name, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
@@ -157,7 +163,7 @@ func (p *Proxy) newHandlers() {
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
 		metrics: p.metrics, share: share{of: &p.overload.shares},
 	}
-	p.outbound.Filters = filter.New(p.group.run)
+	p.outbound.Filters, p.outbound.Traces = filter.New(p.group.run), &p.tracer.Client
 	p.inbound = &inbound{
 		Incoming: call.Incoming{
 			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
@@ -166,7 +172,7 @@ func (p *Proxy) newHandlers() {
 		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
-	p.inbound.Filters = filter.NewInbound()
+	p.inbound.Filters, p.inbound.Traces = filter.NewInbound(), &p.tracer.Server
 }
 
 // Run serves until ctx ends, then drains: readiness fails, peers are asked to go elsewhere, requests finish, and what is
@@ -199,6 +205,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	case <-p.group.failed():
 	}
 	p.drain(work)
+	p.tracer.Close()
 	stop()
 	err := p.group.wait()
 	p.workers.Close()
@@ -300,6 +307,7 @@ func (p *Proxy) heed(e directory.Event) {
 		}
 		p.checks.set(policy)
 		p.access.SetTelemetry(policy.Telemetry)
+		p.tracer.Configure(p.self.Workload(), policy.ClientTracing, policy.ServerTracing)
 	}
 }
 

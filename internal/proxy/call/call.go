@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/trace"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -56,6 +57,9 @@ type Common struct {
 	// Chains are those of both sides, Idle the Calls that no request needs.
 	Chains *Chains
 	Idle   *sync.Pool
+	// Traces says what is done about traces; Tracer makes spans.
+	Traces *trace.Side
+	Tracer *trace.Tracer
 }
 
 // New makes a Call for the requests of a stream worker.
@@ -115,6 +119,7 @@ type request struct {
 	outcome   lb.Outcome          // of the latest try
 	conn      *upstream.Conn      // the pooled connection in use, nil for a stream
 	aimed     bool                // the head says what a peer's sidecar must know
+	trace     trace.Call
 }
 
 // side is what a call differs in by the side of the mesh that this sidecar is on for it.
@@ -202,7 +207,9 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	out := c.conclude(err)
 	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
 	p := c.Side.parties(c)
+	p.trace = c.trace.Record()
 	c.record(c.Common.Sinks, req, out, &p)
+	c.trace.Served(&c.Common.Tracer.Serving)
 	c.finish(down)
 	if admitted {
 		c.Share.Leave()
@@ -237,8 +244,12 @@ func (c *Call) carry(ctx context.Context) error {
 		if failed == nil {
 			return err
 		}
+		left := c.left
 		if err := c.Side.again(c, failed); err != nil {
 			return err
+		}
+		if c.left == left && c.trace.Reports() {
+			c.recordTry(failed)
 		}
 	}
 }

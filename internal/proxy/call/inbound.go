@@ -49,6 +49,11 @@ func (p *Port) prepare(c *Call) {
 	if len(req.Authority) == 0 && req.Version == httpx.HTTP10 {
 		req.Authority = []byte(p.Addr.String()) // what an HTTP/1.1 request must have (RFC 9112 §3.2), as it was dialled
 	}
+	if c.trace = p.i.Traces.Begin(&req.Fields); c.trace.Traced() {
+		c.identify(req)
+		c.trace.Serve(&p.i.Tracer.Serving)
+		c.trace.Try(&req.Fields, c.start)
+	}
 	req.Fields.Del(clientCertField) // only what this sidecar has verified may stand there
 	if p.who.Forwarded != "" {
 		req.Fields.AddString(clientCertField, p.who.Forwarded)
@@ -92,7 +97,12 @@ func (p *Port) again(c *Call, failed *tryError) error {
 // parties implements side.
 func (p *Port) parties(c *Call) parties {
 	s := p.i.Scopes(p) // from now on the caller has its name
+	var host string
+	if c.trace.Reports() {
+		host = string(p.i.Self.Port(p.Addr.Port()).Host)
+	}
 	return parties{
+		host: host, port: p.Addr.Port(),
 		reporter: telemetry.Destination, client: p.who.Remote, dialled: p.Addr, endpoint: p.Addr,
 		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc, tries: c.tries, hop: p.who.hop(),
 	}

@@ -60,6 +60,7 @@ func (c *Outbound) prepare(call *Call) {
 	req := call.down.Request()
 	cleanRequest(&req.Fields)
 	call.identify(req)
+	call.trace = c.Of.Traces.Begin(&req.Fields)
 	call.view.Client = c.Remote.Addr()
 	call.view.Facts = route.Facts{Request: req, Start: call.start, Client: c.Remote, Dialled: c.Local, Hostname: c.Of.Hostname}
 	call.state = c.Dest.Load()
@@ -212,6 +213,7 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 		}
 	}
 	call.endpoint = e
+	call.trace.Try(&call.down.Request().Fields, call.info.At)
 	connect := call.backend.ConnectTimeout()
 	if call.tries <= call.policy.Attempts {
 		call.info.Tried = call.tried[:min(call.tries, len(call.tried))]
@@ -312,6 +314,7 @@ func (c *Outbound) parties(call *Call) parties {
 	}
 	if state != nil {
 		p.http, p.grpc = state.HTTP, state.GRPC
+		p.host, p.port = string(state.Plan.Host), state.Plan.Port
 	}
 	if e := call.endpoint; e != nil {
 		p.endpoint, p.http, p.grpc, p.hop = e.Plan.Addr, e.Attachment.HTTP, e.Attachment.GRPC, hopTo(e)

@@ -9,6 +9,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/telemetry"
 	"fairlead.dev/fairlead/internal/traffic"
 )
@@ -21,6 +22,9 @@ type parties struct {
 	stat                      telemetry.RouteName
 	http, grpc                *telemetry.HTTPScope // nil where it is not counted
 	tries                     int
+	trace                     telemetry.Trace
+	host                      string // what was called, "" where that is not known
+	port                      uint16
 	hop
 }
 
@@ -75,6 +79,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,
+		Trace: p.trace, Host: p.host, Port: p.port,
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc
@@ -84,6 +89,28 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	}
 	sinks.Record(&f.rec)
 	f.rec = telemetry.Record{} // nothing of it is kept
+}
+
+// recordTry has a span made of a try that another one follows. What is recorded of the call as a whole is of the latest.
+func (c *Call) recordTry(failed *tryError) {
+	p := c.Side.parties(c)
+	if p.reporter != telemetry.Source {
+		return // the app is called for one span, however often
+	}
+	out := httpx.Describe(failed.err)
+	if c.outcome.Kind == lb.Answered {
+		out = httpx.Outcome{Status: c.resp.Status}
+	}
+	req := c.down.Request()
+	_, status := c.grpcOutcome(req)
+	t := c.trace.Record()
+	r := telemetry.Record{
+		Reporter: p.reporter, Start: t.Began, Duration: time.Since(t.Began), HeadAfter: -1, Client: p.client, Dialled: p.dialled,
+		Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route, Protocol: req.Version.String(), Method: req.Method, Path: req.Path,
+		Authority: req.Authority, Header: &req.Fields, Code: out.Status, Flags: out.Flag, GRPCStatus: status, Tries: p.tries,
+		Trace: t, Host: p.host, Port: p.port,
+	}
+	c.Common.Tracer.Record(&r)
 }
 
 // InboundCluster is how Istio calls the app behind a port.

@@ -158,6 +158,9 @@ func (s *Self) AwaitPolicy(ctx context.Context) bool {
 	}
 }
 
+// Workload is this one, nil while it is not known.
+func (s *Self) Workload() *plan.Workload { return s.workload.Load() }
+
 // Info is what the workload is called, as far as it is known.
 func (s *Self) Info() plan.WorkloadInfo {
 	if w := s.workload.Load(); w != nil {
