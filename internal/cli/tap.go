@@ -32,6 +32,7 @@ type tapFlags struct {
 	output, to, toNamespace, toResource, selector string
 	all                                           bool
 	limit                                         int
+	trace                                         bool
 	query                                         observe.Query
 }
 
@@ -45,7 +46,8 @@ func newTapCommand(a *app) *cobra.Command {
 			"req, rsp and end. RESOURCE is KIND/NAME, or KIND for all of the namespace; kinds are pod, deploy, sts, ds, rs, job and ns.",
 		Example: "  fairlead tap deploy/users-v1 -n myapp\n" +
 			"  fairlead tap ns/myapp --to svc/users-service --method GET --path /api\n" +
-			"  fairlead tap deploy -n myapp --status 5xx -o json",
+			"  fairlead tap deploy -n myapp --status 5xx -o json\n" +
+			"  fairlead tap deploy/users-v1 -n myapp --trace",
 		Args: cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			m, err := a.mesh(cmd)
@@ -56,12 +58,16 @@ func newTapCommand(a *app) *cobra.Command {
 				return err
 			}
 			t := &tapper{mesh: m, query: &f.query, notes: a.Err, print: newTapPrinter(a.Out, f.output), limit: f.limit}
+			if f.trace {
+				t.print = newTapPrinter(a.Out, f.output).withTraces()
+			}
 			return t.run(cmd.Context())
 		},
 	}
 	f.addTo(cmd.Flags())
 	addOutputFlag(cmd.Flags(), &f.output, "", "wide", "json")
 	cmd.Flags().BoolVar(&f.query.Secrets, "show-secrets", false, "with -o json: the values of authorization, cookie and the like too, for users who may")
+	cmd.Flags().BoolVar(&f.trace, "trace", false, "each line with the id of the trace that the request belongs to")
 	a.addLabFlag(cmd)
 	return cmd
 }

@@ -57,6 +57,11 @@ req id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true :method=GET :aut
 rsp id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true :status=503 latency=1100µs
 end id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true duration=0µs response-length=23B flags=UH cause="no healthy \"upstream\"�[31m"
 `},
+		{"traced", func(e *observe.Event) { e.TraceID = "0af7651916cd43dd8448eb211c80319c" }, false, `
+req id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true trace=0af7651916cd43dd8448eb211c80319c :method=GET :authority=users :path=/a
+rsp id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true trace=0af7651916cd43dd8448eb211c80319c :status=200 latency=999µs
+end id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true trace=0af7651916cd43dd8448eb211c80319c duration=101µs response-length=23B
+`},
 		{"cut", func(e *observe.Event) { e.Status, e.HeadAfter, e.Path = 0, -1, "/\x1b[2J" }, false, `
 req id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true :method=GET :authority=users :path=/�[2J
 end id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true reset-error=0 duration=1100µs response-length=23B

@@ -19,6 +19,7 @@ import (
 type tapPrinter struct {
 	out    io.Writer
 	output string
+	traces bool              // each line says which trace the request belongs to
 	pods   map[string]uint32 // numbers of the sidecars, in the order of their first request
 }
 
@@ -26,7 +27,16 @@ func newTapPrinter(out io.Writer, output string) *tapPrinter {
 	return &tapPrinter{out: out, output: output, pods: make(map[string]uint32)}
 }
 
+// withTraces has each line say which trace the request belongs to.
+func (p *tapPrinter) withTraces() *tapPrinter {
+	p.traces = true
+	return p
+}
+
 func (p *tapPrinter) event(e *observe.Event) error {
+	if !p.traces {
+		e.TraceID = ""
+	}
 	base := p.number(e.Pod)
 	if isData(p.output) {
 		return p.json(e, base)
@@ -53,6 +63,9 @@ func tapLines(e *observe.Event, base uint32, wide bool) string { //nolint:revive
 		proxy = "in "
 	}
 	id := fmt.Sprintf("id=%d:%d proxy=%s src=%s dst=%s tls=%s", base, e.ID, proxy, e.Source.Addr, e.Destination.Addr, tapTLS(e))
+	if e.TraceID != "" {
+		id += " trace=" + printable(e.TraceID)
+	}
 	labels := ""
 	if wide {
 		labels = tapLabels("src", e.Source.Labels) + tapLabels("dst", e.Destination.Labels) + tapRoute(e)

@@ -51,6 +51,10 @@ type Event struct {
 	// Received and Sent count the bytes of the bodies, from the client and to it.
 	Received int64 `json:"received"`
 	Sent     int64 `json:"sent"`
+	// TraceID and SpanID are the trace that the request belongs to, and the span that it is where one is sent, in hexadecimal
+	// digits; empty for none.
+	TraceID string `json:"traceId,omitempty"`
+	SpanID  string `json:"spanId,omitempty"`
 
 	// RequestHeaders and ResponseHeaders are there where they were asked for.
 	RequestHeaders  []HeaderField `json:"requestHeaders,omitempty"`

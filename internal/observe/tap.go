@@ -176,6 +176,11 @@ func (t *tapping) appendEvent(b []byte, r *telemetry.Record) []byte {
 	b = appendText(b, 20, cut(r.Cause, shownCause))
 	b = appendNumber(b, 21, uint64(r.Received))
 	b = appendNumber(b, 22, uint64(r.Sent))
+	if r.Trace.ID != [16]byte{} {
+		var id [32]byte
+		b = appendText(b, 25, r.AppendTraceID(id[:0]))
+		b = appendText(b, 26, r.AppendSpanID(id[:0]))
+	}
 	if t.headers {
 		b = t.appendHead(b, 23, r.Header)
 		b = t.appendHead(b, 24, r.Answer)

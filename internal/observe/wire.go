@@ -259,6 +259,10 @@ func (e *Event) text(n int) *string {
 		return &e.Flags
 	case 20:
 		return &e.Cause
+	case 25:
+		return &e.TraceID
+	case 26:
+		return &e.SpanID
 	}
 	return nil
 }
