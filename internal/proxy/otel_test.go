@@ -1,0 +1,162 @@
+//go:build otel
+
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+)
+
+// otelSpan is a span as the collector's debug exporter prints it.
+type otelSpan struct{ trace, parent, id, name, kind, status string }
+
+// otelCollector is a real OpenTelemetry collector, whose program the variable OTELCOL names (see test/traces.sh).
+type otelCollector struct {
+	grpc, http netip.AddrPort
+
+	mu  sync.Mutex
+	out bytes.Buffer
+}
+
+func (c *otelCollector) Write(p []byte) (int, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.out.Write(p)
+}
+
+func startOTelCollector(t *testing.T, m *mesh) *otelCollector {
+	t.Helper()
+	c := &otelCollector{grpc: netip.AddrPortFrom(m.ip(), 4317), http: netip.AddrPortFrom(m.ip(), 4318)}
+	config := filepath.Join(t.TempDir(), "otelcol.yaml")
+	err := os.WriteFile(config, fmt.Appendf(nil, `
+receivers: {otlp: {protocols: {grpc: {endpoint: "%s"}, http: {endpoint: "%s"}}}}
+exporters: {debug: {verbosity: detailed, sampling_initial: 1000000}}
+service:
+  telemetry: {metrics: {level: none}}
+  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}
+`, c.grpc, c.http), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), os.Getenv("OTELCOL"), "--config", config)
+	cmd.Stdout, cmd.Stderr = c, c
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("the collector, by OTELCOL: %v", err)
+	}
+	t.Cleanup(func() { cmd.Wait() }) //nolint:errcheck // it is killed
+	eventually(t, "the collector is ready", func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		return strings.Contains(c.out.String(), "Everything is ready")
+	})
+	return c
+}
+
+var spanText = regexp.MustCompile(`Trace ID +: (\w+)\n +Parent ID +: (\w*)\n +ID +: (\w+)\n +Name +: (.*)\n +Kind +: (\w+)\n(?:.*\n){2} +Status code +: (\w+)`)
+
+// spans are those that the collector has so far.
+func (c *otelCollector) spans() (all []otelSpan) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range spanText.FindAllStringSubmatch(c.out.String(), -1) {
+		all = append(all, otelSpan{s[1], s[2], s[3], s[4], s[5], s[6]})
+	}
+	return all
+}
+
+func (s *sidecar) tracedByOTLP(percent float64, protocol model.TraceProtocol, to netip.AddrPort) {
+	t := &plan.Tracing{
+		Service: s.id.ServiceAccount + ".myapp", Sampling: percent, MaxTagLength: 256, OTelNames: true,
+		Provider: &model.TraceProvider{Name: "otlp", Protocol: protocol, Host: model.Hostname(to.Addr().String()), Port: to.Port(), Timeout: patience},
+	}
+	s.apply(&plan.InboundPolicy{Name: "in/myapp/" + s.id.ServiceAccount, MTLS: model.MTLSPermissive, ClientTracing: t, ServerTracing: t})
+}
+
+// TestRealCollector: a real collector has exactly one span of kind CLIENT and one of kind SERVER for each request, with the right
+// parents, whichever way they come.
+func TestRealCollector(t *testing.T) {
+	for _, protocol := range []model.TraceProtocol{model.TraceOTLPGRPC, model.TraceOTLPHTTP} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			m := newMesh(t)
+			orders, users := m.sidecar("orders"), m.sidecar("users")
+			m.meshed(users)
+			c := startOTelCollector(t, m)
+			to := c.grpc
+			if protocol == model.TraceOTLPHTTP {
+				to = c.http
+			}
+			m.plainApp(app(users), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+			orders.tracedByOTLP(100, protocol, to)
+			users.tracedByOTLP(0, protocol, to)
+			orders.apply(service(model.HTTP, users.endpoint(8080))...)
+			client := m.client(orders)
+			const n = 200
+			for i := range n {
+				fetch(t, client, "GET", "/"+strconv.Itoa(i), "")
+			}
+			eventually(t, "the collector has all spans", func() bool { return len(c.spans()) >= 2*n })
+			clients, servers := map[string]otelSpan{}, 0
+			all := c.spans()
+			for _, s := range all {
+				if s.kind == "Client" {
+					clients[s.trace] = s
+				}
+			}
+			for _, s := range all {
+				if s.kind != "Server" {
+					continue
+				}
+				servers++
+				if of, ok := clients[s.trace]; !ok || s.parent != of.id || of.parent != "" {
+					t.Errorf("span %+v of a caller's %+v", s, of)
+				}
+			}
+			if len(all) != 2*n || len(clients) != n || servers != n {
+				t.Errorf("%d spans of %d traces, %d of kind SERVER; want %d of %d", len(all), len(clients), servers, 2*n, n)
+			}
+		})
+	}
+}
+
+// TestRealCollectorOfAPart: one percent of 20,000 is about 200, and each trace is whole.
+func TestRealCollectorOfAPart(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	c := startOTelCollector(t, m)
+	startRawApp(t, app(users))
+	orders.tracedByOTLP(1, model.TraceOTLPGRPC, c.grpc)
+	users.tracedByOTLP(1, model.TraceOTLPGRPC, c.grpc)
+	orders.apply(service(model.HTTP, users.endpoint(8080))...)
+	raw := newRawClient(t, m.entrance(orders, usersAddr()))
+	for range 20000 {
+		raw.do(t)
+	}
+	orders.tracer.Close() // with all that waits sent
+	users.tracer.Close()
+	called, served := orders.tracer.Counts(), users.tracer.Counts()
+	eventually(t, "the collector has printed all spans", func() bool { return len(c.spans()) >= int(called.Sent+served.Sent) })
+	if called.Sent < 200-45 || called.Sent > 200+45 {
+		t.Errorf("%d of 20,000 requests were traced, want 200 ± 45", called.Sent)
+	}
+	traces := map[string]int{}
+	for _, s := range c.spans() {
+		traces[s.trace]++
+	}
+	if len(traces) != int(called.Sent) || called.Full+called.Refused+called.Failed+served.Full+served.Refused+served.Failed > 0 {
+		t.Errorf("%d traces of callers' %+v and called sidecars' %+v", len(traces), called, served)
+	}
+}
