@@ -81,7 +81,9 @@ func (e *Exporter) Run(ctx context.Context) {
 	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTime)
 	defer cancel()
 	for (e.count > 0 || e.gather()) && last.Err() == nil {
-		e.once(last)
+		if _, again := e.once(last); again {
+			break // it had its chance
+		}
 	}
 	e.lose(&e.failed)
 	for e.gather() {

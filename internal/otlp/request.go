@@ -119,7 +119,7 @@ type verdict struct {
 	said     string        // its word on them
 }
 
-// judge reads an answer (opentelemetry-proto docs/specification.md, "OTLP/gRPC" and "OTLP/HTTP").
+// judge reads an answer (the OTLP specification 1.7, "OTLP/gRPC" and "OTLP/HTTP").
 func (d *Dialect) judge(a *Answer) verdict {
 	if d.grpc {
 		return judgeGRPC(a)
