@@ -1,4 +1,4 @@
-module fairlead.dev/fairlead/test/otel
+module fairlead.dev/fairlead/test/interop/otel
 
 go 1.26.0
 
