@@ -178,7 +178,8 @@ func controlPlane() dashboard {
 				}},
 				{title: "Tokens refused", unit: rate, queries: one(sum(over("citadel_server_authentication_failure_count", "")), "refused")},
 				{title: "Injection", unit: rate, queries: []query{
-					{sum(over("sidecar_injection_success_total", "")), "injected"}, {sum(over("sidecar_injection_skip_total", "")), "left alone"},
+					{sum(over("sidecar_injection_success_total", "")), "injected"},
+					{sum(over("sidecar_injection_skip_total", "")), "left alone"},
 					{sum(over("sidecar_injection_failure_total", "")), "refused"},
 				}},
 				{title: "Admission", unit: rate, queries: []query{{sum(over("galley_validation_passed", "")), "passed"}, {sum(over("galley_validation_failed", "")), "refused"}}},

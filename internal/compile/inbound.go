@@ -25,7 +25,7 @@ func (m inboundPolicies) inbound(n plan.Name) *plan.InboundPolicy {
 	}
 	levels := peerPolicies(m).peerLevels(key.Namespace)
 	peers := levels.of(w)
-	ofClient, ofServer := tracings{m.snapshot}.of(w)
+	ofClient, ofServer := tracings(m).of(w)
 	return &plan.InboundPolicy{
 		Name: n.String(), Ports: m.inboundPorts(key, peers), MTLS: peers.base.mode, MTLSOrigin: peers.base.origin,
 		Leaving: w.Terminating, Grace: w.Grace,

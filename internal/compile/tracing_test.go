@@ -40,10 +40,16 @@ func TestTracingOfTheMesh(t *testing.T) {
 	}{
 		{"off", model.MeshTracing{Off: true, Sampling: 1, Default: "otlp", Providers: []model.TraceProvider{otlp}}, nil},
 		{"no_collector", model.MeshTracing{Sampling: 1}, &plan.Tracing{Origin: "mesh", NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "web.shop", Sampling: 1, MaxTagLength: 256}},
-		{"a_collector_in_the_mesh", model.MeshTracing{Sampling: 1, Default: "otlp", Providers: []model.TraceProvider{otlp}},
-			&plan.Tracing{Origin: "mesh", Provider: &sent, NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "web.shop", Sampling: 1, MaxTagLength: 256}},
-		{"what_the_provider_says", model.MeshTracing{Default: "otlp", Providers: []model.TraceProvider{narrow}, MaxTagLength: 99, Tags: tag, ServiceName: model.TraceCanonicalName},
-			&plan.Tracing{Origin: "mesh", Provider: &narrow, NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "webshop", MaxTagLength: 60, OTelNames: true, Tags: tag}},
+		{
+			"a_collector_in_the_mesh",
+			model.MeshTracing{Sampling: 1, Default: "otlp", Providers: []model.TraceProvider{otlp}},
+			&plan.Tracing{Origin: "mesh", Provider: &sent, NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "web.shop", Sampling: 1, MaxTagLength: 256},
+		},
+		{
+			"what_the_provider_says",
+			model.MeshTracing{Default: "otlp", Providers: []model.TraceProvider{narrow}, MaxTagLength: 99, Tags: tag, ServiceName: model.TraceCanonicalName},
+			&plan.Tracing{Origin: "mesh", Provider: &narrow, NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "webshop", MaxTagLength: 60, OTelNames: true, Tags: tag},
+		},
 		{"canonical", model.MeshTracing{ServiceName: model.TraceCanonicalNameAndNamespace}, &plan.Tracing{Origin: "mesh", NodeID: "sidecar~10.244.0.7~web-1.shop~shop.svc.cluster.local", MeshID: "cluster.local", Service: "webshop.shop", MaxTagLength: 256}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -219,7 +219,8 @@ func TestSign(t *testing.T) {
 		t.Errorf("Sign(rubbish) = %v", err)
 	}
 	metrics := w.get(t, "/metrics")
-	for _, want := range []string{"citadel_server_csr_count 2\n", "citadel_server_success_cert_issuance_count 1\n", "pilot_xds 0\n",
+	for _, want := range []string{
+		"citadel_server_csr_count 2\n", "citadel_server_success_cert_issuance_count 1\n", "pilot_xds 0\n",
 		"citadel_server_root_cert_expiry_timestamp " + strconv.FormatFloat(float64(parse(t, string(roots)).NotAfter.Unix()), 'g', -1, 64) + "\n",
 		"citadel_server_cert_chain_expiry_timestamp ",
 	} {

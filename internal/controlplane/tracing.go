@@ -58,7 +58,8 @@ func (o *Options) tracing() (model.MeshTracing, error) {
 	if err != nil {
 		return out, fmt.Errorf("tracing: %w", err)
 	}
-	return out, o.traceProviders(&out)
+	err = o.traceProviders(&out)
+	return out, err
 }
 
 // traceProviders gathers the collectors, and says which one is the default.

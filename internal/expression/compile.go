@@ -25,16 +25,6 @@ func Condition(text string) (model.Expression, error) {
 	return compile(text, "the expression is %s, not true or false: compare it with something", cel.BoolType)
 }
 
-// Label compiles a text that must give the value of a label: a string, a number, or yes or no.
-func Label(text string) (model.Expression, error) {
-	out, err := compile(text, "the expression is %s, not the value of a label: write string(…) around it",
-		cel.StringType, cel.BoolType, cel.IntType, cel.DoubleType)
-	if err != nil {
-		return nil, err
-	}
-	return append(out, model.Instruction{Op: model.ExprToText}), nil
-}
-
 func compile(text, otherwise string, results ...*cel.Type) (model.Expression, error) {
 	if len(text) > maxText {
 		return nil, fmt.Errorf("longer than %d bytes", maxText)
@@ -84,6 +74,9 @@ func newEnvironment() (*cel.Env, error) {
 func explain(issues *cel.Issues) error {
 	first := issues.Errors()[0]
 	message := strings.ReplaceAll(first.Message, typeName(""), "")
+	if strings.Contains(message, "undefined field") || strings.Contains(message, "undeclared reference") {
+		message += "; there are " + strings.Join(Attributes(), ", ")
+	}
 	return fmt.Errorf("column %d: %s", first.Location.Column()+1, message)
 }
 

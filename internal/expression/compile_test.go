@@ -80,18 +80,6 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestLabelIsAText(t *testing.T) {
-	for _, text := range []string{"'prod'", "request.host", "response.code", "destination.port", "connection.mtls", "string(destination.port)", "request.method + ' ' + request.url_path"} {
-		got, err := Label(text)
-		if err != nil || got[len(got)-1].Op != model.ExprToText {
-			t.Errorf("Label(%s) = %v, %v", text, got, err)
-		}
-	}
-	if _, err := Label("request.duration"); err == nil || !strings.Contains(err.Error(), "string(") {
-		t.Errorf("Label of a duration: %v", err)
-	}
-}
-
 func FuzzCondition(f *testing.F) {
 	for _, seed := range []string{
 		"response.code >= 400", "!has(response.code)", "'a' in request.headers", "request.path.startsWith('/a') ? true : false",

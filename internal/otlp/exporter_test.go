@@ -41,7 +41,7 @@ func (c *collector) bodies() (all []string) {
 }
 
 // exporting runs an exporter of a JSON list in a bubble.
-func exporting(t *testing.T, q *Queue, answer func(ctx context.Context, n int) (*Answer, error)) (e *Exporter, c *collector, log *bytes.Buffer, end func()) {
+func exporting(t *testing.T, q *Queue, answer func(ctx context.Context, n int) (*Answer, error)) (e *Exporter, c *collector, log *bytes.Buffer, end func()) { //nolint:revive // what a test looks at
 	t.Helper()
 	c, log = &collector{answer: answer}, new(bytes.Buffer)
 	e = NewExporter(Options{To: "test", Queue: q, Dialect: JSONList("/spans", nil), Sender: c, Timeout: 3 * time.Second, Logger: slog.New(slog.NewTextHandler(log, nil))})

@@ -133,7 +133,7 @@ func (d *Dialect) judge(a *Answer) verdict {
 	case a.Status == 429, a.Status == 502, a.Status == 503, a.Status == 504:
 		v := verdict{err: fmt.Errorf("status %d", a.Status), retry: true}
 		if s, err := strconv.Atoi(strings.TrimSpace(a.RetryAfter)); err == nil && s > 0 {
-			v.after = min(time.Duration(s), 3600) * time.Second
+			v.after = time.Duration(min(s, 3600)) * time.Second
 		}
 		return v
 	}

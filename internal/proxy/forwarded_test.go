@@ -16,7 +16,7 @@ import (
 )
 
 // ruled is the users service of a mesh at a port of a name, called by a sidecar under a traffic policy.
-func ruled(t *testing.T, m *mesh, meshed bool, port, policy string, serve func(*net.TCPConn)) *sidecar { //nolint:revive // a fact about the service
+func ruled(t *testing.T, m *mesh, meshed bool, port, policy string, serve func(*net.TCPConn)) *sidecar {
 	t.Helper()
 	orders := m.sidecar("orders")
 	at := netip.AddrPortFrom(m.ip(), 8080)

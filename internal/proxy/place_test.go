@@ -1,8 +1,10 @@
 package proxy
 
 import (
+	"maps"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
@@ -35,7 +37,7 @@ func (s *sidecar) picks() string {
 			seen[e.Plan.Addr.Addr().String()] = true
 		}
 	}
-	return strings.Join(sortedKeys(seen), " ")
+	return strings.Join(slices.Sorted(maps.Keys(seen)), " ")
 }
 
 func TestProximityFollowsTheWorkload(t *testing.T) {

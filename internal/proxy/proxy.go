@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -368,14 +367,4 @@ func dialSocket(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.C
 		return nil, err // a nil *net.TCPConn must not become a non-nil net.Conn
 	}
 	return netio.NewSocket(conn)
-}
-
-// sortedKeys is for pages that people read.
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

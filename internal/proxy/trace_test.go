@@ -1,7 +1,7 @@
 package proxy
 
 import (
-	"encoding/json"
+	"encoding/json" //nolint:depguard // read as a Zipkin server does
 	"fmt"
 	"io"
 	"net/http"
@@ -209,7 +209,7 @@ func TestCollectorsThatLie(t *testing.T) {
 	}{
 		"refuses":  {func(w http.ResponseWriter, _ *http.Request) { http.Error(w, "no", http.StatusBadRequest) }, `fairlead_trace_spans_dropped_total{reason="refused"} 1`},
 		"garbage":  {func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "\xff\xff what") }, "fairlead_trace_spans_sent_total 1"},
-		"too_much": {func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, endless{}) }, "fairlead_trace_spans_sent_total 0"}, //nolint:errcheck // it is cut
+		"too_much": {func(w http.ResponseWriter, _ *http.Request) { io.Copy(w, endless{}) }, "fairlead_trace_spans_sent_total 0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			m := newMesh(t)

@@ -119,7 +119,7 @@ func (r *Reader) PoliciesByHost(h model.Hostname) []*model.DestinationPolicy {
 // [ServicesOfPartial], [RouteSetsOfPartial] or [PoliciesOfPartial]. They are few, or none.
 func PartialWildcards(r *Reader, index Table) []model.Hostname {
 	var out []model.Hostname
-	switch index {
+	switch index { //nolint:exhaustive // the other tables are no index of such
 	case ServicesOfPartial:
 		for _, s := range By[model.Service](r, index, All) {
 			out = append(out, s.Host)

@@ -23,11 +23,11 @@ func (r *Record) AppendTraceID(b []byte) []byte { return appendID(b, r.Trace.ID[
 func (r *Record) AppendSpanID(b []byte) []byte { return appendID(b, r.Trace.Span[:]) }
 
 func appendID(b, id []byte) []byte {
-	var any byte
+	var set byte
 	for _, c := range id {
-		any |= c
+		set |= c
 	}
-	if any == 0 {
+	if set == 0 {
 		return b
 	}
 	for _, c := range id {

@@ -62,7 +62,7 @@ func TraceProviders(all []*meshconfig.MeshConfig_ExtensionProvider) ([]model.Tra
 		case *meshconfig.MeshConfig_ExtensionProvider_Zipkin:
 			out = append(out, r.zipkinProvider(field+".zipkin", p.GetName(), kind.Zipkin))
 		case *meshconfig.MeshConfig_ExtensionProvider_Datadog, *meshconfig.MeshConfig_ExtensionProvider_Skywalking,
-			*meshconfig.MeshConfig_ExtensionProvider_Lightstep, *meshconfig.MeshConfig_ExtensionProvider_Opencensus, //nolint:staticcheck // read, to say so
+			*meshconfig.MeshConfig_ExtensionProvider_Lightstep, *meshconfig.MeshConfig_ExtensionProvider_Opencensus,
 			*meshconfig.MeshConfig_ExtensionProvider_Stackdriver:
 			r.Warn(field, fmt.Sprintf("no spans are sent to %q: sidecars speak OTLP and Zipkin", p.GetName()),
 				"use opentelemetry with a collector that speaks the other protocol")

@@ -28,22 +28,40 @@ func TestTraceProviders(t *testing.T) {
 	}{
 		{"nothing", "", nil, nil},
 		{"for_other_purposes", "[{name: p, prometheus: {}}, {name: ext, envoyExtAuthzGrpc: {service: a.b, port: 9000}}]", nil, nil},
-		{"grpc", "[{name: o, opentelemetry: {service: Collector.observability, port: 4317}}]",
-			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPGRPC, Host: "collector.observability", Port: 4317}}, nil},
-		{"grpc_with_settings", "[{name: o, opentelemetry: {service: observability/collector.observability.svc.cluster.local, port: 4317, maxTagLength: 99, grpc: {timeout: 3s, initialMetadata: [{name: X-Key, value: k}]}}}]",
-			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPGRPC, Host: "collector.observability.svc.cluster.local", Port: 4317, MaxTagLength: 99, Timeout: 3 * time.Second, Headers: []model.HeaderValue{{Name: "x-key", Value: "k"}}}}, nil},
-		{"http", "[{name: o, opentelemetry: {service: c.o, port: 4318, http: {path: /otlp, timeout: 0.25s}, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}}]",
-			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPHTTP, Host: "c.o", Port: 4318, Path: "/otlp", Timeout: 250 * time.Millisecond, OTelNames: true}}, nil},
-		{"zipkin", "[{name: z, zipkin: {service: zipkin.istio-system.svc.cluster.local, port: 9411}}]",
-			[]model.TraceProvider{{Name: "z", Protocol: model.TraceZipkin, Host: "zipkin.istio-system.svc.cluster.local", Port: 9411, Path: "/api/v2/spans"}}, nil},
+		{
+			"grpc", "[{name: o, opentelemetry: {service: Collector.observability, port: 4317}}]",
+			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPGRPC, Host: "collector.observability", Port: 4317}},
+			nil,
+		},
+		{
+			"grpc_with_settings", "[{name: o, opentelemetry: {service: observability/collector.observability.svc.cluster.local, port: 4317, maxTagLength: 99, grpc: {timeout: 3s, initialMetadata: [{name: X-Key, value: k}]}}}]",
+			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPGRPC, Host: "collector.observability.svc.cluster.local", Port: 4317, MaxTagLength: 99, Timeout: 3 * time.Second, Headers: []model.HeaderValue{{Name: "x-key", Value: "k"}}}},
+			nil,
+		},
+		{
+			"http", "[{name: o, opentelemetry: {service: c.o, port: 4318, http: {path: /otlp, timeout: 0.25s}, serviceAttributeEnrichment: OTEL_SEMANTIC_CONVENTIONS}}]",
+			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPHTTP, Host: "c.o", Port: 4318, Path: "/otlp", Timeout: 250 * time.Millisecond, OTelNames: true}},
+			nil,
+		},
+		{
+			"zipkin", "[{name: z, zipkin: {service: zipkin.istio-system.svc.cluster.local, port: 9411}}]",
+			[]model.TraceProvider{{Name: "z", Protocol: model.TraceZipkin, Host: "zipkin.istio-system.svc.cluster.local", Port: 9411, Path: "/api/v2/spans"}},
+			nil,
+		},
 		{"another_protocol", "[{name: d, datadog: {service: d.o, port: 8126}}]", nil, []string{`warning extensionProviders[0]: no spans are sent to "d": sidecars speak OTLP and Zipkin`}},
-		{"mistakes", "[{name: z, zipkin: {service: 'http://z', port: 99999, path: api, headers: [{name: 'a b', value: c}]}}]",
-			[]model.TraceProvider{{Name: "z", Protocol: model.TraceZipkin, Host: "/z", Path: "api"}}, []string{
+		{
+			"mistakes", "[{name: z, zipkin: {service: 'http://z', port: 99999, path: api, headers: [{name: 'a b', value: c}]}}]",
+			[]model.TraceProvider{{Name: "z", Protocol: model.TraceZipkin, Host: "/z", Path: "api"}},
+			[]string{
 				`error ` + zipkin + `.service: "http://z" is not a host`, `error ` + zipkin + `.port: port 99999 is out of range`,
 				`error ` + zipkin + `.path: "api" is not a path`, `error ` + zipkin + `.headers[0]: "a b": "c" cannot be sent`,
-			}},
-		{"two_protocols", "[{name: o, opentelemetry: {service: c.o, port: 1, http: {path: /x}, grpc: {timeout: 1s}}}]",
-			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPHTTP, Host: "c.o", Port: 1, Path: "/x", Timeout: time.Second}}, []string{`error ` + otel + `.http: cannot go with grpc`}},
+			},
+		},
+		{
+			"two_protocols", "[{name: o, opentelemetry: {service: c.o, port: 1, http: {path: /x}, grpc: {timeout: 1s}}}]",
+			[]model.TraceProvider{{Name: "o", Protocol: model.TraceOTLPHTTP, Host: "c.o", Port: 1, Path: "/x", Timeout: time.Second}},
+			[]string{`error ` + otel + `.http: cannot go with grpc`},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

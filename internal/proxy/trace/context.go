@@ -20,11 +20,11 @@ const (
 	grpcField      = "grpc-trace-bin"
 )
 
-// ID names a trace, SpanID a span in it. Zero is none.
-type (
-	ID     [16]byte
-	SpanID [8]byte
-)
+// ID names a trace. Zero is none.
+type ID [16]byte
+
+// SpanID names a span in a trace. Zero is none.
+type SpanID [8]byte
 
 // Decision says whether spans of a trace are sent.
 type Decision uint8

@@ -21,6 +21,7 @@ type otlpSpan struct{ b []byte }
 func (o *otlpSpan) tag(name string, value []byte) {
 	o.b = otlp.AppendText(o.b, spanAttributes, name, value)
 }
+
 func (o *otlpSpan) number(name string, value int64) {
 	o.b = otlp.AppendNumber(o.b, spanAttributes, name, value)
 }
@@ -46,7 +47,7 @@ func appendOTLP(b []byte, s *span, w *who, r *rules) []byte {
 	s.tags(&o, w, r, make([]byte, 0, 512))
 	b = o.b
 	if s.failed || s.Reporter == telemetry.Source && s.Code >= 400 {
-		b = otlp.AppendBytes(b, spanStatus, []byte{3<<3 | 0, statusError})
+		b = otlp.AppendBytes(b, spanStatus, []byte{3 << 3, statusError})
 	}
 	b = otlp.AppendFixed32(b, spanFlags, 1)
 	return otlp.Wrap(b, mark, otlp.FieldItems)

@@ -61,10 +61,10 @@ type who struct {
 }
 
 // tags gives a sink the tags of a span: Envoy's, Istio's, OpenTelemetry's where they are asked for, and the user's.
-func (s *span) tags(to sink, w *who, rules *rules, scratch []byte) []byte {
+func (s *span) tags(to sink, w *who, rules *rules, scratch []byte) {
 	most := int(rules.plan.MaxTagLength)
 	text := func(name, value string) { to.tag(name, []byte(value)) }
-	scratch = s.envoyTags(to, w, rules, scratch)
+	s.envoyTags(to, w, rules, scratch)
 	if !rules.plan.NoIstioTags {
 		text("istio.canonical_service", w.info.CanonicalName)
 		text("istio.canonical_revision", w.info.CanonicalRevision)
@@ -80,11 +80,10 @@ func (s *span) tags(to sink, w *who, rules *rules, scratch []byte) []byte {
 			to.tag(rules.tags[i].name, cut(v, most))
 		}
 	}
-	return scratch
 }
 
 // envoyTags are those of envoy's source/common/tracing/http_tracer_impl.cc.
-func (s *span) envoyTags(to sink, w *who, rules *rules, scratch []byte) []byte {
+func (s *span) envoyTags(to sink, w *who, rules *rules, scratch []byte) {
 	r, most := s.Record, int(rules.plan.MaxTagLength)
 	text := func(name, value string) { to.tag(name, []byte(value)) }
 	decimal := func(name string, v int64) {
@@ -137,7 +136,6 @@ func (s *span) envoyTags(to sink, w *who, rules *rules, scratch []byte) []byte {
 	if s.failed {
 		text("error", "true")
 	}
-	return scratch
 }
 
 // peer is who is at the other side: the client of a called app, and what a caller's request went to.

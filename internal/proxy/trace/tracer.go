@@ -114,7 +114,7 @@ func (t *Tracer) output(r *rules, w *who) *output {
 			return o
 		}
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it goes on when the proxy ends, to send what is left
 	o := &output{
 		provider: *p, service: r.plan.Service, queue: otlp.NewQueue(otlp.Places, otlp.BatchItems), stop: stop, done: make(chan struct{}),
 		encode: appendOTLP,
@@ -159,9 +159,17 @@ func (t *Tracer) dialect(r *rules, w *who) otlp.Dialect {
 // resource is who makes the spans, by OpenTelemetry's names.
 func resource(service string, w *who, version string) (b []byte) {
 	for _, a := range [][2]string{
-		{"service.name", service}, {"service.namespace", w.info.Namespace}, {"service.version", w.info.Version}, {"service.instance.id", w.info.Pod},
-		{"k8s.namespace.name", w.info.Namespace}, {"k8s.pod.name", w.info.Pod}, {"k8s.node.name", w.info.Node}, {"k8s.cluster.name", w.info.Cluster},
-		{"telemetry.sdk.language", "go"}, {"telemetry.sdk.name", "fairlead"}, {"telemetry.sdk.version", version},
+		{"service.name", service},
+		{"service.namespace", w.info.Namespace},
+		{"service.version", w.info.Version},
+		{"service.instance.id", w.info.Pod},
+		{"k8s.namespace.name", w.info.Namespace},
+		{"k8s.pod.name", w.info.Pod},
+		{"k8s.node.name", w.info.Node},
+		{"k8s.cluster.name", w.info.Cluster},
+		{"telemetry.sdk.language", "go"},
+		{"telemetry.sdk.name", "fairlead"},
+		{"telemetry.sdk.version", version},
 	} {
 		b = otlp.AppendResource(b, a[0], a[1])
 	}
