@@ -26,8 +26,8 @@ func fairlead(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
-// images is where test/kube has the images.
-const images = "image.hub=localhost/fairlead"
+// images is where test/kube has the images, the same as in mesh.sh.
+const images = "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0"
 
 // sidecarImage is the image that the mesh of this cluster injects.
 func sidecarImage(t *testing.T) string {
