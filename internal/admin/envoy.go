@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // pathHosts is where an Envoy says what it calls.
@@ -124,7 +125,13 @@ func (c Client) envoyDump(ctx context.Context, page json.RawMessage) (_ *Dump, o
 	if err != nil {
 		return nil, true, err
 	}
-	return config.dump(&hosts), true, nil
+	certs, err := read[envoyCerts](ctx, c, pathCerts)
+	if err != nil {
+		return nil, true, err
+	}
+	out := config.dump(&hosts)
+	out.Secrets = certs.rows(time.Now())
+	return out, true, nil
 }
 
 func (c *envoyConfig) dump(hosts *envoyHosts) *Dump {

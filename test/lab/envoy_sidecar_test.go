@@ -91,6 +91,7 @@ func TestEnvoySidecar(t *testing.T) {
 			"clusters":  "to-fairlead.shop.svc.cluster.local 80 - outbound EDS",
 			"endpoints": m.find(t, "deploy/to-fairlead-v1").IPs[0].String() + ":8080 HEALTHY OK outbound|80||to-fairlead.shop.svc.cluster.local",
 			"routes":    `80 to-envoy.shop.svc.cluster.local:80 `,
+			"secret":    "default Cert Chain ACTIVE true",
 			"listeners": "0.0.0.0 15006 Port: 8080; Trans: tls Inline Route: inbound_0.0.0.0_8080",
 		} {
 			name := "from-envoy-v1"
