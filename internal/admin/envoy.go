@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -132,6 +133,27 @@ func (c Client) envoyDump(ctx context.Context, page json.RawMessage) (_ *Dump, o
 	out := config.dump(&hosts)
 	out.Secrets = certs.rows(time.Now())
 	return out, true, nil
+}
+
+// ErrNoBootstrap says that a sidecar is not an Envoy: ours is told by its flags what an Envoy reads from a file.
+var ErrNoBootstrap = errors.New("it is Fairlead's own, which has no bootstrap: what it was started with are the arguments of its container")
+
+// Bootstrap is what an Envoy was started with, as JSON (envoy/config/bootstrap/v3/bootstrap.proto).
+func (c Client) Bootstrap(ctx context.Context) (json.RawMessage, error) {
+	page, err := read[struct {
+		Configs []struct {
+			Bootstrap json.RawMessage `json:"bootstrap"`
+		} `json:"configs"`
+	}](ctx, c, pathDump)
+	if err != nil {
+		return nil, err
+	}
+	for _, part := range page.Configs {
+		if part.Bootstrap != nil {
+			return part.Bootstrap, nil
+		}
+	}
+	return nil, ErrNoBootstrap
 }
 
 func (c *envoyConfig) dump(hosts *envoyHosts) *Dump {

@@ -215,6 +215,7 @@ func TestMeshThatCannotBeAsked(t *testing.T) {
 		{"no lab", file, "proxy-status --lab", `lab "lab" is not running`},
 		{"no lab of that name", file, "pc clusters x --name other", `lab "other" is not running`},
 		{"metrics in another form", file, "pc metrics orders-1 -o json", "metrics have one form"},
+		{"a bootstrap of what has none", file, "pc bootstrap orders-1", "Fairlead's own, which has no bootstrap"},
 		{"both", file, "pc clusters x --lab --context test", "choose one: a lab (--lab, --name, --state-dir) or a cluster"},
 		{"a form nobody knows", file, "version -o xml", "use one of text, json, yaml"},
 		{"check both", file, "check --pre --proxy", "choose one: --pre, before an installation, or --proxy"},

@@ -32,8 +32,8 @@ type proxyFilter struct {
 func newProxyConfigCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "proxy-config", Aliases: []string{"pc"},
-		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics",
-		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics.\n" +
+		Short: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics; of an Envoy its bootstrap",
+		Long: "Print what a sidecar has: clusters, endpoints, routes, listeners, telemetry, secrets, metrics; of an Envoy its bootstrap.\n" +
 			"POD is NAME, NAME.NAMESPACE, or deploy/NAME and the like, which means one of its pods.",
 	}
 	a.addLabFlag(cmd)
@@ -74,7 +74,27 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 		completeArgument(view, a.sidecars)
 		cmd.AddCommand(view)
 	}
-	cmd.AddCommand(newSidecarMetricsCommand(a), newSidecarLogCommand(a))
+	cmd.AddCommand(newSidecarMetricsCommand(a), newSidecarLogCommand(a), newBootstrapCommand(a))
+	return cmd
+}
+
+// newBootstrapCommand is "fairlead proxy-config bootstrap": what an Envoy was started with. It has no table.
+func newBootstrapCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "bootstrap POD", Short: "What an Envoy was started with, as JSON", Aliases: []string{"b"}, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			bootstrap, err := readSidecar(cmd, a, args[0], admin.Client.Bootstrap)
+			if err != nil {
+				return err
+			}
+			output := cmd.Flags().Lookup("output").Value.String()
+			if isTable(output) {
+				output = "json"
+			}
+			return printValue(a.Out, output, bootstrap)
+		},
+	}
+	completeArgument(cmd, a.sidecars)
 	return cmd
 }
 

@@ -16,7 +16,7 @@ func TestUsageMistakes(t *testing.T) {
 		{"verb_nearly_right", []string{"proxystatus"}, `unknown command "fairlead proxystatus"; did you mean: fairlead proxy-status`},
 		{"verb_below", []string{"lab", "nosuch"}, `unknown command "fairlead lab nosuch"; there are: apply, capture`},
 		{"verb_below_nearly_right", []string{"lab", "stauts"}, `unknown command "fairlead lab stauts"; did you mean: fairlead lab status`},
-		{"verb_with_more", []string{"pc", "nosuch", "pod"}, `unknown command "fairlead proxy-config nosuch"; there are: all, clusters`},
+		{"verb_with_more", []string{"pc", "nosuch", "pod"}, `unknown command "fairlead proxy-config nosuch"; there are: all, bootstrap, clusters`},
 		{"help_with_it", []string{"help", "nosuch"}, `unknown command "fairlead nosuch"`},
 		{"help_with_it_below", []string{"help", "lab", "nosuch"}, `unknown command "fairlead lab nosuch"`},
 		{"completion", []string{"completion", "nosuch"}, `unknown command "fairlead completion nosuch"; there are: bash`},

@@ -104,6 +104,9 @@ func TestEnvoySidecar(t *testing.T) {
 			}
 		}
 	})
+	if out := m.cli(t, "proxy-config", "bootstrap", "deploy/to-envoy-v1", "-n", "shop", "-o", "jsonpath={.node.id}"); !strings.Contains(out, ".shop~shop.svc.cluster.local") {
+		t.Errorf("proxy-config bootstrap says that its node is %q", out)
+	}
 	for _, name := range []string{"deploy/from-envoy-v1", "deploy/to-envoy-v1"} {
 		admin := envoy.Admin{Client: m.client(t, name, "127.0.0.1:15000")}
 		rejected, err := admin.Counters(t.Context(), "update_rejected$")
