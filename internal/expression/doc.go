@@ -1,5 +1,4 @@
-// Package expression compiles what users write in CEL, the Common Expression Language, about calls: the filter of an access log,
-// the value of a metric's label.
+// Package expression compiles what users write in CEL, the Common Expression Language, about calls: the filter of an access log.
 //
 // In: the text. Out: a model.Expression, which sidecars evaluate without a library of CEL (package telemetry), or an error that
 // says what is wrong and where. The words are Envoy's attributes (envoyproxy.io, "Attributes"), as far as a sidecar knows them;
