@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus traces flagger soak fuzz bench web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus traces browser flagger soak fuzz bench web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -91,6 +91,9 @@ servers: ## databases and other servers, with a sidecar at either end, both, and
 
 traces: ## sidecars send spans to a real OpenTelemetry collector, by gRPC and HTTP
 	test/traces.sh
+
+browser: build ## a real Chromium looks at the dashboard of the example's lab; Debian has it
+	test/browser.sh
 
 prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Kiali and Flagger ask; Debian has it
 	test/prometheus.sh

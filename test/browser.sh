@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# Looks at the dashboard of the example's lab with a real Chromium, which Debian has.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+CHROMIUM=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {
+	echo "browser: no Chromium; Debian has it: apt-get install -y --no-install-recommends chromium" >&2
+	exit 1
+}
+export CHROMIUM FAIRLEAD=$PWD/bin/fairlead
+cd test/browser
+go test -count=1 -timeout 10m -v "$@" .
