@@ -389,6 +389,27 @@ func TestStreamsAreBounded(t *testing.T) {
 	}
 }
 
+// TestTraceOfARequest: the sidecar knows which trace a request belongs to, also one that it has begun; the fields are asked where
+// it does nothing about traces.
+func TestTraceOfARequest(t *testing.T) {
+	const said, sent = "0123456789abcdef0123456789abcdef", "0af7651916cd43dd8448eb211c80319c"
+	parent := []observe.HeaderField{{Name: "Traceparent", Value: "00-" + sent + "-b7ad6b7169203331-01"}}
+	for name, tt := range map[string]struct {
+		event observe.Event
+		want  string
+	}{
+		"begun by the sidecar": {observe.Event{TraceID: said}, said},
+		"both":                 {observe.Event{TraceID: said, RequestHeaders: parent}, said},
+		"the app's own":        {observe.Event{RequestHeaders: parent}, sent},
+		"B3":                   {observe.Event{RequestHeaders: []observe.HeaderField{{Name: "X-B3-TraceId", Value: sent}}}, sent},
+		"none":                 {observe.Event{}, ""},
+	} {
+		if got := requestOf(&tt.event, "").TraceID; got != tt.want {
+			t.Errorf("%s: trace %q, want %q", name, got, tt.want)
+		}
+	}
+}
+
 // TestTap: a request is one event with what the command would print, and each filter is a flag of the command.
 func TestTap(t *testing.T) {
 	var asked *observe.Query

@@ -36,7 +36,8 @@ type Request struct {
 	Cause      string `json:"cause,omitempty"`
 	BytesIn    int64  `json:"bytesIn"`
 	BytesOut   int64  `json:"bytesOut"`
-	// RequestID is that of x-request-id, the same at both ends of a call; TraceID that of traceparent or x-b3-traceid.
+	// RequestID is that of x-request-id, the same at both ends of a call. TraceID is what the sidecar says; where it does nothing
+	// about traces, that of traceparent or x-b3-traceid, which the app's own library has sent.
 	RequestID       string                `json:"requestId,omitempty"`
 	TraceID         string                `json:"traceId,omitempty"`
 	RequestHeaders  []observe.HeaderField `json:"requestHeaders"`
@@ -50,7 +51,7 @@ func requestOf(e *observe.Event, lines string) *Request {
 		Pod: e.Pod, ID: e.ID, Direction: e.Direction, Start: e.Start.UnixMilli(), Duration: millis(e.Duration), Src: e.Source, Dst: e.Destination,
 		TLS: e.TLS, Reason: e.NoTLS, Method: e.Method, Scheme: e.Scheme, Authority: e.Authority, Path: e.Path, Protocol: e.Protocol,
 		Cluster: e.Cluster, Route: e.Route, Status: e.Status, GRPCStatus: e.GRPCStatus, Flags: e.Flags, Cause: e.Cause,
-		BytesIn: e.Received, BytesOut: e.Sent, RequestHeaders: list(e.RequestHeaders), ResponseHeaders: list(e.ResponseHeaders), Lines: lines,
+		BytesIn: e.Received, BytesOut: e.Sent, TraceID: e.TraceID, RequestHeaders: list(e.RequestHeaders), ResponseHeaders: list(e.ResponseHeaders), Lines: lines,
 	}
 	if e.HeadAfter >= 0 {
 		head := millis(e.HeadAfter)
@@ -61,7 +62,7 @@ func requestOf(e *observe.Event, lines string) *Request {
 		case "x-request-id":
 			r.RequestID = f.Value
 		case "traceparent": // version-traceid-parentid-flags (W3C Trace Context, section 3.2.2)
-			if parts := strings.Split(f.Value, "-"); len(parts) >= 4 {
+			if parts := strings.Split(f.Value, "-"); e.TraceID == "" && len(parts) >= 4 {
 				r.TraceID = parts[1]
 			}
 		case "x-b3-traceid":
