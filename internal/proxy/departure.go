@@ -31,7 +31,7 @@ type departure struct {
 	leaving  *netio.Signal // given when it begins
 	released chan struct{} // closed when no caller may choose the workload any more
 	hopeless chan struct{} // closed when the control plane does not know that the workload ends, or who holds it
-	ended    chan struct{} // closed when it is over: nothing is asked any more
+	ended    *netio.Signal // given when it is over: nothing is asked any more
 	asked    chan struct{} // closed when the last question has been answered or given up
 
 	mu       sync.Mutex
@@ -44,7 +44,7 @@ func newDeparture(control holders, open *atomic.Int64, run func(func(context.Con
 	return &departure{
 		control: control, open: open, run: run, log: log,
 		leaving: netio.NewSignal(), released: make(chan struct{}), hopeless: make(chan struct{}),
-		ended: make(chan struct{}), asked: make(chan struct{}),
+		ended: netio.NewSignal(), asked: make(chan struct{}),
 	}
 }
 
@@ -124,17 +124,8 @@ func (d *departure) askUntilEnded(ctx context.Context) {
 	defer close(d.asked)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var watch sync.WaitGroup
-	watch.Go(func() {
-		select {
-		case <-d.ended:
-			cancel()
-		case <-ctx.Done():
-		}
-	})
+	defer d.ended.Then(ctx, func(context.Context) { cancel() })()
 	d.ask(ctx)
-	cancel()
-	watch.Wait()
 }
 
 // ask asks every replica of the control plane, round by round, until none knows a caller that may choose the workload.
@@ -248,7 +239,7 @@ func (d *departure) settled() bool {
 
 // report tells the control plane how it ended, where that had told the workload to. It is called once, after end.
 func (d *departure) report(ctx context.Context, how discovery.Ending) {
-	close(d.ended)
+	d.ended.Give()
 	<-d.asked
 	d.mu.Lock()
 	took, told := time.Since(d.begun), d.told
