@@ -14,7 +14,8 @@ import (
 )
 
 // relayProgram passes on the bytes of each connection to the same port of another host, and says nothing of its own. What is HTTP is
-// so whatever its version.
+// so whatever its version. It holds its servers and tasks itself: asyncio refers to a task weakly, and nothing else leads to one whose
+// connection has been read to its end, so that a garbage collection would end it in the middle of the answer.
 const relayProgram = `
 import asyncio, sys
 
@@ -27,8 +28,8 @@ async def pump(source, sink):
     except OSError:
         sink.close()
 
-def relay(host, port):
-    async def serve(reader, writer):
+def relay(host, port, tasks):
+    async def carry(reader, writer):
         try:
             r, w = await asyncio.open_connection(host, port)
         except OSError:
@@ -37,13 +38,19 @@ def relay(host, port):
         await asyncio.gather(pump(reader, w), pump(r, writer))
         w.close()
         writer.close()
-    return serve
+
+    def accepted(reader, writer):
+        task = asyncio.create_task(carry(reader, writer))
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+    return accepted
 
 async def main():
+    tasks, servers = set(), []
     for pair in sys.argv[2:]:
         own, port = pair.split(":")
-        await asyncio.start_server(relay(sys.argv[1], int(port)), "0.0.0.0", int(own))
-    await asyncio.Event().wait()
+        servers.append(await asyncio.start_server(relay(sys.argv[1], int(port), tasks), "0.0.0.0", int(own)))
+    await asyncio.gather(*(server.serve_forever() for server in servers))
 
 asyncio.run(main())
 `
