@@ -34,8 +34,10 @@ func TestDestinationRuleProblems(t *testing.T) {
 		{"outlier detection", with("outlierDetection: {interval: 0s, maxEjectionPercent: 101, consecutiveLocalOriginFailures: 1, consecutiveErrors: 3, outlierDetectionHttpErrorCodes: [600]}"), []string{
 			"error spec.trafficPolicy.outlierDetection.interval: below 1ms", "error spec.trafficPolicy.outlierDetection.maxEjectionPercent: 101",
 			"error spec.trafficPolicy.outlierDetection.consecutiveLocalOriginFailures: needs splitExternalLocalOriginErrors",
-			"warning spec.trafficPolicy.outlierDetection.consecutiveErrors: no effect", "error spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]: not a status",
+			"warning spec.trafficPolicy.outlierDetection.consecutiveErrors: an old name", "error spec.trafficPolicy.outlierDetection.outlierDetectionHttpErrorCodes[0]: not a status",
 		}},
+		{"errors by an old name and by a new one", with("outlierDetection: {consecutiveErrors: 3, consecutiveGatewayErrors: 0}"), []string{"warning spec.trafficPolicy.outlierDetection.consecutiveErrors: no effect beside"}},
+		{"fewer errors than none", with("outlierDetection: {consecutiveErrors: -1}"), []string{"error spec.trafficPolicy.outlierDetection.consecutiveErrors: -1 is not a number of errors"}},
 		{"consistent hash", with("loadBalancer: {consistentHash: {useSourceIp: true}}"), nil},
 		{"consistent hash of nothing", with("loadBalancer: {consistentHash: {useSourceIp: false}}"), []string{"warning spec.trafficPolicy.loadBalancer.consistentHash: spread at random"}},
 		{"a hash of no header", with("loadBalancer: {consistentHash: {httpHeaderName: 'x user'}}"), []string{"error spec.trafficPolicy.loadBalancer.consistentHash.httpHeaderName: not a header"}},
@@ -279,5 +281,24 @@ func TestOutlierDetection(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The name of older versions counts 502, 503 and 504, unless a newer one is there.
+func TestConsecutiveErrors(t *testing.T) {
+	t.Parallel()
+	for spec, want := range map[string][2]uint32{ // of 5xx, and of the gateway's
+		"{consecutiveErrors: 7}":                              {0, 7},
+		"{consecutiveErrors: 0}":                              {5, 0},
+		"{consecutiveErrors: 7, consecutive5xxErrors: 3}":     {3, 0},
+		"{consecutiveErrors: 7, consecutiveGatewayErrors: 2}": {5, 2},
+	} {
+		got, problems := destination(t, "{host: users, trafficPolicy: {outlierDetection: "+spec+"}}")
+		if got == nil {
+			t.Fatalf("%s: %v", spec, problems)
+		}
+		if o := got.Default.Outlier; o.Consecutive5xx != want[0] || o.ConsecutiveGateway != want[1] {
+			t.Errorf("%s: %d of 5xx, %d of the gateway's; want %v", spec, o.Consecutive5xx, o.ConsecutiveGateway, want)
+		}
 	}
 }

@@ -39,9 +39,7 @@ func (t destinationRule) outlierDetection(field string, in *networking.OutlierDe
 	} else if in.GetConsecutiveLocalOriginFailures().GetValue() > 0 {
 		t.Reject(field+".consecutiveLocalOriginFailures", "needs splitExternalLocalOriginErrors", "set it to true")
 	}
-	if in.GetConsecutiveErrors() != 0 { //nolint:staticcheck // deprecated and still written
-		t.Warn(field+".consecutiveErrors", "no effect, as with Istio, which no longer knows it", "write consecutiveGatewayErrors or consecutive5xxErrors")
-	}
+	consecutiveErrors(t, field+".consecutiveErrors", in, out)
 	if threshold := in.GetFailurePercentageThreshold(); threshold != nil {
 		t.percent(field+".failurePercentageThreshold", float64(threshold.GetValue()))
 		out.FailurePercent = threshold.GetValue()
@@ -56,6 +54,22 @@ func (t destinationRule) outlierDetection(field string, in *networking.OutlierDe
 		out.Codes = append(out.Codes, int(code))
 	}
 	return out
+}
+
+// consecutiveErrors reads what older versions of Istio had for consecutiveGatewayErrors: so many 502, 503 and 504 in a row, and no
+// other 5xx. Newer ones take the field and do nothing; here it counts where the fields that took its place are not there.
+func consecutiveErrors(t destinationRule, field string, in *networking.OutlierDetection, out *model.OutlierDetection) {
+	n := in.GetConsecutiveErrors() //nolint:staticcheck // deprecated and still written
+	switch {
+	case n == 0:
+	case n < 0:
+		t.Reject(field, fmt.Sprintf("%d is not a number of errors", n), "write consecutiveGatewayErrors, from 1 on")
+	case in.GetConsecutive_5XxErrors() != nil || in.GetConsecutiveGatewayErrors() != nil:
+		t.Warn(field, "no effect beside consecutiveGatewayErrors and consecutive5xxErrors, which took its place", "remove it")
+	default:
+		t.Warn(field, "an old name, which newer versions of Istio do not obey: it counts 502, 503 and 504", "write consecutiveGatewayErrors, and consecutive5xxErrors: 0")
+		out.ConsecutiveGateway, out.Consecutive5xx = uint32(n), 0
+	}
 }
 
 func orDefault(v *wrapperspb.UInt32Value, otherwise uint32) uint32 {
