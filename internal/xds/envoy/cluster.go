@@ -142,6 +142,7 @@ func (l clusters) cluster(name string) *clusterv3.Cluster {
 	out.TypedExtensionProtocolOptions = protocolOptions(b, protocol)
 	out.UpstreamConnectionOptions = keepAlive(b.KeepAlive)
 	out.TransportSocket, out.TransportSocketMatches = origination(b.TLS), l.meshSockets(b, protocol)
+	announced(out, b)
 	out.Metadata = serviceMetadata(b)
 	return out
 }
@@ -300,9 +301,9 @@ const (
 
 func codecOf(b *plan.Backend, p model.Protocol) codec {
 	switch {
-	case b.Upgrade || p == model.HTTP2 || p == model.GRPC || p == model.GRPCWeb:
+	case b.Upgrade && b.Tunnel == nil || p == model.HTTP2 || p == model.GRPC || p == model.GRPCWeb:
 		return codecHTTP2
-	case p == model.HTTP:
+	case p == model.HTTP, b.Tunnel != nil: // for which "as it came" would be HTTP/2: a connection has no version
 		return codecHTTP1
 	}
 	return codecAsItCame

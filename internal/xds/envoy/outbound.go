@@ -215,14 +215,18 @@ func (k chainKey) match() *listenerv3.FilterChainMatch {
 }
 
 // toCluster sends a connection to a cluster.
-func (l listeners) toCluster(name string) *listenerv3.Filter {
+func (l listeners) toCluster(name string) *listenerv3.Filter { return l.tunneled(name, nil) }
+
+// tunneled is toCluster through the cluster's forward proxies.
+func (l listeners) tunneled(name string, tunnel *model.Tunnel) *listenerv3.Filter {
 	return networkFilter(tcpFilter, &tcpv3.TcpProxy{
-		StatPrefix: name, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: name}, AccessLog: l.accessLogs(),
+		StatPrefix: name, ClusterSpecifier: &tcpv3.TcpProxy_Cluster{Cluster: name}, TunnelingConfig: tunneling(tunnel), AccessLog: l.accessLogs(),
 	})
 }
 
 // toBackends shares connections out. What is not there has its share, which is closed.
 func (l listeners) toBackends(d *plan.Destination, list []plan.WeightedBackend) *listenerv3.Filter {
+	tunnel, callable := sameTunnel(d, list)
 	var of []*tcpv3.TcpProxy_WeightedCluster_ClusterWeight
 	for i := range list {
 		if list[i].Weight == 0 {
@@ -230,7 +234,7 @@ func (l listeners) toBackends(d *plan.Destination, list []plan.WeightedBackend) 
 		}
 		b := &d.Backends[list[i].Backend]
 		name := b.Name
-		if b.Missing != "" || !servable(b, Envoy) {
+		if b.Missing != "" || !servable(b, Envoy) || !callable(b) {
 			name = blackHoleCluster
 		}
 		of = append(of, &tcpv3.TcpProxy_WeightedCluster_ClusterWeight{Name: name, Weight: list[i].Weight})
@@ -239,10 +243,13 @@ func (l listeners) toBackends(d *plan.Destination, list []plan.WeightedBackend) 
 	case 0:
 		return l.toCluster(blackHoleCluster)
 	case 1:
-		return l.toCluster(of[0].GetName())
+		if of[0].GetName() == blackHoleCluster {
+			tunnel = nil // nobody is asked
+		}
+		return l.tunneled(of[0].GetName(), tunnel)
 	}
 	return networkFilter(tcpFilter, &tcpv3.TcpProxy{
-		StatPrefix: "outbound|" + plan.HostPort{Host: d.Host, Port: d.Port}.String(), AccessLog: l.accessLogs(),
+		StatPrefix: "outbound|" + plan.HostPort{Host: d.Host, Port: d.Port}.String(), TunnelingConfig: tunneling(tunnel), AccessLog: l.accessLogs(),
 		ClusterSpecifier: &tcpv3.TcpProxy_WeightedClusters{WeightedClusters: &tcpv3.TcpProxy_WeightedCluster{Clusters: of}},
 	})
 }
