@@ -130,7 +130,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 		return out
 	}
 	out.Shards = b.shards(s, p, e)
-	out.DNS = b.dnsEndpoints(s, p, b.priorityLabels(e))
+	out.DNS = namedEndpoints{b.snapshot, s, p, e, b.priorityLabels(e)}.of(subset)
 	return out
 }
 
@@ -224,33 +224,6 @@ func hasAddresses(list []model.StaticEndpoint) bool {
 		}
 	}
 	return false
-}
-
-// dnsEndpoints lists the names that the proxy has to resolve. A ServiceEntry without endpoints means its host.
-func (m snapshot) dnsEndpoints(s *model.Service, p *model.ServicePort, priority []string) []plan.DNSEndpoint {
-	if s.ExternalName != "" {
-		return []plan.DNSEndpoint{{Host: s.ExternalName, Port: p.Port, Weight: 1}}
-	}
-	if s.Resolution == model.ResolveDynamicDNS {
-		return []plan.DNSEndpoint{{Host: s.Host, Port: targetPort(p), Weight: 1}}
-	}
-	if s.Resolution != model.ResolveDNS && s.Resolution != model.ResolveDNSRoundRobin {
-		return nil
-	}
-	var out []plan.DNSEndpoint
-	written := m.written(s)
-	for i := range written {
-		e := &written[i]
-		if e.DNS != "" {
-			out = append(out, plan.DNSEndpoint{
-				Host: e.DNS, Port: staticPort(e, p), Weight: max(1, e.Weight), Locality: e.Locality, Labels: labelsAmong(priority, e.Labels, e.Network),
-			})
-		}
-	}
-	if len(s.Endpoints) == 0 && len(s.Selector) == 0 && !s.Host.Wildcard() {
-		out = append(out, plan.DNSEndpoint{Host: s.Host, Port: targetPort(p), Weight: 1})
-	}
-	return out
 }
 
 // staticPort is where an endpoint of a ServiceEntry listens for the service's port.

@@ -298,13 +298,7 @@ func (m *mesh) shard(t *testing.T, c call) []string {
 			t.Fatalf("no %s", name)
 		}
 		for _, e := range shard.Endpoints {
-			how := strings.TrimPrefix(e.Identity, "spiffe://cluster.local")
-			switch {
-			case e.Mutual:
-				how = "itself " + how
-			case !e.Meshed:
-				how = strings.TrimSpace("plain " + how)
-			}
+			how := howCalled(e.Meshed, e.Mutual, e.Identity)
 			at := e.Addr.String()
 			if e.Other.IsValid() {
 				at += " or " + e.Other.String()
@@ -312,7 +306,21 @@ func (m *mesh) shard(t *testing.T, c call) []string {
 			out = append(out, at+" "+how)
 		}
 	}
+	for _, d := range dst.Backends[0].DNS {
+		out = append(out, fmt.Sprintf("%s:%d %s", d.Host, d.Port, howCalled(d.Meshed, d.Mutual, d.Identity)))
+	}
 	return out
+}
+
+func howCalled(meshed, mutual bool, identity string) string {
+	how := strings.TrimPrefix(identity, "spiffe://cluster.local")
+	switch {
+	case mutual:
+		return "itself " + how
+	case !meshed:
+		return strings.TrimSpace("plain " + how)
+	}
+	return how
 }
 
 func (m *mesh) report() []string {

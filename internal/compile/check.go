@@ -201,7 +201,7 @@ func (c *checker) hasCallers(namespace string) bool {
 func (m snapshot) endpointLabels(s *model.Service) (labels []map[string]string, complete bool) {
 	r, written := m.r, m.written(s)
 	switch {
-	case len(m.dnsEndpoints(s, &model.ServicePort{}, nil)) > 0 || s.Resolution == model.ResolveNone:
+	case s.ExternalName != "" || s.Resolution == model.ResolveNone || s.Resolution == model.ResolveDynamicDNS:
 		return nil, false
 	case isKubernetes(s):
 		for _, k := range r.SlicesOfService(s.Key) {
@@ -212,6 +212,9 @@ func (m snapshot) endpointLabels(s *model.Service) (labels []map[string]string, 
 	}
 	for i := range written {
 		labels = append(labels, written[i].Labels)
+	}
+	if meansItsHost(s) {
+		labels = append(labels, nil)
 	}
 	if len(s.Selector) > 0 && !isKubernetes(s) {
 		for _, k := range r.WorkloadsInNamespace(s.Key.Namespace) {

@@ -23,6 +23,9 @@ func (g group) secure(out *plan.Endpoint, w *model.Workload) {
 	}
 	if out.Meshed || out.Mutual || !w.HostNetwork && g.policy.demandsMutual() {
 		out.Identity = g.spiffeID(w.Key.Namespace, w.ServiceAccount)
+		if g.service != nil {
+			out.Identity = demandedIdentity(g.service, out.Identity)
+		}
 	}
 }
 

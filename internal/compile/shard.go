@@ -232,8 +232,8 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 			continue
 		}
 		g.judge(&ep, w, g.checkedWritten(e))
-		if !g.service.External && !ep.Meshed && e.Labels[tlsModeLabel] == tlsModeIstio {
-			ep.Meshed, ep.Identity = true, g.spiffeID(g.service.Key.Namespace, e.ServiceAccount)
+		if !ep.Meshed && !ep.Mutual {
+			g.outsider(g.service, e, g.policy.demandsMutual()).applyTo(&ep)
 		}
 		out = append(out, ep)
 	}

@@ -176,7 +176,7 @@ func (p *printer) backend(b *plan.Backend) {
 		p.line("    shard %s", s)
 	}
 	for _, d := range b.DNS {
-		p.line("    resolve %s:%d*%d", d.Host, d.Port, d.Weight)
+		p.line("    resolve %s:%d*%d%s", d.Host, d.Port, d.Weight, resolvedMarks(d))
 	}
 }
 
@@ -200,4 +200,17 @@ func (p *printer) endpoint(e *plan.Endpoint) {
 func workload(w plan.WorkloadInfo) string {
 	return fmt.Sprintf("workload %s/%s pod=%s app=%s version=%s canonical=%s@%s cluster=%s node=%s",
 		w.Namespace, w.Name, w.Pod, w.App, w.Version, w.CanonicalName, w.CanonicalRevision, w.Cluster, w.Node)
+}
+
+// resolvedMarks is how the addresses of a name are called, where not plainly.
+func resolvedMarks(d plan.DNSEndpoint) string {
+	switch {
+	case d.Meshed:
+		return " meshed " + d.Identity
+	case d.Mutual:
+		return " mutual " + d.Identity
+	case d.Identity != "":
+		return " " + d.Identity
+	}
+	return ""
 }

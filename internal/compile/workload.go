@@ -56,8 +56,8 @@ func (v workloads) identity(w *model.Workload) string {
 	return v.spiffeID(w.Key.Namespace, w.ServiceAccount)
 }
 
-func (v workloads) spiffeID(namespace, account string) string {
-	return "spiffe://" + v.g.TrustDomain + "/ns/" + namespace + "/sa/" + serviceAccount(account)
+func (m snapshot) spiffeID(namespace, account string) string {
+	return spiffePrefix + m.g.TrustDomain + "/ns/" + namespace + "/sa/" + serviceAccount(account)
 }
 
 // serviceAccount is what Kubernetes fills in where a pod names none.

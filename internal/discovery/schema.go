@@ -190,6 +190,9 @@ func dnsEndpointFields(c *coder, e *plan.DNSEndpoint) {
 	c.uint32(3, "weight", &e.Weight)
 	part(c, 4, "locality", &e.Locality, localityFields)
 	c.texts(5, "labels", &e.Labels)
+	c.bool(1001, "meshed", &e.Meshed)
+	c.bool(1002, "mutual", &e.Mutual)
+	text(c, 1003, "identity", &e.Identity)
 }
 
 func tlsFields(c *coder, t *model.TLSSettings) {

@@ -144,6 +144,9 @@ type DNSEndpoint struct {
 	Weight   uint32
 	Locality model.Locality
 	Labels   []string // as an Endpoint's
+	// Meshed, Mutual and Identity are as an Endpoint's, for every address of the name.
+	Meshed, Mutual bool
+	Identity       string
 }
 
 // Route is one HTTP rule, ready to be matched.

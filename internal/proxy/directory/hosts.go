@@ -185,7 +185,7 @@ func (h *hosts) endpoints(b *plan.Backend) []plan.Endpoint {
 		for _, a := range w.addrs {
 			out = append(out, plan.Endpoint{
 				Addr: netip.AddrPortFrom(a.addr, d.Port), Other: a.other, Weight: max(d.Weight, 1), Health: plan.Healthy,
-				Locality: d.Locality, Labels: d.Labels,
+				Locality: d.Locality, Labels: d.Labels, Meshed: d.Meshed, Mutual: d.Mutual, Identity: d.Identity,
 			})
 		}
 	}

@@ -84,7 +84,8 @@ func (l clusters) meshSockets(b *plan.Backend, p model.Protocol) []*clusterv3.Cl
 	if !l.c.Capture || b.TLS.Mode != model.TLSUnset && b.TLS.Mode != model.TLSIstioMutual {
 		return nil
 	}
-	if b.Resolution != model.ResolveSlices && b.Resolution != model.ResolveStatic {
+	names := l.provers(b)
+	if b.Resolution != model.ResolveSlices && b.Resolution != model.ResolveStatic && len(names) == 0 {
 		return nil // nobody knows who those are
 	}
 	var alpn []string
@@ -97,7 +98,7 @@ func (l clusters) meshSockets(b *plan.Backend, p model.Protocol) []*clusterv3.Cl
 		alpn = []string{"istio"}
 	}
 	context := &tlsv3.UpstreamTlsContext{
-		CommonTlsContext: mutual(l.proven(b), alpn), Sni: serverNameOf(b), MaxSessionKeys: wrapperspb.UInt32(0),
+		CommonTlsContext: mutual(l.proven(names), alpn), Sni: serverNameOf(b), MaxSessionKeys: wrapperspb.UInt32(0),
 	}
 	if b.TLS.Mode == model.TLSIstioMutual {
 		return []*clusterv3.Cluster_TransportSocketMatch{{Name: "tlsMode-istio", Match: &structpb.Struct{}, TransportSocket: socket(tlsSocket, context)}}
@@ -114,17 +115,26 @@ func takesMutual() *structpb.Struct {
 	return &structpb.Struct{Fields: map[string]*structpb.Value{tlsMode: structpb.NewStringValue(istioMutual)}}
 }
 
-// proven are the SPIFFE IDs that the endpoints of a group must prove that are called by mutual TLS. Where nobody could, a name that
-// nobody has: an empty list would take everybody.
-func (l clusters) proven(b *plan.Backend) []*matcherv3.StringMatcher {
+// provers are the SPIFFE IDs that the endpoints of a group must prove that are called by mutual TLS.
+func (l clusters) provers(b *plan.Backend) []string {
 	var names []string
-	for _, e := range assignments(l).endpointsOf(b) {
-		if e.Identity != "" && (e.Meshed || e.Mutual || b.TLS.Mode == model.TLSIstioMutual) {
-			names = append(names, e.Identity)
+	add := func(identity string, taken bool) {
+		if identity != "" && (taken || b.TLS.Mode == model.TLSIstioMutual) {
+			names = append(names, identity)
 		}
 	}
+	for _, e := range assignments(l).endpointsOf(b) {
+		add(e.Identity, e.Meshed || e.Mutual)
+	}
+	for i := range b.DNS {
+		add(b.DNS[i].Identity, b.DNS[i].Meshed || b.DNS[i].Mutual)
+	}
 	slices.Sort(names)
-	names = slices.Compact(names)
+	return slices.Compact(names)
+}
+
+// proven matches provers. Where nobody could be one, a name that nobody has: an empty list would take everybody.
+func (l clusters) proven(names []string) []*matcherv3.StringMatcher {
 	if len(names) == 0 {
 		names = []string{"spiffe://" + l.g.TrustDomain + "/nobody"}
 	}

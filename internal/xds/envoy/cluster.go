@@ -346,7 +346,12 @@ func (l clusters) named(b *plan.Backend) *endpointv3.ClusterLoadAssignment {
 	of := assignments(l)
 	groups := of.partition(b, of.endpointsOf(b))
 	for _, e := range b.DNS {
+		var metadata *corev3.Metadata
+		if e.Meshed || e.Mutual {
+			metadata = &corev3.Metadata{FilterMetadata: map[string]*structpb.Struct{socketMatch: takesMutual()}}
+		}
 		groups.add(0, e.Locality, &endpointv3.LbEndpoint{
+			Metadata:            metadata,
 			HostIdentifier:      &endpointv3.LbEndpoint_Endpoint{Endpoint: &endpointv3.Endpoint{Address: socketAddress(string(e.Host), e.Port)}},
 			LoadBalancingWeight: wrapperspb.UInt32(max(1, e.Weight)),
 		})
