@@ -19,6 +19,7 @@ func tracingFields(c *coder, t *plan.Tracing) {
 	c.uint32(10, "max_tag_length", &t.MaxTagLength)
 	text(c, 11, "node_id", &t.NodeID)
 	text(c, 12, "mesh_id", &t.MeshID)
+	c.bool(13, "sample_at_random", &t.SampleAtRandom)
 }
 
 // traceProviderFields: a sidecar that does not know the protocol sends nothing (0).

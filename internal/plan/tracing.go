@@ -13,6 +13,9 @@ type Tracing struct {
 	Service, NodeID, MeshID string
 	// Sampling is the part of the requests, in percent, that are traced among those that come without a decision.
 	Sampling float64
+	// SampleAtRandom has each request without a decision sampled for itself. Otherwise those with the same x-request-id are sampled
+	// alike, by every sidecar.
+	SampleAtRandom bool
 	// Tags are added to the spans of all requests, in this order.
 	Tags []model.TraceTag
 	// NoReport takes the spans away; contexts and decisions go on.

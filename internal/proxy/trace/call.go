@@ -1,6 +1,8 @@
 package trace
 
 import (
+	"encoding/binary"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"sync/atomic"
@@ -49,6 +51,58 @@ func newRules(t *plan.Tracing, env func(string) string) *rules {
 	return r
 }
 
+// Describe says in words what is done.
+func (s *Side) Describe() string {
+	r := s.rules.Load()
+	switch {
+	case r == nil:
+		return "off"
+	case r.plan.Provider == nil:
+		return "passed on"
+	case !r.report:
+		return fmt.Sprintf("%v%%, not sent", r.plan.Sampling)
+	}
+	return fmt.Sprintf("%v%% to %s", r.plan.Sampling, r.plan.Provider.Name)
+}
+
+// decide decides about a request that comes without a decision.
+func (r *rules) decide(f *httpx.Fields) Decision {
+	if !r.plan.SampleAtRandom {
+		if d := r.decideByID(f.Get("x-request-id")); d != Undecided {
+			return d
+		}
+	}
+	return r.sample()
+}
+
+// The form of a UUID, "9f0a1b2c-…": Envoy has its decision in a digit of it, and samples by the first ones (envoy
+// source/extensions/request_id/uuid/config.cc).
+const (
+	uuidLen    = 36
+	uuidReason = 14
+	uuidNumber = 8
+	fineness   = 10_000 // of sampling
+)
+
+// decideByID decides by the id of a request, so that all requests with it are sampled alike. Undecided means that it is none.
+func (r *rules) decideByID(id []byte) Decision {
+	if len(id) != uuidLen {
+		return Undecided
+	}
+	var n [uuidNumber / 2]byte
+	if !unhex(n[:], id[:uuidNumber]) {
+		return Undecided
+	}
+	switch id[uuidReason] {
+	case '9', 'a', 'b': // an Envoy before this sidecar has sampled it, was made to, or its client asked for it
+		return Sampled
+	}
+	if float64(binary.BigEndian.Uint32(n[:])%fineness) < r.plan.Sampling*(fineness/100) {
+		return Sampled
+	}
+	return Dropped
+}
+
 func (r *rules) sample() Decision {
 	if r.below == math.MaxUint64 || r.below > 0 && rand.Uint64() < r.below { //nolint:gosec // a sample keeps no secret
 		return Sampled
@@ -89,7 +143,7 @@ func (s *Side) Begin(f *httpx.Fields) (c Call) {
 		c.ctx.Trace = newID()
 	}
 	if c.ctx.Decision == Undecided {
-		c.ctx.Decision, c.decided = c.rules.sample(), true
+		c.ctx.Decision, c.decided = c.rules.decide(f), true
 	}
 	return c
 }

@@ -143,3 +143,40 @@ func TestUnsampledAllocatesNothing(t *testing.T) {
 		}
 	}
 }
+
+// TestSamplingByRequestID: requests with one id are sampled alike, by its number as in Envoy, and what an Envoy has decided is kept.
+func TestSamplingByRequestID(t *testing.T) {
+	random := collected(50)
+	random.SampleAtRandom = true
+	const low, high, odd = "000003e7-0000-4000-8000-000000000000", "ffffffff-0000-4000-8000-000000000000", "not-an-id" // 999 and 7295 of 10,000
+	for _, tt := range []struct {
+		name    string
+		percent float64
+		id      string
+		sampled bool
+	}{
+		{"below", 10, low, true},
+		{"not_below", 9.99, low, false},
+		{"another_number", 72.95, high, false},
+		{"another_number_below", 72.96, high, true},
+		{"none", 0, "00000000-0000-4000-8000-000000000000", false},
+		{"an_envoy_has_sampled_it", 0, "00000000-0000-9000-8000-000000000000", true},
+		{"it_was_forced", 0, "00000000-0000-a000-8000-000000000000", true},
+		{"not_an_id_at_0", 0, odd, false},
+		{"not_an_id_at_100", 100, odd, true},
+		{"no_hexadecimal_at_100", 100, "zzzzzzzz-0000-4000-8000-000000000000", true},
+	} {
+		c := sideOf(collected(tt.percent)).Begin(fieldsOf("x-request-id: " + tt.id))
+		if c.Reports() != tt.sampled {
+			t.Errorf("%s: sampled %v", tt.name, c.Reports())
+		}
+	}
+	counts, side := map[bool]int{}, sideOf(random)
+	for range 200 {
+		c := side.Begin(fieldsOf("x-request-id: " + low))
+		counts[c.Reports()]++
+	}
+	if counts[true] == 0 || counts[false] == 0 {
+		t.Errorf("at random one id is sampled %v", counts)
+	}
+}
