@@ -23,6 +23,8 @@ type TelemetryDump struct {
 	// AccessLog is off, text or json; Filter the condition for a line.
 	AccessLog string `json:"accessLog"`
 	Filter    string `json:"filter,omitempty"`
+	// Traces says which requests are traced, and where their spans go.
+	Traces string `json:"traces"`
 	// Origins are the objects that say so; none where it is the mesh's default.
 	Origins []string `json:"origins"`
 }

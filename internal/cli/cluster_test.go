@@ -68,8 +68,8 @@ func exampleDump() *admin.Dump {
 		}},
 		Listeners: []admin.ListenerDump{{Address: "0.0.0.0", Port: 15001, Match: "ALL", Destination: "virtualOutbound: by original destination"}},
 		Telemetry: []admin.TelemetryDump{
-			{Side: "CLIENT", AccessLog: "off"},
-			{Side: "SERVER", AccessLog: "text", Filter: "response.code >= 400", Origins: []string{"Telemetry istio-system/mesh", "Telemetry myapp/orders"}},
+			{Side: "CLIENT", AccessLog: "off", Traces: "off"},
+			{Side: "SERVER", AccessLog: "text", Filter: "response.code >= 400", Traces: "1% to otlp", Origins: []string{"Telemetry istio-system/mesh", "Telemetry myapp/orders"}},
 		},
 		Secrets: []admin.SecretDump{{
 			Name: "default", Type: "Cert Chain", Status: "ACTIVE", Valid: true, Serial: "48ea", NotBefore: at, NotAfter: at.Add(24 * time.Hour), TrustDomain: "cluster.local",

@@ -201,4 +201,24 @@ func missingProviders(c *checker, t *model.Telemetry) {
 			}
 		}
 	}
+	for i := range t.Tracing {
+		missingCollector(c, t, t.Tracing[i].Providers)
+	}
+}
+
+// missingCollector reports a provider of spans that the mesh does not have. Only the first one of a rule counts.
+func missingCollector(c *checker, t *model.Telemetry, named []model.Provider) {
+	mesh := &c.g.Tracing
+	if len(named) == 0 || mesh.Unknown || mesh.Provider(named[0].Name) != nil {
+		return
+	}
+	known := make([]string, 0, len(mesh.Providers))
+	for i := range mesh.Providers {
+		known = append(known, mesh.Providers[i].Name)
+	}
+	fix := "add it to mesh.extensionProviders, or set tracing.otlp.endpoint"
+	if len(known) > 0 {
+		fix = "write one of those that the mesh has: " + strings.Join(known, ", ")
+	}
+	c.report(t.Ref, &missing{field: named[0].Field, message: fmt.Sprintf("no provider of the mesh that spans can be sent to is called %q: none are sent", named[0].Name)}, fix)
 }

@@ -23,7 +23,58 @@ func (m tracings) of(w *model.Workload) (client, server *plan.Tracing) {
 	}
 	m.send(&common, w, t.Provider(t.Default))
 	ofClient, ofServer := common, common
+	levels := telemetries(m).levels(w)
+	m.narrow(&ofClient, w, levels, model.ClientOnly)
+	m.narrow(&ofServer, w, levels, model.ServerOnly)
 	return &ofClient, &ofServer
+}
+
+// narrow has the rules of objects decide about one side, the widest first, each as far as it says something, as Istio's
+// Telemetries.Tracing does. One that names a provider that is not there has nothing sent.
+func (m tracings) narrow(t *plan.Tracing, w *model.Workload, levels []*model.Telemetry, side model.WorkloadMode) {
+	var origins []string
+	for _, object := range levels {
+		said := false
+		for i := range object.Tracing {
+			if rule := &object.Tracing[i]; rule.Mode.Covers(side) {
+				m.obey(t, w, rule)
+				said = true
+			}
+		}
+		if said {
+			origins = append(origins, object.Ref.String())
+		}
+	}
+	if len(origins) > 0 {
+		t.Origin = strings.Join(origins, ", ")
+	}
+}
+
+// obey changes what a rule says something of.
+func (m tracings) obey(t *plan.Tracing, w *model.Workload, rule *model.TraceRule) {
+	if len(rule.Providers) > 0 {
+		mesh := &m.g.Tracing
+		t.MaxTagLength, t.OTelNames = cmp.Or(mesh.MaxTagLength, model.DefaultMaxTagLength), mesh.OTelNames
+		m.send(t, w, mesh.Provider(rule.Providers[0].Name))
+	}
+	if rule.Sampling != nil {
+		t.Sampling = *rule.Sampling
+	}
+	if rule.Tags != nil {
+		t.Tags = rule.Tags
+	}
+	if rule.NoReport != nil {
+		t.NoReport = *rule.NoReport
+	}
+	if rule.ByRequestID != nil {
+		t.SampleAtRandom = !*rule.ByRequestID
+	}
+	if rule.IstioTags != nil {
+		t.NoIstioTags = !*rule.IstioTags
+	}
+	if rule.NoPropagation != nil {
+		t.NoPropagation = *rule.NoPropagation
+	}
 }
 
 // send has spans sent to a provider; nil for none.

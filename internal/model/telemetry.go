@@ -13,6 +13,7 @@ type Telemetry struct {
 	Attached bool
 
 	AccessLogging []AccessLogging
+	Tracing       []TraceRule
 }
 
 // Reference names the object that it was read from.
@@ -43,6 +44,19 @@ type AccessLogging struct {
 	// Filter says which calls are logged, nil for all of them; FilterText is how it was written.
 	Filter     Expression
 	FilterText string
+}
+
+// TraceRule is one rule about traces. Nil means what the wider rule says.
+type TraceRule struct {
+	Mode WorkloadMode
+	// Providers are the collectors that it names, of which the first one gets the spans. Fields are theirs in the object.
+	Providers []Provider
+	// Sampling is in percent.
+	Sampling *float64
+	// Tags take the place of all tags of wider rules; nil where it says nothing of them.
+	Tags []TraceTag
+	// NoReport, ByRequestID, IstioTags and NoPropagation are as in plan.Tracing.
+	NoReport, ByRequestID, IstioTags, NoPropagation *bool
 }
 
 // Provider is the name of something that takes what sidecars record, and the field that has it.

@@ -21,6 +21,8 @@ type MeshTracing struct {
 	NoIstioTags bool
 	// MaxTagLength bounds the value of a tag in bytes; 0 means DefaultMaxTagLength.
 	MaxTagLength uint32
+	// Unknown is set where manifests are read without a mesh: which providers it has is not known.
+	Unknown bool
 }
 
 // DefaultTraceSampling is Istio's, in percent; DefaultMaxTagLength is Envoy's, in bytes.

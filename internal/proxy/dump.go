@@ -10,6 +10,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/proxy/trace"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -147,11 +148,14 @@ func dumpTelemetry(d *admin.Dump, p *Proxy) {
 		origins = policy.Telemetry.Origins
 	}
 	for _, side := range []struct {
-		name string
-		of   telemetry.Reporter
-	}{{"CLIENT", telemetry.Source}, {"SERVER", telemetry.Destination}} {
+		name   string
+		of     telemetry.Reporter
+		traces *trace.Side
+	}{{"CLIENT", telemetry.Source, &p.tracer.Client}, {"SERVER", telemetry.Destination, &p.tracer.Server}} {
 		form, filter := p.access.Describe(side.of)
-		d.Telemetry = append(d.Telemetry, admin.TelemetryDump{Side: side.name, AccessLog: form.String(), Filter: filter, Origins: origins})
+		d.Telemetry = append(d.Telemetry, admin.TelemetryDump{
+			Side: side.name, AccessLog: form.String(), Filter: filter, Traces: side.traces.Describe(), Origins: origins,
+		})
 	}
 }
 

@@ -31,7 +31,7 @@ func Objects(objects []source.Object, read []model.Problem, clusterDomain string
 		}
 	})
 	r := store.NewReader(snapshot)
-	global := compile.Global{TrustDomain: identity.DefaultTrustDomain, ClusterDomain: clusterDomain}
+	global := compile.Global{TrustDomain: identity.DefaultTrustDomain, ClusterDomain: clusterDomain, Tracing: model.MeshTracing{Unknown: true}}
 	return RefuseUnguarded(append(problems, compile.Check(r, global)...), r, global)
 }
 

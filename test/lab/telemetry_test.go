@@ -55,3 +55,78 @@ func TestTelemetryObjectsDecideWhatIsLogged(t *testing.T) {
 	m.write(t, "telemetry.yaml", object("all", `{accessLogging: [{filter: {expression: "response.cod == 404"}}]}`))
 	eventually(t, "the problem of an expression", func() bool { return strings.Contains(m.problems(t), "undefined field 'cod'") })
 }
+
+// Telemetry objects decide about traces: how many, of which side, with which tags, and where they go. A provider that is not there
+// is a problem of the object.
+func TestTelemetryObjectsDecideAboutTraces(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+zipkinPod()+
+		service("server", "10.96.12.1", "app: server", "{name: http, port: 8080, targetPort: web}"),
+		withMesh("tracing.zipkin.endpoint=collector.shop:9411", "tracing.sampling=0"))
+	const server = "deploy/server-v1"
+	recorded := func(name string) string {
+		return m.cli(t, "proxy-config", "telemetry", m.find(t, name).Name, "-n", "shop")
+	}
+	call := func(path string) {
+		t.Helper()
+		m.do(t, client, http.MethodGet, "10.96.12.1:8080", path, "X-Tenant: blue")
+	}
+	// In force at both ends: what the sidecar of each says of its sides.
+	inForce := func(spec, ofClient, ofServer string) {
+		t.Helper()
+		m.write(t, "telemetry.yaml", "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: all, namespace: shop}\nspec: "+spec+"\n")
+		eventually(t, "at both ends "+ofClient+" and "+ofServer, func() bool {
+			return holdsSides(recorded(client), ofClient, ofServer) && holdsSides(recorded(server), ofClient, ofServer)
+		})
+	}
+	spansOf := func(path, want string) {
+		t.Helper()
+		eventually(t, path+": "+want, func() bool {
+			spans, _ := m.sentSpans(t, "collector")
+			return tracesOf(spans, path) == want
+		})
+	}
+
+	call("/untraced")
+	inForce(`{tracing: [{randomSamplingPercentage: 100, customTags: {tenant: {header: {name: x-tenant}}, team: {literal: {value: red}}}}]}`, "100% to zipkin", "100% to zipkin")
+	call("/traced")
+	spansOf("/traced", "1 CLIENT, 1 SERVER, 1 of those behind a CLIENT")
+	inForce(`{tracing: [{randomSamplingPercentage: 100}, {match: {mode: CLIENT}, disableSpanReporting: true}]}`, "100%, not sent", "100% to zipkin")
+	call("/called")
+	spansOf("/called", "0 CLIENT, 1 SERVER, 0 of those behind a CLIENT")
+
+	inForce(`{tracing: [{randomSamplingPercentage: 100, providers: [{name: jaeger}]}]}`, "passed on", "passed on")
+	call("/nowhere")
+	eventually(t, "one problem of a provider that is not there", func() bool {
+		return strings.Count(m.problems(t), `no provider of the mesh that spans can be sent to is called "jaeger": none are sent (write one of those that the mesh has: zipkin)`) == 1
+	})
+	m.write(t, "telemetry.yaml", "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: all, namespace: shop}\nspec: {tracing: [{randomSamplingPercentage: 101}]}\n")
+	eventually(t, "the problem of a percentage", func() bool { return strings.Contains(m.problems(t), "101 is not a percentage") })
+	inForce(`{tracing: [{randomSamplingPercentage: 100}]}`, "100% to zipkin", "100% to zipkin")
+	call("/last")
+	spansOf("/last", "1 CLIENT, 1 SERVER, 1 of those behind a CLIENT")
+
+	spans, _ := m.sentSpans(t, "collector")
+	for _, s := range spans {
+		switch path := s.Tags["http.url"]; {
+		case strings.HasSuffix(path, "/untraced"), strings.HasSuffix(path, "/nowhere"):
+			t.Errorf("a span of %s", path)
+		case strings.HasSuffix(path, "/traced") && (s.Tags["tenant"] != "blue" || s.Tags["team"] != "red"):
+			t.Errorf("a span with the tags %v", s.Tags)
+		}
+	}
+}
+
+// holdsSides reports whether the table of proxy-config telemetry says so of both sides.
+func holdsSides(table, ofClient, ofServer string) bool {
+	client, server := "", ""
+	for line := range strings.Lines(table) {
+		switch {
+		case strings.HasPrefix(line, "CLIENT "):
+			client = line
+		case strings.HasPrefix(line, "SERVER "):
+			server = line
+		}
+	}
+	return strings.Contains(client, ofClient) && strings.Contains(server, ofServer)
+}

@@ -24,6 +24,21 @@ class Sink(http.server.BaseHTTPRequestHandler):
 http.server.ThreadingHTTPServer(("", 9411), Sink).serve_forever()
 `
 
+// zipkinPod is the pod collector of namespace shop, and its Service.
+func zipkinPod() string {
+	return `
+apiVersion: v1
+kind: Pod
+metadata: {name: collector, namespace: shop, labels: {app: collector}}
+spec:
+  containers:
+  - name: app
+    image: python
+    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(spanSink) + `"]
+    readinessProbe: {tcpSocket: {port: 9411}, periodSeconds: 1}
+---` + service("collector", "10.96.11.3", "app: collector", "{name: http, port: 9411}")
+}
+
 // sentSpan is a span as Zipkin's API has it.
 type sentSpan struct {
 	TraceID, ID, ParentID, Kind string
@@ -76,22 +91,11 @@ func tracesOf(spans []sentSpan, path string) string {
 func TestTraces(t *testing.T) {
 	t.Parallel()
 	const calls = 20
-	collector := `
-apiVersion: v1
-kind: Pod
-metadata: {name: collector, namespace: shop, labels: {app: collector}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(spanSink) + `"]
-    readinessProbe: {tcpSocket: {port: 9411}, periodSeconds: 1}
----` + service("collector", "10.96.11.3", "app: collector", "{name: http, port: 9411}")
 	others := app{name: "client", replicas: 1}.String() + app{name: "outsider", replicas: 1, bare: true}.String() +
 		app{name: "server", replicas: 1}.String() + app{name: "plain", replicas: 1, bare: true}.String() +
 		service("server", "10.96.11.1", "app: server", "{name: http, port: 8080, targetPort: web}, {name: http2-web, port: 8082, targetPort: web}") +
 		service("plain", "10.96.11.2", "app: plain", "{name: http, port: 8080, targetPort: web}, {name: http2-web, port: 8082, targetPort: web}")
-	m := startMesh(t, others+collector, withMesh("tracing.zipkin.endpoint=collector.shop:9411", "tracing.sampling=100"))
+	m := startMesh(t, others+zipkinPod(), withMesh("tracing.zipkin.endpoint=collector.shop:9411", "tracing.sampling=100"))
 
 	want := map[string]string{}
 	for _, from := range []struct {

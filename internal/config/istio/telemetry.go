@@ -3,6 +3,7 @@ package istio
 import (
 	"fmt"
 
+	"google.golang.org/protobuf/types/known/wrapperspb"
 	telemetryv1alpha1 "istio.io/api/telemetry/v1alpha1"
 	telemetryv1 "istio.io/client-go/pkg/apis/telemetry/v1"
 
@@ -23,9 +24,7 @@ func Telemetry(in *telemetryv1.Telemetry) (*model.Telemetry, []model.Problem) {
 	if len(spec.GetMetrics()) > 0 {
 		t.Unsupported("spec.metrics")
 	}
-	if len(spec.GetTracing()) > 0 {
-		t.Unsupported("spec.tracing")
-	}
+	out.Tracing = t.tracing(spec.GetTracing())
 	if t.Rejected() {
 		return nil, t.Problems
 	}
@@ -73,6 +72,48 @@ func (t telemetryReader) accessLogging(in []*telemetryv1alpha1.AccessLogging) []
 		out = append(out, l)
 	}
 	return out
+}
+
+func (t telemetryReader) tracing(in []*telemetryv1alpha1.Tracing) []model.TraceRule {
+	var out []model.TraceRule
+	for i, rule := range in {
+		field := fmt.Sprintf("spec.tracing[%d]", i)
+		if rule == nil {
+			t.Reject(field, "empty", "remove it")
+			continue
+		}
+		r := model.TraceRule{
+			Mode:      t.mode(field+".match.mode", rule.GetMatch().GetMode()),
+			Providers: t.providers(field+".providers", rule.GetProviders()),
+			NoReport:  said(rule.GetDisableSpanReporting()), ByRequestID: said(rule.GetUseRequestIdForTraceSampling()),
+			IstioTags: said(rule.GetEnableIstioTags()), NoPropagation: said(rule.GetDisableContextPropagation()),
+		}
+		if len(r.Providers) > 1 {
+			t.Warn(r.Providers[1].Field, "no effect: spans go to one provider, the first", "keep one of them")
+		}
+		if p := rule.GetRandomSamplingPercentage(); p != nil {
+			r.Sampling = &p.Value
+			if !(p.Value >= 0 && p.Value <= 100) {
+				t.Reject(field+".randomSamplingPercentage", fmt.Sprintf("%v is not a percentage", p.Value), "write a number from 0 to 100")
+			}
+		}
+		if tags := rule.GetCustomTags(); tags != nil {
+			r.Tags = t.traceTags(field+".customTags", tags)
+			if r.Tags == nil {
+				r.Tags = []model.TraceTag{}
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// said gives what an optional field says, nil where it is not there.
+func said(v *wrapperspb.BoolValue) *bool {
+	if v == nil {
+		return nil
+	}
+	return &v.Value
 }
 
 func (t telemetryReader) condition(field, text string) model.Expression {

@@ -46,6 +46,39 @@ accessLogging:
 	}
 }
 
+func TestTelemetryTracing(t *testing.T) {
+	got, problems := telemetryOf(t, `
+tracing:
+- providers: [{name: otel}]
+  match: {mode: CLIENT}
+  randomSamplingPercentage: 12.5
+  disableSpanReporting: true
+  useRequestIdForTraceSampling: false
+  enableIstioTags: false
+  disableContextPropagation: true
+  customTags: {team: {literal: {value: blue}}, who: {header: {name: X-Who, defaultValue: none}}, zone: {environment: {name: ZONE}}}
+- customTags: {}
+- {}`)
+	if len(problems) > 0 {
+		t.Fatal(problems)
+	}
+	yes, no, percent := true, false, 12.5
+	want := []model.TraceRule{
+		{
+			Mode: model.ClientOnly, Providers: []model.Provider{{Name: "otel", Field: "spec.tracing[0].providers[0].name"}},
+			Sampling: &percent, NoReport: &yes, ByRequestID: &no, IstioTags: &no, NoPropagation: &yes,
+			Tags: []model.TraceTag{
+				{Name: "team", From: model.TagLiteral, Value: "blue"}, {Name: "who", From: model.TagHeader, Value: "x-who", Default: "none"},
+				{Name: "zone", From: model.TagEnvironment, Value: "ZONE"},
+			},
+		},
+		{Tags: []model.TraceTag{}}, {},
+	}
+	if diff := cmp.Diff(want, got.Tracing); diff != "" {
+		t.Errorf("Tracing (-want +got):\n%s", diff)
+	}
+}
+
 func TestTelemetryProblems(t *testing.T) {
 	for _, tt := range []problemCase{
 		{"an attribute that is none", `accessLogging: [{filter: {expression: "response.cod > 1"}}]`, []string{`error spec.accessLogging[0].filter.expression: column 9: undefined field 'cod'`}},
@@ -54,7 +87,12 @@ func TestTelemetryProblems(t *testing.T) {
 		{"a provider without name", `accessLogging: [{providers: [{}]}]`, []string{`error spec.accessLogging[0].providers[0].name: empty`}},
 		{"two ways to select", `{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a}]}`, []string{`error spec.targetRefs: cannot go with selector`}},
 		{"a waypoint's", `targetRefs: [{kind: Service, name: a}]`, []string{`warning spec.targetRefs: no effect`}},
-		{"what is not obeyed", `{metrics: [{}], tracing: [{}]}`, []string{`warning spec.metrics: not supported`, `warning spec.tracing: not supported`}},
+		{"what is not obeyed", `{metrics: [{}]}`, []string{`warning spec.metrics: not supported`}},
+		{"a percentage that is none", `tracing: [{randomSamplingPercentage: 100.5}]`, []string{`error spec.tracing[0].randomSamplingPercentage: 100.5 is not a percentage`}},
+		{"less than none", `tracing: [{randomSamplingPercentage: -1}]`, []string{`error spec.tracing[0].randomSamplingPercentage: -1 is not a percentage`}},
+		{"a tag from nowhere", `tracing: [{customTags: {a: {}}}]`, []string{`error spec.tracing[0].customTags[a]: no source`}},
+		{"two collectors", `tracing: [{providers: [{name: a}, {name: b}]}]`, []string{`warning spec.tracing[0].providers[1].name: no effect`}},
+		{"a collector without name", `tracing: [{providers: [{}]}]`, []string{`error spec.tracing[0].providers[0].name: empty`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, problems := telemetryOf(t, tt.spec)
