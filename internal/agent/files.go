@@ -42,9 +42,14 @@ func writeTogether(dir string, files map[string][]byte) error {
 	if err != nil {
 		return fmt.Errorf("certificates for the app: %w", err)
 	}
-	err = errors.Join(os.Chmod(fresh, forTheAppDir))
+	err = os.Chmod(fresh, forTheAppDir)
 	for name, content := range files {
 		err = errors.Join(err, os.WriteFile(filepath.Join(fresh, name), content, forTheApp))
+	}
+	for name := range files { // they lead nowhere until there is a first generation
+		if at, failed := os.Readlink(filepath.Join(dir, name)); failed != nil || at != filepath.Join(generation, name) {
+			err = errors.Join(err, link(dir, filepath.Join(generation, name), name))
+		}
 	}
 	if err == nil {
 		err = link(dir, filepath.Base(fresh), generation)
@@ -53,15 +58,10 @@ func writeTogether(dir string, files map[string][]byte) error {
 		os.RemoveAll(fresh) //nolint:errcheck // the error is what counts
 		return fmt.Errorf("certificates for the app: %w", err)
 	}
-	for name := range files {
-		if at, failed := os.Readlink(filepath.Join(dir, name)); failed != nil || at != filepath.Join(generation, name) {
-			err = errors.Join(err, link(dir, filepath.Join(generation, name), name))
-		}
-	}
 	if strings.HasPrefix(old, generations) {
 		os.RemoveAll(filepath.Join(dir, old)) //nolint:errcheck // what stays is but small
 	}
-	return err
+	return nil
 }
 
 // link makes a name in dir lead to a target, in the place of what it led to.
