@@ -76,7 +76,8 @@ func TestTunnels(t *testing.T) {
 	}
 }
 
-// A proxy that refuses takes the connection with it: not a byte of the app's goes to it.
+// A proxy that refuses takes the connection with it: not a byte of the app's goes to it. It has answered, and is called again at once:
+// what it refuses is one target of many.
 func TestTunnelsThatAreRefused(t *testing.T) {
 	m := newMesh(t)
 	got := make(chan string, 10) // more than there are tries
@@ -100,6 +101,11 @@ func TestTunnelsThatAreRefused(t *testing.T) {
 	}
 	if asked := <-got; asked != "CONNECT" {
 		t.Errorf("the proxy got %q", asked)
+	}
+	for _, e := range orders.dump().Endpoints {
+		if e.Outlier != "OK" {
+			t.Errorf("the proxy is taken for gone: %s, %s", e.Outlier, e.OutlierReason)
+		}
 	}
 }
 

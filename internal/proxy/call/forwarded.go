@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/directory"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -48,6 +50,25 @@ func (t requestedTunnel) Close() {
 	}
 }
 
+// tunnelRefusal is the answer of a forward proxy that does not carry on what it was asked for: that says something of the target, or
+// of what the client may, and that the proxy is there.
+type tunnelRefusal struct {
+	method, target string
+	status         int
+}
+
+func (r *tunnelRefusal) Error() string {
+	return fmt.Sprintf("the proxy answered %s %s with %d", r.method, r.target, r.status)
+}
+
+// outcomeOf is what a dial that has failed says of the endpoint.
+func outcomeOf(err error, latency time.Duration) lb.Outcome {
+	if r, ok := errors.AsType[*tunnelRefusal](err); ok {
+		return lb.Outcome{Kind: lb.Answered, Status: r.status, Latency: latency}
+	}
+	return lb.Outcome{Kind: lb.Refused, Latency: latency}
+}
+
 // requestTunnel asks a forward proxy for a connection to the backend's target (DestinationRule tunnel, Envoy's tunneling_config).
 func requestTunnel(ctx context.Context, b *directory.Backend, e *directory.Endpoint) (Tunnel, error) {
 	spec, way := b.Plan.Tunnel, e.Attachment.Way
@@ -83,7 +104,7 @@ func requestTunnel(ctx context.Context, b *directory.Backend, e *directory.Endpo
 		return nil, err
 	}
 	err = ask(ctx, out, &req, func(resp *httpx.Response) error {
-		return fmt.Errorf("the proxy answered %s %s with %d", req.Method, spec.Target, resp.Status)
+		return &tunnelRefusal{method: string(req.Method), target: spec.Target, status: resp.Status}
 	})
 	if err != nil {
 		return nil, err

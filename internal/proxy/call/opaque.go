@@ -138,7 +138,7 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 			e.End(lb.Outcome{})
 			break
 		}
-		e.End(lb.Outcome{Kind: lb.Refused, Latency: time.Since(begun)})
+		e.End(outcomeOf(err, time.Since(begun)))
 	}
 	if len(errs) == 0 {
 		return nil, noHealthy(b)
