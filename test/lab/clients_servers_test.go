@@ -66,12 +66,7 @@ func TestServersSquid(t *testing.T) {
 	t.Parallel()
 	versions(t, "squid --version | head -n 1")
 	www := bodies(t)
-	p := startPairs(t, webServer(t, www), func(own string) realServer {
-		return realServer{
-			name: "squid", ready: 3128, argv: []string{"sh", "-c", fmt.Sprintf("cp %s %s/conf && echo pid_filename %[2]s/pid >>%[2]s/conf && echo coredump_dir %[2]s >>%[2]s/conf && chown -R proxy %[2]s && exec squid -N -f %[2]s/conf", programFile(t, "squid.conf"), own)},
-			ports: "{name: http, port: 3128}, {name: http-proxy, port: 3129, targetPort: 3128}, {name: detected, port: 3130, targetPort: 3128}, {name: tcp, port: 3131, targetPort: 3132}",
-		}
-	})
+	p := startPairs(t, webServer(t, www), squid(t))
 	const calls = `
 absolute curl -sS -f --max-time 60 -x http://SERVER:PORT -o - -w "%{http_code} %{num_connects}" http://nginx.shop.svc.cluster.local/small.txt
 detected curl -sS -f --max-time 60 -x http://SERVER:PORT -o - -w "%{http_code}" http://nginx.shop.svc.cluster.local:81/small.txt
@@ -96,4 +91,14 @@ tunnel-unknown curl -sS --max-time 60 -p -x http://SERVER:PORT -w "%{http_connec
 		})
 	}
 	p.secured(t, "squid")
+}
+
+// squid is a forward proxy that carries on whatever it is asked for.
+func squid(t *testing.T) func(own string) realServer {
+	return func(own string) realServer {
+		return realServer{
+			name: "squid", ready: 3128, argv: []string{"sh", "-c", fmt.Sprintf("cp %s %s/conf && echo pid_filename %[2]s/pid >>%[2]s/conf && echo coredump_dir %[2]s >>%[2]s/conf && chown -R proxy %[2]s && exec squid -N -f %[2]s/conf", programFile(t, "squid.conf"), own)},
+			ports: "{name: http, port: 3128}, {name: http-proxy, port: 3129, targetPort: 3128}, {name: detected, port: 3130, targetPort: 3128}, {name: tcp, port: 3131, targetPort: 3132}",
+		}
+	}
 }
