@@ -44,8 +44,9 @@ func OpenSockets(ctx context.Context, mark uint32) (*Sockets, error) {
 	o := opener{ctx: ctx, mark: mark}
 	loopback := netip.AddrFrom4([4]byte{127, 0, 0, 1})
 	s := &Sockets{
-		Outbound: o.all(portOutbound), Mesh: o.all(portMesh), Inbound: o.all(portInbound),
-		Admin: o.at(loopback, portAdmin), Agent: o.all(portMetrics), Public: append(o.all(portReady), o.all(portPrometheus)...),
+		Outbound: o.all(portOutbound, netio.Local), Mesh: o.all(portMesh, netio.Remote), Inbound: o.all(portInbound, netio.Remote),
+		Admin: o.at(loopback, portAdmin), Agent: o.all(portMetrics, netio.Remote),
+		Public: append(o.all(portReady, netio.Remote), o.all(portPrometheus, netio.Remote)...),
 	}
 	// On loopback only, both families where there are two: only from there do answers leave with the address that the
 	// kernel redirected the question to.
@@ -99,11 +100,11 @@ type opener struct {
 }
 
 // all listens on every address, both families.
-func (o *opener) all(port uint16) []net.Listener {
+func (o *opener) all(port uint16, from netio.Clients) []net.Listener {
 	if o.err != nil {
 		return nil
 	}
-	tcp, err := netio.ListenAll(o.ctx, port, o.mark)
+	tcp, err := netio.ListenAll(o.ctx, port, netio.Accepting{Mark: o.mark, Clients: from})
 	o.err = err
 	ls := make([]net.Listener, 0, len(tcp))
 	for _, l := range tcp {
@@ -112,11 +113,12 @@ func (o *opener) all(port uint16) []net.Listener {
 	return ls
 }
 
+// at listens on a loopback address.
 func (o *opener) at(ip netip.Addr, port uint16) []net.Listener {
 	if o.err != nil {
 		return nil
 	}
-	l, err := netio.Listen(o.ctx, netip.AddrPortFrom(ip, port), o.mark)
+	l, err := netio.Listen(o.ctx, netip.AddrPortFrom(ip, port), netio.Accepting{Mark: o.mark, Clients: netio.Local})
 	if err != nil {
 		o.err = err
 		return nil

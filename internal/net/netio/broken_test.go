@@ -26,7 +26,7 @@ func TestBroken(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			l, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), 0)
+			l, err := Listen(t.Context(), netip.MustParseAddrPort("127.0.0.1:0"), Accepting{Clients: Remote})
 			if err != nil {
 				t.Fatal(err)
 			}

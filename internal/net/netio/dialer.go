@@ -28,15 +28,18 @@ type Dialer struct {
 	// UserTimeout is how long sent data may stay unacknowledged before the connection is given up (TCP_USER_TIMEOUT,
 	// RFC 5482). 0 leaves the kernel's, about 15 minutes.
 	UserTimeout time.Duration
+
+	local bool // the other end is in this network namespace: its kernel is ours, and no keep-alive is needed
 }
 
-// ToApp gives d with the source addresses of the leg from the sidecar to its own app.
+// ToApp gives d with the source addresses of the leg from the sidecar to its own app, which is not probed.
 func (d Dialer) ToApp() Dialer {
+	d.local = true
 	d.Source4, d.Source6 = inboundSource4(), inboundSource6()
 	return d
 }
 
-// DialTCP connects to addr. TCP_NODELAY and keep-alive are set.
+// DialTCP connects to addr. TCP_NODELAY is set, and keep-alive but to the own app.
 func (d Dialer) DialTCP(ctx context.Context, addr netip.AddrPort) (*net.TCPConn, error) {
 	addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	c, err := d.dialer().DialTCP(ctx, family("tcp", addr.Addr()), netip.AddrPortFrom(d.source(addr.Addr()), 0), addr)
@@ -74,11 +77,13 @@ func (d Dialer) source(dst netip.Addr) netip.Addr {
 }
 
 func (d Dialer) dialer() *net.Dialer {
-	return &net.Dialer{
-		Timeout:         d.Timeout,
-		KeepAliveConfig: keepAlive(),
-		Control:         control(d.prepare),
+	dialer := &net.Dialer{Timeout: d.Timeout, Control: control(d.prepare)}
+	if d.local {
+		dialer.KeepAlive = -1
+	} else {
+		dialer.KeepAliveConfig = keepAlive()
 	}
+	return dialer
 }
 
 func (d Dialer) prepare(fd int, network string) error {
