@@ -29,10 +29,12 @@ type Exchange struct {
 
 	// persist says that the client lets the connection live. closing is what the response head says of that.
 	persist, closing bool
-	headRequest      bool
-	connect          bool
-	final, ended     bool
-	broke            error // why the answer was broken off by Break
+	// farewell says that the client has announced that it sends nothing after this request.
+	farewell     bool
+	headRequest  bool
+	connect      bool
+	final, ended bool
+	broke        error // why the answer was broken off by Break
 
 	// stopped is why the rest of the request is given up, nil while it is not.
 	stopped atomic.Pointer[error]
@@ -58,6 +60,7 @@ func (x *Exchange) Request() *httpx.Request { return &x.req }
 func (x *Exchange) begin() {
 	r := &x.req
 	x.persist = x.head.persists(r.Version)
+	x.farewell = !x.persist
 	x.headRequest = string(r.Method) == "HEAD"
 	x.connect = string(r.Method) == "CONNECT"
 	switch {

@@ -184,6 +184,18 @@ func (in *input) tryFill() bool {
 	return err == nil
 }
 
+// isDry reports whether nothing has come that was not read, neither bytes nor the end. It does not wait. Connections it
+// cannot ask are never known to be.
+func (in *input) isDry() bool {
+	if in.fd == nil || in.buffered() > 0 || len(in.prefix) > 0 {
+		return false
+	}
+	in.poll = true
+	err := in.fill()
+	in.poll = false
+	return errors.Is(err, errWouldBlock)
+}
+
 // direct reads into p, past the buffer, which must be empty.
 func (in *input) direct(p []byte) (int, error) {
 	if len(in.prefix) > 0 {

@@ -100,11 +100,22 @@ func (s *Server) finish() error {
 		s.link.close()
 		return io.EOF
 	}
-	if s.x.closing || !s.drainBody() {
+	switch {
+	case s.x.closing && s.isOver():
+		s.Close()
+		return io.EOF
+	case s.x.closing || !s.drainBody():
 		s.linger()
 		return io.EOF
 	}
 	return nil
+}
+
+// isOver reports whether a close cannot cost the client its answer, so that there is nothing to linger for: the request
+// was read whole, the client must not send another one because it has said so (RFC 9112 §9.6), and nothing else has come
+// that the kernel would answer with a reset. Where in doubt it is not.
+func (s *Server) isOver() bool {
+	return s.x.farewell && !s.x.connect && !s.x.expecting && s.x.body.ends == bodyNone && s.in.isDry()
 }
 
 // drainBody reads what the handler left of the request.
