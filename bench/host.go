@@ -1,0 +1,145 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// find gives the processes whose command line contains all of some words.
+func find(words ...string) []int {
+	var out []int
+	files, _ := filepath.Glob("/proc/[0-9]*/cmdline") // the pattern is right
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			continue // it has ended
+		}
+		line := string(bytes.ReplaceAll(b, []byte{0}, []byte{' '}))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if pid != os.Getpid() && !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// family adds the children of processes.
+func family(pids []int) []int {
+	out := slices.Clone(pids)
+	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
+	for _, f := range files {
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+		if slices.Contains(pids, parent(pid)) && !slices.Contains(out, pid) {
+			out = append(out, pid)
+		}
+	}
+	return out
+}
+
+// parent of a process, 0 where there is none.
+func parent(pid int) int {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), ") ") // the name before may contain anything but this
+	fields := strings.Fields(rest)
+	if len(fields) < 2 {
+		return 0
+	}
+	n, _ := strconv.Atoi(fields[1])
+	return n
+}
+
+// cpuTime is what processes have used, by their clocks: nanoseconds, threads that have ended included.
+func cpuTime(pids []int) time.Duration {
+	var sum time.Duration
+	for _, pid := range pids {
+		var ts unix.Timespec
+		if unix.ClockGettime(int32(^pid<<3|2), &ts) == nil { // CPUCLOCK_SCHED of a process, clock_getcpuclockid(3)
+			sum += time.Duration(ts.Nano())
+		}
+	}
+	return sum
+}
+
+// busyTime is what all processors have worked since the machine started.
+func busyTime() time.Duration {
+	b, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(b), "\n")
+	var ticks int
+	for i, f := range strings.Fields(line) {
+		n, _ := strconv.Atoi(f)
+		if i > 0 && i != 4 && i != 5 && i < 9 { // not idle, not waiting for disks; guests are counted in user
+			ticks += n
+		}
+	}
+	return time.Duration(ticks) * 10 * time.Millisecond // USER_HZ
+}
+
+// resident is the memory of processes, in KB.
+func resident(pids []int) int {
+	sum := 0
+	for _, pid := range pids {
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // one that has ended has none
+		for line := range strings.Lines(string(b)) {
+			if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
+				n, _ := strconv.Atoi(strings.Fields(rest)[0])
+				sum += n
+			}
+		}
+	}
+	return sum
+}
+
+// pin has processes run on one processor.
+func pin(cpu int, pids []int) error {
+	for _, pid := range pids {
+		out, err := exec.Command("taskset", "-acp", strconv.Itoa(cpu), strconv.Itoa(pid)).CombinedOutput() //nolint:gosec // a number
+		if err != nil {
+			return fmt.Errorf("taskset: %w: %s", err, out)
+		}
+	}
+	return nil
+}
+
+// machine describes what the run was made on.
+func machine() map[string]string {
+	out := map[string]string{}
+	var u unix.Utsname
+	if unix.Uname(&u) == nil {
+		out["kernel"] = unix.ByteSliceToString(u.Release[:])
+	}
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	processors := 0
+	for line := range strings.Lines(string(b)) {
+		name, value, _ := strings.Cut(line, ":")
+		switch strings.TrimSpace(name) {
+		case "processor":
+			processors++
+		case "model name":
+			out["cpu"] = strings.TrimSpace(value)
+		}
+	}
+	out["processors"] = strconv.Itoa(processors)
+	return out
+}
+
+// versionOf runs a program and gives the first line of what it prints.
+func versionOf(name string, args ...string) string {
+	b, _ := exec.Command(name, args...).CombinedOutput() //nolint:gosec // of our own list
+	line, _, _ := strings.Cut(strings.TrimSpace(string(b)), "\n")
+	return line
+}
