@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus traces browser flagger soak fuzz bench web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus traces browser flagger soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -111,8 +111,16 @@ soak: ## SOAK_RATE requests a second of every kind for SOAK, while everything ch
 fuzz: ## each fuzz target for FUZZTIME
 	test/fuzz.sh $(FUZZTIME)
 
-bench: ## each benchmark ten times
+benchmarks: ## each Go benchmark ten times
 	$(GO) test -run='^$$' -bench=. -count=10 ./...
+
+BENCH      ?= full
+BENCHFLAGS ?=
+
+bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, about 40 minutes, into bench/ (root; BENCH=quick: 5 minutes, into dist/bench)
+	CGO_ENABLED=0 $(GO) build -o bin/bench-load ./bench/load
+	@mkdir -p dist/bench
+	$(GO) run ./bench -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick -out dist/bench/results.json) $(BENCHFLAGS)
 
 web: web/node_modules ## the page of the dashboard, from web/src into web/dist, which is committed; needs node and npm
 	cd web && npm run -s check && node build.mjs

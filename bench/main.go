@@ -60,11 +60,11 @@ func main() {
 
 // settings are the flags.
 type settings struct {
-	bin, load, envoy, out, cells, only string
-	rounds, seconds                    int
-	quick, keep                        bool
-	foreign                            float64
-	variants                           []string
+	bin, load, envoy, out, cells, only, report string
+	rounds, seconds                            int
+	quick, keep                                bool
+	foreign                                    float64
+	variants                                   []string
 }
 
 func parseFlags(args []string) (*settings, error) {
@@ -76,6 +76,7 @@ func parseFlags(args []string) (*settings, error) {
 	f.StringVar(&s.out, "out", "bench/results.json", "where the run goes")
 	f.StringVar(&s.cells, "cells", "", "these cells alone, by comma")
 	f.StringVar(&s.only, "peers", "", "these peers alone, by comma")
+	f.StringVar(&s.report, "report", "", "write the reports of this run, and measure nothing")
 	f.IntVar(&s.rounds, "rounds", 4, "how often each peer runs in each cell")
 	f.IntVar(&s.seconds, "seconds", 2, "how long a block is")
 	f.Float64Var(&s.foreign, "foreign", 0.05, "what other processes may take of the machine before a block does not count")
@@ -100,6 +101,9 @@ func run(args []string) error {
 	if err != nil {
 		return err
 	}
+	if s.report != "" {
+		return writeReports(s.report)
+	}
 	r := &Runner{rounds: s.rounds, seconds: s.seconds, foreign: s.foreign, log: os.Stdout}
 	for _, path := range []*string{&s.bin, &s.load} {
 		if *path, err = filepath.Abs(*path); err != nil {
@@ -119,7 +123,7 @@ func run(args []string) error {
 			return err
 		}
 	}
-	return nil
+	return writeReports(s.out)
 }
 
 func save(path string, v *Run) error {
