@@ -77,6 +77,11 @@ func (e *TemplateError) Error() string { return e.Why }
 
 // ParseTemplate takes a header value in Envoy's form apart. "%%" is a percent sign.
 func ParseTemplate(value string) ([]TemplatePart, *TemplateError) {
+	return parseTemplate(value, operators)
+}
+
+// parseTemplate is ParseTemplate with the operators of the tables.
+func parseTemplate(value string, tables ...map[string]Operator) ([]TemplatePart, *TemplateError) {
 	var out []TemplatePart
 	text := ""
 	for value != "" {
@@ -89,7 +94,7 @@ func ParseTemplate(value string) ([]TemplatePart, *TemplateError) {
 			text, value = text+"%", after
 			continue
 		}
-		part, after, err := parseOperator(rest)
+		part, after, err := parseOperator(rest, tables)
 		if err != nil {
 			return nil, err
 		}
@@ -106,7 +111,7 @@ func ParseTemplate(value string) ([]TemplatePart, *TemplateError) {
 }
 
 // parseOperator reads what stands behind a percent sign, "NAME(parameter):limit%", and gives what follows it.
-func parseOperator(s string) (part TemplatePart, rest string, fault *TemplateError) {
+func parseOperator(s string, tables []map[string]Operator) (part TemplatePart, rest string, fault *TemplateError) {
 	end := strings.IndexFunc(s, func(c rune) bool { return !isOperatorName(c) })
 	if end <= 0 {
 		return part, "", &TemplateError{Why: `a single "%"`}
@@ -124,7 +129,12 @@ func parseOperator(s string) (part TemplatePart, rest string, fault *TemplateErr
 	if !closed {
 		return part, "", &TemplateError{Why: fmt.Sprintf("%%%s without a %q behind it", name, "%")}
 	}
-	op, known := operators[name]
+	op, known := OpText, false
+	for _, table := range tables {
+		if op, known = table[name]; known {
+			break
+		}
+	}
 	if !known {
 		return part, "", &TemplateError{Unknown: name, Why: fmt.Sprintf("%q is no operator", "%"+name+"%")}
 	}
@@ -145,7 +155,7 @@ func parseOperator(s string) (part TemplatePart, rest string, fault *TemplateErr
 func isOperatorName(c rune) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' }
 
 func (o Operator) takesHeader() bool {
-	return o == OpRequestHeader || o == OpResponseHeader
+	return o == OpRequestHeader || o == OpResponseHeader || o == OpTrailer
 }
 
 // configure reads what stands between parentheses.
@@ -161,6 +171,13 @@ func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateEr
 				return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: %s", name, parameter, why)}
 			}
 		}
+	case p.Op == OpEmitTime || p.Op == OpLogTime:
+		if _, ok := TimeParts(parameter); !ok {
+			return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: a part of the format is not known", name, parameter)}
+		}
+		p.Text = parameter
+	case p.Op == OpGRPCStatus && slices.Contains([]string{"", "CAMEL_STRING", "SNAKE_STRING", "NUMBER"}, parameter), p.Op == OpResponseDetails && parameter == "ALLOW_WHITESPACES":
+		p.Text = parameter
 	case p.Op == OpStartTime:
 		layout, ok := timeLayout(parameter)
 		if !ok {

@@ -30,9 +30,13 @@ type Record struct {
 	// Details and Failure.
 	Protocol                string
 	Method, Path, Authority []byte
+	// Scheme is what the request's head says, empty for nothing: see ClientScheme.
+	Scheme []byte
 	// Header gives the fields of the request as it was sent on, Answer those of the answer as the client got it. Nil where
 	// there is none.
 	Header, Answer Header
+	// Trailer gives the fields behind the answer's body, nil where there are none.
+	Trailer Header
 
 	Code int
 	// Flags are Envoy's short ones, Details says the same in Envoy's words, Failure in ours what was wrong with the
@@ -87,6 +91,17 @@ func (r *Record) field(name string) []byte {
 		return nil
 	}
 	return r.Header.Get(name)
+}
+
+// ClientScheme is the scheme that the client used: that of x-forwarded-proto where something before the mesh has ended TLS for it,
+// and else that of the request, which is http where the head says none.
+func (r *Record) ClientScheme() []byte {
+	for _, v := range [2][]byte{r.field("x-forwarded-proto"), r.Scheme} {
+		if s := string(v); s == "https" || s == "http" {
+			return v
+		}
+	}
+	return []byte("http")
 }
 
 // String is for logs and tests.

@@ -54,6 +54,7 @@ type forwarder struct {
 	wrote          bool   // the response head went downstream
 	load           loads  // what the answer says of its endpoint's load
 	grpcStatus     string // of the trailers, empty for none
+	trailers       httpx.Fields
 
 	// tells is set where the caller has a sidecar, retried where that is to be told that what failed was retried already.
 	tells, retried bool
@@ -64,6 +65,9 @@ type forwarder struct {
 	respells bool
 	spelling []byte // scratch of markSpelling
 }
+
+// maxTrailers bounds the trailers that are kept for the record, in bytes.
+const maxTrailers = 4 << 10
 
 // begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
 // replayed.
@@ -271,6 +275,9 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	}
 	trailers := cleanResponseTrailers(up.Trailers())
 	f.noteGRPC(trailers)
+	if trailers != nil && trailers.Size() <= maxTrailers {
+		f.trailers.CopyFrom(trailers) // the stream that they belong to has ended when the call is recorded
+	}
 	f.load.note(trailers)
 	err := down.End(trailers)
 	if large := responseTooLarge(err); large != nil {

@@ -68,6 +68,7 @@ func (f *forwarder) reset(start time.Time) {
 	f.received, f.sent, f.wrote, f.grpcStatus = 0, 0, false, ""
 	f.tells, f.retried = false, false
 	f.resp.Reset()
+	f.trailers.Reset()
 }
 
 // record tells the sinks what became of an exchange.
@@ -76,13 +77,16 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	f.rec = telemetry.Record{
 		Reporter: p.reporter, Start: f.start, Duration: time.Since(f.start), HeadAfter: -1,
 		Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route, Stat: p.stat,
-		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Header: &req.Fields, Answer: &f.resp.Fields,
+		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Scheme: req.Scheme, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,
 		Trace: p.trace, Host: p.host, Port: p.port,
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc
+	}
+	if f.trailers.Len() > 0 {
+		f.rec.Trailer = &f.trailers
 	}
 	if !f.headAt.IsZero() {
 		f.rec.HeadAfter = f.headAt.Sub(f.start)
@@ -107,7 +111,7 @@ func (c *Call) recordTry(failed *tryError) {
 	r := telemetry.Record{
 		Reporter: p.reporter, Start: t.Began, Duration: time.Since(t.Began), HeadAfter: -1, Client: p.client, Dialled: p.dialled,
 		Endpoint: p.endpoint, Cluster: p.cluster, Route: p.route, Protocol: req.Version.String(), Method: req.Method, Path: req.Path,
-		Authority: req.Authority, Header: &req.Fields, Code: out.Status, Flags: out.Flag, GRPCStatus: status, Tries: p.tries,
+		Authority: req.Authority, Scheme: req.Scheme, Header: &req.Fields, Code: out.Status, Flags: out.Flag, GRPCStatus: status, Tries: p.tries,
 		Trace: t, Host: p.host, Port: p.port,
 	}
 	c.Common.Tracer.Record(&r)

@@ -39,7 +39,7 @@ func (x *Facts) value(f *httpx.Fields, parts []model.TemplatePart) []byte {
 
 // append appends what a part says.
 func (x *Facts) append(dst []byte, p *model.TemplatePart) []byte {
-	switch p.Op {
+	switch p.Op { //nolint:exhaustive // the others are of access logs
 	case model.OpText:
 		return append(dst, p.Text...)
 	case model.OpRequestHeader:

@@ -98,7 +98,7 @@ func (s *span) envoyTags(to sink, w *who, rules *rules, scratch []byte) {
 	if id := field(r, "x-request-id"); id != nil {
 		to.tag("guid:x-request-id", cut(id, most))
 	}
-	scratch = append(scratch[:0], "http://"...)
+	scratch = append(append(scratch[:0], r.ClientScheme()...), "://"...)
 	scratch = append(append(scratch, r.Authority...), cut(r.Path, most)...)
 	to.tag("http.url", scratch)
 	to.tag("http.method", cut(r.Method, most))
@@ -153,7 +153,7 @@ func (s *span) otelTags(to sink, most int) {
 	to.tag("http.request.method", cut(r.Method, most))
 	to.number("http.response.status_code", int64(r.Code))
 	to.tag("url.path", cut(path, most))
-	to.tag("url.scheme", []byte("http"))
+	to.tag("url.scheme", r.ClientScheme())
 	to.tag("network.protocol.version", []byte(strings.TrimPrefix(r.Protocol, "HTTP/")))
 	host, port := r.Host, r.Port
 	if host == "" {
