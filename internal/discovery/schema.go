@@ -428,6 +428,7 @@ func meshFields(c *coder, m *plan.MeshGlobal) {
 	c.uint16s(7, "named_ports", &m.NamedPorts)
 	part(c, 8, "limits", &m.Limits, limitsFields)
 	c.bool(9, "no_inbound_retries", &m.NoInboundRetries)
+	part(c, 10, "log_format", &m.LogFormat, logFormatFields)
 }
 
 func limitsFields(c *coder, l *plan.Limits) {

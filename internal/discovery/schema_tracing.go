@@ -33,6 +33,7 @@ func traceProviderFields(c *coder, p *model.TraceProvider) {
 	list(c, 7, "headers", &p.Headers, headerValueFields)
 	c.uint32(8, "max_tag_length", &p.MaxTagLength)
 	c.bool(9, "otel_names", &p.OTelNames)
+	text(c, 10, "log_name", &p.LogName)
 }
 
 // traceTagFields: a sidecar that does not know where the value is from leaves the tag out (0).

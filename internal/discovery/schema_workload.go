@@ -63,6 +63,19 @@ func accessLogFields(c *coder, l *plan.AccessLog) {
 	text(c, 1, "provider", &l.Provider)
 	list(c, 2, "filter", (*[]model.Instruction)(&l.Filter), instructionFields)
 	text(c, 3, "filter_text", &l.FilterText)
+	part(c, 4, "format", &l.Format, logFormatFields)
+	optional(c, 5, "collector", &l.Collector, traceProviderFields)
+}
+
+// logFormatFields: what a sidecar does not know of a format it writes as what is not known.
+func logFormatFields(c *coder, f *model.LogFormat) {
+	text(c, 1, "text", &f.Text)
+	list(c, 2, "labels", &f.Labels, logLabelFields)
+}
+
+func logLabelFields(c *coder, l *model.LogLabel) {
+	text(c, 1, "key", &l.Key)
+	text(c, 2, "format", &l.Format)
 }
 
 // instructionFields: an operation that a sidecar does not know is an error to it, so that no filter with one holds.

@@ -21,7 +21,7 @@ type MeshTracing struct {
 	NoIstioTags bool
 	// MaxTagLength bounds the value of a tag in bytes; 0 means DefaultMaxTagLength.
 	MaxTagLength uint32
-	// Unknown is set where manifests are read without a mesh: which providers it has is not known.
+	// Unknown is set where manifests are read without a mesh: which providers it has, for access logs too, is not known.
 	Unknown bool
 }
 
@@ -58,6 +58,8 @@ type TraceProvider struct {
 	MaxTagLength uint32
 	// OTelNames is as in MeshTracing.
 	OTelNames bool
+	// LogName is what log records say, Istio's logName.
+	LogName string
 }
 
 // DefaultTraceTimeout is how long a collector may take to answer.
@@ -66,6 +68,7 @@ const DefaultTraceTimeout = 5 * time.Second
 // The paths at which collectors listen by default.
 const (
 	OTLPTracesPath = "/v1/traces"
+	OTLPLogsPath   = "/v1/logs"
 	ZipkinPath     = "/api/v2/spans"
 )
 

@@ -58,6 +58,14 @@ func AppendText(b []byte, n protowire.Number, key string, value []byte) []byte {
 	return AppendBytes(b, anyString, value)
 }
 
+// AppendString appends a field of text. What is no UTF-8 in it is replaced.
+func AppendString(b []byte, n protowire.Number, v []byte) []byte {
+	if !utf8.Valid(v) {
+		v = validUTF8(v)
+	}
+	return AppendBytes(b, n, v)
+}
+
 // AppendNumber appends an attribute whose value is a whole number.
 func AppendNumber(b []byte, n protowire.Number, key string, value int64) []byte {
 	inner := 1 + protowire.SizeVarint(uint64(value))

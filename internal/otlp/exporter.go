@@ -46,6 +46,11 @@ type Counts struct {
 	Sent, Full, Refused, Failed uint64
 }
 
+// Add adds other counts.
+func (c *Counts) Add(o Counts) {
+	c.Sent, c.Full, c.Refused, c.Failed = c.Sent+o.Sent, c.Full+o.Full, c.Refused+o.Refused, c.Failed+o.Failed
+}
+
 // Exporter sends what a queue holds.
 type Exporter struct {
 	o                     Options

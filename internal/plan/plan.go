@@ -458,7 +458,9 @@ type MeshGlobal struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     AccessLogFormat
-	Paths         PathNormalization
+	// LogFormat is how lines are written; where it says nothing, as Istio writes them.
+	LogFormat model.LogFormat
+	Paths     PathNormalization
 	// NamedPorts are the ports, ascending, at which hosts without an address of their own are called: there, what goes to
 	// an address that is not the mesh's is told by the host that it names.
 	NamedPorts []uint16

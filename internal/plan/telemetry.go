@@ -22,9 +22,13 @@ const StandardOutput = "envoy"
 
 // AccessLog has calls logged.
 type AccessLog struct {
-	// Provider takes the lines: StandardOutput.
+	// Provider takes the lines: StandardOutput, or one of the mesh.
 	Provider string
 	// Filter says which calls, an empty one all; FilterText is how it was written.
 	Filter     model.Expression
 	FilterText string
+	// Format is how lines are written; where it says nothing, as the mesh says.
+	Format model.LogFormat
+	// Collector takes the lines by OTLP, nil means the sidecar's standard output.
+	Collector *model.TraceProvider
 }

@@ -102,7 +102,7 @@ const maxEnding = 4
 // forget waits for an output that was told to end, and keeps what it counted.
 func (t *Tracer) forget(o *output) {
 	<-o.done
-	t.past = add(t.past, o.exporter.Counts())
+	t.past.Add(o.exporter.Counts())
 	t.ending = slices.DeleteFunc(t.ending, func(e *output) bool { return e == o })
 }
 
@@ -218,11 +218,7 @@ func (t *Tracer) Counts() otlp.Counts {
 	defer t.mu.Unlock()
 	sum := t.past
 	for _, o := range slices.Concat(t.outputs, t.ending) {
-		sum = add(sum, o.exporter.Counts())
+		sum.Add(o.exporter.Counts())
 	}
 	return sum
-}
-
-func add(a, b otlp.Counts) otlp.Counts {
-	return otlp.Counts{Sent: a.Sent + b.Sent, Full: a.Full + b.Full, Refused: a.Refused + b.Refused, Failed: a.Failed + b.Failed}
 }
