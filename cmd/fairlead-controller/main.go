@@ -119,6 +119,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster in metrics")
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
 	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
+	fs.StringVar(&o.AccessLogFormat, "access-log-format", "", "how lines of the access log are written, with Envoy's `OPERATORS`: a text, or with --access-log=json a JSON object of texts")
 	choice(fs, &o.PathNormalization, "path-normalization", "which spellings of a request's path are one", "BASE", "NONE", "MERGE_SLASHES", "DECODE_AND_MERGE_SLASHES")
 	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")

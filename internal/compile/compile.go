@@ -20,6 +20,11 @@ type Global struct {
 	// RefuseUnknown is outboundTrafficPolicy REGISTRY_ONLY.
 	RefuseUnknown bool
 	AccessLog     plan.AccessLogFormat
+	// LogFormat is how lines of access logs are written. LogProviders are what they may go to besides standard output, LogDefault
+	// the names of those that get them where no object says so.
+	LogFormat    model.LogFormat
+	LogProviders []model.LogProvider
+	LogDefault   []string
 	// NoInboundRetries keeps called sidecars from retrying.
 	NoInboundRetries bool
 	// Limits are those of the sidecars.
@@ -80,7 +85,7 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 		return resource(credentials{v.snapshot}.credential(n))
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
-			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, Paths: v.g.Paths,
+			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, LogFormat: v.g.LogFormat, Paths: v.g.Paths,
 			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits, NoInboundRetries: v.g.NoInboundRetries,
 		}
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameSeal, plan.NameUnknown:

@@ -17,10 +17,10 @@ type telemetries struct{ snapshot }
 // of gives what a workload's sidecar records by the Telemetry objects that are for it, nil where there are none.
 func (m telemetries) of(w *model.Workload) *plan.Telemetry {
 	levels := m.levels(w)
-	if len(levels) == 0 {
+	if len(levels) == 0 && len(m.g.LogDefault) == 0 {
 		return nil
 	}
-	out := &plan.Telemetry{Client: recording(levels, model.ClientOnly), Server: recording(levels, model.ServerOnly)}
+	out := &plan.Telemetry{Client: m.recording(w, levels, model.ClientOnly), Server: m.recording(w, levels, model.ServerOnly)}
 	for _, t := range levels {
 		out.Origins = append(out.Origins, t.Ref.String())
 	}
@@ -76,25 +76,46 @@ func olderTelemetry(a, b *model.Telemetry) int {
 }
 
 // recording is what levels say of the calls of one side.
-func recording(levels []*model.Telemetry, side model.WorkloadMode) plan.Recording {
-	var out plan.Recording
-	out.LogsSaid, out.Logs = accessLogs(levels, side)
+func (m telemetries) recording(w *model.Workload, levels []*model.Telemetry, side model.WorkloadMode) plan.Recording {
+	defaults := []string{plan.StandardOutput}
+	if len(m.g.LogDefault) > 0 {
+		defaults = lowered(m.g.LogDefault)
+	}
+	said, rules := accessLogs(levels, side, defaults)
+	out := plan.Recording{LogsSaid: said}
+	if !said && len(m.g.LogDefault) > 0 {
+		out.LogsSaid = true
+		for _, name := range defaults {
+			rules = append(rules, namedRule{name, &model.AccessLogging{}})
+		}
+	}
+	for _, r := range rules {
+		if l, ok := m.accessLog(w, r); ok && !r.rule.Disabled {
+			out.Logs = append(out.Logs, l)
+		}
+	}
 	return out
+}
+
+// namedRule is the rule in force about a provider.
+type namedRule struct {
+	provider string
+	rule     *model.AccessLogging
 }
 
 // accessLogs merges the rules about access logs as Istio's mergeLogs does: the narrowest level that names providers says which
 // there are; of several rules for one of them the last counts, and one without providers is for those of the rule before it, at
-// first for standard output.
+// first for the mesh's defaults.
 // said is false where no rule is there, so that the mesh's switch decides.
-func accessLogs(levels []*model.Telemetry, side model.WorkloadMode) (said bool, logs []plan.AccessLog) {
-	inScope := []string{plan.StandardOutput}
+func accessLogs(levels []*model.Telemetry, side model.WorkloadMode, defaults []string) (said bool, logs []namedRule) {
+	inScope := defaults
 	for _, t := range levels {
 		said = said || len(t.AccessLogging) > 0
 		if names := namesOf(t.AccessLogging, side); len(names) > 0 {
 			inScope = names
 		}
 	}
-	current := []string{plan.StandardOutput}
+	current := defaults
 	for _, t := range levels {
 		for i := range t.AccessLogging {
 			rule := &t.AccessLogging[i]
@@ -106,7 +127,8 @@ func accessLogs(levels []*model.Telemetry, side model.WorkloadMode) (said bool, 
 			}
 			for _, name := range current {
 				if slices.Contains(inScope, name) {
-					logs = withLog(logs, name, rule)
+					logs = slices.DeleteFunc(logs, func(r namedRule) bool { return r.provider == name })
+					logs = append(logs, namedRule{name, rule})
 				}
 			}
 		}
@@ -114,13 +136,37 @@ func accessLogs(levels []*model.Telemetry, side model.WorkloadMode) (said bool, 
 	return said, logs
 }
 
-// withLog has a rule decide for a provider.
-func withLog(logs []plan.AccessLog, name string, rule *model.AccessLogging) []plan.AccessLog {
-	logs = slices.DeleteFunc(logs, func(l plan.AccessLog) bool { return l.Provider == name })
-	if rule.Disabled || name != plan.StandardOutput {
-		return logs
+// accessLog is what a rule has logged, ok unless its provider is not there.
+func (m telemetries) accessLog(w *model.Workload, r namedRule) (_ plan.AccessLog, ok bool) {
+	out := plan.AccessLog{Provider: r.provider, Filter: r.rule.Filter, FilterText: r.rule.FilterText}
+	p := m.logProvider(r.provider)
+	if p == nil {
+		return out, r.provider == plan.StandardOutput
 	}
-	return append(logs, plan.AccessLog{Provider: name, Filter: rule.Filter, FilterText: rule.FilterText})
+	out.Format = p.Format
+	if p.Collector != nil {
+		own := tracings(m).reached(w, p.Collector)
+		out.Collector = &own
+	}
+	return out, true
+}
+
+// logProvider finds a provider of the mesh by its name, in whichever case; nil where there is none.
+func (m telemetries) logProvider(name string) *model.LogProvider {
+	for i := range m.g.LogProviders {
+		if strings.EqualFold(m.g.LogProviders[i].Name, name) {
+			return &m.g.LogProviders[i]
+		}
+	}
+	return nil
+}
+
+func lowered(names []string) []string {
+	out := make([]string, len(names))
+	for i, name := range names {
+		out[i] = strings.ToLower(name)
+	}
+	return out
 }
 
 func namesOf(rules []model.AccessLogging, side model.WorkloadMode) (names []string) {
@@ -193,12 +239,17 @@ func idleSelector(c *checker, m telemetries, t *model.Telemetry) {
 
 // missingProviders reports names that no provider of the mesh has: nothing goes there.
 func missingProviders(c *checker, t *model.Telemetry) {
+	m := telemetries{c.snapshot}
 	for i := range t.AccessLogging {
 		for _, p := range t.AccessLogging[i].Providers {
-			if !strings.EqualFold(p.Name, plan.StandardOutput) {
-				c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider for access logs is called %q: nothing is logged there", p.Name)},
-					"write "+plan.StandardOutput+" for the sidecar's standard output")
+			if c.g.Tracing.Unknown || strings.EqualFold(p.Name, plan.StandardOutput) || m.logProvider(p.Name) != nil {
+				continue
 			}
+			fix := "write " + plan.StandardOutput + " for the sidecar's standard output"
+			for i := range c.g.LogProviders {
+				fix += ", or " + c.g.LogProviders[i].Name
+			}
+			c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider for access logs is called %q: nothing is logged there", p.Name)}, fix)
 		}
 	}
 	for i := range t.Tracing {

@@ -6,8 +6,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
 )
 
 const telemetryPod = `
@@ -93,5 +96,53 @@ func TestTelemetryOfAccessLogs(t *testing.T) {
 				t.Errorf("logs of client and server (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestProvidersOfAccessLogs: those of the mesh are found by name, those of its defaults count where no object says one, and names of
+// others are a problem.
+func TestProvidersOfAccessLogs(t *testing.T) {
+	g := compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local", LogProviders: []model.LogProvider{
+		{Name: "Codes", Format: model.LogFormat{Text: "%RESPONSE_CODE%"}},
+		{Name: "otel", Collector: &model.TraceProvider{Name: "otel", Protocol: model.TraceOTLPGRPC, Host: "collector.observability", Port: 4317}},
+	}}
+	byDefault := g
+	byDefault.LogDefault = []string{"otel", "envoy"}
+	const codes, otel = "[codes %RESPONSE_CODE%]", "[otel to collector.observability.svc.cluster.local]"
+	for _, tt := range []struct {
+		name, objects string
+		g             compile.Global
+		want          string
+	}{
+		{"none_named", "{accessLogging: [{}]}", g, "[envoy]"},
+		{"by_name", "{accessLogging: [{providers: [{name: codes}, {name: otel}, {name: gone}]}]}", g, codes + otel},
+		{"of_the_mesh", "{}", byDefault, otel + "[envoy]"},
+		{"of_the_mesh_where_a_rule_names_none", "{accessLogging: [{}]}", byDefault, otel + "[envoy]"},
+		{"one_of_them_off", "{accessLogging: [{}, {providers: [{name: envoy}], disabled: true}]}", byDefault, ""},
+		{"another_one", "{accessLogging: [{providers: [{name: codes}]}]}", byDefault, codes},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			snapshot, _ := compiletest.Load(t, telemetryPod+"---"+collectorService+telemetryOf("myapp", "all", "1", tt.objects))
+			in := compile.Compile(store.NewReader(snapshot), tt.g, "in/myapp/users-1").(*plan.InboundPolicy)
+			var got strings.Builder
+			for _, l := range in.Telemetry.Client.Logs {
+				got.WriteString("[" + l.Provider)
+				if l.Collector != nil {
+					got.WriteString(" to " + string(l.Collector.Host))
+				}
+				if l.Format.Text != "" {
+					got.WriteString(" " + l.Format.Text)
+				}
+				got.WriteString("]")
+			}
+			if got.String() != tt.want || !in.Telemetry.Client.LogsSaid {
+				t.Errorf("logs to %s, want %s", got.String(), tt.want)
+			}
+		})
+	}
+	snapshot, _ := compiletest.Load(t, telemetryOf("myapp", "all", "1", "{accessLogging: [{providers: [{name: OTEL}, {name: gone}]}]}"))
+	if got := compile.Check(store.NewReader(snapshot), g); len(got) != 1 ||
+		got[0].String() != `warning: Telemetry myapp/all: spec.accessLogging[0].providers[1].name: no provider for access logs is called "gone": nothing is logged there (write envoy for the sidecar's standard output, or Codes, or otel)` {
+		t.Errorf("problems %v", got)
 	}
 }

@@ -83,12 +83,18 @@ func (m tracings) send(t *plan.Tracing, w *model.Workload, p *model.TraceProvide
 		t.Provider = nil
 		return
 	}
-	own := *p
-	own.Host, _ = view{snapshot: m.snapshot, ns: w.Key.Namespace}.resolveHost(p.Host, w.Key.Namespace)
-	own.Timeout = cmp.Or(p.Timeout, model.DefaultTraceTimeout)
+	own := m.reached(w, p)
 	t.Provider = &own
 	t.MaxTagLength = cmp.Or(p.MaxTagLength, t.MaxTagLength)
 	t.OTelNames = t.OTelNames || p.OTelNames
+}
+
+// reached is a collector as a workload's sidecar reaches it.
+func (m tracings) reached(w *model.Workload, p *model.TraceProvider) model.TraceProvider {
+	own := *p
+	own.Host, _ = view{snapshot: m.snapshot, ns: w.Key.Namespace}.resolveHost(p.Host, w.Key.Namespace)
+	own.Timeout = cmp.Or(p.Timeout, model.DefaultTraceTimeout)
+	return own
 }
 
 // nodeID is that of Istio's proxies: "sidecar~<IP>~<pod>.<namespace>~<namespace>.svc.<cluster domain>".

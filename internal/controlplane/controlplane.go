@@ -65,6 +65,8 @@ type Options struct {
 	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
 	AccessLog string
+	// AccessLogFormat is Istio's of the MeshConfig: a text, or with AccessLog json an object. Empty means Istio's default.
+	AccessLogFormat string
 	// Tracing says what is traced, and where spans go.
 	Tracing TracingOptions
 	// ExtensionProviders and DefaultProviders are Istio's of the MeshConfig, YAML or JSON.
@@ -232,7 +234,7 @@ func (o *Options) global() (compile.Global, error) {
 	default:
 		return g, fmt.Errorf("access log %q: must be off, text or json", o.AccessLog)
 	}
-	return g, nil
+	return g, o.accessLogs(&g)
 }
 
 // meshLocality reads the mesh's localityLbSetting. What would be a warning on an object is an error here: there is no object to

@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/otlp"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
+	"fairlead.dev/fairlead/internal/proxy/logexport"
 	"fairlead.dev/fairlead/internal/proxy/trace"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
@@ -30,10 +31,18 @@ type collector struct {
 // newTracer returns what makes spans of calls.
 func newTracer(p *Proxy) *trace.Tracer {
 	return trace.New(trace.Options{
-		Reach:   func(t *model.TraceProvider) otlp.Sender { return &collector{p: p, host: string(t.Host), port: t.Port} },
-		Env:     p.o.Env,
-		Version: p.o.Version, Logger: p.o.Logger,
+		Reach: reachFrom(p), Env: p.o.Env, Version: p.o.Version, Logger: p.o.Logger,
 	})
+}
+
+// newLogs returns what sends records of calls to collectors.
+func newLogs(p *Proxy) *logexport.Logs {
+	return logexport.New(logexport.Options{Reach: reachFrom(p), Host: p.o.Pod.Name, Version: p.o.Version, Logger: p.o.Logger})
+}
+
+// reachFrom gives ways to collectors, each for one goroutine.
+func reachFrom(p *Proxy) func(*model.TraceProvider) otlp.Sender {
+	return func(t *model.TraceProvider) otlp.Sender { return &collector{p: p, host: string(t.Host), port: t.Port} }
 }
 
 // Send implements [otlp.Sender].

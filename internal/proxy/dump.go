@@ -152,9 +152,9 @@ func dumpTelemetry(d *admin.Dump, p *Proxy) {
 		of     telemetry.Reporter
 		traces *trace.Side
 	}{{"CLIENT", telemetry.Source, &p.tracer.Client}, {"SERVER", telemetry.Destination, &p.tracer.Server}} {
-		form, filter := p.access.Describe(side.of)
+		forms, filters := p.access.Describe(side.of)
 		d.Telemetry = append(d.Telemetry, admin.TelemetryDump{
-			Side: side.name, AccessLog: form.String(), Filter: filter, Traces: side.traces.Describe(), Origins: origins,
+			Side: side.name, AccessLog: forms, Filter: filters, Traces: side.traces.Describe(), Origins: origins,
 		})
 	}
 }

@@ -46,7 +46,7 @@ receivers: {otlp: {protocols: {grpc: {endpoint: "%s"}, http: {endpoint: "%s"}}}}
 exporters: {debug: {verbosity: detailed, sampling_initial: 1000000}}
 service:
   telemetry: {metrics: {level: none}}
-  pipelines: {traces: {receivers: [otlp], exporters: [debug]}}
+  pipelines: {traces: {receivers: [otlp], exporters: [debug]}, logs: {receivers: [otlp], exporters: [debug]}}
 `, c.grpc, c.http), 0o600)
 	if err != nil {
 		t.Fatal(err)
@@ -130,6 +130,59 @@ func TestRealCollector(t *testing.T) {
 		})
 	}
 }
+
+// TestRealCollectorOfAccessLogs: a real collector has one log record of each call at each side, by the format, with the trace that the
+// call belongs to.
+func TestRealCollectorOfAccessLogs(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	c := startOTelCollector(t, m)
+	m.plainApp(app(users), http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	for _, s := range []*sidecar{orders, users} {
+		logs := plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{
+			Provider:  "otel",
+			Format:    model.LogFormat{Text: "call of %REQ(:PATH)%", Labels: []model.LogLabel{{Key: "code", Format: "%RESPONSE_CODE%"}}},
+			Collector: &model.TraceProvider{Name: "otel", Protocol: model.TraceOTLPGRPC, Host: model.Hostname(c.grpc.Addr().String()), Port: c.grpc.Port(), Timeout: patience, LogName: "calls"},
+		}}}
+		s.apply(&plan.InboundPolicy{Name: "in/myapp/" + s.id.ServiceAccount, MTLS: model.MTLSPermissive, Telemetry: &plan.Telemetry{Client: logs, Server: logs}})
+	}
+	orders.apply(service(model.HTTP, users.endpoint(8080))...)
+	client := m.client(orders)
+	const n = 200
+	for i := range n {
+		fetch(t, client, "GET", "/"+strconv.Itoa(i), "")
+	}
+	counted := func() map[string]int {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		out := map[string]int{}
+		for _, found := range logText.FindAllStringSubmatch(c.out.String(), -1) {
+			out[found[1]]++
+		}
+		return out
+	}
+	eventually(t, "the collector has all log records", func() bool {
+		sum := 0
+		for _, times := range counted() {
+			sum += times
+		}
+		return sum >= 2*n
+	})
+	for i := range n {
+		if path := "/" + strconv.Itoa(i); counted()[path] != 2 {
+			t.Errorf("%d log records of %s, want one of each side", counted()[path], path)
+		}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !strings.Contains(c.out.String(), "log_name: Str(calls)") {
+		t.Error("the resource does not say log_name")
+	}
+}
+
+// logText is a log record as the collector's debug exporter prints it.
+var logText = regexp.MustCompile(`Body: Str\(call of (/\d+)\)\nAttributes:\n +-> code: Str\(200\)`)
 
 // TestRealCollectorOfAPart: one percent of 20,000 is about 200, and each trace is whole.
 func TestRealCollectorOfAPart(t *testing.T) {

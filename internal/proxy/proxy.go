@@ -27,6 +27,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 	"fairlead.dev/fairlead/internal/proxy/directory"
 	"fairlead.dev/fairlead/internal/proxy/filter"
+	"fairlead.dev/fairlead/internal/proxy/logexport"
 	"fairlead.dev/fairlead/internal/proxy/trace"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
@@ -65,6 +66,7 @@ type Proxy struct {
 	// routeStats are the counts of routes that have a statPrefix.
 	routeStats telemetry.RouteStats
 	tracer     *trace.Tracer
+	logs       *logexport.Logs
 	resolver   directory.Resolver
 	workers    *h2.Workers // run the handlers of HTTP/2 streams, of all connections
 	probes     *appprobe.Handler
@@ -88,7 +90,7 @@ func New(o Options) (*Proxy, error) {
 	o = o.withDefaults()
 	p := &Proxy{
 		o: o, discovery: o.Discovery, identity: o.Identity, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
-		access: telemetry.NewAccessLog(o.AccessLog), draining: netio.NewSignal(), quit: make(chan struct{}),
+		access: telemetry.NewAccessLog(o.AccessLog, o.Pod.Name), draining: netio.NewSignal(), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
@@ -102,7 +104,8 @@ func New(o Options) (*Proxy, error) {
 		&p.tap,
 	}
 	p.tracer = newTracer(p)
-	p.sinks = append(p.sinks, p.tracer)
+	p.logs = newLogs(p)
+	p.sinks = append(p.sinks, p.tracer, p.logs)
 	var err error
 	if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Summary: p.report, Logger: o.Logger}); err != nil {
 		return nil, err
@@ -205,6 +208,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.drain(work)
 	p.tracer.Close()
+	p.logs.Close()
 	stop()
 	err := p.group.wait()
 	p.workers.Close()
@@ -306,6 +310,7 @@ func (p *Proxy) heed(e directory.Event) {
 		}
 		p.checks.set(policy)
 		p.access.SetTelemetry(policy.Telemetry)
+		p.logs.Configure(p.self.Workload(), policy.Telemetry)
 		p.tracer.Configure(p.self.Workload(), policy.ClientTracing, policy.ServerTracing)
 	}
 }
@@ -320,7 +325,7 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 }
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
-	p.access.SetFormat(g.AccessLog)
+	p.access.SetFormat(g.AccessLog, &g.LogFormat)
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 	p.outbound.namedPorts.Store(&g.NamedPorts)
 	p.limits.put(g.Limits)

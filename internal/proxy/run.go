@@ -54,7 +54,7 @@ func (p *Proxy) redirected(serve func(context.Context, net.Conn, netip.AddrPort)
 }
 
 func (p *Proxy) pages() *admin.Sidecar {
-	metrics := []func(io.Writer) error{p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.outbound.Filters.WriteMetrics, p.directory.WriteMetrics, p.access.WriteMetrics, p.tracer.WriteMetrics, p.checks.own.WriteMetrics, p.checks.others.WriteMetrics}
+	metrics := []func(io.Writer) error{p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.outbound.Filters.WriteMetrics, p.directory.WriteMetrics, p.access.WriteMetrics, p.tracer.WriteMetrics, p.logs.WriteMetrics, p.checks.own.WriteMetrics, p.checks.others.WriteMetrics}
 	if p.names != nil {
 		metrics = append(metrics, p.names.WriteMetrics)
 	}

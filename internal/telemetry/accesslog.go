@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"io"
 	"net/netip"
@@ -9,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-	"unicode/utf8"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -33,49 +33,67 @@ type AccessLog struct {
 	buf []byte
 
 	setting   sync.Mutex // guards what follows, of which rules are made
+	host      string     // what formats call this sidecar's host
 	format    plan.AccessLogFormat
+	custom    model.LogFormat
 	telemetry *plan.Telemetry
 }
 
 // logRules say which calls are logged, and how.
-type logRules struct {
-	format         plan.AccessLogFormat // never AccessLogOff
-	client, server logRule
-}
+type logRules struct{ client, server []logRule }
 
-// logRule is for the calls of one side.
+// logRule writes a line of the calls that its filter lets through.
 type logRule struct {
-	on     bool
-	filter *Expression
-	text   string // of the filter, for people
+	provider string
+	filter   *Expression
+	text     string // of the filter, for people
+	form     plan.AccessLogFormat
+	custom   *LogFormat // nil for the form's default
 }
 
-// Describe gives how calls of one side are logged, and the condition for it.
-func (l *AccessLog) Describe(side Reporter) (form plan.AccessLogFormat, filter string) {
-	rules := l.rules.Load()
-	if rules == nil || !rules.of(side).on {
-		return plan.AccessLogOff, ""
+// Describe says in words how calls of one side are logged, and the condition for it.
+func (l *AccessLog) Describe(side Reporter) (forms, filters string) {
+	for _, rule := range l.rules.Load().of(side) {
+		form := rule.form.String()
+		if rule.custom != nil {
+			form = "custom " + form
+		}
+		if rule.provider != plan.StandardOutput {
+			form += " (" + rule.provider + ")"
+		}
+		forms, filters = joined(forms, form), joined(filters, rule.text)
 	}
-	return rules.format, rules.of(side).text
+	return cmp.Or(forms, plan.AccessLogOff.String()), filters
 }
 
-func (l *logRules) of(side Reporter) *logRule {
-	if side == Source {
-		return &l.client
+func joined(a, b string) string {
+	if a == "" || b == "" {
+		return a + b
 	}
-	return &l.server
+	return a + ", " + b
 }
 
-// NewAccessLog returns a log that is off until SetFormat.
-func NewAccessLog(w io.Writer) *AccessLog {
-	return &AccessLog{w: w, full: make(chan struct{}, 1)}
+func (l *logRules) of(side Reporter) []logRule {
+	switch {
+	case l == nil:
+		return nil
+	case side == Source:
+		return l.client
+	}
+	return l.server
 }
 
-// SetFormat switches the log on, off, or to another format, where SetTelemetry does not say more.
-func (l *AccessLog) SetFormat(f plan.AccessLogFormat) {
+// NewAccessLog returns a log that is off until SetFormat. host is what formats call this sidecar's host.
+func NewAccessLog(w io.Writer, host string) *AccessLog {
+	return &AccessLog{w: w, full: make(chan struct{}, 1), host: host}
+}
+
+// SetFormat switches the log on, off, or to another format, where SetTelemetry does not say more. custom is how lines are
+// written; where it says nothing they are as Istio's.
+func (l *AccessLog) SetFormat(f plan.AccessLogFormat, custom *model.LogFormat) {
 	l.setting.Lock()
 	defer l.setting.Unlock()
-	l.format = f
+	l.format, l.custom = f, *custom
 	l.apply()
 }
 
@@ -87,42 +105,54 @@ func (l *AccessLog) SetTelemetry(t *plan.Telemetry) {
 	l.apply()
 }
 
-// apply makes the rules of what was set. A log that is switched on by an object alone has Istio's default format.
+// apply makes the rules of what was set.
 func (l *AccessLog) apply() {
-	all := logRule{on: l.format != plan.AccessLogOff}
-	rules := &logRules{format: l.format, client: all, server: all}
-	if !all.on {
-		rules.format = plan.AccessLogText
-	}
+	rules := &logRules{client: l.ofMesh(), server: l.ofMesh()}
 	if l.telemetry != nil {
-		rules.client, rules.server = all.narrowed(&l.telemetry.Client), all.narrowed(&l.telemetry.Server)
+		rules.client, rules.server = l.narrowed(rules.client, &l.telemetry.Client), l.narrowed(rules.server, &l.telemetry.Server)
 	}
-	if !rules.client.on && !rules.server.on {
+	if len(rules.client)+len(rules.server) == 0 {
 		rules = nil
 	}
 	l.rules.Store(rules)
 }
 
-// narrowed is what objects make of the mesh's rule.
-func (r logRule) narrowed(by *plan.Recording) logRule {
-	if !by.LogsSaid {
-		return r
+// ofMesh is what the mesh's switch says.
+func (l *AccessLog) ofMesh() []logRule {
+	if l.format == plan.AccessLogOff {
+		return nil
 	}
-	for i := range by.Logs {
-		if by.Logs[i].Provider == plan.StandardOutput {
-			return logRule{on: true, filter: NewExpression(by.Logs[i].Filter), text: by.Logs[i].FilterText}
-		}
-	}
-	return logRule{}
+	return []logRule{l.rule(&plan.AccessLog{Provider: plan.StandardOutput})}
 }
 
-// logs reports whether a call is logged.
-func (l *logRules) logs(r *Record) bool {
-	if l == nil {
-		return false
+// narrowed is what objects make of the mesh's rules.
+func (l *AccessLog) narrowed(mesh []logRule, by *plan.Recording) (out []logRule) {
+	if !by.LogsSaid {
+		return mesh
 	}
-	rule := l.of(r.Reporter)
-	return rule.on && rule.filter.Holds(r)
+	for i := range by.Logs {
+		if by.Logs[i].Collector == nil {
+			out = append(out, l.rule(&by.Logs[i]))
+		}
+	}
+	return out
+}
+
+// rule is for a provider: in its own format, or the mesh's, or where the log is switched on by an object alone, Istio's text.
+func (l *AccessLog) rule(p *plan.AccessLog) logRule {
+	out := logRule{provider: p.Provider, filter: NewExpression(p.Filter), text: p.FilterText, form: l.format}
+	format := &p.Format
+	if format.IsZero() {
+		format = &l.custom
+	}
+	switch {
+	case len(format.Labels) > 0:
+		out.form = plan.AccessLogJSON
+	case format.Text != "", out.form == plan.AccessLogOff:
+		out.form = plan.AccessLogText
+	}
+	out.custom = NewLogFormat(format, l.host)
+	return out
 }
 
 // WriteMetrics writes how many lines were lost, in the Prometheus text format 0.0.4.
@@ -134,21 +164,29 @@ func (l *AccessLog) WriteMetrics(w io.Writer) error {
 	return p.err
 }
 
-// Record implements Sink: it adds one line.
+// Record implements Sink: it adds the lines of a call.
 func (l *AccessLog) Record(r *Record) {
-	rules := l.rules.Load()
-	if !rules.logs(r) {
-		return
+	rules := l.rules.Load().of(r.Reporter)
+	for i := range rules {
+		if rules[i].filter.Holds(r) {
+			l.write(&rules[i], r)
+		}
 	}
+}
+
+func (l *AccessLog) write(rule *logRule, r *Record) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.buf) > logBound {
 		l.dropped.Add(1)
 		return
 	}
-	if rules.format == plan.AccessLogJSON {
+	switch {
+	case rule.custom != nil:
+		l.buf = rule.custom.Append(l.buf, r)
+	case rule.form == plan.AccessLogJSON:
 		l.buf = AppendJSON(l.buf, r)
-	} else {
+	default:
 		l.buf = AppendText(l.buf, r)
 	}
 	if len(l.buf) >= logFlushAt {
@@ -338,24 +376,11 @@ func memberAddr(b []byte, k string, a netip.AddrPort) []byte {
 	return append(b, '"')
 }
 
-// memberBytes appends a string member, escaped as RFC 8259 §7 demands; bytes that are no UTF-8 become U+FFFD.
+// memberBytes appends a string member.
 func memberBytes(b []byte, k string, v []byte) []byte {
 	b = key(b, k)
 	if len(v) == 0 {
 		return append(b, "null"...)
 	}
-	b = append(b, '"')
-	for len(v) > 0 {
-		r, n := utf8.DecodeRune(v)
-		switch {
-		case r == '"' || r == '\\':
-			b = append(b, '\\', byte(r))
-		case r < ' ' || r == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hex(byte(r)>>4), hex(byte(r)&15))
-		default:
-			b = utf8.AppendRune(b, r)
-		}
-		v = v[n:]
-	}
-	return append(b, '"')
+	return appendQuoted(b, v)
 }

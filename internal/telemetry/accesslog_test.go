@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -75,9 +76,9 @@ func TestAppendJSONIsJSONWhateverTheClientSent(t *testing.T) {
 func TestAccessLogFlushesAndDropsRatherThanBlocks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out bytes.Buffer
-		l := NewAccessLog(&out)
+		l := NewAccessLog(&out, "host")
 		l.Record(entry())
-		l.SetFormat(plan.AccessLogText)
+		l.SetFormat(plan.AccessLogText, &model.LogFormat{})
 		l.Record(entry())
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error)
@@ -107,8 +108,8 @@ func (gone) Write([]byte) (int, error) { return 0, io.ErrClosedPipe }
 
 func TestAccessLogCountsWhatIsLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		l := NewAccessLog(gone{})
-		l.SetFormat(plan.AccessLogText)
+		l := NewAccessLog(gone{}, "host")
+		l.SetFormat(plan.AccessLogText, &model.LogFormat{})
 		for range 3 {
 			l.Record(entry())
 		}
@@ -143,7 +144,7 @@ func lines(t *testing.T, l *AccessLog, records ...*Record) (written int) {
 func TestTelemetryDecidesWhatIsLogged(t *testing.T) {
 	client, failed := entry(), entry()
 	client.Reporter, failed.Reporter, failed.Code = Source, Destination, 503
-	l := NewAccessLog(io.Discard)
+	l := NewAccessLog(io.Discard, "host")
 	all := []*Record{client, failed}
 	for _, step := range []struct {
 		name string
@@ -157,9 +158,9 @@ func TestTelemetryDecidesWhatIsLogged(t *testing.T) {
 			})
 		}, 1},
 		{"nothing said is the mesh's switch", func() { l.SetTelemetry(&plan.Telemetry{}) }, 0},
-		{"which is on now", func() { l.SetFormat(plan.AccessLogJSON) }, 2},
+		{"which is on now", func() { l.SetFormat(plan.AccessLogJSON, &model.LogFormat{}) }, 2},
 		{"another provider's lines are not ours", func() {
-			l.SetTelemetry(&plan.Telemetry{Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: "elsewhere"}}}})
+			l.SetTelemetry(&plan.Telemetry{Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: "elsewhere", Collector: &model.TraceProvider{}}}}})
 		}, 1},
 		{"a filter", func() {
 			errors := plan.AccessLog{Provider: plan.StandardOutput, FilterText: "errors", Filter: condition(t, "response.code >= 500").program}
@@ -174,7 +175,7 @@ func TestTelemetryDecidesWhatIsLogged(t *testing.T) {
 		}
 	}
 	l.SetTelemetry(&plan.Telemetry{Client: plan.Recording{LogsSaid: true, Logs: []plan.AccessLog{{Provider: plan.StandardOutput, FilterText: "connection.mtls"}}}})
-	if form, filter := l.Describe(Source); form != plan.AccessLogJSON || filter != "connection.mtls" {
+	if form, filter := l.Describe(Source); form != "json" || filter != "connection.mtls" {
 		t.Errorf("Describe(source) = %s, %q", form, filter)
 	}
 }

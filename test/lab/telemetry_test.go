@@ -130,3 +130,40 @@ func holdsSides(table, ofClient, ofServer string) bool {
 	}
 	return strings.Contains(client, ofClient) && strings.Contains(server, ofServer)
 }
+
+// Access logs in formats of their own: the mesh's, a provider's for one namespace, and an object that names none of the mesh's.
+func TestFormatsOfAccessLogs(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
+		service("server", "10.96.13.1", "app: server", "{name: http, port: 8080, targetPort: web}"),
+		withMesh("mesh.accessLog=text", "mesh.accessLogFormat=%REQ(:METHOD)% of %REQ(:PATH)% by %REQ(x-gone?USER-AGENT):4% is %RESPONSE_CODE% of %PROTOCOL% %REQ(X-GONE)% 100%%",
+			`mesh.extensionProviders=[{"name": "codes", "envoyFileAccessLog": {"logFormat": {"labels": {"code": "%RESPONSE_CODE%", "path": "%REQ(:PATH)%", "gone": "%REQ(X-GONE)%"}}}}]`))
+	lines := func(path string) []string {
+		return keep(read(t, m.LogPath(pod(m.find(t, "deploy/server-v1").Name), "proxy")), path)
+	}
+	call := func(path string) {
+		t.Helper()
+		m.do(t, client, http.MethodGet, "10.96.13.1:8080", path, "User-Agent: crawler")
+	}
+	object := func(provider string) {
+		m.write(t, "telemetry.yaml", "---\napiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: all, namespace: shop}\nspec: {accessLogging: [{providers: [{name: "+provider+"}]}]}\n")
+	}
+	call("/mesh")
+	eventually(t, "a line as the mesh says", func() bool {
+		got := lines("/mesh")
+		return len(got) == 1 && strings.TrimSpace(got[0]) == "GET of /mesh by craw is 200 of HTTP/1.1 - 100%"
+	})
+	object("codes")
+	eventually(t, "the provider at both ends", func() bool {
+		return strings.Count(m.cli(t, "proxy-config", "telemetry", m.find(t, "deploy/server-v1").Name, "-n", "shop"), "custom json (codes)") == 2
+	})
+	call("/codes")
+	eventually(t, "a line as the provider says", func() bool {
+		got := lines("/codes")
+		return len(got) == 1 && strings.TrimSpace(got[0]) == `{"code":200,"gone":null,"path":"/codes"}`
+	})
+	object("elsewhere")
+	eventually(t, "the problem of a provider", func() bool {
+		return strings.Count(m.problems(t), `no provider for access logs is called "elsewhere": nothing is logged there (write envoy for the sidecar's standard output, or codes)`) == 1
+	})
+}
