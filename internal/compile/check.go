@@ -31,6 +31,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	for _, p := range policies {
 		c.policyOf(p)
 		missingSecrets(&c, p)
+		keptHome(&c, p)
 		balance.rule(p)
 	}
 	ruleConflicts{&c}.report(policies)

@@ -20,7 +20,7 @@ func (c Client) MayRead(name string) bool {
 		switch plan.KindOf(name) {
 		case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots:
 			return false
-		case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
+		case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NamePassage, plan.NameUnknown:
 			return true
 		}
 	}
@@ -43,7 +43,7 @@ func readableIn(namespace string, n plan.Name) bool {
 		return n.Namespace == namespace
 	case plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots:
 		return false
-	case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
+	case plan.NameWorkload, plan.NameAddress, plan.NameHost, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NamePassage, plan.NameUnknown:
 	}
 	return true
 }

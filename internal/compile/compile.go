@@ -35,6 +35,10 @@ type Global struct {
 	Locality *model.LocalityLB
 	// Tracing is what the mesh says of traces.
 	Tracing model.MeshTracing
+	// Network is the control plane's own, that of pods of which nothing says theirs; empty for the label of the root namespace.
+	Network string
+	// Gateways are those of the mesh's meshNetworks, besides the Services that have the label.
+	Gateways []model.NetworkGateway
 }
 
 // DefaultRootNamespace is where the control plane runs.
@@ -88,6 +92,8 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, LogFormat: v.g.LogFormat, Paths: v.g.Paths,
 			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits, NoInboundRetries: v.g.NoInboundRetries,
 		}
+	case plan.NamePassage:
+		return resource(networks{v.snapshot}.passage(n))
 	case plan.NameAddress, plan.NameHost, plan.NameTrust, plan.NameSeal, plan.NameUnknown:
 	}
 	return nil

@@ -27,7 +27,7 @@ func (v resolver) resolve(name string) (string, bool) {
 		return v.resolveTarget(n.At)
 	case plan.NameDNS:
 		return dnsNames(v).resolveDNS(n.Host)
-	case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameMesh, plan.NameTrust:
+	case plan.NameDestination, plan.NamePod, plan.NameInbound, plan.NameMesh, plan.NameTrust, plan.NamePassage:
 		return name, true
 	case plan.NameShard, plan.NameSeal, plan.NameCredential, plan.NameRoots, plan.NameUnknown:
 	}

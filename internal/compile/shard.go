@@ -131,6 +131,9 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		ep := g.endpoint(netip.AddrPortFrom(at, port), w)
 		ep.Other, ep.Health, ep.ForZones = other, healthOf(e, w, g.service), e.ForZones
 		g.judge(&ep, w, checked)
+		if w == nil && s.Network != "" {
+			networks{g.snapshot}.place(&ep, s.Network)
+		}
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
@@ -235,6 +238,9 @@ func (g group) static(list []model.StaticEndpoint) []plan.Endpoint {
 		if !ep.Meshed && !ep.Mutual {
 			g.outsider(g.service, e, g.policy.demandsMutual()).applyTo(&ep)
 		}
+		if e.Network != "" {
+			networks{g.snapshot}.place(&ep, e.Network)
+		}
 		out = append(out, ep)
 	}
 	return out
@@ -250,9 +256,21 @@ func (g group) writtenAt(e *model.StaticEndpoint) (at netip.AddrPort, w *model.W
 		return model.SocketAddr(e.Unix), nil, true
 	case e.Address.IsValid():
 		addr := e.Address.Unmap()
-		return netip.AddrPortFrom(addr, port), g.workloadAt(addr), true
+		return netip.AddrPortFrom(addr, port), g.writtenWorkload(e.Network, addr), true
 	}
 	return at, nil, false
+}
+
+// writtenWorkload gives the workload that owns an address of a network, as it is written in a manifest; nil where none does.
+func (g group) writtenWorkload(network string, addr netip.Addr) *model.Workload {
+	w := g.workloadAt(addr)
+	if w == nil && network != "" {
+		return workloads{g.in(network)}.workloadAt(addr)
+	}
+	if n := (networks{g.snapshot}); w != nil && network != "" && n.of(w) != network {
+		return nil // that of another network has the same address
+	}
+	return w
 }
 
 // selected gives the pods that a ServiceEntry's workloadSelector picks out of its namespace.
@@ -290,9 +308,10 @@ func (g group) endpoint(at netip.AddrPort, w *model.Workload) plan.Endpoint {
 		out.Health = plan.Draining
 	}
 	out.Subsets = g.policy.subsetNames(w.Labels)
-	out.Labels = labelsAmong(g.labels, w.Labels, w.Network)
+	out.Labels = labelsAmong(g.labels, w.Labels, networks{g.snapshot}.of(w))
 	out.Locality = g.localityOf(w, w.Key.Cluster, w.Node, "")
 	out.Workload, out.Stable = g.info(w), w.OwnerKind == "StatefulSet"
 	g.secure(&out, w)
+	networks{g.snapshot}.place(&out, networks{g.snapshot}.of(w))
 	return out
 }

@@ -21,7 +21,7 @@ func (v workloads) workload(n plan.Name) *plan.Workload {
 	return &plan.Workload{
 		IP: n.IP, Network: n.Network, Key: w.Key.Key, IPs: w.IPs,
 		ServiceAccount: serviceAccount(w.ServiceAccount), Identity: v.identity(w), Meshed: meshed(w),
-		Locality: v.localityOf(w, w.Key.Cluster, w.Node, ""), Info: v.info(w), Labels: w.Labels,
+		Locality: v.localityOf(w, w.Key.Cluster, w.Node, ""), Info: v.info(w), Labels: w.Labels, NetworkName: networks{v.snapshot}.of(w),
 		Inbound: inboundName(w.Key).String(),
 	}
 }

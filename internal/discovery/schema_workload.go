@@ -31,6 +31,7 @@ func workloadFields(c *coder, w *plan.Workload) {
 	c.labels(9, "labels", &w.Labels)
 	text(c, 10, "inbound", &w.Inbound)
 	text(c, 11, "network", &w.Network)
+	text(c, 12, "network_name", &w.NetworkName)
 }
 
 func inboundFields(c *coder, p *plan.InboundPolicy) {

@@ -114,6 +114,13 @@ func failureFields(c *coder, f *plan.Failure) {
 	c.int(3, "since", &f.Since)
 }
 
+// gatewayFields: whoever knows them knows that the endpoint is not to be called at its address by itself, see Endpoint.network.
+func gatewayFields(c *coder, g *plan.Gateway) {
+	c.addr(1, "address", &g.Addr)
+	c.uint16(2, "port", &g.Port)
+	c.uint32(3, "weight", &g.Weight)
+}
+
 func (c *coder) get(n protowire.Number, number uint64) string {
 	c.table.loose = c.skipped
 	s, ok := c.table.lookUp(number)
@@ -158,8 +165,10 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	part(c, 22, "failure", &e.Failure, failureFields)
 	c.addr(23, "other_address", &e.Other)
 	c.bool(24, "stable", &e.Stable)
+	list(c, 25, "gateways", &e.Gateways, gatewayFields)
 	text(c, 1001, "unix", &socket)
 	c.bool(1002, "mutual", &e.Mutual)
+	c.shared(1003, "network", &e.Network)
 	if socket != "" {
 		e.Addr = model.SocketAddr(socket)
 	}

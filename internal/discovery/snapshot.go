@@ -118,7 +118,7 @@ func isSecret(name string) bool {
 	case plan.NameSeal, plan.NameCredential, plan.NameRoots:
 		return true
 	case plan.NameUnknown, plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameWorkload, plan.NameAddress, plan.NameHost,
-		plan.NameInbound, plan.NameDNS, plan.NameTrust, plan.NameMesh:
+		plan.NameInbound, plan.NameDNS, plan.NameTrust, plan.NameMesh, plan.NamePassage:
 	}
 	return false
 }

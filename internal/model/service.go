@@ -84,6 +84,8 @@ type Service struct {
 	SubjectAltNames    []string
 	CreatedAt          time.Time
 	ResourceGeneration int64
+	// Gateway is set for a Service by which its network is called from others.
+	Gateway *NetworkGateway
 }
 
 // Resolution says how a Service's endpoints are found.
@@ -246,6 +248,8 @@ type Node struct {
 	Cluster  string // empty for the control plane's own
 	Name     string
 	Locality Locality
+	// Network is that of the pods on it that say nothing of theirs, by a label.
+	Network string
 }
 
 // Namespace carries the labels that select it.

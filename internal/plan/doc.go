@@ -16,6 +16,7 @@
 //	eps/<host>:<port>/static/<ns>[#<n>]              EndpointShard of a ServiceEntry's own endpoints
 //	eps/<host>:<port>/workloads/<ns>[#<n>]           EndpointShard of the pods that a ServiceEntry selects
 //	eps/<ip>:<port>/pod[/<network>][?ns=…]           EndpointShard of one workload, dialled by its address
+//	pass/<host>:<port>                               Destination without routes, for gateways between networks
 //	ip/[<network>/]<ip>                              Workload
 //	in/[<cluster>/]<ns>/<pod>                        InboundPolicy
 //	dns/<fqdn>                                       DNSName

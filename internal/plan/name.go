@@ -29,6 +29,8 @@ const (
 	// NameCredential and NameRoots are of Secrets: what is shown to servers, and what these are judged by.
 	NameCredential
 	NameRoots
+	// NamePassage is a destination without routes: what a gateway between networks lets in.
+	NamePassage
 )
 
 // String gives the first part of names of the kind. NameWorkload and NameAddress share theirs.
@@ -58,6 +60,8 @@ func (k NameKind) String() string {
 		return "cred"
 	case NameRoots:
 		return "roots"
+	case NamePassage:
+		return "pass"
 	case NameUnknown:
 	}
 	return "other"
@@ -94,6 +98,8 @@ func KindOf(name string) NameKind {
 		return NameCredential
 	case "roots":
 		return NameRoots
+	case "pass":
+		return NamePassage
 	}
 	return NameUnknown
 }
@@ -175,7 +181,7 @@ func (n Name) String() string {
 		return n.variant(first + "/" + n.At.String() + "/" + n.endpoints())
 	case NameWorkload:
 		return WorkloadName(n.Network, n.IP)
-	case NameAddress, NameHost:
+	case NameAddress, NameHost, NamePassage:
 		return first + "/" + n.At.String()
 	case NameInbound:
 		return first + "/" + within(n.Cluster, n.Namespace+"/"+n.Pod)
@@ -248,6 +254,9 @@ func WorkloadName(network string, ip netip.Addr) string {
 // AddressName is the alias of the destination that an app dialled.
 func AddressName(at netip.AddrPort) string { return "ip/" + at.String() }
 
+// PassageName is the name of what a gateway between networks lets in for a host and port.
+func PassageName(at HostPort) string { return Name{Kind: NamePassage, At: at}.String() }
+
 // DialledAddress is the reverse of AddressName, as text; any other name is given back as it is.
 func DialledAddress(name string) string { return strings.TrimPrefix(name, "ip/") }
 
@@ -270,6 +279,8 @@ func ParseName(s string) (n Name, ok bool) {
 	case NameHost:
 		n.At, ok = ParseHostPort(rest)
 		return n, ok
+	case NamePassage:
+		n.At, ok = ParseHostPort(rest)
 	case NameAddress:
 		n.At, ok = ParseHostPort(rest)
 		if _, addr := n.At.AddrPort(); !addr {

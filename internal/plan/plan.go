@@ -269,6 +269,18 @@ type Endpoint struct {
 	ForZones []string
 	// Stable pods are followed by pods of the same name, as those of a StatefulSet are.
 	Stable bool
+	// Network is where Addr means something, empty where it means the same to all callers. Callers of other networks reach the
+	// endpoint by one of Gateways, or not at all where there is none.
+	Network  string
+	Gateways []Gateway
+}
+
+// Gateway is where a network is called from others.
+type Gateway struct {
+	Addr netip.Addr
+	Port uint16
+	// Weight is its share of the connections, beside that of others.
+	Weight uint32
 }
 
 // WorkloadInfo labels metrics and logs. Empty parts print as "unknown". Node is also what Proximity compares; it may be
@@ -291,6 +303,8 @@ type Workload struct {
 	Locality       model.Locality
 	Info           WorkloadInfo
 	Labels         map[string]string
+	// NetworkName is what Endpoint.Network calls the network that it is in, empty where nothing names it.
+	NetworkName string
 	// Inbound names the InboundPolicy of the workload.
 	Inbound string
 }

@@ -19,6 +19,7 @@ const (
 	ServicesWithoutAddress Table = "services-without-address"
 	ServicesOfPartial      Table = "services-of-partial"    // "": all whose host is a wildcard inside a label
 	ServicesByNameAlone    Table = "services-by-name-alone" // "": all hosts of ServiceEntries that have no address of their own
+	NetworkGateways        Table = "network-gateways"       // "": all by which a network is called from others
 )
 
 func services() tableState { //nolint:ireturn // of whatever type
@@ -32,6 +33,7 @@ func services() tableState { //nolint:ireturn // of whatever type
 			{table: ServicesByRange, ids: ranges},
 			{table: ServicesWithoutAddress, ids: withoutAddress},
 			{table: ServicesByNameAlone, ids: byNameAlone},
+			{table: NetworkGateways, ids: ofGateway},
 			{table: ServicesOfPartial, ids: func(s *model.Service) []string { return ofPartial(s.Host) }, part: func(s *model.Service) any { return s.Host }},
 		},
 	})
@@ -66,6 +68,13 @@ func withoutAddress(s *model.Service) []string {
 
 func byNameAlone(s *model.Service) []string {
 	if len(s.VIPs) == 0 && s.Origin.Kind == "ServiceEntry" {
+		return []string{All}
+	}
+	return nil
+}
+
+func ofGateway(s *model.Service) []string {
+	if s.Gateway != nil {
 		return []string{All}
 	}
 	return nil
@@ -111,6 +120,11 @@ func (r *Reader) ServicesByRange() []*model.Service {
 // ServicesByNameAlone lists the hosts of ServiceEntries that have no address of their own: there are few.
 func (r *Reader) ServicesByNameAlone() []*model.Service {
 	return By[model.Service](r, ServicesByNameAlone, All)
+}
+
+// Gateways lists all services by which a network is called from others: there are few.
+func Gateways(r *Reader) []*model.Service {
+	return By[model.Service](r, NetworkGateways, All)
 }
 
 // ServicesOf lists the services that an object defines.

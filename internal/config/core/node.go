@@ -18,7 +18,7 @@ func Node(in *corev1.Node) *model.Node {
 		Region:  cmp.Or(in.Labels[corev1.LabelTopologyRegion], in.Labels[corev1.LabelFailureDomainBetaRegion]),
 		Zone:    cmp.Or(in.Labels[corev1.LabelTopologyZone], in.Labels[corev1.LabelFailureDomainBetaZone]),
 		SubZone: in.Labels[subZoneLabel],
-	}}
+	}, Network: in.Labels[model.LabelNetwork]}
 }
 
 // Namespace translates a Namespace. There is nothing in one that can be wrong.

@@ -47,6 +47,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		external(r, in, out)
 	} else {
 		addresses(r, in, out)
+		out.Gateway = networkGateway(r, in)
 	}
 	if r.Rejected() {
 		return nil, r.Problems

@@ -10,7 +10,13 @@ import (
 )
 
 // StripService takes from a Service what Service does not read.
-func StripService(in *corev1.Service) { in.Status = corev1.ServiceStatus{} }
+func StripService(in *corev1.Service) {
+	status := corev1.ServiceStatus{}
+	if in.Labels[model.LabelNetwork] != "" {
+		status.LoadBalancer = in.Status.LoadBalancer
+	}
+	in.Status = status
+}
 
 // StripPod leaves of a Pod who it is, where it runs, its addresses, its ports, and whether it is ready.
 func StripPod(in *corev1.Pod) {

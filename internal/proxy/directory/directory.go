@@ -230,7 +230,7 @@ func (t *Directory) remove(u discovery.Update, changed map[*shard]bool) {
 		t.stock.seals.remove(u.Name)
 	case plan.NameCredential, plan.NameRoots:
 		t.stock.credentials.remove(u.Name)
-	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameUnknown:
+	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NamePassage, plan.NameUnknown:
 	}
 }
 
@@ -265,7 +265,7 @@ func (t *Directory) expire(name string) error {
 			delete(t.pods, name)
 		}
 	case plan.NameDestination, plan.NamePod, plan.NameShard, plan.NameInbound, plan.NameTrust, plan.NameMesh, plan.NameSeal, plan.NameCredential, plan.NameRoots,
-		plan.NameUnknown:
+		plan.NamePassage, plan.NameUnknown:
 	}
 	return nil
 }
