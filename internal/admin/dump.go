@@ -71,6 +71,11 @@ type EndpointDump struct {
 	Address string `json:"address"`
 	// OtherAddress is where the same host is in the other address family; empty where it is not.
 	OtherAddress string `json:"otherAddress,omitempty"`
+	// Network is where the address means something, empty where it means the same to all; Gateways are how callers of other
+	// networks reach it, and Through is what they are asked for where this workload is such a caller.
+	Network  string   `json:"network,omitempty"`
+	Gateways []string `json:"gateways,omitempty"`
+	Through  string   `json:"through,omitempty"`
 
 	Status  string `json:"status"`
 	Outlier string `json:"outlierCheck"`

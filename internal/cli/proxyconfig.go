@@ -187,6 +187,10 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	if checked {
 		header += "\tHEALTH CHECK"
 	}
+	placed := slices.ContainsFunc(rows, func(e admin.EndpointDump) bool { return e.Network != "" })
+	if placed {
+		header += "\tNETWORK\tBY"
+	}
 	return printRows(w, f.output, rows, header, func(e *admin.EndpointDump) string {
 		weight := strconv.FormatUint(uint64(e.Weight), 10)
 		if e.WarmUp != nil {
@@ -196,8 +200,19 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		if checked {
 			row += "\t" + describeHealth(e, time.Now())
 		}
+		if placed {
+			row += "\t" + dash(e.Network) + "\t" + dash(by(e))
+		}
 		return row
 	})
+}
+
+// by lists the gateways by which an endpoint is reached, nothing for one that is dialled itself.
+func by(e *admin.EndpointDump) string {
+	if e.Through == "" {
+		return ""
+	}
+	return strings.Join(e.Gateways, ",")
 }
 
 // level is the level of an endpoint, the part of the calls that goes there, and why none goes to the endpoint.

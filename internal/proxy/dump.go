@@ -125,6 +125,10 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Mutual(), Identity: e.Plan.Identity,
 		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
+	out.Network, out.Through = e.Plan.Network, e.Attachment.Through()
+	for _, g := range e.Plan.Gateways {
+		out.Gateways = append(out.Gateways, netip.AddrPortFrom(g.Addr, g.Port).String())
+	}
 	if e.Plan.Other.IsValid() {
 		out.OtherAddress = netip.AddrPortFrom(e.Plan.Other, e.Plan.Addr.Port()).String()
 	}

@@ -67,6 +67,7 @@ type slots struct {
 	picks uint64          // counts pickers built
 	left  []*upstream.Way // what endpoints that are gone were reached by, to be released once mu is free
 	going []*upstream.Way // what endpoints that have begun to drain are reached by, to be retired then
+	moved []*upstream.Way // what endpoints whose gateways are others now are reached by
 }
 
 // stock is the endpoints in force, and what says which they are: what backends hold. The directory's mu guards it.
@@ -155,6 +156,9 @@ func (s *stock) pick(b *Backend) {
 	s.slots.picks++
 	var held []*slot
 	add := func(e *plan.Endpoint) {
+		if !s.slots.reaches(b.Plan, e) {
+			return
+		}
 		if at := s.slots.of(b.Plan, e); at.picked != s.slots.picks {
 			at.picked = s.slots.picks
 			held = append(held, at)
@@ -204,8 +208,8 @@ func (t *Directory) finish() {
 	t.finishing.Lock()
 	defer t.finishing.Unlock()
 	t.mu.Lock()
-	slow, left, going := t.stock.slow, t.stock.slots.left, t.stock.slots.going
-	t.stock.slow, t.stock.slots.left, t.stock.slots.going = map[*Backend]*Picker{}, nil, nil
+	slow, left, going, moved := t.stock.slow, t.stock.slots.left, t.stock.slots.going, t.stock.slots.moved
+	t.stock.slow, t.stock.slots.left, t.stock.slots.going, t.stock.slots.moved = map[*Backend]*Picker{}, nil, nil, nil
 	t.mu.Unlock()
 	for b, p := range slow {
 		t.prepare(p)
@@ -221,6 +225,9 @@ func (t *Directory) finish() {
 	for _, w := range going {
 		w.Retire()
 	}
+	for _, w := range moved {
+		w.Reroute()
+	}
 }
 
 // of gives the endpoint of an address, keeping what was seen of it.
@@ -230,9 +237,14 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		key.target.Mutual = upstream.TakesMutual(b, e)
 		key.target.Policy = upstream.PolicyOf(b, t.secret)
 	}
+	if t.isForeign(e) {
+		key.target.Through = plan.ServerName{At: plan.HostPort{Host: b.Host, Port: b.Port}, Pod: e.Addr.Addr()}.String()
+	}
 	s := t.byKey[key]
 	if s == nil {
-		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(t.upstreams.Reach(key.target), b, e))}
+		way := t.upstreams.Reach(key.target)
+		way.Lead(e.Gateways)
+		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(way, b, e))}
 		t.byKey[key] = s
 		return s
 	}
@@ -240,6 +252,10 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	known := &s.endpoint.Plan
 	if known.Health != plan.Draining && e.Health == plan.Draining {
 		t.going = append(t.going, s.endpoint.Attachment.Way)
+	}
+	if !slices.Equal(known.Gateways, e.Gateways) {
+		s.endpoint.Attachment.Way.Lead(e.Gateways)
+		t.moved = append(t.moved, s.endpoint.Attachment.Way)
 	}
 	if !sameUse(known, e) {
 		s.endpoint = s.endpoint.With(*e)
@@ -251,10 +267,21 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 	return s
 }
 
+// isForeign reports whether an endpoint is of a network whose addresses mean something else here.
+func (t *slots) isForeign(e *plan.Endpoint) bool {
+	return e.Network != "" && e.Network != t.self.Place().Network
+}
+
+// reaches reports whether calls of a backend can come to an endpoint. To one of another network they come by a gateway, which
+// takes nothing but mutual TLS with the endpoint itself.
+func (t *slots) reaches(b *plan.Backend, e *plan.Endpoint) bool {
+	return !t.isForeign(e) || len(e.Gateways) > 0 && (e.Meshed && upstream.TakesMesh(b) || upstream.TakesMutual(b, e))
+}
+
 // sameUse reports whether an endpoint is to be called as before.
 func sameUse(a, b *plan.Endpoint) bool {
 	return a.Weight == b.Weight && a.Health == b.Health && a.Failure == b.Failure && a.Locality == b.Locality && a.Stable == b.Stable &&
-		slices.Equal(a.Subsets, b.Subsets) && slices.Equal(a.Labels, b.Labels) && slices.Equal(a.ForZones, b.ForZones)
+		a.Network == b.Network && slices.Equal(a.Gateways, b.Gateways) && slices.Equal(a.Subsets, b.Subsets) && slices.Equal(a.Labels, b.Labels) && slices.Equal(a.ForZones, b.ForZones)
 }
 
 // recount has what goes through the endpoint counted under the labels of now.

@@ -1,6 +1,7 @@
 package directory
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"net/netip"
@@ -180,7 +181,7 @@ func (s *Self) Identity() string {
 // Place is where the workload runs, as far as it is known.
 func (s *Self) Place() lb.Place {
 	if w := s.workload.Load(); w != nil {
-		return lb.Place{Node: w.Info.Node, Cluster: w.Info.Cluster, Network: w.Network, Locality: w.Locality, Labels: w.Labels}
+		return lb.Place{Node: w.Info.Node, Cluster: w.Info.Cluster, Network: cmp.Or(w.NetworkName, w.Network), Locality: w.Locality, Labels: w.Labels}
 	}
 	return lb.Place{}
 }

@@ -42,12 +42,15 @@ func istioNames(alpn string) []string {
 // opener opens a connection and secures it, or closes it.
 type opener func(context.Context, func(context.Context, net.Conn) (net.Conn, error)) (net.Conn, error)
 
-// openMutual opens a connection by mutual TLS to who must prove to be peer. A server that knows none of Istio's names is asked
+// proof is who a server must prove to be, and by which name it is asked for where a gateway needs one.
+type proof struct{ peer, serverName string }
+
+// openMutual opens a connection by mutual TLS to who must prove to be whom. A server that knows none of Istio's names is asked
 // again without any where bytes are meant: it may be one of requests, to which a connection is made in case it speaks first.
-func (s *Set) openMutual(ctx context.Context, alpn, peer string, open opener) (net.Conn, error) {
+func (s *Set) openMutual(ctx context.Context, alpn string, whom proof, open opener) (net.Conn, error) {
 	offering := func(names []string) (net.Conn, error) {
 		return open(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
-			return s.secureMutual(ctx, conn, names, peer)
+			return s.secureMutual(ctx, conn, names, whom)
 		})
 	}
 	conn, err := offering(istioNames(alpn))
@@ -58,14 +61,16 @@ func (s *Set) openMutual(ctx context.Context, alpn, peer string, open opener) (n
 }
 
 // secureMutual begins mutual TLS on a new connection, which is closed where the server does not prove to be who is expected.
-func (s *Set) secureMutual(ctx context.Context, conn net.Conn, offers []string, peer string) (net.Conn, error) {
+func (s *Set) secureMutual(ctx context.Context, conn net.Conn, offers []string, whom proof) (net.Conn, error) {
 	remote := conn.RemoteAddr().String()
-	if peer == "" {
+	if whom.peer == "" {
 		conn.Close()
 		return nil, fmt.Errorf("mutual TLS with %s: %w", remote, errNobodyExpected)
 	}
-	config := s.o.Credentials(peer)
-	config.NextProtos = offers
+	config := s.o.Credentials(whom.peer)
+	if config.NextProtos = offers; whom.serverName != "" {
+		config.ServerName = whom.serverName
+	}
 	below := &noticingEnd{Conn: conn}
 	secured := tls.Client(below, config)
 	if err := secured.HandshakeContext(ctx); err != nil {

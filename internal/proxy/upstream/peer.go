@@ -3,10 +3,13 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"fairlead.dev/fairlead/internal/identity"
@@ -21,6 +24,7 @@ const MeshPort = 15008
 type Peer struct {
 	key       peerKey
 	host      twin
+	passage   passage // where key.through is set
 	http, tcp *link
 	used      atomic.Int64
 	users     int // ways, guarded by Set.mu
@@ -29,12 +33,13 @@ type Peer struct {
 type peerKey struct {
 	ip, other netip.Addr
 	identity  string
+	through   string // as Target.Through
 }
 
 func newPeer(s *Set, k peerKey) *Peer {
-	p := &Peer{key: k, host: twin{addr: k.ip, other: k.other}}
+	p := &Peer{key: k, host: twin{addr: k.ip, other: k.other}, passage: passage{resting: &s.resting}}
 	dial := func(ctx context.Context) (*meshConn, error) { return s.dialMesh(ctx, p) }
-	p.http, p.tcp = &link{dial: dial, run: s.o.Run}, &link{dial: dial, run: s.o.Run}
+	p.http, p.tcp = &link{dial: dial, run: s.o.Run, oldest: gatewayAge}, &link{dial: dial, run: s.o.Run, oldest: gatewayAge}
 	return p
 }
 
@@ -54,6 +59,14 @@ func (p *Peer) touch() { p.used.Store(time.Now().UnixNano()) }
 func (p *Peer) closeIdle(now time.Time, after time.Duration) bool {
 	a, b := p.http.closeIdle(now, after), p.tcp.closeIdle(now, after)
 	return a && b && p.used.Load() < now.Add(-after).UnixNano()
+}
+
+// retireOld has connections by gateways take no new streams once they are old.
+func (p *Peer) retireOld(now time.Time) {
+	if p.key.through != "" {
+		p.http.retireOld(now)
+		p.tcp.retireOld(now)
+	}
 }
 
 // abandon ends dials under way, for the endpoint is gone and no host may be there to refuse them, and retires the rest.
@@ -82,26 +95,57 @@ func (s *Set) dialMesh(ctx context.Context, p *Peer) (*meshConn, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, ConnectTimeout)
 	defer cancel()
-	conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
-		return s.o.Plain(ctx, netip.AddrPortFrom(ip, MeshPort))
-	})
+	conn, at, err := p.connect(ctx, s)
 	if err != nil {
 		return nil, err
 	}
 	coalescer := h2.NewRecordCoalescer(conn, s.o.Pool)
-	secured := tls.Client(coalescer, s.o.Credentials(id))
+	config := s.o.Credentials(id)
+	if p.key.through != "" {
+		config.ServerName = p.key.through
+	}
+	secured := tls.Client(coalescer, config)
 	if err := secured.HandshakeContext(ctx); err != nil {
 		coalescer.Close() // the handshake's failure is the one to report
-		p.host.failed(ip, time.Now())
-		s.o.Refused(ctx, ip.String(), err)
-		return nil, fmt.Errorf("mutual TLS with %s: %w", ip, err)
+		return nil, p.unproved(ctx, s, at, err)
+	}
+	via := netip.AddrPort{}
+	if p.key.through != "" {
+		via = at
+		p.passage.proved(at, nil)
 	}
 	client := h2.NewClient(secured, h2.Options{
 		Coalescer: coalescer, Pool: s.o.Pool, Metadata: meshMark(), MaxFrame: meshFrame,
 		MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, PingTimeout: probeTimeout,
 	})
 	state := secured.ConnectionState()
-	return &meshConn{Client: client, conn: secured, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil
+	return &meshConn{Client: client, conn: secured, via: via, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil
+}
+
+// connect opens a connection to the peer's mesh port, or to a gateway of its network, and says to which.
+func (p *Peer) connect(ctx context.Context, s *Set) (net.Conn, netip.AddrPort, error) {
+	if p.key.through != "" {
+		return p.passage.dial(ctx, s.o.Plain)
+	}
+	conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
+		return s.o.Plain(ctx, netip.AddrPortFrom(ip, MeshPort))
+	})
+	return conn, netip.AddrPortFrom(ip, MeshPort), err
+}
+
+// unproved notes that the peer has not proved who it is, and gives the error that says so.
+func (p *Peer) unproved(ctx context.Context, s *Set, at netip.AddrPort, err error) error {
+	if p.key.through == "" {
+		p.host.failed(at.Addr(), time.Now())
+		s.o.Refused(ctx, at.Addr().String(), err)
+		return fmt.Errorf("mutual TLS with %s: %w", at.Addr(), err)
+	}
+	p.passage.proved(at, err)
+	if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) {
+		return fmt.Errorf("the gateway at %s does not pass on to %s: %w", at, p.key.through, err)
+	}
+	s.o.Refused(ctx, at.String(), err)
+	return fmt.Errorf("mutual TLS with %s by the gateway at %s: %w", p.key.ip, at, err)
 }
 
 // A peer of which nothing has come for probeAfter, while requests wait for it, is asked for a sign of life, and given up
@@ -123,6 +167,7 @@ const meshFrame = 64 << 10
 type meshConn struct {
 	*h2.Client
 	conn net.Conn
+	via  netip.AddrPort // the gateway, invalid for none
 
 	opened uint32 // streams when closeIdle last looked; its alone
 	born   time.Time

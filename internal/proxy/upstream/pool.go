@@ -17,10 +17,12 @@ import (
 
 // Pool keeps connections to one host that is not behind a sidecar: an app, or an endpoint outside the mesh.
 type Pool struct {
-	key   poolKey
-	host  twin
-	dial  poolDialer
-	users int // ways, guarded by Set.mu
+	key  poolKey
+	host twin
+	// passage is where key.through is set.
+	passage passage
+	dial    poolDialer
+	users   int // ways, guarded by Set.mu
 	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
 	h2 *link
 
@@ -66,18 +68,19 @@ type poolKey struct {
 	// mutual is set where the host must prove identity by mutual TLS.
 	mutual   bool
 	identity string
+	through  string // as Target.Through
 }
 
 func newPool(s *Set, k poolKey) *Pool {
-	p := &Pool{key: k, host: twin{addr: k.addr.Addr(), other: k.other}, buffers: s.o.Buffers, headBytes: s.o.headBytes}
+	p := &Pool{
+		key: k, host: twin{addr: k.addr.Addr(), other: k.other}, passage: passage{resting: &s.resting}, buffers: s.o.Buffers, headBytes: s.o.headBytes,
+	}
 	dial := s.o.Plain
 	if k.app {
 		dial = s.o.App
 	}
 	open := func(ctx context.Context, secure func(context.Context, net.Conn) (net.Conn, error)) (net.Conn, error) {
-		conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
-			return dial(ctx, netip.AddrPortFrom(ip, k.addr.Port()))
-		})
+		conn, at, err := p.connect(ctx, s, dial)
 		if err != nil {
 			return nil, err
 		}
@@ -91,7 +94,10 @@ func newPool(s *Set, k poolKey) *Pool {
 		}
 		secured, err := secure(ctx, conn)
 		if err != nil {
-			p.host.failed(ip, time.Now())
+			p.host.failed(at.Addr(), time.Now())
+		}
+		if k.through != "" {
+			p.passage.proved(at, err)
 		}
 		return secured, err
 	}
@@ -99,7 +105,7 @@ func newPool(s *Set, k poolKey) *Pool {
 		ctx, cancel := context.WithTimeout(ctx, cmp.Or(k.policy.connect, ConnectTimeout))
 		defer cancel()
 		if k.mutual {
-			return s.openMutual(ctx, alpn, k.identity, open)
+			return s.openMutual(ctx, alpn, proof{peer: k.identity, serverName: k.through}, open)
 		}
 		return open(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 			return k.policy.tls.secure(ctx, conn, alpn)
@@ -123,6 +129,17 @@ func newPool(s *Set, k poolKey) *Pool {
 		return out, nil
 	}}
 	return p
+}
+
+// connect opens a connection to the host, or to a gateway of its network, and says to which.
+func (p *Pool) connect(ctx context.Context, s *Set, dial Dialer) (net.Conn, netip.AddrPort, error) {
+	if p.key.through != "" {
+		return p.passage.dial(ctx, dial)
+	}
+	conn, ip, err := p.host.dial(ctx, s.o.Run, func(ctx context.Context, ip netip.Addr) (net.Conn, error) {
+		return dial(ctx, netip.AddrPortFrom(ip, p.key.addr.Port()))
+	})
+	return conn, netip.AddrPortFrom(ip, p.key.addr.Port()), err
 }
 
 // maxIdle bounds the idle connections kept per address.

@@ -52,11 +52,13 @@ type Set struct {
 	mu    sync.Mutex // nothing is dialled or closed under it
 	peers map[peerKey]*Peer
 	pools map[poolKey]*Pool
+
+	resting restingGateways
 }
 
 // New returns a set without connections.
 func New(o Options) *Set {
-	return &Set{o: o, peers: map[peerKey]*Peer{}, pools: map[poolKey]*Pool{}}
+	return &Set{o: o, peers: map[peerKey]*Peer{}, pools: map[poolKey]*Pool{}, resting: restingGateways{until: map[netip.AddrPort]int64{}}}
 }
 
 // Target is what makes two endpoints reachable by the same connections. It can be a key.
@@ -67,6 +69,9 @@ type Target struct {
 	// Meshed is set where a sidecar is there to be called, Mutual where Addr itself takes mutual TLS. Either must prove Identity.
 	Meshed, Mutual bool
 	Identity       string
+	// Through is what gateways are asked for, by server name, where the host is of another network; empty where its own addresses
+	// are dialled.
+	Through string
 	// Policy is that of connections past a sidecar; the zero value where one is called.
 	Policy Policy
 }
@@ -99,13 +104,13 @@ func (s *Set) Reach(t Target) *Way {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if t.Meshed {
-		w.Peer = s.peer(peerKey{t.Addr.Addr(), t.Other, t.Identity})
+		w.Peer = s.peer(peerKey{ip: t.Addr.Addr(), other: t.Other, identity: t.Identity, through: t.Through})
 		w.Peer.users++
 		return w
 	}
 	k := poolKey{addr: t.Addr, other: t.Other, policy: t.Policy}
 	if t.Mutual {
-		k.mutual, k.identity = true, t.Identity
+		k.mutual, k.identity, k.through = true, t.Identity, t.Through
 	}
 	w.Pool = s.pool(k)
 	w.Pool.users++
@@ -225,6 +230,7 @@ func (s *Set) CloseIdle(now time.Time) {
 	}
 	unused := map[*Peer]bool{}
 	for p, used := range peers {
+		p.retireOld(now)
 		after := meshIdle
 		if !used {
 			after = idleAfter // dialled for a request that had chosen the endpoint before it was gone
