@@ -175,7 +175,7 @@ func (s *standard) view(_ context.Context, peer xds.Peer, node xds.Node) (xds.Vi
 	c.Labels, c.Node = w.Labels, w.Node
 	if len(w.IPs) > 0 {
 		if at, ok := compile.Compile(r, s.p.engine.global, plan.Name{Kind: plan.NameWorkload, IP: w.IPs[0]}.String()).(*plan.Workload); ok {
-			c.Locality = at.Locality
+			c.Locality, c.Network = at.Locality, at.NetworkName
 		}
 	}
 	return xds.View(c.String()), nil

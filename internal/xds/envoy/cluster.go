@@ -344,7 +344,7 @@ func serviceMetadata(b *plan.Backend) *corev3.Metadata {
 // named gives the endpoints of a cluster whose names Envoy resolves, with the addresses that are written beside names.
 func (l clusters) named(b *plan.Backend) *endpointv3.ClusterLoadAssignment {
 	of := assignments(l)
-	groups := of.partition(b, of.endpointsOf(b))
+	groups := of.partition(b, of.acrossNetworks(b, of.endpointsOf(b)))
 	for _, e := range b.DNS {
 		var metadata *corev3.Metadata
 		if e.Meshed || e.Mutual {

@@ -31,6 +31,7 @@ func (l assignments) class(name string) (Class, bool) {
 	if b == nil || b.Resolution != model.ResolveSlices && b.Resolution != model.ResolveStatic {
 		return Class{}, false
 	}
+	l.place(&c)
 	switch {
 	case b.Proximity == model.OnlySameNode:
 		c.Node = l.c.Node
@@ -63,7 +64,7 @@ func (l assignments) endpoints(name string) *endpointv3.ClusterLoadAssignment {
 	if b == nil {
 		return nil
 	}
-	return l.partition(b, l.endpointsOf(b)).assignment(name)
+	return l.partition(b, l.acrossNetworks(b, l.endpointsOf(b))).assignment(name)
 }
 
 // endpointsOf lists the endpoints of a group, each address once: what names one twice is refused by clients of gRPC's.
