@@ -144,6 +144,32 @@ func TestResetBeforeAnswer(t *testing.T) {
 	})
 }
 
+// A stream that the app resets is no connection that it ends: who calls the app says so, its own sidecar or else the caller's.
+func TestStreamResetBeforeAnswer(t *testing.T) {
+	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
+		m.h2cApp(app(users), http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }))
+		orders.apply(service(model.HTTP2, e)...)
+		c := m.h2cClient(m.entrance(orders, usersAddr()))
+		resp, err := c.Post(usersURL+"/", "text/plain", http.NoBody)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil || resp.StatusCode != http.StatusServiceUnavailable {
+			t.Fatalf("= %d %q, %v", resp.StatusCode, body, err)
+		}
+		if e.Meshed {
+			expectMetric(t, users, `reporter="destination"`, `response_flags="UR"`)
+			return
+		}
+		expectMetric(t, orders, `reporter="source"`, `response_flags="UR"`)
+		if !strings.Contains(string(body), "remote reset") {
+			t.Errorf("the body does not say remote reset: %q", body)
+		}
+	})
+}
+
 func TestResetBeforeAnswerIsRetriedElsewhere(t *testing.T) {
 	m := newMesh(t)
 	orders, users, bad := m.sidecar("orders"), m.sidecar("users"), m.sidecar("bad")

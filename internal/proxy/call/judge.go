@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
@@ -32,7 +33,15 @@ func (c *Call) cut(err error, t *destined) error {
 	if f == tryTimeout {
 		return &tryError{failure: f, err: errTryTimeout}
 	}
-	return &tryError{failure: f, err: t.failed(httpx.UpstreamReset, err)}
+	return &tryError{failure: f, err: t.failed(brokenBy(err), err)}
+}
+
+// brokenBy tells a stream that the server has reset, which goes on with others, from a connection that it has ended.
+func brokenBy(err error) httpx.Reason {
+	if reset, ok := errors.AsType[*h2.ResetError](err); ok && reset.Remote {
+		return httpx.UpstreamStreamReset
+	}
+	return httpx.UpstreamReset
 }
 
 // judge looks at a response head before it goes downstream: a peer's sidecar may say that it is none of the app's,
