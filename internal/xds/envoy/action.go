@@ -69,6 +69,8 @@ func direct(status int, body []byte) *routev3.DirectResponseAction {
 // call sends requests on.
 func (r rule) call(m *model.HTTPMatch) *routev3.RouteAction {
 	out := &routev3.RouteAction{Timeout: durationpb.New(r.Timeout)}
+	// A call's grpc-timeout bounds it, as far as the rule lets it. The field's successor bounds streams, and knows no tries.
+	out.MaxGrpcTimeout = durationpb.New(r.Timeout) //nolint:staticcheck // Istio writes it, too
 	if r.IdleTimeout > 0 {
 		out.IdleTimeout = durationpb.New(r.IdleTimeout)
 	}

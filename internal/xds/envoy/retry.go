@@ -96,7 +96,7 @@ func (r rule) limitStreams(out *routev3.RouteAction) {
 	if r.c.Kind != GRPC {
 		return
 	}
-	out.Timeout = nil
+	out.Timeout, out.MaxGrpcTimeout = nil, nil //nolint:staticcheck // see action
 	if r.Timeout > 0 {
 		out.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(r.Timeout)}
 	}
