@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients servers prometheus traces browser flagger soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -88,6 +88,9 @@ clients: ## real clients and servers of HTTP through two sidecars and without an
 
 servers: ## databases and other servers, with a sidecar at either end, both, and none, compared
 	test/clients.sh '^TestServers'
+
+clients-huge: ## bodies of 2 GiB both ways, in both versions of HTTP, of which make servers has 200 MiB
+	@FAIRLEAD_HUGE_MIB=2048 test/clients.sh '^TestServersHuge$$'
 
 traces: ## sidecars send spans to a real OpenTelemetry collector, by gRPC and HTTP
 	test/traces.sh
