@@ -26,6 +26,13 @@ func compiler() envoy.Compiler {
 	return envoy.Compiler{Global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local", ClusterID: "Kubernetes"}}
 }
 
+// logging is compiler for a mesh with an access log.
+func logging() envoy.Compiler {
+	out := compiler()
+	out.Global.AccessLog = plan.AccessLogJSON
+	return out
+}
+
 // TestEnvoyTakesEverything has an Envoy validate all that it could be told of the meshes by which the compiler is tested: every
 // field that a rule can have is in one of them.
 func TestEnvoyTakesEverything(t *testing.T) {
@@ -38,8 +45,8 @@ func TestEnvoyTakesEverything(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no behaviours: %v", err)
 	}
-	logging := compiler()
-	logging.Global.AccessLog, logging.Global.Paths, logging.Global.RefuseUnknown = plan.AccessLogJSON, plan.PathDecodeAndMergeSlashes, true
+	logs := logging()
+	logs.Global.Paths, logs.Global.RefuseUnknown = plan.PathDecodeAndMergeSlashes, true
 	text := compiler()
 	text.Global.AccessLog = plan.AccessLogText
 	for _, name := range files {
@@ -53,7 +60,7 @@ func TestEnvoyTakesEverything(t *testing.T) {
 					continue
 				}
 				snapshot, _ := compiletest.Load(t, string(base)+"\n---\n"+string(f.Data))
-				validate(t, envoytest.Follow(t, logging, snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "myapp"}))
+				validate(t, envoytest.Follow(t, logs, snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "myapp"}))
 				validate(t, envoytest.Follow(t, text, snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "other", Capture: true}))
 			}
 		})

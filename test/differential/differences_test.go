@@ -38,10 +38,23 @@ func ownAnswers(got *[2]outcome) {
 	}
 	envoys, a := body(got[0])
 	ours, b := body(got[1])
-	if !a || !b || envoys == ours {
+	of := func(o outcome, field string) bool {
+		return slices.ContainsFunc(o, func(line string) bool { return strings.HasPrefix(line, field) })
+	}
+	grpc := of(got[0], "response Grpc-Status: ") && of(got[1], "response Grpc-Status: ") // which has no body to tell by
+	if !a || !b || envoys == ours && !grpc {
 		return
 	}
 	for i := range got {
-		got[i] = got[i][:1]
+		got[i] = slices.DeleteFunc(got[i], func(line string) bool {
+			return !strings.HasPrefix(line, "status ") && !strings.HasPrefix(line, "response Grpc-Status: ")
+		})
 	}
+}
+
+// copied takes out of a copy what differs on purpose ("What a copy says of itself").
+func copied(o outcome) outcome {
+	return slices.DeleteFunc(o, func(line string) bool {
+		return strings.HasPrefix(line, "request X-Envoy-Original-Host: ") || strings.HasPrefix(line, "request X-Envoy-Internal: ") || strings.HasPrefix(line, "request X-Forwarded-For: ")
+	})
 }

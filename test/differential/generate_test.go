@@ -10,7 +10,12 @@ import (
 )
 
 // dice makes up rules and requests out of few words, so that they meet.
-type dice struct{ *rand.Rand }
+type dice struct {
+	*rand.Rand
+
+	// protocol is that of the host that is made up.
+	protocol string
+}
 
 func pick[T any](d dice, list ...T) T { return list[d.IntN(len(list))] }
 
@@ -29,7 +34,12 @@ func (d dice) value() string { return pick(d, "a", "ab", "abc", "b", "1", "12", 
 
 func (d dice) header() string { return pick(d, "x-user", "x-stage", "cookie") }
 
-func (d dice) status() int { return pick(d, 200, 400, 404, 500, 502, 503, 504) }
+func (d dice) status() int {
+	if d.protocol == "grpc" { // see "A gRPC call that is redirected" and "The time of a gRPC call"
+		return pick(d, 400, 404, 500, 502, 503)
+	}
+	return pick(d, 200, 400, 404, 500, 502, 503, 504)
+}
 
 // stringMatch is Istio's.
 func (d dice) stringMatch() string {
@@ -96,7 +106,7 @@ func (d dice) istioRule(host string) string {
 		b.WriteString("match: [" + strings.Join(matches, ", ") + "], ")
 	}
 	switch {
-	case d.often(15):
+	case d.often(15) && d.protocol != "grpc": // see "A gRPC call that is redirected"
 		b.WriteString("redirect: {" + maybe(d, 60, "uri", d.path) + maybe(d, 50, "authority", func() string { return pick(d, "there.example", `"there.example:8443"`) }) +
 			maybe(d, 40, "scheme", func() string { return pick(d, "https", "http") }) +
 			pick(d, "", "port: 8443, ", "derivePort: FROM_PROTOCOL_DEFAULT, ", "derivePort: FROM_REQUEST_PORT, ") +
@@ -126,7 +136,8 @@ func (d dice) call(host string) string {
 			`{uriRegexRewrite: {match: "^/([a-z]+)/(.*)", rewrite: '/\2/\1'}}`, `{uriRegexRewrite: {match: "a", rewrite: "b"}}`)
 	}))
 	b.WriteString(maybe(d, 30, "headers", d.headers(d.headerChange)))
-	b.WriteString(maybe(d, 10, "fault", func() string { return fmt.Sprintf("{abort: {httpStatus: %d, percentage: {value: 100}}}", d.status()) }))
+	b.WriteString(maybe(d, 12, "fault", d.fault))
+	b.WriteString(pick(d, "", "", "", "", "", d.mirrors()))
 	b.WriteString(maybe(d, 30, "retries", func() string {
 		return "{attempts: " + pick(d, "0", "1", "2") + ", backoff: 1ms" + pick(d, "", ", retryOn: 5xx", ", retryOn: gateway-error", `, retryOn: "503"`, `, retryOn: "retriable-4xx,500"`, ", retryOn: reset") + "}"
 	}))
@@ -138,6 +149,64 @@ func (d dice) call(host string) string {
 			maybe(d, 40, "allowCredentials", func() string { return "true" }) + maybe(d, 30, "unmatchedPreflights", func() string { return pick(d, "FORWARD", "IGNORE") }) + "}"
 	}))
 	return b.String()
+}
+
+// fault is one that all requests have, or none.
+func (d dice) fault() string {
+	how := fmt.Sprintf("httpStatus: %d", d.status())
+	if d.protocol == "grpc" { // for others see "A gRPC status for who speaks HTTP"
+		how = pick(d, how, "grpcStatus: UNAVAILABLE", `grpcStatus: "5"`)
+	}
+	abort := "{" + how +
+		", percentage: {value: " + pick(d, "100", "100", "100", "0") + "}}"
+	delay := "{fixedDelay: 1ms, percentage: {value: " + pick(d, "100", "0") + "}}"
+	return pick(d, "{abort: "+abort+"}", "{delay: "+delay+"}", "{delay: "+delay+", abort: "+abort+"}")
+}
+
+// mirrors have a backend of their own.
+func (d dice) mirrors() string {
+	port := "8080"
+	if d.protocol != "http" {
+		port = "8081"
+	}
+	at := "{host: " + copies + ", port: {number: " + port + "}}"
+	to := "destination: " + at
+	share := pick(d, "100", "100", "100", "0")
+	return pick(d, "mirror: "+at+", ", "mirror: "+at+", mirrorPercentage: {value: "+share+"}, ", "mirrors: [{"+to+"}], ",
+		"mirrors: [{"+to+", percentage: {value: "+share+"}}, {"+to+", percentage: {value: "+share+"}}], ")
+}
+
+// host makes one up: every third has an HTTPRoute, whose backends are Services, the others a VirtualService with subsets.
+// Some are called in HTTP/2, and some have their endpoints chosen by a hash.
+func (d dice) host(i int) host {
+	d.protocol = pick(d, "http", "http", "http", "http2", "http2", "grpc")
+	out := host{name: fmt.Sprint("web-", i), protocol: d.protocol, versions: versions()}
+	switch {
+	case i%3 == 2:
+		out.versions, out.rule = out.versions[:1], d.httpRoute(out.name)
+	case i%12 == 1:
+		out.versions, out.policy, out.rule = hashed(), "trafficPolicy: {loadBalancer: {consistentHash: {"+d.hash()+"}}},", d.hashRule(out.name)
+	default:
+		out.rule = d.virtualService(out.name)
+	}
+	return out
+}
+
+func (d dice) hash() string {
+	return pick(d, "httpHeaderName: x-user", `httpHeaderName: ":path"`, "httpQueryParameterName: q", "useSourceIp: true", "httpCookie: {name: user}",
+		"httpCookie: {name: user, ttl: 0s}", "httpCookie: {name: user, ttl: 60s, path: /api}") + pick(d, "", ", maglev: {}", ", ringHash: {minimumRingSize: 64}")
+}
+
+// hashRule has requests go where the hash says, by rules that change what it is made of.
+func (d dice) hashRule(name string) string {
+	return fmt.Sprintf(`apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: %[1]s, namespace: shop}
+spec:
+  hosts: [%[1]s]
+  http:
+    - {route: [{destination: {host: %[1]s}}], retries: {attempts: 0}, %[2]s}
+`, name, pick(d, "", "headers: {request: {set: {x-user: everybody}}}", "headers: {request: {remove: [x-user]}}", "rewrite: {uri: /one}"))
 }
 
 // virtualService makes up one for a host.
@@ -200,7 +269,7 @@ func (d dice) gatewayRule(host string) string {
 	if d.often(20) {
 		filters = append(filters, "{type: ResponseHeaderModifier, responseHeaderModifier: "+d.modifier()+"}")
 	}
-	if d.often(20) {
+	if d.often(20) && d.protocol != "grpc" {
 		filters = append(filters, "{type: RequestRedirect, requestRedirect: {"+maybe(d, 50, "hostname", func() string { return "there.example" })+
 			maybe(d, 40, "scheme", func() string { return pick(d, "https", "http") })+maybe(d, 30, "port", func() string { return pick(d, "8443", "443", "80") })+
 			maybe(d, 60, "path", d.gatewayPath)+maybe(d, 50, "statusCode", func() string { return pick(d, "301", "302") })+"}}")
@@ -233,14 +302,23 @@ spec:
 
 // request is one to be made of both.
 type request struct {
-	host, method, target string
-	header               http.Header
+	host, method, target, body string
+	header                     http.Header
 }
 
-func (q request) String() string {
+func (q *request) clone() request {
+	out := *q
+	out.header = q.header.Clone()
+	return out
+}
+
+func (q *request) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\nhost: %s\n", q.method, q.target, q.host)
 	q.header.Write(&b)
+	if q.body != "" {
+		b.WriteString("\n" + q.body + "\n")
+	}
 	return b.String()
 }
 
@@ -252,6 +330,18 @@ func (d dice) request(host string) request {
 	}
 	for range d.IntN(3) {
 		q.header.Set(d.header(), d.value())
+	}
+	if d.protocol == "grpc" {
+		q.method, q.body = http.MethodPost, "a message"
+		q.header.Set("Content-Type", "application/grpc")
+		q.header.Set("Te", "trailers")
+		return q
+	}
+	if q.method != http.MethodGet && d.often(50) {
+		q.body = pick(d, "a", "some=body")
+	}
+	if d.often(15) {
+		q.header.Set("Cookie", pick(d, "user=a", "user=b; other=c", "other=user"))
 	}
 	if d.often(25) {
 		q.header.Set("X-Answers", fmt.Sprint("*=", pick(d, 500, 502, 503, 404, 409, 200)))

@@ -55,6 +55,9 @@ func (a *gated) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", grpc)
 		w.Header().Set("Grpc-Status", "0")
 	}
+	if r.Header.Get("X-Dies") != "" {
+		panic(http.ErrAbortHandler) // the connection, or the stream, ends without an answer
+	}
 	if r.Header.Get("X-Holds") != "" {
 		a.entered <- id
 		select {
@@ -99,7 +102,9 @@ type limited struct {
 	name string
 	// port names the protocol, rule is what the host's rules say, fields what its requests do.
 	port, annotations, pool, http string
-	fields                        map[string]string
+	// endpoints are those of its one slice, but for an app that is there.
+	endpoints string
+	fields    map[string]string
 	// does makes requests of a side, and gives what became of them.
 	does func(t *testing.T, c *limitedCaller) []string
 	// ours is what Fairlead does where it differs on purpose: docs/differences.md.
@@ -107,7 +112,10 @@ type limited struct {
 }
 
 func (l *limited) manifests(number int, port uint16) string {
-	rule := ""
+	rule, endpoints := "", l.endpoints
+	if endpoints == "" {
+		endpoints = "[{addresses: [127.0.0.1], conditions: {ready: true}}]"
+	}
 	if l.pool != "" {
 		rule = fmt.Sprintf(`apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -126,14 +134,14 @@ kind: EndpointSlice
 metadata: {name: %[1]s-1, namespace: shop, labels: {kubernetes.io/service-name: %[1]s}}
 addressType: IPv4
 ports: [{name: %[4]s, port: %[5]d}]
-endpoints: [{addresses: [127.0.0.1], conditions: {ready: true}}]
+endpoints: %[7]s
 ---
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: %[1]s, namespace: shop}
 spec: {hosts: [%[1]s], http: [{route: [{destination: {host: %[1]s}}], %[6]s}]}
 ---
-`, l.name, l.annotations, 1+number, l.port, port, l.http)
+`, l.name, l.annotations, 1+number, l.port, port, l.http, endpoints)
 }
 
 // limitedCaller makes requests for a host through a side.
@@ -147,7 +155,7 @@ type limitedCaller struct {
 
 // ask makes a request, and gives its end and how often the app got it.
 func (c *limitedCaller) ask(ctx context.Context, id string, fields map[string]string) string {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.side.at(c.name)+"/", http.NoBody)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+c.side.at(c.name)+c.path(id), http.NoBody)
 	if err != nil {
 		return err.Error()
 	}
@@ -181,6 +189,9 @@ func (c *limitedCaller) ask(ctx context.Context, id string, fields map[string]st
 	return fmt.Sprintf("%s, %d tries, %q", strings.Join(out, " "), c.app.came(id), words(string(body)))
 }
 
+// path tells requests apart in an access log.
+func (*limitedCaller) path(id string) string { return "/" + id }
+
 // words is the part of a proxy's answer that users look for, Envoy's: behind it Fairlead names what is meant.
 func words(body string) string {
 	for _, known := range []string{
@@ -203,10 +214,12 @@ func (c *limitedCaller) begin(t *testing.T) (release func(), end <-chan string) 
 	t.Helper()
 	id, done := c.id(), make(chan string, 1)
 	go func() { done <- c.ask(t.Context(), id, map[string]string{"X-Holds": "1"}) }()
-	select {
-	case <-c.app.entered:
-	case said := <-done:
-		t.Fatalf("%s: a request that the app is to hold has ended: %s", c.side.name, said)
+	for entered := ""; entered != id; { // others have given up by themselves
+		select {
+		case entered = <-c.app.entered:
+		case said := <-done:
+			t.Fatalf("%s: a request that the app is to hold has ended: %s", c.side.name, said)
+		}
 	}
 	return func() { close(c.app.gate(id)) }, done
 }
@@ -264,6 +277,9 @@ func limits() []limited {
 		{name: "one-per-connection", port: "http", pool: "connectionPool: {http: {maxRequestsPerConnection: 1}}", http: never, does: inTurn},
 		{name: "timeout", port: "http", http: "timeout: 300ms, " + never, does: once(held)},
 		{name: "grpc-timeout", port: "grpc", http: "timeout: 300ms, " + never, fields: with("Content-Type", grpc), does: once(held), ours: []string{`200 grpc-status=4, 1 tries, ""`}},
+		{name: "grpc-own-timeout", port: "grpc", http: never, fields: with("Content-Type", grpc, "Grpc-Timeout", "300m"), does: once(held), ours: []string{`200 grpc-status=4, 1 tries, ""`}},
+		{name: "grpc-own-shorter-timeout", port: "grpc", http: "timeout: 20s, " + never, fields: with("Content-Type", grpc, "Grpc-Timeout", "300m"), does: once(held), ours: []string{`200 grpc-status=4, 1 tries, ""`}},
+		{name: "grpc-own-longer-timeout", port: "grpc", http: "timeout: 300ms, " + never, fields: with("Content-Type", grpc, "Grpc-Timeout", "20S"), does: once(held), ours: []string{`200 grpc-status=4, 1 tries, ""`}},
 		{name: "per-try", port: "http", http: "retries: {attempts: 2, perTryTimeout: 200ms, retryOn: 5xx, backoff: 1ms}", does: once(held)},
 		{name: "idle", port: "http", annotations: "timeout.linkerd.io/idle: 300ms", http: never, does: once(held)},
 		{name: "own-timeout", port: "http", http: never, does: once(with("X-Holds", "1", "X-Envoy-Upstream-Rq-Timeout-Ms", "300"))},
