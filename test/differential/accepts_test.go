@@ -67,6 +67,33 @@ func TestEnvoyTakesEverything(t *testing.T) {
 	}
 }
 
+// TestEnvoyTakesWhatIsShown is the same for the meshes by which the translation for Envoys is shown.
+func TestEnvoyTakesWhatIsShown(t *testing.T) {
+	files, err := filepath.Glob("../../internal/xds/envoy/testdata/*.txtar")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no meshes: %v", err)
+	}
+	for _, name := range files {
+		archive, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			for _, f := range archive.Files {
+				if f.Name != "mesh.yaml" {
+					continue
+				}
+				ca := filepath.Join(t.TempDir(), "ca.pem")
+				if err := os.WriteFile(ca, []byte(certstest.New(t, "front").CA), 0o600); err != nil {
+					t.Fatal(err)
+				}
+				snapshot, _ := compiletest.Load(t, strings.ReplaceAll(string(f.Data), "/roots.pem", ca))
+				validate(t, envoytest.Follow(t, compiler(), snapshot, envoy.Class{Kind: envoy.Envoy, Namespace: "shop", Capture: true}))
+			}
+		})
+	}
+}
+
 // validate has an Envoy read a configuration, without serving it.
 func validate(t *testing.T, told envoytest.Told) {
 	t.Helper()
