@@ -5,10 +5,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 need=()
 for tool in curl:curl nginx:nginx-light python3:python3 node:nodejs npm:npm psql:postgresql-client redis-server:redis-server redis-cli:redis-tools \
-	mariadbd:mariadb-server-core mariadb:mariadb-client-core squid:squid cmp:diffutils; do
+	mariadbd:mariadb-server-core mariadb:mariadb-client-core squid:squid cmp:diffutils nats-server:nats-server java:default-jre-headless; do
 	command -v "${tool%:*}" >/dev/null || need+=("${tool#*:}")
 done
 python3 -m pip --version >/dev/null 2>&1 || need+=(python3-pip)
+[ -e /usr/share/tomcat10/bin/bootstrap.jar ] || need+=(tomcat10-common)
 ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || need+=(postgresql)
 if [ ${#need[@]} -gt 0 ]; then
 	export RUNLEVEL=1 # servers are installed, not started

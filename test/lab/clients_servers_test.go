@@ -93,6 +93,25 @@ tunnel-unknown curl -sS --max-time 60 -p -x http://SERVER:PORT -w "%{http_connec
 	p.secured(t, "squid")
 }
 
+// TestServersNATS: the server speaks first, in lines that look like no protocol that is detected.
+func TestServersNATS(t *testing.T) {
+	t.Parallel()
+	versions(t, "nats-server --version")
+	p := startPairs(t, func(string) realServer {
+		return realServer{
+			name: "nats", argv: []string{"nats-server", "-p", "4222"}, ready: 4222, ports: "{name: tcp-nats, port: 4222}, {name: detected, port: 4223, targetPort: 4222}",
+		}
+	})
+	for _, port := range []string{"4222", "4223"} {
+		t.Run(port, func(t *testing.T) {
+			p.compare(t, "nats", "greeting 0, message 0, order 0, refused 0", func(t *testing.T, from, server string) []exchange {
+				return scriptFrom(t, p.mesh, from, "python3", programFile(t, "nats.py"), server, port)
+			})
+		})
+	}
+	p.secured(t, "nats")
+}
+
 // squid is a forward proxy that carries on whatever it is asked for.
 func squid(t *testing.T) func(own string) realServer {
 	return func(own string) realServer {
