@@ -77,20 +77,37 @@ func (m *mesh) metric(t *testing.T, name, series string) float64 {
 	return v
 }
 
+// passesFirst waits until the pods of hung have passed their check and callers know it: an app that is not listening yet fails it.
+func (m *mesh) passesFirst(t *testing.T, callers ...string) {
+	t.Helper()
+	st, err := m.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range st.Pods {
+		if strings.HasPrefix(p.Name, "hung-") {
+			eventually(t, "the check of "+p.Name+" to have passed", func() bool {
+				return m.metric(t, p.Name, `fairlead_health_checks_total{policy="hung",result="pass"}`) > 0
+			})
+		}
+	}
+	for _, caller := range callers {
+		eventually(t, caller+" to know of no failing pod", func() bool { return len(m.failing(t, caller)) == 0 })
+	}
+}
+
 // TestHungPod stops the app of one of two pods: it is ready, its kernel takes connections, and nothing answers.
 func TestHungPod(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, hungManifests(1))
 	const url, second = "http://hung/", "deploy/caller-v1"
+	victim := m.find(t, "deploy/hung-v1").Name
+	m.passesFirst(t, client, second)
 	for _, caller := range []string{client, second} {
-		if r := m.call(t, caller, url, "--count", "20"); r.OK != 20 || len(r.Pods) != 2 || len(m.failing(t, caller)) != 0 {
+		if r := m.call(t, caller, url, "--count", "20"); r.OK != 20 || len(r.Pods) != 2 {
 			t.Fatalf("before: %+v", r)
 		}
 	}
-	victim := m.find(t, "deploy/hung-v1").Name
-	eventually(t, "the check to have passed", func() bool {
-		return m.metric(t, victim, `fairlead_health_checks_total{policy="hung",result="pass"}`) > 0
-	})
 	load := []string{url, "--rate", "200", "--concurrency", "600", "--timeout", "10s"}
 	wait := m.begin(t, client, append(load, "--for", (2*hungInterval+time.Second).String())...)
 	m.signalApp(t, victim, "STOP")
