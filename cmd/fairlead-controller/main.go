@@ -106,6 +106,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 		o.TrustDomainAliases = strings.Split(list, ",")
 		return nil
 	})
+	certificateFlag(fs, &o.WorkloadCertTTL)
 	var k controlplane.KubeOptions
 	inKube := fs.Bool("kube", false, "stand on a Kubernetes cluster: configuration, CA and proof of identity come from there")
 	fs.StringVar(&k.Kubeconfig, "kubeconfig", "", "with --kube: `FILE` that says how to reach the API server (default: from inside a pod)")
@@ -170,6 +171,22 @@ func hostname() string {
 		return "unknown"
 	}
 	return name
+}
+
+// minCertTTL leaves a workload fifteen seconds to have its certificate renewed.
+const minCertTTL = 30 * time.Second
+
+// certificateFlag says how long the certificates of workloads are valid.
+func certificateFlag(fs *flag.FlagSet, ttl *time.Duration) {
+	usage := fmt.Sprintf("how long the certificate of a workload is valid, at least %s; it is renewed at half of that (default %s)", minCertTTL, controlplane.DefaultWorkloadCertTTL)
+	fs.Func("workload-cert-ttl", usage, func(text string) error {
+		d, err := time.ParseDuration(text)
+		if err == nil && d < minCertTTL {
+			err = fmt.Errorf("must be %s at least", minCertTTL)
+		}
+		*ttl = d
+		return err
+	})
 }
 
 // choice is a flag with a closed set of values, the first of which is the default.

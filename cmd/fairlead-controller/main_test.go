@@ -48,6 +48,8 @@ func TestRun(t *testing.T) {
 		{"collector_of_nobody", with("--default-providers", "tracing: [jaeger]"), exitUsage, "", `defaultProviders.tracing[0]: "jaeger" is none of the providers that spans can be sent to: extensionProviders has none`},
 		{"two_of_a_name", with("--tracing-otlp-endpoint", "a:1", "--extension-providers", "[{name: otlp, zipkin: {service: z, port: 1}}]"), exitUsage, "", `extensionProviders has a provider "otlp" as well`},
 		{"bad_tags", with("--tracing-custom-tags", "{team: {}}"), exitUsage, "", "tracing: customTags[team]: no source"},
+		{"certificates_for_an_hour", with("--workload-cert-ttl", "1h"), exitOK, "", ""},
+		{"certificates_that_end_at_once", with("--workload-cert-ttl", "5s"), exitUsage, "", `invalid value "5s" for flag -workload-cert-ttl: must be 30s at least`},
 		{"cannot_listen", with("--listen", "256.0.0.1:1"), exitFailed, "", "fairlead-controller: discovery port: "},
 	}
 	for _, tt := range tests {

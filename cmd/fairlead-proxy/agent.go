@@ -66,7 +66,7 @@ func runAgent(ctx context.Context, args []string) error {
 		if err != nil {
 			return err
 		}
-		return a.Keep(chain, key, roots)
+		return a.Keep(chain, key, roots, cert.Leaf.NotAfter)
 	}
 	_, workload, err := proxy.Connect(&c)
 	if err != nil {

@@ -40,10 +40,11 @@ const (
 
 // Agent does what the package says.
 type Agent struct {
-	o     Options
-	first chan struct{} // closed when there is a certificate
-	once  sync.Once
-	ready atomic.Bool
+	o       Options
+	first   chan struct{} // closed when there is a certificate
+	once    sync.Once
+	refresh time.Duration // of the bootstrap; set before first is closed
+	ready   atomic.Bool
 }
 
 // New checks the options. It does no I/O.
@@ -54,12 +55,15 @@ func New(o Options) (*Agent, error) {
 	return &Agent{o: o, first: make(chan struct{})}, nil
 }
 
-// Keep writes a certificate for the app, with its key and the roots, all PEM.
-func (a *Agent) Keep(chain, key, roots []byte) error {
+// Keep writes a certificate for the app, with its key and the roots, all PEM. It is valid until then.
+func (a *Agent) Keep(chain, key, roots []byte, until time.Time) error {
 	if err := writeTogether(a.o.Files.Certificates, map[string][]byte{chainFile: chain, keyFile: key, rootsFile: roots}); err != nil {
 		return err
 	}
-	a.once.Do(func() { close(a.first) })
+	a.once.Do(func() {
+		a.refresh = refreshOf(time.Until(until))
+		close(a.first)
+	})
 	return nil
 }
 
@@ -106,7 +110,7 @@ func (a *Agent) serve(ctx context.Context) error {
 	if err := os.Chmod(a.o.Files.Socket, 0o666); err != nil { //nolint:gosec // the app has a user of its own, and the pod is one workload
 		return err
 	}
-	bootstrap, err := Bootstrap(a.o.Node, a.o.Files)
+	bootstrap, err := Bootstrap(a.o.Node, a.o.Files, a.refresh)
 	if err != nil {
 		return err
 	}

@@ -54,7 +54,7 @@ func run(t *testing.T, changes ...func(*Options)) *running {
 				case <-ctx.Done():
 					return ctx.Err()
 				case <-r.certs:
-					if err := r.Keep(fmt.Append(nil, "chain ", n), fmt.Append(nil, "key ", n), fmt.Append(nil, "roots ", n)); err != nil {
+					if err := r.Keep(fmt.Append(nil, "chain ", n), fmt.Append(nil, "key ", n), fmt.Append(nil, "roots ", n), time.Now().Add(time.Hour)); err != nil {
 						return err
 					}
 				}
@@ -226,7 +226,7 @@ func TestAgentSaysWhatItCannotWrite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.Keep(nil, nil, nil); err == nil || !strings.Contains(err.Error(), "missing") || a.ready.Load() {
+	if err := a.Keep(nil, nil, nil, time.Now()); err == nil || !strings.Contains(err.Error(), "missing") || a.ready.Load() {
 		t.Errorf("= %v", err)
 	}
 	select {
@@ -261,7 +261,7 @@ func TestAgentBoundsConnections(t *testing.T) {
 
 func TestBootstrap(t *testing.T) {
 	raw, err := Bootstrap(Node{Pod: "client", Namespace: "shop", IP: "10.1.0.1", ClusterDomain: "cluster.local"},
-		Files{Socket: "/etc/istio/proxy/XDS", Certificates: "/var/lib/istio/data"})
+		Files{Socket: "/etc/istio/proxy/XDS", Certificates: "/var/lib/istio/data"}, 15*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -279,6 +279,18 @@ func TestBootstrap(t *testing.T) {
 	}`), &want)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("bootstrap (-want +got):\n%s", diff)
+	}
+}
+
+// A library looks often enough to have the new certificate before the old one ends.
+func TestRefresh(t *testing.T) {
+	for _, tt := range []struct{ life, want time.Duration }{
+		{24 * time.Hour, 15 * time.Minute}, {2 * time.Hour, 15 * time.Minute}, {time.Hour, 450 * time.Second},
+		{30 * time.Second, 3750 * time.Millisecond}, {-time.Second, time.Second},
+	} {
+		if got := refreshOf(tt.life); got != tt.want {
+			t.Errorf("refreshOf(%s) = %s, want %s", tt.life, got, tt.want)
+		}
 	}
 }
 

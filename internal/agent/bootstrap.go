@@ -4,21 +4,22 @@ import (
 	"encoding/json"
 	"fmt"
 	"path/filepath"
+	"time"
 )
 
 // Node is the app's pod.
 type Node struct{ Pod, Namespace, IP, ClusterDomain string }
 
 // Bootstrap gives the content of GRPC_XDS_BOOTSTRAP (gRFC A27; A29 for certificates, A36 for servers), as Istio's agent writes
-// it.
-func Bootstrap(n Node, f Files) ([]byte, error) {
+// it. The app looks for a new certificate as often as refresh says.
+func Bootstrap(n Node, f Files, refresh time.Duration) ([]byte, error) {
 	file := func(name string) string { return filepath.Join(f.Certificates, name) }
 	b := bootstrap(n, "unix://"+f.Socket)
 	b["certificate_providers"] = object{"default": object{
 		"plugin_name": "file_watcher",
 		"config": object{
 			"certificate_file": file(chainFile), "private_key_file": file(keyFile), "ca_certificate_file": file(rootsFile),
-			"refresh_interval": refreshInterval,
+			"refresh_interval": fmt.Sprintf("%ds", refresh/time.Second),
 		},
 	}}
 	return json.MarshalIndent(b, "", "  ")
@@ -50,5 +51,11 @@ func bootstrap(n Node, server string) object {
 	}
 }
 
-// refreshInterval is how often a library looks for a new certificate, Istio's. Half the life of one is hours.
-const refreshInterval = "900s"
+// maxRefresh is how often a library looks for a new certificate, Istio's.
+const maxRefresh = 15 * time.Minute
+
+// refreshOf is how often it looks where certificates have so long a life: several times in the half of it that is left when there is
+// a new one.
+func refreshOf(life time.Duration) time.Duration {
+	return max(time.Second, min(maxRefresh, life/8))
+}

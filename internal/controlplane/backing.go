@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"os"
 	"path/filepath"
 
@@ -43,11 +42,10 @@ type part func(context.Context) error
 
 // files is a backing without Kubernetes: manifests, keys and tokens are files, as in the lab.
 type files struct {
-	source      *file.Source
-	stateDir    string
-	trustDomain string
-	tokenKey    string
-	log         *slog.Logger
+	source   *file.Source
+	stateDir string
+	tokenKey string
+	ca       ca.Options
 }
 
 func newFiles(o *Options) (*files, error) {
@@ -61,7 +59,10 @@ func newFiles(o *Options) (*files, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &files{source: s, stateDir: o.StateDir, trustDomain: o.TrustDomain, tokenKey: o.TokenKey, log: o.Logger}, nil
+	return &files{
+		source: s, stateDir: o.StateDir, tokenKey: o.TokenKey,
+		ca: ca.Options{TrustDomain: o.TrustDomain, TTL: o.WorkloadCertTTL, Logger: o.Logger},
+	}, nil
 }
 
 // mayObserve implements backing: to get here is to be the owner of the processes.
@@ -81,7 +82,7 @@ func (f *files) followCA(ctx context.Context, use func(*ca.CA)) error {
 	if err := os.MkdirAll(f.stateDir, 0o700); err != nil {
 		return fmt.Errorf("state directory: %w", err)
 	}
-	ca, err := ca.LoadOrCreate(f.stateDir, ca.Options{TrustDomain: f.trustDomain, Logger: f.log})
+	ca, err := ca.LoadOrCreate(f.stateDir, f.ca)
 	if err != nil {
 		return err
 	}

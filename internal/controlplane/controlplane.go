@@ -49,6 +49,8 @@ type Options struct {
 	TokenKey string
 	// TrustDomain, ClusterDomain and ClusterID default to "cluster.local", "cluster.local" and "Kubernetes".
 	TrustDomain, ClusterDomain, ClusterID string
+	// WorkloadCertTTL is how long a workload's certificate is valid; 0 means DefaultWorkloadCertTTL.
+	WorkloadCertTTL time.Duration
 	// TrustDomainAliases are further trust domains whose workloads are peers of this mesh's, as in Istio's MeshConfig.
 	TrustDomainAliases []string
 	// OutboundPolicy says what becomes of calls to hosts that are not in the registry: "ALLOW_ANY" (the default) lets
@@ -83,6 +85,9 @@ type Options struct {
 	// Logger is required.
 	Logger *slog.Logger
 }
+
+// DefaultWorkloadCertTTL is how long workload certificates are valid, unless said.
+const DefaultWorkloadCertTTL = ca.DefaultTTL
 
 // DefaultServerNames are the names that proxies and API servers reach a control plane by, in a namespace of a cluster
 // and on one machine.

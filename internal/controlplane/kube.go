@@ -105,7 +105,7 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 		return nil, err
 	}
 	c.ca, err = incluster.NewAuthority(incluster.AuthorityOptions{
-		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, Logger: p.o.Logger},
+		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, TTL: p.o.WorkloadCertTTL, Logger: p.o.Logger},
 	})
 	if err != nil {
 		return nil, err
