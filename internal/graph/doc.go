@@ -5,7 +5,8 @@
 // it. Out: for each key what it leads to, a plan.Encoded and its parts, and after a change the queries whose answers are
 // new. A key leads to a resource by the compiler's Resolve, a resource to its bytes and parts by Compile. Both are given a
 // store.Reader, and what they read through it is all that can make them run again: an endpoint that comes or goes compiles
-// the one shard that holds it. What is not followed is not here, and costs nothing.
+// the one shard that holds it. A compiler that needs little of much derives it (store.Derive): what the little was read from
+// may change, and nothing is compiled where the little is the same. What is not followed is not here, and costs nothing.
 //
 // A Graph belongs to one goroutine. What it gives out is immutable and may be kept. It does no pacing, knows no client, and
 // does not look at the bytes.

@@ -22,7 +22,8 @@ type Compiler interface {
 	// Resolve gives the canonical name of what clients of a namespace mean by a name; false where it means nothing.
 	Resolve(r *store.Reader, namespace, name string) (canonical string, ok bool)
 	// Compile gives the resource of a canonical name, and the canonical names of the resources that are sent with it. nil
-	// without an error means that there is none. After an error the previous version stays.
+	// without an error means that there is none. After an error the previous version stays. What it derives through the reader, and
+	// what that was read from, compiles it again only where what was derived is another one.
 	Compile(r *store.Reader, canonical string) (resource *plan.Encoded, parts []string, err error)
 }
 
@@ -63,8 +64,10 @@ type Query struct {
 // resource is what a canonical name stands for.
 type resource struct {
 	id      id
-	reads   []store.Key
-	encoded *plan.Encoded // nil where it does not exist
+	reads   []store.Key     // what a change of compiles it again, and what derived was read from
+	own     []store.Key     // of reads, where something was derived: what compiles it again in any case
+	derived []store.Derived // compile it again where they differ
+	encoded *plan.Encoded   // nil where it does not exist
 	parts   []*resource
 	users   int // queries and resources that lead here
 	queries map[*Query]struct{}
@@ -168,11 +171,41 @@ func (g *Graph) Update(snapshot store.Snapshot, changed store.Changed) map[*Quer
 		if r.resource == nil || r.resource.users == 0 { // not followed any more since the queries were resolved
 			continue
 		}
-		if g.compile(r.resource) {
+		if g.stale(r.resource, changed) && g.compile(r.resource) {
 			markDirty(r.resource, dirty)
 		}
 	}
 	return dirty
+}
+
+// stale reports whether a change may make a difference for a resource that has read some of it: where it has only derived something from
+// that, it does where this is another one now.
+func (g *Graph) stale(r *resource, changed store.Changed) bool {
+	if len(r.derived) == 0 || slices.ContainsFunc(r.own, changed.Has) {
+		return true
+	}
+	for i, d := range r.derived {
+		if !slices.ContainsFunc(d.Keys(), changed.Has) {
+			continue
+		}
+		again, same := d.Again(g.snapshot)
+		if !same {
+			return true
+		}
+		r.derived[i] = again
+	}
+	g.setReads(reader{resource: r}, &r.reads, allReads(r.own, r.derived))
+	return false
+}
+
+// allReads are the keys of both, each once, in order.
+func allReads(own []store.Key, derived []store.Derived) []store.Key {
+	all := slices.Clone(own)
+	for _, d := range derived {
+		all = append(all, d.Keys()...)
+	}
+	slices.SortFunc(all, store.Key.Compare)
+	return slices.Compact(all)
 }
 
 // ReadFrom gives the resources of a wire that depend on any of the keys, by canonical name, with their newest versions.
@@ -214,7 +247,7 @@ func markDirty(r *resource, dirty map[*Query]struct{}) {
 func (g *Graph) resolve(q *Query) bool {
 	r := store.NewReader(g.snapshot)
 	name, ok := g.compilers[q.key.Wire].Resolve(r, q.key.Namespace, q.key.Name)
-	g.setReads(reader{query: q}, &q.reads, r.Keys())
+	g.setReads(reader{query: q}, &q.reads, allReads(r.Keys(), store.DerivedBy(r)))
 	before := q.resource
 	if !ok {
 		g.lead(q, nil)
@@ -268,7 +301,13 @@ func (g *Graph) release(r *resource) {
 func (g *Graph) compile(r *resource) bool {
 	look := store.NewReader(g.snapshot)
 	encoded, parts, err := g.compilers[r.id.wire].Compile(look, r.id.name)
-	g.setReads(reader{resource: r}, &r.reads, look.Keys())
+	reads := look.Keys()
+	r.own, r.derived = nil, store.DerivedBy(look)
+	if len(r.derived) > 0 {
+		r.own = reads
+		reads = allReads(r.own, r.derived)
+	}
+	g.setReads(reader{resource: r}, &r.reads, reads)
 	g.setError(r.id, err)
 	if err != nil {
 		return false

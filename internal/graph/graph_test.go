@@ -21,7 +21,7 @@ type ports struct {
 }
 
 func (p *ports) Resolve(r *store.Reader, namespace, name string) (string, bool) {
-	if name == "all" || name == "extra" {
+	if name == "all" || name == "extra" || strings.HasPrefix(name, "first/") {
 		return name, true
 	}
 	host, ok := strings.CutPrefix(name, "host/")
@@ -44,6 +44,13 @@ func (p *ports) Compile(r *store.Reader, canonical string) (*plan.Encoded, []str
 	switch kind {
 	case "extra":
 		return encoded(p.extra), nil, nil
+	case "first": // the first port of a host, as it is derived
+		return encoded(store.Derive(r, func(r *store.Reader) string {
+			if found := r.ServicesByHost(model.Hostname(host)); len(found) > 0 {
+				return found[0].Ports[0].Name
+			}
+			return "none"
+		})), nil, nil
 	case "all":
 		for _, s := range store.List[model.Service](r) {
 			parts = append(parts, "svc/"+string(s.Host))
@@ -215,6 +222,31 @@ func TestErrorKeepsThePreviousVersion(t *testing.T) {
 	w.want("answer", text(q.Found()), "svc/users=2 [port/users/http=1 port/users/grpc=3]")
 	if errs, news := w.g.Errors(); !news || len(errs) != 0 {
 		t.Errorf("Errors = %v, %t, want that it is over", errs, news)
+	}
+}
+
+// What a resource derives compiles it again where it is another one, and is looked at anew with each change.
+func TestWhatIsDerived(t *testing.T) {
+	w := newWorld(t)
+	w.set("users", "http=1")
+	q := w.g.Open(Key{Namespace: "a", Name: "first/users"})
+	w.want("answer", text(q.Found()), "first/users=http []")
+	for _, change := range []struct{ what, ports, news, compiled, answer string }{
+		{"another port comes", "http=1 grpc=2", "", "", "http"},
+		{"and has another number", "http=3 grpc=4", "", "", "http"},
+		{"the first one is another", "grpc=4", "0:first/users", "first/users", "grpc"},
+		{"it goes", "", "0:first/users", "first/users", "none"},
+		{"it comes again", "http=1", "0:first/users", "first/users", "http"},
+		{"and stays the first", "http=2", "", "", "http"},
+	} {
+		dirty, compiled := w.set("users", change.ports)
+		w.want(change.what+": new answers", dirty, change.news)
+		w.want(change.what+": compiled", compiled, change.compiled)
+		w.want(change.what+": answer", text(q.Found()), "first/users="+change.answer+" []")
+	}
+	w.g.Close(q.Key())
+	if n := len(w.g.readers); n > 0 {
+		t.Errorf("%d keys are read, want none", n)
 	}
 }
 

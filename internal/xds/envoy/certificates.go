@@ -117,17 +117,12 @@ func takesMutual() *structpb.Struct {
 
 // provers are the SPIFFE IDs that the endpoints of a group must prove that are called by mutual TLS.
 func (l clusters) provers(b *plan.Backend) []string {
-	var names []string
-	add := func(identity string, taken bool) {
-		if identity != "" && (taken || b.TLS.Mode == model.TLSIstioMutual) {
-			names = append(names, identity)
-		}
-	}
-	for _, e := range assignments(l).endpointsOf(b) {
-		add(e.Identity, e.Meshed || e.Mutual)
-	}
+	always := b.TLS.Mode == model.TLSIstioMutual
+	names := l.identities(b, func(e *plan.Endpoint) bool { return e.Meshed || e.Mutual || always })
 	for i := range b.DNS {
-		add(b.DNS[i].Identity, b.DNS[i].Meshed || b.DNS[i].Mutual)
+		if d := &b.DNS[i]; d.Identity != "" && (d.Meshed || d.Mutual || always) {
+			names = append(names, d.Identity)
+		}
 	}
 	slices.Sort(names)
 	return slices.Compact(names)

@@ -2,6 +2,7 @@ package envoy
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -19,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
 )
 
 // A gRPC library finds its certificates by the name of a provider in its bootstrap (gRFC A29). These are the names that Istio's
@@ -40,7 +42,7 @@ func (l clusters) secureGRPC(out *clusterv3.Cluster, b *plan.Backend) {
 	}
 	names := b.TLS.SubjectAltNames
 	if len(names) == 0 {
-		names = l.identities(b)
+		names = l.identities(b, func(*plan.Endpoint) bool { return true })
 	}
 	if len(names) == 0 { // or else everybody in the mesh could answer for endpoints that come before this cluster does again
 		names = []string{"spiffe://" + l.g.TrustDomain}
@@ -57,16 +59,24 @@ func (l clusters) secureGRPC(out *clusterv3.Cluster, b *plan.Backend) {
 // serverNameOf is the name that Istio's sidecars ask for, by which a called sidecar knows that they mean the mesh.
 func serverNameOf(b *plan.Backend) string { return strings.ReplaceAll(b.Name, "|", "_.") }
 
-// identities are those that the endpoints of a group may prove to be, in order.
-func (l clusters) identities(b *plan.Backend) []string {
-	var out []string
-	for _, e := range assignments(l).endpointsOf(b) {
-		if e.Identity != "" {
-			out = append(out, e.Identity)
+// identities are those that the endpoints of a group may prove to be, in order. They are derived: endpoints come and go all the time,
+// and a cluster is compiled again only when one of another identity does.
+func (l clusters) identities(b *plan.Backend, counts func(*plan.Endpoint) bool) []string {
+	const separator = "\n" // is in no SPIFFE ID
+	joined := store.Derive(l.r, func(r *store.Reader) string {
+		all := assignments{look{r, l.g, l.c}}.endpointsOf(b)
+		names := make(map[string]struct{})
+		for i := range all {
+			if all[i].Identity != "" && counts(&all[i]) {
+				names[all[i].Identity] = struct{}{}
+			}
 		}
+		return strings.Join(slices.Sorted(maps.Keys(names)), separator)
+	})
+	if joined == "" {
+		return nil
 	}
-	slices.Sort(out)
-	return slices.Compact(out)
+	return strings.Split(joined, separator)
 }
 
 // ownListener is what makes a difference for the listener of a gRPC server: the pod, which alone may ask for it.
