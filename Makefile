@@ -125,6 +125,9 @@ bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, about 40 
 	@mkdir -p dist/bench
 	$(GO) run ./bench -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick -out dist/bench/results.json) $(BENCHFLAGS)
 
+bench-xds: ## endpoint events for FAIRLEAD_ENVOYS (300) Envoys that follow FAIRLEAD_SERVICES (100): time, CPU, memory
+	FAIRLEAD_ENVOYS=$(or $(FAIRLEAD_ENVOYS),300) FAIRLEAD_SERVICES=$(or $(FAIRLEAD_SERVICES),100) $(GO) test -count=1 -v -run '^TestStandardFleet$$' ./internal/controlplane
+
 web: web/node_modules ## the page of the dashboard, from web/src into web/dist, which is committed; needs node and npm
 	cd web && npm run -s check && node build.mjs
 
