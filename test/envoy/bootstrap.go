@@ -189,3 +189,13 @@ func protocol(codec string) Tree {
 }
 
 func seconds(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) }
+
+// Logged adds access logs to a listener.
+func Logged(listener Tree, logs List) Tree {
+	for _, chain := range listener["filter_chains"].(List) {
+		for _, filter := range chain.(Tree)["filters"].(List) {
+			filter.(Tree)["typed_config"].(Tree)["access_log"] = logs
+		}
+	}
+	return listener
+}
