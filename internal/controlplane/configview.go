@@ -18,16 +18,20 @@ import (
 )
 
 // configView answers what is in force: the Services of the namespace, or of all, as they are compiled, and the pods.
-type configView struct{ p *ControlPlane }
+type configView struct {
+	p        *ControlPlane
+	services *serviceView
+}
 
 // ServeHTTP implements http.Handler.
 func (v configView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	namespace := r.URL.Query().Get("namespace")
-	told := described{store.NewReader(v.p.engine.store.Snapshot()), v.p.engine.global}
+	snapshot := v.p.engine.store.Snapshot()
+	told := described{store.NewReader(snapshot), v.p.engine.global}
 	answer := observe.Config{Services: []observe.Service{}, Workloads: []observe.Workload{}}
-	for _, s := range store.List[model.Service](told.r) {
-		if namespace == "" || s.Key.Namespace == namespace {
-			answer.Services = append(answer.Services, told.service(s))
+	for _, s := range v.services.get(snapshot, told.services) {
+		if namespace == "" || s.Namespace == namespace {
+			answer.Services = append(answer.Services, s)
 		}
 	}
 	proxies := map[string]*admin.Proxy{}

@@ -21,7 +21,7 @@ func (p *ControlPlane) monitor() http.Handler {
 			Views: map[string]http.Handler{
 				observe.ViewEdges: edgesView{p.engine, p.history, p.o.TrustDomain}, observe.ViewChanges: p.feed,
 				observe.ViewSeries: seriesView{edgesView{p.engine, p.history, p.o.TrustDomain}},
-				observe.ViewConfig: configView{p}, observe.ViewProblems: problemsView{p}, observe.ViewObjects: objectsView{p},
+				observe.ViewConfig: configView{p, new(serviceView)}, observe.ViewProblems: problemsView{p}, observe.ViewObjects: objectsView{p},
 			},
 		}).Handler(),
 	}
