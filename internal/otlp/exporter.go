@@ -69,8 +69,12 @@ func (e *Exporter) Counts() Counts {
 	return Counts{Sent: e.sent.Load(), Full: e.o.Queue.Dropped(), Refused: e.refused.Load(), Failed: e.failed.Load()}
 }
 
-// Run sends until ctx ends, and then for at most two seconds what is left.
+// Run sends until ctx ends, and then for at most two seconds what is left. A request that is under way when ctx ends is not broken
+// off before that: the collector may have what it carries, and would get it twice.
 func (e *Exporter) Run(ctx context.Context) {
+	last, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	defer context.AfterFunc(ctx, func() { time.AfterFunc(lastTime, cancel) })()
 	tick := time.NewTicker(batchAge)
 	defer tick.Stop()
 	for ctx.Err() == nil {
@@ -80,11 +84,9 @@ func (e *Exporter) Run(ctx context.Context) {
 		case <-e.o.Queue.wake:
 		}
 		for ctx.Err() == nil && e.gather() {
-			e.deliver(ctx)
+			e.deliver(ctx, last)
 		}
 	}
-	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastTime)
-	defer cancel()
 	for (e.count > 0 || e.gather()) && last.Err() == nil {
 		if _, again := e.once(last); again {
 			break // it had its chance
@@ -115,10 +117,10 @@ func (e *Exporter) lose(as *atomic.Uint64) {
 	e.count = 0
 }
 
-// deliver sends the batch, again and again where that may help. Where ctx ends, the batch may be left.
-func (e *Exporter) deliver(ctx context.Context) {
+// deliver sends the batch, again and again where that may help. Where ctx ends, the batch may be left. A request goes on until last.
+func (e *Exporter) deliver(ctx, last context.Context) {
 	for try := 1; ; try++ {
-		pause, again := e.once(ctx)
+		pause, again := e.once(last)
 		switch {
 		case !again || ctx.Err() != nil:
 			return

@@ -335,3 +335,35 @@ func FuzzAppendText(f *testing.F) {
 		}
 	})
 }
+
+// slowSender takes a while for each request, and gives up where its time is over.
+type slowSender struct{ asked int }
+
+func (s *slowSender) Send(ctx context.Context, _ *Request) (*Answer, error) {
+	s.asked++
+	select {
+	case <-time.After(100 * time.Millisecond):
+		return &Answer{Status: 200}, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TestEndInTheMiddle: what is under way when the exporter ends is not broken off, and the rest follows it.
+func TestEndInTheMiddle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q, sender := NewQueue(Places, BatchItems), new(slowSender)
+		for range BatchItems + 10 {
+			place := q.Reserve()
+			q.Commit(place, append(place.Buffer(), 'x'))
+		}
+		e := NewExporter(Options{To: "test", Queue: q, Dialect: JSONList("/", nil), Sender: sender, Timeout: time.Second, Logger: slog.New(slog.DiscardHandler)})
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(50*time.Millisecond, stop)
+		began := time.Now()
+		e.Run(ctx)
+		if c := e.Counts(); c != (Counts{Sent: BatchItems + 10}) || sender.asked != 2 || time.Since(began) != 200*time.Millisecond {
+			t.Errorf("%+v by %d requests after %v", c, sender.asked, time.Since(began))
+		}
+	})
+}
