@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger cost soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a 
 
 SOAK      ?= 30m
 SOAK_RATE ?= 500
+
+cost: ## what traces and access logs cost a request, in processor time, beside one without: a table
+	$(GO) test -tags cost -count=1 -v -run '^TestCost$$' ./internal/proxy
 
 soak: ## SOAK_RATE requests a second of every kind for SOAK, while everything changes: nothing fails, nothing grows; figures in dist/
 	@mkdir -p dist
