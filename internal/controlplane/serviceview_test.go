@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -25,7 +26,7 @@ func TestServiceView(t *testing.T) {
 		slow := func() []observe.Service {
 			compiled++
 			time.Sleep(100 * time.Millisecond)
-			return []observe.Service{{Name: fmt.Sprint(compiled)}}
+			return []observe.Service{{Name: strconv.Itoa(compiled)}}
 		}
 		want := func(step, name string, total int) {
 			t.Helper()
@@ -91,7 +92,7 @@ endpoints:
 			b.Fatal(problems[0])
 		}
 		d := described{global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}}
-		b.Run(fmt.Sprintf("services=%d", n), func(b *testing.B) {
+		b.Run("services="+strconv.Itoa(n), func(b *testing.B) {
 			for b.Loop() {
 				d.r = store.NewReader(snapshot)
 				if got := d.services(); len(got) != n || len(got[0].Endpoints) != 10 || len(got[0].Routes) != 1 {

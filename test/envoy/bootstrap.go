@@ -192,9 +192,15 @@ func seconds(d time.Duration) string { return fmt.Sprintf("%.3fs", d.Seconds()) 
 
 // Logged adds access logs to a listener.
 func Logged(listener Tree, logs List) Tree {
-	for _, chain := range listener["filter_chains"].(List) {
-		for _, filter := range chain.(Tree)["filters"].(List) {
-			filter.(Tree)["typed_config"].(Tree)["access_log"] = logs
+	chains, _ := listener["filter_chains"].(List)
+	for _, c := range chains {
+		chain, _ := c.(Tree)
+		filters, _ := chain["filters"].(List)
+		for _, f := range filters {
+			filter, _ := f.(Tree)
+			if config, ok := filter["typed_config"].(Tree); ok {
+				config["access_log"] = logs
+			}
 		}
 	}
 	return listener
