@@ -159,12 +159,12 @@ func (r *Runner) gather(s *settings) (done func(), err error) {
 			os.RemoveAll(l.dir)
 		}
 	}
-	start := func(name, bin, envoy string) (*lab, error) {
+	start := func(bin, envoy string) (*lab, error) {
 		dir, err := os.MkdirTemp("", "fairlead-bench-")
 		if err != nil {
 			return nil, err
 		}
-		l := &lab{name: fmt.Sprintf("bench-%s-%d", name, os.Getpid()), bin: bin, dir: dir}
+		l := &lab{name: fmt.Sprintf("bench-%d-%d", os.Getpid(), len(labs)), bin: bin, dir: dir}
 		labs = append(labs, l)
 		if err := prepare(dir); err != nil {
 			return nil, err
@@ -177,7 +177,7 @@ func (r *Runner) gather(s *settings) (done func(), err error) {
 			return done, fmt.Errorf("%s is missing: apt-get install nginx-light libnginx-mod-stream haproxy wrk nghttp2-client", tool)
 		}
 	}
-	first, err := start("own", s.bin, s.envoy)
+	first, err := start(s.bin, s.envoy)
 	if err != nil {
 		return done, err
 	}
@@ -187,7 +187,7 @@ func (r *Runner) gather(s *settings) (done func(), err error) {
 		if bin, err = filepath.Abs(bin); err != nil {
 			return done, err
 		}
-		l, err := start(name, bin, "")
+		l, err := start(bin, "")
 		if err != nil {
 			return done, err
 		}
