@@ -131,6 +131,11 @@ bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, about 40 
 bench-xds: ## endpoint events for FAIRLEAD_ENVOYS (300) Envoys that follow FAIRLEAD_SERVICES (100): time, CPU, memory
 	FAIRLEAD_ENVOYS=$(or $(FAIRLEAD_ENVOYS),300) FAIRLEAD_SERVICES=$(or $(FAIRLEAD_SERVICES),100) $(GO) test -count=1 -v -run '^TestStandardFleet$$' ./internal/controlplane
 
+.PHONY: bench-control
+bench-control: build ## the control plane with synthetic sidecars, 100, 500 and 1,000 of them: delay, CPU, bytes and memory; BENCHFLAGS="-n 2000", "-variant old=/path/fairlead-controller"
+	@mkdir -p dist/bench
+	$(GO) run ./bench/control -bin bin/fairlead-controller -out dist/bench/control.json $(BENCHFLAGS)
+
 web: web/node_modules ## the page of the dashboard, from web/src into web/dist, which is committed; needs node and npm
 	cd web && npm run -s check && node build.mjs
 
