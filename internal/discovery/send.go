@@ -42,22 +42,17 @@ func (st *stream) send(r *Response) error {
 		return err
 	}
 	began := time.Now()
-	if err := st.rc.SetWriteDeadline(began.Add(st.s.o.WriteTimeout)); err != nil {
-		return err
-	}
+	st.patience.begin(began, st.s.o.WriteTimeout)
 	_, err = st.w.Write(b)
 	if err == nil {
 		err = st.rc.Flush()
 	}
+	st.patience.end()
 	if err != nil {
 		if time.Since(began) < st.s.o.WriteTimeout {
 			return err
 		}
 		return &StatusError{CodeUnavailable, fmt.Sprintf("the proxy does not accept its configuration within %s", st.s.o.WriteTimeout)}
-	}
-	// Or else it would end the stream although nothing is being written.
-	if err := st.rc.SetWriteDeadline(time.Time{}); err != nil {
-		return err
 	}
 	if st.s.o.Trace.Sent != nil {
 		st.s.o.Trace.Sent(st.client, r, len(b), time.Since(began))

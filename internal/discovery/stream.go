@@ -21,12 +21,14 @@ const (
 
 // stream is one client's conversation, on the server. One goroutine reads requests, one writes responses.
 type stream struct {
-	s      *Server // fixed, as the next five
+	s      *Server // fixed, as the next six
 	client ClientIdentity
 	since  time.Time
 	w      io.Writer
 	rc     *http.ResponseController
-	cancel context.CancelCauseFunc
+	// patience is with the client that reads; the writing goroutine's.
+	patience *patience
+	cancel   context.CancelCauseFunc
 
 	number   uint64   // of the stream; set when the server took it on
 	reports  bool     // the client says how its workload is; belongs to the reading goroutine, and to remove after it
@@ -85,8 +87,9 @@ type Refusal struct {
 }
 
 func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel context.CancelCauseFunc) *stream {
+	rc := http.NewResponseController(w)
 	return &stream{
-		s: s, client: client, since: time.Now(), w: w, rc: http.NewResponseController(w), cancel: cancel,
+		s: s, client: client, since: time.Now(), w: w, rc: rc, patience: newPatience(rc), cancel: cancel,
 		wake:    make(chan struct{}, 1),
 		subs:    make(map[string]*subscription),
 		dirty:   make(map[string]time.Time),
