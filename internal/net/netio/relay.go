@@ -18,6 +18,10 @@ const (
 	// bulkBuffer is the size of a copy buffer while data streams. A socket call costs about the same from 1 to 16 KB
 	// and half as much again at 64 KB, so bulk data wants large pieces.
 	bulkBuffer = 64 << 10
+	// hugeBuffer is the size while those are filled, for as many as there are: a receiver that stalls keeps the one that is
+	// being written to it, so what is lent is bounded.
+	hugeBuffer = 256 << 10
+	maxHuge    = 16
 	// restBuffer is the size of a copy buffer otherwise: a direction that waits for bytes holds one.
 	restBuffer = 2 << 10
 	// spliceChunk is how much the kernel moves before the byte counters are brought up to date.
@@ -84,6 +88,30 @@ type RelayerOptions struct {
 type Relayer struct {
 	idle time.Duration
 	bulk *sync.Pool // of *[bulkBuffer]byte
+	huge *hugeBuffers
+}
+
+// hugeBuffers lends out a bounded number of buffers.
+type hugeBuffers struct {
+	lent atomic.Int32
+	pool sync.Pool // of *[hugeBuffer]byte
+}
+
+// get gives nil where all are lent.
+func (h *hugeBuffers) get() *[hugeBuffer]byte {
+	if h.lent.Add(1) > maxHuge {
+		h.lent.Add(-1)
+		return nil
+	}
+	if b, ok := h.pool.Get().(*[hugeBuffer]byte); ok {
+		return b
+	}
+	return new([hugeBuffer]byte)
+}
+
+func (h *hugeBuffers) put(b *[hugeBuffer]byte) {
+	h.pool.Put(b)
+	h.lent.Add(-1)
 }
 
 // NewRelayer checks the options.
@@ -94,12 +122,13 @@ func NewRelayer(o RelayerOptions) (*Relayer, error) {
 	return &Relayer{
 		idle: o.IdleTimeout,
 		bulk: &sync.Pool{New: func() any { return new([bulkBuffer]byte) }},
+		huge: new(hugeBuffers),
 	}, nil
 }
 
 // WithIdle is r with another idle timeout; both share their buffers. A negative timeout means never.
 func (r *Relayer) WithIdle(timeout time.Duration) *Relayer {
-	return &Relayer{idle: max(timeout, 0), bulk: r.bulk}
+	return &Relayer{idle: max(timeout, 0), bulk: r.bulk, huge: r.huge}
 }
 
 // Relay copies from a to b and from b to a until both have ended, one has failed, the relay is idle for too long or
@@ -346,12 +375,11 @@ func spliceSide(err error) half {
 	return srcSide
 }
 
-// pump copies through a buffer: a small one while little comes, a large one from the pool while data streams.
+// pump copies through a buffer: a small one while little comes, larger ones of the Relayer's while data streams.
 func (r *Relayer) pump(dst io.Writer, src io.Reader, n *atomic.Int64) (half, error) {
-	var rest [restBuffer]byte
-	var bulk *[bulkBuffer]byte
-	defer func() { r.giveBack(bulk) }()
-	buf := rest[:]
+	p := &pumpBuffer{from: r}
+	defer p.release()
+	buf := p.rest[:]
 	for {
 		got, readErr := src.Read(buf)
 		if got > 0 {
@@ -370,20 +398,54 @@ func (r *Relayer) pump(dst io.Writer, src io.Reader, n *atomic.Int64) (half, err
 		if readErr != nil {
 			return srcSide, readErr
 		}
-		switch {
-		case bulk == nil && got == len(rest):
-			bulk, _ = r.bulk.Get().(*[bulkBuffer]byte)
-			buf = bulk[:]
-		case bulk != nil && got < len(rest):
-			r.giveBack(bulk)
-			bulk, buf = nil, rest[:]
-		}
+		buf = p.next(got)
 	}
 }
 
-func (r *Relayer) giveBack(bulk *[bulkBuffer]byte) {
-	if bulk != nil {
-		r.bulk.Put(bulk)
+// pumpBuffer is the buffer of one direction: the largest that it has.
+type pumpBuffer struct {
+	from *Relayer
+	huge *[hugeBuffer]byte
+	bulk *[bulkBuffer]byte
+	rest [restBuffer]byte
+}
+
+// next gives the buffer for the next read: a larger one where the last read filled its own, a smaller one where that
+// would have done.
+func (p *pumpBuffer) next(got int) []byte {
+	switch {
+	case got < restBuffer:
+		p.release()
+	case p.huge != nil && got < bulkBuffer:
+		p.from.huge.put(p.huge)
+		p.huge = nil
+	case p.huge == nil && p.bulk != nil && got == bulkBuffer:
+		if p.huge = p.from.huge.get(); p.huge != nil {
+			p.from.bulk.Put(p.bulk)
+			p.bulk = nil
+		}
+	}
+	if p.huge != nil {
+		return p.huge[:]
+	}
+	if p.bulk == nil && got >= restBuffer {
+		p.bulk, _ = p.from.bulk.Get().(*[bulkBuffer]byte)
+	}
+	if p.bulk != nil {
+		return p.bulk[:]
+	}
+	return p.rest[:]
+}
+
+// release gives back what is borrowed.
+func (p *pumpBuffer) release() {
+	if p.huge != nil {
+		p.from.huge.put(p.huge)
+		p.huge = nil
+	}
+	if p.bulk != nil {
+		p.from.bulk.Put(p.bulk)
+		p.bulk = nil
 	}
 }
 
