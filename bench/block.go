@@ -155,7 +155,7 @@ func parse(kind Kind, text string) (out outcome, err error) {
 	if err := json.Unmarshal([]byte(text), &out.Result); err != nil {
 		return out, fmt.Errorf("%w in %q", err, text)
 	}
-	out.cpu = time.Duration(out.Result.CPU)
+	out.cpu = time.Duration(out.CPU)
 	switch {
 	case out.Errors > 0:
 		return out, fmt.Errorf("%d connections failed: %s", out.Errors, out.Error)
@@ -183,7 +183,7 @@ func parseWrk(out outcome, text string) (outcome, error) {
 
 func parseH2load(out outcome, text string) (outcome, error) {
 	m := h2loadDone.FindStringSubmatch(text)
-	if m == nil || number(m[2]) > 0 || number(m[1]) == 0 {
+	if len(m) < 3 || number(m[2]) > 0 || number(m[1]) == 0 {
 		return out, fmt.Errorf("h2load: %q", text[:min(len(text), 400)])
 	}
 	out.Requests = int64(number(m[1]))

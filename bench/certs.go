@@ -10,6 +10,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,7 +41,7 @@ func prepare(dir string) error {
 	files["ca.pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: ca.Raw})
 	files["leaf.pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})
 	files["leaf.key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})
-	files["leaf.both"] = append(files["leaf.pem"][:len(files["leaf.pem"]):len(files["leaf.pem"])], files["leaf.key"]...)
+	files["leaf.both"] = append(slices.Clip(files["leaf.pem"]), files["leaf.key"]...)
 	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), content, 0o644); err != nil { //nolint:gosec // as above
 			return err

@@ -1,6 +1,9 @@
 package main
 
-import "fmt"
+import (
+	"fmt"
+	"strconv"
+)
 
 // Contestant is a pair of proxies, or none, with the addresses at which the client calls it.
 type Contestant struct {
@@ -35,17 +38,17 @@ func (c *Contestant) command(cell *Cell, load, dir string, seconds int) []string
 	at := c.at[cell.Kind.port()]
 	url := "http://" + at + cell.Path
 	d := fmt.Sprintf("%ds", seconds)
-	conns := fmt.Sprint(cell.Conns)
+	conns := strconv.Itoa(cell.Conns)
 	switch cell.Kind {
 	case KindHTTP1:
 		return []string{load, "time", "wrk", "-t1", "-c" + conns, "-d" + d, "--latency", url}
 	case KindGRPC:
 		return []string{
-			load, "time", "h2load", "-t1", "-c1", "-m" + conns, "-D" + fmt.Sprint(seconds), "-d", dir + "/body",
+			load, "time", "h2load", "-t1", "-c1", "-m" + conns, "-D" + strconv.Itoa(seconds), "-d", dir + "/body",
 			"-H", "content-type: application/grpc", "-H", "te: trailers", "http://" + at + "/bench.Echo/Unary",
 		}
 	case KindOpen:
-		return []string{load, "open", "-url", url, "-rps", fmt.Sprint(cell.Rate), "-conns", conns, "-d", d}
+		return []string{load, "open", "-url", url, "-rps", strconv.Itoa(cell.Rate), "-conns", conns, "-d", d}
 	case KindNewConn:
 		return []string{load, "newconn", "-url", url, "-conns", conns, "-d", d}
 	case KindIdle:

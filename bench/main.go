@@ -156,7 +156,7 @@ func (r *Runner) gather(s *settings) (done func(), err error) {
 			if err := l.do("down"); err != nil {
 				fmt.Fprintln(r.log, err)
 			}
-			os.RemoveAll(l.dir)
+			_ = os.RemoveAll(l.dir) // what cannot be removed lies in the temporary directory
 		}
 	}
 	start := func(bin, envoy string) (*lab, error) {
@@ -170,7 +170,8 @@ func (r *Runner) gather(s *settings) (done func(), err error) {
 			return nil, err
 		}
 		fmt.Fprintf(r.log, "starting %s from %s\n", l.name, bin)
-		return l, l.up(r.load, envoy)
+		err = l.up(r.load, envoy)
+		return l, err
 	}
 	for _, tool := range []string{"nginx", "wrk", "h2load", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -236,7 +237,7 @@ func (r *Runner) cell(cell Cell) CellRun {
 		r.once(c, &cell) // connections are made, pages are mapped
 	}
 	for round := range r.rounds {
-		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] })
+		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // no secrecy
 		for _, c := range others {
 			out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)), r.show(r.measure(c, &cell, round)))
 		}

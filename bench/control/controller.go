@@ -96,7 +96,7 @@ func (c *controller) stop() {
 		_ = c.cmd.Process.Signal(syscall.SIGTERM)
 		_ = c.cmd.Wait() // ended by a signal is how it ends
 	}
-	os.RemoveAll(c.dir)
+	_ = os.RemoveAll(c.dir) //nolint:gosec // made here; what cannot be removed lies in the temporary directory
 }
 
 func (c *controller) cpu() time.Duration {
@@ -109,7 +109,7 @@ func (c *controller) cpu() time.Duration {
 
 // resident is its memory in KB.
 func (c *controller) resident() int {
-	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid)) // 0 where it has ended
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", c.cmd.Process.Pid)) //nolint:gosec // a number; 0 where it has ended
 	for line := range strings.Lines(string(b)) {
 		var n int
 		if _, err := fmt.Sscanf(line, "VmRSS: %d kB", &n); err == nil {

@@ -72,7 +72,7 @@ func parseFlags(args []string) (*settings, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
-	for _, n := range strings.Split(*numbers, ",") {
+	for n := range strings.SplitSeq(*numbers, ",") {
 		k, err := strconv.Atoi(n)
 		if err != nil || k < 1 {
 			return nil, fmt.Errorf("-n %s: want positive numbers, separated by commas", *numbers)
@@ -108,7 +108,7 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(s.out, append(b, '\n'), 0o600)
+	return os.WriteFile(s.out, append(b, '\n'), 0o600) //nolint:gosec // the user's own choice
 }
 
 func show(r *Result) {

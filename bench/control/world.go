@@ -25,7 +25,7 @@ func podIP(i, e int) string { return fmt.Sprintf("10.%d.%d.%d", 1+i/250, i%250, 
 func (m *mesh) write() error {
 	for i := range m.services {
 		dir := filepath.Join(m.dir, fmt.Sprintf("ns-%d", i%namespaces))
-		if err := os.MkdirAll(dir, 0o750); err != nil {
+		if err := os.MkdirAll(dir, 0o750); err != nil { //nolint:gosec // below our own directory, as the next ones
 			return err
 		}
 		var b bytes.Buffer
@@ -36,7 +36,7 @@ func (m *mesh) write() error {
 				"spec: {serviceAccountName: svc-%d, nodeName: node-%d, containers: [{name: app, image: app}]}\nstatus: {phase: Running, podIP: %s, podIPs: [{ip: %s}], conditions: [{type: Ready, status: \"True\"}]}\n",
 				i, e, i%namespaces, i, i, e, podIP(i, e), podIP(i, e))
 		}
-		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("svc-%d.yaml", i)), b.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("svc-%d.yaml", i)), b.Bytes(), 0o600); err != nil { //nolint:gosec // as above
 			return err
 		}
 		if err := m.change(i, 0); err != nil {
@@ -59,10 +59,10 @@ func (m *mesh) change(i, event int) error {
 	}
 	dir := filepath.Join(m.dir, fmt.Sprintf("ns-%d", i%namespaces))
 	next := filepath.Join(dir, ".next")
-	if err := os.WriteFile(next, []byte(b.String()), 0o600); err != nil {
+	if err := os.WriteFile(next, []byte(b.String()), 0o600); err != nil { //nolint:gosec // as above
 		return err
 	}
-	return os.Rename(next, filepath.Join(dir, fmt.Sprintf("svc-%d-endpoints.yaml", i)))
+	return os.Rename(next, filepath.Join(dir, fmt.Sprintf("svc-%d-endpoints.yaml", i))) //nolint:gosec // as above
 }
 
 // marked is the second number of addresses that say which event they are of; those of pods are below.

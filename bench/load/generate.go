@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -25,7 +26,11 @@ func (g *generator) open(i int) error {
 	if err != nil {
 		return err
 	}
-	file, err := c.(*net.TCPConn).File()
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return errNotTCP
+	}
+	file, err := tcp.File()
 	if err != nil {
 		return err
 	}
@@ -51,6 +56,8 @@ func (g *generator) open(i int) error {
 	return nil
 }
 
+var errNotTCP = errors.New("the connection is not one of TCP")
+
 // blocking is a connection whose reads and writes block the thread.
 type blocking struct {
 	fd      int
@@ -59,11 +66,11 @@ type blocking struct {
 }
 
 func (h *blocking) do() error {
-	if _, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(h.fd), uintptr(unsafe.Pointer(&h.request[0])), uintptr(len(h.request))); e != 0 {
+	if _, _, e := syscall.RawSyscall(syscall.SYS_WRITE, uintptr(h.fd), uintptr(unsafe.Pointer(&h.request[0])), uintptr(len(h.request))); e != 0 { //nolint:gosec // the request outlives the call
 		return e
 	}
 	for n := 0; ; {
-		got, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(h.fd), uintptr(unsafe.Pointer(&h.buf[n])), uintptr(len(h.buf)-n))
+		got, _, e := syscall.RawSyscall(syscall.SYS_READ, uintptr(h.fd), uintptr(unsafe.Pointer(&h.buf[n])), uintptr(len(h.buf)-n)) //nolint:gosec // the buffer outlives the call
 		switch {
 		case e == syscall.EINTR:
 			continue
@@ -190,7 +197,11 @@ func (g *generator) bulk(int) error {
 			return err
 		}
 	}
-	if err := c.(*net.TCPConn).CloseWrite(); err != nil {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return errNotTCP
+	}
+	if err := tcp.CloseWrite(); err != nil {
 		return err
 	}
 	var taken [8]byte
@@ -205,16 +216,20 @@ func (g *generator) bulk(int) error {
 func (g *generator) idle() error {
 	buf := make([]byte, 8192)
 	open := make([]net.Conn, 0, g.conns)
+	defer func() {
+		for _, c := range open {
+			c.Close()
+		}
+	}()
 	for range g.conns {
 		c, err := net.Dial("tcp", g.addr)
 		if err != nil {
 			return err
 		}
-		defer c.Close()
+		open = append(open, c)
 		if err := g.exchange(c, buf); err != nil {
 			return err
 		}
-		open = append(open, c)
 	}
 	fmt.Printf("open %d\n", len(open))
 	if _, err := io.Copy(io.Discard, os.Stdin); err != nil {
