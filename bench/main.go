@@ -262,7 +262,7 @@ func (r *Runner) show(b Block) Block {
 // describe says what is measured, and what a pair takes before anything happened.
 func (r *Runner) describe(s *settings) *Run {
 	result := &Run{
-		Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Commit: versionOf("git", "rev-parse", "--short", "HEAD"), Machine: machine(),
+		Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Commit: commit(), Machine: machine(),
 		Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{},
 		Versions: map[string]string{
 			ours: versionOf(filepath.Join(s.bin, "fairlead-proxy"), "version"), "nginx": versionOf("nginx", "-v"), "haproxy": versionOf("haproxy", "-v"),
@@ -279,4 +279,13 @@ func (r *Runner) describe(s *settings) *Run {
 		}
 	}
 	return result
+}
+
+// commit is that of the tree in which the run was started.
+func commit() string {
+	b, err := exec.Command("git", "rev-parse", "--short", "HEAD").Output()
+	if err != nil {
+		return "unknown"
+	}
+	return strings.TrimSpace(string(b))
 }

@@ -174,6 +174,9 @@ func plain(i Interval) string {
 	if math.IsNaN(i.Mid) {
 		return ""
 	}
+	if i.Low == i.High { // one pair has no interval
+		return fmt.Sprintf("%.2f", i.Mid)
+	}
 	return fmt.Sprintf("%.2f (%.2f–%.2f)", i.Mid, i.Low, i.High)
 }
 
