@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -151,7 +152,7 @@ func (s side) end(t *testing.T, a *asked, id string) outcome {
 	sticky := "sticky"
 	for i := range 7 {
 		like := a.request.clone()
-		like.header.Set("X-Unrelated", fmt.Sprint(i))
+		like.header.Set("X-Unrelated", strconv.Itoa(i))
 		next, err := s.ask(t.Context(), &like, a.host, fmt.Sprint(id, "/", i))
 		if err != nil || next.backend() != chosen {
 			sticky = "spread"

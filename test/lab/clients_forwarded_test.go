@@ -13,24 +13,24 @@ import (
 func TestServersForwarded(t *testing.T) {
 	t.Parallel()
 	www := bodies(t)
-	manifests := ""
+	var manifests strings.Builder
 	for _, kind := range []string{"", plainPrefix} { // proxies and servers with a sidecar, and without
-		manifests += service(kind+"bank", "", "app: nobody", "{name: tcp, port: 443}") +
+		manifests.WriteString(service(kind+"bank", "", "app: nobody", "{name: tcp, port: 443}") +
 			service(kind+"egress", "", "app: "+kind+"squid", "{name: tcp, port: 3128}") +
 			object("networking.istio.io/v1", "DestinationRule", kind+"egress", "  host: "+kind+"egress\n"+
 				"  trafficPolicy: {tunnel: {targetHost: "+kind+"nginx.shop.svc.cluster.local, targetPort: 80}}\n"+
 				"  subsets: [{name: shut, trafficPolicy: {tunnel: {targetHost: nobody.invalid, targetPort: 80}}}]") +
-			virtualService(kind+"bank", "  tcp: [{route: [{destination: {host: "+kind+"egress}}]}]")
+			virtualService(kind+"bank", "  tcp: [{route: [{destination: {host: "+kind+"egress}}]}]"))
 		for _, version := range []string{"v1", "v2"} {
 			name := kind + "announced-" + version
-			manifests += service(name, "", "app: "+kind+"nginx", "{name: http, port: 80, targetPort: 8082}, {name: tcp, port: 81, targetPort: 8083}") +
-				object("networking.istio.io/v1", "DestinationRule", name, "  host: "+name+"\n  trafficPolicy: {proxyProtocol: {version: "+strings.ToUpper(version)+"}}")
+			manifests.WriteString(service(name, "", "app: "+kind+"nginx", "{name: http, port: 80, targetPort: 8082}, {name: tcp, port: 81, targetPort: 8083}") +
+				object("networking.istio.io/v1", "DestinationRule", name, "  host: "+name+"\n  trafficPolicy: {proxyProtocol: {version: "+strings.ToUpper(version)+"}}"))
 		}
 	}
-	manifests += service("shut", "", "app: nobody", "{name: tcp, port: 443}") +
-		virtualService("shut", "  tcp: [{route: [{destination: {host: egress, subset: shut}}]}]")
+	manifests.WriteString(service("shut", "", "app: nobody", "{name: tcp, port: 443}") +
+		virtualService("shut", "  tcp: [{route: [{destination: {host: egress, subset: shut}}]}]"))
 	p := startPairs(t, webServer(t, www), squid(t))
-	p.write(t, "forwarded.yaml", manifests)
+	p.write(t, "forwarded.yaml", manifests.String())
 	run := func(t *testing.T, command string) (code int, out string) {
 		t.Helper()
 		code, out, errOut := p.exec(t, client, "sh", "-c", command)

@@ -50,20 +50,20 @@ func (t requestedTunnel) Close() {
 	}
 }
 
-// tunnelRefusal is the answer of a forward proxy that does not carry on what it was asked for: that says something of the target, or
+// tunnelError is the answer of a forward proxy that does not carry on what it was asked for: that says something of the target, or
 // of what the client may, and that the proxy is there.
-type tunnelRefusal struct {
+type tunnelError struct {
 	method, target string
 	status         int
 }
 
-func (r *tunnelRefusal) Error() string {
+func (r *tunnelError) Error() string {
 	return fmt.Sprintf("the proxy answered %s %s with %d", r.method, r.target, r.status)
 }
 
 // outcomeOf is what a dial that has failed says of the endpoint.
 func outcomeOf(err error, latency time.Duration) lb.Outcome {
-	if r, ok := errors.AsType[*tunnelRefusal](err); ok {
+	if r, ok := errors.AsType[*tunnelError](err); ok {
 		return lb.Outcome{Kind: lb.Answered, Status: r.status, Latency: latency}
 	}
 	return lb.Outcome{Kind: lb.Refused, Latency: latency}
@@ -104,7 +104,7 @@ func requestTunnel(ctx context.Context, b *directory.Backend, e *directory.Endpo
 		return nil, err
 	}
 	err = ask(ctx, out, &req, func(resp *httpx.Response) error {
-		return &tunnelRefusal{method: string(req.Method), target: spec.Target, status: resp.Status}
+		return &tunnelError{method: string(req.Method), target: spec.Target, status: resp.Status}
 	})
 	if err != nil {
 		return nil, err
