@@ -171,7 +171,7 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 	if isKubernetes(s) {
 		for _, k := range b.r.SlicesOfService(s.Key) {
 			shape, ok := b.r.SliceShape(k)
-			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 {
+			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 && !staysHome(s, k) {
 				name.Source, name.Cluster, name.Slice = plan.FromSlice, k.Cluster, k.Name
 				add(name, shape.Shards)
 			}
@@ -188,6 +188,12 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 		add(name, b.r.WorkloadHundreds(s.Key.Namespace))
 	}
 	return out
+}
+
+// staysHome reports whether a slice is of another cluster and its Service for callers of the same node: names of nodes say
+// nothing across clusters.
+func staysHome(s *model.Service, slice model.ClusterKey) bool {
+	return s.Proximity == model.OnlySameNode && slice.Cluster != ""
 }
 
 // shardVariant gives the namespace and the selection in the names of a service's shards: the viewing ones where their

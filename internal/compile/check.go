@@ -41,6 +41,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	services := store.List[model.Service](r)
 	c.duplicateHosts(services)
 	disagreeing(&c, services)
+	clusterChecks{&c}.report()
 	c.nameless(r.ServicesByNameAlone())
 	unselected(&c)
 	slices.SortStableFunc(c.problems, compareProblems)
@@ -49,7 +50,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 
 func compareProblems(a, b model.Problem) int {
 	return cmp.Or(
-		cmp.Compare(a.Ref.Kind, b.Ref.Kind), a.Ref.Compare(b.Ref.Key),
+		cmp.Compare(a.Ref.Kind, b.Ref.Kind), a.Ref.Compare(b.Ref.Key), cmp.Compare(a.Ref.Cluster, b.Ref.Cluster),
 		cmp.Compare(a.Field, b.Field), cmp.Compare(a.Message, b.Message),
 	)
 }

@@ -140,6 +140,9 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		if e.Node != "" {
 			ep.Workload.Node = e.Node
 		}
+		if s.Key.Cluster != "" {
+			ep.Workload.Cluster = s.Key.Cluster // also of an endpoint that is no pod
+		}
 		out = append(out, ep)
 	}
 	return out

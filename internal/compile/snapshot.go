@@ -43,7 +43,8 @@ func (m snapshot) kubernetesService(k model.Key) *model.Service {
 	return nil
 }
 
-// addresses lists the addresses by which s is called, the automatic ones where it has no other.
+// addresses lists the addresses by which s is called, the automatic ones where it has no other. A Service that only other
+// clusters have is called by those too.
 func (m snapshot) addresses(s *model.Service) []netip.Addr {
 	var out []netip.Addr
 	for _, vip := range s.VIPs {
@@ -51,7 +52,7 @@ func (m snapshot) addresses(s *model.Service) []netip.Addr {
 			out = append(out, vip.Addr().Unmap())
 		}
 	}
-	if len(s.VIPs) > 0 || isKubernetes(s) {
+	if len(s.VIPs) > 0 || isKubernetes(s) && s.Origin.Cluster == "" {
 		return out
 	}
 	if auto, ok := m.r.AutoAddress(s.Key.Namespace, s.Host); ok {

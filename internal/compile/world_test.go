@@ -15,7 +15,7 @@ import (
 
 // The tests describe a mesh in lines of words, one object per line, rules of a route set indented below it:
 //
-//	service NAME.NS [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [external-name=H] [not-ready-too] [export=…] [age=N]
+//	service NAME.NS [cluster=C] [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [local] [external-name=H] [not-ready-too] [export=…] [age=N]
 //	entry HOST ns=NS resolution=R [ip=PREFIX,…] [port=…] [external] [endpoint=A|HOST …] [select=K:V] [export=…] [age=N]
 //	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!starting|!terminating|!on:NODE|!ZONE…] …]
 //	pod NAME.NS ip=A,… [label=K:V …] [node=N] [locality=L] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [well] …
@@ -205,11 +205,11 @@ func (w *world) ports(list []string) []model.ServicePort {
 
 func (w *world) service(name string, o opts) {
 	k := named(name)
-	w.tx.SetServices(model.Ref{Kind: "Service", Key: k}, model.Service{
+	w.tx.SetServices(model.Ref{Kind: "Service", Key: k, Cluster: o.get("cluster")}, model.Service{
 		Key: k, Host: model.ServiceHost(k.Name, k.Namespace, "cluster.local"), Ports: w.ports(o["port"]),
 		VIPs: w.prefixes(o.list("ip")), Headless: o.has("headless"), Resolution: model.ResolveSlices,
 		ExternalName: model.Hostname(o.get("external-name")), PublishNotReady: o.has("not-ready-too"), CreatedAt: o.created(w),
-		ExportTo: o.list("export"),
+		ExportTo: o.list("export"), Proximity: map[bool]model.Proximity{true: model.OnlySameNode}[o.has("local")],
 	})
 }
 

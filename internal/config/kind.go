@@ -62,6 +62,9 @@ type Kind struct {
 	Versions []string
 	Scope    Scope
 	Form     Form
+	// OfClusters is set for the kinds of which the objects of other clusters are read too: what there is to call. All else is
+	// configuration, which is that of the control plane's own cluster.
+	OfClusters bool
 	// Selector is a field selector that leaves out objects which mean nothing to the mesh.
 	Selector string
 	// ReadsStatus keeps the status block of manifests: pods and nodes say there what they are. That of the other kinds

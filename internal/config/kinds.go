@@ -57,7 +57,7 @@ func namespace() Kind {
 func node() Kind {
 	return of(Kind{
 		Name: "Node", Resource: "nodes", Versions: v1(), Scope: ClusterWide, Form: MetadataOnly, ReadsStatus: true,
-		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNode(ref.Cluster, ref.Name) },
+		OfClusters: true, Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNode(ref.Cluster, ref.Name) },
 	}, func(in *corev1.Node, at Place) Translation {
 		n := core.Node(in)
 		n.Cluster = at.Ref.Cluster
@@ -68,7 +68,7 @@ func node() Kind {
 func service() Kind {
 	return of(Kind{
 		Name: "Service", Resource: "services", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
-		Gauge:  "pilot_services",
+		Gauge: "pilot_services", OfClusters: true,
 		Remove: removeServices,
 	}, func(in *corev1.Service, at Place) Translation {
 		s, problems := core.Service(in, at.ClusterDomain)
@@ -81,8 +81,8 @@ func pod() Kind {
 	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteWorkload(ref.InCluster()) }
 	return of(Kind{
 		Name: "Pod", Resource: "pods", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
-		Selector: "status.phase!=Succeeded,status.phase!=Failed",
-		Remove:   remove, Worsens: worsens(workloadWorsens),
+		Selector:   "status.phase!=Succeeded,status.phase!=Failed",
+		OfClusters: true, Remove: remove, Worsens: worsens(workloadWorsens),
 	}, func(in *corev1.Pod, at Place) Translation {
 		w, problems := core.Pod(in)
 		w.Key.Cluster = at.Ref.Cluster
@@ -96,7 +96,7 @@ func endpointSlice() Kind {
 	remove := func(tx *store.Txn, ref model.Ref) { tx.DeleteSlice(ref.InCluster()) }
 	return of(Kind{
 		Name: "EndpointSlice", Group: discoveryv1.GroupName, Resource: "endpointslices", Versions: v1(), Scope: Namespaced,
-		Form:   Whole,
+		Form: Whole, OfClusters: true,
 		Remove: remove, Worsens: worsens(losesEndpoint),
 	}, func(in *discoveryv1.EndpointSlice, at Place) Translation {
 		s, problems := core.EndpointSlice(in)

@@ -1,6 +1,8 @@
 package config
 
 import (
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -85,6 +87,18 @@ func object[T any, P store.Object[T]](at Place, value P, problems []model.Proble
 }
 
 func removeServices(tx *store.Txn, ref model.Ref) { tx.SetServices(ref) }
+
+// ServiceOf gives the Service that an object is, or belongs to; ok is false where it is and does neither.
+func ServiceOf(ref model.Ref, object any) (_ model.Key, ok bool) {
+	switch in := object.(type) {
+	case *corev1.Service:
+		return ref.Key, true
+	case *discoveryv1.EndpointSlice:
+		name := in.Labels[discoveryv1.LabelServiceName]
+		return model.Key{Namespace: ref.Namespace, Name: name}, name != ""
+	}
+	return model.Key{}, false
+}
 
 // Rejected reports whether one of the problems refuses its object.
 func Rejected(problems []model.Problem) bool {

@@ -47,12 +47,15 @@ const (
 )
 
 // wantsAutoAddress reports whether DNS could not answer for s otherwise: a ServiceEntry host that names one host,
-// whose endpoints the proxy knows or finds, and that has no address of its own.
+// whose endpoints the proxy knows or finds, and that has no address of its own. Of Services that is one which only other
+// clusters have.
 func wantsAutoAddress(s *model.Service) bool {
 	switch s.Resolution {
 	case model.ResolveStatic, model.ResolveDNS, model.ResolveDNSRoundRobin:
 		return len(s.VIPs) == 0 && !s.Headless && !s.Host.Wildcard() && s.ExternalName == ""
-	case model.ResolveSlices, model.ResolveNone, model.ResolveDynamicDNS:
+	case model.ResolveSlices:
+		return s.Origin.Cluster != "" && !s.Headless
+	case model.ResolveNone, model.ResolveDynamicDNS:
 		return false
 	}
 	return false

@@ -82,7 +82,13 @@ func ofGateway(s *model.Service) []string {
 
 // SetServices puts the services that the object origin defines in place of those it defined before; none removes
 // them. Every service's Origin is set to origin.
+//
+// A Service of another cluster is a host only where the control plane's own cluster has none of its name.
 func (tx *Txn) SetServices(origin model.Ref, defined ...model.Service) {
+	if origin.Cluster != "" {
+		tx.setRemoteService(origin, defined)
+		return
+	}
 	keep := make(map[string]bool, len(defined))
 	for _, s := range defined {
 		s.Origin = origin
@@ -93,6 +99,9 @@ func (tx *Txn) SetServices(origin model.Ref, defined ...model.Service) {
 		if id := serviceID(old); !keep[id] {
 			to[model.Service](tx).remove(id)
 		}
+	}
+	if origin.Kind == "Service" {
+		tx.adopt(origin.Key)
 	}
 }
 

@@ -24,7 +24,11 @@ func (p Place) Equal(q Place) bool {
 	return p.Node == q.Node && p.Cluster == q.Cluster && p.Network == q.Network && p.Locality == q.Locality && maps.Equal(p.Labels, q.Labels)
 }
 
-func (p Place) onNode(e *Host) bool { return p.Node != "" && e.Plan.Workload.Node == p.Node }
+// onNode compares clusters as well where both are known: nodes of two clusters may share a name.
+func (p Place) onNode(e *Host) bool {
+	w := &e.Plan.Workload
+	return p.Node != "" && w.Node == p.Node && (w.Cluster == p.Cluster || w.Cluster == "" || p.Cluster == "")
+}
 
 func (p Place) inZone(e *Host) bool {
 	return p.Locality.Zone != "" && e.Plan.Locality.Zone == p.Locality.Zone

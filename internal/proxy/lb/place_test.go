@@ -21,6 +21,12 @@ func at(last byte, node, zone string, health plan.Health) *testEndpoint {
 	}, "")
 }
 
+// inCluster puts an endpoint into a cluster.
+func inCluster(cluster string, e *testEndpoint) *testEndpoint {
+	e.Plan.Workload.Cluster = cluster
+	return e
+}
+
 // callerIn is a caller on a node in a zone.
 func callerIn(node, zone string) Place {
 	return Place{Node: node, Locality: model.Locality{Zone: zone}}
@@ -101,6 +107,11 @@ func TestPickNear(t *testing.T) {
 			[]int{2},
 		},
 		{"nobody_on_the_node_nor_in_the_zone", model.PreferSameNode, here, []*testEndpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
+		{
+			"a_node_of_that_name_in_another_cluster", model.PreferSameNode, Place{Node: "n1", Cluster: "west"},
+			[]*testEndpoint{inCluster("west", at(1, "n1", "", ok)), inCluster("east", at(2, "n1", "", ok))},
+			[]int{1},
+		},
 		{"only_the_node", model.OnlySameNode, here, []*testEndpoint{at(1, "n1", "z1", ok), at(2, "n2", "z1", ok)}, []int{1}},
 		{"only_the_node_and_nobody_there", model.OnlySameNode, here, []*testEndpoint{at(2, "n2", "z1", ok)}, nil},
 		{

@@ -112,9 +112,9 @@ func ParseClass(s string) (c Class, ok bool) {
 	return c, c.String() == s
 }
 
-// site is where the clients are, as a localityLbSetting sees them.
-func (c Class) site() model.Site {
-	topology := model.Topology{Locality: c.Locality, Node: c.Node}
+// site is where the clients, which are of the cluster, are, as a localityLbSetting sees them.
+func (c Class) site(cluster string) model.Site {
+	topology := model.Topology{Locality: c.Locality, Cluster: cluster, Node: c.Node}
 	return model.Site{Locality: c.Locality, Label: func(name string) string {
 		if v, ok := topology.Label(name); ok {
 			return v

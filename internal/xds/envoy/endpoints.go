@@ -128,7 +128,7 @@ func (g *groups) add(priority int, l model.Locality, e *endpointv3.LbEndpoint) {
 func (l assignments) partition(b *plan.Backend, all []plan.Endpoint) *groups {
 	out := &groups{}
 	all, spare := withSpares(slices.DeleteFunc(all, func(e plan.Endpoint) bool {
-		return b.Proximity == model.OnlySameNode && (l.c.Node == "" || e.Workload.Node != l.c.Node)
+		return b.Proximity == model.OnlySameNode && !l.onNode(&e)
 	}))
 	if spare { // whatever is left is called, wherever it is
 		for i := range all {
@@ -151,13 +151,18 @@ func (l assignments) partition(b *plan.Backend, all []plan.Endpoint) *groups {
 	return out
 }
 
+// onNode reports whether an endpoint is on the clients' node. Nodes of two clusters may share a name.
+func (l assignments) onNode(e *plan.Endpoint) bool {
+	return l.c.Node != "" && e.Workload.Node == l.c.Node && (e.Workload.Cluster == "" || e.Workload.Cluster == l.g.ClusterID)
+}
+
 // ranks gives how far each endpoint is, 0 the nearest, -1 for one that is not to be told of.
 func (l assignments) ranks(b *plan.Backend, all []plan.Endpoint) func(*plan.Endpoint) int {
 	if bySetting(b) {
 		if len(b.Locality.Distribute) > 0 {
 			return func(*plan.Endpoint) int { return 0 }
 		}
-		here := l.c.site()
+		here := l.c.site(l.g.ClusterID)
 		return func(e *plan.Endpoint) int { return b.Locality.Rank(here, siteOf(e)) }
 	}
 	near, byHints := l.near(all)
@@ -169,7 +174,7 @@ func (l assignments) ranks(b *plan.Backend, all []plan.Endpoint) func(*plan.Endp
 		switch {
 		case e.Health != plan.Healthy:
 			return -1
-		case b.Proximity == model.PreferSameNode && l.c.Node != "" && e.Workload.Node == l.c.Node:
+		case b.Proximity == model.PreferSameNode && l.onNode(e):
 			return 0
 		case near(e):
 			return 1
