@@ -50,6 +50,7 @@ type health struct {
 	started bool                     // the first change was handed over
 	lost    map[string]error         // by subject: the last error of the network
 	since   time.Time                // when lost became non-empty
+	denied  time.Time                // when faults became non-empty
 	faults  map[string]model.Problem // by subject: the answer of the API server
 }
 
@@ -89,6 +90,9 @@ func (h *health) fail(ctx context.Context, k subject, verb string, err error) {
 	problem := faultOf(k, verb, err)
 	if h.faults[k.String()] == problem {
 		return
+	}
+	if len(h.faults) == 0 {
+		h.denied = time.Now()
 	}
 	h.faults[k.String()] = problem
 	if !h.started {
@@ -136,6 +140,19 @@ func (h *health) away() []model.Problem {
 	return nil
 }
 
+// trouble says since when and why something cannot be read; an empty cause where all can.
+func (h *health) trouble() (since time.Time, cause string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(h.lost)) {
+		return h.since, "no answer from " + h.host + ": " + h.lost[name].Error()
+	}
+	for _, name := range slices.Sorted(maps.Keys(h.faults)) {
+		return h.denied, h.host + ": " + h.faults[name].Message
+	}
+	return time.Time{}, ""
+}
+
 // faultOf puts a refusal into words.
 func faultOf(k subject, verb string, err error) model.Problem {
 	problem := model.Problem{
@@ -152,7 +169,7 @@ func faultOf(k subject, verb string, err error) model.Problem {
 		problem.Message = fmt.Sprintf("the controller may not %s it: what is called for with it fails", verb)
 		problem.Fix = fmt.Sprintf("bind the ClusterRole %s to the controller's ServiceAccount in namespace %s", CredentialsRole, k.only.Namespace)
 	default:
-		problem.Ref = model.Ref{Kind: "ClusterRole", Key: model.Key{Name: role}}
+		problem.Ref = model.Ref{Kind: "ClusterRole", Key: model.Key{Name: role}} // of another cluster it is that of the account in the kubeconfig
 		problem.Message = fmt.Sprintf("does not allow to %s %s: no %s is read", verb, k.kind.Qualified(), k)
 		problem.Fix = "add the rule " + Rule{Group: k.kind.Group, Resource: k.kind.Resource, Verbs: followVerbs()}.String()
 	}

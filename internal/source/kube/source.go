@@ -20,6 +20,8 @@ import (
 type Options struct {
 	// Config says where the API server is and who we are.
 	Config *rest.Config
+	// OfClusters has only those kinds followed that are read of other clusters than the control plane's own.
+	OfClusters bool
 	// Logger receives the loss of the API server and its return, and what holds up the first change. Nil discards.
 	Logger *slog.Logger
 }
@@ -40,6 +42,9 @@ func New(o Options) (*Source, error) {
 		return nil, errors.New("no Kubernetes API server: give a rest.Config")
 	}
 	s := &Source{config: o.Config, log: o.Logger, kinds: followed(), timing: defaultTiming()}
+	if o.OfClusters {
+		s.kinds = slices.DeleteFunc(s.kinds, func(k config.Kind) bool { return !k.OfClusters })
+	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -53,6 +58,9 @@ func New(o Options) (*Source, error) {
 func (s *Source) Problems() []model.Problem {
 	return append(s.configProblems(), s.health.away()...)
 }
+
+// Trouble says since when and why not everything can be read, the connection included; an empty cause where all can.
+func (s *Source) Trouble() (since time.Time, cause string) { return s.health.trouble() }
 
 // configProblems are those that a change carries: the connection comes and goes by itself.
 func (s *Source) configProblems() []model.Problem {
@@ -118,7 +126,9 @@ func (s *Source) follow(ctx context.Context, client *apiserver.Client, running *
 		d.kinds = append(d.kinds, o)
 		running.Go(func() { f.followServed(ctx, o.version) })
 	}
-	running.Go(func() { d.run(ctx, groupsOf(s.kinds)) })
+	if groups := groupsOf(s.kinds); len(groups) > 0 {
+		running.Go(func() { d.run(ctx, groups) })
+	}
 }
 
 // followServed follows the version that is served, if any.
