@@ -117,7 +117,8 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&k.InjectorConfig, "injector-config", "/etc/fairlead/injector.yaml", "with --kube: `FILE` that says how sidecars are injected")
 	fs.BoolVar(&k.CompatKiali, "compat-kiali", false, "with --kube: what Kiali looks for at an istiod: an answer at localhost:8080/ready, ConfigMap istio-ca-root-cert")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
-	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster in metrics")
+	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster, in metrics and to the other clusters of the mesh")
+	clusterFlags(fs, &o)
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")
 	choice(fs, &o.AccessLog, "access-log", "access log of the proxies", "off", "text", "json")
 	fs.StringVar(&o.AccessLogFormat, "access-log-format", "", "how lines of the access log are written, with Envoy's `OPERATORS`: a text, or with --access-log=json a JSON object of texts")
@@ -200,6 +201,14 @@ func choice(fs *flag.FlagSet, target *string, name, usage string, values ...stri
 		*target = v
 		return nil
 	})
+}
+
+// clusterFlags say which other clusters there are.
+func clusterFlags(fs *flag.FlagSet, o *controlplane.Options) {
+	fs.StringVar(&o.RemoteClusters, "remote-clusters", "", "`DIRECTORY` of other clusters of the mesh: each file a kubeconfig, called as the cluster is (default none)")
+	fs.StringVar(&o.ServiceSettings, "service-settings", "", "the mesh's serviceSettings as in Istio's MeshConfig, `YAML` or JSON: which hosts stay in each cluster")
+	fs.StringVar(&o.MoreRoots, "more-roots", "", "without --kube: `DIRECTORY` of further root certificates, PEM, that proxies trust (default none)")
+	fs.BoolVar((*bool)(&o.KubeconfigPlugins), "allow-kubeconfig-plugins", false, "obey kubeconfigs of other clusters that name a program to run, or files")
 }
 
 // tracingFlags say what is traced, and where spans go.

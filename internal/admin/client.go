@@ -85,6 +85,11 @@ func (c Client) Departures(ctx context.Context) ([]Departure, error) {
 	return read[[]Departure](ctx, c, pathDrains)
 }
 
+// Clusters are the other clusters that a replica of the control plane follows.
+func (c Client) Clusters(ctx context.Context) ([]RemoteCluster, error) {
+	return read[[]RemoteCluster](ctx, c, pathClusters)
+}
+
 // Probes are the endpoints without a sidecar that sidecars of a replica of the control plane check, and the pods that fail.
 func (c Client) Probes(ctx context.Context) ([]Probed, error) {
 	return read[[]Probed](ctx, c, pathProbes)

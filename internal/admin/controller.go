@@ -22,6 +22,7 @@ const (
 	pathEndpoints   = "/debug/endpointz"
 	pathDrains      = "/debug/drainz"
 	pathProbes      = "/debug/probez"
+	pathClusters    = "/debug/clusterz"
 	pathProfiles    = "/debug/pprof/"
 	pathObserve     = "/observe/"
 )
@@ -46,6 +47,8 @@ type Controller struct {
 	Departures func(ctx context.Context) []Departure
 	// Probes is as Departures.
 	Probes func(ctx context.Context) []Probed
+	// Clusters are the other clusters of the mesh.
+	Clusters func() []RemoteCluster
 	// Observation answers what begins with /observe/, for local callers; nil where nothing is observed.
 	Observation http.Handler
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
@@ -76,6 +79,7 @@ func (c Controller) debug() http.Handler {
 	mux.HandleFunc("GET "+pathEndpoints, c.endpoints)
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
 	mux.HandleFunc("GET "+pathProbes, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Probes(r.Context())) })
+	mux.HandleFunc("GET "+pathClusters, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Clusters()) })
 	if c.Profiles != nil {
 		mux.Handle(pathProfiles, c.Profiles)
 	}

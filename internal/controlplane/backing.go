@@ -4,8 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/model"
@@ -42,10 +45,11 @@ type part func(context.Context) error
 
 // files is a backing without Kubernetes: manifests, keys and tokens are files, as in the lab.
 type files struct {
-	source   *file.Source
-	stateDir string
-	tokenKey string
-	ca       ca.Options
+	source    *file.Source
+	stateDir  string
+	tokenKey  string
+	moreRoots string
+	ca        ca.Options
 }
 
 func newFiles(o *Options) (*files, error) {
@@ -60,7 +64,7 @@ func newFiles(o *Options) (*files, error) {
 		return nil, err
 	}
 	return &files{
-		source: s, stateDir: o.StateDir, tokenKey: o.TokenKey,
+		source: s, stateDir: o.StateDir, tokenKey: o.TokenKey, moreRoots: o.MoreRoots,
 		ca: ca.Options{TrustDomain: o.TrustDomain, TTL: o.WorkloadCertTTL, Logger: o.Logger},
 	}, nil
 }
@@ -92,9 +96,64 @@ func (f *files) followCA(ctx context.Context, use func(*ca.CA)) error {
 	if _, err := f.verifier(); err != nil {
 		return err
 	}
-	use(ca)
-	<-ctx.Done()
+	f.trustMore(ctx, ca, use)
 	return nil
+}
+
+// trustMore hands the CA over, and again whenever there are other roots to trust beside its own, until ctx ends. Roots that
+// cannot be read leave those that are trusted as they are.
+func (f *files) trustMore(ctx context.Context, own *ca.CA, use func(*ca.CA)) {
+	ticker := time.NewTicker(clusterDirPause)
+	defer ticker.Stop()
+	var before, fault string
+	for first := true; ; first = false {
+		roots, err := readRoots(f.moreRoots)
+		current := own
+		if err == nil && roots != "" {
+			current, err = own.WithRoots([]byte(roots))
+		}
+		if text := errorText(err); text != fault {
+			if fault = text; text != "" {
+				f.ca.Logger.LogAttrs(ctx, slog.LevelWarn, "further roots cannot be read, those that are trusted stay", slog.String("error", text))
+			}
+		}
+		switch {
+		case err == nil && (first || roots != before):
+			before = roots
+			use(current)
+		case first:
+			use(own)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// readRoots puts the files of a directory together; an empty name means none.
+func readRoots(dir string) (string, error) {
+	if dir == "" {
+		return "", nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return "", err
+	}
+	var all strings.Builder
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue
+		}
+		text, err := os.ReadFile(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return "", err
+		}
+		all.Write(text)
+		all.WriteByte('\n')
+	}
+	return all.String(), nil
 }
 
 // authenticate reads the public key anew each time, so that it can be replaced.

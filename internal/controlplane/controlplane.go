@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/incluster"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
@@ -61,6 +62,16 @@ type Options struct {
 	// LocalityLbSetting is Istio's of the mesh, YAML or JSON: for hosts of which neither a DestinationRule nor the Service says
 	// how calls depend on distance. Empty means that distance does not matter.
 	LocalityLbSetting string
+	// RemoteClusters is a directory of other clusters of the mesh, see clusterDir; empty for none. On Kubernetes there are those
+	// of Secrets beside.
+	RemoteClusters string
+	// KubeconfigPlugins says whether the kubeconfigs of other clusters may name programs and files.
+	KubeconfigPlugins incluster.KubeconfigPlugins
+	// ServiceSettings is Istio's of the MeshConfig, YAML or JSON: which hosts stay in each cluster.
+	ServiceSettings string
+	// MoreRoots is a directory with files of root certificates, PEM, that peers must trust beside the CA's own; empty for none.
+	// It is without effect on Kubernetes, where the Secret of the CA has them.
+	MoreRoots string
 	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.
 	NoInboundRetries bool
 	// Limits are those of the proxies.
@@ -115,6 +126,7 @@ type ControlPlane struct {
 	feed      *observe.Feed
 	signed    *signed
 	standard  *standard
+	clusters  clusters
 }
 
 // New checks the options. It does no I/O.
@@ -170,6 +182,16 @@ func New(o Options) (*ControlPlane, error) {
 	}
 	if p.standard, err = newStandard(p); err != nil {
 		return nil, err
+	}
+	settings, err := istio.MeshServiceSettings(o.ServiceSettings)
+	if err != nil {
+		return nil, err
+	}
+	p.clusters.set = p.newClusters(append(model.DefaultServiceSettings(o.ClusterDomain, o.namespace()), settings...))
+	if o.RemoteClusters != "" {
+		d := &clusterDir{path: o.RemoteClusters, set: p.clusters.set, log: o.Logger, kubeconfigs: kubeconfigs{o.KubeconfigPlugins, o.Logger}}
+		p.clusters.by = o.RemoteClusters
+		p.clusters.declarers = append(p.clusters.declarers, d.run)
 	}
 	if o.Kube != nil {
 		p.backing, err = newCluster(p)
@@ -278,9 +300,10 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		Handler: p.monitor(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute,
 		ErrorLog: slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
 	}
-	parts := append(p.backing.parts(),
+	parts := append(append(p.backing.parts(), p.clusters.parts()...),
 		func(ctx context.Context) error { p.engine.run(ctx); return nil },
-		func(ctx context.Context) error { return p.backing.follow(ctx, p.engine.inbox.receive) },
+		func(ctx context.Context) error { return p.clusters.followAfter(ctx, p.backing, p.engine.inbox.receive) },
+		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger) },
 		func(ctx context.Context) error { return p.backing.followCA(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },

@@ -135,7 +135,7 @@ func (e *engine) step(ctx context.Context) {
 		e.native.seals = in.seals
 		e.announce(e.graph.RecompileAll(wireNative, isSeal), now)
 	}
-	if in.fresh {
+	if in.fresh || len(in.objects) > 0 {
 		e.intake(ctx, in, now)
 	}
 	e.health.intake(ctx, in.health, now)
@@ -181,7 +181,9 @@ func (e *engine) intake(ctx context.Context, in work, now time.Time) {
 		}
 		news = news || faulty || e.objects.faulty(ref)
 	}
-	e.problems.set(ctx, foundInReading, in.reading)
+	if in.fresh {
+		e.problems.set(ctx, foundInReading, in.reading)
+	}
 	if news {
 		e.problems.set(ctx, foundInObjects, e.objects.problems())
 	}

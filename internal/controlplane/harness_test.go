@@ -58,6 +58,7 @@ ports: [{name: http, port: 8080}]
 type world struct {
 	dir     string // of manifests
 	state   string
+	others  string // directory of other clusters
 	key     string // file with the public token key
 	private []byte
 	addr    string
@@ -71,9 +72,11 @@ type world struct {
 func start(t *testing.T, files ...string) *world {
 	t.Helper()
 	base := t.TempDir()
-	w := &world{dir: filepath.Join(base, "manifests"), state: filepath.Join(base, "state"), key: filepath.Join(base, "token.pub")}
-	if err := os.Mkdir(w.dir, 0o755); err != nil {
-		t.Fatal(err)
+	w := &world{dir: filepath.Join(base, "manifests"), state: filepath.Join(base, "state"), others: filepath.Join(base, "clusters"), key: filepath.Join(base, "token.pub")}
+	for _, dir := range []string{w.dir, w.others} {
+		if err := os.Mkdir(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	private, public, err := ca.GenerateTokenKey()
 	if err != nil {
@@ -109,7 +112,8 @@ func (w *world) run(t *testing.T, addr string) {
 	w.addr, w.monitor, w.log = discovery.Addr().String(), monitor.Addr().String(), &lockedBuffer{}
 	c, err := New(Options{
 		Sources: []string{w.dir}, ListenListener: discovery, MonitorListener: monitor, PlainListener: plain, StateDir: w.state, TokenKey: w.key,
-		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		RemoteClusters: w.others,
+		Logger:         slog.New(slog.NewTextHandler(w.log, nil)),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -46,6 +46,16 @@ func poke(ch chan struct{}) {
 	}
 }
 
+// add takes the objects of a change.
+func (w *work) add(c source.Change) {
+	for i := range c.Upserts {
+		w.objects[c.Upserts[i].Ref] = &c.Upserts[i]
+	}
+	for _, ref := range c.Deletes {
+		w.objects[ref] = nil
+	}
+}
+
 // put has f add to the work, and the engine wake up.
 func (b *inbox) put(f func(w *work)) {
 	b.mu.Lock()
@@ -69,12 +79,7 @@ func (b *inbox) receive(c source.Change) {
 		if w.since.IsZero() {
 			w.since = time.Now()
 		}
-		for i := range c.Upserts {
-			w.objects[c.Upserts[i].Ref] = &c.Upserts[i]
-		}
-		for _, ref := range c.Deletes {
-			w.objects[ref] = nil
-		}
+		w.add(c)
 		w.reading, w.fresh = c.Problems, true
 	})
 }

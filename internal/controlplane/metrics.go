@@ -17,6 +17,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/remote"
 	"fairlead.dev/fairlead/internal/xds"
 )
 
@@ -188,9 +189,33 @@ func (c present) Collect(to chan<- prometheus.Metric) {
 	for _, g := range c.p.gauges() {
 		to <- prometheus.MustNewConstMetric(prometheus.NewDesc(g.name, g.help, nil, nil), prometheus.GaugeValue, g.value)
 	}
+	c.clusters(to)
 	to <- prometheus.MustNewConstMetric(prometheus.NewDesc("fairlead_probe_results_refused_total",
 		"Results of health checks that sidecars were not told to make.", nil, nil),
 		prometheus.CounterValue, float64(c.p.engine.probing.counts.refused.Load()))
+}
+
+// clusters says how it stands with the other clusters.
+func (c present) clusters(to chan<- prometheus.Metric) {
+	gauge := func(name, help, label, of string, value float64) {
+		to <- prometheus.MustNewConstMetric(prometheus.NewDesc(name, help, []string{label}, nil), prometheus.GaugeValue, value, of)
+	}
+	followed := make(map[string]bool)
+	for _, s := range c.p.clusters.set.Statuses(time.Now()) {
+		if s.State == remote.Refused {
+			continue
+		}
+		followed[s.Name] = true
+		synced := 0.0
+		if s.State == remote.Synced {
+			synced = 1
+		}
+		gauge("fairlead_remote_cluster_synced", "1 where what is known of another cluster is up to date.", "cluster", s.Name, synced)
+		gauge("fairlead_remote_cluster_age_seconds", "How old what is known of another cluster may be.", "cluster", s.Name, s.Age.Seconds())
+	}
+	const help = "Clusters that are followed."
+	gauge("istiod_managed_clusters", help, "cluster_type", "local", 1)
+	gauge("istiod_managed_clusters", help, "cluster_type", "remote", float64(len(followed)))
 }
 
 // gauges looks at the present state.

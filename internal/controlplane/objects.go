@@ -53,12 +53,27 @@ func (b *objectBook) read(ref model.Ref, o *source.Object) config.Translation {
 	if b.writes(ref) {
 		b.values[ref] = o.Value
 	}
+	if ref.Cluster != "" {
+		t.Problems = refusals(ref, t.Problems)
+	}
 	if len(t.Problems) > 0 {
 		b.faults[ref] = b.located(t.Problems)
 	} else {
 		delete(b.faults, ref)
 	}
 	return t
+}
+
+// refusals are those problems of an object of another cluster for which it is not in force; its own control plane says the others.
+func refusals(ref model.Ref, list []model.Problem) []model.Problem {
+	var out []model.Problem
+	for _, p := range list {
+		if p.Severity == model.Rejected {
+			p.Ref.Cluster = ref.Cluster
+			out = append(out, p)
+		}
+	}
+	return out
 }
 
 // writes reports whether the status of an object is ours to write.
@@ -128,7 +143,7 @@ func (b *objectBook) countUp(ref model.Ref, by int) {
 	switch {
 	case by < 0:
 		delete(b.names, ref)
-	case isForPeople(ref.Kind):
+	case ref.Cluster == "" && isForPeople(ref.Kind):
 		b.names[ref] = struct{}{}
 	}
 }

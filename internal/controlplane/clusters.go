@@ -1,0 +1,120 @@
+package controlplane
+
+import (
+	"context"
+	"log/slog"
+	"slices"
+	"time"
+
+	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/config"
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/remote"
+	"fairlead.dev/fairlead/internal/source"
+)
+
+// settleTime is how long the own cluster's first state waits for that of others. Without it, sidecars that come back to a
+// control plane which was restarted would be told for a moment that the endpoints of other clusters are gone. A cluster that
+// refuses, or cannot be reached at all, is not waited for.
+const settleTime = 2 * time.Second
+
+// clusters are the other clusters of the mesh.
+type clusters struct {
+	set *remote.Set
+	// declarers are works that declare clusters; the one that all begin with waits for is by.
+	by        string
+	declarers []part
+}
+
+// newClusters makes the set. What of other clusters means something here goes to the inbox.
+func (p *ControlPlane) newClusters(settings model.ServiceSettings) *remote.Set {
+	wanted := wantedOfClusters{kinds: config.NewTable(), settings: settings, domain: p.o.ClusterDomain}
+	return remote.New(remote.Options{Own: p.o.ClusterID, Wanted: wanted.object, Sink: p.engine.inbox.receiveRemote, Logger: p.o.Logger})
+}
+
+// wantedOfClusters says which objects of other clusters count: what there is to call, but for hosts that stay in each cluster.
+type wantedOfClusters struct {
+	kinds    config.Table
+	settings model.ServiceSettings
+	domain   string
+}
+
+func (w wantedOfClusters) object(o source.Object) bool {
+	k := w.kinds[o.Ref.Kind]
+	if k == nil || !k.OfClusters {
+		return false
+	}
+	service, ok := config.ServiceOf(o.Ref, o.Value)
+	return !ok || !w.settings.ClusterLocal(model.ServiceHost(service.Name, service.Namespace, w.domain))
+}
+
+// followAfter is a backing's follow whose first word waits for the other clusters', for a while.
+func (c *clusters) followAfter(ctx context.Context, b backing, sink func(source.Change)) error {
+	first := true
+	return b.follow(ctx, func(change source.Change) {
+		if first && len(c.declarers) > 0 {
+			c.set.Settle(ctx, c.by, settleTime)
+		}
+		first = false
+		sink(change)
+	})
+}
+
+// parts are the works of the set and of those that declare clusters.
+func (c *clusters) parts() []part {
+	return append(slices.Clone(c.declarers), func(ctx context.Context) error {
+		c.set.Run(ctx)
+		return nil
+	})
+}
+
+// page is how it stands with the other clusters, for who looks.
+func (c *clusters) page() []admin.RemoteCluster {
+	list := []admin.RemoteCluster{}
+	for _, s := range c.set.Statuses(time.Now()) {
+		list = append(list, admin.RemoteCluster{
+			ID: s.Name, SecretName: s.By, SyncStatus: string(s.State), AgeSeconds: s.Age.Seconds(), Cause: s.Cause, Objects: s.Objects,
+		})
+	}
+	return list
+}
+
+// receiveRemote takes what another cluster says. What it has wrong there is for its own control plane to say.
+func (b *inbox) receiveRemote(c source.Change) {
+	b.put(func(w *work) {
+		if w.since.IsZero() {
+			w.since = time.Now()
+		}
+		w.add(c)
+	})
+}
+
+// watchStates logs when it goes other than before with a cluster, until ctx ends.
+func (c *clusters) watchStates(ctx context.Context, log *slog.Logger) error {
+	ticker := time.NewTicker(time.Second)
+	defer ticker.Stop()
+	before := make(map[string]remote.State)
+	for {
+		now := make(map[string]remote.State)
+		for _, s := range c.set.Statuses(time.Now()) {
+			id := s.By + " " + s.Name
+			now[id] = s.State
+			was, known := before[id]
+			if known && was == s.State || !known && (s.State == remote.Syncing || s.State == remote.Synced) {
+				continue
+			}
+			level := slog.LevelWarn
+			if s.State == remote.Synced || s.State == remote.Syncing {
+				level = slog.LevelInfo
+			}
+			log.LogAttrs(ctx, level, "how it stands with a cluster", slog.String("cluster", s.Name), slog.String("declared_by", s.By),
+				slog.String("state", string(s.State)), slog.String("cause", s.Cause))
+		}
+		before = now
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+	}
+}
