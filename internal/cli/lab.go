@@ -22,7 +22,7 @@ func newLabCommand(a *app, judge judge) *cobra.Command {
 	}
 	cmd.AddCommand(
 		newLabUpCommand(a), newLabDownCommand(a), newLabApplyCommand(a, judge), newLabDeleteCommand(a), newLabStatusCommand(a),
-		newLabExecCommand(a), newLabLogsCommand(a), newLabKillCommand(a), newLabCaptureCommand(a), newLabControllerCommand(a),
+		newLabExecCommand(a), newLabLogsCommand(a), newLabKillCommand(a), newLabCaptureCommand(a), newLabControllerCommand(a), newLabLinkCommand(a), newLabUnlinkCommand(a),
 		newLabInitCommand(), newLabSupervisorCommand(a),
 	)
 	return cmd
@@ -74,6 +74,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags.DurationVar(&wait, "wait", time.Minute, "how long to wait for the pods; 0 does not wait")
 	flags.Var(&oneOf{value: (*string)(&o.IPFamily), words: lab.IPFamilies()}, "ip-family",
 		"addresses of pods and Services: "+strings.Join(lab.IPFamilies(), ", ")+" (default dual where the kernel has IPv6)")
+	flags.StringVar(&o.PodNetwork, "pod-network", "", "addresses of pods, 10.N.0.0/`16` (default the first one from 10.244.0.0/16 on that no other lab has)")
 	flags.BoolVar(&o.Plain, "plain", false, "pods only: no control plane and no sidecars")
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")

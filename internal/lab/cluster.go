@@ -59,7 +59,7 @@ func newCluster(n *node, logger *slog.Logger) *cluster {
 		rules: newKubeProxy(logger), names: newDNSServer(logger),
 		objects: map[model.Ref]any{}, workloads: map[model.Ref]workload{}, failed: map[model.Ref]string{}, warned: map[model.Ref][]model.Problem{},
 		services: map[model.Key]service{}, pods: map[model.Key]*pod{}, jobs: jobs{states: map[model.Ref]*jobState{}},
-		podIPs: n.cfg.IPFamily.podPool(), vips: newClusterIPs(n.cfg.IPFamily),
+		podIPs: n.cfg.IPFamily.podPool(n.cfg.podNetwork()), vips: newClusterIPs(n.cfg.IPFamily),
 		wake: make(chan struct{}, 1), asks: make(chan func()),
 	}
 }

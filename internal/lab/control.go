@@ -27,7 +27,7 @@ const maxRequest = 1 << 20
 
 // request is what a client asks.
 type request struct {
-	// Op is status, exec, kill, dial, controller, capture or down.
+	// Op is status, exec, kill, dial, controller, capture, link, unlink or down.
 	Op string
 	// Namespace and Pod name a pod; Pod may be "deploy/NAME" or "statefulset/NAME". Container is optional.
 	Namespace, Pod, Container string
@@ -38,6 +38,8 @@ type request struct {
 	Port    uint16
 	// Verb is what the controller should do.
 	Verb string
+	// Link is the lab to be linked to.
+	Link linkTo
 	// Grep is what a capture counts in payloads.
 	Grep string
 }
@@ -206,6 +208,11 @@ func (sv *supervisor) do(ctx context.Context, conn *net.UnixConn, req request, f
 		return response{}, nil, sv.controller.act(ctx, req.Verb)
 	case "capture":
 		return sv.capture(ctx, conn, req)
+	case "link":
+		f, err := sv.links.begin(req.Link, files)
+		return response{}, f, err
+	case "unlink":
+		return response{}, nil, sv.links.finish(ctx, req.Link.Lab)
 	case "down":
 		return response{}, nil, nil
 	}

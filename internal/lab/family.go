@@ -69,9 +69,10 @@ func (f IPFamily) of(v4, v6 string) netip.Addr {
 // node is the node's address, at which the control plane listens.
 func (f IPFamily) node() netip.Addr { return f.of(nodeIP4, nodeIP6) }
 
-// podPool hands out the first addresses of pods.
-func (f IPFamily) podPool() *ipPool {
-	return newIPPool(f.of("10.244.0.2", "fd00:10:244::2").String(), 65000)
+// podPool hands out the first addresses of a lab's pods.
+func (f IPFamily) podPool(n podNetwork) *ipPool {
+	first := f.of(n.v4().Addr().String(), n.v6().Addr().String())
+	return newIPPool(first.Next().Next().String(), 65000)
 }
 
 // podAddrs gives a pod's addresses by its first one.
@@ -110,9 +111,10 @@ func nodeAddr(a netip.Addr) netip.Addr {
 	return netip.MustParseAddr(nodeIP4)
 }
 
-// podIP6 gives the IPv6 address that goes with an IPv4 one: same last two bytes.
+// podIP6 gives the IPv6 address that goes with an IPv4 one: of the same network, with the same last two bytes.
 func podIP6(a netip.Addr) netip.Addr {
-	raw, v4 := netip.MustParseAddr(nodeIP6).As16(), a.As4()
+	v4 := a.As4()
+	raw := podNetwork(v4[1]).v6().Addr().As16()
 	raw[14], raw[15] = v4[2], v4[3]
 	return netip.AddrFrom16(raw)
 }

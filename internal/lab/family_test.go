@@ -50,7 +50,7 @@ func TestIPFamilyAddresses(t *testing.T) {
 		{DualStack, "10.244.0.2,fd00:10:244::2", "10.244.0.1", "10.96.0.10,fd00:10:96::a"},
 	} {
 		t.Run(string(tt.family), func(t *testing.T) {
-			first, err := tt.family.podPool().sequential("pod")
+			first, err := tt.family.podPool(firstPodNetwork).sequential("pod")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -88,7 +88,7 @@ func (s state) create() (*os.File, error) {
 			err = errors.Join(err, os.RemoveAll(s.path(e.Name())))
 		}
 	}
-	for _, dir := range []string{"applied", "generated", "controller", "logs", "pods", "claims", "bin"} {
+	for _, dir := range []string{"applied", "generated", "clusters", "roots", "controller", "logs", "pods", "claims", "bin"} {
 		err = errors.Join(err, os.Mkdir(s.path(dir), 0o700))
 	}
 	if err != nil {

@@ -24,6 +24,7 @@ type supervisor struct {
 	cluster    *cluster
 	controller *controlPlane // nil in a plain lab
 	source     *file.Source
+	links      *links
 	listener   *net.UnixListener
 	logger     *slog.Logger
 	down       context.CancelCauseFunc // set by run
@@ -46,7 +47,7 @@ func newSupervisor(s state, logger *slog.Logger) (*supervisor, error) {
 	if err != nil {
 		return nil, err
 	}
-	sv := &supervisor{node: n, cluster: newCluster(n, logger), source: source, logger: logger}
+	sv := &supervisor{node: n, cluster: newCluster(n, logger), source: source, links: newLinks(s, logger), logger: logger}
 	if !n.cfg.Plain {
 		sv.controller = newControlPlane(n, logger)
 	}
@@ -83,7 +84,7 @@ func (sv *supervisor) prepare(ctx context.Context) error {
 func (sv *supervisor) run(ctx context.Context, down context.CancelCauseFunc) error {
 	sv.down = down
 	parts := []func(context.Context) error{
-		sv.cluster.run, sv.cluster.rules.run, sv.cluster.names.run, sv.serve,
+		sv.cluster.run, sv.cluster.rules.run, sv.cluster.names.run, sv.serve, sv.links.run,
 		func(ctx context.Context) error { return sv.source.Run(ctx, sv.cluster.deliver) },
 	}
 	if sv.controller != nil {
@@ -126,6 +127,7 @@ func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
 	for _, p := range append(slices.Clone(n.cfg.Paths), n.state.applied(), n.state.generated()) {
 		argv = append(argv, "--source", p)
 	}
+	argv = append(argv, "--cluster-id="+n.cfg.Name, "--remote-clusters", n.state.path("clusters"), "--more-roots", n.state.path("roots"))
 	argv = append(argv,
 		"--state-dir", n.state.controller(), "--token-key", n.state.tokenKey(),
 		"--listen", netip.AddrPortFrom(ip, controllerPort).String(), "--monitor", netip.AddrPortFrom(ip, monitorPort).String(),

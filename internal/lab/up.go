@@ -28,6 +28,8 @@ type UpOptions struct {
 	Stdin io.Reader
 	// IPFamily says which addresses there are; empty means both where the kernel has IPv6.
 	IPFamily IPFamily
+	// PodNetwork is that of the pods, 10.N.0.0/16; empty means the first one that no other lab in StateDir has.
+	PodNetwork string
 	// Plain runs pods only: no control plane, no sidecars.
 	Plain bool
 	// Self, Proxy and Controller are the binaries fairlead, fairlead-proxy and fairlead-controller. Self defaults to
@@ -50,6 +52,7 @@ type config struct {
 	Name, LogLevel string
 	Paths          []string
 	MeshFlags      []string // of the controller
+	PodNetwork     podNetwork
 	Plain, Rootful bool
 	IPFamily       IPFamily
 	Environ        []string
@@ -147,9 +150,11 @@ func prepare(ctx context.Context, s state, o UpOptions) error {
 			return fmt.Errorf("standard input: %w", err)
 		}
 	}
-	return writeJSON(s.config(), config{
-		Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, MeshFlags: flags, Plain: o.Plain, IPFamily: family,
-		Rootful: os.Geteuid() == 0, Environ: appEnviron(o.Environ),
+	return s.choosePodNetwork(o.PodNetwork, func(n podNetwork) error {
+		return writeJSON(s.config(), config{
+			Name: o.Name, LogLevel: o.LogLevel, Paths: o.Paths, MeshFlags: flags, Plain: o.Plain, IPFamily: family, PodNetwork: n,
+			Rootful: os.Geteuid() == 0, Environ: appEnviron(o.Environ),
+		})
 	})
 }
 

@@ -1,0 +1,271 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// linkTo is what a lab is told of one that it is to be linked to.
+type linkTo struct {
+	Lab, Cluster string
+	PodNetwork   podNetwork
+	Prefixes     []netip.Prefix
+}
+
+// links are a lab's links to others. Its methods are called from any goroutine.
+type links struct {
+	state  state
+	logger *slog.Logger
+
+	mu      sync.Mutex
+	ctx     context.Context   //nolint:containedctx // of run: links last as long
+	open    map[string]*lease // by the name of the other lab; guarded by mu, as ctx
+	working sync.WaitGroup
+}
+
+// lease is a link as one of the two labs holds it: a connection to the other one that ends with either.
+type lease struct {
+	to   linkTo
+	held *os.File
+	end  context.CancelFunc
+	done chan struct{}
+}
+
+func newLinks(s state, logger *slog.Logger) *links {
+	return &links{state: s, logger: logger, open: map[string]*lease{}}
+}
+
+// run keeps links until ctx ends.
+func (l *links) run(ctx context.Context) error {
+	l.mu.Lock()
+	l.ctx = ctx
+	l.mu.Unlock()
+	<-ctx.Done()
+	l.working.Wait()
+	return nil
+}
+
+// begin makes this lab's half of a link. Of the two labs the first one, which is given one file, the connection to the other lab,
+// gives its half away; the second is given that too, and carries the frames.
+func (l *links) begin(to linkTo, files []*os.File) (*os.File, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case l.ctx == nil || l.ctx.Err() != nil:
+		return nil, errors.New("the lab is not running yet, or no longer")
+	case l.open[to.Lab] != nil:
+		return nil, fmt.Errorf("linked to lab %q already; end that first: fairlead lab unlink %s %s", to.Lab, filepath.Base(string(l.state)), to.Lab)
+	case len(files) != 1 && len(files) != 2:
+		return nil, fmt.Errorf("a link takes one or two files, not %d", len(files))
+	}
+	held, err := pollable(files[0])
+	if err != nil {
+		return nil, err
+	}
+	socket, err := newWire(to.PodNetwork, to.Prefixes)
+	if err != nil {
+		return nil, errors.Join(err, held.Close())
+	}
+	ctx, cancel := context.WithCancel(l.ctx)
+	s := &lease{to: to, held: held, end: cancel, done: make(chan struct{})}
+	l.open[to.Lab] = s
+	var wire func() error
+	if len(files) == 2 {
+		other, err := pollable(files[1])
+		if err != nil {
+			cancel()
+			delete(l.open, to.Lab)
+			return nil, errors.Join(err, socket.Close(), held.Close(), removeWire(to.PodNetwork))
+		}
+		mine := socket
+		socket, wire = nil, func() error { return carry(ctx, mine, other) }
+	}
+	l.working.Go(func() { l.keep(ctx, s, wire) })
+	l.logger.Info("linked", "lab", to.Lab, "pods", to.Prefixes)
+	return socket, nil
+}
+
+// keep holds a link until either lab ends it.
+func (l *links) keep(ctx context.Context, s *lease, wire func() error) {
+	defer close(s.done)
+	defer s.end()
+	stop := context.AfterFunc(ctx, func() { _ = s.held.Close() })
+	var wg sync.WaitGroup
+	if wire != nil {
+		wg.Go(func() {
+			defer s.end()
+			if err := wire(); err != nil && ctx.Err() == nil {
+				l.logger.Warn("the link broke", "lab", s.to.Lab, "reason", err)
+			}
+		})
+	}
+	_, _ = s.held.Read(make([]byte, 1)) // nothing is ever sent: this ends with the other lab
+	s.end()
+	if stop() {
+		_ = s.held.Close()
+	}
+	wg.Wait()
+	if err := errors.Join(forgetPeer(l.state, s.to), removeWire(s.to.PodNetwork)); err != nil {
+		l.logger.Warn("a link has left something", "lab", s.to.Lab, "reason", err)
+	}
+	l.mu.Lock()
+	delete(l.open, s.to.Lab)
+	l.mu.Unlock()
+	l.logger.Info("no longer linked", "lab", s.to.Lab)
+}
+
+// finish ends a link and waits until it is gone.
+func (l *links) finish(ctx context.Context, lab string) error {
+	l.mu.Lock()
+	s := l.open[lab]
+	l.mu.Unlock()
+	if s == nil {
+		return fmt.Errorf("not linked to lab %q", lab)
+	}
+	s.end()
+	select {
+	case <-s.done:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// names lists the labs that this one is linked to.
+func (l *links) names() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []string
+	for name := range l.open {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// pollable gives a copy of a file that can be closed while it is read, however it came here.
+func pollable(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.SetNonblock(fd, true); err != nil {
+		closeFD(fd)
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
+}
+
+// forgetPeer takes away what the control plane was told of another lab.
+func forgetPeer(s state, to linkTo) error {
+	return errors.Join(os.RemoveAll(s.path("clusters", to.Cluster)), os.RemoveAll(s.path("roots", to.Cluster+".pem")))
+}
+
+// tellPeer tells a lab's control plane of another lab: whom to trust, then what runs there.
+func tellPeer(s, peer state, cfg *config) error {
+	root, err := os.ReadFile(peer.rootCert())
+	if err != nil {
+		return fmt.Errorf("the root certificate of lab %q: %w", cfg.Name, err)
+	}
+	name := cfg.clusterName()
+	if err := writeAtomic(s.path("roots", name+".pem"), root); err != nil {
+		return err
+	}
+	making := s.path("clusters", "."+name)
+	if err := errors.Join(os.RemoveAll(making), os.Mkdir(making, 0o700)); err != nil {
+		return err
+	}
+	for i, path := range append(slices.Clone(cfg.Paths), peer.applied(), peer.generated()) {
+		if err := os.Symlink(path, filepath.Join(making, fmt.Sprintf("%03d", i))); err != nil {
+			return err
+		}
+	}
+	return os.Rename(making, s.path("clusters", name))
+}
+
+// Link makes one mesh of two labs: their pods call each other directly, each control plane reads what the other lab runs, and
+// trusts certificates of the other's CA. It lasts until [Unlink], or until one of the two ends.
+func Link(ctx context.Context, a, b *Client) error {
+	cfgA, cfgB, err := a.linkable(b)
+	if err != nil {
+		return err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	endA, endB := os.NewFile(uintptr(pair[0]), "link"), os.NewFile(uintptr(pair[1]), "link")
+	defer closeAll([]*os.File{endA, endB})
+	_, socket, err := a.roundTrip(ctx, request{Op: "link", Link: cfgB.toLink()}, nil, endA)
+	if err != nil {
+		return fmt.Errorf("lab %q: %w", cfgA.Name, err)
+	}
+	if socket == nil {
+		return fmt.Errorf("lab %q gave no end of the link", cfgA.Name)
+	}
+	defer socket.Close()
+	if _, _, err := b.roundTrip(ctx, request{Op: "link", Link: cfgA.toLink()}, nil, endB, socket); err != nil {
+		return fmt.Errorf("lab %q: %w", cfgB.Name, err) // the other half ends with the connection
+	}
+	if err := errors.Join(tellPeer(a.state, b.state, cfgB), tellPeer(b.state, a.state, cfgA)); err != nil {
+		return errors.Join(err, Unlink(ctx, a, b))
+	}
+	return nil
+}
+
+// toLink is what another lab is told of this one.
+func (c *config) toLink() linkTo {
+	n := c.podNetwork()
+	return linkTo{Lab: c.Name, Cluster: c.clusterName(), PodNetwork: n, Prefixes: n.prefixes(c.IPFamily)}
+}
+
+// linkable says what keeps two labs from being linked.
+func (c *Client) linkable(other *Client) (cfg, otherCfg *config, err error) {
+	own, err := c.state.readConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	theirs, err := other.state.readConfig()
+	if err != nil {
+		return nil, nil, err
+	}
+	families := slices.ContainsFunc(own.IPFamily.list(), theirs.IPFamily.has)
+	switch {
+	case c.state == other.state:
+		err = fmt.Errorf("lab %q cannot be linked to itself", own.Name)
+	case own.Plain || theirs.Plain:
+		err = errors.New("a lab that was started with --plain has no control plane and cannot be linked")
+	case own.clusterName() == theirs.clusterName():
+		err = fmt.Errorf("both clusters are called %q: start one of them with --set mesh.clusterID=NAME", own.clusterName())
+	case own.podNetwork() == theirs.podNetwork():
+		err = fmt.Errorf("the pods of both labs have addresses of %s: start one of them with --pod-network", own.podNetwork().v4())
+	case !families:
+		err = fmt.Errorf("lab %q has only addresses of %s and lab %q only those of %s: start both with the same --ip-family",
+			own.Name, own.IPFamily, theirs.Name, theirs.IPFamily)
+	}
+	return &own, &theirs, err
+}
+
+// Unlink ends the link of two labs. What the control planes know of each other's endpoints goes first.
+func Unlink(ctx context.Context, a, b *Client) error {
+	cfgA, err := a.state.readConfig()
+	if err != nil {
+		return err
+	}
+	cfgB, err := b.state.readConfig()
+	if err != nil {
+		return err
+	}
+	err = errors.Join(forgetPeer(a.state, cfgB.toLink()), forgetPeer(b.state, cfgA.toLink()))
+	_, _, endErr := a.roundTrip(ctx, request{Op: "unlink", Link: cfgB.toLink()}, nil)
+	return errors.Join(err, endErr)
+}
