@@ -35,6 +35,8 @@ type Collection struct {
 	Path string
 	// Selector is a field selector. RBAC compares metadata.name in it with resourceNames.
 	Selector string
+	// Labels is a label selector.
+	Labels string
 	// Media is what objects may come in, best first, JSON where it is empty. MetadataOnly asks for nothing else of them.
 	Media        []string
 	MetadataOnly bool
@@ -162,6 +164,9 @@ func (c *Collection) query() url.Values {
 	query := url.Values{}
 	if c.Selector != "" {
 		query.Set("fieldSelector", c.Selector)
+	}
+	if c.Labels != "" {
+		query.Set("labelSelector", c.Labels)
 	}
 	return query
 }

@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/observe"
+	"fairlead.dev/fairlead/internal/remote"
 	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/kube"
 )
@@ -60,6 +61,8 @@ type cluster struct {
 	tokens *incluster.TokenReviewer
 	// observers says who may see what sidecars see.
 	observers *incluster.Observers
+	// remotes says how to reach the other clusters of the mesh.
+	remotes *incluster.RemoteSecrets
 	// conditions are those of pods whose sidecars this replica serves.
 	conditions *incluster.PodConditions
 	sidecar    injectorConfig
@@ -108,6 +111,9 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 		Client: c.client, Namespace: o.Namespace, CA: ca.Options{TrustDomain: p.o.TrustDomain, TTL: p.o.WorkloadCertTTL, Logger: p.o.Logger},
 	})
 	if err != nil {
+		return nil, err
+	}
+	if c.remotes, err = c.declareClusters(); err != nil {
 		return nil, err
 	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
@@ -180,6 +186,30 @@ func (c *cluster) followCA(ctx context.Context, use func(*ca.CA)) error {
 
 func (c *cluster) parts() []part {
 	return []part{c.write, c.learnVersion, c.serveWebhooks, c.writeConditions, c.serveAsIstiod}
+}
+
+// declareClusters has the Secrets of other clusters say which there are.
+func (c *cluster) declareClusters() (*incluster.RemoteSecrets, error) {
+	const by = "secrets"
+	of := kubeconfigs{c.p.o.KubeconfigPlugins, c.log}
+	set := c.p.clusters.set
+	remotes, err := incluster.NewRemoteSecrets(incluster.RemoteSecretsOptions{
+		Client: c.client, Namespace: c.o.Namespace, Logger: c.log,
+		Set: func(secret string, configs map[string][]byte) {
+			clusters := make(map[string]remote.Spec, len(configs))
+			for name, text := range configs {
+				clusters[name] = of.spec(text)
+			}
+			set.Declare(c.o.Namespace+"/"+secret, clusters)
+		},
+		Listed: func() { set.Listed(by) },
+	})
+	c.p.clusters.by = by
+	c.p.clusters.declarers = append(c.p.clusters.declarers, func(ctx context.Context) error {
+		remotes.Run(ctx)
+		return nil
+	})
+	return remotes, err
 }
 
 // writeConditions shares what sidecars say of their pods' health with the other replicas.

@@ -186,6 +186,13 @@ func (a *api) watch(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
+// isIn reports whether an event is about an object of a collection, which may be that of one namespace.
+func (e event) isIn(collection string) bool {
+	one := collection + "/name"
+	ns := namespaceOf(one)
+	return e.collection == collectionOf(one) && (ns == "" || ns == metaOf(e.object)["namespace"])
+}
+
 func (a *api) stream(r *http.Request, w io.Writer, from int) error {
 	encoder := json.NewEncoder(w)
 	for {
@@ -193,7 +200,7 @@ func (a *api) stream(r *http.Request, w io.Writer, from int) error {
 		var news []event
 		next, _ := slices.BinarySearchFunc(a.events, from+1, func(e event, v int) int { return cmp.Compare(e.version, v) })
 		for _, e := range a.events[next:] {
-			if e.collection == r.URL.Path && selected(r, e.name) {
+			if e.isIn(r.URL.Path) && selected(r, e.name) {
 				news = append(news, e)
 			}
 		}

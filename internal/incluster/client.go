@@ -70,6 +70,8 @@ type target struct {
 	resource
 
 	namespace, name string
+	// labels is a label selector for a collection, or empty.
+	labels string
 	// sub is a subresource of the object ("status"), or empty.
 	sub string
 }

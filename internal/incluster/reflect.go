@@ -36,7 +36,7 @@ func (o observer[T]) follow(ctx context.Context, log *slog.Logger, c *Client, t 
 	_, onlyMetadata := any(o.empty()).(*metav1.PartialObjectMetadata)
 	loop := apiserver.Follower{
 		Client: c.client(t), Sink: &observed[T]{observer: o}, Brief: brief,
-		Collection: apiserver.Collection{Path: t.collection().path(), Selector: t.selector(), MetadataOnly: onlyMetadata},
+		Collection: apiserver.Collection{Path: t.collection().path(), Selector: t.selector(), Labels: t.labels, MetadataOnly: onlyMetadata},
 	}
 	again := retry{say: func(ctx context.Context, err error) {
 		log.LogAttrs(ctx, slog.LevelError, "cannot follow objects of the API server, trying again", slog.Any("error", err))

@@ -98,17 +98,6 @@ func Rules() []Rule {
 	return rules
 }
 
-// RemoteRules lists what the account needs that reads another cluster, in all its namespaces.
-func RemoteRules() []Rule {
-	var rules []Rule
-	for _, k := range followed() {
-		if k.OfClusters {
-			rules = append(rules, Rule{Group: k.Group, Resource: k.Resource, Verbs: followVerbs()})
-		}
-	}
-	return rules
-}
-
 // followVerbs are those that following a resource needs.
 func followVerbs() []string { return []string{"list", "watch"} }
 
