@@ -100,9 +100,11 @@ type EndpointDump struct {
 	// Panic is set where the level has so few endpoints left that its ejected ones are called too.
 	Panic bool `json:"panic,omitempty"`
 	// Unused says why no call goes to the endpoint, where that is for its level.
-	Unused   string `json:"unused,omitempty"`
-	Node     string `json:"node,omitempty"`
-	Workload string `json:"workload,omitempty"`
+	Unused string `json:"unused,omitempty"`
+	// ClusterID is the name of the Kubernetes cluster, or lab, that the endpoint is in; empty where that is not known.
+	ClusterID string `json:"clusterId,omitempty"`
+	Node      string `json:"node,omitempty"`
+	Workload  string `json:"workload,omitempty"`
 
 	// HealthCheck is FAILED where the checks of a HealthCheckPolicy have taken the endpoint away, and empty otherwise.
 	// HealthReason is what the check found, HealthSince when; for the own workload they are what the sidecar itself found.

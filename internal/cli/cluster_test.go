@@ -123,6 +123,10 @@ func exampleCluster(t *testing.T) *clustertest.Server {
 	} {
 		mux := http.NewServeMux()
 		page(t, mux, "/debug/syncz", rows)
+		page(t, mux, "/debug/clusterz", [][]admin.RemoteCluster{
+			{{ID: "east", SecretName: "fairlead-system/istio-remote-secret-east", SyncStatus: "synced"}},
+			{{ID: "east", SecretName: "fairlead-system/istio-remote-secret-east", SyncStatus: "stale", AgeSeconds: 61.2, Cause: "401 Unauthorized"}},
+		}[i])
 		shards := []admin.Shard{{Name: "eps/users.team.svc.cluster.local:80/slice/users-1", Service: "team/users", Endpoints: []admin.Endpoint{
 			{Address: "10.0.0.2:8080", Pod: "users-2", Namespace: "team", Health: "UNHEALTHY", Weight: 1, Meshed: true, Subsets: []string{"v2"}, Identity: "spiffe://cluster.local/ns/team/sa/users"},
 			{Address: "10.0.0.1:8080", Pod: "users-1", Namespace: "team", Health: "HEALTHY", Weight: 3},

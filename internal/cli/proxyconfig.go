@@ -191,6 +191,10 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 	if placed {
 		header += "\tNETWORK\tBY"
 	}
+	several := inSeveralClusters(d.Endpoints)
+	if several {
+		header += "\tCLUSTER ID"
+	}
 	return printRows(w, f.output, rows, header, func(e *admin.EndpointDump) string {
 		weight := strconv.FormatUint(uint64(e.Weight), 10)
 		if e.WarmUp != nil {
@@ -203,6 +207,9 @@ func viewEndpoints(w io.Writer, d *admin.Dump, f proxyFilter) error {
 		if placed {
 			row += "\t" + dash(e.Network) + "\t" + dash(by(e))
 		}
+		if several {
+			row += "\t" + dash(e.ClusterID)
+		}
 		return row
 	})
 }
@@ -213,6 +220,15 @@ func by(e *admin.EndpointDump) string {
 		return ""
 	}
 	return strings.Join(e.Gateways, ",")
+}
+
+// inSeveralClusters reports whether the mesh has endpoints in more than one cluster.
+func inSeveralClusters(list []admin.EndpointDump) bool {
+	first := ""
+	return slices.ContainsFunc(list, func(e admin.EndpointDump) bool {
+		first = cmp.Or(first, e.ClusterID)
+		return e.ClusterID != "" && e.ClusterID != first
+	})
 }
 
 // level is the level of an endpoint, the part of the calls that goes there, and why none goes to the endpoint.

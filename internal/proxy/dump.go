@@ -123,7 +123,7 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 		Latency: latency, WarmUp: warmUp, Reported: e.Reported(b.Load, time.Now()),
 		Address: string(model.AppendAddr(nil, e.Plan.Addr)), Status: e.Plan.Health.String(), Outlier: outlier, OutlierReason: why, Cluster: b.Name,
 		Weight: e.Plan.Weight, Active: e.Active(), MTLS: e.Attachment.Mutual(), Identity: e.Plan.Identity,
-		Locality: e.Plan.Locality.String(), Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
+		Locality: e.Plan.Locality.String(), ClusterID: e.Plan.Workload.Cluster, Node: e.Plan.Workload.Node, Workload: e.Plan.Workload.Pod,
 	}
 	out.Network, out.Through = e.Plan.Network, e.Attachment.Through()
 	for _, g := range e.Plan.Gateways {
