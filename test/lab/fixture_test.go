@@ -343,7 +343,7 @@ next:
 
 func (m *mesh) cliCommand(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
-	return exec.CommandContext(t.Context(), binary("fairlead"), append(args, "--name", "story", "--state-dir", m.stateDir)...)
+	return exec.CommandContext(t.Context(), binary("fairlead"), append(args, "--name", filepath.Base(m.StateDir()), "--state-dir", m.stateDir)...)
 }
 
 func read(t *testing.T, path string) string {
