@@ -94,6 +94,7 @@ func (m telemetries) recording(w *model.Workload, levels []*model.Telemetry, sid
 			out.Logs = append(out.Logs, l)
 		}
 	}
+	out.Metrics = metricRules(levels, side)
 	return out
 }
 
@@ -250,6 +251,14 @@ func missingProviders(c *checker, t *model.Telemetry) {
 				fix += ", or " + c.g.LogProviders[i].Name
 			}
 			c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider for access logs is called %q: nothing is logged there", p.Name)}, fix)
+		}
+	}
+	for i := range t.Metrics {
+		for _, p := range t.Metrics[i].Providers {
+			if !strings.EqualFold(p.Name, plan.Prometheus) {
+				c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider of metrics is called %q: nothing is counted for it", p.Name)},
+					"write "+plan.Prometheus+" for the sidecar's own page")
+			}
 		}
 	}
 	for i := range t.Tracing {

@@ -100,6 +100,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.Proximity]():        int(model.OnlySameNode),
 		reflect.TypeFor[plan.Health]():            int(plan.Failing),
 		reflect.TypeFor[model.MTLSMode]():         int(model.MTLSDisable),
+		reflect.TypeFor[model.Metric]():           int(model.GRPCResponseMessages),
 		reflect.TypeFor[model.TraceProtocol]():    int(model.TraceZipkin),
 		reflect.TypeFor[model.TraceTagSource]():   int(model.TagHeader),
 		reflect.TypeFor[plan.PathNormalization](): int(plan.PathDecodeAndMergeSlashes),

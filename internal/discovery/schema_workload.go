@@ -58,6 +58,20 @@ func telemetryFields(c *coder, t *plan.Telemetry) {
 func recordingFields(c *coder, r *plan.Recording) {
 	c.bool(1, "logs_said", &r.LogsSaid)
 	list(c, 2, "logs", &r.Logs, accessLogFields)
+	list(c, 3, "metrics", &r.Metrics, metricRuleFields)
+}
+
+// metricRuleFields: a sidecar that does not know a part of it counts what it would without the part. A rule for all metrics is none.
+func metricRuleFields(c *coder, m *plan.MetricRule) {
+	enum(c, 1, "metric", &m.Metric, upTo(model.GRPCResponseMessages, model.AllMetrics))
+	c.bool(2, "disabled", &m.Disabled)
+	list(c, 3, "tags", &m.Tags, metricTagFields)
+}
+
+func metricTagFields(c *coder, t *model.MetricTag) {
+	text(c, 1, "name", &t.Name)
+	list(c, 2, "value", (*[]model.Instruction)(&t.Value), instructionFields)
+	text(c, 3, "text", &t.Text)
 }
 
 func accessLogFields(c *coder, l *plan.AccessLog) {

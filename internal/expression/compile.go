@@ -20,9 +20,23 @@ import (
 // maxText bounds what a user may write, in bytes.
 const maxText = 4096
 
+var errTooLong = errors.New("too long")
+
 // Condition compiles a text that must say yes or no.
 func Condition(text string) (model.Expression, error) {
 	return compile(text, "the expression is %s, not true or false: compare it with something", cel.BoolType)
+}
+
+// Text compiles a text that gives one: the value of a label. Numbers and yes or no are written out.
+func Text(text string) (model.Expression, error) {
+	out, err := compile(text, "the expression is %s: text, numbers and true or false can be a value", cel.StringType, cel.IntType, cel.DoubleType, cel.BoolType, cel.DurationType)
+	if err != nil {
+		return nil, err
+	}
+	if len(out) == model.MaxInstructions {
+		return nil, errTooLong
+	}
+	return append(out, model.Instruction{Op: model.ExprToText}), nil
 }
 
 func compile(text, otherwise string, results ...*cel.Type) (model.Expression, error) {
@@ -46,7 +60,7 @@ func compile(text, otherwise string, results ...*cel.Type) (model.Expression, er
 	}
 	_, most, ok := t.out.Depth()
 	if !ok || len(t.out) > model.MaxInstructions || most > model.MaxExpressionStack {
-		return nil, errors.New("too long")
+		return nil, errTooLong
 	}
 	return t.out, nil
 }

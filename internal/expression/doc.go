@@ -1,4 +1,5 @@
-// Package expression compiles what users write in CEL, the Common Expression Language, about calls: the filter of an access log.
+// Package expression compiles what users write in CEL, the Common Expression Language, about calls: the filter of an access log,
+// the value of a label.
 //
 // In: the text. Out: a model.Expression, which sidecars evaluate without a library of CEL (package telemetry), or an error that
 // says what is wrong and where. The words are Envoy's attributes (envoyproxy.io, "Attributes"), as far as a sidecar knows them;

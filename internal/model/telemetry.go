@@ -14,6 +14,7 @@ type Telemetry struct {
 
 	AccessLogging []AccessLogging
 	Tracing       []TraceRule
+	Metrics       []Metrics
 }
 
 // Reference names the object that it was read from.

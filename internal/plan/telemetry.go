@@ -15,6 +15,8 @@ type Recording struct {
 	// switch decides.
 	LogsSaid bool
 	Logs     []AccessLog
+	// Metrics change metrics, sorted; those that are not named are as they always are.
+	Metrics []MetricRule
 }
 
 // StandardOutput is the provider of access logs that is always there, by the name that Istio has for it.
@@ -32,3 +34,13 @@ type AccessLog struct {
 	// Collector takes the lines by OTLP, nil means the sidecar's standard output.
 	Collector *model.TraceProvider
 }
+
+// MetricRule changes one metric.
+type MetricRule struct {
+	Metric   model.Metric
+	Disabled bool
+	Tags     []model.MetricTag // sorted by name
+}
+
+// Prometheus is the provider of metrics that is always there, by the name that Istio has for it.
+const Prometheus = "prometheus"

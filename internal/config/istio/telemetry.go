@@ -21,9 +21,7 @@ func Telemetry(in *telemetryv1.Telemetry) (*model.Telemetry, []model.Problem) {
 	out := &model.Telemetry{Ref: t.Ref, CreatedAt: in.CreationTimestamp.Time, Selector: selectorOf(selector)}
 	out.Attached = t.targets(spec)
 	out.AccessLogging = t.accessLogging(spec.GetAccessLogging())
-	if len(spec.GetMetrics()) > 0 {
-		t.Unsupported("spec.metrics")
-	}
+	out.Metrics = t.metrics(spec.GetMetrics())
 	out.Tracing = t.tracing(spec.GetTracing())
 	if t.Rejected() {
 		return nil, t.Problems

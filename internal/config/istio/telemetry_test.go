@@ -87,12 +87,19 @@ func TestTelemetryProblems(t *testing.T) {
 		{"a provider without name", `accessLogging: [{providers: [{}]}]`, []string{`error spec.accessLogging[0].providers[0].name: empty`}},
 		{"two ways to select", `{selector: {matchLabels: {a: b}}, targetRefs: [{kind: Service, name: a}]}`, []string{`error spec.targetRefs: cannot go with selector`}},
 		{"a waypoint's", `targetRefs: [{kind: Service, name: a}]`, []string{`warning spec.targetRefs: no effect`}},
-		{"what is not obeyed", `{metrics: [{}]}`, []string{`warning spec.metrics: not supported`}},
 		{"a percentage that is none", `tracing: [{randomSamplingPercentage: 100.5}]`, []string{`error spec.tracing[0].randomSamplingPercentage: 100.5 is not a percentage`}},
 		{"less than none", `tracing: [{randomSamplingPercentage: -1}]`, []string{`error spec.tracing[0].randomSamplingPercentage: -1 is not a percentage`}},
 		{"a tag from nowhere", `tracing: [{customTags: {a: {}}}]`, []string{`error spec.tracing[0].customTags[a]: no source`}},
 		{"two collectors", `tracing: [{providers: [{name: a}, {name: b}]}]`, []string{`warning spec.tracing[0].providers[1].name: no effect`}},
 		{"a collector without name", `tracing: [{providers: [{}]}]`, []string{`error spec.tracing[0].providers[0].name: empty`}},
+		{"what is not obeyed", `metrics: [{reportingInterval: 5s}]`, []string{`warning spec.metrics[0].reportingInterval: no effect`}},
+		{"a metric of somebody else", `metrics: [{overrides: [{match: {customMetric: mine}}]}]`, []string{`warning spec.metrics[0].overrides[0].match.customMetric: no effect`}},
+		{"a name that is no label's", `metrics: [{overrides: [{tagOverrides: {a-b: {operation: REMOVE}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[a-b]: "a-b" cannot be the name of a label`}},
+		{"Prometheus' own label", `metrics: [{overrides: [{tagOverrides: {le: {operation: REMOVE}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[le]: the label "le" is Prometheus' own`}},
+		{"a label without value", `metrics: [{overrides: [{tagOverrides: {a: {}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[a].value: empty`}},
+		{"a value that is removed", `metrics: [{overrides: [{tagOverrides: {a: {operation: REMOVE, value: "'b'"}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[a].value: cannot go with REMOVE`}},
+		{"a value that is not CEL", `metrics: [{overrides: [{tagOverrides: {a: {value: my text}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[a].value: column 4`}},
+		{"a value that is not one", `metrics: [{overrides: [{tagOverrides: {a: {value: request.headers}}}]}]`, []string{`error spec.metrics[0].overrides[0].tagOverrides[a].value: the expression is map`}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, problems := telemetryOf(t, tt.spec)
