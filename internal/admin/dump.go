@@ -25,6 +25,8 @@ type TelemetryDump struct {
 	Filter    string `json:"filter,omitempty"`
 	// Traces says which requests are traced, and where their spans go.
 	Traces string `json:"traces"`
+	// Metrics says what is changed in metrics; nothing where they are as they always are.
+	Metrics string `json:"metrics,omitempty"`
 	// Origins are the objects that say so; none where it is the mesh's default.
 	Origins []string `json:"origins"`
 }

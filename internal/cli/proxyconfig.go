@@ -271,8 +271,9 @@ func viewListeners(w io.Writer, d *admin.Dump, f proxyFilter) error {
 }
 
 func viewTelemetry(w io.Writer, d *admin.Dump, f proxyFilter) error {
-	return printRows(w, f.output, d.Telemetry, "CALLS\tACCESS LOG\tFILTER\tTRACES\tBY", func(t *admin.TelemetryDump) string {
-		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s", t.Side, t.AccessLog, dash(t.Filter), dash(t.Traces), cmp.Or(strings.Join(t.Origins, ", "), "the mesh's default"))
+	return printRows(w, f.output, d.Telemetry, "CALLS\tACCESS LOG\tFILTER\tMETRICS\tTRACES\tBY", func(t *admin.TelemetryDump) string {
+		return fmt.Sprintf("%s\t%s\t%s\t%s\t%s\t%s", t.Side, t.AccessLog, dash(t.Filter), cmp.Or(t.Metrics, "all"), dash(t.Traces),
+			cmp.Or(strings.Join(t.Origins, ", "), "the mesh's default"))
 	})
 }
 

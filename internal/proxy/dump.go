@@ -158,7 +158,8 @@ func dumpTelemetry(d *admin.Dump, p *Proxy) {
 	}{{"CLIENT", telemetry.Source, &p.tracer.Client}, {"SERVER", telemetry.Destination, &p.tracer.Server}} {
 		forms, filters := p.access.Describe(side.of)
 		d.Telemetry = append(d.Telemetry, admin.TelemetryDump{
-			Side: side.name, AccessLog: forms, Filter: filters, Traces: side.traces.Describe(), Origins: origins,
+			Side: side.name, AccessLog: forms, Filter: filters, Metrics: p.metrics.DescribeMetrics(side.of),
+			Traces: side.traces.Describe(), Origins: origins,
 		})
 	}
 }

@@ -275,7 +275,7 @@ func (o *outbound) passThrough(ctx context.Context, client *call.RawTunnel, serv
 	rec := &telemetry.Record{
 		Reporter: telemetry.Source, Start: time.Now(), HeadAfter: -1, Client: client.Remote(), Dialled: dst, Cluster: cluster, TCP: scope,
 	}
-	scope.Opened()
+	rec.CountOpened()
 	var r call.Relayed
 	defer func() {
 		rec.Duration, rec.Received, rec.Sent = time.Since(rec.Start), r.Received, r.Sent

@@ -311,6 +311,7 @@ func (p *Proxy) heed(e directory.Event) {
 		p.checks.set(policy)
 		p.access.SetTelemetry(policy.Telemetry)
 		p.logs.Configure(p.self.Workload(), policy.Telemetry)
+		p.metrics.SetTelemetry(policy.Telemetry)
 		p.tracer.Configure(p.self.Workload(), policy.ClientTracing, policy.ServerTracing)
 	}
 }

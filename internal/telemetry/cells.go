@@ -8,19 +8,26 @@ import (
 // cells are the responses of one scope, told apart by code, flags and gRPC status: a handful, so a linear search beats
 // a map. Adding one takes a lock, finding one does not.
 type cells struct {
-	all    atomic.Pointer[[]*cell]
-	folded *atomic.Uint64 // counts what had no cell of its own
+	all      atomic.Pointer[[]*cell]
+	registry *Registry
+	tagged   atomic.Int64 // of them, those with values that calls say
 
 	mu sync.Mutex // serialises adding
 }
 
 // cell is one kind of response.
 type cell struct {
-	code        int // unknownCode where kinds were folded
-	flags, grpc string
+	kind
+	tags string // labels that calls say, rendered, each with a comma behind it
 
 	requests                      atomic.Uint64
 	duration, reqBytes, respBytes histogram
+}
+
+// kind is what responses are told apart by.
+type kind struct {
+	code        int // unknownCode where kinds were folded
+	flags, grpc string
 }
 
 const (
@@ -30,32 +37,59 @@ const (
 	unknownCode = 0
 )
 
-func (cs *cells) of(o Observation) *cell {
-	if c := cs.find(o.Code, o.Flags, o.GRPCStatus); c != nil {
+// of gives the cell for a call by what a group prints of it.
+func (cs *cells) of(g *tagGroup, r *Record) *cell {
+	k := kind{code: r.Code, flags: r.Flags, grpc: r.GRPCStatus}
+	var room [2 * maxTagValue]byte
+	tags := room[:0]
+	if g != nil {
+		k = g.narrow(k)
+		tags = g.append(tags, r)
+	}
+	if c := cs.find(k, tags); c != nil {
 		return c
 	}
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	if c := cs.find(o.Code, o.Flags, o.GRPCStatus); c != nil {
+	if c := cs.find(k, tags); c != nil {
 		return c
 	}
-	c := &cell{code: o.Code, flags: o.Flags, grpc: o.GRPCStatus}
-	old := cs.list()
-	if len(old) >= maxCells {
-		cs.folded.Add(1)
-		if rest := cs.find(unknownCode, "", ""); rest != nil {
+	if len(tags) > 0 && (cs.tagged.Load() >= maxTagged || cs.registry.tagged.Load() >= maxTaggedInAll) {
+		cs.registry.folded.Add(1)
+		tags = g.others(tags[:0])
+	} else if len(tags) > 0 {
+		cs.tagged.Add(1)
+		cs.registry.tagged.Add(1)
+		return cs.add(&cell{kind: k, tags: string(tags)})
+	}
+	return cs.bounded(&cell{kind: k, tags: string(tags)})
+}
+
+// bounded gives the cell of a kind, or where there are too many the one for all others. mu is held.
+func (cs *cells) bounded(c *cell) *cell {
+	if known := cs.find(c.kind, []byte(c.tags)); known != nil {
+		return known
+	}
+	if len(cs.list())-int(cs.tagged.Load()) >= maxCells {
+		cs.registry.folded.Add(1)
+		c.kind = kind{code: unknownCode}
+		if rest := cs.find(c.kind, []byte(c.tags)); rest != nil {
 			return rest
 		}
-		c = &cell{code: unknownCode}
 	}
+	return cs.add(c)
+}
+
+func (cs *cells) add(c *cell) *cell {
+	old := cs.list()
 	grown := append(append(make([]*cell, 0, len(old)+1), old...), c)
 	cs.all.Store(&grown)
 	return c
 }
 
-func (cs *cells) find(code int, flags, grpc string) *cell {
+func (cs *cells) find(k kind, tags []byte) *cell {
 	for _, c := range cs.list() {
-		if c.code == code && c.flags == flags && c.grpc == grpc {
+		if c.kind == k && c.tags == string(tags) {
 			return c
 		}
 	}
@@ -67,4 +101,18 @@ func (cs *cells) list() []*cell {
 		return *all
 	}
 	return nil
+}
+
+// narrow leaves of a kind what is printed.
+func (g *tagGroup) narrow(k kind) kind {
+	if !g.keeps("response_code") {
+		k.code = unknownCode
+	}
+	if !g.keeps("response_flags") {
+		k.flags = ""
+	}
+	if !g.keeps("grpc_response_status") {
+		k.grpc = ""
+	}
+	return k
 }

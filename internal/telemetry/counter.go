@@ -3,16 +3,19 @@ package telemetry
 // Counter is the sink that counts calls in their series.
 type Counter struct{}
 
+// CountOpened counts the beginning of an opaque connection, of which everything is known but its end. Counter counts the end.
+func (r *Record) CountOpened() {
+	r.opened = r.TCP.of(r)
+	r.opened.Opened()
+}
+
 // Record implements Sink.
 func (Counter) Record(r *Record) {
 	if r.HTTP != nil {
-		r.HTTP.Observe(Observation{
-			Code: r.Code, Flags: r.Flags, GRPCStatus: r.GRPCStatus, Duration: r.Duration,
-			RequestBytes: r.Received, ResponseBytes: r.Sent,
-		})
+		r.HTTP.Observe(r)
 	}
-	if r.TCP != nil {
-		r.TCP.Bytes(r.Received, r.Sent)
-		r.TCP.Closed()
+	if r.opened != nil {
+		r.opened.Bytes(r.Received, r.Sent)
+		r.opened.Closed()
 	}
 }

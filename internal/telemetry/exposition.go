@@ -5,8 +5,10 @@ import (
 	"io"
 	"math"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -53,16 +55,19 @@ func label(b []byte, name, value string) []byte {
 	b = append(b, name...)
 	b = append(b, '=', '"')
 	for _, c := range cmp.Or(value, "unknown") { // a byte that is no UTF-8 comes as U+FFFD
-		switch c {
-		case '\\', '"':
-			b = append(b, '\\', byte(c))
-		case '\n':
-			b = append(b, '\\', 'n')
-		default:
-			b = utf8.AppendRune(b, c)
-		}
+		b = appendLabelRune(b, c)
 	}
 	return append(b, '"')
+}
+
+func appendLabelRune(b []byte, c rune) []byte {
+	switch c {
+	case '\\', '"':
+		return append(b, '\\', byte(c))
+	case '\n':
+		return append(b, '\\', 'n')
+	}
+	return utf8.AppendRune(b, c)
 }
 
 // WriteMetrics writes every series in use in the Prometheus text format 0.0.4, a piece at a time.
@@ -74,14 +79,14 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	p.kind("fairlead_metrics_folded_total", "counter")
 	p.line("fairlead_metrics_folded_total", "", r.folded.Load())
 	p.process()
-	p.counters("istio_requests_total", http)
-	p.histograms("istio_request_duration_milliseconds", http, func(c *cell) *histogram { return &c.duration })
-	p.histograms("istio_request_bytes", http, func(c *cell) *histogram { return &c.reqBytes })
-	p.histograms("istio_response_bytes", http, func(c *cell) *histogram { return &c.respBytes })
-	p.connections("istio_tcp_connections_opened_total", tcp, func(s *TCPScope) uint64 { return s.opened.Load() })
-	p.connections("istio_tcp_connections_closed_total", tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
-	p.connections("istio_tcp_sent_bytes_total", tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
-	p.connections("istio_tcp_received_bytes_total", tcp, func(s *TCPScope) uint64 { return s.received.Load() })
+	p.counters(counter{"istio_requests_total", model.RequestCount}, http, func(c *cell) uint64 { return c.requests.Load() })
+	p.histograms(counter{"istio_request_duration_milliseconds", model.RequestDuration}, http, func(c *cell) *histogram { return &c.duration })
+	p.histograms(counter{"istio_request_bytes", model.RequestSize}, http, func(c *cell) *histogram { return &c.reqBytes })
+	p.histograms(counter{"istio_response_bytes", model.ResponseSize}, http, func(c *cell) *histogram { return &c.respBytes })
+	p.connections(counter{"istio_tcp_connections_opened_total", model.TCPOpenedConnections}, tcp, func(s *TCPScope) uint64 { return s.opened.Load() })
+	p.connections(counter{"istio_tcp_connections_closed_total", model.TCPClosedConnections}, tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
+	p.connections(counter{"istio_tcp_sent_bytes_total", model.TCPSentBytes}, tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
+	p.connections(counter{"istio_tcp_received_bytes_total", model.TCPReceivedBytes}, tcp, func(s *TCPScope) uint64 { return s.received.Load() })
 	p.b = r.refused.append(p.b)
 	p.flush()
 	return p.err
@@ -123,36 +128,47 @@ func (p *page) line(name, labels string, value uint64) {
 	p.b = append(strconv.AppendUint(p.b, value, 10), '\n')
 }
 
-func (p *page) counters(name string, scopes []*HTTPScope) {
-	p.kind(name, "counter")
-	p.each(scopes, func(labels string, c *cell) { p.line(name, labels, c.requests.Load()) })
+// counter is a metric by its two names: that in Prometheus, and that in Istio's API.
+type counter struct {
+	name   string
+	metric model.Metric
 }
 
-func (p *page) histograms(name string, scopes []*HTTPScope, of func(*cell) *histogram) {
-	p.kind(name, "histogram")
-	p.each(scopes, func(labels string, c *cell) {
-		p.histogram(name, labels, of(c))
-	})
+func (p *page) counters(m counter, scopes []*HTTPScope, of func(*cell) uint64) {
+	p.kind(m.name, "counter")
+	p.each(m.metric, scopes, func(labels string, c *cell) { p.line(m.name, labels, of(c)) })
+}
+
+func (p *page) histograms(m counter, scopes []*HTTPScope, of func(*cell) *histogram) {
+	p.kind(m.name, "histogram")
+	p.each(m.metric, scopes, func(labels string, c *cell) { p.histogram(m.name, labels, of(c)) })
 }
 
 func (p *page) histogram(name, labels string, h *histogram) {
 	total := uint64(0)
+	if labels != "" { // rules may have taken all of them away
+		labels += ","
+	}
 	for i := range h.buckets {
 		total += h.buckets[i].Load()
 		le := "+Inf"
 		if i < len(bounds) {
 			le = strconv.FormatFloat(bounds[i], 'g', -1, 64)
 		}
-		p.line(name+"_bucket", labels+`,le="`+le+`"`, total)
+		p.line(name+"_bucket", labels+`le="`+le+`"`, total)
 	}
+	labels = strings.TrimSuffix(labels, ",")
 	p.begin(name+"_sum", labels)
 	p.b = append(strconv.AppendFloat(p.b, math.Float64frombits(h.sum.Load()), 'g', -1, 64), '\n')
 	p.line(name+"_count", labels, total)
 }
 
-// each visits what scopes have counted, unless the page cannot be written any more.
-func (p *page) each(scopes []*HTTPScope, do func(labels string, c *cell)) {
+// each visits what scopes have counted for a metric, unless the page cannot be written any more.
+func (p *page) each(m model.Metric, scopes []*HTTPScope, do func(labels string, c *cell)) {
 	for _, s := range scopes {
+		if !s.group.has(m) {
+			continue
+		}
 		for _, c := range s.cells.list() {
 			if p.err == nil {
 				do(cellLabels(s, c), c)
@@ -161,21 +177,41 @@ func (p *page) each(scopes []*HTTPScope, do func(labels string, c *cell)) {
 	}
 }
 
+// cellLabels are the labels of a cell, some of which rules may have taken away.
 func cellLabels(s *HTTPScope, c *cell) string {
-	code := ""
-	if c.code != unknownCode {
-		code = strconv.Itoa(c.code)
+	b := []byte(s.labels)
+	if s.group.keeps("response_code") {
+		code := ""
+		if c.code != unknownCode {
+			code = strconv.Itoa(c.code)
+		}
+		b = label(b, "response_code", code)
 	}
-	b := label([]byte(s.labels), "response_code", code)
 	if c.grpc != "" {
 		b = label(b, "grpc_response_status", c.grpc)
 	}
-	return string(label(b, "response_flags", cmp.Or(c.flags, "-")))
+	if s.group.keeps("response_flags") {
+		b = label(b, "response_flags", cmp.Or(c.flags, "-"))
+	}
+	if tags := strings.TrimSuffix(c.tags, ","); tags != "" {
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+		b = append(b, tags...)
+	}
+	return string(b)
 }
 
-func (p *page) connections(name string, scopes []*TCPScope, of func(*TCPScope) uint64) {
-	p.kind(name, "counter")
+func (p *page) connections(m counter, scopes []*TCPScope, of func(*TCPScope) uint64) {
+	p.kind(m.name, "counter")
 	for _, s := range scopes {
-		p.line(name, s.labels+`,response_flags="-"`, of(s))
+		if !s.group.has(m.metric) {
+			continue
+		}
+		labels := s.labels
+		if s.group.keeps("response_flags") {
+			labels = string(label([]byte(labels), "response_flags", "-"))
+		}
+		p.line(m.name, labels, of(s))
 	}
 }

@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -30,33 +31,36 @@ type Labels struct {
 	MutualTLS bool
 }
 
-// Observation is one finished HTTP exchange.
-type Observation struct {
-	Code                        int
-	Flags                       string // Envoy's short flags, "" for none
-	GRPCStatus                  string // "" where the response carried none
-	Duration                    time.Duration
-	RequestBytes, ResponseBytes int64
-}
-
 // HTTPScope is the HTTP series with one set of labels.
 type HTTPScope struct {
 	series
-	cells cells
+	cells      cells
+	projection atomic.Pointer[projection] // where it counts instead, by rules
 }
 
 // Observe counts one exchange.
-func (s *HTTPScope) Observe(o Observation) {
+func (s *HTTPScope) Observe(r *Record) {
+	rules := s.registry.rules.of(s.reporter).Load()
+	if rules == nil {
+		s.count(r)
+		return
+	}
+	for _, p := range s.projectedBy(rules).in {
+		p.count(r)
+	}
+}
+
+func (s *HTTPScope) count(r *Record) {
 	if !s.active.Load() && !s.registry.http.activate(s) {
 		s = s.registry.overflowHTTP(s)
 	}
-	c := s.cells.of(o)
+	c := s.cells.of(s.group, r)
 	c.requests.Add(1)
-	c.duration.observe(float64(o.Duration) / float64(time.Millisecond))
-	c.reqBytes.observe(float64(o.RequestBytes))
-	c.respBytes.observe(float64(o.ResponseBytes))
+	c.duration.observe(float64(r.Duration) / float64(time.Millisecond))
+	c.reqBytes.observe(float64(r.Received))
+	c.respBytes.observe(float64(r.Sent))
 	s.touch()
-	if !s.active.Load() { // it left the scrape between the first line and here
+	if !s.active.Load() && s.inForce() { // it left the scrape between the first line and here
 		s.registry.http.restore(s)
 	}
 }
@@ -66,11 +70,27 @@ type TCPScope struct {
 	series
 	spilled atomic.Int64 // open connections that are counted as overflow
 
+	// Of one that stands for the scopes of one connection, by rules: those, and nothing else.
+	split bool
+	parts []*TCPScope
+
+	mu   sync.Mutex
+	told struct { // guarded by mu: values of labels that connections said, as far as they are told apart
+		rules  *metricRules
+		values map[string]struct{}
+	}
+
 	opened, closed, sent, received atomic.Uint64
 }
 
 // Opened counts a new connection.
 func (s *TCPScope) Opened() {
+	if s.split {
+		for _, p := range s.parts {
+			p.Opened()
+		}
+		return
+	}
 	if !s.active.Load() && !s.registry.tcp.activate(s) {
 		s.spilled.Add(1)
 		s.registry.folded.Add(1)
@@ -82,6 +102,12 @@ func (s *TCPScope) Opened() {
 
 // Closed counts the end of a connection, where its beginning was counted.
 func (s *TCPScope) Closed() {
+	if s.split {
+		for _, p := range s.parts {
+			p.Closed()
+		}
+		return
+	}
 	for n := s.spilled.Load(); n > 0; n = s.spilled.Load() {
 		if s.spilled.CompareAndSwap(n, n-1) {
 			s = s.registry.overflowTCP(s)
@@ -95,6 +121,12 @@ func (s *TCPScope) Closed() {
 // Bytes counts bytes as the reporter sees them: received is what the client sent towards the server, sent what
 // came back, which is how Istio's istio_tcp_received_bytes_total and _sent_ are meant.
 func (s *TCPScope) Bytes(received, sent int64) {
+	if s.split {
+		for _, p := range s.parts {
+			p.Bytes(received, sent)
+		}
+		return
+	}
 	if s.spilled.Load() > 0 {
 		s = s.registry.overflowTCP(s)
 	}

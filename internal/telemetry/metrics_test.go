@@ -33,8 +33,8 @@ func scrape(t *testing.T, r *Registry) string {
 
 func TestWriteMetricsPrintsIstiosNamesAndLabels(t *testing.T) {
 	r := NewRegistry("1.2.3")
-	r.HTTP(labels(Destination)).Observe(Observation{Code: 200, Duration: 3 * time.Millisecond, RequestBytes: 0, ResponseBytes: 700})
-	r.HTTP(labels(Source)).Observe(Observation{Code: 503, Flags: "UH", Duration: time.Millisecond / 4})
+	r.HTTP(labels(Destination)).Observe(&Record{Code: 200, Duration: 3 * time.Millisecond, Received: 0, Sent: 700})
+	r.HTTP(labels(Source)).Observe(&Record{Code: 503, Flags: "UH", Duration: time.Millisecond / 4})
 	tcp := r.TCP(labels(Source))
 	tcp.Opened()
 	tcp.Bytes(5, 7)
@@ -86,12 +86,12 @@ func TestIdleSeriesLeaveAndComeBackWithTheirCount(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
 	r.now = func() time.Time { return now }
 	s := r.HTTP(labels(Source))
-	s.Observe(Observation{Code: 200})
+	s.Observe(&Record{Code: 200})
 	now = now.Add(idle + time.Second)
 	if got := scrape(t, r); strings.Contains(got, `response_code="200"`) {
 		t.Error("series is still there after ten idle minutes")
 	}
-	s.Observe(Observation{Code: 200})
+	s.Observe(&Record{Code: 200})
 	if got := scrape(t, r); !strings.Contains(got, `response_code="200",response_flags="-"} 2`) {
 		t.Errorf("a series that is used again must go on counting:\n%s", got)
 	}
@@ -105,7 +105,7 @@ func TestLabelEscapes(t *testing.T) {
 
 func TestObserveAllocatesNothing(t *testing.T) {
 	s := NewRegistry("x").HTTP(labels(Source))
-	o := Observation{Code: 200, Duration: time.Millisecond, RequestBytes: 10, ResponseBytes: 1024}
+	o := &Record{Code: 200, Duration: time.Millisecond, Received: 10, Sent: 1024}
 	if n := testing.AllocsPerRun(100, func() { s.Observe(o) }); n != 0 {
 		t.Errorf("%v allocations per observation, want 0", n)
 	}
@@ -114,6 +114,6 @@ func TestObserveAllocatesNothing(t *testing.T) {
 func BenchmarkObserve(b *testing.B) {
 	s := NewRegistry("x").HTTP(labels(Source))
 	for b.Loop() {
-		s.Observe(Observation{Code: 200, Duration: time.Millisecond, RequestBytes: 10, ResponseBytes: 1024})
+		s.Observe(&Record{Code: 200, Duration: time.Millisecond, Received: 10, Sent: 1024})
 	}
 }

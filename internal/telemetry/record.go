@@ -69,9 +69,10 @@ type Record struct {
 	Port uint16
 
 	// HTTP or TCP are the series that the call is counted in: the names of both sides are theirs. Nil where it is not
-	// counted. TCP has heard of the connection's beginning.
-	HTTP *HTTPScope
-	TCP  *TCPScope
+	// counted. Of a connection the beginning is counted by CountOpened.
+	HTTP   *HTTPScope
+	TCP    *TCPScope
+	opened *TCPScope // has heard of the connection's beginning
 
 	live *Live // of an opaque connection of which Edges has heard that it began
 }

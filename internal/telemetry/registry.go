@@ -35,6 +35,9 @@ type Registry struct {
 	now     func() time.Time
 	folded  atomic.Uint64 // observations that were not counted under their own labels
 	refused refusals
+	rules   sideRules
+	setting sync.Mutex   // serialises SetTelemetry
+	tagged  atomic.Int64 // cells that are told apart by what calls say, about
 
 	http family[HTTPScope, *HTTPScope]
 	tcp  family[TCPScope, *TCPScope]
@@ -45,20 +48,29 @@ func NewRegistry(version string) *Registry {
 	r := &Registry{build: version, now: time.Now}
 	r.http.init(r)
 	r.tcp.init(r)
+	r.http.recount = func(tagged int) { r.tagged.Store(int64(tagged)) }
 	return r
 }
 
 // HTTP gives the scope of the labels, the same one for equal labels. It is the slow path: keep the result.
 func (r *Registry) HTTP(l Labels) *HTTPScope {
-	return r.http.scope(identify(l), func(id identity) *HTTPScope {
-		return &HTTPScope{series: series{registry: r, identity: id}, cells: cells{folded: &r.folded}}
+	return r.httpScope(identify(l))
+}
+
+func (r *Registry) httpScope(id identity) *HTTPScope {
+	return r.http.scope(id, func(id identity) *HTTPScope {
+		return &HTTPScope{series: series{registry: r, identity: id}, cells: cells{registry: r}}
 	})
 }
 
 // TCP gives the scope for connections with the labels.
 func (r *Registry) TCP(l Labels) *TCPScope {
 	l.Protocol = "tcp"
-	return r.tcp.scope(identify(l), func(id identity) *TCPScope {
+	return r.tcpScope(identify(l))
+}
+
+func (r *Registry) tcpScope(id identity) *TCPScope {
+	return r.tcp.scope(id, func(id identity) *TCPScope {
 		return &TCPScope{series: series{registry: r, identity: id}}
 	})
 }
@@ -67,26 +79,38 @@ func (r *Registry) TCP(l Labels) *TCPScope {
 func (r *Registry) overflowHTTP(s *HTTPScope) *HTTPScope {
 	r.folded.Add(1)
 	o := r.HTTP(s.beyond())
+	if s.group != nil {
+		o = r.httpScope(o.projected(s.group, nil))
+	}
 	r.http.restore(o)
 	return o
 }
 
 func (r *Registry) overflowTCP(s *TCPScope) *TCPScope {
 	o := r.TCP(s.beyond())
+	if s.group != nil {
+		o = r.tcpScope(o.projected(s.group, s.group.others(nil)))
+	}
 	r.tcp.restore(o)
 	return o
 }
 
-// identity is what tells series apart.
+// seriesKey tells series apart: what is printed of them, and the metrics that are.
+type seriesKey struct {
+	labels string
+	group  *tagGroup // nil for all metrics
+}
+
+// identity is what a series is of.
 type identity struct {
-	labels   string
+	seriesKey
 	reporter Reporter
 	protocol string
 	mtls     bool
 }
 
 func identify(l Labels) identity {
-	return identity{labels: string(appendLabels(nil, l)), reporter: l.Reporter, protocol: l.Protocol, mtls: l.MutualTLS}
+	return identity{seriesKey: seriesKey{labels: string(appendLabels(nil, l))}, reporter: l.Reporter, protocol: l.Protocol, mtls: l.MutualTLS}
 }
 
 // beyond is the labels of the series that counts for this one where there are too many.
@@ -108,6 +132,12 @@ type series struct {
 	active   atomic.Bool  // it is printed
 }
 
+// inForce reports whether the rules that the series counts by are those of now.
+func (s *series) inForce() bool {
+	rules := s.registry.rules.of(s.reporter).Load()
+	return s.group == nil && rules == nil || s.group != nil && s.group.rules == rules
+}
+
 func (s *series) touch()          { s.used.Store(s.registry.now().UnixNano()) }
 func (s *series) shared() *series { return s }
 
@@ -117,35 +147,41 @@ type scope[S any] interface {
 	shared() *series
 	// held reports whether something is open that will be counted when it ends.
 	held() bool
+	// tagged is how many cells there are for values that calls say.
+	tagged() int
 }
 
 func (*HTTPScope) held() bool  { return false }
 func (s *TCPScope) held() bool { return s.opened.Load() != s.closed.Load() }
 
+func (s *HTTPScope) tagged() int { return int(s.cells.tagged.Load()) }
+func (*TCPScope) tagged() int    { return 0 }
+
 // family is the scopes of one kind.
 type family[S any, P scope[S]] struct {
 	registry *Registry
+	recount  func(tagged int) // hears how many cells there are for values that calls say; nil where there are none
 
 	mu      sync.Mutex
-	known   map[string]weak.Pointer[S] // by labels: the scopes that endpoints and connections may hold
-	printed map[string]P
+	known   map[seriesKey]weak.Pointer[S] // by labels: the scopes that endpoints and connections may hold
+	printed map[seriesKey]P
 	swept   time.Time
 }
 
 func (f *family[S, P]) init(r *Registry) {
-	f.registry, f.known, f.printed = r, map[string]weak.Pointer[S]{}, map[string]P{}
+	f.registry, f.known, f.printed = r, map[seriesKey]weak.Pointer[S]{}, map[seriesKey]P{}
 }
 
 // scope gives the scope of an identity, made where there is none.
 func (f *family[S, P]) scope(id identity, create func(identity) P) P {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if known := P(f.known[id.labels].Value()); known != nil {
+	if known := P(f.known[id.seriesKey].Value()); known != nil {
 		return known
 	}
 	f.sweepSometimes()
 	p := create(id)
-	f.known[id.labels] = weak.Make((*S)(p))
+	f.known[id.seriesKey] = weak.Make((*S)(p))
 	return p
 }
 
@@ -176,7 +212,7 @@ func (f *family[S, P]) print(p P) {
 	s := p.shared()
 	s.touch()
 	s.active.Store(true)
-	f.printed[s.labels] = p
+	f.printed[s.seriesKey] = p
 }
 
 func (f *family[S, P]) sweepSometimes() {
@@ -189,7 +225,7 @@ func (f *family[S, P]) sweepSometimes() {
 func (f *family[S, P]) sweep(now time.Time) {
 	f.swept = now
 	horizon := now.Add(-idle).UnixNano()
-	for labels, p := range f.printed {
+	for key, p := range f.printed {
 		s := p.shared()
 		if s.used.Load() >= horizon || p.held() {
 			continue
@@ -199,11 +235,29 @@ func (f *family[S, P]) sweep(now time.Time) {
 			s.active.Store(true)
 			continue
 		}
-		delete(f.printed, labels)
+		delete(f.printed, key)
 	}
-	for labels, w := range f.known {
-		if w.Value() == nil {
-			delete(f.known, labels)
+	tagged := 0
+	for key, w := range f.known {
+		if p := P(w.Value()); p == nil {
+			delete(f.known, key)
+		} else {
+			tagged += p.tagged()
+		}
+	}
+	if f.recount != nil {
+		f.recount(tagged)
+	}
+}
+
+// dismiss takes everything off the scrape that counts by rules that are not in force any more.
+func (f *family[S, P]) dismiss() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for key, p := range f.printed {
+		if !p.shared().inForce() {
+			p.shared().active.Store(false)
+			delete(f.printed, key)
 		}
 	}
 }
@@ -215,7 +269,9 @@ func (f *family[S, P]) live() []P {
 	f.sweep(f.registry.now())
 	all := make([]P, 0, len(f.printed))
 	for _, p := range f.printed {
-		all = append(all, p)
+		if p.shared().inForce() {
+			all = append(all, p)
+		}
 	}
 	slices.SortFunc(all, func(a, b P) int { return cmp.Compare(a.shared().labels, b.shared().labels) })
 	return all

@@ -83,7 +83,7 @@ func TestSeriesCountLikeAPlainCounter(t *testing.T) {
 				}
 				switch rnd.IntN(5) {
 				case 0, 1:
-					http[i].Observe(Observation{Code: 200})
+					http[i].Observe(&Record{Code: 200})
 					tcp[i].Opened()
 					open[i]++
 					if rnd.IntN(2) == 0 {
@@ -157,7 +157,7 @@ func TestCountingWhileSeriesExpire(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for range each {
-				http.Observe(Observation{Code: 200})
+				http.Observe(&Record{Code: 200})
 				tcp.Opened()
 				tcp.Closed()
 			}
@@ -174,7 +174,7 @@ func TestCountingWhileSeriesExpire(t *testing.T) {
 		default:
 		}
 	}
-	http.Observe(Observation{Code: 200})
+	http.Observe(&Record{Code: 200})
 	tcp.Opened()
 	for metric, want := range map[string]float64{"istio_requests_total": 4*each + 1, "istio_tcp_connections_opened_total": 4*each + 1, "istio_tcp_connections_closed_total": 4 * each} {
 		if got, _ := value(t, r, metric); got != want {
@@ -194,7 +194,7 @@ func TestTooManySeriesAreFolded(t *testing.T) {
 		l.Reporter, l.Source.Name = Destination, fmt.Sprint("caller", i)
 		s, tcp := r.HTTP(l), r.TCP(l)
 		for range requests {
-			s.Observe(Observation{Code: 200})
+			s.Observe(&Record{Code: 200})
 		}
 		tcp.Opened()
 		held = append(held, tcp)
@@ -223,7 +223,7 @@ func TestTooManySeriesAreFolded(t *testing.T) {
 	c.pass(idle + time.Second)
 	l := calls("users")
 	l.Source.Name = "another"
-	r.HTTP(l).Observe(Observation{Code: 200})
+	r.HTTP(l).Observe(&Record{Code: 200})
 	if n := len(r.http.printed); n != 1 {
 		t.Errorf("%d series are printed, want the one that is in use", n)
 	}
@@ -243,7 +243,7 @@ func TestTooManyCodesAreFolded(t *testing.T) {
 	s := r.HTTP(calls("users"))
 	for code := 100; code < 1000; code++ {
 		for grpc := range 17 {
-			s.Observe(Observation{Code: code, GRPCStatus: strconv.Itoa(grpc)})
+			s.Observe(&Record{Code: code, GRPCStatus: strconv.Itoa(grpc)})
 		}
 	}
 	if got, _ := value(t, r, "istio_requests_total"); got != 900*17 {
@@ -275,7 +275,7 @@ func (p *pieces) Write(b []byte) (int, error) {
 func TestScrapesAreWrittenInPieces(t *testing.T) {
 	r := NewRegistry("x")
 	for i := range 200 {
-		r.HTTP(calls(fmt.Sprint("host", i))).Observe(Observation{Code: 200})
+		r.HTTP(calls(fmt.Sprint("host", i))).Observe(&Record{Code: 200})
 	}
 	var p pieces
 	if err := r.WriteMetrics(&p); err != nil || p.total < 100*pieceSize || p.largest > 2*pieceSize {

@@ -175,7 +175,7 @@ func (i *Incoming) Connection(who *Caller, rec *telemetry.Record) (ended func(Re
 		rec.TCP = i.Scopes(i.Port(who, rec.Dialled)).tcp
 		h := who.hop()
 		rec.Peer, rec.MutualTLS, rec.NoTLS = h.peer, h.mutual, h.noTLS
-		rec.TCP.Opened()
+		rec.CountOpened()
 		i.Sinks.Opened(rec)
 	}
 	if who.IsNamed() {

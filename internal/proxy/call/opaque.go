@@ -35,9 +35,9 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 	if c.endpoint != nil {
 		scope = c.endpoint.Attachment.TCP
 	}
-	scope.Opened()
 	start := time.Now()
 	rec := c.recordTCP(start, scope)
+	rec.CountOpened()
 	moved := new(netio.Traffic)
 	rec.Moved = func() (received, sent int64) { return moved.AToB.Load(), moved.BToA.Load() }
 	c.Of.Sinks.Opened(rec)
@@ -58,8 +58,8 @@ func (c *Outbound) Opaque(ctx context.Context, client *netio.PeekConn, state *di
 // Refuse ends a connection that came at a time and reaches no endpoint. To those who count it was opened and closed.
 func (c *Outbound) Refuse(ctx context.Context, client *netio.PeekConn, state *directory.Destination, begun time.Time, err error) {
 	c.Of.Log.DebugContext(ctx, "connection failed", "destination", c.Dest.Addr, "error", err)
-	state.TCP.Opened()
 	rec := c.recordTCP(begun, state.TCP)
+	rec.CountOpened()
 	if _, known := errors.AsType[*httpx.Error](err); !known {
 		err = &httpx.Error{Reason: httpx.UpstreamConnectFailure, Err: err}
 	}
