@@ -21,6 +21,7 @@ type cell struct {
 	tags string // labels that calls say, rendered, each with a comma behind it
 
 	requests                      atomic.Uint64
+	reqMessages, respMessages     atomic.Uint64
 	duration, reqBytes, respBytes histogram
 }
 

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"io"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/traffic"
 )
 
 // appendLabels renders Istio's standard labels in Istio's order, without braces and without the three that vary
@@ -83,6 +85,9 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	p.histograms(counter{"istio_request_duration_milliseconds", model.RequestDuration}, http, func(c *cell) *histogram { return &c.duration })
 	p.histograms(counter{"istio_request_bytes", model.RequestSize}, http, func(c *cell) *histogram { return &c.reqBytes })
 	p.histograms(counter{"istio_response_bytes", model.ResponseSize}, http, func(c *cell) *histogram { return &c.respBytes })
+	grpc := slices.DeleteFunc(http, func(s *HTTPScope) bool { return s.protocol != traffic.GRPC })
+	p.counters(counter{"istio_request_messages_total", model.GRPCRequestMessages}, grpc, func(c *cell) uint64 { return c.reqMessages.Load() })
+	p.counters(counter{"istio_response_messages_total", model.GRPCResponseMessages}, grpc, func(c *cell) uint64 { return c.respMessages.Load() })
 	p.connections(counter{"istio_tcp_connections_opened_total", model.TCPOpenedConnections}, tcp, func(s *TCPScope) uint64 { return s.opened.Load() })
 	p.connections(counter{"istio_tcp_connections_closed_total", model.TCPClosedConnections}, tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
 	p.connections(counter{"istio_tcp_sent_bytes_total", model.TCPSentBytes}, tcp, func(s *TCPScope) uint64 { return s.sent.Load() })

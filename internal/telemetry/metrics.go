@@ -59,6 +59,8 @@ func (s *HTTPScope) count(r *Record) {
 	c.duration.observe(float64(r.Duration) / float64(time.Millisecond))
 	c.reqBytes.observe(float64(r.Received))
 	c.respBytes.observe(float64(r.Sent))
+	c.reqMessages.Add(r.RequestMessages)
+	c.respMessages.Add(r.ResponseMessages)
 	s.touch()
 	if !s.active.Load() && s.inForce() { // it left the scrape between the first line and here
 		s.registry.http.restore(s)

@@ -68,6 +68,9 @@ type Record struct {
 	Host string
 	Port uint16
 
+	// RequestMessages and ResponseMessages are those of gRPC that went by, in the bodies.
+	RequestMessages, ResponseMessages uint64
+
 	// HTTP or TCP are the series that the call is counted in: the names of both sides are theirs. Nil where it is not
 	// counted. Of a connection the beginning is counted by CountOpened.
 	HTTP   *HTTPScope

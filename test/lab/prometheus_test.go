@@ -17,6 +17,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"fairlead.dev/fairlead/internal/lab/demoapp"
 )
 
 const prometheus = "prom"
@@ -96,12 +98,13 @@ spec:
 
 	ctx, end := context.WithCancel(t.Context())
 	defer end()
-	busy := make(chan error, 5)
+	busy := make(chan error, 6)
 	for _, caller := range []string{"client", "plain"} {
 		go func() { busy <- m.keepCalling(ctx, t, "deploy/"+caller+"-v1", ip) }()
 	}
 	go func() { busy <- m.keepCalling(ctx, t, "deploy/client-v1", emptyIP) }()
 	go func() { busy <- m.keepChanging(ctx) }()
+	go func() { busy <- m.keepStreaming(ctx, t, "deploy/client-v1", ip+":80") }()
 	go func() { busy <- m.keepTalking(ctx, "deploy/client-v1", echoIP+":9000") }()
 	t.Cleanup(func() { // before the lab ends
 		end()
@@ -193,6 +196,16 @@ func (m *mesh) keepCalling(ctx context.Context, t *testing.T, from, ip string) e
 		path := []string{"/", "/bytes/1000", "/status/404", "/status/503"}[i%4]
 		if _, err := request(ctx, c, http.MethodGet, "http://"+ip+path); err != nil && ctx.Err() == nil {
 			return fmt.Errorf("call from %s: %w", from, err)
+		}
+	}
+	return nil
+}
+
+// keepStreaming makes calls of gRPC until ctx ends.
+func (m *mesh) keepStreaming(ctx context.Context, t *testing.T, from, address string) error {
+	for ctx.Err() == nil {
+		if r := m.call(t, from, "http://"+address+demoapp.StreamMethod+"?interval=1ms", "--grpc", "--count", "20", "--messages", "3"); r.Failed > 0 {
+			return fmt.Errorf("gRPC from %s: %v", from, r.Errors)
 		}
 	}
 	return nil

@@ -27,6 +27,8 @@ type Report struct {
 	Pods     map[string]int `json:"pods"`
 	Versions map[string]int `json:"versions"`
 	Errors   map[string]int `json:"errors,omitempty"`
+	// Messages counts those of gRPC that came in answers.
+	Messages int `json:"messages,omitempty"`
 	// Seconds is the length of the run, PerSecond its rate; the latencies are in milliseconds.
 	Seconds   float64 `json:"seconds"`
 	PerSecond float64 `json:"perSecond"`
@@ -50,12 +52,13 @@ type load struct {
 	length, timeout   time.Duration
 	fresh             bool
 	http2, grpc       bool
+	messages          int
 	output            string
 }
 
 // callMain is "call URL": --count N, --concurrency C, --rate R per second, --for D, --new-connections, -o json,
 // --header "K: V", --method, --body, --timeout, --http2 (with prior knowledge), --grpc (a call of StreamMethod, or another one
-// that the URL names, which must end with status 0).
+// that the URL names, which must end with status 0), --messages N of --body.
 func callMain(ctx context.Context, args []string, p Process) error {
 	l, err := parseLoad(args, p.Err)
 	if err != nil {
@@ -95,6 +98,7 @@ func parseLoad(args []string, errOut io.Writer) (*load, error) {
 	flags.BoolVar(&l.fresh, "new-connections", false, "a new connection for every request")
 	flags.BoolVar(&l.http2, "http2", false, "HTTP/2 with prior knowledge")
 	flags.BoolVar(&l.grpc, "grpc", false, "calls of gRPC, over HTTP/2")
+	flags.IntVar(&l.messages, "messages", 0, "with --grpc: how many messages each call sends, with the body in each; none unless said")
 	flags.StringVar(&l.method, "method", "GET", "the method")
 	flags.StringVar(&l.body, "body", "", "the body")
 	flags.StringVar(&l.output, "o", "", "json, or text where it is empty")
@@ -205,7 +209,7 @@ func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 			r.Late[strconv.Itoa(int(begun.Sub(r.begun)/time.Second))]++
 		}
 	}()
-	req, err := http.NewRequestWithContext(ctx, l.method, l.url, strings.NewReader(l.body))
+	req, err := http.NewRequestWithContext(ctx, l.method, l.url, l.bodyOfOne())
 	if err != nil {
 		r.fail(err)
 		return
@@ -224,7 +228,7 @@ func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 		return
 	}
 	defer resp.Body.Close()
-	if _, err := io.Copy(io.Discard, resp.Body); err != nil {
+	if err := l.read(resp.Body, r); err != nil {
 		r.fail(err)
 		return
 	}
@@ -246,6 +250,24 @@ func (l *load) once(ctx context.Context, client *http.Client, r *Report) {
 	}
 }
 
+func (l *load) bodyOfOne() io.Reader {
+	if l.messages > 0 {
+		return newMessageStream(l.messages, l.body)
+	}
+	return strings.NewReader(l.body)
+}
+
+// read reads the body of an answer.
+func (l *load) read(body io.Reader, r *Report) (err error) {
+	if !l.grpc {
+		_, err = io.Copy(io.Discard, body)
+		return err
+	}
+	n, err := countMessages(body)
+	r.Messages += n
+	return err
+}
+
 func newReport() *Report {
 	return &Report{Statuses: map[string]int{}, Pods: map[string]int{}, Versions: map[string]int{}, Errors: map[string]int{}, Late: map[string]int{}}
 }
@@ -257,6 +279,7 @@ func (r *Report) fail(err error) {
 
 func (r *Report) add(o *Report) {
 	r.Requests, r.OK, r.Failed = r.Requests+o.Requests, r.OK+o.OK, r.Failed+o.Failed
+	r.Messages += o.Messages
 	r.latencies = append(r.latencies, o.latencies...)
 	for _, m := range [][2]map[string]int{{r.Statuses, o.Statuses}, {r.Pods, o.Pods}, {r.Versions, o.Versions}, {r.Errors, o.Errors}, {r.Late, o.Late}} {
 		for k, v := range m[1] {

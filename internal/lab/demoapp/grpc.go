@@ -2,7 +2,9 @@ package demoapp
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strconv"
 	"time"
@@ -40,4 +42,47 @@ func (s *server) grpcStream(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set(grpcStatus, "0")
+}
+
+// messageStream is a request body of several messages, each of which is read by itself.
+type messageStream struct {
+	left  int
+	frame []byte
+	rest  []byte // of the message that is being read
+}
+
+func newMessageStream(count int, body string) *messageStream {
+	frame := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))
+	return &messageStream{left: count, frame: append(frame, body...)}
+}
+
+// Read implements io.Reader.
+func (s *messageStream) Read(p []byte) (n int, err error) {
+	if len(s.rest) == 0 {
+		if s.left == 0 {
+			return 0, io.EOF
+		}
+		s.left--
+		s.rest = s.frame
+	}
+	n = copy(p, s.rest)
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// countMessages reads a body of gRPC to its end.
+func countMessages(body io.Reader) (n int, err error) {
+	for {
+		var head [5]byte
+		if _, err := io.ReadFull(body, head[:]); err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return n, err
+		}
+		if _, err := io.CopyN(io.Discard, body, int64(binary.BigEndian.Uint32(head[1:]))); err != nil {
+			return n, err
+		}
+		n++
+	}
 }

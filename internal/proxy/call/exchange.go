@@ -47,14 +47,15 @@ type forwarder struct {
 	asked bool
 
 	// What became of the exchange, for the record.
-	start          time.Time
-	headAt         time.Time // when the head of the answer came; zero where none did
-	rec            telemetry.Record
-	received, sent int64
-	wrote          bool   // the response head went downstream
-	load           loads  // what the answer says of its endpoint's load
-	grpcStatus     string // of the trailers, empty for none
-	trailers       httpx.Fields
+	start               time.Time
+	headAt              time.Time // when the head of the answer came; zero where none did
+	rec                 telemetry.Record
+	received, sent      int64
+	requested, answered messages // those of gRPC in the request's body, and in the answer's
+	wrote               bool     // the response head went downstream
+	load                loads    // what the answer says of its endpoint's load
+	grpcStatus          string   // of the trailers, empty for none
+	trailers            httpx.Fields
 
 	// tells is set where the caller has a sidecar, retried where that is to be told that what failed was retried already.
 	tells, retried bool
@@ -72,7 +73,10 @@ const maxTrailers = 4 << 10
 // begin reads as much of the request body as is there already or, if it is short, all of it: such a request can be
 // replayed.
 func (f *forwarder) begin(down httpx.ServerExchange) error {
+	f.requested = messages{on: isGRPC(down.Request())}
+	f.answered = f.requested
 	err := f.hold(down)
+	f.requested.count(f.buf[:f.held])
 	if f.heldAll || f.asksToSwitch(down.Request()) {
 		f.Guard.whole(time.Now())
 	}
@@ -187,7 +191,7 @@ func (f *forwarder) send(down httpx.ServerExchange, up httpx.ClientExchange) err
 	}
 	if !f.asksToSwitch(req) {
 		f.need()
-		f.upload.bodies, f.upload.mirrored = f.bodies, f.mirrored
+		f.upload.bodies, f.upload.mirrored, f.upload.messages = f.bodies, f.mirrored, f.requested
 		f.upload.start(down, up, f.Guard, f.buf[:f.held])
 		f.buf = nil // the uploader's now
 	}
@@ -257,6 +261,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 		if n > 0 {
 			f.Guard.moved.Add(1)
 			f.sent += int64(n)
+			f.answered.count(f.buf[:n])
 			if _, werr := down.Write(f.buf[:n]); werr != nil {
 				return DownstreamError(werr)
 			}
@@ -365,7 +370,9 @@ func (f *forwarder) settle(up inUse, err error) {
 	if err != nil {
 		up.exchange.Abort(err)
 	}
-	f.received = int64(f.held) + f.upload.detach()
+	if uploaded, counted := f.upload.detach(); f.upload.started() {
+		f.received, f.requested = int64(f.held)+uploaded, counted
+	}
 	up.release()
 }
 

@@ -66,6 +66,7 @@ func (c *Caller) hop() (h hop) {
 func (f *forwarder) reset(start time.Time) {
 	f.start, f.headAt = start, time.Time{}
 	f.received, f.sent, f.wrote, f.grpcStatus = 0, 0, false, ""
+	f.requested, f.answered = messages{}, messages{}
 	f.tells, f.retried = false, false
 	f.resp.Reset()
 	f.trailers.Reset()
@@ -80,7 +81,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Scheme: req.Scheme, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,
-		Trace: p.trace, Host: p.host, Port: p.port,
+		Trace: p.trace, Host: p.host, Port: p.port, RequestMessages: f.requested.n, ResponseMessages: f.answered.n,
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc

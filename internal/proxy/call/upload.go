@@ -21,17 +21,18 @@ type uploader struct {
 	mu   sync.Mutex
 	wake *sync.Cond // on any change of what follows
 	// All below is guarded by mu.
-	up      httpx.ClientExchange          // nil between two tries
-	writing bool                          // to up, with mu released
-	buf     []byte                        // what is read comes here, behind kept or, where that is lost, from the start
-	full    [maxReplay/scratch - 1][]byte // the body from its beginning, as far as it filled buffers
-	fulls   int                           // how many of full
-	kept    []byte                        // what came behind that, in buf
-	lost    bool                          // what is kept is not all that upstreams were given, or is not needed any more
-	over    bool                          // nothing is to be read any more
-	ended   bool                          // the body has come to its end
-	bytes   int64                         // read
-	err     error                         // why reading, or the last write, failed
+	up       httpx.ClientExchange          // nil between two tries
+	writing  bool                          // to up, with mu released
+	buf      []byte                        // what is read comes here, behind kept or, where that is lost, from the start
+	full     [maxReplay/scratch - 1][]byte // the body from its beginning, as far as it filled buffers
+	fulls    int                           // how many of full
+	kept     []byte                        // what came behind that, in buf
+	lost     bool                          // what is kept is not all that upstreams were given, or is not needed any more
+	over     bool                          // nothing is to be read any more
+	ended    bool                          // the body has come to its end
+	bytes    int64                         // read
+	messages messages                      // of gRPC, in what was held and in what was read
+	err      error                         // why reading, or the last write, failed
 }
 
 // maxReplay is how much of a request's body is kept to be sent again.
@@ -75,6 +76,7 @@ func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) b
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.bytes += int64(len(p))
+	u.messages.count(p)
 	if len(p) > 0 && !u.write(func(up httpx.ClientExchange) error {
 		if _, err := up.Write(p); err != nil || readErr != nil || down.Ready() {
 			return err
@@ -214,9 +216,9 @@ func (u *uploader) attach(down httpx.ServerExchange, up httpx.ClientExchange) er
 
 // detach takes the upstream, which was aborted or is done with, out of the goroutine's hands, and gives how much of the
 // body was read.
-func (u *uploader) detach() int64 {
+func (u *uploader) detach() (read int64, counted messages) {
 	if u.done == nil {
-		return 0
+		return 0, messages{}
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
@@ -224,7 +226,7 @@ func (u *uploader) detach() int64 {
 	for u.writing {
 		u.wake.Wait()
 	}
-	return u.bytes
+	return u.bytes, u.messages
 }
 
 // settle says that a response was accepted: there will be no other try.
