@@ -53,7 +53,9 @@ const (
 	called = `reporter="destination"`
 	caller = `reporter="source"`
 	// toWorkload and fromWorkload are a workload's two directions.
-	toWorkload   = called + `,destination_workload_namespace=~"$namespace",destination_workload=~"$workload"`
+	toWorkload = called + `,destination_workload_namespace=~"$namespace",destination_workload=~"$workload"`
+	// ownPods are a workload's pods.
+	ownPods      = `namespace=~"$namespace",pod=~"$pod"`
 	fromWorkload = caller + `,source_workload_namespace=~"$namespace",source_workload=~"$workload"`
 )
 
@@ -131,8 +133,20 @@ func workload() dashboard {
 			{"What the sidecar did about it", []panel{
 				{title: "Answers of its own, by flag", unit: perSecond, queries: one(sum(over(requests, fromWorkload+`,response_flags!="-"`), "response_flags", "destination_service"), "{{response_flags}} {{destination_service}}")},
 				{title: "Retries", unit: rate, queries: one(sum(over("fairlead_retries_total", `namespace=~"$namespace",pod=~"$pod"`), "result", "cluster"), "{{result}} {{cluster}}")},
+				{title: "Retries, by what failed", unit: rate, queries: one(sum(over("fairlead_retry_reasons_total", ownPods), "reason", "cluster"), "{{reason}} {{cluster}}")},
 				{title: "Ejected endpoints", about: "By outlier detection", unit: count, queries: one(sum(`fairlead_outlier_ejections_active{namespace=~"$namespace",pod=~"$pod"}`, "cluster"), "{{cluster}}")},
 				{title: "Turned away by connection pools", unit: rate, queries: one(sum(over("fairlead_connection_pool_overflows_total", `namespace=~"$namespace",pod=~"$pod"`), "setting", "cluster"), "{{setting}} {{cluster}}")},
+			}},
+			{"Routes that it takes", []panel{
+				{title: "Requests by route", unit: perSecond, queries: one(sum(over("fairlead_route_requests_total", ownPods), "cluster", "route", "response_class"), "{{route}} {{cluster}} {{response_class}}")},
+				{title: "Tries of a request", about: "1 where nothing is retried", unit: count, queries: one(
+					sum(over("fairlead_route_tries_total", ownPods), "cluster", "route")+" / "+sum(over("fairlead_route_requests_total", ownPods), "cluster", "route"), "{{route}} {{cluster}}")},
+				{title: "p95 by route", unit: millis, queries: one(quantile("0.95", "fairlead_route_duration_milliseconds", ownPods, "cluster", "route"), "{{route}} {{cluster}}")},
+				{title: "Requests under way", unit: count, queries: one(sum(`fairlead_upstream_requests_active{`+ownPods+`}`, "cluster"), "{{cluster}}")},
+			}},
+			{"Connections", []panel{
+				{title: "Open, by who opened them", unit: count, queries: one(sum(`fairlead_connections_open{`+ownPods+`}`, "from"), "{{from}}")},
+				{title: "Open to others", about: "Busy and idle ones of HTTP/1.1, and shared ones of HTTP/2", unit: count, queries: one(sum(`fairlead_upstream_connections_open{`+ownPods+`}`, "to", "state"), "{{to}} {{state}}")},
 			}},
 			{"TCP", []panel{
 				{title: "Received", unit: byteRate, queries: one(sum(over("istio_tcp_received_bytes_total", toWorkload), "source_workload"), "{{source_workload}}")},

@@ -19,7 +19,7 @@ type acceptor struct {
 	listeners []net.Listener
 	serve     func(context.Context, net.Conn)
 	active    *atomic.Int64 // connections of all acceptors
-	own       atomic.Int64  // of this one
+	own       *atomic.Int64 // of this one
 	// room is asked with those two before each connection; nil for as many as come. One that has none is reset, and
 	// refused is told.
 	room    func(all, own int64) bool

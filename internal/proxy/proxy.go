@@ -65,6 +65,7 @@ type Proxy struct {
 	overload  *overload
 	// routeStats are the counts of routes that have a statPrefix.
 	routeStats telemetry.RouteStats
+	routes     *telemetry.Routes
 	tracer     *trace.Tracer
 	logs       *logexport.Logs
 	resolver   directory.Resolver
@@ -79,6 +80,7 @@ type Proxy struct {
 	quit      chan struct{}
 	quitOnce  sync.Once
 	active    atomic.Int64
+	open      openConnections
 	group     group
 }
 
@@ -94,13 +96,14 @@ func New(o Options) (*Proxy, error) {
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
-	p.edges = telemetry.NewEdges(time.Now())
+	p.edges, p.routes = telemetry.NewEdges(time.Now()), telemetry.NewRoutes()
 	p.sinks = telemetry.Sinks{
 		p.access, // first: a reader who sees the count finds the line
 		&p.failures,
 		p.edges,
 		telemetry.Counter{},
 		&p.routeStats,
+		p.routes,
 		&p.tap,
 	}
 	p.tracer = newTracer(p)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/dns"
@@ -14,9 +15,9 @@ import (
 func (p *Proxy) doors() []func(context.Context) error {
 	s := p.o.Sockets
 	doors := []func(context.Context) error{
-		p.accepting(s.Outbound, p.redirected(p.outbound.serve)),
-		p.accepting(s.Mesh, p.inbound.serveMesh),
-		p.accepting(s.Inbound, p.redirected(p.inbound.servePlain)),
+		p.accepting(&p.open.app, s.Outbound, p.redirected(p.outbound.serve)),
+		p.accepting(&p.open.mesh, s.Mesh, p.inbound.serveMesh),
+		p.accepting(&p.open.plain, s.Inbound, p.redirected(p.inbound.servePlain)),
 	}
 	pages := p.pages()
 	for _, l := range s.Admin {
@@ -35,8 +36,9 @@ func (p *Proxy) doors() []func(context.Context) error {
 	return doors
 }
 
-func (p *Proxy) accepting(ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {
-	a := &acceptor{listeners: ls, serve: serve, active: &p.active, room: p.overload.connection, refused: p.refusals.tooMany}
+// accepting counts the connections that are open in own.
+func (p *Proxy) accepting(own *atomic.Int64, ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {
+	a := &acceptor{listeners: ls, serve: serve, active: &p.active, own: own, room: p.overload.connection, refused: p.refusals.tooMany}
 	return a.run
 }
 
@@ -54,7 +56,10 @@ func (p *Proxy) redirected(serve func(context.Context, net.Conn, netip.AddrPort)
 }
 
 func (p *Proxy) pages() *admin.Sidecar {
-	metrics := []func(io.Writer) error{p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.outbound.Filters.WriteMetrics, p.directory.WriteMetrics, p.access.WriteMetrics, p.tracer.WriteMetrics, p.logs.WriteMetrics, p.checks.own.WriteMetrics, p.checks.others.WriteMetrics}
+	metrics := []func(io.Writer) error{
+		p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.routes.WriteMetrics, p.open.writer(p.ups), p.outbound.Filters.WriteMetrics,
+		p.directory.WriteMetrics, p.access.WriteMetrics, p.tracer.WriteMetrics, p.logs.WriteMetrics, p.checks.own.WriteMetrics, p.checks.others.WriteMetrics,
+	}
 	if p.names != nil {
 		metrics = append(metrics, p.names.WriteMetrics)
 	}

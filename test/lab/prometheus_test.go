@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/lab/demoapp"
 )
 
@@ -104,7 +105,7 @@ spec:
 	}
 	go func() { busy <- m.keepCalling(ctx, t, "deploy/client-v1", emptyIP) }()
 	go func() { busy <- m.keepChanging(ctx) }()
-	go func() { busy <- m.keepStreaming(ctx, t, "deploy/client-v1", ip+":80") }()
+	go func() { busy <- m.keepStreaming(ctx, "deploy/client-v1", ip+":80") }()
 	go func() { busy <- m.keepTalking(ctx, "deploy/client-v1", echoIP+":9000") }()
 	t.Cleanup(func() { // before the lab ends
 		end()
@@ -202,10 +203,17 @@ func (m *mesh) keepCalling(ctx context.Context, t *testing.T, from, ip string) e
 }
 
 // keepStreaming makes calls of gRPC until ctx ends.
-func (m *mesh) keepStreaming(ctx context.Context, t *testing.T, from, address string) error {
+func (m *mesh) keepStreaming(ctx context.Context, from, address string) error {
+	none, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return err
+	}
+	defer none.Close()
+	argv := []string{"fairlead", "demo-app", "call", "http://" + address + demoapp.StreamMethod + "?interval=1ms", "--grpc", "--count", "20", "--messages", "3"}
 	for ctx.Err() == nil {
-		if r := m.call(t, from, "http://"+address+demoapp.StreamMethod+"?interval=1ms", "--grpc", "--count", "20", "--messages", "3"); r.Failed > 0 {
-			return fmt.Errorf("gRPC from %s: %v", from, r.Errors)
+		code, err := m.Exec(ctx, lab.ExecOptions{Pod: pod(from), Command: argv, Stdout: none, Stderr: none})
+		if ctx.Err() == nil && (err != nil || code != 0) {
+			return fmt.Errorf("gRPC from %s: exit code %d, %w", from, code, err)
 		}
 	}
 	return nil

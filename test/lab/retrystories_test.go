@@ -217,21 +217,26 @@ spec:
 			for _, tt := range []struct {
 				service, method, path, status string
 				retries                       float64
+				why                           string
 			}{
-				{"retried", "GET", "/status/503", "503", 2},
-				{"retried", "POST", "/status/503", "503", 2},
-				{"once", "GET", "/status/503", "503", 0},
-				{"response", "GET", "/?delay=1h", "504", 0},
-				{"patience", "GET", "/?delay=1h", "504", 1},
-				{"patience", "POST", "/?delay=1h", "504", 1},
+				{"retried", "GET", "/status/503", "503", 2, "status"},
+				{"retried", "POST", "/status/503", "503", 2, "status"},
+				{"once", "GET", "/status/503", "503", 0, "status"},
+				{"response", "GET", "/?delay=1h", "504", 0, "per_try_timeout"},
+				{"patience", "GET", "/?delay=1h", "504", 1, "per_try_timeout"},
+				{"patience", "POST", "/?delay=1h", "504", 1, "per_try_timeout"},
 			} {
 				host := name + "-" + tt.service
 				series := `fairlead_retries_total{cluster="outbound|80||` + host + `.shop.svc.cluster.local",result="retried"}`
+				reason := strings.NewReplacer("retries_total", "retry_reasons_total", `result="retried"`, `reason="`+tt.why+`"`).Replace(series)
 				for _, version := range []string{"--http2=false", "--http2"} {
-					before := m.metric(t, client, series)
+					before, reasons := m.metric(t, client, series), m.metric(t, client, reason)
 					r := m.call(t, client, "http://"+host+tt.path, "--method", tt.method, version)
 					if got := m.metric(t, client, series) - before; r.Statuses[tt.status] != 1 || got != tt.retries {
 						t.Errorf("%s %s %s: %+v after %v retries, want %s after %v", tt.method, host, version, r, got, tt.status, tt.retries)
+					}
+					if got := m.metric(t, client, reason) - reasons; got != tt.retries {
+						t.Errorf("%s %s %s: %v retries for %s, want %v", tt.method, host, version, got, tt.why, tt.retries)
 					}
 				}
 			}

@@ -92,7 +92,7 @@ func (c *Call) retry(req *httpx.Request, failed *tryError) decision {
 	case tryAgain:
 		c.granted, c.retrying, c.pause = true, true, !free
 		c.redone = c.redone || !failed.failure.isVoid()
-		r.Count(lb.Retried)
+		r.CountRetry(failed.failure.reason())
 	case spent:
 		r.Count(lb.LimitReached)
 	case overBudget:

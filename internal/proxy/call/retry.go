@@ -8,6 +8,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h1"
 	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/proxy/lb"
 )
 
 // failure says how far a try got when it failed. The order is that of certainty that the upstream did nothing.
@@ -36,6 +37,26 @@ const (
 	// final: anything else; never retried.
 	final
 )
+
+// reason is how the metrics call it.
+func (f failure) reason() lb.RetryReason {
+	switch f {
+	case notConnected:
+		return lb.RetryConnect
+	case unsent:
+		return lb.RetryUnsent
+	case disowned:
+		return lb.RetryRefused
+	case turnedAway:
+		return lb.RetryFull
+	case tryTimeout:
+		return lb.RetryTimeout
+	case badStatus, badGRPC:
+		return lb.RetryStatus
+	case resetEarly, final:
+	}
+	return lb.RetryReset
+}
 
 // tryError is a failed try.
 type tryError struct {

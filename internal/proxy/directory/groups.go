@@ -59,6 +59,9 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 		{name: "fairlead_connection_pool_in_use", kind: "gauge"},
 		{name: "fairlead_connection_pool_overflows_total", kind: "counter"},
 		{name: "fairlead_retries_total", kind: "counter"},
+		{name: "fairlead_retry_reasons_total", kind: "counter"},
+		{name: "fairlead_upstream_requests_active", kind: "gauge"},
+		{name: "fairlead_upstream_connections_active", kind: "gauge"},
 	}
 	line := func(family int, labels string, value any) {
 		f := &families[family]
@@ -83,6 +86,9 @@ func (t *Directory) WriteMetrics(w io.Writer) error {
 		}
 		limits(label, g.Uses())
 		g.Retries().Counts(func(e lb.RetryEvent, n uint64) { line(5, fmt.Sprintf("%s,result=%q", label, e), n) })
+		g.Retries().Reasons(func(why lb.RetryReason, n uint64) { line(6, fmt.Sprintf("%s,reason=%q", label, why), n) })
+		line(7, label, g.Limits().Requests())
+		line(8, label, g.Limits().Connections())
 	}
 	t.mu.RUnlock()
 	for i := range families {

@@ -116,6 +116,9 @@ func (l *Limits) Uses() []LimitUse {
 // Requests is how many requests are under way, those that wait for their turn among them.
 func (l *Limits) Requests() int64 { return l.requests.Load() }
 
+// Connections is how many connections are in use, as maxConnections counts them: those that are opaque, and requests of HTTP/1.1.
+func (l *Limits) Connections() int64 { return l.connections.Load() }
+
 func (l *Limits) inUse(n limitName) int64 {
 	switch n {
 	case maxConnections:

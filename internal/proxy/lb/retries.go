@@ -23,7 +23,8 @@ type Retries struct {
 	requests, retries recent
 
 	// Counted for the metrics, and for nothing else.
-	counts [Unsafe + 1]atomic.Uint64
+	counts  [Unsafe + 1]atomic.Uint64
+	reasons [RetryStatus + 1]atomic.Uint64
 }
 
 // The default budget: Linkerd's numbers, a share of 20 % and 10 retries a second that need no requests.
@@ -69,6 +70,56 @@ func (e RetryEvent) String() string {
 		return "unsafe"
 	}
 	return "invalid"
+}
+
+// RetryReason is why a try was followed by another one.
+type RetryReason uint8
+
+// The reasons.
+const (
+	RetryConnect RetryReason = iota // no connection
+	RetryUnsent                     // the connection was lost before the request was written
+	RetryRefused                    // the peer says that it has not acted on it
+	RetryFull                       // a limit of the called sidecar did not let it in
+	RetryReset                      // cut off before an answer
+	RetryTimeout                    // the time of the try was up
+	RetryStatus                     // the policy names the answer's status, of HTTP or gRPC
+)
+
+// String gives the value of the label.
+func (r RetryReason) String() string {
+	switch r {
+	case RetryConnect:
+		return "connect_failure"
+	case RetryUnsent:
+		return "reset_before_request"
+	case RetryRefused:
+		return "refused"
+	case RetryFull:
+		return "full"
+	case RetryReset:
+		return "reset"
+	case RetryTimeout:
+		return "per_try_timeout"
+	case RetryStatus:
+		return "status"
+	}
+	return "invalid"
+}
+
+// CountRetry counts a try that another one follows.
+func (r *Retries) CountRetry(why RetryReason) {
+	r.Count(Retried)
+	r.reasons[why].Add(1)
+}
+
+// Reasons calls each with every reason that there has been.
+func (r *Retries) Reasons(each func(why RetryReason, n uint64)) {
+	for why := range r.reasons {
+		if n := r.reasons[why].Load(); n > 0 {
+			each(RetryReason(why), n)
+		}
+	}
 }
 
 // Count counts an event.
