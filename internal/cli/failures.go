@@ -21,12 +21,14 @@ type failureFilter struct {
 	last              int
 	since             time.Duration
 	status, direction string
+	not               bool
 }
 
 // newErrorsCommand is "fairlead errors": the calls of a pod that failed lately, and why.
 func newErrorsCommand(a *app) *cobra.Command {
 	var output string
 	var f failureFilter
+	var follow bool
 	cmd := &cobra.Command{
 		Use:   "errors POD",
 		Short: "Print the calls from and to a pod that failed lately, and why",
@@ -37,12 +39,23 @@ func newErrorsCommand(a *app) *cobra.Command {
 			if err := f.check(); err != nil {
 				return err
 			}
+			if follow && output == "yaml" {
+				return errors.New("--follow prints lines, or with -o json an object in each: leave -o yaml")
+			}
 			page, err := readSidecar(cmd, a, args[0], admin.Client.Failures)
 			if old, ok := errors.AsType[*admin.PageError](err); ok && old.Code == 404 {
 				return fmt.Errorf("the sidecar is older than this command: %w", err)
 			}
 			if err != nil {
 				return err
+			}
+			if follow { // the same pod of a Deployment, say, from now on
+				if err := cmd.Flags().Set("namespace", page.Namespace); err != nil {
+					return err
+				}
+				return followFailures(cmd.Context(), &failureStream{out: a.Out, notes: a.Err, filter: &f, json: output == "json"}, page, func() (*admin.Failures, error) {
+					return readSidecar(cmd, a, page.Pod, admin.Client.Failures)
+				})
 			}
 			now := time.Now()
 			rows := f.keep(page.Failures, now)
@@ -58,6 +71,8 @@ func newErrorsCommand(a *app) *cobra.Command {
 	flags.DurationVar(&f.since, "since", 0, "only those that began so long ago at most, such as 10m")
 	flags.StringVar(&f.status, "status", "", "only those that were answered with this status, such as 503 or 5xx")
 	flags.StringVar(&f.direction, "direction", "", "inbound or outbound")
+	flags.BoolVar(&f.not, "not", false, "only those that --status and --direction leave out")
+	flags.BoolVarP(&follow, "follow", "f", false, "go on with those that come, the latest last, until interrupted")
 	a.addLabFlag(cmd)
 	completeArgument(cmd, a.sidecars)
 	return cmd
@@ -75,12 +90,15 @@ func (f *failureFilter) check() error {
 	if f.last < 0 || f.since < 0 {
 		return errors.New("--last and --since cannot be negative")
 	}
+	if f.not && f.status+f.direction == "" {
+		return errors.New("--not needs something to turn around: --status or --direction")
+	}
 	return nil
 }
 
 func (f *failureFilter) keep(all []admin.Failure, now time.Time) []admin.Failure {
 	rows := keep(all, func(r *admin.Failure) bool {
-		return f.hasStatus(r.Status) && passes(f.direction, r.Direction) && (f.since == 0 || now.Sub(r.Start) <= f.since)
+		return (f.hasStatus(r.Status) && passes(f.direction, r.Direction)) != f.not && (f.since == 0 || now.Sub(r.Start) <= f.since)
 	})
 	if f.last > 0 && len(rows) > f.last {
 		rows = rows[:f.last]

@@ -55,6 +55,19 @@ func TestFailedCallsAreRemembered(t *testing.T) {
 	if text := m.cli(t, "errors", client, "-n", "shop", "--direction", "inbound"); !strings.HasPrefix(text, "none of the last 3 failed calls") {
 		t.Errorf("of none: %s", text)
 	}
+	if text := m.cli(t, "errors", client, "-n", "shop", "--not", "--status", "503"); strings.Contains(text, "/none") || !strings.Contains(text, "/status/500") {
+		t.Errorf("those that are not 503: %s", text)
+	}
+
+	follow := m.watch(t, "errors", client, "-n", "shop", "--follow", "--last", "1")
+	eventually(t, "the latest failure", func() bool { return len(follow.lines("/status/503?q=1")) == 1 })
+	for _, path := range []string{"/status/501", "/fine", "/status/502"} {
+		m.do(t, client, http.MethodGet, ip+":80", path)
+	}
+	eventually(t, "one that comes", func() bool { return len(follow.lines("/status/502")) == 1 })
+	if lines := follow.lines("GET "); len(lines) != 3 || !strings.Contains(lines[1], "/status/501") {
+		t.Errorf("followed %q, want the latest of before, 501 and 502", lines)
+	}
 }
 
 // TestLogLevel: a sidecar that runs is told to log more, and says so.

@@ -47,7 +47,13 @@ func (t *tapping) notes() string {
 // tap starts a tap and ends it with the test.
 func (m *mesh) tap(t *testing.T, args ...string) *tapping {
 	t.Helper()
-	tap := &tapping{cmd: m.cliCommand(t, append([]string{"tap"}, args...)...)}
+	return m.watch(t, append([]string{"tap"}, args...)...)
+}
+
+// watch starts a command that goes on and ends it with the test.
+func (m *mesh) watch(t *testing.T, args ...string) *tapping {
+	t.Helper()
+	tap := &tapping{cmd: m.cliCommand(t, args...)}
 	tap.cmd.Stdout, tap.cmd.Stderr = writer{tap, &tap.out}, writer{tap, &tap.err}
 	if err := tap.cmd.Start(); err != nil {
 		t.Fatal(err)
@@ -55,7 +61,7 @@ func (m *mesh) tap(t *testing.T, args ...string) *tapping {
 	t.Cleanup(func() {
 		tap.end(t)
 		if t.Failed() {
-			t.Logf("tap %q says %s", args, tap.notes())
+			t.Logf("%q says %s", args, tap.notes())
 		}
 	})
 	return tap
