@@ -27,6 +27,7 @@ usage:
   fairlead-proxy agent [flags]    carry no calls: bring the control plane's xDS and a certificate to an app that calls by
                                   gRPC's own xDS
   fairlead-proxy envoy [flags]    run an Envoy in the sidecar's place
+  fairlead-proxy gateway [flags]  let other networks call workloads of this one: a gateway between networks
   fairlead-proxy init [flags]     redirect its traffic to the sidecar (needs CAP_NET_ADMIN); --remove undoes it,
                                   --verify tries whether it is done
   fairlead-proxy cni              redirect a pod as the container runtime says, by CNI
@@ -36,7 +37,7 @@ usage:
   fairlead-proxy linger [flags]   wait for a while
   fairlead-proxy version
 
-"fairlead-proxy run -h", "agent -h", "envoy -h", "init -h" and "wait -h" list the flags.
+"fairlead-proxy run -h", "agent -h", "envoy -h", "gateway -h", "init -h" and "wait -h" list the flags.
 `
 
 func main() {
@@ -103,6 +104,8 @@ func dispatch(ctx context.Context, args []string, out io.Writer) error {
 		return runAgent(ctx, args[1:])
 	case "envoy":
 		return besideEnvoy(ctx, args[1:])
+	case "gateway":
+		return runGateway(ctx, args[1:])
 	case "init":
 		return initialise(ctx, args[1:], out)
 	case "cni":
