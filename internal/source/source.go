@@ -15,6 +15,8 @@ type Object struct {
 	// "metadata.annotations[fairlead.dev/inject]". A path that was not written gives its nearest written parent.
 	// Nil where objects have no lines.
 	Locate func(field string) model.Position
+	// NoStatus is set for objects of a source that takes no statuses, beside one that does.
+	NoStatus bool
 }
 
 // Change is what happened since the previous one.
