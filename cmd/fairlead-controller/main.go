@@ -128,6 +128,8 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	tracing := fs.Bool("tracing-enabled", true, "read and write contexts of traces, and send spans")
 	inboundRetries := fs.Bool("inbound-retries", true, "a called proxy sends a request once more that its app has not got")
 	tracingFlags(fs, &o)
+	var catalog controlplane.ConsulOptions
+	consulFlags(fs, &catalog)
 	limitFlags(fs, &o.Limits)
 	level := slog.LevelInfo
 	fs.DurationVar(&o.ShutdownDelay, "shutdown-delay-duration", 0, "how long to serve on after SIGTERM, for those who have not heard yet that this replica goes")
@@ -141,6 +143,11 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 			fs.PrintDefaults()
 		}
 		return o, err
+	}
+	if catalog.Address != "" {
+		o.Consul = &catalog
+	} else if name := given(fs, "consul-"); name != "" {
+		return o, fmt.Errorf("--%s without --consul-address", name)
 	}
 	o.NoInboundRetries, o.Tracing.Off = !*inboundRetries, !*tracing
 	switch {
@@ -224,6 +231,39 @@ func tracingFlags(fs *flag.FlagSet, o *controlplane.Options) {
 	fs.StringVar(&t.CustomTags, "tracing-custom-tags", "", "tags of all spans, as customTags of a Telemetry object, `YAML` or JSON")
 	fs.StringVar(&o.ExtensionProviders, "extension-providers", "", "the mesh's extensionProviders as in Istio's MeshConfig, `YAML` or JSON")
 	fs.StringVar(&o.DefaultProviders, "default-providers", "", "the mesh's defaultProviders as in Istio's MeshConfig, `YAML` or JSON")
+}
+
+// consulFlags say where a Consul is whose services can be called.
+func consulFlags(fs *flag.FlagSet, o *controlplane.ConsulOptions) {
+	fs.Func("consul-address", "`ADDRESS` of a Consul agent whose services can be called: HOST:PORT, http:// or https://HOST:PORT, unix:///PATH (default none)", func(address string) error {
+		o.Address = address
+		return controlplane.CheckConsulAddress(address)
+	})
+	fs.Func("consul-datacenters", "further `DATACENTERS` of Consul beside the agent's own, separated by commas, or * for all", func(list string) error {
+		for _, dc := range strings.Split(list, ",") {
+			if dc = strings.TrimSpace(dc); dc != "" {
+				o.Datacenters = append(o.Datacenters, dc)
+			}
+		}
+		return nil
+	})
+	fs.StringVar(&o.Domain, "consul-domain", "consul", "what the names of Consul's services end in")
+	fs.StringVar(&o.Namespace, "consul-namespace", "consul", "namespace of the ServiceEntries that stand for Consul's services")
+	fs.StringVar(&o.TokenFile, "consul-token-file", "", "`FILE` with the ACL token for Consul")
+	fs.StringVar(&o.CAFile, "consul-ca-file", "", "`FILE` with the CAs, PEM, of Consul's certificate (default the system's)")
+	fs.StringVar(&o.CertFile, "consul-cert-file", "", "`FILE` with the certificate, PEM, to show to Consul")
+	fs.StringVar(&o.KeyFile, "consul-key-file", "", "`FILE` with the key, PEM, of that certificate")
+	fs.StringVar(&o.ServerName, "consul-server-name", "", "the `NAME` that Consul's certificate is for, where it is not the host of its address")
+}
+
+// given is the first flag of a group that was given, "" where none was.
+func given(fs *flag.FlagSet, group string) (name string) {
+	fs.Visit(func(f *flag.Flag) {
+		if name == "" && strings.HasPrefix(f.Name, group) {
+			name = f.Name
+		}
+	})
+	return name
 }
 
 // limitFlags are the limits of the proxies. A time of 0 is none.

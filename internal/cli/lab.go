@@ -79,6 +79,7 @@ func newLabUpCommand(a *app) *cobra.Command {
 	flags.StringVar(&o.Proxy, "proxy", "", "the fairlead-proxy binary (default beside fairlead)")
 	flags.StringVar(&o.Controller, "controller", "", "the fairlead-controller binary (default beside fairlead)")
 	flags.StringVar(&o.Envoy, "envoy", "", "an Envoy `binary` for pods with the annotation fairlead.dev/proxy: envoy (default $ENVOY)")
+	flags.StringVar(&o.Consul, "consul", "", "`address`, as seen in the lab, of a Consul whose services can be called: that of a Service or pod, such as 10.96.0.85:8500, or unix:///PATH")
 	flags.StringArrayVar(&o.Mesh, "set", nil, "option of the mesh by its name in the chart, `mesh.NAME=VALUE`, such as mesh.accessLog=json or tracing.otlp.endpoint=collector.observability:4317; may be given several times")
 	flags.StringVar(&o.LogLevel, "log-level", "", "log level of sidecars and control plane")
 	_ = cmd.MarkFlagRequired("filename")

@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/source/consul"
 	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/traffic/history"
 	"fairlead.dev/fairlead/internal/xds/envoy"
@@ -72,6 +73,8 @@ type Options struct {
 	// MoreRoots is a directory with files of root certificates, PEM, that peers must trust beside the CA's own; empty for none.
 	// It is without effect on Kubernetes, where the Secret of the CA has them.
 	MoreRoots string
+	// Consul is a Consul whose services can be called; nil for none. Its Problems and Logger are the control plane's.
+	Consul *consul.Options
 	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.
 	NoInboundRetries bool
 	// Limits are those of the proxies.
@@ -127,6 +130,7 @@ type ControlPlane struct {
 	signed    *signed
 	standard  *standard
 	clusters  clusters
+	consul    *consulServices // nil for none
 }
 
 // New checks the options. It does no I/O.
@@ -192,6 +196,9 @@ func New(o Options) (*ControlPlane, error) {
 		d := &clusterDir{path: o.RemoteClusters, set: p.clusters.set, log: o.Logger, kubeconfigs: kubeconfigs{o.KubeconfigPlugins, o.Logger}}
 		p.clusters.by = o.RemoteClusters
 		p.clusters.declarers = append(p.clusters.declarers, d.run)
+	}
+	if p.consul, err = newConsulServices(p); err != nil {
+		return nil, err
 	}
 	if o.Kube != nil {
 		p.backing, err = newCluster(p)
@@ -302,8 +309,11 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	}
 	parts := append(append(p.backing.parts(), p.clusters.parts()...),
 		func(ctx context.Context) error { p.engine.run(ctx); return nil },
-		func(ctx context.Context) error { return p.clusters.followAfter(ctx, p.backing, p.engine.inbox.receive) },
+		func(ctx context.Context) error {
+			return p.clusters.followAfter(ctx, p.backing, p.consul.before(ctx, p.engine.inbox.receive))
+		},
 		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger) },
+		p.consul.run,
 		func(ctx context.Context) error { return p.backing.followCA(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },

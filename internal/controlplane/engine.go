@@ -201,7 +201,7 @@ func (e *engine) remove(ref model.Ref, now time.Time) {
 // take translates one object and stages what it does.
 func (e *engine) take(ref model.Ref, o *source.Object, now time.Time) {
 	t := e.objects.read(ref, o)
-	if e.objects.writes(ref) {
+	if e.objects.writes(o) {
 		e.checks.pace.note(now) // a status names the generation that it is about, even where nothing else changes
 	}
 	if t.Commit == nil {

@@ -73,6 +73,16 @@ func (b *inbox) take() work {
 	return w
 }
 
+// receiveMore takes a change from a source beside the first one, which says what is wrong with it elsewhere.
+func (b *inbox) receiveMore(c source.Change) {
+	b.put(func(w *work) {
+		if w.since.IsZero() {
+			w.since = time.Now()
+		}
+		w.add(c)
+	})
+}
+
 // receive takes a change from a source.
 func (b *inbox) receive(c source.Change) {
 	b.put(func(w *work) {

@@ -50,7 +50,7 @@ func (b *objectBook) read(ref model.Ref, o *source.Object) config.Translation {
 		b.countUp(ref, 1)
 	}
 	known.locate = o.Locate
-	if b.writes(ref) {
+	if b.writes(o) {
 		b.values[ref] = o.Value
 	}
 	if ref.Cluster != "" {
@@ -77,7 +77,9 @@ func refusals(ref model.Ref, list []model.Problem) []model.Problem {
 }
 
 // writes reports whether the status of an object is ours to write.
-func (b *objectBook) writes(ref model.Ref) bool { return b.keep && hasStatus(b.kinds[ref.Kind]) }
+func (b *objectBook) writes(o *source.Object) bool {
+	return b.keep && !o.NoStatus && hasStatus(b.kinds[o.Ref.Kind])
+}
 
 // has reports whether an object was read before.
 func (b *objectBook) has(ref model.Ref) bool { return b.known[ref] != nil }

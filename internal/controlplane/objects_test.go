@@ -47,6 +47,17 @@ func TestObjectBook(t *testing.T) {
 }
 
 // mustRead reads a manifest that is understood, and gives what it stands for.
+// TestObjectsWithoutStatus: no status is written for what an API server has not.
+func TestObjectsWithoutStatus(t *testing.T) {
+	b := newObjectBook(config.NewTable(), "cluster.local")
+	b.keep = true
+	route := objects(t, fmt.Sprintf(usersRoute, 1, "users"))[0]
+	route.NoStatus = true
+	if b.read(route.Ref, &route); len(b.values) != 0 || b.writes(&route) || b.count("VirtualService") != 1 {
+		t.Errorf("kept for a status: %v, of %d", b.values, b.count("VirtualService"))
+	}
+}
+
 func (b *objectBook) mustRead(t *testing.T, ref model.Ref, manifest string) any {
 	t.Helper()
 	o := objects(t, manifest)[0]

@@ -20,6 +20,7 @@ const (
 	foundInObjects
 	foundInChecks
 	foundInEncoding
+	foundInConsul
 	stages
 )
 

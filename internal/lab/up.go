@@ -43,6 +43,8 @@ type UpOptions struct {
 	LogLevel string
 	// Mesh are options of the mesh by their names in the chart, such as "mesh.accessLog=json" or "tracing.sampling=100".
 	Mesh []string
+	// Consul is the address, as seen in the lab, of a Consul whose services can be called; empty for none.
+	Consul string
 	// EndWithCaller ends the lab when the calling process ends, however it ends.
 	EndWithCaller bool
 }
@@ -136,6 +138,12 @@ func prepare(ctx context.Context, s state, o UpOptions) error {
 	flags, err := meshFlags(o.Mesh)
 	if err == nil && o.Plain && len(flags) > 0 {
 		err = fmt.Errorf("--set %s: --plain runs no mesh", o.Mesh[0])
+	}
+	if err == nil && o.Consul != "" {
+		if o.Plain {
+			return fmt.Errorf("--consul %s: --plain runs no mesh", o.Consul)
+		}
+		flags = append(flags, "--consul-address="+o.Consul, "--consul-datacenters=*")
 	}
 	if err == nil {
 		err = checkMeshFlags(ctx, s.path("bin", controllerBinary), flags)
