@@ -92,6 +92,10 @@ servers: ## databases and other servers, with a sidecar at either end, both, and
 clients-huge: ## bodies of 2 GiB both ways, in both versions of HTTP, of which make servers has 200 MiB
 	@FAIRLEAD_HUGE_MIB=2048 test/clients.sh '^TestServersHuge$$'
 
+.PHONY: consul
+consul: ## HashiCorp's own client reads what the tests take for a Consul
+	test/consul.sh
+
 traces: ## sidecars send spans to a real OpenTelemetry collector, by gRPC and HTTP
 	test/traces.sh
 
