@@ -39,12 +39,13 @@ func (m networks) of(w *model.Workload) string {
 }
 
 // gateways gives where a network is called from others. It is separate where anything says that it has a gateway, be there
-// one that can be called or not; addresses of any other mean the same to all callers, as in Istio.
+// one that can be called or not; addresses of any other mean the same to all callers, as in Istio. Where none is ready, those
+// are called that are about to end and still serve: a gateway takes connections for a while after it was told to.
 func (m networks) gateways(network string) (_ []plan.Gateway, separate bool) {
 	if network == "" {
 		return nil, false
 	}
-	var out []plan.Gateway
+	var out, ending []plan.Gateway
 	for i := range m.g.Gateways {
 		if g := &m.g.Gateways[i]; g.Network == network {
 			out, separate = addGateway(out, g), true
@@ -54,9 +55,17 @@ func (m networks) gateways(network string) (_ []plan.Gateway, separate bool) {
 		if s.Gateway.Network != network {
 			continue
 		}
-		if separate = true; m.isServed(s) {
+		separate = true
+		switch m.servedBy(s) {
+		case plan.Healthy:
 			out = addGateway(out, s.Gateway)
+		case plan.Draining:
+			ending = addGateway(ending, s.Gateway)
+		case plan.Unhealthy, plan.Failing:
 		}
+	}
+	if len(out) == 0 {
+		out = ending
 	}
 	slices.SortFunc(out, func(a, b plan.Gateway) int { return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port)) })
 	return slices.Compact(out), separate
@@ -69,18 +78,28 @@ func addGateway(out []plan.Gateway, g *model.NetworkGateway) []plan.Gateway {
 	return out
 }
 
-// isServed reports whether anything is behind a gateway's addresses: a pod that is ready, or nothing that is known, which is
-// so where the Service selects no pods.
-func (m networks) isServed(s *model.Service) bool {
+// servedBy says what is behind a gateway's addresses: a pod that is ready, or nothing that is known, which is so where the
+// Service selects no pods; a pod that still serves; or none.
+func (m networks) servedBy(s *model.Service) plan.Health {
 	if len(s.Selector) == 0 {
-		return true
+		return plan.Healthy
 	}
+	best := plan.Unhealthy
 	for _, k := range m.r.SlicesOfService(s.Key) {
-		if slice := m.r.Slice(k); slice != nil && slices.ContainsFunc(slice.Endpoints, func(e model.SliceEndpoint) bool { return e.Ready }) {
-			return true
+		slice := m.r.Slice(k)
+		if slice == nil {
+			continue
+		}
+		for i := range slice.Endpoints {
+			switch e := &slice.Endpoints[i]; {
+			case e.Ready:
+				return plan.Healthy
+			case e.Serving:
+				best = plan.Draining
+			}
 		}
 	}
-	return false
+	return best
 }
 
 // place says in which network an endpoint is, where that matters, and how callers of others reach it. What they cannot call by

@@ -2,6 +2,7 @@ package compile_test
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -134,6 +135,50 @@ spec: {clusterIP: 10.96.0.4, externalIPs: [192.0.2.9], ports: [{name: tls, port:
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if diff := cmp.Diff(c.want, placed(t, c.global, c.manifests, shard)); diff != "" {
+				t.Errorf("endpoints (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// A gateway that is to end serves for a while after it is not ready any more, and is called where there is no better one.
+func TestGatewaysThatEnd(t *testing.T) {
+	gateway := func(name, address, conditions string) string {
+		return `
+---
+apiVersion: v1
+kind: Service
+metadata: {name: ` + name + `, namespace: net, labels: {topology.istio.io/network: net2}}
+spec: {clusterIP: 10.96.0.3, externalIPs: [` + address + `], ports: [{name: tls, port: 15443}], selector: {app: gateway}}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: ` + name + `-1, namespace: net, labels: {kubernetes.io/service-name: ` + name + `}}
+addressType: IPv4
+ports: [{name: tls, port: 15443}]
+endpoints: [{addresses: [10.0.1.1], conditions: {` + conditions + `}}]
+`
+	}
+	const ready, ends, dead = "ready: true", "ready: false, serving: true, terminating: true", "ready: false, serving: false, terminating: true"
+	setting := global()
+	setting.Gateways = []model.NetworkGateway{{Network: "net2", Port: 15443, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}}
+	for _, c := range []struct {
+		name   string
+		global compile.Global
+		a, b   string
+		want   string
+	}{
+		{"both_are_ready", global(), ready, ready, " 192.0.2.1:15443 192.0.2.2:15443"},
+		{"one_that_is_ready_is_better", global(), ends, ready, " 192.0.2.2:15443"},
+		{"both_end", global(), ends, ends, " 192.0.2.1:15443 192.0.2.2:15443"},
+		{"one_ends_and_the_other_has_ended", global(), dead, ends, " 192.0.2.2:15443"},
+		{"both_have_ended", global(), dead, dead, ""},
+		{"a_setting_counts_as_ready", setting, ends, ends, " 192.0.2.9:15443"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := placed(t, c.global, twoNetworks+gateway("a", "192.0.2.1", c.a)+gateway("b", "192.0.2.2", c.b), "eps/users.myapp.svc.cluster.local:8080/slice/users-1")
+			want := "10.0.0.1 \"\"\n10.0.0.2 \"net2\"" + c.want + "\n10.0.0.3 \"net2\"\n10.0.0.4 \"\"\n"
+			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
 		})
