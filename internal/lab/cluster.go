@@ -346,7 +346,10 @@ func (c *cluster) podSource(w *workload, key model.Key, a netip.Addr, order podO
 		inject: !c.node.cfg.Plain && c.namespaceInjects(key.Namespace), rootful: c.node.cfg.Rootful, environ: c.node.cfg.Environ,
 		extraLabels: map[string]string{}, index: order.index,
 		data: func(kind, name string) (content, bool) {
-			return dataOf(c.objects[model.Ref{Kind: kind, Key: model.Key{Namespace: key.Namespace, Name: name}}])
+			if data, ok := dataOf(c.objects[model.Ref{Kind: kind, Key: model.Key{Namespace: key.Namespace, Name: name}}]); ok {
+				return data, true
+			}
+			return c.node.meshData(kind, name)
 		},
 		token: c.node.token,
 	}

@@ -46,10 +46,10 @@ func serviceRules(services []*corev1.Service, bySvc map[model.Key][]*discoveryv1
 			continue
 		}
 		eps := bySvc[model.Key{Namespace: svc.Namespace, Name: svc.Name}]
-		for _, raw := range svc.Spec.ClusterIPs {
+		for _, raw := range slices.Concat(svc.Spec.ClusterIPs, svc.Spec.ExternalIPs) {
 			vip, err := netip.ParseAddr(raw)
 			if err != nil {
-				continue // refused when the Service was completed
+				continue // of cluster IPs, refused when the Service was completed
 			}
 			for i := range svc.Spec.Ports {
 				p := &svc.Spec.Ports[i]

@@ -88,6 +88,18 @@ func TestServiceRulesOfPolicies(t *testing.T) {
 	}
 }
 
+func TestServiceRulesOfExternalIPs(t *testing.T) {
+	svc := testService()
+	svc.Spec.ExternalIPs = []string{"192.0.2.1", "a name"}
+	var got []string
+	for _, r := range serviceRules([]*corev1.Service{svc}, map[model.Key][]*discoveryv1.EndpointSlice{{Namespace: "default", Name: "web"}: {testSlice("10.244.0.1@n1")}}, nil) {
+		got = append(got, fmt.Sprint(r.vip, " -> ", r.endpoints))
+	}
+	if diff := cmp.Diff([]string{"10.96.7.7:80 -> [10.244.0.1:8080]", "192.0.2.1:80 -> [10.244.0.1:8080]"}, got); diff != "" {
+		t.Errorf("serviceRules() (-want +got):\n%s", diff)
+	}
+}
+
 // TestServicePolicies: what the kernel makes of the rules, for pods without a sidecar.
 func TestServicePolicies(t *testing.T) {
 	t.Parallel()

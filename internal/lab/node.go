@@ -74,6 +74,18 @@ func (n *node) token(spec *podSpec, audience string) (string, error) {
 	})
 }
 
+// rootCertMap is the ConfigMap that the controller keeps in every namespace, with the root certificate under rootCertKey.
+const rootCertMap, rootCertKey = "fairlead-ca-root-cert", "root-cert.pem"
+
+// meshData is what the control plane of a cluster adds to the objects of every namespace.
+func (n *node) meshData(kind, name string) (data content, ok bool) {
+	if kind != kindConfigMap || name != rootCertMap {
+		return content{}, false
+	}
+	root, err := os.ReadFile(n.state.rootCert())
+	return content{text: map[string]string{rootCertKey: string(root)}}, err == nil && len(root) > 0
+}
+
 // meshFiles waits for the mesh's root certificate, writes the pod's credentials and gives the sidecar's commands.
 func (n *node) meshFiles(ctx context.Context, spec *podSpec) (meshCommands, error) {
 	if n.cfg.Plain {

@@ -88,7 +88,7 @@ func (sv *supervisor) run(ctx context.Context, down context.CancelCauseFunc) err
 		func(ctx context.Context) error { return sv.source.Run(ctx, sv.cluster.deliver) },
 	}
 	if sv.controller != nil {
-		parts = append(parts, sv.controller.run)
+		parts = append(parts, sv.controller.run, sv.tellOfRoot)
 	}
 	errs := make([]error, len(parts))
 	var wg sync.WaitGroup
@@ -107,6 +107,14 @@ func (sv *supervisor) run(ctx context.Context, down context.CancelCauseFunc) err
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+// tellOfRoot has pods made that wait for the mesh's root certificate.
+func (sv *supervisor) tellOfRoot(ctx context.Context) error {
+	if _, err := awaitFile(ctx, sv.node.state.rootCert()); err == nil {
+		sv.cluster.changed()
+	}
+	return nil
 }
 
 // controlPlane runs fairlead-controller on the node, restarts it when it crashes, and stops and starts it on request.

@@ -232,3 +232,24 @@ stringData: {key: secret}
 		in(t, "ls /fairlead-gone", "")
 	})
 }
+
+func TestMeshData(t *testing.T) {
+	n := &node{state: state(t.TempDir())}
+	if _, ok := n.meshData(kindConfigMap, rootCertMap); ok {
+		t.Error("there is a root certificate before the control plane has written one")
+	}
+	if err := os.MkdirAll(n.state.controller(), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(n.state.rootCert(), []byte("root"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if data, ok := n.meshData(kindConfigMap, rootCertMap); !ok || data.text[rootCertKey] != "root" {
+		t.Errorf("root certificate: %v, %v", data, ok)
+	}
+	for _, other := range [][2]string{{kindSecret, rootCertMap}, {kindConfigMap, "other"}} {
+		if _, ok := n.meshData(other[0], other[1]); ok {
+			t.Errorf("there is a %s %s", other[0], other[1])
+		}
+	}
+}
