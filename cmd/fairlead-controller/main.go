@@ -240,7 +240,7 @@ func consulFlags(fs *flag.FlagSet, o *controlplane.ConsulOptions) {
 		return controlplane.CheckConsulAddress(address)
 	})
 	fs.Func("consul-datacenters", "further `DATACENTERS` of Consul beside the agent's own, separated by commas, or * for all", func(list string) error {
-		for _, dc := range strings.Split(list, ",") {
+		for dc := range strings.SplitSeq(list, ",") {
 			if dc = strings.TrimSpace(dc); dc != "" {
 				o.Datacenters = append(o.Datacenters, dc)
 			}

@@ -285,8 +285,11 @@ func TestBootstrap(t *testing.T) {
 // A library looks often enough to have the new certificate before the old one ends.
 func TestRefresh(t *testing.T) {
 	for _, tt := range []struct{ life, want time.Duration }{
-		{24 * time.Hour, 15 * time.Minute}, {2 * time.Hour, 15 * time.Minute}, {time.Hour, 450 * time.Second},
-		{30 * time.Second, 3750 * time.Millisecond}, {-time.Second, time.Second},
+		{24 * time.Hour, 15 * time.Minute},
+		{2 * time.Hour, 15 * time.Minute},
+		{time.Hour, 450 * time.Second},
+		{30 * time.Second, 3750 * time.Millisecond},
+		{-time.Second, time.Second},
 	} {
 		if got := refreshOf(tt.life); got != tt.want {
 			t.Errorf("refreshOf(%s) = %s, want %s", tt.life, got, tt.want)

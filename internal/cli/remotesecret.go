@@ -22,8 +22,8 @@ import (
 // What is written for other clusters, by Istio's names but for the account.
 const (
 	readerAccount     = "fairlead-reader"
-	remoteSecretName  = "istio-remote-secret-"
-	remoteSecretLabel = "istio/multiCluster"
+	remoteSecretName  = "istio-remote-secret-" //nolint:gosec // names, no secrets
+	remoteSecretLabel = "istio/multiCluster"   //nolint:gosec // names, no secrets
 	clusterAnnotation = "networking.istio.io/cluster"
 	// tokenPatience is how long the cluster may take to fill in a token.
 	tokenPatience = 10 * time.Second
@@ -173,7 +173,7 @@ func tokenSecret(ctx context.Context, c *cluster.Client, account metav1.ObjectMe
 	case err != nil:
 		return nil, err
 	case s.Type != corev1.SecretTypeServiceAccountToken || s.Annotations[corev1.ServiceAccountNameKey] != account.Name:
-		return nil, errors.New("Secret " + account.Namespace + "/" + name + " is not one of a token of ServiceAccount " + account.Name + ": name another one with --secret-name") //nolint:staticcheck // the kind's name
+		return nil, errors.New("Secret " + account.Namespace + "/" + name + " is not one of a token of ServiceAccount " + account.Name + ": name another one with --secret-name")
 	}
 	return &s, nil
 }

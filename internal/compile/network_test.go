@@ -255,7 +255,8 @@ status: {podIP: 10.0.0.2}
 // Oracle 7 of several networks: what a rule has called without mutual TLS is not called across networks, and it is said.
 func TestCheckRulesThatKeepCallsHome(t *testing.T) {
 	rule := func(tls string) string {
-		return twoNetworks + gatewaysOfTwo[:strings.Index(gatewaysOfTwo, "---\napiVersion: v1\nkind: Service\nmetadata: {name: gateway-b")] + `
+		gatewayOfA, _, _ := strings.Cut(gatewaysOfTwo, "---\napiVersion: v1\nkind: Service\nmetadata: {name: gateway-b")
+		return twoNetworks + gatewayOfA + `
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule

@@ -246,11 +246,12 @@ func missingProviders(c *checker, t *model.Telemetry) {
 			if c.g.Tracing.Unknown || strings.EqualFold(p.Name, plan.StandardOutput) || m.logProvider(p.Name) != nil {
 				continue
 			}
-			fix := "write " + plan.StandardOutput + " for the sidecar's standard output"
+			fixes := []string{"write " + plan.StandardOutput + " for the sidecar's standard output"}
 			for i := range c.g.LogProviders {
-				fix += ", or " + c.g.LogProviders[i].Name
+				fixes = append(fixes, c.g.LogProviders[i].Name)
 			}
-			c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider for access logs is called %q: nothing is logged there", p.Name)}, fix)
+			c.report(t.Ref, &missing{field: p.Field, message: fmt.Sprintf("no provider for access logs is called %q: nothing is logged there", p.Name)},
+				strings.Join(fixes, ", or "))
 		}
 	}
 	for i := range t.Metrics {

@@ -79,7 +79,7 @@ func (d *clusterDir) read() (map[string]remote.Spec, error) {
 			out[e.Name()], err = d.manifests(path)
 		default:
 			var text []byte
-			if text, err = os.ReadFile(path); err == nil { //nolint:gosec // in a directory that the operator names
+			if text, err = os.ReadFile(path); err == nil {
 				out[e.Name()] = d.spec(text)
 			}
 		}

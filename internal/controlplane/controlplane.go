@@ -268,7 +268,8 @@ func (o *Options) global() (compile.Global, error) {
 	default:
 		return g, fmt.Errorf("access log %q: must be off, text or json", o.AccessLog)
 	}
-	return g, o.accessLogs(&g)
+	err = o.accessLogs(&g)
+	return g, err
 }
 
 // meshLocality reads the mesh's localityLbSetting. What would be a warning on an object is an error here: there is no object to

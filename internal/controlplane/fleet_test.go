@@ -249,8 +249,10 @@ func (h *heardByFleet) follow(ctx context.Context, addr string, number int, serv
 	if err != nil {
 		return err
 	}
-	node := &core.Node{Id: fmt.Sprintf("sidecar~%s~envoy-%d.myapp~myapp.svc.cluster.local", fleetAddress(number), number), UserAgentName: "envoy",
-		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"INTERCEPTION_MODE": structpb.NewStringValue("REDIRECT")}}}
+	node := &core.Node{
+		Id: fmt.Sprintf("sidecar~%s~envoy-%d.myapp~myapp.svc.cluster.local", fleetAddress(number), number), UserAgentName: "envoy",
+		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{"INTERCEPTION_MODE": structpb.NewStringValue("REDIRECT")}},
+	}
 	if err := s.Send(&ads.DeltaDiscoveryRequest{Node: node, TypeUrl: xds.Cluster.URL()}); err != nil {
 		return err
 	}
@@ -311,7 +313,8 @@ func fleetAsks(s ads.AggregatedDiscoveryService_DeltaAggregatedResourcesClient, 
 func (h *heardByFleet) isReady() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.ready++; h.ready == h.envoys {
+	h.ready++
+	if h.ready == h.envoys {
 		fmt.Println("fleet ready")
 	}
 }

@@ -56,8 +56,11 @@ func RemoteConfig(text []byte, plugins KubeconfigPlugins) (*rest.Config, error) 
 func selfContained(c *clientapi.Config) error {
 	for name, u := range c.AuthInfos {
 		for _, x := range []struct{ field, value string }{
-			{"exec", execOf(u)}, {"auth-provider", providerOf(u)}, {"tokenFile", u.TokenFile},
-			{"client-certificate", u.ClientCertificate}, {"client-key", u.ClientKey},
+			{"exec", execOf(u)},
+			{"auth-provider", providerOf(u)},
+			{"tokenFile", u.TokenFile},
+			{"client-certificate", u.ClientCertificate},
+			{"client-key", u.ClientKey},
 		} {
 			if x.value != "" {
 				return fmt.Errorf("user %q of the kubeconfig: %s %q is not allowed: write the credentials themselves (token, client-certificate-data), or allow it with --allow-kubeconfig-plugins",

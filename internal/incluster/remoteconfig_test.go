@@ -19,8 +19,10 @@ func TestRemoteConfig(t *testing.T) {
 		refused    string // part of the reason, empty where it is not
 	}{
 		{"token", kubeconfigOf(server, "token: abc"), RefusePlugins, ""},
-		{"exec", kubeconfigOf(server, "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}"), RefusePlugins,
-			`user "east" of the kubeconfig: exec "aws" is not allowed: write the credentials themselves (token, client-certificate-data), or allow it with --allow-kubeconfig-plugins`},
+		{
+			"exec", kubeconfigOf(server, "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}"), RefusePlugins,
+			`user "east" of the kubeconfig: exec "aws" is not allowed: write the credentials themselves (token, client-certificate-data), or allow it with --allow-kubeconfig-plugins`,
+		},
 		{"exec_allowed", kubeconfigOf(server, "exec: {apiVersion: client.authentication.k8s.io/v1, command: aws, interactiveMode: Never}"), AllowPlugins, ""},
 		{"auth_provider", kubeconfigOf(server, "auth-provider: {name: gcp}"), RefusePlugins, `auth-provider "gcp" is not allowed`},
 		{"token_file", kubeconfigOf(server, "tokenFile: /var/run/secrets/kubernetes.io/serviceaccount/token"), RefusePlugins, `tokenFile "/var/run/`},

@@ -9,7 +9,7 @@ import (
 )
 
 // RemoteSecretLabel is that of Secrets which say how to reach other clusters, Istio's.
-const RemoteSecretLabel = "istio/multiCluster"
+const RemoteSecretLabel = "istio/multiCluster" //nolint:gosec // a name, no secret
 
 // RemoteSecretsOptions configure RemoteSecrets.
 type RemoteSecretsOptions struct {

@@ -104,7 +104,7 @@ func (l *links) keep(ctx context.Context, s *lease, wire func() error) {
 		wg.Go(func() {
 			defer s.end()
 			if err := wire(); err != nil && ctx.Err() == nil {
-				l.logger.Warn("the link broke", "lab", s.to.Lab, "reason", err)
+				l.logger.WarnContext(ctx, "the link broke", "lab", s.to.Lab, "reason", err)
 			}
 		})
 	}
@@ -115,12 +115,12 @@ func (l *links) keep(ctx context.Context, s *lease, wire func() error) {
 	}
 	wg.Wait()
 	if err := errors.Join(forgetPeer(l.state, s.to), removeWire(s.to.PodNetwork)); err != nil {
-		l.logger.Warn("a link has left something", "lab", s.to.Lab, "reason", err)
+		l.logger.WarnContext(ctx, "a link has left something", "lab", s.to.Lab, "reason", err)
 	}
 	l.mu.Lock()
 	delete(l.open, s.to.Lab)
 	l.mu.Unlock()
-	l.logger.Info("no longer linked", "lab", s.to.Lab)
+	l.logger.InfoContext(ctx, "no longer linked", "lab", s.to.Lab)
 }
 
 // finish ends a link and waits until it is gone.
@@ -138,18 +138,6 @@ func (l *links) finish(ctx context.Context, lab string) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
-}
-
-// names lists the labs that this one is linked to.
-func (l *links) names() []string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var out []string
-	for name := range l.open {
-		out = append(out, name)
-	}
-	slices.Sort(out)
-	return out
 }
 
 // pollable gives a copy of a file that can be closed while it is read, however it came here.

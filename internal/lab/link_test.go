@@ -52,7 +52,7 @@ func TestChoosePodNetwork(t *testing.T) {
 			t.Errorf("--pod-network %q: %s, want %s", asked, got, want)
 		}
 	}
-	if got := (podNetwork(245)).v6(); got != netip.MustParsePrefix("fd00:10:245::/112") || podIP6(netip.MustParseAddr("10.245.1.2")) != netip.MustParseAddr("fd00:10:245::102") {
+	if got := podNetwork(245).v6(); got != netip.MustParsePrefix("fd00:10:245::/112") || podIP6(netip.MustParseAddr("10.245.1.2")) != netip.MustParseAddr("fd00:10:245::102") {
 		t.Errorf("the IPv6 network of 10.245.0.0/16 is %s, and its pod %s", got, podIP6(netip.MustParseAddr("10.245.1.2")))
 	}
 }
@@ -140,7 +140,7 @@ func TestCarry(t *testing.T) {
 	go func() { done <- carry(t.Context(), inA, inB) }()
 	frame := make([]byte, maxFrame)
 	for _, way := range [][2]*os.File{{outA, outB}, {outB, outA}} {
-		if _, err := way[0].Write([]byte("a frame")); err != nil {
+		if _, err := way[0].WriteString("a frame"); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := way[1].Read(frame); err != nil || string(frame[:n]) != "a frame" {
@@ -151,7 +151,7 @@ func TestCarry(t *testing.T) {
 	if err := <-done; err == nil {
 		t.Error("no reason for the end of the wire")
 	}
-	if _, err := outB.Write([]byte("late")); !errors.Is(err, unix.EPIPE) {
+	if _, err := outB.WriteString("late"); !errors.Is(err, unix.EPIPE) {
 		t.Errorf("the other end is still open: %v", err)
 	}
 	inA, _ = end()

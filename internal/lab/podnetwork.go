@@ -37,6 +37,7 @@ func parsePodNetwork(s string) (podNetwork, error) {
 }
 
 func (n podNetwork) v4() netip.Prefix { return netip.MustParsePrefix(fmt.Sprintf("10.%d.0.0/16", n)) }
+
 func (n podNetwork) v6() netip.Prefix {
 	return netip.MustParsePrefix(fmt.Sprintf("fd00:10:%d::/112", n))
 }

@@ -179,7 +179,7 @@ func writeJSON(path string, v any) error {
 // temporary name starts with a dot, which sources of manifests ignore.
 func writeAtomic(path string, content []byte) error {
 	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".tmp")
-	if err := os.WriteFile(tmp, content, 0o600); err != nil {
+	if err := os.WriteFile(tmp, content, 0o600); err != nil { //nolint:gosec // paths of the lab's own state
 		return err
 	}
 	return os.Rename(tmp, path)

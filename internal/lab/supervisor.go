@@ -135,8 +135,8 @@ func newControlPlane(n *node, logger *slog.Logger) *controlPlane {
 	for _, p := range append(slices.Clone(n.cfg.Paths), n.state.applied(), n.state.generated()) {
 		argv = append(argv, "--source", p)
 	}
-	argv = append(argv, "--cluster-id="+n.cfg.Name, "--remote-clusters", n.state.path("clusters"), "--more-roots", n.state.path("roots"))
 	argv = append(argv,
+		"--cluster-id="+n.cfg.Name, "--remote-clusters", n.state.path("clusters"), "--more-roots", n.state.path("roots"),
 		"--state-dir", n.state.controller(), "--token-key", n.state.tokenKey(),
 		"--listen", netip.AddrPortFrom(ip, controllerPort).String(), "--monitor", netip.AddrPortFrom(ip, monitorPort).String(),
 		"--grpc-addr", netip.AddrPortFrom(ip, plainPort).String())

@@ -158,12 +158,13 @@ func (g *Gateway) Ready() string {
 	}
 }
 
+// accept takes connections until the listener is closed, and says so: nobody looks where Run closed it.
 func (g *Gateway) accept(ctx context.Context, l net.Listener, all *sync.WaitGroup) error {
 	for {
 		conn, err := l.Accept()
 		if err != nil {
 			if errors.Is(err, net.ErrClosed) {
-				return nil
+				return fmt.Errorf("gateway %s: %w", l.Addr(), err)
 			}
 			timer := time.NewTimer(10 * time.Millisecond) // no descriptor is free
 			select {

@@ -72,7 +72,7 @@ func (g *Gateway) Pages(ctx context.Context, l net.Listener) error {
 		g.WriteMetrics(w) //nolint:errcheck // the scraper is gone
 	})
 	server := &http.Server{Handler: mux, ReadHeaderTimeout: helloWait, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err

@@ -39,8 +39,12 @@ func TestCost(t *testing.T) {
 		}}
 	}
 	custom := model.LogFormat{Labels: []model.LogLabel{
-		{Key: "at", Format: "%START_TIME%"}, {Key: "path", Format: "%REQ(:PATH)%"}, {Key: "code", Format: "%RESPONSE_CODE%"}, {Key: "took", Format: "%DURATION%"},
-		{Key: "host", Format: "%UPSTREAM_HOST%"}, {Key: "flags", Format: "%RESPONSE_FLAGS%"},
+		{Key: "at", Format: "%START_TIME%"},
+		{Key: "path", Format: "%REQ(:PATH)%"},
+		{Key: "code", Format: "%RESPONSE_CODE%"},
+		{Key: "took", Format: "%DURATION%"},
+		{Key: "host", Format: "%UPSTREAM_HOST%"},
+		{Key: "flags", Format: "%RESPONSE_FLAGS%"},
 	}}
 	settings := []struct {
 		name   string

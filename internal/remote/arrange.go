@@ -52,7 +52,7 @@ func (s *Set) choose(wanted map[string]string, by, name string) {
 	case err != nil:
 		s.refused[refusal{by, name}] = err.Error()
 	case name == s.o.Own:
-		s.refused[refusal{by, name}] = fmt.Sprintf("%s is the name of this cluster itself: give each cluster of the mesh a name of its own", name)
+		s.refused[refusal{by, name}] = name + " is the name of this cluster itself: give each cluster of the mesh a name of its own"
 	case !taken && len(wanted) == MaxClusters:
 		s.refused[refusal{by, name}] = fmt.Sprintf("there are %d other clusters already", MaxClusters)
 	case !taken:

@@ -116,8 +116,8 @@ func (w *world) status(t *testing.T, name string) Status {
 	return Status{}
 }
 
-func spec(print string, f *fake) Spec {
-	return Spec{Print: print, Open: func() (Source, error) { return f, nil }}
+func spec(version string, f *fake) Spec {
+	return Spec{Print: version, Open: func() (Source, error) { return f, nil }}
 }
 
 func TestWhatAClusterSaidLastStays(t *testing.T) {

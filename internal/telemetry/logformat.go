@@ -282,7 +282,7 @@ func (p *logPart) words(b []byte, r *Record) []byte {
 	return b
 }
 
-func appendAddress(b []byte, a netip.AddrPort, alone bool) []byte { //nolint:revive // which of the two operators it is
+func appendAddress(b []byte, a netip.AddrPort, alone bool) []byte {
 	switch {
 	case !a.IsValid():
 		return b

@@ -53,9 +53,15 @@ func TestLogFormatText(t *testing.T) {
 // TestLogFormatJSON: an operator alone keeps its type, and is null where nothing is known.
 func TestLogFormatJSON(t *testing.T) {
 	f := NewLogFormat(&model.LogFormat{Labels: []model.LogLabel{
-		{Key: "code", Format: "%RESPONSE_CODE%"}, {Key: "agent \"x\"", Format: "%REQ(USER-AGENT)%"}, {Key: "gone", Format: "%REQ(GONE)%"},
-		{Key: "mixed", Format: "%RESPONSE_CODE%: \"%REQ(GONE)%\"\té"}, {Key: "text", Format: "ok"}, {Key: "nothing", Format: ""}, {Key: "flags", Format: "%RESPONSE_FLAGS%"},
-		{Key: "upstream", Format: "%UPSTREAM_HOST%"}, {Key: "after", Format: "%RESPONSE_DURATION%"},
+		{Key: "code", Format: "%RESPONSE_CODE%"},
+		{Key: "agent \"x\"", Format: "%REQ(USER-AGENT)%"},
+		{Key: "gone", Format: "%REQ(GONE)%"},
+		{Key: "mixed", Format: "%RESPONSE_CODE%: \"%REQ(GONE)%\"\té"},
+		{Key: "text", Format: "ok"},
+		{Key: "nothing", Format: ""},
+		{Key: "flags", Format: "%RESPONSE_FLAGS%"},
+		{Key: "upstream", Format: "%UPSTREAM_HOST%"},
+		{Key: "after", Format: "%RESPONSE_DURATION%"},
 	}}, "pod-1")
 	line := f.Append(nil, odd())
 	var got map[string]any

@@ -15,7 +15,7 @@ import (
 // serveConsul serves a fake at a socket, which controllers of labs reach whatever their network is.
 func serveConsul(t *testing.T, fake *consultest.Fake) (address string) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "consul") // t.TempDir's are too long for a socket
+	dir, err := os.MkdirTemp("", "consul") //nolint:usetesting // t.TempDir's are too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}

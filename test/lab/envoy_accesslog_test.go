@@ -45,9 +45,11 @@ func TestEnvoyAccessLogs(t *testing.T) {
 	}
 	formats := loggedFormats()
 	text := "text"
+	var textSb48 strings.Builder
 	for _, name := range slices.Sorted(maps.Keys(formats)) {
-		text += "|" + name + "=" + formats[name]
+		textSb48.WriteString("|" + name + "=" + formats[name])
 	}
+	text += textSb48.String()
 	providers, _ := json.Marshal([]any{
 		map[string]any{"name": "objects", "envoyFileAccessLog": map[string]any{"logFormat": map[string]any{"labels": formats}}},
 		map[string]any{"name": "texts", "envoyFileAccessLog": map[string]any{"logFormat": map[string]any{"text": text}}},

@@ -72,7 +72,9 @@ for _ in range(12):
 		host  string
 		known bool // the server knows who calls
 	}{
-		{"secure", true}, {"sidecar", true}, {"ruled", true},
+		{"secure", true},
+		{"sidecar", true},
+		{"ruled", true},
 		{"plain", false}, // refused: the server is STRICT
 		{"other", false}, // refused: the server proves to be somebody else
 	} {

@@ -107,17 +107,18 @@ func (r *renewal) root(t *testing.T) {
 // keyAndRoot takes the file of a CA apart.
 func keyAndRoot(t *testing.T, file string) (key, root string) {
 	t.Helper()
+	var keys, roots strings.Builder
 	for block, rest := pem.Decode([]byte(file)); block != nil; block, rest = pem.Decode(rest) {
 		if block.Type == "CERTIFICATE" {
-			root += string(pem.EncodeToMemory(block))
+			roots.Write(pem.EncodeToMemory(block))
 		} else {
-			key += string(pem.EncodeToMemory(block))
+			keys.Write(pem.EncodeToMemory(block))
 		}
 	}
-	if key == "" || root == "" {
+	if keys.Len() == 0 || roots.Len() == 0 {
 		t.Fatalf("no CA in %q", file)
 	}
-	return key, root
+	return keys.String(), roots.String()
 }
 
 // renewed waits until every workload has another certificate.

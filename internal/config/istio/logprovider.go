@@ -90,7 +90,7 @@ func (r logReader) logFormat(field string, f *model.LogFormat) {
 }
 
 // MeshLogFormat reads the MeshConfig's accessLogFormat: text, or where the log is JSON an object of texts.
-func MeshLogFormat(written string, isJSON bool) (model.LogFormat, []model.Problem) { //nolint:revive // the MeshConfig's accessLogEncoding
+func MeshLogFormat(written string, isJSON bool) (model.LogFormat, []model.Problem) {
 	r := logReader{&report{}}
 	var out model.LogFormat
 	const field = "accessLogFormat"

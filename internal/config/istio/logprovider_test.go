@@ -21,14 +21,16 @@ func TestLogProviders(t *testing.T) {
 		{"text", "[{name: f, envoyFileAccessLog: {logFormat: {text: '%PROTOCOL%'}}}]", []model.LogProvider{{Name: "f", Format: model.LogFormat{Text: "%PROTOCOL%"}}}, nil},
 		{
 			"labels_by_name", "[{name: f, envoyFileAccessLog: {logFormat: {labels: {b: '%PROTOCOL%', a: x}}}}]",
-			[]model.LogProvider{{Name: "f", Format: model.LogFormat{Labels: []model.LogLabel{{Key: "a", Format: "x"}, {Key: "b", Format: "%PROTOCOL%"}}}}}, nil,
+			[]model.LogProvider{{Name: "f", Format: model.LogFormat{Labels: []model.LogLabel{{Key: "a", Format: "x"}, {Key: "b", Format: "%PROTOCOL%"}}}}},
+			nil,
 		},
 		{
 			"otlp", "[{name: c, envoyOtelAls: {service: collector.observability, port: 4317, logName: calls, logFormat: {text: a, labels: {code: '%RESPONSE_CODE%'}}}}]",
 			[]model.LogProvider{{
 				Name: "c", Format: model.LogFormat{Text: "a", Labels: []model.LogLabel{{Key: "code", Format: "%RESPONSE_CODE%"}}},
 				Collector: &model.TraceProvider{Name: "c", Protocol: model.TraceOTLPGRPC, Host: "collector.observability", Port: 4317, LogName: "calls"},
-			}}, nil,
+			}},
+			nil,
 		},
 		{"another_protocol", "[{name: g, envoyHttpAls: {service: a.b, port: 1}}]", nil, []string{`warning extensionProviders[0]: no access logs are sent to "g": sidecars speak OTLP`}},
 		{

@@ -91,8 +91,8 @@ func (t telemetryReader) tracing(in []*telemetryv1alpha1.Tracing) []model.TraceR
 		}
 		if p := rule.GetRandomSamplingPercentage(); p != nil {
 			r.Sampling = &p.Value
-			if !(p.Value >= 0 && p.Value <= 100) {
-				t.Reject(field+".randomSamplingPercentage", fmt.Sprintf("%v is not a percentage", p.Value), "write a number from 0 to 100")
+			if !(p.GetValue() >= 0 && p.GetValue() <= 100) {
+				t.Reject(field+".randomSamplingPercentage", fmt.Sprintf("%v is not a percentage", p.GetValue()), "write a number from 0 to 100")
 			}
 		}
 		if tags := rule.GetCustomTags(); tags != nil {

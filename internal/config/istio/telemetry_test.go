@@ -68,11 +68,13 @@ tracing:
 			Mode: model.ClientOnly, Providers: []model.Provider{{Name: "otel", Field: "spec.tracing[0].providers[0].name"}},
 			Sampling: &percent, NoReport: &yes, ByRequestID: &no, IstioTags: &no, NoPropagation: &yes,
 			Tags: []model.TraceTag{
-				{Name: "team", From: model.TagLiteral, Value: "blue"}, {Name: "who", From: model.TagHeader, Value: "x-who", Default: "none"},
+				{Name: "team", From: model.TagLiteral, Value: "blue"},
+				{Name: "who", From: model.TagHeader, Value: "x-who", Default: "none"},
 				{Name: "zone", From: model.TagEnvironment, Value: "ZONE"},
 			},
 		},
-		{Tags: []model.TraceTag{}}, {},
+		{Tags: []model.TraceTag{}},
+		{},
 	}
 	if diff := cmp.Diff(want, got.Tracing); diff != "" {
 		t.Errorf("Tracing (-want +got):\n%s", diff)

@@ -1,7 +1,6 @@
 package call
 
 import (
-	"bytes"
 	"encoding/binary"
 	"testing"
 )
@@ -53,7 +52,8 @@ func TestMessagesAreCountedHoweverTheyAreSplit(t *testing.T) {
 		})
 	}
 	var off messages
-	if off.count(three); off.n != 0 {
+	off.count(three)
+	if off.n != 0 {
 		t.Errorf("%d messages of a body that is not looked at", off.n)
 	}
 	m := messages{on: true}
@@ -65,7 +65,7 @@ func TestMessagesAreCountedHoweverTheyAreSplit(t *testing.T) {
 func FuzzMessages(f *testing.F) {
 	f.Add(append(message("one"), message("two")...), uint8(3))
 	f.Add([]byte{0, 0xff, 0xff, 0xff, 0xff, 1}, uint8(1))
-	f.Add(bytes.Repeat([]byte{0}, 23), uint8(7))
+	f.Add(make([]byte, 23), uint8(7))
 	f.Fuzz(func(t *testing.T, body []byte, size uint8) {
 		m := messages{on: true}
 		for rest := body; len(rest) > 0; {

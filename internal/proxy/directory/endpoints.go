@@ -254,7 +254,7 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		t.going = append(t.going, s.endpoint.Attachment.Way)
 	}
 	if !slices.Equal(known.Gateways, e.Gateways) {
-		s.endpoint.Attachment.Way.Lead(e.Gateways)
+		s.endpoint.Attachment.Lead(e.Gateways)
 		t.moved = append(t.moved, s.endpoint.Attachment.Way)
 	}
 	if !sameUse(known, e) {

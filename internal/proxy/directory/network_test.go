@@ -91,13 +91,13 @@ spec: {host: users, trafficPolicy: {tls: {mode: DISABLE}}}
 			d.Apply([]discovery.Update{{Name: own.ResourceName(), Resource: own}})
 			var got []string
 			for _, e := range d.Find(addr).Load().Backends[0].Picker().All() {
-				one := e.Plan.Addr.Addr().String()
+				one := []string{e.Plan.Addr.Addr().String()}
 				for key, s := range d.stock.slots.byKey {
 					if s.endpoint == e && key.target.Through != "" {
-						one += "=" + key.target.Through
+						one = append(one, key.target.Through)
 					}
 				}
-				got = append(got, one)
+				got = append(got, strings.Join(one, "="))
 			}
 			slices.Sort(got)
 			if g := strings.Join(got, " "); g != c.want {

@@ -108,7 +108,8 @@ func TestPickNear(t *testing.T) {
 		},
 		{"nobody_on_the_node_nor_in_the_zone", model.PreferSameNode, here, []*testEndpoint{at(3, "n3", "z2", ok), at(4, "n4", "z3", ok)}, []int{3, 4}},
 		{
-			"a_node_of_that_name_in_another_cluster", model.PreferSameNode, Place{Node: "n1", Cluster: "west"},
+			"a_node_of_that_name_in_another_cluster", model.PreferSameNode,
+			Place{Node: "n1", Cluster: "west"},
 			[]*testEndpoint{inCluster("west", at(1, "n1", "", ok)), inCluster("east", at(2, "n1", "", ok))},
 			[]int{1},
 		},

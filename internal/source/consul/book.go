@@ -255,7 +255,8 @@ func (b *book) newProblems() (all []model.Problem, news bool) {
 			if f.cause == "" || d.status.Cause != "" {
 				continue
 			}
-			if unread++; unread == 1 { // the others have the same cause, mostly
+			unread++
+			if unread == 1 { // the others have the same cause, mostly
 				all = append(all, b.problem(d, fmt.Sprintf("service %q not read: %s; what is known of it stays in force", name, f.cause), ""))
 			}
 		}

@@ -246,8 +246,7 @@ func cause(err error) string {
 	case errors.As(err, &op):
 		return op.Op + ": " + op.Err.Error()
 	}
-	var at *url.Error
-	if errors.As(err, &at) {
+	if at, ok := errors.AsType[*url.Error](err); ok {
 		err = at.Err
 	}
 	return firstLine([]byte(err.Error()))

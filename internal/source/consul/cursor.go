@@ -61,7 +61,7 @@ type backoff struct{ pause time.Duration }
 // failed gives the next pause, of which up to a quarter is left to chance: all questions fail at the same time.
 func (b *backoff) failed() time.Duration {
 	b.pause = min(max(2*b.pause, minPause), maxPause)
-	return b.pause - rand.N(b.pause/4)
+	return b.pause - rand.N(b.pause/4) //nolint:gosec // no secret depends on it
 }
 
 func (b *backoff) answered() { b.pause = 0 }
@@ -72,5 +72,5 @@ func waitOf(open, allowed int) time.Duration {
 	if open > allowed {
 		wait = shortWait
 	}
-	return wait - rand.N(wait/8)
+	return wait - rand.N(wait/8) //nolint:gosec // no secret depends on it
 }

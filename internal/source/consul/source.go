@@ -274,7 +274,7 @@ func (s *Source) findDatacenters(ctx context.Context) {
 	for {
 		wait := time.Minute
 		if err := s.datacenters(ctx, &r); err != nil {
-			s.log.Debug("consul: datacenters not known", slog.String("cause", cause(err)))
+			s.log.DebugContext(ctx, "consul: datacenters not known", slog.String("cause", cause(err)))
 			wait = failures.failed()
 		} else {
 			failures.answered()

@@ -101,14 +101,14 @@ func (s *story) hosts() []string {
 	var out []string
 	for _, o := range s.objects {
 		spec := &o.Value.(*networkingv1.ServiceEntry).Spec
-		if strings.HasPrefix(spec.Hosts[0], "consul.service.") {
+		if strings.HasPrefix(spec.GetHosts()[0], "consul.service.") {
 			continue
 		}
-		line := spec.Hosts[0]
-		for _, e := range spec.Endpoints {
-			line += " " + e.Address
+		line := []string{spec.GetHosts()[0]}
+		for _, e := range spec.GetEndpoints() {
+			line = append(line, e.GetAddress())
 		}
-		out = append(out, line)
+		out = append(out, strings.Join(line, " "))
 	}
 	slices.Sort(out)
 	return out
@@ -193,7 +193,7 @@ func TestIndexThatGoesBackwards(t *testing.T) {
 			t.Errorf("after the index went from 100 to 7: %q, want one question without an index, then one with 7", catalogs)
 		}
 		for name, index := range map[string]string{"0": "0", "no number": "x"} {
-			s.Break(func(w http.ResponseWriter, r *http.Request) {
+			s.Break(func(w http.ResponseWriter, _ *http.Request) {
 				w.Header().Set("X-Consul-Index", index)
 				io.WriteString(w, `{"consul":[]}`)
 			})
@@ -222,7 +222,7 @@ func TestIndexThatGoesBackwards(t *testing.T) {
 func TestConsulInTrouble(t *testing.T) {
 	all := []string{"users.service.consul 10.0.0.1", "users.service.dc1.consul 10.0.0.1"}
 	plain := func(status int, body string, header ...string) http.HandlerFunc {
-		return func(w http.ResponseWriter, r *http.Request) {
+		return func(w http.ResponseWriter, _ *http.Request) {
 			for i := 0; i < len(header); i += 2 {
 				w.Header().Set(header[i], header[i+1])
 			}

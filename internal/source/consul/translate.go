@@ -83,7 +83,7 @@ func translate(ref model.Ref, list []entry) translation {
 			spec.Resolution = networking.ServiceEntry_DNS
 		}
 	}
-	if len(spec.Endpoints) == 0 { // names would mean the host itself, and there is nobody behind it
+	if len(spec.GetEndpoints()) == 0 { // names would mean the host itself, and there is nobody behind it
 		spec.Resolution = networking.ServiceEntry_STATIC
 	}
 	return translation{spec: spec, problems: t.problems}
@@ -214,13 +214,13 @@ func (t *translator) identity(list []entry) []string {
 
 func endpoint(e *entry, spec *networking.ServiceEntry, weight uint32) *networking.WorkloadEntry {
 	out := &networking.WorkloadEntry{Address: addressOf(e), Weight: weight, Labels: labels(e), Ports: map[string]uint32{}}
-	if a, err := netip.ParseAddr(out.Address); err == nil {
+	if a, err := netip.ParseAddr(out.GetAddress()); err == nil {
 		out.Address = a.Unmap().String()
 	}
-	for _, p := range spec.Ports {
-		out.Ports[p.Name] = uint32(e.Service.Port)
+	for _, p := range spec.GetPorts() {
+		out.Ports[p.GetName()] = uint32(e.Service.Port)
 	}
-	if len(spec.SubjectAltNames) > 0 && e.Service.Meta[metaSPIFFEID] == "" {
+	if len(spec.GetSubjectAltNames()) > 0 && e.Service.Meta[metaSPIFFEID] == "" {
 		out.Labels[tlsMode] = tlsModeOff
 	}
 	at := e.Service.Locality

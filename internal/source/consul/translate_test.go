@@ -20,14 +20,14 @@ var usersRef = model.Ref{Kind: "ServiceEntry", Key: model.Key{Namespace: "consul
 // lines prints what is called, one line for each fact.
 func lines(t translation) (out []string) {
 	if t.spec != nil {
-		ports := ""
-		for _, p := range t.spec.Ports {
-			ports += fmt.Sprintf(" %d%s", p.Number, p.Protocol)
+		var ports strings.Builder
+		for _, p := range t.spec.GetPorts() {
+			fmt.Fprintf(&ports, " %d%s", p.GetNumber(), p.GetProtocol())
 		}
-		out = append(out, t.spec.Resolution.String()+ports+" "+strings.Join(t.spec.SubjectAltNames, " "))
-		for _, e := range t.spec.Endpoints {
-			line := fmt.Sprintf("%s:%d *%d %s", e.Address, e.Ports[t.spec.Ports[0].Name], e.Weight, e.Locality)
-			text, _ := json.Marshal(e.Labels) // strings always can be
+		out = append(out, t.spec.GetResolution().String()+ports.String()+" "+strings.Join(t.spec.GetSubjectAltNames(), " "))
+		for _, e := range t.spec.GetEndpoints() {
+			line := fmt.Sprintf("%s:%d *%d %s", e.GetAddress(), e.GetPorts()[t.spec.GetPorts()[0].GetName()], e.GetWeight(), e.GetLocality())
+			text, _ := json.Marshal(e.GetLabels()) // strings always can be
 			out = append(out, strings.TrimRight(line, " ")+" "+string(text))
 		}
 	}
@@ -63,50 +63,70 @@ func TestTranslate(t *testing.T) {
 	}{
 		{"its_own_address", in(`{"Service": {"Address": "10.0.0.1", "Port": 80}}`), []string{"STATIC 80", "10.0.0.1:80 *1 {}"}},
 		{"that_of_its_node", in(`{"Service": {"Port": 80}}`), []string{"STATIC 80", "192.0.2.9:80 *1 {}"}},
-		{"a_name", in(`{"Service": {"Address": "a.example.com", "Port": 80}}`, `{"Service": {"Address": "10.0.0.1", "Port": 80}}`),
-			[]string{"DNS 80", "a.example.com:80 *1 {}", "10.0.0.1:80 *1 {}"}},
-		{"ports_lead_to_all", in(`{"Service": {"Address": "10.0.0.1", "Port": 81}}`, `{"Service": {"Address": "10.0.0.2", "Port": 80, "Meta": {"fairlead-port": "443"}}}`),
-			[]string{"STATIC 80 81 443", "10.0.0.1:81 *1 {}", `10.0.0.2:80 *1 {"fairlead-port":"443"}`}},
-		{"weights", in(
-			`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "passing"}]}`,
-			`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "warning"}, {"Status": "passing"}]}`,
-			`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 0}}, "Checks": [{"Status": "warning"}]}`,
-			`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "warning"}, {"Status": "critical"}]}`,
-			`{"Service": {"Port": 80}, "Checks": [{"Status": "maintenance"}]}`, `{"Service": {"Port": 80}, "Checks": [{"Status": "whatever"}]}`,
-			`{"Service": {"Port": 80, "Weights": {"Passing": -1, "Warning": -1}}}`, `{"Service": {"Port": 80, "Weights": {"Passing": 9999999, "Warning": 1}}}`),
-			[]string{"STATIC 80", "192.0.2.9:80 *5 {}", "192.0.2.9:80 *2 {}", "192.0.2.9:80 *65535 {}"}},
+		{
+			"a_name", in(`{"Service": {"Address": "a.example.com", "Port": 80}}`, `{"Service": {"Address": "10.0.0.1", "Port": 80}}`),
+			[]string{"DNS 80", "a.example.com:80 *1 {}", "10.0.0.1:80 *1 {}"},
+		},
+		{
+			"ports_lead_to_all", in(`{"Service": {"Address": "10.0.0.1", "Port": 81}}`, `{"Service": {"Address": "10.0.0.2", "Port": 80, "Meta": {"fairlead-port": "443"}}}`),
+			[]string{"STATIC 80 81 443", "10.0.0.1:81 *1 {}", `10.0.0.2:80 *1 {"fairlead-port":"443"}`},
+		},
+		{
+			"weights", in(
+				`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "passing"}]}`,
+				`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "warning"}, {"Status": "passing"}]}`,
+				`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 0}}, "Checks": [{"Status": "warning"}]}`,
+				`{"Service": {"Port": 80, "Weights": {"Passing": 5, "Warning": 2}}, "Checks": [{"Status": "warning"}, {"Status": "critical"}]}`,
+				`{"Service": {"Port": 80}, "Checks": [{"Status": "maintenance"}]}`, `{"Service": {"Port": 80}, "Checks": [{"Status": "whatever"}]}`,
+				`{"Service": {"Port": 80, "Weights": {"Passing": -1, "Warning": -1}}}`, `{"Service": {"Port": 80, "Weights": {"Passing": 9999999, "Warning": 1}}}`),
+			[]string{"STATIC 80", "192.0.2.9:80 *5 {}", "192.0.2.9:80 *2 {}", "192.0.2.9:80 *65535 {}"},
+		},
 		{"none_is_well", in(`{"Service": {"Address": "a.example.com", "Port": 80}, "Checks": [{"Status": "critical"}]}`), []string{"STATIC 80"}},
 		{"nobody", nil, nil},
 		{"proxies_and_gateways", in(`{"Service": {"Kind": "connect-proxy", "Port": 80}}`, `{"Service": {"Kind": "mesh-gateway", "Port": 80}}`), nil},
-		{"labels", in(`{"Service": {"Port": 80, "Tags": ["v1", "team=a", "version=from-tag", "traefik.rule=Host(x)", "a b", ""], "Meta": {"version": "v1", "url": "http://x", "k": ""}}}`),
-			[]string{"STATIC 80", `192.0.2.9:80 *1 {"k":"","tag.consul.fairlead.dev/v1":"true","team":"a","version":"v1"}`}},
-		{"localities", in(`{"Node": {"Locality": {"Region": "r1", "Zone": "z1"}}, "Service": {"Port": 80}}`,
-			`{"Node": {"Locality": {"Region": "r1", "Zone": "z1"}}, "Service": {"Port": 80, "Locality": {"Region": "r2", "Zone": "a/b"}}}`),
-			[]string{"STATIC 80", "192.0.2.9:80 *1 r1/z1 {}", "192.0.2.9:80 *1 r2 {}"}},
-		{"who_it_is", in(`{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/a"}}}`, `{"Service": {"Port": 80}}`),
-			[]string{"STATIC 80 spiffe://td/a", "192.0.2.9:80 *1 {}", `192.0.2.9:80 *1 {"security.istio.io/tlsMode":"disabled"}`}},
-		{"who_they_are", in(`{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/b"}}}`, `{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/a"}}}`, `{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "x"}}}`),
+		{
+			"labels", in(`{"Service": {"Port": 80, "Tags": ["v1", "team=a", "version=from-tag", "traefik.rule=Host(x)", "a b", ""], "Meta": {"version": "v1", "url": "http://x", "k": ""}}}`),
+			[]string{"STATIC 80", `192.0.2.9:80 *1 {"k":"","tag.consul.fairlead.dev/v1":"true","team":"a","version":"v1"}`},
+		},
+		{
+			"localities", in(`{"Node": {"Locality": {"Region": "r1", "Zone": "z1"}}, "Service": {"Port": 80}}`,
+				`{"Node": {"Locality": {"Region": "r1", "Zone": "z1"}}, "Service": {"Port": 80, "Locality": {"Region": "r2", "Zone": "a/b"}}}`),
+			[]string{"STATIC 80", "192.0.2.9:80 *1 r1/z1 {}", "192.0.2.9:80 *1 r2 {}"},
+		},
+		{
+			"who_it_is", in(`{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/a"}}}`, `{"Service": {"Port": 80}}`),
+			[]string{"STATIC 80 spiffe://td/a", "192.0.2.9:80 *1 {}", `192.0.2.9:80 *1 {"security.istio.io/tlsMode":"disabled"}`},
+		},
+		{
+			"who_they_are", in(`{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/b"}}}`, `{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "spiffe://td/a"}}}`, `{"Service": {"Port": 80, "Meta": {"fairlead-spiffe-id": "x"}}}`),
 			[]string{
 				"STATIC 80 spiffe://td/a", "192.0.2.9:80 *1 {}", "192.0.2.9:80 *1 {}", `192.0.2.9:80 *1 {"fairlead-spiffe-id":"x"}`,
 				`Meta[fairlead-spiffe-id]: "x" is not a SPIFFE ID`, "Meta[fairlead-spiffe-id]: instances are spiffe://td/a and others: all have to be the first",
-			}},
+			},
+		},
 		{"what_they_speak", in(`{"Service": {"Port": 80, "Meta": {"fairlead-protocol": "grpc"}}}`), []string{"STATIC 80grpc", `192.0.2.9:80 *1 {"fairlead-protocol":"grpc"}`}},
-		{"different_things", in(`{"Service": {"Port": 80, "Meta": {"fairlead-protocol": "grpc"}}}`, `{"Service": {"Port": 80}}`),
-			[]string{"STATIC 80", `192.0.2.9:80 *1 {"fairlead-protocol":"grpc"}`, "192.0.2.9:80 *1 {}", "Meta[fairlead-protocol]: instances say different things: the protocol is detected"}},
-		{"bad_ports", in(`{"Service": {"ID": "a", "Port": 0}}`, `{"Service": {"ID": "b", "Port": 70000}}`, `{"Service": {"ID": "c", "Port": 80, "Meta": {"fairlead-port": "http"}}}`),
+		{
+			"different_things", in(`{"Service": {"Port": 80, "Meta": {"fairlead-protocol": "grpc"}}}`, `{"Service": {"Port": 80}}`),
+			[]string{"STATIC 80", `192.0.2.9:80 *1 {"fairlead-protocol":"grpc"}`, "192.0.2.9:80 *1 {}", "Meta[fairlead-protocol]: instances say different things: the protocol is detected"},
+		},
+		{
+			"bad_ports", in(`{"Service": {"ID": "a", "Port": 0}}`, `{"Service": {"ID": "b", "Port": 70000}}`, `{"Service": {"ID": "c", "Port": 80, "Meta": {"fairlead-port": "http"}}}`),
 			[]string{
 				"STATIC 80", `192.0.2.9:80 *1 {"fairlead-port":"http"}`, `instance "a": port 0: it is left out`, `instance "b": port 70000: it is left out`,
 				`Meta[fairlead-port]: "http" is not a port`,
-			}},
-		{"bad_addresses", in(`{"Service": {"ID": "a", "Address": "127.0.0.1", "Port": 80}}`, `{"Service": {"ID": "b", "Address": "::ffff:127.0.0.1", "Port": 80}}`,
-			`{"Service": {"ID": "c", "Address": "169.254.169.254", "Port": 80}}`, `{"Service": {"ID": "d", "Address": "a b", "Port": 80}}`,
-			`{"Service": {"ID": "e", "Address": "unix:///x", "Port": 80}}`, `{"Service": {"ID": "f", "Address": "0.0.0.0", "Port": 80}}`, `{"Service": {"ID": "g", "Address": "fe80::1%eth0", "Port": 80}}`),
+			},
+		},
+		{
+			"bad_addresses", in(`{"Service": {"ID": "a", "Address": "127.0.0.1", "Port": 80}}`, `{"Service": {"ID": "b", "Address": "::ffff:127.0.0.1", "Port": 80}}`,
+				`{"Service": {"ID": "c", "Address": "169.254.169.254", "Port": 80}}`, `{"Service": {"ID": "d", "Address": "a b", "Port": 80}}`,
+				`{"Service": {"ID": "e", "Address": "unix:///x", "Port": 80}}`, `{"Service": {"ID": "f", "Address": "0.0.0.0", "Port": 80}}`, `{"Service": {"ID": "g", "Address": "fe80::1%eth0", "Port": 80}}`),
 			[]string{
 				`instance "a": address 127.0.0.1 is another one for each caller: it is left out`, `instance "b": address ::ffff:127.0.0.1 is another one for each caller: it is left out`,
 				`instance "c": address 169.254.169.254 is another one for each caller: it is left out`, `instance "d": address "a b" is neither an address nor a name: it is left out`,
 				`instance "e": address "unix:///x" is neither an address nor a name: it is left out`, `instance "f": address 0.0.0.0 is another one for each caller: it is left out`,
 				`instance "g": address fe80::1%eth0 is another one for each caller: it is left out`,
-			}},
+			},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,8 +153,8 @@ func TestTooMuch(t *testing.T) {
 		list = append(list, e)
 	}
 	got := translate(usersRef, list)
-	if len(got.spec.Endpoints) != maxInstances || len(got.spec.Ports) != maxPorts || len(got.spec.Endpoints[0].Labels) != maxLabels || len(got.problems) != 2 {
-		t.Errorf("%d endpoints, %d ports, %d labels, problems %v", len(got.spec.Endpoints), len(got.spec.Ports), len(got.spec.Endpoints[0].Labels), got.problems)
+	if len(got.spec.GetEndpoints()) != maxInstances || len(got.spec.GetPorts()) != maxPorts || len(got.spec.GetEndpoints()[0].GetLabels()) != maxLabels || len(got.problems) != 2 {
+		t.Errorf("%d endpoints, %d ports, %d labels, problems %v", len(got.spec.GetEndpoints()), len(got.spec.GetPorts()), len(got.spec.GetEndpoints()[0].GetLabels()), got.problems)
 	}
 }
 
@@ -164,12 +184,12 @@ func FuzzTranslate(f *testing.F) {
 			t.Errorf("refused: %v", problems)
 		}
 		for i := range problems {
-			if len(got.spec.Endpoints) > 0 {
+			if len(got.spec.GetEndpoints()) > 0 {
 				t.Errorf("%v", problems[i])
 			}
 		}
-		if got.spec.Resolution != networking.ServiceEntry_STATIC && got.spec.Resolution != networking.ServiceEntry_DNS {
-			t.Errorf("resolution %s", got.spec.Resolution)
+		if got.spec.GetResolution() != networking.ServiceEntry_STATIC && got.spec.GetResolution() != networking.ServiceEntry_DNS {
+			t.Errorf("resolution %s", got.spec.GetResolution())
 		}
 	})
 }

@@ -80,10 +80,10 @@ func TestEndpointsOfOtherNetworks(t *testing.T) {
 				if !ok || !strings.Contains(query, "users") {
 					continue
 				}
-				for _, l := range a.Endpoints {
-					for _, e := range l.LbEndpoints {
-						at := e.GetEndpoint().Address.GetSocketAddress()
-						got = append(got, fmt.Sprintf("%s:%d*%d", at.Address, at.GetPortValue(), e.LoadBalancingWeight.Value))
+				for _, l := range a.GetEndpoints() {
+					for _, e := range l.GetLbEndpoints() {
+						at := e.GetEndpoint().GetAddress().GetSocketAddress()
+						got = append(got, fmt.Sprintf("%s:%d*%d", at.GetAddress(), at.GetPortValue(), e.GetLoadBalancingWeight().GetValue()))
 					}
 				}
 			}

@@ -5,7 +5,6 @@ package consultest
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"slices"
 	"strconv"
@@ -174,11 +173,11 @@ func answer(w http.ResponseWriter, index uint64, value any) {
 	h := w.Header()
 	h.Set("Content-Type", "application/json")
 	if index > 0 {
-		h.Set("X-Consul-Index", fmt.Sprint(index))
+		h.Set("X-Consul-Index", strconv.FormatUint(index, 10))
 		h.Set("X-Consul-KnownLeader", "true")
 		h.Set("X-Consul-LastContact", "0")
 	}
-	w.Write(body) //nolint:errcheck // the client has gone
+	w.Write(body)
 }
 
 func catalogOf(d *datacenter) any {
