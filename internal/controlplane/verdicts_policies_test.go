@@ -1,6 +1,15 @@
 package controlplane
 
-import "testing"
+import (
+	"strings"
+	"testing"
+
+	admissionv1 "k8s.io/api/admission/v1"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/source/file"
+	"fairlead.dev/fairlead/internal/validate"
+)
 
 // destinationRules are whole specifications.
 func destinationRules() []ruling {
@@ -137,7 +146,6 @@ func telemetries() []ruling {
 		{"an expression without a condition", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {expression: response.code}}]}"},
 		{"an attribute that is none", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {expression: 'response.cod >= 400'}}]}"},
 		{"an empty expression", refused, "spec.accessLogging[0].filter.expression", "{accessLogging: [{filter: {}}]}"},
-		{"a provider that is not there", warned, "spec.accessLogging[0].providers[0].name", "{accessLogging: [{providers: [{name: elsewhere}]}]}"},
 		{"traces", fine, "", "{tracing: [{randomSamplingPercentage: 10, customTags: {team: {literal: {value: blue}}}, disableSpanReporting: false}]}"},
 		{"traces of calls that are made", fine, "", "{tracing: [{match: {mode: CLIENT}, enableIstioTags: false}]}"},
 		{"a sampling that is none", refused, "spec.tracing[0].randomSamplingPercentage", "{tracing: [{randomSamplingPercentage: 101}]}"},
@@ -156,5 +164,27 @@ func telemetries() []ruling {
 		{"a label with a star", refused, "spec.selector.matchLabels[app]", "{selector: {matchLabels: {app: '*'}}}"},
 		{"a gateway", warned, "spec.targetRefs", "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]}"},
 		{"a gateway and a selector", refused, "spec.targetRefs", "{selector: {matchLabels: {app: web}}, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: web}]}"},
+	}
+}
+
+// TestProvidersThatTheMeshHasNot: a mesh knows its providers, files do not say them.
+func TestProvidersThatTheMeshHasNot(t *testing.T) {
+	p := &ControlPlane{engine: engineWith(t, verdictWorld), metrics: newMetrics("test")}
+	for _, part := range []string{"accessLogging", "tracing"} {
+		object := "apiVersion: telemetry.istio.io/v1\nkind: Telemetry\nmetadata: {name: judged, namespace: shop}\nspec: {" + part + ": [{providers: [{name: elsewhere}]}]}\n"
+		objects, read := file.Decode("a.yaml", []byte(verdictWorld+"---\n"+object))
+		for _, problem := range validate.Objects(objects, read, "cluster.local") {
+			if problem.Ref.Kind == "Telemetry" {
+				t.Errorf("%s: files have no providers, and yet %s", part, problem)
+			}
+		}
+		raw, err := yaml.YAMLToJSON([]byte(object))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := askAdmission(t, p.validator(), admissionv1.Create, string(raw), "")
+		if !r.Allowed || len(r.Warnings) != 1 || !strings.Contains(r.Warnings[0], "spec."+part+"[0].providers[0].name: ") || !strings.Contains(r.Warnings[0], `"elsewhere"`) {
+			t.Errorf("%s: admission allows it: %v, warns %q", part, r.Allowed, r.Warnings)
+		}
 	}
 }
