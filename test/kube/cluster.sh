@@ -5,6 +5,7 @@
 #   cluster.sh up [N]            starts cluster N (1 to 9, default 1), builds what it lacks; of the address families
 #                                that FAIRLEAD_KUBE_IP_FAMILY says: ipv4 (default), ipv6, dual
 #   cluster.sh node N M          adds node M (2 to 9)
+#   cluster.sh link N OTHER      lets the pods and nodes of two clusters reach each other
 #   cluster.sh image N FILE...   gives image archives to every node
 #   cluster.sh sh N COMMAND...   runs a command on node 1, KUBECONFIG set
 #   cluster.sh stop N COMPONENT, cluster.sh start N COMPONENT     freezes and thaws a component, e.g. kube-apiserver
@@ -15,7 +16,7 @@
 # What is built is kept in ${FAIRLEAD_KUBE:-~/.cache/fairlead-kube}/bin, what runs in its run/.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
-[ $# -gt 0 ] || { sed -n '2,15s/^# \{0,1\}//p' "$0"; exit 2; }
+[ $# -gt 0 ] || { sed -n '2,16s/^# \{0,1\}//p' "$0"; exit 2; }
 command=$1 N=${2:-1} M=1
 shift; [ $# -eq 0 ] || shift
 [[ $N =~ ^[1-9]$ ]] || { echo "cluster.sh $command: the cluster is a number from 1 to 9, not \"$N\"" >&2; exit 2; }
@@ -24,6 +25,7 @@ shift; [ $# -eq 0 ] || shift
 . "$here/lib/namespaces.sh"
 . "$here/lib/controlplane.sh"
 . "$here/lib/node.sh"
+. "$here/lib/link.sh"
 
 up() {
 	prerequisites
@@ -57,6 +59,7 @@ node)
 	running || { echo "kube: cluster $N is not running" >&2; exit 1; }
 	enter_namespaces; start_node; routes_between_nodes
 	say "node $NODE joined" ;;
+link) link "${1:-}" ;;
 image) for dir in $(node_dirs); do import "$dir" "$@"; done ;;
 sh) inside env KUBECONFIG="$CLUSTER/admin.kubeconfig" PATH="$BIN:$PATH" "$@" ;;
 stop) signal STOP "$1" ;;

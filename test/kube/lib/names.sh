@@ -15,6 +15,7 @@ dual) FAMILIES="4 6" ;;
 esac
 FIRST=${FAMILIES%% *}
 node_ip() { case $1 in 4) echo "172.31.24$N.$2" ;; 6) echo "fd00:31:24$N::$2" ;; esac; }
+node_net() { case $1 in 4) echo "172.31.24$N.0/24" ;; 6) echo "fd00:31:24$N::/64" ;; esac; }
 pod_net() { case $1 in 4) echo "10.24$N.0.0/16" ;; 6) echo "fd00:10:24$N::/48" ;; esac; }
 pod_net_of_node() { case $1 in 4) echo "10.24$N.$((($2 - 1) * 16)).0/20" ;; 6) echo "fd00:10:24$N:$2::/64" ;; esac; }
 service_net() { case $1 in 4) echo "10.9$N.0.0/16" ;; 6) echo "fd00:10:9$N::/112" ;; esac; }
