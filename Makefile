@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger cost soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster cost soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,7 @@ demo: build ## the mesh on this machine: one call, seen from every side
 	test/demo.sh
 
 KUBE ?= 1
+KUBE_EAST ?= 2
 
 kube-up: ## a real Kubernetes on this machine, with the images of this tree (root; about ten minutes the first time)
 	@test/kube/cluster.sh up $(KUBE)
@@ -107,6 +108,9 @@ prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Ki
 
 flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a real Prometheus, with the Gateway API, Istio's and SMI's objects
 	@test/kube/mesh.sh $(KUBE) test/flagger.sh
+
+multicluster: ## two clusters of that Kubernetes on one network as one mesh, KUBE and KUBE_EAST
+	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestMulticluster$$' ./test/e2e
 
 SOAK      ?= 30m
 SOAK_RATE ?= 500

@@ -1,0 +1,61 @@
+#!/usr/bin/env bash
+# clusters.sh WEST EAST COMMAND...: runs a command against two clusters on one flat network that are one mesh by their
+# root, of the names west and east, whose control planes do not know of each other yet. Starts the clusters that are not
+# running, and ends those afterwards. KUBECONFIG has both, as contexts fairlead-kubeWEST and fairlead-kubeEAST.
+set -euo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+WEST=$1 EAST=$2; shift 2
+cluster=$here/cluster.sh
+work=$(mktemp -d)
+started=()
+cleanup() {
+	local n
+	for n in "${started[@]}"; do "$cluster" down "$n"; done
+	rm -rf "$work"
+}
+trap cleanup EXIT
+for n in "$WEST" "$EAST"; do
+	if ! "$cluster" env "$n" >/dev/null 2>&1; then
+		started+=("$n")
+		"$cluster" up "$n" | grep -v '^export'
+	fi
+	"$here/images.sh" "$n"
+done
+"$cluster" link "$WEST" "$EAST"
+
+# root: one CA for both, whose key nothing but the making of theirs needs.
+key() { openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$1"; }
+key "$work/root-key.pem"
+openssl req -x509 -new -key "$work/root-key.pem" -subj /O=fairlead/CN=root -days 30 -out "$work/root-cert.pem" 2>/dev/null \
+	-addext basicConstraints=critical,CA:TRUE -addext keyUsage=critical,keyCertSign,cRLSign
+
+# intermediate NAME: the files of Istio's Secret cacerts in $work/NAME.
+intermediate() {
+	local dir=$work/$1
+	mkdir "$dir"
+	key "$dir/ca-key.pem"
+	openssl req -new -key "$dir/ca-key.pem" -subj "/O=fairlead/CN=$1" -out "$dir/csr" 2>/dev/null
+	printf 'basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign,cRLSign\n' >"$dir/extensions"
+	openssl x509 -req -in "$dir/csr" -CA "$work/root-cert.pem" -CAkey "$work/root-key.pem" -CAcreateserial -days 30 \
+		-extfile "$dir/extensions" -out "$dir/ca-cert.pem" 2>/dev/null
+	cp "$work/root-cert.pem" "$dir/"
+	cat "$dir/ca-cert.pem" "$work/root-cert.pem" >"$dir/cert-chain.pem"
+	rm "$dir/csr" "$dir/extensions"
+}
+
+# mesh N NAME: the mesh of this tree in cluster N.
+mesh() {
+	eval "$("$cluster" env "$1")"
+	intermediate "$2"
+	kubectl create namespace fairlead-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+	kubectl -n fairlead-system create secret generic cacerts --from-file="$work/$2" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+	kubectl -n fairlead-system delete secret -l istio/multiCluster=true >/dev/null
+	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2" | kubectl apply -f - >/dev/null
+	# The images are new though their names are not.
+	kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
+	kubectl -n fairlead-system rollout status deployment/fairlead-controller --timeout=120s
+	printf '%s:' "$KUBECONFIG" >>"$work/kubeconfigs"
+}
+mesh "$WEST" west
+mesh "$EAST" east
+KUBECONFIG=$(sed "s/:$//" "$work/kubeconfigs") FAIRLEAD_KUBE_WEST=$WEST FAIRLEAD_KUBE_EAST=$EAST "$@"
