@@ -45,17 +45,19 @@ type health struct {
 	log  *slog.Logger
 	host string
 	wake func() // called when faults changed
+	// heard says when the API server was heard last.
+	heard func() time.Time
 
 	mu      sync.Mutex               // guards everything below
 	started bool                     // the first change was handed over
 	lost    map[string]error         // by subject: the last error of the network
-	since   time.Time                // when lost became non-empty
+	since   time.Time                // when the API server was heard last before lost became non-empty
 	denied  time.Time                // when faults became non-empty
 	faults  map[string]model.Problem // by subject: the answer of the API server
 }
 
 func newHealth(log *slog.Logger, host string, wake func()) *health {
-	return &health{log: log, host: host, wake: wake, lost: make(map[string]error), faults: make(map[string]model.Problem)}
+	return &health{log: log, host: host, wake: wake, heard: time.Now, lost: make(map[string]error), faults: make(map[string]model.Problem)}
 }
 
 // ok notes that a kind was read.
@@ -79,7 +81,7 @@ func (h *health) fail(ctx context.Context, k subject, verb string, err error) {
 	defer h.mu.Unlock()
 	if apiserver.Unavailable(err) {
 		if len(h.lost) == 0 {
-			h.since = time.Now()
+			h.since = h.heard()
 			h.log.LogAttrs(ctx, slog.LevelWarn, "the API server is away, the last state stays",
 				slog.String("server", h.host), slog.String("kind", k.String()), slog.Any("error", err))
 		}
@@ -164,6 +166,8 @@ func faultOf(k subject, verb string, err error) model.Problem {
 		problem.Ref = model.Ref{Kind: k.kind.Name, Key: k.only}
 	}
 	switch {
+	case apierrors.IsUnauthorized(err):
+		problem.Message = fmt.Sprintf("the API server does not accept the credentials: no %s can be read: %v", k, err)
 	case !apierrors.IsForbidden(err):
 	case one:
 		problem.Message = fmt.Sprintf("the controller may not %s it: what is called for with it fails", verb)

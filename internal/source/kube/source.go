@@ -50,6 +50,10 @@ func New(o Options) (*Source, error) {
 	}
 	s.out = newOutbox(s.kinds)
 	s.health = newHealth(s.log, o.Config.Host, s.out.renew)
+	if o.OfClusters {
+		var h heard
+		s.config, s.health.heard = h.over(o.Config), h.last
+	}
 	return s, nil
 }
 
