@@ -71,8 +71,3 @@ func (tx *Txn) adopted(k model.Key) *model.Service {
 	out.VIPs = nil
 	return &out
 }
-
-// RemoteServicesOf lists the Services of this name of other clusters, by the names of those.
-func RemoteServicesOf(r *Reader, k model.Key) []*RemoteService {
-	return By[RemoteService](r, RemoteServicesByKey, k.String())
-}
