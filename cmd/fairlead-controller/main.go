@@ -117,6 +117,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&k.InjectorConfig, "injector-config", "/etc/fairlead/injector.yaml", "with --kube: `FILE` that says how sidecars are injected")
 	fs.BoolVar(&k.CompatKiali, "compat-kiali", false, "with --kube: what Kiali looks for at an istiod: an answer at localhost:8080/ready, ConfigMap istio-ca-root-cert")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
+	fs.StringVar(&o.Network, "network", "", "the network of pods of which no label topology.istio.io/network says it; empty for that of the control plane's namespace")
 	fs.StringVar(&o.ClusterID, "cluster-id", "Kubernetes", "name of this cluster, in metrics and to the other clusters of the mesh")
 	clusterFlags(fs, &o)
 	fs.BoolVar(&o.Pprof, "pprof", false, "serve Go's profiles under /debug/pprof/ on the monitor port")

@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"fairlead.dev/fairlead/internal/ca"
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config/istio"
@@ -51,6 +53,8 @@ type Options struct {
 	TokenKey string
 	// TrustDomain, ClusterDomain and ClusterID default to "cluster.local", "cluster.local" and "Kubernetes".
 	TrustDomain, ClusterDomain, ClusterID string
+	// Network is the one that pods are in of which no label says it; empty for what the label of the control plane's namespace says.
+	Network string
 	// WorkloadCertTTL is how long a workload's certificate is valid; 0 means DefaultWorkloadCertTTL.
 	WorkloadCertTTL time.Duration
 	// TrustDomainAliases are further trust domains whose workloads are peers of this mesh's, as in Istio's MeshConfig.
@@ -231,6 +235,10 @@ func (o *Options) namespace() string {
 // global gives what is the same for the whole mesh.
 func (o *Options) global() (compile.Global, error) {
 	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits, NoInboundRetries: o.NoInboundRetries}
+	if wrong := validation.IsValidLabelValue(o.Network); len(wrong) > 0 {
+		return g, fmt.Errorf("network %q: it is compared with the label %s: %s", o.Network, model.LabelNetwork, wrong[0])
+	}
+	g.Network = o.Network
 	switch o.OutboundPolicy {
 	case "", "ALLOW_ANY":
 	case "REGISTRY_ONLY":

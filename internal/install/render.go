@@ -68,7 +68,8 @@ func Render(o Options) (*Release, error) {
 	if err := check(ch.Schema, o.Values); err != nil {
 		return nil, err
 	}
-	if err := checkHub(merge(o.Values)); err != nil {
+	settings := merge(o.Values)
+	if err := errors.Join(checkHub(settings), checkGateway(settings)); err != nil {
 		return nil, err
 	}
 	files, err := render(ch, o)

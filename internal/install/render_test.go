@@ -33,9 +33,20 @@ controller:
   podLabels: {c: d}
   extraArgs: [--pprof]
   resources: {requests: {cpu: 1}, limits: {memory: 1Gi}}
-mesh: {accessLog: off, outboundPolicy: REGISTRY_ONLY, trustDomain: example.org, trustDomainAliases: [old.example.org, cluster.local], clusterDomain: example.local, clusterID: "one: two # three", localityLbSetting: {failover: [{from: west, to: east}]}}
+mesh: {accessLog: off, outboundPolicy: REGISTRY_ONLY, trustDomain: example.org, trustDomainAliases: [old.example.org, cluster.local], clusterDomain: example.local, clusterID: "one: two # three", network: net1, localityLbSetting: {failover: [{from: west, to: east}]}}
 proxy: {excludeInboundPorts: 80, excludeOutboundPorts: "25,8000-8010", nativeSidecar: false, resources: {limits: {memory: 64Mi}}}
 cni: {enabled: true, repair: label, confName: 10-x.conflist, podAnnotations: {a: b}, seLinuxOptions: {type: spc_t}, maxUnavailable: 10%}
+gateway:
+  enabled: true
+  network: net2
+  replicas: 3
+  service: {type: ClusterIP, externalIPs: [192.0.2.1, "2001:db8::1"], annotations: {a: b}}
+  extraArgs: [--max-connections=5000]
+  tolerations: [{key: a, operator: Exists}]
+  affinity: {nodeAffinity: {requiredDuringSchedulingIgnoredDuringExecution: {nodeSelectorTerms: [{matchExpressions: [{key: a, operator: Exists}]}]}}}
+  topologySpreadConstraints: [{topologyKey: a, maxSkew: 1, whenUnsatisfiable: ScheduleAnyway, labelSelector: {matchLabels: {a: b}}}]
+  priorityClassName: system-cluster-critical
+  podAnnotations: {a: b, prometheus.io/scrape: "false"}
 crds: {istio: true, smi: true, gatewayAPI: true}
 podDisruptionBudget: {minAvailable: 50%}
 dashboards: {enabled: true, annotations: {grafana_folder: Mesh}}
@@ -221,6 +232,38 @@ func TestRenderOptions(t *testing.T) {
 				t.Helper()
 				if exists(r, "PodDisruptionBudget", "fairlead-controller") {
 					t.Error("a budget of 1 for 1 replica blocks the draining of its node")
+				}
+			},
+		},
+		{
+			name: "a_gateway_without_a_network", o: Options{Values: []Values{values(t, "gateway: {enabled: true}")}},
+			want: "gateway.network is not set: say which network the gateway leads into, such as --set gateway.network=net1, or set mesh.network",
+		},
+		{
+			name: "a_network_that_is_no_label", o: Options{Values: []Values{values(t, `gateway: {enabled: true, network: "net 1"}`)}},
+			want: "gateway.network: 'net 1' does not match pattern",
+		},
+		{
+			name: "a_gateway_of_the_mesh_s_network", o: Options{Values: []Values{values(t, "mesh: {network: net1}\ngateway: {enabled: true, replicas: 1}")}},
+			look: func(t *testing.T, r *Release) {
+				t.Helper()
+				if got := find[corev1.Service](t, r, "Service", "fairlead-gateway").Labels["topology.istio.io/network"]; got != "net1" {
+					t.Errorf("the Service is the gateway of %q", got)
+				}
+				if got := find[appsv1.Deployment](t, r, "Deployment", "fairlead-gateway").Spec.Template.Labels["topology.istio.io/network"]; got != "net1" {
+					t.Errorf("the pods are of network %q", got)
+				}
+				if exists(r, "PodDisruptionBudget", "fairlead-gateway") {
+					t.Error("there is a budget for one replica")
+				}
+			},
+		},
+		{
+			name: "no_gateway_unless_asked_for", o: Options{},
+			look: func(t *testing.T, r *Release) {
+				t.Helper()
+				if exists(r, "Deployment", "fairlead-gateway") || exists(r, "Service", "fairlead-gateway") || exists(r, "ServiceAccount", "fairlead-gateway") {
+					t.Error("there is a gateway")
 				}
 			},
 		},

@@ -197,16 +197,24 @@ func (g grants) addRules(rules []rbacv1.PolicyRule) {
 
 func (g grants) sorted() []string { return slices.Sorted(maps.Keys(g)) }
 
-// TestControllerIsRestricted checks what the restricted Pod Security Standard demands of a pod.
-func TestControllerIsRestricted(t *testing.T) {
-	d := find[appsv1.Deployment](t, rendered(t, Options{Values: []Values{values(t, everything), values(t, noForeignKinds)}}), "Deployment", "fairlead-controller")
-	spec := d.Spec.Template.Spec
+// TestPodsAreRestricted checks what the restricted Pod Security Standard demands of the pods of Deployments.
+func TestPodsAreRestricted(t *testing.T) {
+	r := rendered(t, Options{Values: []Values{values(t, everything), values(t, noForeignKinds)}})
+	for _, name := range []string{"fairlead-controller", "fairlead-gateway"} {
+		t.Run(name, func(t *testing.T) {
+			isRestricted(t, find[appsv1.Deployment](t, r, "Deployment", name).Spec.Template.Spec)
+		})
+	}
+}
+
+func isRestricted(t *testing.T, spec corev1.PodSpec) {
+	t.Helper()
 	if spec.HostNetwork || spec.HostPID || spec.HostIPC {
 		t.Error("the pod shares a namespace of the host")
 	}
 	for _, v := range spec.Volumes {
-		if v.ConfigMap == nil {
-			t.Errorf("volume %s is not a ConfigMap", v.Name)
+		if v.ConfigMap == nil && v.Projected == nil {
+			t.Errorf("volume %s is neither a ConfigMap nor projected", v.Name)
 		}
 	}
 	s := spec.SecurityContext

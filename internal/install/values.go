@@ -75,6 +75,21 @@ func checkHub(settings map[string]any) error {
 	return errors.New("image.hub is not set: say where the images are, such as --set image.hub=registry.example.com/mesh")
 }
 
+// checkGateway refuses a gateway that leads nowhere. The chart does so as well, for Helm.
+func checkGateway(settings map[string]any) error {
+	gateway, _ := settings["gateway"].(map[string]any)
+	mesh, _ := settings["mesh"].(map[string]any)
+	if gateway["enabled"] != true {
+		return nil
+	}
+	for _, v := range []any{gateway["network"], mesh["network"]} {
+		if network, _ := v.(string); network != "" {
+			return nil
+		}
+	}
+	return errors.New("gateway.network is not set: say which network the gateway leads into, such as --set gateway.network=net1, or set mesh.network")
+}
+
 // HighlyAvailable are the values of --ha: the chart's values-ha.yaml.
 func HighlyAvailable() (Values, error) {
 	chart, err := deploy.Chart()
