@@ -248,6 +248,9 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 			stops = append(stops, c.pods[model.Key{Namespace: ref.Namespace, Name: name}])
 		}
 		for _, order := range plan.orders() {
+			if c.awaitsRoot(&w) {
+				break
+			}
 			life, err := c.newPod(ctx, &w, order)
 			if err != nil {
 				c.failed[ref] = err.Error()
@@ -259,6 +262,19 @@ func (c *cluster) decide(ctx context.Context) (starts []func(), stops []*pod) {
 		}
 	}
 	return starts, stops
+}
+
+// awaitsRoot reports whether a workload's pods have a volume of the root certificate and the control plane has yet to write it,
+// which tellOfRoot tells of.
+func (c *cluster) awaitsRoot(w *workload) bool {
+	if c.node.cfg.Plain || !slices.ContainsFunc(w.template.Spec.Volumes, namesRoot) {
+		return false
+	}
+	if _, written := c.objects[model.Ref{Kind: kindConfigMap, Key: model.Key{Namespace: w.ref.Namespace, Name: rootCertMap}}]; written {
+		return false
+	}
+	_, there := c.node.meshData(kindConfigMap, rootCertMap)
+	return !there
 }
 
 // planOf decides the next step of a workload.

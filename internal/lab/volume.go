@@ -88,6 +88,16 @@ func kindOfVolume(v *corev1.Volume) volumeKind {
 	return absentVolume
 }
 
+// namesRoot reports whether the mesh's root certificate is in a volume.
+func namesRoot(v corev1.Volume) bool {
+	if v.ConfigMap != nil {
+		return v.ConfigMap.Name == rootCertMap
+	}
+	return v.Projected != nil && slices.ContainsFunc(v.Projected.Sources, func(s corev1.VolumeProjection) bool {
+		return s.ConfigMap != nil && s.ConfigMap.Name == rootCertMap
+	})
+}
+
 func newVolume(p *podSpec, v *corev1.Volume, src podSource) (out volume, err error) {
 	out = volume{name: v.Name, kind: kindOfVolume(v)}
 	switch out.kind {

@@ -10,6 +10,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/model"
 )
 
 func TestNewVolumes(t *testing.T) {
@@ -231,6 +233,43 @@ stringData: {key: secret}
 		}
 		in(t, "ls /fairlead-gone", "")
 	})
+}
+
+// A pod that names the root certificate is made once that is there, and is no failure until then.
+func TestAwaitsRoot(t *testing.T) {
+	const source = "configMap: {name: fairlead-ca-root-cert}"
+	for _, tt := range []struct {
+		name, volume   string
+		plain, written bool
+		want           bool
+	}{
+		{name: "a_volume", volume: source, want: true},
+		{name: "projected", volume: "projected: {sources: [{serviceAccountToken: {path: token}}, {" + source + "}]}", want: true},
+		{name: "another_volume", volume: "configMap: {name: other}"},
+		{name: "no_control_plane", volume: source, plain: true},
+		{name: "the_user_wrote_one", volume: source, written: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := &cluster{node: &node{state: state(t.TempDir()), cfg: config{Plain: tt.plain}}, objects: map[model.Ref]any{}}
+			if tt.written {
+				c.objects[model.Ref{Kind: kindConfigMap, Key: model.Key{Namespace: "a", Name: rootCertMap}}] = &corev1.ConfigMap{}
+			}
+			w := &workload{ref: model.Ref{Kind: "Deployment", Key: model.Key{Namespace: "a", Name: "b"}}}
+			w.template = parseTemplate(t, "spec: {volumes: [{name: v, "+tt.volume+"}], containers: [{name: app, image: x}]}")
+			if got := c.awaitsRoot(w); got != tt.want {
+				t.Errorf("awaits the root: %v, want %v", got, tt.want)
+			}
+			if err := os.MkdirAll(c.node.state.controller(), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(c.node.state.rootCert(), []byte("root"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c.awaitsRoot(w) {
+				t.Error("it awaits what is there")
+			}
+		})
+	}
 }
 
 func TestMeshData(t *testing.T) {
