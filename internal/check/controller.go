@@ -22,6 +22,7 @@ func controllerRules() []rule {
 		{"controller-leader", "one of the pods is the leader", judgeLeader},
 		{"controller-version", "control plane and this program have the same version", judgeControllerVersion},
 		{"controller-problems", "configuration of the mesh has no problems", judgeProblems},
+		{"controller-clusters", "other clusters of the mesh can be read", judgeClusters},
 		{"controller-sync", "connected sidecars have their configuration", judgeSync},
 	}
 }
@@ -212,6 +213,28 @@ func judgeProblems(f *Facts) verdict {
 	}
 	slices.Sort(texts)
 	return judge(slices.Compact(texts), warn, "correct the objects; fairlead validate -f FILE finds most of this before they are applied")
+}
+
+// judgeClusters lists, once, every other cluster of the mesh that is not followed. One that was declared a moment ago and has
+// given no cause yet is nothing to report.
+func judgeClusters(f *Facts) verdict {
+	answers, silent := each(f.Replicas, func(r *Replica) Got[[]admin.RemoteCluster] { return r.Clusters })
+	if len(answers) == 0 {
+		return warn("see the checks above", append([]string{"not checked: no control plane pod answers"}, silent...)...)
+	}
+	var wrong []string
+	for _, c := range slices.Concat(answers...) {
+		if c.SyncStatus == "synced" || c.SyncStatus == "syncing" && c.Cause == "" {
+			continue
+		}
+		text := fmt.Sprintf("cluster %s of %s: %s", c.ID, c.SecretName, c.SyncStatus)
+		if c.Cause != "" {
+			text += ": " + c.Cause
+		}
+		wrong = append(wrong, text)
+	}
+	slices.Sort(wrong)
+	return judge(slices.Compact(wrong), warn, "what was known of its pods stays; fairlead remote-clusters shows since when")
 }
 
 func judgeSync(f *Facts) verdict {

@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/rogpeppe/go-internal/txtar"
 	corev1 "k8s.io/api/core/v1"
+
+	"fairlead.dev/fairlead/internal/admin"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -57,6 +59,15 @@ func TestEvaluateLetsNamespacesBe(t *testing.T) {
 		if got := find(Evaluate(f), anchor); got.Status != Passed {
 			t.Errorf("%+v", got)
 		}
+	}
+}
+
+// A cluster that was declared a moment ago is nothing to report.
+func TestEvaluateWaitsForAClusterThatBegins(t *testing.T) {
+	f, _ := healthy(t)
+	f.Replicas[0].Clusters.Value = []admin.RemoteCluster{{ID: "east", SyncStatus: "syncing"}, {ID: "north", SyncStatus: "synced"}}
+	if got := find(Evaluate(f), "controller-clusters"); got.Status != Passed {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -160,6 +160,8 @@ type Replica struct {
 	Version  Got[string]
 	Problems Got[[]admin.Problem]
 	Proxies  Got[[]admin.Proxy]
+	// Clusters are the other ones of the mesh.
+	Clusters Got[[]admin.RemoteCluster]
 	// Serving is the certificate chain on the webhook port, leaf first; asked of ready pods only, the others get no
 	// requests.
 	Serving Got[[]*x509.Certificate]

@@ -388,6 +388,7 @@ func (g *gatherer) replicas(ctx context.Context) {
 		fetch(ctx, g, &r.Version, monitor.Version)
 		fetch(ctx, g, &r.Problems, monitor.Problems)
 		fetch(ctx, g, &r.Proxies, monitor.Proxies)
+		fetch(ctx, g, &r.Clusters, monitor.Clusters)
 		if !r.Ready {
 			continue
 		}

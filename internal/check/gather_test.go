@@ -103,6 +103,7 @@ func install(t *testing.T, s *clustertest.Server) {
 		fmt.Fprint(w, map[string]string{
 			"/version":        `{"version": "0.1.0"}`,
 			"/debug/problemz": `[]`,
+			"/debug/clusterz": `[{"id": "east", "secretName": "fairlead-system/east", "syncStatus": "synced"}]`,
 			"/debug/syncz":    `[{"id": "web-1.shop", "namespace": "shop", "version": "0.1.0", "state": "SYNCED"}]`,
 		}[r.URL.Path])
 	}))
@@ -214,7 +215,7 @@ func TestGatherKeepsWhyThereIsNoAnswer(t *testing.T) {
 	want := map[string]string{
 		"config-rbac": "error", "config-ca-bundle": "warning", "config-labels": "warning", "config-pod-security": "warning",
 		"identity-ca": "warning", "identity-trust-domain": "warning", "identity-expiry": "warning", "identity-roots": "warning",
-		"webhook-certificate": "error", "controller-answers": "error", "controller-version": "warning", "controller-problems": "warning",
+		"webhook-certificate": "error", "controller-answers": "error", "controller-version": "warning", "controller-problems": "warning", "controller-clusters": "warning",
 		"controller-sync": "warning", "proxy-connected": "warning", "proxy-version": "warning",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

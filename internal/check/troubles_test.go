@@ -220,6 +220,15 @@ func controllerTroubles() []trouble {
 			}
 		}, Warned, "VirtualService a/b: no such host"},
 		{"nobody tells problems", "controller-problems", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
+		{"cluster away", "controller-clusters", func(f *Facts, _ *pair) {
+			for i := range f.Replicas {
+				f.Replicas[i].Clusters.Value = []admin.RemoteCluster{{ID: "east", SecretName: "a/b", SyncStatus: "stale", Cause: "no answer"}, {ID: "north", SyncStatus: "synced"}}
+			}
+		}, Warned, "cluster east of a/b: stale: no answer"},
+		{"cluster never read", "controller-clusters", func(f *Facts, _ *pair) {
+			f.Replicas[0].Clusters.Value = []admin.RemoteCluster{{ID: "east", SyncStatus: "syncing", Cause: "Unauthorized"}}
+		}, Warned, "syncing: Unauthorized"},
+		{"nobody tells of clusters", "controller-clusters", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
 		{"refusal", "controller-sync", func(f *Facts, _ *pair) {
 			p := &f.Replicas[0].Proxies.Value[0]
 			p.State, p.Refused = "ERROR", []admin.Refusal{{Resource: "dst/x", Reason: "no backends"}}
