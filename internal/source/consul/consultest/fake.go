@@ -76,7 +76,7 @@ func (f *Fake) edit(dc string, change func(*datacenter)) {
 	d.changed = make(chan struct{})
 }
 
-// Break has a handler answer instead of it; nil mends it.
+// Break has a handler answer instead of it, also the questions that are held open by then; nil mends it.
 func (f *Fake) Break(fault http.HandlerFunc) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -123,10 +123,10 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "No path to datacenter", http.StatusInternalServerError)
 	case r.URL.Path == "/v1/catalog/services":
 		f.block(r.Context(), d, r)
-		f.serve(w, d, catalogOf)
+		f.serve(w, r, d, catalogOf)
 	case one:
 		f.block(r.Context(), d, r)
-		f.serve(w, d, func(d *datacenter) any { return entriesOf(dc, service, d.services[service]) })
+		f.serve(w, r, d, func(d *datacenter) any { return entriesOf(dc, service, d.services[service]) })
 	default:
 		http.NotFound(w, r)
 	}
@@ -157,10 +157,15 @@ func (f *Fake) block(ctx context.Context, d *datacenter, r *http.Request) {
 	}
 }
 
-func (f *Fake) serve(w http.ResponseWriter, d *datacenter, value func(*datacenter) any) {
+// serve answers a question that blocks, when that is over.
+func (f *Fake) serve(w http.ResponseWriter, r *http.Request, d *datacenter, value func(*datacenter) any) {
 	f.mu.Lock()
-	index, v := d.index, value(d)
+	fault, index, v := f.fault, d.index, value(d)
 	f.mu.Unlock()
+	if fault != nil { // since the question was asked
+		fault(w, r)
+		return
+	}
 	answer(w, index, v)
 }
 
