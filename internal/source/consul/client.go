@@ -30,6 +30,7 @@ type client struct {
 	base *url.URL
 	o    *Options
 	http *http.Client
+	most int64 // bytes of an answer: maxAnswer
 }
 
 // ParseAddress reads an address: its URL, and the path of its socket where that is what there is.
@@ -65,7 +66,7 @@ func newClient(o *Options) (*client, error) {
 	case (o.CertFile == "") != (o.KeyFile == ""):
 		return nil, errors.New("consul: a client certificate takes both its file and that of its key")
 	}
-	c := &client{base: base, o: o}
+	c := &client{base: base, o: o, most: maxAnswer}
 	dialer := &net.Dialer{Timeout: answerTime / 2, KeepAlive: 15 * time.Second}
 	c.http = &http.Client{
 		// An answer that leads elsewhere would take the token there.
@@ -179,15 +180,13 @@ func (c *client) ask(ctx context.Context, q question, into any) (answerInfo, err
 		return answerInfo{}, err
 	}
 	defer resp.Body.Close()
-	return readAnswer(resp, into)
+	return c.read(resp, into)
 }
 
-var (
-	errNoLeader = errors.New("it knows no leader, so that what it says may be long past")
-	errTooLong  = fmt.Errorf("the answer is longer than %d MiB", maxAnswer>>20)
-)
+var errNoLeader = errors.New("it knows no leader, so that what it says may be long past")
 
-func readAnswer(resp *http.Response, into any) (answerInfo, error) {
+// read reads an answer into a value.
+func (c *client) read(resp *http.Response, into any) (answerInfo, error) {
 	if resp.StatusCode != http.StatusOK {
 		text, _ := io.ReadAll(io.LimitReader(resp.Body, maxWords)) // what came of it
 		return answerInfo{}, &statusError{status: resp.StatusCode, words: firstLine(text)}
@@ -195,12 +194,12 @@ func readAnswer(resp *http.Response, into any) (answerInfo, error) {
 	if resp.Header.Get("X-Consul-Knownleader") == "false" {
 		return answerInfo{}, errNoLeader
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, c.most+1))
 	switch {
 	case err != nil:
 		return answerInfo{}, err
-	case len(body) > maxAnswer:
-		return answerInfo{}, errTooLong
+	case int64(len(body)) > c.most:
+		return answerInfo{}, fmt.Errorf("the answer is longer than %.3g MiB", float64(c.most)/(1<<20))
 	}
 	if body = bytes.TrimSpace(body); len(body) == 0 || bytes.Equal(body, []byte("null")) {
 		return answerInfo{}, errors.New("the answer is empty")

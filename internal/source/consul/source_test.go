@@ -49,6 +49,9 @@ type story struct {
 	problems []string
 }
 
+// longest bounds the bytes of an answer in these tests, which ask hundreds of questions.
+const longest = 64 << 10
+
 func begin(t *testing.T, f *consultest.Fake, o Options) *story {
 	t.Helper()
 	s := &story{Fake: f, objects: map[model.Ref]source.Object{}}
@@ -66,6 +69,10 @@ func begin(t *testing.T, f *consultest.Fake, o Options) *story {
 		t.Fatal(err)
 	}
 	s.source.client.http.Transport = direct{f}
+	if s.source.client.most != maxAnswer {
+		t.Errorf("answers may have %d bytes, want %d", s.source.client.most, maxAnswer)
+	}
+	s.source.client.most = longest
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan struct{})
 	go func() {
@@ -245,7 +252,7 @@ func TestConsulInTrouble(t *testing.T) {
 		{"an_empty_catalog", plain(200, "{}", "X-Consul-Index", "99"), "its catalog is empty"},
 		{"all_of_it_filtered", plain(200, "{}", "X-Consul-Index", "99", "X-Consul-Results-Filtered-By-ACLs", "true"), "the token may read none of it"},
 		{"no_leader", plain(200, `{"consul":[]}`, "X-Consul-KnownLeader", "false"), "knows no leader"},
-		{"a_very_long_answer", plain(200, `{"a":["`+strings.Repeat("x", maxAnswer)+`"]}`), "longer than 16 MiB"},
+		{"a_very_long_answer", plain(200, `{"a":["`+strings.Repeat("x", longest)+`"]}`), "longer than 0.0625 MiB"},
 		{"silence", func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "no answer in time"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
