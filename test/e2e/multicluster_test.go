@@ -178,6 +178,8 @@ func TestMulticluster(t *testing.T) {
 	east.reaches(t, all...)
 
 	t.Run("mutual_TLS", func(t *testing.T) { mutualTLS(t, west, east) })
+	inEast = rolledOut(t, west, east)
+	all = slices.Concat(inWest, inEast)
 	t.Run("away", func(t *testing.T) { clusterAway(t, west, east, all) })
 	t.Run("wrong_token", func(t *testing.T) { wrongToken(t, west, forWest, all) })
 	t.Run("taken_away", func(t *testing.T) { takenAway(t, west, east, forWest, inWest) })
@@ -200,6 +202,36 @@ func mutualTLS(t *testing.T, west, east side) {
 		return out, strings.Contains(out, "client")
 	})
 	t.Logf("edges in west:\n%s", west.cli(t, "edges", "deploy", "-n", west.ns))
+}
+
+// rolledOut replaces the pods of users in east while they are called from west, and gives the new ones.
+func rolledOut(t *testing.T, west, east side) []string {
+	t.Helper()
+	type end struct {
+		out string
+		err error
+	}
+	ended := make(chan end, 1)
+	go func() {
+		out, err := try(t, "", "--context", west.context(), "-n", west.ns, "exec", "client", "-c", "app", "--",
+			"/fairlead", "demo-app", "call", "-o", "json", "--rate", "100", "--for", "20s", "--concurrency", "4", "http://users:8080/")
+		ended <- end{out, err}
+	}()
+	east.kubectl(t, "rollout", "restart", "deployment/users")
+	east.kubectl(t, "rollout", "status", "deployment/users", "--timeout=90s")
+	got := <-ended
+	var r demoapp.Report
+	if got.err != nil || json.Unmarshal([]byte(got.out), &r) != nil {
+		t.Fatalf("calls while east's pods are replaced: %v: %s", got.err, got.out)
+	}
+	noneFailed(t, fmt.Sprintf("the pods of the other cluster replaced, %d pods answered", len(r.Pods)), r)
+	eventually(t, "the old pods of east to be gone", func() (string, bool) {
+		pods := east.pods(t, "users")
+		return strings.Join(pods, " "), len(pods) == 2
+	})
+	pods := east.pods(t, "users")
+	west.reaches(t, slices.Concat(west.pods(t, "users"), pods)...)
+	return pods
 }
 
 // clusterAway freezes the API server of east: calls go on, and west says since when it has not heard from it, and why.
