@@ -211,7 +211,12 @@ func (m *mesh) callsCounted(t *testing.T, servers, args []string) {
 	if r.OK != calls || r.Failed != 0 || sum != calls {
 		t.Errorf("%d of %d calls were answered: %v %v %v", r.OK, calls, r.Statuses, r.Pods, r.Errors)
 	}
-	if got := m.served(t, servers, "istio_requests_total") - before; got != calls {
+	got := 0
+	eventually(t, "the servers to have counted the calls", func() bool { // which they do behind the answer
+		got = m.served(t, servers, "istio_requests_total") - before
+		return got >= calls
+	})
+	if got != calls {
 		t.Errorf("the servers have counted %d requests of the client, want %d", got, calls)
 	}
 }
