@@ -234,7 +234,7 @@ func judgeClusters(f *Facts) verdict {
 		wrong = append(wrong, text)
 	}
 	slices.Sort(wrong)
-	return judge(slices.Compact(wrong), warn, "what was known of its pods stays; fairlead remote-clusters shows since when")
+	return judge(slices.Compact(wrong), warn, "its pods are called as far as they were known; fairlead remote-clusters shows since when")
 }
 
 func judgeSync(f *Facts) verdict {

@@ -3,9 +3,11 @@ package kube
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -147,7 +149,11 @@ func (h *health) trouble() (since time.Time, cause string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(h.lost)) {
-		return h.since, "no answer from " + h.host + ": " + h.lost[name].Error()
+		err := h.lost[name]
+		if u, ok := errors.AsType[*url.Error](err); ok {
+			err = u.Err // the host is said already, and which page was asked for says nothing
+		}
+		return h.since, "no answer from " + h.host + ": " + err.Error()
 	}
 	for _, name := range slices.Sorted(maps.Keys(h.faults)) {
 		return h.denied, h.host + ": " + h.faults[name].Message

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"syscall"
 	"testing"
@@ -73,6 +74,14 @@ func TestTroubleOfAServerThatWasNeverHeard(t *testing.T) {
 			t.Errorf("trouble() = since %s, want now", since)
 		}
 	})
+}
+
+func TestTroubleNamesTheServerOnce(t *testing.T) {
+	h := newHealth(slog.New(slog.DiscardHandler), "https://east:6443", func() {})
+	h.fail(t.Context(), subject{kind: &config.Kind{Name: "Node"}}, "list", &url.Error{Op: "Get", URL: "https://east:6443/api/v1/nodes?limit=500", Err: syscall.ECONNREFUSED})
+	if _, cause := h.trouble(); cause != "no answer from https://east:6443: connection refused" {
+		t.Errorf("trouble() = %q", cause)
+	}
 }
 
 func TestTroubleNamesCredentialsThatAreNotAccepted(t *testing.T) {
