@@ -23,6 +23,7 @@ import (
 const (
 	eastServerIP  = "10.96.0.211"
 	eastPrivateIP = "10.96.0.212"
+	eastOrdersIP  = "10.96.0.213"
 	gatewayA      = "192.0.2.1"
 	gatewayB      = "192.0.2.2"
 	inWest        = "deploy/client-v1"
@@ -92,6 +93,7 @@ func networkManifests(a, b int) string {
 	return app{name: "client", replicas: 1, labels: "topology.istio.io/network: west"}.String() +
 		app{name: "outsider", replicas: 1, bare: true}.String() +
 		app{name: "server", replicas: 2, args: `--tcp, "9000"`, labels: east}.String() + service("server", eastServerIP, "app: server", ports) + private +
+		service("orders", eastOrdersIP, "app: server", http80) +
 		virtualService("server", "  http: [{route: [{destination: {host: server}}], retries: {attempts: 3, retryOn: \"reset,connect-failure,refused-stream,unavailable\"}}]") +
 		networkGateway("gateway-a", gatewayA, a, `, --linger, 90s, --quiet, 90s`) + networkGateway("gateway-b", gatewayB, b, "")
 }
@@ -105,11 +107,13 @@ func startNetworks(t *testing.T) (m *mesh, servers []string) {
 	for _, s := range servers {
 		m.cutOff(t, s, inWest)
 	}
+	answered := 0
 	eventually(t, "the client to know both gateways", func() bool {
-		m.call(t, inWest, "http://server/") // a sidecar asks for what is called
+		answered += m.call(t, inWest, "http://server/").OK // a sidecar asks for what is called
 		out := m.cli(t, "proxy-config", "endpoints", inWest, "-n", "shop")
 		return len(keep(out, "server.shop", "east", gatewayA, gatewayB)) >= 2
 	})
+	m.awaitServed(t, servers, "istio_requests_total", "", answered)
 	return m, servers
 }
 
@@ -143,13 +147,13 @@ func (m *mesh) passageMetric(t *testing.T, name, series string) int {
 	return n
 }
 
-// served adds up what servers have counted of calls by the client's identity, by the beginning of a metric's name.
-func (m *mesh) served(t *testing.T, servers []string, metric string) int {
+// served adds up what servers have counted of calls by the client's identity, by a metric's name and a label of it.
+func (m *mesh) served(t *testing.T, servers []string, metric, label string) int {
 	t.Helper()
 	sum := 0
 	for _, s := range servers {
 		page := m.do(t, s, http.MethodGet, "127.0.0.1:15000", "/stats/prometheus").body
-		for _, line := range keep(page, metric+"{", `reporter="destination"`, `source_principal="spiffe://cluster.local/ns/shop/sa/client"`) {
+		for _, line := range keep(page, metric+"{", `reporter="destination"`, label, `source_principal="spiffe://cluster.local/ns/shop/sa/client"`) {
 			n, err := strconv.Atoi(line[strings.LastIndexByte(line, ' ')+1:])
 			if err != nil {
 				t.Fatalf("%s: %v", line, err)
@@ -158,6 +162,16 @@ func (m *mesh) served(t *testing.T, servers []string, metric string) int {
 		}
 	}
 	return sum
+}
+
+// awaitServed is served once it is as large as it should be: servers count behind the answer.
+func (m *mesh) awaitServed(t *testing.T, servers []string, metric, label string, want int) (got int) {
+	t.Helper()
+	eventually(t, "the servers to have counted what they have answered", func() bool {
+		got = m.served(t, servers, metric, label)
+		return got >= want
+	})
+	return got
 }
 
 // TestTwoNetworks: pods of two networks call each other by the gateways of the called one, and the two sidecars talk as if
@@ -175,14 +189,14 @@ func TestTwoNetworks(t *testing.T) {
 		t.Run(name, func(t *testing.T) { m.callsCounted(t, servers, args) })
 	}
 	t.Run("tcp", func(t *testing.T) {
-		before := m.served(t, servers, "istio_tcp_connections_opened_total")
+		before := m.served(t, servers, "istio_tcp_connections_opened_total", "")
 		for i := range 20 {
 			text := fmt.Sprint("across networks ", i)
 			if got, err := m.converse(t, inWest, eastServerIP+":9000", text); err != nil || got != text {
 				t.Fatalf("echo %q, %v, want %q", got, err, text)
 			}
 		}
-		if got := m.served(t, servers, "istio_tcp_connections_opened_total") - before; got != 20 {
+		if got := m.awaitServed(t, servers, "istio_tcp_connections_opened_total", "", before+20) - before; got != 20 {
 			t.Errorf("the servers have counted %d connections of the client, want 20", got)
 		}
 	})
@@ -194,13 +208,13 @@ func TestTwoNetworks(t *testing.T) {
 	})
 	t.Run("the_wire", func(t *testing.T) { passageIsTLS(t, m, servers) })
 	t.Run("refused", func(t *testing.T) { passageRefuses(t, m) })
-	t.Run("gateways_end", func(t *testing.T) { gatewaysEnd(t, m) })
+	t.Run("gateways_end", func(t *testing.T) { gatewaysEnd(t, m, servers) })
 }
 
 // callsCounted makes calls, all of which are answered, by both servers, and counted there once.
 func (m *mesh) callsCounted(t *testing.T, servers, args []string) {
 	const calls = 60
-	before := m.served(t, servers, "istio_requests_total")
+	before := m.served(t, servers, "istio_requests_total", "")
 	r := m.call(t, inWest, append(args, "--count", strconv.Itoa(calls))...)
 	sum := 0
 	for _, s := range servers {
@@ -211,12 +225,7 @@ func (m *mesh) callsCounted(t *testing.T, servers, args []string) {
 	if r.OK != calls || r.Failed != 0 || sum != calls {
 		t.Errorf("%d of %d calls were answered: %v %v %v", r.OK, calls, r.Statuses, r.Pods, r.Errors)
 	}
-	got := 0
-	eventually(t, "the servers to have counted the calls", func() bool { // which they do behind the answer
-		got = m.served(t, servers, "istio_requests_total") - before
-		return got >= calls
-	})
-	if got != calls {
+	if got := m.awaitServed(t, servers, "istio_requests_total", "", before+calls) - before; got != calls {
 		t.Errorf("the servers have counted %d requests of the client, want %d", got, calls)
 	}
 }
@@ -284,7 +293,7 @@ func passageRefuses(t *testing.T, m *mesh) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			//nolint:gosec // nobody is to be trusted: there is to be no answer
+			// Nobody is to be trusted: there is to be no answer.
 			if err := tls.Client(conn, &tls.Config{ServerName: c.name, InsecureSkipVerify: true}).HandshakeContext(t.Context()); err == nil || strings.Contains(err.Error(), "tls: ") {
 				t.Errorf("%v, want a connection that is reset without a byte", err)
 			}
@@ -309,8 +318,25 @@ func (m *mesh) busyGateway(t *testing.T) (name string) {
 	return name
 }
 
+// ordersAreNotRepeated kills a gateway under requests that may not be repeated: those that were on the wire fail, as many as run
+// at a time at most, and the servers get none of them twice.
+func ordersAreNotRepeated(t *testing.T, m *mesh, servers []string, kill func()) {
+	const atATime = 4
+	const metric, label = "istio_requests_total", `destination_service="orders.shop.svc.cluster.local"`
+	before := m.served(t, servers, metric, label)
+	wait := m.begin(t, inWest, "http://orders/", "--method", "POST", "--body", "order", "--rate", "100", "--concurrency", strconv.Itoa(atATime), "--for", "4s", "--timeout", "20s")
+	kill()
+	r := wait()
+	if r.Failed > atATime || r.Statuses["503"] != r.Failed {
+		t.Errorf("%d of %d orders failed, where %d run at a time: %v %v", r.Failed, r.Requests, atATime, r.Statuses, r.Errors)
+	}
+	if got := m.awaitServed(t, servers, metric, label, before+r.OK) - before; got > r.Requests {
+		t.Errorf("the servers have counted %d orders, of which %d were answered and %d sent", got, r.OK, r.Requests)
+	}
+}
+
 // gatewaysEnd has a gateway killed, one drained, and the last one told to end, under load.
-func gatewaysEnd(t *testing.T, m *mesh) {
+func gatewaysEnd(t *testing.T, m *mesh, servers []string) {
 	load := func(t *testing.T, during func()) {
 		t.Helper()
 		waits := []func() demoapp.Report{
@@ -324,6 +350,10 @@ func gatewaysEnd(t *testing.T, m *mesh) {
 			}
 		}
 	}
+	t.Run("killed_under_orders", func(t *testing.T) {
+		ordersAreNotRepeated(t, m, servers, func() { m.kill(t, m.busyGateway(t), "gateway") })
+		m.settle(t)
+	})
 	t.Run("killed", func(t *testing.T) {
 		load(t, func() { m.kill(t, m.busyGateway(t), "gateway") })
 		m.settle(t)
