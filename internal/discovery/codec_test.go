@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -178,6 +179,24 @@ func TestEncodeDecodeRoundTrip(t *testing.T) {
 		if err != nil || !bytes.Equal(body, again) {
 			t.Fatalf("seed %d: encoding is not deterministic (error %v)", seed, err)
 		}
+	}
+}
+
+// Values are shared by whoever reads them: a snapshot is written while connections use the same ones. What writes to them is
+// found by the race detector.
+func TestEncodeOnlyReads(t *testing.T) {
+	for seed := range uint64(100) {
+		g := generator{Rand: rand.New(rand.NewPCG(seed, 1)), full: true}
+		shared := g.resource(int(seed))
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				if _, err := Encode(shared); err != nil {
+					t.Errorf("seed %d: Encode = %v", seed, err)
+				}
+			})
+		}
+		wg.Wait()
 	}
 }
 

@@ -299,28 +299,36 @@ func (c *coder) uint16(n protowire.Number, name string, v *uint16) {
 	if c.done(n, name, "uint32") {
 		return
 	}
-	*v = uint16(c.number(n, uint64(*v), math.MaxUint16))
+	if got := uint16(c.number(n, uint64(*v), math.MaxUint16)); c.decoding {
+		*v = got
+	}
 }
 
 func (c *coder) uint32(n protowire.Number, name string, v *uint32) {
 	if c.done(n, name, "uint32") {
 		return
 	}
-	*v = uint32(c.number(n, uint64(*v), math.MaxUint32))
+	if got := uint32(c.number(n, uint64(*v), math.MaxUint32)); c.decoding {
+		*v = got
+	}
 }
 
 func (c *coder) int(n protowire.Number, name string, v *int) {
 	if c.done(n, name, "int64") {
 		return
 	}
-	*v = int(c.number(n, uint64(*v), math.MaxUint64))
+	if got := int(c.number(n, uint64(*v), math.MaxUint64)); c.decoding {
+		*v = got
+	}
 }
 
 func (c *coder) duration(n protowire.Number, name string, v *time.Duration) {
 	if c.done(n, name, "int64") {
 		return
 	}
-	*v = time.Duration(c.number(n, uint64(*v), math.MaxUint64))
+	if got := time.Duration(c.number(n, uint64(*v), math.MaxUint64)); c.decoding {
+		*v = got
+	}
 }
 
 func (c *coder) bool(n protowire.Number, name string, v *bool) {
@@ -331,7 +339,9 @@ func (c *coder) bool(n protowire.Number, name string, v *bool) {
 	if *v {
 		bit = 1
 	}
-	*v = c.number(n, bit, 1) == 1
+	if got := c.number(n, bit, 1) == 1; c.decoding {
+		*v = got
+	}
 }
 
 // set is the values of an enum that this program knows: those up to highest. What a newer control plane says beyond that

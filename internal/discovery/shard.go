@@ -142,7 +142,9 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	}
 	c.addr(1, "address", &addr)
 	c.uint16(2, "port", &port)
-	e.Addr = netip.AddrPortFrom(addr, port)
+	if c.decoding {
+		e.Addr = netip.AddrPortFrom(addr, port)
+	}
 	c.uint32(3, "weight", &e.Weight)
 	enum(c, 4, "health", &e.Health, upTo(plan.Failing, plan.Draining))
 	c.bool(5, "meshed", &e.Meshed)
@@ -169,7 +171,7 @@ func endpointFields(c *coder, e *plan.Endpoint) {
 	text(c, 1001, "unix", &socket)
 	c.bool(1002, "mutual", &e.Mutual)
 	c.shared(1003, "network", &e.Network)
-	if socket != "" {
+	if c.decoding && socket != "" {
 		e.Addr = model.SocketAddr(socket)
 	}
 	if c.refused(around) {
