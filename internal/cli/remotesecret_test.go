@@ -57,16 +57,16 @@ func TestCreateRemoteSecret(t *testing.T) {
 			t.Errorf("%q: the kubeconfig is %+v, %v", command, config, err)
 		}
 	}
-	for want, args := range map[string][]string{
-		"no ServiceAccount nobody in namespace fairlead-system": {"--service-account", "nobody"},
-		"is not one of a token of ServiceAccount":               {"--secret-name", "other"},
-		"only bearer-token":                                     {"--auth-type", "plugin"},
-		"only remote":                                           {"--type", "config"},
-		"write a URL":                                           {"--server", "10.0.0.1"},
+	for _, tt := range []struct{ flag, value, want string }{
+		{"--service-account", "nobody", "no ServiceAccount nobody in namespace fairlead-system"},
+		{"--secret-name", "other", "is not one of a token of ServiceAccount"},
+		{"--auth-type", "plugin", "only bearer-token"},
+		{"--type", "config", "only remote"},
+		{"--server", "10.0.0.1", "write a URL"},
 	} {
-		got := runCLI(t, "", append([]string{"create-remote-secret", "--name", "east", "--kubeconfig", s.Kubeconfig(t)}, args...)...)
-		if got.code == 0 || !strings.Contains(got.err, want) || got.out != "" {
-			t.Errorf("%q = %d: %s%s, want %q", args, got.code, got.out, got.err, want)
+		got := runCLI(t, "", "create-remote-secret", "--name", "east", "--kubeconfig", s.Kubeconfig(t), tt.flag, tt.value)
+		if got.code == 0 || !strings.Contains(got.err, tt.want) || got.out != "" {
+			t.Errorf("%s %s = %d: %s%s, want %q", tt.flag, tt.value, got.code, got.out, got.err, tt.want)
 		}
 	}
 	if got := runCLI(t, "", "create-remote-secret", "--name", "east", "--kubeconfig", s.Kubeconfig(t)); !strings.Contains(got.err, "an address of this machine only") {

@@ -148,8 +148,8 @@ func (h *health) away() []model.Problem {
 func (h *health) trouble() (since time.Time, cause string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, name := range slices.Sorted(maps.Keys(h.lost)) {
-		err := h.lost[name]
+	if len(h.lost) > 0 {
+		err := h.lost[slices.Sorted(maps.Keys(h.lost))[0]]
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // the host is said already, and which page was asked for says nothing
 		}
