@@ -8,10 +8,10 @@ import (
 
 const ratedIP = "10.96.0.97"
 
-// balancedManifests: a client, and a server with two pods that answer after 10 ms and one that takes ten times as long.
+// balancedManifests: a client, and a server with two pods that answer after 10 ms and one that takes thirty times as long.
 func balancedManifests(annotations, policy string) string {
 	return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 2, args: `--latency, 10ms`}.String() +
-		app{name: "server", version: "v2", replicas: 1, args: `--latency, 100ms`}.String() + `
+		app{name: "server", version: "v2", replicas: 1, args: `--latency, 300ms`}.String() + `
 apiVersion: v1
 kind: Service
 metadata: {name: rated, namespace: shop, annotations: {` + annotations + `}}
@@ -35,11 +35,12 @@ func shareOf(t *testing.T, m *mesh, version string, args ...string) float64 {
 	return float64(of) / float64(r.OK)
 }
 
-// A pod that is ten times as slow loses four fifths of its load to the others, and gets a third of it where nobody asks.
+// A pod that is much slower loses four fifths of its load to the others, and gets a third of it where nobody asks. It is so slow that on
+// a busy machine, whose hiccups count as latency too, the others are still far from it.
 func TestSlowPodLosesItsLoad(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, balancedManifests("fairlead.dev/load-balancer: RANDOM", ""))
-	if got := shareOf(t, m, "v2", "--count", "60"); got < .1 {
+	if got := shareOf(t, m, "v2", "--count", "60", "--concurrency", "4"); got < .1 {
 		t.Errorf("RANDOM: the slow pod answered %.2f of the calls", got)
 	}
 	m.write(t, "all.yaml", balancedManifests("fairlead.dev/load-balancer: PEAK_EWMA", ""))
