@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/netip"
 	"sync"
@@ -26,8 +27,14 @@ const Prefix = "/envoy.service.discovery.v3.AggregatedDiscoveryService/"
 // Peer is who is connected, as far as it is proven: by a token, a certificate, or the address that it calls from.
 type Peer struct{ Namespace, ServiceAccount, Pod string }
 
-// String is "pod.namespace", the way istioctl names proxies; the service account stands in for an unknown pod.
-func (p Peer) String() string { return cmp.Or(p.Pod, p.ServiceAccount) + "." + p.Namespace }
+// String is "pod.namespace", the way istioctl names proxies; the service account stands in for an unknown pod. Who has proven nothing
+// is "unproven".
+func (p Peer) String() string {
+	if p == (Peer{}) {
+		return "unproven"
+	}
+	return cmp.Or(p.Pod, p.ServiceAccount) + "." + p.Namespace
+}
 
 // Options configure New.
 type Options struct {
@@ -159,15 +166,9 @@ func (s *Server) serve(on grpc.ServerStream, p protocol) error {
 	if !ok {
 		return status.Error(codes.Internal, "the call did not come by ServeHTTP")
 	}
-	if addr, err := netip.ParseAddrPort(c.r.RemoteAddr); err == nil && !s.callers.allow(addr.Addr().Unmap(), time.Now()) {
-		return status.Errorf(codes.ResourceExhausted, "more than %d calls from one address; from now on %d per second", callBurst, callRate)
-	}
-	peer, err := s.o.Authenticate(c.r)
+	peer, account, err := s.admit(c.r)
 	if err != nil {
-		return err
-	}
-	account, err := s.accounts.open(peer, time.Now())
-	if err != nil {
+		s.turnAway(ctx, peer, c.r.RemoteAddr, err)
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -186,6 +187,33 @@ func (s *Server) serve(on grpc.ServerStream, p protocol) error {
 	err = st.run(ctx, requests)
 	cancel(err)
 	return s.ended(ctx, peer, err)
+}
+
+// admit says who calls and opens an account for the stream. With an error comes who it is as far as that was found out.
+func (s *Server) admit(r *http.Request) (Peer, *account, error) {
+	if addr, err := netip.ParseAddrPort(r.RemoteAddr); err == nil && !s.callers.allow(addr.Addr().Unmap(), time.Now()) {
+		return Peer{}, nil, status.Errorf(codes.ResourceExhausted, "more than %d calls from one address; from now on %d per second", callBurst, callRate)
+	}
+	peer, err := s.o.Authenticate(r)
+	if err != nil {
+		return Peer{}, nil, err
+	}
+	account, err := s.accounts.open(peer, time.Now())
+	return peer, account, err
+}
+
+// turnAway writes a line about a caller that is not served, once for its address and the kind of reason. All those of whom nothing
+// is proven share one budget of lines, for they can be as many as they like.
+func (s *Server) turnAway(ctx context.Context, peer Peer, from string, why error) {
+	addr, _, err := net.SplitHostPort(from)
+	if err != nil {
+		addr = from
+	}
+	code := status.Code(why)
+	if code == codes.Canceled || !s.log.Due(ctx, peer, "turned away "+addr+" "+code.String()) {
+		return
+	}
+	s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "xds client turned away", slog.String("client", peer.String()), slog.String("address", addr), slog.Any("reason", why))
 }
 
 // ended says what a client is told about the end of its stream.

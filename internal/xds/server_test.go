@@ -170,9 +170,7 @@ func TestARefusal(t *testing.T) {
 					t.Errorf("status %+v, want a refusal of %s, and %s in force", r, h.version, good.version)
 				}
 			}
-			if list := w.server.Status(); !list[1].Synced() {
-				t.Errorf("the other client is not synced: %s", printed(list))
-			}
+			w.until("the other client synced", func(l []ClientStatus) bool { return l[1].Synced() })
 			w.change(change{"rds/r", "3"})
 			c.expect("RDS r=3", "r", "q")
 			other.expect("RDS r=3")
@@ -297,30 +295,36 @@ func TestWhoIsRefused(t *testing.T) {
 }
 
 func TestAHundredThousandNames(t *testing.T) {
-	t.Parallel()
-	names := []string{strings.Repeat("x", maxName+1)}
-	for i := range 100_000 {
-		names = append(names, fmt.Sprintf("name-%d", i))
-	}
-	w := start(t, Options{}, change{"eds/name-0", "1"}, change{"eds/name-99999", "1"}, change{"eds/a", "1"})
-	greedy, other := w.states("greedy"), w.states("other")
-	greedy.ask(Endpoints, names...)
-	if h := greedy.hear(); !strings.Contains(h.text, "name-0=1") {
-		t.Errorf("response %q, want the name that is among the first", h.text)
-	}
-	other.ask(Endpoints, "a")
-	other.expect("EDS a=1", "a")
-	list := w.until("both", func(l []ClientStatus) bool { return len(l) == 2 && len(l[0].Types) == 1 && len(l[1].Types) == 1 })
-	if e := list[0].Types[0]; e.Names != maxNames || e.Over != len(names)-maxNames {
-		t.Errorf("%d names followed and %d not, want %d and %d", e.Names, e.Over, maxNames, len(names)-maxNames)
-	}
-	if n := w.log.count("more names than are followed"); n != 1 {
-		t.Errorf("%d lines, want 1", n)
-	}
+	byEach(t, func(t *testing.T, open func(*world, string) *client) {
+		names := []string{strings.Repeat("x", maxName+1)}
+		for i := range 100_000 {
+			names = append(names, fmt.Sprintf("name-%d", i))
+		}
+		w := start(t, Options{}, change{"eds/name-0", "1"}, change{"eds/name-99999", "1"}, change{"eds/a", "1"})
+		greedy, other := open(w, "greedy"), open(w, "other")
+		greedy.ask(Endpoints, names...)
+		if h := greedy.hear(); !strings.Contains(h.text, "name-0=1") {
+			t.Errorf("response %q, want the name that is among the first", h.text)
+		}
+		if greedy.delta != nil {
+			if h := greedy.hear(); !strings.Contains(h.text, " -name-99999") {
+				t.Errorf("response %.100q, want that what is not followed does not exist", h.text)
+			}
+		}
+		other.ask(Endpoints, "a")
+		other.expect("EDS a=1", "a")
+		list := w.until("both", func(l []ClientStatus) bool { return len(l) == 2 && len(l[0].Types) == 1 && len(l[1].Types) == 1 })
+		if e := list[0].Types[0]; e.Names != maxNames || e.Over != len(names)-maxNames {
+			t.Errorf("%d names followed and %d not, want %d and %d", e.Names, e.Over, maxNames, len(names)-maxNames)
+		}
+		if n := w.log.count("more names than are followed"); n != 1 {
+			t.Errorf("%d lines, want 1", n)
+		}
+	})
 }
 
-// deaf opens a stream that asks for more than fits into the buffers of a connection, and reads nothing.
-func (w *world) deaf() {
+// deaf is a stream that asks for more than fits into the buffers of a connection, and reads nothing.
+func (w *world) deaf(c *client) {
 	w.t.Helper()
 	var names []string
 	for i := range 64 {
@@ -328,30 +332,32 @@ func (w *world) deaf() {
 		w.memory.put(change{"eds/" + name, strings.Repeat("x", 16<<10)})
 		names = append(names, name)
 	}
-	w.differences("deaf").ask(Endpoints, names...)
+	c.ask(Endpoints, names...)
 }
 
 func TestAClientThatNeverReadsLosesItsStream(t *testing.T) {
-	t.Parallel()
-	w := start(t, Options{WriteTimeout: time.Millisecond})
-	w.deaf()
-	select {
-	case <-w.memory.idle:
-	case <-time.After(patience):
-		t.Error("the stream did not end")
-	}
+	byEach(t, func(t *testing.T, open func(*world, string) *client) {
+		w := start(t, Options{WriteTimeout: time.Millisecond})
+		w.deaf(open(w, "deaf"))
+		select {
+		case <-w.memory.idle:
+		case <-time.After(patience / 2): // before the client gives up
+			t.Error("the stream did not end")
+		}
+	})
 }
 
 func TestAClientThatNeverReadsKeepsNobodyWaiting(t *testing.T) {
-	t.Parallel()
-	w := start(t, Options{WriteTimeout: patience}, change{"eds/a", "1"})
-	w.deaf()
-	w.until("the stream that is stuck", func(l []ClientStatus) bool { return len(l) == 1 })
-	other := w.differences("other")
-	other.ask(Endpoints, "a")
-	other.expect("EDS a=1")
-	w.change(change{"eds/a", "2"}, change{"eds/big-1", "2"})
-	other.expect("EDS a=2")
+	byEach(t, func(t *testing.T, open func(*world, string) *client) {
+		w := start(t, Options{WriteTimeout: patience}, change{"eds/a", "1"})
+		w.deaf(open(w, "deaf"))
+		w.until("the stream that is stuck", func(l []ClientStatus) bool { return len(l) == 1 })
+		other := open(w, "other")
+		other.ask(Endpoints, "a")
+		other.expect("EDS a=1", "a")
+		w.change(change{"eds/a", "2"}, change{"eds/big-1", "2"})
+		other.expect("EDS a=2", "a")
+	})
 }
 
 // However often something changes while a client is not looked after, the newest is sent, once.
