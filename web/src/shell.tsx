@@ -140,7 +140,7 @@ function Banner() {
   if (l.state !== "lost") return null;
   const t = traffic.value;
   return (
-    <div class="banner">
+    <div class="banner" role="region" aria-label="Connection">
       <HealthSign health="bad" />
       <span><b>Not connected</b> for {span(now.value - l.since)}: {l.why}. {t === undefined ? "" : `What is shown is of ${clock(t.to)}. `}Connecting again …</span>
     </div>
