@@ -100,7 +100,7 @@ consul: ## HashiCorp's own client reads what the tests take for a Consul
 traces: ## sidecars send spans to a real OpenTelemetry collector, by gRPC and HTTP
 	test/traces.sh
 
-browser: build ## a real Chromium looks at the dashboard of the example's lab; Debian has it
+browser: build web/node_modules ## a real Chromium looks at the dashboard: stories of the example's lab, budgets, axe-core; Debian has it; needs node and npm
 	test/browser.sh
 
 prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Kiali and Flagger ask; Debian has it

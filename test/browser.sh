@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Looks at the dashboard of the example's lab with a real Chromium, which Debian has.
+# Looks at the dashboard with a real Chromium, which Debian has: at that of the example's lab, and at the page with data that
+# web/mock makes up. web/node_modules has axe-core.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 CHROMIUM=$(command -v chromium || command -v chromium-browser || command -v google-chrome) || {

@@ -3,12 +3,10 @@ package browser
 import (
 	"bufio"
 	"context"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -123,67 +121,4 @@ func see(t *testing.T, ctx context.Context, what, expression string) time.Durati
 	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
 	t.Fatalf("not seen in %s: %s. The page:\n%s", patience, what, text)
 	return 0
-}
-
-// labels is what the edges of the map say, "90.2 of 90 %", as JavaScript.
-const labels = `[...document.querySelectorAll("g.label text")].map(e => e.textContent)`
-
-// close is JavaScript that is true where an edge of a weight has at most three points more or less of the calls.
-func close(weight int) string {
-	return fmt.Sprintf(`%s.some(l => { const m = /([\d.]+) of %d %%/.exec(l); return m && Math.abs(m[1] - %d) <= 3 })`, labels, weight, weight)
-}
-
-// TestDashboard follows what a user does with the map of the example.
-func TestDashboard(t *testing.T) {
-	dir, lab := startLab(t)
-	load(t, lab)
-	url, stop := serve(t, lab, "0")
-	ctx := open(t)
-	if err := chromedp.Do(ctx, chromedp.Navigate(url+"#/map")); err != nil {
-		t.Fatal(err)
-	}
-	see(t, ctx, "three workloads", `document.querySelectorAll("g.node").length == 3`)
-	see(t, ctx, "nine tenths of the calls at the edge of weight 90", close(90))
-	see(t, ctx, "a tenth at that of weight 10", close(10))
-
-	t.Run("an_edit_is_seen_without_a_reload", func(t *testing.T) {
-		weights := filepath.Join(dir, "weights.yaml")
-		raw, err := os.ReadFile(weights)
-		if err != nil {
-			t.Fatal(err)
-		}
-		edited := strings.NewReplacer("weight: 90", "weight: 50", "weight: 10", "weight: 50").Replace(string(raw))
-		if err := os.WriteFile(weights, []byte(edited), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		took := see(t, ctx, "the weight 50", labels+`.filter(l => / of 50 %/.test(l)).length == 2`)
-		t.Logf("after %s", took)
-		if took > 2*time.Second {
-			t.Errorf("the edited weight is seen after %s", took)
-		}
-		see(t, ctx, "the shares", close(50))
-	})
-	t.Run("a_live_request", func(t *testing.T) {
-		if err := chromedp.Do(ctx, chromedp.Navigate(url+"#/live?run=1&ns=myapp&resource=deploy%2Forders-service")); err != nil {
-			t.Fatal(err)
-		}
-		see(t, ctx, "a call of the load", `document.querySelector("main").innerText.includes("GET /api/user/1")`)
-	})
-	t.Run("a_link_shows_the_same_again", func(t *testing.T) {
-		const link = "#/map?window=900"
-		if err := chromedp.Do(ctx, chromedp.Navigate("about:blank"), chromedp.Navigate(url+link)); err != nil {
-			t.Fatal(err)
-		}
-		see(t, ctx, "quarter of an hour chosen", `[...document.querySelectorAll("button[aria-pressed=true]")].some(e => e.textContent == "15 min")`)
-	})
-	t.Run("a_server_that_comes_back", func(t *testing.T) {
-		stop()
-		see(t, ctx, "that the server has gone", `!!document.querySelector(".banner")`)
-		port := url[strings.LastIndexByte(strings.TrimSuffix(url, "/"), ':')+1:]
-		if _, err := strconv.Atoi(strings.TrimSuffix(port, "/")); err != nil {
-			t.Fatal(err)
-		}
-		serve(t, lab, strings.TrimSuffix(port, "/"))
-		see(t, ctx, "that it is back", `!document.querySelector(".banner")`)
-	})
 }
