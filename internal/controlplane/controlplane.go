@@ -161,7 +161,7 @@ func New(o Options) (*ControlPlane, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.DefaultMaxEdges), feed: observe.NewFeed(), signed: newSigned()}
+	p := &ControlPlane{o: o, metrics: newMetrics(o.Version), history: history.New(time.Now, history.Defaults()), feed: observe.NewFeed(), signed: newSigned()}
 	p.metrics.registry.MustRegister(present{p})
 	p.engine = newEngine(engineOptions{
 		global: global,

@@ -76,12 +76,35 @@ func windowOf(r *http.Request) (q history.Query, err error) {
 	return q, nil
 }
 
+// finestSeries is the longest window that is told by steps unless a question says otherwise: of longer ones a chart would show
+// little but noise.
+const finestSeries = 15 * time.Minute
+
+// partsOf reads the parameter "step", for a window.
+func partsOf(r *http.Request, window time.Duration) (time.Duration, error) {
+	text := r.URL.Query().Get("step")
+	if text == "" && window > finestSeries {
+		return time.Minute, nil
+	}
+	if text == "" {
+		return history.Step, nil
+	}
+	step, err := time.ParseDuration(text)
+	if err != nil || step < history.Step || step > history.Kept || step%history.Step != 0 {
+		return 0, fmt.Errorf("step %q: write a multiple of %s, such as 1m", text, history.Step)
+	}
+	return step, nil
+}
+
 // seriesView answers how calls went over time; see observe.ViewSeries.
 type seriesView struct{ edgesView }
 
 // ServeHTTP implements http.Handler.
 func (v seriesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	query, err := windowOf(r)
+	if err == nil {
+		query.Each, err = partsOf(r, query.Window)
+	}
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return

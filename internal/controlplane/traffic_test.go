@@ -28,7 +28,7 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 			})
 		}
 	})
-	kept := reports{history.New(time.Now, history.DefaultMaxEdges), nil}
+	kept := reports{history.New(time.Now, history.Defaults()), nil}
 	report := func(namespace, pod string, rows ...traffic.Edge) {
 		r := traffic.Report{Milliseconds: 10_000}
 		for _, e := range rows {
@@ -83,6 +83,25 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 	for _, window := range []string{"", "x", "0s", "-1m", "2h"} {
 		if _, code, text := ask("window=" + window); code != http.StatusBadRequest || !strings.Contains(text, "write a duration") {
 			t.Errorf("window %q: %d %s", window, code, text)
+		}
+	}
+}
+
+// TestPartsOfASeries: a chart of an hour has minutes, unless steps are asked for.
+func TestPartsOfASeries(t *testing.T) {
+	kept := history.New(time.Now, history.Defaults())
+	kept.Add(model.Key{Namespace: "shop", Name: "web-1"}, &traffic.Report{Milliseconds: 10_000, Rows: []traffic.Row{
+		{Edge: traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP}, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}},
+	}})
+	view := seriesView{edgesView{&engine{store: store.New()}, kept, "cluster.local"}}
+	for query, want := range map[string]string{
+		"window=15m": `{"seconds":10,`, "window=16m": `{"seconds":60,`, "window=1h&step=10s": `{"seconds":10,`, "window=1m&step=30s": `{"seconds":30,`,
+		"window=1m&step=15s": `step "15s": write a multiple of 10s, such as 1m`, "window=1m&step=0s": `step "0s": write`, "window=1m&step=x": `step "x": write`,
+	} {
+		w := httptest.NewRecorder()
+		view.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+query, http.NoBody))
+		if got := w.Body.String(); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %s, want %s…", query, got, want)
 		}
 	}
 }

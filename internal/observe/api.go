@@ -22,7 +22,8 @@ const (
 const ViewEdges = "edges"
 
 // ViewSeries is the view of how calls went over time: a traffic.Series. Its query is that of ViewEdges, and which calls are meant:
-// "node", "src", "service", "ns", as view.Choice has them.
+// "node", "src", "service", "ns", as view.Choice has them. "step" is how long its parts are at least, a multiple of ten seconds: where
+// it is absent ten seconds, but a minute in a window of more than fifteen.
 const ViewSeries = "series"
 
 // Permission is what a user must be allowed, in one namespace, or in all where Namespace is empty.

@@ -17,9 +17,11 @@ const Step = 10 * time.Second
 
 const (
 	stepsPerMinute = int64(time.Minute / Step)
-	// fine is how many steps are kept as they are, hour how many are kept at all.
-	fine = int64(10 * time.Minute / Step)
-	hour = int64(Kept / Step)
+	// hour is how many steps are kept, leastFine how many of them as they are however much memory that takes, and coarsen how many
+	// more become minutes at a time where it takes too much.
+	hour      = int64(Kept / Step)
+	leastFine = int64(10 * time.Minute / Step)
+	coarsen   = int64(5 * time.Minute / Step)
 	// liveSteps is how long an open connection is believed to be open after the last report of it.
 	liveSteps = 3
 )
@@ -27,19 +29,36 @@ const (
 // Kept is how long the store remembers.
 const Kept = time.Hour
 
-// DefaultMaxEdges bounds the edges of a store: a busy one takes about 2 KB.
-const DefaultMaxEdges = 30_000
+const (
+	// DefaultMaxEdges bounds the edges of a store.
+	DefaultMaxEdges = 30_000
+	// DefaultMaxBytes bounds the memory: 20,000 edges that are always busy take less for an hour of steps.
+	DefaultMaxBytes = 57 << 20
+)
+
+// Options bound a store.
+type Options struct {
+	// MaxEdges is how many edges are told apart; beyond, they are counted in edges named "other".
+	MaxEdges int
+	// MaxBytes is about how much memory is taken; beyond, the oldest samples are put together by minutes, but for the last ten.
+	MaxBytes int
+}
+
+// Defaults are the bounds of a replica of the control plane.
+func Defaults() Options { return Options{MaxEdges: DefaultMaxEdges, MaxBytes: DefaultMaxBytes} }
 
 // maxReporterEdges bounds those of one sidecar, which may have called others an hour ago.
 const maxReporterEdges = 4 * traffic.MaxEdges
 
 // Store is the last hour of all sidecars that report to a replica of the control plane.
 type Store struct {
-	now      func() time.Time
-	maxEdges int
-	since    time.Time
+	now   func() time.Time
+	o     Options
+	since time.Time
 
-	edges atomic.Int64 // series of all reporters, but those that stand for several edges
+	edges    atomic.Int64 // series of all reporters, but those that stand for several edges
+	fineFrom atomic.Int64 // before this step, the beginning of a minute, samples are of minutes
+	pages    sync.Pool    // *pages
 
 	mu        sync.Mutex
 	reporters map[model.Key]*reporter
@@ -49,7 +68,7 @@ type Store struct {
 // reporter is one sidecar.
 type reporter struct {
 	mu     sync.Mutex
-	series map[key]*series
+	series []*series
 	// covered is the milliseconds for which the sidecar has counted, by step modulo its length; last is the newest step.
 	covered [hour]uint32
 	last    int64
@@ -80,8 +99,8 @@ func (k *key) edge() traffic.Edge {
 }
 
 // New gives an empty store.
-func New(now func() time.Time, maxEdges int) *Store {
-	return &Store{now: now, maxEdges: maxEdges, since: now(), reporters: map[model.Key]*reporter{}}
+func New(now func() time.Time, o Options) *Store {
+	return &Store{now: now, o: o, since: now(), reporters: map[model.Key]*reporter{}, pages: sync.Pool{New: func() any { return new(pages) }}}
 }
 
 func stepOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
@@ -90,36 +109,51 @@ func stepOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
 func (st *Store) Add(pod model.Key, report *traffic.Report) {
 	now := stepOf(st.now())
 	r := st.reporter(pod, now)
+	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	defer st.pages.Put(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cover(now, report.Milliseconds)
 	r.cut = report.Folded
+	at := 0
 	for i := range report.Rows {
 		if row := &report.Rows[i]; !row.Sample.IsZero() {
-			s := st.place(r, &row.Edge)
-			s.add(now, &row.Sample)
-			s.age(now)
+			at = st.place(r, &row.Edge, at)
+			s := r.series[at]
+			at++
+			s.add(now, &row.Sample, p)
+			s.age(now, st.fineFrom.Load(), p)
 		}
 	}
 }
 
-// place gives the series of an edge: one that stands for several where there is no room for it. r.mu is held.
-func (st *Store) place(r *reporter, edge *traffic.Edge) *series {
+// place gives the index of the series of an edge: one that stands for several where there is no room for it. Likely is where it is
+// if the sidecar reports the edges that it has reported before: a report has them in order. r.mu is held.
+func (st *Store) place(r *reporter, edge *traffic.Edge, likely int) int {
 	k := keyOf(edge)
-	if s := r.series[k]; s != nil {
-		return s
+	if at := r.find(k, likely); at >= 0 {
+		return at
 	}
 	if !edge.IsOther() && (len(r.series) >= maxReporterEdges || !st.reserve()) {
 		r.cut++
 		other := edge.Other()
 		k = keyOf(&other)
+		if at := r.find(k, likely); at >= 0 {
+			return at
+		}
 	}
-	s := r.series[k]
-	if s == nil {
-		s = new(series)
-		r.series[k] = s
+	r.series = append(r.series, &series{key: k})
+	return len(r.series) - 1
+}
+
+// find looks for a series, from an index on; it is -1 where there is none.
+func (r *reporter) find(k key, from int) int {
+	for i := range r.series {
+		if at := (from + i) % len(r.series); r.series[at].key == k {
+			return at
+		}
 	}
-	return s
+	return -1
 }
 
 // reporter gives that of a pod, and looks for what is too old now and then.
@@ -132,7 +166,7 @@ func (st *Store) reporter(pod model.Key, now int64) *reporter {
 	}
 	r := st.reporters[pod]
 	if r == nil {
-		r = &reporter{series: map[key]*series{}, last: now}
+		r = &reporter{last: now}
 		st.reporters[model.Key{Namespace: unique.Make(pod.Namespace).Value(), Name: pod.Name}] = r
 	}
 	return r
@@ -140,32 +174,46 @@ func (st *Store) reporter(pod model.Key, now int64) *reporter {
 
 // reserve takes a place for one more series, or reports that there is none.
 func (st *Store) reserve() bool {
-	if st.edges.Add(1) <= int64(st.maxEdges) {
+	if st.edges.Add(1) <= int64(st.o.MaxEdges) {
 		return true
 	}
 	st.edges.Add(-1)
 	return false
 }
 
-// sweep forgets what is older than an hour. mu is held.
+// sweep forgets what is older than an hour. Where the rest takes too much room, five more minutes of steps become minutes: of each
+// edge with its next report, or the next sweep. mu is held.
 func (st *Store) sweep(now int64) {
+	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	defer st.pages.Put(p)
+	if st.sweepReporters(now, p) <= st.o.MaxBytes {
+		return
+	}
+	// A sweep a minute makes room for more than a minute brings.
+	from := (max(st.fineFrom.Load(), now-hour, stepOf(st.since)) + coarsen) / stepsPerMinute * stepsPerMinute
+	if from <= now-leastFine {
+		st.fineFrom.Store(from)
+	}
+}
+
+// sweepReporters gives how much memory is left in use. mu is held.
+func (st *Store) sweepReporters(now int64, p *pages) (used int) {
 	for pod, r := range st.reporters {
 		r.mu.Lock()
-		for k, s := range r.series {
-			s.age(now)
-			if !s.isEmpty() {
-				continue
-			}
-			delete(r.series, k)
-			if edge := k.edge(); !edge.IsOther() {
+		r.series = slices.DeleteFunc(r.series, func(s *series) bool {
+			s.age(now, st.fineFrom.Load(), p)
+			used += s.bytes() + seriesBytes
+			if edge := s.key.edge(); s.isEmpty() && !edge.IsOther() {
 				st.edges.Add(-1)
 			}
-		}
+			return s.isEmpty()
+		})
 		if len(r.series) == 0 && now-r.last > hour {
 			delete(st.reporters, pod)
 		}
 		r.mu.Unlock()
 	}
+	return used
 }
 
 // cover notes that the sidecar has counted for so long until now.
@@ -191,25 +239,28 @@ func (r *reporter) seconds(from, now int64) float64 {
 type Query struct {
 	// Window is the time until To, at most an hour.
 	Window time.Duration
-	// To is when the window ends: now where it is zero. Of what is older than ten minutes whole minutes are told.
+	// To is when the window ends: now where it is zero.
 	To time.Time
+	// Each is how long the parts of a series are at least; 0 means as short as there are.
+	Each time.Duration
 	// Wanted chooses edges by the reporter and the edge; nil means all.
 	Wanted func(pod model.Key, edge *traffic.Edge) bool
 }
 
 // span gives the steps of a window, and how long each is for which there is a number: a step, or a minute's.
-func (q *Query) span(now int64) (from, to, each int64) {
+func (st *Store) span(q *Query, now int64) (from, to, each int64) {
 	to, each = now, 1
 	if !q.To.IsZero() {
 		to = min(stepOf(q.To), now)
 	}
 	steps := min(max(int64((q.Window+Step-1)/Step), 1), hour)
 	from = to - steps + 1
-	if from >= fineFrom(now) {
+	fine := st.fineFrom.Load()
+	if from >= fine {
 		return from, to, each
 	}
 	from = from / stepsPerMinute * stepsPerMinute
-	if to < fineFrom(now) {
+	if to < fine {
 		to = max(to/stepsPerMinute*stepsPerMinute, from+stepsPerMinute) - 1
 	}
 	return from, to, stepsPerMinute
@@ -219,7 +270,9 @@ func (q *Query) span(now int64) (from, to, each int64) {
 func (st *Store) Sum(q Query) traffic.Answer {
 	now := st.now()
 	step := stepOf(now)
-	from, to, _ := q.span(step)
+	from, to, _ := st.span(&q, step)
+	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	defer st.pages.Put(p)
 	out := traffic.Answer{At: now, Since: st.since, WindowSeconds: q.Window.Seconds(), Flows: []traffic.Flow{}}
 	if begin := now.Add(-Kept); out.Since.Before(begin) {
 		out.Since = begin
@@ -228,12 +281,12 @@ func (st *Store) Sum(q Query) traffic.Answer {
 		r.mu.Lock()
 		seconds := r.seconds(from, to)
 		out.Cut += r.cut
-		for k, s := range r.series {
-			edge := k.edge()
+		for _, s := range r.series {
+			edge := s.key.edge()
 			if q.Wanted != nil && !q.Wanted(pod, &edge) {
 				continue
 			}
-			sum := s.sum(from, to, step-liveSteps)
+			sum := s.sum(from, to, step-liveSteps, p)
 			if sum.IsZero() {
 				continue
 			}
@@ -246,20 +299,23 @@ func (st *Store) Sum(q Query) traffic.Answer {
 	return out
 }
 
-// Series tells a window in parts of equal length, the oldest first: of a step each where all of it is kept as it is, and else
-// of a minute. A part in which nothing was reported is left out.
+// Series tells a window in parts of equal length, the oldest first: of a step each where all of it is kept as it is and the query
+// wants no longer ones, and else of a minute or what it wants. A part in which nothing was reported is left out.
 func (st *Store) Series(q Query) traffic.Series {
 	step := stepOf(st.now())
-	from, to, each := q.span(step)
+	from, to, each := st.span(&q, step)
+	each = max(each, int64(q.Each/Step))
+	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	defer st.pages.Put(p)
 	parts := map[int64]*traffic.Sample{}
 	for pod, r := range st.all() {
 		r.mu.Lock()
-		for k, s := range r.series {
-			edge := k.edge()
+		for _, s := range r.series {
+			edge := s.key.edge()
 			if q.Wanted != nil && !q.Wanted(pod, &edge) {
 				continue
 			}
-			s.visit(from, to, func(at int64, one *traffic.Sample) {
+			s.visit(from, to, p, func(at int64, one *traffic.Sample) {
 				part := at / each
 				if parts[part] == nil {
 					parts[part] = new(traffic.Sample)
