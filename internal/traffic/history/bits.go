@@ -32,7 +32,7 @@ func riceFor(numbers []uint64) (best uint, least uint64) {
 	least = ^uint64(0)
 	// The best one is near the length of the mean, or below where few large numbers make it.
 	middle := bits.Len64(mean)
-	for k := max(middle-3, 0); k <= min(middle+1, constant-1); k++ {
+	for k := max(middle-4, 0); k <= min(middle+1, constant-1); k++ {
 		cost := uint64(0)
 		for _, v := range numbers {
 			cost += riceBits(v, uint(k))

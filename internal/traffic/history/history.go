@@ -33,7 +33,7 @@ const (
 	// DefaultMaxEdges bounds the edges of a store.
 	DefaultMaxEdges = 30_000
 	// DefaultMaxBytes bounds the memory: 20,000 edges that are always busy take less for an hour of steps.
-	DefaultMaxBytes = 57 << 20
+	DefaultMaxBytes = 54 << 20
 )
 
 // Options bound a store.

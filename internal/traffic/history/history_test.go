@@ -196,18 +196,18 @@ func wild(r *rand.Rand, middle int) traffic.Sample {
 }
 
 // TestMemory holds the store to its budget: a thousand sidecars with twenty edges each, all of them busy in every step of an
-// hour, 5 requests a second on each in the mean. Under a load that stays the same the hour is kept by steps; under one that jumps
+// hour, 3.5 requests a second on each in the mean. Under a load that stays the same the hour is kept by steps; under one that jumps
 // from step to step the older part of it is told by minutes. History: 60 MB is what the design allows.
 func TestMemory(t *testing.T) {
 	const sidecars, edges, budget = 1000, 20, 60 << 20
 	// Some of the sidecars are measured; each keeps its own.
-	const measured = sidecars / 500
+	const measured = sidecars / 250
 	const loadSamples = 50
 	var loads [31][loadSamples]traffic.Sample
 	gen := rand.New(rand.NewPCG(7, 8))
 	for i := range loads {
 		for j := range loads[i] {
-			loads[i][j] = busy(gen, float64(5+3*i), 8+i%12)
+			loads[i][j] = busy(gen, float64(5+2*i), 8+i%12)
 		}
 	}
 	for _, tt := range []struct {
