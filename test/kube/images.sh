@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # images.sh N: the images that the examples and the stories need, given to cluster N: the mesh's own (make images), the
-# demo app, Python from this machine in the place of docker.io/library/python, and PyPI's Envoy in that of docker.io/envoyproxy/envoy.
+# demo app, Python from this machine in the place of docker.io/library/python, PyPI's Envoy in that of docker.io/envoyproxy/envoy,
+# and gRPC apps in Go and Python that need no sidecar.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 N=${1:-1}; set -- "$N"
@@ -24,5 +25,17 @@ if [ ! -f "$envoy" ]; then
 	image -o "$envoy.tmp" -name docker.io/envoyproxy/envoy:v1.40.0 -entrypoint /usr/bin/envoy "$binary:/usr/bin/envoy" "${libraries[@]}"
 	mv "$envoy.tmp" "$envoy"
 fi
-"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar "$python" "$envoy"
+sources=("$here/rootfs-python.sh" test/proxyless/*.go test/proxyless/go.sum test/proxyless/*.py test/proxyless/requirements.txt)
+proxyless=$TOP/proxyless-$(cat "${sources[@]}" | sha256sum | cut -c1-12).tar
+if [ ! -f "$proxyless" ]; then
+	rm -f "$TOP"/proxyless-*.tar
+	root=$TOP/proxyless
+	"$here/rootfs-python.sh" "$root" test/proxyless/requirements.txt
+	cp test/proxyless/client.py test/proxyless/server.py "$root"
+	CGO_ENABLED=0 go build -C test/proxyless -trimpath -o "$root/proxyless" .
+	image -o "$proxyless.tmp" -name fairlead.dev/proxyless:1 -entrypoint /proxyless -user 65532 "$root:/"
+	mv "$proxyless.tmp" "$proxyless"
+	rm -rf "$root"
+fi
+"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar "$python" "$envoy" "$proxyless"
 say "images imported"

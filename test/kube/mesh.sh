@@ -15,7 +15,7 @@ trap cleanup EXIT
 eval "$("$cluster" env "$N")"
 "$here/images.sh" "$N"
 # With the Gateway API's kinds, which a new cluster lacks and the stories write.
-"$here/../../bin/fairlead" install --set image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,crds.gatewayAPI=true | kubectl apply -f - >/dev/null
+"$here/../../bin/fairlead" install --set image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,controller.plaintextXDS=true,crds.gatewayAPI=true | kubectl apply -f - >/dev/null
 kubectl wait --for=condition=Established --timeout=30s crd/httproutes.gateway.networking.k8s.io crd/grpcroutes.gateway.networking.k8s.io >/dev/null
 # The images are new though their names are not.
 kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
