@@ -5,6 +5,7 @@
 // the way to the collector. What finds the queue full is dropped and counted, as is what a collector does not take; nothing a
 // collector does makes the queue grow, or whoever adds to it wait.
 //
-// A Queue is safe for any number of goroutines that add; its Exporter is one goroutine. It never reads configuration, and
+// A Queue is safe for any number of goroutines that add; its Exporter is one goroutine. [Outputs] are the queues and exporters of the
+// collectors in use: how they begin and end, and what they have counted. It never reads configuration, and
 // opens no connection. To debug: [Exporter.Counts], and one line in the log when sending begins to fail and when it works again.
 package otlp

@@ -2,14 +2,9 @@ package logexport
 
 import (
 	"cmp"
-	"context"
-	"fmt"
 	"io"
 	"log/slog"
-	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -27,16 +22,11 @@ type Options struct {
 	Logger        *slog.Logger
 }
 
-// Logs is the sink that sends records of calls.
+// Logs is the sink that sends records of calls. It is safe for concurrent use.
 type Logs struct {
-	o     Options
-	rules atomic.Pointer[rules] // nil while nothing is sent
-
-	mu      sync.Mutex // of what follows
-	outputs []*output
-	ending  []*output   // at most maxEnding
-	past    otlp.Counts // of outputs that are no more
-	over    bool
+	o       Options
+	rules   atomic.Pointer[rules] // nil while nothing is sent
+	outputs otlp.Outputs
 }
 
 // rules say which calls go where.
@@ -46,88 +36,48 @@ type rules struct{ client, server []rule }
 type rule struct {
 	filter *telemetry.Expression
 	format *telemetry.LogFormat
-	out    *output
+	out    *otlp.Output
 }
-
-// output is a collector in use.
-type output struct {
-	collector model.TraceProvider
-	queue     *otlp.Queue
-	exporter  *otlp.Exporter
-	stop      context.CancelFunc
-	done      chan struct{}
-}
-
-// maxEnding bounds the outputs that still send what they hold, two seconds each.
-const maxEnding = 4
 
 // New returns a sink that does nothing until Configure.
 func New(o Options) *Logs { return &Logs{o: o} }
 
 // Configure puts into force what objects say of the calls of a workload. Nil takes it away.
 func (l *Logs) Configure(w *plan.Workload, t *plan.Telemetry) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.over || w == nil {
+	if w == nil {
 		return
 	}
-	former := l.outputs
-	l.outputs = nil
-	next := &rules{}
-	if t != nil {
-		next.client, next.server = l.side(w, t.Client.Logs, former), l.side(w, t.Server.Logs, former)
-	}
-	if len(next.client)+len(next.server) == 0 {
-		next = nil
-	}
-	l.rules.Store(next)
-	for _, o := range former {
-		if !slices.Contains(l.outputs, o) {
-			o.stop()
-			l.ending = append(l.ending, o)
+	l.outputs.Change(func(c *otlp.Choice) {
+		next := &rules{}
+		if t != nil {
+			next.client, next.server = l.side(w, t.Client.Logs, c), l.side(w, t.Server.Logs, c)
 		}
-	}
-	for len(l.ending) > maxEnding {
-		l.forget(l.ending[0])
-	}
+		if len(next.client)+len(next.server) == 0 {
+			next = nil
+		}
+		l.rules.Store(next)
+	})
 }
 
-func (l *Logs) side(w *plan.Workload, logs []plan.AccessLog, former []*output) (out []rule) {
+func (l *Logs) side(w *plan.Workload, logs []plan.AccessLog, c *otlp.Choice) (out []rule) {
 	for i := range logs {
 		if log := &logs[i]; log.Collector != nil && log.Collector.Protocol != 0 {
 			out = append(out, rule{
-				filter: telemetry.NewExpression(log.Filter), format: telemetry.NewLogFormat(&log.Format, l.o.Host), out: l.output(w, log.Collector, former),
+				filter: telemetry.NewExpression(log.Filter), format: telemetry.NewLogFormat(&log.Format, l.o.Host), out: l.output(w, log.Collector, c),
 			})
 		}
 	}
 	return out
 }
 
-// output gives the output for a collector, one that is in use where that is the same.
-func (l *Logs) output(w *plan.Workload, c *model.TraceProvider, former []*output) *output {
-	for _, o := range l.outputs {
-		if reflect.DeepEqual(o.collector, *c) {
-			return o
+// output gives the output for a collector.
+func (l *Logs) output(w *plan.Workload, p *model.TraceProvider, c *otlp.Choice) *otlp.Output {
+	return c.Use(*p, func() otlp.Options {
+		return otlp.Options{
+			To: p.Name + " (" + string(p.Host) + ")", Dialect: l.dialect(w, p), Sender: l.o.Reach(p),
+			Timeout: cmp.Or(max(p.Timeout, 0), model.DefaultTraceTimeout), Logger: l.o.Logger,
 		}
-	}
-	for _, o := range former {
-		if reflect.DeepEqual(o.collector, *c) {
-			l.outputs = append(l.outputs, o)
-			return o
-		}
-	}
-	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it goes on when the proxy ends, to send what is left
-	o := &output{collector: *c, queue: otlp.NewQueue(otlp.Places, otlp.BatchItems), stop: stop, done: make(chan struct{})}
-	o.exporter = otlp.NewExporter(otlp.Options{
-		To: c.Name + " (" + string(c.Host) + ")", Queue: o.queue, Dialect: l.dialect(w, c), Sender: l.o.Reach(c),
-		Timeout: cmp.Or(max(c.Timeout, 0), model.DefaultTraceTimeout), Logger: l.o.Logger,
 	})
-	go func() {
-		defer close(o.done)
-		o.exporter.Run(ctx)
-	}()
-	l.outputs = append(l.outputs, o)
-	return o
 }
 
 // logsMethod is the one of OTLP over gRPC.
@@ -177,8 +127,8 @@ func (l *Logs) Record(r *telemetry.Record) {
 		if !side[i].filter.Holds(r) {
 			continue
 		}
-		if place := side[i].out.queue.Reserve(); place != nil {
-			side[i].out.queue.Commit(place, side[i].encode(place.Buffer(), r))
+		if place := side[i].out.Reserve(); place != nil {
+			side[i].out.Commit(place, side[i].encode(place.Buffer(), r))
 		}
 	}
 }
@@ -208,44 +158,16 @@ func (u *rule) encode(b []byte, r *telemetry.Record) []byte {
 	return otlp.Wrap(b, mark, otlp.FieldItems)
 }
 
-// forget waits for an output that was told to end, and keeps what it counted.
-func (l *Logs) forget(o *output) {
-	<-o.done
-	l.past.Add(o.exporter.Counts())
-	l.ending = slices.DeleteFunc(l.ending, func(e *output) bool { return e == o })
-}
-
 // Close ends the sending, after at most two seconds in which what is left is sent.
 func (l *Logs) Close() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.over = true
+	l.outputs.Close()
 	l.rules.Store(nil)
-	for _, o := range l.outputs {
-		o.stop()
-	}
-	l.ending, l.outputs = append(l.ending, l.outputs...), nil
-	for len(l.ending) > 0 {
-		l.forget(l.ending[0])
-	}
 }
 
 // Counts says what became of log records so far.
-func (l *Logs) Counts() otlp.Counts {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	sum := l.past
-	for _, o := range slices.Concat(l.outputs, l.ending) {
-		sum.Add(o.exporter.Counts())
-	}
-	return sum
-}
+func (l *Logs) Counts() otlp.Counts { return l.outputs.Counts() }
 
 // WriteMetrics writes what became of log records, in the Prometheus text format 0.0.4.
 func (l *Logs) WriteMetrics(w io.Writer) error {
-	c := l.Counts()
-	const sent, dropped = "fairlead_access_log_records_sent_total", "fairlead_access_log_records_dropped_total"
-	_, err := fmt.Fprintf(w, "# TYPE %[1]s counter\n%[1]s %[2]d\n# TYPE %[3]s counter\n%[3]s{reason=\"full\"} %[4]d\n%[3]s{reason=\"refused\"} %[5]d\n%[3]s{reason=\"unreachable\"} %[6]d\n",
-		sent, c.Sent, dropped, c.Full, c.Refused, c.Failed)
-	return err
+	return l.Counts().WriteMetrics(w, "fairlead_access_log_records_sent_total", "fairlead_access_log_records_dropped_total")
 }

@@ -8,7 +8,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
+	"fairlead.dev/fairlead/internal/otlp"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
@@ -28,7 +30,8 @@ type rules struct {
 	plan   plan.Tracing
 	below  uint64 // random numbers below it are sampled
 	report bool   // spans are made
-	out    *output
+	out    *otlp.Output
+	encode func([]byte, *span, *who, *rules) []byte // for that collector
 	tags   []tag
 }
 
@@ -36,7 +39,10 @@ func newRules(t *plan.Tracing, env func(string) string) *rules {
 	if t == nil {
 		return nil
 	}
-	r := &rules{plan: *t, report: t.Provider != nil && t.Provider.Protocol != 0 && !t.NoReport}
+	r := &rules{plan: *t, report: t.Provider != nil && t.Provider.Protocol != 0 && !t.NoReport, encode: appendOTLP}
+	if t.Provider != nil && t.Provider.Protocol == model.TraceZipkin {
+		r.encode = appendZipkin
+	}
 	switch p := t.Sampling / 100; {
 	case p >= 1:
 		r.below = math.MaxUint64

@@ -2,12 +2,8 @@ package trace
 
 import (
 	"cmp"
-	"context"
 	"log/slog"
-	"reflect"
-	"slices"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -35,24 +31,8 @@ type Tracer struct {
 	// Serving is the requests to the app that have a context, and are under way.
 	Serving atomic.Int64
 
-	who atomic.Pointer[who]
-
-	mu      sync.Mutex // of what follows
-	outputs []*output
-	ending  []*output   // at most maxEnding
-	past    otlp.Counts // of outputs that are no more
-	over    bool
-}
-
-// output is a collector in use.
-type output struct {
-	provider model.TraceProvider
-	service  string
-	queue    *otlp.Queue
-	exporter *otlp.Exporter
-	encode   func([]byte, *span, *who, *rules) []byte
-	stop     context.CancelFunc
-	done     chan struct{}
+	who     atomic.Pointer[who]
+	outputs otlp.Outputs
 }
 
 // New returns a tracer that does nothing until Configure.
@@ -64,74 +44,41 @@ func New(o Options) *Tracer {
 
 // Configure puts into force what is said of the requests of a workload's app, and of those to it. Nil takes it away.
 func (t *Tracer) Configure(w *plan.Workload, client, server *plan.Tracing) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.over || w == nil {
+	if w == nil {
 		return
 	}
-	id := &who{zone: w.Locality.Zone, info: w.Info}
-	t.who.Store(id)
-	ofClient, ofServer := newRules(client, t.o.Env), newRules(server, t.o.Env)
-	var used []*output
-	for _, r := range []*rules{ofClient, ofServer} {
-		if r == nil || !r.report {
-			continue
-		}
-		r.out = t.output(r, id)
-		if !slices.Contains(used, r.out) {
-			used = append(used, r.out)
-		}
-	}
-	t.Client.rules.Store(ofClient)
-	t.Server.rules.Store(ofServer)
-	for _, o := range t.outputs {
-		if !slices.Contains(used, o) {
-			o.stop()
-			t.ending = append(t.ending, o)
-		}
-	}
-	t.outputs = used
-	for len(t.ending) > maxEnding {
-		t.forget(t.ending[0])
-	}
-}
-
-// maxEnding bounds the outputs that still send what they hold, two seconds each.
-const maxEnding = 4
-
-// forget waits for an output that was told to end, and keeps what it counted.
-func (t *Tracer) forget(o *output) {
-	<-o.done
-	t.past.Add(o.exporter.Counts())
-	t.ending = slices.DeleteFunc(t.ending, func(e *output) bool { return e == o })
-}
-
-// output gives the output for rules, one that is in use where that is the same.
-func (t *Tracer) output(r *rules, w *who) *output {
-	p := r.plan.Provider
-	for _, o := range t.outputs {
-		if o.service == r.plan.Service && reflect.DeepEqual(o.provider, *p) {
-			return o
-		}
-	}
-	ctx, stop := context.WithCancel(context.Background()) //nolint:forbidigo // it goes on when the proxy ends, to send what is left
-	o := &output{
-		provider: *p, service: r.plan.Service, queue: otlp.NewQueue(otlp.Places, otlp.BatchItems), stop: stop, done: make(chan struct{}),
-		encode: appendOTLP,
-	}
-	if p.Protocol == model.TraceZipkin {
-		o.encode = appendZipkin
-	}
-	o.exporter = otlp.NewExporter(otlp.Options{
-		To: p.Name + " (" + string(p.Host) + ")", Queue: o.queue, Dialect: t.dialect(r, w), Sender: t.o.Reach(p),
-		Timeout: cmp.Or(max(p.Timeout, 0), model.DefaultTraceTimeout), Logger: t.o.Logger,
+	t.outputs.Change(func(c *otlp.Choice) {
+		id := &who{zone: w.Locality.Zone, info: w.Info}
+		t.who.Store(id)
+		t.Client.rules.Store(t.rules(client, id, c))
+		t.Server.rules.Store(t.rules(server, id, c))
 	})
-	go func() {
-		defer close(o.done)
-		o.exporter.Run(ctx)
-	}()
-	t.outputs = append(t.outputs, o)
-	return o
+}
+
+// rules makes what is said of one side ready for use, nil where nothing is said.
+func (t *Tracer) rules(p *plan.Tracing, w *who, c *otlp.Choice) *rules {
+	r := newRules(p, t.o.Env)
+	if r != nil && r.report {
+		r.out = t.output(r, w, c)
+	}
+	return r
+}
+
+// target is what tells outputs apart.
+type target struct {
+	provider model.TraceProvider
+	service  string
+}
+
+// output gives the output for rules.
+func (t *Tracer) output(r *rules, w *who, c *otlp.Choice) *otlp.Output {
+	p := r.plan.Provider
+	return c.Use(target{*p, r.plan.Service}, func() otlp.Options {
+		return otlp.Options{
+			To: p.Name + " (" + string(p.Host) + ")", Dialect: t.dialect(r, w), Sender: t.o.Reach(p),
+			Timeout: cmp.Or(max(p.Timeout, 0), model.DefaultTraceTimeout), Logger: t.o.Logger,
+		}
+	})
 }
 
 // tracesMethod is the one of OTLP over gRPC.
@@ -189,36 +136,17 @@ func (t *Tracer) Record(r *telemetry.Record) {
 	if rules == nil || rules.out == nil || w == nil {
 		return // they were taken away since
 	}
-	place := rules.out.queue.Reserve()
+	place := rules.out.Reserve()
 	if place == nil {
 		return
 	}
 	var name [128]byte
 	s := spanOf(r, name[:0])
-	rules.out.queue.Commit(place, rules.out.encode(place.Buffer(), &s, w, rules))
+	rules.out.Commit(place, rules.encode(place.Buffer(), &s, w, rules))
 }
 
 // Close ends the sending of spans, after at most two seconds in which what is left is sent.
-func (t *Tracer) Close() {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.over = true
-	for _, o := range t.outputs {
-		o.stop()
-	}
-	t.ending, t.outputs = append(t.ending, t.outputs...), nil
-	for len(t.ending) > 0 {
-		t.forget(t.ending[0])
-	}
-}
+func (t *Tracer) Close() { t.outputs.Close() }
 
 // Counts says what became of spans so far.
-func (t *Tracer) Counts() otlp.Counts {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	sum := t.past
-	for _, o := range slices.Concat(t.outputs, t.ending) {
-		sum.Add(o.exporter.Counts())
-	}
-	return sum
-}
+func (t *Tracer) Counts() otlp.Counts { return t.outputs.Counts() }
