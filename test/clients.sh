@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Runs real clients and servers through sidecars, and without any, and compares: clients.sh [TESTS], a pattern. What Debian has is installed where it
-# is missing; what comes of PyPI, npm and Maven, all pinned, is kept outside of the tree.
+# is missing; what comes of PyPI, npm and Go's modules, all pinned, is kept outside of the tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 need=()
@@ -17,7 +17,7 @@ if [ ${#need[@]} -gt 0 ]; then
 	apt-get update -qq
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
-lists=(test/clients/requirements.txt test/clients/package-lock.json)
+lists=(test/clients/requirements.txt test/clients/package-lock.json test/interop/kafka/*)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/clients-$(cat "${lists[@]}" | sha256sum | cut -c1-12)
 if [ ! -d "$cache" ]; then
 	mkdir -p "$(dirname "$cache")"
@@ -27,6 +27,7 @@ if [ ! -d "$cache" ]; then
 	cp test/clients/package.json test/clients/package-lock.json "$work"
 	python3 -m pip install -q --disable-pip-version-check --root-user-action=ignore --target "$work/python" -r test/clients/requirements.txt
 	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
+	(cd test/interop/kafka && go build -trimpath -buildvcs=false -o "$work/kafka" .)
 	mv "$work" "$cache"
 fi
 FAIRLEAD_CLIENTS=$cache go test -tags clients -count=1 -timeout 20m -v -run "${1:-^Test(Clients|Servers)}" ./test/lab
