@@ -20,49 +20,12 @@ import (
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-const manifests = `
-apiVersion: v1
-kind: Service
-metadata: {name: users, namespace: myapp}
-spec: {clusterIP: 10.96.0.5, ports: [{name: http, port: 8080}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: users-1, namespace: myapp, labels: {kubernetes.io/service-name: users}}
-addressType: IPv4
-ports: [{name: http, port: 80}]
-endpoints:
-- {addresses: [10.0.1.1], targetRef: {kind: Pod, name: elsewhere, namespace: myapp}}
-- {addresses: [10.0.2.1], targetRef: {kind: Pod, name: one, namespace: myapp}}
-- {addresses: [10.0.2.2], targetRef: {kind: Pod, name: plain, namespace: myapp}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: elsewhere, namespace: myapp, labels: {topology.istio.io/network: net1}, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.1.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: one, namespace: myapp, labels: {topology.istio.io/network: net2, version: v1}, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.2.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: plain, namespace: myapp, labels: {topology.istio.io/network: net2}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.2.2}
----
-apiVersion: v1
-kind: Service
-metadata: {name: gateway, namespace: net, labels: {topology.istio.io/network: net2}}
-spec: {clusterIP: 10.96.0.6, externalIPs: [192.0.2.1], ports: [{name: tls, port: 15443}]}
+const manifests = compiletest.TwoNetworks + compiletest.GatewayOfNet2 + `
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: users, namespace: myapp}
-spec: {host: users, subsets: [{name: v1, labels: {version: v1}}]}
+spec: {host: users, subsets: [{name: v1, labels: {version: v1}}, {name: v3, labels: {version: v3}}]}
 `
 
 // channel is a control plane that has said everything, and is asked for nothing but the names that it knows.
@@ -96,14 +59,14 @@ func TestFind(t *testing.T) {
 		name, asked, want string
 		why               refusal
 	}{
-		{"the_host", "outbound_.8080_._." + host, "10.0.2.1:80", ""},
+		{"the_host", "outbound_.8080_._." + host, "10.0.2.2:80 10.0.2.1:80", ""},
 		{"a_subset", "outbound_.8080_.v1_." + host, "10.0.2.1:80", ""},
 		{"a_pod_at_its_sidecar", "pod_.8080_.10-0-2-1_." + host, "10.0.2.1:15008", ""},
-		{"a_subset_that_is_not_there", "outbound_.8080_.v2_." + host, "", noEndpoint},
+		{"a_subset_that_is_not_there", "outbound_.8080_.v3_." + host, "", noEndpoint},
 		{"another_port", "outbound_.8081_._." + host, "", notExported},
 		{"another_host", "outbound_.8080_._.orders.myapp.svc.cluster.local", "", notExported},
 		{"a_pod_of_another_network", "pod_.8080_.10-0-1-1_." + host, "", noEndpoint},
-		{"a_pod_that_takes_no_mutual_tls", "pod_.8080_.10-0-2-2_." + host, "", noEndpoint},
+		{"a_pod_that_takes_no_mutual_tls", "pod_.8080_.10-0-2-3_." + host, "", noEndpoint},
 		{"an_address_that_is_no_endpoint", "pod_.8080_.127-0-0-1_." + host, "", noEndpoint},
 	} {
 		t.Run(c.name, func(t *testing.T) {

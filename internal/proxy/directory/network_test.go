@@ -15,46 +15,6 @@ import (
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
-const ofTwoNetworks = `
-apiVersion: v1
-kind: Service
-metadata: {name: users, namespace: myapp}
-spec: {clusterIP: 10.96.0.5, ports: [{name: http, port: 8080}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: users-1, namespace: myapp, labels: {kubernetes.io/service-name: users}}
-addressType: IPv4
-ports: [{name: http, port: 80}]
-endpoints:
-- {addresses: [10.0.1.1], targetRef: {kind: Pod, name: one, namespace: myapp}}
-- {addresses: [10.0.2.1], targetRef: {kind: Pod, name: two, namespace: myapp}}
-- {addresses: [10.0.2.2], targetRef: {kind: Pod, name: plain, namespace: myapp}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: one, namespace: myapp, labels: {topology.istio.io/network: net1}, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.1.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: two, namespace: myapp, labels: {topology.istio.io/network: net2}, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.2.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: plain, namespace: myapp, labels: {topology.istio.io/network: net2}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.2.2}
----
-apiVersion: v1
-kind: Service
-metadata: {name: gateway, namespace: net, labels: {topology.istio.io/network: net2}}
-spec: {clusterIP: 10.96.0.6, externalIPs: [192.0.2.1], ports: [{name: tls, port: 15443}]}
-`
-
 // Which endpoints a workload calls, and how, depends on its network: the same resources mean another thing in each.
 func TestEndpointsAsSeenFromANetwork(t *testing.T) {
 	const name, addr = "dst/myapp/users.myapp.svc.cluster.local:8080", "ip/10.96.0.5:8080"
@@ -66,11 +26,11 @@ metadata: {name: users, namespace: myapp}
 spec: {host: users, trafficPolicy: {tls: {mode: DISABLE}}}
 `
 	for _, c := range []struct{ name, network, more, want string }{
-		{"in_the_first", "net1", "", "10.0.1.1 10.0.2.1=pod_.8080_.10-0-2-1_.users.myapp.svc.cluster.local"},
-		{"in_the_second", "net2", "", "10.0.1.1 10.0.2.1 10.0.2.2"},
-		{"in_one_that_nothing_names", "", "", "10.0.1.1 10.0.2.1=pod_.8080_.10-0-2-1_.users.myapp.svc.cluster.local"},
+		{"in_the_first", "net1", "", "10.0.1.1 10.0.2.1=pod_.8080_.10-0-2-1_.users.myapp.svc.cluster.local 10.0.2.2=pod_.8080_.10-0-2-2_.users.myapp.svc.cluster.local"},
+		{"in_the_second", "net2", "", "10.0.1.1 10.0.2.1 10.0.2.2 10.0.2.3"},
+		{"in_one_that_nothing_names", "", "", "10.0.1.1 10.0.2.1=pod_.8080_.10-0-2-1_.users.myapp.svc.cluster.local 10.0.2.2=pod_.8080_.10-0-2-2_.users.myapp.svc.cluster.local"},
 		{"without_mutual_tls_in_the_first", "net1", disabled, "10.0.1.1"},
-		{"without_mutual_tls_in_the_second", "net2", disabled, "10.0.1.1 10.0.2.1 10.0.2.2"},
+		{"without_mutual_tls_in_the_second", "net2", disabled, "10.0.1.1 10.0.2.1 10.0.2.2 10.0.2.3"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			pod, ip := model.Key{Namespace: "myapp", Name: "caller"}, netip.MustParseAddr("10.0.9.9")
@@ -79,7 +39,7 @@ spec: {host: users, trafficPolicy: {tls: {mode: DISABLE}}}
 				Upstreams: upstream.New(upstream.Options{}), Logger: slog.New(slog.DiscardHandler),
 			})
 			var updates []discovery.Update
-			for _, r := range compiletest.Resources(t, ofTwoNetworks+c.more, name) {
+			for _, r := range compiletest.Resources(t, compiletest.TwoNetworks+compiletest.GatewayOfNet2+c.more, name) {
 				u := discovery.Update{Name: r.ResourceName(), Resource: r}
 				if u.Name == name {
 					u.Aliases = []string{addr}
