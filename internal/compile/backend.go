@@ -190,10 +190,10 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 	return out
 }
 
-// staysHome reports whether a slice is of another cluster and its Service for callers of the same node: names of nodes say
-// nothing across clusters.
+// staysHome reports whether a slice is of another cluster and its Service for callers of the same node, for names of nodes say
+// nothing across clusters, or a gateway of its network, which in each cluster is another one.
 func staysHome(s *model.Service, slice model.ClusterKey) bool {
-	return s.Proximity == model.OnlySameNode && slice.Cluster != ""
+	return slice.Cluster != "" && (s.Proximity == model.OnlySameNode || s.Gateway != nil)
 }
 
 // shardVariant gives the namespace and the selection in the names of a service's shards: the viewing ones where their

@@ -14,6 +14,7 @@ type clusterChecks struct{ *checker }
 // report reports Services of one name in several clusters that do not fit together, on each of the two. Ports and
 // everything else that is said of a host come from one of them, endpoints from all.
 func (c clusterChecks) report() {
+	c.overlaps()
 	for _, remote := range store.List[store.RemoteService](c.r) {
 		s := c.kubernetesService(remote.Key)
 		if s == nil || s.Origin == remote.Origin {

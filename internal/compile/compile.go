@@ -37,8 +37,8 @@ type Global struct {
 	Tracing model.MeshTracing
 	// Network is the control plane's own, that of pods of which nothing says theirs; empty for the label of the root namespace.
 	Network string
-	// Gateways are those of the mesh's meshNetworks, besides the Services that have the label.
-	Gateways []model.NetworkGateway
+	// Networks is the mesh's meshNetworks: what is said of networks besides labels.
+	Networks model.MeshNetworks
 }
 
 // DefaultRootNamespace is where the control plane runs.

@@ -65,8 +65,8 @@ func (c *checker) separateNetworks(s *model.Service) []string {
 		for i := range slice.Endpoints {
 			if w := c.r.Workload(slice.Endpoints[i].Pod); w != nil {
 				add(networks.of(w))
-			} else {
-				add(slice.Network)
+			} else if e := &slice.Endpoints[i]; len(e.Addresses) > 0 {
+				add(networks.ofEndpoint(slice, e.Addresses[0]))
 			}
 		}
 	}

@@ -15,55 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/store"
 )
 
-const twoNetworks = `
-apiVersion: v1
-kind: Service
-metadata: {name: users, namespace: myapp}
-spec: {clusterIP: 10.96.0.1, ports: [{name: http, port: 8080}]}
----
-apiVersion: discovery.k8s.io/v1
-kind: EndpointSlice
-metadata: {name: users-1, namespace: myapp, labels: {kubernetes.io/service-name: users}}
-addressType: IPv4
-ports: [{name: http, port: 80}]
-endpoints:
-- {addresses: [10.0.0.1], targetRef: {kind: Pod, name: here, namespace: myapp}}
-- {addresses: [10.0.0.2], targetRef: {kind: Pod, name: there, namespace: myapp}}
-- {addresses: [10.0.0.3], targetRef: {kind: Pod, name: there-plain, namespace: myapp}}
-- {addresses: [10.0.0.4], targetRef: {kind: Pod, name: flat, namespace: myapp}}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: here, namespace: myapp, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.0.1}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: there, namespace: myapp, labels: {topology.istio.io/network: net2}, annotations: {fairlead.dev/status: injected}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.0.2}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: there-plain, namespace: myapp, labels: {topology.istio.io/network: net2}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.0.3}
----
-apiVersion: v1
-kind: Pod
-metadata: {name: flat, namespace: myapp, labels: {topology.istio.io/network: flat}}
-spec: {containers: [{name: app, image: app}]}
-status: {podIP: 10.0.0.4}
-`
-
-const gatewaysOfTwo = `
----
-apiVersion: v1
-kind: Service
-metadata: {name: gateway, namespace: net, labels: {topology.istio.io/network: net2}}
-spec: {clusterIP: 10.96.0.2, externalIPs: [192.0.2.2], ports: [{name: tls, port: 15443}]}
-status: {loadBalancer: {ingress: [{ip: 192.0.2.1}]}}
+const gatewaysOfTwo = compiletest.GatewayOfNet2 + `
 ---
 apiVersion: v1
 kind: Service
@@ -85,7 +37,12 @@ func placed(t *testing.T, g compile.Global, manifests, name string) string {
 	for _, p := range problems {
 		t.Error(p)
 	}
-	shard, ok := compile.Compile(store.NewReader(snapshot), g, name).(*plan.EndpointShard)
+	return placedIn(t, store.NewReader(snapshot), g, name)
+}
+
+func placedIn(t *testing.T, r *store.Reader, g compile.Global, name string) string {
+	t.Helper()
+	shard, ok := compile.Compile(r, g, name).(*plan.EndpointShard)
 	if !ok {
 		t.Fatalf("no %s", name)
 	}
@@ -103,7 +60,7 @@ func placed(t *testing.T, g compile.Global, manifests, name string) string {
 func TestEndpointsOfOtherNetworks(t *testing.T) {
 	const shard = "eps/users.myapp.svc.cluster.local:8080/slice/users-1"
 	settings := global()
-	settings.Gateways = []model.NetworkGateway{{Network: "flat", Port: 15443}}
+	settings.Networks = model.MeshNetworks{{Name: "net1", Gateways: []model.MeshGateway{{Service: "gateway.net.svc.cluster.local", Port: 15443}}}}
 	named := global()
 	named.Network = "net1"
 	for _, c := range []struct {
@@ -112,25 +69,25 @@ func TestEndpointsOfOtherNetworks(t *testing.T) {
 		manifests string
 		want      string
 	}{
-		{"a_network_without_a_gateway_is_flat", global(), twoNetworks, "10.0.0.1 \"\"\n10.0.0.2 \"\"\n10.0.0.3 \"\"\n10.0.0.4 \"\"\n"},
+		{"a_network_without_a_gateway_is_flat", global(), compiletest.TwoNetworks, "10.0.1.1 \"\"\n10.0.2.1 \"\"\n10.0.2.2 \"\"\n10.0.2.3 \"\"\n"},
 		{
-			"gateways_are_those_of_which_somebody_listens", global(), twoNetworks + strings.ReplaceAll(gatewaysOfTwo, "READY", "false"),
-			"10.0.0.1 \"\"\n10.0.0.2 \"net2\" 192.0.2.1:15443 192.0.2.2:15443\n10.0.0.3 \"net2\"\n10.0.0.4 \"\"\n",
+			"gateways_are_those_of_which_somebody_listens", global(), compiletest.TwoNetworks + strings.ReplaceAll(gatewaysOfTwo, "READY", "false"),
+			"10.0.1.1 \"\"\n10.0.2.1 \"net2\" 192.0.2.1:15443 192.0.2.2:15443\n10.0.2.2 \"net2\" 192.0.2.1:15443 192.0.2.2:15443\n10.0.2.3 \"net2\"\n",
 		},
 		{
-			"a_port_of_its_own", global(), twoNetworks + strings.ReplaceAll(gatewaysOfTwo, "READY", "true"),
-			"10.0.0.1 \"\"\n10.0.0.2 \"net2\" 192.0.2.1:15443 192.0.2.2:15443 192.0.2.3:443\n10.0.0.3 \"net2\"\n10.0.0.4 \"\"\n",
+			"a_port_of_its_own", global(), compiletest.TwoNetworks + strings.ReplaceAll(gatewaysOfTwo, "READY", "true"),
+			"10.0.1.1 \"\"\n10.0.2.1 \"net2\" 192.0.2.1:15443 192.0.2.2:15443 192.0.2.3:443\n10.0.2.2 \"net2\" 192.0.2.1:15443 192.0.2.2:15443 192.0.2.3:443\n10.0.2.3 \"net2\"\n",
 		},
-		{"settings_of_the_mesh", settings, twoNetworks, "10.0.0.1 \"\"\n10.0.0.2 \"\"\n10.0.0.3 \"\"\n10.0.0.4 \"flat\"\n"},
+		{"settings_of_the_mesh", settings, compiletest.TwoNetworks, "10.0.1.1 \"net1\"\n10.0.2.1 \"\"\n10.0.2.2 \"\"\n10.0.2.3 \"\"\n"},
 		{
-			"the_control_planes_own_by_setting", named, twoNetworks + `
+			"the_control_planes_own_by_setting", named, strings.Replace(compiletest.TwoNetworks, ", labels: {topology.istio.io/network: net1}", "", 1) + `
 ---
 apiVersion: v1
 kind: Service
 metadata: {name: gateway-1, namespace: net, labels: {topology.istio.io/network: net1}}
 spec: {clusterIP: 10.96.0.4, externalIPs: [192.0.2.9], ports: [{name: tls, port: 15443}]}
 `,
-			"10.0.0.1 \"net1\" 192.0.2.9:15443\n10.0.0.2 \"\"\n10.0.0.3 \"\"\n10.0.0.4 \"\"\n",
+			"10.0.1.1 \"net1\" 192.0.2.9:15443\n10.0.2.1 \"\"\n10.0.2.2 \"\"\n10.0.2.3 \"\"\n",
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -161,7 +118,7 @@ endpoints: [{addresses: [10.0.1.1], conditions: {` + conditions + `}}]
 	}
 	const ready, ends, dead = "ready: true", "ready: false, serving: true, terminating: true", "ready: false, serving: false, terminating: true"
 	setting := global()
-	setting.Gateways = []model.NetworkGateway{{Network: "net2", Port: 15443, Addresses: []netip.Addr{netip.MustParseAddr("192.0.2.9")}}}
+	setting.Networks = model.MeshNetworks{{Name: "net2", Gateways: []model.MeshGateway{{Address: netip.MustParseAddr("192.0.2.9"), Port: 15443}}}}
 	for _, c := range []struct {
 		name   string
 		global compile.Global
@@ -176,8 +133,8 @@ endpoints: [{addresses: [10.0.1.1], conditions: {` + conditions + `}}]
 		{"a_setting_counts_as_ready", setting, ends, ends, " 192.0.2.9:15443"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got := placed(t, c.global, twoNetworks+gateway("a", "192.0.2.1", c.a)+gateway("b", "192.0.2.2", c.b), "eps/users.myapp.svc.cluster.local:8080/slice/users-1")
-			want := "10.0.0.1 \"\"\n10.0.0.2 \"net2\"" + c.want + "\n10.0.0.3 \"net2\"\n10.0.0.4 \"\"\n"
+			got := placed(t, c.global, compiletest.TwoNetworks+gateway("a", "192.0.2.1", c.a)+gateway("b", "192.0.2.2", c.b), "eps/users.myapp.svc.cluster.local:8080/slice/users-1")
+			want := "10.0.1.1 \"\"\n10.0.2.1 \"net2\"" + c.want + "\n10.0.2.2 \"net2\"" + c.want + "\n10.0.2.3 \"net2\"\n"
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("endpoints (-want +got):\n%s", diff)
 			}
@@ -255,8 +212,7 @@ status: {podIP: 10.0.0.2}
 // Oracle 7 of several networks: what a rule has called without mutual TLS is not called across networks, and it is said.
 func TestCheckRulesThatKeepCallsHome(t *testing.T) {
 	rule := func(tls string) string {
-		gatewayOfA, _, _ := strings.Cut(gatewaysOfTwo, "---\napiVersion: v1\nkind: Service\nmetadata: {name: gateway-b")
-		return twoNetworks + gatewayOfA + `
+		return compiletest.TwoNetworks + compiletest.GatewayOfNet2 + `
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -284,7 +240,7 @@ spec: {host: users, trafficPolicy: {tls: {mode: ` + tls + `}}}
 func TestPassage(t *testing.T) {
 	const name = "pass/users.myapp.svc.cluster.local:8080"
 	for exported, want := range map[string]bool{"*": true, ".": false, "~": false, "other": false} {
-		manifests := strings.Replace(twoNetworks, "{name: users, namespace: myapp}\nspec: {clusterIP",
+		manifests := strings.Replace(compiletest.TwoNetworks, "{name: users, namespace: myapp}\nspec: {clusterIP",
 			"{name: users, namespace: myapp, annotations: {networking.istio.io/exportTo: \""+exported+"\"}}\nspec: {clusterIP", 1) + `
 ---
 apiVersion: networking.istio.io/v1

@@ -139,7 +139,7 @@ func (v dialled) isEndpoint(at netip.AddrPort) bool {
 func (v dialled) serviceAt(at netip.AddrPort) (*model.Service, *model.ServicePort) {
 	var best *model.Service
 	var port *model.ServicePort
-	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
+	for _, k := range v.slicesAt(at.Addr()) {
 		shape, ok := v.r.SliceShape(k)
 		if !ok {
 			continue

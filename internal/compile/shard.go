@@ -131,8 +131,8 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		ep := g.endpoint(netip.AddrPortFrom(at, port), w)
 		ep.Other, ep.Health, ep.ForZones = other, healthOf(e, w, g.service), e.ForZones
 		g.judge(&ep, w, checked)
-		if w == nil && s.Network != "" {
-			networks{g.snapshot}.place(&ep, s.Network)
+		if w == nil {
+			networks{g.snapshot}.place(&ep, networks{g.snapshot}.ofEndpoint(s, at))
 		}
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)

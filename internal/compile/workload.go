@@ -30,7 +30,9 @@ func (v workloads) workload(n plan.Name) *plan.Workload {
 // each other and with the node itself, so none of them owns it. A pod that is going may have lost its address to a
 // new one, which comes first.
 func (v workloads) workloadAt(addr netip.Addr) *model.Workload {
-	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(v.net, addr), func(w *model.Workload) bool { return w.HostNetwork })
+	owners := slices.DeleteFunc(v.r.WorkloadsAtAddress(v.net, addr), func(w *model.Workload) bool {
+		return w.HostNetwork || v.net == "" && networks{v.snapshot}.overlapping(w)
+	})
 	if len(owners) == 0 {
 		return nil
 	}
@@ -100,7 +102,7 @@ func (g group) entryInfo(e *model.StaticEndpoint) plan.WorkloadInfo {
 
 // sharedWorkload finds the pod on its node's network that a slice names behind the address and port.
 func (v workloads) sharedWorkload(at netip.AddrPort) *model.Workload {
-	for _, k := range v.r.SlicesAtAddress(v.net, at.Addr()) {
+	for _, k := range v.slicesAt(at.Addr()) {
 		slice := v.r.Slice(k)
 		if slice == nil {
 			continue

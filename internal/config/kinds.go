@@ -44,9 +44,10 @@ func v1() []string { return []string{"v1"} }
 func namespace() Kind {
 	return of(Kind{
 		Name: "Namespace", Resource: "namespaces", Versions: v1(), Scope: ClusterWide, Form: MetadataOnly, ReadsStatus: true,
-		Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNamespace(ref.Name) },
+		OfClusters: true, Remove: func(tx *store.Txn, ref model.Ref) { tx.DeleteNamespace(ref.Cluster, ref.Name) },
 	}, func(in *corev1.Namespace, at Place) Translation {
 		n := core.Namespace(in)
+		n.Cluster = at.Ref.Cluster
 		return Translation{
 			Commit:   func(tx *store.Txn) { tx.SetNamespace(*n) },
 			Problems: warnings(at.Ref, "metadata.labels", inject.NamespaceWarnings(in.Labels)),

@@ -100,6 +100,13 @@ func ServiceOf(ref model.Ref, object any) (_ model.Key, ok bool) {
 	return model.Key{}, false
 }
 
+// OfNetworkGateway reports whether an object is a Service by which its network is called from others, or one of its slices, which
+// have the labels of their Services.
+func OfNetworkGateway(object any) bool {
+	o, ok := object.(metav1.Object)
+	return ok && o.GetLabels()[model.LabelNetwork] != ""
+}
+
 // Rejected reports whether one of the problems refuses its object.
 func Rejected(problems []model.Problem) bool {
 	report := model.Report{Problems: problems}

@@ -412,7 +412,7 @@ func (i *injectorConfig) read() (inject.Config, error) {
 
 // namespaceLabels gives the labels of a namespace in force.
 func (e *engine) namespaceLabels(name string) (map[string]string, bool) {
-	n := e.reader().Namespace(name)
+	n := e.reader().Namespace("", name)
 	if n == nil {
 		return nil, false
 	}

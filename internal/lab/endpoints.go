@@ -3,6 +3,7 @@ package lab
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -118,13 +119,13 @@ func targetPort(p *corev1.ServicePort, template *corev1.PodTemplateSpec) (int32,
 // newSlice builds one slice from pods that share their ports.
 func newSlice(svc *corev1.Service, family corev1.IPFamily, pods []endpointPod) *discoveryv1.EndpointSlice {
 	s := &discoveryv1.EndpointSlice{
-		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta: metav1.ObjectMeta{Namespace: svc.Namespace, Labels: map[string]string{
-			discoveryv1.LabelServiceName: svc.Name, discoveryv1.LabelManagedBy: "endpointslice-controller.k8s.io",
-		}},
+		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: svc.Namespace, Labels: map[string]string{}},
 		AddressType: discoveryv1.AddressType(family),
 		Ports:       []discoveryv1.EndpointPort{},
 	}
+	maps.Copy(s.Labels, svc.Labels) // as Kubernetes does
+	s.Labels[discoveryv1.LabelServiceName], s.Labels[discoveryv1.LabelManagedBy] = svc.Name, "endpointslice-controller.k8s.io"
 	for _, p := range slicePorts(svc, pods[0].spec.template) {
 		ep := discoveryv1.EndpointPort{Name: &p.name, Port: &p.number, Protocol: &p.protocol}
 		if p.appProtocol != "" {

@@ -86,6 +86,8 @@ type Service struct {
 	ResourceGeneration int64
 	// Gateway is set for a Service by which its network is called from others.
 	Gateway *NetworkGateway
+	// OutsideAddrs are those at which it is called from outside its cluster: of its load balancer, and spec.externalIPs.
+	OutsideAddrs []netip.Addr
 }
 
 // Resolution says how a Service's endpoints are found.
@@ -212,6 +214,8 @@ type Workload struct {
 	Annotations    map[string]string // only the mesh's own: fairlead.dev/, sidecar.istio.io/, traffic.sidecar.istio.io/, …
 	ServiceAccount string
 	Node           string
+	// HostIP is the address of its node.
+	HostIP netip.Addr
 	// Locality is what a label of its own says, before the node's.
 	Locality Locality
 	// OwnerKind and OwnerName name the controlling workload ("Deployment", "users-service-v1"), the pod itself
@@ -254,6 +258,7 @@ type Node struct {
 
 // Namespace carries the labels that select it.
 type Namespace struct {
+	Cluster     string // empty for the control plane's own
 	Name        string
 	Labels      map[string]string
 	Annotations map[string]string

@@ -185,8 +185,8 @@ func tables() []conformance {
 			update: func(tx *store.Txn) {
 				tx.SetNamespace(model.Namespace{Name: "myapp", Labels: map[string]string{"a": "b"}})
 			},
-			remove:  func(tx *store.Txn) { tx.DeleteNamespace("myapp") },
-			reads:   map[string]func(*store.Reader) any{"namespace": func(r *store.Reader) any { return row(r.Namespace("myapp")) }},
+			remove:  func(tx *store.Txn) { tx.DeleteNamespace("", "myapp") },
+			reads:   map[string]func(*store.Reader) any{"namespace": func(r *store.Reader) any { return row(r.Namespace("", "myapp")) }},
 			updated: []string{"namespace"},
 		},
 		{

@@ -12,6 +12,7 @@ import (
 const (
 	RemoteServices      Table = "remote-services"
 	RemoteServicesByKey Table = "remote-services-by-key" // "namespace/name"
+	RemoteGateways      Table = "remote-gateways"        // "": all by which a network is called from others
 )
 
 // RemoteService is a Service as another cluster has it.
@@ -22,6 +23,7 @@ func remoteServices() tableState { //nolint:ireturn // of whatever type
 		table: RemoteServices, id: func(s *RemoteService) string { return s.Origin.InCluster().String() },
 		indexes: []index[RemoteService]{
 			{table: RemoteServicesByKey, ids: func(s *RemoteService) []string { return []string{s.Key.String()} }},
+			{table: RemoteGateways, ids: func(s *RemoteService) []string { return ofGateway(&s.Service) }},
 		},
 	})
 }
@@ -55,13 +57,13 @@ func (tx *Txn) adopt(k model.Key) {
 
 // adopted gives the Service of another cluster that is a host of the mesh: the oldest, then that of the cluster whose name is
 // first. Its own addresses mean nothing here, where another Service may have them, so that it gets an automatic one. One that
-// is a name for another host is that in its own cluster only.
+// is a name for another host is that in its own cluster only, and a gateway of a network nobody calls by name.
 func (tx *Txn) adopted(k model.Key) *model.Service {
 	origin := model.Ref{Kind: "Service", Key: k}
 	if len(to[model.Service](tx).by(ServicesByOrigin, refID(origin))) > 0 {
 		return nil
 	}
-	rows := slices.DeleteFunc(to[RemoteService](tx).by(RemoteServicesByKey, k.String()), func(s *RemoteService) bool { return s.ExternalName != "" })
+	rows := slices.DeleteFunc(to[RemoteService](tx).by(RemoteServicesByKey, k.String()), func(s *RemoteService) bool { return s.ExternalName != "" || s.Gateway != nil })
 	if len(rows) == 0 {
 		return nil
 	}
@@ -70,4 +72,9 @@ func (tx *Txn) adopted(k model.Key) *model.Service {
 	}).Service
 	out.VIPs = nil
 	return &out
+}
+
+// RemoteServicesByName lists the Services of a name that other clusters have.
+func RemoteServicesByName(r *Reader, k model.Key) []*RemoteService {
+	return By[RemoteService](r, RemoteServicesByKey, k.String())
 }

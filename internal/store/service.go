@@ -131,9 +131,13 @@ func (r *Reader) ServicesByNameAlone() []*model.Service {
 	return By[model.Service](r, ServicesByNameAlone, All)
 }
 
-// Gateways lists all services by which a network is called from others: there are few.
+// Gateways lists all services of all clusters by which a network is called from others: there are few.
 func Gateways(r *Reader) []*model.Service {
-	return By[model.Service](r, NetworkGateways, All)
+	out := By[model.Service](r, NetworkGateways, All)
+	for _, s := range By[RemoteService](r, RemoteGateways, All) {
+		out = append(out, &s.Service)
+	}
+	return out
 }
 
 // ServicesOf lists the services that an object defines.

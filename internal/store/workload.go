@@ -29,16 +29,22 @@ func workloads() tableState { //nolint:ireturn // of whatever type
 
 // SetWorkload adds or replaces a workload.
 func (tx *Txn) SetWorkload(w model.Workload) {
-	if _, ok := to[model.Workload](tx).rows.Get([]byte(w.Key.String())); !ok {
+	before, ok := to[model.Workload](tx).rows.Get([]byte(w.Key.String()))
+	if !ok {
 		tx.resize(w.Key.Namespace, 1)
 	}
-	to[model.Workload](tx).set(&w)
+	if to[model.Workload](tx).set(&w) {
+		tx.share(before)
+		tx.share(&w)
+	}
 }
 
 // DeleteWorkload removes a workload, if it is there.
 func (tx *Txn) DeleteWorkload(k model.ClusterKey) {
+	before, _ := to[model.Workload](tx).rows.Get([]byte(k.String()))
 	if to[model.Workload](tx).remove(k.String()) {
 		tx.resize(k.Namespace, -1)
+		tx.share(before)
 	}
 }
 

@@ -60,7 +60,7 @@ func RefuseUnguarded(problems []model.Problem, r *store.Reader, g compile.Global
 
 // inMesh reports whether a namespace has opted in, or some pod in it has.
 func inMesh(r *store.Reader, namespace string) bool {
-	if n := r.Namespace(namespace); n != nil && inject.OptsIn(n.Labels) {
+	if n := r.Namespace("", namespace); n != nil && inject.OptsIn(n.Labels) {
 		return true
 	}
 	return slices.ContainsFunc(r.WorkloadsInNamespace(namespace), func(k model.ClusterKey) bool {

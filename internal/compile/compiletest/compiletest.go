@@ -1,6 +1,7 @@
 package compiletest
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -17,13 +18,26 @@ const clusterDomain = "cluster.local"
 // Load reads manifests into a snapshot, and gives the problems found on the way.
 func Load(tb testing.TB, manifests string) (store.Snapshot, []model.Problem) {
 	tb.Helper()
-	objects, problems := file.Decode("mesh.yaml", []byte(manifests))
+	return LoadClusters(tb, map[string]string{"": manifests})
+}
+
+// LoadClusters is Load for what several clusters have, by their names; that of the control plane's own is empty.
+func LoadClusters(tb testing.TB, manifests map[string]string) (store.Snapshot, []model.Problem) {
+	tb.Helper()
 	kinds := config.NewTable()
+	var problems []model.Problem
 	snapshot, _ := store.New().Commit(func(tx *store.Txn) {
-		for i := range objects {
-			t := kinds.Translate(objects[i].Value, config.Place{Ref: objects[i].Ref, ClusterDomain: clusterDomain})
-			if problems = append(problems, t.Problems...); t.Commit != nil {
-				t.Commit(tx)
+		for _, cluster := range slices.Sorted(maps.Keys(manifests)) {
+			objects, wrong := file.Decode("mesh.yaml", []byte(manifests[cluster]))
+			problems = append(problems, wrong...)
+			for _, o := range objects {
+				if o.Ref.Cluster = cluster; cluster != "" && !kinds[o.Ref.Kind].OfClusters {
+					continue
+				}
+				t := kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: clusterDomain})
+				if problems = append(problems, t.Problems...); t.Commit != nil {
+					t.Commit(tx)
+				}
 			}
 		}
 	})

@@ -14,44 +14,58 @@ import (
 
 // networkGateway reads of a Service that it is a gateway of a network, as Istio's label says; nil for others. One without an
 // address that others could call is a gateway all the same: its network is one that is called by gateways.
-func networkGateway(r *model.Report, in *corev1.Service) *model.NetworkGateway {
+func networkGateway(r *model.Report, in *corev1.Service, external []netip.Addr) *model.NetworkGateway {
 	network := in.Labels[model.LabelNetwork]
 	if network == "" {
 		return nil
 	}
 	out := &model.NetworkGateway{Network: network, Port: gatewayPort(r, in)}
-	if !slices.ContainsFunc(in.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(out.Port) }) {
+	at := slices.IndexFunc(in.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(out.Port) })
+	switch {
+	case at < 0:
 		r.Warn("spec.ports", fmt.Sprintf("the Service is a gateway of network %s at port %d, which it does not have", network, out.Port),
 			"add the port, or name another one by the label "+model.GatewayPortLabel)
+	case in.Spec.Type == corev1.ServiceTypeNodePort && in.Spec.Ports[at].NodePort > 0 && in.Spec.Ports[at].NodePort <= maxPort:
+		out.NodePort = uint16(in.Spec.Ports[at].NodePort)
 	}
-	for i, written := range in.Spec.ExternalIPs {
-		addAddress(r, out, fmt.Sprintf("spec.externalIPs[%d]", i), written)
-	}
-	for i, ingress := range in.Status.LoadBalancer.Ingress {
-		field := fmt.Sprintf("status.loadBalancer.ingress[%d]", i)
-		if ingress.IP == "" {
-			r.Warn(field+".hostname", fmt.Sprintf("a gateway between networks is called by address: %#q is left out", ingress.Hostname),
+	for i := range in.Status.LoadBalancer.Ingress {
+		if ingress := &in.Status.LoadBalancer.Ingress[i]; ingress.IP == "" {
+			r.Warn(fmt.Sprintf("status.loadBalancer.ingress[%d].hostname", i),
+				fmt.Sprintf("a gateway between networks is called by address: %#q is left out", ingress.Hostname),
 				"give the load balancer an address, or write spec.externalIPs")
-			continue
 		}
-		addAddress(r, out, field+".ip", ingress.IP)
 	}
-	slices.SortFunc(out.Addresses, netip.Addr.Compare)
-	out.Addresses = slices.Compact(out.Addresses)
-	if len(out.Addresses) == 0 {
+	if len(external) == 0 && out.NodePort == 0 {
 		r.Warn("metadata.labels["+model.LabelNetwork+"]", fmt.Sprintf("the gateway of network %s has no address yet: other networks cannot call it", network),
-			"type LoadBalancer, or spec.externalIPs")
+			"type LoadBalancer or NodePort, or spec.externalIPs")
 	}
 	return out
 }
 
-func addAddress(r *model.Report, to *model.NetworkGateway, field, written string) {
-	addr, err := netip.ParseAddr(written)
-	if err != nil {
-		r.Warn(field, fmt.Sprintf("%#q is no IP address: it is left out", written), "")
-		return
+// externalAddresses gives where a Service is called from outside its cluster. What is no address is nobody's concern but that of
+// who calls it there.
+func externalAddresses(r *model.Report, in *corev1.Service) []netip.Addr {
+	var out []netip.Addr
+	add := func(field, written string) {
+		addr, err := netip.ParseAddr(written)
+		if err != nil {
+			if in.Labels[model.LabelNetwork] != "" {
+				r.Warn(field, fmt.Sprintf("%#q is no IP address: it is left out", written), "")
+			}
+			return
+		}
+		out = append(out, addr.Unmap())
 	}
-	to.Addresses = append(to.Addresses, addr.Unmap())
+	for i, written := range in.Spec.ExternalIPs {
+		add(fmt.Sprintf("spec.externalIPs[%d]", i), written)
+	}
+	for i := range in.Status.LoadBalancer.Ingress {
+		if ip := in.Status.LoadBalancer.Ingress[i].IP; ip != "" {
+			add(fmt.Sprintf("status.loadBalancer.ingress[%d].ip", i), ip)
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 func gatewayPort(r *model.Report, in *corev1.Service) uint16 {

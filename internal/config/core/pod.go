@@ -39,6 +39,7 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		ServiceAccount: cmp.Or(in.Spec.ServiceAccountName, in.Spec.DeprecatedServiceAccount, defaultAccount),
 		Node:           in.Spec.NodeName,
 		Locality:       localityLabel(r, in.Labels),
+		HostIP:         hostIP(in.Status.HostIP),
 		HostNetwork:    in.Spec.HostNetwork,
 		Terminating:    in.DeletionTimestamp != nil,
 		Well:           well(in),
@@ -56,6 +57,15 @@ func Pod(in *corev1.Pod) (*model.Workload, []model.Problem) {
 		out.Meshed, out.Agent = injected(in.Annotations, slices.Concat(in.Spec.InitContainers, in.Spec.Containers))
 	}
 	return out, r.Problems
+}
+
+// hostIP reads the address of a pod's node, which a pod that waits for one has not.
+func hostIP(written string) netip.Addr {
+	addr, err := netip.ParseAddr(written)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Unmap()
 }
 
 // localityLabel is where a pod is by its own label. Of Istio's two the first that is there counts. A label has no slashes,

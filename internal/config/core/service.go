@@ -47,7 +47,8 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		external(r, in, out)
 	} else {
 		addresses(r, in, out)
-		out.Gateway = networkGateway(r, in)
+		out.OutsideAddrs = externalAddresses(r, in)
+		out.Gateway = networkGateway(r, in, out.OutsideAddrs)
 	}
 	if r.Rejected() {
 		return nil, r.Problems

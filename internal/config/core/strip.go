@@ -11,11 +11,7 @@ import (
 
 // StripService takes from a Service what Service does not read.
 func StripService(in *corev1.Service) {
-	status := corev1.ServiceStatus{}
-	if in.Labels[model.LabelNetwork] != "" {
-		status.LoadBalancer = in.Status.LoadBalancer
-	}
-	in.Status = status
+	in.Status = corev1.ServiceStatus{LoadBalancer: in.Status.LoadBalancer}
 }
 
 // StripPod leaves of a Pod who it is, where it runs, its addresses, its ports, and whether it is ready.
@@ -26,7 +22,7 @@ func StripPod(in *corev1.Pod) {
 		NodeName: in.Spec.NodeName, HostNetwork: in.Spec.HostNetwork, ReadinessGates: in.Spec.ReadinessGates,
 	}
 	in.Status = corev1.PodStatus{
-		Phase: in.Status.Phase, PodIP: in.Status.PodIP, PodIPs: in.Status.PodIPs, Conditions: stripConditions(in.Status.Conditions),
+		Phase: in.Status.Phase, HostIP: in.Status.HostIP, PodIP: in.Status.PodIP, PodIPs: in.Status.PodIPs, Conditions: stripConditions(in.Status.Conditions),
 	}
 }
 

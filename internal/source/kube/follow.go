@@ -32,7 +32,9 @@ func defaultTiming() timing {
 
 // follower keeps track of the objects of one kind. Only the goroutine of follow or clear touches its state.
 type follower struct {
-	kind   *config.Kind
+	kind *config.Kind
+	// spare is set for what the rest goes on without where it is forbidden.
+	spare  bool
 	client *apiserver.Client
 	out    *outbox
 	health *health
@@ -82,9 +84,13 @@ func (f *follower) follow(ctx context.Context, version string) {
 	}
 }
 
-// mayBeMissing reports whether the rest goes on without what cannot be read: a custom kind that is forbidden, and one object
-// alone that the server answers about.
+// mayBeMissing reports whether the rest goes on without what cannot be read: a custom kind that is forbidden, what only says more
+// of the pods of another cluster, whose account may be of a time when it was not read, and one object alone that the server
+// answers about.
 func (f *follower) mayBeMissing(err error) bool {
+	if f.spare {
+		return apierrors.IsForbidden(err)
+	}
 	switch f.kind.Form {
 	case config.Custom:
 		return apierrors.IsForbidden(err)

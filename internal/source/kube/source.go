@@ -29,6 +29,7 @@ type Options struct {
 // Source follows the objects of an API server.
 type Source struct {
 	config *rest.Config
+	other  bool // the cluster is not the control plane's own
 	log    *slog.Logger
 	kinds  []config.Kind
 	timing timing
@@ -41,7 +42,7 @@ func New(o Options) (*Source, error) {
 	if o.Config == nil {
 		return nil, errors.New("no Kubernetes API server: give a rest.Config")
 	}
-	s := &Source{config: o.Config, log: o.Logger, kinds: followed(), timing: defaultTiming()}
+	s := &Source{config: o.Config, other: o.OfClusters, log: o.Logger, kinds: followed(), timing: defaultTiming()}
 	if o.OfClusters {
 		s.kinds = slices.DeleteFunc(s.kinds, func(k config.Kind) bool { return !k.OfClusters })
 	}
@@ -119,7 +120,7 @@ func (s *Source) follow(ctx context.Context, client *apiserver.Client, running *
 	for i := range s.kinds {
 		k := &s.kinds[i]
 		f := &follower{
-			kind: k, client: client, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
+			kind: k, spare: s.other && k.Form == config.MetadataOnly, client: client, out: s.out, health: s.health, log: s.log, timing: s.timing, missing: d.look,
 			named: n, known: make(map[model.Key]seen),
 		}
 		if k.Form != config.Custom {
