@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/remote"
@@ -21,9 +22,12 @@ const settleTime = 2 * time.Second
 // clusters are the other clusters of the mesh.
 type clusters struct {
 	set *remote.Set
+	own string // the name of the control plane's own
 	// declarers are works that declare clusters; the one that all begin with waits for is by.
 	by        string
 	declarers []part
+	// overlaps lists pairs of clusters whose pods have the same addresses.
+	overlaps func() []compile.Overlap
 }
 
 // newClusters makes the set. What of other clusters means something here goes to the inbox.
@@ -33,6 +37,7 @@ func (p *ControlPlane) newClusters(settings model.ServiceSettings) *remote.Set {
 }
 
 // wantedOfClusters says which objects of other clusters count: what there is to call, but for hosts that stay in each cluster.
+// Gateways of networks count also where they are such hosts: the compiler has nobody call them by name.
 type wantedOfClusters struct {
 	kinds    config.Table
 	settings model.ServiceSettings
@@ -45,7 +50,7 @@ func (w wantedOfClusters) object(o source.Object) bool {
 		return false
 	}
 	service, ok := config.ServiceOf(o.Ref, o.Value)
-	return !ok || !w.settings.ClusterLocal(model.ServiceHost(service.Name, service.Namespace, w.domain))
+	return !ok || config.OfNetworkGateway(o.Value) || !w.settings.ClusterLocal(model.ServiceHost(service.Name, service.Namespace, w.domain))
 }
 
 // followAfter is a backing's follow whose first word waits for the other clusters', for a while.
@@ -71,7 +76,13 @@ func (c *clusters) parts() []part {
 // page is how it stands with the other clusters, for who looks.
 func (c *clusters) page() []admin.RemoteCluster {
 	list := []admin.RemoteCluster{}
+	overlaps := c.overlaps()
 	for _, s := range c.set.Statuses(time.Now()) {
+		for i := range overlaps {
+			if s.Cause == "" && overlaps[i].Of(s.Name) {
+				s.Cause = overlaps[i].Describe(c.own)
+			}
+		}
 		list = append(list, admin.RemoteCluster{
 			ID: s.Name, SecretName: s.By, SyncStatus: string(s.State), AgeSeconds: s.Age.Seconds(), Cause: s.Cause, Objects: s.Objects,
 		})

@@ -74,6 +74,8 @@ type Options struct {
 	KubeconfigPlugins incluster.KubeconfigPlugins
 	// ServiceSettings is Istio's of the MeshConfig, YAML or JSON: which hosts stay in each cluster.
 	ServiceSettings string
+	// MeshNetworks is Istio's of the MeshConfig, YAML or JSON: what is said of networks besides labels.
+	MeshNetworks string
 	// MoreRoots is a directory with files of root certificates, PEM, that peers must trust beside the CA's own; empty for none.
 	// It is without effect on Kubernetes, where the Secret of the CA has them.
 	MoreRoots string
@@ -196,6 +198,8 @@ func New(o Options) (*ControlPlane, error) {
 		return nil, err
 	}
 	p.clusters.set = p.newClusters(append(model.DefaultServiceSettings(o.ClusterDomain, o.namespace()), settings...))
+	p.clusters.own = o.ClusterID
+	p.clusters.overlaps = func() []compile.Overlap { return compile.Overlaps(p.engine.reader(), p.engine.global) }
 	if o.RemoteClusters != "" {
 		d := &clusterDir{path: o.RemoteClusters, set: p.clusters.set, log: o.Logger, kubeconfigs: kubeconfigs{o.KubeconfigPlugins, o.Logger}}
 		p.clusters.by = o.RemoteClusters
@@ -239,6 +243,10 @@ func (o *Options) global() (compile.Global, error) {
 		return g, fmt.Errorf("network %q: it is compared with the label %s: %s", o.Network, model.LabelNetwork, wrong[0])
 	}
 	g.Network = o.Network
+	var err error
+	if g.Networks, err = istio.MeshNetworks(o.MeshNetworks); err != nil {
+		return g, err
+	}
 	switch o.OutboundPolicy {
 	case "", "ALLOW_ANY":
 	case "REGISTRY_ONLY":
@@ -257,7 +265,6 @@ func (o *Options) global() (compile.Global, error) {
 	default:
 		return g, fmt.Errorf("path normalization %q: must be BASE, NONE, MERGE_SLASHES or DECODE_AND_MERGE_SLASHES", o.PathNormalization)
 	}
-	var err error
 	if g.Locality, err = meshLocality(o.LocalityLbSetting); err != nil {
 		return g, err
 	}

@@ -31,6 +31,9 @@ func TestNewRefuses(t *testing.T) {
 		{"stream_idle_timeout", "stream idle timeout -1s", func(o *Options) { o.Limits.StreamIdle = -time.Second }},
 		{"max_header_bytes", "max header bytes 100: must be from 8192 to 1048576", func(o *Options) { o.Limits.HeadBytes = 100 }},
 		{"network", `network "net 1": it is compared with the label topology.istio.io/network: a valid label must be`, func(o *Options) { o.Network = "net 1" }},
+		{"mesh_networks", `meshNetworks: net2.gateways[0].address "gw.example.com" is no IP address`, func(o *Options) {
+			o.MeshNetworks = `{networks: {net2: {gateways: [{address: gw.example.com, port: 443}]}}}`
+		}},
 		{"outbound_policy", `outbound policy "DENY": must be ALLOW_ANY or REGISTRY_ONLY`, func(o *Options) { o.OutboundPolicy = "DENY" }},
 	}
 	for _, tt := range tests {
