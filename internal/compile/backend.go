@@ -120,7 +120,9 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	out.Locality, out.Proximity = b.reach(s, traffic.Locality)
 	// An algorithm that a DestinationRule chooses takes the place of the Service's affinity; the distance is another matter,
 	// as in Istio.
-	out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset
+	if out.ClientAffinity = s.SessionAffinity && traffic.LB == model.LBUnset; out.ClientAffinity {
+		out.AffinityTimeout = s.AffinityTimeout
+	}
 	e.credentials(&out)
 	if len(out.TLS.SubjectAltNames) == 0 {
 		out.TLS.SubjectAltNames = s.SubjectAltNames

@@ -240,7 +240,7 @@ func (m *mesh) clusters(dst *plan.Destination) []string {
 			{"upgrade-apps", b.UpgradeApps, b.UpgradeApps},
 			{"locality", b.Locality != nil, b.Locality},
 			{"proximity", b.Proximity != model.AnyDistance, b.Proximity},
-			{"client-affinity", b.ClientAffinity, b.ClientAffinity},
+			{"client-affinity", b.ClientAffinity, b.AffinityTimeout},
 			{"outlier", b.Outlier != nil, outlier(b.Outlier)},
 			{"tls", b.TLS.Mode != model.TLSUnset, tlsMode(b.TLS.Mode)},
 			{"sni", b.TLS.SNI != "", b.TLS.SNI},

@@ -169,7 +169,7 @@ func (p *printer) backend(b *plan.Backend) {
 		extra += " proximity=" + b.Proximity.String()
 	}
 	if b.ClientAffinity {
-		extra += " client-affinity"
+		extra += " client-affinity=" + b.AffinityTimeout.String()
 	}
 	p.line("  backend %s %s service=%s lb=%s%s", b.Name, b.Resolution, b.Service, b.LB, extra)
 	for _, s := range b.Shards {

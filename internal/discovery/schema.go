@@ -85,6 +85,7 @@ func backendFields(c *coder, b *plan.Backend) {
 	text(c, 42, "credential", &b.Credential)
 	text(c, 43, "roots", &b.Roots)
 	c.bool(44, "tunnel_http2", &b.TunnelHTTP2)
+	c.duration(45, "affinity_timeout", &b.AffinityTimeout)
 	optional(c, mustKnow, "tunnel", &b.Tunnel, tunnelFields)
 	c.uint32(mustKnow+1, "proxy_protocol", &b.ProxyProtocol)
 	if c.refused(around) { // plaintext, or another peer's certificate, would be a guess

@@ -68,6 +68,8 @@ type Service struct {
 	PublishNotReady bool
 	// SessionAffinity is ClientIP: all calls of one client go to one endpoint while that is healthy.
 	SessionAffinity bool
+	// AffinityTimeout is how long a client keeps its endpoint without calling; 0 = always. It says nothing without SessionAffinity.
+	AffinityTimeout time.Duration
 	// LB is that of LoadBalancerAnnotation. It goes before SessionAffinity, for it is the mesh's.
 	LB LBKind
 	// HashBalance is that of HashBalanceAnnotation, for callers whose DestinationRule has none.

@@ -98,6 +98,8 @@ type Backend struct {
 	Locality  *model.LocalityLB
 	// ClientAffinity sends all calls of one caller to one endpoint while that is healthy; LB says nothing then.
 	ClientAffinity bool
+	// AffinityTimeout is after how long without a call the caller is forgotten; 0 = never.
+	AffinityTimeout time.Duration
 }
 
 // SelectedBackend is what a backend is to callers with certain labels.

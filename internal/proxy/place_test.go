@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -104,6 +105,36 @@ func TestNoEndpointOnTheNode(t *testing.T) {
 		t.Errorf("= %d %q, want 503 %q", resp.StatusCode, body, want)
 	}
 	expectMetric(t, s, `response_code="503",response_flags="UH"`)
+}
+
+// A pod that has not called for the time of its Service goes anywhere.
+func TestClientAffinityHasATimeout(t *testing.T) {
+	m := newMesh(t)
+	s := m.sidecar("orders")
+	var es []plan.Endpoint
+	for i := range byte(10) {
+		es = append(es, runs(1+i, "", ""))
+	}
+	s.apply(backendOf(service(model.HTTP, es...), func(b *plan.Backend) { b.ClientAffinity, b.AffinityTimeout = true, time.Hour })...)
+	picker := s.directory.Find(plan.AddressName(usersAddr())).Load().Backends[0].Picker()
+	now := time.Now()
+	after := func(d time.Duration) netip.AddrPort {
+		now = now.Add(d)
+		return picker.Pick(&lb.Info{At: now}).Endpoint.Plan.Addr
+	}
+	first := after(0)
+	seen := map[netip.AddrPort]bool{first: true}
+	for range 20 {
+		if got := after(time.Hour); got != first {
+			t.Fatalf("an hour later: %v, want %v", got, first)
+		}
+	}
+	for range 100 {
+		seen[after(time.Hour+time.Millisecond)] = true
+	}
+	if len(seen) < 8 {
+		t.Errorf("%d of 10 endpoints after 100 times of silence", len(seen))
+	}
 }
 
 func TestClientAffinityOutlivesUpdates(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -31,7 +32,6 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		Resolution:         model.ResolveSlices,
 		Selector:           maps.Clone(in.Spec.Selector),
 		PublishNotReady:    in.Spec.PublishNotReadyAddresses,
-		SessionAffinity:    in.Spec.SessionAffinity == corev1.ServiceAffinityClientIP,
 		LB:                 loadBalancer(r, in.Annotations[model.LoadBalancerAnnotation]),
 		HashBalance:        hashBalance(r, in.Annotations[model.HashBalanceAnnotation]),
 		Proximity:          proximity(r, in),
@@ -42,6 +42,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		CreatedAt:          in.CreationTimestamp.Time,
 		ResourceGeneration: in.Generation,
 	}
+	out.SessionAffinity, out.AffinityTimeout = sessionAffinity(r, in)
 	out.Ports = servicePorts(r, in.Spec.Ports)
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
 		external(r, in, out)
@@ -105,6 +106,23 @@ func dualStack(in *corev1.Service, vips []netip.Prefix) bool {
 	}
 	is4 := func(p netip.Prefix) bool { return p.Addr().Is4() }
 	return slices.ContainsFunc(vips, is4) && slices.ContainsFunc(vips, func(p netip.Prefix) bool { return !is4(p) })
+}
+
+// sessionAffinity reads whether clients keep their endpoint, and for how long without a call. The API server fills in its default and
+// holds to its bounds.
+func sessionAffinity(r *model.Report, in *corev1.Service) (bool, time.Duration) {
+	if in.Spec.SessionAffinity != corev1.ServiceAffinityClientIP {
+		return false, 0
+	}
+	seconds := corev1.DefaultClientIPServiceAffinitySeconds
+	if c := in.Spec.SessionAffinityConfig; c != nil && c.ClientIP != nil && c.ClientIP.TimeoutSeconds != nil {
+		seconds = *c.ClientIP.TimeoutSeconds
+	}
+	const day = 86400
+	if seconds < 1 || seconds > day {
+		r.Reject("spec.sessionAffinityConfig.clientIP.timeoutSeconds", fmt.Sprintf("%d is not from 1 to %d", seconds, day), "the default is 10800, three hours")
+	}
+	return true, time.Duration(seconds) * time.Second
 }
 
 // loadBalancer reads the annotation of a Service that names the algorithm.

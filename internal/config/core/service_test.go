@@ -73,7 +73,25 @@ func TestService(t *testing.T) {
 		},
 		{
 			"headless_not_ready_affinity", "", ports + ", clusterIP: None, publishNotReadyAddresses: true, sessionAffinity: ClientIP",
-			base(func(s *model.Service) { s.Headless, s.PublishNotReady, s.SessionAffinity = true, true, true }), "",
+			base(func(s *model.Service) {
+				s.Headless, s.PublishNotReady, s.SessionAffinity, s.AffinityTimeout = true, true, true, 3*time.Hour
+			}), "",
+		},
+		{
+			"affinity_for_a_minute", "", ports + ", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}",
+			base(func(s *model.Service) { s.SessionAffinity, s.AffinityTimeout = true, time.Minute }), "",
+		},
+		{
+			"a_timeout_of_no_affinity", "", ports + ", sessionAffinity: None, sessionAffinityConfig: {clientIP: {timeoutSeconds: 60}}",
+			base(func(*model.Service) {}), "",
+		},
+		{
+			"affinity_for_no_time", "", ports + ", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 0}}", nil,
+			"error: Service myapp/users: spec.sessionAffinityConfig.clientIP.timeoutSeconds: 0 is not from 1 to 86400 (the default is 10800, three hours)\n",
+		},
+		{
+			"affinity_for_two_days", "", ports + ", sessionAffinity: ClientIP, sessionAffinityConfig: {clientIP: {timeoutSeconds: 172800}}", nil,
+			"error: Service myapp/users: spec.sessionAffinityConfig.clientIP.timeoutSeconds: 172800 is not from 1 to 86400 (the default is 10800, three hours)\n",
 		},
 		{
 			"an_algorithm", "annotations: {fairlead.dev/load-balancer: PEAK_EWMA}", ports,

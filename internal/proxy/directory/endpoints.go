@@ -324,7 +324,7 @@ func (s *stock) options(b *Backend) lb.Options {
 		o.Panic = b.Plan.Outlier.MinHealthPercent
 	}
 	if b.Plan.ClientAffinity {
-		o.Client, o.Used = s.self.ips[0], b.Picker().Belongs()
+		o.Client, o.Stay, o.Timeout = s.self.ips[0], b.Picker().Stay(), b.Plan.AffinityTimeout
 	}
 	return o
 }

@@ -136,8 +136,8 @@ func TestSessionAffinityByLocality(t *testing.T) {
 	if len(got) != 1 || got[0] > 4 {
 		t.Errorf("picked %v, want one in the zone", got)
 	}
-	if used := p.Belongs(); used != es[got[0]-1].Plan.Addr {
-		t.Errorf("Belongs = %v, want the one that is picked", used)
+	if used := p.Stay().At; used != es[got[0]-1].Plan.Addr {
+		t.Errorf("Stay at %v, want the one that is picked", used)
 	}
 }
 

@@ -35,10 +35,11 @@ type Options struct {
 	Panic uint32
 	// Changes are those of the endpoints, nil where they are this picker's alone.
 	Changes *Changes
-	// Client is the caller's address where all its calls belong to one endpoint. Used is the endpoint that they have gone
-	// to, and go on going to: what Belongs said of the picker that is replaced.
-	Client netip.Addr
-	Used   netip.AddrPort
+	// Client is the caller's address where all its calls belong to one endpoint. Stay is where they have gone, and go on going:
+	// what the picker says that is replaced. Timeout is for how long without a call they do; 0 = always.
+	Client  netip.Addr
+	Stay    Stay
+	Timeout time.Duration
 	// Pinned has calls go to the endpoint that their Info.Pin names.
 	Pinned bool
 }
@@ -175,13 +176,18 @@ func (p *Picker[A]) IsSlow() bool {
 	return false
 }
 
-// Belongs gives the endpoint that the calls of Options.Client belong to, the zero address where there is none.
-func (p *Picker[A]) Belongs() netip.AddrPort {
+// Stay says where the calls of Options.Client go, the zero value where nowhere.
+func (p *Picker[A]) Stay() Stay {
 	if p == nil || !p.o.Client.IsValid() || len(p.tiers) == 0 {
-		return netip.AddrPort{}
+		return Stay{}
 	}
 	first, _ := p.begin(&Info{})
-	return p.tiers[first].candidates[0].Plan.Addr
+	tier := &p.tiers[first]
+	at, called := 0, int64(0)
+	if a, ok := tier.policy.(*affinity); ok {
+		at, called = a.now()
+	}
+	return Stay{At: tier.candidates[at].Plan.Addr, called: called}
 }
 
 // All gives every endpoint, whatever its health.

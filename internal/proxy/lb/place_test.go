@@ -165,7 +165,7 @@ func TestPickLeavesTheZone(t *testing.T) {
 }
 
 func sticky(client byte, before *testPicker, es ...*testEndpoint) *testPicker {
-	return NewPicker(Options{Client: netip.AddrFrom4([4]byte{10, 0, 1, client}), Used: before.Belongs()}, es)
+	return NewPicker(Options{Client: netip.AddrFrom4([4]byte{10, 0, 1, client}), Stay: before.Stay()}, es)
 }
 
 func TestPickSticks(t *testing.T) {
@@ -244,7 +244,7 @@ func TestPickSticks(t *testing.T) {
 	t.Run("inside_its_zone", func(t *testing.T) {
 		o := Options{Proximity: model.PreferSameZone, Here: callerIn("", "z1"), Client: netip.MustParseAddr("10.0.1.7")}
 		far := NewPicker(o, []*testEndpoint{at(3, "", "z2", plan.Healthy)})
-		o.Used = far.Belongs()
+		o.Stay = far.Stay()
 		near := NewPicker(o, []*testEndpoint{at(1, "", "z1", plan.Healthy), at(3, "", "z2", plan.Healthy)})
 		if got := picked(near); !slices.Equal(got, []int{1}) {
 			t.Errorf("picked %v, want the one that came into the zone", got)

@@ -32,7 +32,7 @@ type design struct {
 // designOf is the list of policies.
 func designOf(o *Options) design {
 	if o.Client.IsValid() {
-		return design{newAffinity, preferenceOf(o.Client, o.Used)}
+		return design{affinityOf(o), preferenceOf(o.Client, o.Stay.At)}
 	}
 	switch o.Kind {
 	case model.RoundRobin:
