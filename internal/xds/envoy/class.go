@@ -48,12 +48,14 @@ type Class struct {
 	Capture bool
 	// Inbound is what is done for calls to the app, see describeInbound: what is left of Pod where it makes a difference.
 	Inbound string
+	// Own leaves only what is for calls to the app itself on the list of Everything.
+	Own bool
 }
 
 // Keys of the text form; labels have their own prefix.
 const (
 	keyKind, keyNamespace, keyPod, keyCapture = "kind", "ns", "pod", "capture"
-	keyInbound                                = "in"
+	keyInbound, keyOwn                        = "in", "own"
 	keyRegion, keyZone, keySubZone            = "region", "zone", "subzone"
 	keyNode, keyNetwork                       = "node", "network"
 	keyLabel                                  = "label."
@@ -82,6 +84,9 @@ func (c Class) String() string {
 	if c.Capture {
 		v.Set(keyCapture, "1")
 	}
+	if c.Own {
+		v.Set(keyOwn, "1")
+	}
 	return v.Encode()
 }
 
@@ -94,7 +99,7 @@ func ParseClass(s string) (c Class, ok bool) {
 	c = Class{
 		Namespace: v.Get(keyNamespace), Pod: v.Get(keyPod), Node: v.Get(keyNode), Network: v.Get(keyNetwork),
 		Locality: model.Locality{Region: v.Get(keyRegion), Zone: v.Get(keyZone), SubZone: v.Get(keySubZone)},
-		Capture:  v.Has(keyCapture), Inbound: v.Get(keyInbound),
+		Capture:  v.Has(keyCapture), Inbound: v.Get(keyInbound), Own: v.Has(keyOwn),
 	}
 	for _, k := range []Kind{Envoy, GRPC} {
 		if v.Get(keyKind) == k.String() {

@@ -41,6 +41,9 @@ type clusters struct{ look }
 func (l clusters) class(name string) (Class, bool) {
 	if l.c.Kind == Envoy && (name == passthroughCluster || name == blackHoleCluster || name == Everything) {
 		c := Class{Kind: Envoy}
+		if name == Everything && l.c.Own {
+			return l.ownList()
+		}
 		if name == Everything {
 			c.Namespace, c.Capture, c.Inbound = l.c.Namespace, l.c.Capture, l.inbound()
 		}
@@ -84,11 +87,14 @@ func (l clusters) names() []string {
 			out = append(out, canonicalName(Cluster, c, name))
 		}
 	}
-	add(blackHoleCluster)
-	add(passthroughCluster)
 	for name := range l.inboundClusters() {
 		add(name)
 	}
+	if l.c.Own {
+		return out
+	}
+	add(blackHoleCluster)
+	add(passthroughCluster)
 	for _, at := range compile.Callable(l.r, l.g, l.c.Namespace) {
 		add(clusterName{at: at.HostPort}.String())
 		for _, subset := range compile.Subsets(l.r, l.g, l.c.Namespace, at.Host) {

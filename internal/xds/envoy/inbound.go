@@ -198,6 +198,13 @@ func (l look) inbound() string {
 	return describeInbound(l.policy())
 }
 
+// ownList is what makes a difference for the list of what is for calls to the app: what that is.
+func (l look) ownList() (Class, bool) {
+	c := l.taking()
+	c.Own = true
+	return c, c.Inbound != ""
+}
+
 // describeInbound is what a policy says, as a part of a class: pods of one kind share what it leads to. The last port is 0, for
 // all others.
 func describeInbound(p *plan.InboundPolicy) string {

@@ -42,15 +42,20 @@ func (l listeners) class(name string) (Class, bool) {
 		return Class{Kind: GRPC, Namespace: l.c.Namespace}, l.dialled(name) != nil
 	case l.c.Kind != Envoy || l.c.Namespace == "":
 		return Class{}, false
+	case name == Everything && l.c.Own:
+		return l.ownList()
 	case name == Everything:
 		return l.together(), true
 	case name == virtualInbound || name == meshInbound:
-		c := Class{Kind: Envoy, Capture: true, Inbound: l.inbound()}
+		c := l.taking()
 		return c, c.Inbound != ""
 	}
 	o, ok := l.outbound()[name]
 	return l.classOf(o), ok
 }
+
+// taking is what makes a difference for how calls to the app come in.
+func (l look) taking() Class { return Class{Kind: Envoy, Capture: true, Inbound: l.inbound()} }
 
 // together is what makes a difference for any of the listeners.
 func (l listeners) together() Class {
@@ -80,13 +85,13 @@ func (l listeners) classOf(o outboundListener) Class {
 // names lists the canonical names of the listeners that an Envoy is told of.
 func (l listeners) names() []string {
 	var out []string
-	for name, o := range l.outbound() {
-		out = append(out, canonicalName(Listener, l.classOf(o), name))
-	}
-	for _, name := range []string{virtualInbound, meshInbound} {
-		if c, ok := l.class(name); ok {
-			out = append(out, canonicalName(Listener, c, name))
+	if !l.c.Own {
+		for name, o := range l.outbound() {
+			out = append(out, canonicalName(Listener, l.classOf(o), name))
 		}
+	}
+	if c := l.taking(); c.Inbound != "" {
+		out = append(out, canonicalName(Listener, c, virtualInbound), canonicalName(Listener, c, meshInbound))
 	}
 	return out
 }

@@ -112,6 +112,13 @@ func Split(canonical string) (t Type, name string, ok bool) {
 	return t, name, t != 0 && name != Everything
 }
 
+// ClientsName gives the name that clients know a resource by. It is Split for what is a resource's canonical name.
+func ClientsName(canonical string) string {
+	_, rest, _ := strings.Cut(canonical, " ")
+	_, name, _ := strings.Cut(rest, " ")
+	return name
+}
+
 // clusterName is what a cluster's name says: "outbound|8080|v1|users-service.myapp.svc.cluster.local".
 type clusterName struct {
 	at     plan.HostPort
