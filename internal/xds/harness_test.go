@@ -174,7 +174,9 @@ func start(t *testing.T, o Options, content ...change) *world {
 	t.Helper()
 	w := &world{t: t, memory: newMemory(), log: &lines{}}
 	w.memory.put(content...)
-	o.Source = w.memory
+	if o.Source = w.memory; o.Sights != nil {
+		o.Source = byView{w.memory}
+	}
 	o.Logger = slog.New(slog.NewTextHandler(w.log, nil))
 	o.Authenticate = func(r *http.Request) (Peer, error) {
 		who, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -1,14 +1,19 @@
 package xds
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // maxBatch is how much one response of the protocol of differences holds, in bytes, unless a single resource is larger.
 const maxBatch = 1 << 20
 
 // flush sends what the client does not have: first what is new, in the order in which it can be used, then, in the opposite
 // order, what is gone.
-func (st *stream) flush() error {
-	st.learn()
+func (st *stream) flush(ctx context.Context) error {
+	if err := st.learn(ctx); err != nil {
+		return err
+	}
 	for t := Cluster; t < types; t++ {
 		if t >= Listener && st.holds() {
 			return nil // what is gone may still be in use there

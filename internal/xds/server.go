@@ -44,6 +44,8 @@ type Options struct {
 	Authenticate func(*http.Request) (Peer, error)
 	// View says what a client sees. Its error is a gRPC status, and shown to the client. Required.
 	View func(ctx context.Context, peer Peer, node Node) (View, error)
+	// Sights says which clients share what; nil for those of one view.
+	Sights Sights
 	// MaxAge ends streams in order after this time, give or take a tenth, so that clients spread over replicas; 0 means
 	// never.
 	MaxAge time.Duration
@@ -85,6 +87,9 @@ func New(o Options) (*Server, error) {
 	}
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.Hold = cmp.Or(o.Hold, 2*time.Second)
+	if o.Sights == nil {
+		o.Sights = plainly{}
+	}
 	s := &Server{
 		o: o, log: clientlog.New(o.Logger, Peer.String),
 		accounts: accounts{clients: make(map[Peer]*account)},
@@ -268,6 +273,15 @@ func (s *Server) Changed(keys []Key) {
 	}
 }
 
+// SightsChanged says that Sights has another generation.
+func (s *Server) SightsChanged() {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for st := range s.streams {
+		st.poke()
+	}
+}
+
 // Close ends all streams; clients look for another replica at once. New calls are refused.
 func (s *Server) Close() {
 	s.mu.Lock()
@@ -298,7 +312,7 @@ func (s *Server) remove(st *stream) {
 	s.mu.Unlock()
 	for _, b := range st.books {
 		if b != nil {
-			s.unwatch(st, b.typ, b.names())
+			s.unwatch(st, st.sight.keys(b.typ, b.names()))
 		}
 	}
 }
@@ -306,31 +320,37 @@ func (s *Server) remove(st *stream) {
 // slice is how many names are worked on at a time, so that nothing else waits long for a client that has thousands.
 const slice = 256
 
-// watch has st told about names and asks the source for them. After an error nothing is watched.
-func (s *Server) watch(ctx context.Context, st *stream, t Type, names []string) error {
-	keys := st.keys(t, names)
+// watch has st told about keys and asks the source for them. After an error none of them is watched.
+func (s *Server) watch(ctx context.Context, st *stream, keys []Key) error {
+	for at := 0; at < len(keys); at += slice {
+		part := keys[at:min(at+slice, len(keys))]
+		s.note(st, part)
+		if err := s.o.Source.Watch(ctx, part); err != nil {
+			s.forget(st, part)
+			s.unwatch(st, keys[:at])
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Server) note(st *stream, keys []Key) {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, key := range keys {
 		if s.watchers[key] == nil {
 			s.watchers[key] = make(map[*stream]struct{})
 		}
 		s.watchers[key][st] = struct{}{}
 	}
-	s.mu.Unlock()
-	err := s.o.Source.Watch(ctx, keys)
-	if err != nil {
-		s.forget(st, keys)
-	}
-	return err
 }
 
-func (s *Server) unwatch(st *stream, t Type, names []string) {
-	for len(names) > 0 {
-		part := names[:min(len(names), slice)]
-		names = names[len(part):]
-		keys := st.keys(t, part)
-		s.forget(st, keys)
-		s.o.Source.Unwatch(keys)
+func (s *Server) unwatch(st *stream, keys []Key) {
+	for len(keys) > 0 {
+		part := keys[:min(len(keys), slice)]
+		keys = keys[len(part):]
+		s.forget(st, part)
+		s.o.Source.Unwatch(part)
 	}
 }
 

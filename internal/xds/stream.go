@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
+	"unique"
 )
 
 // ref is a name of a type.
@@ -28,6 +30,7 @@ type stream struct {
 	greeted  bool // the node is known, and with it the view
 	node     Node
 	view     View
+	sight    Sight        // in force, see look
 	books    [types]*book // nil where the client did not ask
 	reserved int          // names in the account
 	// awaited are new clusters whose endpoints the client has not asked for yet; until is for how long that is waited for.
@@ -48,11 +51,13 @@ func newStream(s *Server, p Peer, out protocol, a *account) *stream {
 	return st
 }
 
-// mark notes that the answer for a name is new; poke has it looked at.
-func (st *stream) mark(r ref) {
+// mark notes that the answers for names are new; poke has them looked at.
+func (st *stream) mark(refs ...ref) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	st.dirty[r] = struct{}{}
+	for _, r := range refs {
+		st.dirty[r] = struct{}{}
+	}
 }
 
 func (st *stream) poke() {
@@ -60,14 +65,6 @@ func (st *stream) poke() {
 	case st.wake <- struct{}{}:
 	default:
 	}
-}
-
-func (st *stream) keys(t Type, names []string) []Key {
-	keys := make([]Key, len(names))
-	for i, n := range names {
-		keys[i] = Key{View: st.view, Type: t, Name: n}
-	}
-	return keys
 }
 
 // run takes requests and sends responses until ctx ends or the stream has reached its age.
@@ -93,7 +90,7 @@ func (st *stream) run(ctx context.Context, requests <-chan *request) error {
 		case <-st.wake:
 		case <-held.C:
 		}
-		if err := st.flush(); err != nil {
+		if err := st.flush(ctx); err != nil {
 			return err
 		}
 		held.Stop()
@@ -147,7 +144,7 @@ func (st *stream) greet(ctx context.Context, r *request) error {
 	if err != nil {
 		return err
 	}
-	st.view, st.greeted = view, true
+	st.view, st.sight, st.greeted = view, st.s.o.Sights.Sight(view), true
 	return nil
 }
 
@@ -211,10 +208,11 @@ func (st *stream) follow(ctx context.Context, b *book, names []string) error {
 	fresh = fresh[:room]
 	for len(fresh) > 0 {
 		part := fresh[:min(len(fresh), slice)]
-		if err := st.s.watch(ctx, st, b.typ, part); err != nil {
+		if err := st.s.watch(ctx, st, st.sight.keys(b.typ, part)); err != nil {
 			return err
 		}
 		for _, n := range part {
+			n = unique.Make(n).Value() // other clients ask for it, too
 			b.follow(n)
 			st.mark(ref{b.typ, n})
 		}
@@ -227,7 +225,7 @@ func (st *stream) unfollow(b *book, names []string) {
 	for _, n := range names {
 		b.unfollow(n)
 	}
-	st.s.unwatch(st, b.typ, names)
+	st.s.unwatch(st, st.sight.keys(b.typ, names))
 	st.account.release(len(names))
 	st.reserved -= len(names)
 }
@@ -242,20 +240,46 @@ func (st *stream) takeDirty() map[ref]struct{} {
 }
 
 // learn looks at what has changed.
-func (st *stream) learn() {
-	dirty := st.takeDirty()
-	if len(dirty) == 0 {
+func (st *stream) learn(ctx context.Context) error {
+	for {
+		if err := st.look(ctx); err != nil {
+			return err
+		}
+		dirty := st.takeDirty()
+		if len(dirty) == 0 {
+			return nil
+		}
+		refs := make([]ref, 0, len(dirty))
+		keys := make([]Key, 0, len(dirty)+1)
+		ends := make([]int, 0, len(dirty)) // of a ref's keys among them
+		for r := range dirty {
+			refs = append(refs, r)
+			keys = st.sight.Keys(keys, r.typ, r.name)
+			ends = append(ends, len(keys))
+		}
+		answers := st.s.o.Source.Answers(keys)
+		if st.s.o.Sights.Generation() != st.sight.Generation {
+			st.mark(refs...) // they may be of a moment in which the client sees otherwise
+			continue
+		}
+		begin := 0
+		for i, r := range refs {
+			st.hear(r, answers[begin:ends[i]])
+			begin = ends[i]
+		}
+		return nil
+	}
+}
+
+// hear takes the newest answer for a name, which may be in parts.
+func (st *stream) hear(r ref, parts []Answer) {
+	b := st.books[r.typ]
+	if b == nil || !b.follows(r.name) || slices.ContainsFunc(parts, func(a Answer) bool { return a.Unknown }) {
 		return
 	}
-	refs := make([]ref, 0, len(dirty))
-	keys := make([]Key, 0, len(dirty))
-	for r := range dirty {
-		refs = append(refs, r)
-		keys = append(keys, Key{View: st.view, Type: r.typ, Name: r.name})
+	found := parts[0].Resources
+	for _, p := range parts[1:] {
+		found = slices.Concat(found, p.Resources)
 	}
-	for i, a := range st.s.o.Source.Answers(keys) {
-		if b := st.books[refs[i].typ]; b != nil && !a.Unknown && b.follows(refs[i].name) {
-			b.learn(refs[i].name, a.Resources)
-		}
-	}
+	b.learn(r.name, found)
 }
