@@ -172,6 +172,7 @@ func New(o Options) (*ControlPlane, error) {
 			p.server.Changed(ofNative(keys), since)
 			p.standard.server.Changed(ofXDS(keys))
 		},
+		resight: func() { p.standard.server.SightsChanged() },
 		report:  p.statusReport(),
 		callers: connected{p},
 		trace:   newEngineTrace(p.metrics),

@@ -20,12 +20,13 @@ import (
 // engine turns changes of objects into answers: it is the goroutine that runs its parts, one step after the other. All other
 // goroutines leave work in the inbox and read published answers from watches.
 type engine struct {
-	global   compile.Global // fixed after newEngine, as the next eight
+	global   compile.Global // fixed after newEngine, as the next nine
 	kinds    config.Table
 	trace    engineTrace
 	store    *store.Store
 	problems *problems
 	publish  func(keys []graph.Key, since time.Time)
+	resight  func()
 	feed     *observe.Feed
 	wake     chan struct{} // one slot
 	synced   chan struct{} // closed when the first state of the sources is in force
@@ -36,6 +37,7 @@ type engine struct {
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
 	native  *native
+	sharing sharingBook
 	objects objectBook
 	staged  staging
 	checks  checks
@@ -48,12 +50,14 @@ func newEngine(o engineOptions) *engine {
 	s, wake := store.New(), make(chan struct{}, 1)
 	n := &native{global: o.global, fixed: make(map[string]plan.Resource)}
 	e := &engine{
-		global: o.global, kinds: config.NewTable(), trace: o.trace, store: s, problems: &problems{log: o.log, feed: o.feed}, publish: o.publish, feed: o.feed,
+		global: o.global, kinds: config.NewTable(), trace: o.trace, store: s, problems: &problems{log: o.log, feed: o.feed}, publish: o.publish, resight: o.resight, feed: o.feed,
 		wake: wake, inbox: newInbox(wake), watches: newWatches(wake), synced: make(chan struct{}),
 		graph:  graph.New(s.Snapshot(), append([]graph.Compiler{n}, o.wires...)...),
 		native: n,
 		staged: newStaging(),
 	}
+	e.sharing = newSharingBook(s.Snapshot(), o.global)
+	e.watches.views.sharing.Store(e.sharing.now)
 	e.objects = newObjectBook(e.kinds, o.global.ClusterDomain)
 	e.objects.keep = o.report != nil
 	e.checks = checks{
@@ -72,6 +76,8 @@ type engineOptions struct {
 	wires []graph.Compiler
 	// publish is told which answers are new. It is called without a lock held.
 	publish func(keys []graph.Key, since time.Time)
+	// resight, where not nil, is told that standard clients see otherwise than before, without a lock held.
+	resight func()
 	// report, where not nil, is told the statuses of objects that are not as last time.
 	report func(map[model.Ref]kube.Status)
 	// callers says who holds a destination.
@@ -244,12 +250,21 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	e.feed.Note(func(c *observe.Changes) { c.Config++ })
 	e.checks.changed(changed, now)
 	e.probing.changed(changed, now)
-	e.announce(e.graph.Update(snapshot, changed), since)
+	e.announceSeen(e.graph.Update(snapshot, changed), e.sharing.next(snapshot, changed), since)
 }
 
 // announce publishes the answers that are new. Since is when the oldest change behind them was seen.
 func (e *engine) announce(dirty map[*graph.Query]struct{}, since time.Time) {
-	if keys := e.watches.renew(dirty); len(keys) > 0 {
+	e.announceSeen(dirty, nil, since)
+}
+
+// announceSeen is announce for a moment in which standard clients may see otherwise than before: seen is nil where they do not.
+func (e *engine) announceSeen(dirty map[*graph.Query]struct{}, seen *sharing, since time.Time) {
+	keys := e.watches.renew(dirty, seen)
+	if seen != nil && e.resight != nil {
+		e.resight()
+	}
+	if len(keys) > 0 {
 		e.publish(keys, since)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/xds"
 )
 
 // watches are the names that are subscribed, and the newest answer for each. The servers of the wires begin and end them
@@ -15,6 +16,7 @@ type watches struct {
 	wake chan struct{} // one slot, the engine's
 
 	mu      sync.RWMutex
+	views   views
 	answers map[graph.Key]*watch   // guarded by mu, as the next
 	touched map[graph.Key]struct{} // names of which the first watch has begun or the last one ended
 
@@ -23,10 +25,19 @@ type watches struct {
 
 // watch is a subscribed name.
 type watch struct {
-	users int
-	ready chan struct{} // closed when found is there
-	done  bool
-	found graph.Found
+	users  int
+	ready  chan struct{} // closed when found is there
+	done   bool
+	found  graph.Found
+	listed []xds.Resource // found, as standard clients are told it: made once for all of them
+}
+
+// put takes an answer.
+func (w *watch) put(key graph.Key, found graph.Found) {
+	w.found = found
+	if key.Wire == wireXDS {
+		w.listed = resourcesOf(key, found)
+	}
 }
 
 func newWatches(wake chan struct{}) watches {
@@ -92,15 +103,16 @@ func (ws *watches) answer(key graph.Key) (graph.Found, bool) {
 	return w.found, true
 }
 
-// answersOf gives the newest answers for watched keys, all of one moment; nil where there is none.
-func (ws *watches) answersOf(keys []graph.Key) []*graph.Found {
+// standard gives the newest answers for watched keys of standard clients, all of one moment.
+func (ws *watches) standard(keys []graph.Key) []xds.Answer {
 	ws.mu.RLock()
 	defer ws.mu.RUnlock()
-	list := make([]*graph.Found, len(keys))
+	list := make([]xds.Answer, len(keys))
 	for i, key := range keys {
-		if w := ws.answers[key]; w != nil && w.done {
-			found := w.found
-			list[i] = &found
+		w := ws.answers[key]
+		list[i].Unknown = w == nil || !w.done
+		if !list[i].Unknown {
+			list[i].Resources = w.listed
 		}
 	}
 	return list
@@ -118,15 +130,18 @@ func (ws *watches) parts(wire graph.Wire) (all []*plan.Encoded) {
 	return all
 }
 
-// renew takes over the answers that are new, and gives the keys that have had one before: the engine's goroutine publishes
-// those.
-func (ws *watches) renew(dirty map[*graph.Query]struct{}) []graph.Key {
+// renew takes over the answers that are new, and how clients see where that is new, and gives the keys that have had an answer before:
+// the engine's goroutine publishes those.
+func (ws *watches) renew(dirty map[*graph.Query]struct{}, seen *sharing) []graph.Key {
 	keys := make([]graph.Key, 0, len(dirty))
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
+	if seen != nil {
+		ws.views.sharing.Store(seen)
+	}
 	for q := range dirty {
 		if w := ws.answers[q.Key()]; w != nil && w.done {
-			w.found = q.Found()
+			w.put(q.Key(), q.Found())
 			keys = append(keys, q.Key())
 		}
 	}
@@ -178,7 +193,8 @@ func (ws *watches) open(g *graph.Graph, key graph.Key) {
 	defer ws.mu.Unlock()
 	// Should the last subscriber have gone meanwhile, the key is touched once more, and the graph closes it then.
 	if w := ws.answers[key]; w != nil && !w.done {
-		w.found, w.done = found, true
+		w.put(key, found)
+		w.done = true
 		close(w.ready)
 	}
 }

@@ -39,7 +39,7 @@ type standard struct {
 func newStandard(p *ControlPlane) (*standard, error) {
 	s := &standard{p: p}
 	server, err := xds.New(xds.Options{
-		Source: xdsSource{&p.engine.watches}, Authenticate: s.authenticate, View: s.view, MaxAge: p.o.MaxAge, Logger: p.o.Logger,
+		Source: xdsSource{&p.engine.watches}, Sights: &p.engine.watches.views, Authenticate: s.authenticate, View: s.view, MaxAge: p.o.MaxAge, Logger: p.o.Logger,
 		Sent: p.metrics.sentStandard, Refused: func(xds.Type) { p.metrics.refused.Inc() },
 	})
 	s.server = server
@@ -192,67 +192,6 @@ func podOfNode(id, namespace string) string {
 		return ""
 	}
 	return pod
-}
-
-// xdsSource is what is watched as the server of standard clients sees it. It implements xds.Source.
-type xdsSource struct{ watches *watches }
-
-// Watch implements xds.Source.
-func (s xdsSource) Watch(ctx context.Context, keys []xds.Key) error {
-	return s.watches.begin(ctx, onXDS(keys))
-}
-
-// Unwatch implements xds.Source.
-func (s xdsSource) Unwatch(keys []xds.Key) { s.watches.end(onXDS(keys)) }
-
-// Answers implements xds.Source.
-func (s xdsSource) Answers(keys []xds.Key) []xds.Answer {
-	answers := make([]xds.Answer, len(keys))
-	for i, found := range s.watches.answersOf(onXDS(keys)) {
-		switch {
-		case found == nil:
-			answers[i].Unknown = true
-		case keys[i].Name == xds.All:
-			answers[i].Resources = make([]xds.Resource, 0, len(found.Parts))
-			for _, part := range found.Parts {
-				answers[i].Resources = append(answers[i].Resources, resourceOf(part))
-			}
-		case found.Resource != nil:
-			answers[i].Resources = []xds.Resource{resourceOf(found.Resource)}
-		}
-	}
-	return answers
-}
-
-func resourceOf(e *plan.Encoded) xds.Resource {
-	_, name, _ := envoy.Split(e.Name)
-	return xds.Resource{Name: name, Version: e.Version, Body: e.Body}
-}
-
-func onXDS(keys []xds.Key) []graph.Key {
-	out := make([]graph.Key, len(keys))
-	for i, k := range keys {
-		t, _ := envoy.TypeOf(k.Type.URL())
-		out[i] = graph.Key{Wire: wireXDS, Namespace: string(k.View), Name: envoy.Query(t, k.Name)}
-	}
-	return out
-}
-
-// ofXDS picks the keys that the server of standard clients follows.
-func ofXDS(keys []graph.Key) []xds.Key {
-	var out []xds.Key
-	for _, k := range keys {
-		if k.Wire != wireXDS {
-			continue
-		}
-		word, name, _ := strings.Cut(k.Name, " ")
-		for _, t := range envoy.Types() {
-			if t.String() == word {
-				out = append(out, xds.Key{View: xds.View(k.Namespace), Type: xds.TypeOf(t.URL()), Name: name})
-			}
-		}
-	}
-	return out
 }
 
 // listenPlain gives the listener of the port without TLS, nil where there is none.
