@@ -164,7 +164,7 @@ func newSinkPrinter(sink dashboard.TapSink) sinkPrinter {
 }
 
 func (p sinkPrinter) event(e *observe.Event) error {
-	return p.sink.Request(e, tapLines(e, p.numbers.number(e.Pod), false))
+	return p.sink.Request(e, tapLines(e, p.numbers.number(e.Pod), tapForm{first: true}))
 }
 
 // Sidecar implements dashboard.Mesh.

@@ -43,7 +43,7 @@ func newTapCommand(a *app) *cobra.Command {
 		Use:   "tap RESOURCE [flags]",
 		Short: "Print the requests from and to pods as they happen",
 		Long: "Print the requests from and to pods as they happen, as their sidecars see them: three lines for each when it has ended,\n" +
-			"req, rsp and end. RESOURCE is KIND/NAME, or KIND for all of the namespace; kinds are pod, deploy, sts, ds, rs, job and ns.",
+			"req, rsp and end; of one that takes longer than a second the first comes then. RESOURCE is KIND/NAME, or KIND for all of the namespace; kinds are pod, deploy, sts, ds, rs, job and ns.",
 		Example: "  fairlead tap deploy/users-v1 -n myapp\n" +
 			"  fairlead tap ns/myapp --to svc/users-service --method GET --path /api\n" +
 			"  fairlead tap deploy -n myapp --status 5xx -o json\n" +
@@ -57,6 +57,7 @@ func newTapCommand(a *app) *cobra.Command {
 			if err := f.read(m, args); err != nil {
 				return err
 			}
+			f.query.Begins = true
 			t := &tapper{mesh: m, query: &f.query, notes: a.Err, print: newTapPrinter(a.Out, f.output), limit: f.limit}
 			if f.trace {
 				t.print = newTapPrinter(a.Out, f.output).withTraces()
@@ -349,6 +350,9 @@ func (t *tapper) show(f *observe.Frame) error {
 	}
 	if err := t.print.event(f.Event); err != nil {
 		return err
+	}
+	if f.Event.Begun {
+		return nil
 	}
 	t.shown++
 	if t.shown == t.limit {

@@ -71,7 +71,7 @@ end id=1:3 proxy=out src=1.2.3.4:5678 dst=[ff01::1]:80 tls=true reset-error=0 du
 		t.Run(tt.name, func(t *testing.T) {
 			e := tapped()
 			tt.change(e)
-			if diff := cmp.Diff(tt.want[1:], tapLines(e, 1, tt.wide)); diff != "" {
+			if diff := cmp.Diff(tt.want[1:], tapLines(e, 1, tapForm{first: true, wide: tt.wide})); diff != "" {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})

@@ -21,10 +21,11 @@ type tapPrinter struct {
 	output string
 	traces bool              // each line says which trace the request belongs to
 	pods   map[string]uint32 // numbers of the sidecars, in the order of their first request
+	begun  map[tapID]bool    // requests whose first line has been printed
 }
 
 func newTapPrinter(out io.Writer, output string) *tapPrinter {
-	return &tapPrinter{out: out, output: output, pods: make(map[string]uint32)}
+	return &tapPrinter{out: out, output: output, pods: make(map[string]uint32), begun: make(map[tapID]bool)}
 }
 
 // withTraces has each line say which trace the request belongs to.
@@ -38,11 +39,30 @@ func (p *tapPrinter) event(e *observe.Event) error {
 		e.TraceID = ""
 	}
 	base := p.number(e.Pod)
+	first := p.isFirst(e, base)
 	if isData(p.output) {
-		return p.json(e, base)
+		return p.json(e, base, first)
 	}
-	_, err := io.WriteString(p.out, tapLines(e, base, p.output == "wide"))
+	_, err := io.WriteString(p.out, tapLines(e, base, tapForm{first: first, wide: p.output == "wide"}))
 	return err
+}
+
+// mostBegun bounds the requests of which it is known that they have begun. Beyond, their first line is printed again.
+const mostBegun = 10_000
+
+// isFirst reports whether the first line of a request is to be printed.
+func (p *tapPrinter) isFirst(e *observe.Event, base uint32) bool {
+	id := tapID{base, e.ID}
+	if e.Begun {
+		if len(p.begun) >= mostBegun {
+			clear(p.begun)
+		}
+		p.begun[id] = true
+		return true
+	}
+	known := p.begun[id]
+	delete(p.begun, id)
+	return !known
 }
 
 // number is that of a pod's sidecar.
@@ -55,9 +75,15 @@ func (p *tapPrinter) number(pod string) uint32 {
 	return base
 }
 
+// tapForm says which lines are wanted, and how long.
+type tapForm struct {
+	first bool // the one of the beginning
+	wide  bool
+}
+
 // tapLines are the lines of a request. A line rsp is there where an answer came. What Linkerd does not have, the cause of a
 // failure, stands at the end of the last one.
-func tapLines(e *observe.Event, base uint32, wide bool) string { //nolint:revive // -o wide
+func tapLines(e *observe.Event, base uint32, form tapForm) string {
 	proxy := "out"
 	if e.Direction == observe.Inbound {
 		proxy = "in "
@@ -67,11 +93,16 @@ func tapLines(e *observe.Event, base uint32, wide bool) string { //nolint:revive
 		id += " trace=" + printable(e.TraceID)
 	}
 	labels := ""
-	if wide {
+	if form.wide {
 		labels = tapLabels("src", e.Source.Labels) + tapLabels("dst", e.Destination.Labels) + tapRoute(e)
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "req %s :method=%s :authority=%s :path=%s%s\n", id, printable(e.Method), printable(e.Authority), printable(e.Path), labels)
+	if form.first {
+		fmt.Fprintf(&b, "req %s :method=%s :authority=%s :path=%s%s\n", id, printable(e.Method), printable(e.Authority), printable(e.Path), labels)
+	}
+	if e.Begun {
+		return b.String()
+	}
 	latency, rest := tapTimes(e)
 	if e.Status != 0 {
 		fmt.Fprintf(&b, "rsp %s :status=%d latency=%dµs%s\n", id, e.Status, latency.Microseconds(), labels)
@@ -210,7 +241,7 @@ type tapHeader struct {
 	Bin  *string `json:"valueBin,omitempty"`
 }
 
-func (p *tapPrinter) json(e *observe.Event, base uint32) error {
+func (p *tapPrinter) json(e *observe.Event, base uint32, first bool) error { //nolint:revive // what was printed is not printed again
 	id := tapID{base, e.ID}
 	frame := tapJSON{
 		Source: tapPeerOf(e, &e.Source, e.Direction == observe.Inbound), Destination: tapPeerOf(e, &e.Destination, e.Direction == observe.Outbound),
@@ -219,25 +250,18 @@ func (p *tapPrinter) json(e *observe.Event, base uint32) error {
 	if e.Route != "" {
 		frame.RouteMeta = &tapRouteOf{e.Route}
 	}
-	latency, rest := tapTimes(e)
+	var objects []*tapJSON
 	request := frame
 	request.Request = &tapRequest{
 		ID: id, Method: e.Method, Scheme: strings.ToUpper(e.Scheme), Authority: e.Authority, Path: e.Path, Headers: tapHeaders(e.RequestHeaders),
 	}
-	objects := []*tapJSON{&request}
-	end := frame
-	end.End = &tapEnd{ID: id, Since: tapDurationOf(e.Duration), ResponseBytes: e.Sent, Trailers: []tapHeader{}, Flags: e.Flags, Cause: e.Cause}
-	end.End.GRPCStatus, _ = strconv.Atoi(e.GRPCStatus) // 0 where it is none, as in Linkerd's
-	if e.Status != 0 {
-		response := frame
-		response.Response = &tapResponse{ID: id, Since: tapDurationOf(latency), HTTPStatus: e.Status, Headers: tapHeaders(e.ResponseHeaders)}
-		objects = append(objects, &response)
-		since := tapDurationOf(rest)
-		end.End.SinceResponse = &since
-	} else {
-		end.End.Reset = new(int)
+	if first {
+		objects = append(objects, &request)
 	}
-	for _, o := range append(objects, &end) {
+	if !e.Begun {
+		objects = append(objects, tapEnds(e, id, &frame)...)
+	}
+	for _, o := range objects {
 		if err := printValue(p.out, p.output, o); err != nil {
 			return err
 		}
@@ -249,6 +273,24 @@ func (p *tapPrinter) json(e *observe.Event, base uint32) error {
 		}
 	}
 	return nil
+}
+
+// tapEnds are the objects of a request that has ended, but the one of its beginning.
+func tapEnds(e *observe.Event, id tapID, frame *tapJSON) (objects []*tapJSON) {
+	latency, rest := tapTimes(e)
+	end := *frame
+	end.End = &tapEnd{ID: id, Since: tapDurationOf(e.Duration), ResponseBytes: e.Sent, Trailers: []tapHeader{}, Flags: e.Flags, Cause: e.Cause}
+	end.End.GRPCStatus, _ = strconv.Atoi(e.GRPCStatus) // 0 where it is none, as in Linkerd's
+	if e.Status != 0 {
+		response := *frame
+		response.Response = &tapResponse{ID: id, Since: tapDurationOf(latency), HTTPStatus: e.Status, Headers: tapHeaders(e.ResponseHeaders)}
+		objects = append(objects, &response)
+		since := tapDurationOf(rest)
+		end.End.SinceResponse = &since
+	} else {
+		end.End.Reset = new(int)
+	}
+	return append(objects, &end)
 }
 
 // tapPeerOf is one end of a request. Whether it was spoken to by mutual TLS is said of the end that is not the sidecar's own.

@@ -9,17 +9,18 @@ func TestTapAllocatesNothing(t *testing.T) {
 	r := call("/api/user/1", 200)
 	r.Header = header{{"accept", "*/*"}}
 	var tap Tap
-	if n := testing.AllocsPerRun(1000, func() { tap.Record(r) }); n != 0 {
+	if n := testing.AllocsPerRun(1000, func() { tap.Begun(r); tap.Record(r) }); n != 0 {
 		t.Errorf("%v allocations per call while nobody taps", n)
 	}
 	wake := make(chan struct{}, 1)
-	if err := tap.begin(&order{id: 1, filter: Filter{Method: "GET", Path: "/api"}, perSecond: 1 << 30}, wake); err != nil {
+	if err := tap.begin(&order{id: 1, filter: Filter{Method: "GET", Path: "/api"}, perSecond: 1 << 30, begins: true}, wake); err != nil {
 		t.Fatal(err)
 	}
 	r.Header = nil
 	kept := tap.list()[0]
 	send := func() {
 		for range 100 {
+			r.Number = tap.Begun(r)
 			tap.Record(r)
 		}
 		kept.drain()

@@ -16,6 +16,8 @@ const (
 
 // Event is one HTTP request, from its beginning to its end, as one sidecar saw it.
 type Event struct {
+	// Begun says that the request goes on: it has taken a second, and another event of the same ID tells of its end.
+	Begun bool `json:"begun,omitempty"`
 	// Pod is the one whose sidecar it is, "name.namespace"; ID counts the events of one tap in it.
 	Pod       string    `json:"pod"`
 	ID        uint64    `json:"id"`

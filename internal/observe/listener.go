@@ -176,7 +176,9 @@ func (l *listener) pass(rate *allowance, say func(Frame) error) error {
 			continue
 		}
 		if !rate.take(time.Now()) {
-			missed.Beyond++
+			if !e.Begun { // what becomes of it is told, or counted, at its end
+				missed.Beyond++
+			}
 			continue
 		}
 		e.Pod = a.pod.Name + "." + a.pod.Namespace
@@ -276,7 +278,7 @@ func (b *Began) same(o *Began) bool {
 
 // order is what the sidecars are told, with the destinations of now.
 func (l *listener) order(began *Began) *order {
-	o := &order{id: l.id, filter: l.query.Filter, perSecond: min(l.query.MaxRPS, math.MaxInt32), headers: l.query.Headers, secrets: l.query.Secrets}
+	o := &order{id: l.id, filter: l.query.Filter, perSecond: min(l.query.MaxRPS, math.MaxInt32), headers: l.query.Headers, secrets: l.query.Secrets, begins: l.query.Begins}
 	if l.query.To == nil {
 		return o
 	}

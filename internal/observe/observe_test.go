@@ -218,7 +218,7 @@ func TestEventsSurviveTheWire(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			k := &tapping{order: tt.order, kept: &kept{count: 7}}
-			got, err := parseEvent(k.appendEvent(nil, r))
+			got, err := parseEvent(k.appendEvent(appendNumber(nil, 1, k.count), r))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -340,7 +340,7 @@ func FuzzMessages(f *testing.F) {
 	k := &tapping{order: order{headers: true}, kept: &kept{}}
 	r := call("/", 200)
 	r.Header = header{{"a", "b"}}
-	f.Add(k.appendEvent(nil, r))
+	f.Add(k.appendEvent(appendNumber(nil, 1, k.count), r))
 	o := order{id: 1, filter: Filter{Status: "5xx", To: []netip.Addr{netip.IPv6Loopback()}}, perSecond: 3, headers: true}
 	f.Add((&ask{tap: &o}).append(nil))
 	f.Add((&said{summary: []byte("x"), tapped: []tapped{{id: 3, missed: Missed{1, 2}}}}).append(nil))

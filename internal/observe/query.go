@@ -22,6 +22,8 @@ type Query struct {
 	// Headers asks for the fields of the heads, Secrets for the values that are redacted else.
 	Headers bool `json:"headers,omitempty"`
 	Secrets bool `json:"secrets,omitempty"`
+	// Begins asks for events of requests that go on, after a second, beside those of their ends.
+	Begins bool `json:"begins,omitempty"`
 }
 
 // Target is one resource, or all of a kind.

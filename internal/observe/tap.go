@@ -26,6 +26,8 @@ const (
 type Tap struct {
 	orders atomic.Pointer[[]*tapping] // what it points to does not change; nil while nobody taps
 
+	begun atomic.Uint64 // numbers requests whose beginning was kept
+
 	mu sync.Mutex // serialises changes
 }
 
@@ -46,6 +48,8 @@ type kept struct {
 	missed Missed
 	tokens float64 // how many more events this moment
 	at     time.Time
+	// pending are requests that have begun; nil where nobody wants to hear of them before their end.
+	pending *pending
 }
 
 // Record implements [telemetry.Sink].
@@ -55,8 +59,8 @@ func (t *Tap) Record(r *telemetry.Record) {
 		return
 	}
 	for _, o := range *orders {
-		if o.filter.match(r) {
-			o.take(r)
+		if r.Number != 0 || o.filter.match(r) {
+			o.end(r)
 		}
 	}
 }
@@ -70,8 +74,14 @@ func (t *Tap) begin(o *order, wake chan struct{}) error {
 	if at := slices.IndexFunc(list, func(have *tapping) bool { return have.id == o.id }); at >= 0 {
 		fresh.kept = list[at].kept
 		list[at] = fresh
-	} else if list = append(list, fresh); len(list) > maxTaps {
+		t.orders.Store(&list)
+		return nil
+	}
+	if list = append(list, fresh); len(list) > maxTaps {
 		return fmt.Errorf("more than %d taps of one sidecar at a time", maxTaps)
+	}
+	if o.begins {
+		fresh.pending = newPending(wake)
 	}
 	t.orders.Store(&list)
 	return nil
@@ -81,7 +91,13 @@ func (t *Tap) begin(o *order, wake chan struct{}) error {
 func (t *Tap) end(id uint64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	list := slices.DeleteFunc(t.list(), func(have *tapping) bool { return id == 0 || have.id == id })
+	list := slices.DeleteFunc(t.list(), func(have *tapping) bool {
+		over := id == 0 || have.id == id
+		if over {
+			have.close()
+		}
+		return over
+	})
 	if len(list) == 0 {
 		t.orders.Store(nil)
 		return
@@ -97,10 +113,31 @@ func (t *Tap) list() []*tapping {
 	return nil
 }
 
-// take copies what is shown of a call.
-func (t *tapping) take(r *telemetry.Record) {
+// end takes a call that has ended, if it is meant. One that was told of at its beginning may have become one that is not: it was sent
+// to another endpoint then; its end is told all the same.
+func (t *tapping) end(r *telemetry.Record) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	var told uint64
+	if t.pending != nil {
+		told = t.pending.end(r.Number)
+	}
+	if told != 0 || r.Number == 0 || t.filter.match(r) {
+		t.take(r, told)
+	}
+}
+
+// close ends what waits. The tap is no longer one of the sidecar's.
+func (t *tapping) close() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.pending != nil {
+		t.pending.timer.Stop()
+	}
+}
+
+// take copies what is shown of a call. Told is the number of its event where its beginning was one. mu is held.
+func (t *tapping) take(r *telemetry.Record, told uint64) {
 	if !t.allow(r.Start.Add(r.Duration)) {
 		t.missed.Beyond++
 		return
@@ -109,8 +146,11 @@ func (t *tapping) take(r *telemetry.Record) {
 		t.missed.Overrun++
 		return
 	}
-	t.count++
-	t.ready = appendPart(t.ready, 2, func(b []byte) []byte { return t.appendEvent(b, r) })
+	if told == 0 {
+		t.count++
+		told = t.count
+	}
+	t.ready = appendPart(t.ready, 2, func(b []byte) []byte { return t.appendEvent(appendNumber(b, 1, told), r) })
 	poke(t.wake)
 }
 
@@ -132,6 +172,9 @@ func (t *tapping) allow(now time.Time) bool {
 func (t *tapping) drain() (out tapped, some bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.pending != nil {
+		t.pending.overdue(time.Now(), t.tell)
+	}
 	out = tapped{id: t.id, events: t.ready, missed: t.missed}
 	t.ready, t.spare = t.spare[:0], t.ready
 	t.missed = Missed{}
@@ -146,9 +189,8 @@ func poke(ch chan struct{}) {
 	}
 }
 
-// appendEvent appends message Event.
+// appendEvent appends message Event, but for its number.
 func (t *tapping) appendEvent(b []byte, r *telemetry.Record) []byte {
-	b = appendNumber(b, 1, t.count)
 	b = appendFlag(b, 2, r.Reporter == telemetry.Destination)
 	b = appendNumber(b, 3, uint64(r.Start.UnixNano()))
 	b = appendNumber(b, 4, uint64(r.Duration))

@@ -26,6 +26,8 @@ type order struct {
 	perSecond uint32
 	// headers asks for the fields of the heads, secrets for the values that are left out else.
 	headers, secrets bool
+	// begins asks to hear of requests that take long before they end.
+	begins bool
 }
 
 // said is message Said: what a sidecar says.
@@ -119,7 +121,8 @@ func (o *order) append(b []byte) []byte {
 	b = appendPart(b, 2, o.filter.append)
 	b = appendNumber(b, 3, uint64(o.perSecond))
 	b = appendFlag(b, 4, o.headers)
-	return appendFlag(b, 5, o.secrets)
+	b = appendFlag(b, 5, o.secrets)
+	return appendFlag(b, 6, o.begins)
 }
 
 func (o *order) parse(b []byte) error {
@@ -135,6 +138,8 @@ func (o *order) parse(b []byte) error {
 			o.headers = number != 0
 		case 5:
 			o.secrets = number != 0
+		case 6:
+			o.begins = number != 0
 		}
 		return nil
 	})
@@ -216,6 +221,8 @@ func parseEvent(b []byte) (e Event, err error) {
 			e.Received = int64(number)
 		case 22:
 			e.Sent = int64(number)
+		case 27:
+			e.Begun = number != 0
 		case 23, 24:
 			f, err := parseHeader(v)
 			if n == 23 {

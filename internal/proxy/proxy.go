@@ -160,7 +160,7 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
-	common := call.Common{Tracer: p.tracer, Sinks: p.sinks, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains), Idle: new(sync.Pool)}
+	common := call.Common{Tracer: p.tracer, Sinks: p.sinks, Beginner: &p.tap, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains), Idle: new(sync.Pool)}
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Hostname: p.o.Pod.Name, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,

@@ -77,6 +77,9 @@ type Record struct {
 	TCP    *TCPScope
 	opened *TCPScope // has heard of the connection's beginning
 
+	// Number is what Beginner.Begun gave, 0 for none.
+	Number uint64
+
 	live *Live // of an opaque connection of which Edges has heard that it began
 }
 
@@ -127,6 +130,15 @@ type Sink interface {
 // end.
 type Opener interface {
 	Opened(r *Record)
+}
+
+// Beginner wants to hear of requests before they end, now and then.
+type Beginner interface {
+	// Wants reports whether it does at the moment.
+	Wants() bool
+	// Begun hears of a request that is about to be sent on for the first time: nothing is known of its answer, and the record is
+	// not kept. It gives the number that the record of the end bears, 0 for none.
+	Begun(r *Record) uint64
 }
 
 // Sinks are told one after the other.

@@ -51,6 +51,7 @@ type Call struct {
 type Common struct {
 	Filters    *filter.Chain
 	Sinks      telemetry.Sinks
+	Beginner   telemetry.Beginner
 	Bodies     *Buffers
 	StreamIdle func() time.Duration
 	Paths      func() plan.PathNormalization
@@ -120,6 +121,7 @@ type request struct {
 	conn      *upstream.Conn      // the pooled connection in use, nil for a stream
 	aimed     bool                // the head says what a peer's sidecar must know
 	trace     trace.Call
+	number    uint64 // of its record
 }
 
 // side is what a call differs in by the side of the mesh that this sidecar is on for it.
@@ -133,8 +135,8 @@ type side interface {
 	next(ctx context.Context, c *Call) (destined, error)
 	// again gives nil where a failed try is to be followed by another one, or else what the call ends with.
 	again(c *Call, failed *tryError) error
-	// parties are who and what the call is between, as far as it is known.
-	parties(c *Call) parties
+	// parties are who and what the call is between, as far as it is known: atEnd it waits for the name of the client.
+	parties(c *Call, when moment) parties
 	// explain gives what a failed call's answer tells the caller's sidecar, "" for nothing.
 	explain(err error) (mark, cause string)
 }
@@ -206,8 +208,8 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	c.Common.Filters.End(&c.view)
 	out := c.conclude(err)
 	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
-	p := c.Side.parties(c)
-	p.trace = c.trace.Record()
+	p := c.Side.parties(c, atEnd)
+	p.trace, p.number = c.trace.Record(), c.number
 	c.record(c.Common.Sinks, req, out, &p)
 	c.trace.Served(&c.Common.Tracer.Serving)
 	c.finish(down)
@@ -222,7 +224,7 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 func (c *Call) Refused(start time.Time, out httpx.Outcome) {
 	c.enter(start, nil)
 	c.sent = int64(len(out.Body) + 1)
-	p := c.Side.parties(c)
+	p := c.Side.parties(c, atEnd)
 	c.record(c.Common.Sinks, &httpx.Request{}, out, &p)
 }
 
@@ -262,6 +264,9 @@ const blameAfter = 250 * time.Millisecond
 func (c *Call) attempt(ctx context.Context, t *destined) error {
 	begun := time.Now()
 	c.outcome = lb.Outcome{}
+	if c.number == 0 && c.tries <= 1 && c.Common.Beginner.Wants() {
+		c.begun()
+	}
 	if e := t.endpoint; e != nil {
 		e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
 		defer func() { e.End(c.outcome) }()

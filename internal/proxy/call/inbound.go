@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
+	"fairlead.dev/fairlead/internal/traffic"
 )
 
 // Incoming is what all calls to the workload share.
@@ -95,7 +96,16 @@ func (p *Port) again(c *Call, failed *tryError) error {
 }
 
 // parties implements side.
-func (p *Port) parties(c *Call) parties {
+func (p *Port) parties(c *Call, when moment) parties {
+	if when == atBegin {
+		h := hop{mutual: p.who.Identity != ""}
+		if !h.mutual {
+			h.noTLS = traffic.NotProvidedByRemote
+		}
+		return parties{
+			reporter: telemetry.Destination, client: p.who.Remote, dialled: p.Addr, endpoint: p.Addr, cluster: p.cluster, route: "default", hop: h,
+		}
+	}
 	s := p.i.Scopes(p) // from now on the caller has its name
 	var host string
 	if c.trace.Reports() {

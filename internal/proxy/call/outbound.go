@@ -306,7 +306,7 @@ func backoff(p *model.Retry, retry int) time.Duration {
 }
 
 // parties implements side.
-func (c *Outbound) parties(call *Call) parties {
+func (c *Outbound) parties(call *Call, _ moment) parties {
 	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local, tries: call.tries}
 	state := call.state
 	if state == nil {

@@ -23,6 +23,7 @@ type parties struct {
 	http, grpc                *telemetry.HTTPScope // nil where it is not counted
 	tries                     int
 	trace                     telemetry.Trace
+	number                    uint64 // of the record
 	host                      string // what was called, "" where that is not known
 	port                      uint16
 	hop
@@ -62,6 +63,27 @@ func (c *Caller) hop() (h hop) {
 	return h
 }
 
+// moment is when it is asked between whom a call is.
+type moment uint8
+
+const (
+	atBegin moment = iota + 1
+	atEnd
+)
+
+// begun tells who wants to hear of it that the request is about to be sent.
+func (c *Call) begun() {
+	p := c.Side.parties(c, atBegin)
+	req := c.down.Request()
+	c.rec = telemetry.Record{
+		Reporter: p.reporter, Start: c.start, HeadAfter: -1, Client: p.client, Dialled: p.dialled, Endpoint: p.endpoint, Cluster: p.cluster,
+		Route: p.route, Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Scheme: req.Scheme,
+		Header: &req.Fields, Received: c.received, MutualTLS: p.mutual, NoTLS: p.noTLS, Trace: c.trace.Record(),
+	}
+	c.number = c.Common.Beginner.Begun(&c.rec)
+	c.rec = telemetry.Record{}
+}
+
 // reset begins an exchange: nothing has become of it yet.
 func (f *forwarder) reset(start time.Time) {
 	f.start, f.headAt = start, time.Time{}
@@ -81,7 +103,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 		Protocol: req.Version.String(), Method: req.Method, Path: req.Path, Authority: req.Authority, Scheme: req.Scheme, Header: &req.Fields, Answer: &f.resp.Fields,
 		Code: out.Status, Flags: out.Flag, Details: cmp.Or(out.Details, "via_upstream"), Cause: out.Body, GRPCStatus: status,
 		Received: f.received, Sent: f.sent, HTTP: p.http, Tries: p.tries, Peer: p.peer, MutualTLS: p.mutual, NoTLS: p.noTLS,
-		Trace: p.trace, Host: p.host, Port: p.port, RequestMessages: f.requested.n, ResponseMessages: f.answered.n,
+		Trace: p.trace, Host: p.host, Port: p.port, RequestMessages: f.requested.n, ResponseMessages: f.answered.n, Number: p.number,
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc
@@ -98,7 +120,7 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 
 // recordTry has a span made of a try that another one follows. What is recorded of the call as a whole is of the latest.
 func (c *Call) recordTry(failed *tryError) {
-	p := c.Side.parties(c)
+	p := c.Side.parties(c, atEnd)
 	if p.reporter != telemetry.Source {
 		return // the app is called for one span, however often
 	}
