@@ -103,7 +103,7 @@ func (g generator) fill(v reflect.Value) {
 		reflect.TypeFor[model.MTLSMode]():         int(model.MTLSDisable),
 		reflect.TypeFor[model.Metric]():           int(model.GRPCResponseMessages),
 		reflect.TypeFor[model.TraceProtocol]():    int(model.TraceZipkin),
-		reflect.TypeFor[model.TraceTagSource]():   int(model.TagHeader),
+		reflect.TypeFor[model.TraceTagSource]():   int(model.TagFormat),
 		reflect.TypeFor[plan.PathNormalization](): int(plan.PathDecodeAndMergeSlashes),
 		reflect.TypeFor[plan.AccessLogFormat]():   int(plan.AccessLogJSON),
 	}

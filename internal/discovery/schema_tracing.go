@@ -39,7 +39,7 @@ func traceProviderFields(c *coder, p *model.TraceProvider) {
 // traceTagFields: a sidecar that does not know where the value is from leaves the tag out (0).
 func traceTagFields(c *coder, t *model.TraceTag) {
 	text(c, 1, "name", &t.Name)
-	enum(c, 2, "from", &t.From, upTo(model.TagHeader, 0))
+	enum(c, 2, "from", &t.From, upTo(model.TagFormat, 0))
 	text(c, 3, "value", &t.Value)
 	text(c, 4, "default", &t.Default)
 }

@@ -110,9 +110,9 @@ const (
 type TraceTag struct {
 	Name string
 	From TraceTagSource
-	// Value is the literal, or the name of the variable or header.
+	// Value is the literal, the name of the variable or header, or the text with the operators of access logs (ParseLogFormat).
 	Value string
-	// Default is the value where there is no such variable or header; the tag is left out where it is empty as well.
+	// Default is the value where there is no such variable or header. A tag whose value is empty is left out.
 	Default string
 }
 
@@ -124,6 +124,7 @@ const (
 	TagLiteral TraceTagSource = iota + 1
 	TagEnvironment
 	TagHeader
+	TagFormat
 )
 
 // String gives the word of objects.
@@ -135,6 +136,8 @@ func (s TraceTagSource) String() string {
 		return "environment"
 	case TagHeader:
 		return "header"
+	case TagFormat:
+		return "formatter"
 	}
 	return "invalid"
 }

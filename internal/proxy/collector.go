@@ -31,7 +31,7 @@ type collector struct {
 // newTracer returns what makes spans of calls.
 func newTracer(p *Proxy) *trace.Tracer {
 	return trace.New(trace.Options{
-		Reach: reachFrom(p), Env: p.o.Env, Version: p.o.Version, Logger: p.o.Logger,
+		Reach: reachFrom(p), Env: p.o.Env, Host: p.o.Pod.Name, Version: p.o.Version, Logger: p.o.Logger,
 	})
 }
 

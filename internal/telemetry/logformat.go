@@ -86,6 +86,23 @@ func (f *LogFormat) AppendLine(b []byte, r *Record) []byte {
 	return appendParts(b, f.text, r)
 }
 
+// AppendValue appends the text of a call for what is no line: what a client sent is as it is, and what is not known is empty.
+func (f *LogFormat) AppendValue(b []byte, r *Record) []byte {
+	for i := range f.text {
+		p := &f.text[i]
+		if p.Op == model.OpText {
+			b = append(b, p.Text...)
+		} else if n, ok := p.number(r); ok {
+			b = strconv.AppendInt(b, n, 10)
+		} else if v := p.sent(r); v != nil {
+			b = append(b, v...)
+		} else {
+			b = p.words(b, r)
+		}
+	}
+	return b
+}
+
 // Labels is how many labels there are.
 func (f *LogFormat) Labels() int {
 	if f == nil {

@@ -95,7 +95,8 @@ func TestTraces(t *testing.T) {
 		app{name: "server", replicas: 1}.String() + app{name: "plain", replicas: 1, bare: true}.String() +
 		service("server", "10.96.11.1", "app: server", "{name: http, port: 8080, targetPort: web}, {name: http2-web, port: 8082, targetPort: web}") +
 		service("plain", "10.96.11.2", "app: plain", "{name: http, port: 8080, targetPort: web}, {name: http2-web, port: 8082, targetPort: web}")
-	m := startMesh(t, others+zipkinPod(), withMesh("tracing.zipkin.endpoint=collector.shop:9411", "tracing.sampling=100"))
+	m := startMesh(t, others+zipkinPod(), withMesh("tracing.zipkin.endpoint=collector.shop:9411", "tracing.sampling=100",
+		`tracing.customTags={asked: {formatter: {value: "%REQ(:METHOD)% %REQ(x-gone)%%RESPONSE_CODE%"}}}`))
 
 	want := map[string]string{}
 	for _, from := range []struct {
@@ -127,6 +128,11 @@ func TestTraces(t *testing.T) {
 	spans, senders := m.sentSpans(t, "collector")
 	if slices.ContainsFunc(spans, func(s sentSpan) bool { return strings.Contains(s.Tags["http.url"], "9411") }) {
 		t.Error("there are spans of the sending of spans")
+	}
+	for _, s := range spans {
+		if s.Tags["asked"] != "GET 200" {
+			t.Errorf("span %+v has a tag %q by its format, want GET 200", s, s.Tags["asked"])
+		}
 	}
 	for _, by := range senders {
 		if !strings.Contains(by, "URI=spiffe://cluster.local/ns/shop/sa/") {

@@ -227,14 +227,17 @@ func (r *report) traceTags(field string, in map[string]*telemetry.Tracing_Custom
 		case *telemetry.Tracing_CustomTag_Header:
 			tag.From, tag.Value, tag.Default = model.TagHeader, strings.ToLower(kind.Header.GetName()), kind.Header.GetDefaultValue()
 		case *telemetry.Tracing_CustomTag_Formatter:
-			r.Warn(at+".formatter", "no effect: the tag is left out", "use literal, environment or header")
-			continue
+			tag.From, tag.Value = model.TagFormat, kind.Formatter.GetValue()
+			if _, err := model.ParseLogFormat(tag.Value); err != nil {
+				r.Reject(at+".formatter.value", err.Error(), "write the operators of access logs, such as %RESPONSE_FLAGS%; %% is a percent sign")
+				continue
+			}
 		default:
-			r.Reject(at, "no source", "write literal, environment or header")
+			r.Reject(at, "no source", "write literal, environment, header or formatter")
 			continue
 		}
 		if tag.Value == "" {
-			r.Reject(at, "empty", "literal has a value, environment and header a name")
+			r.Reject(at, "empty", "literal and formatter have a value, environment and header a name")
 			continue
 		}
 		out = append(out, tag)

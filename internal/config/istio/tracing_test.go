@@ -120,19 +120,25 @@ func TestTraceEndpoint(t *testing.T) {
 }
 
 func TestMeshTraceTags(t *testing.T) {
-	got, problems, err := MeshTraceTags(`{team: {literal: {value: blue}}, build: {environment: {name: BUILD, defaultValue: none}}, who: {header: {name: X-User}}, f: {formatter: {value: "%REQ(a)%"}}, none: {}, empty: {literal: {}}}`)
+	got, problems, err := MeshTraceTags(`{team: {literal: {value: blue}}, build: {environment: {name: BUILD, defaultValue: none}}, who: {header: {name: X-User}}, f: {formatter: {value: "%REQ(a)% 100%%"}}, g: {formatter: {value: "%CEL(a)%"}}, h: {formatter: {value: "5%"}}, none: {}, empty: {literal: {}}}`)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []model.TraceTag{
 		{Name: "build", From: model.TagEnvironment, Value: "BUILD", Default: "none"},
+		{Name: "f", From: model.TagFormat, Value: "%REQ(a)% 100%%"},
 		{Name: "team", From: model.TagLiteral, Value: "blue"},
 		{Name: "who", From: model.TagHeader, Value: "x-user"},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("tags (-want +got):\n%s", diff)
 	}
-	if diff := cmp.Diff([]string{"error customTags[empty]: empty", "warning customTags[f].formatter: no effect: the tag is left out", "error customTags[none]: no source"}, problemsOf(problems)); diff != "" {
+	said := []string{
+		"error customTags[empty]: empty",
+		"error customTags[g].formatter.value: %CEL% cannot be written: an expression is no text: filter.expression of a Telemetry says which calls are logged",
+		`error customTags[h].formatter.value: a single "%"`, "error customTags[none]: no source",
+	}
+	if diff := cmp.Diff(said, problemsOf(problems)); diff != "" {
 		t.Errorf("problems (-want +got):\n%s", diff)
 	}
 	if _, _, err := MeshTraceTags("{team: {litral: {value: blue}}}"); err == nil || !strings.Contains(err.Error(), "customTags: ") {

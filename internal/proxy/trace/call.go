@@ -35,7 +35,7 @@ type rules struct {
 	tags   []tag
 }
 
-func newRules(t *plan.Tracing, env func(string) string) *rules {
+func newRules(t *plan.Tracing, o *Options) *rules {
 	if t == nil {
 		return nil
 	}
@@ -50,7 +50,7 @@ func newRules(t *plan.Tracing, env func(string) string) *rules {
 		r.below = uint64(p * (1 << 63) * 2)
 	}
 	for _, t := range t.Tags {
-		if own := newTag(t, env); own.name != "" {
+		if own := newTag(t, o); own.name != "" {
 			r.tags = append(r.tags, own)
 		}
 	}

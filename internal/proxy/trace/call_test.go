@@ -14,7 +14,7 @@ import (
 
 func sideOf(t *plan.Tracing) *Side {
 	s := &Side{Serving: new(atomic.Int64)}
-	s.rules.Store(newRules(t, func(string) string { return "" }))
+	s.rules.Store(newRules(t, &Options{Env: func(string) string { return "" }}))
 	return s
 }
 

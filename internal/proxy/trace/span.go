@@ -76,7 +76,7 @@ func (s *span) tags(to sink, w *who, rules *rules, scratch []byte) {
 		s.otelTags(to, most)
 	}
 	for i := range rules.tags {
-		if v := rules.tags[i].of(s.Record); v != nil {
+		if v := rules.tags[i].of(s.Record, scratch); len(v) > 0 {
 			to.tag(rules.tags[i].name, cut(v, most))
 		}
 	}

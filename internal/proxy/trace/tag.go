@@ -11,25 +11,33 @@ import (
 // tag is a tag of a user, ready to be added.
 type tag struct {
 	name, header, value string
+	format              *telemetry.LogFormat
 }
 
 // newTag reads the environment where a tag is from there. A tag that says nothing has no name.
-func newTag(t model.TraceTag, env func(string) string) tag {
+func newTag(t model.TraceTag, o *Options) tag {
 	switch t.From {
 	case model.TagLiteral:
 		return tag{name: t.Name, value: t.Value}
 	case model.TagEnvironment:
-		if v := cmp.Or(env(t.Value), t.Default); v != "" {
+		if v := cmp.Or(o.Env(t.Value), t.Default); v != "" {
 			return tag{name: t.Name, value: v}
 		}
 	case model.TagHeader:
 		return tag{name: t.Name, header: t.Value, value: t.Default}
+	case model.TagFormat:
+		if t.Value != "" {
+			return tag{name: t.Name, format: telemetry.NewLogFormat(&model.LogFormat{Text: t.Value}, o.Host)}
+		}
 	}
 	return tag{}
 }
 
-// of gives the value for a request, nil for none.
-func (t *tag) of(r *telemetry.Record) []byte {
+// of gives the value for a request, nothing for none. It may be in scratch.
+func (t *tag) of(r *telemetry.Record, scratch []byte) []byte {
+	if t.format != nil {
+		return t.format.AppendValue(scratch[:0], r)
+	}
 	if t.header != "" && r.Header != nil {
 		if v := r.Header.Get(t.header); len(v) > 0 {
 			return v

@@ -18,9 +18,9 @@ type Options struct {
 	Reach func(*model.TraceProvider) otlp.Sender
 	// Env reads the sidecar's environment.
 	Env func(string) string
-	// Version is the sidecar's.
-	Version string
-	Logger  *slog.Logger
+	// Host is what formats call this sidecar's host, Version is the sidecar's.
+	Host, Version string
+	Logger        *slog.Logger
 }
 
 // Tracer is the sink that makes spans of calls, and holds what is in force about them. It is safe for concurrent use.
@@ -57,7 +57,7 @@ func (t *Tracer) Configure(w *plan.Workload, client, server *plan.Tracing) {
 
 // rules makes what is said of one side ready for use, nil where nothing is said.
 func (t *Tracer) rules(p *plan.Tracing, w *who, c *otlp.Choice) *rules {
-	r := newRules(p, t.o.Env)
+	r := newRules(p, &t.o)
 	if r != nil && r.report {
 		r.out = t.output(r, w, c)
 	}
