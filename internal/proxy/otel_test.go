@@ -4,6 +4,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
 	"net/netip"
@@ -11,10 +12,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
@@ -26,6 +29,7 @@ type otelSpan struct{ trace, parent, id, name, kind, status string }
 // otelCollector is a real OpenTelemetry collector, whose program the variable OTELCOL names (see test/traces.sh).
 type otelCollector struct {
 	grpc, http netip.AddrPort
+	config     string // its file
 
 	mu  sync.Mutex
 	out bytes.Buffer
@@ -39,9 +43,17 @@ func (c *otelCollector) Write(p []byte) (int, error) {
 
 func startOTelCollector(t *testing.T, m *mesh) *otelCollector {
 	t.Helper()
+	c := newOTelCollector(t, m)
+	c.start(t)
+	return c
+}
+
+// newOTelCollector is one that does not run yet.
+func newOTelCollector(t *testing.T, m *mesh) *otelCollector {
+	t.Helper()
 	c := &otelCollector{grpc: netip.AddrPortFrom(m.ip(), 4317), http: netip.AddrPortFrom(m.ip(), 4318)}
-	config := filepath.Join(t.TempDir(), "otelcol.yaml")
-	err := os.WriteFile(config, fmt.Appendf(nil, `
+	c.config = filepath.Join(t.TempDir(), "otelcol.yaml")
+	err := os.WriteFile(c.config, fmt.Appendf(nil, `
 receivers: {otlp: {protocols: {grpc: {endpoint: "%s"}, http: {endpoint: "%s"}}}}
 exporters: {debug: {verbosity: detailed, sampling_initial: 1000000}}
 service:
@@ -51,18 +63,32 @@ service:
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), os.Getenv("OTELCOL"), "--config", config)
-	cmd.Stdout, cmd.Stderr = c, c
-	if err := cmd.Start(); err != nil {
-		t.Fatalf("the collector, by OTELCOL: %v", err)
-	}
-	t.Cleanup(func() { cmd.Wait() }) //nolint:errcheck // it is killed
-	eventually(t, "the collector is ready", func() bool {
+	return c
+}
+
+// start runs the collector until it is killed, or the test ends.
+func (c *otelCollector) start(t *testing.T) (kill func()) {
+	t.Helper()
+	readies := func() int {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		return strings.Contains(c.out.String(), "Everything is ready")
+		return strings.Count(c.out.String(), "Everything is ready")
+	}
+	before := readies()
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, os.Getenv("OTELCOL"), "--config", c.config)
+	cmd.Stdout, cmd.Stderr = c, c
+	if err := cmd.Start(); err != nil {
+		cancel()
+		t.Fatalf("the collector, by OTELCOL: %v", err)
+	}
+	kill = sync.OnceFunc(func() {
+		cancel()
+		cmd.Wait() //nolint:errcheck // it is killed
 	})
-	return c
+	t.Cleanup(kill)
+	eventually(t, "the collector is ready", func() bool { return readies() > before })
+	return kill
 }
 
 var spanText = regexp.MustCompile(`Trace ID +: (\w+)\n +Parent ID +: (\w*)\n +ID +: (\w+)\n +Name +: (.*)\n +Kind +: (\w+)\n(?:.*\n){2} +Status code +: (\w+)`)
@@ -208,4 +234,61 @@ func TestRealCollectorOfAPart(t *testing.T) {
 	if n := made(orders); n < 200-45 || n > 200+45 || made(users) != n {
 		t.Errorf("spans of %d callers' and %d called sidecars' requests of 20,000, want 200 ± 45, and as many", n, made(users))
 	}
+}
+
+// TestRealCollectorAway: a real collector is killed for half a minute under as many requests as two sidecars get done, each of which
+// has a span at either side. No request fails or loses its answer, memory does not grow with the number of spans, each span is
+// counted once, as sent or by the reason why not, and when the collector is back it gets the next ones.
+func TestRealCollectorAway(t *testing.T) {
+	m := newMesh(t)
+	orders, users := m.sidecar("orders"), m.sidecar("users")
+	m.meshed(users)
+	c := newOTelCollector(t, m)
+	kill := c.start(t)
+	startRawApp(t, app(users))
+	orders.tracedByOTLP(100, model.TraceOTLPGRPC, c.grpc)
+	users.tracedByOTLP(100, model.TraceOTLPGRPC, c.grpc)
+	orders.apply(service(model.HTTP, users.endpoint(8080))...)
+	raw := newRawClient(t, m.entrance(orders, usersAddr()))
+	requests := uint64(0)
+	callFor := func(d time.Duration) { // a request that fails ends the test
+		for end := time.Now().Add(d); time.Now().Before(end); requests++ {
+			raw.do(t)
+		}
+	}
+	callFor(2 * time.Second)
+	eventually(t, "spans have come", func() bool { return orders.tracer.Counts().Sent > 0 && users.tracer.Counts().Sent > 0 })
+	kill()
+	callFor(5 * time.Second) // the rings are full now
+	before, atBefore := heap(), requests
+	callFor(25 * time.Second)
+	after, away := heap(), requests-atBefore
+	t.Logf("%d requests in 25 s without a collector; heap %d KiB before, %d KiB after", away, before>>10, after>>10)
+	if after > before+4<<20 {
+		t.Errorf("the heap has grown by %d KiB in %d requests", (after-before)>>10, away)
+	}
+	c.start(t)
+	sent := [2]uint64{orders.tracer.Counts().Sent, users.tracer.Counts().Sent}
+	for begun := time.Now(); orders.tracer.Counts().Sent == sent[0] || users.tracer.Counts().Sent == sent[1]; {
+		if callFor(100 * time.Millisecond); time.Since(begun) > 2*time.Minute {
+			t.Fatal("nothing is sent two minutes after the collector is back")
+		}
+	}
+	orders.tracer.Close()
+	users.tracer.Close()
+	for name, s := range map[string]*sidecar{"orders": orders, "users": users} {
+		n := s.tracer.Counts()
+		t.Logf("%s: %+v of %d requests", name, n, requests)
+		if sum := n.Sent + n.Full + n.Refused + n.Failed; sum != requests || n.Full == 0 || n.Refused != 0 {
+			t.Errorf("%s: %+v are %d spans of %d requests", name, n, sum, requests)
+		}
+	}
+}
+
+// heap is what is in use after a collection of garbage.
+func heap() uint64 {
+	runtime.GC()
+	var s runtime.MemStats
+	runtime.ReadMemStats(&s)
+	return s.HeapAlloc
 }
