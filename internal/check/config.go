@@ -105,7 +105,7 @@ func judgeCRDs(f *Facts) verdict {
 			}
 		}
 	}
-	return judge(missing, warn, "install the definitions if you want to use these kinds (values crds.istio, crds.gatewayAPI, crds.smi); nothing else is missing without them")
+	return judge(missing, warn, "install the definitions if you want to use these kinds (values crds.istio, crds.gatewayAPI, crds.smi, crds.linkerd); nothing else is missing without them")
 }
 
 // injector reads the injector's configuration as the injector does.

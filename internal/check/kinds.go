@@ -16,6 +16,7 @@ func kindsRead() []Kinds {
 		"gateway.networking.k8s.io": {Title: "Gateway API", Optional: true},
 		"split.smi-spec.io":         {Title: "SMI", Optional: true},
 		"specs.smi-spec.io":         {Title: "SMI traffic specs", Optional: true},
+		"multicluster.linkerd.io":   {Title: "Linkerd multicluster", Optional: true},
 		"fairlead.dev":              {Title: "Fairlead"},
 	}
 	var all []Kinds

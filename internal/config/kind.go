@@ -51,6 +51,8 @@ const (
 	RouteParents
 	// PolicyAncestors is what became of each target of a policy, in the Gateway API's form (GEP-713).
 	PolicyAncestors
+	// MirroredServices is what became of each Service of the cluster that a Link is about, in Linkerd's form.
+	MirroredServices
 )
 
 // Kind is one row: everything that is particular to one kind of object.

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"maps"
+
 	istionetv1 "istio.io/client-go/pkg/apis/networking/v1"
 	istiosecv1 "istio.io/client-go/pkg/apis/security/v1"
 	istiotelv1 "istio.io/client-go/pkg/apis/telemetry/v1"
@@ -13,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/config/fairlead"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/linkerd"
 	"fairlead.dev/fairlead/internal/config/smi"
 	"fairlead.dev/fairlead/internal/inject"
 	"fairlead.dev/fairlead/internal/model"
@@ -27,6 +30,7 @@ const (
 	gatewayAPI      = gatewayv1.GroupName
 	smiSplit        = "split.smi-spec.io"
 	smiSpecs        = "specs.smi-spec.io"
+	linkerdLinks    = "multicluster.linkerd.io"
 	ownAPI          = "fairlead.dev"
 )
 
@@ -35,7 +39,7 @@ func Kinds() []Kind {
 	return []Kind{
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(), telemetry(),
-		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), secret(),
+		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), link(), secret(),
 	}
 }
 
@@ -73,7 +77,14 @@ func service() Kind {
 		Remove: removeServices,
 	}, func(in *corev1.Service, at Place) Translation {
 		s, problems := core.Service(in, at.ClusterDomain)
-		return set(at, s, problems, func(tx *store.Txn, s model.Service) { tx.SetServices(at.Ref, s) }, removeServices)
+		return set(at, s, problems, func(tx *store.Txn, s model.Service) {
+			if at.Ref.Cluster == "" {
+				tx.SetServices(at.Ref, s)
+				return
+			}
+			s.Origin = at.Ref
+			tx.SetRemoteService(store.RemoteService{Service: s, Labels: maps.Clone(in.Labels), Annotations: maps.Clone(in.Annotations)})
+		}, removeServices)
 	}, core.StripService)
 }
 
@@ -312,6 +323,18 @@ func healthCheckPolicy() Kind {
 		p, problems := fairlead.Read(in)
 		return object(at, p, problems)
 	}, func(in *fairlead.HealthCheckPolicy) { in.Status = gatewayv1.PolicyStatus{} })
+}
+
+// A Link's status is written by who makes mirrors, see internal/mirror.
+func link() Kind {
+	return of(Kind{
+		Name: "Link", Group: linkerdLinks, Resource: "links", Versions: []string{"v1alpha3", "v1alpha2", "v1alpha1"}, Scope: Namespaced,
+		Form: Custom, Status: MirroredServices, Gauge: "fairlead_config_links",
+		Remove: store.Delete[model.Link],
+	}, func(in *linkerd.Link, at Place) Translation {
+		l, problems := linkerd.Read(in)
+		return object(at, l, problems)
+	}, func(in *linkerd.Link) { in.Status = linkerd.LinkStatus{} })
 }
 
 // Of Secrets only those are read that a DestinationRule of their namespace names.

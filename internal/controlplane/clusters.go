@@ -12,6 +12,7 @@ import (
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/remote"
 	"fairlead.dev/fairlead/internal/source"
+	"fairlead.dev/fairlead/internal/store"
 )
 
 // settleTime is how long the own cluster's first state waits for that of others. Without it, sidecars that come back to a
@@ -33,7 +34,7 @@ type clusters struct {
 // newClusters makes the set. What of other clusters means something here goes to the inbox.
 func (p *ControlPlane) newClusters(settings model.ServiceSettings) *remote.Set {
 	wanted := wantedOfClusters{kinds: config.NewTable(), settings: settings, domain: p.o.ClusterDomain}
-	return remote.New(remote.Options{Own: p.o.ClusterID, Wanted: wanted.object, Sink: p.engine.inbox.receiveRemote, Logger: p.o.Logger})
+	return remote.New(remote.Options{Own: p.o.ClusterID, Wanted: wanted.object, Sink: p.engine.inbox.receiveRemote, Known: p.engine.inbox.receiveKnown, Logger: p.o.Logger})
 }
 
 // wantedOfClusters says which objects of other clusters count: what there is to call, but for hosts that stay in each cluster.
@@ -98,6 +99,31 @@ func (b *inbox) receiveRemote(c source.Change) {
 		}
 		w.add(c)
 	})
+}
+
+// receiveKnown takes how it stands with another cluster.
+func (b *inbox) receiveKnown(k remote.Known) {
+	b.put(func(w *work) {
+		if w.since.IsZero() {
+			w.since = time.Now()
+		}
+		w.clusters[k.Name] = k
+	})
+}
+
+// takeClusters stages how it stands with other clusters, to be in force no later than what they say.
+func (e *engine) takeClusters(known map[string]remote.Known, now time.Time) {
+	for name, k := range known {
+		e.staged.seen(now)
+		e.staged.endpoint(model.Ref{Kind: "Cluster", Key: model.Key{Name: name}}, func(tx *store.Txn) {
+			if k.Gone {
+				tx.DeleteRemoteCluster(name)
+				return
+			}
+			tx.SetRemoteCluster(store.RemoteCluster{Name: name, Apart: k.Apart, Heard: k.Heard})
+		})
+		e.staged.hurry()
+	}
 }
 
 // watchStates logs when it goes other than before with a cluster, until ctx ends.

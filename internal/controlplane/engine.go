@@ -141,6 +141,7 @@ func (e *engine) step(ctx context.Context) {
 		e.native.seals = in.seals
 		e.announce(e.graph.RecompileAll(wireNative, isSeal), now)
 	}
+	e.takeClusters(in.clusters, now)
 	if in.fresh || len(in.objects) > 0 {
 		e.intake(ctx, in, now)
 	}

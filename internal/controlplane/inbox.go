@@ -7,6 +7,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/remote"
 	"fairlead.dev/fairlead/internal/source"
 )
 
@@ -29,11 +30,14 @@ type work struct {
 	seals   sealKeys                 // those that replace the former ones, nil for none
 	results []func()                 // of checks
 	health  map[model.ClusterKey]*healthSaid
+	// clusters says how it stands with other clusters, by their names.
+	clusters map[string]remote.Known
 }
 
 func newWork() work {
 	return work{
 		objects: make(map[model.Ref]*source.Object), fixed: make(map[string]plan.Resource), health: make(map[model.ClusterKey]*healthSaid),
+		clusters: make(map[string]remote.Known),
 	}
 }
 

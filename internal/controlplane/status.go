@@ -90,6 +90,8 @@ func assess(s statusInput, ref model.Ref, value any, problems []model.Problem) (
 		return assessRoute(s, ref, routeObject{about.GetGeneration(), k.RouteSpec(value)}, problems)
 	case config.PolicyAncestors:
 		return assessPolicy(s, ref, value, problems)
+	case config.MirroredServices:
+		return standing{}, nil // who makes mirrors says it
 	case config.Conditions, config.NoStatus:
 	}
 	return assessIstio(about.GetGeneration(), problems)

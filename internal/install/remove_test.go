@@ -27,6 +27,7 @@ func TestRemove(t *testing.T) {
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/destinationrules.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/healthcheckpolicies.fairlead.dev",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/httproutegroups.specs.smi-spec.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/links.multicluster.linkerd.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/peerauthentications.security.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/telemetries.telemetry.istio.io",

@@ -90,6 +90,10 @@ type Service struct {
 	Gateway *NetworkGateway
 	// OutsideAddrs are those at which it is called from outside its cluster: of its load balancer, and spec.externalIPs.
 	OutsideAddrs []netip.Addr
+	// Mirror is set for a Service whose endpoints are those of Services of other clusters.
+	Mirror *MirrorOf
+	// Federated is set for a Service that is part of the union of those of its name in several clusters.
+	Federated bool
 }
 
 // Resolution says how a Service's endpoints are found.

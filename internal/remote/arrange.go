@@ -35,6 +35,7 @@ func (s *Set) arrange() {
 			s.end(c)
 			delete(s.clusters, name)
 			s.emit(source.Change{Deletes: c.deletes(nil)})
+			s.tell(c, Known{Gone: true})
 			s.o.Logger.Info("cluster is no longer one of the mesh", slog.String("cluster", name), slog.String("declared_by", c.by))
 		}
 	}
@@ -57,6 +58,10 @@ func (s *Set) choose(wanted map[string]string, by, name string) {
 		s.refused[refusal{by, name}] = fmt.Sprintf("there are %d other clusters already", MaxClusters)
 	case !taken:
 		wanted[name] = by
+	case s.declared[by][name].Apart != s.declared[before][name].Apart:
+		if s.declared[before][name].Apart {
+			wanted[name] = by
+		}
 	case known != nil && known.by == by:
 		s.refused[refusal{before, name}] = declaredTwice(name, by)
 		wanted[name] = by
@@ -79,6 +84,7 @@ func (s *Set) follow(name, by string) {
 		s.clusters[name] = c
 	}
 	c.by = by
+	s.tell(c, Known{Apart: spec.Apart, Heard: c.everDone})
 	if c.print == spec.Print {
 		return
 	}

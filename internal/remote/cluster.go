@@ -30,6 +30,7 @@ type cluster struct {
 	failed   string // why it did not, the last time
 	unusable string // why the newest declaration is not followed
 	known    map[objectID]struct{}
+	told     Known // what was said last of how it stands with it
 }
 
 // objectID names an object that the sink knows.
@@ -123,6 +124,7 @@ func (k *sink) Whole(objects []source.Object) {
 			slog.Duration("took", time.Since(k.c.began)))
 	}
 	k.c.heard, k.c.everDone, k.c.failed = true, true, ""
+	s.tell(k.c, Known{Apart: k.c.told.Apart, Heard: true})
 	s.wake()
 }
 

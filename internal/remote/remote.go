@@ -33,6 +33,16 @@ type Spec struct {
 	Print string
 	// Open makes the source; an error says why the cluster cannot be followed.
 	Open func() (Source, error)
+	// Apart is set for a cluster of which only mirrors are called. Where another declarer has the same cluster without it, that
+	// one counts, and this one is content.
+	Apart bool
+}
+
+// Known is how it stands with a cluster, for who computes with what it says.
+type Known struct {
+	Name string
+	// Apart is as in Spec. Heard is set once the cluster has said what it has, Gone when it is followed no longer.
+	Apart, Heard, Gone bool
 }
 
 // MaxClusters is how many other clusters there may be.
@@ -51,7 +61,10 @@ type Options struct {
 	// Wanted reports whether an object of another cluster means anything here; nil for all.
 	Wanted func(o source.Object) bool
 	// Sink takes what changes.
-	Sink   func(source.Change)
+	Sink func(source.Change)
+	// Known, where not nil, is told how it stands with a cluster: that it is followed, before the first of its objects, whether it
+	// has said what it has, after these, and that it is followed no longer, after the last delete.
+	Known  func(Known)
 	Logger *slog.Logger
 }
 
@@ -156,6 +169,14 @@ func (s *Set) emit(c source.Change) {
 	if len(c.Upserts)+len(c.Deletes) > 0 {
 		s.o.Sink(c)
 	}
+}
+
+// tell says how it stands with a cluster, where that is news.
+func (s *Set) tell(c *cluster, k Known) {
+	if k.Name = c.name; s.o.Known != nil && c.told != k {
+		s.o.Known(k)
+	}
+	c.told = k
 }
 
 // mine gives the object as one of a cluster.

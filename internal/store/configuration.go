@@ -28,6 +28,7 @@ const (
 	RouteGroups                    Table = "route-groups"
 	Telemetries                    Table = "telemetries"
 	TelemetriesInNamespace         Table = "telemetries-in-namespace"
+	Links                          Table = "links"
 )
 
 // configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
@@ -58,6 +59,7 @@ func configuration() []tableState {
 		objects(Telemetries, index[model.Telemetry]{
 			table: TelemetriesInNamespace, ids: func(t *model.Telemetry) []string { return []string{t.Ref.Namespace} },
 		}),
+		objects[model.Link](Links),
 	}
 }
 

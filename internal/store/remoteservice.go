@@ -13,10 +13,15 @@ const (
 	RemoteServices      Table = "remote-services"
 	RemoteServicesByKey Table = "remote-services-by-key" // "namespace/name"
 	RemoteGateways      Table = "remote-gateways"        // "": all by which a network is called from others
+	// RemoteServicesOfCluster is by the name of a cluster.
+	RemoteServicesOfCluster Table = "remote-services-of-cluster"
 )
 
-// RemoteService is a Service as another cluster has it.
-type RemoteService struct{ model.Service }
+// RemoteService is a Service as another cluster has it, with what mirrors of it are made of.
+type RemoteService struct {
+	model.Service
+	Labels, Annotations map[string]string
+}
 
 func remoteServices() tableState { //nolint:ireturn // of whatever type
 	return define(schema[RemoteService]{
@@ -24,20 +29,27 @@ func remoteServices() tableState { //nolint:ireturn // of whatever type
 		indexes: []index[RemoteService]{
 			{table: RemoteServicesByKey, ids: func(s *RemoteService) []string { return []string{s.Key.String()} }},
 			{table: RemoteGateways, ids: func(s *RemoteService) []string { return ofGateway(&s.Service) }},
+			{table: RemoteServicesOfCluster, ids: func(s *RemoteService) []string { return []string{s.Origin.Cluster} }},
 		},
 	})
 }
 
-// setRemoteService puts what another cluster has in place of what it had before; none removes it.
+// SetRemoteService puts what another cluster has in place of what it had before.
+func (tx *Txn) SetRemoteService(s RemoteService) {
+	to[RemoteService](tx).set(&s)
+	tx.adopt(s.Key)
+}
+
+// setRemoteService is SetRemoteService without labels; none removes what the cluster had.
 func (tx *Txn) setRemoteService(origin model.Ref, defined []model.Service) {
 	if len(defined) == 0 {
 		to[RemoteService](tx).remove(origin.InCluster().String())
+		tx.adopt(origin.Key)
 	}
 	for _, s := range defined {
 		s.Origin = origin
-		to[RemoteService](tx).set(&RemoteService{s})
+		tx.SetRemoteService(RemoteService{Service: s})
 	}
-	tx.adopt(origin.Key)
 }
 
 // adopt makes the Service of another cluster a host of the mesh where the control plane's own cluster has none of the name, and
@@ -57,13 +69,15 @@ func (tx *Txn) adopt(k model.Key) {
 
 // adopted gives the Service of another cluster that is a host of the mesh: the oldest, then that of the cluster whose name is
 // first. Its own addresses mean nothing here, where another Service may have them, so that it gets an automatic one. One that
-// is a name for another host is that in its own cluster only, and a gateway of a network nobody calls by name.
+// is a name for another host is that in its own cluster only, and so is a mirror, and a gateway of a network nobody calls by name.
 func (tx *Txn) adopted(k model.Key) *model.Service {
 	origin := model.Ref{Kind: "Service", Key: k}
 	if len(to[model.Service](tx).by(ServicesByOrigin, refID(origin))) > 0 {
 		return nil
 	}
-	rows := slices.DeleteFunc(to[RemoteService](tx).by(RemoteServicesByKey, k.String()), func(s *RemoteService) bool { return s.ExternalName != "" || s.Gateway != nil })
+	rows := slices.DeleteFunc(to[RemoteService](tx).by(RemoteServicesByKey, k.String()), func(s *RemoteService) bool {
+		return s.ExternalName != "" || s.Gateway != nil || s.Mirror != nil || tx.apart(s.Origin.Cluster)
+	})
 	if len(rows) == 0 {
 		return nil
 	}

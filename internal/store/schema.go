@@ -9,7 +9,7 @@ import (
 
 // definitions lists the tables, all of them empty. A kind of configuration has its place in [configuration].
 func definitions() []tableState {
-	return append(configuration(), services(), remoteServices(), autoAddresses(), endpointSlices(), workloads(), sharedAddresses(), nodes(), namespaces(), podHealth(), endpointHealth(), podProbes())
+	return append(configuration(), services(), remoteServices(), remoteClusters(), autoAddresses(), endpointSlices(), workloads(), sharedAddresses(), nodes(), namespaces(), podHealth(), endpointHealth(), podProbes())
 }
 
 // nameOnly is the part of a row that an index of names shows: nothing.

@@ -124,7 +124,6 @@ func Kinds() []Kind {
 			Group: linkerdProfiles, Name: "ServiceProfile", Resource: "serviceprofiles",
 			Loss: "its routes, retries and timeouts do not exist", Instead: "write an HTTPRoute",
 		},
-		{Group: linkerdLinks, Name: "Link", Resource: "links", Loss: "there is one cluster"},
 		{
 			Group: linkerdExternal, Name: "ExternalWorkload", Resource: "externalworkloads",
 			Loss: "the workload is not called", Instead: "list its address under endpoints of a ServiceEntry",

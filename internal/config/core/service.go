@@ -50,6 +50,8 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		addresses(r, in, out)
 		out.OutsideAddrs = externalAddresses(r, in)
 		out.Gateway = networkGateway(r, in, out.OutsideAddrs)
+		out.Mirror = mirror(r, in, clusterDomain)
+		out.Federated = in.Labels[model.FederatedLabel] == model.FederatedMember
 	}
 	if r.Rejected() {
 		return nil, r.Problems
