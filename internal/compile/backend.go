@@ -171,7 +171,7 @@ func (b *backends) shards(s *model.Service, p *model.ServicePort, e effectivePol
 		return nil
 	}
 	if isKubernetes(s) {
-		for _, k := range b.r.SlicesOfService(s.Key) {
+		for _, k := range b.slicesOf(s) {
 			shape, ok := b.r.SliceShape(k)
 			if ok && k.Namespace == s.Key.Namespace && slicePort(shape.Ports, p.Name) != 0 && !staysHome(s, k) {
 				name.Source, name.Cluster, name.Slice = plan.FromSlice, k.Cluster, k.Name

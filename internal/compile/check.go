@@ -206,7 +206,7 @@ func (m snapshot) endpointLabels(s *model.Service) (labels []map[string]string, 
 	case s.ExternalName != "" || s.Resolution == model.ResolveNone || s.Resolution == model.ResolveDynamicDNS:
 		return nil, false
 	case isKubernetes(s):
-		for _, k := range r.SlicesOfService(s.Key) {
+		for _, k := range m.slicesOf(s) {
 			if slice := r.Slice(k); slice != nil {
 				labels = append(labels, podLabels(r, slice)...)
 			}

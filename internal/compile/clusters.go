@@ -17,7 +17,7 @@ func (c clusterChecks) report() {
 	c.overlaps()
 	for _, remote := range store.List[store.RemoteService](c.r) {
 		s := c.kubernetesService(remote.Key)
-		if s == nil || s.Origin == remote.Origin {
+		if s == nil || s.Origin == remote.Origin || store.IsApart(c.r, remote.Origin.Cluster) {
 			continue
 		}
 		c.ports(s, remote)

@@ -117,7 +117,7 @@ func (v dnsNames) podAddresses(s *model.Service, label string) []netip.Addr {
 // endpointsOf lists those endpoints of a Kubernetes Service's slices that are wanted.
 func (v dnsNames) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
 	var out []*model.SliceEndpoint
-	for _, k := range v.r.SlicesOfService(s.Key) {
+	for _, k := range v.slicesOf(s) {
 		slice := v.r.Slice(k)
 		if slice == nil {
 			continue

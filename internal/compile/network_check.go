@@ -57,7 +57,7 @@ func (c *checker) separateNetworks(s *model.Service) []string {
 			out[network] = true
 		}
 	}
-	for _, k := range c.r.SlicesOfService(s.Key) {
+	for _, k := range c.slicesOf(s) {
 		slice := c.r.Slice(k)
 		if slice == nil || !isKubernetes(s) {
 			continue

@@ -78,8 +78,8 @@ func (g group) probedEntries() (out []netip.AddrPort) {
 func (g group) probed() (out []netip.AddrPort) {
 	add := adder(&out)
 	if isKubernetes(g.service) {
-		for _, k := range g.r.SlicesOfService(g.service.Key) {
-			if slice := g.r.Slice(k); slice != nil && k.Namespace == g.service.Key.Namespace && slice.Service == g.service.Key {
+		for _, k := range g.slicesOf(g.service) {
+			if slice := g.r.Slice(k); slice != nil && k.Namespace == g.service.Key.Namespace && g.has(g.service, slice) {
 				g.probedInSlice(slice, add)
 			}
 		}

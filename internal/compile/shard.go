@@ -74,7 +74,7 @@ func (v endpointShards) sliceEndpoints(n plan.Name) (_ []plan.Endpoint, ok bool)
 			continue
 		}
 		slice := v.r.Slice(model.ClusterKey{Cluster: n.Cluster, Key: model.Key{Namespace: s.Key.Namespace, Name: n.Slice}})
-		if slice == nil || slice.Service != s.Key || !inParts(len(slice.Endpoints), n.Part) {
+		if slice == nil || !v.has(s, slice) || !inParts(len(slice.Endpoints), n.Part) {
 			continue
 		}
 		number := slicePort(slice.Ports, p.Name)
@@ -137,6 +137,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
+		g.mirrored(&ep, s)
 		if e.Node != "" {
 			ep.Workload.Node = e.Node
 		}

@@ -67,7 +67,7 @@ func (c *balancing) endpointsOf(s *model.Service, e effectivePolicy) []plan.Endp
 		}
 		return out
 	}
-	for _, k := range c.r.SlicesOfService(s.Key) {
+	for _, k := range c.slicesOf(s) {
 		slice := c.r.Slice(k)
 		for number := 1; slice != nil && inParts(len(slice.Endpoints), number); number++ {
 			out = append(out, g.slice(slice, number, 1)...)

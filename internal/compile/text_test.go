@@ -182,6 +182,9 @@ func (p *printer) backend(b *plan.Backend) {
 
 func (p *printer) endpoint(e *plan.Endpoint) {
 	out := fmt.Sprintf("  %s *%d %s", e.Addr, e.Weight, e.Health)
+	if e.Network != "" {
+		out += fmt.Sprintf(" network=%s by=%v", e.Network, e.Gateways)
+	}
 	if e.Meshed {
 		out += " meshed " + e.Identity
 	}

@@ -15,11 +15,12 @@ import (
 
 // The tests describe a mesh in lines of words, one object per line, rules of a route set indented below it:
 //
-//	service NAME.NS [cluster=C] [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [local] [external-name=H] [not-ready-too] [export=…] [age=N]
+//	service NAME.NS [cluster=C] [ip=A,…] [port=NAME:PORT[>TARGET]:PROTOCOL …] [headless] [local] [of=NAME@CLUSTER …] [by-gateway] [external-name=H] [not-ready-too] [export=…] [age=N]
 //	entry HOST ns=NS resolution=R [ip=PREFIX,…] [port=…] [external] [endpoint=A|HOST …] [select=K:V] [export=…] [age=N]
 //	slice NAME.NS of=SERVICE [port=NAME:PORT …] [ep=IP[/POD][!starting|!terminating|!on:NODE|!ZONE…] …]
 //	pod NAME.NS ip=A,… [label=K:V …] [node=N] [locality=L] [owner=KIND/NAME] [sa=NAME] [canonical=NAME@REVISION] [meshed] [well] …
 //	node NAME REGION/ZONE
+//	apart CLUSTER yes|no
 //	vs NAME.NS host=H … [export=…] [age=N]
 //	route NAME.NS parent=SVC.NS[:PORT|:PORTNAME] … [age=N]
 //	  http|tcp|tls [MATCH …] [-> HOST:PORT[/SUBSET][*WEIGHT] …] [ACTION …]
@@ -90,6 +91,8 @@ func (w *world) read(line string) {
 		w.slice(words[1], o)
 	case "pod":
 		w.pod(words[1], o)
+	case "apart":
+		w.tx.SetRemoteCluster(store.RemoteCluster{Name: words[1], Apart: words[2] == "yes", Heard: true})
 	case "node":
 		region, zone, _ := strings.Cut(words[2], "/")
 		w.tx.SetNode(model.Node{Name: words[1], Locality: model.Locality{Region: region, Zone: zone}})
@@ -207,10 +210,23 @@ func (w *world) service(name string, o opts) {
 	k := named(name)
 	w.tx.SetServices(model.Ref{Kind: "Service", Key: k, Cluster: o.get("cluster")}, model.Service{
 		Key: k, Host: model.ServiceHost(k.Name, k.Namespace, "cluster.local"), Ports: w.ports(o["port"]),
-		VIPs: w.prefixes(o.list("ip")), Headless: o.has("headless"), Resolution: model.ResolveSlices,
+		VIPs: w.prefixes(o.list("ip")), Headless: o.has("headless"), Resolution: model.ResolveSlices, Mirror: mirrorOf(k.Namespace, o),
 		ExternalName: model.Hostname(o.get("external-name")), PublishNotReady: o.has("not-ready-too"), CreatedAt: o.created(w),
 		ExportTo: o.list("export"), Proximity: map[bool]model.Proximity{true: model.OnlySameNode}[o.has("local")],
 	})
+}
+
+// mirrorOf reads "of=NAME@CLUSTER", "of=NAME@" for the own cluster, and "by-gateway".
+func mirrorOf(namespace string, o opts) *model.MirrorOf {
+	var out *model.MirrorOf
+	for _, of := range o["of"] {
+		name, cluster, _ := strings.Cut(of, "@")
+		if out == nil {
+			out = &model.MirrorOf{ByGateway: o.has("by-gateway")}
+		}
+		out.Sources = append(out.Sources, model.MirrorSource{Cluster: cluster, Name: name, Host: model.ServiceHost(name, namespace, "cluster.local")})
+	}
+	return out
 }
 
 func (w *world) entry(host string, o opts) {

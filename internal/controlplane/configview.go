@@ -95,7 +95,7 @@ func (d described) shards(s *model.Service, p *model.ServicePort, dest *plan.Des
 		}
 	}
 	if len(names) == 0 {
-		for _, k := range d.r.SlicesOfService(s.Key) {
+		for _, k := range compile.SlicesOf(d.r, s) {
 			shape, _ := d.r.SliceShape(k)
 			name := plan.Name{Kind: plan.NameShard, At: plan.HostPort{Host: s.Host, Port: p.Port}, Source: plan.FromSlice, Cluster: k.Cluster, Slice: k.Name}
 			for name.Part = 1; name.Part <= shape.Shards; name.Part++ {

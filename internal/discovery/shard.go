@@ -119,6 +119,7 @@ func gatewayFields(c *coder, g *plan.Gateway) {
 	c.addr(1, "address", &g.Addr)
 	c.uint16(2, "port", &g.Port)
 	c.uint32(3, "weight", &g.Weight)
+	text(c, 1001, "host", &g.Host)
 }
 
 func (c *coder) get(n protowire.Number, number uint64) string {

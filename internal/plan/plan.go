@@ -283,6 +283,8 @@ type Gateway struct {
 	Port uint16
 	// Weight is its share of the connections, beside that of others.
 	Weight uint32
+	// Host is what the gateway knows the endpoint's host as, empty where that is the name by which it is called.
+	Host model.Hostname
 }
 
 // WorkloadInfo labels metrics and logs. Empty parts print as "unknown". Node is also what Proximity compares; it may be

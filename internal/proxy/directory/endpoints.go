@@ -238,7 +238,7 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		key.target.Policy = upstream.PolicyOf(b, t.secret)
 	}
 	if t.isForeign(e) {
-		key.target.Through = plan.ServerName{At: plan.HostPort{Host: b.Host, Port: b.Port}, Pod: e.Addr.Addr()}.String()
+		key.target.Through = plan.ServerName{At: plan.HostPort{Host: hostAtGateway(b, e), Port: b.Port}, Pod: e.Addr.Addr()}.String()
 	}
 	s := t.byKey[key]
 	if s == nil {
@@ -265,6 +265,14 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		s.recount(t.counting)
 	}
 	return s
+}
+
+// hostAtGateway is what gateways know the host of an endpoint as: that of a mirror has another name in its own cluster.
+func hostAtGateway(b *plan.Backend, e *plan.Endpoint) model.Hostname {
+	if len(e.Gateways) > 0 && e.Gateways[0].Host != "" {
+		return e.Gateways[0].Host
+	}
+	return b.Host
 }
 
 // isForeign reports whether an endpoint is of a network whose addresses mean something else here.

@@ -34,6 +34,9 @@ func (l assignments) acrossNetworks(b *plan.Backend, all []plan.Endpoint) []plan
 			continue
 		}
 		for _, g := range e.Gateways {
+			if g.Host != "" && g.Host != b.Host {
+				continue // the server name of the cluster is that of the mirror, of which its gateway knows nothing
+			}
 			key := gateway{netip.AddrPortFrom(g.Addr, g.Port), e.Locality}
 			at, known := places[key]
 			if !known {

@@ -1,0 +1,86 @@
+package compile
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/plan"
+	"fairlead.dev/fairlead/internal/store"
+)
+
+// slicesOf lists the slices whose endpoints a Kubernetes Service has: its own in all clusters that share their Services with this
+// one; of a mirror those of the Services that it mirrors, be their clusters apart or not.
+func (m snapshot) slicesOf(s *model.Service) []model.ClusterKey {
+	if s.Mirror == nil {
+		return slices.DeleteFunc(m.r.SlicesOfService(s.Key), func(k model.ClusterKey) bool { return store.IsApart(m.r, k.Cluster) })
+	}
+	var out []model.ClusterKey
+	for _, from := range s.Mirror.Sources {
+		for _, k := range m.r.SlicesOfService(model.Key{Namespace: s.Key.Namespace, Name: from.Name}) {
+			if k.Cluster == from.Cluster && k.Namespace == s.Key.Namespace {
+				out = append(out, k)
+			}
+		}
+	}
+	slices.SortFunc(out, model.ClusterKey.Compare)
+	return slices.Compact(out)
+}
+
+// SlicesOf lists the slices whose endpoints a Kubernetes Service has.
+func SlicesOf(r *store.Reader, s *model.Service) []model.ClusterKey {
+	return snapshot{r: r}.slicesOf(s)
+}
+
+// has reports whether the endpoints of a slice are endpoints of a Kubernetes Service.
+func (m snapshot) has(s *model.Service, slice *model.Slice) bool {
+	if s.Mirror == nil {
+		return slice.Service == s.Key && !store.IsApart(m.r, slice.Key.Cluster)
+	}
+	_, ok := s.Mirror.From(slice.Key.Cluster, slice.Service.Name)
+	return ok && slice.Service.Namespace == s.Key.Namespace
+}
+
+// mirrored has an endpoint of a mirror be called as its cluster demands: by the gateways that the mirror names, where it names
+// some, and by the name of the Service there, for a gateway knows no other.
+func (g group) mirrored(e *plan.Endpoint, slice *model.Slice) {
+	if g.service.Mirror == nil {
+		return
+	}
+	from, ok := g.service.Mirror.From(slice.Key.Cluster, slice.Service.Name)
+	if !ok {
+		return
+	}
+	if g.service.Mirror.ByGateway {
+		e.Network, e.Gateways = "link/"+from.Cluster, nil
+		if (e.Meshed || e.Mutual) && e.Identity != "" {
+			e.Gateways = g.linkGateways()
+		}
+	}
+	for i := range e.Gateways {
+		e.Gateways[i].Host = from.Host
+	}
+}
+
+// linkGateways gives the gateways that the own slices of a mirror name: those that were alive when they were last asked.
+func (g group) linkGateways() []plan.Gateway {
+	var out []plan.Gateway
+	for _, k := range g.r.SlicesOfService(g.service.Key) {
+		slice := g.r.Slice(k)
+		if slice == nil || k.Cluster != "" {
+			continue
+		}
+		port := slicePort(slice.Ports, g.port.Name)
+		for i := range slice.Endpoints {
+			e := &slice.Endpoints[i]
+			if !e.Ready || port == 0 || len(e.Addresses) == 0 {
+				continue
+			}
+			at := netip.AddrPortFrom(e.Addresses[0].Unmap(), port)
+			out = append(out, plan.Gateway{Addr: at.Addr(), Port: at.Port(), Weight: 1})
+		}
+	}
+	slices.SortFunc(out, func(a, b plan.Gateway) int { return cmp.Or(a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port)) })
+	return slices.CompactFunc(out, func(a, b plan.Gateway) bool { return a.Addr == b.Addr && a.Port == b.Port })
+}
