@@ -17,6 +17,7 @@ import (
 // use it, and it is replaced as a whole.
 type Table struct {
 	entries []Route
+	index   *index // nil where the entries are few
 }
 
 // Route is one route with one of its alternative matches.
@@ -75,6 +76,9 @@ func Compile(routes []plan.Route) (*Table, error) {
 		if err := t.add(&routes[i]); err != nil {
 			return nil, fmt.Errorf("route %q (%s): %w", routes[i].Name, routes[i].Origin, err)
 		}
+	}
+	if len(t.entries) > fewEntries {
+		t.index = newIndex(t.entries)
 	}
 	return t, nil
 }
@@ -159,10 +163,16 @@ func compileConditions(m *model.HTTPMatch) (conditions, error) {
 // Match gives the first route whose conditions hold for a caller's request to a port of the destination, nil where there
 // is none (404, NR). It may use the memory behind req.Fields for scratch and leaves the request as it was.
 func (t *Table) Match(req *httpx.Request, from Caller, port uint16) *Route {
-	path, query := splitPath(req.Path)
+	a := asking{req: req, from: from, port: port}
+	a.path, a.query = splitPath(req.Path)
+	if t.index != nil {
+		if i := t.find(&a); i >= 0 {
+			return &t.entries[i]
+		}
+		return nil
+	}
 	for i := range t.entries {
-		when := &t.entries[i].when
-		if (when.port == 0 || when.port == port) && when.from.is(from) && when.hold(req, path, query) {
+		if t.entries[i].when.takes(&a) {
 			return &t.entries[i]
 		}
 	}

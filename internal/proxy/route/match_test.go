@@ -1,6 +1,7 @@
 package route
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"net/url"
@@ -354,15 +355,18 @@ func FuzzMatch(f *testing.F) {
 					break
 				}
 			}
-			if r := table.Match(req, src, 80); r != nil {
-				for i := range routes {
-					if r.Plan == &routes[i] {
-						got = i
+			for _, indexed := range []*index{nil, newIndex(table.entries)} {
+				table.index, got = indexed, -1
+				if r := table.Match(req, src, 80); r != nil {
+					for i := range routes {
+						if r.Plan == &routes[i] {
+							got = i
+						}
 					}
 				}
-			}
-			if got != want {
-				t.Fatalf("Match(%s %s%s) = route %d, want %d of %+v", req.Method, req.Authority, req.Path, got, want, routes)
+				if got != want {
+					t.Fatalf("indexed %t: Match(%s %s%s) = route %d, want %d of %+v", indexed != nil, req.Method, req.Authority, req.Path, got, want, routes)
+				}
 			}
 			if after := req.Fields.Size(); after != before {
 				t.Fatalf("Match left the fields with %d bytes, want %d", after, before)
@@ -438,6 +442,54 @@ func (g grower) request() *httpx.Request {
 		req.Fields.AddString(g.pick("x", "X", "y", "z"), g.text())
 	}
 	return req
+}
+
+// thousand are routes to as many paths, of each kind, and one that takes what is left.
+func thousand(kind model.MatchKind) []plan.Route {
+	var routes []plan.Route
+	for i := range 999 {
+		routes = append(routes, plan.Route{Matches: []model.HTTPMatch{{URI: &model.StringMatch{Kind: kind, Value: fmt.Sprintf("/api/v%d/team-%d/items", i%3, i)}}}})
+	}
+	return append(routes, plan.Route{})
+}
+
+// TestMatchLooksAtFew: of a thousand routes as many are looked at as a path may belong to.
+func TestMatchLooksAtFew(t *testing.T) {
+	for _, kind := range []model.MatchKind{model.Exact, model.Prefix, model.PathPrefix} {
+		table := mustCompile(t, thousand(kind)...)
+		for at := table.index.longest([]byte("/api/v1/team-700/items")); at >= 0; at = table.index.literals[at].parent {
+			if n := len(table.index.literals[at].entries); n != 1 {
+				t.Errorf("%v: %d routes for %q", kind, n, table.index.literals[at].text)
+			}
+		}
+		if len(table.index.rest) != 1 {
+			t.Errorf("%v: %d routes are looked at for every path", kind, len(table.index.rest))
+		}
+		for path, want := range map[string]int{"/api/v1/team-700/items": 700, "/api/v1/team-70/items": 70, "/api/v1/team-7000/items": 999, "/": 999, "": 999} {
+			if got := table.Match(newRequest("GET", "users", path), Caller{}, 80); got != &table.entries[want] {
+				t.Errorf("%v: %s has another route than %d", kind, path, want)
+			}
+		}
+		req := newRequest("GET", "users", "/api/v1/team-700/items")
+		if n := testing.AllocsPerRun(100, func() { table.Match(req, Caller{}, 80) }); n != 0 {
+			t.Errorf("%v: %v allocations", kind, n)
+		}
+	}
+}
+
+func BenchmarkMatchOfAThousand(b *testing.B) {
+	for _, kind := range []model.MatchKind{model.Exact, model.Prefix, model.PathPrefix} {
+		for _, path := range []string{"/api/v1/team-997/items", "/other"} {
+			b.Run(fmt.Sprintf("kind=%v/path=%s", kind, strings.ReplaceAll(path[1:], "/", "-")), func(b *testing.B) {
+				table := mustCompile(b, thousand(kind)...)
+				req := newRequest("GET", "users:8080", path, "user-agent: curl", "accept: */*", "x-request-id: 1")
+				b.ReportAllocs()
+				for b.Loop() {
+					table.Match(req, Caller{}, 8080)
+				}
+			})
+		}
+	}
 }
 
 func BenchmarkMatch(b *testing.B) {
