@@ -101,6 +101,11 @@ func (f *inflow) credit() {
 	f.left += n
 }
 
+// forStream bounds the windows of streams: one alone does not run into the window of its connection, of which at least half is
+// always the peer's. Where it did, and again and again, a Tomcat would now and then take that for a client that is gone: a thread
+// of its own that is woken for a window that it has used up already ends the connection. mu is held.
+func (f *inflow) forStream() int64 { return max(f.window.size/2, startWindow) }
+
 // giveBack returns n bytes of the stream's receive window, in steps of half of it. mu is held.
 func (s *stream) giveBack(n int) {
 	s.recvCredit += int64(n)
@@ -109,7 +114,7 @@ func (s *stream) giveBack(n int) {
 		return
 	}
 	c := s.c
-	s.window.quicken(nil, int64(c.opts.StreamWindow)) // that of the connection bounds it
+	s.window.quicken(nil, min(int64(c.opts.StreamWindow), c.inflow.forStream()))
 	n64 := s.recvCredit + s.window.size - size
 	out := c.out.control()
 	out.b = appendWindowUpdate(out.b, s.id, uint32(n64))

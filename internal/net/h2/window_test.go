@@ -5,8 +5,11 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -196,6 +199,70 @@ func TestWindowsGrowWhileBodiesAreRead(t *testing.T) {
 	if size <= startWindow {
 		t.Errorf("the window is %d bytes after a body of 8 MiB that was read at once", size)
 	}
+}
+
+// TestStreamAloneIsHeldBackByItsOwnWindow: a reader falls behind, and its peer sends all that the two windows allow. Once they have
+// grown it is the stream's that is used up, never the connection's.
+func TestStreamAloneIsHeldBackByItsOwnWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cc, sc := net.Pipe()
+		take := make(chan int)
+		sv := NewServer(sc, Options{Pool: &Pool{Budget: NewBudget(64 << 20)}, Handler: func(s *ServerStream) {
+			for n := range take {
+				if _, err := io.ReadFull(s, make([]byte, n)); err != nil {
+					t.Error(err)
+				}
+			}
+		}})
+		served := make(chan error, 1)
+		go func() { served <- sv.Serve(t.Context()) }()
+		defer func() {
+			close(take)
+			cc.Close()
+			<-served
+		}()
+		p := newPeer(t, cc)
+		windows := [2]int64{defaultWindow, defaultWindow} // of the connection, and of stream 1
+		var updates [2]atomic.Int64                       // on their way to the peer
+		go func() {
+			for {
+				f, err := p.f.ReadFrame()
+				if err != nil {
+					return
+				}
+				if u, ok := f.(*http2.WindowUpdateFrame); ok {
+					updates[u.StreamID].Add(int64(u.Increment))
+				}
+			}
+		}()
+		io.WriteString(cc, http2.ClientPreface)
+		p.f.WriteSettings()
+		p.headers(1, p.block(":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/"), false)
+		largest := int64(0)
+		for range 500 {
+			for windows[1] > 0 {
+				n := min(windows[0], windows[1], minMaxFrame)
+				if n <= 0 && largest <= startWindow {
+					break // both begin alike
+				}
+				if n <= 0 {
+					t.Fatalf("the connection's window is used up, and the stream may send %d bytes more; its window has been %d", windows[1], largest)
+				}
+				windows[0] -= n
+				windows[1] -= n
+				p.f.WriteData(1, false, make([]byte, n))
+			}
+			take <- 48 << 10
+			synctest.Wait()
+			for i := range windows {
+				windows[i] += updates[i].Swap(0)
+			}
+			largest = max(largest, windows[1])
+		}
+		if largest < defaultStreamWindow/4 {
+			t.Errorf("the stream's window has grown to %d bytes only", largest)
+		}
+	})
 }
 
 func startPairOf(t *testing.T, pool *Pool, h func(*ServerStream)) *pair {
