@@ -4,11 +4,12 @@ package lab_test
 
 import (
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
 
-// tomcat serves the files of www and takes uploads.
+// tomcat serves the files of www and takes uploads, in HTTP/1.1 and, by prior knowledge, in HTTP/2, all at one port.
 func tomcat(t *testing.T, www string) func(own string) realServer {
 	return func(own string) realServer {
 		script := strings.NewReplacer("OWN", own, "WWW", www, "SERVER", programFile(t, "tomcat.xml"), "WEB", programFile(t, "tomcat-web.xml")).Replace(`
@@ -17,7 +18,7 @@ exec java -Xshare:auto -XX:TieredStopAtLevel=1 -Xmx256m -cp /usr/share/tomcat10/
 	-Dcatalina.home=/usr/share/tomcat10 -Dcatalina.base=OWN -Djava.io.tmpdir=OWN/temp org.apache.catalina.startup.Bootstrap start`)
 		return realServer{
 			name: "tomcat", ready: 8080, argv: []string{"sh", "-c", script},
-			ports: "{name: http, port: 80, targetPort: 8080}, {name: detected, port: 81, targetPort: 8080}",
+			ports: "{name: http, port: 80, targetPort: 8080}, {name: detected, port: 81, targetPort: 8080}, {name: http2, port: 82, targetPort: 8080}",
 		}
 	}
 }
@@ -46,17 +47,20 @@ delete curl -sS --max-time 60 HTTP TELLS --request DELETE BASE/FROM-put.bin
 post curl -sS --max-time 60 HTTP TELLS --data a=b BASE/small.txt
 odd-method curl -sS --max-time 60 HTTP TELLS --request PROPFIND -o /dev/null BASE/small.txt
 `, "TELLS", tells)
-	// Not in HTTP/2: its answers and uploads are cut now and then, with a mesh and without, and so nothing can be compared.
-	for _, port := range []string{"80", "81"} {
+	// Of HTTP/2 no second request on a connection: curl 7.88 finds that this server breaks its framing, without a mesh, too. No uploads: two
+	// short DATA frames, as they come of a window that is nearly used up, are an attack to it, and it ends the connection.
+	// And no answers that use a window up a thousand times: each time it may take its own wake-up for a client that is gone.
+	inHTTP2 := strings.ReplaceAll(regexp.MustCompile(`(?m)^(kept|put\S*|delete|post) .*\n`).ReplaceAllString(calls, ""), "big.bin", "mid.bin")
+	for port, how := range map[string][2]string{"80": {"--http1.1", calls}, "81": {"--http1.1", calls}, "82": {"--http2-prior-knowledge", inHTTP2}} {
 		t.Run("curl:"+port, func(t *testing.T) {
 			var ends []string
-			for line := range strings.Lines(strings.TrimSpace(calls)) {
+			for line := range strings.Lines(strings.TrimSpace(how[1])) {
 				name, _, _ := strings.Cut(line, " ")
 				ends = append(ends, name+" 0")
 			}
 			p.compare(t, "tomcat", strings.Join(ends, ", "), func(t *testing.T, from, server string) []exchange {
 				own := strings.ReplaceAll(filepath.Base(from)+server+port, "/", "-")
-				return p.programs(t, from, server, strings.NewReplacer("BASE", "http://SERVER:"+port, "HTTP", "--http1.1", "$w", www, "FROM", own).Replace(calls))
+				return p.programs(t, from, server, strings.NewReplacer("BASE", "http://SERVER:"+port, "HTTP", how[0], "$w", www, "FROM", own).Replace(how[1]))
 			})
 		})
 	}
