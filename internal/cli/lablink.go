@@ -11,8 +11,17 @@ import (
 
 // newLabLinkCommand is "fairlead lab link".
 func newLabLinkCommand(a *app) *cobra.Command {
-	return linkCommand(a, "link LAB LAB", "Make one mesh of two labs: their pods call each other, Services of one name are one", lab.Link,
+	separate := false
+	link := func(ctx context.Context, one, other *lab.Client) error {
+		if separate {
+			return lab.LinkSeparate(ctx, one, other)
+		}
+		return lab.Link(ctx, one, other)
+	}
+	cmd := linkCommand(a, "link LAB LAB", "Make one mesh of two labs: their pods call each other, Services of one name are one", link,
 		"labs %q and %q are one mesh\n")
+	cmd.Flags().BoolVar(&separate, "separate-networks", false, "pods of one lab do not reach those of the other, but for a gateway that each lab gets")
+	return cmd
 }
 
 // newLabUnlinkCommand is "fairlead lab unlink".

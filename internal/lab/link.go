@@ -19,6 +19,9 @@ type linkTo struct {
 	Lab, Cluster string
 	PodNetwork   podNetwork
 	Prefixes     []netip.Prefix
+	// Outward is the address that what leaves for the other lab has, where the two are on separate networks; invalid where pods
+	// are called by their own.
+	Outward netip.Addr
 }
 
 // links are a lab's links to others. Its methods are called from any goroutine.
@@ -74,6 +77,11 @@ func (l *links) begin(to linkTo, files []*os.File) (*os.File, error) {
 	socket, err := newWire(to.PodNetwork, to.Prefixes)
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
+	}
+	if to.Outward.IsValid() {
+		if err := standIn(wireName(to.PodNetwork), to.Outward); err != nil {
+			return nil, errors.Join(err, socket.Close(), held.Close(), removeWire(to.PodNetwork))
+		}
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
 	s := &lease{to: to, held: held, end: cancel, done: make(chan struct{})}
@@ -183,6 +191,11 @@ func tellPeer(s, peer state, cfg *config) error {
 // Link makes one mesh of two labs: their pods call each other directly, each control plane reads what the other lab runs, and
 // trusts certificates of the other's CA. It lasts until [Unlink], or until one of the two ends.
 func Link(ctx context.Context, a, b *Client) error {
+	return link(ctx, a, b, func(*config, *linkTo) {})
+}
+
+// link makes one mesh of two labs; adapt changes what each of them, whose configuration it is given, is told of the other.
+func link(ctx context.Context, a, b *Client, adapt func(own *config, to *linkTo)) error {
 	cfgA, cfgB, err := a.linkable(b)
 	if err != nil {
 		return err
@@ -193,7 +206,10 @@ func Link(ctx context.Context, a, b *Client) error {
 	}
 	endA, endB := os.NewFile(uintptr(pair[0]), "link"), os.NewFile(uintptr(pair[1]), "link")
 	defer closeAll([]*os.File{endA, endB})
-	_, socket, err := a.roundTrip(ctx, request{Op: "link", Link: cfgB.toLink()}, nil, endA)
+	toA, toB := cfgA.toLink(), cfgB.toLink()
+	adapt(cfgA, &toB)
+	adapt(cfgB, &toA)
+	_, socket, err := a.roundTrip(ctx, request{Op: "link", Link: toB}, nil, endA)
 	if err != nil {
 		return fmt.Errorf("lab %q: %w", cfgA.Name, err)
 	}
@@ -201,7 +217,7 @@ func Link(ctx context.Context, a, b *Client) error {
 		return fmt.Errorf("lab %q gave no end of the link", cfgA.Name)
 	}
 	defer socket.Close()
-	if _, _, err := b.roundTrip(ctx, request{Op: "link", Link: cfgA.toLink()}, nil, endB, socket); err != nil {
+	if _, _, err := b.roundTrip(ctx, request{Op: "link", Link: toA}, nil, endB, socket); err != nil {
 		return fmt.Errorf("lab %q: %w", cfgB.Name, err) // the other half ends with the connection
 	}
 	if err := errors.Join(tellPeer(a.state, b.state, cfgB), tellPeer(b.state, a.state, cfgA)); err != nil {
