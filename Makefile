@@ -109,8 +109,9 @@ prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Ki
 flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a real Prometheus, with the Gateway API, Istio's and SMI's objects
 	@test/kube/mesh.sh $(KUBE) test/flagger.sh
 
-multicluster: ## two clusters of that Kubernetes on one network as one mesh, KUBE and KUBE_EAST
+multicluster: ## two clusters of that Kubernetes as one mesh, on one network and on two, KUBE and KUBE_EAST
 	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestMulticluster$$' ./test/e2e
+	@NETWORKS=separate test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestSeparateNetworks$$' ./test/e2e
 
 SOAK      ?= 30m
 SOAK_RATE ?= 500

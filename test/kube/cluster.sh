@@ -5,7 +5,7 @@
 #   cluster.sh up [N]            starts cluster N (1 to 9, default 1), builds what it lacks; of the address families
 #                                that FAIRLEAD_KUBE_IP_FAMILY says: ipv4 (default), ipv6, dual
 #   cluster.sh node N M          adds node M (2 to 9)
-#   cluster.sh link N OTHER      lets the pods and nodes of two clusters reach each other
+#   cluster.sh link N OTHER [separate]   lets the pods and nodes of two clusters reach each other; separate: the nodes alone
 #   cluster.sh image N FILE...   gives image archives to every node
 #   cluster.sh sh N COMMAND...   runs a command on node 1, KUBECONFIG set
 #   cluster.sh stop N COMPONENT, cluster.sh start N COMPONENT     freezes and thaws a component, e.g. kube-apiserver
@@ -59,7 +59,7 @@ node)
 	running || { echo "kube: cluster $N is not running" >&2; exit 1; }
 	enter_namespaces; start_node; routes_between_nodes
 	say "node $NODE joined" ;;
-link) link "${1:-}" ;;
+link) link "${1:-}" "${2:-flat}" ;;
 image) for dir in $(node_dirs); do import "$dir" "$@"; done ;;
 sh) inside env KUBECONFIG="$CLUSTER/admin.kubeconfig" PATH="$BIN:$PATH" "$@" ;;
 stop) signal STOP "$1" ;;

@@ -2,6 +2,8 @@
 # clusters.sh WEST EAST COMMAND...: runs a command against two clusters on one flat network that are one mesh by their
 # root, of the names west and east, whose control planes do not know of each other yet. Starts the clusters that are not
 # running, and ends those afterwards. KUBECONFIG has both, as contexts fairlead-kubeWEST and fairlead-kubeEAST.
+# NETWORKS=separate: each cluster is a network of its own, net-west and net-east, with a gateway at node ports, and nothing else of
+# one is reached from the other but its nodes.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 WEST=$1 EAST=$2; shift 2
@@ -21,7 +23,7 @@ for n in "$WEST" "$EAST"; do
 	fi
 	"$here/images.sh" "$n"
 done
-"$cluster" link "$WEST" "$EAST"
+"$cluster" link "$WEST" "$EAST" "${NETWORKS:-flat}"
 
 # root: one CA for both, whose key nothing but the making of theirs needs.
 key() { openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out "$1"; }
@@ -45,15 +47,25 @@ intermediate() {
 
 # mesh N NAME: the mesh of this tree in cluster N.
 mesh() {
+	local more=gateway.enabled=false
+	[ "${NETWORKS:-flat}" = flat ] || more=gateway.enabled=true,gateway.service.type=NodePort,mesh.network=net-$2
 	eval "$("$cluster" env "$1")"
 	intermediate "$2"
 	kubectl create namespace fairlead-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 	kubectl -n fairlead-system create secret generic cacerts --from-file="$work/$2" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 	kubectl -n fairlead-system delete secret -l istio/multiCluster=true >/dev/null
-	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2" | kubectl apply -f - >/dev/null
+	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,$more" | kubectl apply -f - >/dev/null
 	# The images are new though their names are not.
 	kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
 	kubectl -n fairlead-system rollout status deployment/fairlead-controller --timeout=120s
+	# What is applied takes nothing away.
+	if [ "${NETWORKS:-flat}" = flat ]; then
+		kubectl -n fairlead-system delete deployment,service fairlead-gateway --ignore-not-found >/dev/null
+		kubectl label namespace fairlead-system topology.istio.io/network- >/dev/null
+	else
+		kubectl -n fairlead-system rollout restart deployment/fairlead-gateway >/dev/null
+		kubectl -n fairlead-system rollout status deployment/fairlead-gateway --timeout=120s
+	fi
 	printf '%s:' "$KUBECONFIG" >>"$work/kubeconfigs"
 }
 mesh "$WEST" west
