@@ -138,7 +138,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		},
 		{
 			name: "server_of_another_root", client: client.ClientConfig(users.String()), server: stranger.ServerConfig(),
-			clientErr: "expected spiffe://cluster.local/ns/myapp/sa/users, got spiffe://cluster.local/ns/myapp/sa/users: x509: certificate signed by unknown authority",
+			clientErr: "expected spiffe://cluster.local/ns/myapp/sa/users, got spiffe://cluster.local/ns/myapp/sa/users: its root " + nameOf(otherCA) + " is not trusted here",
 		},
 		{
 			name: "expired_server", client: client.ClientConfig(users.String()), server: serverWith(expired),
@@ -151,7 +151,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		{
 			name: "client_of_another_root", client: stranger.ClientConfig(users.String()), server: server.ServerConfig(),
 			// The client refuses first: it does not know the server's root either.
-			clientErr: "unknown authority",
+			clientErr: "its root " + nameOf(ca) + " is not trusted here",
 		},
 		{
 			name: "expired_client", client: clientWith(expired), server: server.ServerConfig(),
@@ -163,7 +163,7 @@ func TestHandshakeRefuses(t *testing.T) {
 		},
 		{
 			name: "client_with_foreign_certificate", client: clientWith(sign(t, otherCA, orders)), server: server.ServerConfig(),
-			serverErr: "got spiffe://cluster.local/ns/myapp/sa/orders: x509: certificate signed by unknown authority",
+			serverErr: "got spiffe://cluster.local/ns/myapp/sa/orders: its root " + nameOf(otherCA) + " is not trusted here",
 		},
 		{name: "tls_1_2", client: old, server: server.ServerConfig(), serverErr: "unsupported versions"},
 	} {
@@ -177,9 +177,15 @@ func TestHandshakeRefuses(t *testing.T) {
 			if h.clientErr == nil || h.serverErr == nil {
 				t.Errorf("client: %v, server: %v, want both refused", h.clientErr, h.serverErr)
 			}
+			if refused := RefusedByPeer(h.serverErr); refused != (tc.clientErr != "") {
+				t.Errorf("the server sees that its certificate was refused: %v, of %v", refused, h.serverErr)
+			}
 		})
 	}
 }
+
+// nameOf is how messages call a root.
+func nameOf(a *authority) string { return RootName([]*x509.Certificate{a.signer}) }
 
 func TestHandshakeBeforeTheFirstCertificate(t *testing.T) {
 	w, err := NewWorkload(WorkloadOptions{Sign: (&signWith{}).sign, Logger: quiet()})

@@ -289,7 +289,7 @@ func (t *trust) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage, n
 		KeyUsages:     []x509.ExtKeyUsage{usage},
 	})
 	if err != nil {
-		return verifiedPeer{}, ExplainValidity(err, now)
+		return verifiedPeer{}, explainRoot(ExplainValidity(err, now), chain)
 	}
 	peer := verifiedPeer{id: id, notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
 	for _, c := range chains[0][1:] {

@@ -176,7 +176,7 @@ func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
 		{name: "roots_that_do_not_fit", sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
 			chain, _, err := (&signWith{ca: ca, id: users}).sign(ctx, csr)
 			return chain, other.roots(), err
-		}, log: "unknown authority"},
+		}, log: "is not trusted here"},
 		{name: "noise", sign: func(context.Context, []byte) ([]byte, []byte, error) { return []byte("hm"), nil, nil }, log: "no PEM block"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

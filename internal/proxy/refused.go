@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -18,9 +19,16 @@ import (
 type refusalLog struct {
 	metrics *telemetry.Registry
 	log     *slog.Logger
+	// own says which root the workload's certificate has, and in which cluster it is.
+	own func() (root, cluster string)
 
 	mu   sync.Mutex
 	said map[telemetry.Refusal]time.Time // guarded by mu
+}
+
+// ownRoot says which root the certificate of a proxy's workload has, and in which cluster it is.
+func ownRoot(p *Proxy) func() (root, cluster string) {
+	return func() (root, cluster string) { return p.identity.Root(), p.self.Place().Cluster }
 }
 
 // saidAgain is when a reason that goes on is worth another line.
@@ -38,6 +46,10 @@ func (r *refusalLog) count(why telemetry.Refusal) slog.Level {
 // peer notes a peer that did not prove who it is, on either end of a mesh connection.
 func (r *refusalLog) peer(ctx context.Context, remote string, err error) {
 	why := peerRefusal(err)
+	if identity.RefusedByPeer(err) {
+		root, cluster := r.own()
+		err = fmt.Errorf("%w: the peer does not accept the certificate of this workload, whose root is %s of cluster %q: is it trusted in the peer's cluster?", err, root, cluster)
+	}
 	r.log.LogAttrs(ctx, r.count(why), "peer refused",
 		slog.String("remote", remote), slog.String("reason", why.String()), slog.Any("error", err))
 }

@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 	"fairlead.dev/fairlead/internal/plan"
@@ -353,7 +355,7 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	if t.way.Peer != nil {
 		s, err := t.way.Peer.OpenRequest(ctx, t.connect)
 		if err != nil {
-			return nil, err
+			return nil, ofCluster(err, t.endpoint)
 		}
 		c.aim(req, t)
 		return s, nil
@@ -381,6 +383,14 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	conn.Spare(c.canGoElsewhere(req))
 	c.conn = conn
 	return x, nil
+}
+
+// ofCluster says of which cluster a peer is whose root is not trusted.
+func ofCluster(err error, e *directory.Endpoint) error {
+	if _, untrusted := errors.AsType[*identity.UntrustedRootError](err); !untrusted || e == nil || e.Plan.Workload.Cluster == "" {
+		return err
+	}
+	return fmt.Errorf("%w (the peer is of cluster %s)", err, e.Plan.Workload.Cluster)
 }
 
 // aim tells the peer's sidecar which workload and port are meant, and which protocol to restore.
