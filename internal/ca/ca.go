@@ -55,6 +55,8 @@ type CA struct {
 	// the signer is a root.
 	chain []*x509.Certificate
 	roots []*x509.Certificate
+	// peerRoots is how many of the roots, the last ones, are not the mesh's own.
+	peerRoots int
 }
 
 // newCA takes parts that were found to belong together.
@@ -91,6 +93,11 @@ func (c *CA) TrustDomain() string { return c.trustDomain }
 
 // Roots gives the certificates that peers must trust, PEM.
 func (c *CA) Roots() []byte { return identity.EncodeCertificates(c.roots...) }
+
+// OwnRoots are Roots without those of WithPeerRoots: what proves to be the control plane, or to be of this mesh to it.
+func (c *CA) OwnRoots() []byte {
+	return identity.EncodeCertificates(c.roots[:len(c.roots)-c.peerRoots]...)
+}
 
 // Sign gives a certificate for id and the key of csr, PEM, followed by the intermediate where there is one. Of the
 // request only the key is used, and its signature as the proof that the caller holds the private half: names and

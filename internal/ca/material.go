@@ -252,6 +252,17 @@ func (c *CA) warnOfExpiry(log *slog.Logger, where string) {
 // SameSigner reports whether both sign with the same certificate.
 func (c *CA) SameSigner(other *CA) bool { return c.signer.Equal(other.signer) }
 
+// WithPeerRoots is WithRoots for the roots of other meshes: workloads trust those of each other, and nobody else does. WithRoots
+// comes before it.
+func (c *CA) WithPeerRoots(rootsPEM []byte) (*CA, error) {
+	out, err := c.WithRoots(rootsPEM)
+	if err != nil {
+		return nil, err
+	}
+	out.peerRoots = c.peerRoots + len(out.roots) - len(c.roots)
+	return out, nil
+}
+
 // WithRoots gives a CA that signs as c does and has its peers trust more roots as well, PEM: those of a CA that comes
 // next, or of one whose certificates are still around. Expired ones are left out.
 func (c *CA) WithRoots(rootsPEM []byte) (*CA, error) {

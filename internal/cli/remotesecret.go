@@ -43,7 +43,7 @@ func newCreateRemoteSecretCommand(a *app) *cobra.Command {
 func newMulticlusterCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{Use: "multicluster", Short: "Several clusters, one mesh"}
 	link := remoteSecretCommand(a, "link --cluster-name CLUSTER", "cluster-name")
-	cmd.AddCommand(link)
+	cmd.AddCommand(link, newMulticlusterTrustCommand(a))
 	return cmd
 }
 

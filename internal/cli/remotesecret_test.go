@@ -97,3 +97,28 @@ func TestEndpointsOfSeveralClusters(t *testing.T) {
 		}
 	}
 }
+
+// What is printed is a Secret with the cluster's own roots, by its name.
+func TestMulticlusterTrust(t *testing.T) {
+	s := clustertest.New(t)
+	trust := func(name string) ran {
+		return runCLI(t, "", "multicluster", "trust", "--name", name, "--kubeconfig", s.Kubeconfig(t))
+	}
+	if got := trust("east"); got.code == 0 || !strings.Contains(got.err, "no ConfigMap fairlead-ca-root-cert in namespace fairlead-system: install the mesh") {
+		t.Errorf("without a mesh: %d: %s%s", got.code, got.out, got.err)
+	}
+	if got := trust("not a name"); got.code == 0 || !strings.Contains(got.err, `"not a name" is no name of a cluster`) {
+		t.Errorf("of a bad name: %d: %s%s", got.code, got.out, got.err)
+	}
+	s.Put(t, "/api/v1/namespaces/fairlead-system/configmaps/fairlead-ca-root-cert", corev1.ConfigMap{Data: map[string]string{"root-cert.pem": "the roots"}})
+	var secret struct {
+		corev1.Secret `json:",inline"`
+	}
+	got := trust("east")
+	if err := yaml.Unmarshal([]byte(got.out), &secret); got.code != 0 || err != nil {
+		t.Fatalf("%d, %v: %s%s", got.code, err, got.out, got.err)
+	}
+	if secret.Name != "fairlead-trust-east" || secret.Namespace != "fairlead-system" || secret.Labels["fairlead.dev/trust"] != "true" || secret.StringData["east"] != "the roots" {
+		t.Errorf("printed\n%s", got.out)
+	}
+}

@@ -63,6 +63,9 @@ type cluster struct {
 	observers *incluster.Observers
 	// remotes says how to reach the other clusters of the mesh.
 	remotes *incluster.RemoteSecrets
+	// trusts says which of their roots are trusted, peers has them.
+	trusts *incluster.RemoteSecrets
+	peers  trusted
 	// conditions are those of pods whose sidecars this replica serves.
 	conditions *incluster.PodConditions
 	sidecar    injectorConfig
@@ -116,6 +119,13 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 	if c.remotes, err = c.declareClusters(); err != nil {
 		return nil, err
 	}
+	c.peers.log = c.log
+	c.trusts, err = incluster.NewRemoteSecrets(incluster.RemoteSecretsOptions{
+		Client: c.client, Namespace: o.Namespace, Label: incluster.TrustSecretLabel, Logger: c.log, Set: c.peers.set, Listed: func() {},
+	})
+	if err != nil {
+		return nil, err
+	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
 	c.observers = incluster.NewObservers(c.client)
 	c.conditions, err = incluster.NewPodConditions(incluster.PodConditionsOptions{Client: c.client, Logger: p.o.Logger})
@@ -163,15 +173,20 @@ func (c *cluster) authenticate(ctx context.Context, token string) (ca.Claims, er
 // mayObserve implements backing.
 func (c *cluster) mayObserve() observe.Authorizer { return c.observers.Authorize }
 
-// followCA gets the CA, or makes one, and hands it over.
+// followCA gets the CA, or makes one, and hands it over with the roots of other clusters. Who is no sidecar goes by the own ones:
+// another cluster's CA must not stand in for the control plane.
 func (c *cluster) followCA(ctx context.Context, use func(*ca.CA)) error {
 	first, err := c.ca.LoadOrCreate(ctx)
 	if err != nil {
 		return err
 	}
-	use(first)
+	c.peers.use = use
+	c.peers.from(first)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { c.trusts.Run(ctx) })
 	return c.ca.Run(ctx, func(newer *ca.CA) {
-		use(newer)
+		c.peers.from(newer)
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.certs != nil {
@@ -194,7 +209,7 @@ func (c *cluster) declareClusters() (*incluster.RemoteSecrets, error) {
 	of := kubeconfigs{c.p.o.KubeconfigPlugins, c.log}
 	set := c.p.clusters.set
 	remotes, err := incluster.NewRemoteSecrets(incluster.RemoteSecretsOptions{
-		Client: c.client, Namespace: c.o.Namespace, Logger: c.log,
+		Client: c.client, Namespace: c.o.Namespace, Label: incluster.RemoteSecretLabel, Logger: c.log,
 		Set: func(secret string, configs map[string][]byte) {
 			clusters := make(map[string]remote.Spec, len(configs))
 			for name, text := range configs {
@@ -266,7 +281,7 @@ func (c *cluster) lead(ctx context.Context) error {
 func (c *cluster) prepareToWrite() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	roots := c.p.authority.current().Roots()
+	roots := c.p.authority.current().OwnRoots()
 	if c.certs, err = incluster.NewRootCerts(incluster.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
 		return err
 	}

@@ -83,7 +83,7 @@ func acceptCertificates(config *tls.Config, a *authority) *tls.Config {
 			return errors.New("client certificate: no CA yet")
 		}
 		o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-		o.Roots.AppendCertsFromPEM(ca.Roots())
+		o.Roots.AppendCertsFromPEM(ca.OwnRoots())
 		for _, c := range cs.PeerCertificates[1:] {
 			o.Intermediates.AddCert(c)
 		}

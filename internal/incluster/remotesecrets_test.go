@@ -31,7 +31,7 @@ func TestRemoteSecrets(t *testing.T) {
 		var mu sync.Mutex
 		known, listed := map[string]string{}, 0
 		r, err := NewRemoteSecrets(RemoteSecretsOptions{
-			Client: a.client(), Namespace: "fairlead-system", Logger: l.logger(),
+			Client: a.client(), Namespace: "fairlead-system", Label: RemoteSecretLabel, Logger: l.logger(),
 			Set: func(name string, configs map[string][]byte) {
 				mu.Lock()
 				defer mu.Unlock()
