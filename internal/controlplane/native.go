@@ -57,6 +57,9 @@ func (n *native) Compile(r *store.Reader, canonical string) (*plan.Encoded, []st
 	return &plan.Encoded{Name: canonical, Version: discovery.Version(body), Body: body}, parts, nil
 }
 
+// Patch implements graph.Patcher.
+func (n *native) Patch(before, after *plan.Encoded) []byte { return discovery.Patch(before, after) }
+
 // partNames lists the shards of a destination, each once, in the order of its backends, and its seal.
 func partNames(d *plan.Destination) []string {
 	var names []string

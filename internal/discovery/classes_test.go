@@ -10,7 +10,7 @@ import (
 
 // strictMessages are conditions and proofs: nothing of them may be left out, whatever its number.
 func strictMessages() []string {
-	return []string{"Payload", "HTTPMatch", "NamedMatch", "StringMatch", "TCPMatch", "TLSSettings", "SelectedBackend", "HealthCheck", "HTTPCheck", "TCPCheck", "GRPCCheck"}
+	return []string{"Payload", "HTTPMatch", "NamedMatch", "StringMatch", "TCPMatch", "TLSSettings", "SelectedBackend", "HealthCheck", "HTTPCheck", "TCPCheck", "GRPCCheck", "ShardPatch"}
 }
 
 // firstFields is how many guards have numbers below mustKnow because they were there before the first release. It does not

@@ -88,10 +88,13 @@ type Client struct {
 	session   *session // the present conversation, or nil
 	connected bool
 	health    *HealthReport // the newest, nil where there is none
-	older     bool          // it was said that the control plane is newer
-	stale     bool          // the state comes from the snapshot and was not confirmed yet
+	older     older
+	stale     bool // the state comes from the snapshot and was not confirmed yet
 	lastSync  time.Time
 }
+
+// older is set once it was said that the control plane is newer.
+type older bool
 
 // remote makes calls of the control planes.
 type remote struct {
@@ -367,6 +370,12 @@ func (c *Client) update(a *Answer) (Update, error) {
 	}
 	switch {
 	case a.Version == "":
+	case len(a.Patch) > 0:
+		shard, left, err := c.patched(a)
+		if err != nil {
+			return Update{}, err
+		}
+		u.Resource, u.LeftOut = shard, c.older.note(c.o.Logger, a.Name, left)
 	case len(a.Body) == 0:
 		h, ok := c.resources[a.Name]
 		if !ok || h.version != a.Version {
@@ -378,17 +387,23 @@ func (c *Client) update(a *Answer) (Update, error) {
 		if err != nil {
 			return Update{}, err
 		}
-		if u.LeftOut = left.String(); u.LeftOut != "" && !c.older {
-			c.older = true
-			c.o.Logger.Warn("the control plane is newer than this sidecar: what is not known here is left out, see proxy-status",
-				slog.String("first", a.Name), slog.String("left_out", u.LeftOut))
-		}
 		if resource.ResourceName() != a.Name {
 			return Update{}, fmt.Errorf("the body is of %s", resource.ResourceName())
 		}
-		u.Resource = resource
+		u.Resource, u.LeftOut = resource, c.older.note(c.o.Logger, a.Name, left)
 	}
 	return u, nil
+}
+
+// note gives what is said of a resource that is not known here in full, and says so once in the log.
+func (o *older) note(log *slog.Logger, name string, left leftOut) string {
+	what := left.String()
+	if what != "" && !*o {
+		*o = true
+		log.Warn("the control plane is newer than this sidecar: what is not known here is left out, see proxy-status",
+			slog.String("first", name), slog.String("left_out", what))
+	}
+	return what
 }
 
 // adopt notes an update that is in force. mu is held.
@@ -445,6 +460,7 @@ func (l *ledger) giveUp(a *Answer, s *session) {
 // resume describes the client's state for the first request of a conversation: what leads somewhere first, then the
 // rest by their last use, so that a server that does not take all of them refuses the right ones. mu is held.
 func (l *ledger) resume(node Node) (request *Request, announced map[string]uint64) {
+	node.Patches = true
 	request = &Request{Node: &node, InitialVersions: make(map[string]string, len(l.resources)), InitialNames: make(map[string]string)}
 	announced = make(map[string]uint64, len(l.names))
 	for n, st := range l.names {

@@ -18,13 +18,16 @@ func (st *stream) pack(d *delta, since, asked time.Time) (list []*Response) {
 	}
 	begin()
 	for _, a := range d.answers {
-		if size > 0 && size+len(a.Body) > responseSize {
+		if size > 0 && size+len(a.Body)+len(a.Patch) > responseSize {
 			begin()
 		}
-		size += len(a.Body) + 1
+		size += len(a.Body) + len(a.Patch) + 1
 		r.Resources = append(r.Resources, a)
 		if h := st.held[a.Name]; h != nil {
 			h.nonce, h.at = r.Nonce, asked.UnixNano()
+			if len(a.Patch) > 0 {
+				h.patched = r.Nonce
+			}
 		}
 	}
 	r.Removed = d.removed
@@ -83,9 +86,25 @@ func (d *delta) update(e *plan.Encoded) bool {
 	if h.version == e.Version {
 		return false
 	}
+	a := Answer{Name: e.Name, Version: e.Version}
+	if d.patches(h, e) {
+		a.Base, a.Patch = e.Base, e.Patch
+	} else {
+		a.Body = e.Body
+	}
 	h.version = e.Version
-	d.add(Answer{Name: e.Name, Version: e.Version, Body: e.Body})
+	d.add(a)
 	return true
+}
+
+// patches reports whether the client is to make e of what it has: it can, and it has the base in force, in full.
+func (d *delta) patches(h *sent, e *plan.Encoded) bool {
+	if !d.st.node.Patches || len(e.Patch) == 0 || h.version != e.Base {
+		return false
+	}
+	_, refused := d.st.refused[e.Name]
+	_, partial := d.st.partial[e.Name]
+	return !refused && !partial
 }
 
 func (d *delta) add(a Answer) {

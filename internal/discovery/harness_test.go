@@ -87,17 +87,30 @@ func (f *fakeSource) set(t *testing.T, name string, resource plan.Resource, shar
 	if resource != nil {
 		found.Resource = encoded(t, resource)
 	}
-	for _, s := range shards {
-		found.Parts = append(found.Parts, encoded(t, s))
-	}
 	key := Key{"myapp", name}
 	f.mu.Lock()
+	for _, s := range shards {
+		found.Parts = append(found.Parts, f.answers[key].next(encoded(t, s)))
+	}
 	f.answers[key] = found
 	servers := f.servers
 	f.mu.Unlock()
 	for _, s := range servers {
 		s.Changed([]Key{key}, time.Now())
 	}
+}
+
+// next gives the new version of a part, with what makes it of the one before.
+func (f Found) next(e *plan.Encoded) *plan.Encoded {
+	for _, before := range f.Parts {
+		if before.Name == e.Name && before.Version == e.Version {
+			return before
+		}
+		if patch := Patch(before, e); patch != nil {
+			e.Base, e.Patch = before.Version, patch
+		}
+	}
+	return e
 }
 
 func encoded(t *testing.T, r plan.Resource) *plan.Encoded {
@@ -431,6 +444,8 @@ func (tr *traffic) hook(o *ServerOptions) {
 			switch {
 			case a.Version == "":
 				b.WriteString(" " + a.Name + "=absent")
+			case len(a.Patch) > 0:
+				b.WriteString(" " + a.Name + "=patch")
 			case len(a.Body) == 0:
 				b.WriteString(" " + a.Name + "=same")
 			default:

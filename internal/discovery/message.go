@@ -18,6 +18,16 @@ import (
 type Node struct {
 	// ID is "pod.namespace"; Version the version of the proxy. Both are for people to read.
 	ID, Version string
+	// Patches means that the client takes changes of shards, see Answer.Patch.
+	Patches bool
+}
+
+func (n *Node) append(b []byte) []byte {
+	b = appendText(appendText(b, 1, n.ID), 2, n.Version)
+	if n.Patches {
+		b = appendNumber(b, 3, 1)
+	}
+	return b
 }
 
 // Request is message DeltaRequest.
@@ -57,11 +67,14 @@ type Response struct {
 type Answer struct {
 	Name    string
 	Aliases []string
-	// Version and Body are empty where the resource does not exist; Body alone is empty where the client has it.
+	// Version and Body are empty where the resource does not exist; Body alone is empty where the client has it, or has Base.
 	Version string
 	Body    []byte
 	// Refused says why the server does not follow the name, empty where it does.
 	Refused string
+	// Patch, a message ShardPatch, stands in place of Body where the client has the version Base, and makes Version of it.
+	Base  string
+	Patch []byte
 }
 
 // MaxNames bounds the names that one client is subscribed to at a time, all its streams together. The control plane
@@ -171,7 +184,7 @@ func addEntry(table map[string]string, v []byte) (map[string]string, error) {
 // append adds the bytes of r to b.
 func (r *Request) append(b []byte) []byte {
 	if r.Node != nil {
-		b = appendBytes(b, 1, appendText(appendText(nil, 1, r.Node.ID), 2, r.Node.Version))
+		b = appendBytes(b, 1, r.Node.append(nil))
 	}
 	b = appendTexts(b, 2, r.Subscribe)
 	b = appendTexts(b, 3, r.Unsubscribe)
@@ -232,12 +245,14 @@ func parseRequest(b []byte) (*Request, error) {
 
 func parseNode(b []byte) (*Node, error) {
 	node := &Node{}
-	return node, protofield.Each(b, func(n int, v []byte, _ uint64) error {
+	return node, protofield.Each(b, func(n int, v []byte, number uint64) error {
 		switch n {
 		case 1:
 			node.ID = note(v)
 		case 2:
 			node.Version = note(v)
+		case 3:
+			node.Patches = number != 0
 		}
 		return nil
 	})
@@ -286,8 +301,9 @@ func (r *Response) append(b []byte) []byte {
 		a := &r.Resources[i]
 		m := appendTexts(appendText(nil, 1, a.Name), 2, a.Aliases)
 		m = appendText(m, 3, a.Version)
-		if a.Refused != "" {
-			m = appendText(m, 5, a.Refused)
+		m = appendText(m, 5, a.Refused)
+		if len(a.Patch) > 0 {
+			m = appendBytes(appendText(m, 6, a.Base), 7, a.Patch)
 		}
 		// The body is copied once, straight into its place.
 		size := len(m)
@@ -307,7 +323,7 @@ func (r *Response) append(b []byte) []byte {
 	return b
 }
 
-// parseResponse reads a response. Bodies alias b.
+// parseResponse reads a response. Bodies and patches alias b.
 func parseResponse(b []byte) (*Response, error) {
 	r := &Response{}
 	err := protofield.Each(b, func(n int, v []byte, number uint64) (err error) {
@@ -344,10 +360,14 @@ func parseAnswer(b []byte) (a Answer, err error) {
 			a.Body = v
 		case 5:
 			a.Refused = note(v)
+		case 6:
+			a.Base = string(v)
+		case 7:
+			a.Patch = v
 		}
 		return err
 	})
-	if err == nil && (a.Name == "" || (a.Version == "" && len(a.Body) > 0)) {
+	if err == nil && (a.Name == "" || (a.Version == "" && len(a.Body)+len(a.Patch) > 0) || (len(a.Patch) > 0 && a.Base == "")) {
 		err = protofield.ErrMalformed
 	}
 	return a, err

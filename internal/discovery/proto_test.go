@@ -50,6 +50,9 @@ func comments() map[string]string {
 		"TLSSettings": "// Certificates and keys are file names or credential names, never their content.\n",
 		"EndpointShard": "// EndpointShard keeps each string once: the numbers in its endpoints that stand for strings count from 1 into strings,\n" +
 			"// and 0 is the empty string. strings is in order of first use.\n",
+		"ShardPatch": "// ShardPatch makes a shard of an earlier version of it, the base: of the base's endpoints those that are not gone, in their\n" +
+			"// order, and among them new ones. gone are places in the base, at are those of endpoints in the new version, both counted\n" +
+			"// from 0 and ascending. strings are those that the base's table does not have; numbers go on where that ends.\n",
 		"Endpoint": "// Endpoint: from region on, the numbers are places in EndpointShard.strings.\n",
 	}
 }
@@ -136,6 +139,8 @@ func TestContract(t *testing.T) {
 			t.Fatalf("no message for a %T", r)
 		}
 	}
+	patch := &printer{done: p.done, fields: &strings.Builder{}}
+	p.later = append(p.later, patch.define("ShardPatch", func(c *coder) { shardPatchFields(c, &ShardPatch{}) })...)
 	oneof := strings.ReplaceAll(p.fields.String(), "  ", "    ")
 	text := resourceHead + "\n" + comments()["Payload"] + "message Payload {\n  oneof resource {\n" + oneof + "  }\n}\n"
 	text += "\n" + strings.Join(p.later, "\n")

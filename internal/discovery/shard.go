@@ -15,7 +15,7 @@ import (
 type stringTable struct {
 	strings []string
 	index   map[string]uint64 // encoding only
-	used    uint64            // decoding only: the highest number met so far
+	used    uint64            // decoding only: the highest number met so far; of a patch's table, at least the base's
 	omit    bool              // decoding only: some endpoint is to be left out
 	loose   bool              // decoding only: fields that are not known here may have used numbers
 }

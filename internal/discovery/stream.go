@@ -69,6 +69,7 @@ type subscription struct {
 type sent struct {
 	version string
 	nonce   uint64              // of the response that brought this version
+	patched uint64              // of the newest response that brought a patch
 	at      int64               // when the source was asked for this version, Unix ns; 0 where the client had it before
 	users   int                 // subscriptions that hold it
 	names   map[string]struct{} // requested names that lead here
@@ -212,7 +213,7 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 	for _, nack := range r.Nacks {
 		for _, e := range nack.Errors {
 			h := st.held[e.Name]
-			if h == nil {
+			if h == nil || st.sendWhole(e.Name, h, nack.Nonce) {
 				continue
 			}
 			st.refused[e.Name] = Refusal{Name: e.Name, Version: h.version, Reason: e.Reason, At: now, nonce: nack.Nonce}
@@ -234,6 +235,24 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 	for _, d := range converged {
 		trace(st.s.o.Trace.Converged, d)
 	}
+}
+
+// sendWhole reports whether what a client refused in a response was a patch, or may have been: what it has is not known then, and
+// it is sent the whole. Should it refuse that too, it refuses the content. mu is held.
+func (st *stream) sendWhole(resource string, h *sent, nonce uint64) bool {
+	if nonce > h.patched {
+		return false
+	}
+	if h.nonce == h.patched { // nothing whole is on its way
+		h.version = ""
+		for n, sub := range st.subs {
+			if _, marked := st.dirty[n]; !marked && slices.Contains(sub.holds, resource) {
+				st.dirty[n] = time.Time{}
+			}
+		}
+		poke(st.wake)
+	}
+	return true
 }
 
 // maxPartial bounds what is kept of what one client does not know.

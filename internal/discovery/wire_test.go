@@ -25,7 +25,7 @@ import (
 
 func TestMessagesMatchProtobuf(t *testing.T) {
 	request := &Request{
-		Node: &Node{ID: "a.b", Version: "1"}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
+		Node: &Node{ID: "a.b", Version: "1", Patches: true}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
 		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true, Partial: []Rejection{{"dst/z", "field 14"}},
 		Health: &HealthReport{Results: []model.CheckResult{{Policy: "a", Failing: true, Why: "HTTP status 500", Since: time.Unix(1_800_000_000, 0).UTC()}}},
@@ -50,16 +50,22 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	base := shard("eps/s", "10.0.0.1:80", "10.0.0.2:80")
+	patch, err := patchOf(base.Endpoints, shard("eps/s", "10.0.0.1:80", "10.0.0.3:80").Endpoints).encode(base.Endpoints)
+	if err != nil {
+		t.Fatal(err)
+	}
 	response := &Response{
 		Nonce: 3, Removed: []string{"dst/z"}, Synced: true,
-		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}, {Name: "z", Refused: "too many"}},
+		Resources: []Answer{{Name: "mesh", Aliases: []string{"a", "b"}, Version: "v", Body: body}, {Name: "x", Version: "w"}, {Name: "y"}, {Name: "z", Refused: "too many"}, {Name: "eps/s", Version: "v", Base: "u", Patch: patch}},
 	}
 	theirs = c.read(t, "DeltaResponse", response.append(nil))
 	if path := unknownField(theirs); path != "" {
 		t.Errorf("%s is unknown to the contract", path)
 	}
-	got := fmt.Sprint(at(theirs, "resources").List().Len(), at(theirs, "resources", 3, "refused"), at(theirs, "resources", 0, "body", "mesh", "named_ports", 0), at(theirs, "resources", 1, "version"))
-	if want := "4 too many 116 w"; got != want {
+	got := fmt.Sprint(at(theirs, "resources").List().Len(), at(theirs, "resources", 3, "refused"), at(theirs, "resources", 0, "body", "mesh", "named_ports", 0), at(theirs, "resources", 1, "version"),
+		at(theirs, "resources", 4, "base"), at(theirs, "resources", 4, "patch", "gone", 0), at(theirs, "resources", 4, "patch", "endpoints", 0, "port"))
+	if want := "5 too many 116 w u 1 80"; got != want {
 		t.Errorf("response read by protobuf = %s, want %s", got, want)
 	}
 	backResponse, err := parseResponse(deterministic(t, theirs))

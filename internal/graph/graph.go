@@ -27,6 +27,11 @@ type Compiler interface {
 	Compile(r *store.Reader, canonical string) (resource *plan.Encoded, parts []string, err error)
 }
 
+// Patcher is a Compiler that can say how one version of a resource is made of the one before; nil where it cannot.
+type Patcher interface {
+	Patch(before, after *plan.Encoded) []byte
+}
+
 // Found is what a key leads to. It is immutable.
 type Found struct {
 	// Resource is nil where the name does not exist.
@@ -322,8 +327,23 @@ func (g *Graph) compile(r *resource) bool {
 	if before != nil && before.Version == encoded.Version {
 		return news
 	}
-	r.encoded = encoded
+	r.encoded = g.patched(r.id.wire, before, encoded)
 	return true
+}
+
+// patched gives after with what makes it of before.
+func (g *Graph) patched(w Wire, before, after *plan.Encoded) *plan.Encoded {
+	p, ok := g.compilers[w].(Patcher)
+	if !ok || before == nil {
+		return after
+	}
+	patch := p.Patch(before, after)
+	if patch == nil {
+		return after
+	}
+	with := *after
+	with.Base, with.Patch = before.Version, patch
+	return &with
 }
 
 // setError notes that a resource cannot be compiled, or that it can.

@@ -19,6 +19,9 @@ type Encoded struct {
 	// Name is canonical. Version is a hash of Body: equal bodies have equal versions on every replica.
 	Name, Version string
 	Body          []byte
+	// Patch makes Body of the version Base, for those who have that one; nil where nothing does.
+	Base  string
+	Patch []byte
 }
 
 // Destination is everything needed to carry calls to one host and port.
