@@ -1,6 +1,7 @@
 package envoy
 
 import (
+	"net/http"
 	"regexp"
 	"strings"
 
@@ -19,7 +20,7 @@ func (r rule) match(m *model.HTTPMatch) *routev3.RouteMatch {
 		name string
 		m    *model.StringMatch
 	}{{":scheme", m.Scheme}, {":method", m.Method}, {":authority", m.Authority}} {
-		if part.m != nil {
+		if part.m != nil && !(r.c.Kind == GRPC && part.m == m.Method && isPost(m.Method)) {
 			out.Headers = append(out.Headers, headerMatch(&model.NamedMatch{Name: part.name, Match: *part.m}))
 		}
 	}
@@ -30,6 +31,17 @@ func (r rule) match(m *model.HTTPMatch) *routev3.RouteMatch {
 		out.QueryParameters = append(out.QueryParameters, queryMatch(&m.Query[i]))
 	}
 	return out
+}
+
+// asksForCalls reports whether a call of a gRPC library can be what is asked for. It has no query, and its method is POST. Grpc-go
+// leaves out routes that ask for a query, but grpc-js obeys the rest of such a route, so that all calls would be taken by it; what is
+// said of the method no library but C-core's compares with anything.
+func asksForCalls(m *model.HTTPMatch) bool {
+	return len(m.Query) == 0 && (m.Method == nil || m.Method.Kind != model.Exact || isPost(m.Method))
+}
+
+func isPost(m *model.StringMatch) bool {
+	return m.Kind == model.Exact && (m.Value == http.MethodPost || m.IgnoreCase && strings.EqualFold(m.Value, http.MethodPost))
 }
 
 // everyPath is the prefix of all paths. Clients of gRPC's take no other for that (gRFC A28).

@@ -275,7 +275,7 @@ func (l routings) route(d *plan.Destination, r *plan.Route) []*routev3.Route {
 	var out []*routev3.Route
 	for i := range matches {
 		m := &matches[i]
-		if !l.isFrom(m.SourceNamespace, m.SourceLabels) {
+		if !l.isFrom(m.SourceNamespace, m.SourceLabels) || l.c.Kind == GRPC && !asksForCalls(m) {
 			continue
 		}
 		of := rule{look: l.look, d: d, Route: r}
