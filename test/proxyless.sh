@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs gRPC apps without sidecars, in Go, Python and Node, in a lab: their libraries' own xDS clients are served by the control
-# plane. What comes of PyPI and npm, all pinned, is kept outside of the tree.
+# Runs gRPC apps without sidecars, in Go, Python and Node, on their own (test/interop/xds) and in a lab: their libraries' own xDS
+# clients are served by the control plane. What comes of PyPI and npm, all pinned, is kept outside of the tree.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 need=()
@@ -25,4 +25,5 @@ if [ ! -d "$cache" ]; then
 	npm ci --prefix "$work" --ignore-scripts --no-audit --no-fund --silent
 	mv "$work" "$cache"
 fi
+FAIRLEAD_PROXYLESS=$cache go test -C test/interop/xds -count=1 -timeout 15m -v .
 FAIRLEAD_PROXYLESS=$cache go test -tags proxyless -count=1 -timeout 20m -v -run '^TestProxyless' "$@" ./test/lab
