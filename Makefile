@@ -103,6 +103,10 @@ traces: ## sidecars send spans to a real OpenTelemetry collector, by gRPC and HT
 browser: build web/node_modules ## a real Chromium looks at the dashboard: stories of the example's lab, budgets, axe-core; Debian has it; needs node and npm
 	test/browser.sh
 
+.PHONY: screenshots
+screenshots: build ## the pictures of the dashboard in docs/images, by a real Chromium
+	FAIRLEAD_SHOTS=$(CURDIR)/docs/images test/browser.sh -run '^TestScreenshots$$'
+
 prometheus: ## a real Prometheus scrapes a lab, and is asked what dashboards, Kiali and Flagger ask; Debian has it
 	test/prometheus.sh
 
