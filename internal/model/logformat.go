@@ -47,6 +47,8 @@ const (
 	OpEmitTime
 	OpTraceID
 	OpSpanID
+	OpPath // a field of the request's head that is a path, with Text NoQuery without what stands behind "?"
+	OpLogType
 	OpUnknown // nothing is known of it, ever
 )
 
@@ -57,15 +59,22 @@ var logOperators = map[string]Operator{
 	"DURATION": OpDuration, "RESPONSE_DURATION": OpResponseDuration, "RESPONSE_TX_DURATION": OpResponseTxDuration,
 	"UPSTREAM_REQUEST_ATTEMPT_COUNT": OpAttempts, "GRPC_STATUS": OpGRPCStatus, "GRPC_STATUS_NUMBER": OpGRPCNumber, "TRAILER": OpTrailer,
 	"START_TIME": OpLogTime, "EMIT_TIME": OpEmitTime, "TRACE_ID": OpTraceID, "SPAN_ID": OpSpanID,
-	"UPSTREAM_LOCAL_ADDRESS": OpUnknown, "REQUESTED_SERVER_NAME": OpUnknown, "CONNECTION_TERMINATION_DETAILS": OpUnknown,
+	"PATH": OpPath, "REQ_WITHOUT_QUERY": OpPath, "ACCESS_LOG_TYPE": OpLogType,
+	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS": OpDialledAddress, "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": OpDialledIP, "DOWNSTREAM_DIRECT_LOCAL_PORT": OpDialledPort,
+	"UPSTREAM_LOCAL_ADDRESS": OpUnknown, "REQUESTED_SERVER_NAME": OpUnknown, "CONNECTION_TERMINATION_DETAILS": OpUnknown, "VIRTUAL_CLUSTER_NAME": OpUnknown,
 }
 
 // lostOperators are those of Envoy that a sidecar cannot obey, and why.
 var lostOperators = map[string]string{
 	"DYNAMIC_METADATA": noMetadata, "FILTER_STATE": noMetadata, "UPSTREAM_FILTER_STATE": noMetadata, "METADATA": noMetadata,
 	"CLUSTER_METADATA": noMetadata, "UPSTREAM_METADATA": noMetadata,
-	"CEL": "an expression is no text: filter.expression of a Telemetry says which calls are logged",
+	"TYPED_CEL": "an expression is no text: filter.expression of a Telemetry says which calls are logged", "CUSTOM_FLAGS": noMetadata,
+	"COALESCE": "write the parts one after the other: one that is not known is \"-\"",
+	"CEL":      "an expression is no text: filter.expression of a Telemetry says which calls are logged",
 }
+
+// NoQuery is the Text of OpPath where the query is left out.
+const NoQuery = "NQ"
 
 const noMetadata = "sidecars have no filters that leave metadata or state behind"
 

@@ -155,13 +155,18 @@ func parseOperator(s string, tables []map[string]Operator) (part TemplatePart, r
 func isOperatorName(c rune) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '_' }
 
 func (o Operator) takesHeader() bool {
-	return o == OpRequestHeader || o == OpResponseHeader || o == OpTrailer
+	return o == OpRequestHeader || o == OpResponseHeader || o == OpTrailer || o == OpPath
 }
 
 // configure reads what stands between parentheses.
 func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateError {
 	switch {
+	case name == "PATH":
+		return p.configurePath(parameter)
 	case p.Op.takesHeader():
+		if p.Op == OpPath {
+			p.Text = NoQuery
+		}
 		p.Name, p.Other, _ = strings.Cut(strings.ToLower(parameter), "?")
 		for _, header := range []string{p.Name, p.Other} {
 			if header == "" && p.Name != "" {
@@ -186,6 +191,30 @@ func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateEr
 		p.Text = layout
 	case given:
 		return &TemplateError{Why: fmt.Sprintf("%%%s takes nothing in parentheses", name)}
+	}
+	return nil
+}
+
+// configurePath reads what stands between the parentheses of PATH: whether with the query, and which path.
+func (p *TemplatePart) configurePath(parameter string) *TemplateError {
+	query, of, _ := strings.Cut(parameter, ":")
+	const original, path = "x-envoy-original-path", ":path"
+	switch of {
+	case "", "ORIG_OR_PATH":
+		p.Name, p.Other = original, path
+	case "ORIG":
+		p.Name = original
+	case "PATH":
+		p.Name = path
+	default:
+		return &TemplateError{Why: fmt.Sprintf("%%PATH(%s)%%: %q is not ORIG, PATH or ORIG_OR_PATH", parameter, of)}
+	}
+	switch query {
+	case "", "WQ":
+	case NoQuery:
+		p.Text = NoQuery
+	default:
+		return &TemplateError{Why: fmt.Sprintf("%%PATH(%s)%%: %q is not WQ or NQ", parameter, query)}
 	}
 	return nil
 }

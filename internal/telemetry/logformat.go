@@ -1,6 +1,7 @@
 package telemetry
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -215,9 +216,12 @@ func grpcNumber(r *Record) (int64, bool) {
 // sent gives what an operator takes from a head, nil where it takes nothing from there or that has none.
 func (p *logPart) sent(r *Record) (v []byte) {
 	switch p.Op { //nolint:exhaustive // the others are not from a head
-	case model.OpRequestHeader:
+	case model.OpRequestHeader, model.OpPath:
 		if v = r.requestField(p.Name); len(v) == 0 && p.Other != "" {
 			v = r.requestField(p.Other)
+		}
+		if p.Text == model.NoQuery {
+			v, _, _ = bytes.Cut(v, []byte{'?'})
 		}
 	case model.OpResponseHeader:
 		v = answerField(r.Answer, p)
@@ -271,6 +275,11 @@ func (p *logPart) words(b []byte, r *Record) []byte {
 		}
 	case model.OpProtocol:
 		return append(b, r.Protocol...)
+	case model.OpLogType:
+		if r.Protocol == "" {
+			return append(b, "TcpConnectionEnd"...)
+		}
+		return append(b, "DownstreamEnd"...)
 	case model.OpRouteName:
 		return append(b, r.Route...)
 	case model.OpUpstreamCluster:

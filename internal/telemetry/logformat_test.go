@@ -14,7 +14,7 @@ import (
 // odd is a call in which everything is known, and a client has sent what could end a line.
 func odd() *Record {
 	r := entry()
-	r.Header = head{"user-agent": "cu\"rl\n8", "x-forwarded-proto": "https", "x-long": "abcdefgh"}
+	r.Header = head{"user-agent": "cu\"rl\n8", "x-forwarded-proto": "https", "x-long": "abcdefgh", "x-envoy-original-path": "/shown?a=b"}
 	r.Answer, r.Trailer = head{"content-type": "text/html", "x-empty": ""}, head{"grpc-message": "no way"}
 	r.Flags, r.Failure, r.GRPCStatus, r.Tries = "UF,URX", "refused", "4", 2
 	r.Trace.ID = [16]byte{0xab, 15: 1}
@@ -26,7 +26,7 @@ func TestLogFormatText(t *testing.T) {
 	for _, tt := range []struct {
 		format, want, opaque string
 	}{
-		{"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%", "GET /api/user/123 HTTP/1.1", "- - -"},
+		{"%REQ(:METHOD)% %REQ(X-ENVOY-ORIGINAL-PATH?:PATH)% %PROTOCOL%", "GET /shown?a=b HTTP/1.1", "- - -"},
 		{"%REQ(:AUTHORITY)% %REQ(:SCHEME)% %REQ(none?x-long):3%|%REQ(X-LONG)%", "users-service:8080 https abc|abcdefgh", "- http -|-"},
 		{`"%REQ(USER-AGENT)%"`, `"cu\x22rl\x0a8"`, `"-"`},
 		{"%RESP(Content-Type)% %RESP(:status)% %RESP(x-empty)% %TRAILER(grpc-message):2%", "text/html 200 - no", "- - - -"},
@@ -38,6 +38,8 @@ func TestLogFormatText(t *testing.T) {
 		{"%DOWNSTREAM_REMOTE_ADDRESS% %DOWNSTREAM_DIRECT_REMOTE_ADDRESS_WITHOUT_PORT% %DOWNSTREAM_LOCAL_PORT%", "10.244.0.5:41000 10.244.0.5 8080", "- - -"},
 		{"%UPSTREAM_TRANSPORT_FAILURE_REASON% %UPSTREAM_REQUEST_ATTEMPT_COUNT% %ROUTE_NAME%", "refused 2 default", "- - -"},
 		{"%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%", "DeadlineExceeded DEADLINE_EXCEEDED 4 4", "- - - -"},
+		{"%PATH% %PATH(NQ)% %PATH(NQ:PATH):4% %PATH(WQ:ORIG)% %PATH(:PATH)%", "/shown?a=b /shown /api /shown?a=b /api/user/123", "- - - - -"},
+		{"%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):3% %ACCESS_LOG_TYPE% %DOWNSTREAM_DIRECT_LOCAL_PORT% %VIRTUAL_CLUSTER_NAME%", "/sh DownstreamEnd 8080 -", "- TcpConnectionEnd - -"},
 		{"%TRACE_ID% %SPAN_ID% %HOSTNAME% %REQUESTED_SERVER_NAME% 100%%\n", "ab000000000000000000000000000001 - pod-1 - 100%", "- - pod-1 - 100%"},
 	} {
 		f := NewLogFormat(&model.LogFormat{Text: tt.format}, "pod-1")

@@ -28,6 +28,8 @@ func loggedFormats() map[string]string {
 		"host": "%UPSTREAM_HOST%", "port": "%UPSTREAM_REMOTE_PORT%", "ip": "%UPSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%", "tries": "%UPSTREAM_REQUEST_ATTEMPT_COUNT%",
 		"failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "sni": "%REQUESTED_SERVER_NAME%", "trailer": "%TRAILER(X-GONE)%",
 		"grpc": "%GRPC_STATUS%", "snake": "%GRPC_STATUS(SNAKE_STRING)%", "grpc_number": "%GRPC_STATUS(NUMBER)%", "grpc_status": "%GRPC_STATUS_NUMBER%",
+		"whole": "%PATH%", "bare": "%PATH(NQ)%", "own": "%PATH(NQ:PATH):3%", "original": "%PATH(WQ:ORIG)%",
+		"type_of_log": "%ACCESS_LOG_TYPE%", "virtual": "%VIRTUAL_CLUSTER_NAME%",
 		"year": "%START_TIME(%Y)%", "day": "%START_TIME(%d/%b/%Y 100%%)%",
 		"mixed": "%REQ(:METHOD)% \"%REQ(X-GONE)%\" %RESPONSE_CODE%%RESPONSE_FLAGS% 100%%", "plain": "as it is", "empty": "",
 	}
