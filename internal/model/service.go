@@ -2,6 +2,7 @@ package model
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 )
 
@@ -94,7 +95,20 @@ type Service struct {
 	Mirror *MirrorOf
 	// Federated is set for a Service that is part of the union of those of its name in several clusters.
 	Federated bool
+	// Facts are for imports of the Service by other clusters.
+	Facts ServiceFacts
+	// Clusters are those whose slices count, the control plane's own by an empty name: of what clusters have exported. Nil is
+	// all.
+	Clusters []string
 }
+
+// Counts reports whether a slice of the Service's name is one of the Service.
+func (s *Service) Counts(slice ClusterKey) bool {
+	return s.Clusters == nil || slices.Contains(s.Clusters, slice.Cluster)
+}
+
+// Imported reports whether it is what clusters have exported, rather than an object.
+func (s *Service) Imported() bool { return s.Origin.Kind == ServiceImportKind }
 
 // Resolution says how a Service's endpoints are found.
 type Resolution uint8
