@@ -55,6 +55,10 @@ func origins() []origin {
 			module: "sigs.k8s.io/gateway-api", set: "gateway-api", copyright: "Copyright The Kubernetes Authors",
 			files: "config/crd/standard/*.yaml",
 		},
+		{
+			module: "sigs.k8s.io/mcs-api", set: "multicluster", copyright: "Copyright The Kubernetes Authors",
+			files: "config/crd/*.yaml",
+		},
 	}
 }
 

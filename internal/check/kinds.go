@@ -17,6 +17,7 @@ func kindsRead() []Kinds {
 		"split.smi-spec.io":         {Title: "SMI", Optional: true},
 		"specs.smi-spec.io":         {Title: "SMI traffic specs", Optional: true},
 		"multicluster.linkerd.io":   {Title: "Linkerd multicluster", Optional: true},
+		"multicluster.x-k8s.io":     {Title: "Multi-Cluster Services API", Optional: true},
 		"fairlead.dev":              {Title: "Fairlead"},
 	}
 	var all []Kinds

@@ -42,6 +42,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	c.duplicateHosts(services)
 	disagreeing(&c, services)
 	clusterChecks{&c}.report()
+	exportChecks{&c}.report()
 	c.nameless(r.ServicesByNameAlone())
 	unselected(&c)
 	slices.SortStableFunc(c.problems, compareProblems)

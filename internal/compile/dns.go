@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -42,10 +43,10 @@ func (v dnsNames) dnsName(h model.Hostname) *plan.DNSName {
 }
 
 // answer says where the addresses of a name come from: the service, and for the name of one pod behind a headless
-// service the pod's label. source is nil for names that are not ours.
+// service the pod's label, and its cluster where that is part of the name. source is nil for names that are not ours.
 type answer struct {
-	source *model.Service
-	pod    string
+	source       *model.Service
+	pod, cluster string
 }
 
 func (v dnsNames) answer(h model.Hostname) answer {
@@ -59,11 +60,14 @@ func (v dnsNames) answer(h model.Hostname) answer {
 	if !ok {
 		return answer{}
 	}
-	if found := v.servicesAt(model.Hostname(rest)); len(found) > 0 && found[0].Headless {
-		if len(v.podAddresses(found[0], label)) == 0 {
+	if found := v.servicesAt(model.Hostname(rest)); len(found) > 0 && found[0].Headless && !found[0].Imported() {
+		if len(v.podAddresses(found[0], label, "")) == 0 {
 			return answer{} // the cluster's DNS says that there is no such name
 		}
 		return answer{source: found[0], pod: label}
+	}
+	if a := v.imported(label, rest); a.source != nil {
+		return a
 	}
 	for _, level := range v.levels(h)[1:] {
 		if found := v.servicesAt(level); len(found) > 0 {
@@ -74,6 +78,22 @@ func (v dnsNames) answer(h model.Hostname) answer {
 		}
 	}
 	return answer{}
+}
+
+// imported finds a pod behind a headless service that clusters have exported: "pod.cluster.svc.ns.svc.clusterset.local".
+func (v dnsNames) imported(label, rest string) answer {
+	cluster, host, ok := strings.Cut(rest, ".")
+	if !ok || !strings.HasSuffix(host, ".svc."+model.ClusterSetDomain) {
+		return answer{}
+	}
+	found := v.servicesAt(model.Hostname(host))
+	if len(found) == 0 || !found[0].Headless || !found[0].Imported() {
+		return answer{}
+	}
+	if len(v.podAddresses(found[0], label, cluster)) == 0 {
+		return answer{}
+	}
+	return answer{source: found[0], pod: label, cluster: cluster}
 }
 
 // answers reports whether we know more of s than the outside does: all of a Kubernetes Service, the address of a
@@ -87,9 +107,9 @@ func (v dnsNames) fill(h model.Hostname, a answer) *plan.DNSName {
 	case a.source.ExternalName != "":
 		out.CNAME = a.source.ExternalName
 	case a.pod != "":
-		out.Addresses, out.TTL = v.podAddresses(a.source, a.pod), headlessTTL
+		out.Addresses, out.TTL = v.podAddresses(a.source, a.pod, a.cluster), headlessTTL
 	case a.source.Headless:
-		out.Addresses, out.TTL = v.podAddresses(a.source, ""), headlessTTL
+		out.Addresses, out.TTL = v.podAddresses(a.source, "", ""), headlessTTL
 	default:
 		out.Addresses = v.addresses(a.source)
 	}
@@ -98,11 +118,12 @@ func (v dnsNames) fill(h model.Hostname, a answer) *plan.DNSName {
 
 // podAddresses lists the addresses of a headless service's ready endpoints, or of those that go by the label: their
 // hostname or, as CoreDNS has it, their address with dashes. Where no endpoint of the service is ready, those count
-// whose nodes fell silent, as for calls (see healthOf): when the API server was away, all nodes are silent for a while.
-func (v dnsNames) podAddresses(s *model.Service, label string) []netip.Addr {
-	endpoints := v.endpointsOf(s, func(e *model.SliceEndpoint) bool { return e.Ready || s.PublishNotReady })
+// whose nodes fell silent, as for calls (see healthOf): when the API server was away, all nodes are silent for a while. Where a
+// cluster is named only its endpoints count.
+func (v dnsNames) podAddresses(s *model.Service, label, cluster string) []netip.Addr {
+	endpoints := v.endpointsOf(s, cluster, func(e *model.SliceEndpoint) bool { return e.Ready || s.PublishNotReady })
 	if len(endpoints) == 0 {
-		endpoints = v.endpointsOf(s, v.well)
+		endpoints = v.endpointsOf(s, cluster, v.well)
 	}
 	var out []netip.Addr
 	for _, e := range endpoints {
@@ -115,11 +136,14 @@ func (v dnsNames) podAddresses(s *model.Service, label string) []netip.Addr {
 }
 
 // endpointsOf lists those endpoints of a Kubernetes Service's slices that are wanted.
-func (v dnsNames) endpointsOf(s *model.Service, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
+func (v dnsNames) endpointsOf(s *model.Service, cluster string, wanted func(*model.SliceEndpoint) bool) []*model.SliceEndpoint {
 	var out []*model.SliceEndpoint
+	ofCluster := func(name string, k model.ClusterKey) bool {
+		return name == "" || strings.EqualFold(name, cmp.Or(k.Cluster, v.g.ClusterID))
+	}
 	for _, k := range v.slicesOf(s) {
 		slice := v.r.Slice(k)
-		if slice == nil {
+		if slice == nil || !ofCluster(cluster, k) {
 			continue
 		}
 		for i := range slice.Endpoints {

@@ -14,7 +14,9 @@ import (
 // one; of a mirror those of the Services that it mirrors, be their clusters apart or not.
 func (m snapshot) slicesOf(s *model.Service) []model.ClusterKey {
 	if s.Mirror == nil {
-		return slices.DeleteFunc(m.r.SlicesOfService(s.Key), func(k model.ClusterKey) bool { return store.IsApart(m.r, k.Cluster) })
+		return slices.DeleteFunc(m.r.SlicesOfService(s.Key), func(k model.ClusterKey) bool {
+			return !s.Counts(k) || store.IsApart(m.r, k.Cluster)
+		})
 	}
 	var out []model.ClusterKey
 	for _, from := range s.Mirror.Sources {
@@ -36,7 +38,7 @@ func SlicesOf(r *store.Reader, s *model.Service) []model.ClusterKey {
 // has reports whether the endpoints of a slice are endpoints of a Kubernetes Service.
 func (m snapshot) has(s *model.Service, slice *model.Slice) bool {
 	if s.Mirror == nil {
-		return slice.Service == s.Key && !store.IsApart(m.r, slice.Key.Cluster)
+		return slice.Service == s.Key && s.Counts(slice.Key) && !store.IsApart(m.r, slice.Key.Cluster)
 	}
 	_, ok := s.Mirror.From(slice.Key.Cluster, slice.Service.Name)
 	return ok && slice.Service.Namespace == s.Key.Namespace

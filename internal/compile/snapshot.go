@@ -36,7 +36,7 @@ func (m snapshot) spellings(h model.Hostname) []model.Hostname {
 // kubernetesService gives the Service object of that name, or nil.
 func (m snapshot) kubernetesService(k model.Key) *model.Service {
 	for _, s := range m.r.ServicesByKey(k) {
-		if isKubernetes(s) {
+		if isKubernetes(s) && !s.Imported() {
 			return s
 		}
 	}
@@ -44,7 +44,7 @@ func (m snapshot) kubernetesService(k model.Key) *model.Service {
 }
 
 // addresses lists the addresses by which s is called, the automatic ones where it has no other. A Service that only other
-// clusters have is called by those too.
+// clusters have is called by those too, and one that clusters have exported.
 func (m snapshot) addresses(s *model.Service) []netip.Addr {
 	var out []netip.Addr
 	for _, vip := range s.VIPs {
@@ -52,7 +52,7 @@ func (m snapshot) addresses(s *model.Service) []netip.Addr {
 			out = append(out, vip.Addr().Unmap())
 		}
 	}
-	if len(s.VIPs) > 0 || isKubernetes(s) && s.Origin.Cluster == "" {
+	if len(s.VIPs) > 0 || isKubernetes(s) && s.Origin.Cluster == "" && !s.Imported() {
 		return out
 	}
 	if auto, ok := m.r.AutoAddress(s.Key.Namespace, s.Host); ok {

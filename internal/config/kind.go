@@ -53,6 +53,8 @@ const (
 	PolicyAncestors
 	// MirroredServices is what became of each Service of the cluster that a Link is about, in Linkerd's form.
 	MirroredServices
+	// ExportConditions are those of a ServiceExport.
+	ExportConditions
 )
 
 // Kind is one row: everything that is particular to one kind of object.
@@ -104,6 +106,8 @@ type Kind struct {
 type Place struct {
 	Ref           model.Ref
 	ClusterDomain string
+	// ClusterID is the name of the control plane's own cluster.
+	ClusterID string
 }
 
 // Translation is what one object means to the store.

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 
 	"fairlead.dev/fairlead/internal/config/core"
 	"fairlead.dev/fairlead/internal/config/fairlead"
@@ -31,6 +32,7 @@ const (
 	smiSplit        = "split.smi-spec.io"
 	smiSpecs        = "specs.smi-spec.io"
 	linkerdLinks    = "multicluster.linkerd.io"
+	multiCluster    = mcsv1beta1.GroupName
 	ownAPI          = "fairlead.dev"
 )
 
@@ -40,6 +42,7 @@ func Kinds() []Kind {
 		namespace(), node(), pod(), service(), endpointSlice(), serviceAccount(), deployment(), statefulSet(),
 		virtualService(), destinationRule(), serviceEntry(), workloadEntry(), peerAuthentication(), telemetry(),
 		httpRoute(), grpcRoute(), tlsRoute(), tcpRoute(), trafficSplit(), httpRouteGroup(), healthCheckPolicy(), link(), secret(),
+		serviceExport(), serviceImport(),
 	}
 }
 
@@ -74,10 +77,17 @@ func service() Kind {
 	return of(Kind{
 		Name: "Service", Resource: "services", Versions: v1(), Scope: Namespaced, Form: Whole, ReadsStatus: true,
 		Gauge: "pilot_services", OfClusters: true,
-		Remove: removeServices,
+		Remove: func(tx *store.Txn, ref model.Ref) {
+			removeServices(tx, ref)
+			store.DeleteImportAddress(tx, ref)
+		},
 	}, func(in *corev1.Service, at Place) Translation {
+		if name, addresses, ok := core.ImportedBy(in); ok {
+			return importAddress(at, name, addresses)
+		}
 		s, problems := core.Service(in, at.ClusterDomain)
 		return set(at, s, problems, func(tx *store.Txn, s model.Service) {
+			store.DeleteImportAddress(tx, at.Ref)
 			if at.Ref.Cluster == "" {
 				tx.SetServices(at.Ref, s)
 				return
@@ -111,6 +121,9 @@ func endpointSlice() Kind {
 		Form: Whole, OfClusters: true,
 		Remove: remove, Worsens: worsens(losesEndpoint),
 	}, func(in *discoveryv1.EndpointSlice, at Place) Translation {
+		if core.ImportedSlice(in) {
+			return Translation{Commit: func(tx *store.Txn) { remove(tx, at.Ref) }}
+		}
 		s, problems := core.EndpointSlice(in)
 		putIntoCluster(s, at.Ref.Cluster)
 		t := set(at, s, problems, (*store.Txn).SetSlice, remove)

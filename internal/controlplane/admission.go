@@ -36,7 +36,7 @@ func (e *engine) review(object []byte) opinion {
 	var v opinion
 	for i := range objects {
 		o := &objects[i]
-		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.global.ClusterDomain})
+		t := e.kinds.Translate(o.Value, config.Place{Ref: o.Ref, ClusterDomain: e.global.ClusterDomain, ClusterID: e.global.ClusterID})
 		problems = append(problems, t.Problems...)
 		if t.Commit == nil {
 			continue

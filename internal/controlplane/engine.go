@@ -58,7 +58,7 @@ func newEngine(o engineOptions) *engine {
 	}
 	e.sharing = newSharingBook(s.Snapshot(), o.global)
 	e.watches.views.sharing.Store(e.sharing.now)
-	e.objects = newObjectBook(e.kinds, o.global.ClusterDomain)
+	e.objects = newObjectBook(e.kinds, o.global.ClusterDomain, o.global.ClusterID)
 	e.objects.keep = o.report != nil
 	e.checks = checks{
 		global: o.global, kinds: e.kinds, problems: e.problems, report: o.report, inbox: &e.inbox, objects: &e.objects,

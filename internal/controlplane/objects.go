@@ -12,8 +12,9 @@ import (
 // objectBook is what is known of each object that was read: whether it was understood, and what of it is needed beside the
 // store. It belongs to the engine's goroutine, except count.
 type objectBook struct {
-	kinds  config.Table
-	domain string // of the cluster
+	kinds config.Table
+	// domain and cluster are those of the control plane's own cluster.
+	domain, cluster string
 	// keep says that the objects whose statuses are ours to write are kept.
 	keep bool
 
@@ -26,9 +27,9 @@ type objectBook struct {
 	names  map[model.Ref]struct{} // those that are for people; guarded by mu
 }
 
-func newObjectBook(kinds config.Table, domain string) objectBook {
+func newObjectBook(kinds config.Table, domain, cluster string) objectBook {
 	return objectBook{
-		kinds: kinds, domain: domain, known: make(map[model.Ref]*object), faults: make(map[model.Ref][]model.Problem),
+		kinds: kinds, domain: domain, cluster: cluster, known: make(map[model.Ref]*object), faults: make(map[model.Ref][]model.Problem),
 		values: make(map[model.Ref]any), counts: make(map[string]int),
 		names: make(map[model.Ref]struct{}),
 	}
@@ -42,7 +43,7 @@ type object struct {
 
 // read translates an object. Where it is refused, what is in force of it stays.
 func (b *objectBook) read(ref model.Ref, o *source.Object) config.Translation {
-	t := b.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: b.domain})
+	t := b.kinds.Translate(o.Value, config.Place{Ref: ref, ClusterDomain: b.domain, ClusterID: b.cluster})
 	known := b.known[ref]
 	if known == nil {
 		known = &object{}
@@ -78,7 +79,7 @@ func refusals(ref model.Ref, list []model.Problem) []model.Problem {
 
 // writes reports whether the status of an object is ours to write.
 func (b *objectBook) writes(o *source.Object) bool {
-	return b.keep && !o.NoStatus && hasStatus(b.kinds[o.Ref.Kind])
+	return b.keep && o.Ref.Cluster == "" && !o.NoStatus && hasStatus(b.kinds[o.Ref.Kind])
 }
 
 // has reports whether an object was read before.

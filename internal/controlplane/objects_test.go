@@ -12,7 +12,7 @@ import (
 // TestObjectBook: an object that is refused is known and faulty, and stands for what it stood for; one that is gone leaves
 // nothing behind.
 func TestObjectBook(t *testing.T) {
-	b := newObjectBook(config.NewTable(), "cluster.local")
+	b := newObjectBook(config.NewTable(), "cluster.local", "")
 	b.keep = true
 	pod := objects(t, ordersPod)[0]
 	key := model.ClusterKey{Key: pod.Ref.Key}
@@ -49,7 +49,7 @@ func TestObjectBook(t *testing.T) {
 // mustRead reads a manifest that is understood, and gives what it stands for.
 // TestObjectsWithoutStatus: no status is written for what an API server has not.
 func TestObjectsWithoutStatus(t *testing.T) {
-	b := newObjectBook(config.NewTable(), "cluster.local")
+	b := newObjectBook(config.NewTable(), "cluster.local", "")
 	b.keep = true
 	route := objects(t, fmt.Sprintf(usersRoute, 1, "users"))[0]
 	route.NoStatus = true

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	istiometa "istio.io/api/meta/v1alpha1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 
@@ -31,12 +32,14 @@ type standing struct {
 	generation int64
 	// parents is what became of a Gateway API route, or of a policy.
 	parents []model.ParentStatus
+	// export is what became of a ServiceExport.
+	export compile.ExportStatus
 	// problems are those of any other object.
 	problems []model.Problem
 }
 
 func (v standing) equal(o standing) bool {
-	return v.generation == o.generation && slices.Equal(v.problems, o.problems) && reflect.DeepEqual(v.parents, o.parents)
+	return v.generation == o.generation && v.export == o.export && slices.Equal(v.problems, o.problems) && reflect.DeepEqual(v.parents, o.parents)
 }
 
 // statusInput is what statuses are about: objects, the snapshot in which they are in force, and every problem they have.
@@ -92,6 +95,8 @@ func assess(s statusInput, ref model.Ref, value any, problems []model.Problem) (
 		return assessPolicy(s, ref, value, problems)
 	case config.MirroredServices:
 		return standing{}, nil // who makes mirrors says it
+	case config.ExportConditions:
+		return assessExport(s, ref, about.GetGeneration())
 	case config.Conditions, config.NoStatus:
 	}
 	return assessIstio(about.GetGeneration(), problems)
@@ -139,6 +144,29 @@ func assessPolicy(s statusInput, ref model.Ref, value any, problems []model.Prob
 		ours := fairlead.Status(in, v.parents, now)
 		return kube.PolicyAncestors(func(existing []gatewayv1.PolicyAncestorStatus) []gatewayv1.PolicyAncestorStatus {
 			return fairlead.MergeStatus(existing, ours)
+		})
+	}
+}
+
+func assessExport(s statusInput, ref model.Ref, generation int64) (standing, func(metav1.Time) kube.Status) {
+	v := standing{generation: generation}
+	export := store.Get[model.ServiceExport](s.reader, ref)
+	if export == nil {
+		return v, nil // not in force yet
+	}
+	v.export = compile.StatusOfExport(s.reader, export)
+	return v, func(now metav1.Time) kube.Status {
+		return kube.ExportConditions(func(existing []metav1.Condition) []metav1.Condition {
+			for name, c := range map[string]model.Condition{"Valid": v.export.Valid, "Ready": v.export.Ready, "Conflict": v.export.Conflict} {
+				status := metav1.ConditionFalse
+				if c.Holds {
+					status = metav1.ConditionTrue
+				}
+				meta.SetStatusCondition(&existing, metav1.Condition{
+					Type: name, Status: status, Reason: c.Reason, Message: c.Message, ObservedGeneration: generation, LastTransitionTime: now,
+				})
+			}
+			return existing
 		})
 	}
 }

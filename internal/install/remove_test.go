@@ -30,6 +30,8 @@ func TestRemove(t *testing.T) {
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/links.multicluster.linkerd.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/peerauthentications.security.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceentries.networking.istio.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceexports.multicluster.x-k8s.io",
+				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/serviceimports.multicluster.x-k8s.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/telemetries.telemetry.istio.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/trafficsplits.split.smi-spec.io",
 				"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/virtualservices.networking.istio.io",

@@ -40,7 +40,7 @@ func TestValuesAreExplainedWhenWrong(t *testing.T) {
 		{"section_replaced_by_a_value", set("controller=3"), "controller: got number, want object (--set controller=3)"},
 		{
 			"unknown_setting", file("crds: {isto: true}"),
-			"crds.isto: no such setting: there are gatewayAPI, istio, linkerd, smi (values.yaml)",
+			"crds.isto: no such setting: there are gatewayAPI, istio, linkerd, multiCluster, smi (values.yaml)",
 		},
 		{
 			"unknown_section", file("sidecar: {}"),

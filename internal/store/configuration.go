@@ -29,6 +29,10 @@ const (
 	Telemetries                    Table = "telemetries"
 	TelemetriesInNamespace         Table = "telemetries-in-namespace"
 	Links                          Table = "links"
+	ServiceExports                 Table = "service-exports"
+	ServiceExportsByKey            Table = "service-exports-by-key" // "namespace/name", of all clusters
+	ImportAddresses                Table = "import-addresses"
+	ImportAddressesOf              Table = "import-addresses-of" // "namespace/name" of an import
 )
 
 // configuration lists the tables of what is known by the object that it was read from. What is listed can be used: by Set
@@ -60,6 +64,12 @@ func configuration() []tableState {
 			table: TelemetriesInNamespace, ids: func(t *model.Telemetry) []string { return []string{t.Ref.Namespace} },
 		}),
 		objects[model.Link](Links),
+		objects(ServiceExports, index[model.ServiceExport]{
+			table: ServiceExportsByKey, ids: func(e *model.ServiceExport) []string { return []string{e.Ref.Key.String()} },
+		}),
+		objects(ImportAddresses, index[ImportAddress]{
+			table: ImportAddressesOf, ids: func(a *ImportAddress) []string { return []string{a.Of.String()} },
+		}),
 	}
 }
 

@@ -65,6 +65,7 @@ func (tx *Txn) adopt(k model.Key) {
 	if chosen != nil {
 		services.set(chosen)
 	}
+	putImport(tx, k)
 }
 
 // adopted gives the Service of another cluster that is a host of the mesh: the oldest, then that of the cluster whose name is

@@ -34,6 +34,7 @@ const (
 	smiSpecs        = "specs.smi-spec.io"
 	smiAccess       = "access.smi-spec.io"
 	smiSplit        = "split.smi-spec.io"
+	multiCluster    = "multicluster.x-k8s.io"
 	kubeNetworking  = "networking.k8s.io"
 	ownAPI          = "fairlead.dev"
 )
@@ -46,7 +47,7 @@ func Groups() []string {
 		gatewayAPI, gatewayTrials,
 		linkerdPolicy, linkerdProfiles, linkerdLinks, linkerdExternal,
 		smiSpecs, smiAccess, smiSplit,
-		ownAPI,
+		multiCluster, ownAPI,
 	}
 }
 

@@ -6,10 +6,12 @@ import (
 	"reflect"
 
 	istiometa "istio.io/api/meta/v1alpha1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
 )
 
-// Status is what a status should become, given what it is: a [RouteParents], a [PolicyAncestors] or an [IstioStatus]. It is called once
+// Status is what a status should become, given what it is: a [RouteParents], a [PolicyAncestors], [ExportConditions] or an [IstioStatus]. It is called once
 // per attempt, with what the API server holds at that time, and must keep what others wrote. It must be pure.
 type Status interface {
 	// merged gives the status as it is and as it should be, both in the same notation.
@@ -45,6 +47,19 @@ func (f PolicyAncestors) merged(existing []byte) (is, want any, err error) {
 	if status.Ancestors == nil {
 		status.Ancestors = []gatewayv1.PolicyAncestorStatus{} // the field is required
 	}
+	return is, status, nil
+}
+
+// ExportConditions makes the conditions of a ServiceExport. It may change and return what it is given.
+type ExportConditions func(existing []metav1.Condition) []metav1.Condition
+
+func (f ExportConditions) merged(existing []byte) (is, want any, err error) {
+	var status mcsv1beta1.ServiceExportStatus
+	if err := json.Unmarshal(existing, &status); err != nil {
+		return nil, nil, err
+	}
+	is = *status.DeepCopy() // for f may change what it is given
+	status.Conditions = f(status.Conditions)
 	return is, status, nil
 }
 
