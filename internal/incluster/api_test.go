@@ -168,6 +168,12 @@ func typeOf(p string) (apiVersion, kind string) {
 		return "v1", "Namespace"
 	case "pods":
 		return "v1", "Pod"
+	case "services":
+		return "v1", "Service"
+	case "endpointslices":
+		return "discovery.k8s.io/v1", "EndpointSlice"
+	case "serviceimports":
+		return "multicluster.x-k8s.io/v1beta1", "ServiceImport"
 	}
 	panic("no kind at " + p)
 }
@@ -268,6 +274,8 @@ func verbOf(r *http.Request) string {
 		return "update"
 	case http.MethodPatch:
 		return "patch"
+	case http.MethodDelete:
+		return "delete"
 	}
 	switch {
 	case r.URL.Query().Get("sendInitialEvents") != "":
@@ -284,7 +292,7 @@ func verbOf(r *http.Request) string {
 func isCollection(p string) bool {
 	return slices.Contains([]string{
 		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews", "subjectaccessreviews",
-		"mutatingwebhookconfigurations", "validatingwebhookconfigurations",
+		"mutatingwebhookconfigurations", "validatingwebhookconfigurations", "services", "endpointslices", "serviceimports",
 	}, path.Base(p))
 }
 
@@ -324,6 +332,12 @@ func (a *api) serve(r *http.Request, verb string, body []byte) *http.Response {
 		return a.create(p, body)
 	case "update":
 		return a.update(p, body)
+	case "delete":
+		if !exists {
+			return notFound(p)
+		}
+		a.remove(p)
+		return answer(http.StatusOK, old)
 	case "patch":
 		return a.patch(p, r.Header.Get("Content-Type"), body)
 	}

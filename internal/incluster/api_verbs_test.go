@@ -83,6 +83,9 @@ func (a *api) update(p string, body []byte) *http.Response {
 }
 
 func (a *api) patch(p, contentType string, body []byte) *http.Response {
+	if path.Base(path.Dir(path.Dir(p))) == "serviceimports" {
+		p = strings.TrimSuffix(p, "/status")
+	}
 	old, exists := a.objects[p]
 	switch contentType {
 	case "application/apply-patch+yaml":
@@ -95,7 +98,11 @@ func (a *api) patch(p, contentType string, body []byte) *http.Response {
 			s["details"] = object{"causes": []any{object{"reason": "NamespaceTerminating"}}}
 			return answer(http.StatusForbidden, s)
 		}
-		return answer(http.StatusOK, a.store(p, merge(clone(cmpOr(old, object{})), o)))
+		o = merge(clone(cmpOr(old, object{})), o)
+		if path.Base(path.Dir(p)) == "services" {
+			o["spec"].(object)["clusterIPs"] = []any{"10.96.0.1"}
+		}
+		return answer(http.StatusOK, a.store(p, o))
 	case "application/json-patch+json":
 		if !exists {
 			return notFound(p)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -51,7 +52,11 @@ func secrets() resource    { return resource{"", "v1", "secrets", "Secret"} }
 func configMaps() resource { return resource{"", "v1", "configmaps", "ConfigMap"} }
 func pods() resource       { return resource{"", "v1", "pods", "Pod"} }
 func namespaces() resource { return resource{"", "v1", "namespaces", "Namespace"} }
-func leases() resource     { return resource{"coordination.k8s.io", "v1", "leases", "Lease"} }
+func services() resource   { return resource{"", "v1", "services", "Service"} }
+func endpointSlices() resource {
+	return resource{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"}
+}
+func leases() resource { return resource{"coordination.k8s.io", "v1", "leases", "Lease"} }
 func tokenReviews() resource {
 	return resource{"authentication.k8s.io", "v1", "tokenreviews", "TokenReview"}
 }
@@ -164,6 +169,28 @@ func (c *Client) apply(ctx context.Context, t target, patch []byte) error {
 		Method: http.MethodPatch, ContentType: string(types.ApplyPatchType), Body: patch,
 		Query: url.Values{"fieldManager": {fieldManager}, "force": {"true"}},
 	}, nil)
+}
+
+// applied is apply, and reads what became of the object.
+func (c *Client) applied(ctx context.Context, t target, object, into runtime.Object) error {
+	object.GetObjectKind().SetGroupVersionKind(schema.GroupVersionKind{Group: t.group, Version: t.version, Kind: t.kind})
+	body, err := json.Marshal(object)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, "patch", t, apiserver.Request{
+		Method: http.MethodPatch, ContentType: string(types.ApplyPatchType), Body: body,
+		Query: url.Values{"fieldManager": {fieldManager}, "force": {"true"}},
+	}, into)
+}
+
+// remove deletes an object, and is content where there is none.
+func (c *Client) remove(ctx context.Context, t target) error {
+	err := c.do(ctx, "delete", t, apiserver.Request{Method: http.MethodDelete}, nil)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
 }
 
 func (c *Client) do(ctx context.Context, verb string, t target, r apiserver.Request, into any) error {
