@@ -115,6 +115,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&k.PodUID, "pod-uid", os.Getenv("POD_UID"), "with --kube: the `UID` of this replica's pod; the leader's lease goes with it")
 	fs.StringVar(&k.Webhook, "webhook", ":15017", "with --kube: address of the admission webhooks")
 	fs.StringVar(&k.InjectorConfig, "injector-config", "/etc/fairlead/injector.yaml", "with --kube: `FILE` that says how sidecars are injected")
+	fs.BoolVar(&k.ServiceImports, "service-imports", false, "with --kube: write ServiceImports, and Services with slices for pods without a sidecar, of what clusters have exported")
 	fs.BoolVar(&k.CompatKiali, "compat-kiali", false, "with --kube: what Kiali looks for at an istiod: an answer at localhost:8080/ready, ConfigMap istio-ca-root-cert")
 	fs.StringVar(&o.ClusterDomain, "cluster-domain", "cluster.local", "DNS suffix of Services")
 	fs.StringVar(&o.Network, "network", "", "the network of pods of which no label topology.istio.io/network says it; empty for that of the control plane's namespace")

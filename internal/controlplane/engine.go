@@ -33,6 +33,7 @@ type engine struct {
 
 	inbox   inbox
 	watches watches
+	imports *importWatch // nil where nothing is written for imports
 
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
@@ -251,6 +252,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	e.feed.Note(func(c *observe.Changes) { c.Config++ })
 	e.checks.changed(changed, now)
 	e.probing.changed(changed, now)
+	e.imports.changed(changed)
 	e.announceSeen(e.graph.Update(snapshot, changed), e.sharing.next(snapshot, changed), since)
 }
 

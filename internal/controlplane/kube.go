@@ -36,6 +36,8 @@ type KubeOptions struct {
 	PodUID string
 	// Webhook is the address of the admission webhooks (TLS). It is listened to when they can answer.
 	Webhook string
+	// ServiceImports has the cluster's own objects say what clusters have exported.
+	ServiceImports bool
 	// CompatKiali has this replica found as an istiod is: see serveAsIstiod.
 	CompatKiali bool
 	// InjectorConfig is a file in the form of inject.Config, read anew when it changes. Required.
@@ -66,6 +68,8 @@ type cluster struct {
 	// trusts says which of their roots are trusted, peers has them.
 	trusts *incluster.RemoteSecrets
 	peers  trusted
+	// imports keep what says in the cluster what clusters have exported; nil where nothing is to.
+	imports *incluster.Imports
 	// conditions are those of pods whose sidecars this replica serves.
 	conditions *incluster.PodConditions
 	sidecar    injectorConfig
@@ -125,6 +129,12 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 	})
 	if err != nil {
 		return nil, err
+	}
+	if o.ServiceImports {
+		if c.imports, err = incluster.NewImports(incluster.ImportsOptions{Client: c.client, Logger: p.o.Logger}); err != nil {
+			return nil, err
+		}
+		p.engine.imports = newImportWatch()
 	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
 	c.observers = incluster.NewObservers(c.client)
@@ -272,6 +282,10 @@ func (c *cluster) lead(ctx context.Context) error {
 		wg.Go(func() { c.toolCerts.Run(ctx) })
 	}
 	wg.Go(func() { c.webhooks.Lead(ctx) })
+	if c.imports != nil {
+		wg.Go(func() { c.imports.Run(ctx) })
+		wg.Go(func() { c.followExports(ctx) })
+	}
 	err := c.writer.Run(ctx)
 	cancel()
 	wg.Wait()
