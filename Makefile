@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster cost soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster mcs-conformance cost soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -116,6 +116,9 @@ flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a 
 multicluster: ## two clusters of that Kubernetes as one mesh, on one network and on two, KUBE and KUBE_EAST
 	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestMulticluster$$' ./test/e2e
 	@NETWORKS=separate test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestSeparateNetworks$$' ./test/e2e
+
+mcs-conformance: ## the Multi-Cluster Services API's own suite on two clusters, its report in dist/
+	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) test/mcs/run.sh dist/mcs.html
 
 SOAK      ?= 30m
 SOAK_RATE ?= 500

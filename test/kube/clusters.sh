@@ -54,7 +54,7 @@ mesh() {
 	kubectl create namespace fairlead-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 	kubectl -n fairlead-system create secret generic cacerts --from-file="$work/$2" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
 	kubectl -n fairlead-system delete secret -l istio/multiCluster=true >/dev/null
-	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,$more" | kubectl apply -f - >/dev/null
+	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,mesh.serviceImports=true,$more" | kubectl apply -f - >/dev/null
 	# The images are new though their names are not.
 	kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
 	kubectl -n fairlead-system rollout status deployment/fairlead-controller --timeout=120s

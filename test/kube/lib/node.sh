@@ -52,6 +52,8 @@ containerd_config() {
 		  disable_apparmor = true
 		  restrict_oom_score_adj = true
 		  enable_unprivileged_ports = true
+		  [plugins."io.containerd.grpc.v1.cri".registry]
+		    config_path = "$DIR/registries"
 		  [plugins."io.containerd.grpc.v1.cri".cni]
 		    bin_dir = "/opt/cni/bin"
 		    conf_dir = "/etc/cni/net.d"
