@@ -90,7 +90,8 @@ func (n *namespace) grpcTold(t *testing.T, pod, what string) (r grpcReport, err 
 	if err != nil {
 		return r, err
 	}
-	return r, json.Unmarshal([]byte(out), &r)
+	err = json.Unmarshal([]byte(out), &r)
+	return r, err
 }
 
 // grpcCalls has an app make calls, all of which have to be answered, and only by those that are named.
@@ -119,7 +120,7 @@ func (n *namespace) grpcAnswered(t *testing.T, pod, by string) {
 	})
 }
 
-// grpcLoad has apps call over and over until more is over, and gives what they counted. It has begun when the first calls were answered.
+// grpcLoad has apps call over and over, from before something happens until after it, and wants no call to fail.
 func (n *namespace) grpcLoad(t *testing.T, pods []string, meanwhile func()) {
 	t.Helper()
 	begun, over := make(chan struct{}, len(pods)), make(chan struct{})

@@ -139,5 +139,6 @@ func (p program) get(t *testing.T, n int) (r report, err error) {
 	if err != nil {
 		return r, err
 	}
-	return r, json.Unmarshal(raw, &r)
+	err = json.Unmarshal(raw, &r)
+	return r, err
 }
