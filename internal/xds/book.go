@@ -23,12 +23,10 @@ type book struct {
 	explicit bool // the client has named resources, so that a list without names is no wildcard any more
 	wildcard bool
 	greet    bool                // an answer is due even where it is empty
-	asked    map[string]struct{} // names
-	covered  map[string]struct{} // names that the wildcard stands for
-	fresh    map[string]struct{} // asked for, or asked for again, and not answered since
-	held     map[string]Resource // what the client has, or was sent
-	sum      uint64              // of held, see version
-	due      map[string]bool     // of held, not sent yet; true where the client had no resource of that name
+	shelf    shelf               // what the client has asked for and has
+	sum      uint64              // of what it has, see version
+	fresh    map[string]struct{} // asked for, or asked for again, and not answered since; nil for none, as the next two
+	due      map[string]bool     // held, not sent yet; true where the client had no resource of that name
 	gone     map[string]struct{} // held or asked for, and not there: to be taken away when the time has come
 	over     int                 // names that are not followed, because there are too many
 	nonce    uint64              // of the newest response; each has the next one
@@ -47,40 +45,46 @@ type Refusal struct {
 }
 
 func newBook(t Type, delta bool) *book {
-	return &book{
-		typ: t, delta: delta,
-		asked: make(map[string]struct{}), covered: make(map[string]struct{}), fresh: make(map[string]struct{}),
-		held: make(map[string]Resource), due: make(map[string]bool), gone: make(map[string]struct{}), versions: make(map[uint64]string),
-	}
+	return &book{typ: t, delta: delta, versions: make(map[uint64]string)}
 }
 
 // keeps reports whether the client is to have a resource of this name, if there is one.
-func (b *book) keeps(name string) bool {
-	_, asked := b.asked[name]
-	_, covered := b.covered[name]
-	return asked || covered
-}
+func (b *book) keeps(name string) bool { return b.shelf.has(name, asked|covered) }
 
 // follows reports whether a name is watched.
 func (b *book) follows(name string) bool {
 	if name == All {
 		return b.wildcard
 	}
-	_, ok := b.asked[name]
-	return ok
+	return b.shelf.has(name, asked)
 }
 
 // refuse notes a name that is not followed: it does not exist for the client.
 func (b *book) refuse(name string) {
 	b.over++
 	if b.delta {
-		b.gone[name] = struct{}{}
+		note(&b.gone, name)
+	}
+}
+
+// note adds a name to a set, which may be nil.
+func note(set *map[string]struct{}, name string) {
+	if *set == nil {
+		*set = make(map[string]struct{})
+	}
+	(*set)[name] = struct{}{}
+}
+
+// strike takes a name out of a set; the last one leaves nothing behind.
+func strike(set *map[string]struct{}, name string) {
+	if delete(*set, name); len(*set) == 0 {
+		*set = nil
 	}
 }
 
 // names gives everything that is watched.
 func (b *book) names() []string {
-	names := slices.Collect(maps.Keys(b.asked))
+	names := b.shelf.with(asked, 0)
 	if b.wildcard {
 		names = append(names, All)
 	}
@@ -103,11 +107,11 @@ func (b *book) replace(names []string) asks {
 	b.explicit = b.explicit || len(names) > 0
 	var d asks
 	for n := range listed {
-		if _, ok := b.asked[n]; !ok {
+		if !b.shelf.has(n, asked) {
 			d.more = append(d.more, n)
 		}
 	}
-	for n := range b.asked {
+	for _, n := range b.shelf.with(asked, 0) {
 		if _, ok := listed[n]; !ok {
 			d.less = append(d.less, n)
 		}
@@ -133,7 +137,7 @@ func (b *book) amend(subscribe, unsubscribe []string, has map[string]string) ask
 	b.opened = true
 	var d asks
 	for _, n := range unsubscribe {
-		if _, ok := b.asked[n]; ok || (n == All && b.wildcard) {
+		if b.follows(n) {
 			d.less = append(d.less, n)
 		}
 	}
@@ -155,8 +159,8 @@ func (b *book) bring(has map[string]string, asked []string) {
 	_, all := slices.BinarySearch(asked, All)
 	b.greet = all && len(has) == 0
 	for name, version := range has {
-		if _, named := slices.BinarySearch(asked, name); (named || all) && len(name) <= maxName && len(b.held) < maxNames {
-			b.put(Resource{Name: name, Version: version})
+		if _, named := slices.BinarySearch(asked, name); (named || all) && len(name) <= maxName && b.shelf.held < maxNames {
+			b.put(&Resource{Name: name, Version: version})
 		}
 	}
 }
@@ -168,11 +172,10 @@ func (b *book) follow(name string) {
 		b.wildcard = true
 		return
 	}
-	_, again := b.asked[name]
-	b.asked[name] = struct{}{}
-	if _, has := b.held[name]; again || !has || !b.delta {
-		b.fresh[name] = struct{}{}
+	if b.shelf.has(name, asked) || !b.shelf.has(name, held) || !b.delta {
+		note(&b.fresh, name)
 	}
+	b.shelf.set(name, asked)
 }
 
 // unfollow notes that a name is not watched any more. The client forgets what it had by it, unless the wildcard stands for
@@ -180,14 +183,15 @@ func (b *book) follow(name string) {
 func (b *book) unfollow(name string) {
 	if name == All {
 		b.wildcard = false
-		for n := range b.covered {
-			delete(b.covered, n)
+		was := b.shelf.with(covered, 0)
+		b.shelf.uncover()
+		for _, n := range was {
 			b.forget(n)
 		}
 		return
 	}
-	delete(b.asked, name)
-	delete(b.fresh, name)
+	b.shelf.unset(name, asked)
+	strike(&b.fresh, name)
 	b.forget(name)
 }
 
@@ -197,31 +201,29 @@ func (b *book) forget(name string) {
 	}
 }
 
-// put notes what the client has, and reports whether it is another resource than before, and whether it is the first.
-func (b *book) put(r Resource) (news, first bool) {
-	before, had := b.held[r.Name]
-	if had {
-		if before.Version == r.Version && before.Body != nil {
-			return false, false
-		}
+// put notes what the client has, and reports whether it is another resource than before, and whether it is the first. The newest one is
+// kept even where it is the same: others have it, too, and nobody has the older one.
+func (b *book) put(r *Resource) (news, first bool) {
+	before := b.shelf.get(r.Name)
+	if before != nil {
 		b.sum -= weigh(before)
 	}
-	b.held[r.Name] = r
+	b.shelf.hold(r)
 	b.sum += weigh(r)
-	return !had || before.Version != r.Version, !had
+	return before == nil || before.Version != r.Version, before == nil
 }
 
 // drop forgets a resource.
 func (b *book) drop(name string) {
-	if r, ok := b.held[name]; ok {
+	if r := b.shelf.get(name); r != nil {
 		b.sum -= weigh(r)
-		delete(b.held, name)
+		b.shelf.unset(name, held)
 	}
 	delete(b.due, name)
-	delete(b.gone, name)
+	strike(&b.gone, name)
 }
 
-func weigh(r Resource) uint64 {
+func weigh(r *Resource) uint64 {
 	h := fnv.New64a()
 	for _, s := range [...]string{r.Name, "\x00", r.Version} {
 		h.Write([]byte(s))
@@ -229,67 +231,83 @@ func weigh(r Resource) uint64 {
 	return h.Sum64()
 }
 
-// learn takes the newest answer for a watched name: what the client does not have is due, what is not there any more gone.
-func (b *book) learn(name string, found []Resource) {
+// learn takes the newest answer for a watched name, which may be in parts: what the client does not have is due, what is not there any
+// more gone.
+func (b *book) learn(name string, found ...[]Resource) {
+	n := 0
+	for _, list := range found {
+		for i := range list {
+			b.find(&list[i])
+		}
+		n += len(list)
+	}
 	if name == All {
 		b.cover(found)
-	}
-	for i := range found {
-		r := found[i]
-		_, fresh := b.fresh[r.Name]
-		delete(b.fresh, r.Name)
-		delete(b.gone, r.Name)
-		if news, first := b.put(r); news || fresh {
-			b.due[r.Name] = b.due[r.Name] || first
-		}
-	}
-	if name == All || len(found) > 0 {
 		return
 	}
-	_, has := b.held[name]
+	if n > 0 {
+		return
+	}
 	_, fresh := b.fresh[name]
-	_, covered := b.covered[name]
-	delete(b.fresh, name)
+	strike(&b.fresh, name)
 	switch {
-	case covered:
-	case has || (fresh && b.delta):
+	case b.shelf.has(name, covered):
+	case b.shelf.has(name, held) || (fresh && b.delta):
 		b.lose(name)
 	case fresh: // it hears that there is none by what the next response does not hold
 		b.greet = b.typ.whole()
 	}
 }
 
-// cover notes what the wildcard stands for.
-func (b *book) cover(found []Resource) {
-	clear(b.covered)
-	for i := range found {
-		b.covered[found[i].Name] = struct{}{}
-	}
-	for n := range b.held {
-		if !b.keeps(n) {
-			b.lose(n)
+// find takes a resource that is there.
+func (b *book) find(r *Resource) {
+	_, fresh := b.fresh[r.Name]
+	strike(&b.fresh, r.Name)
+	strike(&b.gone, r.Name)
+	if news, first := b.put(r); news || fresh {
+		if b.due == nil {
+			b.due = make(map[string]bool)
 		}
+		b.due[r.Name] = b.due[r.Name] || first
+	}
+}
+
+// cover notes what the wildcard stands for, all of which the client has.
+func (b *book) cover(found [][]Resource) {
+	b.shelf.uncover()
+	for _, list := range found {
+		for i := range list {
+			b.shelf.set(list[i].Name, covered)
+		}
+	}
+	for _, n := range b.shelf.with(held, asked|covered) {
+		b.lose(n)
 	}
 }
 
 // lose notes that a resource is not there any more.
 func (b *book) lose(name string) {
-	b.gone[name] = struct{}{}
+	note(&b.gone, name)
 	delete(b.due, name)
 }
 
 // again has a resource sent once more although the client has it.
 func (b *book) again(name string) {
-	if r, has := b.held[name]; has && r.Body != nil {
+	if r := b.shelf.get(name); r != nil && r.Body != nil {
+		if b.due == nil {
+			b.due = make(map[string]bool)
+		}
 		b.due[name] = false
 	}
 }
 
 // takeDue gives what is to be sent, in the order of names, and which of it the client has not had before.
 func (b *book) takeDue() (list []Resource, first map[string]bool) {
-	first, b.due = b.due, make(map[string]bool)
+	first, b.due = b.due, nil
 	for _, n := range slices.Sorted(maps.Keys(first)) {
-		list = append(list, b.held[n])
+		if r := b.shelf.get(n); r != nil {
+			list = append(list, *r)
+		}
 	}
 	return list, first
 }
@@ -305,9 +323,11 @@ func (b *book) takeGone() []string {
 
 // all gives everything that the client has, in the order of names.
 func (b *book) all() []Resource {
-	list := make([]Resource, 0, len(b.held))
-	for _, n := range slices.Sorted(maps.Keys(b.held)) {
-		list = append(list, b.held[n])
+	list := make([]Resource, 0, b.shelf.held)
+	for _, at := range b.shelf.slots {
+		if at.marks&held != 0 {
+			list = append(list, *at.of)
+		}
 	}
 	return list
 }

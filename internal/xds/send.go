@@ -41,11 +41,11 @@ func (st *stream) holds() bool {
 	for name := range st.awaited {
 		_, lost := clusters.gone[name]
 		if lost || clusters.refusal != nil || endpoints != nil && endpoints.follows(name) {
-			delete(st.awaited, name)
+			strike(&st.awaited, name)
 		}
 	}
 	if len(st.awaited) > 0 && !time.Now().Before(st.until) {
-		clear(st.awaited) // a client that has other plans with the cluster
+		st.awaited = nil // a client that has other plans with the cluster
 	}
 	return len(st.awaited) > 0
 }
@@ -94,7 +94,7 @@ func (st *stream) clustersSent(b *book, list []Resource, first map[string]bool) 
 			if len(st.awaited) == 0 {
 				st.until = time.Now().Add(st.s.o.Hold)
 			}
-			st.awaited[name] = struct{}{}
+			note(&st.awaited, name)
 		}
 	}
 }

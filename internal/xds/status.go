@@ -79,7 +79,7 @@ func (st *stream) report() {
 			continue
 		}
 		status.Types = append(status.Types, TypeStatus{
-			Type: b.typ, Wildcard: b.wildcard, Names: len(b.asked), Over: b.over, Resources: len(b.held),
+			Type: b.typ, Wildcard: b.wildcard, Names: b.shelf.asked, Over: b.over, Resources: b.shelf.held,
 			Sent: b.last, InForce: b.good, Synced: b.synced(), Refusal: b.refusal,
 		})
 	}

@@ -45,7 +45,7 @@ type stream struct {
 func newStream(s *Server, p Peer, out protocol, a *account) *stream {
 	st := &stream{
 		s: s, peer: p, out: out, account: a, since: time.Now(), wake: make(chan struct{}, 1),
-		awaited: make(map[string]struct{}), dirty: make(map[ref]struct{}),
+		dirty: make(map[ref]struct{}),
 	}
 	st.report()
 	return st
@@ -186,9 +186,8 @@ func (st *stream) follow(ctx context.Context, b *book, names []string) error {
 	fresh := make([]string, 0, len(names))
 	b.over = 0
 	for _, n := range names {
-		_, again := b.asked[n]
 		switch {
-		case again || (n == All && b.wildcard):
+		case b.follows(n):
 			b.follow(n)
 			st.mark(ref{b.typ, n})
 		case len(n) > maxName:
@@ -277,9 +276,9 @@ func (st *stream) hear(r ref, parts []Answer) {
 	if b == nil || !b.follows(r.name) || slices.ContainsFunc(parts, func(a Answer) bool { return a.Unknown }) {
 		return
 	}
-	found := parts[0].Resources
-	for _, p := range parts[1:] {
-		found = slices.Concat(found, p.Resources)
+	found := make([][]Resource, len(parts))
+	for i := range parts {
+		found[i] = parts[i].Resources
 	}
-	b.learn(r.name, found)
+	b.learn(r.name, found...)
 }
