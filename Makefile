@@ -144,8 +144,12 @@ bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, about 40 
 	@mkdir -p dist/bench
 	$(GO) run ./bench -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick -out dist/bench/results.json) $(BENCHFLAGS)
 
-bench-xds: ## endpoint events for FAIRLEAD_ENVOYS (300) Envoys that follow FAIRLEAD_SERVICES (100): time, CPU, memory
-	FAIRLEAD_ENVOYS=$(or $(FAIRLEAD_ENVOYS),300) FAIRLEAD_SERVICES=$(or $(FAIRLEAD_SERVICES),100) $(GO) test -count=1 -v -run '^TestStandardFleet$$' ./internal/controlplane
+FLEETS ?= 100x100 300x100 1000x100 100x1000
+bench-xds: ## endpoint events for fleets of Envoys, ENVOYSxSERVICES in FLEETS: time, CPU, memory; FAIRLEAD_EVENTS=200, FAIRLEAD_HEAP=file for a profile
+	@mkdir -p dist/bench
+	$(GO) test -c -o dist/bench/controlplane.test ./internal/controlplane
+	@cd internal/controlplane && for fleet in $(FLEETS); do FAIRLEAD_ENVOYS=$${fleet%x*} FAIRLEAD_SERVICES=$${fleet#*x} \
+		../../dist/bench/controlplane.test -test.run '^TestStandardFleet$$' -test.v || exit 1; done
 
 .PHONY: bench-control
 bench-control: build ## the control plane with synthetic sidecars, 100, 500 and 1,000 of them: delay, CPU, bytes and memory; BENCHFLAGS="-n 2000", "-variant old=/path/fairlead-controller"

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/pprof"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,7 +34,8 @@ import (
 const fleetVariable = "FAIRLEAD_TEST_FLEET"
 
 // TestStandardFleet has Envoys, sidecars that follow everything by deltas, hear of endpoints that come and go. They are in a process of
-// their own. FAIRLEAD_ENVOYS and FAIRLEAD_SERVICES say how many there are: make bench-xds.
+// their own. FAIRLEAD_ENVOYS and FAIRLEAD_SERVICES say how many there are, FAIRLEAD_EVENTS how often an endpoint
+// comes or goes: make bench-xds.
 func TestStandardFleet(t *testing.T) {
 	if of := os.Getenv(fleetVariable); of != "" {
 		runFleet(t, of)
@@ -48,7 +50,8 @@ func TestStandardFleet(t *testing.T) {
 	t.Logf("%d Envoys with %d services each: %.1f s until all have everything, %.0f KiB of heap per Envoy",
 		envoys, services, time.Since(began).Seconds(), float64(heap()-before)/1024/float64(envoys))
 
-	const events = 20
+	writeHeap(t)
+	events := fromEnvironment(t, "FAIRLEAD_EVENTS", 20)
 	var took []time.Duration
 	cpu := processTime(t)
 	for i := range events {
@@ -71,7 +74,7 @@ func TestStandardFleet(t *testing.T) {
 		t.Fatal("the Envoys have heard nothing")
 	}
 	t.Logf("endpoint event → last acknowledgement: median %s, longest %s; %.1f ms of the control plane's CPU per event; %d bytes per Envoy and event",
-		took[events/2], took[events-1], cpu.Seconds()*1000/events, bytes/responses)
+		took[events/2], took[events-1], cpu.Seconds()*1000/float64(events), bytes/responses)
 	if responses != events*envoys || endpoints != responses {
 		t.Errorf("%d responses, %d of them endpoints, want one of endpoints for each of %d Envoys and %d events", responses, endpoints, envoys, events)
 	}
@@ -99,6 +102,23 @@ func heap() uint64 {
 	return m.HeapAlloc
 }
 
+// writeHeap writes the profile of the heap to the file that FAIRLEAD_HEAP names, if it does.
+func writeHeap(t *testing.T) {
+	t.Helper()
+	name := os.Getenv("FAIRLEAD_HEAP")
+	if name == "" {
+		return
+	}
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := pprof.WriteHeapProfile(f); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func processTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage
@@ -113,16 +133,17 @@ func fleetAddress(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, 1, byte(i / 250), byte(1 + i%250)})
 }
 
+// fleetPods are of workloads with three pods each, on fifty nodes.
 func fleetPods(n int) string {
 	var b strings.Builder
 	for i := range n {
 		fmt.Fprintf(&b, `apiVersion: v1
 kind: Pod
-metadata: {name: envoy-%d, namespace: myapp, labels: {app: envoy}, annotations: {fairlead.dev/status: injected}}
-spec: {serviceAccountName: envoy, containers: [{name: app, image: x}]}
+metadata: {name: envoy-%d, namespace: myapp, labels: {app: envoy-%d, pod-template-hash: h%[2]d}, annotations: {fairlead.dev/status: injected}}
+spec: {serviceAccountName: envoy, nodeName: n%d, containers: [{name: app, image: x}]}
 status: {podIP: %s, phase: Running}
 ---
-`, i, fleetAddress(i))
+`, i, i/3, i%50, fleetAddress(i))
 	}
 	return b.String()
 }
