@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -64,8 +65,10 @@ func newChurn(t *testing.T, manifests string, classes ...envoy.Class) *churn {
 	w.engine.step(t.Context())
 	for _, c := range classes {
 		names := []asked{
-			{xds.Cluster, "outbound|80||a.myapp.svc.cluster.local"}, {xds.Endpoints, "outbound|80||a.myapp.svc.cluster.local"},
-			{xds.Endpoints, "outbound|80||b.myapp.svc.cluster.local"}, {xds.Endpoints, "outbound|80||none.myapp.svc.cluster.local"},
+			{xds.Cluster, "outbound|80||a.myapp.svc.cluster.local"},
+			{xds.Endpoints, "outbound|80||a.myapp.svc.cluster.local"},
+			{xds.Endpoints, "outbound|80||b.myapp.svc.cluster.local"},
+			{xds.Endpoints, "outbound|80||none.myapp.svc.cluster.local"},
 		}
 		if c.Kind == envoy.GRPC {
 			names = append(names, asked{xds.Listener, "a.myapp.svc.cluster.local:80"}, asked{xds.Routes, "outbound|80||a.myapp.svc.cluster.local"},
@@ -248,7 +251,7 @@ func churnClasses() []envoy.Class {
 // TestStandardChurn edits at random. After each edit every client is told what is compiled for it alone.
 func TestStandardChurn(t *testing.T) {
 	for seed := range uint64(2) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
+		t.Run(strconv.FormatUint(seed, 10), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 1))
 				w := newChurn(t, churnBase, churnClasses()...)

@@ -63,23 +63,26 @@ func (b *book) follows(name string) bool {
 func (b *book) refuse(name string) {
 	b.over++
 	if b.delta {
-		note(&b.gone, name)
+		b.gone = note(b.gone, name)
 	}
 }
 
 // note adds a name to a set, which may be nil.
-func note(set *map[string]struct{}, name string) {
-	if *set == nil {
-		*set = make(map[string]struct{})
+func note(set map[string]struct{}, name string) map[string]struct{} {
+	if set == nil {
+		set = make(map[string]struct{})
 	}
-	(*set)[name] = struct{}{}
+	set[name] = struct{}{}
+	return set
 }
 
 // strike takes a name out of a set; the last one leaves nothing behind.
-func strike(set *map[string]struct{}, name string) {
-	if delete(*set, name); len(*set) == 0 {
-		*set = nil
+func strike(set map[string]struct{}, name string) map[string]struct{} {
+	delete(set, name)
+	if len(set) == 0 {
+		return nil
 	}
+	return set
 }
 
 // names gives everything that is watched.
@@ -173,7 +176,7 @@ func (b *book) follow(name string) {
 		return
 	}
 	if b.shelf.has(name, asked) || !b.shelf.has(name, held) || !b.delta {
-		note(&b.fresh, name)
+		b.fresh = note(b.fresh, name)
 	}
 	b.shelf.set(name, asked)
 }
@@ -191,7 +194,7 @@ func (b *book) unfollow(name string) {
 		return
 	}
 	b.shelf.unset(name, asked)
-	strike(&b.fresh, name)
+	b.fresh = strike(b.fresh, name)
 	b.forget(name)
 }
 
@@ -220,7 +223,7 @@ func (b *book) drop(name string) {
 		b.shelf.unset(name, held)
 	}
 	delete(b.due, name)
-	strike(&b.gone, name)
+	b.gone = strike(b.gone, name)
 }
 
 func weigh(r *Resource) uint64 {
@@ -249,7 +252,7 @@ func (b *book) learn(name string, found ...[]Resource) {
 		return
 	}
 	_, fresh := b.fresh[name]
-	strike(&b.fresh, name)
+	b.fresh = strike(b.fresh, name)
 	switch {
 	case b.shelf.has(name, covered):
 	case b.shelf.has(name, held) || (fresh && b.delta):
@@ -262,8 +265,8 @@ func (b *book) learn(name string, found ...[]Resource) {
 // find takes a resource that is there.
 func (b *book) find(r *Resource) {
 	_, fresh := b.fresh[r.Name]
-	strike(&b.fresh, r.Name)
-	strike(&b.gone, r.Name)
+	b.fresh = strike(b.fresh, r.Name)
+	b.gone = strike(b.gone, r.Name)
 	if news, first := b.put(r); news || fresh {
 		if b.due == nil {
 			b.due = make(map[string]bool)
@@ -287,7 +290,7 @@ func (b *book) cover(found [][]Resource) {
 
 // lose notes that a resource is not there any more.
 func (b *book) lose(name string) {
-	note(&b.gone, name)
+	b.gone = note(b.gone, name)
 	delete(b.due, name)
 }
 

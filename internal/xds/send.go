@@ -41,7 +41,7 @@ func (st *stream) holds() bool {
 	for name := range st.awaited {
 		_, lost := clusters.gone[name]
 		if lost || clusters.refusal != nil || endpoints != nil && endpoints.follows(name) {
-			strike(&st.awaited, name)
+			st.awaited = strike(st.awaited, name)
 		}
 	}
 	if len(st.awaited) > 0 && !time.Now().Before(st.until) {
@@ -94,7 +94,7 @@ func (st *stream) clustersSent(b *book, list []Resource, first map[string]bool) 
 			if len(st.awaited) == 0 {
 				st.until = time.Now().Add(st.s.o.Hold)
 			}
-			note(&st.awaited, name)
+			st.awaited = note(st.awaited, name)
 		}
 	}
 }

@@ -2,9 +2,9 @@ package envoy_test
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -78,7 +78,7 @@ func clients() []envoy.Class {
 		bit := func(n int) bool { return i>>n&1 == 1 }
 		c := envoy.Class{Kind: envoy.Envoy, Namespace: "myapp", Node: "n1", Locality: model.Locality{Region: "west", Zone: "a"}, Labels: map[string]string{"app": "users", "version": "v1"}}
 		if bit(0) {
-			c.Labels = map[string]string{"tier": "front", "version": "v2", "pod-template-hash": fmt.Sprint(i)}
+			c.Labels = map[string]string{"tier": "front", "version": "v2", "pod-template-hash": strconv.Itoa(i)}
 		}
 		if bit(1) {
 			c.Node, c.Locality = "n2", model.Locality{Region: "west", Zone: "b"}
@@ -93,7 +93,7 @@ func clients() []envoy.Class {
 			c.Capture = true
 		}
 		if c.Namespace == "myapp" {
-			c.Pod = "users-" + fmt.Sprint(1+i%2)
+			c.Pod = "users-" + strconv.Itoa(1+i%2)
 		}
 		out = append(out, c)
 	}
