@@ -19,7 +19,8 @@ import (
 type reports struct {
 	*history.Store
 
-	feed *observe.Feed
+	feed   *observe.Feed
+	places places
 }
 
 // Summary implements [observe.Summaries].
@@ -28,6 +29,7 @@ func (r reports) Summary(pod model.Key, raw []byte) error {
 	if err != nil {
 		return err
 	}
+	r.places.name(report)
 	r.Add(pod, report)
 	r.feed.Note(func(c *observe.Changes) { c.Traffic++ })
 	return nil
@@ -38,6 +40,7 @@ func (r reports) Summary(pod model.Key, raw []byte) error {
 type edgesView struct {
 	engine      *engine
 	history     *history.Store
+	places      places
 	trustDomain string
 }
 
@@ -55,6 +58,10 @@ func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := v.history.Sum(query)
 	answer.Pods = known.pods(namespace, answer.Flows)
+	if len(v.places.others()) > 0 {
+		answer.Cluster = v.places.own
+		answer.Remote = known.elsewhere(v.places.own, answer.Flows)
+	}
 	writeView(w, answer)
 }
 
@@ -180,8 +187,26 @@ func (c census) pods(namespace string, flows []traffic.Flow) []traffic.Pod {
 	return list
 }
 
+// elsewhere are the pods of other clusters at the ends of the flows.
+func (c census) elsewhere(own string, flows []traffic.Flow) (list []traffic.Pod) {
+	seen := map[model.ClusterKey]bool{}
+	for i := range flows {
+		p := &flows[i].Edge.Peer
+		key := model.ClusterKey{Cluster: p.Cluster, Key: model.Key{Namespace: p.Namespace, Name: p.Pod}}
+		if p.Cluster == "" || p.Cluster == own || seen[key] {
+			continue
+		}
+		seen[key] = true
+		if w := c.Workload(key); w != nil {
+			list = append(list, c.pod(w))
+		}
+	}
+	return list
+}
+
 func (c census) pod(w *model.Workload) traffic.Pod {
 	p := traffic.Pod{
+		Cluster:   w.Key.Cluster,
 		Namespace: w.Key.Namespace, Name: w.Key.Name, Kind: w.OwnerKind, Workload: w.OwnerName, Labels: w.Labels,
 		Meshed: w.Meshed, Terminating: w.Terminating,
 		Identity: "spiffe://" + c.trustDomain + "/ns/" + w.Key.Namespace + "/sa/" + w.ServiceAccount,

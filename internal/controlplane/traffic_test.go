@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/traffic"
 	"fairlead.dev/fairlead/internal/traffic/history"
@@ -28,7 +29,8 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 			})
 		}
 	})
-	kept := reports{history.New(time.Now, history.Defaults()), nil}
+	alone := places{e, "Kubernetes", func() []string { return nil }}
+	kept := reports{history.New(time.Now, history.Defaults()), nil, alone}
 	report := func(namespace, pod string, rows ...traffic.Edge) {
 		r := traffic.Report{Milliseconds: 10_000}
 		for _, e := range rows {
@@ -47,7 +49,7 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 		t.Error("nonsense is taken for a report")
 	}
 
-	view := edgesView{e, kept.Store, "cluster.local"}
+	view := edgesView{e, kept.Store, alone, "cluster.local"}
 	ask := func(query string) (a traffic.Answer, code int, text string) {
 		w := httptest.NewRecorder()
 		view.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?"+query, http.NoBody))
@@ -93,7 +95,7 @@ func TestPartsOfASeries(t *testing.T) {
 	kept.Add(model.Key{Namespace: "shop", Name: "web-1"}, &traffic.Report{Milliseconds: 10_000, Rows: []traffic.Row{
 		{Edge: traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP}, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}},
 	}})
-	view := seriesView{edgesView{&engine{store: store.New()}, kept, "cluster.local"}}
+	view := seriesView{edgesView{&engine{store: store.New()}, kept, places{}, "cluster.local"}}
 	for query, want := range map[string]string{
 		"window=15m": `{"seconds":10,`, "window=16m": `{"seconds":60,`, "window=1h&step=10s": `{"seconds":10,`, "window=1m&step=30s": `{"seconds":30,`,
 		"window=1m&step=15s": `step "15s": write a multiple of 10s, such as 1m`, "window=1m&step=0s": `step "0s": write`, "window=1m&step=x": `step "x": write`,
@@ -103,5 +105,65 @@ func TestPartsOfASeries(t *testing.T) {
 		if got := w.Body.String(); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %s, want %s…", query, got, want)
 		}
+	}
+}
+
+// TestEdgesOfSeveralClusters: pods of the same workload in two clusters are two edges, told with where they are.
+func TestEdgesOfSeveralClusters(t *testing.T) {
+	e := &engine{store: store.New()}
+	e.store.Commit(func(tx *store.Txn) {
+		for i, name := range []string{"/web-1", "/users-1", "east/users-2", "east/old-1", "/twin-1", "east/twin-1"} {
+			cluster, name, _ := strings.Cut(name, "/")
+			owner, _, _ := strings.Cut(name, "-")
+			tx.SetWorkload(model.Workload{
+				Key:       model.ClusterKey{Cluster: cluster, Key: model.Key{Namespace: "shop", Name: name}},
+				OwnerKind: "Deployment", OwnerName: owner, ServiceAccount: owner, IPs: []netip.Addr{netip.AddrFrom4([4]byte{10, 0, 0, byte(i + 1)})}, Meshed: true,
+			})
+		}
+	})
+	others := []string{"east"}
+	where := places{e, "west", func() []string { return others }}
+	kept := reports{history.New(time.Now, history.Defaults()), nil, where}
+	kept.feed = observe.NewFeed()
+	report := traffic.Report{Milliseconds: 10_000}
+	for _, p := range []traffic.Peer{
+		{Namespace: "shop", Workload: "users", Pod: "users-1"}, {Namespace: "shop", Workload: "users", Pod: "users-2"},
+		{Namespace: "shop", Workload: "twin", Pod: "twin-1"}, {Address: "10.0.0.4"}, {Address: "10.0.0.9"}, {Namespace: "shop", Workload: "users"},
+	} {
+		edge := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: p}
+		report.Rows = append(report.Rows, traffic.Row{Edge: edge, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}})
+	}
+	tell := func() (a traffic.Answer, all []string) {
+		if err := kept.Summary(model.Key{Namespace: "shop", Name: "web-1"}, report.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		edgesView{e, kept.Store, where, "cluster.local"}.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?window=1m", http.NoBody))
+		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
+			t.Fatal(err)
+		}
+		for i := range a.Flows {
+			p := &a.Flows[i].Edge.Peer
+			all = append(all, p.Pod+p.Address+"@"+p.Cluster)
+		}
+		slices.Sort(all)
+		return a, all
+	}
+	a, all := tell()
+	if want := []string{"10.0.0.4@east", "10.0.0.9@", "@", "twin-1@", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
+		t.Errorf("peers %q, want %q", all, want)
+	}
+	if len(a.Remote) != 1 || a.Remote[0].Name != "users-2" || a.Remote[0].Cluster != "east" || a.Remote[0].Workload != "users" || a.Cluster != "west" {
+		t.Errorf("in %q remote pods %+v", a.Cluster, a.Remote)
+	}
+	for i := range a.Pods {
+		if a.Pods[i].Cluster != "" {
+			t.Errorf("a pod of the own cluster is %+v", a.Pods[i])
+		}
+	}
+	others = nil
+	kept.Store = history.New(time.Now, history.Defaults())
+	if a, all = tell(); a.Cluster != "" || slices.ContainsFunc(all, func(s string) bool { return !strings.HasSuffix(s, "@") }) {
+		t.Errorf("a mesh of one cluster: in %q %q", a.Cluster, all)
 	}
 }

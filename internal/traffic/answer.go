@@ -11,11 +11,15 @@ type Answer struct {
 	// At is the replica's time, Since from when on it has data.
 	At    time.Time `json:"at"`
 	Since time.Time `json:"since"`
+	// Cluster is that of the replica, where the mesh has several; empty else.
+	Cluster string `json:"cluster,omitempty"`
 	// WindowSeconds is what was asked for.
 	WindowSeconds float64 `json:"windowSeconds"`
 	Flows         []Flow  `json:"flows"`
 	// Pods are those of the mesh's own cluster, whether they report or not.
 	Pods []Pod `json:"pods"`
+	// Remote are pods of other clusters at the ends of the flows.
+	Remote []Pod `json:"remotePods,omitempty"`
 	// Cut is how many edges are counted together with others, by the sidecars or by the replica.
 	Cut uint64 `json:"cut,omitempty"`
 }
@@ -55,6 +59,8 @@ type Latency struct {
 
 // Pod is one pod, as the control plane knows it.
 type Pod struct {
+	// Cluster is there for pods of other clusters only.
+	Cluster   string            `json:"cluster,omitempty"`
 	Namespace string            `json:"namespace"`
 	Name      string            `json:"name"`
 	Kind      string            `json:"kind"` // of its workload: "Deployment", "Pod" where it has none
@@ -120,7 +126,7 @@ func (f *Flow) Sample() Sample {
 func Merge(answers []Answer) Answer {
 	var out Answer
 	counted := map[[2]string]float64{} // seconds, of every reporter
-	pods := map[[2]string]bool{}
+	pods := map[[3]string]bool{}
 	for i := range answers {
 		a := &answers[i]
 		if a.Since.After(out.Since) {
@@ -131,6 +137,7 @@ func Merge(answers []Answer) Answer {
 		}
 		out.WindowSeconds = max(out.WindowSeconds, a.WindowSeconds)
 		out.Cut += a.Cut
+		out.Cluster = cmp.Or(out.Cluster, a.Cluster)
 		out.Flows = append(out.Flows, a.Flows...)
 		here := map[[2]string]float64{}
 		for j := range a.Flows {
@@ -140,9 +147,15 @@ func Merge(answers []Answer) Answer {
 			counted[reporter] += seconds
 		}
 		for _, p := range a.Pods {
-			if key := [2]string{p.Namespace, p.Name}; !pods[key] {
+			if key := [3]string{"", p.Namespace, p.Name}; !pods[key] {
 				pods[key] = true
 				out.Pods = append(out.Pods, p)
+			}
+		}
+		for _, p := range a.Remote {
+			if key := [3]string{p.Cluster, p.Namespace, p.Name}; !pods[key] {
+				pods[key] = true
+				out.Remote = append(out.Remote, p)
 			}
 		}
 	}

@@ -63,6 +63,8 @@ type Edge struct {
 
 // Peer is the other side of an edge.
 type Peer struct {
+	// Cluster is the cluster that its pod is of, where the mesh has several: the control plane knows it, no report has it.
+	Cluster   string `json:"cluster,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	// Workload is the name of what owns the pod, such as a Deployment. Pod is empty where several were put together.
 	Workload string `json:"workload,omitempty"`
@@ -101,7 +103,7 @@ func (e *Edge) IsOther() bool { return e.Peer.Workload == OtherName && e.Service
 // Compare orders edges, for output that stays the same.
 func (e *Edge) Compare(o *Edge) int {
 	return cmp.Or(
-		cmp.Compare(e.Direction, o.Direction), cmp.Compare(e.Peer.Namespace, o.Peer.Namespace), cmp.Compare(e.Peer.Workload, o.Peer.Workload),
+		cmp.Compare(e.Direction, o.Direction), cmp.Compare(e.Peer.Cluster, o.Peer.Cluster), cmp.Compare(e.Peer.Namespace, o.Peer.Namespace), cmp.Compare(e.Peer.Workload, o.Peer.Workload),
 		cmp.Compare(e.Peer.Pod, o.Peer.Pod), cmp.Compare(e.Peer.Address, o.Peer.Address), cmp.Compare(e.Service, o.Service),
 		cmp.Compare(e.Route, o.Route), cmp.Compare(e.Backend, o.Backend), cmp.Compare(e.Protocol, o.Protocol),
 		cmp.Compare(e.NoTLS, o.NoTLS), cmp.Compare(e.Peer.Identity, o.Peer.Identity),

@@ -124,6 +124,26 @@ func TestTwoClustersAreOneMesh(t *testing.T) {
 		t.Errorf("remote-clusters does not have east, synced:\n%s", text)
 	}
 
+	// Both ends of an edge are told with their clusters, by the callers' side and by the called one.
+	for _, of := range []struct {
+		m        *mesh
+		src, dst string
+	}{{w, "west", "west"}, {w, "west", "east"}, {w, "east", "west"}, {e, "east", "west"}, {e, "west", "east"}} {
+		var table string
+		eventually(t, "an edge from "+of.src+" to "+of.dst, func() bool {
+			table = of.m.cli(t, "edges", "deploy", "-n", "shop")
+			for _, line := range strings.Split(table, "\n") {
+				if slices.Equal(strings.Fields(line), []string{"client-v1", "server-v1", "shop", "shop", of.src, of.dst, "√"}) {
+					return true
+				}
+			}
+			return false
+		})
+		if head := strings.Fields(table); !slices.Equal(head[:6], []string{"SRC", "DST", "SRC_NS", "DST_NS", "SRC_CLUSTER", "DST_CLUSTER"}) {
+			t.Errorf("the table begins with %q", head)
+		}
+	}
+
 	// What only east has is called by name; what is to stay in each cluster is not.
 	reaches(t, w, "http://far.shop/", namesOf(t, e, "far-v1")...)
 	if r := w.call(t, "deploy/client-v1", "--count", "3", "http://at-home.shop/"); r.OK > 0 {

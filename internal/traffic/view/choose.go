@@ -18,7 +18,7 @@ type Choice struct {
 
 // Chooser says whether calls that a pod's sidecar reported are of the choice. It knows the pods at hand.
 func Chooser(pods []traffic.Pod, c Choice) func(namespace, pod string, e *traffic.Edge) bool {
-	g := &grapher{index: newIndex(pods), nodes: map[string]*graphNode{}}
+	g := &grapher{index: newIndex(&traffic.Answer{Pods: pods}), nodes: map[string]*graphNode{}}
 	return func(namespace, pod string, e *traffic.Edge) bool {
 		f := traffic.Flow{Namespace: namespace, Pod: pod, Direction: e.Direction.String(), Edge: *e}
 		h := g.hopOf(&f)

@@ -17,6 +17,9 @@ type EdgeRow struct {
 	ClientID     string `json:"client_id"`
 	ServerID     string `json:"server_id"`
 	NoTLSReason  string `json:"no_tls_reason"`
+	// The clusters are there where the mesh has several.
+	SrcCluster string `json:"src_cluster,omitempty"`
+	DstCluster string `json:"dst_cluster,omitempty"`
 	// Note says more of an end that is not in the mesh.
 	Note string `json:"-"`
 }
@@ -25,7 +28,7 @@ type EdgeRow struct {
 // report, the caller's word counts.
 func Edges(a *traffic.Answer, kind *Kind, namespace string) []EdgeRow {
 	all, x := hops(a)
-	type pair struct{ src, srcNS, dst, dstNS string }
+	type pair struct{ src, srcNS, srcCluster, dst, dstNS, dstCluster string }
 	byCaller := map[pair]bool{}
 	rows := map[EdgeRow][]string{} // the addresses outside the mesh
 	for _, outbound := range []bool{true, false} {
@@ -36,7 +39,7 @@ func Edges(a *traffic.Answer, kind *Kind, namespace string) []EdgeRow {
 			}
 			src, ofSrc := x.nameAs(&h.src, kind)
 			dst, ofDst := x.nameAs(&h.dst, kind)
-			p := pair{src, h.src.namespace, dst, h.dst.namespace}
+			p := pair{src, h.src.namespace, h.src.cluster, dst, h.dst.namespace, h.dst.cluster}
 			if src == "" || dst == "" || !ofSrc && !ofDst || namespace != "" && namespace != p.srcNS && namespace != p.dstNS {
 				continue
 			}
@@ -45,7 +48,7 @@ func Edges(a *traffic.Answer, kind *Kind, namespace string) []EdgeRow {
 			} else if byCaller[p] {
 				continue
 			}
-			row := EdgeRow{Src: src, SrcNamespace: p.srcNS, Dst: dst, DstNamespace: p.dstNS, NoTLSReason: h.edge.NoTLS}
+			row := EdgeRow{Src: src, SrcNamespace: p.srcNS, Dst: dst, DstNamespace: p.dstNS, NoTLSReason: h.edge.NoTLS, SrcCluster: p.srcCluster, DstCluster: p.dstCluster}
 			if h.edge.NoTLS == "" {
 				row.ClientID, row.ServerID = shortID(h.src.identity), shortID(h.dst.identity)
 			}
@@ -60,7 +63,7 @@ func Edges(a *traffic.Answer, kind *Kind, namespace string) []EdgeRow {
 	slices.SortFunc(out, func(a, b EdgeRow) int {
 		return cmp.Or(
 			cmp.Compare(a.SrcNamespace+a.DstNamespace+a.Src+a.Dst, b.SrcNamespace+b.DstNamespace+b.Src+b.Dst),
-			cmp.Compare(a.NoTLSReason, b.NoTLSReason), cmp.Compare(a.ClientID+a.ServerID, b.ClientID+b.ServerID),
+			cmp.Compare(a.SrcCluster+a.DstCluster, b.SrcCluster+b.DstCluster), cmp.Compare(a.NoTLSReason, b.NoTLSReason), cmp.Compare(a.ClientID+a.ServerID, b.ClientID+b.ServerID),
 		)
 	})
 	return out
@@ -105,15 +108,26 @@ func (r *EdgeRow) Secured() string {
 	return r.NoTLSReason
 }
 
-// EdgeTable is the table of rows.
+// EdgeTable is the table of rows. Where the mesh has several clusters it says of which both ends are.
 func EdgeTable(rows []EdgeRow, wide bool) *Table { //nolint:revive // -o wide is what it prints
-	t := &Table{Left: []int{0, 1, 2, 3, 4}, Header: []string{"SRC", "DST", "SRC_NS", "DST_NS", "SECURED"}}
+	clusters := slices.ContainsFunc(rows, func(r EdgeRow) bool { return r.SrcCluster+r.DstCluster != "" })
+	t := &Table{Header: []string{"SRC", "DST", "SRC_NS", "DST_NS"}}
+	if clusters {
+		t.Header = append(t.Header, "SRC_CLUSTER", "DST_CLUSTER")
+	}
 	if wide {
-		t.Left, t.Header = []int{0, 1, 2, 3, 4, 5, 6}, []string{"SRC", "DST", "SRC_NS", "DST_NS", "CLIENT_ID", "SERVER_ID", "SECURED"}
+		t.Header = append(t.Header, "CLIENT_ID", "SERVER_ID")
+	}
+	t.Header = append(t.Header, "SECURED")
+	for i := range t.Header {
+		t.Left = append(t.Left, i)
 	}
 	for i := range rows {
 		r := &rows[i]
 		cells := []string{r.Src, r.Dst, dash(r.SrcNamespace), dash(r.DstNamespace)}
+		if clusters {
+			cells = append(cells, dash(r.SrcCluster), dash(r.DstCluster))
+		}
 		if wide {
 			cells = append(cells, dash(r.ClientID), dash(r.ServerID))
 		}

@@ -14,6 +14,9 @@ type side struct {
 	// namespace and workload are what is known without a pod; name is what an end outside the cluster is called.
 	namespace, workload, name string
 	identity, address         string
+	// cluster is that of the end where the mesh has several; elsewhere says that it is not that of the control plane.
+	cluster   string
+	elsewhere bool
 }
 
 // hop is what one sidecar reported of one edge.
@@ -27,16 +30,22 @@ type hop struct {
 
 // index finds pods.
 type index struct {
-	byName map[[2]string]*traffic.Pod
-	byIP   map[string]*traffic.Pod
-	owner  map[[2]string]string // kind of a workload by namespace and name
+	cluster string                     // of the control plane, empty where there is one only
+	byName  map[[3]string]*traffic.Pod // with the cluster, empty for the own
+	byIP    map[string]*traffic.Pod
+	owner   map[[2]string]string // kind of a workload by namespace and name
 }
 
-func newIndex(pods []traffic.Pod) *index {
-	x := &index{byName: map[[2]string]*traffic.Pod{}, byIP: map[string]*traffic.Pod{}, owner: map[[2]string]string{}}
-	for i := range pods {
-		p := &pods[i]
-		x.byName[[2]string{p.Namespace, p.Name}] = p
+func newIndex(a *traffic.Answer) *index {
+	x := &index{cluster: a.Cluster, byName: map[[3]string]*traffic.Pod{}, byIP: map[string]*traffic.Pod{}, owner: map[[2]string]string{}}
+	for i := range a.Remote {
+		p := &a.Remote[i]
+		x.byName[[3]string{p.Cluster, p.Namespace, p.Name}] = p
+		x.owner[[2]string{p.Namespace, p.Workload}] = p.Kind
+	}
+	for i := range a.Pods {
+		p := &a.Pods[i]
+		x.byName[[3]string{"", p.Namespace, p.Name}] = p
 		x.owner[[2]string{p.Namespace, p.Workload}] = p.Kind
 		for _, ip := range p.IPs {
 			x.byIP[ip] = p
@@ -47,7 +56,7 @@ func newIndex(pods []traffic.Pod) *index {
 
 // hops makes pairs of the flows. Edges that stand for several, and calls that reached no endpoint, have a side without a name.
 func hops(a *traffic.Answer) ([]hop, *index) {
-	x := newIndex(a.Pods)
+	x := newIndex(a)
 	all := make([]hop, 0, len(a.Flows))
 	for i := range a.Flows {
 		h := x.hopOf(&a.Flows[i])
@@ -68,10 +77,12 @@ func (x *index) hopOf(f *traffic.Flow) hop {
 }
 
 func (x *index) reporter(f *traffic.Flow) side {
-	if p := x.byName[[2]string{f.Namespace, f.Pod}]; p != nil {
-		return sideOf(p)
+	s := side{namespace: f.Namespace, name: f.Pod}
+	if p := x.byName[[3]string{"", f.Namespace, f.Pod}]; p != nil {
+		s = sideOf(p)
 	}
-	return side{namespace: f.Namespace, name: f.Pod}
+	s.cluster = x.cluster
+	return s
 }
 
 func sideOf(p *traffic.Pod) side {
@@ -79,7 +90,22 @@ func sideOf(p *traffic.Pod) side {
 }
 
 func (x *index) peer(e *traffic.Edge) side {
-	p := x.byName[[2]string{e.Peer.Namespace, e.Peer.Pod}]
+	s := x.peerIn(e)
+	s.cluster = e.Peer.Cluster
+	s.elsewhere = x.isElsewhere(e)
+	return s
+}
+
+func (x *index) isElsewhere(e *traffic.Edge) bool {
+	return e.Peer.Cluster != "" && e.Peer.Cluster != x.cluster
+}
+
+func (x *index) peerIn(e *traffic.Edge) side {
+	cluster := ""
+	if x.isElsewhere(e) {
+		cluster = e.Peer.Cluster
+	}
+	p := x.byName[[3]string{cluster, e.Peer.Namespace, e.Peer.Pod}]
 	if p == nil && e.Peer.Workload == "" && e.Peer.Address != "" {
 		p = x.byIP[e.Peer.Address]
 	}

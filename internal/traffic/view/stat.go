@@ -161,7 +161,7 @@ func (x *index) groupOf(h *hop, r *Resource, q *Select) [2]string {
 	if q.To != nil {
 		s = &h.src
 	}
-	if name, of := x.nameAs(s, &r.Kind); of {
+	if name, of := x.nameAs(s, &r.Kind); of && !s.elsewhere { // a workload of that name in another cluster is not this one
 		if r.Kind.Name == "namespace" {
 			return [2]string{name, name}
 		}
