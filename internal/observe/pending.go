@@ -62,7 +62,8 @@ func (p *pending) add(number uint64, start time.Time, encode func([]byte) []byte
 		}
 		b.number, b.id, b.at = number, 0, start
 		p.used++
-		if p.silent++; p.silent == 1 {
+		p.silent++
+		if p.silent == 1 {
 			p.timer.Reset(begunAfter)
 		}
 		return

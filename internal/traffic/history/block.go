@@ -154,11 +154,11 @@ type coding struct {
 	bits uint64
 }
 
-// try writes down what the numbers are by one way of coding, and takes it for out and best where it is shorter.
-func (best *coding) try(how byte, base uint64, in []uint64, out *[blockSteps]uint64) {
+// try writes down what the numbers are by one way of coding, and takes it for out where it is shorter than what was tried before.
+func (c *coding) try(how byte, base uint64, in []uint64, out *[blockSteps]uint64) {
 	k, cost := riceFor(in)
-	if best.bits == ^uint64(0) || cost < best.bits {
-		*best = coding{how, base, k, cost}
+	if c.bits == ^uint64(0) || cost < c.bits {
+		*c = coding{how, base, k, cost}
 		copy(out[:], in)
 	}
 }

@@ -102,7 +102,7 @@ func (k *key) edge() traffic.Edge {
 
 // New gives an empty store.
 func New(now func() time.Time, o Options) *Store {
-	return &Store{now: now, o: o, since: now(), reporters: map[model.Key]*reporter{}, pages: sync.Pool{New: func() any { return new(pages) }}}
+	return &Store{now: now, o: o, since: now(), reporters: map[model.Key]*reporter{}}
 }
 
 func stepOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
@@ -111,7 +111,7 @@ func stepOf(t time.Time) int64 { return t.Unix() / int64(Step/time.Second) }
 func (st *Store) Add(pod model.Key, report *traffic.Report) {
 	now := stepOf(st.now())
 	r := st.reporter(pod, now)
-	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	p := st.page()
 	defer st.pages.Put(p)
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -119,14 +119,25 @@ func (st *Store) Add(pod model.Key, report *traffic.Report) {
 	r.cut = report.Folded
 	at := 0
 	for i := range report.Rows {
-		if row := &report.Rows[i]; !row.Sample.IsZero() {
-			at = st.place(r, &row.Edge, at)
-			s := r.series[at]
-			at++
-			s.add(now, &row.Sample, p)
-			s.age(now, st.fineFrom.Load(), p)
+		row := &report.Rows[i]
+		if row.Sample.IsZero() {
+			continue
 		}
+		at = st.place(r, &row.Edge, at)
+		s := r.series[at]
+		at++
+		s.add(now, &row.Sample, p)
+		s.age(now, st.fineFrom.Load(), p)
 	}
+}
+
+// page gives pages of the pool. Who has them puts them back.
+func (st *Store) page() *pages {
+	p, _ := st.pages.Get().(*pages)
+	if p == nil {
+		p = new(pages)
+	}
+	return p
 }
 
 // place gives the index of the series of an edge: one that stands for several where there is no room for it. Likely is where it is
@@ -186,7 +197,7 @@ func (st *Store) reserve() bool {
 // sweep forgets what is older than an hour. Where the rest takes too much room, five more minutes of steps become minutes: of each
 // edge with its next report, or the next sweep. mu is held.
 func (st *Store) sweep(now int64) {
-	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	p := st.page()
 	defer st.pages.Put(p)
 	if st.sweepReporters(now, p) <= st.o.MaxBytes {
 		return
@@ -273,7 +284,7 @@ func (st *Store) Sum(q Query) traffic.Answer {
 	now := st.now()
 	step := stepOf(now)
 	from, to, _ := st.span(&q, step)
-	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	p := st.page()
 	defer st.pages.Put(p)
 	out := traffic.Answer{At: now, Since: st.since, WindowSeconds: q.Window.Seconds(), Flows: []traffic.Flow{}}
 	if begin := now.Add(-Kept); out.Since.Before(begin) {
@@ -307,7 +318,7 @@ func (st *Store) Series(q Query) traffic.Series {
 	step := stepOf(st.now())
 	from, to, each := st.span(&q, step)
 	each = max(each, int64(q.Each/Step))
-	p := st.pages.Get().(*pages) //nolint:forcetypeassert // the pool has nothing else
+	p := st.page()
 	defer st.pages.Put(p)
 	parts := map[int64]*traffic.Sample{}
 	for pod, r := range st.all() {

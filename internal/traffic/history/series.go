@@ -110,7 +110,8 @@ type pages struct{ from, to block }
 
 func (s *series) add(step int64, sample *traffic.Sample, p *pages) {
 	s.fine.append(max(step, s.last()), sample) // a clock that was set back makes steps longer
-	if s.waits++; s.waits >= packEvery {
+	s.waits++
+	if s.waits >= packEvery {
 		s.pack(p)
 	}
 }
