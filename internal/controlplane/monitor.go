@@ -19,8 +19,8 @@ func (p *ControlPlane) monitor() http.Handler {
 		Observation: (&observe.API{
 			Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready,
 			Views: map[string]http.Handler{
-				observe.ViewEdges: edgesView{p.engine, p.history, p.places(), p.o.TrustDomain}, observe.ViewChanges: p.feed,
-				observe.ViewSeries: seriesView{edgesView{p.engine, p.history, p.places(), p.o.TrustDomain}},
+				observe.ViewEdges: edgesView{p.engine, p.history, placesOf(p), p.o.TrustDomain}, observe.ViewChanges: p.feed,
+				observe.ViewSeries: seriesView{edgesView{p.engine, p.history, placesOf(p), p.o.TrustDomain}},
 				observe.ViewConfig: configView{p, new(serviceView)}, observe.ViewProblems: problemsView{p}, observe.ViewObjects: objectsView{p},
 			},
 		}).Handler(),

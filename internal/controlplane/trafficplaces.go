@@ -19,7 +19,7 @@ type places struct {
 	others func() []string
 }
 
-func (p *ControlPlane) places() places {
+func placesOf(p *ControlPlane) places {
 	return places{p.engine, p.o.ClusterID, func() (names []string) {
 		for _, s := range p.clusters.set.Statuses(time.Now()) {
 			names = append(names, s.Name)
