@@ -52,7 +52,7 @@ func (m snapshot) addresses(s *model.Service) []netip.Addr {
 			out = append(out, vip.Addr().Unmap())
 		}
 	}
-	if len(s.VIPs) > 0 || isKubernetes(s) && s.Origin.Cluster == "" && !s.Imported() {
+	if len(s.VIPs) > 0 || isKubernetes(s) && s.Origin.Cluster == "" && !s.Imported() && s.Mirror == nil {
 		return out
 	}
 	if auto, ok := m.r.AutoAddress(s.Key.Namespace, s.Host); ok {

@@ -25,6 +25,9 @@ const (
 	RemoteDiscoveryKey = "multicluster.linkerd.io/remote-discovery"
 	RemoteServiceLabel = "multicluster.linkerd.io/remote-service"
 	LocalDiscovery     = "multicluster.linkerd.io/local-discovery"
+	// ManagedByLabel with ManagedBy is on what the control plane makes.
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	ManagedBy      = "fairlead-controller"
 )
 
 // IsMirrorLabel reports whether a label or annotation says of an object how it is mirrored, so that copies do not have it.
@@ -146,4 +149,19 @@ func (m *MirrorOf) From(cluster, service string) (_ MirrorSource, ok bool) {
 		return MirrorSource{}, false
 	}
 	return m.Sources[at], true
+}
+
+// Wire gives what a Service says of a port so that it is read as this one: its protocol and its appProtocol.
+func (p ServicePort) Wire() (protocol, app string) {
+	switch p.Protocol {
+	case UDP:
+		return "UDP", ""
+	case Undeclared:
+		return "TCP", ""
+	case GRPCWeb:
+		return "TCP", "grpc-web"
+	case HTTP, HTTP2, GRPC, TLS, TCP:
+		return "TCP", strings.ToLower(p.Protocol.String())
+	}
+	return "TCP", ""
 }

@@ -93,6 +93,8 @@ type Service struct {
 	OutsideAddrs []netip.Addr
 	// Mirror is set for a Service whose endpoints are those of Services of other clusters.
 	Mirror *MirrorOf
+	// MadeHere is set for a mirror that the control plane has made itself.
+	MadeHere bool
 	// Federated is set for a Service that is part of the union of those of its name in several clusters.
 	Federated bool
 	// Facts are for imports of the Service by other clusters.

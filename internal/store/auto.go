@@ -48,14 +48,14 @@ const (
 
 // wantsAutoAddress reports whether DNS could not answer for s otherwise: a ServiceEntry host that names one host,
 // whose endpoints the proxy knows or finds, and that has no address of its own. Of Services that is one which only other
-// clusters have. What clusters have exported keeps its automatic address when it gets one from the cluster: an app may have been
-// told the former a moment before.
+// clusters have, and a mirror that has none. What clusters have exported keeps its automatic address when it gets one from the
+// cluster: an app may have been told the former a moment before.
 func wantsAutoAddress(s *model.Service) bool {
 	switch s.Resolution {
 	case model.ResolveStatic, model.ResolveDNS, model.ResolveDNSRoundRobin:
 		return len(s.VIPs) == 0 && !s.Headless && !s.Host.Wildcard() && s.ExternalName == ""
 	case model.ResolveSlices:
-		return (s.Origin.Cluster != "" || s.Imported()) && !s.Headless
+		return (s.Origin.Cluster != "" || s.Imported() || s.Mirror != nil && len(s.VIPs) == 0) && !s.Headless
 	case model.ResolveNone, model.ResolveDynamicDNS:
 		return false
 	}

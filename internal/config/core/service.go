@@ -52,6 +52,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 		out.OutsideAddrs = externalAddresses(r, in)
 		out.Gateway = networkGateway(r, in, out.OutsideAddrs)
 		out.Mirror = mirror(r, in, clusterDomain)
+		out.MadeHere = in.Labels[model.MirroredLabel] == "true" && in.Labels[model.ManagedByLabel] == model.ManagedBy
 		out.Federated = in.Labels[model.FederatedLabel] == model.FederatedMember
 	}
 	if r.Rejected() {
