@@ -170,6 +170,8 @@ func typeOf(p string) (apiVersion, kind string) {
 		return "v1", "Pod"
 	case "services":
 		return "v1", "Service"
+	case "events":
+		return "v1", "Event"
 	case "endpointslices":
 		return "discovery.k8s.io/v1", "EndpointSlice"
 	case "serviceimports":
@@ -291,7 +293,7 @@ func verbOf(r *http.Request) string {
 // isCollection knows the plurals that are used here; names of objects end otherwise.
 func isCollection(p string) bool {
 	return slices.Contains([]string{
-		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews", "subjectaccessreviews",
+		"secrets", "configmaps", "namespaces", "pods", "leases", "tokenreviews", "subjectaccessreviews", "events",
 		"mutatingwebhookconfigurations", "validatingwebhookconfigurations", "services", "endpointslices", "serviceimports",
 	}, path.Base(p))
 }
@@ -330,14 +332,10 @@ func (a *api) serve(r *http.Request, verb string, body []byte) *http.Response {
 		return answer(http.StatusOK, a.list(r))
 	case "create":
 		return a.create(p, body)
+	case "delete":
+		return a.deleteVersion(r.URL.Path, body)
 	case "update":
 		return a.update(p, body)
-	case "delete":
-		if !exists {
-			return notFound(p)
-		}
-		a.remove(p)
-		return answer(http.StatusOK, old)
 	case "patch":
 		return a.patch(p, r.Header.Get("Content-Type"), body)
 	}

@@ -63,6 +63,9 @@ func (a *api) create(p string, body []byte) *http.Response {
 		return answer(http.StatusCreated, o)
 	}
 	name, _ := metaOf(o)["name"].(string)
+	if generate, ok := metaOf(o)["generateName"].(string); ok && name == "" {
+		name = generate + strconv.Itoa(a.version)
+	}
 	p += "/" + name
 	if _, exists := a.objects[p]; exists {
 		return answer(http.StatusConflict, (&status{http.StatusConflict, "AlreadyExists", name + " already exists"}).object())
@@ -80,6 +83,26 @@ func (a *api) update(p string, body []byte) *http.Response {
 		return answer(http.StatusConflict, (&status{http.StatusConflict, "Conflict", "the object has been modified"}).object())
 	}
 	return answer(http.StatusOK, a.store(p, o))
+}
+
+// deleteVersion deletes an object where it is the one that the preconditions name.
+func (a *api) deleteVersion(p string, body []byte) *http.Response {
+	old, exists := a.objects[p]
+	if !exists {
+		return notFound(p)
+	}
+	var o object
+	if err := json.Unmarshal(body, &o); len(body) > 0 && err != nil {
+		return answer(http.StatusBadRequest, (&status{http.StatusBadRequest, "BadRequest", err.Error()}).object())
+	}
+	must, _ := o["preconditions"].(object)
+	for name, value := range must {
+		if metaOf(old)[name] != value {
+			return answer(http.StatusConflict, (&status{http.StatusConflict, "Conflict", name + " is another one"}).object())
+		}
+	}
+	a.remove(p)
+	return answer(http.StatusOK, old)
 }
 
 func (a *api) patch(p, contentType string, body []byte) *http.Response {

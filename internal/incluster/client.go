@@ -53,6 +53,7 @@ func configMaps() resource { return resource{"", "v1", "configmaps", "ConfigMap"
 func pods() resource       { return resource{"", "v1", "pods", "Pod"} }
 func namespaces() resource { return resource{"", "v1", "namespaces", "Namespace"} }
 func services() resource   { return resource{"", "v1", "services", "Service"} }
+func events() resource     { return resource{"", "v1", "events", "Event"} }
 func endpointSlices() resource {
 	return resource{"discovery.k8s.io", "v1", "endpointslices", "EndpointSlice"}
 }
@@ -77,6 +78,8 @@ type target struct {
 	namespace, name string
 	// labels is a label selector for a collection, or empty.
 	labels string
+	// ofType is a field selector for a collection by the type of Secrets, or empty.
+	ofType string
 	// sub is a subresource of the object ("status"), or empty.
 	sub string
 }
@@ -102,7 +105,10 @@ func (t target) collection() target {
 // selector is a field selector for the object, or nothing for a collection. RBAC compares it with resourceNames, so that
 // the permission can be for one name.
 func (t target) selector() string {
-	if t.name == "" {
+	switch {
+	case t.name == "" && t.ofType != "":
+		return fields.OneTermEqualSelector("type", t.ofType).String()
+	case t.name == "":
 		return ""
 	}
 	return fields.OneTermEqualSelector("metadata.name", t.name).String()

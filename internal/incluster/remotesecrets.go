@@ -33,6 +33,8 @@ type RemoteSecretsOptions struct {
 type RemoteSecrets struct {
 	o     RemoteSecretsOptions
 	known map[string]bool // by name; belongs to Run's goroutine
+	// ofType is the type of the Secrets that are followed, empty for those with the label.
+	ofType string
 }
 
 // NewRemoteSecrets does no I/O.
@@ -48,19 +50,28 @@ func (r *RemoteSecrets) Run(ctx context.Context) {
 	observer[*corev1.Secret]{
 		empty: func() *corev1.Secret { return &corev1.Secret{} }, replace: r.replace, set: r.set,
 		gone: func(s *corev1.Secret) { r.forget(s.Name) },
-	}.follow(ctx, r.o.Logger, r.o.Client, target{resource: secrets(), namespace: r.o.Namespace, labels: r.o.Label + "=true"})
+	}.follow(ctx, r.o.Logger, r.o.Client, r.followed())
+}
+
+// followed are the Secrets that are followed.
+func (r *RemoteSecrets) followed() target {
+	t := target{resource: secrets(), namespace: r.o.Namespace, ofType: r.ofType}
+	if r.ofType == "" {
+		t.labels = r.o.Label + "=true"
+	}
+	return t
 }
 
 // set takes a Secret. One that lost the label is gone, whether or not the API server sees it so.
 func (r *RemoteSecrets) set(s *corev1.Secret) {
-	if s.Labels[r.o.Label] != "true" {
+	if !r.mine(s) {
 		if r.known[s.Name] {
 			r.forget(s.Name)
 		}
 		return
 	}
 	r.known[s.Name] = true
-	r.o.Set(s.Name, s.Data)
+	r.o.Set(s.Name, r.kubeconfigs(s))
 }
 
 func (r *RemoteSecrets) forget(name string) {
