@@ -217,6 +217,8 @@ func clusterFlags(fs *flag.FlagSet, o *controlplane.Options) {
 	fs.StringVar(&o.RemoteClusters, "remote-clusters", "", "`DIRECTORY` of other clusters of the mesh: each file a kubeconfig, called as the cluster is (default none)")
 	fs.StringVar(&o.ServiceSettings, "service-settings", "", "the mesh's serviceSettings as in Istio's MeshConfig, `YAML` or JSON: which hosts stay in each cluster")
 	fs.StringVar(&o.MeshNetworks, "mesh-networks", "", "the mesh's meshNetworks as in Istio's, `YAML` or JSON: which networks there are besides those that labels name")
+	choice(fs, (*string)(&o.Mirrors), "mirrors", "with --kube: which mirrors of Services of linked clusters are written: none, those of namespaces that are there, or these namespaces too",
+		string(controlplane.NoMirrors), string(controlplane.MirrorServices), string(controlplane.MirrorsNamespaces))
 	fs.StringVar(&o.MoreRoots, "more-roots", "", "without --kube: `DIRECTORY` of further root certificates, PEM, that proxies trust (default none)")
 	fs.BoolVar((*bool)(&o.KubeconfigPlugins), "allow-kubeconfig-plugins", false, "obey kubeconfigs of other clusters that name a program to run, or files")
 }

@@ -23,6 +23,7 @@ const (
 	pathDrains      = "/debug/drainz"
 	pathProbes      = "/debug/probez"
 	pathClusters    = "/debug/clusterz"
+	pathMirrors     = "/debug/mirrorz"
 	pathProfiles    = "/debug/pprof/"
 	pathObserve     = "/observe/"
 )
@@ -49,6 +50,8 @@ type Controller struct {
 	Probes func(ctx context.Context) []Probed
 	// Clusters are the other clusters of the mesh.
 	Clusters func() []RemoteCluster
+	// Links are the clusters that Links name.
+	Links func() []LinkedCluster
 	// Observation answers what begins with /observe/, for local callers; nil where nothing is observed.
 	Observation http.Handler
 	// Profiles answers what begins with /debug/pprof/; nil where there are none.
@@ -80,6 +83,7 @@ func (c Controller) debug() http.Handler {
 	mux.HandleFunc("GET "+pathDrains, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Departures(r.Context())) })
 	mux.HandleFunc("GET "+pathProbes, func(w http.ResponseWriter, r *http.Request) { writeJSON(w, c.Probes(r.Context())) })
 	mux.HandleFunc("GET "+pathClusters, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Clusters()) })
+	mux.HandleFunc("GET "+pathMirrors, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, c.Links()) })
 	if c.Profiles != nil {
 		mux.Handle(pathProfiles, c.Profiles)
 	}

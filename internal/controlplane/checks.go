@@ -7,6 +7,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
+	"fairlead.dev/fairlead/internal/mirror"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/store"
@@ -26,6 +27,8 @@ type checks struct {
 	problems *problems
 	report   func(map[model.Ref]kube.Status) // nil where no statuses are written
 	inbox    *inbox
+	// mirrors decides about mirrors of what is checked; nil for none.
+	mirrors *mirrors
 
 	// work is done by the goroutine of run, one at a time.
 	work chan func()
@@ -85,6 +88,9 @@ func (c *checks) start(ctx context.Context, snapshot store.Snapshot, now time.Ti
 	look := store.NewReader(snapshot)
 	c.work <- func() {
 		found := compile.Check(look, c.global)
+		if c.mirrors != nil {
+			found = append(found, c.mirrors.decide(look)...)
+		}
 		c.inbox.deliver(func() { c.finish(ctx, look, found) })
 	}
 }
@@ -98,13 +104,21 @@ func (c *checks) finish(ctx context.Context, look *store.Reader, found []model.P
 	}
 	c.work <- func() {
 		c.problems.set(ctx, foundInChecks, found)
-		c.tell(statusInput{kinds: c.kinds, reader: look, global: c.global, objects: objects, problems: c.problems.list()})
+		c.tell(statusInput{kinds: c.kinds, reader: look, global: c.global, objects: objects, problems: c.problems.list(), links: c.linkStatuses()})
 		reads := make(map[store.Key]struct{})
 		for _, k := range look.Keys() {
 			reads[k] = struct{}{}
 		}
 		c.inbox.deliver(func() { c.running, c.reads = false, reads })
 	}
+}
+
+// linkStatuses says what became of what Links select.
+func (c *checks) linkStatuses() map[model.Ref]mirror.Status {
+	if c.mirrors == nil {
+		return nil
+	}
+	return c.mirrors.decided.Status
 }
 
 // tell reports the statuses of objects, as far as they are not as last time. It runs in the goroutine of run.

@@ -26,6 +26,9 @@ import (
 // machine, of which no news come.
 const clusterDirPause = 250 * time.Millisecond
 
+// mirrorsOnlyFile in the directory of a cluster says that its Services are not shared, but mirrored as Links say.
+const mirrorsOnlyFile = ".mirrors-only"
+
 // clusterDir declares the clusters that a directory has: a file is a kubeconfig, a directory, or a link to one, is manifests of
 // a cluster as a lab has them, each thing in it a path of a source. Each is called as the cluster is.
 type clusterDir struct {
@@ -97,14 +100,19 @@ func (d *clusterDir) manifests(path string) (remote.Spec, error) {
 		return remote.Spec{}, err
 	}
 	var paths []string
+	apart := false
 	for _, e := range entries {
+		if e.Name() == mirrorsOnlyFile {
+			apart = true
+			continue
+		}
 		target, err := filepath.EvalSymlinks(filepath.Join(path, e.Name()))
 		if err != nil {
 			target = filepath.Join(path, e.Name()) // it is missing, which the source waits for
 		}
 		paths = append(paths, target)
 	}
-	return remote.Spec{Print: strings.Join(paths, "\n"), Open: func() (remote.Source, error) {
+	return remote.Spec{Apart: apart, Print: strings.Join(paths, "\n"), Open: func() (remote.Source, error) {
 		if len(paths) == 0 {
 			return nil, fmt.Errorf("%s is empty: no manifests of the cluster", path)
 		}

@@ -72,6 +72,8 @@ type Options struct {
 	RemoteClusters string
 	// KubeconfigPlugins says whether the kubeconfigs of other clusters may name programs and files.
 	KubeconfigPlugins incluster.KubeconfigPlugins
+	// Mirrors says what of mirrors is written into the cluster; empty for nothing. Without Kubernetes it is without effect.
+	Mirrors MirrorMode
 	// ServiceSettings is Istio's of the MeshConfig, YAML or JSON: which hosts stay in each cluster.
 	ServiceSettings string
 	// MeshNetworks is Istio's of the MeshConfig, YAML or JSON: what is said of networks besides labels.
@@ -136,6 +138,7 @@ type ControlPlane struct {
 	signed    *signed
 	standard  *standard
 	clusters  clusters
+	mirrors   *mirrors
 	consul    *consulServices // nil for none
 }
 
@@ -194,6 +197,8 @@ func New(o Options) (*ControlPlane, error) {
 	if p.standard, err = newStandard(p); err != nil {
 		return nil, err
 	}
+	p.mirrors = newMirrors(p)
+	p.engine.checks.mirrors = p.mirrors
 	settings, err := istio.MeshServiceSettings(o.ServiceSettings)
 	if err != nil {
 		return nil, err
@@ -330,7 +335,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 			return p.clusters.followAfter(ctx, p.backing, p.consul.before(ctx, p.engine.inbox.receive))
 		},
 		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger) },
-		p.consul.run,
+		p.consul.run, p.mirrors.run,
 		func(ctx context.Context) error { return p.backing.followCA(ctx, p.authority.use) },
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },

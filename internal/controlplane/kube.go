@@ -70,6 +70,9 @@ type cluster struct {
 	peers  trusted
 	// imports keep what says in the cluster what clusters have exported; nil where nothing is to.
 	imports *incluster.Imports
+	// linked says how to reach those that Links name, mirrors writes what these bring about.
+	linked  *linkedClusters
+	mirrors *incluster.Mirrors
 	// conditions are those of pods whose sidecars this replica serves.
 	conditions *incluster.PodConditions
 	sidecar    injectorConfig
@@ -135,6 +138,9 @@ func newCluster(p *ControlPlane) (*cluster, error) {
 			return nil, err
 		}
 		p.engine.imports = newImportWatch()
+	}
+	if err := c.declareLinked(); err != nil {
+		return nil, err
 	}
 	c.tokens = incluster.NewTokenReviewer(c.client)
 	c.observers = incluster.NewObservers(c.client)
@@ -278,6 +284,7 @@ func (c *cluster) lead(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	wg.Go(func() { c.certs.Run(ctx) })
+	wg.Go(func() { c.mirrors.Run(ctx) })
 	if c.toolCerts != nil {
 		wg.Go(func() { c.toolCerts.Run(ctx) })
 	}

@@ -213,6 +213,9 @@ func (c present) clusters(to chan<- prometheus.Metric) {
 		gauge("fairlead_remote_cluster_synced", "1 where what is known of another cluster is up to date.", "cluster", s.Name, synced)
 		gauge("fairlead_remote_cluster_age_seconds", "How old what is known of another cluster may be.", "cluster", s.Name, s.Age.Seconds())
 	}
+	c.p.mirrors.aliveGateways(func(cluster string, alive float64) {
+		gauge("gateway_alive", "1 where a gateway of a linked cluster is alive.", "target_cluster_name", cluster, alive)
+	})
 	const help = "Clusters that are followed."
 	gauge("istiod_managed_clusters", help, "cluster_type", "local", 1)
 	gauge("istiod_managed_clusters", help, "cluster_type", "remote", float64(len(followed)))

@@ -15,7 +15,7 @@ func (p *ControlPlane) monitor() http.Handler {
 	pages := admin.Controller{
 		Metrics: &admin.Metrics{Write: p.writeMetrics}, Version: p.o.Version, ClusterID: p.o.ClusterID, Ready: p.unready,
 		Proxies: p.Proxies, Problems: p.problemPage, Endpoints: known.sent, EndpointsOf: known.of, Departures: p.departures,
-		Probes: p.engine.probes, Clusters: p.clusters.page,
+		Probes: p.engine.probes, Clusters: p.clusters.page, Links: p.mirrors.page,
 		Observation: (&observe.API{
 			Hub: p.hub, Authorize: p.backing.mayObserve(), Ready: p.unready,
 			Views: map[string]http.Handler{

@@ -15,6 +15,8 @@ import (
 	"fairlead.dev/fairlead/internal/config/fairlead"
 	"fairlead.dev/fairlead/internal/config/gwapi"
 	"fairlead.dev/fairlead/internal/config/istio"
+	"fairlead.dev/fairlead/internal/config/linkerd"
+	"fairlead.dev/fairlead/internal/mirror"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/kube"
 	"fairlead.dev/fairlead/internal/store"
@@ -34,12 +36,14 @@ type standing struct {
 	parents []model.ParentStatus
 	// export is what became of a ServiceExport.
 	export compile.ExportStatus
+	// mirrored is what became of what a Link selects.
+	mirrored mirror.Status
 	// problems are those of any other object.
 	problems []model.Problem
 }
 
 func (v standing) equal(o standing) bool {
-	return v.generation == o.generation && v.export == o.export && slices.Equal(v.problems, o.problems) && reflect.DeepEqual(v.parents, o.parents)
+	return v.generation == o.generation && v.export == o.export && slices.Equal(v.problems, o.problems) && reflect.DeepEqual(v.parents, o.parents) && reflect.DeepEqual(v.mirrored, o.mirrored)
 }
 
 // statusInput is what statuses are about: objects, the snapshot in which they are in force, and every problem they have.
@@ -50,6 +54,8 @@ type statusInput struct {
 	objects map[model.Ref]any // the typed objects, as in source.Object.Value
 	// problems are those of the objects themselves and those between them (compile.Check).
 	problems []model.Problem
+	// links says what became of what each Link selects.
+	links map[model.Ref]mirror.Status
 }
 
 // update gives the statuses that are not as last time; objects of kinds without status are passed over. now becomes the
@@ -94,7 +100,7 @@ func assess(s statusInput, ref model.Ref, value any, problems []model.Problem) (
 	case config.PolicyAncestors:
 		return assessPolicy(s, ref, value, problems)
 	case config.MirroredServices:
-		return standing{}, nil // who makes mirrors says it
+		return assessLink(s, ref, about.GetGeneration())
 	case config.ExportConditions:
 		return assessExport(s, ref, about.GetGeneration())
 	case config.Conditions, config.NoStatus:
@@ -169,6 +175,27 @@ func assessExport(s statusInput, ref model.Ref, generation int64) (standing, fun
 			return existing
 		})
 	}
+}
+
+func assessLink(s statusInput, ref model.Ref, generation int64) (standing, func(metav1.Time) kube.Status) {
+	found, ok := s.links[ref]
+	if !ok {
+		return standing{}, nil // not decided about yet
+	}
+	return standing{generation: generation, mirrored: found}, func(now metav1.Time) kube.Status {
+		return kube.LinkStatus(func(existing linkerd.LinkStatus) linkerd.LinkStatus {
+			return linkerd.MergeStatus(existing, linkerd.Status(outcomes(found.Mirrors), now), linkerd.Status(outcomes(found.Federated), now))
+		})
+	}
+}
+
+// outcomes gives what became of Services as the status of a Link says it.
+func outcomes(list []mirror.Outcome) []linkerd.Outcome {
+	out := make([]linkerd.Outcome, 0, len(list))
+	for _, o := range list {
+		out = append(out, linkerd.Outcome{Remote: o.Remote, Local: o.Local, Holds: o.Holds, Reason: o.Reason, Message: o.Message})
+	}
+	return out
 }
 
 func assessIstio(generation int64, problems []model.Problem) (standing, func(metav1.Time) kube.Status) {

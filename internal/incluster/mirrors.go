@@ -278,6 +278,7 @@ const (
 
 // NewMirrorSecrets follows the Secrets of Linkerd's type, one kubeconfig each: Set is given that by the name of the Secret.
 func NewMirrorSecrets(o RemoteSecretsOptions) (*RemoteSecrets, error) {
+	o.Label = mirrorCredentialsType // which none has: it is the type that counts
 	r, err := NewRemoteSecrets(o)
 	if err == nil {
 		r.ofType = mirrorCredentialsType

@@ -44,7 +44,7 @@ func TestValuesAreExplainedWhenWrong(t *testing.T) {
 		},
 		{
 			"unknown_section", file("sidecar: {}"),
-			"sidecar: no such setting: there are alerts, cni, compat, consul, controller, crds, credentials, dashboards, gateway, global, image, mesh, namespace, networkPolicy, podDisruptionBudget, proxy, tracing, webhook (values.yaml)",
+			"sidecar: no such setting: there are alerts, cni, compat, consul, controller, crds, credentials, dashboards, gateway, global, image, mesh, mirrors, namespace, networkPolicy, podDisruptionBudget, proxy, tracing, webhook (values.yaml)",
 		},
 		{
 			"pattern_in_words", set("proxy.drain=5x"),

@@ -2,6 +2,7 @@ package kube
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 
@@ -9,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	mcsv1beta1 "sigs.k8s.io/mcs-api/pkg/apis/v1beta1"
+
+	"fairlead.dev/fairlead/internal/config/linkerd"
 )
 
 // Status is what a status should become, given what it is: a [RouteParents], a [PolicyAncestors], [ExportConditions] or an [IstioStatus]. It is called once
@@ -61,6 +64,17 @@ func (f ExportConditions) merged(existing []byte) (is, want any, err error) {
 	is = *status.DeepCopy() // for f may change what it is given
 	status.Conditions = f(status.Conditions)
 	return is, status, nil
+}
+
+// LinkStatus makes the status of a Link.
+type LinkStatus func(existing linkerd.LinkStatus) linkerd.LinkStatus
+
+func (f LinkStatus) merged(existing []byte) (is, want any, err error) {
+	var before, after linkerd.LinkStatus
+	if err := errors.Join(json.Unmarshal(existing, &before), json.Unmarshal(existing, &after)); err != nil {
+		return nil, nil, err
+	}
+	return before, f(after), nil
 }
 
 // IstioStatus makes the status of an Istio kind. It may change and return what it is given, which is never nil.
