@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,16 +12,22 @@ import (
 
 // newLabLinkCommand is "fairlead lab link".
 func newLabLinkCommand(a *app) *cobra.Command {
-	separate := false
+	separate, mirrorsOnly := false, false
 	link := func(ctx context.Context, one, other *lab.Client) error {
-		if separate {
+		switch {
+		case separate && mirrorsOnly:
+			return errors.New("--separate-networks and --mirrors-only: one of the two")
+		case separate:
 			return lab.LinkSeparate(ctx, one, other)
+		case mirrorsOnly:
+			return lab.LinkForMirrors(ctx, one, other)
 		}
 		return lab.Link(ctx, one, other)
 	}
 	cmd := linkCommand(a, "link LAB LAB", "Make one mesh of two labs: their pods call each other, Services of one name are one", link,
 		"labs %q and %q are one mesh\n")
 	cmd.Flags().BoolVar(&separate, "separate-networks", false, "pods of one lab do not reach those of the other, but for a gateway that each lab gets")
+	cmd.Flags().BoolVar(&mirrorsOnly, "mirrors-only", false, "Services of one name stay two: of the other lab only what Links mirror can be called")
 	return cmd
 }
 

@@ -185,6 +185,11 @@ func tellPeer(s, peer state, cfg *config) error {
 			return err
 		}
 	}
+	if cfg.mirrorsOnly {
+		if err := writeAtomic(filepath.Join(making, ".mirrors-only"), nil); err != nil {
+			return err
+		}
+	}
 	return os.Rename(making, s.path("clusters", name))
 }
 
@@ -192,6 +197,11 @@ func tellPeer(s, peer state, cfg *config) error {
 // trusts certificates of the other's CA. It lasts until [Unlink], or until one of the two ends.
 func Link(ctx context.Context, a, b *Client) error {
 	return link(ctx, a, b, func(*config, *linkTo) {})
+}
+
+// LinkForMirrors is Link for labs whose Services stay two: of the other lab that can be called which Links mirror, and nothing else.
+func LinkForMirrors(ctx context.Context, a, b *Client) error {
+	return link(ctx, a, b, func(own *config, _ *linkTo) { own.mirrorsOnly = true })
 }
 
 // link makes one mesh of two labs; adapt changes what each of them, whose configuration it is given, is told of the other.

@@ -51,6 +51,8 @@ type UpOptions struct {
 
 // config is what Up tells the supervisor.
 type config struct {
+	mirrorsOnly bool // of a link: what the lab has is told for mirrors alone
+
 	Name, LogLevel string
 	Paths          []string
 	MeshFlags      []string // of the controller

@@ -1,0 +1,316 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/cluster"
+)
+
+// Linkerd's names.
+const (
+	mirrorSecretType   = "mirror.linkerd.io/remote-kubeconfig" //nolint:gosec // a name, no secret
+	mirrorSecretPrefix = "cluster-credentials-"                //nolint:gosec // a name, no secret
+	linkVersion        = "multicluster.linkerd.io/v1alpha3"
+)
+
+// linkGen is what the flags say of a Link, Linkerd's.
+type linkGen struct {
+	remoteSecret
+
+	namespace, addresses, gatewayService, selector, discovery, federated, output string
+	domain                                                                       string
+	port, probePort                                                              uint16
+	gateway                                                                      bool
+	excludedAnnotations, excludedLabels                                          []string
+}
+
+// newLinkGenCommand is "fairlead multicluster link-gen".
+func newLinkGenCommand(a *app) *cobra.Command {
+	l := linkGen{remoteSecret: remoteSecret{authType: "bearer-token", kind: "remote"}}
+	cmd := &cobra.Command{
+		Use: "link-gen --cluster-name CLUSTER", Args: cobra.NoArgs,
+		Short: "Print a Link and its credentials for another cluster: with them, Services of the cluster at hand are mirrored there",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.cluster()
+			if err != nil {
+				return err
+			}
+			text, err := l.print(cmd.Context(), c, a.system)
+			if err != nil {
+				return err
+			}
+			warnOfLoopback(a.Err, l.server)
+			_, err = io.WriteString(a.Out, text)
+			return err
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVar(&l.name, "cluster-name", "", "name of the cluster at hand: mirrors are called SERVICE-CLUSTER")
+	flags.StringVar(&l.namespace, "link-namespace", "", "namespace of the other cluster's control plane (default that of this one's)")
+	flags.StringVar(&l.server, "api-server-address", "", "URL of the API server at hand as the other cluster reaches it (default that of the kubeconfig)")
+	flags.StringVar(&l.account, "service-account-name", readerAccount, "ServiceAccount in the system namespace that the other cluster reads as")
+	flags.StringVar(&l.secret, "secret-name", "", "Secret with the account's token; made where it is not there (default ACCOUNT-remote-token)")
+	flags.BoolVar(&l.gateway, "gateway", true, "name the gateway of the cluster at hand; without, its pods are called directly only")
+	flags.StringVar(&l.gatewayService, "gateway-name", "fairlead-gateway", "Service of the gateway in the system namespace")
+	flags.StringVar(&l.addresses, "gateway-addresses", "", "addresses or names of the gateway, with commas (default those of its Service)")
+	flags.Uint16Var(&l.port, "gateway-port", 15443, "port of the gateway")
+	flags.Uint16Var(&l.probePort, "probe-port", 15021, "port at which the gateway says whether it is ready")
+	flags.StringVar(&l.domain, "cluster-domain", "cluster.local", "domain of Services of the cluster at hand")
+	flags.StringVarP(&l.selector, "selector", "l", "mirror.linkerd.io/exported=true", "labels of Services that are mirrored with the gateway as their endpoint")
+	flags.StringVar(&l.discovery, "remote-discovery-selector", "mirror.linkerd.io/exported=remote-discovery", "labels of Services whose mirrors call pods directly")
+	flags.StringVar(&l.federated, "federated-service-selector", "mirror.linkerd.io/federated=member", "labels of Services that are part of a union")
+	flags.StringSliceVar(&l.excludedAnnotations, "excluded-annotations", nil, "annotations that mirrors do not take over; one that ends with a slash or an asterisk is a prefix")
+	flags.StringSliceVar(&l.excludedLabels, "excluded-labels", nil, "labels that mirrors do not take over")
+	addOutputFlag(flags, &l.output, "yaml", "json")
+	_ = cmd.MarkFlagRequired("cluster-name")
+	return cmd
+}
+
+// print gives the Secret and the Link.
+func (l *linkGen) print(ctx context.Context, c *cluster.Client, system string) (string, error) {
+	config, err := l.kubeconfig(ctx, c, system)
+	if err != nil {
+		return "", err
+	}
+	namespace := cmp.Or(l.namespace, system)
+	spec := map[string]any{
+		"targetClusterName": l.name, "targetClusterDomain": l.domain, "targetClusterLinkerdNamespace": system,
+		"clusterCredentialsSecret": mirrorSecretPrefix + l.name,
+	}
+	for field, list := range map[string][]string{"excludedAnnotations": l.excludedAnnotations, "excludedLabels": l.excludedLabels} {
+		if len(list) > 0 { // an API server takes no null for a list
+			spec[field] = list
+		}
+	}
+	for field, written := range map[string]string{"selector": l.selector, "remoteDiscoverySelector": l.discovery, "federatedServiceSelector": l.federated} {
+		selector, err := metav1.ParseToLabelSelector(written)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", written, err)
+		}
+		spec[field] = selector
+	}
+	if l.gateway {
+		addresses, err := l.gatewayAddresses(ctx, c, system)
+		if err != nil {
+			return "", err
+		}
+		spec["gatewayAddress"], spec["gatewayPort"] = addresses, strconv.Itoa(int(l.port))
+		spec["probeSpec"] = map[string]any{"path": "/healthz/ready", "port": strconv.Itoa(int(l.probePort)), "period": "3s", "timeout": "30s", "failureThreshold": "3"}
+	}
+	secret := map[string]any{
+		"apiVersion": "v1", "kind": "Secret", "type": mirrorSecretType,
+		"metadata": map[string]any{
+			"name": mirrorSecretPrefix + l.name, "namespace": namespace, "labels": map[string]string{"multicluster.linkerd.io/cluster-name": l.name},
+		},
+		"stringData": map[string]string{"kubeconfig": config},
+	}
+	link := map[string]any{
+		"apiVersion": linkVersion, "kind": "Link", "metadata": map[string]any{"name": l.name, "namespace": namespace}, "spec": spec,
+	}
+	if l.output == "json" {
+		var out strings.Builder
+		return out.String(), errors.Join(printValue(&out, "json", secret), printValue(&out, "json", link))
+	}
+	first, err := yaml.Marshal(secret)
+	second, linkErr := yaml.Marshal(link)
+	return string(first) + "---\n" + string(second), errors.Join(err, linkErr)
+}
+
+// gatewayAddresses gives the addresses of the gateway, with commas.
+func (l *linkGen) gatewayAddresses(ctx context.Context, c *cluster.Client, system string) (string, error) {
+	if l.addresses != "" {
+		return l.addresses, nil
+	}
+	var s corev1.Service
+	err := c.Get(ctx, cluster.Path("/api/v1", system, "services", l.gatewayService), &s)
+	if apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("no Service %s in namespace %s: install a gateway, name its addresses with --gateway-addresses, or do without one with --gateway=false", l.gatewayService, system)
+	}
+	if err != nil {
+		return "", err
+	}
+	list := s.Spec.ExternalIPs
+	for _, in := range s.Status.LoadBalancer.Ingress {
+		list = append(list, cmp.Or(in.IP, in.Hostname))
+	}
+	if len(list) == 0 {
+		return "", fmt.Errorf("the gateway %s/%s has no address yet: wait for its load balancer, or name addresses with --gateway-addresses", system, l.gatewayService)
+	}
+	return strings.Join(list, ","), nil
+}
+
+// newUnlinkCommand is "fairlead multicluster unlink".
+func newUnlinkCommand(a *app) *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use: "unlink --cluster-name CLUSTER", Args: cobra.NoArgs,
+		Short: "Print what link-gen printed, for kubectl delete -f -: mirrors go with the Link",
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintf(a.Out, "apiVersion: %s\nkind: Link\nmetadata: {name: %s, namespace: %s}\n---\napiVersion: v1\nkind: Secret\nmetadata: {name: %s, namespace: %s}\n",
+				linkVersion, name, a.system, mirrorSecretPrefix+name, a.system)
+			return err
+		},
+	}
+	cmd.Flags().StringVar(&name, "cluster-name", "", "name of the linked cluster")
+	_ = cmd.MarkFlagRequired("cluster-name")
+	return cmd
+}
+
+// newGatewaysCommand is "fairlead multicluster gateways".
+func newGatewaysCommand(a *app) *cobra.Command {
+	var output string
+	cmd := &cobra.Command{
+		Use: "gateways", Short: "Print the linked clusters: whether a gateway of them is alive, how many of their Services have mirrors", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rows, err := readLinks(a, cmd)
+			if err != nil {
+				return err
+			}
+			if output != table {
+				return printValue(a.Out, output, rows)
+			}
+			tw := tabwriter.NewWriter(a.Out, 0, 8, 3, ' ', 0)
+			fmt.Fprintln(tw, "CLUSTER\tALIVE\tNUM_SVC\tLATENCY")
+			for i := range rows {
+				fmt.Fprintf(tw, "%s\t%s\t%d\t%s\n", rows[i].ClusterName, aliveText(&rows[i]), rows[i].NumberOfServices, latencyText(&rows[i]))
+			}
+			return tw.Flush()
+		},
+	}
+	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
+	a.addLabFlag(cmd)
+	return cmd
+}
+
+func aliveText(c *admin.LinkedCluster) string {
+	switch {
+	case len(c.Gateways) == 0:
+		return "-" // its pods are called directly
+	case c.Alive:
+		return "True"
+	}
+	return "False"
+}
+
+func latencyText(c *admin.LinkedCluster) string {
+	if !c.Alive || c.LatencyMS == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.0fms", max(1, c.LatencyMS))
+}
+
+// readLinks asks one replica, for all decide the same.
+func readLinks(a *app, cmd *cobra.Command) ([]admin.LinkedCluster, error) {
+	m, err := a.mesh(cmd)
+	if err != nil {
+		return nil, err
+	}
+	places, err := m.controllers(cmd.Context())
+	if err != nil {
+		return nil, err
+	}
+	lists, err := readAll(cmd.Context(), places, func(c admin.Client, ctx context.Context) ([]admin.LinkedCluster, error) { return c.Links(ctx) })
+	if len(lists) == 0 {
+		return nil, err
+	}
+	return lists[0], nil
+}
+
+// newMulticlusterCheckCommand is "fairlead multicluster check".
+func newMulticlusterCheckCommand(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "check", Short: "Say what is wrong with linked clusters: how they are read, their gateways, what has no mirror", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			rows, err := readLinks(a, cmd)
+			if err != nil {
+				return err
+			}
+			m, err := a.mesh(cmd)
+			if err != nil {
+				return err
+			}
+			places, err := m.controllers(cmd.Context())
+			if err != nil {
+				return err
+			}
+			clusters, err := readClusters(cmd.Context(), places)
+			if err != nil {
+				return err
+			}
+			return printLinkChecks(a.Out, rows, clusters)
+		},
+	}
+	a.addLabFlag(cmd)
+	return cmd
+}
+
+// printLinkChecks prints a line for each thing that is looked at. An error says that something is wrong.
+func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admin.RemoteCluster) error {
+	if len(links) == 0 {
+		_, err := fmt.Fprintln(out, "no linked clusters")
+		return err
+	}
+	wrong := 0
+	line := func(ok bool, format string, args ...any) { //nolint:revive // how the line begins
+		mark := "√"
+		if !ok {
+			mark = "×"
+			wrong++
+		}
+		fmt.Fprintf(out, "%s %s\n", mark, fmt.Sprintf(format, args...))
+	}
+	for i := range links {
+		l := &links[i]
+		found := false
+		for _, c := range clusters {
+			if c.ID != l.ClusterName {
+				continue
+			}
+			found = true
+			line(c.SyncStatus == "synced", "cluster %s is read: %s%s", l.ClusterName, c.SyncStatus, because(c.Cause))
+		}
+		if !found {
+			line(false, "cluster %s is read: nothing says how (Link %s)", l.ClusterName, l.Link)
+		}
+		for _, g := range l.Gateways {
+			line(g.Alive, "gateway %s of cluster %s is alive%s", gatewayText(g.Address), l.ClusterName, because(g.Cause))
+		}
+		for _, s := range l.Unmirrored {
+			line(false, "%s", s)
+		}
+		line(true, "%d Services of cluster %s have mirrors", l.NumberOfServices, l.ClusterName)
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%d checks failed", wrong)
+	}
+	return nil
+}
+
+func gatewayText(address string) string {
+	if at, err := netip.ParseAddr(address); err == nil {
+		return at.String()
+	}
+	return address
+}
+
+func because(cause string) string {
+	if cause == "" {
+		return ""
+	}
+	return ": " + cause
+}

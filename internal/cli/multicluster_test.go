@@ -1,0 +1,98 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/yaml"
+
+	"fairlead.dev/fairlead/internal/admin"
+	"fairlead.dev/fairlead/internal/cluster/clustertest"
+	"fairlead.dev/fairlead/internal/config/linkerd"
+)
+
+// What is printed is a Secret as Linkerd has it, and a Link that is read without a word.
+func TestLinkGen(t *testing.T) {
+	s := clustertest.New(t)
+	s.Put(t, "/api/v1/namespaces/fairlead-system/serviceaccounts/fairlead-reader",
+		corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: "fairlead-reader"}})
+	s.Put(t, "/api/v1/namespaces/fairlead-system/secrets/fairlead-reader-remote-token", corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.ServiceAccountNameKey: "fairlead-reader"}},
+		Type:       corev1.SecretTypeServiceAccountToken, Data: map[string][]byte{"token": []byte("abc"), "ca.crt": []byte("the CA")},
+	})
+	s.Put(t, "/api/v1/namespaces/fairlead-system/services/fairlead-gateway", corev1.Service{
+		Spec:   corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}},
+		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{Hostname: "gw.example.com"}}}},
+	})
+	run := func(args ...string) ran {
+		return runCLI(t, "", append([]string{"multicluster", "link-gen", "--cluster-name", "east", "--api-server-address", "https://10.0.0.1:6443", "--kubeconfig", s.Kubeconfig(t)}, args...)...)
+	}
+	for _, tt := range []struct {
+		name, gateways string
+		args           []string
+	}{
+		{"of_the_service", "192.0.2.1,gw.example.com", nil},
+		{"given", "192.0.2.7", []string{"--gateway-addresses", "192.0.2.7"}},
+		{"none", "", []string{"--gateway=false", "--excluded-labels", "a,b/"}},
+	} {
+		got := run(tt.args...)
+		first, second, ok := strings.Cut(got.out, "---\n")
+		var secret corev1.Secret
+		var link linkerd.Link
+		if err := yaml.UnmarshalStrict([]byte(first), &secret); !ok || got.code != 0 || err != nil {
+			t.Fatalf("%s = %d, %v: %s%s", tt.name, got.code, err, got.out, got.err)
+		}
+		if err := yaml.UnmarshalStrict([]byte(second), &link); err != nil {
+			t.Fatalf("%s: %v: %s", tt.name, err, second)
+		}
+		if secret.Name != "cluster-credentials-east" || secret.Type != "mirror.linkerd.io/remote-kubeconfig" || secret.Namespace != "fairlead-system" {
+			t.Errorf("%s: the Secret is\n%s", tt.name, first)
+		}
+		config, err := clientcmd.RESTConfigFromKubeConfig([]byte(secret.StringData["kubeconfig"]))
+		if err != nil || config.Host != "https://10.0.0.1:6443" || config.BearerToken != "abc" {
+			t.Errorf("%s: the kubeconfig is %+v, %v", tt.name, config, err)
+		}
+		read, problems := linkerd.Read(&link)
+		if len(problems) > 0 || read.Cluster != "east" || read.Secret != "cluster-credentials-east" || strings.Join(read.Gateways, ",") != tt.gateways {
+			t.Errorf("%s: read as %+v, %v", tt.name, read, problems)
+		}
+		if strings.Contains(second, "null") {
+			t.Errorf("%s: an API server takes no null:\n%s", tt.name, second)
+		}
+	}
+	for _, tt := range []struct{ flag, value, want string }{
+		{"--gateway-name", "nobody", "no Service nobody in namespace fairlead-system"},
+		{"--selector", "a b c", "a b c"},
+		{"--service-account-name", "nobody", "no ServiceAccount nobody"},
+	} {
+		if got := run(tt.flag, tt.value); got.code == 0 || !strings.Contains(got.err, tt.want) || got.out != "" {
+			t.Errorf("%s %s = %d: %s%s, want %q", tt.flag, tt.value, got.code, got.out, got.err, tt.want)
+		}
+	}
+	if got := runCLI(t, "", "multicluster", "unlink", "--cluster-name", "east"); got.code != 0 || !strings.Contains(got.out, "kind: Link\nmetadata: {name: east, namespace: fairlead-system}") {
+		t.Errorf("unlink = %d: %s%s", got.code, got.out, got.err)
+	}
+}
+
+func TestLinkChecks(t *testing.T) {
+	var out strings.Builder
+	links := []admin.LinkedCluster{
+		{ClusterName: "east", NumberOfServices: 2, Gateways: []admin.LinkedGateway{{Address: "192.0.2.1", Alive: true}, {Address: "192.0.2.2", Cause: "connection refused"}}},
+		{ClusterName: "north", Link: "fairlead-system/north", Unmirrored: []string{"Service a/b has no mirror b-north: why"}},
+	}
+	err := printLinkChecks(&out, links, []admin.RemoteCluster{{ID: "east", SyncStatus: "synced"}})
+	want := `√ cluster east is read: synced
+√ gateway 192.0.2.1 of cluster east is alive
+× gateway 192.0.2.2 of cluster east is alive: connection refused
+√ 2 Services of cluster east have mirrors
+× cluster north is read: nothing says how (Link fairlead-system/north)
+× Service a/b has no mirror b-north: why
+√ 0 Services of cluster north have mirrors
+`
+	if out.String() != want || err == nil || err.Error() != "3 checks failed" {
+		t.Errorf("checks: %v\n%s", err, out.String())
+	}
+}

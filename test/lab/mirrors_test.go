@@ -1,0 +1,88 @@
+package lab_test
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/lab"
+)
+
+// linkObject is a Link to a lab, whose Services are mirrored.
+func linkObject(cluster, more string) string {
+	return fmt.Sprintf("\napiVersion: multicluster.linkerd.io/v1alpha3\nkind: Link\nmetadata: {name: %[1]s, namespace: fairlead-system}\nspec: {targetClusterName: %[1]s%[2]s}\n---", cluster, more)
+}
+
+// labelled is a Service with labels.
+func labelled(service, labels string) string {
+	return strings.Replace(service, "namespace: shop}", "namespace: shop, labels: {"+labels+"}}", 1)
+}
+
+// Three labs of which the first mirrors what the others export: by names of their own, as a union, and in the shares of a route and a
+// split. What is not exported is not called.
+func TestMirrorsOfTwoClusters(t *testing.T) {
+	server := app{name: "server", replicas: 1}.String()
+	exported := labelled(service("server", meshIP, "app: server", http80), "mirror.linkerd.io/exported: remote-discovery, mirror.linkerd.io/federated: member")
+	w := startMesh(t, app{name: "client", replicas: 1}.String()+server+
+		labelled(service("server", meshIP, "app: server", http80), "mirror.linkerd.io/federated: member")+
+		service("shares", atHomeIP, "app: server", http80)+linkObject("east", "")+linkObject("north", ""), func(o *lab.UpOptions) { o.Name = "west" })
+	others := map[string]*mesh{}
+	for _, name := range []string{"east", "north"} {
+		m := startMesh(t, server+exported+service("private", eastIP, "app: server", http80), func(o *lab.UpOptions) { o.Name, o.StateDir = name, w.stateDir })
+		m.stateDir = w.stateDir
+		others[name] = m
+		if err := lab.LinkForMirrors(t.Context(), m.Client, w.Client); err != nil {
+			t.Fatalf("LinkForMirrors() = %v", err)
+		}
+	}
+	home, east, north := namesOf(t, w, "server-v1"), namesOf(t, others["east"], "server-v1"), namesOf(t, others["north"], "server-v1")
+
+	eventually(t, "the mirrors to be there", func() bool {
+		return len(keep(w.cli(t, "multicluster", "gateways"), "east", "1")) == 1 && len(keep(w.cli(t, "multicluster", "gateways"), "north", "1")) == 1
+	})
+	reaches(t, w, "http://server-east.shop/", east...)
+	reaches(t, w, "http://server-north.shop/", north...)
+	reaches(t, w, "http://server-federated.shop/", slices.Concat(home, east, north)...)
+	reaches(t, w, "http://server.shop/", home...)
+	for _, host := range []string{"private.shop", "private-east.shop"} {
+		if r := w.call(t, "deploy/client-v1", "--count", "3", "http://"+host+"/"); r.OK > 0 {
+			t.Errorf("%s, which is not exported, was answered by %v", host, r.Pods)
+		}
+	}
+
+	// Shares over mirrors, by an HTTPRoute; and by a TrafficSplit, which is how Linkerd's failover turns to another cluster.
+	w.write(t, "shares.yaml", `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shares, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: shares}], rules: [{backendRefs: [{name: server, port: 80, weight: 90}, {name: server-east, port: 80, weight: 10}]}]}
+`)
+	answeredByEast := func(count int) int {
+		r := w.call(t, "deploy/client-v1", "--count", strconv.Itoa(count), "http://shares.shop/")
+		if r.Failed > 0 {
+			t.Fatalf("%d calls failed: %v %v", r.Failed, r.Statuses, r.Errors)
+		}
+		return r.Pods[east[0]]
+	}
+	eventually(t, "a tenth of the calls to go to the other cluster", func() bool { n := answeredByEast(400); return n > 10 && n < 90 })
+	w.write(t, "shares.yaml", `
+apiVersion: split.smi-spec.io/v1alpha2
+kind: TrafficSplit
+metadata: {name: shares, namespace: shop}
+spec: {service: shares, backends: [{service: server, weight: 0}, {service: server-east, weight: 1}]}
+`)
+	eventually(t, "all calls to go to the other cluster", func() bool { return answeredByEast(40) == 40 })
+
+	// A Service of the manifests that has the name of a mirror stays what it is; mirrors go with the link.
+	w.write(t, "mine.yaml", service("server-north", eastIP, "app: server", http80))
+	reaches(t, w, "http://server-north.shop/", home...)
+	if err := lab.Unlink(t.Context(), others["east"].Client, w.Client); err != nil {
+		t.Fatalf("Unlink() = %v", err)
+	}
+	eventually(t, "the union to be without the cluster", func() bool {
+		r := w.call(t, "deploy/client-v1", "--count", "20", "http://server-federated.shop/")
+		return r.Failed == 0 && r.Pods[east[0]] == 0
+	})
+}
