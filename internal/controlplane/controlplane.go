@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/incluster"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/h2server"
 	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/consul"
@@ -385,26 +386,32 @@ func (p *ControlPlane) serveUntil(told, broken context.Context) {
 }
 
 // serveDiscovery waits for the CA: without it, proxies could not tell that they talk to the control plane.
-func (p *ControlPlane) serveDiscovery(ctx context.Context, s *http.Server, l net.Listener) error {
+func (p *ControlPlane) serveDiscovery(ctx context.Context, s *h2server.Server, l net.Listener) error {
 	if !p.authority.wait(ctx) {
 		return l.Close()
 	}
-	return named("discovery port", s.ServeTLS(l, "", ""))
+	return named("discovery port", s.ServeTLS(l))
 }
 
 // named says which server an error is about.
 func named(server string, err error) error { return fmt.Errorf("%s: %w", server, err) }
 
 // shutDown ends the streams in order, so that proxies turn to another replica, and then everything else.
-func (p *ControlPlane) shutDown(ctx context.Context, servers ...*http.Server) {
+func (p *ControlPlane) shutDown(ctx context.Context, servers ...server) {
 	p.server.Close()
 	p.feed.Close()
 	p.standard.server.Close()
 	shutDown(ctx, servers...)
 }
 
+// server is what both kinds of HTTP servers can do.
+type server interface {
+	Shutdown(ctx context.Context) error
+	Close() error
+}
+
 // shutDown lets calls in flight end, for a while.
-func shutDown(ctx context.Context, servers ...*http.Server) {
+func shutDown(ctx context.Context, servers ...server) {
 	ctx, cancel := context.WithTimeout(ctx, shutdownTime)
 	defer cancel()
 	for _, s := range servers {

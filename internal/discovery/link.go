@@ -109,11 +109,19 @@ func (s *Server) serveObserve(w http.ResponseWriter, r *http.Request, client Cli
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	rc := http.NewResponseController(w)
+	patience := newPatience(rc)
+	defer patience.end()
 	paid := bucket{rate: linkRate, burst: linkBurst, at: time.Now()}
 	link := &Link{
 		r: r.Body, w: w,
-		before:  func() error { return rc.SetWriteDeadline(time.Now().Add(s.o.WriteTimeout)) },
-		after:   rc.Flush,
+		before: func() error {
+			patience.begin(time.Now(), s.o.WriteTimeout)
+			return nil
+		},
+		after: func() error {
+			defer patience.end()
+			return rc.Flush()
+		},
 		end:     func() { cancel(errOver) },
 		receipt: func(n int) error { return pause(ctx, paid.charge(float64(n), time.Now())) },
 	}

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // echo is a Handler that gives back what comes over its links, in capitals.
@@ -94,4 +96,35 @@ func TestLinkIsOpenedAnew(t *testing.T) {
 	}
 	defer tr.CloseIdleConnections()
 	(&beside{&c.remote, e, tr, old.addr}).run(t.Context()) // returns
+}
+
+// TestLinkMayBeSilent: the time that a client has for a message is over with the message.
+func TestLinkMayBeSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answers := make(chan string, 4)
+		l := newPipeListener()
+		w := serve(t, l, newFakeSource(), func(o *ServerOptions) {
+			o.Observe = func(_ context.Context, _ ClientIdentity, link *Link) error {
+				for _, q := range []string{"one", "two"} {
+					if err := link.Send([]byte(q)); err != nil {
+						answers <- err.Error()
+						return err
+					}
+					answer, err := link.Receive()
+					answers <- string(answer)
+					if err != nil {
+						return err
+					}
+					sleep(time.Minute)
+				}
+				return nil
+			}
+		})
+		c := w.client(t, echo{newRecorder(), make(chan error, 4)}, func(o *ClientOptions) { o.Dial = l.Dial })
+		stop := run(t, c)
+		defer func() { stop(); w.stop() }()
+		if one, two := <-answers, <-answers; one != "ONE" || two != "TWO" {
+			t.Errorf("the client answered %q, and a minute later %q", one, two)
+		}
+	})
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/clientlog"
+	"fairlead.dev/fairlead/internal/net/h2server"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -139,24 +140,11 @@ func NewServer(o ServerOptions) (*Server, error) {
 }
 
 // HTTP gives a server for the handler that speaks HTTP/2 over TLS and notices a dead client after two keepalives
-// (0 means DefaultKeepalive). The caller serves a listener with ServeTLS(l, "", "").
-func (s *Server) HTTP(config *tls.Config, keepalive time.Duration) *http.Server {
-	keepalive = cmp.Or(keepalive, DefaultKeepalive)
-	protocols := &http.Protocols{}
-	protocols.SetHTTP2(true)
-	return &http.Server{
-		Handler:           s,
-		TLSConfig:         config.Clone(), // net/http writes to it
-		Protocols:         protocols,
-		ReadHeaderTimeout: helloTimeout,
-		MaxHeaderBytes:    64 << 10,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 16,
-			SendPingTimeout:      keepalive,
-			PingTimeout:          keepalive,
-			WriteByteTimeout:     2 * keepalive,
-		},
-		ErrorLog: slog.NewLogLogger(s.o.Logger.Handler(), slog.LevelDebug),
+// (0 means DefaultKeepalive). The caller serves a listener with it.
+func (s *Server) HTTP(config *tls.Config, keepalive time.Duration) *h2server.Server {
+	return &h2server.Server{
+		Handler: s, TLSConfig: config, Logger: s.o.Logger, Keepalive: cmp.Or(keepalive, DefaultKeepalive),
+		HandshakeTimeout: helloTimeout, MaxConcurrentStreams: 16, MaxHeaderBytes: 64 << 10,
 	}
 }
 
