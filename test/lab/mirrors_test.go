@@ -77,7 +77,10 @@ spec: {service: shares, backends: [{service: server, weight: 0}, {service: serve
 
 	// A Service of the manifests that has the name of a mirror stays what it is; mirrors go with the link.
 	w.write(t, "mine.yaml", service("server-north", eastIP, "app: server", http80))
-	reaches(t, w, "http://server-north.shop/", home...)
+	eventually(t, "the Service of the manifests to answer", func() bool {
+		r := w.call(t, "deploy/client-v1", "--count", "20", "http://server-north.shop/") // connections to the mirror's former address may fail
+		return r.Failed == 0 && r.Pods[home[0]] == 20
+	})
 	if err := lab.Unlink(t.Context(), others["east"].Client, w.Client); err != nil {
 		t.Fatalf("Unlink() = %v", err)
 	}
