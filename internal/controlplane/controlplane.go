@@ -184,7 +184,7 @@ func New(o Options) (*ControlPlane, error) {
 		log:     o.Logger,
 	})
 	p.authority = newAuthority(o.TrustDomain, o.TrustDomainAliases, func(roots *plan.TrustBundle) { p.engine.inbox.fix(roots) })
-	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Summaries: reports{p.history, p.feed, placesOf(p)}, Logger: o.Logger}); err != nil {
+	if p.hub, err = observe.NewHub(observe.HubOptions{Cluster: pods{p.engine}, Summaries: reports{p.history, p.feed, placesOf(p), o.TrustDomain}, Logger: o.Logger}); err != nil {
 		return nil, err
 	}
 	p.server, err = discovery.NewServer(discovery.ServerOptions{

@@ -19,8 +19,9 @@ import (
 type reports struct {
 	*history.Store
 
-	feed   *observe.Feed
-	places places
+	feed        *observe.Feed
+	places      places
+	trustDomain string
 }
 
 // Summary implements [observe.Summaries].
@@ -31,6 +32,16 @@ func (r reports) Summary(pod model.Key, raw []byte) error {
 	}
 	r.places.name(report)
 	r.Add(pod, report)
+	r.Describe(pod, func() *traffic.Pod {
+		c := census{store.NewReader(r.places.engine.store.Snapshot()), r.trustDomain}
+		w := c.Workload(model.ClusterKey{Key: pod})
+		if w == nil {
+			return nil
+		}
+		p := c.pod(w)
+		p.Labels, p.IPs, p.Terminating = nil, nil, false
+		return &p
+	})
 	r.feed.Note(func(c *observe.Changes) { c.Traffic++ })
 	return nil
 }
@@ -58,6 +69,7 @@ func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	answer := v.history.Sum(query)
 	answer.Pods = known.pods(namespace, answer.Flows)
+	answer.Gone = known.gone(v.history.Described(), answer.Flows)
 	if len(v.places.others()) > 0 {
 		answer.Cluster = v.places.own
 		answer.Remote = known.elsewhere(v.places.own, answer.Flows)
@@ -119,7 +131,7 @@ func (v seriesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	known := census{store.NewReader(v.engine.store.Snapshot()), v.trustDomain}
 	q := r.URL.Query()
 	namespace := q.Get("namespace")
-	chosen := view.Chooser(known.pods("", nil), view.Choice{Node: q.Get("node"), Src: q.Get("src"), Service: q.Get("service"), Namespace: q.Get("ns")})
+	chosen := view.Chooser(known.pods("", nil), v.history.Described(), view.Choice{Node: q.Get("node"), Src: q.Get("src"), Service: q.Get("service"), Namespace: q.Get("ns")})
 	query.Wanted = func(pod model.Key, edge *traffic.Edge) bool {
 		return (namespace == "" || known.touches(pod, edge, namespace)) && chosen(pod.Namespace, pod.Name, edge)
 	}
@@ -183,6 +195,22 @@ func (c census) pods(namespace string, flows []traffic.Flow) []traffic.Pod {
 			add(c.Workload(model.ClusterKey{Key: model.Key{Namespace: f.Edge.Peer.Namespace, Name: f.Edge.Peer.Pod}}))
 		}
 		add(c.at(&f.Edge))
+	}
+	return list
+}
+
+// gone are those of the described pods that are at an end of the flows and no more there.
+func (c census) gone(described []traffic.Pod, flows []traffic.Flow) (list []traffic.Pod) {
+	ends := map[model.Key]bool{}
+	for i := range flows {
+		ends[model.Key{Namespace: flows[i].Namespace, Name: flows[i].Pod}] = true
+		ends[model.Key{Namespace: flows[i].Edge.Peer.Namespace, Name: flows[i].Edge.Peer.Pod}] = true
+	}
+	for i := range described {
+		key := model.Key{Namespace: described[i].Namespace, Name: described[i].Name}
+		if ends[key] && c.Workload(model.ClusterKey{Key: key}) == nil {
+			list = append(list, described[i])
+		}
 	}
 	return list
 }

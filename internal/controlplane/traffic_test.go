@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -30,7 +31,7 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 		}
 	})
 	alone := places{e, "Kubernetes", func() []string { return nil }}
-	kept := reports{history.New(time.Now, history.Defaults()), nil, alone}
+	kept := reports{history.New(time.Now, history.Defaults()), nil, alone, "cluster.local"}
 	report := func(namespace, pod string, rows ...traffic.Edge) {
 		r := traffic.Report{Milliseconds: 10_000}
 		for _, e := range rows {
@@ -82,6 +83,18 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 			t.Errorf("namespace %q: %v of %v, want %s of %s", tt.namespace, flows, pods, tt.flows, tt.pods)
 		}
 	}
+	e.store.Commit(func(tx *store.Txn) {
+		tx.DeleteWorkload(model.ClusterKey{Key: model.Key{Namespace: "shop", Name: "web-1"}})
+		tx.DeleteWorkload(model.ClusterKey{Key: model.Key{Namespace: "shop", Name: "idle-1"}}) // which no edge has
+	})
+	report("shop", "web-1", ledger) // its last one
+	for namespace, want := range map[string][]traffic.Pod{
+		"shop": {{Namespace: "shop", Name: "web-1", Kind: "Deployment", Workload: "web", Identity: "spiffe://cluster.local/ns/shop/sa/web", Meshed: true}}, "old": nil,
+	} {
+		if a, _, _ := ask("window=1m&namespace=" + namespace); !reflect.DeepEqual(a.Gone, want) {
+			t.Errorf("pods of namespace %s that have gone: %+v, want %+v", namespace, a.Gone, want)
+		}
+	}
 	for _, window := range []string{"", "x", "0s", "-1m", "2h"} {
 		if _, code, text := ask("window=" + window); code != http.StatusBadRequest || !strings.Contains(text, "write a duration") {
 			t.Errorf("window %q: %d %s", window, code, text)
@@ -123,7 +136,7 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 	})
 	others := []string{"east"}
 	where := places{e, "west", func() []string { return others }}
-	kept := reports{history.New(time.Now, history.Defaults()), nil, where}
+	kept := reports{history.New(time.Now, history.Defaults()), nil, where, "cluster.local"}
 	kept.feed = observe.NewFeed()
 	report := traffic.Report{Milliseconds: 10_000}
 	for _, p := range []traffic.Peer{

@@ -18,6 +18,9 @@ type Answer struct {
 	Flows         []Flow  `json:"flows"`
 	// Pods are those of the mesh's own cluster, whether they report or not.
 	Pods []Pod `json:"pods"`
+	// Gone are pods at the ends of the flows that are no more, by what was known of them: without labels and addresses, which
+	// others may have by now.
+	Gone []Pod `json:"gonePods,omitempty"`
 	// Remote are pods of other clusters at the ends of the flows.
 	Remote []Pod `json:"remotePods,omitempty"`
 	// Cut is how many edges are counted together with others, by the sidecars or by the replica.
@@ -126,7 +129,7 @@ func (f *Flow) Sample() Sample {
 func Merge(answers []Answer) Answer {
 	var out Answer
 	counted := map[[2]string]float64{} // seconds, of every reporter
-	pods := map[[3]string]bool{}
+	pods, gone := map[[3]string]bool{}, map[[2]string]bool{}
 	for i := range answers {
 		a := &answers[i]
 		if a.Since.After(out.Since) {
@@ -150,6 +153,12 @@ func Merge(answers []Answer) Answer {
 			if key := [3]string{"", p.Namespace, p.Name}; !pods[key] {
 				pods[key] = true
 				out.Pods = append(out.Pods, p)
+			}
+		}
+		for _, p := range a.Gone { // one replica may not have heard yet what another one has
+			if key := [2]string{p.Namespace, p.Name}; !gone[key] {
+				gone[key] = true
+				out.Gone = append(out.Gone, p)
 			}
 		}
 		for _, p := range a.Remote {

@@ -74,6 +74,8 @@ type reporter struct {
 	last    int64
 	// cut is how many edges of the last report are counted together with others: by the sidecar, or here.
 	cut uint64
+	// pod is what is known of the reporter, which may have gone since; nil where nobody has said.
+	pod *traffic.Pod
 }
 
 // key is a traffic.Edge whose texts all edges share.
@@ -129,6 +131,29 @@ func (st *Store) Add(pod model.Key, report *traffic.Report) {
 		s.add(now, &row.Sample, p)
 		s.age(now, st.fineFrom.Load(), p)
 	}
+}
+
+// Describe notes what is known of a pod that reports, for as long as its reports are kept, unless that was noted before. The store
+// asks only then; a pod that is not known, nil, is asked for again the next time.
+func (st *Store) Describe(pod model.Key, known func() *traffic.Pod) {
+	r := st.reporter(pod, stepOf(st.now()))
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pod == nil {
+		r.pod = known()
+	}
+}
+
+// Described are all pods of which it was said what is known of them, those among them that have gone included.
+func (st *Store) Described() (list []traffic.Pod) {
+	for _, r := range st.all() {
+		r.mu.Lock()
+		if r.pod != nil {
+			list = append(list, *r.pod)
+		}
+		r.mu.Unlock()
+	}
+	return list
 }
 
 // page gives pages of the pool. Who has them puts them back.

@@ -120,6 +120,31 @@ func TestWhatIsOldIsForgotten(t *testing.T) {
 	}
 }
 
+// TestReportersAreDescribedOnce: what is known of a pod stays as long as its reports do, though it has gone.
+func TestReportersAreDescribedOnce(t *testing.T) {
+	c := newClock()
+	st := New(c.now, Defaults())
+	asked := 0
+	add := func(i int, known *traffic.Pod) {
+		st.Add(pod(i), report(traffic.Row{Edge: edge("users"), Sample: requests(1)}))
+		st.Describe(pod(i), func() *traffic.Pod { asked++; return known })
+	}
+	add(0, nil)
+	if got := st.Described(); len(got) != 0 {
+		t.Errorf("nothing is known, and yet %+v", got)
+	}
+	add(0, &traffic.Pod{Name: "orders-0", Workload: "orders"})
+	add(0, nil)
+	if got := st.Described(); len(got) != 1 || got[0].Workload != "orders" || asked != 2 {
+		t.Errorf("%+v after %d questions", got, asked)
+	}
+	c.at = c.at.Add(Kept + 2*time.Minute)
+	add(1, nil)
+	if got := st.Described(); len(got) != 0 {
+		t.Errorf("%+v an hour after its last report", got)
+	}
+}
+
 // TestEdgesAreBounded: what has no place of its own is counted, and the cut is told.
 func TestEdgesAreBounded(t *testing.T) {
 	c := newClock()

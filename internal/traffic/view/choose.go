@@ -16,9 +16,9 @@ type Choice struct {
 	Namespace string
 }
 
-// Chooser says whether calls that a pod's sidecar reported are of the choice. It knows the pods at hand.
-func Chooser(pods []traffic.Pod, c Choice) func(namespace, pod string, e *traffic.Edge) bool {
-	g := &grapher{index: newIndex(&traffic.Answer{Pods: pods}), nodes: map[string]*graphNode{}}
+// Chooser says whether calls that a pod's sidecar reported are of the choice. It knows the pods at hand, and those that have gone.
+func Chooser(pods, gone []traffic.Pod, c Choice) func(namespace, pod string, e *traffic.Edge) bool {
+	g := &grapher{index: newIndex(&traffic.Answer{Pods: pods, Gone: gone}), nodes: map[string]*graphNode{}}
 	return func(namespace, pod string, e *traffic.Edge) bool {
 		f := traffic.Flow{Namespace: namespace, Pod: pod, Direction: e.Direction.String(), Edge: *e}
 		h := g.hopOf(&f)

@@ -38,6 +38,11 @@ type index struct {
 
 func newIndex(a *traffic.Answer) *index {
 	x := &index{cluster: a.Cluster, byName: map[[3]string]*traffic.Pod{}, byIP: map[string]*traffic.Pod{}, owner: map[[2]string]string{}}
+	for i := range a.Gone { // those that are there come later, and their word counts
+		p := &a.Gone[i]
+		x.byName[[3]string{"", p.Namespace, p.Name}] = p
+		x.owner[[2]string{p.Namespace, p.Workload}] = p.Kind
+	}
 	for i := range a.Remote {
 		p := &a.Remote[i]
 		x.byName[[3]string{p.Cluster, p.Namespace, p.Name}] = p

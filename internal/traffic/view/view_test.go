@@ -177,6 +177,38 @@ func TestTables(t *testing.T) {
 	}
 }
 
+// TestPodsThatHaveGone: a rollout changes nothing in what is told of the calls before it.
+func TestPodsThatHaveGone(t *testing.T) {
+	before, after := chain(), chain()
+	for i := range after.Pods { // another pod is in the place of each
+		p := after.Pods[i]
+		p.Labels, p.IPs = nil, nil
+		if p.Meshed {
+			after.Gone = append(after.Gone, p)
+			after.Pods[i].Name, after.Pods[i].IPs = p.Name+"-next", []string{"10.0.1.1"}
+		}
+	}
+	*after = traffic.Merge([]traffic.Answer{*after, {Gone: after.Gone}})
+	for _, word := range []string{"deploy", "sts", "ns"} {
+		k, _ := ParseKind(word)
+		if diff := cmp.Diff(Edges(before, &k, "shop"), Edges(after, &k, "shop")); diff != "" {
+			t.Errorf("edges %s (-before +after):\n%s", word, diff)
+		}
+		want, _ := Stat(before, select1(t, Select{}, word))
+		got, err := Stat(after, select1(t, Select{}, word))
+		if diff := cmp.Diff(StatTables(want, TableOptions{}), StatTables(got, TableOptions{})); err != nil || diff != "" {
+			t.Errorf("stat %s: %v (-before +after):\n%s", word, err, diff)
+		}
+	}
+	api := Choice{Node: "shop/deployment/api"}
+	for i := range after.Flows {
+		f := &after.Flows[i]
+		if was, is := Chooser(before.Pods, nil, api)(f.Namespace, f.Pod, &f.Edge), Chooser(after.Pods, after.Gone, api)(f.Namespace, f.Pod, &f.Edge); was != is {
+			t.Errorf("chosen %v of %+v before, %v after", was, f.Edge, is)
+		}
+	}
+}
+
 func TestNothing(t *testing.T) {
 	k, _ := ParseKind("deploy")
 	if raw, err := json.Marshal(Edges(&traffic.Answer{}, &k, "")); err != nil || string(raw) != "[]" {
