@@ -21,6 +21,26 @@ func tryFairlead(t *testing.T, args ...string) (string, error) {
 	return string(out), err
 }
 
+// inJSON decodes what a question is answered in JSON, without the notes beside it; text has both.
+func inJSON[T any](t *testing.T, args ...string) (v T, text string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "../../bin/fairlead", append(args, "-o", "json")...)
+	var out, notes strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &notes
+	if err := cmd.Run(); err != nil {
+		return v, err.Error() + ": " + notes.String()
+	}
+	if out.Len() == 0 { // of nothing
+		return v, notes.String()
+	}
+	if err := json.Unmarshal([]byte(out.String()), &v); err != nil {
+		t.Fatalf("fairlead %q: %v: %s", args, err, out.String())
+	}
+	return v, notes.String() + out.String()
+}
+
 // TestObservation: what sidecars see is told by edges, stat and tap, without anything else installed.
 func TestObservation(t *testing.T) {
 	n := meshed(t, "observation")
@@ -30,15 +50,11 @@ func TestObservation(t *testing.T) {
 	n.call(t, "client", "http://users:8080/", "--count", "40")
 
 	eventually(t, "the statistics of users", func() (string, bool) {
-		out, err := tryFairlead(t, "stat", "deploy/users", "-n", n.name, "-o", "json")
-		var rows []struct {
-			Name, Meshed     string
-			Requests, Failed int
-		}
-		if err != nil || json.Unmarshal([]byte(out), &rows) != nil || len(rows) != 1 {
-			return out, false
-		}
-		return out, rows[0].Name == "users" && rows[0].Meshed == "2/2" && rows[0].Requests == 40
+		rows, text := inJSON[[]struct {
+			Name, Meshed string
+			Requests     int
+		}](t, "stat", "deploy/users", "-n", n.name, "--since", "10m")
+		return text, len(rows) == 1 && rows[0].Name == "users" && rows[0].Meshed == "2/2" && rows[0].Requests == 40
 	})
 	out, err := tryFairlead(t, "edges", "deploy", "-n", n.name)
 	if err != nil || !strings.Contains(out, "client") || !strings.Contains(out, "users") || !strings.Contains(out, "√") {
