@@ -49,6 +49,12 @@ const (
 	OpSpanID
 	OpPath // a field of the request's head that is a path, with Text NoQuery without what stands behind "?"
 	OpLogType
+	OpQueryParam // the value of Name in the query, as a form decodes it
+	OpUpstreamProtocol
+	OpUpstreamPeerID
+	OpUpstreamLocalID
+	OpDownstreamPeerID
+	OpDownstreamLocalID
 	OpUnknown // nothing is known of it, ever
 )
 
@@ -60,6 +66,9 @@ var logOperators = map[string]Operator{
 	"UPSTREAM_REQUEST_ATTEMPT_COUNT": OpAttempts, "GRPC_STATUS": OpGRPCStatus, "GRPC_STATUS_NUMBER": OpGRPCNumber, "TRAILER": OpTrailer,
 	"START_TIME": OpLogTime, "EMIT_TIME": OpEmitTime, "TRACE_ID": OpTraceID, "SPAN_ID": OpSpanID,
 	"PATH": OpPath, "REQ_WITHOUT_QUERY": OpPath, "ACCESS_LOG_TYPE": OpLogType,
+	"QUERY_PARAM": OpQueryParam, "UPSTREAM_PROTOCOL": OpUpstreamProtocol,
+	"UPSTREAM_PEER_URI_SAN": OpUpstreamPeerID, "UPSTREAM_LOCAL_URI_SAN": OpUpstreamLocalID,
+	"DOWNSTREAM_PEER_URI_SAN": OpDownstreamPeerID, "DOWNSTREAM_LOCAL_URI_SAN": OpDownstreamLocalID,
 	"DOWNSTREAM_DIRECT_LOCAL_ADDRESS": OpDialledAddress, "DOWNSTREAM_DIRECT_LOCAL_ADDRESS_WITHOUT_PORT": OpDialledIP, "DOWNSTREAM_DIRECT_LOCAL_PORT": OpDialledPort,
 	"UPSTREAM_LOCAL_ADDRESS": OpUnknown, "REQUESTED_SERVER_NAME": OpUnknown, "CONNECTION_TERMINATION_DETAILS": OpUnknown, "VIRTUAL_CLUSTER_NAME": OpUnknown,
 }

@@ -20,6 +20,8 @@ func TestLogFormatFaults(t *testing.T) {
 		{"a_time", "%START_TIME(%Q)%", "", "a part of the format is not known"},
 		{"a_status", "%GRPC_STATUS(WORDS)%", "", "%GRPC_STATUS takes nothing"},
 		{"no_end", "%REQ(x", "", "%REQ( without an end"},
+		{"more_of_them", "%QUERY_PARAM(a b):3% %UPSTREAM_PROTOCOL% %UPSTREAM_PEER_URI_SAN% %UPSTREAM_LOCAL_URI_SAN% %DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_LOCAL_URI_SAN%", "", ""},
+		{"no_parameter", "%QUERY_PARAM%", "", "which parameter?"},
 		{"no_length", "%DURATION:3%", "", `":3" behind %DURATION`},
 		{"too_long", strings.Repeat("a", 9000), "", "9000 bytes, more than 8192"},
 		{"too_many", strings.Repeat("%PROTOCOL%", 300), "", "300 parts, more than 256"},

@@ -139,7 +139,7 @@ func parseOperator(s string, tables []map[string]Operator) (part TemplatePart, r
 		return part, "", &TemplateError{Unknown: name, Why: fmt.Sprintf("%q is no operator", "%"+name+"%")}
 	}
 	part = TemplatePart{Op: op}
-	if limit, limited := strings.CutPrefix(before, ":"); limited && op.takesHeader() {
+	if limit, limited := strings.CutPrefix(before, ":"); limited && op.takesLimit() {
 		n, err := strconv.ParseUint(limit, 10, 16)
 		if err != nil || n == 0 {
 			return part, "", &TemplateError{Why: fmt.Sprintf("%q is no number of bytes", limit)}
@@ -157,6 +157,8 @@ func isOperatorName(c rune) bool { return 'A' <= c && c <= 'Z' || '0' <= c && c 
 func (o Operator) takesHeader() bool {
 	return o == OpRequestHeader || o == OpResponseHeader || o == OpTrailer || o == OpPath
 }
+
+func (o Operator) takesLimit() bool { return o.takesHeader() || o == OpQueryParam }
 
 // configure reads what stands between parentheses.
 func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateError {
@@ -176,6 +178,11 @@ func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateEr
 				return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: %s", name, parameter, why)}
 			}
 		}
+	case p.Op == OpQueryParam:
+		if parameter == "" {
+			return &TemplateError{Why: "%QUERY_PARAM()%: which parameter?"}
+		}
+		p.Name = parameter
 	case p.Op == OpEmitTime || p.Op == OpLogTime:
 		if _, ok := TimeParts(parameter); !ok {
 			return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: a part of the format is not known", name, parameter)}

@@ -97,6 +97,8 @@ func (f *LogFormat) AppendValue(b []byte, r *Record) []byte {
 			b = strconv.AppendInt(b, n, 10)
 		} else if v := p.sent(r); v != nil {
 			b = append(b, v...)
+		} else if more, ok := p.query(b, r); ok {
+			b = more
 		} else {
 			b = p.words(b, r)
 		}
@@ -134,6 +136,12 @@ func appendParts(b []byte, parts []logPart, r *Record) []byte {
 			continue
 		}
 		mark := len(b)
+		if more, ok := p.query(b, r); ok {
+			if b = more; len(b) > mark {
+				b = rewritten(b, mark, appendClean)
+			}
+			continue
+		}
 		if b = p.words(b, r); len(b) == mark {
 			b = append(b, '-')
 		}
@@ -158,6 +166,9 @@ func (m *logMember) append(b []byte, r *Record) []byte {
 	}
 	mark := len(b)
 	b = append(b, '"')
+	if more, ok := p.query(b, r); ok {
+		return append(rewritten(more, mark+1, appendEscaped), '"')
+	}
 	if b = p.words(b, r); len(b) == mark+1 {
 		return append(b[:mark], "null"...)
 	}
@@ -168,8 +179,7 @@ func (m *logMember) append(b []byte, r *Record) []byte {
 func escapeBehind(b []byte, mark int) []byte {
 	for i := mark; i < len(b); i++ {
 		if c := b[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
-			own := string(b[mark:])
-			return appendEscaped(b[:mark], []byte(own))
+			return rewritten(b, i, appendEscaped)
 		}
 	}
 	return b
@@ -237,6 +247,18 @@ func (p *logPart) sent(r *Record) (v []byte) {
 	return v
 }
 
+// query appends what an operator takes from the query, as it was meant by the client, and reports whether it is there.
+func (p *logPart) query(b []byte, r *Record) (_ []byte, there bool) {
+	if p.Op != model.OpQueryParam {
+		return b, false
+	}
+	mark := len(b)
+	if b, there = appendQuery(b, r.Path, p.Name); p.Limit > 0 && len(b) > mark+p.Limit {
+		b = b[:mark+p.Limit]
+	}
+	return b, there
+}
+
 // requestField gives a field of the request's head, of which the codecs keep some apart.
 func (r *Record) requestField(name string) []byte {
 	switch name {
@@ -275,6 +297,10 @@ func (p *logPart) words(b []byte, r *Record) []byte {
 		}
 	case model.OpProtocol:
 		return append(b, r.Protocol...)
+	case model.OpUpstreamProtocol:
+		return append(b, r.Onward...)
+	case model.OpUpstreamPeerID, model.OpUpstreamLocalID, model.OpDownstreamPeerID, model.OpDownstreamLocalID:
+		return append(b, p.identity(r)...)
 	case model.OpLogType:
 		if r.Protocol == "" {
 			return append(b, "TcpConnectionEnd"...)

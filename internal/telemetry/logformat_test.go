@@ -18,6 +18,8 @@ func odd() *Record {
 	r.Answer, r.Trailer = head{"content-type": "text/html", "x-empty": ""}, head{"grpc-message": "no way"}
 	r.Flags, r.Failure, r.GRPCStatus, r.Tries = "UF,URX", "refused", "4", 2
 	r.Trace.ID = [16]byte{0xab, 15: 1}
+	r.Reporter = Source
+	r.Onward, r.Own, r.Proven = "HTTP/2", "spiffe://mesh/ns/myapp/sa/orders", "spiffe://mesh/ns/myapp/sa/users"
 	return r
 }
 
@@ -40,6 +42,8 @@ func TestLogFormatText(t *testing.T) {
 		{"%GRPC_STATUS% %GRPC_STATUS(SNAKE_STRING)% %GRPC_STATUS(NUMBER)% %GRPC_STATUS_NUMBER%", "DeadlineExceeded DEADLINE_EXCEEDED 4 4", "- - - -"},
 		{"%PATH% %PATH(NQ)% %PATH(NQ:PATH):4% %PATH(WQ:ORIG)% %PATH(:PATH)%", "/shown?a=b /shown /api /shown?a=b /api/user/123", "- - - - -"},
 		{"%REQ_WITHOUT_QUERY(X-ENVOY-ORIGINAL-PATH?:PATH):3% %ACCESS_LOG_TYPE% %DOWNSTREAM_DIRECT_LOCAL_PORT% %VIRTUAL_CLUSTER_NAME%", "/sh DownstreamEnd 8080 -", "- TcpConnectionEnd - -"},
+		{"%UPSTREAM_PROTOCOL% %UPSTREAM_PEER_URI_SAN% %UPSTREAM_LOCAL_URI_SAN%", "HTTP/2 spiffe://mesh/ns/myapp/sa/users spiffe://mesh/ns/myapp/sa/orders", "- - -"},
+		{"%DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_LOCAL_URI_SAN% %QUERY_PARAM(a)%", "- - -", "- - -"}, // a caller's own app has no certificate
 		{"%TRACE_ID% %SPAN_ID% %HOSTNAME% %REQUESTED_SERVER_NAME% 100%%\n", "ab000000000000000000000000000001 - pod-1 - 100%", "- - pod-1 - 100%"},
 	} {
 		f := NewLogFormat(&model.LogFormat{Text: tt.format}, "pod-1")
@@ -90,11 +94,44 @@ func TestUnknownFormat(t *testing.T) {
 	}
 }
 
+// TestLogIdentities: the called side knows its client by its certificate, and calls its own app without one.
+func TestLogIdentities(t *testing.T) {
+	r := odd()
+	r.Reporter = Destination
+	f := NewLogFormat(&model.LogFormat{Text: "%DOWNSTREAM_PEER_URI_SAN% %DOWNSTREAM_LOCAL_URI_SAN% %UPSTREAM_PEER_URI_SAN% %UPSTREAM_LOCAL_URI_SAN%"}, "")
+	if got, want := string(f.Append(nil, r)), "spiffe://mesh/ns/myapp/sa/users spiffe://mesh/ns/myapp/sa/orders - -\n"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestLogQuery: of several values the first, decoded, and then escaped as the line demands.
+func TestLogQuery(t *testing.T) {
+	f := NewLogFormat(&model.LogFormat{Text: "<%QUERY_PARAM(a b):4%>", Labels: []model.LogLabel{{Key: "q", Format: "%QUERY_PARAM(a b)%"}, {Key: "m", Format: "<%QUERY_PARAM(a b)%>"}}}, "")
+	for _, tt := range []struct{ path, text, json, value string }{
+		{"/", "<->", `{"q":null,"m":"<->"}`, "<>"},
+		{"/?b=1&a+b=x&a%20b=y", "<x>", `{"q":"x","m":"<x>"}`, "<x>"},
+		{"/?a+b", "<>", `{"q":"","m":"<>"}`, "<>"},
+		{"/?a%20b=1%2b+%41%4&", "<1+ A>", `{"q":"1+ A%4","m":"<1+ A%4>"}`, "<1+ A>"},
+		{"/?a%20b=%22%0a%5c%ff", `<\x22\x0a\` + "\xff>", `{"q":"\"\u000a\\` + "\ufffd" + `","m":"<\\x22\\x0a\\` + "\ufffd" + `>"}`, "<\"\n\\\xff>"},
+	} {
+		r := odd()
+		r.Path = []byte(tt.path)
+		line := string(f.AppendLine(nil, r))
+		if value := string(f.AppendValue(nil, r)); line != tt.text || value != tt.value {
+			t.Errorf("%s: %q and %q, want %q and %q", tt.path, line, value, tt.text, tt.value)
+		}
+		if got := string(f.Append(nil, r)); got != tt.json+"\n" {
+			t.Errorf("%s: %s, want %s", tt.path, got, tt.json)
+		}
+	}
+}
+
 // FuzzLogFormat: whatever the format, and whatever a client sends, a call is one line, and JSON where that is asked for.
 func FuzzLogFormat(f *testing.F) {
 	f.Add("%REQ(x-a)% \"%PROTOCOL%\"", "a\"b\n", "/p")
 	f.Add("%START_TIME(%s)%%RESPONSE_FLAGS_LONG%", "", "\xff")
 	f.Add("%TRACE_ID%%%\t", "é", "")
+	f.Add("%QUERY_PARAM(a):3%", "", "/?a=%0a%22&b")
 	f.Fuzz(func(t *testing.T, format, value, path string) {
 		if _, err := model.ParseLogFormat(format); err != nil || !utf8.ValidString(format) || strings.ContainsAny(format, "\r\n") {
 			return
@@ -114,8 +151,10 @@ func FuzzLogFormat(f *testing.F) {
 // TestLogFormatAllocatesNothing: beyond the buffer.
 func TestLogFormatAllocatesNothing(t *testing.T) {
 	text := NewLogFormat(&model.LogFormat{Text: "%START_TIME% %REQ(x-long)% %RESPONSE_FLAGS_LONG% %UPSTREAM_HOST% %GRPC_STATUS% %TRACE_ID% %DURATION%"}, "h")
-	object := NewLogFormat(&model.LogFormat{Labels: []model.LogLabel{{Key: "a", Format: "%REQ(x-long)%"}, {Key: "b", Format: "%RESPONSE_CODE% %PROTOCOL%"}, {Key: "c", Format: "%START_TIME(%s.%3f)%"}}}, "h")
+	object := NewLogFormat(&model.LogFormat{Labels: []model.LogLabel{{Key: "a", Format: "%REQ(x-long)%"}, {Key: "b", Format: "%RESPONSE_CODE% %PROTOCOL%"}, {Key: "c", Format: "%START_TIME(%s.%3f)%"},
+		{Key: "d", Format: "%QUERY_PARAM(a b)%"}, {Key: "e", Format: "%UPSTREAM_PROTOCOL% %UPSTREAM_PEER_URI_SAN% %QUERY_PARAM(a b)%"}}}, "h")
 	r := odd()
+	r.Path = []byte("/?a+b=1%222")
 	r.Header, r.Answer, r.Trailer = nil, nil, nil // the test's own allocate
 	buf := make([]byte, 0, 4096)
 	if n := testing.AllocsPerRun(1000, func() { buf = object.Append(text.Append(buf[:0], r), r) }); n != 0 {

@@ -1,6 +1,10 @@
 package telemetry
 
-import "strings"
+import (
+	"strings"
+
+	"fairlead.dev/fairlead/internal/model"
+)
 
 // longFlags are Envoy's words for its response flags (envoy source/common/stream_info/utility.h).
 var longFlags = map[string]string{
@@ -64,4 +68,23 @@ func appendGRPC(b []byte, r *Record, form string) []byte {
 var grpcNames = [...]string{ //nolint:gochecknoglobals // a table that never changes
 	"OK", "Canceled", "Unknown", "InvalidArgument", "DeadlineExceeded", "NotFound", "AlreadyExists", "PermissionDenied", "ResourceExhausted",
 	"FailedPrecondition", "Aborted", "OutOfRange", "Unimplemented", "Internal", "Unavailable", "DataLoss", "Unauthenticated",
+}
+
+// identity gives a SPIFFE ID that one end of the mesh's hop has proved to the other: the upstream of a caller's sidecar, the
+// downstream of the called one's. The way between a sidecar and its own app has none.
+func (p *logPart) identity(r *Record) string {
+	switch p.Op { //nolint:exhaustive // the others are no identities
+	case model.OpUpstreamPeerID, model.OpUpstreamLocalID:
+		if r.Reporter != Source {
+			return ""
+		}
+	default:
+		if r.Reporter != Destination {
+			return ""
+		}
+	}
+	if p.Op == model.OpUpstreamLocalID || p.Op == model.OpDownstreamLocalID {
+		return r.Own
+	}
+	return r.Proven
 }

@@ -58,6 +58,12 @@ type Record struct {
 	// where there was no hop.
 	MutualTLS bool
 	NoTLS     string
+	// Own and Proven are the SPIFFE IDs that the two ends of a hop with MutualTLS have proved to each other, this sidecar's and the
+	// peer's; empty for none.
+	Own, Proven string
+	// Onward is the protocol in which the latest try went to the app, or is to go there from the peer's sidecar; empty where there was
+	// no way to it.
+	Onward string
 	// Moved gives the bytes that an opaque connection has carried so far, received and sent; nil where they are known at its
 	// end only.
 	Moved func() (received, sent int64)

@@ -29,6 +29,9 @@ func loggedFormats() map[string]string {
 		"failure": "%UPSTREAM_TRANSPORT_FAILURE_REASON%", "sni": "%REQUESTED_SERVER_NAME%", "trailer": "%TRAILER(X-GONE)%",
 		"grpc": "%GRPC_STATUS%", "snake": "%GRPC_STATUS(SNAKE_STRING)%", "grpc_number": "%GRPC_STATUS(NUMBER)%", "grpc_status": "%GRPC_STATUS_NUMBER%",
 		"whole": "%PATH%", "bare": "%PATH(NQ)%", "own": "%PATH(NQ:PATH):3%", "original": "%PATH(WQ:ORIG)%",
+		"query": "%QUERY_PARAM(a)%", "query_b": "%QUERY_PARAM(b):3%", "query_c": "%QUERY_PARAM(c)%", "query_d": "%QUERY_PARAM(d d)%", "query_case": "%QUERY_PARAM(A)%",
+		"query_5": "%QUERY_PARAM(e)%",
+		"onward":  "%UPSTREAM_PROTOCOL%", "client_id": "%DOWNSTREAM_PEER_URI_SAN%", "own_id": "%DOWNSTREAM_LOCAL_URI_SAN%",
 		"type_of_log": "%ACCESS_LOG_TYPE%", "virtual": "%VIRTUAL_CLUSTER_NAME%",
 		"year": "%START_TIME(%Y)%", "day": "%START_TIME(%d/%b/%Y 100%%)%",
 		"mixed": "%REQ(:METHOD)% \"%REQ(X-GONE)%\" %RESPONSE_CODE%%RESPONSE_FLAGS% 100%%", "plain": "as it is", "empty": "",
@@ -90,6 +93,8 @@ func TestEnvoyAccessLogs(t *testing.T) {
 		{http.MethodPost, "/grpc", []string{"Content-Type: application/grpc", "X-Answers: *=grpc=4"}},
 		{http.MethodPost, "/grpc-ok", []string{"Content-Type: application/grpc"}},
 		{http.MethodGet, "/odd%22%20path", []string{`User-Agent: a\b`}},
+		{http.MethodGet, "/queries?a=1&b=a%20b+c&c&d%20d=%zz%4&a=2&e=%5b%41", nil},
+		{http.MethodGet, "/query-2?&&=x&a=&b=%7axyz&c=%c3%a9&e==1;2", nil},
 	}
 	file := m.LogPath(pod(m.find(t, "deploy/client-v1").Name), "proxy")
 	for _, c := range calls {

@@ -137,10 +137,12 @@ func TestFormatsOfAccessLogs(t *testing.T) {
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
 		service("server", "10.96.13.1", "app: server", "{name: http, port: 8080, targetPort: web}"),
 		withMesh("mesh.accessLog=text", "mesh.accessLogFormat=%REQ(:METHOD)% of %REQ(:PATH)% by %REQ(x-gone?USER-AGENT):4% is %RESPONSE_CODE% of %PROTOCOL% %REQ(X-GONE)% 100%%",
-			`mesh.extensionProviders=[{"name": "codes", "envoyFileAccessLog": {"logFormat": {"labels": {"code": "%RESPONSE_CODE%", "path": "%REQ(:PATH)%", "gone": "%REQ(X-GONE)%"}}}}]`))
-	lines := func(path string) []string {
-		return keep(read(t, m.LogPath(pod(m.find(t, "deploy/server-v1").Name), "proxy")), path)
+			`mesh.extensionProviders=[{"name": "codes", "envoyFileAccessLog": {"logFormat": {"labels": {"code": "%RESPONSE_CODE%", "path": "%REQ(:PATH)%", "gone": "%REQ(X-GONE)%"}}}},
+				{"name": "ids", "envoyFileAccessLog": {"logFormat": {"text": "%REQ_WITHOUT_QUERY(:PATH)% q=%QUERY_PARAM(q)% of %DOWNSTREAM_PEER_URI_SAN% to %DOWNSTREAM_LOCAL_URI_SAN%, %UPSTREAM_PROTOCOL% of %UPSTREAM_LOCAL_URI_SAN% to %UPSTREAM_PEER_URI_SAN%"}}}]`))
+	linesOf := func(name, path string) []string {
+		return keep(read(t, m.LogPath(pod(m.find(t, name).Name), "proxy")), path)
 	}
+	lines := func(path string) []string { return linesOf("deploy/server-v1", path) }
 	call := func(path string) {
 		t.Helper()
 		m.do(t, client, http.MethodGet, "10.96.13.1:8080", path, "User-Agent: crawler")
@@ -162,8 +164,24 @@ func TestFormatsOfAccessLogs(t *testing.T) {
 		got := lines("/codes")
 		return len(got) == 1 && strings.TrimSpace(got[0]) == `{"code":200,"gone":null,"path":"/codes"}`
 	})
+	object("ids")
+	eventually(t, "the identities at both ends", func() bool {
+		return strings.Count(m.cli(t, "proxy-config", "telemetry", m.find(t, "deploy/server-v1").Name, "-n", "shop"), "custom text (ids)") == 2 &&
+			strings.Count(m.cli(t, "proxy-config", "telemetry", m.find(t, client).Name, "-n", "shop"), "custom text (ids)") == 2
+	})
+	call("/ids?q=a%20b")
+	const clientID, serverID = "spiffe://cluster.local/ns/shop/sa/client", "spiffe://cluster.local/ns/shop/sa/server"
+	for name, want := range map[string]string{
+		client:             "/ids q=a b of - to -, HTTP/1.1 of " + clientID + " to " + serverID,
+		"deploy/server-v1": "/ids q=a b of " + clientID + " to " + serverID + ", HTTP/1.1 of - to -",
+	} {
+		eventually(t, "identities as "+name+" knows them", func() bool {
+			got := linesOf(name, "/ids")
+			return len(got) == 1 && strings.TrimSpace(got[0]) == want
+		})
+	}
 	object("elsewhere")
 	eventually(t, "the problem of a provider", func() bool {
-		return strings.Count(m.problems(t), `no provider for access logs is called "elsewhere": nothing is logged there (write envoy for the sidecar's standard output, or codes)`) == 1
+		return strings.Count(m.problems(t), `no provider for access logs is called "elsewhere": nothing is logged there (write envoy for the sidecar's standard output, or codes, or ids)`) == 1
 	})
 }

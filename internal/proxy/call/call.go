@@ -122,6 +122,7 @@ type request struct {
 	outcome   lb.Outcome          // of the latest try
 	conn      *upstream.Conn      // the pooled connection in use, nil for a stream
 	aimed     bool                // the head says what a peer's sidecar must know
+	onward    httpx.Version       // in which the latest try went, 0 where it had no way to go
 	trace     trace.Call
 	number    uint64 // of its record
 }
@@ -174,6 +175,14 @@ func (t *destined) asHTTP2(req *httpx.Request) bool {
 	return req.Version == httpx.HTTP2 || t.upgrade && req.Upgrade == nil && !IsConnect(req)
 }
 
+// version is how the app gets a request.
+func (t *destined) version(req *httpx.Request) httpx.Version {
+	if t.asHTTP2(req) {
+		return httpx.HTTP2
+	}
+	return httpx.HTTP11
+}
+
 // failed says that the target could not be reached, or broke off before it answered.
 func (t *destined) failed(reason httpx.Reason, err error) error {
 	if t.backend == "" {
@@ -211,7 +220,7 @@ func (c *Call) Handle(ctx context.Context, down httpx.ServerExchange) {
 	out := c.conclude(err)
 	out.Flag = filter.JoinFlags(out.Flag, c.view.Flags)
 	p := c.Side.parties(c, atEnd)
-	p.trace, p.number = c.trace.Record(), c.number
+	p.trace, p.number, p.onward = c.trace.Record(), c.number, c.onward
 	c.record(c.Common.Sinks, req, out, &p)
 	c.trace.Served(&c.Common.Tracer.Serving)
 	c.finish(down)
@@ -278,6 +287,7 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 		countAttempt(&req.Fields, c.tries)
 	}
 	t.connect = c.limits.patience(c.Guard, t.connect)
+	c.onward = 0
 	up, err := c.open(ctx, req, t)
 	if err != nil {
 		t.leave()
@@ -294,7 +304,8 @@ func (c *Call) attempt(ctx context.Context, t *destined) error {
 	if t.endpoint != nil {
 		t.endpoint.Accepted()
 	}
-	c.respells = t.way.Peer != nil && !t.asHTTP2(req)
+	c.onward = t.version(req)
+	c.respells = t.way.Peer != nil && c.onward != httpx.HTTP2
 	c.Guard.watch(c.down, up)
 	c.Guard.arm(c.limits)
 	c.announce(req)

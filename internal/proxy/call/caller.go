@@ -174,7 +174,10 @@ func (i *Incoming) Connection(who *Caller, rec *telemetry.Record) (ended func(Re
 		defer close(begun)
 		rec.TCP = i.Scopes(i.Port(who, rec.Dialled)).tcp
 		h := who.hop()
-		rec.Peer, rec.MutualTLS, rec.NoTLS = h.peer, h.mutual, h.noTLS
+		rec.Peer, rec.MutualTLS, rec.NoTLS, rec.Proven = h.peer, h.mutual, h.noTLS, h.proven
+		if h.mutual {
+			rec.Own = i.Self.Identity()
+		}
 		rec.CountOpened()
 		i.Sinks.Opened(rec)
 	}

@@ -114,7 +114,7 @@ func (p *Port) parties(c *Call, when moment) parties {
 	return parties{
 		host: host, port: p.Addr.Port(),
 		reporter: telemetry.Destination, client: p.who.Remote, dialled: p.Addr, endpoint: p.Addr,
-		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc, tries: c.tries, hop: p.who.hop(),
+		cluster: p.cluster, route: "default", http: s.http, grpc: s.grpc, tries: c.tries, self: p.i.Self, hop: p.who.hop(),
 	}
 }
 

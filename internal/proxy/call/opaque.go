@@ -65,6 +65,7 @@ func (c *Outbound) Refuse(ctx context.Context, client *netio.PeekConn, state *di
 	}
 	out := httpx.Describe(err)
 	rec.Duration, rec.Flags, rec.Details, rec.Cause = time.Since(begun), out.Flag, out.Details, out.Body
+	rec.Own, rec.Proven = "", "" // what could not be reached has proved nothing
 	c.Of.Sinks.Record(rec)
 	NewRawTunnel(client).Abort(err)
 }
@@ -241,7 +242,10 @@ func (c *Outbound) recordTCP(start time.Time, scope *telemetry.TCPScope) *teleme
 	}
 	if c.endpoint != nil {
 		h := hopTo(c.endpoint)
-		rec.Endpoint, rec.Peer, rec.MutualTLS, rec.NoTLS = c.endpoint.Plan.Addr, h.peer, h.mutual, h.noTLS
+		rec.Endpoint, rec.Peer, rec.MutualTLS, rec.NoTLS, rec.Proven = c.endpoint.Plan.Addr, h.peer, h.mutual, h.noTLS, h.proven
+		if h.mutual {
+			rec.Own = c.Of.Self.Identity()
+		}
 	}
 	return rec
 }

@@ -307,7 +307,7 @@ func backoff(p *model.Retry, retry int) time.Duration {
 
 // parties implements side.
 func (c *Outbound) parties(call *Call, _ moment) parties {
-	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local, tries: call.tries}
+	p := parties{reporter: telemetry.Source, client: c.Remote, dialled: c.Local, tries: call.tries, self: c.Of.Self}
 	state := call.state
 	if state == nil {
 		state = c.Dest.Load() // it was no request, or the destination has just come

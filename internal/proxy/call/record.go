@@ -26,6 +26,8 @@ type parties struct {
 	number                    uint64 // of the record
 	host                      string // what was called, "" where that is not known
 	port                      uint16
+	self                      *directory.Self // who this sidecar is, nil where there is no hop with mutual TLS
+	onward                    httpx.Version   // of the latest try, 0 where it had no way to go
 	hop
 }
 
@@ -34,6 +36,7 @@ type hop struct {
 	peer   *plan.WorkloadInfo // nil where it is not known
 	mutual bool               // it was secured by the mesh
 	noTLS  string             // why not
+	proven string             // the SPIFFE ID that the other side has proved, "" for none
 }
 
 // hopTo is the hop to an endpoint.
@@ -43,7 +46,7 @@ func hopTo(e *directory.Endpoint) (h hop) {
 	}
 	switch {
 	case e.Attachment.Mutual():
-		h.mutual = true
+		h.mutual, h.proven = true, e.Plan.Identity
 	case e.Plan.Identity != "":
 		h.noTLS = traffic.Disabled
 	default:
@@ -57,6 +60,7 @@ func (c *Caller) hop() (h hop) {
 	if c.info.Name != "" {
 		h.peer = &c.info
 	}
+	h.proven = c.Identity
 	if h.mutual = c.Identity != ""; !h.mutual {
 		h.noTLS = traffic.NotProvidedByRemote
 	}
@@ -107,6 +111,13 @@ func (f *forwarder) record(sinks telemetry.Sinks, req *httpx.Request, out httpx.
 	}
 	if grpc {
 		f.rec.HTTP = p.grpc
+	}
+	if p.onward != 0 {
+		f.rec.Onward = p.onward.String()
+	}
+	// An endpoint that could not be reached has proved nothing.
+	if p.mutual && p.self != nil && (p.onward != 0 || p.reporter == telemetry.Destination) {
+		f.rec.Own, f.rec.Proven = p.self.Identity(), p.proven
 	}
 	if f.trailers.Len() > 0 {
 		f.rec.Trailer = &f.trailers
