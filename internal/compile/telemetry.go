@@ -207,6 +207,7 @@ func idleTelemetries(c *checker, all []*model.Telemetry) {
 		}
 		missingProviders(c, t)
 	}
+	noCollector(c, sorted)
 	ours, istios := forAll[c.rootNamespace()], forAll[istioRootNamespace]
 	if ours != nil && istios != nil && ours != istios {
 		c.warn(istios.Ref, "spec", fmt.Sprintf("no effect: %s is for the whole mesh too, and goes first", ours.Ref), "remove one of them")
@@ -265,6 +266,26 @@ func missingProviders(c *checker, t *model.Telemetry) {
 	for i := range t.Tracing {
 		missingCollector(c, t, t.Tracing[i].Providers)
 	}
+}
+
+// noCollector reports rules about traces that have nowhere to send them: the mesh has no provider for all, and no object names one.
+func noCollector(c *checker, all []*model.Telemetry) {
+	mesh := &c.g.Tracing
+	if mesh.Unknown || mesh.Off || mesh.Provider(mesh.Default) != nil || slices.ContainsFunc(all, namesCollector) {
+		return // that a named one is missing is said where it is named
+	}
+	for _, t := range all {
+		reports := func(r model.TraceRule) bool { return r.NoReport == nil || !*r.NoReport }
+		if i := slices.IndexFunc(t.Tracing, reports); i >= 0 && !t.Attached {
+			c.warn(t.Ref, fmt.Sprintf("spec.tracing[%d].providers", i), "no spans are sent: neither this object nor another names a provider, and the mesh has none for all",
+				"name one of mesh.extensionProviders here or in mesh.defaultProviders.tracing, or set tracing.otlp.endpoint")
+		}
+	}
+}
+
+// namesCollector reports whether a rule about traces names a provider.
+func namesCollector(t *model.Telemetry) bool {
+	return slices.ContainsFunc(t.Tracing, func(r model.TraceRule) bool { return len(r.Providers) > 0 })
 }
 
 // missingCollector reports a provider of spans that the mesh does not have. Only the first one of a rule counts.

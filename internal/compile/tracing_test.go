@@ -175,3 +175,35 @@ func TestCollectorsThatAreNotThere(t *testing.T) {
 		}
 	}
 }
+
+// TestTracesWithoutACollector: rules that name no provider, in a mesh that has none for all, send nothing, and that is said once for each
+// object. Where any object names one, they may be for its workloads.
+func TestTracesWithoutACollector(t *testing.T) {
+	const sampled, other = "{tracing: [{disableSpanReporting: true}, {randomSamplingPercentage: 100}]}", "{tracing: [{providers: [{name: otlp}]}]}"
+	const said = `warning: Telemetry shop/all: spec.tracing[1].providers: no spans are sent: neither this object nor another names a provider, and the mesh has none for all ` +
+		`(name one of mesh.extensionProviders here or in mesh.defaultProviders.tracing, or set tracing.otlp.endpoint)`
+	providers := []model.TraceProvider{{Name: "otlp"}}
+	for _, tt := range []struct {
+		name    string
+		objects string
+		mesh    model.MeshTracing
+		want    []string
+	}{
+		{"no_provider", telemetryOf("shop", "all", "1", sampled), model.MeshTracing{}, []string{said}},
+		{"none_for_all", telemetryOf("shop", "all", "1", sampled), model.MeshTracing{Providers: providers}, []string{said}},
+		{"one_for_all", telemetryOf("shop", "all", "1", sampled), model.MeshTracing{Providers: providers, Default: "otlp"}, nil},
+		{"another_object_names_it", telemetryOf("shop", "all", "1", sampled) + telemetryOf("fairlead-system", "mesh", "1", other), model.MeshTracing{Providers: providers}, nil},
+		{"spans_are_not_wanted", telemetryOf("shop", "all", "1", "{tracing: [{disableSpanReporting: true}]}"), model.MeshTracing{}, nil},
+		{"tracing_is_off", telemetryOf("shop", "all", "1", sampled), model.MeshTracing{Off: true}, nil},
+		{"without_a_mesh", telemetryOf("shop", "all", "1", sampled), model.MeshTracing{Unknown: true}, nil},
+	} {
+		snapshot, _ := compiletest.Load(t, tt.objects)
+		var got []string
+		for _, p := range compile.Check(store.NewReader(snapshot), compile.Global{ClusterDomain: "cluster.local", Tracing: tt.mesh}) {
+			got = append(got, p.String())
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.name, diff)
+		}
+	}
+}
