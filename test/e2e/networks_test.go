@@ -109,3 +109,32 @@ func underLoad(t *testing.T, s side, what string, do func()) {
 	}
 	noneFailed(t, fmt.Sprintf("%s, %d pods answered", what, len(r.Pods)), r)
 }
+
+// Two clusters whose control planes have each made their own root are one mesh once both trust the other's: until then nothing
+// crosses, and the caller's sidecar says whose root it is.
+func TestRootsThatDiffer(t *testing.T) {
+	west, east := sides(t, "roots")
+	west.apply(t, client)
+	east.apply(t, server("users", 1))
+	east.kubectl(t, "rollout", "status", "deployment/users", "--timeout=120s")
+	west.kubectl(t, "wait", "--for=condition=Ready", "pod/client", "--timeout=120s")
+	must(t, east.secretFor(t), "--context", west.context(), "apply", "-f", "-")
+	west.awaitRemote(t, "east", "synced", "")
+	eventually(t, "the client's sidecar in west to say that the root of east is not trusted", func() (string, bool) {
+		if r := west.call(t, "client", "--count", "3", "--timeout", "10s", "http://users:8080/"); r.OK > 0 {
+			t.Fatalf("calls cross although no root is trusted: %+v", r)
+		}
+		out := west.cli(t, "errors", "client", "-n", west.ns)
+		return out, strings.Contains(out, "is not trusted here (the peer is of cluster east)")
+	})
+	t.Logf("errors in west:\n%s", west.cli(t, "errors", "client", "-n", west.ns))
+	must(t, east.cli(t, "multicluster", "trust", "--name", "east"), "--context", west.context(), "apply", "-f", "-")
+	must(t, west.cli(t, "multicluster", "trust", "--name", "west"), "--context", east.context(), "apply", "-f", "-")
+	began := time.Now()
+	eventually(t, "calls to cross", func() (string, bool) {
+		r := west.call(t, "client", "--count", "3", "--timeout", "10s", "http://users:8080/")
+		return fmt.Sprintf("%+v", r), r.OK == 3
+	})
+	t.Logf("after %.1f s; the server's log:\n%s", time.Since(began).Seconds(), east.kubectl(t, "logs", "deploy/users", "-c", "fairlead-proxy", "--tail=5"))
+	west.reaches(t, east.pods(t, "users")...)
+}

@@ -3,7 +3,7 @@
 # root, of the names west and east, whose control planes do not know of each other yet. Starts the clusters that are not
 # running, and ends those afterwards. KUBECONFIG has both, as contexts fairlead-kubeWEST and fairlead-kubeEAST.
 # NETWORKS=separate: each cluster is a network of its own, net-west and net-east, with a gateway at node ports, and nothing else of
-# one is reached from the other but its nodes.
+# one is reached from the other but its nodes. ROOTS=own: each has the root that its control plane makes, and trusts no other.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 WEST=$1 EAST=$2; shift 2
@@ -52,8 +52,13 @@ mesh() {
 	eval "$("$cluster" env "$1")"
 	intermediate "$2"
 	kubectl create namespace fairlead-system --dry-run=client -o yaml | kubectl apply -f - >/dev/null
-	kubectl -n fairlead-system create secret generic cacerts --from-file="$work/$2" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
-	kubectl -n fairlead-system delete secret -l istio/multiCluster=true >/dev/null
+	if [ "${ROOTS:-one}" = one ]; then
+		kubectl -n fairlead-system create secret generic cacerts --from-file="$work/$2" --dry-run=client -o yaml | kubectl apply -f - >/dev/null
+	else
+		kubectl -n fairlead-system delete secret cacerts --ignore-not-found >/dev/null
+	fi
+	kubectl -n fairlead-system delete secret -l 'istio/multiCluster=true' >/dev/null
+	kubectl -n fairlead-system delete secret -l 'fairlead.dev/trust=true' >/dev/null
 	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,mesh.serviceImports=true,$more" | kubectl apply -f - >/dev/null
 	# The images are new though their names are not.
 	kubectl -n fairlead-system rollout restart deployment/fairlead-controller >/dev/null
