@@ -390,7 +390,7 @@ func (p *ControlPlane) serveDiscovery(ctx context.Context, s *h2server.Server, l
 	if !p.authority.wait(ctx) {
 		return l.Close()
 	}
-	return named("discovery port", s.ServeTLS(l))
+	return named("discovery port", s.ServeTLS(context.WithoutCancel(ctx), l))
 }
 
 // named says which server an error is about.

@@ -319,7 +319,7 @@ func serve(t *testing.T, l net.Listener, source *fakeSource, settings ...setting
 	serverTLS, clientTLS := testTLS()
 	hs := server.HTTP(serverTLS, 0)
 	done := make(chan error, 1)
-	go func() { done <- hs.ServeTLS(l) }()
+	go func() { done <- hs.ServeTLS(context.WithoutCancel(t.Context()), l) }()
 	w := &world{source: source, server: server, addr: l.Addr().String(), clientTLS: clientTLS}
 	w.stop = sync.OnceFunc(func() {
 		server.Close()

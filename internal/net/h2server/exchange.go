@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,8 +27,8 @@ type client struct {
 }
 
 // handle has the handler answer one request.
-func (c *client) handle(st *h2.ServerStream) {
-	ctx, cancel := context.WithCancelCause(c.server.ctx)
+func (c *client) handle(ctx context.Context, st *h2.ServerStream) {
+	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	x := &exchange{stream: st, header: make(http.Header)}
 	r, err := c.request(ctx, st.Request(), x)
@@ -135,12 +136,7 @@ func (x *exchange) declare() {
 }
 
 func (x *exchange) isDeclared(name string) bool {
-	for _, d := range x.declared {
-		if d == name {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(x.declared, name)
 }
 
 // Write implements http.ResponseWriter.

@@ -33,23 +33,13 @@ type Server struct {
 	Logger *slog.Logger
 
 	pool h2.Pool
-	once sync.Once
-	ctx  context.Context // of all connections; set by once, as the next
-	stop context.CancelFunc
+	wg   sync.WaitGroup // of connections; added to while not closed
 
 	mu        sync.Mutex
-	listeners map[net.Listener]struct{} // guarded by mu, as everything below
+	listeners []net.Listener // guarded by mu, as everything below
+	ends      []context.CancelFunc
 	conns     map[*h2.Server]struct{}
 	closed    bool
-	wg        sync.WaitGroup // of connections; added to while not closed
-}
-
-func (s *Server) begin() {
-	s.once.Do(func() {
-		s.ctx, s.stop = context.WithCancel(context.Background())
-		s.listeners = make(map[net.Listener]struct{})
-		s.conns = make(map[*h2.Server]struct{})
-	})
 }
 
 // config is the TLS configuration of connections.
@@ -73,52 +63,57 @@ func (s *Server) config() *tls.Config {
 // The pauses after failures to accept that may pass, such as too many open files.
 const acceptPauseMin, acceptPauseMax = 5 * time.Millisecond, time.Second
 
-// ServeTLS accepts connections until Close or Shutdown, and returns http.ErrServerClosed then. It closes the listener.
-func (s *Server) ServeTLS(l net.Listener) error {
-	s.begin()
+// ServeTLS accepts connections until Close or Shutdown, and returns http.ErrServerClosed then. It closes the listener. Its
+// connections end with ctx at the latest, and it ends then too.
+func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
 	defer l.Close()
-	if !s.follow(l) {
+	ctx, end := context.WithCancel(ctx)
+	if !s.follow(l, end) {
+		end()
 		return http.ErrServerClosed
 	}
-	defer s.forget(l)
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
 	config := s.config()
-	wait := acceptPauseMin
-	for {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	<-pause.C
+	for wait := acceptPauseMin; ; {
 		conn, err := l.Accept()
 		if err == nil {
 			wait = acceptPauseMin
-			s.carry(conn, config)
+			s.carry(ctx, conn, config)
 			continue
 		}
-		switch temporary, ok := err.(interface{ Temporary() bool }); { //nolint:errorlint // as net/http asks
-		case s.ctx.Err() != nil || s.isClosed():
+		temporary, ok := errors.AsType[interface {
+			error
+			Temporary() bool
+		}](err)
+		switch {
+		case ctx.Err() != nil || s.isClosed():
 			return http.ErrServerClosed
 		case !ok || !temporary.Temporary():
 			return err
 		}
+		pause.Reset(wait)
 		select {
-		case <-s.ctx.Done():
+		case <-ctx.Done():
 			return http.ErrServerClosed
-		case <-time.After(wait):
+		case <-pause.C:
 		}
 		wait = min(2*wait, acceptPauseMax)
 	}
 }
 
-func (s *Server) follow(l net.Listener) bool {
+// follow notes a listener, and what ends its connections.
+func (s *Server) follow(l net.Listener, end context.CancelFunc) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
 	}
-	s.listeners[l] = struct{}{}
+	s.listeners, s.ends = append(s.listeners, l), append(s.ends, end)
 	return true
-}
-
-func (s *Server) forget(l net.Listener) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	delete(s.listeners, l)
 }
 
 func (s *Server) isClosed() bool {
@@ -128,7 +123,7 @@ func (s *Server) isClosed() bool {
 }
 
 // carry serves a connection in a goroutine of its own.
-func (s *Server) carry(nc net.Conn, config *tls.Config) {
+func (s *Server) carry(ctx context.Context, nc net.Conn, config *tls.Config) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -136,20 +131,20 @@ func (s *Server) carry(nc net.Conn, config *tls.Config) {
 		return
 	}
 	s.wg.Go(func() {
-		if err := s.serve(nc, config); err != nil && !errors.Is(err, context.Canceled) {
-			s.Logger.LogAttrs(s.ctx, slog.LevelDebug, "connection ended", slog.Any("client", nc.RemoteAddr()), slog.Any("reason", err))
+		if err := s.serve(ctx, nc, config); err != nil && !errors.Is(err, context.Canceled) {
+			s.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended", slog.Any("client", nc.RemoteAddr()), slog.Any("reason", err))
 		}
 	})
 }
 
 var errNotHTTP2 = errors.New("the client does not speak HTTP/2")
 
-func (s *Server) serve(nc net.Conn, config *tls.Config) error {
+func (s *Server) serve(ctx context.Context, nc net.Conn, config *tls.Config) error {
 	defer nc.Close()
 	records := h2.NewRecordCoalescer(nc, &s.pool)
 	conn := tls.Server(records, config)
-	ctx, cancel := context.WithTimeout(s.ctx, cmp.Or(s.HandshakeTimeout, 10*time.Second))
-	err := conn.HandshakeContext(ctx)
+	shaking, cancel := context.WithTimeout(ctx, cmp.Or(s.HandshakeTimeout, 10*time.Second))
+	err := conn.HandshakeContext(shaking)
 	cancel()
 	if err != nil {
 		return err
@@ -160,14 +155,14 @@ func (s *Server) serve(nc net.Conn, config *tls.Config) error {
 	}
 	peer := &client{server: s, addr: nc.RemoteAddr().String(), state: &state}
 	server := h2.NewServer(conn, h2.Options{
-		Handler: peer.handle, MaxConcurrentStreams: s.MaxConcurrentStreams, MaxHeaderList: s.MaxHeaderBytes,
+		Handler: func(st *h2.ServerStream) { peer.handle(ctx, st) }, MaxConcurrentStreams: s.MaxConcurrentStreams, MaxHeaderList: s.MaxHeaderBytes,
 		PingAfter: s.Keepalive, PingTimeout: s.Keepalive, PingIdle: true, Coalescer: records, Pool: &s.pool,
 	})
 	if !s.take(server) {
 		return nil
 	}
 	defer s.drop(server)
-	return server.Serve(s.ctx)
+	return server.Serve(ctx)
 }
 
 func (s *Server) take(conn *h2.Server) bool {
@@ -175,6 +170,9 @@ func (s *Server) take(conn *h2.Server) bool {
 	defer s.mu.Unlock()
 	if s.closed {
 		return false
+	}
+	if s.conns == nil {
+		s.conns = make(map[*h2.Server]struct{})
 	}
 	s.conns[conn] = struct{}{}
 	return true
@@ -188,11 +186,10 @@ func (s *Server) drop(conn *h2.Server) {
 
 // close stops what accepts, and gives the connections that are open.
 func (s *Server) close() (open []*h2.Server) {
-	s.begin()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
-	for l := range s.listeners {
+	for _, l := range s.listeners {
 		l.Close()
 	}
 	for c := range s.conns {
@@ -201,10 +198,19 @@ func (s *Server) close() (open []*h2.Server) {
 	return open
 }
 
+// end ends all connections.
+func (s *Server) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, end := range s.ends {
+		end()
+	}
+}
+
 // Close ends everything at once, and returns when handlers have.
 func (s *Server) Close() error {
 	s.close()
-	s.stop()
+	s.end()
 	s.wg.Wait()
 	return nil
 }
@@ -224,7 +230,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		s.stop()
+		s.end()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()

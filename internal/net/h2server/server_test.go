@@ -54,7 +54,7 @@ func start(t *testing.T, handler http.HandlerFunc, set ...func(*Server)) *world 
 		t.Fatal(err)
 	}
 	w.addr = l.Addr().String()
-	go func() { w.served <- w.server.ServeTLS(l) }()
+	go func() { w.served <- w.server.ServeTLS(context.WithoutCancel(t.Context()), l) }()
 	transport := &http.Transport{TLSClientConfig: w.config, Protocols: &http.Protocols{}}
 	transport.Protocols.SetHTTP2(true)
 	w.client = &http.Client{Transport: transport}
@@ -284,7 +284,7 @@ func TestShutdown(t *testing.T) {
 	}
 	done := make(chan error, 1)
 	go func() {
-		ctx, cancel := context.WithTimeout(context.Background(), patient)
+		ctx, cancel := context.WithTimeout(t.Context(), patient)
 		defer cancel()
 		done <- w.server.Shutdown(ctx)
 	}()
