@@ -91,6 +91,7 @@ func TestSourceFirstChangeHoldsEverything(t *testing.T) {
 		}},
 		{Ref: ref("Service", "users"), Value: &corev1.Service{
 			ObjectMeta: users, Spec: corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
+			Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: "192.0.2.1"}}}},
 		}},
 		{Ref: ref("VirtualService", "users"), Value: &istionetv1.VirtualService{
 			ObjectMeta: meta("users", "106"), Spec: networking.VirtualService{Hosts: []string{"users"}},
