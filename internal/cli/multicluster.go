@@ -23,8 +23,8 @@ import (
 
 // Linkerd's names.
 const (
-	mirrorSecretType   = "mirror.linkerd.io/remote-kubeconfig" //nolint:gosec // a name, no secret
-	mirrorSecretPrefix = "cluster-credentials-"                //nolint:gosec // a name, no secret
+	mirrorSecretType   = "mirror.linkerd.io/remote-kubeconfig"
+	mirrorSecretPrefix = "cluster-credentials-" //nolint:gosec // a name, no secret
 	linkVersion        = "multicluster.linkerd.io/v1alpha3"
 )
 
@@ -266,7 +266,7 @@ func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admi
 		return err
 	}
 	wrong := 0
-	line := func(ok bool, format string, args ...any) { //nolint:revive // how the line begins
+	line := func(ok bool, format string, args ...any) {
 		mark := "√"
 		if !ok {
 			mark = "×"

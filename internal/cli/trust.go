@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	trustSecretName  = "fairlead-trust-" //nolint:gosec // names, no secrets
-	trustSecretLabel = "fairlead.dev/trust"
+	trustSecretName  = "fairlead-trust-"
+	trustSecretLabel = "fairlead.dev/trust" //nolint:gosec // a name, no secret
 	rootConfigMap    = "fairlead-ca-root-cert"
 	rootConfigMapKey = "root-cert.pem"
 )

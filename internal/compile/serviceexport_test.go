@@ -47,7 +47,7 @@ func (s *several) remove(kind, name, cluster string) {
 	s.store.Commit(func(tx *store.Txn) { s.kinds.Remove(ref)(tx) })
 }
 
-func (s *several) compile(name string) plan.Resource { //nolint:ireturn // whichever it is
+func (s *several) compile(name string) plan.Resource {
 	return compile.Compile(store.NewReader(s.store.Snapshot()), severalGlobal(), name)
 }
 
@@ -229,14 +229,14 @@ func TestStatusOfExports(t *testing.T) {
 			if text := strings.Join(words, " "); text != tt.want || got.Conflict.Holds != strings.Contains(tt.want, "TypeConflict") {
 				t.Errorf("= %s, want %s (%+v)", text, tt.want, got)
 			}
-			var found string
+			var found strings.Builder
 			for _, p := range compile.Check(r, severalGlobal()) {
 				if p.Ref.Kind == "ServiceExport" {
-					found += p.String() + "\n"
+					found.WriteString(p.String() + "\n")
 				}
 			}
-			if !strings.Contains(found, tt.problems) || (tt.problems == "") != (found == "") {
-				t.Errorf("problems %q, want %q", found, tt.problems)
+			if !strings.Contains(found.String(), tt.problems) || (tt.problems == "") != (found.Len() == 0) {
+				t.Errorf("problems %q, want %q", found.String(), tt.problems)
 			}
 		})
 	}

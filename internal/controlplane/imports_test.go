@@ -86,18 +86,18 @@ func importLine(i *incluster.Import) string {
 		ports = append(ports, text)
 	}
 	for _, s := range i.Slices {
-		text := s.Cluster
+		text := []string{s.Cluster}
 		for _, e := range s.Endpoints {
 			node := ""
 			if e.NodeName != nil {
 				node = *e.NodeName
 			}
-			text += fmt.Sprintf(" %s %s %s node=%s", e.Addresses[0], *e.Hostname, *e.Zone, node)
+			text = append(text, fmt.Sprintf("%s %s %s node=%s", e.Addresses[0], *e.Hostname, *e.Zone, node))
 		}
 		for _, p := range s.Ports {
-			text += fmt.Sprintf(" %s:%d/%s", *p.Name, *p.Port, *p.Protocol)
+			text = append(text, fmt.Sprintf("%s:%d/%s", *p.Name, *p.Port, *p.Protocol))
 		}
-		parts = append(parts, text)
+		parts = append(parts, strings.Join(text, " "))
 	}
 	slices.Sort(parts)
 	return fmt.Sprintf("%s/%s %s %s %s of %v labels %v: %s", i.Namespace, i.Name, i.Spec.Type, i.Spec.SessionAffinity, strings.Join(ports, ","), i.Clusters, i.Labels, strings.Join(parts, ", "))

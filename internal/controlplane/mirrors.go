@@ -51,7 +51,7 @@ func newMirrors(p *ControlPlane) *mirrors {
 	}
 	f := p.metrics.make
 	m.probes = f.NewCounterVec(counterOpts("gateway_probes", "Questions to gateways of linked clusters whether they are alive."), []string{"target_cluster_name", "probe_successful"})
-	m.latency = f.NewHistogramVec(prometheus.HistogramOpts{
+	m.latency = f.NewHistogramVec(prometheus.HistogramOpts{ //nolint:promlinter // Linkerd's name
 		Name: "gateway_probe_latency_ms", Help: "How long gateways of linked clusters take to say that they are alive.",
 		Buckets: []float64{1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000},
 	}, []string{"target_cluster_name"})
@@ -160,11 +160,11 @@ func (m *ownMirrors) make(look *store.Reader, d mirror.Decision) {
 	for i := range d.Services {
 		s := &d.Services[i]
 		wanted[s.Key] = true
-		print := fmt.Sprintf("%+v", *s)
-		if m.made[s.Key] == print && hasMirror(look, s.Key) {
+		text := fmt.Sprintf("%+v", *s)
+		if m.made[s.Key] == text && hasMirror(look, s.Key) {
 			continue
 		}
-		m.made[s.Key] = print
+		m.made[s.Key] = text
 		change.Upserts = append(change.Upserts, source.Object{Ref: serviceRef(s.Key), Value: mirrorService(s)})
 		if s.ByGateway {
 			change.Upserts = append(change.Upserts, source.Object{Ref: sliceRef(s.Key), Value: mirrorSlice(s)})

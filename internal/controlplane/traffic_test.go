@@ -140,8 +140,12 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 	kept.feed = observe.NewFeed()
 	report := traffic.Report{Milliseconds: 10_000}
 	for _, p := range []traffic.Peer{
-		{Namespace: "shop", Workload: "users", Pod: "users-1"}, {Namespace: "shop", Workload: "users", Pod: "users-2"},
-		{Namespace: "shop", Workload: "twin", Pod: "twin-1"}, {Address: "10.0.0.4"}, {Address: "10.0.0.9"}, {Namespace: "shop", Workload: "users"},
+		{Namespace: "shop", Workload: "users", Pod: "users-1"},
+		{Namespace: "shop", Workload: "users", Pod: "users-2"},
+		{Namespace: "shop", Workload: "twin", Pod: "twin-1"},
+		{Address: "10.0.0.4"},
+		{Address: "10.0.0.9"},
+		{Namespace: "shop", Workload: "users"},
 	} {
 		edge := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: p}
 		report.Rows = append(report.Rows, traffic.Row{Edge: edge, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}})

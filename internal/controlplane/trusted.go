@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -55,7 +56,7 @@ func (t *trusted) set(secret string, roots map[string][]byte) {
 	if t.roots[secret] = now; len(now) == 0 {
 		delete(t.roots, secret)
 	}
-	if !maps.EqualFunc(before, now, func(a, b []byte) bool { return string(a) == string(b) }) {
+	if !maps.EqualFunc(before, now, bytes.Equal) {
 		t.log.Info("roots of other clusters are trusted", slog.String("secret", secret), slog.Any("clusters", slices.Sorted(maps.Keys(now))))
 		t.compose()
 	}

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"log/slog"
 	"strings"
 	"testing"
@@ -28,7 +29,7 @@ func TestRootsOfOtherClusters(t *testing.T) {
 		if now == nil || now.RootCount() != len(want) || !now.SameSigner(own) {
 			t.Fatalf("%s: %v, want %d roots and the own signer", when, now, len(want))
 		}
-		if string(now.OwnRoots()) != string(own.Roots()) {
+		if !bytes.Equal(now.OwnRoots(), own.Roots()) {
 			t.Errorf("%s: roots of other clusters are taken for own ones", when)
 		}
 		for _, c := range want {

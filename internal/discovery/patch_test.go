@@ -180,17 +180,17 @@ func FuzzApplyPatch(f *testing.F) {
 	})
 }
 
-// patched is a world in which a client follows users, whose shard s1 has a hundred pods.
-func patched(t *testing.T, h *recorder, settings ...func(*ClientOptions)) (source *fakeSource, w *world, c *Client, wire *traffic) {
+// patched is a world in which a client follows users, whose shard has a hundred pods.
+func patched(t *testing.T, h *recorder) (w *world, c *Client, wire *traffic) {
 	t.Helper()
-	source, wire = newFakeSource(), &traffic{}
-	source.set(t, alias, usersOf(podsShard(1).Name), podsShard(100))
-	w = start(t, source, wire.hook)
-	c = w.client(t, h, settings...)
+	wire = &traffic{}
+	w = start(t, newFakeSource(), wire.hook)
+	w.source.set(t, alias, usersOf(podsShard(1).Name), podsShard(100))
+	c = w.client(t, h)
 	run(t, c)
 	await(t, c, alias)
 	untilSent(t, wire, "< "+podsShard(1).Name+"=body dst/myapp/users:8080=body")
-	return source, w, c, wire
+	return w, c, wire
 }
 
 // untilSent waits for what the server has sent since it was last asked: the client may have a message before the server's trace.
@@ -231,11 +231,11 @@ func untilInForce(t *testing.T, w *world, h *recorder, n int) {
 // TestStreamSendsPatches: a change of few of many endpoints crosses the wire as that.
 func TestStreamSendsPatches(t *testing.T) {
 	h := newRecorder()
-	source, w, c, wire := patched(t, h)
+	w, c, wire := patched(t, h)
 	name := podsShard(1).Name
-	source.set(t, alias, usersOf(name), podsShard(101))
+	w.source.set(t, alias, usersOf(name), podsShard(101))
 	untilInForce(t, w, h, 101)
-	source.set(t, alias, usersOf(name), changed(podsShard(101), func(l []plan.Endpoint) []plan.Endpoint { return l[1:] }))
+	w.source.set(t, alias, usersOf(name), changed(podsShard(101), func(l []plan.Endpoint) []plan.Endpoint { return l[1:] }))
 	untilInForce(t, w, h, 100)
 	untilSent(t, wire, "< "+name+"=patch", "< "+name+"=patch")
 	want := encoded(t, changed(podsShard(101), func(l []plan.Endpoint) []plan.Endpoint { return l[1:] })).Version
@@ -254,7 +254,7 @@ func TestStreamSendsWholeInstead(t *testing.T) {
 	name := podsShard(1).Name
 	t.Run("an_older_client", func(t *testing.T) {
 		h := newRecorder()
-		source, w, _, wire := patched(t, h)
+		w, _, wire := patched(t, h)
 		w.server.mu.RLock()
 		for st := range w.server.streams {
 			st.mu.Lock()
@@ -262,7 +262,7 @@ func TestStreamSendsWholeInstead(t *testing.T) {
 			st.mu.Unlock()
 		}
 		w.server.mu.RUnlock()
-		source.set(t, alias, usersOf(name), podsShard(101))
+		w.source.set(t, alias, usersOf(name), podsShard(101))
 		untilInForce(t, w, h, 101)
 		untilSent(t, wire, "< "+name+"=body")
 	})
@@ -274,24 +274,24 @@ func TestStreamSendsWholeInstead(t *testing.T) {
 			}
 			return nil
 		}
-		source, w, _, wire := patched(t, h)
-		source.set(t, alias, usersOf(name), podsShard(101))
+		w, _, wire := patched(t, h)
+		w.source.set(t, alias, usersOf(name), podsShard(101))
 		eventually(t, "the server knows that the whole was refused, too", func() bool {
 			status := w.server.Status()
 			return len(status[0].Refusals) == 1 && status[0].Refusals[0].Reason == "a hundred and one"
 		})
-		source.set(t, alias, usersOf(name), podsShard(102))
+		w.source.set(t, alias, usersOf(name), podsShard(102))
 		untilInForce(t, w, h, 102)
 		untilSent(t, wire, "< "+name+"=patch", "< "+name+"=body", "< "+name+"=body")
 		eventually(t, "no refusal", func() bool { return len(w.server.Status()[0].Refusals) == 0 })
 	})
 	t.Run("the_base_is_not_there", func(t *testing.T) {
 		h := newRecorder()
-		source, w, c, wire := patched(t, h)
+		w, c, wire := patched(t, h)
 		c.mu.Lock()
 		c.resources[name] = held{version: "another", resource: podsShard(100)}
 		c.mu.Unlock()
-		source.set(t, alias, usersOf(name), podsShard(101))
+		w.source.set(t, alias, usersOf(name), podsShard(101))
 		untilInForce(t, w, h, 101)
 		untilSent(t, wire, "< "+name+"=patch", "< "+name+"=body")
 		if got := w.server.Status()[0].Refusals; len(got) > 0 {
@@ -300,7 +300,7 @@ func TestStreamSendsWholeInstead(t *testing.T) {
 	})
 	t.Run("the_base_is_not_known_in_full", func(t *testing.T) {
 		h := newRecorder()
-		source, w, _, wire := patched(t, h)
+		w, _, wire := patched(t, h)
 		body := newer(t, podsShard(100), func(m protoreflect.Message) {
 			e := at(m, "shard", "endpoints", 7).Message()
 			e.SetUnknown(protoreflect.RawFields(field(999, 1, 'x')))
@@ -311,9 +311,9 @@ func TestStreamSendsWholeInstead(t *testing.T) {
 		next.Patch, _ = patchOf(podsShard(100).Endpoints, podsShard(101).Endpoints).encode(podsShard(100).Endpoints)
 		publish := func(e *plan.Encoded) {
 			key := Key{"myapp", alias}
-			source.mu.Lock()
-			source.answers[key] = Found{Resource: source.answers[key].Resource, Parts: []*plan.Encoded{e}}
-			source.mu.Unlock()
+			w.source.mu.Lock()
+			w.source.answers[key] = Found{Resource: w.source.answers[key].Resource, Parts: []*plan.Encoded{e}}
+			w.source.mu.Unlock()
 			w.server.Changed([]Key{key}, w.server.Status()[0].Since)
 		}
 		publish(e)

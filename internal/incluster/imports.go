@@ -135,7 +135,7 @@ func (m *Imports) Run(ctx context.Context) {
 // learn asks in which version the kinds are served, until that is known; false where ctx ends before.
 func (m *Imports) learn(ctx context.Context) (string, bool) {
 	again := retry{say: func(ctx context.Context, err error) {
-		m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "ServiceImports are not written: their definition is not installed, or cannot be read", slog.Any("error", err))
+		m.o.Logger.LogAttrs(ctx, slog.LevelWarn, "imported Services are not written: their definition is not installed, or cannot be read", slog.Any("error", err))
 	}}
 	for ctx.Err() == nil {
 		for _, version := range []string{"v1beta1", "v1alpha1"} {
@@ -166,48 +166,67 @@ func (m *Imports) of(key string) *importObjects {
 }
 
 func (m *Imports) followImports(ctx context.Context) {
-	followKept(ctx, m, target{resource: serviceImports(m.version)}, func() *mcsv1beta1.ServiceImport { return new(mcsv1beta1.ServiceImport) },
-		func(o *importObjects, in *mcsv1beta1.ServiceImport, there bool) {
+	kept[*mcsv1beta1.ServiceImport]{
+		of:    target{resource: serviceImports(m.version)},
+		empty: func() *mcsv1beta1.ServiceImport { return new(mcsv1beta1.ServiceImport) },
+		set: func(o *importObjects, in *mcsv1beta1.ServiceImport, there bool) {
 			o.service, o.foreign = madeObject{}, false
 			if there {
 				o.service, o.foreign = objectOf(in), in.Labels[managedByLabel] != ImportManager
 			}
-		}, func(in *mcsv1beta1.ServiceImport) string { return in.Namespace + "/" + in.Name })
+		},
+		key: func(in *mcsv1beta1.ServiceImport) string { return in.Namespace + "/" + in.Name },
+	}.follow(ctx, m)
 }
 
 func (m *Imports) followServices(ctx context.Context) {
-	followKept(ctx, m, target{resource: services(), labels: managedByLabel + "=" + ImportManager}, func() *corev1.Service { return new(corev1.Service) },
-		func(o *importObjects, in *corev1.Service, there bool) {
+	kept[*corev1.Service]{
+		of:    target{resource: services(), labels: managedByLabel + "=" + ImportManager},
+		empty: func() *corev1.Service { return new(corev1.Service) },
+		set: func(o *importObjects, in *corev1.Service, there bool) {
 			o.derived, o.ips = madeObject{}, nil
 			if there {
 				o.derived, o.ips = objectOf(in), in.Spec.ClusterIPs
 			}
-		}, func(in *corev1.Service) string { return in.Namespace + "/" + in.Labels[mcsv1beta1.LabelServiceName] })
+		},
+		key: func(in *corev1.Service) string { return in.Namespace + "/" + in.Labels[mcsv1beta1.LabelServiceName] },
+	}.follow(ctx, m)
 }
 
 func (m *Imports) followSlices(ctx context.Context) {
-	followKept(ctx, m, target{resource: endpointSlices(), labels: discoveryv1.LabelManagedBy + "=" + ImportManager},
-		func() *discoveryv1.EndpointSlice { return new(discoveryv1.EndpointSlice) },
-		func(o *importObjects, in *discoveryv1.EndpointSlice, there bool) {
+	kept[*discoveryv1.EndpointSlice]{
+		of:    target{resource: endpointSlices(), labels: discoveryv1.LabelManagedBy + "=" + ImportManager},
+		empty: func() *discoveryv1.EndpointSlice { return new(discoveryv1.EndpointSlice) },
+		set: func(o *importObjects, in *discoveryv1.EndpointSlice, there bool) {
 			delete(o.slices, in.Name)
 			if there {
 				o.slices[in.Name] = slicedObject{objectOf(in), in.Labels[mcsv1beta1.LabelSourceCluster]}
 			}
-		}, func(in *discoveryv1.EndpointSlice) string {
+		},
+		key: func(in *discoveryv1.EndpointSlice) string {
 			return in.Namespace + "/" + in.Labels[mcsv1beta1.LabelServiceName]
-		})
+		},
+	}.follow(ctx, m)
 }
 
 func objectOf(in metav1.Object) madeObject {
 	return madeObject{uid: string(in.GetUID()), hash: in.GetAnnotations()[writtenAnnotation]}
 }
 
-// followKept has set note each object of a collection, and whether it is there.
-func followKept[T metav1.Object](ctx context.Context, m *Imports, t target, empty func() T, set func(*importObjects, T, bool), key func(T) string) {
+// kept is a collection of which set notes each object, and whether it is there, with the import that key names.
+type kept[T metav1.Object] struct {
+	of    target
+	empty func() T
+	set   func(o *importObjects, in T, there bool)
+	key   func(T) string
+}
+
+// follow does so until ctx ends.
+func (k kept[T]) follow(ctx context.Context, m *Imports) {
 	known := make(map[string]T) // by namespace and name
 	listed := false
 	note := func(in T, there bool) {
-		set(m.of(key(in)), in, there)
+		k.set(m.of(k.key(in)), in, there)
 		if id := in.GetNamespace() + "/" + in.GetName(); there {
 			known[id] = in
 		} else {
@@ -215,7 +234,7 @@ func followKept[T metav1.Object](ctx context.Context, m *Imports, t target, empt
 		}
 	}
 	observer[T]{
-		empty: empty,
+		empty: k.empty,
 		replace: func(list []T) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
@@ -235,15 +254,15 @@ func followKept[T metav1.Object](ctx context.Context, m *Imports, t target, empt
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			note(in, true)
-			m.check(key(in))
+			m.check(k.key(in))
 		},
 		gone: func(in T) {
 			m.mu.Lock()
 			defer m.mu.Unlock()
 			note(in, false)
-			m.check(key(in))
+			m.check(k.key(in))
 		},
-	}.follow(ctx, m.o.Logger, m.o.Client, t)
+	}.follow(ctx, m.o.Logger, m.o.Client, k.of)
 }
 
 func (m *Imports) checkAll() {

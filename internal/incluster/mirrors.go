@@ -1,6 +1,7 @@
 package incluster
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -79,8 +80,8 @@ func (m *Mirrors) Set(wanted map[string]Mirror, gone []string, wrong map[string]
 		if err != nil {
 			continue // objects of fixed types are encoded always
 		}
-		if print := string(text); wrong[key] || m.prints[key] != print {
-			m.prints[key] = print
+		if written := string(text); wrong[key] || m.prints[key] != written {
+			m.prints[key] = written
 			m.repairs.want(key)
 		} else {
 			m.repairs.fine(key)
@@ -210,7 +211,7 @@ func (m *Mirrors) change(ctx context.Context, at target, there, want *corev1.Ser
 func alike(a, b any) bool {
 	one, errA := json.Marshal(a)
 	other, errB := json.Marshal(b)
-	return errA == nil && errB == nil && string(one) == string(other)
+	return errA == nil && errB == nil && bytes.Equal(one, other)
 }
 
 // writeSlice keeps the EndpointSlice of a mirror; nil for none.
@@ -272,7 +273,7 @@ func notThere(err error) error {
 
 // Linkerd's Secrets with the kubeconfig of a linked cluster.
 const (
-	mirrorCredentialsType = "mirror.linkerd.io/remote-kubeconfig" //nolint:gosec // a name, no secret
+	mirrorCredentialsType = "mirror.linkerd.io/remote-kubeconfig"
 	mirrorCredentialsKey  = "kubeconfig"
 )
 

@@ -207,7 +207,7 @@ func (d *decider) admit(o Outcome, s *model.Service) Outcome {
 	case d.foreign(o.Local):
 		return o.not("Foreign", fmt.Sprintf("Service %s was not made as a mirror: it stays as it is", o.Local))
 	case !d.hasNamespace(o.Local.Namespace):
-		return o.not("NamespaceMissing", fmt.Sprintf("this cluster has no namespace %s", o.Local.Namespace))
+		return o.not("NamespaceMissing", "this cluster has no namespace "+o.Local.Namespace)
 	}
 	o.Holds, o.Reason = true, "Mirrored"
 	return o

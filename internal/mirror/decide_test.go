@@ -249,26 +249,26 @@ func TestDecideTouchesNothingForeign(t *testing.T) {
 			"mirror.linkerd.io/mirrored-service: 'true', mirror.linkerd.io/cluster-name: east", "app.kubernetes.io/managed-by: fairlead-controller",
 			"multicluster.linkerd.io/remote-discovery: east, multicluster.linkerd.io/remote-service: a",
 		}
-		any := func(list []string) string { return list[rnd.IntN(len(list))] }
+		some := func(list []string) string { return list[rnd.IntN(len(list))] }
 		foreign := map[string]bool{}
 		for range 60 {
 			switch rnd.IntN(7) {
 			case 0:
-				w.link(any([]string{"one", "two"}), "targetClusterName: "+any([]string{"east", "north"})+`, gatewayAddress: 192.0.2.1, probeSpec: {path: /, port: "1"}`)
+				w.link(some([]string{"one", "two"}), "targetClusterName: "+some([]string{"east", "north"})+`, gatewayAddress: 192.0.2.1, probeSpec: {path: /, port: "1"}`)
 			case 1:
-				w.remove("", "Link", any([]string{"one", "two"}), "fairlead-system")
+				w.remove("", "Link", some([]string{"one", "two"}), "fairlead-system")
 			case 2:
-				w.heard(any([]string{"east", "north"}), rnd.IntN(3) > 0)
+				w.heard(some([]string{"east", "north"}), rnd.IntN(3) > 0)
 			case 3:
-				w.service(any([]string{"east", "north"}), any(names), any(labels), "")
+				w.service(some([]string{"east", "north"}), some(names), some(labels), "")
 			case 4:
-				w.remove(any([]string{"east", "north"}), "Service", any(names), "myapp")
+				w.remove(some([]string{"east", "north"}), "Service", some(names), "myapp")
 			case 5: // somebody makes a Service, also over a mirror
-				name := any(names)
-				w.service("", name, any(labels), "")
+				name := some(names)
+				w.service("", name, some(labels), "")
 				foreign[name] = true
 			case 6:
-				name := any(names)
+				name := some(names)
 				if foreign[name] {
 					delete(foreign, name)
 					w.remove("", "Service", name, "myapp")

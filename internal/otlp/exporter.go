@@ -46,9 +46,9 @@ type Counts struct {
 	Sent, Full, Refused, Failed uint64
 }
 
-// Add adds other counts.
-func (c *Counts) Add(o Counts) {
-	c.Sent, c.Full, c.Refused, c.Failed = c.Sent+o.Sent, c.Full+o.Full, c.Refused+o.Refused, c.Failed+o.Failed
+// Plus gives the sum of two counts.
+func (c Counts) Plus(o Counts) Counts {
+	return Counts{Sent: c.Sent + o.Sent, Full: c.Full + o.Full, Refused: c.Refused + o.Refused, Failed: c.Failed + o.Failed}
 }
 
 // Exporter sends what a queue holds.

@@ -90,7 +90,7 @@ func (o *Outputs) Change(choose func(*Choice)) {
 // forget waits for an output that was told to end, and keeps what it counted.
 func (o *Outputs) forget(e *Output) {
 	<-e.done
-	o.past.Add(e.exporter.Counts())
+	o.past = o.past.Plus(e.exporter.Counts())
 	o.ending = slices.DeleteFunc(o.ending, func(other *Output) bool { return other == e })
 }
 
@@ -114,7 +114,7 @@ func (o *Outputs) Counts() Counts {
 	defer o.mu.Unlock()
 	sum := o.past
 	for _, e := range slices.Concat(o.used, o.ending) {
-		sum.Add(e.exporter.Counts())
+		sum = sum.Plus(e.exporter.Counts())
 	}
 	return sum
 }

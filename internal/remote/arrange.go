@@ -31,13 +31,14 @@ func (s *Set) arrange() {
 		}
 	}
 	for name, c := range s.clusters {
-		if wanted[name] == "" {
-			s.end(c)
-			delete(s.clusters, name)
-			s.emit(source.Change{Deletes: c.deletes(nil)})
-			s.tell(c, Known{Gone: true})
-			s.o.Logger.Info("cluster is no longer one of the mesh", slog.String("cluster", name), slog.String("declared_by", c.by))
+		if wanted[name] != "" {
+			continue
 		}
+		s.end(c)
+		delete(s.clusters, name)
+		s.emit(source.Change{Deletes: c.deletes(nil)})
+		s.tell(c, Known{Gone: true})
+		s.o.Logger.Info("cluster is no longer one of the mesh", slog.String("cluster", name), slog.String("declared_by", c.by))
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		s.follow(name, wanted[name])

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,11 +38,11 @@ func TestSharedAddresses(t *testing.T) {
 		snapshot, _ := s.Commit(step.do)
 		var got []string
 		for _, row := range store.List[store.SharedAddress](store.NewReader(snapshot)) {
-			line := row.Addr.String()
+			line := []string{row.Addr.String()}
 			for _, k := range row.Pods {
-				line += " " + k.String()
+				line = append(line, k.String())
 			}
-			got = append(got, line)
+			got = append(got, strings.Join(line, " "))
 		}
 		if diff := cmp.Diff(step.want, got); diff != "" {
 			t.Errorf("%s: shared addresses (-want +got):\n%s", step.name, diff)

@@ -132,7 +132,7 @@ func TestTwoClustersAreOneMesh(t *testing.T) {
 		var table string
 		eventually(t, "an edge from "+of.src+" to "+of.dst, func() bool {
 			table = of.m.cli(t, "edges", "deploy", "-n", "shop")
-			for _, line := range strings.Split(table, "\n") {
+			for line := range strings.SplitSeq(table, "\n") {
 				if slices.Equal(strings.Fields(line), []string{"client-v1", "server-v1", "shop", "shop", of.src, of.dst, "√"}) {
 					return true
 				}

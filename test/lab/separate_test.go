@@ -172,7 +172,8 @@ func gatewayRefuses(t *testing.T, w, e *mesh) {
 		}
 		// Nobody is to be trusted: there is to be no answer.
 		err = tls.Client(conn, &tls.Config{ServerName: name, InsecureSkipVerify: true}).HandshakeContext(t.Context())
-		if conn.Close(); err == nil || strings.Contains(err.Error(), "tls: ") {
+		conn.Close()
+		if err == nil || strings.Contains(err.Error(), "tls: ") {
 			t.Errorf("%s: %v, want a connection that is reset without a byte", name, err)
 		}
 		if got := refusedBy(t, e, series); got != before+1 {
@@ -195,7 +196,8 @@ func refusedBy(t *testing.T, m *mesh, series string) (sum int) {
 			t.Fatal(err)
 		}
 		page, err := io.ReadAll(resp.Body)
-		if resp.Body.Close(); err != nil {
+		resp.Body.Close()
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, line := range keep(string(page), series+" ") {

@@ -37,7 +37,8 @@ func TestRead(t *testing.T) {
 		Secret: "cluster-credentials-east", Gateways: []string{"192.0.2.1", "gw.example.com"}, Port: 4143, GatewayIdentity: "gw.identity",
 		Probe: model.LinkProbe{Path: "/ready", Port: 4191, Period: 2 * time.Second, Timeout: time.Second, Failures: 5},
 		Exported: model.LabelSelector{Set: true, Requirements: []model.LabelRequirement{
-			{Key: "a", Operator: model.LabelIn, Values: []string{"v"}}, {Key: "b", Operator: model.LabelIn, Values: []string{"x"}},
+			{Key: "a", Operator: model.LabelIn, Values: []string{"v"}},
+			{Key: "b", Operator: model.LabelIn, Values: []string{"x"}},
 			{Key: "c", Operator: model.LabelNotIn, Values: []string{"z"}},
 		}},
 		Federated: label("mirror.linkerd.io/federated", "member"), ExcludedLabels: []string{"x"},

@@ -249,11 +249,12 @@ func (p *Prober) note(ctx context.Context, g *gateway, addresses []netip.Addr, t
 		g.dead = g.dead || g.failures >= max(1, g.Probe.Failures)
 	}
 	if g.dead != was {
-		level, what := slog.LevelInfo, "gateway is alive again"
+		attrs := []slog.Attr{slog.String("cluster", g.Cluster), slog.String("gateway", g.Address), slog.String("cause", g.cause)}
 		if g.dead {
-			level, what = slog.LevelWarn, "gateway is dead: mirrors do without it"
+			p.o.Logger.LogAttrs(ctx, slog.LevelWarn, "gateway is dead: mirrors do without it", attrs...)
+		} else {
+			p.o.Logger.LogAttrs(ctx, slog.LevelInfo, "gateway is alive again", attrs...)
 		}
-		p.o.Logger.LogAttrs(ctx, level, what, slog.String("cluster", g.Cluster), slog.String("gateway", g.Address), slog.String("cause", g.cause))
 	}
 	if g.dead != was || !slices.Equal(before, g.addresses) {
 		p.o.Changed()

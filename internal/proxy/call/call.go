@@ -275,9 +275,7 @@ const blameAfter = 250 * time.Millisecond
 func (c *Call) attempt(ctx context.Context, t *destined) error {
 	begun := time.Now()
 	c.outcome = lb.Outcome{}
-	if c.number == 0 && c.tries <= 1 && c.Common.Beginner.Wants() {
-		c.begun()
-	}
+	c.begun()
 	if e := t.endpoint; e != nil {
 		e.Begin() // one that does not answer to connections is as busy as one that does not answer to requests
 		defer func() { e.End(c.outcome) }()

@@ -75,8 +75,11 @@ const (
 	atEnd
 )
 
-// begun tells who wants to hear of it that the request is about to be sent.
+// begun tells who wants to hear of it that the request is about to be sent for the first time.
 func (c *Call) begun() {
+	if c.number != 0 || c.tries > 1 || !c.Common.Beginner.Wants() {
+		return
+	}
 	p := c.Side.parties(c, atBegin)
 	req := c.down.Request()
 	c.rec = telemetry.Record{

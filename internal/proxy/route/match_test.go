@@ -348,7 +348,7 @@ func FuzzMatch(f *testing.F) {
 				req.Path = []byte(path)
 			}
 			before := req.Fields.Size()
-			want, got := -1, -1
+			want := -1
 			for i := range routes {
 				if len(routes[i].Matches) == 0 || anyNaive(routes[i].Matches, src, req) {
 					want = i
@@ -356,7 +356,8 @@ func FuzzMatch(f *testing.F) {
 				}
 			}
 			for _, indexed := range []*index{nil, newIndex(table.entries)} {
-				table.index, got = indexed, -1
+				table.index = indexed
+				got := -1
 				if r := table.Match(req, src, 80); r != nil {
 					for i := range routes {
 						if r.Plan == &routes[i] {
