@@ -218,14 +218,16 @@ func (s *Server) Close() error {
 // Shutdown lets requests under way end, and takes no new ones. It returns ctx's error where that takes too long: Close, which is
 // to follow, ends the rest then.
 func (s *Server) Shutdown(ctx context.Context) error {
+	var told sync.WaitGroup // not s.wg: it may be at zero already, with somebody else waiting for it
 	for _, conn := range s.close() {
-		s.wg.Go(func() {
+		told.Go(func() {
 			_ = conn.Shutdown(ctx) // ctx's error, told below
 		})
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
+		told.Wait()
 		s.wg.Wait()
 	}()
 	select {

@@ -321,8 +321,20 @@ func TestClose(t *testing.T) {
 
 // TestOthers: clients that do not speak HTTP/2, or nothing at all, and heads that are too large.
 func TestOthers(t *testing.T) {
-	w := start(t, func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") },
-		func(s *Server) { s.HandshakeTimeout, s.MaxHeaderBytes = 50*time.Millisecond, 4<<10 })
+	hello := func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "hello") }
+	t.Run("silent", func(t *testing.T) {
+		w := start(t, hello, func(s *Server) { s.HandshakeTimeout = 50 * time.Millisecond })
+		conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		conn.SetReadDeadline(time.Now().Add(patient))
+		if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("a client that says nothing: %v", err)
+		}
+	})
+	w := start(t, hello, func(s *Server) { s.MaxHeaderBytes = 4 << 10 })
 	for _, protocols := range [][]string{{"http/1.1"}, nil} {
 		config := w.config.Clone()
 		config.NextProtos = protocols
@@ -335,15 +347,6 @@ func TestOthers(t *testing.T) {
 			t.Errorf("protocols %q got %q", protocols, b)
 		}
 		conn.Close()
-	}
-	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", w.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	conn.SetReadDeadline(time.Now().Add(patient))
-	if _, err := conn.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("a client that says nothing: %v", err)
 	}
 	r := w.request(t, http.MethodGet, "/", nil)
 	r.Header.Set("X-Large", strings.Repeat("x", 8<<10))
