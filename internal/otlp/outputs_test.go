@@ -62,7 +62,7 @@ func TestOutputs(t *testing.T) {
 	})
 }
 
-// TestOffered: 100,000 items a second to a collector that is away, that takes them slowly, or answers garbage. Whoever adds never
+// TestOffered: 20,000 items a second to a collector that is away, that takes them slowly, or answers garbage. Whoever adds never
 // waits; the ring is all that is kept; each item is counted once, and the log says it once.
 func TestOffered(t *testing.T) {
 	tests := []struct {
@@ -87,7 +87,7 @@ func TestOffered(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				const seconds, rate = 3, 100_000
+				const seconds, rate = 3, 20_000
 				log := &lines{}
 				c := &collector{answer: tt.answer}
 				var all Outputs
