@@ -117,7 +117,7 @@ func TestResumeAfterGivingUpANameWhileAway(t *testing.T) {
 }
 
 func TestReconnectStorm(t *testing.T) {
-	const clients, names = 200, 20
+	const clients, names = 80, 20
 	source := newFakeSource()
 	for i := range names {
 		d := users("a")
@@ -236,9 +236,9 @@ func TestTime(t *testing.T) {
 			await(t, c, alias)
 			sleep(DefaultLease - time.Second)
 			w.stop()
-			sleep(24 * time.Hour)
+			sleep(3 * DefaultLease)
 			if len(c.Versions()) != 2 || c.Connected() {
-				t.Errorf("after a day: Versions = %v, Connected = %v", c.Versions(), c.Connected())
+				t.Errorf("after three leases: Versions = %v, Connected = %v", c.Versions(), c.Connected())
 			}
 			w = connect()
 			defer w.stop()
