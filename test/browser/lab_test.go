@@ -1,6 +1,7 @@
 package browser
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -18,6 +19,37 @@ const labels = `[...document.querySelectorAll("g.label text")].map(e => e.textCo
 // shared is JavaScript that is true where an edge of a weight has at most three points more or less of the calls.
 func shared(weight int) string {
 	return fmt.Sprintf(`%s.some(l => { const m = /([\d.]+) of %d %%/.exec(l); return m && Math.abs(m[1] - %d) <= 3 })`, labels, weight, weight)
+}
+
+// share is JavaScript that is true where an edge has at most three points more or less of the calls, whatever its weight is now.
+func share(percent int) string {
+	return fmt.Sprintf(`%s.some(l => { const m = /([\d.]+) of \d+ %%/.exec(l); return m && Math.abs(m[1] - %d) <= 3 })`, labels, percent)
+}
+
+// remember has the page show the present moment until another is chosen, gives that moment, and waits until it is past: what is
+// kept of it, in steps of ten seconds, does not change any more.
+func remember(t *testing.T, ctx context.Context) (moment string) {
+	t.Helper()
+	click(t, ctx, "Replay")
+	see(t, ctx, "a moment in the link", `/at=\d+/.test(location.hash)`)
+	moment, err := chromedp.Run(ctx, chromedp.Evaluate[string](`/at=(\d+)/.exec(location.hash)[1]`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	see(t, ctx, "the next steps", fmt.Sprintf("Date.now() > %s + 20000", moment))
+	click(t, ctx, "Back to live")
+	see(t, ctx, "the present", `!location.hash.includes("at=")`)
+	return moment
+}
+
+// click presses the button of a name.
+func click(t *testing.T, ctx context.Context, name string) {
+	t.Helper()
+	button := fmt.Sprintf(`[...document.querySelectorAll("button")].find(e => e.textContent.trim() == %q && !e.disabled)`, name)
+	see(t, ctx, "the button "+name, "!!"+button)
+	if _, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("("+button+".click(), true)")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // rows is what the rows of a table of endpoints say, a text each, as JavaScript.
@@ -40,6 +72,7 @@ func TestDashboard(t *testing.T) {
 	see(t, ctx, "nine tenths of the calls at the edge of weight 90", shared(90))
 	see(t, ctx, "a tenth at that of weight 10", shared(10))
 
+	before := remember(t, ctx)
 	weights := filepath.Join(dir, "weights.yaml")
 	original, err := os.ReadFile(weights)
 	if err != nil {
@@ -63,6 +96,18 @@ func TestDashboard(t *testing.T) {
 		}
 		see(t, ctx, "the shares", shared(50))
 	})
+	t.Run("the_past_once_more", func(t *testing.T) {
+		visit(t, "#/map?window=15&at="+before)
+		see(t, ctx, "the shares before the edits", share(90)+" && "+share(10)+" && !"+share(50))
+		see(t, ctx, "how long ago that was", `/ ago$/.test(document.querySelector(".replay output").innerText)`)
+		// It stops at the present, and by then the last edit may be too new to be all that a window shows: it is started again.
+		run := `{ const b = document.querySelector(".replay button[aria-pressed]"); if (b.getAttribute("aria-pressed") == "false") b.click() } `
+		see(t, ctx, "that the past goes on until the edits", run+share(50)+" && !"+share(90))
+		see(t, ctx, "that the moment in the link has gone on", `+/at=(\d+)/.exec(location.hash)[1] > `+before)
+		click(t, ctx, "Back to live")
+		see(t, ctx, "the present", `!location.hash.includes("at=") && document.querySelector(".bar").innerText.includes("live, ")`)
+	})
+	t.Run("an_endpoint_that_is_ejected", func(t *testing.T) { ejection(t, ctx, lab, weights, visit) })
 	t.Run("a_live_request", func(t *testing.T) {
 		visit(t, "#/live?run=1&ns=myapp&resource=deploy%2Forders-service")
 		see(t, ctx, "a call of the load", `document.querySelector("main").innerText.includes("GET /api/user/1")`)

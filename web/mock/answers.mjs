@@ -100,7 +100,7 @@ export function config(m) {
         return m.pods[w].map((p) => ({
           address: address(w, p.i), pod: p.name, ns: s.ns, workload: w, node: `node-${1 + (hash(p.name) % 3)}`, locality: `eu-1/${"abc"[hash(p.name) % 3]}`,
           meshed: node.meshed, health: hash(p.name) % 11 === 0 && node.pods > 1 ? "unhealthy" : "healthy", subsets: [node.version], since: now - (hash(p.name) % 90_000) * 1000,
-          ejected: w.includes("payments/deployment/payments") && p.i === 1 ? { by: "orders.shop", why: "5 errors in a row (5xx)" } : undefined,
+          ejected: w.includes("payments/deployment/payments") && p.i === 1 ? { by: ["shop/orders-7d9f"], why: "5 errors in a row (5xx)" } : undefined,
         }));
       }),
     })),

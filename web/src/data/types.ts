@@ -39,7 +39,7 @@ export interface Backend { service: string; subset?: string; port?: number; weig
 export interface Route { port?: number; name?: string; kind: string; object?: string; match?: string; action?: string; backends: Backend[] }
 export interface Endpoint {
   address: string; pod?: string; ns?: string; workload?: string; node?: string; locality?: string; meshed?: boolean;
-  health?: string; subsets?: string[]; since?: number; ejected?: { by?: string; why?: string };
+  health?: string; subsets?: string[]; since?: number; ejected?: { by?: string[]; why?: string };
 }
 export interface ServiceConfig {
   id: string; ns: string; name: string; hosts: string[]; ports: { port: number; protocol?: string }[];

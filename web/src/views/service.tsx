@@ -113,7 +113,7 @@ function endpointColumns(): Column<Endpoint>[] {
   const health = (e: Endpoint) => (e.ejected !== undefined ? "ejected" : e.health);
   return [
     { key: "address", name: "Address", head: true, by: (e) => e.address, cell: (e) => <span class="mono">{e.address}</span> },
-    { key: "health", name: "Health", by: health, cell: (e) => <><HealthSign health={e.ejected !== undefined ? "bad" : e.health === "healthy" ? "ok" : e.health === "draining" ? "warn" : "bad"} />{e.ejected === undefined ? e.health : <><span class="bad-text">ejected</span> <span class="dim">{e.ejected.why}{e.ejected.by === undefined ? "" : ` (by ${e.ejected.by})`}</span></>}</> },
+    { key: "health", name: "Health", by: health, cell: (e) => <><HealthSign health={e.ejected !== undefined ? "bad" : e.health === "healthy" ? "ok" : e.health === "draining" ? "warn" : "bad"} />{e.ejected === undefined ? e.health : <><span class="bad-text">ejected</span> <span class="dim">{e.ejected.why}{e.ejected.by === undefined ? "" : ` (by ${e.ejected.by.join(", ")})`}</span></>}</> },
     { key: "pod", name: "Pod", by: (e) => e.pod, cell: (e) => <span class="mono">{e.pod ?? NONE}</span> },
     { key: "workload", name: "Workload", by: (e) => e.workload, cell: (e) => (e.workload === undefined ? NONE : <a href={nodeHref(e.workload)}>{nodeName(e.workload)}</a>) },
     { key: "subsets", name: "Subsets", by: (e) => e.subsets?.join(), cell: (e) => e.subsets?.join(", ") || <span class="dim">{NONE}</span> },

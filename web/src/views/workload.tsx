@@ -1,8 +1,8 @@
 // The page of a workload: who calls it and whom it calls, its pods with their sidecars and certificates, its services.
 
 import { at, config, now, place, seconds, traffic } from "../data/store";
-import type { Failures, PodConfig, Series } from "../data/types";
-import { useAnswer } from "../data/use";
+import type { Endpoint, Failures, PodConfig, Series, ServiceConfig } from "../data/types";
+import { useAnswer, useAnswers } from "../data/use";
 import { NONE, percent, plural, span, windowName } from "../pure/format";
 import { lifeLeft } from "../pure/health";
 import { idParts, link } from "../pure/url";
@@ -18,11 +18,13 @@ export function WorkloadPage({ id }: { id: string }) {
   const [ns, kind, name] = idParts(id);
   const t = traffic.value;
   const series = useAnswer<Series>("series", { node: id, window: Math.max(900, seconds.value), to: at.value }, at.value === undefined ? 10_000 : 0);
+  const services = (config.value?.services ?? []).filter((s) => s.endpoints.some((e) => e.workload === id));
+  // Which endpoints are ejected only the callers know; they are asked.
+  const asked = useAnswers<ServiceConfig>("service", services.slice(0, ASKED).map((s) => ({ id: s.id })), 5_000);
   if (t === undefined) return <Loading what={name} />;
   const node = t.nodes.find((n) => n.id === id);
   const pods = (config.value?.workloads ?? []).filter((p) => p.workload === id);
   if (node === undefined && pods.length === 0) return <Empty title={`There is no ${kindName(kind)} ${name} in ${ns}`}><p>It is gone, or nobody has called it in the last {windowName(seconds.value)}. <a href={link(place.value, "workloads")}>All workloads</a></p></Empty>;
-  const services = (config.value?.services ?? []).filter((s) => s.endpoints.some((e) => e.workload === id));
   return (
     <>
       <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={`fairlead stat ${cliResource(id)}${cliSince()}`}
@@ -38,14 +40,14 @@ export function WorkloadPage({ id }: { id: string }) {
         {services.length > 0 && <p class="also">Endpoints of {services.map((s, i) => <>{i > 0 && ", "}<a href={serviceHref(s.id)}>{s.name}</a></>)}</p>}
       </Section>
       <Section flush title={plural(pods.length, "pod")} command={`fairlead proxy-status ${cliResource(id)}`}>
-        <Table id="pods" caption="Pods" columns={podColumns()} rows={pods} rowKey={(p) => p.id} sorted="pod" empty={<Empty title="The control plane knows no pod of it" />} />
+        <Table id="pods" caption="Pods" columns={podColumns((asked.data ?? []).flatMap((s) => s.endpoints))} rows={pods} rowKey={(p) => p.id} sorted="pod" empty={<Empty title="The control plane knows no pod of it" />} />
       </Section>
       <Errors pods={pods} />
     </>
   );
 }
 
-/** At most so many sidecars are asked what failed. */
+/** At most so many sidecars are asked what failed, and so many Services' callers what they have ejected. */
 const ASKED = 3;
 
 function Errors({ pods }: { pods: PodConfig[] }) {
@@ -69,15 +71,19 @@ function PodErrors({ pod, alone }: { pod: PodConfig; alone: boolean }) {
   );
 }
 
-export function podColumns(): Column<PodConfig>[] {
-  const endpoints = new Map((config.value?.services ?? []).flatMap((s) => s.endpoints).map((e) => [`${e.ns ?? ""}/${e.pod ?? ""}`, e]));
+/** Of the endpoints that pods are, asked are those of which callers have said whether they are ejected. */
+function podColumns(asked: Endpoint[]): Column<PodConfig>[] {
+  const podOf = (e: Endpoint) => `${e.ns ?? ""}/${e.pod ?? ""}`;
+  const endpoints = new Map((config.value?.services ?? []).flatMap((s) => s.endpoints).map((e) => [podOf(e), e]));
+  const ejected = new Map(asked.filter((e) => e.ejected !== undefined).map((e) => [podOf(e), e.ejected]));
   const state = (p: PodConfig) => endpoints.get(`${p.ns}/${p.pod}`);
   return [
     { key: "pod", name: "Pod", head: true, by: (p) => p.pod, cell: (p) => <span class="mono">{p.pod}</span> },
     { key: "health", name: "Endpoint", by: (p) => state(p)?.health, cell: (p) => {
       const e = state(p);
       if (e === undefined) return <span class="dim">of no service</span>;
-      if (e.ejected !== undefined) return <span title={e.ejected.why}><HealthSign health="bad" /><span class="bad-text">ejected</span></span>;
+      const out = ejected.get(podOf(e));
+      if (out !== undefined) return <><HealthSign health="bad" /><span class="bad-text">ejected</span> <span class="dim">{out.why}{out.by === undefined ? "" : ` (by ${out.by.join(", ")})`}</span></>;
       return <><HealthSign health={e.health === "healthy" ? "ok" : e.health === "draining" ? "warn" : "bad"} />{e.health ?? NONE}</>;
     } },
     { key: "node", name: "Node", by: (p) => state(p)?.node, cell: (p) => state(p)?.node ?? <span class="dim">{NONE}</span> },
