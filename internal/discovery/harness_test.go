@@ -392,7 +392,7 @@ func lapse(c *Client, n string) {
 // pipeListener is a network without a kernel, with room for what is on its way.
 type pipeListener struct{ *bufconn.Listener }
 
-func newPipeListener() *pipeListener { return &pipeListener{bufconn.Listen(1 << 20)} }
+func newPipeListener() *pipeListener { return &pipeListener{bufconn.Listen(32 << 10)} }
 
 func (l *pipeListener) Dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return l.DialContext(ctx)
