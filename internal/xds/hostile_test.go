@@ -178,6 +178,11 @@ func TestANodeThatSaysTooMuch(t *testing.T) {
 // from dials the server from an address of loopback and opens a stream with the token.
 func (w *world) from(addr, who string) *client {
 	w.t.Helper()
+	return w.open(w.dialFrom(addr), who)
+}
+
+func (w *world) dialFrom(addr string) *grpc.ClientConn {
+	w.t.Helper()
 	dial := func(ctx context.Context, to string) (net.Conn, error) {
 		return (&net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(addr)}}).DialContext(ctx, "tcp", to)
 	}
@@ -185,8 +190,14 @@ func (w *world) from(addr, who string) *client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	w.t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+func (w *world) open(conn *grpc.ClientConn, who string) *client {
+	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), 10*patience) // for as long as others come
-	w.t.Cleanup(func() { cancel(); conn.Close() })
+	w.t.Cleanup(cancel)
 	if who != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", "Bearer "+who)
 	}
@@ -194,15 +205,16 @@ func (w *world) from(addr, who string) *client {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return &client{t: w.t, cancel: func() { cancel(); conn.Close() }, sotw: s}
+	return &client{t: w.t, cancel: cancel, sotw: s}
 }
 
-// tries opens n streams one after the other, keeps those that are served, and counts how the others end.
+// tries opens n streams one after the other on one connection, keeps those that are served, and counts how the others end.
 func (w *world) tries(n int, addr, who string) (served int, ends map[codes.Code]int) {
 	w.t.Helper()
 	ends = make(map[codes.Code]int)
+	conn := w.dialFrom(addr)
 	for range n {
-		c := w.from(addr, who)
+		c := w.open(conn, who)
 		err := c.sotw.Send(&discovery.DiscoveryRequest{Node: node, TypeUrl: Cluster.URL()})
 		if err != nil && !errors.Is(err, io.EOF) { // then the status comes by Recv
 			w.t.Fatal(err)
