@@ -258,7 +258,7 @@ func TestStandardChurn(t *testing.T) {
 				all := edits()
 				refs := slices.SortedFunc(maps.Keys(all), func(a, b model.Ref) int { return strings.Compare(a.String(), b.String()) })
 				generations := w.engine.watches.views.Generation()
-				for range 25 {
+				for range 12 {
 					ref := refs[rng.IntN(len(refs))]
 					said := "nothing"
 					if i := rng.IntN(len(all[ref]) + 1); i < len(all[ref]) {
