@@ -151,8 +151,13 @@ func FuzzLogFormat(f *testing.F) {
 // TestLogFormatAllocatesNothing: beyond the buffer.
 func TestLogFormatAllocatesNothing(t *testing.T) {
 	text := NewLogFormat(&model.LogFormat{Text: "%START_TIME% %REQ(x-long)% %RESPONSE_FLAGS_LONG% %UPSTREAM_HOST% %GRPC_STATUS% %TRACE_ID% %DURATION%"}, "h")
-	object := NewLogFormat(&model.LogFormat{Labels: []model.LogLabel{{Key: "a", Format: "%REQ(x-long)%"}, {Key: "b", Format: "%RESPONSE_CODE% %PROTOCOL%"}, {Key: "c", Format: "%START_TIME(%s.%3f)%"},
-		{Key: "d", Format: "%QUERY_PARAM(a b)%"}, {Key: "e", Format: "%UPSTREAM_PROTOCOL% %UPSTREAM_PEER_URI_SAN% %QUERY_PARAM(a b)%"}}}, "h")
+	object := NewLogFormat(&model.LogFormat{Labels: []model.LogLabel{
+		{Key: "a", Format: "%REQ(x-long)%"},
+		{Key: "b", Format: "%RESPONSE_CODE% %PROTOCOL%"},
+		{Key: "c", Format: "%START_TIME(%s.%3f)%"},
+		{Key: "d", Format: "%QUERY_PARAM(a b)%"},
+		{Key: "e", Format: "%UPSTREAM_PROTOCOL% %UPSTREAM_PEER_URI_SAN% %QUERY_PARAM(a b)%"},
+	}}, "h")
 	r := odd()
 	r.Path = []byte("/?a+b=1%222")
 	r.Header, r.Answer, r.Trailer = nil, nil, nil // the test's own allocate
