@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -40,6 +41,10 @@ type AgentOptions struct {
 // Agent is the sidecar's end of the channel.
 type Agent struct {
 	o AgentOptions
+	// last has who waits for a summary to be sent at once.
+	last chan chan<- struct{}
+	// serving says that there is a link.
+	serving atomic.Bool
 }
 
 // NewAgent checks the options.
@@ -50,7 +55,25 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 	if o.Every == 0 {
 		o.Every = SummaryEvery
 	}
-	return &Agent{o: o}, nil
+	return &Agent{o: o, last: make(chan chan<- struct{})}, nil
+}
+
+// Last sends a summary at once: the last one of a sidecar that ends, whose calls of up to ten seconds nobody would hear of otherwise.
+// It returns when the link has taken it, or ctx ends, as it must: the control plane may have stalled. Without a link it does nothing.
+func (a *Agent) Last(ctx context.Context) {
+	if !a.serving.Load() {
+		return
+	}
+	sent := make(chan struct{})
+	select {
+	case a.last <- sent:
+	case <-ctx.Done():
+		return
+	}
+	select {
+	case <-sent:
+	case <-ctx.Done():
+	}
 }
 
 // Serve does what the control plane asks over a link, until that is over or ctx ends; the link must end with ctx. What was
@@ -58,6 +81,8 @@ func NewAgent(o AgentOptions) (*Agent, error) {
 func (a *Agent) Serve(ctx context.Context, link Link) error {
 	ctx, cancel := context.WithCancel(ctx)
 	wake := make(chan struct{}, 1)
+	a.serving.Store(true)
+	defer a.serving.Store(false)
 	var sending sync.WaitGroup
 	sending.Go(func() {
 		a.send(ctx, link, wake)
@@ -104,10 +129,10 @@ func (a *Agent) send(ctx context.Context, link Link, wake <-chan struct{}) {
 		case <-ctx.Done():
 			return
 		case <-tick.C:
-			if summary := a.summary(ctx); len(summary) > 0 {
-				out = (&said{summary: summary}).append(out[:0])
-				err = link.Send(out)
-			}
+			out, err = a.sendSummary(ctx, link, out)
+		case sent := <-a.last:
+			out, err = a.sendSummary(ctx, link, out)
+			close(sent)
 		case <-wake:
 			out, err = a.sendTapped(link, out)
 		}
@@ -115,6 +140,15 @@ func (a *Agent) send(ctx context.Context, link Link, wake <-chan struct{}) {
 			return
 		}
 	}
+}
+
+func (a *Agent) sendSummary(ctx context.Context, link Link, out []byte) ([]byte, error) {
+	summary := a.summary(ctx)
+	if len(summary) == 0 {
+		return out, nil
+	}
+	out = (&said{summary: summary}).append(out[:0])
+	return out, link.Send(out)
 }
 
 // sendTapped sends one message for each tap that has something.

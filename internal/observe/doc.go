@@ -6,7 +6,7 @@
 // to this replica, [Hub.Tap] asks them, and [API] lets the fairlead command do so. Every replica speaks for its own sidecars;
 // the command asks all of them.
 //
-// Nothing is sent that was not asked for, save a summary every ten seconds, whose content is not this package's. While
+// Nothing is sent that was not asked for, save a summary every ten seconds and at the end, whose content is not this package's. While
 // nobody taps, a call costs a sidecar one atomic load. While somebody does, the filter decides in the sidecar, and what
 // passes is copied into a ring of fixed size; what finds no room, or comes faster than was asked for, is counted, and the
 // counts go where the events go. Bodies are never seen. Values of header fields are sent only where they were asked for,

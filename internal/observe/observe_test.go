@@ -1,7 +1,9 @@
 package observe
 
 import (
+	"context"
 	"errors"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"sync/atomic"
@@ -165,6 +167,55 @@ func TestSummariesComeEveryTenSeconds(t *testing.T) {
 		if want := []string{"a 1", "a 2"}; !slices.Equal(got, want) {
 			t.Errorf("summaries %q, want %q", got, want)
 		}
+	})
+}
+
+// TestLastSummary: a sidecar that ends tells of its last calls at once, and waits for nobody longer than it is told to.
+func TestLastSummary(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		agent, err := NewAgent(AgentOptions{Tap: &Tap{}, Summary: func() []byte { return []byte("all") }, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		// last gives how long the sidecar waits.
+		last := func() time.Duration {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			defer cancel()
+			begin := time.Now()
+			agent.Last(ctx)
+			return time.Since(begin)
+		}
+		if took := last(); took != 0 {
+			t.Errorf("without a link: %s", took)
+		}
+		here, there := newPipe()
+		w.joined.Go(func() { w.hub.Serve(t.Context(), podAt("a", "10.0.0.1").Key, there) })
+		w.joined.Go(func() { agent.Serve(t.Context(), here) })
+		synctest.Wait()
+		if took := last(); took != 0 {
+			t.Errorf("with a link: %s", took)
+		}
+		synctest.Wait()
+		here.Close()
+		w.joined.Wait()
+		if got := len(w.sums); got != 1 {
+			t.Fatalf("%d summaries", got)
+		}
+		if got := <-w.sums; got != "a all" {
+			t.Errorf("the summary is %q", got)
+		}
+
+		stalled, _ := newPipe()
+		w.joined.Go(func() { agent.Serve(t.Context(), stalled) })
+		synctest.Wait()
+		for _, when := range []string{"while it sends", "while it has not sent"} {
+			if took := last(); took != time.Second {
+				t.Errorf("with a control plane that takes nothing, %s: %s", when, took)
+			}
+		}
+		stalled.Close()
+		w.joined.Wait()
 	})
 }
 

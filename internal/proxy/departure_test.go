@@ -12,6 +12,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/observe"
 )
 
 // replicas is a control plane of several: each answers as its function says, by address; the first one is "".
@@ -135,6 +136,10 @@ func TestDrainEnds(t *testing.T) {
 				p := &Proxy{o: Options{Drain: 5 * time.Second, Logger: slog.New(slog.DiscardHandler)}, draining: netio.NewSignal()}
 				ctx, stop := context.WithCancel(t.Context())
 				p.group.ctx = ctx //nolint:fatcontext // as Run does
+				var err error
+				if p.agent, err = observe.NewAgent(observe.AgentOptions{Tap: &p.tap, Logger: p.o.Logger}); err != nil {
+					t.Fatal(err)
+				}
 				p.departure = newDeparture(control, &p.active, p.group.run, p.o.Logger)
 				if tt.busy > 0 {
 					p.active.Add(1)

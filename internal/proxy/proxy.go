@@ -259,6 +259,10 @@ func (p *Proxy) drain(ctx context.Context) {
 		case <-tick.C:
 		}
 	}
+	// What the departure says follows the last summary on the same connection: its answer comes when that has arrived.
+	last, cancel := context.WithTimeout(ctx, lastWord)
+	defer cancel()
+	p.agent.Last(last)
 	p.departure.report(ctx, how)
 }
 

@@ -72,6 +72,7 @@ print(socket.create_connection(("db", 3306), 30).recv(100).decode())`); err != n
 	c.failed(t)
 	c.logs(t)
 	c.counted(t)
+	c.calling(t, "web", "api", "/", "--count", "100")()                    // which their sidecars tell of when they end
 	c.kubectl(t, "rollout", "restart", "deployment/web", "deployment/api") // whose calls are still theirs
 	c.rollout(t, "deployment/web", "deployment/api")
 	c.edges(t)
