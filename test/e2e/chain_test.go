@@ -50,7 +50,7 @@ func (c *chain) calling(t *testing.T, from, to, path string, args ...string) (wa
 		t.Helper()
 		r := report()
 		noneFailed(t, from+" to "+to+path, r)
-		c.calls[to] += int(r.Requests)
+		c.calls[to] += r.Requests
 	}
 }
 
