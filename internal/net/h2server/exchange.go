@@ -260,10 +260,13 @@ func (b *body) Read(p []byte) (int, error) {
 	return st.Read(p)
 }
 
-// Close frees a reader, and drops what comes.
+// Close frees a reader, and drops what comes. It may be called by whoever hears of the end of the request's context, and that is
+// after the handler has returned as well: the stream stays while it is told.
 func (b *body) Close() error {
-	if st := (*exchange)(b).of(); st != nil {
-		st.StopReading(http.ErrBodyReadAfterClose)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.stream != nil {
+		b.stream.StopReading(http.ErrBodyReadAfterClose)
 	}
 	return nil
 }

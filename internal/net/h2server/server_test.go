@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -260,6 +261,23 @@ func TestEnds(t *testing.T) {
 	if err := <-ended; err == nil {
 		t.Error("the body of a client that is gone ends as if it were whole")
 	}
+}
+
+// TestBodyIsClosedLate: whoever closes a body that nobody has any more, as the request's context makes them, closes nothing.
+func TestBodyIsClosedLate(t *testing.T) {
+	var closers sync.WaitGroup
+	w := start(t, func(w http.ResponseWriter, r *http.Request) {
+		for range 4 {
+			closers.Go(func() { r.Body.Close() })
+		}
+		io.WriteString(w, "hello")
+	})
+	for range 300 {
+		if _, body := w.do(t, w.request(t, http.MethodGet, "/", nil)); body != "hello" {
+			t.Fatalf("answer = %q", body)
+		}
+	}
+	closers.Wait()
 }
 
 // TestShutdown: what is under way ends, nothing new comes.
