@@ -21,6 +21,7 @@ import (
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/incluster"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/h2server"
 	"fairlead.dev/fairlead/internal/observe"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/source/consul"
@@ -322,16 +323,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 	told := ctx
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	protocols := &http.Protocols{}
-	protocols.SetHTTP2(true)
-	discoveryHTTP := &http.Server{
-		TLSConfig: acceptCertificates(ca.ServerConfig(p.authority.current, p.o.ServerNames...), p.authority), Protocols: protocols,
-		ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 16, SendPingTimeout: 5 * time.Second, PingTimeout: 5 * time.Second, WriteByteTimeout: 10 * time.Second,
-		},
-		ErrorLog: slog.NewLogLogger(p.o.Logger.Handler(), slog.LevelDebug),
-	}
+	discoveryHTTP := p.server.HTTP(acceptCertificates(ca.ServerConfig(p.authority.current, p.o.ServerNames...), p.authority), 0)
 	discoveryHTTP.Handler = p.standard.beside(p.server)
 	plainHTTP := p.standard.plain()
 	monitorHTTP := &http.Server{
@@ -394,11 +386,11 @@ func (p *ControlPlane) serveUntil(told, broken context.Context) {
 }
 
 // serveDiscovery waits for the CA: without it, proxies could not tell that they talk to the control plane.
-func (p *ControlPlane) serveDiscovery(ctx context.Context, s *http.Server, l net.Listener) error {
+func (p *ControlPlane) serveDiscovery(ctx context.Context, s *h2server.Server, l net.Listener) error {
 	if !p.authority.wait(ctx) {
 		return l.Close()
 	}
-	return named("discovery port", s.ServeTLS(l, "", ""))
+	return named("discovery port", s.ServeTLS(context.WithoutCancel(ctx), l))
 }
 
 // named says which server an error is about.
