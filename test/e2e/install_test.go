@@ -26,8 +26,9 @@ func fairlead(t *testing.T, stdin string, args ...string) string {
 	return string(out)
 }
 
-// images is where test/kube has the images, the same as in mesh.sh.
-const images = "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0"
+// installed is how the mesh is installed where a story has changed that: the images of test/kube, and the port of grpc-simple, as in
+// mesh.sh.
+const installed = "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.plaintextXDS=true"
 
 // sidecarImage is the image that the mesh of this cluster injects.
 func sidecarImage(t *testing.T) string {
@@ -45,7 +46,7 @@ func upgraded(t *testing.T, set ...string) {
 	for _, s := range set {
 		args = append(args, "--set", s)
 	}
-	t.Cleanup(func() { fairlead(t, "", "upgrade", "--reset-values", "--set", images) })
+	t.Cleanup(func() { fairlead(t, "", "upgrade", "--reset-values", "--set", installed) })
 	fairlead(t, "", args...)
 }
 
@@ -62,7 +63,7 @@ func TestUpgradeAndBack(t *testing.T) {
 	if args := n.kubectl(t, "get", "pods", "-l", "app=users", "-o", "jsonpath={.items[*].spec.initContainers[*].args}"); !strings.Contains(args, "--drain=6s") {
 		t.Errorf("the new pods' sidecars run with %s", args)
 	}
-	fairlead(t, "", "upgrade", "--reset-values", "--set", images)
+	fairlead(t, "", "upgrade", "--reset-values", "--set", installed)
 	n.kubectl(t, "rollout", "restart", "deployment/users")
 	n.rollout(t, "deployment/users")
 	noneFailed(t, "upgrade and back", wait())
@@ -75,7 +76,7 @@ func TestUpgradeAndBack(t *testing.T) {
 // complete, pods of opted-in namespaces can be made.
 func TestInstalledAgain(t *testing.T) {
 	n := meshed(t, "again")
-	manifests := fairlead(t, "", "install", "--set", images)
+	manifests := fairlead(t, "", "install", "--set", installed)
 	must(t, fairlead(t, "", "uninstall"), "delete", "-f", "-", "--ignore-not-found", "--timeout=60s")
 	t.Cleanup(func() { must(t, manifests, "apply", "-f", "-") })
 	control(t, "wait", "--for=delete", "pod", "-l", "app.kubernetes.io/name=fairlead", "--timeout=60s")
