@@ -20,9 +20,21 @@ type dashboard struct{ url string }
 
 func startDashboard(t *testing.T, args ...string) *dashboard {
 	t.Helper()
-	cmd := exec.Command("../../bin/fairlead", append([]string{"dashboard", "--port", "0", "--show", "url"}, args...)...)
-	var errs said
-	cmd.Stderr = &errs
+	line, notes := goesOn(t, append([]string{"dashboard", "--port", "0", "--show", "url"}, args...)...)
+	url, _, _ := strings.Cut(line, " ")
+	if !strings.HasPrefix(url, "http://127.0.0.1:") {
+		t.Fatalf("the dashboard has said %q: %s", line, notes)
+	}
+	return &dashboard{strings.TrimSuffix(strings.TrimSpace(url), "/")}
+}
+
+// goesOn starts a command of fairlead that goes on, until the test's end, and gives the first line that it prints, and what it says
+// beside that.
+func goesOn(t *testing.T, args ...string) (line string, notes *said) {
+	t.Helper()
+	cmd := exec.Command("../../bin/fairlead", args...)
+	notes = new(said)
+	cmd.Stderr = notes
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -34,12 +46,11 @@ func startDashboard(t *testing.T, args ...string) *dashboard {
 		_ = cmd.Process.Signal(syscall.SIGTERM)
 		_ = cmd.Wait()
 	})
-	line, err := bufio.NewReader(out).ReadString('\n')
-	url, _, _ := strings.Cut(line, " ")
-	if err != nil || !strings.HasPrefix(url, "http://127.0.0.1:") {
-		t.Fatalf("the dashboard has said %q: %v: %s", line, err, errs.String())
+	line, err = bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("fairlead %s has said %q: %v: %s", strings.Join(args, " "), line, err, notes)
 	}
-	return &dashboard{strings.TrimSuffix(strings.TrimSpace(url), "/")}
+	return line, notes
 }
 
 // get asks with fields of the head, of which Host is the request's host.

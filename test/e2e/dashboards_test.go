@@ -3,11 +3,8 @@
 package e2e
 
 import (
-	"bufio"
 	"io"
 	"net/http"
-	"os"
-	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -53,25 +50,11 @@ func TestDashboardOfPrometheus(t *testing.T) {
 	n.apply(t, standsForPrometheus)
 	n.rollout(t, "deployment/prometheus")
 
-	cmd := exec.CommandContext(t.Context(), "../../bin/fairlead", show...)
-	var notes said
-	cmd.Stderr = &notes
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		_ = cmd.Process.Signal(os.Interrupt)
-		_ = cmd.Wait()
-	})
-	line, err := bufio.NewReader(out).ReadString('\n')
+	line, notes := goesOn(t, show...)
 	url, rest, _ := strings.Cut(line, " ")
 	pod := podOf(t, n)
-	if err != nil || !strings.HasPrefix(url, "http://localhost:") || rest != "is Prometheus, pod "+n.name+"/"+pod+"; Ctrl-C ends it\n" {
-		t.Fatalf("the command says %q, %v: %s", line, err, notes.String())
+	if !strings.HasPrefix(url, "http://localhost:") || rest != "is Prometheus, pod "+n.name+"/"+pod+"; Ctrl-C ends it\n" {
+		t.Fatalf("the command says %q: %s", line, notes)
 	}
 	// Each question has a connection of its own, as those after the end of a pod have.
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: 10 * time.Second}
