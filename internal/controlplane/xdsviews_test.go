@@ -142,8 +142,8 @@ func (w *churn) compiled(c *churned) map[string]xds.Resource {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if _, _, single := envoy.Split(canonical); e != nil && single {
-			out[t.String()+" "+envoy.ClientsName(canonical)] = xds.Resource{Version: e.Version}
+		if name := envoy.ClientsName(canonical); e != nil && name != envoy.Everything {
+			out[t.String()+" "+name] = xds.Resource{Version: e.Version}
 		}
 		return parts
 	}

@@ -92,7 +92,7 @@ func answer(t *testing.T, s store.Snapshot, class, query string) string {
 	if resource == nil {
 		return canonical + ": nothing\n"
 	}
-	if _, _, single := envoy.Split(canonical); !single {
+	if _, _, single := envoytest.Split(canonical); !single {
 		return canonical + "\n  " + strings.Join(parts, "\n  ") + "\n"
 	}
 	raw, err := protojson.Marshal(envoytest.Decode(t, resource))

@@ -14,6 +14,7 @@ import (
 	"fairlead.dev/fairlead/internal/source/file"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds/envoy"
+	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
 )
 
 var _ graph.Compiler = envoy.Compiler{}
@@ -26,7 +27,7 @@ type counted struct {
 
 // Compile implements graph.Compiler.
 func (c counted) Compile(r *store.Reader, canonical string) (*plan.Encoded, []string, error) {
-	t, name, _ := envoy.Split(canonical)
+	t, name, _ := envoytest.Split(canonical)
 	if name == "" {
 		name = envoy.Everything
 	}

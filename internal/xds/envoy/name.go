@@ -106,13 +106,7 @@ func parseCanonical(s string) (t Type, c Class, name string) {
 	return t, c, name
 }
 
-// Split gives the type of a resource and the name that clients know it by. ok is false for the list behind Everything.
-func Split(canonical string) (t Type, name string, ok bool) {
-	t, _, name = parseCanonical(canonical)
-	return t, name, t != 0 && name != Everything
-}
-
-// ClientsName gives the name that clients know a resource by. It is Split for what is a resource's canonical name.
+// ClientsName gives the name that clients know a resource by, of its canonical name.
 func ClientsName(canonical string) string {
 	_, rest, _ := strings.Cut(canonical, " ")
 	_, name, _ := strings.Cut(rest, " ")

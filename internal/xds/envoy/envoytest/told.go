@@ -3,6 +3,7 @@ package envoytest
 import (
 	"maps"
 	"slices"
+	"strings"
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -59,7 +60,7 @@ func (a *asking) all(kind envoy.Type) {
 		a.tb.Fatal(err)
 	}
 	for _, part := range parts {
-		of, name, ok := envoy.Split(part)
+		of, name, ok := Split(part)
 		if !ok || of != kind {
 			a.tb.Errorf("%q is among all of %s", part, kind)
 		}
@@ -106,10 +107,23 @@ func (a *asking) ask(kind envoy.Type, name, by string) (canonical string) {
 	return canonical
 }
 
+// Split takes a canonical name apart: the type of the resource and the name that clients know it by. ok is false for the
+// list behind Everything, which is no resource.
+func Split(canonical string) (_ envoy.Type, name string, ok bool) {
+	word, _, _ := strings.Cut(canonical, " ")
+	name = envoy.ClientsName(canonical)
+	for _, t := range envoy.Types() {
+		if t.String() == word {
+			return t, name, name != envoy.Everything
+		}
+	}
+	return 0, "", false
+}
+
 // Decode gives the message of a resource.
 func Decode(tb testing.TB, r *plan.Encoded) proto.Message { //nolint:ireturn // of whatever type it is
 	tb.Helper()
-	kind, _, ok := envoy.Split(r.Name)
+	kind, _, ok := Split(r.Name)
 	if !ok {
 		tb.Fatalf("%q is no resource", r.Name)
 	}
