@@ -143,9 +143,15 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		{Namespace: "shop", Workload: "users", Pod: "users-1"},
 		{Namespace: "shop", Workload: "users", Pod: "users-2"},
 		{Namespace: "shop", Workload: "twin", Pod: "twin-1"},
+		{Cluster: "west", Namespace: "shop", Workload: "twin", Pod: "twin-1"},
+		{Cluster: "east", Namespace: "shop", Workload: "twin", Pod: "twin-1"},
+		{Cluster: "north", Namespace: "shop", Workload: "twin", Pod: "twin-1", Identity: "no such cluster"},
+		{Cluster: "east", Namespace: "shop", Workload: "users", Pod: "users-1", Identity: "it has no such pod"},
 		{Address: "10.0.0.4"},
 		{Address: "10.0.0.9"},
 		{Namespace: "shop", Workload: "users"},
+		{Cluster: "east", Namespace: "shop", Workload: "users"},
+		{Cluster: "north", Namespace: "shop", Workload: "users", Identity: "no such cluster"},
 	} {
 		edge := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: p}
 		report.Rows = append(report.Rows, traffic.Row{Edge: edge, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}})
@@ -167,9 +173,10 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		return a, all
 	}
 	a, all := tell()
-	if want := []string{"10.0.0.4@east", "10.0.0.9@", "@", "twin-1@", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
+	if want := []string{"10.0.0.4@east", "10.0.0.9@", "@", "@", "@east", "twin-1@", "twin-1@", "twin-1@east", "twin-1@west", "users-1@west", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
 		t.Errorf("peers %q, want %q", all, want)
 	}
+	a.Remote = slices.DeleteFunc(a.Remote, func(p traffic.Pod) bool { return p.Name == "twin-1" && p.Cluster == "east" })
 	if len(a.Remote) != 1 || a.Remote[0].Name != "users-2" || a.Remote[0].Cluster != "east" || a.Remote[0].Workload != "users" || a.Cluster != "west" {
 		t.Errorf("in %q remote pods %+v", a.Cluster, a.Remote)
 	}

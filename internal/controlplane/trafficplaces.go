@@ -29,37 +29,48 @@ func placesOf(p *ControlPlane) places {
 }
 
 // name writes into a report of which clusters the peers are, where there are several. What is not known stays empty: an address
-// outside, several pods that were put together, a pod of two clusters that have one of its name.
+// outside, a pod of two clusters that have one of its name where the sidecar does not say which, which older ones never do.
 func (p places) name(report *traffic.Report) {
 	others := p.others()
-	if len(others) == 0 {
-		return
-	}
 	known := store.NewReader(p.engine.store.Snapshot())
 	for i := range report.Rows {
 		peer := &report.Rows[i].Edge.Peer
-		if peer.Pod != "" {
-			peer.Cluster = p.ofPod(known, others, model.Key{Namespace: peer.Namespace, Name: peer.Pod})
-		} else if addr, err := netip.ParseAddr(peer.Address); err == nil {
+		said := peer.Cluster
+		peer.Cluster = ""
+		switch addr, err := netip.ParseAddr(peer.Address); {
+		case len(others) == 0:
+		case peer.Pod != "":
+			peer.Cluster = one(p.withPod(known, others, model.Key{Namespace: peer.Namespace, Name: peer.Pod}), said)
+		case err == nil:
 			peer.Cluster = p.ofAddress(known, addr)
+		case said == p.own || slices.Contains(others, said): // of several pods that were put together
+			peer.Cluster = said
 		}
 	}
 }
 
-func (p places) ofPod(known *store.Reader, others []string, pod model.Key) (cluster string) {
+// one gives the only one of a list, or that which was said.
+func one(list []string, said string) string {
+	switch {
+	case len(list) == 1:
+		return list[0]
+	case slices.Contains(list, said):
+		return said
+	}
+	return ""
+}
+
+// withPod lists the clusters that have a pod of a name.
+func (p places) withPod(known *store.Reader, others []string, pod model.Key) (clusters []string) {
 	if known.Workload(model.ClusterKey{Key: pod}) != nil {
-		cluster = p.own
+		clusters = append(clusters, p.own)
 	}
 	for _, other := range others {
-		if known.Workload(model.ClusterKey{Cluster: other, Key: pod}) == nil {
-			continue
+		if known.Workload(model.ClusterKey{Cluster: other, Key: pod}) != nil {
+			clusters = append(clusters, other)
 		}
-		if cluster != "" {
-			return ""
-		}
-		cluster = other
 	}
-	return cluster
+	return clusters
 }
 
 func (p places) ofAddress(known *store.Reader, addr netip.Addr) string {

@@ -240,7 +240,7 @@ func nameEdge(r *Record) traffic.Edge {
 		e.Direction, side, at = traffic.Inbound, "source", r.Client
 	}
 	if r.Peer != nil {
-		e.Peer = traffic.Peer{Namespace: r.Peer.Namespace, Workload: r.Peer.Name, Pod: r.Peer.Pod}
+		e.Peer = traffic.Peer{Cluster: r.Peer.Cluster, Namespace: r.Peer.Namespace, Workload: r.Peer.Name, Pod: r.Peer.Pod}
 	}
 	if principal := labelOf(labels, side+"_principal"); principal != "unknown" && (r.NoTLS == "" || side == "source") {
 		e.Peer.Identity = principal

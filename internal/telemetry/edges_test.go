@@ -20,7 +20,7 @@ func called(r *Registry, pod string) *Record {
 	return &Record{
 		Reporter: Source, Duration: 3 * time.Millisecond, Client: netip.MustParseAddrPort("10.0.0.1:4000"), Endpoint: netip.MustParseAddrPort("10.0.0.2:8080"),
 		Cluster: "outbound|80||users-service.myapp.svc.cluster.local", Route: "default", Protocol: "HTTP/1.1", Code: 200, Received: 5, Sent: 7,
-		HTTP: r.HTTP(l), Tries: 1, Peer: &plan.WorkloadInfo{Namespace: "myapp", Name: "users-v1", Pod: pod}, MutualTLS: true,
+		HTTP: r.HTTP(l), Tries: 1, Peer: &plan.WorkloadInfo{Namespace: "myapp", Name: "users-v1", Pod: pod, Cluster: "east"}, MutualTLS: true,
 	}
 }
 
@@ -67,7 +67,7 @@ func TestEdgesNameBothSides(t *testing.T) {
 		{
 			Edge: traffic.Edge{
 				Direction: traffic.Outbound, Service: "users-service.myapp", Route: "default", Backend: backend, Protocol: "http",
-				Peer: traffic.Peer{Namespace: "myapp", Workload: "users-v1", Pod: "users-v1-a", Identity: "spiffe://cluster.local/ns/myapp/sa/users"},
+				Peer: traffic.Peer{Cluster: "east", Namespace: "myapp", Workload: "users-v1", Pod: "users-v1-a", Identity: "spiffe://cluster.local/ns/myapp/sa/users"},
 			},
 			Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1, 5: 1}, Failures: 1, Retries: 2, Timeouts: 1, Received: 10, Sent: 14},
 		},

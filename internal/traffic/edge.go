@@ -63,7 +63,8 @@ type Edge struct {
 
 // Peer is the other side of an edge.
 type Peer struct {
-	// Cluster is the cluster that its pod is of, where the mesh has several: the control plane knows it, no report has it.
+	// Cluster is the cluster that its pod is of. A sidecar says it of peers that it knows, as it was told; the control plane, who says
+	// it of others too, has the last word, and says nothing where the mesh has one cluster only.
 	Cluster   string `json:"cluster,omitempty"`
 	Namespace string `json:"namespace,omitempty"`
 	// Workload is the name of what owns the pod, such as a Deployment. Pod is empty where several were put together.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 )
@@ -20,8 +21,11 @@ const (
 	maxRows = 2 * MaxEdges
 )
 
-// version is the first byte of a report. A reader refuses those that it does not know.
-const version = 1
+// The versions of reports, the first byte. A reader refuses those that it does not know: one before withClusters knows the first.
+const (
+	withoutClusters = 1
+	withClusters    = 2
+)
 
 var errReport = errors.New("traffic: not a report")
 
@@ -63,11 +67,15 @@ func (r *Report) Append(b []byte) []byte {
 		}
 		return n
 	}
+	version := byte(withoutClusters)
+	if slices.ContainsFunc(r.Rows, func(row Row) bool { return row.Edge.Peer.Cluster != "" }) {
+		version = withClusters
+	}
 	var rows []byte
 	for i := range r.Rows {
 		row := &r.Rows[i]
 		rows = append(rows, byte(row.Edge.Direction))
-		for _, s := range row.Edge.Texts() {
+		for _, s := range row.Edge.textsOf(version) {
 			rows = binary.AppendUvarint(rows, number(*s))
 		}
 		rows = row.Sample.Append(rows)
@@ -86,14 +94,23 @@ func (r *Report) Append(b []byte) []byte {
 }
 
 // Texts is how many texts an edge consists of.
-const Texts = 10
+const Texts = 11
 
 // Texts are the parts of the edge, beside its direction.
 func (e *Edge) Texts() [Texts]*string {
 	return [Texts]*string{
 		&e.Peer.Namespace, &e.Peer.Workload, &e.Peer.Pod, &e.Peer.Identity, &e.Peer.Address, &e.Service, &e.Route, &e.Backend,
-		&e.Protocol, &e.NoTLS,
+		&e.Protocol, &e.NoTLS, &e.Peer.Cluster,
 	}
+}
+
+// textsOf are those that a version has.
+func (e *Edge) textsOf(version byte) []*string {
+	all := e.Texts()
+	if version == withoutClusters {
+		return all[:Texts-1]
+	}
+	return all[:]
 }
 
 // Decode reads a report. It refuses what is too large, and whatever [Report.Append] does not write.
@@ -102,8 +119,9 @@ func Decode(raw []byte) (*Report, error) {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", errReport, len(raw), MaxReport)
 	}
 	r := reader{b: raw}
-	if v := r.byte(); v != version {
-		return nil, fmt.Errorf("%w: version %d, this control plane knows %d", errReport, v, version)
+	version := r.byte()
+	if version != withoutClusters && version != withClusters {
+		return nil, fmt.Errorf("%w: version %d, this control plane knows %d and %d", errReport, version, withoutClusters, withClusters)
 	}
 	out := &Report{Milliseconds: r.uvarint(), Folded: r.uvarint()}
 	texts, err := readTexts(&r)
@@ -117,7 +135,7 @@ func Decode(raw []byte) (*Report, error) {
 	for range rows {
 		var row Row
 		row.Edge.Direction = Direction(r.byte())
-		for _, s := range row.Edge.Texts() {
+		for _, s := range row.Edge.textsOf(version) {
 			n := r.uvarint()
 			if r.bad || n >= uint64(len(texts)) {
 				return nil, errReport

@@ -81,10 +81,11 @@ func TestReportsComeBackAsTheyWere(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	for range 50 {
 		want := Report{Milliseconds: r.Uint64N(20000), Folded: r.Uint64N(3)}
+		clusters := [][]string{{""}, {"", "west", "east"}}[r.IntN(2)]
 		for i := range r.IntN(MaxEdges) {
 			want.Rows = append(want.Rows, Row{Sample: someSample(r), Edge: Edge{
 				Direction: Direction(1 + r.IntN(2)), Service: "users.shop", Route: fmt.Sprint("r", i%3), Protocol: []string{HTTP, GRPC, TCP}[r.IntN(3)],
-				Peer: Peer{Namespace: "shop", Workload: "users", Pod: fmt.Sprint("users-", i)}, NoTLS: []string{"", Disabled}[r.IntN(2)],
+				Peer: Peer{Cluster: clusters[r.IntN(len(clusters))], Namespace: "shop", Workload: "users", Pod: fmt.Sprint("users-", i)}, NoTLS: []string{"", Disabled}[r.IntN(2)],
 			}})
 		}
 		got, err := Decode(want.Encode())
@@ -94,6 +95,18 @@ func TestReportsComeBackAsTheyWere(t *testing.T) {
 		if diff := cmp.Diff(&want, got); diff != "" {
 			t.Fatalf("Decode(Encode(r)) (-want +got):\n%s", diff)
 		}
+	}
+}
+
+// TestReportOfOneClusterIsAsBefore: control planes that know of no clusters in reports read those that have none.
+func TestReportOfOneClusterIsAsBefore(t *testing.T) {
+	r := Report{Milliseconds: 10_000, Rows: []Row{{Edge: Edge{Direction: Outbound, Protocol: HTTP, Peer: Peer{Pod: "users-1"}}, Sample: Sample{Open: 1}}}}
+	if raw := r.Encode(); raw[0] != 1 {
+		t.Errorf("version %d, want 1", raw[0])
+	}
+	r.Rows[0].Edge.Peer.Cluster = "east"
+	if raw := r.Encode(); raw[0] != 2 {
+		t.Errorf("version %d with a cluster, want 2", raw[0])
 	}
 }
 
@@ -155,7 +168,8 @@ func FuzzDecode(f *testing.F) {
 	for i := range 5 {
 		report := Report{Milliseconds: 10000}
 		for range i {
-			report.Rows = append(report.Rows, Row{Edge: Edge{Direction: Outbound, Protocol: HTTP, Service: "a.b"}, Sample: someSample(r)})
+			edge := Edge{Direction: Outbound, Protocol: HTTP, Service: "a.b", Peer: Peer{Cluster: []string{"", "east"}[i%2]}}
+			report.Rows = append(report.Rows, Row{Edge: edge, Sample: someSample(r)})
 		}
 		f.Add(report.Append(nil))
 	}

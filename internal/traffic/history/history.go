@@ -81,12 +81,11 @@ type reporter struct {
 // key is a traffic.Edge whose texts all edges share.
 type key struct {
 	direction traffic.Direction
-	cluster   unique.Handle[string] // of the peer
 	texts     [traffic.Texts]unique.Handle[string]
 }
 
 func keyOf(e *traffic.Edge) key {
-	k := key{direction: e.Direction, cluster: unique.Make(e.Peer.Cluster)}
+	k := key{direction: e.Direction}
 	for i, text := range e.Texts() {
 		k.texts[i] = unique.Make(*text)
 	}
@@ -95,7 +94,6 @@ func keyOf(e *traffic.Edge) key {
 
 func (k *key) edge() traffic.Edge {
 	e := traffic.Edge{Direction: k.direction}
-	e.Peer.Cluster = k.cluster.Value()
 	for i, text := range e.Texts() {
 		*text = k.texts[i].Value()
 	}
