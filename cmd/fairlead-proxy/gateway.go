@@ -30,7 +30,9 @@ func runGateway(ctx context.Context, args []string) error {
 	fs.StringVar(&o.Pod.Namespace, "namespace", os.Getenv("POD_NAMESPACE"), "the pod's `NAMESPACE`")
 	ips := fs.String("pod-ip", os.Getenv("INSTANCE_IP"), "the pod's `IP`s, comma-separated")
 	port := fs.Uint("port", 15443, "where other networks call")
-	pages := fs.String("status-addr", ":15021", "`ADDRESS` of /healthz/ready and /metrics")
+	var at gatewayPorts
+	fs.StringVar(&at.pages, "status-addr", ":15021", "`ADDRESS` of /healthz/ready and /metrics")
+	fs.StringVar(&at.health, "health-addr", ":15022", "`ADDRESS` of /healthz/ready alone, for other clusters to ask; empty for none")
 	fs.DurationVar(&o.Linger, "linger", 40*time.Second, "how long connections may go on after SIGTERM; callers leave them within 30s")
 	fs.DurationVar(&o.Quiet, "quiet", 5*time.Second, "how long of that it takes connections of callers that have not heard yet")
 	fs.Int64Var(&o.MaxConnections, "max-connections", 20000, "connections at a time, more are refused")
@@ -63,37 +65,76 @@ func runGateway(ctx context.Context, args []string) error {
 	}
 	dialer := netio.Dialer{}
 	o.Dial = func(ctx context.Context, at netip.AddrPort) (net.Conn, error) { return dialer.Dial(ctx, "tcp", at) }
-	return serveGateway(ctx, o, uint16(*port), *pages)
+	at.port = uint16(*port)
+	return serveGateway(ctx, o, at)
+}
+
+// gatewayPorts are where a gateway listens; health is empty for nowhere.
+type gatewayPorts struct {
+	port          uint16
+	pages, health string
+}
+
+// gatewayListeners are what a gateway serves; health is nil where nobody asks.
+type gatewayListeners struct {
+	calls         []net.Listener
+	pages, health net.Listener
+}
+
+func (l *gatewayListeners) close() {
+	for _, one := range append(l.calls, l.pages, l.health) {
+		if one != nil {
+			one.Close()
+		}
+	}
+}
+
+// listen opens all ports, or none.
+func (p gatewayPorts) listen(ctx context.Context) (l gatewayListeners, err error) {
+	defer func() {
+		if err != nil {
+			l.close()
+		}
+	}()
+	if l.pages, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.pages); err != nil {
+		return l, fmt.Errorf("--status-addr: %w", err)
+	}
+	if p.health != "" {
+		if l.health, err = (&net.ListenConfig{}).Listen(ctx, "tcp", p.health); err != nil {
+			return l, fmt.Errorf("--health-addr: %w", err)
+		}
+	}
+	listeners, err := netio.ListenAll(ctx, p.port, netio.Accepting{})
+	if err != nil {
+		return l, fmt.Errorf("--port: %w", err)
+	}
+	for _, one := range listeners {
+		l.calls = append(l.calls, one)
+	}
+	return l, nil
 }
 
 // serveGateway opens the ports and serves them.
-func serveGateway(ctx context.Context, o passage.Options, port uint16, pages string) error {
-	status, err := (&net.ListenConfig{}).Listen(ctx, "tcp", pages)
+func serveGateway(ctx context.Context, o passage.Options, at gatewayPorts) error {
+	l, err := at.listen(ctx)
 	if err != nil {
-		return fmt.Errorf("--status-addr: %w", err)
+		return err
 	}
-	listeners, err := netio.ListenAll(ctx, port, netio.Accepting{})
-	if err != nil {
-		status.Close()
-		return fmt.Errorf("--port: %w", err)
-	}
-	for _, l := range listeners {
-		o.Listeners = append(o.Listeners, l)
-	}
+	o.Listeners = l.calls
 	g, err := passage.New(o)
 	if err != nil {
-		for _, l := range o.Listeners {
-			l.Close()
-		}
-		status.Close()
+		l.close()
 		return err
 	}
 	shown, stop := context.WithCancel(context.WithoutCancel(ctx)) // while connections go on
 	var wg sync.WaitGroup
-	var failed error
-	wg.Go(func() { failed = g.Pages(shown, status) })
+	var failed, unasked error
+	wg.Go(func() { failed = g.Pages(shown, l.pages) })
+	if l.health != nil {
+		wg.Go(func() { unasked = g.Health(shown, l.health) })
+	}
 	err = g.Run(ctx)
 	stop()
 	wg.Wait()
-	return errors.Join(err, failed)
+	return errors.Join(err, failed, unasked)
 }

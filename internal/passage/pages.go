@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"sync"
 	"time"
 )
 
@@ -60,22 +61,75 @@ func (t *table) all() []*host {
 // Pages serves /healthz/ready and /metrics until ctx ends.
 func (g *Gateway) Pages(ctx context.Context, l net.Listener) error {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz/ready", func(w http.ResponseWriter, _ *http.Request) {
-		if why := g.Ready(); why != "" {
-			http.Error(w, why, http.StatusServiceUnavailable)
-			return
-		}
-		fmt.Fprintln(w, "ready")
-	})
+	mux.HandleFunc("GET /healthz/ready", g.ready)
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; version=0.0.4")
 		g.WriteMetrics(w) //nolint:errcheck // the scraper is gone
 	})
-	server := &http.Server{Handler: mux, ReadHeaderTimeout: helloWait, IdleTimeout: time.Minute, WriteTimeout: time.Minute}
+	return serve(ctx, l, &http.Server{Handler: mux, ReadHeaderTimeout: helloWait, IdleTimeout: time.Minute, WriteTimeout: time.Minute})
+}
+
+// Bounds of who asks from other networks, which may be anybody: how many connections are open, and how large a question is.
+const (
+	maxQuestions = 100
+	maxQuestion  = 4 << 10
+)
+
+// Health serves /healthz/ready until ctx ends, and nothing else: other clusters ask it whether the gateway is alive. A connection is for
+// one question and is closed after a few seconds, asked or not; who comes while too many are open waits.
+func (g *Gateway) Health(ctx context.Context, l net.Listener) error {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz/ready", g.ready)
+	server := &http.Server{Handler: mux, ReadTimeout: helloWait, WriteTimeout: helloWait, MaxHeaderBytes: maxQuestion}
+	server.SetKeepAlivesEnabled(false)
+	return serve(ctx, &narrow{Listener: l, room: make(chan struct{}, maxQuestions)}, server)
+}
+
+func (g *Gateway) ready(w http.ResponseWriter, _ *http.Request) {
+	if why := g.Ready(); why != "" {
+		http.Error(w, why, http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func serve(ctx context.Context, l net.Listener, server *http.Server) error {
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// narrow is a listener with room for a number of connections. The server that ends closes those that it has, so that Accept, which may
+// wait for room, goes on and finds the listener closed.
+type narrow struct {
+	net.Listener
+
+	room chan struct{}
+}
+
+// Accept implements net.Listener.
+func (n *narrow) Accept() (net.Conn, error) {
+	n.room <- struct{}{}
+	c, err := n.Listener.Accept()
+	if err != nil {
+		<-n.room
+		return nil, err
+	}
+	return &roomy{Conn: c, leave: sync.OnceFunc(func() { <-n.room })}, nil
+}
+
+// roomy is a connection that takes room until it is closed.
+type roomy struct {
+	net.Conn
+
+	leave func()
+}
+
+// Close implements net.Conn.
+func (r *roomy) Close() error {
+	defer r.leave()
+	return r.Conn.Close()
 }
