@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -67,7 +68,7 @@ func newLinkGenCommand(a *app) *cobra.Command {
 	flags.StringVar(&l.secret, "secret-name", "", "Secret with the account's token; made where it is not there (default ACCOUNT-remote-token)")
 	flags.BoolVar(&l.gateway, "gateway", true, "name the gateway of the cluster at hand; without, its pods are called directly only")
 	flags.StringVar(&l.gatewayService, "gateway-name", "fairlead-gateway", "Service of the gateway in the system namespace")
-	flags.StringVar(&l.addresses, "gateway-addresses", "", "addresses or names of the gateway, with commas (default those of its Service)")
+	flags.StringVar(&l.addresses, "gateway-addresses", "", "addresses or names of the gateway, with commas (default those of its Service; of one of type NodePort its pods' nodes, and their ports)")
 	flags.Uint16Var(&l.port, "gateway-port", 15443, "port of the gateway")
 	flags.Uint16Var(&l.probePort, "probe-port", 15021, "port at which the gateway says whether it is ready")
 	flags.StringVar(&l.domain, "cluster-domain", "cluster.local", "domain of Services of the cluster at hand")
@@ -105,12 +106,12 @@ func (l *linkGen) print(ctx context.Context, c *cluster.Client, system string) (
 		spec[field] = selector
 	}
 	if l.gateway {
-		addresses, err := l.gatewayAddresses(ctx, c, system)
+		g, err := l.gatewayAt(ctx, c, system)
 		if err != nil {
 			return "", err
 		}
-		spec["gatewayAddress"], spec["gatewayPort"] = addresses, strconv.Itoa(int(l.port))
-		spec["probeSpec"] = map[string]any{"path": "/healthz/ready", "port": strconv.Itoa(int(l.probePort)), "period": "3s", "timeout": "30s", "failureThreshold": "3"}
+		spec["gatewayAddress"], spec["gatewayPort"] = strings.Join(g.addresses, ","), strconv.Itoa(int(g.port))
+		spec["probeSpec"] = map[string]any{"path": "/healthz/ready", "port": strconv.Itoa(int(g.probe)), "period": "3s", "timeout": "30s", "failureThreshold": "3"}
 	}
 	secret := map[string]any{
 		"apiVersion": "v1", "kind": "Secret", "type": mirrorSecretType,
@@ -131,27 +132,68 @@ func (l *linkGen) print(ctx context.Context, c *cluster.Client, system string) (
 	return string(first) + "---\n" + string(second), errors.Join(err, linkErr)
 }
 
-// gatewayAddresses gives the addresses of the gateway, with commas.
-func (l *linkGen) gatewayAddresses(ctx context.Context, c *cluster.Client, system string) (string, error) {
+// gatewayAt is where other clusters find the gateway.
+type gatewayAt struct {
+	addresses   []string
+	port, probe uint16
+}
+
+// gatewayAt gives the flags' word, else that of the gateway's Service. One of type NodePort without addresses of its own is called at
+// the nodes of its pods, as by the sidecars of other networks.
+func (l *linkGen) gatewayAt(ctx context.Context, c *cluster.Client, system string) (gatewayAt, error) {
+	g := gatewayAt{port: l.port, probe: l.probePort}
 	if l.addresses != "" {
-		return l.addresses, nil
+		g.addresses = strings.Split(l.addresses, ",")
+		return g, nil
 	}
 	var s corev1.Service
 	err := c.Get(ctx, cluster.Path("/api/v1", system, "services", l.gatewayService), &s)
 	if apierrors.IsNotFound(err) {
-		return "", fmt.Errorf("no Service %s in namespace %s: install a gateway, name its addresses with --gateway-addresses, or do without one with --gateway=false", l.gatewayService, system)
+		return g, fmt.Errorf("no Service %s in namespace %s: install a gateway, name its addresses with --gateway-addresses, or do without one with --gateway=false", l.gatewayService, system)
 	}
 	if err != nil {
-		return "", err
+		return g, err
 	}
-	list := s.Spec.ExternalIPs
+	g.addresses = s.Spec.ExternalIPs
 	for _, in := range s.Status.LoadBalancer.Ingress {
-		list = append(list, cmp.Or(in.IP, in.Hostname))
+		g.addresses = append(g.addresses, cmp.Or(in.IP, in.Hostname))
 	}
-	if len(list) == 0 {
-		return "", fmt.Errorf("the gateway %s/%s has no address yet: wait for its load balancer, or name addresses with --gateway-addresses", system, l.gatewayService)
+	switch {
+	case len(g.addresses) > 0:
+		return g, nil
+	case s.Spec.Type == corev1.ServiceTypeNodePort:
+		return l.atNodes(ctx, c, &s)
+	case s.Spec.Type == corev1.ServiceTypeLoadBalancer:
+		return g, fmt.Errorf("the gateway %s/%s has no address yet: wait for its load balancer, or name addresses with --gateway-addresses", system, l.gatewayService)
 	}
-	return strings.Join(list, ","), nil
+	return g, fmt.Errorf("the gateway %s/%s is of type %s and has no external address: name addresses with --gateway-addresses", system, l.gatewayService, s.Spec.Type)
+}
+
+// atNodes gives the nodes of the gateway's pods, with the ports that stand there for those of its Service.
+func (l *linkGen) atNodes(ctx context.Context, c *cluster.Client, s *corev1.Service) (g gatewayAt, err error) {
+	ports := make([]uint16, 0, 2)
+	for _, port := range []uint16{l.port, l.probePort} {
+		i := slices.IndexFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(port) })
+		if i < 0 || s.Spec.Ports[i].NodePort == 0 {
+			return g, fmt.Errorf("the gateway %s/%s has no node port for %d: upgrade the mesh of this cluster, or say where it is with --gateway-addresses, --gateway-port and --probe-port", s.Namespace, s.Name, port)
+		}
+		ports = append(ports, uint16(s.Spec.Ports[i].NodePort))
+	}
+	g.port, g.probe = ports[0], ports[1]
+	pods, err := c.PodsOf(ctx, cluster.PodRef{Kind: "services", Namespace: s.Namespace, Name: s.Name})
+	if err != nil {
+		return g, err
+	}
+	for i := range pods {
+		if at := pods[i].Status.HostIP; at != "" && cluster.Ready(&pods[i]) {
+			g.addresses = append(g.addresses, at)
+		}
+	}
+	slices.Sort(g.addresses)
+	if g.addresses = slices.Compact(g.addresses); len(g.addresses) == 0 {
+		return g, fmt.Errorf("the gateway %s/%s has no pod that is ready: fairlead check says more", s.Namespace, s.Name)
+	}
+	return g, nil
 }
 
 // newUnlinkCommand is "fairlead multicluster unlink".

@@ -27,16 +27,38 @@ func TestLinkGen(t *testing.T) {
 		Spec:   corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}},
 		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{Hostname: "gw.example.com"}}}},
 	})
+	gatewayOf := func(name string, spec corev1.ServiceSpec) {
+		spec.Selector = map[string]string{"app": name}
+		s.Put(t, "/api/v1/namespaces/fairlead-system/services/"+name, corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: name}, Spec: spec})
+	}
+	nodePorts := corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: []corev1.ServicePort{{Port: 15443, NodePort: 30443}, {Port: 15021, NodePort: 30021}}}
+	gatewayOf("at-nodes", nodePorts)
+	gatewayOf("no-pods", nodePorts)
+	gatewayOf("older", corev1.ServiceSpec{Type: corev1.ServiceTypeNodePort, Ports: nodePorts.Ports[:1]})
+	gatewayOf("waits", corev1.ServiceSpec{Type: corev1.ServiceTypeLoadBalancer, Ports: nodePorts.Ports})
+	gatewayOf("inside", corev1.ServiceSpec{Type: corev1.ServiceTypeClusterIP, Ports: nodePorts.Ports})
+	for name, status := range map[string]corev1.PodStatus{
+		"a": {HostIP: "192.0.2.22"}, "b": {HostIP: "192.0.2.21"}, "c": {HostIP: "192.0.2.22"}, "d": {HostIP: "192.0.2.23", Phase: corev1.PodPending},
+	} {
+		if status.Phase == "" {
+			status.Phase, status.Conditions = corev1.PodRunning, []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+		}
+		s.Put(t, "/api/v1/namespaces/fairlead-system/pods/"+name, corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "fairlead-system", Name: name, Labels: map[string]string{"app": "at-nodes"}}, Status: status,
+		})
+	}
 	run := func(args ...string) ran {
 		return runCLI(t, "", append([]string{"multicluster", "link-gen", "--cluster-name", "east", "--api-server-address", "https://10.0.0.1:6443", "--kubeconfig", s.Kubeconfig(t)}, args...)...)
 	}
 	for _, tt := range []struct {
 		name, gateways string
+		port, probe    uint16
 		args           []string
 	}{
-		{"of_the_service", "192.0.2.1,gw.example.com", nil},
-		{"given", "192.0.2.7", []string{"--gateway-addresses", "192.0.2.7"}},
-		{"none", "", []string{"--gateway=false", "--excluded-labels", "a,b/"}},
+		{"of_the_service", "192.0.2.1,gw.example.com", 15443, 15021, nil},
+		{"given", "192.0.2.7", 15443, 15021, []string{"--gateway-addresses", "192.0.2.7"}},
+		{"at_nodes", "192.0.2.21,192.0.2.22", 30443, 30021, []string{"--gateway-name", "at-nodes"}},
+		{"none", "", 0, 0, []string{"--gateway=false", "--excluded-labels", "a,b/"}},
 	} {
 		got := run(tt.args...)
 		first, second, ok := strings.Cut(got.out, "---\n")
@@ -56,7 +78,7 @@ func TestLinkGen(t *testing.T) {
 			t.Errorf("%s: the kubeconfig is %+v, %v", tt.name, config, err)
 		}
 		read, problems := linkerd.Read(&link)
-		if len(problems) > 0 || read.Cluster != "east" || read.Secret != "cluster-credentials-east" || strings.Join(read.Gateways, ",") != tt.gateways {
+		if len(problems) > 0 || read.Cluster != "east" || read.Secret != "cluster-credentials-east" || strings.Join(read.Gateways, ",") != tt.gateways || read.Port != tt.port || read.Probe.Port != tt.probe {
 			t.Errorf("%s: read as %+v, %v", tt.name, read, problems)
 		}
 		if strings.Contains(second, "null") {
@@ -65,6 +87,10 @@ func TestLinkGen(t *testing.T) {
 	}
 	for _, tt := range []struct{ flag, value, want string }{
 		{"--gateway-name", "nobody", "no Service nobody in namespace fairlead-system"},
+		{"--gateway-name", "no-pods", "the gateway fairlead-system/no-pods has no pod that is ready"},
+		{"--gateway-name", "older", "the gateway fairlead-system/older has no node port for 15021"},
+		{"--gateway-name", "waits", "the gateway fairlead-system/waits has no address yet: wait for its load balancer"},
+		{"--gateway-name", "inside", "the gateway fairlead-system/inside is of type ClusterIP and has no external address"},
 		{"--selector", "a b c", "a b c"},
 		{"--service-account-name", "nobody", "no ServiceAccount nobody"},
 	} {
