@@ -160,7 +160,7 @@ func headerOf(root *yaml.Node) header {
 			h.apiVersion = textOf(value)
 		case key == "kind":
 			h.kind = textOf(value)
-		case h.name == "" && value.Kind == yaml.MappingNode && nearest(key, []string{"metadata"}) != "":
+		case h.name == "" && value.Kind == yaml.MappingNode && (key == "metadata" || nearest(key, []string{"metadata"}) != ""):
 			h.namespace, h.name = textOf(lookup(value, "namespace")), textOf(lookup(value, "name"))
 		}
 	}

@@ -266,3 +266,11 @@ func FuzzMeaning(f *testing.F) {
 		}
 	})
 }
+
+func TestFolded(t *testing.T) {
+	for name, want := range map[string]string{"virtual_Service": "virtualservice", "apiVersion": "apiversion", "a-b": "ab", "ÄÖ_ü": "äöü"} {
+		if got := folded(name); got != want {
+			t.Errorf("folded(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
