@@ -157,6 +157,11 @@ bench-control: build ## the control plane with synthetic sidecars, 100, 500 and 
 	@mkdir -p dist/bench
 	$(GO) run ./bench/control -bin bin/fairlead-controller -out dist/bench/control.json $(BENCHFLAGS)
 
+.PHONY: bench-multicluster
+bench-multicluster: build ## a control plane of five clusters of 1,000 Services × 10 endpoints, endpoints of the others change; BENCHFLAGS="-clusters 3"
+	@mkdir -p dist/bench
+	$(GO) run ./bench/control -bin bin/fairlead-controller -clusters 5 -endpoints 10 -n 10,100 -out dist/bench/multicluster.json $(BENCHFLAGS)
+
 web: web/node_modules ## the page of the dashboard, from web/src into web/dist, which is committed; needs node and npm
 	cd web && npm run -s check && node build.mjs
 

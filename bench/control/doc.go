@@ -7,6 +7,10 @@
 // that has applied it (p50, p99), the controller's CPU and bytes on the wire for each event and sidecar, the same for
 // events at a rate, and memory for each sidecar.
 //
+// -clusters N has the control plane read the manifests of N clusters, each with all of the Services and endpoints of its own
+// for each; events change endpoints of the others. Also out: how long it takes to serve and to know all clusters, the CPU for
+// that, and its memory, live and in all.
+//
 // -variant NAME=FILE runs another build of the controller beside, event for event in turn: a busy machine slows both.
 // Controller and clients share the processors, so latencies hold the clients' own work of decoding.
 package main

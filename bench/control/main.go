@@ -19,6 +19,16 @@ type Result struct {
 	Sidecars   int    `json:"sidecars"`
 	Services   int    `json:"services"`
 	Endpoints  int    `json:"endpoints"`
+	Clusters   int    `json:"clusters"`
+	// Until it serves, and until it knows what all clusters have; seconds of CPU until then, and MB of memory afterwards, before
+	// sidecars connect and at the end.
+	Serving  float64 `json:"serving_ms"`
+	Whole    float64 `json:"whole_ms"`
+	Starting float64 `json:"starting_cpu_s"`
+	Base     float64 `json:"base_mb"`
+	End      float64 `json:"end_mb"`
+	// Of that without sidecars, what is no garbage.
+	Live float64 `json:"live_mb"`
 	// Ms from an event to the last sidecar.
 	LastP50 float64 `json:"last_p50_ms"`
 	LastP99 float64 `json:"last_p99_ms"`
@@ -33,12 +43,14 @@ type Result struct {
 	Missed    int     `json:"missed"` // deliveries that a newer event has overtaken
 	// KB of the controller's memory for each sidecar that is connected.
 	Memory float64 `json:"kb_per_sidecar"`
+	Kept   float64 `json:"live_kb_per_sidecar"` // of that, what is no garbage
 }
 
 type settings struct {
 	controllers   []string
 	sidecars      []int
 	mesh          mesh
+	clusters      int
 	events, churn int
 	churning      time.Duration
 	out           string
@@ -65,6 +77,7 @@ func parseFlags(args []string) (*settings, error) {
 	numbers := f.String("n", "100,500,1000", "numbers of sidecars")
 	f.IntVar(&s.mesh.services, "services", 1000, "Services in the mesh, at least 100")
 	f.IntVar(&s.mesh.endpoints, "endpoints", 20, "endpoints of each, at least 2")
+	f.IntVar(&s.clusters, "clusters", 1, "clusters that have all of these Services, each with endpoints of its own; with several, endpoints of all but the control plane's own change")
 	f.IntVar(&s.events, "events", 40, "events one by one")
 	f.IntVar(&s.churn, "churn", 100, "events a second afterwards, for -for")
 	f.DurationVar(&s.churning, "for", 10*time.Second, "how long")
@@ -79,8 +92,11 @@ func parseFlags(args []string) (*settings, error) {
 		}
 		s.sidecars = append(s.sidecars, k)
 	}
-	if s.mesh.services < popular || s.mesh.endpoints < 2 {
-		return nil, fmt.Errorf("want at least %d -services and 2 -endpoints", popular)
+	if s.mesh.services < popular || s.mesh.services > mostServices || s.mesh.endpoints < 2 || s.mesh.endpoints > 250 {
+		return nil, fmt.Errorf("want %d to %d -services and 2 to 250 -endpoints", popular, mostServices)
+	}
+	if s.clusters < 1 || s.clusters > maxClusters {
+		return nil, fmt.Errorf("want 1 to %d -clusters", maxClusters)
 	}
 	return s, nil
 }
@@ -112,8 +128,10 @@ func run(ctx context.Context, args []string) error {
 }
 
 func show(r *Result) {
-	fmt.Printf("%-10s %5d sidecars: event → last p50 %.1f ms p99 %.1f ms, %.1f µs and %.0f B for each; %d/s: p50 %.1f ms p99 %.1f ms, %.0f %% of a processor, %d overtaken; %.0f KB each\n",
-		r.Controller, r.Sidecars, r.LastP50, r.LastP99, r.CPU, r.Bytes, r.Churn, r.ChurnP50, r.ChurnP99, 100*r.ChurnLoad, r.Missed, r.Memory)
+	fmt.Printf("%-10s %d × %d Services × %d endpoints: serves after %.0f ms, knows all after %.0f ms and %.2f s of CPU; %.0f MB of which %.0f live, at the end %.0f MB\n",
+		r.Controller, r.Clusters, r.Services, r.Endpoints, r.Serving, r.Whole, r.Starting, r.Base, r.Live, r.End)
+	fmt.Printf("%-10s %5d sidecars: event → last p50 %.1f ms p99 %.1f ms, %.1f µs and %.0f B for each; %d/s: p50 %.1f ms p99 %.1f ms, %.0f %% of a processor, %d overtaken; %.0f KB each, %.0f live\n",
+		r.Controller, r.Sidecars, r.LastP50, r.LastP99, r.CPU, r.Bytes, r.Churn, r.ChurnP50, r.ChurnP99, 100*r.ChurnLoad, r.Missed, r.Memory, r.Kept)
 }
 
 // measure runs every controller with n sidecars, event for event in turn.
@@ -128,9 +146,9 @@ func measure(ctx context.Context, s *settings, n int) (results []Result, err err
 			c.stop()
 		}
 	}()
-	for i, v := range s.controllers {
+	for _, v := range s.controllers {
 		name, file, _ := strings.Cut(v, "=")
-		c, err := startController(name, file, 25100+10*i, s.mesh)
+		c, err := startController(name, file, s)
 		if c != nil {
 			running = append(running, c)
 		}
@@ -138,7 +156,7 @@ func measure(ctx context.Context, s *settings, n int) (results []Result, err err
 			return nil, err
 		}
 		time.Sleep(settle)
-		before := c.resident()
+		before, live := c.resident(), c.live()
 		end, err := c.populate(ctx, n)
 		over = append(over, end)
 		if err != nil {
@@ -147,7 +165,8 @@ func measure(ctx context.Context, s *settings, n int) (results []Result, err err
 		time.Sleep(settle)
 		results = append(results, Result{
 			Controller: name, Sidecars: n, Services: s.mesh.services, Endpoints: s.mesh.endpoints,
-			Memory: float64(c.resident()-before) / float64(n),
+			Clusters: s.clusters, Serving: milliseconds(c.serving), Whole: milliseconds(c.whole), Starting: c.starting.Seconds(), Base: float64(before) / 1024, Live: float64(live) / 1024,
+			Memory: float64(c.resident()-before) / float64(n), Kept: float64(c.live()-live) / float64(n),
 		})
 	}
 	if err := oneByOne(s, running, results); err != nil {
@@ -157,6 +176,7 @@ func measure(ctx context.Context, s *settings, n int) (results []Result, err err
 		if err := c.churn(s, &results[i]); err != nil {
 			return nil, err
 		}
+		results[i].End = float64(c.resident()) / 1024
 	}
 	return results, nil
 }
@@ -172,7 +192,7 @@ func oneByOne(s *settings, running []*controller, results []Result) error {
 		for i, c := range running {
 			bytes, used := c.crowd.down.Load(), c.cpu()
 			e := c.crowd.expect(number, len(c.crowd.clients))
-			if err := c.mesh.change(0, number); err != nil {
+			if err := c.changing(number).change(0, number); err != nil {
 				return err
 			}
 			select {
@@ -221,7 +241,7 @@ func (c *controller) churn(s *settings, r *Result) error {
 		}
 		service, number := k%popular, s.events+1+k
 		events[k] = c.crowd.expect(number, followers[service])
-		if err := c.mesh.change(service, number); err != nil {
+		if err := c.changing(number).change(service, number); err != nil {
 			return err
 		}
 	}

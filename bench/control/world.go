@@ -8,18 +8,32 @@ import (
 	"strings"
 )
 
-// mesh is what the manifests are of.
+// mesh is what the manifests are of: one cluster's part of it.
 type mesh struct {
 	dir                 string
 	services, endpoints int
+	// cluster is 0 for the control plane's own. All clusters have Services of the same names, each with pods of its own.
+	cluster int
 }
+
+// maxClusters is for how many clusters there are addresses: each has blocks of its own below 10.128.0.0.
+const (
+	maxClusters  = 6
+	blocks       = 20 // each of 250 Services
+	mostServices = 250 * blocks
+)
+
+// clusterName is what a cluster is called.
+func clusterName(i int) string { return fmt.Sprintf("cluster-%d", i) }
 
 // namespaces is over how many the Services are spread.
 const namespaces = 20
 
 func serviceIP(i int) string { return fmt.Sprintf("10.96.%d.%d", i/250, 1+i%250) }
 
-func podIP(i, e int) string { return fmt.Sprintf("10.%d.%d.%d", 1+i/250, i%250, 1+e) }
+func (m *mesh) podIP(i, e int) string {
+	return fmt.Sprintf("10.%d.%d.%d", 1+m.cluster*blocks+i/250, i%250, 1+e)
+}
 
 // write makes the manifests: a file for the Service and pods of each, another one for its endpoints.
 func (m *mesh) write() error {
@@ -34,7 +48,7 @@ func (m *mesh) write() error {
 		for e := range m.endpoints {
 			fmt.Fprintf(&b, "---\napiVersion: v1\nkind: Pod\nmetadata: {name: svc-%d-6d4cf56db6-%05d, namespace: ns-%d, labels: {app: svc-%d, version: v1, pod-template-hash: 6d4cf56db6}}\n"+
 				"spec: {serviceAccountName: svc-%d, nodeName: node-%d, containers: [{name: app, image: app}]}\nstatus: {phase: Running, podIP: %s, podIPs: [{ip: %s}], conditions: [{type: Ready, status: \"True\"}]}\n",
-				i, e, i%namespaces, i, i, e, podIP(i, e), podIP(i, e))
+				i, e, i%namespaces, i, i, e, m.podIP(i, e), m.podIP(i, e))
 		}
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("svc-%d.yaml", i)), b.Bytes(), 0o600); err != nil { //nolint:gosec // as above
 			return err
@@ -52,7 +66,7 @@ func (m *mesh) change(i, event int) error {
 	fmt.Fprintf(&b, "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: svc-%d-x7k2p, namespace: ns-%d, labels: {kubernetes.io/service-name: svc-%d}}\naddressType: IPv4\nports: [{name: http, port: 80}]\nendpoints:\n",
 		i, i%namespaces, i)
 	for e := range m.endpoints - 1 {
-		fmt.Fprintf(&b, "- {addresses: [%s], conditions: {ready: true}, targetRef: {kind: Pod, name: svc-%d-6d4cf56db6-%05d, namespace: ns-%d}}\n", podIP(i, e), i, e, i%namespaces)
+		fmt.Fprintf(&b, "- {addresses: [%s], conditions: {ready: true}, targetRef: {kind: Pod, name: svc-%d-6d4cf56db6-%05d, namespace: ns-%d}}\n", m.podIP(i, e), i, e, i%namespaces)
 	}
 	if event > 0 {
 		fmt.Fprintf(&b, "- {addresses: [10.%d.%d.%d], conditions: {ready: true}}\n", marked+event>>16, event>>8&255, event&255)
