@@ -22,13 +22,34 @@ func Chooser(pods, gone []traffic.Pod, c Choice) func(namespace, pod string, e *
 	return func(namespace, pod string, e *traffic.Edge) bool {
 		f := traffic.Flow{Namespace: namespace, Pod: pod, Direction: e.Direction.String(), Edge: *e}
 		h := g.hopOf(&f)
-		// Who called is known best by the caller, and so is the Service.
-		if !h.counts(c.Src != "" || c.Service != "") {
-			return false
-		}
-		return (c.Node == "" || g.node(&h.dst, &h).ID == c.Node) &&
-			(c.Src == "" || g.node(&h.src, &h).ID == c.Src) &&
+		return h.isOf(&c) &&
+			(c.Node == "" || g.is(&h.dst, &h, c.Node)) &&
+			(c.Src == "" || g.is(&h.src, &h, c.Src)) &&
 			(c.Service == "" || serviceID(e.Service) == c.Service) &&
 			(c.Namespace == "" || strings.HasPrefix(g.node(&h.dst, &h).ID, c.Namespace+"/"))
 	}
+}
+
+// isOf reports whether a hop is one that is counted for a choice. Who called is known best by the caller, and so is the Service.
+func (h *hop) isOf(c *Choice) bool {
+	switch {
+	case c.Service != "":
+		return h.counts(true)
+	case c.Src != "":
+		return h.onEdge()
+	case c.Node != "":
+		return h.ofCalled()
+	}
+	return h.counts(false)
+}
+
+// is reports whether a side is the node of an ID. What owns a pod of another cluster may not be known: then its kind does not count.
+func (g *grapher) is(s *side, h *hop, id string) bool {
+	n := g.node(s, h)
+	if n.ID == id {
+		return true
+	}
+	namespace, rest, _ := strings.Cut(id, "/")
+	_, name, _ := strings.Cut(rest, "/")
+	return s.elsewhere && s.pod == nil && n.Namespace == namespace && name == n.Name+"@"+n.Cluster
 }

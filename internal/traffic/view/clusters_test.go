@@ -1,16 +1,17 @@
 package view
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/traffic"
 )
 
-// TestEdgesOfSeveralClusters: workloads of one name in two clusters are two rows, and what calls the one is no traffic of the other.
-func TestEdgesOfSeveralClusters(t *testing.T) {
+// twoClusters are web and users in west, web calls users of both clusters, and a web of east calls those of west.
+func twoClusters() *traffic.Answer {
 	pod := func(cluster, workload, name string) traffic.Pod {
-		return traffic.Pod{Cluster: cluster, Namespace: "shop", Name: name, Kind: "Deployment", Workload: workload, Meshed: true}
+		return traffic.Pod{Cluster: cluster, Namespace: "shop", Name: name, Kind: "Deployment", Workload: workload, Labels: map[string]string{"app": workload}, Meshed: true}
 	}
 	a := &traffic.Answer{
 		Cluster: "west", Pods: []traffic.Pod{pod("", "web", "web-1"), pod("", "users", "users-1")}, Remote: []traffic.Pod{pod("east", "users", "users-2")},
@@ -27,6 +28,78 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 	flow("web-1", traffic.Outbound, "east", "users", "users-2", 600)
 	flow("users-1", traffic.Inbound, "west", "web", "web-1", 60)
 	flow("users-1", traffic.Inbound, "east", "web", "web-9", 120)
+	return a
+}
+
+// TestGraphOfSeveralClusters: workloads of one name are a node in each cluster, and each call stands on one edge, whoever's control
+// plane its caller reports to.
+func TestGraphOfSeveralClusters(t *testing.T) {
+	g := GraphOf(twoClusters())
+	var got strings.Builder
+	for _, n := range g.Nodes {
+		requests := uint64(0)
+		if n.Total != nil {
+			requests = n.Total.Requests
+		}
+		fmt.Fprintf(&got, "%s of %s: app=%q pods=%d requests=%d\n", n.ID, n.Cluster, n.App, n.Pods, requests)
+	}
+	for i := range g.Edges {
+		e := &g.Edges[i]
+		fmt.Fprintf(&got, "%s > %s: %d, %.2f\n", e.Src, e.Dst, e.Total.Requests, *e.Share)
+	}
+	for _, n := range g.Namespaces {
+		fmt.Fprintf(&got, "namespace %s: %d\n", n.Name, n.Total.Requests)
+	}
+	const want = `shop/deployment/users of west: app="users" pods=1 requests=180
+shop/deployment/users@east of east: app="users" pods=0 requests=600
+shop/deployment/web of west: app="web" pods=1 requests=0
+shop/deployment/web@east of east: app="" pods=0 requests=0
+shop/deployment/web > shop/deployment/users: 60, 0.09
+shop/deployment/web > shop/deployment/users@east: 600, 0.91
+shop/deployment/web@east > shop/deployment/users: 120, 1.00
+namespace shop: 180
+`
+	if got.String() != want {
+		t.Errorf("the map:\n%swant:\n%s", got.String(), want)
+	}
+}
+
+// TestChooserOfSeveralClusters: a series is of the workload in its cluster. The chooser is not told what the own cluster is called.
+func TestChooserOfSeveralClusters(t *testing.T) {
+	a := twoClusters()
+	for _, tt := range []struct {
+		name string
+		c    Choice
+		want uint64
+	}{
+		{"a_workload_of_the_own_cluster", Choice{Node: "shop/deployment/users"}, 180},
+		{"its_namesake", Choice{Node: "shop/deployment/users@east"}, 600},
+		{"whatever_its_kind", Choice{Node: "shop/statefulset/users@east"}, 600},
+		{"one_of_a_third_cluster", Choice{Node: "shop/deployment/users@north"}, 0},
+		{"an_edge_at_home", Choice{Node: "shop/deployment/users", Src: "shop/deployment/web"}, 60},
+		{"an_edge_that_leaves", Choice{Node: "shop/deployment/users@east", Src: "shop/deployment/web"}, 600},
+		{"an_edge_that_comes_in", Choice{Node: "shop/deployment/users", Src: "shop/deployment/web@east"}, 120},
+		{"a_Service_as_callers_here_say", Choice{Service: "shop/users"}, 660},
+		{"the_namespace", Choice{Namespace: "shop"}, 180},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			wanted := Chooser(a.Pods, nil, tt.c)
+			got := uint64(0)
+			for i := range a.Flows {
+				if f := &a.Flows[i]; wanted(f.Namespace, f.Pod, &f.Edge) {
+					got += f.Total.Responses["2xx"]
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%d requests, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+// TestEdgesOfSeveralClusters: workloads of one name in two clusters are two rows, and what calls the one is no traffic of the other.
+func TestEdgesOfSeveralClusters(t *testing.T) {
+	a := twoClusters()
 	kinds, err := ParseResources([]string{"deploy"})
 	if err != nil {
 		t.Fatal(err)

@@ -53,8 +53,11 @@ const (
 
 // Node is a workload, or what stands for somebody who is none.
 type Node struct {
-	// ID is "namespace/kind/name", with "-" for no namespace.
-	ID        string `json:"id"`
+	// ID is "namespace/kind/name", with "-" for no namespace; a workload of another cluster than the control plane's has
+	// "@cluster" behind it.
+	ID string `json:"id"`
+	// Cluster is that of a workload where the mesh has several.
+	Cluster   string `json:"cluster,omitempty"`
 	Namespace string `json:"ns,omitempty"`
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
@@ -140,12 +143,16 @@ type namespaceSum struct {
 }
 
 // GraphOf draws the map of an answer. Each call is counted once, as "stat" does: on an edge and of a Service as its caller's sidecar
-// has counted it, of a workload and a namespace as its own has; the other end is heard where that one has no sidecar.
+// has counted it, of a workload and a namespace as its own has; the other end is heard where that one has no sidecar. On edges and of
+// workloads it is heard also where that one reports to the control plane of another cluster.
 func GraphOf(a *traffic.Answer) *Graph {
 	all, x := hops(a)
 	g := &grapher{index: x, nodes: map[string]*graphNode{}, edges: map[graphKey]*graphSum{}, services: map[string]*sum{}, namespaces: map[string]*namespaceSum{}}
 	for i := range a.Pods {
 		g.pod(&a.Pods[i])
+	}
+	for i := range a.Remote {
+		g.remote(&a.Remote[i])
 	}
 	for i := range all {
 		g.hop(&all[i])
@@ -156,6 +163,7 @@ func GraphOf(a *traffic.Answer) *Graph {
 // pod counts a pod with its workload.
 func (g *grapher) pod(p *traffic.Pod) {
 	s := sideOf(p)
+	s.cluster = g.cluster
 	n := g.node(&s, nil)
 	ns := g.namespace(p.Namespace)
 	ns.pods++
@@ -167,6 +175,17 @@ func (g *grapher) pod(p *traffic.Pod) {
 		n.Meshed = true
 		ns.meshed++
 	}
+	n.label(p)
+}
+
+// remote names the app of a pod of another cluster. Of these those are known that took part in calls, so they are not counted.
+func (g *grapher) remote(p *traffic.Pod) {
+	s := sideOf(p)
+	s.cluster, s.elsewhere = p.Cluster, true
+	g.node(&s, nil).label(p)
+}
+
+func (n *graphNode) label(p *traffic.Pod) {
 	n.App = cmp.Or(n.App, p.Labels["app"], p.Labels["app.kubernetes.io/name"])
 	n.Version = cmp.Or(n.Version, p.Labels["version"], p.Labels["app.kubernetes.io/version"])
 }
@@ -184,6 +203,12 @@ func (g *grapher) namespace(name string) *namespaceSum {
 func (g *grapher) node(s *side, h *hop) *graphNode {
 	n := g.identify(s, h)
 	n.ID = cmp.Or(n.Namespace, "-") + "/" + n.Kind + "/" + n.Name
+	if n.Namespace != "" {
+		n.Cluster = s.cluster
+		if s.elsewhere {
+			n.ID += "@" + s.cluster
+		}
+	}
 	if have := g.nodes[n.ID]; have != nil {
 		have.Meshed = have.Meshed || n.Meshed
 		return have
@@ -225,8 +250,10 @@ func serviceID(service string) string {
 
 func (g *grapher) hop(h *hop) {
 	src, dst := g.node(&h.src, h), g.node(&h.dst, h)
-	if h.counts(true) {
+	if h.onEdge() {
 		g.edge(h, src, dst)
+	}
+	if h.counts(true) {
 		if service := serviceID(h.edge.Service); service != "" && !h.edge.IsOther() {
 			s := g.services[service]
 			if s == nil {
@@ -236,9 +263,11 @@ func (g *grapher) hop(h *hop) {
 			s.add(h)
 		}
 	}
-	if h.counts(false) {
+	if h.ofCalled() {
 		dst.sum.add(h)
 		dst.seen = true
+	}
+	if h.counts(false) {
 		if dst.Namespace != "" {
 			ns := g.namespace(dst.Namespace)
 			ns.add(h)
@@ -249,6 +278,14 @@ func (g *grapher) hop(h *hop) {
 			}
 		}
 	}
+}
+
+// onEdge reports whether a hop is counted on its edge.
+func (h *hop) onEdge() bool { return h.counts(true) || !h.outbound && h.src.elsewhere }
+
+// ofCalled reports whether a hop is counted of the workload that is called.
+func (h *hop) ofCalled() bool {
+	return h.counts(false) || h.outbound && h.dst.elsewhere && h.reachedPeer()
 }
 
 func (g *grapher) edge(h *hop, src, dst *graphNode) {

@@ -101,8 +101,13 @@ func (x *index) peer(e *traffic.Edge) side {
 	return s
 }
 
+// isElsewhere reports whether the peer of an edge is of another cluster. Who does not say what the own one is called has said which
+// pods it has.
 func (x *index) isElsewhere(e *traffic.Edge) bool {
-	return e.Peer.Cluster != "" && e.Peer.Cluster != x.cluster
+	if e.Peer.Cluster == "" || x.cluster != "" {
+		return e.Peer.Cluster != x.cluster && e.Peer.Cluster != ""
+	}
+	return x.byName[[3]string{"", e.Peer.Namespace, e.Peer.Pod}] == nil && x.byIP[e.Peer.Address] == nil
 }
 
 func (x *index) peerIn(e *traffic.Edge) side {
