@@ -40,7 +40,7 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("say what: app, open, newconn, newtcp, ping, bulk, idle or time")
+		return errors.New("say what: app, open, newconn, stream, newtcp, ping, bulk, idle or time")
 	}
 	if args[0] == "time" {
 		return timed(args[1:])
@@ -108,7 +108,7 @@ type generator struct {
 
 func (g *generator) run() error {
 	work := map[string]func(i int) error{
-		"open": g.open, "newconn": g.newConn, "newtcp": g.newTCP, "ping": g.ping, "bulk": g.bulk,
+		"open": g.open, "newconn": g.newConn, "newtcp": g.newTCP, "ping": g.ping, "bulk": g.bulk, "stream": g.stream,
 	}[g.kind]
 	if g.kind == "idle" {
 		return g.idle()
@@ -123,8 +123,12 @@ func (g *generator) run() error {
 	}
 	g.addr = at.String()
 	g.begun = time.Now()
+	loops := g.conns
+	if g.kind == "stream" {
+		loops = 1 // one connection has all of them
+	}
 	var all sync.WaitGroup
-	for i := range g.conns {
+	for i := range loops {
 		all.Go(func() {
 			if err := work(i); err != nil {
 				g.fail(err)

@@ -51,6 +51,10 @@ func serveHTTP2() func(net.Conn) {
 }
 
 func answer(s *h2.ServerStream) {
+	if string(s.Request().Path) == streamPath {
+		echo(s)
+		return
+	}
 	var body [4096]byte
 	n := 0
 	for n < len(body) {
@@ -71,6 +75,32 @@ func answer(s *h2.ServerStream) {
 	}
 	if _, err := s.Write(body[:n]); err != nil {
 		return
+	}
+	var t httpx.Fields
+	t.AddString("grpc-status", "0")
+	_ = s.End(&t) // the client that has gone needs no trailers
+}
+
+// echo sends back what comes as it comes.
+func echo(s *h2.ServerStream) {
+	var r httpx.Response
+	r.Status, r.ContentLength = 200, -1
+	r.Fields.AddString("content-type", "application/grpc")
+	if s.Respond(&r) != nil || s.Flush() != nil {
+		return
+	}
+	var buf [4096]byte
+	for {
+		n, err := s.Read(buf[:])
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return
+		}
+		if _, err := s.Write(buf[:n]); err != nil || s.Flush() != nil {
+			return
+		}
 	}
 	var t httpx.Fields
 	t.AddString("grpc-status", "0")
