@@ -140,7 +140,7 @@ benchmarks: ## each Go benchmark ten times
 BENCH      ?= full
 BENCHFLAGS ?=
 
-bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, about 40 minutes, into bench/ (root; BENCH=quick: 5 minutes, into dist/bench)
+bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, at most 40 minutes, into bench/ (root; BENCH=quick: 5 minutes, into dist/bench)
 	CGO_ENABLED=0 $(GO) build -o bin/bench-load ./bench/load
 	@mkdir -p dist/bench
 	$(GO) run ./bench -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick -out dist/bench/results.json) $(BENCHFLAGS)

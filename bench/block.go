@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -60,19 +61,21 @@ type Result struct {
 
 // measure runs one block.
 func (r *Runner) measure(c *Contestant, cell *Cell, round int) Block {
-	b := r.once(c, cell)
-	if !b.good() {
-		b = r.once(c, cell)
+	seconds := cmp.Or(cell.Seconds, r.seconds)
+	b := r.once(c, cell, seconds)
+	if !b.good() && time.Now().Before(r.until) {
+		b = r.once(c, cell, seconds)
 	}
 	b.Of, b.Round = c.Name, round
 	return b
 }
 
-func (r *Runner) once(c *Contestant, cell *Cell) (b Block) {
+// once runs a block of some seconds.
+func (r *Runner) once(c *Contestant, cell *Cell, seconds int) (b Block) {
 	if cell.Kind == KindIdle {
 		return r.idle(c, cell)
 	}
-	cmd := c.lab.exec(c.pod, c.command(cell, r.load, c.lab.dir, r.seconds))
+	cmd := c.lab.exec(c.pod, c.command(cell, r.load, c.lab.dir, seconds))
 	proxies, apps, busy, begun := cpuTime(c.pids), cpuTime(c.apps), busyTime(), time.Now()
 	text, err := cmd.Output()
 	took := time.Since(begun)
@@ -91,7 +94,7 @@ func (r *Runner) once(c *Contestant, cell *Cell) (b Block) {
 		per, b.Requests = 1, float64(out.Bytes)/1e9
 	}
 	b.CPU, b.Machine = proxies.Seconds()*per/b.Requests, own.Seconds()*per/b.Requests
-	b.Rate = b.Requests / float64(r.seconds)
+	b.Rate = b.Requests / float64(seconds)
 	b.P50, b.P99, b.P999, b.RSS = out.P50, out.P99, out.P999, resident(c.pids)
 	return b
 }
@@ -150,7 +153,7 @@ func parse(kind Kind, text string) (out outcome, err error) {
 			return parseWrk(out, text)
 		}
 		return parseH2load(out, text)
-	case KindOpen, KindNewConn, KindNewTCP, KindPing, KindBulk, KindIdle:
+	case KindOpen, KindNewConn, KindStream, KindNewTCP, KindPing, KindBulk, KindIdle:
 	}
 	if err := json.Unmarshal([]byte(text), &out.Result); err != nil {
 		return out, fmt.Errorf("%w in %q", err, text)

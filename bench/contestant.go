@@ -53,10 +53,15 @@ func (c *Contestant) command(cell *Cell, load, dir string, seconds int) []string
 		return []string{load, "newconn", "-url", url, "-conns", conns, "-d", d}
 	case KindIdle:
 		return []string{load, "idle", "-url", url, "-conns", conns}
+	case KindStream:
+		return []string{load, "stream", "-url", "http://" + at + streamPath, "-conns", conns, "-d", d}
 	case KindNewTCP, KindPing, KindBulk:
 	}
 	return []string{load, string(cell.Kind), "-addr", at, "-conns", conns, "-d", d}
 }
+
+// streamPath is the call whose messages come back one by one.
+const streamPath = "/bench.Echo/Stream"
 
 // peers gives the others; every port of theirs is in the configurations of peers/.
 func peers(l *lab, inner string) []*Contestant {

@@ -18,7 +18,7 @@ func (r *Runner) counted(c *Contestant, cell *Cell) (calls, switches float64) {
 		return 0, 0
 	}
 	p.tell("enable")
-	b := r.once(c, cell)
+	b := r.once(c, cell, 1)
 	p.tell("disable")
 	return p.end(b.Requests)
 }

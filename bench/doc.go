@@ -6,13 +6,14 @@
 // In: the binaries of this tree, nginx, HAProxy and Envoy, and the cells of [matrix]. Out: a [Run], a JSON file from
 // which [Markdown] and [Page] are made; they show nothing else.
 //
-// How it measures: proxies on CPU 1, generator and server on CPU 0. Each cell has rounds; in each round every peer runs
-// once, in random order, and ours before each of them and at the end, so that a peer is compared with what ours took
-// directly before and after. CPU is that of the processes' own clocks. A block in which other processes took more than
+// How it measures: proxies on CPU 1, generator and server on CPU 0; with two workers, all on both. Each cell has rounds; in
+// each round every peer runs once, in random order, and ours before each two of them and at the end, so that a peer is
+// compared with what ours took shortly before and after. A cell has fewer rounds, two at least, where the whole run would
+// take longer than -within. CPU is that of the processes' own clocks. A block in which other processes took more than
 // 5 % of the machine is run once more, and left out where that does not help. Ratios are geometric means over rounds with
 // a 95 % bootstrap interval.
 //
-// What it does not say: anything about more than one machine, or one worker. Its two processors are shared by everything
+// What it does not say: anything about more than one machine. Its two processors are shared by everything
 // that takes part, so latencies are those of a busy machine.
 //
 // Debugging: -keep leaves the lab and the directory with all configurations and logs.

@@ -104,10 +104,10 @@ func resident(pids []int) int {
 	return sum
 }
 
-// pin has processes run on one processor.
-func pin(cpu int, pids []int) error {
+// pin has processes run on some processors.
+func pin(cpus string, pids []int) error {
 	for _, pid := range pids {
-		out, err := exec.Command("taskset", "-acp", strconv.Itoa(cpu), strconv.Itoa(pid)).CombinedOutput() //nolint:gosec // a number
+		out, err := exec.Command("taskset", "-acp", cpus, strconv.Itoa(pid)).CombinedOutput() //nolint:gosec // a number
 		if err != nil {
 			return fmt.Errorf("taskset: %w: %s", err, out)
 		}

@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -21,8 +22,10 @@ type lab struct {
 	name string
 	bin  string // directory of the build
 	dir  string // of configurations
-	pods []labPod
-	root int // the process that is init in it
+	// workers is how many threads each proxy has.
+	workers int
+	pods    []labPod
+	root    int // the process that is init in it
 }
 
 type labPod struct {
@@ -59,6 +62,9 @@ func (l *lab) servers(load string) []container {
 func (l *lab) fairlead(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(l.bin, "fairlead"), append([]string{"lab", "--name", l.name}, args...)...) //nolint:gosec // our own binary
 	cmd.Env = append(os.Environ(), "PATH="+l.bin+":"+os.Getenv("PATH"))
+	if l.workers > 1 { // our sidecars have one thread unless they are told otherwise
+		cmd.Env = append(cmd.Env, "GOMAXPROCS="+strconv.Itoa(l.workers))
+	}
 	return cmd
 }
 
@@ -68,6 +74,16 @@ func (l *lab) do(args ...string) error {
 		return fmt.Errorf("fairlead lab %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
+}
+
+// site is what the templates of configurations are filled with.
+type site struct {
+	Dir, Inner, Body string
+	Workers          int
+}
+
+func (l *lab) site() site {
+	return site{Dir: l.dir, Inner: "", Body: strings.Repeat("x", 1024), Workers: l.workers}
 }
 
 // write makes files of the lab's directory from templates.
@@ -93,14 +109,13 @@ func (l *lab) write(data any, names ...string) error {
 
 // up starts the lab with pods of both kinds where it has peers, with sidecars alone where not.
 func (l *lab) up(load, envoy string) error {
-	body := strings.Repeat("x", 1024)
-	if err := l.write(struct{ Dir, Body string }{l.dir, body}, "app.conf"); err != nil {
+	if err := l.write(l.site(), "app.conf"); err != nil {
 		return err
 	}
 	idle := []container{command("idle", "sleep", "infinity")}
 	pods := []podSpec{{"app", true, l.servers(load)}, {"client", true, idle}}
 	if envoy != "" {
-		if err := l.write(struct{ Dir, Inner string }{l.dir, ""}, "nginx-in.conf", "haproxy-in.cfg", "envoy-in.yaml"); err != nil {
+		if err := l.write(l.site(), "nginx-in.conf", "haproxy-in.cfg", "envoy-in.yaml"); err != nil {
 			return err
 		}
 		pods = append(pods, podSpec{"inner", false, append(l.servers(load), l.proxies("in", envoy)...)})
@@ -125,13 +140,15 @@ func (l *lab) proxies(side, envoy string) []container {
 	return []container{
 		command("nginx", "nginx", "-c", l.dir+"/nginx-"+side+".conf"),
 		command("haproxy", "haproxy", "-db", "-f", l.dir+"/haproxy-"+side+".cfg"),
-		command("envoy", envoy, "-c", l.dir+"/envoy-"+side+".yaml", "--concurrency", "1", "--disable-hot-restart", "-l", "warning"),
+		command("envoy", envoy, "-c", l.dir+"/envoy-"+side+".yaml", "--concurrency", strconv.Itoa(l.workers), "--disable-hot-restart", "-l", "warning"),
 	}
 }
 
 // addOuter starts the client's side of the peers, which must know the address of the other one.
 func (l *lab) addOuter(envoy string, idle []container) error {
-	if err := l.write(struct{ Dir, Inner string }{l.dir, l.pod("inner").IPs[0]}, "nginx-out.conf", "haproxy-out.cfg", "envoy-out.yaml"); err != nil {
+	told := l.site()
+	told.Inner = l.pod("inner").IPs[0]
+	if err := l.write(told, "nginx-out.conf", "haproxy-out.cfg", "envoy-out.yaml"); err != nil {
 		return err
 	}
 	pods := []podSpec{{"outer", false, append(idle, l.proxies("out", envoy)...)}}
@@ -189,9 +206,18 @@ func (l *lab) pod(owner string) labPod {
 	return l.pods[i]
 }
 
-// exec gives a command that runs in a pod, on the generator's processor.
+// exec gives a command that runs in a pod, on the processors of the generator.
 func (l *lab) exec(pod string, args []string) *exec.Cmd {
-	return l.fairlead(append([]string{"exec", "deploy/" + pod, "--", "taskset", "-c", "0"}, args...)...)
+	_, rest := l.processors()
+	return l.fairlead(append([]string{"exec", "deploy/" + pod, "--", "taskset", "-c", rest}, args...)...)
+}
+
+// processors says where the proxies run, and where all else does.
+func (l *lab) processors() (proxies, rest string) {
+	if l.workers > 1 {
+		return "0,1", "0,1"
+	}
+	return "1", "0"
 }
 
 // within keeps the processes that run in the lab.

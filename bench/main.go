@@ -47,7 +47,8 @@ type Runner struct {
 	rounds      int
 	seconds     int
 	processors  int
-	foreign     float64 // see Run
+	foreign     float64   // see Run
+	until       time.Time // when the cell should be done
 	log         io.Writer
 }
 
@@ -64,6 +65,7 @@ type settings struct {
 	rounds, seconds                            int
 	quick, keep                                bool
 	foreign                                    float64
+	within                                     time.Duration
 	variants                                   []string
 }
 
@@ -77,10 +79,11 @@ func parseFlags(args []string) (*settings, error) {
 	f.StringVar(&s.cells, "cells", "", "these cells alone, by comma")
 	f.StringVar(&s.only, "peers", "", "these peers alone, by comma")
 	f.StringVar(&s.report, "report", "", "write the reports of this run, and measure nothing")
-	f.IntVar(&s.rounds, "rounds", 4, "how often each peer runs in each cell")
+	f.IntVar(&s.rounds, "rounds", 4, "how often each peer runs in each cell, where -within allows it")
+	f.DurationVar(&s.within, "within", 37*time.Minute, "how long all cells may take together; each has two rounds at least")
 	f.IntVar(&s.seconds, "seconds", 2, "how long a block is")
 	f.Float64Var(&s.foreign, "foreign", 0.05, "what other processes may take of the machine before a block does not count")
-	f.BoolVar(&s.quick, "quick", false, "the most telling cells, two rounds of a second")
+	f.BoolVar(&s.quick, "quick", false, "the most telling cells, two rounds of a second, five minutes")
 	f.BoolVar(&s.keep, "keep", false, "leave the lab running")
 	f.Func("variant", "NAME=DIR: another build of ours, as one more peer; can be repeated", func(v string) error {
 		if !strings.Contains(v, "=") {
@@ -91,7 +94,7 @@ func parseFlags(args []string) (*settings, error) {
 	})
 	err := f.Parse(args)
 	if s.quick {
-		s.rounds, s.seconds = min(s.rounds, 2), 1
+		s.rounds, s.seconds, s.within = min(s.rounds, 2), 1, min(s.within, 5*time.Minute)
 	}
 	return s, err
 }
@@ -111,20 +114,64 @@ func run(args []string) error {
 		}
 	}
 	r.load = s.load
-	done, err := r.gather(s)
+	if err := complain(); err != nil {
+		return err
+	}
+	result := &Run{Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{}}
+	r.describe(s, result)
+	all, end := chosen(s), time.Now().Add(s.within)
+	if len(all) == 0 {
+		return fmt.Errorf("no cell is called %s", s.cells)
+	}
+	for len(all) > 0 {
+		n := 1
+		for n < len(all) && all[n].Workers == all[0].Workers {
+			n++
+		}
+		if err := r.phase(s, all[:n], all[n:], end, result); err != nil {
+			if len(result.Cells) > 0 {
+				err = errors.Join(err, writeReports(s.out)) // of what there is
+			}
+			return err
+		}
+		all = all[n:]
+	}
+	return writeReports(s.out)
+}
+
+// phase runs the cells of so many workers, with labs of their own. later are those of other phases, for which time must be left.
+func (r *Runner) phase(s *settings, cells, later []Cell, end time.Time, result *Run) error {
+	done, err := r.gather(s, cells[0].Workers)
 	defer done()
 	if err != nil {
 		return err
 	}
-	result := r.describe(s)
-	for _, cell := range chosen(s) {
+	for _, c := range r.contestants {
+		if len(c.pids) > 0 && cells[0].Workers == 1 {
+			result.Idle[c.Name] = resident(c.pids)
+		}
+	}
+	for i, cell := range cells {
+		r.until = time.Now().Add(share(append(slices.Clone(cells[i:]), later...), time.Until(end)))
 		result.Cells = append(result.Cells, r.cell(cell))
 		if err := save(s.out, result); err != nil { // after each: a run that is cut short has what it had
 			return err
 		}
 	}
-	return writeReports(s.out)
+	return nil
 }
+
+// share is what the first of some cells may take of the time that is left.
+func share(cells []Cell, left time.Duration) time.Duration {
+	sum := 0
+	for i := range cells {
+		sum += cells[i].weight()
+	}
+	return left * time.Duration(cells[0].weight()) / time.Duration(sum)
+}
+
+// leastRounds are run however long they take.
+const leastRounds = 2
 
 func save(path string, v *Run) error {
 	b, err := json.MarshalIndent(v, "", " ")
@@ -144,110 +191,49 @@ func chosen(s *settings) []Cell {
 	})
 }
 
-// gather starts the labs and finds everybody. done ends what it started, also after an error.
-func (r *Runner) gather(s *settings) (done func(), err error) {
-	var labs []*lab
-	done = func() {
-		for _, l := range labs {
-			if s.keep {
-				fmt.Fprintf(r.log, "kept: lab %s, %s\n", l.name, l.dir)
-				continue
-			}
-			if err := l.do("down"); err != nil {
-				fmt.Fprintln(r.log, err)
-			}
-			_ = os.RemoveAll(l.dir) // what cannot be removed lies in the temporary directory
-		}
-	}
-	start := func(bin, envoy string) (*lab, error) {
-		dir, err := os.MkdirTemp("", "fairlead-bench-")
-		if err != nil {
-			return nil, err
-		}
-		l := &lab{name: fmt.Sprintf("bench-%d-%d", os.Getpid(), len(labs)), bin: bin, dir: dir}
-		labs = append(labs, l)
-		if err := prepare(dir); err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(r.log, "starting %s from %s\n", l.name, bin)
-		err = l.up(r.load, envoy)
-		return l, err
-	}
-	for _, tool := range []string{"nginx", "wrk", "h2load", "taskset"} {
-		if _, err := exec.LookPath(tool); err != nil {
-			return done, fmt.Errorf("%s is missing: apt-get install nginx-light libnginx-mod-stream haproxy wrk nghttp2-client", tool)
-		}
-	}
-	first, err := start(s.bin, s.envoy)
-	if err != nil {
-		return done, err
-	}
-	r.contestants = []*Contestant{own(ours, first)}
-	for _, v := range s.variants {
-		name, bin, _ := strings.Cut(v, "=")
-		if bin, err = filepath.Abs(bin); err != nil {
-			return done, err
-		}
-		l, err := start(bin, "")
-		if err != nil {
-			return done, err
-		}
-		r.contestants = append(r.contestants, own(name, l))
-	}
-	if s.envoy != "" {
-		r.contestants = append(r.contestants, peers(first, first.pod("inner").IPs[0])...)
-	}
-	if s.only != "" {
-		names := append(strings.Split(s.only, ","), ours)
-		r.contestants = slices.DeleteFunc(r.contestants, func(c *Contestant) bool { return !slices.Contains(names, c.Name) })
-	}
-	return done, r.place()
-}
-
-// place puts proxies and all else on their processors.
-func (r *Runner) place() error {
-	for _, c := range r.contestants {
-		if err := errors.Join(c.missing(), pin(1, c.pids), pin(0, c.apps)); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// cell runs one cell: ours before each peer and at the end of each round.
+// cell runs one cell: ours before each two peers and at the end of each round. Without proxies it is run once, to know
+// what they add.
 func (r *Runner) cell(cell Cell) CellRun {
+	fmt.Fprintf(r.log, "\n%s: %s\n", cell.ID, cell.Title)
 	out := CellRun{Cell: cell}
 	ours := r.contestants[0]
-	var others []*Contestant
+	var others, all []*Contestant
 	for _, c := range r.contestants[1:] {
 		// Two that are the same processes have the same memory.
 		twice := slices.ContainsFunc(others, func(o *Contestant) bool { return slices.Equal(o.pids, c.pids) })
-		if c.does(cell.Kind) && (cell.Kind != KindIdle || c.Name != direct && !twice) {
+		switch {
+		case !c.does(cell.Kind) || cell.Kind == KindIdle && (c.Name == direct || twice):
+		case c.Name == direct:
+			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, 0)))
+		default:
 			others = append(others, c)
 		}
 	}
-	fmt.Fprintf(r.log, "\n%s: %s\n", cell.ID, cell.Title)
+	all = append(append(all, ours), others...)
 	if cell.Kind == KindIdle { // memory grows once
-		for _, c := range append([]*Contestant{ours}, others...) {
+		for _, c := range all {
 			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, 0)))
 		}
 		return out
 	}
-	for _, c := range append([]*Contestant{ours}, others...) {
-		r.once(c, &cell) // connections are made, pages are mapped
+	for _, c := range all {
+		r.once(c, &cell, 1) // connections are made, pages are mapped
 	}
-	for round := range r.rounds {
-		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // no secrecy
-		for _, c := range others {
-			out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)), r.show(r.measure(c, &cell, round)))
-		}
-		out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)))
-	}
-	for _, c := range append([]*Contestant{ours}, others...) {
+	for _, c := range all {
 		if calls, switches := r.counted(c, &cell); calls > 0 {
 			out.Counted = append(out.Counted, Block{Of: c.Name, Calls: calls, Switches: switches})
 			fmt.Fprintf(r.log, "  %-12s %.1f system calls, %.2f context switches\n", c.Name, calls, switches)
 		}
+	}
+	for round := 0; round < r.rounds && (round < leastRounds || time.Now().Before(r.until)); round++ {
+		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // no secrecy
+		for i, c := range others {
+			if i%2 == 0 {
+				out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)))
+			}
+			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, round)))
+		}
+		out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)))
 	}
 	return out
 }
@@ -259,26 +245,17 @@ func (r *Runner) show(b Block) Block {
 	return b
 }
 
-// describe says what is measured, and what a pair takes before anything happened.
-func (r *Runner) describe(s *settings) *Run {
-	result := &Run{
-		Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Commit: commit(), Machine: machine(),
-		Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{},
-		Versions: map[string]string{
-			ours: versionOf(filepath.Join(s.bin, "fairlead-proxy"), "version"), "nginx": versionOf("nginx", "-v"), "haproxy": versionOf("haproxy", "-v"),
-			"wrk": versionOf("wrk", "-v"), "h2load": versionOf("h2load", "--version"),
-		},
+// describe says what is measured.
+func (r *Runner) describe(s *settings, result *Run) {
+	result.Commit, result.Machine = commit(), machine()
+	result.Versions = map[string]string{
+		ours: versionOf(filepath.Join(s.bin, "fairlead-proxy"), "version"), "nginx": versionOf("nginx", "-v"), "haproxy": versionOf("haproxy", "-v"),
+		"wrk": versionOf("wrk", "-v"), "h2load": versionOf("h2load", "--version"),
 	}
 	if s.envoy != "" {
-		result.Versions["envoy"] = versionOf(s.envoy, "--version")
+		result.Versions["envoy"] = strings.TrimSpace(strings.TrimPrefix(versionOf(s.envoy, "--version"), s.envoy))
 	}
 	r.processors, _ = strconv.Atoi(result.Machine["processors"])
-	for _, c := range r.contestants {
-		if len(c.pids) > 0 {
-			result.Idle[c.Name] = resident(c.pids)
-		}
-	}
-	return result
 }
 
 // commit is that of the tree in which the run was started.

@@ -11,6 +11,7 @@ const (
 	KindOpen    Kind = "open"    // requests at intended times
 	KindNewConn Kind = "newconn" // a connection for each request
 	KindGRPC    Kind = "grpc"    // unary calls on one connection, by h2load
+	KindStream  Kind = "stream"  // messages on calls that stay open, both ways
 	KindNewTCP  Kind = "newtcp"
 	KindPing    Kind = "ping"
 	KindBulk    Kind = "bulk"
@@ -20,7 +21,7 @@ const (
 // port is which of the server's three ports a kind calls.
 func (k Kind) port() string {
 	switch k {
-	case KindGRPC:
+	case KindGRPC, KindStream:
 		return "h2"
 	case KindNewTCP, KindPing, KindBulk:
 		return "tcp"
@@ -39,6 +40,10 @@ type Cell struct {
 	Conns int `json:"conns"`
 	// Rate is requests a second where they come at intended times.
 	Rate int `json:"rate,omitempty"`
+	// Workers is how many threads each proxy has, and processors all share. One is a processor of the proxies' own.
+	Workers int `json:"workers"`
+	// Seconds is how long a block is where it differs from the others.
+	Seconds int `json:"seconds,omitempty"`
 	// Quick cells are those of BENCH=quick.
 	Quick bool `json:"-"`
 }
@@ -50,35 +55,69 @@ func (c *Cell) Unit() string {
 		return "s/GB"
 	case KindIdle:
 		return "KB/connection"
-	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindNewTCP, KindPing:
+	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing:
 	}
 	return "µs"
 }
 
-// matrix gives every cell.
+// weight is about how long a cell takes, in blocks of a round.
+func (c *Cell) weight() int {
+	switch {
+	case c.Kind == KindIdle:
+		return 4
+	case c.Kind.port() == "http":
+		return 9 * max(c.Seconds, 2) / 2
+	}
+	return 6
+}
+
+// matrix gives every cell. Those of two workers come last: they have labs of their own.
 func matrix() []Cell {
 	h1 := func(path string, conns int, quick Quick) Cell {
 		return Cell{
 			ID: fmt.Sprintf("h1%s-c%d", dashed(path), conns), Title: fmt.Sprintf("HTTP/1.1 %s, %s", size(path), plural(conns, "connection")),
-			Kind: KindHTTP1, Path: path, Conns: conns, Quick: bool(quick),
+			Kind: KindHTTP1, Path: path, Conns: conns, Quick: bool(quick), Workers: 1,
 		}
+	}
+	open := func(rate, seconds int, quick Quick) Cell {
+		return Cell{
+			ID: fmt.Sprintf("open-%d", rate), Title: fmt.Sprintf("%d requests/s at intended times, 16 connections", rate),
+			Kind: KindOpen, Path: "/1k", Conns: 16, Rate: rate, Seconds: seconds, Quick: bool(quick), Workers: 1,
+		}
+	}
+	rest := func(kind Kind, conns int, id, title string, quick Quick) Cell {
+		path := ""
+		if kind.port() == "http" {
+			path = "/1k"
+		}
+		return Cell{ID: id, Title: title, Kind: kind, Path: path, Conns: conns, Quick: bool(quick), Workers: 1}
 	}
 	return []Cell{
 		// First, while nobody holds memory of an earlier load.
-		{ID: "idle-1000", Title: "1,000 idle connections", Kind: KindIdle, Path: "/1k", Conns: 1000, Quick: true},
+		rest(KindIdle, 1000, "idle-1000", "1,000 idle connections", true),
 		h1("/1k", 1, true), h1("/1k", 8, true), h1("/1k", 64, true), h1("/1k", 1000, false),
-		h1("/0", 1, false), h1("/0", 64, false),
-		h1("/64k", 1, false), h1("/64k", 64, false), h1("/1m", 4, false),
-		{ID: "open-1000", Title: "1,000 requests/s at intended times, 16 connections", Kind: KindOpen, Path: "/1k", Conns: 16, Rate: 1000},
-		{ID: "open-5000", Title: "5,000 requests/s at intended times, 16 connections", Kind: KindOpen, Path: "/1k", Conns: 16, Rate: 5000},
-		{ID: "newconn", Title: "a new connection per HTTP/1.1 request, 8 at a time", Kind: KindNewConn, Path: "/1k", Conns: 8, Quick: true},
-		{ID: "grpc-1", Title: "gRPC unary 1 KB, 1 stream", Kind: KindGRPC, Conns: 1},
-		{ID: "grpc-64", Title: "gRPC unary 1 KB, 64 streams", Kind: KindGRPC, Conns: 64, Quick: true},
-		{ID: "tcp-new", Title: "a new TCP connection per 128 B echo, 8 at a time", Kind: KindNewTCP, Conns: 8},
-		{ID: "tcp-ping", Title: "TCP 128 B ping-pong, 8 connections", Kind: KindPing, Conns: 8},
-		{ID: "tcp-bulk-1", Title: "TCP bulk, 1 stream", Kind: KindBulk, Conns: 1, Quick: true},
-		{ID: "tcp-bulk-8", Title: "TCP bulk, 8 streams", Kind: KindBulk, Conns: 8},
+		h1("/0", 1, false), h1("/0", 8, false), h1("/0", 64, false),
+		h1("/64k", 1, false), h1("/64k", 8, false), h1("/64k", 64, false), h1("/1m", 4, false),
+		// Envoy, the slowest, does some 8,000 on a processor: half of that for longer, and four fifths.
+		open(1000, 0, true), open(4000, 4, false), open(6500, 0, false),
+		rest(KindNewConn, 8, "newconn", "a new connection per HTTP/1.1 request, 8 at a time", true),
+		rest(KindGRPC, 1, "grpc-1", "gRPC unary 1 KB, 1 stream", false),
+		rest(KindGRPC, 64, "grpc-64", "gRPC unary 1 KB, 64 streams", true),
+		rest(KindStream, 8, "grpc-stream", "gRPC streaming 128 B both ways, 8 streams with 8 messages under way each", true),
+		rest(KindNewTCP, 8, "tcp-new", "a new TCP connection per 128 B echo, 8 at a time", false),
+		rest(KindPing, 8, "tcp-ping", "TCP 128 B ping-pong, 8 connections", true),
+		rest(KindBulk, 1, "tcp-bulk-1", "TCP bulk, 1 stream", true),
+		rest(KindBulk, 8, "tcp-bulk-8", "TCP bulk, 8 streams", false),
+		twice(h1("/1k", 64, false)),
+		twice(rest(KindGRPC, 64, "grpc-64", "gRPC unary 1 KB, 64 streams", false)),
+		twice(rest(KindBulk, 8, "tcp-bulk-8", "TCP bulk, 8 streams", false)),
 	}
+}
+
+// twice is a cell with two workers.
+func twice(c Cell) Cell {
+	c.ID, c.Title, c.Workers = c.ID+"-w2", c.Title+", two workers", 2
+	return c
 }
 
 // Quick marks the cells of the short run.
