@@ -19,8 +19,9 @@ type Verdict struct {
 	Ratio Interval
 	// CPU are the medians, ours and the peer's.
 	Ours, Theirs float64
-	P50, P99     Interval // of latencies, ours ÷ peer
-	Blocks       int      // pairs that count
+	// P50, P99 and P999 are of latencies, ours ÷ peer. Added is of what the median is longer than without proxies.
+	P50, P99, P999, Added, RSS Interval
+	Blocks                     int // pairs that count
 }
 
 // Outcome of a comparison.
@@ -56,24 +57,37 @@ func verdicts(c *CellRun) []Verdict {
 		}
 	}
 	slices.Sort(names)
+	without := middle(c.Blocks, direct, p50)
+	added := func(b *Block) float64 {
+		if without == 0 {
+			return 0
+		}
+		return b.P50 - without
+	}
 	var out []Verdict
 	for _, name := range names {
-		cpu := ratios(c.Blocks, name, func(b *Block) float64 { return b.CPU })
+		of := func(value func(*Block) float64) Interval { return ratioOf(ratios(c.Blocks, name, value)) }
 		out = append(out, Verdict{
-			Peer: name, Ratio: ratioOf(cpu), Blocks: len(cpu), Ours: middle(c.Blocks, ours), Theirs: middle(c.Blocks, name),
-			P50: ratioOf(ratios(c.Blocks, name, func(b *Block) float64 { return b.P50 })),
-			P99: ratioOf(ratios(c.Blocks, name, func(b *Block) float64 { return b.P99 })),
+			Peer: name, Ratio: of(cpu), Blocks: len(ratios(c.Blocks, name, cpu)), Ours: middle(c.Blocks, ours, cpu), Theirs: middle(c.Blocks, name, cpu),
+			P50: of(p50), P99: of(p99), P999: of(p999), Added: of(added), RSS: of(rss),
 		})
 	}
 	return out
 }
 
-// middle is the median CPU of a contestant's good blocks.
-func middle(blocks []Block, of string) float64 {
+// What a block is measured in.
+func cpu(b *Block) float64  { return b.CPU }
+func p50(b *Block) float64  { return b.P50 }
+func p99(b *Block) float64  { return b.P99 }
+func p999(b *Block) float64 { return b.P999 }
+func rss(b *Block) float64  { return float64(b.RSS) / 1024 }
+
+// middle is the median of a contestant's good blocks by what they are measured in.
+func middle(blocks []Block, of string, value func(*Block) float64) float64 {
 	var all []float64
 	for i := range blocks {
 		if b := &blocks[i]; b.Of == of && b.good() {
-			all = append(all, b.CPU)
+			all = append(all, value(b))
 		}
 	}
 	return median(all)
@@ -107,16 +121,22 @@ func Markdown(r *Run) string {
 		r.Date, r.Commit, r.Machine["cpu"], r.Machine["processors"], r.Machine["kernel"], r.Rounds, r.Seconds)
 	b.WriteString("CPU of the two proxies for each request (bulk: s per GB; idle connections: KB of memory each), and ours ÷ peer with its 95 % interval: " +
 		"below 1 we need less. **Bold** is where the whole interval is above 1: we are behind. *Level* is an interval that holds 1. " +
+		"Latencies of ours are in µs, those of peers are ours ÷ peer; \"added\" is what the median is longer than without proxies. RSS is MB of both proxies. " +
 		"What is measured and how: [doc.go](doc.go); what the peers are told: [peers](peers/README.md).\n\n")
+	b.WriteString(goalTable(r))
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		fmt.Fprintf(&b, "## %s\n\n| | %s | ours | ours ÷ peer | | pairs | p50 | p99 | system calls | switches |\n|---|---|---|---|---|---|---|---|---|---|\n", c.Title, c.Unit())
-		calls, switches := counts(c, ours)
-		fmt.Fprintf(&b, "| ours | %s | | | | | | | %s | %s |\n", figure(middle(c.Blocks, ours)), calls, switches)
+		fmt.Fprintf(&b, "## %s\n\n| | %s | ours | ours ÷ peer | | pairs | p50 | p99 | p99.9 | added | RSS | system calls | switches |\n%s|\n", c.Title, c.Unit(), strings.Repeat("|---", 13))
+		without := middle(c.Blocks, direct, p50)
+		if without > 0 {
+			fmt.Fprintf(&b, "| without proxies | | | | | | %s | %s | %s | | | | |\n",
+				micros(without), micros(middle(c.Blocks, direct, p99)), micros(middle(c.Blocks, direct, p999)))
+		}
+		fmt.Fprintf(&b, "| ours | %s | | | | | %s | %s | %s | %s | %s |\n", figure(middle(c.Blocks, ours, cpu)), micros(middle(c.Blocks, ours, p50)),
+			micros(middle(c.Blocks, ours, p99)), micros(middle(c.Blocks, ours, p999)), addition(middle(c.Blocks, ours, p50), without), spent(c, ours))
 		for _, v := range verdicts(c) {
-			calls, switches := counts(c, v.Peer)
-			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d | %s | %s | %s | %s |\n",
-				v.Peer, figure(v.Theirs), figure(v.Ours), emphasised(&v), v.Outcome(), v.Blocks, plain(v.P50), plain(v.P99), calls, switches)
+			fmt.Fprintf(&b, "| %s | %s | %s | %s | %s | %d | %s | %s | %s | %s | %s |\n",
+				v.Peer, figure(v.Theirs), figure(v.Ours), emphasised(&v), v.Outcome(), v.Blocks, plain(v.P50), plain(v.P99), plain(v.P999), plain(v.Added), spent(c, v.Peer))
 		}
 		b.WriteString(failures(c, r.Foreign) + "\n")
 	}
@@ -149,13 +169,31 @@ func failures(c *CellRun, foreign float64) string {
 	return b.String()
 }
 
-func counts(c *CellRun, of string) (calls, switches string) {
+// spent is a contestant's memory, and its system calls and switches for each request.
+func spent(c *CellRun, of string) string {
+	calls, switches := "", ""
 	for i := range c.Counted {
 		if b := &c.Counted[i]; b.Of == of {
-			return fmt.Sprintf("%.1f", b.Calls), fmt.Sprintf("%.2f", b.Switches)
+			calls, switches = fmt.Sprintf("%.1f", b.Calls), fmt.Sprintf("%.2f", b.Switches)
 		}
 	}
-	return "", ""
+	return figure(middle(c.Blocks, of, rss)) + " | " + calls + " | " + switches
+}
+
+// micros is a latency.
+func micros(f float64) string {
+	if f == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%.0f", f)
+}
+
+// addition is what a latency is more than one without proxies, where that is known.
+func addition(f, without float64) string {
+	if without == 0 || f == 0 {
+		return ""
+	}
+	return micros(f - without)
 }
 
 func emphasised(v *Verdict) string {
@@ -211,7 +249,7 @@ func Page(r *Run) (string, error) {
 	var rows []row
 	for i := range r.Cells {
 		c := &r.Cells[i]
-		out := row{Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours)), Failures: failures(c, r.Foreign)}
+		out := row{Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours, cpu)), Failures: failures(c, r.Foreign)}
 		for _, v := range verdicts(c) {
 			left, right := position(v.Ratio.Low), position(v.Ratio.High)
 			out.Bars = append(out.Bars, bar{v, left, max(right-left, 0.4), position(v.Ratio.Mid), plain(v.Ratio)})

@@ -1,8 +1,14 @@
 package main
 
 import (
+	"bytes"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestReportsSayWhereWeAreBehind makes both reports of a run in which one peer needs more, one less, and one failed.
@@ -20,9 +26,15 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 		add("haproxy", 0, "refused <b>")
 		add(ours, 20, "")
 	}
+	c.Blocks = append(c.Blocks, Block{Of: direct, P50: 20})
+	for i := range c.Blocks[:len(c.Blocks)-1] {
+		b := &c.Blocks[i]
+		b.P50, b.P99, b.P999, b.RSS = 10*b.CPU, 20*b.CPU, 40*b.CPU, 10240
+	}
 	run := &Run{Rounds: 3, Seconds: 1, Cells: []CellRun{c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"}}
 	text := Markdown(run)
-	for _, want := range []string{"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "haproxy failed in round 2: refused", "| fairlead | 8.0 |"} {
+	for _, want := range []string{"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "haproxy failed in round 2: refused", "| fairlead | 8.0 |",
+		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |", "| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 |"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}
@@ -69,5 +81,62 @@ func TestParseTakesNoFailureForAResult(t *testing.T) {
 	}
 	if out, _ := parse(KindHTTP1, wrk+"\ncpu_ns 5000\n"); out.P50 != 120 || out.P99 != 1500 || out.cpu != 5000 {
 		t.Errorf("parse = %+v", out)
+	}
+}
+
+// TestPublishedFiguresAreThoseOfTheRun makes the reports of the run that is in the tree once more.
+func TestPublishedFiguresAreThoseOfTheRun(t *testing.T) {
+	b, err := os.ReadFile("results.json")
+	if errors.Is(err, fs.ErrNotExist) {
+		t.Skip("the tree has no run")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "results.json"), b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := writeReports(filepath.Join(dir, "results.json")); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"RESULTS.md", "RESULTS.html"} {
+		made, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		there, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !bytes.Equal(made, there) {
+			t.Errorf("%s is not what results.json makes: go run ./bench -report bench/results.json", name)
+		}
+	}
+}
+
+func TestCellsShareTheTimeByHowLongTheyTake(t *testing.T) {
+	cells := []Cell{{Kind: KindHTTP1}, {Kind: KindBulk}, {Kind: KindBulk}}
+	if got := share(cells, 21*time.Minute); got != 9*time.Minute {
+		t.Errorf("the first of them gets %s of 21m, want 9m", got)
+	}
+	if got := share(cells[2:], 5*time.Minute); got != 5*time.Minute {
+		t.Errorf("the last one gets %s of 5m", got)
+	}
+}
+
+func TestCellsHaveNamesOfTheirOwn(t *testing.T) {
+	seen := map[string]bool{}
+	workers := 1
+	for _, c := range matrix() {
+		if seen[c.ID] || c.Workers < workers {
+			t.Errorf("%s: is there already, or its labs would be started once more", c.ID)
+		}
+		seen[c.ID], workers = true, c.Workers
+	}
+	for _, g := range goals() {
+		if !seen[g.cell] {
+			t.Errorf("a goal is set for %s, which is no cell", g.cell)
+		}
 	}
 }
