@@ -42,7 +42,7 @@ tidy:
 	$(GO) mod tidy -diff
 
 test: ## every test, with the race detector; the namespace tests need no root
-	$(GO) test -race -shuffle=on ./...
+	$(GO) test -race -shuffle=on -timeout 20m ./...
 
 demo: build ## the mesh on this machine: one call, seen from every side
 	test/demo.sh
