@@ -148,6 +148,8 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		{Cluster: "north", Namespace: "shop", Workload: "twin", Pod: "twin-1", Identity: "no such cluster"},
 		{Cluster: "east", Namespace: "shop", Workload: "users", Pod: "users-1", Identity: "it has no such pod"},
 		{Address: "10.0.0.4"},
+		{Address: "10.0.0.4", Namespace: "shop", Identity: "spiffe://cluster.local/ns/shop/sa/old"},
+		{Address: "10.0.0.4", Namespace: "shop", Identity: "spiffe://cluster.local/ns/shop/sa/users"},
 		{Address: "10.0.0.9"},
 		{Namespace: "shop", Workload: "users"},
 		{Cluster: "east", Namespace: "shop", Workload: "users"},
@@ -173,7 +175,7 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		return a, all
 	}
 	a, all := tell()
-	if want := []string{"10.0.0.4@east", "10.0.0.9@", "@", "@", "@east", "twin-1@", "twin-1@", "twin-1@east", "twin-1@west", "users-1@west", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
+	if want := []string{"10.0.0.4@", "10.0.0.4@east", "10.0.0.4@east", "10.0.0.9@", "@", "@", "@east", "twin-1@", "twin-1@", "twin-1@east", "twin-1@west", "users-1@west", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
 		t.Errorf("peers %q, want %q", all, want)
 	}
 	a.Remote = slices.DeleteFunc(a.Remote, func(p traffic.Pod) bool { return p.Name == "twin-1" && p.Cluster == "east" })

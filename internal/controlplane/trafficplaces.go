@@ -3,6 +3,7 @@ package controlplane
 import (
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -42,7 +43,7 @@ func (p places) name(report *traffic.Report) {
 		case peer.Pod != "":
 			peer.Cluster = one(p.withPod(known, others, model.Key{Namespace: peer.Namespace, Name: peer.Pod}), said)
 		case err == nil:
-			peer.Cluster = p.ofAddress(known, addr)
+			peer.Cluster = p.ofAddress(known, addr, peer.Identity)
 		case said == p.own || slices.Contains(others, said): // of several pods that were put together
 			peer.Cluster = said
 		}
@@ -73,10 +74,11 @@ func (p places) withPod(known *store.Reader, others []string, pod model.Key) (cl
 	return clusters
 }
 
-func (p places) ofAddress(known *store.Reader, addr netip.Addr) string {
+// ofAddress says of which cluster the pod at an address is. One that has not proved to be that pod came by a gateway, and from anywhere.
+func (p places) ofAddress(known *store.Reader, addr netip.Addr, identity string) string {
 	at := known.WorkloadsAtAddress("", addr)
 	switch {
-	case len(at) != 1:
+	case len(at) != 1, identity != "" && !strings.HasSuffix(identity, "/ns/"+at[0].Key.Namespace+"/sa/"+at[0].ServiceAccount):
 		return ""
 	case at[0].Key.Cluster == "":
 		return p.own

@@ -140,3 +140,47 @@ web   users   shop     shop     west          west          √
 		}
 	}
 }
+
+// TestEdgesThroughAGateway: a caller whose connection a gateway passed on is no pod of the gateway, but who it has proved to be.
+func TestEdgesThroughAGateway(t *testing.T) {
+	const id = "spiffe://cluster.local/ns/shop/sa/"
+	a := &traffic.Answer{Cluster: "east", Pods: []traffic.Pod{
+		{Namespace: "shop", Name: "users-1", Kind: "Deployment", Workload: "users", Meshed: true, Identity: id + "users"},
+		{Namespace: "shop", Name: "web-1", Kind: "Deployment", Workload: "web", Meshed: true, Identity: id + "web", IPs: []string{"10.0.0.2"}},
+		{Namespace: "net", Name: "gateway-1", Kind: "Deployment", Workload: "gateway", Identity: "spiffe://cluster.local/ns/net/sa/gateway", IPs: []string{"10.0.0.9"}},
+	}}
+	for _, peer := range []traffic.Peer{
+		{Namespace: "shop", Identity: id + "web", Address: "10.0.0.9"},
+		{Namespace: "shop", Identity: id + "web", Address: "10.0.0.2", Cluster: "east"},
+	} {
+		a.Flows = append(a.Flows, traffic.Flow{
+			Namespace: "shop", Pod: "users-1", Direction: traffic.Inbound.String(), Seconds: 60,
+			Edge:  traffic.Edge{Direction: traffic.Inbound, Protocol: traffic.HTTP, Service: "users.shop", Peer: peer},
+			Total: traffic.Total{Responses: map[string]uint64{"2xx": 60}},
+		})
+	}
+	for of, want := range map[string]string{
+		"deploy": `
+SRC      DST     SRC_NS   DST_NS   SRC_CLUSTER   DST_CLUSTER   CLIENT_ID   SERVER_ID    SECURED
+sa/web   users   shop     shop     -             east          web.shop    users.shop   √
+web      users   shop     shop     east          east          web.shop    users.shop   √
+`,
+		"ns": `
+SRC    DST    SRC_NS   DST_NS   SRC_CLUSTER   DST_CLUSTER   CLIENT_ID   SERVER_ID    SECURED
+shop   shop   shop     shop     -             east          web.shop    users.shop   √
+shop   shop   shop     shop     east          east          web.shop    users.shop   √
+`,
+	} {
+		kinds, err := ParseResources([]string{of})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		if err := EdgeTable(Edges(a, &kinds[0].Kind, "shop"), true).Write(&b); err != nil {
+			t.Fatal(err)
+		}
+		if got := "\n" + b.String(); got != want {
+			t.Errorf("edges %s:%swant:%s", of, got, want)
+		}
+	}
+}

@@ -118,6 +118,9 @@ func (x *index) peerIn(e *traffic.Edge) side {
 	p := x.byName[[3]string{cluster, e.Peer.Namespace, e.Peer.Pod}]
 	if p == nil && e.Peer.Workload == "" && e.Peer.Address != "" {
 		p = x.byIP[e.Peer.Address]
+		if p != nil && e.Peer.Identity != "" && shortID(p.Identity) != shortID(e.Peer.Identity) {
+			p = nil // a gateway, which passed on what another one sent
+		}
 	}
 	if p != nil {
 		s := sideOf(p)
@@ -127,6 +130,9 @@ func (x *index) peerIn(e *traffic.Edge) side {
 	s := side{namespace: e.Peer.Namespace, workload: e.Peer.Workload, identity: e.Peer.Identity, address: e.Peer.Address}
 	if s.workload == "" && s.address != "" {
 		s.name = s.address
+		if account, _, ok := strings.Cut(shortID(s.identity), "."+s.namespace); ok && s.namespace != "" {
+			s.name = "sa/" + account // of which no more is known than what it proved
+		}
 		if e.Direction != traffic.Inbound && e.Service != "" && !isCatchAll(e.Service) {
 			s.name = e.Service
 		}
@@ -143,10 +149,10 @@ func isCatchAll(service string) bool {
 // their name. It is empty for a side that is not known.
 func (x *index) nameAs(s *side, k *Kind) (name string, of bool) {
 	switch {
-	case s.name != "" && s.pod == nil && s.workload == "":
-		return s.name, k.Name == "pod" && s.namespace != ""
 	case k.Name == "namespace" && s.namespace != "":
 		return s.namespace, true
+	case s.name != "" && s.pod == nil && s.workload == "":
+		return s.name, k.Name == "pod" && s.namespace != ""
 	case k.Name == "pod" && s.pod != nil:
 		return s.pod.Name, true
 	case s.workload == "":
