@@ -172,6 +172,7 @@ func (m *Mirrors) write(ctx context.Context, key string) error {
 	w, wanted := m.wanted[key]
 	m.mu.Unlock()
 	at := target{resource: services(), namespace: namespace, name: name}
+	slice := target{resource: endpointSlices(), namespace: namespace, name: name + "-gateways"}
 	var list corev1.ServiceList
 	if err := m.o.Client.list(ctx, at, &list); err != nil {
 		return err
@@ -184,16 +185,20 @@ func (m *Mirrors) write(ctx context.Context, key string) error {
 	} else if len(list.Items) > 0 {
 		there := &list.Items[0]
 		if there.Labels[mirroredLabel] != "true" || there.Labels[managedByLabel] != fieldManager {
-			return nil // it is not ours: the next decision says so
+			return m.writeSlice(ctx, slice, nil) // it is not ours: the next decision says so
 		}
 		if !wanted {
+			// The slice first: while the Service is there what failed is tried again, and nobody else deletes the slice.
+			if err := m.writeSlice(ctx, slice, nil); err != nil {
+				return err
+			}
 			return m.remove(ctx, at, there.UID, there.ResourceVersion)
 		}
 		if err := m.change(ctx, at, there, w.Service); err != nil {
 			return err
 		}
 	}
-	return m.writeSlice(ctx, target{resource: endpointSlices(), namespace: namespace, name: name + "-gateways"}, w.Slice)
+	return m.writeSlice(ctx, slice, w.Slice)
 }
 
 // change writes a Service as it should be where it is not.

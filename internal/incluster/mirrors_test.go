@@ -71,6 +71,20 @@ func TestMirrors(t *testing.T) {
 		if a.get(at) != nil {
 			t.Error("it is not deleted")
 		}
+		set(&one)
+		failures := 0
+		a.refuse(func(verb, p string) *status {
+			if verb == "delete" && p == sliceAt && failures == 0 {
+				failures++
+				return &status{code: 500, reason: "InternalError", message: "try again"}
+			}
+			return nil
+		})
+		set(nil, key)
+		if a.get(at) != nil || a.get(sliceAt) != nil || failures != 1 {
+			t.Errorf("after %d failures there are Service %v and slice %v", failures, a.get(at), a.get(sliceAt))
+		}
+		a.refuse(nil)
 
 		mine := object{"metadata": object{"labels": object{"app": "mine"}}, "spec": object{"clusterIP": "10.0.0.1"}}
 		a.put(at, mine)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientapi "k8s.io/client-go/tools/clientcmd/api"
@@ -29,6 +30,9 @@ func RemoteConfig(text []byte, plugins KubeconfigPlugins) (*rest.Config, error) 
 		return nil, fmt.Errorf("the kubeconfig is larger than %d bytes", maxKubeconfig)
 	}
 	raw, err := clientcmd.Load(text)
+	if runtime.IsNotRegisteredError(err) {
+		return nil, errors.New("it is no kubeconfig, which says apiVersion: v1 and kind: Config")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("the kubeconfig cannot be read: %w", err)
 	}

@@ -30,6 +30,7 @@ func TestRemoteConfig(t *testing.T) {
 		{"ca_file", kubeconfigOf(server+", certificate-authority: /etc/passwd", "token: abc"), RefusePlugins, "certificate-authority"},
 		{"nothing", "", RefusePlugins, "has no cluster"},
 		{"garbage", "]]\x00", RefusePlugins, "cannot be read"},
+		{"a_pod", "apiVersion: v1\nkind: Pod\n", RefusePlugins, "it is no kubeconfig, which says apiVersion: v1 and kind: Config"},
 		{"another_context", strings.Replace(kubeconfigOf(server, "token: abc"), "current-context: east", "current-context: west", 1), RefusePlugins, "cannot be used"},
 		{"large", kubeconfigOf(server, "token: "+strings.Repeat("a", maxKubeconfig)), RefusePlugins, "larger than"},
 	} {
