@@ -150,6 +150,9 @@ func (c census) touches(pod model.Key, edge *traffic.Edge, namespace string) boo
 	if pod.Namespace == namespace || edge.Peer.Namespace == namespace {
 		return true
 	}
+	if of, _, ok := traffic.AccountOf(edge.Peer.Identity); ok {
+		return of == namespace // of a caller that a gateway passed on
+	}
 	w := c.at(edge)
 	return w != nil && w.Key.Namespace == namespace
 }

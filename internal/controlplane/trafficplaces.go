@@ -1,9 +1,9 @@
 package controlplane
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -77,11 +77,11 @@ func (p places) withPod(known *store.Reader, others []string, pod model.Key) (cl
 // ofAddress says of which cluster the pod at an address is. One that has not proved to be that pod came by a gateway, and from anywhere.
 func (p places) ofAddress(known *store.Reader, addr netip.Addr, identity string) string {
 	at := known.WorkloadsAtAddress("", addr)
-	switch {
-	case len(at) != 1, identity != "" && !strings.HasSuffix(identity, "/ns/"+at[0].Key.Namespace+"/sa/"+at[0].ServiceAccount):
+	if len(at) != 1 {
 		return ""
-	case at[0].Key.Cluster == "":
-		return p.own
 	}
-	return at[0].Key.Cluster
+	if namespace, account, ok := traffic.AccountOf(identity); ok && (namespace != at[0].Key.Namespace || account != at[0].ServiceAccount) {
+		return ""
+	}
+	return cmp.Or(at[0].Key.Cluster, p.own)
 }

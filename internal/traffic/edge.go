@@ -1,6 +1,9 @@
 package traffic
 
-import "cmp"
+import (
+	"cmp"
+	"strings"
+)
 
 // Direction says on which side of its edge a reporting sidecar is.
 type Direction uint8
@@ -74,6 +77,13 @@ type Peer struct {
 	Identity string `json:"identity,omitempty"`
 	// Address is the IP of a peer whose workload is not known.
 	Address string `json:"address,omitempty"`
+}
+
+// AccountOf gives the service account of which an identity is.
+func AccountOf(identity string) (namespace, name string, ok bool) {
+	_, rest, found := strings.Cut(identity, "/ns/")
+	namespace, name, ok = strings.Cut(rest, "/sa/")
+	return namespace, name, found && ok
 }
 
 // IsNone reports whether there was no peer: no endpoint was reached.

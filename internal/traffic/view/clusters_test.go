@@ -150,12 +150,12 @@ func TestEdgesThroughAGateway(t *testing.T) {
 		{Namespace: "net", Name: "gateway-1", Kind: "Deployment", Workload: "gateway", Identity: "spiffe://cluster.local/ns/net/sa/gateway", IPs: []string{"10.0.0.9"}},
 	}}
 	for _, peer := range []traffic.Peer{
-		{Namespace: "shop", Identity: id + "web", Address: "10.0.0.9"},
-		{Namespace: "shop", Identity: id + "web", Address: "10.0.0.2", Cluster: "east"},
+		{Identity: id + "web", Address: "10.0.0.9"},
+		{Identity: id + "web", Address: "10.0.0.2", Cluster: "east"},
 	} {
 		a.Flows = append(a.Flows, traffic.Flow{
 			Namespace: "shop", Pod: "users-1", Direction: traffic.Inbound.String(), Seconds: 60,
-			Edge:  traffic.Edge{Direction: traffic.Inbound, Protocol: traffic.HTTP, Service: "users.shop", Peer: peer},
+			Edge:  traffic.Edge{Protocol: traffic.HTTP, Service: "users.shop", Peer: peer}, // as JSON, without its direction
 			Total: traffic.Total{Responses: map[string]uint64{"2xx": 60}},
 		})
 	}

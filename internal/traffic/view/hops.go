@@ -1,7 +1,6 @@
 package view
 
 import (
-	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/traffic"
@@ -74,7 +73,7 @@ func hops(a *traffic.Answer) ([]hop, *index) {
 // hopOf is that of a flow, without its numbers.
 func (x *index) hopOf(f *traffic.Flow) hop {
 	h := hop{outbound: f.Direction == traffic.Outbound.String(), edge: &f.Edge, seconds: f.Seconds}
-	own, peer := x.reporter(f), x.peer(&f.Edge)
+	own, peer := x.reporter(f), x.peer(f)
 	if h.src, h.dst = own, peer; !h.outbound {
 		h.src, h.dst = peer, own
 	}
@@ -94,10 +93,10 @@ func sideOf(p *traffic.Pod) side {
 	return side{pod: p, namespace: p.Namespace, workload: p.Workload, identity: p.Identity}
 }
 
-func (x *index) peer(e *traffic.Edge) side {
-	s := x.peerIn(e)
-	s.cluster = e.Peer.Cluster
-	s.elsewhere = x.isElsewhere(e)
+func (x *index) peer(f *traffic.Flow) side {
+	s := x.peerIn(f)
+	s.cluster = f.Edge.Peer.Cluster
+	s.elsewhere = x.isElsewhere(&f.Edge)
 	return s
 }
 
@@ -110,7 +109,8 @@ func (x *index) isElsewhere(e *traffic.Edge) bool {
 	return x.byName[[3]string{"", e.Peer.Namespace, e.Peer.Pod}] == nil && x.byIP[e.Peer.Address] == nil
 }
 
-func (x *index) peerIn(e *traffic.Edge) side {
+func (x *index) peerIn(f *traffic.Flow) side {
+	e := &f.Edge // whose direction is that of f where it came as JSON
 	cluster := ""
 	if x.isElsewhere(e) {
 		cluster = e.Peer.Cluster
@@ -130,10 +130,11 @@ func (x *index) peerIn(e *traffic.Edge) side {
 	s := side{namespace: e.Peer.Namespace, workload: e.Peer.Workload, identity: e.Peer.Identity, address: e.Peer.Address}
 	if s.workload == "" && s.address != "" {
 		s.name = s.address
-		if account, _, ok := strings.Cut(shortID(s.identity), "."+s.namespace); ok && s.namespace != "" {
-			s.name = "sa/" + account // of which no more is known than what it proved
+		inbound := f.Direction == traffic.Inbound.String()
+		if namespace, account, ok := traffic.AccountOf(s.identity); inbound && ok {
+			s.namespace, s.name = namespace, "sa/"+account // of whom no more is known than what it proved
 		}
-		if e.Direction != traffic.Inbound && e.Service != "" && !isCatchAll(e.Service) {
+		if !inbound && e.Service != "" && !isCatchAll(e.Service) {
 			s.name = e.Service
 		}
 	}
@@ -183,9 +184,8 @@ func (s *side) isMeshed() bool {
 
 // shortID is the name of a service account, "web.emojivoto", as the first two parts of a Linkerd identity are.
 func shortID(spiffe string) string {
-	_, rest, found := strings.Cut(spiffe, "/ns/")
-	namespace, account, ok := strings.Cut(rest, "/sa/")
-	if !found || !ok {
+	namespace, account, ok := traffic.AccountOf(spiffe)
+	if !ok {
 		return spiffe
 	}
 	return account + "." + namespace
