@@ -114,8 +114,8 @@ flagger: ## a real Flagger rolls canaries out and back on that Kubernetes, by a 
 	@test/kube/mesh.sh $(KUBE) test/flagger.sh
 
 multicluster: ## two clusters of that Kubernetes as one mesh, on one network and on two, KUBE and KUBE_EAST
-	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestMulticluster$$' ./test/e2e
-	@NETWORKS=separate test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestSeparateNetworks$$' ./test/e2e
+	@test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 30m -v -run '^(TestMulticluster|TestClusters.*)$$' ./test/e2e
+	@NETWORKS=separate test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 30m -v -run '^(TestSeparateNetworks|TestClusters.*)$$' ./test/e2e
 	@NETWORKS=separate ROOTS=own test/kube/clusters.sh $(KUBE) $(KUBE_EAST) $(GO) test -tags kube,multicluster -count=1 -timeout 15m -v -run '^TestRootsThatDiffer$$' ./test/e2e
 
 mcs-conformance: ## the Multi-Cluster Services API's own suite on two clusters, its report in dist/

@@ -128,6 +128,14 @@ func TestRootsThatDiffer(t *testing.T) {
 		return out, strings.Contains(out, "is not trusted here (the peer is of cluster east)")
 	})
 	t.Logf("errors in west:\n%s", west.cli(t, "errors", "client", "-n", west.ns))
+	eventually(t, "the server's sidecar in east to say whose root it is that is not trusted", func() (string, bool) {
+		out := east.kubectl(t, "logs", "deploy/users", "-c", "fairlead-proxy", "--tail=20")
+		const says = "the peer does not accept the certificate of this workload, whose root is "
+		return out, slices.ContainsFunc(strings.Split(out, "\n"), func(line string) bool {
+			_, root, ok := strings.Cut(line, says)
+			return ok && strings.Contains(root, "(key ") && strings.Contains(root, "of cluster") && strings.Contains(root, "east")
+		})
+	})
 	must(t, east.cli(t, "multicluster", "trust", "--name", "east"), "--context", west.context(), "apply", "-f", "-")
 	must(t, west.cli(t, "multicluster", "trust", "--name", "west"), "--context", east.context(), "apply", "-f", "-")
 	began := time.Now()

@@ -1,0 +1,214 @@
+//go:build kube && multicluster
+
+package e2e
+
+import (
+	"encoding/json"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"fairlead.dev/fairlead/internal/config/linkerd"
+)
+
+// separate reports whether the two clusters are networks of their own, as test/kube/clusters.sh made them.
+func separate() bool { return os.Getenv("NETWORKS") == "separate" }
+
+// exported is a Service of which other clusters have a mirror: by the gateway where clusters are networks of their own.
+func (s side) exported(t *testing.T, service string) {
+	t.Helper()
+	mode := "remote-discovery"
+	if separate() {
+		mode = "true"
+	}
+	s.kubectl(t, "label", "service", service, "mirror.linkerd.io/exported="+mode)
+}
+
+// linkTo prints the Link to this cluster, with its Secret, and applies it in another one.
+func (s side) linkTo(t *testing.T, from side) {
+	t.Helper()
+	args := []string{"multicluster", "link-gen", "--cluster-name", s.name, "--api-server-address", "https://172.31.24" + s.number + ".1:6443"}
+	if !separate() {
+		args = append(args, "--gateway=false")
+	}
+	must(t, s.cli(t, args...), "--context", from.context(), "apply", "-f", "-")
+	t.Cleanup(func() {
+		_, err := try(t, "", "--context", from.context(), "-n", system, "delete", "--ignore-not-found", "link/"+s.name, "secret/cluster-credentials-"+s.name)
+		if err != nil {
+			t.Errorf("the Link is still there: %v", err)
+		}
+	})
+}
+
+// service reads a Service, the zero value for none.
+func (s side) service(t *testing.T, name string) (v struct {
+	Metadata struct {
+		UID, ResourceVersion string
+		Labels, Annotations  map[string]string
+	}
+	Spec struct {
+		ClusterIP string
+		Ports     []struct{ Port int }
+	}
+}) {
+	t.Helper()
+	if text := s.kubectl(t, "get", "service", name, "--ignore-not-found", "-o", "json"); text != "" {
+		if err := json.Unmarshal([]byte(text), &v); err != nil {
+			t.Fatalf("%v: %s", err, text)
+		}
+	}
+	return v
+}
+
+// answers calls a URL from the client until exactly these pods answer, and demands that no call fails.
+func (s side) answers(t *testing.T, url string, pods ...string) {
+	t.Helper()
+	slices.Sort(pods)
+	eventually(t, "calls of "+url+" in "+s.name+" to be answered by "+strings.Join(pods, ", "), func() (string, bool) {
+		r := s.call(t, "client", "--count", "60", url)
+		if r.Failed > 0 {
+			t.Fatalf("%d of %d calls of %s in %s failed: %v %v", r.Failed, r.Requests, url, s.name, r.Statuses, r.Errors)
+		}
+		return strings.Join(slices.Sorted(maps.Keys(r.Pods)), " "), slices.Equal(slices.Sorted(maps.Keys(r.Pods)), pods)
+	})
+}
+
+// outcome finds what became of a Service in the status of a Link.
+func outcome(list []linkerd.ServiceStatus, name string) (reason, message string) {
+	for i := range list {
+		if list[i].RemoteRef.Name == name && len(list[i].Conditions) > 0 {
+			return list[i].Conditions[0].Reason, list[i].Conditions[0].Message
+		}
+	}
+	return "", ""
+}
+
+// TestClustersMirrors has Services of east that are exported be Services in west, under names of their own: calls reach east, know
+// who calls, and end with the export. A Service of that name that somebody made stays what it is.
+func TestClustersMirrors(t *testing.T) {
+	west, east := sides(t, "mirrors")
+	west.apply(t, server("users", 1), server("orders-east", 1), client)
+	east.apply(t, server("users", 2), server("orders", 1), server("private", 1))
+	west.ready(t, "users", "orders-east")
+	east.ready(t, "users", "orders", "private")
+	inWest, inEast := west.pods(t, "users"), east.pods(t, "users")
+	handMade := west.service(t, "orders-east")
+
+	east.linkTo(t, west)
+	east.exported(t, "users")
+	east.exported(t, "orders")
+	eventually(t, "the mirror of users", func() (string, bool) {
+		v := west.service(t, "users-east")
+		return west.cli(t, "multicluster", "gateways"), v.Spec.ClusterIP != "" && v.Metadata.Labels["mirror.linkerd.io/cluster-name"] == "east"
+	})
+	west.answers(t, "http://users-east:8080/", inEast...)
+	west.answers(t, "http://users-east."+west.ns+".svc.cluster.local:8080/", inEast...)
+	west.answers(t, "http://users:8080/", inWest...)
+	t.Run("who_calls", func(t *testing.T) { callerIsKnown(t, west, "http://users-east:8080/") })
+	t.Run("hand_made", func(t *testing.T) {
+		west.answers(t, "http://orders-east:8080/", west.pods(t, "orders-east")...)
+		if now := west.service(t, "orders-east"); now.Metadata.ResourceVersion != handMade.Metadata.ResourceVersion {
+			t.Errorf("the Service that was there was %+v and is %+v", handMade, now)
+		}
+	})
+	t.Run("told", func(t *testing.T) { mirrorsAreTold(t, west, east) })
+	t.Run("federated", func(t *testing.T) {
+		for _, s := range []side{west, east} {
+			s.kubectl(t, "label", "service", "users", "mirror.linkerd.io/federated=member")
+		}
+		eventually(t, "the union", func() (string, bool) {
+			v := west.service(t, "users-federated")
+			return strings.Join(slices.Collect(maps.Values(v.Metadata.Annotations)), " "), v.Metadata.Annotations["multicluster.linkerd.io/remote-discovery"] == "users@east"
+		})
+		west.answers(t, "http://users-federated:8080/", slices.Concat(inWest, inEast)...)
+	})
+	t.Run("not_exported", func(t *testing.T) {
+		for _, host := range []string{"private", "private-east"} {
+			if r := west.call(t, "client", "--count", "3", "http://"+host+":8080/"); r.OK > 0 || r.Requests == 0 {
+				t.Errorf("%s, which is not exported, is answered: %+v", host, r)
+			}
+		}
+		east.kubectl(t, "label", "service", "users", "mirror.linkerd.io/exported-")
+		eventually(t, "the mirror to be gone", func() (string, bool) {
+			left := west.kubectl(t, "get", "service,endpointslice", "-o", "name")
+			return left, !strings.Contains(left, "/users-east")
+		})
+		if r := west.call(t, "client", "--count", "3", "http://users-east:8080/"); r.OK > 0 || r.Requests == 0 {
+			t.Errorf("what is exported no longer is answered: %+v", r)
+		}
+	})
+	t.Run("unlinked", func(t *testing.T) {
+		must(t, west.cli(t, "multicluster", "unlink", "--cluster-name", "east"), "--context", west.context(), "delete", "-f", "-")
+		eventually(t, "the union to be gone, and nothing else", func() (string, bool) {
+			left := west.kubectl(t, "get", "service", "-o", "name")
+			return left, left == "service/orders-east\nservice/users\n"
+		})
+		if out := west.cli(t, "multicluster", "gateways"); out != "CLUSTER   ALIVE   NUM_SVC   LATENCY\n" {
+			t.Errorf("gateways: %s", out)
+		}
+	})
+}
+
+// mirrorsAreTold has the commands, the Link and its events say what has a mirror, and what has none.
+func mirrorsAreTold(t *testing.T, west, east side) {
+	type row struct {
+		ClusterName      string
+		Alive            bool
+		NumberOfServices int
+		Latency          float64
+	}
+	eventually(t, "one mirror, and a gateway that has answered where there is one", func() (string, bool) {
+		var rows []row
+		text := west.cli(t, "multicluster", "gateways", "-o", "json")
+		if err := json.Unmarshal([]byte(text), &rows); err != nil {
+			t.Fatalf("gateways -o json: %v: %s", err, text)
+		}
+		return text, len(rows) == 1 && rows[0].ClusterName == "east" && rows[0].NumberOfServices == 1 && rows[0].Alive == separate() && (rows[0].Latency > 0) == separate()
+	})
+	t.Logf("\n%s", west.cli(t, "multicluster", "gateways"))
+
+	why := "Service " + west.ns + "/orders-east was not made as a mirror: it stays as it is"
+	out, err := tryFairlead(t, "--context", west.context(), "multicluster", "check")
+	t.Logf("\n%s", out)
+	if err == nil || !strings.Contains(out, "√ cluster east is read: synced\n") || strings.Count(out, "×") != 1 ||
+		!strings.Contains(out, "× Service "+east.ns+"/orders of cluster east has no mirror orders-east: "+why+"\n") ||
+		separate() && !strings.Contains(out, "√ gateway 172.31.24"+east.number+".1 of cluster east is alive\n") {
+		t.Errorf("check = %v", err)
+	}
+	var link linkerd.Link
+	eventually(t, "the status of the Link", func() (string, bool) {
+		text := must(t, "", "--context", west.context(), "-n", system, "get", "link", "east", "-o", "json")
+		if err := json.Unmarshal([]byte(text), &link); err != nil {
+			t.Fatal(err)
+		}
+		reason, _ := outcome(link.Status.MirrorServices, "users")
+		not, message := outcome(link.Status.MirrorServices, "orders")
+		return text, reason == "Mirrored" && not == "Foreign" && strings.Contains(message, why) && len(link.Status.MirrorServices) == 2
+	})
+	eventually(t, "the event of the Link", func() (string, bool) {
+		events := must(t, "", "--context", west.context(), "-n", system, "get", "events", "--field-selector", "involvedObject.kind=Link,involvedObject.name=east,reason=Foreign")
+		return events, strings.Contains(events, why)
+	})
+}
+
+// callerIsKnown has the server be told the identity of the client, who proves it to the server's own sidecar.
+func callerIsKnown(t *testing.T, s side, url string) {
+	t.Helper()
+	out := s.kubectl(t, "exec", "client", "-c", "app", "--", "/fairlead", "demo-app", "get", url)
+	if want := "URI=spiffe://cluster.local/ns/" + s.ns + "/sa/default"; !strings.Contains(out, want) || strings.Count(out, "By=") != 1 {
+		t.Errorf("the server was not told %s:\n%s", want, out)
+	}
+}
+
+// ready waits for the Deployments, and for the client where there is one.
+func (s side) ready(t *testing.T, deployments ...string) {
+	t.Helper()
+	for _, d := range deployments {
+		s.kubectl(t, "rollout", "status", "deployment/"+d, "--timeout=120s")
+	}
+	if s.kubectl(t, "get", "pod", "client", "--ignore-not-found", "-o", "name") != "" {
+		s.kubectl(t, "wait", "--for=condition=Ready", "pod/client", "--timeout=120s")
+	}
+}
