@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -70,7 +71,9 @@ func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := v.history.Sum(query)
 	answer.Pods = known.pods(namespace, answer.Flows)
 	answer.Gone = known.gone(v.history.Described(), answer.Flows)
-	if len(v.places.others()) > 0 {
+	// Also of a mesh that had several: what was reported then says of which its peers were.
+	several := slices.ContainsFunc(answer.Flows, func(f traffic.Flow) bool { return f.Edge.Peer.Cluster != "" })
+	if several || len(v.places.others()) > 0 {
 		answer.Cluster = v.places.own
 		answer.Remote = known.elsewhere(v.places.own, answer.Flows)
 	}

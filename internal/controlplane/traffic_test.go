@@ -158,10 +158,7 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		edge := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: p}
 		report.Rows = append(report.Rows, traffic.Row{Edge: edge, Sample: traffic.Sample{Responses: [traffic.Classes]uint64{2: 1}}})
 	}
-	tell := func() (a traffic.Answer, all []string) {
-		if err := kept.Summary(model.Key{Namespace: "shop", Name: "web-1"}, report.Encode()); err != nil {
-			t.Fatal(err)
-		}
+	ask := func() (a traffic.Answer, all []string) {
 		w := httptest.NewRecorder()
 		edgesView{e, kept.Store, where, "cluster.local"}.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/?window=1m", http.NoBody))
 		if err := json.Unmarshal(w.Body.Bytes(), &a); err != nil {
@@ -173,6 +170,12 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		}
 		slices.Sort(all)
 		return a, all
+	}
+	tell := func() (traffic.Answer, []string) {
+		if err := kept.Summary(model.Key{Namespace: "shop", Name: "web-1"}, report.Encode()); err != nil {
+			t.Fatal(err)
+		}
+		return ask()
 	}
 	a, all := tell()
 	if want := []string{"10.0.0.4@", "10.0.0.4@east", "10.0.0.4@east", "10.0.0.9@", "@", "@", "@east", "twin-1@", "twin-1@", "twin-1@east", "twin-1@west", "users-1@west", "users-1@west", "users-2@east"}; !slices.Equal(all, want) {
@@ -188,6 +191,9 @@ func TestEdgesOfSeveralClusters(t *testing.T) {
 		}
 	}
 	others = nil
+	if a, _ = ask(); a.Cluster != "west" {
+		t.Errorf("when the other cluster has gone, what was reported before is told in %q, want west", a.Cluster)
+	}
 	kept.Store = history.New(time.Now, history.Defaults())
 	if a, all = tell(); a.Cluster != "" || slices.ContainsFunc(all, func(s string) bool { return !strings.HasSuffix(s, "@") }) {
 		t.Errorf("a mesh of one cluster: in %q %q", a.Cluster, all)
