@@ -134,7 +134,9 @@ func (v seriesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	known := census{store.NewReader(v.engine.store.Snapshot()), v.trustDomain}
 	q := r.URL.Query()
 	namespace := q.Get("namespace")
-	chosen := view.Chooser(known.pods("", nil), v.history.Described(), view.Choice{Node: q.Get("node"), Src: q.Get("src"), Service: q.Get("service"), Namespace: q.Get("ns")})
+	chosen := view.Chooser(known.pods("", nil), v.history.Described(), view.Choice{
+		Node: q.Get("node"), Src: q.Get("src"), Service: q.Get("service"), Namespace: q.Get("ns"), Cluster: v.places.own,
+	})
 	query.Wanted = func(pod model.Key, edge *traffic.Edge) bool {
 		return (namespace == "" || known.touches(pod, edge, namespace)) && chosen(pod.Namespace, pod.Name, edge)
 	}

@@ -14,11 +14,13 @@ type Choice struct {
 	Service string
 	// Namespace is that of what was called.
 	Namespace string
+	// Cluster is what the own cluster is called. Where it is empty a peer is of the own one if that has a pod of the name.
+	Cluster string
 }
 
 // Chooser says whether calls that a pod's sidecar reported are of the choice. It knows the pods at hand, and those that have gone.
 func Chooser(pods, gone []traffic.Pod, c Choice) func(namespace, pod string, e *traffic.Edge) bool {
-	g := &grapher{index: newIndex(&traffic.Answer{Pods: pods, Gone: gone}), nodes: map[string]*graphNode{}}
+	g := &grapher{index: newIndex(&traffic.Answer{Cluster: c.Cluster, Pods: pods, Gone: gone}), nodes: map[string]*graphNode{}}
 	return func(namespace, pod string, e *traffic.Edge) bool {
 		f := traffic.Flow{Namespace: namespace, Pod: pod, Direction: e.Direction.String(), Edge: *e}
 		h := g.hopOf(&f)

@@ -64,7 +64,7 @@ namespace shop: 180
 	}
 }
 
-// TestChooserOfSeveralClusters: a series is of the workload in its cluster. The chooser is not told what the own cluster is called.
+// TestChooserOfSeveralClusters: a series is of the workload in its cluster.
 func TestChooserOfSeveralClusters(t *testing.T) {
 	a := twoClusters()
 	for _, tt := range []struct {
@@ -83,17 +83,25 @@ func TestChooserOfSeveralClusters(t *testing.T) {
 		{"the_namespace", Choice{Namespace: "shop"}, 180},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			wanted := Chooser(a.Pods, nil, tt.c)
-			got := uint64(0)
-			for i := range a.Flows {
-				if f := &a.Flows[i]; wanted(f.Namespace, f.Pod, &f.Edge) {
-					got += f.Total.Responses["2xx"]
+			for _, tt.c.Cluster = range []string{"", "west"} {
+				wanted := Chooser(a.Pods, nil, tt.c)
+				got := uint64(0)
+				for i := range a.Flows {
+					if f := &a.Flows[i]; wanted(f.Namespace, f.Pod, &f.Edge) {
+						got += f.Total.Responses["2xx"]
+					}
+				}
+				if got != tt.want {
+					t.Errorf("%d requests where the own cluster is called %q, want %d", got, tt.c.Cluster, tt.want)
 				}
 			}
-			if got != tt.want {
-				t.Errorf("%d requests, want %d", got, tt.want)
-			}
 		})
+	}
+	twin := traffic.Edge{Direction: traffic.Outbound, Peer: traffic.Peer{Cluster: "east", Namespace: "shop", Workload: "users", Pod: "users-1", Identity: "spiffe://cluster.local/ns/shop/sa/users"}}
+	for node, want := range map[string]bool{"shop/deployment/users": false, "shop/deployment/users@east": true} {
+		if got := Chooser(a.Pods, nil, Choice{Node: node, Cluster: "west"})("shop", "web-1", &twin); got != want {
+			t.Errorf("calls to a pod of east that is called as one of west are of %s: %v, want %v", node, got, want)
+		}
 	}
 }
 
