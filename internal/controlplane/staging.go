@@ -45,6 +45,9 @@ func (s *staging) endpoint(ref model.Ref, commit func(*store.Txn)) {
 // hurry has the endpoints that are staged committed at once.
 func (s *staging) hurry() { s.pacer.urgent() }
 
+// laneKept bounds the changes of a commit whose memory is kept for the next one.
+const laneKept = 64
+
 // flush has a transaction make the changes of the lanes that are due, which are staged no longer.
 func (s *staging) flush(tx *store.Txn, due [lanes]bool) {
 	left := 0
@@ -53,7 +56,12 @@ func (s *staging) flush(tx *store.Txn, due [lanes]bool) {
 			for _, commit := range lane {
 				commit(tx)
 			}
-			clear(lane)
+			if len(lane) > laneKept { // clear takes as long as the largest load that the map has seen
+				lane = make(map[model.Ref]func(*store.Txn))
+				s.lanes[l] = lane
+			} else {
+				clear(lane)
+			}
 		}
 		left += len(lane)
 	}
