@@ -2,87 +2,165 @@ package discovery
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/plan"
 )
 
-// pack cuts a delta into responses. Since is as for Changed, asked when the source was. mu is held.
-func (st *stream) pack(d *delta, since, asked time.Time) (list []*Response) {
-	r := &Response{}
-	size := 0
-	begin := func() {
-		st.nonce++
-		r, size = &Response{Nonce: st.nonce}, 0
-		list = append(list, r)
-	}
-	begin()
-	for _, a := range d.answers {
-		if size > 0 && size+len(a.Body)+len(a.Patch) > responseSize {
-			begin()
-		}
-		size += len(a.Body) + len(a.Patch) + 1
-		r.Resources = append(r.Resources, a)
-		if h := st.held[a.Name]; h != nil {
-			h.nonce, h.at = r.Nonce, asked.UnixNano()
-			if len(a.Patch) > 0 {
-				h.patched = r.Nonce
-			}
-		}
-	}
-	r.Removed = d.removed
-	r.Synced = len(st.dirty)+len(st.over) == 0 && st.started
-	if !since.IsZero() && len(st.unacked) < maxUnacked {
-		st.unacked = append(st.unacked, timedNonce{r.Nonce, since})
-	}
-	return list
+// round is one look at what is dirty on a stream, and the responses that come of it. Its memory serves the next one, of whichever
+// stream: what it gives is good until it is put back.
+type round struct {
+	st        *stream
+	asked     time.Time  // when the source was
+	questions []question // what is looked at
+	over      []string   // names that are one too many
+	answers   []Answer
+	of        []*sent // of each answer, what the client has or will have; nil where there is no such thing
+	removed   []string
+	responses []Response
+	buf       []byte // a message
 }
 
-// delta gathers the answers of one round. Stream.mu is held throughout.
-type delta struct {
-	st      *stream
-	answers []Answer
-	place   map[string]int // resource → index in answers
-	removed []string
+// question is a name that is looked at.
+type question struct {
+	sub   *subscription
+	since time.Time // as for Changed; zero where it was merely asked for
+	found Found
+	known bool // there is an answer
+}
+
+// roundKept bounds the bytes of a message whose memory is kept for the next one.
+const roundKept = 64 << 10
+
+// round gives memory for a round; put takes it back.
+func (s *Server) round() *round {
+	if r, ok := s.rounds.Get().(*round); ok {
+		return r
+	}
+	return new(round)
+}
+
+func (s *Server) put(r *round) {
+	clear(r.questions)
+	clear(r.answers)
+	clear(r.of)
+	clear(r.responses)
+	buf := r.buf[:0]
+	if cap(buf) > roundKept {
+		buf = nil
+	}
+	*r = round{questions: r.questions[:0], answers: r.answers[:0], of: r.of[:0], responses: r.responses[:0], buf: buf}
+	s.rounds.Put(r)
+}
+
+// since gives the first change among what was looked at, zero where all was merely asked for.
+func (d *round) since() (first time.Time) {
+	for i := range d.questions {
+		if t := d.questions[i].since; !t.IsZero() && (first.IsZero() || t.Before(first)) {
+			first = t
+		}
+	}
+	return first
+}
+
+// ask asks the source, without stream.mu. What the client may not read does not exist for it.
+func (d *round) ask() {
+	st := d.st
+	for i := range d.questions {
+		q := &d.questions[i]
+		if q.known = q.sub.denied; !q.known {
+			q.found, q.known = st.s.o.Source.Answer(Key{st.client.Namespace, q.sub.name})
+		}
+	}
+	if len(d.questions) > 1 {
+		slices.SortFunc(d.questions, func(a, b question) int { return strings.Compare(a.sub.name, b.sub.name) })
+	}
+}
+
+// pack cuts the answers into responses. stream.mu is held, as in all of the following.
+func (d *round) pack() {
+	st := d.st
+	size, first := 0, 0
+	end := func(upTo int) {
+		st.nonce++
+		d.responses = append(d.responses, Response{Nonce: st.nonce, Resources: d.answers[first:upTo]})
+		for i := first; i < upTo; i++ {
+			if h := d.of[i]; h != nil {
+				h.nonce, h.at = st.nonce, d.asked.UnixNano()
+				if len(d.answers[i].Patch) > 0 {
+					h.patched = st.nonce
+				}
+			}
+		}
+		size, first = 0, upTo
+	}
+	for i := range d.answers {
+		a := &d.answers[i]
+		if size > 0 && size+len(a.Body)+len(a.Patch) > responseSize {
+			end(i)
+		}
+		size += len(a.Body) + len(a.Patch) + 1
+	}
+	end(len(d.answers))
+	last := &d.responses[len(d.responses)-1]
+	last.Removed = d.removed
+	last.Synced = len(st.dirty)+len(st.over) == 0 && st.started
+	if since := d.since(); !since.IsZero() && len(st.unacked) < maxUnacked {
+		st.unacked = append(st.unacked, timedNonce{last.Nonce, since})
+	}
 }
 
 // answer compares what is found for a name with what the client has.
-func (d *delta) answer(n string, sub *subscription, f Found) {
-	holds := make([]string, 0, len(f.Parts)+1)
-	for _, shard := range f.Parts {
-		d.hold(shard)
-		d.update(shard)
-		holds = append(holds, shard.Name)
+func (d *round) answer(sub *subscription, f Found) {
+	if !sub.holdsAll(f) {
+		holds := make([]*sent, 0, len(f.Parts)+1)
+		for _, part := range f.Parts {
+			holds = append(holds, d.hold(part))
+		}
+		if f.Resource != nil {
+			holds = append(holds, d.hold(f.Resource))
+		}
+		d.st.letGo(sub.holds)
+		sub.holds = holds
 	}
-	canonical := ""
-	if f.Resource != nil {
-		canonical = f.Resource.Name
-		d.hold(f.Resource)
-		holds = append(holds, canonical)
+	for i, part := range f.Parts {
+		d.update(sub.holds[i], part)
 	}
-	d.st.letGo(sub.holds)
-	sub.holds = holds
-	d.tell(n, sub, canonical, f.Resource)
+	d.tell(sub, f.Resource)
 }
 
-func (d *delta) hold(e *plan.Encoded) {
+// holdsAll reports whether a subscription holds what was found, and nothing else: mostly, only their versions change.
+func (sub *subscription) holdsAll(f Found) bool {
+	holds := sub.holds
+	if f.Resource != nil {
+		n := len(holds) - 1
+		if n < 0 || holds[n].name != f.Resource.Name {
+			return false
+		}
+		holds = holds[:n]
+	}
+	return slices.EqualFunc(holds, f.Parts, func(h *sent, e *plan.Encoded) bool { return h.name == e.Name })
+}
+
+func (d *round) hold(e *plan.Encoded) *sent {
 	h := d.st.held[e.Name]
 	if h == nil {
-		h = &sent{}
+		h = &sent{name: e.Name}
 		d.st.held[e.Name] = h
 	}
 	h.users++
 	if h.users == 1 {
 		d.st.s.following.note(d.st, e.Name, 1)
 	}
+	return h
 }
 
-// update sends e where the client has another version. True means that it is part of this round.
-func (d *delta) update(e *plan.Encoded) bool {
-	if _, ok := d.place[e.Name]; ok {
+// update sends e where the client has another version, h. True means that it is part of this round.
+func (d *round) update(h *sent, e *plan.Encoded) bool {
+	if h.round == d.st.rounds {
 		return true
 	}
-	h := d.st.held[e.Name]
 	if h.version == e.Version {
 		return false
 	}
@@ -93,12 +171,12 @@ func (d *delta) update(e *plan.Encoded) bool {
 		a.Body = e.Body
 	}
 	h.version = e.Version
-	d.add(a)
+	d.add(h, a)
 	return true
 }
 
 // patches reports whether the client is to make e of what it has: it can, and it has the base in force, in full.
-func (d *delta) patches(h *sent, e *plan.Encoded) bool {
+func (d *round) patches(h *sent, e *plan.Encoded) bool {
 	if !d.st.node.Patches || len(e.Patch) == 0 || h.version != e.Base {
 		return false
 	}
@@ -107,62 +185,73 @@ func (d *delta) patches(h *sent, e *plan.Encoded) bool {
 	return !refused && !partial
 }
 
-func (d *delta) add(a Answer) {
-	d.place[a.Name] = len(d.answers)
-	d.answers = append(d.answers, a)
+// add takes an answer, h being what it is about, or nil.
+func (d *round) add(h *sent, a Answer) {
+	if h != nil {
+		h.round = d.st.rounds
+	}
+	d.answers, d.of = append(d.answers, a), append(d.of, h)
 }
 
-// tell says what a name leads to.
-func (d *delta) tell(n string, sub *subscription, canonical string, e *plan.Encoded) {
+// tell says what a name leads to, e or nothing. What it leads to is the last of what it holds.
+func (d *round) tell(sub *subscription, e *plan.Encoded) {
+	canonical := ""
+	if e != nil {
+		canonical = e.Name
+	}
 	known := sub.toldYet && sub.told == canonical
-	if before := d.st.held[sub.told]; before != nil && sub.told != canonical {
-		delete(before.names, n)
+	if sub.told != canonical {
+		if before := d.st.held[sub.told]; before != nil {
+			before.dropName(sub.name)
+		}
 	}
 	sub.told, sub.toldYet = canonical, true
 	if e == nil {
 		if !known {
-			d.add(Answer{Name: n})
+			d.add(d.st.held[sub.name], Answer{Name: sub.name})
 		}
 		return
 	}
-	d.st.held[canonical].addName(n)
-	if d.update(e) || known {
+	h := sub.holds[len(sub.holds)-1]
+	if !known {
+		h.addName(sub.name)
+	}
+	if d.update(h, e) || known {
 		return
 	}
 	a := Answer{Name: e.Name, Version: e.Version}
 	if _, refused := d.st.refused[e.Name]; refused { // it has an older one
 		a.Body = e.Body
 	}
-	d.add(a)
+	d.add(h, a)
 }
 
 // addAliases fills in the subscribed names that lead to each answer.
-func (d *delta) addAliases() {
+func (d *round) addAliases() {
 	for i := range d.answers {
-		a := &d.answers[i]
-		h := d.st.held[a.Name]
+		a, h := &d.answers[i], d.of[i]
 		if a.Version == "" || h == nil {
 			continue
 		}
-		for n := range h.names {
+		for _, n := range h.names {
 			if n != a.Name {
 				a.Aliases = append(a.Aliases, n)
 			}
 		}
-		slices.Sort(a.Aliases)
 	}
 }
 
 // remove finds what the client does not need any more. It is called when all names are answered: before, one that needs
 // it may not have been looked at.
-func (d *delta) remove() {
-	for _, n := range d.st.loose {
-		if h := d.st.held[n]; h != nil && h.users <= 0 {
-			delete(d.st.held, n)
-			delete(d.st.refused, n)
-			d.removed = append(d.removed, n)
+func (d *round) remove() {
+	st := d.st
+	for _, h := range st.loose {
+		if h.users <= 0 && st.held[h.name] == h {
+			delete(st.held, h.name)
+			delete(st.refused, h.name)
+			d.removed = append(d.removed, h.name)
 		}
 	}
-	d.st.loose = nil
+	st.loose = nil
 	slices.Sort(d.removed)
 }

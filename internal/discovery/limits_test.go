@@ -407,9 +407,9 @@ func TestNothingIsRemovedBeforeAllIsAnswered(t *testing.T) {
 	var removed []string
 	rounds := 0
 	for more := true; more; rounds++ {
-		var list []*Response
-		list, more = st.responses()
-		for _, r := range list {
+		var d round
+		more = st.look(&d)
+		for _, r := range d.responses {
 			removed = append(removed, r.Removed...)
 			if len(r.Resources) > 0 {
 				t.Errorf("%d resources are sent again", len(r.Resources))

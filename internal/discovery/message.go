@@ -299,19 +299,13 @@ func (r *Response) append(b []byte) []byte {
 	b = appendNumber(b, 1, r.Nonce)
 	for i := range r.Resources {
 		a := &r.Resources[i]
-		m := appendTexts(appendText(nil, 1, a.Name), 2, a.Aliases)
-		m = appendText(m, 3, a.Version)
-		m = appendText(m, 5, a.Refused)
+		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.BytesType), uint64(a.size()))
+		b = appendTexts(appendText(b, 1, a.Name), 2, a.Aliases)
+		b = appendText(b, 3, a.Version)
+		b = appendText(b, 5, a.Refused)
 		if len(a.Patch) > 0 {
-			m = appendBytes(appendText(m, 6, a.Base), 7, a.Patch)
+			b = appendBytes(appendText(b, 6, a.Base), 7, a.Patch)
 		}
-		// The body is copied once, straight into its place.
-		size := len(m)
-		if len(a.Body) > 0 {
-			size += protowire.SizeTag(4) + protowire.SizeBytes(len(a.Body))
-		}
-		b = protowire.AppendVarint(protowire.AppendTag(b, 2, protowire.BytesType), uint64(size))
-		b = append(b, m...)
 		if len(a.Body) > 0 {
 			b = appendBytes(b, 4, a.Body)
 		}
@@ -321,6 +315,29 @@ func (r *Response) append(b []byte) []byte {
 		b = appendNumber(b, 4, 1)
 	}
 	return b
+}
+
+// size is how many bytes append adds for an answer, without its tag and length.
+func (a *Answer) size() (n int) {
+	field := func(size int) int { return protowire.SizeTag(1) + protowire.SizeBytes(size) } // the tags of all fields are as long
+	for _, text := range []string{a.Name, a.Version, a.Refused} {
+		if text != "" {
+			n += field(len(text))
+		}
+	}
+	for _, alias := range a.Aliases {
+		n += field(len(alias))
+	}
+	if len(a.Patch) > 0 {
+		n += field(len(a.Patch))
+		if a.Base != "" {
+			n += field(len(a.Base))
+		}
+	}
+	if len(a.Body) > 0 {
+		n += field(len(a.Body))
+	}
+	return n
 }
 
 // parseResponse reads a response. Bodies and patches alias b.

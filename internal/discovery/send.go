@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 )
@@ -24,20 +23,35 @@ func (st *stream) write(ctx context.Context, age time.Duration) error {
 			return errOver
 		case <-st.wake:
 		}
-		for more := true; more; {
-			var responses []*Response
-			responses, more = st.responses()
-			for _, r := range responses {
-				if err := st.send(r); err != nil {
-					return err
-				}
-			}
+		if err := st.catchUp(); err != nil {
+			return err
 		}
 	}
 }
 
-func (st *stream) send(r *Response) error {
-	b, err := frame(r)
+// catchUp sends what the client does not have, until nothing is dirty.
+func (st *stream) catchUp() error {
+	d := st.s.round()
+	defer func() { st.s.put(d) }()
+	for {
+		more := st.look(d)
+		for i := range d.responses {
+			if err := st.send(d, &d.responses[i]); err != nil {
+				return err
+			}
+		}
+		if !more {
+			return nil
+		}
+		st.s.put(d)
+		d = st.s.round()
+	}
+}
+
+// send writes a response, a message in d's memory.
+func (st *stream) send(d *round, r *Response) error {
+	d.buf = r.append(append(d.buf[:0], make([]byte, headerSize)...))
+	b, err := seal(d.buf)
 	if err != nil {
 		return err
 	}
@@ -61,59 +75,52 @@ func (st *stream) send(r *Response) error {
 }
 
 // takeDirty takes a slice of what is dirty, what has changed before what was merely asked for, and the names to refuse.
-func (st *stream) takeDirty() (dirty map[string]time.Time, over []string) {
+func (st *stream) takeDirty(d *round) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	over = st.over[:min(len(st.over), slice)]
-	st.over = st.over[len(over):]
-	if len(st.dirty) <= slice {
-		dirty = st.dirty
-		st.dirty = make(map[string]time.Time)
-		return dirty, over
+	d.over = st.over[:min(len(st.over), slice)]
+	st.over = st.over[len(d.over):]
+	take := func(sub *subscription) {
+		sub.dirty = false
+		d.questions = append(d.questions, question{sub: sub, since: sub.since})
 	}
-	dirty = make(map[string]time.Time, slice)
+	if len(st.dirty) <= slice {
+		for _, sub := range st.dirty {
+			take(sub)
+		}
+		if clear(st.dirty); cap(st.dirty) > slice {
+			st.dirty = nil
+		}
+		st.dirty = st.dirty[:0]
+		return
+	}
 	for _, changed := range []bool{true, false} {
-		for n, since := range st.dirty {
-			if len(dirty) == slice {
-				return dirty, over
-			}
-			if since.IsZero() != changed {
-				dirty[n] = since
-				delete(st.dirty, n)
+		for _, sub := range st.dirty {
+			if len(d.questions) < slice && sub.since.IsZero() != changed {
+				take(sub)
 			}
 		}
 	}
-	return dirty, over
+	st.dirty = slices.DeleteFunc(st.dirty, func(sub *subscription) bool { return !sub.dirty })
 }
 
-// responses takes a slice of what is dirty and gives what differs from what the client has. more means that there is
+// look takes a slice of what is dirty and gives what differs from what the client has, as responses in d. more means that there is
 // another slice.
-func (st *stream) responses() (list []*Response, more bool) {
-	asked := time.Now()
-	dirty, over := st.takeDirty()
-
-	// The source is asked without holding mu.
-	found := make(map[string]Found, len(dirty))
-	for n := range dirty {
-		if !st.s.o.MayRead(st.client, n) {
-			found[n] = Found{} // does not exist for this client
-			continue
-		}
-		if f, ok := st.s.o.Source.Answer(Key{st.client.Namespace, n}); ok {
-			found[n] = f
-		}
-	}
+func (st *stream) look(d *round) (more bool) {
+	d.st, d.asked = st, time.Now()
+	st.takeDirty(d)
+	d.ask()
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	d := delta{st: st, place: make(map[string]int)}
-	for _, n := range slices.Sorted(maps.Keys(found)) {
-		if sub, ok := st.subs[n]; ok {
-			d.answer(n, sub, found[n])
+	st.rounds++
+	for i := range d.questions {
+		if q := &d.questions[i]; q.known && !q.sub.dropped {
+			d.answer(q.sub, q.found)
 		}
 	}
-	for _, n := range over {
-		d.answers = append(d.answers, Answer{Name: n, Refused: tooManyNames()})
+	for _, n := range d.over {
+		d.add(nil, Answer{Name: n, Refused: tooManyNames()})
 	}
 	more = len(st.dirty)+len(st.over) > 0
 	d.addAliases()
@@ -121,21 +128,12 @@ func (st *stream) responses() (list []*Response, more bool) {
 		d.remove()
 	}
 	if len(d.answers)+len(d.removed) == 0 && (st.greeted || !st.started || more) {
-		return nil, more
+		return more
 	}
 	st.greeted = st.greeted || (st.started && !more)
-	return st.pack(&d, earliest(dirty), asked), more
+	d.pack()
+	return more
 }
 
 // tooManyNames is the reason for which a name is not followed.
 func tooManyNames() string { return fmt.Sprintf("the pod has %d names already", MaxNames) }
-
-// earliest gives the first change among dirty names, zero where all were merely asked for.
-func earliest(dirty map[string]time.Time) (first time.Time) {
-	for _, t := range dirty {
-		if !t.IsZero() && (first.IsZero() || t.Before(first)) {
-			first = t
-		}
-	}
-	return first
-}

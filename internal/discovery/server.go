@@ -56,7 +56,8 @@ type Trace struct {
 	Received func(ClientIdentity, *Request)
 	// Denied gets a name that the client may not read (see ServerOptions.MayRead), each time it is asked for.
 	Denied func(client ClientIdentity, name string)
-	// Sent gets each message once the client's side of the connection has it: its size, and how long writing it took.
+	// Sent gets each message once the client's side of the connection has it: its size, and how long writing it took. The
+	// message is good until it returns.
 	Sent func(client ClientIdentity, r *Response, bytes int, took time.Duration)
 	// Departed gets how the drain of a client's pod ended, and how long it took.
 	Departed func(client ClientIdentity, how Ending, took time.Duration)
@@ -116,6 +117,7 @@ type Server struct {
 
 	departures departures
 	following  following
+	rounds     sync.Pool // of *round
 	links      links
 }
 

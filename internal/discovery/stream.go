@@ -40,10 +40,11 @@ type stream struct {
 	mu      sync.Mutex
 	node    Node                     // guarded by mu, as everything below
 	subs    map[string]*subscription // by requested name
-	dirty   map[string]time.Time     // names whose answer may be new, since when; zero: it was asked for
+	dirty   []*subscription          // whose answers may be new
 	held    map[string]*sent         // what the client has, by canonical name
 	over    []string                 // names that are one too many, to be told so
-	loose   []string                 // resources that a subscription let go of since the last response
+	loose   []*sent                  // resources that a subscription let go of since the last response
+	rounds  uint64                   // looks at what is dirty
 	started bool                     // the first request was answered by the source
 	greeted bool                     // the first response is out
 	nonce   uint64                   // of the newest response
@@ -55,24 +56,33 @@ type stream struct {
 	gone    bool               // the server has forgotten it
 }
 
-// subscription is one requested name.
+// subscription is one requested name. All of it is guarded by stream.mu, but for the name and denied, which are fixed.
 type subscription struct {
+	name string
+	// dirty means that the answer may be new, and that the subscription is in stream.dirty. Since when is zero where it was
+	// merely asked for.
+	dirty bool
+	since time.Time
+	// dropped means that it is none any more.
+	dropped bool
 	// told is what the client was told that the name leads to, where toldYet; empty for nothing.
 	told    string
 	toldYet bool
 	// denied means that the client may not read the name: it is told that the name does not exist, and nothing is watched.
 	denied bool
-	holds  []string // canonical names of the resource and its shards
+	holds  []*sent // the shards of the resource, and behind them the resource
 }
 
 // sent is a resource that the client has, or will have when it has read what is on its way.
 type sent struct {
+	name    string // canonical
 	version string
-	nonce   uint64              // of the response that brought this version
-	patched uint64              // of the newest response that brought a patch
-	at      int64               // when the source was asked for this version, Unix ns; 0 where the client had it before
-	users   int                 // subscriptions that hold it
-	names   map[string]struct{} // requested names that lead here
+	round   uint64   // the newest of stream.rounds that has an answer with it
+	nonce   uint64   // of the response that brought this version
+	patched uint64   // of the newest response that brought a patch
+	at      int64    // when the source was asked for this version, Unix ns; 0 where the client had it before
+	users   int      // subscriptions that hold it
+	names   []string // requested names that lead here, in order
 }
 
 type timedNonce struct {
@@ -93,7 +103,6 @@ func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel c
 		s: s, client: client, since: time.Now(), w: w, rc: rc, patience: newPatience(rc), cancel: cancel,
 		wake:    make(chan struct{}, 1),
 		subs:    make(map[string]*subscription),
-		dirty:   make(map[string]time.Time),
 		held:    make(map[string]*sent),
 		refused: make(map[string]Refusal),
 		partial: make(map[string]Refusal),
@@ -132,10 +141,23 @@ func (st *stream) watched() (names []string) {
 func (st *stream) markDirty(n string, since time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
-	if first, ok := st.dirty[n]; !ok || first.IsZero() {
-		st.dirty[n] = since
+	sub := st.subs[n]
+	if sub == nil { // it was dropped meanwhile
+		return
 	}
+	st.mark(sub, since)
 	poke(st.wake)
+}
+
+// mark puts a subscription among those that are dirty. Since when is the first change's time, zero where it is merely to be looked at
+// again. mu is held.
+func (st *stream) mark(sub *subscription, since time.Time) {
+	if !sub.dirty {
+		sub.dirty, sub.since = true, since
+		st.dirty = append(st.dirty, sub)
+	} else if sub.since.IsZero() {
+		sub.since = since
+	}
 }
 
 // read carries out requests until the client ends the stream or breaks the rules.
@@ -190,7 +212,7 @@ func (st *stream) resume(r *Request) {
 	}
 	for n, version := range r.InitialVersions {
 		if _, known := st.held[n]; !known && len(st.held) < maxHeld {
-			st.held[n] = &sent{version: version}
+			st.held[n] = &sent{name: n, version: version}
 		}
 	}
 }
@@ -200,7 +222,7 @@ func (st *stream) start() {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	st.started = true
-	st.loose = slices.AppendSeq(st.loose, maps.Keys(st.held))
+	st.loose = slices.AppendSeq(st.loose, maps.Values(st.held))
 	poke(st.wake)
 }
 
@@ -208,12 +230,13 @@ func (st *stream) start() {
 func (st *stream) acknowledge(ctx context.Context, r *Request) {
 	now := time.Now()
 	st.mu.Lock()
-	converged := st.settle(r, now)
+	var room [4]time.Duration
+	converged := st.settle(r, now, room[:0])
 	var refused []Refusal
 	for _, nack := range r.Nacks {
 		for _, e := range nack.Errors {
 			h := st.held[e.Name]
-			if h == nil || st.sendWhole(e.Name, h, nack.Nonce) {
+			if h == nil || st.sendWhole(h, nack.Nonce) {
 				continue
 			}
 			st.refused[e.Name] = Refusal{Name: e.Name, Version: h.version, Reason: e.Reason, At: now, nonce: nack.Nonce}
@@ -239,15 +262,15 @@ func (st *stream) acknowledge(ctx context.Context, r *Request) {
 
 // sendWhole reports whether what a client refused in a response was a patch, or may have been: what it has is not known then, and
 // it is sent the whole. Should it refuse that too, it refuses the content. mu is held.
-func (st *stream) sendWhole(resource string, h *sent, nonce uint64) bool {
+func (st *stream) sendWhole(h *sent, nonce uint64) bool {
 	if nonce > h.patched {
 		return false
 	}
 	if h.nonce == h.patched { // nothing whole is on its way
 		h.version = ""
-		for n, sub := range st.subs {
-			if _, marked := st.dirty[n]; !marked && slices.Contains(sub.holds, resource) {
-				st.dirty[n] = time.Time{}
+		for _, sub := range st.subs {
+			if slices.Contains(sub.holds, h) {
+				st.mark(sub, time.Time{})
 			}
 		}
 		poke(st.wake)
@@ -258,20 +281,21 @@ func (st *stream) sendWhole(resource string, h *sent, nonce uint64) bool {
 // maxPartial bounds what is kept of what one client does not know.
 const maxPartial = 64
 
-// settle moves acked forward and gives the times that the responses took. mu is held.
-func (st *stream) settle(r *Request, now time.Time) (converged []time.Duration) {
+// settle moves acked forward and appends the times that the responses took. mu is held.
+func (st *stream) settle(r *Request, now time.Time, converged []time.Duration) []time.Duration {
 	acked := r.Ack
 	for _, nack := range r.Nacks {
 		acked = max(acked, nack.Nonce) // the rest of it is in force
 	}
 	if acked > st.nonce || acked <= st.acked {
-		return nil
+		return converged
 	}
 	st.acked, st.ackedAt = acked, now
-	for len(st.unacked) > 0 && st.unacked[0].nonce <= acked {
-		converged = append(converged, now.Sub(st.unacked[0].since))
-		st.unacked = st.unacked[1:]
+	over := 0
+	for ; over < len(st.unacked) && st.unacked[over].nonce <= acked; over++ {
+		converged = append(converged, now.Sub(st.unacked[over].since))
 	}
+	st.unacked = slices.Delete(st.unacked, 0, over)
 	for n, refusal := range st.refused {
 		if h := st.held[n]; h == nil || (h.nonce > refusal.nonce && h.nonce <= acked) {
 			delete(st.refused, n) // replaced by one that was taken
@@ -329,8 +353,8 @@ func (st *stream) ask(names []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	for _, n := range names {
-		if _, marked := st.dirty[n]; !marked && st.subs[n] != nil {
-			st.dirty[n] = time.Time{}
+		if sub := st.subs[n]; sub != nil {
+			st.mark(sub, time.Time{})
 		}
 	}
 	poke(st.wake)
@@ -349,7 +373,7 @@ func (st *stream) addNames(names []string, initial map[string]string) (added, de
 			st.over = append(st.over, n)
 			continue
 		}
-		sub := &subscription{}
+		sub := &subscription{name: n}
 		if told, ok := initial[n]; ok {
 			sub.told, sub.toldYet = told, told == ""
 			if h := st.held[told]; h != nil {
@@ -372,18 +396,21 @@ func (st *stream) drop(names []string) (dropped []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	before := len(st.subs)
-	defer func() { st.account.release(st, before-len(st.subs)) }()
+	defer func() {
+		st.account.release(st, before-len(st.subs))
+		st.dirty = slices.DeleteFunc(st.dirty, func(sub *subscription) bool { return sub.dropped })
+	}()
 	for _, n := range names {
 		sub, ok := st.subs[n]
 		if !ok {
 			continue
 		}
 		if h := st.held[sub.told]; h != nil {
-			delete(h.names, n)
+			h.dropName(n)
 		}
 		st.letGo(sub.holds)
+		sub.dropped = true
 		delete(st.subs, n)
-		delete(st.dirty, n)
 		if !sub.denied {
 			dropped = append(dropped, n)
 		}
@@ -392,21 +419,24 @@ func (st *stream) drop(names []string) (dropped []string) {
 }
 
 func (h *sent) addName(n string) {
-	if h.names == nil {
-		h.names = make(map[string]struct{})
+	if at, ok := slices.BinarySearch(h.names, n); !ok {
+		h.names = slices.Insert(h.names, at, n)
 	}
-	h.names[n] = struct{}{}
+}
+
+func (h *sent) dropName(n string) {
+	if at, ok := slices.BinarySearch(h.names, n); ok {
+		h.names = slices.Delete(h.names, at, at+1)
+	}
 }
 
 // letGo says that a subscription does not hold resources any more. mu is held.
-func (st *stream) letGo(names []string) {
-	for _, n := range names {
-		if h := st.held[n]; h != nil {
-			h.users--
-			if h.users == 0 {
-				st.s.following.note(st, n, -1)
-			}
-			st.loose = append(st.loose, n)
+func (st *stream) letGo(holds []*sent) {
+	for _, h := range holds {
+		h.users--
+		if h.users == 0 {
+			st.s.following.note(st, h.name, -1)
 		}
+		st.loose = append(st.loose, h)
 	}
 }
