@@ -102,22 +102,37 @@ func seal(b []byte) ([]byte, error) {
 	return b, nil
 }
 
-// readFrame reads one message of at most limit bytes. io.EOF means a clean end. The memory grows with what arrives, not
-// with what is announced.
+// frames reads messages of at most limit bytes. One that is small lies in the memory of frames until the next is read.
+type frames struct {
+	r     io.Reader
+	limit uint32
+	head  [headerSize]byte
+	small [64]byte // an acknowledgement is 4 to 12 bytes
+}
+
+// readFrame reads one message of at most limit bytes.
 func readFrame(r io.Reader, limit uint32) ([]byte, error) {
-	var head [headerSize]byte
-	if _, err := io.ReadFull(r, head[:]); err != nil {
+	return (&frames{r: r, limit: limit}).next()
+}
+
+// next reads one message. io.EOF means a clean end. The memory grows with what arrives, not with what is announced.
+func (f *frames) next() ([]byte, error) {
+	r := f.r
+	if _, err := io.ReadFull(r, f.head[:]); err != nil {
 		return nil, err
 	}
-	if head[0] != 0 {
+	if f.head[0] != 0 {
 		return nil, &StatusError{CodeUnimplemented, "compressed messages are not supported"}
 	}
-	size := binary.BigEndian.Uint32(head[1:])
-	if size > limit {
-		return nil, &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, limit)}
+	size := binary.BigEndian.Uint32(f.head[1:])
+	if size > f.limit {
+		return nil, &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, f.limit)}
 	}
 	const trusted = 64 << 10
-	b := make([]byte, min(size, trusted))
+	b := f.small[:min(int(size), len(f.small))]
+	if int(size) > len(b) {
+		b = make([]byte, min(size, trusted))
+	}
 	for read := 0; ; {
 		n, err := io.ReadFull(r, b[read:])
 		if err != nil {

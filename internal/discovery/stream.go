@@ -163,8 +163,9 @@ func (st *stream) mark(sub *subscription, since time.Time) {
 // read carries out requests until the client ends the stream or breaks the rules.
 func (st *stream) read(ctx context.Context, body io.Reader) error {
 	resuming := true
+	in := frames{r: body, limit: maxRequest}
 	for first := true; ; first = false {
-		b, err := readFrame(body, maxRequest)
+		b, err := in.next() // parseRequest keeps none of it
 		if err != nil {
 			return err
 		}
