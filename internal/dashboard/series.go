@@ -53,6 +53,9 @@ func (s *Server) series(ctx context.Context, r *http.Request) (any, error) {
 // seriesCommand prints the same numbers, of all of the window together.
 func (s *Server) seriesCommand(node, service, namespace string) string {
 	if parts := strings.SplitN(node, "/", 3); len(parts) == 3 && parts[0] != "-" {
+		if strings.Contains(parts[2], "@") { // of another cluster: who called it from here is known, and no more
+			return s.command("edges", parts[1], "-n", parts[0])
+		}
 		return s.command("stat", parts[1]+"/"+parts[2], "-n", parts[0])
 	}
 	if ns, name, ok := strings.Cut(service, "/"); ok {

@@ -226,6 +226,38 @@ func TestTrafficAsksForItsNamespace(t *testing.T) {
 	}
 }
 
+// TestWorkloadsOfClusters: a namesake in another cluster is a node of its own, whose course is asked for by its ID, and the command
+// beside it is one that tells of it.
+func TestWorkloadsOfClusters(t *testing.T) {
+	edge := traffic.Edge{Direction: traffic.Outbound, Service: "users.shop", Protocol: traffic.HTTP, Peer: traffic.Peer{Cluster: "east", Namespace: "shop", Workload: "users", Pod: "users-2", Identity: "spiffe://td/ns/shop/sa/users"}}
+	m := &fakeMesh{answer: map[string]any{
+		observe.ViewEdges: traffic.Answer{
+			Cluster: "west", Pods: []traffic.Pod{{Namespace: "shop", Name: "users-1", Kind: "Deployment", Workload: "users", Meshed: true}},
+			Remote: []traffic.Pod{{Cluster: "east", Namespace: "shop", Name: "users-2", Kind: "Deployment", Workload: "users", Meshed: true}},
+			Flows:  []traffic.Flow{{Namespace: "shop", Pod: "users-1", Direction: "outbound", Seconds: 60, Edge: edge}},
+		},
+		observe.ViewSeries: traffic.Series{Seconds: 10},
+	}}
+	s := newServer(t, m, nil)
+	body := get(s, "/api/v1/traffic").Body.String()
+	for _, want := range []string{`"id":"shop/deployment/users","cluster":"west"`, `"id":"shop/deployment/users@east","cluster":"east"`, `"src":"shop/deployment/users","dst":"shop/deployment/users@east"`} {
+		if !strings.Contains(body, want) {
+			t.Errorf("%s\nwant %s in it", body, want)
+		}
+	}
+	for node, want := range map[string]string{
+		"shop/deployment/users":      "fairlead stat deployment/users -n shop -t 10m0s",
+		"shop/deployment/users@east": "fairlead edges deployment -n shop -t 10m0s",
+	} {
+		if got := get(s, "/api/v1/series?window=600&node="+url.QueryEscape(node)).Body.String(); !strings.Contains(got, `"command":"`+want+`"`) {
+			t.Errorf("%s: %s, want command %q", node, got, want)
+		}
+		if q := m.asked[len(m.asked)-1].Get("node"); q != node {
+			t.Errorf("asked of %q, want %q", q, node)
+		}
+	}
+}
+
 // wire is an http.ResponseWriter for streams, which a test reads while the handler writes.
 type wire struct {
 	header http.Header
