@@ -185,4 +185,34 @@ export function empty() {
   return m;
 }
 
-export const meshes = { example, shop, big, empty };
+/** Two clusters that have workloads of the same names; the dashboard is the one of west. */
+export function twins() {
+  const m = mesh("west", "cluster");
+  const own = (ns, name, more) => {
+    const id = workload(m, ns, name, more);
+    m.nodes.at(-1).cluster = "west";
+    return id;
+  };
+  const there = (ns, name, more) => { // whose pods the control plane of west does not count
+    delete m.pods[workload(m, ns, name, { ...more, pods: 0 })];
+    const n = m.nodes.at(-1);
+    n.cluster = "east";
+    return n.id += "@east";
+  };
+  const web2 = there("shop", "web", { pods: 1 });
+  const users2 = there("shop", "users");
+  const ledger2 = there("payments", "ledger", { kind: "statefulset" });
+  const web = own("shop", "web", { pods: 3 });
+  const users = own("shop", "users");
+  const ledger = own("payments", "ledger", { kind: "statefulset" });
+  const s = service(m, "shop", "users", [users]);
+  const l = service(m, "payments", "ledger", [ledger]);
+  call(m, web, users, s, 40);
+  call(m, web, users2, s, 12, { p50: 9, success: 0.97 });
+  call(m, web2, users, s, 5, { p50: 8 });
+  call(m, users, ledger, l, 20);
+  call(m, users, ledger2, l, 3, { p50: 7 });
+  return m;
+}
+
+export const meshes = { example, shop, big, empty, twins };

@@ -1,4 +1,4 @@
-// A server without a mesh, for work on the page: node mock/server.mjs [--mesh shop|example|big|empty] [--port 50751] [--broken]
+// A server without a mesh, for work on the page: node mock/server.mjs [--mesh shop|example|big|empty|twins] [--port 50751] [--broken]
 // With --broken every question is answered by an error, as where the control plane is away.
 import { createServer } from "node:http";
 import { readFile } from "node:fs/promises";

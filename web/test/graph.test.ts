@@ -94,3 +94,36 @@ test("health: bounds belong to the better side", () => {
   assert.equal(worst("ok", "bad", "idle"), "bad");
   assert.deepEqual([lifeLeft({ from: 0, to: 100 }, 75), lifeLeft({ from: 0, to: 100 }, 200), lifeLeft({ from: 5, to: 5 }, 1)], [0.25, 0, 0]);
 });
+
+test("workloads of one name in two clusters are two nodes, each in the boxes of its cluster", () => {
+  const m = meshes.twins();
+  const t = traffic(m, 60, AT) as Traffic;
+  const g = buildGraph(t, config(m) as Config);
+  assert.deepEqual(g.clusters, ["east", "west"]);
+  assert.deepEqual(g.groups, ["east/payments", "east/shop", "west/payments", "west/shop"]);
+  const users = g.nodes.filter((n) => n.label === "users");
+  assert.deepEqual(users.map((n) => [n.id, n.group]), [["shop/deployment/users@east", "east/shop"], ["shop/deployment/users", "west/shop"]]);
+  assert.equal(g.edges.find((e) => e.dst === "shop/deployment/users@east")?.health, "warn");
+  assert.equal(g.edges.find((e) => e.src === "shop/deployment/web" && e.dst === "shop/deployment/users")?.health, "ok");
+  const both = buildGraph(t, undefined, { ns: "shop", folded: () => true }).nodes.map((n) => n.id).filter((id) => id.startsWith("ns/shop"));
+  assert.deepEqual(both, ["ns/shop@east", "ns/shop@west"]);
+});
+
+test("a mesh of one cluster has no boxes of clusters", () => {
+  const g = buildGraph(shop(), undefined);
+  assert.deepEqual(g.clusters, []);
+  assert.ok(g.groups.every((name) => !name.includes("/")));
+});
+
+test("of a workload that stands in two clusters no weight is told: routes do not say how much each gets", () => {
+  const { t, c } = example();
+  const v1 = t.edges.find((e) => e.dst.endsWith("users-v1"));
+  const node = t.nodes.find((n) => n.id === v1?.dst);
+  assert.ok(v1 !== undefined && node !== undefined);
+  t.nodes.push({ ...node, id: `${node.id}@east`, cluster: "east" });
+  t.edges.push({ ...v1, id: `${v1.id}@east`, dst: `${v1.dst}@east` });
+  const weight = new Map(buildGraph(t, c).edges.map((e) => [e.dst, e.weight]));
+  assert.equal(weight.get("myapp/deployment/users-v1"), undefined);
+  assert.equal(weight.get("myapp/deployment/users-v1@east"), undefined);
+  assert.ok(weight.get("myapp/deployment/users-v2") !== undefined);
+});

@@ -9,7 +9,7 @@ import { buildGraph, type MapGraph } from "../src/map/graph";
 import { layout, type LayoutInput, type LayoutResult } from "../src/map/layout";
 
 const input = (g: MapGraph): LayoutInput => ({
-  nodes: g.nodes.map((n) => ({ id: n.id, group: n.group, app: n.app, w: 160, h: 46 })),
+  nodes: g.nodes.map((n) => ({ id: n.id, group: n.group, app: n.app, cluster: n.cluster, w: 160, h: 46 })),
   edges: g.edges.map((e) => ({ id: e.id, src: e.src, dst: e.dst, w: 84, h: 20 })),
 });
 const graph = (name: string, options = {}) => buildGraph(traffic(meshes[name](), 60, 1_700_000_000_000) as Traffic, undefined, options);
@@ -19,7 +19,7 @@ function overlaps(r: LayoutResult): string[] {
   return all.flatMap(([a, p], i) => all.slice(i + 1).filter(([, q]) => Math.abs(p.x - q.x) < 160 && Math.abs(p.y - q.y) < 46).map(([b]) => `${a} lies on ${b}`));
 }
 
-for (const [name, options] of [["example", {}], ["shop", {}], ["big", {}], ["big", { folded: () => true }]] as const) {
+for (const [name, options] of [["example", {}], ["shop", {}], ["twins", {}], ["big", {}], ["big", { folded: () => true }]] as const) {
   test(`${name} ${JSON.stringify(Object.keys(options))}: every node has a place of its own, every edge a line between its ends`, () => {
     const g = graph(name, options);
     const r = layout(input(g));
@@ -79,4 +79,16 @@ test("a layer of very many is broken into columns", () => {
   const r = layout({ nodes: [...callers, node("hub")], edges: callers.map((n) => ({ id: `${n.id}>hub`, src: n.id, dst: "hub", w: 0, h: 0 })) });
   assert.ok(r.width > r.height, `${r.width} by ${r.height}`);
   assert.deepEqual(overlaps(r), []);
+});
+
+test("boxes of a cluster stand in its own, and those of two clusters apart", () => {
+  const g = graph("twins");
+  const r = layout(input(g));
+  assert.deepEqual(Object.keys(r.clusters).sort(), ["east", "west"]);
+  for (const [name, b] of Object.entries(r.groups)) {
+    const c = r.clusters[name.split("/")[0] ?? ""];
+    assert.ok(c !== undefined && b.x >= c.x && b.y >= c.y && b.x + b.w <= c.x + c.w && b.y + b.h <= c.y + c.h, `${name} leaves its cluster`);
+  }
+  const [a, b] = [r.clusters.east, r.clusters.west];
+  assert.ok(a !== undefined && b !== undefined && (a.x + a.w <= b.x || b.x + b.w <= a.x || a.y + a.h <= b.y || b.y + b.h <= a.y), "the clusters overlap");
 });

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { atOf, changed, format, idParts, link, parse, windowOf } from "../src/pure/url";
+import { atOf, changed, format, homeId, idParts, link, parse, windowOf } from "../src/pure/url";
 
 test("an address that was made is read back", () => {
   const places = [
@@ -38,7 +38,16 @@ test("windows and moments out of bounds are the defaults", () => {
 });
 
 test("the name of a node may hold slashes", () => {
-  assert.deepEqual(idParts("shop/deployment/cart"), ["shop", "deployment", "cart"]);
-  assert.deepEqual(idParts("-/none/notify/push"), ["-", "none", "notify/push"]);
-  assert.deepEqual(idParts("/address/fd00::1"), ["", "address", "fd00::1"]);
+  assert.deepEqual(idParts("shop/deployment/cart"), ["shop", "deployment", "cart", ""]);
+  assert.deepEqual(idParts("-/none/notify/push"), ["-", "none", "notify/push", ""]);
+  assert.deepEqual(idParts("/address/fd00::1"), ["", "address", "fd00::1", ""]);
+});
+
+test("a workload of another cluster is one of its own, also in an address", () => {
+  assert.deepEqual(idParts("shop/deployment/cart@east"), ["shop", "deployment", "cart", "east"]);
+  assert.deepEqual(idParts("-/host/a@b.example"), ["-", "host", "a@b.example", ""]);
+  assert.equal(homeId("shop/deployment/cart@east"), "shop/deployment/cart");
+  assert.equal(homeId("-/none/notify/push"), "-/none/notify/push");
+  const place = parse(format({ view: "workloads", path: ["workload", "shop", "deployment", "cart@east"], query: {} }));
+  assert.deepEqual(place.path, ["workload", "shop", "deployment", "cart@east"]);
 });

@@ -15,6 +15,8 @@ export interface Meta {
 export interface Node {
   id: string; ns: string; kind: string; name: string; app?: string; version?: string; meshed: boolean; pods?: number;
   ready?: number; address?: string; total?: Total;
+  /** Where the mesh has several: the cluster of a workload. Those of others than the control plane's have it in their id, too. */
+  cluster?: string;
 }
 export interface Service { id: string; ns?: string; name: string; total?: Total }
 export interface Edge {

@@ -122,10 +122,15 @@ function nearOf(graph: MapGraph, selected: string): Set<string> {
 function Boxes({ layout, graph }: { layout: LayoutResult; graph: MapGraph }) {
   return (
     <>
+      {graph.clusters.map((name) => {
+        const b = layout.clusters[name];
+        if (b === undefined) return null;
+        return <g key={name} class="box cluster"><rect x={b.x} y={b.y - 14} width={b.w} height={b.h + 8} rx="12" /><text x={b.x + 12} y={b.y - 1}>cluster {name}</text></g>;
+      })}
       {graph.groups.map((name) => {
         const b = layout.groups[name];
         if (b === undefined) return null;
-        return <g key={name} class="box"><rect x={b.x} y={b.y - 14} width={b.w} height={b.h + 14} rx="10" /><text x={b.x + 12} y={b.y + 3}>{name}</text></g>;
+        return <g key={name} class="box"><rect x={b.x} y={b.y - 14} width={b.w} height={b.h + 14} rx="10" /><text x={b.x + 12} y={b.y + 3}>{name.slice(name.indexOf("/") + 1)}</text></g>;
       })}
     </>
   );
@@ -243,7 +248,7 @@ const NodeBox = memo(({ n, at, selected, lit, reachable, onSelect, onOpen, onFoc
   const what = whatOf(n);
   const label = short(n.label, 18);
   // The name for screen readers is what can be read, and this, which cannot be seen.
-  const more = `, ${label === n.label ? "" : `${n.label}, `}${kindName(n.kind)}${n.ns === "" ? "" : ` in ${n.ns}`}, ${healthWord[n.health]}${n.meshed ? "" : ", not in the mesh"}`;
+  const more = `, ${label === n.label ? "" : `${n.label}, `}${kindName(n.kind)}${n.ns === "" ? "" : ` in ${n.ns}`}${n.cluster === "" ? "" : ` of cluster ${n.cluster}`}, ${healthWord[n.health]}${n.meshed ? "" : ", not in the mesh"}`;
   return (
     <g class={`node ${n.health}${n.meshed ? "" : " unmeshed"}${selected ? " selected" : ""}${lit ? "" : " faint"}`} transform={`translate(${at.x - NODE_W / 2} ${at.y - NODE_H / 2})`}
       data-id={n.id} tabIndex={reachable ? 0 : -1} role="button" aria-pressed={selected}

@@ -51,7 +51,7 @@ export function useLayout(graph: MapGraph, labelled: boolean): Picture {
 
 function inputOf(graph: MapGraph, labelled: boolean): LayoutInput {
   return {
-    nodes: graph.nodes.map((n) => ({ id: n.id, group: n.group, app: n.app, w: NODE_W, h: NODE_H })),
+    nodes: graph.nodes.map((n) => ({ id: n.id, group: n.group, app: n.app, cluster: n.cluster, w: NODE_W, h: NODE_H })),
     edges: graph.edges.map((e) => ({ id: e.id, src: e.src, dst: e.dst, w: labelled ? (e.weight !== undefined ? 112 : 84) : 0, h: labelled ? 20 : 0 })),
   };
 }

@@ -3,11 +3,12 @@
 
 import type { Config, Edge, Node, Traffic, Total } from "../data/types";
 import { type Health, healthOf, worst } from "../pure/health";
+import { homeId } from "../pure/url";
 
 export interface MapNode {
   id: string; label: string; kind: string; ns: string;
-  /** The box that it stands in, "" for none; inside of it those of one app stand together. */
-  group: string; app: string;
+  /** The box that it stands in, "" for none; inside of it those of one app stand together. Boxes of a cluster stand in its own. */
+  group: string; app: string; cluster: string;
   meshed: boolean; health: Health; total?: Total;
   /** How many workloads it stands for, where it is a namespace. */
   members?: number;
@@ -20,7 +21,7 @@ export interface MapEdge {
   weight?: number; share?: number;
 }
 
-export interface MapGraph { nodes: MapNode[]; edges: MapEdge[]; groups: string[]; hidden: number }
+export interface MapGraph { nodes: MapNode[]; edges: MapEdge[]; groups: string[]; clusters: string[]; hidden: number }
 
 export interface MapOptions {
   ns?: string;
@@ -38,13 +39,13 @@ export function buildGraph(traffic: Traffic, config: Config | undefined, options
   for (const n of traffic.nodes) {
     if (!kept.has(n.id)) continue;
     const isFolded = n.ns !== "" && n.ns !== "-" && folded(n.ns);
-    const id = isFolded ? `ns/${n.ns}` : n.id;
+    const id = isFolded ? namespaceId(n) : n.id;
     place.set(n.id, id);
     const known = nodes.get(id);
     if (known === undefined) nodes.set(id, isFolded ? namespaceNode(n) : nodeOf(n));
     else fold(known, n);
   }
-  const weights = weightsOf(config);
+  const weights = weightsOf(config, traffic);
   const edges = new Map<string, MapEdge>();
   for (const e of traffic.edges) {
     const src = place.get(e.src);
@@ -56,8 +57,8 @@ export function buildGraph(traffic: Traffic, config: Config | undefined, options
     else join(known, e);
   }
   for (const n of nodes.values()) if (n.members !== undefined) n.health = worst(n.health, healthOf(n.total));
-  const groups = [...new Set([...nodes.values()].map((n) => n.group).filter((g) => g !== ""))].sort();
-  return { nodes: [...nodes.values()], edges: [...edges.values()], groups, hidden: traffic.nodes.length - kept.size };
+  const names = (of: (n: MapNode) => string) => [...new Set([...nodes.values()].map(of).filter((g) => g !== ""))].sort();
+  return { nodes: [...nodes.values()], edges: [...edges.values()], groups: names((n) => n.group), clusters: names((n) => n.cluster), hidden: traffic.nodes.length - kept.size };
 }
 
 /** The nodes that are wanted, and those that they call or are called by. */
@@ -76,15 +77,19 @@ function keep(traffic: Traffic, { ns, search }: MapOptions): Set<string> {
 }
 
 function nodeOf(n: Node): MapNode {
-  const group = n.ns === "-" ? "" : n.ns;
+  const ns = n.ns === "-" ? "" : n.ns;
+  const cluster = n.cluster ?? "";
   return {
-    id: n.id, label: n.name, kind: n.kind, ns: group, group, app: group === "" ? "" : (n.app ?? n.name),
+    id: n.id, label: n.name, kind: n.kind, ns, group: cluster === "" ? ns : `${cluster}/${ns}`, cluster, app: ns === "" ? "" : (n.app ?? n.name),
     meshed: n.meshed, health: n.kind === "none" ? "bad" : healthOf(n.total), total: n.total,
   };
 }
 
+/** A namespace is another one in each cluster. */
+function namespaceId(n: Node): string { return n.cluster === undefined ? `ns/${n.ns}` : `ns/${n.ns}@${n.cluster}`; }
+
 function namespaceNode(n: Node): MapNode {
-  return { id: `ns/${n.ns}`, label: n.ns, kind: "namespace", ns: n.ns, group: "", app: "", meshed: n.meshed, health: healthOf(n.total), total: n.total, members: 1 };
+  return { id: namespaceId(n), label: n.ns, kind: "namespace", ns: n.ns, group: "", app: "", cluster: n.cluster ?? "", meshed: n.meshed, health: healthOf(n.total), total: n.total, members: 1 };
 }
 
 function fold(known: MapNode, n: Node): void {
@@ -138,12 +143,16 @@ export function addTotals(a: Total | undefined, b: Total | undefined): Total | u
   return out;
 }
 
-/** What the routes of a service give to the workload that an edge leads to, where they split. */
-function weightsOf(config: Config | undefined): (e: Edge) => number | undefined {
+/**
+ * What the routes of a service give to the workload that an edge leads to, where they split. They do not say how much of it each
+ * cluster gets: of a workload that stands in several nothing is said.
+ */
+function weightsOf(config: Config | undefined, traffic: Traffic): (e: Edge) => number | undefined {
   const services = new Map((config?.services ?? []).map((s) => [s.id, s]));
+  const shared = new Set(traffic.nodes.map((n) => n.id).filter((id) => homeId(id) !== id).map(homeId));
   return (e) => {
     const service = e.service === undefined ? undefined : services.get(e.service);
-    if (service === undefined) return undefined;
+    if (service === undefined || shared.has(homeId(e.dst))) return undefined;
     const route = service.routes.find((r) => r.backends.length > 1 && r.name !== undefined && r.name === e.route) ?? service.routes.find((r) => r.backends.length > 1);
     if (route === undefined) return undefined;
     let weight: number | undefined;
@@ -158,7 +167,7 @@ function weightsOf(config: Config | undefined): (e: Edge) => number | undefined 
 
 /** What of a graph decides where things stand: the same key, the same picture. */
 export function shapeKey(g: MapGraph): string {
-  return `${g.nodes.map((n) => `${n.id} ${n.group} ${n.app}`).sort().join("|")}#${g.edges.map((e) => e.id).sort().join("|")}`;
+  return `${g.nodes.map((n) => `${n.id} ${n.group} ${n.app} ${n.cluster}`).sort().join("|")}#${g.edges.map((e) => e.id).sort().join("|")}`;
 }
 
 export type Direction = "left" | "right" | "up" | "down";

@@ -106,7 +106,7 @@ function order(columns: number[][], out: number[][], into: number[][]): number[]
 }
 
 function place(input: LayoutInput, columns: number[][], index: Map<string, number>): LayoutResult {
-  const result: LayoutResult = { nodes: {}, edges: {}, groups: {}, width: 0, height: 0 };
+  const result: LayoutResult = { nodes: {}, edges: {}, groups: {}, clusters: {}, width: 0, height: 0 };
   const gap = gaps(input.nodes.length);
   const height = (c: number[]) => c.reduce((sum, i) => sum + (input.nodes[i]?.h ?? 0) + gap.y, 0);
   const tallest = Math.max(...columns.map(height));

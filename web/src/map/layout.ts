@@ -5,7 +5,7 @@ import { Graph, layout as dagre } from "@dagrejs/dagre";
 import { layered, selfLoop } from "./layered";
 
 export interface LayoutInput {
-  nodes: { id: string; group: string; app: string; w: number; h: number }[];
+  nodes: { id: string; group: string; app: string; cluster?: string; w: number; h: number }[];
   edges: { id: string; src: string; dst: string; w: number; h: number }[];
 }
 export interface Point { x: number; y: number }
@@ -14,6 +14,7 @@ export interface LayoutResult {
   nodes: Record<string, Point>;
   edges: Record<string, { points: Point[]; label: Point }>;
   groups: Record<string, Box>;
+  clusters: Record<string, Box>;
   width: number; height: number;
 }
 
@@ -22,18 +23,24 @@ const DAGRE_NODES = 120;
 const DAGRE_EDGES = 300;
 
 export function layout(input: LayoutInput): LayoutResult {
-  if (input.nodes.length === 0) return { nodes: {}, edges: {}, groups: {}, width: 0, height: 0 };
+  if (input.nodes.length === 0) return { nodes: {}, edges: {}, groups: {}, clusters: {}, width: 0, height: 0 };
   if (input.nodes.length > DAGRE_NODES || input.edges.length > DAGRE_EDGES) return layered(input);
   const g = new Graph({ directed: true, multigraph: true, compound: true });
   g.setGraph({ rankdir: "LR", nodesep: 24, edgesep: 16, ranksep: 48, marginx: 16, marginy: 24, ranker: "network-simplex" });
   g.setDefaultEdgeLabel(() => ({}));
   const groups = new Set(input.nodes.map((n) => n.group).filter((n) => n !== ""));
   for (const name of groups) g.setNode(`group ${name}`, {});
+  const clusters = new Set(input.nodes.map((n) => n.cluster ?? "").filter((n) => n !== ""));
+  for (const name of clusters) g.setNode(`cluster ${name}`, {});
+  for (const n of input.nodes) if (clusters.has(n.cluster ?? "") && n.group !== "") g.setParent(`group ${n.group}`, `cluster ${n.cluster}`);
   const apps = new Map<string, number>();
   for (const n of input.nodes) if (n.app !== "") apps.set(`${n.group}/${n.app}`, (apps.get(`${n.group}/${n.app}`) ?? 0) + 1);
   for (const n of input.nodes) {
     g.setNode(n.id, { width: n.w, height: n.h });
-    if (n.group === "") continue;
+    if (n.group === "") {
+      if (clusters.has(n.cluster ?? "")) g.setParent(n.id, `cluster ${n.cluster}`);
+      continue;
+    }
     const app = `${n.group}/${n.app}`;
     if ((apps.get(app) ?? 0) > 1 && groups.size * 3 < input.nodes.length * 2) {
       if (!g.hasNode(`app ${app}`)) {
@@ -45,18 +52,20 @@ export function layout(input: LayoutInput): LayoutResult {
   }
   for (const e of input.edges) if (e.src !== e.dst) g.setEdge(e.src, e.dst, { width: e.w, height: e.h, labelpos: "c" }, e.id);
   dagre(g);
-  return read(g, input, groups);
+  return read(g, input, { group: groups, cluster: clusters });
 }
 
-function read(g: Graph, input: LayoutInput, groups: Set<string>): LayoutResult {
-  const out: LayoutResult = { nodes: {}, edges: {}, groups: {}, width: 0, height: 0 };
+function read(g: Graph, input: LayoutInput, boxes: Record<"group" | "cluster", Set<string>>): LayoutResult {
+  const out: LayoutResult = { nodes: {}, edges: {}, groups: {}, clusters: {}, width: 0, height: 0 };
   for (const n of input.nodes) {
     const at = g.node(n.id) as Point;
     out.nodes[n.id] = { x: at.x, y: at.y };
   }
-  for (const name of groups) {
-    const b = g.node(`group ${name}`) as { x: number; y: number; width: number; height: number };
-    out.groups[name] = { x: b.x - b.width / 2, y: b.y - b.height / 2, w: b.width, h: b.height };
+  for (const [kind, into] of [["group", out.groups], ["cluster", out.clusters]] as const) {
+    for (const name of boxes[kind]) {
+      const b = g.node(`${kind} ${name}`) as { x: number; y: number; width: number; height: number };
+      into[name] = { x: b.x - b.width / 2, y: b.y - b.height / 2, w: b.width, h: b.height };
+    }
   }
   for (const e of input.edges) {
     if (e.src === e.dst) {

@@ -62,11 +62,16 @@ export function atOf(place: Place): number | undefined {
   return place.query.at !== undefined && Number.isInteger(n) && n > 0 ? n : undefined;
 }
 
-/** The parts of a node's id "ns/kind/name"; the name may hold slashes. */
-export function idParts(id: string): [ns: string, kind: string, name: string] {
-  const [ns = "", kind = "", ...name] = id.split("/");
-  return [ns, kind, name.join("/")];
+/** The parts of a node's id "ns/kind/name" or, of another cluster, "ns/kind/name@cluster"; without a cluster the name may hold slashes. */
+export function idParts(id: string): [ns: string, kind: string, name: string, cluster: string] {
+  const [ns = "", kind = "", ...rest] = id.split("/");
+  const name = rest.join("/");
+  const at = ns === "" || ns === "-" ? -1 : name.lastIndexOf("@");
+  return at < 0 ? [ns, kind, name, ""] : [ns, kind, name.slice(0, at), name.slice(at + 1)];
 }
+
+/** The id that a workload has in its own cluster. */
+export function homeId(id: string): string { return idParts(id).slice(0, 3).join("/"); }
 
 function decode(part: string): string {
   try {

@@ -99,7 +99,7 @@ function edgeColumns(graph: MapGraph): Column<MapEdge>[] {
   const nodes = new Map(graph.nodes.map((n) => [n.id, n]));
   const end = (id: string) => {
     const n = nodes.get(id);
-    return n?.members === undefined ? <><a href={nodeHref(id)}>{nodeName(id)}</a> <span class="dim">{n?.ns}</span></> : <a href={link(place.value, "map", [], { ns: n.ns, as: "table" })}>{n.label}</a>;
+    return n?.members === undefined ? <><a href={nodeHref(id)}>{nodeName(id)}</a> <span class="dim">{n?.ns}{n !== undefined && n.cluster !== "" && ` · ${n.cluster}`}</span></> : <a href={link(place.value, "map", [], { ns: n.ns, as: "table" })}>{nodeName(id)}</a>;
   };
   return [
     { key: "src", name: "From", head: true, by: (e) => nodeName(e.src), cell: (e) => <><HealthSign health={e.health} />{end(e.src)}</> },

@@ -11,7 +11,7 @@ import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
 import { HealthSign, Icon, Lock } from "../ui/icons";
 import { Command, Empty, Failed, Golden, Tile } from "../ui/parts";
 import { FailureList } from "./failures";
-import { cliResource, cliSince, kindName, nodeHref, nodeName, serviceHref } from "./names";
+import { cliResource, cliSince, cliStat, kindName, nodeHref, nodeName, serviceHref } from "./names";
 
 export function Side({ graph, selected, onClose, onOpen }: { graph: MapGraph; selected: string; onClose: () => void; onOpen: (n: MapNode) => void }) {
   const node = graph.nodes.find((n) => n.id === selected);
@@ -33,11 +33,11 @@ function NodeSide({ n, graph, onOpen }: { n: MapNode; graph: MapGraph; onOpen: (
   return (
     <>
       <h2><HealthSign health={n.health} />{n.label}</h2>
-      <p class="dim">{n.members === undefined ? kindName(n.kind) : plural(n.members, "workload")}{n.ns !== "" && n.members === undefined && <> in {n.ns}</>}{!n.meshed && n.kind !== "none" && <> · <span class="warn-text">not in the mesh</span></>}</p>
+      <p class="dim">{n.members === undefined ? kindName(n.kind) : plural(n.members, "workload")}{n.ns !== "" && n.members === undefined && <> in {n.ns}</>}{n.cluster !== "" && <> of cluster {n.cluster}</>}{!n.meshed && n.kind !== "none" && <> · <span class="warn-text">not in the mesh</span></>}</p>
       <p class="links">
         {workload && <a class="button" href={nodeHref(n.id)}>Open page</a>}
         {n.members !== undefined && <><button type="button" onClick={() => onOpen(n)}>Unfold</button><a class="button" href={link(place.value, "map", [], { ns: n.ns })}>Only this</a></>}
-        {workload && <a class="button" href={link(place.value, "live", [], { resource: cliResource(n.id).split(" ")[0] ?? "", namespace: n.ns, run: "1" })}>Tap</a>}
+        {workload && idParts(n.id)[3] === "" && <a class="button" href={link(place.value, "live", [], { resource: cliResource(n.id).split(" ")[0] ?? "", namespace: n.ns, run: "1" })}>Tap</a>}
       </p>
       <h3>Calls to it</h3>
       <Golden total={n.total} />
@@ -46,7 +46,7 @@ function NodeSide({ n, graph, onOpen }: { n: MapNode; graph: MapGraph; onOpen: (
       <Ends title="Calls" edges={graph.edges.filter((e) => e.src === n.id)} end="dst" />
       {workload && <Pods id={n.id} config={config.value} />}
       {workload && <LastErrors workload={n.id} />}
-      {workload && <Command text={`fairlead stat ${cliResource(n.id)}${cliSince()}`} />}
+      {workload && <Command text={cliStat(n.id)} />}
     </>
   );
 }
@@ -101,7 +101,8 @@ function EdgeSide({ e }: { e: MapEdge }) {
 
 /** Calls of one workload to another, as the called sidecar counts them. */
 function edgeCommand(e: MapEdge): string {
-  const [ns, , name] = idParts(e.src);
+  const [ns, , name, from] = idParts(e.src);
+  if (from !== "" || idParts(e.dst)[3] !== "") return `fairlead edges ${cliResource(e.src).split("/")[0]} -n ${ns}${cliSince()}`;
   if (["address", "host", "other", "none"].includes(idParts(e.dst)[1])) return `fairlead stat-outbound ${cliResource(e.src)}${cliSince()}`;
   if (["address", "other"].includes(idParts(e.src)[1])) return `fairlead stat-inbound ${cliResource(e.dst)}${cliSince()}`;
   return `fairlead stat ${cliResource(e.dst)} --from ${cliResource(e.src).split(" ")[0] ?? name} --from-namespace ${ns}${cliSince()}`;

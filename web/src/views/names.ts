@@ -12,15 +12,16 @@ export function kindName(kind: string): string { return kinds[kind] ?? kind; }
 
 /** A node's name for a sentence. */
 export function nodeName(id: string): string {
-  const [, kind, name] = idParts(id);
-  return kind === "none" ? `no endpoint of ${name}` : kind === "other" ? "other" : name;
+  const [, kind, name, cluster] = idParts(id);
+  if (name === "") return kind.replace(/@(.*)$/, " ($1)"); // a namespace, "ns/shop" or "ns/shop@east"
+  return kind === "none" ? `no endpoint of ${name}` : kind === "other" ? "other" : cluster === "" ? name : `${name} (${cluster})`;
 }
 
 /** The page of a workload; the map for what has none. */
 export function nodeHref(id: string): string {
-  const [ns, kind, name] = idParts(id);
+  const [ns, kind, name, cluster] = idParts(id);
   if (kind === "none") return serviceHref(name);
-  return ["address", "host", "other"].includes(kind) ? link(place.value, "map", [], { sel: id }) : link(place.value, "workloads", ["workload", ns, kind, name]);
+  return ["address", "host", "other"].includes(kind) ? link(place.value, "map", [], { sel: id }) : link(place.value, "workloads", ["workload", ns, kind, cluster === "" ? name : `${name}@${cluster}`]);
 }
 
 export function serviceHref(id: string): string {
@@ -31,6 +32,12 @@ export function serviceHref(id: string): string {
 /** The flag for the window that is looked at, "" for the command's own minute. */
 export function cliSince(): string {
   return seconds.value === 60 ? "" : ` -t ${seconds.value % 60 === 0 ? `${seconds.value / 60}m` : `${seconds.value}s`}`;
+}
+
+/** The command with the numbers of a workload: of another cluster who called it here is known, and no more. */
+export function cliStat(id: string): string {
+  const [ns, , , cluster] = idParts(id);
+  return cluster === "" ? `fairlead stat ${cliResource(id)}${cliSince()}` : `fairlead edges ${cliResource(id).split("/")[0]} -n ${ns}${cliSince()}`;
 }
 
 /** "ns/pod/name" and the like as the command line wants it: "deploy/users -n myapp". */

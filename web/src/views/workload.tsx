@@ -5,31 +5,31 @@ import type { Endpoint, Failures, PodConfig, Series, ServiceConfig } from "../da
 import { useAnswer, useAnswers } from "../data/use";
 import { NONE, percent, plural, span, windowName } from "../pure/format";
 import { lifeLeft } from "../pure/health";
-import { idParts, link } from "../pure/url";
+import { homeId, idParts, link } from "../pure/url";
 import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
 import { HealthSign } from "../ui/icons";
 import { Empty, Failed, Loading, Section } from "../ui/parts";
 import { type Column, Table } from "../ui/table";
 import { FailureList } from "./failures";
-import { cliResource, cliSince, kindName, serviceHref } from "./names";
+import { cliResource, cliStat, kindName, serviceHref } from "./names";
 import { Octopus } from "./octopus";
 
 export function WorkloadPage({ id }: { id: string }) {
-  const [ns, kind, name] = idParts(id);
+  const [ns, kind, name, other] = idParts(id);
   const t = traffic.value;
   const series = useAnswer<Series>("series", { node: id, window: Math.max(900, seconds.value), to: at.value }, at.value === undefined ? 10_000 : 0);
-  const services = (config.value?.services ?? []).filter((s) => s.endpoints.some((e) => e.workload === id));
+  const services = (config.value?.services ?? []).filter((s) => s.endpoints.some((e) => e.workload === homeId(id)));
   // Which endpoints are ejected only the callers know; they are asked.
   const asked = useAnswers<ServiceConfig>("service", services.slice(0, ASKED).map((s) => ({ id: s.id })), 5_000);
   if (t === undefined) return <Loading what={name} />;
   const node = t.nodes.find((n) => n.id === id);
   const pods = (config.value?.workloads ?? []).filter((p) => p.workload === id);
-  if (node === undefined && pods.length === 0) return <Empty title={`There is no ${kindName(kind)} ${name} in ${ns}`}><p>It is gone, or nobody has called it in the last {windowName(seconds.value)}. <a href={link(place.value, "workloads")}>All workloads</a></p></Empty>;
+  if (node === undefined && pods.length === 0) return <Empty title={`There is no ${kindName(kind)} ${name} in ${ns}${other === "" ? "" : ` of cluster ${other}`}`}><p>It is gone, or nobody has called it in the last {windowName(seconds.value)}. <a href={link(place.value, "workloads")}>All workloads</a></p></Empty>;
   return (
     <>
-      <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={`fairlead stat ${cliResource(id)}${cliSince()}`}
-        aside={<><a class="button" href={link(place.value, "map", [], { sel: id })}>On the map</a><a class="button" href={link(place.value, "live", [], { resource: cliResource(id).split(" ")[0] ?? "", namespace: ns, run: "1" })}>Tap</a></>}>
-        <Octopus name={name} about={`${kindName(kind)} in ${ns}${node?.meshed === false ? ", not in the mesh" : ""}`} total={node?.total} into={t.edges.filter((e) => e.dst === id)} out={t.edges.filter((e) => e.src === id)} />
+      <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={cliStat(id)}
+        aside={<><a class="button" href={link(place.value, "map", [], { sel: id })}>On the map</a>{other === "" && <a class="button" href={link(place.value, "live", [], { resource: cliResource(id).split(" ")[0] ?? "", namespace: ns, run: "1" })}>Tap</a>}</>}>
+        <Octopus name={name} about={`${kindName(kind)} in ${ns}${node?.cluster === undefined ? "" : ` of cluster ${node.cluster}`}${node?.meshed === false ? ", not in the mesh" : ""}`} total={node?.total} into={t.edges.filter((e) => e.dst === id)} out={t.edges.filter((e) => e.src === id)} />
         {series.data !== undefined && series.data.t.length > 0 && (
           <div class="charts">
             <Chart title="Requests" series={series.data} lines={requestLines} />
@@ -39,9 +39,10 @@ export function WorkloadPage({ id }: { id: string }) {
         )}
         {services.length > 0 && <p class="also">Endpoints of {services.map((s, i) => <>{i > 0 && ", "}<a href={serviceHref(s.id)}>{s.name}</a></>)}</p>}
       </Section>
-      <Section flush title={plural(pods.length, "pod")} command={`fairlead proxy-status ${cliResource(id)}`}>
+      {other !== "" && <Section title="Pods"><Empty title={`Its pods are known to the control plane of cluster ${other}`}><p>Here is what pods of this cluster have called there, and were called by.</p></Empty></Section>}
+      {other === "" && <Section flush title={plural(pods.length, "pod")} command={`fairlead proxy-status ${cliResource(id)}`}>
         <Table id="pods" caption="Pods" columns={podColumns((asked.data ?? []).flatMap((s) => s.endpoints))} rows={pods} rowKey={(p) => p.id} sorted="pod" empty={<Empty title="The control plane knows no pod of it" />} />
-      </Section>
+      </Section>}
       <Errors pods={pods} />
     </>
   );

@@ -26,7 +26,7 @@ export function WorkloadsView() {
       aside={<><Search at="find" label="Name" /><UrlChoice name="List" of={[["workloads", "Workloads"], ["services", "Services"]]} at="list" otherwise="workloads" /></>}>
       {services
         ? <Table id="services" caption="Services" columns={serviceColumns()} rows={t.services.filter(wanted)} rowKey={(s) => s.id} sorted="-rps" empty={<None what="service" text={text} />} />
-        : <Table id="workloads" caption="Workloads" columns={workloadColumns} rows={t.nodes.filter((n) => wanted(n) && !["none", "address", "host", "other"].includes(n.kind))} rowKey={(n) => n.id} sorted="-rps" empty={<None what="workload" text={text} />} />}
+        : <Table id="workloads" caption="Workloads" columns={workloadColumns(t.nodes)} rows={t.nodes.filter((n) => wanted(n) && !["none", "address", "host", "other"].includes(n.kind))} rowKey={(n) => n.id} sorted="-rps" empty={<None what="workload" text={text} />} />}
     </Section>
   );
 }
@@ -35,18 +35,22 @@ function None({ what, text }: { what: string; text: string }) {
   return <Empty title={text === "" ? `There is no ${what} here` : `No ${what} is called “${text}”`}><p>{what === "service" ? `Services are listed that were called in the last ${windowName(seconds.value)}, or that are configured.` : "Workloads are those of pods that the control plane knows."}</p></Empty>;
 }
 
-const workloadColumns: Column<Node>[] = [
-  { key: "name", name: "Workload", head: true, by: (n) => n.name, cell: (n) => <><HealthSign health={healthOf(n.total)} /><a href={nodeHref(n.id)}>{n.name}</a></> },
-  { key: "ns", name: "Namespace", by: (n) => n.ns, cell: (n) => n.ns },
-  { key: "kind", name: "Kind", by: (n) => n.kind, cell: (n) => <span class="dim">{kindName(n.kind)}</span> },
-  { key: "pods", name: "Ready", number: true, by: (n) => n.pods, cell: (n) => n.pods === undefined ? NONE : n.ready !== undefined && n.ready < n.pods ? <span class="warn-text">{n.ready} of {n.pods}</span> : `${n.ready ?? n.pods} of ${n.pods}` },
-  { key: "mesh", name: "Mesh", by: (n) => String(n.meshed), cell: (n) => (n.meshed ? <span class="dim">in the mesh</span> : <span class="warn-text">not in the mesh</span>) },
-  { key: "success", name: "Success", number: true, by: (n) => n.total?.success, cell: (n) => <Share of={n.total?.success} /> },
-  { key: "rps", name: "Requests /s", number: true, by: (n) => n.total?.rps, cell: (n) => rate(n.total?.rps) },
-  { key: "p50", name: "p50", number: true, by: (n) => n.total?.p50, cell: (n) => latency(n.total?.p50) },
-  { key: "p95", name: "p95", number: true, by: (n) => n.total?.p95, cell: (n) => latency(n.total?.p95) },
-  { key: "p99", name: "p99", number: true, by: (n) => n.total?.p99, cell: (n) => latency(n.total?.p99) },
-];
+function workloadColumns(all: Node[]): Column<Node>[] {
+  const clusters: Column<Node>[] = all.some((n) => n.cluster !== undefined) ? [{ key: "cluster", name: "Cluster", by: (n) => n.cluster, cell: (n) => n.cluster ?? <span class="dim">{NONE}</span> }] : [];
+  return [
+    { key: "name", name: "Workload", head: true, by: (n) => n.name, cell: (n) => <><HealthSign health={healthOf(n.total)} /><a href={nodeHref(n.id)}>{n.name}</a></> },
+    { key: "ns", name: "Namespace", by: (n) => n.ns, cell: (n) => n.ns },
+    ...clusters,
+    { key: "kind", name: "Kind", by: (n) => n.kind, cell: (n) => <span class="dim">{kindName(n.kind)}</span> },
+    { key: "pods", name: "Ready", number: true, by: (n) => n.pods, cell: (n) => n.pods === undefined || n.id.includes("@") ? NONE : n.ready !== undefined && n.ready < n.pods ? <span class="warn-text">{n.ready} of {n.pods}</span> : `${n.ready ?? n.pods} of ${n.pods}` },
+    { key: "mesh", name: "Mesh", by: (n) => String(n.meshed), cell: (n) => (n.meshed ? <span class="dim">in the mesh</span> : <span class="warn-text">not in the mesh</span>) },
+    { key: "success", name: "Success", number: true, by: (n) => n.total?.success, cell: (n) => <Share of={n.total?.success} /> },
+    { key: "rps", name: "Requests /s", number: true, by: (n) => n.total?.rps, cell: (n) => rate(n.total?.rps) },
+    { key: "p50", name: "p50", number: true, by: (n) => n.total?.p50, cell: (n) => latency(n.total?.p50) },
+    { key: "p95", name: "p95", number: true, by: (n) => n.total?.p95, cell: (n) => latency(n.total?.p95) },
+    { key: "p99", name: "p99", number: true, by: (n) => n.total?.p99, cell: (n) => latency(n.total?.p99) },
+  ];
+}
 
 function serviceColumns(): Column<Service>[] {
   const known = new Map((config.value?.services ?? []).map((s) => [s.id, s]));
