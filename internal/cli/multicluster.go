@@ -38,11 +38,13 @@ type linkGen struct {
 	port, probePort                                                              uint16
 	gateway                                                                      bool
 	excludedAnnotations, excludedLabels                                          []string
+
+	unasked string // why the other cluster will take the gateway for dead, if it will
 }
 
 // newLinkGenCommand is "fairlead multicluster link-gen".
 func newLinkGenCommand(a *app) *cobra.Command {
-	l := linkGen{remoteSecret: remoteSecret{authType: "bearer-token", kind: "remote"}}
+	l := linkGen{remoteSecret: remoteSecret{authType: "bearer-token", kind: "remote", serverFlag: "--api-server-address"}}
 	cmd := &cobra.Command{
 		Use: "link-gen --cluster-name CLUSTER", Args: cobra.NoArgs,
 		Short: "Print a Link and its credentials for another cluster: with them, Services of the cluster at hand are mirrored there",
@@ -55,7 +57,10 @@ func newLinkGenCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			warnOfLoopback(a.Err, l.server)
+			l.warnOfLoopback(a.Err)
+			if l.unasked != "" {
+				fmt.Fprintln(a.Err, l.unasked)
+			}
 			_, err = io.WriteString(a.Out, text)
 			return err
 		},
@@ -160,6 +165,10 @@ func (l *linkGen) gatewayAt(ctx context.Context, c *cluster.Client, system strin
 	}
 	switch {
 	case len(g.addresses) > 0:
+		if !slices.ContainsFunc(s.Spec.Ports, func(p corev1.ServicePort) bool { return p.Port == int32(l.probePort) }) {
+			l.unasked = fmt.Sprintf("fairlead: the gateway %s/%s has no port %d, at which the Link has it be asked whether it is alive: "+
+				"upgrade the mesh of this cluster, add a port that leads to 15022 of its pods, or say another one with --probe-port", system, l.gatewayService, l.probePort)
+		}
 		return g, nil
 	case s.Spec.Type == corev1.ServiceTypeNodePort:
 		return l.atNodes(ctx, c, &s)

@@ -24,7 +24,7 @@ func TestLinkGen(t *testing.T) {
 		Type:       corev1.SecretTypeServiceAccountToken, Data: map[string][]byte{"token": []byte("abc"), "ca.crt": []byte("the CA")},
 	})
 	s.Put(t, "/api/v1/namespaces/fairlead-system/services/fairlead-gateway", corev1.Service{
-		Spec:   corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}},
+		Spec:   corev1.ServiceSpec{ExternalIPs: []string{"192.0.2.1"}, Ports: []corev1.ServicePort{{Port: 15443}, {Port: 15021}}},
 		Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{Hostname: "gw.example.com"}}}},
 	})
 	gatewayOf := func(name string, spec corev1.ServiceSpec) {
@@ -81,6 +81,9 @@ func TestLinkGen(t *testing.T) {
 		if len(problems) > 0 || read.Cluster != "east" || read.Secret != "cluster-credentials-east" || strings.Join(read.Gateways, ",") != tt.gateways || read.Port != tt.port || read.Probe.Port != tt.probe {
 			t.Errorf("%s: read as %+v, %v", tt.name, read, problems)
 		}
+		if got.err != "" {
+			t.Errorf("%s: %s", tt.name, got.err)
+		}
 		if strings.Contains(second, "null") {
 			t.Errorf("%s: an API server takes no null:\n%s", tt.name, second)
 		}
@@ -92,11 +95,19 @@ func TestLinkGen(t *testing.T) {
 		{"--gateway-name", "waits", "the gateway fairlead-system/waits has no address yet: wait for its load balancer"},
 		{"--gateway-name", "inside", "the gateway fairlead-system/inside is of type ClusterIP and has no external address"},
 		{"--selector", "a b c", "a b c"},
+		{"--api-server-address", "10.0.0.1", "--api-server-address 10.0.0.1: write a URL"},
 		{"--service-account-name", "nobody", "no ServiceAccount nobody"},
 	} {
 		if got := run(tt.flag, tt.value); got.code == 0 || !strings.Contains(got.err, tt.want) || got.out != "" {
 			t.Errorf("%s %s = %d: %s%s, want %q", tt.flag, tt.value, got.code, got.out, got.err, tt.want)
 		}
+	}
+	if got := run("--api-server-address", "https://127.0.0.1:6443"); got.code != 0 || !strings.HasSuffix(got.err, "say how the other cluster reaches the API server with --api-server-address\n") {
+		t.Errorf("an address of this machine only = %d: %s", got.code, got.err)
+	}
+	const unasked = "fairlead: the gateway fairlead-system/fairlead-gateway has no port 15999, at which the Link has it be asked whether it is alive: "
+	if got := run("--probe-port", "15999"); got.code != 0 || !strings.HasPrefix(got.err, unasked) || !strings.Contains(got.out, "kind: Link") {
+		t.Errorf("a gateway that nobody can ask = %d: %s, want %s", got.code, got.err, unasked)
 	}
 	if got := runCLI(t, "", "multicluster", "unlink", "--cluster-name", "east"); got.code != 0 || !strings.Contains(got.out, "kind: Link\nmetadata: {name: east, namespace: fairlead-system}") {
 		t.Errorf("unlink = %d: %s%s", got.code, got.out, got.err)

@@ -32,6 +32,8 @@ const (
 // remoteSecret is what the flags say of a Secret for another cluster.
 type remoteSecret struct {
 	name, server, account, secret, authType, kind string
+
+	serverFlag string // what the flag of server is called
 }
 
 // newCreateRemoteSecretCommand is "fairlead create-remote-secret", with istioctl's flags.
@@ -49,7 +51,7 @@ func newMulticlusterCommand(a *app) *cobra.Command {
 
 // remoteSecretCommand prints the Secret that has another cluster's control plane read this one.
 func remoteSecretCommand(a *app, use, nameFlag string) *cobra.Command {
-	var r remoteSecret
+	r := remoteSecret{serverFlag: "--server"}
 	cmd := &cobra.Command{
 		Use: use, Args: cobra.NoArgs,
 		Short: "Print a Secret for another cluster: with it, the control plane there reads what runs in the cluster at hand",
@@ -62,7 +64,7 @@ func remoteSecretCommand(a *app, use, nameFlag string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			warnOfLoopback(a.Err, r.server)
+			r.warnOfLoopback(a.Err)
 			_, err = io.WriteString(a.Out, text)
 			return err
 		},
@@ -110,7 +112,7 @@ func (r *remoteSecret) kubeconfig(ctx context.Context, c *cluster.Client, system
 		r.server = c.Server()
 	}
 	if at, err := url.Parse(r.server); err != nil || at.Scheme != "https" && at.Scheme != "http" || at.Host == "" {
-		return "", fmt.Errorf("--server %s: write a URL such as https://10.0.0.1:6443", r.server)
+		return "", fmt.Errorf("%s %s: write a URL such as https://10.0.0.1:6443", r.serverFlag, r.server)
 	}
 	token, ca, err := r.token(ctx, c, system)
 	if err != nil {
@@ -185,12 +187,12 @@ func tokenSecret(ctx context.Context, c *cluster.Client, account metav1.ObjectMe
 }
 
 // warnOfLoopback says that no other cluster gets to an address of this machine alone.
-func warnOfLoopback(out io.Writer, server string) {
-	at, err := url.Parse(server)
+func (r *remoteSecret) warnOfLoopback(out io.Writer) {
+	at, err := url.Parse(r.server)
 	if err != nil {
 		return
 	}
 	if ip, err := netip.ParseAddr(at.Hostname()); at.Hostname() == "localhost" || err == nil && ip.IsLoopback() {
-		fmt.Fprintf(out, "fairlead: %s is an address of this machine only: say how the other cluster reaches the API server with --server\n", server)
+		fmt.Fprintf(out, "fairlead: %s is an address of this machine only: say how the other cluster reaches the API server with %s\n", r.server, r.serverFlag)
 	}
 }
