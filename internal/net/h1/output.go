@@ -253,18 +253,22 @@ func (o *output) sendAll(p, tail []byte) {
 	o.discard()
 }
 
-// sendInTurn fills the buffer up, sends it, and sends the rest of p unless that fits the buffer.
+// sendInTurn fills the buffer up, sends it, and sends the rest of p unless that fits the buffer. Where nothing waits in the
+// buffer, p leaves without being copied.
 func (o *output) sendInTurn(p []byte) {
-	n := copy(o.buf[o.w:], p)
-	o.w += n
-	p = p[n:]
-	o.send()
+	if o.r < o.w {
+		n := copy(o.buf[o.w:], p)
+		o.w += n
+		p = p[n:]
+		o.send()
+	}
 	o.r, o.w = 0, 0
 	if len(p) < BufferSize {
 		o.w = copy(o.buf[:], p)
 		return
 	}
 	if o.err == nil {
+		o.touched.Store(true)
 		_, err := o.conn.Write(p)
 		o.fail(err)
 	}

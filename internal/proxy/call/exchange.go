@@ -29,7 +29,8 @@ var errTryTimeout = &httpx.Error{Reason: httpx.UpstreamTryTimeout}
 // stream worker and keeps its memory between exchanges, but for what bodies pass through.
 type forwarder struct {
 	resp httpx.Response
-	buf  []byte // of bodies; nil until one comes, and where upload has it
+	buf  []byte     // of bodies; nil until one comes, and where upload has it
+	fast bodyBuffer // of the answer's body
 
 	bodies *Buffers // where buf comes from
 
@@ -256,13 +257,13 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 	if err := flushHead(down, up); err != nil {
 		return err
 	}
-	for {
-		n, err := up.Read(f.buf)
+	for buf := f.buf; ; {
+		n, err := up.Read(buf)
 		if n > 0 {
 			f.Guard.moved.Add(1)
 			f.sent += int64(n)
-			f.answered.count(f.buf[:n])
-			if _, werr := down.Write(f.buf[:n]); werr != nil {
+			f.answered.count(buf[:n])
+			if _, werr := down.Write(buf[:n]); werr != nil {
 				return DownstreamError(werr)
 			}
 		}
@@ -277,6 +278,7 @@ func (f *forwarder) reply(down httpx.ServerExchange, up httpx.ClientExchange) er
 				return DownstreamError(err)
 			}
 		}
+		buf = f.fast.next(f.bodies, f.buf, n)
 	}
 	trailers := cleanResponseTrailers(up.Trailers())
 	f.noteGRPC(trailers)
@@ -384,6 +386,7 @@ func (f *forwarder) finish(down httpx.ServerExchange) {
 	f.mirrored.Cut()
 	f.mirrored = nil
 	f.bodies.put(f.upload.reset())
+	f.fast.release(f.bodies)
 	f.bodies.put(f.buf)
 	f.buf = nil
 }

@@ -15,6 +15,7 @@ import (
 type uploader struct {
 	done   chan struct{} // nil: not started
 	bodies *Buffers      // where further buffers come from
+	fast   bodyBuffer    // of what is not kept; the goroutine's, until it was waited for
 	// mirrored is told of what is read by the goroutine that reads it; nil where no mirror wants it.
 	mirrored *filter.MirroredBody
 
@@ -42,6 +43,9 @@ const maxReplay = 64 << 10
 // waited for.
 func (u *uploader) reset() (buf []byte) {
 	u.forget()
+	if u.bodies != nil {
+		u.fast.release(u.bodies)
+	}
 	buf = u.buf
 	*u = uploader{}
 	return buf
@@ -55,9 +59,10 @@ func (u *uploader) start(down httpx.ServerExchange, up httpx.ClientExchange, gua
 	u.up, u.kept, u.buf = up, kept, kept[:cap(kept)]
 	go func() {
 		defer close(u.done)
-		for {
-			room := u.room()
-			n, err := down.Read(room)
+		for n := 0; ; {
+			room := u.room(n)
+			var err error
+			n, err = down.Read(room)
 			guard.moved.Add(1)
 			if httpx.IsEnd(err) {
 				guard.whole(time.Now())
@@ -105,14 +110,17 @@ func (u *uploader) deliver(p []byte, readErr error, down httpx.ServerExchange) b
 	return false
 }
 
-// room is where the next piece goes. Where what is kept fills as many buffers as there may be, it is lost.
-func (u *uploader) room() []byte {
+// room is where the next piece goes, after one of n bytes. Where what is kept fills as many buffers as there may be, it is lost.
+func (u *uploader) room(n int) []byte {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	if !u.lost && len(u.kept) == len(u.buf) {
 		u.extend()
 	}
-	if u.lost {
+	switch {
+	case u.lost && u.bodies != nil:
+		return u.fast.next(u.bodies, u.buf, n)
+	case u.lost:
 		return u.buf
 	}
 	return u.buf[len(u.kept):]
