@@ -128,6 +128,7 @@ func parse(args []string, stdout, stderr io.Writer) (controlplane.Options, error
 	fs.StringVar(&o.LocalityLbSetting, "locality-lb-setting", "", "the mesh's localityLbSetting as in Istio's MeshConfig, `YAML` or JSON")
 	choice(fs, &o.OutboundPolicy, "outbound-policy", "calls to unknown hosts", "ALLOW_ANY", "REGISTRY_ONLY")
 	tracing := fs.Bool("tracing-enabled", true, "read and write contexts of traces, and send spans")
+	fs.BoolVar(&o.NativeHistograms, "native-histograms", false, "proxies count latencies and sizes in Prometheus' native histograms, too, for scrapers that take protobuf")
 	inboundRetries := fs.Bool("inbound-retries", true, "a called proxy sends a request once more that its app has not got")
 	tracingFlags(fs, &o)
 	var catalog controlplane.ConsulOptions

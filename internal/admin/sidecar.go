@@ -42,7 +42,8 @@ type Sidecar struct {
 	Probes http.Handler
 	// HoldApp returns when the app may be told to end: GET HoldPath is the app's preStop hook. nil answers at once.
 	HoldApp func(context.Context)
-	// App writes the app's own page of metrics, for a request, behind that of the sidecar; nil where the app has none.
+	// App writes the app's own page of metrics, in the text format, for a request, behind that of the sidecar; nil where the app
+	// has none.
 	App func(*http.Request, io.Writer) error
 }
 
@@ -87,10 +88,13 @@ const mergedTime = 15 * time.Second
 
 // merged is the sidecar's page with the app's behind it.
 func (s Sidecar) merged(w http.ResponseWriter, r *http.Request) {
-	s.Metrics.ServeHTTP(w, r)
+	page := s.Metrics.serve(w, r)
+	if page == nil {
+		return
+	}
 	c := http.NewResponseController(w)
 	_ = c.SetWriteDeadline(time.Now().Add(mergedTime)) // a writer without deadlines is a test's
-	if err := s.App(r, w); err == nil {
+	if s.App(r, page.Writer) == nil && page.end() == nil {
 		_ = c.SetWriteDeadline(time.Time{})
 	}
 }

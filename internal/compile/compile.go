@@ -27,6 +27,8 @@ type Global struct {
 	LogDefault   []string
 	// NoInboundRetries keeps called sidecars from retrying.
 	NoInboundRetries bool
+	// NativeHistograms has sidecars count in native histograms, too.
+	NativeHistograms bool
 	// Limits are those of the sidecars.
 	Limits plan.Limits
 	// Paths is pathNormalization.
@@ -90,7 +92,7 @@ func compileName(v view, name string) plan.Resource { //nolint:ireturn // as Com
 	case plan.NameMesh:
 		return &plan.MeshGlobal{
 			RefuseUnknown: v.g.RefuseUnknown, AccessLog: v.g.AccessLog, LogFormat: v.g.LogFormat, Paths: v.g.Paths,
-			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits, NoInboundRetries: v.g.NoInboundRetries,
+			NamedPorts: namedPorts(v.r, v.g), Limits: v.g.Limits, NoInboundRetries: v.g.NoInboundRetries, NativeHistograms: v.g.NativeHistograms,
 		}
 	case plan.NamePassage:
 		return resource(networks{v.snapshot}.passage(n))

@@ -73,6 +73,8 @@ type Options struct {
 	Consul *consul.Options
 	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.
 	NoInboundRetries bool
+	// NativeHistograms has proxies count latencies and sizes in Prometheus' native histograms, too.
+	NativeHistograms bool
 	// Limits are those of the proxies.
 	Limits plan.Limits
 	// AccessLog is the form of the proxies' access log: "off" (the default), "text" or "json".
@@ -116,7 +118,7 @@ func (o *Options) namespace() string {
 
 // global gives what is the same for the whole mesh.
 func (o *Options) global() (compile.Global, error) {
-	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits, NoInboundRetries: o.NoInboundRetries}
+	g := compile.Global{TrustDomain: o.TrustDomain, ClusterDomain: o.ClusterDomain, ClusterID: o.ClusterID, RootNamespace: o.namespace(), Limits: o.Limits, NoInboundRetries: o.NoInboundRetries, NativeHistograms: o.NativeHistograms}
 	if wrong := validation.IsValidLabelValue(o.Network); len(wrong) > 0 {
 		return g, fmt.Errorf("network %q: it is compared with the label %s: %s", o.Network, model.LabelNetwork, wrong[0])
 	}

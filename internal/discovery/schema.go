@@ -430,6 +430,7 @@ func meshFields(c *coder, m *plan.MeshGlobal) {
 	part(c, 8, "limits", &m.Limits, limitsFields)
 	c.bool(9, "no_inbound_retries", &m.NoInboundRetries)
 	part(c, 10, "log_format", &m.LogFormat, logFormatFields)
+	c.bool(11, "native_histograms", &m.NativeHistograms)
 }
 
 func limitsFields(c *coder, l *plan.Limits) {

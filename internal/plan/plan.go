@@ -488,6 +488,8 @@ type MeshGlobal struct {
 	Limits     Limits
 	// NoInboundRetries has called sidecars send no request a second time, of their own accord, that the app has not got.
 	NoInboundRetries bool
+	// NativeHistograms has latencies and sizes counted in Prometheus' native histograms, too.
+	NativeHistograms bool
 }
 
 // ResourceName implements Resource.

@@ -66,6 +66,7 @@ type Proxy struct {
 	// routeStats are the counts of routes that have a statPrefix.
 	routeStats telemetry.RouteStats
 	routes     *telemetry.Routes
+	native     atomic.Bool // the mesh's NativeHistograms
 	tracer     *trace.Tracer
 	logs       *logexport.Logs
 	resolver   directory.Resolver
@@ -334,6 +335,8 @@ func (p *Proxy) setTrust(b *plan.TrustBundle) {
 
 func (p *Proxy) setGlobal(g *plan.MeshGlobal) {
 	p.access.SetFormat(g.AccessLog, &g.LogFormat)
+	p.metrics.SetNativeHistograms(g.NativeHistograms)
+	p.native.Store(g.NativeHistograms)
 	p.outbound.refuseUnknown.Store(g.RefuseUnknown)
 	p.outbound.namedPorts.Store(&g.NamedPorts)
 	p.limits.put(g.Limits)

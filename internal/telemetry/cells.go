@@ -23,6 +23,7 @@ type cell struct {
 	requests                      atomic.Uint64
 	reqMessages, respMessages     atomic.Uint64
 	duration, reqBytes, respBytes histogram
+	native                        *nativeCell // nil unless rules ask for it
 }
 
 // kind is what responses are told apart by.
@@ -61,9 +62,18 @@ func (cs *cells) of(g *tagGroup, r *Record) *cell {
 	} else if len(tags) > 0 {
 		cs.tagged.Add(1)
 		cs.registry.tagged.Add(1)
-		return cs.add(&cell{kind: k, tags: string(tags)})
+		return cs.add(g.cell(k, tags))
 	}
-	return cs.bounded(&cell{kind: k, tags: string(tags)})
+	return cs.bounded(g.cell(k, tags))
+}
+
+// cell makes a cell that counts what a group prints.
+func (g *tagGroup) cell(k kind, tags []byte) *cell {
+	c := &cell{kind: k, tags: string(tags)}
+	if g != nil && g.rules.from.native {
+		c.native = newNativeCell()
+	}
+	return c
 }
 
 // bounded gives the cell of a kind, or where there are too many the one for all others. mu is held.

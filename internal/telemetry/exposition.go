@@ -9,6 +9,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"fairlead.dev/fairlead/internal/exposition"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/traffic"
@@ -72,9 +73,15 @@ func appendLabelRune(b []byte, c rune) []byte {
 	return utf8.AppendRune(b, c)
 }
 
+// families is what w of WriteMetrics may be besides a writer of text: one that takes histograms with native buckets as a whole.
+type families interface {
+	Histogram(name, labels string, h *exposition.Histogram)
+}
+
 // WriteMetrics writes every series in use in the Prometheus text format 0.0.4, a piece at a time.
 func (r *Registry) WriteMetrics(w io.Writer) error {
 	p := &page{w: w}
+	p.families, _ = w.(families)
 	http, tcp := r.http.live(), r.tcp.live()
 	p.kind("istio_build", "gauge")
 	p.line("istio_build", string(label([]byte(`component="proxy"`), "tag", r.build)), 1)
@@ -82,9 +89,9 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	p.line("fairlead_metrics_folded_total", "", r.folded.Load())
 	p.process()
 	p.counters(counter{"istio_requests_total", model.RequestCount}, http, func(c *cell) uint64 { return c.requests.Load() })
-	p.histograms(counter{"istio_request_duration_milliseconds", model.RequestDuration}, http, func(c *cell) *histogram { return &c.duration })
-	p.histograms(counter{"istio_request_bytes", model.RequestSize}, http, func(c *cell) *histogram { return &c.reqBytes })
-	p.histograms(counter{"istio_response_bytes", model.ResponseSize}, http, func(c *cell) *histogram { return &c.respBytes })
+	p.histograms(counter{"istio_request_duration_milliseconds", model.RequestDuration}, http, (*cell).durations)
+	p.histograms(counter{"istio_request_bytes", model.RequestSize}, http, (*cell).requestSizes)
+	p.histograms(counter{"istio_response_bytes", model.ResponseSize}, http, (*cell).responseSizes)
 	grpc := slices.DeleteFunc(http, func(s *HTTPScope) bool { return s.protocol != traffic.GRPC })
 	p.counters(counter{"istio_request_messages_total", model.GRPCRequestMessages}, grpc, func(c *cell) uint64 { return c.reqMessages.Load() })
 	p.counters(counter{"istio_response_messages_total", model.GRPCResponseMessages}, grpc, func(c *cell) uint64 { return c.respMessages.Load() })
@@ -99,9 +106,10 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 
 // page is an exposition on its way out. However many series there are, no more than a piece is in memory.
 type page struct {
-	w   io.Writer
-	b   []byte
-	err error // of the first piece that could not be written; nothing is after it
+	w        io.Writer
+	families families // nil where w takes text alone
+	b        []byte
+	err      error // of the first piece that could not be written; nothing is after it
 }
 
 // pieceSize is what is written at once, in bytes.
@@ -144,9 +152,17 @@ func (p *page) counters(m counter, scopes []*HTTPScope, of func(*cell) uint64) {
 	p.each(m.metric, scopes, func(labels string, c *cell) { p.line(m.name, labels, of(c)) })
 }
 
-func (p *page) histograms(m counter, scopes []*HTTPScope, of func(*cell) *histogram) {
+func (p *page) histograms(m counter, scopes []*HTTPScope, of func(*cell) (*histogram, *native)) {
 	p.kind(m.name, "histogram")
-	p.each(m.metric, scopes, func(labels string, c *cell) { p.histogram(m.name, labels, of(c)) })
+	p.each(m.metric, scopes, func(labels string, c *cell) {
+		h, n := of(c)
+		if n == nil || p.families == nil {
+			p.histogram(m.name, labels, h)
+			return
+		}
+		p.flush() // what is before it
+		p.families.Histogram(m.name, labels, n.with(h))
+	})
 }
 
 func (p *page) histogram(name, labels string, h *histogram) {

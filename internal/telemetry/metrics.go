@@ -56,6 +56,11 @@ func (s *HTTPScope) count(r *Record) {
 	}
 	c := s.cells.of(s.group, r)
 	c.requests.Add(1)
+	if n := c.native; n != nil { // before the classic ones, so that none is ever ahead of these
+		n.duration.observe(float64(r.Duration) / float64(time.Millisecond))
+		n.reqBytes.observe(float64(r.Received))
+		n.respBytes.observe(float64(r.Sent))
+	}
 	c.duration.observe(float64(r.Duration) / float64(time.Millisecond))
 	c.reqBytes.observe(float64(r.Received))
 	c.respBytes.observe(float64(r.Sent))

@@ -34,7 +34,7 @@ func (s metricSet) has(m model.Metric) bool { return s&(1<<m) != 0 }
 
 // metricRules are what is done to the metrics of one side. They are not changed.
 type metricRules struct {
-	from      []plan.MetricRule
+	from      metricWishes
 	http, tcp []*tagGroup // a metric that is in none is not counted
 }
 
@@ -82,20 +82,47 @@ func (r *Registry) SetTelemetry(t *plan.Telemetry) {
 	}
 	r.setting.Lock()
 	defer r.setting.Unlock()
-	changed := r.setRules(Source, t.Client.Metrics)
-	if r.setRules(Destination, t.Server.Metrics) || changed {
+	r.setRules(metricWishes{t.Client.Metrics, r.native}, metricWishes{t.Server.Metrics, r.native})
+}
+
+// SetNativeHistograms has Istio's histograms counted in native buckets, too, or no longer. Series begin anew where that changes.
+func (r *Registry) SetNativeHistograms(on bool) {
+	r.setting.Lock()
+	defer r.setting.Unlock()
+	r.native = on
+	source, destination := r.rules.source.Load().wishes(), r.rules.destination.Load().wishes()
+	r.setRules(metricWishes{source.metrics, on}, metricWishes{destination.metrics, on})
+}
+
+// metricWishes are what objects and the mesh want of the metrics of one side.
+type metricWishes struct {
+	metrics []plan.MetricRule
+	native  bool // histograms have native buckets, too
+}
+
+// wishes is what rules are made from.
+func (m *metricRules) wishes() metricWishes {
+	if m == nil {
+		return metricWishes{}
+	}
+	return m.from
+}
+
+// setRules puts rules in force. setting is held.
+func (r *Registry) setRules(source, destination metricWishes) {
+	changed := setRules(&r.rules.source, source)
+	if setRules(&r.rules.destination, destination) || changed {
 		r.http.dismiss()
 		r.tcp.dismiss()
 	}
 }
 
-func (r *Registry) setRules(side Reporter, from []plan.MetricRule) (changed bool) {
-	at := r.rules.of(side)
-	old := at.Load()
+func setRules(at *atomic.Pointer[metricRules], from metricWishes) (changed bool) {
+	old := at.Load().wishes()
 	switch {
-	case old == nil && len(from) == 0, old != nil && reflect.DeepEqual(old.from, from):
+	case old.native == from.native && len(old.metrics) == len(from.metrics) && (len(old.metrics) == 0 || reflect.DeepEqual(old.metrics, from.metrics)):
 		return false
-	case len(from) == 0:
+	case len(from.metrics) == 0 && !from.native:
 		at.Store(nil)
 	default:
 		at.Store(newMetricRules(from))
@@ -103,7 +130,7 @@ func (r *Registry) setRules(side Reporter, from []plan.MetricRule) (changed bool
 	return true
 }
 
-func newMetricRules(from []plan.MetricRule) *metricRules {
+func newMetricRules(from metricWishes) *metricRules {
 	rules := &metricRules{from: from}
 	http := []model.Metric{
 		model.RequestCount, model.RequestDuration, model.RequestSize, model.ResponseSize, model.GRPCRequestMessages, model.GRPCResponseMessages,
@@ -118,8 +145,8 @@ func (m *metricRules) groups(of []model.Metric) (groups []*tagGroup) {
 	var tags [][]model.MetricTag // by group
 	for _, metric := range of {
 		var rule plan.MetricRule
-		if i := slices.IndexFunc(m.from, func(r plan.MetricRule) bool { return r.Metric == metric }); i >= 0 {
-			rule = m.from[i]
+		if i := slices.IndexFunc(m.from.metrics, func(r plan.MetricRule) bool { return r.Metric == metric }); i >= 0 {
+			rule = m.from.metrics[i]
 		}
 		if rule.Disabled {
 			continue
@@ -300,7 +327,11 @@ func (r *Registry) DescribeMetrics(side Reporter) string {
 	if rules == nil {
 		return ""
 	}
-	return strings.Join(alike(rules.from), "; ")
+	said := alike(rules.from.metrics)
+	if rules.from.native {
+		said = append(said, "native histograms")
+	}
+	return strings.Join(said, "; ")
 }
 
 // alike describes rules, those that say the same of several metrics at once.

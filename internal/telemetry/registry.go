@@ -36,7 +36,8 @@ type Registry struct {
 	folded  atomic.Uint64 // observations that were not counted under their own labels
 	refused refusals
 	rules   sideRules
-	setting sync.Mutex   // serialises SetTelemetry
+	setting sync.Mutex   // serialises changes of rules
+	native  bool         // guarded by setting: histograms have native buckets, too
 	tagged  atomic.Int64 // cells that are told apart by what calls say, about
 
 	http family[HTTPScope, *HTTPScope]
