@@ -88,3 +88,21 @@ func TestExportedServices(t *testing.T) {
 		reaches(t, w, "http://server.shop/", inWest[0], v1[0], v2[0])
 	})
 }
+
+// TestExportedServicesOfSeparateNetworks: where pods do not reach each other's addresses, exported names lead through the gateways.
+func TestExportedServicesOfSeparateNetworks(t *testing.T) {
+	t.Parallel()
+	const host = "server.shop.svc.clusterset.local"
+	client, server := app{name: "client", replicas: 1}.String(), app{name: "server", replicas: 1}.String()+service("server", meshIP, "app: server", http80)
+	labs := startSeparate(t, client+server, client+server+export("server"))
+	w, e := labs[0], labs[1]
+	reaches(t, w, "http://"+host+"/", namesOf(t, e, "server-v1")...)
+	a := w.do(t, "deploy/client-v1", http.MethodGet, autoAddress(t, w, host)+":80", "/", "Host: "+host)
+	if from := xfcc(a); !strings.Contains(from, "URI=spiffe://cluster.local/ns/shop/sa/client") {
+		t.Errorf("pod %s was called by %q, want the client's certificate", a.echo.Pod, from)
+	}
+	w.write(t, "all.yaml", client+server+export("server"))
+	reaches(t, w, "http://"+host+"/", append(namesOf(t, w, "server-v1"), namesOf(t, e, "server-v1")...)...)
+	e.write(t, "all.yaml", client+server)
+	reaches(t, w, "http://"+host+"/", namesOf(t, w, "server-v1")...)
+}
