@@ -61,12 +61,12 @@ func runAgent(ctx context.Context, args []string) error {
 		return strings.TrimSpace(string(b)), err
 	}
 	c.Roots = func() ([]byte, error) { return os.ReadFile(*root) }
-	c.Used = func(cert *tls.Certificate, roots []byte) error {
+	c.Used = func(cert *tls.Certificate, said identity.Trust) error {
 		chain, key, err := identity.EncodeCertificate(cert)
 		if err != nil {
 			return err
 		}
-		return a.Keep(chain, key, roots, cert.Leaf.NotAfter)
+		return a.Keep(chain, key, said.Of(identity.Describe(cert.Leaf).TrustDomain), cert.Leaf.NotAfter)
 	}
 	_, workload, err := proxy.Connect(&c)
 	if err != nil {

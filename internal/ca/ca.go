@@ -55,8 +55,14 @@ type CA struct {
 	// the signer is a root.
 	chain []*x509.Certificate
 	roots []*x509.Certificate
-	// peerRoots is how many of the roots, the last ones, are not the mesh's own.
-	peerRoots int
+	peers []PeerRoot
+}
+
+// PeerRoot is a root that is not the mesh's own, and the trust domain whose workloads it vouches for; empty for all of the mesh's,
+// because neither the root nor who brought it says another.
+type PeerRoot struct {
+	Cert        *x509.Certificate
+	TrustDomain string
 }
 
 // newCA takes parts that were found to belong together.
@@ -91,13 +97,11 @@ func newRoot(trustDomain string) (crypto.Signer, *x509.Certificate, error) {
 // TrustDomain is what the CA signs for.
 func (c *CA) TrustDomain() string { return c.trustDomain }
 
-// Roots gives the certificates that peers must trust, PEM.
+// Roots gives the mesh's own roots, PEM: what peers must trust, and what proves to be the control plane, or to be of this mesh to it.
 func (c *CA) Roots() []byte { return identity.EncodeCertificates(c.roots...) }
 
-// OwnRoots are Roots without those of WithPeerRoots: what proves to be the control plane, or to be of this mesh to it.
-func (c *CA) OwnRoots() []byte {
-	return identity.EncodeCertificates(c.roots[:len(c.roots)-c.peerRoots]...)
-}
+// PeerRoots gives the roots of WithPeerRoots. The caller does not change them.
+func (c *CA) PeerRoots() []PeerRoot { return c.peers }
 
 // Sign gives a certificate for id and the key of csr, PEM, followed by the intermediate where there is one. Of the
 // request only the key is used, and its signature as the proof that the caller holds the private half: names and

@@ -238,8 +238,8 @@ func (c *CA) Expiry() (signer, root time.Time) {
 	return signer, root
 }
 
-// RootCount is the number of certificates in Roots.
-func (c *CA) RootCount() int { return len(c.roots) }
+// RootCount is the number of certificates in Roots and PeerRoots.
+func (c *CA) RootCount() int { return len(c.roots) + len(c.peers) }
 
 // warnOfExpiry logs that the signer is about to expire.
 func (c *CA) warnOfExpiry(log *slog.Logger, where string) {
@@ -252,15 +252,29 @@ func (c *CA) warnOfExpiry(log *slog.Logger, where string) {
 // SameSigner reports whether both sign with the same certificate.
 func (c *CA) SameSigner(other *CA) bool { return c.signer.Equal(other.signer) }
 
-// WithPeerRoots is WithRoots for the roots of other meshes: workloads trust those of each other, and nobody else does. WithRoots
-// comes before it.
-func (c *CA) WithPeerRoots(rootsPEM []byte) (*CA, error) {
-	out, err := c.WithRoots(rootsPEM)
+// WithPeerRoots gives a CA whose workloads trust those of a trust domain that have certificates of these roots, PEM, and nobody else
+// does. Where the domain is empty, each root is for the one that its own name says: a signing certificate should be of the trust domain
+// of what it signs (X509-SVID §3.2). Expired ones are left out.
+func (c *CA) WithPeerRoots(trustDomain string, rootsPEM []byte) (*CA, error) {
+	roots, err := identity.ParseRoots(rootsPEM)
 	if err != nil {
 		return nil, err
 	}
-	out.peerRoots = c.peerRoots + len(out.roots) - len(c.roots)
-	return out, nil
+	out := *c
+	out.peers = slices.Clip(c.peers)
+	now := time.Now()
+	for _, r := range roots {
+		peer := PeerRoot{Cert: r, TrustDomain: cmp.Or(trustDomain, identity.TrustDomainOf(r))}
+		if now.After(r.NotAfter) || slices.ContainsFunc(out.peers, peer.equal) {
+			continue
+		}
+		out.peers = append(out.peers, peer)
+	}
+	return &out, nil
+}
+
+func (p PeerRoot) equal(other PeerRoot) bool {
+	return p.TrustDomain == other.TrustDomain && p.Cert.Equal(other.Cert)
 }
 
 // WithRoots gives a CA that signs as c does and has its peers trust more roots as well, PEM: those of a CA that comes

@@ -32,11 +32,32 @@ func (a *authority) current() *ca.CA { return a.ca.Load() }
 
 // use puts a CA in force. It is called by one goroutine.
 func (a *authority) use(ca *ca.CA) {
-	a.publish(&plan.TrustBundle{TrustDomain: a.trustDomain, Aliases: a.aliases, Roots: certificates(ca.Roots())})
+	a.publish(a.bundle(ca))
 	if a.ca.Swap(ca) == nil {
 		close(a.ready)
 	}
 	poke(a.replaced)
+}
+
+// bundle says whom proxies must trust: the own roots first. A root of another mesh of which nobody says its trust domain is for each of
+// this mesh's.
+func (a *authority) bundle(ca *ca.CA) *plan.TrustBundle {
+	b := &plan.TrustBundle{TrustDomain: a.trustDomain, Aliases: a.aliases, Roots: certificates(ca.Roots())}
+	peers := ca.PeerRoots()
+	if len(peers) == 0 {
+		return b
+	}
+	b.RootDomains = make([]string, len(b.Roots))
+	for _, p := range peers {
+		domains := []string{p.TrustDomain}
+		if p.TrustDomain == "" {
+			domains = append([]string{a.trustDomain}, a.aliases...)
+		}
+		for _, domain := range domains {
+			b.Roots, b.RootDomains = append(b.Roots, string(identity.EncodeCertificates(p.Cert))), append(b.RootDomains, domain)
+		}
+	}
+	return b
 }
 
 // wait returns true when there is a CA, false when ctx has ended.
@@ -49,8 +70,8 @@ func (a *authority) wait(ctx context.Context) bool {
 	}
 }
 
-// sign issues a certificate for the identity of the caller's token.
-func (a *authority) sign(client discovery.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+// sign issues a certificate for the identity of the caller's token, and says whom its holder is to trust.
+func (a *authority) sign(client discovery.ClientIdentity, csrDER []byte) (chainPEM []byte, trust *plan.TrustBundle, err error) {
 	csr, err := x509.ParseCertificateRequest(csrDER)
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificate request: %w", err)
@@ -61,7 +82,7 @@ func (a *authority) sign(client discovery.ClientIdentity, csrDER []byte) (chainP
 	if err != nil {
 		return nil, nil, err
 	}
-	return chainPEM, ca.Roots(), nil
+	return chainPEM, a.bundle(ca), nil
 }
 
 // certificates takes PEM apart.

@@ -110,7 +110,7 @@ func (f *files) trustMore(ctx context.Context, own *ca.CA, use func(*ca.CA)) {
 		roots, err := readRoots(f.moreRoots)
 		current := own
 		if err == nil && roots != "" {
-			current, err = own.WithPeerRoots([]byte(roots))
+			current, err = own.WithPeerRoots("", []byte(roots))
 		}
 		if text := errorText(err); text != fault {
 			if fault = text; text != "" {

@@ -328,11 +328,11 @@ func mayRead(client discovery.ClientIdentity, name string) bool {
 }
 
 // sign issues a certificate for the identity of the caller's token.
-func (p *ControlPlane) sign(_ context.Context, client discovery.ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
-	chainPEM, rootsPEM, err = p.authority.sign(client, csrDER)
+func (p *ControlPlane) sign(_ context.Context, client discovery.ClientIdentity, csrDER []byte) (chainPEM []byte, trust *plan.TrustBundle, err error) {
+	chainPEM, trust, err = p.authority.sign(client, csrDER)
 	p.metrics.countSigned(err)
 	if err == nil {
 		p.signed.note(model.Key{Namespace: client.Namespace, Name: client.Pod}, chainPEM)
 	}
-	return chainPEM, rootsPEM, err
+	return chainPEM, trust, err
 }

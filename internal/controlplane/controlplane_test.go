@@ -198,16 +198,16 @@ func TestSign(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	chain, roots, err := c.Sign(t.Context(), csr)
+	chain, trust, err := c.Sign(t.Context(), csr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	pair := certificates(chain)
-	if len(pair) == 0 || len(certificates(roots)) != 1 {
-		t.Fatalf("chain %q, roots %q", chain, roots)
+	if len(pair) == 0 || len(trust.Roots) != 1 {
+		t.Fatalf("chain %q, trust %v", chain, trust)
 	}
 	pool := x509.NewCertPool()
-	pool.AppendCertsFromPEM(roots)
+	pool.AppendCertsFromPEM([]byte(trust.Roots[0]))
 	leaf := parse(t, pair[0])
 	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageAny}}); err != nil {
 		t.Error(err)
@@ -221,7 +221,7 @@ func TestSign(t *testing.T) {
 	metrics := w.get(t, "/metrics")
 	for _, want := range []string{
 		"citadel_server_csr_count 2\n", "citadel_server_success_cert_issuance_count 1\n", "pilot_xds 0\n",
-		"citadel_server_root_cert_expiry_timestamp " + strconv.FormatFloat(float64(parse(t, string(roots)).NotAfter.Unix()), 'g', -1, 64) + "\n",
+		"citadel_server_root_cert_expiry_timestamp " + strconv.FormatFloat(float64(parse(t, trust.Roots[0]).NotAfter.Unix()), 'g', -1, 64) + "\n",
 		"citadel_server_cert_chain_expiry_timestamp ",
 	} {
 		if !strings.Contains(metrics, want) {

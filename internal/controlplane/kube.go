@@ -226,9 +226,9 @@ func (c *cluster) declareClusters() (*incluster.RemoteSecrets, error) {
 	set := c.p.clusters.set
 	remotes, err := incluster.NewRemoteSecrets(incluster.RemoteSecretsOptions{
 		Client: c.client, Namespace: c.o.Namespace, Label: incluster.RemoteSecretLabel, Logger: c.log,
-		Set: func(secret string, configs map[string][]byte) {
-			clusters := make(map[string]remote.Spec, len(configs))
-			for name, text := range configs {
+		Set: func(secret string, said incluster.RemoteSecret) {
+			clusters := make(map[string]remote.Spec, len(said.Clusters))
+			for name, text := range said.Clusters {
 				clusters[name] = of.spec(text)
 			}
 			set.Declare(c.o.Namespace+"/"+secret, clusters)
@@ -302,7 +302,7 @@ func (c *cluster) lead(ctx context.Context) error {
 func (c *cluster) prepareToWrite() (err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	roots := c.p.authority.current().OwnRoots()
+	roots := c.p.authority.current().Roots()
 	if c.certs, err = incluster.NewRootCerts(incluster.RootCertsOptions{Client: c.client, Roots: roots, Logger: c.log}); err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func (c *cluster) declareLinked() error {
 		set: c.p.clusters.set, namespace: c.o.Namespace, of: kubeconfigs{c.p.o.KubeconfigPlugins, c.log}, secrets: map[string][]byte{}, links: map[string]string{},
 	}
 	followed, err := incluster.NewMirrorSecrets(incluster.RemoteSecretsOptions{
-		Client: c.client, Namespace: c.o.Namespace, Set: c.linked.secret, Listed: func() {}, Logger: c.log,
+		Client: c.client, Namespace: c.o.Namespace, Set: func(name string, said incluster.RemoteSecret) { c.linked.secret(name, said.Clusters) }, Listed: func() {}, Logger: c.log,
 	})
 	if err != nil {
 		return err

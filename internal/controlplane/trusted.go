@@ -1,7 +1,6 @@
 package controlplane
 
 import (
-	"bytes"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -9,6 +8,8 @@ import (
 	"sync"
 
 	"fairlead.dev/fairlead/internal/ca"
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/incluster"
 )
 
 // maxTrusted bounds the roots of other clusters that are trusted.
@@ -21,8 +22,11 @@ type trusted struct {
 
 	mu    sync.Mutex // guards what follows
 	own   *ca.CA
-	roots map[string]map[string][]byte // PEM, by the names of Secrets and their keys; those that can be used
+	roots map[string]map[string]rootsOf // by the names of Secrets and their keys; those that can be used
 }
+
+// rootsOf are the roots of a cluster, PEM, and the trust domain that they vouch for; empty where nobody has said it.
+type rootsOf struct{ trustDomain, pem string }
 
 // from puts the own CA in force.
 func (t *trusted) from(own *ca.CA) {
@@ -34,45 +38,57 @@ func (t *trusted) from(own *ca.CA) {
 
 // set takes the roots of one Secret by the names of clusters; none means that it is gone. What cannot be used leaves what that
 // Secret said of the cluster before as it is.
-func (t *trusted) set(secret string, roots map[string][]byte) {
+func (t *trusted) set(secret string, said incluster.RemoteSecret) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	before := t.roots[secret]
 	if t.roots == nil {
-		t.roots = map[string]map[string][]byte{}
+		t.roots = map[string]map[string]rootsOf{}
 	}
-	now := map[string][]byte{}
-	for _, cluster := range slices.Sorted(maps.Keys(roots)) {
-		pem := roots[cluster]
-		if err := t.check(pem); err != nil {
+	now := map[string]rootsOf{}
+	for _, cluster := range slices.Sorted(maps.Keys(said.Clusters)) {
+		roots := rootsOf{said.TrustDomain, string(said.Clusters[cluster])}
+		if err := t.check(roots); err != nil {
 			t.log.Warn("roots of another cluster cannot be used, those that are trusted stay", slog.String("secret", secret),
 				slog.String("cluster", cluster), slog.Any("error", err), slog.String("fix", "print it anew: fairlead multicluster trust --name "+cluster))
-			if pem = before[cluster]; pem == nil {
+			var ok bool
+			if roots, ok = before[cluster]; !ok {
 				continue
 			}
 		}
-		now[cluster] = pem
+		now[cluster] = roots
 	}
 	if t.roots[secret] = now; len(now) == 0 {
 		delete(t.roots, secret)
 	}
-	if !maps.EqualFunc(before, now, bytes.Equal) {
-		t.log.Info("roots of other clusters are trusted", slog.String("secret", secret), slog.Any("clusters", slices.Sorted(maps.Keys(now))))
+	if !maps.Equal(before, now) {
+		t.log.Info("roots of other clusters are trusted", slog.String("secret", secret), slog.Any("clusters", slices.Sorted(maps.Keys(now))),
+			slog.String("trust_domain", said.TrustDomain))
 		t.compose()
 	}
 }
 
 // check says what keeps roots from being trusted.
-func (t *trusted) check(pem []byte) error {
-	own := t.own
-	if own == nil {
+func (t *trusted) check(roots rootsOf) error {
+	if roots.trustDomain != "" {
+		if err := identity.ValidateTrustDomain(roots.trustDomain); err != nil {
+			return fmt.Errorf("annotation %s: %w", incluster.TrustDomainAnnotation, err)
+		}
+	}
+	if t.own == nil {
 		return nil // compose finds it out
 	}
-	with, err := own.WithPeerRoots(pem)
-	if err == nil && with.RootCount() > own.RootCount()+maxTrusted {
-		err = fmt.Errorf("there are more than %d roots", maxTrusted)
-	}
+	_, err := t.with(t.own, roots)
 	return err
+}
+
+// with gives a CA whose workloads trust more roots.
+func (t *trusted) with(c *ca.CA, roots rootsOf) (*ca.CA, error) {
+	with, err := c.WithPeerRoots(roots.trustDomain, []byte(roots.pem))
+	if err == nil && len(with.PeerRoots()) > maxTrusted {
+		err = fmt.Errorf("more than %d roots of other clusters", maxTrusted)
+	}
+	return with, err
 }
 
 // compose puts the own CA with all roots in force, as soon as there is one. It is called with the lock held.
@@ -83,10 +99,7 @@ func (t *trusted) compose() {
 	all := t.own
 	for _, secret := range slices.Sorted(maps.Keys(t.roots)) {
 		for _, cluster := range slices.Sorted(maps.Keys(t.roots[secret])) {
-			with, err := all.WithPeerRoots(t.roots[secret][cluster])
-			if err == nil && with.RootCount() > t.own.RootCount()+maxTrusted {
-				err = fmt.Errorf("more than %d roots of other clusters", maxTrusted)
-			}
+			with, err := t.with(all, t.roots[secret][cluster])
 			if err != nil {
 				t.log.Warn("roots of another cluster are not trusted", slog.String("secret", secret), slog.String("cluster", cluster), slog.Any("error", err))
 				continue

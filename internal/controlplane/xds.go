@@ -70,8 +70,8 @@ func (s *standard) plain() *http.Server {
 	}
 }
 
-// acceptCertificates has a server ask for certificates, which a client may show in the place of a token. One that the CA at
-// hand has not issued ends the handshake.
+// acceptCertificates has a server ask for certificates, which a client may show in the place of a token. One that does not chain to
+// the mesh's own roots ends the handshake: those of others vouch for no client of this control plane, whatever it calls itself.
 func acceptCertificates(config *tls.Config, a *authority) *tls.Config {
 	config.ClientAuth = tls.RequestClientCert
 	config.VerifyConnection = func(cs tls.ConnectionState) error {
@@ -83,12 +83,15 @@ func acceptCertificates(config *tls.Config, a *authority) *tls.Config {
 			return errors.New("client certificate: no CA yet")
 		}
 		o := x509.VerifyOptions{Roots: x509.NewCertPool(), Intermediates: x509.NewCertPool(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}
-		o.Roots.AppendCertsFromPEM(ca.OwnRoots())
+		o.Roots.AppendCertsFromPEM(ca.Roots())
 		for _, c := range cs.PeerCertificates[1:] {
 			o.Intermediates.AddCert(c)
 		}
-		_, err := cs.PeerCertificates[0].Verify(o)
-		return err
+		if _, err := cs.PeerCertificates[0].Verify(o); err != nil {
+			id := identity.Describe(cs.PeerCertificates[0]).ID
+			return fmt.Errorf("client certificate of %s, root %s: none of the own roots of trust domain %s: %w", id, identity.RootName(cs.PeerCertificates), a.trustDomain, err)
+		}
+		return nil
 	}
 	return config
 }

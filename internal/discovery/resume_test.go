@@ -409,18 +409,19 @@ func TestTokenThatNobodyJudgedIsNotRefused(t *testing.T) {
 }
 
 func TestSign(t *testing.T) {
+	bundle := &plan.TrustBundle{TrustDomain: "a", Aliases: []string{"b"}, Roots: []string{"own", "other"}, RootDomains: []string{"", "b"}}
 	w := start(t, newFakeSource(), func(o *ServerOptions) {
-		o.Sign = func(_ context.Context, client ClientIdentity, csr []byte) (chain, roots []byte, err error) {
+		o.Sign = func(_ context.Context, client ClientIdentity, csr []byte) (chain []byte, trust *plan.TrustBundle, err error) {
 			if string(csr) == "bad" {
 				return nil, nil, errors.New("the request is not PKCS #10")
 			}
-			return []byte("chain for " + client.ID() + " " + string(csr)), []byte("roots"), nil
+			return []byte("chain for " + client.ID() + " " + string(csr)), bundle, nil
 		}
 	})
 	c := w.client(t, newRecorder())
-	chain, roots, err := c.Sign(t.Context(), []byte("csr"))
-	if err != nil || string(chain) != "chain for orders-1.myapp csr" || string(roots) != "roots" {
-		t.Errorf("Sign = %q, %q, %v", chain, roots, err)
+	chain, trust, err := c.Sign(t.Context(), []byte("csr"))
+	if diff := cmp.Diff(bundle, trust); err != nil || string(chain) != "chain for orders-1.myapp csr" || diff != "" {
+		t.Errorf("Sign = %q, %v (-want +got):\n%s", chain, err, diff)
 	}
 	_, _, err = c.Sign(t.Context(), []byte("bad"))
 	want := "certificate from " + w.addr + ": INVALID_ARGUMENT: the request is not PKCS #10"

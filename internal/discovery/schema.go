@@ -420,6 +420,7 @@ func trustFields(c *coder, t *plan.TrustBundle) {
 	text(c, 1, "trust_domain", &t.TrustDomain)
 	c.texts(2, "roots", &t.Roots)
 	c.texts(3, "aliases", &t.Aliases)
+	c.texts(4, "root_domains", &t.RootDomains) // who does not know it takes every root for every trust domain of the mesh, as it did before
 }
 
 func meshFields(c *coder, m *plan.MeshGlobal) {

@@ -76,8 +76,9 @@ type ServerOptions struct {
 	// MayRead says whether a client may read what a name leads to. A name that it may not read does not exist for it: the
 	// source is not asked. Required.
 	MayRead func(client ClientIdentity, name string) bool
-	// Sign issues a certificate for the client; nil answers UNIMPLEMENTED. Its error is shown to the caller.
-	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
+	// Sign issues a certificate for the client, and says whom it is to trust; nil answers UNIMPLEMENTED. Its error is shown to the
+	// caller.
+	Sign func(ctx context.Context, client ClientIdentity, csrDER []byte) (chainPEM []byte, trust *plan.TrustBundle, err error)
 	// Departing says how the resources stand to the client's own pod; nil answers Holders with UNIMPLEMENTED.
 	Departing func(ctx context.Context, client ClientIdentity) (Departing, error)
 	// Replicas lists where other replicas of the control plane can be asked, "host:port"; nil where there are none.
@@ -237,11 +238,15 @@ func (s *Server) serveSign(w http.ResponseWriter, r *http.Request, client Client
 	if err := parseBlobs(message, &csr); err != nil {
 		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
 	}
-	chain, roots, err := s.o.Sign(r.Context(), client, csr)
+	chain, trust, err := s.o.Sign(r.Context(), client, csr)
 	if err != nil {
 		return cmp.Or(asStatus(err), &StatusError{CodeInvalidArgument, err.Error()})
 	}
-	answer, err := seal(append(make([]byte, headerSize), appendBlobs(chain, roots)...))
+	whole, err := Encode(trust)
+	if err != nil {
+		return err
+	}
+	answer, err := seal(append(make([]byte, headerSize), appendBlobs(chain, []byte(strings.Join(trust.Roots, "\n")), whole)...))
 	if err != nil {
 		return err
 	}

@@ -13,6 +13,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/plan"
 )
 
 const (
@@ -321,16 +323,28 @@ func (s *session) write(ctx context.Context, w *io.PipeWriter) {
 }
 
 // Sign has the control plane sign a certificate request (PKCS #10, DER) for the identity that the token proves. It
-// gives the chain, leaf first, and the roots, both PEM. It works whether Run is running or not.
-func (c *Client) Sign(ctx context.Context, csrDER []byte) (chainPEM, rootsPEM []byte, err error) {
+// gives the chain, PEM, leaf first, and whom to trust. It works whether Run is running or not.
+func (c *Client) Sign(ctx context.Context, csrDER []byte) (chainPEM []byte, trust *plan.TrustBundle, err error) {
 	message, err := c.unaryAny(ctx, pathSign, append(make([]byte, headerSize), appendBlobs(csrDER)...))
 	if err != nil {
 		return nil, nil, fmt.Errorf("certificate from %w", err)
 	}
-	if err := parseBlobs(message, &chainPEM, &rootsPEM); err != nil {
+	var roots, whole []byte
+	if err := parseBlobs(message, &chainPEM, &roots, &whole); err != nil {
 		return nil, nil, fmt.Errorf("SignResponse: %w", err)
 	}
-	return chainPEM, rootsPEM, nil
+	if len(whole) == 0 { // a control plane that is older than roots of single trust domains
+		return chainPEM, &plan.TrustBundle{Roots: []string{string(roots)}}, nil
+	}
+	r, err := Decode(whole)
+	if err != nil {
+		return nil, nil, fmt.Errorf("SignResponse: %w", err)
+	}
+	trust, ok := r.(*plan.TrustBundle)
+	if !ok {
+		return nil, nil, fmt.Errorf("SignResponse: whom to trust is a %T", r)
+	}
+	return chainPEM, trust, nil
 }
 
 // unaryAny makes a call of one message and one answer to one control plane after the other, until one answers. The request

@@ -9,6 +9,7 @@ import (
 	"encoding/pem"
 	"math/big"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -22,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 )
 
@@ -88,12 +90,17 @@ func certificate(t *testing.T, serial int64) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour)}
+	id := identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "users"}
+	template := &x509.Certificate{SerialNumber: big.NewInt(serial), NotAfter: time.Now().Add(time.Hour), URIs: []*url.URL{id.URI()}}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return identity.TLSCertificate(key, []*x509.Certificate{leaf})
 }
 
 // secret reads one as an Envoy does, and refuses what others could read.
@@ -129,7 +136,9 @@ func TestSecretsAreReplacedAsAWhole(t *testing.T) {
 	s := Secrets{Dir: filepath.Join(t.TempDir(), "envoy"), Roots: func() ([]byte, error) { return []byte("of the file"), nil }}
 	for serial := range int64(3) {
 		cert := certificate(t, serial+1)
-		if err := s.Use(cert, []byte("of the mesh")); err != nil {
+		if err := s.Use(cert, identity.Trust{Own: []byte("of the mesh"), Others: []identity.Bundle{
+			{TrustDomain: "cluster.local", Roots: []byte("of another cluster")}, {TrustDomain: "other.example", Roots: []byte("of another domain")},
+		}}); err != nil {
 			t.Fatal(err)
 		}
 		of := secret(t, s.Dir, workloadSecret).GetTlsCertificate()
@@ -143,7 +152,7 @@ func TestSecretsAreReplacedAsAWhole(t *testing.T) {
 	}
 	roots := secret(t, s.Dir, rootsSecret).GetValidationContext().GetTrustedCa().GetInlineString()
 	control := secret(t, s.Dir, controlPlaneSecret).GetValidationContext().GetTrustedCa().GetInlineString()
-	if roots != "of the mesh" || control != "of the file\nof the mesh" {
+	if roots != "of the mesh\nof another cluster" || control != "of the file\nof the mesh" {
 		t.Errorf("roots are %q, those for the control plane %q", roots, control)
 	}
 	left, err := os.ReadDir(filepath.Join(s.Dir, secretsDir))

@@ -28,9 +28,9 @@ type Secrets struct {
 	Roots func() ([]byte, error)
 }
 
-// Use writes a certificate with its key, and the roots; it is for identity.WorkloadOptions. An Envoy that reads the files takes
+// Use writes a certificate with its key, and the roots of its trust domain, which is the only one that Envoys take peers of; it is for identity.WorkloadOptions. An Envoy that reads the files takes
 // each over when it is replaced. After an error the certificate that was there before may stand beside the new roots.
-func (s *Secrets) Use(cert *tls.Certificate, rootsPEM []byte) error {
+func (s *Secrets) Use(cert *tls.Certificate, said identity.Trust) error {
 	chain, key, err := identity.EncodeCertificate(cert)
 	if err != nil {
 		return err
@@ -43,8 +43,8 @@ func (s *Secrets) Use(cert *tls.Certificate, rootsPEM []byte) error {
 		return err
 	}
 	return errors.Join( // trust before who is to be trusted
-		s.put(rootsSecret, tree{"validation_context": tree{"trusted_ca": inline(rootsPEM)}}),
-		s.put(controlPlaneSecret, tree{"validation_context": tree{"trusted_ca": inline(append(append(others, '\n'), rootsPEM...))}}),
+		s.put(rootsSecret, tree{"validation_context": tree{"trusted_ca": inline(said.Of(identity.Describe(cert.Leaf).TrustDomain))}}),
+		s.put(controlPlaneSecret, tree{"validation_context": tree{"trusted_ca": inline(append(append(others, '\n'), said.Own...))}}),
 		s.put(workloadSecret, tree{"tls_certificate": tree{"certificate_chain": inline(chain), "private_key": inline(key)}}),
 	)
 }

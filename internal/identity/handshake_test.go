@@ -204,7 +204,7 @@ func TestHandshakeBeforeTheFirstCertificate(t *testing.T) {
 func TestVerifiedChainsAreBoundedAndExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ca := newAuthority(t)
-		tr, err := newTrust(ca.roots())
+		tr, err := newTrust(Trust{Own: ca.roots()})
 		if err != nil {
 			t.Fatal(err)
 		}

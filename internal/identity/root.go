@@ -5,7 +5,10 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
+	"slices"
+	"strings"
 )
 
 // UntrustedRootError says that a peer's chain ends in a root that is none of those that are trusted here.
@@ -20,6 +23,25 @@ func (e *UntrustedRootError) Error() string { return "its root " + e.Root + " is
 
 // Unwrap gives the error of crypto/x509.
 func (e *UntrustedRootError) Unwrap() error { return e.Err }
+
+// MisplacedRootError says that a peer's chain ends in a root that is trusted here, and not for the trust domain that the peer claims to
+// be of: a CA signs for the domain that its root was given for, and for no other.
+type MisplacedRootError struct {
+	// Root is how RootName calls it, Domains what it may vouch for here.
+	Root    string
+	Domains []string
+	// Claimed is the trust domain that the peer's certificate says.
+	Claimed string
+	Err     error
+}
+
+// Error gives one line.
+func (e *MisplacedRootError) Error() string {
+	return fmt.Sprintf("its root %s is trusted here for trust domain %s, not for %s", e.Root, strings.Join(e.Domains, " and "), e.Claimed)
+}
+
+// Unwrap gives the error of crypto/x509.
+func (e *MisplacedRootError) Unwrap() error { return e.Err }
 
 // maxRootName bounds what is shown of a name that a stranger has chosen.
 const maxRootName = 200
@@ -41,10 +63,21 @@ func RootName(chain []*x509.Certificate) string {
 	return fmt.Sprintf("%q (key %s)", name, hex.EncodeToString(key[:min(len(key), 4)]))
 }
 
-// explainRoot makes an UntrustedRootError of what crypto/x509 says about a chain.
-func explainRoot(err error, chain []*x509.Certificate) error {
+// explain makes an UntrustedRootError or a MisplacedRootError of what crypto/x509 says about a chain, which was verified as o says.
+func (t *trust) explain(err error, chain []*x509.Certificate, o *x509.VerifyOptions) error {
 	if _, unknown := errors.AsType[x509.UnknownAuthorityError](err); !unknown {
 		return err
+	}
+	elsewhere := *o
+	var domains []string
+	for _, domain := range slices.Sorted(maps.Keys(t.others)) {
+		elsewhere.Roots = t.pools[domain]
+		if _, err := chain[0].Verify(elsewhere); err == nil {
+			domains = append(domains, domain)
+		}
+	}
+	if len(domains) > 0 {
+		return &MisplacedRootError{Root: RootName(chain), Domains: domains, Claimed: TrustDomainOf(chain[0]), Err: err}
 	}
 	return &UntrustedRootError{Root: RootName(chain), Err: err}
 }

@@ -1,16 +1,12 @@
 package identity
 
 import (
-	"bytes"
-	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 )
 
@@ -205,117 +201,4 @@ func (w *Workload) isSameWorkload(want string, id ID) bool {
 	wanted, err := ParseID(want)
 	return err == nil && w.isPeerDomain(wanted.TrustDomain) &&
 		wanted.Namespace == id.Namespace && wanted.ServiceAccount == id.ServiceAccount
-}
-
-// trust is one generation of roots, with the chains that were verified against them: a new generation starts with an
-// empty cache, so a root that is taken away is effective at once.
-type trust struct {
-	pem   []byte
-	roots []*x509.Certificate
-	pool  *x509.CertPool
-
-	mu       sync.Mutex
-	verified map[verifiedKey]verifiedPeer // guarded by mu; at most maxVerified entries
-}
-
-// verifiedKey is the SHA-256 of a leaf in one role. What was verified holds for the leaf, not for a
-// connection: that the peer has the private key is proven by each handshake (RFC 8446 §4.4.3).
-type verifiedKey struct {
-	leaf  [sha256.Size]byte
-	usage x509.ExtKeyUsage
-}
-
-// verifiedPeer is the verdict on a leaf, good within the validity of its whole chain.
-type verifiedPeer struct {
-	id                  ID
-	notBefore, notAfter time.Time
-}
-
-func newTrust(rootsPEM []byte) (*trust, error) {
-	roots, err := ParseRoots(rootsPEM)
-	if err != nil {
-		return nil, err
-	}
-	t := &trust{
-		pem:      slices.Clone(rootsPEM),
-		roots:    roots,
-		pool:     x509.NewCertPool(),
-		verified: make(map[verifiedKey]verifiedPeer),
-	}
-	for _, c := range roots {
-		t.pool.AddCert(c)
-	}
-	return t, nil
-}
-
-// is reports whether t was made from the given PEM.
-func (t *trust) is(rootsPEM []byte) bool { return t != nil && bytes.Equal(t.pem, rootsPEM) }
-
-// verify gives the SPIFFE ID that chain proves. A nil trust, before the first bundle, verifies nothing.
-func (t *trust) verify(chain []*x509.Certificate, usage x509.ExtKeyUsage) (ID, error) {
-	if t == nil {
-		return ID{}, ErrNotReady
-	}
-	key := verifiedKey{leaf: sha256.Sum256(chain[0].Raw), usage: usage}
-	now := time.Now()
-	t.mu.Lock()
-	peer, ok := t.verified[key]
-	t.mu.Unlock()
-	if ok && !now.Before(peer.notBefore) && !now.After(peer.notAfter) {
-		return peer.id, nil
-	}
-	peer, err := t.verifyChain(chain, usage, now)
-	if err != nil {
-		return ID{}, err
-	}
-	t.remember(key, peer)
-	return peer.id, nil
-}
-
-func (t *trust) verifyChain(chain []*x509.Certificate, usage x509.ExtKeyUsage, now time.Time) (verifiedPeer, error) {
-	leaf := chain[0]
-	id, err := certID(leaf)
-	if err != nil {
-		return verifiedPeer{}, err
-	}
-	intermediates := x509.NewCertPool()
-	for _, c := range chain[1:] {
-		intermediates.AddCert(c)
-	}
-	chains, err := leaf.Verify(x509.VerifyOptions{
-		Roots:         t.pool,
-		Intermediates: intermediates,
-		CurrentTime:   now,
-		KeyUsages:     []x509.ExtKeyUsage{usage},
-	})
-	if err != nil {
-		return verifiedPeer{}, explainRoot(ExplainValidity(err, now), chain)
-	}
-	peer := verifiedPeer{id: id, notBefore: leaf.NotBefore, notAfter: leaf.NotAfter}
-	for _, c := range chains[0][1:] {
-		if c.NotBefore.After(peer.notBefore) {
-			peer.notBefore = c.NotBefore
-		}
-		if c.NotAfter.Before(peer.notAfter) {
-			peer.notAfter = c.NotAfter
-		}
-	}
-	return peer, nil
-}
-
-// remember adds a verdict. A full cache loses an arbitrary entry: map order is random enough that a burst of strangers
-// cannot push out all regular peers at once.
-func (t *trust) remember(key verifiedKey, peer verifiedPeer) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if len(t.verified) >= maxVerified {
-		maps.DeleteFunc(t.verified, func(_ verifiedKey, p verifiedPeer) bool { return time.Now().After(p.notAfter) })
-	}
-	for k := range t.verified {
-		if len(t.verified) < maxVerified {
-			break
-		}
-		delete(t.verified, k)
-	}
-	t.verified[key] = peer
 }

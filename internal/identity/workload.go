@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	mathrand "math/rand/v2"
 	"slices"
 	"sync"
@@ -33,8 +34,8 @@ const (
 )
 
 // SignFunc carries a certificate request (PKCS #10, DER) to the control plane and brings back the chain, leaf first,
-// and the roots to trust, both PEM. Roots may be empty where they come by another way (SetRoots).
-type SignFunc func(ctx context.Context, csrDER []byte) (chainPEM, rootsPEM []byte, err error)
+// PEM, and whom to trust, which may be empty where that comes by another way (SetTrust).
+type SignFunc func(ctx context.Context, csrDER []byte) (chainPEM []byte, said Trust, err error)
 
 // WorkloadOptions configure a Workload.
 type WorkloadOptions struct {
@@ -42,9 +43,9 @@ type WorkloadOptions struct {
 	Sign SignFunc
 	// ID, where set, is the only identity the workload accepts for itself.
 	ID ID
-	// Used, where not nil, is given each certificate with its key, and the roots as PEM, from Run's goroutine before it is in
+	// Used, where not nil, is given each certificate with its key, and whom to trust, from Run's goroutine before it is in
 	// use. Its error is that of the rotation, which is tried again.
-	Used func(cert *tls.Certificate, rootsPEM []byte) error
+	Used func(cert *tls.Certificate, said Trust) error
 	// Logger gets one line per rotation and per failure. Required.
 	Logger *slog.Logger
 }
@@ -95,37 +96,45 @@ func (w *Workload) Current() CertInfo {
 	return Describe(cert.Leaf)
 }
 
-// Roots describes the roots in use, newest first as the control plane sends them.
+// Roots describes the roots in use, the mesh's own first, newest first as the control plane sends them. The trust domain of each
+// other one is that which it vouches for.
 func (w *Workload) Roots() []CertInfo {
 	t := w.trust.Load()
 	if t == nil {
 		return nil
 	}
-	infos := make([]CertInfo, 0, len(t.roots))
-	for _, c := range t.roots {
+	infos := make([]CertInfo, 0, len(t.own))
+	for _, c := range t.own {
 		infos = append(infos, Describe(c))
+	}
+	for _, domain := range slices.Sorted(maps.Keys(t.others)) {
+		for _, c := range t.others[domain] {
+			info := Describe(c)
+			info.TrustDomain = domain
+			infos = append(infos, info)
+		}
 	}
 	return infos
 }
 
-// AddRoots adds the roots in use to a pool.
+// AddRoots adds the mesh's own roots to a pool: those that vouch for its control plane.
 func (w *Workload) AddRoots(pool *x509.CertPool) {
 	if t := w.trust.Load(); t != nil {
-		for _, c := range t.roots {
+		for _, c := range t.own {
 			pool.AddCert(c)
 		}
 	}
 }
 
-// SetRoots replaces the roots that peers are verified against, PEM. What is not a list of CA certificates is refused
-// and changes nothing. Where the own certificate does not chain to the new roots, a new one is asked for at once.
-func (w *Workload) SetRoots(rootsPEM []byte) error {
+// SetTrust replaces whom peers are verified against; the bytes are kept. What is not a list of CA certificates is refused and changes nothing. Where
+// the own certificate does not chain to the new roots, a new one is asked for at once.
+func (w *Workload) SetTrust(said Trust) error {
 	w.setting.Lock()
 	defer w.setting.Unlock()
-	if w.trust.Load().is(rootsPEM) {
+	if w.trust.Load().is(&said) {
 		return nil
 	}
-	t, err := newTrust(rootsPEM)
+	t, err := newTrust(said)
 	if err != nil {
 		return err
 	}
@@ -226,7 +235,7 @@ func (w *Workload) rotate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	chainPEM, rootsPEM, err := w.o.Sign(ctx, csr)
+	chainPEM, said, err := w.o.Sign(ctx, csr)
 	if err != nil {
 		return fmt.Errorf("sign: %w", ExplainValidity(err, time.Now()))
 	}
@@ -237,12 +246,12 @@ func (w *Workload) rotate(ctx context.Context) error {
 	if err := w.check(key, chain[0]); err != nil {
 		return fmt.Errorf("signed certificate: %w", err)
 	}
-	if err := w.accept(chain, rootsPEM); err != nil {
+	if err := w.accept(chain, said); err != nil {
 		return err
 	}
 	cert := TLSCertificate(key, chain)
 	if w.o.Used != nil {
-		if err := w.o.Used(cert, w.trust.Load().pem); err != nil {
+		if err := w.o.Used(cert, w.trust.Load().said); err != nil {
 			return err
 		}
 	}
@@ -251,13 +260,13 @@ func (w *Workload) rotate(ctx context.Context) error {
 }
 
 // accept takes the roots over, if the chain that came with them leads to one.
-func (w *Workload) accept(chain []*x509.Certificate, rootsPEM []byte) error {
+func (w *Workload) accept(chain []*x509.Certificate, said Trust) error {
 	w.setting.Lock()
 	defer w.setting.Unlock()
 	t := w.trust.Load()
-	if len(rootsPEM) > 0 && !t.is(rootsPEM) {
+	if len(said.Own) > 0 && !t.is(&said) {
 		var err error
-		if t, err = newTrust(rootsPEM); err != nil {
+		if t, err = newTrust(said); err != nil {
 			return err
 		}
 	}

@@ -30,17 +30,17 @@ type signWith struct {
 	calls atomic.Int64
 }
 
-func (s *signWith) sign(_ context.Context, csrDER []byte) (chain, roots []byte, err error) {
+func (s *signWith) sign(_ context.Context, csrDER []byte) (chain []byte, said Trust, err error) {
 	s.calls.Add(1)
 	if s.down.Load() {
-		return nil, nil, errors.New("connection refused")
+		return nil, Trust{}, errors.New("connection refused")
 	}
 	csr, err := x509.ParseCertificateRequest(csrDER)
 	if err != nil {
-		return nil, nil, err
+		return nil, Trust{}, err
 	}
 	chain, err = s.ca.sign(csr, s.id, s.ttl)
-	return chain, s.ca.roots(), err
+	return chain, Trust{Own: s.ca.roots()}, err
 }
 
 // runWorkload starts a Workload and stops it when the test ends; it may not be ready yet.
@@ -170,14 +170,14 @@ func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
 		log  string
 	}{
 		{name: "another_identity", sign: (&signWith{ca: ca, id: orders}).sign, log: "wrong identity"},
-		{name: "a_certificate_for_another_key", sign: func(context.Context, []byte) ([]byte, []byte, error) {
-			return EncodeCertificates(foreign.Leaf), ca.roots(), nil
+		{name: "a_certificate_for_another_key", sign: func(context.Context, []byte) ([]byte, Trust, error) {
+			return EncodeCertificates(foreign.Leaf), Trust{Own: ca.roots()}, nil
 		}, log: "for another key"},
-		{name: "roots_that_do_not_fit", sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
+		{name: "roots_that_do_not_fit", sign: func(ctx context.Context, csr []byte) ([]byte, Trust, error) {
 			chain, _, err := (&signWith{ca: ca, id: users}).sign(ctx, csr)
-			return chain, other.roots(), err
+			return chain, Trust{Own: other.roots()}, err
 		}, log: "is not trusted here"},
-		{name: "noise", sign: func(context.Context, []byte) ([]byte, []byte, error) { return []byte("hm"), nil, nil }, log: "no PEM block"},
+		{name: "noise", sign: func(context.Context, []byte) ([]byte, Trust, error) { return []byte("hm"), Trust{}, nil }, log: "no PEM block"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -196,32 +196,32 @@ func TestRunRefusesWhatTheControlPlaneShouldNotSend(t *testing.T) {
 	}
 }
 
-func TestSetRootsRotatesTheRoot(t *testing.T) {
+func TestSetTrustRotatesTheRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		oldCA, newCA := newAuthority(t), newAuthority(t)
 		s := &signWith{ca: oldCA, id: users}
 		calls := 0
-		w := runWorkload(t, WorkloadOptions{Logger: quiet(), Sign: func(ctx context.Context, csr []byte) ([]byte, []byte, error) {
+		w := runWorkload(t, WorkloadOptions{Logger: quiet(), Sign: func(ctx context.Context, csr []byte) ([]byte, Trust, error) {
 			calls++
 			if calls > 1 {
 				s = &signWith{ca: newCA, id: users}
 			}
 			chain, _, err := s.sign(ctx, csr)
 			if calls == 1 {
-				return chain, oldCA.roots(), err
+				return chain, Trust{Own: oldCA.roots()}, err
 			}
-			return chain, nil, err
+			return chain, Trust{}, err
 		}})
 		<-w.Ready()
 		both := append(newCA.roots(), oldCA.roots()...)
-		if err := w.SetRoots(both); err != nil {
+		if err := w.SetTrust(Trust{Own: both}); err != nil {
 			t.Fatal(err)
 		}
 		synctest.Wait()
 		if calls != 1 || len(w.Roots()) != 2 {
 			t.Fatalf("with both roots: %d requests, %d roots, want 1 and 2", calls, len(w.Roots()))
 		}
-		if err := w.SetRoots(newCA.roots()); err != nil {
+		if err := w.SetTrust(Trust{Own: newCA.roots()}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(time.Second)
@@ -232,11 +232,11 @@ func TestSetRootsRotatesTheRoot(t *testing.T) {
 		if _, err := w.trust.Load().verify(chainOf(w.cert.Load()), x509.ExtKeyUsageServerAuth); err != nil {
 			t.Error(err)
 		}
-		if err := w.SetRoots([]byte("noise")); err == nil {
-			t.Error("SetRoots(noise) was accepted")
+		if err := w.SetTrust(Trust{Own: []byte("noise")}); err == nil {
+			t.Error("SetTrust(noise) was accepted")
 		}
-		if err := w.SetRoots(EncodeCertificates(w.cert.Load().Leaf)); err == nil {
-			t.Error("SetRoots(leaf) was accepted")
+		if err := w.SetTrust(Trust{Own: EncodeCertificates(w.cert.Load().Leaf)}); err == nil {
+			t.Error("SetTrust(leaf) was accepted")
 		}
 		if len(w.Roots()) != 1 {
 			t.Errorf("%d roots after refused ones, want 1", len(w.Roots()))
@@ -293,7 +293,7 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tr, err := newTrust(ca.roots())
+			tr, err := newTrust(Trust{Own: ca.roots()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -302,11 +302,11 @@ func TestRunSaysThatTheClocksDiffer(t *testing.T) {
 			var log bytes.Buffer
 			w, err := NewWorkload(WorkloadOptions{
 				Logger: slog.New(slog.NewTextHandler(&log, nil)),
-				Sign: func(context.Context, []byte) (chain, roots []byte, err error) {
+				Sign: func(context.Context, []byte) (chain []byte, said Trust, err error) {
 					pool := x509.NewCertPool()
 					pool.AppendCertsFromPEM(ca.roots())
 					_, err = leaf.Verify(x509.VerifyOptions{Roots: pool})
-					return nil, nil, fmt.Errorf("certificate from 10.0.0.1:15012: tls: failed to verify certificate: %w", err)
+					return nil, Trust{}, fmt.Errorf("certificate from 10.0.0.1:15012: tls: failed to verify certificate: %w", err)
 				},
 			})
 			if err != nil {
@@ -330,7 +330,7 @@ func TestUsedIsTheCertificate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &signWith{ca: newAuthority(t), id: users}
 		used, full := make(chan *tls.Certificate, 3), true
-		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Used: func(cert *tls.Certificate, roots []byte) error {
+		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Used: func(cert *tls.Certificate, said Trust) error {
 			used <- cert
 			if full {
 				full = false
@@ -344,8 +344,8 @@ func TestUsedIsTheCertificate(t *testing.T) {
 			if err != nil || !slices.EqualFunc(again.Certificate, cert.Certificate, bytes.Equal) {
 				t.Errorf("read again: %v", err)
 			}
-			if !bytes.Equal(roots, s.ca.roots()) {
-				t.Errorf("roots %q", roots)
+			if !bytes.Equal(said.Own, s.ca.roots()) {
+				t.Errorf("roots %q", said.Own)
 			}
 			return nil
 		}})

@@ -14,6 +14,17 @@ const (
 	TrustSecretLabel  = "fairlead.dev/trust" //nolint:gosec // a name, no secret
 )
 
+// TrustDomainAnnotation of a Secret with roots says for which trust domain they vouch.
+const TrustDomainAnnotation = "fairlead.dev/trust-domain"
+
+// RemoteSecret is what a Secret says of other clusters.
+type RemoteSecret struct {
+	// Clusters have the names of clusters, and what the label is about: a kubeconfig, or roots. None means that the Secret is gone.
+	Clusters map[string][]byte
+	// TrustDomain is what TrustDomainAnnotation says.
+	TrustDomain string
+}
+
 // RemoteSecretsOptions configure RemoteSecrets.
 type RemoteSecretsOptions struct {
 	// Client and Namespace say where the Secrets are. Required.
@@ -21,9 +32,8 @@ type RemoteSecretsOptions struct {
 	Namespace string
 	// Label is that of the Secrets. Required.
 	Label string
-	// Set is told of a Secret, by its name: each key is the name of a cluster, each value what the label is about: a kubeconfig, or
-	// roots. None means that the Secret is gone. Listed is told that all Secrets there were have been set.
-	Set    func(secret string, clusters map[string][]byte)
+	// Set is told of a Secret, by its name. Listed is told that all Secrets there were have been set.
+	Set    func(secret string, said RemoteSecret)
 	Listed func()
 	Logger *slog.Logger
 }
@@ -71,12 +81,12 @@ func (r *RemoteSecrets) set(s *corev1.Secret) {
 		return
 	}
 	r.known[s.Name] = true
-	r.o.Set(s.Name, r.kubeconfigs(s))
+	r.o.Set(s.Name, RemoteSecret{r.kubeconfigs(s), s.Annotations[TrustDomainAnnotation]})
 }
 
 func (r *RemoteSecrets) forget(name string) {
 	delete(r.known, name)
-	r.o.Set(name, nil)
+	r.o.Set(name, RemoteSecret{})
 }
 
 func (r *RemoteSecrets) replace(list []*corev1.Secret) {

@@ -32,12 +32,12 @@ func TestRemoteSecrets(t *testing.T) {
 		known, listed := map[string]string{}, 0
 		r, err := NewRemoteSecrets(RemoteSecretsOptions{
 			Client: a.client(), Namespace: "fairlead-system", Label: RemoteSecretLabel, Logger: l.logger(),
-			Set: func(name string, configs map[string][]byte) {
+			Set: func(name string, said RemoteSecret) {
 				mu.Lock()
 				defer mu.Unlock()
 				delete(known, name)
-				if len(configs) > 0 {
-					known[name] = strings.Join(slices.Sorted(maps.Keys(configs)), ",")
+				if len(said.Clusters) > 0 {
+					known[name] = strings.Join(slices.Sorted(maps.Keys(said.Clusters)), ",")
 				}
 			},
 			Listed: func() { mu.Lock(); defer mu.Unlock(); listed++ },

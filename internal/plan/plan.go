@@ -416,6 +416,9 @@ type TrustBundle struct {
 	// Aliases are further trust domains whose workloads are peers; those of any other domain are strangers.
 	Aliases []string
 	Roots   []string
+	// RootDomains are, at the places of Roots, the trust domains for which roots of others were given: each vouches for workloads of that
+	// one alone. Empty, or beyond the end, are the mesh's own roots, which vouch for all of its trust domains.
+	RootDomains []string
 }
 
 // ResourceName implements Resource.

@@ -15,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
+	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/upstream"
 )
 
@@ -35,7 +36,7 @@ type ControlPlane struct {
 	// Mark exempts the connection from interception where the proxy's uid cannot; 0 for none.
 	Mark uint32
 	// Used is that of identity.WorkloadOptions; nil for none.
-	Used   func(cert *tls.Certificate, rootsPEM []byte) error
+	Used   func(cert *tls.Certificate, said identity.Trust) error
 	Logger *slog.Logger
 }
 
@@ -56,15 +57,34 @@ func Connect(c *ControlPlane) (*discovery.Client, *identity.Workload, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	workload, err = identity.NewWorkload(identity.WorkloadOptions{Sign: client.Sign, Used: c.Used, Logger: c.Logger})
+	sign := func(ctx context.Context, csrDER []byte) ([]byte, identity.Trust, error) {
+		chain, trust, err := client.Sign(ctx, csrDER)
+		if err != nil {
+			return nil, identity.Trust{}, err
+		}
+		return chain, trustOf(trust), nil
+	}
+	workload, err = identity.NewWorkload(identity.WorkloadOptions{Sign: sign, Used: c.Used, Logger: c.Logger})
 	if err != nil {
 		return nil, nil, err
 	}
 	return client, workload, nil
 }
 
-// TLS trusts the roots of the file, and those that peers are verified against: a new root comes through the control
-// channel long before the kubelet has refreshed the file.
+// trustOf tells the mesh's own roots from those of others.
+func trustOf(b *plan.TrustBundle) (t identity.Trust) {
+	for i, root := range b.Roots {
+		if i < len(b.RootDomains) && b.RootDomains[i] != "" {
+			t.Others = append(t.Others, identity.Bundle{TrustDomain: b.RootDomains[i], Roots: []byte(root)})
+			continue
+		}
+		t.Own = append(append(t.Own, root...), '\n')
+	}
+	return t
+}
+
+// TLS trusts the roots of the file, and the mesh's own that peers are verified against: a new root comes through the control
+// channel long before the kubelet has refreshed the file. Roots of other meshes do not vouch for its control plane.
 func (c *ControlPlane) TLS(w *identity.Workload) (*tls.Config, error) {
 	pem, err := c.Roots()
 	if err != nil {

@@ -181,13 +181,13 @@ func (*control) Run(ctx context.Context, _ discovery.Handler) error {
 	return nil
 }
 
-func (c *control) sign(_ context.Context, der []byte) (chain, roots []byte, err error) {
+func (c *control) sign(_ context.Context, der []byte) (chain []byte, said identity.Trust, err error) {
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, nil, err
+		return nil, identity.Trust{}, err
 	}
 	chain, err = c.m.ca.Sign(csr, c.id, cmp.Or(c.m.ttl, time.Hour))
-	return chain, c.m.ca.Roots(), err
+	return chain, identity.Trust{Own: c.m.ca.Roots()}, err
 }
 
 // silent is a control channel on which nothing is ever answered.

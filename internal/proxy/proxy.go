@@ -325,8 +325,7 @@ func (p *Proxy) heed(e directory.Event) {
 }
 
 func (p *Proxy) setTrust(b *plan.TrustBundle) {
-	roots := []byte(strings.Join(b.Roots, "\n"))
-	if err := p.identity.SetRoots(roots); err != nil {
+	if err := p.identity.SetTrust(trustOf(b)); err != nil {
 		p.o.Logger.Error("trust bundle refused, the former stays in force", slog.Any("error", err))
 		return
 	}

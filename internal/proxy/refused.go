@@ -19,16 +19,18 @@ import (
 type refusalLog struct {
 	metrics *telemetry.Registry
 	log     *slog.Logger
-	// own says which root the workload's certificate has, and in which cluster it is.
-	own func() (root, cluster string)
+	// own says which root the workload's certificate has, of which trust domain it is, and in which cluster.
+	own func() (root, domain, cluster string)
 
 	mu   sync.Mutex
 	said map[telemetry.Refusal]time.Time // guarded by mu
 }
 
-// ownRoot says which root the certificate of a proxy's workload has, and in which cluster it is.
-func ownRoot(p *Proxy) func() (root, cluster string) {
-	return func() (root, cluster string) { return p.identity.Root(), p.self.Place().Cluster }
+// ownRoot says which root the certificate of a proxy's workload has, of which trust domain it is, and in which cluster.
+func ownRoot(p *Proxy) func() (root, domain, cluster string) {
+	return func() (root, domain, cluster string) {
+		return p.identity.Root(), p.identity.Current().TrustDomain, p.self.Place().Cluster
+	}
 }
 
 // saidAgain is when a reason that goes on is worth another line.
@@ -47,8 +49,8 @@ func (r *refusalLog) count(why telemetry.Refusal) slog.Level {
 func (r *refusalLog) peer(ctx context.Context, remote string, err error) {
 	why := peerRefusal(err)
 	if identity.RefusedByPeer(err) {
-		root, cluster := r.own()
-		err = fmt.Errorf("%w: the peer does not accept the certificate of this workload, whose root is %s of cluster %q: is it trusted in the peer's cluster?", err, root, cluster)
+		root, domain, cluster := r.own()
+		err = fmt.Errorf("%w: the peer does not accept the certificate of this workload, whose root is %s of cluster %q: is it trusted in the peer's cluster, for trust domain %s?", err, root, cluster, domain)
 	}
 	r.log.LogAttrs(ctx, r.count(why), "peer refused",
 		slog.String("remote", remote), slog.String("reason", why.String()), slog.Any("error", err))

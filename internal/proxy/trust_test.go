@@ -39,8 +39,8 @@ func TestControlTLSTrustsTheBundle(t *testing.T) {
 	file, announced := root(), root()
 	w, err := identity.NewWorkload(identity.WorkloadOptions{
 		ID: identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "users"},
-		Sign: func(context.Context, []byte) (chainPEM, rootsPEM []byte, err error) {
-			return nil, nil, errors.New("not asked for")
+		Sign: func(context.Context, []byte) (chain []byte, said identity.Trust, err error) {
+			return nil, identity.Trust{}, errors.New("not asked for")
 		},
 		Logger: slog.New(slog.DiscardHandler),
 	})
@@ -106,6 +106,55 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 	users.setTrust(&plan.TrustBundle{TrustDomain: "cluster.local", Aliases: []string{"other.example"}, Roots: []string{string(m.ca.Roots())}})
 	if err := meshHello(t, netip.AddrPortFrom(users.ip, portMesh), stranger); err != nil {
 		t.Errorf("a caller of an alias: %v", err)
+	}
+}
+
+// A root that was given for one trust domain signs an identity of another: no sidecar lets its holder in, and none calls it. Either line
+// names the root and both trust domains.
+func TestRootOfAnotherTrustDomain(t *testing.T) {
+	m := newMesh(t)
+	east := sharedRoot(t)
+	forged := certificate(t, caOf(t, east, "cluster.local"), identity.ID{TrustDomain: "cluster.local", Namespace: "myapp", ServiceAccount: "users"})
+	honest := certificate(t, caOf(t, east, "east.example"), identity.ID{TrustDomain: "east.example", Namespace: "myapp", ServiceAccount: "users"})
+	users, orders := m.sidecar("users"), m.sidecar("orders")
+	m.meshed(users)
+	for _, s := range []*sidecar{users, orders} {
+		s.setTrust(&plan.TrustBundle{
+			TrustDomain: "cluster.local", Aliases: []string{"east.example"},
+			Roots: []string{string(m.ca.Roots()), string(caOf(t, east, "east.example").Roots())}, RootDomains: []string{"", "east.example"},
+		})
+	}
+	mesh := netip.AddrPortFrom(users.ip, portMesh)
+	if err := meshHello(t, mesh, honest); err != nil {
+		t.Errorf("a caller of the root's trust domain: %v", err)
+	}
+	if err := meshHello(t, mesh, forged); err == nil {
+		t.Error("a caller of another trust domain than its root's was let in")
+	}
+	expectMetric(t, users, `fairlead_connections_refused_total{reason="untrusted_certificate"} 1`)
+	const want = "got spiffe://cluster.local/ns/myapp/sa/users: its root "
+	const both = "is trusted here for trust domain east.example, not for cluster.local"
+	if log := users.log.String(); !strings.Contains(log, want) || !strings.Contains(log, both) {
+		t.Errorf("the log has no %q or no %q:\n%s", want, both, log)
+	}
+
+	call := func(cert *tls.Certificate) error {
+		ip := m.ip()
+		m.listen(netip.AddrPortFrom(ip, portMesh), func(ctx context.Context, c net.Conn) {
+			server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13})
+			server.HandshakeContext(ctx)
+			c.Close()
+		})
+		way := orders.ups.Reach(upstream.Target{Addr: netip.AddrPortFrom(ip, 8080), Meshed: true, Identity: "spiffe://cluster.local/ns/myapp/sa/users"})
+		defer way.Release()
+		_, err := way.Peer.OpenRequest(t.Context(), patience)
+		return err
+	}
+	if err := call(forged); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), both) {
+		t.Errorf("a call = %v, want %s", err, both)
+	}
+	if err := call(honest); err != nil && strings.Contains(err.Error(), "root") {
+		t.Errorf("a call of the root's own trust domain: %v", err)
 	}
 }
 

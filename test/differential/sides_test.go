@@ -256,7 +256,9 @@ func startFairlead(t *testing.T, s store.Snapshot, hosts []string) side {
 	calls := &accessLog{}
 	logger := slog.New(slog.NewTextHandler(&log, nil))
 	id, err := identity.NewWorkload(identity.WorkloadOptions{
-		Sign:   func(context.Context, []byte) (_, _ []byte, err error) { return nil, nil, errors.ErrUnsupported },
+		Sign: func(context.Context, []byte) (_ []byte, _ identity.Trust, err error) {
+			return nil, identity.Trust{}, errors.ErrUnsupported
+		},
 		Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {

@@ -85,13 +85,13 @@ func (m *mesh) identityOf(t *testing.T, account string) *identity.Workload {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w, err := identity.NewWorkload(identity.WorkloadOptions{Logger: log, Sign: func(_ context.Context, csr []byte) (chain, roots []byte, err error) {
+	w, err := identity.NewWorkload(identity.WorkloadOptions{Logger: log, Sign: func(_ context.Context, csr []byte) (chain []byte, said identity.Trust, err error) {
 		request, err := x509.ParseCertificateRequest(csr)
 		if err != nil {
-			return nil, nil, err
+			return nil, identity.Trust{}, err
 		}
 		chain, err = authority.Sign(request, identity.ID{TrustDomain: "cluster.local", Namespace: "shop", ServiceAccount: account}, 0)
-		return chain, authority.Roots(), err
+		return chain, identity.Trust{Own: authority.Roots()}, err
 	}})
 	if err != nil {
 		t.Fatal(err)
