@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -68,10 +69,12 @@ func judgeCA(f *Facts) verdict {
 	return pass()
 }
 
-// trustDomain is what the controller was told by its flags.
-func (f *Facts) trustDomain() string {
+func (f *Facts) trustDomain() string { return TrustDomain(&f.Deployment.Value) }
+
+// TrustDomain is what the controller was told by its flags.
+func TrustDomain(d *appsv1.Deployment) string {
 	const flag = "--trust-domain"
-	containers := f.Deployment.Value.Spec.Template.Spec.Containers
+	containers := d.Spec.Template.Spec.Containers
 	for i := range containers {
 		args := containers[i].Args
 		for j, arg := range args {

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/clientcmd"
@@ -101,8 +102,8 @@ func TestEndpointsOfSeveralClusters(t *testing.T) {
 // What is printed is a Secret with the cluster's own roots, by its name.
 func TestMulticlusterTrust(t *testing.T) {
 	s := clustertest.New(t)
-	trust := func(name string) ran {
-		return runCLI(t, "", "multicluster", "trust", "--name", name, "--kubeconfig", s.Kubeconfig(t))
+	trust := func(name string, more ...string) ran {
+		return runCLI(t, "", append([]string{"multicluster", "trust", "--name", name, "--kubeconfig", s.Kubeconfig(t)}, more...)...)
 	}
 	if got := trust("east"); got.code == 0 || !strings.Contains(got.err, "no ConfigMap fairlead-ca-root-cert in namespace fairlead-system: install the mesh") {
 		t.Errorf("without a mesh: %d: %s%s", got.code, got.out, got.err)
@@ -114,11 +115,21 @@ func TestMulticlusterTrust(t *testing.T) {
 	var secret struct {
 		corev1.Secret `json:",inline"`
 	}
+	if got := trust("east"); got.code == 0 || !strings.Contains(got.err, "no Deployment fairlead-controller in namespace fairlead-system says the trust domain of this cluster: give --trust-domain") {
+		t.Errorf("without a controller: %d: %s%s", got.code, got.out, got.err)
+	}
+	var d appsv1.Deployment
+	d.Spec.Template.Spec.Containers = []corev1.Container{{Args: []string{"--kube", "--trust-domain=east.example"}}}
+	s.Put(t, "/apis/apps/v1/namespaces/fairlead-system/deployments/fairlead-controller", d)
+	if got := trust("east", "--trust-domain", "East"); got.code == 0 || !strings.Contains(got.err, `trust domain "East": 'E' is not allowed`) {
+		t.Errorf("of a bad trust domain: %d: %s%s", got.code, got.out, got.err)
+	}
 	got := trust("east")
 	if err := yaml.Unmarshal([]byte(got.out), &secret); got.code != 0 || err != nil {
 		t.Fatalf("%d, %v: %s%s", got.code, err, got.out, got.err)
 	}
-	if secret.Name != "fairlead-trust-east" || secret.Namespace != "fairlead-system" || secret.Labels["fairlead.dev/trust"] != "true" || secret.StringData["east"] != "the roots" {
+	if secret.Name != "fairlead-trust-east" || secret.Namespace != "fairlead-system" || secret.Labels["fairlead.dev/trust"] != "true" || secret.StringData["east"] != "the roots" ||
+		secret.Annotations["fairlead.dev/trust-domain"] != "east.example" {
 		t.Errorf("printed\n%s", got.out)
 	}
 }

@@ -7,24 +7,29 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/yaml"
 
+	"fairlead.dev/fairlead/internal/check"
 	"fairlead.dev/fairlead/internal/cluster"
+	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/remote"
 )
 
 const (
 	trustSecretName  = "fairlead-trust-"
 	trustSecretLabel = "fairlead.dev/trust" //nolint:gosec // a name, no secret
-	rootConfigMap    = "fairlead-ca-root-cert"
-	rootConfigMapKey = "root-cert.pem"
+	// trustDomainAnnotation says for which trust domain the roots vouch.
+	trustDomainAnnotation = "fairlead.dev/trust-domain"
+	rootConfigMap         = "fairlead-ca-root-cert"
+	rootConfigMapKey      = "root-cert.pem"
 )
 
 // newMulticlusterTrustCommand is "fairlead multicluster trust".
 func newMulticlusterTrustCommand(a *app) *cobra.Command {
-	var name string
+	var name, domain string
 	cmd := &cobra.Command{
 		Use: "trust --name CLUSTER", Args: cobra.NoArgs,
 		Short: "Print a Secret for another cluster: with it, the mesh there trusts the roots of the cluster at hand",
@@ -36,7 +41,7 @@ func newMulticlusterTrustCommand(a *app) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			text, err := trustSecret(cmd.Context(), c, a.system, name)
+			text, err := trustSecret(cmd.Context(), c, a.system, name, domain)
 			if err != nil {
 				return err
 			}
@@ -45,12 +50,24 @@ func newMulticlusterTrustCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&name, "name", "", "name of the cluster at hand, mesh.clusterID of its control plane")
+	cmd.Flags().StringVar(&domain, "trust-domain", "", "trust domain that the roots vouch for (default that of the cluster at hand)")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
 }
 
-// trustSecret gives the Secret with a cluster's own roots, as YAML. Those that it trusts besides are not among them.
-func trustSecret(ctx context.Context, c *cluster.Client, system, name string) (string, error) {
+// trustDomain gives that of the cluster at hand.
+func trustDomain(ctx context.Context, c *cluster.Client, system string) (string, error) {
+	var d appsv1.Deployment
+	err := c.Get(ctx, cluster.Path("/apis/apps/v1", system, "deployments", check.Controller), &d)
+	if apierrors.IsNotFound(err) {
+		return "", fmt.Errorf("no Deployment %s in namespace %s says the trust domain of this cluster: give --trust-domain", check.Controller, system)
+	}
+	return check.TrustDomain(&d), err
+}
+
+// trustSecret gives the Secret with a cluster's own roots and their trust domain, as YAML: the cluster's own where it is empty. Those
+// that it trusts besides are not among them.
+func trustSecret(ctx context.Context, c *cluster.Client, system, name, domain string) (string, error) {
 	var m corev1.ConfigMap
 	err := c.Get(ctx, cluster.Path("/api/v1", system, "configmaps", rootConfigMap), &m)
 	switch {
@@ -61,11 +78,19 @@ func trustSecret(ctx context.Context, c *cluster.Client, system, name string) (s
 	case m.Data[rootConfigMapKey] == "":
 		return "", errors.New("ConfigMap " + system + "/" + rootConfigMap + " has no " + rootConfigMapKey + " yet")
 	}
+	if domain == "" {
+		if domain, err = trustDomain(ctx, c, system); err != nil {
+			return "", err
+		}
+	}
+	if err := identity.ValidateTrustDomain(domain); err != nil {
+		return "", err
+	}
 	secret, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{
 			"name": trustSecretName + name, "namespace": system,
-			"labels": map[string]string{trustSecretLabel: "true"}, "annotations": map[string]string{clusterAnnotation: name},
+			"labels": map[string]string{trustSecretLabel: "true"}, "annotations": map[string]string{clusterAnnotation: name, trustDomainAnnotation: domain},
 		},
 		"stringData": map[string]string{name: m.Data[rootConfigMapKey]},
 	})
