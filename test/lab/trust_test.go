@@ -1,11 +1,24 @@
 package lab_test
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"math/big"
+	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"fairlead.dev/fairlead/internal/identity"
+	"fairlead.dev/fairlead/internal/lab"
 )
 
 // A peer whose root is not trusted is refused with one line at either end that names the root and its cluster; once the root is
@@ -49,4 +62,97 @@ func TestARootThatIsNotTrusted(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "calls to be answered again", func() bool { return call().StatusCode == http.StatusOK })
+}
+
+// A root that is trusted for one trust domain lets in that one's workloads, and nobody with an identity of the mesh's own.
+func TestARootOfAnotherTrustDomain(t *testing.T) {
+	t.Parallel()
+	m := startMesh(t, app{name: "client", replicas: 1, bare: true}.String()+app{name: "server", replicas: 1}.String(), func(o *lab.UpOptions) {
+		o.Mesh = append(o.Mesh, "mesh.trustDomainAliases=east.example")
+	})
+	east := newForeignCA(t, "east.example")
+	if err := os.WriteFile(filepath.Join(m.StateDir(), "roots", "east.pem"), identity.EncodeCertificates(east.root), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := net.JoinHostPort(m.find(t, "deploy/server-v1").IPs[0].String(), "15008")
+	greets := func(domain string) error {
+		conn, err := m.DialPod(t.Context(), pod("deploy/client-v1"), server)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		c := tls.Client(conn, &tls.Config{
+			MinVersion: tls.VersionTLS13, InsecureSkipVerify: true, NextProtos: []string{identity.ALPNMesh},
+			Certificates: []tls.Certificate{*east.issue(t, identity.ID{TrustDomain: domain, Namespace: "shop", ServiceAccount: "client"})},
+		})
+		if err := c.HandshakeContext(t.Context()); err != nil {
+			return err
+		}
+		_, err = c.Read(make([]byte, 1))
+		return err
+	}
+	eventually(t, "the server's sidecar to know the root", func() bool { // of each reason it says one line a minute
+		return strings.Contains(m.cli(t, "proxy-config", "secret", "deploy/server-v1", "-n", "shop", "-o", "json"), "east.example")
+	})
+	if err := greets("east.example"); err != nil {
+		t.Errorf("a workload of the root's trust domain: %v", err)
+	}
+	if err := greets("cluster.local"); err == nil {
+		t.Error("a workload of the mesh's own trust domain was let in by another domain's root")
+	}
+	var said []string
+	eventually(t, "the server's sidecar to say why", func() bool {
+		said = keep(m.cli(t, "lab", "logs", "deploy/server-v1", "-n", "shop", "-c", "proxy"), "got spiffe://cluster.local/ns/shop/sa/client: its root",
+			"is trusted here for trust domain east.example, not for cluster.local")
+		return len(said) > 0
+	})
+	t.Logf("the server's log: %s", said[0])
+}
+
+// foreignCA is one of another trust domain, whose owner signs whatever he likes.
+type foreignCA struct {
+	root *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newForeignCA(t *testing.T, domain string) *foreignCA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &foreignCA{key: key}
+	f.root = f.sign(t, &x509.Certificate{
+		Subject: pkix.Name{CommonName: "root of " + domain}, URIs: []*url.URL{{Scheme: "spiffe", Host: domain}},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}, key)
+	return f
+}
+
+func (f *foreignCA) sign(t *testing.T, template *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
+	t.Helper()
+	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), time.Now().Add(-time.Minute), time.Now().Add(time.Hour)
+	parent := f.root
+	if parent == nil {
+		parent = template
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), f.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func (f *foreignCA) issue(t *testing.T, id identity.ID) *tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf := f.sign(t, &x509.Certificate{URIs: []*url.URL{id.URI()}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, key)
+	return identity.TLSCertificate(key, []*x509.Certificate{leaf})
 }
