@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"os"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/cluster"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/remote"
+	"fairlead.dev/fairlead/internal/spiffebundle"
 )
 
 const (
@@ -27,21 +32,22 @@ const (
 	rootConfigMapKey      = "root-cert.pem"
 )
 
+// trustWish is what "fairlead multicluster trust" is asked for.
+type trustWish struct {
+	name, domain string
+	// bundle says where a SPIFFE bundle is that takes the place of the roots of the cluster at hand: a file or an https URL.
+	bundle string
+	output string
+}
+
 // newMulticlusterTrustCommand is "fairlead multicluster trust".
 func newMulticlusterTrustCommand(a *app) *cobra.Command {
-	var name, domain string
+	var w trustWish
 	cmd := &cobra.Command{
 		Use: "trust --name CLUSTER", Args: cobra.NoArgs,
 		Short: "Print a Secret for another cluster: with it, the mesh there trusts the roots of the cluster at hand",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := remote.CheckName(name); err != nil {
-				return err
-			}
-			c, err := a.cluster()
-			if err != nil {
-				return err
-			}
-			text, err := trustSecret(cmd.Context(), c, a.system, name, domain)
+			text, err := trust(cmd.Context(), a, &w)
 			if err != nil {
 				return err
 			}
@@ -49,10 +55,104 @@ func newMulticlusterTrustCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().StringVar(&name, "name", "", "name of the cluster at hand, mesh.clusterID of its control plane")
-	cmd.Flags().StringVar(&domain, "trust-domain", "", "trust domain that the roots vouch for (default that of the cluster at hand)")
+	cmd.Flags().StringVar(&w.name, "name", "", "name of the cluster at hand, mesh.clusterID of its control plane")
+	cmd.Flags().StringVar(&w.domain, "trust-domain", "", "trust domain that the roots vouch for (default that of the cluster at hand)")
+	cmd.Flags().StringVar(&w.bundle, "bundle", "", "take the roots from a SPIFFE bundle, a `FILE` or an https URL, in place of those of the cluster at hand; with --trust-domain")
+	cmd.Flags().StringVarP(&w.output, "output", "o", "secret", "secret, or spiffe: the roots as a SPIFFE bundle, for spire-server bundle set -format spiffe")
 	_ = cmd.MarkFlagRequired("name")
 	return cmd
+}
+
+// trust gives what is asked for: a Secret as YAML, or a SPIFFE bundle.
+func trust(ctx context.Context, a *app, w *trustWish) (string, error) {
+	switch {
+	case w.output != "secret" && w.output != "spiffe":
+		return "", fmt.Errorf("--output %q: write secret or spiffe", w.output)
+	case w.bundle != "" && w.domain == "":
+		return "", errors.New("--bundle: a SPIFFE bundle does not say of which trust domain it is: give --trust-domain")
+	}
+	if err := remote.CheckName(w.name); err != nil {
+		return "", err
+	}
+	roots, err := rootsFor(ctx, a, w)
+	if err != nil {
+		return "", err
+	}
+	if w.output == "secret" {
+		return trustSecret(a.system, w, roots)
+	}
+	certs, err := identity.ParseRoots([]byte(roots))
+	if err != nil {
+		return "", err
+	}
+	text, err := spiffebundle.Encode(certs)
+	return string(text), err
+}
+
+// rootsFor gives the roots, PEM, and completes the trust domain.
+func rootsFor(ctx context.Context, a *app, w *trustWish) (string, error) {
+	if w.bundle != "" {
+		text, err := readBundle(ctx, w.bundle)
+		if err != nil {
+			return "", fmt.Errorf("--bundle: %w", err)
+		}
+		certs, err := spiffebundle.Parse(text)
+		if err != nil {
+			return "", fmt.Errorf("--bundle %s: %w", w.bundle, err)
+		}
+		return string(identity.EncodeCertificates(certs...)), identity.ValidateTrustDomain(w.domain)
+	}
+	c, err := a.cluster()
+	if err != nil {
+		return "", err
+	}
+	roots, err := ownRoots(ctx, c, a.system)
+	if err != nil {
+		return "", err
+	}
+	if w.domain == "" {
+		if w.domain, err = trustDomain(ctx, c, a.system); err != nil {
+			return "", err
+		}
+	}
+	return roots, identity.ValidateTrustDomain(w.domain)
+}
+
+// bundleTimeout bounds the time until a bundle endpoint has answered in full.
+const bundleTimeout = 10 * time.Second
+
+// readBundle reads a file, or asks an endpoint whose certificate the system's CAs vouch for (SPIFFE Federation, profile https_web). An
+// answer that leads elsewhere is none: it could be to a place without TLS.
+func readBundle(ctx context.Context, from string) ([]byte, error) {
+	if !strings.Contains(from, "://") {
+		f, err := os.Open(from)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		return io.ReadAll(io.LimitReader(f, spiffebundle.MaxBytes+1))
+	}
+	if !strings.HasPrefix(from, "https://") {
+		return nil, fmt.Errorf("%s: a bundle comes by https or from a file", from)
+	}
+	return fetchBundle(ctx, from, &http.Client{Timeout: bundleTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}})
+}
+
+func fetchBundle(ctx context.Context, from string, client *http.Client) ([]byte, error) {
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	answer, err := client.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer answer.Body.Close()
+	if answer.StatusCode != http.StatusOK {
+		return nil, fmt.Errorf("%s answers %s", from, answer.Status)
+	}
+	return io.ReadAll(io.LimitReader(answer.Body, spiffebundle.MaxBytes+1))
 }
 
 // trustDomain gives that of the cluster at hand.
@@ -65,9 +165,8 @@ func trustDomain(ctx context.Context, c *cluster.Client, system string) (string,
 	return check.TrustDomain(&d), err
 }
 
-// trustSecret gives the Secret with a cluster's own roots and their trust domain, as YAML: the cluster's own where it is empty. Those
-// that it trusts besides are not among them.
-func trustSecret(ctx context.Context, c *cluster.Client, system, name, domain string) (string, error) {
+// ownRoots gives those of the cluster at hand, PEM. Those that it trusts besides are not among them.
+func ownRoots(ctx context.Context, c *cluster.Client, system string) (string, error) {
 	var m corev1.ConfigMap
 	err := c.Get(ctx, cluster.Path("/api/v1", system, "configmaps", rootConfigMap), &m)
 	switch {
@@ -78,21 +177,18 @@ func trustSecret(ctx context.Context, c *cluster.Client, system, name, domain st
 	case m.Data[rootConfigMapKey] == "":
 		return "", errors.New("ConfigMap " + system + "/" + rootConfigMap + " has no " + rootConfigMapKey + " yet")
 	}
-	if domain == "" {
-		if domain, err = trustDomain(ctx, c, system); err != nil {
-			return "", err
-		}
-	}
-	if err := identity.ValidateTrustDomain(domain); err != nil {
-		return "", err
-	}
+	return m.Data[rootConfigMapKey], nil
+}
+
+// trustSecret gives the Secret with roots and their trust domain, as YAML.
+func trustSecret(system string, w *trustWish, roots string) (string, error) {
 	secret, err := yaml.Marshal(map[string]any{
 		"apiVersion": "v1", "kind": "Secret",
 		"metadata": map[string]any{
-			"name": trustSecretName + name, "namespace": system,
-			"labels": map[string]string{trustSecretLabel: "true"}, "annotations": map[string]string{clusterAnnotation: name, trustDomainAnnotation: domain},
+			"name": trustSecretName + w.name, "namespace": system,
+			"labels": map[string]string{trustSecretLabel: "true"}, "annotations": map[string]string{clusterAnnotation: w.name, trustDomainAnnotation: w.domain},
 		},
-		"stringData": map[string]string{name: m.Data[rootConfigMapKey]},
+		"stringData": map[string]string{w.name: roots},
 	})
 	if err != nil {
 		return "", err
