@@ -50,6 +50,9 @@ type Options struct {
 	// IdleTimeout closes a server connection that carried nothing for so long; 0 means never. It may come up to
 	// an eighth early.
 	IdleTimeout time.Duration
+	// Patience is how long Next waits for a request before it reports ErrQuiet, so that the caller need not wait in a
+	// goroutine; 0 means as long as it takes. It may be up to an eighth less.
+	Patience time.Duration
 	// LingerTimeout bounds how long a Server reads and discards after its last answer, so that the client sees
 	// that answer instead of a reset (RFC 9112 §9.6).
 	LingerTimeout time.Duration

@@ -27,7 +27,14 @@ type Server struct {
 
 	idle     atomic.Bool
 	draining atomic.Bool
+	// since is when the wait for the request at hand began. quiet says that Next has reported ErrQuiet and the wait goes on.
+	since time.Time
+	quiet bool
 }
+
+// ErrQuiet is what Next gives when nothing has come for Options.Patience. The wait is not over: Next may be called again, at
+// once or when the socket is readable. The time until then counts for Options.IdleTimeout.
+var ErrQuiet = errors.New("nothing has come so far")
 
 // NewServer makes a server of an accepted connection. It reads and writes nothing yet.
 func NewServer(conn net.Conn, opts Options) *Server {
@@ -45,16 +52,28 @@ func NewServer(conn net.Conn, opts Options) *Server {
 // Next finishes the exchange before, waits for a request and gives it; the Exchange is the same each time.
 //
 // Errors: io.EOF where the connection ended between requests, by whichever side; an *Error where the request must be
-// refused (see Refuse); the reason of an Abort; otherwise what reading reported. After an error there is no next
-// exchange. What is left of a request body is drained first, within Options.MaxDrainBytes and LingerTimeout.
+// refused (see Refuse); the reason of an Abort; ErrQuiet; otherwise what reading reported. After an error other than ErrQuiet
+// there is no next exchange. What is left of a request body is drained first, within Options.MaxDrainBytes and LingerTimeout.
 func (s *Server) Next() (*Exchange, error) {
-	if s.done == nil {
-		s.done = s.next()
-	}
 	if s.done != nil {
 		return nil, s.done
 	}
+	if err := s.next(); err != nil {
+		if s.quiet = errors.Is(err, ErrQuiet); !s.quiet {
+			s.done = err
+		}
+		return nil, err
+	}
+	s.quiet = false
 	return &s.x, nil
+}
+
+// IdleUntil is when a connection of which Next has reported ErrQuiet is to be closed; the zero time for never.
+func (s *Server) IdleUntil() time.Time {
+	if s.opts.IdleTimeout <= 0 {
+		return time.Time{}
+	}
+	return s.since.Add(s.opts.IdleTimeout)
 }
 
 func (s *Server) next() error {
@@ -161,6 +180,9 @@ func (s *Server) await() error {
 	s.in.release()
 	s.giveHead()
 	s.x.body.trailers.Trim(maxIdleTrailers)
+	if !s.quiet {
+		s.since = time.Time{}
+	}
 	for {
 		s.idle.Store(true)
 		err := s.awaitOnce()
@@ -181,9 +203,12 @@ func (s *Server) awaitOnce() error {
 	if s.draining.Load() {
 		return s.lastCall()
 	}
-	until, err := s.startIdling()
+	now, err := s.startIdling()
 	if err != nil {
 		return s.link.cause(err)
+	}
+	if s.outlasted(now) { // without a goroutine
+		return s.lastCall()
 	}
 	err = s.in.fill()
 	s.in.timed = false
@@ -192,11 +217,21 @@ func (s *Server) awaitOnce() error {
 		return err
 	case s.draining.Load():
 		return s.lastCall()
-	case !until.IsZero() && !time.Now().Before(until):
-		s.link.conn.Close()
-		return io.EOF
 	}
-	return s.againAfter(s.in.setDeadline(time.Time{}))
+	now = time.Now()
+	switch {
+	case s.in.deadline.IsZero() || now.Before(s.in.deadline): // a strike of Shutdown's, a moment too late
+		return s.againAfter(s.in.setDeadline(time.Time{}))
+	case s.outlasted(now):
+		return s.lastCall()
+	}
+	return ErrQuiet
+}
+
+// outlasted reports whether the connection has been idle for long enough; an eighth less counts, see startIdling.
+func (s *Server) outlasted(now time.Time) bool {
+	limit := s.opts.IdleTimeout
+	return limit > 0 && now.Sub(s.since) >= limit-limit/8
 }
 
 func (*Server) againAfter(err error) error {
@@ -208,16 +243,23 @@ func (*Server) againAfter(err error) error {
 
 // startIdling sets the deadline of an idle connection, unless the last one still leaves nearly all of it: setting one
 // costs more than parsing a request.
-func (s *Server) startIdling() (until time.Time, err error) {
+func (s *Server) startIdling() (now time.Time, err error) {
 	s.in.timed = true // a strike means idleness or Shutdown
-	if s.opts.IdleTimeout <= 0 {
-		return until, nil
+	limit := s.opts.IdleTimeout
+	if s.opts.Patience > 0 && (limit <= 0 || s.opts.Patience < limit) {
+		limit = s.opts.Patience
 	}
-	now := time.Now()
-	if s.in.deadline.Sub(now) < s.opts.IdleTimeout-s.opts.IdleTimeout/8 {
-		err = s.in.setDeadline(now.Add(s.opts.IdleTimeout))
+	if limit <= 0 {
+		return now, nil
 	}
-	return s.in.deadline, err
+	now = time.Now()
+	if s.since.IsZero() {
+		s.since = now
+	}
+	if s.in.deadline.Sub(now) < limit-limit/8 {
+		err = s.in.setDeadline(now.Add(limit))
+	}
+	return now, err
 }
 
 // lastCall takes a request that is already here when the connection is shut down, and otherwise closes it.

@@ -291,3 +291,95 @@ func TestServerEnds(t *testing.T) {
 		})
 	}
 }
+
+// TestServerIsQuiet waits for requests without a goroutine in between.
+func TestServerIsQuiet(t *testing.T) {
+	quiet := func(t *testing.T, s *Server) {
+		t.Helper()
+		if _, err := s.Next(); !errors.Is(err, ErrQuiet) {
+			t.Fatalf("Next = %v, want ErrQuiet", err)
+		}
+	}
+	request := func(t *testing.T, s *Server, client net.Conn) {
+		t.Helper()
+		go func() { _, _ = io.WriteString(client, "GET / HTTP/1.1\r\nHost: a\r\n\r\n") }()
+		go func() { _, _ = client.Read(make([]byte, 1024)) }()
+		x, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := respond(x, 200, ""); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+	}
+	t.Run("and_goes_on", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			defer client.Close()
+			s := NewServer(server, Options{Patience: time.Second, IdleTimeout: time.Minute})
+			defer s.Close()
+			begun := time.Now()
+			quiet(t, s)
+			if took := time.Since(begun); took != time.Second {
+				t.Errorf("quiet after %v, want 1s", took)
+			}
+			time.Sleep(50 * time.Second) // in which nobody waits
+			request(t, s, client)
+			quiet(t, s) // the time counts from the last request
+			if left := time.Until(s.IdleUntil()); left < 58*time.Second || left > time.Minute {
+				t.Errorf("%v left, want 59s", left)
+			}
+			request(t, s, client)
+		})
+	})
+	t.Run("until_its_time_is_up", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			defer client.Close()
+			s := NewServer(server, Options{Patience: time.Second, IdleTimeout: time.Minute})
+			defer s.Close()
+			quiet(t, s)
+			quiet(t, s)
+			time.Sleep(time.Until(s.IdleUntil()))
+			if _, err := s.Next(); !errors.Is(err, io.EOF) {
+				t.Errorf("Next = %v, want io.EOF", err)
+			}
+			if _, err := s.Next(); !errors.Is(err, io.EOF) {
+				t.Errorf("Next afterwards = %v, want io.EOF", err)
+			}
+		})
+	})
+	t.Run("in_a_goroutine_all_the_time", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			defer client.Close()
+			s := NewServer(server, Options{Patience: time.Second, IdleTimeout: time.Minute})
+			defer s.Close()
+			begun := time.Now()
+			err := ErrQuiet
+			for errors.Is(err, ErrQuiet) {
+				_, err = s.Next()
+			}
+			if took := time.Since(begun); !errors.Is(err, io.EOF) || took < 52*time.Second || took > 61*time.Second {
+				t.Errorf("Next = %v after %v, want io.EOF after 53 to 60 s", err, took)
+			}
+		})
+	})
+	t.Run("and_is_shut_down", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			client, server := net.Pipe()
+			defer client.Close()
+			s := NewServer(server, Options{Patience: time.Second})
+			defer s.Close()
+			quiet(t, s)
+			if !s.IdleUntil().IsZero() {
+				t.Error("it is to be closed")
+			}
+			s.Shutdown()
+			if _, err := s.Next(); !errors.Is(err, io.EOF) {
+				t.Errorf("Next = %v, want io.EOF", err)
+			}
+		})
+	})
+}
