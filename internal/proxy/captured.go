@@ -33,43 +33,53 @@ type capturedConn struct {
 
 // servePlain carries a connection that did not come through another Fairlead sidecar; dst is where its client meant it to go,
 // which is an address of the workload unless a neighbour on the network sends packets here that are for others.
-func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+func (i *inbound) servePlain(ctx context.Context, conn net.Conn, dst netip.AddrPort) *http1Conn {
 	who := &call.Caller{Remote: remoteAddr(conn)}
-	defer i.Bye(who)
+	return i.receive(ctx, conn, who, dst).finally(func() { i.Bye(who) })
+}
+
+// receive serves a connection that is let in.
+func (i *inbound) receive(ctx context.Context, conn net.Conn, who *call.Caller, dst netip.AddrPort) *http1Conn {
 	port, err := i.authorize(ctx, arrival{kind: plainConnection, who: who, to: dst})
 	if astray, ok := errors.AsType[*misdirectedError](err); ok {
 		call.NewRawTunnel(conn).Abort(nil)
 		i.refusals.misdirected(ctx, astray.why, who.Remote, dst)
-		return
+		return nil
 	}
 	c := &capturedConn{inbound: i, client: netio.NewPeekConn(conn), who: who, dst: dst, port: port, way: i.appWay(dst)}
-	defer c.way.leave()
-	if _, strict := errors.AsType[*strictError](err); strict && c.beginsTLS() {
-		c.servePeer(ctx)
-		return
+	return c.serve(ctx, err).finally(c.way.leave)
+}
+
+// serve serves the connection, of which refusal is why it may not be let in; nil where it may.
+func (c *capturedConn) serve(ctx context.Context, refusal error) *http1Conn {
+	if _, strict := errors.AsType[*strictError](refusal); strict && c.beginsTLS() {
+		return c.servePeer(ctx)
 	}
-	if err != nil {
-		i.shut(ctx, conn, who, dst, err)
-		return
+	conn := c.client.NetConn()
+	if refusal != nil {
+		c.shut(ctx, conn, c.who, c.dst, refusal)
+		return nil
 	}
-	c.tenure = upstream.NewTenure(conn, i.grace)
-	i.plain.enter(c.tenure, dst.Port())
-	defer i.plain.leave(c.tenure)
-	if i.refusesPlain(dst.Port()) {
-		c.tenure.End() // the policy has changed before the connection was among those that are told
+	tenure := upstream.NewTenure(conn, c.grace)
+	c.tenure = tenure
+	c.plain.enter(tenure, c.dst.Port())
+	if c.refusesPlain(c.dst.Port()) {
+		tenure.End() // the policy has changed before the connection was among those that are told
 	}
-	if errors.Is(c.carry(ctx), errPeer) {
-		i.plain.leave(c.tenure)
-		c.servePeer(ctx)
+	going, err := c.carry(ctx)
+	going = going.finally(func() { c.plain.leave(tenure) })
+	if errors.Is(err, errPeer) {
+		return c.servePeer(ctx)
 	}
+	return going
 }
 
 // errPeer says that a plain connection is a peer's, whose TLS is for the sidecar.
 var errPeer = errors.New("a peer's TLS")
 
-// carry has the app served what the connection carries. It returns errPeer, and has done nothing yet, where that is
-// a peer's TLS.
-func (c *capturedConn) carry(ctx context.Context) error {
+// carry has the app served what the connection carries, until that ends or waits. It returns errPeer, and has done nothing
+// yet, where that is a peer's TLS.
+func (c *capturedConn) carry(ctx context.Context) (*http1Conn, error) {
 	var err error
 	found := detected{protocol: netio.Opaque, server: c.server}
 	heard := c.closeSilent(ctx)
@@ -91,21 +101,21 @@ func (c *capturedConn) carry(ctx context.Context) error {
 	heard()
 	switch {
 	case errors.Is(err, errPeer):
-		return err
+		return nil, err
 	case err != nil:
 		c.client.Close()
 	case found.err != nil:
 		call.NewRawTunnel(c.client).Abort(found.err)
 	case found.protocol == netio.HTTP1:
 		c.way.leave()
-		c.serveHTTP1(ctx)
+		return c.serveHTTP1(ctx), nil
 	case found.protocol == netio.HTTP2:
 		c.way.leave()
 		c.serveHTTP2(ctx)
 	default:
 		c.opaque(ctx, call.NewRawTunnel(c.client), found.server, c.who, c.dst)
 	}
-	return nil
+	return nil, nil //nolint:nilnil // it has ended
 }
 
 // dial connects to the app.
@@ -143,17 +153,16 @@ func (c *capturedConn) peer() peerKey {
 }
 
 // serveHTTP1 carries the requests of a keep-alive connection.
-func (c *capturedConn) serveHTTP1(ctx context.Context) {
+func (c *capturedConn) serveHTTP1(ctx context.Context) *http1Conn {
 	peer, leave := c.quotas.enter(c.peer(), c.limits.peerRequests())
-	defer leave()
 	side := c.Port(c.who, c.dst)
 	h := &http1Service{
-		buffers: c.buffers, limits: c.limits, draining: c.draining, ended: c.tenure.Ended(), idles: lateFor, clients: c.clients,
+		buffers: c.buffers, limits: c.limits, draining: c.draining, ended: c.tenure.Ended(), idles: lateFor, clients: c.clients, lot: c.lot,
 		lend:   func(g *call.Guard) *call.Call { return c.Lend(side, &peer.share, g) },
 		back:   c.Back,
 		handle: func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) },
 	}
-	h.serve(ctx, c.client)
+	return h.serve(ctx, c.client).finally(leave)
 }
 
 // serveHTTP2 carries the requests of an HTTP/2 connection with prior knowledge.

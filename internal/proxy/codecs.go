@@ -10,15 +10,16 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
-// serveHTTP1 has the requests of a connection handled, one after the other, each by a Call that begins on the side of c.
-func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, c *call.Outbound, handle func(*call.Call, httpx.ServerExchange)) {
+// serveHTTP1 has the requests of a connection handled, one after the other, each by a Call that begins on the side of c, until it
+// ends or waits.
+func (o *outbound) serveHTTP1(ctx context.Context, client *netio.PeekConn, c *call.Outbound, handle func(*call.Call, httpx.ServerExchange)) *http1Conn {
 	h := &http1Service{
-		buffers: o.buffers, limits: o.limits, draining: o.draining, clients: o.clients,
+		buffers: o.buffers, limits: o.limits, draining: o.draining, clients: o.clients, lot: o.lot,
 		lend:   func(g *call.Guard) *call.Call { return o.Lend(c, &o.share, g) },
 		back:   o.Back,
 		handle: handle,
 	}
-	h.serve(ctx, client)
+	return h.serve(ctx, client)
 }
 
 // serveHTTP2 has the requests of a connection handled, each by a Call of its own that begins on the side of c.

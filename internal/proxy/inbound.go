@@ -29,6 +29,7 @@ type inbound struct {
 
 	relay    *call.Relay
 	clients  *call.Vigil
+	lot      *netio.Lot
 	tls      *tls.Config // of the mesh port
 	foreign  *tls.Config // of peers that are no Fairlead sidecar
 	buffers  *h1.Buffers

@@ -14,12 +14,13 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
-// acceptor runs one goroutine per accepted connection and joins them.
+// acceptor serves each accepted connection in a goroutine of its own and joins them.
 type acceptor struct {
 	listeners []net.Listener
-	serve     func(context.Context, net.Conn)
-	active    *atomic.Int64 // connections of all acceptors
-	own       *atomic.Int64 // of this one
+	// serve gives a connection that is to be followed, nil where it has ended.
+	serve  func(context.Context, net.Conn) *http1Conn
+	active *atomic.Int64 // connections of all acceptors
+	own    *atomic.Int64 // of this one
 	// room is asked with those two before each connection; nil for as many as come. One that has none is reset, and
 	// refused is told.
 	room    func(all, own int64) bool
@@ -70,16 +71,22 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 		}
 		a.active.Add(1)
 		a.own.Add(1)
-		conns.Go(func() {
-			defer a.active.Add(-1)
-			defer a.own.Add(-1)
-			// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns. It is
-			// reset, for what is still under way must not look complete.
-			stop := context.AfterFunc(ctx, func() { call.NewRawTunnel(conn).Abort(context.Cause(ctx)) })
-			defer stop()
-			a.serve(ctx, conn)
-		})
+		conns.Add(1)
+		go a.begin(ctx, conn, conns)
 	}
+}
+
+// begin serves a connection until it ends, or waits without a goroutine.
+func (a *acceptor) begin(ctx context.Context, conn net.Conn, conns *sync.WaitGroup) {
+	// A connection that outlives the drain is cut: its reads and writes fail, and its handler returns. It is
+	// reset, for what is still under way must not look complete.
+	stop := context.AfterFunc(ctx, func() { call.NewRawTunnel(conn).Abort(context.Cause(ctx)) })
+	a.serve(ctx, conn).finally(func() {
+		stop()
+		a.own.Add(-1)
+		a.active.Add(-1)
+		conns.Done()
+	}).follow()
 }
 
 // acceptPause is how long to wait when the process has no descriptors left for another connection.

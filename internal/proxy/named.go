@@ -52,29 +52,27 @@ func (o *outbound) byName(port uint16) bool {
 }
 
 // foreign carries a connection to an address that is not the mesh's.
-func (o *outbound) foreign(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+func (o *outbound) foreign(ctx context.Context, conn net.Conn, dst netip.AddrPort) *http1Conn {
 	if !o.byName(dst.Port()) {
 		o.passThrough(ctx, call.NewRawTunnel(conn), nil, dst)
-		return
+		return nil
 	}
 	n := &namedConn{o: o, local: dst, remote: remoteAddr(conn), calls: map[string]*call.Outbound{}, other: map[string]*call.Outbound{}}
-	defer n.close()
-	n.serve(ctx, netio.NewPeekConn(conn))
+	return n.serve(ctx, netio.NewPeekConn(conn)).finally(n.close)
 }
 
-func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
+func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) *http1Conn {
 	found, err := n.detect(ctx, client)
 	if err != nil {
 		client.Close() // the client went away without a word
-		return
+		return nil
 	}
 	switch found.protocol {
 	case netio.HTTP1:
-		n.serveHTTP1(ctx, client)
-		return
+		return n.serveHTTP1(ctx, client)
 	case netio.HTTP2:
 		n.serveHTTP2(ctx, client)
-		return
+		return nil
 	case netio.TLS, netio.Opaque, netio.NeedMore:
 	}
 	c, err := n.greeted(ctx, client)
@@ -90,6 +88,7 @@ func (n *namedConn) serve(ctx context.Context, client *netio.PeekConn) {
 	default:
 		n.o.passThrough(ctx, call.NewRawTunnel(client), found.server, n.local)
 	}
+	return nil
 }
 
 // detect tells what the connection carries. Where everything may pass, the server may be the one that speaks first, and
@@ -175,8 +174,8 @@ func (n *namedConn) call(ctx context.Context, authority []byte, carries func(*pl
 	return &call.Outbound{Of: &n.o.Outgoing, Dest: d, Local: n.local, Remote: n.remote}
 }
 
-func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) {
-	n.o.serveHTTP1(ctx, client, n.unknown(), func(r *call.Call, ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
+func (n *namedConn) serveHTTP1(ctx context.Context, client *netio.PeekConn) *http1Conn {
+	return n.o.serveHTTP1(ctx, client, n.unknown(), func(r *call.Call, ex httpx.ServerExchange) { n.handle(ctx, r, ex) })
 }
 
 func (n *namedConn) serveHTTP2(ctx context.Context, client *netio.PeekConn) {

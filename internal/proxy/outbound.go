@@ -27,6 +27,7 @@ type outbound struct {
 	asker     *directory.Asker
 	upstreams *upstream.Set
 	clients   *call.Vigil
+	lot       *netio.Lot
 	metrics   *telemetry.Registry
 	buffers   *h1.Buffers
 	h2pool    *h2.Pool
@@ -39,23 +40,26 @@ type outbound struct {
 	draining      *netio.Signal
 }
 
-// serve carries one captured connection until it ends. dst is where the app meant to go.
-func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort) {
+// serve carries one captured connection until it ends, or waits for its next request. dst is where the app meant to go.
+func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort) *http1Conn {
 	d := o.asker.Cell(ctx, plan.AddressName(dst))
 	if d == nil {
-		o.foreign(ctx, conn, dst)
-		return
+		return o.foreign(ctx, conn, dst)
 	}
 	d.Enter()
-	defer d.Leave()
 	state := d.Load()
 	if state == nil {
-		o.foreign(ctx, conn, dst)
-		return
+		return o.foreign(ctx, conn, dst).finally(d.Leave)
 	}
-	client := netio.NewPeekConn(conn)
 	c := &call.Outbound{Of: &o.Outgoing, Dest: d, Local: dst, Remote: remoteAddr(conn)}
-	defer c.Originals.Close()
+	return o.carry(ctx, c, netio.NewPeekConn(conn), state).finally(func() {
+		c.Originals.Close()
+		d.Leave()
+	})
+}
+
+// carry serves a connection by what its port is declared to carry.
+func (o *outbound) carry(ctx context.Context, c *call.Outbound, client *netio.PeekConn, state *directory.Destination) *http1Conn {
 	switch state.Plan.Protocol {
 	case model.TCP, model.TLS, model.UDP:
 		if o.named(c, client, state) {
@@ -64,15 +68,16 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 	case model.HTTP, model.HTTP2, model.GRPC, model.GRPCWeb:
 		protocol, err := sniff(client, netio.Declared, o.limits.detection())
 		if err != nil {
-			conn.Close() // the client went away without a word
-			return
+			client.Close() // it went away without a word
+			return nil
 		}
-		o.speak(ctx, c, client, protocol, nil)
+		return o.speak(ctx, c, client, protocol, nil)
 	case model.Undeclared:
 		if o.named(c, client, state) {
-			o.detect(ctx, c, client, state)
+			return o.detect(ctx, c, client, state)
 		}
 	}
+	return nil
 }
 
 // named learns the TLS server name where the routes ask for it. It reports false where the client is gone.
@@ -93,23 +98,24 @@ func (o *outbound) passFailed(ctx context.Context, dst netip.AddrPort, err error
 }
 
 // speak serves a client-first connection by what its first bytes were.
-func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Detected, server call.Tunnel) {
+func (o *outbound) speak(ctx context.Context, c *call.Outbound, client *netio.PeekConn, protocol netio.Detected, server call.Tunnel) *http1Conn {
 	switch protocol {
 	case netio.HTTP1:
-		o.serveHTTP1(ctx, client, c, func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) })
+		return o.serveHTTP1(ctx, client, c, func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) })
 	case netio.HTTP2:
 		o.serveHTTP2(ctx, client, c, func(r *call.Call, s httpx.ServerExchange) { r.Handle(ctx, s) })
 	case netio.TLS, netio.Opaque, netio.NeedMore:
 		if state := c.Dest.Load(); state != nil {
 			c.Opaque(ctx, client, state, server)
-			return
+			return nil
 		}
 		client.Close()
 	}
+	return nil
 }
 
 // detect serves a connection whose protocol is not declared.
-func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.PeekConn, state *directory.Destination) {
+func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.PeekConn, state *directory.Destination) *http1Conn {
 	d := &detector{client: client, claim: claimOf(state), limit: o.limits.detection(), known: &c.Dest.Protocol, dial: func(ctx context.Context) (call.Tunnel, error) {
 		return c.Connect(ctx, state)
 	}}
@@ -125,8 +131,9 @@ func (o *outbound) detect(ctx context.Context, c *call.Outbound, client *netio.P
 		if found.server == nil {
 			c.Forget()
 		}
-		o.speak(ctx, c, client, found.protocol, found.server)
+		return o.speak(ctx, c, client, found.protocol, found.server)
 	}
+	return nil
 }
 
 func remoteAddr(c net.Conn) netip.AddrPort {

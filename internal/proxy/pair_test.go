@@ -243,7 +243,7 @@ func (m *mesh) listen(addr netip.AddrPort, serve func(context.Context, net.Conn)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	a := &acceptor{listeners: []net.Listener{l}, serve: serve, active: new(atomic.Int64), own: new(atomic.Int64)}
+	a := &acceptor{listeners: []net.Listener{l}, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(m.ctx)
 	done := make(chan error)
 	go func() { done <- a.run(ctx) }()

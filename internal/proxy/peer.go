@@ -105,7 +105,7 @@ func (c *capturedConn) awaitWord(ctx context.Context) (detected, error) {
 }
 
 // servePeer finishes a peer's handshake and carries what its TLS holds.
-func (c *capturedConn) servePeer(ctx context.Context) {
+func (c *capturedConn) servePeer(ctx context.Context) *http1Conn {
 	socket := netio.Bottom(c.client)
 	state, err := c.handshake(ctx)
 	if err != nil {
@@ -113,16 +113,16 @@ func (c *capturedConn) servePeer(ctx context.Context) {
 			c.server.Abort(err)
 		}
 		socket.Close()
-		return
+		return nil
 	}
 	c.tenure = upstream.NewTenure(socket, c.grace).Until(identity.PeerExpiry(state))
-	defer c.tenure.Leave()
-	defer func() { // an opaque connection has nothing else that ends it
+	going, _ := c.carry(ctx) // a peer inside a peer's TLS is the app's own
+	return going.finally(func() {
+		c.tenure.Leave()
 		if c.server != nil {
-			c.server.Close()
+			c.server.Close() // an opaque connection has nothing else that ends it
 		}
-	}()
-	c.carry(ctx) //nolint:errcheck // a peer inside a peer's TLS is the app's own
+	})
 }
 
 // handshake makes c what the peer's TLS holds, and the caller who it has proved to be.

@@ -47,6 +47,7 @@ type Proxy struct {
 	h2pool    *h2.Pool
 	relay     *call.Relay
 	clients   call.Vigil
+	lot       netio.Lot // of connections that wait for their next request
 	discovery Discovery
 	identity  *identity.Workload
 	names     *dns.Server // nil where there is no socket for it
@@ -95,6 +96,7 @@ func New(o Options) (*Proxy, error) {
 		o: o, discovery: o.Discovery, identity: o.Identity, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
 		access: telemetry.NewAccessLog(o.AccessLog, o.Pod.Name), draining: netio.NewSignal(), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
+		lot:    netio.Lot{After: parkAfter},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
 	p.edges, p.routes = telemetry.NewEdges(time.Now()), telemetry.NewRoutes()
@@ -165,7 +167,7 @@ func (p *Proxy) newHandlers() {
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Hostname: p.o.Pod.Name, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
 		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
-		clients: &p.clients, limits: &p.limits,
+		clients: &p.clients, lot: &p.lot, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
 		metrics: p.metrics, share: share{of: &p.overload.shares},
 	}
@@ -175,7 +177,7 @@ func (p *Proxy) newHandlers() {
 			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
 		},
 		tls: p.identity.ServerConfig(), foreign: p.identity.ForeignServerConfig(),
-		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, workers: p.workers, draining: p.departure.leaving,
+		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, lot: &p.lot, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
 	p.inbound.Filters, p.inbound.Traces = filter.NewInbound(), &p.tracer.Server
@@ -193,6 +195,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	p.group.run(p.ups.Sweep)
 	p.group.run(p.directory.Sweep)
 	p.group.run(p.clients.Keep)
+	p.group.check(p.lot.Run)
 	p.group.run(func(ctx context.Context) { p.checks.run(ctx, p.draining.Given(), p.group.run) })
 	p.group.run(p.overload.run)
 	p.group.run(p.h2pool.Budget.Run)

@@ -338,7 +338,7 @@ func (m *mesh) stoppable(addr netip.AddrPort, serve func(context.Context, net.Co
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	a := &acceptor{listeners: []net.Listener{l}, serve: serve, active: new(atomic.Int64), own: new(atomic.Int64)}
+	a := &acceptor{listeners: []net.Listener{l}, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(m.ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.run(ctx) }()

@@ -16,7 +16,7 @@ func (p *Proxy) doors() []func(context.Context) error {
 	s := p.o.Sockets
 	doors := []func(context.Context) error{
 		p.accepting(&p.open.app, s.Outbound, p.redirected(p.outbound.serve)),
-		p.accepting(&p.open.mesh, s.Mesh, p.inbound.serveMesh),
+		p.accepting(&p.open.mesh, s.Mesh, toTheEnd(p.inbound.serveMesh)),
 		p.accepting(&p.open.plain, s.Inbound, p.redirected(p.inbound.servePlain)),
 	}
 	pages := p.pages()
@@ -37,27 +37,35 @@ func (p *Proxy) doors() []func(context.Context) error {
 }
 
 // accepting counts the connections that are open in own.
-func (p *Proxy) accepting(own *atomic.Int64, ls []net.Listener, serve func(context.Context, net.Conn)) func(context.Context) error {
+func (p *Proxy) accepting(own *atomic.Int64, ls []net.Listener, serve func(context.Context, net.Conn) *http1Conn) func(context.Context) error {
 	a := &acceptor{listeners: ls, serve: serve, active: &p.active, own: own, room: p.overload.connection, refused: p.refusals.tooMany}
 	return a.run
 }
 
 // redirected gives connections to serve that the kernel has redirected, with the destination that they were opened to.
-func (p *Proxy) redirected(serve func(context.Context, net.Conn, netip.AddrPort)) func(context.Context, net.Conn) {
-	return func(ctx context.Context, conn net.Conn) {
+func (p *Proxy) redirected(serve func(context.Context, net.Conn, netip.AddrPort) *http1Conn) func(context.Context, net.Conn) *http1Conn {
+	return func(ctx context.Context, conn net.Conn) *http1Conn {
 		dst, err := p.o.Captured(conn)
 		if err != nil {
 			p.refusals.notRedirected(ctx, err)
 			conn.Close()
-			return
+			return nil
 		}
-		serve(ctx, conn, dst)
+		return serve(ctx, conn, dst)
+	}
+}
+
+// toTheEnd is for what returns when the connection has ended.
+func toTheEnd(serve func(context.Context, net.Conn)) func(context.Context, net.Conn) *http1Conn {
+	return func(ctx context.Context, conn net.Conn) *http1Conn {
+		serve(ctx, conn)
+		return nil
 	}
 }
 
 func (p *Proxy) pages() *admin.Sidecar {
 	metrics := []func(io.Writer) error{
-		p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.routes.WriteMetrics, p.open.writer(p.ups), p.outbound.Filters.WriteMetrics,
+		p.metrics.WriteMetrics, p.routeStats.WriteMetrics, p.routes.WriteMetrics, p.open.writer(p.ups, &p.lot), p.outbound.Filters.WriteMetrics,
 		p.directory.WriteMetrics, p.access.WriteMetrics, p.tracer.WriteMetrics, p.logs.WriteMetrics, p.checks.own.WriteMetrics, p.checks.others.WriteMetrics,
 	}
 	if p.names != nil {

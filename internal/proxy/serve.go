@@ -25,6 +25,8 @@ type http1Service struct {
 	idles time.Duration
 	// clients is told of the connection.
 	clients *call.Vigil
+	// lot is where it waits; nil where it waits in its goroutine.
+	lot *netio.Lot
 	// lend gives a Call for one request, which back takes back: while the connection waits it holds none.
 	lend func(*call.Guard) *call.Call
 	back func(*call.Call)
@@ -32,40 +34,8 @@ type http1Service struct {
 	handle func(*call.Call, httpx.ServerExchange)
 }
 
-// serve handles every request of a keep-alive connection until it ends. When draining or ended is given, the request at hand is
-// the last one, or the next one where it comes soon. The codec gets the socket itself, whose first bytes were looked at, because it knows how to wait on
-// one without holding a buffer.
-func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) {
-	server := h1.NewServer(client.NetConn(), h1.Options{
-		Buffers: h.buffers, Prefix: client.TakePrefix(), Draining: h.draining.Given(), Ended: h.ended.Given(),
-		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
-	})
-	defer server.Close()
-	stop := ending{h.draining, h.ended}.then(ctx, func(ctx context.Context) {
-		if !h.draining.IsGiven() || call.Pause(ctx, h.idles) {
-			server.Shutdown()
-		}
-	})
-	defer stop()
-	guard := new(call.Guard) // of the exchanges
-	defer guard.Rest()
-	defer h.clients.Enter(netio.Bottom(client), guard)()
-	// Closing the connection when ctx ends does not wake a handler that waits for its upstream.
-	defer context.AfterFunc(ctx, func() { guard.End(context.Cause(ctx)) })()
-	for {
-		ex, err := server.Next()
-		if err != nil {
-			h.refuse(server, guard, err)
-			return
-		}
-		r := h.lend(guard)
-		h.handle(r, ex)
-		h.back(r)
-	}
-}
-
 // refuse answers, and records, a request that is no HTTP, or too large, where an answer is due.
-func (h *http1Service) refuse(server *h1.Server, guard *call.Guard, err error) {
+func (c *http1Conn) refuse(err error) {
 	var bad *h1.Error
 	if errors.Is(err, io.EOF) || !errors.As(err, &bad) {
 		return
@@ -80,10 +50,10 @@ func (h *http1Service) refuse(server *h1.Server, guard *call.Guard, err error) {
 	resp.Status = out.Status
 	resp.Fields.AddString("content-type", "text/plain")
 	resp.Fields.AddName("proxy-status", out.AppendProxyStatus(nil, call.ProxyName))
-	r := h.lend(guard)
+	r := c.lend(&c.guard)
 	r.Refused(start, out)
-	h.back(r)
-	server.Refuse(&resp, []byte(out.Body+"\n")) //nolint:errcheck // the connection is over either way
+	c.back(r)
+	c.server.Refuse(&resp, []byte(out.Body+"\n")) //nolint:errcheck // the connection is over either way
 }
 
 // statusHeadTooLarge is RFC 6585 §5's.
