@@ -62,9 +62,6 @@ func (l *lab) servers(load string) []container {
 func (l *lab) fairlead(args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(l.bin, "fairlead"), append([]string{"lab", "--name", l.name}, args...)...) //nolint:gosec // our own binary
 	cmd.Env = append(os.Environ(), "PATH="+l.bin+":"+os.Getenv("PATH"))
-	if l.workers > 1 { // our sidecars have one thread unless they are told otherwise
-		cmd.Env = append(cmd.Env, "GOMAXPROCS="+strconv.Itoa(l.workers))
-	}
 	return cmd
 }
 
@@ -123,7 +120,15 @@ func (l *lab) up(load, envoy string) error {
 	if err := l.write(struct{ Pods []podSpec }{pods}, "lab.yaml"); err != nil {
 		return err
 	}
-	if err := l.do("up", "-f", l.dir+"/lab.yaml"); err != nil {
+	args := []string{"up", "-f", l.dir + "/lab.yaml"}
+	if l.workers > 1 {
+		proxy, err := l.threaded()
+		if err != nil {
+			return err
+		}
+		args = append(args, "--proxy", proxy)
+	}
+	if err := l.do(args...); err != nil {
 		return err
 	}
 	if envoy == "" {
@@ -133,6 +138,14 @@ func (l *lab) up(load, envoy string) error {
 		return err
 	}
 	return l.addOuter(envoy, idle)
+}
+
+// threaded writes a program that is our sidecar with so many threads: it has one unless its environment says otherwise, and
+// a lab passes none on.
+func (l *lab) threaded() (path string, err error) {
+	path = filepath.Join(l.dir, "fairlead-proxy")
+	text := fmt.Sprintf("#!/bin/sh\nGOMAXPROCS=%d exec %s/fairlead-proxy \"$@\"\n", l.workers, l.bin)
+	return path, os.WriteFile(path, []byte(text), 0o755) //nolint:gosec // to be run by the lab's users
 }
 
 // proxies are the containers of one side of the peers.
