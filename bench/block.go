@@ -163,17 +163,22 @@ func parse(kind Kind, text string) (out outcome, err error) {
 	case out.Errors > 0:
 		return out, fmt.Errorf("%d connections failed: %s", out.Errors, out.Error)
 	case out.Requests == 0 && out.Bytes == 0:
-		return out, errors.New("nothing was answered")
+		return out, errNothing
 	}
 	return out, nil
 }
+
+// errNothing makes a block one that does not count: there is nothing to divide by, and no JSON for what came of it.
+var errNothing = errors.New("nothing was answered")
 
 func parseWrk(out outcome, text string) (outcome, error) {
 	m := wrkRequests.FindStringSubmatch(text)
 	if bad := wrkBad.FindString(text); bad != "" || m == nil {
 		return out, fmt.Errorf("wrk: %q", strings.TrimSpace(bad+text[:min(len(text), 200)]))
 	}
-	out.Requests = int64(number(m[1]))
+	if out.Requests = int64(number(m[1])); out.Requests == 0 {
+		return out, errNothing
+	}
 	for _, l := range wrkLatency.FindAllStringSubmatch(text, -1) {
 		if v := number(l[2]) * unitsInMicro[l[3]]; l[1] == "50" {
 			out.P50 = v

@@ -64,6 +64,7 @@ func TestParseTakesNoFailureForAResult(t *testing.T) {
 		bad        bool
 	}{
 		{"wrk", wrk + "\ncpu_ns 5000\n", KindHTTP1, 1000, false},
+		{"wrk_that_got_nothing", "  50%    0.00us\n  99%    0.00us\n  0 requests in 1.00s, 0.00B read\n", KindHTTP1, 0, true},
 		{"wrk_with_errors", wrk + "  Non-2xx or 3xx responses: 3\n", KindHTTP1, 0, true},
 		{"wrk_that_broke_off", "unable to connect", KindHTTP1, 0, true},
 		{"h2load", "requests: 5 total, 5 started, 5 done, 5 succeeded, 0 failed, 0 errored, 0 timeout\ntime for request:  1us  2.00ms  1.50ms  1us  60%\n", KindGRPC, 5, false},
