@@ -121,11 +121,11 @@ func TestWriterSaysWhatTheTextSays(t *testing.T) {
 // samples are the series that a Prometheus makes of messages.
 func samples(all []*dto.MetricFamily) (out []string) {
 	say := func(name string, m *dto.Metric, extra string, v float64) {
-		s := name + "{"
+		var labels strings.Builder
 		for _, l := range m.GetLabel() {
-			s += fmt.Sprintf("%s=%q,", l.GetName(), l.GetValue())
+			fmt.Fprintf(&labels, "%s=%q,", l.GetName(), l.GetValue())
 		}
-		out = append(out, fmt.Sprintf("%s%s} %v @%d", s, extra, v, m.GetTimestampMs()))
+		out = append(out, fmt.Sprintf("%s{%s%s} %v @%d", name, labels.String(), extra, v, m.GetTimestampMs()))
 	}
 	for _, f := range all {
 		for _, m := range f.GetMetric() {
@@ -166,7 +166,7 @@ func TestWriterLosesNoLine(t *testing.T) {
 	}
 	kinds := "# TYPE h histogram\n# TYPE s summary\n# TYPE c counter\n"
 	for seed := range uint64(300) {
-		r := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // made-up pages
+		r := rand.New(rand.NewPCG(seed, 1))
 		chosen := slices.DeleteFunc(slices.Clone(lines), func(string) bool { return r.IntN(5) == 0 })
 		if seed%2 == 0 {
 			r.Shuffle(len(chosen), func(i, j int) { chosen[i], chosen[j] = chosen[j], chosen[i] })
@@ -179,8 +179,8 @@ func TestWriterLosesNoLine(t *testing.T) {
 				fmt.Fprintf(&text, "# TYPE %s %s\n", []string{"h", "s", "c"}[r.IntN(3)], []string{"histogram", "summary", "counter"}[r.IntN(3)])
 			}
 			text.WriteString(line + "\n")
-			name, labels, rest := line, "", ""
-			name, rest, _ = strings.Cut(line, " ")
+			name, rest, _ := strings.Cut(line, " ")
+			labels := ""
 			if n, l, ok := strings.Cut(name, "{"); ok {
 				name, labels = n, strings.TrimSuffix(l, "}")+","
 			}
@@ -280,7 +280,8 @@ func read(h *dto.Histogram) map[int]uint64 {
 		at += int(s.GetOffset())
 		for range s.GetLength() {
 			n += h.GetPositiveDelta()[delta]
-			if delta++; n > 0 {
+			delta++
+			if n > 0 {
 				out[at] = uint64(n)
 			}
 			at++

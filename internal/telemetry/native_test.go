@@ -51,7 +51,7 @@ func familiesOf(tb testing.TB, r *Registry) map[string][]*dto.Metric {
 // oracle is a histogram of Prometheus' own client with the same settings.
 func oracle(zero float64) prometheus.Histogram {
 	return prometheus.NewHistogram(prometheus.HistogramOpts{
-		Name: "x", Buckets: bounds[:], NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: zero,
+		Name: "x", Help: "What is compared with.", Buckets: bounds[:], NativeHistogramBucketFactor: 1.1, NativeHistogramZeroThreshold: zero,
 	})
 }
 
