@@ -399,6 +399,7 @@ func TestNothingIsRemovedBeforeAllIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.s.remove(st)
+	st.writing = true // by this test
 	st.resume(r)
 	if err := st.subscribe(t.Context(), r); err != nil {
 		t.Fatal(err)
@@ -408,7 +409,7 @@ func TestNothingIsRemovedBeforeAllIsAnswered(t *testing.T) {
 	rounds := 0
 	for more := true; more; rounds++ {
 		var d round
-		more = st.look(&d)
+		more = d.look(st)
 		for _, r := range d.responses {
 			removed = append(removed, r.Removed...)
 			if len(r.Resources) > 0 {

@@ -1,55 +1,72 @@
 package discovery
 
 import (
-	"cmp"
-	"context"
 	"fmt"
 	"slices"
 	"time"
 )
 
-// write sends responses until ctx ends or the stream has reached its age; 0 means no end.
-func (st *stream) write(ctx context.Context, age time.Duration) error {
-	end := time.NewTimer(cmp.Or(age, time.Hour))
-	defer end.Stop()
-	if age == 0 {
-		end.Stop()
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-end.C:
-			return errOver
-		case <-st.wake:
-		}
-		if err := st.catchUp(); err != nil {
-			return err
-		}
+// stir has the stream written to. mu is held.
+func (st *stream) stir() {
+	st.stirred = true
+	if !st.writing && !st.ended {
+		st.writing = true
+		st.s.writers.add(st)
 	}
 }
 
-// catchUp sends what the client does not have, until nothing is dirty.
-func (st *stream) catchUp() error {
+// turn sends what one look finds that the client does not have, and reports whether another turn is to follow. Where the client does
+// not take it the stream ends.
+func (st *stream) turn() bool {
+	more, err := catchUp(st)
+	if err != nil {
+		st.cancel(err)
+	}
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if err != nil {
+		st.ended, st.failure = true, err
+	}
+	st.writing = !st.ended && (more || st.stirred)
+	if !st.writing {
+		st.idle.Broadcast()
+	}
+	return st.writing
+}
+
+// end has nothing more sent, but for what is being sent.
+func (st *stream) end() {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	st.ended = true
+}
+
+// join returns when nothing is sent any more: with the reason, where sending has failed.
+func (st *stream) join() error {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	for st.ended = true; st.writing; {
+		st.idle.Wait()
+	}
+	return st.failure
+}
+
+// catchUp sends what one look finds that a client does not have. more means that there is another slice to look at.
+func catchUp(st *stream) (more bool, err error) {
 	d := st.s.round()
-	defer func() { st.s.put(d) }()
-	for {
-		more := st.look(d)
-		for i := range d.responses {
-			if err := st.send(d, &d.responses[i]); err != nil {
-				return err
-			}
+	defer st.s.put(d)
+	more = d.look(st)
+	for i := range d.responses {
+		if err := d.send(&d.responses[i]); err != nil {
+			return false, err
 		}
-		if !more {
-			return nil
-		}
-		st.s.put(d)
-		d = st.s.round()
 	}
+	return more, nil
 }
 
-// send writes a response, a message in d's memory.
-func (st *stream) send(d *round, r *Response) error {
+// send writes a response, as a message in the round's memory.
+func (d *round) send(r *Response) error {
+	st := d.st
 	d.buf = r.append(append(d.buf[:0], make([]byte, headerSize)...))
 	b, err := seal(d.buf)
 	if err != nil {
@@ -75,9 +92,14 @@ func (st *stream) send(d *round, r *Response) error {
 }
 
 // takeDirty takes a slice of what is dirty, what has changed before what was merely asked for, and the names to refuse.
-func (st *stream) takeDirty(d *round) {
+func (d *round) takeDirty() {
+	st := d.st
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	st.stirred = false
+	if st.ended {
+		return
+	}
 	d.over = st.over[:min(len(st.over), slice)]
 	st.over = st.over[len(d.over):]
 	take := func(sub *subscription) {
@@ -104,15 +126,18 @@ func (st *stream) takeDirty(d *round) {
 	st.dirty = slices.DeleteFunc(st.dirty, func(sub *subscription) bool { return !sub.dirty })
 }
 
-// look takes a slice of what is dirty and gives what differs from what the client has, as responses in d. more means that there is
+// look takes a slice of what is dirty and gives what differs from what the client has, as responses. more means that there is
 // another slice.
-func (st *stream) look(d *round) (more bool) {
+func (d *round) look(st *stream) (more bool) {
 	d.st, d.asked = st, time.Now()
-	st.takeDirty(d)
+	d.takeDirty()
 	d.ask()
 
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.ended {
+		return false
+	}
 	st.rounds++
 	for i := range d.questions {
 		if q := &d.questions[i]; q.known && !q.sub.dropped {

@@ -119,6 +119,7 @@ type Server struct {
 	departures departures
 	following  following
 	rounds     sync.Pool // of *round
+	writers    writers
 	links      links
 }
 
@@ -274,20 +275,23 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client Clie
 	if err := st.rc.Flush(); err != nil { // the client waits for the headers
 		return err
 	}
-	var (
-		wg       sync.WaitGroup
-		writeErr error
-	)
-	wg.Go(func() {
-		writeErr = st.write(ctx, s.o.age())
-		cancel(writeErr)
+	if age := s.o.age(); age > 0 {
+		end := time.AfterFunc(age, func() { cancel(errOver) })
+		defer end.Stop()
+	}
+	freed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(freed)
+		st.end()
 		r.Body.Close() // frees the reader below
 	})
 	readErr := st.read(ctx, r.Body)
 	cancel(readErr)
-	wg.Wait()
-	// The side that stopped first has made the other one stop.
-	cause := writeErr
+	<-freed
+	cause := st.join()
+	if cause == nil { // what stopped first has made the rest stop
+		cause = context.Cause(ctx)
+	}
 	if asStatus(readErr) != nil {
 		cause = readErr
 	}

@@ -19,14 +19,15 @@ const (
 	maxUnacked = 256
 )
 
-// stream is one client's conversation, on the server. One goroutine reads requests, one writes responses.
+// stream is one client's conversation, on the server. One goroutine reads requests; one of the writers writes responses, while there
+// are any.
 type stream struct {
 	s      *Server // fixed, as the next six
 	client ClientIdentity
 	since  time.Time
 	w      io.Writer
 	rc     *http.ResponseController
-	// patience is with the client that reads; the writing goroutine's.
+	// patience is with the client that reads; of whoever writes.
 	patience *patience
 	cancel   context.CancelCauseFunc
 
@@ -35,10 +36,15 @@ type stream struct {
 	account  *account // of the pod; set when the server took the stream on
 	reserved int      // names that the account counts; guarded by account.mu
 
-	wake chan struct{} // one slot: there may be something to send
+	next *stream // in the queue of the writers; theirs
 
 	mu      sync.Mutex
-	node    Node                     // guarded by mu, as everything below
+	stirred bool      // there may be something to send that no look has seen; guarded by mu, as everything below
+	writing bool      // it is queued, or written to
+	ended   bool      // nothing more is to be sent
+	failure error     // of sending
+	idle    sync.Cond // writing has become false
+	node    Node
 	subs    map[string]*subscription // by requested name
 	dirty   []*subscription          // whose answers may be new
 	held    map[string]*sent         // what the client has, by canonical name
@@ -99,14 +105,15 @@ type Refusal struct {
 
 func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel context.CancelCauseFunc) *stream {
 	rc := http.NewResponseController(w)
-	return &stream{
+	st := &stream{
 		s: s, client: client, since: time.Now(), w: w, rc: rc, patience: newPatience(rc), cancel: cancel,
-		wake:    make(chan struct{}, 1),
 		subs:    make(map[string]*subscription),
 		held:    make(map[string]*sent),
 		refused: make(map[string]Refusal),
 		partial: make(map[string]Refusal),
 	}
+	st.idle.L = &st.mu
+	return st
 }
 
 // age draws the life of a stream, or gives 0 for no end.
@@ -137,7 +144,7 @@ func (st *stream) watched() (names []string) {
 	return names
 }
 
-// markDirty has the writer look at a name. It never blocks.
+// markDirty has a name looked at. It never blocks.
 func (st *stream) markDirty(n string, since time.Time) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -146,7 +153,7 @@ func (st *stream) markDirty(n string, since time.Time) {
 		return
 	}
 	st.mark(sub, since)
-	poke(st.wake)
+	st.stir()
 }
 
 // mark puts a subscription among those that are dirty. Since when is the first change's time, zero where it is merely to be looked at
@@ -224,7 +231,7 @@ func (st *stream) start() {
 	defer st.mu.Unlock()
 	st.started = true
 	st.loose = slices.AppendSeq(st.loose, maps.Values(st.held))
-	poke(st.wake)
+	st.stir()
 }
 
 // acknowledge notes what became of responses.
@@ -274,7 +281,7 @@ func (st *stream) sendWhole(h *sent, nonce uint64) bool {
 				st.mark(sub, time.Time{})
 			}
 		}
-		poke(st.wake)
+		st.stir()
 	}
 	return true
 }
@@ -314,7 +321,7 @@ func (st *stream) settle(r *Request, now time.Time, converged []time.Duration) [
 func (st *stream) subscribe(ctx context.Context, r *Request) error {
 	if len(r.Unsubscribe) > 0 {
 		st.s.unwatch(st, st.drop(r.Unsubscribe))
-		poke(st.wake)
+		st.ask(nil)
 	}
 	for names := range slices.Chunk(r.Subscribe, slice) {
 		if err := st.subscribeSome(ctx, names, r.InitialNames); err != nil {
@@ -349,7 +356,7 @@ func (st *stream) subscribeSome(ctx context.Context, names []string, initial map
 	return nil
 }
 
-// ask has the writer answer names.
+// ask has names answered, and the client told what it need not keep.
 func (st *stream) ask(names []string) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -358,7 +365,7 @@ func (st *stream) ask(names []string) {
 			st.mark(sub, time.Time{})
 		}
 	}
-	poke(st.wake)
+	st.stir()
 }
 
 // addNames notes subscriptions and gives those that are new, apart those that the client may not read.
