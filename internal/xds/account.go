@@ -19,6 +19,10 @@ const (
 	workBurst = 16 << 20
 	workRate  = 512 << 10
 	nameWork  = 128
+	// What is sent once more because the client asks for it once more is counted in bytes, too. An answer may be much larger than its
+	// question.
+	againBurst = 64 << 20
+	againRate  = 1 << 20
 	// sweepEvery is how often accounts that are not used any more are looked for.
 	sweepEvery = time.Minute
 )
@@ -26,10 +30,29 @@ const (
 // account is what one client uses.
 type account struct {
 	mu      sync.Mutex
-	streams int     // guarded by mu, as everything below
-	names   int     // of all streams
-	used    float64 // work as of at, above workBurst a debt
-	at      time.Time
+	streams int   // guarded by mu, as everything below
+	names   int   // of all streams
+	work    purse // of requests
+	again   purse // what was sent once more
+}
+
+// purse is what a client has used of something of which it has so much at once, and then so much per second.
+type purse struct {
+	used float64 // as of at; more than a burst is a debt
+	at   time.Time
+}
+
+// settle brings used up to date.
+func (p *purse) settle(rate float64, now time.Time) {
+	p.used = max(0, p.used-rate*now.Sub(p.at).Seconds())
+	p.at = now
+}
+
+// charge books bytes, and says how long it takes to be out of debt. A debt is never more than a burst.
+func (p *purse) charge(bytes int, burst, rate float64, now time.Time) time.Duration {
+	p.settle(rate, now)
+	p.used = min(p.used+float64(bytes), 2*burst)
+	return time.Duration(max(0, p.used-burst) / rate * float64(time.Second))
 }
 
 // reserve makes room for up to n names, and says for how many there is.
@@ -47,29 +70,26 @@ func (a *account) release(n int) {
 	a.names -= n
 }
 
-// charge books work, and says how long to wait before the next request is read. A debt is never more than a burst.
+// charge books work, and says how long to wait before the next request is read.
 func (a *account) charge(work int, now time.Time) time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.settle(now)
-	a.used = min(a.used+float64(work), 2*workBurst)
-	if a.used <= workBurst {
-		return 0
-	}
-	return time.Duration((a.used - workBurst) / workRate * float64(time.Second))
+	return a.work.charge(work, workBurst, workRate, now)
 }
 
-// settle brings used up to date. mu is held.
-func (a *account) settle(now time.Time) {
-	a.used = max(0, a.used-workRate*now.Sub(a.at).Seconds())
-	a.at = now
+// repeat books what is sent once more, and says for how long the stream is to be asked nothing.
+func (a *account) repeat(bytes int, now time.Time) time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.again.charge(bytes, againBurst, againRate, now)
 }
 
 func (a *account) idle(now time.Time) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.settle(now)
-	return a.streams == 0 && a.used == 0
+	a.work.settle(workRate, now)
+	a.again.settle(againRate, now)
+	return a.streams == 0 && a.work.used == 0 && a.again.used == 0
 }
 
 // accounts has those of all clients. It is safe for concurrent use.

@@ -29,12 +29,13 @@ type book struct {
 	due      map[string]bool     // held, not sent yet; true where the client had no resource of that name
 	gone     map[string]struct{} // held or asked for, and not there: to be taken away when the time has come
 	over     int                 // names that are not followed, because there are too many
-	nonce    uint64              // of the newest response; each has the next one
-	acked    uint64              // newest that was confirmed
-	versions map[uint64]string   // of responses that are neither confirmed nor refused
-	last     string              // version of the newest response
-	good     string              // version of the newest confirmed response
-	refusal  *Refusal            // of the newest response that was judged
+	repeats  repeats
+	nonce    uint64            // of the newest response; each has the next one
+	acked    uint64            // newest that was confirmed
+	versions map[uint64]string // of responses that are neither confirmed nor refused
+	last     string            // version of the newest response
+	good     string            // version of the newest confirmed response
+	refusal  *Refusal          // of the newest response that was judged
 }
 
 // Refusal is what a client would not put in force.
@@ -199,9 +200,13 @@ func (b *book) unfollow(name string) {
 }
 
 func (b *book) forget(name string) {
-	if !b.keeps(name) {
-		b.drop(name)
+	if b.keeps(name) {
+		return
 	}
+	if r := b.shelf.get(name); r != nil {
+		b.repeats.dropped += len(r.Body)
+	}
+	b.drop(name)
 }
 
 // put notes what the client has, and reports whether it is another resource than before, and whether it is the first. The newest one is
@@ -259,6 +264,7 @@ func (b *book) learn(name string, found ...[]Resource) {
 		b.lose(name)
 	case fresh: // it hears that there is none by what the next response does not hold
 		b.greet = b.typ.whole()
+		b.repeats.answers = true
 	}
 }
 
@@ -267,12 +273,16 @@ func (b *book) find(r *Resource) {
 	_, fresh := b.fresh[r.Name]
 	b.fresh = strike(b.fresh, r.Name)
 	b.gone = strike(b.gone, r.Name)
-	if news, first := b.put(r); news || fresh {
-		if b.due == nil {
-			b.due = make(map[string]bool)
-		}
-		b.due[r.Name] = b.due[r.Name] || first
+	news, first := b.put(r)
+	if !news && !fresh {
+		return
 	}
+	if b.due == nil {
+		b.due = make(map[string]bool)
+	}
+	b.due[r.Name] = b.due[r.Name] || first
+	b.repeats.answers = b.repeats.answers || fresh
+	b.repeats.count(len(r.Body), news, first)
 }
 
 // cover notes what the wildcard stands for, all of which the client has.
@@ -294,14 +304,17 @@ func (b *book) lose(name string) {
 	delete(b.due, name)
 }
 
-// again has a resource sent once more although the client has it.
-func (b *book) again(name string) {
-	if r := b.shelf.get(name); r != nil && r.Body != nil {
-		if b.due == nil {
-			b.due = make(map[string]bool)
-		}
-		b.due[name] = false
+// again has a resource sent once more although the client has it, and says how many bytes that are.
+func (b *book) again(name string) int {
+	r := b.shelf.get(name)
+	if r == nil || r.Body == nil {
+		return 0
 	}
+	if b.due == nil {
+		b.due = make(map[string]bool)
+	}
+	b.due[name] = false
+	return len(r.Body)
 }
 
 // takeDue gives what is to be sent, in the order of names, and which of it the client has not had before.
@@ -349,7 +362,7 @@ func (b *book) sent() (nonce, version string) {
 	b.versions[b.nonce] = version
 	b.last = version
 	delete(b.versions, b.nonce-maxJudged)
-	b.greet = false
+	b.greet, b.repeats.answers = false, false
 	return strconv.FormatUint(b.nonce, 10), version
 }
 

@@ -19,6 +19,9 @@ type pair struct {
 	wildcard bool
 	has      map[string]string
 	world    map[string]string // what there is
+	// Of one stream: how many resources of one byte were sent, how many of those once more, and which there were to send.
+	sent, repeated int
+	offered        map[string]bool
 }
 
 // sync does for the pair what a stream does at its turn: what is dirty is looked at, and sent.
@@ -30,6 +33,7 @@ func (p *pair) sync(dirty map[string]bool) {
 		var found []Resource
 		for _, name := range slices.Sorted(maps.Keys(p.world)) {
 			if n == All || n == name {
+				p.offered[name+"="+p.world[name]] = true
 				found = append(found, Resource{Name: name, Version: p.world[name], Body: []byte{1}})
 			}
 		}
@@ -45,11 +49,13 @@ func (p *pair) sync(dirty map[string]bool) {
 
 // receive is the client.
 func (p *pair) receive(list []Resource, removed []string) {
-	p.book.sent()
 	if !p.book.delta && p.book.typ.whole() {
-		list = p.book.all()
+		all := p.book.all()
+		p.book.repeats.whole(all, list)
+		list = all
 		clear(p.has)
 	}
+	p.sent += len(list)
 	for i := range list {
 		if p.wildcard || p.names[list[i].Name] {
 			p.has[list[i].Name] = list[i].Version
@@ -60,6 +66,7 @@ func (p *pair) receive(list []Resource, removed []string) {
 			delete(p.has, n)
 		}
 	}
+	p.book.sent()
 	p.book.judge(p.book.nonce, nil, time.Time{})
 }
 
@@ -81,6 +88,10 @@ func (p *pair) check(t *testing.T) {
 			t.Fatalf("the client has %s, which it does not want", n)
 		}
 	}
+	p.repeated += p.book.repeats.take()
+	if other := p.sent - p.repeated; p.book.delta && other > len(p.offered) {
+		t.Fatalf("%d resources were sent that do not count as sent once more, of %d that there were", other, len(p.offered))
+	}
 	if !p.book.synced() {
 		t.Fatal("something waits to be sent")
 	}
@@ -98,7 +109,7 @@ func FuzzBook(f *testing.F) {
 		if whole {
 			typ = Cluster
 		}
-		p := &pair{book: newBook(typ, delta), names: map[string]bool{}, has: map[string]string{}, world: map[string]string{}}
+		p := &pair{book: newBook(typ, delta), names: map[string]bool{}, has: map[string]string{}, world: map[string]string{}, offered: map[string]bool{}}
 		for i, op := range ops {
 			name := string(rune('a' + op&7))
 			dirty := map[string]bool{name: true, All: true}
@@ -146,6 +157,7 @@ func (p *pair) forget(name string, dirty map[string]bool) {
 func (p *pair) reconnect(dirty map[string]bool) {
 	has := maps.Clone(p.has)
 	p.book = newBook(p.book.typ, p.book.delta)
+	p.sent, p.repeated, p.offered = 0, 0, map[string]bool{}
 	names := slices.Sorted(maps.Keys(p.names))
 	if p.wildcard {
 		names = append(names, All)

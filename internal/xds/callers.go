@@ -18,19 +18,8 @@ const (
 // API server's work. It is safe for concurrent use.
 type callers struct {
 	mu        sync.Mutex
-	addresses map[netip.Addr]*bucket // guarded by mu, as the next
+	addresses map[netip.Addr]*purse // guarded by mu, as the next
 	swept     time.Time
-}
-
-// bucket is a budget of calls.
-type bucket struct {
-	used float64 // as of at
-	at   time.Time
-}
-
-func (b *bucket) settle(now time.Time) {
-	b.used = max(0, b.used-callRate*now.Sub(b.at).Seconds())
-	b.at = now
 }
 
 // allow reports whether there is a call left.
@@ -40,7 +29,7 @@ func (c *callers) allow(addr netip.Addr, now time.Time) bool {
 	if now.Sub(c.swept) >= sweepEvery {
 		c.swept = now
 		for a, b := range c.addresses {
-			b.settle(now)
+			b.settle(callRate, now)
 			if b.used == 0 {
 				delete(c.addresses, a)
 			}
@@ -51,10 +40,10 @@ func (c *callers) allow(addr netip.Addr, now time.Time) bool {
 		if len(c.addresses) >= maxCallers {
 			return true
 		}
-		b = &bucket{at: now}
+		b = &purse{at: now}
 		c.addresses[addr] = b
 	}
-	b.settle(now)
+	b.settle(callRate, now)
 	if b.used+1 > callBurst {
 		return false
 	}

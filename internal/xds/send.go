@@ -34,6 +34,25 @@ func (st *stream) flush(ctx context.Context) error {
 	return nil
 }
 
+// rest books what was sent once more because the client asked for it once more, and says for how long it is not to ask anything else.
+// What changes it is told meanwhile; and what a new stream asks for it was not sent before.
+func (st *stream) rest(ctx context.Context) time.Duration {
+	bytes := 0
+	for _, b := range st.books {
+		if b != nil {
+			bytes += b.repeats.take()
+		}
+	}
+	if bytes == 0 {
+		return 0
+	}
+	wait := st.account.repeat(bytes, time.Now())
+	if wait > 0 {
+		st.complain(ctx, "xds client asks again and again for what it was sent; it has to wait")
+	}
+	return wait
+}
+
 // holds reports whether the client has yet to ask for the endpoints of a cluster that it has just got. Until it has them,
 // calls by a route to the cluster would fail.
 func (st *stream) holds() bool {
@@ -61,7 +80,9 @@ func (st *stream) sendDue(b *book) error {
 	}
 	if !b.delta {
 		if b.typ.whole() {
-			list = b.all() // with what is gone: it is taken away last
+			all := b.all() // with what is gone: it is taken away last
+			b.repeats.whole(all, list)
+			list = all
 		}
 		return st.send(b, list, nil)
 	}
@@ -89,7 +110,10 @@ func (st *stream) clustersSent(b *book, list []Resource, first map[string]bool) 
 		switch {
 		case !hasEndpoints(list[i].Body):
 		case endpoints != nil && endpoints.follows(name):
-			endpoints.again(name)
+			n := endpoints.again(name)
+			if b.repeats.answers {
+				endpoints.repeats.bytes += n
+			}
 		case first[name] && b.wildcard:
 			if len(st.awaited) == 0 {
 				st.until = time.Now().Add(st.s.o.Hold)
@@ -116,11 +140,7 @@ func (st *stream) send(b *book, list []Resource, removed []string) error {
 	began := time.Now()
 	err := st.out.send(&response{typ: b.typ, nonce: nonce, version: version, resources: list, removed: removed})
 	if err == nil && st.s.o.Sent != nil {
-		bytes := 0
-		for i := range list {
-			bytes += len(list[i].Body)
-		}
-		st.s.o.Sent(b.typ, len(list), bytes, time.Since(began))
+		st.s.o.Sent(b.typ, len(list), bytesOf(list), time.Since(began))
 	}
 	return err
 }

@@ -93,7 +93,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{
 		o: o, log: clientlog.New(o.Logger, Peer.String),
 		accounts: accounts{clients: make(map[Peer]*account)},
-		callers:  callers{addresses: make(map[netip.Addr]*bucket)},
+		callers:  callers{addresses: make(map[netip.Addr]*purse)},
 		streams:  make(map[*stream]struct{}),
 		watchers: make(map[Key]map[*stream]struct{}),
 	}

@@ -77,13 +77,18 @@ func (st *stream) run(ctx context.Context, requests <-chan *request) error {
 	}
 	held := time.NewTimer(time.Hour)
 	defer held.Stop()
+	asked := requests // nil while the client is not to ask
+	rested := time.NewTimer(time.Hour)
+	defer rested.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-end.C:
 			return errOver
-		case r := <-requests:
+		case <-rested.C:
+			asked = requests
+		case r := <-asked:
 			if err := st.take(ctx, r); err != nil {
 				return err
 			}
@@ -92,6 +97,10 @@ func (st *stream) run(ctx context.Context, requests <-chan *request) error {
 		}
 		if err := st.flush(ctx); err != nil {
 			return err
+		}
+		if wait := st.rest(ctx); wait > 0 {
+			asked = nil
+			rested.Reset(wait)
 		}
 		held.Stop()
 		if len(st.awaited) > 0 {
