@@ -25,6 +25,7 @@ type heads struct {
 
 func (hs *heads) init(c *conn) {
 	hs.c, hs.dec, hs.head.limit = c, newDecoder(), c.opts.MaxHeaderList
+	hs.head.anyAuthority = c.opts.AnyAuthority
 }
 
 // onHeaders takes the first part of a header block, which nearly always is all of it.

@@ -32,7 +32,9 @@ type headReader struct {
 	section section
 	fields  *httpx.Fields
 	limit   int // of the header list, bytes
-	size    int
+	// anyAuthority leaves an :authority out that cannot be one, see Options.AnyAuthority.
+	anyAuthority bool
+	size         int
 	// bad is the first rule broken, "" for none. The block is read to its end all the same, for HPACK's sake.
 	bad      string
 	tooLarge bool
@@ -49,7 +51,7 @@ type headReader struct {
 
 func (h *headReader) reset(s section, fields *httpx.Fields) {
 	fields.Reset()
-	*h = headReader{section: s, fields: fields, limit: h.limit, length: -1}
+	*h = headReader{section: s, fields: fields, limit: h.limit, anyAuthority: h.anyAuthority, length: -1}
 }
 
 func (h *headReader) fail(rule string) {
@@ -239,7 +241,10 @@ func (h *headReader) finish(r *httpx.Request) string {
 		return "host that differs from :authority"
 	}
 	if !httpx.IsHost(r.Authority) {
-		return "invalid :authority"
+		if !h.anyAuthority {
+			return "invalid :authority"
+		}
+		r.Authority = nil
 	}
 	if h.cookies > 1 {
 		joinCookies(h.fields)

@@ -34,6 +34,9 @@ type Options struct {
 	MaxFrame int
 	// MaxHeaderList is the largest header list we take, as RFC 9113 §10.5.1 counts it (60 KiB).
 	MaxHeaderList int
+	// AnyAuthority has a Server take requests whose :authority cannot be one, for handlers that do not ask for it: they see none. A gRPC
+	// library in Java that calls through a unix socket says the path of it.
+	AnyAuthority bool
 	// PingAfter is how long a connection with open streams may be silent before it is probed (10 s, negative for
 	// never); PingTimeout is how long the peer has to send anything at all then (5 s).
 	PingAfter, PingTimeout time.Duration

@@ -156,7 +156,7 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, config *tls.Config) err
 	peer := &client{server: s, addr: nc.RemoteAddr().String(), state: &state}
 	server := h2.NewServer(conn, h2.Options{
 		Handler: func(st *h2.ServerStream) { peer.handle(ctx, st) }, MaxConcurrentStreams: s.MaxConcurrentStreams, MaxHeaderList: s.MaxHeaderBytes,
-		PingAfter: s.Keepalive, PingTimeout: s.Keepalive, PingIdle: true, Coalescer: records, Pool: &s.pool,
+		PingAfter: s.Keepalive, PingTimeout: s.Keepalive, PingIdle: true, AnyAuthority: true, Coalescer: records, Pool: &s.pool,
 	})
 	if !s.take(server) {
 		return nil
