@@ -75,7 +75,7 @@ h2spec: ## h2spec against the sidecar's entrances
 interop: ## gRPC's interoperability tests through a lab: no mesh, each side alone, mutual TLS, a split
 	test/interop.sh
 
-proxyless: ## gRPC apps without sidecars, in Go, Python and Node.js, by their libraries' own xDS clients
+proxyless: ## gRPC apps without sidecars, in Go, Python, Node.js and Java, by their libraries' own xDS clients
 	test/proxyless.sh
 
 envoy: ## what sidecars do beside what a real Envoy does, which pip fetches

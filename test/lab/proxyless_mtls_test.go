@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func mutual(host string) string {
 	return object("networking.istio.io/v1", "DestinationRule", host, "  host: "+host+"\n  trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}")
 }
 
-// TestProxylessMutualTLS has gRPC apps with an agent beside them, of three libraries, call servers by mutual TLS: behind a
+// TestProxylessMutualTLS has gRPC apps with an agent beside them, of four libraries, call servers by mutual TLS: behind a
 // sidecar that is STRICT or PERMISSIVE, and servers that end it themselves, by xDS, of two libraries. Those are called by apps
 // with sidecars too.
 func TestProxylessMutualTLS(t *testing.T) {
@@ -47,22 +46,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 	behindSidecars := map[string]string{
 		"native-unruled": "native", "snake-unruled": "snake", "native": "native", "snake": "snake", "labelled": "labelled", "plain": "plain",
 	}
-	programs := os.Getenv("FAIRLEAD_PROXYLESS")
-	if programs == "" {
-		t.Fatal("run this test by `make proxyless`")
-	}
-	program := binary("proxyless")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../proxyless", "-trimpath", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	commands := map[string][]string{
-		"go":     {program, "client"},
-		"python": {"python3", filepath.Join(programs, "client.py")},
-		"node":   {"node", filepath.Join(programs, "client.js")},
-	}
-	env := map[string]string{"PYTHONPATH": filepath.Join(programs, "python"), "PATH": os.Getenv("PATH")}
+	program, commands, env := proxylessPrograms(t)
 	servers := map[string]string{"strict": "sidecar", "permissive": "sidecar", "native": "grpc-agent", "snake": "grpc-agent"}
 	var manifests strings.Builder
 	number := 0
@@ -70,7 +54,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 		number++
 		serve := []string{program, "server", name + " for ", ":" + proxylessPort}
 		if name == "snake" {
-			serve = []string{"python3", filepath.Join(programs, "server.py"), name + " for ", "0.0.0.0:" + proxylessPort}
+			serve = []string{"python3", filepath.Join(os.Getenv("FAIRLEAD_PROXYLESS"), "server.py"), name + " for ", "0.0.0.0:" + proxylessPort}
 		}
 		manifests.WriteString(agentPod(name, name, template, env, serve...))
 		manifests.WriteString(service(name, fmt.Sprint("10.96.4.", number), "app: "+name, "{name: grpc, port: "+proxylessPort+"}") + mutual(name))
@@ -106,7 +90,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 				want = "plain for nobody"
 			}
 			m.awaitProxyless(t, client)
-			eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
+			within(t, 3*patience, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
 			if r := m.proxyless(t, client, "n=500&c=4"); r.Failed > 0 || r.Answered[want] != 500 {
 				t.Errorf("of 500 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
 			}
@@ -125,7 +109,7 @@ func TestProxylessMutualTLS(t *testing.T) {
 				client := a.name + "-" + server
 				m.awaitProxyless(t, client)
 				want := server + " for spiffe://cluster.local/ns/shop/sa/" + client
-				eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
+				within(t, 3*patience, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Answered[want] == 1 })
 				if r := m.proxyless(t, client, "n=500&c=4"); r.Failed > 0 || r.Answered[want] != 500 {
 					t.Errorf("of 500 calls %v were answered and %d failed: %s", r.Answered, r.Failed, r.Error)
 				}
@@ -155,10 +139,11 @@ func TestProxylessMutualTLS(t *testing.T) {
 	})
 }
 
-// awaitProxyless waits until an app takes orders: its pod has no probe that would say so.
+// awaitProxyless waits until an app takes orders: its pod has no probe that would say so. Dozens of interpreters start at once, on whatever
+// processors there are.
 func (m *mesh) awaitProxyless(t *testing.T, name string) {
 	t.Helper()
-	eventually(t, name+" to listen", func() bool {
+	within(t, 6*patience, name+" to listen", func() bool {
 		_, err := request(t.Context(), m.client(t, name, proxylessCtl), http.MethodGet, "http://app/call?n=0")
 		return err == nil
 	})

@@ -5,39 +5,23 @@ package lab_test
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 )
 
-// TestProxylessRenewal has certificates renewed, and the root replaced, while gRPC apps of three libraries call servers by mutual TLS:
+// TestProxylessRenewal has certificates renewed, and the root replaced, while gRPC apps of four libraries call servers by mutual TLS:
 // one behind a sidecar, and two that end it themselves.
 func TestProxylessRenewal(t *testing.T) {
-	programs := os.Getenv("FAIRLEAD_PROXYLESS")
-	if programs == "" {
-		t.Fatal("run this test by `make proxyless`")
-	}
-	program := binary("proxyless")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../proxyless", "-trimpath", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	commands := map[string][]string{
-		"go":     {program, "client"},
-		"python": {"python3", filepath.Join(programs, "client.py")},
-		"node":   {"node", filepath.Join(programs, "client.js")},
-	}
-	env := map[string]string{"PYTHONPATH": filepath.Join(programs, "python"), "PATH": os.Getenv("PATH")}
+	program, commands, env := proxylessPrograms(t)
 	servers := []struct{ name, template string }{{"strict", "sidecar"}, {"native", "grpc-agent"}, {"snake", "grpc-agent"}}
 	var manifests strings.Builder
 	agents := []string{}
 	for i, server := range servers {
 		serve := []string{program, "server", server.name + " for ", ":" + proxylessPort}
 		if server.name == "snake" {
-			serve = []string{"python3", filepath.Join(programs, "server.py"), "snake for ", "0.0.0.0:" + proxylessPort}
+			serve = []string{"python3", filepath.Join(os.Getenv("FAIRLEAD_PROXYLESS"), "server.py"), "snake for ", "0.0.0.0:" + proxylessPort}
 		}
 		manifests.WriteString(agentPod(server.name, server.name, server.template, env, serve...) + mutual(server.name) +
 			service(server.name, fmt.Sprint("10.96.4.", 1+i), "app: "+server.name, "{name: grpc, port: "+proxylessPort+"}") +
@@ -68,7 +52,7 @@ func TestProxylessRenewal(t *testing.T) {
 		for _, a := range proxylessApps {
 			client := a.name + "-" + server.name
 			m.awaitProxyless(t, client)
-			eventually(t, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Failed == 0 })
+			within(t, 3*patience, "the first answer", func() bool { return m.proxyless(t, client, "n=1").Failed == 0 })
 			r.loads[client] = func(t *testing.T) (int, string) {
 				report := m.proxyless(t, client, "n=20&c=2")
 				answered := report.Answered[server.name+" for spiffe://cluster.local/ns/shop/sa/"+client]

@@ -21,6 +21,31 @@ var proxylessApps = []struct{ name, agent string }{
 	{"go", "gRPC Go"},
 	{"python", "gRPC C-core"},
 	{"node", "gRPC Node Pure JS"},
+	{"java", "gRPC Java"},
+}
+
+// proxylessPrograms says how those apps are started, but for their arguments, and in which environment. The program is that in Go, which
+// has a server too. FAIRLEAD_PROXYLESS says where those of other languages are.
+func proxylessPrograms(t *testing.T) (program string, commands map[string][]string, env map[string]string) {
+	t.Helper()
+	dir := os.Getenv("FAIRLEAD_PROXYLESS")
+	if dir == "" {
+		t.Fatal("run this test by `make proxyless`")
+	}
+	program = binary("proxyless")
+	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../proxyless", "-trimpath", "-o", program, ".")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	classes := filepath.Join(dir, "java")
+	commands = map[string][]string{
+		"go":     {program, "client"},
+		"python": {"python3", filepath.Join(dir, "client.py")},
+		"node":   {"node", filepath.Join(dir, "client.js")},
+		"java":   {"java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xmx128m", "-cp", classes + ":" + classes + "/*", "Client"},
+	}
+	return program, commands, map[string]string{"PYTHONPATH": filepath.Join(dir, "python"), "PATH": os.Getenv("PATH")}
 }
 
 const (
@@ -57,32 +82,17 @@ func proxylessRoutes(v1, v2 int) string {
     route: [{destination: {host: users, subset: v1}, weight: %d}, {destination: {host: users, subset: v2}, weight: %d}]`, v1, v2))
 }
 
-// TestProxyless has gRPC apps without sidecars call by their libraries' own xDS clients. FAIRLEAD_PROXYLESS says where those of
-// Python and Node are.
+// TestProxyless has gRPC apps without sidecars call by their libraries' own xDS clients.
 func TestProxyless(t *testing.T) {
-	programs := os.Getenv("FAIRLEAD_PROXYLESS")
-	if programs == "" {
-		t.Fatal("run this test by `make proxyless`")
-	}
-	program := binary("proxyless")
-	build := exec.CommandContext(t.Context(), "go", "build", "-C", "../proxyless", "-trimpath", "-o", program, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	commands := map[string][]string{
-		"go":     {program, "client"},
-		"python": {"python3", filepath.Join(programs, "client.py")},
-		"node":   {"node", filepath.Join(programs, "client.js")},
-	}
+	program, commands, env := proxylessPrograms(t)
 	var manifests strings.Builder
 	for i, version := range []string{"v1", "v1", "v1", "v2"} {
 		manifests.WriteString(proxylessPod(fmt.Sprint("users-", i), version, "users", nil, program, "server", version, ":"+proxylessPort))
 	}
 	manifests.WriteString(service("users", "10.96.3.1", "app: users", "{name: grpc, port: "+proxylessPort+"}") + subsets("users"))
 	boot := filepath.Join(bin, "bootstrap.json")
+	env["GRPC_XDS_BOOTSTRAP"] = boot
 	for _, a := range proxylessApps {
-		env := map[string]string{"GRPC_XDS_BOOTSTRAP": boot, "PYTHONPATH": filepath.Join(programs, "python"), "PATH": os.Getenv("PATH")}
 		argv := append(slices.Clone(commands[a.name]), "xds:///users.shop.svc.cluster.local:"+proxylessPort, proxylessCtl)
 		manifests.WriteString(proxylessPod(a.name, "v1", a.name, env, argv...))
 	}

@@ -48,7 +48,12 @@ func libraries() []library {
 	program := func(argv ...string) func(*testing.T, string) caller {
 		return func(t *testing.T, target string) caller { return dialProgram(t, dir, append(argv, target)) }
 	}
-	return append(list, library{"grpc-js", program("node", filepath.Join(dir, "client.js"))}, library{"grpcio", program("python3", filepath.Join(dir, "client.py"))})
+	classes := filepath.Join(dir, "java")
+	return append(list,
+		library{"grpc-js", program("node", filepath.Join(dir, "client.js"))},
+		library{"grpcio", program("python3", filepath.Join(dir, "client.py"))},
+		library{"grpc-java", program("java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", classes+":"+classes+"/*", "Client")},
+	)
 }
 
 // inProcess is an app of grpc-go within the test.
