@@ -226,13 +226,15 @@ func (m *mesh) servedAgain(t *testing.T, envoys func(*testing.T, func(*testing.T
 		eventually(t, "the Envoy to know all endpoints", func() bool { return e.counter(t, "membership_healthy") == 3 })
 		configs[e.name], updates[e.name] = e.config(t), e.counters(t, "update_success$")
 	})
-	m.controller(t, "stop")
-	envoys(t, func(t *testing.T, e servedEnvoy) {
-		if r := e.call(t, "--count", "1000", "--concurrency", "4"); r.Failed > 0 {
-			t.Errorf("%d of 1000 calls failed: %v, %v", r.Failed, r.Statuses, r.Errors)
-		}
+	var names []string
+	for _, e := range servedEnvoys {
+		names = append(names, e.name)
+	}
+	m.throughAnOutage(t, names, func(t *testing.T, name string) calls {
+		t.Helper()
+		r := m.call(t, name, "http://127.0.0.1:8081/", "--header", "Host: users", "--count", "200", "--concurrency", "4")
+		return calls{made: 200, failed: 200 - r.Versions["v1"], why: fmt.Sprint(r.Statuses, r.Errors)}
 	})
-	m.controller(t, "start")
 	envoys(t, func(t *testing.T, e servedEnvoy) {
 		e.synced(t)
 		if diff := cmp.Diff(configs[e.name], e.config(t)); diff != "" {
