@@ -3,6 +3,7 @@ package envoy
 import (
 	"cmp"
 	"maps"
+	"math"
 	"net/netip"
 	"slices"
 
@@ -121,6 +122,17 @@ func (g *groups) add(priority int, l model.Locality, e *endpointv3.LbEndpoint) {
 	of := g.list[key]
 	of.endpoints = append(of.endpoints, e)
 	of.weight += uint64(e.GetLoadBalancingWeight().GetValue())
+}
+
+// fit keeps the proportions of weights whose sum Envoy refuses: it adds those of a locality up in 32 bits.
+func (of *group) fit() {
+	const most = math.MaxUint32 / 2 // the rest is for those that would weigh nothing
+	if of.weight <= most {
+		return
+	}
+	for _, e := range of.endpoints {
+		e.LoadBalancingWeight = wrapperspb.UInt32(uint32(max(1, uint64(e.GetLoadBalancingWeight().GetValue())*most/of.weight)))
+	}
 }
 
 // partition groups the endpoints as the caller is to call them: by distance, and by health. Fairlead's sidecars do so in
@@ -276,6 +288,7 @@ func (g *groups) assignment(name string) *endpointv3.ClusterLoadAssignment {
 			priority++
 		}
 		before = k.priority
+		g.list[k].fit()
 		out.Endpoints = append(out.Endpoints, &endpointv3.LocalityLbEndpoints{
 			Locality:    &corev3.Locality{Region: k.locality.Region, Zone: k.locality.Zone, SubZone: k.locality.SubZone},
 			LbEndpoints: g.list[k].endpoints, Priority: priority, LoadBalancingWeight: wrapperspb.UInt32(g.weight(k)),

@@ -2,10 +2,9 @@ package envoy_test
 
 import (
 	"fmt"
-	"maps"
+	"math"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
@@ -289,9 +288,10 @@ func TestSecurityIsValid(t *testing.T) {
 
 // endpointRules are gRPC's, for all clients.
 func (v held) endpointRules(name string, m *endpointv3.ClusterLoadAssignment) {
-	priorities, seen := map[uint32]bool{}, map[string]bool{}
+	priorities, seen := map[uint32]uint64{}, map[string]bool{} // weights, at each priority
 	for _, l := range m.GetEndpoints() {
-		priorities[l.GetPriority()] = true
+		priorities[l.GetPriority()] += uint64(l.GetLoadBalancingWeight().GetValue())
+		v.weightRules(name, l)
 		if l.GetLocality() == nil || l.GetLoadBalancingWeight().GetValue() == 0 {
 			v.t.Errorf("%s: locality %v has no id or no weight", name, l.GetLocality())
 		}
@@ -313,9 +313,20 @@ func (v held) endpointRules(name string, m *endpointv3.ClusterLoadAssignment) {
 		}
 	}
 	for i := range uint32(len(priorities)) {
-		if !priorities[i] {
-			v.t.Errorf("%s: priorities are %v", name, slices.Sorted(maps.Keys(priorities)))
+		if of, ok := priorities[i]; !ok || of > math.MaxUint32 {
+			v.t.Errorf("%s: weights of priorities are %v", name, priorities)
 		}
+	}
+}
+
+// weightRules: the weights of a locality's endpoints are added up in 32 bits.
+func (v held) weightRules(name string, l *endpointv3.LocalityLbEndpoints) {
+	total := uint64(0)
+	for _, e := range l.GetLbEndpoints() {
+		total += uint64(e.GetLoadBalancingWeight().GetValue())
+	}
+	if total > math.MaxUint32 {
+		v.t.Errorf("%s: weights in locality %v add up to %d", name, l.GetLocality(), total)
 	}
 }
 
@@ -364,6 +375,15 @@ func (v held) routeRules(name string, m *routev3.RouteConfiguration) {
 			a := r.GetRoute()
 			if a == nil {
 				continue
+			}
+			if of := a.GetWeightedClusters().GetClusters(); len(of) > 0 {
+				total := uint64(0)
+				for _, w := range of {
+					total += uint64(w.GetWeight().GetValue())
+				}
+				if total == 0 || total > math.MaxUint32 {
+					v.t.Errorf("%s: weights of route %s add up to %d", name, r.GetName(), total)
+				}
 			}
 			if a.GetCluster() == "" && len(a.GetWeightedClusters().GetClusters()) == 0 {
 				v.t.Errorf("%s: route %s leads nowhere", name, r.GetName())
