@@ -33,16 +33,22 @@ func command(t *testing.T, args ...string) string {
 // startLab starts the example, with 1,000 calls made, and gives the directory that it follows.
 func startLab(t *testing.T) (dir string, lab []string) {
 	t.Helper()
+	return startLabIn(t, "browser", t.TempDir())
+}
+
+// startLabIn is startLab of a lab with a name, in a directory of labs.
+func startLabIn(t *testing.T, name, state string) (dir string, lab []string) {
+	t.Helper()
 	dir = t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("../../examples/users-orders")); err != nil {
 		t.Fatal(err)
 	}
-	for _, d := range []string{dir, filepath.Dir(dir)} { // the sidecars of root's labs have users of their own
+	for _, d := range []string{dir, filepath.Dir(dir), state} { // the sidecars of root's labs have users of their own
 		if err := os.Chmod(d, 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	lab = []string{"--name", "browser", "--state-dir", dir + ".state"}
+	lab = []string{"--name", name, "--state-dir", state}
 	command(t, append([]string{"lab", "up", "-f", dir}, lab...)...)
 	t.Cleanup(func() { command(t, append([]string{"lab", "down"}, lab...)...) })
 	return dir, lab
