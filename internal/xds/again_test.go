@@ -99,6 +99,7 @@ func TestAsksAgainAndAgain(t *testing.T) {
 					default: // it waits
 					}
 				}
+				synctest.Wait()
 				t.Logf("%d questions, %d MiB", asked, p.sent["large"]/mebibyte)
 				const bound = againBurst + minute*againRate
 				if got := p.sent["large"]; got < bound || got > bound+2*mebibyte {
