@@ -16,6 +16,7 @@ import (
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/compile/compiletest"
 	"fairlead.dev/fairlead/internal/envoyagent"
+	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/xds/envoy"
 	"fairlead.dev/fairlead/internal/xds/envoy/envoytest"
@@ -113,7 +114,7 @@ func validate(t *testing.T, told envoytest.Told) {
 		t.Fatal(err)
 	}
 	secrets := envoyagent.Secrets{Dir: dir, Roots: func() ([]byte, error) { return []byte(ca.CA), nil }}
-	if err := secrets.Use(&cert, []byte(ca.CA)); err != nil { // which mutual TLS to sidecars is made with
+	if err := secrets.Use(&cert, identity.Trust{Own: []byte(ca.CA)}); err != nil { // which mutual TLS to sidecars is made with
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), path, "--mode", "validate", "-c", config, "--log-level", "error")
