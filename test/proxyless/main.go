@@ -119,7 +119,7 @@ func call(target, address string) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /call", a.many)
 	mux.HandleFunc("GET /until", a.until)
-	s := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: time.Second}
+	s := &http.Server{Addr: address, Handler: mux, ReadHeaderTimeout: time.Minute}
 	return s.ListenAndServe()
 }
 
