@@ -33,8 +33,10 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 	}
 	run := &Run{Rounds: 3, Seconds: 1, Cells: []CellRun{c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"}}
 	text := Markdown(run)
-	for _, want := range []string{"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "haproxy failed in round 2: refused", "| fairlead | 8.0 |",
-		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |", "| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 |"} {
+	for _, want := range []string{
+		"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "haproxy failed in round 2: refused", "| fairlead | 8.0 |",
+		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |", "| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 |",
+	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
 		}

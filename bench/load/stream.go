@@ -41,7 +41,7 @@ func (g *generator) stream(int) error {
 		}
 	}
 	cancel()
-	<-ended // ended by us
+	<-ended //nolint:errcheck // ended by us
 	return nil
 }
 

@@ -131,8 +131,8 @@ func (d *round) answer(sub *subscription, f Found) {
 }
 
 // holdsAll reports whether a subscription holds what was found, and nothing else: mostly, only their versions change.
-func (sub *subscription) holdsAll(f Found) bool {
-	holds := sub.holds
+func (s *subscription) holdsAll(f Found) bool {
+	holds := s.holds
 	if f.Resource != nil {
 		n := len(holds) - 1
 		if n < 0 || holds[n].name != f.Resource.Name {

@@ -110,7 +110,8 @@ func (d *round) takeDirty() {
 		for _, sub := range st.dirty {
 			take(sub)
 		}
-		if clear(st.dirty); cap(st.dirty) > slice {
+		clear(st.dirty)
+		if cap(st.dirty) > slice {
 			st.dirty = nil
 		}
 		st.dirty = st.dirty[:0]

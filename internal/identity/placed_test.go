@@ -12,7 +12,8 @@ func TestRootsVouchForTheirTrustDomain(t *testing.T) {
 	west, twin, east, heir := newAuthority(t), newAuthority(t), newAuthority(t), newAuthority(t)
 	said := Trust{Own: west.roots(), Others: []Bundle{
 		{TrustDomain: "west.example", Roots: twin.roots()},
-		{TrustDomain: "east.example", Roots: east.roots()}, {TrustDomain: "east.example", Roots: heir.roots()},
+		{TrustDomain: "east.example", Roots: east.roots()},
+		{TrustDomain: "east.example", Roots: heir.roots()},
 		{TrustDomain: "far.example", Roots: east.roots()},
 	}}
 	of := func(domain string) ID { return ID{domain, "myapp", "users"} }

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// MaxBytes bounds a document, MaxRoots the certificates in it.
+	// MaxBytes bounds a document.
 	MaxBytes = 1 << 20
+	// MaxRoots bounds the certificates in one.
 	MaxRoots = 100
 
 	useX509 = "x509-svid"

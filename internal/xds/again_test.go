@@ -71,7 +71,7 @@ func (p *piped) open() chan<- *request {
 	requests := make(chan *request)
 	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); st.run(ctx, requests); p.server.remove(st) }() //nolint:errcheck // it is told to end
+	go func() { defer close(done); st.run(ctx, requests); p.server.remove(st) }()
 	p.t.Cleanup(func() { cancel(); <-done })
 	return requests
 }

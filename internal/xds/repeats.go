@@ -9,7 +9,7 @@ type repeats struct {
 
 // count notes a resource that is due, of so many bytes: news, where the client has another one or none, and the first, where it has none.
 // What a client gave up is not known by name: as many bytes as it gave up are taken for those.
-func (r *repeats) count(bytes int, news, first bool) { //nolint:revive // these are facts, not switches
+func (r *repeats) count(bytes int, news, first bool) {
 	switch {
 	case first:
 		bytes = min(bytes, r.dropped)

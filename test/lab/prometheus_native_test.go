@@ -71,10 +71,11 @@ spec:
 	}
 	// What is no histogram is as in text.
 	for query, want := range map[string]float64{
+		`count(up == 1)`:                               2,
+		`count(istio_build{component="proxy"})`:        2,
 		`sum(istio_requests_total{reporter="source"})`: calls,
-		`count(up == 1)`:                        2,
-		`count(istio_build{component="proxy"})`: 2,
-		`count(istio_request_duration_milliseconds_bucket) or vector(0)`: 0, // not kept unless Prometheus is told to
+		// Not kept unless Prometheus is told to.
+		`count(istio_request_duration_milliseconds_bucket) or vector(0)`: 0,
 	} {
 		if got, _ := m.number(t, query); got != want {
 			t.Errorf("%s is %v, want %v", query, got, want)

@@ -112,12 +112,12 @@ func TestParkedConnectionGoesOn(t *testing.T) {
 		_, resumed = p.wait(server.Unbuffered(), time.Time{}) // nothing was read
 		<-resumed
 	})
-	t.Run("when_its_time_is_up", func(t *testing.T) {
+	t.Run("when_its_time_is_up", func(*testing.T) {
 		_, server := p.pair()
 		_, resumed := p.wait(server.Unbuffered(), time.Now().Add(time.Millisecond))
 		<-resumed
 	})
-	t.Run("more_at_once_than_are_told_at_once", func(t *testing.T) {
+	t.Run("more_at_once_than_are_told_at_once", func(*testing.T) {
 		var left atomic.Int64
 		all := make(chan struct{})
 		clients := make([]net.Conn, 200)

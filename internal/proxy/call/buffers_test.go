@@ -89,7 +89,8 @@ func TestUploaderGivesLargeBuffersBack(t *testing.T) {
 	if n := len(u.room(scratch)); n != large {
 		t.Errorf("room for %d bytes once they are not, want %d", n, large)
 	}
-	if b.put(u.reset()); b.lent.Load() != 0 {
+	b.put(u.reset())
+	if b.lent.Load() != 0 {
 		t.Error("a large buffer is missing")
 	}
 }

@@ -285,7 +285,7 @@ func made() []string {
 
 // bytesOf makes up enough choices for a mesh.
 func bytesOf(seed uint64) []byte {
-	r := rand.New(rand.NewPCG(seed, 11)) //nolint:gosec // it is to be the same each time
+	r := rand.New(rand.NewPCG(seed, 11))
 	b := make([]byte, 600)
 	for i := range b {
 		b[i] = byte(r.Uint32())
