@@ -28,8 +28,9 @@ type Secrets struct {
 	Roots func() ([]byte, error)
 }
 
-// Use writes a certificate with its key, and the roots of its trust domain, which is the only one that Envoys take peers of; it is for identity.WorkloadOptions. An Envoy that reads the files takes
-// each over when it is replaced. After an error the certificate that was there before may stand beside the new roots.
+// Use writes a certificate with its key, and the roots of its trust domain, which is the only one that Envoys take peers of; it is for
+// identity.WorkloadOptions. An Envoy that reads the files takes each over when it is replaced. After an error the certificate
+// that was there before may stand beside the new roots.
 func (s *Secrets) Use(cert *tls.Certificate, said identity.Trust) error {
 	chain, key, err := identity.EncodeCertificate(cert)
 	if err != nil {
