@@ -90,15 +90,7 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 		t.Errorf("said %d times:\n%s", said, users.log.String())
 	}
 
-	ip := m.ip()
-	m.listen(netip.AddrPortFrom(ip, portMesh), func(ctx context.Context, c net.Conn) {
-		server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*stranger}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13})
-		server.HandshakeContext(ctx)
-		c.Close()
-	})
-	way := orders.ups.Reach(upstream.Target{Addr: netip.AddrPortFrom(ip, 8080), Meshed: true, Identity: "spiffe://cluster.local/ns/myapp/sa/users"})
-	defer way.Release()
-	if _, err := way.Peer.OpenRequest(t.Context(), patience); !errors.Is(err, identity.ErrForeignDomain) {
+	if err := orders.callsPeer(m, stranger); !errors.Is(err, identity.ErrForeignDomain) {
 		t.Errorf("a call of a peer of another trust domain = %v, want %v", err, identity.ErrForeignDomain)
 	}
 	expectMetric(t, orders, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 1`)
@@ -138,24 +130,27 @@ func TestRootOfAnotherTrustDomain(t *testing.T) {
 		t.Errorf("the log has no %q or no %q:\n%s", want, both, log)
 	}
 
-	call := func(cert *tls.Certificate) error {
-		ip := m.ip()
-		m.listen(netip.AddrPortFrom(ip, portMesh), func(ctx context.Context, c net.Conn) {
-			server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13})
-			server.HandshakeContext(ctx)
-			c.Close()
-		})
-		way := orders.ups.Reach(upstream.Target{Addr: netip.AddrPortFrom(ip, 8080), Meshed: true, Identity: "spiffe://cluster.local/ns/myapp/sa/users"})
-		defer way.Release()
-		_, err := way.Peer.OpenRequest(t.Context(), patience)
-		return err
-	}
-	if err := call(forged); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), both) {
+	if err := orders.callsPeer(m, forged); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), both) {
 		t.Errorf("a call = %v, want %s", err, both)
 	}
-	if err := call(honest); err != nil && strings.Contains(err.Error(), "root") {
+	if err := orders.callsPeer(m, honest); err != nil && strings.Contains(err.Error(), "root") {
 		t.Errorf("a call of the root's own trust domain: %v", err)
 	}
+}
+
+// callsPeer has a sidecar call a peer that shows a certificate, and that the control plane says is users'. An honest one ends the
+// connection, too, behind its handshake.
+func (s *sidecar) callsPeer(m *mesh, cert *tls.Certificate) error {
+	ip := m.ip()
+	m.listen(netip.AddrPortFrom(ip, portMesh), func(ctx context.Context, c net.Conn) {
+		server := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{*cert}, ClientAuth: tls.RequireAnyClientCert, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13})
+		server.HandshakeContext(ctx)
+		c.Close()
+	})
+	way := s.ups.Reach(upstream.Target{Addr: netip.AddrPortFrom(ip, 8080), Meshed: true, Identity: "spiffe://cluster.local/ns/myapp/sa/users"})
+	defer way.Release()
+	_, err := way.Peer.OpenRequest(m.t.Context(), patience)
+	return err
 }
 
 // meshHello opens a connection to a mesh port as cert's owner and waits for the first byte of the answer.

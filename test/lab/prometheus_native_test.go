@@ -5,8 +5,6 @@ package lab_test
 import (
 	"encoding/json"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"testing"
 )
@@ -18,13 +16,7 @@ const bucketFactor = 1.0906
 // measured.
 func TestPrometheusNativeHistograms(t *testing.T) {
 	const ip = "10.96.0.150"
-	bin, own := os.Getenv("FAIRLEAD_PROMETHEUS"), t.TempDir()
-	if bin == "" {
-		t.Fatal("FAIRLEAD_PROMETHEUS is not set: run make prometheus")
-	}
-	if err := os.Chmod(own, 0o777); err != nil { // Prometheus has a user of its own
-		t.Fatal(err)
-	}
+	own := ofPrometheus(t)
 	if err := replaceFile(own, "prometheus.yml", `
 global: {scrape_interval: 1s, scrape_timeout: 1s}
 scrape_configs:
@@ -32,19 +24,8 @@ scrape_configs:
 `); err != nil {
 		t.Fatal(err)
 	}
-	command, _ := json.Marshal([]string{
-		filepath.Join(bin, "prometheus"), "--config.file=" + filepath.Join(own, "prometheus.yml"), "--enable-feature=native-histograms",
-		"--storage.tsdb.path=" + filepath.Join(own, "data"), "--log.level=warn",
-	})
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: `--latency, "120ms"`}.String()+
-		service("server", ip, "app: server", http80)+fmt.Sprintf(`
-apiVersion: v1
-kind: Pod
-metadata: {name: %s, namespace: shop, annotations: {fairlead.dev/inject: "false"}}
-spec:
-  containers:
-  - {name: app, image: any, command: %s, readinessProbe: {httpGet: {path: /-/ready, port: 9090}, periodSeconds: 1}}
----`, prometheus, command), withMesh("mesh.nativeHistograms=true"))
+		service("server", ip, "app: server", http80)+prometheusPod(own, "--enable-feature=native-histograms"), withMesh("mesh.nativeHistograms=true"))
 	m.scrape(t, own, "client", "server")
 
 	const calls = 40

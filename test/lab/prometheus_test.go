@@ -55,16 +55,39 @@ func askedQueries(t *testing.T) (all []dashboardQuery) {
 	return all
 }
 
-// TestPrometheus: a real Prometheus scrapes sidecars and control plane, and has what dashboards ask it for.
-func TestPrometheus(t *testing.T) {
-	const ip, echoIP, emptyIP = "10.96.0.150", "10.96.0.151", "10.96.0.152"
-	bin, own := os.Getenv("FAIRLEAD_PROMETHEUS"), t.TempDir()
-	if bin == "" {
+// ofPrometheus gives a directory for the files of a Prometheus.
+func ofPrometheus(t *testing.T) string {
+	t.Helper()
+	own := t.TempDir()
+	if os.Getenv("FAIRLEAD_PROMETHEUS") == "" {
 		t.Fatal("FAIRLEAD_PROMETHEUS is not set: run make prometheus")
 	}
 	if err := os.Chmod(own, 0o777); err != nil { // Prometheus has a user of its own
 		t.Fatal(err)
 	}
+	return own
+}
+
+// prometheusPod is a real Prometheus, as make prometheus has it, with prometheus.yml in its directory.
+func prometheusPod(own string, flags ...string) string {
+	command, _ := json.Marshal(append([]string{
+		filepath.Join(os.Getenv("FAIRLEAD_PROMETHEUS"), "prometheus"), "--config.file=" + filepath.Join(own, "prometheus.yml"),
+		"--storage.tsdb.path=" + filepath.Join(own, "data"), "--log.level=warn",
+	}, flags...))
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %s, namespace: shop, annotations: {fairlead.dev/inject: "false"}}
+spec:
+  containers:
+  - {name: app, image: any, command: %s, readinessProbe: {httpGet: {path: /-/ready, port: 9090}, periodSeconds: 1}}
+---`, prometheus, command)
+}
+
+// TestPrometheus: a real Prometheus scrapes sidecars and control plane, and has what dashboards ask it for.
+func TestPrometheus(t *testing.T) {
+	const ip, echoIP, emptyIP = "10.96.0.150", "10.96.0.151", "10.96.0.152"
+	own := ofPrometheus(t)
 	if err := replaceFile(own, "prometheus.yml", `
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [alerts.yaml]
@@ -81,20 +104,9 @@ scrape_configs:
 	if err != nil {
 		t.Fatal(err)
 	}
-	command, _ := json.Marshal([]string{
-		filepath.Join(bin, "prometheus"), "--config.file=" + filepath.Join(own, "prometheus.yml"),
-		"--storage.tsdb.path=" + filepath.Join(own, "data"), "--log.level=warn",
-	})
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: `--tcp, "9000"`}.String()+
 		app{name: "plain", replicas: 1, bare: true}.String()+
-		service("server", ip, "app: server", http80)+service("echo", echoIP, "app: server", "{name: tcp, port: 9000, targetPort: 9000}")+service("empty", emptyIP, "app: nothing", http80)+limitedServer+fmt.Sprintf(`
-apiVersion: v1
-kind: Pod
-metadata: {name: %s, namespace: shop, annotations: {fairlead.dev/inject: "false"}}
-spec:
-  containers:
-  - {name: app, image: any, command: %s, readinessProbe: {httpGet: {path: /-/ready, port: 9090}, periodSeconds: 1}}
----`, prometheus, command))
+		service("server", ip, "app: server", http80)+service("echo", echoIP, "app: server", "{name: tcp, port: 9000, targetPort: 9000}")+service("empty", emptyIP, "app: nothing", http80)+limitedServer+prometheusPod(own))
 	m.scrape(t, own, "client", "server")
 
 	ctx, end := context.WithCancel(t.Context())
