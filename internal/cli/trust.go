@@ -5,10 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	appsv1 "k8s.io/api/apps/v1"
@@ -96,11 +94,14 @@ func rootsFor(ctx context.Context, a *app, w *trustWish) (string, error) {
 		if err != nil {
 			return "", fmt.Errorf("--bundle: %w", err)
 		}
-		certs, err := spiffebundle.Parse(text)
+		bundle, err := spiffebundle.Parse(text)
+		if err == nil && len(bundle.Roots) == 0 {
+			err = errors.New("SPIFFE bundle: all its keys are revoked")
+		}
 		if err != nil {
 			return "", fmt.Errorf("--bundle %s: %w", w.bundle, err)
 		}
-		return string(identity.EncodeCertificates(certs...)), identity.ValidateTrustDomain(w.domain)
+		return string(identity.EncodeCertificates(bundle.Roots...)), identity.ValidateTrustDomain(w.domain)
 	}
 	c, err := a.cluster()
 	if err != nil {
@@ -118,41 +119,17 @@ func rootsFor(ctx context.Context, a *app, w *trustWish) (string, error) {
 	return roots, identity.ValidateTrustDomain(w.domain)
 }
 
-// bundleTimeout bounds the time until a bundle endpoint has answered in full.
-const bundleTimeout = 10 * time.Second
-
-// readBundle reads a file, or asks an endpoint whose certificate the system's CAs vouch for (SPIFFE Federation, profile https_web). An
-// answer that leads elsewhere is none: it could be to a place without TLS.
+// readBundle reads a file, or asks an endpoint whose certificate the system's CAs vouch for.
 func readBundle(ctx context.Context, from string) ([]byte, error) {
-	if !strings.Contains(from, "://") {
-		f, err := os.Open(from)
-		if err != nil {
-			return nil, err
-		}
-		defer f.Close()
-		return io.ReadAll(io.LimitReader(f, spiffebundle.MaxBytes+1))
+	if strings.Contains(from, "://") {
+		return spiffebundle.Fetch(ctx, from, spiffebundle.NewClient(nil))
 	}
-	if !strings.HasPrefix(from, "https://") {
-		return nil, fmt.Errorf("%s: a bundle comes by https or from a file", from)
-	}
-	return fetchBundle(ctx, from, &http.Client{Timeout: bundleTimeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true}})
-}
-
-func fetchBundle(ctx context.Context, from string, client *http.Client) ([]byte, error) {
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, from, http.NoBody)
+	f, err := os.Open(from)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := client.Do(request)
-	if err != nil {
-		return nil, err
-	}
-	defer answer.Body.Close()
-	if answer.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers %s", from, answer.Status)
-	}
-	return io.ReadAll(io.LimitReader(answer.Body, spiffebundle.MaxBytes+1))
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, spiffebundle.MaxBytes+1))
 }
 
 // trustDomain gives that of the cluster at hand.

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -42,6 +44,10 @@ func TestTrustBySPIFFEBundles(t *testing.T) {
 	if secret.StringData["east"] != root || secret.Annotations["fairlead.dev/trust-domain"] != "east.example" {
 		t.Errorf("printed\n%s", in.out)
 	}
+	revoked := filepath.Join(t.TempDir(), "revoked.json")
+	if err := os.WriteFile(revoked, []byte(`{"keys": []}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, want string
 		args       []string
@@ -50,6 +56,7 @@ func TestTrustBySPIFFEBundles(t *testing.T) {
 		{"a bad trust domain", `trust domain "East": 'E' is not allowed`, []string{"--bundle", file, "--trust-domain", "East"}},
 		{"no file", "--bundle: open ", []string{"--bundle", file + "x", "--trust-domain", "a"}},
 		{"without TLS", "http://a.example: a bundle comes by https", []string{"--bundle", "http://a.example", "--trust-domain", "a"}},
+		{"nothing in it", "all its keys are revoked", []string{"--bundle", revoked, "--trust-domain", "a"}},
 		{"another form", `--output "yaml": write secret or spiffe`, []string{"-o", "yaml"}},
 	} {
 		if got := trust(tt.args...); got.code == 0 || !strings.Contains(got.err, tt.want) {
@@ -58,26 +65,13 @@ func TestTrustBySPIFFEBundles(t *testing.T) {
 	}
 }
 
-// A bundle endpoint is believed by its certificate; an error of it, or what leads elsewhere, is no bundle.
-func TestFetchBundle(t *testing.T) {
-	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch r.URL.Path {
-		case "/bundle":
-			_, _ = w.Write([]byte("the bundle"))
-		case "/elsewhere":
-			http.Redirect(w, r, "/bundle", http.StatusFound)
-		default:
-			http.NotFound(w, r)
-		}
-	}))
+// An endpoint whose certificate nobody vouches for is asked for nothing.
+func TestTrustOfAStrangersBundle(t *testing.T) {
+	server := httptest.NewTLSServer(http.NotFoundHandler())
 	defer server.Close()
-	for path, want := range map[string]string{"/bundle": "", "/elsewhere": "answers 302 Found", "/nowhere": "answers 404 Not Found"} {
-		text, err := fetchBundle(t.Context(), server.URL+path, server.Client())
-		if (want == "") != (err == nil) || err == nil && string(text) != "the bundle" || err != nil && !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %q, %v, want %s", path, text, err, want)
-		}
-	}
-	if _, err := readBundle(t.Context(), server.URL+"/bundle"); err == nil || !strings.Contains(err.Error(), "certificate") {
-		t.Errorf("of a stranger: %v", err)
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	got := runCLI(t, "", "multicluster", "trust", "--name", "east", "--bundle", server.URL, "--trust-domain", "a")
+	if got.code == 0 || !strings.Contains(got.err, "certificate") {
+		t.Errorf("%d: %s%s", got.code, got.out, got.err)
 	}
 }

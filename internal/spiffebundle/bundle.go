@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"time"
 )
 
 const (
@@ -20,9 +21,18 @@ const (
 	useX509 = "x509-svid"
 )
 
-// document is a bundle; the parameters beside its keys are about fetching it anew.
+// Bundle is what a document says of a trust domain.
+type Bundle struct {
+	// Roots are its CAs. None, where a document has an empty list of keys, means that all are revoked (§4.2).
+	Roots []*x509.Certificate
+	// RefreshHint is how soon to ask for it again; 0 where it is not said, or senseless.
+	RefreshHint time.Duration
+}
+
+// document is a bundle as it is written. Its sequence number is not read: whoever is asked says what is newest.
 type document struct {
-	Keys []key `json:"keys"`
+	Keys        []key `json:"keys"`
+	RefreshHint int64 `json:"spiffe_refresh_hint,omitempty"` // seconds
 }
 
 // key is a JSON Web Key (RFC 7517 §4, RFC 7518 §6) with the certificate that has it.
@@ -37,30 +47,39 @@ type key struct {
 	X5c [][]byte `json:"x5c,omitempty"` // base64, as RFC 7517 §4.7 has it
 }
 
-// Parse gives the CAs of a document, one at least.
-func Parse(text []byte) ([]*x509.Certificate, error) {
+// Parse reads a document. One that has keys, and none of a CA, is none.
+func Parse(text []byte) (Bundle, error) {
 	if len(text) > MaxBytes {
-		return nil, fmt.Errorf("SPIFFE bundle: larger than %d bytes", MaxBytes)
+		return Bundle{}, fmt.Errorf("SPIFFE bundle: larger than %d bytes", MaxBytes)
 	}
 	var d document
 	if err := json.Unmarshal(text, &d); err != nil {
-		return nil, fmt.Errorf("SPIFFE bundle: %w", err)
+		return Bundle{}, fmt.Errorf("SPIFFE bundle: %w", err)
 	}
-	var roots []*x509.Certificate
+	roots, err := d.roots()
+	if err != nil {
+		return Bundle{}, fmt.Errorf("SPIFFE bundle: %w", err)
+	}
+	// The bound keeps the product from overflowing; who follows has a narrower one.
+	hint := time.Duration(min(max(d.RefreshHint, 0), int64(MaxRefresh/time.Second))) * time.Second
+	return Bundle{roots, hint}, nil
+}
+
+func (d *document) roots() (roots []*x509.Certificate, err error) {
 	for i, k := range d.Keys {
 		if k.Use != useX509 {
 			continue
 		}
 		c, err := k.certificate()
 		if err != nil {
-			return nil, fmt.Errorf("SPIFFE bundle: keys[%d]: %w", i, err)
+			return nil, fmt.Errorf("keys[%d]: %w", i, err)
 		}
 		if roots = append(roots, c); len(roots) > MaxRoots {
-			return nil, fmt.Errorf("SPIFFE bundle: more than %d roots", MaxRoots)
+			return nil, fmt.Errorf("more than %d roots", MaxRoots)
 		}
 	}
-	if len(roots) == 0 {
-		return nil, errors.New("SPIFFE bundle: no key of use " + useX509 + " in it")
+	if len(roots) == 0 && (len(d.Keys) > 0 || d.Keys == nil) {
+		return nil, errors.New("no key of use " + useX509 + " in it")
 	}
 	return roots, nil
 }

@@ -59,8 +59,9 @@ func TestEncode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	again, err := spiffebundle.Parse(text)
-	if err != nil || len(again) != len(roots) {
+	bundle, err := spiffebundle.Parse(text)
+	again := bundle.Roots
+	if err != nil || len(again) != len(roots) || bundle.RefreshHint != 0 {
 		t.Fatalf("%d roots, %v, want %d", len(again), err, len(roots))
 	}
 	var keys jose.JSONWebKeySet
@@ -88,9 +89,14 @@ func TestParse(t *testing.T) {
 	for _, tt := range []struct {
 		name, text string
 		want       int
+		hint       time.Duration
 		err        string
 	}{
-		{name: "roots beside keys of other uses", text: keys(jwt, of(good), `{"use": "", "kty": "EC"}`, of(good)), want: 2},
+		{name: "roots beside keys of other uses", text: keys(jwt, of(good), `{"use": "", "kty": "EC"}`, of(good)), want: 2, hint: 5 * time.Minute},
+		{name: "all are revoked", text: keys(), hint: 5 * time.Minute},
+		{name: "a hint that is no time", text: `{"spiffe_refresh_hint": -1, "keys": []}`},
+		{name: "a hint for ever", text: `{"spiffe_refresh_hint": 9223372036854775807, "keys": []}`, hint: spiffebundle.MaxRefresh},
+		{name: "null", text: `{"keys": null}`, err: "no key of use x509-svid"},
 		{name: "no roots", text: keys(jwt), err: "no key of use x509-svid"},
 		{name: "nothing", text: `{}`, err: "no key of use x509-svid"},
 		{name: "two certificates", text: keys(jwt, of(good+","+good)), err: "keys[1]: x5c has 2 certificates"},
@@ -103,9 +109,9 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			roots, err := spiffebundle.Parse([]byte(tt.text))
-			if got := fmt.Sprint(err); len(roots) != tt.want || (tt.err == "") != (err == nil) || !strings.Contains(got, tt.err) {
-				t.Errorf("%d roots, %v; want %d, %s", len(roots), err, tt.want, tt.err)
+			b, err := spiffebundle.Parse([]byte(tt.text))
+			if got := fmt.Sprint(err); len(b.Roots) != tt.want || b.RefreshHint != tt.hint || (tt.err == "") != (err == nil) || !strings.Contains(got, tt.err) {
+				t.Errorf("%d roots, hint %s, %v; want %d, %s, %s", len(b.Roots), b.RefreshHint, err, tt.want, tt.hint, tt.err)
 			}
 		})
 	}
@@ -118,13 +124,14 @@ func FuzzParse(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(text)
+	f.Add([]byte(`{"keys": [], "spiffe_refresh_hint": 1e3}`))
 	f.Add([]byte(`{"keys": [{"use": "x509-svid", "x5c": ["AA=="]}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
-		roots, err := spiffebundle.Parse(text)
-		if (err == nil) != (len(roots) > 0) || len(roots) > spiffebundle.MaxRoots {
-			t.Errorf("%d roots, %v", len(roots), err)
+		b, err := spiffebundle.Parse(text)
+		if err != nil && len(b.Roots) > 0 || len(b.Roots) > spiffebundle.MaxRoots || b.RefreshHint < 0 || b.RefreshHint > spiffebundle.MaxRefresh {
+			t.Errorf("%d roots, hint %s, %v", len(b.Roots), b.RefreshHint, err)
 		}
-		for _, c := range roots {
+		for _, c := range b.Roots {
 			if !c.IsCA {
 				t.Error("one is no CA")
 			}
