@@ -221,6 +221,8 @@ func clusterFlags(fs *flag.FlagSet, o *controlplane.Options) {
 	choice(fs, (*string)(&o.Mirrors), "mirrors", "with --kube: which mirrors of Services of linked clusters are written: none, those of namespaces that are there, or these namespaces too",
 		string(controlplane.NoMirrors), string(controlplane.MirrorServices), string(controlplane.MirrorsNamespaces))
 	fs.StringVar(&o.MoreRoots, "more-roots", "", "without --kube: `DIRECTORY` of further root certificates, PEM, that proxies trust (default none)")
+	fs.StringVar(&o.CACertificates, "ca-certificates", "", "the mesh's caCertificates as in Istio's MeshConfig, `YAML` or JSON: where the SPIFFE bundles of other trust domains are, which are followed")
+	fs.StringVar(&o.SPIFFEBundleCAs, "spiffe-bundle-ca-file", "", "`FILE` with the CAs, PEM, of the servers that have these bundles (default the system's)")
 	fs.BoolVar((*bool)(&o.KubeconfigPlugins), "allow-kubeconfig-plugins", false, "obey kubeconfigs of other clusters that name a program to run, or files")
 }
 

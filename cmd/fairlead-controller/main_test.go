@@ -47,6 +47,8 @@ func TestRun(t *testing.T) {
 		{"locality", with("--locality-lb-setting", `{"failoverPriority":["topology.kubernetes.io/zone"]}`), exitOK, "", ""},
 		{"bad_locality", with("--locality-lb-setting", "failover: [{from: west, to: west}]"), exitUsage, "", `localityLbSetting.failover[0].to: "west" fails over to itself`},
 		{"no_locality", with("--locality-lb-setting", "failovr: []"), exitUsage, "", `unknown field "failovr"`},
+		{"bundles", with("--ca-certificates", "[{spiffeBundleUrl: https://a.example, trustDomains: [a.example]}]"), exitOK, "", "workloads of a trust domain whose bundle is followed are no peers"},
+		{"bad_bundles", with("--ca-certificates", "[{spiffeBundleUrl: http://a.example, trustDomains: [a.example]}]"), exitUsage, "", "caCertificates[0].spiffeBundleUrl: http://a.example: a bundle comes by https"},
 		{"tracing", with("--tracing-otlp-endpoint", "collector.observability:4317", "--tracing-sampling", "0.5", "--extension-providers", `[{"name":"dd","datadog":{"service":"a.b","port":1}}]`), exitOK, "", "option without effect"},
 		{"bad_sampling", with("--tracing-sampling", "101"), exitUsage, "", "tracing sampling: 101 is not a percentage"},
 		{"no_sampling", with("--tracing-sampling", "NaN"), exitUsage, "", "tracing sampling: NaN is not a percentage"},

@@ -38,6 +38,7 @@ type ControlPlane struct {
 	metrics   *metrics
 	backing   backing
 	authority *authority
+	federated *federated
 	engine    *engine
 	server    *discovery.Server
 	hub       *observe.Hub
@@ -122,6 +123,9 @@ func New(o Options) (*ControlPlane, error) {
 	if p.consul, err = newConsulServices(p); err != nil {
 		return nil, err
 	}
+	if p.federated, err = newFederated(p); err != nil {
+		return nil, err
+	}
 	if o.Kube != nil {
 		p.backing, err = newCluster(p)
 	} else {
@@ -174,7 +178,10 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		},
 		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger) },
 		p.consul.run, p.mirrors.run,
-		func(ctx context.Context) error { return p.backing.followCA(ctx, p.authority.use) },
+		func(ctx context.Context) error {
+			return p.backing.followCA(ctx, func(c *ca.CA) { p.federated.from(ctx, c) })
+		},
+		p.federated.run,
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
 		p.sayStrangers, p.sealSessions,

@@ -69,6 +69,10 @@ type Options struct {
 	// MoreRoots is a directory with files of root certificates, PEM, that peers must trust beside the CA's own; empty for none.
 	// It is without effect on Kubernetes, where the Secret of the CA has them.
 	MoreRoots string
+	// CACertificates is Istio's caCertificates of the MeshConfig, YAML or JSON: where the SPIFFE bundles of other trust domains are.
+	CACertificates string
+	// SPIFFEBundleCAs is a file with the CAs, PEM, by which the certificates of these places are believed; empty for the system's.
+	SPIFFEBundleCAs string
 	// Consul is a Consul whose services can be called; nil for none. Its Problems and Logger are the control plane's.
 	Consul *consul.Options
 	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.

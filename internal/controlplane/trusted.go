@@ -78,13 +78,13 @@ func (t *trusted) check(roots rootsOf) error {
 	if t.own == nil {
 		return nil // compose finds it out
 	}
-	_, err := t.with(t.own, roots)
+	_, err := roots.beside(t.own)
 	return err
 }
 
-// with gives a CA whose workloads trust more roots.
-func (t *trusted) with(c *ca.CA, roots rootsOf) (*ca.CA, error) {
-	with, err := c.WithPeerRoots(roots.trustDomain, []byte(roots.pem))
+// beside gives a CA whose workloads trust these roots, too.
+func (r rootsOf) beside(c *ca.CA) (*ca.CA, error) {
+	with, err := c.WithPeerRoots(r.trustDomain, []byte(r.pem))
 	if err == nil && len(with.PeerRoots()) > maxTrusted {
 		err = fmt.Errorf("more than %d roots of other clusters", maxTrusted)
 	}
@@ -99,7 +99,7 @@ func (t *trusted) compose() {
 	all := t.own
 	for _, secret := range slices.Sorted(maps.Keys(t.roots)) {
 		for _, cluster := range slices.Sorted(maps.Keys(t.roots[secret])) {
-			with, err := t.with(all, t.roots[secret][cluster])
+			with, err := t.roots[secret][cluster].beside(all)
 			if err != nil {
 				t.log.Warn("roots of another cluster are not trusted", slog.String("secret", secret), slog.String("cluster", cluster), slog.Any("error", err))
 				continue
