@@ -1,8 +1,7 @@
 package cli
 
 import (
-	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -67,9 +66,10 @@ func TestTrustBySPIFFEBundles(t *testing.T) {
 
 // An endpoint whose certificate nobody vouches for is asked for nothing.
 func TestTrustOfAStrangersBundle(t *testing.T) {
-	server := httptest.NewTLSServer(http.NotFoundHandler())
+	server := httptest.NewUnstartedServer(http.NotFoundHandler())
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // of those who do not believe it
+	server.StartTLS()
 	defer server.Close()
-	server.Config.ErrorLog = log.New(io.Discard, "", 0)
 	got := runCLI(t, "", "multicluster", "trust", "--name", "east", "--bundle", server.URL, "--trust-domain", "a")
 	if got.code == 0 || !strings.Contains(got.err, "certificate") {
 		t.Errorf("%d: %s%s", got.code, got.out, got.err)

@@ -8,9 +8,12 @@ import (
 )
 
 const (
-	// MinRefresh and MaxRefresh bound what an endpoint may wish for, DefaultRefresh is for those that wish for nothing. The last is also
-	// the longest time until an endpoint is asked again that did not answer.
-	MinRefresh, DefaultRefresh, MaxRefresh = time.Minute, 5 * time.Minute, 24 * time.Hour
+	// MinRefresh is the least time between two questions, whatever an endpoint wishes.
+	MinRefresh = time.Minute
+	// DefaultRefresh is for endpoints that wish for nothing, and the longest time until one is asked again that did not answer.
+	DefaultRefresh = 5 * time.Minute
+	// MaxRefresh is the longest time between two questions.
+	MaxRefresh = 24 * time.Hour
 
 	// firstRetry is the time until an endpoint is asked again that has never answered; it doubles.
 	firstRetry = 5 * time.Second

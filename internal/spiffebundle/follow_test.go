@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -41,7 +41,7 @@ func TestFetch(t *testing.T) {
 			http.NotFound(w, r)
 		}
 	}))
-	server.Config.ErrorLog = log.New(io.Discard, "", 0) // of those who do not believe it
+	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError) // of those who do not believe it
 	server.StartTLS()
 	defer server.Close()
 	roots := x509.NewCertPool()
