@@ -96,6 +96,9 @@ func TestExportedServicesOfSeparateNetworks(t *testing.T) {
 	client, server := app{name: "client", replicas: 1}.String(), app{name: "server", replicas: 1}.String()+service("server", meshIP, "app: server", http80)
 	labs := startSeparate(t, client+server, client+server+export("server"))
 	w, e := labs[0], labs[1]
+	eventually(t, "a gateway of east to be ready, and known in west", func() bool {
+		return w.call(t, "deploy/client-v1", "--count", "1", "http://"+host+"/").OK == 1
+	})
 	reaches(t, w, "http://"+host+"/", namesOf(t, e, "server-v1")...)
 	a := w.do(t, "deploy/client-v1", http.MethodGet, autoAddress(t, w, host)+":80", "/", "Host: "+host)
 	if from := xfcc(a); !strings.Contains(from, "URI=spiffe://cluster.local/ns/shop/sa/client") {
