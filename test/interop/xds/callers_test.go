@@ -97,7 +97,7 @@ type program struct{ address string }
 
 func dialProgram(t *testing.T, dir string, argv []string) caller {
 	t.Helper()
-	listener, err := net.Listen("tcp", fmt.Sprintf("%s.%d:0", os.Getenv(networkVariable), 10+number.Add(1)))
+	listener, err := net.Listen("tcp", address()+":0")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,12 +103,17 @@ type server struct {
 	stop           func()
 }
 
+// address gives one that no other server of a case has; those of cases that have ended come round again.
+func address() string {
+	return fmt.Sprintf("%s.%d", os.Getenv(networkVariable), 10+number.Add(1)%240)
+}
+
 // serve starts servers at addresses of their own. One called flaky answers nothing but what is tried again.
 func (w *world) serve(names ...string) []server {
 	w.t.Helper()
 	var out []server
 	for _, name := range names {
-		ip := fmt.Sprintf("%s.%d", os.Getenv(networkVariable), 10+number.Add(1))
+		ip := address()
 		out = append(out, w.serveAt(name, ip+":"+port))
 	}
 	return out
@@ -146,8 +151,9 @@ func says(name string) grpc.ServerOption {
 // service is the host with its servers behind it.
 func service(ports string, servers ...server) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "apiVersion: v1\nkind: Service\nmetadata: {name: HOST, namespace: myapp}\nspec: {clusterIP: 10.96.0.%d, selector: {app: HOST}, ports: [%s]}\n",
-		1+number.Add(1), ports)
+	n := number.Add(1)
+	fmt.Fprintf(&b, "apiVersion: v1\nkind: Service\nmetadata: {name: HOST, namespace: myapp}\nspec: {clusterIP: 10.96.%d.%d, selector: {app: HOST}, ports: [%s]}\n",
+		1+n>>8, n&0xff, ports)
 	for _, s := range servers {
 		pod := "HOST-" + strings.ReplaceAll(s.ip, ".", "-")
 		fmt.Fprintf(&b, `---
