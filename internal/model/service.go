@@ -97,6 +97,8 @@ type Service struct {
 	MadeHere bool
 	// Federated is set for a Service that is part of the union of those of its name in several clusters.
 	Federated bool
+	// Consul is set for a Service that is to be in the catalog of a Consul.
+	Consul *ConsulEntry
 	// Facts are for imports of the Service by other clusters.
 	Facts ServiceFacts
 	// Clusters are those whose slices count, the control plane's own by an empty name: of what clusters have exported. Nil is

@@ -45,6 +45,7 @@ func Service(in *corev1.Service, clusterDomain string) (*model.Service, []model.
 	out.SessionAffinity, out.AffinityTimeout = sessionAffinity(r, in)
 	out.Ports = servicePorts(r, in.Spec.Ports)
 	out.Facts = facts(in)
+	out.Consul = consulEntry(r, in)
 	if in.Spec.Type == corev1.ServiceTypeExternalName {
 		external(r, in, out)
 	} else {
