@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Has HashiCorp's own client read what the tests take for a Consul. It is built once, outside of the tree, as test/interop/consul/go.mod pins
+# Has HashiCorp's own client read what the tests take for a Consul, and write it. It is built once, outside of the tree, as test/interop/consul/go.mod pins
 # it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,4 +9,4 @@ if [ ! -x "$cache/consul" ]; then
 	mkdir -p "$cache"
 	(cd test/interop/consul && go build -trimpath -o "$cache/consul" .)
 fi
-CONSUL_CLIENT=$cache/consul go test -tags consul -count=1 -timeout 5m -v -run '^TestRealClient$' "$@" ./internal/source/consul
+CONSUL_CLIENT=$cache/consul go test -tags consul -count=1 -timeout 5m -v -run '^TestRealClient' "$@" ./internal/source/consul

@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"fairlead.dev/fairlead/internal/consulsync"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
 )
@@ -176,7 +177,8 @@ func (b *book) takeService(d *datacenter, f *followed, r report) {
 		return
 	}
 	f.cause = ""
-	f.translation = translate(b.ref(b.hosts(d, r.service)[0]), r.entries)
+	others := slices.DeleteFunc(r.entries, func(e entry) bool { return consulsync.Ours(e.Service.Meta, b.o.Cluster) })
+	f.translation = translate(b.ref(b.hosts(d, r.service)[0]), others)
 	b.rename(d, r.service, f)
 }
 

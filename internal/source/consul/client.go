@@ -140,6 +140,8 @@ type question struct {
 	path, datacenter string
 	index            uint64
 	wait             time.Duration
+	// newest is asked of the leader; what others say may be a moment old.
+	newest bool
 }
 
 // answerInfo is what the head of an answer says.
@@ -151,7 +153,10 @@ type answerInfo struct {
 // ask asks, and reads the answer into a value.
 func (c *client) ask(ctx context.Context, q question, into any) (answerInfo, error) {
 	limit := answerTime
-	query := url.Values{"stale": {""}}
+	query := url.Values{}
+	if !q.newest {
+		query.Set("stale", "")
+	}
 	if q.datacenter != "" {
 		query.Set("dc", q.datacenter)
 	}
@@ -162,25 +167,50 @@ func (c *client) ask(ctx context.Context, q question, into any) (answerInfo, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	at := *c.base
-	at.Path, at.RawPath, at.RawQuery = q.path, "", query.Encode()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), http.NoBody)
-	if err != nil {
-		return answerInfo{}, err
-	}
-	token, err := c.token()
-	if err != nil {
-		return answerInfo{}, fmt.Errorf("token: %w", err)
-	}
-	if token != "" {
-		req.Header.Set("X-Consul-Token", token)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.send(ctx, http.MethodGet, &url.URL{Path: q.path, RawQuery: query.Encode()}, nil)
 	if err != nil {
 		return answerInfo{}, err
 	}
 	defer resp.Body.Close()
 	return c.read(resp, into)
+}
+
+// put has a value written. To do it again is the same.
+func (c *client) put(ctx context.Context, path string, value any) error {
+	body, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, answerTime)
+	defer cancel()
+	resp, err := c.send(ctx, http.MethodPut, &url.URL{Path: path}, body)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var done bool
+	if _, err = c.read(resp, &done); err == nil && !done {
+		err = errors.New("it answers false")
+	}
+	return err
+}
+
+// send sends a request, with the token. The path and query are those of what.
+func (c *client) send(ctx context.Context, method string, what *url.URL, body []byte) (*http.Response, error) {
+	at := *c.base
+	at.Path, at.RawPath, at.RawQuery = what.Path, "", what.RawQuery
+	req, err := http.NewRequestWithContext(ctx, method, at.String(), bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	token, err := c.token()
+	if err != nil {
+		return nil, fmt.Errorf("token: %w", err)
+	}
+	if token != "" {
+		req.Header.Set("X-Consul-Token", token)
+	}
+	return c.http.Do(req)
 }
 
 var errNoLeader = errors.New("it knows no leader, so that what it says may be long past")

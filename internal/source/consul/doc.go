@@ -15,6 +15,8 @@
 //
 // Run blocks until everything it started has ended; Statuses and Settled are safe from any goroutine.
 //
+// The other way round, [Registrar] keeps in the catalog what package consulsync has decided: docs/adr/0034-services-in-consuls-catalog.md.
+//
 // To debug: [Source.Statuses] says how each datacenter stands; at debug level every answer that changes something is a
 // line.
 package consul

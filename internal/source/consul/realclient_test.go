@@ -14,6 +14,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"fairlead.dev/fairlead/internal/consulsync"
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source/consul/consultest"
 )
 
@@ -95,5 +97,57 @@ func TestRealClient(t *testing.T) {
 	fake.Demand("another")
 	if s := look("0"); s.Status != 403 {
 		t.Errorf("a token that is refused: status %d, want 403", s.Status)
+	}
+}
+
+// TestRealClientWrites has HashiCorp's own client read what a Registrar has registered, beside what it registers itself: the fake takes
+// both, and a Registrar compares what the client has left there.
+func TestRealClientWrites(t *testing.T) {
+	program := os.Getenv("CONSUL_CLIENT")
+	if program == "" {
+		t.Fatal("run this test by `make consul`")
+	}
+	fake := consultest.New("dc1")
+	server := httptest.NewServer(fake)
+	defer server.Close()
+	r, err := NewRegistrar(Options{Address: server.URL, Cluster: "east", Problems: func(list []model.Problem) {
+		if len(list) > 0 {
+			t.Error(list)
+		}
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Set(consulsync.Wanted{Cluster: "east", Instances: wanted("users", 80, 81)})
+	if refusals, err := r.pass(t.Context()); err != nil || len(refusals) > 0 {
+		t.Fatal(refusals, err)
+	}
+	r.Set(consulsync.Wanted{Cluster: "east", Instances: wanted("users", 80)})
+	if refusals, err := r.pass(t.Context()); err != nil || len(refusals) > 0 {
+		t.Fatal(refusals, err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, server.URL, "secret", "write", consulsync.Node)
+	cmd.Stderr = os.Stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got seen
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	at := seenInstance{Node: consulsync.Node, NodeAddress: consulsync.NodeAddress, Datacenter: "dc1", Passing: 1, Warning: 1}
+	theirs, users := at, at
+	theirs.ID, theirs.Address, theirs.Port, theirs.Tags, theirs.Meta = "client-1", "10.0.0.7", 7001, []string{"x"}, map[string]string{"a": "b"}
+	users.ID, users.Address, users.Port, users.Tags, users.Meta = "users-80", "10.0.0.1", 80, []string{"v1"}, ours()
+	if diff := cmp.Diff(seen{Own: consulsync.SourceValue, Instances: []seenInstance{theirs, users}}, got); diff != "" {
+		t.Errorf("what the client has found at the node (-want +got):\n%s", diff)
+	}
+	r.Set(consulsync.Wanted{Cluster: "east"})
+	if refusals, err := r.pass(t.Context()); err != nil || len(refusals) > 0 {
+		t.Fatal(refusals, err)
+	}
+	if left, kept := fake.Instances("dc1", "users"), fake.Instances("dc1", "client"); len(left) != 0 || len(kept) != 1 {
+		t.Errorf("after all is wanted no longer the catalog has %v of ours and %v of the client's", left, kept)
 	}
 }

@@ -42,6 +42,11 @@ type Options struct {
 	// CAFile, CertFile and KeyFile are PEM files for https, read anew for each connection; ServerName is the name that the
 	// server's certificate is for where it is not that of Address.
 	CAFile, CertFile, KeyFile, ServerName string
+	// Cluster is the name of the own cluster. What is registered for it is no instance, so that no Service is called by a way round
+	// Consul; empty means that there is no such thing.
+	Cluster string
+	// Sync has Services of the mesh be in the catalog, by a [Registrar].
+	Sync bool
 	// Problems is told all that is wrong at present whenever that changes, from Run's goroutine. Required.
 	Problems func([]model.Problem)
 	// Logger receives what changes. Nil discards.

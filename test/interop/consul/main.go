@@ -1,5 +1,6 @@
 // Command consul reads a Consul by HashiCorp's own client and prints what it has understood, as JSON: consul ADDRESS TOKEN SERVICE
-// DATACENTER INDEX. make consul runs it against the fake of the tests.
+// DATACENTER INDEX. With consul ADDRESS TOKEN write NODE it registers an instance at a node and another one, deregisters that again, and
+// prints what the catalog has at the node. make consul runs it against the fake of the tests.
 package main
 
 import (
@@ -7,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sort"
 	"strconv"
 	"time"
 
@@ -33,11 +35,17 @@ type Instance struct {
 }
 
 func main() {
-	if len(os.Args) != 6 {
-		fmt.Fprintln(os.Stderr, "usage: consul ADDRESS TOKEN SERVICE DATACENTER INDEX")
+	if len(os.Args) != 6 && (len(os.Args) != 5 || os.Args[3] != "write") {
+		fmt.Fprintln(os.Stderr, "usage: consul ADDRESS TOKEN SERVICE DATACENTER INDEX | consul ADDRESS TOKEN write NODE")
 		os.Exit(2)
 	}
-	seen, err := look(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	var seen Seen
+	var err error
+	if len(os.Args) == 5 {
+		seen, err = write(os.Args[1], os.Args[2], os.Args[4])
+	} else {
+		seen, err = look(os.Args[1], os.Args[2], os.Args[3], os.Args[4], os.Args[5])
+	}
 	var status api.StatusError
 	if errors.As(err, &status) {
 		seen, err = Seen{Status: status.Code}, nil
@@ -87,5 +95,40 @@ func look(address, token, service, datacenter, index string) (seen Seen, err err
 		}
 		seen.Instances = append(seen.Instances, i)
 	}
+	return seen, nil
+}
+
+// write registers "client-1" and "client-2" of a service "client" at a node, deregisters the second one, and gives what is there.
+func write(address, token, node string) (seen Seen, err error) {
+	client, err := api.NewClient(&api.Config{Address: address, Token: token})
+	if err != nil {
+		return seen, err
+	}
+	for i := 1; i <= 2; i++ {
+		_, err := client.Catalog().Register(&api.CatalogRegistration{
+			Node: node, Address: "127.0.0.1", SkipNodeUpdate: true, NodeMeta: map[string]string{"written": "later"},
+			Service: &api.AgentService{
+				ID: "client-" + strconv.Itoa(i), Service: "client", Address: "10.0.0.7", Port: 7000 + i, Tags: []string{"x"}, Meta: map[string]string{"a": "b"},
+			},
+		}, nil)
+		if err != nil {
+			return seen, err
+		}
+	}
+	if _, err := client.Catalog().Deregister(&api.CatalogDeregistration{Node: node, ServiceID: "client-2"}, nil); err != nil {
+		return seen, err
+	}
+	list, _, err := client.Catalog().NodeServiceList(node, nil)
+	if err != nil {
+		return seen, err
+	}
+	seen.Own = list.Node.Meta["external-source"]
+	for _, s := range list.Services {
+		seen.Instances = append(seen.Instances, Instance{
+			Node: list.Node.Node, NodeAddress: list.Node.Address, Datacenter: list.Node.Datacenter, ID: s.ID, Address: s.Address, Kind: string(s.Kind), Port: s.Port,
+			Passing: s.Weights.Passing, Warning: s.Weights.Warning, Tags: s.Tags, Meta: s.Meta,
+		})
+	}
+	sort.Slice(seen.Instances, func(i, j int) bool { return seen.Instances[i].ID < seen.Instances[j].ID })
 	return seen, nil
 }

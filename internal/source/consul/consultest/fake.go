@@ -1,8 +1,9 @@
-// Package consultest is a Consul for tests: the four endpoints that are read, with blocking queries. Their shapes are checked by
-// HashiCorp's own client (make consul).
+// Package consultest is a Consul for tests: the endpoints that are read, with blocking queries, and the two that are written. Their
+// shapes are checked by HashiCorp's own client (make consul).
 package consultest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"net/http"
@@ -23,9 +24,10 @@ type Instance struct {
 	Kind             string
 	Passing, Warning int // weights; 1 where both are 0
 	Region, Zone     string
+	Node             string // "node" where it is empty
 }
 
-// NodeAddress is that of the node that all instances are on.
+// NodeAddress is that of the node that instances are on which were not registered by a request.
 const NodeAddress = "192.0.2.250"
 
 // Fake is a Consul of several datacenters, all of which any of its addresses answers for. It is safe for concurrent use.
@@ -42,6 +44,7 @@ type Fake struct {
 type datacenter struct {
 	index    uint64
 	services map[string][]Instance
+	nodes    map[string]Registered // those that were registered by a request
 	changed  chan struct{}
 }
 
@@ -49,7 +52,7 @@ type datacenter struct {
 func New(datacenters ...string) *Fake {
 	f := &Fake{own: datacenters[0], order: datacenters, dcs: map[string]*datacenter{}}
 	for _, name := range datacenters {
-		f.dcs[name] = &datacenter{index: 10, services: map[string][]Instance{"consul": {{ID: "consul", Port: 8300}}}, changed: make(chan struct{})}
+		f.dcs[name] = &datacenter{index: 10, services: map[string][]Instance{"consul": {{ID: "consul", Port: 8300}}}, nodes: map[string]Registered{}, changed: make(chan struct{})}
 	}
 	return f
 }
@@ -121,12 +124,16 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answer(w, 0, order)
 	case d == nil:
 		http.Error(w, "No path to datacenter", http.StatusInternalServerError)
+	case r.Method == http.MethodPut:
+		f.write(w, r, dc)
+	case strings.HasPrefix(r.URL.Path, nodeServices):
+		f.serve(w, r, d, func(d *datacenter) any { return d.at(dc, strings.TrimPrefix(r.URL.Path, nodeServices)) })
 	case r.URL.Path == "/v1/catalog/services":
 		f.block(r.Context(), d, r)
 		f.serve(w, r, d, catalogOf)
 	case one:
 		f.block(r.Context(), d, r)
-		f.serve(w, r, d, func(d *datacenter) any { return entriesOf(dc, service, d.services[service]) })
+		f.serve(w, r, d, func(d *datacenter) any { return d.entriesOf(dc, service, d.services[service]) })
 	default:
 		http.NotFound(w, r)
 	}
@@ -198,35 +205,52 @@ func catalogOf(d *datacenter) any {
 	return out
 }
 
-func entriesOf(dc, service string, list []Instance) any {
+func (d *datacenter) entriesOf(dc, service string, list []Instance) any {
 	out := []any{}
 	for _, i := range list {
-		if i.Passing == 0 && i.Warning == 0 {
-			i.Passing, i.Warning = 1, 1
-		}
 		if i.Status == "" {
 			i.Status = "passing"
 		}
-		entry := map[string]any{
-			"ID": i.ID, "Kind": i.Kind, "Service": service, "Address": i.Address, "Port": i.Port, "Tags": i.Tags, "Meta": i.Meta,
-			"Weights":         map[string]any{"Passing": i.Passing, "Warning": i.Warning},
-			"TaggedAddresses": map[string]any{}, "EnableTagOverride": false, "Proxy": map[string]any{"Mode": ""}, "Connect": map[string]any{},
-			"CreateIndex": 10, "ModifyIndex": 10,
-		}
-		if i.Region != "" {
-			entry["Locality"] = map[string]any{"Region": i.Region, "Zone": i.Zone}
-		}
 		out = append(out, map[string]any{
-			"Node": map[string]any{
-				"ID": "40e4a748-2192-161a-0510-9bf59fe950b5", "Node": "node", "Address": NodeAddress, "Datacenter": dc,
-				"TaggedAddresses": map[string]any{"lan": NodeAddress}, "Meta": map[string]any{}, "CreateIndex": 10, "ModifyIndex": 10,
-			},
-			"Service": entry,
+			"Node":    d.node(dc, i.node()),
+			"Service": i.service(service),
 			"Checks": []any{
-				map[string]any{"Node": "node", "CheckID": "serfHealth", "Name": "Serf Health Status", "Status": "passing", "ServiceID": "", "ServiceName": ""},
-				map[string]any{"Node": "node", "CheckID": "service:" + i.ID, "Name": "check", "Status": i.Status, "ServiceID": i.ID, "ServiceName": service},
+				map[string]any{"Node": i.node(), "CheckID": "serfHealth", "Name": "Serf Health Status", "Status": "passing", "ServiceID": "", "ServiceName": ""},
+				map[string]any{"Node": i.node(), "CheckID": "service:" + i.ID, "Name": "check", "Status": i.Status, "ServiceID": i.ID, "ServiceName": service},
 			},
 		})
 	}
 	return out
+}
+
+func (i *Instance) node() string { return cmp.Or(i.Node, "node") }
+
+// service is an instance as it is told.
+func (i *Instance) service(name string) map[string]any {
+	passing, warning := i.Passing, i.Warning
+	if passing == 0 && warning == 0 {
+		passing, warning = 1, 1
+	}
+	out := map[string]any{
+		"ID": i.ID, "Kind": i.Kind, "Service": name, "Address": i.Address, "Port": i.Port, "Tags": i.Tags, "Meta": i.Meta,
+		"Weights":         map[string]any{"Passing": passing, "Warning": warning},
+		"TaggedAddresses": map[string]any{}, "EnableTagOverride": false, "Proxy": map[string]any{"Mode": ""}, "Connect": map[string]any{},
+		"CreateIndex": 10, "ModifyIndex": 10,
+	}
+	if i.Region != "" {
+		out["Locality"] = map[string]any{"Region": i.Region, "Zone": i.Zone}
+	}
+	return out
+}
+
+// node is a node as it is told.
+func (d *datacenter) node(dc, name string) map[string]any {
+	n, there := d.nodes[name]
+	if !there {
+		n = Registered{Address: NodeAddress, NodeMeta: map[string]string{}}
+	}
+	return map[string]any{
+		"ID": "40e4a748-2192-161a-0510-9bf59fe950b5", "Node": name, "Address": n.Address, "Datacenter": dc,
+		"TaggedAddresses": map[string]any{"lan": n.Address}, "Meta": n.NodeMeta, "CreateIndex": 10, "ModifyIndex": 10,
+	}
 }
