@@ -261,6 +261,7 @@ func consulFlags(fs *flag.FlagSet, o *controlplane.ConsulOptions) {
 	fs.StringVar(&o.CAFile, "consul-ca-file", "", "`FILE` with the CAs, PEM, of Consul's certificate (default the system's)")
 	fs.StringVar(&o.CertFile, "consul-cert-file", "", "`FILE` with the certificate, PEM, to show to Consul")
 	fs.StringVar(&o.KeyFile, "consul-key-file", "", "`FILE` with the key, PEM, of that certificate")
+	fs.BoolVar(&o.Sync, "consul-sync", false, "Services with the annotation consul.hashicorp.com/service-sync are registered in Consul's catalog")
 	fs.StringVar(&o.ServerName, "consul-server-name", "", "the `NAME` that Consul's certificate is for, where it is not the host of its address")
 }
 

@@ -37,7 +37,7 @@ func newConsulServices(p *ControlPlane) (*consulServices, error) {
 	}
 	c := &consulServices{engine: p.engine}
 	o := *p.o.Consul
-	o.Logger = p.o.Logger
+	o.Logger, o.Cluster = p.o.Logger, p.engine.global.ClusterID
 	o.Problems = func(list []model.Problem) { p.engine.problems.set(context.Background(), foundInConsul, list) } //nolint:forbidigo // for the log alone
 	var err error
 	if c.source, err = consul.New(o); err != nil {

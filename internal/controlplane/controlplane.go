@@ -49,6 +49,7 @@ type ControlPlane struct {
 	clusters  clusters
 	mirrors   *mirrors
 	consul    *consulServices // nil for none
+	registry  *consulRegistry // nil for none
 }
 
 // New checks the options. It does no I/O.
@@ -126,6 +127,9 @@ func New(o Options) (*ControlPlane, error) {
 	if p.federated, err = newFederated(p); err != nil {
 		return nil, err
 	}
+	if p.registry, err = newConsulRegistry(p); err != nil {
+		return nil, err
+	}
 	if o.Kube != nil {
 		p.backing, err = newCluster(p)
 	} else {
@@ -186,6 +190,9 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
 		p.sayStrangers, p.sealSessions,
 	)
+	if p.o.Kube == nil { // who leads does it otherwise
+		parts = append(parts, p.registry.run)
+	}
 	if monitor != nil {
 		parts = append(parts, func(context.Context) error { return named("monitor port", monitorHTTP.Serve(monitor)) })
 	}

@@ -34,6 +34,8 @@ type engine struct {
 	inbox   inbox
 	watches watches
 	imports *importWatch // nil where nothing is written for imports
+	// registered is what Consul's catalog was made of; nil where nothing is written into it.
+	registered *importWatch
 
 	// The rest belongs to run's goroutine.
 	graph   *graph.Graph
@@ -253,6 +255,7 @@ func (e *engine) commit(due [lanes]bool, now time.Time) {
 	e.checks.changed(changed, now)
 	e.probing.changed(changed, now)
 	e.imports.changed(changed)
+	e.registered.changed(changed)
 	e.announceSeen(e.graph.Update(snapshot, changed), e.sharing.next(snapshot, changed), since)
 }
 

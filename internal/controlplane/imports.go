@@ -24,7 +24,7 @@ const (
 	importLook = 2 * time.Second
 )
 
-// importWatch notes that something has changed of what imports were made of. It is safe for concurrent use.
+// importWatch notes that something has changed of what imports, or Consul's catalog, were made of. It is safe for concurrent use.
 type importWatch struct {
 	wake chan struct{} // one slot
 

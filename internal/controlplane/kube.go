@@ -285,6 +285,7 @@ func (c *cluster) lead(ctx context.Context) error {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.certs.Run(ctx) })
 	wg.Go(func() { c.mirrors.Run(ctx) })
+	wg.Go(func() { _ = c.p.registry.run(ctx) }) // it gives no error
 	if c.toolCerts != nil {
 		wg.Go(func() { c.toolCerts.Run(ctx) })
 	}

@@ -21,6 +21,8 @@ const (
 	foundInChecks
 	foundInEncoding
 	foundInConsul
+	foundInRegistering // of Services in its catalog, as the next one
+	foundInCatalog
 	stages
 )
 

@@ -1,10 +1,12 @@
 package lab_test
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -97,4 +99,89 @@ func TestConsul(t *testing.T) {
 	fake.Break(nil)
 	eventually(t, "what has changed meanwhile", func() bool { return answers(users, "v1") })
 	eventually(t, "the end of the trouble", func() bool { return !strings.Contains(m.problems(t), "ConsulDatacenter") })
+}
+
+// TestConsulSync has a Service be in the catalog of a Consul as it is annotated, with the ready endpoints that it has, and nothing else
+// change there.
+func TestConsulSync(t *testing.T) {
+	t.Parallel()
+	fake := consultest.New("dc1")
+	byHand := consultest.Instance{ID: "by-hand", Address: "192.0.2.1", Port: 80}
+	beside := consultest.Instance{ID: "beside", Address: "192.0.2.2", Port: 80, Node: "k8s-sync", Meta: map[string]string{"external-source": "kubernetes"}}
+	fake.Set("dc1", "people", byHand, beside)
+	address := serveConsul(t, fake)
+	manifests := func(replicas int) string {
+		return app{name: "client", replicas: 1}.String() + app{name: "users", replicas: replicas}.String()
+	}
+	m := startMesh(t, manifests(2), withMesh("consul.sync=true"), func(o *lab.UpOptions) { o.Consul = address })
+	annotate := func(annotations string) {
+		m.write(t, "service.yaml", strings.Replace(service("users", "10.96.0.85", "app: users", http80), "namespace: shop}", "namespace: shop, annotations: {"+annotations+"}}", 1))
+	}
+	// follows waits until the catalog has the pods that are ready, so many, beside what others have written.
+	follows := func(what string, many int, service, tags string, others ...string) {
+		t.Helper()
+		eventually(t, what, func() bool {
+			var want, got []string
+			for _, ip := range m.readyUsers(t) {
+				want = append(want, "k8s-sync "+ip+":8080 "+tags)
+			}
+			if many == 0 {
+				want = nil
+			}
+			for _, i := range fake.Instances("dc1", service) {
+				if !slices.Contains(others, i.ID) {
+					got = append(got, fmt.Sprintf("%s %s:%d %v", i.Node, i.Address, i.Port, i.Tags))
+				}
+			}
+			slices.Sort(got)
+			if left := fake.Instances("dc1", "people"); !slices.ContainsFunc(left, has(byHand)) || !slices.ContainsFunc(left, has(beside)) {
+				t.Fatalf("what others have registered is not all there: %v", left)
+			}
+			return len(got) == many && slices.Equal(got, want)
+		})
+	}
+	const sync = `consul.hashicorp.com/service-sync: "true"`
+	annotate(sync)
+	follows("an instance for each pod", 2, "users-shop", "[]")
+	annotate(sync + ", consul.hashicorp.com/service-name: people, consul.hashicorp.com/service-tags: 'mesh,v1'")
+	follows("another name, beside what others have there", 2, "people", "[mesh v1]", "by-hand", "beside")
+	follows("nothing by its former name", 0, "users-shop", "[]")
+	m.write(t, "all.yaml", manifests(3))
+	follows("a pod more", 3, "people", "[mesh v1]", "by-hand", "beside")
+	m.write(t, "all.yaml", manifests(1))
+	follows("two pods less", 1, "people", "[mesh v1]", "by-hand", "beside")
+
+	m.controller(t, "kill")
+	m.controller(t, "start")
+	annotate(sync)
+	follows("a change that a new control plane finds", 1, "users-shop", "[]")
+
+	// The mesh calls its own Services by no way round Consul, and others of the catalog still.
+	fake.Set("dc1", "marker", consultest.Instance{ID: "marker", Address: m.readyUsers(t)[0], Port: 8080})
+	eventually(t, "a service that others have registered", func() bool { return m.call(t, client, "http://marker.service.consul:8080/").OK == 1 })
+	if r := m.call(t, client, "http://users-shop.service.consul:8080/"); r.OK != 0 {
+		t.Errorf("the mesh calls its own Service through Consul: %+v", r)
+	}
+	annotate("")
+	follows("nothing of what is annotated no longer", 0, "users-shop", "[]")
+}
+
+func has(i consultest.Instance) func(consultest.Instance) bool {
+	return func(o consultest.Instance) bool { return o.ID == i.ID && o.Node == i.Node && o.Address == i.Address }
+}
+
+// readyUsers are the addresses of the pods of users that are ready, sorted.
+func (m *mesh) readyUsers(t *testing.T) (addresses []string) {
+	t.Helper()
+	st, err := m.Status(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range st.Pods {
+		if p := &st.Pods[i]; p.Ready && p.Status == "Running" && p.Labels["app"] == "users" {
+			addresses = append(addresses, p.IPs[0].String())
+		}
+	}
+	slices.Sort(addresses)
+	return addresses
 }
