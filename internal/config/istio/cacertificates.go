@@ -3,11 +3,8 @@ package istio
 import (
 	"errors"
 	"fmt"
-	"strings"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	meshconfig "istio.io/api/mesh/v1alpha1"
-	"sigs.k8s.io/yaml"
 )
 
 // maxCACertificates bounds a mesh's caCertificates.
@@ -19,19 +16,9 @@ type SPIFFEBundle struct{ TrustDomain, URL string }
 // MeshCACertificates reads caCertificates of a MeshConfig, a list in YAML or JSON; empty for none. What is published at an address vouches
 // for one trust domain, so that each has an entry of its own.
 func MeshCACertificates(written string) ([]SPIFFEBundle, error) {
-	if strings.TrimSpace(written) == "" {
-		return nil, nil
-	}
-	list, err := yaml.YAMLToJSONStrict([]byte(written))
+	in, err := meshList("caCertificates", written, "[{spiffeBundleUrl: https://spire.example/bundle, trustDomains: [prod.example]}]")
 	if err != nil {
-		return nil, fmt.Errorf("caCertificates: %w", err)
-	}
-	if s := strings.TrimSpace(string(list)); !strings.HasPrefix(s, "[") {
-		return nil, errors.New("caCertificates: write a list, such as [{spiffeBundleUrl: https://spire.example/bundle, trustDomains: [prod.example]}]")
-	}
-	var in meshconfig.MeshConfig
-	if err := protojson.Unmarshal([]byte(`{"caCertificates":`+string(list)+`}`), &in); err != nil {
-		return nil, fmt.Errorf("caCertificates: %w", err)
+		return nil, err
 	}
 	if n := len(in.GetCaCertificates()); n > maxCACertificates {
 		return nil, fmt.Errorf("caCertificates: %d entries, at most %d", n, maxCACertificates)

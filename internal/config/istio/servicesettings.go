@@ -1,13 +1,7 @@
 package istio
 
 import (
-	"errors"
 	"fmt"
-	"strings"
-
-	"google.golang.org/protobuf/encoding/protojson"
-	meshconfig "istio.io/api/mesh/v1alpha1"
-	"sigs.k8s.io/yaml"
 
 	"fairlead.dev/fairlead/internal/model"
 )
@@ -17,19 +11,9 @@ const maxServiceSettings = 1000
 
 // MeshServiceSettings reads serviceSettings of a MeshConfig, a list in YAML or JSON; empty for none.
 func MeshServiceSettings(written string) (model.ServiceSettings, error) {
-	if strings.TrimSpace(written) == "" {
-		return nil, nil
-	}
-	list, err := yaml.YAMLToJSONStrict([]byte(written))
+	in, err := meshList("serviceSettings", written, "[{settings: {clusterLocal: true}, hosts: [users.myapp.svc.cluster.local]}]")
 	if err != nil {
-		return nil, fmt.Errorf("serviceSettings: %w", err)
-	}
-	if s := strings.TrimSpace(string(list)); !strings.HasPrefix(s, "[") {
-		return nil, errors.New("serviceSettings: write a list, such as [{settings: {clusterLocal: true}, hosts: [users.myapp.svc.cluster.local]}]")
-	}
-	var in meshconfig.MeshConfig
-	if err := protojson.Unmarshal([]byte(`{"serviceSettings":`+string(list)+`}`), &in); err != nil {
-		return nil, fmt.Errorf("serviceSettings: %w", err)
+		return nil, err
 	}
 	if n := len(in.GetServiceSettings()); n > maxServiceSettings {
 		return nil, fmt.Errorf("serviceSettings: %d entries, at most %d", n, maxServiceSettings)
