@@ -99,8 +99,14 @@ func (r *Runner) once(c *Contestant, cell *Cell, seconds int) (b Block) {
 	return b
 }
 
-// idle measures memory: what the proxies hold for each connection that waits, and whether all of them still serve.
+// idle measures memory: what the proxies hold for each connection that waits, and whether all of them still serve. What the
+// first request of all costs, such as pages of programs that had not run so far, is not of these connections.
 func (r *Runner) idle(c *Contestant, cell *Cell) (b Block) {
+	first := *cell
+	first.Conns = 1
+	if out, err := c.lab.exec(c.pod, c.command(&first, r.load, c.lab.dir, r.seconds)).CombinedOutput(); err != nil {
+		return Block{Error: fmt.Sprintf("one connection: %v: %s", err, out)}
+	}
 	before := resident(c.pids)
 	cmd := c.lab.exec(c.pod, c.command(cell, r.load, c.lab.dir, r.seconds))
 	in, err := cmd.StdinPipe()

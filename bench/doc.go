@@ -11,7 +11,8 @@
 // compared with what ours took shortly before and after. A cell has fewer rounds, two at least, where the whole run would
 // take longer than -within. CPU is that of the processes' own clocks. A block in which other processes took more than
 // 5 % of the machine is run once more, and left out where that does not help. Ratios are geometric means over rounds with
-// a 95 % bootstrap interval.
+// a 95 % bootstrap interval. Clients take ports again after a second, or what opens thousands of connections a second would
+// measure its own search for one. Idle connections come to proxies that have answered a request before.
 //
 // What it does not say: anything about more than one machine. Its two processors are shared by everything
 // that takes part, so latencies are those of a busy machine.

@@ -62,7 +62,20 @@ func (r *Runner) gather(s *settings, workers int) (done func(), err error) {
 		names := append(strings.Split(s.only, ","), ours)
 		r.contestants = slices.DeleteFunc(r.contestants, func(c *Contestant) bool { return !slices.Contains(names, c.Name) })
 	}
-	return done, r.place()
+	return done, errors.Join(r.place(), r.ready())
+}
+
+// ready has every client be one that can open connections for ever. A port that a client has closed is kept for a minute, and of
+// a destination there are 28,000: what opens 7,000 a second would soon search for ports, and wait for them. With
+// net.ipv4.tcp_tw_reuse a client takes one again after a second.
+func (r *Runner) ready() error {
+	for _, c := range r.contestants {
+		set := c.lab.exec(c.pod, []string{"sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse"})
+		if out, err := set.CombinedOutput(); err != nil {
+			return fmt.Errorf("net.ipv4.tcp_tw_reuse of %s: %w: %s", c.Name, err, out)
+		}
+	}
+	return nil
 }
 
 // place puts proxies and all else on their processors.
