@@ -30,7 +30,9 @@ type cluster struct {
 	failed   string // why it did not, the last time
 	unusable string // why the newest declaration is not followed
 	known    map[objectID]struct{}
-	told     Known // what was said last of how it stands with it
+	itself   string   // what it calls itself; empty where it does not say
+	saidBy   objectID // the object that does
+	told     Known    // what was said last of how it stands with it
 }
 
 // objectID names an object that the sink knows.
@@ -112,6 +114,7 @@ func (k *sink) Whole(objects []source.Object) {
 	if k.c.turn != k.turn {
 		return
 	}
+	k.c.itself, k.c.saidBy = "", objectID{}
 	change := source.Change{Upserts: k.c.upserts(objects)}
 	there := make(map[objectID]struct{}, len(change.Upserts))
 	for i := range change.Upserts {
@@ -138,6 +141,9 @@ func (k *sink) Changed(c source.Change) {
 	}
 	change := source.Change{Upserts: k.c.upserts(c.Upserts)}
 	for _, ref := range c.Deletes {
+		if idOf(ref) == k.c.saidBy {
+			k.c.itself, k.c.saidBy = "", objectID{}
+		}
 		if _, known := k.c.known[idOf(ref)]; known {
 			delete(k.c.known, idOf(ref))
 			change.Deletes = append(change.Deletes, mine(k.c.name, ref))
@@ -150,6 +156,7 @@ func (k *sink) Changed(c source.Change) {
 func (c *cluster) upserts(objects []source.Object) []source.Object {
 	var out []source.Object
 	for _, o := range objects {
+		c.learnName(o)
 		if c.set.o.Wanted != nil && !c.set.o.Wanted(o) {
 			continue
 		}
@@ -158,6 +165,16 @@ func (c *cluster) upserts(objects []source.Object) []source.Object {
 		out = append(out, o)
 	}
 	return out
+}
+
+// learnName notes what the cluster calls itself, where an object says it.
+func (c *cluster) learnName(o source.Object) {
+	if c.set.o.CallsItself == nil {
+		return
+	}
+	if name, says := c.set.o.CallsItself(o); says {
+		c.itself, c.saidBy = name, idOf(o.Ref)
+	}
 }
 
 // deletes forgets the objects that are known and not there, and names them.

@@ -60,6 +60,9 @@ type Options struct {
 	Own string
 	// Wanted reports whether an object of another cluster means anything here; nil for all.
 	Wanted func(o source.Object) bool
+	// CallsItself gives what an object says that its cluster is called; says is false for one that says nothing of it. It is asked of
+	// all objects, not only of those that are wanted; nil for a mesh whose clusters do not say it.
+	CallsItself func(o source.Object) (name string, says bool)
 	// Sink takes what changes.
 	Sink func(source.Change)
 	// Known, where not nil, is told how it stands with a cluster: that it is followed, before the first of its objects, whether it

@@ -70,7 +70,11 @@ func run(t *testing.T, fn func(t *testing.T, w *world)) {
 		w := &world{there: map[string]bool{}}
 		w.Set = New(Options{
 			Own: "west", Logger: slog.New(slog.NewTextHandler(&w.log, nil)),
-			Wanted: func(o source.Object) bool { return o.Ref.Name != "unwanted" },
+			Wanted: func(o source.Object) bool { return o.Ref.Name != "unwanted" && o.Ref.Name != "control-plane" },
+			CallsItself: func(o source.Object) (string, bool) {
+				name, _ := o.Value.(string)
+				return name, o.Ref.Name == "control-plane"
+			},
 			Sink: func(c source.Change) {
 				for _, o := range c.Upserts {
 					w.there[o.Ref.Cluster+"/"+o.Ref.Name] = true
@@ -294,5 +298,54 @@ func TestSettleWaitsForAWhileOnly(t *testing.T) {
 		if d := took(); d != 2*time.Second {
 			t.Errorf("it waited %s for a cluster that says nothing", d)
 		}
+	})
+}
+
+// A cluster that calls itself otherwise than it is declared, or as another one does, is followed, and both are said.
+func TestClustersThatHaveOneName(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		clusters := map[string]*fake{}
+		for _, name := range []string{"east", "north", "south"} {
+			clusters[name] = newFake()
+			w.Declare("secret "+name, map[string]Spec{name: spec("1", clusters[name])})
+		}
+		says := func(cluster, itself string) {
+			all := append(objects("pod"), source.Object{Ref: objects("control-plane")[0].Ref, Value: itself})
+			clusters[cluster].says <- func(s Sink) { s.Whole(all) }
+			synctest.Wait()
+		}
+		wants := func(when string, want map[string]string) {
+			t.Helper()
+			w.wants(t, when, "east/pod", "north/pod", "south/pod")
+			for _, s := range w.Statuses(time.Now()) {
+				reason := ""
+				if s.Misnamed != nil {
+					if reason = s.Misnamed.Reason; s.Misnamed.By != (model.Ref{Kind: "Pod", Key: model.Key{Namespace: "myapp", Name: "control-plane"}, Cluster: s.Name}) {
+						t.Errorf("%s: %s is said by %v", when, s.Name, s.Misnamed.By)
+					}
+				}
+				if (reason == "") != (want[s.Name] == "") || !strings.Contains(reason, want[s.Name]) || s.State != Synced {
+					t.Errorf("%s: %s is %s: %q, want %q", when, s.Name, s.State, reason, want[s.Name])
+				}
+			}
+		}
+		for _, name := range []string{"east", "north", "south"} {
+			says(name, name)
+		}
+		wants("each has its own name", nil)
+		says("east", "west")
+		wants("one is called as this cluster", map[string]string{"east": "it calls itself west, as this cluster does: two clusters have one name"})
+		says("east", "north")
+		wants("two are called as one of them", map[string]string{
+			"east":  "it calls itself north, and so does the cluster that is declared as north:",
+			"north": "it calls itself north, and so does the cluster that is declared as east:",
+		})
+		clusters["east"].says <- func(s Sink) { s.Changed(source.Change{Deletes: []model.Ref{objects("control-plane")[0].Ref}}) }
+		synctest.Wait()
+		wants("one does not say it any more", nil)
+		says("south", "Kubernetes")
+		wants("one is declared by another name", map[string]string{"south": "it is declared as south and calls itself Kubernetes: declare it by its own name"})
+		clusters["south"].whole("pod")
+		wants("one does not say it from now on", nil)
 	})
 }

@@ -2,8 +2,12 @@ package remote
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 	"time"
+
+	"fairlead.dev/fairlead/internal/model"
 )
 
 // State says how it stands with a cluster. Synced, Syncing and Timeout are Istio's words.
@@ -28,6 +32,16 @@ type Status struct {
 	// Cause says why it is not followed.
 	Cause   string
 	Objects int
+	// Misnamed says what is wrong with the name that the cluster has for itself; empty where that is the one that it is declared by,
+	// or it does not say it. It is followed all the same: an object of another cluster has no say in whether that is.
+	Misnamed *Misnamed
+}
+
+// Misnamed is a cluster that does not call itself what it is declared as, or not alone.
+type Misnamed struct {
+	Itself string    // what it calls itself
+	By     model.Ref // the object that says it
+	Reason string    // for the user, in one line
 }
 
 // Statuses lists the clusters by name.
@@ -35,14 +49,41 @@ func (s *Set) Statuses(now time.Time) []Status {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := make([]Status, 0, len(s.clusters)+len(s.refused))
+	itself := make(map[string][]string) // declared names, by what the clusters call themselves
 	for _, c := range s.clusters {
-		out = append(out, c.status(now))
+		itself[c.itself] = append(itself[c.itself], c.name)
+	}
+	for _, c := range s.clusters {
+		status := c.status(now)
+		if reason := misnamed(s.o.Own, c.name, c.itself, itself[c.itself]); reason != "" {
+			status.Misnamed = &Misnamed{c.itself, model.Ref{Kind: c.saidBy.kind, Key: c.saidBy.key, Cluster: c.name}, reason}
+		}
+		out = append(out, status)
 	}
 	for r, why := range s.refused {
 		out = append(out, Status{Name: r.name, By: r.by, State: Refused, Cause: why})
 	}
 	slices.SortFunc(out, func(a, b Status) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.By, b.By)) })
 	return out
+}
+
+// misnamed says what is wrong where a cluster that is declared as one name calls itself another one, or one that is not its alone;
+// namesakes are the declared names of all other clusters that call themselves so, its own included.
+func misnamed(own, declared, itself string, namesakes []string) string {
+	const advice = "give each cluster a mesh.clusterID of its own"
+	switch {
+	case itself == "":
+		return ""
+	case itself == own:
+		return fmt.Sprintf("it calls itself %s, as this cluster does: two clusters have one name, and what goes by names of clusters takes one for the other; %s", own, advice)
+	case len(namesakes) > 1:
+		others := slices.DeleteFunc(slices.Sorted(slices.Values(namesakes)), func(n string) bool { return n == declared })
+		return fmt.Sprintf("it calls itself %s, and so does the cluster that is declared as %s: two clusters have one name, or one is declared twice; %s, or remove one",
+			itself, strings.Join(others, ", "), advice)
+	case itself != declared:
+		return fmt.Sprintf("it is declared as %s and calls itself %s: declare it by its own name", declared, itself)
+	}
+	return ""
 }
 
 func (c *cluster) status(now time.Time) Status {
