@@ -224,7 +224,7 @@ func judgeClusters(f *Facts) verdict {
 	}
 	var wrong []string
 	for _, c := range slices.Concat(answers...) {
-		if c.SyncStatus == "synced" || c.SyncStatus == "syncing" && c.Cause == "" {
+		if c.Cause == "" && (c.SyncStatus == "synced" || c.SyncStatus == "syncing") {
 			continue
 		}
 		text := fmt.Sprintf("cluster %s of %s: %s", c.ID, c.SecretName, c.SyncStatus)

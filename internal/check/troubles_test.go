@@ -228,6 +228,9 @@ func controllerTroubles() []trouble {
 		{"cluster never read", "controller-clusters", func(f *Facts, _ *pair) {
 			f.Replicas[0].Clusters.Value = []admin.RemoteCluster{{ID: "east", SyncStatus: "syncing", Cause: "Unauthorized"}}
 		}, Warned, "syncing: Unauthorized"},
+		{"two clusters of one name", "controller-clusters", func(f *Facts, _ *pair) {
+			f.Replicas[0].Clusters.Value = []admin.RemoteCluster{{ID: "east", SecretName: "a/b", SyncStatus: "synced", Cause: "it calls itself west, as this cluster does"}}
+		}, Warned, "cluster east of a/b: synced: it calls itself west, as this cluster does"},
 		{"nobody tells of clusters", "controller-clusters", func(f *Facts, _ *pair) { f.Replicas = nil }, Warned, "not checked"},
 		{"refusal", "controller-sync", func(f *Facts, _ *pair) {
 			p := &f.Replicas[0].Proxies.Value[0]

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/compile"
 	"fairlead.dev/fairlead/internal/config"
@@ -19,6 +21,9 @@ import (
 // control plane which was restarted would be told for a moment that the endpoints of other clusters are gone. A cluster that
 // refuses, or cannot be reached at all, is not waited for.
 const settleTime = 2 * time.Second
+
+// clusterNameAnnotation on the Service of a control plane says what its cluster is called, for the control planes of other clusters.
+const clusterNameAnnotation = "fairlead.dev/cluster"
 
 // clusters are the other clusters of the mesh.
 type clusters struct {
@@ -34,7 +39,8 @@ type clusters struct {
 // newClusters makes the set. What of other clusters means something here goes to the inbox.
 func (p *ControlPlane) newClusters(settings model.ServiceSettings) *remote.Set {
 	wanted := wantedOfClusters{kinds: config.NewTable(), settings: settings, domain: p.o.ClusterDomain}
-	return remote.New(remote.Options{Own: p.o.ClusterID, Wanted: wanted.object, Sink: p.engine.inbox.receiveRemote, Known: p.engine.inbox.receiveKnown, Logger: p.o.Logger})
+	naming := controllerOfClusters{model.Key{Namespace: p.o.namespace(), Name: controllerService}}
+	return remote.New(remote.Options{Own: p.o.ClusterID, Wanted: wanted.object, CallsItself: naming.says, Sink: p.engine.inbox.receiveRemote, Known: p.engine.inbox.receiveKnown, Logger: p.o.Logger})
 }
 
 // wantedOfClusters says which objects of other clusters count: what there is to call, but for hosts that stay in each cluster.
@@ -52,6 +58,18 @@ func (w wantedOfClusters) object(o source.Object) bool {
 	}
 	service, ok := config.ServiceOf(o.Ref, o.Value)
 	return !ok || config.OfNetworkGateway(o.Value) || !w.settings.ClusterLocal(model.ServiceHost(service.Name, service.Namespace, w.domain))
+}
+
+// controllerOfClusters finds what another cluster calls itself: an annotation on the Service of its control plane, which has the name and
+// the namespace of this one.
+type controllerOfClusters struct{ service model.Key }
+
+func (c controllerOfClusters) says(o source.Object) (name string, says bool) {
+	service, ok := o.Value.(*corev1.Service)
+	if !ok || o.Ref.Key != c.service {
+		return "", false
+	}
+	return service.Annotations[clusterNameAnnotation], true
 }
 
 // followAfter is a backing's follow whose first word waits for the other clusters', for a while.
@@ -79,6 +97,9 @@ func (c *clusters) page() []admin.RemoteCluster {
 	list := []admin.RemoteCluster{}
 	overlaps := c.overlaps()
 	for _, s := range c.set.Statuses(time.Now()) {
+		if s.Cause == "" && s.Misnamed != nil {
+			s.Cause = s.Misnamed.Reason
+		}
 		for i := range overlaps {
 			if s.Cause == "" && overlaps[i].Of(s.Name) {
 				s.Cause = overlaps[i].Describe(c.own)
@@ -126,14 +147,29 @@ func (e *engine) takeClusters(known map[string]remote.Known, now time.Time) {
 	}
 }
 
-// watchStates logs when it goes other than before with a cluster, until ctx ends.
-func (c *clusters) watchStates(ctx context.Context, log *slog.Logger) error {
+// misnamed are the problems of clusters that call themselves otherwise than they are declared, or as another one does.
+func misnamed(statuses []remote.Status) (out []model.Problem) {
+	for i := range statuses {
+		if m := statuses[i].Misnamed; m != nil {
+			out = append(out, model.Problem{
+				Ref: m.By, Field: "metadata.annotations[" + clusterNameAnnotation + "]", Severity: model.Warning,
+				Message: "cluster " + statuses[i].Name + ": " + m.Reason,
+			})
+		}
+	}
+	return out
+}
+
+// watchStates logs when it goes other than before with a cluster, and keeps the problems with their names, until ctx ends.
+func (c *clusters) watchStates(ctx context.Context, log *slog.Logger, wrong *problems) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	before := make(map[string]remote.State)
 	for {
 		now := make(map[string]remote.State)
-		for _, s := range c.set.Statuses(time.Now()) {
+		statuses := c.set.Statuses(time.Now())
+		wrong.set(ctx, foundInClusters, misnamed(statuses))
+		for _, s := range statuses {
 			id := s.By + " " + s.Name
 			now[id] = s.State
 			was, known := before[id]

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -157,5 +158,48 @@ func TestClustersThatCannotBeFollowed(t *testing.T) {
 		if c := said[name]; c.SyncStatus != want[0] || !strings.Contains(c.Cause, want[1]) {
 			t.Errorf("clusterz says of %s: %s, %q; want %s, %q", name, c.SyncStatus, c.Cause, want[0], want[1])
 		}
+	}
+}
+
+// Two clusters of one name are said with the object that says so, whatever the one is declared as, and are both called.
+func TestAClusterOfTheSameName(t *testing.T) {
+	w := start(t, "users.yaml", usersService, "slice.yaml", usersSlice(1))
+	east := filepath.Join(w.others, "east")
+	manifests := filepath.Join(t.TempDir(), "all.yaml")
+	controller := func(name string) {
+		t.Helper()
+		text := eastern + "---\napiVersion: v1\nkind: Service\nmetadata: {name: fairlead-controller, namespace: fairlead-system" + name + "}\nspec: {ports: [{port: 15012}]}\n"
+		if err := errors.Join(os.WriteFile(manifests+"~", []byte(text), 0o600), os.Rename(manifests+"~", manifests)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	controller(`, annotations: {fairlead.dev/cluster: Kubernetes}`)
+	if err := errors.Join(os.Mkdir(east, 0o755), os.Symlink(manifests, filepath.Join(east, "0"))); err != nil {
+		t.Fatal(err)
+	}
+	const reason = "it calls itself Kubernetes, as this cluster does: two clusters have one name"
+	const problem = "Service fairlead-system/fairlead-controller of cluster east: metadata.annotations[fairlead.dev/cluster]: cluster east: " + reason
+	eventually(t, "two clusters of one name are said", func() bool {
+		return strings.HasPrefix(w.clusters(t)["east"].Cause, reason) && strings.Contains(w.get(t, "/debug/problemz"), "fairlead.dev/cluster")
+	})
+	if c := w.clusters(t)["east"]; c.SyncStatus != "synced" || c.Objects != 2 {
+		t.Errorf("clusterz says %+v, want 2 objects: that of the control plane is not called", c)
+	}
+	if text := w.get(t, "/debug/problemz"); !strings.Contains(text, reason) {
+		t.Errorf("problems: %s", text)
+	}
+	if got, want := w.endpoints(t, "users.myapp:8080"), []string{"10.0.0.1:8080", "10.9.0.1:8080"}; !slices.Equal(got, want) {
+		t.Errorf("endpoints %v, want %v", got, want)
+	}
+	for name, of := range map[string]string{"its own": ", annotations: {fairlead.dev/cluster: east}", "none": ""} {
+		controller(of)
+		eventually(t, name+" is nothing to tell of", func() bool {
+			return w.clusters(t)["east"].Cause == "" && !strings.Contains(w.get(t, "/debug/problemz"), "fairlead.dev/cluster")
+		})
+		controller(`, annotations: {fairlead.dev/cluster: Kubernetes}`)
+		eventually(t, "it is said again", func() bool { return w.clusters(t)["east"].Cause != "" })
+	}
+	if !strings.Contains(w.log.String(), problem) {
+		t.Errorf("the log has no %q:\n%s", problem, w.log.String())
 	}
 }

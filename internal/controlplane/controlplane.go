@@ -180,7 +180,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		func(ctx context.Context) error {
 			return p.clusters.followAfter(ctx, p.backing, p.consul.before(ctx, p.engine.inbox.receive))
 		},
-		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger) },
+		func(ctx context.Context) error { return p.clusters.watchStates(ctx, p.o.Logger, p.engine.problems) },
 		p.consul.run, p.mirrors.run,
 		func(ctx context.Context) error {
 			return p.backing.followCA(ctx, func(c *ca.CA) { p.federated.from(ctx, c) })

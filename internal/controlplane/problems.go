@@ -23,6 +23,7 @@ const (
 	foundInConsul
 	foundInRegistering // of Services in its catalog, as the next one
 	foundInCatalog
+	foundInClusters // in what they call themselves
 	stages
 )
 
