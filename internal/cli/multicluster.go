@@ -285,7 +285,7 @@ func readLinks(a *app, cmd *cobra.Command) ([]admin.LinkedCluster, error) {
 // newMulticlusterCheckCommand is "fairlead multicluster check".
 func newMulticlusterCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "check", Short: "Say what is wrong with linked clusters: how they are read, their gateways, what has no mirror", Args: cobra.NoArgs,
+		Use: "check", Short: "Say what is wrong with other clusters: how they are read, what they are called, gateways, what has no mirror", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			rows, err := readLinks(a, cmd)
 			if err != nil {
@@ -312,8 +312,8 @@ func newMulticlusterCheckCommand(a *app) *cobra.Command {
 
 // printLinkChecks prints a line for each thing that is looked at. An error says that something is wrong.
 func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admin.RemoteCluster) error {
-	if len(links) == 0 {
-		_, err := fmt.Fprintln(out, "no linked clusters")
+	if len(links)+len(clusters) == 0 {
+		_, err := fmt.Fprintln(out, "no other clusters")
 		return err
 	}
 	wrong := 0
@@ -325,17 +325,13 @@ func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admi
 		}
 		fmt.Fprintf(out, "%s %s\n", mark, fmt.Sprintf(format, args...))
 	}
+	for i := range clusters {
+		c := &clusters[i]
+		line(c.SyncStatus == "synced" && c.Cause == "", "cluster %s of %s is read%s: %s%s", c.ID, c.SecretName, byReplica(c.Istiod), c.SyncStatus, because(c.Cause))
+	}
 	for i := range links {
 		l := &links[i]
-		found := false
-		for _, c := range clusters {
-			if c.ID != l.ClusterName {
-				continue
-			}
-			found = true
-			line(c.SyncStatus == "synced", "cluster %s is read: %s%s", l.ClusterName, c.SyncStatus, because(c.Cause))
-		}
-		if !found {
+		if !slices.ContainsFunc(clusters, func(c admin.RemoteCluster) bool { return c.ID == l.ClusterName }) {
 			line(false, "cluster %s is read: nothing says how (Link %s)", l.ClusterName, l.Link)
 		}
 		for _, g := range l.Gateways {
@@ -357,6 +353,14 @@ func gatewayText(address string) string {
 		return at.String()
 	}
 	return address
+}
+
+// byReplica names the replica that says so, where it is known.
+func byReplica(replica string) string {
+	if replica == "" {
+		return ""
+	}
+	return " by " + replica
 }
 
 func because(cause string) string {

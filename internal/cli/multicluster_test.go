@@ -120,8 +120,14 @@ func TestLinkChecks(t *testing.T) {
 		{ClusterName: "east", NumberOfServices: 2, Gateways: []admin.LinkedGateway{{Address: "192.0.2.1", Alive: true}, {Address: "192.0.2.2", Cause: "connection refused"}}},
 		{ClusterName: "north", Link: "fairlead-system/north", Unmirrored: []string{"Service a/b has no mirror b-north: why"}},
 	}
-	err := printLinkChecks(&out, links, []admin.RemoteCluster{{ID: "east", SyncStatus: "synced"}})
-	want := `√ cluster east is read: synced
+	err := printLinkChecks(&out, links, []admin.RemoteCluster{
+		{ID: "east", SecretName: "fairlead-system/east", SyncStatus: "synced", Istiod: "fairlead-controller-1"},
+		{ID: "south", SecretName: "clusters", SyncStatus: "synced", Cause: "it calls itself west, as this cluster does"},
+		{ID: "west", SecretName: "clusters", SyncStatus: "refused", Cause: "west is the name of this cluster itself"},
+	})
+	want := `√ cluster east of fairlead-system/east is read by fairlead-controller-1: synced
+× cluster south of clusters is read: synced: it calls itself west, as this cluster does
+× cluster west of clusters is read: refused: west is the name of this cluster itself
 √ gateway 192.0.2.1 of cluster east is alive
 × gateway 192.0.2.2 of cluster east is alive: connection refused
 √ 2 Services of cluster east have mirrors
@@ -129,7 +135,11 @@ func TestLinkChecks(t *testing.T) {
 × Service a/b has no mirror b-north: why
 √ 0 Services of cluster north have mirrors
 `
-	if out.String() != want || err == nil || err.Error() != "3 checks failed" {
+	if out.String() != want || err == nil || err.Error() != "5 checks failed" {
 		t.Errorf("checks: %v\n%s", err, out.String())
+	}
+	out.Reset()
+	if err := printLinkChecks(&out, nil, nil); err != nil || out.String() != "no other clusters\n" {
+		t.Errorf("checks of none: %v\n%s", err, out.String())
 	}
 }

@@ -151,9 +151,45 @@ func TestTwoClustersAreOneMesh(t *testing.T) {
 	}
 	reaches(t, e, "http://at-home.shop/", namesOf(t, e, "home-v1")...)
 
+	t.Run("one_name", func(t *testing.T) { oneName(t, w, e, url, all) })
 	t.Run("frozen", func(t *testing.T) { frozenCluster(t, w, e, url, all) })
 	t.Run("failover", func(t *testing.T) { failover(t, w, url, inWest, inEast, server) })
 	t.Run("taken_away", func(t *testing.T) { takenAway(t, w, e, url) })
+}
+
+// oneName has each of two clusters that are declared as east and west say that it is called as the other one: both control planes say so,
+// and calls go on.
+func oneName(t *testing.T, w, e *mesh, url string, all []string) {
+	controller := func(name string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: fairlead-controller, namespace: fairlead-system, annotations: {fairlead.dev/cluster: " + name + "}}\nspec: {ports: [{port: 15012}]}\n"
+	}
+	w.write(t, "controller.yaml", controller("east"))
+	e.write(t, "controller.yaml", controller("west"))
+	for _, of := range []struct {
+		m          *mesh
+		own, other string
+	}{{w, "west", "east"}, {e, "east", "west"}} {
+		said := "it calls itself " + of.own + ", as this cluster does: two clusters have one name"
+		eventually(t, "both control planes to say that two clusters have one name", func() bool {
+			return len(keep(of.m.cli(t, "remote-clusters"), of.other, "synced", said)) == 1
+		})
+		out, err := of.m.cliCommand(t, "multicluster", "check").Output()
+		if len(keep(string(out), "× cluster "+of.other, said)) != 1 || err == nil {
+			t.Errorf("multicluster check: %v\n%s", err, out)
+		}
+		eventually(t, "it to be a problem", func() bool { return strings.Contains(of.m.controllerPage(t, "/debug/problemz").body, said) })
+	}
+	reaches(t, w, url, all...)
+	for _, m := range []*mesh{w, e} {
+		if err := os.Remove(filepath.Join(m.dir, "controller.yaml")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []*mesh{w, e} {
+		eventually(t, "the name to be no concern any more", func() bool {
+			return m.cliCommand(t, "multicluster", "check").Run() == nil
+		})
+	}
 }
 
 // frozenCluster stops everything of east but its pods: what it said last stays, and calls go on.
