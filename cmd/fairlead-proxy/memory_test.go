@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -77,5 +78,39 @@ func TestGrowth(t *testing.T) {
 			t.Errorf("step %d, with %d MiB alive: %d %%, want %d", i, step.alive, now, step.want)
 			now = step.want
 		}
+	}
+}
+
+// TestCrowdGathers: memory is given back when a crowd has come to rest, and after a while also where it does not.
+func TestCrowdGathers(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		more time.Duration // between two words
+		n    int
+		want time.Duration
+	}{
+		{"one word", 0, 0, crowdGathers},
+		{"three more", crowdGathers / 2, 3, 5 * crowdGathers / 2},
+		{"too late", 2 * crowdGathers, 1, crowdGathers},
+		{"without an end", crowdGathers / 2, 1000, crowdRests},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				crowded := make(chan struct{}, 1)
+				for i := range tt.n {
+					defer time.AfterFunc(time.Duration(i+1)*tt.more, func() {
+						select {
+						case crowded <- struct{}{}:
+						default:
+						}
+					}).Stop()
+				}
+				begun := time.Now()
+				gathered(t.Context(), crowded)
+				if took := time.Since(begun); took != tt.want {
+					t.Errorf("gathered after %s, want %s", took, tt.want)
+				}
+			})
+		})
 	}
 }

@@ -66,6 +66,8 @@ func run(ctx context.Context, args []string) error {
 	if o.Sockets, err = proxy.OpenSockets(ctx, o.Mark); err != nil {
 		return err
 	}
+	crowded := make(chan struct{}, 1)
+	o.Crowded = crowded
 	p, err := proxy.New(o)
 	if err != nil {
 		o.Sockets.Close()
@@ -73,7 +75,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	var background sync.WaitGroup
 	slimming, stop := context.WithCancel(ctx)
-	background.Go(func() { giveBack(slimming) })
+	background.Go(func() { giveBack(slimming, crowded) })
 	if os.Getenv("GOGC") == "" {
 		background.Go(func() { pace(slimming) })
 	}

@@ -96,7 +96,7 @@ func New(o Options) (*Proxy, error) {
 		o: o, discovery: o.Discovery, identity: o.Identity, self: directory.NewSelf(o.Pod, o.IPs, o.LocalAddr), metrics: telemetry.NewRegistry(o.Version),
 		access: telemetry.NewAccessLog(o.AccessLog, o.Pod.Name), draining: netio.NewSignal(), quit: make(chan struct{}),
 		buffers: new(h1.Buffers), h2pool: &h2.Pool{Budget: h2.NewBudget(bodyBudget)},
-		lot:    netio.Lot{After: parkAfter},
+		lot:    netio.Lot{After: parkAfter, Crowded: o.Crowded},
 		dialer: netio.Dialer{Mark: o.Mark, Timeout: upstream.ConnectTimeout},
 	}
 	p.edges, p.routes = telemetry.NewEdges(time.Now()), telemetry.NewRoutes()

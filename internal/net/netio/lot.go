@@ -17,13 +17,20 @@ import (
 type Lot struct {
 	// After is how long a connection should have waited with a goroutine before it is parked. Fixed.
 	After time.Duration
+	// Crowded, which has room for one, is told when a crowd more wait than at the least since it was last told: what served them
+	// is garbage now. Fixed; nil for nobody.
+	Crowded chan<- struct{}
 
 	mu     sync.Mutex
 	epoll  int  // guarded by mu, as all below
 	opened bool // Run watches
 	last   uint64
 	spots  map[uint64]*Spot // by number
+	told   int              // how many waited when Crowded was told, or fewer that waited since
 }
+
+// crowd is how many connections are worth a word: their goroutines had half a megabyte.
+const crowd = 64
 
 // Spot is the place of one connection.
 type Spot struct {
@@ -57,10 +64,24 @@ func (l *Lot) Park(raw syscall.RawConn, until time.Time, resume func()) *Spot {
 		l.spots = make(map[uint64]*Spot)
 	}
 	l.spots[s.number] = s
+	l.tell()
 	if !until.IsZero() {
 		s.timer = time.AfterFunc(time.Until(until), s.Wake)
 	}
 	return s
+}
+
+// tell tells of a crowd; mu is held.
+func (l *Lot) tell() {
+	l.told = min(l.told, len(l.spots)-1) // fewest waited before one came
+	if l.Crowded == nil || len(l.spots) < l.told+crowd {
+		return
+	}
+	l.told = len(l.spots)
+	select {
+	case l.Crowded <- struct{}{}:
+	default: // it has not heard the last word yet
+	}
 }
 
 // Wake ends the wait, if it has not ended.

@@ -155,3 +155,43 @@ func TestClosedSocketIsNotParked(t *testing.T) {
 		t.Error("a closed socket waits")
 	}
 }
+
+// TestCrowdIsTold: of as many connections as make a crowd, and again of as many that came since, not of those that left and came
+// back.
+func TestCrowdIsTold(t *testing.T) {
+	p := newParking(t)
+	crowded := make(chan struct{}, 1)
+	p.Crowded = crowded
+	spots := map[*Spot]chan struct{}{}
+	park := func(n int) {
+		t.Helper()
+		for range n {
+			_, server := p.pair()
+			s, resumed := p.wait(server.Unbuffered(), time.Time{})
+			spots[s] = resumed
+		}
+	}
+	wake := func(n int) {
+		for s, resumed := range spots {
+			if n--; n < 0 {
+				return
+			}
+			s.Wake()
+			<-resumed
+			delete(spots, s)
+		}
+	}
+	for i, step := range []struct {
+		wake, park int
+		told       bool
+	}{{0, crowd - 1, false}, {0, 1, true}, {3, 3, false}, {0, crowd - 4, false}, {0, 1, true}, {crowd, 0, false}, {0, crowd - 1, false}, {0, 1, true}} {
+		wake(step.wake)
+		park(step.park)
+		if told := len(crowded) == 1; told != step.told {
+			t.Errorf("step %d: told is %t, with %d that wait", i, told, p.Waiting())
+		}
+		if step.told && len(crowded) == 1 {
+			<-crowded
+		}
+	}
+}
