@@ -311,17 +311,18 @@ func (p *planner) captureOutbound() []Rule {
 	return rules
 }
 
-// zonesOut puts the proxy's queries into one zone, and the app's queries with the proxy's answers into another.
+// zonesOut puts the proxy's queries into one zone, and the app's queries with the proxy's answers into another. Each packet of the
+// pod comes by here, those of TCP too: a rule asks for the port first, which ends it at the protocol of nearly all of them.
 func (p *planner) zonesOut() []Rule {
 	var rules []Rule
 	for _, owner := range p.owners() {
-		rules = append(rules, Rule{Action{Kind: SetZone, Zone: zoneUpstream, Return: true}, []Match{owner, port(UDPDestination, dnsPort)}})
+		rules = append(rules, Rule{Action{Kind: SetZone, Zone: zoneUpstream, Return: true}, []Match{port(UDPDestination, dnsPort), owner}})
 	}
 	return append(
 		rules,
 		Rule{
 			Action{Kind: SetZone, Zone: zoneApp, Return: true},
-			[]Match{is(OutInterface, loopback), port(UDPSource, p.o.DNSPort)},
+			[]Match{port(UDPSource, p.o.DNSPort), is(OutInterface, loopback)},
 		},
 		Rule{Action{Kind: SetZone, Zone: zoneApp}, []Match{port(UDPDestination, dnsPort)}},
 	)
@@ -331,7 +332,7 @@ func (p *planner) zonesOut() []Rule {
 func (p *planner) zonesIn() []Rule {
 	return []Rule{{
 		Action{Kind: SetZone, Zone: zoneUpstream},
-		[]Match{{Field: InInterface, Not: true, Text: loopback}, port(UDPSource, dnsPort)},
+		[]Match{port(UDPSource, dnsPort), {Field: InInterface, Not: true, Text: loopback}},
 	}}
 }
 

@@ -63,14 +63,14 @@ table inet fairlead {
   }
   chain rawout {
     type filter hook output priority -300; policy accept;
-    meta skuid 1337 udp dport 53 counter ct zone set 1 return
-    meta skgid 1337 udp dport 53 counter ct zone set 1 return
-    oifname "lo" udp sport 15053 counter ct zone set 2 return
+    udp dport 53 meta skuid 1337 counter ct zone set 1 return
+    udp dport 53 meta skgid 1337 counter ct zone set 1 return
+    udp sport 15053 oifname "lo" counter ct zone set 2 return
     udp dport 53 counter ct zone set 2
   }
   chain rawpre {
     type filter hook prerouting priority -300; policy accept;
-    iifname != "lo" udp sport 53 counter ct zone set 1
+    udp sport 53 iifname != "lo" counter ct zone set 1
   }
 }
 `
@@ -90,7 +90,7 @@ func TestPlanParts(t *testing.T) {
 			o:    Options{Mark: 0x539, CaptureDNS: true},
 			with: []string{
 				`oifname "lo" meta mark 0x539 ip daddr != 127.0.0.0/8`, "meta mark 0x539 counter return",
-				"meta mark 0x539 udp dport 53 counter ct zone set 1 return",
+				"udp dport 53 meta mark 0x539 counter ct zone set 1 return",
 			},
 			without: []string{"skuid", "skgid", "  set "},
 		},
