@@ -287,7 +287,7 @@ func (in *reader) continueBody() error {
 	n := min(in.left, in.w-in.r)
 	if n > 0 && !in.discard {
 		in.c.streams.data(in.body.id, in.buf[in.r:in.r+n])
-		in.c.inflow.credit()
+		in.c.inflow.credit(alone)
 	}
 	in.r += n
 	if in.left -= n; in.left > 0 {

@@ -229,6 +229,10 @@ func (s *stream) Flush() error {
 	if s.werr != nil {
 		return s.werr
 	}
+	if s.c.out.pending != nil {
+		s.credit(along)
+		s.c.inflow.credit(along)
+	}
 	s.c.out.flush()
 	return nil
 }
@@ -255,6 +259,7 @@ func (s *stream) End(trailers *httpx.Fields) error {
 	s.appendEnd(trailers)
 	s.sentEnd = true
 	c.streams.checkDone(s)
+	c.inflow.credit(along)
 	c.out.flush()
 	return nil
 }

@@ -151,11 +151,11 @@ func (ss *streams) beginData(h frameHeader, n int) (take bool, err error) {
 		if err := cmp.Or(ss.checkGone(h), ss.c.costs.stray(h)); err != nil {
 			return false, err
 		}
-		ss.c.inflow.credit()
+		ss.c.inflow.credit(alone)
 		return false, nil
 	}
 	if rule, code := s.checkData(h, n); rule != "" {
-		ss.c.inflow.credit()
+		ss.c.inflow.credit(alone)
 		return false, ss.blame(s, code, streamError(code, rule))
 	}
 	s.recvWindow -= int64(h.length)

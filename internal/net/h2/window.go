@@ -17,10 +17,10 @@ type window struct {
 	updated time.Time
 }
 
-// quicken doubles the window, up to limit, where half of it came soon after the half before.
-func (w *window) quicken(b *Budget, limit int64) {
+// quicken doubles the window, up to limit, where n bytes of it came as soon after those before as growWithin says of half of it.
+func (w *window) quicken(n int64, b *Budget, limit int64) {
 	now := time.Now()
-	fast := now.Sub(w.updated) < growWithin
+	fast := now.Sub(w.updated) < growWithin*time.Duration(n)/time.Duration(w.size/2)
 	w.updated = now
 	if more := min(w.size, limit-w.size); fast && more > 0 && b.grow(more) {
 		w.size += more
@@ -70,13 +70,20 @@ func (f *inflow) hold(n int) {
 func (f *inflow) read(n int) {
 	f.unread -= int64(n)
 	f.budget.hold(-n)
-	f.credit()
+	f.credit(alone)
 }
 
-// credit lets the peer send on, in steps of half a window. What was received counts as soon as it is here, and not when
+// alone and along say which part of a window must have come for the peer to hear that it may send on: half of it where the update is
+// all that leaves, a quarter where it goes along with other frames.
+const (
+	alone = 2
+	along = 4
+)
+
+// credit lets the peer send on where so much of the window has come. What was received counts as soon as it is here, and not when
 // it is read: readers that do not keep up are held back by the windows of their streams, and must not hold back the
 // other streams of the connection. mu is held.
-func (f *inflow) credit() {
+func (f *inflow) credit(part int64) {
 	size := f.window.size
 	target := size
 	if f.unread > f.most-size || !f.budget.plenty() {
@@ -87,11 +94,11 @@ func (f *inflow) credit() {
 		target = max(size-f.unread, least)
 	}
 	n := target - f.left
-	if n <= 0 || n < target/2 || f.out.dead {
+	if n <= 0 || n < target/part || f.out.dead {
 		return
 	}
 	if f.unread < size {
-		f.window.quicken(f.budget, f.most)
+		f.window.quicken(n, f.budget, f.most)
 		if target == size {
 			n += f.window.size - size
 		}
@@ -106,15 +113,20 @@ func (f *inflow) credit() {
 // of its own that is woken for a window that it has used up already ends the connection. mu is held.
 func (f *inflow) forStream() int64 { return max(f.window.size/2, startWindow) }
 
-// giveBack returns n bytes of the stream's receive window, in steps of half of it. mu is held.
+// giveBack returns n bytes of the stream's receive window. mu is held.
 func (s *stream) giveBack(n int) {
 	s.recvCredit += int64(n)
+	s.credit(alone)
+}
+
+// credit is inflow.credit for the window of the stream. mu is held.
+func (s *stream) credit(part int64) {
 	size := s.window.size
-	if s.recvCredit < size/2 || s.recvEnd || s.closed {
+	if s.recvCredit < size/part || s.recvEnd || s.closed {
 		return
 	}
 	c := s.c
-	s.window.quicken(nil, min(int64(c.opts.StreamWindow), c.inflow.forStream()))
+	s.window.quicken(s.recvCredit, nil, min(int64(c.opts.StreamWindow), c.inflow.forStream()))
 	n64 := s.recvCredit + s.window.size - size
 	out := c.out.control()
 	out.b = appendWindowUpdate(out.b, s.id, uint32(n64))
