@@ -79,7 +79,9 @@ func (o *output) flush() {
 	if o.c.streams.n > 1 {
 		// Others are likely to have something to say in this turn: let those that can run come first, and all goes
 		// out in one write. Measured with BenchmarkEcho: 9.3 to 4.2 µs per exchange at 64 streams, 9.8 to 5.2 at 8.
+		// Twice, for every 61st turn of the scheduler is that of one who yielded, whoever else can run.
 		o.c.mu.Unlock()
+		runtime.Gosched()
 		runtime.Gosched()
 		o.c.mu.Lock()
 	}
