@@ -23,7 +23,7 @@ const (
 )
 
 // errReplaced ends the oldest stream of a pod.
-var errReplaced = &StatusError{CodeResourceExhausted, "the pod has opened newer streams"}
+var errReplaced = &StatusError{Code: CodeResourceExhausted, Message: "the pod has opened newer streams"}
 
 // account is what one pod uses. The newest stream wins: an older one may be of a process that is gone.
 type account struct {

@@ -157,18 +157,18 @@ func (s *Server) Departures(ctx context.Context) []Departure {
 // serveHolders answers once no caller holds the client's pod any more, or after the time that it gives.
 func (s *Server) serveHolders(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
 	if s.o.Departing == nil || client.Pod == "" {
-		return &StatusError{CodeUnimplemented, "nobody can say who holds the pod: the token names none, or this control plane does not know"}
+		return &StatusError{Code: CodeUnimplemented, Message: "nobody can say who holds the pod: the token names none, or this control plane does not know"}
 	}
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
 	}
 	message, err := readFrame(r.Body, maxHoldersRequest)
 	if err != nil {
-		return &StatusError{CodeInvalidArgument, "HoldersRequest: " + err.Error()}
+		return &StatusError{Code: CodeInvalidArgument, Message: "HoldersRequest: " + err.Error()}
 	}
 	request, err := parseHoldersRequest(message)
 	if err != nil {
-		return &StatusError{CodeInvalidArgument, "HoldersRequest: " + err.Error()}
+		return &StatusError{Code: CodeInvalidArgument, Message: "HoldersRequest: " + err.Error()}
 	}
 	s.departures.note(client, request, time.Now())
 	if request.Ended != 0 {
@@ -201,7 +201,7 @@ func (s *Server) awaitRelease(ctx context.Context, client ClientIdentity, r *Hol
 	for look := firstLook; ; look = min(2*look, lastLook) {
 		found, holders, err := s.holders(ctx, client)
 		if err != nil {
-			return nil, &StatusError{CodeUnavailable, err.Error()}
+			return nil, &StatusError{Code: CodeUnavailable, Message: err.Error()}
 		}
 		left := time.Until(until)
 		if len(holders) == 0 && (found.Marked || !r.Told) || left <= 0 {

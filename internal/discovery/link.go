@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 )
 
 // Observation is one more call on the connection of a conversation: the control plane asks what the proxy sees, and the proxy
@@ -41,7 +43,7 @@ func (l *Link) Close() { l.end() }
 // Send sends a message. It waits while the other side does not read.
 func (l *Link) Send(message []byte) error {
 	if len(message) > MaxLinkMessage {
-		return &StatusError{CodeResourceExhausted, "a message of observation is too long"}
+		return &StatusError{Code: CodeResourceExhausted, Message: "a message of observation is too long"}
 	}
 	b, err := seal(append(append(l.out[:0], make([]byte, headerSize)...), message...))
 	if err != nil {
@@ -79,7 +81,7 @@ func (l *links) add(link *Link, cancel context.CancelCauseFunc) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return &StatusError{CodeUnavailable, "the control plane is shutting down"}
+		return &StatusError{Code: CodeUnavailable, Message: "the control plane is shutting down"}
 	}
 	l.open[link] = cancel
 	return nil
@@ -104,22 +106,22 @@ func (l *links) close() {
 // serveObserve gives the link to whom observation is the business.
 func (s *Server) serveObserve(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
 	if s.o.Observe == nil || client.Pod == "" {
-		return &StatusError{CodeUnimplemented, "nobody observes here, or the token names no pod"}
+		return &StatusError{Code: CodeUnimplemented, Message: "nobody observes here, or the token names no pod"}
 	}
 	ctx, cancel := context.WithCancelCause(r.Context())
 	defer cancel(nil)
 	rc := http.NewResponseController(w)
-	patience := newPatience(rc)
-	defer patience.end()
+	patience := grpcstream.NewPatience(rc)
+	defer patience.End()
 	paid := bucket{rate: linkRate, burst: linkBurst, at: time.Now()}
 	link := &Link{
 		r: r.Body, w: w,
 		before: func() error {
-			patience.begin(time.Now(), s.o.WriteTimeout)
+			patience.Begin(time.Now(), s.o.WriteTimeout)
 			return nil
 		},
 		after: func() error {
-			defer patience.end()
+			defer patience.End()
 			return rc.Flush()
 		},
 		end:     func() { cancel(errOver) },

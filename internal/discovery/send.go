@@ -11,13 +11,13 @@ func (st *stream) stir() {
 	st.stirred = true
 	if !st.writing && !st.ended {
 		st.writing = true
-		st.s.writers.add(st)
+		st.s.writers.Add(st)
 	}
 }
 
-// turn sends what one look finds that the client does not have, and reports whether another turn is to follow. Where the client does
+// Turn sends what one look finds that the client does not have, and reports whether another turn is to follow. Where the client does
 // not take it the stream ends.
-func (st *stream) turn() bool {
+func (st *stream) Turn() bool {
 	more, err := catchUp(st)
 	if err != nil {
 		st.cancel(err)
@@ -73,17 +73,17 @@ func (d *round) send(r *Response) error {
 		return err
 	}
 	began := time.Now()
-	st.patience.begin(began, st.s.o.WriteTimeout)
+	st.patience.Begin(began, st.s.o.WriteTimeout)
 	_, err = st.w.Write(b)
 	if err == nil {
 		err = st.rc.Flush()
 	}
-	st.patience.end()
+	st.patience.End()
 	if err != nil {
 		if time.Since(began) < st.s.o.WriteTimeout {
 			return err
 		}
-		return &StatusError{CodeUnavailable, fmt.Sprintf("the proxy does not accept its configuration within %s", st.s.o.WriteTimeout)}
+		return &StatusError{Code: CodeUnavailable, Message: fmt.Sprintf("the proxy does not accept its configuration within %s", st.s.o.WriteTimeout)}
 	}
 	if st.s.o.Trace.Sent != nil {
 		st.s.o.Trace.Sent(st.client, r, len(b), time.Since(began))

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/clientlog"
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 	"fairlead.dev/fairlead/internal/net/h2server"
 	"fairlead.dev/fairlead/internal/plan"
 )
@@ -119,7 +120,7 @@ type Server struct {
 	departures departures
 	following  following
 	rounds     sync.Pool // of *round
-	writers    writers
+	writers    grpcstream.Writers
 	links      links
 }
 
@@ -180,20 +181,20 @@ var errOver = errors.New("the stream is over")
 
 // ServeHTTP implements http.Handler.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !checkCall(w, r) {
+	if !grpcstream.CheckCall(w, r) {
 		return
 	}
-	w.Header().Set("Content-Type", contentType)
-	setStatus(w, statusOf(s.serve(w, r)))
+	w.Header().Set("Content-Type", grpcstream.ContentType)
+	grpcstream.SetStatus(w, statusOf(s.serve(w, r)))
 }
 
 func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
-		return &StatusError{CodeUnauthenticated, "the call carries no bearer token"}
+		return &StatusError{Code: CodeUnauthenticated, Message: "the call carries no bearer token"}
 	}
 	if !s.calls.allow(token, time.Now()) {
-		return &StatusError{CodeResourceExhausted, fmt.Sprintf("more than %d calls with one token; from now on %d per second", callBurst, callRate)}
+		return &StatusError{Code: CodeResourceExhausted, Message: fmt.Sprintf("more than %d calls with one token; from now on %d per second", callBurst, callRate)}
 	}
 	client, err := s.o.Authenticate(r.Context(), token)
 	if err != nil {
@@ -209,7 +210,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	case pathObserve:
 		return s.serveObserve(w, r, client)
 	}
-	return &StatusError{CodeUnimplemented, "no method " + r.URL.Path}
+	return &StatusError{Code: CodeUnimplemented, Message: "no method " + r.URL.Path}
 }
 
 // notAuthenticated tells a token that is refused from one that was not judged.
@@ -219,29 +220,29 @@ func notAuthenticated(err error) *StatusError {
 		Temporary() bool
 	}
 	if t, ok := errors.AsType[temporary](err); ok && t.Temporary() {
-		return &StatusError{CodeUnavailable, err.Error()}
+		return &StatusError{Code: CodeUnavailable, Message: err.Error()}
 	}
-	return &StatusError{CodeUnauthenticated, err.Error()}
+	return &StatusError{Code: CodeUnauthenticated, Message: err.Error()}
 }
 
 func (s *Server) serveSign(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
 	if s.o.Sign == nil {
-		return &StatusError{CodeUnimplemented, "this control plane issues no certificates"}
+		return &StatusError{Code: CodeUnimplemented, Message: "this control plane issues no certificates"}
 	}
 	if err := http.NewResponseController(w).SetReadDeadline(time.Now().Add(helloTimeout)); err != nil {
 		return err
 	}
 	message, err := readFrame(r.Body, maxSignRequest)
 	if err != nil {
-		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
+		return &StatusError{Code: CodeInvalidArgument, Message: "SignRequest: " + err.Error()}
 	}
 	var csr []byte
 	if err := parseBlobs(message, &csr); err != nil {
-		return &StatusError{CodeInvalidArgument, "SignRequest: " + err.Error()}
+		return &StatusError{Code: CodeInvalidArgument, Message: "SignRequest: " + err.Error()}
 	}
 	chain, trust, err := s.o.Sign(r.Context(), client, csr)
 	if err != nil {
-		return cmp.Or(asStatus(err), &StatusError{CodeInvalidArgument, err.Error()})
+		return cmp.Or(asStatus(err), &StatusError{Code: CodeInvalidArgument, Message: err.Error()})
 	}
 	whole, err := Encode(trust)
 	if err != nil {
@@ -320,7 +321,7 @@ func (s *Server) add(st *stream) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return &StatusError{CodeUnavailable, "the control plane is shutting down"}
+		return &StatusError{Code: CodeUnavailable, Message: "the control plane is shutting down"}
 	}
 	s.opened++
 	st.number = s.opened

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -111,7 +112,7 @@ func (r *remote) call(ctx context.Context, tr *http.Transport, url string, body 
 	if err != nil {
 		return nil, fmt.Errorf("address %s: %w", url, err)
 	}
-	req.Header.Set("Content-Type", contentType)
+	req.Header.Set("Content-Type", grpcstream.ContentType)
 	req.Header.Set("Te", "trailers")
 	req.Header.Set("User-Agent", "fairlead-proxy/"+r.o.Node.Version)
 	req.Header.Set("Authorization", "Bearer "+token)
@@ -119,7 +120,7 @@ func (r *remote) call(ctx context.Context, tr *http.Transport, url string, body 
 	if err != nil {
 		return nil, err
 	}
-	if resp.StatusCode != http.StatusOK || resp.Header.Get(headerStatus) != "" {
+	if resp.StatusCode != http.StatusOK || resp.Header.Get(grpcstream.HeaderStatus) != "" {
 		resp.Body.Close()
 		return nil, receivedStatus(resp)
 	}

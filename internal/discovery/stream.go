@@ -10,6 +10,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 )
 
 const (
@@ -28,15 +30,13 @@ type stream struct {
 	w      io.Writer
 	rc     *http.ResponseController
 	// patience is with the client that reads; of whoever writes.
-	patience *patience
+	patience *grpcstream.Patience
 	cancel   context.CancelCauseFunc
 
 	number   uint64   // of the stream; set when the server took it on
 	reports  bool     // the client says how its workload is; belongs to the reading goroutine, and to remove after it
 	account  *account // of the pod; set when the server took the stream on
 	reserved int      // names that the account counts; guarded by account.mu
-
-	next *stream // in the queue of the writers; theirs
 
 	mu      sync.Mutex
 	stirred bool      // there may be something to send that no look has seen; guarded by mu, as everything below
@@ -106,7 +106,7 @@ type Refusal struct {
 func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel context.CancelCauseFunc) *stream {
 	rc := http.NewResponseController(w)
 	st := &stream{
-		s: s, client: client, since: time.Now(), w: w, rc: rc, patience: newPatience(rc), cancel: cancel,
+		s: s, client: client, since: time.Now(), w: w, rc: rc, patience: grpcstream.NewPatience(rc), cancel: cancel,
 		subs:    make(map[string]*subscription),
 		held:    make(map[string]*sent),
 		refused: make(map[string]Refusal),
@@ -170,18 +170,18 @@ func (st *stream) mark(sub *subscription, since time.Time) {
 // read carries out requests until the client ends the stream or breaks the rules.
 func (st *stream) read(ctx context.Context, body io.Reader) error {
 	resuming := true
-	in := frames{r: body, limit: maxRequest}
+	in := grpcstream.NewFrames(body, maxRequest)
 	for first := true; ; first = false {
-		b, err := in.next() // parseRequest keeps none of it
+		b, err := in.Next() // parseRequest keeps none of it
 		if err != nil {
 			return err
 		}
 		r, err := parseRequest(b)
 		if err != nil {
-			return &StatusError{CodeInvalidArgument, err.Error()}
+			return &StatusError{Code: CodeInvalidArgument, Message: err.Error()}
 		}
 		if first && r.Node == nil {
-			return &StatusError{CodeInvalidArgument, "DeltaRequest: the first request of a stream must carry node"}
+			return &StatusError{Code: CodeInvalidArgument, Message: "DeltaRequest: the first request of a stream must carry node"}
 		}
 		if st.s.o.Trace.Received != nil {
 			st.s.o.Trace.Received(st.client, r)
@@ -349,7 +349,7 @@ func (st *stream) subscribeSome(ctx context.Context, names []string, initial map
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			return &StatusError{CodeUnavailable, err.Error()}
+			return &StatusError{Code: CodeUnavailable, Message: err.Error()}
 		}
 	}
 	st.ask(names)
