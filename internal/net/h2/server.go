@@ -80,6 +80,17 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
+// SendAway has the client make another connection for its next requests. Those under way are served, and those that it sends before it has
+// heard of it; the connection ends with the last of them.
+func (s *ServerStream) SendAway() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending.announced && c.err == nil {
+		c.ending.announce(maxStreamID, CodeNo, "")
+	}
+}
+
 // newStream reads the head of a request and gives the stream to a handler.
 func (sv *Server) newStream(h frameHeader, block []byte) error {
 	c := &sv.conn

@@ -1,11 +1,12 @@
-// Package h2server serves an http.Handler over HTTP/2 and TLS with package h2, in place of net/http's server, for connections
+// Package h2server serves an http.Handler over HTTP/2, with TLS or without, with package h2, in place of net/http's server, for connections
 // that stay open and carry small messages: a message of a handler is one write by the goroutine that flushes it, and an idle
 // connection has one goroutine. net/http's server hands each frame to the connection's own goroutine and from there to one
 // that writes, and keeps the buffers of both.
 //
 // In: listeners, a TLS configuration, a Handler. Out: requests as net/http gives them (context, TLS state, trailers by
-// http.TrailerPrefix or declared, deadlines and flushes by http.ResponseController). Only HTTP/2 by ALPN is spoken; a client that
-// does not offer it ends in the handshake.
+// http.TrailerPrefix or declared, deadlines and flushes by http.ResponseController). Only HTTP/2 is spoken, with TLS by ALPN: a client that
+// does not offer it ends in the handshake. An answer with "Connection: close" has the client make another connection for its next request,
+// as with net/http; those under way go on.
 //
 // A Server is safe for concurrent use. A handler must have joined all that touches its request and its ResponseWriter when it
 // returns: what touches them later gets errors.

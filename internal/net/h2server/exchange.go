@@ -124,6 +124,9 @@ func (x *exchange) WriteHeader(status int) {
 	if err := st.Respond(&head); err != nil {
 		st.Abort(err)
 	}
+	if x.sent && x.header.Get("Connection") == "close" {
+		st.SendAway()
+	}
 }
 
 // declare notes which fields the handler will set behind the body.

@@ -15,11 +15,11 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 )
 
-// Server serves HTTP/2. Its exported fields are fixed before the first ServeTLS.
+// Server serves HTTP/2. Its exported fields are fixed before the first Serve or ServeTLS.
 type Server struct {
 	// Handler answers requests. Required.
 	Handler http.Handler
-	// TLSConfig has the certificate; ALPN is added. Required.
+	// TLSConfig has the certificate; ALPN is added. Required by ServeTLS.
 	TLSConfig *tls.Config
 	// HandshakeTimeout bounds the TLS handshake; 0 means 10 s.
 	HandshakeTimeout time.Duration
@@ -66,6 +66,17 @@ const acceptPauseMin, acceptPauseMax = 5 * time.Millisecond, time.Second
 // ServeTLS accepts connections until Close or Shutdown, and returns http.ErrServerClosed then. It closes the listener. Its
 // connections end with ctx at the latest, and it ends then too.
 func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
+	config := s.config()
+	return s.accept(ctx, l, func(ctx context.Context, nc net.Conn) error { return s.serveTLS(ctx, nc, config) })
+}
+
+// Serve is ServeTLS without TLS, for clients that begin with HTTP/2 at once (RFC 9113 §3.3).
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	return s.accept(ctx, l, s.servePlain)
+}
+
+// accept has connections served until the server is closed.
+func (s *Server) accept(ctx context.Context, l net.Listener, serve serveFunc) error {
 	defer l.Close()
 	ctx, end := context.WithCancel(ctx)
 	if !s.follow(l, end) {
@@ -74,7 +85,6 @@ func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
 	}
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
-	config := s.config()
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	<-pause.C
@@ -82,7 +92,7 @@ func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
 		conn, err := l.Accept()
 		if err == nil {
 			wait = acceptPauseMin
-			s.carry(ctx, conn, config)
+			s.carry(ctx, conn, serve)
 			continue
 		}
 		temporary, ok := errors.AsType[interface {
@@ -122,8 +132,11 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
+// serveFunc serves a connection to its end, and closes it.
+type serveFunc func(ctx context.Context, nc net.Conn) error
+
 // carry serves a connection in a goroutine of its own.
-func (s *Server) carry(ctx context.Context, nc net.Conn, config *tls.Config) {
+func (s *Server) carry(ctx context.Context, nc net.Conn, serve serveFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -131,7 +144,7 @@ func (s *Server) carry(ctx context.Context, nc net.Conn, config *tls.Config) {
 		return
 	}
 	s.wg.Go(func() {
-		if err := s.serve(ctx, nc, config); err != nil && !errors.Is(err, context.Canceled) {
+		if err := serve(ctx, nc); err != nil && !errors.Is(err, context.Canceled) {
 			s.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended", slog.Any("client", nc.RemoteAddr()), slog.Any("reason", err))
 		}
 	})
@@ -139,7 +152,7 @@ func (s *Server) carry(ctx context.Context, nc net.Conn, config *tls.Config) {
 
 var errNotHTTP2 = errors.New("the client does not speak HTTP/2")
 
-func (s *Server) serve(ctx context.Context, nc net.Conn, config *tls.Config) error {
+func (s *Server) serveTLS(ctx context.Context, nc net.Conn, config *tls.Config) error {
 	defer nc.Close()
 	records := h2.NewRecordCoalescer(nc, &s.pool)
 	conn := tls.Server(records, config)
@@ -153,11 +166,21 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, config *tls.Config) err
 	if state.NegotiatedProtocol != "h2" {
 		return errNotHTTP2
 	}
-	peer := &client{server: s, addr: nc.RemoteAddr().String(), state: &state}
-	server := h2.NewServer(conn, h2.Options{
-		Handler: func(st *h2.ServerStream) { peer.handle(ctx, st) }, MaxConcurrentStreams: s.MaxConcurrentStreams, MaxHeaderList: s.MaxHeaderBytes,
-		PingAfter: s.Keepalive, PingTimeout: s.Keepalive, PingIdle: true, AnyAuthority: true, Coalescer: records, Pool: &s.pool,
-	})
+	return s.serve(ctx, conn, h2.Options{Coalescer: records}, &client{server: s, addr: nc.RemoteAddr().String(), state: &state})
+}
+
+func (s *Server) servePlain(ctx context.Context, nc net.Conn) error {
+	defer nc.Close()
+	return s.serve(ctx, nc, h2.Options{}, &client{server: s, addr: nc.RemoteAddr().String()})
+}
+
+// serve serves what comes on a connection. A client that says nothing is given up as one that does not answer a PING.
+func (s *Server) serve(ctx context.Context, nc net.Conn, o h2.Options, peer *client) error {
+	o.Handler = func(st *h2.ServerStream) { peer.handle(ctx, st) }
+	o.MaxConcurrentStreams, o.MaxHeaderList = s.MaxConcurrentStreams, s.MaxHeaderBytes
+	o.PingAfter, o.PingTimeout, o.PingIdle = s.Keepalive, s.Keepalive, true
+	o.AnyAuthority, o.Pool = true, &s.pool
+	server := h2.NewServer(nc, o)
 	if !s.take(server) {
 		return nil
 	}
