@@ -197,7 +197,9 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		parts = append(parts, func(context.Context) error { return named("monitor port", monitorHTTP.Serve(monitor)) })
 	}
 	if plain != nil {
-		parts = append(parts, func(context.Context) error { return named("xDS port without TLS", plainHTTP.Serve(plain)) })
+		parts = append(parts, func(ctx context.Context) error {
+			return named("xDS port without TLS", plainHTTP.Serve(context.WithoutCancel(ctx), plain))
+		})
 	}
 	var (
 		wg     sync.WaitGroup

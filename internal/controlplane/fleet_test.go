@@ -67,14 +67,15 @@ func TestStandardFleet(t *testing.T) {
 	slices.Sort(took)
 	f.in.Close()
 	var responses, endpoints, bytes int
-	if _, err := fmt.Sscanf(f.line(t, "heard"), "%d %d %d", &responses, &endpoints, &bytes); err != nil {
+	var theirs time.Duration
+	if _, err := fmt.Sscanf(f.line(t, "heard"), "%d %d %d %d", &responses, &endpoints, &bytes, &theirs); err != nil {
 		t.Fatal(err)
 	}
 	if responses == 0 {
 		t.Fatal("the Envoys have heard nothing")
 	}
-	t.Logf("endpoint event → last acknowledgement: median %s, longest %s; %.1f ms of the control plane's CPU per event; %d bytes per Envoy and event",
-		took[events/2], took[events-1], cpu.Seconds()*1000/float64(events), bytes/responses)
+	t.Logf("endpoint event → last acknowledgement: shortest %s, median %s, longest %s; %.1f ms of the control plane's CPU per event, %.1f of the Envoys'; %d bytes per Envoy and event",
+		took[0], took[events/2], took[events-1], cpu.Seconds()*1000/float64(events), theirs.Seconds()*1000/float64(events), bytes/responses)
 	if responses != events*envoys || endpoints != responses {
 		t.Errorf("%d responses, %d of them endpoints, want one of endpoints for each of %d Envoys and %d events", responses, endpoints, envoys, events)
 	}
@@ -235,6 +236,8 @@ type heardByFleet struct {
 	mu                          sync.Mutex
 	envoys, ready               int // guarded by mu, as the next
 	responses, endpoints, bytes int
+	since                       time.Duration // CPU of the process when they were ready
+	cpu                         func() time.Duration
 }
 
 // runFleet is the process: it ends when its standard input does.
@@ -245,7 +248,7 @@ func runFleet(t *testing.T, of string) {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	all := &heardByFleet{envoys: envoys}
+	all := &heardByFleet{envoys: envoys, cpu: func() time.Duration { return processTime(t) }}
 	var clients sync.WaitGroup
 	room := make(chan struct{}, 8) // that are given everything at a time
 	for i := range envoys {
@@ -258,9 +261,10 @@ func runFleet(t *testing.T, of string) {
 		})
 	}
 	io.Copy(io.Discard, os.Stdin)
+	took := processTime(t) - all.since
 	cancel()
 	clients.Wait()
-	fmt.Printf("fleet heard %d %d %d\n", all.responses, all.endpoints, all.bytes)
+	fmt.Printf("fleet heard %d %d %d %d\n", all.responses, all.endpoints, all.bytes, took)
 }
 
 // follow is one Envoy: it asks for everything, and acknowledges what it hears.
@@ -344,6 +348,7 @@ func (h *heardByFleet) isReady() {
 	defer h.mu.Unlock()
 	h.ready++
 	if h.ready == h.envoys {
+		h.since = h.cpu()
 		fmt.Println("fleet ready")
 	}
 }

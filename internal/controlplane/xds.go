@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -21,6 +20,7 @@ import (
 	"fairlead.dev/fairlead/internal/graph"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/h2server"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/store"
 	"fairlead.dev/fairlead/internal/xds"
@@ -58,15 +58,9 @@ func (s *standard) beside(next http.Handler) http.Handler {
 }
 
 // plain is a server without TLS for clients that are known by their addresses.
-func (s *standard) plain() *http.Server {
-	protocols := &http.Protocols{}
-	protocols.SetUnencryptedHTTP2(true)
-	return &http.Server{
-		Handler: s.server, Protocols: protocols, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 64 << 10,
-		HTTP2: &http.HTTP2Config{
-			MaxConcurrentStreams: 16, SendPingTimeout: discovery.DefaultKeepalive, PingTimeout: discovery.DefaultKeepalive,
-			WriteByteTimeout: 2 * discovery.DefaultKeepalive,
-		},
+func (s *standard) plain() *h2server.Server {
+	return &h2server.Server{
+		Handler: s.server, Logger: s.p.o.Logger, Keepalive: discovery.DefaultKeepalive, MaxConcurrentStreams: 16, MaxHeaderBytes: 64 << 10,
 	}
 }
 

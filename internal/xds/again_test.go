@@ -4,31 +4,34 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/grpc"
 )
 
-// deltaPipe is the client's end of a stream of deltas without a network.
+// deltaPipe is a conversation without a network.
 type deltaPipe struct {
-	grpc.ServerStream
-	heard func(*discovery.DeltaDiscoveryResponse)
+	done  <-chan struct{}
+	asks  <-chan *request
+	heard func(*response)
 }
 
-// Send implements grpc.BidiStreamingServer.
-func (p deltaPipe) Send(r *discovery.DeltaDiscoveryResponse) error {
+func (p *deltaPipe) send(r *response) error {
 	p.heard(r)
 	return nil
 }
 
-// Recv implements grpc.BidiStreamingServer.
-func (p deltaPipe) Recv() (*discovery.DeltaDiscoveryRequest, error) {
-	return nil, errors.ErrUnsupported
+func (p *deltaPipe) recv() (*request, error) {
+	select {
+	case r := <-p.asks:
+		return r, nil
+	case <-p.done:
+		return nil, io.EOF
+	}
 }
 
 // piped is a Server without a network, in a bubble of its own time.
@@ -38,12 +41,14 @@ type piped struct {
 	memory  *memory
 	log     *lines
 	account *account
-	sent    map[string]int // bytes of resources by name, of all streams
+	mu      sync.Mutex
+	sent    map[string]int // bytes of resources by name, of all streams; guarded by mu while more than one stream has something to send
+	onSent  func()         // runs after each message
 }
 
 func newPiped(t *testing.T, content ...change) *piped {
 	t.Helper()
-	p := &piped{t: t, memory: newMemory(), log: &lines{}, account: &account{}, sent: map[string]int{}}
+	p := &piped{t: t, memory: newMemory(), log: &lines{}, account: &account{}, sent: map[string]int{}, onSent: func() {}}
 	p.memory.put(content...)
 	server, err := New(Options{
 		Source: p.memory, Logger: slog.New(slog.NewTextHandler(p.log, nil)),
@@ -60,18 +65,32 @@ func newPiped(t *testing.T, content ...change) *piped {
 // open begins a stream of the client.
 func (p *piped) open() chan<- *request {
 	p.t.Helper()
-	st := newStream(p.server, Peer{Pod: "hostile"}, deltas{deltaPipe{heard: func(r *discovery.DeltaDiscoveryResponse) {
-		for _, of := range r.GetResources() {
-			p.sent[of.GetName()] += len(of.GetResource().GetValue())
+	requests := make(chan *request)
+	ctx, cancel := context.WithCancel(p.t.Context())
+	st := newStream(ctx, p.server, caller{Peer{Pod: "hostile"}, p.account}, &deltaPipe{ctx.Done(), requests, func(r *response) {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		for _, of := range r.resources {
+			p.sent[of.Name] += len(of.Body)
 		}
-	}}}, p.account)
+		p.onSent()
+	}})
+	st.delta = true
 	if err := p.server.add(st); err != nil {
 		p.t.Fatal(err)
 	}
-	requests := make(chan *request)
-	ctx, cancel := context.WithCancel(p.t.Context())
 	done := make(chan struct{})
-	go func() { defer close(done); st.run(ctx, requests); p.server.remove(st) }()
+	go func() {
+		defer close(done)
+		if err := st.run(ctx); ctx.Err() == nil {
+			p.t.Error(err)
+		}
+		st.turn.end()
+		if err := st.turn.join(); err != nil {
+			p.t.Error(err)
+		}
+		p.server.remove(st)
+	}()
 	p.t.Cleanup(func() { cancel(); <-done })
 	return requests
 }

@@ -4,8 +4,8 @@
 // In: a Source that gives encoded resources for keys and calls Server.Changed when answers are new; who a caller is, and
 // which view it has of the mesh. Out: an http.Handler for HTTP/2 servers, with TLS and without, and Server.Status.
 //
-// One goroutine owns what a stream asked for and has; another one reads its requests. Changes only mark names: however
-// often one changes while a client is slow, the newest answer goes out, and a client that does not read costs itself its
+// Who has a stream's turn owns what it asked for and has: the goroutine that reads its requests, or one of a few that write to all streams
+// of which something has changed. Changes only mark names: however often one changes while a client is slow, the newest answer goes out, and a client that does not read costs itself its
 // stream. Versions are hashes of the content, so a client that comes to another replica, or to this one after a restart,
 // is sent what differs from what it says it has, and nothing else. What a client refuses is not sent again until it
 // changes; what it had stays in force there, and the reason is in the status.

@@ -24,10 +24,12 @@ import (
 	"google.golang.org/grpc/metadata"
 	grpcstatus "google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"fairlead.dev/fairlead/internal/net/h2server"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // memory is a Source whose views all see the same.
 type memory struct {
@@ -202,11 +204,9 @@ func start(t *testing.T, o Options, content ...change) *world {
 		t.Fatal(err)
 	}
 	w.addr = listener.Addr().String()
-	protocols := &http.Protocols{}
-	protocols.SetUnencryptedHTTP2(true)
-	h := &http.Server{Handler: server, Protocols: protocols}
+	h := &h2server.Server{Handler: server, Logger: slog.New(slog.DiscardHandler)}
 	var wg sync.WaitGroup
-	wg.Go(func() { h.Serve(listener) })
+	wg.Go(func() { h.Serve(context.WithoutCancel(t.Context()), listener) })
 	t.Cleanup(func() {
 		server.Close()
 		h.Shutdown(context.WithoutCancel(t.Context()))

@@ -13,12 +13,11 @@ import (
 	"sync"
 	"time"
 
-	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"fairlead.dev/fairlead/internal/clientlog"
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 )
 
 // Prefix is that of the paths that a Server answers.
@@ -65,11 +64,13 @@ type Options struct {
 
 // Server answers the calls of envoy.service.discovery.v3.AggregatedDiscoveryService.
 type Server struct {
-	o        Options // fixed after New, as the next four
-	grpc     *grpc.Server
+	o        Options // fixed after New, as the next three
 	log      *clientlog.Log[Peer]
 	accounts accounts
 	callers  callers
+	writers  grpcstream.Writers
+	buffers  sync.Pool      // of *buffer
+	calls    sync.WaitGroup // that have a stream; added to while not closed
 
 	mu       sync.RWMutex
 	streams  map[*stream]struct{}         // guarded by mu, as everything below
@@ -90,73 +91,31 @@ func New(o Options) (*Server, error) {
 	if o.Sights == nil {
 		o.Sights = plainly{}
 	}
-	s := &Server{
+	return &Server{
 		o: o, log: clientlog.New(o.Logger, Peer.String),
 		accounts: accounts{clients: make(map[Peer]*account)},
 		callers:  callers{addresses: make(map[netip.Addr]*purse)},
 		streams:  make(map[*stream]struct{}),
 		watchers: make(map[Key]map[*stream]struct{}),
-	}
-	s.grpc = grpc.NewServer(grpc.MaxRecvMsgSize(maxRequest), grpc.WaitForHandlers(true))
-	discovery.RegisterAggregatedDiscoveryServiceServer(s.grpc, service{s: s})
-	return s, nil
+	}, nil
 }
 
-// call is what a handler of gRPC needs of the HTTP request that it answers.
-type call struct {
-	r       *http.Request
-	readers sync.WaitGroup // end once the call is over
-}
-
-type callKey struct{}
+// The methods, behind Prefix.
+const (
+	methodStates = Prefix + "StreamAggregatedResources"
+	methodDeltas = Prefix + "DeltaAggregatedResources"
+)
 
 // ServeHTTP implements http.Handler. The connection is for this call alone: the client hears at once that it is to make
 // another one for its next stream, which then goes wherever a load balancer sends it.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	c := &call{r: r}
+	if !grpcstream.CheckCall(w, r) {
+		return
+	}
+	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Connection", "close")
-	s.grpc.ServeHTTP(&deadlineWriter{ResponseWriter: w, rc: http.NewResponseController(w), timeout: s.o.WriteTimeout},
-		r.WithContext(context.WithValue(r.Context(), callKey{}, c)))
-	c.readers.Wait()
-}
-
-// deadlineWriter gives each write so much time. When it is over, the request's context ends.
-type deadlineWriter struct {
-	http.ResponseWriter
-	rc      *http.ResponseController
-	timeout time.Duration
-}
-
-// Write implements io.Writer.
-func (w *deadlineWriter) Write(b []byte) (int, error) {
-	if err := w.rc.SetWriteDeadline(time.Now().Add(w.timeout)); err != nil {
-		return 0, err
-	}
-	return w.ResponseWriter.Write(b)
-}
-
-// Flush implements http.Flusher. What is written is on its way after it, so the deadline goes: or else it would end the
-// stream although nothing is being written.
-func (w *deadlineWriter) Flush() {
-	if w.rc.Flush() == nil {
-		w.rc.SetWriteDeadline(time.Time{}) //nolint:errcheck // it was set before, so it can be set
-	}
-}
-
-// service is what gRPC calls.
-type service struct {
-	discovery.UnimplementedAggregatedDiscoveryServiceServer
-	s *Server
-}
-
-// StreamAggregatedResources implements the state of the world.
-func (v service) StreamAggregatedResources(s grpc.BidiStreamingServer[discovery.DiscoveryRequest, discovery.DiscoveryResponse]) error {
-	return v.s.serve(s, states{s})
-}
-
-// DeltaAggregatedResources implements deltas.
-func (v service) DeltaAggregatedResources(s grpc.BidiStreamingServer[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]) error {
-	return v.s.serve(s, deltas{s})
+	verdict := status.Convert(s.serve(w, r))
+	grpcstream.SetStatus(w, &grpcstream.StatusError{Code: grpcstream.Code(verdict.Code()), Message: verdict.Message()})
 }
 
 // errOver ends a stream with status OK.
@@ -165,32 +124,52 @@ var errOver = errors.New("the stream is over")
 // errClosing ends a stream, or refuses one, because the replica goes. Clients look for another one at once.
 var errClosing = status.Error(codes.Unavailable, "the control plane is shutting down")
 
-func (s *Server) serve(on grpc.ServerStream, p protocol) error {
-	ctx := on.Context()
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
-		return status.Error(codes.Internal, "the call did not come by ServeHTTP")
+func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+	var p *protocol
+	switch r.URL.Path {
+	case methodStates:
+		p = &states
+	case methodDeltas:
+		p = &deltas
+	default:
+		return status.Errorf(codes.Unimplemented, "no method %s", r.URL.Path)
 	}
-	peer, account, err := s.admit(c.r)
+	ctx := r.Context()
+	peer, account, err := s.admit(r)
 	if err != nil {
-		s.turnAway(ctx, peer, c.r.RemoteAddr, err)
+		s.turnAway(ctx, peer, r.RemoteAddr, err)
 		return err
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
-	st := newStream(s, peer, p, account)
-	st.cancel = cancel
+	defer cancel(nil)
+	on := newWire(s, p, w, r.Body)
+	st := newStream(ctx, s, caller{peer, account}, on)
+	st.delta, st.cancel = p == &deltas, cancel
 	defer func() { account.close(st.reserved) }()
 	if err := s.add(st); err != nil {
 		return err
 	}
 	defer s.remove(st)
-	if err := on.SendHeader(nil); err != nil { // a client that has everything hears nothing else for a while
+	if err := on.rc.Flush(); err != nil { // a client that has everything hears nothing else for a while
 		return err
 	}
-	requests := make(chan *request)
-	c.readers.Go(func() { cancel(read(ctx, p, requests)) })
-	err = st.run(ctx, requests)
-	cancel(err)
+	if age := s.age(); age > 0 {
+		end := time.AfterFunc(age, func() { cancel(errOver) })
+		defer end.Stop()
+	}
+	freed := make(chan struct{})
+	context.AfterFunc(ctx, func() {
+		defer close(freed)
+		st.turn.end()
+		r.Body.Close() // frees the reader below
+	})
+	cancel(st.run(ctx))
+	<-freed
+	err = st.turn.join()
+	st.held.Stop()
+	if err == nil { // what stopped first has made the rest stop
+		err = context.Cause(ctx)
+	}
 	return s.ended(ctx, peer, err)
 }
 
@@ -233,21 +212,6 @@ func (s *Server) ended(ctx context.Context, peer Peer, cause error) error {
 	return cause
 }
 
-// read passes on what a client says until it says nothing more.
-func read(ctx context.Context, p protocol, requests chan<- *request) error {
-	for {
-		r, err := p.recv()
-		if err != nil {
-			return err
-		}
-		select {
-		case requests <- r:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-	}
-}
-
 // age is how long a stream may last; 0 means for ever.
 func (s *Server) age() time.Duration {
 	if s.o.MaxAge == 0 {
@@ -269,7 +233,7 @@ func (s *Server) Changed(keys []Key) {
 		}
 	}
 	for st := range touched { // once all is marked, so that what belongs together goes together
-		st.poke()
+		st.turn.poke()
 	}
 }
 
@@ -278,7 +242,7 @@ func (s *Server) SightsChanged() {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	for st := range s.streams {
-		st.poke()
+		st.turn.poke()
 	}
 }
 
@@ -293,7 +257,7 @@ func (s *Server) Close() {
 }
 
 // Wait returns when all streams have ended. It is called after Close, and after the HTTP servers have been shut down.
-func (s *Server) Wait() { s.grpc.Stop() }
+func (s *Server) Wait() { s.calls.Wait() }
 
 func (s *Server) add(st *stream) error {
 	s.mu.Lock()
@@ -302,11 +266,13 @@ func (s *Server) add(st *stream) error {
 		return errClosing
 	}
 	s.streams[st] = struct{}{}
+	s.calls.Add(1)
 	return nil
 }
 
 // remove forgets a stream and all it watched.
 func (s *Server) remove(st *stream) {
+	defer s.calls.Done()
 	s.mu.Lock()
 	delete(s.streams, st)
 	s.mu.Unlock()

@@ -70,20 +70,22 @@ func (st *stream) dirtyOf(t Type) bool {
 	return false
 }
 
-// report publishes how the stream stands.
-func (st *stream) report() {
-	_, delta := st.out.(deltas)
-	status := ClientStatus{Peer: st.peer, Node: st.node, Delta: delta, Since: st.since}
+// report publishes how the stream stands, and for how long the client is to ask nothing.
+func (st *stream) report(wait time.Duration) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if wait > 0 {
+		st.resting = time.Now().Add(wait)
+	}
+	list := st.status.Types[:0]
 	for _, b := range st.books {
 		if b == nil {
 			continue
 		}
-		status.Types = append(status.Types, TypeStatus{
+		list = append(list, TypeStatus{
 			Type: b.typ, Wildcard: b.wildcard, Names: b.shelf.asked, Over: b.over, Resources: b.shelf.held,
 			Sent: b.last, InForce: b.good, Synced: b.synced(), Refusal: b.refusal,
 		})
 	}
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	st.status = status
+	st.status = ClientStatus{Peer: st.peer, Node: st.node, Delta: st.delta, Since: st.since, Types: list}
 }

@@ -1,7 +1,6 @@
 package xds
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"log/slog"
@@ -17,15 +16,22 @@ type ref struct {
 	name string
 }
 
-// stream is one call of a client. The goroutine that runs it owns what is not guarded.
-type stream struct {
-	s       *Server // fixed after newStream, as the next five
+// caller is who has a stream.
+type caller struct {
 	peer    Peer
-	out     protocol
 	account *account
-	since   time.Time
-	wake    chan struct{} // one slot
-	cancel  context.CancelCauseFunc
+}
+
+// stream is one call of a client. Who has the turn owns what is not guarded, see turn.go.
+type stream struct {
+	caller
+
+	s      *Server // fixed before the first turn, as the next five
+	out    conversation
+	delta  bool
+	since  time.Time
+	cancel context.CancelCauseFunc
+	ctx    context.Context //nolint:containedctx // that of the call: turns are taken by goroutines that serve all streams
 
 	greeted  bool // the node is known, and with it the view
 	node     Node
@@ -36,22 +42,27 @@ type stream struct {
 	// awaited are new clusters whose endpoints the client has not asked for yet; until is for how long that is waited for.
 	awaited map[string]struct{}
 	until   time.Time
+	held    *time.Timer // pokes at until
 
-	mu     sync.Mutex
-	dirty  map[ref]struct{} // guarded by mu, as the next: names with answers that were not looked at
-	status ClientStatus     // as of the last time that the stream rested
+	turn turn
+
+	mu      sync.Mutex
+	dirty   map[ref]struct{} // names with answers that were not looked at; guarded by mu, as everything below
+	status  ClientStatus     // as of the last time that the stream rested
+	resting time.Time        // when the client may ask again
 }
 
-func newStream(s *Server, p Peer, out protocol, a *account) *stream {
-	st := &stream{
-		s: s, peer: p, out: out, account: a, since: time.Now(), wake: make(chan struct{}, 1),
-		dirty: make(map[ref]struct{}),
-	}
-	st.report()
+// newStream makes a stream that ends with ctx.
+func newStream(ctx context.Context, s *Server, c caller, out conversation) *stream {
+	st := &stream{caller: c, s: s, out: out, since: time.Now(), ctx: ctx, dirty: make(map[ref]struct{})}
+	st.turn.init(&s.writers, func() error { return st.round(st.ctx) }, func(err error) { st.cancel(err) })
+	st.held = time.AfterFunc(time.Hour, st.turn.poke)
+	st.held.Stop()
+	st.report(0)
 	return st
 }
 
-// mark notes that the answers for names are new; poke has them looked at.
+// mark notes that the answers for names are new; turn.poke has them looked at.
 func (st *stream) mark(refs ...ref) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
@@ -60,54 +71,54 @@ func (st *stream) mark(refs ...ref) {
 	}
 }
 
-func (st *stream) poke() {
-	select {
-	case st.wake <- struct{}{}:
-	default:
+// run takes requests, and sends what they lead to, until the client says nothing more or ctx ends.
+func (st *stream) run(ctx context.Context) error {
+	for {
+		r, err := st.out.recv()
+		if err != nil {
+			return err
+		}
+		work := r.size + nameWork*len(r.names)
+		if err := pause(ctx, max(st.rests(), st.account.charge(work, time.Now()))); err != nil {
+			return err
+		}
+		if err := st.obey(ctx, r); err != nil {
+			return err
+		}
 	}
 }
 
-// run takes requests and sends responses until ctx ends or the stream has reached its age.
-func (st *stream) run(ctx context.Context, requests <-chan *request) error {
-	age := st.s.age()
-	end := time.NewTimer(cmp.Or(age, time.Hour))
-	defer end.Stop()
-	if age == 0 {
-		end.Stop()
+// rests says for how long the client is to ask nothing.
+func (st *stream) rests() time.Duration {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if st.resting.IsZero() {
+		return 0
 	}
-	held := time.NewTimer(time.Hour)
-	defer held.Stop()
-	asked := requests // nil while the client is not to ask
-	rested := time.NewTimer(time.Hour)
-	defer rested.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-end.C:
-			return errOver
-		case <-rested.C:
-			asked = requests
-		case r := <-asked:
-			if err := st.take(ctx, r); err != nil {
-				return err
-			}
-		case <-st.wake:
-		case <-held.C:
-		}
-		if err := st.flush(ctx); err != nil {
-			return err
-		}
-		if wait := st.rest(ctx); wait > 0 {
-			asked = nil
-			rested.Reset(wait)
-		}
-		held.Stop()
-		if len(st.awaited) > 0 {
-			held.Reset(time.Until(st.until))
-		}
-		st.report()
+	return time.Until(st.resting)
+}
+
+// obey is a turn of the goroutine that reads.
+func (st *stream) obey(ctx context.Context, r *request) error {
+	st.turn.enter()
+	defer st.turn.leave()
+	if err := st.take(ctx, r); err != nil {
+		return err
 	}
+	return st.round(ctx)
+}
+
+// round sends what the client is to have.
+func (st *stream) round(ctx context.Context) error {
+	if err := st.flush(ctx); err != nil {
+		return err
+	}
+	wait := st.rest(ctx)
+	if st.held.Stop(); len(st.awaited) > 0 {
+		st.held.Reset(time.Until(st.until))
+	}
+	st.report(wait)
+	return nil
 }
 
 // take obeys a request.
@@ -115,26 +126,21 @@ func (st *stream) take(ctx context.Context, r *request) error {
 	if err := st.greet(ctx, r); err != nil {
 		return err
 	}
-	work := r.size + nameWork*len(r.names)
-	if err := pause(ctx, st.account.charge(work, time.Now())); err != nil {
-		return err
-	}
 	t := TypeOf(r.url)
 	if t == 0 {
 		st.complain(ctx, "xds client asks for a type that is not served", slog.String("type", cut(r.url)))
 		return nil
 	}
-	_, delta := st.out.(deltas)
 	b := st.books[t]
 	if b == nil {
-		b = newBook(t, delta)
+		b = newBook(t, st.delta)
 		st.books[t] = b
 	}
 	if !st.judge(ctx, b, r) {
 		return nil
 	}
 	var d asks
-	if delta {
+	if st.delta {
 		d = b.amend(r.names, r.less, r.has)
 	} else {
 		d = b.replace(r.names)

@@ -1,13 +1,20 @@
 package xds
 
 import (
+	"errors"
+	"io"
+	"net/http"
 	"strconv"
+	"sync"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
-	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
+
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 )
 
 // request is a message of a client, of either protocol.
@@ -31,25 +38,94 @@ type response struct {
 	removed        []string // of a delta
 }
 
-// protocol is one of the two, on a stream.
-type protocol interface {
+// conversation is the two directions of a stream.
+type conversation interface {
+	// recv waits for a request. It belongs to the goroutine that reads.
 	recv() (*request, error)
+	// send belongs to who has the turn, and keeps nothing of what it is given.
 	send(*response) error
 }
 
-// states is the state of the world.
-type states struct {
-	grpc.BidiStreamingServer[discovery.DiscoveryRequest, discovery.DiscoveryResponse]
+// protocol is how the messages of one of the two protocols look.
+type protocol struct {
+	read   func([]byte) (*request, error)
+	append func([]byte, *response) []byte
 }
 
-func (s states) recv() (*request, error) {
-	r, err := s.Recv()
+// wire is a conversation by HTTP/2.
+type wire struct {
+	p        *protocol
+	buffers  *sync.Pool // of *buffer, the server's
+	in       *grpcstream.Frames
+	w        http.ResponseWriter
+	rc       *http.ResponseController
+	patience *grpcstream.Patience
+	timeout  time.Duration
+}
+
+func newWire(s *Server, p *protocol, w http.ResponseWriter, body io.Reader) *wire {
+	rc := http.NewResponseController(w)
+	return &wire{
+		p: p, buffers: &s.buffers, in: grpcstream.NewFrames(body, maxRequest), w: w, rc: rc,
+		patience: grpcstream.NewPatience(rc), timeout: s.o.WriteTimeout,
+	}
+}
+
+func (c *wire) recv() (*request, error) {
+	b, err := c.in.Next()
+	if e, ok := errors.AsType[*grpcstream.StatusError](err); ok {
+		return nil, status.Error(codes.Code(e.Code), e.Message)
+	}
 	if err != nil {
 		return nil, err
 	}
+	r, err := c.p.read(b)
+	if err != nil {
+		return nil, status.Errorf(codes.Internal, "reading a request: %v", err)
+	}
+	r.size = len(b)
+	return r, nil
+}
+
+// buffer is memory for a message.
+type buffer struct{ b []byte }
+
+// keepBuffer is the size up to which memory for messages is used again.
+const keepBuffer = 256 << 10
+
+// send writes a message in one piece. Memory is held for as long as the client takes.
+func (c *wire) send(r *response) error {
+	buf, ok := c.buffers.Get().(*buffer)
+	if !ok {
+		buf = &buffer{}
+	}
+	buf.b = grpcstream.Seal(c.p.append(append(buf.b[:0], make([]byte, grpcstream.HeaderSize)...), r))
+	began := time.Now()
+	c.patience.Begin(began, c.timeout)
+	_, err := c.w.Write(buf.b)
+	if err == nil {
+		err = c.rc.Flush()
+	}
+	c.patience.End()
+	if cap(buf.b) <= keepBuffer {
+		c.buffers.Put(buf)
+	}
+	if err != nil && time.Since(began) >= c.timeout {
+		return status.Errorf(codes.Unavailable, "the client does not accept its configuration within %s", c.timeout)
+	}
+	return err
+}
+
+// states is the state of the world.
+var states = protocol{read: readState, append: appendState} //nolint:gochecknoglobals // a table that never changes
+
+func readState(b []byte) (*request, error) {
+	r := &discovery.DiscoveryRequest{}
+	if err := proto.Unmarshal(b, r); err != nil {
+		return nil, err
+	}
 	req := &request{
-		node: r.GetNode(), url: r.GetTypeUrl(), nonce: r.GetResponseNonce(), version: r.GetVersionInfo(),
-		names: r.GetResourceNames(), size: proto.Size(r),
+		node: r.GetNode(), url: r.GetTypeUrl(), nonce: r.GetResponseNonce(), version: r.GetVersionInfo(), names: r.GetResourceNames(),
 	}
 	if e := r.GetErrorDetail(); e != nil {
 		req.refused = new(cut(e.GetMessage()))
@@ -57,45 +133,23 @@ func (s states) recv() (*request, error) {
 	return req, nil
 }
 
-func (s states) send(r *response) error {
-	list := make([]*anypb.Any, len(r.resources))
-	for i := range r.resources {
-		list[i] = wrap(r.typ, &r.resources[i])
-	}
-	return s.Send(&discovery.DiscoveryResponse{VersionInfo: r.version, Resources: list, TypeUrl: r.typ.URL(), Nonce: r.nonce})
-}
-
 // deltas is the protocol of differences.
-type deltas struct {
-	grpc.BidiStreamingServer[discovery.DeltaDiscoveryRequest, discovery.DeltaDiscoveryResponse]
-}
+var deltas = protocol{read: readDelta, append: appendDelta} //nolint:gochecknoglobals // a table that never changes
 
-func (s deltas) recv() (*request, error) {
-	r, err := s.Recv()
-	if err != nil {
+func readDelta(b []byte) (*request, error) {
+	r := &discovery.DeltaDiscoveryRequest{}
+	if err := proto.Unmarshal(b, r); err != nil {
 		return nil, err
 	}
 	req := &request{
 		node: r.GetNode(), url: r.GetTypeUrl(), nonce: r.GetResponseNonce(), names: r.GetResourceNamesSubscribe(),
-		less: r.GetResourceNamesUnsubscribe(), has: r.GetInitialResourceVersions(), size: proto.Size(r),
+		less: r.GetResourceNamesUnsubscribe(), has: r.GetInitialResourceVersions(),
 	}
 	if e := r.GetErrorDetail(); e != nil {
 		req.refused = new(cut(e.GetMessage()))
 	}
 	return req, nil
 }
-
-func (s deltas) send(r *response) error {
-	list := make([]*discovery.Resource, len(r.resources))
-	for i := range r.resources {
-		list[i] = &discovery.Resource{Name: r.resources[i].Name, Version: r.resources[i].Version, Resource: wrap(r.typ, &r.resources[i])}
-	}
-	return s.Send(&discovery.DeltaDiscoveryResponse{
-		SystemVersionInfo: r.version, Resources: list, RemovedResources: r.removed, TypeUrl: r.typ.URL(), Nonce: r.nonce,
-	})
-}
-
-func wrap(t Type, r *Resource) *anypb.Any { return &anypb.Any{TypeUrl: t.URL(), Value: r.Body} }
 
 // maxReason bounds what is kept of a client's words, in bytes.
 const maxReason = 1024
