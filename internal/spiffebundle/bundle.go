@@ -31,8 +31,9 @@ type Bundle struct {
 
 // document is a bundle as it is written. Its sequence number is not read: whoever is asked says what is newest.
 type document struct {
-	Keys        []key `json:"keys"`
-	RefreshHint int64 `json:"spiffe_refresh_hint,omitempty"` // seconds
+	Keys        []key  `json:"keys"`
+	Sequence    uint64 `json:"spiffe_sequence,omitempty"`
+	RefreshHint int64  `json:"spiffe_refresh_hint,omitempty"` // seconds
 }
 
 // key is a JSON Web Key (RFC 7517 §4, RFC 7518 §6) with the certificate that has it.
@@ -100,8 +101,11 @@ func (k *key) certificate() (*x509.Certificate, error) {
 }
 
 // Encode writes roots as a document. A key of a kind that no JSON Web Key is known for here is an error.
-func Encode(roots []*x509.Certificate) ([]byte, error) {
-	d := document{Keys: make([]key, 0, len(roots))}
+func Encode(roots []*x509.Certificate) ([]byte, error) { return encode(Version{Roots: roots}, 0) }
+
+func encode(v Version, refresh time.Duration) ([]byte, error) {
+	roots := v.Roots
+	d := document{Keys: make([]key, 0, len(roots)), Sequence: v.Sequence, RefreshHint: int64(refresh / time.Second)}
 	for _, c := range roots {
 		k := key{Use: useX509, X5c: [][]byte{c.Raw}}
 		if err := k.set(c.PublicKey); err != nil {

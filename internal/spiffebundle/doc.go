@@ -3,6 +3,6 @@
 //
 // In: a document, an address, or certificates. Out: roots, or a document. Keys of other uses, such as those that sign JWTs, are left out.
 // Which trust domain a document is of it does not say (§4): whoever brings it has to know. Parse and Encode are pure. A Follower asks an
-// endpoint of profile https_web again and again; what it was told last stays until it is told something else that is a bundle. All is safe
-// for concurrent use. To debug: spire-server bundle show -format spiffe, or curl the address.
+// endpoint of profile https_web again and again; what it was told last stays until it is told something else that is a bundle. A Publisher
+// is such an endpoint, for roots and version numbers that somebody else keeps. All is safe for concurrent use. To debug: spire-server bundle show -format spiffe, or curl the address.
 package spiffebundle
