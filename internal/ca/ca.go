@@ -119,14 +119,18 @@ func (c *CA) Sign(csr *x509.CertificateRequest, id identity.ID, ttl time.Duratio
 	if err := acceptableKey(csr.PublicKey); err != nil {
 		return nil, fmt.Errorf("sign %s: %w", id, err)
 	}
-	leaf, err := c.issue(&x509.Certificate{
-		URIs:        []*url.URL{id.URI()},
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}, csr.PublicKey, ttl)
+	leaf, err := c.issueWorkload(id, csr.PublicKey, ttl)
 	if err != nil {
 		return nil, fmt.Errorf("sign %s: %w", id, err)
 	}
 	return identity.EncodeCertificates(append([]*x509.Certificate{leaf}, c.chain...)...), nil
+}
+
+func (c *CA) issueWorkload(id identity.ID, pub any, ttl time.Duration) (*x509.Certificate, error) {
+	return c.issue(&x509.Certificate{
+		URIs:        []*url.URL{id.URI()},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}, pub, ttl)
 }
 
 func acceptableKey(key any) error {
@@ -200,6 +204,26 @@ func (c *CA) IssueServer(names []string, ttl time.Duration) (*tls.Certificate, e
 	return identity.TLSCertificate(key, append([]*x509.Certificate{leaf}, c.chain...)), nil
 }
 
+// IssueWorkload makes a key and a certificate for a workload that is at hand, such as the controller where others know it by its SPIFFE ID.
+// A ttl of 0 means the CA's default.
+func (c *CA) IssueWorkload(id identity.ID, ttl time.Duration) (*tls.Certificate, error) {
+	if err := id.Validate(); err != nil {
+		return nil, err
+	}
+	if id.TrustDomain != c.trustDomain {
+		return nil, fmt.Errorf("certificate for %s: this CA signs for trust domain %q", id, c.trustDomain)
+	}
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("certificate for %s: %w", id, err)
+	}
+	leaf, err := c.issueWorkload(id, key.Public(), ttl)
+	if err != nil {
+		return nil, fmt.Errorf("certificate for %s: %w", id, err)
+	}
+	return identity.TLSCertificate(key, append([]*x509.Certificate{leaf}, c.chain...)), nil
+}
+
 // ServerConfig gives the TLS settings of a server that is reached by the given names. Its certificate is made at the
 // first handshake and anew at half its life. Clients are not asked for a certificate: they show a token.
 func (c *CA) ServerConfig(names ...string) *tls.Config {
@@ -209,7 +233,16 @@ func (c *CA) ServerConfig(names ...string) *tls.Config {
 // ServerConfig is CA.ServerConfig for a server whose CA may be replaced: current is asked at each handshake, must be
 // cheap and safe for concurrent use, and may give nil as long as there is no CA, which fails the handshake.
 func ServerConfig(current func() *CA, names ...string) *tls.Config {
-	s := &serverCertificate{current: current, names: names}
+	return serverConfig(current, func(c *CA) (*tls.Certificate, error) { return c.IssueServer(names, 0) })
+}
+
+// WorkloadServerConfig is ServerConfig for a server that is known by its SPIFFE ID.
+func WorkloadServerConfig(current func() *CA, id identity.ID) *tls.Config {
+	return serverConfig(current, func(c *CA) (*tls.Certificate, error) { return c.IssueWorkload(id, 0) })
+}
+
+func serverConfig(current func() *CA, issue func(*CA) (*tls.Certificate, error)) *tls.Config {
+	s := &serverCertificate{current: current, issue: issue}
 	return &tls.Config{
 		MinVersion:             tls.VersionTLS13,
 		NextProtos:             []string{identity.ALPNH2},
@@ -221,7 +254,7 @@ func ServerConfig(current func() *CA, names ...string) *tls.Config {
 // serverCertificate renews itself when it is used past half its life or when another CA has come.
 type serverCertificate struct {
 	current func() *CA
-	names   []string
+	issue   func(*CA) (*tls.Certificate, error)
 
 	mu    sync.Mutex
 	cert  *tls.Certificate // guarded by mu
@@ -240,7 +273,7 @@ func (s *serverCertificate) get() (*tls.Certificate, error) {
 	if s.cert != nil && now.Before(s.renew) && (s.from == ca || s.from.SameSigner(ca)) {
 		return s.cert, nil
 	}
-	cert, err := ca.IssueServer(s.names, 0)
+	cert, err := s.issue(ca)
 	if err != nil {
 		return nil, err
 	}
