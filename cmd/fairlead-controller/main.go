@@ -223,6 +223,9 @@ func clusterFlags(fs *flag.FlagSet, o *controlplane.Options) {
 	fs.StringVar(&o.MoreRoots, "more-roots", "", "without --kube: `DIRECTORY` of further root certificates, PEM, that proxies trust (default none)")
 	fs.StringVar(&o.CACertificates, "ca-certificates", "", "the mesh's caCertificates as in Istio's MeshConfig, `YAML` or JSON: where the SPIFFE bundles of other trust domains are, which are followed")
 	fs.StringVar(&o.SPIFFEBundleCAs, "spiffe-bundle-ca-file", "", "`FILE` with the CAs, PEM, of the servers that have these bundles (default the system's)")
+	fs.StringVar(&o.BundleEndpoint.Listen, "spiffe-bundle-listen", "", "`ADDRESS` of a port that publishes the SPIFFE bundle of this trust domain, such as :8443 (default none)")
+	fs.StringVar(&o.BundleEndpoint.CertFile, "spiffe-bundle-cert-file", "", "`FILE` with the certificate, PEM, of that port (default one with the controller's SPIFFE ID)")
+	fs.StringVar(&o.BundleEndpoint.KeyFile, "spiffe-bundle-key-file", "", "`FILE` with the key, PEM, of that certificate")
 	fs.BoolVar((*bool)(&o.KubeconfigPlugins), "allow-kubeconfig-plugins", false, "obey kubeconfigs of other clusters that name a program to run, or files")
 }
 

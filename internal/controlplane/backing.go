@@ -26,6 +26,9 @@ type backing interface {
 	doorkeeper
 	// followCA hands over the CA, and again when it is replaced, until ctx ends.
 	followCA(ctx context.Context, use func(*ca.CA)) error
+	// publishedRoots gives the mesh's own roots, PEM, as others are to trust them, and a number that is larger with each change of
+	// them and never smaller, which all replicas have from one place. own is the CA at hand.
+	publishedRoots(ctx context.Context, own *ca.CA) (pem []byte, version uint64, err error)
 	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
 	unready() string
 	// parts are further works that run as long as the control plane.

@@ -124,6 +124,9 @@ func New(o Options) (*ControlPlane, error) {
 	if p.consul, err = newConsulServices(p); err != nil {
 		return nil, err
 	}
+	if err := o.BundleEndpoint.check(); err != nil {
+		return nil, err
+	}
 	if p.federated, err = newFederated(p); err != nil {
 		return nil, err
 	}
@@ -188,7 +191,7 @@ func (p *ControlPlane) Run(ctx context.Context) error {
 		p.federated.run,
 		func(ctx context.Context) error { return p.serveDiscovery(ctx, discoveryHTTP, discovery) },
 		func(ctx context.Context) error { p.logReady(ctx, discovery); return nil },
-		p.sayStrangers, p.sealSessions,
+		p.sayStrangers, p.sealSessions, newBundleEndpoint(p).run,
 	)
 	if p.o.Kube == nil { // who leads does it otherwise
 		parts = append(parts, p.registry.run)

@@ -73,6 +73,8 @@ type Options struct {
 	CACertificates string
 	// SPIFFEBundleCAs is a file with the CAs, PEM, by which the certificates of these places are believed; empty for the system's.
 	SPIFFEBundleCAs string
+	// BundleEndpoint says where the bundle of the mesh's own trust domain is published.
+	BundleEndpoint BundleEndpointOptions
 	// Consul is a Consul whose services can be called; nil for none. Its Problems and Logger are the control plane's.
 	Consul *consul.Options
 	// NoInboundRetries keeps called proxies from sending a request once more that their app has not got; who calls retries.
