@@ -9,6 +9,7 @@ import (
 	"os"
 	"runtime/metrics"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -44,6 +45,7 @@ func ofRuntime() []Figure {
 		{"/gc/heap/live:bytes", "go_gc_heap_live_bytes", "Bytes of the heap that the last collection of garbage left."},
 		{"/memory/classes/heap/objects:bytes", "go_memstats_heap_alloc_bytes", "Bytes in use by the heap."},
 		{"/memory/classes/total:bytes", "go_memstats_sys_bytes", "Bytes obtained from the system."},
+		{"/gc/heap/allocs:objects", "go_memstats_mallocs_total", "Objects that were ever put on the heap."},
 	}
 	samples := make([]metrics.Sample, len(known))
 	for i, k := range known {
@@ -53,7 +55,7 @@ func ofRuntime() []Figure {
 	var all []Figure
 	for i, k := range known {
 		if samples[i].Value.Kind() == metrics.KindUint64 { // otherwise this version of Go has it no more
-			all = append(all, Figure{Name: k.name, Help: k.help, Value: float64(samples[i].Value.Uint64())})
+			all = append(all, Figure{Name: k.name, Help: k.help, Total: strings.HasSuffix(k.name, "_total"), Value: float64(samples[i].Value.Uint64())})
 		}
 	}
 	return all

@@ -99,6 +99,7 @@ func TestRead(t *testing.T) {
 		{"go_gc_heap_live_bytes", 10_000, 1 << 32},
 		{"go_memstats_heap_alloc_bytes", 10_000, 1 << 32},
 		{"go_memstats_sys_bytes", 1 << 20, 1 << 36},
+		{"go_memstats_mallocs_total", 100, 1e12},
 		{"process_cpu_seconds_total", 0.0001, 1e6},
 		{"process_open_fds", 4, 1 << 20},
 		{"process_max_fds", 4, 1 << 40},
