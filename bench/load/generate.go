@@ -51,10 +51,18 @@ func (g *generator) open(i int) error {
 			return err
 		}
 		took = append(took, time.Since(next))
+		if took[len(took)-1] > tooLate {
+			return errSaturated
+		}
 		next = next.Add(step)
 	}
 	return nil
 }
+
+// tooLate is how far behind the intended times a connection may be: more is not latency, but that there is no capacity.
+const tooLate = time.Second
+
+var errSaturated = errors.New("saturated: an answer came a second after its request was due")
 
 var errNotTCP = errors.New("the connection is not one of TCP")
 

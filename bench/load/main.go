@@ -1,6 +1,7 @@
 package main
 
 import (
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -40,10 +41,10 @@ func main() {
 
 func run(args []string) error {
 	if len(args) == 0 {
-		return errors.New("say what: app, open, newconn, stream, newtcp, ping, bulk, idle or time")
+		return errors.New("say what: app, open, newconn, stream, newtcp, ping, bulk, idle, handshake, ready, proxy, keep, get or time")
 	}
-	if args[0] == "time" {
-		return timed(args[1:])
+	if tool := map[string]func([]string) error{"time": timed, "proxy": proxy, "keep": keep, "get": get}[args[0]]; tool != nil {
+		return tool(args[1:])
 	}
 	g := &generator{kind: args[0]}
 	flags := flag.NewFlagSet("load "+g.kind, flag.ContinueOnError)
@@ -53,6 +54,7 @@ func run(args []string) error {
 	flags.Float64Var(&g.rate, "rps", 1000, "requests a second of all connections")
 	flags.DurationVar(&g.length, "d", 2*time.Second, "for how long")
 	h2, tcp := flags.String("h2", "", "address of the HTTP/2 server"), flags.String("tcp", "", "address of the TCP server")
+	cert := flags.String("cert", "", "files of the client's certificate and key, without .pem and .key")
 	if err := flags.Parse(args[1:]); err != nil {
 		return err
 	}
@@ -66,10 +68,19 @@ func run(args []string) error {
 		}
 		g.addr = u.Host
 		last := ""
-		if g.kind == "newconn" {
+		if g.kind == "newconn" || g.kind == "handshake" {
 			last = "Connection: close\r\n"
 		}
 		g.request = []byte("GET " + u.RequestURI() + " HTTP/1.1\r\nHost: " + u.Host + "\r\n" + last + "\r\n")
+	}
+	if *cert != "" {
+		var err error
+		if g.certificate, err = tls.LoadX509KeyPair(*cert+".pem", *cert+".key"); err != nil {
+			return err
+		}
+	}
+	if g.kind == "ready" {
+		return g.ready(flags.Args())
 	}
 	return g.run()
 }
@@ -96,6 +107,8 @@ type generator struct {
 	conns   int
 	rate    float64
 	length  time.Duration
+	// certificate is the client's, where it shows one.
+	certificate tls.Certificate
 
 	begun  time.Time
 	failed atomic.Int64
@@ -109,6 +122,7 @@ type generator struct {
 func (g *generator) run() error {
 	work := map[string]func(i int) error{
 		"open": g.open, "newconn": g.newConn, "newtcp": g.newTCP, "ping": g.ping, "bulk": g.bulk, "stream": g.stream,
+		"handshake": g.handshakes,
 	}[g.kind]
 	if g.kind == "idle" {
 		return g.idle()

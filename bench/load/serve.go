@@ -55,6 +55,10 @@ func answer(s *h2.ServerStream) {
 		echo(s)
 		return
 	}
+	if string(s.Request().Method) == "GET" {
+		page(s)
+		return
+	}
 	var body [4096]byte
 	n := 0
 	for n < len(body) {
@@ -79,6 +83,23 @@ func answer(s *h2.ServerStream) {
 	var t httpx.Fields
 	t.AddString("grpc-status", "0")
 	_ = s.End(&t) // the client that has gone needs no trailers
+}
+
+// page answers without gRPC: one KB.
+func page(s *h2.ServerStream) {
+	var r httpx.Response
+	r.Status, r.ContentLength = 200, 1024
+	r.Fields.AddString("content-type", "text/plain")
+	if s.Respond(&r) != nil {
+		return
+	}
+	var body [1024]byte
+	for i := range body {
+		body[i] = 'x'
+	}
+	if _, err := s.Write(body[:]); err == nil {
+		_ = s.End(nil) // the client that has gone needs no end
+	}
 }
 
 // echo sends back what comes as it comes.
