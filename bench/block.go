@@ -29,13 +29,17 @@ type Block struct {
 	P999 float64 `json:"p999,omitempty"`
 	// RSS of the proxies, afterwards, in KB.
 	RSS int `json:"rss,omitempty"`
+	// Private is the part of it that no other process has too.
+	Private int `json:"private,omitempty"`
 	// Foreign is the part of the machine that others took. A Noisy block, where that was too much, does not count.
 	Foreign float64 `json:"foreign"`
 	Noisy   bool    `json:"noisy,omitempty"`
 	// Calls and Switches are system calls and context switches of the proxies for each request, where they were counted.
 	Calls    float64 `json:"calls,omitempty"`
 	Switches float64 `json:"switches,omitempty"`
-	Error    string  `json:"error,omitempty"`
+	// Allocations of proxies that say it, for each request.
+	Allocations float64 `json:"allocations,omitempty"`
+	Error       string  `json:"error,omitempty"`
 }
 
 func (b *Block) good() bool { return b.Error == "" && !b.Noisy }
@@ -95,7 +99,7 @@ func (r *Runner) once(c *Contestant, cell *Cell, seconds int) (b Block) {
 	}
 	b.CPU, b.Machine = proxies.Seconds()*per/b.Requests, own.Seconds()*per/b.Requests
 	b.Rate = b.Requests / float64(seconds)
-	b.P50, b.P99, b.P999, b.RSS = out.P50, out.P99, out.P999, resident(c.pids)
+	b.P50, b.P99, b.P999, b.RSS, b.Private = out.P50, out.P99, out.P999, resident(c.pids), private(c.pids)
 	return b
 }
 
@@ -124,7 +128,7 @@ func (r *Runner) idle(c *Contestant, cell *Cell) (b Block) {
 	lines := bufio.NewScanner(out)
 	opened := lines.Scan() && strings.HasPrefix(lines.Text(), "open ")
 	time.Sleep(settle) // what a burst left behind is given back
-	b.RSS = resident(c.pids)
+	b.RSS, b.Private = resident(c.pids), private(c.pids)
 	b.CPU = float64(b.RSS-before) / float64(cell.Conns)
 	in.Close()
 	answered := lines.Scan() && lines.Text() == "all answered"

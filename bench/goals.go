@@ -60,17 +60,29 @@ func reached(g *goal, all []Verdict, group []string, most float64) string {
 	return fmt.Sprintf("**%.2f** (%s) of %.2f", worst, at, most)
 }
 
-// goalTable is the goals of the cells that a run has.
-func goalTable(r *Run) string {
-	var b strings.Builder
+// standing is a goal beside what a run has found.
+type standing struct{ Title, What, Envoy, Classic string }
+
+// standings are the goals of the cells that a run has.
+func standings(r *Run) []standing {
+	var out []standing
 	envoy, classic := groups()
 	for _, g := range goals() {
-		i := slices.IndexFunc(r.Cells, func(c CellRun) bool { return c.ID == g.cell })
+		i := slices.IndexFunc(r.Cells, func(c *CellRun) bool { return c.ID == g.cell })
 		if i < 0 {
 			continue
 		}
-		all := verdicts(&r.Cells[i])
-		fmt.Fprintf(&b, "| %s: %s | %s | %s |\n", r.Cells[i].Title, g.what, reached(&g, all, envoy, g.envoy), reached(&g, all, classic, g.classic))
+		all := verdicts(r.Cells[i])
+		out = append(out, standing{r.Cells[i].Title, g.what, reached(&g, all, envoy, g.envoy), reached(&g, all, classic, g.classic)})
+	}
+	return out
+}
+
+// goalTable is the goals as text.
+func goalTable(r *Run) string {
+	var b strings.Builder
+	for _, s := range standings(r) {
+		fmt.Fprintf(&b, "| %s: %s | %s | %s |\n", s.Title, s.What, s.Envoy, s.Classic)
 	}
 	if b.Len() == 0 {
 		return ""

@@ -32,14 +32,17 @@ func find(words ...string) []int {
 	return out
 }
 
-// family adds the children of processes.
+// family adds the children of processes, and theirs.
 func family(pids []int) []int {
 	out := slices.Clone(pids)
 	files, _ := filepath.Glob("/proc/[0-9]*/stat") // the pattern is right
-	for _, f := range files {
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
-		if slices.Contains(pids, parent(pid)) && !slices.Contains(out, pid) {
-			out = append(out, pid)
+	for grown := -1; grown < len(out); {
+		grown = len(out)
+		for _, f := range files {
+			pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(f)))
+			if slices.Contains(out, parent(pid)) && !slices.Contains(out, pid) {
+				out = append(out, pid)
+			}
 		}
 	}
 	return out
@@ -90,13 +93,21 @@ func busyTime() time.Duration {
 }
 
 // resident is the memory of processes, in KB.
-func resident(pids []int) int {
+func resident(pids []int) int { return ofEach(pids, "status", "VmRSS:") }
+
+// private is the part of it that no other process shares, in KB.
+func private(pids []int) int {
+	return ofEach(pids, "smaps_rollup", "Private_Clean:", "Private_Dirty:")
+}
+
+// ofEach adds up what lines of a file of processes say.
+func ofEach(pids []int, file string, names ...string) int {
 	sum := 0
 	for _, pid := range pids {
-		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)) // one that has ended has none
+		b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/%s", pid, file)) // one that has ended has none
 		for line := range strings.Lines(string(b)) {
-			if rest, ok := strings.CutPrefix(line, "VmRSS:"); ok {
-				n, _ := strconv.Atoi(strings.Fields(rest)[0])
+			if f := strings.Fields(line); len(f) > 1 && slices.Contains(names, f[0]) {
+				n, _ := strconv.Atoi(f[1])
 				sum += n
 			}
 		}

@@ -26,8 +26,13 @@ type Run struct {
 	// Foreign is what others could take of the machine before a block did not count.
 	Foreign float64 `json:"foreign"`
 	// Idle is the memory of a fresh pair, in KB, before any request.
-	Idle  map[string]int `json:"idle"`
-	Cells []CellRun      `json:"cells"`
+	Idle map[string]int `json:"idle"`
+	// Private is the part of it that no other process has too.
+	Private map[string]int `json:"private,omitempty"`
+	Cells   []*CellRun     `json:"cells"`
+	// Cut says why the run has not all of its rounds, Missing which cells have none.
+	Cut     string   `json:"cut,omitempty"`
+	Missing []string `json:"missing,omitempty"`
 }
 
 // CellRun is a cell and its blocks, in the order in which they ran.
@@ -37,6 +42,8 @@ type CellRun struct {
 	Blocks []Block `json:"blocks"`
 	// Counted has one block per contestant, of system calls and switches alone.
 	Counted []Block `json:"counted,omitempty"`
+	// Skipped says why a peer was not run again.
+	Skipped map[string]string `json:"skipped,omitempty"`
 }
 
 // Runner runs the matrix.
@@ -76,7 +83,7 @@ func run(args []string) error {
 	if err := complain(); err != nil {
 		return err
 	}
-	result := &Run{Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{}}
+	result := &Run{Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{}, Private: map[string]int{}}
 	r.describe(s, result)
 	all, end := chosen(s), time.Now().Add(s.within)
 	if len(all) == 0 {
@@ -107,7 +114,7 @@ func (r *Runner) phase(s *settings, cells, later []Cell, end time.Time, result *
 	}
 	for _, c := range r.contestants {
 		if len(c.pids) > 0 && cells[0].Workers == 1 {
-			result.Idle[c.Name] = resident(c.pids)
+			result.Idle[c.Name], result.Private[c.Name] = resident(c.pids), private(c.pids)
 		}
 	}
 	for i, cell := range cells {
@@ -142,9 +149,9 @@ func save(path string, v *Run) error {
 
 // cell runs one cell: ours before each two peers and at the end of each round. Without proxies it is run once, to know
 // what they add.
-func (r *Runner) cell(cell Cell) CellRun {
+func (r *Runner) cell(cell Cell) *CellRun {
 	fmt.Fprintf(r.log, "\n%s: %s\n", cell.ID, cell.Title)
-	out := CellRun{Cell: cell}
+	out := &CellRun{Cell: cell}
 	ours := r.contestants[0]
 	var others, all []*Contestant
 	for _, c := range r.contestants[1:] {

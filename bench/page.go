@@ -4,6 +4,7 @@ import (
 	_ "embed" // the page
 	"html/template"
 	"math"
+	"slices"
 	"strings"
 )
 
@@ -16,26 +17,40 @@ type bar struct {
 
 	Left, Width, Mid float64
 	Text             string
+	Spent            []string
+}
+
+// square is a verdict in the overview, "" for a peer that a cell does not have.
+type square struct{ Class, Text string }
+
+// row is one cell of the page.
+type row struct {
+	ID, Title, Unit, Ours string
+	Rounds, Failures      string
+	Bars                  []bar
+	Squares               []square
+	// Latencies and costs of ours.
+	Own []string
 }
 
 // Page is the report as one HTML file that loads nothing.
 func Page(r *Run) (string, error) {
-	type row struct {
-		Title, Unit, Ours string
-		Bars              []bar
-		Failures          string
-	}
 	var rows []row
-	for i := range r.Cells {
-		c := &r.Cells[i]
-		out := row{Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours, cpu)), Failures: failures(c, r.Foreign)}
+	var names []string
+	for _, c := range r.Cells {
 		for _, v := range verdicts(c) {
-			left, right := position(v.Ratio.Low), position(v.Ratio.High)
-			out.Bars = append(out.Bars, bar{v, left, max(right-left, 0.4), position(v.Ratio.Mid), plain(v.Ratio)})
+			if !slices.Contains(names, v.Peer) {
+				names = append(names, v.Peer)
+			}
 		}
-		rows = append(rows, out)
 	}
-	t, err := template.New("page").Funcs(template.FuncMap{"figure": figure}).Parse(pageText)
+	slices.Sort(names)
+	for _, c := range r.Cells {
+		rows = append(rows, drawn(c, names, r.Foreign))
+	}
+	t, err := template.New("page").Funcs(template.FuncMap{
+		"figure": figure, "ratio": plain, "emphasis": emphasis, "mb": func(kb int) string { return figure(float64(kb) / 1024) },
+	}).Parse(pageText)
 	if err != nil {
 		return "", err
 	}
@@ -43,9 +58,42 @@ func Page(r *Run) (string, error) {
 	err = t.Execute(&b, struct {
 		*Run
 
-		Rows []row
-	}{r, rows})
+		Rows  []row
+		Peers []string
+		Goals []standing
+		Gaps  string
+	}{r, rows, names, standings(r), gaps(r)})
 	return b.String(), err
+}
+
+// drawn is a cell as the page shows it.
+func drawn(c *CellRun, names []string, foreign float64) row {
+	out := row{
+		ID: c.ID, Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours, cpu)), Rounds: rounds(c), Failures: failures(c, foreign),
+		Squares: make([]square, len(names)),
+		Own: append([]string{
+			micros(middle(c.Blocks, ours, p50)), micros(middle(c.Blocks, ours, p99)), micros(middle(c.Blocks, ours, p999)),
+			addition(middle(c.Blocks, ours, p50), middle(c.Blocks, direct, p50)),
+		}, spent(c, ours)...),
+	}
+	for _, v := range verdicts(c) {
+		left, right := position(v.Ratio.Low), position(v.Ratio.High)
+		out.Bars = append(out.Bars, bar{v, left, max(right-left, 0.4), position(v.Ratio.Mid), plain(v.Ratio), spent(c, v.Peer)})
+		if v.Blocks > 0 {
+			out.Squares[slices.Index(names, v.Peer)] = square{string(v.Outcome()), figure(v.Ratio.Mid)}
+		}
+	}
+	return out
+}
+
+// emphasis makes what is bold in the text bold in the page.
+func emphasis(s string) template.HTML {
+	s = template.HTMLEscapeString(s)
+	if rest, ok := strings.CutPrefix(s, "**"); ok {
+		figure, after, _ := strings.Cut(rest, "**")
+		s = "<strong>" + figure + "</strong>" + after
+	}
+	return template.HTML(s) //nolint:gosec // escaped above
 }
 
 // position of a ratio: 0 for a tenth or less, 50 for 1, 100 for ten or more.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -11,7 +12,7 @@ import (
 
 // TestReportsSayWhereWeAreBehind makes both reports of a run in which one peer needs more, one less, and one failed.
 func TestReportsSayWhereWeAreBehind(t *testing.T) {
-	c := CellRun{Cell: matrix()[1]}
+	c := CellRun{Cell: matrix()[slices.IndexFunc(matrix(), func(c Cell) bool { return c.ID == "h1-1k-c1" })]}
 	for round := range 3 {
 		add := func(of string, cpu float64, failed string) {
 			c.Blocks = append(c.Blocks, Block{Of: of, Round: round, CPU: cpu + float64(round), Requests: 1, Error: failed})
@@ -27,13 +28,20 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 	c.Blocks = append(c.Blocks, Block{Of: direct, P50: 20})
 	for i := range c.Blocks[:len(c.Blocks)-1] {
 		b := &c.Blocks[i]
-		b.P50, b.P99, b.P999, b.RSS = 10*b.CPU, 20*b.CPU, 40*b.CPU, 10240
+		b.P50, b.P99, b.P999, b.RSS, b.Private = 10*b.CPU, 20*b.CPU, 40*b.CPU, 10240, 5120
 	}
-	run := &Run{Rounds: 3, Seconds: 1, Cells: []CellRun{c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"}}
+	c.Counted = []Block{{Of: ours, Calls: 7.5, Switches: 0.09, Allocations: 0.25}}
+	c.Skipped = map[string]string{"haproxy": "refused"}
+	run := &Run{
+		Cut: "7 rounds did not fit.", Missing: []string{"TCP bulk, 1 stream"},
+		Rounds: 3, Seconds: 1, Cells: []*CellRun{&c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"},
+	}
 	text := Markdown(run)
 	for _, want := range []string{
-		"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "haproxy failed in round 2: refused", "| fairlead | 8.0 |",
-		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |", "| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 |",
+		"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "| fairlead | 8.0 |",
+		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |",
+		"| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 | 5.00 | 7.5 | 0.09 | 0.25 |", "haproxy failed in round 1, and was not run again: refused", "\n3 rounds.\n",
+		"The run is not whole. 7 rounds did not fit. Each cell", "Not measured: TCP bulk, 1 stream.",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)
@@ -43,7 +51,10 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`class="row ahead"><span>envoy`, `class="row behind"><span>nginx`, "refused &lt;b&gt;", "not quiet"} {
+	for _, want := range []string{
+		`class="row ahead"><span>envoy`, `class="row behind"><span>nginx`, "refused &lt;b&gt;", "<span>failed</span>",
+		`<td class="behind">1.9`, `<strong>2.00</strong> (nginx) of 0.90`, "7 rounds did not fit", "<td>ours, µs</td><td>210</td>",
+	} {
 		if !strings.Contains(page, want) {
 			t.Errorf("the page lacks %q", want)
 		}
