@@ -140,10 +140,11 @@ benchmarks: ## each Go benchmark ten times
 BENCH      ?= full
 BENCHFLAGS ?=
 
-bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, at most 40 minutes, into bench/ (root; BENCH=quick: 5 minutes, into dist/bench)
+bench: build ## two sidecars beside pairs of Envoy, HAProxy and nginx, at most 30 minutes, into bench/ (root); into dist/bench: BENCH=quick, 5 minutes, BENCHFLAGS="-cells goals", 12 minutes
 	CGO_ENABLED=0 $(GO) build -o bin/bench-load ./bench/load
 	@mkdir -p dist/bench
-	$(GO) run ./bench -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick -out dist/bench/results.json) $(BENCHFLAGS)
+	$(GO) build -o bin/bench-run ./bench
+	bin/bench-run -envoy "$$(test/envoy-binary.sh)" $(if $(filter quick,$(BENCH)),-quick) $(BENCHFLAGS)
 
 FLEETS ?= 100x100 300x100 1000x100 100x1000
 bench-xds: ## endpoint events for fleets of Envoys, ENVOYSxSERVICES in FLEETS: time, CPU, memory; FAIRLEAD_EVENTS=200, FAIRLEAD_HEAP=file for a profile

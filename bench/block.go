@@ -2,11 +2,10 @@ package main
 
 import (
 	"bufio"
-	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
 	"regexp"
 	"strconv"
 	"strings"
@@ -63,56 +62,89 @@ type Result struct {
 	Error    string  `json:"error"`
 }
 
-// measure runs one block.
-func (r *Runner) measure(c *Contestant, cell *Cell, round int) Block {
-	seconds := cmp.Or(cell.Seconds, r.seconds)
-	b := r.once(c, cell, seconds)
-	if !b.good() && time.Now().Before(r.until) {
-		b = r.once(c, cell, seconds)
+// measure runs one block, and once more where others took too much of the machine or something failed.
+func (r *Runner) measure(ctx context.Context, c *Contestant, cell *Cell, round int) Block {
+	b := r.once(ctx, c, cell, r.length(cell))
+	if !b.good() && (b.Noisy || !strings.Contains(b.Error, saturated)) && ctx.Err() == nil && time.Now().Before(r.end) {
+		b = r.once(ctx, c, cell, r.length(cell))
 	}
 	b.Of, b.Round = c.Name, round
 	return b
 }
 
+// saturated is how the generator says that requests would never catch up with their times.
+const saturated = "saturated"
+
+// patience is how much longer than its load a block may take: a proxy that does not answer must not end the run.
+const patience = 30 * time.Second
+
 // once runs a block of some seconds.
-func (r *Runner) once(c *Contestant, cell *Cell, seconds int) (b Block) {
+func (r *Runner) once(ctx context.Context, c *Contestant, cell *Cell, seconds int) (b Block) {
+	most := time.Duration(seconds)*time.Second + patience
 	if cell.Kind == KindIdle {
-		return r.idle(c, cell)
+		most += time.Duration(cell.Conns) * 10 * time.Millisecond // they are opened, and asked again, one by one
 	}
-	cmd := c.lab.exec(c.pod, c.command(cell, r.load, c.lab.dir, seconds))
-	proxies, apps, busy, begun := cpuTime(c.pids), cpuTime(c.apps), busyTime(), time.Now()
+	ctx, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	switch cell.Kind {
+	case KindIdle:
+		return r.idle(ctx, c, cell)
+	case KindReady:
+		return r.ready(ctx, c, cell)
+	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing, KindBulk, KindHTTP2, KindHandshake:
+	}
+	return r.block(ctx, c, cell, load{c.command(cell, r.settings.load, seconds), cell.Kind, seconds})
+}
+
+// load is a command that makes it.
+type load struct {
+	argv    []string
+	says    Kind // how what it prints is read
+	seconds int
+}
+
+// block runs a generator and says what that took of the proxies.
+func (r *Runner) block(ctx context.Context, c *Contestant, cell *Cell, l load) (b Block) {
+	pids := c.pids
+	if cell.Kind == KindHandshake {
+		pids = c.inbound
+	}
+	cmd := c.lab.exec(ctx, c.caller(cell.Kind), l.argv)
+	proxies, apps, busy, begun := cpuTime(pids), cpuTime(c.apps), busyTime(), time.Now()
 	text, err := cmd.Output()
 	took := time.Since(begun)
-	proxies, apps, busy = cpuTime(c.pids)-proxies, cpuTime(c.apps)-apps, busyTime()-busy
-	out, bad := parse(cell.Kind, string(text))
+	proxies, apps, busy = cpuTime(pids)-proxies, cpuTime(c.apps)-apps, busyTime()-busy
+	out, bad := parse(l.says, string(text))
+	own := proxies + apps + out.cpu
+	b.Foreign = max(0, (busy-own).Seconds()/took.Seconds()/float64(r.processors))
+	b.Noisy = b.Foreign > r.foreign
 	if err = errors.Join(err, bad); err != nil {
 		b.Error = err.Error()
 		return b
 	}
-	own := proxies + apps + out.cpu
-	b.Foreign = max(0, (busy-own).Seconds()/took.Seconds()/float64(r.processors))
-	b.Noisy = b.Foreign > r.foreign
 	per := 1e6 // µs
 	b.Requests = float64(out.Requests)
 	if cell.Kind == KindBulk {
 		per, b.Requests = 1, float64(out.Bytes)/1e9
 	}
 	b.CPU, b.Machine = proxies.Seconds()*per/b.Requests, own.Seconds()*per/b.Requests
-	b.Rate = b.Requests / float64(seconds)
+	b.Rate = b.Requests / float64(l.seconds)
 	b.P50, b.P99, b.P999, b.RSS, b.Private = out.P50, out.P99, out.P999, resident(c.pids), private(c.pids)
 	return b
 }
 
-// idle measures memory: what the proxies hold for each connection that waits, and whether all of them still serve. What the
-// first request of all costs, such as pages of programs that had not run so far, is not of these connections.
-func (r *Runner) idle(c *Contestant, cell *Cell) (b Block) {
-	first := *cell
-	first.Conns = 1
-	if out, err := c.lab.exec(c.pod, c.command(&first, r.load, c.lab.dir, r.seconds)).CombinedOutput(); err != nil {
-		return Block{Error: fmt.Sprintf("one connection: %v: %s", err, out)}
+// idle measures memory: what the proxies hold for each connection that waits, and whether all of them still serve. It is private memory, beyond
+// that after a first request: pages of programs that had not run so far are no connection's.
+func (r *Runner) idle(ctx context.Context, c *Contestant, cell *Cell) (b Block) {
+	if c.warm == 0 {
+		first := *cell
+		first.Conns = 1
+		if out, err := c.lab.exec(ctx, c.pod, c.command(&first, r.settings.load, r.seconds)).CombinedOutput(); err != nil {
+			return Block{Error: fmt.Sprintf("one connection: %v: %s", err, out)}
+		}
+		c.warm = private(c.pids)
 	}
-	before := resident(c.pids)
-	cmd := c.lab.exec(c.pod, c.command(cell, r.load, c.lab.dir, r.seconds))
+	cmd := c.lab.exec(ctx, c.pod, c.command(cell, r.settings.load, r.seconds))
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return Block{Error: err.Error()}
@@ -121,7 +153,8 @@ func (r *Runner) idle(c *Contestant, cell *Cell) (b Block) {
 	if err != nil {
 		return Block{Error: err.Error()}
 	}
-	cmd.Stderr = os.Stderr
+	var said strings.Builder
+	cmd.Stderr = &said
 	if err := cmd.Start(); err != nil {
 		return Block{Error: err.Error()}
 	}
@@ -129,11 +162,11 @@ func (r *Runner) idle(c *Contestant, cell *Cell) (b Block) {
 	opened := lines.Scan() && strings.HasPrefix(lines.Text(), "open ")
 	time.Sleep(settle) // what a burst left behind is given back
 	b.RSS, b.Private = resident(c.pids), private(c.pids)
-	b.CPU = float64(b.RSS-before) / float64(cell.Conns)
+	b.CPU = float64(b.Private-c.warm) / float64(cell.Conns)
 	in.Close()
 	answered := lines.Scan() && lines.Text() == "all answered"
 	if err := cmd.Wait(); err != nil || !opened || !answered {
-		b.Error = fmt.Sprintf("opened: %v, all answered afterwards: %v: %v", opened, answered, err)
+		b.Error = fmt.Sprintf("opened: %v, all answered afterwards: %v: %v %s", opened, answered, err, said.String())
 	}
 	b.Requests = float64(cell.Conns)
 	return b
@@ -155,7 +188,7 @@ var (
 // parse reads what a generator printed. Anything that failed makes the block one that does not count.
 func parse(kind Kind, text string) (out outcome, err error) {
 	switch kind {
-	case KindHTTP1, KindGRPC:
+	case KindHTTP1, KindGRPC, KindHTTP2:
 		if m := timedCPU.FindStringSubmatch(text); m != nil {
 			out.cpu = time.Duration(number(m[1]))
 		}
@@ -163,7 +196,7 @@ func parse(kind Kind, text string) (out outcome, err error) {
 			return parseWrk(out, text)
 		}
 		return parseH2load(out, text)
-	case KindOpen, KindNewConn, KindStream, KindNewTCP, KindPing, KindBulk, KindIdle:
+	case KindOpen, KindNewConn, KindStream, KindNewTCP, KindPing, KindBulk, KindIdle, KindHandshake, KindReady:
 	}
 	if err := json.Unmarshal([]byte(text), &out.Result); err != nil {
 		return out, fmt.Errorf("%w in %q", err, text)

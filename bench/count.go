@@ -2,25 +2,32 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"strings"
 )
 
-// counted has perf count system calls and context switches of the proxies during one more block, 0 where there is no perf.
-func (r *Runner) counted(c *Contestant, cell *Cell) (calls, switches float64) {
-	if cell.Kind == KindIdle || len(c.pids) == 0 {
-		return 0, 0
-	}
+// counted runs a block that does not count and has perf count system calls and context switches of the proxies, 0 where there is no
+// perf, and asks proxies in Go what they allocated.
+func (r *Runner) counted(ctx context.Context, c *Contestant, cell *Cell) Block {
+	out := Block{Of: c.Name}
 	p, err := startPerf(c.pids)
-	if err != nil {
-		return 0, 0
+	if err == nil {
+		p.tell("enable")
 	}
-	p.tell("enable")
-	b := r.once(c, cell, 1)
-	p.tell("disable")
-	return p.end(b.Requests)
+	before := c.allocated(ctx)
+	b := r.once(ctx, c, cell, 1)
+	if after := c.allocated(ctx); after > before && b.Requests > 0 {
+		// To be asked allocates too: as much as when nothing else happens.
+		out.Allocations = max(0, after-before-(c.allocated(ctx)-after)) / b.Requests
+	}
+	if err == nil {
+		p.tell("disable")
+		out.Calls, out.Switches = p.end(b.Requests)
+	}
+	return out
 }
 
 // perf is a running `perf stat` that counts between two words on a pipe: it takes its time to attach, and what it does not
@@ -75,4 +82,24 @@ func (p *perf) end(requests float64) (calls, switches float64) {
 		}
 	}
 	return calls, switches
+}
+
+// allocated is how many objects the proxies have allocated since they started, 0 where they do not say.
+func (c *Contestant) allocated(ctx context.Context) float64 {
+	if !c.sidecars {
+		return 0
+	}
+	sum := 0.0
+	for _, pod := range []string{c.pod, "app"} {
+		text, err := c.lab.exec(ctx, pod, []string{c.lab.load, "get", "http://127.0.0.1:15090/metrics"}).Output()
+		if err != nil {
+			return 0
+		}
+		for line := range strings.Lines(string(text)) {
+			if value, ok := strings.CutPrefix(line, "istio_agent_go_memstats_mallocs_total "); ok {
+				sum += number(strings.TrimSpace(value))
+			}
+		}
+	}
+	return sum
 }

@@ -8,14 +8,19 @@
 //
 // How it measures: proxies on CPU 1, generator and server on CPU 0; with two workers, all on both. Each cell has rounds; in
 // each round every peer runs once, in random order, and ours before each two of them and at the end, so that a peer is
-// compared with what ours took shortly before and after. A cell has fewer rounds, two at least, where the whole run would
-// take longer than -within. CPU is that of the processes' own clocks. A block in which other processes took more than
-// 5 % of the machine is run once more, and left out where that does not help. Ratios are geometric means over rounds with
-// a 95 % bootstrap interval. Clients take ports again after a second, or what opens thousands of connections a second would
-// measure its own search for one. Idle connections come to proxies that have answered a request before.
+// compared with what ours took shortly before and after. CPU is that of the processes' own clocks. A block in which other
+// processes took more than 5 % of the machine is run once more, and left out where that does not help. Ratios are geometric
+// means over rounds with a 95 % bootstrap interval. Clients take ports again after a second, or what opens thousands of
+// connections a second would measure its own search for one. Idle connections come to proxies that have answered a request before.
+//
+// What runs when: see [schedule]. Two rounds of each cell have their time reserved, those with goals first; further ones run while
+// -within allows. What was measured is kept, in one file, whether the time ends, or the run by Ctrl-C, or SIGKILL (then
+// -report makes the reports); the reports say how many rounds each cell has, and which cells have none. A peer that cannot take
+// the requests of a cell, or fails twice in it, is left out of its later rounds with the reason.
 //
 // What it does not say: anything about more than one machine. Its two processors are shared by everything
-// that takes part, so latencies are those of a busy machine.
+// that takes part, so latencies are those of a busy machine. What the client's half pays for a handshake is not
+// measured: our sidecars keep a connection, and cannot be told to make one for each request.
 //
 // Debugging: -keep leaves the lab and the directory with all configurations and logs.
 package main

@@ -41,6 +41,15 @@ func goals() []goal {
 	}
 }
 
+// goalCells are the cells that have one.
+func goalCells() map[string]bool {
+	out := map[string]bool{}
+	for _, g := range goals() {
+		out[g.cell] = true
+	}
+	return out
+}
+
 // reached is a goal beside what a run has found for one group, "" where it has found nothing.
 func reached(g *goal, all []Verdict, group []string, most float64) string {
 	worst, at := math.Inf(-1), ""

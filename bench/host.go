@@ -48,6 +48,11 @@ func family(pids []int) []int {
 	return out
 }
 
+// offspring is a family without those that began it.
+func offspring(pids []int) []int {
+	return slices.DeleteFunc(family(pids), func(pid int) bool { return slices.Contains(pids, pid) })
+}
+
 // parent of a process, 0 where there is none.
 func parent(pid int) int {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
@@ -124,6 +129,21 @@ func pin(cpus string, pids []int) error {
 		}
 	}
 	return nil
+}
+
+// descriptors is how many a process may have: as many as we may give ourselves, which all that we start inherit.
+func descriptors() int {
+	const wanted = 65536
+	var files unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &files) != nil {
+		return 1024
+	}
+	if more := (unix.Rlimit{Cur: max(files.Max, wanted), Max: max(files.Max, wanted)}); unix.Setrlimit(unix.RLIMIT_NOFILE, &more) == nil {
+		return int(min(more.Cur, 1<<20))
+	}
+	files.Cur = files.Max
+	_ = unix.Setrlimit(unix.RLIMIT_NOFILE, &files) // what we may have anyway
+	return int(min(files.Cur, 1<<20))
 }
 
 // machine describes what the run was made on.

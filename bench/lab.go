@@ -1,14 +1,15 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"text/template"
 	"time"
@@ -21,7 +22,10 @@ var configurations embed.FS
 type lab struct {
 	name string
 	bin  string // directory of the build
-	dir  string // of configurations
+	// load is the generator's binary, envoy that of Envoy, "" for a lab without peers.
+	load, envoy string
+	joining     []joined
+	dir         string // of configurations
 	// workers is how many threads each proxy has.
 	workers int
 	pods    []labPod
@@ -51,23 +55,35 @@ func command(name string, args ...string) container {
 	return container{name, string(b)}
 }
 
+// The pods of the peers: the client's side, the server's, and one in which the client's side is started anew.
+const outer, inner, again = "outer", "inner", "fresh"
+
+// inside is the address of the server's side of the peers, "" before it is known.
+func (l *lab) inside() string {
+	if p := l.pod(inner); len(p.IPs) > 0 {
+		return p.IPs[0]
+	}
+	return ""
+}
+
 // servers are the containers of a pod that answers.
-func (l *lab) servers(load string) []container {
+func (l *lab) servers() []container {
 	return []container{
 		command("http", "nginx", "-c", l.dir+"/app.conf"),
-		command("bytes", load, "app", "-h2", ":8081", "-tcp", ":8082"),
+		command("bytes", l.load, "app", "-h2", ":8081", "-tcp", ":8082"),
 	}
 }
 
-func (l *lab) fairlead(args ...string) *exec.Cmd {
-	cmd := exec.Command(filepath.Join(l.bin, "fairlead"), append([]string{"lab", "--name", l.name}, args...)...) //nolint:gosec // our own binary
+func (l *lab) fairlead(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, filepath.Join(l.bin, "fairlead"), append([]string{"lab", "--name", l.name}, args...)...) //nolint:gosec // our own binary
+	cmd.WaitDelay = time.Second                                                                                              // what it has started may hold its output
 	cmd.Env = append(os.Environ(), "PATH="+l.bin+":"+os.Getenv("PATH"))
 	return cmd
 }
 
-// do runs a lab command that must succeed.
+// do runs a lab command that must succeed, to its end: what it starts is to be ended too.
 func (l *lab) do(args ...string) error {
-	if out, err := l.fairlead(args...).CombinedOutput(); err != nil {
+	if out, err := l.fairlead(context.Background(), args...).CombinedOutput(); err != nil {
 		return fmt.Errorf("fairlead lab %s: %w: %s", strings.Join(args, " "), err, out)
 	}
 	return nil
@@ -80,7 +96,7 @@ type site struct {
 }
 
 func (l *lab) site() site {
-	return site{Dir: l.dir, Inner: "", Body: strings.Repeat("x", 1024), Workers: l.workers}
+	return site{Dir: l.dir, Inner: l.inside(), Body: strings.Repeat("x", 1024), Workers: l.workers}
 }
 
 // write makes files of the lab's directory from templates.
@@ -105,66 +121,73 @@ func (l *lab) write(data any, names ...string) error {
 }
 
 // up starts the lab with pods of both kinds where it has peers, with sidecars alone where not.
-func (l *lab) up(load, envoy string) error {
+func (l *lab) up() error {
 	if err := l.write(l.site(), "app.conf"); err != nil {
 		return err
 	}
 	idle := []container{command("idle", "sleep", "infinity")}
-	pods := []podSpec{{"app", true, l.servers(load)}, {"client", true, idle}}
-	if envoy != "" {
-		if err := l.write(l.site(), "nginx-in.conf", "haproxy-in.cfg", "envoy-in.yaml"); err != nil {
+	pods := []podSpec{{"app", true, l.servers()}, {"client", true, idle}}
+	owners := []string{"app", "client"}
+	if l.envoy != "" {
+		if err := l.write(l.site(), "nginx-in.conf", "haproxy-in.cfg", "envoy-in.yaml", "envoy-mesh-in.yaml"); err != nil {
 			return err
 		}
-		pods = append(pods, podSpec{"inner", false, append(l.servers(load), l.proxies("in", envoy)...)})
+		pods = append(pods, podSpec{inner, false, append(l.servers(), l.containers("in")...)})
+		owners = append(owners, inner)
 	}
 	if err := l.write(struct{ Pods []podSpec }{pods}, "lab.yaml"); err != nil {
 		return err
 	}
-	args := []string{"up", "-f", l.dir + "/lab.yaml"}
-	if l.workers > 1 {
-		proxy, err := l.threaded()
-		if err != nil {
+	proxy, err := l.wrapped()
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(l.do("up", "-f", l.dir+"/lab.yaml", "--proxy", proxy), l.learn(owners...)); err != nil {
+		return err
+	}
+	if l.envoy != "" {
+		if err := l.addOuter(idle); err != nil {
 			return err
 		}
-		args = append(args, "--proxy", proxy)
+		owners = append(owners, outer, again)
 	}
-	if err := l.do(args...); err != nil {
-		return err
+	for _, owner := range owners {
+		if err := l.tune(owner); err != nil {
+			return err
+		}
 	}
-	if envoy == "" {
-		return l.learn("app", "client")
-	}
-	if err := l.learn("app", "client", "inner"); err != nil {
-		return err
-	}
-	return l.addOuter(envoy, idle)
+	return l.joinMesh()
 }
 
-// threaded writes a program that is our sidecar with so many threads: it has one unless its environment says otherwise, and
-// a lab passes none on.
-func (l *lab) threaded() (path string, err error) {
+// wrapped writes a program that is our sidecar with as many threads as it is to have: it has one unless its environment says otherwise,
+// and a lab passes none on. It notes when the sidecar was started.
+func (l *lab) wrapped() (path string, err error) {
 	path = filepath.Join(l.dir, "fairlead-proxy")
-	text := fmt.Sprintf("#!/bin/sh\nGOMAXPROCS=%d exec %s/fairlead-proxy \"$@\"\n", l.workers, l.bin)
-	return path, os.WriteFile(path, []byte(text), 0o755) //nolint:gosec // to be run by the lab's users
+	started := filepath.Join(l.dir, startedFile)
+	text := fmt.Sprintf("#!/bin/sh\ndate +%%s%%N > %s\nGOMAXPROCS=%d exec %s/fairlead-proxy \"$@\"\n", started, l.workers, l.bin)
+	if err := os.WriteFile(started, nil, 0o666); err != nil { //nolint:gosec // written by the lab's users
+		return "", err
+	}
+	return path, errors.Join(os.Chmod(started, 0o666), os.WriteFile(path, []byte(text), 0o755)) //nolint:gosec // to be run by the lab's users
 }
 
-// proxies are the containers of one side of the peers.
-func (l *lab) proxies(side, envoy string) []container {
-	return []container{
-		command("nginx", "nginx", "-c", l.dir+"/nginx-"+side+".conf"),
-		command("haproxy", "haproxy", "-db", "-f", l.dir+"/haproxy-"+side+".cfg"),
-		command("envoy", envoy, "-c", l.dir+"/envoy-"+side+".yaml", "--concurrency", strconv.Itoa(l.workers), "--disable-hot-restart", "-l", "warning"),
+// tune lets a pod make some ten thousand connections a second for ever. A port that a client has closed is kept for a minute, and of a
+// destination there are 28,000. With net.ipv4.tcp_tw_reuse one is taken again after a second, which the kernel otherwise does for 127.0.0.1 alone,
+// where the peers are called; and there are more of them.
+func (l *lab) tune(owner string) error {
+	const how = "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse && echo '24576 65535' > /proc/sys/net/ipv4/ip_local_port_range"
+	if out, err := l.fairlead(context.Background(), "exec", "deploy/"+owner, "--", "sh", "-c", how).CombinedOutput(); err != nil {
+		return fmt.Errorf("settings of pod %s: %w: %s", owner, err, out)
 	}
+	return nil
 }
 
 // addOuter starts the client's side of the peers, which must know the address of the other one.
-func (l *lab) addOuter(envoy string, idle []container) error {
-	told := l.site()
-	told.Inner = l.pod("inner").IPs[0]
-	if err := l.write(told, "nginx-out.conf", "haproxy-out.cfg", "envoy-out.yaml"); err != nil {
+func (l *lab) addOuter(idle []container) error {
+	if err := l.write(l.site(), "nginx-out.conf", "haproxy-out.cfg", "envoy-out.yaml", "envoy-mesh-out.yaml"); err != nil {
 		return err
 	}
-	pods := []podSpec{{"outer", false, append(idle, l.proxies("out", envoy)...)}}
+	pods := []podSpec{{outer, false, append(slices.Clip(idle), l.containers("out")...)}, {again, false, idle}}
 	manifest := filepath.Join(l.dir, "outer.yaml")
 	t, err := template.ParseFS(configurations, "peers/lab.yaml")
 	if err != nil {
@@ -181,13 +204,13 @@ func (l *lab) addOuter(envoy string, idle []container) error {
 	if err := l.do("apply", "-f", manifest); err != nil {
 		return err
 	}
-	return l.learn("outer")
+	return l.learn(outer, again)
 }
 
 // learn waits until pods run and are ready, and notes which they are.
 func (l *lab) learn(owners ...string) error {
 	for deadline := time.Now().Add(readyWithin); ; time.Sleep(100 * time.Millisecond) {
-		b, err := l.fairlead("status", "-o", "json").Output()
+		b, err := l.fairlead(context.Background(), "status", "-o", "json").Output()
 		if err != nil {
 			return fmt.Errorf("lab status: %w", err)
 		}
@@ -198,7 +221,7 @@ func (l *lab) learn(owners ...string) error {
 			return err
 		}
 		l.pods = status.Pods
-		late := slices.DeleteFunc(owners, func(o string) bool { return l.pod(o).Ready })
+		late := slices.DeleteFunc(slices.Clone(owners), func(o string) bool { return l.pod(o).Ready })
 		if len(late) == 0 {
 			return nil
 		}
@@ -220,9 +243,9 @@ func (l *lab) pod(owner string) labPod {
 }
 
 // exec gives a command that runs in a pod, on the processors of the generator.
-func (l *lab) exec(pod string, args []string) *exec.Cmd {
+func (l *lab) exec(ctx context.Context, pod string, args []string) *exec.Cmd {
 	_, rest := l.processors()
-	return l.fairlead(append([]string{"exec", "deploy/" + pod, "--", "taskset", "-c", rest}, args...)...)
+	return l.fairlead(ctx, append([]string{"exec", "deploy/" + pod, "--", "taskset", "-c", rest}, args...)...)
 }
 
 // processors says where the proxies run, and where all else does.
@@ -241,6 +264,17 @@ func (l *lab) within(pids []int) []int {
 		}
 		return l.root > 0 && pid != l.root
 	})
+}
+
+// sidecar gives the process of a pod's sidecar.
+func (l *lab) sidecar(owner string) []int {
+	return l.within(find("fairlead-proxy run", "--pod "+l.pod(owner).Name))
+}
+
+// place puts the proxies of a contestant, and the servers that it leads to, on their processors.
+func (l *lab) place(c *Contestant) error {
+	proxies, rest := l.processors()
+	return errors.Join(pin(proxies, c.pids), pin(rest, c.apps))
 }
 
 // apps gives the processes of the servers in a pod: both pods run the same commands, so they are told apart by what they

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -8,10 +9,12 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -40,7 +43,7 @@ type CellRun struct {
 	Cell
 
 	Blocks []Block `json:"blocks"`
-	// Counted has one block per contestant, of system calls and switches alone.
+	// Counted has one block per contestant, of system calls, switches and allocations alone.
 	Counted []Block `json:"counted,omitempty"`
 	// Skipped says why a peer was not run again.
 	Skipped map[string]string `json:"skipped,omitempty"`
@@ -49,23 +52,25 @@ type CellRun struct {
 // Runner runs the matrix.
 type Runner struct {
 	contestants []*Contestant
-	load        string // the generator's binary
+	settings    *settings
 	rounds      int
 	seconds     int
 	processors  int
 	foreign     float64   // see Run
-	until       time.Time // when the cell should be done
+	end         time.Time // when nothing is tried once more
 	log         io.Writer
 }
 
 func main() {
-	if err := run(os.Args[1:]); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-func run(args []string) error {
+func run(ctx context.Context, args []string) error {
 	s, err := parseFlags(args)
 	if err != nil {
 		return err
@@ -73,125 +78,180 @@ func run(args []string) error {
 	if s.report != "" {
 		return writeReports(s.report)
 	}
-	r := &Runner{rounds: s.rounds, seconds: s.seconds, foreign: s.foreign, log: os.Stdout}
-	for _, path := range []*string{&s.bin, &s.load} {
-		if *path, err = filepath.Abs(*path); err != nil {
-			return err
-		}
+	cells, err := s.chosen()
+	if err != nil {
+		return err
 	}
-	r.load = s.load
 	if err := complain(); err != nil {
 		return err
 	}
-	result := &Run{Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign, Idle: map[string]int{}, Private: map[string]int{}}
+	r := &Runner{rounds: s.rounds, seconds: s.seconds, foreign: s.foreign, log: os.Stdout, settings: s}
+	result := &Run{
+		Date: time.Now().UTC().Format("2006-01-02 15:04 MST"), Rounds: r.rounds, Seconds: r.seconds, Foreign: r.foreign,
+		Idle: map[string]int{}, Private: map[string]int{},
+	}
 	r.describe(s, result)
-	all, end := chosen(s), time.Now().Add(s.within)
-	if len(all) == 0 {
-		return fmt.Errorf("no cell is called %s", s.cells)
+	err = r.all(ctx, cells, result)
+	if len(result.Cells) > 0 {
+		err = errors.Join(err, writeReports(s.out)) // of what there is
+		fmt.Fprintf(r.log, "\n%s: RESULTS.md, RESULTS.html and %s\n", filepath.Dir(s.out), filepath.Base(s.out))
 	}
-	for len(all) > 0 {
-		n := 1
-		for n < len(all) && all[n].Workers == all[0].Workers {
-			n++
-		}
-		if err := r.phase(s, all[:n], all[n:], end, result); err != nil {
-			if len(result.Cells) > 0 {
-				err = errors.Join(err, writeReports(s.out)) // of what there is
-			}
-			return err
-		}
-		all = all[n:]
-	}
-	return writeReports(s.out)
+	return err
 }
 
-// phase runs the cells of so many workers, with labs of their own. later are those of other phases, for which time must be left.
-func (r *Runner) phase(s *settings, cells, later []Cell, end time.Time, result *Run) error {
-	done, err := r.gather(s, cells[0].Workers)
+// labStart is about how long labs take to start and to end.
+const labStart = 10 * time.Second
+
+// all runs the cells, those of each number of workers in labs of their own, and notes what there was no time for.
+func (r *Runner) all(ctx context.Context, cells []Cell, result *Run) error {
+	p := &progress{begun: time.Now(), end: time.Now().Add(r.settings.within)}
+	r.end = p.end
+	left := 0
+	for rest := cells; len(rest) > 0 && ctx.Err() == nil; {
+		n := slices.IndexFunc(rest, func(c Cell) bool { return c.Workers != rest[0].Workers })
+		if n < 0 {
+			n = len(rest)
+		}
+		missed, err := r.phase(ctx, rest[:n], rest[n:], p, result)
+		if err != nil {
+			return err
+		}
+		left, rest = left+missed, rest[n:]
+	}
+	result.Missing = nil
+	for i := range cells {
+		if !slices.ContainsFunc(result.Cells, func(c *CellRun) bool { return c.ID == cells[i].ID && len(c.Blocks) > 0 }) {
+			result.Missing = append(result.Missing, cells[i].Title)
+		}
+	}
+	result.Cells = slices.DeleteFunc(result.Cells, func(c *CellRun) bool { return len(c.Blocks) == 0 })
+	switch {
+	case ctx.Err() != nil:
+		result.Cut = fmt.Sprintf("It was ended by a signal after %s.", brief(time.Since(p.begun)))
+	case left > 0:
+		result.Cut = fmt.Sprintf("%d rounds of the first two of each cell did not fit into %s.", left, r.settings.within)
+	}
+	if len(result.Cells) == 0 {
+		return errors.New("nothing was measured")
+	}
+	return r.save(result)
+}
+
+// phase runs the cells of so many workers. later are those of other phases, for which time must be left.
+func (r *Runner) phase(ctx context.Context, cells, later []Cell, p *progress, result *Run) (left int, err error) {
+	done, err := r.gather(ctx, r.settings, cells[0].Workers)
 	defer done()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, c := range r.contestants {
 		if len(c.pids) > 0 && cells[0].Workers == 1 {
 			result.Idle[c.Name], result.Private[c.Name] = resident(c.pids), private(c.pids)
 		}
 	}
-	for i, cell := range cells {
-		r.until = time.Now().Add(share(append(slices.Clone(cells[i:]), later...), time.Until(end)))
-		result.Cells = append(result.Cells, r.cell(cell))
-		if err := save(s.out, result); err != nil { // after each: a run that is cut short has what it had
-			return err
+	cost := func(of []*CellRun) time.Duration {
+		var values []Cell
+		for _, c := range of {
+			values = append(values, c.Cell)
 		}
+		return sum(schedule(values, r.rounds), func(s step) time.Duration { return r.cost(of[s.cell], s.round) })
 	}
-	return nil
+	p.later = 0
+	if len(later) > 0 {
+		p.later = labStart + cost(fresh(later))
+	}
+	runs := fresh(cells)
+	result.Cells = append(result.Cells, runs...)
+	fmt.Fprintf(r.log, "%d cells, about %s with these labs and %s after them; at most %s together\n",
+		len(cells), brief(cost(runs)), brief(p.later), brief(time.Until(p.end)))
+	return r.steps(ctx, result, runs, p)
 }
 
-// share is what the first of some cells may take of the time that is left.
-func share(cells []Cell, left time.Duration) time.Duration {
-	sum := 0
-	for i := range cells {
-		sum += cells[i].weight()
+// fresh are cells that have not run.
+func fresh(cells []Cell) []*CellRun {
+	out := make([]*CellRun, len(cells))
+	for i, c := range cells {
+		out[i] = &CellRun{Cell: c, Skipped: map[string]string{}}
 	}
-	return left * time.Duration(cells[0].weight()) / time.Duration(sum)
+	return out
 }
 
-// leastRounds are run however long they take.
-const leastRounds = 2
-
-func save(path string, v *Run) error {
+func (r *Runner) save(v *Run) error {
 	b, err := json.MarshalIndent(v, "", " ")
 	if err != nil {
 		return err
 	}
-	return os.WriteFile(path, append(b, '\n'), 0o644) //nolint:gosec // for everybody to read
+	if err := os.MkdirAll(filepath.Dir(r.settings.out), 0o755); err != nil { //nolint:gosec // for everybody to read
+		return err
+	}
+	return os.WriteFile(r.settings.out, append(b, '\n'), 0o644) //nolint:gosec // as above
 }
 
-// cell runs one cell: ours before each two peers and at the end of each round. Without proxies it is run once, to know
-// what they add.
-func (r *Runner) cell(cell Cell) *CellRun {
-	fmt.Fprintf(r.log, "\n%s: %s\n", cell.ID, cell.Title)
-	out := &CellRun{Cell: cell}
+// round runs one round of a cell: ours before each two peers and at its end. Before the first one everything is run once, and
+// without proxies, to know what they add.
+func (r *Runner) round(ctx context.Context, run *CellRun, round int) {
+	others := r.taking(run, round)
 	ours := r.contestants[0]
-	var others, all []*Contestant
-	for _, c := range r.contestants[1:] {
-		// Two that are the same processes have the same memory.
-		twice := slices.ContainsFunc(others, func(o *Contestant) bool { return slices.Equal(o.pids, c.pids) })
-		switch {
-		case !c.does(cell.Kind) || cell.Kind == KindIdle && (c.Name == direct || twice):
-		case c.Name == direct:
-			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, 0)))
-		default:
-			others = append(others, c)
+	add := func(c *Contestant) {
+		b := r.measure(ctx, c, &run.Cell, round)
+		if ctx.Err() != nil {
+			return // it was ended, not measured
+		}
+		run.Blocks = append(run.Blocks, r.show(b))
+		if b.Error != "" && !b.Noisy && c != ours && !run.Kind.once() {
+			run.Skipped[c.Name] = b.Error
 		}
 	}
-	all = append(append(all, ours), others...)
-	if cell.Kind == KindIdle { // memory grows once
-		for _, c := range all {
-			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, 0)))
+	if run.Kind.once() {
+		for _, c := range append([]*Contestant{ours}, others...) {
+			add(c)
 		}
-		return out
+		return
 	}
-	for _, c := range all {
-		r.once(c, &cell, 1) // connections are made, pages are mapped
+	if round == 0 {
+		r.prepare(ctx, run, append([]*Contestant{ours}, others...))
 	}
-	for _, c := range all {
-		if calls, switches := r.counted(c, &cell); calls > 0 {
-			out.Counted = append(out.Counted, Block{Of: c.Name, Calls: calls, Switches: switches})
-			fmt.Fprintf(r.log, "  %-12s %.1f system calls, %.2f context switches\n", c.Name, calls, switches)
+	rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // no secrecy
+	for i, c := range others {
+		if i%2 == 0 {
+			add(ours)
 		}
+		add(c)
 	}
-	for round := 0; round < r.rounds && (round < leastRounds || time.Now().Before(r.until)); round++ {
-		rand.Shuffle(len(others), func(i, j int) { others[i], others[j] = others[j], others[i] }) //nolint:gosec // no secrecy
-		for i, c := range others {
-			if i%2 == 0 {
-				out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)))
+	add(ours)
+}
+
+// prepare runs a cell without proxies, and once with all of them: connections are made, pages are mapped, and calls are counted.
+func (r *Runner) prepare(ctx context.Context, run *CellRun, all []*Contestant) {
+	if run.Rate == 0 && run.Kind == KindOpen {
+		run.Rate = r.half(ctx, all)
+		fmt.Fprintf(r.log, "  %d requests/s\n", run.Rate)
+	}
+	for _, c := range r.contestants {
+		if c.Name == direct && c.does(run.Kind) {
+			if b := r.measure(ctx, c, &run.Cell, 0); ctx.Err() == nil {
+				run.Blocks = append(run.Blocks, r.show(b))
 			}
-			out.Blocks = append(out.Blocks, r.show(r.measure(c, &cell, round)))
 		}
-		out.Blocks = append(out.Blocks, r.show(r.measure(ours, &cell, round)))
 	}
-	return out
+	for _, c := range all {
+		if b := r.counted(ctx, c, &run.Cell); b.Calls > 0 && ctx.Err() == nil {
+			run.Counted = append(run.Counted, b)
+			fmt.Fprintf(r.log, "  %-12s %.1f system calls, %.2f context switches, %.2f allocations\n", c.Name, b.Calls, b.Switches, b.Allocations)
+		}
+	}
+}
+
+// half is half of what the slowest of some takes of requests a second.
+func (r *Runner) half(ctx context.Context, all []*Contestant) int {
+	least := 0.0
+	full := Cell{Kind: KindHTTP1, Path: "/1k", Conns: 64}
+	for _, c := range all {
+		if b := r.once(ctx, c, &full, 2); b.Error == "" && (least == 0 || b.Rate < least) {
+			least = b.Rate
+		}
+	}
+	return max(int(least/200)*100, 100)
 }
 
 // show prints a block.

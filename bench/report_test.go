@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 )
 
 // TestReportsSayWhereWeAreBehind makes both reports of a run in which one peer needs more, one less, and one failed.
@@ -121,16 +120,6 @@ func TestPublishedFiguresAreThoseOfTheRun(t *testing.T) {
 		if !bytes.Equal(made, there) {
 			t.Errorf("%s is not what results.json makes: go run ./bench -report bench/results.json", name)
 		}
-	}
-}
-
-func TestCellsShareTheTimeByHowLongTheyTake(t *testing.T) {
-	cells := []Cell{{Kind: KindHTTP1}, {Kind: KindBulk}, {Kind: KindBulk}}
-	if got := share(cells, 21*time.Minute); got != 9*time.Minute {
-		t.Errorf("the first of them gets %s of 21m, want 9m", got)
-	}
-	if got := share(cells[2:], 5*time.Minute); got != 5*time.Minute {
-		t.Errorf("the last one gets %s of 5m", got)
 	}
 }
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -11,7 +12,7 @@ import (
 )
 
 // gather starts the labs of proxies with so many workers and finds everybody. done ends what it started, also after an error.
-func (r *Runner) gather(s *settings, workers int) (done func(), err error) {
+func (r *Runner) gather(ctx context.Context, s *settings, workers int) (done func(), err error) {
 	var labs []*lab
 	done = func() {
 		for _, l := range labs {
@@ -26,18 +27,23 @@ func (r *Runner) gather(s *settings, workers int) (done func(), err error) {
 		}
 	}
 	start := func(bin, envoy string) (*lab, error) {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
 		dir, err := os.MkdirTemp("", "fairlead-bench-")
 		if err != nil {
 			return nil, err
 		}
-		l := &lab{name: fmt.Sprintf("bench-%d-%d", os.Getpid(), len(labs)), bin: bin, dir: dir, workers: workers}
+		l := &lab{name: fmt.Sprintf("bench-%d-%d", os.Getpid(), len(labs)), bin: bin, dir: dir, workers: workers, load: s.load, envoy: envoy}
+		if envoy != "" {
+			l.joining = s.joined()
+		}
 		labs = append(labs, l)
 		if err := prepare(dir); err != nil {
 			return nil, err
 		}
 		fmt.Fprintf(r.log, "starting %s from %s\n", l.name, bin)
-		err = l.up(r.load, envoy)
-		return l, err
+		return l, l.up()
 	}
 	first, err := start(s.bin, s.envoy)
 	if err != nil {
@@ -56,33 +62,19 @@ func (r *Runner) gather(s *settings, workers int) (done func(), err error) {
 		r.contestants = append(r.contestants, own(name, l))
 	}
 	if s.envoy != "" {
-		r.contestants = append(r.contestants, peers(first, first.pod("inner").IPs[0])...)
+		r.contestants = append(r.contestants, peers(first)...)
 	}
 	if s.only != "" {
 		names := append(strings.Split(s.only, ","), ours)
 		r.contestants = slices.DeleteFunc(r.contestants, func(c *Contestant) bool { return !slices.Contains(names, c.Name) })
 	}
-	return done, errors.Join(r.place(), r.ready())
-}
-
-// ready has every client be one that can open connections for ever. A port that a client has closed is kept for a minute, and of
-// a destination there are 28,000: what opens 7,000 a second would soon search for ports, and wait for them. With
-// net.ipv4.tcp_tw_reuse a client takes one again after a second.
-func (r *Runner) ready() error {
-	for _, c := range r.contestants {
-		set := c.lab.exec(c.pod, []string{"sh", "-c", "echo 1 > /proc/sys/net/ipv4/tcp_tw_reuse"})
-		if out, err := set.CombinedOutput(); err != nil {
-			return fmt.Errorf("net.ipv4.tcp_tw_reuse of %s: %w: %s", c.Name, err, out)
-		}
-	}
-	return nil
+	return done, r.place()
 }
 
 // place puts proxies and all else on their processors.
 func (r *Runner) place() error {
 	for _, c := range r.contestants {
-		proxies, rest := c.lab.processors()
-		if err := errors.Join(c.missing(), pin(proxies, c.pids), pin(rest, c.apps)); err != nil {
+		if err := errors.Join(c.missing(), c.lab.place(c)); err != nil {
 			return err
 		}
 	}
@@ -91,7 +83,7 @@ func (r *Runner) place() error {
 
 // complain about a tool that is missing.
 func complain() error {
-	for _, tool := range []string{"nginx", "wrk", "h2load", "taskset"} {
+	for _, tool := range []string{"nginx", "haproxy", "wrk", "h2load", "taskset"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			return fmt.Errorf("%s is missing: apt-get install nginx-light libnginx-mod-stream haproxy wrk nghttp2-client", tool)
 		}
