@@ -18,6 +18,8 @@
 // -report makes the reports); the reports say how many rounds each cell has, and which cells have none. A peer that cannot take
 // the requests of a cell, or fails twice in it, is left out of its later rounds with the reason.
 //
+// What two generators say of the same: -check.
+//
 // What it does not say: anything about more than one machine. Its two processors are shared by everything
 // that takes part, so latencies are those of a busy machine. What the client's half pays for a handshake is not
 // measured: our sidecars keep a connection, and cannot be told to make one for each request.

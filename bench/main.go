@@ -36,6 +36,8 @@ type Run struct {
 	// Cut says why the run has not all of its rounds, Missing which cells have none.
 	Cut     string   `json:"cut,omitempty"`
 	Missing []string `json:"missing,omitempty"`
+	// Checks are what two generators say of the same.
+	Checks []Check `json:"checks,omitempty"`
 }
 
 // CellRun is a cell and its blocks, in the order in which they ran.
@@ -93,7 +95,7 @@ func run(ctx context.Context, args []string) error {
 	r.describe(s, result)
 	err = r.all(ctx, cells, result)
 	if len(result.Cells) > 0 {
-		err = errors.Join(err, writeReports(s.out)) // of what there is
+		err = errors.Join(err, writeReports(s.out), doubts(result.Checks)) // of what there is
 		fmt.Fprintf(r.log, "\n%s: RESULTS.md, RESULTS.html and %s\n", filepath.Dir(s.out), filepath.Base(s.out))
 	}
 	return err
@@ -159,6 +161,9 @@ func (r *Runner) phase(ctx context.Context, cells, later []Cell, p *progress, re
 	p.later = 0
 	if len(later) > 0 {
 		p.later = labStart + cost(fresh(later))
+	}
+	if r.settings.check && len(result.Checks) == 0 {
+		result.Checks = r.check(ctx)
 	}
 	runs := fresh(cells)
 	result.Cells = append(result.Cells, runs...)

@@ -137,6 +137,7 @@ func Markdown(r *Run) string {
 	for _, name := range slices.Sorted(maps.Keys(r.Idle)) {
 		fmt.Fprintf(&b, "| %s | %.1f | %s |\n", name, float64(r.Idle[name])/1024, figure(float64(r.Private[name])/1024))
 	}
+	b.WriteString(checkTable(r.Checks))
 	b.WriteString("\n## Versions\n\n")
 	for _, name := range slices.Sorted(maps.Keys(r.Versions)) {
 		fmt.Fprintf(&b, "- %s: %s\n", name, strings.TrimSpace(r.Versions[name]))

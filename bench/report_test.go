@@ -32,7 +32,7 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 	c.Counted = []Block{{Of: ours, Calls: 7.5, Switches: 0.09, Allocations: 0.25}}
 	c.Skipped = map[string]string{"haproxy": "refused"}
 	run := &Run{
-		Cut: "7 rounds did not fit.", Missing: []string{"TCP bulk, 1 stream"},
+		Cut: "7 rounds did not fit.", Missing: []string{"TCP bulk, 1 stream"}, Checks: []Check{{What: "wrk", Of: "nginx", First: 40, Second: 44}},
 		Rounds: 3, Seconds: 1, Cells: []*CellRun{&c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"},
 	}
 	text := Markdown(run)
@@ -40,7 +40,7 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 		"| envoy | 61.0 | 21.0 | 0.34 (", " | ahead | 3 |", "| nginx | 11.0 | 21.0 | **1.9", " | behind | 3 |", "| fairlead | 8.0 |",
 		"1 connection: CPU | 0.35 (envoy) of 0.35 | **2.00** (nginx) of 0.90 |", "| without proxies | | | | | | 20 |",
 		"| ours | 21.0 | | | | | 210 | 420 | 840 | 190 | 10.0 | 5.00 | 7.5 | 0.09 | 0.25 |", "haproxy failed in round 1, and was not run again: refused", "\n3 rounds.\n",
-		"The run is not whole. 7 rounds did not fit. Each cell", "Not measured: TCP bulk, 1 stream.",
+		"The run is not whole. 7 rounds did not fit. Each cell", "Not measured: TCP bulk, 1 stream.", "| wrk | nginx | 40.0 | 44.0 | +10 % |",
 	} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the text lacks %q:\n%s", want, text)

@@ -180,3 +180,16 @@ func TestManyIdleFitIntoTheDescriptors(t *testing.T) {
 		t.Errorf("%+v", c)
 	}
 }
+
+func TestTwoGeneratorsThatDoNotAgree(t *testing.T) {
+	all := []Check{{What: "wrk", Of: ours, First: 30, Second: 33}, {What: "wrk", Of: "nginx", First: 30, Second: 40}}
+	if err := doubts(all[:1]); err != nil {
+		t.Error(err)
+	}
+	if err := doubts(all); err == nil || !strings.Contains(err.Error(), "wrk, nginx: +33 %") {
+		t.Errorf("doubts = %v", err)
+	}
+	if err := doubts([]Check{{Error: "refused"}}); err == nil {
+		t.Error("a generator that failed is believed")
+	}
+}

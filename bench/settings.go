@@ -14,7 +14,7 @@ import (
 type settings struct {
 	bin, load, envoy, out, cells, only, report string
 	rounds, seconds                            int
-	quick, keep                                bool
+	quick, keep, check                         bool
 	foreign                                    float64
 	within, long                               time.Duration
 	variants, joining                          []string
@@ -43,6 +43,7 @@ func parseFlags(args []string) (*settings, error) {
 	f.Float64Var(&s.foreign, "foreign", 0.05, "what other processes may take of the machine before a block does not count")
 	f.BoolVar(&s.quick, "quick", false, "the most telling cells, two rounds of a second, five minutes")
 	f.BoolVar(&s.keep, "keep", false, "leave the lab running")
+	f.BoolVar(&s.check, "check", false, "ask a second generator first, and fail where it says something else")
 	named := func(into *[]string) func(string) error {
 		return func(v string) error {
 			if !strings.Contains(v, "=") {
@@ -80,6 +81,9 @@ func (s *settings) complete() (err error) {
 		s.within = limit
 		if s.long > 0 {
 			s.within += 20 * s.long
+		}
+		if s.check {
+			s.within += 5 * time.Minute
 		}
 	}
 	if s.rounds < 1 || s.seconds < 1 {
