@@ -41,6 +41,15 @@ spec:
 ---`, name, command)
 }
 
+// servedRule has an Envoy give a connection up sooner than the app gives up the call. A pod that was killed is gone with its
+// network, so that nothing refuses a connection that is being opened to it, and an Envoy's own patience is ten seconds.
+var servedRule = object("networking.istio.io/v1", "DestinationRule", "users", `
+  host: users
+  trafficPolicy: {connectionPool: {tcp: {connectTimeout: 1s}}}
+  subsets:
+  - {name: v1, labels: {version: v1}}
+  - {name: v2, labels: {version: v2}}`)
+
 func servedRoutes(v1, v2 int) string {
 	return virtualService("users", fmt.Sprintf(`
   http:
@@ -138,7 +147,8 @@ func TestEnvoyServed(t *testing.T) {
 	}
 	manifests := []string{
 		app{name: "users", version: "v1", replicas: 3, bare: true}.String(), app{name: "users", version: "v2", replicas: 1, bare: true}.String(),
-		service("users", "10.96.4.1", "app: users", "{name: http, port: 8081, targetPort: web}"), subsets("users"),
+		service("users", "10.96.4.1", "app: users", "{name: http, port: 8081, targetPort: web}"),
+		servedRule,
 	}
 	for _, e := range servedEnvoys {
 		args, err := envoy.Bootstrap{ControlPlane: netip.MustParseAddrPort("10.244.0.1:15010"), Deltas: e.deltas}.Args()
