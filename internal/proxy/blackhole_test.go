@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"net"
+	"net/http"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -23,6 +24,7 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 	alive, hole := netip.AddrPortFrom(m.ip(), 8080), netip.AddrPortFrom(m.ip(), 8080)
 	m.plainApp(alive, says("ok"))
 	var waiting atomic.Int32
+	over := make(chan struct{})
 	orders := m.sidecar("orders", func(o *Options) {
 		dial := o.Dial
 		o.Dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
@@ -30,11 +32,15 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 				return dial(ctx, d, addr)
 			}
 			waiting.Add(1)
-			<-ctx.Done()
-			return nil, ctx.Err()
+			select {
+			case <-over:
+				return nil, unix.ETIMEDOUT
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
 		}
 	})
-	orders.apply(backendOf(service(model.HTTP, plainEndpoint(alive), plainEndpoint(hole)), func(b *plan.Backend) { b.ConnectTimeout = 2 * time.Second })...)
+	orders.apply(backendOf(service(model.HTTP, plainEndpoint(alive), plainEndpoint(hole)), func(b *plan.Backend) { b.ConnectTimeout = time.Hour })...)
 	c := m.client(orders)
 	answers := make(chan int, 1000)
 	begun := 0
@@ -59,6 +65,7 @@ func TestOneCallAtATimeWaitsForABlackHole(t *testing.T) {
 	if n := waiting.Load(); n != 1 {
 		t.Errorf("%d calls wait for the black hole, want one", n)
 	}
+	close(over)
 	for range begun { // the one that waits goes on to the other endpoint in the end
 		if status := <-answers; status != 200 {
 			t.Errorf("= %d", status)
@@ -116,5 +123,47 @@ func TestConnectTimeoutOfABlackHole(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A pod that vanished with its network refuses nothing: calls that wait for a connection to it go elsewhere as soon as
+// discovery has taken it away.
+func TestNobodyWaitsForAnEndpointThatLeft(t *testing.T) {
+	for _, protocol := range []model.Protocol{model.HTTP, model.HTTP2, model.TCP} {
+		t.Run(protocol.String(), func(t *testing.T) {
+			m := newMesh(t)
+			alive, hole := netip.AddrPortFrom(m.ip(), 8080), netip.AddrPortFrom(m.ip(), 8080)
+			m.plainApp(alive, says("ok"))
+			waits := make(chan struct{}, 10)
+			orders := m.sidecar("orders", func(o *Options) {
+				dial := o.Dial
+				o.Dial = func(ctx context.Context, d netio.Dialer, addr netip.AddrPort) (net.Conn, error) {
+					if addr != hole {
+						return dial(ctx, d, addr)
+					}
+					waits <- struct{}{}
+					<-ctx.Done()
+					return nil, ctx.Err()
+				}
+			})
+			patient := func(b *plan.Backend) { b.ConnectTimeout = time.Hour }
+			orders.apply(backendOf(service(protocol, plainEndpoint(hole)), patient)...)
+			c := m.client(orders)
+			status := make(chan int, 1)
+			go func() {
+				resp, err := c.Post(usersURL+"/", "text/plain", http.NoBody)
+				if err != nil {
+					status <- 0
+					return
+				}
+				resp.Body.Close()
+				status <- resp.StatusCode
+			}()
+			<-waits
+			orders.apply(backendOf(service(protocol, plainEndpoint(alive)), patient)...)
+			if got := <-status; got != http.StatusOK {
+				t.Errorf("= %d, want an answer of the endpoint that is left", got)
+			}
+		})
 	}
 }

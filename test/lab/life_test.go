@@ -15,16 +15,18 @@ import (
 )
 
 const (
-	lifeIP    = "10.96.0.60"
-	sickIP    = "10.96.0.61"
-	writtenIP = "10.96.0.62"
+	lifeIP      = "10.96.0.60"
+	sickIP      = "10.96.0.61"
+	writtenIP   = "10.96.0.62"
+	lifePlainIP = "10.96.0.63"
 )
 
 // lifeManifests has replicas pods of the server, its template marked with generation.
 func lifeManifests(replicas int, generation string) string {
 	return app{name: "client", replicas: 1}.String() +
 		app{name: "server", replicas: replicas, annotations: "generation: " + generation}.String() +
-		service("server", lifeIP, "app: server", http80)
+		app{name: "plain", replicas: 3, bare: true}.String() +
+		service("server", lifeIP, "app: server", http80) + service("plain", lifePlainIP, "app: plain", http80)
 }
 
 // loadTime is how long the load lasts in the stories that lose pods.
@@ -39,22 +41,9 @@ func TestPodsComeAndGo(t *testing.T) {
 	t.Parallel()
 	m := startMesh(t, lifeManifests(3, "a"))
 	load := []string{"http://server/", "--rate", "200", "--concurrency", "8", "--timeout", "5s"}
-	t.Run("killed_pods_cost_no_request", func(t *testing.T) {
-		wait := m.begin(t, client, append(load, "--for", loadTime().String())...)
-		killed := 0
-		for begun := time.Now(); time.Since(begun) < loadTime()*3/4; killed++ {
-			name, err := m.Kill(t.Context(), pod("deploy/server-v1"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			m.await(t, "a replacement of "+name, func(st *lab.Status) bool { return st.Settled && st.Find(pod(name)) == nil })
-		}
-		r := wait()
-		t.Logf("%d requests while %d pods were killed one after the other: %d failed, p50 %.1f ms, p99 %.1f ms, slowest %.0f ms, errors %v", r.Requests, killed, r.Failed, r.P50, r.P99, r.Max, r.Errors)
-		if r.Failed > 0 || r.Requests < 100 || killed == 0 {
-			t.Errorf("%d pods killed: %+v", killed, r)
-		}
-	})
+	for _, name := range []string{"server", "plain"} {
+		t.Run("killed_pods_cost_no_request/"+name, func(t *testing.T) { m.losePods(t, name, load[1:]) })
+	}
 	t.Run("a_rolling_restart_costs_no_request", func(t *testing.T) {
 		before := podNames(m.settle(t), "server-v1")
 		wait := m.begin(t, client, append(load, "--for", "6s")...)
@@ -86,6 +75,25 @@ func TestPodsComeAndGo(t *testing.T) {
 			}
 		}
 	})
+}
+
+// losePods kills pods of a Deployment under load, one after the other.
+func (m *mesh) losePods(t *testing.T, of string, load []string) {
+	t.Helper()
+	wait := m.begin(t, client, slices.Concat([]string{"http://" + of + "/", "--for", loadTime().String()}, load)...)
+	killed := 0
+	for begun := time.Now(); time.Since(begun) < loadTime()*3/4; killed++ {
+		name, err := m.Kill(t.Context(), pod("deploy/"+of+"-v1"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m.await(t, "a replacement of "+name, func(st *lab.Status) bool { return st.Settled && st.Find(pod(name)) == nil })
+	}
+	r := wait()
+	t.Logf("%d requests while %d pods were killed one after the other: %d failed, p50 %.1f ms, p99 %.1f ms, slowest %.0f ms, errors %v", r.Requests, killed, r.Failed, r.P50, r.P99, r.Max, r.Errors)
+	if r.Failed > 0 || r.Requests < 100 || killed == 0 {
+		t.Errorf("%d pods killed: %+v", killed, r)
+	}
 }
 
 // A pool of connections that an app keeps open lives through every change of what is behind their address: here a rule

@@ -1,6 +1,7 @@
 package call
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +15,7 @@ import (
 	"fairlead.dev/fairlead/internal/proxy/filter"
 	"fairlead.dev/fairlead/internal/proxy/lb"
 	"fairlead.dev/fairlead/internal/proxy/route"
+	"fairlead.dev/fairlead/internal/proxy/upstream"
 	"fairlead.dev/fairlead/internal/telemetry"
 )
 
@@ -138,6 +140,11 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 		if ctx.Err() != nil || errors.Is(err, ErrRequestsOnly) {
 			e.End(lb.Outcome{})
 			break
+		}
+		if errors.Is(err, upstream.ErrLeft) { // it was not there to be tried
+			e.End(lb.Outcome{})
+			b = cmp.Or(c.Dest.Backend(b.Plan.Name), b) // only the one in force knows who is there
+			continue
 		}
 		e.End(outcomeOf(err, time.Since(begun)))
 	}

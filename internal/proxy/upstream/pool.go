@@ -22,6 +22,7 @@ type Pool struct {
 	// passage is where key.through is set.
 	passage passage
 	dial    poolDialer
+	opening opening
 	users   int // ways, guarded by Set.mu
 	// h2 carries HTTP/2 with prior knowledge (h2c) to apps that speak it.
 	h2 *link
@@ -110,6 +111,9 @@ func newPool(s *Set, k poolKey) *Pool {
 		return open(ctx, func(ctx context.Context, conn net.Conn) (net.Conn, error) {
 			return k.policy.tls.secure(ctx, conn, alpn)
 		})
+	}
+	if !k.app {
+		p.dial = p.opening.unlessLeft(p.dial)
 	}
 	p.h2 = &link{run: s.o.Run, most: linkConns(k.policy.streams), oldest: k.policy.oldest, dial: func(ctx context.Context) (*meshConn, error) {
 		conn, err := p.dial(ctx, "h2")
@@ -246,6 +250,12 @@ func (p *Pool) close() {
 	p.mu.Unlock()
 	p.closeIdle(time.Now(), -time.Hour)
 	p.h2.closeWhenIdle()
+}
+
+// abandon is close for a host that discovery took away: dials under way end too, for nothing may be there to refuse them.
+func (p *Pool) abandon() {
+	p.opening.leave()
+	p.close()
 }
 
 // retire closes what carries nothing; what is in use is not kept afterwards.

@@ -140,7 +140,7 @@ func (w *Way) Release() {
 			w.Peer.abandon()
 			return
 		}
-		w.Pool.close()
+		w.Pool.abandon()
 	}
 }
 
