@@ -77,7 +77,7 @@ func standings(r *Run) []standing {
 	var out []standing
 	envoy, classic := groups()
 	for _, g := range goals() {
-		i := slices.IndexFunc(r.Cells, func(c *CellRun) bool { return c.ID == g.cell })
+		i := slices.IndexFunc(r.Cells, func(c *CellRun) bool { return c.ID == g.cell && c.measured() })
 		if i < 0 {
 			continue
 		}

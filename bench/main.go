@@ -33,9 +33,8 @@ type Run struct {
 	// Private is the part of it that no other process has too.
 	Private map[string]int `json:"private,omitempty"`
 	Cells   []*CellRun     `json:"cells"`
-	// Cut says why the run has not all of its rounds, Missing which cells have none.
-	Cut     string   `json:"cut,omitempty"`
-	Missing []string `json:"missing,omitempty"`
+	// Cut says why the run has not all of its rounds.
+	Cut string `json:"cut,omitempty"`
 	// Checks are what two generators say of the same.
 	Checks []Check `json:"checks,omitempty"`
 }
@@ -65,8 +64,9 @@ type Runner struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:]); err != nil {
+	err := run(ctx, os.Args[1:])
+	stop()
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -94,7 +94,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	r.describe(s, result)
 	err = r.all(ctx, cells, result)
-	if len(result.Cells) > 0 {
+	if slices.ContainsFunc(result.Cells, (*CellRun).measured) {
 		err = errors.Join(err, writeReports(s.out), doubts(result.Checks)) // of what there is
 		fmt.Fprintf(r.log, "\n%s: RESULTS.md, RESULTS.html and %s\n", filepath.Dir(s.out), filepath.Base(s.out))
 	}
@@ -108,46 +108,49 @@ const labStart = 10 * time.Second
 func (r *Runner) all(ctx context.Context, cells []Cell, result *Run) error {
 	p := &progress{begun: time.Now(), end: time.Now().Add(r.settings.within)}
 	r.end = p.end
-	left := 0
-	for rest := cells; len(rest) > 0 && ctx.Err() == nil; {
-		n := slices.IndexFunc(rest, func(c Cell) bool { return c.Workers != rest[0].Workers })
+	result.Cells, result.Cut = fresh(cells), killed
+	left, bad := 0, error(nil)
+	for done := 0; done < len(cells) && bad == nil && ctx.Err() == nil; {
+		n := slices.IndexFunc(cells[done:], func(c Cell) bool { return c.Workers != cells[done].Workers })
 		if n < 0 {
-			n = len(rest)
+			n = len(cells) - done
 		}
-		missed, err := r.phase(ctx, rest[:n], rest[n:], p, result)
-		if err != nil {
-			return err
-		}
-		left, rest = left+missed, rest[n:]
+		var missed int
+		missed, bad = r.phase(ctx, result, done, done+n, p)
+		left, done = left+missed, done+n
 	}
-	result.Missing = nil
-	for i := range cells {
-		if !slices.ContainsFunc(result.Cells, func(c *CellRun) bool { return c.ID == cells[i].ID && len(c.Blocks) > 0 }) {
-			result.Missing = append(result.Missing, cells[i].Title)
-		}
-	}
-	result.Cells = slices.DeleteFunc(result.Cells, func(c *CellRun) bool { return len(c.Blocks) == 0 })
 	switch {
 	case ctx.Err() != nil:
 		result.Cut = fmt.Sprintf("It was ended by a signal after %s.", brief(time.Since(p.begun)))
+	case bad != nil:
+		result.Cut = fmt.Sprintf("It failed after %s: %s.", brief(time.Since(p.begun)), bad)
 	case left > 0:
 		result.Cut = fmt.Sprintf("%d rounds of the first two of each cell did not fit into %s.", left, r.settings.within)
+	default:
+		result.Cut = ""
 	}
-	if len(result.Cells) == 0 {
-		return errors.New("nothing was measured")
+	if !slices.ContainsFunc(result.Cells, (*CellRun).measured) {
+		return errors.Join(bad, errors.New("nothing was measured"))
 	}
-	return r.save(result)
+	return errors.Join(bad, r.save(result))
 }
 
-// phase runs the cells of so many workers. later are those of other phases, for which time must be left.
-func (r *Runner) phase(ctx context.Context, cells, later []Cell, p *progress, result *Run) (left int, err error) {
-	done, err := r.gather(ctx, r.settings, cells[0].Workers)
+// killed is what a run says of itself until it ends.
+const killed = "It was killed."
+
+// measured reports whether there is anything of a cell.
+func (c *CellRun) measured() bool { return len(c.Blocks) > 0 }
+
+// phase runs the cells of so many workers, which are some of those of a run. Time must be left for those after them.
+func (r *Runner) phase(ctx context.Context, result *Run, from, to int, p *progress) (left int, err error) {
+	runs, later := result.Cells[from:to], result.Cells[to:]
+	done, err := r.gather(ctx, r.settings, runs[0].Workers)
 	defer done()
 	if err != nil {
 		return 0, err
 	}
 	for _, c := range r.contestants {
-		if len(c.pids) > 0 && cells[0].Workers == 1 {
+		if len(c.pids) > 0 && runs[0].Workers == 1 {
 			result.Idle[c.Name], result.Private[c.Name] = resident(c.pids), private(c.pids)
 		}
 	}
@@ -160,15 +163,13 @@ func (r *Runner) phase(ctx context.Context, cells, later []Cell, p *progress, re
 	}
 	p.later = 0
 	if len(later) > 0 {
-		p.later = labStart + cost(fresh(later))
+		p.later = labStart + cost(later)
 	}
 	if r.settings.check && len(result.Checks) == 0 {
 		result.Checks = r.check(ctx)
 	}
-	runs := fresh(cells)
-	result.Cells = append(result.Cells, runs...)
 	fmt.Fprintf(r.log, "%d cells, about %s with these labs and %s after them; at most %s together\n",
-		len(cells), brief(cost(runs)), brief(p.later), brief(time.Until(p.end)))
+		len(runs), brief(cost(runs)), brief(p.later), brief(time.Until(p.end)))
 	return r.steps(ctx, result, runs, p)
 }
 

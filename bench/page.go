@@ -46,7 +46,9 @@ func Page(r *Run) (string, error) {
 	}
 	slices.Sort(names)
 	for _, c := range r.Cells {
-		rows = append(rows, drawn(c, names, r.Foreign))
+		if c.measured() {
+			rows = append(rows, drawn(c, names, r.Foreign))
+		}
 	}
 	t, err := template.New("page").Funcs(template.FuncMap{
 		"figure": figure, "ratio": plain, "emphasis": emphasis, "mb": func(kb int) string { return figure(float64(kb) / 1024) },

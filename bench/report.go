@@ -131,7 +131,9 @@ func Markdown(r *Run) string {
 	b.WriteString(gaps(r))
 	b.WriteString(goalTable(r))
 	for _, c := range r.Cells {
-		cellTable(&b, c, r)
+		if c.measured() {
+			cellTable(&b, c, r)
+		}
 	}
 	b.WriteString("## Memory of a fresh pair\n\n| | RSS of both, MB | private |\n|---|---|---|\n")
 	for _, name := range slices.Sorted(maps.Keys(r.Idle)) {
@@ -151,8 +153,14 @@ func gaps(r *Run) string {
 	if r.Cut != "" {
 		out = "The run is not whole. " + r.Cut + " Each cell says how many rounds it has.\n\n"
 	}
-	if len(r.Missing) > 0 {
-		out += "Not measured: " + strings.Join(r.Missing, "; ") + ".\n\n"
+	var missing []string
+	for _, c := range r.Cells {
+		if !c.measured() {
+			missing = append(missing, c.Title)
+		}
+	}
+	if len(missing) > 0 {
+		out += "Not measured: " + strings.Join(missing, "; ") + ".\n\n"
 	}
 	return out
 }

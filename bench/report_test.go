@@ -32,8 +32,8 @@ func TestReportsSayWhereWeAreBehind(t *testing.T) {
 	c.Counted = []Block{{Of: ours, Calls: 7.5, Switches: 0.09, Allocations: 0.25}}
 	c.Skipped = map[string]string{"haproxy": "refused"}
 	run := &Run{
-		Cut: "7 rounds did not fit.", Missing: []string{"TCP bulk, 1 stream"}, Checks: []Check{{What: "wrk", Of: "nginx", First: 40, Second: 44}},
-		Rounds: 3, Seconds: 1, Cells: []*CellRun{&c}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"},
+		Cut: "7 rounds did not fit.", Checks: []Check{{What: "wrk", Of: "nginx", First: 40, Second: 44}},
+		Rounds: 3, Seconds: 1, Cells: []*CellRun{&c, {Cell: Cell{ID: "tcp-bulk-1", Title: "TCP bulk, 1 stream"}}}, Idle: map[string]int{ours: 8192}, Versions: map[string]string{"nginx": "1.22"},
 	}
 	text := Markdown(run)
 	for _, want := range []string{

@@ -129,6 +129,9 @@ func (r *Runner) steps(ctx context.Context, result *Run, runs []*CellRun, p *pro
 	all := schedule(cells, r.rounds)
 	cost := func(s step) time.Duration { return r.cost(runs[s.cell], s.round) }
 	for i, s := range all {
+		if ctx.Err() != nil {
+			break // what is left is not of the time
+		}
 		var reserved time.Duration
 		if s.extra {
 			reserved = p.later + sum(all[i+1:], cost)
@@ -147,9 +150,6 @@ func (r *Runner) steps(ctx context.Context, result *Run, runs []*CellRun, p *pro
 		p.planned, p.spent = p.planned+need, p.spent+time.Since(begun)
 		if err := r.save(result); err != nil { // after each: a run that is killed has what it had
 			return left, err
-		}
-		if ctx.Err() != nil {
-			return left, nil // what is left is not of the time
 		}
 	}
 	return left, nil

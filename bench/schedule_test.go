@@ -23,8 +23,12 @@ func order(cells []Cell, rounds int) []string {
 
 func TestScheduleHasCellsWithGoalsFirst(t *testing.T) {
 	cells := []Cell{
-		{ID: "h1-0-c1", Kind: KindHTTP1}, {ID: "ready", Kind: KindReady}, {ID: "h1-1k-c1", Kind: KindHTTP1}, {ID: "grpc-64", Kind: KindGRPC},
-		{ID: "idle-1000", Kind: KindIdle}, {ID: "long", Kind: KindOpen},
+		{ID: "h1-0-c1", Kind: KindHTTP1},
+		{ID: "ready", Kind: KindReady},
+		{ID: "h1-1k-c1", Kind: KindHTTP1},
+		{ID: "grpc-64", Kind: KindGRPC},
+		{ID: "idle-1000", Kind: KindIdle},
+		{ID: "long", Kind: KindOpen},
 	}
 	want := []string{
 		"idle-1000 1", "h1-1k-c1 1", "grpc-64 1", "h1-1k-c1 2", "grpc-64 2", "h1-0-c1 1", "h1-0-c1 2", "long 1",
@@ -49,8 +53,12 @@ func crew() *Runner {
 	web := map[string]string{"http": "127.0.0.1:2"}
 	start := []string{"true"}
 	return &Runner{rounds: 4, seconds: 2, log: io.Discard, settings: &settings{}, contestants: []*Contestant{
-		{Name: ours, at: at, sidecars: true, pids: []int{1}}, {Name: "envoy", at: at, start: start, pids: []int{2}}, {Name: "envoy-h2", at: web, start: start, pids: []int{2}},
-		{Name: "haproxy", at: at, start: start, pids: []int{3}}, {Name: "haproxy-h2", at: web, start: start, pids: []int{3}}, {Name: "nginx", at: at, start: start, pids: []int{4}},
+		{Name: ours, at: at, sidecars: true, pids: []int{1}},
+		{Name: "envoy", at: at, start: start, pids: []int{2}},
+		{Name: "envoy-h2", at: web, start: start, pids: []int{2}},
+		{Name: "haproxy", at: at, start: start, pids: []int{3}},
+		{Name: "haproxy-h2", at: web, start: start, pids: []int{3}},
+		{Name: "nginx", at: at, start: start, pids: []int{4}},
 		{Name: "envoy-mesh", at: map[string]string{"http": "x", "h2": "x", "http2": "x", "tls": "x"}, start: start, pids: []int{5}, baseline: true},
 		{Name: "goproxy", at: map[string]string{"http": "x", "tls": "x"}, start: start, pids: []int{6}, baseline: true},
 		{Name: direct, at: at},

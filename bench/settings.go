@@ -58,7 +58,8 @@ func parseFlags(args []string) (*settings, error) {
 	if err := f.Parse(args); err != nil {
 		return s, err
 	}
-	return s, s.complete()
+	err := s.complete()
+	return s, err
 }
 
 // complete sets what was left to us.

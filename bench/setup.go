@@ -43,7 +43,8 @@ func (r *Runner) gather(ctx context.Context, s *settings, workers int) (done fun
 			return nil, err
 		}
 		fmt.Fprintf(r.log, "starting %s from %s\n", l.name, bin)
-		return l, l.up()
+		err = l.up()
+		return l, err
 	}
 	first, err := start(s.bin, s.envoy)
 	if err != nil {
