@@ -83,7 +83,7 @@ metadata: {name: fairlead-gateway, namespace: fairlead-system}
 apiVersion: v1
 kind: Service
 metadata: {name: fairlead-gateway, namespace: fairlead-system, labels: {topology.istio.io/network: "%[1]s"}}
-spec: {externalIPs: ["%[2]s"], selector: {app: fairlead-gateway}, ports: [{name: tls, port: 15443}]}
+spec: {externalIPs: ["%[2]s"], selector: {app: fairlead-gateway}, ports: [{name: tls, port: 15443}, {name: status, port: 15021, targetPort: 15022}]}
 ---
 apiVersion: apps/v1
 kind: Deployment

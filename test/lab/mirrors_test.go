@@ -89,3 +89,33 @@ spec: {service: shares, backends: [{service: server, weight: 0}, {service: serve
 		return r.Failed == 0 && r.Pods[east[0]] == 0
 	})
 }
+
+// Two labs on separate networks, of which the first mirrors what the other exports, by its gateway: that is asked whether it is alive as on
+// Kubernetes, the mirror has endpoints by it, and has none while nobody answers.
+func TestMirrorsByAGateway(t *testing.T) {
+	server := app{name: "server", replicas: 1}.String()
+	exported := labelled(service("server", meshIP, "app: server", http80), `mirror.linkerd.io/exported: "true"`)
+	link := linkObject("east", `, gatewayAddress: "`+eastGatewayIP+`", gatewayPort: "15443", probeSpec: {path: /healthz/ready, port: "15021", period: 1s, timeout: 5s, failureThreshold: "2"}`)
+	labs := startSeparate(t, app{name: "client", replicas: 1}.String()+server+service("server", meshIP, "app: server", http80)+link, server+exported)
+	w, e := labs[0], labs[1]
+
+	eventually(t, "the gateway to be alive, with one mirror", func() bool {
+		fields := strings.Fields(strings.Join(keep(w.cli(t, "multicluster", "gateways"), "east"), ""))
+		return len(fields) == 4 && fields[1] == "True" && fields[2] == "1" && strings.HasSuffix(fields[3], "ms")
+	})
+	eventually(t, "multicluster check to have no complaint", func() bool { return w.cliCommand(t, "multicluster", "check").Run() == nil })
+	// The gateway is alive before the sidecar has been told of the mirror's endpoints.
+	eventually(t, "the mirror to answer", func() bool { return w.call(t, "deploy/client-v1", "--count", "1", "http://server-east.shop/").OK == 1 })
+	reaches(t, w, "http://server-east.shop/", namesOf(t, e, "server-v1")...)
+
+	if err := lab.Unlink(t.Context(), e.Client, w.Client); err != nil {
+		t.Fatalf("Unlink() = %v", err)
+	}
+	eventually(t, "the gateway to be dead", func() bool {
+		return len(keep(w.cli(t, "multicluster", "gateways"), "east", "False")) == 1
+	})
+	out, err := w.cliCommand(t, "multicluster", "check").Output()
+	if len(keep(string(out), "× gateway "+eastGatewayIP+" of cluster east is alive: ")) != 1 || err == nil {
+		t.Errorf("multicluster check: %v\n%s", err, out)
+	}
+}
