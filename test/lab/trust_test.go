@@ -64,6 +64,79 @@ func TestARootThatIsNotTrusted(t *testing.T) {
 	eventually(t, "calls to be answered again", func() bool { return call().StatusCode == http.StatusOK })
 }
 
+// Two labs with trust domains and roots of their own: before the roots are exchanged no call crosses, and both ends say why; after that, calls
+// go both ways, and who is called sees the caller's identity in the caller's trust domain.
+func TestTwoTrustDomains(t *testing.T) {
+	both := app{name: "client", replicas: 1}.String() + service("west-server", meshIP, "app: west-server", http80) + service("east-server", atHomeIP, "app: east-server", http80)
+	labs := map[string]*mesh{}
+	for _, name := range []string{"west", "east"} {
+		other := map[string]string{"west": "east", "east": "west"}[name]
+		labs[name] = startMesh(t, both+app{name: name + "-server", replicas: 1}.String(), func(o *lab.UpOptions) {
+			if o.Name = name; name == "east" {
+				o.StateDir = labs["west"].stateDir
+			}
+			o.Mesh = append(o.Mesh, "mesh.trustDomain="+name+".example", "mesh.trustDomainAliases="+other+".example")
+		})
+	}
+	w, e := labs["west"], labs["east"]
+	e.stateDir = w.stateDir
+	if err := lab.Link(t.Context(), e.Client, w.Client); err != nil {
+		t.Fatalf("Link() = %v", err)
+	}
+	roots := map[string]string{filepath.Join(w.StateDir(), "roots", "east.pem"): "", filepath.Join(e.StateDir(), "roots", "west.pem"): ""}
+	for path := range roots {
+		roots[path] = read(t, path)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	calls := []struct {
+		from, to     *mesh
+		domain, peer string
+		address      string
+	}{{w, e, "west", "east", atHomeIP}, {e, w, "east", "west", meshIP}}
+	call := func(i int) answer {
+		c := calls[i]
+		return c.from.do(t, "deploy/client-v1", http.MethodGet, c.address+":80", "/", "Host: "+c.peer+"-server.shop")
+	}
+	for i, c := range calls {
+		var body string
+		eventually(t, "a call of "+c.domain+" to be refused for the root", func() bool {
+			a := call(i)
+			if a.StatusCode == http.StatusOK { // by what was trusted at the moment of the link
+				if _, err := c.to.Kill(t.Context(), pod("deploy/"+c.peer+"-server-v1")); err != nil {
+					t.Fatal(err)
+				}
+				c.to.settle(t)
+			}
+			body = a.body
+			return a.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "is not trusted here")
+		})
+		for _, want := range []string{"got spiffe://" + c.peer + ".example/ns/shop/sa/" + c.peer + "-server: its root", "(the peer is of cluster " + c.peer + ")"} {
+			if !strings.Contains(body, want) {
+				t.Errorf("the caller in %s is told: %s\nwant %q in it", c.domain, body, want)
+			}
+		}
+		t.Logf("the caller in %s is told: %s", c.domain, body)
+		eventually(t, "the server's sidecar in "+c.peer+" to say that it is not trusted", func() bool {
+			log := c.to.cli(t, "lab", "logs", "deploy/"+c.peer+"-server-v1", "-n", "shop", "-c", "proxy")
+			return len(keep(log, "does not accept the certificate of this workload", c.peer+".example")) > 0
+		})
+	}
+	for path, pem := range roots {
+		if err := os.WriteFile(path, []byte(pem), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, c := range calls {
+		var a answer
+		eventually(t, "a call of "+c.domain+" to be answered", func() bool { a = call(i); return a.StatusCode == http.StatusOK })
+		if from := xfcc(a); !strings.Contains(from, "URI=spiffe://"+c.domain+".example/ns/shop/sa/client") || !strings.Contains(from, "By=spiffe://"+c.peer+".example/ns/shop/sa/"+c.peer+"-server") {
+			t.Errorf("the server in %s was called by %q", c.peer, from)
+		}
+	}
+}
+
 // A root that is trusted for one trust domain lets in that one's workloads, and nobody with an identity of the mesh's own.
 func TestARootOfAnotherTrustDomain(t *testing.T) {
 	t.Parallel()
