@@ -38,21 +38,73 @@ func publishing(t *testing.T, state string, o BundleEndpointOptions) (address st
 	if err := os.WriteFile(key, public, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p, err := New(Options{
-		Listen: "127.0.0.1:0", Sources: []string{t.TempDir()}, StateDir: state, TokenKey: key, TrustDomain: "west.example",
-		BundleEndpoint: o, Logger: slog.New(slog.DiscardHandler),
-	})
+	_, stop = runWithout(t, Options{StateDir: state, TokenKey: key, TrustDomain: "west.example", BundleEndpoint: o})
+	return "https://" + l.Addr().String() + "/bundle", stop
+}
+
+// runWithout runs a control plane without manifests.
+func runWithout(t *testing.T, o Options) (p *ControlPlane, stop func()) {
+	t.Helper()
+	o.Listen, o.Sources, o.Logger = "127.0.0.1:0", []string{t.TempDir()}, slog.New(slog.DiscardHandler)
+	p, err := New(o)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	go func() { done <- p.Run(ctx) }()
-	return "https://" + l.Addr().String() + "/bundle", func() {
+	return p, func() {
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run = %v", err)
 		}
+	}
+}
+
+// Two meshes trust each other by address: what one publishes the other follows, for the trust domain that it is configured for.
+func TestMeshesFollowEachOther(t *testing.T) {
+	t.Parallel()
+	web := certstest.New(t, "web")
+	leaf := web.Issue(t, "127.0.0.1")
+	dir := t.TempDir()
+	put := func(name, content string) string {
+		t.Helper()
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	_, public, err := ca.GenerateTokenKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cas, cert, key, tokens := put("ca.crt", web.CA), put("tls.crt", leaf.Cert), put("tls.key", leaf.Key), put("token.pub", string(public))
+	listeners := map[string]net.Listener{}
+	for _, name := range []string{"west", "east"} {
+		if listeners[name], err = (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	meshes := map[string]*ControlPlane{}
+	for name, other := range map[string]string{"west": "east", "east": "west"} {
+		p, stop := runWithout(t, Options{
+			StateDir: t.TempDir(), TokenKey: tokens, TrustDomain: name + ".example", TrustDomainAliases: []string{other + ".example"}, SPIFFEBundleCAs: cas,
+			CACertificates: `[{spiffeBundleUrl: "https://` + listeners[other].Addr().String() + `/", trustDomains: [` + other + `.example]}]`,
+			BundleEndpoint: BundleEndpointOptions{Listener: listeners[name], CertFile: cert, KeyFile: key},
+		})
+		defer stop()
+		meshes[name] = p
+	}
+	for name, other := range map[string]string{"west": "east", "east": "west"} {
+		eventually(t, name+" to trust the root of "+other, func() bool {
+			own, theirs := meshes[name].authority.current(), meshes[other].authority.current()
+			if own == nil || theirs == nil || len(own.PeerRoots()) != 1 {
+				return false
+			}
+			peer := own.PeerRoots()[0]
+			return peer.TrustDomain == other+".example" && string(identity.EncodeCertificates(peer.Cert)) == string(theirs.Roots())
+		})
 	}
 }
 
