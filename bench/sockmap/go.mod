@@ -3,6 +3,7 @@ module fairlead.dev/fairlead/bench/sockmap
 
 go 1.26.0
 
-require github.com/cilium/ebpf v0.22.0
-
-require golang.org/x/sys v0.49.0 // indirect
+require (
+	github.com/cilium/ebpf v0.22.0
+	golang.org/x/sys v0.49.0
+)

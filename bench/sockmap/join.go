@@ -10,16 +10,28 @@ import (
 	"github.com/cilium/ebpf/link"
 )
 
-// mode is a way to join sockets.
+// mode is a way to join sockets, or none.
 type mode struct {
+	name string
 	// toApp: what the passive end sends is moved, too; in a pod, that is what the sidecar answers to a captured app.
 	toApp bool
 	// most is how many bytes may wait at the receiver before its sender is left to TCP for good; 0 does not look.
 	most int32
+	off  bool
 }
 
 // bound is what may wait at a receiver.
 const bound = 256 << 10
+
+// modes are what is compared.
+func modes() []mode {
+	return []mode{
+		{name: "TCP", off: true},
+		{name: "joined", toApp: true},
+		{name: "joined, bounded", toApp: true, most: bound},
+		{name: "to the sidecar only, bounded", most: bound},
+	}
+}
 
 // The layout of a key: the cookie of the network namespace, the sequence number that this end sends next, the one that it
 // expects, the port of the end that has connected, and nothing. Both ends know all of it when the connection is made, it is
