@@ -153,6 +153,12 @@ bench-xds: ## endpoint events for fleets of Envoys, ENVOYSxSERVICES in FLEETS: t
 	@cd internal/controlplane && for fleet in $(FLEETS); do FAIRLEAD_ENVOYS=$${fleet%x*} FAIRLEAD_SERVICES=$${fleet#*x} \
 		../../dist/bench/controlplane.test -test.run '^TestStandardFleet$$' -test.v || exit 1; done
 
+.PHONY: sockmap
+sockmap: ## what an app would see of sockets that BPF joins with its sidecar's, and what that saves (root, 4 minutes)
+	@mkdir -p dist/bench
+	cd bench/sockmap && CGO_ENABLED=0 $(GO) build -o ../../dist/bench/sockmap .
+	dist/bench/sockmap show
+
 .PHONY: bench-control
 bench-control: build ## the control plane with synthetic sidecars, 100, 500 and 1,000 of them: delay, CPU, bytes and memory; BENCHFLAGS="-n 2000", "-variant old=/path/fairlead-controller"
 	@mkdir -p dist/bench

@@ -261,12 +261,19 @@ func waitingOffset() (int32, error) {
 	return 0, errors.New("types of the kernel: struct sock has no sk_backlog.rmem_alloc")
 }
 
+// detach leaves connections as they are, and enlists no more.
+func (j *joint) detach() error {
+	if j.at == nil {
+		return nil
+	}
+	err := j.at.Close()
+	j.at = nil
+	return err
+}
+
 // Close ends it; what was moved can still be read.
 func (j *joint) Close() error {
-	var err error
-	if j.at != nil {
-		err = j.at.Close()
-	}
+	err := j.detach()
 	for _, p := range []*ebpf.Program{j.move, j.enlist} {
 		err = errors.Join(err, p.Close())
 	}

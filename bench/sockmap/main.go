@@ -7,7 +7,8 @@
 //	                      pair.sh measures sidecars so. Without a bound a stream takes all memory that the kernel
 //	                      has for TCP, everybody's
 //
-// It needs root, a cgroup2 hierarchy in the kernel, nft and ip, and links nothing of the mesh, which offers no such thing.
+// It needs root, a cgroup2 hierarchy in the kernel, nft and ip, and links nothing of the mesh, which offers no such thing:
+// docs/adr/0036-joined-sockets.md says why.
 package main
 
 import (
@@ -34,6 +35,8 @@ func run(args []string) error {
 		return elsewhere("shown")
 	case len(args) == 1 && args[0] == "shown":
 		return inside(show)
+	case len(args) == 2 && args[0] == "write":
+		return write(args[1])
 	case len(args) == 2 && args[0] == "hold":
 		return hold(args[1])
 	}
@@ -70,11 +73,14 @@ type row struct {
 // show prints a row for each probe and direction, with a column for each mode.
 func show(cgroup string) error {
 	var rows []row
+	var times []*timing
+	defer func() { closeAll(times) }()
 	for _, m := range modes() {
-		answers, err := ask(cgroup, m)
+		answers, t, err := ask(cgroup, m)
 		if err != nil {
 			return err
 		}
+		times = append(times, t)
 		if rows == nil {
 			rows = make([]row, len(answers))
 		}
@@ -82,7 +88,10 @@ func show(cgroup string) error {
 			rows[i].answer, rows[i].in = a, append(rows[i].in, a.is)
 		}
 	}
-	return table(rows)
+	if err := table(rows); err != nil {
+		return err
+	}
+	return compare(times)
 }
 
 func table(rows []row) error {
@@ -110,14 +119,23 @@ func table(rows []row) error {
 	return nil
 }
 
-// ask runs the probes in a mode.
-func ask(cgroup string, m mode) ([]answer, error) {
-	if m.off {
-		return probe(), nil
+// ask runs the probes in a mode. The connections that it leaves open for the timing stay in that mode.
+func ask(cgroup string, m mode) ([]answer, *timing, error) {
+	var j *joint
+	if !m.off {
+		var err error
+		if j, err = join(cgroup, m); err != nil {
+			return nil, nil, fmt.Errorf("%s: %w", m.name, err)
+		}
 	}
-	j, err := join(cgroup, m)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", m.name, err)
+	t := &timing{name: m.name, joint: j}
+	var err error
+	if t.conn, err = captured(); err != nil {
+		return nil, t, err
 	}
-	return probe(), j.Close()
+	answers := probe()
+	if j != nil {
+		err = j.detach()
+	}
+	return answers, t, err
 }
