@@ -270,6 +270,8 @@ func runFleet(t *testing.T, of string) {
 // follow is one Envoy: it asks for everything, and acknowledges what it hears.
 func (h *heardByFleet) follow(ctx context.Context, addr string, number int, served func()) error {
 	conn, err := grpc.NewClient(addr, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(64<<20)),
+		// Envoy's windows do not change. Where they may, grpc sends a PING with most messages, to measure: the server would have to answer it.
+		grpc.WithInitialWindowSize(16<<20), grpc.WithInitialConnWindowSize(24<<20),
 		grpc.WithContextDialer(func(ctx context.Context, to string) (net.Conn, error) {
 			d := net.Dialer{LocalAddr: net.TCPAddrFromAddrPort(netip.AddrPortFrom(fleetAddress(number), 0))}
 			return d.DialContext(ctx, "tcp", to)

@@ -131,6 +131,60 @@ func secret(t *testing.T, dir, name string) *tlsv3.Secret {
 	return out
 }
 
+// rootsOf gives the roots by trust domain; "" stands for all.
+func rootsOf(t *testing.T, s *tlsv3.Secret) map[string]string {
+	t.Helper()
+	if ca := s.GetValidationContext().GetTrustedCa(); ca != nil {
+		return map[string]string{"": ca.GetInlineString()}
+	}
+	custom := s.GetValidationContext().GetCustomValidatorConfig()
+	if custom.GetName() != "envoy.tls.cert_validator.spiffe" {
+		t.Fatalf("the validator is %q", custom.GetName())
+	}
+	by, out := &tlsv3.SPIFFECertValidatorConfig{}, map[string]string{}
+	if err := custom.GetTypedConfig().UnmarshalTo(by); err != nil {
+		t.Fatal(err)
+	}
+	if err := by.ValidateAll(); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range by.GetTrustDomains() {
+		if _, twice := out[d.GetName()]; twice {
+			t.Errorf("%s is there twice, which Envoy refuses", d.GetName())
+		}
+		out[d.GetName()] = d.GetTrustBundle().GetInlineString()
+	}
+	return out
+}
+
+// Roots of other trust domains are asked about those alone.
+func TestRootsByTrustDomain(t *testing.T) {
+	other := func(domain, pem string) identity.Bundle {
+		return identity.Bundle{TrustDomain: domain, Roots: []byte(pem)}
+	}
+	for _, tt := range []struct {
+		name   string
+		others []identity.Bundle
+		want   map[string]string
+	}{
+		{"none", nil, map[string]string{"": "own"}},
+		{"of_the_own_domain", []identity.Bundle{other("cluster.local", "a")}, map[string]string{"": "own\na"}},
+		{"of_another", []identity.Bundle{other("east", "e")}, map[string]string{"cluster.local": "own", "east": "own\ne"}},
+		{"two_of_one", []identity.Bundle{other("east", "e"), other("east", "f"), other("west", "w")},
+			map[string]string{"cluster.local": "own", "east": "own\ne\nf", "west": "own\nw"}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s := Secrets{Dir: t.TempDir(), Roots: func() ([]byte, error) { return nil, nil }}
+			if err := s.Use(certificate(t, 1), identity.Trust{Own: []byte("own"), Others: tt.others}); err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(tt.want, rootsOf(t, secret(t, s.Dir, rootsSecret))); diff != "" {
+				t.Errorf("roots (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // A certificate never stands beside another one's key.
 func TestSecretsAreReplacedAsAWhole(t *testing.T) {
 	s := Secrets{Dir: filepath.Join(t.TempDir(), "envoy"), Roots: func() ([]byte, error) { return []byte("of the file"), nil }}
@@ -150,10 +204,11 @@ func TestSecretsAreReplacedAsAWhole(t *testing.T) {
 			t.Errorf("certificate (-want +got):\n%s", diff)
 		}
 	}
-	roots := secret(t, s.Dir, rootsSecret).GetValidationContext().GetTrustedCa().GetInlineString()
+	roots := rootsOf(t, secret(t, s.Dir, rootsSecret))
 	control := secret(t, s.Dir, controlPlaneSecret).GetValidationContext().GetTrustedCa().GetInlineString()
-	if roots != "of the mesh\nof another cluster" || control != "of the file\nof the mesh" {
-		t.Errorf("roots are %q, those for the control plane %q", roots, control)
+	want := map[string]string{"cluster.local": "of the mesh\nof another cluster", "other.example": "of the mesh\nof another domain"}
+	if diff := cmp.Diff(want, roots); diff != "" || control != "of the file\nof the mesh" {
+		t.Errorf("those for the control plane are %q, roots (-want +got):\n%s", control, diff)
 	}
 	left, err := os.ReadDir(filepath.Join(s.Dir, secretsDir))
 	if err != nil || len(left) != 3 {

@@ -38,6 +38,16 @@ func (t *Trust) Of(domain string) []byte {
 	return out
 }
 
+// Domains are the trust domains that roots of others are for, in order, each once.
+func (t *Trust) Domains() []string {
+	var out []string
+	for i := range t.Others {
+		out = append(out, t.Others[i].TrustDomain)
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
 func (t *Trust) equal(other *Trust) bool {
 	return bytes.Equal(t.Own, other.Own) && slices.EqualFunc(t.Others, other.Others, func(a, b Bundle) bool {
 		return a.TrustDomain == b.TrustDomain && bytes.Equal(a.Roots, b.Roots)

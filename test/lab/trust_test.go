@@ -226,6 +226,6 @@ func (f *foreignCA) issue(t *testing.T, id identity.ID) *tls.Certificate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	leaf := f.sign(t, &x509.Certificate{URIs: []*url.URL{id.URI()}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, key)
+	leaf := f.sign(t, &x509.Certificate{URIs: []*url.URL{id.URI()}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}, key)
 	return identity.TLSCertificate(key, []*x509.Certificate{leaf})
 }
