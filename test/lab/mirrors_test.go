@@ -75,6 +75,22 @@ spec: {service: shares, backends: [{service: server, weight: 0}, {service: serve
 `)
 	eventually(t, "all calls to go to the other cluster", func() bool { return answeredByEast(40) == 40 })
 
+	// Weights over three clusters: a Service here, and a mirror of each of the others.
+	w.write(t, "shares.yaml", `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: shares, namespace: shop}
+spec: {parentRefs: [{group: "", kind: Service, name: shares}], rules: [{backendRefs: [{name: server, port: 80, weight: 50}, {name: server-east, port: 80, weight: 30}, {name: server-north, port: 80, weight: 20}]}]}
+`)
+	eventually(t, "calls to go to three clusters by their weights", func() bool {
+		r := w.call(t, "deploy/client-v1", "--count", "400", "http://shares.shop/")
+		if r.Failed > 0 {
+			t.Fatalf("%d calls failed: %v %v", r.Failed, r.Statuses, r.Errors)
+		}
+		near := func(pod string, want int) bool { return max(r.Pods[pod]-want, want-r.Pods[pod]) <= 40 } // four deviations, or more
+		return near(home[0], 200) && near(east[0], 120) && near(north[0], 80)
+	})
+
 	// A Service of the manifests that has the name of a mirror stays what it is; mirrors go with the link.
 	w.write(t, "mine.yaml", service("server-north", eastIP, "app: server", http80))
 	eventually(t, "the Service of the manifests to answer", func() bool {
