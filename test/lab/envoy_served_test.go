@@ -240,11 +240,13 @@ func (m *mesh) servedAgain(t *testing.T, envoys func(*testing.T, func(*testing.T
 	for _, e := range servedEnvoys {
 		names = append(names, e.name)
 	}
-	m.throughAnOutage(t, names, func(t *testing.T, name string) calls {
+	load := func(t *testing.T, name string) calls {
 		t.Helper()
 		r := m.call(t, name, "http://127.0.0.1:8081/", "--header", "Host: users", "--count", "200", "--concurrency", "4")
 		return calls{made: 200, failed: 200 - r.Versions["v1"], why: fmt.Sprint(r.Statuses, r.Errors)}
-	})
+	}
+	m.throughAnOutage(t, m.frozen(t), names, load)
+	m.throughAnOutage(t, m.stopped(), names, load)
 	envoys(t, func(t *testing.T, e servedEnvoy) {
 		e.synced(t)
 		if diff := cmp.Diff(configs[e.name], e.config(t)); diff != "" {

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // outage is for how long the control plane is away: in the long form as long as it may take to be started on another node.
@@ -23,13 +25,44 @@ type calls struct {
 	why          string
 }
 
-// throughAnOutage stops the control plane, and starts it when the outage is over. From before it stops until each app is connected again
+// away is how the control plane goes and comes back.
+type away struct{ begin, end func(*testing.T) }
+
+// stopped ends its process and starts another one.
+func (m *mesh) stopped() away {
+	return away{
+		begin: func(t *testing.T) { t.Helper(); m.controller(t, "stop") },
+		end:   func(t *testing.T) { t.Helper(); m.controller(t, "start") },
+	}
+}
+
+// frozen stops its process, whose connections stay: nobody hears that it is away.
+func (m *mesh) frozen(t *testing.T) away {
+	t.Helper()
+	st, err := m.Status(t.Context())
+	if err != nil || st.Controller == nil || st.Controller.PID == 0 {
+		t.Fatalf("the control plane's process: %+v, %v", st, err)
+	}
+	pid := st.Controller.PID
+	signal := func(s unix.Signal) func(*testing.T) {
+		return func(t *testing.T) {
+			t.Helper()
+			if err := unix.Kill(pid, s); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGCONT) }) // it may have ended
+	return away{begin: signal(unix.SIGSTOP), end: signal(unix.SIGCONT)}
+}
+
+// throughAnOutage has the control plane go, and come back when the outage is over. From before it stops until each app is connected again
 // all of them call, some calls at a time, and none may fail. Each has to have called without a control plane.
-func (m *mesh) throughAnOutage(t *testing.T, apps []string, load func(t *testing.T, app string) calls) {
+func (m *mesh) throughAnOutage(t *testing.T, control away, apps []string, load func(t *testing.T, app string) calls) {
 	t.Helper()
 	var (
 		wg      sync.WaitGroup
-		away    = make(chan struct{})
+		gone    = make(chan struct{})
 		over    = make(chan struct{})
 		outcome = make([]calls, len(apps)) // one of each goroutine
 		without = make([]int, len(apps))   // batches that began while it was away
@@ -45,7 +78,7 @@ func (m *mesh) throughAnOutage(t *testing.T, apps []string, load func(t *testing
 	for i, app := range apps {
 		wg.Go(func() {
 			for !is(over) && !t.Failed() {
-				if is(away) {
+				if is(gone) {
 					without[i]++
 				}
 				c := load(t, app)
@@ -57,15 +90,15 @@ func (m *mesh) throughAnOutage(t *testing.T, apps []string, load func(t *testing
 		})
 	}
 	defer wg.Wait() // also after a failure, with which they end
-	m.controller(t, "stop")
-	close(away)
+	control.begin(t)
+	close(gone)
 	end := time.NewTimer(outage())
 	defer end.Stop()
 	select {
 	case <-end.C:
 	case <-t.Context().Done():
 	}
-	m.controller(t, "start")
+	control.end(t)
 	for _, app := range apps { // a library waits up to twice as long again as it has tried in vain
 		within(t, patience+2*outage(), app+" to be connected again", func() bool { return strings.Contains(m.cli(t, "proxy-status"), app+".shop ") })
 	}

@@ -164,17 +164,17 @@ func TestProxyless(t *testing.T) {
 			}
 		}
 	})
-	t.Run("without_the_control_plane", func(t *testing.T) {
-		var names []string
-		for _, a := range proxylessApps {
-			names = append(names, a.name)
-		}
-		m.throughAnOutage(t, names, func(t *testing.T, name string) calls {
-			t.Helper()
-			r := m.proxyless(t, name, "n=200&c=4")
-			return calls{made: 200, failed: 200 - r.Answered["v1"], why: r.Error}
-		})
-	})
+	var names []string
+	for _, a := range proxylessApps {
+		names = append(names, a.name)
+	}
+	load := func(t *testing.T, name string) calls {
+		t.Helper()
+		r := m.proxyless(t, name, "n=200&c=4")
+		return calls{made: 200, failed: 200 - r.Answered["v1"], why: r.Error}
+	}
+	t.Run("without_the_control_plane", func(t *testing.T) { m.throughAnOutage(t, m.stopped(), names, load) })
+	t.Run("the_control_plane_is_frozen", func(t *testing.T) { m.throughAnOutage(t, m.frozen(t), names, load) })
 }
 
 // writeBootstrap writes the file of docs/reference/xds.md.
