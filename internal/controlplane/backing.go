@@ -24,11 +24,7 @@ type backing interface {
 	// obstacles says what keeps it from giving anything yet.
 	obstacles() []model.Problem
 	doorkeeper
-	// followCA hands over the CA, and again when it is replaced, until ctx ends.
-	followCA(ctx context.Context, use func(*ca.CA)) error
-	// publishedRoots gives the mesh's own roots, PEM, as others are to trust them, and a number that is larger with each change of
-	// them and never smaller, which all replicas have from one place. own is the CA at hand.
-	publishedRoots(ctx context.Context, own *ca.CA) (pem []byte, version uint64, err error)
+	rootkeeper
 	// unready says what else must be there before others may rely on this replica; empty where nothing is missing.
 	unready() string
 	// parts are further works that run as long as the control plane.
@@ -41,6 +37,15 @@ type doorkeeper interface {
 	authenticate(ctx context.Context, token string) (ca.Claims, error)
 	// mayObserve says who may see what sidecars see; nil where everybody may who gets to the monitor port from this machine.
 	mayObserve() observe.Authorizer
+}
+
+// rootkeeper has the CA, and what others know of it.
+type rootkeeper interface {
+	// followCA hands over the CA, and again when it is replaced, until ctx ends.
+	followCA(ctx context.Context, use func(*ca.CA)) error
+	// publishedRoots gives the mesh's own roots, PEM, as others are to trust them, and a number that is larger with each change of
+	// them and never smaller, which all replicas have from one place. own is the CA at hand.
+	publishedRoots(ctx context.Context, own *ca.CA) (pem []byte, version uint64, err error)
 }
 
 // part is one work that runs until its context ends. Its error ends all others and says where it comes from.

@@ -1,6 +1,7 @@
 package controlplane
 
 import (
+	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -93,7 +94,7 @@ func TestMeshesFollowEachOther(t *testing.T) {
 			CACertificates: `[{spiffeBundleUrl: "https://` + listeners[other].Addr().String() + `/", trustDomains: [` + other + `.example]}]`,
 			BundleEndpoint: BundleEndpointOptions{Listener: listeners[name], CertFile: cert, KeyFile: key},
 		})
-		defer stop()
+		t.Cleanup(stop)
 		meshes[name] = p
 	}
 	for name, other := range map[string]string{"west": "east", "east": "west"} {
@@ -103,7 +104,7 @@ func TestMeshesFollowEachOther(t *testing.T) {
 				return false
 			}
 			peer := own.PeerRoots()[0]
-			return peer.TrustDomain == other+".example" && string(identity.EncodeCertificates(peer.Cert)) == string(theirs.Roots())
+			return peer.TrustDomain == other+".example" && bytes.Equal(identity.EncodeCertificates(peer.Cert), theirs.Roots())
 		})
 	}
 }
@@ -219,7 +220,7 @@ func TestCertFiles(t *testing.T) {
 		t.Helper()
 		c.looked = time.Time{} // long ago
 		got, err := c.get()
-		if err != nil || string(got.Certificate[0]) != string(want) {
+		if err != nil || !bytes.Equal(got.Certificate[0], want) {
 			t.Errorf("%s: another certificate, %v", when, err)
 		}
 	}

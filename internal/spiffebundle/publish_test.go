@@ -36,7 +36,8 @@ func TestPublisher(t *testing.T) {
 		asked := 0
 		p := spiffebundle.NewPublisher(spiffebundle.PublisherOptions{
 			Ask: func(ctx context.Context) (spiffebundle.Version, error) {
-				if asked++; stalls {
+				asked++
+				if stalls {
 					<-ctx.Done()
 					return answer, ctx.Err()
 				}
