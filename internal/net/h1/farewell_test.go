@@ -37,6 +37,7 @@ func TestServerLingersOnlyWhereTheAnswerCouldBeLost(t *testing.T) {
 	}{
 		{"a_client_that_is_done", get + "Connection: close\r\n\r\n", false, 0},
 		{"http_1_0", "GET / HTTP/1.0\r\n\r\n", false, 0},
+		{"a_client_that_has_ended_its_direction", get + "Connection: close\r\n\r\n", false, 0},
 		{"bytes_behind_the_last_request", get + "Connection: close\r\n\r\nGET", false, 1},
 		{"a_body", "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nContent-Length: 1\r\n\r\nx", false, 1},
 		{"a_client_that_goes_on", get + "\r\n", true, 1},
@@ -58,6 +59,9 @@ func TestServerLingersOnlyWhereTheAnswerCouldBeLost(t *testing.T) {
 			}
 			if _, err := io.WriteString(client, c.request); err != nil {
 				t.Fatal(err)
+			}
+			if strings.HasSuffix(c.name, "ended_its_direction") {
+				client.(*net.TCPConn).CloseWrite()
 			}
 			answer := make(chan string, 1)
 			go func() {

@@ -184,16 +184,16 @@ func (in *input) tryFill() bool {
 	return err == nil
 }
 
-// isDry reports whether nothing has come that was not read, neither bytes nor the end. It does not wait. Connections it
-// cannot ask are never known to be.
-func (in *input) isDry() bool {
+// isSpent reports whether nothing has come that was not read, or no more than the end. It does not wait. Connections it cannot ask
+// are never known to be.
+func (in *input) isSpent() bool {
 	if in.fd == nil || in.buffered() > 0 || len(in.prefix) > 0 {
 		return false
 	}
 	in.poll = true
 	err := in.fill()
 	in.poll = false
-	return errors.Is(err, errWouldBlock)
+	return errors.Is(err, errWouldBlock) || errors.Is(err, io.EOF)
 }
 
 // direct reads into p, past the buffer, which must be empty.

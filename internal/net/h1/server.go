@@ -134,7 +134,7 @@ func (s *Server) finish() error {
 // was read whole, the client must not send another one because it has said so (RFC 9112 §9.6), and nothing else has come
 // that the kernel would answer with a reset. Where in doubt it is not.
 func (s *Server) isOver() bool {
-	return s.x.farewell && !s.x.connect && !s.x.expecting && s.x.body.ends == bodyNone && s.in.isDry()
+	return s.x.farewell && !s.x.connect && !s.x.expecting && s.x.body.ends == bodyNone && s.in.isSpent()
 }
 
 // drainBody reads what the handler left of the request.
