@@ -10,13 +10,15 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/proxy/call"
 )
 
-// acceptor serves each accepted connection in a goroutine of its own and joins them.
+// acceptor serves each accepted connection in a goroutine for itself and joins them.
 type acceptor struct {
 	listeners []net.Listener
+	workers   *h2.Workers
 	// serve gives a connection that is to be followed, nil where it has ended.
 	serve  func(context.Context, net.Conn) *http1Conn
 	active *atomic.Int64 // connections of all acceptors
@@ -72,7 +74,8 @@ func (a *acceptor) accept(ctx context.Context, l net.Listener, conns *sync.WaitG
 		a.active.Add(1)
 		a.own.Add(1)
 		conns.Add(1)
-		go a.begin(ctx, conn, conns)
+		// Not a new goroutine: what serves a connection takes a stack that is copied twice until it is large enough.
+		a.workers.Go(func() { a.begin(ctx, conn, conns) })
 	}
 }
 

@@ -22,6 +22,7 @@ import (
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/net/netio"
 	"fairlead.dev/fairlead/internal/plan"
 	"fairlead.dev/fairlead/internal/proxy/call"
@@ -243,13 +244,15 @@ func (m *mesh) listen(addr netip.AddrPort, serve func(context.Context, net.Conn)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	a := &acceptor{listeners: []net.Listener{l}, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
+	workers := h2.NewWorkers(0)
+	a := &acceptor{listeners: []net.Listener{l}, workers: workers, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(m.ctx)
 	done := make(chan error)
 	go func() { done <- a.run(ctx) }()
 	m.t.Cleanup(func() {
 		cancel()
 		<-done
+		workers.Close()
 	})
 }
 

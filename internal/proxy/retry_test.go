@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
+	"fairlead.dev/fairlead/internal/net/h2"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -338,13 +339,15 @@ func (m *mesh) stoppable(addr netip.AddrPort, serve func(context.Context, net.Co
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	a := &acceptor{listeners: []net.Listener{l}, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
+	workers := h2.NewWorkers(0)
+	a := &acceptor{listeners: []net.Listener{l}, workers: workers, serve: toTheEnd(serve), active: new(atomic.Int64), own: new(atomic.Int64)}
 	ctx, cancel := context.WithCancel(m.ctx)
 	done := make(chan error, 1)
 	go func() { done <- a.run(ctx) }()
 	stop = sync.OnceFunc(func() {
 		cancel()
 		<-done
+		workers.Close()
 	})
 	m.t.Cleanup(stop)
 	return stop

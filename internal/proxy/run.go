@@ -38,7 +38,7 @@ func (p *Proxy) doors() []func(context.Context) error {
 
 // accepting counts the connections that are open in own.
 func (p *Proxy) accepting(own *atomic.Int64, ls []net.Listener, serve func(context.Context, net.Conn) *http1Conn) func(context.Context) error {
-	a := &acceptor{listeners: ls, serve: serve, active: &p.active, own: own, room: p.overload.connection, refused: p.refusals.tooMany}
+	a := &acceptor{listeners: ls, workers: p.workers, serve: serve, active: &p.active, own: own, room: p.overload.connection, refused: p.refusals.tooMany}
 	return a.run
 }
 

@@ -17,7 +17,15 @@ type Workers struct {
 	closed bool
 }
 
-type worker struct{ next chan *ServerStream }
+type worker struct{ next chan work }
+
+// work is what a goroutine does before it waits for more.
+type work interface{ serve() }
+
+// task is work of any other kind than a handler's.
+type task func()
+
+func (t task) serve() { t() }
 
 // NewWorkers keeps up to maxIdle goroutines waiting, 64 where it is 0. It may serve any number of connections.
 func NewWorkers(maxIdle int) *Workers {
@@ -48,7 +56,10 @@ func (p *Workers) Trim() {
 	p.idle = p.idle[:copy(p.idle, p.idle[n:])]
 }
 
-func (p *Workers) run(s *ServerStream) {
+// Go calls f in one of the goroutines.
+func (p *Workers) Go(f func()) { p.run(task(f)) }
+
+func (p *Workers) run(s work) {
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {
 		w := p.idle[n-1]
@@ -61,8 +72,8 @@ func (p *Workers) run(s *ServerStream) {
 	p.wg.Go(func() { p.work(s) })
 }
 
-func (p *Workers) work(s *ServerStream) {
-	w := &worker{next: make(chan *ServerStream, 1)}
+func (p *Workers) work(s work) {
+	w := &worker{next: make(chan work, 1)}
 	for s != nil {
 		s.serve()
 		p.mu.Lock()
