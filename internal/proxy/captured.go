@@ -46,7 +46,7 @@ func (i *inbound) receive(ctx context.Context, conn net.Conn, who *call.Caller, 
 		i.refusals.misdirected(ctx, astray.why, who.Remote, dst)
 		return nil
 	}
-	c := &capturedConn{inbound: i, client: netio.NewPeekConn(conn), who: who, dst: dst, port: port, way: i.appWay(dst)}
+	c := &capturedConn{inbound: i, client: i.peeks.Wrap(conn), who: who, dst: dst, port: port, way: i.appWay(dst)}
 	return c.serve(ctx, err).finally(c.way.leave)
 }
 

@@ -36,13 +36,14 @@ type http1Conn struct {
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) *http1Conn {
 	c := &http1Conn{http1Service: *h}
 	o := h1.Options{
-		Buffers: h.buffers, Prefix: client.TakePrefix(), Draining: h.draining.Given(), Ended: h.ended.Given(),
+		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining.Given(), Ended: h.ended.Given(),
 		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	}
 	if s, ok := client.NetConn().(interface{ Unbuffered() syscall.RawConn }); ok && h.lot != nil {
 		c.raw, o.Patience = s.Unbuffered(), h.lot.After
 	}
 	c.server = h1.NewServer(client.NetConn(), o)
+	client.Release()
 	stop := ending{h.draining, h.ended}.then(ctx, func(ctx context.Context) {
 		if !h.draining.IsGiven() || call.Pause(ctx, h.idles) {
 			c.server.Shutdown()

@@ -33,6 +33,7 @@ type inbound struct {
 	tls      *tls.Config // of the mesh port
 	foreign  *tls.Config // of peers that are no Fairlead sidecar
 	buffers  *h1.Buffers
+	peeks    *netio.PeekBuffers
 	h2pool   *h2.Pool
 	workers  *h2.Workers
 	limits   *meshLimits

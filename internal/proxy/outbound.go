@@ -30,6 +30,7 @@ type outbound struct {
 	lot       *netio.Lot
 	metrics   *telemetry.Registry
 	buffers   *h1.Buffers
+	peeks     *netio.PeekBuffers
 	h2pool    *h2.Pool
 	workers   *h2.Workers
 	limits    *meshLimits
@@ -52,7 +53,7 @@ func (o *outbound) serve(ctx context.Context, conn net.Conn, dst netip.AddrPort)
 		return o.foreign(ctx, conn, dst).finally(d.Leave)
 	}
 	c := &call.Outbound{Of: &o.Outgoing, Dest: d, Local: dst, Remote: remoteAddr(conn)}
-	return o.carry(ctx, c, netio.NewPeekConn(conn), state).finally(func() {
+	return o.carry(ctx, c, o.peeks.Wrap(conn), state).finally(func() {
 		c.Originals.Close()
 		d.Leave()
 	})

@@ -147,7 +147,7 @@ func (c *capturedConn) handshake(ctx context.Context) (*tls.ConnectionState, err
 	c.who.Identity = id.String()
 	c.who.Forwarded = c.ClientCert(&state, c.who.Identity)
 	c.Name(c.who, id)
-	c.client = netio.NewPeekConn(secured)
+	c.client = c.peeks.Wrap(secured)
 	if err := c.turn(ctx, socket, c.peer()); err != nil {
 		if errors.Is(err, errManyWait) {
 			c.charge(c.who.Remote, address) // handshakes are not for nothing

@@ -163,10 +163,11 @@ func (p *Proxy) newUpstreams() *upstream.Set {
 
 func (p *Proxy) newHandlers() {
 	p.workers = h2.NewWorkers(0)
+	peeks := new(netio.PeekBuffers)
 	common := call.Common{Tracer: p.tracer, Sinks: p.sinks, Beginner: &p.tap, Bodies: new(call.Buffers), StreamIdle: p.limits.streamIdle, Paths: p.self.PathMode, Chains: new(call.Chains), Idle: new(sync.Pool)}
 	p.outbound = &outbound{
 		Outgoing: call.Outgoing{Common: common, Self: p.self, Hostname: p.o.Pod.Name, Directory: p.directory, Relay: p.relay, Log: p.o.Logger},
-		asker:    p.asker, upstreams: p.ups, buffers: p.buffers,
+		asker:    p.asker, upstreams: p.ups, buffers: p.buffers, peeks: peeks,
 		clients: &p.clients, lot: &p.lot, limits: &p.limits,
 		h2pool: p.h2pool, workers: p.workers, draining: p.draining,
 		metrics: p.metrics, share: share{of: &p.overload.shares},
@@ -177,7 +178,7 @@ func (p *Proxy) newHandlers() {
 			Common: common, Self: p.self, Upstreams: p.ups, Asker: p.asker, Metrics: p.metrics, Log: p.o.Logger, Run: p.group.run,
 		},
 		tls: p.identity.ServerConfig(), foreign: p.identity.ForeignServerConfig(),
-		buffers: p.buffers, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, lot: &p.lot, workers: p.workers, draining: p.departure.leaving,
+		buffers: p.buffers, peeks: peeks, h2pool: p.h2pool, relay: p.relay, clients: &p.clients, lot: &p.lot, workers: p.workers, draining: p.departure.leaving,
 		refusals: p.refusals, grace: p.o.Drain, limits: &p.limits, quotas: quotas{shares: &p.overload.shares},
 	}
 	p.inbound.Filters, p.inbound.Traces = filter.NewInbound(), &p.tracer.Server

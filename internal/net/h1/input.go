@@ -1,6 +1,7 @@
 package h1
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net"
@@ -39,7 +40,14 @@ type input struct {
 }
 
 func (in *input) init(l *link, o *Options) {
-	in.link, in.pool, in.prefix = l, o.Buffers, o.Prefix
+	in.link, in.pool = l, o.Buffers
+	switch n := len(o.Prefix); {
+	case n > BufferSize:
+		in.prefix = bytes.Clone(o.Prefix)
+	case n > 0:
+		in.take()
+		in.w = copy(in.buf[:], o.Prefix)
+	}
 	if in.fd = rawConn(l.conn); in.fd != nil {
 		in.try, in.ack = in.tryRead, quickAck
 	}

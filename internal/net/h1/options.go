@@ -31,7 +31,7 @@ type Options struct {
 	// Buffers is the pool to take buffers from, normally one per process; nil makes one for this connection.
 	Buffers *Buffers
 	// Prefix holds bytes that were already read from the connection, for example to detect its protocol. They
-	// must not change while the connection lives.
+	// are copied.
 	Prefix []byte
 	// Scheme is what Request.Scheme is set to, "http" where it is empty. An absolute-form target does not change
 	// it: whether a connection is encrypted is not the client's to say.

@@ -20,16 +20,17 @@ type Server struct {
 	scheme []byte
 	in     input
 	x      Exchange
-	active bool  // x was handed out
-	done   error // what Next returns from now on
+	active bool // x was handed out
+	// quiet says that Next has reported ErrQuiet and the wait goes on.
+	quiet bool
+	done  error // what Next returns from now on
 	// memory is where the memory of x's head goes back to while the connection waits.
 	memory *httpx.Fields
 
 	idle     atomic.Bool
 	draining atomic.Bool
-	// since is when the wait for the request at hand began. quiet says that Next has reported ErrQuiet and the wait goes on.
+	// since is when the wait for the request at hand began.
 	since time.Time
-	quiet bool
 }
 
 // ErrQuiet is what Next gives when nothing has come for Options.Patience. The wait is not over: Next may be called again, at
@@ -42,7 +43,7 @@ func NewServer(conn net.Conn, opts Options) *Server {
 	s := &Server{opts: opts, scheme: []byte(opts.Scheme)}
 	s.link.conn = conn
 	s.in.init(&s.link, &opts)
-	s.opts.Prefix = nil // in has it, until it is read
+	s.opts.Prefix = nil // in has a copy
 	s.x.s = s
 	s.x.body.in, s.x.body.lim = &s.in, opts.limits()
 	s.x.out.init(&s.link, opts.Buffers)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -312,16 +313,21 @@ func TestServerPipelining(t *testing.T) {
 	}
 }
 
+// TestServerPrefix has a request begin with what was read before: it is copied, whether it fits a buffer or not.
 func TestServerPrefix(t *testing.T) {
-	conn := &scriptConn{in: []byte("Host: a\r\n\r\n")}
-	s := NewServer(conn, Options{Prefix: []byte("GET / HTTP/1.1\r\n"), Scheme: "https"})
-	defer s.Close()
-	x, err := s.Next()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, err := see(x); got.Line != "GET a / HTTP/1.1" || got.Scheme != "https" {
-		t.Errorf("saw %+v, %v", got, err)
+	for _, field := range []string{"", "X: " + strings.Repeat("x", BufferSize) + "\r\n"} {
+		conn := &scriptConn{in: []byte("Host: a\r\n\r\n")}
+		prefix := []byte("GET / HTTP/1.1\r\n" + field)
+		s := NewServer(conn, Options{Prefix: prefix, Scheme: "https", MaxHeadBytes: 2 * BufferSize})
+		clear(prefix)
+		x, err := s.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := see(x); got.Line != "GET a / HTTP/1.1" || got.Scheme != "https" {
+			t.Errorf("saw %+v, %v", got, err)
+		}
+		s.Close()
 	}
 }
 

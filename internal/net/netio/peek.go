@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"sync"
 	"syscall"
 )
 
@@ -27,19 +28,36 @@ type PeekConn struct {
 	// prefix is what was looked at and not read yet, a part of buf.
 	prefix []byte
 	buf    []byte
+	pool   *PeekBuffers // of buf, nil for none
 }
 
 // NewPeekConn wraps c. It reads nothing yet.
 func NewPeekConn(c net.Conn) *PeekConn { return &PeekConn{Conn: c} }
 
+// PeekBuffers are the buffers of connections that give them back. The zero value is ready. Safe for concurrent use.
+type PeekBuffers struct{ pool sync.Pool }
+
+// Wrap makes a PeekConn of c whose buffer is one of these.
+func (b *PeekBuffers) Wrap(c net.Conn) *PeekConn { return &PeekConn{Conn: c, pool: b} }
+
+func (b *PeekBuffers) get() []byte {
+	if b != nil {
+		if buf, ok := b.pool.Get().(*[peekSize]byte); ok {
+			return buf[:]
+		}
+	}
+	return make([]byte, peekSize)
+}
+
 // Prefix gives the bytes looked at so far and not read. They are valid until the next Peek or Read.
 func (p *PeekConn) Prefix() []byte { return p.prefix }
 
-// TakePrefix gives the bytes looked at and not read, which are the caller's from now on: the connection holds nothing of them any more.
-func (p *PeekConn) TakePrefix() []byte {
-	prefix := p.prefix
+// Release gives the buffer back, with the bytes that were looked at: nobody may hold what Prefix and Peek have given, or read them here.
+func (p *PeekConn) Release() {
+	if p.pool != nil && len(p.buf) == peekSize {
+		p.pool.pool.Put((*[peekSize]byte)(p.buf))
+	}
 	p.prefix, p.buf = nil, nil
-	return prefix
 }
 
 // Peek reads once from the connection and gives all bytes looked at so far, valid until the next Peek or Read. It
@@ -62,7 +80,12 @@ func (p *PeekConn) makeRoom() {
 		size = min(max(2*size, peekSize), PeekLimit)
 	}
 	if size > len(p.buf) {
-		buf := make([]byte, size)
+		var buf []byte
+		if size == peekSize {
+			buf = p.pool.get()
+		} else {
+			buf = make([]byte, size)
+		}
 		copy(buf, p.prefix)
 		p.buf = buf
 		return

@@ -255,6 +255,31 @@ func TestPeekConnGivesEveryByteOnce(t *testing.T) {
 	}
 }
 
+func TestPeekConnReleases(t *testing.T) {
+	var buffers PeekBuffers
+	for _, text := range []string{"GET / HTTP/1.1", "PRI"} {
+		near, far := tcpPair(t)
+		p := buffers.Wrap(far)
+		if _, err := near.Write([]byte(text)); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := p.Peek(); err != nil || string(got) != text {
+			t.Errorf("Peek = %q, %v", got, err)
+		}
+		p.Release()
+		near.Write([]byte("x"))
+		if got, err := p.Peek(); err != nil || string(got) != "x" {
+			t.Errorf("Peek after Release = %q, %v", got, err)
+		}
+		p.Release()
+		p.Release() // nothing twice
+	}
+	a, b := buffers.get(), buffers.get()
+	if &a[0] == &b[0] {
+		t.Error("two have one buffer")
+	}
+}
+
 func TestPeekConnIsBounded(t *testing.T) {
 	near, far := net.Pipe()
 	defer near.Close()
