@@ -46,7 +46,7 @@ type Options struct {
 	// LogLevel is that of Logger, for the admin port to show and set; nil where it cannot be set.
 	LogLevel *slog.LevelVar
 
-	// Crowded, with room for one, is told when many connections have begun to wait, so that much of the heap is garbage; nil for nobody.
+	// Crowded, with room for one, is told when many connections have begun to wait, or go on: much of the heap is garbage, or is soon. nil for nobody.
 	Crowded chan<- struct{}
 
 	// What follows has a default where it is nil.

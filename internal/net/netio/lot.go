@@ -17,8 +17,8 @@ import (
 type Lot struct {
 	// After is how long a connection should have waited with a goroutine before it is parked. Fixed.
 	After time.Duration
-	// Crowded, which has room for one, is told when a crowd more wait than at the least since it was last told: what served them
-	// is garbage now. Fixed; nil for nobody.
+	// Crowded, which has room for one, is told when a crowd more or fewer wait than when it was last told: what served those that came
+	// is garbage now, and soon what those that go on outgrow, or leave when they end. Fixed; nil for nobody.
 	Crowded chan<- struct{}
 
 	mu     sync.Mutex
@@ -26,7 +26,7 @@ type Lot struct {
 	opened bool // Run watches
 	last   uint64
 	spots  map[uint64]*Spot // by number
-	told   int              // how many waited when Crowded was told, or fewer that waited since
+	told   int              // how many waited when Crowded was told
 }
 
 // crowd is how many connections are worth a word: their goroutines had half a megabyte.
@@ -73,11 +73,11 @@ func (l *Lot) Park(raw syscall.RawConn, until time.Time, resume func()) *Spot {
 
 // tell tells of a crowd; mu is held.
 func (l *Lot) tell() {
-	l.told = min(l.told, len(l.spots)-1) // fewest waited before one came
-	if l.Crowded == nil || len(l.spots) < l.told+crowd {
+	n := len(l.spots)
+	if l.Crowded == nil || l.told-crowd < n && n < l.told+crowd {
 		return
 	}
-	l.told = len(l.spots)
+	l.told = n
 	select {
 	case l.Crowded <- struct{}{}:
 	default: // it has not heard the last word yet
@@ -96,6 +96,7 @@ func (l *Lot) leave(number uint64) {
 		return
 	}
 	delete(l.spots, number)
+	l.tell()
 	if len(l.spots) == 0 {
 		l.spots = nil // a map keeps the size that it once had
 	}

@@ -156,8 +156,7 @@ func TestClosedSocketIsNotParked(t *testing.T) {
 	}
 }
 
-// TestCrowdIsTold: of as many connections as make a crowd, and again of as many that came since, not of those that left and came
-// back.
+// TestCrowdIsTold: of as many connections as make a crowd, and again of as many that have come or gone since, not of fewer.
 func TestCrowdIsTold(t *testing.T) {
 	p := newParking(t)
 	crowded := make(chan struct{}, 1)
@@ -184,7 +183,7 @@ func TestCrowdIsTold(t *testing.T) {
 	for i, step := range []struct {
 		wake, park int
 		told       bool
-	}{{0, crowd - 1, false}, {0, 1, true}, {3, 3, false}, {0, crowd - 4, false}, {0, 1, true}, {crowd, 0, false}, {0, crowd - 1, false}, {0, 1, true}} {
+	}{{0, crowd - 1, false}, {0, 1, true}, {3, 3, false}, {0, crowd - 1, false}, {0, 1, true}, {crowd - 1, 0, false}, {1, 0, true}, {crowd - 1, 0, false}, {0, 1, false}, {2, 0, true}} {
 		wake(step.wake)
 		park(step.park)
 		if told := len(crowded) == 1; told != step.told {
