@@ -129,7 +129,7 @@ func (r *Runner) steps(ctx context.Context, result *Run, runs []*CellRun, p *pro
 	all := schedule(cells, r.rounds)
 	cost := func(s step) time.Duration { return r.cost(runs[s.cell], s.round) }
 	for i, s := range all {
-		if ctx.Err() != nil {
+		if ended(ctx) {
 			break // what is left is not of the time
 		}
 		var reserved time.Duration
@@ -154,6 +154,9 @@ func (r *Runner) steps(ctx context.Context, result *Run, runs []*CellRun, p *pro
 	}
 	return left, nil
 }
+
+// ended reports whether the run was cut, which is no fault: what it has is reported.
+func ended(ctx context.Context) bool { return ctx.Err() != nil }
 
 // sum is what the steps that are not extra take.
 func sum(all []step, cost func(step) time.Duration) time.Duration {

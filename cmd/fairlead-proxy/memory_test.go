@@ -97,14 +97,20 @@ func TestCrowdGathers(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				crowded := make(chan struct{}, 1)
+				var words []*time.Timer
 				for i := range tt.n {
-					defer time.AfterFunc(time.Duration(i+1)*tt.more, func() {
+					words = append(words, time.AfterFunc(time.Duration(i+1)*tt.more, func() {
 						select {
 						case crowded <- struct{}{}:
 						default:
 						}
-					}).Stop()
+					}))
 				}
+				defer func() {
+					for _, w := range words {
+						w.Stop()
+					}
+				}()
 				begun := time.Now()
 				gathered(t.Context(), crowded)
 				if took := time.Since(begun); took != tt.want {

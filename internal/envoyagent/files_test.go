@@ -170,8 +170,11 @@ func TestRootsByTrustDomain(t *testing.T) {
 		{"none", nil, map[string]string{"": "own"}},
 		{"of_the_own_domain", []identity.Bundle{other("cluster.local", "a")}, map[string]string{"": "own\na"}},
 		{"of_another", []identity.Bundle{other("east", "e")}, map[string]string{"cluster.local": "own", "east": "own\ne"}},
-		{"two_of_one", []identity.Bundle{other("east", "e"), other("east", "f"), other("west", "w")},
-			map[string]string{"cluster.local": "own", "east": "own\ne\nf", "west": "own\nw"}},
+		{
+			"two_of_one",
+			[]identity.Bundle{other("east", "e"), other("east", "f"), other("west", "w")},
+			map[string]string{"cluster.local": "own", "east": "own\ne\nf", "west": "own\nw"},
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := Secrets{Dir: t.TempDir(), Roots: func() ([]byte, error) { return nil, nil }}

@@ -114,7 +114,8 @@ func (st *stream) round(ctx context.Context) error {
 		return err
 	}
 	wait := st.rest(ctx)
-	if st.held.Stop(); len(st.awaited) > 0 {
+	st.held.Stop()
+	if len(st.awaited) > 0 {
 		st.held.Reset(time.Until(st.until))
 	}
 	st.report(wait)

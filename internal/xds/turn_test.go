@@ -1,8 +1,8 @@
 package xds
 
 import (
-	"fmt"
 	"runtime"
+	"strconv"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -16,7 +16,7 @@ func TestARequestComesBeforeAnotherTurn(t *testing.T) {
 		p.onSent = func() {
 			if p.sent["a"] == 0 {
 				n++
-				p.server.Changed(p.memory.put(change{"eds/busy", fmt.Sprint(n)}))
+				p.server.Changed(p.memory.put(change{"eds/busy", strconv.Itoa(n)}))
 			}
 		}
 		ask := p.open()

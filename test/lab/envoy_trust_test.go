@@ -43,7 +43,7 @@ func (f *foreignCA) file(t *testing.T, dir, name string, id identity.ID) string 
 		t.Fatal("no key")
 	}
 	path := filepath.Join(dir, name+".pem")
-	if err := os.WriteFile(path, append(append(chain, '\n'), key...), 0o644); err != nil { //nolint:gosec // the key is the test's
+	if err := os.WriteFile(path, append(append(chain, '\n'), key...), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return path

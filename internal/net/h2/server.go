@@ -80,17 +80,6 @@ func (sv *Server) Shutdown(ctx context.Context) error {
 	}
 }
 
-// SendAway has the client make another connection for its next requests. Those under way are served, and those that it sends before it has
-// heard of it; the connection ends with the last of them.
-func (s *ServerStream) SendAway() {
-	c := s.c
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.ending.announced && c.err == nil {
-		c.ending.announce(maxStreamID, CodeNo, "")
-	}
-}
-
 // newStream reads the head of a request and gives the stream to a handler.
 func (sv *Server) newStream(h frameHeader, block []byte) error {
 	c := &sv.conn
@@ -230,6 +219,17 @@ func (s *ServerStream) Request() *httpx.Request { return &s.request }
 
 // PeerMetadata is the metadata of the connection's client.
 func (s *ServerStream) PeerMetadata() []byte { return s.c.settings.peerMetadata() }
+
+// SendAway has the client make another connection for its next requests. Those under way are served, and those that it sends before it has
+// heard of it; the connection ends with the last of them.
+func (s *ServerStream) SendAway() {
+	c := s.c
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.ending.announced && c.err == nil {
+		c.ending.announce(maxStreamID, CodeNo, "")
+	}
+}
 
 // Watch implements httpx.Watched. w is called with the connection's lock held.
 func (s *ServerStream) Watch(w httpx.Watcher, turn uint64) {

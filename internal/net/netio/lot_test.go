@@ -172,9 +172,10 @@ func TestCrowdIsTold(t *testing.T) {
 	}
 	wake := func(n int) {
 		for s, resumed := range spots {
-			if n--; n < 0 {
+			if n == 0 {
 				return
 			}
+			n--
 			s.Wake()
 			<-resumed
 			delete(spots, s)
