@@ -138,6 +138,21 @@ func bounded(rs []plan.Resource) []plan.Resource {
 	})
 }
 
+// allocatedBy is what the whole process allocates for one of many calls, once what they leave warm is so.
+func allocatedBy(call func()) (allocations, bytes float64) {
+	for range 200 {
+		call()
+	}
+	const n = 2000
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	for range n {
+		call()
+	}
+	runtime.ReadMemStats(&after)
+	return float64(after.Mallocs-before.Mallocs) / n, float64(after.TotalAlloc-before.TotalAlloc) / n
+}
+
 // TestRequestAllocations holds the whole path of a keep-alive request to its budget: two sidecars, both codecs,
 // routing, header changes, rewrite, limits, timeouts, picking, metrics. History: plain 0; mesh 2, both of crypto/tls (one per record that is read).
 func TestRequestAllocations(t *testing.T) {
@@ -156,18 +171,8 @@ func TestRequestAllocations(t *testing.T) {
 	}{{"outbound_to_a_plain_endpoint", plain, plainBudget}, {"outbound_and_inbound_over_the_mesh", users.endpoint(8080), meshBudget}} {
 		t.Run(tt.name, func(t *testing.T) {
 			orders.apply(bounded(realisticRoutes(service(model.HTTP, tt.e)))...)
-			for range 200 {
-				c.do(t)
-			}
-			const n = 2000
-			var before, after runtime.MemStats
-			runtime.ReadMemStats(&before)
-			for range n {
-				c.do(t)
-			}
-			runtime.ReadMemStats(&after)
-			per := float64(after.Mallocs-before.Mallocs) / n
-			t.Logf("%.3f allocations and %.0f bytes per request", per, float64(after.TotalAlloc-before.TotalAlloc)/n)
+			per, bytes := allocatedBy(func() { c.do(t) })
+			t.Logf("%.3f allocations and %.0f bytes per request", per, bytes)
 			if per > tt.budget {
 				t.Errorf("%.3f allocations per request, budget %v", per, tt.budget)
 			}

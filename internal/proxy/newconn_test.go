@@ -5,7 +5,6 @@ package proxy
 import (
 	"net"
 	"net/netip"
-	"runtime"
 	"testing"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -47,17 +46,7 @@ func newcomers(t *testing.T) *visitor {
 func TestNewConnectionAllocations(t *testing.T) {
 	const budget, bytesBudget = 66, 5400
 	v := newcomers(t)
-	for range 200 {
-		v.call(t)
-	}
-	const n = 2000
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	for range n {
-		v.call(t)
-	}
-	runtime.ReadMemStats(&after)
-	allocs, bytes := float64(after.Mallocs-before.Mallocs)/n, float64(after.TotalAlloc-before.TotalAlloc)/n
+	allocs, bytes := allocatedBy(func() { v.call(t) })
 	t.Logf("%.1f allocations and %.0f bytes for each connection", allocs, bytes)
 	if allocs > budget || bytes > bytesBudget {
 		t.Errorf("%.1f allocations and %.0f bytes for each connection, budget %d and %d", allocs, bytes, budget, bytesBudget)

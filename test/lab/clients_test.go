@@ -175,7 +175,7 @@ func (p *realServer) manifest(t *testing.T) string {
 	slices.Sort(vars)
 	annotations := ""
 	if p.bare {
-		annotations = `fairlead.dev/inject: "false"`
+		annotations = unmeshed
 	}
 	uid, gid := 0, 0
 	if p.user != "" {

@@ -21,18 +21,10 @@ const outsider = "deploy/outsider-v1"
 
 // tlsServer is a pod that serves TLS with the certificate of its name, in a directory that all pods can read.
 func tlsServer(a *authority, name, annotations string) string {
-	return `
-apiVersion: v1
-kind: Pod
-metadata: {name: ` + name + `, namespace: shop, labels: {app: ` + name + `}, annotations: {` + annotations + `}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(secureServer) + `", "` +
-		strings.Join([]string{a.path(name + ".pem"), a.path(name + ".key"), a.path("ca.pem")}, `", "`) + `"]
-    readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 1}
----` + service(name, "", "app: "+name, "{name: https, port: 443, targetPort: 8443}")
+	return pythonPod{
+		name: name, annotations: annotations, program: secureServer, args: []string{a.path(name + ".pem"), a.path(name + ".key"), a.path("ca.pem")},
+		container: "readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 1}",
+	}.String() + service(name, "", "app: "+name, "{name: https, port: 443, targetPort: 8443}")
 }
 
 // ledgerRoute splits the connections to the Service ledger, at both its ports.
@@ -61,7 +53,7 @@ func TestConnectionRoutes(t *testing.T) {
 		app{name: "ledger", replicas: 1}.String()+app{name: "ledger", version: "v2", replicas: 1, bare: true}.String()+
 		service("ledger", ledgerIP, "app: ledger, version: v1", bytes+", {name: any, port: 7000, targetPort: web}")+
 		service("ledger-v1", "", "app: ledger, version: v1", bytes)+service("ledger-v2", "", "app: ledger, version: v2", bytes)+
-		tlsServer(a, "eu", "")+tlsServer(a, "us", `fairlead.dev/inject: "false"`)+
+		tlsServer(a, "eu", "")+tlsServer(a, "us", unmeshed)+
 		service("vault", vaultIP, "app: eu", "{name: https, port: 443, targetPort: 8443}")+
 		vault("us", `us.example.com, "*.us.example.com"`)+vault("eu", `"*.example.com"`), withMesh("mesh.accessLog=json"))
 	m.write(t, "ledger.yaml", ledgerRoute(90, 10))

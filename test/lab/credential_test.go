@@ -49,17 +49,10 @@ func originRule(name, selector, tls string) string {
 
 // originServer is a pod that runs secureServer, and the Service by which hosts find it.
 func (a *authority) originServer() string {
-	return `
-apiVersion: v1
-kind: Pod
-metadata: {name: server, namespace: shop, labels: {app: server}, annotations: {fairlead.dev/inject: "false"}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(secureServer) + `", "` +
-		strings.Join([]string{a.path("secure.example.com.pem"), a.path("secure.example.com.key"), a.path("ca.pem")}, `", "`) + `"]
----` + strings.Replace(service("server", "", "app: server", "{name: https, port: 8443}"), "namespace: shop}", `namespace: shop, annotations: {networking.istio.io/exportTo: "~"}}`, 1)
+	return pythonPod{
+		name: "server", annotations: unmeshed, program: secureServer,
+		args: []string{a.path("secure.example.com.pem"), a.path("secure.example.com.key"), a.path("ca.pem")},
+	}.String() + strings.Replace(service("server", "", "app: server", "{name: https, port: 8443}"), "namespace: shop}", `namespace: shop, annotations: {networking.istio.io/exportTo: "~"}}`, 1)
 }
 
 const selectsClients = "workloadSelector: {matchLabels: {app: client}}"

@@ -71,16 +71,8 @@ func TestEnvoyOfAnotherTrustDomain(t *testing.T) {
 	for _, d := range domains {
 		files = append(files, east.file(t, dir, d, ledger(d)))
 	}
-	m := startMesh(t, app{name: "from-fairlead", replicas: 1}.String()+`
-apiVersion: v1
-kind: Pod
-metadata: {name: server, namespace: shop, labels: {app: server}, annotations: {fairlead.dev/inject: "false"}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "`+strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(peerServer)+`", "`+strings.Join(files, `", "`)+`"]
----`, func(o *lab.UpOptions) {
+	server := pythonPod{name: "server", annotations: unmeshed, program: peerServer, args: files}
+	m := startMesh(t, app{name: "from-fairlead", replicas: 1}.String()+server.String(), func(o *lab.UpOptions) {
 		o.Envoy = path
 		o.Mesh = append(o.Mesh, "mesh.trustDomainAliases=east.example")
 	})

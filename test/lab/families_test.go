@@ -21,17 +21,7 @@ Server(("::", 8080), Handler).serve_forever()
 `
 
 func only6Pod() string {
-	return `
-apiVersion: v1
-kind: Pod
-metadata: {name: only6, namespace: shop, labels: {app: only6}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(only6) + `"]
-    ports: [{name: web, containerPort: 8080}]
----`
+	return pythonPod{name: "only6", program: only6, container: "ports: [{name: web, containerPort: 8080}]"}.String()
 }
 
 const (

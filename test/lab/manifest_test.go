@@ -1,6 +1,7 @@
 package lab_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 )
@@ -33,7 +34,7 @@ func (a app) String() string {
 	}
 	annotations := a.annotations
 	if a.bare {
-		annotations = strings.Trim(annotations+`, fairlead.dev/inject: "false"`, ", ")
+		annotations = strings.Trim(annotations+", "+unmeshed, ", ")
 	}
 	ports := "{name: web, containerPort: 8080}"
 	if a.ports != "" {
@@ -86,6 +87,32 @@ spec:
 const http80 = "{name: http, port: 80, targetPort: web}"
 
 // object is any object of namespace shop; its spec is indented by the caller with two spaces.
+// unmeshed is the annotation of a pod without a sidecar.
+const unmeshed = `fairlead.dev/inject: "false"`
+
+// pythonPod is a pod of namespace shop that runs a program in Python.
+type pythonPod struct {
+	name, program string
+	args          []string
+	annotations   string // flow mapping items
+	container     string // another line of the container
+}
+
+func (s pythonPod) String() string {
+	command, _ := json.Marshal(append([]string{"python3", "-c", s.program}, s.args...)) // strings always can be
+	return fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: %[1]s, namespace: shop, labels: {app: %[1]s}, annotations: {%[2]s}}
+spec:
+  containers:
+  - name: app
+    image: python
+    command: %[3]s
+    %[4]s
+---`, s.name, s.annotations, command, s.container)
+}
+
 func object(apiVersion, kind, name, spec string) string {
 	return fmt.Sprintf("\napiVersion: %s\nkind: %s\nmetadata: {name: %s, namespace: shop}\nspec:\n%s\n---", apiVersion, kind, name, strings.Trim(spec, "\n"))
 }

@@ -147,17 +147,7 @@ func TestTLSOrigination(t *testing.T) {
 	}
 	ca := "caCertificates: " + a.path("ca.pem")
 	own := "clientCertificate: " + a.path("client.pem") + ", privateKey: " + a.path("client.key") + ", "
-	m := startMesh(t, app{name: "client", replicas: 1}.String()+`
-apiVersion: v1
-kind: Pod
-metadata: {name: server, namespace: shop, labels: {app: server}, annotations: {fairlead.dev/inject: "false"}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "`+strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(secureServer)+`", "`+
-		strings.Join([]string{a.path("secure.example.com.pem"), a.path("secure.example.com.key"), a.path("ca.pem")}, `", "`)+`"]
----`+strings.Replace(service("server", "", "app: server", "{name: https, port: 8443}"), "namespace: shop}", `namespace: shop, annotations: {networking.istio.io/exportTo: "~"}}`, 1)+
+	m := startMesh(t, app{name: "client", replicas: 1}.String()+a.originServer()+
 		rule("secure", "mode: SIMPLE, "+ca)+rule("stranger", "mode: SIMPLE, "+ca)+
 		rule("named", "mode: SIMPLE, "+ca+", subjectAltNames: [x.example.com, secure.example.com]")+
 		rule("known", "mode: MUTUAL, "+own+ca+", sni: secure.example.com")+

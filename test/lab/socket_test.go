@@ -52,18 +52,10 @@ func TestUnixSockets(t *testing.T) {
   resolution: STATIC
   endpoints: [{address: "unix://%s"}]`, name, protocol, path))
 	}
-	m := startMesh(t, `
-apiVersion: v1
-kind: Pod
-metadata: {name: caller, namespace: shop, labels: {app: caller}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "`+strings.NewReplacer("\n", `\n`, `"`, `\"`, `\0`, `\\0`).Replace(socketServer)+`", "`+
-		strings.Join([]string{file, abstract, echo}, `", "`)+`"]
-    readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
----`+entry("file", "HTTP", file)+entry("abstract", "HTTP", abstract)+entry("echo", "TCP", echo)+entry("nobody", "HTTP", filepath.Join(dir, "nobody")),
+	m := startMesh(t, pythonPod{
+		name: "caller", program: socketServer, args: []string{file, abstract, echo},
+		container: "readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}",
+	}.String()+entry("file", "HTTP", file)+entry("abstract", "HTTP", abstract)+entry("echo", "TCP", echo)+entry("nobody", "HTTP", filepath.Join(dir, "nobody")),
 		withMesh("mesh.accessLog=json"))
 	call := func(script string) string {
 		code, out, errOut := m.exec(t, "caller", "python3", "-c", script)

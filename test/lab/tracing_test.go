@@ -26,17 +26,8 @@ http.server.ThreadingHTTPServer(("", 9411), Sink).serve_forever()
 
 // zipkinPod is the pod collector of namespace shop, and its Service.
 func zipkinPod() string {
-	return `
-apiVersion: v1
-kind: Pod
-metadata: {name: collector, namespace: shop, labels: {app: collector}}
-spec:
-  containers:
-  - name: app
-    image: python
-    command: ["python3", "-c", "` + strings.NewReplacer("\n", `\n`, `"`, `\"`).Replace(spanSink) + `"]
-    readinessProbe: {tcpSocket: {port: 9411}, periodSeconds: 1}
----` + service("collector", "10.96.11.3", "app: collector", "{name: http, port: 9411}")
+	return pythonPod{name: "collector", program: spanSink, container: "readinessProbe: {tcpSocket: {port: 9411}, periodSeconds: 1}"}.String() +
+		service("collector", "10.96.11.3", "app: collector", "{name: http, port: 9411}")
 }
 
 // sentSpan is a span as Zipkin's API has it.

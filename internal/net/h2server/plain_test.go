@@ -1,7 +1,6 @@
 package h2server
 
 import (
-	"context"
 	"errors"
 	"io"
 	"log/slog"
@@ -16,27 +15,9 @@ import (
 func startPlain(t *testing.T, handler http.HandlerFunc, set ...func(*Server)) *world {
 	t.Helper()
 	w := &world{server: &Server{Handler: handler, Logger: slog.New(slog.DiscardHandler)}, served: make(chan error, 1)}
-	for _, f := range set {
-		f(w.server)
-	}
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.addr = l.Addr().String()
-	go func() { w.served <- w.server.Serve(context.WithoutCancel(t.Context()), l) }()
-	transport := &http.Transport{Protocols: &http.Protocols{}}
-	transport.Protocols.SetUnencryptedHTTP2(true)
-	w.client = &http.Client{Transport: transport}
-	t.Cleanup(func() {
-		transport.CloseIdleConnections()
-		if err := w.server.Close(); err != nil {
-			t.Error(err)
-		}
-		if err := <-w.served; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("Serve = %v", err)
-		}
-	})
+	protocols := &http.Protocols{}
+	protocols.SetUnencryptedHTTP2(true)
+	w.begin(t, w.server.Serve, &http.Transport{Protocols: protocols}, set)
 	return w
 }
 

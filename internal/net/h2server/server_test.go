@@ -47,6 +47,15 @@ func start(t *testing.T, handler http.HandlerFunc, set ...func(*Server)) *world 
 		config: &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: roots, ServerName: "localhost"},
 		served: make(chan error, 1),
 	}
+	protocols := &http.Protocols{}
+	protocols.SetHTTP2(true)
+	w.begin(t, w.server.ServeTLS, &http.Transport{TLSClientConfig: w.config, Protocols: protocols}, set)
+	return w
+}
+
+// begin has it serve, as set says, clients that transport belongs to, until the test ends.
+func (w *world) begin(t *testing.T, serve func(context.Context, net.Listener) error, transport *http.Transport, set []func(*Server)) {
+	t.Helper()
 	for _, f := range set {
 		f(w.server)
 	}
@@ -55,9 +64,7 @@ func start(t *testing.T, handler http.HandlerFunc, set ...func(*Server)) *world 
 		t.Fatal(err)
 	}
 	w.addr = l.Addr().String()
-	go func() { w.served <- w.server.ServeTLS(context.WithoutCancel(t.Context()), l) }()
-	transport := &http.Transport{TLSClientConfig: w.config, Protocols: &http.Protocols{}}
-	transport.Protocols.SetHTTP2(true)
+	go func() { w.served <- serve(context.WithoutCancel(t.Context()), l) }()
 	w.client = &http.Client{Transport: transport}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
@@ -65,10 +72,9 @@ func start(t *testing.T, handler http.HandlerFunc, set ...func(*Server)) *world 
 			t.Error(err)
 		}
 		if err := <-w.served; !errors.Is(err, http.ErrServerClosed) {
-			t.Errorf("ServeTLS = %v", err)
+			t.Errorf("serving ended with %v", err)
 		}
 	})
-	return w
 }
 
 func (w *world) request(t *testing.T, method, path string, body io.Reader) *http.Request {
