@@ -23,10 +23,9 @@ const (
 	lull = 30 * time.Second
 	// lullCPU is what counts as nothing: what probes, scrapes and the control channel cost in that time is a tenth.
 	lullCPU = 30 * time.Millisecond
-	// A crowd of connections that begin to wait leaves stacks and heap behind that are three times what they hold from then on, and
-	// one that goes on leaves the stacks that it outgrows. It
-	// is given back once those have come too that were used in the same moment, and not each time where crowds come and go:
-	// a collection of 10,000 connections takes some 20 ms.
+	// A crowd of connections that begin to wait leaves stacks and heap behind that are three times what they hold from then on,
+	// and one that goes on leaves the stacks that it outgrows. It is given back once those have come too that were used in the
+	// same moment, and not each time where crowds come and go.
 	crowdGathers = 300 * time.Millisecond
 	crowdRests   = 5 * time.Second
 )
