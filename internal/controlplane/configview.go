@@ -112,17 +112,21 @@ func (d described) endpoints(shard string) (list []observe.Endpoint) {
 	if !ok || compiled == nil {
 		return nil
 	}
+	name, _ := plan.ParseName(shard)
 	for i := range compiled.Endpoints {
 		e := &compiled.Endpoints[i]
 		one := observe.Endpoint{
-			Address: e.Addr.String(), Pod: e.Workload.Pod, Namespace: e.Workload.Namespace, Node: e.Workload.Node, Locality: e.Locality.String(),
+			Address: e.Addr.String(), Cluster: name.Cluster, Pod: e.Workload.Pod, Namespace: e.Workload.Namespace, Node: e.Workload.Node, Locality: e.Locality.String(),
 			Meshed: e.Meshed, Health: healthWord(e.Health), Subsets: e.Subsets,
 		}
 		if e.Health == plan.Failing {
 			one.Why = e.Failure.Policy + ": " + e.Failure.Why
 		}
-		if pod := d.r.Workload(model.ClusterKey{Key: model.Key{Namespace: one.Namespace, Name: one.Pod}}); pod != nil && one.Pod != "" {
+		if pod := d.r.Workload(model.ClusterKey{Cluster: name.Cluster, Key: model.Key{Namespace: one.Namespace, Name: one.Pod}}); pod != nil && one.Pod != "" {
 			one.Workload = workloadID(pod)
+			if name.Cluster != "" {
+				one.Workload += "@" + name.Cluster
+			}
 			if !pod.CreatedAt.IsZero() {
 				one.Since = pod.CreatedAt.UnixMilli()
 			}

@@ -2,6 +2,7 @@ package controlplane
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -57,6 +58,52 @@ func TestServiceView(t *testing.T) {
 			t.Errorf("compiled %d times in 10 s of changes, 100 ms each", n)
 		}
 	})
+}
+
+// TestServiceViewOfClusters: pods of two clusters that have one name are told apart.
+func TestServiceViewOfClusters(t *testing.T) {
+	const service = `
+apiVersion: v1
+kind: Service
+metadata: {name: users, namespace: shop}
+spec: {clusterIP: 10.96.0.1, selector: {app: users}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---`
+	pod := func(owner, ip, made string) string {
+		return fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata:
+  name: users-0
+  namespace: shop
+  labels: {app: users}
+  creationTimestamp: %q
+  ownerReferences: [{apiVersion: apps/v1, kind: StatefulSet, name: %s, uid: u, controller: true}]
+status: {podIP: %[3]s, podIPs: [{ip: %[3]s}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: users-1, namespace: shop, labels: {kubernetes.io/service-name: users}}
+addressType: IPv4
+ports: [{name: http, port: 8080}]
+endpoints:
+- {addresses: [%[3]s], conditions: {ready: true}, targetRef: {kind: Pod, name: users-0, namespace: shop}}
+---`, made, owner, ip)
+	}
+	snapshot, problems := compiletest.LoadClusters(t, map[string]string{
+		"": service + pod("users", "10.1.0.1", "2026-01-01T00:00:00Z"), "east": service + pod("people", "10.2.0.1", "2026-01-02T00:00:00Z"),
+	})
+	if len(problems) > 0 {
+		t.Fatal(problems[0])
+	}
+	d := described{r: store.NewReader(snapshot), global: compile.Global{TrustDomain: "cluster.local", ClusterDomain: "cluster.local"}}
+	var got []string
+	for _, e := range d.services()[0].Endpoints {
+		got = append(got, fmt.Sprint(e.Address, " ", e.Cluster, " ", e.Workload, " ", time.UnixMilli(e.Since).UTC().Day()))
+	}
+	want := []string{"10.1.0.1:8080  shop/statefulset/users 1", "10.2.0.1:8080 east shop/statefulset/people@east 2"}
+	if !slices.Equal(got, want) {
+		t.Errorf("endpoints %q, want %q", got, want)
+	}
 }
 
 // BenchmarkServiceView compiles Services of ten endpoints and a route of two backends, as a dashboard does after a change.

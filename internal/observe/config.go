@@ -70,8 +70,10 @@ type Endpoint struct {
 	Address   string `json:"address"`
 	Pod       string `json:"pod,omitempty"`
 	Namespace string `json:"ns,omitempty"`
-	// Workload is "namespace/kind/name".
+	// Workload is "namespace/kind/name", of another cluster "namespace/kind/name@cluster".
 	Workload string `json:"workload,omitempty"`
+	// Cluster is that of a pod of another cluster, empty for the control plane's own.
+	Cluster  string `json:"cluster,omitempty"`
 	Node     string `json:"node,omitempty"`
 	Locality string `json:"locality,omitempty"`
 	Meshed   bool   `json:"meshed"`

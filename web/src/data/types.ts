@@ -41,6 +41,8 @@ export interface Backend { service: string; subset?: string; port?: number; weig
 export interface Route { port?: number; name?: string; kind: string; object?: string; match?: string; action?: string; backends: Backend[] }
 export interface Endpoint {
   address: string; pod?: string; ns?: string; workload?: string; node?: string; locality?: string; meshed?: boolean;
+  /** That of a pod of another cluster than the control plane's. */
+  cluster?: string;
   health?: string; subsets?: string[]; since?: number; ejected?: { by?: string[]; why?: string };
 }
 export interface ServiceConfig {

@@ -42,7 +42,7 @@ export function ServicePage({ id }: { id: string }) {
         <>
           <Section flush title="Routes" command={s.command}><Routes s={s} t={t} /></Section>
           <Section flush title={plural(s.endpoints.length, "endpoint")} command={endpointsCommand(edges)}>
-            <Table id="endpoints" caption="Endpoints" columns={endpointColumns()} rows={s.endpoints} rowKey={(e) => e.address} sorted="address"
+            <Table id="endpoints" caption="Endpoints" columns={endpointColumns(s.endpoints)} rows={s.endpoints} rowKey={(e) => e.address} sorted="address"
               empty={<Empty title="No endpoint"><p>Calls are answered 503 UH. Does the selector of the Service match pods, and are they ready?</p></Empty>} />
           </Section>
         </>
@@ -109,13 +109,16 @@ function routeColumns(id: string): Column<Row>[] {
   ];
 }
 
-function endpointColumns(): Column<Endpoint>[] {
+/** Clusters are told where pods of another one are among them. */
+function endpointColumns(of: Endpoint[]): Column<Endpoint>[] {
+  const clusters: Column<Endpoint>[] = of.some((e) => e.cluster !== undefined) ? [{ key: "cluster", name: "Cluster", by: (e) => e.cluster, cell: (e) => e.cluster ?? <span class="dim">this one</span> }] : [];
   const health = (e: Endpoint) => (e.ejected !== undefined ? "ejected" : e.health);
   return [
     { key: "address", name: "Address", head: true, by: (e) => e.address, cell: (e) => <span class="mono">{e.address}</span> },
     { key: "health", name: "Health", by: health, cell: (e) => <><HealthSign health={e.ejected !== undefined ? "bad" : e.health === "healthy" ? "ok" : e.health === "draining" ? "warn" : "bad"} />{e.ejected === undefined ? e.health : <><span class="bad-text">ejected</span> <span class="dim">{e.ejected.why}{e.ejected.by === undefined ? "" : ` (by ${e.ejected.by.join(", ")})`}</span></>}</> },
     { key: "pod", name: "Pod", by: (e) => e.pod, cell: (e) => <span class="mono">{e.pod ?? NONE}</span> },
     { key: "workload", name: "Workload", by: (e) => e.workload, cell: (e) => (e.workload === undefined ? NONE : <a href={nodeHref(e.workload)}>{nodeName(e.workload)}</a>) },
+    ...clusters,
     { key: "subsets", name: "Subsets", by: (e) => e.subsets?.join(), cell: (e) => e.subsets?.join(", ") || <span class="dim">{NONE}</span> },
     { key: "node", name: "Node", by: (e) => e.node, cell: (e) => <>{e.node ?? NONE} <span class="dim">{e.locality}</span></> },
     { key: "mesh", name: "Mesh", by: (e) => String(e.meshed), cell: (e) => (e.meshed === false ? <span class="warn-text">not in the mesh</span> : <span class="dim">mutual TLS</span>) },

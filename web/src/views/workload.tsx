@@ -75,8 +75,9 @@ function PodErrors({ pod, alone }: { pod: PodConfig; alone: boolean }) {
 /** Of the endpoints that pods are, asked are those of which callers have said whether they are ejected. */
 function podColumns(asked: Endpoint[]): Column<PodConfig>[] {
   const podOf = (e: Endpoint) => `${e.ns ?? ""}/${e.pod ?? ""}`;
-  const endpoints = new Map((config.value?.services ?? []).flatMap((s) => s.endpoints).map((e) => [podOf(e), e]));
-  const ejected = new Map(asked.filter((e) => e.ejected !== undefined).map((e) => [podOf(e), e.ejected]));
+  const ofHere = (e: Endpoint) => e.cluster === undefined; // pods of two clusters may have one name
+  const endpoints = new Map((config.value?.services ?? []).flatMap((s) => s.endpoints).filter(ofHere).map((e) => [podOf(e), e]));
+  const ejected = new Map(asked.filter((e) => ofHere(e) && e.ejected !== undefined).map((e) => [podOf(e), e.ejected]));
   const state = (p: PodConfig) => endpoints.get(`${p.ns}/${p.pod}`);
   return [
     { key: "pod", name: "Pod", head: true, by: (p) => p.pod, cell: (p) => <span class="mono">{p.pod}</span> },
