@@ -172,7 +172,7 @@ func mirrorsAreTold(t *testing.T, west, east side) {
 	why := "Service " + west.ns + "/orders-east was not made as a mirror: it stays as it is"
 	out, err := tryFairlead(t, "--context", west.context(), "multicluster", "check")
 	t.Logf("\n%s", out)
-	if err == nil || !strings.Contains(out, "√ cluster east is read: synced\n") || strings.Count(out, "×") != 1 ||
+	if err == nil || !strings.Contains(out, "√ cluster east of "+system+"/cluster-credentials-east is read by ") || strings.Count(out, "×") != 1 ||
 		!strings.Contains(out, "× Service "+east.ns+"/orders of cluster east has no mirror orders-east: "+why+"\n") ||
 		separate() && !strings.Contains(out, "√ gateway 172.31.24"+east.number+".1 of cluster east is alive\n") {
 		t.Errorf("check = %v", err)

@@ -10,6 +10,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -221,6 +223,34 @@ func (m *mesh) begin(t *testing.T, name string, args ...string) (wait func() dem
 		}
 		return r
 	}
+}
+
+// processes are those with some arguments, by the numbers that the machine has for them: in its status a lab has its own.
+func (m *mesh) processes(t *testing.T, args ...string) []int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []int
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil {
+			continue
+		}
+		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if err != nil {
+			continue // it has ended
+		}
+		has := strings.Split(string(line), "\x00")
+		if !slices.ContainsFunc(args, func(a string) bool { return !slices.Contains(has, a) }) {
+			out = append(out, pid)
+		}
+	}
+	if len(out) == 0 {
+		t.Fatalf("no process has the arguments %q", args)
+	}
+	return out
 }
 
 // client is an HTTP client whose connections come out of a pod, whatever the URL says: every one goes to address.

@@ -229,33 +229,10 @@ func frozenCluster(t *testing.T, w, e *mesh, url string, all []string) {
 	reaches(t, w, url, all...)
 }
 
-// controlProcesses are the supervisor and the control plane of a lab.
+// controlProcesses are those of a lab's supervisor and control plane, by the numbers that the machine has for them.
 func controlProcesses(t *testing.T, m *mesh) []int {
 	t.Helper()
-	var out []int
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		line, err := os.ReadFile("/proc/" + e.Name() + "/cmdline")
-		if err != nil {
-			continue // it has ended
-		}
-		args := strings.Split(string(line), "\x00")
-		supervises := slices.Contains(args, "supervisor") && slices.Contains(args, m.StateDir())
-		if supervises || slices.Contains(args, filepath.Join(m.StateDir(), "controller")) {
-			out = append(out, pid)
-		}
-	}
-	if len(out) < 2 {
-		t.Fatalf("found %d processes of the lab's supervisor and control plane", len(out))
-	}
-	return out
+	return append(m.processes(t, "supervisor", m.StateDir()), m.processes(t, filepath.Join(m.StateDir(), "controller"))...)
 }
 
 // failover keeps calls in the caller's cluster while that has pods.

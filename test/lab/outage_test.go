@@ -3,6 +3,9 @@
 package lab_test
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -39,11 +42,7 @@ func (m *mesh) stopped() away {
 // frozen stops its process, whose connections stay: nobody hears that it is away.
 func (m *mesh) frozen(t *testing.T) away {
 	t.Helper()
-	st, err := m.Status(t.Context())
-	if err != nil || st.Controller == nil || st.Controller.PID == 0 {
-		t.Fatalf("the control plane's process: %+v, %v", st, err)
-	}
-	pid := st.Controller.PID
+	pid := m.processes(t, filepath.Join(m.StateDir(), "controller"))[0]
 	signal := func(s unix.Signal) func(*testing.T) {
 		return func(t *testing.T) {
 			t.Helper()
@@ -53,7 +52,15 @@ func (m *mesh) frozen(t *testing.T) away {
 		}
 	}
 	t.Cleanup(func() { _ = unix.Kill(pid, unix.SIGCONT) }) // it may have ended
-	return away{begin: signal(unix.SIGSTOP), end: signal(unix.SIGCONT)}
+	stop := func(t *testing.T) {
+		t.Helper()
+		signal(unix.SIGSTOP)(t)
+		eventually(t, "the control plane to stand still", func() bool {
+			stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+			return err == nil && strings.Contains(string(stat), ") T ")
+		})
+	}
+	return away{begin: stop, end: signal(unix.SIGCONT)}
 }
 
 // throughAnOutage has the control plane go, and come back when the outage is over. From before it stops until each app is connected again
