@@ -142,7 +142,7 @@ scrape_configs:
 		})
 	}
 	m.rulesAreLoaded(t)
-	m.promtool(t, bin)
+	m.promtool(t)
 }
 
 // limitedServer has what is counted of the server's endpoints and connections counted.
@@ -278,13 +278,13 @@ func (m *mesh) ask(t *testing.T, query string) string {
 }
 
 // promtool has Prometheus' own checker read the pages.
-func (m *mesh) promtool(t *testing.T, bin string) {
+func (m *mesh) promtool(t *testing.T) {
 	t.Helper()
 	for name, page := range map[string]string{
 		"sidecar":       m.do(t, "deploy/server-v1", http.MethodGet, "127.0.0.1:15020", "/stats/prometheus").body,
 		"control plane": m.controllerPage(t, "/metrics").body,
 	} {
-		cmd := exec.CommandContext(t.Context(), filepath.Join(bin, "promtool"), "check", "metrics")
+		cmd := exec.CommandContext(t.Context(), filepath.Join(os.Getenv("FAIRLEAD_PROMETHEUS"), "promtool"), "check", "metrics")
 		cmd.Stdin = strings.NewReader(page)
 		out, err := cmd.CombinedOutput()
 		if code := cmd.ProcessState.ExitCode(); code != 0 && code != 3 { // 3: read, and does not like names, which are Istio's
