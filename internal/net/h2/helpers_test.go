@@ -139,7 +139,8 @@ func request(method, path string, fields ...string) *httpx.Request {
 	return r
 }
 
-// exchange sends a request and reads the answer.
+// exchange sends a request and reads the answer, which may have come before the request was at its end: a server that has
+// answered whole without it then says so by a reset (RFC 9113, section 8.1), and the answer counts.
 func (p *pair) exchange(r *httpx.Request, body string, trailers *httpx.Fields) (m message, err error) {
 	s, err := p.client.Open()
 	if err != nil {
@@ -149,13 +150,14 @@ func (p *pair) exchange(r *httpx.Request, body string, trailers *httpx.Fields) (
 	if err := s.Send(r); err != nil {
 		return m, err
 	}
-	if _, err := io.WriteString(s, body); err != nil {
-		return m, err
+	_, werr := io.WriteString(s, body)
+	if werr == nil {
+		werr = s.End(trailers)
 	}
-	if err := s.End(trailers); err != nil {
-		return m, err
+	if m, err = receive(s); err != nil {
+		err = errors.Join(werr, err)
 	}
-	return receive(s)
+	return m, err
 }
 
 func receive(s *Stream) (m message, err error) {
