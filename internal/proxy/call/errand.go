@@ -108,17 +108,15 @@ func (e *Errand) exchange(up httpx.ClientExchange) error {
 	if err := up.Send(&e.Request); err != nil {
 		return err
 	}
-	if _, err := up.Write(e.Body); err != nil {
-		return err
-	}
-	if err := up.End(nil); err != nil {
-		return err
+	_, unsent := up.Write(e.Body)
+	if unsent == nil {
+		unsent = up.End(nil)
 	}
 	resp := &e.call.resp
 	for resp.Status < 200 {
 		resp.Reset()
-		if err := up.Receive(resp); err != nil {
-			return err
+		if err := up.Receive(resp); err != nil { // a collector may have answered before it had all
+			return errors.Join(unsent, err)
 		}
 	}
 	e.Status = resp.Status
