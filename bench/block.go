@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -144,29 +143,18 @@ func (r *Runner) idle(ctx context.Context, c *Contestant, cell *Cell) (b Block) 
 		}
 		c.warm = private(c.pids)
 	}
-	cmd := c.lab.exec(ctx, c.pod, c.command(cell, r.settings.load, r.seconds))
-	in, err := cmd.StdinPipe()
+	g, err := c.lab.begin(ctx, c.pod, c.command(cell, r.settings.load, r.seconds))
 	if err != nil {
 		return Block{Error: err.Error()}
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return Block{Error: err.Error()}
-	}
-	var said strings.Builder
-	cmd.Stderr = &said
-	if err := cmd.Start(); err != nil {
-		return Block{Error: err.Error()}
-	}
-	lines := bufio.NewScanner(out)
-	opened := lines.Scan() && strings.HasPrefix(lines.Text(), "open ")
+	opened := strings.HasPrefix(g.line(), "open ")
 	time.Sleep(settle) // what a burst left behind is given back
 	b.RSS, b.Private = resident(c.pids), private(c.pids)
 	b.CPU = float64(b.Private-c.warm) / float64(cell.Conns)
-	in.Close()
-	answered := lines.Scan() && lines.Text() == "all answered"
-	if err := cmd.Wait(); err != nil || !opened || !answered {
-		b.Error = fmt.Sprintf("opened: %v, all answered afterwards: %v: %v %s", opened, answered, err, said.String())
+	g.in.Close()
+	answered := g.line() == "all answered"
+	if err := g.end(); err != nil || !opened || !answered {
+		b.Error = fmt.Sprintf("opened: %v, all answered afterwards: %v: %v", opened, answered, err)
 	}
 	b.Requests = float64(cell.Conns)
 	return b

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -22,38 +21,24 @@ func (r *Runner) ready(ctx context.Context, c *Contestant, cell *Cell) (b Block)
 	if c.sidecars {
 		pod = c.pod
 	}
-	cmd := c.lab.exec(ctx, pod, c.command(cell, r.settings.load, 0))
-	var said strings.Builder
-	cmd.Stderr = &said
-	in, err := cmd.StdinPipe()
+	g, err := c.lab.begin(ctx, pod, c.command(cell, r.settings.load, 0))
 	if err != nil {
 		return Block{Error: err.Error()}
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return Block{Error: err.Error()}
-	}
-	if err := cmd.Start(); err != nil {
-		return Block{Error: err.Error()}
-	}
-	lines := bufio.NewScanner(out)
 	if c.sidecars {
-		if !lines.Scan() || lines.Text() != "answers" {
+		if g.line() != "answers" {
 			err = errors.New("the sidecar does not answer before it is ended")
 		} else {
 			err = c.endSidecar(ctx)
 		}
-		fmt.Fprintln(in)
+		fmt.Fprintln(g.in)
 	}
-	took := 0.0
-	if lines.Scan() {
-		took = number(lines.Text())
-	}
+	took := number(g.line())
 	if c.sidecars && err == nil {
 		took, err = c.sinceStart(took)
 	}
-	if err = errors.Join(err, cmd.Wait()); err != nil || took <= 0 {
-		b.Error = fmt.Sprintf("%v %s", err, said.String())
+	if err = errors.Join(err, g.end()); err != nil || took <= 0 {
+		b.Error = fmt.Sprintf("it took %.0f ns: %v", took, err)
 		return b
 	}
 	b.CPU = took / 1e6
