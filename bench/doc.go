@@ -18,6 +18,9 @@
 // -report makes the reports); the reports say how many rounds each cell has, and which cells have none. A peer that cannot take
 // the requests of a cell, or fails twice in it, is left out of its later rounds with the reason.
 //
+// Latencies are asked for at a part of what the slowest contestant takes in the same run, by the same generator with as many connections: a
+// rate that is too much for somebody compares queues. See [intended].
+//
 // What two generators say of the same: -check.
 //
 // What it does not say: anything about more than one machine. Its two processors are shared by everything

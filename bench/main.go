@@ -43,7 +43,9 @@ type Run struct {
 type CellRun struct {
 	Cell
 
-	Blocks []Block `json:"blocks"`
+	// Capacity is what contestants take, where the rate is a part of it.
+	Capacity []Capacity `json:"capacity,omitempty"`
+	Blocks   []Block    `json:"blocks"`
 	// Counted has one block per contestant, of system calls, switches and allocations alone.
 	Counted []Block `json:"counted,omitempty"`
 	// Skipped says why a peer was not run again.
@@ -60,6 +62,7 @@ type Runner struct {
 	foreign     float64   // see Run
 	end         time.Time // when nothing is tried once more
 	log         io.Writer
+	takes       map[string][]Capacity // see capacities; of the labs that run
 }
 
 func main() {
@@ -144,6 +147,7 @@ func (c *CellRun) measured() bool { return len(c.Blocks) > 0 }
 // phase runs the cells of so many workers, which are some of those of a run. Time must be left for those after them.
 func (r *Runner) phase(ctx context.Context, result *Run, from, to int, p *progress) (left int, err error) {
 	runs, later := result.Cells[from:to], result.Cells[to:]
+	r.takes = map[string][]Capacity{}
 	done, err := r.gather(ctx, r.settings, runs[0].Workers)
 	defer done()
 	if err != nil {
@@ -214,6 +218,14 @@ func (r *Runner) round(ctx context.Context, run *CellRun, round int) {
 		}
 		return
 	}
+	if run.Part > 0 && run.Rate == 0 {
+		run.Capacity = r.capacities(ctx, &run.Cell, append([]*Contestant{ours}, others...))
+		if run.Rate = intended(run.Part, run.Capacity); run.Rate == 0 {
+			fmt.Fprintln(r.log, "  nobody takes anything")
+			return
+		}
+		fmt.Fprintf(r.log, "  %d requests/s\n", run.Rate)
+	}
 	if round == 0 {
 		r.prepare(ctx, run, append([]*Contestant{ours}, others...))
 	}
@@ -229,10 +241,6 @@ func (r *Runner) round(ctx context.Context, run *CellRun, round int) {
 
 // prepare runs a cell without proxies, and once with all of them: connections are made, pages are mapped, and calls are counted.
 func (r *Runner) prepare(ctx context.Context, run *CellRun, all []*Contestant) {
-	if run.Rate == 0 && run.Kind == KindOpen {
-		run.Rate = r.half(ctx, all)
-		fmt.Fprintf(r.log, "  %d requests/s\n", run.Rate)
-	}
 	for _, c := range r.contestants {
 		if c.Name == direct && c.does(run.Kind) {
 			if b := r.measure(ctx, c, &run.Cell, 0); ctx.Err() == nil {
@@ -246,18 +254,6 @@ func (r *Runner) prepare(ctx context.Context, run *CellRun, all []*Contestant) {
 			fmt.Fprintf(r.log, "  %-12s %.1f system calls, %.2f context switches, %.2f allocations\n", c.Name, b.Calls, b.Switches, b.Allocations)
 		}
 	}
-}
-
-// half is half of what the slowest of some takes of requests a second.
-func (r *Runner) half(ctx context.Context, all []*Contestant) int {
-	least := 0.0
-	full := Cell{Kind: KindHTTP1, Path: "/1k", Conns: 64}
-	for _, c := range all {
-		if b := r.once(ctx, c, &full, 2); b.Error == "" && (least == 0 || b.Rate < least) {
-			least = b.Rate
-		}
-	}
-	return max(int(least/200)*100, 100)
 }
 
 // show prints a block.

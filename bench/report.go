@@ -167,7 +167,7 @@ func gaps(r *Run) string {
 
 // cellTable is one cell.
 func cellTable(b *strings.Builder, c *CellRun, r *Run) {
-	fmt.Fprintf(b, "## %s\n\n%s.\n\n", c.Title, rounds(c))
+	fmt.Fprintf(b, "## %s\n\n%s.%s\n\n", c.Title, rounds(c), asked(c))
 	fmt.Fprintf(b, "| | %s | ours | ours ÷ peer | | pairs | p50 | p99 | p99.9 | added | RSS | private | system calls | switches | allocations |\n%s|\n", c.Unit(), strings.Repeat("|---", 15))
 	without := middle(c.Blocks, direct, p50)
 	if without > 0 {

@@ -86,6 +86,9 @@ func (r *Runner) cost(run *CellRun, round int) time.Duration {
 		sum = (n + float64((len(r.taking(run, round))+1)/2) + 1) * (seconds + around)
 		if round == 0 {
 			sum += (n+1)*(1+around+attach) + seconds + around
+			if run.Part > 0 {
+				sum += (n + 1) * (probe + around)
+			}
 		}
 	}
 	return time.Duration(sum * float64(time.Second))

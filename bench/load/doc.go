@@ -2,7 +2,7 @@
 // answer. The same program serves everything that is compared.
 //
 //	load app -h2 ADDR -tcp ADDR     answers HTTP/2 requests with their body and gRPC trailers; echoes, takes and sends bytes
-//	load open -url U -rps N -conns N -d D      requests at intended times, latency counted from those
+//	load open -url U -rps N -conns N -d D      requests at intended times, latency counted from those; with -rps 0 a closed loop
 //	load newconn -url U -conns N -d D          a connection for each request
 //	load newtcp|ping -addr A -conns N -d D     128 bytes and back, on a connection each or on the same
 //	load bulk -addr A -conns N -d D            as many bytes as go through, counted by the server

@@ -17,6 +17,7 @@ import (
 
 // open sends one connection's part of the requests at the times at which they are due, whether the one before was
 // answered late or not: who waits for a slow answer before asking again does not see how many it would have held up.
+// With a rate of 0 each is due once the one before is answered.
 // A thread for each connection, blocking calls and the kernel's timer: those of Go's runtime are too coarse.
 func (g *generator) open(i int) error {
 	runtime.LockOSThread()
@@ -37,10 +38,13 @@ func (g *generator) open(i int) error {
 	defer file.Close()
 	c.Close()
 	h := &blocking{fd: int(file.Fd()), request: g.request} // Fd makes it blocking
-	step := time.Duration(float64(time.Second) * float64(g.conns) / g.rate)
+	var step time.Duration
+	if g.rate > 0 {
+		step = time.Duration(float64(time.Second) * float64(g.conns) / g.rate)
+	}
 	next := g.begun.Add(50*time.Millisecond + time.Duration(i)*step/time.Duration(g.conns))
 	end := g.begun.Add(g.length)
-	took := make([]time.Duration, 0, int(g.length/step)+1)
+	took := make([]time.Duration, 0, int(g.length/max(step, time.Millisecond))+1)
 	defer func() { g.note(took) }()
 	for next.Before(end) {
 		for wait := time.Until(next); wait > 0; wait = time.Until(next) { // a signal ends the sleep early
@@ -54,7 +58,9 @@ func (g *generator) open(i int) error {
 		if took[len(took)-1] > tooLate {
 			return errSaturated
 		}
-		next = next.Add(step)
+		if next = next.Add(step); step == 0 {
+			next = time.Now()
+		}
 	}
 	return nil
 }

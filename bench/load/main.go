@@ -51,7 +51,7 @@ func run(args []string) error {
 	target := flags.String("url", "", "what to request")
 	flags.StringVar(&g.addr, "addr", "", "where to connect")
 	flags.IntVar(&g.conns, "conns", 1, "connections")
-	flags.Float64Var(&g.rate, "rps", 1000, "requests a second of all connections")
+	flags.Float64Var(&g.rate, "rps", 1000, "requests a second of all connections; 0: each as soon as the one before is answered")
 	flags.DurationVar(&g.length, "d", 2*time.Second, "for how long")
 	h2, tcp := flags.String("h2", "", "address of the HTTP/2 server"), flags.String("tcp", "", "address of the TCP server")
 	cert := flags.String("cert", "", "files of the client's certificate and key, without .pem and .key")
