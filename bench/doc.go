@@ -21,6 +21,8 @@
 // Latencies are asked for at a part of what the slowest contestant takes in the same run, by the same generator with as many connections: a
 // rate that is too much for somebody compares queues. See [intended].
 //
+// Single cells that were measured later go into the results of the tree with -into; see [put].
+//
 // What two generators say of the same: -check.
 //
 // What it does not say: anything about more than one machine. Its two processors are shared by everything

@@ -43,6 +43,9 @@ type Run struct {
 type CellRun struct {
 	Cell
 
+	// Date and Commit are its own where it was measured apart from the others; see put.
+	Date   string `json:"date,omitempty"`
+	Commit string `json:"commit,omitempty"`
 	// Capacity is what contestants take, where the rate is a part of it.
 	Capacity []Capacity `json:"capacity,omitempty"`
 	Blocks   []Block    `json:"blocks"`
@@ -80,7 +83,10 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if s.report != "" {
+	switch {
+	case s.report != "" && s.into != "":
+		return putInto(s.report, s.into)
+	case s.report != "":
 		return writeReports(s.report)
 	}
 	cells, err := s.chosen()
@@ -100,6 +106,9 @@ func run(ctx context.Context, args []string) error {
 	if slices.ContainsFunc(result.Cells, (*CellRun).measured) {
 		err = errors.Join(err, writeReports(s.out), doubts(result.Checks)) // of what there is
 		fmt.Fprintf(r.log, "\n%s: RESULTS.md, RESULTS.html and %s\n", filepath.Dir(s.out), filepath.Base(s.out))
+	}
+	if s.into != "" && err == nil {
+		return putInto(s.out, s.into)
 	}
 	return err
 }

@@ -27,7 +27,7 @@ type square struct{ Class, Text string }
 type row struct {
 	ID, Title, Unit, Ours string
 	Rounds, Failures      string
-	Asked                 string // see asked
+	Asked                 string // see asked and apart
 	Bars                  []bar
 	Squares               []square
 	// Latencies and costs of ours.
@@ -72,7 +72,7 @@ func Page(r *Run) (string, error) {
 // drawn is a cell as the page shows it.
 func drawn(c *CellRun, names []string, foreign float64) row {
 	out := row{
-		ID: c.ID, Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours, cpu)), Rounds: rounds(c), Asked: asked(c), Failures: failures(c, foreign),
+		ID: c.ID, Title: c.Title, Unit: c.Unit(), Ours: figure(middle(c.Blocks, ours, cpu)), Rounds: rounds(c), Asked: asked(c) + apart(c), Failures: failures(c, foreign),
 		Squares: make([]square, len(names)),
 		Own: append([]string{
 			micros(middle(c.Blocks, ours, p50)), micros(middle(c.Blocks, ours, p99)), micros(middle(c.Blocks, ours, p999)),

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -99,13 +98,9 @@ func middle(blocks []Block, of string, value func(*Block) float64) float64 {
 
 // writeReports makes RESULTS.md and RESULTS.html beside a run.
 func writeReports(path string) error {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return err
-	}
 	var r Run
-	if err := json.Unmarshal(b, &r); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
+	if err := readRun(path, &r); err != nil {
+		return err
 	}
 	page, err := Page(&r)
 	if err != nil {
@@ -167,7 +162,7 @@ func gaps(r *Run) string {
 
 // cellTable is one cell.
 func cellTable(b *strings.Builder, c *CellRun, r *Run) {
-	fmt.Fprintf(b, "## %s\n\n%s.%s\n\n", c.Title, rounds(c), asked(c))
+	fmt.Fprintf(b, "## %s\n\n%s.%s%s\n\n", c.Title, rounds(c), asked(c), apart(c))
 	fmt.Fprintf(b, "| | %s | ours | ours ÷ peer | | pairs | p50 | p99 | p99.9 | added | RSS | private | system calls | switches | allocations |\n%s|\n", c.Unit(), strings.Repeat("|---", 15))
 	without := middle(c.Blocks, direct, p50)
 	if without > 0 {

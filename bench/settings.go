@@ -12,12 +12,12 @@ import (
 
 // settings are the flags.
 type settings struct {
-	bin, load, envoy, out, cells, only, report string
-	rounds, seconds                            int
-	quick, keep, check                         bool
-	foreign                                    float64
-	within, long                               time.Duration
-	variants, joining                          []string
+	bin, load, envoy, out, cells, only, report, into string
+	rounds, seconds                                  int
+	quick, keep, check                               bool
+	foreign                                          float64
+	within, long                                     time.Duration
+	variants, joining                                []string
 }
 
 // Where results go: those of the tree are of all cells, and come with every peer.
@@ -36,6 +36,7 @@ func parseFlags(args []string) (*settings, error) {
 	f.StringVar(&s.cells, "cells", "", "these cells alone, by comma; goals are those that have goals")
 	f.StringVar(&s.only, "peers", "", "these peers alone, by comma")
 	f.StringVar(&s.report, "report", "", "write the reports of this run, and measure nothing")
+	f.StringVar(&s.into, "into", "", "put the cells of the run, or with -report of that one, into this one, each with its date and commit")
 	f.IntVar(&s.rounds, "rounds", 4, "how often each peer runs in each cell, where -within allows it")
 	f.DurationVar(&s.within, "within", 0, "how long all may take; what does not fit is left out (default 30m, 12m for -cells goals, 5m for -quick)")
 	f.DurationVar(&s.long, "long", 0, "a run at half of the slowest peer's capacity besides, so long for each block and peer: p99.9")
@@ -64,7 +65,7 @@ func parseFlags(args []string) (*settings, error) {
 
 // complete sets what was left to us.
 func (s *settings) complete() (err error) {
-	whole := s.cells == "" && s.only == "" && s.envoy != "" && !s.quick && len(s.variants) == 0 && s.bin == "bin"
+	whole := s.into == "" && s.cells == "" && s.only == "" && s.envoy != "" && !s.quick && len(s.variants) == 0 && s.bin == "bin"
 	switch {
 	case s.out == "" && whole:
 		s.out = published
@@ -77,6 +78,9 @@ func (s *settings) complete() (err error) {
 		s.rounds, s.seconds, limit = min(s.rounds, leastRounds), 1, 5*time.Minute
 	case s.cells == goalsWord:
 		limit = 12 * time.Minute
+	}
+	if s.into == s.out {
+		return fmt.Errorf("-into %s: the run itself goes there; name its own file with -out", s.into)
 	}
 	if s.within == 0 {
 		s.within = limit
