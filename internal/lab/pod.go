@@ -49,6 +49,7 @@ type pod struct {
 
 	// Owned by the cluster's goroutine.
 	terminating bool
+	told        bool // it was ready when endpoints were last published
 	created     time.Time
 
 	mu         sync.Mutex

@@ -18,6 +18,7 @@ func (c *cluster) publish() error {
 	used := map[string]bool{}
 	for _, p := range c.sortedPods() {
 		st := p.status()
+		p.told = st.ready
 		if st.phase != phaseSucceeded && st.phase != phaseFailed {
 			eps = append(eps, endpointPod{spec: &p.spec, seq: p.seq, ready: st.ready, terminating: p.terminating})
 		}

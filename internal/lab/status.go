@@ -16,7 +16,7 @@ type Status struct {
 	Root bool `json:"root"`
 	// Controller is the control plane's container state, nil in a plain lab.
 	Controller *ContainerStatus `json:"controller,omitempty"`
-	// Settled is set when every workload has all its pods, of its present template, ready.
+	// Settled is set when every workload has all its pods, of its present template, ready, and Services have them for endpoints.
 	Settled bool `json:"settled"`
 	// Waiting says in words what keeps the lab from being settled.
 	Waiting []string `json:"waiting,omitempty"`
@@ -83,6 +83,9 @@ func (c *cluster) status() *Status {
 		key := p.spec.ownerKind + " " + ps.Namespace + "/" + ps.Owner
 		if p.spec.hash != c.workloads[ownerRef(p)].hash {
 			st.Waiting = append(st.Waiting, fmt.Sprintf("pod %s/%s has yet to be replaced", ps.Namespace, ps.Name))
+		}
+		if ps.Ready && !p.told {
+			st.Waiting = append(st.Waiting, fmt.Sprintf("pod %s/%s has yet to be made an endpoint", ps.Namespace, ps.Name))
 		}
 		owned[key] = append(owned[key], ps)
 	}

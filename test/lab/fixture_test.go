@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -16,9 +17,12 @@ import (
 	"testing"
 	"time"
 
+	discoveryv1 "k8s.io/api/discovery/v1"
+
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/lab/demoapp"
+	"fairlead.dev/fairlead/internal/observe"
 )
 
 // patience bounds every wait; it is long because other tests share the machine.
@@ -68,7 +72,72 @@ func startMesh(t *testing.T, manifests string, options ...func(*lab.UpOptions)) 
 	if err := m.WaitReady(ctx); err != nil {
 		t.Fatalf("WaitReady() = %v", err)
 	}
+	m.inStep(t)
 	return m
+}
+
+// inStep waits until the control plane knows the endpoints of Services that the lab has written down: a pod that is ready may not be an
+// endpoint yet, and a sidecar that asks before would be told of fewer.
+func (m *mesh) inStep(t *testing.T) {
+	t.Helper()
+	for service, pods := range m.readyEndpoints(t) {
+		eventually(t, fmt.Sprintf("the control plane to know the endpoints %v of %s", pods, service), func() bool {
+			known := m.knownEndpoints(t, service)
+			return !slices.ContainsFunc(pods, func(pod string) bool { return !slices.Contains(known, pod) })
+		})
+	}
+}
+
+// readyEndpoints reads which pods the lab has behind each Service, "namespace/name". Those that are hidden from the mesh are not among them.
+func (m *mesh) readyEndpoints(t *testing.T) map[string][]string {
+	t.Helper()
+	out := map[string][]string{}
+	generated := filepath.Join(m.StateDir(), "generated")
+	paths, err := filepath.Glob(filepath.Join(generated, "EndpointSlice_*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range paths {
+		var slice discoveryv1.EndpointSlice
+		if err := json.Unmarshal([]byte(read(t, path)), &slice); err != nil {
+			t.Fatal(path, err)
+		}
+		name := slice.Labels[discoveryv1.LabelServiceName]
+		if strings.Contains(read(t, filepath.Join(generated, "Service_"+slice.Namespace+"_"+name+".json")), "networking.istio.io/exportTo") {
+			continue
+		}
+		for i := range slice.Endpoints {
+			if e := &slice.Endpoints[i]; *e.Conditions.Ready {
+				out[slice.Namespace+"/"+name] = append(out[slice.Namespace+"/"+name], e.TargetRef.Name)
+			}
+		}
+	}
+	return out
+}
+
+// knownEndpoints gives the pods that the control plane knows to be ready behind a Service.
+func (m *mesh) knownEndpoints(t *testing.T, service string) (pods []string) {
+	t.Helper()
+	namespace, _, _ := strings.Cut(service, "/")
+	a := m.controllerPage(t, observe.PathViews+observe.ViewConfig+"?namespace="+namespace)
+	if a.StatusCode != http.StatusOK { // it has begun to listen, and reads its configuration for the first time
+		return nil
+	}
+	var told observe.Config
+	if err := json.Unmarshal([]byte(a.body), &told); err != nil {
+		t.Fatalf("what the control plane has in force: %v: %s", err, a.body)
+	}
+	for i := range told.Services {
+		if told.Services[i].ID != service {
+			continue
+		}
+		for j := range told.Services[i].Endpoints {
+			if e := &told.Services[i].Endpoints[j]; e.Health != "unhealthy" {
+				pods = append(pods, e.Pod)
+			}
+		}
+	}
+	return pods
 }
 
 // withMesh sets options of the mesh, such as mesh.accessLog=json.
@@ -124,7 +193,7 @@ func within(t *testing.T, most time.Duration, what string, done func() bool) {
 	}
 }
 
-// await waits until the lab's status is as wanted.
+// await waits until the lab's status is as wanted and, where that has the lab be settled, until the control plane knows it.
 func (m *mesh) await(t *testing.T, what string, done func(*lab.Status) bool) *lab.Status {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -132,6 +201,9 @@ func (m *mesh) await(t *testing.T, what string, done func(*lab.Status) bool) *la
 	st, err := m.WaitFor(ctx, done)
 	if err != nil {
 		t.Fatalf("waiting for %s: %v; the lab waits for %q", what, err, st.Waiting)
+	}
+	if st.Settled && st.Controller != nil && st.Controller.Ready {
+		m.inStep(t)
 	}
 	return st
 }

@@ -40,7 +40,8 @@ func (a app) String() string {
 	if a.ports != "" {
 		ports += ", " + a.ports
 	}
-	probe := "readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1}"
+	// An app that says no is not ready at once; one that is slow, because the machine is busy, still is.
+	probe := "readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1, failureThreshold: 1, timeoutSeconds: 10}"
 	if a.notProbed {
 		probe = ""
 	}

@@ -166,7 +166,8 @@ func TestColdStart(t *testing.T) {
 		service("server", coldIP, "app: server", http80)+
 		app{name: "plain", replicas: 1, bare: true}.String()+service("plain", coldOut, "app: plain", http80))
 	m.controller(t, "kill")
-	if code, _, errOut := m.exec(t, client, "rm", "-f", "/run/fairlead/data/snapshot"); code != 0 {
+	// It stands still meanwhile, for it writes the snapshot a moment after it was told something.
+	if code, _, errOut := m.exec(t, client, "sh", "-c", fmt.Sprintf("kill -STOP %d && rm -f /run/fairlead/data/snapshot", m.sidecar(t, client).PID)); code != 0 {
 		t.Fatalf("rm: %s", errOut)
 	}
 	m.killSidecar(t, client)
