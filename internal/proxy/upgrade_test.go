@@ -124,7 +124,7 @@ func TestUpgradedConnectionBreaks(t *testing.T) {
 func TestUpgradedConnectionOutlivesTheTimeout(t *testing.T) {
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		m.rawServer(app(users), echoUpgrade)
-		const timeout = 100 * time.Millisecond
+		const timeout = 500 * time.Millisecond
 		orders.apply(with(service(model.HTTP, e), func(d *plan.Destination) { d.Routes[0].Timeout = timeout })...)
 		c := dial(t, m.entrance(orders, usersAddr()))
 		fmt.Fprint(c, upgradeRequest)

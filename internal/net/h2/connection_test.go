@@ -121,7 +121,7 @@ func TestWindowExhaustion(t *testing.T) {
 }
 
 func TestSilentPeerIsProbed(t *testing.T) {
-	p, c := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: 50 * time.Millisecond})
+	p, c := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second})
 	s, err := c.Open()
 	if err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestSilentPeerIsProbed(t *testing.T) {
 }
 
 func TestIdlePeerIsProbedWhereAsked(t *testing.T) {
-	p, _ := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: 50 * time.Millisecond, PingIdle: true})
+	p, _ := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second, PingIdle: true})
 	ping := func() { p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing }) }
 	ping()
 	p.f.WriteWindowUpdate(0, 1) // a sign of life, if not the answer
