@@ -17,7 +17,7 @@ import (
 
 // TestStillExchanges are those of which no byte moves: they end, whichever side is to blame, and those that move slowly do not.
 func TestStillExchanges(t *testing.T) {
-	const limit = 200 * time.Millisecond
+	const limit = 500 * time.Millisecond
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		orders.limits.put(plan.Limits{StreamIdle: limit})
 		users.limits.put(plan.Limits{StreamIdle: limit})
@@ -36,7 +36,7 @@ func TestStillExchanges(t *testing.T) {
 					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nbegun")
 				case "/slow":
 					fmt.Fprint(c, "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
-					tick := time.NewTicker(limit / 3)
+					tick := time.NewTicker(limit / 5)
 					for range 10 {
 						<-tick.C
 						fmt.Fprint(c, "x")
