@@ -203,3 +203,54 @@ func TestAClusterOfTheSameName(t *testing.T) {
 		t.Errorf("the log has no %q:\n%s", problem, w.log.String())
 	}
 }
+
+// Clusters on one network whose pods have the same addresses are said in the column CAUSE of each that has part in it, as long as that lasts,
+// and are followed all the same.
+func TestClustersWhosePodsShareAddresses(t *testing.T) {
+	pod := func(name, more, status string) string {
+		return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: myapp}\nspec: {" + more + "containers: [{name: a, image: b}]}\nstatus: {phase: Running, " + status + "}\n"
+	}
+	const first, second = "podIP: 10.0.0.1", "podIP: 10.0.0.2"
+	w := start(t, "users.yaml", usersService, "slice.yaml", usersSlice(1), "pods.yaml", pod("users-a", "", first)+pod("users-b", "", second))
+	dirs := t.TempDir()
+	says := func(cluster, pods string) {
+		t.Helper()
+		path := filepath.Join(dirs, cluster+".yaml")
+		if err := errors.Join(os.WriteFile(path+"~", []byte(pods), 0o600), os.Rename(path+"~", path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, cluster := range []string{"east", "north"} {
+		says(cluster, pod("other", "", "podIP: 10.9.0.7"))
+		if err := errors.Join(os.Mkdir(filepath.Join(w.others, cluster), 0o755), os.Symlink(filepath.Join(dirs, cluster+".yaml"), filepath.Join(w.others, cluster, "0"))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const both = "and both clusters are on one network: calls to one may come to the other"
+	causes := func(when, east, north string) {
+		t.Helper()
+		eventually(t, when, func() bool {
+			all := w.clusters(t)
+			return all["east"].SyncStatus == "synced" && all["north"].SyncStatus == "synced" && all["east"].Cause == east && all["north"].Cause == north
+		})
+	}
+	ofOwn := func(cluster, count string) string {
+		return "pods of Kubernetes and " + cluster + " have the same addresses (" + count + ", such as 10.0.0.1 of myapp/users-a and myapp/other), " + both
+	}
+	// The two others share an address with each other, and nobody with the own cluster.
+	between := "pods of east and north have the same addresses (1, such as 10.9.0.7 of myapp/other and myapp/other), " + both
+	causes("that two others share an address is said of both", between, between)
+	says("north", pod("other", "", "podIP: 10.8.0.7"))
+	causes("each has addresses of its own", "", "")
+	says("east", pod("other", "", first))
+	causes("one shares an address with the own cluster", ofOwn("east", "1"), "")
+	says("east", eastern+pod("other", "", first)+pod("another", "", second))
+	causes("one shares two", ofOwn("east", "2"), "")
+	eventually(t, "a problem of a pod of each", func() bool { return strings.Count(w.get(t, "/debug/problemz"), `"field": "status.podIP"`) == 2 })
+	if got, want := w.endpoints(t, "users.myapp:8080"), []string{"10.0.0.1:8080", "10.9.0.1:8080"}; !slices.Equal(got, want) {
+		t.Errorf("endpoints %v, want %v", got, want)
+	}
+	says("east", pod("other", "hostNetwork: true, ", first))
+	causes("a pod on its node's network has no address of its own", "", "")
+	eventually(t, "no problem any more", func() bool { return !strings.Contains(w.get(t, "/debug/problemz"), both) })
+}
