@@ -153,6 +153,7 @@ func TestTwoClustersAreOneMesh(t *testing.T) {
 
 	t.Run("one_name", func(t *testing.T) { oneName(t, w, e, url, all) })
 	t.Run("frozen", func(t *testing.T) { frozenCluster(t, w, e, url, all) })
+	t.Run("stands_still", func(t *testing.T) { clusterStandsStill(t, w, e, url) })
 	t.Run("failover", func(t *testing.T) { failover(t, w, url, inWest, inEast, server) })
 	t.Run("taken_away", func(t *testing.T) { takenAway(t, w, e, url) })
 }

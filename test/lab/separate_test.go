@@ -14,8 +14,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"fairlead.dev/fairlead/internal/lab"
 )
 
@@ -246,66 +244,4 @@ func nearOnesFirst(t *testing.T, w *mesh, url string, inWest, all []string, serv
 	if err := os.Remove(filepath.Join(w.dir, "near.yaml")); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// clusterStandsStill stops every process of east under load: what may be repeated is answered by others, and of orders only those
-// fail that were on their way there, as many as run at a time for each round in which that is found out.
-func clusterStandsStill(t *testing.T, w, e *mesh, url string) {
-	const atATime = 4
-	pid, err := strconv.Atoi(strings.TrimSpace(read(t, filepath.Join(e.StateDir(), "pid"))))
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := descendants(t, pid)
-	signal := func(s unix.Signal) {
-		for _, p := range all {
-			_ = unix.Kill(p, s) // one may have ended
-		}
-	}
-	t.Cleanup(func() { signal(unix.SIGCONT) })
-	waits := w.begin(t, "deploy/client-v1", url, "--rate", "100", "--concurrency", strconv.Itoa(atATime), "--for", "12s", "--timeout", "30s")
-	orders := w.begin(t, "deploy/client-v1", url, "--method", "POST", "--body", "order", "--rate", "50", "--concurrency", strconv.Itoa(atATime), "--for", "12s", "--timeout", "30s")
-	signal(unix.SIGSTOP)
-	if r := waits(); r.Failed > 0 || r.OK == 0 {
-		t.Errorf("%d of %d calls failed: %v %v", r.Failed, r.Requests, r.Statuses, r.Errors)
-	} else {
-		t.Logf("calls: %d, max %.0f ms, by %v", r.Requests, r.Max, r.Pods)
-	}
-	r := orders()
-	t.Logf("orders: %d of %d failed, max %.0f ms, by %v", r.Failed, r.Requests, r.Max, r.Pods)
-	if r.Failed > atATime || r.Statuses["503"]+r.Statuses["504"] != r.Failed {
-		t.Errorf("%d of %d orders failed, where %d run at a time: %v %v", r.Failed, r.Requests, atATime, r.Statuses, r.Errors)
-	}
-	signal(unix.SIGCONT)
-	eventually(t, "pods of east to be called again", func() bool {
-		r := w.call(t, "deploy/client-v1", "--count", "60", url)
-		for _, name := range namesOf(t, e, "server-v1") {
-			if r.Pods[name] > 0 {
-				return true
-			}
-		}
-		return false
-	})
-}
-
-// descendants lists a process and all that come from it.
-func descendants(t *testing.T, pid int) []int {
-	t.Helper()
-	out := []int{pid}
-	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, f := range tasks {
-		text, err := os.ReadFile(f)
-		if err != nil {
-			continue // it has ended
-		}
-		for child := range strings.FieldsSeq(string(text)) {
-			if n, err := strconv.Atoi(child); err == nil {
-				out = append(out, descendants(t, n)...)
-			}
-		}
-	}
-	return out
 }
