@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,13 +23,16 @@ func TestStillExchanges(t *testing.T) {
 		orders.limits.put(plan.Limits{StreamIdle: limit})
 		users.limits.put(plan.Limits{StreamIdle: limit})
 		orders.apply(service(model.HTTP, e)...)
-		ended := make(chan struct{}, 9) // the app's connection is given up as well
+		var begun, ended atomic.Int64 // of what the app was asked and does not answer whole
 		m.rawServer(app(users), func(c *net.TCPConn) {
 			r := bufio.NewReader(c)
 			for {
 				req, err := http.ReadRequest(r)
 				if err != nil {
 					return
+				}
+				if req.URL.Path != "/slow" {
+					begun.Add(1)
 				}
 				switch req.URL.Path {
 				case "/quiet":
@@ -48,7 +52,7 @@ func TestStillExchanges(t *testing.T) {
 					io.Copy(c, io.LimitReader(zeros{}, 1e9))
 				}
 				io.Copy(io.Discard, r)
-				ended <- struct{}{}
+				ended.Add(1)
 				return
 			}
 		})
@@ -59,25 +63,29 @@ func TestStillExchanges(t *testing.T) {
 			resp, err := http.ReadResponse(r, nil)
 			return r, resp, err
 		}
+		givenUp := func(what string) {
+			t.Helper()
+			eventually(t, what+": the app's connection is given up as well", func() bool { return begun.Load() > 0 && ended.Load() == begun.Load() })
+		}
 		get := func(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: users\r\n\r\n" }
 
 		_, resp, err := ask(get("/quiet"))
 		if err != nil || resp.StatusCode != 504 || !strings.Contains(resp.Header.Get("Proxy-Status"), "stream timeout") {
 			t.Errorf("no answer: %v %+v, want 504", err, resp)
 		}
-		<-ended
+		givenUp("no answer")
 		_, resp, err = ask("POST /quiet HTTP/1.1\r\nHost: users\r\nContent-Length: 100000\r\n\r\nbegun")
 		if err != nil || resp.StatusCode != 408 {
 			t.Errorf("half a request: %v %+v, want 408", err, resp)
 		}
-		<-ended
+		givenUp("half a request")
 		if _, resp, err = ask(get("/begun")); err != nil {
 			t.Fatal(err)
 		}
 		if got, err := io.ReadAll(resp.Body); string(got) != "begun" || !errors.Is(err, io.ErrUnexpectedEOF) && !isReset(err) {
 			t.Errorf("half an answer: %q, %v, want a cut", got, err)
 		}
-		<-ended
+		givenUp("half an answer")
 		if _, resp, err = ask(get("/slow")); err != nil {
 			t.Fatal(err)
 		}
@@ -96,7 +104,7 @@ func TestStillExchanges(t *testing.T) {
 		if _, _, err = ask(get("/full")); err != nil {
 			t.Fatal(err)
 		}
-		<-ended // the client reads nothing of it
+		givenUp("an answer of which the client reads nothing")
 
 		expectMetric(t, orders, `response_code="504"`)
 		eventually(t, "the flag of the sidecar that was the first to give up", func() bool {
