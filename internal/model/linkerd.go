@@ -146,7 +146,7 @@ func (l linkerd) retry(takes LinkerdTakes) *Retry {
 		return "", ""
 	})
 	read("timeout", func(value string) (why, fix string) {
-		d, ok := linkerdDuration(value)
+		d, ok := LinkerdDuration(value)
 		if !ok {
 			return "is no time", linkerdTimeForm
 		}
@@ -168,7 +168,7 @@ func (l linkerd) duration(annotation string) time.Duration {
 	if !said {
 		return 0
 	}
-	d, ok := linkerdDuration(value)
+	d, ok := LinkerdDuration(value)
 	if !ok {
 		l.wrong(annotation, value, "is no time", linkerdTimeForm)
 	}
@@ -180,8 +180,8 @@ const linkerdTimeForm = `a number with a unit, such as "5s" or "200ms"`
 // gep2257 is the form of times: up to four numbers with units.
 var gep2257 = regexp.MustCompile(`^(\d{1,5}(h|m|s|ms)){1,4}$`)
 
-// linkerdDuration reads Linkerd's form of a time, one number with one of its units (h, m, s, ms, d), and Gateway API's.
-func linkerdDuration(value string) (time.Duration, bool) {
+// LinkerdDuration reads Linkerd's form of a time, one number with one of its units (h, m, s, ms, d), and Gateway API's.
+func LinkerdDuration(value string) (time.Duration, bool) {
 	value = strings.TrimSpace(value)
 	if days, ok := strings.CutSuffix(value, "d"); ok {
 		n, err := strconv.ParseUint(days, 10, 16)

@@ -38,6 +38,22 @@ func TestConnectionPool(t *testing.T) {
 	t.Run("a_deadline_of_a_caller_without_a_sidecar", func(t *testing.T) {
 		grpcDeadlines(t, m, "deploy/stranger-v1", pooled()["pooled-meshed"])
 	})
+	t.Run("what_a_caller_without_a_sidecar_says_of_time_and_retries_is_not_handed_on", func(t *testing.T) {
+		said := []string{
+			"X-Envoy-Upstream-Rq-Timeout-Ms: 1", "X-Envoy-Upstream-Rq-Per-Try-Timeout-Ms: 1", "X-Envoy-Max-Retries: 3", "X-Envoy-Retry-On: 5xx",
+			"L5d-Timeout: 1ms", "L5d-Request-Timeout: 1ms", "L5d-Response-Timeout: 1ms", "L5d-Retry-Limit: 3",
+		}
+		a := m.do(t, "deploy/stranger-v1", http.MethodGet, pooled()["pooled-meshed"]+":80", "/?delay=20ms", said...)
+		if a.StatusCode != http.StatusOK {
+			t.Fatalf("= %d %s, want no time that the caller says to be kept", a.StatusCode, a.body)
+		}
+		for _, field := range said {
+			name, _, _ := strings.Cut(field, ":")
+			if got := http.Header(a.echo.Headers).Get(name); got != "" {
+				t.Errorf("the app gets %s: %s, which its own sidecar would take for its word", name, got)
+			}
+		}
+	})
 }
 
 // poolOverflows has one call on its way and one that waits: a third is too many, until the limit is another one.
@@ -83,11 +99,13 @@ func poolOverflows(t *testing.T, m *mesh, name, ip string) {
 
 func appsOwnTimeout(t *testing.T, m *mesh, ip string) {
 	t.Helper()
-	a := m.do(t, client, http.MethodGet, ip+":80", "/?delay=1h", "x-envoy-upstream-rq-timeout-ms: 300")
-	if a.StatusCode != http.StatusGatewayTimeout || !strings.HasPrefix(a.body, "upstream request timeout") {
-		t.Errorf("an app that hangs: %d %s", a.StatusCode, a.body)
+	for _, field := range []string{"x-envoy-upstream-rq-timeout-ms: 300", "l5d-timeout: 300ms", "l5d-response-timeout: 300ms"} {
+		a := m.do(t, client, http.MethodGet, ip+":80", "/?delay=1h", field)
+		if a.StatusCode != http.StatusGatewayTimeout || !strings.HasPrefix(a.body, "upstream request timeout") {
+			t.Errorf("an app that hangs, %s: %d %s", field, a.StatusCode, a.body)
+		}
 	}
-	a = m.do(t, client, http.MethodGet, ip+":80", "/", "x-envoy-upstream-rq-timeout-ms: 60000")
+	a := m.do(t, client, http.MethodGet, ip+":80", "/", "x-envoy-upstream-rq-timeout-ms: 60000")
 	told, own := http.Header(a.echo.Headers).Get("X-Envoy-Expected-Rq-Timeout-Ms"), http.Header(a.echo.Headers).Get("X-Envoy-Upstream-Rq-Timeout-Ms")
 	if n, err := strconv.Atoi(told); err != nil || n < 1 || n > 60000 || own != "" {
 		t.Errorf("the app is told %q, and %q", told, own)

@@ -153,12 +153,13 @@ func (c *Outbound) obey(call *Call) {
 	}
 	call.deep = c.Of.Chains.isBelow(f, call.start)
 	c.bound(call, call.down.Request())
+	cleanWishes(f)
 	if idle := call.route.Plan.IdleTimeout; idle > 0 {
 		call.Guard.mayRest(idle)
 	}
 }
 
-// takeWishes has what the request's head says of retries obeyed, and takes it out.
+// takeWishes has what the request's head says of retries obeyed.
 func (c *Outbound) takeWishes(call *Call, f *httpx.Fields) {
 	call.policy, call.retriable = wished(&call.route.Plan.Retry, f)
 	if f.Get(hedgeField) != nil {
@@ -166,7 +167,6 @@ func (c *Outbound) takeWishes(call *Call, f *httpx.Fields) {
 			c.Of.Log.Warn("requests are not hedged: the field of the app has no effect", slog.String("field", hedgeField))
 		})
 	}
-	cleanWishes(f)
 }
 
 // pinned gives the backend whose endpoint the call belongs to, whatever that one weighs; nil where it belongs to none that

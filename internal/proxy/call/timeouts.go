@@ -7,12 +7,6 @@ import (
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// The fields by which an app says how long its request may take, Envoy's. They go no further than to its own sidecar.
-const (
-	requestTimeoutField = "x-envoy-upstream-rq-timeout-ms"
-	tryTimeoutField     = "x-envoy-upstream-rq-per-try-timeout-ms"
-)
-
 // The fields that tell the next hop how long its answer is waited for: Envoy's, and gRPC's own.
 const (
 	expectedTimeoutField = "x-envoy-expected-rq-timeout-ms"
@@ -88,24 +82,12 @@ func shortest(a, b time.Duration) time.Duration {
 	return a
 }
 
-// bound finds the limits of a request of the own app: those of its route, instead of which its own head may say
-// others. They are taken out of the head.
+// bound finds the limits of a request of the own app: those of its route, instead of which its own head may say others.
 func (*Outbound) bound(call *Call, req *httpx.Request) {
 	p, t := call.route.Plan, &call.limits
 	*t = timeouts{request: p.Timeout, backend: p.BackendTimeout, response: p.ResponseTimeout, try: call.policy.PerTryTimeout}
 	t.deadline, _ = grpcDeadline(req)
-	if value := req.Fields.Get(requestTimeoutField); value != nil {
-		if ms, ok := parseMillis(value); ok {
-			t.request = ms
-		}
-		req.Fields.Del(requestTimeoutField)
-	}
-	if value := req.Fields.Get(tryTimeoutField); value != nil {
-		if ms, ok := parseMillis(value); ok {
-			t.try = ms
-		}
-		req.Fields.Del(tryTimeoutField)
-	}
+	wishedTimes(t, &req.Fields)
 	if t.request > 0 && t.try >= t.request {
 		t.try = 0
 	}

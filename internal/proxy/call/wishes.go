@@ -5,14 +5,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/httpx"
 )
 
-// The fields by which an app says how its request is to be retried: Envoy's, and Linkerd's. They go no further than to its
-// own sidecar, and those of a caller mean nothing to the called one.
+// The fields by which an app says how its request is to be retried, and how long it may take: Envoy's, and Linkerd's. They go no
+// further than to its own sidecar, and those of a caller mean nothing to the called one: an app that hands on whatever fields it
+// gets, as reverse proxies do, would let strangers say them in its name.
 const (
 	retryOnField     = "x-envoy-retry-on"
 	retryGRPCOnField = "x-envoy-retry-grpc-on"
@@ -25,6 +25,13 @@ const (
 	linkerdGRPCField    = "l5d-retry-grpc"
 	linkerdLimitField   = "l5d-retry-limit"
 	linkerdTimeoutField = "l5d-retry-timeout"
+
+	requestTimeoutField = "x-envoy-upstream-rq-timeout-ms"
+	tryTimeoutField     = "x-envoy-upstream-rq-per-try-timeout-ms"
+
+	linkerdRequestField  = "l5d-timeout"
+	linkerdRequestField2 = "l5d-request-timeout" // the same in Linkerd's newer releases, and goes first
+	linkerdResponseField = "l5d-response-timeout"
 )
 
 // attemptCountField tells the called app which try it gets, from 1. It is Envoy's.
@@ -35,6 +42,7 @@ func wishFields() []string {
 	return []string{
 		retryOnField, retryGRPCOnField, maxRetriesField, statusCodesField, headerNamesField, hedgeField,
 		linkerdHTTPField, linkerdGRPCField, linkerdLimitField, linkerdTimeoutField,
+		requestTimeoutField, tryTimeoutField, linkerdRequestField, linkerdRequestField2, linkerdResponseField,
 	}
 }
 
@@ -43,11 +51,14 @@ func mayWish(f *httpx.Fields) bool {
 	for i := range f.Len() {
 		name, _ := f.At(i)
 		switch {
-		case len(name) > 10 && httpx.EqualFold(name[:10], "l5d-retry-"):
-			return true
+		case len(name) > 4 && httpx.EqualFold(name[:4], "l5d-"):
+			switch name[4] | 0x20 { // retry, request, response; timeout
+			case 'r', 't':
+				return true
+			}
 		case len(name) > 8 && httpx.EqualFold(name[:8], "x-envoy-"):
-			switch name[8] | 0x20 { // retry, retriable; max; hedge
-			case 'r', 'm', 'h':
+			switch name[8] | 0x20 { // retry, retriable; max; hedge; upstream
+			case 'r', 'm', 'h', 'u':
 				return true
 			}
 		}
@@ -124,9 +135,30 @@ func wishLinkerd(p *model.Retry, f *httpx.Fields) {
 	if n, err := strconv.ParseUint(string(f.Get(linkerdLimitField)), 10, 16); err == nil {
 		p.Attempts = int(min(n, maxWishedRetries))
 	}
-	if d, err := time.ParseDuration(string(f.Get(linkerdTimeoutField))); err == nil && d > 0 {
+	if d, ok := model.LinkerdDuration(string(f.Get(linkerdTimeoutField))); ok {
 		p.PerTryTimeout = d
 		p.On = append(p.On, model.RetryOnTryTimeout)
+	}
+}
+
+// wishedTimes replaces the times of a route by those that a request's head says.
+func wishedTimes(t *timeouts, f *httpx.Fields) {
+	if !mayWish(f) {
+		return
+	}
+	for _, field := range []string{linkerdRequestField, linkerdRequestField2} {
+		if d, ok := model.LinkerdDuration(string(f.Get(field))); ok {
+			t.request = d
+		}
+	}
+	if d, ok := model.LinkerdDuration(string(f.Get(linkerdResponseField))); ok {
+		t.response = d
+	}
+	if ms, ok := parseMillis(f.Get(requestTimeoutField)); ok {
+		t.request = ms
+	}
+	if ms, ok := parseMillis(f.Get(tryTimeoutField)); ok {
+		t.try = ms
 	}
 }
 

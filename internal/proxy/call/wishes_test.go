@@ -75,8 +75,39 @@ func TestWished(t *testing.T) {
 	}
 }
 
+func TestWishedTimes(t *testing.T) {
+	route := timeouts{request: 9 * time.Second, try: 3 * time.Second, response: 4 * time.Second}
+	with := func(change func(*timeouts)) timeouts { o := route; change(&o); return o }
+	tests := []struct {
+		name   string
+		fields []string
+		want   timeouts
+	}{
+		{"nothing", []string{"host: a", "x-envoy-expected-rq-timeout-ms: 1"}, route},
+		{"envoy", []string{"X-Envoy-Upstream-Rq-Timeout-Ms: 700", "x-envoy-upstream-rq-per-try-timeout-ms: 50"}, with(func(o *timeouts) {
+			o.request, o.try = 700*time.Millisecond, 50*time.Millisecond
+		})},
+		{"envoy_no_limit", []string{"x-envoy-upstream-rq-timeout-ms: 0"}, with(func(o *timeouts) { o.request = 0 })},
+		{"envoy_that_cannot_be_read", []string{"x-envoy-upstream-rq-timeout-ms: 1s", "x-envoy-upstream-rq-per-try-timeout-ms: -1"}, route},
+		{"linkerd", []string{"L5d-Timeout: 2s", "l5d-response-timeout: 300ms"}, with(func(o *timeouts) {
+			o.request, o.response = 2*time.Second, 300*time.Millisecond
+		})},
+		{"linkerd_newer", []string{"l5d-request-timeout: 1s", "l5d-timeout: 2s"}, with(func(o *timeouts) { o.request = time.Second })},
+		{"linkerd_that_cannot_be_read", []string{"l5d-timeout: 2", "l5d-response-timeout: -1s", "l5d-request-timeout: 0s"}, route},
+		{"both", []string{"x-envoy-upstream-rq-timeout-ms: 5", "l5d-timeout: 2s"}, with(func(o *timeouts) { o.request = 5 * time.Millisecond })},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := route
+			if wishedTimes(&got, fieldsOf(tt.fields...)); got != tt.want {
+				t.Errorf("= %+v, want %+v", got, tt.want)
+			}
+		})
+	}
+}
+
 func TestWishesAreCleaned(t *testing.T) {
-	f := fieldsOf("Accept: */*", "X-Envoy-Attempt-Count: 1", "x-envoy-upstream-rq-timeout-ms: 5", "L5d-Dst-Override: a")
+	f := fieldsOf("Accept: */*", "X-Envoy-Attempt-Count: 1", "x-envoy-expected-rq-timeout-ms: 5", "x-envoy-upstream-service-time: 3", "L5d-Dst-Override: a")
 	kept := f.Len()
 	for _, name := range wishFields() {
 		f.AddString(strings.ToUpper(name), "1")
@@ -91,8 +122,10 @@ func TestWishesAreCleaned(t *testing.T) {
 func TestRequestsWithoutWishesCostNothing(t *testing.T) {
 	f := fieldsOf("host: a", "x-envoy-attempt-count: 1", "user-agent: b", "accept: c")
 	route := &model.Retry{Attempts: 2}
+	times := timeouts{request: time.Second}
 	if n := testing.AllocsPerRun(100, func() {
 		wished(route, f)
+		wishedTimes(&times, f)
 		cleanWishes(f)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
