@@ -88,6 +88,8 @@ print(s.makefile().read())`); got != "echo bytes" {
 	}
 	if got := get("nobody"); !strings.HasPrefix(got, "503 ") || !strings.Contains(got, filepath.Join(dir, "nobody")) {
 		t.Errorf("a socket that is not there: %q", got)
+	} else if strings.Contains(got, "::") {
+		t.Errorf("a socket is shown as an address: %q", got)
 	}
 	if out := m.cli(t, "proxy-config", "endpoints", "caller", "-n", "shop"); len(keep(out, file, "outbound|80||file.example.com")) != 1 {
 		t.Errorf("proxy-config endpoints does not have %s:\n%s", file, out)

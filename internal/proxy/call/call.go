@@ -185,10 +185,11 @@ func (t *destined) version(req *httpx.Request) httpx.Version {
 
 // failed says that the target could not be reached, or broke off before it answered.
 func (t *destined) failed(reason httpx.Reason, err error) error {
+	at := string(model.AppendAddr(nil, t.addr))
 	if t.backend == "" {
-		return &httpx.Error{Reason: reason, Object: t.addr.String(), Err: err}
+		return &httpx.Error{Reason: reason, Object: at, Err: err}
 	}
-	return &httpx.Error{Reason: reason, Object: t.backend, Detail: t.addr.String(), Err: err}
+	return &httpx.Error{Reason: reason, Object: t.backend, Detail: at, Err: err}
 }
 
 // enter forgets the request before.

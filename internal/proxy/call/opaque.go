@@ -136,7 +136,7 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 			c.endpoint = e
 			return t, nil
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", e.Plan.Addr, err))
+		errs = append(errs, fmt.Errorf("%s: %w", model.AppendAddr(nil, e.Plan.Addr), err))
 		if ctx.Err() != nil || errors.Is(err, ErrRequestsOnly) {
 			e.End(lb.Outcome{})
 			break

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -73,7 +74,7 @@ func (h *Host) Among(addrs []netip.AddrPort) bool {
 
 // String is for logs and tests.
 func (h *Host) String() string {
-	return fmt.Sprintf("%s %s weight=%d active=%d", h.Plan.Addr, h.Plan.Health, h.Plan.Weight, h.Active())
+	return fmt.Sprintf("%s %s weight=%d active=%d", model.AppendAddr(nil, h.Plan.Addr), h.Plan.Health, h.Plan.Weight, h.Active())
 }
 
 // Begin counts a call in; End counts it out.

@@ -131,7 +131,7 @@ func (c Choice[A]) String() string {
 	if c.Endpoint == nil {
 		return c.Why.String()
 	}
-	return fmt.Sprintf("%s (tier %d): %s", c.Endpoint.Plan.Addr, c.Tier, c.Why)
+	return fmt.Sprintf("%s (tier %d): %s", model.AppendAddr(nil, c.Endpoint.Plan.Addr), c.Tier, c.Why)
 }
 
 // NewPicker builds a picker. The slice must not be changed afterwards.
