@@ -106,10 +106,31 @@ func (t pathRules) regexRewrite(field string, in *networking.RegexRewrite) {
 		t.Reject(field+".match", err.Error(), "patterns are RE2 (https://github.com/google/re2/wiki/Syntax)")
 		return
 	}
+	if loose := looseBackslash(in.GetRewrite()); loose != "" {
+		t.Reject(field+".rewrite", fmt.Sprintf("%s is neither a group nor a backslash", loose), `write \1 for what a group of match took, \\ for a backslash`)
+		return
+	}
 	if group := maxGroup(in.GetRewrite()); group > re.NumSubexp() {
 		t.Reject(field+".rewrite", fmt.Sprintf("\\%d names a group that match does not have", group),
 			fmt.Sprintf("match has %d groups", re.NumSubexp()))
 	}
+}
+
+// looseBackslash finds a backslash in a substitution that has no digit and no other backslash behind it, which RE2 does not take.
+func looseBackslash(substitution string) string {
+	for i := 0; i < len(substitution); i++ {
+		if substitution[i] != '\\' {
+			continue
+		}
+		i++
+		if i == len(substitution) {
+			return `\ at the end`
+		}
+		if c := substitution[i]; c != '\\' && (c < '0' || '9' < c) {
+			return `\` + substitution[i:i+1]
+		}
+	}
+	return ""
 }
 
 // maxGroup is the highest group that a substitution such as "/\1/\2" names.
