@@ -105,7 +105,7 @@ func TestBackendUtilization(t *testing.T) {
 	}
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: reports("0.8")}.String()+
 		app{name: "server", version: "v2", replicas: 1, args: reports("0.2")}.String()+service("rated", ratedIP, "app: server", http80)+
-		object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {backendUtilization: {weightStabilizationPeriod: 1s, weightUpdatePeriod: 100ms}}}"))
+		object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {backendUtilization: {weightStabilizationPeriod: 5s, weightUpdatePeriod: 100ms}}}"))
 	if got := shareOf(t, m, "v2", "--count", "40"); got < .4 || got > .6 {
 		t.Errorf("before the reports count: %.2f of the calls", got)
 	}

@@ -17,8 +17,18 @@ func TestFailedCallsAreRemembered(t *testing.T) {
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1}.String()+
 		service("server", ip, "app: server", http80)+service("empty", emptyIP, "app: nobody", http80))
 	m.do(t, client, http.MethodGet, ip+":80", "/well")
-	for _, call := range []struct{ address, path string }{{ip + ":80", "/status/500"}, {emptyIP + ":80", "/none"}, {ip + ":80", "/status/503?q=1"}} {
+	remembered := func(name string) (got []admin.Failure) {
+		if err := json.Unmarshal([]byte(m.cli(t, "errors", name, "-n", "shop", "-o", "json")), &got); err != nil {
+			t.Fatal(err)
+		}
+		return got
+	}
+	// Each is remembered before the next one is made, for a sidecar does so behind the answer.
+	for i, call := range []struct{ address, path string }{{ip + ":80", "/status/500"}, {emptyIP + ":80", "/none"}, {ip + ":80", "/status/503?q=1"}} {
 		m.do(t, client, http.MethodGet, call.address, call.path, "X-Request-Id: of"+call.path)
+		eventually(t, call.path+" to be remembered", func() bool {
+			return len(remembered(client)) == i+1 && len(remembered("deploy/server-v1")) == i/2+1
+		})
 	}
 	type told struct{ direction, path, flags, source, destination string }
 	for name, want := range map[string][]told{
@@ -34,10 +44,7 @@ func TestFailedCallsAreRemembered(t *testing.T) {
 	} {
 		var got []admin.Failure
 		eventually(t, name+" to remember", func() bool {
-			got = nil
-			if err := json.Unmarshal([]byte(m.cli(t, "errors", name, "-n", "shop", "-o", "json")), &got); err != nil {
-				t.Fatal(err)
-			}
+			got = remembered(name)
 			return len(got) == len(want)
 		})
 		for i, f := range got {
@@ -61,10 +68,12 @@ func TestFailedCallsAreRemembered(t *testing.T) {
 
 	follow := m.watch(t, "errors", client, "-n", "shop", "--follow", "--last", "1")
 	eventually(t, "the latest failure", func() bool { return len(follow.lines("/status/503?q=1")) == 1 })
-	for _, path := range []string{"/status/501", "/fine", "/status/502"} {
+	m.do(t, client, http.MethodGet, ip+":80", "/status/501")
+	eventually(t, "one that comes", func() bool { return len(follow.lines("/status/501")) == 1 })
+	for _, path := range []string{"/fine", "/status/502"} {
 		m.do(t, client, http.MethodGet, ip+":80", path)
 	}
-	eventually(t, "one that comes", func() bool { return len(follow.lines("/status/502")) == 1 })
+	eventually(t, "another one", func() bool { return len(follow.lines("/status/502")) == 1 })
 	if lines := follow.lines("GET "); len(lines) != 3 || !strings.Contains(lines[1], "/status/501") {
 		t.Errorf("followed %q, want the latest of before, 501 and 502", lines)
 	}

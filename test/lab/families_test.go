@@ -55,7 +55,9 @@ func TestFamilies(t *testing.T) {
 	services := func(name string) []string {
 		return []string{"http://" + name + "/", "http://" + name + "-four/", "http://" + name + "-six/", "http://" + name + "-each:8080/"}
 	}
+	eventually(t, "the app of Python to listen", func() bool { return m.call(t, client, "http://only6/").OK == 1 })
 	for _, name := range []string{"meshed", "bare"} {
+		m.bothAnswer(t, client, "http://"+name+"/")
 		t.Run(name, func(t *testing.T) {
 			for _, url := range services(name) {
 				m.callOften(t, client, url)

