@@ -141,7 +141,7 @@ func (a *app) labMesh(c *lab.Client) *mesh {
 			return place{
 				name: fmt.Sprintf("sidecar of pod %s/%s in lab %q", pod.Namespace, pod.Name, a.labName), id: id,
 				dial: func(ctx context.Context) (net.Conn, error) {
-					return c.DialPod(ctx, pod, fmt.Sprintf("127.0.0.1:%d", adminPort))
+					return lab.DialSidecar(ctx, c, pod, adminPort)
 				},
 			}, nil
 		},

@@ -34,7 +34,7 @@ func (a teller) aboutResources(cmd *cobra.Command, f *trafficFlags, show func(*t
 			return err
 		}
 		return a.runTraffic(cmd, f, m, &asked{
-			window: window, namespace: f.askedNamespace(q), show: func(answer *traffic.Answer) error { return show(answer, q) },
+			window: window, namespace: f.askedNamespace(q), services: q.OfServices(), show: func(answer *traffic.Answer) error { return show(answer, q) },
 		})
 	}
 	f.add(cmd.Flags(), time.Minute)

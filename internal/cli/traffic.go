@@ -126,7 +126,9 @@ type asked struct {
 	window time.Duration
 	// namespace is what must be told of; empty for all.
 	namespace string
-	show      func(*traffic.Answer) error
+	// services has the Services told of that nobody has called.
+	services bool
+	show     func(*traffic.Answer) error
 }
 
 // runTraffic answers once, or with --follow again and again.
@@ -161,6 +163,9 @@ func (a teller) trafficOf(ctx context.Context, m *mesh, q *asked) (*traffic.Answ
 		return nil, err
 	}
 	query := url.Values{"window": {q.window.String()}, "namespace": {q.namespace}}
+	if q.services {
+		query.Set("services", "true")
+	}
 	question := admin.Question{Path: observe.PathViews + observe.ViewEdges + "?" + query.Encode(), Token: token}
 	answers, err := readAll(ctx, places, func(c admin.Client, ctx context.Context) (answer traffic.Answer, err error) {
 		err = c.Observe(ctx, question, func(body io.Reader) error { return json.NewDecoder(body).Decode(&answer) })

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -47,8 +48,8 @@ func (r reports) Summary(pod model.Key, raw []byte) error {
 	return nil
 }
 
-// edgesView answers who called whom. Its parameters are "window", a duration of at most an hour, and "namespace", of which one end
-// of each edge must be; without it, all edges are told.
+// edgesView answers who called whom. Its parameters are "window", a duration of at most an hour, "namespace", of which one end
+// of each edge must be, or the Service that was called; without it, all edges are told; and "services", which has the Services told of too.
 type edgesView struct {
 	engine      *engine
 	history     *history.Store
@@ -71,6 +72,9 @@ func (v edgesView) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	answer := v.history.Sum(query)
 	answer.Pods = known.pods(namespace, answer.Flows)
 	answer.Gone = known.gone(v.history.Described(), answer.Flows)
+	if r.URL.Query().Has("services") {
+		answer.Services = known.services(namespace)
+	}
 	// Also of a mesh that had several: what was reported then says of which its peers were.
 	several := slices.ContainsFunc(answer.Flows, func(f traffic.Flow) bool { return f.Edge.Peer.Cluster != "" })
 	if several || len(v.places.others()) > 0 {
@@ -150,16 +154,30 @@ type census struct {
 	trustDomain string
 }
 
-// touches reports whether one end of an edge is in the namespace.
+// touches reports whether one end of an edge is in the namespace. A Service that was called is one, whether it had an endpoint or not.
 func (c census) touches(pod model.Key, edge *traffic.Edge, namespace string) bool {
 	if pod.Namespace == namespace || edge.Peer.Namespace == namespace {
 		return true
+	}
+	if name, of, ok := strings.Cut(edge.Service, "."); ok && of == namespace && len(c.ServicesByKey(model.Key{Namespace: of, Name: name})) > 0 {
+		return true // a host such as "example.com" is of no namespace
 	}
 	if of, _, ok := traffic.AccountOf(edge.Peer.Identity); ok {
 		return of == namespace // of a caller that a gateway passed on
 	}
 	w := c.at(edge)
 	return w != nil && w.Key.Namespace == namespace
+}
+
+// services are those of the own cluster, of a namespace or of all.
+func (c census) services(namespace string) []traffic.Service {
+	list := []traffic.Service{}
+	for _, s := range store.List[model.Service](c.Reader) {
+		if s.Origin.Kind == "Service" && s.Origin.Cluster == "" && (namespace == "" || s.Key.Namespace == namespace) {
+			list = append(list, traffic.Service{Namespace: s.Key.Namespace, Name: s.Key.Name})
+		}
+	}
+	return list
 }
 
 // at is the pod at the address of a peer that is not in the mesh, nil where there is none. An address that several pods

@@ -44,7 +44,14 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 	ledger := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: traffic.Peer{Namespace: "bank", Workload: "ledger", Pod: "ledger-1"}}
 	fromPlain := traffic.Edge{Direction: traffic.Inbound, Protocol: traffic.HTTP, NoTLS: traffic.NotProvidedByRemote, Peer: traffic.Peer{Address: "10.0.0.5"}}
 	secret := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Peer: traffic.Peer{Namespace: "bank", Workload: "secret", Pod: "secret-1"}}
-	report("shop", "web-1", ledger)
+	e.store.Commit(func(tx *store.Txn) {
+		for _, key := range []model.Key{{Namespace: "void", Name: "nobody"}, {Namespace: "shop", Name: "web"}} {
+			tx.SetServices(model.Ref{Kind: "Service", Key: key}, model.Service{Key: key, Host: model.Hostname(key.Name + "." + key.Namespace + ".svc.cluster.local")})
+		}
+	})
+	toNobody := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Service: "nobody.void"}
+	outside := traffic.Edge{Direction: traffic.Outbound, Protocol: traffic.HTTP, Service: "example.com"}
+	report("shop", "web-1", ledger, toNobody, outside)
 	report("bank", "ledger-1", fromPlain, secret)
 	if err := kept.Summary(model.Key{Namespace: "shop", Name: "web-1"}, []byte("nonsense")); err == nil {
 		t.Error("nonsense is taken for a report")
@@ -62,11 +69,13 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 		return a, w.Code, w.Body.String()
 	}
 	for _, tt := range []struct{ namespace, flows, pods string }{
-		{"shop", "web-1>ledger-1", "idle-1 ledger-1 web-1"},
+		{"shop", "web-1> web-1> web-1>ledger-1", "idle-1 ledger-1 web-1"},
 		{"bank", "ledger-1>10.0.0.5 ledger-1>secret-1 web-1>ledger-1", "ledger-1 plain-1 secret-1 web-1"},
 		{"old", "ledger-1>10.0.0.5", "ledger-1 plain-1"},
+		{"void", "web-1>", "web-1"}, // a Service that has no endpoint
 		{"none", "", ""},
-		{"", "ledger-1>10.0.0.5 ledger-1>secret-1 web-1>ledger-1", "idle-1 ledger-1 plain-1 secret-1 web-1"},
+		{"com", "", ""},
+		{"", "ledger-1>10.0.0.5 ledger-1>secret-1 web-1> web-1> web-1>ledger-1", "idle-1 ledger-1 plain-1 secret-1 web-1"},
 	} {
 		a, _, _ := ask("window=1m&namespace=" + tt.namespace)
 		var flows, pods []string
@@ -82,6 +91,14 @@ func TestEdgesOfANamespaceAreThoseThatTouchIt(t *testing.T) {
 		if strings.Join(flows, " ") != tt.flows || strings.Join(pods, " ") != tt.pods {
 			t.Errorf("namespace %q: %v of %v, want %s of %s", tt.namespace, flows, pods, tt.flows, tt.pods)
 		}
+	}
+	for namespace, want := range map[string]int{"": 2, "void": 1, "bank": 0} {
+		if a, _, _ := ask("window=1m&services=true&namespace=" + namespace); len(a.Services) != want {
+			t.Errorf("Services of namespace %q: %v, want %d", namespace, a.Services, want)
+		}
+	}
+	if a, _, _ := ask("window=1m"); a.Services != nil {
+		t.Errorf("Services that nobody asked for: %v", a.Services)
 	}
 	e.store.Commit(func(tx *store.Txn) {
 		tx.DeleteWorkload(model.ClusterKey{Key: model.Key{Namespace: "shop", Name: "web-1"}})

@@ -210,6 +210,11 @@ func (c *Client) DialPod(ctx context.Context, pod PodRef, address string) (net.C
 	return c.dial(ctx, request{Op: "dial", Namespace: pod.Namespace, Pod: pod.Name, Address: address})
 }
 
+// DialSidecar connects to a port of the pod's sidecar, on the pod's loopback address.
+func DialSidecar(ctx context.Context, c *Client, pod PodRef, port uint16) (net.Conn, error) {
+	return c.dial(ctx, request{Op: "dial", Namespace: pod.Namespace, Pod: pod.Name, Address: fmt.Sprintf("127.0.0.1:%d", port), Sidecar: true})
+}
+
 // DialController connects to a port of the control plane.
 func (c *Client) DialController(ctx context.Context, port uint16) (net.Conn, error) {
 	return c.dial(ctx, request{Op: "dial", Port: port})

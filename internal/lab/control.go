@@ -36,6 +36,8 @@ type request struct {
 	// Address is what dial connects to from a pod; without a Pod it is the Port of the control plane.
 	Address string
 	Port    uint16
+	// Sidecar says that dial means the pod's sidecar.
+	Sidecar bool
 	// Verb is what the controller should do.
 	Verb string
 	// Link is the lab to be linked to.
@@ -342,5 +344,8 @@ func (sv *supervisor) dial(ctx context.Context, req request) (*os.File, error) {
 		return nil, err
 	}
 	err = box.inNetwork(connect)
+	if err != nil && req.Sidecar && !p.spec.injected { // a pod may bring another proxy that answers
+		return nil, fmt.Errorf("pod %s has no sidecar: it, or its namespace, says fairlead.dev/inject: \"false\", or the lab is a plain one", p.spec.key)
+	}
 	return file, err
 }

@@ -23,6 +23,8 @@ type Answer struct {
 	Gone []Pod `json:"gonePods,omitempty"`
 	// Remote are pods of other clusters at the ends of the flows.
 	Remote []Pod `json:"remotePods,omitempty"`
+	// Services are those of the mesh's own cluster, called or not; nil where the question does not ask for them, or is not understood.
+	Services []Service `json:"services,omitzero"`
 	// Cut is how many edges are counted together with others, by the sidecars or by the replica.
 	Cut uint64 `json:"cut,omitempty"`
 }
@@ -58,6 +60,12 @@ type Total struct {
 type Latency struct {
 	UpTo  uint64 `json:"upToMicros,omitempty"`
 	Count uint64 `json:"count"`
+}
+
+// Service is a Service of Kubernetes.
+type Service struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
 }
 
 // Pod is one pod, as the control plane knows it.
@@ -142,6 +150,10 @@ func Merge(answers []Answer) Answer {
 		out.Cut += a.Cut
 		out.Cluster = cmp.Or(out.Cluster, a.Cluster)
 		out.Flows = append(out.Flows, a.Flows...)
+		if a.Services != nil && out.Services == nil {
+			out.Services = []Service{} // there are none, which is not the same as not to know
+		}
+		out.Services = append(out.Services, a.Services...)
 		here := map[[2]string]float64{}
 		for j := range a.Flows {
 			here[[2]string{a.Flows[j].Namespace, a.Flows[j].Pod}] = a.Flows[j].Seconds
@@ -171,6 +183,10 @@ func Merge(answers []Answer) Answer {
 	for i := range out.Flows { // a sidecar that went to another replica has counted for the sum of both times
 		out.Flows[i].Seconds = counted[[2]string{out.Flows[i].Namespace, out.Flows[i].Pod}]
 	}
+	slices.SortFunc(out.Services, func(a, b Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	out.Services = slices.Compact(out.Services)
 	slices.SortFunc(out.Pods, func(a, b Pod) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
 	return out
 }

@@ -150,17 +150,18 @@ func TestTap(t *testing.T) {
 	}
 
 	for _, tt := range []struct{ args, want string }{
-		{"deploy/nobody", "fairlead: no pod of deployment/nobody in namespace shop; -n names another namespace, -A means all\n"},
-		{"deploy/bare-v1", "fairlead: " + m.find(t, "deploy/bare-v1").Name + ".shop has no sidecar to tap: opt its namespace in (kubectl label namespace shop fairlead.dev/inject=enabled) and restart it\n"},
-		{"deploy --to svc/nobody", "fairlead: --to: there is no service/nobody in namespace shop; --to-namespace names another namespace\n"},
-		{"deploy --status 5x", "fairlead: --status \"5x\" is no status: write one like 503 or 5xx, or 0 for requests without an answer\n"},
-		{"cronjob/x", "fairlead: resource \"cronjob/x\": kind \"cronjob\" is none of pod, deploy, sts, ds, rs, job, ns, svc\n"},
+		{"tap deploy/nobody", "fairlead: no pod of deployment/nobody in namespace shop; -n names another namespace, -A means all\n"},
+		{"tap deploy/bare-v1", "fairlead: " + m.find(t, "deploy/bare-v1").Name + ".shop has no sidecar to tap: opt its namespace in (kubectl label namespace shop fairlead.dev/inject=enabled) and restart it\n"},
+		{"tap deploy --to svc/nobody", "fairlead: --to: there is no service/nobody in namespace shop; --to-namespace names another namespace\n"},
+		{"tap deploy --status 5x", "fairlead: --status \"5x\" is no status: write one like 503 or 5xx, or 0 for requests without an answer\n"},
+		{"tap cronjob/x", "fairlead: resource \"cronjob/x\": kind \"cronjob\" is none of pod, deploy, sts, ds, rs, job, ns, svc\n"},
+		{"errors deploy/bare-v1", "fairlead: sidecar of pod shop/deploy/bare-v1 in lab \"story\": pod shop/" + m.find(t, "deploy/bare-v1").Name + " has no sidecar: it, or its namespace, says fairlead.dev/inject: \"false\", or the lab is a plain one\n"},
 	} {
 		var told bytes.Buffer
-		cmd := m.cliCommand(t, append(strings.Fields("tap "+tt.args), "-n", "shop")...)
+		cmd := m.cliCommand(t, append(strings.Fields(tt.args), "-n", "shop")...)
 		cmd.Stderr = &told
 		if err := cmd.Run(); err == nil || told.String() != tt.want {
-			t.Errorf("tap %s ended with %v and says %q, want %q", tt.args, err, told.String(), tt.want)
+			t.Errorf("%s ended with %v and says %q, want %q", tt.args, err, told.String(), tt.want)
 		}
 	}
 }

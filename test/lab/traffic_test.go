@@ -52,8 +52,12 @@ func TestEdgesAndStatistics(t *testing.T) {
 	if out, errOut := m.cliBoth(t, "edges", "deploy", "-n", "shop"); out != "" || !strings.Contains(errOut, "No edges found.\n") {
 		t.Errorf("edges of nothing: %q, %q", out, errOut)
 	}
-	if out, errOut := m.cliBoth(t, "stat", "svc", "-n", "shop"); out != "" || !strings.Contains(errOut, "No traffic found.\n") {
-		t.Errorf("stat of nothing: %q, %q", out, errOut)
+	if out, errOut := m.cliBoth(t, "routes", "svc", "-n", "shop"); out != "" || !strings.Contains(errOut, "No traffic found.\n") {
+		t.Errorf("routes of nothing: %q, %q", out, errOut)
+	}
+	uncalled := m.cli(t, "stat", "svc", "-n", "shop")
+	if lines := keep(uncalled, "api"); len(lines) != 1 || strings.Join(strings.Fields(lines[0]), " ") != "api - - - - - - -" {
+		t.Errorf("stat of Services that nobody has called:\n%s", uncalled)
 	}
 	const toWeb, toAPI, toOld, failing, bytesToDB = 400, 600, 50, 30, 1000
 	m.call(t, chainLegacy, "http://"+chainWebIP+":80/", "--count", strconv.Itoa(toWeb))

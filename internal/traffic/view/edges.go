@@ -45,8 +45,8 @@ func Edges(a *traffic.Answer, kind *Kind, namespace string) []EdgeRow {
 			}
 			if outbound {
 				byCaller[p] = true
-			} else if byCaller[p] {
-				continue
+			} else if byCaller[p] && h.src.isMeshed() {
+				continue // the caller's word counts; one without a sidecar has none, though its namespace may have callers with one
 			}
 			row := EdgeRow{Src: src, SrcNamespace: p.srcNS, Dst: dst, DstNamespace: p.dstNS, NoTLSReason: h.edge.NoTLS, SrcCluster: p.srcCluster, DstCluster: p.dstCluster}
 			if h.edge.NoTLS == "" {

@@ -44,8 +44,11 @@ func (r *Resource) String() string {
 // All is the word for every kind.
 const All = "all"
 
-// ParseResources reads what kubectl takes: "deploy", "deploy/web", "deploy web api", "po/a svc/b", "all".
+// ParseResources reads what kubectl takes: "deploy", "deploy/web", "deploy web api", "po/a svc/b", "deploy,sts", "all".
 func ParseResources(args []string) ([]Resource, error) {
+	if len(args) == 1 && strings.Contains(args[0], ",") {
+		return parseList(strings.Split(args[0], ","))
+	}
 	if len(args) == 1 && args[0] == All {
 		var all []Resource
 		for _, k := range Kinds {
@@ -79,6 +82,18 @@ func ParseResources(args []string) ([]Resource, error) {
 		out = append(out, Resource{k, name})
 	}
 	return out, nil
+}
+
+// parseList reads "deploy,sts": each word by itself.
+func parseList(words []string) (all []Resource, err error) {
+	for _, word := range words {
+		some, err := ParseResources([]string{word})
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
 }
 
 // ParseKind reads the name of a kind.

@@ -86,7 +86,7 @@ func Routes(a *traffic.Answer, q *Select, by Grouping) ([]RouteRow, error) {
 			}
 			add(sums, k, h)
 			if by == ByBackend && h.edge.Backend != "" {
-				k.backend = backendCell(h.edge.Backend)
+				k.backend = backendCell(h)
 				add(sums, k, h)
 			}
 		}
@@ -153,13 +153,17 @@ func portOf(cluster string) string {
 	return ""
 }
 
-// backendCell is a backend as "users:80" or, of a subset, "users/v1:80".
-func backendCell(cluster string) string {
-	parts := strings.Split(cluster, "|")
+// backendCell is a backend as "users:80" or, of a subset, "users/v1:80". What the called sidecar has counted, of a caller without one,
+// has the workload's port and the Service that was called.
+func backendCell(h *hop) string {
+	parts := strings.Split(h.edge.Backend, "|")
 	if len(parts) != 4 {
-		return cluster
+		return h.edge.Backend
 	}
 	name := parts[3]
+	if name == "" {
+		name, _ = serviceName(h.edge.Service)
+	}
 	if short, _, ok := strings.Cut(name, ".svc."); ok {
 		name, _, _ = strings.Cut(short, ".")
 	}

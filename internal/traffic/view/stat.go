@@ -23,6 +23,11 @@ type Select struct {
 	Unmeshed bool
 }
 
+// OfServices reports whether Services are among what is told of.
+func (q *Select) OfServices() bool {
+	return slices.ContainsFunc(q.Resources, func(r Resource) bool { return r.Kind.Name == "service" })
+}
+
 // StatRow is one line of "stat", with the JSON keys of "linkerd viz stat". What is not known is null.
 type StatRow struct {
 	Namespace  string   `json:"namespace"`
@@ -51,7 +56,8 @@ type group struct {
 	meshed, pods    int
 	status          string
 	sum             sum
-	seen            bool
+	// seen has traffic; exists is a Service that there is, called or not.
+	seen, exists bool
 }
 
 // NotFoundError is a resource that does not exist.
@@ -101,7 +107,7 @@ func Stat(a *traffic.Answer, q *Select) ([]StatRow, error) {
 			}
 		}
 		for _, g := range groups {
-			if g.meshed > 0 || g.seen || q.Unmeshed {
+			if g.meshed > 0 || g.seen || g.exists || q.Unmeshed {
 				rows = append(rows, g.row(r.Kind))
 			}
 		}
@@ -200,9 +206,14 @@ func (x *index) groups(a *traffic.Answer, all []hop, r *Resource, q *Select) map
 	if r.Kind.Name != "service" || q.Labels != nil {
 		return out
 	}
+	for _, s := range a.Services {
+		if q.has(r, s.Namespace, s.Name) {
+			out[[2]string{s.Namespace, s.Name}] = &group{namespace: s.Namespace, name: s.Name, exists: true}
+		}
+	}
 	for i := range all {
 		name, namespace := serviceName(all[i].edge.Service)
-		if namespace != "" && !all[i].edge.IsOther() && q.has(r, namespace, name) {
+		if out[[2]string{namespace, name}] == nil && namespace != "" && !all[i].edge.IsOther() && q.has(r, namespace, name) {
 			out[[2]string{namespace, name}] = &group{namespace: namespace, name: name}
 		}
 	}
@@ -216,11 +227,12 @@ func (q *Select) has(r *Resource, namespace, name string) bool {
 	return (q.Namespace == "" || q.Namespace == namespace) && (r.Name == "" || r.Name == name)
 }
 
-// exist says which named resource does not exist. Services are known by their traffic only, so a name that is not seen is no error.
+// exist says which named resource does not exist. A control plane that does not tell of Services knows them by their traffic only: then
+// a name that is not seen is no error.
 func (x *index) exist(a *traffic.Answer, all []hop, q *Select) error {
 	for i := range q.Resources {
 		r := q.Resources[i]
-		if r.Name == "" || r.Kind.Name == "service" {
+		if r.Name == "" || r.Kind.Name == "service" && a.Services == nil {
 			continue
 		}
 		anyName := Resource{Kind: r.Kind}

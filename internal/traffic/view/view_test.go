@@ -4,8 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -231,6 +233,55 @@ func TestWhatDoesNotExist(t *testing.T) {
 	}
 }
 
+// TestNobodyCalls: Services are told of that nobody calls, and one that there is not is an error, where the control plane knows them.
+func TestNobodyCalls(t *testing.T) {
+	a := chain()
+	a.Services = []traffic.Service{{Namespace: "shop", Name: "api"}, {Namespace: "shop", Name: "idle"}, {Namespace: "bank", Name: "ledger"}}
+	names := func(q *Select) (names []string) {
+		rows, err := Stat(a, q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range rows {
+			names = append(names, fmt.Sprint(rows[i].Name, " ", rows[i].HasTraffic()))
+		}
+		return names
+	}
+	if diff := cmp.Diff([]string{"api true", "db true", "idle false", "web true"}, names(select1(t, Select{}, "svc"))); diff != "" {
+		t.Errorf("stat svc (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"idle false"}, names(select1(t, Select{}, "svc/idle"))); diff != "" {
+		t.Errorf("stat svc/idle (-want +got):\n%s", diff)
+	}
+	_, err := Stat(a, select1(t, Select{}, "svc/idel"))
+	if err == nil || err.Error() != `service "idel" not found in namespace shop; there are: api, db, idle, web` {
+		t.Errorf("stat svc/idel: %v", err)
+	}
+	none := traffic.Merge([]traffic.Answer{{Services: []traffic.Service{}}})
+	if _, err := Stat(&none, select1(t, Select{}, "svc/api")); err == nil || !strings.Contains(err.Error(), "there is no service in namespace shop") {
+		t.Errorf("stat svc/api where there are no Services: %v", err)
+	}
+	merged := traffic.Merge([]traffic.Answer{{Services: a.Services}, {Services: a.Services[1:]}})
+	if diff := cmp.Diff([]traffic.Service{{Namespace: "bank", Name: "ledger"}, {Namespace: "shop", Name: "api"}, {Namespace: "shop", Name: "idle"}}, merged.Services); diff != "" {
+		t.Errorf("Services of two replicas (-want +got):\n%s", diff)
+	}
+}
+
+// TestCallerWithoutSidecar: the namespace that it is in may have callers with one, and what it calls has a name.
+func TestCallerWithoutSidecar(t *testing.T) {
+	a := chain()
+	k, _ := ParseKind("ns")
+	if rows := Edges(a, &k, "shop"); !slices.ContainsFunc(rows, func(r EdgeRow) bool {
+		return r.Src == "shop" && r.Dst == "shop" && r.Secured() == "Not Provided By Remote: plaintext from 10.0.3.7, not in the mesh"
+	}) {
+		t.Errorf("edges ns lack the plaintext within the namespace: %+v", rows)
+	}
+	rows, err := Routes(a, select1(t, Select{}, "deploy/legacy"), ByBackend)
+	if err != nil || len(rows) != 2 || rows[1].Backend != "web:8080" {
+		t.Errorf("stat-outbound deploy/legacy: %+v, %v", rows, err)
+	}
+}
+
 func TestParseResources(t *testing.T) {
 	for _, tt := range []struct {
 		args string
@@ -241,6 +292,9 @@ func TestParseResources(t *testing.T) {
 		{"deploy web api", "deploy/web deploy/api"},
 		{"po/a svc/b", "po/a svc/b"},
 		{"deploy sts/db", "deploy sts/db"},
+		{"deploy,sts", "deploy sts"},
+		{"deploy/web,svc", "deploy/web svc"},
+		{"deploy,", `cannot find the kind "": use one of ds, sts, job, cj, rs, rc, deploy, po, svc, ns`},
 		{"all", "ds sts job cj rs rc deploy po svc"},
 		{"widgets", `cannot find the kind "widgets": use one of ds, sts, job, cj, rs, rc, deploy, po, svc, ns`},
 		{"deploy/", `"deploy/" is no name of a resource: write deploy/NAME`},
