@@ -31,9 +31,9 @@ func TestWait(t *testing.T) {
 	}{
 		{"ready", []string{"--url", s.URL + "/ready"}, ""},
 		{"ready later", []string{"--url", s.URL + "/later"}, ""},
-		{"not in time", []string{"--url", s.URL + "/never", "--timeout", "150ms"}, "wait: the sidecar is not ready after 150ms: waiting for the control plane: no certificate"},
+		{"not in time", []string{"--url", s.URL + "/never", "--timeout", "1s"}, "wait: the sidecar is not ready after 1s: waiting for the control plane: no certificate"},
 		{"no answer", []string{"--url", s.URL + "/silent", "--timeout", "50ms"}, "wait: the sidecar is not ready after 50ms: no answer"},
-		{"nobody there", []string{"--url", "http://127.0.0.1:1/", "--timeout", "50ms"}, "connection refused"},
+		{"nobody there", []string{"--url", "http://127.0.0.1:1/", "--timeout", "1s"}, "connection refused"},
 		{"no time", []string{"--timeout", "0s"}, "--timeout 0s"},
 	}
 	for _, tt := range tests {

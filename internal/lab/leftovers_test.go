@@ -54,7 +54,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				t.Fatal(err)
 			}
 			// init, supervisor, two apps, the daemon; one that is just becoming another program is not seen
-			for end := time.Now().Add(10 * time.Second); len(inNamespace(t, "pid", ns)) < 5; {
+			for end := time.Now().Add(30 * time.Second); len(inNamespace(t, "pid", ns)) < 5; {
 				if time.Now().After(end) {
 					t.Fatalf("processes in the lab's PID namespace: %v, want at least 5", inNamespace(t, "pid", ns))
 				}
@@ -98,7 +98,7 @@ func (f *fixture) crash(t *testing.T, which string) {
 			}
 		}
 	}
-	if !awaitExit(pidfd, 10*time.Second) {
+	if !awaitExit(pidfd, 30*time.Second) {
 		t.Fatalf("the lab did not end with %s", which)
 	}
 	if _, err := Open(f.state, f.name); !errors.Is(err, ErrNotRunning) {

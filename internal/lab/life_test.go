@@ -36,7 +36,7 @@ func TestReadinessDecidesWhoIsCalled(t *testing.T) {
 // awaitCalls calls the service until those who answer are as wanted.
 func awaitCalls(t *testing.T, f *fixture, done func(pods map[string]int) bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(30 * time.Second)
 	for {
 		r := f.call(t, "deploy/client", "http://web/", "--count", "50", "--new-connections")
 		if done(r.Pods) && r.Failed == 0 {
@@ -146,7 +146,7 @@ func TestRelabel(t *testing.T) {
 	if after := st.Find(PodRef{"default", "lone"}); !after.Created.Equal(before.Created) || after.IPs[0] != before.IPs[0] {
 		t.Errorf("the pod was replaced: %+v, then %+v", before, after)
 	}
-	for r, end := f.call(t, "deploy/client", "http://web/"), time.Now().Add(10*time.Second); r.Pods["lone"] != 1; r = f.call(t, "deploy/client", "http://web/") {
+	for r, end := f.call(t, "deploy/client", "http://web/"), time.Now().Add(30*time.Second); r.Pods["lone"] != 1; r = f.call(t, "deploy/client", "http://web/") {
 		if time.Now().After(end) { // the kernel's rules follow the endpoints
 			t.Fatalf("a call after the label: %+v", r)
 		}

@@ -73,7 +73,7 @@ func startLab(t *testing.T, manifests string) *fixture {
 // up starts the fixture's lab and ends it with the test.
 func (f *fixture) up(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	t.Cleanup(cancel)
 	c, err := Up(ctx, UpOptions{
 		Name: f.name, StateDir: f.state, Paths: []string{f.dir}, Plain: true, Environ: os.Environ(), EndWithCaller: true,
@@ -123,7 +123,7 @@ func (f *fixture) write(t *testing.T, name, content string) {
 // await waits until the status is as wanted.
 func (f *fixture) await(t *testing.T, what string, done func(*Status) bool) *Status {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	st, err := f.WaitFor(ctx, done)
 	if err != nil {

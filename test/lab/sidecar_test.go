@@ -183,8 +183,8 @@ func TestColdStart(t *testing.T) {
 			t.Errorf("readiness: %d %q", a.StatusCode, a.body)
 		}
 		begun := time.Now()
-		code, _, errOut := m.exec(t, client, "fairlead-proxy", "wait", "--timeout", "300ms")
-		if code != 1 || !strings.Contains(errOut, "the sidecar is not ready after 300ms: waiting for the control plane") || time.Since(begun) > patience/2 {
+		code, _, errOut := m.exec(t, client, "fairlead-proxy", "wait", "--timeout", "2s")
+		if code != 1 || !strings.Contains(errOut, "the sidecar is not ready after 2s: waiting for the control plane") || time.Since(begun) > patience/2 {
 			t.Errorf("wait: exit code %d, %q", code, errOut)
 		}
 	})

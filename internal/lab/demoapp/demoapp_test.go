@@ -10,6 +10,8 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -130,14 +132,19 @@ func TestWebSocketEchoes(t *testing.T) {
 func runApp(t *testing.T) (addrs [3]string) {
 	t.Helper()
 	var ports [3]string
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
+	// Below the ports that the kernel gives to others meanwhile.
+	for i, port := 0, 10000+os.Getpid()%100*200; i < len(ports); port++ {
+		l, err := net.Listen("tcp", fmt.Sprint(":", port))
 		if err != nil {
-			t.Fatal(err)
+			if port > 32000 {
+				t.Fatal(err)
+			}
+			continue
 		}
-		addrs[i] = l.Addr().String()
-		ports[i] = addrs[i][strings.LastIndex(addrs[i], ":")+1:]
 		l.Close()
+		ports[i] = strconv.Itoa(port)
+		addrs[i] = net.JoinHostPort("127.0.0.1", ports[i])
+		i++
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
