@@ -5,7 +5,7 @@ import { config, traffic } from "../mock/answers.mjs";
 // @ts-ignore: plain script
 import { meshes } from "../mock/mesh.mjs";
 import type { Config, Edge, Traffic } from "../src/data/types";
-import { addTotals, buildGraph, neighbour, shapeKey } from "../src/map/graph";
+import { addTotals, buildGraph, neighbour, perWorkload, reached, shapeKey } from "../src/map/graph";
 import { BAD, healthOf, lifeLeft, WARN, worst } from "../src/pure/health";
 
 const AT = 1_700_000_000_000;
@@ -20,6 +20,33 @@ test("the example: three workloads, and weights beside what happened", () => {
   assert.deepEqual(g.edges.map((e) => [e.dst.split("/")[2], e.weight, e.security]), [["users-v1", 0.9, "mtls"], ["users-v2", 0.1, "mtls"]].map(([a, b, s]) => [a, b === 0.1 ? 1 - 90 / 100 : b, s]));
   const shares = g.edges.map((e) => e.share ?? 0);
   assert.ok(Math.abs((shares[0] ?? 0) + (shares[1] ?? 0) - 1) < 1e-9, "the shares of a split are all of it");
+});
+
+test("what is in no namespace stands in no box, and edges to what has no endpoint have no lock", () => {
+  const t = shop();
+  const told = t.nodes.filter((n) => n.ns === "" || n.ns === "-");
+  assert.equal(told.length, 3);
+  for (const n of told) delete (n as Partial<typeof n>).ns; // as a control plane without the word for it says it
+  const g = buildGraph(t, undefined, { folded: () => false });
+  assert.ok(g.groups.every((name) => typeof name === "string" && name !== ""), JSON.stringify(g.groups));
+  assert.ok(g.nodes.every((n) => typeof n.group === "string" && typeof n.ns === "string"));
+  assert.deepEqual(g.edges.filter((e) => !reached(e)).map((e) => e.dst), ["-/none/notify/push"]);
+});
+
+test("a workload that is called by two protocols is one at the side of its caller", () => {
+  const total = (rps: number, success: number) => ({ rps, requests: rps * 60, success, open: 1 });
+  const edge = (over: Partial<Edge>): Edge => ({ id: "x", src: "a", dst: "b", service: "s/b", protocol: "http", secured: true, share: 0.9, total: total(9, 1), ...over });
+  const http = edge({});
+  const grpc = edge({ protocol: "grpc", share: 0.1, total: total(1, 0.5) });
+  const [one, ...others] = perWorkload([http, grpc], "dst");
+  assert.deepEqual(others, []);
+  assert.deepEqual([one?.share, one?.total.rps, one?.total.success, one?.mixed], [1, 10, 0.95, false]);
+  const nodes = ["a", "b"].map((id) => ({ id, ns: "s", kind: "deployment", name: id, meshed: true }));
+  const g = buildGraph({ ...shop(), nodes, edges: [http, grpc] }, undefined);
+  assert.deepEqual(g.edges.map((e) => e.share), [undefined], "all of the calls is no share");
+  const plain = edge({ service: "s/c", secured: false, reason: "Not Provided By Remote" });
+  const [mixed] = perWorkload([http, plain], "dst");
+  assert.deepEqual([mixed?.share, mixed?.secured, mixed?.mixed, mixed?.reason], [undefined, false, true, "Not Provided By Remote"]);
 });
 
 test("without the configuration there are shares and no weights", () => {

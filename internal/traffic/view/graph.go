@@ -57,8 +57,9 @@ type Node struct {
 	// "@cluster" behind it.
 	ID string `json:"id"`
 	// Cluster is that of a workload where the mesh has several.
-	Cluster   string `json:"cluster,omitempty"`
-	Namespace string `json:"ns,omitempty"`
+	Cluster string `json:"cluster,omitempty"`
+	// Namespace is empty, and said to be, of what is in none: a host or an address outside, and what had no endpoint.
+	Namespace string `json:"ns"`
 	Kind      string `json:"kind"`
 	Name      string `json:"name"`
 	App       string `json:"app,omitempty"`

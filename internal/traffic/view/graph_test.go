@@ -1,6 +1,7 @@
 package view
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +11,29 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 )
+
+// TestEveryNodeSaysItsNamespace: the page takes what has none for what is in none, and draws nothing where it is not told.
+func TestEveryNodeSaysItsNamespace(t *testing.T) {
+	raw, err := json.Marshal(GraphOf(chain()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var g struct{ Nodes []map[string]any }
+	if err := json.Unmarshal(raw, &g); err != nil {
+		t.Fatal(err)
+	}
+	outside := 0
+	for _, n := range g.Nodes {
+		if ns, ok := n["ns"].(string); !ok {
+			t.Errorf("node %v does not say its namespace", n["id"])
+		} else if ns == "" {
+			outside++
+		}
+	}
+	if outside != 4 { // an address, a host, a call that reached nothing, and others put together
+		t.Errorf("%d nodes are in no namespace, want 4: %s", outside, raw)
+	}
+}
 
 // TestGraph: who calls whom in the chain, each call once.
 func TestGraph(t *testing.T) {

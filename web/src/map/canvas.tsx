@@ -2,12 +2,12 @@
 
 import { memo } from "preact/compat";
 import { useEffect, useLayoutEffect, useMemo, useRef, useState } from "preact/hooks";
-import { percent, rate, latency } from "../pure/format";
+import { count, percent, plural, rate, latency } from "../pure/format";
 import { healthWord } from "../pure/health";
 import { healthShape, Icon } from "../ui/icons";
 import { kindName } from "../views/names";
 import { NODE_H, NODE_W } from "./engine";
-import { type MapEdge, type MapGraph, type MapNode, neighbour } from "./graph";
+import { type MapEdge, type MapGraph, type MapNode, neighbour, reached } from "./graph";
 import type { LayoutResult, Point } from "./layout";
 
 interface View { x: number; y: number; k: number }
@@ -199,7 +199,7 @@ const EdgePath = memo(({ e, at, lit, selected, plain, onSelect }: PathProps) => 
 /** What is written on an edge. */
 export function edgeText(e: MapEdge, label: Label): string {
   const t = e.total;
-  if (t.requests === 0 && ((t.conns ?? 0) > 0 || (t.open ?? 0) > 0)) return `${rate(t.open ?? t.conns)} conns`;
+  if (t.requests === 0 && ((t.conns ?? 0) > 0 || (t.open ?? 0) > 0)) return `${count(t.open ?? t.conns)} ${(t.open ?? t.conns) === 1 ? "conn" : "conns"}`;
   if (label === "success") return t.success === undefined ? "" : `${percent(t.success)} %`;
   if (label === "p95") return t.p95 === undefined ? "" : latency(t.p95);
   if (label === "auto" && e.health !== "ok" && e.health !== "idle") return `${percent(t.success)} % ok`;
@@ -221,7 +221,7 @@ const EdgeLabel = memo(({ e, at, label, lit, onSelect }: LabelProps) => {
   return (
     <g class={`label ${e.health} ${e.security}${lit ? "" : " faint"}`} transform={`translate(${at.x} ${at.y})`} onClick={(ev) => { ev.stopPropagation(); onSelect(e.id); }}>
       <rect x={-w / 2} y="-10" width={w} height="20" rx="10" />
-      <g class="padlock" transform={`translate(${-w / 2 + 7} -6) scale(.75)`}><path d={e.security === "mtls" ? "M4.5 7V5.2a3.5 3.5 0 0 1 7 0V7M3.5 7h9v6.5h-9z" : "M4.5 7V5.2a3.5 3.5 0 0 1 6.8-1.1M3.5 7h9v6.5h-9z"} /></g>
+      {reached(e) && <g class="padlock" transform={`translate(${-w / 2 + 7} -6) scale(.75)`}><path d={e.security === "mtls" ? "M4.5 7V5.2a3.5 3.5 0 0 1 7 0V7M3.5 7h9v6.5h-9z" : "M4.5 7V5.2a3.5 3.5 0 0 1 6.8-1.1M3.5 7h9v6.5h-9z"} /></g>}
       {sick && <path class="shape" d={healthShape[e.health]} transform={`translate(${-w / 2 + 27} 0) scale(.9)`} />}
       <text x={-w / 2 + (sick ? 36 : 22)} y="4">{text}</text>
     </g>
@@ -236,7 +236,7 @@ interface NodeProps {
 function whatOf(n: MapNode): string {
   const t = n.total;
   return t === undefined || t.requests === 0
-    ? n.members !== undefined ? `${n.members} workloads` : n.kind === "none" ? "no endpoint" : n.meshed ? (t !== undefined && (t.open ?? 0) > 0 ? `${rate(t.open)} connections` : kindName(n.kind)) : "not in the mesh"
+    ? n.members !== undefined ? `${n.members} workloads` : n.kind === "none" ? "no endpoint" : n.meshed ? (t !== undefined && (t.open ?? 0) > 0 ? plural(t.open ?? 0, "connection") : kindName(n.kind)) : "not in the mesh"
     : `${percent(t.success)} %   ${rate(t.rps)} /s`;
 }
 

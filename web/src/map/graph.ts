@@ -38,7 +38,7 @@ export function buildGraph(traffic: Traffic, config: Config | undefined, options
   const nodes = new Map<string, MapNode>();
   for (const n of traffic.nodes) {
     if (!kept.has(n.id)) continue;
-    const isFolded = n.ns !== "" && n.ns !== "-" && folded(n.ns);
+    const isFolded = (n.ns ?? "") !== "" && n.ns !== "-" && folded(n.ns);
     const id = isFolded ? namespaceId(n) : n.id;
     place.set(n.id, id);
     const known = nodes.get(id);
@@ -56,6 +56,8 @@ export function buildGraph(traffic: Traffic, config: Config | undefined, options
     if (known === undefined) edges.set(id, { ...edgeOf(e, weights), id, src, dst });
     else join(known, e);
   }
+  // What was two parts of all calls, by two protocols or two routes to one workload, is no split.
+  for (const e of edges.values()) if (e.weight === undefined && (e.share ?? 0) >= 0.9995) e.share = undefined;
   for (const n of nodes.values()) if (n.members !== undefined) n.health = worst(n.health, healthOf(n.total));
   const names = (of: (n: MapNode) => string) => [...new Set([...nodes.values()].map(of).filter((g) => g !== ""))].sort();
   return { nodes: [...nodes.values()], edges: [...edges.values()], groups: names((n) => n.group), clusters: names((n) => n.cluster), hidden: traffic.nodes.length - kept.size };
@@ -77,7 +79,7 @@ function keep(traffic: Traffic, { ns, search }: MapOptions): Set<string> {
 }
 
 function nodeOf(n: Node): MapNode {
-  const ns = n.ns === "-" ? "" : n.ns;
+  const ns = n.ns === "-" ? "" : (n.ns ?? ""); // a node of an older control plane in no namespace says none
   const cluster = n.cluster ?? "";
   return {
     id: n.id, label: n.name, kind: n.kind, ns, group: cluster === "" ? ns : `${cluster}/${ns}`, cluster, app: ns === "" ? "" : (n.app ?? n.name),
@@ -164,6 +166,31 @@ function weightsOf(config: Config | undefined, traffic: Traffic): (e: Edge) => n
     return weight;
   };
 }
+
+/** An edge as the calls of one workload at its other end, by whatever protocol and to whatever service, make it up. */
+export type Arm = Edge & { mixed?: boolean };
+
+/** One edge for each workload at an end: what the workload at hand calls, or is called by. A share is of the calls to one service. */
+export function perWorkload(edges: Edge[], end: "src" | "dst"): Arm[] {
+  const out = new Map<string, Arm>();
+  for (const e of edges) {
+    const known = out.get(e[end]);
+    if (known === undefined) {
+      out.set(e[end], { ...e });
+      continue;
+    }
+    const share = known.share !== undefined && e.share !== undefined && known.service === e.service ? known.share + e.share : undefined;
+    const plain = known.secured ? e : known;
+    out.set(e[end], {
+      ...known, share, total: addTotals(known.total, e.total) ?? e.total, secured: known.secured && e.secured, reason: plain.reason, note: plain.note,
+      mixed: known.mixed === true || known.secured !== e.secured,
+    });
+  }
+  return [...out.values()];
+}
+
+/** Whether calls along an edge had somebody to reach. Where no endpoint was there is no connection that could be secured. */
+export function reached(e: { dst: string }): boolean { return !e.dst.startsWith("-/none/"); }
 
 /** What of a graph decides where things stand: the same key, the same picture. */
 export function shapeKey(g: MapGraph): string {

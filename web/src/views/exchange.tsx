@@ -62,7 +62,7 @@ function Hop({ title, e, missing }: { title: string; e: TapEvent | undefined; mi
           <div><dt>Pod</dt><dd class="mono">{e.pod}</dd></div>
           <div><dt>From</dt><dd class="mono">{e.src.addr}</dd></div>
           <div><dt>To</dt><dd class="mono">{e.dst.addr}</dd></div>
-          <div><dt>Security</dt><dd><Lock secured={e.tls} reason={e.reason} /> {e.tls ? "mutual TLS" : (e.reason ?? "plain")}</dd></div>
+          <div><dt>Security</dt><dd>{e.tls || e.reason ? <><Lock secured={e.tls} reason={e.reason} /> {e.tls ? "mutual TLS" : e.reason}</> : "nobody was reached"}</dd></div>
           {e.route !== undefined && e.route !== "" && <div><dt>Route</dt><dd>{e.route}</dd></div>}
           <div><dt>Bodies</dt><dd>{bytes(e.bytesIn)} there, {bytes(e.bytesOut)} back</dd></div>
         </dl>

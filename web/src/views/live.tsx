@@ -3,7 +3,7 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { meta, place, set, traffic } from "../data/store";
 import type { TapBegan, TapEvent } from "../data/types";
-import { clock, latency, plural } from "../pure/format";
+import { clock, latency, NONE, plural } from "../pure/format";
 import { endName, type Exchange, failed, filters, main, RING, tapCommand, tapQuery, withEvents } from "../pure/tap";
 import { HealthSign, Icon, Lock } from "../ui/icons";
 import { Empty, Failed, Section } from "../ui/parts";
@@ -106,7 +106,7 @@ function Rows({ tap, chosen, onChoose, running }: { tap: Tap; chosen: string | u
                 <th scope="row" class="request"><button type="button" class="plain mono clip" title={`${e.method} ${e.path}`} onClick={(ev) => { ev.stopPropagation(); onChoose(x.key); }}><b>{e.method}</b> {e.path}</button></th>
                 <td class={bad ? "bad-text" : e.status >= 400 ? "warn-text" : undefined}><HealthSign health={bad ? "bad" : e.status >= 400 ? "warn" : "ok"} />{statusOf(e)}</td>
                 <td class="number">{latency(e.duration)}</td>
-                <td><Lock secured={e.tls} reason={e.reason} /></td>
+                <td>{e.tls || e.reason ? <Lock secured={e.tls} reason={e.reason} /> : NONE}</td>
                 <td class="dim">{x.out !== undefined && x.in !== undefined ? "both" : x.out !== undefined ? "caller" : "callee"}</td>
               </tr>
             );

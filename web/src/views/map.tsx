@@ -4,7 +4,7 @@ import { useMemo } from "preact/hooks";
 import { config, go, place, scope, seconds, set, traffic } from "../data/store";
 import { Canvas, DENSE, type Label } from "../map/canvas";
 import { useLayout } from "../map/engine";
-import { buildGraph, type MapEdge, type MapGraph, type MapNode } from "../map/graph";
+import { buildGraph, type MapEdge, type MapGraph, type MapNode, reached } from "../map/graph";
 import { latency, NONE, percent, plural, rate, windowName } from "../pure/format";
 import { link } from "../pure/url";
 import { HealthSign, Lock } from "../ui/icons";
@@ -105,7 +105,7 @@ function edgeColumns(graph: MapGraph): Column<MapEdge>[] {
     { key: "src", name: "From", head: true, by: (e) => nodeName(e.src), cell: (e) => <><HealthSign health={e.health} />{end(e.src)}</> },
     { key: "dst", name: "To", by: (e) => nodeName(e.dst), cell: (e) => end(e.dst) },
     { key: "service", name: "Service", by: (e) => e.parts[0]?.service, cell: (e) => [...new Set(e.parts.map((p) => p.service))].slice(0, 3).map((s, i) => s === undefined ? <span class="dim">{NONE}</span> : <>{i > 0 && ", "}<a href={serviceHref(s)}>{s}</a></>) },
-    { key: "security", name: "Security", by: (e) => e.security, cell: (e) => <Lock secured={e.security === "mtls" ? true : e.security === "mixed" ? "mixed" : false} reason={e.parts.find((p) => !p.secured)?.reason} /> },
+    { key: "security", name: "Security", by: (e) => e.security, cell: (e) => !reached(e) ? NONE : <Lock secured={e.security === "mtls" ? true : e.security === "mixed" ? "mixed" : false} reason={e.parts.find((p) => !p.secured)?.reason} /> },
     { key: "protocol", name: "Protocol", by: (e) => e.protocol, cell: (e) => e.protocol },
     { key: "success", name: "Success", number: true, by: (e) => e.total.success, cell: (e) => (e.total.success === undefined ? <span class="dim">{NONE}</span> : <span class={`${e.health}-text`}>{percent(e.total.success)} %</span>) },
     { key: "rps", name: "Requests /s", number: true, by: (e) => e.total.rps, cell: (e) => e.total.requests === 0 && (e.total.open ?? 0) > 0 ? <span class="dim">{rate(e.total.open)} open</span> : rate(e.total.rps) },

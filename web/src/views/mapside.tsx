@@ -4,7 +4,7 @@ import { useEffect, useRef } from "preact/hooks";
 import { at, config, place, scope, seconds } from "../data/store";
 import type { Config, Failures, Series } from "../data/types";
 import { useAnswer } from "../data/use";
-import type { MapEdge, MapGraph, MapNode } from "../map/graph";
+import { type MapEdge, type MapGraph, type MapNode, reached } from "../map/graph";
 import { bytes, count, percent, plural, rate, span } from "../pure/format";
 import { idParts, link } from "../pure/url";
 import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
@@ -60,7 +60,7 @@ function Ends({ title, edges, end }: { title: string; edges: MapEdge[]; end: "sr
       <ul class="list tight">
         {busiest.slice(0, 8).map((e) => (
           <li key={e.id}><a href={link(place.value, "map", [], { ...place.value.query, sel: e.id })}>
-            <HealthSign health={e.health} /><span class="grow clip">{nodeName(e[end])}</span><Lock secured={e.security === "mtls" ? true : e.security === "mixed" ? "mixed" : false} /><span>{e.total.requests > 0 ? `${rate(e.total.rps)} /s` : `${rate(e.total.open)} open`}</span>
+            <HealthSign health={e.health} /><span class="grow clip">{nodeName(e[end])}</span>{reached(e) && <Lock secured={e.security === "mtls" ? true : e.security === "mixed" ? "mixed" : false} />}<span>{e.total.requests > 0 ? `${rate(e.total.rps)} /s` : `${count(e.total.open)} open`}</span>
           </a></li>
         ))}
         {edges.length > 8 && <li class="dim">and {edges.length - 8} more: the table has all</li>}
@@ -89,7 +89,8 @@ function EdgeSide({ e }: { e: MapEdge }) {
           {secured.serverId !== undefined && <p class="mono clip" title={secured.serverId}>{secured.serverId}</p>}
         </div>
       )}
-      {plain !== undefined && <p class="facts"><Lock secured={false} /> {plain.note ?? plain.reason ?? "not secured"}</p>}
+      {!reached(e) && <p class="facts">Nobody was reached: there was no connection to secure.</p>}
+      {plain !== undefined && reached(e) && <p class="facts"><Lock secured={false} /> {plain.note ?? plain.reason ?? "not secured"}</p>}
       <h3>Answers</h3>
       <Codes e={e} />
       <Routes services={services} config={config.value} />

@@ -1,7 +1,8 @@
 // Callers – this – callees.
 
 import { place } from "../data/store";
-import type { Edge, Total } from "../data/types";
+import type { Total } from "../data/types";
+import { type Arm as Edge, reached } from "../map/graph";
 import { latency, percent, plural, rate } from "../pure/format";
 import { healthOf } from "../pure/health";
 import { link } from "../pure/url";
@@ -36,7 +37,7 @@ function Arm({ title, edges, end, empty }: { title: string; edges: Edge[]; end: 
           {busiest.slice(0, MOST).map((e) => (
             <li key={e.id} class={healthOf(e.total)}>
               <a href={nodeHref(e[end])}>
-                <span class="line"><HealthSign health={healthOf(e.total)} /><b class="clip grow">{nodeName(e[end])}</b><Lock secured={e.secured} reason={e.note ?? e.reason} /></span>
+                <span class="line"><HealthSign health={healthOf(e.total)} /><b class="clip grow">{nodeName(e[end])}</b>{reached(e) && <Lock secured={e.mixed === true ? "mixed" : e.secured} reason={e.note ?? e.reason} />}</span>
                 <span class="line dim"><Numbers e={e} /></span>
               </a>
             </li>
@@ -50,7 +51,7 @@ function Arm({ title, edges, end, empty }: { title: string; edges: Edge[]; end: 
 
 function Numbers({ e }: { e: Edge }) {
   const t = e.total;
-  if (t.requests === 0) return <span>{rate(t.open)} connections open</span>;
+  if (t.requests === 0) return <span>{plural(t.open ?? 0, "connection")} open</span>;
   return <><span class={`${healthOf(t)}-text`}>{percent(t.success)} %</span><span>{rate(t.rps)} /s</span><span>p95 {latency(t.p95)}</span>{e.share !== undefined && e.share < 0.9995 && end(e)}</>;
 }
 

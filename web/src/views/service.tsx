@@ -3,6 +3,7 @@
 import { at, config, now, place, seconds, traffic } from "../data/store";
 import type { Edge, Endpoint, Route, Series, ServiceConfig, Traffic } from "../data/types";
 import { useAnswer } from "../data/use";
+import { type Arm, perWorkload } from "../map/graph";
 import { NONE, percent, plural, span } from "../pure/format";
 import { idParts, link } from "../pure/url";
 import { Chart, latencyLines, requestLines, successLines } from "../ui/chart";
@@ -57,19 +58,9 @@ function endpointsCommand(edges: Edge[]): string | undefined {
   return caller === undefined ? undefined : `fairlead proxy-config endpoints ${cliResource(caller)}`;
 }
 
-/** The busiest edge of each workload at one end. */
-function merge(edges: Edge[], end: "src" | "dst"): Edge[] {
-  const out = new Map<string, Edge>();
-  for (const e of [...edges].sort((a, b) => b.total.rps - a.total.rps)) {
-    const known = out.get(e[end]);
-    if (known === undefined) out.set(e[end], { ...e, share: undefined });
-    else {
-      const requests = known.total.requests + e.total.requests;
-      const success = requests === 0 ? undefined : ((known.total.success ?? 1) * known.total.requests + (e.total.success ?? 1) * e.total.requests) / requests;
-      out.set(e[end], { ...known, secured: known.secured && e.secured, total: { ...known.total, rps: known.total.rps + e.total.rps, requests, success, open: (known.total.open ?? 0) + (e.total.open ?? 0), p95: Math.max(known.total.p95 ?? 0, e.total.p95 ?? 0) } });
-    }
-  }
-  return [...out.values()];
+/** Callers have all of their calls here, and who answers is one of the routes below. */
+function merge(edges: Edge[], end: "src" | "dst"): Arm[] {
+  return perWorkload(edges, end).map((e) => ({ ...e, share: undefined }));
 }
 
 interface Row { key: string; route: Route; first: boolean; backend?: Route["backends"][number]; really?: number }

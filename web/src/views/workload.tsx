@@ -3,6 +3,7 @@
 import { at, config, now, place, seconds, traffic } from "../data/store";
 import type { Endpoint, Failures, PodConfig, Series, ServiceConfig } from "../data/types";
 import { useAnswer, useAnswers } from "../data/use";
+import { perWorkload } from "../map/graph";
 import { NONE, percent, plural, span, windowName } from "../pure/format";
 import { lifeLeft } from "../pure/health";
 import { homeId, idParts, link } from "../pure/url";
@@ -29,7 +30,7 @@ export function WorkloadPage({ id }: { id: string }) {
     <>
       <Section title={<><a class="up" href={link(place.value, "workloads")}>Workloads</a> <span class="dim">/</span> {name}</>} command={cliStat(id)}
         aside={<><a class="button" href={link(place.value, "map", [], { sel: id })}>On the map</a>{other === "" && <a class="button" href={link(place.value, "live", [], { resource: cliResource(id).split(" ")[0] ?? "", namespace: ns, run: "1" })}>Tap</a>}</>}>
-        <Octopus name={name} about={`${kindName(kind)} in ${ns}${node?.cluster === undefined ? "" : ` of cluster ${node.cluster}`}${node?.meshed === false ? ", not in the mesh" : ""}`} total={node?.total} into={t.edges.filter((e) => e.dst === id)} out={t.edges.filter((e) => e.src === id)} />
+        <Octopus name={name} about={`${kindName(kind)} in ${ns}${node?.cluster === undefined ? "" : ` of cluster ${node.cluster}`}${node?.meshed === false ? ", not in the mesh" : ""}`} total={node?.total} into={perWorkload(t.edges.filter((e) => e.dst === id), "src")} out={perWorkload(t.edges.filter((e) => e.src === id), "dst")} />
         {series.data !== undefined && series.data.t.length > 0 && (
           <div class="charts">
             <Chart title="Requests" series={series.data} lines={requestLines} />
