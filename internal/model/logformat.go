@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // LogFormat is how a call is written into an access log, in Envoy's form: as Text, or as a JSON object of Labels. The zero value
@@ -43,7 +42,7 @@ const (
 	OpGRPCStatus
 	OpGRPCNumber
 	OpTrailer
-	OpLogTime // as OpStartTime, with the format of TimeParts
+	OpLogTime // as OpStartTime
 	OpEmitTime
 	OpTraceID
 	OpSpanID
@@ -140,56 +139,4 @@ func (f *LogFormat) Fault() (label string, fault *TemplateError) {
 		}
 	}
 	return "", nil
-}
-
-// TimePart is a part of a time: by a layout of package time, the seconds since 1970, so many digits of the fraction of a
-// second, or text.
-type TimePart struct {
-	Layout, Text string
-	Epoch        bool
-	Digits       int
-}
-
-// TimeParts takes a format of strftime apart, with Envoy's %3f for digits of a fraction and %E3S for seconds with one. The empty one
-// is Envoy's default.
-func TimeParts(format string) (out []TimePart, ok bool) {
-	if format == "" {
-		return []TimePart{{Layout: "2006-01-02T15:04:05.000Z"}}, true
-	}
-	for format != "" {
-		text, rest, found := strings.Cut(format, "%")
-		if text != "" {
-			out = append(out, TimePart{Text: text})
-		}
-		if !found {
-			return out, true
-		}
-		part, n := timePart(rest)
-		if n == 0 {
-			return nil, false
-		}
-		out, format = append(out, part...), rest[n:]
-	}
-	return out, true
-}
-
-// timePart reads one conversion, and says how long it is; 0 for one that is not known.
-func timePart(s string) (out []TimePart, n int) {
-	switch {
-	case s == "":
-		return nil, 0
-	case s[0] == '%':
-		return []TimePart{{Text: "%"}}, 1
-	case s[0] == 's':
-		return []TimePart{{Epoch: true}}, 1
-	case s[0] == 'f':
-		return []TimePart{{Digits: 9}}, 1
-	case len(s) > 1 && '1' <= s[0] && s[0] <= '9' && s[1] == 'f':
-		return []TimePart{{Digits: int(s[0] - '0')}}, 2
-	case len(s) > 2 && s[0] == 'E' && '1' <= s[1] && s[1] <= '9' && s[2] == 'S':
-		return []TimePart{{Layout: "05"}, {Text: "."}, {Digits: int(s[1] - '0')}}, 3
-	case timeParts[s[0]] != "":
-		return []TimePart{{Layout: timeParts[s[0]]}}, 1
-	}
-	return nil, 0
 }

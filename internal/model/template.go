@@ -58,8 +58,10 @@ func Operators() []string {
 // TemplatePart is text, or what an operator writes.
 type TemplatePart struct {
 	Op Operator
-	// Text is that of OpText, and the layout of OpStartTime in the form of package time.
+	// Text is that of OpText, and what stands in the parentheses of some operators.
 	Text string
+	// Times are the parts of a time.
+	Times []TimePart
 	// Name is the header that is meant, Other the one in its place where that is not there.
 	Name, Other string
 	// Limit is how many bytes are written at most; 0 = all.
@@ -183,19 +185,14 @@ func (p *TemplatePart) configure(name, parameter string, given bool) *TemplateEr
 			return &TemplateError{Why: "%QUERY_PARAM()%: which parameter?"}
 		}
 		p.Name = parameter
-	case p.Op == OpEmitTime || p.Op == OpLogTime:
-		if _, ok := TimeParts(parameter); !ok {
+	case p.Op == OpStartTime || p.Op == OpEmitTime || p.Op == OpLogTime:
+		times, ok := timeFormat(parameter)
+		if !ok {
 			return &TemplateError{Why: fmt.Sprintf("%%%s(%s)%%: a part of the format is not known", name, parameter)}
 		}
-		p.Text = parameter
+		p.Times = times
 	case p.Op == OpGRPCStatus && slices.Contains([]string{"", "CAMEL_STRING", "SNAKE_STRING", "NUMBER"}, parameter), p.Op == OpResponseDetails && parameter == "ALLOW_WHITESPACES":
 		p.Text = parameter
-	case p.Op == OpStartTime:
-		layout, ok := timeLayout(parameter)
-		if !ok {
-			return &TemplateError{Why: fmt.Sprintf("%%START_TIME(%s)%%: a part of the format is not known", parameter)}
-		}
-		p.Text = layout
 	case given:
 		return &TemplateError{Why: fmt.Sprintf("%%%s takes nothing in parentheses", name)}
 	}
@@ -224,36 +221,4 @@ func (p *TemplatePart) configurePath(parameter string) *TemplateError {
 		return &TemplateError{Why: fmt.Sprintf("%%PATH(%s)%%: %q is not WQ or NQ", parameter, query)}
 	}
 	return nil
-}
-
-// timeParts are strftime's conversions, and Envoy's f for fractions of a second, in the form of package time.
-var timeParts = map[byte]string{
-	'Y': "2006", 'm': "01", 'd': "02", 'e': "_2", 'j': "002", 'H': "15", 'I': "03", 'M': "04", 'S': "05", 'p': "PM", 'y': "06", 'b': "Jan", 'h': "Jan",
-	'B': "January", 'a': "Mon", 'A': "Monday", 'z': "-0700", 'Z': "MST", 'T': "15:04:05", 'F': "2006-01-02", 'D': "01/02/06", 'R': "15:04",
-}
-
-// timeLayout turns a format of strftime into a layout of package time; the empty one is Envoy's own.
-func timeLayout(format string) (_ string, ok bool) {
-	if format == "" {
-		return "2006-01-02T15:04:05.000Z", true
-	}
-	var b strings.Builder
-	for i := 0; i < len(format); i++ {
-		c := format[i]
-		switch {
-		case c != '%' && ('0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' && c != 'T' && c != 'Z' && c != 'U'):
-			return "", false // it could be taken for a part of a layout
-		case c != '%':
-			b.WriteByte(c)
-		case strings.HasPrefix(format[i:], "%E3S"):
-			b.WriteString("05.000")
-			i += 3
-		case i+1 < len(format) && timeParts[format[i+1]] != "":
-			b.WriteString(timeParts[format[i+1]])
-			i++
-		default:
-			return "", false
-		}
-	}
-	return b.String(), true
 }

@@ -20,8 +20,11 @@ func TestParseTemplate(t *testing.T) {
 		{"a %PROTOCOL% b", "", []TemplatePart{text("a "), {Op: OpProtocol}, text(" b")}},
 		{"%REQ(X-A)%%RESP(b?C):12%", "", []TemplatePart{{Op: OpRequestHeader, Name: "x-a"}, {Op: OpResponseHeader, Name: "b", Other: "c", Limit: 12}}},
 		{"%REQ(:PATH)%", "", []TemplatePart{{Op: OpRequestHeader, Name: ":path"}}},
-		{"%START_TIME%", "", []TemplatePart{{Op: OpStartTime, Text: "2006-01-02T15:04:05.000Z"}}},
-		{"%START_TIME(%Y/%m/%dT%H:%M:%E3SZ)%", "", []TemplatePart{{Op: OpStartTime, Text: "2006/01/02T15:04:05.000Z"}}},
+		{"%START_TIME%", "", []TemplatePart{{Op: OpStartTime, Times: []TimePart{{Layout: "2006-01-02T15:04:05.000Z"}}}}},
+		{"%START_TIME(%Y at %E3SZ)%", "", []TemplatePart{{Op: OpStartTime, Times: []TimePart{
+			{Layout: "2006"}, {Text: " at "}, {Layout: "05"}, {Text: "."}, {Digits: 3}, {Text: "Z"},
+		}}}},
+		{"t=%START_TIME(%s.%3f)%", "", []TemplatePart{text("t="), {Op: OpStartTime, Times: []TimePart{{Epoch: true}, {Text: "."}, {Digits: 3}}}}},
 		{"%", `a single "%"`, nil},
 		{"abc%123", `a single "%"`, nil},
 		{"%PROTOCOL", `a single "%"`, nil},
@@ -40,7 +43,7 @@ func TestParseTemplate(t *testing.T) {
 		{"%PROTOCOL:3%", `":3" behind`, nil},
 		{"%PROTOCOL(x)%", "takes nothing", nil},
 		{"%START_TIME(%Q)%", "not known", nil},
-		{"%START_TIME(at 15)%", "not known", nil},
+		{"%START_TIME(%s.%f3%)%", "not known", nil},
 	}
 	for _, tt := range tests {
 		got, err := ParseTemplate(tt.value)

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -25,10 +24,7 @@ type logMember struct {
 }
 
 // logPart is one part of a text.
-type logPart struct {
-	model.TemplatePart
-	times []model.TimePart
-}
+type logPart struct{ model.TemplatePart }
 
 // NewLogFormat makes f ready for use, nil where it says nothing. A part that is not known, from a control plane that is newer, is
 // written as what is not known. host is what HOSTNAME says.
@@ -54,14 +50,10 @@ func logParts(text, host string) []logPart {
 	}
 	out := make([]logPart, 0, len(parsed))
 	for _, p := range parsed {
-		own := logPart{TemplatePart: p}
-		switch p.Op { //nolint:exhaustive // the others are ready
-		case model.OpLogTime, model.OpEmitTime:
-			own.times, _ = model.TimeParts(p.Text)
-		case model.OpHostname:
-			own.TemplatePart = model.TemplatePart{Text: host}
+		if p.Op == model.OpHostname {
+			p = model.TemplatePart{Text: host}
 		}
-		out = append(out, own)
+		out = append(out, logPart{p})
 	}
 	return out
 }
@@ -288,9 +280,9 @@ func answerField(h Header, p *logPart) (v []byte) {
 func (p *logPart) words(b []byte, r *Record) []byte {
 	switch p.Op { //nolint:exhaustive // the others are numbers, or text
 	case model.OpLogTime:
-		return appendTime(b, r.Start, p.times)
+		return model.AppendTime(b, r.Start, p.Times)
 	case model.OpEmitTime:
-		return appendTime(b, r.Start.Add(r.Duration), p.times)
+		return model.AppendTime(b, r.Start.Add(r.Duration), p.Times)
 	case model.OpResponseHeader:
 		if p.Name == ":status" && r.Code > 0 {
 			return strconv.AppendInt(b, int64(r.Code), 10)
@@ -342,26 +334,6 @@ func appendAddress(b []byte, a netip.AddrPort, alone bool) []byte {
 		return a.Addr().AppendTo(b)
 	}
 	return model.AppendAddr(b, a)
-}
-
-func appendTime(b []byte, t time.Time, parts []model.TimePart) []byte {
-	t = t.UTC()
-	for i := range parts {
-		switch p := &parts[i]; {
-		case p.Text != "":
-			b = append(b, p.Text...)
-		case p.Epoch:
-			b = strconv.AppendInt(b, t.Unix(), 10)
-		case p.Digits > 0:
-			nano := t.Nanosecond()
-			for digit, unit := 0, int(time.Second/10); digit < p.Digits; digit, unit = digit+1, unit/10 {
-				b = append(b, '0'+byte(nano/unit%10))
-			}
-		default:
-			b = t.AppendFormat(b, p.Layout)
-		}
-	}
-	return b
 }
 
 // appendQuoted appends a string of JSON.

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Addresses of the Services in TestVirtualServiceFields.
@@ -30,7 +31,8 @@ func TestVirtualServiceFields(t *testing.T) {
   - match: [{uri: {prefix: /upload}, statPrefix: uploads}]
     route: [{destination: {host: files}}]
     mirrors: [{destination: {host: shadow}}]
-  - route: [{destination: {host: files}}]`)+
+  - headers: {request: {set: {x-request-start: "t=%START_TIME(%s.%3f)%"}}}
+    route: [{destination: {host: files}}]`)+
 		virtualService("books", `
   tcp:
   - match: [{sourceSubnet: 192.0.2.0/24}]
@@ -39,6 +41,14 @@ func TestVirtualServiceFields(t *testing.T) {
     route: [{destination: {host: books-v2, port: {number: 3306}}}]`))
 	m.settle(t)
 
+	t.Run("the_app_is_told_when_the_request_began", func(t *testing.T) {
+		a := m.do(t, client, http.MethodGet, filesIP+":80", "/")
+		said, _ := strings.CutPrefix(http.Header(a.echo.Headers).Get("X-Request-Start"), "t=")
+		seconds, err := strconv.ParseFloat(said, 64)
+		if err != nil || len(said) != len("1700000000.000") || time.Since(time.UnixMilli(int64(seconds*1000))).Abs() > time.Hour {
+			t.Errorf("X-Request-Start = %q (%d %s)", said, a.StatusCode, a.body)
+		}
+	})
 	t.Run("a_long_upload_reaches_the_mirror_whole", func(t *testing.T) {
 		const length = 900 << 10 // less than a copy may be behind
 		resp, err := m.client(t, client, filesIP+":80").Post("http://files/upload", "text/plain", io.MultiReader(strings.NewReader(strings.Repeat("x", length))))

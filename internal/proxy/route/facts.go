@@ -54,7 +54,7 @@ func (x *Facts) append(dst []byte, p *model.TemplatePart) []byte {
 	case model.OpResponseCode:
 		return x.appendStatus(dst)
 	case model.OpStartTime:
-		return x.Start.UTC().AppendFormat(dst, p.Text)
+		return model.AppendTime(dst, x.Start, p.Times)
 	case model.OpRouteName:
 		return append(dst, x.Route...)
 	case model.OpUpstreamCluster:
