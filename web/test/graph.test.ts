@@ -80,8 +80,8 @@ test("what no endpoint was reached for fails, and what is not in the mesh is sai
 test("edges of one pair are one: secured and not is mixed, sick where a part is", () => {
   const base: Traffic = { from: 0, to: 60, seconds: 60, nodes: ["a", "b"].map((name) => ({ id: `n/pod/${name}`, ns: "n", kind: "pod", name, meshed: true })), services: [], edges: [], namespaces: [] };
   const edge = (more: Partial<Edge>): Edge => ({ id: "", src: "n/pod/a", dst: "n/pod/b", protocol: "http", secured: true, service: "n/b", share: 0.5, total: { rps: 1, requests: 60, success: 1, p99: 4 }, ...more });
-  const one = buildGraph({ ...base, edges: [edge({}), edge({ secured: false, total: { rps: 2, requests: 120, success: 0.9, p99: 9 } })] }, undefined).edges[0];
-  assert.deepEqual([one?.security, one?.health, one?.total.rps, one?.total.p99, one?.share], ["mixed", "bad", 3, 9, 1]);
+  const one = buildGraph({ ...base, edges: [edge({}), edge({ secured: false, share: 0.25, total: { rps: 2, requests: 120, success: 0.9, p99: 9 } })] }, undefined).edges[0];
+  assert.deepEqual([one?.security, one?.health, one?.total.rps, one?.total.p99, one?.share], ["mixed", "bad", 3, 9, 0.75]);
   assert.ok(Math.abs((one?.total.success ?? 0) - (60 + 108) / 180) < 1e-9);
   const other = buildGraph({ ...base, edges: [edge({}), edge({ service: "n/c" })] }, undefined).edges[0];
   assert.equal(other?.share, undefined, "shares of different services are not added");
