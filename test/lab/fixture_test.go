@@ -72,7 +72,7 @@ func startMesh(t *testing.T, manifests string, options ...func(*lab.UpOptions)) 
 	if err := m.WaitReady(ctx); err != nil {
 		t.Fatalf("WaitReady() = %v", err)
 	}
-	m.inStep(t)
+	m.await(t, "the control plane to be in step", func(st *lab.Status) bool { return st.Settled && (st.Controller == nil || st.Controller.Ready) })
 	return m
 }
 
