@@ -107,7 +107,7 @@ func (t pathRules) regexRewrite(field string, in *networking.RegexRewrite) {
 		return
 	}
 	if loose := looseBackslash(in.GetRewrite()); loose != "" {
-		t.Reject(field+".rewrite", fmt.Sprintf("%s is neither a group nor a backslash", loose), `write \1 for what a group of match took, \\ for a backslash`)
+		t.Reject(field+".rewrite", loose+" is neither a group nor a backslash", `write \1 for what a group of match took, \\ for a backslash`)
 		return
 	}
 	if group := maxGroup(in.GetRewrite()); group > re.NumSubexp() {

@@ -99,7 +99,8 @@ func TestWishedTimes(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			got := route
-			if wishedTimes(&got, fieldsOf(tt.fields...)); got != tt.want {
+			wishedTimes(&got, fieldsOf(tt.fields...))
+			if got != tt.want {
 				t.Errorf("= %+v, want %+v", got, tt.want)
 			}
 		})
