@@ -78,42 +78,75 @@ type Frames struct {
 	limit uint32
 	head  [HeaderSize]byte
 	small [64]byte // an acknowledgement of our own sidecars is 4 to 12 bytes
+	b     []byte   // of the message under way, what has room: it grows with what arrives, not with what is announced
+	read  int      // of the message under way, with its head
 }
 
 // NewFrames reads messages of at most limit bytes.
 func NewFrames(r io.Reader, limit uint32) *Frames { return &Frames{r: r, limit: limit} }
 
-// Next reads one message. io.EOF means a clean end. The memory grows with what arrives, not with what is announced.
+// trusted is how much memory a message gets before any of it has come.
+const trusted = 64 << 10
+
+// Next reads one message. io.EOF means a clean end. Where the reader returns an error that is none, because nothing has come yet, Next may
+// be called again, and goes on.
 func (f *Frames) Next() ([]byte, error) {
-	r := f.r
-	if _, err := io.ReadFull(r, f.head[:]); err != nil {
-		return nil, err
-	}
-	if f.head[0] != 0 {
-		return nil, &StatusError{CodeUnimplemented, "compressed messages are not supported"}
-	}
-	size := binary.BigEndian.Uint32(f.head[1:])
-	if size > f.limit {
-		return nil, &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, f.limit)}
-	}
-	const trusted = 64 << 10
-	b := f.small[:min(int(size), len(f.small))]
-	if int(size) > len(b) {
-		b = make([]byte, min(size, trusted))
-	}
-	for read := 0; ; {
-		n, err := io.ReadFull(r, b[read:])
-		if err != nil {
-			return nil, noEOF(err)
+	if f.read < HeaderSize {
+		if err := f.fill(f.head[f.read:]); err != nil {
+			return nil, err
 		}
-		read += n
-		if read == int(size) {
-			return b, nil
+		if err := f.begin(); err != nil {
+			return nil, err
 		}
-		longer := make([]byte, min(int(size), 2*read))
-		copy(longer, b)
-		b = longer
 	}
+	for size := int(f.size()); ; {
+		if err := f.fill(f.b[f.read-HeaderSize:]); err != nil {
+			return nil, err
+		}
+		if len(f.b) == size {
+			break
+		}
+		longer := make([]byte, min(size, 2*len(f.b)))
+		copy(longer, f.b)
+		f.b = longer
+	}
+	b := f.b
+	f.b, f.read = nil, 0
+	return b, nil
+}
+
+func (f *Frames) size() uint32 { return binary.BigEndian.Uint32(f.head[1:]) }
+
+// begin looks at the head of a message.
+func (f *Frames) begin() error {
+	size := f.size()
+	switch {
+	case f.head[0] != 0:
+		return &StatusError{CodeUnimplemented, "compressed messages are not supported"}
+	case size > f.limit:
+		return &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, f.limit)}
+	case int(size) <= len(f.small):
+		f.b = f.small[:size]
+	default:
+		f.b = make([]byte, min(size, trusted))
+	}
+	return nil
+}
+
+// fill reads until p is full. An end is a clean one before the first byte of a message only.
+func (f *Frames) fill(p []byte) error {
+	for len(p) > 0 {
+		n, err := f.r.Read(p)
+		f.read += n
+		if p = p[n:]; err == nil || len(p) == 0 {
+			continue
+		}
+		if f.read > 0 {
+			return noEOF(err)
+		}
+		return err
+	}
+	return nil
 }
 
 // noEOF says that an end inside a message is not a clean one.
