@@ -39,8 +39,12 @@ type Server struct {
 	listeners []net.Listener // guarded by mu, as everything below
 	ends      []context.CancelFunc
 	conns     map[*h2.Server]struct{}
+	workers   *h2.Workers // of all connections: a connection's own would keep a goroutine, and its stack, for each
 	closed    bool
 }
+
+// idleWorkers is how many goroutines wait for requests.
+const idleWorkers = 16
 
 // config is the TLS configuration of connections.
 func (s *Server) config() *tls.Config {
@@ -67,16 +71,16 @@ const acceptPauseMin, acceptPauseMax = 5 * time.Millisecond, time.Second
 // connections end with ctx at the latest, and it ends then too.
 func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
 	config := s.config()
-	return s.accept(ctx, l, func(ctx context.Context, nc net.Conn) error { return s.serveTLS(ctx, nc, config) })
+	return s.accept(ctx, l, func(ctx context.Context, nc net.Conn) (func() error, error) { return s.beginTLS(ctx, nc, config) })
 }
 
 // Serve is ServeTLS without TLS, for clients that begin with HTTP/2 at once (RFC 9113 §3.3).
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
-	return s.accept(ctx, l, s.servePlain)
+	return s.accept(ctx, l, s.beginPlain)
 }
 
 // accept has connections served until the server is closed.
-func (s *Server) accept(ctx context.Context, l net.Listener, serve serveFunc) error {
+func (s *Server) accept(ctx context.Context, l net.Listener, begin beginFunc) error {
 	defer l.Close()
 	ctx, end := context.WithCancel(ctx)
 	if !s.follow(l, end) {
@@ -92,7 +96,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, serve serveFunc) er
 		conn, err := l.Accept()
 		if err == nil {
 			wait = acceptPauseMin
-			s.carry(ctx, conn, serve)
+			s.carry(ctx, conn, begin)
 			continue
 		}
 		temporary, ok := errors.AsType[interface {
@@ -132,11 +136,12 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-// serveFunc serves a connection to its end, and closes it.
-type serveFunc func(ctx context.Context, nc net.Conn) error
+// beginFunc makes a connection ready to be served, by what it returns, to its end.
+type beginFunc func(ctx context.Context, nc net.Conn) (serve func() error, err error)
 
-// carry serves a connection in a goroutine of its own.
-func (s *Server) carry(ctx context.Context, nc net.Conn, serve serveFunc) {
+// carry serves a connection and closes it. A handshake has a goroutine of its own: it grows the stack, of which what follows, for as long as
+// the connection lasts, needs a small part.
+func (s *Server) carry(ctx context.Context, nc net.Conn, begin beginFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -144,34 +149,44 @@ func (s *Server) carry(ctx context.Context, nc net.Conn, serve serveFunc) {
 		return
 	}
 	s.wg.Go(func() {
-		if err := serve(ctx, nc); err != nil && !errors.Is(err, context.Canceled) {
-			s.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended", slog.Any("client", nc.RemoteAddr()), slog.Any("reason", err))
+		serve, err := begin(ctx, nc)
+		if err != nil {
+			s.ended(ctx, nc, err)
+			return
 		}
+		s.wg.Go(func() { s.ended(ctx, nc, serve()) })
 	})
+}
+
+// ended closes a connection.
+func (s *Server) ended(ctx context.Context, nc net.Conn, err error) {
+	nc.Close()
+	if err != nil && !errors.Is(err, context.Canceled) {
+		s.Logger.LogAttrs(ctx, slog.LevelDebug, "connection ended", slog.Any("client", nc.RemoteAddr()), slog.Any("reason", err))
+	}
 }
 
 var errNotHTTP2 = errors.New("the client does not speak HTTP/2")
 
-func (s *Server) serveTLS(ctx context.Context, nc net.Conn, config *tls.Config) error {
-	defer nc.Close()
+func (s *Server) beginTLS(ctx context.Context, nc net.Conn, config *tls.Config) (serve func() error, err error) {
 	records := h2.NewRecordCoalescer(nc, &s.pool)
 	conn := tls.Server(records, config)
 	shaking, cancel := context.WithTimeout(ctx, cmp.Or(s.HandshakeTimeout, 10*time.Second))
-	err := conn.HandshakeContext(shaking)
-	cancel()
-	if err != nil {
-		return err
+	defer cancel()
+	if err := conn.HandshakeContext(shaking); err != nil {
+		return nil, err
 	}
 	state := conn.ConnectionState()
 	if state.NegotiatedProtocol != "h2" {
-		return errNotHTTP2
+		return nil, errNotHTTP2
 	}
-	return s.serve(ctx, conn, h2.Options{Coalescer: records}, &client{server: s, addr: nc.RemoteAddr().String(), state: &state})
+	peer := &client{server: s, addr: nc.RemoteAddr().String(), state: &state}
+	return func() error { return s.serve(ctx, conn, h2.Options{Coalescer: records}, peer) }, nil
 }
 
-func (s *Server) servePlain(ctx context.Context, nc net.Conn) error {
-	defer nc.Close()
-	return s.serve(ctx, nc, h2.Options{}, &client{server: s, addr: nc.RemoteAddr().String()})
+func (s *Server) beginPlain(ctx context.Context, nc net.Conn) (serve func() error, err error) {
+	peer := &client{server: s, addr: nc.RemoteAddr().String()}
+	return func() error { return s.serve(ctx, nc, h2.Options{}, peer) }, nil
 }
 
 // serve serves what comes on a connection. A client that says nothing is given up as one that does not answer a PING.
@@ -180,12 +195,35 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, o h2.Options, peer *cli
 	o.MaxConcurrentStreams, o.MaxHeaderList = s.MaxConcurrentStreams, s.MaxHeaderBytes
 	o.PingAfter, o.PingTimeout, o.PingIdle = s.Keepalive, s.Keepalive, true
 	o.AnyAuthority, o.Pool = true, &s.pool
+	if o.Workers = s.staff(); o.Workers == nil {
+		return nil
+	}
 	server := h2.NewServer(nc, o)
 	if !s.take(server) {
 		return nil
 	}
 	defer s.drop(server)
 	return server.Serve(ctx)
+}
+
+// staff gives the goroutines that run handlers; nil where the server is closed.
+func (s *Server) staff() *h2.Workers {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.workers == nil && !s.closed {
+		s.workers = h2.NewWorkers(idleWorkers)
+	}
+	return s.workers
+}
+
+// dismiss ends the goroutines that wait for requests, when no connection is left.
+func (s *Server) dismiss() {
+	s.mu.Lock()
+	workers := s.workers
+	s.mu.Unlock()
+	if workers != nil {
+		workers.Close()
+	}
 }
 
 func (s *Server) take(conn *h2.Server) bool {
@@ -235,6 +273,7 @@ func (s *Server) Close() error {
 	s.close()
 	s.end()
 	s.wg.Wait()
+	s.dismiss()
 	return nil
 }
 
@@ -256,6 +295,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	select {
 	case <-done:
 		s.end()
+		s.dismiss()
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
