@@ -20,6 +20,8 @@ type Options struct {
 	// Handler answers one request. It runs in a goroutine of its own (a reused one) and must have joined every
 	// other goroutine that touches the stream when it returns. A response not finished by then is reset.
 	Handler func(*ServerStream)
+	// Begin takes Handler's place where it is set. It reports whether the stream goes on when it has returned, see [ServerStream.Detach].
+	Begin func(*ServerStream) (detached bool)
 	// Metadata is told to the peer once, in an extension frame after SETTINGS that peers of another make ignore. At
 	// most 16 KiB.
 	Metadata []byte

@@ -131,6 +131,7 @@ func (in *reader) readLoop() error {
 		need, err := in.dispatchBuffered()
 		if in.c.server != nil {
 			in.c.server.startBatch(err)
+			in.c.server.tellArrivals()
 		}
 		if in.frames >= yieldAfter {
 			runtime.Gosched() // the next read may not have to wait, and other connections have waited

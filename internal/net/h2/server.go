@@ -19,6 +19,8 @@ type Server struct {
 	// batch are streams whose handlers start once everything that has arrived was read. Owned by the reading
 	// goroutine.
 	batch []*ServerStream
+	// arrived are the owners of detached streams for which something has come in the last read. Owned by the reading goroutine.
+	arrived []Arrivals
 	// started counts handlers. Owned by the reading goroutine.
 	started int
 }
@@ -324,7 +326,13 @@ func (s *ServerStream) serve() {
 		s.finish(CodeCancel)
 		return
 	}
-	s.c.opts.Handler(s)
+	if begin := s.c.opts.Begin; begin != nil {
+		if begin(s) {
+			return // it is its owner's, or has been already
+		}
+	} else {
+		s.c.opts.Handler(s)
+	}
 	s.finish(CodeInternal)
 }
 

@@ -54,6 +54,8 @@ type stream struct {
 	// watcher is told with turn when the peer gives the stream up.
 	watcher httpx.Watcher
 	turn    uint64
+	// arrivals is told when something comes; nil where a goroutine reads.
+	arrivals Arrivals
 
 	closed      bool // the connection has forgotten the stream
 	aborted     bool
@@ -131,12 +133,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		s.canRead.Wait()
 	}
-	if s.queue.n >= shedQueue {
-		s.behind = time.Now()
-	}
-	n := s.queue.read(c.pool, p)
-	c.inflow.read(n)
-	s.giveBack(n)
+	n := c.streams.read(s, p)
 	if c.out.urgent {
 		c.out.flush()
 	}

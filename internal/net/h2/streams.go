@@ -35,12 +35,15 @@ func (ss *streams) close(s *stream, err error) {
 		s.rerr = err
 	}
 	s.wakeBoth()
+	if s.arrivals != nil && s.watcher != nil { // nobody waits in Read, to whom this would show
+		s.watcher.Gone(s.turn, err)
+	}
 }
 
 // lose is close for a stream that the peer has given up, be it by ending the connection. mu is held.
 func (ss *streams) lose(s *stream, err error) {
 	ss.close(s, err)
-	if s.watcher != nil {
+	if s.arrivals == nil && s.watcher != nil {
 		s.watcher.Gone(s.turn, err)
 	}
 }
@@ -196,6 +199,7 @@ func (ss *streams) data(id uint32, p []byte) {
 	s.queue.write(ss.c.pool, p)
 	ss.c.inflow.hold(len(p))
 	s.wakeReader()
+	ss.note(s)
 }
 
 // ended handles the end of the peer's message. mu is held.
@@ -206,6 +210,7 @@ func (ss *streams) ended(s *stream) error {
 	s.recvEnd = true
 	ss.checkDone(s)
 	s.wakeReader()
+	ss.note(s)
 	return nil
 }
 
@@ -219,4 +224,16 @@ func (ss *streams) checkDone(s *stream) {
 			ss.past.add(goneStream{id: s.id})
 		}
 	}
+}
+
+// read takes what has come for a stream. mu is held.
+func (ss *streams) read(s *stream, p []byte) int {
+	c := ss.c
+	if s.queue.n >= shedQueue {
+		s.behind = time.Now()
+	}
+	n := s.queue.read(c.pool, p)
+	c.inflow.read(n)
+	s.giveBack(n)
+	return n
 }

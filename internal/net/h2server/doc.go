@@ -1,6 +1,6 @@
 // Package h2server serves an http.Handler over HTTP/2, with TLS or without, with package h2, in place of net/http's server, for connections
 // that stay open and carry small messages: a message of a handler is one write by the goroutine that flushes it, and an idle
-// connection has one goroutine. net/http's server hands each frame to the connection's own goroutine and from there to one
+// connection has one goroutine, also where an exchange is open on it that its handler has left (Detacher). net/http's server hands each frame to the connection's own goroutine and from there to one
 // that writes, and keeps the buffers of both.
 //
 // In: listeners, a TLS configuration, a Handler. Out: requests as net/http gives them (context, TLS state, trailers by
@@ -9,7 +9,7 @@
 // as with net/http; those under way go on.
 //
 // A Server is safe for concurrent use. A handler must have joined all that touches its request and its ResponseWriter when it
-// returns: what touches them later gets errors.
+// returns: what touches them later gets errors. For an exchange that is detached that is so when Finish is called.
 //
 // It does not speak HTTP/1, push, or let connections be taken over. To debug: ErrorLog gets why connections ended.
 package h2server

@@ -26,28 +26,33 @@ type client struct {
 	state  *tls.ConnectionState
 }
 
-// handle has the handler answer one request.
-func (c *client) handle(ctx context.Context, st *h2.ServerStream) {
+// handle has the handler answer one request. It reports whether the exchange goes on without it.
+func (c *client) handle(ctx context.Context, st *h2.ServerStream) (detached bool) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	x := &exchange{stream: st, header: make(http.Header)}
+	x := &exchange{stream: st, header: make(http.Header), cancel: cancel, panicked: func(v any) {
+		if v != http.ErrAbortHandler { //nolint:errorlint // the value itself, as net/http compares it
+			c.server.Logger.LogAttrs(ctx, slog.LevelError, "a handler panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
+		}
+	}}
+	defer func() {
+		if detached = x.arrived != nil; !detached {
+			cancel(nil)
+		}
+	}()
 	r, err := c.request(ctx, st.Request(), x)
 	if err != nil {
 		http.Error(x, err.Error(), http.StatusBadRequest)
 		x.finish()
-		return
+		return false
 	}
 	st.Watch(gone(cancel), 0)
-	defer func() {
-		if v := recover(); v != nil {
-			if v != http.ErrAbortHandler { //nolint:errorlint // the value itself, as net/http compares it
-				c.server.Logger.LogAttrs(ctx, slog.LevelError, "a handler panicked", slog.Any("panic", v), slog.String("stack", string(debug.Stack())))
-			}
-			x.abort(http.ErrAbortHandler)
+	x.guard(func() {
+		c.server.Handler.ServeHTTP(x, r)
+		if x.arrived == nil {
+			x.finish()
 		}
-	}()
-	c.server.Handler.ServeHTTP(x, r)
-	x.finish()
+	})
+	return false // or true, says the function above
 }
 
 // gone ends the context of a request whose client has gone. It implements httpx.Watcher.
@@ -79,6 +84,9 @@ func (c *client) request(ctx context.Context, head *httpx.Request, x *exchange) 
 type exchange struct {
 	header   http.Header
 	declared []string // trailers that the head announces
+	cancel   context.CancelCauseFunc
+	panicked func(any) // writes it down
+	arrived  func()    // is told what comes, once the exchange is detached; of the handler's goroutine until then
 
 	mu          sync.Mutex
 	stream      *h2.ServerStream // guarded by mu, as the next; nil once the handler has returned
@@ -240,12 +248,8 @@ func (x *exchange) finish() {
 	if err := st.End(&trailers); err != nil {
 		st.Abort(err)
 	}
-}
-
-// abort breaks the answer off.
-func (x *exchange) abort(reason error) {
-	if st := x.leave(); st != nil {
-		st.Abort(reason)
+	if x.arrived != nil {
+		st.Release()
 	}
 }
 

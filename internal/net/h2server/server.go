@@ -191,7 +191,7 @@ func (s *Server) beginPlain(ctx context.Context, nc net.Conn) (serve func() erro
 
 // serve serves what comes on a connection. A client that says nothing is given up as one that does not answer a PING.
 func (s *Server) serve(ctx context.Context, nc net.Conn, o h2.Options, peer *client) error {
-	o.Handler = func(st *h2.ServerStream) { peer.handle(ctx, st) }
+	o.Begin = func(st *h2.ServerStream) bool { return peer.handle(ctx, st) }
 	o.MaxConcurrentStreams, o.MaxHeaderList = s.MaxConcurrentStreams, s.MaxHeaderBytes
 	o.PingAfter, o.PingTimeout, o.PingIdle = s.Keepalive, s.Keepalive, true
 	o.AnyAuthority, o.Pool = true, &s.pool
