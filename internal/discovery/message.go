@@ -181,6 +181,12 @@ func addEntry(table map[string]string, v []byte) (map[string]string, error) {
 	return table, nil
 }
 
+// acknowledges reports whether the request does nothing but acknowledge.
+func (r *Request) acknowledges() bool {
+	return r.Node == nil && r.Health == nil && !r.More &&
+		len(r.Subscribe)+len(r.Unsubscribe)+len(r.Nacks)+len(r.Partial)+len(r.InitialVersions)+len(r.InitialNames) == 0
+}
+
 // append adds the bytes of r to b.
 func (r *Request) append(b []byte) []byte {
 	if r.Node != nil {

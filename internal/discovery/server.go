@@ -185,24 +185,38 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", grpcstream.ContentType)
-	grpcstream.SetStatus(w, statusOf(s.serve(w, r)))
+	client, err := s.caller(r)
+	switch {
+	case err != nil:
+	case r.URL.Path == pathStream:
+		if err = s.serveStream(w, r, client); err == nil {
+			return // the conversation goes on, and says itself how it ends
+		}
+	default:
+		err = s.serve(w, r, client)
+	}
+	grpcstream.SetStatus(w, statusOf(err))
 }
 
-func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
+// caller says who calls.
+func (s *Server) caller(r *http.Request) (ClientIdentity, error) {
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
-		return &StatusError{Code: CodeUnauthenticated, Message: "the call carries no bearer token"}
+		return ClientIdentity{}, &StatusError{Code: CodeUnauthenticated, Message: "the call carries no bearer token"}
 	}
 	if !s.calls.allow(token, time.Now()) {
-		return &StatusError{Code: CodeResourceExhausted, Message: fmt.Sprintf("more than %d calls with one token; from now on %d per second", callBurst, callRate)}
+		return ClientIdentity{}, &StatusError{Code: CodeResourceExhausted, Message: fmt.Sprintf("more than %d calls with one token; from now on %d per second", callBurst, callRate)}
 	}
 	client, err := s.o.Authenticate(r.Context(), token)
 	if err != nil {
-		return notAuthenticated(err)
+		return ClientIdentity{}, notAuthenticated(err)
 	}
+	return client, nil
+}
+
+// serve answers the calls that have a goroutine while they last.
+func (s *Server) serve(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
 	switch r.URL.Path {
-	case pathStream:
-		return s.serveStream(w, r, client)
 	case pathSign:
 		return s.serveSign(w, r, client)
 	case pathHolders:
@@ -262,52 +276,6 @@ const maxSignRequest = 64 << 10
 func asStatus(err error) *StatusError {
 	status, _ := errors.AsType[*StatusError](err)
 	return status
-}
-
-func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
-	ctx, cancel := context.WithCancelCause(r.Context())
-	defer cancel(nil)
-	st := newStream(s, client, w, cancel)
-	if err := s.add(st); err != nil {
-		return err
-	}
-	trace(s.o.Trace.Opened, client)
-	defer s.remove(st)
-	if err := st.rc.Flush(); err != nil { // the client waits for the headers
-		return err
-	}
-	if age := s.o.age(); age > 0 {
-		end := time.AfterFunc(age, func() { cancel(errOver) })
-		defer end.Stop()
-	}
-	freed := make(chan struct{})
-	context.AfterFunc(ctx, func() {
-		defer close(freed)
-		st.end()
-		r.Body.Close() // frees the reader below
-	})
-	readErr := st.read(ctx, r.Body)
-	cancel(readErr)
-	<-freed
-	cause := st.join()
-	if cause == nil { // what stopped first has made the rest stop
-		cause = context.Cause(ctx)
-	}
-	if asStatus(readErr) != nil {
-		cause = readErr
-	}
-	if s.o.Trace.Closed != nil {
-		s.o.Trace.Closed(client, cause)
-	}
-	if errors.Is(cause, errOver) || errors.Is(cause, io.EOF) {
-		return nil
-	}
-	if asStatus(cause) != nil { // this server's verdict, not merely a connection that went away
-		if s.log.Due(ctx, client, "disconnected "+cause.Error()) {
-			s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "proxy disconnected", slog.String("proxy", client.ID()), slog.Any("reason", cause))
-		}
-	}
-	return cause
 }
 
 // trace calls a hook that may be nil.

@@ -2,7 +2,6 @@ package discovery
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"maps"
 	"math/rand/v2"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/grpcstream"
+	"fairlead.dev/fairlead/internal/net/h2server"
 )
 
 const (
@@ -21,20 +21,22 @@ const (
 	maxUnacked = 256
 )
 
-// stream is one client's conversation, on the server. One goroutine reads requests; one of the writers writes responses, while there
-// are any.
+// stream is one client's conversation, on the server. It has no goroutine: requests are read by whom intake says, when they come, and
+// responses are written by one of the writers, while there are any.
 type stream struct {
-	s      *Server // fixed, as the next six
+	s      *Server // fixed, as the next seven
 	client ClientIdentity
 	since  time.Time
-	w      io.Writer
+	w      http.ResponseWriter
 	rc     *http.ResponseController
 	// patience is with the client that reads; of whoever writes.
 	patience *grpcstream.Patience
 	cancel   context.CancelCauseFunc
+	call     *h2server.Detached
+	in       intake
 
 	number   uint64   // of the stream; set when the server took it on
-	reports  bool     // the client says how its workload is; belongs to the reading goroutine, and to remove after it
+	reports  bool     // the client says how its workload is; belongs to who reads, and to remove after it
 	account  *account // of the pod; set when the server took the stream on
 	reserved int      // names that the account counts; guarded by account.mu
 
@@ -112,7 +114,7 @@ func newStream(s *Server, client ClientIdentity, w http.ResponseWriter, cancel c
 		refused: make(map[string]Refusal),
 		partial: make(map[string]Refusal),
 	}
-	st.idle.L = &st.mu
+	st.idle.L, st.in.idle.L, st.in.st = &st.mu, &st.in.mu, st
 	return st
 }
 
@@ -164,47 +166,6 @@ func (st *stream) mark(sub *subscription, since time.Time) {
 		st.dirty = append(st.dirty, sub)
 	} else if sub.since.IsZero() {
 		sub.since = since
-	}
-}
-
-// read carries out requests until the client ends the stream or breaks the rules.
-func (st *stream) read(ctx context.Context, body io.Reader) error {
-	resuming := true
-	in := grpcstream.NewFrames(body, maxRequest)
-	for first := true; ; first = false {
-		b, err := in.Next() // parseRequest keeps none of it
-		if err != nil {
-			return err
-		}
-		r, err := parseRequest(b)
-		if err != nil {
-			return &StatusError{Code: CodeInvalidArgument, Message: err.Error()}
-		}
-		if first && r.Node == nil {
-			return &StatusError{Code: CodeInvalidArgument, Message: "DeltaRequest: the first request of a stream must carry node"}
-		}
-		if st.s.o.Trace.Received != nil {
-			st.s.o.Trace.Received(st.client, r)
-		}
-		if resuming {
-			st.resume(r)
-		}
-		st.acknowledge(ctx, r)
-		if err := st.subscribe(ctx, r); err != nil {
-			return err
-		}
-		if resuming && !r.More {
-			st.start()
-		}
-		resuming = resuming && r.More
-		work := len(b) + nameWork*len(r.Subscribe)
-		if r.Health != nil {
-			work += healthWork
-			st.healthReported(r.Health)
-		}
-		if err := pause(ctx, st.account.charge(work, time.Now())); err != nil {
-			return err
-		}
 	}
 }
 
