@@ -133,6 +133,21 @@ func (f *Flow) Sample() Sample {
 	return s
 }
 
+// servicesOf are the Services that any of the answers tells of; nil where none tells of them.
+func servicesOf(answers []Answer) []Service {
+	var all []Service
+	for i := range answers {
+		if answers[i].Services != nil && all == nil {
+			all = []Service{} // there are none, which is not the same as not to know
+		}
+		all = append(all, answers[i].Services...)
+	}
+	slices.SortFunc(all, func(a, b Service) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return slices.Compact(all)
+}
+
 // Merge puts the answers of all replicas together. Since is then from when on every one has data.
 func Merge(answers []Answer) Answer {
 	var out Answer
@@ -150,10 +165,6 @@ func Merge(answers []Answer) Answer {
 		out.Cut += a.Cut
 		out.Cluster = cmp.Or(out.Cluster, a.Cluster)
 		out.Flows = append(out.Flows, a.Flows...)
-		if a.Services != nil && out.Services == nil {
-			out.Services = []Service{} // there are none, which is not the same as not to know
-		}
-		out.Services = append(out.Services, a.Services...)
 		here := map[[2]string]float64{}
 		for j := range a.Flows {
 			here[[2]string{a.Flows[j].Namespace, a.Flows[j].Pod}] = a.Flows[j].Seconds
@@ -183,10 +194,7 @@ func Merge(answers []Answer) Answer {
 	for i := range out.Flows { // a sidecar that went to another replica has counted for the sum of both times
 		out.Flows[i].Seconds = counted[[2]string{out.Flows[i].Namespace, out.Flows[i].Pod}]
 	}
-	slices.SortFunc(out.Services, func(a, b Service) int {
-		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
-	})
-	out.Services = slices.Compact(out.Services)
+	out.Services = servicesOf(answers)
 	slices.SortFunc(out.Pods, func(a, b Pod) int { return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name)) })
 	return out
 }

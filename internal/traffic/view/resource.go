@@ -50,13 +50,7 @@ func ParseResources(args []string) ([]Resource, error) {
 		return parseList(strings.Split(args[0], ","))
 	}
 	if len(args) == 1 && args[0] == All {
-		var all []Resource
-		for _, k := range Kinds {
-			if k.Name != "namespace" {
-				all = append(all, Resource{Kind: k})
-			}
-		}
-		return all, nil
+		return ofAllKinds(), nil
 	}
 	var out []Resource
 	for i, arg := range args {
@@ -82,6 +76,16 @@ func ParseResources(args []string) ([]Resource, error) {
 		out = append(out, Resource{k, name})
 	}
 	return out, nil
+}
+
+// ofAllKinds are all resources but namespaces.
+func ofAllKinds() (all []Resource) {
+	for _, k := range Kinds {
+		if k.Name != "namespace" {
+			all = append(all, Resource{Kind: k})
+		}
+	}
+	return all
 }
 
 // parseList reads "deploy,sts": each word by itself.
