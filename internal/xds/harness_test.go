@@ -3,7 +3,9 @@ package xds
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"maps"
 	"net"
@@ -280,14 +282,18 @@ func (c *client) ask(t Type, names ...string) {
 
 func (c *client) say(r *discovery.DiscoveryRequest) {
 	c.t.Helper()
-	if err := c.sotw.Send(r); err != nil {
-		c.t.Fatal(err)
-	}
+	c.sent(c.sotw.Send(r))
 }
 
 func (c *client) sayDelta(r *discovery.DeltaDiscoveryRequest) {
 	c.t.Helper()
-	if err := c.delta.Send(r); err != nil {
+	c.sent(c.delta.Send(r))
+}
+
+// sent looks at how sending went. A stream that the server has ended already says so by io.EOF, and receiving says why.
+func (c *client) sent(err error) {
+	c.t.Helper()
+	if err != nil && !errors.Is(err, io.EOF) {
 		c.t.Fatal(err)
 	}
 }
