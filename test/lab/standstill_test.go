@@ -75,7 +75,8 @@ func clusterStandsStill(t *testing.T, w, e *mesh, url string) {
 	}
 	signal(unix.SIGCONT)
 	resumed := time.Now()
-	eventually(t, "pods of east to be called again", func() bool {
+	const pause = 30 * time.Second // at most, between two tries of a pod that does not answer
+	within(t, pause+patience, "pods of east to be called again", func() bool {
 		r := w.call(t, caller, "--count", "60", url)
 		for _, name := range namesOf(t, e, "server-v1") {
 			if r.Pods[name] > 0 {
