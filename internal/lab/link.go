@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // linkTo is what a lab is told of one that it is to be linked to.
@@ -20,8 +21,9 @@ type linkTo struct {
 	PodNetwork   podNetwork
 	Prefixes     []netip.Prefix
 	// Outward is the address that what leaves for the other lab has, where the two are on separate networks; invalid where pods
-	// are called by their own.
-	Outward netip.Addr
+	// are called by their own. Node is the one that what this lab's node itself sends there has, in place of its own, which is that of
+	// the other lab's node too: answers would end there. Invalid where the lab has no IPv4.
+	Outward, Node netip.Addr
 }
 
 // links are a lab's links to others. Its methods are called from any goroutine.
@@ -78,10 +80,8 @@ func (l *links) begin(to linkTo, files []*os.File) (*os.File, error) {
 	if err != nil {
 		return nil, errors.Join(err, held.Close())
 	}
-	if to.Outward.IsValid() {
-		if err := standIn(wireName(to.PodNetwork), to.Outward); err != nil {
-			return nil, errors.Join(err, socket.Close(), held.Close(), removeWire(to.PodNetwork))
-		}
+	if err := to.standIns(); err != nil {
+		return nil, errors.Join(err, socket.Close(), held.Close(), removeWire(to.PodNetwork))
 	}
 	ctx, cancel := context.WithCancel(l.ctx)
 	s := &lease{to: to, held: held, end: cancel, done: make(chan struct{})}
@@ -100,6 +100,17 @@ func (l *links) begin(to linkTo, files []*os.File) (*os.File, error) {
 	l.working.Go(func() { l.keep(ctx, s, wire) })
 	l.logger.Info("linked", "lab", to.Lab, "pods", to.Prefixes)
 	return socket, nil
+}
+
+// standIns has what leaves for the other lab have the addresses that it is to have there.
+func (t *linkTo) standIns() error {
+	switch {
+	case t.Outward.IsValid():
+		return standIn(wireName(t.PodNetwork), t.Outward)
+	case t.Node.IsValid():
+		return standIn(wireName(t.PodNetwork), t.Node, ofNode()...)
+	}
+	return nil
 }
 
 // keep holds a link until either lab ends it.
@@ -217,6 +228,7 @@ func link(ctx context.Context, a, b *Client, adapt func(own *config, to *linkTo)
 	endA, endB := os.NewFile(uintptr(pair[0]), "link"), os.NewFile(uintptr(pair[1]), "link")
 	defer closeAll([]*os.File{endA, endB})
 	toA, toB := cfgA.toLink(), cfgB.toLink()
+	toA.Node, toB.Node = cfgB.nodeAbroad(), cfgA.nodeAbroad()
 	adapt(cfgA, &toB)
 	adapt(cfgB, &toA)
 	_, socket, err := a.roundTrip(ctx, request{Op: "link", Link: toB}, nil, endA)
@@ -240,6 +252,15 @@ func link(ctx context.Context, a, b *Client, adapt func(own *config, to *linkTo)
 func (c *config) toLink() linkTo {
 	n := c.podNetwork()
 	return linkTo{Lab: c.Name, Cluster: c.clusterName(), PodNetwork: n, Prefixes: n.prefixes(c.IPFamily)}
+}
+
+// nodeAbroad is the address that the lab's node has for pods of labs that it is linked to: one of its pods' network that no pod gets.
+func (c *config) nodeAbroad() netip.Addr {
+	if !c.IPFamily.has(corev1.IPv4Protocol) {
+		return netip.Addr{}
+	}
+	first := c.podNetwork().v4().Addr().As4()
+	return netip.AddrFrom4([4]byte{first[0], first[1], 255, 254})
 }
 
 // linkable says what keeps two labs from being linked.

@@ -14,7 +14,7 @@ import (
 
 // podNetwork is the second part of the addresses of a lab's pods, 10.N.0.0/16 and fd00:10:N::/112. Labs of one directory that run
 // at the same time have different ones, so that they can be linked. The node's own addresses are the same in every lab: they are
-// not called from another one.
+// not called from another one, where what the node sends itself has the address nodeAbroad.
 type podNetwork int
 
 // firstPodNetwork is that of a lab which is alone, as in a usual cluster; below minPodNetwork are the addresses of Services.

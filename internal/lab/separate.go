@@ -114,8 +114,17 @@ spec:
           - configMap: {name: fairlead-ca-root-cert}
 `
 
-// standIn has what leaves by an interface have one address.
-func standIn(name string, outward netip.Addr) error {
+// ofNode matches what has the address of the lab's node.
+func ofNode() []expr.Any {
+	const source, length = 12, 4 // of an IPv4 header (RFC 791 §3.1)
+	return []expr.Any{
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: source, Len: length},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: netip.MustParseAddr(nodeIP4).AsSlice()},
+	}
+}
+
+// standIn has what leaves by an interface, and also matches, have one address.
+func standIn(name string, outward netip.Addr, also ...expr.Any) error {
 	c, err := nftables.New()
 	if err != nil {
 		return fmt.Errorf("nftables: %w", err)
@@ -130,12 +139,13 @@ func standIn(name string, outward netip.Addr) error {
 	})
 	interfaceName := make([]byte, unix.IFNAMSIZ)
 	copy(interfaceName, name)
-	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: []expr.Any{
+	c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: slices.Concat([]expr.Any{
 		&expr.Meta{Key: expr.MetaKeyOIFNAME, Register: 1},
 		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: interfaceName},
+	}, also, []expr.Any{
 		&expr.Immediate{Register: 1, Data: outward.AsSlice()},
 		&expr.NAT{Type: expr.NATTypeSourceNAT, Family: unix.NFPROTO_IPV4, RegAddrMin: 1},
-	}})
+	})})
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("nftables (does the kernel have nf_tables with nat?): %w", err)
 	}
