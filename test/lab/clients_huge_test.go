@@ -64,14 +64,14 @@ func TestServersHuge(t *testing.T) {
 down-h1 curl -sS -f --max-time 600 http://SERVER/huge.bin | cmp - $w/huge.bin
 down-h2 curl -sS -f --max-time 600 --http2-prior-knowledge http://SERVER:82/huge.bin | cmp - $w/huge.bin
 up-h1 curl -sS -f --max-time 600 -o /dev/null -T $w/huge.bin http://SERVER/unbounded/FROM.bin && cmp $own/put/FROM.bin $w/huge.bin
-up-h2 curl -sS -f --max-time 600 -o /dev/null --http2-prior-knowledge -T $w/huge.bin http://SERVER:82/unbounded/FROM.bin && cmp $own/put/FROM.bin $w/huge.bin
+up-h2 timeout 600 node UPLOAD http://SERVER:82/unbounded/FROM.bin $w/huge.bin && cmp $own/put/FROM.bin $w/huge.bin
 `
 	small := strings.NewReplacer("huge.bin", "mid.bin").Replace(calls)
 	const ends = "down-h1 0, down-h2 0, up-h1 0, up-h2 0"
 	talk := func(calls string) func(t *testing.T, from, server string) []exchange {
 		return func(t *testing.T, from, server string) []exchange {
 			name := strings.ReplaceAll(filepath.Base(from)+server, "/", "-")
-			out := p.programs(t, from, server, strings.NewReplacer("$w", www, "$own", owns[server], "FROM", name).Replace(calls))
+			out := p.programs(t, from, server, strings.NewReplacer("$w", www, "$own", owns[server], "FROM", name, "UPLOAD", programFile(t, "upload.mjs")).Replace(calls))
 			if err := os.Remove(filepath.Join(owns[server], "put", name+".bin")); err != nil { // so that there is one at a time
 				t.Error(err)
 			}
