@@ -18,9 +18,9 @@ func TestPeersAreOfTheMeshesTrustDomains(t *testing.T) {
 		clientErr, serverErr error
 	}{
 		{name: "own domain", client: orders, server: users, expected: users},
-		{name: "client of another domain", client: oldOrders, server: users, expected: users, serverErr: ErrForeignDomain, clientErr: ErrForeignDomain},
+		{name: "client of another domain", client: oldOrders, server: users, expected: users, serverErr: ErrForeignDomain},
 		{name: "server of another domain", client: orders, server: oldUsers, expected: users, clientErr: ErrForeignDomain},
-		{name: "server of another domain that was expected", client: orders, server: oldUsers, expected: oldUsers, clientErr: ErrForeignDomain},
+		{name: "client of another domain, of a server that it expected", client: orders, server: oldUsers, expected: oldUsers, serverErr: ErrForeignDomain},
 		{name: "client of an alias", client: oldOrders, server: users, aliases: []string{"old.example", "cluster.local"}, expected: users},
 		{name: "server of an alias", client: orders, server: oldUsers, aliases: []string{"old.example", "cluster.local"}, expected: users},
 		{name: "server not renamed yet", client: orders, server: users, aliases: []string{"old.example"}, expected: oldUsers},
@@ -46,6 +46,32 @@ func TestPeersAreOfTheMeshesTrustDomains(t *testing.T) {
 			}
 			if tt.clientErr != nil && !errors.Is(h.clientErr, tt.clientErr) {
 				t.Errorf("client: %v, want %v", h.clientErr, tt.clientErr)
+			}
+		})
+	}
+}
+
+// Who is called by its whole name is taken, of whatever trust domain it is: a ServiceEntry says so by subjectAltNames. Nobody else of that
+// domain is, nor the same workload of a third one.
+func TestServerOfAnotherTrustDomainIsExpectedByName(t *testing.T) {
+	ca := newAuthority(t)
+	ledger := ID{"east.example", "payments", "ledger"}
+	for _, tt := range []struct {
+		name     string
+		expected ID
+		refused  error
+	}{
+		{name: "by_its_name", expected: ledger},
+		{name: "another_workload_of_its_domain", expected: ID{"east.example", "payments", "audit"}, refused: ErrForeignDomain},
+		{name: "the_same_of_the_mesh", expected: ID{users.TrustDomain, "payments", "ledger"}, refused: ErrForeignDomain},
+		{name: "the_same_of_a_third_domain", expected: ID{"west.example", "payments", "ledger"}, refused: ErrForeignDomain},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client, server := readyWorkload(t, ca, orders), readyWorkload(t, ca, ledger)
+			server.SetPeerDomains([]string{orders.TrustDomain})
+			h := handshake(t, client.ClientConfig(tt.expected.String()), server.ServerConfig())
+			if !errors.Is(h.clientErr, tt.refused) || tt.refused == nil && h.serverErr != nil {
+				t.Errorf("client: %v, server: %v, want %v", h.clientErr, h.serverErr, tt.refused)
 			}
 		})
 	}

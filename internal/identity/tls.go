@@ -132,8 +132,8 @@ func (w *Workload) ForeignServerConfig() *tls.Config {
 }
 
 // ClientConfig gives the TLS settings for a connection into the mesh: the server must prove one of the expected
-// SPIFFE IDs, in any trust domain of the mesh, and with none expected every server is refused. It offers ALPNMesh; set
-// NextProtos for other peers. The caller owns the value and may use it for many connections.
+// SPIFFE IDs, or the same workload in another trust domain of the mesh, and with none expected every server is refused. It offers
+// ALPNMesh; set NextProtos for other peers. The caller owns the value and may use it for many connections.
 func (w *Workload) ClientConfig(expected ...string) *tls.Config {
 	c := w.baseConfig([]string{ALPNMesh})
 	c.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return w.certificate() }
@@ -163,8 +163,9 @@ func (w *Workload) baseConfig(protos []string) *tls.Config {
 	}
 }
 
-// verify checks a peer's chain against the current roots, its trust domain against those of the mesh, and its identity
-// against expected; nil expects any workload of the mesh.
+// verify checks a peer's chain against the current roots for its trust domain, and its identity against expected; nil expects any
+// workload of the mesh. Who is expected by its whole name needs to be of no trust domain of the mesh: the configuration says that this is who
+// is called, and the roots of its domain vouch for it.
 func (w *Workload) verify(peer []*x509.Certificate, usage x509.ExtKeyUsage, expected []string) error {
 	if len(peer) == 0 {
 		return &PeerError{Expected: expected, Err: ErrNoCertificate}
@@ -175,6 +176,7 @@ func (w *Workload) verify(peer []*x509.Certificate, usage x509.ExtKeyUsage, expe
 		return &PeerError{Expected: expected, Actual: actual.String(), Err: err}
 	}
 	switch {
+	case slices.Contains(expected, id.String()):
 	case !w.isPeerDomain(id.TrustDomain):
 		return &PeerError{Expected: expected, Actual: id.String(), Err: ErrForeignDomain}
 	case expected != nil && !slices.ContainsFunc(expected, func(want string) bool { return w.isSameWorkload(want, id) }):
