@@ -68,11 +68,15 @@ func runAgent(ctx context.Context, args []string) error {
 		}
 		return a.Keep(chain, key, said.Of(identity.Describe(cert.Leaf).TrustDomain), cert.Leaf.NotAfter)
 	}
-	_, workload, err := proxy.Connect(&c)
+	c.Companion = true
+	client, workload, err := proxy.Connect(&c)
 	if err != nil {
 		return err
 	}
-	o.Identity = workload.Run
+	o.Identity = func(ctx context.Context) error {
+		proxy.Keep(ctx, client, workload)
+		return ctx.Err()
+	}
 	o.Dial = func(ctx context.Context) (net.Conn, error) { return dialControlPlane(ctx, &c, workload) }
 	if *ready != "" {
 		if o.Ready, err = (&net.ListenConfig{}).Listen(ctx, "tcp", *ready); err != nil {

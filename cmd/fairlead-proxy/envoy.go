@@ -64,7 +64,7 @@ func besideEnvoy(ctx context.Context, args []string) error {
 	return runEnvoy(ctx, &o, &c)
 }
 
-// runEnvoy obtains the workload's certificate, starts the Envoy with it, and renews it.
+// runEnvoy obtains the workload's certificate, starts the Envoy with it, and renews it and the roots.
 func runEnvoy(ctx context.Context, o *envoyagent.Options, c *proxy.ControlPlane) error {
 	probes, err := appProbes(os.Getenv(probesEnv))
 	if err != nil {
@@ -80,14 +80,14 @@ func runEnvoy(ctx context.Context, o *envoyagent.Options, c *proxy.ControlPlane)
 		return err
 	}
 	secrets := &envoyagent.Secrets{Dir: o.Dir, Roots: c.Roots}
-	c.Used = secrets.Use
-	_, workload, err := proxy.Connect(c)
+	c.Used, c.Companion = secrets.Use, true
+	client, workload, err := proxy.Connect(c)
 	if err != nil {
 		return err
 	}
 	var renewing sync.WaitGroup
 	renewed, stop := context.WithCancel(context.WithoutCancel(ctx)) // while connections end, too
-	renewing.Go(func() { _ = workload.Run(renewed) })               // its only end is that of its context
+	renewing.Go(func() { proxy.Keep(renewed, client, workload) })
 	defer func() {
 		stop()
 		renewing.Wait()

@@ -18,7 +18,7 @@ import (
 type Options struct {
 	// Dial opens a connection to the control plane that ends in HTTP/2, with the workload's certificate.
 	Dial func(context.Context) (net.Conn, error)
-	// Identity runs until ctx ends, and has Keep called for each certificate.
+	// Identity runs until ctx ends, and has Keep called for each certificate, and when the roots change.
 	Identity func(context.Context) error
 	// Files are where what the app reads goes.
 	Files Files

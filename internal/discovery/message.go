@@ -20,12 +20,18 @@ type Node struct {
 	ID, Version string
 	// Patches means that the client takes changes of shards, see Answer.Patch.
 	Patches bool
+	// Companion means that the client is no proxy: it runs beside one of another kind, or beside an app, and only wants to know
+	// whom to trust.
+	Companion bool
 }
 
 func (n *Node) append(b []byte) []byte {
 	b = appendText(appendText(b, 1, n.ID), 2, n.Version)
 	if n.Patches {
 		b = appendNumber(b, 3, 1)
+	}
+	if n.Companion {
+		b = appendNumber(b, 4, 1)
 	}
 	return b
 }
@@ -259,6 +265,8 @@ func parseNode(b []byte) (*Node, error) {
 			node.Version = note(v)
 		case 3:
 			node.Patches = number != 0
+		case 4:
+			node.Companion = number != 0
 		}
 		return nil
 	})

@@ -25,7 +25,7 @@ import (
 
 func TestMessagesMatchProtobuf(t *testing.T) {
 	request := &Request{
-		Node: &Node{ID: "a.b", Version: "1", Patches: true}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
+		Node: &Node{ID: "a.b", Version: "1", Patches: true, Companion: true}, Subscribe: []string{"x", "y"}, Unsubscribe: []string{"z"},
 		InitialVersions: map[string]string{"b": "2", "a": "1"}, InitialNames: map[string]string{"x": "dst/x", "y": ""},
 		Ack: 7, Nacks: []Nack{{Nonce: 8, Errors: []Rejection{{"dst/x", "bad"}, {"dst/y", "worse"}}}}, More: true, Partial: []Rejection{{"dst/z", "field 14"}},
 		Health: &HealthReport{Results: []model.CheckResult{{Policy: "a", Failing: true, Why: "HTTP status 500", Since: time.Unix(1_800_000_000, 0).UTC()}}},

@@ -44,7 +44,8 @@ type WorkloadOptions struct {
 	// ID, where set, is the only identity the workload accepts for itself.
 	ID ID
 	// Used, where not nil, is given each certificate with its key, and whom to trust, from Run's goroutine before it is in
-	// use. Its error is that of the rotation, which is tried again.
+	// use, and the certificate in use once more when it is to trust others (SetTrust). Its error is that of the rotation, which
+	// is tried again, as is what was to be trusted.
 	Used func(cert *tls.Certificate, said Trust) error
 	// Logger gets one line per rotation and per failure. Required.
 	Logger *slog.Logger
@@ -56,8 +57,10 @@ type Workload struct {
 	o         WorkloadOptions
 	ready     chan struct{}
 	readyOnce sync.Once
-	// renew holds one request for an early renewal.
-	renew chan struct{}
+	// renew holds one request for an early renewal, trusted the word that others are to be trusted.
+	renew, trusted chan struct{}
+	// told is the trust that Used was given last. Run's goroutine has it.
+	told *trust
 
 	cert  atomic.Pointer[tls.Certificate]
 	own   atomic.Pointer[ID] // what cert says
@@ -81,7 +84,7 @@ func NewWorkload(o WorkloadOptions) (*Workload, error) {
 			return nil, fmt.Errorf("identity: WorkloadOptions.ID: %w", err)
 		}
 	}
-	return &Workload{o: o, ready: make(chan struct{}), renew: make(chan struct{}, 1)}, nil
+	return &Workload{o: o, ready: make(chan struct{}), renew: make(chan struct{}, 1), trusted: make(chan struct{}, 1)}, nil
 }
 
 // Ready is closed when the first certificate and roots are in place.
@@ -139,18 +142,24 @@ func (w *Workload) SetTrust(said Trust) error {
 		return err
 	}
 	w.trust.Store(t)
+	poke(w.trusted)
 	cert := w.cert.Load()
 	if cert == nil {
 		return nil
 	}
 	if _, err := t.verify(chainOf(cert), x509.ExtKeyUsageClientAuth); err != nil {
 		w.o.Logger.Warn("own certificate does not chain to the new roots, renewing", slog.Any("error", err))
-		select {
-		case w.renew <- struct{}{}:
-		default:
-		}
+		poke(w.renew)
 	}
 	return nil
+}
+
+// poke fills a channel of one slot.
+func poke(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }
 
 // SetPeerDomains replaces the trust domains whose workloads are peers. The workload's own is one in any case.
@@ -250,13 +259,36 @@ func (w *Workload) rotate(ctx context.Context) error {
 		return err
 	}
 	cert := TLSCertificate(key, chain)
-	if w.o.Used != nil {
-		if err := w.o.Used(cert, w.trust.Load().said); err != nil {
-			return err
-		}
+	if err := w.tell(cert); err != nil {
+		return err
 	}
 	w.use(ctx, cert)
 	return nil
+}
+
+// tell has Used take a certificate, and whom to trust.
+func (w *Workload) tell(cert *tls.Certificate) error {
+	if w.o.Used == nil {
+		return nil
+	}
+	t := w.trust.Load()
+	if err := w.o.Used(cert, t.said); err != nil {
+		return err
+	}
+	w.told = t
+	return nil
+}
+
+// tellTrust has Used take whom to trust since the certificate in use was given to it.
+func (w *Workload) tellTrust(ctx context.Context) {
+	if w.o.Used == nil || w.told == w.trust.Load() {
+		return
+	}
+	if err := w.tell(w.cert.Load()); err != nil {
+		w.o.Logger.LogAttrs(ctx, slog.LevelWarn, "new roots are not in use yet", slog.Any("error", err), slog.Duration("retry_in", clockCheck))
+		return
+	}
+	w.o.Logger.LogAttrs(ctx, slog.LevelInfo, "new roots in use", slog.Int("roots", len(w.Roots())))
 }
 
 // accept takes the roots over, if the chain that came with them leads to one.
@@ -313,6 +345,7 @@ func (w *Workload) use(ctx context.Context, cert *tls.Certificate) {
 func (w *Workload) waitUntil(ctx context.Context, due time.Time) bool {
 	due = due.Round(0) // drop the monotonic reading
 	for {
+		w.tellTrust(ctx)
 		left := due.Sub(time.Now().Round(0))
 		if left <= 0 {
 			return true
@@ -325,6 +358,8 @@ func (w *Workload) waitUntil(ctx context.Context, due time.Time) bool {
 		case <-w.renew:
 			timer.Stop()
 			return true
+		case <-w.trusted:
+			timer.Stop()
 		case <-timer.C:
 		}
 	}

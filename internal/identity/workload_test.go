@@ -360,3 +360,54 @@ func TestUsedIsTheCertificate(t *testing.T) {
 		}
 	})
 }
+
+// New roots are handed over when they come, with the certificate that is in use; where that fails they are handed over again.
+func TestNewRootsAreHandedOverAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &signWith{ca: newAuthority(t), id: users}
+		type handed struct {
+			cert  *tls.Certificate
+			roots string
+		}
+		var all []handed
+		var full atomic.Bool
+		w := runWorkload(t, WorkloadOptions{Sign: s.sign, Used: func(cert *tls.Certificate, said Trust) error {
+			all = append(all, handed{cert, string(said.Of("east.example"))})
+			if full.Load() {
+				return errors.New("the disk is full")
+			}
+			return nil
+		}})
+		<-w.Ready()
+		synctest.Wait()
+		trust := func(others ...Bundle) {
+			t.Helper()
+			if err := w.SetTrust(Trust{Own: s.ca.roots(), Others: others}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		own, east := string(s.ca.roots()), newAuthority(t).roots()
+		trust() // the same
+		if len(all) != 1 {
+			t.Fatalf("handed over %d times for the first certificate, want once", len(all))
+		}
+		trust(Bundle{TrustDomain: "east.example", Roots: east})
+		if want := (handed{w.cert.Load(), own + "\n" + string(east)}); len(all) != 2 || all[1] != want {
+			t.Fatalf("%d times, want once more, with the new roots and the same certificate", len(all))
+		}
+		full.Store(true)
+		trust()
+		full.Store(false)
+		time.Sleep(clockCheck + time.Second)
+		synctest.Wait()
+		if want := (handed{w.cert.Load(), own}); len(all) != 4 || all[3] != want {
+			t.Fatalf("%d times, want twice more, as the first failed", len(all))
+		}
+		time.Sleep(10 * clockCheck)
+		synctest.Wait()
+		if len(all) != 4 {
+			t.Errorf("handed over %d times without a change", len(all)-4)
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"sync"
 
 	"fairlead.dev/fairlead/internal/discovery"
 	"fairlead.dev/fairlead/internal/identity"
@@ -33,6 +34,8 @@ type ControlPlane struct {
 	Version string
 	// Snapshot is the file of the last good configuration; empty for none.
 	Snapshot string
+	// Companion means that this is no sidecar: who it works for is a proxy of another kind, or an app.
+	Companion bool
 	// Mark exempts the connection from interception where the proxy's uid cannot; 0 for none.
 	Mark uint32
 	// Used is that of identity.WorkloadOptions; nil for none.
@@ -50,7 +53,7 @@ func Connect(c *ControlPlane) (*discovery.Client, *identity.Workload, error) {
 		},
 		TLSConfig: func() (*tls.Config, error) { return c.TLS(workload) },
 		Token:     c.Token,
-		Node:      discovery.Node{ID: c.Pod.Name + "." + c.Pod.Namespace, Version: c.Version},
+		Node:      discovery.Node{ID: c.Pod.Name + "." + c.Pod.Namespace, Version: c.Version, Companion: c.Companion},
 		Snapshot:  c.Snapshot,
 		Logger:    c.Logger,
 	})
@@ -69,6 +72,33 @@ func Connect(c *ControlPlane) (*discovery.Client, *identity.Workload, error) {
 		return nil, nil, err
 	}
 	return client, workload, nil
+}
+
+// Keep obtains and renews a certificate, and has the workload trust whom the control plane says, from the moment on that it says so,
+// until ctx ends. It is for who is no sidecar, see ControlPlane.Companion.
+func Keep(ctx context.Context, client *discovery.Client, w *identity.Workload) {
+	client.Subscribe(plan.NameTrust.String())
+	var parts sync.WaitGroup
+	parts.Go(func() { _ = client.Run(ctx, trusting{w}) }) // the only end of both is that of their context
+	parts.Go(func() { _ = w.Run(ctx) })
+	parts.Wait()
+}
+
+// trusting puts trust bundles in force. It implements discovery.Handler.
+type trusting struct{ w *identity.Workload }
+
+// Apply implements discovery.Handler.
+func (t trusting) Apply(updates []discovery.Update) (refused []discovery.Rejection) {
+	for _, u := range updates {
+		b, ok := u.Resource.(*plan.TrustBundle)
+		if !ok {
+			continue
+		}
+		if err := t.w.SetTrust(trustOf(b)); err != nil {
+			refused = append(refused, discovery.Rejection{Name: u.Name, Reason: err.Error()})
+		}
+	}
+	return refused
 }
 
 // trustOf tells the mesh's own roots from those of others.
