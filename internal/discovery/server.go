@@ -186,6 +186,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", grpcstream.ContentType)
 	client, err := s.caller(r)
+	if err == nil {
+		err = grpcstream.RefuseCompressed(w, r)
+	}
 	switch {
 	case err != nil:
 	case r.URL.Path == pathStream:
@@ -193,7 +196,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return // the conversation goes on, and says itself how it ends
 		}
 	default:
-		err = s.serve(w, r, client)
+		err = s.serveInTime(w, r, client)
 	}
 	grpcstream.SetStatus(w, statusOf(err))
 }
@@ -212,6 +215,16 @@ func (s *Server) caller(r *http.Request) (ClientIdentity, error) {
 		return ClientIdentity{}, notAuthenticated(err)
 	}
 	return client, nil
+}
+
+// serveInTime answers a call within the time that its client gives it.
+func (s *Server) serveInTime(w http.ResponseWriter, r *http.Request, client ClientIdentity) error {
+	r, cancel, err := grpcstream.Deadline(r)
+	if err != nil {
+		return err
+	}
+	defer cancel()
+	return s.serve(w, r, client)
 }
 
 // serve answers the calls that have a goroutine while they last.

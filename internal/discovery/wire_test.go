@@ -182,7 +182,7 @@ func TestServerRefuses(t *testing.T) {
 		{"sign_without_ca", pathSign, "token-of-x", prefixed(nil), "12", "issues no certificates"},
 		{"no_node", pathStream, "token-of-x", prefixed(nil), "3", "must carry node"},
 		{"malformed", pathStream, "token-of-x", prefixed([]byte{0xff}), "3", "malformed message"},
-		{"compressed", pathStream, "token-of-x", []byte{1, 0, 0, 0, 0}, "12", "compressed messages are not supported"},
+		{"compressed", pathStream, "token-of-x", []byte{1, 0, 0, 0, 0}, "13", "names no grpc-encoding"},
 		{"too_large", pathStream, "token-of-x", []byte{0, 0xff, 0xff, 0xff, 0xff}, "8", "exceeds 1048576"},
 		{"empty_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{""}}).append(nil)), "3", "a name must have"},
 		{"long_name", pathStream, "token-of-x", prefixed((&Request{Node: &Node{}, Subscribe: []string{strings.Repeat("x", maxName+1)}}).append(nil)), "3", "a name must have"},

@@ -114,8 +114,28 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/grpc")
 	w.Header().Set("Connection", "close")
-	verdict := status.Convert(s.serve(w, r))
+	w.Header().Set(grpcstream.HeaderAcceptEncoding, grpcstream.Encodings)
+	verdict := status.Convert(s.inTime(w, r))
 	grpcstream.SetStatus(w, &grpcstream.StatusError{Code: grpcstream.Code(verdict.Code()), Message: verdict.Message()})
+}
+
+// inTime serves for as long as the client gives its call. A client that takes nothing when its time is over has WriteTimeout left for
+// what is being written.
+func (s *Server) inTime(w http.ResponseWriter, r *http.Request) error {
+	r, cancel, err := grpcstream.Deadline(r)
+	defer cancel()
+	if err != nil {
+		return asStatus(err)
+	}
+	return s.serve(w, r)
+}
+
+// asStatus gives an error of package grpcstream as gRPC's own, any other as it is.
+func asStatus(err error) error {
+	if e, ok := errors.AsType[*grpcstream.StatusError](err); ok {
+		return status.Error(codes.Code(e.Code), e.Message)
+	}
+	return err
 }
 
 // errOver ends a stream with status OK.
@@ -142,7 +162,11 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	on := newWire(s, p, w, r.Body)
+	on, err := newWire(s, p, w, r)
+	if err != nil {
+		account.close(0)
+		return asStatus(err)
+	}
 	st := newStream(ctx, s, caller{peer, account}, on)
 	st.delta, st.cancel = p == &deltas, cancel
 	defer func() { account.close(st.reserved) }()
@@ -168,7 +192,7 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 	err = st.turn.join()
 	st.held.Stop()
 	if err == nil { // what stopped first has made the rest stop
-		err = context.Cause(ctx)
+		err = asStatus(context.Cause(ctx))
 	}
 	return s.ended(ctx, peer, err)
 }
@@ -206,7 +230,7 @@ func (s *Server) ended(ctx context.Context, peer Peer, cause error) error {
 		return nil
 	}
 	verdict, ok := status.FromError(cause)
-	if ok && verdict.Code() != codes.Canceled && !errors.Is(cause, errClosing) && s.log.Due(ctx, peer, "disconnected "+verdict.Message()) {
+	if ok && verdict.Code() != codes.Canceled && verdict.Code() != codes.DeadlineExceeded && !errors.Is(cause, errClosing) && s.log.Due(ctx, peer, "disconnected "+verdict.Message()) {
 		s.o.Logger.LogAttrs(ctx, slog.LevelWarn, "xds client disconnected", slog.String("client", peer.String()), slog.Any("reason", cause))
 	}
 	return cause

@@ -1,8 +1,6 @@
 package xds
 
 import (
-	"errors"
-	"io"
 	"net/http"
 	"strconv"
 	"sync"
@@ -63,27 +61,27 @@ type wire struct {
 	timeout  time.Duration
 }
 
-func newWire(s *Server, p *protocol, w http.ResponseWriter, body io.Reader) *wire {
+func newWire(s *Server, p *protocol, w http.ResponseWriter, r *http.Request) (*wire, error) {
+	in := grpcstream.NewFrames(r.Body, maxRequest)
+	if err := in.Decompress(r.Header.Get(grpcstream.HeaderEncoding)); err != nil {
+		return nil, err
+	}
 	rc := http.NewResponseController(w)
 	return &wire{
-		p: p, buffers: &s.buffers, in: grpcstream.NewFrames(body, maxRequest), w: w, rc: rc,
-		patience: grpcstream.NewPatience(rc), timeout: s.o.WriteTimeout,
-	}
+		p: p, buffers: &s.buffers, in: in, w: w, rc: rc, patience: grpcstream.NewPatience(rc), timeout: s.o.WriteTimeout,
+	}, nil
 }
 
 func (c *wire) recv() (*request, error) {
 	b, err := c.in.Next()
-	if e, ok := errors.AsType[*grpcstream.StatusError](err); ok {
-		return nil, status.Error(codes.Code(e.Code), e.Message)
-	}
 	if err != nil {
-		return nil, err
+		return nil, asStatus(err)
 	}
 	r, err := c.p.read(b)
 	if err != nil {
 		return nil, status.Errorf(codes.Internal, "reading a request: %v", err)
 	}
-	r.size = len(b)
+	r.size = c.in.Cost()
 	return r, nil
 }
 

@@ -1,12 +1,13 @@
 // Package grpcstream is what the servers of long gRPC streams have in common: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 // as far as they need it, on an http.Handler.
 //
-// In: requests of HTTP/2 with gRPC's content type. Out: messages cut from their bodies (Frames), the prefix of messages to send (Seal), the
-// status that ends a call (SetStatus), the time that a client has to take a message (Patience), and the few goroutines that write
-// to all streams which have something to send (Writers).
+// In: requests of HTTP/2 with gRPC's content type. Out: messages cut from their bodies (Frames), decompressed where the server takes that
+// (Decompress), the time that the client gives its call (Deadline), the prefix of messages to send (Seal), the status that ends a call
+// (SetStatus), the time that a client has to take a message (Patience), and the few goroutines that write to all streams which have
+// something to send (Writers).
 //
 // Frames belong to one goroutine, a Patience to who writes; Writers are safe for concurrent use. Messages are bytes here: the package links
-// no protobuf, for the sidecar has it too. It neither compresses nor obeys grpc-timeout: a client whose time is over resets its call.
+// no protobuf, for the sidecar has it too. What it sends is never compressed.
 //
 // To debug: errors are a StatusError where the peer broke a rule, else those of the connection.
 package grpcstream

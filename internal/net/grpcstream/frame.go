@@ -74,12 +74,14 @@ func Seal(b []byte) []byte {
 
 // Frames reads messages. One that is small lies in the memory of Frames until the next is read.
 type Frames struct {
-	r     io.Reader
-	limit uint32
-	head  [HeaderSize]byte
-	small [64]byte // an acknowledgement of our own sidecars is 4 to 12 bytes
-	b     []byte   // of the message under way, what has room: it grows with what arrives, not with what is announced
-	read  int      // of the message under way, with its head
+	r        io.Reader
+	limit    uint32
+	inflater *inflater // nil where messages are not compressed
+	cost     int       // of the message that was read last
+	head     [HeaderSize]byte
+	small    [64]byte // an acknowledgement of our own sidecars is 4 to 12 bytes
+	b        []byte   // of the message under way, what has room: it grows with what arrives, not with what is announced
+	read     int      // of the message under way, with its head
 }
 
 // NewFrames reads messages of at most limit bytes.
@@ -110,10 +112,20 @@ func (f *Frames) Next() ([]byte, error) {
 		copy(longer, f.b)
 		f.b = longer
 	}
-	b := f.b
+	b, err := f.b, error(nil)
 	f.b, f.read = nil, 0
+	f.cost = len(b)
+	if f.head[0] == 1 {
+		if b, err = f.inflate(b); err != nil {
+			return nil, err
+		}
+		f.cost = max(f.cost, len(b))
+	}
 	return b, nil
 }
+
+// Cost is how many bytes the last message had, compressed or not, whichever is more: the work that it has made.
+func (f *Frames) Cost() int { return f.cost }
 
 func (f *Frames) size() uint32 { return binary.BigEndian.Uint32(f.head[1:]) }
 
@@ -121,8 +133,8 @@ func (f *Frames) size() uint32 { return binary.BigEndian.Uint32(f.head[1:]) }
 func (f *Frames) begin() error {
 	size := f.size()
 	switch {
-	case f.head[0] != 0:
-		return &StatusError{CodeUnimplemented, "compressed messages are not supported"}
+	case f.head[0] > 1:
+		return &StatusError{CodeInternal, fmt.Sprintf("a message begins with %d in the place of its compressed flag, 0 or 1", f.head[0])}
 	case size > f.limit:
 		return &StatusError{CodeResourceExhausted, fmt.Sprintf("message of %d bytes exceeds %d", size, f.limit)}
 	case int(size) <= len(f.small):

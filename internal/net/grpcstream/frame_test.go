@@ -60,7 +60,7 @@ func TestFramesCut(t *testing.T) {
 			t.Errorf("after %d bytes the end is %v", n, err)
 		}
 	}
-	for head, want := range map[string]Code{"\x01\x00\x00\x00\x01a": CodeUnimplemented, "\x00\x00\x00\x00\x65": CodeResourceExhausted} {
+	for head, want := range map[string]Code{"\x01\x00\x00\x00\x01a": CodeInternal, "\x02\x00\x00\x00\x01a": CodeInternal, "\x00\x00\x00\x00\x65": CodeResourceExhausted} {
 		_, err := NewFrames(bytes.NewReader([]byte(head)), 100).Next()
 		if status, ok := errors.AsType[*StatusError](err); !ok || status.Code != want {
 			t.Errorf("%q: %v, want %s", head, err, want)
