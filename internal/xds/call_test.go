@@ -2,10 +2,14 @@ package xds
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -97,5 +101,59 @@ func TestHeadsOfCalls(t *testing.T) {
 	}
 	if n := w.log.count("disconnected"); n > 0 {
 		t.Errorf("%d lines about a client whose time was over", n)
+	}
+}
+
+// gated has the server stop before each answer until open is called, and counts those that have come so far.
+func (w *world) gated() (inside *atomic.Int32, open func()) {
+	gate := make(chan struct{})
+	open = sync.OnceFunc(func() { close(gate) })
+	w.t.Cleanup(open)
+	inside = &atomic.Int32{}
+	w.memory.gate = func() { inside.Add(1); <-gate }
+	return inside, open
+}
+
+// TestAStormOfReconnects: of clients that come all at once two are served at a time, and all of them in the end. Those that wait are in
+// the list of clients.
+func TestAStormOfReconnects(t *testing.T) {
+	t.Parallel()
+	const clients, room = 12, 2
+	w := start(t, Options{Beginning: room, BeginningTime: time.Hour}, change{"cds/static", "1"})
+	inside, open := w.gated()
+	var all []*client
+	for i := range clients {
+		c := w.states(fmt.Sprint("client-", i))
+		c.ask(Cluster)
+		all = append(all, c)
+		come := i + 1 // each before the next one: they are served in this order, and confirm in this order below
+		w.until(fmt.Sprint(come, " streams, at most two of which are served"), func(list []ClientStatus) bool {
+			return len(list) == come && w.server.places.Waiting() == max(0, come-room) && int(inside.Load()) == min(come, room)
+		})
+	}
+	open()
+	for _, c := range all {
+		c.expect("CDS static=1")
+	}
+	w.until("nobody who waits", func([]ClientStatus) bool { return w.server.places.Waiting() == 0 })
+	w.change(change{"cds/static", "2"})
+	for _, c := range all {
+		c.expect("CDS static=2")
+	}
+}
+
+// TestWhoWaitsHearsOfTheEnd: a replica that goes says so to those, too, that have not begun.
+func TestWhoWaitsHearsOfTheEnd(t *testing.T) {
+	t.Parallel()
+	w := start(t, Options{Beginning: 1, BeginningTime: time.Hour}, change{"cds/static", "1"})
+	first := w.states("first") // it asks for nothing
+	w.until("one that is served", func(list []ClientStatus) bool { return len(list) == 1 })
+	second := w.states("second")
+	w.until("one that waits", func([]ClientStatus) bool { return w.server.places.Waiting() == 1 })
+	w.server.Close()
+	for _, c := range []*client{first, second} {
+		if err := c.end(); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "shutting down") {
+			t.Errorf("told %v", err)
+		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"runtime"
 	"sync"
 	"time"
 
@@ -52,6 +53,10 @@ type Options struct {
 	WriteTimeout time.Duration
 	// Hold is for how long listeners and routes wait for a client to ask for the endpoints of new clusters; 0 means 2 s.
 	Hold time.Duration
+	// Beginning is how many streams may be in their beginning at once: until a client has confirmed all that it was sent at first, or for
+	// BeginningTime. The others wait for their turn, in the order in which they came. 0 means 16 for each processor, and 2 s.
+	Beginning     int
+	BeginningTime time.Duration
 	// Sent, where not nil, is told of each message: how many resources of the type and how many bytes of them it had, and how
 	// long writing it took. It is called from the streams' goroutines.
 	Sent func(t Type, resources, bytes int, took time.Duration)
@@ -64,8 +69,9 @@ type Options struct {
 
 // Server answers the calls of envoy.service.discovery.v3.AggregatedDiscoveryService.
 type Server struct {
-	o        Options // fixed after New, as the next three
+	o        Options // fixed after New, as the next four
 	log      *clientlog.Log[Peer]
+	places   *grpcstream.Places
 	accounts accounts
 	callers  callers
 	writers  grpcstream.Writers
@@ -81,6 +87,16 @@ type Server struct {
 // maxRequest bounds one message of a client, in bytes.
 const maxRequest = 4 << 20
 
+// When a replica has ended its clients come to the others all at once, and each wants all that it is to have. They are served some at a
+// time: those have what they need soon, where a thousand at once would wait for the last, and be held in memory all together.
+const (
+	// beginnersOfOne is how many a processor serves meanwhile: each waits for its client most of the time.
+	beginnersOfOne = 16
+	// maxWaiting bounds those who wait, and maxWait for how long: a client that is told to come again loses its place in the line.
+	maxWaiting = 8 << 10
+	maxWait    = time.Minute
+)
+
 // New checks the options.
 func New(o Options) (*Server, error) {
 	if o.Source == nil || o.Authenticate == nil || o.View == nil || o.Logger == nil {
@@ -88,11 +104,14 @@ func New(o Options) (*Server, error) {
 	}
 	o.WriteTimeout = cmp.Or(o.WriteTimeout, 10*time.Second)
 	o.Hold = cmp.Or(o.Hold, 2*time.Second)
+	o.BeginningTime = cmp.Or(o.BeginningTime, 2*time.Second)
+	o.Beginning = cmp.Or(o.Beginning, beginnersOfOne*runtime.GOMAXPROCS(0))
 	if o.Sights == nil {
 		o.Sights = plainly{}
 	}
 	return &Server{
 		o: o, log: clientlog.New(o.Logger, Peer.String),
+		places:   grpcstream.NewPlaces(grpcstream.PlacesOptions{Room: o.Beginning, Line: maxWaiting, Stay: o.BeginningTime, Wait: maxWait}),
 		accounts: accounts{clients: make(map[Peer]*account)},
 		callers:  callers{addresses: make(map[netip.Addr]*purse)},
 		streams:  make(map[*stream]struct{}),
@@ -174,27 +193,38 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	defer s.remove(st)
-	if err := on.rc.Flush(); err != nil { // a client that has everything hears nothing else for a while
+	place, err := s.places.Take(ctx)
+	if err != nil {
+		return s.ended(ctx, peer, asStatus(err))
+	}
+	defer place.Leave()
+	st.place = place
+	return s.ended(ctx, peer, asStatus(st.converse(ctx, on.rc, r.Body)))
+}
+
+// converse serves a stream to its end, and says why that has come.
+func (st *stream) converse(ctx context.Context, rc *http.ResponseController, body io.Closer) error {
+	if err := rc.Flush(); err != nil { // a client that has everything hears nothing else for a while
 		return err
 	}
-	if age := s.age(); age > 0 {
-		end := time.AfterFunc(age, func() { cancel(errOver) })
+	if age := st.s.age(); age > 0 {
+		end := time.AfterFunc(age, func() { st.cancel(errOver) })
 		defer end.Stop()
 	}
 	freed := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		defer close(freed)
 		st.turn.end()
-		r.Body.Close() // frees the reader below
+		body.Close() // frees the reader below
 	})
-	cancel(st.run(ctx))
+	st.cancel(st.run(ctx))
 	<-freed
-	err = st.turn.join()
+	err := st.turn.join()
 	st.held.Stop()
 	if err == nil { // what stopped first has made the rest stop
-		err = asStatus(context.Cause(ctx))
+		err = context.Cause(ctx)
 	}
-	return s.ended(ctx, peer, err)
+	return err
 }
 
 // admit says who calls and opens an account for the stream. With an error comes who it is as far as that was found out.

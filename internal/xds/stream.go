@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 	"unique"
+
+	"fairlead.dev/fairlead/internal/net/grpcstream"
 )
 
 // ref is a name of a type.
@@ -26,12 +28,13 @@ type caller struct {
 type stream struct {
 	caller
 
-	s      *Server // fixed before the first turn, as the next five
+	s      *Server // fixed before the first turn, as the next six
 	out    conversation
 	delta  bool
 	since  time.Time
 	cancel context.CancelCauseFunc
-	ctx    context.Context //nolint:containedctx // that of the call: turns are taken by goroutines that serve all streams
+	place  *grpcstream.Place // until it is settled for the first time; nil for none
+	ctx    context.Context   //nolint:containedctx // that of the call: turns are taken by goroutines that serve all streams
 
 	greeted  bool // the node is known, and with it the view
 	node     Node
@@ -119,7 +122,22 @@ func (st *stream) round(ctx context.Context) error {
 		st.held.Reset(time.Until(st.until))
 	}
 	st.report(wait)
+	if st.place != nil && st.settled() {
+		st.place.Leave()
+	}
 	return nil
+}
+
+// settled reports whether the client has confirmed all that it was sent, and is about to ask for nothing that belongs to it.
+func (st *stream) settled() bool {
+	some := false
+	for _, b := range st.books {
+		if b != nil && !b.synced() {
+			return false
+		}
+		some = some || b != nil
+	}
+	return some && len(st.awaited) == 0
 }
 
 // take obeys a request.
