@@ -13,9 +13,9 @@ import (
 	"fairlead.dev/fairlead/internal/lab"
 )
 
-// relay is a pod by which another lab reaches the port of this lab's node at which its bundle is published: nodes of all labs have one address,
+// bundleRelay is a pod by which another lab reaches the port of this lab's node at which its bundle is published: nodes of all labs have one address,
 // which no other lab can call. It is there before all other pods, so that its address is known before the labs are.
-const relay = `
+const bundleRelay = `
 apiVersion: v1
 kind: Pod
 metadata: {name: a-relay, namespace: shop, annotations: {fairlead.dev/inject: "false"}}
@@ -68,7 +68,7 @@ func TestTrustByURL(t *testing.T) {
 	labs := map[string]*mesh{}
 	for _, name := range []string{"west", "east"} {
 		peer := peers[name]
-		labs[name] = startMesh(t, relay+services, func(o *lab.UpOptions) {
+		labs[name] = startMesh(t, bundleRelay+services, func(o *lab.UpOptions) {
 			if o.Name = name; name == "east" {
 				o.StateDir = labs["west"].stateDir
 			}
