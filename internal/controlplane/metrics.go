@@ -224,7 +224,7 @@ func (c present) clusters(to chan<- prometheus.Metric) {
 // gauges looks at the present state.
 func (p *ControlPlane) gauges() []gauge {
 	var connected, stale, unknown, outdated int
-	for _, s := range p.sidecars() {
+	for _, s := range sidecars(p.server.Status()) {
 		connected++
 		if !s.Synced {
 			stale++

@@ -44,16 +44,16 @@ func profiles() http.Handler {
 	return mux
 }
 
-// sidecars are the connected proxies of Fairlead's own kind, by ID. What runs beside another one is listed as that one, by the
+// sidecars are those of all connected clients that are proxies of Fairlead's own kind, by ID. What runs beside another one is listed as that one, by the
 // standard xDS that it speaks.
-func (p *ControlPlane) sidecars() []discovery.ClientStatus {
-	return slices.DeleteFunc(p.server.Status(), func(s discovery.ClientStatus) bool { return s.Node.Companion })
+func sidecars(all []discovery.ClientStatus) []discovery.ClientStatus {
+	return slices.DeleteFunc(all, func(s discovery.ClientStatus) bool { return s.Node.Companion })
 }
 
 // Proxies lists the connected proxies by ID.
 func (p *ControlPlane) Proxies() []admin.Proxy {
 	list := []admin.Proxy{}
-	for _, s := range p.sidecars() {
+	for _, s := range sidecars(p.server.Status()) {
 		v := admin.Proxy{
 			ID: s.ID, Namespace: s.Client.Namespace, ServiceAccount: s.Client.ServiceAccount, Version: s.Node.Version,
 			ConnectedSince: s.Since, State: admin.Stale, Names: s.Names, Resources: s.Held, Sent: s.Sent, Acked: s.Acked,
@@ -83,7 +83,7 @@ func (p *ControlPlane) Proxies() []admin.Proxy {
 // Problems lists everything that is wrong at present, what proxies refused included.
 func (p *ControlPlane) Problems() []model.Problem {
 	list := p.problems()
-	for _, s := range p.sidecars() {
+	for _, s := range sidecars(p.server.Status()) {
 		if !p.engine.knows(s.Client) {
 			list = append(list, unknownPod(s.Client))
 		}

@@ -196,7 +196,7 @@ func (w *Workload) obtain(ctx context.Context) bool {
 		}
 		wait := spread(pause)
 		w.logFailure(ctx, err, attempt, wait)
-		pause = min(2*pause, w.longestPause())
+		pause = min(2*pause, longestPause(w.cert.Load()))
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -210,8 +210,8 @@ func (w *Workload) obtain(ctx context.Context) bool {
 // firstRetry bounds the pause while there is no certificate at all: until then the workload can call no peer.
 const firstRetry = 2 * time.Second
 
-func (w *Workload) longestPause() time.Duration {
-	if w.cert.Load() == nil {
+func longestPause(current *tls.Certificate) time.Duration {
+	if current == nil {
 		return firstRetry
 	}
 	return maxRetry

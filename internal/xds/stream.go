@@ -122,22 +122,22 @@ func (st *stream) round(ctx context.Context) error {
 		st.held.Reset(time.Until(st.until))
 	}
 	st.report(wait)
-	if st.place != nil && st.settled() {
+	if st.place != nil && len(st.awaited) == 0 && confirmed(st.books[:]) {
 		st.place.Leave()
 	}
 	return nil
 }
 
-// settled reports whether the client has confirmed all that it was sent, and is about to ask for nothing that belongs to it.
-func (st *stream) settled() bool {
+// confirmed reports whether a client has confirmed all that it was sent of the types that it asks for, of which there is one at least.
+func confirmed(books []*book) bool {
 	some := false
-	for _, b := range st.books {
+	for _, b := range books {
 		if b != nil && !b.synced() {
 			return false
 		}
 		some = some || b != nil
 	}
-	return some && len(st.awaited) == 0
+	return some
 }
 
 // take obeys a request.
