@@ -84,7 +84,7 @@ func TestOwnBundleNumber(t *testing.T) {
 		eventually(t, when, func() (string, bool) {
 			pods := replicaNames(t)
 			version := control(t, "get", "configmap", "fairlead-ca-root-cert", "--ignore-not-found", "-o", "jsonpath={.metadata.resourceVersion}")
-			all := fmt.Sprintf("the object is of version %s;", version)
+			all := []string{"the object is of version " + version}
 			same := version != "" && len(pods) == 2
 			for _, pod := range pods {
 				if urls[pod] == "" {
@@ -94,11 +94,11 @@ func TestOwnBundleNumber(t *testing.T) {
 				if err != nil { // also of a port-forward, which ends when nobody listens yet
 					delete(urls, pod)
 				}
-				all += fmt.Sprintf(" %s: %+v %v;", pod, b, err)
+				all = append(all, fmt.Sprintf("%s: %+v %v", pod, b, err))
 				same = same && err == nil && b.roots > 0 && strconv.FormatUint(b.number, 10) == version
 				number = b.number
 			}
-			return all, same
+			return strings.Join(all, "; "), same
 		})
 		return number
 	}

@@ -14,9 +14,23 @@ func TestTimeouts(t *testing.T) {
 		in   string
 		want time.Duration // 0 for malformed
 	}{
-		{"1H", time.Hour}, {"20M", 20 * time.Minute}, {"30S", 30 * time.Second}, {"150m", 150 * time.Millisecond}, {"7u", 7 * time.Microsecond},
-		{"99999999n", 99999999}, {"99999999S", 99999999 * time.Second}, {"99999999H", 1<<63 - 1},
-		{in: "S"}, {in: "30"}, {in: "30s"}, {in: "-1S"}, {in: "+1S"}, {in: "1.5S"}, {in: "999999999n"}, {in: " 1S"}, {in: "1 S"},
+		{"1H", time.Hour},
+		{"20M", 20 * time.Minute},
+		{"30S", 30 * time.Second},
+		{"150m", 150 * time.Millisecond},
+		{"7u", 7 * time.Microsecond},
+		{"99999999n", 99999999},
+		{"99999999S", 99999999 * time.Second},
+		{"99999999H", 1<<63 - 1},
+		{in: "S"},
+		{in: "30"},
+		{in: "30s"},
+		{in: "-1S"},
+		{in: "+1S"},
+		{in: "1.5S"},
+		{in: "999999999n"},
+		{in: " 1S"},
+		{in: "1 S"},
 	} {
 		if got, ok := parseTimeout(tt.in); got != tt.want || ok != (tt.want > 0) {
 			t.Errorf("parseTimeout(%q) = %s, %t, want %s", tt.in, got, ok, tt.want)

@@ -112,16 +112,15 @@ func (f *Frames) Next() ([]byte, error) {
 		copy(longer, f.b)
 		f.b = longer
 	}
-	b, err := f.b, error(nil)
+	b := f.b
 	f.b, f.read = nil, 0
 	f.cost = len(b)
-	if f.head[0] == 1 {
-		if b, err = f.inflate(b); err != nil {
-			return nil, err
-		}
-		f.cost = max(f.cost, len(b))
+	if f.head[0] == 0 {
+		return b, nil
 	}
-	return b, nil
+	whole, err := f.inflate(b)
+	f.cost = max(f.cost, len(whole))
+	return whole, err
 }
 
 // Cost is how many bytes the last message had, compressed or not, whichever is more: the work that it has made.
