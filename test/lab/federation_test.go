@@ -1,7 +1,6 @@
 package lab_test
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"testing"
 
-	"fairlead.dev/fairlead/internal/certs/certstest"
 	"fairlead.dev/fairlead/internal/lab"
 )
 
@@ -49,20 +47,9 @@ spec:
 // Two labs of trust domains and roots of their own follow each other's SPIFFE bundle by its URL: calls go both ways, by roots that nobody has
 // carried over, also when the bundles cannot be asked for any more.
 func TestTrustByURL(t *testing.T) {
-	web := certstest.New(t, "web")
-	files := map[string]string{} // where the labs find them
-	dir := t.TempDir()
-	if err := errors.Join(os.Chmod(dir, 0o755), os.Chmod(filepath.Dir(dir), 0o755)); err != nil {
-		t.Fatal(err)
-	}
 	at := map[string]string{"west": "10.244.0.2", "east": "10.245.0.2"}
-	leaf := web.Issue(t, "bundle.example", at["west"], at["east"])
-	for name, text := range map[string]string{"ca.crt": web.CA, "tls.crt": leaf.Cert, "tls.key": leaf.Key} {
-		files[name] = filepath.Join(dir, name)
-		if err := os.WriteFile(files[name], []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
+	web := newAuthority(t)
+	web.issueFor(t, "bundle", at["west"], at["east"])
 	services := service("west-server", meshIP, "app: west-server", http80) + service("east-server", atHomeIP, "app: east-server", http80)
 	peers := map[string]string{"west": "east", "east": "west"}
 	labs := map[string]*mesh{}
@@ -73,8 +60,8 @@ func TestTrustByURL(t *testing.T) {
 				o.StateDir = labs["west"].stateDir
 			}
 			o.Mesh = append(o.Mesh, "mesh.trustDomain="+name+".example", "mesh.trustDomainAliases="+peer+".example",
-				"mesh.spiffeBundleListen=:8443", "mesh.spiffeBundleCertFile="+files["tls.crt"], "mesh.spiffeBundleKeyFile="+files["tls.key"],
-				"mesh.spiffeBundleCaFile="+files["ca.crt"], fmt.Sprintf("mesh.caCertificates=[{spiffeBundleUrl: https://%s:8443/, trustDomains: [%s.example]}]", at[peer], peer))
+				"mesh.spiffeBundleListen=:8443", "mesh.spiffeBundleCertFile="+web.path("bundle.pem"), "mesh.spiffeBundleKeyFile="+web.path("bundle.key"),
+				"mesh.spiffeBundleCaFile="+web.path("ca.pem"), fmt.Sprintf("mesh.caCertificates=[{spiffeBundleUrl: https://%s:8443/, trustDomains: [%s.example]}]", at[peer], peer))
 		})
 		if ip := labs[name].find(t, "a-relay").IPs[0].String(); ip != at[name] {
 			t.Fatalf("the relay of %s has the address %s, and others look for it at %s", name, ip, at[name])
