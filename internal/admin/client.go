@@ -66,12 +66,19 @@ func (c Client) Dump(ctx context.Context) (*Dump, error) {
 	return d, nil
 }
 
-// Metrics is the page of metrics of a sidecar or of a replica of the control plane, in the Prometheus text format 0.0.4.
+// pathEnvoyStats is where an Envoy has its metrics, of which its admin port has no other page.
+const pathEnvoyStats = "/stats/prometheus"
+
+// Metrics is the page of metrics of a sidecar, an Envoy too, or of a replica of the control plane, in the Prometheus text format 0.0.4.
 func (c Client) Metrics(ctx context.Context) (page []byte, err error) {
-	err = c.fetch(ctx, http.MethodGet, pathMetrics, func(body io.Reader) error {
+	read := func(body io.Reader) error {
 		page, err = io.ReadAll(body)
 		return err
-	})
+	}
+	err = c.fetch(ctx, http.MethodGet, pathMetrics, read)
+	if other, ok := errors.AsType[*PageError](err); ok && other.Code == http.StatusNotFound {
+		err = c.fetch(ctx, http.MethodGet, pathEnvoyStats, read)
+	}
 	return page, err
 }
 

@@ -3,6 +3,7 @@ package admin
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -44,6 +45,11 @@ func TestClientReadsWhatHandlersServe(t *testing.T) {
 		if got, err := c.Metrics(t.Context()); err != nil || string(got) != "a_total 1\n" {
 			t.Errorf("Metrics = %q, %v", got, err)
 		}
+	}
+	envoy := http.NewServeMux()
+	envoy.HandleFunc("GET /stats/prometheus", func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, "envoy_a 1\n") })
+	if got, err := ask(envoy).Metrics(t.Context()); err != nil || string(got) != "envoy_a 1\n" {
+		t.Errorf("Metrics of an Envoy = %q, %v", got, err)
 	}
 	if got, err := replica.Proxies(t.Context()); err != nil || !cmp.Equal(proxies, got) {
 		t.Errorf("Proxies = %+v, %v", got, err)

@@ -36,6 +36,9 @@ func newSidecarLogCommand(a *app) *cobra.Command {
 			if old, ok := errors.AsType[*admin.PageError](err); ok && old.Code == 404 {
 				return fmt.Errorf("the sidecar is older than this command: %w", err)
 			}
+			if envoy, ok := errors.AsType[*admin.PageError](err); ok && envoy.Code == 405 {
+				return fmt.Errorf("the sidecar is an Envoy, which tells and sets its levels by POST /logging?level=debug at port 15000 of its pod's loopback: %w", err)
+			}
 			if err != nil {
 				return err
 			}
