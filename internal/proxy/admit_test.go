@@ -133,13 +133,11 @@ func TestRefusalsAreSaidOnce(t *testing.T) {
 	}
 	expectMetric(t, users, "istio_tcp_connections_closed_total", "} 3")
 	const why = "mutual TLS is required by PeerAuthentication myapp/default, and the caller came without a sidecar"
+	expectLogged(t, users.log, why)
 	if said := strings.Count(users.log.String(), why); said != 1 {
 		t.Errorf("said %d times:\n%s", said, users.log.String())
 	}
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	users.access.Run(ctx) // flushes
-	lines := strings.Split(strings.TrimSpace(users.accessLog.String()), "\n")
+	lines := users.accessLines(t, times)
 	for _, line := range lines {
 		if len(lines) != times || !strings.Contains(line, ` 0 NR filter_chain_not_found - "`+why+`" `) || !strings.Contains(line, "inbound|8080||") {
 			t.Errorf("access log:\n%s", users.accessLog.String())
@@ -164,12 +162,7 @@ func TestInboundOpaqueConnectionsAreLogged(t *testing.T) {
 			t.Fatalf("= %q, %v", got, err)
 		}
 		expectMetric(t, users, "istio_tcp_connections_closed_total", "} 1")
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		users.access.Run(ctx) // flushes
-		if line := users.accessLog.String(); !strings.Contains(line, " 5 5 ") || !strings.Contains(line, app(users).String()+`" inbound|8080||`) {
-			t.Errorf("access log: %q", line)
-		}
+		users.expectAccess(t, " 5 5 ", app(users).String()+`" inbound|8080||`)
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -211,7 +212,7 @@ func expectMetric(tb testing.TB, s *sidecar, parts ...string) {
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	end := time.Now().Add(patience)
-	for !hasSeries(metricsOf(tb, s), parts) {
+	for !hasLine(metricsOf(tb, s), parts) {
 		<-tick.C
 		if time.Now().After(end) {
 			tb.Fatalf("no series with %q in\n%s", parts, brief(metricsOf(tb, s)))
@@ -219,7 +220,46 @@ func expectMetric(tb testing.TB, s *sidecar, parts ...string) {
 	}
 }
 
-func hasSeries(all string, parts []string) bool {
+// expectLogged waits for a line of a log that holds all parts: a sidecar counts, answers or resets first, and writes the line then.
+func expectLogged(tb testing.TB, log *buffer, parts ...string) {
+	tb.Helper()
+	defer showAfter(tb, log)
+	eventually(tb, fmt.Sprintf("a line with %q in the log", parts), func() bool { return hasLine(log.String(), parts) })
+}
+
+// expectAccess waits for such a line of the access log.
+func (s *sidecar) expectAccess(tb testing.TB, parts ...string) {
+	tb.Helper()
+	s.accessed(tb, fmt.Sprintf("a line with %q in the access log", parts), func(log string) bool { return hasLine(log, parts) })
+}
+
+// accessLines waits until the access log has n lines, and gives all that it has.
+func (s *sidecar) accessLines(tb testing.TB, n int) []string {
+	tb.Helper()
+	s.accessed(tb, fmt.Sprintf("%d lines in the access log", n), func(log string) bool { return strings.Count(log, "\n") >= n })
+	return strings.Split(strings.TrimSpace(s.accessLog.String()), "\n")
+}
+
+// accessed flushes the access log until a condition holds of it. The sidecar flushes, too: what it has taken is not yet there.
+func (s *sidecar) accessed(tb testing.TB, what string, holds func(log string) bool) {
+	tb.Helper()
+	over, cancel := context.WithCancel(tb.Context())
+	cancel()
+	defer showAfter(tb, s.accessLog)
+	eventually(tb, what, func() bool {
+		s.access.Run(over) // flushes
+		return holds(s.accessLog.String())
+	})
+}
+
+// showAfter shows a log in which a test has not found what it wants.
+func showAfter(tb testing.TB, log *buffer) {
+	if tb.Failed() {
+		tb.Logf("it has:\n%s", log.String())
+	}
+}
+
+func hasLine(all string, parts []string) bool {
 	for line := range strings.Lines(all) {
 		if !slices.ContainsFunc(parts, func(p string) bool { return !strings.Contains(line, p) }) {
 			return true

@@ -109,7 +109,7 @@ func TestStillExchanges(t *testing.T) {
 		expectMetric(t, orders, `response_code="504"`)
 		eventually(t, "the flag of the sidecar that was the first to give up", func() bool {
 			want := []string{`response_code="408",response_flags="SI"`}
-			return hasSeries(metricsOf(t, orders), want) || hasSeries(metricsOf(t, users), want)
+			return hasLine(metricsOf(t, orders), want) || hasLine(metricsOf(t, users), want)
 		})
 	})
 }

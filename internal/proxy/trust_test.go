@@ -86,7 +86,9 @@ func TestForeignTrustDomainIsNoPeer(t *testing.T) {
 		}
 	}
 	expectMetric(t, users, `fairlead_connections_refused_total{reason="foreign_trust_domain"} 3`)
-	if said := strings.Count(users.log.String(), "spiffe://other.example/ns/myapp/sa/users: its trust domain is neither"); said != 1 {
+	const why = "spiffe://other.example/ns/myapp/sa/users: its trust domain is neither"
+	expectLogged(t, users.log, why)
+	if said := strings.Count(users.log.String(), why); said != 1 {
 		t.Errorf("said %d times:\n%s", said, users.log.String())
 	}
 
@@ -126,9 +128,7 @@ func TestRootOfAnotherTrustDomain(t *testing.T) {
 	expectMetric(t, users, `fairlead_connections_refused_total{reason="untrusted_certificate"} 1`)
 	const want = "got spiffe://cluster.local/ns/myapp/sa/users: its root "
 	const both = "is trusted here for trust domain east.example, not for cluster.local"
-	if log := users.log.String(); !strings.Contains(log, want) || !strings.Contains(log, both) {
-		t.Errorf("the log has no %q or no %q:\n%s", want, both, log)
-	}
+	expectLogged(t, users.log, want, both)
 
 	if err := orders.callsPeer(m, forged); err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), both) {
 		t.Errorf("a call = %v, want %s", err, both)

@@ -338,12 +338,7 @@ func (p *pair) counted(t testing.TB, flags, details string) {
 			continue
 		}
 		expectMetric(t, s, "istio_requests_total", `response_code="101",response_flags="`+flags+`"`)
-		ctx, cancel := context.WithCancel(t.Context())
-		cancel()
-		s.access.Run(ctx) // flushes
-		if line := s.accessLog.String(); !strings.Contains(line, `"GET /chat HTTP`) || !strings.Contains(line, `" 101 `+flags+" "+details) {
-			t.Errorf("access log of %s: %q, want 101 %s %s", s.o.Pod.Name, line, flags, details)
-		}
+		s.expectAccess(t, `"GET /chat HTTP`, `" 101 `+flags+" "+details)
 	}
 }
 
