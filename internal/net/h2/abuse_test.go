@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"golang.org/x/net/http2"
 
@@ -63,42 +64,49 @@ func TestServerAsksForCalm(t *testing.T) {
 		}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			release := make(chan struct{})
-			p, _ := clientOf(t, Options{MaxHeaderList: 2000, Handler: func(s *ServerStream) {
-				if s.id != 1 {
-					<-release // an exchange that completes would count for the client
-				}
-				echo(s)
-			}})
-			defer close(release)
-			p.headers(1, post(p), false)
-			var wg sync.WaitGroup
-			wg.Go(func() {
-				for id := uint32(3); id < 3+2*200; id += 2 {
-					tt.do(p, id)
-				}
-			})
-			var last uint32
-			p.await("GOAWAY", func(f http2.Frame) bool {
-				g, ok := f.(*http2.GoAwayFrame)
-				if ok && g.ErrCode != http2.ErrCodeEnhanceYourCalm {
-					t.Errorf("GOAWAY %v, want ENHANCE_YOUR_CALM", g.ErrCode)
-				}
-				if ok {
-					last = g.LastStreamID
-				}
-				return ok
-			})
-			if last > 2*(cancelCapacity+20) {
-				t.Errorf("GOAWAY names stream %d, want at most %d", last, 2*(cancelCapacity+20))
-			}
-			wg.Wait()
-			p.f.WriteData(1, true, []byte("x"))
-			p.await("the response of the stream that behaves", func(f http2.Frame) bool {
-				return f.Header().StreamID == 1 && f.Header().Flags.Has(http2.FlagHeadersEndStream)
-			})
+			synctest.Test(t, func(t *testing.T) { serverAsksForCalm(t, tt.do) }) // nothing is forgiven meanwhile, as it is by and by
 		})
 	}
+}
+
+// serverAsksForCalm throws exchanges away beside one that behaves.
+func serverAsksForCalm(t *testing.T, do func(p *peer, id uint32)) {
+	release := make(chan struct{})
+	ours, peers := bubble(t)
+	p, _ := clientOver(t, peers, ours, Options{MaxHeaderList: 2000, Handler: func(s *ServerStream) {
+		if s.id != 1 {
+			<-release // an exchange that completes would count for the client
+		}
+		echo(s)
+	}})
+	defer close(release)
+	p.headers(1, p.block(":method", "POST", ":scheme", "http", ":authority", "a", ":path", "/"), false)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for id := uint32(3); id < 3+2*200; id += 2 {
+			do(p, id)
+		}
+	})
+	defer wg.Wait()
+	var last uint32
+	p.await("GOAWAY", func(f http2.Frame) bool {
+		g, ok := f.(*http2.GoAwayFrame)
+		if ok && g.ErrCode != http2.ErrCodeEnhanceYourCalm {
+			t.Errorf("GOAWAY %v, want ENHANCE_YOUR_CALM", g.ErrCode)
+		}
+		if ok {
+			last = g.LastStreamID
+		}
+		return ok
+	})
+	if last > 2*(cancelCapacity+20) {
+		t.Errorf("GOAWAY names stream %d, want at most %d", last, 2*(cancelCapacity+20))
+	}
+	wg.Wait()
+	p.f.WriteData(1, true, []byte("x"))
+	p.await("the response of the stream that behaves", func(f http2.Frame) bool {
+		return f.Header().StreamID == 1 && f.Header().Flags.Has(http2.FlagHeadersEndStream)
+	})
 }
 
 // TestServerCutsOffFloods sends what costs the server something and carries nothing, without looking at what the server

@@ -5,6 +5,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/net/http2"
@@ -121,34 +122,38 @@ func TestWindowExhaustion(t *testing.T) {
 }
 
 func TestSilentPeerIsProbed(t *testing.T) {
-	p, c := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second})
-	s, err := c.Open()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
-	s.Send(request("GET", "/"))
-	s.End(nil)
-	pings := 0
-	for pings < 2 { // alive as long as anything comes, if not the acknowledgement
-		p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing })
-		pings++
-		if pings < 2 {
-			p.f.WriteWindowUpdate(0, 1)
+	synctest.Test(t, func(t *testing.T) {
+		ours, peers := bubble(t)
+		p, c := serverOver(t, ours, peers, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second})
+		s, err := c.Open()
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
-	want(t, <-p.done, ErrPeerSilent)
-	var res httpx.Response
-	want(t, s.Receive(&res), ErrClosed)
+		defer s.Close()
+		s.Send(request("GET", "/"))
+		s.End(nil)
+		p.fallSilent()
+		var res httpx.Response
+		want(t, s.Receive(&res), ErrClosed)
+	})
+}
+
+// fallSilent answers the first PING by something else, which is a sign of life all the same, and then says nothing any more.
+func (p *peer) fallSilent() {
+	p.t.Helper()
+	ping := func() { p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing }) }
+	ping()
+	p.f.WriteWindowUpdate(0, 1)
+	ping()
+	want(p.t, <-p.done, ErrPeerSilent)
 }
 
 func TestIdlePeerIsProbedWhereAsked(t *testing.T) {
-	p, _ := serverOf(t, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second, PingIdle: true})
-	ping := func() { p.await("PING", func(f http2.Frame) bool { return f.Header().Type == http2.FramePing }) }
-	ping()
-	p.f.WriteWindowUpdate(0, 1) // a sign of life, if not the answer
-	ping()
-	want(t, <-p.done, ErrPeerSilent)
+	synctest.Test(t, func(t *testing.T) {
+		ours, peers := bubble(t)
+		p, _ := serverOver(t, ours, peers, Options{PingAfter: 5 * time.Millisecond, PingTimeout: time.Second, PingIdle: true})
+		p.fallSilent()
+	})
 }
 
 func TestServerShutdownLosesNothing(t *testing.T) {

@@ -35,10 +35,41 @@ func newPeer(t *testing.T, nc net.Conn) *peer {
 	return p
 }
 
+// bubble gives the two ends of a connection for a test in a synctest bubble, where time passes only while everybody waits. The peer's
+// writes do not wait for a reader: like a socket, and unlike a pipe.
+func bubble(t *testing.T) (ours, peers net.Conn) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	said := make(chan []byte, 1<<10)
+	go func() {
+		for b := range said {
+			theirs.Write(b) // fails once the other end is gone
+		}
+	}()
+	t.Cleanup(func() { theirs.Close(); close(said) })
+	return ours, eager{theirs, said}
+}
+
+type eager struct {
+	net.Conn
+	said chan []byte
+}
+
+func (e eager) Write(p []byte) (int, error) {
+	e.said <- bytes.Clone(p)
+	return len(p), nil
+}
+
 // clientOf drives a server of ours, past the greeting.
 func clientOf(t *testing.T, o Options) (*peer, *Server) {
 	t.Helper()
 	cc, sc := loopback(t)
+	return clientOver(t, cc, sc, o)
+}
+
+// clientOver is clientOf over a connection that is there already.
+func clientOver(t *testing.T, cc, sc net.Conn, o Options) (*peer, *Server) {
+	t.Helper()
 	p := newPeer(t, cc)
 	sv := NewServer(sc, o)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -54,6 +85,12 @@ func clientOf(t *testing.T, o Options) (*peer, *Server) {
 func serverOf(t *testing.T, o Options, settings ...http2.Setting) (*peer, *Client) {
 	t.Helper()
 	cc, sc := loopback(t)
+	return serverOver(t, cc, sc, o, settings...)
+}
+
+// serverOver is serverOf over a connection that is there already.
+func serverOver(t *testing.T, cc, sc net.Conn, o Options, settings ...http2.Setting) (*peer, *Client) {
+	t.Helper()
 	p := newPeer(t, sc)
 	c := NewClient(cc, o)
 	ctx, cancel := context.WithCancel(t.Context())
