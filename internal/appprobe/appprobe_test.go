@@ -22,6 +22,9 @@ import (
 
 const path = "/app-health/app/readyz"
 
+// patient is the time of a probe that is to succeed, or to fail by itself: a busy machine may take longer than the second that Kubernetes gives.
+const patient = 20 * time.Second
+
 var loopback = netip.MustParseAddr("127.0.0.1")
 
 func dial(ctx context.Context, addr netip.AddrPort) (net.Conn, error) {
@@ -121,7 +124,7 @@ func TestHTTP(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			p := &appprobe.HTTPGet{Port: portOf(t, plain), Path: tt.path, Headers: tt.headers}
-			timeout := 10 * time.Second
+			timeout := patient
 			switch {
 			case tt.scheme == "tls": // of the server, not of the probe
 				p.Port = portOf(t, secure)
@@ -146,7 +149,7 @@ func TestHostByName(t *testing.T) {
 	s := httptest.NewServer(app())
 	t.Cleanup(s.Close)
 	for _, host := range []string{"localhost", "127.0.0.1"} {
-		h := handler(t, new(bytes.Buffer), appprobe.Probe{HTTP: &appprobe.HTTPGet{Host: host, Port: portOf(t, s), Path: "/200"}})
+		h := handler(t, new(bytes.Buffer), appprobe.Probe{HTTP: &appprobe.HTTPGet{Host: host, Port: portOf(t, s), Path: "/200"}, Timeout: patient})
 		if status, body := ask(h, path); status != 200 {
 			t.Errorf("%s = %d %q", host, status, body)
 		}
@@ -158,7 +161,7 @@ func TestTCP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := handler(t, new(bytes.Buffer), appprobe.Probe{TCP: &appprobe.TCPSocket{Port: netip.MustParseAddrPort(l.Addr().String()).Port()}})
+	h := handler(t, new(bytes.Buffer), appprobe.Probe{TCP: &appprobe.TCPSocket{Port: netip.MustParseAddrPort(l.Addr().String()).Port()}, Timeout: patient})
 	if status, body := ask(h, path); status != 200 {
 		t.Errorf("= %d %q", status, body)
 	}
@@ -229,7 +232,11 @@ func TestGRPC(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			h := handler(t, new(bytes.Buffer), appprobe.Probe{GRPC: &appprobe.GRPC{Port: portOf(t, s), Service: tt.service}})
+			p := appprobe.Probe{GRPC: &appprobe.GRPC{Port: portOf(t, s), Service: tt.service}, Timeout: patient}
+			if tt.service == "hang" {
+				p.Timeout = 0
+			}
+			h := handler(t, new(bytes.Buffer), p)
 			if status, body := ask(h, path); status != tt.status || body != tt.body {
 				t.Errorf("= %d %q, want %d %q", status, body, tt.status, tt.body)
 			}
@@ -238,7 +245,7 @@ func TestGRPC(t *testing.T) {
 	t.Run("an app that speaks HTTP/1.1", func(t *testing.T) {
 		plain := httptest.NewServer(app())
 		t.Cleanup(plain.Close)
-		h := handler(t, new(bytes.Buffer), appprobe.Probe{GRPC: &appprobe.GRPC{Port: portOf(t, plain)}})
+		h := handler(t, new(bytes.Buffer), appprobe.Probe{GRPC: &appprobe.GRPC{Port: portOf(t, plain)}, Timeout: patient})
 		if status, body := ask(h, path); status != 503 {
 			t.Errorf("= %d %q", status, body)
 		}
@@ -309,7 +316,7 @@ func TestHooks(t *testing.T) {
 	busy := httptest.NewServer(app())
 	t.Cleanup(busy.Close)
 	probes := map[string]appprobe.Probe{
-		"/app-health/app/poststartz": {HTTP: &appprobe.HTTPGet{Port: portOf(t, busy), Path: "/404"}},
+		"/app-health/app/poststartz": {HTTP: &appprobe.HTTPGet{Port: portOf(t, busy), Path: "/404"}, Timeout: patient},
 		"/app-health/app/prestopz":   {HTTP: &appprobe.HTTPGet{Port: 1, Path: "/"}},
 	}
 	h, err := appprobe.New(appprobe.Options{Probes: probes, PodIP: loopback, Dial: dial, Logger: slog.New(slog.DiscardHandler)})

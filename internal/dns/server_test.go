@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/net/dns/dnsmessage"
@@ -164,7 +165,12 @@ func TestServerFlooded(t *testing.T) {
 			"other.flood.example. A": {&dnsmessage.AResource{A: [4]byte{192, 0, 2, 2}}},
 		})(network, query)
 	})
-	s, at := serve(t, Options{Table: testTable(), Upstream: newUpstream(t, up.addr), Concurrency: slots})
+	// However slow the machine, what waits for the upstream goes on to wait: an end of its time is an answer, too, and frees a place.
+	patient, err := NewUpstream(UpstreamOptions{Servers: []netip.AddrPort{up.addr}, Dial: dialPlain, Timeout: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, at := serve(t, Options{Table: testTable(), Upstream: patient, Concurrency: slots})
 	flooder, err := net.Dial("udp", at[0])
 	if err != nil {
 		t.Fatal(err)
