@@ -139,6 +139,7 @@ func parseLoad(args []string, errOut io.Writer) (*load, error) {
 
 // run makes the calls and adds them up.
 func (l *load) run(ctx context.Context) *Report {
+	begun := time.Now() // before the length begins, so that no report tells of less
 	if l.length > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, l.length)
@@ -155,7 +156,6 @@ func (l *load) run(ctx context.Context) *Report {
 	client := &http.Client{Transport: transport, Timeout: l.timeout, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
-	begun := time.Now()
 	tickets := make(chan struct{})
 	parts := make([]*Report, l.concurrency)
 	var wg sync.WaitGroup

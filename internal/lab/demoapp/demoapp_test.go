@@ -239,7 +239,7 @@ func TestCallCounts(t *testing.T) {
 		{"many_at_once", []string{"--count", "50", "--concurrency", "5"}, func(r Report) bool { return r.OK == 50 && r.Versions["v1"] == 50 }},
 		{"failures", []string{"--count", "4", "--header", "x-demo-fail: 503"}, func(r Report) bool { return r.Failed == 4 && r.Statuses["503"] == 4 && r.Late["0"] == 4 }},
 		{"rate", []string{"--count", "5", "--rate", "100"}, func(r Report) bool { return r.OK == 5 && r.Seconds >= 0.04 }},
-		{"time", []string{"--for", "50ms", "--rate", "100"}, func(r Report) bool { return r.OK >= 1 && r.Seconds >= 0.05 && float64(r.OK) <= 100*r.Seconds+1 }},
+		{"time", []string{"--for", "500ms", "--rate", "100"}, func(r Report) bool { return r.OK >= 1 && r.Seconds >= 0.5 && float64(r.OK) <= 100*r.Seconds+1 }},
 		{"new_connections", []string{"--count", "3", "--new-connections"}, func(r Report) bool { return r.OK == 3 }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
