@@ -473,6 +473,23 @@ func (tr *traffic) sent() (lines []string) {
 	return lines
 }
 
+// untilSynced gives what the server has sent until it had said everything for now, without how it was cut into messages: a writer may
+// begin before all names of the first request are asked for. The client may have a message before it is noted here.
+func (tr *traffic) untilSynced(t *testing.T) (answers []string) {
+	t.Helper()
+	eventually(t, "the server has said everything", func() bool {
+		for _, line := range tr.sent() {
+			line, synced := strings.CutSuffix(line, " synced")
+			answers = append(answers, strings.Fields(line)[1:]...)
+			if synced {
+				return true
+			}
+		}
+		return false
+	})
+	return answers
+}
+
 // global is a resource that every client may have, other bytes for every mark.
 func global(mark string) *plan.MeshGlobal {
 	g := new(plan.MeshGlobal)

@@ -27,7 +27,7 @@ func TestHealthIsSaidAndSaidAgain(t *testing.T) {
 		select {
 		case h := <-reports:
 			return h
-		case <-time.After(10 * time.Second):
+		case <-time.After(deadline):
 			t.Fatalf("still waiting for %s", what)
 			return ClientHealth{}
 		}
@@ -44,10 +44,14 @@ func TestHealthIsSaidAndSaidAgain(t *testing.T) {
 			break
 		}
 	}
-	if end := next("the end of the stream"); end.Report != nil || end.Stream != first.Stream {
+	end, again := next("the end of the stream"), next("the report to the other replica")
+	if end.Report != nil { // the client is as quick as the replica that ends
+		end, again = again, end
+	}
+	if end.Report != nil || end.Stream != first.Stream {
 		t.Errorf("= %+v, want the end of stream %d", end, first.Stream)
 	}
-	if again := next("the report to the other replica"); again.Report == nil || !cmp.Equal(failing, again.Report.Results) {
+	if again.Report == nil || !cmp.Equal(failing, again.Report.Results) {
 		t.Errorf("= %+v", again)
 	}
 	c.Report(func(h *HealthReport) { h.Results = nil })
@@ -81,7 +85,7 @@ func TestProbesAreReportedBesideTheOwnHealth(t *testing.T) {
 			if diff := cmp.Diff(want, *h.Report, cmp.Comparer(func(a, b netip.AddrPort) bool { return a == b })); diff != "" {
 				t.Errorf("%s (-want +got):\n%s", what, diff)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(deadline):
 			t.Fatal(what)
 		}
 	}

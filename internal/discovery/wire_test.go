@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -77,13 +78,16 @@ func TestMessagesMatchProtobuf(t *testing.T) {
 	}
 }
 
-// grpcCall makes a call the way a foreign gRPC client does: nothing of this package on its side.
-func grpcCall(t *testing.T, w *world, path, token string, body io.Reader) *http.Response {
-	t.Helper()
+// transport is that of a foreign gRPC client: nothing of this package.
+func (w *world) transport() *http.Transport {
 	protocols := &http.Protocols{}
 	protocols.SetHTTP2(true)
-	tr := &http.Transport{TLSClientConfig: w.clientTLS.Clone(), Protocols: protocols}
-	t.Cleanup(tr.CloseIdleConnections)
+	return &http.Transport{TLSClientConfig: w.clientTLS.Clone(), Protocols: protocols}
+}
+
+// request is what such a client asks.
+func (w *world) request(t *testing.T, path, token string, body io.Reader) *http.Request {
+	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+w.addr+path, body)
 	if err != nil {
 		t.Fatal(err)
@@ -93,7 +97,15 @@ func grpcCall(t *testing.T, w *world, path, token string, body io.Reader) *http.
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
-	resp, err := tr.RoundTrip(req)
+	return req
+}
+
+// grpcCall makes a call the way a foreign gRPC client does.
+func grpcCall(t *testing.T, w *world, path, token string, body io.Reader) *http.Response {
+	t.Helper()
+	tr := w.transport()
+	t.Cleanup(tr.CloseIdleConnections)
+	resp, err := tr.RoundTrip(w.request(t, path, token, body))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -205,43 +217,52 @@ func TestServerRefuses(t *testing.T) {
 	eventually(t, "no stream is left", func() bool { return len(w.server.Status()) == 0 && source.watches() == 0 })
 }
 
-// TestClientThatNeverReads must not hold up the others, nor stay.
+// TestClientThatNeverReads must not hold up the others, nor stay. Time is simulated: it passes when nobody reads any more, however slow
+// the machine.
 func TestClientThatNeverReads(t *testing.T) {
-	source := newFakeSource()
-	roots := &plan.TrustBundle{Roots: []string{strings.Repeat("x", 2<<20)}}
-	source.set(t, "trust", roots)
-	var log lockedBuffer
-	w := start(t, source, func(o *ServerOptions) {
-		o.WriteTimeout = 200 * time.Millisecond
-		o.Logger = slog.New(slog.NewTextHandler(&log, nil))
-	})
-	requests, writer := io.Pipe()
-	defer writer.Close()
-	go writer.Write(prefixed((&Request{Node: &Node{ID: "deaf"}, Subscribe: []string{"trust"}}).append(nil)))
-	deaf := grpcCall(t, w, pathStream, "token-of-deaf", requests)
-	defer deaf.Body.Close()
-	eventually(t, "it is connected", func() bool { return len(w.server.Status()) == 1 })
-
-	h := newRecorder()
-	c := w.client(t, h)
-	run(t, c)
-	await(t, c, "trust")
-	version := ""
-	for i := range 10 { // 20 MB, several times the flow control window
-		source.set(t, "trust", &plan.TrustBundle{Roots: []string{strings.Repeat(string(rune('a'+i)), 2<<20)}})
-		eventually(t, "the other client has it", func() bool {
-			next := c.Versions()["trust"]
-			if next == version {
-				return false
-			}
-			version = next
-			return true
+	synctest.Test(t, func(t *testing.T) {
+		source, l := newFakeSource(), newPipeListener()
+		source.set(t, "trust", &plan.TrustBundle{Roots: []string{strings.Repeat("x", 2<<20)}})
+		var log lockedBuffer
+		w := serve(t, l, source, func(o *ServerOptions) {
+			o.WriteTimeout = 200 * time.Millisecond
+			o.Logger = slog.New(slog.NewTextHandler(&log, nil))
 		})
-	}
-	eventually(t, "the deaf one is gone", func() bool { return len(w.server.Status()) == 1 })
-	if !strings.Contains(log.String(), "proxy=deaf.myapp") || !strings.Contains(log.String(), "does not accept its configuration") {
-		t.Errorf("log = %s", log.String())
-	}
+		defer w.stop()
+		hello := prefixed((&Request{Node: &Node{ID: "deaf"}, Subscribe: []string{"trust"}}).append(nil))
+		requests, writer := io.Pipe()
+		defer writer.Close()
+		go writer.Write(hello)
+		transport := w.transport()
+		transport.DialContext = l.Dial
+		defer transport.CloseIdleConnections()
+		deaf, err := transport.RoundTrip(w.request(t, pathStream, "token-of-deaf", requests))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer deaf.Body.Close()
+
+		c := w.client(t, newRecorder(), func(o *ClientOptions) { o.Dial = l.Dial })
+		stop := run(t, c)
+		defer stop()
+		await(t, c, "trust")
+		version := c.Versions()["trust"]
+		for i := range 10 { // 20 MB, several times the flow control window
+			source.set(t, "trust", &plan.TrustBundle{Roots: []string{strings.Repeat(string(rune('a'+i)), 2<<20)}})
+			eventually(t, "the other client has it", func() bool {
+				next := c.Versions()["trust"]
+				if next == version {
+					return false
+				}
+				version = next
+				return true
+			})
+		}
+		eventually(t, "the deaf one is gone", func() bool { return len(w.server.Status()) == 1 })
+		if !strings.Contains(log.String(), "proxy=deaf.myapp") || !strings.Contains(log.String(), "does not accept its configuration") {
+			t.Errorf("log = %s", log.String())
+		}
+	})
 }
 
 func TestReadFrame(t *testing.T) {
