@@ -387,7 +387,8 @@ func printed(list []ClientStatus) string {
 	return b.String()
 }
 
-// allSynced is a status in which every client has everything.
+// allSynced is a status in which every client has everything that it has asked for: of one whose first question is not answered yet
+// nothing is said.
 func allSynced(list []ClientStatus) bool {
-	return len(list) > 0 && !slices.ContainsFunc(list, func(c ClientStatus) bool { return !c.Synced() })
+	return len(list) > 0 && !slices.ContainsFunc(list, func(c ClientStatus) bool { return len(c.Types) == 0 || !c.Synced() })
 }

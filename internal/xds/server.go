@@ -279,14 +279,14 @@ func (s *Server) age() time.Duration {
 func (s *Server) Changed(keys []Key) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	touched := make(map[*stream]struct{})
+	touched := make(map[*stream][]ref)
 	for _, key := range keys {
 		for st := range s.watchers[key] {
-			st.mark(ref{key.Type, key.Name})
-			touched[st] = struct{}{}
+			touched[st] = append(touched[st], ref{key.Type, key.Name})
 		}
 	}
-	for st := range touched { // once all is marked, so that what belongs together goes together
+	for st, refs := range touched {
+		st.mark(refs...) // all at once: a stream may be at work for another reason, and what belongs together goes together
 		st.turn.poke()
 	}
 }

@@ -60,8 +60,12 @@ func (s *Server) Status() []ClientStatus {
 	return list
 }
 
-// dirtyOf reports whether something of a type was not looked at yet. mu is held.
+// dirtyOf reports whether something of a type was not looked at yet, or is being sent: to a client that does not read for long. mu is
+// held.
 func (st *stream) dirtyOf(t Type) bool {
+	if st.looking[t] {
+		return true
+	}
 	for r := range st.dirty {
 		if r.typ == t {
 			return true
@@ -77,6 +81,7 @@ func (st *stream) report(wait time.Duration) {
 	if wait > 0 {
 		st.resting = time.Now().Add(wait)
 	}
+	st.looking = [types]bool{}
 	list := st.status.Types[:0]
 	for _, b := range st.books {
 		if b == nil {

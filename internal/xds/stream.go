@@ -51,6 +51,7 @@ type stream struct {
 
 	mu      sync.Mutex
 	dirty   map[ref]struct{} // names with answers that were not looked at; guarded by mu, as everything below
+	looking [types]bool      // types of names that were dirty, and may not be sent yet
 	status  ClientStatus     // as of the last time that the stream rested
 	resting time.Time        // when the client may ask again
 }
@@ -269,6 +270,9 @@ func (st *stream) takeDirty() map[ref]struct{} {
 	defer st.mu.Unlock()
 	dirty := st.dirty
 	st.dirty = make(map[ref]struct{})
+	for r := range dirty {
+		st.looking[r.typ] = true
+	}
 	return dirty
 }
 

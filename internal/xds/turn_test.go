@@ -2,6 +2,7 @@ package xds
 
 import (
 	"runtime"
+	"slices"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -25,6 +26,26 @@ func TestARequestComesBeforeAnotherTurn(t *testing.T) {
 		synctest.Wait()
 		if p.sent["a"] == 0 || n == 0 {
 			t.Errorf("%d bytes answer the request, after %d changes", p.sent["a"], n)
+		}
+	})
+}
+
+// TestWhatIsBeingSentIsNotInForce: from a change until it is confirmed a client is behind, also while it does not take what it is sent.
+func TestWhatIsBeingSentIsNotInForce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPiped(t, change{"eds/a", "1"})
+		var during []bool
+		p.onSent = func() { during = append(during, allSynced(p.server.Status())) }
+		ask := p.open()
+		ask <- &request{url: Endpoints.URL(), names: []string{"a"}}
+		synctest.Wait()
+		ask <- &request{url: Endpoints.URL(), nonce: "1"}
+		synctest.Wait()
+		before := allSynced(p.server.Status())
+		p.server.Changed(p.memory.put(change{"eds/a", "2"}))
+		synctest.Wait()
+		if after := allSynced(p.server.Status()); !before || after || !slices.Equal(during, []bool{false, false}) {
+			t.Errorf("in force before a change: %t, while it is sent: %v, before it is confirmed: %t", before, during, after)
 		}
 	})
 }
