@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net"
 	"net/http"
 	"os"
@@ -77,33 +79,58 @@ func startMesh(t *testing.T, manifests string, options ...func(*lab.UpOptions)) 
 }
 
 // inStep waits until the control plane knows the endpoints of Services that the lab has written down: a pod that is ready may not be an
-// endpoint yet, and a sidecar that asks before would be told of fewer.
+// endpoint yet, and a sidecar that asks before would be told of fewer. What the lab has written is read again each time, for a pod may end
+// meanwhile.
 func (m *mesh) inStep(t *testing.T) {
 	t.Helper()
-	for service, pods := range m.readyEndpoints(t) {
-		eventually(t, fmt.Sprintf("the control plane to know the endpoints %v of %s", pods, service), func() bool {
+	lacks := "what the lab has written"
+	defer func() {
+		if t.Failed() {
+			t.Logf("the control plane lacks %s", lacks)
+		}
+	}()
+	eventually(t, "the control plane to know the endpoints of all Services", func() bool {
+		ready, err := m.readyEndpoints()
+		if errors.Is(err, fs.ErrNotExist) { // it is being replaced
+			return false
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for service, pods := range ready {
 			known := m.knownEndpoints(t, service)
-			return !slices.ContainsFunc(pods, func(pod string) bool { return !slices.Contains(known, pod) })
-		})
-	}
+			if slices.ContainsFunc(pods, func(pod string) bool { return !slices.Contains(known, pod) }) {
+				lacks = fmt.Sprintf("%v of %s, it has %v", pods, service, known)
+				return false
+			}
+		}
+		return true
+	})
 }
 
 // readyEndpoints reads which pods the lab has behind each Service, "namespace/name". Those that are hidden from the mesh are not among them.
-func (m *mesh) readyEndpoints(t *testing.T) map[string][]string {
-	t.Helper()
+func (m *mesh) readyEndpoints() (map[string][]string, error) {
 	out := map[string][]string{}
 	generated := filepath.Join(m.StateDir(), "generated")
 	paths, err := filepath.Glob(filepath.Join(generated, "EndpointSlice_*"))
 	if err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
 	for _, path := range paths {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return nil, err
+		}
 		var slice discoveryv1.EndpointSlice
-		if err := json.Unmarshal([]byte(read(t, path)), &slice); err != nil {
-			t.Fatal(path, err)
+		if err := json.Unmarshal(raw, &slice); err != nil {
+			return nil, fmt.Errorf("%s: %w", path, err)
 		}
 		name := slice.Labels[discoveryv1.LabelServiceName]
-		if strings.Contains(read(t, filepath.Join(generated, "Service_"+slice.Namespace+"_"+name+".json")), "networking.istio.io/exportTo") {
+		service, err := os.ReadFile(filepath.Join(generated, "Service_"+slice.Namespace+"_"+name+".json"))
+		if err != nil { // slices are written first
+			return nil, err
+		}
+		if bytes.Contains(service, []byte("networking.istio.io/exportTo")) {
 			continue
 		}
 		for i := range slice.Endpoints {
@@ -112,7 +139,7 @@ func (m *mesh) readyEndpoints(t *testing.T) map[string][]string {
 			}
 		}
 	}
-	return out
+	return out, nil
 }
 
 // knownEndpoints gives the pods that the control plane knows to be ready behind a Service.
@@ -211,6 +238,17 @@ func (m *mesh) await(t *testing.T, what string, done func(*lab.Status) bool) *la
 func (m *mesh) settle(t *testing.T) *lab.Status {
 	t.Helper()
 	return m.await(t, "all pods to be ready", func(st *lab.Status) bool { return st.Settled })
+}
+
+// replace kills a pod of a workload and waits until another has its place. The lab hears of the end a moment after it was killed: until then
+// it is as settled as before.
+func (m *mesh) replace(t *testing.T, name string) {
+	t.Helper()
+	gone, err := m.Kill(t.Context(), pod(name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.await(t, "a replacement of "+gone, func(st *lab.Status) bool { return st.Settled && st.Find(pod(gone)) == nil })
 }
 
 // pod names a pod of the namespace that the stories use.

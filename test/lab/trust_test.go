@@ -38,10 +38,7 @@ func TestARootThatIsNotTrusted(t *testing.T) {
 	eventually(t, "a call to say that the root of east is not trusted", func() bool {
 		a := call()
 		if a.StatusCode == http.StatusOK { // by a connection, or a root, of before
-			if _, err := e.Kill(t.Context(), pod("deploy/server-v1")); err != nil {
-				t.Fatal(err)
-			}
-			e.settle(t)
+			e.replace(t, "deploy/server-v1")
 		}
 		body = a.body
 		return a.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "is not trusted here")
@@ -104,10 +101,7 @@ func TestTwoTrustDomains(t *testing.T) {
 		eventually(t, "a call of "+c.domain+" to be refused for the root", func() bool {
 			a := call(i)
 			if a.StatusCode == http.StatusOK { // by what was trusted at the moment of the link
-				if _, err := c.to.Kill(t.Context(), pod("deploy/"+c.peer+"-server-v1")); err != nil {
-					t.Fatal(err)
-				}
-				c.to.settle(t)
+				c.to.replace(t, "deploy/"+c.peer+"-server-v1")
 			}
 			body = a.body
 			return a.StatusCode == http.StatusServiceUnavailable && strings.Contains(body, "is not trusted here")
