@@ -55,9 +55,13 @@ func TestPodsComeAndGo(t *testing.T) {
 		if r := wait(); r.Failed > 0 || r.Requests < 100 {
 			t.Errorf("during the restart: %+v", r)
 		}
-		if r := m.call(t, client, "http://server/", "--count", "60"); len(r.Pods) != 3 || r.OK != 60 {
-			t.Errorf("afterwards: %+v, want all of %v", r, podNames(st, "server-v1"))
-		}
+		eventually(t, fmt.Sprintf("answers of all of %v", podNames(st, "server-v1")), func() bool { // the sidecar hears of them after the control plane
+			r := m.call(t, client, "http://server/", "--count", "60")
+			if r.OK != 60 {
+				t.Fatalf("afterwards: %+v", r)
+			}
+			return len(r.Pods) == 3
+		})
 	})
 	t.Run("scaled_to_none_and_back", func(t *testing.T) {
 		for _, n := range []int{1, 0, 3, 0, 1} {

@@ -49,6 +49,13 @@ func TestMessagesOfGRPCAreCounted(t *testing.T) {
 	for name, reporter := range map[string]string{client: "source", "deploy/server-v1": "destination"} {
 		labels := []string{`reporter="` + reporter + `"`, `request_protocol="grpc"`, `grpc_response_status="0"`, `destination_workload="server-v1"`, `source_workload="client-v1"`}
 		eventually(t, "all calls counted at "+name, func() bool { return m.sum(t, name, "istio_requests_total", labels...) == calls })
+		// The messages of a call are counted after the call itself.
+		eventually(t, "messages of answers counted at "+name, func() bool {
+			return m.sum(t, name, "istio_response_messages_total", labels...) >= float64(r.Messages)
+		})
+		eventually(t, "messages of requests counted at "+name, func() bool {
+			return m.sum(t, name, "istio_request_messages_total", labels...) >= calls*sent
+		})
 		if got := m.sum(t, name, "istio_response_messages_total", labels...); got != float64(r.Messages) {
 			t.Errorf("%s: %v messages of answers, the client got %d", name, got, r.Messages)
 		}

@@ -285,9 +285,7 @@ func takenAway(t *testing.T, w, e *mesh, url string) {
 	if rest, err := io.ReadAll(resp.Body); err != nil || resp.StatusCode != http.StatusOK {
 		t.Errorf("the response that was under way ended with %v after %d bytes", err, len(rest))
 	}
-	if len(clusterz(t, w)) != 0 {
-		t.Errorf("the cluster is still known: %v", clusterz(t, w))
-	}
+	eventually(t, "the cluster to be known no longer", func() bool { return len(clusterz(t, w)) == 0 })
 	if err := lab.Unlink(context.WithoutCancel(t.Context()), w.Client, e.Client); err != nil {
 		t.Errorf("Unlink() = %v", err)
 	}

@@ -73,8 +73,14 @@ func TestRolloutsUnderMixedLoad(t *testing.T) {
 			}
 		}
 	}
-	metrics := m.controllerPage(t, "/metrics").body
-	count, sum := metric(t, metrics, "fairlead_drain_duration_seconds_count"), metric(t, metrics, "fairlead_drain_duration_seconds_sum")
+	var metrics string
+	count := 0.0
+	eventually(t, "every drain to be counted", func() bool { // a sidecar says how it went when it ends, and the control plane hears of it
+		metrics = m.controllerPage(t, "/metrics").body
+		count = metric(t, metrics, "fairlead_drain_duration_seconds_count")
+		return count >= float64(3*n)
+	})
+	sum := metric(t, metrics, "fairlead_drain_duration_seconds_sum")
 	t.Logf("%d restarts of 3 pods, %d calls, %d failed; %.0f drains of %.2f s on average", n, total, failed, count, sum/max(1, count))
 	if count != float64(3*n) || metric(t, metrics, "fairlead_drains_forced_total") != 0 {
 		t.Errorf("%.0f drains, %.0f forced; want %d, none", count, metric(t, metrics, "fairlead_drains_forced_total"), 3*n)

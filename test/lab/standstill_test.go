@@ -51,7 +51,12 @@ func clusterStandsStill(t *testing.T, w, e *mesh, url string) {
 	if orders.Statuses["503"] != orders.Failed || orders.OK == 0 {
 		t.Errorf("%d of %d orders failed: %v %v", orders.Failed, orders.Requests, orders.Statuses, orders.Errors)
 	}
-	told := w.failuresSince(t, caller, began)
+	var told []admin.Failure
+	counted := 0.0
+	eventually(t, "the caller's sidecar to tell of the orders that failed", func() bool { // behind the answers
+		told, counted = w.failuresSince(t, caller, began), count(`response_flags="UC"`)-cutBefore
+		return len(told) >= orders.Failed && counted >= float64(orders.Failed)
+	})
 	sent := map[string]*outlived{}
 	for i := range told {
 		f := &told[i]
@@ -63,7 +68,7 @@ func clusterStandsStill(t *testing.T, w, e *mesh, url string) {
 		}
 		sent[f.Endpoint].note(f)
 	}
-	if counted := count(`response_flags="UC"`) - cutBefore; len(told) != orders.Failed || counted != float64(orders.Failed) {
+	if len(told) != orders.Failed || counted != float64(orders.Failed) {
 		t.Errorf("%d orders failed, and the caller's sidecar tells of %d and counts %g", orders.Failed, len(told), counted)
 	}
 	t.Logf("calls: %s; orders: %s", brief(&reads), brief(&orders))
