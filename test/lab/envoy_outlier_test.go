@@ -106,16 +106,16 @@ func comparisons() []comparison {
 		{name: "cuts", rules: ejecting(rules{"consecutive5xxErrors": 3}), steps: []step{
 			{0, "cut cut cut cut", "", ""}, {0, "500 500", "0", ""},
 		}},
-		{name: "timeouts", rules: ejecting(rules{"consecutive5xxErrors": 3}), timeout: 300 * time.Millisecond, steps: []step{
+		{name: "timeouts", rules: ejecting(rules{"consecutive5xxErrors": 3}), timeout: 2 * time.Second, steps: []step{
 			{0, "late late", "", ""}, {0, "late", "0", ""},
 		}},
-		{name: "gateway-timeouts", rules: ejecting(rules{"consecutive5xxErrors": 0, "consecutiveGatewayErrors": 2}), timeout: 300 * time.Millisecond, steps: []step{
+		{name: "gateway-timeouts", rules: ejecting(rules{"consecutive5xxErrors": 0, "consecutiveGatewayErrors": 2}), timeout: 2 * time.Second, steps: []step{
 			{0, "late 503", "0", ""},
 		}},
 		{name: "split-resets", rules: ejecting(rules{"consecutive5xxErrors": 3, "splitExternalLocalOriginErrors": true, "consecutiveLocalOriginFailures": 2}), steps: []step{
 			{0, "reset reset reset reset", "", ""}, {1, "500 reset 500", "", ""}, {1, "500", "1", ""},
 		}},
-		{name: "split-timeouts", rules: ejecting(rules{"consecutive5xxErrors": 2, "splitExternalLocalOriginErrors": true, "consecutiveLocalOriginFailures": 2}), timeout: 300 * time.Millisecond, steps: []step{
+		{name: "split-timeouts", rules: ejecting(rules{"consecutive5xxErrors": 2, "splitExternalLocalOriginErrors": true, "consecutiveLocalOriginFailures": 2}), timeout: 2 * time.Second, steps: []step{
 			{0, "late late late", "", ""},
 		}},
 		{name: "refused", rules: ejecting(rules{"consecutive5xxErrors": 3}), port: 8081, steps: []step{{0, "refused refused", "", ""}, {0, "refused", "0", ""}}},

@@ -47,12 +47,12 @@ func TestEnvoyTimeouts(t *testing.T) {
 		},
 		{
 			name: "timed", http: `
-  - timeout: 400ms
-    retries: {attempts: 1, perTryTimeout: 300ms, retryOn: connect-failure}
+  - timeout: 4s
+    retries: {attempts: 1, perTryTimeout: 3s, retryOn: connect-failure}
     route: [{destination: {host: timed}}]`,
 			routes: envoy.List{routed("timed", envoy.Tree{"route": envoy.Tree{
-				"cluster": "timed", "timeout": "0.4s", "max_grpc_timeout": "0.4s",
-				"retry_policy": envoy.Tree{"num_retries": 1, "retry_on": "connect-failure", "per_try_timeout": "0.3s"},
+				"cluster": "timed", "timeout": "4s", "max_grpc_timeout": "4s",
+				"retry_policy": envoy.Tree{"num_retries": 1, "retry_on": "connect-failure", "per_try_timeout": "3s"},
 			}})},
 			asked: append(slices.Clone(requests), asked{line: "POST /", headers: []string{hangs}}, asked{line: "POST /", headers: []string{hangs, grpc}, ours: exceeded}),
 		},

@@ -32,7 +32,7 @@ func outerManifests() string {
 // TestRegistryOnly: hosts that a ServiceEntry names without an address are allowed by what calls say, and all others not.
 func TestRegistryOnly(t *testing.T) {
 	t.Parallel()
-	m := startMesh(t, outerManifests(), withMesh("mesh.outboundPolicy=REGISTRY_ONLY", "mesh.streamIdleTimeout=1s", "mesh.maxHeaderBytes=8192"))
+	m := startMesh(t, outerManifests(), withMesh("mesh.outboundPolicy=REGISTRY_ONLY", "mesh.streamIdleTimeout=3s", "mesh.maxHeaderBytes=8192"))
 	for _, tt := range []struct {
 		host, path string
 		status     int
@@ -51,7 +51,7 @@ func TestRegistryOnly(t *testing.T) {
 		}
 	}
 	// The limits of the mesh hold there as well.
-	if a := m.do(t, client, http.MethodGet, outerIP+":80", "/?delay=20s", "Host: api.example.com"); a.StatusCode != http.StatusGatewayTimeout {
+	if a := m.do(t, client, http.MethodGet, outerIP+":80", "/?delay=1h", "Host: api.example.com"); a.StatusCode != http.StatusGatewayTimeout {
 		t.Errorf("a request that stands still: status %d, want 504", a.StatusCode)
 	}
 	if a := m.do(t, client, http.MethodGet, outerIP+":80", "/", "Host: api.example.com", "X-Big: "+strings.Repeat("x", 10<<10)); a.StatusCode != http.StatusRequestHeaderFieldsTooLarge {

@@ -192,7 +192,7 @@ func TestLinkerdAnnotations(t *testing.T) {
 			annotated(name+"-retried", at(name, 0), "app: "+name, thrice) +
 			annotated(name+"-once", at(name, 1), "app: "+name, thrice) +
 			annotated(name+"-bounded", at(name, 2), "app: "+name, "timeout.linkerd.io/request: 300ms") +
-			annotated(name+"-idle", at(name, 3), "app: "+name, "timeout.linkerd.io/idle: 300ms") +
+			annotated(name+"-idle", at(name, 3), "app: "+name, "timeout.linkerd.io/idle: 2s") +
 			annotated(name+"-response", at(name, 4), "app: "+name, "timeout.linkerd.io/response: 300ms, retry.linkerd.io/http: 5xx") +
 			annotated(name+"-patience", at(name, 5), "app: "+name, "retry.linkerd.io/timeout: 300ms") +
 			annotated(name+"-grpc", at(name, 6), "app: "+name, "timeout.linkerd.io/idle: 1h") + `
