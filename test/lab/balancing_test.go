@@ -103,12 +103,16 @@ func TestBackendUtilization(t *testing.T) {
 	reports := func(utilization string) string {
 		return `--header, "endpoint-load-metrics: TEXT cpu_utilization:` + utilization + `,rps_fractional:100"`
 	}
-	m := startMesh(t, app{name: "client", replicas: 1}.String()+app{name: "server", replicas: 1, args: reports("0.8")}.String()+
-		app{name: "server", version: "v2", replicas: 1, args: reports("0.2")}.String()+service("rated", ratedIP, "app: server", http80)+
-		object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {backendUtilization: {weightStabilizationPeriod: 5s, weightUpdatePeriod: 100ms}}}"))
+	manifests := func(stabilization string) string {
+		return app{name: "client", replicas: 1}.String() + app{name: "server", replicas: 1, args: reports("0.8")}.String() +
+			app{name: "server", version: "v2", replicas: 1, args: reports("0.2")}.String() + service("rated", ratedIP, "app: server", http80) +
+			object("networking.istio.io/v1", "DestinationRule", "rated", "  host: rated\n  trafficPolicy: {loadBalancer: {backendUtilization: {weightStabilizationPeriod: "+stabilization+", weightUpdatePeriod: 100ms}}}")
+	}
+	m := startMesh(t, manifests("3600s"))
 	if got := shareOf(t, m, "v2", "--count", "40"); got < .4 || got > .6 {
 		t.Errorf("before the reports count: %.2f of the calls", got)
 	}
+	m.write(t, "all.yaml", manifests("1s"))
 	eventually(t, "the reports to count", func() bool { return shareOf(t, m, "v2", "--count", "100") > .7 })
 	if got := shareOf(t, m, "v2", "--count", "300"); got < .77 || got > .83 {
 		t.Errorf("%.2f of the calls went to the pod that takes a quarter, want .8", got)

@@ -1,12 +1,11 @@
 package lab_test
 
 import (
-	"context"
 	"fmt"
+	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 )
 
@@ -64,13 +63,13 @@ func poolOverflows(t *testing.T, m *mesh, name, ip string) {
 		m.do(t, client, http.MethodGet, ip+":80", "/")
 		return strings.Contains(m.cli(t, "proxy-config", "clusters", client, "-n", "shop", "--fqdn", name+".shop.svc.cluster.local"), "maxConnections 0/1")
 	})
-	ctx, cancel := context.WithCancel(t.Context()) // where the story fails before they end
-	var hanging sync.WaitGroup
-	defer hanging.Wait()
-	defer cancel()
+	var hanging []net.Conn
 	hang := func() {
-		c := m.client(t, client, ip+":80")
-		hanging.Go(func() { request(ctx, c, http.MethodGet, "http://"+ip+"/?delay=15s") })
+		conn := m.dialTo(t, client, ip+":80")
+		if _, err := fmt.Fprint(conn, "GET /?delay=1h HTTP/1.1\r\nHost: "+name+"\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		hanging = append(hanging, conn)
 	}
 	shows := func(limits string) {
 		t.Helper()
@@ -93,6 +92,12 @@ func poolOverflows(t *testing.T, m *mesh, name, ip string) {
 	shows("maxConnections 2/3, http1MaxPendingRequests 0/1")
 	if a := m.do(t, client, http.MethodGet, ip+":80", "/"); a.StatusCode != http.StatusOK {
 		t.Errorf("with room for one more: %d %s", a.StatusCode, a.body)
+	}
+	for _, conn := range hanging { // a client that closes its side alone may still wait for the answer, one that resets does not
+		if err := conn.(*net.TCPConn).SetLinger(0); err != nil {
+			t.Fatal(err)
+		}
+		conn.Close()
 	}
 	shows("maxConnections 0/3")
 }
