@@ -58,6 +58,7 @@ spec:
     image: any
     command: %[3]s
     ports: [{name: grpc, containerPort: %[4]s}]
+    readinessProbe: {tcpSocket: {port: %[4]s}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 1000}
 ---`, name, meshed, command, interopPort) + service(name, ip, "app: "+name, "{name: grpc, port: "+interopPort+"}")
 }
 
