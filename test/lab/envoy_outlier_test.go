@@ -207,8 +207,8 @@ func noticed(t *testing.T, d *duel, _ *comparison) {
 }
 
 // Of the comparison of times. An ejection ends with the interval that is under way, so that as many whole base times fit into
-// it as it is long; what a busy machine adds must be less than an interval.
-const baseTime, sweep = 3 * time.Second, 1500 * time.Millisecond
+// it as it is long; what a busy machine adds must be less than a base time without an interval.
+const baseTime, sweep = 5 * time.Second, time.Second
 
 // lasting measures in base times how long an endpoint is ejected: at first, a second time in a row, and after intervals
 // without an ejection.
