@@ -43,10 +43,11 @@ func (e *Errand) To(ctx context.Context, o *Outgoing, dest *directory.Cell) erro
 	if err != nil {
 		return err
 	}
-	endpoint := out.pick(ctx, b, &e.call.info).Endpoint
-	if endpoint == nil {
-		return noHealthy(b)
+	chosen, err := out.pick(ctx, b, &e.call.info)
+	if err != nil {
+		return err
 	}
+	endpoint := chosen.Endpoint
 	endpoint.Begin()
 	defer func() { endpoint.End(e.call.outcome) }()
 	to := toEndpoint(b, endpoint, b.ConnectTimeout())

@@ -67,10 +67,11 @@ func shadowAuthority(authority []byte) []byte {
 // send carries the copy to an endpoint. Whatever happens, the client is not told: the request itself has its own fate.
 func (s *shadow) send(ctx context.Context, body *filter.Copied) filter.CopyEnd {
 	defer s.o.Originals.Close()
-	e := s.o.pick(ctx, s.backend, &s.info).Endpoint
-	if e == nil {
+	chosen, err := s.o.pick(ctx, s.backend, &s.info)
+	if err != nil {
 		return filter.CopyNoEndpoint
 	}
+	e := chosen.Endpoint
 	s.tries = 1
 	to := toEndpoint(s.backend, e, s.backend.ConnectTimeout())
 	to.begin(headerTo(s.backend, s.o))

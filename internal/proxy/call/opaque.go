@@ -113,7 +113,10 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 		info.Hash = filter.HashOfSource(c.Remote.Addr())
 	}
 	for try := range maxTries {
-		chosen := c.pick(ctx, b, &info)
+		chosen, err := c.pick(ctx, b, &info)
+		if err != nil && len(errs) == 0 {
+			return nil, err
+		}
 		e := chosen.Endpoint
 		if e == nil || chosen.Why == lb.Repeated {
 			break
@@ -148,15 +151,14 @@ func (c *Outbound) reachAny(ctx context.Context, b *directory.Backend) (Tunnel, 
 		}
 		e.End(outcomeOf(err, time.Since(begun)))
 	}
-	if len(errs) == 0 {
-		return nil, noHealthy(b)
-	}
 	return nil, errors.Join(errs...)
 }
 
-// pick chooses an endpoint of the backend.
-func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info) directory.Choice {
-	chosen := b.Picker().Pick(info)
+// pick chooses an endpoint of the backend. Where there is none, the error says why of those among which it looked: a moment
+// later there may be others.
+func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info) (directory.Choice, error) {
+	picker := b.Picker()
+	chosen := picker.Pick(info)
 	switch {
 	case chosen.Endpoint != nil:
 	case b.IsOriginal():
@@ -166,9 +168,13 @@ func (c *Outbound) pick(ctx context.Context, b *directory.Backend, info *lb.Info
 			chosen.Why = lb.Repeated
 		}
 	case b.AwaitNames(ctx):
-		return b.Picker().Pick(info)
+		picker = b.Picker()
+		chosen = picker.Pick(info)
 	}
-	return chosen
+	if chosen.Endpoint == nil {
+		return chosen, noHealthy(b, picker)
+	}
+	return chosen, nil
 }
 
 // dialEndpoint opens a connection, through a forward proxy where the backend says so, that begins with a header where there is one.

@@ -200,11 +200,11 @@ func (c *Outbound) next(ctx context.Context, call *Call) (destined, error) {
 	if call.policy.RemoteLocalities {
 		call.info.Left = call.tried[:min(call.tries/triesPerLocality*triesPerLocality, len(call.tried))]
 	}
-	chosen := c.pick(ctx, call.from, &call.info)
-	e := chosen.Endpoint
-	if e == nil {
-		return destined{}, noHealthy(call.from)
+	chosen, err := c.pick(ctx, call.from, &call.info)
+	if err != nil {
+		return destined{}, err
 	}
+	e := chosen.Endpoint
 	call.tried[call.tries%len(call.tried)] = e.Plan.Addr // the latest ones are avoided; a policy may allow more tries than are kept
 	call.tries++
 	if call.pause || chosen.Why == lb.Repeated {

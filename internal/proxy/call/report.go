@@ -87,12 +87,11 @@ func (c *Call) identify(req *httpx.Request) {
 	req.Fields.AddName("x-request-id", c.id[:])
 }
 
-// noHealthy names the endpoints that could not be picked, and why.
-func noHealthy(b *directory.Backend) error {
+// noHealthy names the endpoints that a picker of the backend could not pick, and why.
+func noHealthy(b *directory.Backend, picker *directory.Picker) error {
 	if host, err := b.Unresolved(); err != nil {
 		return &httpx.Error{Reason: httpx.UpstreamDNSFailure, Object: b.Plan.Name, Detail: string(host), Err: err}
 	}
-	picker := b.Picker()
 	local := b.Plan.Proximity == model.OnlySameNode
 	var why []string
 	for _, e := range picker.All() {
