@@ -47,11 +47,8 @@ func TestControllerReplaced(t *testing.T) {
 	control(t, "rollout", "status", "deployment/fairlead-controller", "--timeout=90s")
 	n.kubectl(t, "scale", "deployment/users", "--replicas=6")
 	n.rollout(t, "deployment/users")
-	r := wait()
-	noneFailed(t, "controller replicas killed and replaced", r)
-	if len(r.Pods) != 6 {
-		t.Errorf("%d pods answered, want all 6: %v", len(r.Pods), r.Pods)
-	}
+	noneFailed(t, "controller replicas killed and replaced", wait())
+	n.answeredBy(t, "http://users:8080/", 6)
 }
 
 // The API server freezes for a minute: calls go on, and what starts afterwards is served.
@@ -103,10 +100,7 @@ spec:
 	}
 	noneFailed(t, "a minute without API server", r)
 	n.startClient(t)
-	eventually(t, "the new pod gets calls", func() (string, bool) {
-		r := n.call(t, "client", "http://users:8080/", "--count", "60")
-		return fmt.Sprint(r.Pods), len(r.Pods) == 3 && r.Failed == 0
-	})
+	n.answeredBy(t, "http://users:8080/", 3)
 }
 
 // Permissions are taken away: the controller says which, does not crash, and goes on when they are back.

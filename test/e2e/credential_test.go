@@ -173,6 +173,7 @@ func TestCertificatesOfSecrets(t *testing.T) {
 	// The installation lets the controller read no Secret of an app.
 	const unread = "Secret e2e-credentials/teller is not there, or the control plane may not read it"
 	n.onceEach(t, n.problems(t, unread), "DestinationRule e2e-credentials/bank: spec.trafficPolicy.tls.credentialName: "+unread, "bind the ClusterRole fairlead-credentials")
+	n.calls(t, unread, nothing) // the sidecar learns that the bank is ready some time after kubectl does
 	for answer := range n.calls(t, unread, nothing) {
 		if !strings.HasPrefix(answer, "503 ") || !strings.Contains(answer, unread) {
 			t.Errorf("a call before the namespace's owner agrees: %q", answer)

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -180,6 +181,18 @@ func noneFailed(t *testing.T, what string, r demoapp.Report) {
 	if r.Failed > 0 || r.Requests == 0 {
 		t.Errorf("%s: %d of %d requests failed: statuses %v, errors %v", what, r.Failed, r.Requests, r.Statuses, r.Errors)
 	}
+}
+
+// answeredBy waits until so many pods answer the client, each of whose calls has to succeed: a pod is ready some time before its callers know.
+func (n *namespace) answeredBy(t *testing.T, url string, pods int) {
+	t.Helper()
+	eventually(t, fmt.Sprintf("calls are answered by %d pods", pods), func() (string, bool) {
+		r := n.call(t, "client", url, "--count", strconv.Itoa(20*pods))
+		if r.Failed > 0 {
+			t.Fatalf("%s: %d of %d calls failed: statuses %v, errors %v", url, r.Failed, r.Requests, r.Statuses, r.Errors)
+		}
+		return fmt.Sprint(r.Pods), len(r.Pods) == pods
+	})
 }
 
 // server is a Service with a Deployment of the demo app behind it.

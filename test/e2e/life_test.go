@@ -103,11 +103,8 @@ func TestScaleToZeroAndBack(t *testing.T) {
 			continue
 		}
 		n.rollout(t, "deployment/users")
-		r := n.call(t, "client", "http://users:8080/", "--count", "200", "--rate", "100")
-		noneFailed(t, fmt.Sprintf("%d replicas", replicas), r)
-		if len(r.Pods) != replicas {
-			t.Errorf("%d replicas: %d pods answered: %v", replicas, len(r.Pods), r.Pods)
-		}
+		noneFailed(t, fmt.Sprintf("%d replicas", replicas), n.call(t, "client", "http://users:8080/", "--count", "200", "--rate", "100"))
+		n.answeredBy(t, "http://users:8080/", replicas)
 	}
 }
 
