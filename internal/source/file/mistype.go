@@ -117,6 +117,9 @@ func mapOfList(n *yaml.Node, p *place) string {
 	var pairs []string
 	for _, item := range n.Content {
 		name, value := pairOf(item)
+		if p.schema.elem.shape == intShape && (name == "number" || name == "port") {
+			name = "http" // the entry does not say what its port is called
+		}
 		if name == "" || value == "" || len(pairs) == 8 {
 			pairs = nil
 			break
