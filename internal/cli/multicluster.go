@@ -342,10 +342,13 @@ func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admi
 		}
 		line(true, "%d Services of cluster %s have mirrors", l.NumberOfServices, l.ClusterName)
 	}
-	if wrong > 0 {
-		return fmt.Errorf("%d checks failed", wrong)
+	switch wrong {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 check failed")
 	}
-	return nil
+	return fmt.Errorf("%d checks failed", wrong)
 }
 
 func gatewayText(address string) string {

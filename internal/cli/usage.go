@@ -73,7 +73,11 @@ func missingFlag(cmd *cobra.Command) error {
 	var err error
 	cmd.Flags().VisitAll(func(f *pflag.Flag) {
 		if required := f.Annotations[cobra.BashCompOneRequiredFlag]; err == nil && !f.Changed && len(required) > 0 {
-			err = fmt.Errorf("a flag is missing: -%s, --%s; usage: %s", f.Shorthand, f.Name, cmd.UseLine())
+			name := "--" + f.Name
+			if f.Shorthand != "" {
+				name = "-" + f.Shorthand + ", " + name
+			}
+			err = fmt.Errorf("a flag is missing: %s; usage: %s", name, cmd.UseLine())
 		}
 	})
 	return err

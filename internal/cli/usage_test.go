@@ -26,6 +26,7 @@ func TestUsageMistakes(t *testing.T) {
 		{"argument_of_a_few", []string{"lab", "controller", "restart"}, `"restart": use one of stop, start, kill; usage: fairlead lab controller stop|start|kill`},
 		{"flag", []string{"lab", "status", "--nosuch"}, "unknown flag: --nosuch; see: fairlead lab status --help"},
 		{"flag_without_value", []string{"validate", "-f"}, "flag needs an argument: 'f' in -f; see: fairlead validate --help"},
+		{"flag_without_a_short_form", []string{"multicluster", "unlink"}, "a flag is missing: --cluster-name; usage: fairlead multicluster unlink --cluster-name CLUSTER"},
 		{"flag_that_is_needed", []string{"lab", "up"}, "a flag is missing: -f, --filename; usage: fairlead lab up -f DIR|FILE|-…"},
 		{"output", []string{"lab", "status", "-o", "xml"}, `invalid argument "xml" for "-o, --output" flag: use one of table, json, yaml; see: fairlead lab status --help`},
 		{"output_of_views", []string{"pc", "all", "pod", "-o", "xml"}, "use one of table, json, yaml, short"},
