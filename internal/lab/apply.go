@@ -86,6 +86,21 @@ func (c *Client) Delete(objects []source.Object) ([]Changed, error) {
 	return done, c.writeHidden(hidden)
 }
 
+// forget takes back what was applied of some objects. Those of the lab's own directories are in force again.
+func forget(c *Client, objects []source.Object) error {
+	unlock, err := c.lockApplied()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for i := range objects {
+		if err := os.Remove(c.appliedFile(objects[i].Ref)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
 // lockApplied keeps two commands from changing the applied objects at the same time.
 func (c *Client) lockApplied() (unlock func(), err error) {
 	dir, err := os.Open(c.state.applied())

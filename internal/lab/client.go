@@ -85,7 +85,7 @@ func (c *Client) roundTrip(ctx context.Context, req request, onStart func(), fil
 	})
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ECONNREFUSED) {
-			err = fmt.Errorf("lab %q is %w", filepath.Base(string(c.state)), ErrNotRunning)
+			err = fmt.Errorf("lab %q is %w", c.state.name(), ErrNotRunning)
 		}
 		return response{}, nil, err
 	}

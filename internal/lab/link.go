@@ -4,11 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -68,7 +70,7 @@ func (l *links) begin(to linkTo, files []*os.File) (*os.File, error) {
 	case l.ctx == nil || l.ctx.Err() != nil:
 		return nil, errors.New("the lab is not running yet, or no longer")
 	case l.open[to.Lab] != nil:
-		return nil, fmt.Errorf("linked to lab %q already; end that first: fairlead lab unlink %s %s", to.Lab, filepath.Base(string(l.state)), to.Lab)
+		return nil, fmt.Errorf("linked to lab %q already; end that first: fairlead lab unlink %s %s", to.Lab, l.state.name(), to.Lab)
 	case len(files) != 1 && len(files) != 2:
 		return nil, fmt.Errorf("a link takes one or two files, not %d", len(files))
 	}
@@ -177,6 +179,31 @@ func forgetPeer(s state, to linkTo) error {
 	return errors.Join(os.RemoveAll(s.path("clusters", to.Cluster)), os.RemoveAll(s.path("roots", to.Cluster+".pem")))
 }
 
+// What is beside the sources of another lab, and says how it is linked: the former is for the control plane, the latter for links to come.
+const (
+	mirrorsOnlyMark = ".mirrors-only"
+	byGatewaysMark  = ".by-gateways"
+)
+
+// linkedTo lists the clusters that a lab is linked to: those whose pods it calls at their addresses, and those that it calls by gateways.
+func (s state) linkedTo() (direct, byGateways []string, err error) {
+	entries, err := os.ReadDir(s.path("clusters"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, err
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") {
+			continue // what tellPeer has not finished
+		}
+		if _, err := os.Stat(s.path("clusters", e.Name(), byGatewaysMark)); err == nil {
+			byGateways = append(byGateways, e.Name())
+		} else {
+			direct = append(direct, e.Name())
+		}
+	}
+	return direct, byGateways, nil
+}
+
 // tellPeer tells a lab's control plane of another lab: whom to trust, then what runs there.
 func tellPeer(s, peer state, cfg *config) error {
 	root, err := os.ReadFile(peer.rootCert())
@@ -196,8 +223,11 @@ func tellPeer(s, peer state, cfg *config) error {
 			return err
 		}
 	}
-	if cfg.mirrorsOnly {
-		if err := writeAtomic(filepath.Join(making, ".mirrors-only"), nil); err != nil {
+	for name, said := range map[string]bool{mirrorsOnlyMark: cfg.mirrorsOnly, byGatewaysMark: cfg.byGateways} {
+		if !said {
+			continue
+		}
+		if err := writeAtomic(filepath.Join(making, name), nil); err != nil {
 			return err
 		}
 	}
@@ -207,12 +237,34 @@ func tellPeer(s, peer state, cfg *config) error {
 // Link makes one mesh of two labs: their pods call each other directly, each control plane reads what the other lab runs, and
 // trusts certificates of the other's CA. It lasts until [Unlink], or until one of the two ends.
 func Link(ctx context.Context, a, b *Client) error {
-	return link(ctx, a, b, func(*config, *linkTo) {})
+	return linkDirectly(ctx, a, b, func(*config, *linkTo) {})
 }
 
 // LinkForMirrors is Link for labs whose Services stay two: of the other lab that can be called which Links mirror, and nothing else.
 func LinkForMirrors(ctx context.Context, a, b *Client) error {
-	return link(ctx, a, b, func(own *config, _ *linkTo) { own.mirrorsOnly = true })
+	return linkDirectly(ctx, a, b, func(own *config, _ *linkTo) { own.mirrorsOnly = true })
+}
+
+// linkDirectly links two labs whose pods call each other at their addresses. A gateway that an earlier link has left goes: while a network
+// has one, its pods are called by nothing else.
+func linkDirectly(ctx context.Context, a, b *Client, adapt func(own *config, to *linkTo)) error {
+	if _, _, err := a.linkable(b); err != nil {
+		return err
+	}
+	for _, c := range []*Client{a, b} {
+		_, byGateways, err := c.state.linkedTo()
+		if err == nil && len(byGateways) > 0 {
+			err = fmt.Errorf("lab %q is linked to cluster %q by gateways, and is called by nothing else: end that link first, fairlead lab unlink, or use --separate-networks",
+				c.state.name(), byGateways[0])
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := errors.Join(removeGateway(a), removeGateway(b)); err != nil {
+		return err
+	}
+	return link(ctx, a, b, adapt)
 }
 
 // link makes one mesh of two labs; adapt changes what each of them, whose configuration it is given, is told of the other.

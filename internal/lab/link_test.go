@@ -85,6 +85,65 @@ func TestLabsThatCannotBeLinked(t *testing.T) {
 	}
 }
 
+// A lab is called by its gateway or directly, by all that it is linked to. What is refused changes nothing; a link without gateways takes those
+// away that an earlier one has left.
+func TestLinksOfBothKinds(t *testing.T) {
+	base := t.TempDir()
+	lab := func(name string, n podNetwork) *Client {
+		s := runningLab(t, base, config{Name: name, PodNetwork: n})
+		if err := os.WriteFile(s.rootCert(), []byte("root"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return &Client{state: s}
+	}
+	west, east, north := lab("west", 244), lab("east", 245), lab("north", 246)
+	applied := func(c *Client) int {
+		entries, err := os.ReadDir(c.state.applied())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(entries)
+	}
+	linked := func(cfg config) {
+		if err := errors.Join(forgetPeer(west.state, cfg.toLink()), tellPeer(west.state, east.state, &cfg)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	refused := func(err error, want string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v, want %q", err, want)
+		}
+	}
+	linked(config{Name: "east", PodNetwork: 245})
+	refused(LinkSeparate(t.Context(), north, west), `lab "west" is linked to cluster "east" without gateways`)
+	refused(LinkSeparate(t.Context(), east, west), `lab "west" is linked to cluster "east" without gateways`)
+	if n := applied(west) + applied(east) + applied(north); n > 0 {
+		t.Errorf("%d objects were applied for links that were refused", n)
+	}
+	linked(config{Name: "east", PodNetwork: 245, byGateways: true})
+	cfg, err := west.state.readConfig()
+	if err == nil {
+		err = addGateway(west, &cfg)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const gateway = 4 // objects
+	refused(Link(t.Context(), west, north), `lab "west" is linked to cluster "east" by gateways`)
+	refused(LinkForMirrors(t.Context(), north, west), `lab "west" is linked to cluster "east" by gateways`)
+	if n := applied(west); n != gateway {
+		t.Errorf("the gateway has %d objects, want %d", n, gateway)
+	}
+	if err := forgetPeer(west.state, (&config{Name: "east"}).toLink()); err != nil {
+		t.Fatal(err)
+	}
+	refused(Link(t.Context(), west, north), "is not running") // nothing more is in its way
+	if n := applied(west); n > 0 {
+		t.Errorf("%d objects of the gateway stay", n)
+	}
+}
+
 // What a control plane is told of another lab is there as a whole, or not.
 func TestTellPeer(t *testing.T) {
 	base := t.TempDir()

@@ -66,7 +66,7 @@ func (s state) choosePodNetwork(asked string, keep func(podNetwork) error) error
 	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
 		return fmt.Errorf("lock %s: %w", base, err)
 	}
-	taken, err := podNetworksIn(base, filepath.Base(string(s)))
+	taken, err := podNetworksIn(base, s.name())
 	if err != nil {
 		return err
 	}

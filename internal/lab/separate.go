@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 
+	"fairlead.dev/fairlead/internal/source"
 	"fairlead.dev/fairlead/internal/source/file"
 )
 
@@ -30,23 +31,34 @@ func (n podNetwork) gateway() netip.Addr { return n.gatewayPrefix().Addr().Next(
 func (n podNetwork) outward() netip.Addr { return n.gateway().Next() }
 
 // LinkSeparate is [Link] for labs whose pods do not reach each other: each lab is a network of its own, and gets a gateway by which
-// the other calls it. The gateways stay when the link ends.
+// the other calls it. The gateways stay when the link ends, until the lab is linked without. Nothing changes where it is refused.
 func LinkSeparate(ctx context.Context, a, b *Client) error {
-	for _, c := range []*Client{a, b} {
-		cfg, err := c.state.readConfig()
-		if err == nil && !cfg.IPFamily.has(corev1.IPv4Protocol) {
-			err = fmt.Errorf("lab %q has no addresses of IPv4, which labs on separate networks call each other by", cfg.Name)
-		}
-		if err == nil {
-			err = addGateway(c, &cfg)
-		}
-		if err != nil {
-			return err
-		}
+	cfgA, cfgB, err := a.linkable(b)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(separable(a, cfgA), separable(b, cfgB)); err != nil {
+		return err
+	}
+	if err := errors.Join(addGateway(a, cfgA), addGateway(b, cfgB)); err != nil {
+		return err
 	}
 	return link(ctx, a, b, func(cfg *config, to *linkTo) {
+		cfg.byGateways = true
 		to.Prefixes, to.Outward = []netip.Prefix{to.PodNetwork.gatewayPrefix()}, cfg.podNetwork().outward()
 	})
+}
+
+// separable says what keeps a lab from being a network of its own.
+func separable(c *Client, cfg *config) error {
+	if !cfg.IPFamily.has(corev1.IPv4Protocol) {
+		return fmt.Errorf("lab %q has no addresses of IPv4, which labs on separate networks call each other by", cfg.Name)
+	}
+	direct, _, err := c.state.linkedTo()
+	if err == nil && len(direct) > 0 {
+		err = fmt.Errorf("lab %q is linked to cluster %q without gateways, and would be called by one: end that link first, fairlead lab unlink", cfg.Name, direct[0])
+	}
+	return err
 }
 
 // networkName is what the lab's network is called: as mesh.network says, or as the lab.
@@ -61,13 +73,34 @@ func (c *config) networkName() string {
 
 // addGateway applies what makes the lab a network with a gateway.
 func addGateway(c *Client, cfg *config) error {
+	objects, err := gatewayObjects(cfg)
+	if err != nil {
+		return err
+	}
+	_, err = c.Apply(objects)
+	return err
+}
+
+func gatewayObjects(cfg *config) ([]source.Object, error) {
 	n := cfg.podNetwork()
 	read, problems := file.Decode("gateway.yaml", fmt.Appendf(nil, gatewayManifests, cfg.networkName(), n.gateway(), cfg.IPFamily.node()))
 	if len(problems) > 0 {
-		return errors.New(problems[0].String())
+		return nil, errors.New(problems[0].String())
 	}
-	_, err := c.Apply(read)
-	return err
+	return read, nil
+}
+
+// removeGateway takes away what addGateway has applied. What is in the user's own directories stays, a gateway of that name too.
+func removeGateway(c *Client) error {
+	cfg, err := c.state.readConfig()
+	if err != nil {
+		return err
+	}
+	objects, err := gatewayObjects(&cfg)
+	if err != nil {
+		return err
+	}
+	return forget(c, objects)
 }
 
 // gatewayManifests take the network's name, the gateway's address, and that of the node.

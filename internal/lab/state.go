@@ -43,6 +43,10 @@ func openState(base, name string) (state, error) {
 func (s state) path(elem ...string) string {
 	return filepath.Join(append([]string{string(s)}, elem...)...)
 }
+
+// name is that of the lab.
+func (s state) name() string { return filepath.Base(string(s)) }
+
 func (s state) lock() string       { return s.path("lock") }
 func (s state) pid() string        { return s.path("pid") }
 func (s state) config() string     { return s.path("config.json") }
@@ -115,7 +119,7 @@ func (s state) acquire() (*os.File, error) {
 		if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 			lock.Close()
 			if errors.Is(err, unix.EWOULDBLOCK) {
-				return nil, fmt.Errorf("lab %q %w; end it with: %s", filepath.Base(string(s)), ErrRunning, Command(filepath.Base(string(s)), "down"))
+				return nil, fmt.Errorf("lab %q %w; end it with: %s", s.name(), ErrRunning, Command(s.name(), "down"))
 			}
 			return nil, fmt.Errorf("lab lock %s: %w", s.lock(), err)
 		}

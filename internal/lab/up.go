@@ -51,7 +51,8 @@ type UpOptions struct {
 
 // config is what Up tells the supervisor.
 type config struct {
-	mirrorsOnly bool // of a link: what the lab has is told for mirrors alone
+	// Of a link: what the lab has is told for mirrors alone; it is called by gateways.
+	mirrorsOnly, byGateways bool
 
 	Name, LogLevel string
 	Paths          []string

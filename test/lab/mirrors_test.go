@@ -134,4 +134,15 @@ func TestMirrorsByAGateway(t *testing.T) {
 	if len(keep(string(out), "× gateway "+eastGatewayIP+" of cluster east is alive: ")) != 1 || err == nil {
 		t.Errorf("multicluster check: %v\n%s", err, out)
 	}
+
+	// Labs that are linked without gateways call each other's pods: the gateways of the link before would stand in the way.
+	if err := lab.Link(t.Context(), e.Client, w.Client); err != nil {
+		t.Fatalf("Link() = %v", err)
+	}
+	inEast := namesOf(t, e, "server-v1")[0]
+	eventually(t, "pods of the other lab to be called at their addresses", func() bool {
+		r := w.call(t, "deploy/client-v1", "--count", "20", "--timeout", "5s", "http://server.shop/") // the gateway's connections may fail
+		text := w.cli(t, "proxy-config", "endpoints", "deploy/client-v1", "-n", "shop")
+		return r.Failed == 0 && r.Pods[inEast] > 0 && len(keep(text, "server.shop", "10.245.")) > 0 && len(keep(text, "server.shop", eastGatewayIP)) == 0
+	})
 }
