@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"time"
 
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/source"
@@ -29,6 +30,8 @@ type Source struct {
 	paths []string
 	data  bool
 	log   *slog.Logger
+
+	halfWritten time.Duration // see there
 }
 
 // New makes a Source. It does no I/O.
@@ -36,7 +39,7 @@ func New(o Options) (*Source, error) {
 	if len(o.Paths) == 0 {
 		return nil, errors.New("no manifests: name at least one file or directory")
 	}
-	s := &Source{log: o.Logger, data: o.Data}
+	s := &Source{log: o.Logger, data: o.Data, halfWritten: halfWritten}
 	for _, path := range o.Paths {
 		if path == "" {
 			return nil, errors.New("an empty path among the manifests")

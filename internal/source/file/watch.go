@@ -245,7 +245,7 @@ func (w *watcher) look(k entryKey, now time.Time) {
 // unready gives the time to look again at a file that is not to be acted on now, or zero.
 func (w *watcher) unready(k entryKey, h hold, now time.Time) time.Time {
 	info, err := os.Stat(k.path)
-	patience := h.since.Add(halfWritten)
+	patience := h.since.Add(w.source.halfWritten)
 	switch {
 	case err != nil:
 		if grace := h.since.Add(moveGrace); h.moved && now.Before(grace) && errors.Is(err, os.ErrNotExist) {

@@ -128,6 +128,8 @@ func TestSourceDoesNotTakeAnotherAnswerForAnEmptyList(t *testing.T) {
 	f.answer(services, 0)
 	f.put(t, services, service("b"))
 	v.until(t, "b", func() bool { return v.refs() == "Service myapp/a, Service myapp/b" })
+	v.mu.Lock()
+	defer v.mu.Unlock()
 	for _, c := range v.changes {
 		if len(c.Deletes) > 0 {
 			t.Errorf("deleted: %v", c.Deletes)
