@@ -97,7 +97,8 @@ type Stream struct{ stream }
 var _ httpx.ClientExchange = (*Stream)(nil)
 
 // Send writes the head of the request. Hop-by-hop fields are left out and names are written in lower case. A GET with
-// Upgrade becomes extended CONNECT, [ErrNoExtendedConnect] where the peer does not take that.
+// Upgrade becomes extended CONNECT, [ErrNoExtendedConnect] where the peer does not take that. The head of a request that is known to have no
+// body ends it: what another stream flushes before End must not look like a request with a body.
 func (s *Stream) Send(r *httpx.Request) error {
 	c := s.c
 	c.mu.Lock()
@@ -122,7 +123,11 @@ func (s *Stream) Send(r *httpx.Request) error {
 	out, at := c.out.beginBlock(&s.stream)
 	s.headGen = c.out.generation
 	out.b = c.out.enc.request(out.b, r)
-	c.out.finishBlock(&s.stream, at, 0)
+	var flags uint8
+	if s.promised == 0 && !r.ExpectContinue {
+		flags, s.sentEnd, s.whole = flagEndStream, true, true
+	}
+	c.out.finishBlock(&s.stream, at, flags)
 	c.life.probe()
 	return nil
 }

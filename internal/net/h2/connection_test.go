@@ -85,8 +85,9 @@ func TestWindowExhaustion(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer s.Close()
-	s.Send(request("POST", "/"))
-	s.promised = -1
+	long := request("POST", "/")
+	long.ContentLength = -1
+	s.Send(long)
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() {

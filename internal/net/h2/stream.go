@@ -45,6 +45,7 @@ type stream struct {
 	promised     int64 // content-length sent, -1 for none
 	sentHead     bool
 	sentEnd      bool
+	whole        bool // sentEnd with the head, and End was not called yet
 	bodyless     bool // what is written is dropped: HEAD, 204, 304
 	werr         error
 	// The last frame of this stream in the write buffer of that generation, to be extended or ended in place.
@@ -244,6 +245,11 @@ func (s *stream) End(trailers *httpx.Fields) error {
 	switch {
 	case s.werr != nil:
 		return s.werr
+	case s.whole:
+		s.whole = false
+		c.inflow.credit(along)
+		c.out.flush()
+		return nil
 	case !s.sentHead || s.sentEnd:
 		return errMisuse
 	case s.promised >= 0 && s.written != s.promised && !s.bodyless:
