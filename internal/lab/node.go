@@ -149,9 +149,9 @@ func (n *node) meshCommands(spec *podSpec) meshCommands {
 	if spec.proxyless != "" {
 		m.forProxyless(spec, n.cfg.IPFamily.node())
 	}
-	m.run.readiness = &probe{
+	m.run.readiness = &probe{ // with as much time as internal/inject gives it
 		url:    fmt.Sprintf("http://%s/healthz/ready", netip.AddrPortFrom(spec.addrs.first(), sidecarReadyPort)),
-		period: 2 * time.Second, timeout: time.Second, failures: 3, successes: 1, eager: true,
+		period: 2 * time.Second, timeout: 3 * time.Second, failures: 3, successes: 1, eager: true,
 	}
 	return m
 }
