@@ -40,14 +40,14 @@ scrape_configs:
 			return ok && n == calls
 		})
 		// The sidecar takes no longer than the client has waited, and no less than the app has; half of the calls are within a bucket of that.
-		if p50, _ := m.number(t, "histogram_quantile(0.5, "+series+")"); p50 < 120/bucketFactor || p50 > r.P50*bucketFactor {
+		if p50 := m.awaitNumber(t, "histogram_quantile(0.5, "+series+")"); p50 < 120/bucketFactor || p50 > r.P50*bucketFactor {
 			t.Errorf("by %s half of the calls took at most %.1f ms; the app takes 120, and the client has measured %.1f", reporter, p50, r.P50)
 		}
-		if sum, _ := m.number(t, "histogram_sum("+series+") / histogram_count("+series+")"); sum < 120 || sum > r.Max {
+		if sum := m.awaitNumber(t, "histogram_sum("+series+") / histogram_count("+series+")"); sum < 120 || sum > r.Max {
 			t.Errorf("by %s a call took %.1f ms; the app takes 120, and the client has measured %.1f at most", reporter, sum, r.Max)
 		}
 	}
-	if n, _ := m.number(t, `histogram_count(istio_response_bytes{reporter="source",response_code="200"})`); n != calls {
+	if n := m.awaitNumber(t, `histogram_count(istio_response_bytes{reporter="source",response_code="200"})`); n != calls {
 		t.Errorf("%v sizes are counted, want %d", n, calls)
 	}
 	// What is no histogram is as in text.
@@ -58,10 +58,21 @@ scrape_configs:
 		// Not kept unless Prometheus is told to.
 		`count(istio_request_duration_milliseconds_bucket) or vector(0)`: 0,
 	} {
-		if got, _ := m.number(t, query); got != want {
-			t.Errorf("%s is %v, want %v", query, got, want)
-		}
+		eventually(t, fmt.Sprintf("%s to be %v", query, want), func() bool { // one scrape may be late, and then nothing is known of a sidecar
+			got, ok := m.number(t, query)
+			return ok && got == want
+		})
 	}
+}
+
+// awaitNumber is number once there is one: after a scrape that was late there is none until the next.
+func (m *mesh) awaitNumber(t *testing.T, query string) (n float64) {
+	t.Helper()
+	eventually(t, "a number for "+query, func() (ok bool) {
+		n, ok = m.number(t, query)
+		return ok
+	})
+	return n
 }
 
 // number gives Prometheus' answer where it is one number.

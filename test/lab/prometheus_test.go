@@ -169,7 +169,7 @@ func (m *mesh) keepChanging(ctx context.Context) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
 	for i := 1; ; i++ {
-		spec := fmt.Sprintf("  http:\n  - timeout: %ds\n    retries: {attempts: 1, retryOn: 5xx}\n    route: [{destination: {host: server}}]", i)
+		spec := fmt.Sprintf("  http:\n  - timeout: %ds\n    retries: {attempts: 1, retryOn: 5xx}\n    route: [{destination: {host: server}}]", 20+i)
 		if err := replaceFile(m.dir, "late.yaml", virtualService("server", spec)); err != nil {
 			return err
 		}
