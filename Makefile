@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster mcs-conformance cost soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-consul e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster mcs-conformance cost soak fuzz bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ e2e: ## stories on that Kubernetes
 
 e2e-rollouts: ## the story of rolling restarts under load, twenty of them
 	@FAIRLEAD_RESTARTS=20 test/kube/mesh.sh $(KUBE) $(GO) test -tags kube -count=1 -timeout 30m -v -run RolloutsUnderMixedLoad ./test/e2e
+
+e2e-consul: ## the story of a Consul in a pod, whose catalog HashiCorp's own client reads too
+	@test/consul.sh test/kube/mesh.sh $(KUBE) $(GO) test -tags kube,consul -count=1 -timeout 10m -v -run '^TestConsul$$' ./test/e2e
 
 conformance: ## the Gateway API's own suite on that Kubernetes, its report in dist/
 	@test/kube/mesh.sh $(KUBE) test/conformance/run.sh dist/conformance.yaml

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Has HashiCorp's own client read what the tests take for a Consul, and write it. It is built once, outside of the tree, as test/interop/consul/go.mod pins
-# it.
+# it. consul.sh COMMAND...: that, told by CONSUL_CLIENT where the client is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 sum=$(cat test/interop/consul/go.* test/interop/consul/main.go | sha256sum | cut -c1-16)
@@ -9,4 +9,6 @@ if [ ! -x "$cache/consul" ]; then
 	mkdir -p "$cache"
 	(cd test/interop/consul && go build -trimpath -o "$cache/consul" .)
 fi
-CONSUL_CLIENT=$cache/consul go test -tags consul -count=1 -timeout 5m -v -run '^TestRealClient' "$@" ./internal/source/consul
+export CONSUL_CLIENT=$cache/consul
+[ $# -eq 0 ] || exec "$@"
+exec go test -tags consul -count=1 -timeout 5m -v -run '^TestRealClient' ./internal/source/consul

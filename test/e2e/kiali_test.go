@@ -164,7 +164,13 @@ func (n *namespace) kialiPages(t *testing.T) {
 // forward is a port-forward to a pod of the control plane, until the test ends, as the base of URLs.
 func forward(t *testing.T, pod string, port int) string {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), "kubectl", "-n", "fairlead-system", "port-forward", pod, fmt.Sprintf(":%d", port))
+	return "http://" + forwarded(t, system, pod, port)
+}
+
+// forwarded is the local address of a port-forward that lasts until the test ends.
+func forwarded(t *testing.T, namespace, pod string, port int) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "kubectl", "-n", namespace, "port-forward", pod, fmt.Sprintf(":%d", port))
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -182,7 +188,7 @@ func forward(t *testing.T, pod string, port int) string {
 	if err != nil || found == nil {
 		t.Fatalf("port-forward to %s: %v: %s", pod, err, first[:read])
 	}
-	return "http://" + string(found)
+	return string(found)
 }
 
 func page(t *testing.T, url string) (status int, body string) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # images.sh N: the images that the examples and the stories need, given to cluster N: the mesh's own (make images), the
-# demo app, Python from this machine in the place of docker.io/library/python, PyPI's Envoy in that of docker.io/envoyproxy/envoy,
+# demo app, the Consul of the tests, Python from this machine in the place of docker.io/library/python, PyPI's Envoy in that of docker.io/envoyproxy/envoy,
 # and gRPC apps in Go and Python that need no sidecar.
 set -euo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -10,6 +10,8 @@ cd "$here/../.."
 image() { go run ./test/kube/image "$@"; }
 
 make --no-print-directory -s images
+CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o bin/consul ./test/kube/consul
+image -o dist/consul.tar -name fairlead.dev/consul:1 -entrypoint /consul -user 65532 bin/consul:/consul
 image -o dist/demo-app.tar -name fairlead.dev/demo-app:1 -entrypoint /fairlead,demo-app -user 65532 bin/fairlead:/fairlead
 python=$TOP/python.tar
 if [ ! -f "$python" ]; then
@@ -37,5 +39,5 @@ if [ ! -f "$proxyless" ]; then
 	mv "$proxyless.tmp" "$proxyless"
 	rm -rf "$root"
 fi
-"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar "$python" "$envoy" "$proxyless"
+"$here/cluster.sh" image "$N" dist/fairlead-proxy.tar dist/fairlead-controller.tar dist/demo-app.tar dist/consul.tar "$python" "$envoy" "$proxyless"
 say "images imported"
