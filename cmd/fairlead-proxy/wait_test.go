@@ -31,13 +31,14 @@ func TestWait(t *testing.T) {
 	}{
 		{"ready", []string{"--url", s.URL + "/ready"}, ""},
 		{"ready later", []string{"--url", s.URL + "/later"}, ""},
-		{"not in time", []string{"--url", s.URL + "/never", "--timeout", "1s"}, "wait: the sidecar is not ready after 1s: waiting for the control plane: no certificate"},
+		{"not in time", []string{"--url", s.URL + "/never", "--timeout", "3s"}, "wait: the sidecar is not ready after 3s: waiting for the control plane: no certificate"},
 		{"no answer", []string{"--url", s.URL + "/silent", "--timeout", "50ms"}, "wait: the sidecar is not ready after 50ms: no answer"},
-		{"nobody there", []string{"--url", "http://127.0.0.1:1/", "--timeout", "1s"}, "connection refused"},
+		{"nobody there", []string{"--url", "http://127.0.0.1:1/", "--timeout", "3s"}, "connection refused"},
 		{"no time", []string{"--timeout", "0s"}, "--timeout 0s"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel() // two of them wait for seconds: as long as a busy machine may take to ask once
 			err := wait(t.Context(), tt.args)
 			if tt.want == "" && err != nil || tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("wait(%q) = %v, want %q", tt.args, err, tt.want)
