@@ -304,7 +304,8 @@ func TestSourceOverlay(t *testing.T) {
 	dir := t.TempDir()
 	writeFile(t, at(dir, "base/a.yaml"), ruleFor("a", "a"))
 	l, _ := run(t, dir, "base", "over")
-	l.write("over/a.yaml", ruleFor("a", "b"))
+	l.write("next/a.yaml", ruleFor("a", "b")) // a directory that is there before its file is a change, too: a path is missing no longer
+	l.must(os.Rename(l.path("next"), l.path("over")))
 	l.expect("+DestinationRule myapp/a@over/a.yaml:1")
 	l.must(os.Remove(l.path("over/a.yaml")))
 	l.expect("+DestinationRule myapp/a@base/a.yaml:1")
