@@ -104,3 +104,23 @@ func (s *spooled) write(ctx context.Context) {
 		}
 	}
 }
+
+// Who lets go of a way looks for idle connections while the sweep does.
+func TestIdleConnectionsAreLookedForByTwo(t *testing.T) {
+	conn, peer := net.Pipe()
+	defer conn.Close()
+	defer peer.Close()
+	c := &meshConn{Client: h2.NewClient(conn, h2.Options{}), conn: conn}
+	var l link
+	l.conns.Store(&[]*meshConn{c})
+	now := time.Now()
+	l.used.Store(now.UnixNano())
+	var lookers sync.WaitGroup
+	for range 2 {
+		lookers.Go(func() { l.closeIdle(now, time.Hour) })
+	}
+	lookers.Wait()
+	if c.Closed() {
+		t.Error("a connection that was used just now takes no more streams")
+	}
+}

@@ -177,8 +177,8 @@ func (l *link) closeIdle(now time.Time, after time.Duration) bool {
 	busy := false
 	for _, c := range *conns { // all of them, so that each is compared with the last look
 		opened := c.Opened()
-		busy = busy || c.Active() > 0 || opened != c.opened
-		c.opened = opened
+		seen := c.opened.Swap(opened)
+		busy = busy || c.Active() > 0 || opened != seen
 	}
 	if busy {
 		l.used.Store(now.UnixNano())

@@ -169,7 +169,7 @@ type meshConn struct {
 	conn net.Conn
 	via  netip.AddrPort // the gateway, invalid for none
 
-	opened uint32 // streams when closeIdle last looked; its alone
+	opened atomic.Uint32 // streams when closeIdle last looked, which the sweep does, and who lets go of the way
 	born   time.Time
 
 	// tenure ends when the certificate of the server does, at expires; nil where it showed none.
