@@ -30,7 +30,7 @@ func inCluster(t *testing.T, kubeconfig string, args ...string) (code int, stdou
 	t.Helper()
 	var out, errOut bytes.Buffer
 	code = Execute(t.Context(), args, Streams{
-		In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"KUBECONFIG=" + kubeconfig}, Version: "0.1.0",
+		In: strings.NewReader(""), Out: &out, Err: &errOut, Environ: []string{"KUBECONFIG=" + kubeconfig}, Version: "0.1.0", Brief: time.Minute,
 	})
 	return code, out.String(), errOut.String()
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -15,16 +14,13 @@ import (
 // completion gives the words that may stand where the user pressed the tabulator; the shell filters them by what is typed.
 type completion func(ctx context.Context, cmd *cobra.Command) []string
 
-// completionTime is how long a user waits for the shell before typing on.
-const completionTime = 2 * time.Second
-
 // completeArgument completes the first argument of cmd. Mistakes give no words: a shell's line is no place for messages.
-func completeArgument(cmd *cobra.Command, words completion) {
+func completeArgument(a *app, cmd *cobra.Command, words completion) {
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 		if len(args) > 0 {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ctx, cancel := context.WithTimeout(cmd.Context(), completionTime)
+		ctx, cancel := context.WithTimeout(cmd.Context(), a.Brief)
 		defer cancel()
 		return words(ctx, cmd), cobra.ShellCompDirectiveNoFileComp
 	}

@@ -74,7 +74,7 @@ func newErrorsCommand(a *app) *cobra.Command {
 	flags.BoolVar(&f.not, "not", false, "only those that --status and --direction leave out")
 	flags.BoolVarP(&follow, "follow", "f", false, "go on with those that come, the latest last, until interrupted")
 	a.addLabFlag(cmd)
-	completeArgument(cmd, a.sidecars)
+	completeArgument(a, cmd, a.sidecars)
 	return cmd
 }
 

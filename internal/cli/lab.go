@@ -185,6 +185,6 @@ func newLabKillCommand(a *app) *cobra.Command {
 			return nil
 		},
 	}
-	completeArgument(cmd, a.labPods)
+	completeArgument(a, cmd, a.labPods)
 	return cmd
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"fairlead.dev/fairlead/internal/lab"
 	"fairlead.dev/fairlead/internal/leaktest"
@@ -30,7 +31,7 @@ func TestMain(m *testing.M) {
 func run(t *testing.T, stdin string, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	code = Execute(t.Context(), args, Streams{In: strings.NewReader(stdin), Out: &out, Err: &errOut, Environ: os.Environ()})
+	code = Execute(t.Context(), args, Streams{In: strings.NewReader(stdin), Out: &out, Err: &errOut, Environ: os.Environ(), Brief: time.Minute})
 	return code, out.String(), errOut.String()
 }
 

@@ -44,7 +44,7 @@ func newLabExecCommand(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "whose environment the command gets; \"proxy\" is the sidecar (default the first app)")
-	completeArgument(cmd, a.labPods)
+	completeArgument(a, cmd, a.labPods)
 	return cmd
 }
 
@@ -124,7 +124,7 @@ func newLabLogsCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVarP(&container, "container", "c", "", "the container; \"proxy\" is the sidecar (default the first app)")
 	cmd.Flags().BoolVarP(&follow, "follow", "f", false, "go on printing")
-	completeArgument(cmd, a.labPods)
+	completeArgument(a, cmd, a.labPods)
 	return cmd
 }
 
@@ -283,7 +283,7 @@ func newLabCaptureCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().DurationVar(&o.For, "for", 2*time.Second, "how long to watch")
 	cmd.Flags().StringVar(&o.Grep, "grep", "", "count the packets whose payload contains this text")
-	completeArgument(cmd, a.labPods)
+	completeArgument(a, cmd, a.labPods)
 	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	return cmd
 }

@@ -71,7 +71,7 @@ func newProxyConfigCommand(a *app) *cobra.Command {
 				return v.view(a.Out, dump, f)
 			},
 		}
-		completeArgument(view, a.sidecars)
+		completeArgument(a, view, a.sidecars)
 		cmd.AddCommand(view)
 	}
 	cmd.AddCommand(newSidecarMetricsCommand(a), newSidecarLogCommand(a), newBootstrapCommand(a))
@@ -94,7 +94,7 @@ func newBootstrapCommand(a *app) *cobra.Command {
 			return printValue(a.Out, output, bootstrap)
 		},
 	}
-	completeArgument(cmd, a.sidecars)
+	completeArgument(a, cmd, a.sidecars)
 	return cmd
 }
 
@@ -114,7 +114,7 @@ func newSidecarMetricsCommand(a *app) *cobra.Command {
 			return err
 		},
 	}
-	completeArgument(cmd, a.sidecars)
+	completeArgument(a, cmd, a.sidecars)
 	return cmd
 }
 

@@ -51,7 +51,7 @@ func newSidecarLogCommand(a *app) *cobra.Command {
 	}
 	cmd.Flags().StringVar(&level, "level", "", "debug, info, warn or error, until the sidecar restarts")
 	cmd.Flags().BoolVarP(&reset, "reset", "r", false, "the level that the sidecar began with")
-	completeArgument(cmd, a.sidecars)
+	completeArgument(a, cmd, a.sidecars)
 	return cmd
 }
 

@@ -49,7 +49,7 @@ func newProxyStatusCommand(a *app) *cobra.Command {
 	addOutputFlag(cmd.Flags(), &output, table, "json", "yaml")
 	cmd.Flags().IntVar(&detail, "verbosity", 0, "1 prints a column per kind of resource")
 	a.addLabFlag(cmd)
-	completeArgument(cmd, a.sidecars)
+	completeArgument(a, cmd, a.sidecars)
 	return cmd
 }
 

@@ -1,10 +1,12 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -21,6 +23,8 @@ type Streams struct {
 	Environ []string
 	// Version is what "fairlead version" prints.
 	Version string
+	// Brief is how long a user waits for a cluster who asks for a version, or for the words that the shell completes; 2 s unless set.
+	Brief time.Duration
 }
 
 // Execute runs the command line args (without the program's name) and returns the exit code: 0, 1 for an error that
@@ -28,6 +32,7 @@ type Streams struct {
 // an [InterruptError] as its cause and the command did not get to its end.
 func Execute(ctx context.Context, args []string, streams Streams) int {
 	a := &app{Streams: streams}
+	a.Brief = cmp.Or(a.Brief, 2*time.Second)
 	root := newRootCommand(a)
 	root.SetArgs(args)
 	root.SetIn(streams.In)

@@ -8,16 +8,12 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/cluster"
 )
-
-// versionTime is how long a user who only wants to know a version waits for a cluster.
-const versionTime = 2 * time.Second
 
 // versionReport is which versions there are and how many of each.
 type versionReport struct {
@@ -60,7 +56,7 @@ func newVersionCommand(a *app) *cobra.Command {
 
 // askVersions adds what the mesh says. That it says nothing is no error: the version of the program is known.
 func (a *app) askVersions(cmd *cobra.Command, r *versionReport) {
-	ctx, cancel := context.WithTimeout(cmd.Context(), versionTime)
+	ctx, cancel := context.WithTimeout(cmd.Context(), a.Brief)
 	defer cancel()
 	err := func() error {
 		m, err := a.mesh(cmd)
