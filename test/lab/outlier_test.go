@@ -106,12 +106,12 @@ spec:
   host: reviews
   trafficPolicy:
     loadBalancer: {simple: ROUND_ROBIN}
-    outlierDetection: {consecutive5xxErrors: 0, failurePercentageThreshold: 20, interval: 5s, baseEjectionTime: 1h, maxEjectionPercent: 20}
+    outlierDetection: {consecutive5xxErrors: 0, failurePercentageThreshold: 20, interval: 10s, baseEjectionTime: 1h, maxEjectionPercent: 20}
 ---`)
 	var why, out string
-	eventually(t, "a pod to be out", func() bool {
-		m.call(t, client, "http://reviews/?fail=1", "--count", "100")
-		if r := m.call(t, client, "http://reviews/", "--count", "200"); r.OK != 200 {
+	within(t, 3*patience, "a pod to be out", func() bool { // of 50 calls that a pod has had in an interval
+		m.call(t, client, "http://reviews/?fail=1", "--count", "100", "--concurrency", "8")
+		if r := m.call(t, client, "http://reviews/", "--count", "200", "--concurrency", "8"); r.OK != 200 {
 			t.Fatalf("%+v", r)
 		}
 		for _, e := range m.dump(t, client).Endpoints {
@@ -121,7 +121,7 @@ spec:
 		}
 		return out != ""
 	})
-	if !strings.Contains(why, " calls failed in 5s, until ") {
+	if !strings.Contains(why, " calls failed in 10s, until ") {
 		t.Errorf("%s is out: %s", out, why)
 	}
 	if r := m.call(t, client, "http://reviews/", "--count", "100"); r.OK != 100 || len(r.Pods) != 4 || r.Pods[out] != 0 {
