@@ -157,7 +157,8 @@ func (c *capturedConn) serveHTTP1(ctx context.Context) *http1Conn {
 	peer, leave := c.quotas.enter(c.peer(), c.limits.peerRequests())
 	side := c.Port(c.who, c.dst)
 	h := &http1Service{
-		buffers: c.buffers, limits: c.limits, draining: c.draining, ended: c.tenure.Ended(), idles: lateFor, clients: c.clients, lot: c.lot,
+		buffers: c.buffers, limits: c.limits, clients: c.clients, lot: c.lot,
+		draining: c.draining, notice: c.tenure.Notice(), ended: c.tenure.Ended(), idles: lateFor,
 		lend:   func(g *call.Guard) *call.Call { return c.Lend(side, &peer.share, g) },
 		back:   c.Back,
 		handle: func(r *call.Call, ex httpx.ServerExchange) { r.Handle(ctx, ex) },
@@ -177,7 +178,7 @@ func (c *capturedConn) serveHTTP2(ctx context.Context) {
 		Abused: func() { c.charge(c.who.Remote, key) }, Coalescer: c.records,
 		Pool: c.h2pool, Workers: c.workers, Quota: peer.Quota, IdleTimeout: c.limits.idle(), MaxHeaderList: c.limits.head(),
 	}
-	serveHTTP2(ctx, c.client, o, ending{c.draining, c.tenure.Ended()}, func(s httpx.ServerExchange) {
+	serveHTTP2(ctx, c.client, o, ending{c.draining, c.tenure.Notice()}, func(s httpx.ServerExchange) {
 		r := c.New(c.Port(c.who, c.dst), &peer.share)
 		r.Handle(ctx, s)
 	})

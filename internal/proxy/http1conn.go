@@ -31,12 +31,13 @@ type http1Conn struct {
 }
 
 // serve handles the requests of a keep-alive connection until it ends, or has waited for so long for the next one that it is to be
-// parked. When draining or ended is given, the request at hand is the last one, or the next one where it comes soon. The codec
+// parked. When draining or ended is given, the request at hand is the last one, or the next one where it comes soon; once notice
+// is, the first one that is answered is, and an idle connection waits for that until ended. The codec
 // gets the socket itself, whose first bytes were looked at, because it knows how to wait on one without holding a buffer.
 func (h *http1Service) serve(ctx context.Context, client *netio.PeekConn) *http1Conn {
 	c := &http1Conn{http1Service: *h}
 	o := h1.Options{
-		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining.Given(), Ended: h.ended.Given(),
+		Buffers: h.buffers, Prefix: client.Prefix(), Draining: h.draining.Given(), Ended: h.notice.Given(),
 		IdleTimeout: h.limits.idle(), MaxHeadBytes: h.limits.head(),
 	}
 	if s, ok := client.NetConn().(interface{ Unbuffered() syscall.RawConn }); ok && h.lot != nil {

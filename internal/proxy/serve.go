@@ -19,7 +19,8 @@ type http1Service struct {
 	buffers  *h1.Buffers
 	limits   *meshLimits
 	draining *netio.Signal
-	ended    *netio.Signal // of the connection's tenure, nil where it has none
+	notice   *netio.Signal // of the connection's tenure, nil where it has none: answers say that they are the last
+	ended    *netio.Signal // of the same: it closes where it is idle
 	// idles is how long a connection that waits for a request is left open once draining is given: the answer to the next
 	// one says that it is the last, and a client that has just sent it does not find a closed connection.
 	idles time.Duration

@@ -27,14 +27,6 @@ func TestEnvoyRenewal(t *testing.T) {
 			service("to-"+kind, fmt.Sprint("10.96.8.", 1+i), "app: to-"+kind, http80+", {name: grpc, port: 81, targetPort: 8081}"))
 		pods = append(pods, "deploy/from-"+kind+"-v1", "deploy/to-"+kind+"-v1")
 	}
-	// A sidecar closes a connection that is idle when its caller's certificate ends. An Envoy that sends a request of HTTP/1.1 in that moment
-	// cannot know what became of it, and repeats it only where it is told to.
-	manifests = append(manifests, virtualService("to-fairlead", `
-  http:
-  - match: [{sourceLabels: {app: from-envoy}}]
-    retries: {attempts: 2, retryOn: "reset,connect-failure,refused-stream"}
-    route: [{destination: {host: to-fairlead}}]
-  - route: [{destination: {host: to-fairlead}}]`))
 	m := startMesh(t, strings.Join(manifests, ""), func(o *lab.UpOptions) { o.Envoy = path }, withMesh(shortLived))
 	r := renewal{mesh: m, certificates: m.shownCertificates(pods...), loads: map[string]func(*testing.T) (int, string){}}
 	for _, from := range mixed() {

@@ -12,18 +12,29 @@ import (
 func TestTenure(t *testing.T) {
 	const grace = 5 * time.Second
 	tests := []struct {
-		name      string
-		do        func(*Tenure)
-		ends, cut time.Duration // 0: never
+		name              string
+		do                func(*Tenure)
+		notice, ends, cut time.Duration // 0: never
 	}{
-		{"goes on", func(*Tenure) {}, 0, 0},
-		{"ends at a moment", func(t *Tenure) { t.Until(time.Now().Add(time.Hour)) }, time.Hour, time.Hour + grace},
-		{"ends at a moment that has passed", func(t *Tenure) { t.Until(time.Now().Add(-time.Hour)) }, time.Nanosecond, grace},
-		{"is ended", func(t *Tenure) { t.End() }, time.Nanosecond, grace},
-		{"is ended twice", func(t *Tenure) { t.End(); t.End() }, time.Nanosecond, grace},
-		{"is left before", func(t *Tenure) { t.Until(time.Now().Add(time.Hour)); t.Leave() }, 0, 0},
-		{"is left in its grace", func(t *Tenure) { t.End(); t.Leave() }, time.Nanosecond, 0},
-		{"is left and then ended", func(t *Tenure) { t.Leave(); t.End() }, 0, 0},
+		{"goes on", func(*Tenure) {}, 0, 0, 0},
+		{"ends at a moment", func(t *Tenure) { t.Until(time.Now().Add(time.Hour)) }, time.Hour - time.Minute, time.Hour, time.Hour + grace},
+		{"ends soon", func(t *Tenure) { t.Until(time.Now().Add(time.Minute)) }, 45 * time.Second, time.Minute, time.Minute + grace},
+		{"ends at a moment that has passed", func(t *Tenure) { t.Until(time.Now().Add(-time.Hour)) }, time.Nanosecond, time.Nanosecond, grace},
+		{"ends never", func(t *Tenure) { t.Until(time.Time{}) }, 0, 0, 0},
+		{"is ended", func(t *Tenure) { t.End() }, time.Nanosecond, time.Nanosecond, grace},
+		{"is ended twice", func(t *Tenure) { t.End(); t.End() }, time.Nanosecond, time.Nanosecond, grace},
+		{"is ended before its moment", func(t *Tenure) { t.Until(time.Now().Add(time.Hour)); t.End() }, time.Nanosecond, time.Nanosecond, grace},
+		{"is ended under notice", func(t *Tenure) {
+			t.Until(time.Now().Add(time.Hour))
+			time.AfterFunc(time.Hour-time.Second, t.End)
+		}, time.Hour - time.Minute, time.Hour - time.Second, time.Hour - time.Second + grace},
+		{"is left before", func(t *Tenure) { t.Until(time.Now().Add(time.Hour)); t.Leave() }, 0, 0, 0},
+		{"is left under notice", func(t *Tenure) {
+			t.Until(time.Now().Add(time.Hour))
+			time.AfterFunc(time.Hour-time.Second, t.Leave)
+		}, time.Hour - time.Minute, 0, 0},
+		{"is left in its grace", func(t *Tenure) { t.End(); t.Leave() }, time.Nanosecond, time.Nanosecond, 0},
+		{"is left and then ended", func(t *Tenure) { t.Leave(); t.End() }, 0, 0, 0},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -33,7 +44,7 @@ func TestTenure(t *testing.T) {
 				start := time.Now()
 				ten := NewTenure(near, grace)
 				tt.do(ten)
-				var ended, cut time.Duration
+				var noticed, ended, cut time.Duration
 				done := make(chan struct{})
 				go func() {
 					defer close(done)
@@ -42,14 +53,19 @@ func TestTenure(t *testing.T) {
 						cut = time.Since(start)
 					}
 				}()
-				select {
-				case <-ten.Ended().Given():
-					ended = max(time.Since(start), time.Nanosecond)
-				case <-time.After(24 * time.Hour):
+				for _, signal := range []struct {
+					at    *time.Duration
+					given <-chan struct{}
+				}{{&noticed, ten.Notice().Given()}, {&ended, ten.Ended().Given()}} {
+					select {
+					case <-signal.given:
+						*signal.at = max(time.Since(start), time.Nanosecond)
+					case <-time.After(12 * time.Hour):
+					}
 				}
 				<-done
-				if ended != tt.ends || cut != tt.cut {
-					t.Errorf("ended after %s and cut after %s, want %s and %s", ended, cut, tt.ends, tt.cut)
+				if noticed != tt.notice || ended != tt.ends || cut != tt.cut {
+					t.Errorf("given notice after %s, ended after %s and cut after %s, want %s, %s and %s", noticed, ended, cut, tt.notice, tt.ends, tt.cut)
 				}
 				ten.Leave()
 				near.Close()
