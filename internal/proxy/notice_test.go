@@ -73,9 +73,9 @@ func sayDone(ex httpx.ServerExchange) {
 	var resp httpx.Response
 	resp.Status, resp.ContentLength = http.StatusOK, 4
 	if ex.Respond(&resp) == nil {
-		ex.Write([]byte("done")) //nolint:errcheck // End says it
+		ex.Write([]byte("done"))
 	}
-	ex.End(nil) //nolint:errcheck // the client finds out
+	ex.End(nil)
 }
 
 // A client that asks for something now and then is told with an answer that its connection ends, before it does.
@@ -132,8 +132,8 @@ func TestGoAwayComesBeforeTheTenureEnds(t *testing.T) {
 			defer ran.Wait()
 			ran.Go(out.send)
 			defer out.Close()
-			ran.Go(func() { client.Run(t.Context()) }) //nolint:errcheck // it ends as it should, or the calls fail
-			time.Sleep(time.Second / 2)                // no request comes at the moment of the notice
+			ran.Go(func() { client.Run(t.Context()) })
+			time.Sleep(time.Second / 2) // no request comes at the moment of the notice
 			for {
 				s, err := client.Open()
 				at := time.Since(start)
