@@ -124,6 +124,8 @@ type tried struct {
 // what the user asked for. The budget is asked afterwards, of those that are.
 func decide(p *model.Retry, t tried, e *tryError) decision {
 	switch {
+	case e.failure == unsent && t.held && t.tries == 1: // its connection ended between being chosen and being written to: no policy's matter
+		return tryAgain
 	case p.Attempts == 0:
 		return unasked
 	case !retryable(p, t.repeatable, e):
