@@ -225,6 +225,7 @@ func TestRetryOnStatus(t *testing.T) {
 }
 
 func TestTimeouts(t *testing.T) {
+	const limit = 500 * time.Millisecond // enough for a connection on a busy machine: without one the answer is another
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		var n atomic.Int32
 		var slow atomic.Int32
@@ -243,14 +244,14 @@ func TestTimeouts(t *testing.T) {
 			status int
 			flag   string
 		}{
-			{"request_timeout", func(r *plan.Route) { r.Timeout = 50 * time.Millisecond }, 99, 504, "UT"},
+			{"request_timeout", func(r *plan.Route) { r.Timeout = limit }, 99, 504, "UT"},
 			{"per_try_timeout_then_success", func(r *plan.Route) {
 				r.Retry.PerTryTimeout, r.Retry.Backoff = time.Second, time.Millisecond
 			}, 1, 200, "-"},
 			{"per_try_timeout_until_out_of_tries", func(r *plan.Route) {
-				r.Retry.PerTryTimeout, r.Retry.Backoff = 20*time.Millisecond, time.Millisecond
+				r.Retry.PerTryTimeout, r.Retry.Backoff = limit, time.Millisecond
 			}, 99, 504, "UT,URX"},
-			{"backend_timeout", func(r *plan.Route) { r.BackendTimeout, r.Retry.Attempts = 20*time.Millisecond, 0 }, 99, 504, "UT"},
+			{"backend_timeout", func(r *plan.Route) { r.BackendTimeout, r.Retry.Attempts = limit, 0 }, 99, 504, "UT"},
 		}
 		for _, tt := range tests {
 			t.Run(tt.name, func(t *testing.T) {

@@ -18,7 +18,7 @@ import (
 
 // TestStillExchanges are those of which no byte moves: they end, whichever side is to blame, and those that move slowly do not.
 func TestStillExchanges(t *testing.T) {
-	const limit = 500 * time.Millisecond
+	const limit = 1500 * time.Millisecond // the app must have read what it is asked within it
 	flavours(t, func(t runner, m *mesh, orders, users *sidecar, e plan.Endpoint) {
 		orders.limits.put(plan.Limits{StreamIdle: limit})
 		users.limits.put(plan.Limits{StreamIdle: limit})

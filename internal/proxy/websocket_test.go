@@ -460,7 +460,7 @@ func TestWebSocketRefused(t *testing.T) {
 // What bounds a request does not bound what it has switched to: neither its timeouts, nor how long it may stand still.
 func TestWebSocketOutlivesEveryTimeout(t *testing.T) {
 	t.Parallel()
-	const limit = time.Second // the handshake must not meet it
+	const limit = 2 * time.Second // the handshake must not meet it
 	each := func(t runner, p *pair, v httpx.Version) {
 		p.wsApp(v, func(_ string, s *webSocket) { s.echo() })
 		for _, s := range []*sidecar{p.orders, p.users} {
