@@ -6,7 +6,7 @@ VERSION  ?= 0.1.0-dev
 HUB      ?= localhost/fairlead
 LDFLAGS  := -s -w -X main.version=$(VERSION)
 
-.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-consul e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster mcs-conformance cost soak fuzz bench benchmarks web web-check web-test clean
+.PHONY: help build images generate check fmt lint vet generated dead tidy test demo kube-up kube-down kube-demo e2e e2e-consul e2e-rollouts conformance h2spec interop proxyless envoy differential clients clients-huge servers prometheus traces browser flagger multicluster mcs-conformance cost soak fuzz chaos bench benchmarks web web-check web-test clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
@@ -133,6 +133,9 @@ cost: ## what traces and access logs cost a request, in processor time, beside o
 soak: ## SOAK_RATE requests a second of every kind for SOAK, while everything changes: nothing fails, nothing grows; figures in dist/
 	@mkdir -p dist
 	SOAK=$(SOAK) SOAK_RATE=$(SOAK_RATE) SOAK_OUT=$(CURDIR)/dist $(GO) test -tags soak -count=1 -timeout 0 -v -run '^TestSoak$$' ./test/lab
+
+chaos: ## the tests of PACKAGE, each alone and repeated, by a Go whose goroutines wait by chance
+	test/chaos.sh $(PACKAGE) '$(RUN)'
 
 fuzz: ## each fuzz target for FUZZTIME
 	test/fuzz.sh $(FUZZTIME)
