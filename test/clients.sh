@@ -18,7 +18,7 @@ if [ ${#need[@]} -gt 0 ]; then
 	DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${need[@]}" >/dev/null
 fi
 lists=(test/clients/requirements.txt test/clients/package-lock.json test/interop/kafka/*)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/clients-$(cat "${lists[@]}" | sha256sum | cut -c1-12)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/fairlead/clients-$( (python3 -V && cat "${lists[@]}") | sha256sum | cut -c1-12)
 if [ ! -d "$cache" ]; then
 	mkdir -p "$(dirname "$cache")"
 	work=$(mktemp -d "$cache.XXXXXX")
