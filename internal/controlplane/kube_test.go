@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -24,17 +25,24 @@ func TestNotReadyBeforeTheAPIServerTrustsTheWebhooks(t *testing.T) {
 	const roots = "roots of this mesh"
 	var bundle atomic.Value
 	bundle.Store("")
+	var refused atomic.Int32 // attempts to write it
 	changed := make(chan struct{})
 	api := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		kind := "MutatingWebhookConfiguration"
 		if strings.Contains(r.URL.Path, "validating") {
 			kind = "ValidatingWebhookConfiguration"
 		}
-		object := fmt.Sprintf(`{"apiVersion":"admissionregistration.k8s.io/v1","kind":%q,"metadata":{"name":"it","resourceVersion":"1"},"webhooks":[{"name":"a.fairlead.dev","clientConfig":{"caBundle":%q}}]}`,
-			kind, base64.StdEncoding.EncodeToString([]byte(bundle.Load().(string))))
+		current := func() (object, version string) {
+			roots := bundle.Load().(string)
+			version = strconv.Itoa(1 + min(len(roots), 1))
+			return fmt.Sprintf(`{"apiVersion":"admissionregistration.k8s.io/v1","kind":%q,"metadata":{"name":"it","resourceVersion":%q},"webhooks":[{"name":"a.fairlead.dev","clientConfig":{"caBundle":%q}}]}`,
+				kind, version, base64.StdEncoding.EncodeToString([]byte(roots))), version
+		}
+		object, version := current()
 		w.Header().Set("Content-Type", "application/json")
 		switch query := r.URL.Query(); {
 		case r.Method == http.MethodPatch:
+			refused.Add(1)
 			w.WriteHeader(http.StatusForbidden)
 			io.WriteString(w, `{"kind":"Status","apiVersion":"v1","status":"Failure","reason":"Forbidden","code":403}`)
 		case query.Get("sendInitialEvents") != "":
@@ -46,9 +54,15 @@ func TestNotReadyBeforeTheAPIServerTrustsTheWebhooks(t *testing.T) {
 			select {
 			case <-changed:
 			case <-r.Context().Done():
+				return
 			}
+			if object, version = current(); query.Get("resourceVersion") != version {
+				fmt.Fprintf(w, `{"type":"MODIFIED","object":%s}`, object)
+				w.(http.Flusher).Flush()
+			}
+			<-r.Context().Done()
 		default:
-			fmt.Fprintf(w, `{"apiVersion":"admissionregistration.k8s.io/v1","kind":"%sList","metadata":{"resourceVersion":"1"},"items":[%s]}`, kind, object)
+			fmt.Fprintf(w, `{"apiVersion":"admissionregistration.k8s.io/v1","kind":"%sList","metadata":{"resourceVersion":%q},"items":[%s]}`, kind, version, object)
 		}
 	}))
 	t.Cleanup(api.Close)
@@ -73,6 +87,7 @@ func TestNotReadyBeforeTheAPIServerTrustsTheWebhooks(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { c.webhooks.Run(ctx) })
 	t.Cleanup(func() { cancel(); wg.Wait() })
+	eventually(t, "the old bundle has been seen", func() bool { return refused.Load() > 0 })
 	wantUnready("caBundle")
 	bundle.Store(roots)
 	close(changed)
