@@ -118,7 +118,7 @@ func TestLinkChecks(t *testing.T) {
 	var out strings.Builder
 	links := []admin.LinkedCluster{
 		{ClusterName: "east", NumberOfServices: 2, Gateways: []admin.LinkedGateway{{Address: "192.0.2.1", Alive: true}, {Address: "192.0.2.2", Cause: "connection refused"}}},
-		{ClusterName: "north", Link: "fairlead-system/north", Unmirrored: []string{"Service a/b has no mirror b-north: why"}},
+		{ClusterName: "north", Link: "fairlead-system/north", Unmirrored: []string{"nothing says how cluster north is read", "Service a/b has no mirror b-north: why"}},
 	}
 	err := printLinkChecks(&out, links, []admin.RemoteCluster{
 		{ID: "east", SecretName: "fairlead-system/east", SyncStatus: "synced", Istiod: "fairlead-controller-1"},
@@ -131,7 +131,7 @@ func TestLinkChecks(t *testing.T) {
 √ gateway 192.0.2.1 of cluster east is alive
 × gateway 192.0.2.2 of cluster east is alive: connection refused
 √ 2 Services of cluster east have mirrors
-× cluster north is read: nothing says how (Link fairlead-system/north)
+× nothing says how cluster north is read
 × Service a/b has no mirror b-north: why
 √ 0 Services of cluster north have mirrors
 `
@@ -141,5 +141,57 @@ func TestLinkChecks(t *testing.T) {
 	out.Reset()
 	if err := printLinkChecks(&out, nil, nil); err != nil || out.String() != "no other clusters\n" {
 		t.Errorf("checks of none: %v\n%s", err, out.String())
+	}
+}
+
+func TestGatewayTable(t *testing.T) {
+	links := []admin.LinkedCluster{
+		{ClusterName: "asked", NumberOfServices: 2, Gateways: []admin.LinkedGateway{{Cause: "refused", LatencyMS: 1}, {Alive: true, LatencyMS: 7}, {Alive: true, LatencyMS: 3}}},
+		{ClusterName: "believed", Gateways: []admin.LinkedGateway{{Alive: true}}},
+		{ClusterName: "dead", NumberOfServices: 1, Gateways: []admin.LinkedGateway{{Cause: "refused", LatencyMS: 4}}},
+		{ClusterName: "direct", NumberOfServices: 3, Gateways: []admin.LinkedGateway{}},
+	}
+	for i := range links {
+		links[i].Sum()
+	}
+	var out, errOut strings.Builder
+	if err := printGateways(&out, &errOut, links); err != nil || errOut.Len() > 0 {
+		t.Errorf("printGateways() = %v, %s", err, errOut.String())
+	}
+	want := `CLUSTER    ALIVE   NUM_SVC   LATENCY
+asked      True    2         3ms
+believed   True    0         -
+dead       False   1         -
+direct     -       3         -
+`
+	if out.String() != want {
+		t.Errorf("table:\n%s\nwant:\n%s", out.String(), want)
+	}
+
+	// What is not known is no answer in JSON either, by Linkerd's names.
+	out.Reset()
+	if err := printValue(&out, "json", links); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{
+		`"clusterName": "asked",
+    "alive": true,
+    "numberOfServices": 2,
+    "latency": 3,`,
+		`"alive": false,
+    "numberOfServices": 1,
+    "latency": null,`,
+		`"alive": null,
+    "numberOfServices": 3,
+    "latency": null,`,
+	} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("JSON lacks %s:\n%s", want, out.String())
+		}
+	}
+
+	out.Reset()
+	if err := printGateways(&out, &errOut, nil); err != nil || out.Len() > 0 || errOut.String() != "No links found.\n" {
+		t.Errorf("no links: %v, %q, %q", err, out.String(), errOut.String())
 	}
 }

@@ -116,20 +116,25 @@ func (m *mirrors) page() []admin.LinkedCluster {
 			}
 			ms := float64(s.Latency) / float64(time.Millisecond)
 			c.Gateways = append(c.Gateways, admin.LinkedGateway{Address: s.Address, Alive: s.Alive, LatencyMS: ms, Cause: s.Cause})
-			if s.Alive && (!c.Alive || ms < c.LatencyMS) {
-				c.LatencyMS = ms
-			}
-			c.Alive = c.Alive || s.Alive
 		}
+		c.Sum()
 		for _, problem := range m.engine.problems.list() {
 			if problem.Ref == l.Ref && problem.Severity == model.Warning {
-				c.Unmirrored = append(c.Unmirrored, problem.Message)
+				c.Unmirrored = append(c.Unmirrored, saidAndFix(problem))
 			}
 		}
 		out = append(out, c)
 	}
 	slices.SortFunc(out, func(a, b admin.LinkedCluster) int { return cmp.Compare(a.ClusterName, b.ClusterName) })
 	return out
+}
+
+// saidAndFix is what is wrong with a Link in a line that names no object: it has that of the other cluster already.
+func saidAndFix(p model.Problem) string {
+	if p.Fix == "" {
+		return p.Message
+	}
+	return p.Message + " (" + p.Fix + ")"
 }
 
 // aliveGateways describes gateway_alive: Linkerd's.

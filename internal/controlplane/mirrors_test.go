@@ -21,6 +21,9 @@ spec: {targetClusterName: east}
 // stays what it is.
 func TestMirrorsOfACluster(t *testing.T) {
 	w := start(t, "users.yaml", usersService, "slice.yaml", usersSlice(1), "link.yaml", eastLink)
+	eventually(t, "the page says what is missing, and where it belongs", func() bool {
+		return strings.Contains(w.get(t, "/debug/mirrorz"), "nothing says how cluster east is read: mirrors stay as they are (a Secret cluster-credentials-east ")
+	})
 	link := filepath.Join(w.others, "east")
 	if err := os.MkdirAll(link, 0o755); err != nil {
 		t.Fatal(err)
@@ -42,7 +45,7 @@ func TestMirrorsOfACluster(t *testing.T) {
 		t.Errorf("the own Service has the endpoints %v, want %v", got, here)
 	}
 	var links []admin.LinkedCluster
-	if err := json.Unmarshal([]byte(w.get(t, "/debug/mirrorz")), &links); err != nil || len(links) != 1 || links[0].ClusterName != "east" || links[0].NumberOfServices != 1 {
+	if err := json.Unmarshal([]byte(w.get(t, "/debug/mirrorz")), &links); err != nil || len(links) != 1 || links[0].ClusterName != "east" || links[0].NumberOfServices != 1 || links[0].Alive != nil {
 		t.Errorf("mirrorz: %+v, %v", links, err)
 	}
 
