@@ -87,7 +87,7 @@ func h2spec(t *testing.T, entrance string, excused []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, err := exec.CommandContext(t.Context(), os.Getenv("H2SPEC"), "--host", host, "--port", port).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), os.Getenv("H2SPEC"), "--host", host, "--port", port, "--timeout", "20").CombinedOutput()
 	_, failures, _ := strings.Cut(string(out), "Failures:")
 	for line := range strings.Lines(failures) {
 		_, name, failed := strings.Cut(line, "× ")
