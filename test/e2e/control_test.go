@@ -38,7 +38,7 @@ func TestControllerReplaced(t *testing.T) {
 	n.startClient(t)
 	n.rollout(t, "deployment/users")
 	replicas(t, 2)
-	wait := n.background(t, "client", "http://users:8080/", "--rate", "100", "--for", "40s", "--concurrency", "4")
+	wait := n.load(t, "client", "http://users:8080/", "--rate", "100", "--for", "40s", "--concurrency", "4")
 	first := strings.Fields(control(t, "get", "pods", "-l", "app.kubernetes.io/component=controller", "-o", "jsonpath={.items[*].metadata.name}"))[0]
 	control(t, "delete", "pod", first, "--grace-period=0", "--force")
 	n.kubectl(t, "scale", "deployment/users", "--replicas=4")

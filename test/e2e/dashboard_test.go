@@ -203,7 +203,7 @@ func TestDashboard(t *testing.T) {
 	if _, text := d.answer(t, "/api/v1/meta"); !strings.Contains(text, `"mesh":"cluster"`) || !strings.Contains(text, `"replicas":2`) {
 		t.Errorf("meta: %s", text)
 	}
-	wait := n.background(t, "client", "http://users:8080/seen", "--rate", "50", "--for", "100s")
+	wait := n.load(t, "client", "http://users:8080/seen", "--rate", "50", "--for", "20s")
 	events := d.follow(t, "/api/v1/events?window=15")
 	until(t, "the mesh", events, "meta", func(m meta) bool { return m.Mesh == "cluster" && m.Namespace == n.name && m.Replicas == 2 })
 	type traffic struct {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -152,7 +153,7 @@ func (n *namespace) tryCall(t *testing.T, from string, args ...string) (r demoap
 	return r, err
 }
 
-// background runs the load client until wait is called.
+// background runs the load client once, while other things are done.
 func (n *namespace) background(t *testing.T, from string, args ...string) (wait func() demoapp.Report) {
 	t.Helper()
 	type result struct {
@@ -172,6 +173,69 @@ func (n *namespace) background(t *testing.T, from string, args ...string) (wait 
 		}
 		return got.r
 	}
+}
+
+// load has a pod call as args say, again and again until end is called, and at least once: on a busy machine what is done meanwhile takes longer
+// than any length that a load is given. Its latencies are the worst that a run has had.
+func (n *namespace) load(t *testing.T, from string, args ...string) (end func() demoapp.Report) {
+	t.Helper()
+	over := make(chan struct{})
+	wait := n.loadUntil(t, over, from, args...)
+	return func() demoapp.Report {
+		t.Helper()
+		close(over)
+		return wait()
+	}
+}
+
+// loadUntil is load for several that end together.
+func (n *namespace) loadUntil(t *testing.T, over <-chan struct{}, from string, args ...string) (wait func() demoapp.Report) {
+	t.Helper()
+	done := make(chan error, 1)
+	var all demoapp.Report
+	go func() {
+		for {
+			r, err := n.tryCall(t, from, args...)
+			all = sum(all, r)
+			select {
+			case <-over:
+			case <-t.Context().Done():
+			default:
+				if err == nil {
+					continue
+				}
+			}
+			done <- err
+			return
+		}
+	}()
+	return func() demoapp.Report {
+		t.Helper()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+}
+
+// sum is what two runs of a load have counted.
+func sum(a, b demoapp.Report) demoapp.Report {
+	for _, counts := range []struct {
+		to   *map[string]int
+		more map[string]int
+	}{{&a.Statuses, b.Statuses}, {&a.Pods, b.Pods}, {&a.Versions, b.Versions}, {&a.Errors, b.Errors}} {
+		both := maps.Clone(*counts.to)
+		if both == nil {
+			both = map[string]int{}
+		}
+		for key, n := range counts.more {
+			both[key] += n
+		}
+		*counts.to = both
+	}
+	a.Requests, a.OK, a.Failed, a.Messages = a.Requests+b.Requests, a.OK+b.OK, a.Failed+b.Failed, a.Messages+b.Messages
+	a.P50, a.P99, a.Max = max(a.P50, b.P50), max(a.P99, b.P99), max(a.Max, b.Max)
+	return a
 }
 
 // noneFailed is what a client must see whatever happens to the servers.

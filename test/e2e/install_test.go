@@ -56,7 +56,7 @@ func TestUpgradeAndBack(t *testing.T) {
 	n.apply(t, server("users", 3))
 	n.startClient(t)
 	n.rollout(t, "deployment/users")
-	wait := n.background(t, "client", "http://users:8080/", "--rate", "100", "--for", "60s", "--concurrency", "4")
+	wait := n.load(t, "client", "http://users:8080/", "--rate", "100", "--for", "60s", "--concurrency", "4")
 	fairlead(t, "", "upgrade", "--set", "controller.replicas=2", "--set", "mesh.accessLog=json", "--set", "proxy.drain=6s")
 	n.kubectl(t, "rollout", "restart", "deployment/users")
 	n.rollout(t, "deployment/users")
@@ -196,7 +196,7 @@ func TestClassicSidecar(t *testing.T) {
 	if names != "fairlead-proxy app" {
 		t.Errorf("containers %q, want the sidecar first among them", names)
 	}
-	wait := n.background(t, "client", "http://users:8080/", "--rate", "50", "--for", "40s", "--concurrency", "4")
+	wait := n.load(t, "client", "http://users:8080/", "--rate", "50", "--for", "40s", "--concurrency", "4")
 	n.kubectl(t, "rollout", "restart", "deployment/users")
 	n.rollout(t, "deployment/users")
 	noneFailed(t, "restart with classic sidecars", wait())

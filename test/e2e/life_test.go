@@ -17,7 +17,7 @@ func TestRollingRestart(t *testing.T) {
 	n.startClient(t)
 	n.rollout(t, "deployment/users")
 	for round := range 3 {
-		wait := n.background(t, "client", "http://users:8080/", "--rate", "100", "--for", "30s", "--concurrency", "4")
+		wait := n.load(t, "client", "http://users:8080/", "--rate", "100", "--for", "30s", "--concurrency", "4")
 		n.kubectl(t, "rollout", "restart", "deployment/users")
 		n.rollout(t, "deployment/users")
 		noneFailed(t, fmt.Sprintf("restart %d", round+1), wait())
@@ -32,7 +32,7 @@ func TestRollingRestartInTheMiddle(t *testing.T) {
 	n.startClient(t)
 	n.rollout(t, "deployment/users", "deployment/orders")
 	for round := range 3 {
-		wait := n.background(t, "client", "http://orders:8080/", "--rate", "100", "--for", "30s", "--concurrency", "4")
+		wait := n.load(t, "client", "http://orders:8080/", "--rate", "100", "--for", "30s", "--concurrency", "4")
 		n.kubectl(t, "rollout", "restart", "deployment/orders")
 		n.rollout(t, "deployment/orders")
 		noneFailed(t, fmt.Sprintf("restart %d", round+1), wait())
@@ -116,7 +116,7 @@ func TestPodsDeletedAtOnce(t *testing.T) {
 	n.startClient(t)
 	n.rollout(t, "deployment/users")
 	names := strings.Fields(n.kubectl(t, "get", "pods", "-l", "app=users", "-o", "jsonpath={.items[*].metadata.name}"))
-	wait := n.background(t, "client", "http://users:8080/", "--rate", "50", "--for", "20s", "--concurrency", "4")
+	wait := n.load(t, "client", "http://users:8080/", "--rate", "50", "--for", "20s", "--concurrency", "4")
 	n.kubectl(t, append([]string{"delete", "pod", "--grace-period=0", "--force"}, names[:2]...)...)
 	noneFailed(t, "two of four pods killed", wait())
 }

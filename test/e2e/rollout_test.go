@@ -96,15 +96,16 @@ func TestRolloutsUnderMixedLoad(t *testing.T) {
 	before := drains(t)
 	total, failed := 0, 0
 	for round := 1; round <= restarts(); round++ {
-		waits := make([]func() demoapp.Report, len(loads))
+		waits, over := make([]func() demoapp.Report, len(loads)), make(chan struct{})
 		for i, l := range loads {
-			waits[i] = n.background(t, l.from, append(l.args, "--for", "25s", "--timeout", "25s")...)
+			waits[i] = n.loadUntil(t, over, l.from, append(l.args, "--for", "25s", "--timeout", "25s")...)
 		}
 		n.kubectl(t, "rollout", "restart", "deployment/rolled")
 		if round == 1 {
 			n.releasedOneIsShown(t)
 		}
 		n.rollout(t, "deployment/rolled")
+		close(over)
 		for i, l := range loads {
 			r := waits[i]()
 			total, failed = total+r.Requests, failed+r.Failed
