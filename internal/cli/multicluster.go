@@ -276,15 +276,25 @@ func latencyText(ms *float64) string {
 
 // readLinks asks one replica, for all decide the same.
 func readLinks(a *app, cmd *cobra.Command) ([]admin.LinkedCluster, error) {
+	places, err := readable(a, cmd)
+	if err != nil {
+		return nil, err
+	}
+	return readOne(cmd.Context(), places, func(c admin.Client, ctx context.Context) ([]admin.LinkedCluster, error) { return c.Links(ctx) })
+}
+
+// readable are the replicas of the control plane.
+func readable(a *app, cmd *cobra.Command) ([]place, error) {
 	m, err := a.mesh(cmd)
 	if err != nil {
 		return nil, err
 	}
-	places, err := m.controllers(cmd.Context())
-	if err != nil {
-		return nil, err
-	}
-	lists, err := readAll(cmd.Context(), places, func(c admin.Client, ctx context.Context) ([]admin.LinkedCluster, error) { return c.Links(ctx) })
+	return m.controllers(cmd.Context())
+}
+
+// readOne is what the first replica says that answers.
+func readOne[T any](ctx context.Context, places []place, ask func(admin.Client, context.Context) ([]T, error)) ([]T, error) {
+	lists, err := readAll(ctx, places, ask)
 	if len(lists) == 0 {
 		return nil, err
 	}
@@ -296,32 +306,57 @@ func newMulticlusterCheckCommand(a *app) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "check", Short: "Say what is wrong with other clusters: how they are read, what they are called, gateways, what has no mirror", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			rows, err := readLinks(a, cmd)
+			var found linkFindings
+			places, err := readable(a, cmd)
 			if err != nil {
 				return err
 			}
-			m, err := a.mesh(cmd)
-			if err != nil {
+			if found.links, err = readLinks(a, cmd); err != nil {
 				return err
 			}
-			places, err := m.controllers(cmd.Context())
-			if err != nil {
+			if found.problems, err = readOne(cmd.Context(), places, func(c admin.Client, ctx context.Context) ([]admin.Problem, error) { return c.Problems(ctx) }); err != nil {
 				return err
 			}
-			clusters, err := readClusters(cmd.Context(), places)
-			if err != nil {
+			if found.clusters, err = readClusters(cmd.Context(), places); err != nil {
 				return err
 			}
-			return printLinkChecks(a.Out, rows, clusters)
+			return found.print(a.Out)
 		},
 	}
 	a.addLabFlag(cmd)
 	return cmd
 }
 
-// printLinkChecks prints a line for each thing that is looked at. An error says that something is wrong.
-func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admin.RemoteCluster) error {
-	if len(links)+len(clusters) == 0 {
+// linkFindings are what "multicluster check" goes by.
+type linkFindings struct {
+	links    []admin.LinkedCluster
+	clusters []admin.RemoteCluster
+	problems []admin.Problem
+}
+
+// noEffect lists what is wrong with Links that do not count: those that were refused, are for the cluster of another one, or stand elsewhere.
+func (f *linkFindings) noEffect() []string {
+	var out []string
+	for i := range f.problems {
+		p := &f.problems[i]
+		counts := func(l admin.LinkedCluster) bool { return l.Link == p.Object }
+		if p.Kind != "Link" || slices.ContainsFunc(f.links, counts) {
+			continue
+		}
+		said := []string{p.Kind + " " + p.Object, p.Field, p.Message}
+		text := strings.Join(slices.DeleteFunc(said, func(s string) bool { return s == "" }), ": ")
+		if p.Fix != "" {
+			text += " (" + p.Fix + ")"
+		}
+		out = append(out, text)
+	}
+	return out
+}
+
+// print writes a line for each thing that is looked at. An error says that something is wrong.
+func (f *linkFindings) print(out io.Writer) error {
+	links, clusters, noEffect := f.links, f.clusters, f.noEffect()
+	if len(links)+len(clusters)+len(noEffect) == 0 {
 		_, err := fmt.Fprintln(out, "no other clusters")
 		return err
 	}
@@ -347,6 +382,9 @@ func printLinkChecks(out io.Writer, links []admin.LinkedCluster, clusters []admi
 			line(false, "%s", s)
 		}
 		line(true, "%d Services of cluster %s have mirrors", l.NumberOfServices, l.ClusterName)
+	}
+	for _, text := range noEffect {
+		line(false, "%s", text)
 	}
 	switch wrong {
 	case 0:

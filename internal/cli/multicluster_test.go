@@ -120,11 +120,17 @@ func TestLinkChecks(t *testing.T) {
 		{ClusterName: "east", NumberOfServices: 2, Gateways: []admin.LinkedGateway{{Address: "192.0.2.1", Alive: true}, {Address: "192.0.2.2", Cause: "connection refused"}}},
 		{ClusterName: "north", Link: "fairlead-system/north", Unmirrored: []string{"nothing says how cluster north is read", "Service a/b has no mirror b-north: why"}},
 	}
-	err := printLinkChecks(&out, links, []admin.RemoteCluster{
+	clusters := []admin.RemoteCluster{
 		{ID: "east", SecretName: "fairlead-system/east", SyncStatus: "synced", Istiod: "fairlead-controller-1"},
 		{ID: "south", SecretName: "clusters", SyncStatus: "synced", Cause: "it calls itself west, as this cluster does"},
 		{ID: "west", SecretName: "clusters", SyncStatus: "refused", Cause: "west is the name of this cluster itself"},
-	})
+	}
+	problems := []admin.Problem{
+		{Kind: "Link", Object: "fairlead-system/north", Message: "said with its cluster already"},
+		{Kind: "Link", Object: "fairlead-system/bad", Severity: "error", Field: "spec.targetClusterName", Message: `"East_1" becomes the end of names of Services`, Fix: "lower-case letters"},
+		{Kind: "Service", Object: "fairlead-system/bad", Message: "no Link"},
+	}
+	err := (&linkFindings{links: links, clusters: clusters, problems: problems}).print(&out)
 	want := `√ cluster east of fairlead-system/east is read by fairlead-controller-1: synced
 × cluster south of clusters is read: synced: it calls itself west, as this cluster does
 × cluster west of clusters is read: refused: west is the name of this cluster itself
@@ -134,12 +140,13 @@ func TestLinkChecks(t *testing.T) {
 × nothing says how cluster north is read
 × Service a/b has no mirror b-north: why
 √ 0 Services of cluster north have mirrors
+× Link fairlead-system/bad: spec.targetClusterName: "East_1" becomes the end of names of Services (lower-case letters)
 `
-	if out.String() != want || err == nil || err.Error() != "5 checks failed" {
+	if out.String() != want || err == nil || err.Error() != "6 checks failed" {
 		t.Errorf("checks: %v\n%s", err, out.String())
 	}
 	out.Reset()
-	if err := printLinkChecks(&out, nil, nil); err != nil || out.String() != "no other clusters\n" {
+	if err := (&linkFindings{}).print(&out); err != nil || out.String() != "no other clusters\n" {
 		t.Errorf("checks of none: %v\n%s", err, out.String())
 	}
 }

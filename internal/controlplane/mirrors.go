@@ -38,7 +38,7 @@ type mirrors struct {
 }
 
 func newMirrors(p *ControlPlane) *mirrors {
-	m := &mirrors{engine: p.engine, options: mirror.Options{Namespace: p.o.namespace(), Domain: p.o.ClusterDomain, Missing: mirror.IgnoreMissing}}
+	m := &mirrors{engine: p.engine, options: mirror.Options{Namespace: p.o.namespace(), Own: p.o.ClusterID, Domain: p.o.ClusterDomain, Missing: mirror.IgnoreMissing}}
 	switch {
 	case p.o.Kube == nil:
 	case p.o.Mirrors == MirrorsNamespaces:
@@ -105,7 +105,7 @@ func (m *mirrors) page() []admin.LinkedCluster {
 	}
 	states := m.prober.States()
 	out := []admin.LinkedCluster{}
-	for _, l := range store.List[model.Link](r) {
+	for _, l := range mirror.Links(r) {
 		if l.Ref.Namespace != m.options.Namespace || slices.ContainsFunc(out, func(c admin.LinkedCluster) bool { return c.ClusterName == l.Cluster }) {
 			continue
 		}

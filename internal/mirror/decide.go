@@ -25,6 +25,8 @@ const (
 type Options struct {
 	// Namespace is where Links count. Whoever may write them there says what every namespace of the cluster gets.
 	Namespace string
+	// Own is the name of the own cluster.
+	Own string
 	// Domain is the own cluster's, which counts where a Link names none.
 	Domain string
 	// Missing says what becomes of Services whose namespace this cluster does not have.
@@ -102,13 +104,31 @@ type decider struct {
 	spaces map[string]bool
 }
 
-// links picks the Links that count: of two for one cluster the older.
-func (d *decider) links() {
-	all := store.List[model.Link](d.r)
+// readable warns of a Link to a cluster that nothing says how to read.
+func (d *decider) readable(l *model.Link) {
+	switch {
+	case store.FindRemoteCluster(d.r, l.Cluster) != nil:
+	case l.Cluster == d.o.Own:
+		d.warn(l, "spec.targetClusterName", l.Cluster+" is the name of this cluster itself: mirrors stay as they are",
+			"the cluster that is linked prints it, and it is applied in the other one: fairlead multicluster link-gen --cluster-name NAME")
+	default:
+		d.warn(l, "spec.clusterCredentialsSecret", fmt.Sprintf("nothing says how cluster %s is read: mirrors stay as they are", l.Cluster),
+			fmt.Sprintf("a Secret %s of type mirror.linkerd.io/remote-kubeconfig in namespace %s", cmp.Or(l.Secret, "cluster-credentials-"+l.Cluster), d.o.Namespace))
+	}
+}
+
+// Links gives all Links, in the order in which they count: of two for one cluster the older.
+func Links(r *store.Reader) []*model.Link {
+	all := store.List[model.Link](r)
 	slices.SortFunc(all, func(a, b *model.Link) int {
 		return cmp.Or(a.CreatedAt.Compare(b.CreatedAt), a.Ref.Compare(b.Ref.Key))
 	})
-	for _, l := range all {
+	return all
+}
+
+// links picks the Links that count.
+func (d *decider) links() {
+	for _, l := range Links(d.r) {
 		d.out.Status[l.Ref] = Status{}
 		same := slices.IndexFunc(d.out.Links, func(o *model.Link) bool { return o.Cluster == l.Cluster })
 		switch {
@@ -119,10 +139,7 @@ func (d *decider) links() {
 				"remove one, or give the clusters different names")
 		default:
 			d.out.Links = append(d.out.Links, l)
-			if store.FindRemoteCluster(d.r, l.Cluster) == nil {
-				d.warn(l, "spec.clusterCredentialsSecret", fmt.Sprintf("nothing says how cluster %s is read: mirrors stay as they are", l.Cluster),
-					fmt.Sprintf("a Secret %s of type mirror.linkerd.io/remote-kubeconfig in namespace %s", cmp.Or(l.Secret, "cluster-credentials-"+l.Cluster), d.o.Namespace))
-			}
+			d.readable(l)
 		}
 	}
 	slices.SortFunc(d.out.Links, func(a, b *model.Link) int { return cmp.Compare(a.Cluster, b.Cluster) })

@@ -75,7 +75,7 @@ func (w *world) remove(cluster, kind, name, namespace string) {
 }
 
 func options() mirror.Options {
-	return mirror.Options{Namespace: "fairlead-system", Domain: "cluster.local", Alive: map[string][]netip.AddrPort{"east": {netip.MustParseAddrPort("192.0.2.1:15443")}}}
+	return mirror.Options{Namespace: "fairlead-system", Own: "west", Domain: "cluster.local", Alive: map[string][]netip.AddrPort{"east": {netip.MustParseAddrPort("192.0.2.1:15443")}}}
 }
 
 func (w *world) decide() mirror.Decision {
@@ -202,6 +202,9 @@ warning: Link fairlead-system/east: Service myapp/users of cluster east has no m
 			w.link("south", "targetClusterName: south, clusterCredentialsSecret: cluster-credentials-south")
 			w.service("", "old-south", strings.ReplaceAll(ours, "east", "south"), "")
 		}, "warning: Link fairlead-system/south: spec.clusterCredentialsSecret: nothing says how cluster south is read: mirrors stay as they are (a Secret cluster-credentials-south of type mirror.linkerd.io/remote-kubeconfig in namespace fairlead-system)\n"},
+		{"itself", func(w *world) {
+			w.link("west", "targetClusterName: west")
+		}, "warning: Link fairlead-system/west: spec.targetClusterName: west is the name of this cluster itself: mirrors stay as they are (the cluster that is linked prints it, and it is applied in the other one: fairlead multicluster link-gen --cluster-name NAME)\n"},
 		{"mirrors_of_mirrors", func(w *world) {
 			w.link("east", "targetClusterName: east")
 			w.service("east", "users-west", "mirror.linkerd.io/exported: remote-discovery, mirror.linkerd.io/mirrored-service: 'true'", "")
