@@ -120,7 +120,7 @@ func New(o Options) (*Proxy, error) {
 		return nil, err
 	}
 	p.overload = newOverload(&p.limits)
-	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger, own: ownRoot(p)}
+	p.refusals = &refusalLog{metrics: p.metrics, log: o.Logger, own: ownCertificateOf(p)}
 	p.ups = p.newUpstreams()
 	resolver, err := p.newResolver()
 	if err != nil {

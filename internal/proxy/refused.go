@@ -19,18 +19,32 @@ import (
 type refusalLog struct {
 	metrics *telemetry.Registry
 	log     *slog.Logger
-	// own says which root the workload's certificate has, of which trust domain it is, and in which cluster.
-	own func() (root, domain, cluster string)
+	// own is what a peer sees of the workload's certificate.
+	own func() ownCertificate
 
 	mu   sync.Mutex
 	said map[telemetry.Refusal]time.Time // guarded by mu
 }
 
-// ownRoot says which root the certificate of a proxy's workload has, of which trust domain it is, and in which cluster.
-func ownRoot(p *Proxy) func() (root, domain, cluster string) {
-	return func() (root, domain, cluster string) {
-		return p.identity.Root(), p.identity.Current().TrustDomain, p.self.Place().Cluster
+// ownCertificate is what there is to say where a peer does not accept it: TLS does not tell whether for its root or for its time.
+type ownCertificate struct {
+	root, domain, cluster string
+	notBefore, notAfter   time.Time
+}
+
+// ownCertificateOf tells that of a proxy's workload.
+func ownCertificateOf(p *Proxy) func() ownCertificate {
+	return func() ownCertificate {
+		c := p.identity.Current()
+		return ownCertificate{p.identity.Root(), c.TrustDomain, p.self.Place().Cluster, c.NotBefore, c.NotAfter}
 	}
+}
+
+// explain says what to look at in the cluster of the peer.
+func (c ownCertificate) explain(err error, now time.Time) error {
+	stamp := func(t time.Time) string { return t.UTC().Format(time.RFC3339) }
+	return fmt.Errorf("%w: the peer does not accept the certificate of this workload, whose root is %s of cluster %q: is it trusted in the peer's cluster, for trust domain %s? "+
+		"It is valid from %s to %s, the clock here says %s: does the peer's?", err, c.root, c.cluster, c.domain, stamp(c.notBefore), stamp(c.notAfter), stamp(now))
 }
 
 // saidAgain is when a reason that goes on is worth another line.
@@ -49,8 +63,7 @@ func (r *refusalLog) count(why telemetry.Refusal) slog.Level {
 func (r *refusalLog) peer(ctx context.Context, remote string, err error) {
 	why := peerRefusal(err)
 	if identity.RefusedByPeer(err) {
-		root, domain, cluster := r.own()
-		err = fmt.Errorf("%w: the peer does not accept the certificate of this workload, whose root is %s of cluster %q: is it trusted in the peer's cluster, for trust domain %s?", err, root, cluster, domain)
+		err = r.own().explain(err, time.Now())
 	}
 	r.log.LogAttrs(ctx, r.count(why), "peer refused",
 		slog.String("remote", remote), slog.String("reason", why.String()), slog.Any("error", err))

@@ -166,6 +166,23 @@ func meshHello(tb testing.TB, addr netip.AddrPort, cert *tls.Certificate) error 
 	return err
 }
 
+// A peer that refuses a certificate does not say why: for its root, or for its time by the peer's clock. Who showed it says both.
+func TestARefusedCertificateIsDescribed(t *testing.T) {
+	m := newMesh(t)
+	users := m.sidecar("users")
+	m.meshed(users)
+	c := tls.Client(dial(t, netip.AddrPortFrom(users.ip, portMesh).String()), &tls.Config{
+		InsecureSkipVerify: true, NextProtos: []string{identity.ALPNMesh}, MinVersion: tls.VersionTLS13,
+		VerifyConnection: func(tls.ConnectionState) error { return errors.New("refused") },
+	})
+	if err := c.HandshakeContext(t.Context()); err == nil {
+		t.Fatal("the certificate was accepted")
+	}
+	own := users.identity.Current()
+	expectLogged(t, users.log, "does not accept the certificate of this workload, whose root is ", "for trust domain cluster.local? It is valid from "+
+		own.NotBefore.UTC().Format(time.RFC3339)+" to "+own.NotAfter.UTC().Format(time.RFC3339)+", the clock here says ")
+}
+
 // sharedRoot is a CA, key and certificate in PEM, that belongs to no trust domain.
 func sharedRoot(tb testing.TB) []byte {
 	tb.Helper()

@@ -375,7 +375,8 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 		c.aimed = false
 	}
 	if t.asHTTP2(req) {
-		return t.way.Pool.OpenHTTP2(ctx, t.connect)
+		x, err := t.way.Pool.OpenHTTP2(ctx, t.connect)
+		return x, ofCluster(err, t.endpoint)
 	}
 	from := upstream.Pooled
 	if c.tries > 1 {
@@ -383,7 +384,7 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	}
 	conn, err := t.way.Pool.Get(ctx, from, t.connect)
 	if err != nil {
-		return nil, err
+		return nil, ofCluster(err, t.endpoint)
 	}
 	x, err := conn.Exchange()
 	if err != nil {
@@ -395,9 +396,14 @@ func (c *Call) open(ctx context.Context, req *httpx.Request, t *destined) (httpx
 	return x, nil
 }
 
-// ofCluster says of which cluster a peer is whose root is not trusted.
+// ofCluster says of which cluster a peer is whose certificate is not accepted for its root or its time.
 func ofCluster(err error, e *directory.Endpoint) error {
-	if _, untrusted := errors.AsType[*identity.UntrustedRootError](err); !untrusted || e == nil || e.Plan.Workload.Cluster == "" {
+	if err == nil {
+		return nil
+	}
+	_, untrusted := errors.AsType[*identity.UntrustedRootError](err)
+	_, untimely := errors.AsType[*identity.ValidityError](err)
+	if !untrusted && !untimely || e == nil || e.Plan.Workload.Cluster == "" {
 		return err
 	}
 	return fmt.Errorf("%w (the peer is of cluster %s)", err, e.Plan.Workload.Cluster)
