@@ -110,11 +110,14 @@ func cpuTime() time.Duration {
 	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
 }
 
+// doubting is a client as a sidecar's is.
+var doubting = Options{DoubtAfter: doubtAfter, DoubtTimeout: doubtTimeout, Doubt: func() {}}
+
 // BenchmarkEcho is 1 KiB each way over one TLS connection on loopback, both ends in this process.
 func BenchmarkEcho(b *testing.B) {
 	for _, streams := range []int{1, 8, 64} {
 		b.Run(fmt.Sprintf("streams=%d", streams), func(b *testing.B) {
-			p := newPair(b, echoHandler(), setup{tls: true})
+			p := newPair(b, echoHandler(), setup{tls: true, client: doubting})
 			if err := newCaller(p.client).call(); err != nil {
 				b.Fatal(err)
 			}
@@ -149,7 +152,7 @@ func TestBudgetAllocations(t *testing.T) {
 	if raceEnabled {
 		t.Log("sync.Pool drops at random under the race detector; the number is not enforced")
 	}
-	p := newPair(t, echoHandler(), setup{tls: false})
+	p := newPair(t, echoHandler(), setup{tls: false, client: doubting})
 	c := newCaller(p.client)
 	for range 200 {
 		if err := c.call(); err != nil {

@@ -43,6 +43,9 @@ func (c *Client) Closed() bool {
 	return c.conn.err != nil || c.conn.ending.draining
 }
 
+// Silent reports whether a request and a PING were followed by nothing at all so far, see Options.DoubtAfter.
+func (c *Client) Silent() bool { return c.conn.quiet.on.Load() }
+
 // PeerMetadata is the metadata the peer sent, nil for none.
 func (c *Client) PeerMetadata() []byte { return c.conn.settings.peerMetadata() }
 
@@ -129,6 +132,7 @@ func (s *Stream) Send(r *httpx.Request) error {
 	}
 	c.out.finishBlock(&s.stream, at, flags)
 	c.life.probe()
+	c.quiet.expect()
 	return nil
 }
 

@@ -34,6 +34,7 @@ type conn struct {
 	settings settings // what the ends have told each other
 	costs    costs    // what the peer has cost
 	life     liveness // whether the peer is there
+	quiet    silence  // whether it may not be (client)
 	ending   ending   // how the connection ends in order
 }
 
@@ -42,7 +43,7 @@ func (c *conn) init(nc net.Conn, o Options) {
 	c.in.init(c)
 	c.heads.init(c)
 	c.out.init(c)
-	c.life.c, c.ending.c = c, c
+	c.life.c, c.quiet.c, c.ending.c = c, c, c
 	c.costs = newCosts(o.Abused)
 	c.settings.init(c)
 	c.inflow = newInflow(o.Pool.Budget, &c.out, o.ConnWindow)
@@ -143,6 +144,7 @@ func (c *conn) finish(err error) {
 	}
 	c.out.dead = true
 	c.life.stop()
+	c.quiet.stop()
 	c.mu.Unlock()
 	c.nc.Close()
 	c.mu.Lock()

@@ -11,7 +11,7 @@
 // nothing in steady state (TestBudgetAllocations).
 //
 // A connection (conn) is made of parts, each with its own fields and methods, that share the mutex: output, inflow (the receive
-// window), streams, settings, costs (what a peer may throw away), liveness (pings) and ending (GOAWAY, the last stream).
+// window), streams, settings, costs (what a peer may throw away), liveness (pings), silence (the doubt before) and ending (GOAWAY, the last stream).
 //
 // Safe concurrently: every method of Client and Server; of a stream, one goroutine reading, one writing, any number
 // aborting. A stream must not be touched after Close or after its handler returned: its memory carries the next one.

@@ -71,7 +71,7 @@ func (l *liveness) tick() {
 	case l.unanswered():
 		l.giveUp()
 		return
-	case !l.pinging && (c.streams.active > 0 || c.opts.PingIdle) && c.opts.Lost == nil:
+	case !l.pinging && (l.waiting() || c.opts.PingIdle) && c.opts.Lost == nil:
 		l.ping()
 		c.out.kick()
 	case c.streams.active == 0 && c.server != nil && c.server.private != nil:
@@ -84,7 +84,7 @@ func (l *liveness) tick() {
 		return
 	}
 	next := c.opts.PingAfter
-	if l.hastened = c.streams.active > 0 && c.opts.ProbeAfter < next; l.hastened {
+	if l.hastened = l.waiting() && c.opts.ProbeAfter < next; l.hastened {
 		next = c.opts.ProbeAfter
 	}
 	if l.pinging { // the look that ends the wait comes when it is over, not one later
@@ -93,6 +93,10 @@ func (l *liveness) tick() {
 	c.wg.Add(1)
 	l.timer.Reset(next)
 }
+
+// waiting reports whether anybody waits for the peer: a request, or who has begun to doubt it and would go on to for as long as nobody
+// asks. mu is held.
+func (l *liveness) waiting() bool { return l.c.streams.active > 0 || l.c.quiet.on.Load() }
 
 // unanswered reports whether the peer of a silent connection is gone. mu is held.
 func (l *liveness) unanswered() bool {
@@ -136,9 +140,14 @@ func (l *liveness) endIdle() bool {
 
 // ping asks for a sign of life. mu is held.
 func (l *liveness) ping() {
+	l.appendPing()
+	l.pinging, l.pingedAt = true, time.Now()
+}
+
+// appendPing is ping without the wait for an answer. mu is held.
+func (l *liveness) appendPing() {
 	out := l.c.out.control()
 	out.b = appendPing(out.b, 0, [8]byte{'a', 'l', 'i', 'v', 'e', '?'})
-	l.pinging, l.pingedAt = true, time.Now()
 }
 
 // probe sends a PING along with a request on a connection that has been silent: if its peer is gone, that shows soon.

@@ -36,7 +36,7 @@ func TestBudgetIdleConnection(t *testing.T) {
 	for range n {
 		cc, sc := loopback(t)
 		p := startPair(t, cc, sc, setup{
-			client: Options{Pool: pool, PingAfter: time.Millisecond},
+			client: Options{Pool: pool, PingAfter: time.Millisecond, DoubtAfter: doubtAfter, DoubtTimeout: doubtTimeout},
 			server: Options{Pool: pool, PingAfter: time.Millisecond, Workers: workers, Handler: echoHandler()},
 		})
 		c := newCaller(p.client)

@@ -46,6 +46,11 @@ type Options struct {
 	PingIdle bool
 	// ProbeAfter takes the place of PingAfter while a Client has requests under way; 0 means PingAfter.
 	ProbeAfter time.Duration
+	// DoubtAfter is how long after a request a Client's peer may be silent before it is sent a PING, and DoubtTimeout how long after that until
+	// [Client.Silent]; whatever comes ends it. Nothing is ended by it but, as ever, by PingTimeout. 0 for DoubtAfter is for never. Doubt, where it is
+	// set, is told when Silent may have changed. It must not block, and may call the connection.
+	DoubtAfter, DoubtTimeout time.Duration
+	Doubt                    func()
 	// Lost takes the place of the PING where it is set: it reports whether what was sent has been lost with the peer's
 	// host. It must not wait. Servers of others may take pings for an attack: gRPC's end a connection with the fourth that
 	// comes within five minutes of the one before while they have nothing to send.

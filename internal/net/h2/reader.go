@@ -81,6 +81,7 @@ func (in *reader) fill(need int) error {
 	n, err := in.c.nc.Read(in.buf[in.w:])
 	if n > 0 {
 		in.c.life.received.Add(1)
+		in.c.quiet.heard()
 		defer in.noteBuffer()
 		in.w += n
 		switch {
