@@ -39,6 +39,7 @@ type seen struct {
 	trial    atomic.Int64
 	ready    atomic.Int64 // since when discovery calls it healthy, Unix ns
 	refusals atomic.Int32
+	silent   atomic.Bool // it owes an answer, and says nothing
 	load     reportedLoad
 	// changes are told where what is above begins or ends to keep calls away; nil until a picker asks for it.
 	changes atomic.Pointer[Changes]

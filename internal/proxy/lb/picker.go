@@ -223,8 +223,8 @@ func turn(first, i int) int {
 	return i
 }
 
-// Pick chooses an endpoint, avoiding those that the call has tried and those ejected while there is another: first one of
-// another tier, then one that is ejected.
+// Pick chooses an endpoint, avoiding those that the call has tried, those that are silent and those ejected while there is another: first one
+// of another tier, then one that is silent, then one that is ejected.
 func (p *Picker[A]) Pick(info *Info) Choice[A] {
 	if e := p.pinned(info); e != nil {
 		return Choice[A]{e, 0, Pinned}
@@ -233,14 +233,21 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 		return Choice[A]{}
 	}
 	first, s := p.begin(info)
-	if c := p.elsewhere(info, first, s); c.Endpoint != nil {
-		return c
-	}
-	for i := range p.tiers {
-		i = turn(first, i)
-		if e := p.tiers[i].usable(info, s.ejections(i)); e != nil {
-			return Choice[A]{e, i, Usable}
+	w := undecided
+	for {
+		if c := p.elsewhere(info, w, first, s); c.Endpoint != nil {
+			return c
 		}
+		for i := range p.tiers {
+			i = turn(first, i)
+			if e := p.usable(i, info, &w, s.ejections(i)); e != nil {
+				return Choice[A]{e, i, Usable}
+			}
+		}
+		if w == anyone || !p.hasSilent() {
+			break
+		}
+		w = anyone
 	}
 	for i := range p.tiers {
 		i = turn(first, i)
@@ -259,7 +266,7 @@ func (p *Picker[A]) Pick(info *Info) Choice[A] {
 }
 
 // elsewhere chooses among the endpoints of localities that the call has not left.
-func (p *Picker[A]) elsewhere(info *Info, first int, s *shares) Choice[A] {
+func (p *Picker[A]) elsewhere(info *Info, w want, first int, s *shares) Choice[A] {
 	if len(info.Left) == 0 {
 		return Choice[A]{}
 	}
@@ -273,7 +280,7 @@ func (p *Picker[A]) elsewhere(info *Info, first int, s *shares) Choice[A] {
 		i = turn(first, i)
 		ejections := s.ejections(i)
 		if e := p.tiers[i].walk(info, func(e *Endpoint[A]) bool {
-			return !e.Among(info.Tried) && !slices.Contains(left, e.Plan.Locality) && e.take(ejections, time.Now)
+			return !e.Among(info.Tried) && !slices.Contains(left, e.Plan.Locality) && w.takes(&e.Host) && e.take(ejections, time.Now)
 		}); e != nil {
 			return Choice[A]{e, i, Usable}
 		}
@@ -281,16 +288,23 @@ func (p *Picker[A]) elsewhere(info *Info, first int, s *shares) Choice[A] {
 	return Choice[A]{}
 }
 
-// usable gives an endpoint that can be called, nil where all are ejected or tried. It takes the endpoint's trial where it
+// usable gives an endpoint of a tier that can be called, nil where all are ejected, tried or not wanted. It takes the endpoint's trial where it
 // is due: an endpoint found usable must be used.
-func (t *tier[A]) usable(info *Info, ejections ejections) *Endpoint[A] {
+func (p *Picker[A]) usable(tier int, info *Info, w *want, ejections ejections) *Endpoint[A] {
+	t := &p.tiers[tier]
 	n := len(t.candidates)
 	for try := range min(tries, n) {
-		if e := t.candidates[t.policy.choose(info, try)]; !e.Among(info.Tried) && e.take(ejections, time.Now) {
+		e := t.candidates[t.policy.choose(info, try)]
+		if *w == undecided && e.Silent() {
+			*w = p.decide(info)
+		}
+		if !e.Among(info.Tried) && w.takes(&e.Host) && e.take(ejections, time.Now) {
 			return e
 		}
 	}
-	return t.walk(info, func(e *Endpoint[A]) bool { return !e.Among(info.Tried) && e.take(ejections, time.Now) })
+	return t.walk(info, func(e *Endpoint[A]) bool {
+		return !e.Among(info.Tried) && w.takes(&e.Host) && e.take(ejections, time.Now)
+	})
 }
 
 // walk gives the first endpoint that will do, from where the policy says.

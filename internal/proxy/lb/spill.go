@@ -180,19 +180,29 @@ const perEndpoint = time.Microsecond
 func (p *Picker[A]) weigh(now time.Time) *shares {
 	s := &shares{seen: p.weighing.changes.n.Load()}
 	counts, weights, looked := make([]headcount, len(p.tiers)), make([]float64, len(p.tiers)), 0
+	silent, anyHeard := make([]int, len(p.tiers)), false
 	for i := range p.tiers {
 		t := &p.tiers[i]
 		c := headcount{known: t.known, healthy: len(t.candidates)}
 		for _, e := range t.candidates {
 			until := e.downUntil(now)
-			if until == 0 {
+			switch {
+			case until == 0 && e.Silent(): // the end of it is a change
+				silent[i]++
+			case until == 0:
 				c.available++
-			} else if s.until == 0 || until < s.until {
+				anyHeard = true
+			case s.until == 0 || until < s.until:
 				s.until = until
 			}
 		}
 		counts[i], weights[i] = c, t.weight
 		looked += c.healthy
+	}
+	for i := range counts {
+		if !anyHeard { // all that are left are silent, and are called as if they were not
+			counts[i].available = silent[i]
+		}
 	}
 	var loads []int
 	if p.weighing.byWeight {
