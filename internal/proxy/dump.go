@@ -105,6 +105,8 @@ func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 	outlier, why := "OK", ""
 	if e.Ejected(time.Now) {
 		outlier, why = "FAILED", "connections refused of late"
+	} else if e.Silent() {
+		outlier, why = "FAILED", "silent: a request and a ping were followed by nothing so far; others are called first"
 	}
 	if cause, until, ok := e.Outlier(time.Now()); ok {
 		if outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339); time.Now().After(until) {

@@ -156,7 +156,7 @@ func (p *Proxy) report() []byte { return p.edges.Report(time.Now()).Encode() }
 func (p *Proxy) newUpstreams() *upstream.Set {
 	return upstream.New(upstream.Options{
 		Plain: p.dialPlain, App: p.dialCalledApp, Credentials: func(peer string) *tls.Config { return p.identity.ClientConfig(peer) },
-		Refused: p.refusals.peer, Run: p.group.run, Grace: p.o.Drain, Buffers: p.buffers, Pool: p.h2pool,
+		Refused: p.refusals.peer, Silenced: p.metrics.Silenced, Run: p.group.run, Grace: p.o.Drain, Buffers: p.buffers, Pool: p.h2pool,
 		HeadBytes: p.limits.head,
 	})
 }

@@ -99,7 +99,7 @@ func (r *Registry) WriteMetrics(w io.Writer) error {
 	p.connections(counter{"istio_tcp_connections_closed_total", model.TCPClosedConnections}, tcp, func(s *TCPScope) uint64 { return s.closed.Load() })
 	p.connections(counter{"istio_tcp_sent_bytes_total", model.TCPSentBytes}, tcp, func(s *TCPScope) uint64 { return s.sent.Load() })
 	p.connections(counter{"istio_tcp_received_bytes_total", model.TCPReceivedBytes}, tcp, func(s *TCPScope) uint64 { return s.received.Load() })
-	p.b = r.refused.append(p.b)
+	p.b = r.silences.append(r.refused.append(p.b))
 	p.flush()
 	return p.err
 }

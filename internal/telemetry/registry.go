@@ -31,14 +31,15 @@ const (
 // whatever holds one may count at any time, and it goes on from where it was. What is idle is not printed, and is only
 // remembered for those who hold it.
 type Registry struct {
-	build   string // value of istio_build's tag label
-	now     func() time.Time
-	folded  atomic.Uint64 // observations that were not counted under their own labels
-	refused refusals
-	rules   sideRules
-	setting sync.Mutex   // serialises changes of rules
-	native  bool         // guarded by setting: histograms have native buckets, too
-	tagged  atomic.Int64 // cells that are told apart by what calls say, about
+	build    string // value of istio_build's tag label
+	now      func() time.Time
+	folded   atomic.Uint64 // observations that were not counted under their own labels
+	refused  refusals
+	silences silences
+	rules    sideRules
+	setting  sync.Mutex   // serialises changes of rules
+	native   bool         // guarded by setting: histograms have native buckets, too
+	tagged   atomic.Int64 // cells that are told apart by what calls say, about
 
 	http family[HTTPScope, *HTTPScope]
 	tcp  family[TCPScope, *TCPScope]

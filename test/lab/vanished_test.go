@@ -138,6 +138,11 @@ func TestFrozenPod(t *testing.T) {
 	} else {
 		t.Logf("then: %s", brief(&r))
 	}
+	eventually(t, "the sidecar that waited for a connection to count that the peer was silent", func() bool {
+		const metric = "fairlead_peers_silent_total "
+		metrics := m.cli(t, "proxy-config", "metrics", m.find(t, "deploy/newcomer-v1").Name, "-n", "shop")
+		return strings.Contains(metrics, "\n"+metric) && !strings.Contains(metrics, metric+"0\n")
+	})
 	m.signal(t, victim, "CONT")
 	eventually(t, "the pod to be called again", func() bool { return m.call(t, client, url, "--count", "20").Pods[victim] > 0 })
 }

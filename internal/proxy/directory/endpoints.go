@@ -245,6 +245,7 @@ func (t *slots) of(b *plan.Backend, e *plan.Endpoint) *slot {
 		way := t.upstreams.Reach(key.target)
 		way.Lead(e.Gateways)
 		s = &slot{key: key, backend: b, endpoint: lb.NewEndpoint(*e, t.counted(way, b, e))}
+		way.Heed(s.endpoint.NoteSilence)
 		t.byKey[key] = s
 		return s
 	}

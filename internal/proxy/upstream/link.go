@@ -18,6 +18,8 @@ type link struct {
 	// most bounds the connections, 0 is for maxLinkConns. Those older than oldest take no more streams; 0 is for none.
 	most   int
 	oldest time.Duration
+	// doubt is called when isSilent may have changed; nil where nobody asks.
+	doubt func()
 
 	conns atomic.Pointer[[]*meshConn]
 	used  atomic.Int64
@@ -33,6 +35,7 @@ type dialing struct {
 	done chan struct{}
 	conn *meshConn
 	err  error
+	slow bool // nothing has come of it for a while; guarded by link.mu
 }
 
 // maxLinkConns bounds the connections of a link; a peer that allows 100 streams a connection still takes 1600.
@@ -117,6 +120,7 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 	l.mu.Lock()
 	l.cancel = cancel
 	l.mu.Unlock()
+	watched := l.watchDial(d)
 	if d.conn, d.err = l.dial(dialCtx); d.err == nil {
 		d.conn.born = time.Now()
 	}
@@ -134,6 +138,7 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 		l.used.Store(time.Now().UnixNano())
 	}
 	l.mu.Unlock()
+	watched()
 	close(d.done)
 	if late {
 		d.conn.conn.Close() // nothing was sent on it
@@ -145,6 +150,9 @@ func (l *link) establish(ctx context.Context, d *dialing) {
 	l.mu.Lock()
 	l.replace(func(conns []*meshConn) []*meshConn { return without(conns, d.conn) })
 	l.mu.Unlock()
+	if l.doubt != nil {
+		l.doubt()
+	}
 }
 
 // replace publishes a changed copy of the connections; the caller holds mu.

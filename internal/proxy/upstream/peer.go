@@ -28,6 +28,8 @@ type Peer struct {
 	http, tcp *link
 	used      atomic.Int64
 	users     int // ways, guarded by Set.mu
+	quiet     silence
+	silenced  func() // told when it falls silent
 }
 
 type peerKey struct {
@@ -37,9 +39,11 @@ type peerKey struct {
 }
 
 func newPeer(s *Set, k peerKey) *Peer {
-	p := &Peer{key: k, host: twin{addr: k.ip, other: k.other}, passage: passage{resting: &s.resting}}
+	p := &Peer{key: k, host: twin{addr: k.ip, other: k.other}, passage: passage{resting: &s.resting}, silenced: s.o.Silenced}
 	dial := func(ctx context.Context) (*meshConn, error) { return s.dialMesh(ctx, p) }
-	p.http, p.tcp = &link{dial: dial, run: s.o.Run, oldest: gatewayAge}, &link{dial: dial, run: s.o.Run, oldest: gatewayAge}
+	for _, l := range []**link{&p.http, &p.tcp} {
+		*l = &link{dial: dial, run: s.o.Run, oldest: gatewayAge, doubt: p.doubt}
+	}
 	return p
 }
 
@@ -117,6 +121,7 @@ func (s *Set) dialMesh(ctx context.Context, p *Peer) (*meshConn, error) {
 	client := h2.NewClient(secured, h2.Options{
 		Coalescer: coalescer, Pool: s.o.Pool, Metadata: meshMark(), MaxFrame: meshFrame,
 		MaxHeaderList: s.o.headBytes(), ProbeAfter: probeAfter, PingTimeout: probeTimeout,
+		DoubtAfter: doubtAfter, DoubtTimeout: doubtTimeout, Doubt: p.doubt,
 	})
 	state := secured.ConnectionState()
 	return &meshConn{Client: client, conn: secured, via: via, tenure: NewTenure(conn, s.o.Grace), expires: identity.PeerExpiry(&state)}, nil

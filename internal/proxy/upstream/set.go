@@ -13,7 +13,7 @@ import (
 	"fairlead.dev/fairlead/internal/net/h2"
 )
 
-// Options say how connections are made. All fields are required.
+// Options say how connections are made. Fields are required where nothing else is said.
 type Options struct {
 	// Plain opens a connection to any address, App one to the workload's own app.
 	Plain, App Dialer
@@ -21,6 +21,8 @@ type Options struct {
 	Credentials func(peer string) *tls.Config
 	// Refused is told of a peer that has not proved who it is.
 	Refused func(ctx context.Context, remote string, err error)
+	// Silenced is told of each time that a peer falls silent, unless it is nil. It must not block.
+	Silenced func()
 	// Run starts a goroutine that the proxy joins.
 	Run func(func(context.Context))
 	// Grace is how long a connection to a peer may go on whose certificate has expired.
@@ -160,6 +162,7 @@ func (s *Set) drop(w *Way) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if p := w.Peer; p != nil {
+		p.quiet.forget(w)
 		p.users--
 		return p.users == 0
 	}
