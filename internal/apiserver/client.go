@@ -36,6 +36,7 @@ type Client struct {
 	http  *http.Client
 	base  *url.URL
 	limit flowcontrol.RateLimiter // nil where there is none
+	dated func(sent, got, date time.Time)
 }
 
 // New reads certificates and tokens where the config names files, and makes no connection.
@@ -48,13 +49,22 @@ func New(config *rest.Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("the API server's credentials: %w", err)
 	}
-	return &Client{http: client, base: base}, nil
+	return &Client{http: client, base: base, dated: func(_, _, _ time.Time) {}}, nil
+}
+
+// Dated gives a client with the same connections that tells of each answer with a date when it was asked for, when its head came, and the date.
+func (c *Client) Dated(dated func(sent, got, date time.Time)) *Client {
+	out := *c
+	out.dated = dated
+	return &out
 }
 
 // Limited gives a client with the same connections whose requests stand in line: so many per second, and so many at once
 // after a pause.
 func (c *Client) Limited(perSecond float32, burst int) *Client {
-	return &Client{http: c.http, base: c.base, limit: flowcontrol.NewTokenBucketRateLimiter(perSecond, burst)}
+	out := *c
+	out.limit = flowcontrol.NewTokenBucketRateLimiter(perSecond, burst)
+	return &out
 }
 
 // Close ends idle connections.
@@ -163,7 +173,15 @@ func (c *Client) send(ctx context.Context, r Request) (*http.Response, error) {
 	if r.Body != nil {
 		req.Header.Set("Content-Type", orJSON(r.ContentType))
 	}
-	return c.http.Do(req)
+	sent := time.Now()
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
+		c.dated(sent, time.Now(), date)
+	}
+	return resp, nil
 }
 
 func orJSON(mediaType string) string {

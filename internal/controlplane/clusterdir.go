@@ -161,6 +161,9 @@ func (c *kubeCluster) Run(ctx context.Context, sink remote.Sink) error {
 // Trouble implements remote.Source.
 func (c *kubeCluster) Trouble() (time.Time, string) { return c.source.Trouble() }
 
+// Skew implements remote.Source.
+func (c *kubeCluster) Skew() time.Duration { return c.source.Skew() }
+
 // fileCluster is a cluster whose objects are in files. While one of the paths is missing, what is known stays.
 type fileCluster struct {
 	paths []string
@@ -245,3 +248,6 @@ func (c *fileCluster) Trouble() (time.Time, string) {
 	defer c.mu.Unlock()
 	return c.since, c.cause
 }
+
+// Skew implements remote.Source: files have no clock.
+func (c *fileCluster) Skew() time.Duration { return 0 }

@@ -1,8 +1,10 @@
 package controlplane
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"slices"
 	"time"
 
@@ -100,6 +102,7 @@ func (c *clusters) page() []admin.RemoteCluster {
 		if s.Cause == "" && s.Misnamed != nil {
 			s.Cause = s.Misnamed.Reason
 		}
+		s.Cause = cmp.Or(s.Cause, s.Clock)
 		for i := range overlaps {
 			if s.Cause == "" && overlaps[i].Of(s.Name) {
 				s.Cause = overlaps[i].Describe(c.own)
@@ -164,7 +167,7 @@ func misnamed(statuses []remote.Status) (out []model.Problem) {
 func (c *clusters) watchStates(ctx context.Context, log *slog.Logger, wrong *problems) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()
-	before := make(map[string]remote.State)
+	before, apart := make(map[string]remote.State), make(map[string]bool)
 	for {
 		now := make(map[string]remote.State)
 		statuses := c.set.Statuses(time.Now())
@@ -172,6 +175,11 @@ func (c *clusters) watchStates(ctx context.Context, log *slog.Logger, wrong *pro
 		for _, s := range statuses {
 			id := s.By + " " + s.Name
 			now[id] = s.State
+			if far := s.Clock != ""; far != apart[id] {
+				apart[id] = far
+				log.LogAttrs(ctx, slog.LevelWarn, "how the clock of a cluster goes", slog.String("cluster", s.Name), slog.String("declared_by", s.By),
+					slog.Bool("in_step", !far), slog.String("cause", s.Clock))
+			}
 			was, known := before[id]
 			if known && was == s.State || !known && (s.State == remote.Syncing || s.State == remote.Synced) {
 				continue
@@ -183,6 +191,7 @@ func (c *clusters) watchStates(ctx context.Context, log *slog.Logger, wrong *pro
 			log.LogAttrs(ctx, level, "how it stands with a cluster", slog.String("cluster", s.Name), slog.String("declared_by", s.By),
 				slog.String("state", string(s.State)), slog.String("cause", s.Cause))
 		}
+		maps.DeleteFunc(apart, func(id string, _ bool) bool { _, there := now[id]; return !there })
 		before = now
 		select {
 		case <-ctx.Done():

@@ -17,6 +17,8 @@ type Source interface {
 	Run(ctx context.Context, sink Sink) error
 	// Trouble says since when and why the cluster says nothing new, or part of what it should; an empty cause for no trouble.
 	Trouble() (since time.Time, cause string)
+	// Skew says by how much the cluster's clock is ahead of this one's, less than 0 where it is behind, and 0 where that is not known.
+	Skew() time.Duration
 }
 
 // Sink takes what a source says.

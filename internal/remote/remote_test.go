@@ -20,6 +20,7 @@ type fake struct {
 	says    chan func(Sink)
 	fails   chan error
 	trouble string
+	skew    time.Duration
 	since   time.Time
 	running bool
 }
@@ -42,6 +43,8 @@ func (f *fake) Run(ctx context.Context, sink Sink) error {
 }
 
 func (f *fake) Trouble() (time.Time, string) { return f.since, f.trouble }
+
+func (f *fake) Skew() time.Duration { return f.skew }
 
 func (f *fake) whole(names ...string) {
 	f.says <- func(s Sink) { s.Whole(objects(names...)) }
@@ -347,5 +350,23 @@ func TestClustersThatHaveOneName(t *testing.T) {
 		wants("one is declared by another name", map[string]string{"south": "it is declared as south and calls itself Kubernetes: declare it by its own name"})
 		clusters["south"].whole("pod")
 		wants("one does not say it from now on", nil)
+	})
+}
+
+func TestClocksOfClusters(t *testing.T) {
+	run(t, func(t *testing.T, w *world) {
+		east := newFake()
+		w.Declare("secret a", map[string]Spec{"east": spec("1", east)})
+		east.whole("e1")
+		for skew, want := range map[time.Duration]string{
+			0: "", 29 * time.Second: "", -29 * time.Second: "",
+			10 * time.Minute:  "the clock of its API server is 10m0s ahead of this control plane's: ",
+			-40 * time.Second: "the clock of its API server is 40s behind this control plane's: ",
+		} {
+			east.skew = skew
+			if got := w.status(t, "east"); !strings.HasPrefix(got.Clock, want) || (want == "") != (got.Clock == "") || got.State != Synced || got.Cause != "" {
+				t.Errorf("by a clock that is %s ahead the status is %+v, want %q", skew, got, want)
+			}
+		}
 	})
 }

@@ -35,6 +35,8 @@ type Status struct {
 	// Misnamed says what is wrong with the name that the cluster has for itself; empty where that is the one that it is declared by,
 	// or it does not say it. It is followed all the same: an object of another cluster has no say in whether that is.
 	Misnamed *Misnamed
+	// Clock says how far its clock is from this one's, empty where it is near.
+	Clock string
 }
 
 // Misnamed is a cluster that does not call itself what it is declared as, or not alone.
@@ -86,6 +88,22 @@ func misnamed(own, declared, itself string, namesakes []string) string {
 	return ""
 }
 
+// tolerated is by how much clocks may differ. Certificates are valid two minutes before they are made, by the clock of who makes them.
+const tolerated = 30 * time.Second
+
+// clockText says how far a clock is from this one's, that is ahead by so much.
+func clockText(ahead time.Duration) string {
+	how := "ahead of"
+	if ahead < 0 {
+		how = "behind"
+	}
+	if ahead.Abs() < tolerated {
+		return ""
+	}
+	return fmt.Sprintf("the clock of its API server is %s %s this control plane's: from two minutes on certificates of one cluster are not valid yet in the other; see that both keep time (NTP)",
+		ahead.Abs().Round(time.Second), how)
+}
+
 func (c *cluster) status(now time.Time) Status {
 	out := Status{Name: c.name, By: c.by, State: Synced, Objects: len(c.known), Cause: c.failed}
 	if c.source == nil {
@@ -93,7 +111,7 @@ func (c *cluster) status(now time.Time) Status {
 		return out
 	}
 	since, cause := c.source.Trouble()
-	out.Cause = cmp.Or(cause, c.failed, c.unusable)
+	out.Cause, out.Clock = cmp.Or(cause, c.failed, c.unusable), clockText(c.source.Skew())
 	if since.IsZero() || since.Before(c.began) {
 		since = c.began
 	}

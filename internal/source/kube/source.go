@@ -35,6 +35,7 @@ type Source struct {
 	timing timing
 	out    *outbox
 	health *health
+	clock  clock
 }
 
 // New makes a Source. It does no I/O.
@@ -58,6 +59,15 @@ func New(o Options) (*Source, error) {
 	return s, nil
 }
 
+// newClient gives a client whose answers are listened to.
+func (s *Source) newClient() (*apiserver.Client, error) {
+	client, err := newClient(s.config)
+	if err != nil {
+		return nil, err
+	}
+	return client.Dated(s.clock.answered), nil
+}
+
 // Problems lists what is wrong at present with objects and kinds that cannot be read, and with the connection. It is
 // where to look while there is no first change.
 func (s *Source) Problems() []model.Problem {
@@ -79,7 +89,7 @@ func (s *Source) configProblems() []model.Problem {
 // fails only where the configuration of the client is unusable. A Source runs once.
 func (s *Source) Run(ctx context.Context, sink func(source.Change)) error {
 	start := time.Now()
-	client, err := newClient(s.config)
+	client, err := s.newClient()
 	if err != nil {
 		return err
 	}
