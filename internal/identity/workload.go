@@ -22,8 +22,8 @@ import (
 const (
 	// signTimeout bounds one request to the control plane.
 	signTimeout = 10 * time.Second
-	// minRetry and maxRetry bound the pause after a request that failed. It doubles each time; the maximum is short
-	// against half of a 24 h certificate, and long enough that 1,000 sidecars do not crowd a controller that returns.
+	// minRetry and maxRetry bound the pause after a request that failed. It doubles each time; the maximum is long
+	// enough that 1,000 sidecars do not crowd a controller that returns. Towards the end of a certificate it is less.
 	minRetry = 200 * time.Millisecond
 	maxRetry = 30 * time.Second
 	// jitter spreads pauses by a tenth either way, so that workloads started together do not renew together.
@@ -196,7 +196,7 @@ func (w *Workload) obtain(ctx context.Context) bool {
 		}
 		wait := spread(pause)
 		w.logFailure(ctx, err, attempt, wait)
-		pause = min(2*pause, longestPause(w.cert.Load()))
+		pause = min(2*pause, longestPause(w.cert.Load(), time.Now()))
 		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
@@ -207,14 +207,16 @@ func (w *Workload) obtain(ctx context.Context) bool {
 	}
 }
 
-// firstRetry bounds the pause while there is no certificate at all: until then the workload can call no peer.
+// firstRetry bounds the pause while there is no certificate, or one that has ended: so long the workload can call no peer.
 const firstRetry = 2 * time.Second
 
-func longestPause(current *tls.Certificate) time.Duration {
+// longestPause is an eighth of the time that the certificate in use has left: a short one must not end in a pause after the
+// control plane has come back.
+func longestPause(current *tls.Certificate, now time.Time) time.Duration {
 	if current == nil {
 		return firstRetry
 	}
-	return maxRetry
+	return min(maxRetry, max(firstRetry, current.Leaf.NotAfter.Sub(now)/8))
 }
 
 func (w *Workload) logFailure(ctx context.Context, err error, attempt int, wait time.Duration) {

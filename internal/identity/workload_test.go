@@ -143,6 +143,28 @@ func TestRunKeepsTheOldCertificateWhileTheControlPlaneIsAway(t *testing.T) {
 	})
 }
 
+// TestShortCertificateOutlivesThePauses: a control plane that comes back three seconds before a certificate ends renews it in time, however short it is.
+func TestShortCertificateOutlivesThePauses(t *testing.T) {
+	for _, ttl := range []time.Duration{30 * time.Second, 40 * time.Second, time.Minute, 10 * time.Minute} {
+		t.Run(ttl.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := &signWith{ca: newAuthority(t), id: users, ttl: ttl}
+				w := runWorkload(t, WorkloadOptions{Sign: s.sign})
+				<-w.Ready()
+				before := w.Current()
+				s.down.Store(true)
+				time.Sleep(ttl - 3*time.Second)
+				s.down.Store(false)
+				time.Sleep(3*time.Second - time.Millisecond)
+				synctest.Wait()
+				if got := w.Current(); got.Serial == before.Serial {
+					t.Errorf("not renewed, after %d requests", s.calls.Load())
+				}
+			})
+		})
+	}
+}
+
 func TestRunSaysWhenTheCertificateHasExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
