@@ -123,12 +123,11 @@ func TestDrainOfThePeerUnderLoad(t *testing.T) {
 	c := m.client(orders)
 	var calls atomic.Int64
 	stopLoad := m.load(c, &calls)
-	eventually(t, "load", func() bool { return calls.Load() > 100 })
+	goesOn(t, "load", &calls, 100)
 	users.leave()
 	es[0].Health = plan.Draining // discovery says so as well, a moment later
 	orders.apply(service(model.HTTP, es...)...)
-	at := calls.Load()
-	eventually(t, "load after the drain", func() bool { return calls.Load() > at+300 || t.Failed() })
+	goesOn(t, "load after the drain", &calls, 300)
 	stopLoad()
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -292,6 +293,15 @@ func eventually(tb testing.TB, what string, holds func() bool) {
 		case <-end.C:
 			tb.Fatalf("still not: %s", what)
 		}
+	}
+}
+
+// goesOn waits until a count has grown by so much, or the test has failed. Each twentieth has the time of a wait: how fast the count grows is the
+// machine's.
+func goesOn(tb testing.TB, what string, count *atomic.Int64, by int64) {
+	tb.Helper()
+	for i, from := int64(1), count.Load(); i <= 20; i++ {
+		eventually(tb, what, func() bool { return count.Load() >= from+by*i/20 || tb.Failed() })
 	}
 }
 
