@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -196,7 +195,7 @@ func (n *namespace) loadUntil(t *testing.T, over <-chan struct{}, from string, a
 	go func() {
 		for {
 			r, err := n.tryCall(t, from, args...)
-			all = sum(all, r)
+			all.Add(&r)
 			select {
 			case <-over:
 			case <-t.Context().Done():
@@ -216,26 +215,6 @@ func (n *namespace) loadUntil(t *testing.T, over <-chan struct{}, from string, a
 		}
 		return all
 	}
-}
-
-// sum is what two runs of a load have counted.
-func sum(a, b demoapp.Report) demoapp.Report {
-	for _, counts := range []struct {
-		to   *map[string]int
-		more map[string]int
-	}{{&a.Statuses, b.Statuses}, {&a.Pods, b.Pods}, {&a.Versions, b.Versions}, {&a.Errors, b.Errors}} {
-		both := maps.Clone(*counts.to)
-		if both == nil {
-			both = map[string]int{}
-		}
-		for key, n := range counts.more {
-			both[key] += n
-		}
-		*counts.to = both
-	}
-	a.Requests, a.OK, a.Failed, a.Messages = a.Requests+b.Requests, a.OK+b.OK, a.Failed+b.Failed, a.Messages+b.Messages
-	a.P50, a.P99, a.Max = max(a.P50, b.P50), max(a.P99, b.P99), max(a.Max, b.Max)
-	return a
 }
 
 // noneFailed is what a client must see whatever happens to the servers.

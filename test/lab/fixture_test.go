@@ -240,6 +240,38 @@ func (m *mesh) begin(t *testing.T, name string, args ...string) (wait func() dem
 	}
 }
 
+// load is begin for a load that is made again and again until end is called, and at least once: what is done meanwhile may take longer than any
+// length that it is given.
+func (m *mesh) load(t *testing.T, name string, args ...string) (end func() demoapp.Report) {
+	t.Helper()
+	over, done := make(chan struct{}), make(chan demoapp.Report, 1)
+	go func() {
+		defer close(done)
+		var all demoapp.Report
+		for {
+			r := m.call(t, name, args...)
+			all.Add(&r)
+			select {
+			case <-over:
+				done <- all
+				return
+			case <-t.Context().Done():
+				return
+			default:
+			}
+		}
+	}()
+	return func() demoapp.Report {
+		t.Helper()
+		close(over)
+		r, ok := <-done
+		if !ok {
+			t.Fatal("the load ended without a report")
+		}
+		return r
+	}
+}
+
 // processes are those with some arguments, by the numbers that the machine has for them: in its status a lab has its own.
 func (m *mesh) processes(t *testing.T, args ...string) []int {
 	t.Helper()

@@ -174,7 +174,7 @@ func (l *load) run(ctx context.Context) *Report {
 	wg.Wait()
 	total := newReport()
 	for _, p := range parts {
-		total.add(p)
+		total.Add(p)
 	}
 	total.finish(time.Since(begun))
 	return total
@@ -277,13 +277,21 @@ func (r *Report) fail(err error) {
 	r.Errors[err.Error()]++
 }
 
-func (r *Report) add(o *Report) {
+// Add counts what another run has counted as well. Latencies that are computed already are the worse ones of both.
+func (r *Report) Add(o *Report) {
 	r.Requests, r.OK, r.Failed = r.Requests+o.Requests, r.OK+o.OK, r.Failed+o.Failed
 	r.Messages += o.Messages
 	r.latencies = append(r.latencies, o.latencies...)
-	for _, m := range [][2]map[string]int{{r.Statuses, o.Statuses}, {r.Pods, o.Pods}, {r.Versions, o.Versions}, {r.Errors, o.Errors}, {r.Late, o.Late}} {
-		for k, v := range m[1] {
-			m[0][k] += v
+	r.P50, r.P99, r.Max = max(r.P50, o.P50), max(r.P99, o.P99), max(r.Max, o.Max)
+	for _, m := range []struct {
+		to   *map[string]int
+		more map[string]int
+	}{{&r.Statuses, o.Statuses}, {&r.Pods, o.Pods}, {&r.Versions, o.Versions}, {&r.Errors, o.Errors}, {&r.Late, o.Late}} {
+		if *m.to == nil {
+			*m.to = map[string]int{}
+		}
+		for k, v := range m.more {
+			(*m.to)[k] += v
 		}
 	}
 }
