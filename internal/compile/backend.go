@@ -133,6 +133,7 @@ func (b *backends) build(s *model.Service, p *model.ServicePort, subset string) 
 	}
 	out.Shards = b.shards(s, p, e)
 	out.DNS = namedEndpoints{b.snapshot, s, p, e, b.priorityLabels(e)}.of(subset)
+	b.inMesh(&out, s)
 	return out
 }
 

@@ -48,6 +48,10 @@ func (m snapshot) has(s *model.Service, slice *model.Slice) bool {
 // some, and by the name of the Service there, for a gateway knows no other.
 func (g group) mirrored(e *plan.Endpoint, slice *model.Slice) {
 	if g.service.Mirror == nil {
+		if len(e.Gateways) > 0 && onlySidecarsAnswer(g.service) {
+			e.Gateways = slices.Clone(e.Gateways)
+			nameAtGateways(e, g.service.Host) // a ServiceEntry may have it as an endpoint
+		}
 		return
 	}
 	from, ok := g.service.Mirror.From(slice.Key.Cluster, slice.Service.Name)
@@ -60,8 +64,13 @@ func (g group) mirrored(e *plan.Endpoint, slice *model.Slice) {
 			e.Gateways = g.linkGateways()
 		}
 	}
+	nameAtGateways(e, from.Host)
+}
+
+// nameAtGateways says what the gateways of an endpoint are asked for, whatever the host is called here.
+func nameAtGateways(e *plan.Endpoint, host model.Hostname) {
 	for i := range e.Gateways {
-		e.Gateways[i].Host = from.Host
+		e.Gateways[i].Host = host
 	}
 }
 

@@ -15,6 +15,11 @@ func linkObject(cluster, more string) string {
 	return fmt.Sprintf("\napiVersion: multicluster.linkerd.io/v1alpha3\nkind: Link\nmetadata: {name: %[1]s, namespace: fairlead-system}\nspec: {targetClusterName: %[1]s%[2]s}\n---", cluster, more)
 }
 
+// remoteEntry is a ServiceEntry as for another cluster, whose endpoint is a name that only sidecars answer.
+func remoteEntry(name, address string) string {
+	return object("networking.istio.io/v1", "ServiceEntry", name, fmt.Sprintf("  hosts: [%s.remote-cluster.global]\n  location: MESH_INTERNAL\n  resolution: DNS\n  ports: [{number: 80, name: http, protocol: HTTP}]\n  endpoints: [{address: %s}]", name, address))
+}
+
 // labelled is a Service with labels.
 func labelled(service, labels string) string {
 	return strings.Replace(service, "namespace: shop}", "namespace: shop, labels: {"+labels+"}}", 1)
@@ -27,7 +32,8 @@ func TestMirrorsOfTwoClusters(t *testing.T) {
 	exported := labelled(service("server", meshIP, "app: server", http80), "mirror.linkerd.io/exported: remote-discovery, mirror.linkerd.io/federated: member")
 	w := startMesh(t, app{name: "client", replicas: 1}.String()+server+
 		labelled(service("server", meshIP, "app: server", http80), "mirror.linkerd.io/federated: member")+
-		service("shares", atHomeIP, "app: server", http80)+linkObject("east", "")+linkObject("north", ""), func(o *lab.UpOptions) { o.Name = "west" })
+		service("shares", atHomeIP, "app: server", http80)+linkObject("east", "")+linkObject("north", "")+
+		remoteEntry("of-east", "server-east.shop.svc.cluster.local")+remoteEntry("of-all", "server-federated.shop.svc.cluster.local"), func(o *lab.UpOptions) { o.Name = "west" })
 	others := map[string]*mesh{}
 	for _, name := range []string{"east", "north"} {
 		m := startMesh(t, server+exported+service("private", eastIP, "app: server", http80), func(o *lab.UpOptions) { o.Name, o.StateDir = name, w.stateDir })
@@ -46,6 +52,9 @@ func TestMirrorsOfTwoClusters(t *testing.T) {
 	reaches(t, w, "http://server-north.shop/", north...)
 	reaches(t, w, "http://server-federated.shop/", slices.Concat(home, east, north)...)
 	reaches(t, w, "http://server.shop/", home...)
+	// A ServiceEntry for another cluster may have a mirror's name for its endpoint, which no DNS server of a lab answers.
+	reaches(t, w, "http://of-east.remote-cluster.global/", east...)
+	reaches(t, w, "http://of-all.remote-cluster.global/", slices.Concat(home, east, north)...)
 	for _, host := range []string{"private.shop", "private-east.shop"} {
 		if r := w.call(t, "deploy/client-v1", "--count", "3", "http://"+host+"/"); r.OK > 0 {
 			t.Errorf("%s, which is not exported, was answered by %v", host, r.Pods)
@@ -112,7 +121,8 @@ func TestMirrorsByAGateway(t *testing.T) {
 	server := app{name: "server", replicas: 1}.String()
 	exported := labelled(service("server", meshIP, "app: server", http80), `mirror.linkerd.io/exported: "true"`)
 	link := linkObject("east", `, gatewayAddress: "`+eastGatewayIP+`", gatewayPort: "15443", probeSpec: {path: /healthz/ready, port: "15021", period: 1s, timeout: 5s, failureThreshold: "2"}`)
-	labs := startSeparate(t, app{name: "client", replicas: 1}.String()+server+service("server", meshIP, "app: server", http80)+link, server+exported)
+	labs := startSeparate(t, app{name: "client", replicas: 1}.String()+server+service("server", meshIP, "app: server", http80)+link+
+		remoteEntry("of-east", "server-east.shop.svc.cluster.local")+remoteEntry("far", "far.shop.svc.cluster.local"), server+exported+service("far", eastIP, "app: server", http80))
 	w, e := labs[0], labs[1]
 
 	eventually(t, "the gateway to be alive, with one mirror", func() bool {
@@ -123,6 +133,10 @@ func TestMirrorsByAGateway(t *testing.T) {
 	// The gateway is alive before the sidecar has been told of the mirror's endpoints.
 	eventually(t, "the mirror to answer", func() bool { return w.call(t, "deploy/client-v1", "--count", "1", "http://server-east.shop/").OK == 1 })
 	reaches(t, w, "http://server-east.shop/", namesOf(t, e, "server-v1")...)
+	// Gateways are asked for the name that they know, whatever a ServiceEntry calls it.
+	for _, host := range []string{"of-east", "far"} {
+		reaches(t, w, "http://"+host+".remote-cluster.global/", namesOf(t, e, "server-v1")...)
+	}
 
 	if err := lab.Unlink(t.Context(), e.Client, w.Client); err != nil {
 		t.Fatalf("Unlink() = %v", err)
