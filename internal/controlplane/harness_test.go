@@ -68,6 +68,9 @@ type world struct {
 	stop    func()
 }
 
+// ownAddress is of this package's tests alone: what is stopped and listens again finds its port free, whatever else runs on the machine.
+const ownAddress = "127.158.0.1:0"
+
 // start runs a control plane on files given as name, content, name, content, …
 func start(t *testing.T, files ...string) *world {
 	t.Helper()
@@ -89,7 +92,7 @@ func start(t *testing.T, files ...string) *world {
 	for i := 0; i < len(files); i += 2 {
 		w.write(t, files[i], files[i+1])
 	}
-	w.run(t, "127.0.0.1:0")
+	w.run(t, ownAddress)
 	return w
 }
 

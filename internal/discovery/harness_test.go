@@ -281,11 +281,14 @@ type world struct {
 	stop      func()
 }
 
+// ownAddress is of this package's tests alone: what is stopped and listens again finds its port free, whatever else runs on the machine.
+const ownAddress = "127.158.0.2:0"
+
 type setting func(*ServerOptions)
 
 func start(t *testing.T, source *fakeSource, settings ...setting) *world {
 	t.Helper()
-	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", ownAddress)
 	if err != nil {
 		t.Fatal(err)
 	}

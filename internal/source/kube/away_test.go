@@ -55,7 +55,7 @@ func TestSourceListsAnewWhenTheVersionIsTooOld(t *testing.T) {
 
 func TestSourceKeepsTheStateWhileTheServerIsAway(t *testing.T) {
 	f := newFake(t)
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := net.Listen("tcp", "127.158.0.3:0") // an address of its own: its port is free whenever it is wanted, whatever else runs
 	if err != nil {
 		t.Fatal(err)
 	}
