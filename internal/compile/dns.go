@@ -141,15 +141,29 @@ func (v dnsNames) endpointsOf(s *model.Service, cluster string, wanted func(*mod
 	ofCluster := func(name string, k model.ClusterKey) bool {
 		return name == "" || strings.EqualFold(name, cmp.Or(k.Cluster, v.g.ClusterID))
 	}
-	for _, k := range v.slicesOf(s) {
-		slice := v.r.Slice(k)
-		if slice == nil || !ofCluster(cluster, k) {
+	for _, slice := range v.namedSlices(s) {
+		if !ofCluster(cluster, slice.Key) {
 			continue
 		}
 		for i := range slice.Endpoints {
 			if e := &slice.Endpoints[i]; wanted(e) {
 				out = append(out, e)
 			}
+		}
+	}
+	return out
+}
+
+// namedSlices lists the slices whose addresses the name of a headless Service stands for. Those of a mirror are its own: pods of other clusters
+// are called by the addresses of their mirrors.
+func (v dnsNames) namedSlices(s *model.Service) []*model.Slice {
+	if s.Mirror != nil {
+		return v.ownSlices(s.Key)
+	}
+	var out []*model.Slice
+	for _, k := range v.slicesOf(s) {
+		if slice := v.r.Slice(k); slice != nil {
+			out = append(out, slice)
 		}
 	}
 	return out

@@ -44,9 +44,12 @@ func (m snapshot) has(s *model.Service, slice *model.Slice) bool {
 	return ok && slice.Service.Namespace == s.Key.Namespace
 }
 
-// mirrored has an endpoint of a mirror be called as its cluster demands: by the gateways that the mirror names, where it names
+// mirrorOf is what the endpoints of a mirror are to be like; of other services all stays as it is.
+type mirrorOf struct{ group }
+
+// call has an endpoint of a mirror be called as its cluster demands: by the gateways that the mirror names, where it names
 // some, and by the name of the Service there, for a gateway knows no other.
-func (g group) mirrored(e *plan.Endpoint, slice *model.Slice) {
+func (g mirrorOf) call(e *plan.Endpoint, slice *model.Slice) {
 	if g.service.Mirror == nil {
 		if len(e.Gateways) > 0 && onlySidecarsAnswer(g.service) {
 			e.Gateways = slices.Clone(e.Gateways)
@@ -74,14 +77,49 @@ func nameAtGateways(e *plan.Endpoint, host model.Hostname) {
 	}
 }
 
-// linkGateways gives the gateways that the own slices of a mirror name: those that were alive when they were last asked.
-func (g group) linkGateways() []plan.Gateway {
-	var out []plan.Gateway
-	for _, k := range g.r.SlicesOfService(g.service.Key) {
-		slice := g.r.Slice(k)
-		if slice == nil || k.Cluster != "" {
-			continue
+// takes reports whether an endpoint of a slice is one of the Service: of the mirror of a pod that pod alone is.
+func (g mirrorOf) takes(e *model.SliceEndpoint, slice *model.Slice) bool {
+	if g.service.Mirror == nil {
+		return true
+	}
+	from, ok := g.service.Mirror.From(slice.Key.Cluster, slice.Service.Name)
+	return ok && from.Has(e)
+}
+
+// ownSlices lists the slices of this cluster that a mirror has itself: its gateways, or of a headless one its pods, each with the address of the
+// mirror of that pod.
+func (m snapshot) ownSlices(k model.Key) []*model.Slice {
+	var out []*model.Slice
+	for _, at := range m.r.SlicesOfService(k) {
+		if slice := m.r.Slice(at); slice != nil && at.Cluster == "" {
+			out = append(out, slice)
 		}
+	}
+	return out
+}
+
+// gatewaySlices lists those in which a mirror has its gateways. A headless one has none, for its name stands for what its slices have; the
+// mirrors of its pods have all the same.
+func (g mirrorOf) gatewaySlices() []*model.Slice {
+	own := g.ownSlices(g.service.Key)
+	if !g.service.Headless {
+		return own
+	}
+	for _, pods := range own {
+		for i := range pods.Endpoints {
+			mirror := model.MirrorName(pods.Endpoints[i].Hostname, g.service.Mirror.Cluster)
+			if found := g.ownSlices(model.Key{Namespace: g.service.Key.Namespace, Name: mirror}); len(found) > 0 {
+				return found
+			}
+		}
+	}
+	return nil
+}
+
+// linkGateways gives the gateways that the own slices of a mirror name: those that were alive when they were last asked.
+func (g mirrorOf) linkGateways() []plan.Gateway {
+	var out []plan.Gateway
+	for _, slice := range g.gatewaySlices() {
 		port := slicePort(slice.Ports, g.port.Name)
 		for i := range slice.Endpoints {
 			e := &slice.Endpoints[i]

@@ -123,7 +123,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 	checked := g.checkedInSlice(s)
 	for i := range list {
 		e := &list[i]
-		if len(e.Addresses) == 0 {
+		if len(e.Addresses) == 0 || !(mirrorOf{g}).takes(e, s) {
 			continue
 		}
 		w := g.workloadOf(s, e)
@@ -137,7 +137,7 @@ func (g group) slice(s *model.Slice, number int, port uint16) []plan.Endpoint {
 		if ep.Locality == (model.Locality{}) || e.Node != "" {
 			ep.Locality = g.localityOf(w, s.Key.Cluster, e.Node, e.Zone)
 		}
-		g.mirrored(&ep, s)
+		mirrorOf{g}.call(&ep, s)
 		if e.Node != "" {
 			ep.Workload.Node = e.Node
 		}

@@ -210,21 +210,21 @@ func (w *world) service(name string, o opts) {
 	k := named(name)
 	w.tx.SetServices(model.Ref{Kind: "Service", Key: k, Cluster: o.get("cluster")}, model.Service{
 		Key: k, Host: model.ServiceHost(k.Name, k.Namespace, "cluster.local"), Ports: w.ports(o["port"]),
-		VIPs: w.prefixes(o.list("ip")), Headless: o.has("headless"), Resolution: model.ResolveSlices, Mirror: mirrorOf(k.Namespace, o),
+		VIPs: w.prefixes(o.list("ip")), Headless: o.has("headless"), Resolution: model.ResolveSlices, Mirror: mirrorWritten(k.Namespace, o),
 		ExternalName: model.Hostname(o.get("external-name")), PublishNotReady: o.has("not-ready-too"), CreatedAt: o.created(w),
 		ExportTo: o.list("export"), Proximity: map[bool]model.Proximity{true: model.OnlySameNode}[o.has("local")],
 	})
 }
 
-// mirrorOf reads "of=NAME@CLUSTER", "of=NAME@" for the own cluster, and "by-gateway".
-func mirrorOf(namespace string, o opts) *model.MirrorOf {
+// mirrorWritten reads "of=NAME@CLUSTER", "of=NAME@" for the own cluster, "by-gateway", and "of-pod=HOSTNAME" for one endpoint alone.
+func mirrorWritten(namespace string, o opts) *model.MirrorOf {
 	var out *model.MirrorOf
 	for _, of := range o["of"] {
 		name, cluster, _ := strings.Cut(of, "@")
 		if out == nil {
-			out = &model.MirrorOf{ByGateway: o.has("by-gateway")}
+			out = &model.MirrorOf{Cluster: cluster, ByGateway: o.has("by-gateway")}
 		}
-		out.Sources = append(out.Sources, model.MirrorSource{Cluster: cluster, Name: name, Host: model.ServiceHost(name, namespace, "cluster.local")})
+		out.Sources = append(out.Sources, model.MirrorSource{Cluster: cluster, Name: name, Host: model.ServiceHost(name, namespace, "cluster.local"), Pod: o.get("of-pod")})
 	}
 	return out
 }

@@ -25,6 +25,8 @@ const (
 	RemoteDiscoveryKey = "multicluster.linkerd.io/remote-discovery"
 	RemoteServiceLabel = "multicluster.linkerd.io/remote-service"
 	LocalDiscovery     = "multicluster.linkerd.io/local-discovery"
+	// MirroredHeadlessLabel is on the mirrors of single pods: the name of the headless mirror that has their addresses.
+	MirroredHeadlessLabel = "mirror.linkerd.io/headless-mirror-svc-name"
 	// ManagedByLabel with ManagedBy is on what the control plane makes.
 	ManagedByLabel = "app.kubernetes.io/managed-by"
 	ManagedBy      = "fairlead-controller"
@@ -135,6 +137,13 @@ type MirrorSource struct {
 	Cluster, Name string
 	// Host is what it is called in its cluster.
 	Host Hostname
+	// Pod is the hostname of the one endpoint that counts; empty for all.
+	Pod string
+}
+
+// Has reports whether an endpoint of the Service counts.
+func (m MirrorSource) Has(e *SliceEndpoint) bool {
+	return m.Pod == "" || strings.EqualFold(m.Pod, e.Hostname)
 }
 
 // Compare orders sources by cluster and name.

@@ -25,20 +25,32 @@ func mirror(r *model.Report, in *corev1.Service, clusterDomain string) *model.Mi
 			r.Warn("metadata.labels["+model.RemoteServiceLabel+"]", "missing: it is not known which Service of cluster "+cluster+" is meant", "the name of a Service")
 			return nil
 		}
-		return &model.MirrorOf{Cluster: cluster, Sources: []model.MirrorSource{source(in, cluster, name, clusterDomain)}}
+		from := source(in, cluster, name, clusterDomain)
+		from.Pod, _ = podOf(in)
+		return &model.MirrorOf{Cluster: cluster, Sources: []model.MirrorSource{from}}
 	}
-	cluster, full := in.Labels[model.MirrorClusterLabel], in.Annotations[model.MirroredName]
-	if in.Labels[model.MirroredLabel] != "true" || cluster == "" || full == "" {
+	cluster := in.Labels[model.MirrorClusterLabel]
+	pod, host := podOf(in)
+	if in.Labels[model.MirroredLabel] != "true" || cluster == "" || host == "" {
 		return nil
 	}
-	host := model.CanonicalHost(full)
 	name, rest, _ := strings.Cut(string(host), ".")
 	if namespace, _, _ := strings.Cut(rest, "."); namespace != in.Namespace {
-		r.Warn("metadata.annotations["+model.MirroredName+"]", fmt.Sprintf("%#q is no Service of namespace %s", full, in.Namespace),
+		r.Warn("metadata.annotations["+model.MirroredName+"]", fmt.Sprintf("%#q is no Service of namespace %s", in.Annotations[model.MirroredName], in.Namespace),
 			"the full name of a Service of the same namespace of the other cluster")
 		return nil
 	}
-	return &model.MirrorOf{Cluster: cluster, ByGateway: true, Sources: []model.MirrorSource{{Cluster: cluster, Name: name, Host: host}}}
+	return &model.MirrorOf{Cluster: cluster, ByGateway: true, Sources: []model.MirrorSource{{Cluster: cluster, Name: name, Host: host, Pod: pod}}}
+}
+
+// podOf reads what a mirror is of: a Service, by its full name, or with the label of mirrors of pods one pod of a headless one, by its hostname.
+func podOf(in *corev1.Service) (pod string, host model.Hostname) {
+	host = model.CanonicalHost(in.Annotations[model.MirroredName])
+	if in.Labels[model.MirroredHeadlessLabel] == "" {
+		return "", host
+	}
+	pod, rest, _ := strings.Cut(string(host), ".")
+	return pod, model.Hostname(rest)
 }
 
 // unionOf reads which Services a union consists of: "name@cluster" with commas, and the name of one of the own cluster.
