@@ -220,6 +220,7 @@ func clusterFlags(fs *flag.FlagSet, o *controlplane.Options) {
 	fs.StringVar(&o.MeshNetworks, "mesh-networks", "", "the mesh's meshNetworks as in Istio's, `YAML` or JSON: which networks there are besides those that labels name")
 	choice(fs, (*string)(&o.Mirrors), "mirrors", "with --kube: which mirrors of Services of linked clusters are written: none, those of namespaces that are there, or these namespaces too",
 		string(controlplane.NoMirrors), string(controlplane.MirrorServices), string(controlplane.MirrorsNamespaces))
+	fs.BoolVar(&o.MirrorsHeadless, "mirrors-headless", false, "mirror headless Services whose pods have hostnames as headless ones, with a mirror of each pod")
 	fs.StringVar(&o.MoreRoots, "more-roots", "", "without --kube: `DIRECTORY` of further root certificates, PEM, that proxies trust (default none)")
 	fs.StringVar(&o.CACertificates, "ca-certificates", "", "the mesh's caCertificates as in Istio's MeshConfig, `YAML` or JSON: where the SPIFFE bundles of other trust domains are, which are followed")
 	fs.StringVar(&o.SPIFFEBundleCAs, "spiffe-bundle-ca-file", "", "`FILE` with the CAs, PEM, of the servers that have these bundles (default the system's)")

@@ -117,10 +117,7 @@ func (c *cluster) makeMirrors(look *store.Reader, d mirror.Decision) {
 	wanted, wrong := make(map[string]incluster.Mirror, len(d.Services)), map[string]bool{}
 	for i := range d.Services {
 		s := &d.Services[i]
-		m := incluster.Mirror{Service: mirrorService(s)}
-		if s.ByGateway {
-			m.Slice = mirrorSlice(s)
-		}
+		m := incluster.Mirror{Service: mirrorService(s), Slices: mirrorSlices(s)}
 		wanted[s.Key.String()] = m
 		if !isAsWanted(look, m.Service, c.p.o.ClusterDomain) {
 			wrong[s.Key.String()] = true
@@ -137,7 +134,7 @@ func (c *cluster) makeMirrors(look *store.Reader, d mirror.Decision) {
 func isAsWanted(look *store.Reader, want *corev1.Service, domain string) bool {
 	meant, _ := core.Service(want, domain)
 	return meant != nil && slices.ContainsFunc(look.ServicesByKey(meant.Key), func(s *model.Service) bool {
-		return s.MadeHere && reflect.DeepEqual(s.Mirror, meant.Mirror) && reflect.DeepEqual(s.Ports, meant.Ports)
+		return s.MadeHere && s.Headless == meant.Headless && reflect.DeepEqual(s.Mirror, meant.Mirror) && reflect.DeepEqual(s.Ports, meant.Ports)
 	})
 }
 

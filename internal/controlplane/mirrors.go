@@ -9,10 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"fairlead.dev/fairlead/internal/admin"
 	"fairlead.dev/fairlead/internal/mirror"
@@ -38,7 +34,9 @@ type mirrors struct {
 }
 
 func newMirrors(p *ControlPlane) *mirrors {
-	m := &mirrors{engine: p.engine, options: mirror.Options{Namespace: p.o.namespace(), Own: p.o.ClusterID, Domain: p.o.ClusterDomain, Missing: mirror.IgnoreMissing}}
+	m := &mirrors{engine: p.engine, options: mirror.Options{
+		Namespace: p.o.namespace(), Own: p.o.ClusterID, Domain: p.o.ClusterDomain, Missing: mirror.IgnoreMissing, Headless: p.o.MirrorsHeadless,
+	}}
 	switch {
 	case p.o.Kube == nil:
 	case p.o.Mirrors == MirrorsNamespaces:
@@ -99,7 +97,7 @@ func (m *mirrors) page() []admin.LinkedCluster {
 	r := store.NewReader(m.engine.store.Snapshot())
 	services := map[string]int{}
 	for _, s := range store.List[model.Service](r) {
-		if s.MadeHere && s.Mirror != nil && s.Mirror.Cluster != "" {
+		if s.MadeHere && s.Mirror != nil && s.Mirror.Cluster != "" && !slices.ContainsFunc(s.Mirror.Sources, func(m model.MirrorSource) bool { return m.Pod != "" }) {
 			services[s.Mirror.Cluster]++
 		}
 	}
@@ -171,19 +169,21 @@ func (m *ownMirrors) make(look *store.Reader, d mirror.Decision) {
 		}
 		m.made[s.Key] = text
 		change.Upserts = append(change.Upserts, source.Object{Ref: serviceRef(s.Key), Value: mirrorService(s)})
-		if s.ByGateway {
-			change.Upserts = append(change.Upserts, source.Object{Ref: sliceRef(s.Key), Value: mirrorSlice(s)})
-		} else {
-			change.Deletes = append(change.Deletes, sliceRef(s.Key))
+		stale := sliceRefs(s.Key)
+		for _, slice := range mirrorSlices(s) {
+			ref := model.Ref{Kind: "EndpointSlice", Key: model.Key{Namespace: slice.Namespace, Name: slice.Name}}
+			change.Upserts = append(change.Upserts, source.Object{Ref: ref, Value: slice})
+			stale = slices.DeleteFunc(stale, func(r model.Ref) bool { return r == ref })
 		}
+		change.Deletes = append(change.Deletes, stale...)
 	}
 	for _, k := range d.Gone {
-		change.Deletes = append(change.Deletes, serviceRef(k), sliceRef(k))
+		change.Deletes = append(append(change.Deletes, serviceRef(k)), sliceRefs(k)...)
 	}
 	for k := range m.made {
 		if !wanted[k] {
 			delete(m.made, k)
-			change.Deletes = append(change.Deletes, sliceRef(k))
+			change.Deletes = append(change.Deletes, sliceRefs(k)...)
 		}
 	}
 	if len(change.Upserts)+len(change.Deletes) > 0 {
@@ -198,53 +198,10 @@ func hasMirror(look *store.Reader, k model.Key) bool {
 
 func serviceRef(k model.Key) model.Ref { return model.Ref{Kind: "Service", Key: k} }
 
-// sliceRef is the EndpointSlice with the gateways of a mirror. Its name is one that no controller of Kubernetes gives.
-func sliceRef(k model.Key) model.Ref {
-	return model.Ref{Kind: "EndpointSlice", Key: model.Key{Namespace: k.Namespace, Name: mirror.SliceName(k.Name)}}
-}
-
-// mirrorService is a mirror as an object.
-func mirrorService(s *mirror.Service) *corev1.Service {
-	out := &corev1.Service{
-		TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
-		ObjectMeta: metav1.ObjectMeta{Name: s.Key.Name, Namespace: s.Key.Namespace, Labels: s.Labels, Annotations: s.Annotations},
-	}
-	for _, p := range s.Ports {
-		protocol, app := p.Wire()
-		port := corev1.ServicePort{Name: p.Name, Port: int32(p.Port), Protocol: corev1.Protocol(protocol), TargetPort: intstr.FromInt32(int32(p.Port))}
-		if app != "" {
-			port.AppProtocol = &app
-		}
-		out.Spec.Ports = append(out.Spec.Ports, port)
-	}
-	return out
-}
-
-// mirrorSlice has the gateways of a mirror, at the same port for all ports of the Service, as with Linkerd.
-func mirrorSlice(s *mirror.Service) *discoveryv1.EndpointSlice {
-	out := &discoveryv1.EndpointSlice{
-		TypeMeta: metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
-		ObjectMeta: metav1.ObjectMeta{Name: mirror.SliceName(s.Key.Name), Namespace: s.Key.Namespace, Labels: map[string]string{
-			discoveryv1.LabelServiceName: s.Key.Name, discoveryv1.LabelManagedBy: model.ManagedBy,
-			model.MirroredLabel: "true", model.MirrorClusterLabel: s.Cluster, model.ManagedByLabel: model.ManagedBy,
-		}},
-		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{},
-	}
-	port := int32(model.DefaultGatewayPort)
-	ready := true
-	for _, g := range s.Gateways {
-		if !g.Addr().Is4() {
-			continue // one slice has one family
-		}
-		port = int32(g.Port())
-		out.Endpoints = append(out.Endpoints, discoveryv1.Endpoint{Addresses: []string{g.Addr().String()}, Conditions: discoveryv1.EndpointConditions{Ready: &ready}})
-	}
-	tcp := corev1.ProtocolTCP
-	for _, p := range s.Ports {
-		name := p.Name
-		if p.Protocol != model.UDP {
-			out.Ports = append(out.Ports, discoveryv1.EndpointPort{Name: &name, Port: &port, Protocol: &tcp})
-		}
+// sliceRefs are the EndpointSlices that a mirror may have. Their names are such as no controller of Kubernetes gives.
+func sliceRefs(k model.Key) (out []model.Ref) {
+	for _, name := range mirror.SliceNames(k.Name) {
+		out = append(out, model.Ref{Kind: "EndpointSlice", Key: model.Key{Namespace: k.Namespace, Name: name}})
 	}
 	return out
 }

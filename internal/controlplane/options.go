@@ -62,6 +62,8 @@ type Options struct {
 	KubeconfigPlugins incluster.KubeconfigPlugins
 	// Mirrors says what of mirrors is written into the cluster; empty for nothing. Without Kubernetes it is without effect.
 	Mirrors MirrorMode
+	// MirrorsHeadless has headless Services of linked clusters be mirrored as such, where their pods have hostnames, with a mirror of each pod.
+	MirrorsHeadless bool
 	// ServiceSettings is Istio's of the MeshConfig, YAML or JSON: which hosts stay in each cluster.
 	ServiceSettings string
 	// MeshNetworks is Istio's of the MeshConfig, YAML or JSON: what is said of networks besides labels.

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"k8s.io/apimachinery/pkg/labels"
 )
 
 func (a *api) list(r *http.Request) object {
@@ -20,7 +22,7 @@ func (a *api) list(r *http.Request) object {
 	}
 	items := []any{}
 	for _, p := range slices.Sorted(maps.Keys(a.objects)) {
-		if (collectionOf(p) == r.URL.Path || path.Dir(p) == r.URL.Path) && selected(r, path.Base(p)) {
+		if (collectionOf(p) == r.URL.Path || path.Dir(p) == r.URL.Path) && selected(r, path.Base(p)) && labelled(r, a.objects[p]) {
 			items = append(items, shape(r, a.objects[p]))
 		}
 	}
@@ -37,6 +39,20 @@ func (a *api) list(r *http.Request) object {
 func selected(r *http.Request, name string) bool {
 	s := r.URL.Query().Get("fieldSelector")
 	return s == "" || s == "metadata.name="+name
+}
+
+// labelled reports whether an object has the labels that are asked for.
+func labelled(r *http.Request, o object) bool {
+	wanted, err := labels.Parse(r.URL.Query().Get("labelSelector"))
+	has := labels.Set{}
+	if meta, ok := o["metadata"].(object); ok {
+		if list, ok := meta["labels"].(object); ok {
+			for k, v := range list {
+				has[k], _ = v.(string)
+			}
+		}
+	}
+	return err == nil && wanted.Matches(has)
 }
 
 // shape leaves only the metadata where that was asked for.

@@ -139,9 +139,9 @@ func (c *Client) get(ctx context.Context, t target, into runtime.Object) error {
 }
 
 // list reads the one object that t names, as a list that is empty where there is none: the permission to list is there
-// for all pods, that to get is not.
+// for all pods, that to get is not. Where it names none it reads those with its labels.
 func (c *Client) list(ctx context.Context, t target, into runtime.Object) error {
-	return c.do(ctx, "list", t.collection(), apiserver.Request{Query: url.Values{"fieldSelector": {t.selector()}}}, into)
+	return c.do(ctx, "list", t.collection(), apiserver.Request{Query: url.Values{"fieldSelector": {t.selector()}, "labelSelector": {t.labels}}}, into)
 }
 
 // create makes an object and replaces obj with what the API server made of it.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,10 +24,10 @@ import (
 // mirroredLabel is Linkerd's, on every mirror; managedByLabel with fieldManager is on what the control plane makes.
 const mirroredLabel = "mirror.linkerd.io/mirrored-service"
 
-// Mirror is a Service that there is to be, with the EndpointSlice of its gateways, nil where it has none.
+// Mirror is a Service that there is to be, with its EndpointSlices.
 type Mirror struct {
 	Service *corev1.Service
-	Slice   *discoveryv1.EndpointSlice
+	Slices  []*discoveryv1.EndpointSlice
 }
 
 // MirrorsOptions configure Mirrors.
@@ -172,7 +173,6 @@ func (m *Mirrors) write(ctx context.Context, key string) error {
 	w, wanted := m.wanted[key]
 	m.mu.Unlock()
 	at := target{resource: services(), namespace: namespace, name: name}
-	slice := target{resource: endpointSlices(), namespace: namespace, name: name + "-gateways"}
 	var list corev1.ServiceList
 	if err := m.o.Client.list(ctx, at, &list); err != nil {
 		return err
@@ -185,11 +185,11 @@ func (m *Mirrors) write(ctx context.Context, key string) error {
 	} else if len(list.Items) > 0 {
 		there := &list.Items[0]
 		if there.Labels[mirroredLabel] != "true" || there.Labels[managedByLabel] != fieldManager {
-			return m.writeSlice(ctx, slice, nil) // it is not ours: the next decision says so
+			return m.writeSlices(ctx, at, nil) // it is not ours: the next decision says so
 		}
 		if !wanted {
-			// The slice first: while the Service is there what failed is tried again, and nobody else deletes the slice.
-			if err := m.writeSlice(ctx, slice, nil); err != nil {
+			// Slices first: while the Service is there what failed is tried again, and nobody else deletes them.
+			if err := m.writeSlices(ctx, at, nil); err != nil {
 				return err
 			}
 			return m.remove(ctx, at, there.UID, there.ResourceVersion)
@@ -198,11 +198,17 @@ func (m *Mirrors) write(ctx context.Context, key string) error {
 			return err
 		}
 	}
-	return m.writeSlice(ctx, slice, w.Slice)
+	return m.writeSlices(ctx, at, w.Slices)
 }
 
-// change writes a Service as it should be where it is not.
+// change writes a Service as it should be where it is not. One that is headless and should not be, or the other way round, is made anew.
 func (m *Mirrors) change(ctx context.Context, at target, there, want *corev1.Service) error {
+	if isHeadless(there) != isHeadless(want) {
+		if err := m.remove(ctx, at, there.UID, there.ResourceVersion); err != nil {
+			return err
+		}
+		return notThere(m.o.Client.create(ctx, at, want.DeepCopy()))
+	}
 	next := there.DeepCopy()
 	next.Labels, next.Annotations = maps.Clone(want.Labels), maps.Clone(want.Annotations)
 	next.Spec.Ports = want.DeepCopy().Spec.Ports
@@ -219,25 +225,43 @@ func alike(a, b any) bool {
 	return errA == nil && errB == nil && bytes.Equal(one, other)
 }
 
-// writeSlice keeps the EndpointSlice of a mirror; nil for none.
-func (m *Mirrors) writeSlice(ctx context.Context, at target, want *discoveryv1.EndpointSlice) error {
+func isHeadless(s *corev1.Service) bool { return s.Spec.ClusterIP == corev1.ClusterIPNone }
+
+// writeSlices keeps the EndpointSlices of a mirror, and deletes others that were made here.
+func (m *Mirrors) writeSlices(ctx context.Context, service target, want []*discoveryv1.EndpointSlice) error {
+	at := target{resource: endpointSlices(), namespace: service.namespace, labels: discoveryv1.LabelServiceName + "=" + service.name + "," + managedByLabel + "=" + fieldManager}
 	var list discoveryv1.EndpointSliceList
 	if err := m.o.Client.list(ctx, at, &list); err != nil {
 		return err
 	}
-	if len(list.Items) == 0 {
-		if want == nil {
-			return nil
+	missing := slices.Clone(want)
+	for i := range list.Items {
+		there := &list.Items[i]
+		at.name = there.Name
+		mine := slices.IndexFunc(missing, func(s *discoveryv1.EndpointSlice) bool { return s.Name == there.Name })
+		if mine < 0 {
+			if err := m.remove(ctx, at, there.UID, there.ResourceVersion); err != nil {
+				return err
+			}
+			continue
 		}
-		return notThere(m.o.Client.create(ctx, at, want.DeepCopy()))
+		if err := m.changeSlice(ctx, at, there, missing[mine]); err != nil {
+			return err
+		}
+		missing = slices.Delete(missing, mine, mine+1)
 	}
-	there := &list.Items[0]
-	if there.Labels[managedByLabel] != fieldManager {
-		return nil
+	for _, s := range missing {
+		at.name = s.Name
+		// One of that name that was not made here stays what it is.
+		if err := m.o.Client.create(ctx, at, s.DeepCopy()); err != nil && !apierrors.IsAlreadyExists(err) {
+			return notThere(err)
+		}
 	}
-	if want == nil {
-		return m.remove(ctx, at, there.UID, there.ResourceVersion)
-	}
+	return nil
+}
+
+// changeSlice writes an EndpointSlice as it should be where it is not.
+func (m *Mirrors) changeSlice(ctx context.Context, at target, there, want *discoveryv1.EndpointSlice) error {
 	next := there.DeepCopy()
 	next.Labels, next.Endpoints, next.Ports = maps.Clone(want.Labels), want.Endpoints, want.Ports
 	if alike(there, next) {

@@ -13,16 +13,16 @@ import (
 )
 
 func mirrorOf(port int32, slice bool) Mirror {
-	labels := map[string]string{mirroredLabel: "true", managedByLabel: fieldManager}
+	labels := map[string]string{mirroredLabel: "true", managedByLabel: fieldManager, discoveryv1.LabelServiceName: "users-east"}
 	out := Mirror{Service: &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: "users-east", Namespace: "myapp", Labels: labels},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: port}}},
 	}}
 	if slice {
-		out.Slice = &discoveryv1.EndpointSlice{
+		out.Slices = []*discoveryv1.EndpointSlice{{
 			ObjectMeta:  metav1.ObjectMeta{Name: "users-east-gateways", Namespace: "myapp", Labels: labels},
 			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.1"}}},
-		}
+		}}
 	}
 	return out
 }
@@ -106,6 +106,23 @@ func TestMirrors(t *testing.T) {
 		set(nil, key)
 		if got := a.get(at); got == nil || metaOf(got)["labels"].(object)["app"] != "mine" {
 			t.Errorf("what was taken over is deleted: %v", got)
+		}
+		a.refuse(nil)
+
+		// With an address of its own, headless, and back: the API server changes none into the other.
+		a.delete(at)
+		set(&one)
+		const podsAt = "/apis/discovery.k8s.io/v1/namespaces/myapp/endpointslices/users-east-pods"
+		headless := mirrorOf(80, true)
+		headless.Service.Spec.ClusterIP, headless.Slices[0].Name = corev1.ClusterIPNone, "users-east-pods"
+		before := metaOf(a.get(at))["uid"]
+		set(&headless)
+		if got := a.get(at); got == nil || got["spec"].(object)["clusterIP"] != "None" || metaOf(got)["uid"] == before || a.get(podsAt) == nil || a.get(sliceAt) != nil {
+			t.Errorf("headless: Service %v, pods %v, gateways %v", got, a.get(podsAt), a.get(sliceAt))
+		}
+		set(&one)
+		if got := a.get(at); got == nil || got["spec"].(object)["clusterIP"] == "None" || a.get(podsAt) != nil || a.get(sliceAt) == nil {
+			t.Errorf("not headless any more: Service %v, pods %v, gateways %v", got, a.get(podsAt), a.get(sliceAt))
 		}
 		cancel()
 		<-done

@@ -12,13 +12,13 @@ import (
 )
 
 var (
-	meshOption = regexp.MustCompile(`^(?:mesh\.([a-z][A-Za-z]*)|((?:tracing|consul)(?:\.[a-z][A-Za-z]*)+))=((?s:.*))$`)
+	meshOption = regexp.MustCompile(`^(?:mesh\.([a-z][A-Za-z]*)|((?:tracing|consul|mirrors)(?:\.[a-z][A-Za-z]*)+))=((?s:.*))$`)
 	humps      = regexp.MustCompile(`[A-Z]+`)
 )
 
 // meshFlags turns options of the mesh, such as mesh.accessLog=json or tracing.sampling=100, into the controller's flags. Their
 // names are those of the chart, and the flags of the controller the same in lower case with dashes, as deploy/chart passes
-// them; what is said of traces and of Consul keeps its first word.
+// them; what is said of traces, of Consul and of mirrors keeps its first word.
 func meshFlags(settings []string) ([]string, error) {
 	var flags []string
 	for _, s := range settings {

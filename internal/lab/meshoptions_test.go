@@ -19,6 +19,7 @@ func TestMeshFlags(t *testing.T) {
 		{"a_value_with_signs", "mesh.trustDomainAliases=a.b,c=d", []string{"--trust-domain-aliases=a.b,c=d"}, ""},
 		{"a_part_of_its_own", "tracing.otlp.endpoint=collector.observability:4317", []string{"--tracing-otlp-endpoint=collector.observability:4317"}, ""},
 		{"Consul", "consul.tokenFile=/t", []string{"--consul-token-file=/t"}, ""},
+		{"mirrors", "mirrors.headless=true", []string{"--mirrors-headless=true"}, ""},
 		{"a_part_without_a_name", "tracing=1", nil, "--set tracing=1: write mesh.NAME=VALUE or tracing.NAME=VALUE, with a name as in the chart's values, such as mesh.accessLog=json"},
 		{"no_value", "mesh.accessLog", nil, "--set mesh.accessLog: write mesh.NAME=VALUE or tracing.NAME=VALUE, with a name as in the chart's values, such as mesh.accessLog=json"},
 		{"another_part_of_the_chart", "controller.replicas=2", nil, "--set controller.replicas=2: write mesh.NAME=VALUE or tracing.NAME=VALUE, with a name as in the chart's values, such as mesh.accessLog=json"},

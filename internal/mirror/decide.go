@@ -31,6 +31,8 @@ type Options struct {
 	Domain string
 	// Missing says what becomes of Services whose namespace this cluster does not have.
 	Missing MissingNamespace
+	// Headless has headless Services, whose endpoints have hostnames, be mirrored as what they are, with a Service for each such pod.
+	Headless bool
 	// Alive are the addresses of gateways that are alive, by the name of the cluster.
 	Alive map[string][]netip.AddrPort
 }
@@ -55,6 +57,9 @@ type Service struct {
 	// ByGateway mirrors have an EndpointSlice with Gateways, which may be none.
 	ByGateway bool
 	Gateways  []netip.AddrPort
+	// Headless mirrors have EndpointSlices with Pods in place of an address of their own.
+	Headless bool
+	Pods     []Pod
 }
 
 // Outcome is what became of a Service that a Link selects.
@@ -81,7 +86,10 @@ type Decision struct {
 
 // Decide gives what there is to be.
 func Decide(r *store.Reader, o Options) Decision {
-	d := &decider{r: r, o: o, out: Decision{Status: map[model.Ref]Status{}}, unions: map[model.Key]*union{}, wanted: map[model.Key]*Service{}, spaces: map[string]bool{}}
+	d := &decider{
+		r: r, o: o, out: Decision{Status: map[model.Ref]Status{}},
+		unions: map[model.Key]*union{}, wanted: map[model.Key]*Service{}, count: map[string]int{}, spaces: map[string]bool{},
+	}
 	d.links()
 	for _, l := range d.out.Links {
 		d.link(l)
@@ -100,6 +108,7 @@ type decider struct {
 	o      Options
 	out    Decision
 	wanted map[model.Key]*Service
+	count  map[string]int       // of those, how many are of a cluster alone
 	unions map[model.Key]*union // by the key of the Service that they are unions of
 	spaces map[string]bool
 }
@@ -161,6 +170,7 @@ func (d *decider) link(l *model.Link) {
 		return
 	}
 	var status Status
+	var headless []*store.RemoteService
 	services := store.By[store.RemoteService](d.r, store.RemoteServicesOfCluster, l.Cluster)
 	slices.SortFunc(services, func(a, b *store.RemoteService) int { return a.Key.Compare(b.Key) })
 	for _, s := range services {
@@ -169,26 +179,32 @@ func (d *decider) link(l *model.Link) {
 		}
 		exported, discovered := l.Exported.Selects(s.Labels), l.Discovered.Selects(s.Labels)
 		if exported || discovered {
-			o := d.mirror(l, s, exported && !discovered, len(status.Mirrors))
+			o := d.mirror(l, s, exported && !discovered)
 			status.Mirrors = append(status.Mirrors, o)
+			if m := d.wanted[o.Local]; m != nil && m.Headless {
+				headless = append(headless, s)
+			}
 		}
 		if l.Federated.Selects(s.Labels) {
 			u := d.union(s.Key)
 			u.members = append(u.members, member{link: l, service: s, labels: s.Labels, annotations: s.Annotations})
 		}
 	}
+	for _, s := range headless { // behind the Services: a name that one of these has is not a pod's
+		status.Mirrors = append(status.Mirrors, d.pods(l, s)...)
+	}
 	d.out.Status[l.Ref] = status
 }
 
 // mirror decides about one Service.
-func (d *decider) mirror(l *model.Link, s *store.RemoteService, byGateway bool, before int) Outcome { //nolint:revive // what the mirror is like
+func (d *decider) mirror(l *model.Link, s *store.RemoteService, byGateway bool) Outcome { //nolint:revive // what the mirror is like
 	local := model.Key{Namespace: s.Key.Namespace, Name: model.MirrorName(s.Key.Name, l.Cluster)}
 	o := Outcome{Remote: s.Key, Local: local}
 	switch {
 	case byGateway && len(l.Gateways) == 0:
 		return o.not("NoGateway", "the Link has no gatewayAddress: label the Service "+model.ExportedLabel+": "+model.RemoteDiscovery+" where its pods can be called directly")
-	case before >= MaxMirrors:
-		return o.not("TooMany", fmt.Sprintf("%d Services of the cluster have mirrors already", MaxMirrors))
+	case d.count[l.Cluster] >= MaxMirrors:
+		return o.not("TooMany", fmt.Sprintf("there are %d mirrors of the cluster already", MaxMirrors))
 	}
 	if o = d.admit(o, &s.Service); !o.Holds {
 		return o
@@ -205,11 +221,19 @@ func (d *decider) mirror(l *model.Link, s *store.RemoteService, byGateway bool, 
 	} else {
 		m.Labels[model.RemoteDiscoveryKey], m.Labels[model.RemoteServiceLabel] = l.Cluster, s.Key.Name
 	}
-	d.wanted[local] = m
 	if s.Headless {
-		o.Message = "mirrored as a Service with an address of its own, for it is headless in its cluster"
+		if m.Headless, o = d.asHeadless(s, o); !o.Holds {
+			return o
+		}
 	}
+	d.want(m)
 	return o
+}
+
+// want adds a mirror of a cluster.
+func (d *decider) want(m *Service) {
+	d.wanted[m.Key] = m
+	d.count[m.Cluster]++
 }
 
 // admit says whether there can be a Service of a name, and holds where there can.
@@ -332,6 +356,3 @@ func (d *decider) complain() {
 		}
 	}
 }
-
-// SliceName is what the EndpointSlice of a mirror is called that has its gateways.
-func SliceName(service string) string { return service + "-gateways" }

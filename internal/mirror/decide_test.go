@@ -87,6 +87,9 @@ func (w *world) apply(d mirror.Decision) {
 	for i := range d.Services {
 		in := corev1.Service{}
 		in.Name, in.Namespace, in.Labels, in.Annotations = d.Services[i].Key.Name, d.Services[i].Key.Namespace, d.Services[i].Labels, d.Services[i].Annotations
+		if d.Services[i].Headless {
+			in.Spec.ClusterIP = corev1.ClusterIPNone
+		}
 		for _, p := range d.Services[i].Ports {
 			in.Spec.Ports = append(in.Spec.Ports, corev1.ServicePort{Name: p.Name, Port: int32(p.Port)})
 		}
@@ -106,6 +109,9 @@ func text(d mirror.Decision) string {
 		}
 		if s.ByGateway {
 			fmt.Fprintf(&b, " by %v", s.Gateways)
+		}
+		if s.Headless {
+			fmt.Fprintf(&b, " headless %v", s.Pods)
 		}
 		b.WriteString("\n")
 	}

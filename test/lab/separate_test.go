@@ -25,10 +25,16 @@ const (
 // startSeparate starts labs of which each is a network of its own, linked pair by pair. The first one's supervisor carries the frames.
 func startSeparate(t *testing.T, manifests ...string) (labs []*mesh) {
 	t.Helper()
+	return startSeparateWith(t, nil, manifests...)
+}
+
+// startSeparateWith is startSeparate with options of the meshes.
+func startSeparateWith(t *testing.T, options []string, manifests ...string) (labs []*mesh) {
+	t.Helper()
 	names := []string{"west", "east", "north"}[:len(manifests)]
 	for i, name := range names {
 		m := startMesh(t, manifests[i], func(o *lab.UpOptions) {
-			if o.Name = name; i > 0 {
+			if o.Name, o.Mesh = name, options; i > 0 {
 				o.StateDir = labs[0].stateDir
 			}
 		})
