@@ -103,10 +103,11 @@ func dumpEndpoints(b *directory.Backend) []admin.EndpointDump {
 
 func dumpEndpoint(b *plan.Backend, e *directory.Endpoint) admin.EndpointDump {
 	outlier, why := "OK", ""
-	if e.Ejected(time.Now) {
+	switch {
+	case e.Silent():
+		outlier, why = "FAILED", "silent: its sidecar was asked, and nothing has come since; others are called first"
+	case e.Ejected(time.Now):
 		outlier, why = "FAILED", "connections refused of late"
-	} else if e.Silent() {
-		outlier, why = "FAILED", "silent: a request and a ping were followed by nothing so far; others are called first"
 	}
 	if cause, until, ok := e.Outlier(time.Now()); ok {
 		if outlier, why = "FAILED", cause+", until "+until.UTC().Format(time.RFC3339); time.Now().After(until) {
