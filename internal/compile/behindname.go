@@ -1,6 +1,7 @@
 package compile
 
 import (
+	"fmt"
 	"slices"
 
 	"fairlead.dev/fairlead/internal/model"
@@ -11,9 +12,9 @@ import (
 // address at which nothing answers: those of Services that only other clusters have, of mirrors, and of what clusters have exported. Such
 // a name is called as the host is: its pods, by mutual TLS, through the gateways of their network.
 
-// onlySidecarsAnswer reports whether a Service is such a host.
+// onlySidecarsAnswer reports whether a Service is such a host. What has been exported has an address that kube-proxy serves where imports are written.
 func onlySidecarsAnswer(s *model.Service) bool {
-	return s.Resolution == model.ResolveSlices && (s.Origin.Cluster != "" || s.Imported() || s.Mirror != nil)
+	return s.Resolution == model.ResolveSlices && (s.Origin.Cluster != "" || s.Imported() && len(s.VIPs) == 0 || s.Mirror != nil)
 }
 
 // inMesh gives a backend of a ServiceEntry the endpoints of hosts that its DNS names, in place of the names. What the entry says of
@@ -51,4 +52,39 @@ func (b *backends) behind(d plan.DNSEndpoint) (*model.Service, *model.ServicePor
 		}
 	}
 	return nil, nil
+}
+
+// namedInVain reports endpoints by names of such hosts that DNS is asked for all the same, which has no addresses that answer.
+func namedInVain(c *checker, services []*model.Service) {
+	for _, s := range services {
+		if isKubernetes(s) || s.Resolution != model.ResolveDNS && s.Resolution != model.ResolveDNSRoundRobin {
+			continue
+		}
+		for i := range s.Endpoints {
+			e := &s.Endpoints[i]
+			if e.DNS == "" || e.DNS == s.Host {
+				continue
+			}
+			if found := c.as(s.Key.Namespace).servicesAt(e.DNS); len(found) > 0 && onlySidecarsAnswer(found[0]) {
+				endpointInVain(c, s, i, found[0])
+			}
+		}
+	}
+}
+
+// endpointInVain reports an endpoint that names a known host, and is not called as that.
+func endpointInVain(c *checker, s *model.Service, i int, known *model.Service) {
+	e := &s.Endpoints[i]
+	if len(s.SubjectAltNames) > 0 {
+		c.warn(s.Origin, "spec.subjectAltNames", fmt.Sprintf("only sidecars answer for the endpoint %s, and with subjectAltNames DNS is asked for it, which has no addresses: calls fail", e.DNS),
+			"leave them out: its pods have to prove to be those of the Service")
+		return
+	}
+	for j := range s.Ports {
+		p := &s.Ports[j]
+		if at := staticPort(e, p); at != p.Port || portOf(known, at) == nil {
+			c.warn(s.Origin, fmt.Sprintf("spec.endpoints[%d]", i), fmt.Sprintf("only sidecars answer for %s, at the ports that it has: calls of port %d, which are for its port %d, fail", e.DNS, p.Port, at),
+				"give the entry a port that "+string(e.DNS)+" has, and the endpoint the same one")
+		}
+	}
 }

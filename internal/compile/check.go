@@ -41,6 +41,7 @@ func Check(r *store.Reader, g Global) []model.Problem {
 	services := store.List[model.Service](r)
 	c.duplicateHosts(services)
 	disagreeing(&c, services)
+	namedInVain(&c, services)
 	clusterChecks{&c}.report()
 	exportChecks{&c}.report()
 	c.nameless(r.ServicesByNameAlone())
