@@ -2,6 +2,8 @@ package lab_test
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -34,9 +36,10 @@ func TestMirrorsOfTwoClusters(t *testing.T) {
 		labelled(service("server", meshIP, "app: server", http80), "mirror.linkerd.io/federated: member")+
 		service("shares", atHomeIP, "app: server", http80)+linkObject("east", "")+linkObject("north", "")+
 		remoteEntry("of-east", "server-east.shop.svc.cluster.local")+remoteEntry("of-all", "server-federated.shop.svc.cluster.local"), func(o *lab.UpOptions) { o.Name = "west" })
+	long := strings.Repeat("long-", 11) + "name"
 	others := map[string]*mesh{}
 	for _, name := range []string{"east", "north"} {
-		m := startMesh(t, server+exported+service("private", eastIP, "app: server", http80), func(o *lab.UpOptions) { o.Name, o.StateDir = name, w.stateDir })
+		m := startMesh(t, server+exported+service("private", eastIP, "app: server", http80)+labelled(service(long, "10.96.0.210", "app: server", http80), "mirror.linkerd.io/exported: remote-discovery"), func(o *lab.UpOptions) { o.Name, o.StateDir = name, w.stateDir })
 		m.stateDir = w.stateDir
 		others[name] = m
 		if err := lab.LinkForMirrors(t.Context(), m.Client, w.Client); err != nil {
@@ -60,6 +63,8 @@ func TestMirrorsOfTwoClusters(t *testing.T) {
 			t.Errorf("%s, which is not exported, was answered by %v", host, r.Pods)
 		}
 	}
+
+	linksInVain(t, w, long)
 
 	// Shares over mirrors, by an HTTPRoute; and by a TrafficSplit, which is how Linkerd's failover turns to another cluster.
 	w.write(t, "shares.yaml", `
@@ -113,6 +118,36 @@ spec: {parentRefs: [{group: "", kind: Service, name: shares}], rules: [{backendR
 		r := w.call(t, "deploy/client-v1", "--count", "20", "http://server-federated.shop/")
 		return r.Failed == 0 && r.Pods[east[0]] == 0
 	})
+}
+
+// linksInVain has Links that cannot count, and demands a line of each, and of a Service whose mirror would have no name that is one.
+func linksInVain(t *testing.T, w *mesh, long string) {
+	t.Helper()
+	w.write(t, "vain.yaml", strings.Replace(linkObject("south", ""), "targetClusterName: south", "targetClusterName: South_1", 1)+
+		strings.Replace(linkObject("south", ""), "namespace: fairlead-system", "namespace: shop", 1)+
+		strings.Replace(linkObject("twice", ""), "targetClusterName: twice", "targetClusterName: north", 1)+linkObject("west", ""))
+	want := []string{
+		"× Service shop/" + long + " of cluster east has no mirror " + long + "-east: " + long + "-east has 64 characters, a Service at most 63",
+		`× Link fairlead-system/south: spec.targetClusterName: "South_1" becomes the end of names of Services: `,
+		"× Link shop/south: metadata.namespace: Links count in namespace fairlead-system only",
+		"× Link fairlead-system/twice: spec.targetClusterName: cluster north is that of Link fairlead-system/north already: no effect",
+		"× west is the name of this cluster itself: mirrors stay as they are",
+	}
+	eventually(t, "the check to name all that has no effect", func() bool {
+		out, err := w.cliCommand(t, "multicluster", "check").Output()
+		for _, line := range want {
+			if len(keep(string(out), line)) != 1 {
+				return false
+			}
+		}
+		return err != nil
+	})
+	if text := w.cli(t, "multicluster", "gateways", "-o", "json"); strings.Count(text, `"alive": null`) != 3 {
+		t.Errorf("gateways of clusters whose pods are called directly: %s", text)
+	}
+	if err := os.Remove(filepath.Join(w.dir, "vain.yaml")); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // Two labs on separate networks, of which the first mirrors what the other exports, by its gateway: that is asked whether it is alive as on
