@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -113,6 +114,7 @@ func TestClustersMirrors(t *testing.T) {
 			t.Errorf("the Service that was there was %+v and is %+v", handMade, now)
 		}
 	})
+	t.Run("entry", func(t *testing.T) { entryNamesMirror(t, west, inEast) })
 	t.Run("told", func(t *testing.T) { mirrorsAreTold(t, west, east) })
 	t.Run("federated", func(t *testing.T) {
 		for _, s := range []side{west, east} {
@@ -149,6 +151,26 @@ func TestClustersMirrors(t *testing.T) {
 			t.Errorf("gateways: %s", out)
 		}
 	})
+}
+
+// entryNamesMirror has a ServiceEntry for another cluster whose endpoint is a mirror's name: CoreDNS has an address for it at which kube-proxy has
+// nobody, or the gateway, and sidecars call the pods that the mirror stands for.
+func entryNamesMirror(t *testing.T, west side, inEast []string) {
+	west.apply(t, `apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: users-of-remote}
+spec:
+  hosts: [users-service.remote-cluster.global]
+  location: MESH_INTERNAL
+  resolution: DNS
+  ports: [{number: 8080, name: http, protocol: HTTP}]
+  endpoints: [{address: users-east.`+west.ns+`.svc.cluster.local}]`)
+	const url = "http://users-service.remote-cluster.global:8080/"
+	eventually(t, "the entry to be known", func() (string, bool) {
+		r := west.call(t, "client", "--count", "1", url)
+		return fmt.Sprint(r.Statuses, r.Errors), r.OK == 1
+	})
+	west.answers(t, url, inEast...)
 }
 
 // mirrorsAreTold has the commands, the Link and its events say what has a mirror, and what has none.
