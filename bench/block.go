@@ -80,17 +80,12 @@ const patience = 30 * time.Second
 // once runs a block of some seconds.
 func (r *Runner) once(ctx context.Context, c *Contestant, cell *Cell, seconds int) (b Block) {
 	most := time.Duration(seconds)*time.Second + patience
-	if cell.Kind == KindIdle {
-		most += time.Duration(cell.Conns) * 10 * time.Millisecond // they are opened, and asked again, one by one
-	}
 	ctx, cancel := context.WithTimeout(ctx, most)
 	defer cancel()
 	switch cell.Kind {
-	case KindIdle:
-		return r.idle(ctx, c, cell)
 	case KindReady:
 		return r.ready(ctx, c, cell)
-	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing, KindBulk, KindHTTP2, KindHandshake:
+	case KindIdle, KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing, KindBulk, KindHTTP2, KindHandshake:
 	}
 	return r.block(ctx, c, cell, load{c.command(cell, r.settings.load, seconds), cell.Kind, seconds})
 }
@@ -131,37 +126,6 @@ func (r *Runner) block(ctx context.Context, c *Contestant, cell *Cell, l load) (
 	b.P50, b.P99, b.P999, b.RSS, b.Private = out.P50, out.P99, out.P999, resident(c.pids), private(c.pids)
 	return b
 }
-
-// idle measures memory: what the proxies hold for each connection that waits, and whether all of them still serve. It is private memory, beyond
-// that after a first request: pages of programs that had not run so far are no connection's.
-func (r *Runner) idle(ctx context.Context, c *Contestant, cell *Cell) (b Block) {
-	if c.warm == 0 {
-		first := *cell
-		first.Conns = 1
-		if out, err := c.lab.exec(ctx, c.pod, c.command(&first, r.settings.load, r.seconds)).CombinedOutput(); err != nil {
-			return Block{Error: fmt.Sprintf("one connection: %v: %s", err, out)}
-		}
-		c.warm = private(c.pids)
-	}
-	g, err := c.lab.begin(ctx, c.pod, c.command(cell, r.settings.load, r.seconds))
-	if err != nil {
-		return Block{Error: err.Error()}
-	}
-	opened := strings.HasPrefix(g.line(), "open ")
-	time.Sleep(settle) // what a burst left behind is given back
-	b.RSS, b.Private = resident(c.pids), private(c.pids)
-	b.CPU = float64(b.Private-c.warm) / float64(cell.Conns)
-	g.in.Close()
-	answered := g.line() == "all answered"
-	if err := g.end(); err != nil || !opened || !answered {
-		b.Error = fmt.Sprintf("opened: %v, all answered afterwards: %v: %v", opened, answered, err)
-	}
-	b.Requests = float64(cell.Conns)
-	return b
-}
-
-// settle is how long idle connections wait before memory is read.
-const settle = 3 * time.Second
 
 var (
 	wrkRequests  = regexp.MustCompile(`(\d+) requests in`)

@@ -11,7 +11,8 @@
 // compared with what ours took shortly before and after. CPU is that of the processes' own clocks. A block in which other
 // processes took more than 5 % of the machine is run once more, and left out where that does not help. Ratios are geometric
 // means over rounds with a 95 % bootstrap interval. Clients take ports again after a second, or what opens thousands of
-// connections a second would measure its own search for one. Idle connections come to proxies that have answered a request before.
+// connections a second would measure its own search for one. Idle connections come to proxies that have answered
+// a request before, and eight seconds have passed since; their memory is read eight seconds after the last one was opened.
 //
 // What runs when: see [schedule]. Two rounds of each cell have their time reserved, those with goals first; further ones run while
 // -within allows. What was measured is kept, in one file, whether the time ends, or the run by Ctrl-C, or SIGKILL (then

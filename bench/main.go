@@ -217,15 +217,25 @@ func (r *Runner) round(ctx context.Context, run *CellRun, round int) {
 			return // it was ended, not measured
 		}
 		run.Blocks = append(run.Blocks, r.show(b))
-		if b.Error != "" && !b.Noisy && c != ours && !run.Kind.once() {
+		if b.Error != "" && !b.Noisy && c != ours && run.Kind != KindReady {
 			run.Skipped[c.Name] = b.Error
 		}
 	}
-	if run.Kind.once() {
+	switch run.Kind {
+	case KindIdle:
+		// Ours come last: nobody's connections settle for less long.
+		for _, b := range r.idle(ctx, append(others, ours), &run.Cell) {
+			if ctx.Err() == nil { // it was not ended
+				run.Blocks = append(run.Blocks, r.show(b))
+			}
+		}
+		return
+	case KindReady:
 		for _, c := range append([]*Contestant{ours}, others...) {
 			add(c)
 		}
 		return
+	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing, KindBulk, KindHTTP2, KindHandshake:
 	}
 	if run.Part > 0 && run.Rate == 0 {
 		run.Capacity = r.capacities(ctx, &run.Cell, append([]*Contestant{ours}, others...))

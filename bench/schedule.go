@@ -79,7 +79,7 @@ func (r *Runner) cost(run *CellRun, round int) time.Duration {
 	var sum float64
 	switch run.Kind {
 	case KindIdle:
-		sum = (n + 1) * (settle.Seconds() + around + 1.5*float64(run.Conns)/1000)
+		sum = idleSeconds(len(r.taking(run, round))+1, run.Conns)
 	case KindReady:
 		sum = (n + 1) * 1.5
 	case KindHTTP1, KindOpen, KindNewConn, KindGRPC, KindStream, KindNewTCP, KindPing, KindBulk, KindHTTP2, KindHandshake:

@@ -130,6 +130,26 @@ func TestAWholeRunFits(t *testing.T) {
 	}
 }
 
+func TestIdleConnectionsSettleTogether(t *testing.T) {
+	for _, tt := range []struct {
+		name               string
+		contestants, conns int
+		settled            int // how often all wait
+	}{
+		{"all_at_the_same_time", 7, 1000, 2},
+		{"the_server_has_room_for_one", 7, 5900, 8},
+		{"more_than_there_is_room_for", 2, 20000, 3},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			opening := float64(tt.contestants) * (0.3 + 1.5*float64(tt.conns)/1000)
+			got, want := idleSeconds(tt.contestants, tt.conns), opening+float64(tt.settled)*settle.Seconds()
+			if diff := got - want; diff < -0.001 || diff > 0.001 {
+				t.Errorf("%d contestants with %d connections take %.1f s, want %.1f", tt.contestants, tt.conns, got, want)
+			}
+		})
+	}
+}
+
 func TestExtraRoundsLeaveTimeForThoseThatAreReserved(t *testing.T) {
 	now := time.Now()
 	p := &progress{begun: now, end: now.Add(100 * time.Second)}
