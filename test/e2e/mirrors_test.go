@@ -126,6 +126,7 @@ func TestClustersMirrors(t *testing.T) {
 		})
 		west.answers(t, "http://users-federated:8080/", slices.Concat(inWest, inEast)...)
 	})
+	t.Run("headless", func(t *testing.T) { podsAreMirrored(t, west, east) })
 	t.Run("not_exported", func(t *testing.T) {
 		for _, host := range []string{"private", "private-east"} {
 			if r := west.call(t, "client", "--count", "3", "http://"+host+":8080/"); r.OK > 0 || r.Requests == 0 {
@@ -171,6 +172,58 @@ spec:
 		return fmt.Sprint(r.Statuses, r.Errors), r.OK == 1
 	})
 	west.answers(t, url, inEast...)
+}
+
+// database is a StatefulSet behind a headless Service.
+const database = `
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {clusterIP: None, selector: {app: db}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: apps/v1
+kind: StatefulSet
+metadata: {name: db}
+spec:
+  serviceName: db
+  replicas: 2
+  selector: {matchLabels: {app: db}}
+  template:
+    metadata: {labels: {app: db}}
+    spec:
+      terminationGracePeriodSeconds: 1
+      containers:
+      - {name: app, image: fairlead.dev/demo-app:1, args: [--name, db], ports: [{name: web, containerPort: 8080}], readinessProbe: {httpGet: {path: /healthz, port: 8080}, periodSeconds: 1}}
+`
+
+// podsAreMirrored has each pod of a headless Service of east be called by its own name in west: the cluster's DNS knows the names.
+func podsAreMirrored(t *testing.T, west, east side) {
+	east.apply(t, database)
+	east.kubectl(t, "rollout", "status", "statefulset/db", "--timeout=180s")
+	east.exported(t, "db")
+	for _, name := range []string{"db-0", "db-1"} {
+		eventually(t, "the mirror of "+name, func() (string, bool) {
+			v := west.service(t, name+"-east")
+			return west.kubectl(t, "get", "service,endpointslice"), v.Spec.ClusterIP != "" && v.Metadata.Labels["mirror.linkerd.io/headless-mirror-svc-name"] == "db-east"
+		})
+		west.answers(t, "http://"+name+"-east:8080/", name)
+		eventually(t, "the cluster's DNS to know "+name+" of the mirror", func() (string, bool) {
+			r := west.call(t, "client", "--count", "4", "--new-connections", "http://"+name+".db-east."+west.ns+".svc.cluster.local:8080/")
+			return fmt.Sprint(r.Errors), r.OK == 4 && r.Pods[name] == 4
+		})
+	}
+	if v := west.service(t, "db-east"); v.Spec.ClusterIP != "None" {
+		t.Errorf("the mirror of the headless Service has the address %q", v.Spec.ClusterIP)
+	}
+	east.kubectl(t, "scale", "statefulset/db", "--replicas=1")
+	eventually(t, "the mirror of the pod that is gone to go", func() (string, bool) {
+		return west.kubectl(t, "get", "service", "-o", "name"), west.service(t, "db-1-east").Spec.ClusterIP == ""
+	})
+	east.kubectl(t, "label", "service", "db", "mirror.linkerd.io/exported-")
+	eventually(t, "all of them to go", func() (string, bool) {
+		left := west.kubectl(t, "get", "service,endpointslice", "-o", "name")
+		return left, !strings.Contains(left, "/db-")
+	})
 }
 
 // mirrorsAreTold has the commands, the Link and its events say what has a mirror, and what has none.

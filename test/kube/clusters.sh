@@ -60,7 +60,7 @@ mesh() {
 	kubectl -n fairlead-system delete secret -l 'istio/multiCluster=true' >/dev/null
 	kubectl -n fairlead-system delete secret -l 'fairlead.dev/trust=true' >/dev/null
 	kubectl -n fairlead-system delete secret --field-selector type=mirror.linkerd.io/remote-kubeconfig >/dev/null
-	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,mesh.serviceImports=true,mirrors.enabled=true,crds.gatewayAPI=true,$more" | kubectl apply -f - >/dev/null
+	"$here/../../bin/fairlead" install --set "image.hub=localhost/fairlead,proxy.envoyImage=docker.io/envoyproxy/envoy:v1.40.0,controller.logLevel=DEBUG,mesh.clusterID=$2,mesh.serviceImports=true,mirrors.enabled=true,mirrors.headless=true,crds.gatewayAPI=true,$more" | kubectl apply -f - >/dev/null
 	kubectl wait --for=condition=Established --timeout=30s crd/links.multicluster.linkerd.io crd/httproutes.gateway.networking.k8s.io >/dev/null
 	kubectl -n fairlead-system delete links.multicluster.linkerd.io --all >/dev/null # and with them the mirrors
 	# The images are new though their names are not.
