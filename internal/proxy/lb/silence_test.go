@@ -104,6 +104,21 @@ func TestSilentEndpointsCarryLess(t *testing.T) {
 	}
 }
 
+// TestSilentEndpointsAreSharedOut: where nobody is heard calls are shared out as they were.
+func TestSilentEndpointsAreSharedOut(t *testing.T) {
+	es := fleet(2, "west/a", "east/b")
+	p := NewPicker(Options{Here: in("west/a"), Locality: &model.LocalityLB{Distribute: []model.LocalityShares{
+		{From: "*", To: []model.LocalityShare{{To: "west/a", Percent: 80}, {To: "east/b", Percent: 20}}},
+	}}}, es)
+	for i := range es {
+		es[i].NoteSilence(true)
+	}
+	p.weighing.now.Load().from = 0
+	if got, want := byPlace(p), map[string]float64{"west/a": 80, "east/b": 20}; !equalShares(got, want) {
+		t.Errorf("shares = %v, want %v", got, want)
+	}
+}
+
 func nearShare(p *testPicker, near []*testEndpoint) (sum float64) {
 	got := share(p, 4000)
 	for _, e := range near {
