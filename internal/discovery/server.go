@@ -19,6 +19,7 @@ import (
 	"fairlead.dev/fairlead/internal/clientlog"
 	"fairlead.dev/fairlead/internal/net/grpcstream"
 	"fairlead.dev/fairlead/internal/net/h2server"
+	"fairlead.dev/fairlead/internal/net/turns"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -120,7 +121,7 @@ type Server struct {
 	departures departures
 	following  following
 	rounds     sync.Pool // of *round
-	writers    grpcstream.Writers
+	writers    turns.Crew
 	links      links
 }
 

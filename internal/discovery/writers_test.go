@@ -11,7 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"fairlead.dev/fairlead/internal/net/grpcstream"
+	"fairlead.dev/fairlead/internal/net/turns"
 	"fairlead.dev/fairlead/internal/plan"
 )
 
@@ -119,7 +119,7 @@ func TestClientsThatTakeNothing(t *testing.T) {
 			good.idle.Wait()
 		}
 		good.mu.Unlock()
-		if took := time.Since(began); out.writes != before+1 || took > 10*grpcstream.Stuck {
+		if took := time.Since(began); out.writes != before+1 || took > 10*turns.Stuck {
 			t.Errorf("behind %d clients that take nothing, one that does had %d messages after %s", bad, out.writes-before, took)
 		}
 		close(open)

@@ -19,6 +19,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/clientlog"
 	"fairlead.dev/fairlead/internal/net/grpcstream"
+	"fairlead.dev/fairlead/internal/net/turns"
 )
 
 // Prefix is that of the paths that a Server answers.
@@ -74,7 +75,7 @@ type Server struct {
 	places   *grpcstream.Places
 	accounts accounts
 	callers  callers
-	writers  grpcstream.Writers
+	writers  turns.Crew
 	buffers  sync.Pool      // of *buffer
 	calls    sync.WaitGroup // that have a stream; added to while not closed
 

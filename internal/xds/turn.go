@@ -3,15 +3,15 @@ package xds
 import (
 	"sync"
 
-	"fairlead.dev/fairlead/internal/net/grpcstream"
+	"fairlead.dev/fairlead/internal/net/turns"
 )
 
 // turn is who works on a stream: the goroutine that reads, with a request, or one of the server's writers, because something has changed.
 // It is safe for concurrent use.
 type turn struct {
-	writers *grpcstream.Writers // fixed, as the next two
-	work    func() error        // what a writer does
-	failed  func(error)         // is told that it could not, once
+	writers *turns.Crew  // fixed, as the next two
+	work    func() error // what a writer does
+	failed  func(error)  // is told that it could not, once
 
 	mu      sync.Mutex
 	taken   bool // somebody has it, or it is queued for the writers; guarded by mu, as everything below
@@ -22,7 +22,7 @@ type turn struct {
 	free    sync.Cond // it was given back
 }
 
-func (t *turn) init(w *grpcstream.Writers, work func() error, failed func(error)) {
+func (t *turn) init(w *turns.Crew, work func() error, failed func(error)) {
 	t.writers, t.work, t.failed, t.free.L = w, work, failed, &t.mu
 }
 
@@ -60,7 +60,7 @@ func (t *turn) leave() {
 	t.free.Broadcast()
 }
 
-// Turn implements grpcstream.Stream. Where the client does not take what it is sent there is no other one. A request comes before another
+// Turn implements turns.Taker. Where the client does not take what it is sent there is no other one. A request comes before another
 // turn of a writer, so that a client is heard however often something changes.
 func (t *turn) Turn() (again bool) {
 	err := t.begin()
