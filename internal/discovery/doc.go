@@ -24,7 +24,7 @@
 // What resources look like is written once, in schema.go and, of workloads, schema_workload.go: it encodes, decodes, and prints
 // the contract for others, api/fairlead/v1/resource.proto, from which the tests make protobuf's own messages to compare with.
 //
-// A conversation has no goroutine on the server: acknowledgements are read by the goroutine that reads the connection, other requests by
+// A conversation has no goroutine on the server, and its connection none: acknowledgements are read by who reads the connection, other requests by
 // one that ends when nothing more has come (intake), and responses are written by a few for all (turns.Crew). A client that
 // dies or stalls is noticed by the connection's PING, or by the time that a message may take; its context ends then, and stream.finish
 // joins who reads and who writes before it forgets the stream.

@@ -24,6 +24,8 @@ type conn struct {
 
 	// wg counts every goroutine started but handlers.
 	wg sync.WaitGroup
+	// unfollow takes follow back; set by it.
+	unfollow func() bool
 
 	mu sync.Mutex
 	// All below is guarded by mu.
@@ -82,8 +84,18 @@ func (c *conn) greet() {
 
 // run is the life of a connection: it greets, reads until something ends it, and joins what was started.
 func (c *conn) run(ctx context.Context) error {
+	c.follow(ctx)
+	err := c.shake(ctx)
+	if err == nil {
+		err = c.in.readLoop()
+	}
+	return c.join(err)
+}
+
+// follow has the connection end with ctx.
+func (c *conn) follow(ctx context.Context) {
 	c.wg.Add(1)
-	stop := context.AfterFunc(ctx, func() {
+	c.unfollow = context.AfterFunc(ctx, func() {
 		c.mu.Lock()
 		c.fail(ctx.Err())
 		c.out.dead = true
@@ -91,8 +103,12 @@ func (c *conn) run(ctx context.Context) error {
 		c.nc.Close()
 		c.wg.Done()
 	})
-	c.finish(c.converse(ctx))
-	if stop() {
+}
+
+// join ends a connection whose reading has ended, and returns when everything has.
+func (c *conn) join(err error) error {
+	c.finish(err)
+	if c.unfollow() {
 		c.wg.Done()
 	}
 	c.wg.Wait()
@@ -104,8 +120,8 @@ func (c *conn) run(ctx context.Context) error {
 	return c.err
 }
 
-// converse shakes hands, writes what has been buffered so far, and reads to the end.
-func (c *conn) converse(ctx context.Context) error {
+// shake shakes hands, and writes what has been buffered so far.
+func (c *conn) shake(ctx context.Context) error {
 	var err error
 	// Not left to the first Write: it may be corked.
 	if t, ok := c.nc.(interface {
@@ -122,10 +138,7 @@ func (c *conn) converse(ctx context.Context) error {
 	}
 	c.out.drain()
 	c.mu.Unlock()
-	if err != nil {
-		return err
-	}
-	return c.in.readLoop()
+	return err
 }
 
 // finish ends the connection because reading did: streams fail, the peer is told, the socket is closed.

@@ -55,7 +55,7 @@ func (l *liveness) tick() {
 		return
 	}
 	seen := l.received.Load()
-	if !l.silent && seen == l.lastSeen && (l.large.Load() || c.opts.Coalescer != nil) {
+	if c.in.later == nil && !l.silent && seen == l.lastSeen && (l.large.Load() || c.opts.Coalescer != nil) {
 		// The reading goroutine is blocked in Read with its buffer: wake it, see shrink. A timeout does no harm to
 		// crypto/tls's reading side.
 		l.shrinking.Store(true)

@@ -116,7 +116,7 @@ type Pool struct {
 	// Budget bounds what these connections hold of bodies; nil for no bound. It is set before the first use.
 	Budget *Budget
 
-	write, read, small, large, streams, serverStreams sync.Pool
+	write, read, idle, small, large, streams, serverStreams sync.Pool
 }
 
 // buffer is a pooled byte slice; the struct keeps Put from allocating.
@@ -141,6 +141,14 @@ func (p *Pool) getRead() *buffer {
 		return b
 	}
 	return &buffer{b: make([]byte, readBufferLen)}
+}
+
+// getIdle gives what a quiet connection reads into.
+func (p *Pool) getIdle() *buffer {
+	if b, ok := p.idle.Get().(*buffer); ok {
+		return b
+	}
+	return &buffer{b: make([]byte, idleReadLen)}
 }
 
 func (p *Pool) putRead(b *buffer) {

@@ -20,11 +20,14 @@ const (
 type reader struct {
 	c *conn // whose it is; fixed
 
-	small []byte // while the connection is quiet
+	small *buffer // while the connection is quiet; nil between the turns of one that is polled
 	large *buffer
 	buf   []byte // the one in use
 	r, w  int    // buf[r:w] is not consumed
+	need  int    // how many bytes the next step wants to see behind r
 	quiet int
+	// later is the error of reads that do not wait; nil where they do.
+	later error
 	// frames counts those of the last read.
 	frames int
 
@@ -34,18 +37,31 @@ type reader struct {
 	padding int // still to skip
 	inBody  bool
 	discard bool
+	begun   bool // the client's preface came (server)
 	greeted bool // the peer's SETTINGS came
 }
 
 func (in *reader) init(c *conn) {
-	in.c, in.small = c, make([]byte, idleReadLen)
-	in.buf = in.small
+	in.c = c
+	in.equip(c.pool)
+}
+
+// equip gives the reader the buffer of quiet connections.
+func (in *reader) equip(p *Pool) {
+	if in.small == nil {
+		in.small = p.getIdle()
+	}
+	in.buf = in.small.b
 }
 
 func (in *reader) release(p *Pool) {
 	if in.large != nil {
 		p.putRead(in.large)
 		in.large = nil
+	}
+	if in.small != nil {
+		p.idle.Put(in.small)
+		in.small = nil
 	}
 	in.buf, in.r, in.w = nil, 0, 0
 }
@@ -66,7 +82,7 @@ func (in *reader) room(p *Pool, n int) {
 		in.large, in.buf = next, next.b
 	case in.large != nil && len(rest) == 0 && in.quiet >= quietReads:
 		p.putRead(in.large)
-		in.large, in.buf = nil, in.small
+		in.large, in.buf = nil, in.small.b
 	default:
 		copy(in.buf, rest)
 	}
@@ -115,7 +131,7 @@ func (in *reader) noteBuffer() {
 func (in *reader) shrink() error {
 	if in.r == in.w {
 		in.release(in.c.pool)
-		in.buf = in.small
+		in.equip(in.c.pool)
 	}
 	in.noteBuffer()
 	return in.c.nc.SetReadDeadline(time.Time{})
@@ -123,83 +139,117 @@ func (in *reader) shrink() error {
 
 // readLoop reads and dispatches until the connection ends. It never writes.
 func (in *reader) readLoop() error {
-	if in.c.server != nil {
-		if err := in.readPreface(); err != nil {
-			return err
-		}
-	}
 	for {
-		need, err := in.dispatchBuffered()
-		if in.c.server != nil {
-			in.c.server.startBatch(err)
-			in.c.server.tellArrivals()
-		}
-		if in.frames >= yieldAfter {
-			runtime.Gosched() // the next read may not have to wait, and other connections have waited
-		}
-		in.frames = 0
+		err := in.digest()
 		if err == nil {
-			err = in.c.out.kickFlush()
+			err = in.fill(in.need)
 		}
-		if err == nil {
-			err = in.fill(need)
+		if err != nil {
+			return in.cut(err)
 		}
-		if err == nil {
-			continue
-		}
-		if errors.Is(err, io.EOF) && (in.r < in.w || in.inBody || in.c.heads.open) {
-			err = io.ErrUnexpectedEOF
-		}
-		return err
 	}
 }
 
-func (in *reader) readPreface() error {
-	for in.w < len(preface) {
-		if err := in.fill(len(preface)); err != nil {
-			return err
+// turnReads is how many reads a connection that is polled has before others come first.
+const turnReads = 16
+
+// turn is readLoop for a connection whose reads do not wait: it returns when nothing more has come, or with more, when others are to
+// come first.
+func (in *reader) turn() (more bool, err error) {
+	if in.buf == nil {
+		in.equip(in.c.pool)
+	}
+	for range turnReads {
+		if err := in.fill(in.need); errors.Is(err, in.later) {
+			if in.r == in.w {
+				in.release(in.c.pool)
+			}
+			return false, nil
+		} else if err != nil {
+			return false, in.cut(err)
 		}
-		if n := min(in.w, len(preface)); string(in.buf[:n]) != preface[:n] {
-			return connError(CodeProtocol, "not HTTP/2: wrong connection preface")
+		if err := in.digest(); err != nil {
+			return false, in.cut(err)
 		}
 	}
-	in.r = len(preface)
+	return true, nil
+}
+
+// digest handles everything that has arrived, and has what is to be said to that written.
+func (in *reader) digest() error {
+	err := in.dispatchBuffered()
+	if in.c.server != nil {
+		in.c.server.startBatch(err)
+		in.c.server.tellArrivals()
+	}
+	if in.frames >= yieldAfter {
+		runtime.Gosched() // the next read may not have to wait, and other connections have waited
+	}
+	in.frames = 0
+	if err != nil {
+		return err
+	}
+	return in.c.out.kickFlush()
+}
+
+// cut tells an end in the middle of something.
+func (in *reader) cut(err error) error {
+	if errors.Is(err, io.EOF) && (in.r < in.w || in.inBody || in.c.heads.open) {
+		return io.ErrUnexpectedEOF
+	}
+	return err
+}
+
+// preface takes the client's first bytes, as far as they have come.
+func (in *reader) preface() error {
+	if n := min(in.w, len(preface)); string(in.buf[:n]) != preface[:n] {
+		return connError(CodeProtocol, "not HTTP/2: wrong connection preface")
+	}
+	if in.w >= len(preface) {
+		in.r, in.begun = len(preface), true
+	}
 	return nil
 }
 
-// dispatchBuffered handles everything that has arrived and returns how many bytes the next step needs.
-func (in *reader) dispatchBuffered() (need int, err error) {
+// dispatchBuffered handles everything that has arrived and notes how many bytes the next step needs.
+func (in *reader) dispatchBuffered() error {
+	if in.c.server != nil && !in.begun {
+		in.need = len(preface)
+		if err := in.preface(); err != nil || !in.begun {
+			return err
+		}
+	}
 	for {
 		if in.inBody {
 			if err := in.bodyBytes(); err != nil {
-				return 0, err
+				return err
 			}
-			if in.inBody {
-				return 1, nil
+			if in.need = 1; in.inBody {
+				return nil
 			}
 		}
 		have := in.w - in.r
-		if have < frameHeaderLen {
-			return frameHeaderLen, nil
+		if in.need = frameHeaderLen; have < in.need {
+			return nil
 		}
 		in.frames++
 		h := parseFrameHeader(in.buf[in.r:])
 		if err := in.checkFrame(h); err != nil {
-			return 0, err
+			return err
 		}
-		if need := h.needs(); have < need {
-			return need, nil
+		if in.need = h.needs(); have < in.need {
+			return nil
 		}
 		if h.streams() {
 			if err := in.bodyFrame(h); err != nil {
-				return 0, err
+				return err
 			}
 			continue
 		}
 		payload := in.buf[in.r+frameHeaderLen : in.r+frameHeaderLen+h.length]
 		in.r += frameHeaderLen + h.length
 		if err := in.c.dispatch(h, payload); err != nil {
-			return 0, err
+			return err
 		}
 	}
 }

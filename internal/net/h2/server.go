@@ -44,7 +44,11 @@ func NewServer(nc net.Conn, o Options) *Server {
 
 // Serve carries the connection until it ends and every handler has returned. For the result see Client.Run.
 func (sv *Server) Serve(ctx context.Context) error {
-	err := sv.conn.run(ctx)
+	return sv.leave(sv.conn.run(ctx))
+}
+
+// leave waits for handlers.
+func (sv *Server) leave(err error) error {
 	sv.handlers.Wait()
 	if sv.private != nil {
 		sv.private.Close()

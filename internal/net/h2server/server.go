@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"fairlead.dev/fairlead/internal/net/h2"
+	"fairlead.dev/fairlead/internal/net/netio"
 )
 
 // Server serves HTTP/2. Its exported fields are fixed before the first Serve or ServeTLS.
@@ -33,7 +34,7 @@ type Server struct {
 	Logger *slog.Logger
 
 	pool h2.Pool
-	wg   sync.WaitGroup // of connections; added to while not closed
+	wg   sync.WaitGroup // of connections, and of what polls them; added to while not closed
 
 	mu        sync.Mutex
 	listeners []net.Listener // guarded by mu, as everything below
@@ -71,7 +72,7 @@ const acceptPauseMin, acceptPauseMax = 5 * time.Millisecond, time.Second
 // connections end with ctx at the latest, and it ends then too.
 func (s *Server) ServeTLS(ctx context.Context, l net.Listener) error {
 	config := s.config()
-	return s.accept(ctx, l, func(ctx context.Context, nc net.Conn) (func() error, error) { return s.beginTLS(ctx, nc, config) })
+	return s.accept(ctx, l, func(ctx context.Context, nc net.Conn) (*session, error) { return s.beginTLS(ctx, nc, config) })
 }
 
 // Serve is ServeTLS without TLS, for clients that begin with HTTP/2 at once (RFC 9113 §3.3).
@@ -87,6 +88,8 @@ func (s *Server) accept(ctx context.Context, l net.Listener, begin beginFunc) er
 		end()
 		return http.ErrServerClosed
 	}
+	polling := polling{server: s}
+	defer polling.leave()
 	stop := context.AfterFunc(ctx, func() { l.Close() })
 	defer stop()
 	pause := time.NewTimer(0)
@@ -96,7 +99,7 @@ func (s *Server) accept(ctx context.Context, l net.Listener, begin beginFunc) er
 		conn, err := l.Accept()
 		if err == nil {
 			wait = acceptPauseMin
-			s.carry(ctx, conn, begin)
+			s.carry(ctx, conn, polling.of(ctx, conn), begin)
 			continue
 		}
 		temporary, ok := errors.AsType[interface {
@@ -136,12 +139,18 @@ func (s *Server) isClosed() bool {
 	return s.closed
 }
 
-// beginFunc makes a connection ready to be served, by what it returns, to its end.
-type beginFunc func(ctx context.Context, nc net.Conn) (serve func() error, err error)
+// beginFunc makes a connection ready to be served.
+type beginFunc func(ctx context.Context, nc net.Conn) (*session, error)
 
-// carry serves a connection and closes it. A handshake has a goroutine of its own: it grows the stack, of which what follows, for as long as
-// the connection lasts, needs a small part.
-func (s *Server) carry(ctx context.Context, nc net.Conn, begin beginFunc) {
+// session is a connection that is ready to be served.
+type session struct {
+	conn    net.Conn // of TLS, or the socket
+	options h2.Options
+	peer    *client
+}
+
+// carry serves a connection, polled by what is not nil, and closes it.
+func (s *Server) carry(ctx context.Context, nc net.Conn, poller *netio.Poller, begin beginFunc) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -149,12 +158,26 @@ func (s *Server) carry(ctx context.Context, nc net.Conn, begin beginFunc) {
 		return
 	}
 	s.wg.Go(func() {
-		serve, err := begin(ctx, nc)
-		if err != nil {
-			s.ended(ctx, nc, err)
-			return
+		var polled *netio.Polled
+		if poller != nil {
+			if polled = poller.Wrap(nc); polled != nil {
+				nc = polled
+			}
 		}
-		s.wg.Go(func() { s.ended(ctx, nc, serve()) })
+		ready, err := begin(ctx, nc)
+		var server *h2.Server
+		if err == nil {
+			server = s.adopt(ctx, ready)
+		}
+		switch {
+		case server == nil:
+			s.ended(ctx, nc, err)
+		case polled != nil:
+			s.poll(ctx, server, poller, polled)
+		default:
+			// A handshake grows the stack, of which what follows, for as long as the connection lasts, needs a small part.
+			s.wg.Go(func() { s.end(ctx, server, nc, server.Serve(ctx)) })
+		}
 	})
 }
 
@@ -168,7 +191,7 @@ func (s *Server) ended(ctx context.Context, nc net.Conn, err error) {
 
 var errNotHTTP2 = errors.New("the client does not speak HTTP/2")
 
-func (s *Server) beginTLS(ctx context.Context, nc net.Conn, config *tls.Config) (serve func() error, err error) {
+func (s *Server) beginTLS(ctx context.Context, nc net.Conn, config *tls.Config) (*session, error) {
 	records := h2.NewRecordCoalescer(nc, &s.pool)
 	conn := tls.Server(records, config)
 	shaking, cancel := context.WithTimeout(ctx, cmp.Or(s.HandshakeTimeout, 10*time.Second))
@@ -181,16 +204,17 @@ func (s *Server) beginTLS(ctx context.Context, nc net.Conn, config *tls.Config) 
 		return nil, errNotHTTP2
 	}
 	peer := &client{server: s, addr: nc.RemoteAddr().String(), state: &state}
-	return func() error { return s.serve(ctx, conn, h2.Options{Coalescer: records}, peer) }, nil
+	return &session{conn, h2.Options{Coalescer: records}, peer}, nil
 }
 
-func (s *Server) beginPlain(ctx context.Context, nc net.Conn) (serve func() error, err error) {
-	peer := &client{server: s, addr: nc.RemoteAddr().String()}
-	return func() error { return s.serve(ctx, nc, h2.Options{}, peer) }, nil
+func (s *Server) beginPlain(_ context.Context, nc net.Conn) (*session, error) {
+	return &session{nc, h2.Options{}, &client{server: s, addr: nc.RemoteAddr().String()}}, nil
 }
 
-// serve serves what comes on a connection. A client that says nothing is given up as one that does not answer a PING.
-func (s *Server) serve(ctx context.Context, nc net.Conn, o h2.Options, peer *client) error {
+// adopt gives what serves a connection; nil where the server is closed. A client that says nothing is given up as one that does not answer
+// a PING.
+func (s *Server) adopt(ctx context.Context, ready *session) *h2.Server {
+	o, peer := ready.options, ready.peer
 	o.Begin = func(st *h2.ServerStream) bool { return peer.handle(ctx, st) }
 	o.MaxConcurrentStreams, o.MaxHeaderList = s.MaxConcurrentStreams, s.MaxHeaderBytes
 	o.PingAfter, o.PingTimeout, o.PingIdle = s.Keepalive, s.Keepalive, true
@@ -198,12 +222,17 @@ func (s *Server) serve(ctx context.Context, nc net.Conn, o h2.Options, peer *cli
 	if o.Workers = s.staff(); o.Workers == nil {
 		return nil
 	}
-	server := h2.NewServer(nc, o)
+	server := h2.NewServer(ready.conn, o)
 	if !s.take(server) {
 		return nil
 	}
-	defer s.drop(server)
-	return server.Serve(ctx)
+	return server
+}
+
+// end closes a connection that was served.
+func (s *Server) end(ctx context.Context, server *h2.Server, nc net.Conn, err error) {
+	s.drop(server)
+	s.ended(ctx, nc, err)
 }
 
 // staff gives the goroutines that run handlers; nil where the server is closed.
@@ -259,8 +288,8 @@ func (s *Server) close() (open []*h2.Server) {
 	return open
 }
 
-// end ends all connections.
-func (s *Server) end() {
+// endAll ends all connections.
+func (s *Server) endAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, end := range s.ends {
@@ -271,7 +300,7 @@ func (s *Server) end() {
 // Close ends everything at once, and returns when handlers have.
 func (s *Server) Close() error {
 	s.close()
-	s.end()
+	s.endAll()
 	s.wg.Wait()
 	s.dismiss()
 	return nil
@@ -294,7 +323,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	}()
 	select {
 	case <-done:
-		s.end()
+		s.endAll()
 		s.dismiss()
 		return nil
 	case <-ctx.Done():

@@ -1,5 +1,6 @@
 // Package netio is where the proxy touches sockets: it listens, dials, finds out where a redirected connection wanted
-// to go, looks at its first bytes without taking them, relays opaque TCP, and has idle connections wait without a goroutine.
+// to go, looks at its first bytes without taking them, relays opaque TCP, and has idle connections wait without a goroutine: a Lot those that are read by goroutines of their own while they are
+// busy, a Poller those that are read by a few for all.
 //
 // In: addresses and options. Out: ordinary net.Conn values, or a PeekConn whose first bytes can be looked at before
 // they are read. Sniff and ParseClientHello are pure functions on those bytes.
