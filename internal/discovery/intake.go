@@ -80,7 +80,7 @@ func (s *Server) serveStream(w http.ResponseWriter, r *http.Request, client Clie
 	if !ok {
 		return &StatusError{Code: CodeInternal, Message: "conversations need a server of package h2server"}
 	}
-	ctx, cancel := context.WithCancelCause(r.Context())
+	ctx, cancel := r.Context(), detacher.Cancel
 	st := newStream(s, client, w, cancel)
 	if err := s.add(st); err != nil {
 		cancel(err)

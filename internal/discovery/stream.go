@@ -67,18 +67,18 @@ type stream struct {
 // subscription is one requested name. All of it is guarded by stream.mu, but for the name and denied, which are fixed.
 type subscription struct {
 	name string
-	// dirty means that the answer may be new, and that the subscription is in stream.dirty. Since when is zero where it was
-	// merely asked for.
-	dirty bool
+	// since is that of the change for which the answer may be new, zero where it was merely asked for.
 	since time.Time
+	// told is what the client was told that the name leads to, where toldYet; empty for nothing.
+	told  string
+	holds []*sent // the shards of the resource, and behind them the resource
+	// dirty means that the answer may be new, and that the subscription is in stream.dirty.
+	dirty bool
 	// dropped means that it is none any more.
 	dropped bool
-	// told is what the client was told that the name leads to, where toldYet; empty for nothing.
-	told    string
 	toldYet bool
 	// denied means that the client may not read the name: it is told that the name does not exist, and nothing is watched.
 	denied bool
-	holds  []*sent // the shards of the resource, and behind them the resource
 }
 
 // sent is a resource that the client has, or will have when it has read what is on its way.

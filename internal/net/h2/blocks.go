@@ -28,6 +28,14 @@ func (hs *heads) init(c *conn) {
 	hs.head.anyAuthority = c.opts.AnyAuthority
 }
 
+// rest gives memory back that only heads need, of which the next may not come for hours.
+func (hs *heads) rest() {
+	if !hs.open {
+		hs.dec.huff, hs.block = [2][]byte{}, nil
+		hs.scratch = httpx.Response{}
+	}
+}
+
 // onHeaders takes the first part of a header block, which nearly always is all of it.
 func (hs *heads) onHeaders(h frameHeader, p []byte) error {
 	if h.id == 0 {

@@ -164,6 +164,7 @@ func (in *reader) turn() (more bool, err error) {
 			if in.r == in.w {
 				in.release(in.c.pool)
 			}
+			in.c.heads.rest()
 			return false, nil
 		} else if err != nil {
 			return false, in.cut(err)

@@ -58,7 +58,7 @@ func (ss *streams) reset(s *stream, code Code, err error) {
 		ss.c.costs.strays += max(0, s.recvWindow)
 	}
 	if ss.c.server != nil && s.recvEnd {
-		ss.past.add(goneStream{id: s.id})
+		ss.past.add(endedStream(s.id))
 	}
 	ss.close(s, err)
 	if ss.c.server == nil {
@@ -95,7 +95,7 @@ func (ss *streams) onReset(h frameHeader, p []byte) error {
 		return ss.checkIdle(h)
 	}
 	if ss.c.server != nil {
-		ss.past.add(goneStream{id: s.id, reset: true})
+		ss.past.add(resetStream(s.id))
 	}
 	answered := s.sentEnd
 	ss.lose(s, &ResetError{Code: Code(binary.BigEndian.Uint32(p)), Remote: true})
@@ -131,7 +131,7 @@ func (ss *streams) checkGone(h frameHeader) error {
 	if !ok {
 		return nil
 	}
-	if h.typ == frameHeaders && !gone.reset {
+	if h.typ == frameHeaders && !gone.reset() {
 		return connError(CodeStreamClosed, "HEADERS on a stream that both sides have ended")
 	}
 	ss.c.out.reset(h.id, CodeStreamClosed)
@@ -221,7 +221,7 @@ func (ss *streams) checkDone(s *stream) {
 		ss.del(s)
 		ss.c.costs.cancels.give()
 		if ss.c.server != nil {
-			ss.past.add(goneStream{id: s.id})
+			ss.past.add(endedStream(s.id))
 		}
 	}
 }

@@ -11,6 +11,8 @@ var ErrLater = h2.ErrLater
 
 // Detacher is what the ResponseWriters of this package are as well, for exchanges that last and are quiet for most of the time.
 type Detacher interface {
+	// Cancel ends the request's context. Only the first cause counts.
+	Cancel(cause error)
 	// Detach has the exchange go on, without a goroutine, when its handler returns. From now on arrived is called when something of the
 	// body has come, or its end, by the goroutine that reads the connection: it must not wait, and finds nothing where Finish has been
 	// called. What has come before, the caller looks for itself. The body is read by the Detached only; the request's context goes on until
@@ -20,6 +22,9 @@ type Detacher interface {
 
 // Detached is an exchange whose handler returns while it goes on. Its owner calls Finish once, when all else that touches the exchange is joined.
 type Detached exchange
+
+// Cancel implements Detacher.
+func (x *exchange) Cancel(cause error) { x.cancel(cause) }
 
 // Detach implements Detacher.
 func (x *exchange) Detach(arrived func()) *Detached {
