@@ -62,16 +62,16 @@ func TestBudgetSystemCalls(t *testing.T) {
 		name, side string
 		do         func() error
 		times      float64
-		want       calls
+		want       systemCalls
 	}{
-		{"request_at_the_client", client, often, 2000, calls{"read": 2, "failed read": 2, "write": 2}},
+		{"request_at_the_client", client, often, 2000, systemCalls{"read": 2, "failed read": 2, "write": 2}},
 		// One of the failed reads asks whether the app has closed the connection meanwhile.
-		{"request_at_the_server", server, often, 2000, calls{"read": 2, "failed read": 3, "write": 2}},
+		{"request_at_the_server", server, often, 2000, systemCalls{"read": 2, "failed read": 3, "write": 2}},
 		// The reads are the request, the answer, and the client's end.
-		{"new_connection_at_the_client", client, anew, 500, calls{
+		{"new_connection_at_the_client", client, anew, 500, systemCalls{
 			"accept": 1, "failed accept": 1, "ask": 2, "setsockopt": 1, "epoll_ctl": 2, "read": 3, "failed read": 3, "write": 2, "close": 1,
 		}},
-		{"new_connection_at_the_server", server, anew, 500, calls{"read": 2, "failed read": 3, "write": 2}},
+		{"new_connection_at_the_server", server, anew, 500, systemCalls{"read": 2, "failed read": 3, "write": 2}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var err error

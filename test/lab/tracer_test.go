@@ -24,9 +24,9 @@ import (
 // its own input ends. It says "counting" when no call is missed any more, and the counts, as JSON, at the end.
 const countCommand = "count-calls"
 
-// calls are system calls by kind: reads, writes and what makes, sets and ends sockets. What Go's scheduler makes is none of
+// systemCalls are those of a process by kind: reads, writes and what makes, sets and ends sockets. What Go's scheduler makes is none of
 // them. Those that failed, as a read where nothing is, are kinds of their own.
-type calls map[string]int
+type systemCalls map[string]int
 
 // kinds are the calls that are counted.
 func kinds() map[uint64]string {
@@ -59,12 +59,12 @@ type tracer struct {
 	now     map[int]string // what a thread is in
 
 	mu   sync.Mutex // guards seen
-	seen calls
+	seen systemCalls
 }
 
 // countCalls follows a process until the input ends. Threads that are followed go on when this process ends.
 func countCalls(pid string, in io.Reader, out io.Writer) error {
-	t := &tracer{kinds: kinds(), waiting: map[int]bool{}, now: map[int]string{}, seen: calls{}}
+	t := &tracer{kinds: kinds(), waiting: map[int]bool{}, now: map[int]string{}, seen: systemCalls{}}
 	failed := make(chan error, 1)
 	following := make(chan struct{})
 	go func() {
@@ -215,7 +215,7 @@ func ptrace(request, tid int, addr, data uintptr) error {
 }
 
 // countCalls gives what a pod's sidecar calls while do runs.
-func (m *mesh) countCalls(t *testing.T, name string, do func()) calls {
+func (m *mesh) countCalls(t *testing.T, name string, do func()) systemCalls {
 	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
@@ -249,7 +249,7 @@ func (m *mesh) countCalls(t *testing.T, name string, do func()) calls {
 		do()
 	}
 	in[1].Close()
-	var seen calls
+	var seen systemCalls
 	err = json.NewDecoder(said).Decode(&seen)
 	errText, _ := io.ReadAll(bad[0])
 	if err := errors.Join(<-ended, err); err != nil {
