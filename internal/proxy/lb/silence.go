@@ -38,7 +38,7 @@ func (p *Picker[A]) hasSilent() bool {
 }
 
 // NoteSilence says that who is reached has fallen silent, or that it has not, or not any more.
-func (h *Host) NoteSilence(silent bool) {
+func (h *Host) NoteSilence(silent bool) { //nolint:revive // says what there is, not what to do
 	if h.silent.Swap(silent) != silent {
 		h.changes.Load().note()
 	}

@@ -1,10 +1,10 @@
 package lb
 
 import (
-	"fmt"
 	"math"
 	"net/netip"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -83,7 +83,7 @@ func TestSilentEndpointKeepsItsPins(t *testing.T) {
 // TestSilentEndpointsCarryLess: farther ones help the rest as they do where endpoints are ejected, and no longer than that.
 func TestSilentEndpointsCarryLess(t *testing.T) {
 	for silent, near := range []float64{1, .933, .467, 0, 1} { // 1.4 times what is left; nobody is heard where all six are silent
-		t.Run(fmt.Sprint(silent), func(t *testing.T) {
+		t.Run(strconv.Itoa(silent), func(t *testing.T) {
 			es := fleet(3, "west/a", "east/b")
 			p := NewPicker(Options{Locality: &model.LocalityLB{}, Here: in("west/a")}, es)
 			for i := range es {

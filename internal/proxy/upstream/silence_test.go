@@ -151,7 +151,7 @@ func TestPeerIsSilentWhileNothingComes(t *testing.T) {
 		p.running.Go(func() { ended = p.call(ctx) })
 		time.Sleep(doubtAfter + doubtTimeout - 1)
 		p.expect(t, "a moment before")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		p.expect(t, "when its time is over", true)
 		late := p.reach()
 		var toldLate []bool
@@ -200,7 +200,7 @@ func TestPeerIsSilentWhileItIsDialled(t *testing.T) {
 		p.running.Go(func() { ended = p.call(ctx) })
 		time.Sleep(doubtDial - 1)
 		p.expect(t, "a moment before")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		p.expect(t, "when its time is over", true)
 		p.far.stop(false)
 		p.expect(t, "with the connection", true, false)
