@@ -151,7 +151,7 @@ func writeKeyPair(t *testing.T, path string, cert *tls.Certificate) {
 		t.Fatal(err)
 	}
 	text := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Certificate[0]})...)
-	if err := os.WriteFile(path+".tmp", text, 0o644); err != nil { //nolint:gosec // a key of this test alone, for the user of a pod
+	if err := os.WriteFile(path+".tmp", text, 0o644); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Rename(path+".tmp", path); err != nil {

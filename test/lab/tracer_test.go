@@ -183,7 +183,7 @@ type syscallInfo struct {
 // call looks at the call that a thread begins or ends.
 func (t *tracer) call(tid int) error {
 	var info syscallInfo
-	_, _, errno := syscall.Syscall6(syscall.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0) //nolint:gosec // the kernel fills it
+	_, _, errno := syscall.Syscall6(syscall.SYS_PTRACE, unix.PTRACE_GET_SYSCALL_INFO, uintptr(tid), unsafe.Sizeof(info), uintptr(unsafe.Pointer(&info)), 0, 0)
 	if errno != 0 {
 		return errno
 	}
@@ -226,9 +226,13 @@ func (m *mesh) countCalls(t *testing.T, name string, do func()) systemCalls {
 		if pipes[i][0], pipes[i][1], err = os.Pipe(); err != nil {
 			t.Fatal(err)
 		}
-		defer pipes[i][0].Close()
-		defer pipes[i][1].Close()
 	}
+	defer func() {
+		for _, p := range pipes {
+			p[0].Close()
+			p[1].Close()
+		}
+	}()
 	in, out, bad := pipes[0], pipes[1], pipes[2]
 	pid := strconv.Itoa(m.sidecar(t, name).PID)
 	ended := make(chan error, 1)
