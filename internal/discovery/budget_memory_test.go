@@ -50,7 +50,7 @@ func TestBudgetSubscriber(t *testing.T) {
 		source.set(t, name, d, shard(d.Backends[0].Shards[0], "10.244.0.1:8080", "10.244.0.2:8080"))
 	}
 	before := live()
-	others := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSubscribersOfAnotherProcess$") //nolint:gosec // this test
+	others := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestSubscribersOfAnotherProcess$")
 	others.Env = append(os.Environ(), subscribeTo+"="+w.addr)
 	others.Stdout, others.Stderr = os.Stderr, os.Stderr
 	in, err := others.StdinPipe()

@@ -66,7 +66,8 @@ func names(d mirror.Decision) string {
 	}
 	for _, l := range d.Links {
 		for _, o := range d.Status[l.Ref].Mirrors {
-			if fmt.Fprintf(&b, "%s -> %s %s", o.Remote.Name, o.Local.Name, o.Reason); !o.Holds {
+			fmt.Fprintf(&b, "%s -> %s %s", o.Remote.Name, o.Local.Name, o.Reason)
+			if !o.Holds {
 				b.WriteString(": " + o.Message)
 			}
 			b.WriteString("\n")

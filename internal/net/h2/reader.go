@@ -220,6 +220,11 @@ func (in *reader) dispatchBuffered() error {
 			return err
 		}
 	}
+	return in.dispatchFrames()
+}
+
+// dispatchFrames is dispatchBuffered behind the preface.
+func (in *reader) dispatchFrames() error {
 	for {
 		if in.inBody {
 			if err := in.bodyBytes(); err != nil {

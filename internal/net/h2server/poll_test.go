@@ -23,7 +23,7 @@ func TestIdleConnectionsHaveNoGoroutine(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		defer conn.Close()
+		t.Cleanup(func() { conn.Close() })
 		const settings = "\x00\x00\x00\x04\x00\x00\x00\x00\x00"
 		if _, err := io.WriteString(conn, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"+settings); err != nil {
 			t.Fatal(err)

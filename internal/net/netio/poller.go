@@ -58,7 +58,8 @@ func (p *Poller) Use() {
 func (p *Poller) Leave() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.users--; p.users == 0 {
+	p.users--
+	if p.users == 0 {
 		p.epoll = -1 // nobody uses the descriptor's number from here on
 		p.file.Close()
 	}

@@ -13,7 +13,7 @@ type taker func() (again bool)
 
 func (t *taker) Turn() bool { return (*t)() }
 
-func take(f taker) *taker { return &f }
+func take(f taker) *taker { return new(f) }
 
 // TestCrewOfTheStuck: however many turns wait for clients that do not go on, others have theirs soon.
 func TestCrewOfTheStuck(t *testing.T) {
@@ -51,7 +51,8 @@ func TestCrewTakesTurns(t *testing.T) {
 		var others, before atomic.Int64
 		turns := 0
 		c.Add(take(func() bool {
-			if turns++; turns == 2 {
+			turns++
+			if turns == 2 {
 				before.Store(others.Load())
 			}
 			return turns < 5
