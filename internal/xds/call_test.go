@@ -110,7 +110,7 @@ func (w *world) gated() (inside *atomic.Int32, open func()) {
 	open = sync.OnceFunc(func() { close(gate) })
 	w.t.Cleanup(open)
 	inside = &atomic.Int32{}
-	w.memory.gate = func() { inside.Add(1); <-gate }
+	w.memory.before(func() { inside.Add(1); <-gate })
 	return inside, open
 }
 

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -38,7 +39,7 @@ type memory struct {
 	mu      sync.Mutex
 	content map[Type]map[string]Resource // guarded by mu, as the next
 	watched map[Key]int
-	gate    func() // runs before each answer
+	gate    atomic.Pointer[func()] // runs before each answer
 	idle    chan struct{}
 }
 
@@ -49,6 +50,9 @@ func newMemory() *memory {
 	}
 	return m
 }
+
+// before has f run before each answer, also of a server that serves already.
+func (m *memory) before(f func()) { m.gate.Store(&f) }
 
 // Watch implements Source.
 func (m *memory) Watch(_ context.Context, keys []Key) error {
@@ -80,8 +84,8 @@ func (m *memory) Unwatch(keys []Key) {
 
 // Answers implements Source.
 func (m *memory) Answers(keys []Key) []Answer {
-	if m.gate != nil {
-		m.gate()
+	if gate := m.gate.Load(); gate != nil {
+		(*gate)()
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -139,11 +139,11 @@ func TestSightsChangeMeanwhile(t *testing.T) {
 	seen := &sights{}
 	w := start(t, Options{Sights: seen}, change{"eds/a", "1"})
 	var once atomic.Bool
-	w.memory.gate = func() {
+	w.memory.before(func() {
 		if once.CompareAndSwap(true, false) {
 			seen.move("a")
 		}
-	}
+	})
 	c := w.differences("client")
 	c.ask(Endpoints, "a")
 	c.expect("EDS a=1")

@@ -62,7 +62,7 @@ func TestAnEventWakesAFewGoroutines(t *testing.T) {
 		sent := p.sent["a"]
 		gate := make(chan struct{})
 		var at atomic.Int32
-		p.memory.gate = func() { at.Add(1); <-gate }
+		p.memory.before(func() { at.Add(1); <-gate })
 		p.server.Changed(p.memory.put(change{"eds/a", "2"}))
 		synctest.Wait()
 		if n := at.Load(); n == 0 || int(n) > runtime.GOMAXPROCS(0) {
