@@ -46,9 +46,10 @@ func run(ctx context.Context, args []string) error {
 		}
 		o.IPs = append(o.IPs, addr)
 	}
-	if o.Resolvers, err = resolvers(*resolv); err != nil {
+	if o.Names, err = readResolvConf(*resolv); err != nil {
 		return err
 	}
+	o.Resolvers = o.Names.Servers
 	if o.AppProbes, err = appProbes(os.Getenv(probesEnv)); err != nil {
 		return err
 	}
@@ -86,15 +87,14 @@ func run(ctx context.Context, args []string) error {
 }
 
 // resolvers reads the upstream DNS servers from a resolv.conf.
-func resolvers(path string) ([]netip.AddrPort, error) {
+func readResolvConf(path string) (c dns.ResolvConf, err error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("--resolv-conf: %w", err)
+		return c, fmt.Errorf("--resolv-conf: %w", err)
 	}
 	defer f.Close()
-	c, err := dns.ParseResolvConf(f)
-	if err != nil {
-		return nil, fmt.Errorf("--resolv-conf %s: %w", path, err)
+	if c, err = dns.ParseResolvConf(f); err != nil {
+		return c, fmt.Errorf("--resolv-conf %s: %w", path, err)
 	}
-	return c.Servers, nil
+	return c, nil
 }

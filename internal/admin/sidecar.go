@@ -32,6 +32,8 @@ type Sidecar struct {
 	Dump    func() Dump
 	// Failures gives the calls that failed lately.
 	Failures func() Failures
+	// Why says what becomes of a request of the app.
+	Why func(context.Context, *Asked) Why
 	// LogLevel is how much the sidecar logs. Nil where that cannot be changed: then there is no page of it.
 	LogLevel *slog.LevelVar
 	// Ready gives "" or what is missing.
@@ -52,6 +54,7 @@ func (s Sidecar) Admin() http.Handler {
 	mux := s.mux(s.Metrics.ServeHTTP)
 	mux.HandleFunc("GET "+pathDump, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Dump()) })
 	mux.HandleFunc("GET "+pathFailures, func(w http.ResponseWriter, _ *http.Request) { writeJSON(w, s.Failures()) })
+	mux.HandleFunc("GET "+pathWhy, whyPage(s.Why))
 	if s.LogLevel != nil {
 		mux.Handle(pathLogging, loggingPage(s.LogLevel))
 	}

@@ -57,6 +57,22 @@ func ParseResolvConf(r io.Reader) (ResolvConf, error) {
 	return c, nil
 }
 
+// Names lists what an app's resolver asks for, one after the other, where the app says name: with and without what Search completes it by.
+func (c *ResolvConf) Names(name string) []string {
+	full, absolute := strings.CutSuffix(name, ".")
+	if absolute {
+		return []string{full}
+	}
+	out := make([]string, 0, len(c.Search)+1)
+	for _, domain := range c.Search {
+		out = append(out, name+"."+domain)
+	}
+	if strings.Count(name, ".") >= c.Ndots {
+		return append([]string{name}, out...)
+	}
+	return append(out, name)
+}
+
 func (c *ResolvConf) options(words []string) {
 	for _, w := range words {
 		value, ok := strings.CutPrefix(w, "ndots:")

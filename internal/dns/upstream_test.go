@@ -14,6 +14,20 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
+func TestNames(t *testing.T) {
+	c := ResolvConf{Search: []string{"myapp.svc.cluster.local", "svc.cluster.local"}, Ndots: 2}
+	for name, want := range map[string]string{
+		"users":       "users.myapp.svc.cluster.local users.svc.cluster.local users",
+		"users.myapp": "users.myapp.myapp.svc.cluster.local users.myapp.svc.cluster.local users.myapp",
+		"a.example.x": "a.example.x a.example.x.myapp.svc.cluster.local a.example.x.svc.cluster.local",
+		"users.":      "users",
+	} {
+		if got := strings.Join(c.Names(name), " "); got != want {
+			t.Errorf("Names(%q) = %s, want %s", name, got, want)
+		}
+	}
+}
+
 func TestParseResolvConf(t *testing.T) {
 	for _, tc := range []struct {
 		name, in string

@@ -40,12 +40,7 @@ func describeResolution(r model.Resolution) string {
 
 func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destination) {
 	for _, b := range c.Backends {
-		d.Clusters = append(d.Clusters, admin.ClusterDump{
-			Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
-			Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
-			HashBalance: b.Plan.Hash.BalanceFactor, Missing: b.Plan.Missing,
-			Limits: dumpLimits(b.Group.Uses()), ConnectionPool: describePool(&b.Plan.ConnectionPool),
-		})
+		d.Clusters = append(d.Clusters, dumpCluster(b))
 		d.Endpoints = append(d.Endpoints, dumpEndpoints(b)...)
 		for _, named := range t.Names(b) {
 			d.Endpoints = append(d.Endpoints, dumpEndpoints(named)...)
@@ -57,6 +52,15 @@ func dumpDestination(d *admin.Dump, t *directory.Directory, c *directory.Destina
 			Address: a.String(), Port: c.Plan.Port, Match: "Protocol: " + c.Plan.Protocol.String(),
 			Destination: "Route: " + hostPort(c.Plan.Host, c.Plan.Port),
 		})
+	}
+}
+
+func dumpCluster(b *directory.Backend) admin.ClusterDump {
+	return admin.ClusterDump{
+		Name: b.Plan.Name, FQDN: string(b.Plan.Host), Port: b.Plan.Port, Subset: b.Plan.Subset, Direction: "outbound",
+		Type: describeResolution(b.Plan.Resolution), DestinationRule: b.Plan.Rule, LoadBalancer: describeLB(b.Plan), Proximity: describeProximity(b.Plan),
+		HashBalance: b.Plan.Hash.BalanceFactor, Missing: b.Plan.Missing,
+		Limits: dumpLimits(b.Group.Uses()), ConnectionPool: describePool(&b.Plan.ConnectionPool),
 	}
 }
 

@@ -15,10 +15,7 @@ import (
 // dumpRoutes lists the routes of a destination as they are tried: those for requests where it may carry some, and those for
 // connections where it may carry others and an object says where these go.
 func dumpRoutes(c *directory.Destination) []admin.RouteDump {
-	row := admin.RouteDump{Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: []string{string(c.Plan.Host)}}
-	for _, a := range c.Plan.Addresses {
-		row.Domains = append(row.Domains, authority(a))
-	}
+	row := hostRow(c)
 	var out []admin.RouteDump
 	opaque := c.Plan.Protocol == model.TCP || c.Plan.Protocol == model.TLS
 	for i := range c.Plan.Routes {
@@ -53,6 +50,15 @@ func dumpRoutes(c *directory.Destination) []admin.RouteDump {
 		}
 	}
 	return out
+}
+
+// hostRow is what all routes of a destination have in common.
+func hostRow(c *directory.Destination) admin.RouteDump {
+	row := admin.RouteDump{Name: portString(c.Plan.Port), VHost: hostPort(c.Plan.Host, c.Plan.Port), Domains: []string{string(c.Plan.Host)}}
+	for _, a := range c.Plan.Addresses {
+		row.Domains = append(row.Domains, authority(a))
+	}
+	return row
 }
 
 // describeBackends says who gets which share.

@@ -11,6 +11,7 @@ import (
 
 	"fairlead.dev/fairlead/internal/appprobe"
 	"fairlead.dev/fairlead/internal/discovery"
+	"fairlead.dev/fairlead/internal/dns"
 	"fairlead.dev/fairlead/internal/identity"
 	"fairlead.dev/fairlead/internal/model"
 	"fairlead.dev/fairlead/internal/net/netio"
@@ -33,6 +34,8 @@ type Options struct {
 	Drain time.Duration
 	// Resolvers are the upstream DNS servers.
 	Resolvers []netip.AddrPort
+	// Names says how the app's resolver completes names.
+	Names dns.ResolvConf
 	// AppProbes are made of the workload's app when the kubelet asks for them, by path.
 	AppProbes map[string]appprobe.Probe
 	// AppMetrics is where the app shows metrics, such as http://:9797/metrics; empty where it shows none.

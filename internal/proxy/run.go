@@ -80,7 +80,7 @@ func (p *Proxy) pages() *admin.Sidecar {
 			}
 			return nil
 		}, Native: p.native.Load},
-		Dump: p.dump, Failures: p.dumpFailures, LogLevel: p.o.LogLevel, Ready: p.Ready, Quit: p.Quit, Probes: p.probes,
+		Dump: p.dump, Failures: p.dumpFailures, Why: explainer{p}.why, LogLevel: p.o.LogLevel, Ready: p.Ready, Quit: p.Quit, Probes: p.probes,
 		HoldApp: func(ctx context.Context) { p.departure.holdApp(ctx, p.inbound.plain.newest) },
 	}
 	if p.appMetrics != nil {
