@@ -102,7 +102,7 @@ func newRootCommand(a *app) *cobra.Command {
 	flags.StringVar(&a.context, "context", "", "context of the kubeconfig: which cluster (default its current one)")
 	flags.StringVar(&a.system, "system-namespace", check.SystemNamespace, "namespace of the control plane in the cluster")
 	flags.BoolVarP(&a.verbose, "verbose", "v", false, "say more about what happens")
-	root.AddCommand(newLabCommand(a, validate.Objects), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newRolloutCommand(a), newHealthChecksCommand(a), newErrorsCommand(a), newTapCommand(a), newTopCommand(a), newEdgesCommand(a), newStatCommand(a), newStatInboundCommand(a), newStatOutboundCommand(a), newRoutesCommand(a), newVizCommand(a), newExperimentalCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, validate.Objects))
+	root.AddCommand(newLabCommand(a, validate.Objects), newDemoAppCommand(a), newProxyConfigCommand(a), newProxyStatusCommand(a), newRolloutCommand(a), newHealthChecksCommand(a), newErrorsCommand(a), newWhyCommand(a), newTapCommand(a), newTopCommand(a), newEdgesCommand(a), newStatCommand(a), newStatInboundCommand(a), newStatOutboundCommand(a), newRoutesCommand(a), newVizCommand(a), newExperimentalCommand(a), newInjectCommand(a), newUninjectCommand(a), newValidateCommand(a, validate.Objects))
 	root.AddCommand(newCheckCommand(a), newVersionCommand(a), newDiagnosticsCommand(a), newRemoteClustersCommand(a), newCreateRemoteSecretCommand(a), newMulticlusterCommand(a), newDashboardCommand(a, newOtherDashboards(a)...))
 	root.AddCommand(newInstallCommand(a), newUpgradeCommand(a), newUninstallCommand(a))
 	_ = root.RegisterFlagCompletionFunc("name", a.labs) // it fails only for a flag that is not there

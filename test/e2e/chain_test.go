@@ -233,6 +233,12 @@ func (c *chain) failed(t *testing.T) {
 		t.Errorf("errors %s = %v\n%s", pod, err, out)
 	}
 	t.Logf("errors %s:\n%s", pod, out)
+	for host, want := range map[string]string{"empty": "it has no endpoints: 503", "api": "HEALTHY"} {
+		out, err := tryFairlead(t, "why", pod, "-n", c.name, "http://"+host+":8080/none")
+		if err != nil || !strings.Contains(out, host+"."+c.name+".svc.cluster.local is ") || !strings.Contains(out, want) {
+			t.Errorf("why %s: %v\n%s", host, err, out)
+		}
+	}
 }
 
 // logs has a sidecar log more for a while.
