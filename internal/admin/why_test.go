@@ -72,3 +72,25 @@ func TestWhyPage(t *testing.T) {
 		t.Errorf("%d %s", code, body)
 	}
 }
+
+// What is taken is a host, a port and a path that a request can have, and is asked about again by the same words.
+func FuzzParseAsked(f *testing.F) {
+	for _, s := range []string{"http://users:8080/api?x=1", "users", "tcp://db:5432", "https://x", "http://[::1]:80", "http://a:b@c:1/%zz", "://", ""} {
+		f.Add("GET", s, "a: b")
+	}
+	f.Fuzz(func(t *testing.T, method, target, header string) {
+		q, err := ParseAsked(method, target, []string{header})
+		if err != nil {
+			return
+		}
+		if q.Host == "" || q.Port == 0 || len(q.Headers) != 1 || q.Headers[0][0] == "" {
+			t.Errorf("ParseAsked(%q, %q) = %+v", target, header, q)
+		}
+		if q.Method != "" {
+			_, target, _ := strings.Cut(q.String(), " ")
+			if again, err := ParseAsked(q.Method, target, nil); err == nil && (again.Host != q.Host || again.Port != q.Port) {
+				t.Errorf("%q is %q, and that is %q", target, q.String(), again.String())
+			}
+		}
+	})
+}
