@@ -81,21 +81,30 @@ func (m *Mirrors) Set(wanted map[string]Mirror, gone []string, wrong map[string]
 		if err != nil {
 			continue // objects of fixed types are encoded always
 		}
-		if written := string(text); wrong[key] || m.prints[key] != written {
+		switch written := string(text); {
+		case m.prints[key] != written:
 			m.prints[key] = written
+			m.repairs.wantAnew(key)
+		case wrong[key]:
 			m.repairs.want(key)
-		} else {
+		default:
 			m.repairs.fine(key)
 		}
 	}
+	ended := map[string]bool{}
 	for key := range m.prints {
 		if _, still := wanted[key]; !still {
 			delete(m.prints, key)
 			m.repairs.fine(key)
+			ended[key] = true
 		}
 	}
 	for _, key := range gone {
-		m.repairs.want(key)
+		if ended[key] {
+			m.repairs.wantAnew(key)
+		} else {
+			m.repairs.want(key)
+		}
 	}
 }
 

@@ -43,7 +43,7 @@ func TestMirrors(t *testing.T) {
 				wanted[key] = *want
 			}
 			m.Set(wanted, gone, nil, nil)
-			time.Sleep(time.Minute)
+			time.Sleep(lastRepair + time.Second)
 		}
 		one := mirrorOf(80, true)
 		set(&one)
@@ -123,6 +123,37 @@ func TestMirrors(t *testing.T) {
 		set(&one)
 		if got := a.get(at); got == nil || got["spec"].(object)["clusterIP"] == "None" || a.get(podsAt) != nil || a.get(sliceAt) == nil {
 			t.Errorf("not headless any more: Service %v, pods %v, gateways %v", got, a.get(podsAt), a.get(sliceAt))
+		}
+		cancel()
+		<-done
+	})
+}
+
+// What is wanted is written as soon as it is, however often it changes: gateways die, pods come and go. Only what somebody else changes back
+// is written with longer and longer pauses.
+func TestMirrorsChange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, l := newAPI(t), &logs{}
+		m, err := NewMirrors(MirrorsOptions{Client: a.client(), Namespace: "fairlead-system", Logger: l.logger()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); m.Run(ctx) }()
+		const at = "/api/v1/namespaces/myapp/services/users-east"
+		for port := range int32(20) {
+			m.Set(map[string]Mirror{"myapp/users-east": mirrorOf(port+1, true)}, nil, nil, nil)
+			time.Sleep(100 * time.Millisecond)
+			got := a.get(at)
+			if got == nil || got["spec"].(object)["ports"].([]any)[0].(object)["port"] != float64(port+1) {
+				t.Fatalf("after %d changes the Service is %v", port+1, got)
+			}
+		}
+		m.Set(nil, []string{"myapp/users-east"}, nil, nil)
+		time.Sleep(100 * time.Millisecond)
+		if got := a.get(at); got != nil {
+			t.Errorf("what is wanted no longer is %v", got)
 		}
 		cancel()
 		<-done

@@ -65,6 +65,17 @@ func (r *repairs) want(key string) {
 	r.rouse()
 }
 
+// wantAnew asks for one at once: what is wanted of the object has changed, so that former repairs say nothing.
+func (r *repairs) wantAnew(key string) {
+	r.mu.Lock()
+	if o := r.objects[key]; o != nil {
+		o.pause = 0
+	}
+	r.mu.Unlock()
+	r.want(key)
+	r.rouse()
+}
+
 // hurry forgets the pauses: what is wanted has changed, so that former repairs say nothing.
 func (r *repairs) hurry() {
 	r.mu.Lock()
