@@ -27,14 +27,31 @@ func mirrorOf(port int32, slice bool) Mirror {
 	return out
 }
 
+func newMirrors(t *testing.T, a *api) *Mirrors {
+	t.Helper()
+	m, err := NewMirrors(MirrorsOptions{Client: a.client(), Namespace: "fairlead-system", Logger: (&logs{}).logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// lead has mirrors written until end is called.
+func lead(t *testing.T, m *Mirrors) (end func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); m.Run(ctx) }()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
 // What is made, changed and deleted; and that what somebody else has, also under the same name a moment later, stays.
 func TestMirrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, l := newAPI(t), &logs{}
-		m, err := NewMirrors(MirrorsOptions{Client: a.client(), Namespace: "fairlead-system", Logger: l.logger()})
-		if err != nil {
-			t.Fatal(err)
-		}
+		a := newAPI(t)
+		m := newMirrors(t, a)
 		const at, sliceAt = "/api/v1/namespaces/myapp/services/users-east", "/apis/discovery.k8s.io/v1/namespaces/myapp/endpointslices/users-east-gateways"
 		key := "myapp/users-east"
 		set := func(want *Mirror, gone ...string) {
@@ -50,9 +67,7 @@ func TestMirrors(t *testing.T) {
 		if a.get(at) != nil {
 			t.Error("a replica that does not lead has made a mirror")
 		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); m.Run(ctx) }()
+		end := lead(t, m)
 		set(&one)
 		if a.get(at) == nil || a.get(sliceAt) == nil {
 			t.Fatalf("the leader has made no mirror: %v", a.objects)
@@ -124,8 +139,7 @@ func TestMirrors(t *testing.T) {
 		if got := a.get(at); got == nil || got["spec"].(object)["clusterIP"] == "None" || a.get(podsAt) != nil || a.get(sliceAt) == nil {
 			t.Errorf("not headless any more: Service %v, pods %v, gateways %v", got, a.get(podsAt), a.get(sliceAt))
 		}
-		cancel()
-		<-done
+		end()
 	})
 }
 
@@ -133,14 +147,9 @@ func TestMirrors(t *testing.T) {
 // is written with longer and longer pauses.
 func TestMirrorsChange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, l := newAPI(t), &logs{}
-		m, err := NewMirrors(MirrorsOptions{Client: a.client(), Namespace: "fairlead-system", Logger: l.logger()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); m.Run(ctx) }()
+		a := newAPI(t)
+		m := newMirrors(t, a)
+		end := lead(t, m)
 		const at = "/api/v1/namespaces/myapp/services/users-east"
 		for port := range int32(20) {
 			m.Set(map[string]Mirror{"myapp/users-east": mirrorOf(port+1, true)}, nil, nil, nil)
@@ -155,22 +164,16 @@ func TestMirrorsChange(t *testing.T) {
 		if got := a.get(at); got != nil {
 			t.Errorf("what is wanted no longer is %v", got)
 		}
-		cancel()
-		<-done
+		end()
 	})
 }
 
 // An event is written once for as long as what it says is so.
 func TestMirrorsSay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		a, l := newAPI(t), &logs{}
-		m, err := NewMirrors(MirrorsOptions{Client: a.client(), Namespace: "fairlead-system", Logger: l.logger()})
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		done := make(chan struct{})
-		go func() { defer close(done); m.Run(ctx) }()
+		a := newAPI(t)
+		m := newMirrors(t, a)
+		end := lead(t, m)
 		link := corev1.ObjectReference{Kind: "Link", Name: "east", Namespace: "fairlead-system"}
 		count := func() int { return a.count("create", "/api/v1/namespaces/fairlead-system/events") }
 		for _, step := range []struct {
@@ -188,7 +191,6 @@ func TestMirrorsSay(t *testing.T) {
 				t.Errorf("event %v", o)
 			}
 		}
-		cancel()
-		<-done
+		end()
 	})
 }
